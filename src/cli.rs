@@ -1,0 +1,1 @@
+//! Arguments in, exit code out: the commands of the `starling` program.

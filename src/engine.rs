@@ -1,0 +1,1 @@
+//! Carries out a share of a plan: shards, pacer, executor and the HTTP client.

@@ -1,0 +1,1 @@
+//! The validated test that every role speaks.

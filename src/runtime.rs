@@ -1,0 +1,1 @@
+//! What every long-lived role needs: signals, the admin server, logging, backoff.

@@ -1,0 +1,1 @@
+//! The sample service: what the users of Starling test.

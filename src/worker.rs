@@ -1,0 +1,1 @@
+//! The worker: accepts a share, runs the engine, hands over snapshots, drains.
