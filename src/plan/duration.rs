@@ -1,0 +1,89 @@
+//! Durations as people write them: `500ms`, `30s`, `5m`, `1h30m`.
+
+use std::time::Duration;
+
+/// Units, largest first, with their length in microseconds.
+const UNITS: [(&str, u64); 5] = [("h", 3_600_000_000), ("m", 60_000_000), ("s", 1_000_000), ("ms", 1_000), ("us", 1)];
+
+/// The pattern the resource's schema holds durations to; [`parse`] accepts exactly what it matches, up to overflow.
+pub const PATTERN: &str = r"^([0-9]{1,9}(h|m|s|ms|us))+$";
+
+/// Reads a duration: one or more whole numbers, each with a unit of `h`, `m`, `s`, `ms` or `us`.
+pub fn parse(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("{text:?} is not a duration; write whole numbers with a unit, such as 500ms, 30s, 5m or 1h30m");
+    let mut rest = text;
+    let mut micros: u64 = 0;
+    if rest.is_empty() {
+        return Err(wrong());
+    }
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit()).ok_or_else(wrong)?;
+        let letters = rest[digits..].find(|c: char| c.is_ascii_digit()).map_or(rest.len(), |at| digits + at);
+        if digits > 9 {
+            return Err(wrong());
+        }
+        let count: u64 = rest[..digits].parse().map_err(|_| wrong())?;
+        let unit = UNITS.iter().find(|(name, _)| *name == &rest[digits..letters]).ok_or_else(wrong)?.1;
+        micros = count.checked_mul(unit).and_then(|part| micros.checked_add(part)).ok_or_else(|| format!("{text:?} is too long a time"))?;
+        rest = &rest[letters..];
+    }
+    Ok(Duration::from_micros(micros))
+}
+
+/// Writes a duration so that [`parse`] reads the same back (to the microsecond).
+pub fn format(duration: Duration) -> String {
+    let mut micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
+    if micros == 0 {
+        return "0s".into();
+    }
+    let mut text = String::new();
+    for (name, length) in UNITS {
+        if micros >= length {
+            text.push_str(&format!("{}{name}", micros / length));
+            micros %= length;
+        }
+    }
+    text
+}
+
+/// Serialises a duration as whole microseconds.
+pub mod micros {
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub fn serialize<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u64(u64::try_from(duration.as_micros()).unwrap_or(u64::MAX))
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+        u64::deserialize(deserializer).map(Duration::from_micros)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_duration_is_refused() {
+        for text in ["", "5", "s", "5 s", "-5s", "1.5s", "5d", "5sm", "1234567890s", "s5", "5µs"] {
+            assert!(parse(text).is_err(), "{text:?} was accepted");
+        }
+    }
+
+    #[test]
+    fn parts_add_up() {
+        assert_eq!(parse("1h30m").unwrap(), Duration::from_secs(5400));
+        assert_eq!(parse("500ms").unwrap(), Duration::from_millis(500));
+        assert_eq!(parse("1s1us").unwrap(), Duration::from_micros(1_000_001));
+    }
+
+    #[test]
+    fn what_is_written_reads_back() {
+        for micros in [0, 1, 999, 1_000, 61_000_001, 86_400_000_000] {
+            let duration = Duration::from_micros(micros);
+            assert_eq!(parse(&format(duration)).unwrap(), duration);
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! Load over time: a level that moves linearly from stage to stage, and when each arrival of it is due.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::duration;
+
+/// Levels are users or iterations per second; a sum of products of them is never exact, so a level this close to the next whole one has reached it.
+const ROUNDING: f64 = 1e-9;
+
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Stage {
+    /// Zero: the level jumps.
+    #[serde(with = "duration::micros")]
+    pub duration: Duration,
+    /// The level at the end of the stage; the level moves there linearly from the end of the stage before.
+    pub target: f64,
+}
+
+/// Starts at `start_at` and goes through the stages in order. Users for closed load, iterations per second for open load.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Profile {
+    pub start_at: f64,
+    pub stages: Vec<Stage>,
+}
+
+/// A stage with what went before it.
+struct Leg {
+    /// Seconds from the profile's start to the leg's.
+    begin: f64,
+    seconds: f64,
+    from: f64,
+    to: f64,
+    /// Integral of the level up to the leg's start.
+    before: f64,
+}
+
+impl Leg {
+    fn level(&self, into: f64) -> f64 {
+        self.from + (self.to - self.from) * into / self.seconds
+    }
+
+    fn area(&self, into: f64) -> f64 {
+        into * (self.from + self.level(into)) / 2.0
+    }
+
+    /// Seconds into the leg at which its area reaches `area`, which it does reach.
+    fn when(&self, area: f64) -> f64 {
+        let slope = (self.to - self.from) / self.seconds;
+        // from*t + slope*t^2/2 = area, in the form that does not cancel when the slope is small
+        let root = (self.from * self.from + 2.0 * slope * area).max(0.0).sqrt();
+        (2.0 * area / (self.from + root)).min(self.seconds)
+    }
+}
+
+impl Profile {
+    /// `level` from the first moment, after a linear ramp of `ramp_up` from zero, held for `hold`.
+    pub fn ramp_and_hold(level: f64, ramp_up: Duration, hold: Duration) -> Self {
+        Self { start_at: 0.0, stages: vec![Stage { duration: ramp_up, target: level }, Stage { duration: hold, target: level }] }
+    }
+
+    pub fn length(&self) -> Duration {
+        self.stages.iter().map(|stage| stage.duration).sum()
+    }
+
+    /// The highest level that is held or passed.
+    pub fn max_level(&self) -> f64 {
+        self.stages.iter().map(|stage| stage.target).fold(self.start_at, f64::max)
+    }
+
+    /// The level `at` after the start; after the end, that of the end.
+    pub fn level(&self, at: Duration) -> f64 {
+        let at = at.as_secs_f64();
+        let mut level = self.start_at;
+        let mut begin = 0.0;
+        for stage in &self.stages {
+            let seconds = stage.duration.as_secs_f64();
+            if at < begin + seconds {
+                return level + (stage.target - level) * (at - begin) / seconds;
+            }
+            begin += seconds;
+            level = stage.target;
+        }
+        level
+    }
+
+    /// Whole users that live `at` after the start, over the whole fleet.
+    pub fn users(&self, at: Duration) -> u64 {
+        (self.level(at) + ROUNDING).floor() as u64
+    }
+
+    /// Arrivals due up to `at`, over the whole fleet: the integral of the rate.
+    pub fn arrivals_until(&self, at: Duration) -> f64 {
+        let at = at.as_secs_f64();
+        self.legs().map_while(|leg| (leg.begin < at).then(|| leg.before + leg.area((at - leg.begin).min(leg.seconds)))).last().unwrap_or(0.0)
+    }
+
+    /// When arrival `number` (from 0) is due: where the integral of the rate reaches `number + 1/2`. `None` after the last.
+    pub fn arrival(&self, number: u64) -> Option<Duration> {
+        let wanted = number as f64 + 0.5;
+        let leg = self.legs().find(|leg| leg.before + leg.area(leg.seconds) >= wanted)?;
+        Some(Duration::from_secs_f64(leg.begin + leg.when(wanted - leg.before)))
+    }
+
+    /// Arrivals of the whole profile.
+    pub fn total_arrivals(&self) -> u64 {
+        (self.arrivals_until(self.length()) + 0.5 + ROUNDING).floor() as u64
+    }
+
+    /// The stages that last, in order.
+    fn legs(&self) -> impl Iterator<Item = Leg> {
+        let mut begin = 0.0;
+        let mut level = self.start_at;
+        let mut before = 0.0;
+        self.stages.iter().filter_map(move |stage| {
+            let leg = Leg { begin, seconds: stage.duration.as_secs_f64(), from: level, to: stage.target, before };
+            level = stage.target;
+            if stage.duration.is_zero() {
+                return None;
+            }
+            begin += leg.seconds;
+            before += leg.area(leg.seconds);
+            Some(leg)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn seconds(s: f64) -> Duration {
+        Duration::from_secs_f64(s)
+    }
+
+    fn profiles() -> impl Strategy<Value = Profile> {
+        let stages = prop::collection::vec((0u32..20, 0u32..500), 1..6);
+        (0u32..200, stages).prop_map(|(start, stages)| Profile {
+            start_at: start.into(),
+            stages: stages.into_iter().map(|(s, target)| Stage { duration: seconds(s.into()), target: target.into() }).collect(),
+        })
+    }
+
+    #[test]
+    fn a_stage_without_length_jumps() {
+        let profile = Profile { start_at: 0.0, stages: vec![Stage { duration: Duration::ZERO, target: 10.0 }, Stage { duration: seconds(5.0), target: 10.0 }] };
+        assert_eq!(profile.users(Duration::ZERO), 10);
+    }
+
+    #[test]
+    fn a_ramp_starts_users_one_by_one() {
+        let profile = Profile::ramp_and_hold(10.0, seconds(10.0), seconds(5.0));
+        assert_eq!([0.0, 0.99, 1.0, 5.5, 10.0, 15.0].map(|at| profile.users(seconds(at))), [0, 0, 1, 5, 10, 10]);
+    }
+
+    #[test]
+    fn arrivals_at_a_constant_rate_are_evenly_spaced() {
+        let profile = Profile::ramp_and_hold(10.0, Duration::ZERO, seconds(1.0));
+        let due: Vec<_> = (0..11).map(|n| profile.arrival(n).map(|at| (at.as_secs_f64() * 1000.0).round())).collect();
+        assert_eq!(due[0], Some(50.0));
+        assert_eq!(due[9], Some(950.0));
+        assert_eq!(due[10], None);
+        assert_eq!(profile.total_arrivals(), 10);
+    }
+
+    proptest! {
+        #[test]
+        fn as_many_arrivals_are_due_as_the_profile_integrates_to(profile in profiles()) {
+            let total = profile.total_arrivals();
+            if total > 0 { prop_assert!(profile.arrival(total - 1).is_some()); }
+            prop_assert!(profile.arrival(total + 1).is_none());
+            let area = profile.arrivals_until(profile.length());
+            prop_assert!((area - total as f64).abs() <= 0.5 + 1e-6, "{area} is not {total}");
+        }
+
+        #[test]
+        fn an_arrival_is_due_where_the_integral_passes_it(profile in profiles(), part in 0.0..1.0f64) {
+            let total = profile.total_arrivals();
+            prop_assume!(total > 1);
+            let number = ((total - 1) as f64 * part) as u64;
+            let due = profile.arrival(number).unwrap();
+            prop_assert!((profile.arrivals_until(due) - (number as f64 + 0.5)).abs() < 1e-3);
+            if let Some(next) = profile.arrival(number + 1) { prop_assert!(next >= due); }
+        }
+    }
+}
