@@ -1,0 +1,257 @@
+//! What the sample service does badly on purpose: latency, errors and stalls, decided for each request from its number.
+
+use std::f64::consts::TAU;
+use std::str::FromStr;
+use std::time::Duration;
+
+use rand::{Rng, RngCore, SeedableRng};
+use rand_xoshiro::SplitMix64;
+
+use crate::plan::duration;
+
+/// 2^64 divided by the golden ratio. Steps of it, modulo 2^64, fall evenly on the whole range, and so does every n-th of them.
+const GOLDEN_STEP: u64 = 0x9e37_79b9_7f4a_7c15;
+
+/// No client waits longer, and a longer time is a slip of the pen.
+const LONGEST: Duration = Duration::from_secs(3600);
+
+/// How long an answer takes at least. Waits end on the millisecond after, which is the timer's resolution.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Latency {
+    Constant(Duration),
+    Uniform {
+        min: Duration,
+        max: Duration,
+    },
+    /// Where the bell reaches below zero, there is no wait.
+    Normal {
+        mean: Duration,
+        deviation: Duration,
+    },
+    Exponential {
+        mean: Duration,
+    },
+}
+
+/// The service freezes at each multiple of `every` since its start, for `lasting`; who arrives then is held until it ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stall {
+    pub every: Duration,
+    pub lasting: Duration,
+}
+
+/// Why the text of an option was refused.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum FaultError {
+    #[error("{text:?} is not a duration between 0 and 1h, such as 5ms or 1s")]
+    Duration { text: String },
+    #[error("{text:?} is not constant:TIME, uniform:MIN,MAX, normal:MEAN,DEVIATION or exponential:MEAN")]
+    Latency { text: String },
+    #[error("{text:?}: the first time must not be longer than the second")]
+    Order { text: String },
+    #[error("{text:?} is not EVERY,FOR, with FOR above 0 and shorter than EVERY, such as 10s,1s")]
+    Stall { text: String },
+    #[error("{text:?} is not a number between 0 and 1")]
+    Fraction { text: String },
+}
+
+/// All that the service does badly.
+#[derive(Debug, Clone)]
+pub(super) struct Faults {
+    latency: Option<Latency>,
+    stall: Option<Stall>,
+    error_rate: f64,
+    seed: u64,
+    /// Where on the range the steps for errors begin.
+    first_step: u64,
+}
+
+/// What awaits one request.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Fate {
+    /// From its arrival to its answer, at least.
+    pub(super) wait: Duration,
+    pub(super) fails: bool,
+}
+
+impl Latency {
+    fn draw(self, random: &mut impl Rng) -> Duration {
+        match self {
+            Latency::Constant(time) => time,
+            Latency::Uniform { min, max } => min + max.saturating_sub(min).mul_f64(random.random()),
+            Latency::Normal { mean, deviation } => {
+                // Box and Muller's way from two uniform numbers to a normal one; 1 - x keeps zero from the logarithm.
+                let (radius, angle): (f64, f64) = ((-2.0 * (1.0 - random.random::<f64>()).ln()).sqrt(), TAU * random.random::<f64>());
+                Duration::from_secs_f64((mean.as_secs_f64() + deviation.as_secs_f64() * radius * angle.cos()).max(0.0))
+            }
+            Latency::Exponential { mean } => mean.mul_f64(-(1.0 - random.random::<f64>()).ln()),
+        }
+    }
+}
+
+impl FromStr for Latency {
+    type Err = FaultError;
+
+    fn from_str(text: &str) -> Result<Latency, FaultError> {
+        let (name, times) = text.split_once(':').unwrap_or((text, ""));
+        let times = times.split(',').filter(|time| !time.trim().is_empty()).map(parse_duration).collect::<Result<Vec<_>, _>>()?;
+        match (name, times.as_slice()) {
+            ("constant", [time]) => Ok(Latency::Constant(*time)),
+            ("uniform", [min, max]) if min > max => Err(FaultError::Order { text: text.into() }),
+            ("uniform", [min, max]) => Ok(Latency::Uniform { min: *min, max: *max }),
+            ("normal", [mean, deviation]) => Ok(Latency::Normal { mean: *mean, deviation: *deviation }),
+            ("exponential", [mean]) => Ok(Latency::Exponential { mean: *mean }),
+            _ => Err(FaultError::Latency { text: text.into() }),
+        }
+    }
+}
+
+impl Stall {
+    /// How much of a stall is still to come for one who arrives this long after the start.
+    fn rest(self, since_start: Duration) -> Duration {
+        let every = self.every.as_nanos().max(1);
+        if since_start < self.every {
+            return Duration::ZERO;
+        }
+        let into_period = u64::try_from(since_start.as_nanos() % every).unwrap_or(u64::MAX);
+        self.lasting.saturating_sub(Duration::from_nanos(into_period))
+    }
+}
+
+impl FromStr for Stall {
+    type Err = FaultError;
+
+    fn from_str(text: &str) -> Result<Stall, FaultError> {
+        let refused = || FaultError::Stall { text: text.into() };
+        let (every, lasting) = text.split_once(',').ok_or_else(refused)?;
+        let stall = Stall { every: parse_duration(every)?, lasting: parse_duration(lasting)? };
+        if stall.lasting.is_zero() || stall.lasting >= stall.every { Err(refused()) } else { Ok(stall) }
+    }
+}
+
+impl Faults {
+    pub(super) fn new(latency: Option<Latency>, stall: Option<Stall>, error_rate: f64, seed: u64) -> Faults {
+        Faults { latency, stall, error_rate, seed, first_step: SplitMix64::seed_from_u64(seed).next_u64() }
+    }
+
+    /// The same seed gives the n-th request the same latency and the same error, whichever thread asks.
+    pub(super) fn fate(&self, since_start: Duration, number: u64) -> Fate {
+        let stalled = self.stall.map_or(Duration::ZERO, |stall| stall.rest(since_start));
+        let latency = self.latency.map_or(Duration::ZERO, |latency| {
+            latency.draw(&mut SplitMix64::seed_from_u64(self.seed.wrapping_add(number.wrapping_mul(GOLDEN_STEP).rotate_left(32))))
+        });
+        Fate { wait: stalled + latency, fails: self.fails(number) }
+    }
+
+    /// Spread evenly rather than by chance: among any n requests, the errors are within a few of n times the rate.
+    fn fails(&self, number: u64) -> bool {
+        let step = self.first_step.wrapping_add(number.wrapping_mul(GOLDEN_STEP));
+        // The upper 53 bits are what a float holds exactly, so that the fraction stays below 1.
+        ((step >> 11) as f64 / (1_u64 << 53) as f64) < self.error_rate
+    }
+}
+
+/// For `--error-rate`.
+pub(super) fn parse_fraction(text: &str) -> Result<f64, FaultError> {
+    match text.trim().parse::<f64>() {
+        Ok(fraction) if (0.0..=1.0).contains(&fraction) => Ok(fraction),
+        _ => Err(FaultError::Fraction { text: text.into() }),
+    }
+}
+
+fn parse_duration(text: &str) -> Result<Duration, FaultError> {
+    let parsed = duration::parse(text.trim()).ok().filter(|time| *time <= LONGEST);
+    parsed.ok_or_else(|| FaultError::Duration { text: text.into() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    fn waits(latency: &str, seed: u64) -> Vec<f64> {
+        let faults = Faults::new(Some(latency.parse().unwrap()), None, 0.0, seed);
+        (0..20_000).map(|number| faults.fate(Duration::ZERO, number).wait.as_secs_f64() * 1000.0).collect()
+    }
+
+    fn mean_and_deviation(samples: &[f64]) -> (f64, f64) {
+        let mean = samples.iter().sum::<f64>() / samples.len() as f64;
+        (mean, (samples.iter().map(|sample| (sample - mean).powi(2)).sum::<f64>() / samples.len() as f64).sqrt())
+    }
+
+    #[test]
+    fn a_latency_of_no_known_form_is_refused() {
+        for text in ["", "5ms", "constant", "constant:", "constant:5ms,6ms", "uniform:5ms", "gamma:5ms"] {
+            assert_eq!(text.parse::<Latency>(), Err(FaultError::Latency { text: text.into() }), "{text:?}");
+        }
+        for text in ["constant:5", "constant:-5ms", "exponential:2h", "normal:5ms,soon"] {
+            assert!(matches!(text.parse::<Latency>(), Err(FaultError::Duration { .. })), "{text:?}");
+        }
+        assert!(matches!("uniform:6ms,5ms".parse::<Latency>(), Err(FaultError::Order { .. })));
+    }
+
+    #[test]
+    fn a_stall_that_never_ends_or_never_begins_is_refused() {
+        for text in ["", "10s", "1s,1s", "1s,2s", "1s,0s"] {
+            assert_eq!(text.parse::<Stall>(), Err(FaultError::Stall { text: text.into() }), "{text:?}");
+        }
+        assert!(matches!("10s,1s,1s".parse::<Stall>(), Err(FaultError::Duration { .. })));
+    }
+
+    #[test]
+    fn an_error_rate_is_a_fraction() {
+        for text in ["", "-0.1", "1.1", "1%", "NaN"] {
+            assert!(parse_fraction(text).is_err(), "{text:?}");
+        }
+        assert_eq!(parse_fraction("0.01"), Ok(0.01));
+    }
+
+    #[test]
+    fn without_faults_nothing_waits_or_fails() {
+        let faults = Faults::new(None, None, 0.0, 3);
+        assert!((0..1000).all(|number| faults.fate(MS, number) == Fate::default()));
+    }
+
+    #[test]
+    fn errors_are_the_asked_fraction_of_all_requests_and_of_every_other() {
+        for rate in [0.001, 0.01, 0.37, 0.5, 1.0] {
+            for seed in 0..20 {
+                let faults = Faults::new(None, None, rate, seed);
+                let count = |numbers: &mut dyn Iterator<Item = u64>| numbers.filter(|number| faults.fate(MS, *number).fails).count() as f64;
+                assert!((count(&mut (0..10_000)) - 10_000.0 * rate).abs() <= 5.0, "{rate} {seed}");
+                assert!((count(&mut (0..10_000).step_by(2)) - 5_000.0 * rate).abs() <= 5.0, "{rate} {seed}");
+            }
+        }
+    }
+
+    #[test]
+    fn another_seed_is_another_run_and_the_same_seed_the_same() {
+        assert_eq!(waits("exponential:10ms", 1), waits("exponential:10ms", 1));
+        assert_ne!(waits("exponential:10ms", 1), waits("exponential:10ms", 2));
+    }
+
+    #[test]
+    fn latencies_have_the_shape_they_are_named_after() {
+        assert!(waits("constant:5ms", 0).iter().all(|wait| *wait == 5.0));
+
+        let uniform = waits("uniform:5ms,20ms", 0);
+        assert!(uniform.iter().all(|wait| (5.0..=20.0).contains(wait)));
+        let (mean, deviation) = mean_and_deviation(&uniform);
+        assert!((mean - 12.5).abs() < 0.2 && (deviation - 15.0 / 12_f64.sqrt()).abs() < 0.1, "{mean} {deviation}");
+
+        let (mean, deviation) = mean_and_deviation(&waits("normal:20ms,5ms", 0));
+        assert!((mean - 20.0).abs() < 0.2 && (deviation - 5.0).abs() < 0.1, "{mean} {deviation}");
+
+        let (mean, deviation) = mean_and_deviation(&waits("exponential:10ms", 0));
+        assert!((mean - 10.0).abs() < 0.3 && (deviation - 10.0).abs() < 0.4, "{mean} {deviation}");
+    }
+
+    #[test]
+    fn who_arrives_in_a_stall_waits_until_it_ends() {
+        let faults = Faults::new(Some(Latency::Constant(5 * MS)), Some("10s,1s".parse().unwrap()), 0.0, 0);
+        for (arrival_ms, wait_ms) in [(0, 5), (500, 5), (9_999, 5), (10_000, 1005), (10_400, 605), (10_999, 6), (11_000, 5), (20_999, 6)] {
+            assert_eq!(faults.fate(arrival_ms * MS, 0).wait, wait_ms * MS, "{arrival_ms}");
+        }
+    }
+}
