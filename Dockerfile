@@ -1,0 +1,14 @@
+# syntax=docker/dockerfile:1
+# One image for every role: operator, master, worker, sample service.
+FROM rust:1.95-bookworm AS build
+WORKDIR /src
+COPY . .
+RUN --mount=type=cache,target=/usr/local/cargo/registry \
+    --mount=type=cache,target=/src/target \
+    cargo build --release --locked && cp target/release/starling /starling
+
+# glibc, libgcc and CA certificates, no shell; the same files as the test image has.
+FROM gcr.io/distroless/cc-debian12:nonroot
+COPY --from=build /starling /starling
+USER 65532:65532
+ENTRYPOINT ["/starling"]
