@@ -1,1 +1,27 @@
 //! Record, merge and summarise samples.
+//!
+//! A worker hands over a [`Snapshot`] per interval. Snapshots add up in any order: what is merged has the percentiles that one
+//! histogram of all samples would have. Steps are numbers here; their names come in when a result is written.
+
+mod codec;
+pub mod errors;
+pub mod histogram;
+pub mod result;
+pub mod snapshot;
+pub mod summary;
+
+pub use errors::{ErrorClass, ErrorEntry, ErrorKey, ErrorTable};
+pub use histogram::Histogram;
+pub use result::RunResult;
+pub use snapshot::{Counters, Snapshot, StepStats};
+
+/// Why bytes that claim to be statistics are none.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum StatsError {
+    #[error("the statistics end too early")]
+    Truncated,
+    #[error("the statistics are malformed: {0}")]
+    Malformed(&'static str),
+    #[error("the statistics have format {found}, this version reads format {}", snapshot::FORMAT)]
+    Format { found: u64 },
+}

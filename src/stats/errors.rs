@@ -1,0 +1,251 @@
+//! Failures by class, step and status, with one sample message each, in a table that cannot grow without bound.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::StatsError;
+use super::codec::{Reader, Writer};
+
+/// Keys a table holds; failures of further keys are counted together.
+pub const MAX_KEYS: usize = 64;
+
+/// Characters of a sample message.
+pub const MAX_SAMPLE: usize = 256;
+
+/// What went wrong. The names are part of the API.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum ErrorClass {
+    /// The target's name has no address.
+    Dns,
+    /// No connection: refused, unreachable.
+    Connect,
+    /// This machine has no port, file or memory left for a connection.
+    Exhausted,
+    /// The handshake failed, or the certificate is not trusted.
+    Tls,
+    /// The step's timeout passed before the last byte.
+    Timeout,
+    /// The connection broke within a response, or while the request was written.
+    Reset,
+    /// A kept-alive connection ended after the request was written and before any answer.
+    StaleConnection,
+    /// The answer is not HTTP, or not as long as it says.
+    Protocol,
+    /// Status 400 or above, other than the next two.
+    Status,
+    /// Status 429.
+    Throttled,
+    /// Status 503.
+    Unavailable,
+    /// A template could not be rendered.
+    Template,
+}
+
+impl ErrorClass {
+    pub const ALL: [Self; 12] = [
+        Self::Dns,
+        Self::Connect,
+        Self::Exhausted,
+        Self::Tls,
+        Self::Timeout,
+        Self::Reset,
+        Self::StaleConnection,
+        Self::Protocol,
+        Self::Status,
+        Self::Throttled,
+        Self::Unavailable,
+        Self::Template,
+    ];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Dns => "dns",
+            Self::Connect => "connect",
+            Self::Exhausted => "exhausted",
+            Self::Tls => "tls",
+            Self::Timeout => "timeout",
+            Self::Reset => "reset",
+            Self::StaleConnection => "staleConnection",
+            Self::Protocol => "protocol",
+            Self::Status => "status",
+            Self::Throttled => "throttled",
+            Self::Unavailable => "unavailable",
+            Self::Template => "template",
+        }
+    }
+
+    /// The class of a status code of 400 and above.
+    pub fn of_status(status: u16) -> Self {
+        match status {
+            429 => Self::Throttled,
+            503 => Self::Unavailable,
+            _ => Self::Status,
+        }
+    }
+}
+
+impl std::fmt::Display for ErrorClass {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ErrorKey {
+    pub class: ErrorClass,
+    /// Place among the plan's steps.
+    pub step: u16,
+    /// The status answered, if one was.
+    pub status: Option<u16>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ErrorEntry {
+    pub count: u64,
+    /// At most [`MAX_SAMPLE`] characters, none of them a control character.
+    pub sample: String,
+}
+
+/// Merging is commutative and associative: of more than [`MAX_KEYS`] keys those that sort first stay, with exact counts, and of two
+/// samples the one that sorts first.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ErrorTable {
+    entries: BTreeMap<ErrorKey, ErrorEntry>,
+    other: u64,
+}
+
+impl ErrorTable {
+    /// Counts one failure; `sample` is only asked when the key is new.
+    pub fn record(&mut self, key: ErrorKey, sample: impl FnOnce() -> String) {
+        match self.entries.get_mut(&key) {
+            Some(entry) => entry.count += 1,
+            None => self.insert(key, ErrorEntry { count: 1, sample: clean(&sample()) }),
+        }
+    }
+
+    pub fn merge(&mut self, other: &ErrorTable) {
+        self.other += other.other;
+        for (key, theirs) in &other.entries {
+            match self.entries.get_mut(key) {
+                None => self.insert(*key, theirs.clone()),
+                Some(ours) => {
+                    ours.count += theirs.count;
+                    if theirs.sample < ours.sample {
+                        ours.sample.clone_from(&theirs.sample);
+                    }
+                }
+            }
+        }
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = (&ErrorKey, &ErrorEntry)> {
+        self.entries.iter()
+    }
+
+    /// Failures that found no place in the table.
+    pub fn other(&self) -> u64 {
+        self.other
+    }
+
+    pub fn total(&self) -> u64 {
+        self.other + self.entries.values().map(|entry| entry.count).sum::<u64>()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.total() == 0
+    }
+
+    fn insert(&mut self, key: ErrorKey, entry: ErrorEntry) {
+        self.entries.insert(key, entry);
+        if self.entries.len() > MAX_KEYS
+            && let Some((_, last)) = self.entries.pop_last()
+        {
+            self.other += last.count;
+        }
+    }
+
+    pub(super) fn write(&self, out: &mut Writer) {
+        out.number(self.other);
+        out.number(self.entries.len() as u64);
+        for (ErrorKey { class, step, status }, ErrorEntry { count, sample }) in &self.entries {
+            // the place in ALL; 0 for no status, as no answer has that one
+            for number in [*class as u64, u64::from(*step), u64::from(status.unwrap_or(0)), *count] {
+                out.number(number);
+            }
+            out.piece(sample.as_bytes());
+        }
+    }
+
+    pub(super) fn read(reader: &mut Reader<'_>) -> Result<Self, StatsError> {
+        let mut table = Self { other: reader.number()?, ..Self::default() };
+        let count: usize = reader.small()?;
+        if count > MAX_KEYS {
+            return Err(StatsError::Malformed("there are too many kinds of errors"));
+        }
+        for _ in 0..count {
+            let class: usize = reader.small()?;
+            let class = *ErrorClass::ALL.get(class).ok_or(StatsError::Malformed("an error class is unknown"))?;
+            let key = ErrorKey { class, step: reader.small()?, status: Some(reader.small()?).filter(|status| *status != 0) };
+            let entry = ErrorEntry { count: reader.number()?, sample: clean(&String::from_utf8_lossy(reader.piece()?)) };
+            if table.entries.insert(key, entry).is_some() {
+                return Err(StatsError::Malformed("an error is there twice"));
+            }
+        }
+        Ok(table)
+    }
+}
+
+/// One line of bounded length: what a target sends must not move a terminal's cursor.
+fn clean(text: &str) -> String {
+    text.chars().map(|c| if c.is_whitespace() { ' ' } else { c }).filter(|c| !c.is_control()).take(MAX_SAMPLE).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn key(class: ErrorClass, step: u16) -> ErrorKey {
+        ErrorKey { class, step, status: None }
+    }
+
+    #[test]
+    fn a_sample_is_one_bounded_line() {
+        let mut table = ErrorTable::default();
+        table.record(key(ErrorClass::Protocol, 0), || format!("a\x1b[2Jb\r\nc{}", "x".repeat(1000)));
+        let (_, entry) = table.iter().next().unwrap();
+        assert!(entry.sample.starts_with("a[2Jb  c"));
+        assert_eq!(entry.sample.chars().count(), MAX_SAMPLE);
+    }
+
+    #[test]
+    fn names_are_those_of_json() {
+        for (i, class) in ErrorClass::ALL.into_iter().enumerate() {
+            assert_eq!(serde_json::to_value(class).unwrap(), class.name());
+            assert_eq!(class as usize, i);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_order_of_merging_gives_the_same(failures in prop::collection::vec((0usize..12, 0u16..20, "[ab]{0,2}"), 0..300), split in any::<u64>()) {
+            let mut parts = vec![ErrorTable::default(); 3];
+            for (i, (class, step, sample)) in failures.iter().enumerate() {
+                let part = (split.wrapping_mul(i as u64 + 1) >> 40) as usize % 3;
+                parts[part].record(key(ErrorClass::ALL[*class], *step), || sample.clone());
+            }
+            let merged = |order: [usize; 3]| {
+                let mut all = ErrorTable::default();
+                order.iter().for_each(|i| all.merge(&parts[*i]));
+                all
+            };
+            prop_assert_eq!(merged([0, 1, 2]), merged([2, 0, 1]));
+            prop_assert_eq!(merged([0, 1, 2]), merged([1, 2, 0]));
+            prop_assert_eq!(merged([0, 1, 2]).total(), failures.len() as u64);
+            prop_assert!(merged([0, 1, 2]).iter().count() <= MAX_KEYS);
+        }
+    }
+}

@@ -1,0 +1,217 @@
+//! The whole result of a run, as `--json` writes it and the report stores it.
+//!
+//! Names are camelCase; numbers are in base units: microseconds, bytes, per second, shares from 0 to 1.
+
+use serde::{Deserialize, Serialize};
+
+use super::errors::ErrorClass;
+
+/// Changes when a reader of the older form would misread the newer.
+pub const SCHEMA_VERSION: &str = "1";
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RunResult {
+    /// [`SCHEMA_VERSION`]
+    pub schema_version: String,
+    /// The run's id.
+    pub run: String,
+    pub name: String,
+    pub namespace: Option<String>,
+    pub target: String,
+    pub digest: String,
+    pub plan: serde_json::Value,
+    pub seed: u64,
+    /// What the command line changed, as written there.
+    pub overrides: Vec<String>,
+    /// RFC 3339; `None` when no load was started.
+    pub started_at: Option<String>,
+    pub finished_at: String,
+    /// The profile's length, without the drain.
+    pub duration_micros: u64,
+    pub verdict: Verdict,
+    /// One CamelCase word, such as `NoThresholds`.
+    pub reason: String,
+    pub message: String,
+    pub totals: Totals,
+    pub steps: Vec<StepResult>,
+    pub errors: Vec<ErrorResult>,
+    pub thresholds: Vec<ThresholdResult>,
+    pub generator: Generator,
+    pub workers: Workers,
+    pub series: Vec<SeriesPoint>,
+    pub histograms: Vec<HistogramResult>,
+    pub events: Vec<Event>,
+    pub warnings: Vec<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Verdict {
+    /// Every threshold was judged and met.
+    Passed,
+    /// A threshold was breached.
+    Failed,
+    /// The run could not be carried out, or not judged.
+    Errored,
+    /// Someone stopped it.
+    Aborted,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Totals {
+    pub requests: u64,
+    pub failures: u64,
+    /// Failures over requests.
+    pub failure_rate: f64,
+    /// Sent and cut at the end; not in `requests`.
+    pub interrupted: u64,
+    /// In `requests` and `failures`, but no byte of them was written.
+    pub unsent: u64,
+    pub iterations: u64,
+    pub dropped: u64,
+    pub connects: u64,
+    /// Requests over the profile's length.
+    pub rps: f64,
+    /// Iterations per second that the profile asks for on average; only in open load.
+    pub requested_rate: Option<f64>,
+    /// Iterations started over the profile's length.
+    pub achieved_rate: f64,
+    pub sent_bytes: u64,
+    pub received_bytes: u64,
+    /// Of successes.
+    pub latency: LatencySummary,
+    /// Of successes.
+    pub service_time: LatencySummary,
+}
+
+/// Microseconds; all zero when there is no sample.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct LatencySummary {
+    pub min: u64,
+    pub mean: f64,
+    pub p50: u64,
+    pub p90: u64,
+    pub p95: u64,
+    pub p99: u64,
+    pub p999: u64,
+    pub max: u64,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StepResult {
+    pub scenario: String,
+    pub task: String,
+    pub step: String,
+    pub requests: u64,
+    pub failures: u64,
+    pub failure_rate: f64,
+    pub rps: f64,
+    pub sent_bytes: u64,
+    pub received_bytes: u64,
+    pub latency: LatencySummary,
+    pub service_time: LatencySummary,
+    /// Intended time to the failure.
+    pub failed_latency: LatencySummary,
+    /// Answers by status code, ascending.
+    pub statuses: Vec<StatusCount>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StatusCount {
+    pub status: u16,
+    pub count: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ErrorResult {
+    /// `None`: failures that found no place in the table of errors.
+    pub class: Option<ErrorClass>,
+    pub scenario: String,
+    pub task: String,
+    pub step: String,
+    pub status: Option<u16>,
+    pub count: u64,
+    pub sample: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ThresholdVerdict {
+    Passed,
+    Failed,
+    NotJudged,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ThresholdResult {
+    pub metric: String,
+    pub expr: String,
+    /// What it was narrowed to, as the author wrote it.
+    pub select: serde_json::Value,
+    /// In the unit of the metric; `None` when there was nothing to judge.
+    pub observed: Option<f64>,
+    /// For people, with the unit.
+    pub observed_text: String,
+    pub verdict: ThresholdVerdict,
+}
+
+/// Whether the generator itself was the bottleneck.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Generator {
+    pub saturated: bool,
+    /// Share of the usable cores.
+    pub cpu: f64,
+    /// Microseconds.
+    pub schedule_lag_p99: u64,
+    pub start_skew_micros: u64,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Workers {
+    pub planned: u32,
+    pub lost: u32,
+    /// Workers that came back, or took a lost one's place.
+    pub rejoined: u32,
+}
+
+/// What happened in one run second, or in several when a long series has been thinned.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SeriesPoint {
+    /// Since the common start.
+    pub second: u32,
+    pub requests: u64,
+    pub failures: u64,
+    pub users: u64,
+    pub p50: u64,
+    pub p95: u64,
+    pub p99: u64,
+}
+
+/// One histogram in the HdrHistogram V2 format.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HistogramResult {
+    pub scenario: String,
+    pub task: String,
+    pub step: String,
+    /// `Success` or `Failure`
+    pub outcome: String,
+    /// `latency` or `serviceTime`
+    pub metric: String,
+    /// Base64.
+    pub hdr_v2: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Event {
+    /// RFC 3339.
+    pub at: String,
+    pub message: String,
+}

@@ -1,0 +1,229 @@
+//! From merged snapshots to the numbers of a result: pure functions.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+use super::result::{ErrorResult, HistogramResult, LatencySummary, SeriesPoint, StatusCount, StepResult, Totals};
+use super::{Histogram, Snapshot, StepStats};
+
+/// The names of a step; its place in the list is the step's number.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StepName {
+    pub scenario: String,
+    pub task: String,
+    pub step: String,
+}
+
+/// What a summary needs to know of the plan.
+#[derive(Debug, Clone, Copy)]
+pub struct Scale {
+    /// The profile's length.
+    pub length: Duration,
+    /// Arrivals of the whole profile; `None` in closed load.
+    pub arrivals: Option<u64>,
+}
+
+impl Scale {
+    fn per_second(&self, count: u64) -> f64 {
+        let seconds = self.length.as_secs_f64();
+        if seconds > 0.0 { count as f64 / seconds } else { 0.0 }
+    }
+}
+
+fn share(part: u64, whole: u64) -> f64 {
+    if whole > 0 { part as f64 / whole as f64 } else { 0.0 }
+}
+
+impl LatencySummary {
+    pub fn of(histogram: &Histogram) -> Self {
+        let p = |percent| histogram.percentile(percent);
+        Self {
+            min: histogram.min(),
+            mean: histogram.mean(),
+            p50: p(50.0),
+            p90: p(90.0),
+            p95: p(95.0),
+            p99: p(99.0),
+            p999: p(99.9),
+            max: histogram.max(),
+        }
+    }
+}
+
+impl Totals {
+    pub fn of(snapshot: &Snapshot, scale: Scale) -> Self {
+        let sum = all_steps(snapshot);
+        let counters = snapshot.counters;
+        Self {
+            requests: sum.requests,
+            failures: sum.failures,
+            failure_rate: share(sum.failures, sum.requests),
+            interrupted: counters.interrupted,
+            unsent: counters.unsent,
+            iterations: counters.iterations,
+            dropped: counters.dropped,
+            connects: counters.connects,
+            rps: scale.per_second(sum.requests),
+            requested_rate: scale.arrivals.map(|arrivals| scale.per_second(arrivals)),
+            achieved_rate: scale.per_second(counters.iterations),
+            sent_bytes: sum.sent_bytes,
+            received_bytes: sum.received_bytes,
+            latency: LatencySummary::of(&sum.latency),
+            service_time: LatencySummary::of(&sum.service_time),
+        }
+    }
+}
+
+/// One result for each name, in their order; all zero for a step without samples.
+pub fn step_results(snapshot: &Snapshot, names: &[StepName], scale: Scale) -> Vec<StepResult> {
+    let none = StepStats::default();
+    let one = |(place, name): (usize, &StepName)| {
+        let stats = u16::try_from(place).ok().and_then(|place| snapshot.steps.get(&place)).unwrap_or(&none);
+        StepResult {
+            scenario: name.scenario.clone(),
+            task: name.task.clone(),
+            step: name.step.clone(),
+            requests: stats.requests,
+            failures: stats.failures,
+            failure_rate: share(stats.failures, stats.requests),
+            rps: scale.per_second(stats.requests),
+            sent_bytes: stats.sent_bytes,
+            received_bytes: stats.received_bytes,
+            latency: LatencySummary::of(&stats.latency),
+            service_time: LatencySummary::of(&stats.service_time),
+            failed_latency: LatencySummary::of(&stats.failed_latency),
+            statuses: stats.statuses.iter().map(|(status, count)| StatusCount { status: *status, count: *count }).collect(),
+        }
+    };
+    names.iter().enumerate().map(one).collect()
+}
+
+/// The most frequent first; what found no place in the table comes last.
+pub fn error_results(snapshot: &Snapshot, names: &[StepName]) -> Vec<ErrorResult> {
+    let mut results: Vec<_> = snapshot
+        .errors
+        .iter()
+        .map(|(key, entry)| {
+            let name = names.get(usize::from(key.step));
+            let text = |of: fn(&StepName) -> &String| name.map(|name| of(name).clone()).unwrap_or_default();
+            ErrorResult {
+                class: Some(key.class),
+                scenario: text(|name| &name.scenario),
+                task: text(|name| &name.task),
+                step: text(|name| &name.step),
+                status: key.status,
+                count: entry.count,
+                sample: entry.sample.clone(),
+            }
+        })
+        .collect();
+    // stable: equal counts stay in the order of class, step and status
+    results.sort_by_key(|result| std::cmp::Reverse(result.count));
+    if snapshot.errors.other() > 0 {
+        let none = String::new;
+        results.push(ErrorResult {
+            class: None,
+            scenario: none(),
+            task: none(),
+            step: none(),
+            status: None,
+            count: snapshot.errors.other(),
+            sample: "further kinds of errors".into(),
+        });
+    }
+    results
+}
+
+/// Every histogram with samples, in the order of the names.
+pub fn histogram_results(snapshot: &Snapshot, names: &[StepName]) -> Vec<HistogramResult> {
+    let mut results = Vec::new();
+    for (place, name) in names.iter().enumerate() {
+        let Some(stats) = u16::try_from(place).ok().and_then(|place| snapshot.steps.get(&place)) else { continue };
+        let kinds = [
+            ("Success", "latency", &stats.latency),
+            ("Success", "serviceTime", &stats.service_time),
+            ("Failure", "latency", &stats.failed_latency),
+        ];
+        for (outcome, metric, histogram) in kinds {
+            let Some(v2) = histogram.to_hdr_v2() else { continue };
+            let StepName { scenario, task, step } = name.clone();
+            results.push(HistogramResult {
+                scenario,
+                task,
+                step,
+                outcome: outcome.into(),
+                metric: metric.into(),
+                hdr_v2: STANDARD.encode(v2),
+            });
+        }
+    }
+    results
+}
+
+impl SeriesPoint {
+    /// The point of one complete second.
+    pub fn of(second: u32, snapshot: &Snapshot) -> Self {
+        let sum = all_steps(snapshot);
+        let p = |percent| sum.latency.percentile(percent);
+        Self { second, requests: sum.requests, failures: sum.failures, users: snapshot.users, p50: p(50.0), p95: p(95.0), p99: p(99.0) }
+    }
+}
+
+/// The sum over the steps that `select` chooses by place.
+pub fn selected(snapshot: &Snapshot, mut select: impl FnMut(u16) -> bool) -> StepStats {
+    let mut sum = StepStats { statuses: BTreeMap::new(), ..StepStats::default() };
+    snapshot.steps.iter().filter(|(place, _)| select(**place)).for_each(|(_, stats)| sum.merge(stats));
+    sum
+}
+
+pub fn all_steps(snapshot: &Snapshot) -> StepStats {
+    selected(snapshot, |_| true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{ErrorClass, ErrorKey};
+    use super::*;
+
+    fn names() -> Vec<StepName> {
+        ["a", "b"].map(|step| StepName { scenario: "s".into(), task: "t".into(), step: step.into() }).into()
+    }
+
+    const TEN_SECONDS: Scale = Scale { length: Duration::from_secs(10), arrivals: Some(100) };
+
+    #[test]
+    fn an_empty_run_summarises_to_numbers() {
+        let nothing = Scale { length: Duration::ZERO, arrivals: Some(0) };
+        let totals = Totals::of(&Snapshot::default(), nothing);
+        assert_eq!(totals, Totals { requested_rate: Some(0.0), ..Totals::default() });
+        assert_eq!(step_results(&Snapshot::default(), &names(), nothing).len(), 2);
+        assert!(!serde_json::to_string(&totals).unwrap().contains("null"));
+        assert!(histogram_results(&Snapshot::default(), &names()).is_empty());
+    }
+
+    #[test]
+    fn rates_divide_by_the_length_of_the_profile() {
+        let mut snapshot = Snapshot::default();
+        snapshot.counters.iterations = 90;
+        snapshot.steps.insert(1, StepStats { requests: 50, failures: 10, ..StepStats::default() });
+        let totals = Totals::of(&snapshot, TEN_SECONDS);
+        assert_eq!((totals.rps, totals.failure_rate, totals.achieved_rate, totals.requested_rate), (5.0, 0.2, 9.0, Some(10.0)));
+        let steps = step_results(&snapshot, &names(), TEN_SECONDS);
+        assert_eq!((steps[0].requests, steps[1].requests), (0, 50));
+    }
+
+    #[test]
+    fn the_most_frequent_error_comes_first() {
+        let mut snapshot = Snapshot::default();
+        let mut fail =
+            |class, step, times| (0..times).for_each(|_| snapshot.errors.record(ErrorKey { class, step, status: None }, || "why".into()));
+        fail(ErrorClass::Connect, 0, 1);
+        fail(ErrorClass::Timeout, 1, 3);
+        let errors = error_results(&snapshot, &names());
+        assert_eq!(errors.iter().map(|e| (e.step.as_str(), e.count)).collect::<Vec<_>>(), [("b", 3), ("a", 1)]);
+        assert_eq!(serde_json::to_value(&errors[0]).unwrap()["class"], "timeout");
+    }
+}
