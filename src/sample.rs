@@ -119,7 +119,7 @@ impl SampleService {
         let address = listener.local_addr().map_err(cannot_listen)?;
         let service = Arc::new(Service::new(&options));
         let stop = CancellationToken::new();
-        let serving = tokio::spawn(accept(listener, Arc::clone(&service), stop.clone()));
+        let serving = tokio::spawn(accept(listener, Arc::clone(&service), stop.clone(), DRAIN));
         Ok(SampleService { address, service, stop: stop.drop_guard(), serving })
     }
 
@@ -141,7 +141,8 @@ impl SampleService {
     }
 }
 
-async fn accept(listener: TcpListener, service: Arc<Service>, stop: CancellationToken) {
+/// Ends at most `drain` after the stop.
+async fn accept(listener: TcpListener, service: Arc<Service>, stop: CancellationToken, drain: Duration) {
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
@@ -159,7 +160,7 @@ async fn accept(listener: TcpListener, service: Arc<Service>, stop: Cancellation
         }
     }
     drop(listener);
-    let drained = timeout(DRAIN, async {
+    let drained = timeout(drain, async {
         while let Some(ended) = connections.join_next().await {
             report_panic(ended);
         }
@@ -374,6 +375,7 @@ mod tests {
         assert_eq!((over_rest.status, &over_rest.body["category"]), (200, &json!("business")));
         let seen = send(&service, "GET /_count", "", "").await.body;
         assert_eq!(seen["byPath"]["POST /categorization.TextCategorization/GetPrediction"], 1);
+        timeout(DRAIN - Duration::from_secs(1), service.shut_down()).await.expect("an idle client does not hold the service up");
     }
 
     #[tokio::test]
@@ -387,6 +389,22 @@ mod tests {
         let error = client.get_prediction(PredictionRequest { text: "x".into() }).await.unwrap_err();
         assert_eq!(error.code(), Code::Internal);
         assert_eq!(send(&service, "GET /healthz", "", "").await.status, 200);
+    }
+
+    #[tokio::test]
+    async fn a_request_without_end_is_cut_when_the_drain_is_over() {
+        let service = Arc::new(Service::new(&parse(&["--latency", "constant:1h"]).unwrap()));
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let stop = CancellationToken::new();
+        let serving = tokio::spawn(accept(listener, Arc::clone(&service), stop.clone(), Duration::from_millis(10)));
+        client.write_all(b"GET /predictions/7 HTTP/1.1\r\nhost: sample\r\n\r\n").await.unwrap();
+        while service.counts.total() == 0 {
+            tokio::task::yield_now().await;
+        }
+        stop.cancel();
+        serving.await.unwrap();
+        assert_eq!(client.read_to_end(&mut Vec::new()).await.unwrap(), 0);
     }
 
     #[tokio::test]

@@ -61,9 +61,8 @@ pub(super) struct Faults {
     latency: Option<Latency>,
     stall: Option<Stall>,
     error_rate: f64,
-    seed: u64,
-    /// Where on the range the steps for errors begin.
-    first_step: u64,
+    /// The seed, mixed, so that seeds next to each other begin far apart.
+    origin: u64,
 }
 
 /// What awaits one request.
@@ -131,21 +130,20 @@ impl FromStr for Stall {
 
 impl Faults {
     pub(super) fn new(latency: Option<Latency>, stall: Option<Stall>, error_rate: f64, seed: u64) -> Faults {
-        Faults { latency, stall, error_rate, seed, first_step: SplitMix64::seed_from_u64(seed).next_u64() }
+        Faults { latency, stall, error_rate, origin: SplitMix64::seed_from_u64(seed).next_u64() }
     }
 
     /// The same seed gives the n-th request the same latency and the same error, whichever thread asks.
     pub(super) fn fate(&self, since_start: Duration, number: u64) -> Fate {
         let stalled = self.stall.map_or(Duration::ZERO, |stall| stall.rest(since_start));
-        let latency = self.latency.map_or(Duration::ZERO, |latency| {
-            latency.draw(&mut SplitMix64::seed_from_u64(self.seed.wrapping_add(number.wrapping_mul(GOLDEN_STEP).rotate_left(32))))
-        });
+        let latency =
+            self.latency.map_or(Duration::ZERO, |latency| latency.draw(&mut SplitMix64::seed_from_u64(self.origin.wrapping_add(number))));
         Fate { wait: stalled + latency, fails: self.fails(number) }
     }
 
     /// Spread evenly rather than by chance: among any n requests, the errors are within a few of n times the rate.
     fn fails(&self, number: u64) -> bool {
-        let step = self.first_step.wrapping_add(number.wrapping_mul(GOLDEN_STEP));
+        let step = self.origin.wrapping_add(number.wrapping_mul(GOLDEN_STEP));
         // The upper 53 bits are what a float holds exactly, so that the fraction stays below 1.
         ((step >> 11) as f64 / (1_u64 << 53) as f64) < self.error_rate
     }
