@@ -76,6 +76,14 @@ impl Template {
         &self.source
     }
 
+    /// The author's own text around the expressions.
+    pub fn texts(&self) -> impl Iterator<Item = &str> {
+        self.parts.iter().filter_map(|part| match part {
+            Part::Text(text) => Some(text.as_str()),
+            Part::Expression(_) => None,
+        })
+    }
+
     /// The error for the first name that is not declared, call that does not fit or value that may not stand in `place`.
     pub fn check(&self, variables: &Variables, place: Place) -> Result<(), String> {
         self.compile(variables, place).map(|_| ())

@@ -1,0 +1,197 @@
+//! The custom resource definition: what the derive yields, made into what an API server, `kubectl` and GitOps tools want.
+
+use std::sync::LazyLock;
+
+use kube::CustomResourceExt;
+use schemars::{Schema, SchemaGenerator, json_schema};
+use serde_json::{Value, json};
+
+use super::spec::LoadTest;
+use crate::plan::duration;
+
+/// A string without a bound of its own may be so long.
+const MAX_STRING: u64 = 1024;
+
+const DESCRIPTION: &str = "A load test: what to send, how hard, and what counts as passing. Its merged results and its verdict are in the status.";
+
+static DEFINITION: LazyLock<Value> = LazyLock::new(define);
+
+/// The definition as it is installed. JSON, since the typed form writes every bound as a float, which GitOps tools would see as a change for ever.
+pub fn definition() -> &'static Value {
+    &DEFINITION
+}
+
+/// The schema of the field `spec`.
+pub fn spec_schema() -> &'static Value {
+    &DEFINITION["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
+}
+
+fn define() -> Value {
+    let mut crd = serde_json::to_value(LoadTest::crd()).expect("a CRD is JSON");
+    let root = root_schema(&mut crd);
+    root["description"] = DESCRIPTION.into();
+    finish(root);
+    // until the operator has seen a resource it must not look ready to kstatus
+    root["properties"]["status"]["default"] = json!({"observedGeneration": -1});
+    root["properties"]["metadata"] = json!({"type": "object", "properties": {"name": {"type": "string", "maxLength": 40}}});
+    root["x-kubernetes-validations"] = json!([{
+        "rule": "self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",
+        "message": "metadata.name must begin with a letter and hold only lower case letters, digits and dashes: Services are named after it",
+    }]);
+    crd
+}
+
+/// The schema of a whole LoadTest as plain JSON Schema, which refuses unknown fields: what `validate` holds a file to.
+pub fn strict_schema() -> Value {
+    let mut crd = definition().clone();
+    let root = root_schema(&mut crd);
+    root["properties"]["apiVersion"] = json!({"const": "starling.dev/v1alpha1"});
+    root["properties"]["kind"] = json!({"const": "LoadTest"});
+    root["properties"]["status"] = json!({});
+    root["properties"]["metadata"] = json!({"type": "object", "required": ["name"],
+        "properties": {"name": {"type": "string", "maxLength": 40, "pattern": "^[a-z]([-a-z0-9]*[a-z0-9])?$"}}});
+    root["required"] = json!(["apiVersion", "kind", "metadata", "spec"]);
+    let mut spec = root["properties"]["spec"].take();
+    refuse_unknown(&mut spec);
+    root["properties"]["spec"] = spec;
+    root["additionalProperties"] = false.into();
+    root.take()
+}
+
+fn root_schema(crd: &mut Value) -> &mut Value {
+    &mut crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+}
+
+fn refuse_unknown(schema: &mut Value) {
+    if schema.get("properties").is_some() {
+        schema["additionalProperties"] = false.into();
+    }
+    each_child(schema, &mut refuse_unknown);
+}
+
+/// Bounds every string, drops what an API server would warn of, and writes whole numbers as whole numbers.
+fn finish(schema: &mut Value) {
+    let Some(fields) = schema.as_object_mut() else { return };
+    fields.remove("nullable");
+    if fields.get("format").is_some_and(|format| format.as_str().is_some_and(|f| f.starts_with("uint"))) {
+        let wide = fields["format"] == "uint64";
+        fields.insert("format".into(), if wide { "int64" } else { "int32" }.into());
+    }
+    for bound in ["minimum", "maximum"] {
+        if let Some(number) = fields.get(bound).and_then(Value::as_f64).filter(|n| n.fract() == 0.0) {
+            fields.insert(bound.into(), (number as i64).into());
+        }
+    }
+    let is_string = fields.get("type").is_some_and(|kind| kind == "string");
+    if is_string && !fields.contains_key("enum") && !fields.contains_key("maxLength") && !fields.contains_key("format") {
+        fields.insert("maxLength".into(), MAX_STRING.into());
+    }
+    each_child(schema, &mut finish);
+}
+
+fn each_child(schema: &mut Value, visit: &mut dyn FnMut(&mut Value)) {
+    if let Some(properties) = schema.get_mut("properties").and_then(Value::as_object_mut) {
+        properties.values_mut().for_each(&mut *visit);
+    }
+    for key in ["items", "additionalProperties"] {
+        if let Some(child) = schema.get_mut(key).filter(|child| child.is_object()) {
+            visit(child);
+        }
+    }
+}
+
+pub(super) fn duration(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": "string", "maxLength": 32, "pattern": duration::PATTERN})
+}
+
+pub(super) fn optional_duration(generator: &mut SchemaGenerator) -> Schema {
+    duration(generator)
+}
+
+pub(super) fn name(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": "string", "minLength": 1, "maxLength": 63})
+}
+
+pub(super) fn percent(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": "string", "maxLength": 16, "pattern": r"^(100|[0-9]{1,2}(\.[0-9]{1,4})?)%$"})
+}
+
+pub(super) fn quantity(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": "string", "maxLength": 32, "pattern": r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|Ki|Mi|Gi|Ti)?$"})
+}
+
+pub(super) fn metric(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": "string", "enum": ["latency", "serviceTime", "failures", "achieved"]})
+}
+
+pub(super) fn outcome(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": "string", "enum": ["Success", "Failure", "Any"]})
+}
+
+/// Any JSON value; its size is bounded when it is made into a plan.
+pub(super) fn free_value(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"x-kubernetes-preserve-unknown-fields": true})
+}
+
+/// Any JSON value under any name.
+pub(super) fn free_map(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": "object", "additionalProperties": {"x-kubernetes-preserve-unknown-fields": true}})
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Calls `check` with the path and the schema of every field.
+    fn walk(path: &str, schema: &Value, check: &mut impl FnMut(&str, &Value)) {
+        check(path, schema);
+        for (name, child) in schema["properties"].as_object().into_iter().flatten() {
+            walk(&format!("{path}.{name}"), child, check);
+        }
+        for key in ["items", "additionalProperties"] {
+            if schema[key].is_object() {
+                walk(&format!("{path}[]"), &schema[key], check);
+            }
+        }
+    }
+
+    fn root() -> Value {
+        root_schema(&mut definition().clone()).take()
+    }
+
+    #[test]
+    fn every_string_list_and_map_is_bounded() {
+        walk("", &root(), &mut |path, schema| match schema["type"].as_str() {
+            Some("string") => assert!(schema["maxLength"].is_u64() || schema["enum"].is_array() || schema["format"].is_string(), "{path} has no bound"),
+            Some("array") => {
+                assert!(schema["maxItems"].is_u64(), "{path} has no bound");
+                assert!(schema["x-kubernetes-list-type"].is_string(), "{path} does not say how lists merge");
+            }
+            Some("object") if schema["additionalProperties"].is_object() => assert!(schema["maxProperties"].is_u64(), "{path} has no bound"),
+            _ => {}
+        });
+    }
+
+    #[test]
+    fn every_part_of_the_spec_is_described() {
+        // leaves deep down whose names say it all need no sentence
+        for (name, schema) in spec_schema()["properties"].as_object().unwrap() {
+            assert!(schema["description"].is_string(), "{name} has no description");
+        }
+    }
+
+    #[test]
+    fn whole_numbers_stay_whole_so_that_gitops_sees_no_difference() {
+        walk("", &root(), &mut |path, schema| {
+            for bound in ["minimum", "maximum"] {
+                assert!(!schema[bound].is_f64(), "{path}.{bound} is {}", schema[bound]);
+            }
+            assert!(schema.get("nullable").is_none(), "{path} is nullable");
+        });
+    }
+
+    #[test]
+    fn it_is_small_enough_for_a_client_side_apply() {
+        assert!(serde_json::to_vec(definition()).unwrap().len() < 200 * 1024);
+    }
+}
