@@ -3,7 +3,7 @@
 use std::error::Error;
 
 /// Paths from the package's root; imports resolve from `src`.
-const PROTOS: &[&str] = &["src/sample/categorization.proto"];
+const PROTOS: &[&str] = &["src/sample/categorization.proto", "src/wire/fleet.proto"];
 
 fn main() -> Result<(), Box<dyn Error>> {
     for proto in PROTOS {
