@@ -29,9 +29,11 @@ exec 9>"/run/$STARLING_CLUSTER.lock"
 flock --nonblock 9 || { say "waiting for another run to end"; flock 9; }
 
 archive=$(mktemp)
+child=
 finish() {
     local status=$?
     trap - EXIT
+    [ -z "$child" ] || kill "$child" 2>/dev/null || true
     [ "$status" = 0 ] || [ -z "${STARLING_TEST_LOGS:-}" ] || "$cluster" logs "$STARLING_TEST_LOGS" 9>&-
     "$cluster" down 9>&-
     rm -f "$archive"
@@ -45,4 +47,7 @@ image=starling:$(sed -n 's/^version = "\(.*\)"/\1/p' "$(dirname "$cluster")/../.
 kubeconfig=$("$cluster" up 9>&-)
 "$cluster" image "$image" "$archive" -- /starling "$program=/starling"
 "$cluster" load "$archive"
-STARLING_TEST_KUBECONFIG=$kubeconfig STARLING_TEST_IMAGE=$image "$cluster" exec "$@" 9>&-
+# Waited for, not run in the foreground: a signal must end it at once.
+STARLING_TEST_KUBECONFIG=$kubeconfig STARLING_TEST_IMAGE=$image "$cluster" exec "$@" 9>&- &
+child=$!
+wait "$child"
