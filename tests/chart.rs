@@ -231,12 +231,14 @@ fn an_uninstall_keeps_the_crd_unless_told_otherwise() {
 }
 
 #[test]
-fn the_rendered_crd_is_the_generated_one() {
+fn the_crd_of_the_program_the_repository_and_the_chart_are_one() {
+    let generated = starling::crd::definition();
+    assert_eq!(&documents(&read("crds/loadtests.starling.dev.yaml")), std::slice::from_ref(generated), "run `make generate`");
+    assert_eq!(read("charts/starling/files/crd.yaml"), read("crds/loadtests.starling.dev.yaml"), "run `make generate`");
     let objects = render(&[]);
     let rendered = only(&objects, "CustomResourceDefinition");
-    let source = &documents(&read("charts/starling/files/crd.yaml"))[0];
-    assert_eq!(rendered["spec"], source["spec"]);
-    assert_eq!(rendered["metadata"]["name"], source["metadata"]["name"]);
+    assert_eq!(rendered["spec"], generated["spec"]);
+    assert_eq!(rendered["metadata"]["name"], generated["metadata"]["name"]);
 }
 
 #[test]

@@ -13,17 +13,15 @@ tests/cluster/prepare.sh
 tests/cluster/cluster.sh build helm
 
 target=$(cargo metadata --no-deps --format-version 1 | grep -o '"target_directory":"[^"]*"' | cut -d'"' -f4)
-export STARLING_TEST_LOGS=$target/test-logs
-rm -rf "$STARLING_TEST_LOGS"
-mkdir -p "$STARLING_TEST_LOGS"
+logs=$target/test-logs
+rm -rf "$logs"
+mkdir -p "$logs"
 
-artifact() { # artifact NAME CARGO_ARGS...: build, and print the path of the program of that name
-    local name=$1; shift
-    cargo "$@" --message-format=json-render-diagnostics | sed -n "s/.*\"name\":\"$name\".*\"executable\":\"\([^\"]*\)\".*/\1/p"
-}
-cargo test --workspace --no-run
-starling=$(artifact starling build --bin starling)
-e2e=$(artifact e2e test --no-run --test e2e)
+# One build of everything, the program included; the end-to-end suite is run by its path, inside the cluster's network.
+built=$(cargo test --workspace --no-run --message-format=json-render-diagnostics)
+e2e=$(sed -n 's/.*"name":"e2e".*"executable":"\([^"]*\)".*/\1/p' <<<"$built")
+[ -x "$e2e" ] || { say "cargo built no end-to-end suite (tests/e2e)"; exit 1; }
+starling=$target/debug/starling
 
 without_cluster=(--lib --bins --examples)
 for file in tests/*.rs tests/*/main.rs; do
@@ -35,16 +33,16 @@ failed=()
 run() { # run NAME CMD...: to the terminal and to a log
     local name=$1; shift
     say "== $name"
-    "$@" 2>&1 | tee "$STARLING_TEST_LOGS/$name.log" || failed+=("$name")
+    STARLING_TEST_LOGS=$logs/$name "$@" 2>&1 | tee "$logs/$name.log" || failed+=("$name")
 }
 run unit cargo test --workspace --no-fail-fast "${without_cluster[@]}"
 run doc cargo test --workspace --doc
 run chart tests/cluster/with.sh "$starling" tests/cluster/chart.sh
 run e2e tests/cluster/with.sh "$starling" env RUST_TEST_THREADS="${E2E_THREADS:-4}" "$e2e"
 
-grep -h '^test result' "$STARLING_TEST_LOGS"/*.log || true
+grep -h '^test result' "$logs"/*.log || true
 if [ ${#failed[@]} -gt 0 ]; then
-    say "FAILED: ${failed[*]}; logs are in $STARLING_TEST_LOGS"
+    say "FAILED: ${failed[*]}; logs are in $logs"
     exit 1
 fi
 say "all tests passed"
