@@ -191,6 +191,16 @@ mod tests {
     }
 
     #[test]
+    fn optional_fields_are_not_required() {
+        let load = &spec_schema()["properties"]["load"]["properties"];
+        let step = &spec_schema()["properties"]["scenarios"]["items"]["properties"]["tasks"]["items"]["properties"]["steps"]["items"];
+        assert_eq!(load["closed"]["required"], Value::Null);
+        assert_eq!(load["open"]["required"], json!(["maxInFlight"]));
+        assert_eq!(step["required"], json!(["http"]));
+        assert_eq!(step["properties"]["http"]["required"], json!(["path"]));
+    }
+
+    #[test]
     fn it_is_small_enough_for_a_client_side_apply() {
         assert!(serde_json::to_vec(definition()).unwrap().len() < 200 * 1024);
     }

@@ -226,7 +226,7 @@ pub struct StepSpec {
     pub name: Option<String>,
     pub http: HttpStepSpec,
     /// Overrides `spec.http.timeout`.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "super::schema::optional_duration")]
     pub timeout: Option<String>,
 }
@@ -245,7 +245,7 @@ pub struct HttpStepSpec {
     #[schemars(extend("maxProperties" = 32))]
     pub headers: BTreeMap<String, String>,
     /// A JSON body; its strings are templates, and a string that is wholly one expression becomes that value.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "super::schema::free_value")]
     pub json: Option<Value>,
     /// A text body, a template; not together with `json`.
@@ -280,11 +280,11 @@ pub struct ClosedSpec {
     #[schemars(range(min = 1, max = 1_000_000))]
     pub users: Option<u32>,
     /// How long `users` are held, after the ramp.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "super::schema::optional_duration")]
     pub duration: Option<String>,
     /// A linear ramp from no user before `duration`.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "super::schema::optional_duration")]
     pub ramp_up: Option<String>,
     /// Users before the first stage.
@@ -309,11 +309,11 @@ pub struct OpenSpec {
     #[serde(default)]
     pub per: Per,
     /// How long `rate` is held, after the ramp.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "super::schema::optional_duration")]
     pub duration: Option<String>,
     /// A linear ramp from nothing before `duration`.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "super::schema::optional_duration")]
     pub ramp_up: Option<String>,
     /// Rate before the first stage.
@@ -481,7 +481,7 @@ pub struct RunSpec {
     #[schemars(schema_with = "super::schema::duration")]
     pub stop_timeout: String,
     /// A run that has not ended by then ends `Errored`; the planned length, `stopTimeout` and 10 minutes if unset.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "super::schema::optional_duration")]
     pub deadline: Option<String>,
     /// How long the master is kept after the end.
