@@ -1,0 +1,86 @@
+//! The HTTP server for machines: `/livez`, `/readyz` and `/metrics`.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+/// What a role says about itself.
+pub trait Admin: Send + Sync + 'static {
+    /// `Err` says why the process should be restarted.
+    fn live(&self) -> Result<(), String>;
+    /// `Err` says what it still waits for.
+    fn ready(&self) -> Result<(), String>;
+    /// In the Prometheus text format.
+    fn metrics(&self) -> String;
+}
+
+/// The three routes, for servers that have others besides.
+pub fn router(admin: Arc<dyn Admin>) -> Router {
+    Router::new()
+        .route("/livez", get(|State(admin): State<Arc<dyn Admin>>| async move { answer(admin.live()) }))
+        .route("/readyz", get(|State(admin): State<Arc<dyn Admin>>| async move { answer(admin.ready()) }))
+        .route("/metrics", get(metrics))
+        .with_state(admin)
+}
+
+/// Serves until `stop`, then lets requests that run end.
+pub async fn serve(listener: TcpListener, admin: Arc<dyn Admin>, stop: CancellationToken) -> std::io::Result<()> {
+    axum::serve(listener, router(admin)).with_graceful_shutdown(stop.cancelled_owned()).await
+}
+
+async fn metrics(State(admin): State<Arc<dyn Admin>>) -> Response {
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], admin.metrics()).into_response()
+}
+
+fn answer(outcome: Result<(), String>) -> Response {
+    match outcome {
+        Ok(()) => (StatusCode::OK, "ok\n").into_response(),
+        Err(reason) => (StatusCode::SERVICE_UNAVAILABLE, reason + "\n").into_response(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::{Body, to_bytes};
+    use axum::http::Request;
+    use tower::ServiceExt;
+
+    use super::*;
+
+    struct Starting;
+
+    impl Admin for Starting {
+        fn live(&self) -> Result<(), String> {
+            Ok(())
+        }
+
+        fn ready(&self) -> Result<(), String> {
+            Err("no watch is up yet".into())
+        }
+
+        fn metrics(&self) -> String {
+            "runs 1\n".into()
+        }
+    }
+
+    async fn ask(path: &str) -> (StatusCode, String) {
+        let request = Request::get(path).body(Body::empty()).unwrap();
+        let response = router(Arc::new(Starting)).oneshot(request).await.unwrap();
+        let status = response.status();
+        let body = to_bytes(response.into_body(), 1024).await.unwrap();
+        (status, String::from_utf8(body.to_vec()).unwrap())
+    }
+
+    #[tokio::test]
+    async fn what_is_not_ready_says_why() {
+        assert_eq!(ask("/readyz").await, (StatusCode::SERVICE_UNAVAILABLE, "no watch is up yet\n".into()));
+        assert_eq!(ask("/livez").await, (StatusCode::OK, "ok\n".into()));
+        assert_eq!(ask("/metrics").await, (StatusCode::OK, "runs 1\n".into()));
+    }
+}
