@@ -4,6 +4,9 @@
 //! neither Kubernetes nor the wire, `engine` carries out a share of a plan, `master` and `worker` speak `wire`, `operator` is the
 //! only room with Kubernetes rights, and `cli` joins them.
 
+/// Of this program, as in its package.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
 pub mod cli;
 pub mod crd;
 pub mod engine;

@@ -1,1 +1,217 @@
 //! The master: roster, merge, verdict, and what it serves to the operator, to people and to Prometheus.
+
+pub mod api;
+pub mod conductor;
+pub mod fleet;
+mod memory;
+mod metrics;
+mod result;
+mod roster;
+mod timeline;
+mod verdict;
+
+use std::future::Future;
+use std::net::{Ipv6Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::http::StatusCode;
+use axum::routing::get;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio_stream::wrappers::TcpListenerStream;
+use tonic::service::Routes;
+use tonic::service::interceptor::InterceptedService;
+use tonic::transport::{Identity, Server, ServerTlsConfig};
+use tonic::{Request, Status};
+
+use crate::wire::MAX_MESSAGE;
+use crate::wire::fleet::fleet_server::FleetServer;
+use crate::wire::layout::{self, RunFile, channel};
+
+pub use api::Token;
+pub use conductor::Conductor;
+pub use memory::Memory;
+
+/// How often time itself may change something.
+const TICK: Duration = Duration::from_millis(250);
+/// Clock offsets are measured so often, and silent connections noticed.
+const PING_EVERY: Duration = Duration::from_secs(5);
+/// After the end has been asked for, connections get so long to close.
+const DRAIN: Duration = Duration::from_secs(3);
+
+#[derive(Debug, Clone, clap::Args)]
+pub struct Options {
+    /// The run to conduct, as the operator wrote it
+    #[arg(long, default_value = "/etc/starling/run/run.json")]
+    pub run_file: PathBuf,
+    /// Folder of certificate, key and tokens
+    #[arg(long, default_value = layout::CHANNEL_DIR)]
+    pub channel: PathBuf,
+    /// Folder that survives a restart of the process
+    #[arg(long, default_value = layout::STATE_DIR)]
+    pub state: PathBuf,
+    /// Port for workers and operator (TLS)
+    #[arg(long, default_value_t = layout::CONTROL_PORT)]
+    pub control_port: u16,
+    /// Port of the read API (HTTP, token)
+    #[arg(long, default_value_t = layout::UI_PORT)]
+    pub ui_port: u16,
+    /// Port of /metrics, /livez and /readyz (HTTP)
+    #[arg(long, default_value_t = layout::ADMIN_PORT)]
+    pub admin_port: u16,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum MasterError {
+    #[error("cannot read {path}: {source}")]
+    Read { path: PathBuf, source: std::io::Error },
+    #[error("{path} is not a run: {source}")]
+    RunFile { path: PathBuf, source: serde_json::Error },
+    #[error(transparent)]
+    Memory(#[from] memory::MemoryError),
+    #[error("cannot listen on port {port}: {source}")]
+    Listen { port: u16, source: std::io::Error },
+    #[error("cannot serve workers: {0}")]
+    Transport(#[from] tonic::transport::Error),
+    #[error("cannot serve HTTP: {0}")]
+    Http(std::io::Error),
+}
+
+/// The conductor, and who waits for it to change.
+#[derive(Clone)]
+pub struct Shared {
+    conductor: Arc<Mutex<Conductor>>,
+    changed: Arc<watch::Sender<()>>,
+}
+
+impl Shared {
+    pub fn new(conductor: Conductor) -> Self {
+        Self { conductor: Arc::new(Mutex::new(conductor)), changed: Arc::new(watch::Sender::new(())) }
+    }
+
+    /// The conductor never waits, so neither does this, for long.
+    pub fn with<T>(&self, act: impl FnOnce(&mut Conductor) -> T) -> T {
+        // a panic while it was held left it consistent enough to say how far the run got
+        let outcome = act(&mut self.conductor.lock().unwrap_or_else(PoisonError::into_inner));
+        self.changed.send_replace(());
+        outcome
+    }
+
+    /// Lets time pass for the conductor, for ever.
+    pub async fn keep_time(self) {
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+        let mut pinged: Option<Instant> = None;
+        loop {
+            tick.tick().await;
+            let now = Instant::now();
+            let ping = pinged.is_none_or(|at| now.duration_since(at) >= PING_EVERY);
+            self.with(|conductor| {
+                conductor.tick(now);
+                if ping {
+                    conductor.ping();
+                }
+            });
+            if ping {
+                pinged = Some(now);
+            }
+        }
+    }
+
+    /// Resolves when `wanted` says yes, which it is asked whenever something may have changed.
+    pub async fn until(&self, wanted: impl Fn(&Conductor) -> bool) {
+        let mut changes = self.changed.subscribe();
+        loop {
+            changes.borrow_and_update();
+            if wanted(&self.conductor.lock().unwrap_or_else(PoisonError::into_inner)) {
+                return;
+            }
+            // the sender lives in self
+            let _ = changes.changed().await;
+        }
+    }
+}
+
+/// Serves until `stop` resolves: a master keeps its result for as long as it is left alone.
+pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<(), MasterError> {
+    let Options { run_file, channel: folder, state, control_port, ui_port, admin_port } = options;
+    let json = read(&run_file)?;
+    let file: RunFile = serde_json::from_str(&json).map_err(|source| MasterError::RunFile { path: run_file, source })?;
+    tracing::info!(run = file.run, workers = file.workers, "conducting");
+    let secret = |name: &str| read(&folder.join(name));
+    let identity = Identity::from_pem(secret(channel::MASTER_CERT)?, secret(channel::MASTER_KEY)?);
+    let tokens = Tokens {
+        worker: Token::new(&secret(channel::WORKER_TOKEN)?),
+        operator: Token::new(&secret(channel::OPERATOR_TOKEN)?),
+        read: Token::new(&secret(channel::READ_TOKEN)?),
+    };
+    let master = Shared::new(Conductor::new(file, Memory::at(&state), Instant::now())?);
+    let (stopping, stopped) = watch::channel(false);
+    let wait = || {
+        let mut stopped = stopped.clone();
+        async move {
+            // an error means the sender is gone, hence the end
+            let _ = stopped.wait_for(|stopping| *stopping).await;
+        }
+    };
+    let control = serve_control(master.clone(), identity, &tokens, listen(control_port).await?, wait());
+    let ui = axum::serve(listen(ui_port).await?, api::read(master.clone(), tokens.read.clone())).with_graceful_shutdown(wait());
+    let admin = axum::serve(listen(admin_port).await?, admin(master.clone())).with_graceful_shutdown(wait());
+    let serving = async { tokio::try_join!(control, async { ui.await.map_err(MasterError::Http) }, async { admin.await.map_err(MasterError::Http) }) };
+    tokio::select! {
+        served = serving => served.map(|_| ()),
+        () = master.clone().keep_time() => Ok(()),
+        () = async {
+            stop.await;
+            stopping.send_replace(true);
+            tokio::time::sleep(DRAIN).await;
+        } => Ok(()),
+    }
+}
+
+struct Tokens {
+    worker: Token,
+    operator: Token,
+    read: Token,
+}
+
+async fn serve_control(master: Shared, identity: Identity, tokens: &Tokens, listener: TcpListener, stop: impl Future<Output = ()>) -> Result<(), MasterError> {
+    let token = tokens.worker.clone();
+    let check = move |request: Request<()>| match token.admits(request.metadata().get("authorization").map(|value| value.as_bytes())) {
+        true => Ok(request),
+        false => Err(Status::unauthenticated("the worker token is needed")),
+    };
+    let fleet = FleetServer::new(fleet::FleetService::new(master.clone())).max_decoding_message_size(MAX_MESSAGE).max_encoding_message_size(MAX_MESSAGE);
+    let router = Routes::new(InterceptedService::new(fleet, check)).into_axum_router().merge(api::control(master, tokens.operator.clone()));
+    let incoming = TcpListenerStream::new(listener);
+    Server::builder()
+        .tls_config(ServerTlsConfig::new().identity(identity))?
+        .accept_http1(true)
+        .http2_keepalive_interval(Some(PING_EVERY))
+        .http2_keepalive_timeout(Some(PING_EVERY))
+        .add_routes(router.into())
+        .serve_with_incoming_shutdown(incoming, stop)
+        .await?;
+    Ok(())
+}
+
+/// Alive as long as it answers; ready as soon as it listens, since workers come before there is anything to be ready for.
+fn admin(master: Shared) -> Router {
+    Router::new().route("/livez", get(|| async { StatusCode::OK })).route("/readyz", get(|| async { StatusCode::OK })).merge(api::metrics(master))
+}
+
+async fn listen(port: u16) -> Result<TcpListener, MasterError> {
+    let any = SocketAddr::from((Ipv6Addr::UNSPECIFIED, port));
+    match TcpListener::bind(any).await {
+        Ok(listener) => Ok(listener),
+        // a kernel without IPv6
+        Err(_) => TcpListener::bind(("0.0.0.0", port)).await.map_err(|source| MasterError::Listen { port, source }),
+    }
+}
+
+fn read(path: &Path) -> Result<String, MasterError> {
+    std::fs::read_to_string(path).map_err(|source| MasterError::Read { path: path.to_owned(), source })
+}

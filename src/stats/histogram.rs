@@ -89,6 +89,16 @@ impl Histogram {
         if self.is_empty() { 0.0 } else { self.sum as f64 / self.count() as f64 }
     }
 
+    /// Of all samples, microseconds.
+    pub fn sum(&self) -> u128 {
+        self.sum
+    }
+
+    /// Samples of at most `us`, as exactly as percentiles are.
+    pub fn count_up_to(&self, us: u64) -> u64 {
+        self.counts.as_ref().map_or(0, |counts| counts.count_between(0, us))
+    }
+
     /// Samples above one hour.
     pub fn clamped(&self) -> u64 {
         self.clamped

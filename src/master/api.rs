@@ -1,0 +1,121 @@
+//! What a master serves: the operator's calls, the read API for people, and metrics for Prometheus.
+
+use std::time::Instant;
+
+use axum::Json;
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::http::{StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+
+use super::{Shared, metrics};
+use crate::wire::control::{self, Acknowledge, Grant, Progress, Stop};
+
+/// A bearer token and whom it lets in.
+#[derive(Clone)]
+pub struct Token(std::sync::Arc<str>);
+
+impl Token {
+    pub fn new(text: &str) -> Self {
+        Self(text.trim().into())
+    }
+
+    /// Whether `authorization`, a whole header, carries this token. Takes as long whatever differs.
+    pub fn admits(&self, authorization: Option<&[u8]>) -> bool {
+        let Some(given) = authorization.and_then(|header| header.strip_prefix(b"Bearer ")) else { return false };
+        let expected = self.0.as_bytes();
+        // an empty token would let everyone in
+        !expected.is_empty() && given.len() == expected.len() && given.iter().zip(expected).fold(0, |differs, (a, b)| differs | (a ^ b)) == 0
+    }
+}
+
+/// The operator's calls; only its token is let in.
+pub fn control(master: Shared, token: Token) -> Router {
+    Router::new()
+        .route(control::PROGRESS, get(progress))
+        .route(control::RESULT, get(result))
+        .route(control::GRANT, post(grant))
+        .route(control::STOP, post(stop))
+        .route(control::ACKNOWLEDGE, post(acknowledge))
+        .layer(middleware::from_fn_with_state(token, check_token))
+        .with_state(master)
+}
+
+/// What people may read.
+pub fn read(master: Shared, token: Token) -> Router {
+    Router::new()
+        .route(control::PROGRESS, get(progress))
+        .route(control::RESULT, get(result))
+        .layer(middleware::from_fn_with_state(token, check_token))
+        .with_state(master)
+}
+
+/// `/metrics` of the run, for the admin port.
+pub fn metrics(master: Shared) -> Router {
+    Router::new().route("/metrics", get(|State(master): State<Shared>| async move { metrics::text(&master) })).with_state(master)
+}
+
+async fn check_token(State(token): State<Token>, request: Request, next: Next) -> Response {
+    if token.admits(request.headers().get(header::AUTHORIZATION).map(|value| value.as_bytes())) {
+        return next.run(request).await;
+    }
+    (StatusCode::UNAUTHORIZED, [(header::WWW_AUTHENTICATE, "Bearer")], "a token is needed").into_response()
+}
+
+async fn progress(State(master): State<Shared>) -> Json<Progress> {
+    Json(master.with(|conductor| conductor.progress(Instant::now())))
+}
+
+/// `null` while the run goes on.
+async fn result(State(master): State<Shared>) -> Response {
+    Json(master.with(|conductor| conductor.result().cloned())).into_response()
+}
+
+async fn grant(State(master): State<Shared>, Json(asked): Json<Grant>) -> Response {
+    match master.with(|conductor| conductor.grant(&asked, Instant::now())) {
+        Ok(()) => progress(State(master)).await.into_response(),
+        Err(refusal) => (StatusCode::CONFLICT, refusal.to_string()).into_response(),
+    }
+}
+
+async fn stop(State(master): State<Shared>, Json(asked): Json<Stop>) -> Response {
+    if let Err(refused) = same_run(&master, &asked.run) {
+        return refused;
+    }
+    master.with(|conductor| conductor.stop(asked, Instant::now()));
+    progress(State(master)).await.into_response()
+}
+
+async fn acknowledge(State(master): State<Shared>, Json(asked): Json<Acknowledge>) -> Response {
+    if let Err(refused) = same_run(&master, &asked.run) {
+        return refused;
+    }
+    master.with(|conductor| conductor.acknowledge());
+    progress(State(master)).await.into_response()
+}
+
+fn same_run(master: &Shared, asked: &str) -> Result<(), Response> {
+    let actual = master.with(|conductor| conductor.file().run.clone());
+    if asked == actual { Ok(()) } else { Err((StatusCode::CONFLICT, format!("this is the master of run {actual}")).into_response()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_whole_token_is_let_in() {
+        let token = Token::new("s3cret\n");
+        for header in [None, Some(&b"Bearer "[..]), Some(b"Bearer s3cre"), Some(b"Bearer s3cret2"), Some(b"s3cret"), Some(b"Basic s3cret")] {
+            assert!(!token.admits(header), "{header:?}");
+        }
+        assert!(token.admits(Some(b"Bearer s3cret")));
+    }
+
+    #[test]
+    fn an_empty_token_lets_nobody_in() {
+        assert!(!Token::new("\n").admits(Some(b"Bearer ")));
+    }
+}

@@ -1,0 +1,461 @@
+//! The run as the master sees it: a state machine fed with what workers and the operator say. It does no I/O but to its memory, and never waits.
+
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use tokio::sync::mpsc;
+
+use super::memory::{Facts, Memory, MemoryError};
+use super::result::{self, Ending};
+use super::roster::{Reported, Roster, Session, SessionId};
+use super::timeline::Timeline;
+use crate::stats::Snapshot;
+use crate::stats::result::{Event, RunResult};
+use crate::wire::control::{Grant, GrantAction, MasterState, ProblemKind, Progress, Stop};
+use crate::wire::fleet::{self, FromMaster, from_master::Message, from_worker};
+use crate::wire::layout::RunFile;
+use crate::wire::PROTOCOL_VERSION;
+
+/// From the start message to the profile's zero: time for it to reach every worker.
+const START_IN: Duration = Duration::from_secs(3);
+/// So long a master without a worker that carries the run waits for one.
+const RECOVERY: Duration = Duration::from_secs(30);
+/// So long the end is put off for a worker that should have had its last word.
+const LAST_WORD: Duration = Duration::from_secs(10);
+/// Events kept in the result.
+const MAX_EVENTS: usize = 200;
+
+#[derive(Debug, thiserror::Error)]
+pub enum Refusal {
+    #[error("this is the master of run {actual}, not of {asked}")]
+    OtherRun { asked: String, actual: String },
+    #[error("this is incarnation {actual}, the grant is for {asked}")]
+    OtherIncarnation { asked: String, actual: String },
+    #[error("epoch {asked} is over, {actual} is the latest")]
+    OldEpoch { asked: u32, actual: u32 },
+    #[error(transparent)]
+    Memory(#[from] MemoryError),
+}
+
+/// When the profile's zero is.
+#[derive(Debug, Clone, Copy)]
+struct Clock {
+    zero: Instant,
+    zero_at: Timestamp,
+}
+
+pub struct Conductor {
+    file: RunFile,
+    seed: u64,
+    start_in: Duration,
+    memory: Memory,
+    facts: Facts,
+    state: MasterState,
+    /// The grant came while a worker was not ready; it counts once all are.
+    start_wanted: bool,
+    /// When this master, or the loss of its last worker, began to be waited out.
+    alone_since: Option<Instant>,
+    clock: Option<Clock>,
+    stopped: Option<Stop>,
+    roster: Roster,
+    timeline: Timeline,
+    events: Vec<Event>,
+    result: Option<RunResult>,
+    acknowledged: bool,
+    next_session: SessionId,
+}
+
+impl Conductor {
+    /// A master that remembers a grant was killed after it: it starts nothing, but looks for the workers that carry the run.
+    pub fn new(file: RunFile, memory: Memory, now: Instant) -> Result<Self, MemoryError> {
+        let facts = memory.load()?;
+        let state = if facts.granted { MasterState::Recovering } else { MasterState::Waiting };
+        let seed = file.plan.seed.unwrap_or_else(|| seed_of(&file.run));
+        Ok(Self {
+            roster: Roster::new(file.workers),
+            alone_since: facts.granted.then_some(now),
+            file,
+            seed,
+            start_in: START_IN,
+            memory,
+            facts,
+            state,
+            start_wanted: false,
+            clock: None,
+            stopped: None,
+            timeline: Timeline::default(),
+            events: Vec::new(),
+            result: None,
+            acknowledged: false,
+            next_session: 1,
+        })
+    }
+
+    /// For a run in one process: there is nothing to wait for between the start message and the start.
+    pub fn starting_in(mut self, start_in: Duration) -> Self {
+        self.start_in = start_in;
+        self
+    }
+
+    pub fn incarnation(&self) -> &str {
+        &self.facts.incarnation
+    }
+
+    pub fn file(&self) -> &RunFile {
+        &self.file
+    }
+
+    pub fn result(&self) -> Option<&RunResult> {
+        self.result.as_ref()
+    }
+
+    pub fn is_acknowledged(&self) -> bool {
+        self.acknowledged
+    }
+
+    /// Everything measured so far.
+    pub fn merged(&self) -> Snapshot {
+        self.roster.merged()
+    }
+
+    pub fn progress(&self, now: Instant) -> Progress {
+        let merged = self.roster.merged();
+        let latest = self.timeline.latest().filter(|_| self.state == MasterState::Running).unwrap_or_default();
+        Progress {
+            run: self.file.run.clone(),
+            epoch: self.facts.epoch,
+            incarnation: self.facts.incarnation.clone(),
+            state: self.state,
+            workers: self.file.workers,
+            connected: self.roster.connected(),
+            ready: self.roster.ready(),
+            problems: self.roster.problems(now),
+            elapsed_micros: self.elapsed(now).as_micros() as u64,
+            length_micros: self.file.plan.load.profile().length().as_micros() as u64,
+            requests: merged.requests(),
+            failures: merged.failures(),
+            users: latest.users,
+            rps: latest.requests,
+            p95_micros: latest.p95,
+        }
+    }
+
+    // ---- what workers say
+
+    /// A worker's first words. Gives its connection a number, or says why it is turned away.
+    pub fn join(&mut self, hello: &fleet::Hello, outbound: mpsc::Sender<FromMaster>) -> Result<SessionId, fleet::Refused> {
+        let refuse = |reason: String| Err(fleet::Refused { reason, permanent: true });
+        if hello.protocol != PROTOCOL_VERSION {
+            return refuse(format!("the worker speaks protocol {}, this master {PROTOCOL_VERSION}", hello.protocol));
+        }
+        if hello.run != self.file.run {
+            return refuse(format!("the worker is of run {}, this master of {}", hello.run, self.file.run));
+        }
+        if hello.index >= self.file.workers {
+            return refuse(format!("there are {} shares, so none with index {}", self.file.workers, hello.index));
+        }
+        let id = self.next_session;
+        self.next_session += 1;
+        let session = Session::new(id, hello.index, &hello.instance, outbound);
+        let run_file = serde_json::to_string(&self.file).unwrap_or_default();
+        session.send(Message::Welcome(fleet::Welcome { version: crate::VERSION.into(), epoch: self.facts.epoch, run_file }));
+        if self.acknowledged {
+            session.send(Message::Release(fleet::Release {}));
+        }
+        self.roster.take_seat(session);
+        if hello.carrying {
+            self.roster.mark_carrying(hello.index, &hello.instance);
+        }
+        Ok(id)
+    }
+
+    pub fn hear(&mut self, id: SessionId, message: from_worker::Message, now: Instant) {
+        match message {
+            from_worker::Message::Hello(_) => {}
+            from_worker::Message::Ready(_) => {
+                if let Some(seat) = self.roster.seat(id) {
+                    seat.set_ready();
+                }
+            }
+            from_worker::Message::NotReady(fleet::NotReady { problems }) => {
+                if let Some(seat) = self.roster.seat(id) {
+                    seat.set_problems(problems.into_iter().map(reported).collect(), now);
+                }
+            }
+            from_worker::Message::Delta(delta) => self.hear_delta(id, &delta),
+            from_worker::Message::Cumulative(cumulative) => self.hear_cumulative(id, &cumulative, now),
+            from_worker::Message::Pong(pong) => self.hear_pong(id, &pong),
+            from_worker::Message::Leaving(_) => self.event("a worker was told to go"),
+        }
+        self.tick(now);
+    }
+
+    pub fn leave(&mut self, id: SessionId, now: Instant) {
+        let at_work = self.roster.instance(id).is_some_and(|instance| instance.carrying && !instance.last);
+        if let Some(index) = self.roster.leave(id).filter(|_| at_work) {
+            self.event(&format!("worker {index} lost its connection"));
+        }
+        self.tick(now);
+    }
+
+    fn hear_delta(&mut self, id: SessionId, delta: &fleet::Delta) {
+        let snapshot = match Snapshot::decode(&delta.snapshot) {
+            Ok(snapshot) => snapshot,
+            Err(e) => return self.event(&format!("a worker's samples of second {} are lost: {e}", delta.second)),
+        };
+        let expected = self.roster.at_work();
+        let Some(instance) = self.roster.instance(id) else { return };
+        // sent again after a reconnection: it is in the cumulative state already
+        if instance.through.is_none_or(|through| delta.second > through) {
+            instance.snapshot.follow(&snapshot);
+            instance.through = Some(delta.second);
+            self.timeline.add(delta.second, &snapshot, expected.max(1));
+        }
+        instance.last |= delta.last;
+        self.acknowledge_second(id, delta.second);
+    }
+
+    /// Replaces what is held of the process; the seconds this master had not seen go into the series as counts.
+    fn hear_cumulative(&mut self, id: SessionId, cumulative: &fleet::Cumulative, now: Instant) {
+        let snapshot = match Snapshot::decode(&cumulative.snapshot) {
+            Ok(snapshot) => snapshot,
+            Err(e) => return self.event(&format!("a worker's samples are lost: {e}")),
+        };
+        let Some(instance) = self.roster.instance(id) else { return };
+        let seen = instance.through;
+        instance.snapshot = snapshot;
+        instance.carrying = true;
+        instance.last = cumulative.last;
+        instance.through = cumulative.through_second;
+        for point in cumulative.seconds.iter().filter(|point| seen.is_none_or(|seen| point.second > seen)) {
+            self.timeline.recall(point.second, point.requests, point.failures, point.users);
+        }
+        if self.clock.is_none() {
+            self.clock = Some(self.clock_at(now, cumulative.elapsed_micros));
+            self.seed = cumulative.seed;
+        }
+        self.acknowledge_second(id, cumulative.through_second.unwrap_or(0));
+    }
+
+    fn hear_pong(&mut self, id: SessionId, pong: &fleet::Pong) {
+        let Some(instance) = self.roster.instance(id) else { return };
+        if pong.started_unix_micros != 0 && instance.started_micros.is_none() {
+            // half of the round trip each way
+            let middle = (pong.master_unix_micros + Timestamp::now().as_microsecond()) / 2;
+            instance.started_micros = Some(pong.started_unix_micros - (pong.worker_unix_micros - middle));
+        }
+    }
+
+    fn acknowledge_second(&mut self, id: SessionId, second: u32) {
+        if let Some(Some(session)) = self.roster.seat(id).map(|seat| &seat.session) {
+            session.send(Message::Ack(fleet::Ack { second }));
+        }
+    }
+
+    // ---- what the operator says
+
+    pub fn grant(&mut self, grant: &Grant, now: Instant) -> Result<(), Refusal> {
+        let Grant { run, epoch, incarnation, action } = grant;
+        if *run != self.file.run {
+            return Err(Refusal::OtherRun { asked: run.clone(), actual: self.file.run.clone() });
+        }
+        if *incarnation != self.facts.incarnation {
+            return Err(Refusal::OtherIncarnation { asked: incarnation.clone(), actual: self.facts.incarnation.clone() });
+        }
+        if *epoch < self.facts.epoch {
+            return Err(Refusal::OldEpoch { asked: *epoch, actual: self.facts.epoch });
+        }
+        match (action, self.state) {
+            (GrantAction::Start, MasterState::Waiting | MasterState::Ready) => {
+                self.remember(Facts { epoch: *epoch, ..self.facts.clone() })?;
+                self.start_wanted = true;
+            }
+            (GrantAction::Resume, MasterState::Waiting | MasterState::Ready) => {
+                self.remember(Facts { epoch: *epoch, granted: true, ..self.facts.clone() })?;
+                self.state = MasterState::Recovering;
+                self.alone_since = Some(now);
+            }
+            // said before
+            _ => self.remember(Facts { epoch: *epoch, ..self.facts.clone() })?,
+        }
+        self.tick(now);
+        Ok(())
+    }
+
+    /// Ends the run as aborted. Of several the first counts.
+    pub fn stop(&mut self, stop: Stop, now: Instant) {
+        if self.result.is_some() || self.stopped.is_some() {
+            return;
+        }
+        self.event(&format!("stopped: {}", stop.message));
+        self.stopped = Some(stop);
+        if self.state == MasterState::Running {
+            self.state = MasterState::Stopping;
+            self.tell_all(|| Message::Stop(fleet::Stop { at_once: false }));
+        } else if self.state != MasterState::Stopping {
+            self.finish(Ending::Stopped);
+        }
+        self.tick(now);
+    }
+
+    /// The result is stored somewhere safe: everyone may go.
+    pub fn acknowledge(&mut self) {
+        self.acknowledged = true;
+        self.tell_all(|| Message::Release(fleet::Release {}));
+    }
+
+    // ---- what time says
+
+    /// To be called after every change and at least every quarter of a second.
+    pub fn tick(&mut self, now: Instant) {
+        match self.state {
+            MasterState::Waiting | MasterState::Ready => {
+                self.state = if self.roster.all_ready() { MasterState::Ready } else { MasterState::Waiting };
+                if self.start_wanted && self.state == MasterState::Ready {
+                    self.start(now);
+                }
+            }
+            MasterState::Recovering => self.recover(now),
+            MasterState::Running | MasterState::Stopping => self.watch(now),
+            MasterState::Lost | MasterState::Finished => {}
+        }
+    }
+
+    pub fn ping(&self) {
+        let now = Timestamp::now().as_microsecond();
+        self.tell_all(|| Message::Ping(fleet::Ping { master_unix_micros: now }));
+    }
+
+    fn start(&mut self, now: Instant) {
+        // written first: a master that dies after this never starts the run again
+        if let Err(e) = self.remember(Facts { granted: true, ..self.facts.clone() }) {
+            return self.event(&format!("cannot start: {e}"));
+        }
+        self.start_wanted = false;
+        self.state = MasterState::Running;
+        self.clock = Some(self.clock_at(now, -(self.start_in.as_micros() as i64)));
+        self.event("all workers are ready; the load starts");
+        self.employ_idle(now);
+    }
+
+    /// Gives every ready worker that carries nothing the share of its seat, from where the profile is by now.
+    fn employ_idle(&mut self, now: Instant) {
+        let Some(clock) = self.clock else { return };
+        let in_micros = match clock.zero.checked_duration_since(now) {
+            Some(ahead) => ahead.as_micros() as i64,
+            None => -(now.duration_since(clock.zero).as_micros() as i64),
+        };
+        let start = fleet::Start { epoch: self.facts.epoch, workers: self.file.workers, in_micros, seed: self.seed };
+        let told: Vec<(u32, String)> =
+            self.roster.idle().filter(|session| session.send(Message::Start(start))).map(|session| (session.index, session.instance.clone())).collect();
+        for (index, instance) in told {
+            self.roster.mark_carrying(index, &instance);
+            if in_micros < 0 {
+                self.event(&format!("worker {index} joined {} s into the run", -in_micros / 1_000_000));
+            }
+        }
+    }
+
+    fn recover(&mut self, now: Instant) {
+        if self.roster.anyone_carries() && self.clock.is_some() {
+            self.event("a new master process goes on with the run");
+            self.alone_since = None;
+            self.state = if self.stopped.is_some() { MasterState::Stopping } else { MasterState::Running };
+        } else if self.alone_since.is_some_and(|since| now.duration_since(since) >= RECOVERY) {
+            self.state = MasterState::Lost;
+        }
+    }
+
+    fn watch(&mut self, now: Instant) {
+        let length = self.file.plan.load.profile().length();
+        let elapsed = self.elapsed(now);
+        if self.roster.all_over() && (elapsed >= length || self.state == MasterState::Stopping) {
+            return self.finish(self.natural_ending());
+        }
+        if self.state == MasterState::Running && elapsed < length {
+            self.employ_idle(now);
+        }
+        let nobody_at_work = self.roster.at_work() == 0;
+        let hopeless = elapsed >= length + self.file.plan.stop_timeout + LAST_WORD || (nobody_at_work && elapsed >= length + LAST_WORD);
+        let stopping_alone = self.state == MasterState::Stopping && nobody_at_work;
+        self.alone_since = if self.roster.connected() > 0 { None } else { self.alone_since.or(Some(now)) };
+        let deserted = self.alone_since.is_some_and(|since| now.duration_since(since) >= RECOVERY);
+        if deserted && elapsed < length {
+            self.finish(Ending::Deserted);
+        } else if hopeless || stopping_alone {
+            self.finish(self.natural_ending());
+        }
+    }
+
+    fn natural_ending(&self) -> Ending {
+        if self.stopped.is_some() { Ending::Stopped } else { Ending::Natural }
+    }
+
+    fn finish(&mut self, ending: Ending) {
+        self.timeline.close();
+        let started_at = self.clock.map(|clock| clock.zero_at);
+        self.state = MasterState::Finished;
+        self.result = Some(result::build(result::Parts {
+            file: &self.file,
+            seed: self.seed,
+            ending,
+            stop: self.stopped.as_ref(),
+            started_at,
+            finished_at: Timestamp::now(),
+            roster: &self.roster,
+            timeline: &self.timeline,
+            events: &self.events,
+        }));
+    }
+
+    fn remember(&mut self, facts: Facts) -> Result<(), MemoryError> {
+        if facts != self.facts {
+            self.memory.store(&facts)?;
+            self.facts = facts;
+        }
+        Ok(())
+    }
+
+    fn tell_all(&self, message: impl Fn() -> Message) {
+        for session in self.roster.sessions() {
+            // one that cannot be told is gone or far behind; its connection ends and it comes back
+            let _ = session.send(message());
+        }
+    }
+
+    fn event(&mut self, message: &str) {
+        tracing::info!(run = self.file.run, "{message}");
+        if self.events.len() < MAX_EVENTS {
+            self.events.push(Event { at: Timestamp::now().to_string(), message: message.to_owned() });
+        }
+    }
+
+    fn elapsed(&self, now: Instant) -> Duration {
+        self.clock.map_or(Duration::ZERO, |clock| now.saturating_duration_since(clock.zero))
+    }
+
+    fn clock_at(&self, now: Instant, elapsed_micros: i64) -> Clock {
+        let span = Duration::from_micros(elapsed_micros.unsigned_abs());
+        let zero = if elapsed_micros < 0 { now + span } else { now.checked_sub(span).unwrap_or(now) };
+        let zero_at = Timestamp::from_microsecond(Timestamp::now().as_microsecond() - elapsed_micros).unwrap_or_else(|_| Timestamp::now());
+        Clock { zero, zero_at }
+    }
+}
+
+/// What is random in a run can be had again: by default it follows from the run's id.
+fn seed_of(run: &str) -> u64 {
+    use sha2::{Digest, Sha256};
+    let hash = Sha256::digest(run.as_bytes());
+    // a JSON reader may hold numbers as floats, exact up to 2^53
+    u64::from_be_bytes(hash[..8].try_into().unwrap_or_default()) >> 11
+}
+
+fn reported(problem: fleet::Problem) -> Reported {
+    let fleet::Problem { kind, field, object, message } = problem;
+    let kind = match kind.as_str() {
+        "MissingReference" => ProblemKind::MissingReference,
+        "TargetUnresolved" => ProblemKind::TargetUnresolved,
+        _ => ProblemKind::InvalidSpec,
+    };
+    Reported { kind, field, object, message }
+}

@@ -1,0 +1,77 @@
+//! The workers' door: gRPC streams turned into what the conductor hears, with a token at the sill.
+
+use std::pin::Pin;
+use std::time::Instant;
+
+use futures::{Stream, StreamExt};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status, Streaming};
+
+use super::Shared;
+use super::roster::OUTBOUND;
+use crate::wire::fleet::{FromMaster, FromWorker, Hello, fleet_server, from_master, from_worker};
+
+/// A first message must come within this time.
+const HELLO_WITHIN: std::time::Duration = std::time::Duration::from_secs(10);
+
+pub struct FleetService {
+    master: Shared,
+}
+
+impl FleetService {
+    pub fn new(master: Shared) -> Self {
+        Self { master }
+    }
+}
+
+#[tonic::async_trait]
+impl fleet_server::Fleet for FleetService {
+    type JoinStream = Pin<Box<dyn Stream<Item = Result<FromMaster, Status>> + Send>>;
+
+    async fn join(&self, request: Request<Streaming<FromWorker>>) -> Result<Response<Self::JoinStream>, Status> {
+        let inbound = request.into_inner().filter_map(|message| async { message.ok() }).boxed();
+        let (outbound, messages) = mpsc::channel(OUTBOUND);
+        tokio::spawn(attend(self.master.clone(), inbound, outbound));
+        Ok(Response::new(ReceiverStream::new(messages).map(Ok).boxed()))
+    }
+}
+
+/// Serves one worker until either side ends. The same for a worker in this process and one behind a socket.
+pub async fn attend(master: Shared, mut inbound: impl Stream<Item = FromWorker> + Unpin, outbound: mpsc::Sender<FromMaster>) {
+    let Some(hello) = first_words(&mut inbound).await else { return };
+    let joined = master.with(|conductor| conductor.join(&hello, outbound.clone()));
+    let id = match joined {
+        Ok(id) => id,
+        Err(refused) => {
+            tracing::warn!(index = hello.index, "turned a worker away: {}", refused.reason);
+            // the stream ends either way
+            let _ = outbound.send(FromMaster { message: Some(from_master::Message::Refused(refused)) }).await;
+            return;
+        }
+    };
+    // the conductor holds the only sender now: when it drops the session, the stream ends
+    let closed = outbound.downgrade();
+    drop(outbound);
+    while let Some(message) = next(&mut inbound, &closed).await {
+        master.with(|conductor| conductor.hear(id, message, Instant::now()));
+    }
+    master.with(|conductor| conductor.leave(id, Instant::now()));
+}
+
+async fn first_words(inbound: &mut (impl Stream<Item = FromWorker> + Unpin)) -> Option<Hello> {
+    match tokio::time::timeout(HELLO_WITHIN, inbound.next()).await {
+        Ok(Some(FromWorker { message: Some(from_worker::Message::Hello(hello)) })) => Some(hello),
+        _ => None,
+    }
+}
+
+async fn next(inbound: &mut (impl Stream<Item = FromWorker> + Unpin), outbound: &mpsc::WeakSender<FromMaster>) -> Option<from_worker::Message> {
+    loop {
+        // a session that a newer connection has replaced hears no more
+        outbound.upgrade().filter(|sender| !sender.is_closed())?;
+        if let Some(message) = inbound.next().await?.message {
+            return Some(message);
+        }
+    }
+}

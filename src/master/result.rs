@@ -1,0 +1,131 @@
+//! The whole result of a run, from everything its workers handed over.
+
+use jiff::Timestamp;
+
+use super::roster::Roster;
+use super::timeline::Timeline;
+use super::verdict::{Judgement, judge};
+use crate::plan::{Load, Plan};
+use crate::stats::result::{Event, Generator, RunResult, SCHEMA_VERSION, Totals, Verdict, Workers};
+use crate::stats::summary::{Scale, StepName, error_results, histogram_results, step_results};
+use crate::stats::Snapshot;
+use crate::wire::control::Stop;
+use crate::wire::layout::RunFile;
+
+/// The generator was the limit when it used so much of its cores,
+const SATURATED_CPU: f64 = 0.9;
+/// or began actions so late at the 99th percentile (microseconds), with its cores busy enough to be the reason,
+const SATURATED_LAG: u64 = 10_000;
+/// at least this much.
+const SUSPECT_CPU: f64 = 0.6;
+
+/// How a run came to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// The profile is over.
+    Natural,
+    /// Somebody stopped it.
+    Stopped,
+    /// All workers were lost and none came back.
+    Deserted,
+}
+
+pub struct Parts<'a> {
+    pub file: &'a RunFile,
+    pub seed: u64,
+    pub ending: Ending,
+    pub stop: Option<&'a Stop>,
+    pub started_at: Option<Timestamp>,
+    pub finished_at: Timestamp,
+    pub roster: &'a Roster,
+    pub timeline: &'a Timeline,
+    pub events: &'a [Event],
+}
+
+pub fn build(parts: Parts<'_>) -> RunResult {
+    let Parts { file, seed, ending, stop, started_at, finished_at, roster, timeline, events } = parts;
+    let plan = &file.plan;
+    let merged = roster.merged();
+    let scale = scale(plan);
+    let totals = Totals::of(&merged, scale);
+    let names = step_names(plan);
+    let judgement = judgement(plan, ending, stop, &merged, &totals);
+    let generator = generator(&merged, roster);
+    RunResult {
+        schema_version: SCHEMA_VERSION.to_owned(),
+        run: file.run.clone(),
+        name: file.name.clone(),
+        namespace: file.namespace.clone(),
+        target: plan.target.url.to_string(),
+        digest: file.digest.clone(),
+        plan: serde_json::to_value(plan).unwrap_or_default(),
+        seed,
+        overrides: file.overrides.clone(),
+        started_at: started_at.map(|at| at.to_string()),
+        finished_at: finished_at.to_string(),
+        duration_micros: scale.length.as_micros() as u64,
+        verdict: judgement.verdict,
+        reason: judgement.reason,
+        message: judgement.message,
+        steps: step_results(&merged, &names, scale),
+        errors: error_results(&merged, &names),
+        thresholds: judgement.thresholds,
+        generator,
+        workers: Workers { planned: file.workers, lost: roster.lost(), rejoined: roster.rejoined() },
+        series: timeline.points().to_vec(),
+        histograms: histogram_results(&merged, &names),
+        events: events.to_vec(),
+        warnings: warnings(file, roster, timeline, generator),
+        totals,
+    }
+}
+
+/// What a summary of this plan's samples needs to know.
+pub fn scale(plan: &Plan) -> Scale {
+    let profile = plan.load.profile();
+    let arrivals = matches!(plan.load, Load::Open { .. }).then(|| profile.total_arrivals());
+    Scale { length: profile.length(), arrivals }
+}
+
+pub fn step_names(plan: &Plan) -> Vec<StepName> {
+    plan.steps()
+        .map(|place| StepName { scenario: place.scenario.name.clone(), task: place.task.name.clone(), step: place.step.name.clone() })
+        .collect()
+}
+
+fn judgement(plan: &Plan, ending: Ending, stop: Option<&Stop>, merged: &Snapshot, totals: &Totals) -> Judgement {
+    let judged = judge(plan, merged, totals);
+    let instead = |verdict, reason: &str, message: String| Judgement { verdict, reason: reason.to_owned(), message, thresholds: judged.thresholds.clone() };
+    match (ending, stop) {
+        (Ending::Natural, _) => judged,
+        // thresholds are shown as they stood, but do not decide
+        (Ending::Stopped, Some(stop)) => instead(Verdict::Aborted, &stop.reason, stop.message.clone()),
+        (Ending::Stopped, None) => instead(Verdict::Aborted, "Aborted", "the run was stopped".into()),
+        (Ending::Deserted, _) => instead(Verdict::Errored, "WorkersLost", "all workers were lost and none came back in time".into()),
+    }
+}
+
+fn generator(merged: &Snapshot, roster: &Roster) -> Generator {
+    let cpu = merged.counters.cpu_micros as f64 / merged.counters.core_micros.max(1) as f64;
+    let lag = merged.lag.percentile(99.0);
+    Generator {
+        saturated: cpu >= SATURATED_CPU || (lag >= SATURATED_LAG && cpu >= SUSPECT_CPU),
+        cpu,
+        schedule_lag_p99: lag,
+        start_skew_micros: roster.start_skew_micros(),
+    }
+}
+
+fn warnings(file: &RunFile, roster: &Roster, timeline: &Timeline, generator: Generator) -> Vec<String> {
+    let mut warnings = file.warnings.clone();
+    if generator.saturated {
+        warnings.push("the load generator was the bottleneck: the numbers are its own, not the target's".to_owned());
+    }
+    if roster.lost() > 0 {
+        warnings.push(format!("{} worker processes were lost; what they had not reported (at most a second or two each) is missing", roster.lost()));
+    }
+    if timeline.late() > 0 {
+        warnings.push(format!("{} requests were reported after their second was closed: they count in the totals, not in the series", timeline.late()));
+    }
+    warnings
+}

@@ -1,0 +1,226 @@
+//! Who works on the run: one seat per share, the process that holds it, and what every process has measured.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use tokio::sync::mpsc;
+
+use crate::stats::Snapshot;
+use crate::wire::control::{ProblemKind, WorkerProblem};
+use crate::wire::fleet::{FromMaster, from_master::Message};
+
+/// Identifies one connection.
+pub type SessionId = u64;
+
+/// Messages that may wait for a worker; one that falls so far behind is cut off, and comes back.
+pub const OUTBOUND: usize = 64;
+
+/// A connection to a worker process.
+#[derive(Debug)]
+pub struct Session {
+    pub id: SessionId,
+    pub index: u32,
+    pub instance: String,
+    outbound: mpsc::Sender<FromMaster>,
+}
+
+impl Session {
+    pub fn new(id: SessionId, index: u32, instance: &str, outbound: mpsc::Sender<FromMaster>) -> Self {
+        Self { id, index, instance: instance.to_owned(), outbound }
+    }
+
+    /// False: the worker is gone, or so far behind that it must come back.
+    pub fn send(&self, message: Message) -> bool {
+        self.outbound.try_send(FromMaster { message: Some(message) }).is_ok()
+    }
+}
+
+/// The place of one share.
+#[derive(Debug, Default)]
+pub struct Seat {
+    pub session: Option<Session>,
+    pub ready: bool,
+    problems: Vec<(Instant, Reported)>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reported {
+    pub kind: ProblemKind,
+    pub field: String,
+    pub object: String,
+    pub message: String,
+}
+
+/// One worker process and what it has measured so far.
+#[derive(Debug, Default)]
+pub struct Instance {
+    pub snapshot: Snapshot,
+    /// The last run second that is in `snapshot`.
+    pub through: Option<u32>,
+    /// Has started its share.
+    pub carrying: bool,
+    /// Its load is over.
+    pub last: bool,
+    /// Start of its load by the master's clock, microseconds since the epoch.
+    pub started_micros: Option<i64>,
+}
+
+impl Instance {
+    /// Its share is being carried out as far as anybody knows.
+    fn is_at_work(&self) -> bool {
+        self.carrying && !self.last
+    }
+}
+
+#[derive(Debug, Default)]
+pub struct Roster {
+    seats: Vec<Seat>,
+    /// By share and process.
+    instances: BTreeMap<(u32, String), Instance>,
+}
+
+impl Roster {
+    pub fn new(workers: u32) -> Self {
+        Self { seats: (0..workers).map(|_| Seat::default()).collect(), instances: BTreeMap::new() }
+    }
+
+    pub fn workers(&self) -> u32 {
+        self.seats.len() as u32
+    }
+
+    /// A newer connection of the same share replaces the older.
+    pub fn take_seat(&mut self, session: Session) {
+        let key = (session.index, session.instance.clone());
+        if let Some(seat) = self.seats.get_mut(session.index as usize) {
+            *seat = Seat { session: Some(session), ..Seat::default() };
+            self.instances.entry(key).or_default();
+        }
+    }
+
+    /// Frees the seat, unless a newer connection has taken it. Gives back its index.
+    pub fn leave(&mut self, id: SessionId) -> Option<u32> {
+        let seat = self.seats.iter_mut().find(|seat| seat.session.as_ref().is_some_and(|session| session.id == id))?;
+        let index = seat.session.as_ref().map(|session| session.index);
+        *seat = Seat::default();
+        index
+    }
+
+    /// The seat that a connection holds; none when a newer one has taken it.
+    pub fn seat(&mut self, id: SessionId) -> Option<&mut Seat> {
+        self.seats.iter_mut().find(|seat| seat.session.as_ref().is_some_and(|session| session.id == id))
+    }
+
+    /// The process behind a connection.
+    pub fn instance(&mut self, id: SessionId) -> Option<&mut Instance> {
+        let session = self.seats.iter().filter_map(|seat| seat.session.as_ref()).find(|session| session.id == id)?;
+        self.instances.get_mut(&(session.index, session.instance.clone()))
+    }
+
+    pub fn sessions(&self) -> impl Iterator<Item = &Session> {
+        self.seats.iter().filter_map(|seat| seat.session.as_ref())
+    }
+
+    pub fn connected(&self) -> u32 {
+        self.sessions().count() as u32
+    }
+
+    pub fn ready(&self) -> u32 {
+        self.seats.iter().filter(|seat| seat.ready).count() as u32
+    }
+
+    pub fn all_ready(&self) -> bool {
+        self.seats.iter().all(|seat| seat.ready)
+    }
+
+    /// Connected processes whose load goes on.
+    pub fn at_work(&self) -> u32 {
+        self.sessions().filter(|session| self.of(session).is_some_and(Instance::is_at_work)).count() as u32
+    }
+
+    /// Seats that are ready but have nothing to do: those a running run can give a share to.
+    pub fn idle(&self) -> impl Iterator<Item = &Session> {
+        self.seats.iter().filter(|seat| seat.ready).filter_map(|seat| seat.session.as_ref()).filter(|session| self.of(session).is_some_and(|i| !i.carrying))
+    }
+
+    /// Somebody connected carries the run.
+    pub fn anyone_carries(&self) -> bool {
+        self.sessions().any(|session| self.of(session).is_some_and(|instance| instance.carrying))
+    }
+
+    pub fn mark_carrying(&mut self, index: u32, instance: &str) {
+        self.instances.entry((index, instance.to_owned())).or_default().carrying = true;
+    }
+
+    /// Each share has a process that came to the end of its load.
+    pub fn all_over(&self) -> bool {
+        (0..self.workers()).all(|index| self.instances_of(index).any(|instance| instance.last))
+    }
+
+    /// Processes that carried a share and are not known to have ended it.
+    pub fn lost(&self) -> u32 {
+        self.instances.values().filter(|instance| instance.is_at_work()).count() as u32
+    }
+
+    /// Processes that took over a share.
+    pub fn rejoined(&self) -> u32 {
+        (0..self.workers()).map(|index| self.instances_of(index).filter(|instance| instance.carrying).count().saturating_sub(1) as u32).sum()
+    }
+
+    /// The sum of all that was ever measured.
+    pub fn merged(&self) -> Snapshot {
+        let mut sum = Snapshot::default();
+        self.instances.values().for_each(|instance| sum.merge(&instance.snapshot));
+        sum
+    }
+
+    /// Between the first and the last start of a share, over the processes that started with the run.
+    pub fn start_skew_micros(&self) -> u64 {
+        let first = |index| self.instances_of(index).filter_map(|instance| instance.started_micros).min();
+        let starts: Vec<i64> = (0..self.workers()).filter_map(first).collect();
+        match (starts.iter().min(), starts.iter().max()) {
+            (Some(first), Some(last)) => last.abs_diff(*first),
+            _ => 0,
+        }
+    }
+
+    /// What workers complain of: the first of each kind and field, with how long it has lasted.
+    pub fn problems(&self, now: Instant) -> Vec<WorkerProblem> {
+        let mut first: BTreeMap<(ProblemKind, &str), WorkerProblem> = BTreeMap::new();
+        for (worker, seat) in self.seats.iter().enumerate() {
+            for (since, Reported { kind, field, object, message }) in &seat.problems {
+                first.entry((*kind, field)).or_insert_with(|| WorkerProblem {
+                    worker: worker as u32,
+                    kind: *kind,
+                    field: field.clone(),
+                    object: object.clone(),
+                    message: message.clone(),
+                    for_seconds: now.duration_since(*since).as_secs(),
+                });
+            }
+        }
+        first.into_values().collect()
+    }
+
+    fn of(&self, session: &Session) -> Option<&Instance> {
+        self.instances.get(&(session.index, session.instance.clone()))
+    }
+
+    fn instances_of(&self, index: u32) -> impl Iterator<Item = &Instance> {
+        self.instances.range((index, String::new())..(index + 1, String::new())).map(|(_, instance)| instance)
+    }
+}
+
+impl Seat {
+    pub fn set_ready(&mut self) {
+        self.ready = true;
+        self.problems.clear();
+    }
+
+    /// Replaces what was reported before; a problem that stays keeps its beginning.
+    pub fn set_problems(&mut self, reported: Vec<Reported>, now: Instant) {
+        self.ready = false;
+        let before = std::mem::take(&mut self.problems);
+        let since = |new: &Reported| before.iter().find(|(_, old)| old.kind == new.kind && old.field == new.field).map_or(now, |(since, _)| *since);
+        self.problems = reported.into_iter().map(|new| (since(&new), new)).collect();
+    }
+}

@@ -1,0 +1,170 @@
+//! The run second by second: what all workers together measured in each.
+
+use std::collections::BTreeMap;
+
+use crate::stats::Snapshot;
+use crate::stats::result::SeriesPoint;
+
+/// A series holds at most so many points; when it is full, two neighbours become one.
+const MAX_POINTS: usize = 1200;
+
+/// A second is complete when every expected worker has delivered it, or when so many later ones have begun.
+const PATIENCE: u32 = 3;
+
+/// Seconds in the making, and the finished series.
+#[derive(Debug, Default)]
+pub struct Timeline {
+    open: BTreeMap<u32, Open>,
+    points: Vec<SeriesPoint>,
+    /// How many run seconds one point stands for; a power of two.
+    resolution: u32,
+    /// The last complete second, never thinned.
+    latest: Option<SeriesPoint>,
+    completed_through: Option<u32>,
+    /// Requests that came in after their second was complete; they count in the totals.
+    late: u64,
+}
+
+#[derive(Debug, Default)]
+struct Open {
+    snapshot: Snapshot,
+    reporters: u32,
+}
+
+impl Timeline {
+    /// One worker's part of `second`; `expected` workers deliver one.
+    pub fn add(&mut self, second: u32, snapshot: &Snapshot, expected: u32) {
+        if self.completed_through.is_some_and(|through| second <= through) {
+            self.late += snapshot.requests();
+            return;
+        }
+        let open = self.open.entry(second).or_default();
+        open.snapshot.merge(snapshot);
+        open.reporters += 1;
+        self.complete(expected);
+    }
+
+    /// Seconds that only counts are known of: a worker's earlier ones, told to a master that had not seen them.
+    pub fn recall(&mut self, second: u32, requests: u64, failures: u64, users: u64) {
+        if let Some(point) = self.points.iter_mut().find(|point| point.second == second) {
+            point.requests += requests;
+            point.failures += failures;
+            point.users += users;
+        } else if self.points.len() < MAX_POINTS {
+            let at = self.points.partition_point(|point| point.second < second);
+            self.points.insert(at, SeriesPoint { second, requests, failures, users, ..SeriesPoint::default() });
+        }
+        self.completed_through = self.completed_through.max(Some(second));
+    }
+
+    /// Everything still open is as complete as it will be.
+    pub fn close(&mut self) {
+        while let Some((second, open)) = self.open.pop_first() {
+            self.push(second, &open.snapshot);
+        }
+    }
+
+    pub fn latest(&self) -> Option<SeriesPoint> {
+        self.latest
+    }
+
+    pub fn points(&self) -> &[SeriesPoint] {
+        &self.points
+    }
+
+    pub fn late(&self) -> u64 {
+        self.late
+    }
+
+    fn complete(&mut self, expected: u32) {
+        let Some(newest) = self.open.last_key_value().map(|(second, _)| *second) else { return };
+        while let Some(entry) = self.open.first_entry() {
+            let second = *entry.key();
+            if entry.get().reporters < expected && newest - second < PATIENCE {
+                return;
+            }
+            let open = entry.remove();
+            self.push(second, &open.snapshot);
+        }
+    }
+
+    fn push(&mut self, second: u32, snapshot: &Snapshot) {
+        let point = SeriesPoint::of(second, snapshot);
+        self.latest = Some(point);
+        self.completed_through = Some(second);
+        let resolution = self.resolution.max(1);
+        match self.points.last_mut() {
+            Some(last) if last.second / resolution == second / resolution => *last = joined(*last, point),
+            _ => self.points.push(point),
+        }
+        if self.points.len() >= MAX_POINTS {
+            self.halve();
+        }
+    }
+
+    fn halve(&mut self) {
+        self.resolution = self.resolution.max(1) * 2;
+        let mut thinned: Vec<SeriesPoint> = Vec::with_capacity(MAX_POINTS);
+        for point in self.points.drain(..) {
+            match thinned.last_mut() {
+                Some(last) if last.second / self.resolution == point.second / self.resolution => *last = joined(*last, point),
+                _ => thinned.push(point),
+            }
+        }
+        self.points = thinned;
+    }
+}
+
+/// Counts add up; of percentiles, which do not, the worse one is shown.
+fn joined(a: SeriesPoint, b: SeriesPoint) -> SeriesPoint {
+    SeriesPoint {
+        second: a.second,
+        requests: a.requests + b.requests,
+        failures: a.failures + b.failures,
+        users: a.users.max(b.users),
+        p50: a.p50.max(b.p50),
+        p95: a.p95.max(b.p95),
+        p99: a.p99.max(b.p99),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stats::StepStats;
+
+    fn requests(count: u64) -> Snapshot {
+        Snapshot { steps: [(0, StepStats { requests: count, ..StepStats::default() })].into(), ..Snapshot::default() }
+    }
+
+    #[test]
+    fn a_second_waits_for_every_worker() {
+        let mut timeline = Timeline::default();
+        timeline.add(0, &requests(1), 2);
+        assert!(timeline.latest().is_none());
+        timeline.add(0, &requests(2), 2);
+        assert_eq!(timeline.latest().unwrap().requests, 3);
+    }
+
+    #[test]
+    fn a_silent_worker_is_waited_for_three_seconds_and_counted_as_late_after() {
+        let mut timeline = Timeline::default();
+        for second in 0..=3 {
+            timeline.add(second, &requests(1), 2);
+        }
+        assert_eq!(timeline.points().len(), 1);
+        timeline.add(0, &requests(5), 2);
+        assert_eq!((timeline.points()[0].requests, timeline.late()), (1, 5));
+    }
+
+    #[test]
+    fn a_long_series_is_thinned_and_loses_no_request() {
+        let mut timeline = Timeline::default();
+        for second in 0..10_000 {
+            timeline.add(second, &requests(1), 1);
+        }
+        timeline.close();
+        assert!(timeline.points().len() <= MAX_POINTS);
+        assert_eq!(timeline.points().iter().map(|point| point.requests).sum::<u64>(), 10_000);
+    }
+}
