@@ -1,5 +1,8 @@
 //! What a user writes: the spec of a LoadTest, as the API server's schema has it. [`super::convert`] turns it into a plan.
 
+// clippy takes two columns of one type for the same attribute written twice
+#![allow(clippy::duplicated_attributes)]
+
 use std::collections::BTreeMap;
 
 use kube::CustomResource;
