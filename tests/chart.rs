@@ -202,6 +202,40 @@ fn listed_namespaces_get_a_role_each_and_nothing_is_granted_elsewhere() {
 }
 
 #[test]
+fn roles_hold_the_rules_of_the_table_and_no_other() {
+    let table: Vec<Value> =
+        documents(&read("charts/starling/files/rbac.yaml")).into_iter().map(|document| document["rules"].clone()).collect();
+    let [watched, own, cluster] = table.as_slice() else { panic!("three documents, not {}", table.len()) };
+    let both = Value::Array([watched, cluster].iter().flat_map(|rules| rules.as_array().expect("a list").clone()).collect());
+    let rules = |objects: &[Value], kind: &str, name: &str, namespace: Value| {
+        let found =
+            of_kind(objects, kind).into_iter().find(|role| role["metadata"]["name"] == name && role["metadata"]["namespace"] == namespace);
+        found.unwrap_or_else(|| panic!("no {kind} {name} in {namespace}"))["rules"].clone()
+    };
+    let everywhere = render(&[]);
+    assert_eq!(rules(&everywhere, "ClusterRole", "starling-system:starling", Value::Null), both);
+    assert_eq!(rules(&everywhere, "Role", "starling-install-key", json!("starling-system")), *own);
+    let listed = render(&["--set", "watchNamespaces={team-a}"]);
+    assert_eq!(rules(&listed, "ClusterRole", "starling-system:starling", Value::Null), *cluster);
+    assert_eq!(rules(&listed, "Role", "starling", json!("team-a")), *watched);
+    assert_eq!(rules(&listed, "Role", "starling-install-key", json!("starling-system")), *own);
+}
+
+#[test]
+fn no_role_reads_secrets_but_the_install_key_nor_has_a_wildcard() {
+    for object in render(&[]) {
+        for rule in object["rules"].as_array().into_iter().flatten() {
+            assert!(!rule.to_string().contains('*'), "{rule}");
+            let has = |field: &str, value: &str| rule[field].as_array().is_some_and(|values| values.contains(&json!(value)));
+            if has("resources", "secrets") && ["get", "list", "watch"].iter().any(|verb| has("verbs", verb)) {
+                assert_eq!(rule["resourceNames"], json!(["starling-operator-key"]), "{rule}");
+                assert_eq!(rule["verbs"], json!(["get"]), "{rule}");
+            }
+        }
+    }
+}
+
+#[test]
 fn the_digest_wins_over_the_tag_and_master_and_workers_get_the_operators_image() {
     let digest = format!("sha256:{}", "0".repeat(64));
     let set = format!("image.repository=example/starling,image.tag=1.2.3,image.digest={digest}");
