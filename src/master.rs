@@ -10,23 +10,21 @@ mod roster;
 mod timeline;
 mod verdict;
 
-use std::future::Future;
 use std::net::{Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use axum::Router;
-use axum::http::StatusCode;
-use axum::routing::get;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_stream::wrappers::TcpListenerStream;
+use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Identity, Server, ServerTlsConfig};
 use tonic::{Request, Status};
 
+use crate::runtime::admin::{self, Admin};
 use crate::wire::MAX_MESSAGE;
 use crate::wire::fleet::fleet_server::FleetServer;
 use crate::wire::layout::{self, RunFile, channel};
@@ -135,8 +133,8 @@ impl Shared {
     }
 }
 
-/// Serves until `stop` resolves: a master keeps its result for as long as it is left alone.
-pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<(), MasterError> {
+/// Serves until `stop` is cancelled: a master keeps its result for as long as it is left alone.
+pub async fn run(options: Options, stop: CancellationToken) -> Result<(), MasterError> {
     let Options { run_file, channel: folder, state, control_port, ui_port, admin_port } = options;
     let json = read(&run_file)?;
     let file: RunFile = serde_json::from_str(&json).map_err(|source| MasterError::RunFile { path: run_file, source })?;
@@ -149,24 +147,15 @@ pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<(),
         read: Token::new(&secret(channel::READ_TOKEN)?),
     };
     let master = Shared::new(Conductor::new(file, Memory::at(&state), Instant::now())?);
-    let (stopping, stopped) = watch::channel(false);
-    let wait = || {
-        let mut stopped = stopped.clone();
-        async move {
-            // an error means the sender is gone, hence the end
-            let _ = stopped.wait_for(|stopping| *stopping).await;
-        }
-    };
-    let control = serve_control(master.clone(), identity, &tokens, listen(control_port).await?, wait());
-    let ui = axum::serve(listen(ui_port).await?, api::read(master.clone(), tokens.read.clone())).with_graceful_shutdown(wait());
-    let admin = axum::serve(listen(admin_port).await?, admin(master.clone())).with_graceful_shutdown(wait());
+    let control = serve_control(master.clone(), identity, &tokens, listen(control_port).await?, stop.clone());
+    let ui = axum::serve(listen(ui_port).await?, api::read(master.clone(), tokens.read.clone())).with_graceful_shutdown(stop.clone().cancelled_owned());
+    let admin = admin::serve(listen(admin_port).await?, Arc::new(master.clone()), stop.clone());
     let serving = async { tokio::try_join!(control, async { ui.await.map_err(MasterError::Http) }, async { admin.await.map_err(MasterError::Http) }) };
     tokio::select! {
         served = serving => served.map(|_| ()),
         () = master.clone().keep_time() => Ok(()),
         () = async {
-            stop.await;
-            stopping.send_replace(true);
+            stop.cancelled().await;
             tokio::time::sleep(DRAIN).await;
         } => Ok(()),
     }
@@ -178,7 +167,7 @@ struct Tokens {
     read: Token,
 }
 
-async fn serve_control(master: Shared, identity: Identity, tokens: &Tokens, listener: TcpListener, stop: impl Future<Output = ()>) -> Result<(), MasterError> {
+async fn serve_control(master: Shared, identity: Identity, tokens: &Tokens, listener: TcpListener, stop: CancellationToken) -> Result<(), MasterError> {
     let token = tokens.worker.clone();
     let check = move |request: Request<()>| match token.admits(request.metadata().get("authorization").map(|value| value.as_bytes())) {
         true => Ok(request),
@@ -193,14 +182,24 @@ async fn serve_control(master: Shared, identity: Identity, tokens: &Tokens, list
         .http2_keepalive_interval(Some(PING_EVERY))
         .http2_keepalive_timeout(Some(PING_EVERY))
         .add_routes(router.into())
-        .serve_with_incoming_shutdown(incoming, stop)
+        .serve_with_incoming_shutdown(incoming, stop.cancelled_owned())
         .await?;
     Ok(())
 }
 
 /// Alive as long as it answers; ready as soon as it listens, since workers come before there is anything to be ready for.
-fn admin(master: Shared) -> Router {
-    Router::new().route("/livez", get(|| async { StatusCode::OK })).route("/readyz", get(|| async { StatusCode::OK })).merge(api::metrics(master))
+impl Admin for Shared {
+    fn live(&self) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn ready(&self) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn metrics(&self) -> String {
+        metrics::text(self)
+    }
 }
 
 async fn listen(port: u16) -> Result<TcpListener, MasterError> {

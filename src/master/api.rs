@@ -1,4 +1,4 @@
-//! What a master serves: the operator's calls, the read API for people, and metrics for Prometheus.
+//! What a master serves over HTTP: the operator's calls and the read API for people.
 
 use std::time::Instant;
 
@@ -10,7 +10,7 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 
-use super::{Shared, metrics};
+use super::Shared;
 use crate::wire::control::{self, Acknowledge, Grant, Progress, Stop};
 
 /// A bearer token and whom it lets in.
@@ -50,11 +50,6 @@ pub fn read(master: Shared, token: Token) -> Router {
         .route(control::RESULT, get(result))
         .layer(middleware::from_fn_with_state(token, check_token))
         .with_state(master)
-}
-
-/// `/metrics` of the run, for the admin port.
-pub fn metrics(master: Shared) -> Router {
-    Router::new().route("/metrics", get(|State(master): State<Shared>| async move { metrics::text(&master) })).with_state(master)
 }
 
 async fn check_token(State(token): State<Token>, request: Request, next: Next) -> Response {
