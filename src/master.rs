@@ -133,11 +133,24 @@ impl Shared {
     }
 }
 
+/// The sockets of a master.
+pub struct Listeners {
+    pub control: TcpListener,
+    pub ui: TcpListener,
+    pub admin: TcpListener,
+}
+
 /// Serves until `stop` is cancelled: a master keeps its result for as long as it is left alone.
 pub async fn run(options: Options, stop: CancellationToken) -> Result<(), MasterError> {
-    let Options { run_file, channel: folder, state, control_port, ui_port, admin_port } = options;
-    let json = read(&run_file)?;
-    let file: RunFile = serde_json::from_str(&json).map_err(|source| MasterError::RunFile { path: run_file, source })?;
+    let Options { run_file, channel, state, control_port, ui_port, admin_port } = options;
+    let listeners = Listeners { control: listen(control_port).await?, ui: listen(ui_port).await?, admin: listen(admin_port).await? };
+    serve(&run_file, &channel, Memory::at(&state), listeners, stop).await
+}
+
+/// As [`run`], on sockets that are there already.
+pub async fn serve(run_file: &Path, folder: &Path, memory: Memory, listeners: Listeners, stop: CancellationToken) -> Result<(), MasterError> {
+    let json = read(run_file)?;
+    let file: RunFile = serde_json::from_str(&json).map_err(|source| MasterError::RunFile { path: run_file.to_owned(), source })?;
     tracing::info!(run = file.run, workers = file.workers, "conducting");
     let secret = |name: &str| read(&folder.join(name));
     let identity = Identity::from_pem(secret(channel::MASTER_CERT)?, secret(channel::MASTER_KEY)?);
@@ -146,10 +159,11 @@ pub async fn run(options: Options, stop: CancellationToken) -> Result<(), Master
         operator: Token::new(&secret(channel::OPERATOR_TOKEN)?),
         read: Token::new(&secret(channel::READ_TOKEN)?),
     };
-    let master = Shared::new(Conductor::new(file, Memory::at(&state), Instant::now())?);
-    let control = serve_control(master.clone(), identity, &tokens, listen(control_port).await?, stop.clone());
-    let ui = axum::serve(listen(ui_port).await?, api::read(master.clone(), tokens.read.clone())).with_graceful_shutdown(stop.clone().cancelled_owned());
-    let admin = admin::serve(listen(admin_port).await?, Arc::new(master.clone()), stop.clone());
+    let master = Shared::new(Conductor::new(file, memory, Instant::now())?);
+    let Listeners { control, ui, admin } = listeners;
+    let control = serve_control(master.clone(), identity, &tokens, control, stop.clone());
+    let ui = axum::serve(ui, api::read(master.clone(), tokens.read.clone())).with_graceful_shutdown(stop.clone().cancelled_owned());
+    let admin = admin::serve(admin, Arc::new(master.clone()), stop.clone());
     let serving = async { tokio::try_join!(control, async { ui.await.map_err(MasterError::Http) }, async { admin.await.map_err(MasterError::Http) }) };
     tokio::select! {
         served = serving => served.map(|_| ()),
