@@ -27,6 +27,7 @@ pub struct Profile {
 }
 
 /// A stage with what went before it.
+#[derive(Debug, Clone)]
 struct Leg {
     /// Seconds from the profile's start to the leg's.
     begin: f64,
@@ -52,6 +53,28 @@ impl Leg {
         // from*t + slope*t^2/2 = area, in the form that does not cancel when the slope is small
         let root = (self.from * self.from + 2.0 * slope * area).max(0.0).sqrt();
         (2.0 * area / (self.from + root)).min(self.seconds)
+    }
+}
+
+/// The arrivals of a profile one after the other, without a look at the stages that are over.
+#[derive(Debug, Clone)]
+pub struct Schedule {
+    legs: Vec<Leg>,
+    /// The leg of the arrival asked for last.
+    current: usize,
+}
+
+impl Schedule {
+    /// As [`Profile::arrival`], for numbers that only grow from call to call.
+    pub fn arrival(&mut self, number: u64) -> Option<Duration> {
+        let wanted = number as f64 + 0.5;
+        loop {
+            let leg = self.legs.get(self.current)?;
+            if leg.before + leg.area(leg.seconds) >= wanted {
+                return Some(Duration::from_secs_f64(leg.begin + leg.when(wanted - leg.before)));
+            }
+            self.current += 1;
+        }
     }
 }
 
@@ -94,7 +117,15 @@ impl Profile {
     /// Arrivals due up to `at`, over the whole fleet: the integral of the rate.
     pub fn arrivals_until(&self, at: Duration) -> f64 {
         let at = at.as_secs_f64();
-        self.legs().map_while(|leg| (leg.begin < at).then(|| leg.before + leg.area((at - leg.begin).min(leg.seconds)))).last().unwrap_or(0.0)
+        self.legs()
+            .map_while(|leg| (leg.begin < at).then(|| leg.before + leg.area((at - leg.begin).min(leg.seconds))))
+            .last()
+            .unwrap_or(0.0)
+    }
+
+    /// The arrivals, for one who goes through them in order.
+    pub fn schedule(&self) -> Schedule {
+        Schedule { legs: self.legs().collect(), current: 0 }
     }
 
     /// When arrival `number` (from 0) is due: where the integral of the rate reaches `number + 1/2`. `None` after the last.
@@ -147,7 +178,10 @@ mod tests {
 
     #[test]
     fn a_stage_without_length_jumps() {
-        let profile = Profile { start_at: 0.0, stages: vec![Stage { duration: Duration::ZERO, target: 10.0 }, Stage { duration: seconds(5.0), target: 10.0 }] };
+        let profile = Profile {
+            start_at: 0.0,
+            stages: vec![Stage { duration: Duration::ZERO, target: 10.0 }, Stage { duration: seconds(5.0), target: 10.0 }],
+        };
         assert_eq!(profile.users(Duration::ZERO), 10);
     }
 
@@ -168,6 +202,14 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn a_schedule_gives_every_arrival_of_the_profile(profile in profiles(), stride in 1u64..50) {
+            let mut schedule = profile.schedule();
+            for number in (0..profile.total_arrivals() + 2).step_by(stride as usize).take(300) {
+                prop_assert_eq!(schedule.arrival(number), profile.arrival(number));
+            }
+        }
+
         #[test]
         fn as_many_arrivals_are_due_as_the_profile_integrates_to(profile in profiles()) {
             let total = profile.total_arrivals();

@@ -1,0 +1,227 @@
+//! One connection to the target and the exchange of one request for one response on it.
+
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio_rustls::client::TlsStream;
+
+use super::response::{Ended, Malformed, Response};
+use super::tls::Tls;
+use crate::stats::ErrorClass;
+
+/// Bodies with more than this to come are dropped in the kernel: below, a read costs no more.
+#[cfg(target_os = "linux")]
+const WORTH_DROPPING: u64 = 16 * 1024;
+
+/// Why there is no whole response. Data, not an error: it is counted and the run goes on.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Failure {
+    #[error("{0}")]
+    Dns(String),
+    #[error("connecting to {address}: {source}")]
+    Connect { address: SocketAddr, source: io::Error },
+    #[error("TLS handshake with {address}: {source}")]
+    Handshake { address: SocketAddr, source: io::Error },
+    #[error("TLS: {0}")]
+    Tls(io::Error),
+    #[error("no whole answer within the step's timeout")]
+    Timeout,
+    #[error("no connection within the step's timeout")]
+    TimeoutBeforeSent,
+    #[error("the connection broke: {0}")]
+    Broken(io::Error),
+    #[error("the target closed the connection without an answer")]
+    Unanswered,
+    #[error("the target closed the connection within its answer")]
+    Cut,
+    #[error("the target closed a kept-alive connection while the request was on its way")]
+    Stale,
+    #[error("{0}")]
+    Malformed(Malformed),
+}
+
+impl Failure {
+    pub(super) fn class(&self) -> ErrorClass {
+        match self {
+            Self::Dns(_) => ErrorClass::Dns,
+            Self::Connect { source, .. } if is_exhaustion(source) => ErrorClass::Exhausted,
+            Self::Connect { .. } => ErrorClass::Connect,
+            Self::Handshake { .. } | Self::Tls(_) => ErrorClass::Tls,
+            Self::Timeout | Self::TimeoutBeforeSent => ErrorClass::Timeout,
+            Self::Broken(_) | Self::Unanswered | Self::Cut => ErrorClass::Reset,
+            Self::Stale => ErrorClass::StaleConnection,
+            Self::Malformed(_) => ErrorClass::Protocol,
+        }
+    }
+}
+
+/// Ours to mend, not the target's: no port, file or memory left.
+fn is_exhaustion(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EADDRNOTAVAIL | libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM))
+}
+
+enum Stream {
+    Plain(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+pub(super) struct Connection {
+    stream: Stream,
+    pub(super) response: Response,
+    /// Bytes of the current request that were written.
+    pub(super) written: usize,
+    flushed: bool,
+    /// Responses before the current one.
+    served: u64,
+}
+
+impl Connection {
+    pub(super) async fn open(address: SocketAddr, tls: Option<&Tls>) -> Result<Self, Failure> {
+        let tcp = TcpStream::connect(address).await.map_err(|source| Failure::Connect { address, source })?;
+        // only a hint; a connection without it works
+        let _ = tcp.set_nodelay(true);
+        let stream = match tls {
+            None => Stream::Plain(tcp),
+            Some(tls) => {
+                let stream = tls.connector.connect(tls.name.clone(), tcp).await.map_err(|source| Failure::Handshake { address, source })?;
+                Stream::Tls(Box::new(stream))
+            }
+        };
+        Ok(Self { stream, response: Response::default(), written: 0, flushed: true, served: 0 })
+    }
+
+    /// Whether an idle connection is of no more use: ended, broken, or with bytes on it that nobody asked for.
+    pub(super) fn has_ended(&mut self, cx: &mut Context<'_>) -> bool {
+        let mut byte = [0];
+        self.poll_read(cx, &mut ReadBuf::new(&mut byte)).is_ready()
+    }
+
+    /// Makes ready for a request.
+    pub(super) fn begin(&mut self, is_head: bool) {
+        self.response.begin(is_head);
+        self.written = 0;
+        self.flushed = false;
+    }
+
+    /// Whether another request may be sent after a complete response.
+    pub(super) fn may_go_on(&mut self, request: &[u8]) -> bool {
+        self.served += 1;
+        self.response.keep_alive && self.written == request.len()
+    }
+
+    /// Writes what is left of `request` and reads until the response is complete. Both at once: a target may answer before it has
+    /// read everything. `buffer` is scratch space, its content has no meaning between two calls.
+    pub(super) fn poll_exchange(&mut self, cx: &mut Context<'_>, request: &[u8], buffer: &mut [u8]) -> Poll<Result<(), Failure>> {
+        self.poll_send(cx, request)?;
+        if self.written == 0 {
+            return Poll::Pending;
+        }
+        loop {
+            ready!(self.poll_drop_body(cx))?;
+            let mut read = ReadBuf::new(buffer);
+            match ready!(self.poll_read(cx, &mut read)) {
+                Err(error) => return Poll::Ready(Err(self.read_failed(error))),
+                Ok(()) if read.filled().is_empty() => {
+                    return Poll::Ready(match self.response.end_of_stream() {
+                        Ended::Complete => Ok(()),
+                        Ended::Unanswered => Err(self.unanswered(None)),
+                        Ended::Broken => Err(Failure::Cut),
+                    });
+                }
+                Ok(()) => {
+                    if self.response.feed(read.filled()).map_err(Failure::Malformed)? {
+                        return Poll::Ready(Ok(()));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Writes as much as goes. Fails only if nothing of the request could be written; later the answer, if there is one, says more.
+    fn poll_send(&mut self, cx: &mut Context<'_>, request: &[u8]) -> Result<(), Failure> {
+        while self.written < request.len() {
+            match self.poll_write(cx, &request[self.written..]) {
+                Poll::Ready(Ok(count)) if count > 0 => self.written += count,
+                Poll::Ready(Ok(_)) => return Ok(()),
+                Poll::Ready(Err(error)) if self.written == 0 => return Err(self.unanswered(Some(error))),
+                Poll::Ready(Err(_)) | Poll::Pending => return Ok(()),
+            }
+        }
+        if let Stream::Tls(stream) = &mut self.stream
+            && !self.flushed
+        {
+            // an error shows again when the answer is read
+            self.flushed = Pin::new(stream).poll_flush(cx).is_ready();
+        }
+        Ok(())
+    }
+
+    fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        match &mut self.stream {
+            Stream::Plain(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Stream::Tls(stream) => Pin::new(stream).poll_write(cx, bytes),
+        }
+    }
+
+    /// A read that fills less than the buffer leaves tokio knowing that nothing more is there, which saves a system call per response.
+    fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match &mut self.stream {
+            Stream::Plain(stream) => Pin::new(stream).poll_read(cx, buffer),
+            Stream::Tls(stream) => Pin::new(stream).poll_read(cx, buffer),
+        }
+    }
+
+    /// Ready when there is nothing to drop.
+    #[cfg(target_os = "linux")]
+    fn poll_drop_body(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
+        use std::os::fd::AsRawFd;
+
+        let Stream::Plain(stream) = &mut self.stream else { return Poll::Ready(Ok(())) };
+        while self.response.droppable() > WORTH_DROPPING {
+            // the response ends in a read of its own, so that `served` bytes are known to have come
+            if let Err(error) = ready!(stream.poll_read_ready(cx)) {
+                return Poll::Ready(Err(Failure::Broken(error)));
+            }
+            let wanted = self.response.droppable().min(1 << 30) as usize;
+            // SAFETY: with MSG_TRUNC a TCP socket drops the bytes instead of writing them, so no memory is touched
+            let dropped = stream.try_io(tokio::io::Interest::READABLE, || {
+                match unsafe { libc::recv(stream.as_raw_fd(), std::ptr::null_mut(), wanted, libc::MSG_TRUNC) } {
+                    count if count < 0 => Err(io::Error::last_os_error()),
+                    count => Ok(count as u64),
+                }
+            });
+            match dropped {
+                Ok(0) => return Poll::Ready(Err(Failure::Cut)),
+                Ok(count) => self.response.dropped(count),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Poll::Ready(Err(Failure::Broken(error))),
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn poll_drop_body(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Failure>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn read_failed(&self, error: io::Error) -> Failure {
+        match self.stream {
+            Stream::Tls(_) if error.kind() == io::ErrorKind::InvalidData => Failure::Tls(error),
+            _ if self.response.received == 0 => self.unanswered(Some(error)),
+            _ => Failure::Broken(error),
+        }
+    }
+
+    fn unanswered(&self, error: Option<io::Error>) -> Failure {
+        match error {
+            _ if self.served > 0 => Failure::Stale,
+            Some(error) => Failure::Broken(error),
+            None => Failure::Unanswered,
+        }
+    }
+}

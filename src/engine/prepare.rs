@@ -1,0 +1,158 @@
+//! Everything that can be done, and everything that can be found wrong, before a single request is sent.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::request::{Request, credentials};
+use super::resolve::Addresses;
+use super::tls::Tls;
+use crate::plan::share::Mix;
+use crate::plan::{Inputs, Plan, Problem, Reference, Scenario, ThinkTime};
+
+/// Why a plan cannot be carried out here. No message holds a credential.
+#[derive(Debug, thiserror::Error)]
+pub enum PrepareError {
+    #[error("missing: {}", join(.0))]
+    MissingReferences(Vec<Reference>),
+    #[error("{}", join(.0))]
+    Invalid(Vec<Problem>),
+    /// The target has no address.
+    #[error("{0}")]
+    Target(String),
+}
+
+fn join<T: ToString>(items: &[T]) -> String {
+    items.iter().map(T::to_string).collect::<Vec<_>>().join("; ")
+}
+
+/// A plan ready to be carried out: inputs read, requests compiled, TLS built, the target's host resolved.
+pub struct Prepared {
+    pub(super) plan: Arc<Plan>,
+    /// By place in [`Plan::steps`].
+    pub(super) steps: Vec<PreparedStep>,
+    pub(super) scenarios: Vec<PreparedScenario>,
+    /// Which scenario a user or an arrival gets.
+    pub(super) mix: Mix,
+    pub(super) addresses: Addresses,
+    pub(super) tls: Option<Tls>,
+}
+
+impl std::fmt::Debug for Prepared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // the requests hold credentials
+        write!(f, "Prepared({} steps to {})", self.steps.len(), self.plan.target.url)
+    }
+}
+
+pub(super) struct PreparedStep {
+    pub(super) request: Request,
+    pub(super) timeout: Duration,
+}
+
+pub(super) struct PreparedScenario {
+    pub(super) think_time: Option<ThinkTime>,
+    tasks: Vec<PreparedTask>,
+    /// Sum of the tasks' weights.
+    weight: u64,
+}
+
+struct PreparedTask {
+    /// Sum of the weights up to and with this task.
+    until: u64,
+    steps: Range<u16>,
+}
+
+impl PreparedScenario {
+    /// `first_step` is the place of the scenario's first step.
+    fn new(scenario: &Scenario, mut first_step: u16) -> Self {
+        let mut weight = 0;
+        let mut tasks = Vec::new();
+        for task in &scenario.tasks {
+            weight += u64::from(task.weight);
+            let next = first_step + task.steps.len() as u16;
+            tasks.push(PreparedTask { until: weight, steps: first_step..next });
+            first_step = next;
+        }
+        Self { think_time: scenario.think_time, tasks, weight }
+    }
+
+    /// The steps of a task chosen by weight.
+    pub(super) fn pick_task(&self, random: impl FnOnce() -> u64) -> Range<u16> {
+        let [task] = self.tasks.as_slice() else {
+            let at = ((u128::from(random()) * u128::from(self.weight)) >> 64) as u64;
+            let task = self.tasks.iter().find(|task| at < task.until);
+            return task.map_or(0..0, |task| task.steps.clone());
+        };
+        task.steps.clone()
+    }
+}
+
+/// Checks everything that can be checked before load and makes ready what load needs.
+pub async fn prepare(plan: Arc<Plan>, inputs: &Inputs) -> Result<Prepared, PrepareError> {
+    let missing: Vec<Reference> = plan.references().into_iter().filter(|reference| inputs.get(reference).is_none()).cloned().collect();
+    if !missing.is_empty() {
+        return Err(PrepareError::MissingReferences(missing));
+    }
+    let mut problems = check(&plan);
+    let steps = compile_steps(&plan, inputs, &mut problems);
+    let url = &plan.target.url;
+    let tls = if url.scheme() == "https" { Tls::new(&plan.target, inputs).map_err(|problem| problems.push(problem)).ok() } else { None };
+    let endpoint = url.host().zip(url.port_or_known_default());
+    if endpoint.is_none() {
+        problems.push(Problem::new("spec.target.url", "there is no host in it"));
+    }
+    let (true, Some((host, port))) = (problems.is_empty(), endpoint) else { return Err(PrepareError::Invalid(problems)) };
+
+    let addresses = Addresses::new(&host, port);
+    addresses.get().await.map_err(PrepareError::Target)?;
+    let mut first_step = 0;
+    let scenarios = plan.scenarios.iter().map(|scenario| {
+        let prepared = PreparedScenario::new(scenario, first_step);
+        first_step += scenario.tasks.iter().map(|task| task.steps.len() as u16).sum::<u16>();
+        prepared
+    });
+    let scenarios = scenarios.collect();
+    let mix = Mix::new(&plan.scenarios.iter().map(|scenario| scenario.weight).collect::<Vec<_>>());
+    Ok(Prepared { steps, scenarios, mix, addresses, tls, plan })
+}
+
+/// What the engine relies on and a plan's type does not say; a plan made by validation never fails here.
+fn check(plan: &Plan) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    if plan.scenarios.iter().all(|scenario| scenario.weight == 0) {
+        problems.push(Problem::new("spec.scenarios", "no scenario has a weight"));
+    }
+    for (s, scenario) in plan.scenarios.iter().enumerate() {
+        let weighted = |task: &crate::plan::Task| task.weight > 0 && !task.steps.is_empty();
+        if !scenario.tasks.iter().any(weighted) {
+            problems.push(Problem::new(format!("spec.scenarios[{s}].tasks"), "no task has a weight and steps"));
+        }
+    }
+    if plan.steps().count() > crate::plan::MAX_STEPS {
+        problems.push(Problem::new("spec.scenarios", format!("there are more than {} steps", crate::plan::MAX_STEPS)));
+    }
+    problems
+}
+
+fn compile_steps(plan: &Plan, inputs: &Inputs, problems: &mut Vec<Problem>) -> Vec<PreparedStep> {
+    let auth = credentials(plan.target.auth.as_ref(), inputs).unwrap_or_else(|problem| {
+        problems.push(problem);
+        None
+    });
+    let mut steps = Vec::new();
+    for (s, scenario) in plan.scenarios.iter().enumerate() {
+        for (t, task) in scenario.tasks.iter().enumerate() {
+            for (i, step) in task.steps.iter().enumerate() {
+                let path = format!("spec.scenarios[{s}].tasks[{t}].steps[{i}].http");
+                match Request::compile(&plan.target, auth.as_ref(), &plan.variables, &step.http, &path) {
+                    Ok(request) => steps.push(PreparedStep { request, timeout: step.timeout }),
+                    Err(found) => problems.extend(found),
+                }
+            }
+        }
+    }
+    // a target's header is compiled for each step, and wrong in each
+    problems.dedup();
+    steps
+}

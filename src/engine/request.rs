@@ -1,0 +1,370 @@
+//! A step's request as bytes: wholly prepared when nothing in it differs, else pieces that are put together per request.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+use crate::plan::template::{Compiled, Place, Scope, Variables};
+use crate::plan::{Auth, Body, Header, HttpRequest, Inputs, Problem, Reference, Target};
+
+const USER_AGENT: &str = concat!("starling/", env!("CARGO_PKG_VERSION"));
+
+/// Headers that frame a message: whoever sets them by hand would send something that is not one request.
+const FRAMING: [&str; 2] = ["content-length", "transfer-encoding"];
+
+pub(super) struct Request {
+    /// Answers to HEAD have no body whatever their headers say.
+    pub(super) is_head: bool,
+    form: Form,
+}
+
+enum Form {
+    Static(Box<[u8]>),
+    Dynamic { head: Vec<Piece>, body: Compiled },
+}
+
+enum Piece {
+    Bytes(Vec<u8>),
+    Template(Compiled),
+    BodyLength,
+}
+
+/// Where requests that differ are put together; one for each user, empty for those that never differ.
+#[derive(Default)]
+pub(super) struct Scratch {
+    request: Vec<u8>,
+    body: Vec<u8>,
+}
+
+impl Request {
+    /// The bytes to send.
+    pub(super) fn render<'a>(&'a self, scope: &mut impl Scope, scratch: &'a mut Scratch) -> &'a [u8] {
+        match &self.form {
+            Form::Static(bytes) => bytes,
+            Form::Dynamic { head, body } => {
+                let Scratch { request, body: rendered } = scratch;
+                request.clear();
+                rendered.clear();
+                body.render(scope, rendered);
+                for piece in head {
+                    match piece {
+                        Piece::Bytes(bytes) => request.extend_from_slice(bytes),
+                        Piece::Template(template) => template.render(scope, request),
+                        Piece::BodyLength => push_number(rendered.len(), request),
+                    }
+                }
+                request.extend_from_slice(rendered);
+                request
+            }
+        }
+    }
+
+    /// `path` is the field path of the request, for problems.
+    pub(super) fn compile(
+        target: &Target,
+        auth: Option<&(String, Vec<u8>)>,
+        variables: &Variables,
+        request: &HttpRequest,
+        path: &str,
+    ) -> Result<Self, Vec<Problem>> {
+        let mut compiler = Compiler { variables, problems: Vec::new(), head: Vec::new() };
+        let (body, body_type) = compiler.body(request.body.as_ref(), path);
+        compiler.request_line(target, request, path);
+        compiler.headers(target, auth, &request.headers, path, body_type);
+        let sends_body = request.body.is_some() || matches!(request.method.as_str(), "POST" | "PUT" | "PATCH");
+        if sends_body {
+            compiler.bytes(b"Content-Length: ");
+            compiler.head.push(Piece::BodyLength);
+            compiler.bytes(b"\r\n");
+        }
+        compiler.bytes(b"\r\n");
+        let Compiler { problems, head, .. } = compiler;
+        if problems.is_empty() { Ok(Self { is_head: request.method == "HEAD", form: Form::of(head, body) }) } else { Err(problems) }
+    }
+}
+
+impl Form {
+    fn of(head: Vec<Piece>, body: Compiled) -> Self {
+        let all_static = body.as_static().is_some() && !head.iter().any(|piece| matches!(piece, Piece::Template(_)));
+        if !all_static {
+            return Form::Dynamic { head, body };
+        }
+        let body = body.as_static().unwrap_or_default();
+        let mut bytes = Vec::new();
+        for piece in head {
+            match piece {
+                Piece::Bytes(part) => bytes.extend_from_slice(&part),
+                Piece::BodyLength => push_number(body.len(), &mut bytes),
+                Piece::Template(_) => unreachable!("there is none in a static request"),
+            }
+        }
+        bytes.extend_from_slice(body);
+        Form::Static(bytes.into())
+    }
+}
+
+fn push_number(number: usize, out: &mut Vec<u8>) {
+    let mut digits = [0u8; 20];
+    let mut at = digits.len();
+    let mut rest = number;
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (rest % 10) as u8;
+        rest /= 10;
+        if rest == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(&digits[at..]);
+}
+
+struct Compiler<'a> {
+    variables: &'a Variables,
+    problems: Vec<Problem>,
+    head: Vec<Piece>,
+}
+
+impl Compiler<'_> {
+    fn bytes(&mut self, bytes: &[u8]) {
+        match self.head.last_mut() {
+            Some(Piece::Bytes(last)) => last.extend_from_slice(bytes),
+            _ => self.head.push(Piece::Bytes(bytes.to_vec())),
+        }
+    }
+
+    fn template(&mut self, compiled: Compiled) {
+        match compiled.as_static() {
+            Some(bytes) => self.bytes(bytes),
+            None => self.head.push(Piece::Template(compiled)),
+        }
+    }
+
+    fn problem(&mut self, path: String, message: impl Into<String>) {
+        self.problems.push(Problem::new(path, message));
+    }
+
+    fn body(&mut self, body: Option<&Body>, path: &str) -> (Compiled, Option<&'static str>) {
+        let (compiled, content_type, field) = match body {
+            None => return (Compiled::default(), None),
+            Some(Body::Text(text)) => (text.compile(self.variables, Place::Text), "text/plain; charset=utf-8", "body"),
+            Some(Body::Json(json)) => (json.compile(self.variables), "application/json", "json"),
+        };
+        let compiled = compiled.unwrap_or_else(|message| {
+            self.problem(format!("{path}.{field}"), message);
+            Compiled::default()
+        });
+        (compiled, Some(content_type))
+    }
+
+    fn request_line(&mut self, target: &Target, request: &HttpRequest, path: &str) {
+        let field = format!("{path}.path");
+        let compiled = match request.path.compile(self.variables, Place::Path) {
+            Ok(compiled) => compiled,
+            Err(message) => return self.problem(field, message),
+        };
+        // what differs per request are numbers and UUIDs, so that one rendering shows whether all are fit
+        let mut sample = Vec::new();
+        compiled.render(&mut Sample, &mut sample);
+        if let Some(wrong) = sample.iter().find(|byte| !(0x21..=0x7e).contains(*byte)) {
+            return self.problem(field, format!("a path may not hold byte {wrong:#04x}; percent-encode it, or put it in a variable"));
+        }
+        if !sample.starts_with(b"/") {
+            return self.problem(field, "a path must start with /");
+        }
+        self.bytes(request.method.as_bytes());
+        self.bytes(b" ");
+        self.bytes(target.url.path().trim_end_matches('/').as_bytes());
+        self.template(compiled);
+        self.bytes(b" HTTP/1.1\r\n");
+    }
+
+    /// A name given nearer to the step wins: step, credentials, target, what we would send by ourselves.
+    fn headers(&mut self, target: &Target, auth: Option<&(String, Vec<u8>)>, step: &[Header], path: &str, body_type: Option<&str>) {
+        let names = |headers: &[Header]| headers.iter().map(|header| header.name.to_ascii_lowercase()).collect::<Vec<_>>();
+        let (of_step, of_target) = (names(step), names(&target.headers));
+        let of_auth: Vec<_> = auth.iter().map(|(name, _)| name.to_ascii_lowercase()).collect();
+        let given = |name: &str, by: &[&Vec<String>]| by.iter().any(|names| names.iter().any(|n| n == name));
+
+        let all = [&of_step, &of_auth, &of_target];
+        let own = [
+            ("Host", Some(host(target))),
+            ("User-Agent", Some(USER_AGENT.into())),
+            ("Accept", Some("*/*".into())),
+            ("Content-Type", body_type.map(str::to_owned)),
+        ];
+        for (name, value) in own {
+            if let Some(value) = value.filter(|_| !given(&name.to_ascii_lowercase(), &all)) {
+                self.bytes(format!("{name}: {value}\r\n").as_bytes());
+            }
+        }
+        for (i, header) in target.headers.iter().enumerate() {
+            if !given(&of_target[i], &[&of_step, &of_auth]) {
+                self.header(header, format!("spec.target.headers.{}", header.name));
+            }
+        }
+        if let Some((name, value)) = auth.filter(|_| !given(&of_auth[0], &[&of_step])) {
+            self.bytes(name.as_bytes());
+            self.bytes(b": ");
+            self.bytes(value);
+            self.bytes(b"\r\n");
+        }
+        for header in step {
+            self.header(header, format!("{path}.headers.{}", header.name));
+        }
+    }
+
+    fn header(&mut self, header: &Header, field: String) {
+        if FRAMING.iter().any(|name| header.name.eq_ignore_ascii_case(name)) {
+            return self.problem(field, "this header follows from the body and may not be set");
+        }
+        if !is_token(&header.name) {
+            return self.problem(field, "this is not the name of a header");
+        }
+        match header.value.compile(self.variables, Place::Header) {
+            Ok(value) => {
+                self.bytes(header.name.as_bytes());
+                self.bytes(b": ");
+                self.template(value);
+                self.bytes(b"\r\n");
+            }
+            Err(message) => self.problem(field, message),
+        }
+    }
+}
+
+fn is_token(name: &str) -> bool {
+    !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
+}
+
+fn host(target: &Target) -> String {
+    let host = target.url.host_str().unwrap_or_default();
+    match target.url.port() {
+        Some(port) => format!("{host}:{port}"),
+        None => host.to_owned(),
+    }
+}
+
+/// Stands for any user when a template is tried out.
+struct Sample;
+
+impl Scope for Sample {
+    fn user(&self) -> u64 {
+        0
+    }
+    fn iteration(&self) -> u64 {
+        0
+    }
+    fn random(&mut self) -> u64 {
+        0
+    }
+}
+
+/// The header that carries the credentials. Its value appears in no message.
+pub(super) fn credentials(auth: Option<&Auth>, inputs: &Inputs) -> Result<Option<(String, Vec<u8>)>, Problem> {
+    let (name, value) = match auth {
+        None => return Ok(None),
+        Some(Auth::Bearer { token }) => ("Authorization", format!("Bearer {}", text(token, inputs)?)),
+        Some(Auth::Basic { username, password }) => {
+            let pair = format!("{}:{}", text(username, inputs)?, text(password, inputs)?);
+            ("Authorization", format!("Basic {}", STANDARD.encode(pair)))
+        }
+        Some(Auth::Header { name, value }) => (name.as_str(), text(value, inputs)?.to_owned()),
+    };
+    if !is_token(name) {
+        return Err(Problem::new("spec.target.auth.header.name", "this is not the name of a header"));
+    }
+    Ok(Some((name.to_owned(), value.into_bytes())))
+}
+
+fn text<'a>(reference: &Reference, inputs: &'a Inputs) -> Result<&'a str, Problem> {
+    let problem = |what: &str| Problem::new(reference.field.clone(), format!("{reference} {what}"));
+    let value = inputs.text(reference).ok_or_else(|| problem("is missing"))?.map_err(|_| problem("is not UTF-8 text"))?;
+    if value.bytes().any(|b| b < 0x20 && b != b'\t' || b == 0x7f) {
+        return Err(problem("holds a control character, which a header cannot"));
+    }
+    Ok(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use url::Url;
+
+    use super::*;
+    use crate::plan::{JsonTemplate, Kind, Template, Tls};
+
+    fn target(headers: &[(&str, &str)]) -> Target {
+        Target {
+            url: Url::parse("http://example.test:8000/base/").unwrap(),
+            headers: self::headers(headers),
+            auth: None,
+            tls: Tls::default(),
+        }
+    }
+
+    fn headers(pairs: &[(&str, &str)]) -> Vec<Header> {
+        pairs.iter().map(|(name, value)| Header { name: (*name).into(), value: Template::parse(value).unwrap() }).collect()
+    }
+
+    fn get(path: &str) -> HttpRequest {
+        HttpRequest { method: "GET".into(), path: Template::parse(path).unwrap(), headers: vec![], body: None }
+    }
+
+    fn compiled(target: &Target, auth: Option<(&str, &str)>, request: &HttpRequest) -> Result<String, Vec<Problem>> {
+        let auth = auth.map(|(name, value)| (name.to_owned(), value.as_bytes().to_vec()));
+        let variables = [("v".to_owned(), json!("a b"))].into();
+        let request = Request::compile(target, auth.as_ref(), &variables, request, "spec.http")?;
+        let mut scratch = Scratch::default();
+        Ok(String::from_utf8(request.render(&mut Sample, &mut scratch).to_vec()).unwrap())
+    }
+
+    #[test]
+    fn what_would_break_the_message_is_refused() {
+        for path in ["/a b", "/ü", "/a\r\nX: y", "/{{ raw(v) }}", "/{{ nobody }}", "a"] {
+            assert!(compiled(&target(&[]), None, &get(path)).is_err(), "{path:?} was accepted");
+        }
+        for header in [("Content-Length", "3"), ("transfer-encoding", "chunked"), ("a b", "c"), ("X", "a\nb")] {
+            assert!(compiled(&target(&[header]), None, &get("/")).is_err(), "{header:?} was accepted");
+        }
+    }
+
+    #[test]
+    fn a_get_is_one_prepared_message() {
+        let expected =
+            format!("GET /base/x?q=a%20b HTTP/1.1\r\nHost: example.test:8000\r\nUser-Agent: {USER_AGENT}\r\nAccept: */*\r\n\r\n");
+        assert_eq!(compiled(&target(&[]), None, &get("/x?q={{ v }}")).unwrap(), expected);
+    }
+
+    #[test]
+    fn the_nearer_header_wins() {
+        let step = HttpRequest { headers: headers(&[("accept", "step")]), ..get("/") };
+        let text =
+            compiled(&target(&[("Accept", "target"), ("authorization", "target"), ("X", "1")]), Some(("Authorization", "Bearer t")), &step)
+                .unwrap();
+        assert!(text.ends_with("X: 1\r\nAuthorization: Bearer t\r\naccept: step\r\n\r\n"), "{text}");
+        assert_eq!(text.to_lowercase().matches("accept").count(), 1);
+        assert_eq!(text.to_lowercase().matches("authorization").count(), 1);
+    }
+
+    #[test]
+    fn a_body_has_its_length_and_type() {
+        let json = Body::Json(JsonTemplate::new(json!({"u": "{{ user.id }}", "v": "{{ v }}"})).unwrap());
+        let post = HttpRequest { method: "POST".into(), body: Some(json), ..get("/") };
+        let text = compiled(&target(&[]), None, &post).unwrap();
+        assert!(text.ends_with("Content-Type: application/json\r\nContent-Length: 17\r\n\r\n{\"u\":0,\"v\":\"a b\"}"), "{text}");
+        let empty = HttpRequest { method: "POST".into(), ..get("/") };
+        assert!(compiled(&target(&[]), None, &empty).unwrap().ends_with("Content-Length: 0\r\n\r\n"));
+    }
+
+    #[test]
+    fn credentials_are_never_shown() {
+        let reference = |key: &str| Reference { kind: Kind::Secret, name: "s".into(), key: key.into(), field: "spec.target.auth".into() };
+        let mut inputs = Inputs::default();
+        inputs.insert(Kind::Secret, "s", "bad", b"canary\r\nX: y".to_vec());
+        inputs.insert(Kind::Secret, "s", "good", b"canary\n".to_vec());
+        let problem = credentials(Some(&Auth::Bearer { token: reference("bad") }), &inputs).unwrap_err();
+        assert!(!problem.to_string().contains("canary"));
+        let (_, value) =
+            credentials(Some(&Auth::Basic { username: reference("good"), password: reference("good") }), &inputs).unwrap().unwrap();
+        assert_eq!(value, b"Basic Y2FuYXJ5OmNhbmFyeQ==");
+    }
+}

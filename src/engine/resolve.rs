@@ -1,0 +1,115 @@
+//! The target's addresses: looked up when needed, kept for as long as the records say, one after the other given out.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, RwLock};
+use std::time::Instant;
+
+use hickory_resolver::Resolver;
+use hickory_resolver::config::{LookupIpStrategy, ResolverConfig, ResolverOpts};
+use hickory_resolver::net::runtime::TokioRuntimeProvider;
+
+/// Shared by all shards of a worker.
+pub(super) struct Addresses {
+    name: Name,
+    port: u16,
+    cache: RwLock<Cached>,
+    /// Held while a lookup is under way, so that a thousand users who find the cache stale ask once.
+    asking: tokio::sync::Mutex<()>,
+}
+
+enum Name {
+    Address(IpAddr),
+    /// With what the system says about name servers.
+    Domain {
+        domain: String,
+        config: Box<(ResolverConfig, ResolverOpts)>,
+    },
+}
+
+#[derive(Clone)]
+struct Cached {
+    addresses: Arc<[SocketAddr]>,
+    until: Option<Instant>,
+}
+
+impl Addresses {
+    pub(super) fn new(host: &url::Host<&str>, port: u16) -> Self {
+        let name = match host {
+            url::Host::Ipv4(ip) => Name::Address(IpAddr::V4(*ip)),
+            url::Host::Ipv6(ip) => Name::Address(IpAddr::V6(*ip)),
+            url::Host::Domain(domain) => Name::Domain { domain: (*domain).to_owned(), config: Box::new(system_config()) },
+        };
+        let none = Cached { addresses: Arc::new([]), until: None };
+        Self { name, port, cache: RwLock::new(none), asking: tokio::sync::Mutex::new(()) }
+    }
+
+    /// Never empty.
+    pub(super) async fn get(&self) -> Result<Arc<[SocketAddr]>, String> {
+        let (domain, config) = match &self.name {
+            Name::Address(ip) => return Ok(Arc::new([SocketAddr::new(*ip, self.port)])),
+            Name::Domain { domain, config } => (domain, config),
+        };
+        if let Some(addresses) = self.cached() {
+            return Ok(addresses);
+        }
+        let _asking = self.asking.lock().await;
+        if let Some(addresses) = self.cached() {
+            return Ok(addresses);
+        }
+        let found = lookup(domain, self.port, config).await?;
+        *self.cache.write().unwrap_or_else(|poisoned| poisoned.into_inner()) = found.clone();
+        Ok(found.addresses)
+    }
+
+    fn cached(&self) -> Option<Arc<[SocketAddr]>> {
+        let cache = self.cache.read().unwrap_or_else(|poisoned| poisoned.into_inner());
+        cache.until.is_some_and(|until| Instant::now() < until).then(|| cache.addresses.clone())
+    }
+}
+
+/// A resolver's connections belong to the runtime that asked, and every shard has its own; so one is made per lookup, and the cache is ours.
+async fn lookup(domain: &str, port: u16, config: &(ResolverConfig, ResolverOpts)) -> Result<Cached, String> {
+    let (config, options) = config.clone();
+    let failed = |why: &dyn std::fmt::Display| format!("cannot resolve {domain}: {why}");
+    let builder = Resolver::builder_with_config(config, TokioRuntimeProvider::default()).with_options(options);
+    let resolver = builder.build().map_err(|e| failed(&e))?;
+    let found = resolver.lookup_ip(domain).await.map_err(|e| failed(&e))?;
+    let addresses: Arc<[SocketAddr]> = found.iter().map(|ip| SocketAddr::new(ip, port)).collect();
+    if addresses.is_empty() {
+        return Err(failed(&"the name has no address"));
+    }
+    Ok(Cached { addresses, until: Some(found.valid_until()) })
+}
+
+/// Without name servers, names in the hosts file can still be found.
+fn system_config() -> (ResolverConfig, ResolverOpts) {
+    let none = || (ResolverConfig::from_parts(None, vec![], vec![]), ResolverOpts::default());
+    let (config, mut options) = hickory_resolver::system_conf::read_system_conf().unwrap_or_else(|_| none());
+    // half of the connections would fail where there is no route for one of the two kinds
+    options.ip_strategy = LookupIpStrategy::Ipv4thenIpv6;
+    (config, options)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_name_that_cannot_exist_is_an_error() {
+        let addresses = Addresses::new(&url::Host::Domain("starling.invalid"), 80);
+        assert!(addresses.get().await.unwrap_err().contains("starling.invalid"));
+    }
+
+    #[tokio::test]
+    async fn an_address_needs_no_lookup() {
+        let addresses = Addresses::new(&url::Host::Ipv4([127, 0, 0, 1].into()), 80);
+        assert_eq!(*addresses.get().await.unwrap(), ["127.0.0.1:80".parse().unwrap()]);
+    }
+
+    #[tokio::test]
+    async fn localhost_is_found_without_a_name_server() {
+        let addresses = Addresses::new(&url::Host::Domain("localhost"), 80);
+        assert!(addresses.get().await.unwrap().iter().all(|address| address.ip().is_loopback()));
+        assert!(addresses.cached().is_some());
+    }
+}

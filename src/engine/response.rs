@@ -1,0 +1,426 @@
+//! Reads one HTTP/1.1 response after the other from bytes as they come: head by `httparse`, body counted and dropped.
+//!
+//! Pure: no socket here. Bytes are looked at where they lie; only a head that has come in part is copied aside.
+
+use std::mem::MaybeUninit;
+
+/// Longest head, trailers included.
+pub(super) const MAX_HEAD: usize = 64 * 1024;
+
+const MAX_HEADERS: usize = 128;
+
+/// Longest line that gives a chunk's length.
+const MAX_CHUNK_LINE: usize = 4096;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Malformed {
+    #[error("the answer is not HTTP: {0}")]
+    Head(httparse::Error),
+    #[error("the head of the answer is longer than 64 KiB")]
+    HeadTooLong,
+    #[error("the answer's Content-Length is not a number, or there are several")]
+    Length,
+    #[error("a chunk of the answer is malformed")]
+    Chunk,
+    #[error("the answer switches to another protocol, which was not asked for")]
+    Upgrade,
+}
+
+/// What the end of the stream means for the response.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ended {
+    /// The body goes to the end of the stream, so it is whole.
+    Complete,
+    /// Not one byte of an answer came.
+    Unanswered,
+    /// It broke off.
+    Broken,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Response {
+    state: State,
+    /// What came of an unfinished head.
+    aside: Vec<u8>,
+    /// The request was HEAD.
+    to_head: bool,
+    pub(super) status: u16,
+    /// Whether the connection may carry another request.
+    pub(super) keep_alive: bool,
+    /// Bytes of heads, framing and body.
+    pub(super) received: u64,
+    /// Seconds or date, only of 429 and 503.
+    pub(super) retry_after: Option<Box<str>>,
+}
+
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum State {
+    #[default]
+    Head,
+    /// Bytes left.
+    Length(u64),
+    Chunked(Chunk),
+    UntilClose,
+    Done,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Chunk {
+    /// The length so far, whether a digit came, whether an extension began, and the line's length.
+    Size { size: u64, digits: bool, extension: bool, line: usize },
+    /// Bytes left.
+    Data(u64),
+    /// The line break after the data.
+    DataEnd,
+    /// Characters of the trailer line, and of all trailers.
+    Trailer { line: usize, all: usize },
+}
+
+const NEXT_CHUNK: Chunk = Chunk::Size { size: 0, digits: false, extension: false, line: 0 };
+
+impl Response {
+    /// Makes ready for the next response.
+    pub(super) fn begin(&mut self, to_head: bool) {
+        self.state = State::Head;
+        self.aside.clear();
+        self.to_head = to_head;
+        self.status = 0;
+        self.keep_alive = true;
+        self.received = 0;
+        self.retry_after = None;
+    }
+
+    /// Takes what was read; true when the response is complete. What follows a complete response is an answer to nothing, so the
+    /// connection is not kept.
+    pub(super) fn feed(&mut self, mut bytes: &[u8]) -> Result<bool, Malformed> {
+        self.received += bytes.len() as u64;
+        while !bytes.is_empty() && self.state != State::Done {
+            match self.state {
+                State::Head => bytes = self.feed_head(bytes)?,
+                State::Length(left) => bytes = &bytes[self.take(left, bytes.len(), State::Length)..],
+                State::Chunked(chunk) => bytes = self.feed_chunk(chunk, bytes)?,
+                State::UntilClose => bytes = &[],
+                State::Done => {}
+            }
+        }
+        if !bytes.is_empty() {
+            self.keep_alive = false;
+        }
+        Ok(self.state == State::Done)
+    }
+
+    pub(super) fn end_of_stream(&mut self) -> Ended {
+        self.keep_alive = false;
+        match self.state {
+            State::UntilClose => {
+                self.state = State::Done;
+                Ended::Complete
+            }
+            _ if self.received == 0 => Ended::Unanswered,
+            _ => Ended::Broken,
+        }
+    }
+
+    /// Bytes of the body that are sure to come and that nobody looks at: they may be dropped unread.
+    pub(super) fn droppable(&self) -> u64 {
+        match self.state {
+            // a chunk must stay in sight to its end, so that the next state follows from bytes that were read
+            State::Length(left) | State::Chunked(Chunk::Data(left)) => left.saturating_sub(1),
+            _ => 0,
+        }
+    }
+
+    /// So many of [`droppable`](Self::droppable) bytes were dropped.
+    pub(super) fn dropped(&mut self, count: u64) {
+        self.received += count;
+        match &mut self.state {
+            State::Length(left) | State::Chunked(Chunk::Data(left)) => *left -= count,
+            _ => {}
+        }
+    }
+
+    /// Takes at most `left` of `available` bytes off a body; how many.
+    fn take(&mut self, left: u64, available: usize, state: fn(u64) -> State) -> usize {
+        let taken = left.min(available as u64);
+        self.state = if taken == left { State::Done } else { state(left - taken) };
+        taken as usize
+    }
+
+    /// Returns what follows the head; nothing when it is not complete yet.
+    fn feed_head<'a>(&mut self, bytes: &'a [u8]) -> Result<&'a [u8], Malformed> {
+        if self.aside.is_empty() {
+            let parsed = parse_head(bytes, self.to_head)?;
+            let Some(head) = parsed else {
+                self.aside.extend_from_slice(bytes);
+                return self.head_goes_on();
+            };
+            return Ok(&bytes[self.take_head(head)..]);
+        }
+        let before = self.aside.len();
+        self.aside.extend_from_slice(bytes);
+        // a head ends with a line break, so nothing can have changed without one
+        if !bytes.contains(&b'\n') {
+            return self.head_goes_on();
+        }
+        let Some(head) = parse_head(&self.aside, self.to_head)? else { return self.head_goes_on() };
+        self.aside.clear();
+        Ok(&bytes[self.take_head(head) - before..])
+    }
+
+    fn head_goes_on(&self) -> Result<&'static [u8], Malformed> {
+        if self.aside.len() > MAX_HEAD { Err(Malformed::HeadTooLong) } else { Ok(&[]) }
+    }
+
+    fn take_head(&mut self, head: Head) -> usize {
+        let Head { length, status, keep_alive, body, retry_after } = head;
+        // an interim answer; the real one follows
+        if !(100..200).contains(&status) {
+            self.status = status;
+            self.keep_alive = keep_alive;
+            self.retry_after = retry_after;
+            self.state = body;
+        }
+        length
+    }
+
+    fn feed_chunk<'a>(&mut self, chunk: Chunk, bytes: &'a [u8]) -> Result<&'a [u8], Malformed> {
+        if let Chunk::Data(left) = chunk {
+            let taken = left.min(bytes.len() as u64);
+            self.state = State::Chunked(if taken == left { Chunk::DataEnd } else { Chunk::Data(left - taken) });
+            return Ok(&bytes[taken as usize..]);
+        }
+        let (byte, rest) = (bytes[0], &bytes[1..]);
+        self.state = match chunk {
+            Chunk::Size { .. } | Chunk::DataEnd => State::Chunked(next_chunk(chunk, byte)?),
+            Chunk::Trailer { line, all } => match byte {
+                b'\n' if line == 0 => State::Done,
+                b'\n' => State::Chunked(Chunk::Trailer { line: 0, all }),
+                b'\r' if line == 0 => State::Chunked(chunk),
+                _ if all >= MAX_HEAD => return Err(Malformed::HeadTooLong),
+                _ => State::Chunked(Chunk::Trailer { line: line + 1, all: all + 1 }),
+            },
+            Chunk::Data(_) => State::Chunked(chunk),
+        };
+        Ok(rest)
+    }
+}
+
+/// One byte of the line with a chunk's length, or of the line break after its data.
+fn next_chunk(chunk: Chunk, byte: u8) -> Result<Chunk, Malformed> {
+    match (chunk, byte) {
+        (Chunk::DataEnd, b'\r') => Ok(Chunk::DataEnd),
+        (Chunk::DataEnd, b'\n') => Ok(NEXT_CHUNK),
+        (Chunk::Size { size, digits: true, .. }, b'\n') => {
+            Ok(if size == 0 { Chunk::Trailer { line: 0, all: 0 } } else { Chunk::Data(size) })
+        }
+        (Chunk::Size { line, .. }, _) if line >= MAX_CHUNK_LINE => Err(Malformed::Chunk),
+        (Chunk::Size { size, digits: true, line, .. }, b'\r' | b';' | b' ' | b'\t') => {
+            Ok(Chunk::Size { size, digits: true, extension: true, line: line + 1 })
+        }
+        (Chunk::Size { size, digits, extension: true, line }, _) => Ok(Chunk::Size { size, digits, extension: true, line: line + 1 }),
+        (Chunk::Size { size, extension: false, line, .. }, digit) => {
+            let digit = (digit as char).to_digit(16).ok_or(Malformed::Chunk)?;
+            let size = size
+                .checked_mul(16)
+                .and_then(|size| size.checked_add(digit.into()))
+                .filter(|size| *size <= i64::MAX as u64)
+                .ok_or(Malformed::Chunk)?;
+            Ok(Chunk::Size { size, digits: true, extension: false, line: line + 1 })
+        }
+        _ => Err(Malformed::Chunk),
+    }
+}
+
+struct Head {
+    length: usize,
+    status: u16,
+    keep_alive: bool,
+    body: State,
+    retry_after: Option<Box<str>>,
+}
+
+/// `None` while the head is not complete.
+fn parse_head(bytes: &[u8], to_head: bool) -> Result<Option<Head>, Malformed> {
+    let mut headers = [const { MaybeUninit::uninit() }; MAX_HEADERS];
+    let mut response = httparse::Response::new(&mut []);
+    let parsed = httparse::ParserConfig::default().parse_response_with_uninit_headers(&mut response, bytes, &mut headers);
+    let length = match parsed.map_err(Malformed::Head)? {
+        httparse::Status::Partial => return Ok(None),
+        httparse::Status::Complete(length) if length > MAX_HEAD => return Err(Malformed::HeadTooLong),
+        httparse::Status::Complete(length) => length,
+    };
+    let status = response.code.unwrap_or_default();
+    if status == 101 {
+        return Err(Malformed::Upgrade);
+    }
+    let mut keep_alive = response.version == Some(1);
+    let mut content_length: Option<u64> = None;
+    let (mut encoded, mut chunked) = (false, false);
+    let mut retry_after = None;
+    for header in response.headers.iter() {
+        let is = |name: &str| header.name.eq_ignore_ascii_case(name);
+        match header.name.len() {
+            14 if is("content-length") => {
+                let value = number(header.value).ok_or(Malformed::Length)?;
+                if content_length.is_some_and(|other| other != value) {
+                    return Err(Malformed::Length);
+                }
+                content_length = Some(value);
+            }
+            17 if is("transfer-encoding") => {
+                encoded = true;
+                chunked = tokens(header.value).last().is_some_and(|last| last.eq_ignore_ascii_case(b"chunked"));
+            }
+            10 if is("connection") => {
+                for token in tokens(header.value) {
+                    keep_alive = (keep_alive || token.eq_ignore_ascii_case(b"keep-alive")) && !token.eq_ignore_ascii_case(b"close");
+                }
+            }
+            11 if matches!(status, 429 | 503) && is("retry-after") => retry_after = Some(String::from_utf8_lossy(header.value).into()),
+            _ => {}
+        }
+    }
+    let body = match content_length {
+        _ if to_head || status < 200 || status == 204 || status == 304 => State::Done,
+        _ if chunked => State::Chunked(NEXT_CHUNK),
+        Some(0) if !encoded => State::Done,
+        Some(left) if !encoded => State::Length(left),
+        _ => State::UntilClose,
+    };
+    // both kinds of length at once is how requests are smuggled: read by the one that counts, then close
+    let keep_alive = keep_alive && body != State::UntilClose && !(encoded && content_length.is_some());
+    Ok(Some(Head { length, status, keep_alive, body, retry_after }))
+}
+
+fn number(value: &[u8]) -> Option<u64> {
+    let text = std::str::from_utf8(value).ok()?.trim();
+    // parse would take a sign
+    if text.bytes().all(|b| b.is_ascii_digit()) { text.parse().ok().filter(|n| *n <= i64::MAX as u64) } else { None }
+}
+
+fn tokens(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+    value.split(|b| *b == b',').map(<[u8]>::trim_ascii)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Feeds `bytes` in pieces cut at `cuts`; whether the response is complete, and the reader.
+    fn read(bytes: &[u8], cuts: &[usize]) -> Result<(bool, Response), Malformed> {
+        let mut response = Response::default();
+        response.begin(false);
+        let mut done = false;
+        let mut from = 0;
+        for to in cuts.iter().copied().chain([bytes.len()]) {
+            done |= response.feed(&bytes[from..to])?;
+            from = to;
+        }
+        Ok((done, response))
+    }
+
+    fn whole(bytes: &str) -> Result<(bool, Response), Malformed> {
+        read(bytes.as_bytes(), &[])
+    }
+
+    const CHUNKED: &str =
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5;x=y\r\nhello\r\n1a\r\nabcdefghijklmnopqrstuvwxyz\r\n0\r\nT: v\r\n\r\n";
+
+    #[test]
+    fn what_is_not_http_is_refused() {
+        let endless = format!("HTTP/1.1 200 OK\r\nX: {}", "x".repeat(MAX_HEAD));
+        for (text, wrong) in [
+            ("SSH-2.0-OpenSSH\r\n\r\n", None),
+            ("HTTP/1.1 200 OK\r\nContent-Length: 5, 6\r\n\r\n", Some(Malformed::Length)),
+            ("HTTP/1.1 200 OK\r\nContent-Length: -5\r\n\r\n", Some(Malformed::Length)),
+            ("HTTP/1.1 200 OK\r\nContent-Length: +5\r\n\r\n", Some(Malformed::Length)),
+            ("HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n", Some(Malformed::Length)),
+            ("HTTP/1.1 101 Switching\r\n\r\n", Some(Malformed::Upgrade)),
+            ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n", Some(Malformed::Chunk)),
+            ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n\r\n", Some(Malformed::Chunk)),
+            ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nffffffffffffffffff\r\n", Some(Malformed::Chunk)),
+            ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhello\r\n", Some(Malformed::Chunk)),
+            (&endless, Some(Malformed::HeadTooLong)),
+        ] {
+            let error = whole(text).err();
+            assert!(error.is_some() && (wrong.is_none() || error == wrong), "{text:.40?} gave {error:?}");
+        }
+    }
+
+    #[test]
+    fn a_response_may_be_cut_at_every_byte() {
+        for at in 0..=CHUNKED.len() {
+            let (done, response) = read(CHUNKED.as_bytes(), &[at]).unwrap();
+            assert!(done && response.keep_alive && response.received == CHUNKED.len() as u64, "cut at {at}");
+        }
+        let every: Vec<usize> = (1..CHUNKED.len()).collect();
+        assert!(read(CHUNKED.as_bytes(), &every).unwrap().0);
+        assert!(!read(&CHUNKED.as_bytes()[..CHUNKED.len() - 1], &[]).unwrap().0);
+    }
+
+    #[test]
+    fn the_end_of_the_stream_is_the_end_of_a_body_only_without_a_length() {
+        let (_, mut until_close) = whole("HTTP/1.0 200 OK\r\n\r\nhel").unwrap();
+        assert_eq!((until_close.end_of_stream(), until_close.keep_alive), (Ended::Complete, false));
+        let (_, mut short) = whole("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhel").unwrap();
+        assert_eq!(short.end_of_stream(), Ended::Broken);
+        let (_, mut nothing) = whole("").unwrap();
+        assert_eq!(nothing.end_of_stream(), Ended::Unanswered);
+        let (_, mut head) = whole("HTTP/1.1 2").unwrap();
+        assert_eq!(head.end_of_stream(), Ended::Broken);
+    }
+
+    #[test]
+    fn interim_answers_are_skipped() {
+        let (done, response) = whole(
+            "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.1 201 Created\r\nContent-Length: 2\r\n\r\nok",
+        )
+        .unwrap();
+        assert_eq!((done, response.status, response.keep_alive), (true, 201, true));
+    }
+
+    #[test]
+    fn some_answers_have_no_body() {
+        assert!(whole("HTTP/1.1 204 No Content\r\n\r\n").unwrap().0);
+        assert!(whole("HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n\r\n").unwrap().0);
+        let mut head = Response::default();
+        head.begin(true);
+        assert_eq!(head.feed(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n"), Ok(true));
+        assert!(head.keep_alive);
+    }
+
+    #[test]
+    fn a_connection_is_kept_only_when_both_sides_can_go_on() {
+        for (text, kept) in [
+            ("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", true),
+            ("HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: foo, Close\r\n\r\n", false),
+            ("HTTP/1.0 200 OK\r\nContent-Length: 0\r\n\r\n", false),
+            ("HTTP/1.0 200 OK\r\nContent-Length: 0\r\nConnection: keep-alive\r\n\r\n", true),
+            ("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok and more", false),
+            ("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", false),
+        ] {
+            let (done, response) = whole(text).unwrap();
+            assert_eq!((done, response.keep_alive), (true, kept), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn all_but_the_last_byte_of_a_body_may_be_dropped() {
+        let (_, mut response) = whole("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nab").unwrap();
+        assert_eq!(response.droppable(), 97);
+        response.dropped(97);
+        assert_eq!(response.feed(b"x"), Ok(true));
+    }
+
+    proptest! {
+        #[test]
+        fn arbitrary_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..200), cut in any::<prop::sample::Index>()) {
+            let _unused = read(&bytes, &[cut.index(bytes.len() + 1)]);
+            let mut chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n".to_vec();
+            chunked.extend_from_slice(&bytes);
+            let _unused = read(&chunked, &[cut.index(chunked.len() + 1)]);
+        }
+    }
+}

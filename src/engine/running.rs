@@ -1,0 +1,206 @@
+//! A load under way, as its owner sees it: one delta a second, and a way to stop it.
+
+use std::collections::BTreeMap;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::sync::{mpsc, watch};
+
+use super::prepare::Prepared;
+use super::recorder::ShardDelta;
+use super::shard::{Order, Outset, Shard};
+use crate::plan::{Load, Share};
+use crate::stats::Snapshot;
+
+/// Seconds that a shard may be ahead of the reader before they are put together.
+const QUEUED_SECONDS: usize = 16;
+
+/// Fewer slots than this are not worth another shard.
+const SLOTS_PER_SHARD: u64 = 16;
+
+/// Which part of a plan to carry out, and on how many threads.
+#[derive(Debug, Clone, Copy)]
+pub struct Assignment {
+    pub share: Share,
+    /// At least 1.
+    pub shards: u32,
+    pub seed: u64,
+}
+
+/// What happened in one run second, over all shards.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Delta {
+    /// Since the profile's zero.
+    pub second: u32,
+    pub snapshot: Snapshot,
+    /// Nothing runs any more, and nothing follows.
+    pub last: bool,
+}
+
+/// Dropping it cuts the load.
+#[derive(Debug)]
+pub struct Running {
+    orders: watch::Sender<Order>,
+    queue: mpsc::Receiver<ShardDelta>,
+    shards: Vec<Progress>,
+    /// Seconds that not every shard has handed over yet.
+    pending: BTreeMap<u32, Snapshot>,
+    next_second: u32,
+    /// The latest second of which anything was handed over.
+    last_second: u32,
+    failure: Option<String>,
+    finished: bool,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Progress {
+    /// Seconds before this one are complete.
+    next: u32,
+    ended: bool,
+}
+
+impl Prepared {
+    /// Starts the load; `start` is the profile's zero. It may lie in the future, or, for a worker that joins late, in the past: then
+    /// the users of now start at once, and arrivals that are over are left to those who were there.
+    pub fn start(self: Arc<Self>, assignment: Assignment, start: Instant) -> Running {
+        let joined_at = Instant::now();
+        let first_second = u32::try_from(joined_at.saturating_duration_since(start).as_secs()).unwrap_or(u32::MAX);
+        let shards = useful_shards(&self.plan.load, assignment);
+        let (orders, listener) = watch::channel(Order::Run);
+        let (sender, queue) = mpsc::channel(QUEUED_SECONDS * shards as usize);
+        let mut running = Running {
+            orders,
+            queue,
+            shards: vec![Progress { next: first_second, ended: false }; shards as usize],
+            pending: BTreeMap::new(),
+            next_second: first_second,
+            last_second: first_second,
+            failure: None,
+            finished: false,
+        };
+        for shard in 0..shards {
+            let slice = assignment.share.slice(shard, shards);
+            let outset = Outset {
+                prepared: self.clone(),
+                slice,
+                seed: assignment.seed,
+                start,
+                joined_at,
+                first_second,
+                queue: sender.clone(),
+                orders: listener.clone(),
+            };
+            let thread = std::thread::Builder::new().name(format!("shard-{shard}"));
+            if let Err(error) = thread.spawn(move || run_thread(outset)) {
+                running.take(died(shard, first_second, format!("cannot start a thread: {error}")));
+            }
+        }
+        running
+    }
+}
+
+/// Open load needs enough slots in each shard, for an arrival that finds none in its own is dropped though another has one.
+fn useful_shards(load: &Load, assignment: Assignment) -> u32 {
+    let most = match load {
+        Load::Closed { .. } => u64::from(assignment.shards),
+        Load::Open { max_in_flight, .. } => assignment.share.of((*max_in_flight).into()) / SLOTS_PER_SHARD,
+    };
+    most.clamp(1, assignment.shards.max(1).into()) as u32
+}
+
+fn run_thread(outset: Outset) {
+    let (shard, second, queue) = (outset.slice.shard, outset.first_second, outset.queue.clone());
+    let ran = std::panic::catch_unwind(AssertUnwindSafe(|| {
+        // the pacer's timer is seen among the runtime's events, so under load these must not be looked at too seldom
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .event_interval(31)
+            .build_local(tokio::runtime::LocalOptions::default());
+        runtime.map(|runtime| runtime.block_on(Shard::run(outset)))
+    }));
+    let why = match ran {
+        Ok(Ok(())) => return,
+        Ok(Err(error)) => format!("cannot start a runtime: {error}"),
+        Err(panic) => {
+            let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
+            format!("shard {shard} panicked: {}", text.unwrap_or("no message"))
+        }
+    };
+    // nobody is left to tell
+    let _ = queue.blocking_send(died(shard, second, why));
+}
+
+fn died(shard: u32, second: u32, why: String) -> ShardDelta {
+    ShardDelta { shard, second, snapshot: Snapshot::default(), last: true, failure: Some(why) }
+}
+
+impl Running {
+    /// One for each run second, also for those in which nothing happened; after the end one with `last`, then `None`. May be
+    /// dropped while it waits, nothing is lost.
+    pub async fn next_delta(&mut self) -> Option<Delta> {
+        while !self.finished {
+            if let Some(delta) = self.complete() {
+                return Some(delta);
+            }
+            match self.queue.recv().await {
+                Some(delta) => self.take(delta),
+                None => self.shards.iter_mut().for_each(|shard| shard.ended = true),
+            }
+        }
+        None
+    }
+
+    /// No new iteration starts; those that run have the plan's `stop_timeout` to finish, then they are cut.
+    pub fn stop(&self) {
+        self.order(Order::Stop);
+    }
+
+    /// Everything ends now; requests under way count as interrupted.
+    pub fn cut(&self) {
+        self.order(Order::Cut);
+    }
+
+    /// Why a part of the load is not carried out, if one is not. The rest goes on.
+    pub fn failure(&self) -> Option<&str> {
+        self.failure.as_deref()
+    }
+
+    fn order(&self, order: Order) {
+        self.orders.send_if_modified(|now| {
+            let changes = *now < order;
+            *now = order.max(*now);
+            changes
+        });
+    }
+
+    fn take(&mut self, delta: ShardDelta) {
+        let ShardDelta { shard, second, snapshot, last, failure } = delta;
+        let progress = &mut self.shards[shard as usize];
+        // one that died may have handed over more than it knows
+        let second = second.max(progress.next);
+        progress.next = second + 1;
+        progress.ended |= last;
+        self.last_second = self.last_second.max(second);
+        self.pending.entry(second).or_default().merge(&snapshot);
+        self.failure = self.failure.take().or(failure);
+    }
+
+    /// The next second, if every shard that still runs is past it.
+    fn complete(&mut self) -> Option<Delta> {
+        let second = self.next_second;
+        let over = self.shards.iter().all(|shard| shard.ended);
+        if !over && self.shards.iter().any(|shard| !shard.ended && shard.next <= second) {
+            return None;
+        }
+        self.finished = over && second >= self.last_second;
+        self.next_second += 1;
+        Some(Delta { second, snapshot: self.pending.remove(&second).unwrap_or_default(), last: self.finished })
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.cut();
+    }
+}

@@ -1,0 +1,92 @@
+//! The engine against real sockets: what the target sees is what is reported.
+
+mod counting;
+mod malformed;
+mod server;
+mod timing;
+mod tls;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use url::Url;
+
+use super::{Assignment, Delta, Prepared, Running, prepare};
+use crate::plan::{HttpRequest, Inputs, Load, Plan, Profile, Scenario, Share, Step, Target, Task, Template, Tls};
+use crate::stats::{ErrorClass, Snapshot};
+
+/// GET / by closed or open load.
+fn plan(url: &str, load: Load) -> Plan {
+    let step = step("get", "/");
+    Plan {
+        target: Target { url: Url::parse(url).unwrap(), headers: vec![], auth: None, tls: Tls::default() },
+        variables: Default::default(),
+        scenarios: vec![Scenario {
+            name: "s".into(),
+            weight: 1,
+            think_time: None,
+            tasks: vec![Task { name: "t".into(), weight: 1, steps: vec![step] }],
+        }],
+        load,
+        thresholds: vec![],
+        stop_timeout: Duration::from_millis(500),
+        seed: None,
+    }
+}
+
+fn step(name: &str, path: &str) -> Step {
+    let http = HttpRequest { method: "GET".into(), path: Template::parse(path).unwrap(), headers: vec![], body: None };
+    Step { name: name.into(), http, timeout: Duration::from_secs(2) }
+}
+
+fn users(count: u32, millis: u64) -> Load {
+    Load::Closed { profile: Profile::ramp_and_hold(count.into(), Duration::ZERO, Duration::from_millis(millis)) }
+}
+
+fn rate(per_second: u32, millis: u64, max_in_flight: u32) -> Load {
+    let profile = Profile::ramp_and_hold(per_second.into(), Duration::ZERO, Duration::from_millis(millis));
+    Load::Open { profile, max_in_flight, max_dropped: 0.01 }
+}
+
+fn whole(shards: u32) -> Assignment {
+    Assignment { share: Share::WHOLE, shards, seed: 7 }
+}
+
+async fn prepared(plan: Plan) -> Arc<Prepared> {
+    Arc::new(prepare(Arc::new(plan), &Inputs::default()).await.unwrap())
+}
+
+/// All deltas to the end.
+async fn deltas(running: &mut Running) -> Vec<Delta> {
+    let mut all = Vec::new();
+    while let Some(delta) = running.next_delta().await {
+        all.push(delta);
+    }
+    assert_eq!(running.failure(), None);
+    assert!(all.last().unwrap().last && all.iter().filter(|delta| delta.last).count() == 1);
+    all
+}
+
+fn sum(deltas: &[Delta]) -> Snapshot {
+    let mut sum = Snapshot::default();
+    deltas.iter().for_each(|delta| sum.follow(&delta.snapshot));
+    sum
+}
+
+/// Carries out the whole plan on so many shards.
+async fn run(plan: Plan, shards: u32) -> Snapshot {
+    let mut running = prepared(plan).await.start(whole(shards), Instant::now());
+    sum(&deltas(&mut running).await)
+}
+
+/// Failures by class.
+fn classes(snapshot: &Snapshot) -> Vec<(ErrorClass, u64)> {
+    let mut classes: Vec<(ErrorClass, u64)> = Vec::new();
+    for (key, entry) in snapshot.errors.iter() {
+        match classes.iter_mut().find(|(class, _)| *class == key.class) {
+            Some((_, count)) => *count += entry.count,
+            None => classes.push((key.class, entry.count)),
+        }
+    }
+    classes
+}

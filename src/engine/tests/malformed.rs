@@ -1,0 +1,179 @@
+//! Targets that misbehave: each fault has its class, and the run goes on.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use super::server::{Peer, closed_port, scripted};
+use super::*;
+
+/// One user for a short while against such a target.
+async fn outcome(url: &str) -> Snapshot {
+    run(plan(url, users(1, 60)), 1).await
+}
+
+async fn only_class(url: &str) -> ErrorClass {
+    let snapshot = outcome(url).await;
+    assert!(snapshot.requests() > 0 && snapshot.failures() == snapshot.requests(), "{snapshot:?}");
+    match classes(&snapshot).as_slice() {
+        [(class, _)] => *class,
+        several => panic!("{several:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_refused_connection_is_counted_as_unsent_and_does_not_spin() {
+    let snapshot = outcome(&format!("http://{}", closed_port())).await;
+    assert_eq!(classes(&snapshot), [(ErrorClass::Connect, snapshot.requests())]);
+    assert_eq!((snapshot.counters.unsent, snapshot.received_by_target()), (snapshot.requests(), 0));
+    assert!((1..=6).contains(&snapshot.requests()), "{} attempts in 60 ms", snapshot.requests());
+}
+
+#[tokio::test]
+async fn garbage_is_a_protocol_error() {
+    assert_eq!(only_class(&scripted(|peer| peer.always("SSH-2.0-OpenSSH_9.2\r\n\r\n")).await).await, ErrorClass::Protocol);
+}
+
+#[tokio::test]
+async fn a_head_without_end_is_a_protocol_error() {
+    let url = scripted(|mut peer: Peer| async move {
+        peer.request().await;
+        peer.send("HTTP/1.1 200 OK\r\n").await;
+        for _ in 0..2000 {
+            peer.send([b'x'; 64]).await;
+        }
+    });
+    assert_eq!(only_class(&url.await).await, ErrorClass::Protocol);
+}
+
+#[tokio::test]
+async fn an_answer_cut_short_is_a_reset() {
+    let url = scripted(|mut peer: Peer| async move {
+        peer.request().await;
+        peer.send("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf").await;
+    });
+    assert_eq!(only_class(&url.await).await, ErrorClass::Reset);
+}
+
+#[tokio::test]
+async fn a_long_answer_cut_short_is_a_reset() {
+    let url = scripted(|mut peer: Peer| async move {
+        peer.request().await;
+        peer.send("HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n").await;
+        peer.send(vec![b'x'; 200_000]).await;
+    });
+    assert_eq!(only_class(&url.await).await, ErrorClass::Reset);
+}
+
+#[tokio::test]
+async fn a_first_request_without_an_answer_is_a_reset() {
+    let url = scripted(|mut peer: Peer| async move {
+        peer.request().await;
+    });
+    assert_eq!(only_class(&url.await).await, ErrorClass::Reset);
+}
+
+#[tokio::test]
+async fn a_later_request_without_an_answer_is_a_stale_connection() {
+    let url = scripted(|mut peer: Peer| async move {
+        peer.request().await;
+        peer.send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await;
+        peer.request().await;
+    });
+    let snapshot = outcome(&url.await).await;
+    let failures = snapshot.failures();
+    assert!(failures > 0);
+    assert_eq!(classes(&snapshot), [(ErrorClass::StaleConnection, failures)]);
+}
+
+#[tokio::test]
+async fn an_idle_connection_that_ended_is_replaced_without_an_error() {
+    let url = scripted(|mut peer: Peer| async move {
+        peer.request().await;
+        peer.send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await;
+    });
+    let mut plan = plan(&url.await, users(1, 200));
+    let pause = Duration::from_millis(20);
+    plan.scenarios[0].think_time = Some(crate::plan::ThinkTime { min: pause, max: pause });
+    let snapshot = run(plan, 1).await;
+    assert!(snapshot.requests() > 2 && snapshot.failures() == 0, "{:?}", classes(&snapshot));
+    assert_eq!(snapshot.counters.connects, snapshot.requests());
+}
+
+#[tokio::test]
+async fn a_connection_the_target_will_close_is_not_used_again() {
+    let url = scripted(|peer: Peer| peer.always("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")).await;
+    let snapshot = outcome(&url).await;
+    assert!(snapshot.requests() > 1);
+    assert_eq!((snapshot.failures(), snapshot.counters.connects), (0, snapshot.counters.iterations));
+}
+
+#[tokio::test]
+async fn bytes_after_an_answer_are_not_taken_for_the_next_one() {
+    let url = scripted(|peer: Peer| peer.always("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok and more")).await;
+    let snapshot = outcome(&url).await;
+    assert_eq!((snapshot.failures(), snapshot.counters.connects), (0, snapshot.counters.iterations));
+}
+
+#[tokio::test]
+async fn chunks_may_be_cut_at_every_byte() {
+    const ANSWER: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nwiki\r\nA;x=y\r\n0123456789\r\n0\r\nT: v\r\n\r\n";
+    let served = Arc::new(AtomicU32::new(0));
+    let url = scripted(move |mut peer: Peer| {
+        let served = served.clone();
+        async move {
+            while peer.request().await {
+                let cut = served.fetch_add(1, Ordering::Relaxed) as usize % ANSWER.len();
+                peer.send(&ANSWER[..cut]).await;
+                tokio::time::sleep(Duration::from_micros(1500)).await;
+                peer.send(&ANSWER[cut..]).await;
+            }
+        }
+    });
+    let snapshot = run(plan(&url.await, users(4, 300)), 1).await;
+    assert!(snapshot.requests() > ANSWER.len() as u64, "{} requests", snapshot.requests());
+    assert_eq!((snapshot.failures(), snapshot.counters.connects), (0, 4), "{:?}", classes(&snapshot));
+    assert_eq!(snapshot.steps[&0].received_bytes, snapshot.requests() * ANSWER.len() as u64);
+}
+
+#[tokio::test]
+async fn an_answer_to_the_end_of_the_stream_is_whole() {
+    let url = scripted(|mut peer: Peer| async move {
+        peer.request().await;
+        peer.send("HTTP/1.1 200 OK\r\n\r\nuntil").await;
+        peer.send(" the end").await;
+    });
+    let snapshot = outcome(&url.await).await;
+    assert!(snapshot.requests() > 1 && snapshot.failures() == 0, "{:?}", classes(&snapshot));
+}
+
+#[tokio::test]
+async fn a_timeout_is_a_sample_and_costs_the_connection() {
+    let url = scripted(|mut peer: Peer| async move {
+        peer.request().await;
+        peer.send("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf").await;
+        tokio::time::sleep(Duration::from_secs(60)).await;
+    });
+    let mut plan = plan(&url.await, users(1, 250));
+    plan.scenarios[0].tasks[0].steps[0].timeout = Duration::from_millis(100);
+    let snapshot = run(plan, 1).await;
+    let requests = snapshot.requests();
+    assert_eq!(
+        (classes(&snapshot), snapshot.counters.connects, snapshot.counters.unsent),
+        (vec![(ErrorClass::Timeout, requests)], requests, 0)
+    );
+    let latency = &snapshot.steps[&0].failed_latency;
+    assert!(latency.min() >= 100_000 && latency.max() < 200_000, "{} to {}", latency.min(), latency.max());
+}
+
+#[tokio::test]
+async fn an_answer_before_the_request_is_read_is_an_answer() {
+    let url = scripted(|mut peer: Peer| async move {
+        peer.send("HTTP/1.1 413 Content Too Large\r\nContent-Length: 0\r\nConnection: close\r\n\r\n").await;
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    });
+    let mut plan = plan(&url.await, users(1, 60));
+    let body = crate::plan::Body::Text(Template::parse(&"x".repeat(20_000_000)).unwrap());
+    plan.scenarios[0].tasks[0].steps[0].http =
+        HttpRequest { method: "POST".into(), path: Template::parse("/").unwrap(), headers: vec![], body: Some(body) };
+    let snapshot = run(plan, 1).await;
+    assert_eq!(snapshot.steps[&0].statuses.get(&413), Some(&snapshot.requests()), "{:?}", snapshot.errors);
+}

@@ -1,0 +1,71 @@
+//! Open load keeps its schedule, and its latency counts from there.
+
+use super::server::{Peer, Server, scripted};
+use super::*;
+
+#[tokio::test]
+async fn a_rate_is_met_exactly() {
+    let server = Server::start();
+    let snapshot = run(plan(&server.url, rate(500, 600, 64)), 2).await;
+    assert_eq!((snapshot.counters.iterations, snapshot.counters.dropped), (300, 0));
+    assert_eq!((snapshot.requests(), server.received()), (300, 300));
+    assert_eq!(snapshot.lag.count(), 300);
+}
+
+#[tokio::test]
+async fn workers_interleave_to_the_same_rate() {
+    let server = Server::start();
+    let prepared = prepared(plan(&server.url, rate(301, 500, 96))).await;
+    let start = Instant::now();
+    let mut workers =
+        [0, 1, 2].map(|worker| prepared.clone().start(Assignment { share: Share { worker, workers: 3 }, shards: 2, seed: 1 }, start));
+    let mut all = Snapshot::default();
+    for worker in &mut workers {
+        all.merge(&sum(&deltas(worker).await));
+    }
+    assert_eq!((all.counters.iterations + all.counters.dropped, all.counters.dropped), (151, 0));
+}
+
+#[tokio::test]
+async fn a_stall_shows_in_latency_and_not_in_fewer_samples() {
+    let server = Server::start();
+    let prepared = prepared(plan(&server.url, rate(400, 1_000, 300))).await;
+    let start = Instant::now() + Duration::from_millis(20);
+    server.stall(start + Duration::from_millis(300), start + Duration::from_millis(600));
+    let snapshot = sum(&deltas(&mut prepared.start(whole(1), start)).await);
+    let latency = &snapshot.steps[&0].latency;
+    assert_eq!((latency.count(), snapshot.counters.dropped), (400, 0));
+    // 30% of the arrivals waited for 0 to 300 ms
+    let (p85, p99) = (latency.percentile(85.0), latency.percentile(99.0));
+    assert!((100_000..250_000).contains(&p85) && p99 > 250_000, "p85 {p85} p99 {p99}");
+}
+
+#[tokio::test]
+async fn without_a_free_slot_an_arrival_is_dropped_and_counted() {
+    let url = scripted(|mut peer: Peer| async move {
+        peer.request().await;
+        tokio::time::sleep(Duration::from_secs(60)).await;
+    });
+    let mut plan = plan(&url.await, rate(200, 300, 5));
+    plan.stop_timeout = Duration::from_millis(50);
+    let snapshot = run(plan, 4).await;
+    assert_eq!((snapshot.counters.iterations, snapshot.counters.dropped, snapshot.counters.interrupted), (5, 55, 5));
+}
+
+#[tokio::test]
+async fn latency_counts_from_the_intended_time_and_service_time_from_the_first_byte() {
+    let url = scripted(|mut peer: Peer| async move {
+        while peer.request().await {
+            tokio::time::sleep(Duration::from_millis(30)).await;
+            peer.send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await;
+        }
+    });
+    let prepared = prepared(plan(&url.await, rate(100, 100, 32))).await;
+    // what was due while the worker came is sent at once, late by what it is late
+    let mut running = prepared.start(whole(1), Instant::now());
+    let snapshot = sum(&deltas(&mut running).await);
+    let step = &snapshot.steps[&0];
+    assert_eq!(step.latency.count(), 10);
+    assert!(step.latency.min() >= 30_000 && step.service_time.min() >= 30_000);
+    assert!(step.latency.percentile(50.0) >= step.service_time.percentile(50.0));
+}
