@@ -148,7 +148,13 @@ pub async fn run(options: Options, stop: CancellationToken) -> Result<(), Master
 }
 
 /// As [`run`], on sockets that are there already.
-pub async fn serve(run_file: &Path, folder: &Path, memory: Memory, listeners: Listeners, stop: CancellationToken) -> Result<(), MasterError> {
+pub async fn serve(
+    run_file: &Path,
+    folder: &Path,
+    memory: Memory,
+    listeners: Listeners,
+    stop: CancellationToken,
+) -> Result<(), MasterError> {
     let json = read(run_file)?;
     let file: RunFile = serde_json::from_str(&json).map_err(|source| MasterError::RunFile { path: run_file.to_owned(), source })?;
     tracing::info!(run = file.run, workers = file.workers, "conducting");
@@ -164,7 +170,9 @@ pub async fn serve(run_file: &Path, folder: &Path, memory: Memory, listeners: Li
     let control = serve_control(master.clone(), identity, &tokens, control, stop.clone());
     let ui = axum::serve(ui, api::read(master.clone(), tokens.read.clone())).with_graceful_shutdown(stop.clone().cancelled_owned());
     let admin = admin::serve(admin, Arc::new(master.clone()), stop.clone());
-    let serving = async { tokio::try_join!(control, async { ui.await.map_err(MasterError::Http) }, async { admin.await.map_err(MasterError::Http) }) };
+    let serving = async {
+        tokio::try_join!(control, async { ui.await.map_err(MasterError::Http) }, async { admin.await.map_err(MasterError::Http) })
+    };
     tokio::select! {
         served = serving => served.map(|_| ()),
         () = master.clone().keep_time() => Ok(()),
@@ -181,13 +189,21 @@ struct Tokens {
     read: Token,
 }
 
-async fn serve_control(master: Shared, identity: Identity, tokens: &Tokens, listener: TcpListener, stop: CancellationToken) -> Result<(), MasterError> {
+async fn serve_control(
+    master: Shared,
+    identity: Identity,
+    tokens: &Tokens,
+    listener: TcpListener,
+    stop: CancellationToken,
+) -> Result<(), MasterError> {
     let token = tokens.worker.clone();
     let check = move |request: Request<()>| match token.admits(request.metadata().get("authorization").map(|value| value.as_bytes())) {
         true => Ok(request),
         false => Err(Status::unauthenticated("the worker token is needed")),
     };
-    let fleet = FleetServer::new(fleet::FleetService::new(master.clone())).max_decoding_message_size(MAX_MESSAGE).max_encoding_message_size(MAX_MESSAGE);
+    let fleet = FleetServer::new(fleet::FleetService::new(master.clone()))
+        .max_decoding_message_size(MAX_MESSAGE)
+        .max_encoding_message_size(MAX_MESSAGE);
     let router = Routes::new(InterceptedService::new(fleet, check)).into_axum_router().merge(api::control(master, tokens.operator.clone()));
     let incoming = TcpListenerStream::new(listener);
     Server::builder()

@@ -197,9 +197,9 @@ pub struct StepPlace<'a> {
 impl Plan {
     /// All steps in the order of the file.
     pub fn steps(&self) -> impl Iterator<Item = StepPlace<'_>> {
-        self.scenarios
-            .iter()
-            .flat_map(|scenario| scenario.tasks.iter().flat_map(move |task| task.steps.iter().map(move |step| StepPlace { scenario, task, step })))
+        self.scenarios.iter().flat_map(|scenario| {
+            scenario.tasks.iter().flat_map(move |task| task.steps.iter().map(move |step| StepPlace { scenario, task, step }))
+        })
     }
 
     /// Every Secret or ConfigMap key the test needs, in the order of the file.

@@ -1,1 +1,106 @@
 //! The worker: accepts a share, runs the engine, hands over snapshots, drains.
+//!
+//! It starts a run at most once. What it measured it keeps until the master says that the result is stored, so that a master which lost
+//! its memory can be told everything again.
+
+mod carried;
+mod connect;
+pub mod inputs;
+pub mod session;
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use tokio_util::sync::CancellationToken;
+
+use crate::plan::duration;
+use crate::wire::layout;
+
+pub use carried::Work;
+pub use inputs::InputSource;
+pub use session::{End, Identity, Worker};
+
+/// Between two attempts to reach a master.
+const RETRY_EVERY: Duration = Duration::from_secs(1);
+/// A worker whose load is over keeps its data so long for a master to fetch them.
+const HOLD: Duration = Duration::from_secs(30 * 60);
+
+#[derive(Debug, Clone, clap::Args)]
+pub struct Options {
+    /// Id of the run to work for
+    #[arg(long)]
+    pub run: String,
+    /// HOST:PORT of the master; every address of the host is tried
+    #[arg(long)]
+    pub master: String,
+    /// Number of this worker's share, from 0
+    #[arg(long, env = "JOB_COMPLETION_INDEX")]
+    pub index: u32,
+    /// Folder of the run's CA and the worker token
+    #[arg(long, default_value = layout::CHANNEL_DIR)]
+    pub channel: PathBuf,
+    /// Folder of the Secrets and ConfigMaps the test refers to
+    #[arg(long, default_value = layout::INPUTS_DIR)]
+    pub inputs: PathBuf,
+    /// Without a word from the master for so long, the load is stopped
+    #[arg(long, default_value = "90s", value_parser = duration::parse)]
+    pub grace: Duration,
+    /// At the end, running iterations get so long
+    #[arg(long, default_value = "30s", value_parser = duration::parse)]
+    pub stop_timeout: Duration,
+    /// Cores to use; all that this process may use if unset
+    #[arg(long)]
+    pub cores: Option<usize>,
+}
+
+/// Works until released, drained (`stop` cancelled) or without hope. Gives back the process's exit code, one of [`layout::exit`].
+pub async fn run(options: Options, stop: CancellationToken) -> u8 {
+    let door = match connect::Door::new(&options) {
+        Ok(door) => door,
+        Err(e) => {
+            tracing::error!("{e}");
+            return layout::exit::BAD_CONFIG;
+        }
+    };
+    let identity = Identity::new(&options.run, options.index, options.cores.unwrap_or_else(usable_cores));
+    let mut worker = Worker::new(identity, InputSource::Folder(options.inputs), options.grace);
+    loop {
+        let end = tokio::select! {
+            end = attempt(&door, &mut worker) => end,
+            () = stop.cancelled() => End::Drained,
+        };
+        match end {
+            End::Released => return layout::exit::RELEASED,
+            End::Refused { permanent: true, .. } => return layout::exit::BAD_CONFIG,
+            End::Drained => {
+                worker.drain(&door).await;
+                return layout::exit::DRAINED;
+            }
+            End::Refused { .. } | End::Lost => {}
+        }
+        if worker.has_held_for(Instant::now()) > HOLD {
+            tracing::error!("no master has fetched the results; giving up");
+            return layout::exit::FAILED;
+        }
+    }
+}
+
+/// One connection, from dialling to its end, and the pause before the next.
+async fn attempt(door: &connect::Door, worker: &mut Worker) -> End {
+    let end = match door.open(worker).await {
+        Ok((inbound, outbound)) => worker.serve(inbound, outbound).await,
+        Err(e) => {
+            tracing::info!("no master yet: {e}");
+            End::Lost
+        }
+    };
+    if matches!(end, End::Lost | End::Refused { permanent: false, .. }) {
+        worker.keep_going_for(RETRY_EVERY).await;
+    }
+    end
+}
+
+/// Cores this process may use, at least one.
+pub fn usable_cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}

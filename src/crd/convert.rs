@@ -60,14 +60,16 @@ pub fn check(spec: &LoadTestSpec) -> Result<Checked, Vec<Problem>> {
         Some(text) => {
             let deadline = problems.duration("spec.run.deadline", text);
             if deadline < planned {
-                problems.add("spec.run.deadline", format!("is shorter than the load and stopTimeout together, {}", duration::format(planned)));
+                problems
+                    .add("spec.run.deadline", format!("is shorter than the load and stopTimeout together, {}", duration::format(planned)));
             }
             deadline
         }
     };
     match (target, load_plan, problems.0.is_empty()) {
         (Some(target), Some(load_plan), true) => {
-            let plan = Plan { target, variables, scenarios, load: load_plan, thresholds, stop_timeout, seed: load.seed.map(|seed| seed as u64) };
+            let plan =
+                Plan { target, variables, scenarios, load: load_plan, thresholds, stop_timeout, seed: load.seed.map(|seed| seed as u64) };
             let warnings = warnings(&plan);
             Ok(Checked { plan, warnings, start_deadline, grace, deadline, ttl_after_finished })
         }
@@ -79,7 +81,10 @@ fn warnings(plan: &Plan) -> Vec<String> {
     let has = |metric: fn(Metric) -> bool| plan.thresholds.iter().any(|threshold| metric(threshold.metric));
     let mut warnings = Vec::new();
     if has(|metric| matches!(metric, Metric::Latency | Metric::ServiceTime)) && !has(|metric| metric == Metric::Failures) {
-        warnings.push("spec.thresholds: latency counts successes only, and there is no threshold on failures: a target that fails quickly would pass".to_owned());
+        warnings.push(
+            "spec.thresholds: latency counts successes only, and there is no threshold on failures: a target that fails quickly would pass"
+                .to_owned(),
+        );
     }
     warnings
 }
@@ -123,7 +128,8 @@ fn check_variables(variables: &BTreeMap<String, Value>, problems: &mut Problems)
     let mut checked = Variables::new();
     for (name, value) in variables {
         let path = format!("spec.variables.{name}");
-        let is_name = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') && name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
+        let is_name =
+            name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') && name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
         if !is_name {
             problems.add(&path, "a variable's name holds letters, digits and _ only, and does not begin with a digit");
         }
@@ -188,7 +194,8 @@ impl Context<'_> {
 
     fn tls(&mut self, tls: Option<&TlsSpec>) -> Tls {
         let Some(TlsSpec { ca_from, cert_from, key_from, server_name, insecure_skip_verify }) = tls else { return Tls::default() };
-        let ca = ca_from.as_ref().and_then(|from| self.problems.take("spec.target.tls.caFrom", file_reference(from, "spec.target.tls.caFrom")));
+        let ca =
+            ca_from.as_ref().and_then(|from| self.problems.take("spec.target.tls.caFrom", file_reference(from, "spec.target.tls.caFrom")));
         let client = match (cert_from, key_from) {
             (Some(cert), Some(key)) => self
                 .problems
@@ -228,7 +235,10 @@ impl Context<'_> {
             ThinkTime { min, max }
         });
         if think_time.is_some() && self.open {
-            self.problems.add(&think_path, "open load starts iterations by the clock, so a user's pause between them has no meaning; remove it or use closed load");
+            self.problems.add(
+                &think_path,
+                "open load starts iterations by the clock, so a user's pause between them has no meaning; remove it or use closed load",
+            );
         }
         self.problems.unique(&format!("{path}.tasks"), "name", tasks.iter().map(|t| t.name.as_str()));
         if tasks.iter().map(|t| u64::from(t.weight)).sum::<u64>() == 0 {
@@ -239,7 +249,8 @@ impl Context<'_> {
     }
 
     fn task(&mut self, path: &str, task: &TaskSpec) -> Task {
-        let steps: Vec<Step> = task.steps.iter().enumerate().filter_map(|(i, step)| self.step(&format!("{path}.steps[{i}]"), step)).collect();
+        let steps: Vec<Step> =
+            task.steps.iter().enumerate().filter_map(|(i, step)| self.step(&format!("{path}.steps[{i}]"), step)).collect();
         self.problems.unique(&format!("{path}.steps"), "name", steps.iter().map(|s| s.name.as_str()));
         Task { name: task.name.clone(), weight: task.weight, steps }
     }
@@ -284,7 +295,9 @@ impl Context<'_> {
             }
             (Some(json), None) => {
                 let field = format!("{path}.json");
-                let checked = free_value_size(json).and_then(|()| JsonTemplate::new(json.clone())).and_then(|json| json.check(self.variables).map(|()| json));
+                let checked = free_value_size(json)
+                    .and_then(|()| JsonTemplate::new(json.clone()))
+                    .and_then(|json| json.check(self.variables).map(|()| json));
                 self.problems.take(&field, checked).map(Body::Json)
             }
             (None, Some(text)) => self.template(&format!("{path}.body"), text, Place::Text).map(Body::Text),
@@ -305,7 +318,9 @@ fn check_url(text: &str) -> Result<Url, String> {
     match url {
         _ if !["http", "https"].contains(&url.scheme()) => Err(format!("{text:?} does not begin with http:// or https://")),
         _ if url.host_str().is_none_or(str::is_empty) => Err(format!("{text:?} has no host")),
-        _ if !url.username().is_empty() || url.password().is_some() => Err("credentials do not belong into the URL; use spec.target.auth".into()),
+        _ if !url.username().is_empty() || url.password().is_some() => {
+            Err("credentials do not belong into the URL; use spec.target.auth".into())
+        }
         _ if url.query().is_some() || url.fragment().is_some() => Err("a query or fragment belongs to a step's path".into()),
         _ => Ok(url),
     }
@@ -321,7 +336,9 @@ fn check_auth(auth: &AuthSpec) -> Result<Auth, String> {
             password: secret_reference(&basic.password_from, &field("basic.passwordFrom")),
         }),
         (None, None, Some(header)) => match http::HeaderName::try_from(header.name.as_str()) {
-            Ok(_) => Ok(Auth::Header { name: header.name.clone(), value: secret_reference(&header.value_from, &field("header.valueFrom")) }),
+            Ok(_) => {
+                Ok(Auth::Header { name: header.name.clone(), value: secret_reference(&header.value_from, &field("header.valueFrom")) })
+            }
             Err(_) => Err(format!("header.name {:?} is not a header's name", header.name)),
         },
         _ => Err("exactly one of bearer, basic and header".into()),
@@ -358,7 +375,8 @@ fn check_load(load: &LoadSpec, problems: &mut Problems) -> Option<Load> {
         problems.add("spec.load", "no load: every level is 0");
     }
     if profile.length().is_zero() || profile.length() > MAX_LENGTH {
-        problems.add("spec.load", format!("lasts {}; it must last longer than nothing and at most 7 days", duration::format(profile.length())));
+        problems
+            .add("spec.load", format!("lasts {}; it must last longer than nothing and at most 7 days", duration::format(profile.length())));
     }
     Some(checked)
 }
@@ -379,7 +397,8 @@ fn check_open(open: &OpenSpec, problems: &mut Problems) -> Option<Load> {
     if *max_in_flight == 0 {
         problems.add("spec.load.open.maxInFlight", "must be at least 1");
     }
-    let share = max_dropped.strip_suffix('%').and_then(|number| number.parse::<f64>().ok()).filter(|percent| (0.0..=100.0).contains(percent));
+    let share =
+        max_dropped.strip_suffix('%').and_then(|number| number.parse::<f64>().ok()).filter(|percent| (0.0..=100.0).contains(percent));
     if share.is_none() {
         problems.add("spec.load.open.maxDropped", format!("{max_dropped:?} is not a share from 0% to 100%"));
     }
@@ -448,9 +467,9 @@ fn check_thresholds(thresholds: &[ThresholdSpec], scenarios: &[Scenario], proble
 }
 
 fn steps_of(scenarios: &[Scenario]) -> impl Iterator<Item = StepPlace<'_>> {
-    scenarios
-        .iter()
-        .flat_map(|scenario| scenario.tasks.iter().flat_map(move |task| task.steps.iter().map(move |step| StepPlace { scenario, task, step })))
+    scenarios.iter().flat_map(|scenario| {
+        scenario.tasks.iter().flat_map(move |task| task.steps.iter().map(move |step| StepPlace { scenario, task, step }))
+    })
 }
 
 #[cfg(test)]

@@ -49,7 +49,8 @@ fn strip_defaults(value: &mut Value, schema: &Value) {
                 let default = described(&name)["default"].clone();
                 let is_default = !default.is_null() && field == default;
                 strip_defaults(&mut field, described(&name));
-                let emptied = schema["properties"].get(&name).is_some_and(|s| s["properties"].is_object()) && field.as_object().is_some_and(Map::is_empty);
+                let emptied = schema["properties"].get(&name).is_some_and(|s| s["properties"].is_object())
+                    && field.as_object().is_some_and(Map::is_empty);
                 if !is_default && !emptied {
                     kept.insert(name, field);
                 }

@@ -12,7 +12,8 @@ use crate::plan::duration;
 /// A string without a bound of its own may be so long.
 const MAX_STRING: u64 = 1024;
 
-const DESCRIPTION: &str = "A load test: what to send, how hard, and what counts as passing. Its merged results and its verdict are in the status.";
+const DESCRIPTION: &str =
+    "A load test: what to send, how hard, and what counts as passing. Its merged results and its verdict are in the status.";
 
 static DEFINITION: LazyLock<Value> = LazyLock::new(define);
 
@@ -162,12 +163,16 @@ mod tests {
     #[test]
     fn every_string_list_and_map_is_bounded() {
         walk("", &root(), &mut |path, schema| match schema["type"].as_str() {
-            Some("string") => assert!(schema["maxLength"].is_u64() || schema["enum"].is_array() || schema["format"].is_string(), "{path} has no bound"),
+            Some("string") => {
+                assert!(schema["maxLength"].is_u64() || schema["enum"].is_array() || schema["format"].is_string(), "{path} has no bound")
+            }
             Some("array") => {
                 assert!(schema["maxItems"].is_u64(), "{path} has no bound");
                 assert!(schema["x-kubernetes-list-type"].is_string(), "{path} does not say how lists merge");
             }
-            Some("object") if schema["additionalProperties"].is_object() => assert!(schema["maxProperties"].is_u64(), "{path} has no bound"),
+            Some("object") if schema["additionalProperties"].is_object() => {
+                assert!(schema["maxProperties"].is_u64(), "{path} has no bound")
+            }
             _ => {}
         });
     }

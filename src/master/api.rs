@@ -27,7 +27,9 @@ impl Token {
         let Some(given) = authorization.and_then(|header| header.strip_prefix(b"Bearer ")) else { return false };
         let expected = self.0.as_bytes();
         // an empty token would let everyone in
-        !expected.is_empty() && given.len() == expected.len() && given.iter().zip(expected).fold(0, |differs, (a, b)| differs | (a ^ b)) == 0
+        !expected.is_empty()
+            && given.len() == expected.len()
+            && given.iter().zip(expected).fold(0, |differs, (a, b)| differs | (a ^ b)) == 0
     }
 }
 
@@ -103,7 +105,8 @@ mod tests {
     #[test]
     fn only_the_whole_token_is_let_in() {
         let token = Token::new("s3cret\n");
-        for header in [None, Some(&b"Bearer "[..]), Some(b"Bearer s3cre"), Some(b"Bearer s3cret2"), Some(b"s3cret"), Some(b"Basic s3cret")] {
+        for header in [None, Some(&b"Bearer "[..]), Some(b"Bearer s3cre"), Some(b"Bearer s3cret2"), Some(b"s3cret"), Some(b"Basic s3cret")]
+        {
             assert!(!token.admits(header), "{header:?}");
         }
         assert!(token.admits(Some(b"Bearer s3cret")));

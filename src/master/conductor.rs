@@ -11,10 +11,10 @@ use super::roster::{Reported, Roster, Session, SessionId};
 use super::timeline::Timeline;
 use crate::stats::Snapshot;
 use crate::stats::result::{Event, RunResult};
+use crate::wire::PROTOCOL_VERSION;
 use crate::wire::control::{Grant, GrantAction, MasterState, ProblemKind, Progress, Stop};
 use crate::wire::fleet::{self, FromMaster, from_master::Message, from_worker};
 use crate::wire::layout::RunFile;
-use crate::wire::PROTOCOL_VERSION;
 
 /// From the start message to the profile's zero: time for it to reach every worker.
 const START_IN: Duration = Duration::from_secs(3);
@@ -346,8 +346,12 @@ impl Conductor {
             None => -(now.duration_since(clock.zero).as_micros() as i64),
         };
         let start = fleet::Start { epoch: self.facts.epoch, workers: self.file.workers, in_micros, seed: self.seed };
-        let told: Vec<(u32, String)> =
-            self.roster.idle().filter(|session| session.send(Message::Start(start))).map(|session| (session.index, session.instance.clone())).collect();
+        let told: Vec<(u32, String)> = self
+            .roster
+            .idle()
+            .filter(|session| session.send(Message::Start(start)))
+            .map(|session| (session.index, session.instance.clone()))
+            .collect();
         for (index, instance) in told {
             self.roster.mark_carrying(index, &instance);
             if in_micros < 0 {
@@ -525,7 +529,14 @@ mod tests {
 
         fn join(&mut self, index: u32, instance: &str, carrying: bool) -> Player {
             let (sender, heard) = mpsc::channel(OUTBOUND_FOR_TESTS);
-            let hello = fleet::Hello { protocol: PROTOCOL_VERSION, run: "r-1".into(), index, instance: instance.into(), carrying, ..Default::default() };
+            let hello = fleet::Hello {
+                protocol: PROTOCOL_VERSION,
+                run: "r-1".into(),
+                index,
+                instance: instance.into(),
+                carrying,
+                ..Default::default()
+            };
             Player { id: self.conductor.join(&hello, sender).unwrap(), heard }
         }
 
@@ -663,7 +674,8 @@ mod tests {
         stage.pass(4);
         stage.conductor.leave(player.id, stage.now);
         // the clock of the profile stands for a longer one
-        stage.conductor.file.plan.load = crate::plan::Load::Closed { profile: crate::plan::Profile::ramp_and_hold(1.0, Duration::ZERO, Duration::from_secs(600)) };
+        stage.conductor.file.plan.load =
+            crate::plan::Load::Closed { profile: crate::plan::Profile::ramp_and_hold(1.0, Duration::ZERO, Duration::from_secs(600)) };
         stage.pass(31);
         stage.pass(31);
         assert_eq!(stage.conductor.result().map(|result| result.reason.as_str()), Some("WorkersLost"));
@@ -765,7 +777,12 @@ mod tests {
         let mut stage = Stage::new(1, Memory::none());
         let player = stage.join(0, "a", false);
         let missing = || {
-            let problem = fleet::Problem { kind: "MissingReference".into(), field: "spec.x".into(), object: "Secret \"s\" key \"k\"".into(), message: "is not there".into() };
+            let problem = fleet::Problem {
+                kind: "MissingReference".into(),
+                field: "spec.x".into(),
+                object: "Secret \"s\" key \"k\"".into(),
+                message: "is not there".into(),
+            };
             from_worker::Message::NotReady(fleet::NotReady { problems: vec![problem] })
         };
         stage.say(&player, missing());

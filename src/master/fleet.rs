@@ -66,7 +66,10 @@ async fn first_words(inbound: &mut (impl Stream<Item = FromWorker> + Unpin)) -> 
     }
 }
 
-async fn next(inbound: &mut (impl Stream<Item = FromWorker> + Unpin), outbound: &mpsc::WeakSender<FromMaster>) -> Option<from_worker::Message> {
+async fn next(
+    inbound: &mut (impl Stream<Item = FromWorker> + Unpin),
+    outbound: &mpsc::WeakSender<FromMaster>,
+) -> Option<from_worker::Message> {
     loop {
         // a session that a newer connection has replaced hears no more
         outbound.upgrade().filter(|sender| !sender.is_closed())?;

@@ -20,7 +20,9 @@ pub fn text(master: &Shared) -> String {
         (conductor.progress(Instant::now()), conductor.merged(), step_names(plan), conductor.file().run.clone())
     });
     let mut families = Families { run: run.clone(), text: String::new() };
-    let by_step = |get: fn(&crate::stats::StepStats) -> u64| -> Vec<(usize, u64)> { merged.steps.iter().map(|(place, stats)| (usize::from(*place), get(stats))).collect() };
+    let by_step = |get: fn(&crate::stats::StepStats) -> u64| -> Vec<(usize, u64)> {
+        merged.steps.iter().map(|(place, stats)| (usize::from(*place), get(stats))).collect()
+    };
     families.step_counter("starling_requests_total", "Finished requests.", &names, &by_step(|s| s.requests));
     families.step_counter("starling_failures_total", "Failed requests.", &names, &by_step(|s| s.failures));
     families.step_counter("starling_sent_bytes_total", "Bytes of requests.", &names, &by_step(|s| s.sent_bytes));
@@ -36,7 +38,12 @@ pub fn text(master: &Shared) -> String {
     families.gauge("starling_progress_ratio", "Part of the profile that is over.", f64::from(progress.percent()) / 100.0);
     for (place, stats) in &merged.steps {
         if let Some(name) = names.get(usize::from(*place)) {
-            let labels = format!("run=\"{run}\",scenario=\"{}\",task=\"{}\",step=\"{}\"", escaped(&name.scenario), escaped(&name.task), escaped(&name.step));
+            let labels = format!(
+                "run=\"{run}\",scenario=\"{}\",task=\"{}\",step=\"{}\"",
+                escaped(&name.scenario),
+                escaped(&name.task),
+                escaped(&name.step)
+            );
             families.histogram("starling_latency_seconds", "Intended time to last byte of successes.", &labels, &stats.latency);
         }
     }
@@ -95,4 +102,3 @@ impl Families {
 fn escaped(value: &str) -> String {
     value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }
-

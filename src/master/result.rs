@@ -6,9 +6,9 @@ use super::roster::Roster;
 use super::timeline::Timeline;
 use super::verdict::{Judgement, judge};
 use crate::plan::{Load, Plan};
+use crate::stats::Snapshot;
 use crate::stats::result::{Event, Generator, RunResult, SCHEMA_VERSION, Totals, Verdict, Workers};
 use crate::stats::summary::{Scale, StepName, error_results, histogram_results, step_results};
-use crate::stats::Snapshot;
 use crate::wire::control::Stop;
 use crate::wire::layout::RunFile;
 
@@ -95,7 +95,12 @@ pub fn step_names(plan: &Plan) -> Vec<StepName> {
 
 fn judgement(plan: &Plan, ending: Ending, stop: Option<&Stop>, merged: &Snapshot, totals: &Totals) -> Judgement {
     let judged = judge(plan, merged, totals);
-    let instead = |verdict, reason: &str, message: String| Judgement { verdict, reason: reason.to_owned(), message, thresholds: judged.thresholds.clone() };
+    let instead = |verdict, reason: &str, message: String| Judgement {
+        verdict,
+        reason: reason.to_owned(),
+        message,
+        thresholds: judged.thresholds.clone(),
+    };
     match (ending, stop) {
         (Ending::Natural, _) => judged,
         // thresholds are shown as they stood, but do not decide
@@ -122,10 +127,16 @@ fn warnings(file: &RunFile, roster: &Roster, timeline: &Timeline, generator: Gen
         warnings.push("the load generator was the bottleneck: the numbers are its own, not the target's".to_owned());
     }
     if roster.lost() > 0 {
-        warnings.push(format!("{} worker processes were lost; what they had not reported (at most a second or two each) is missing", roster.lost()));
+        warnings.push(format!(
+            "{} worker processes were lost; what they had not reported (at most a second or two each) is missing",
+            roster.lost()
+        ));
     }
     if timeline.late() > 0 {
-        warnings.push(format!("{} requests were reported after their second was closed: they count in the totals, not in the series", timeline.late()));
+        warnings.push(format!(
+            "{} requests were reported after their second was closed: they count in the totals, not in the series",
+            timeline.late()
+        ));
     }
     warnings
 }

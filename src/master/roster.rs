@@ -139,7 +139,11 @@ impl Roster {
 
     /// Seats that are ready but have nothing to do: those a running run can give a share to.
     pub fn idle(&self) -> impl Iterator<Item = &Session> {
-        self.seats.iter().filter(|seat| seat.ready).filter_map(|seat| seat.session.as_ref()).filter(|session| self.of(session).is_some_and(|i| !i.carrying))
+        self.seats
+            .iter()
+            .filter(|seat| seat.ready)
+            .filter_map(|seat| seat.session.as_ref())
+            .filter(|session| self.of(session).is_some_and(|i| !i.carrying))
     }
 
     /// Somebody connected carries the run.
@@ -163,7 +167,9 @@ impl Roster {
 
     /// Processes that took over a share.
     pub fn rejoined(&self) -> u32 {
-        (0..self.workers()).map(|index| self.instances_of(index).filter(|instance| instance.carrying).count().saturating_sub(1) as u32).sum()
+        (0..self.workers())
+            .map(|index| self.instances_of(index).filter(|instance| instance.carrying).count().saturating_sub(1) as u32)
+            .sum()
     }
 
     /// The sum of all that was ever measured.
@@ -220,7 +226,8 @@ impl Seat {
     pub fn set_problems(&mut self, reported: Vec<Reported>, now: Instant) {
         self.ready = false;
         let before = std::mem::take(&mut self.problems);
-        let since = |new: &Reported| before.iter().find(|(_, old)| old.kind == new.kind && old.field == new.field).map_or(now, |(since, _)| *since);
+        let since =
+            |new: &Reported| before.iter().find(|(_, old)| old.kind == new.kind && old.field == new.field).map_or(now, |(since, _)| *since);
         self.problems = reported.into_iter().map(|new| (since(&new), new)).collect();
     }
 }

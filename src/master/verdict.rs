@@ -29,7 +29,11 @@ fn sum_up(plan: &Plan, thresholds: &[ThresholdResult], totals: &Totals) -> (Verd
     }
     let missed: Vec<String> = thresholds.iter().filter(|t| t.verdict != ThresholdVerdict::Passed).map(describe).collect();
     if !missed.is_empty() {
-        return (Verdict::Failed, "ThresholdsBreached", format!("{} of {} thresholds not met: {}", missed.len(), thresholds.len(), missed.join("; ")));
+        return (
+            Verdict::Failed,
+            "ThresholdsBreached",
+            format!("{} of {} thresholds not met: {}", missed.len(), thresholds.len(), missed.join("; ")),
+        );
     }
     if totals.failures == totals.requests {
         return (Verdict::Failed, "NoSuccess", format!("all {} requests failed", totals.requests));
@@ -38,7 +42,11 @@ fn sum_up(plan: &Plan, thresholds: &[ThresholdResult], totals: &Totals) -> (Verd
         let due = totals.iterations + totals.dropped;
         let share = totals.dropped as f64 / due.max(1) as f64;
         if share > *max_dropped {
-            let message = format!("{} of {due} arrivals found no free slot and were dropped; maxDropped allows {}%", totals.dropped, max_dropped * 100.0);
+            let message = format!(
+                "{} of {due} arrivals found no free slot and were dropped; maxDropped allows {}%",
+                totals.dropped,
+                max_dropped * 100.0
+            );
             return (Verdict::Failed, "TooManyDropped", message);
         }
     }

@@ -278,7 +278,9 @@ fn write_value(value: &Value, place: Place, out: &mut Vec<u8>) -> Result<(), Str
 fn escape(text: &str, place: Place, out: &mut Vec<u8>) -> Result<(), String> {
     match place {
         Place::Text => out.extend_from_slice(text.as_bytes()),
-        Place::Header if text.bytes().any(|b| matches!(b, b'\r' | b'\n' | 0)) => return Err("a header's value may not hold CR, LF or NUL".into()),
+        Place::Header if text.bytes().any(|b| matches!(b, b'\r' | b'\n' | 0)) => {
+            return Err("a header's value may not hold CR, LF or NUL".into());
+        }
         Place::Header => out.extend_from_slice(text.as_bytes()),
         Place::Path => {
             for part in percent_encoding::percent_encode(text.as_bytes(), expression::NOT_UNRESERVED) {
@@ -335,7 +337,20 @@ mod tests {
 
     #[test]
     fn mistakes_are_found_before_anything_is_sent() {
-        for source in ["{{ name", "{{ }}", "{{ nobody }}", "{{ name.x }}", "{{ rows[1] }}", "{{ launch() }}", "{{ randInt(1) }}", "{{ randInt(2, 1) }}", "{{ uuid }}", "{{ n + 1 }}", "{{ \"a }}", "{{ user }}"] {
+        for source in [
+            "{{ name",
+            "{{ }}",
+            "{{ nobody }}",
+            "{{ name.x }}",
+            "{{ rows[1] }}",
+            "{{ launch() }}",
+            "{{ randInt(1) }}",
+            "{{ randInt(2, 1) }}",
+            "{{ uuid }}",
+            "{{ n + 1 }}",
+            "{{ \"a }}",
+            "{{ user }}",
+        ] {
             assert!(rendered(source, Place::Text).is_err(), "{source} was accepted");
         }
     }
@@ -358,13 +373,22 @@ mod tests {
 
     #[test]
     fn a_whole_expression_keeps_its_type_in_json() {
-        assert_eq!(rendered_json(json!({"b": "{{ n }}", "a": "n={{ n }}", "c": "{{ name }}", "d": "{{ rows }}"})).unwrap(), r#"{"a":"n=5","b":5,"c":"a \"b\"/ü","d":[{"x":1.5}]}"#);
-        assert_eq!(rendered_json(json!({"user": "{{ user.id }}", "id": "{{ uuid() }}"})).unwrap(), r#"{"id":"01234567-89ab-4def-8123-456789abcdef","user":7}"#);
+        assert_eq!(
+            rendered_json(json!({"b": "{{ n }}", "a": "n={{ n }}", "c": "{{ name }}", "d": "{{ rows }}"})).unwrap(),
+            r#"{"a":"n=5","b":5,"c":"a \"b\"/ü","d":[{"x":1.5}]}"#
+        );
+        assert_eq!(
+            rendered_json(json!({"user": "{{ user.id }}", "id": "{{ uuid() }}"})).unwrap(),
+            r#"{"id":"01234567-89ab-4def-8123-456789abcdef","user":7}"#
+        );
     }
 
     #[test]
     fn json_is_as_an_api_server_gives_it_back() {
-        assert_eq!(rendered_json(json!({"z": 1.0, "a": 1e3, "m": 1.5, "e": [], "o": {}})).unwrap(), r#"{"a":1000,"e":[],"m":1.5,"o":{},"z":1}"#);
+        assert_eq!(
+            rendered_json(json!({"z": 1.0, "a": 1e3, "m": 1.5, "e": [], "o": {}})).unwrap(),
+            r#"{"a":1000,"e":[],"m":1.5,"o":{},"z":1}"#
+        );
         assert!(rendered_json(json!({"big": u64::MAX})).is_err());
     }
 

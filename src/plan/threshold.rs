@@ -81,7 +81,9 @@ pub struct Threshold {
 impl Threshold {
     /// Reads `expr`: an aggregate of `metric`, a comparison and a number with the metric's unit.
     pub fn parse(metric: Metric, select: Select, expr: &str) -> Result<Self, String> {
-        let at = expr.find(['<', '>']).ok_or_else(|| format!("{expr:?} has no comparison; write <, <=, > or >= between the aggregate and the number"))?;
+        let at = expr
+            .find(['<', '>'])
+            .ok_or_else(|| format!("{expr:?} has no comparison; write <, <=, > or >= between the aggregate and the number"))?;
         let (left, rest) = expr.split_at(at);
         let (comparison, right) = match rest.as_bytes() {
             [b'<', b'=', ..] => (Comparison::LessOrEqual, &rest[2..]),
@@ -116,7 +118,11 @@ fn parse_aggregate(metric: Metric, text: &str) -> Result<Aggregate, String> {
         _ => match text.strip_prefix("p(").and_then(|rest| rest.strip_suffix(')')) {
             Some(number) if is_time => {
                 let percent: f64 = number.trim().parse().map_err(|_| format!("{number:?} is not a percentile"))?;
-                if percent > 0.0 && percent <= 100.0 { Ok(Aggregate::Percentile(percent)) } else { Err(format!("percentile {number} is not above 0 and at most 100")) }
+                if percent > 0.0 && percent <= 100.0 {
+                    Ok(Aggregate::Percentile(percent))
+                } else {
+                    Err(format!("percentile {number} is not above 0 and at most 100"))
+                }
             }
             _ if is_time => Err(format!("{text:?} is not an aggregate of a time; use p(99), avg, min, med or max")),
             _ => Err(format!("{text:?} is not an aggregate of this metric; use rate")),
@@ -125,7 +131,9 @@ fn parse_aggregate(metric: Metric, text: &str) -> Result<Aggregate, String> {
 }
 
 fn parse_bound(metric: Metric, text: &str) -> Result<f64, String> {
-    let number = |digits: &str| digits.trim().parse::<f64>().ok().filter(|n| n.is_finite() && *n >= 0.0).ok_or_else(|| format!("{text:?} is not a number"));
+    let number = |digits: &str| {
+        digits.trim().parse::<f64>().ok().filter(|n| n.is_finite() && *n >= 0.0).ok_or_else(|| format!("{text:?} is not a number"))
+    };
     match metric {
         Metric::Latency | Metric::ServiceTime => duration::parse(text).map(|bound| bound.as_micros() as f64),
         Metric::Failures => {
@@ -169,7 +177,10 @@ mod tests {
     #[test]
     fn bounds_have_the_unit_of_their_metric() {
         let latency = parse(Metric::Latency, "p(99.9)<=1s500ms").unwrap();
-        assert_eq!((latency.aggregate, latency.comparison, latency.bound), (Aggregate::Percentile(99.9), Comparison::LessOrEqual, 1_500_000.0));
+        assert_eq!(
+            (latency.aggregate, latency.comparison, latency.bound),
+            (Aggregate::Percentile(99.9), Comparison::LessOrEqual, 1_500_000.0)
+        );
         assert_eq!(parse(Metric::Failures, "rate < 1%").unwrap().bound, 0.01);
         assert_eq!(parse(Metric::Failures, "rate < 0.5").unwrap().bound, 0.5);
         assert_eq!(parse(Metric::Achieved, "rate >= 750/s").unwrap().bound, 750.0);

@@ -189,8 +189,17 @@ impl Client {
         self.call(Method::POST, ACKNOWLEDGE, Some(&Acknowledge { run: self.run.clone() })).await
     }
 
-    async fn call<T: DeserializeOwned>(&self, method: Method, path: &'static str, body: Option<&impl Serialize>) -> Result<T, ControlError> {
-        let unreachable = |source: reqwest::Error| ControlError::Unreachable { run: self.run.clone(), address: self.address, source: source.without_url() };
+    async fn call<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &'static str,
+        body: Option<&impl Serialize>,
+    ) -> Result<T, ControlError> {
+        let unreachable = |source: reqwest::Error| ControlError::Unreachable {
+            run: self.run.clone(),
+            address: self.address,
+            source: source.without_url(),
+        };
         let url = format!("https://{}:{}{path}", server_name(&self.run), self.address.port());
         let mut request = self.http.request(method, url).bearer_auth(&self.token);
         if let Some(body) = body {

@@ -75,7 +75,9 @@ fn fold_call(name: &str, arguments: &[Expression], variables: &Variables) -> Res
         ("raw", [Folded::Constant { value, .. }]) => Ok(Folded::Constant { value: value.clone(), raw: true }),
         // a generated value holds no character that would be escaped
         ("raw", [generated]) => Ok(generated.clone()),
-        ("uuid" | "randInt" | "raw", _) => Err(format!("{name} does not take {} arguments of that kind; write uuid(), randInt(min, max), raw(x)", arguments.len())),
+        ("uuid" | "randInt" | "raw", _) => {
+            Err(format!("{name} does not take {} arguments of that kind; write uuid(), randInt(min, max), raw(x)", arguments.len()))
+        }
         _ => Err(format!("there is no function {name:?}; there are uuid(), randInt(min, max), raw(x)")),
     }
 }

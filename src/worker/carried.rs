@@ -1,0 +1,102 @@
+//! The share a worker carries out, and everything it has measured since it began.
+
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+
+use crate::engine::{Delta, Running};
+use crate::stats::Snapshot;
+use crate::wire::fleet;
+
+/// Started once; lives until the worker does.
+pub struct Work {
+    running: Running,
+    start: Instant,
+    started_at: Timestamp,
+    seed: u64,
+    workers: u32,
+    cumulative: Snapshot,
+    seconds: Vec<fleet::SecondCount>,
+    last: bool,
+    over_since: Option<Instant>,
+}
+
+impl Work {
+    pub fn new(running: Running, start: Instant, seed: u64, workers: u32) -> Self {
+        let ahead = start.saturating_duration_since(Instant::now());
+        // a worker that joins late starts now, not at the profile's zero
+        let started_at = Timestamp::now() + ahead;
+        Self {
+            running,
+            start,
+            started_at,
+            seed,
+            workers,
+            cumulative: Snapshot::default(),
+            seconds: Vec::new(),
+            last: false,
+            over_since: None,
+        }
+    }
+
+    /// What was measured in the next run second, already added to the whole. Pends for ever when nothing more comes. Cancel safe.
+    pub async fn next(&mut self) -> fleet::Delta {
+        match self.running.next_delta().await {
+            Some(delta) => self.take(delta),
+            None => std::future::pending().await,
+        }
+    }
+
+    fn take(&mut self, delta: Delta) -> fleet::Delta {
+        let Delta { second, snapshot, last } = delta;
+        self.cumulative.follow(&snapshot);
+        self.seconds.push(fleet::SecondCount {
+            second,
+            requests: snapshot.requests(),
+            failures: snapshot.failures(),
+            users: snapshot.users,
+        });
+        if last {
+            self.last = true;
+            self.over_since = Some(Instant::now());
+        }
+        fleet::Delta { second, snapshot: snapshot.encode(), last }
+    }
+
+    pub fn cumulative(&self) -> fleet::Cumulative {
+        let elapsed = match self.start.checked_duration_since(Instant::now()) {
+            Some(ahead) => -(ahead.as_micros() as i64),
+            None => self.start.elapsed().as_micros() as i64,
+        };
+        fleet::Cumulative {
+            through_second: self.seconds.last().map(|point| point.second),
+            snapshot: self.cumulative.encode(),
+            seconds: self.seconds.clone(),
+            last: self.last,
+            elapsed_micros: elapsed,
+            started_unix_micros: self.started_unix_micros(),
+            seed: self.seed,
+            workers: self.workers,
+        }
+    }
+
+    pub fn started_unix_micros(&self) -> i64 {
+        self.started_at.as_microsecond()
+    }
+
+    pub fn is_over(&self) -> bool {
+        self.last
+    }
+
+    pub fn over_for(&self, now: Instant) -> Duration {
+        self.over_since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since))
+    }
+
+    pub fn stop(&self, at_once: bool) {
+        if at_once {
+            self.running.cut();
+        } else {
+            self.running.stop();
+        }
+    }
+}

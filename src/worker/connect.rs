@@ -1,0 +1,181 @@
+//! Finding and dialling the master: every address of the headless Service is tried, over TLS with the run's own authority.
+
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::time::{Duration, Instant};
+
+use futures::{Stream, StreamExt};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::metadata::{Ascii, MetadataValue};
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
+use tonic::{Request, Status};
+
+use super::{End, Options, Worker};
+use crate::wire::MAX_MESSAGE;
+use crate::wire::fleet::fleet_client::FleetClient;
+use crate::wire::fleet::{FromMaster, FromWorker, Leaving, from_worker};
+use crate::wire::layout::{channel, server_name};
+
+const DIAL_TIMEOUT: Duration = Duration::from_secs(5);
+/// A master that does not answer for so long is gone; pings find out.
+const SILENCE: Duration = Duration::from_secs(5);
+/// Messages on their way; with one snapshot a second this is many.
+const OUTBOUND: usize = 64;
+/// Spot nodes leave 15 s: running iterations get a little of it, the last snapshot the rest.
+const DRAIN_LOAD: Duration = Duration::from_secs(3);
+const DRAIN: Duration = Duration::from_secs(10);
+
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    #[error("cannot read {path}: {source}")]
+    Read { path: std::path::PathBuf, source: std::io::Error },
+    #[error("the worker token is not a header's value")]
+    Token,
+    #[error("{master} is not HOST:PORT")]
+    Address { master: String },
+    #[error("cannot resolve {master}: {source}")]
+    Resolve { master: String, source: std::io::Error },
+    #[error("{master} has no address")]
+    NoAddress { master: String },
+    #[error("cannot reach the master at {address}: {message}")]
+    Dial { address: SocketAddr, message: String },
+    #[error("the master at {address} answered {status}")]
+    Join { address: SocketAddr, status: Status },
+}
+
+type Inbound = Pin<Box<dyn Stream<Item = FromMaster> + Send>>;
+
+/// All that is needed to dial.
+pub struct Door {
+    master: String,
+    tls: ClientTlsConfig,
+    authorization: MetadataValue<Ascii>,
+    /// Where to begin next time, so that a master that turned us away is not always the first.
+    turn: std::sync::atomic::AtomicUsize,
+}
+
+impl Door {
+    pub fn new(options: &Options) -> Result<Self, ConnectError> {
+        let read = |name: &str| {
+            let path = options.channel.join(name);
+            std::fs::read_to_string(&path).map_err(|source| ConnectError::Read { path, source })
+        };
+        if !options.master.contains(':') {
+            return Err(ConnectError::Address { master: options.master.clone() });
+        }
+        let tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(read(channel::CA)?)).domain_name(server_name(&options.run));
+        let mut authorization: MetadataValue<Ascii> =
+            format!("Bearer {}", read(channel::WORKER_TOKEN)?.trim()).parse().map_err(|_| ConnectError::Token)?;
+        authorization.set_sensitive(true);
+        Ok(Self { master: options.master.clone(), tls, authorization, turn: Default::default() })
+    }
+
+    /// A stream with the first master that answers. The worker goes on working meanwhile.
+    pub(super) async fn open(&self, worker: &mut Worker) -> Result<(Inbound, mpsc::Sender<FromWorker>), ConnectError> {
+        let dialling = self.dial();
+        let mut dialling = std::pin::pin!(dialling);
+        loop {
+            tokio::select! {
+                outcome = &mut dialling => return outcome,
+                () = worker.keep_going_for(Duration::from_millis(500)) => {}
+            }
+        }
+    }
+
+    async fn dial(&self) -> Result<(Inbound, mpsc::Sender<FromWorker>), ConnectError> {
+        let resolved =
+            tokio::net::lookup_host(&self.master).await.map_err(|source| ConnectError::Resolve { master: self.master.clone(), source })?;
+        let mut addresses: Vec<SocketAddr> = resolved.collect();
+        if addresses.is_empty() {
+            return Err(ConnectError::NoAddress { master: self.master.clone() });
+        }
+        let turn = self.turn.fetch_add(1, std::sync::atomic::Ordering::Relaxed) % addresses.len();
+        addresses.rotate_left(turn);
+        let mut failure = None;
+        for address in addresses {
+            match self.join(address).await {
+                Ok(streams) => return Ok(streams),
+                Err(e) => failure = Some(e),
+            }
+        }
+        Err(failure.unwrap_or_else(|| ConnectError::NoAddress { master: self.master.clone() }))
+    }
+
+    async fn join(&self, address: SocketAddr) -> Result<(Inbound, mpsc::Sender<FromWorker>), ConnectError> {
+        let failed = |e: tonic::transport::Error| ConnectError::Dial { address, message: with_causes(&e) };
+        let channel: Channel = Endpoint::from_shared(format!("https://{address}"))
+            .map_err(failed)?
+            .tls_config(self.tls.clone())
+            .map_err(failed)?
+            .connect_timeout(DIAL_TIMEOUT)
+            .http2_keep_alive_interval(SILENCE)
+            .keep_alive_timeout(SILENCE)
+            .keep_alive_while_idle(true)
+            .connect()
+            .await
+            .map_err(failed)?;
+        let mut client = FleetClient::new(channel).max_decoding_message_size(MAX_MESSAGE).max_encoding_message_size(MAX_MESSAGE);
+        let (outbound, messages) = mpsc::channel(OUTBOUND);
+        let mut request = Request::new(ReceiverStream::new(messages));
+        request.metadata_mut().insert("authorization", self.authorization.clone());
+        let answer =
+            tokio::time::timeout(DIAL_TIMEOUT, client.join(request)).await.unwrap_or_else(|_| Err(Status::deadline_exceeded("no answer")));
+        let inbound = answer.map_err(|status| ConnectError::Join { address, status })?.into_inner();
+        // an error ends the stream like a closed connection does
+        let inbound =
+            inbound.take_while(|message| std::future::ready(message.is_ok())).filter_map(|message| std::future::ready(message.ok()));
+        Ok((inbound.boxed(), outbound))
+    }
+}
+
+impl Worker {
+    /// Told to go: ends the load, then hands over what was measured, all within [`DRAIN`].
+    pub(super) async fn drain(&mut self, door: &Door) {
+        let Some(work) = self.work() else { return };
+        let begun = Instant::now();
+        work.stop(false);
+        while self.work().is_some_and(|work| !work.is_over()) && begun.elapsed() < DRAIN {
+            if begun.elapsed() > DRAIN_LOAD
+                && let Some(work) = self.work()
+            {
+                work.stop(true);
+            }
+            self.keep_going_for(Duration::from_millis(100)).await;
+        }
+        if tokio::time::timeout(DRAIN.saturating_sub(begun.elapsed()), self.hand_over(door)).await.is_err() {
+            tracing::warn!("no master took the last samples in time");
+        }
+    }
+
+    /// A new connection, since the session's was given up: the cumulative state says it all.
+    async fn hand_over(&mut self, door: &Door) {
+        loop {
+            if let Ok((inbound, outbound)) = door.open(self).await {
+                // the farewell is queued behind the cumulative state by the time the master has welcomed us
+                let farewell = async {
+                    tokio::time::sleep(Duration::from_millis(500)).await;
+                    // the stream's end says the same
+                    let _ = outbound.clone().send(FromWorker { message: Some(from_worker::Message::Leaving(Leaving {})) }).await;
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                };
+                tokio::select! {
+                    end = self.serve(inbound, outbound.clone()) => if end == End::Released { return },
+                    () = farewell => return,
+                }
+            }
+            self.keep_going_for(Duration::from_millis(200)).await;
+        }
+    }
+}
+
+/// What tonic shows at first is only "transport error".
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        text = format!("{text}: {inner}");
+        cause = inner.source();
+    }
+    text
+}

@@ -1,0 +1,302 @@
+//! One worker's side of the protocol. A session is one connection; the worker and its work outlive it.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures::{Stream, StreamExt};
+use tokio::sync::mpsc;
+
+use super::carried::Work;
+use super::inputs::InputSource;
+use crate::engine::{self, Assignment, PrepareError, Prepared};
+use crate::plan::{Plan, Share};
+use crate::wire::PROTOCOL_VERSION;
+use crate::wire::control::ProblemKind;
+use crate::wire::fleet::{self, FromMaster, FromWorker, from_master, from_worker::Message};
+use crate::wire::layout::RunFile;
+
+/// What could not be prepared is tried again so often: Secrets may come, targets may start.
+const PREPARE_EVERY: Duration = Duration::from_secs(2);
+
+/// Why a session ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum End {
+    /// The result is stored; the worker may go.
+    Released,
+    /// The connection is gone; another may come.
+    Lost,
+    Refused {
+        reason: String,
+        permanent: bool,
+    },
+    /// Told to go.
+    Drained,
+}
+
+/// Who a worker is; an instance is one process.
+#[derive(Debug, Clone)]
+pub struct Identity {
+    pub run: String,
+    pub index: u32,
+    pub instance: String,
+    pub cores: usize,
+}
+
+impl Identity {
+    pub fn new(run: &str, index: u32, cores: usize) -> Self {
+        Self { run: run.to_owned(), index, instance: format!("{:016x}", rand::random::<u64>()), cores }
+    }
+}
+
+/// How far the worker is; it only ever moves forward.
+enum Stage {
+    /// Has no plan, or cannot carry it out yet.
+    Unprepared,
+    Prepared(Arc<Prepared>),
+    Carrying(Box<Work>),
+}
+
+pub struct Worker {
+    identity: Identity,
+    inputs: InputSource,
+    grace: Duration,
+    /// Highest seen; a master of a lower one has been replaced.
+    epoch: u32,
+    plan: Option<Arc<Plan>>,
+    stage: Stage,
+    /// The lease: when the master was last heard.
+    heard: Instant,
+}
+
+/// What a session waits for.
+enum Event {
+    Said(Option<from_master::Message>),
+    Measured(fleet::Delta),
+    Prepared(Result<Arc<Prepared>, PrepareError>),
+}
+
+impl Worker {
+    pub fn new(identity: Identity, inputs: InputSource, grace: Duration) -> Self {
+        Self { identity, inputs, grace, epoch: 0, plan: None, stage: Stage::Unprepared, heard: Instant::now() }
+    }
+
+    /// Speaks with one master until either side ends.
+    pub async fn serve(&mut self, mut inbound: impl Stream<Item = FromMaster> + Unpin, outbound: mpsc::Sender<FromWorker>) -> End {
+        if say(&outbound, Message::Hello(self.hello())).await.is_err() {
+            return End::Lost;
+        }
+        loop {
+            let event = self.next_event(&mut inbound).await;
+            let outcome = match event {
+                Event::Said(None) => Err(End::Lost),
+                Event::Said(Some(message)) => self.heed(message, &outbound).await,
+                Event::Measured(delta) => say(&outbound, Message::Delta(delta)).await,
+                Event::Prepared(outcome) => self.report_preparation(outcome, &outbound).await,
+            };
+            if let Err(end) = outcome {
+                return end;
+            }
+        }
+    }
+
+    /// Without a master: the work goes on, for as long as the lease lasts.
+    pub async fn keep_going_for(&mut self, time: Duration) {
+        let until = tokio::time::sleep(time);
+        let mut until = std::pin::pin!(until);
+        loop {
+            self.honour_lease();
+            match &mut self.stage {
+                Stage::Carrying(work) => tokio::select! {
+                    () = &mut until => return,
+                    // it is in the cumulative state, which the next master is told first
+                    _ = work.next() => {}
+                },
+                _ => return until.await,
+            }
+        }
+    }
+
+    /// How long the load has been over with nobody to fetch the results.
+    pub fn has_held_for(&self, now: Instant) -> Duration {
+        match &self.stage {
+            Stage::Carrying(work) => work.over_for(now),
+            Stage::Unprepared | Stage::Prepared(_) => Duration::ZERO,
+        }
+    }
+
+    pub(super) fn work(&mut self) -> Option<&mut Work> {
+        match &mut self.stage {
+            Stage::Carrying(work) => Some(work),
+            Stage::Unprepared | Stage::Prepared(_) => None,
+        }
+    }
+
+    pub(super) fn hello(&self) -> fleet::Hello {
+        let Identity { run, index, instance, cores } = &self.identity;
+        fleet::Hello {
+            protocol: PROTOCOL_VERSION,
+            version: crate::VERSION.into(),
+            run: run.clone(),
+            index: *index,
+            instance: instance.clone(),
+            cores: *cores as u32,
+            epoch: self.epoch,
+            carrying: matches!(self.stage, Stage::Carrying(_)),
+        }
+    }
+
+    async fn next_event(&mut self, inbound: &mut (impl Stream<Item = FromMaster> + Unpin)) -> Event {
+        let unprepared = matches!(self.stage, Stage::Unprepared);
+        match &mut self.stage {
+            Stage::Carrying(work) => tokio::select! {
+                message = inbound.next() => said(message),
+                delta = work.next() => Event::Measured(delta),
+            },
+            Stage::Unprepared | Stage::Prepared(_) => tokio::select! {
+                message = inbound.next() => said(message),
+                outcome = prepare_again(self.plan.clone(), &self.inputs), if unprepared => Event::Prepared(outcome),
+            },
+        }
+    }
+
+    async fn heed(&mut self, message: from_master::Message, outbound: &mpsc::Sender<FromWorker>) -> Result<(), End> {
+        self.heard = Instant::now();
+        match message {
+            from_master::Message::Welcome(welcome) => self.be_welcomed(welcome, outbound).await,
+            from_master::Message::Refused(refused) => {
+                tracing::error!("the master refuses this worker: {}", refused.reason);
+                Err(End::Refused { reason: refused.reason, permanent: refused.permanent })
+            }
+            from_master::Message::Start(start) => self.start(start),
+            from_master::Message::Stop(stop) => {
+                if let Some(work) = self.work() {
+                    work.stop(stop.at_once);
+                }
+                Ok(())
+            }
+            from_master::Message::Ping(ping) => {
+                let started_unix_micros = self.work().map_or(0, |work| work.started_unix_micros());
+                let worker_unix_micros = jiff::Timestamp::now().as_microsecond();
+                say(
+                    outbound,
+                    Message::Pong(fleet::Pong { master_unix_micros: ping.master_unix_micros, worker_unix_micros, started_unix_micros }),
+                )
+                .await
+            }
+            from_master::Message::Ack(_) => Ok(()),
+            from_master::Message::Release(_) => Err(End::Released),
+        }
+    }
+
+    async fn be_welcomed(&mut self, welcome: fleet::Welcome, outbound: &mpsc::Sender<FromWorker>) -> Result<(), End> {
+        if welcome.epoch < self.epoch {
+            tracing::warn!(epoch = welcome.epoch, highest = self.epoch, "this master has been replaced; looking for the other");
+            return Err(End::Lost);
+        }
+        self.epoch = welcome.epoch;
+        if let Some(work) = self.work() {
+            let cumulative = work.cumulative();
+            say(outbound, Message::Cumulative(cumulative)).await?;
+            return say(outbound, Message::Ready(fleet::Ready {})).await;
+        }
+        if self.plan.is_none() {
+            let file: RunFile = serde_json::from_str(&welcome.run_file).map_err(|e| {
+                tracing::error!("the master's plan cannot be read: {e}");
+                End::Refused { reason: e.to_string(), permanent: true }
+            })?;
+            self.plan = Some(Arc::new(file.plan));
+        }
+        match &self.stage {
+            Stage::Prepared(_) => say(outbound, Message::Ready(fleet::Ready {})).await,
+            _ => self.report_preparation(prepare_now(self.plan.clone(), &self.inputs).await, outbound).await,
+        }
+    }
+
+    async fn report_preparation(
+        &mut self,
+        outcome: Result<Arc<Prepared>, PrepareError>,
+        outbound: &mpsc::Sender<FromWorker>,
+    ) -> Result<(), End> {
+        match outcome {
+            Ok(prepared) => {
+                self.stage = Stage::Prepared(prepared);
+                say(outbound, Message::Ready(fleet::Ready {})).await
+            }
+            Err(e) => {
+                tracing::warn!("not ready: {e}");
+                say(outbound, Message::NotReady(fleet::NotReady { problems: problems(&e) })).await
+            }
+        }
+    }
+
+    /// At most once in a process's life: whatever comes later finds the stage moved on.
+    fn start(&mut self, start: fleet::Start) -> Result<(), End> {
+        if start.epoch < self.epoch {
+            return Err(End::Lost);
+        }
+        let Stage::Prepared(prepared) = &self.stage else { return Ok(()) };
+        self.epoch = start.epoch;
+        let ahead = Duration::from_micros(start.in_micros.unsigned_abs());
+        let now = Instant::now();
+        let zero = if start.in_micros >= 0 { now + ahead } else { now.checked_sub(ahead).unwrap_or(now) };
+        let share = Share { worker: self.identity.index, workers: start.workers };
+        let assignment = Assignment { share, shards: self.identity.cores.max(1) as u32, seed: start.seed };
+        tracing::info!(worker = share.worker, workers = share.workers, in_micros = start.in_micros, "starting");
+        let running = prepared.clone().start(assignment, zero);
+        self.stage = Stage::Carrying(Box::new(Work::new(running, zero, start.seed, start.workers)));
+        Ok(())
+    }
+
+    /// The dead man's switch: load without a master ends by itself.
+    fn honour_lease(&mut self) {
+        let silent = self.heard.elapsed();
+        let grace = self.grace;
+        if let Some(work) = self.work().filter(|work| !work.is_over() && silent > grace) {
+            tracing::error!("no word from a master for {} s; stopping the load", silent.as_secs());
+            work.stop(true);
+        }
+    }
+}
+
+fn said(message: Option<FromMaster>) -> Event {
+    // a message of a kind that this version does not know is none
+    Event::Said(message.and_then(|message| message.message))
+}
+
+async fn say(outbound: &mpsc::Sender<FromWorker>, message: Message) -> Result<(), End> {
+    outbound.send(FromWorker { message: Some(message) }).await.map_err(|_| End::Lost)
+}
+
+async fn prepare_now(plan: Option<Arc<Plan>>, inputs: &InputSource) -> Result<Arc<Prepared>, PrepareError> {
+    let Some(plan) = plan else { return std::future::pending().await };
+    let inputs = inputs.read(&plan);
+    engine::prepare(plan, &inputs).await.map(Arc::new)
+}
+
+async fn prepare_again(plan: Option<Arc<Plan>>, inputs: &InputSource) -> Result<Arc<Prepared>, PrepareError> {
+    tokio::time::sleep(PREPARE_EVERY).await;
+    prepare_now(plan, inputs).await
+}
+
+/// What stands in the way, as the operator shows it.
+fn problems(error: &PrepareError) -> Vec<fleet::Problem> {
+    let problem = |kind: ProblemKind, field: &str, object: String, message: String| fleet::Problem {
+        kind: format!("{kind:?}"),
+        field: field.to_owned(),
+        object,
+        message,
+    };
+    match error {
+        PrepareError::MissingReferences(references) => references
+            .iter()
+            .map(|reference| {
+                let object = format!("{} {:?} key {:?}", reference.kind, reference.name, reference.key);
+                problem(ProblemKind::MissingReference, &reference.field, object, "is not there".into())
+            })
+            .collect(),
+        PrepareError::Invalid(problems) => {
+            problems.iter().map(|p| problem(ProblemKind::InvalidSpec, &p.path, String::new(), p.message.clone())).collect()
+        }
+        PrepareError::Target(message) => vec![problem(ProblemKind::TargetUnresolved, "spec.target.url", String::new(), message.clone())],
+    }
+}
