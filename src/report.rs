@@ -1,1 +1,4 @@
 //! Results in, text and JSON out.
+
+pub mod json;
+pub mod text;

@@ -5,6 +5,7 @@
 
 mod codec;
 pub mod errors;
+pub mod format;
 pub mod histogram;
 pub mod result;
 pub mod snapshot;

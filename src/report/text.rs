@@ -1,0 +1,439 @@
+//! A result as a person reads it on a terminal: the verdict and why, then the numbers. At most [`WIDTH`] columns, and nothing in it
+//! that a target could steer the terminal with.
+
+use std::fmt::Write;
+
+use crate::stats::format;
+use crate::stats::result::{ErrorResult, LatencySummary, RunResult, StepResult, ThresholdResult, ThresholdVerdict, Totals, Verdict};
+
+pub const WIDTH: usize = 100;
+
+/// Kinds of errors shown; the JSON has them all.
+const MAX_ERRORS: usize = 10;
+/// Columns before a value.
+const LABEL: usize = 14;
+/// Columns of a rule, if it fits, so that the observed values line up.
+const RULE: usize = 60;
+/// Columns of a step's name.
+const NAME: usize = 38;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Style {
+    Plain,
+    Coloured,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Colour {
+    Green,
+    Red,
+    Yellow,
+    Bold,
+}
+
+pub fn render(result: &RunResult, style: Style) -> String {
+    let mut page = Page { text: String::new(), style };
+    page.verdict(result);
+    page.run(result);
+    page.thresholds(&result.thresholds);
+    if result.started_at.is_some() {
+        page.totals(&result.totals);
+        page.latency(&result.totals);
+        page.steps(&result.steps);
+        page.errors(&result.errors);
+        page.generator(result);
+    }
+    page.remarks(result);
+    page.text
+}
+
+/// Without control characters, and without those that turn the direction of writing.
+pub fn clean(text: &str) -> String {
+    let turns = |c: char| matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    text.chars().map(|c| if c.is_whitespace() { ' ' } else { c }).filter(|c| !c.is_control() && !turns(*c)).collect()
+}
+
+struct Page {
+    text: String,
+    style: Style,
+}
+
+impl Page {
+    fn line(&mut self, line: &str) {
+        self.text.push_str(line.trim_end());
+        self.text.push('\n');
+    }
+
+    fn heading(&mut self, text: &str) {
+        self.text.push('\n');
+        let heading = self.paint(Colour::Bold, text.trim_end());
+        self.line(&heading);
+    }
+
+    /// `  label       text`, on as many lines as it takes.
+    fn entry(&mut self, label: &str, text: &str) {
+        let mut label = label;
+        for part in wrap(&clean(text), WIDTH - LABEL) {
+            self.line(&format!("  {label:<width$}{part}", width = LABEL - 2));
+            label = "";
+        }
+    }
+
+    fn paint(&self, colour: Colour, text: &str) -> String {
+        let code = match colour {
+            Colour::Green => "32;1",
+            Colour::Red => "31;1",
+            Colour::Yellow => "33;1",
+            Colour::Bold => "1",
+        };
+        match self.style {
+            Style::Plain => text.to_owned(),
+            Style::Coloured => format!("\x1b[{code}m{text}\x1b[0m"),
+        }
+    }
+
+    fn verdict(&mut self, result: &RunResult) {
+        if result.generator.saturated {
+            let warning = "SATURATED  The generator was the bottleneck: the numbers below are its own, not the target's.";
+            let warning = self.paint(Colour::Yellow, warning);
+            self.line(&warning);
+        }
+        let (word, colour) = match result.verdict {
+            Verdict::Passed => ("PASSED", Colour::Green),
+            Verdict::Failed => ("FAILED", Colour::Red),
+            Verdict::Errored => ("ERRORED", Colour::Red),
+            Verdict::Aborted => ("ABORTED", Colour::Yellow),
+        };
+        let why = if result.message.is_empty() { &result.reason } else { &format!("{}: {}", result.reason, result.message) };
+        for (i, part) in wrap(&clean(&format!("{}  {why}", result.name)), WIDTH - word.len() - 2).iter().enumerate() {
+            let first = if i == 0 { self.paint(colour, word) } else { " ".repeat(word.len()) };
+            self.line(&format!("{first}  {part}"));
+        }
+    }
+
+    fn run(&mut self, result: &RunResult) {
+        self.text.push('\n');
+        self.entry("target", &result.target);
+        let length = format::micros(result.duration_micros as f64);
+        let workers = result.workers;
+        let plural = if workers.planned == 1 { "worker" } else { "workers" };
+        let lost = if workers.lost > 0 { format!(" ({} lost, {} came back)", workers.lost, workers.rejoined) } else { String::new() };
+        self.entry("run", &format!("{}, {length}, {} {plural}{lost}, seed {}", result.run, workers.planned, result.seed));
+        match &result.started_at {
+            Some(started) => self.entry("time", &format!("{started} to {}", result.finished_at)),
+            None => self.entry("time", &format!("not started; ended {}", result.finished_at)),
+        }
+        if !result.overrides.is_empty() {
+            self.entry("changed by", &result.overrides.join(", "));
+        }
+    }
+
+    fn thresholds(&mut self, thresholds: &[ThresholdResult]) {
+        if thresholds.is_empty() {
+            return;
+        }
+        self.heading("THRESHOLDS");
+        for threshold in thresholds {
+            let (word, colour) = match threshold.verdict {
+                ThresholdVerdict::Passed => ("passed", Colour::Green),
+                ThresholdVerdict::Failed => ("FAILED", Colour::Red),
+                ThresholdVerdict::NotJudged => ("not judged", Colour::Yellow),
+            };
+            let rule = clean(&format!("{} {}{}", threshold.metric, threshold.expr, selection(&threshold.select)));
+            let observed = clean(&threshold.observed_text);
+            let text = if rule.chars().count() < RULE { format!("{rule:<RULE$}{observed}") } else { format!("{rule}  {observed}") };
+            for (i, part) in wrap(&text, WIDTH - LABEL).iter().enumerate() {
+                let padded = format!("{:<width$}", if i == 0 { word } else { "" }, width = LABEL - 2);
+                let padded = self.paint(colour, &padded);
+                self.line(&format!("  {padded}{part}"));
+            }
+        }
+    }
+
+    fn totals(&mut self, totals: &Totals) {
+        self.heading("TOTALS");
+        let rps = format::rate(totals.rps);
+        let failed = format!("{} failed ({})", format::count(totals.failures), format::percent(totals.failure_rate));
+        self.entry("requests", &format!("{} ({rps}/s), {failed}", format::count(totals.requests)));
+        let achieved = format!("{} ({}/s", format::count(totals.iterations), format::rate(totals.achieved_rate));
+        let open =
+            totals.requested_rate.map(|rate| format!(" of {}/s asked for), {} dropped", format::rate(rate), format::count(totals.dropped)));
+        self.entry("iterations", &format!("{achieved}{}", open.as_deref().unwrap_or(")")));
+        self.entry("bytes", &format!("{} sent, {} received", format::bytes(totals.sent_bytes), format::bytes(totals.received_bytes)));
+        let mut connections = format!("{} opened", format::count(totals.connects));
+        for (count, what) in [(totals.interrupted, "requests cut at the end"), (totals.unsent, "requests failed before a byte was sent")] {
+            if count > 0 {
+                // writing to a String cannot fail
+                let _ = write!(connections, "; {} {what}", format::count(count));
+            }
+        }
+        self.entry("connections", &connections);
+    }
+
+    fn latency(&mut self, totals: &Totals) {
+        let columns = ["min", "mean", "p50", "p90", "p95", "p99", "p99.9", "max"];
+        let heading: String = columns.iter().map(|column| format!("{column:>10}")).collect();
+        self.heading(&format!("{:<16}{heading}", "OF SUCCESSES"));
+        for (name, summary) in [("latency", &totals.latency), ("service time", &totals.service_time)] {
+            let LatencySummary { min, mean, p50, p90, p95, p99, p999, max } = *summary;
+            let whole = |micros: u64| micros as f64;
+            let values = [whole(min), mean, whole(p50), whole(p90), whole(p95), whole(p99), whole(p999), whole(max)];
+            let values: String = values.iter().map(|micros| format!("{:>10}", format::micros(*micros))).collect();
+            self.line(&format!("  {name:<14}{values}"));
+        }
+    }
+
+    fn steps(&mut self, steps: &[StepResult]) {
+        let columns = format!("{:>10}{:>9}{:>9}{:>8}{:>8}{:>8}{:>8}", "requests", "failed", "per s", "p50", "p95", "p99", "max");
+        self.heading(&format!("{:<width$}{columns}", "STEP", width = NAME + 2));
+        let is_one_task = steps.iter().all(|step| (&step.scenario, &step.task) == (&steps[0].scenario, &steps[0].task));
+        for step in steps {
+            let name = if is_one_task { step.step.clone() } else { format!("{} / {} / {}", step.scenario, step.task, step.step) };
+            let name = end_of(&clean(&name), NAME - 1);
+            let LatencySummary { p50, p95, p99, max, .. } = step.latency;
+            let times: String = [p50, p95, p99, max].iter().map(|micros| format!("{:>8}", format::micros(*micros as f64))).collect();
+            let (requests, failed, rate) = (format::count(step.requests), format::percent(step.failure_rate), format::rate(step.rps));
+            self.line(&format!("  {name:<NAME$}{requests:>10}{failed:>9}{rate:>9}{times}"));
+        }
+    }
+
+    fn errors(&mut self, errors: &[ErrorResult]) {
+        if errors.is_empty() {
+            return;
+        }
+        self.heading("ERRORS");
+        for error in errors.iter().take(MAX_ERRORS) {
+            let class = error.class.map_or("other", |class| class.name());
+            let status = error.status.map(|status| format!(" {status}")).unwrap_or_default();
+            let step = if error.step.is_empty() { String::new() } else { format!(" in {}", error.step) };
+            let sample = if error.sample.is_empty() { String::new() } else { format!(": {}", error.sample) };
+            self.entry(&format::count(error.count), &format!("{class}{status}{step}{sample}"));
+        }
+        if errors.len() > MAX_ERRORS {
+            self.line(&format!("  and {} more kinds, which the JSON result lists", errors.len() - MAX_ERRORS));
+        }
+    }
+
+    fn generator(&mut self, result: &RunResult) {
+        let generator = result.generator;
+        self.heading("GENERATOR");
+        self.entry("cpu", &format!("{} of the cores it may use", format::percent(generator.cpu)));
+        self.entry("late by", &format!("at most {} for 99% of all actions", format::micros(generator.schedule_lag_p99 as f64)));
+        if result.workers.planned > 1 {
+            self.entry("start skew", &format::micros(generator.start_skew_micros as f64));
+        }
+    }
+
+    fn remarks(&mut self, result: &RunResult) {
+        if result.warnings.is_empty() && result.events.is_empty() {
+            return;
+        }
+        self.heading("REMARKS");
+        for warning in &result.warnings {
+            self.entry("warning", warning);
+        }
+        for event in &result.events {
+            self.entry("event", &format!("{} {}", event.at, event.message));
+        }
+    }
+}
+
+/// ` of step POST /predict`, or nothing when a threshold reads everything.
+fn selection(select: &serde_json::Value) -> String {
+    let fields = select.as_object().into_iter().flatten().filter(|(_, value)| !value.is_null());
+    let parts: Vec<_> =
+        fields.map(|(key, value)| format!("{key} {}", value.as_str().map_or_else(|| value.to_string(), str::to_owned))).collect();
+    if parts.is_empty() { String::new() } else { format!(" of {}", parts.join(", ")) }
+}
+
+/// The last `width` characters, since the end of a step's path tells more than its beginning.
+fn end_of(text: &str, width: usize) -> String {
+    let length = text.chars().count();
+    if length <= width { text.to_owned() } else { std::iter::once('…').chain(text.chars().skip(length + 1 - width)).collect() }
+}
+
+/// Lines of at most `width` characters, broken at spaces where there are any; never empty.
+fn wrap(text: &str, width: usize) -> Vec<String> {
+    let mut lines = Vec::new();
+    let mut rest: Vec<char> = text.trim_end().chars().collect();
+    while rest.len() > width {
+        let space = rest[..=width].iter().rposition(|c| *c == ' ').filter(|at| *at > width / 2);
+        let tail = rest.split_off(space.unwrap_or(width));
+        lines.push(rest.into_iter().collect::<String>().trim_end().to_owned());
+        rest = tail.into_iter().skip_while(|c| *c == ' ').collect();
+    }
+    lines.push(rest.into_iter().collect());
+    lines
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::stats::ErrorClass;
+    use crate::stats::result::{Event, Generator, SCHEMA_VERSION, Workers};
+
+    const LATENCY: LatencySummary =
+        LatencySummary { min: 800, mean: 5_120.5, p50: 4_900, p90: 9_100, p95: 14_230, p99: 61_000, p999: 120_000, max: 1_500_000 };
+
+    fn threshold(metric: &str, expr: &str, observed: &str, verdict: ThresholdVerdict) -> ThresholdResult {
+        let select =
+            if verdict == ThresholdVerdict::Failed { serde_json::json!({"step": "POST /predict"}) } else { serde_json::Value::Null };
+        ThresholdResult { metric: metric.into(), expr: expr.into(), select, observed: Some(1.0), observed_text: observed.into(), verdict }
+    }
+
+    /// A run with something in every part.
+    pub fn result() -> RunResult {
+        let names = || ("client".to_owned(), "predict".to_owned(), "POST /predict".to_owned());
+        let (scenario, task, step) = names();
+        let steps = vec![StepResult {
+            scenario,
+            task,
+            step,
+            requests: 12_345,
+            failures: 3,
+            failure_rate: 3.0 / 12_345.0,
+            rps: 1_234.5,
+            latency: LATENCY,
+            service_time: LATENCY,
+            ..StepResult::default()
+        }];
+        let (scenario, task, step) = names();
+        let sample = "\x1b]0;owned\x07 boom\r\n\u{202e}".into();
+        let errors = vec![ErrorResult { class: Some(ErrorClass::Status), scenario, task, step, status: Some(500), count: 3, sample }];
+        RunResult {
+            schema_version: SCHEMA_VERSION.into(),
+            run: "categorizer-k3v7ra".into(),
+            name: "categorizer".into(),
+            namespace: None,
+            target: "http://127.0.0.1:8000".into(),
+            digest: "d".into(),
+            plan: serde_json::json!({}),
+            seed: 7,
+            overrides: vec!["--users 10".into()],
+            started_at: Some("2026-01-01T00:00:00Z".into()),
+            finished_at: "2026-01-01T00:00:10Z".into(),
+            duration_micros: 10_000_000,
+            verdict: Verdict::Failed,
+            reason: "ThresholdsBreached".into(),
+            message: "1 of 2 thresholds not met: latency p(95) < 10ms: observed 14.2ms".into(),
+            totals: Totals {
+                requests: 12_345,
+                failures: 3,
+                failure_rate: 3.0 / 12_345.0,
+                iterations: 12_345,
+                rps: 1_234.5,
+                achieved_rate: 1_234.5,
+                requested_rate: Some(1_250.0),
+                dropped: 12,
+                interrupted: 2,
+                connects: 10,
+                sent_bytes: 1_258_291,
+                received_bytes: 3_000,
+                latency: LATENCY,
+                service_time: LATENCY,
+                ..Totals::default()
+            },
+            steps,
+            errors,
+            thresholds: vec![
+                threshold("latency", "p(95) < 10ms", "14.2ms", ThresholdVerdict::Failed),
+                threshold("failures", "rate < 1%", "0.02%", ThresholdVerdict::Passed),
+            ],
+            generator: Generator { saturated: false, cpu: 0.61, schedule_lag_p99: 80, start_skew_micros: 0 },
+            workers: Workers { planned: 1, lost: 0, rejoined: 0 },
+            series: Vec::new(),
+            histograms: Vec::new(),
+            events: vec![Event { at: "2026-01-01T00:00:01Z".into(), message: "worker 0 joined".into() }],
+            warnings: vec!["spec.thresholds: look".into()],
+        }
+    }
+
+    #[test]
+    fn nothing_from_a_target_reaches_the_terminal_as_a_command() {
+        let mut result = result();
+        result.message = "a\u{1b}[31mb\r\nc\u{9b}2Jd\u{202e}e".into();
+        result.name = "n\x07ame".into();
+        let text = render(&result, Style::Plain);
+        assert!(text.chars().all(|c| c == '\n' || !c.is_control() && c != '\u{202e}'), "{text:?}");
+        assert!(text.contains("]0;owned boom"), "{text}");
+    }
+
+    #[test]
+    fn a_saturated_generator_is_the_first_thing_said() {
+        let mut result = result();
+        result.generator.saturated = true;
+        let text = render(&result, Style::Plain);
+        assert!(text.starts_with("SATURATED"), "{text}");
+        assert!(text.lines().nth(1).unwrap().starts_with("FAILED"), "{text}");
+    }
+
+    #[test]
+    fn the_verdict_comes_first_with_its_reason() {
+        let text = render(&result(), Style::Plain);
+        assert!(text.starts_with("FAILED  categorizer  ThresholdsBreached: 1 of 2 thresholds not met"), "{text}");
+    }
+
+    #[test]
+    fn every_number_has_its_unit() {
+        let text = render(&result(), Style::Plain);
+        for part in [
+            "FAILED      latency p(95) < 10ms of step POST /predict",
+            "14.2ms",
+            "requests    12,345 (1234/s), 3 failed (0.02%)",
+            "iterations  12,345 (1234/s of 1250/s asked for), 12 dropped",
+            "bytes       1.2 MiB sent, 2.93 KiB received",
+            "10 opened; 2 requests cut at the end",
+            "cpu         61% of the cores it may use",
+            "late by     at most 80us",
+            "3           status 500 in POST /predict",
+            "changed by  --users 10",
+            "warning     spec.thresholds: look",
+        ] {
+            assert!(text.contains(part), "{part:?} is not in\n{text}");
+        }
+    }
+
+    #[test]
+    fn it_fits_the_page_however_long_the_names() {
+        let mut result = result();
+        result.message = "x".repeat(300);
+        result.target = format!("http://{}", "y ".repeat(200));
+        result.steps[0].step = "z".repeat(128);
+        result.errors[0].sample = "e".repeat(256);
+        result.thresholds[0].expr = "p(99) < 1s ".repeat(20);
+        result.events[0].message = "long ".repeat(60);
+        for line in render(&result, Style::Plain).lines() {
+            assert!(line.chars().count() <= WIDTH, "{} columns: {line}", line.chars().count());
+        }
+    }
+
+    #[test]
+    fn a_run_that_never_started_shows_no_numbers() {
+        let mut result = result();
+        result.started_at = None;
+        result.verdict = Verdict::Errored;
+        let text = render(&result, Style::Plain);
+        assert!(text.contains("not started") && !text.contains("TOTALS"), "{text}");
+    }
+
+    #[test]
+    fn steps_of_several_tasks_are_told_apart() {
+        let mut result = result();
+        let mut other = result.steps[0].clone();
+        other.task = "look".into();
+        result.steps.push(other);
+        let text = render(&result, Style::Plain);
+        assert!(text.contains("client / look / POST /predict"), "{text}");
+    }
+
+    #[test]
+    fn colours_change_nothing_but_colour() {
+        let coloured = render(&result(), Style::Coloured);
+        assert!(coloured.contains("\x1b[31;1mFAILED\x1b[0m"));
+        let mut plain = coloured;
+        for code in ["32;1", "31;1", "33;1", "1", "0"] {
+            plain = plain.replace(&format!("\x1b[{code}m"), "");
+        }
+        assert_eq!(plain, render(&result(), Style::Plain));
+    }
+}
