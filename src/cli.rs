@@ -1,2 +1,77 @@
 //! Arguments in, exit code out: the commands of the `starling` program.
+
+mod documents;
+mod exit;
+mod generate;
 pub mod in_process;
+mod objects;
+mod roles;
+mod sample_service;
+mod strict;
+mod validate;
+mod yaml;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+pub use exit::Exit;
+
+use crate::{master, sample, worker};
+
+/// Load tests as a Kubernetes resource, and without a cluster.
+#[derive(Debug, Parser)]
+#[command(name = "starling", version, max_term_width = 100, arg_required_else_help = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Validate(validate::Options),
+    /// Serve a text categoriser and a model endpoint to try load tests on
+    ///
+    /// POST /predict, POST /serving-endpoints/NAME/invocations, and GET /_count for the requests received so far.
+    SampleService(sample::Options),
+    Crd(generate::CrdOptions),
+    /// Conduct one run in a cluster; the operator starts it
+    #[command(hide = true)]
+    Master(master::Options),
+    /// Make one share of a run's load in a cluster; the operator starts it
+    #[command(hide = true)]
+    Worker(worker::Options),
+}
+
+/// Carries out the command line of this process.
+pub fn main() -> ExitCode {
+    let exit = match Cli::parse().command {
+        Command::Validate(options) => validate::run(&options),
+        Command::SampleService(options) => sample_service::run(options),
+        Command::Crd(options) => generate::crd(&options),
+        Command::Master(options) => return roles::master(options),
+        Command::Worker(options) => return roles::worker(options),
+    };
+    exit.code().into()
+}
+
+fn block_on<T>(work: impl Future<Output = T>) -> std::io::Result<T> {
+    Ok(tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(work))
+}
+
+fn could_not_run(error: anyhow::Error) -> Exit {
+    eprintln!("error: {error:#}");
+    Exit::Failed
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_arguments_do_not_contradict_each_other() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,340 @@
+//! Files into checked LoadTests and the objects they refer to; every mistake with its file, document, field path and line.
+
+use std::fmt;
+use std::io::Read;
+use std::path::Path;
+
+use serde_json::Value;
+
+use super::objects::Objects;
+use super::strict;
+use super::yaml::{self, Node};
+use crate::crd::{self, Checked, LoadTestSpec};
+use crate::plan::{Problem, template};
+
+const GROUP: &str = "starling.dev/";
+
+/// More mistakes of one document than a person reads at once are only counted.
+const MAX_SHOWN: usize = 50;
+
+/// A LoadTest found good.
+#[derive(Debug, Clone)]
+pub struct Document {
+    pub place: Place,
+    pub name: String,
+    pub namespace: Option<String>,
+    pub spec: LoadTestSpec,
+    pub checked: Checked,
+}
+
+/// Where a document stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    pub file: String,
+    /// From 1, empty documents not counted.
+    pub number: usize,
+    pub name: Option<String>,
+}
+
+/// One mistake, and where it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// `None`: of the file as a whole.
+    pub place: Option<Place>,
+    pub file: String,
+    pub line: Option<u64>,
+    pub problem: Problem,
+}
+
+/// What a set of files holds.
+#[derive(Debug, Default)]
+pub struct Documents {
+    pub tests: Vec<Document>,
+    pub objects: Objects,
+    pub findings: Vec<Finding>,
+    /// What was left alone.
+    pub notes: Vec<String>,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: document {}", self.file, self.number)?;
+        self.name.as_ref().map_or(Ok(()), |name| write!(f, " ({name})"))
+    }
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.place {
+            Some(place) => write!(f, "{place}: ")?,
+            None => write!(f, "{}: ", self.file)?,
+        }
+        if let Some(line) = self.line {
+            write!(f, "line {line}: ")?;
+        }
+        let Problem { path, message } = &self.problem;
+        if path.is_empty() { f.write_str(message) } else { write!(f, "{path}: {message}") }
+    }
+}
+
+impl Documents {
+    /// Reads all of `files`; `-` is standard input. One LoadTest at least must be among them.
+    pub fn read(files: &[String]) -> Self {
+        let mut documents = Documents::default();
+        for file in files {
+            match read_text(file) {
+                Ok(text) => documents.add(file, &text),
+                Err(message) => documents.refuse(file, None, message),
+            }
+        }
+        if documents.tests.is_empty() && documents.findings.is_empty() {
+            documents.refuse(&files.join(", "), None, "holds no LoadTest".into());
+        }
+        documents
+    }
+
+    /// To standard error: mistakes, warnings, and what was left alone.
+    pub fn print_remarks(&self) {
+        for note in &self.notes {
+            eprintln!("note: {note}");
+        }
+        for Document { place, checked, .. } in &self.tests {
+            for warning in &checked.warnings {
+                eprintln!("warning: {place}: {warning}");
+            }
+        }
+        for finding in &self.findings {
+            eprintln!("{finding}");
+        }
+    }
+
+    /// Takes in the documents of one file.
+    pub fn add(&mut self, file: &str, text: &str) {
+        let nodes = match yaml::read(text) {
+            Ok(nodes) => nodes,
+            Err(error) => return self.refuse(file, Some(error.line), error.message),
+        };
+        for (i, node) in nodes.iter().enumerate() {
+            let name = node.get("metadata").and_then(|metadata| metadata.get("name")).and_then(Node::as_str);
+            self.document(Place { file: file.to_owned(), number: i + 1, name: name.map(str::to_owned) }, node);
+        }
+    }
+
+    fn refuse(&mut self, file: &str, line: Option<u64>, message: String) {
+        self.findings.push(Finding { place: None, file: file.to_owned(), line, problem: Problem::new("", message) });
+    }
+
+    fn document(&mut self, place: Place, node: &Node) {
+        let api_version = node.get("apiVersion").and_then(Node::as_str).unwrap_or_default();
+        let problems = match (api_version, node.get("kind").and_then(Node::as_str)) {
+            (_, Some("LoadTest")) => match check(node) {
+                Ok((spec, checked)) => {
+                    let namespace = node.get("metadata").and_then(|metadata| metadata.get("namespace")).and_then(Node::as_str);
+                    let name = place.name.clone().unwrap_or_default();
+                    return self.tests.push(Document { place, name, namespace: namespace.map(str::to_owned), spec, checked });
+                }
+                Err(problems) => problems,
+            },
+            (group, kind) if group.starts_with(GROUP) => {
+                vec![Problem::new("kind", format!("{:?} is not LoadTest", kind.unwrap_or_default()))]
+            }
+            ("v1", Some(kind @ ("Secret" | "ConfigMap"))) => self.objects.add(kind, node),
+            (_, Some(kind)) => {
+                self.notes.push(format!("{place}: {kind} is left alone"));
+                return;
+            }
+            (_, None) => vec![Problem::new("kind", "is missing; apiVersion: starling.dev/v1alpha1, kind: LoadTest makes a test")],
+        };
+        self.report(&place, node, problems);
+    }
+
+    fn report(&mut self, place: &Place, node: &Node, mut problems: Vec<Problem>) {
+        let hidden = problems.len().saturating_sub(MAX_SHOWN);
+        problems.truncate(MAX_SHOWN);
+        let finding = |problem: Problem| Finding {
+            place: Some(place.clone()),
+            file: place.file.clone(),
+            line: Some(node.line_of(&problem.path)),
+            problem,
+        };
+        self.findings.extend(problems.into_iter().map(finding));
+        if hidden > 0 {
+            let problem = Problem::new("", format!("and {hidden} more"));
+            self.findings.push(Finding { place: Some(place.clone()), file: place.file.clone(), line: None, problem });
+        }
+    }
+}
+
+/// Holds a document to the schema and to the rules behind it, and lists all that is wrong by either.
+fn check(node: &Node) -> Result<(LoadTestSpec, Checked), Vec<Problem>> {
+    let mut json = node.to_json();
+    let mut problems = strict::problems(node, &json);
+    let mut spec = json.get_mut("spec").map(Value::take).unwrap_or_default();
+    // what does not fit is named with its path below
+    let _ = template::canonicalise(&mut spec);
+    let spec = match serde_json::from_value::<LoadTestSpec>(spec) {
+        Ok(spec) => spec,
+        Err(_) if !problems.is_empty() => return Err(problems),
+        Err(error) => return Err(vec![Problem::new("spec", error.to_string())]),
+    };
+    match crd::check(&spec) {
+        Ok(checked) if problems.is_empty() => Ok((spec, checked)),
+        Ok(_) => Err(problems),
+        Err(found) => {
+            // where both speak of one field, the rules' sentence is the better one
+            problems.retain(|problem| !found.iter().any(|better| better.path == problem.path) || strict::names_a_field(problem));
+            problems.extend(found);
+            Err(problems)
+        }
+    }
+}
+
+fn read_text(file: &str) -> Result<String, String> {
+    let bytes = if file == "-" { read_bounded(std::io::stdin().lock()) } else { read_file(Path::new(file)) }?;
+    String::from_utf8(bytes).map_err(|_| "is not UTF-8 text".into())
+}
+
+/// The bytes of a file no larger than a Secret may be.
+pub fn read_file(path: &Path) -> Result<Vec<u8>, String> {
+    let file = std::fs::File::open(path).map_err(|error| format!("cannot be read: {error}"))?;
+    read_bounded(file)
+}
+
+fn read_bounded(source: impl Read) -> Result<Vec<u8>, String> {
+    let mut bytes = Vec::new();
+    source.take(yaml::MAX_FILE + 1).read_to_end(&mut bytes).map_err(|error| format!("cannot be read: {error}"))?;
+    if bytes.len() as u64 > yaml::MAX_FILE {
+        return Err("is larger than 1 MiB, which is all that a file may be".into());
+    }
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = "
+apiVersion: starling.dev/v1alpha1
+kind: LoadTest
+metadata: {name: good}
+spec:
+  target: {url: http://127.0.0.1:1}
+  scenarios:
+  - name: s
+    tasks:
+    - name: t
+      steps:
+      - http: {path: /}
+  load:
+    closed: {users: 1, duration: 1s}
+";
+
+    fn read(text: &str) -> Documents {
+        let mut documents = Documents::default();
+        documents.add("f.yaml", text);
+        documents
+    }
+
+    fn findings(from: &str, to: &str) -> Vec<String> {
+        assert!(GOOD.contains(from), "{from}");
+        read(&GOOD.replace(from, to)).findings.iter().map(ToString::to_string).collect()
+    }
+
+    #[track_caller]
+    fn refuses(from: &str, to: &str, wanted: &[&str]) {
+        let found = findings(from, to);
+        assert!(found.len() == wanted.len() && found.iter().zip(wanted).all(|(found, wanted)| found.contains(wanted)), "{found:#?}");
+    }
+
+    #[test]
+    fn unknown_fields_are_named_with_their_line() {
+        refuses(
+            "users: 1",
+            "user: 1, users: 1",
+            &["f.yaml: document 1 (good): line 14: spec.load.closed.user: no such field; did you mean users?"],
+        );
+        refuses("spec:", "sepc: 1\nspec:", &["sepc: no such field; did you mean spec?"]);
+        refuses("{path: /}", "{path: /, bodi: x}", &["spec.scenarios[0].tasks[0].steps[0].http.bodi: no such field"]);
+    }
+
+    #[test]
+    fn wrong_types_say_what_is_wanted() {
+        refuses("users: 1", "users: many", &["spec.load.closed.users: must be a whole number, not \"many\""]);
+        refuses("{url: http://127.0.0.1:1}", "[]", &["spec.target: must be a map, not a list"]);
+    }
+
+    #[test]
+    fn each_field_gets_one_sentence_and_the_better_one() {
+        refuses("users: 1", "users: 0", &["spec.load.closed.users: must be at least 1", "spec.load: no load"]);
+        refuses("http://127.0.0.1:1", "ftp://x", &["spec.target.url: \"ftp://x\" does not begin with http:// or https://"]);
+        refuses("duration: 1s", "duration: 1 s", &["spec.load.closed.duration: \"1 s\" is not a duration", "spec.load: lasts 0s"]);
+        refuses(
+            "    closed:",
+            "    open: {rate: 1, duration: 1s, maxInFlight: 1}\n    closed:",
+            &["spec.load: exactly one of closed and open"],
+        );
+    }
+
+    #[test]
+    fn what_is_missing_is_named() {
+        refuses("  target: {url: http://127.0.0.1:1}\n", "", &["spec.target: is missing"]);
+        refuses("kind: LoadTest\n", "", &["kind: \"\" is not LoadTest"]);
+        refuses("kind: LoadTest\n", "kind: Loadtest\n", &["kind: \"Loadtest\" is not LoadTest"]);
+        refuses("v1alpha1", "v2", &["apiVersion: must be \"starling.dev/v1alpha1\""]);
+        refuses("name: good", "name: Good!", &["metadata.name"]);
+    }
+
+    #[test]
+    fn everything_wrong_is_listed_at_once() {
+        let text =
+            GOOD.replace("users: 1", "users: 0, extra: 1").replace("http://", "gopher://").replace("{path: /}", "{path: x, method: FETCH}");
+        let found = read(&text).findings;
+        let paths: Vec<_> = found.iter().map(|finding| finding.problem.path.as_str()).collect();
+        for path in ["spec.load.closed.extra", "spec.load.closed.users", "spec.target.url"] {
+            assert!(paths.contains(&path), "{paths:?}");
+        }
+        assert!(
+            paths.iter().any(|path| path.ends_with("http.path")) && paths.iter().any(|path| path.ends_with("http.method")),
+            "{paths:?}"
+        );
+    }
+
+    #[test]
+    fn a_template_that_names_nothing_is_refused() {
+        refuses("{path: /}", "{path: '/{{ nobody }}'}", &["http.path: "]);
+        refuses("{path: /}", "{path: {{ nobody }}}", &["line 12: YAML takes an unquoted"]);
+    }
+
+    #[test]
+    fn the_list_of_mistakes_is_bounded() {
+        let many: String = (0..500).map(|i| format!("x{i}: 1, ")).collect();
+        let found = findings("users: 1", &format!("{many}users: 1"));
+        assert_eq!(found.len(), MAX_SHOWN + 1);
+        assert!(found[MAX_SHOWN].contains("and 450 more"));
+    }
+
+    #[test]
+    fn other_kinds_are_left_alone_and_said_so() {
+        let documents = read(&format!("{GOOD}---\napiVersion: v1\nkind: Service\nmetadata: {{name: x}}\n"));
+        assert_eq!((documents.tests.len(), documents.findings.len()), (1, 0));
+        assert_eq!(documents.notes, ["f.yaml: document 2 (x): Service is left alone"]);
+    }
+
+    #[test]
+    fn whole_floats_become_integers_as_on_an_api_server() {
+        let documents = read(&GOOD.replace("{path: /}", "{path: /, method: POST, json: {a: 1.0, b: 1e3}}"));
+        let json = documents.tests[0].spec.scenarios[0].tasks[0].steps[0].http.json.clone().unwrap();
+        assert_eq!(json.to_string(), r#"{"a":1,"b":1000}"#);
+    }
+
+    #[test]
+    fn a_megabyte_is_refused_quickly() {
+        let begun = std::time::Instant::now();
+        let long = format!("{GOOD}\n# {}", "x".repeat(yaml::MAX_FILE as usize));
+        assert!(read_bounded(long.as_bytes()).unwrap_err().contains("1 MiB"));
+        // just below the limit the YAML is read, and the spec is found too large
+        let text = GOOD.replace("{path: /}", &format!("{{path: /, method: POST, json: [{}]}}", "1234567,".repeat(120_000)));
+        assert!(!read(&text).findings.is_empty());
+        assert!(begun.elapsed().as_secs() < 20, "{:?}", begun.elapsed());
+    }
+}

@@ -1,0 +1,42 @@
+//! What the program's exit code says.
+
+/// In the order of importance: of several documents the greatest counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Exit {
+    Passed,
+    /// A threshold was not met.
+    Breached,
+    /// Stopped by SIGINT.
+    Interrupted,
+    /// Stopped by SIGTERM.
+    Terminated,
+    /// Could not run, or the run ended without a verdict.
+    Failed,
+    /// A file or an argument is not valid.
+    Invalid,
+}
+
+impl Exit {
+    pub fn code(self) -> u8 {
+        match self {
+            Exit::Passed => 0,
+            Exit::Breached => 99,
+            Exit::Interrupted => 130,
+            Exit::Terminated => 143,
+            Exit::Failed => 1,
+            Exit::Invalid => 2,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_worst_of_several_counts() {
+        let ordered = [Exit::Passed, Exit::Breached, Exit::Interrupted, Exit::Terminated, Exit::Failed, Exit::Invalid];
+        assert!(ordered.is_sorted());
+        assert_eq!(ordered.map(Exit::code), [0, 99, 130, 143, 1, 2]);
+    }
+}

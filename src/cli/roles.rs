@@ -1,0 +1,33 @@
+//! `starling master` and `starling worker`: the roles that the operator starts in a cluster.
+
+use std::process::ExitCode;
+
+use anyhow::Context;
+use tokio_util::sync::CancellationToken;
+
+use crate::runtime::logging;
+use crate::runtime::signals::Signals;
+use crate::wire::layout::exit;
+use crate::{master, worker};
+
+pub fn master(options: master::Options) -> ExitCode {
+    serve(|stop| async { Ok(master::run(options, stop).await.map(|()| 0)?) })
+}
+
+pub fn worker(options: worker::Options) -> ExitCode {
+    serve(|stop| async { Ok(worker::run(options, stop).await) })
+}
+
+/// Until the role is done or a signal has drained it.
+fn serve<F: Future<Output = anyhow::Result<u8>>>(role: impl FnOnce(CancellationToken) -> F) -> ExitCode {
+    logging::init(logging::Format::Auto);
+    let work = async {
+        let signals = Signals::install().context("cannot listen for signals")?;
+        role(signals.drain().clone()).await
+    };
+    let code = super::block_on(work).map_err(anyhow::Error::from).flatten().unwrap_or_else(|error| {
+        tracing::error!("{error:#}");
+        exit::FAILED
+    });
+    code.into()
+}

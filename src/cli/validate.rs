@@ -1,0 +1,23 @@
+//! `starling validate`: all that is wrong with a file, before anything runs.
+
+use super::documents::Documents;
+use super::exit::Exit;
+
+/// Check LoadTests as the operator and a local run would
+///
+/// Prints every mistake with its document, line and field path. Exit code 0: all are valid; 2: at least one is not.
+#[derive(Debug, clap::Args)]
+pub struct Options {
+    /// YAML files; - is standard input
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<String>,
+}
+
+pub fn run(options: &Options) -> Exit {
+    let documents = Documents::read(&options.files);
+    documents.print_remarks();
+    for test in &documents.tests {
+        println!("{}: valid", test.place);
+    }
+    if documents.findings.is_empty() { Exit::Passed } else { Exit::Invalid }
+}

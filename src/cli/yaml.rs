@@ -1,0 +1,338 @@
+//! YAML text into JSON values that know their lines, read as `kubectl` would read it and refused where it would surprise.
+
+use std::fmt;
+
+use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_json::{Map, Number, Value};
+use serde_saphyr::Spanned;
+
+/// One file may be so large; a Secret or ConfigMap in a cluster may not be larger either.
+pub const MAX_FILE: u64 = 1024 * 1024;
+
+/// Aliases may add so many nodes to a file: enough for any real one, and no bomb.
+const MAX_NODES: usize = 100_000;
+const MAX_DEPTH: usize = 64;
+const STACK: usize = 16 * 1024 * 1024;
+
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("line {line}: {message}")]
+pub struct YamlError {
+    pub line: u64,
+    pub message: String,
+}
+
+/// A value with the line it begins on.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Node {
+    pub line: u64,
+    content: Content,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+enum Content {
+    Scalar(Value),
+    List(Vec<Node>),
+    Map(Vec<(String, Node)>),
+}
+
+/// The documents of `text` that are not empty.
+pub fn read(text: &str) -> Result<Vec<Node>, YamlError> {
+    on_a_large_stack(|| parse(text))
+        .map_err(|YamlError { line, message }| YamlError { line, message: hint(text, line, &message).unwrap_or(message) })
+}
+
+fn parse(text: &str) -> Result<Vec<Node>, YamlError> {
+    let options = serde_saphyr::options! {
+        budget: serde_saphyr::budget! {
+            max_nodes: MAX_NODES,
+            max_depth: MAX_DEPTH,
+        },
+        with_snippet: false,
+        legacy_octal_numbers: true,
+    };
+    serde_saphyr::from_multiple_with_options(text, options).map_err(|error| {
+        let line = error.location().map_or(1, |location| location.line());
+        YamlError { line, message: error.without_snippet().to_string() }
+    })
+}
+
+/// The parser recurses, by some 40 KB a level without optimisation, which a thread's usual stack may not hold.
+fn on_a_large_stack<T: Send>(work: impl FnOnce() -> Result<T, YamlError> + Send) -> Result<T, YamlError> {
+    std::thread::scope(|scope| match std::thread::Builder::new().stack_size(STACK).spawn_scoped(scope, work) {
+        Ok(thread) => thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+        Err(error) => Err(YamlError { line: 1, message: format!("no thread to read it on: {error}") }),
+    })
+}
+
+/// What an unquoted `{{ x }}` really is, for YAML takes it for a map.
+const UNQUOTED: &str = "YAML takes an unquoted {{ ... }} for a map; quote it, as in \"{{ name }}\"";
+
+fn hint(text: &str, line: u64, message: &str) -> Option<String> {
+    if message.contains(UNQUOTED) {
+        return Some(UNQUOTED.into());
+    }
+    let source = text.lines().nth(usize::try_from(line).ok()?.checked_sub(1)?)?;
+    let before = &source[..source.find("{{")?];
+    let value_begins = before.trim_end().ends_with([':', '-', ',', '[', '{']) || before.contains('{');
+    (value_begins && before.matches(['"', '\'']).count() % 2 == 0).then(|| UNQUOTED.into())
+}
+
+impl Node {
+    pub fn to_json(&self) -> Value {
+        match &self.content {
+            Content::Scalar(value) => value.clone(),
+            Content::List(items) => items.iter().map(Node::to_json).collect(),
+            Content::Map(fields) => Value::Object(fields.iter().map(|(key, node)| (key.clone(), node.to_json())).collect::<Map<_, _>>()),
+        }
+    }
+
+    pub fn get(&self, key: &str) -> Option<&Node> {
+        match &self.content {
+            Content::Map(fields) => fields.iter().find(|(name, _)| name == key).map(|(_, node)| node),
+            _ => None,
+        }
+    }
+
+    pub fn as_str(&self) -> Option<&str> {
+        match &self.content {
+            Content::Scalar(Value::String(text)) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// The fields of a map, in the order of the file.
+    pub fn fields(&self) -> impl Iterator<Item = (&str, &Node)> {
+        let fields = match &self.content {
+            Content::Map(fields) => fields.as_slice(),
+            _ => &[],
+        };
+        fields.iter().map(|(key, node)| (key.as_str(), node))
+    }
+
+    /// The line of the deepest node that `path` (`spec.load.stages[0].target`) leads to.
+    pub fn line_of(&self, path: &str) -> u64 {
+        let rest = path.strip_prefix('.').unwrap_or(path);
+        let child = match &self.content {
+            Content::Scalar(_) => None,
+            Content::List(items) => rest
+                .strip_prefix('[')
+                .and_then(|rest| rest.split_once(']'))
+                .and_then(|(index, rest)| Some((items.get(index.parse::<usize>().ok()?)?, rest))),
+            // a key may itself hold dots, so the longest that fits is meant
+            Content::Map(fields) => fields
+                .iter()
+                .filter_map(|(key, node)| rest.strip_prefix(key.as_str()).map(|rest| (node, rest)))
+                .filter(|(_, rest)| rest.is_empty() || rest.starts_with(['.', '[']))
+                .min_by_key(|(_, rest)| rest.len()),
+        };
+        child.map_or(self.line, |(node, rest)| node.line_of(rest))
+    }
+
+    /// The same place as a JSON pointer, written as a field path.
+    pub fn field_path(&self, pointer: &str) -> String {
+        let mut path = String::new();
+        let mut node = Some(self);
+        for part in pointer.split('/').skip(1) {
+            let part = part.replace("~1", "/").replace("~0", "~");
+            match node.map(|node| &node.content) {
+                Some(Content::List(items)) => {
+                    path.push_str(&format!("[{part}]"));
+                    node = part.parse::<usize>().ok().and_then(|index| items.get(index));
+                }
+                _ => {
+                    if !path.is_empty() {
+                        path.push('.');
+                    }
+                    path.push_str(&part);
+                    node = node.and_then(|node| node.get(&part));
+                }
+            }
+        }
+        path
+    }
+}
+
+impl<'de> Deserialize<'de> for Node {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let Spanned { value, referenced, defined: _ } = Spanned::<Content>::deserialize(deserializer)?;
+        Ok(Node { line: referenced.line(), content: value })
+    }
+}
+
+impl<'de> Deserialize<'de> for Content {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(ContentVisitor)
+    }
+}
+
+struct ContentVisitor;
+
+fn scalar<E>(value: impl Into<Value>) -> Result<Content, E> {
+    Ok(Content::Scalar(value.into()))
+}
+
+impl<'de> Visitor<'de> for ContentVisitor {
+    type Value = Content;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a value that JSON can hold")
+    }
+
+    fn visit_unit<E>(self) -> Result<Content, E> {
+        scalar(Value::Null)
+    }
+
+    fn visit_none<E>(self) -> Result<Content, E> {
+        scalar(Value::Null)
+    }
+
+    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Content, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Content, E> {
+        scalar(value)
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Content, E> {
+        scalar(value)
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Content, E> {
+        scalar(value)
+    }
+
+    fn visit_f64<E: serde::de::Error>(self, value: f64) -> Result<Content, E> {
+        // an integer that fits no 64 bits arrives here, rounded
+        if value.fract() == 0.0 && value.abs() >= i64::MAX as f64 {
+            return Err(E::custom(format!("{value:e} does not fit a signed 64-bit integer; write it as text")));
+        }
+        let number = Number::from_f64(value).ok_or_else(|| E::custom(format!("{value} is no number that JSON can hold")))?;
+        scalar(number)
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Content, E> {
+        scalar(value)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Content, A::Error> {
+        let mut list = Vec::new();
+        while let Some(item) = items.next_element()? {
+            list.push(item);
+        }
+        Ok(Content::List(list))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Content, A::Error> {
+        let mut map = Vec::new();
+        while let Some(key) = entries.next_key::<Content>()? {
+            let key = key_text::<A::Error>(key)?;
+            map.push((key, entries.next_value()?));
+        }
+        Ok(Content::Map(map))
+    }
+}
+
+/// Keys are text in JSON; `kubectl` turns numbers into text, too, and `n` into `false`, which nobody means.
+fn key_text<E: serde::de::Error>(key: Content) -> Result<String, E> {
+    match key {
+        Content::Scalar(Value::String(text)) => Ok(text),
+        Content::Scalar(value @ (Value::Bool(_) | Value::Null)) => Err(E::custom(format!("a key that YAML takes for {value}; quote it"))),
+        Content::Scalar(value) => Ok(value.to_string()),
+        Content::Map(_) => Err(E::custom(UNQUOTED)),
+        Content::List(_) => Err(E::custom("a list cannot be a key")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn one(text: &str) -> Value {
+        read(text).unwrap()[0].to_json()
+    }
+
+    fn error(text: &str) -> YamlError {
+        read(text).unwrap_err()
+    }
+
+    #[test]
+    fn an_unquoted_template_is_told_apart_from_a_map() {
+        for text in [
+            "a: 1\nb: {{ x }}\n",
+            "a: 1\nb: {{ x }}/tail\n",
+            "a: 1\nb: [{{ x }}]\n",
+            "a: 1\nb: {c: {{ x }}}\n",
+            "a: 1\nb: {c: d {{ x }}}\n",
+        ] {
+            let error = error(text);
+            assert!(error.message.contains("quote it"), "{text:?}: {error}");
+            assert_eq!(error.line, 2, "{text:?}: {error}");
+        }
+        assert_eq!(one("a: \"{{ x }}\"\nb: see {{ y }}\n"), json!({"a": "{{ x }}", "b": "see {{ y }}"}));
+    }
+
+    #[test]
+    fn a_key_given_twice_is_refused() {
+        assert!(error("a: 1\na: 2\n").message.contains("duplicate"));
+    }
+
+    #[test]
+    fn a_key_that_would_change_its_name_is_refused() {
+        for text in ["n: 1", "yes: 1", "true: 1", "null: 1"] {
+            assert!(error(text).message.contains("quote it"), "{text}");
+        }
+        assert_eq!(one("'n': 1"), json!({"n": 1}));
+    }
+
+    #[test]
+    fn a_bomb_of_aliases_is_refused_quickly() {
+        let mut text = String::from("a0: &a0 [x, x, x, x, x, x, x, x, x]\n");
+        for level in 1..12 {
+            let before = format!("*a{}", level - 1);
+            text.push_str(&format!("a{level}: &a{level} [{}]\n", [before.as_str(); 9].join(", ")));
+        }
+        let begun = std::time::Instant::now();
+        assert!(read(&text).is_err());
+        assert!(begun.elapsed().as_secs() < 20);
+    }
+
+    #[test]
+    fn deep_nesting_is_refused() {
+        assert!(read(&"[".repeat(100_000)).is_err());
+        let nested = |depth| read(&format!("{}1{}", "[".repeat(depth), "]".repeat(depth)));
+        assert!(nested(MAX_DEPTH + 5).is_err());
+        assert!(nested(MAX_DEPTH - 5).is_ok());
+    }
+
+    #[test]
+    fn numbers_that_json_or_an_api_server_cannot_hold_are_refused() {
+        assert!(error("a: 340282366920938463463374607431768211455\n").message.contains("64-bit"));
+        assert!(read("a: .nan\n").is_err());
+    }
+
+    #[test]
+    fn values_are_those_that_kubectl_would_send() {
+        assert_eq!(
+            one("a: yes\nb: 'yes'\nc: 1.5\nd: 1e3\ne: ~\nf:\n1: x\ng: 2026-01-01\nh: |\n  two\n  lines\n"),
+            json!({"a": true, "b": "yes", "c": 1.5, "d": 1000.0, "e": null, "f": null, "1": "x", "g": "2026-01-01", "h": "two\nlines\n"})
+        );
+    }
+
+    #[test]
+    fn anchors_and_merge_keys_are_followed() {
+        assert_eq!(one("base: &base {a: 1, b: 2}\nmine:\n  <<: *base\n  b: 3\n")["mine"], json!({"a": 1, "b": 3}));
+    }
+
+    #[test]
+    fn every_document_and_every_field_knows_its_line() {
+        let documents = read("a: 1\n---\n# nothing\n---\nb:\n- c: 2\n- c.d:\n    e: 3\n").unwrap();
+        assert_eq!(documents.len(), 2);
+        assert_eq!(documents[1].line_of("b[0].c"), 6);
+        assert_eq!(documents[1].line_of("b[1].c.d.e"), 8);
+        assert_eq!(documents[1].line_of("b[1].c.d.missing"), 8);
+        assert_eq!(documents[1].field_path("/b/1/c.d/e"), "b[1].c.d.e");
+    }
+}
