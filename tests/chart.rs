@@ -29,6 +29,13 @@ fn helm(args: &[&str]) -> Result<String, String> {
     if output.status.success() { Ok(text(output.stdout)) } else { Err(text(output.stdout) + &text(output.stderr)) }
 }
 
+/// What the program prints for `starling COMMAND`.
+fn printed(command: &str) -> String {
+    let output = Command::new(env!("CARGO_BIN_EXE_starling")).arg(command).output().expect("starling runs");
+    assert!(output.status.success(), "starling {command}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).expect("UTF-8")
+}
+
 fn documents(yaml: &str) -> Vec<Value> {
     let all: Vec<Value> = serde_saphyr::from_multiple(yaml).unwrap_or_else(|error| panic!("not YAML: {error}\n{yaml}"));
     all.into_iter().filter(|document| !document.is_null()).collect()
@@ -266,11 +273,11 @@ fn an_uninstall_keeps_the_crd_unless_told_otherwise() {
 
 #[test]
 fn the_crd_of_the_program_the_repository_and_the_chart_are_one() {
-    let generated = starling::crd::definition();
-    assert_eq!(&documents(&read("crds/loadtests.starling.dev.yaml")), std::slice::from_ref(generated), "run `make generate`");
+    assert_eq!(read("crds/loadtests.starling.dev.yaml"), printed("crd"), "run `make generate`");
     assert_eq!(read("charts/starling/files/crd.yaml"), read("crds/loadtests.starling.dev.yaml"), "run `make generate`");
     let objects = render(&[]);
     let rendered = only(&objects, "CustomResourceDefinition");
+    let generated = starling::crd::definition();
     assert_eq!(rendered["spec"], generated["spec"]);
     assert_eq!(rendered["metadata"]["name"], generated["metadata"]["name"]);
 }
