@@ -203,7 +203,7 @@ impl Conductor {
             Ok(snapshot) => snapshot,
             Err(e) => return self.event(&format!("a worker's samples of second {} are lost: {e}", delta.second)),
         };
-        let expected = self.roster.at_work();
+        let expected = self.roster.carriers();
         let Some(instance) = self.roster.instance(id) else { return };
         // sent again after a reconnection: it is in the cumulative state already
         if instance.through.is_none_or(|through| delta.second > through) {
@@ -361,7 +361,7 @@ impl Conductor {
     }
 
     fn recover(&mut self, now: Instant) {
-        if self.roster.anyone_carries() && self.clock.is_some() {
+        if self.roster.carriers() > 0 && self.clock.is_some() {
             self.event("a new master process goes on with the run");
             self.alone_since = None;
             self.state = if self.stopped.is_some() { MasterState::Stopping } else { MasterState::Running };

@@ -137,6 +137,11 @@ impl Roster {
         self.sessions().filter(|session| self.of(session).is_some_and(Instance::is_at_work)).count() as u32
     }
 
+    /// Connected processes that carry a share, those included whose load is over.
+    pub fn carriers(&self) -> u32 {
+        self.sessions().filter(|session| self.of(session).is_some_and(|instance| instance.carrying)).count() as u32
+    }
+
     /// Seats that are ready but have nothing to do: those a running run can give a share to.
     pub fn idle(&self) -> impl Iterator<Item = &Session> {
         self.seats
@@ -144,11 +149,6 @@ impl Roster {
             .filter(|seat| seat.ready)
             .filter_map(|seat| seat.session.as_ref())
             .filter(|session| self.of(session).is_some_and(|i| !i.carrying))
-    }
-
-    /// Somebody connected carries the run.
-    pub fn anyone_carries(&self) -> bool {
-        self.sessions().any(|session| self.of(session).is_some_and(|instance| instance.carrying))
     }
 
     pub fn mark_carrying(&mut self, index: u32, instance: &str) {
