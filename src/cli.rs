@@ -5,7 +5,10 @@ mod exit;
 mod generate;
 pub mod in_process;
 mod objects;
+mod overrides;
+mod progress;
 mod roles;
+mod run;
 mod sample_service;
 mod strict;
 mod validate;
@@ -29,6 +32,7 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Run(Box<run::Options>),
     Validate(validate::Options),
     /// Serve a text categoriser and a model endpoint to try load tests on
     ///
@@ -46,6 +50,7 @@ enum Command {
 /// Carries out the command line of this process.
 pub fn main() -> ExitCode {
     let exit = match Cli::parse().command {
+        Command::Run(options) => run::run(*options),
         Command::Validate(options) => validate::run(&options),
         Command::SampleService(options) => sample_service::run(options),
         Command::Crd(options) => generate::crd(&options),

@@ -77,6 +77,14 @@ impl fmt::Display for Finding {
     }
 }
 
+impl Finding {
+    /// A mistake that showed after the document was read.
+    pub fn of(document: &Document, problem: Problem) -> Self {
+        let place = document.place.clone();
+        Finding { file: place.file.clone(), place: Some(place), line: None, problem }
+    }
+}
+
 impl Documents {
     /// Reads all of `files`; `-` is standard input. One LoadTest at least must be among them.
     pub fn read(files: &[String]) -> Self {
@@ -93,19 +101,10 @@ impl Documents {
         documents
     }
 
-    /// To standard error: mistakes, warnings, and what was left alone.
-    pub fn print_remarks(&self) {
-        for note in &self.notes {
-            eprintln!("note: {note}");
-        }
-        for Document { place, checked, .. } in &self.tests {
-            for warning in &checked.warnings {
-                eprintln!("warning: {place}: {warning}");
-            }
-        }
-        for finding in &self.findings {
-            eprintln!("{finding}");
-        }
+    /// To standard error: what was left alone, and every mistake.
+    pub fn print_findings(&self) {
+        self.notes.iter().for_each(|note| eprintln!("note: {note}"));
+        self.findings.iter().for_each(|finding| eprintln!("{finding}"));
     }
 
     /// Takes in the documents of one file.
@@ -151,6 +150,7 @@ impl Documents {
     fn report(&mut self, place: &Place, node: &Node, mut problems: Vec<Problem>) {
         let hidden = problems.len().saturating_sub(MAX_SHOWN);
         problems.truncate(MAX_SHOWN);
+        problems.sort_by_key(|problem| node.line_of(&problem.path));
         let finding = |problem: Problem| Finding {
             place: Some(place.clone()),
             file: place.file.clone(),

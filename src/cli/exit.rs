@@ -17,6 +17,11 @@ pub enum Exit {
 }
 
 impl Exit {
+    /// Of `128 + signal`.
+    pub fn of_signal(code: u8) -> Self {
+        if code == Exit::Terminated.code() { Exit::Terminated } else { Exit::Interrupted }
+    }
+
     pub fn code(self) -> u8 {
         match self {
             Exit::Passed => 0,

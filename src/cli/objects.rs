@@ -51,10 +51,6 @@ impl std::fmt::Debug for Objects {
 }
 
 impl Objects {
-    pub fn len(&self) -> usize {
-        self.0.len()
-    }
-
     /// Takes in a document of kind Secret or ConfigMap. As in a cluster, `stringData` goes before `data`.
     pub fn add(&mut self, kind: &str, node: &Node) -> Vec<Problem> {
         let metadata = |field: &str| node.get("metadata").and_then(|metadata| metadata.get(field)).and_then(Node::as_str);
@@ -195,7 +191,7 @@ mod tests {
             problems.iter().map(ToString::to_string).collect::<Vec<_>>(),
             ["data.a: is not base64", "stringData.c: must be text; quote it"]
         );
-        assert_eq!(objects.len(), 1);
+        assert_eq!(objects.0.len(), 1);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::yaml::Node;
 use crate::crd::schema;
-use crate::plan::Problem;
+use crate::plan::{Problem, duration};
 
 /// A wrong file may be wrong in a hundred thousand places; nobody waits for all.
 const MAX_PROBLEMS: usize = 500;
@@ -54,6 +54,10 @@ fn explain(node: &Node, error: &ValidationError<'_>) -> Vec<Problem> {
         Kind::MaxItems { limit } => one(format!("has more than {limit} entries")),
         Kind::MaxProperties { limit } => one(format!("has more than {limit} fields")),
         Kind::MinProperties { limit } => one(format!("must have at least {limit} field")),
+        Kind::Pattern { pattern } if pattern == duration::PATTERN => match error.instance().as_str().map(duration::parse) {
+            Some(Err(message)) => one(message),
+            _ => one("is not a duration".into()),
+        },
         Kind::Pattern { pattern } => one(format!("{} does not match {pattern}", value_name(error.instance()))),
         _ => one(error.to_string().chars().take(200).collect()),
     }

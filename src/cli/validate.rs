@@ -15,8 +15,11 @@ pub struct Options {
 
 pub fn run(options: &Options) -> Exit {
     let documents = Documents::read(&options.files);
-    documents.print_remarks();
+    documents.print_findings();
     for test in &documents.tests {
+        for warning in &test.checked.warnings {
+            eprintln!("warning: {}: {warning}", test.place);
+        }
         println!("{}: valid", test.place);
     }
     if documents.findings.is_empty() { Exit::Passed } else { Exit::Invalid }

@@ -12,6 +12,7 @@ pub const MAX_FILE: u64 = 1024 * 1024;
 /// Aliases may add so many nodes to a file: enough for any real one, and no bomb.
 const MAX_NODES: usize = 100_000;
 const MAX_DEPTH: usize = 64;
+const TOO_MUCH: &str = "too much: at most 100,000 values, nested at most 64 deep, are read from a file";
 const STACK: usize = 16 * 1024 * 1024;
 
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -52,7 +53,11 @@ fn parse(text: &str) -> Result<Vec<Node>, YamlError> {
     };
     serde_saphyr::from_multiple_with_options(text, options).map_err(|error| {
         let line = error.location().map_or(1, |location| location.line());
-        YamlError { line, message: error.without_snippet().to_string() }
+        let message = error.without_snippet().to_string();
+        // the line is told apart
+        let message = message.rsplit_once(" at line ").map_or(message.as_str(), |(message, _)| message);
+        let is_too_much = message.contains("budget breached");
+        YamlError { line, message: if is_too_much { TOO_MUCH } else { message }.to_owned() }
     })
 }
 

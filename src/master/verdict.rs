@@ -4,7 +4,7 @@ use crate::plan::threshold::{Aggregate, Metric, Outcome};
 use crate::plan::{Load, Plan, Threshold};
 use crate::stats::result::{ThresholdResult, ThresholdVerdict, Totals, Verdict};
 use crate::stats::summary::selected;
-use crate::stats::{Histogram, Snapshot, StepStats};
+use crate::stats::{Histogram, Snapshot, StepStats, format};
 
 /// How a run that came to its end is judged.
 #[derive(Debug, Clone, PartialEq)]
@@ -131,11 +131,9 @@ fn metric_name(metric: Metric) -> &'static str {
 
 fn with_unit(metric: Metric, value: f64) -> String {
     match metric {
-        Metric::Latency | Metric::ServiceTime if value < 1_000.0 => format!("{value:.0}us"),
-        Metric::Latency | Metric::ServiceTime if value < 1_000_000.0 => format!("{:.1}ms", value / 1_000.0),
-        Metric::Latency | Metric::ServiceTime => format!("{:.2}s", value / 1_000_000.0),
-        Metric::Failures => format!("{:.2}%", value * 100.0),
-        Metric::Achieved => format!("{value:.1}/s"),
+        Metric::Latency | Metric::ServiceTime => format::micros(value),
+        Metric::Failures => format::percent(value),
+        Metric::Achieved => format!("{}/s", format::rate(value)),
     }
 }
 

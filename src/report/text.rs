@@ -120,8 +120,8 @@ impl Page {
         let lost = if workers.lost > 0 { format!(" ({} lost, {} came back)", workers.lost, workers.rejoined) } else { String::new() };
         self.entry("run", &format!("{}, {length}, {} {plural}{lost}, seed {}", result.run, workers.planned, result.seed));
         match &result.started_at {
-            Some(started) => self.entry("time", &format!("{started} to {}", result.finished_at)),
-            None => self.entry("time", &format!("not started; ended {}", result.finished_at)),
+            Some(started) => self.entry("time", &format!("{} to {}", to_the_second(started), to_the_second(&result.finished_at))),
+            None => self.entry("time", &format!("not started; ended {}", to_the_second(&result.finished_at))),
         }
         if !result.overrides.is_empty() {
             self.entry("changed by", &result.overrides.join(", "));
@@ -233,8 +233,16 @@ impl Page {
             self.entry("warning", warning);
         }
         for event in &result.events {
-            self.entry("event", &format!("{} {}", event.at, event.message));
+            self.entry("event", &format!("{} {}", to_the_second(&event.at), event.message));
         }
+    }
+}
+
+/// An RFC 3339 time without its fraction.
+fn to_the_second(time: &str) -> String {
+    match time.split_once('.') {
+        Some((seconds, fraction)) => format!("{seconds}{}", fraction.trim_start_matches(|c: char| c.is_ascii_digit())),
+        None => time.to_owned(),
     }
 }
 
@@ -310,7 +318,7 @@ pub(super) mod tests {
             plan: serde_json::json!({}),
             seed: 7,
             overrides: vec!["--users 10".into()],
-            started_at: Some("2026-01-01T00:00:00Z".into()),
+            started_at: Some("2026-01-01T00:00:00.000123Z".into()),
             finished_at: "2026-01-01T00:00:10Z".into(),
             duration_micros: 10_000_000,
             verdict: Verdict::Failed,
@@ -386,6 +394,7 @@ pub(super) mod tests {
             "cpu         61% of the cores it may use",
             "late by     at most 80us",
             "3           status 500 in POST /predict",
+            "time        2026-01-01T00:00:00Z to 2026-01-01T00:00:10Z",
             "changed by  --users 10",
             "warning     spec.thresholds: look",
         ] {

@@ -1,0 +1,215 @@
+//! What the command line changes in a LoadTest, and how that is written into the result.
+
+use std::str::FromStr;
+
+use serde_json::Value;
+
+use crate::crd::LoadTestSpec;
+use crate::crd::spec::{ClosedSpec, OpenSpec};
+use crate::plan::{Problem, duration};
+
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct Overrides {
+    /// Send the load there instead of to spec.target.url
+    #[arg(long, value_name = "URL")]
+    pub target: Option<String>,
+    /// Give a declared variable another value: JSON if it is JSON, else text
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub var: Vec<Variable>,
+    /// So many users, in closed load; where the file has stages, only together with --duration, and flat
+    #[arg(long, value_name = "N", conflicts_with = "rate", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub users: Option<u32>,
+    /// So many iterations (per second, or what the file says), in open load; with stages as --users
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    pub rate: Option<u32>,
+    /// How long the load is held, such as 30s or 5m
+    #[arg(long, value_name = "TIME", value_parser = checked_duration)]
+    pub duration: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Variable {
+    name: String,
+    value: Value,
+    /// As given.
+    text: String,
+}
+
+impl FromStr for Variable {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.split_once('=') {
+            Some((name, value)) if !name.is_empty() => {
+                let parsed = serde_json::from_str(value).unwrap_or_else(|_| value.into());
+                Ok(Variable { name: name.to_owned(), value: parsed, text: text.to_owned() })
+            }
+            _ => Err("write NAME=VALUE".into()),
+        }
+    }
+}
+
+fn checked_duration(text: &str) -> Result<String, String> {
+    match duration::parse(text) {
+        Ok(duration) if duration.is_zero() => Err("must be longer than nothing".into()),
+        Ok(_) => Ok(text.to_owned()),
+        Err(message) => Err(message),
+    }
+}
+
+impl Overrides {
+    /// Changes `spec`. Gives back what was changed, as written, or what does not fit this test.
+    pub fn apply(&self, spec: &mut LoadTestSpec) -> Result<Vec<String>, Vec<Problem>> {
+        let Overrides { target, var, users, rate, duration } = self;
+        let mut problems = Vec::new();
+        if let Some(target) = target {
+            spec.target.url.clone_from(target);
+        }
+        for Variable { name, value, text: _ } in var {
+            match spec.variables.get_mut(name) {
+                Some(variable) => variable.clone_from(value),
+                None => problems.push(Problem::new("spec.variables", no_such_variable(name, spec))),
+            }
+        }
+        if let Some(closed) = &mut spec.load.closed {
+            problems.extend(rate.map(|_| Problem::new("spec.load.closed", "--rate is for open load; use --users")));
+            problems.extend(closed_load(closed, *users, duration.as_ref()));
+        }
+        if let Some(open) = &mut spec.load.open {
+            problems.extend(users.map(|_| Problem::new("spec.load.open", "--users is for closed load; use --rate")));
+            problems.extend(open_load(open, *rate, duration.as_ref()));
+        }
+        if problems.is_empty() { Ok(self.texts()) } else { Err(problems) }
+    }
+
+    fn texts(&self) -> Vec<String> {
+        let Overrides { target, var, users, rate, duration } = self;
+        let mut texts = Vec::new();
+        texts.extend(target.as_ref().map(|target| format!("--target {target}")));
+        texts.extend(var.iter().map(|variable| format!("--var {}", variable.text)));
+        texts.extend(users.map(|users| format!("--users {users}")));
+        texts.extend(rate.map(|rate| format!("--rate {rate}")));
+        texts.extend(duration.as_ref().map(|duration| format!("--duration {duration}")));
+        texts
+    }
+}
+
+fn no_such_variable(name: &str, spec: &LoadTestSpec) -> String {
+    let known: Vec<_> = spec.variables.keys().map(String::as_str).collect();
+    let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+    format!("--var {name}: the test declares no such variable; it declares {known}")
+}
+
+fn closed_load(closed: &mut ClosedSpec, users: Option<u32>, duration: Option<&String>) -> Option<Problem> {
+    match (closed.stages.is_some(), users, duration) {
+        (true, None, None) => {}
+        (true, Some(_), Some(duration)) => *closed = ClosedSpec { users, duration: Some(duration.clone()), ..ClosedSpec::default() },
+        (true, _, _) => {
+            return Some(Problem::new("spec.load.closed.stages", "stages are replaced only by --users and --duration together"));
+        }
+        (false, _, _) => {
+            closed.users = users.or(closed.users);
+            closed.duration = duration.cloned().or(closed.duration.take());
+        }
+    }
+    None
+}
+
+fn open_load(open: &mut OpenSpec, rate: Option<u32>, duration: Option<&String>) -> Option<Problem> {
+    match (open.stages.is_some(), rate, duration) {
+        (true, None, None) => {}
+        (true, Some(_), Some(duration)) => {
+            (open.rate, open.duration) = (rate, Some(duration.clone()));
+            (open.stages, open.start_at) = (None, None);
+        }
+        (true, _, _) => return Some(Problem::new("spec.load.open.stages", "stages are replaced only by --rate and --duration together")),
+        (false, _, _) => {
+            open.rate = rate.or(open.rate);
+            open.duration = duration.cloned().or(open.duration.take());
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::crd;
+
+    fn spec(load: Value) -> LoadTestSpec {
+        let tasks = json!([{"name": "t", "steps": [{"http": {"path": "/{{ n }}"}}]}]);
+        let spec = json!({"target": {"url": "http://x"}, "variables": {"n": 1, "word": "a"}, "scenarios": [{"name": "s", "tasks": tasks}], "load": load});
+        serde_json::from_value(spec).unwrap()
+    }
+
+    fn closed() -> LoadTestSpec {
+        spec(json!({"closed": {"users": 5, "duration": "1m", "rampUp": "10s"}}))
+    }
+
+    fn stages() -> LoadTestSpec {
+        spec(json!({"closed": {"startAt": 1, "stages": [{"duration": "10s", "target": 5}]}}))
+    }
+
+    fn overrides(change: impl FnOnce(&mut Overrides)) -> Overrides {
+        let mut overrides = Overrides::default();
+        change(&mut overrides);
+        overrides
+    }
+
+    fn refused(overrides: &Overrides, mut spec: LoadTestSpec) -> String {
+        overrides.apply(&mut spec).unwrap_err().iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+    }
+
+    #[test]
+    fn an_override_that_does_not_fit_is_refused() {
+        let users = overrides(|o| o.users = Some(3));
+        let rate = overrides(|o| o.rate = Some(3));
+        let open = || spec(json!({"open": {"rate": 5, "duration": "1m", "maxInFlight": 1}}));
+        assert!(refused(&users, open()).contains("use --rate"));
+        assert!(refused(&rate, closed()).contains("use --users"));
+        assert!(refused(&users, stages()).contains("--users and --duration together"));
+        let variable = overrides(|o| o.var = vec!["wrod=b".parse().unwrap()]);
+        assert_eq!(refused(&variable, closed()), "spec.variables: --var wrod: the test declares no such variable; it declares n, word");
+        assert!("=1".parse::<Variable>().is_err() && "n".parse::<Variable>().is_err());
+        assert!(checked_duration("0s").is_err() && checked_duration("5").is_err());
+    }
+
+    #[test]
+    fn users_and_duration_replace_stages_but_keep_a_ramp() {
+        let both = overrides(|o| (o.users, o.duration) = (Some(3), Some("5s".into())));
+        let mut staged = stages();
+        both.apply(&mut staged).unwrap();
+        assert_eq!(staged.load, spec(json!({"closed": {"users": 3, "duration": "5s"}})).load);
+        let mut ramped = closed();
+        both.apply(&mut ramped).unwrap();
+        assert_eq!(ramped.load, spec(json!({"closed": {"users": 3, "duration": "5s", "rampUp": "10s"}})).load);
+        assert!(crd::check(&staged).is_ok() && crd::check(&ramped).is_ok());
+    }
+
+    #[test]
+    fn a_rate_keeps_the_unit_and_the_slots_of_the_file() {
+        let mut spec = spec(json!({"open": {"stages": [{"duration": "10s", "target": 5}], "per": "1m", "maxInFlight": 7}}));
+        overrides(|o| (o.rate, o.duration) = (Some(60), Some("5s".into()))).apply(&mut spec).unwrap();
+        let open = spec.load.open.clone().unwrap();
+        assert_eq!((open.rate, open.max_in_flight, open.stages), (Some(60), 7, None));
+        assert_eq!(crd::check(&spec).unwrap().plan.load.profile().max_level(), 1.0);
+    }
+
+    #[test]
+    fn variables_are_json_where_they_can_be() {
+        let mut spec = closed();
+        let variables = ["n={\"a\": 1}", "word=two words=x"].map(|text| text.parse().unwrap());
+        let texts = overrides(|o| o.var = variables.into()).apply(&mut spec).unwrap();
+        assert_eq!((&spec.variables["n"], &spec.variables["word"]), (&json!({"a": 1}), &json!("two words=x")));
+        assert_eq!(texts, ["--var n={\"a\": 1}", "--var word=two words=x"]);
+    }
+
+    #[test]
+    fn a_target_that_is_no_url_is_found_by_the_rules() {
+        let mut spec = closed();
+        overrides(|o| o.target = Some("nowhere".into())).apply(&mut spec).unwrap();
+        assert_eq!(crd::check(&spec).unwrap_err()[0].path, "spec.target.url");
+    }
+}

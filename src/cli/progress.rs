@@ -1,0 +1,147 @@
+//! How far a run is, on the terminal: one line that is written over and over, or a plain line now and then for a log.
+
+use std::io::Write;
+use std::time::Duration;
+
+use crate::plan::Load;
+use crate::stats::format;
+use crate::wire::control::{MasterState, Progress};
+
+/// A log gets a line so often.
+const PLAIN_EVERY: Duration = Duration::from_secs(5);
+
+/// Leaves what the line before had more.
+const CLEAR: &str = "\x1b[K";
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A terminal: the line is rewritten.
+    Live,
+    /// A file or a pipe.
+    Plain,
+}
+
+pub struct Display<W: Write> {
+    out: W,
+    kind: Kind,
+    /// What the plan's levels count.
+    unit: &'static str,
+    /// When the last plain line was due.
+    shown: Duration,
+}
+
+impl<W: Write> Display<W> {
+    pub fn new(out: W, kind: Kind, load: &Load) -> Self {
+        let unit = match load {
+            Load::Closed { .. } => "users",
+            Load::Open { .. } => "in flight",
+        };
+        Self { out, kind, unit, shown: Duration::ZERO }
+    }
+
+    /// `since` the display was made. What cannot be shown is not worth stopping a run for.
+    pub fn show(&mut self, progress: &Progress, since: Duration) {
+        let line = line(progress, self.unit);
+        let _ = match self.kind {
+            Kind::Live => write!(self.out, "\r{line}{CLEAR}").and_then(|()| self.out.flush()),
+            Kind::Plain if since >= self.shown + PLAIN_EVERY => {
+                self.shown = since;
+                writeln!(self.out, "{}", line.trim_start())
+            }
+            Kind::Plain => Ok(()),
+        };
+    }
+
+    /// Makes place for what comes next.
+    pub fn finish(mut self) {
+        if self.kind == Kind::Live {
+            let _ = write!(self.out, "\r{CLEAR}").and_then(|()| self.out.flush());
+        }
+    }
+}
+
+/// Never longer than 80 columns, for a line that wraps cannot be written over.
+fn line(progress: &Progress, unit: &str) -> String {
+    let Progress { state, workers, ready, elapsed_micros, length_micros, requests, users, rps, p95_micros, .. } = progress;
+    let seconds = |micros: u64| micros / 1_000_000;
+    match state {
+        MasterState::Waiting | MasterState::Ready => format!("waiting for workers: {ready} of {workers} ready"),
+        MasterState::Running | MasterState::Stopping | MasterState::Recovering | MasterState::Lost | MasterState::Finished => {
+            let clock = format!("{}s/{}s", seconds(*elapsed_micros), seconds(*length_micros));
+            let numbers = format!("{users} {unit}  {rps}/s  p95 {}", format::micros(*p95_micros as f64));
+            let failed =
+                if *requests == 0 { "no request yet".into() } else { format!("{} failed", format::percent(progress.failure_rate())) };
+            let lead = if *state == MasterState::Stopping { "stopping".into() } else { format!("{:>3}%", progress.percent()) };
+            format!("{lead}  {clock}  {numbers}  {failed}")
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::Profile;
+
+    fn progress() -> Progress {
+        Progress {
+            run: "r".into(),
+            epoch: 1,
+            incarnation: "i".into(),
+            state: MasterState::Running,
+            workers: 1,
+            connected: 1,
+            ready: 1,
+            problems: Vec::new(),
+            elapsed_micros: 12_300_000,
+            length_micros: 30_000_000,
+            requests: 5_000,
+            failures: 1,
+            users: 50,
+            rps: 1_834,
+            p95_micros: 14_230,
+        }
+    }
+
+    fn closed() -> Load {
+        Load::Closed { profile: Profile::ramp_and_hold(1.0, Duration::ZERO, Duration::from_secs(30)) }
+    }
+
+    fn shown(kind: Kind, at: &[f64]) -> String {
+        let mut out = Vec::new();
+        let mut display = Display::new(&mut out, kind, &closed());
+        at.iter().for_each(|seconds| display.show(&progress(), Duration::from_secs_f64(*seconds)));
+        display.finish();
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn a_log_gets_a_line_every_five_seconds_and_nothing_else() {
+        let text = shown(Kind::Plain, &[0.0, 0.5, 4.9, 5.0, 5.5, 9.0, 10.1]);
+        assert_eq!(text, "41%  12s/30s  50 users  1834/s  p95 14.2ms  0.02% failed\n".repeat(2));
+    }
+
+    #[test]
+    fn a_terminal_sees_one_line_that_goes_away() {
+        let text = shown(Kind::Live, &[0.0, 0.5]);
+        assert_eq!(text.matches("\r 41%  12s/30s").count(), 2);
+        assert!(!text.contains('\n') && text.ends_with("\r\x1b[K"), "{text:?}");
+    }
+
+    #[test]
+    fn a_line_never_wraps() {
+        let mut progress = progress();
+        progress.state = MasterState::Stopping;
+        (progress.length_micros, progress.elapsed_micros) = (604_800_000_000, 604_800_000_000);
+        (progress.users, progress.rps, progress.p95_micros) = (1_000_000, 9_999_999, 3_600_000_000);
+        let line = line(&progress, "in flight");
+        assert!(line.chars().count() < 80, "{line}");
+        assert!(line.starts_with("stopping"));
+    }
+
+    #[test]
+    fn before_the_start_it_says_what_is_awaited() {
+        let mut progress = progress();
+        (progress.state, progress.ready) = (MasterState::Waiting, 0);
+        assert_eq!(line(&progress, "users"), "waiting for workers: 0 of 1 ready");
+    }
+}

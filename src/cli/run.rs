@@ -1,0 +1,211 @@
+//! `starling run`: LoadTests carried out from this machine, one after the other.
+
+use std::io::{IsTerminal, Write};
+use std::path::PathBuf;
+use std::time::Instant;
+
+use anyhow::Context;
+use rand::Rng;
+
+use super::documents::{Document, Documents, Finding};
+use super::exit::Exit;
+use super::in_process::{self, RunError};
+use super::objects::{Given, Sources};
+use super::overrides::Overrides;
+use super::progress::{Display, Kind};
+use crate::crd::{self, Checked};
+use crate::plan::{Inputs, Problem};
+use crate::report::json;
+use crate::report::text::{self, Style};
+use crate::runtime::signals::Signals;
+use crate::sample::{self, SampleService};
+use crate::stats::RunResult;
+use crate::stats::result::Verdict;
+use crate::wire::control::ProblemKind;
+use crate::wire::layout::RunFile;
+use crate::worker;
+
+/// Run LoadTests from this machine, without a cluster
+///
+/// Secrets and ConfigMaps that a test refers to come from --secret and --config-map, from Secret and ConfigMap documents among the
+/// files, or from the environment (STARLING_SECRET_<NAME>_<KEY>, STARLING_CONFIG_MAP_<NAME>_<KEY>), in this order.
+///
+/// Exit code 0: passed; 99: a threshold was breached; 2: a file or an argument is not valid; 1: could not run, or errored;
+/// 130, 143: stopped by a signal, the report is still written. Of several tests the worst counts: 2, 1, 130 or 143, 99, 0.
+#[derive(Debug, clap::Args)]
+pub struct Options {
+    /// YAML files with LoadTests; - is standard input
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<String>,
+    /// Write the whole result there; a list if there are several tests
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Make the load on so many cores [default: all]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    cores: Option<u16>,
+    /// Read a key of a Secret from a file
+    #[arg(long, value_name = "NAME/KEY=FILE")]
+    secret: Vec<Given>,
+    /// Read a key of a ConfigMap from a file
+    #[arg(long, value_name = "NAME/KEY=FILE")]
+    config_map: Vec<Given>,
+    /// Start the sample service on a free port, and send the load to it
+    #[arg(long, conflicts_with = "target")]
+    sample_service: bool,
+    #[command(flatten)]
+    overrides: Overrides,
+}
+
+/// A test with all it needs.
+struct Prepared {
+    file: RunFile,
+    inputs: Inputs,
+}
+
+pub fn run(options: Options) -> Exit {
+    let documents = Documents::read(&options.files);
+    documents.print_findings();
+    if !documents.findings.is_empty() {
+        return Exit::Invalid;
+    }
+    super::block_on(run_all(options, documents)).map_err(anyhow::Error::from).flatten().unwrap_or_else(super::could_not_run)
+}
+
+async fn run_all(mut options: Options, documents: Documents) -> anyhow::Result<Exit> {
+    let signals = Signals::install().context("cannot listen for signals")?;
+    if let Some(path) = &options.json {
+        json::check(path)?;
+    }
+    let sample = if options.sample_service { Some(start_sample(&mut options.overrides).await?) } else { None };
+    let exit = match prepare_all(&options, &documents) {
+        Ok(prepared) => carry_out_all(&options, prepared, &signals).await?,
+        Err(findings) => {
+            findings.iter().for_each(|finding| eprintln!("{finding}"));
+            Exit::Invalid
+        }
+    };
+    if let Some(sample) = sample {
+        sample.shut_down().await;
+    }
+    Ok(exit)
+}
+
+async fn start_sample(overrides: &mut Overrides) -> anyhow::Result<SampleService> {
+    let listen = (std::net::Ipv4Addr::LOCALHOST, 0).into();
+    let service = SampleService::start(sample::Options { listen, ..sample::Options::default() }).await?;
+    overrides.target = Some(format!("http://{}", service.address()));
+    Ok(service)
+}
+
+/// All tests, or all that is wrong with any: nothing starts before everything is good.
+fn prepare_all(options: &Options, documents: &Documents) -> Result<Vec<Prepared>, Vec<Finding>> {
+    let sources = Sources {
+        secrets: &options.secret,
+        config_maps: &options.config_map,
+        objects: &documents.objects,
+        environment: &|name| std::env::var_os(name),
+    };
+    let mut prepared = Vec::new();
+    let mut findings = Vec::new();
+    for test in &documents.tests {
+        match prepare(test, &options.overrides, &sources) {
+            Ok(one) => prepared.push(one),
+            Err(problems) => findings.extend(problems.into_iter().map(|problem| Finding::of(test, problem))),
+        }
+    }
+    if findings.is_empty() { Ok(prepared) } else { Err(findings) }
+}
+
+fn prepare(test: &Document, overrides: &Overrides, sources: &Sources<'_>) -> Result<Prepared, Vec<Problem>> {
+    let mut spec = test.spec.clone();
+    let overrides = overrides.apply(&mut spec)?;
+    let Checked { plan, warnings, grace, .. } = crd::check(&spec)?;
+    let inputs = sources.resolve(&plan, test.namespace.as_deref())?;
+    let file = RunFile {
+        run: run_id(&test.name),
+        name: test.name.clone(),
+        namespace: test.namespace.clone(),
+        digest: crd::digest(&spec),
+        workers: 1,
+        grace,
+        overrides,
+        warnings,
+        plan,
+    };
+    Ok(Prepared { file, inputs })
+}
+
+/// As in a cluster: the name, and what makes it unique.
+fn run_id(name: &str) -> String {
+    const LETTERS: &[u8] = b"abcdefghijklmnopqrstuvwxyz0123456789";
+    let mut random = rand::rng();
+    let tail: String = (0..6).map(|_| char::from(LETTERS[random.random_range(0..LETTERS.len())])).collect();
+    format!("{name}-{tail}")
+}
+
+async fn carry_out_all(options: &Options, prepared: Vec<Prepared>, signals: &Signals) -> anyhow::Result<Exit> {
+    let cores = options.cores.map_or_else(worker::usable_cores, usize::from);
+    let mut results = Vec::new();
+    let mut worst = Exit::Passed;
+    for Prepared { file, inputs } in prepared {
+        if signals.drain().is_cancelled() {
+            eprintln!("note: {} is not run", file.name);
+            continue;
+        }
+        let exit = match carry_out(file, inputs, cores, signals).await {
+            Ok(result) => {
+                let exit = exit_of(&result);
+                show(&result);
+                results.push(result);
+                if let Some(path) = &options.json {
+                    json::write(path, &results)?;
+                }
+                exit
+            }
+            Err(error) => {
+                let exit = exit_of_error(&error);
+                eprintln!("error: {error}");
+                exit
+            }
+        };
+        worst = worst.max(exit);
+    }
+    Ok(worst.max(signals.exit_code().map_or(Exit::Passed, Exit::of_signal)))
+}
+
+async fn carry_out(file: RunFile, inputs: Inputs, cores: usize, signals: &Signals) -> Result<RunResult, RunError> {
+    let stderr = std::io::stderr();
+    let kind = if stderr.is_terminal() { Kind::Live } else { Kind::Plain };
+    let mut display = Display::new(stderr, kind, &file.plan.load);
+    let begun = Instant::now();
+    let outcome =
+        in_process::carry_out(file, inputs, cores, |progress| display.show(progress, begun.elapsed()), signals.drain().clone()).await;
+    display.finish();
+    outcome
+}
+
+fn show(result: &RunResult) {
+    let stdout = std::io::stdout();
+    let no_colour = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    let style = if stdout.is_terminal() && !no_colour { Style::Coloured } else { Style::Plain };
+    // who closed the pipe does not want to read it; the exit code still says how it went
+    let _ = stdout.lock().write_all(text::render(result, style).as_bytes());
+}
+
+fn exit_of(result: &RunResult) -> Exit {
+    match result.verdict {
+        Verdict::Passed => Exit::Passed,
+        Verdict::Failed => Exit::Breached,
+        Verdict::Errored => Exit::Failed,
+        // only a signal stops a local run, and it is counted by its number
+        Verdict::Aborted => Exit::Passed,
+    }
+}
+
+fn exit_of_error(error: &RunError) -> Exit {
+    let is_of_the_file = |kind| matches!(kind, ProblemKind::InvalidSpec | ProblemKind::MissingReference);
+    match error {
+        RunError::NotReady(problems) if problems.iter().any(|problem| is_of_the_file(problem.kind)) => Exit::Invalid,
+        RunError::NotReady(_) | RunError::Master(_) => Exit::Failed,
+    }
+}

@@ -1,0 +1,416 @@
+//! The real program: what it says, what it leaves behind, and its exit codes.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// Whatever waits for a program gives up then.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn command(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_starling"));
+    command.args(args).stdin(Stdio::null());
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("STARLING_")) {
+        command.env_remove(name);
+    }
+    command
+}
+
+struct Ended {
+    code: i32,
+    stdout: String,
+    stderr: String,
+}
+
+impl Ended {
+    fn of(output: Output) -> Self {
+        let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
+        Self { code: output.status.code().expect("an exit code"), stdout: text(output.stdout), stderr: text(output.stderr) }
+    }
+
+    #[track_caller]
+    fn with_code(self, code: i32) -> Self {
+        assert_eq!(self.code, code, "stdout:\n{}\nstderr:\n{}", self.stdout, self.stderr);
+        self
+    }
+}
+
+fn starling(args: &[&str]) -> Ended {
+    Ended::of(command(args).output().expect("starling starts"))
+}
+
+/// A file in a folder of its own, which goes away with it.
+struct Scratch(TempDir);
+
+impl Scratch {
+    fn new() -> Self {
+        Self(tempfile::tempdir().expect("a folder"))
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.0.path().join(name).to_str().expect("UTF-8").to_owned()
+    }
+
+    fn file(&self, name: &str, text: &str) -> String {
+        fs::write(self.path(name), text).expect("written");
+        self.path(name)
+    }
+
+    fn json(&self, name: &str) -> Value {
+        serde_json::from_slice(&fs::read(self.path(name)).expect("it is there")).expect("JSON")
+    }
+}
+
+/// `starling sample-service` on a free port.
+struct Service {
+    child: Child,
+    url: String,
+}
+
+impl Service {
+    fn start(args: &[&str]) -> Self {
+        let mut child =
+            command(&[&["sample-service", "--listen", "127.0.0.1:0"], args].concat()).stdout(Stdio::piped()).spawn().expect("it starts");
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().expect("a pipe")).read_line(&mut line).expect("its first line");
+        let url = line.trim().strip_prefix("sample service on ").expect("where it listens").to_owned();
+        Self { child, url }
+    }
+
+    fn count(&self) -> u64 {
+        let address = self.url.strip_prefix("http://").expect("HTTP");
+        let mut stream = TcpStream::connect(address).expect("it listens");
+        stream.write_all(b"GET /_count HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").expect("sent");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("answered");
+        let body: Value = serde_json::from_str(answer.split("\r\n\r\n").nth(1).expect("a body")).expect("JSON");
+        body["total"].as_u64().expect("a count")
+    }
+
+    fn await_requests(&self) {
+        let begun = Instant::now();
+        while self.count() == 0 {
+            assert!(begun.elapsed() < PATIENCE, "no request arrived");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn send(child: &Child, signal: i32) {
+    // SAFETY: the process is our child and has not been waited for, so its id is its own
+    assert_eq!(unsafe { libc::kill(child.id().try_into().expect("a process id"), signal) }, 0);
+}
+
+fn sample(name: &str) -> String {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("manifests/samples").join(name).to_str().expect("UTF-8").to_owned()
+}
+
+/// One user, one request after the other, for a second.
+fn test(name: &str) -> String {
+    format!(
+        "apiVersion: starling.dev/v1alpha1
+kind: LoadTest
+metadata: {{name: {name}}}
+spec:
+  target: {{url: http://127.0.0.1:9}}
+  variables: {{word: goal}}
+  scenarios:
+  - name: s
+    tasks:
+    - name: t
+      steps:
+      - http: {{method: POST, path: /predict, json: {{text: \"{{{{ word }}}}\"}}}}
+  load:
+    closed: {{users: 1, duration: 1s}}
+  thresholds:
+  - {{metric: latency, expr: p(95) < 100ms}}
+  - {{metric: failures, expr: rate < 1%}}
+"
+    )
+}
+
+fn with_token(name: &str) -> String {
+    let auth = "  target:\n    url: http://127.0.0.1:9\n    auth: {bearer: {tokenFrom: {secretKeyRef: {name: data-bricks, key: pat}}}}\n";
+    test(name).replace("  target: {url: http://127.0.0.1:9}\n", auth).replace(
+        "path: /predict, json: {text: \"{{ word }}\"}",
+        "path: /serving-endpoints/m/invocations, json: {dataframe_split: {columns: [a], data: [[1]]}}",
+    )
+}
+
+/// What the target received: all requests but those that failed before a byte was sent, and those cut at the end.
+fn received(result: &Value) -> u64 {
+    let number = |name: &str| result["totals"][name].as_u64().expect("a count");
+    number("requests") + number("interrupted") - number("unsent")
+}
+
+#[test]
+fn what_is_wrong_with_a_file_is_said_and_exits_2() {
+    let scratch = Scratch::new();
+    let cases = [
+        ("closed:", "closd:", "spec.load.closd: no such field; did you mean closed?"),
+        ("users: 1", "users: many", "spec.load.closed.users: must be a whole number"),
+        ("http://127.0.0.1:9", "not a url", "spec.target.url: \"not a url\""),
+        ("http://127.0.0.1:9", "ftp://x", "spec.target.url: \"ftp://x\" does not begin with http:// or https://"),
+        ("    closed:", "    open: {rate: 1, duration: 1s, maxInFlight: 1}\n    closed:", "spec.load: exactly one of closed and open"),
+        ("users: 1", "users: 0", "spec.load.closed.users: must be at least 1"),
+        ("p(95)", "p(101)", "spec.thresholds[0].expr: percentile 101"),
+        ("{{ word }}", "{{ wrod }}", "spec.scenarios[0].tasks[0].steps[0].http.json"),
+        ("\"{{ word }}\"", "{{ word }}", "quote it"),
+        ("{{ word }}", "{{ word", "http.json"),
+        ("kind: LoadTest", "kind: [", "line 4: while parsing"),
+    ];
+    for (i, (from, to, message)) in cases.into_iter().enumerate() {
+        assert!(test("bad").contains(from), "{from}");
+        let file = scratch.file(&format!("{i}.yaml"), &test("bad").replace(from, to));
+        for verb in ["validate", "run"] {
+            let ended = starling(&[verb, &file]).with_code(2);
+            assert!(ended.stderr.contains(message), "{verb}: {message:?} is not in\n{}", ended.stderr);
+        }
+    }
+}
+
+#[test]
+fn a_megabyte_of_yaml_is_refused_at_once() {
+    let scratch = Scratch::new();
+    let items = scratch.file("items.yaml", &format!("a: [{}]\n", "x,".repeat(500_000)));
+    let text = scratch.file("text.yaml", &test("big").replace("goal", &"x".repeat(1_000_000)));
+    let too_long = scratch.file("long.yaml", &format!("{}# {}\n", test("big"), "x".repeat(1 << 20)));
+    let begun = Instant::now();
+    for file in [&items, &text, &too_long] {
+        starling(&["validate", file]).with_code(2);
+    }
+    assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", begun.elapsed());
+}
+
+#[test]
+fn files_and_arguments_that_cannot_be_used_exit_2() {
+    let scratch = Scratch::new();
+    let good = scratch.file("good.yaml", &test("good"));
+    let empty = scratch.file("empty.yaml", "# nothing\n");
+    for args in [
+        &["run", &scratch.path("missing.yaml")][..],
+        &["run", &empty],
+        &["run", &good, "--rate", "5"],
+        &["run", &good, "--users", "0"],
+        &["run", &good, "--duration", "soon"],
+        &["run", &good, "--var", "nobody=1"],
+        &["run", &good, "--target", "nowhere"],
+        &["run", &good, "--cores", "0"],
+        &["run", &good, "--secret", "no-key"],
+        &["run"],
+        &["fly"],
+    ] {
+        assert!(!starling(args).with_code(2).stderr.is_empty(), "{args:?}");
+    }
+}
+
+#[test]
+fn a_missing_secret_is_named_and_nothing_is_sent() {
+    let scratch = Scratch::new();
+    let service = Service::start(&[]);
+    let file = scratch.file("t.yaml", &with_token("t"));
+    let ended = starling(&["run", &file, "--target", &service.url]).with_code(2);
+    for part in [
+        "spec.target.auth.bearer.tokenFrom",
+        "Secret \"data-bricks\"",
+        "key \"pat\"",
+        "--secret data-bricks/pat=FILE",
+        "STARLING_SECRET_DATA_BRICKS_PAT",
+    ] {
+        assert!(ended.stderr.contains(part), "{part:?} is not in\n{}", ended.stderr);
+    }
+    assert_eq!(service.count(), 0);
+}
+
+#[test]
+fn a_secret_is_found_in_each_place_and_shown_in_none() {
+    const CANARY: &str = "canary-7f3a91";
+    let scratch = Scratch::new();
+    let service = Service::start(&["--token", CANARY]);
+    let object = format!("---\napiVersion: v1\nkind: Secret\nmetadata: {{name: data-bricks}}\nstringData: {{pat: {CANARY}}}\n");
+    let alone = scratch.file("alone.yaml", &with_token("alone"));
+    let together = scratch.file("together.yaml", &format!("{}{object}", with_token("together")));
+    let token = scratch.file("token", &format!("{CANARY}\n"));
+    let flag = format!("data-bricks/pat={token}");
+    let json = scratch.path("result.json");
+    let variable = ("STARLING_SECRET_DATA_BRICKS_PAT", CANARY);
+    let ways: [(&[&str], Option<(&str, &str)>); 3] =
+        [(&[&alone, "--secret", &flag], None), (&[&together], None), (&[&alone], Some(variable))];
+    for (args, variable) in ways {
+        let mut run = command(&[&["run", "--target", &service.url, "--json", &json], args].concat());
+        let ended = Ended::of(run.envs(variable).output().expect("it runs")).with_code(0);
+        let written = fs::read_to_string(&json).expect("written");
+        for output in [&ended.stdout, &ended.stderr, &written] {
+            assert!(!output.contains(CANARY), "{output}");
+        }
+    }
+    // the service does check it
+    let wrong = scratch.file("wrong", "wrong");
+    starling(&["run", &alone, "--target", &service.url, "--secret", &format!("data-bricks/pat={wrong}")]).with_code(99);
+}
+
+#[test]
+fn requests_sent_are_requests_received() {
+    let scratch = Scratch::new();
+    let service = Service::start(&[]);
+    let json = scratch.path("result.json");
+    let ended =
+        starling(&["run", &sample("quickstart.yaml"), "--target", &service.url, "--duration", "2s", "--users", "5", "--json", &json]);
+    let ended = ended.with_code(0);
+    assert!(ended.stdout.starts_with("PASSED  quickstart"), "{}", ended.stdout);
+    let result = scratch.json("result.json");
+    assert!(result["totals"]["requests"].as_u64() > Some(100), "{}", result["totals"]);
+    assert_eq!(received(&result), service.count());
+    assert_eq!(result["verdict"], "Passed");
+    assert_eq!(result["overrides"], serde_json::json!([format!("--target {}", service.url), "--users 5", "--duration 2s"]));
+}
+
+#[test]
+fn a_slow_target_breaches_its_thresholds() {
+    let scratch = Scratch::new();
+    let service = Service::start(&["--latency", "constant:150ms"]);
+    let file = scratch.file("t.yaml", &test("slow"));
+    let ended = starling(&["run", &file, "--target", &service.url]).with_code(99);
+    assert!(ended.stdout.starts_with("FAILED  slow"), "{}", ended.stdout);
+    assert!(ended.stdout.contains("latency p(95) < 100ms"), "{}", ended.stdout);
+}
+
+#[test]
+fn a_target_that_refuses_connections_fails_every_request() {
+    let scratch = Scratch::new();
+    let file = scratch.file("t.yaml", &test("nobody"));
+    let ended = starling(&["run", &file, "--target", "http://127.0.0.1:9"]).with_code(99);
+    assert!(ended.stdout.contains("connect"), "{}", ended.stdout);
+}
+
+#[test]
+fn the_sample_service_starts_by_itself() {
+    let ended = starling(&["run", "--sample-service", &sample("quickstart.yaml"), "--duration", "1s", "--cores", "1"]).with_code(0);
+    assert!(ended.stdout.contains("PASSED"), "{}", ended.stdout);
+    assert!(!ended.stdout.contains('\x1b'), "colours went into a pipe");
+}
+
+#[test]
+fn of_several_tests_the_worst_counts_and_the_result_is_a_list() {
+    let scratch = Scratch::new();
+    let service = Service::start(&[]);
+    let breached = test("second").replace("p(95) < 100ms", "p(95) < 1us");
+    let file = scratch.file("two.yaml", &format!("{breached}---\n{}", test("first")));
+    let json = scratch.path("results.json");
+    starling(&["run", &file, "--target", &service.url, "--json", &json]).with_code(99);
+    let results = scratch.json("results.json");
+    let verdicts: Vec<_> = results.as_array().expect("a list").iter().map(|result| result["verdict"].as_str().expect("text")).collect();
+    assert_eq!(verdicts, ["Failed", "Passed"]);
+    assert_eq!(results.as_array().expect("a list").iter().map(received).sum::<u64>(), service.count());
+}
+
+#[test]
+fn one_invalid_document_keeps_all_from_running() {
+    let scratch = Scratch::new();
+    let service = Service::start(&[]);
+    let file = scratch.file("two.yaml", &format!("{}---\n{}", test("good"), test("bad").replace("users: 1", "users: 0")));
+    let ended = starling(&["run", &file, "--target", &service.url]).with_code(2);
+    assert!(ended.stderr.contains("document 2 (bad)"), "{}", ended.stderr);
+    assert_eq!(service.count(), 0);
+}
+
+#[test]
+fn a_result_that_cannot_be_written_is_known_before_the_load() {
+    let scratch = Scratch::new();
+    let service = Service::start(&[]);
+    let file = scratch.file("t.yaml", &test("t"));
+    let ended = starling(&["run", &file, "--target", &service.url, "--json", &scratch.path("missing/result.json")]).with_code(1);
+    assert!(ended.stderr.contains("missing/result.json"), "{}", ended.stderr);
+    assert_eq!(service.count(), 0);
+}
+
+/// Starts a long run against `service`, and waits until it is under way.
+fn long_run(scratch: &Scratch, service: &Service) -> (Child, PathBuf) {
+    let file = scratch.file("long.yaml", &test("long").replace("duration: 1s", "duration: 5m"));
+    let json = scratch.path("result.json");
+    let mut run = command(&["run", &file, "--target", &service.url, "--json", &json]);
+    let child = run.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
+    service.await_requests();
+    (child, json.into())
+}
+
+#[test]
+fn a_signal_ends_the_load_and_the_report_is_still_written() {
+    for (signal, code) in [(libc::SIGINT, 130), (libc::SIGTERM, 143)] {
+        let scratch = Scratch::new();
+        let service = Service::start(&[]);
+        let (child, _) = long_run(&scratch, &service);
+        send(&child, signal);
+        let ended = Ended::of(child.wait_with_output().expect("it ends")).with_code(code);
+        assert!(ended.stdout.starts_with("ABORTED  long"), "{}", ended.stdout);
+        let result = scratch.json("result.json");
+        assert_eq!(result["verdict"], "Aborted");
+        assert_eq!(received(&result), service.count());
+    }
+}
+
+#[test]
+fn a_second_signal_does_not_wait_for_the_first() {
+    let scratch = Scratch::new();
+    let service = Service::start(&["--latency", "constant:20s"]);
+    let (mut child, json) = long_run(&scratch, &service);
+    let begun = Instant::now();
+    send(&child, libc::SIGINT);
+    // the first is being drained: the program is still there
+    std::thread::sleep(Duration::from_millis(300));
+    assert!(child.try_wait().expect("known").is_none());
+    send(&child, libc::SIGINT);
+    Ended::of(child.wait_with_output().expect("it ends")).with_code(130);
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+    assert!(!json.exists());
+}
+
+#[test]
+fn every_sample_is_valid_and_warns_of_nothing() {
+    let folder = Path::new(&sample("")).to_owned();
+    let files: Vec<_> = fs::read_dir(folder).expect("it is there").map(|entry| entry.expect("an entry").path()).collect();
+    let mut args = vec!["validate"];
+    args.extend(files.iter().map(|file| file.to_str().expect("UTF-8")));
+    let ended = starling(&args).with_code(0);
+    for name in ["quickstart", "categorizer", "databricks-serving", "multi-step"] {
+        assert!(ended.stdout.contains(&format!("({name}): valid")), "{}", ended.stdout);
+    }
+    assert!(!ended.stderr.contains("warning"), "{}", ended.stderr);
+}
+
+#[test]
+fn every_sample_passes_against_the_sample_service() {
+    let scratch = Scratch::new();
+    let token = format!("databricks/pat={}", scratch.file("token", "any"));
+    let short = ["--sample-service", "--secret", &token, "--duration", "2s"];
+    for (name, load) in [("categorizer", "--users=5"), ("databricks-serving", "--rate=50"), ("multi-step", "--users=5")] {
+        starling(&[&["run", &sample(&format!("{name}.yaml")), load], &short[..]].concat()).with_code(0);
+    }
+}
+
+#[test]
+fn a_test_can_come_from_standard_input() {
+    let mut child = command(&["validate", "-"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("it starts");
+    child.stdin.take().expect("a pipe").write_all(test("piped").as_bytes()).expect("written");
+    let ended = Ended::of(child.wait_with_output().expect("it ends")).with_code(0);
+    assert_eq!(ended.stdout, "-: document 1 (piped): valid\n");
+}
+
+#[test]
+fn the_definition_in_the_repository_is_the_printed_one() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("crds/loadtests.starling.dev.yaml");
+    assert!(starling(&["crd"]).with_code(0).stdout == fs::read_to_string(file).expect("it is there"), "run `make generate`");
+}
