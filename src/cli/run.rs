@@ -27,12 +27,21 @@ use crate::worker;
 
 /// Run LoadTests from this machine, without a cluster
 ///
-/// Secrets and ConfigMaps that a test refers to come from --secret and --config-map, from Secret and ConfigMap documents among the
-/// files, or from the environment (STARLING_SECRET_<NAME>_<KEY>, STARLING_CONFIG_MAP_<NAME>_<KEY>), in this order.
+/// Secrets and ConfigMaps that a test refers to come from --secret and --config-map, from Secret
+/// and ConfigMap documents among the files, or from the environment, in this order. The variables
+/// are STARLING_SECRET_<NAME>_<KEY> and STARLING_CONFIG_MAP_<NAME>_<KEY>, in upper case, with _ for
+/// all that is neither letter nor digit.
 ///
-/// Exit code 0: passed; 99: a threshold was breached; 2: a file or an argument is not valid; 1: could not run, or errored;
-/// 130, 143: stopped by a signal, the report is still written. Of several tests the worst counts: 2, 1, 130 or 143, 99, 0.
+/// Exit codes:
+///   0         passed
+///   99        a threshold was breached
+///   2         a file or an argument is not valid
+///   1         could not run, or the run errored
+///   130, 143  stopped by SIGINT or SIGTERM; the report is still written, a second signal leaves
+///             at once
+/// Of several tests the worst counts: 2, 1, 130 or 143, 99, 0.
 #[derive(Debug, clap::Args)]
+#[command(verbatim_doc_comment)]
 pub struct Options {
     /// YAML files with LoadTests; - is standard input
     #[arg(required = true, value_name = "FILE")]
