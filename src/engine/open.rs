@@ -6,7 +6,7 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::task::{Poll, Waker};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures::future::poll_fn;
 
@@ -17,6 +17,12 @@ use crate::plan::Profile;
 
 /// Arrivals that are started before others get a turn, when many are due at once.
 const BATCH: u32 = 64;
+
+/// No iteration starts after the profile's end; what was due just before it may be late by this.
+const LATEST: Duration = Duration::from_millis(20);
+
+/// A worker that comes sooner than this after the profile's zero was there from the start.
+const SLOW_START: Duration = Duration::from_secs(1);
 
 struct Arrival {
     /// Over the whole fleet.
@@ -42,26 +48,34 @@ pub(super) async fn drive(shard: &Rc<Shard>, profile: &Profile, max_in_flight: u
     let slots = Rc::new(Slots { inboxes: RefCell::default(), free: RefCell::default(), most: shard.slice.of(max_in_flight.into()) });
     let mut pacer = Pacer::new();
     let mut schedule = profile.schedule();
-    // arrivals from before we came are not ours to catch up on
-    let missed = (profile.arrivals_until(shard.elapsed(shard.joined_at)) + 0.5).floor() as u64;
-    let mut nth = shard.slice.of(missed);
-    let mut in_batch = 0;
+    let mut nth = shard.slice.of(missed_arrivals(profile, shard.elapsed(shard.joined_at)));
+    let (mut now, mut in_batch) = (Instant::now(), 0);
     loop {
         let number = shard.slice.number(nth);
         let Some(due) = schedule.arrival(number) else { break };
         let intended = shard.start + due;
-        if intended > Instant::now() {
+        if intended > now {
+            now = pacer.until(intended).await;
             in_batch = 0;
-            pacer.until(intended).await;
         } else if in_batch == BATCH {
-            in_batch = 0;
             tokio::task::yield_now().await;
+            now = Instant::now();
+            in_batch = 0;
         }
         in_batch += 1;
-        dispatch(shard, &slots, Arrival { number, intended }, members);
         nth += 1;
+        if now > shard.end + LATEST {
+            shard.recorder.borrow_mut().dropped();
+        } else {
+            dispatch(shard, &slots, Arrival { number, intended }, members);
+        }
     }
     tokio::time::sleep_until(shard.end.into()).await;
+}
+
+/// Arrivals from before a worker joined are not its own to catch up on; those of a start that was only slow are.
+fn missed_arrivals(profile: &Profile, joined_at: Duration) -> u64 {
+    if joined_at < SLOW_START { 0 } else { (profile.arrivals_until(joined_at) + 0.5).floor() as u64 }
 }
 
 fn dispatch(shard: &Rc<Shard>, slots: &Rc<Slots>, arrival: Arrival, members: &RefCell<Vec<Member>>) {

@@ -49,8 +49,37 @@ pub(super) struct Response {
     pub(super) keep_alive: bool,
     /// Bytes of heads, framing and body.
     pub(super) received: u64,
-    /// Seconds or date, only of 429 and 503.
-    pub(super) retry_after: Option<Box<str>>,
+    /// Only of 429 and 503.
+    pub(super) retry_after: Option<RetryAfter>,
+}
+
+/// Seconds or a date, as the target wrote it. Anything else in that header is not kept: it would be shown, and could be anything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct RetryAfter {
+    text: [u8; Self::DATE],
+    length: u8,
+}
+
+impl RetryAfter {
+    /// Length of `Sun, 06 Nov 1994 08:49:37 GMT`.
+    const DATE: usize = 29;
+
+    fn of(value: &[u8]) -> Option<Self> {
+        let is_seconds = !value.is_empty() && value.len() <= 10 && value.iter().all(u8::is_ascii_digit);
+        let is_date = value.len() == Self::DATE && value.get(3..5) == Some(b", ") && value.ends_with(b" GMT") && value.is_ascii();
+        if !is_seconds && !is_date {
+            return None;
+        }
+        let mut text = [0; Self::DATE];
+        text[..value.len()].copy_from_slice(value);
+        Some(Self { text, length: value.len() as u8 })
+    }
+}
+
+impl std::fmt::Display for RetryAfter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(std::str::from_utf8(&self.text[..usize::from(self.length)]).unwrap_or_default())
+    }
 }
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -236,7 +265,7 @@ struct Head {
     status: u16,
     keep_alive: bool,
     body: State,
-    retry_after: Option<Box<str>>,
+    retry_after: Option<RetryAfter>,
 }
 
 /// `None` while the head is not complete.
@@ -276,7 +305,7 @@ fn parse_head(bytes: &[u8], to_head: bool) -> Result<Option<Head>, Malformed> {
                     keep_alive = (keep_alive || token.eq_ignore_ascii_case(b"keep-alive")) && !token.eq_ignore_ascii_case(b"close");
                 }
             }
-            11 if matches!(status, 429 | 503) && is("retry-after") => retry_after = Some(String::from_utf8_lossy(header.value).into()),
+            11 if matches!(status, 429 | 503) && is("retry-after") => retry_after = RetryAfter::of(header.value),
             _ => {}
         }
     }
@@ -370,6 +399,16 @@ mod tests {
         assert_eq!(nothing.end_of_stream(), Ended::Unanswered);
         let (_, mut head) = whole("HTTP/1.1 2").unwrap();
         assert_eq!(head.end_of_stream(), Ended::Broken);
+    }
+
+    #[test]
+    fn only_seconds_or_a_date_are_kept_of_retry_after() {
+        for (value, kept) in
+            [("7", true), ("Sun, 06 Nov 1994 08:49:37 GMT", true), ("Bearer canary", false), ("", false), ("99999999999", false)]
+        {
+            let (_, response) = whole(&format!("HTTP/1.1 503 No\r\nRetry-After: {value}\r\nContent-Length: 0\r\n\r\n")).unwrap();
+            assert_eq!(response.retry_after.map(|after| after.to_string()), kept.then(|| value.to_owned()));
+        }
     }
 
     #[test]

@@ -62,7 +62,7 @@ struct Progress {
 
 impl Prepared {
     /// Starts the load; `start` is the profile's zero. It may lie in the future, or, for a worker that joins late, in the past: then
-    /// the users of now start at once, and arrivals that are over are left to those who were there.
+    /// the users of now start at once, and arrivals from before (if that is more than a second ago) are not made up for.
     pub fn start(self: Arc<Self>, assignment: Assignment, start: Instant) -> Running {
         let joined_at = Instant::now();
         let first_second = u32::try_from(joined_at.saturating_duration_since(start).as_secs()).unwrap_or(u32::MAX);

@@ -180,6 +180,34 @@ async fn users_leave_when_the_level_falls() {
 }
 
 #[tokio::test]
+async fn credentials_are_sent_and_shown_nowhere() {
+    const CANARY: &str = "canary-7f3a";
+    // a target that gives back what it was sent, wherever it can
+    let url = super::server::scripted(|peer| {
+        peer.always(format!("HTTP/1.1 401 {CANARY}\r\nRetry-After: {CANARY}\r\nContent-Length: 11\r\n\r\n{CANARY}"))
+    })
+    .await;
+    let token = Reference { kind: Kind::Secret, name: "s".into(), key: "k".into(), field: "spec.target.auth.bearer.tokenFrom".into() };
+    let mut plan = plan(&url, users(1, 50));
+    plan.target.auth = Some(Auth::Bearer { token });
+    let mut inputs = Inputs::default();
+    inputs.insert(Kind::Secret, "s", "k", CANARY.into());
+    let prepared = Arc::new(prepare(Arc::new(plan), &inputs).await.unwrap());
+    let shown = format!("{prepared:?}");
+    let snapshot = sum(&deltas(&mut prepared.start(whole(1), Instant::now())).await);
+    assert!(snapshot.failures() > 0);
+    assert!(!format!("{shown} {snapshot:?} {inputs:?}").contains(CANARY));
+}
+
+#[test]
+fn a_worker_may_hold_a_run_on_any_thread() {
+    fn is_send<T: Send>(_: &T) {}
+    let plan = Arc::new(plan("http://127.0.0.1:1", users(1, 1)));
+    is_send(&prepare(plan, &Inputs::default()));
+    let _ = |mut running: Running| is_send(&async move { running.next_delta().await });
+}
+
+#[tokio::test]
 async fn what_is_missing_or_wrong_is_found_before_load() {
     let reference =
         |key: &str| Reference { kind: Kind::Secret, name: "s".into(), key: key.into(), field: format!("spec.target.auth.{key}") };

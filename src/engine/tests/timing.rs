@@ -53,6 +53,17 @@ async fn without_a_free_slot_an_arrival_is_dropped_and_counted() {
 }
 
 #[tokio::test]
+async fn a_rate_beyond_reach_ends_with_the_profile_and_is_accounted_for() {
+    let server = Server::start();
+    let before = Instant::now();
+    let snapshot = run(plan(&server.url, rate(400_000, 250, 16)), 1).await;
+    assert!(before.elapsed() < Duration::from_secs(3));
+    assert_eq!(snapshot.counters.iterations + snapshot.counters.dropped, 100_000);
+    assert!(snapshot.counters.dropped > 0);
+    assert_eq!(snapshot.received_by_target(), server.received());
+}
+
+#[tokio::test]
 async fn latency_counts_from_the_intended_time_and_service_time_from_the_first_byte() {
     let url = scripted(|mut peer: Peer| async move {
         while peer.request().await {
