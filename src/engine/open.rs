@@ -19,7 +19,7 @@ use crate::plan::Profile;
 const BATCH: u32 = 64;
 
 /// No iteration starts after the profile's end; what was due just before it may be late by this.
-const LATEST: Duration = Duration::from_millis(20);
+const LATEST: Duration = Duration::from_millis(200);
 
 /// A worker that comes sooner than this after the profile's zero was there from the start.
 const SLOW_START: Duration = Duration::from_secs(1);

@@ -15,7 +15,7 @@ async fn a_rate_is_met_exactly() {
 #[tokio::test]
 async fn workers_interleave_to_the_same_rate() {
     let server = Server::start();
-    let prepared = prepared(plan(&server.url, rate(301, 500, 96))).await;
+    let prepared = prepared(plan(&server.url, rate(302, 500, 96))).await;
     let start = Instant::now();
     let mut workers =
         [0, 1, 2].map(|worker| prepared.clone().start(Assignment { share: Share { worker, workers: 3 }, shards: 2, seed: 1 }, start));
