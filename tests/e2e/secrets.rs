@@ -1,0 +1,61 @@
+//! A token reaches the target, and nobody else.
+
+use serde_json::json;
+
+use crate::samples::{file, report, shortened, with};
+use crate::stage::{eventually, is, play, seconds, sent};
+
+const CANARY: &str = "canary-5c1f0e9d7ab34";
+
+#[test]
+fn a_token_from_a_secret_is_sent_and_seen_nowhere_else() {
+    play("token", async |stage| {
+        let operator = stage.open(&["--token", CANARY]).await;
+        let sample = file("databricks-serving.yaml").into_iter().find(|object| object["kind"] == "LoadTest").expect("a LoadTest");
+        let reference = &sample["spec"]["target"]["auth"]["bearer"]["tokenFrom"]["secretKeyRef"];
+        let (secret, key) = (reference["name"].as_str().expect("a name"), reference["key"].as_str().expect("a key"));
+        stage.kubectl(&["create", "secret", "generic", secret, &format!("--from-literal={key}={CANARY}")]);
+        let load = json!({"open": {"rate": 30, "duration": "4s", "maxInFlight": 20}});
+        let test = with(shortened("databricks-serving.yaml", load), json!({"spec": {"target": {"url": "http://sample-service:8000"}}}));
+        let name = test["metadata"]["name"].as_str().expect("a name").to_owned();
+        stage.apply(&test);
+
+        let ended = stage.finished(&name).await;
+        assert!(is(&ended, "Succeeded"), "{:?}", ended.status);
+        let whole = report(stage, &ended).await;
+        assert_eq!(whole.totals.failures, 0, "the service takes this token only: {:?}", whole.errors);
+        assert_eq!(sent(&whole), stage.count().await);
+
+        assert!(!serde_json::to_string(&whole).expect("JSON").contains(CANARY), "the report holds the token");
+        let objects = stage.kubectl(&[
+            "get",
+            "loadtests,configmaps,pods,jobs,deployments,services,networkpolicies,events,events.events.k8s.io",
+            "-o",
+            "yaml",
+        ]);
+        // the sample service is told its token by a flag; nothing else may name it
+        let told: Vec<&str> = objects.lines().filter(|line| line.contains(CANARY)).collect();
+        assert!(told.iter().all(|line| is_the_services_own(line)), "{told:?}");
+        let metrics = operator.metrics(stage).await;
+        assert!(!metrics.contains(CANARY));
+
+        eventually("the logs of operator, master and worker are seen", seconds(10), async || {
+            let logs = stage.logs();
+            let roles = ["/operator", "-master-", "-workers-"];
+            if roles.iter().all(|role| logs.iter().any(|(of, log)| of.contains(role) && !log.is_empty())) {
+                Ok(())
+            } else {
+                Err(format!("{:?}", logs.iter().map(|(of, log)| (of, log.len())).collect::<Vec<_>>()))
+            }
+        })
+        .await;
+        for (of, log) in stage.logs() {
+            assert!(!log.contains(CANARY), "the log of {of} holds the token");
+        }
+    });
+}
+
+/// An item of the argument list, or the annotation in which `kubectl apply` keeps what was applied.
+fn is_the_services_own(line: &str) -> bool {
+    line.trim() == format!("- {CANARY}") || line.contains(r#""name":"sample-service""#)
+}
