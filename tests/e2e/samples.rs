@@ -16,15 +16,15 @@ pub fn file(name: &str) -> Vec<Value> {
 
 /// Pods so small that several tests fit on a small node; and so short that a suite of them ends soon.
 pub fn small() -> Value {
-    let resources = json!({"cpu": "100m", "memory": "128Mi"});
-    json!({"spec": {"workers": {"resources": resources}, "master": {"resources": resources}, "run": {"stopTimeout": "5s"}}})
+    let resources = |cpu: &str| json!({"cpu": cpu, "memory": "128Mi"});
+    json!({"spec": {"workers": {"resources": resources("150m")}, "master": {"resources": resources("100m")}, "run": {"stopTimeout": "5s"}}})
 }
 
 /// The LoadTest of a sample, with seconds of load instead of its own.
 pub fn shortened(name: &str, load: Value) -> Value {
     let mut test = file(name).into_iter().find(|object| object["kind"] == "LoadTest").expect("a LoadTest in the sample");
     test["spec"]["load"] = load;
-    with(test, small())
+    test
 }
 
 /// Some users for so many seconds.

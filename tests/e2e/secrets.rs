@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::samples::{file, report, shortened, with};
+use crate::samples::{report, shortened, small, with};
 use crate::stage::{eventually, is, play, seconds, sent};
 
 const CANARY: &str = "canary-5c1f0e9d7ab34";
@@ -11,12 +11,12 @@ const CANARY: &str = "canary-5c1f0e9d7ab34";
 fn a_token_from_a_secret_is_sent_and_seen_nowhere_else() {
     play("token", async |stage| {
         let operator = stage.open(&["--token", CANARY]).await;
-        let sample = file("databricks-serving.yaml").into_iter().find(|object| object["kind"] == "LoadTest").expect("a LoadTest");
-        let reference = &sample["spec"]["target"]["auth"]["bearer"]["tokenFrom"]["secretKeyRef"];
+        let load = json!({"open": {"rate": 50, "duration": "4s", "maxInFlight": 50}});
+        let sample = with(shortened("databricks-serving.yaml", load), small());
+        let reference = sample["spec"]["target"]["auth"]["bearer"]["tokenFrom"]["secretKeyRef"].clone();
         let (secret, key) = (reference["name"].as_str().expect("a name"), reference["key"].as_str().expect("a key"));
         stage.kubectl(&["create", "secret", "generic", secret, &format!("--from-literal={key}={CANARY}")]);
-        let load = json!({"open": {"rate": 30, "duration": "4s", "maxInFlight": 20}});
-        let test = with(shortened("databricks-serving.yaml", load), json!({"spec": {"target": {"url": "http://sample-service:8000"}}}));
+        let test = with(sample, json!({"spec": {"target": {"url": "http://sample-service:8000"}}}));
         let name = test["metadata"]["name"].as_str().expect("a name").to_owned();
         stage.apply(&test);
 

@@ -97,7 +97,7 @@ pub fn kubeconfig() -> PathBuf {
 
 fn required(variable: &str) -> String {
     std::env::var(variable).unwrap_or_else(|_| {
-        panic!("{variable} is not set: run the suite by `make test`, or set STARLING_TEST_KUBECONFIG and STARLING_TEST_IMAGE for a cluster of yours")
+        panic!("{variable} is not set: run `make test`, or set STARLING_TEST_KUBECONFIG and STARLING_TEST_IMAGE for a cluster of yours")
     })
 }
 

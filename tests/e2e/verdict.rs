@@ -2,6 +2,7 @@
 
 use std::thread;
 
+use serde_json::json;
 use starling::stats::result::Verdict;
 
 use crate::samples::{brief, closed, report, shortened, with};
@@ -11,8 +12,8 @@ use crate::stage::{Stage, condition, eventually, helm, is, play, run_id, seconds
 fn a_slow_service_breaches_its_threshold_and_everyone_is_told() {
     play("breach", async |stage| {
         stage.open(&["--latency", "constant:150ms"]).await;
-        let thresholds = serde_json::json!({"spec": {"thresholds": [{"metric": "latency", "expr": "p(95) < 50ms"}, {"metric": "failures", "expr": "rate < 1%"}]}});
-        stage.apply(&with(brief("slow", 4), thresholds));
+        let thresholds = json!([{"metric": "latency", "expr": "p(95) < 50ms"}, {"metric": "failures", "expr": "rate < 1%"}]);
+        stage.apply(&with(brief("slow", 4), json!({"spec": {"thresholds": thresholds}})));
         stage.kubectl(&["wait", "loadtest/slow", "--for=condition=Finished", "--timeout=2m"]);
         stage.kubectl(&["wait", "loadtest/slow", "--for=condition=Stalled", "--timeout=1s"]);
         assert!(!stage.try_kubectl(&["wait", "loadtest/slow", "--for=condition=Passed", "--timeout=1s"], None).ok);
