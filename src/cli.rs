@@ -14,6 +14,7 @@ mod strict;
 mod validate;
 mod yaml;
 
+use std::io::Write;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -62,6 +63,11 @@ pub fn main() -> ExitCode {
 
 fn block_on<T>(work: impl Future<Output = T>) -> std::io::Result<T> {
     Ok(tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(work))
+}
+
+/// To standard output. Who closed the pipe does not want to read it; the exit code still says how it went.
+fn print(text: &str) {
+    let _ = std::io::stdout().lock().write_all(text.as_bytes());
 }
 
 fn could_not_run(error: anyhow::Error) -> Exit {

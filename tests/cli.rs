@@ -247,10 +247,9 @@ fn a_secret_is_found_in_each_place_and_shown_in_none() {
     let flag = format!("data-bricks/pat={token}");
     let json = scratch.path("result.json");
     let variable = ("STARLING_SECRET_DATA_BRICKS_PAT", CANARY);
-    let ways: [(&[&str], Option<(&str, &str)>); 3] =
-        [(&[&alone, "--secret", &flag], None), (&[&together], None), (&[&alone], Some(variable))];
+    let ways = [(vec![alone.as_str(), "--secret", &flag], None), (vec![&together], None), (vec![&alone], Some(variable))];
     for (args, variable) in ways {
-        let mut run = command(&[&["run", "--target", &service.url, "--json", &json], args].concat());
+        let mut run = command(&[&["run", "--target", &service.url, "--json", &json], args.as_slice()].concat());
         let ended = Ended::of(run.envs(variable).output().expect("it runs")).with_code(0);
         let written = fs::read_to_string(&json).expect("written");
         for output in [&ended.stdout, &ended.stderr, &written] {
@@ -407,6 +406,22 @@ fn a_test_can_come_from_standard_input() {
     child.stdin.take().expect("a pipe").write_all(test("piped").as_bytes()).expect("written");
     let ended = Ended::of(child.wait_with_output().expect("it ends")).with_code(0);
     assert_eq!(ended.stdout, "-: document 1 (piped): valid\n");
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_mistake() {
+    let mut child = command(&["crd"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
+    drop(child.stdout.take());
+    let ended = Ended::of(child.wait_with_output().expect("it ends")).with_code(0);
+    assert_eq!(ended.stderr, "");
+}
+
+#[test]
+fn names_in_a_file_do_not_steer_the_terminal() {
+    let scratch = Scratch::new();
+    let file = scratch.file("t.yaml", &test("\"a\\e[31mb\""));
+    let ended = starling(&["validate", &file]).with_code(2);
+    assert!(!ended.stderr.contains('\x1b'), "{}", ended.stderr);
 }
 
 #[test]

@@ -11,6 +11,7 @@ use super::strict;
 use super::yaml::{self, Node};
 use crate::crd::{self, Checked, LoadTestSpec};
 use crate::plan::{Problem, template};
+use crate::report::text::clean;
 
 const GROUP: &str = "starling.dev/";
 
@@ -103,8 +104,8 @@ impl Documents {
 
     /// To standard error: what was left alone, and every mistake.
     pub fn print_findings(&self) {
-        self.notes.iter().for_each(|note| eprintln!("note: {note}"));
-        self.findings.iter().for_each(|finding| eprintln!("{finding}"));
+        self.notes.iter().for_each(|note| eprintln!("note: {}", clean(note)));
+        self.findings.iter().for_each(|finding| eprintln!("{}", clean(&finding.to_string())));
     }
 
     /// Takes in the documents of one file.

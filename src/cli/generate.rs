@@ -14,7 +14,7 @@ pub fn crd(_: &CrdOptions) -> Exit {
 fn print(command: &str, value: &serde_json::Value) -> Exit {
     match serde_saphyr::to_string(value) {
         Ok(yaml) => {
-            println!("{}", yaml.trim_end());
+            super::print(&format!("{}\n", yaml.trim_end()));
             Exit::Passed
         }
         Err(error) => {

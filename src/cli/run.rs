@@ -1,6 +1,6 @@
 //! `starling run`: LoadTests carried out from this machine, one after the other.
 
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::time::Instant;
 
@@ -89,7 +89,7 @@ async fn run_all(mut options: Options, documents: Documents) -> anyhow::Result<E
     let exit = match prepare_all(&options, &documents) {
         Ok(prepared) => carry_out_all(&options, prepared, &signals).await?,
         Err(findings) => {
-            findings.iter().for_each(|finding| eprintln!("{finding}"));
+            findings.iter().for_each(|finding| eprintln!("{}", text::clean(&finding.to_string())));
             Exit::Invalid
         }
     };
@@ -194,11 +194,9 @@ async fn carry_out(file: RunFile, inputs: Inputs, cores: usize, signals: &Signal
 }
 
 fn show(result: &RunResult) {
-    let stdout = std::io::stdout();
     let no_colour = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    let style = if stdout.is_terminal() && !no_colour { Style::Coloured } else { Style::Plain };
-    // who closed the pipe does not want to read it; the exit code still says how it went
-    let _ = stdout.lock().write_all(text::render(result, style).as_bytes());
+    let style = if std::io::stdout().is_terminal() && !no_colour { Style::Coloured } else { Style::Plain };
+    super::print(&text::render(result, style));
 }
 
 fn exit_of(result: &RunResult) -> Exit {

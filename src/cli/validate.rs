@@ -2,6 +2,7 @@
 
 use super::documents::Documents;
 use super::exit::Exit;
+use crate::report::text::clean;
 
 /// Check LoadTests as the operator and a local run would
 ///
@@ -18,9 +19,9 @@ pub fn run(options: &Options) -> Exit {
     documents.print_findings();
     for test in &documents.tests {
         for warning in &test.checked.warnings {
-            eprintln!("warning: {}: {warning}", test.place);
+            eprintln!("warning: {}", clean(&format!("{}: {warning}", test.place)));
         }
-        println!("{}: valid", test.place);
+        super::print(&format!("{}: valid\n", clean(&test.place.to_string())));
     }
     if documents.findings.is_empty() { Exit::Passed } else { Exit::Invalid }
 }
