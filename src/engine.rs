@@ -7,6 +7,7 @@
 mod client;
 mod closed;
 mod connection;
+mod files;
 mod open;
 mod pacer;
 mod prepare;

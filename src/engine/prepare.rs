@@ -4,6 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::files;
 use super::request::{Request, credentials};
 use super::resolve::Addresses;
 use super::tls::Tls;
@@ -104,6 +105,7 @@ pub async fn prepare(plan: Arc<Plan>, inputs: &Inputs) -> Result<Prepared, Prepa
     }
     let (true, Some((host, port))) = (problems.is_empty(), endpoint) else { return Err(PrepareError::Invalid(problems)) };
 
+    files::raise_limit();
     let addresses = Addresses::new(&host, port);
     addresses.get().await.map_err(PrepareError::Target)?;
     let mut first_step = 0;
