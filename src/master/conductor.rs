@@ -212,6 +212,10 @@ impl Conductor {
             self.timeline.add(delta.second, &snapshot, expected.max(1));
         }
         instance.last |= delta.last;
+        let newly_failed = !delta.failure.is_empty() && !std::mem::replace(&mut instance.failed, true);
+        if newly_failed {
+            self.event(&format!("a part of a worker's share is not carried out: {}", delta.failure));
+        }
         self.acknowledge_second(id, delta.second);
     }
 
@@ -554,7 +558,10 @@ mod tests {
         }
 
         fn deliver(&mut self, player: &Player, second: u32, requests: u64, last: bool) {
-            self.say(player, from_worker::Message::Delta(fleet::Delta { second, snapshot: samples(requests).encode(), last }));
+            self.say(
+                player,
+                from_worker::Message::Delta(fleet::Delta { second, snapshot: samples(requests).encode(), last, failure: String::new() }),
+            );
         }
 
         fn state(&self) -> MasterState {

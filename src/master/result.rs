@@ -132,6 +132,9 @@ fn warnings(file: &RunFile, roster: &Roster, timeline: &Timeline, generator: Gen
             roster.lost()
         ));
     }
+    if roster.failed() > 0 {
+        warnings.push(format!("{} worker processes did not carry out all of their share; the events say why", roster.failed()));
+    }
     if timeline.late() > 0 {
         warnings.push(format!(
             "{} requests were reported after their second was closed: they count in the totals, not in the series",

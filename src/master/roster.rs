@@ -61,6 +61,8 @@ pub struct Instance {
     pub carrying: bool,
     /// Its load is over.
     pub last: bool,
+    /// A part of its share died with a thread.
+    pub failed: bool,
     /// Start of its load by the master's clock, microseconds since the epoch.
     pub started_micros: Option<i64>,
 }
@@ -163,6 +165,11 @@ impl Roster {
     /// Processes that carried a share and are not known to have ended it.
     pub fn lost(&self) -> u32 {
         self.instances.values().filter(|instance| instance.is_at_work()).count() as u32
+    }
+
+    /// Processes that did not carry out all of their share.
+    pub fn failed(&self) -> u32 {
+        self.instances.values().filter(|instance| instance.failed).count() as u32
     }
 
     /// Processes that took over a share.

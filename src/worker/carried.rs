@@ -60,7 +60,8 @@ impl Work {
             self.last = true;
             self.over_since = Some(Instant::now());
         }
-        fleet::Delta { second, snapshot: snapshot.encode(), last }
+        let failure = self.running.failure().unwrap_or_default().to_owned();
+        fleet::Delta { second, snapshot: snapshot.encode(), last, failure }
     }
 
     pub fn cumulative(&self) -> fleet::Cumulative {
