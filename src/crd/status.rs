@@ -14,6 +14,9 @@ pub struct LoadTestStatus {
     pub phase: Option<Phase>,
     /// Runs begun so far; part of the next run's id.
     pub runs: i64,
+    /// What could have started a run when the last one began, or when the resource was first seen: only a change of it does with `OnTrigger`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trigger: Option<TriggerStatus>,
     /// The run in progress, or the last one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub run: Option<RunStatus>,
@@ -100,8 +103,14 @@ pub struct RunStatus {
     pub key_id: String,
     /// Workers the run began with.
     pub workers: u32,
-    /// When the run id was written; the start deadline counts from here.
+    /// When the run id was written.
     pub created_at: String,
+    /// Every worker has to be ready by then.
+    #[serde(default)]
+    pub start_by: String,
+    /// How long after `startedAt` the run is ended if it has not ended by itself.
+    #[serde(default)]
+    pub deadline: String,
     /// When the grant was written: from here on load may exist.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub started_at: Option<String>,
@@ -109,6 +118,28 @@ pub struct RunStatus {
     pub finished_at: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub master: Option<MasterStatus>,
+    /// Set once, in the write that ends the run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub end: Option<RunEnd>,
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct RunEnd {
+    pub phase: Phase,
+    #[schemars(length(max = 64))]
+    pub reason: String,
+    #[schemars(length(max = 1024))]
+    pub message: String,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct TriggerStatus {
+    /// `spec.run.trigger`
+    pub trigger: String,
+    /// The `starling.dev/rerun` annotation.
+    pub rerun: String,
 }
 
 /// The master that holds the grant.
