@@ -1,1 +1,216 @@
-//! The operator: observe, decide, build, apply, status.
+//! The operator: the only role with Kubernetes rights. It carries each LoadTest's run through the writes of its life, one pass at a time:
+//! observe, decide, build, apply, status. Of these, decide, build and status are pure.
+//!
+//! `/livez` fails when a Controller has ended; `/readyz` succeeds when the install key is there and at least one watch of LoadTests is up: a
+//! namespace that refuses its watch is retried, and does not take the others out of service.
+
+mod apply;
+pub mod build;
+pub mod channel;
+pub mod child;
+mod context;
+mod controller;
+pub mod decide;
+mod events;
+mod fault;
+pub mod identity;
+pub mod install_key;
+mod installed;
+mod metrics;
+mod observe;
+mod pods;
+pub mod rbac;
+mod reconcile;
+pub mod status;
+mod sweep;
+pub mod view;
+
+#[cfg(test)]
+mod fixture;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use kube::runtime::events::{Recorder, Reporter};
+use kube::{Client, Config};
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::runtime::admin::{self, Admin};
+use build::Settings;
+use context::Context;
+use install_key::{InstallKeys, KeyError};
+use metrics::Metrics;
+
+/// How often runs in progress are counted.
+const COUNT_EVERY: Duration = Duration::from_secs(5);
+
+/// How the operator works, and what it makes master and worker Pods of.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Options {
+    /// Namespaces in which LoadTests are carried out, separated by commas; all if none is given
+    #[arg(long, value_delimiter = ',', value_name = "NAMESPACES")]
+    pub watch_namespaces: Vec<String>,
+
+    /// The image of master and worker Pods: the operator's own
+    #[arg(long, env = "STARLING_IMAGE", value_name = "IMAGE")]
+    pub image: String,
+
+    /// Pull policy of master and worker Pods
+    #[arg(long, default_value = "IfNotPresent", value_parser = ["Always", "IfNotPresent", "Never"])]
+    pub image_pull_policy: String,
+
+    /// Where /livez, /readyz and /metrics are served
+    #[arg(long, default_value = "0.0.0.0:9090", value_name = "ADDRESS")]
+    pub listen: SocketAddr,
+
+    /// LoadTests worked on at once, in each watched namespace or in all together
+    #[arg(long, default_value_t = 8, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub concurrency: u16,
+
+    /// The operator's own namespace; that of the kubeconfig if unset
+    #[arg(long, env = "POD_NAMESPACE", value_name = "NAMESPACE")]
+    pub namespace: Option<String>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum OperatorError {
+    #[error("cannot find out how to reach the API server: {0}")]
+    Config(#[from] kube::config::InferConfigError),
+    #[error("cannot make a client for the API server: {0}")]
+    Client(#[source] Box<kube::Error>),
+    #[error("cannot listen on {address}: {source}")]
+    Listen { address: SocketAddr, source: std::io::Error },
+    #[error("a part that runs for ever has ended: {0}")]
+    Ended(&'static str),
+}
+
+/// Works until `stop`, then lets passes that run come to their end.
+pub async fn run(options: Options, stop: CancellationToken) -> Result<(), OperatorError> {
+    // fails only when one is set already, which is then the one to use
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let mut config = Config::infer().await?;
+    // its retries repeat creates for minutes; ours are one per pass, with backoff
+    config.default_retry = false;
+    let own_namespace = options.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
+    let client = Client::try_from(config).map_err(|error| OperatorError::Client(Box::new(error)))?;
+
+    let metrics = Metrics::default();
+    let health = Arc::new(Health { metrics: metrics.clone(), keys: AtomicBool::new(false), ended: AtomicBool::new(false) });
+    let listener = TcpListener::bind(options.listen).await.map_err(|source| OperatorError::Listen { address: options.listen, source })?;
+    let mut parts: JoinSet<&'static str> = JoinSet::new();
+    let server = admin::serve(listener, health.clone(), stop.clone());
+    parts.spawn(async { server.await.map_or("the admin server failed", |()| "the admin server") });
+
+    let Some(keys) = load_keys(&client, &own_namespace, &metrics, &stop).await else { return Ok(()) };
+    health.keys.store(true, Ordering::Release);
+    installed::warn_of_missing_fields(&client).await;
+    tracing::info!(installation = keys.installation, namespace = own_namespace, image = options.image, "the operator is up");
+    let recorder = Recorder::new(client.clone(), Reporter { controller: "starling".into(), instance: None });
+    let settings = Settings { image: options.image, pull_policy: options.image_pull_policy, namespace: own_namespace };
+    let context = Arc::new(Context::new(client, settings, keys, metrics, recorder));
+    spawn_parts(&mut parts, &context, &options.watch_namespaces, options.concurrency, &stop);
+
+    while let Some(part) = parts.join_next().await {
+        if !stop.is_cancelled() {
+            health.ended.store(true, Ordering::Release);
+            return Err(OperatorError::Ended(part.unwrap_or("a task that panicked")));
+        }
+    }
+    Ok(())
+}
+
+fn spawn_parts(
+    parts: &mut JoinSet<&'static str>,
+    context: &Arc<Context>,
+    namespaces: &[String],
+    concurrency: u16,
+    stop: &CancellationToken,
+) {
+    let places: Vec<Option<String>> = match namespaces {
+        [] => vec![None],
+        some => some.iter().cloned().map(Some).collect(),
+    };
+    let mut caches = Vec::new();
+    for place in places {
+        let (controller, cache) = controller::build(context, place.as_deref(), concurrency, stop.clone());
+        caches.push(cache);
+        let watch = context.metrics.watch(place.as_deref().unwrap_or_default());
+        let watched = controller::watched(&context.client, place.as_deref());
+        let (passes, sweeping) = (context.clone(), context.clone());
+        let (watch_stop, sweep_stop) = (stop.clone(), stop.clone());
+        parts.spawn(async move {
+            controller::run(controller, passes).await;
+            "a Controller"
+        });
+        parts.spawn(async move {
+            controller::observe_watch(watched, watch, watch_stop).await;
+            "a watch"
+        });
+        parts.spawn(async move {
+            sweep::run(&sweeping, place.as_deref(), sweep_stop).await;
+            "a sweep"
+        });
+    }
+    let (counting, count_stop) = (context.clone(), stop.clone());
+    parts.spawn(async move {
+        while tokio::time::timeout(COUNT_EVERY, count_stop.cancelled()).await.is_err() {
+            count(&counting, &caches);
+        }
+        "the count"
+    });
+}
+
+/// Runs in progress, from the caches.
+fn count(context: &Context, caches: &[controller::Cache]) {
+    let tests = caches.iter().flat_map(|cache| cache.state());
+    let phases = tests.filter_map(|test| test.0.as_ref().ok()?.status.as_ref()?.phase);
+    let active = context.metrics.set_active(phases);
+    context.active_runs.store(active, Ordering::Relaxed);
+}
+
+/// The install key, however long the API server takes; `None` when told to stop before.
+async fn load_keys(client: &Client, namespace: &str, metrics: &Metrics, stop: &CancellationToken) -> Option<InstallKeys> {
+    let mut failures = 0;
+    loop {
+        let error: KeyError = match install_key::load(client, namespace).await {
+            Ok(keys) => return Some(keys),
+            Err(error) => error,
+        };
+        failures += 1;
+        metrics.error("install_key");
+        tracing::warn!(%error, "the install key is not there yet");
+        tokio::select! {
+            () = tokio::time::sleep(reconcile::BACKOFF.jittered(failures)) => {}
+            () = stop.cancelled() => return None,
+        }
+    }
+}
+
+/// What the probes see.
+struct Health {
+    metrics: Metrics,
+    keys: AtomicBool,
+    ended: AtomicBool,
+}
+
+impl Admin for Health {
+    fn live(&self) -> Result<(), String> {
+        if self.ended.load(Ordering::Acquire) { Err("a part of the operator has ended".into()) } else { Ok(()) }
+    }
+
+    fn ready(&self) -> Result<(), String> {
+        match (self.keys.load(Ordering::Acquire), self.metrics.any_watch_up()) {
+            (false, _) => Err("the install key is not there yet".into()),
+            (true, false) => Err("no watch of LoadTests is up".into()),
+            (true, true) => Ok(()),
+        }
+    }
+
+    fn metrics(&self) -> String {
+        self.metrics.text()
+    }
+}

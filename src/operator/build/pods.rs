@@ -1,0 +1,147 @@
+//! The Pods of master and workers: restricted, without an API token, with only the keys their role needs.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::{Value, json};
+
+use super::super::child::{Component, labels};
+use super::Blueprint;
+use crate::crd::spec::{PodSpec, ResourcesSpec};
+use crate::plan::{Kind, duration};
+use crate::wire::layout::{
+    ADMIN_PORT, CHANNEL_DIR, CONTROL_PORT, INPUTS_DIR, RUN_DIR, RUN_FILE, STATE_DIR, UI_PORT, channel as keys, child_name, input_kind,
+};
+
+use super::super::child::Child;
+
+/// Readable by whatever user the platform runs the container as.
+const READ_ONLY: u32 = 0o444;
+
+/// So long a Pod of a node that is gone is kept before another takes its place.
+const TOLERATE_LOST_NODE: i64 = 10;
+
+impl Blueprint<'_> {
+    pub(super) fn master_pod(&self) -> Value {
+        let probe =
+            |path: &str, period: u32| json!({"httpGet": {"path": path, "port": "admin"}, "periodSeconds": period, "timeoutSeconds": 2});
+        let channel = [keys::MASTER_CERT, keys::MASTER_KEY, keys::WORKER_TOKEN, keys::OPERATOR_TOKEN, keys::READ_TOKEN];
+        let container = json!({
+            "name": Component::Master.label(),
+            "args": ["master", "--run-file", format!("{RUN_DIR}/{RUN_FILE}"), "--channel", CHANNEL_DIR, "--state", STATE_DIR],
+            "ports": [
+                {"name": "control", "containerPort": CONTROL_PORT}, {"name": "ui", "containerPort": UI_PORT}, {"name": "admin", "containerPort": ADMIN_PORT},
+            ],
+            "livenessProbe": probe("/livez", 10),
+            "readinessProbe": probe("/readyz", 2),
+            "volumeMounts": [
+                {"name": "run", "mountPath": RUN_DIR, "readOnly": true},
+                {"name": "channel", "mountPath": CHANNEL_DIR, "readOnly": true},
+                {"name": "state", "mountPath": STATE_DIR},
+            ],
+        });
+        let volumes = vec![
+            json!({"name": "run", "configMap": {"name": Child::Plan.name(&self.run.id), "defaultMode": READ_ONLY}}),
+            self.channel_volume(&channel),
+            json!({"name": "state", "emptyDir": {"sizeLimit": "256Mi"}}),
+        ];
+        let spec = &self.test.spec.master;
+        let rest = json!({"terminationGracePeriodSeconds": 30});
+        self.pod(Component::Master, spec.pod.as_ref(), &spec.resources, container, volumes, rest)
+    }
+
+    pub(super) fn worker_pod(&self) -> Value {
+        let run = &self.run.id;
+        let stop_timeout = self.checked.plan.stop_timeout;
+        let (mounts, inputs) = self.inputs();
+        let mut volume_mounts = vec![json!({"name": "channel", "mountPath": CHANNEL_DIR, "readOnly": true})];
+        volume_mounts.extend(mounts);
+        let mut volumes = vec![self.channel_volume(&[keys::CA, keys::WORKER_TOKEN])];
+        volumes.extend(inputs);
+        let container = json!({
+            "name": Component::Worker.label(),
+            "args": [
+                "worker", "--run", run, "--master", format!("{}:{CONTROL_PORT}", child_name(run, "master")), "--channel", CHANNEL_DIR,
+                "--inputs", INPUTS_DIR, "--grace", duration::format(self.checked.grace), "--stop-timeout", duration::format(stop_timeout),
+            ],
+            "volumeMounts": volume_mounts,
+        });
+        let spec = &self.test.spec.workers;
+        let rest = json!({"restartPolicy": "Never", "terminationGracePeriodSeconds": stop_timeout.as_secs() + 15});
+        self.pod(Component::Worker, spec.pod.as_ref(), &spec.resources, container, volumes, rest)
+    }
+
+    fn pod(
+        &self,
+        component: Component,
+        wishes: Option<&PodSpec>,
+        resources: &ResourcesSpec,
+        mut container: Value,
+        volumes: Vec<Value>,
+        rest: Value,
+    ) -> Value {
+        let nothing = PodSpec::default();
+        let PodSpec { labels: extra, annotations, node_selector, tolerations, priority_class_name } = wishes.unwrap_or(&nothing);
+        let mut all_labels = extra.clone();
+        let uid = self.test.metadata.uid.as_deref().unwrap_or_default();
+        all_labels.extend(labels(self.test_name(), uid, &self.run.id, component.label()));
+
+        let ResourcesSpec { cpu, memory } = resources;
+        container["image"] = json!(self.settings.image);
+        container["imagePullPolicy"] = json!(self.settings.pull_policy);
+        container["resources"] = json!({"requests": {"cpu": cpu, "memory": memory}, "limits": {"cpu": cpu, "memory": memory}});
+        container["securityContext"] =
+            json!({"allowPrivilegeEscalation": false, "readOnlyRootFilesystem": true, "capabilities": {"drop": ["ALL"]}});
+
+        let lost = |key: &str| json!({"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": TOLERATE_LOST_NODE});
+        let mut all_tolerations = vec![lost("node.kubernetes.io/not-ready"), lost("node.kubernetes.io/unreachable")];
+        all_tolerations.extend(tolerations.iter().map(|toleration| serde_json::to_value(toleration).expect("a toleration is JSON")));
+
+        let mut spec = json!({
+            "automountServiceAccountToken": false,
+            "enableServiceLinks": false,
+            "securityContext": {"runAsNonRoot": true, "seccompProfile": {"type": "RuntimeDefault"}},
+            "tolerations": all_tolerations,
+            "containers": [container],
+            "volumes": volumes,
+        });
+        if !node_selector.is_empty() {
+            spec["nodeSelector"] = json!(node_selector);
+        }
+        if let Some(name) = priority_class_name {
+            spec["priorityClassName"] = json!(name);
+        }
+        if let (Some(spec), Value::Object(rest)) = (spec.as_object_mut(), rest) {
+            spec.extend(rest);
+        }
+        let mut metadata = json!({"labels": all_labels});
+        if !annotations.is_empty() {
+            metadata["annotations"] = json!(annotations);
+        }
+        json!({"metadata": metadata, "spec": spec})
+    }
+
+    fn channel_volume(&self, keys: &[&str]) -> Value {
+        let items: Vec<Value> = keys.iter().map(|key| json!({"key": key, "path": key})).collect();
+        json!({"name": "channel", "secret": {"secretName": Child::Channel.name(&self.run.id), "defaultMode": READ_ONLY, "items": items}})
+    }
+
+    /// Mounts and volumes of what the test refers to. Optional: the worker says what is missing, where a volume would only keep its Pod from starting.
+    fn inputs(&self) -> (Vec<Value>, Vec<Value>) {
+        let mut objects: BTreeMap<(Kind, &str), BTreeSet<&str>> = BTreeMap::new();
+        for reference in self.checked.plan.references() {
+            objects.entry((reference.kind, &reference.name)).or_default().insert(&reference.key);
+        }
+        let objects = objects.into_iter().enumerate().map(|(i, ((kind, name), keys))| {
+            let volume = format!("input-{i}");
+            let items: Vec<Value> = keys.iter().map(|key| json!({"key": key, "path": key})).collect();
+            let source = match kind {
+                Kind::Secret => json!({"secret": {"secretName": name, "items": items, "optional": true, "defaultMode": READ_ONLY}}),
+                Kind::ConfigMap => json!({"configMap": {"name": name, "items": items, "optional": true, "defaultMode": READ_ONLY}}),
+            };
+            let mut source = source;
+            source["name"] = json!(volume);
+            (json!({"name": volume, "mountPath": format!("{INPUTS_DIR}/{}/{name}", input_kind(kind)), "readOnly": true}), source)
+        });
+        objects.unzip()
+    }
+}

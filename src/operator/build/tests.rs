@@ -1,0 +1,185 @@
+//! What the objects of a run hold, and what they must not.
+
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service};
+use k8s_openapi::api::networking::v1::NetworkPolicy;
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::*;
+use crate::operator::channel::InstallKey;
+use crate::operator::fixture;
+use crate::wire::layout;
+
+const RUN: &str = "categorizer-k3v7ra";
+
+fn settings() -> Settings {
+    Settings { image: "starling:1".into(), pull_policy: "IfNotPresent".into(), namespace: "starling-system".into() }
+}
+
+fn run() -> RunStatus {
+    RunStatus { id: RUN.into(), workers: 3, digest: "d".into(), created_at: fixture::NOW.into(), ..RunStatus::default() }
+}
+
+fn fleet(test: &LoadTest) -> Vec<(Child, Value)> {
+    let (run, settings) = (run(), settings());
+    let blueprint = Blueprint::new(test, &run, &settings).unwrap();
+    let channel = Channel::derive(&InstallKey([1; 32]), "0b0c", RUN, fixture::NOW).unwrap();
+    vec![
+        (Child::Plan, blueprint.plan()),
+        (Child::Channel, blueprint.channel(&channel, "uid-of-plan")),
+        (Child::Policy, blueprint.policy()),
+        (Child::Service, blueprint.service()),
+        (Child::Master, blueprint.master()),
+        (Child::Budget, blueprint.budget()),
+        (Child::Workers, blueprint.workers()),
+        (Child::Report, report(test, RUN, &fixture::result())),
+    ]
+}
+
+fn object(child: Child) -> Value {
+    fleet(&fixture::test()).into_iter().find(|(c, _)| *c == child).unwrap().1
+}
+
+/// Every field of `value` has a place in the typed form.
+fn assert_typed<T: DeserializeOwned + Serialize>(value: &Value) {
+    let typed: T = serde_json::from_value(value.clone()).unwrap();
+    assert_contains(&serde_json::to_value(typed).unwrap(), value, "");
+}
+
+fn assert_contains(whole: &Value, part: &Value, path: &str) {
+    match part {
+        Value::Object(fields) => fields.iter().for_each(|(key, field)| assert_contains(&whole[key], field, &format!("{path}.{key}"))),
+        Value::Array(items) => items.iter().enumerate().for_each(|(i, item)| assert_contains(&whole[i], item, &format!("{path}[{i}]"))),
+        scalar => assert_eq!(whole, scalar, "{path} is not a field"),
+    }
+}
+
+#[test]
+fn no_field_of_any_object_is_misspelt() {
+    for (child, value) in fleet(&fixture::test()) {
+        match child {
+            Child::Plan | Child::Report => assert_typed::<ConfigMap>(&value),
+            Child::Channel => assert_typed::<Secret>(&value),
+            Child::Policy => assert_typed::<NetworkPolicy>(&value),
+            Child::Service => assert_typed::<Service>(&value),
+            Child::Master => assert_typed::<Deployment>(&value),
+            Child::Budget => assert_typed::<PodDisruptionBudget>(&value),
+            Child::Workers => assert_typed::<Job>(&value),
+        }
+    }
+}
+
+#[test]
+fn names_fit_a_label_and_a_host_name_for_the_longest_test() {
+    let mut test = fixture::test();
+    test.metadata.name = Some("a".repeat(40));
+    let id = crate::operator::identity::run_id(&"a".repeat(40), "uid", i64::MAX);
+    for child in Child::ALL {
+        // a Job's Pods are called <job>-<index>, with up to three digits
+        assert!(child.name(&id).len() + "-999".len() <= 63, "{child}");
+    }
+    for (_, value) in fleet(&test) {
+        for label in value["metadata"]["labels"].as_object().unwrap().values() {
+            assert!(label.as_str().unwrap().len() <= 63);
+        }
+    }
+}
+
+#[test]
+fn every_child_is_owned_and_found_and_carries_no_label_of_the_loadtest() {
+    let mut test = fixture::test();
+    test.metadata.labels = Some([("argocd.argoproj.io/instance".to_owned(), "app".to_owned())].into());
+    for (child, value) in fleet(&test) {
+        let owner = &value["metadata"]["ownerReferences"][0];
+        match child {
+            Child::Channel => assert_eq!((&owner["kind"], &owner["uid"]), (&json!("ConfigMap"), &json!("uid-of-plan"))),
+            _ => assert_eq!(
+                (&owner["kind"], &owner["uid"], &owner["controller"]),
+                (&json!("LoadTest"), &json!("0b0c"), &json!(true)),
+                "{child}"
+            ),
+        }
+        assert_eq!(value["metadata"]["labels"][RUN_LABEL], RUN);
+        assert_eq!(value["metadata"]["labels"]["starling.dev/uid"], "0b0c");
+        assert!(!value.to_string().contains("argocd"), "{child}");
+    }
+}
+
+#[test]
+fn pods_keep_to_the_restricted_standard() {
+    for child in [Child::Master, Child::Workers] {
+        let pod = &object(child)["spec"]["template"]["spec"];
+        assert_eq!(pod["securityContext"], json!({"runAsNonRoot": true, "seccompProfile": {"type": "RuntimeDefault"}}));
+        assert_eq!((&pod["automountServiceAccountToken"], &pod["enableServiceLinks"]), (&json!(false), &json!(false)));
+        for field in ["hostNetwork", "hostPID", "hostIPC", "serviceAccountName", "initContainers"] {
+            assert_eq!(pod[field], Value::Null, "{child}: {field}");
+        }
+        let container = &pod["containers"][0];
+        let expected = json!({"allowPrivilegeEscalation": false, "readOnlyRootFilesystem": true, "capabilities": {"drop": ["ALL"]}});
+        assert_eq!(container["securityContext"], expected);
+        assert_eq!(container["resources"]["requests"], container["resources"]["limits"]);
+        for volume in pod["volumes"].as_array().unwrap() {
+            let kinds: Vec<&String> = volume.as_object().unwrap().keys().filter(|key| *key != "name").collect();
+            assert!(kinds.iter().all(|kind| ["secret", "configMap", "emptyDir"].contains(&kind.as_str())), "{kinds:?}");
+        }
+    }
+}
+
+#[test]
+fn a_role_is_given_only_the_keys_it_needs() {
+    let keys = |child: Child| -> Vec<String> {
+        let pod = object(child)["spec"]["template"]["spec"].clone();
+        let volume = pod["volumes"].as_array().unwrap().iter().find(|volume| volume["name"] == "channel").unwrap().clone();
+        volume["secret"]["items"].as_array().unwrap().iter().map(|item| item["key"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(keys(Child::Workers), ["ca.crt", "worker.token"]);
+    assert_eq!(keys(Child::Master), ["tls.crt", "tls.key", "worker.token", "operator.token", "read.token"]);
+}
+
+#[test]
+fn what_the_test_refers_to_is_mounted_key_by_key_where_the_worker_looks() {
+    let test = fixture::test();
+    let pod = object(Child::Workers)["spec"]["template"]["spec"].clone();
+    let volume = pod["volumes"].as_array().unwrap().iter().find(|volume| volume["secret"]["secretName"] == "databricks").unwrap().clone();
+    assert_eq!(volume["secret"]["items"], json!([{"key": "pat", "path": "pat"}]));
+    assert_eq!((&volume["secret"]["optional"], &volume["secret"]["defaultMode"]), (&json!(true), &json!(0o444)));
+    let mount =
+        pod["containers"][0]["volumeMounts"].as_array().unwrap().iter().find(|mount| mount["name"] == volume["name"]).unwrap().clone();
+    let plan = check(&test.spec).unwrap().plan;
+    let reference = plan.references()[0];
+    assert_eq!(
+        format!("{}/pat", mount["mountPath"].as_str().unwrap()),
+        format!("{}/{}", layout::INPUTS_DIR, layout::input_path(reference))
+    );
+}
+
+#[test]
+fn the_plan_reads_back_and_holds_no_secret_but_its_name() {
+    let file: RunFile = serde_json::from_str(object(Child::Plan)["data"][RUN_FILE].as_str().unwrap()).unwrap();
+    assert_eq!((file.run.as_str(), file.workers, file.namespace.as_deref()), (RUN, 3, Some("team-a")));
+    assert_eq!(file.plan.references()[0].name, "databricks");
+}
+
+#[test]
+fn the_job_is_sized_and_bounded() {
+    let job = object(Child::Workers);
+    let spec = &job["spec"];
+    assert_eq!((&spec["completions"], &spec["parallelism"], &spec["backoffLimitPerIndex"]), (&json!(3), &json!(3), &json!(3)));
+    // start deadline 600, deadline 10 + 30 + 600, stop timeout 30, and an hour
+    assert_eq!(spec["activeDeadlineSeconds"], 600 + 640 + 30 + 3600);
+    assert_eq!(spec["template"]["spec"]["terminationGracePeriodSeconds"], 45);
+    assert_eq!(object(Child::Budget)["spec"]["minAvailable"], 4);
+}
+
+#[test]
+fn a_users_pod_labels_cannot_replace_ours() {
+    let mut test = fixture::test();
+    let labels = [(RUN_LABEL.to_owned(), "other".to_owned()), ("team".to_owned(), "ml".to_owned())].into();
+    test.spec.workers.pod = Some(crate::crd::spec::PodSpec { labels, ..Default::default() });
+    let job = fleet(&test).into_iter().find(|(child, _)| *child == Child::Workers).unwrap().1;
+    let labels = &job["spec"]["template"]["metadata"]["labels"];
+    assert_eq!((&labels[RUN_LABEL], &labels["team"]), (&json!(RUN), &json!("ml")));
+}

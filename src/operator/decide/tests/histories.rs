@@ -1,0 +1,280 @@
+//! Random histories: an operator that is killed between any two writes, masters that come and go, users who change their mind.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::crd::RERUN_ANNOTATION;
+
+#[derive(Debug, Clone)]
+enum Event {
+    /// One pass of an operator that dies after so many writes.
+    Pass(usize),
+    Seconds(i64),
+    WorkersReady,
+    /// A new master Pod: nothing of the old one's memory.
+    NewMaster,
+    MasterGone,
+    /// The load is over.
+    Finish,
+    Suspend(bool),
+    Rerun(u8),
+    Retarget(u8),
+    /// Outside the digest.
+    Replicas(u32),
+    DeleteChild(usize),
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    prop_oneof![
+        8 => (0usize..9).prop_map(Event::Pass),
+        2 => (1i64..2000).prop_map(Event::Seconds),
+        3 => Just(Event::WorkersReady),
+        1 => Just(Event::NewMaster),
+        1 => Just(Event::MasterGone),
+        3 => Just(Event::Finish),
+        1 => any::<bool>().prop_map(Event::Suspend),
+        1 => (0u8..3).prop_map(Event::Rerun),
+        1 => (0u8..3).prop_map(Event::Retarget),
+        1 => (1u32..4).prop_map(Event::Replicas),
+        1 => (0usize..7).prop_map(Event::DeleteChild),
+    ]
+}
+
+/// An API server, a fleet and its users, as far as the operator sees them.
+struct World {
+    seen: Observed,
+    now: Timestamp,
+    incarnations: u32,
+    /// Who was ever told to start, by run.
+    started: BTreeMap<String, BTreeSet<String>>,
+    created_jobs: BTreeMap<String, u32>,
+    finished: bool,
+}
+
+impl World {
+    fn new() -> Self {
+        Self { seen: applied(), now: now(), incarnations: 0, started: BTreeMap::new(), created_jobs: BTreeMap::new(), finished: false }
+    }
+
+    fn apply(&mut self, write: Write) {
+        match write {
+            Write::Status(status) => self.put_status(*status),
+            Write::Create(child) => self.create(child),
+            Write::Grant(grant) => self.hear(&grant),
+            Write::Stop(_) => {
+                if let MasterView::Up(progress) = &mut self.seen.master {
+                    progress.state = MasterState::Finished;
+                    self.finished = true;
+                }
+            }
+            Write::Acknowledge => {}
+            Write::Delete { child, run, uid } => {
+                if child == Child::Report {
+                    self.seen.old_reports.retain(|report| report.uid != uid);
+                } else if self.seen.status().run.is_some_and(|current| current.id == run) {
+                    self.seen.children.0.remove(&child);
+                }
+                if child == Child::Master {
+                    self.seen.master = MasterView::Absent;
+                }
+            }
+        }
+    }
+
+    fn put_status(&mut self, new: LoadTestStatus) {
+        let old = self.seen.status();
+        check_step(&old, &new, self.seen.test.metadata.generation.unwrap());
+        if old.run.as_ref().map(|run| &run.id) != new.run.as_ref().map(|run| &run.id) {
+            // the channel is the garbage collector's, and has a name of its own
+            let left = self.seen.children.0.keys().find(|child| !matches!(child, Child::Report | Child::Channel));
+            assert_eq!(left, None, "a run begins among the children of the one before");
+            self.seen.children = Children::default();
+            self.seen.master = MasterView::Absent;
+            self.finished = false;
+        }
+        self.seen.test.status = Some(new);
+    }
+
+    fn create(&mut self, child: Child) {
+        let run = run_of(&self.seen);
+        let (name, presence) = ours(child);
+        assert!(!self.seen.children.has(child), "{child} is there already");
+        assert!(child == Child::Report || run.started_at.is_none(), "{child} made after the grant");
+        self.seen.children.0.insert(name, presence);
+        if child == Child::Master {
+            self.new_master();
+        }
+        if child == Child::Workers {
+            *self.created_jobs.entry(run.id).or_default() += 1;
+        }
+    }
+
+    fn hear(&mut self, grant: &Grant) {
+        let run = run_of(&self.seen);
+        let master = run.master.clone().expect("a grant is in the status first");
+        assert_eq!((grant.epoch, &grant.incarnation), (master.epoch, &master.incarnation));
+        if grant.action == GrantAction::Start {
+            self.started.entry(run.id.clone()).or_default().insert(grant.incarnation.clone());
+        }
+        let MasterView::Up(progress) = &mut self.seen.master else { return };
+        if progress.incarnation == grant.incarnation {
+            progress.epoch = grant.epoch;
+            progress.state = if grant.action == GrantAction::Start { MasterState::Running } else { MasterState::Recovering };
+        }
+    }
+
+    fn new_master(&mut self) {
+        if !self.seen.children.has(Child::Master) {
+            return;
+        }
+        self.incarnations += 1;
+        let mut progress = progress(&run_of(&self.seen).id, MasterState::Waiting);
+        progress.incarnation = format!("incarnation-{}", self.incarnations);
+        self.seen.master = MasterView::Up(progress);
+    }
+
+    /// What the operator would see: the result only while a finished master or the report has it.
+    fn look(&mut self) -> Observed {
+        let mut seen = self.seen.clone();
+        let from_master = self.finished && matches!(&seen.master, MasterView::Up(progress) if progress.state == MasterState::Finished);
+        let going = seen.status().run.is_some_and(|run| run.end.is_none());
+        if going && (from_master || seen.children.has(Child::Report)) {
+            seen.result = Some(Box::new(fixture::result()));
+        }
+        seen
+    }
+
+    fn pass(&mut self, writes: usize) -> Decision {
+        let decision = decide(&self.look(), self.now);
+        for write in decision.writes.clone().into_iter().take(writes) {
+            self.apply(write);
+        }
+        decision
+    }
+
+    fn happen(&mut self, event: Event) {
+        match event {
+            Event::Pass(writes) => {
+                self.pass(writes);
+            }
+            Event::Seconds(seconds) => self.now += SignedDuration::from_secs(seconds),
+            Event::WorkersReady => {
+                self.advance(&[(MasterState::Waiting, MasterState::Ready), (MasterState::Recovering, MasterState::Running)])
+            }
+            Event::NewMaster => self.new_master(),
+            Event::MasterGone => self.seen.master = MasterView::Absent,
+            Event::Finish => {
+                self.finished |= matches!(&self.seen.master, MasterView::Up(progress) if progress.state == MasterState::Running);
+                self.advance(&[(MasterState::Running, MasterState::Finished)]);
+            }
+            Event::Suspend(suspend) => self.edit(|test| test.spec.run.suspend = suspend),
+            Event::Rerun(n) => self.seen.test.metadata.annotations = Some([(RERUN_ANNOTATION.to_owned(), n.to_string())].into()),
+            Event::Retarget(n) => self.edit(|test| test.spec.target.url = format!("http://target-{n}")),
+            Event::Replicas(n) => self.edit(|test| test.spec.workers.replicas = n),
+            Event::DeleteChild(n) => {
+                self.seen.children.0.remove(&Child::FLEET[n]);
+                if Child::FLEET[n] == Child::Master {
+                    self.seen.master = MasterView::Absent;
+                }
+            }
+        }
+    }
+
+    fn advance(&mut self, steps: &[(MasterState, MasterState)]) {
+        if let MasterView::Up(progress) = &mut self.seen.master
+            && let Some((_, next)) = steps.iter().find(|(from, _)| *from == progress.state)
+        {
+            progress.state = *next;
+        }
+    }
+
+    fn edit(&mut self, change: impl Fn(&mut crate::crd::LoadTest)) {
+        let before = self.seen.test.spec.clone();
+        change(&mut self.seen.test);
+        if self.seen.test.spec != before {
+            let generation = self.seen.test.metadata.generation.get_or_insert(1);
+            *generation += 1;
+        }
+    }
+}
+
+fn rank(status: &LoadTestStatus) -> u8 {
+    let run = status.run.as_ref();
+    match (run.and_then(|run| run.end.as_ref()), run.and_then(|run| run.started_at.as_ref()), status.phase) {
+        (Some(_), ..) => 3,
+        (None, Some(_), Some(Phase::Stopping)) => 2,
+        (None, Some(_), _) => 1,
+        (None, None, _) => 0,
+    }
+}
+
+/// What must hold between any two statuses.
+fn check_step(old: &LoadTestStatus, new: &LoadTestStatus, generation: i64) {
+    let is_true = |kind: &str| new.conditions.iter().any(|c| c.r#type == kind && c.status == crate::crd::ConditionStatus::True);
+    assert!(!(is_true("Reconciling") && is_true("Stalled")));
+    assert!(new.observed_generation <= generation);
+    let id = |status: &LoadTestStatus| status.run.as_ref().map(|run| run.id.clone());
+    if id(old) == id(new) {
+        assert!(rank(old) <= rank(new), "back from {:?} to {:?}", old.phase, new.phase);
+        assert_eq!(old.runs, new.runs);
+        let (old, new) = (old.run.as_ref(), new.run.as_ref());
+        let started = |run: Option<&RunStatus>| run.and_then(|run| run.started_at.clone());
+        assert!(started(old).is_none() || started(old) == started(new), "startedAt changed");
+        let epoch = |run: Option<&RunStatus>| run.and_then(|run| run.master.as_ref()).map_or(0, |master| master.epoch);
+        assert!(epoch(old) <= epoch(new));
+    } else {
+        assert_eq!(new.runs, old.runs + 1, "one id per count");
+        let ended = old.run.as_ref().is_none_or(|run| run.end.is_some());
+        assert!(ended, "a run begins while another goes on");
+        if let (Some(old), Some(new)) = (&old.run, &new.run) {
+            assert!(old.digest != new.digest || old.rerun != new.rerun, "two runs of one identity");
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_happens_load_starts_at_most_once_a_run_and_every_run_ends(events in proptest::collection::vec(event(), 0..60)) {
+        let mut world = World::new();
+        for event in events {
+            world.happen(event);
+        }
+        for (run, masters) in &world.started {
+            prop_assert!(masters.len() == 1, "{run} was started by {masters:?}");
+        }
+        // left alone, with nobody answering any more, it comes to an end and to rest
+        world.happen(Event::Suspend(false));
+        world.seen.master = MasterView::Absent;
+        for _ in 0..40 {
+            world.pass(usize::MAX);
+            world.now += SignedDuration::from_secs(2_000);
+            if matches!(world.seen.master, MasterView::Up(_)) {
+                world.seen.master = MasterView::Absent;
+            }
+        }
+        let status = world.seen.status();
+        prop_assert!(status.phase.is_some_and(Phase::is_terminal), "{:?}", status.phase);
+        prop_assert!(world.seen.children.0.keys().all(|child| matches!(child, Child::Report | Child::Channel)), "{:?}", world.seen.children);
+        prop_assert_eq!(world.pass(0).writes, vec![]);
+    }
+
+    #[test]
+    fn a_decision_carried_out_asks_for_nothing_more(events in proptest::collection::vec(event(), 0..60)) {
+        let mut world = World::new();
+        for event in events {
+            world.happen(event);
+        }
+        let mut last = Vec::new();
+        for _ in 0..12 {
+            last = world.pass(usize::MAX).writes;
+            if last.is_empty() {
+                return Ok(());
+            }
+        }
+        prop_assert!(false, "never at rest: {last:?}");
+    }
+}

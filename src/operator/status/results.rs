@@ -1,0 +1,148 @@
+//! A whole result, cut for people.
+
+use std::collections::BTreeMap;
+
+use super::text::{cut, micros, number, share};
+use crate::crd::status::{
+    ErrorStatus, GeneratorStatus, LatencyStatus, MetricSample, ResultWorkersStatus, ResultsStatus, StepStatus, ThresholdStatus,
+};
+use crate::wire::RunResult;
+use crate::wire::result::LatencySummary;
+
+const STEPS: usize = 20;
+const ERRORS: usize = 10;
+const THRESHOLDS: usize = 32;
+
+pub fn results(result: &RunResult) -> ResultsStatus {
+    let totals = &result.totals;
+    let (steps, errors) = (steps(result), errors(result));
+    let left_out = [("steps", result.steps.len() - steps.len()), ("errors", result.errors.len() - errors.len())];
+    let omitted: BTreeMap<String, u64> =
+        left_out.into_iter().filter(|(_, n)| *n > 0).map(|(name, n)| (name.to_owned(), n as u64)).collect();
+    ResultsStatus {
+        requests: totals.requests,
+        failures: totals.failures,
+        failure_rate: share(totals.failure_rate),
+        rps: number(totals.rps),
+        iterations: totals.iterations,
+        interrupted: totals.interrupted,
+        requested_rate: totals.requested_rate.map(number),
+        // in closed load the rate is whatever the users made of it
+        achieved_rate: totals.requested_rate.map(|_| number(totals.achieved_rate)),
+        dropped: totals.dropped,
+        sent_bytes: totals.sent_bytes,
+        received_bytes: totals.received_bytes,
+        latency: latency(&totals.latency),
+        service_time: latency(&totals.service_time),
+        steps,
+        errors,
+        generator: GeneratorStatus {
+            saturated: result.generator.saturated,
+            cpu: share(result.generator.cpu),
+            schedule_lag_p99: micros(result.generator.schedule_lag_p99),
+            start_skew: micros(result.generator.start_skew_micros),
+        },
+        workers: ResultWorkersStatus { planned: result.workers.planned, lost: result.workers.lost },
+        truncated: !omitted.is_empty(),
+        omitted,
+    }
+}
+
+fn latency(summary: &LatencySummary) -> LatencyStatus {
+    let LatencySummary { min, mean, p50, p90, p95, p99, p999, max } = *summary;
+    LatencyStatus {
+        min: micros(min),
+        mean: micros(mean.round() as u64),
+        p50: micros(p50),
+        p90: micros(p90),
+        p95: micros(p95),
+        p99: micros(p99),
+        p999: micros(p999),
+        max: micros(max),
+    }
+}
+
+/// Those with the most requests.
+fn steps(result: &RunResult) -> Vec<StepStatus> {
+    let mut steps: Vec<_> = result.steps.iter().collect();
+    steps.sort_by_key(|step| std::cmp::Reverse(step.requests));
+    let shown = steps.into_iter().take(STEPS).map(|step| StepStatus {
+        scenario: cut(&step.scenario, 64),
+        task: cut(&step.task, 64),
+        step: cut(&step.step, 128),
+        requests: step.requests,
+        failures: step.failures,
+        rps: number(step.rps),
+        p50: micros(step.latency.p50),
+        p95: micros(step.latency.p95),
+        p99: micros(step.latency.p99),
+        max: micros(step.latency.max),
+    });
+    shown.collect()
+}
+
+/// The most frequent.
+fn errors(result: &RunResult) -> Vec<ErrorStatus> {
+    let mut errors: Vec<_> = result.errors.iter().collect();
+    errors.sort_by_key(|error| std::cmp::Reverse(error.count));
+    let shown = errors.into_iter().take(ERRORS).map(|error| ErrorStatus {
+        class: error.class.map_or("other", |class| class.name()).to_owned(),
+        step: cut(&error.step, 128),
+        status: error.status,
+        count: error.count,
+        sample: cut(&error.sample, 256),
+    });
+    shown.collect()
+}
+
+pub fn thresholds(result: &RunResult) -> Vec<ThresholdStatus> {
+    let shown = result.thresholds.iter().take(THRESHOLDS).map(|threshold| ThresholdStatus {
+        metric: cut(&threshold.metric, 32),
+        select: cut(&select(&threshold.select), 128),
+        expr: cut(&threshold.expr, 64),
+        observed: cut(&threshold.observed_text, 32),
+        verdict: format!("{:?}", threshold.verdict),
+    });
+    shown.collect()
+}
+
+/// `step: POST /predict, outcome: Any`; nothing for a selection of everything.
+fn select(select: &serde_json::Value) -> String {
+    let fields = select.as_object().into_iter().flatten();
+    let named = fields.filter_map(|(name, value)| value.as_str().map(|value| (name, value)));
+    named
+        .filter(|(name, value)| !(*name == "outcome" && *value == "Success"))
+        .map(|(name, value)| format!("{name}: {value}"))
+        .collect::<Vec<_>>()
+        .join(", ")
+}
+
+/// Under the names and labels that Prometheus would see, in its base units.
+pub fn metrics(result: &RunResult) -> Vec<MetricSample> {
+    let totals = &result.totals;
+    let sample = |name: &str, labels: &[(&str, &str)], value: String| MetricSample {
+        name: name.to_owned(),
+        labels: labels.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
+        value,
+    };
+    let mut all = vec![
+        sample("starling_requests_total", &[], totals.requests.to_string()),
+        sample("starling_iterations_total", &[], totals.iterations.to_string()),
+        sample("starling_dropped_total", &[], totals.dropped.to_string()),
+        sample("starling_sent_bytes_total", &[], totals.sent_bytes.to_string()),
+        sample("starling_received_bytes_total", &[], totals.received_bytes.to_string()),
+    ];
+    let mut classes: BTreeMap<&str, u64> = BTreeMap::new();
+    for error in &result.errors {
+        *classes.entry(error.class.map_or("other", |class| class.name())).or_default() += error.count;
+    }
+    if classes.is_empty() {
+        all.push(sample("starling_failures_total", &[], totals.failures.to_string()));
+    }
+    all.extend(classes.into_iter().map(|(class, count)| sample("starling_failures_total", &[("class", class)], count.to_string())));
+    let LatencySummary { p50, p90, p95, p99, p999, .. } = totals.latency;
+    for (quantile, value) in [("0.5", p50), ("0.9", p90), ("0.95", p95), ("0.99", p99), ("0.999", p999)] {
+        all.push(sample("starling_latency_seconds", &[("quantile", quantile)], format!("{}", value as f64 / 1e6)));
+    }
+    all
+}
