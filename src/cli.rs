@@ -21,7 +21,7 @@ use clap::{Parser, Subcommand};
 
 pub use exit::Exit;
 
-use crate::{master, sample, worker};
+use crate::{master, operator, sample, worker};
 
 /// Load tests as a Kubernetes resource, and without a cluster.
 #[derive(Debug, Parser)]
@@ -40,6 +40,9 @@ enum Command {
     /// POST /predict, POST /serving-endpoints/NAME/invocations, and GET /_count for the requests received so far.
     SampleService(sample::Options),
     Crd(generate::CrdOptions),
+    Rbac(generate::RbacOptions),
+    /// Carry out the LoadTests of a cluster
+    Operator(operator::Options),
     /// Conduct one run in a cluster; the operator starts it
     #[command(hide = true)]
     Master(master::Options),
@@ -55,6 +58,8 @@ pub fn main() -> ExitCode {
         Command::Validate(options) => validate::run(&options),
         Command::SampleService(options) => sample_service::run(options),
         Command::Crd(options) => generate::crd(&options),
+        Command::Rbac(options) => generate::rbac(&options),
+        Command::Operator(options) => return roles::operator(options),
         Command::Master(options) => return roles::master(options),
         Command::Worker(options) => return roles::worker(options),
     };

@@ -1,4 +1,4 @@
-//! `starling master` and `starling worker`: the roles that the operator starts in a cluster.
+//! `starling operator`, and the roles that it starts in a cluster: `starling master` and `starling worker`.
 
 use std::process::ExitCode;
 
@@ -8,7 +8,11 @@ use tokio_util::sync::CancellationToken;
 use crate::runtime::logging;
 use crate::runtime::signals::Signals;
 use crate::wire::layout::exit;
-use crate::{master, worker};
+use crate::{master, operator, worker};
+
+pub fn operator(options: operator::Options) -> ExitCode {
+    serve(|stop| async { Ok(operator::run(options, stop).await.map(|()| 0)?) })
+}
 
 pub fn master(options: master::Options) -> ExitCode {
     serve(|stop| async { Ok(master::run(options, stop).await.map(|()| 0)?) })
