@@ -14,7 +14,7 @@ use tonic::{Request, Status};
 use super::{End, Options, Worker};
 use crate::wire::MAX_MESSAGE;
 use crate::wire::fleet::fleet_client::FleetClient;
-use crate::wire::fleet::{FromMaster, FromWorker, Leaving, from_worker};
+use crate::wire::fleet::{FromMaster, FromWorker};
 use crate::wire::layout::{channel, server_name};
 
 const DIAL_TIMEOUT: Duration = Duration::from_secs(5);
@@ -148,21 +148,14 @@ impl Worker {
         }
     }
 
-    /// A new connection, since the session's was given up: the cumulative state says it all.
+    /// A new connection, since the session's was given up: the cumulative state, which comes first, says it all.
     async fn hand_over(&mut self, door: &Door) {
+        self.leaving = true;
         loop {
-            if let Ok((inbound, outbound)) = door.open(self).await {
-                // the farewell is queued behind the cumulative state by the time the master has welcomed us
-                let farewell = async {
-                    tokio::time::sleep(Duration::from_millis(500)).await;
-                    // the stream's end says the same
-                    let _ = outbound.clone().send(FromWorker { message: Some(from_worker::Message::Leaving(Leaving {})) }).await;
-                    tokio::time::sleep(Duration::from_millis(100)).await;
-                };
-                tokio::select! {
-                    end = self.serve(inbound, outbound.clone()) => if end == End::Released { return },
-                    () = farewell => return,
-                }
+            if let Ok((inbound, outbound)) = door.open(self).await
+                && matches!(self.serve(inbound, outbound).await, End::Drained | End::Released | End::Refused { permanent: true, .. })
+            {
+                return;
             }
             self.keep_going_for(Duration::from_millis(200)).await;
         }

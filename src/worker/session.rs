@@ -66,6 +66,8 @@ pub struct Worker {
     stage: Stage,
     /// The lease: when the master was last heard.
     heard: Instant,
+    /// Told to go: leaves as soon as a master holds all that was measured.
+    pub(super) leaving: bool,
 }
 
 /// What a session waits for.
@@ -77,7 +79,7 @@ enum Event {
 
 impl Worker {
     pub fn new(identity: Identity, inputs: InputSource, grace: Duration) -> Self {
-        Self { identity, inputs, grace, epoch: 0, plan: None, stage: Stage::Unprepared, heard: Instant::now() }
+        Self { identity, inputs, grace, epoch: 0, plan: None, stage: Stage::Unprepared, heard: Instant::now(), leaving: false }
     }
 
     /// Speaks with one master until either side ends.
@@ -182,6 +184,11 @@ impl Worker {
                     Message::Pong(fleet::Pong { master_unix_micros: ping.master_unix_micros, worker_unix_micros, started_unix_micros }),
                 )
                 .await
+            }
+            // the first thing a connection hands over is the cumulative state, so whatever is acknowledged includes it
+            from_master::Message::Ack(_) if self.leaving => {
+                say(outbound, Message::Leaving(fleet::Leaving {})).await?;
+                Err(End::Drained)
             }
             from_master::Message::Ack(_) => Ok(()),
             from_master::Message::Release(_) => Err(End::Released),

@@ -1,0 +1,294 @@
+//! Master and workers as in a cluster, over real sockets with TLS and tokens: exact sums, losses, restarts.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::json;
+use starling::master::{self, Listeners, Memory};
+use starling::operator::channel::{Channel, InstallKey};
+use starling::sample::{self, SampleService};
+use starling::stats::result::{RunResult, Verdict};
+use starling::wire::control::{Client, Grant, GrantAction, MasterState, ProblemKind, Progress};
+use starling::wire::layout::{RunFile, channel, exit};
+use starling::worker;
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+const RUN: &str = "fleet-abc123";
+/// Nothing here takes longer.
+const PATIENCE: Duration = Duration::from_secs(40);
+
+/// A run's files, its service under test and the address its master listens on.
+struct Stage {
+    folder: TempDir,
+    service: SampleService,
+    channel: Channel,
+    control: SocketAddr,
+}
+
+/// A master in a runtime of its own, so that it can end as a process does.
+struct Master(Option<Runtime>);
+
+impl Drop for Master {
+    /// As SIGKILL does it: every task and socket is gone at once.
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+impl Stage {
+    async fn new(workers: u32, seconds: u32, change: impl FnOnce(&mut serde_json::Value)) -> Self {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let options = sample::Options { listen: "127.0.0.1:0".parse().unwrap(), ..sample::Options::default() };
+        let service = SampleService::start(options).await.unwrap();
+        let mut spec = json!({
+            "target": {"url": format!("http://{}", service.address())},
+            "scenarios": [{"name": "s", "thinkTime": {"min": "5ms", "max": "15ms"},
+                "tasks": [{"name": "t", "steps": [{"http": {"method": "POST", "path": "/predict", "json": {"text": "goal in the last minute"}}}]}]}],
+            "load": {"closed": {"users": 20, "duration": format!("{seconds}s")}},
+        });
+        change(&mut spec);
+        let plan = starling::crd::check(&serde_json::from_value(spec).unwrap()).unwrap().plan;
+        let file = RunFile {
+            run: RUN.into(),
+            name: "fleet".into(),
+            namespace: None,
+            digest: "d".into(),
+            workers,
+            grace: Duration::from_secs(90),
+            overrides: vec![],
+            warnings: vec![],
+            plan,
+        };
+        let folder = tempfile::tempdir().unwrap();
+        let channel = Channel::derive(&InstallKey([7; 32]), "uid-1", RUN, &jiff::Timestamp::now().to_string()).unwrap();
+        let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+        write("run.json", &serde_json::to_string(&file).unwrap());
+        write(channel::CA, &channel.ca);
+        write(channel::MASTER_CERT, &channel.master_cert);
+        write(channel::MASTER_KEY, &channel.master_key);
+        write(channel::WORKER_TOKEN, &channel.worker_token);
+        write(channel::OPERATOR_TOKEN, &channel.operator_token);
+        write(channel::READ_TOKEN, &channel.read_token);
+        std::fs::create_dir(folder.path().join("state")).unwrap();
+        // the port is found by listening once; masters of this stage take it again and again
+        let control = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+        Self { folder, service, channel, control }
+    }
+
+    /// A master whose memory is in `state` of the stage's folder: another name is another Pod.
+    fn master(&self, state: &str) -> Master {
+        let folder = self.folder.path().to_owned();
+        let memory = folder.join(state);
+        std::fs::create_dir_all(&memory).unwrap();
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let control = self.control;
+        runtime.spawn(async move {
+            let listeners = Listeners { control: listen(control).await, ui: listen(ANY).await, admin: listen(ANY).await };
+            master::serve(&folder.join("run.json"), &folder, Memory::at(&memory), listeners, CancellationToken::new()).await.unwrap();
+        });
+        Master(Some(runtime))
+    }
+
+    fn worker(&self, index: u32) -> (JoinHandle<u8>, CancellationToken) {
+        let stop = CancellationToken::new();
+        let options = worker::Options {
+            run: RUN.into(),
+            master: self.control.to_string(),
+            index,
+            channel: self.folder.path().to_owned(),
+            inputs: self.folder.path().join("inputs"),
+            grace: Duration::from_secs(90),
+            stop_timeout: Duration::from_secs(5),
+            cores: Some(1),
+        };
+        (tokio::spawn(worker::run(options, stop.clone())), stop)
+    }
+
+    fn operator(&self) -> Client {
+        Client::new(RUN, self.control, &self.channel.ca, &self.channel.operator_token).unwrap()
+    }
+
+    /// Polls until the progress is as wanted.
+    async fn until(&self, what: &str, wanted: impl Fn(&Progress) -> bool) -> Progress {
+        let operator = self.operator();
+        let mut last = None;
+        let polling = async {
+            loop {
+                if let Ok(progress) = operator.progress().await {
+                    if wanted(&progress) {
+                        return progress;
+                    }
+                    last = Some(progress);
+                }
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        match tokio::time::timeout(PATIENCE, polling).await {
+            Ok(progress) => progress,
+            Err(_) => panic!("never {what}; last seen: {last:?}"),
+        }
+    }
+
+    async fn grant(&self, epoch: u32, action: GrantAction) {
+        let incarnation = self.operator().progress().await.unwrap().incarnation;
+        self.operator().grant(&Grant { run: RUN.into(), epoch, incarnation, action }).await.unwrap();
+    }
+
+    async fn start(&self) {
+        self.until("ready", |progress| progress.state == MasterState::Ready).await;
+        self.grant(1, GrantAction::Start).await;
+        self.until("under load", |progress| progress.requests > 0).await;
+    }
+
+    async fn result(&self) -> RunResult {
+        self.until("finished", |progress| progress.state == MasterState::Finished).await;
+        self.operator().result().await.unwrap().expect("a finished run has a result")
+    }
+}
+
+const ANY: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
+
+/// The one before may hold the port a moment longer.
+async fn listen(address: SocketAddr) -> TcpListener {
+    loop {
+        match TcpListener::bind(address).await {
+            Ok(listener) => return listener,
+            Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
+        }
+    }
+}
+
+fn received(result: &RunResult) -> u64 {
+    result.totals.requests - result.totals.unsent + result.totals.interrupted
+}
+
+async fn exit_code(worker: JoinHandle<u8>) -> u8 {
+    tokio::time::timeout(PATIENCE, worker).await.expect("the worker does not exit").unwrap()
+}
+
+fn secret(folder: &Path) {
+    let key = folder.join("inputs/secret/token");
+    std::fs::create_dir_all(&key).unwrap();
+    std::fs::write(key.join("value"), "s3cret\n").unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_workers_sent_is_what_the_service_received_and_they_go_when_it_is_stored() {
+    let stage = Stage::new(3, 2, |_| {}).await;
+    let _master = stage.master("state");
+    let workers: Vec<_> = (0..3).map(|index| stage.worker(index)).collect();
+    stage.start().await;
+    let result = stage.result().await;
+    assert_eq!(result.verdict, Verdict::Passed, "{}", result.message);
+    assert_eq!(received(&result), stage.service.count());
+    assert_eq!(result.series.iter().map(|point| point.requests).sum::<u64>(), result.totals.requests);
+    assert_eq!((result.workers.lost, result.workers.planned), (0, 3));
+    assert!(workers.iter().all(|(worker, _)| !worker.is_finished()), "a worker left before the result was stored");
+    stage.operator().acknowledge().await.unwrap();
+    for (worker, _) in workers {
+        assert_eq!(exit_code(worker).await, exit::RELEASED);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_the_right_token_nobody_is_let_in() {
+    let stage = Stage::new(1, 2, |_| {}).await;
+    let _master = stage.master("state");
+    stage.until("there", |_| true).await;
+    for wrong in [&stage.channel.worker_token, &stage.channel.read_token] {
+        let error = Client::new(RUN, stage.control, &stage.channel.ca, wrong).unwrap().progress().await.unwrap_err();
+        assert!(error.to_string().contains("401"), "{error}");
+    }
+    let other = Channel::derive(&InstallKey([8; 32]), "uid-1", RUN, &jiff::Timestamp::now().to_string()).unwrap();
+    assert!(
+        Client::new(RUN, stage.control, &other.ca, &stage.channel.operator_token).unwrap().progress().await.is_err(),
+        "another authority is trusted"
+    );
+    std::fs::write(stage.folder.path().join(channel::WORKER_TOKEN), "wrong").unwrap();
+    let (worker, _stop) = stage.worker(0);
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    assert_eq!(stage.operator().progress().await.unwrap().connected, 0);
+    assert!(!worker.is_finished(), "a worker goes on trying: a master with its token may come");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_missing_secret_is_named_and_the_worker_is_ready_once_it_is_there() {
+    let stage = Stage::new(1, 1, |spec| {
+        spec["target"]["auth"] = json!({"bearer": {"tokenFrom": {"secretKeyRef": {"name": "token", "key": "value"}}}});
+    })
+    .await;
+    let _master = stage.master("state");
+    let (_worker, _stop) = stage.worker(0);
+    let progress = stage.until("complaining", |progress| !progress.problems.is_empty()).await;
+    let problem = &progress.problems[0];
+    assert_eq!((problem.kind, problem.field.as_str()), (ProblemKind::MissingReference, "spec.target.auth.bearer.tokenFrom"));
+    assert!(problem.object.contains("token") && problem.object.contains("value"), "{problem:?}");
+    secret(stage.folder.path());
+    stage.until("ready", |progress| progress.state == MasterState::Ready).await;
+    assert_eq!(stage.service.count(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_drained_worker_hands_over_what_it_has_and_its_replacement_goes_on() {
+    let stage = Stage::new(2, 6, |_| {}).await;
+    let _master = stage.master("state");
+    let (_first, _stop) = stage.worker(0);
+    let (second, drain) = stage.worker(1);
+    stage.start().await;
+    drain.cancel();
+    assert_eq!(exit_code(second).await, exit::DRAINED);
+    let (_replacement, _stop) = stage.worker(1);
+    let result = stage.result().await;
+    assert_eq!(received(&result), stage.service.count());
+    assert_eq!((result.workers.lost, result.workers.rejoined), (0, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_master_process_rebuilds_from_the_workers_and_loses_nothing() {
+    let stage = Stage::new(2, 6, |_| {}).await;
+    let master = stage.master("state");
+    let _workers = [stage.worker(0), stage.worker(1)];
+    stage.start().await;
+    drop(master);
+    let _master = stage.master("state");
+    let result = stage.result().await;
+    assert_eq!(received(&result), stage.service.count());
+    assert_eq!(result.verdict, Verdict::Passed, "{}", result.message);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_master_pod_goes_on_only_when_it_is_told_to_resume() {
+    let stage = Stage::new(1, 6, |_| {}).await;
+    let master = stage.master("state");
+    let _worker = stage.worker(0);
+    stage.start().await;
+    drop(master);
+    let _master = stage.master("another-state");
+    let progress = stage.until("there", |_| true).await;
+    assert_ne!(progress.state, MasterState::Running);
+    stage.grant(2, GrantAction::Resume).await;
+    let result = stage.result().await;
+    assert_eq!(received(&result), stage.service.count());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_died_leaves_what_it_had_reported() {
+    let stage = Stage::new(1, 7, |_| {}).await;
+    let _master = stage.master("state");
+    let (worker, _stop) = stage.worker(0);
+    stage.start().await;
+    worker.abort();
+    let reported = stage.until("reported", |progress| progress.connected == 0).await.requests;
+    let (_replacement, _stop) = stage.worker(0);
+    let result = stage.result().await;
+    assert!(result.totals.requests > reported);
+    assert_eq!((result.workers.lost, result.workers.rejoined), (1, 1));
+    assert!(received(&result) <= stage.service.count(), "more was counted than sent");
+}
