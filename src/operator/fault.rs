@@ -1,6 +1,7 @@
 //! A hook for tests: the process kills itself right after a write of its choice, as a node failure would.
 //!
-//! `STARLING_KILL_AFTER=W3` ends it with SIGKILL after W3 (LIFECYCLE 2), `before:W3` right before. Without the variable nothing happens.
+//! `STARLING_KILL_AFTER=W3` ends it with SIGKILL after W3 (LIFECYCLE 2), `before:W3` right before, hence again at every start until the
+//! variable is taken back. Without the variable nothing happens.
 
 /// Environment variable that names the write.
 pub const VARIABLE: &str = "STARLING_KILL_AFTER";
