@@ -4,7 +4,7 @@ use k8s_openapi::api::core::v1::Pod;
 use serde_json::json;
 
 use crate::samples::{brief, report, with};
-use crate::stage::{Stage, condition, is, kubeconfig, play, run, run_id, seconds, sent, status};
+use crate::stage::{Stage, condition, eventually, is, kubeconfig, play, run, run_id, seconds, sent, status};
 
 const MASTER: &str = "starling.dev/run,app.kubernetes.io/component=master";
 const WORKER: &str = "starling.dev/run,app.kubernetes.io/component=worker";
@@ -106,23 +106,41 @@ fn a_master_process_killed_alone_comes_back_and_the_result_is_whole() {
 }
 
 #[test]
-fn a_worker_pod_lost_alone_is_counted_as_lost_and_the_run_ends() {
-    play("worker-lost", async |stage| {
+fn a_worker_pod_deleted_alone_hands_over_what_it_measured_and_is_replaced() {
+    play("worker-deleted", async |stage| {
+        stage.open(&[]).await;
+        stage.apply(&with(brief("replaced", 35), json!({"spec": {"workers": {"replicas": 2}}})));
+        stage.loaded("replaced").await;
+        let victim = stage.pods(WORKER).await.into_iter().next().and_then(|pod| pod.metadata.name).expect("a worker");
+        stage.kubectl(&["delete", "pod", &victim, "--wait=false"]);
+        let test = stage.finished("replaced").await;
+        assert!(is(&test, "Succeeded"), "{:?}", test.status);
+        let whole = report(stage, &test).await;
+        assert_eq!((whole.workers.planned, whole.workers.lost, whole.workers.rejoined), (2, 0, 1));
+        assert_eq!(sent(&whole), stage.stands_still("the run is over").await, "nothing it measured is lost");
+        assert_eq!(status(&test).runs, 1);
+    });
+}
+
+#[test]
+fn a_worker_process_killed_alone_is_told_as_lost_and_little_of_its_count_is_missing() {
+    play("worker-killed", async |stage| {
         stage.open(&[]).await;
         stage.apply(&with(brief("degraded", 12), json!({"spec": {"workers": {"replicas": 2}}})));
         stage.loaded("degraded").await;
-        let victim = stage.pods(WORKER).await.into_iter().next().and_then(|pod| pod.metadata.name).expect("a worker");
-        stage.kubectl(&["delete", "pod", &victim, "--force", "--grace-period=0", "--wait=false"]);
+        let victims = stage.pods(WORKER).await;
+        if !kill_containers(&victims[..1]) {
+            return println!("NOT SHOWN HERE: killing processes in Pods needs the test cluster's own ctr");
+        }
         let test = stage.finished("degraded").await;
-        let results = status(&test).results.expect("results");
         let whole = report(stage, &test).await;
         let counted = stage.stands_still("the run is over").await;
-        assert_eq!(whole.workers.planned, 2);
-        assert!(whole.workers.lost + whole.workers.rejoined > 0, "{:?}", whole.workers);
-        assert_eq!(results.requests, whole.totals.requests);
-        // what it sent after its last snapshot, a second's worth and what was in flight, nobody knows
-        let unknown = counted - sent(&whole);
-        assert!(unknown <= 150, "{unknown} of {counted} requests are in no snapshot");
+        assert_eq!((whole.workers.planned, whole.workers.lost), (2, 1));
+        assert!(whole.warnings.iter().any(|warning| warning.contains("lost")), "{:?}", whole.warnings);
+        assert_eq!(status(&test).results.expect("results").workers.lost, 1);
+        // what it sent after its last snapshot, nobody knows: of 50 requests per second two seconds' worth at most
+        let known = sent(&whole);
+        assert!(known <= counted && counted - known <= 100, "{known} of {counted} requests are known");
         assert_eq!(status(&test).runs, 1);
     });
 }
@@ -130,10 +148,15 @@ fn a_worker_pod_lost_alone_is_counted_as_lost_and_the_run_ends() {
 #[test]
 fn an_image_that_cannot_be_pulled_ends_the_run_with_the_reason() {
     play("no-image", async |stage| {
-        // its own Pod has the true image, its children are told another
         let operator = stage.open(&[]).await;
-        let flag = "extraArgs[0]=--image=starling.invalid/nowhere:1";
-        operator.upgrade(&[flag]);
+        // its own Pod keeps the true image, its children are given another
+        let args = stage.kubectl(&["get", "deployment", &operator.name(), "-o", "jsonpath={.spec.template.spec.containers[0].args}"]);
+        let args: Vec<String> = serde_json::from_str(&args).expect("a list");
+        let other = |arg: String| if arg.starts_with("--image=") { "--image=starling.invalid/nowhere:1".to_owned() } else { arg };
+        let args: Vec<String> = args.into_iter().map(other).collect();
+        let patch = json!([{"op": "replace", "path": "/spec/template/spec/containers/0/args", "value": args}]);
+        stage.kubectl(&["patch", "deployment", &operator.name(), "--type=json", "-p", &patch.to_string()]);
+        stage.kubectl(&["rollout", "status", "deployment", &operator.name(), "--timeout=60s"]);
         stage.apply(&with(brief("unpulled", 2), json!({"spec": {"workers": {"startDeadline": "20s"}}})));
         let test = stage.finished("unpulled").await;
         assert!(is(&test, "Errored"), "{:?}", test.status);
@@ -156,6 +179,10 @@ fn workers_that_fit_on_no_node_end_the_run_with_the_schedulers_reason() {
         assert!(stalled.contains("Unschedulable"), "{stalled}: {message}");
         assert!(message.contains("Insufficient cpu"), "the scheduler's words: {message}");
         assert_eq!(stage.count().await, 0);
-        assert_eq!(stage.pods(WORKER).await.len(), 0, "nothing waits for a node any more");
+        eventually("nothing waits for a node any more", seconds(30), async || match stage.pods(WORKER).await.len() {
+            0 => Ok(()),
+            left => Err(format!("{left} worker Pods")),
+        })
+        .await;
     });
 }
