@@ -141,11 +141,10 @@ fn nothing_was_refused(stage: &Stage, operator: &Operator) {
     let own: Vec<Value> =
         lines.lines().filter(|line| line.contains(&operator.user())).filter_map(|line| serde_json::from_str(line).ok()).collect();
     assert!(own.len() > 10, "the operator is in the audit log");
-    let refused: Vec<String> = own
-        .iter()
-        .filter(|entry| entry["responseStatus"]["code"] == 403)
-        .map(|entry| format!("{} {}", entry["verb"], entry["requestURI"]))
-        .collect();
+    // whether the CRD is up to date is the one thing that an operator of a namespace may not see
+    let refused = own.iter().filter(|entry| entry["responseStatus"]["code"] == 403);
+    let refused: Vec<String> = refused.map(|entry| format!("{} {}", entry["verb"], entry["requestURI"])).collect();
+    let refused: Vec<&String> = refused.iter().filter(|request| !request.contains("customresourcedefinitions")).collect();
     assert!(refused.is_empty(), "{refused:?}");
 }
 
