@@ -79,7 +79,7 @@ async fn grant(State(master): State<Shared>, Json(asked): Json<Grant>) -> Respon
 
 async fn stop(State(master): State<Shared>, Json(asked): Json<Stop>) -> Response {
     if let Err(refused) = same_run(&master, &asked.run) {
-        return refused;
+        return refused.into_response();
     }
     master.with(|conductor| conductor.stop(asked, Instant::now()));
     progress(State(master)).await.into_response()
@@ -87,15 +87,15 @@ async fn stop(State(master): State<Shared>, Json(asked): Json<Stop>) -> Response
 
 async fn acknowledge(State(master): State<Shared>, Json(asked): Json<Acknowledge>) -> Response {
     if let Err(refused) = same_run(&master, &asked.run) {
-        return refused;
+        return refused.into_response();
     }
     master.with(|conductor| conductor.acknowledge());
     progress(State(master)).await.into_response()
 }
 
-fn same_run(master: &Shared, asked: &str) -> Result<(), Response> {
+fn same_run(master: &Shared, asked: &str) -> Result<(), (StatusCode, String)> {
     let actual = master.with(|conductor| conductor.file().run.clone());
-    if asked == actual { Ok(()) } else { Err((StatusCode::CONFLICT, format!("this is the master of run {actual}")).into_response()) }
+    if asked == actual { Ok(()) } else { Err((StatusCode::CONFLICT, format!("this is the master of run {actual}"))) }
 }
 
 #[cfg(test)]

@@ -30,8 +30,11 @@ pub struct Context {
     pub metrics: Metrics,
     pub recorder: Recorder,
     pub active_runs: AtomicU64,
-    memories: Mutex<HashMap<(String, String), Arc<tokio::sync::Mutex<Memory>>>>,
+    /// By namespace and name.
+    memories: Mutex<HashMap<(String, String), SharedMemory>>,
 }
+
+type SharedMemory = Arc<tokio::sync::Mutex<Memory>>;
 
 /// Of one LoadTest.
 #[derive(Default)]
@@ -69,7 +72,7 @@ impl Context {
         PACE.max(Duration::from_secs(self.active_runs.load(Ordering::Relaxed) / WRITES_PER_SECOND))
     }
 
-    pub fn memory(&self, namespace: &str, name: &str) -> Arc<tokio::sync::Mutex<Memory>> {
+    pub fn memory(&self, namespace: &str, name: &str) -> SharedMemory {
         let mut memories = self.memories.lock().unwrap_or_else(PoisonError::into_inner);
         memories.entry((namespace.to_owned(), name.to_owned())).or_default().clone()
     }

@@ -209,7 +209,7 @@ impl Stage {
 
     /// The LoadTest once its run has ended and the operator has spoken of its newest generation.
     pub async fn finished(&self, name: &str) -> LoadTest {
-        self.until(name, "finishes", seconds(120), |test| view::is_finished(test)).await
+        self.until(name, "finishes", seconds(120), view::is_finished).await
     }
 
     /// The LoadTest when load exists: requests have arrived.
