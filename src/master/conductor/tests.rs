@@ -1,0 +1,330 @@
+//! How a run is conducted through losses and restarts, with a clock of the tests' own.
+
+use serde_json::json;
+
+use super::*;
+use crate::stats::StepStats;
+use crate::stats::result::Verdict;
+
+fn run_file(workers: u32) -> RunFile {
+    let spec = json!({
+        "target": {"url": "http://t"},
+        "scenarios": [{"name": "s", "tasks": [{"name": "t", "steps": [{"http": {"path": "/"}}]}]}],
+        "load": {"closed": {"users": 1, "duration": "10s"}},
+    });
+    let plan = crate::crd::check(&serde_json::from_value(spec).unwrap()).unwrap().plan;
+    RunFile {
+        run: "r-1".into(),
+        name: "r".into(),
+        namespace: None,
+        digest: String::new(),
+        workers,
+        grace: Duration::from_secs(90),
+        overrides: vec![],
+        warnings: vec![],
+        plan,
+    }
+}
+
+/// A master and the clock of its test.
+struct Stage {
+    conductor: Conductor,
+    now: Instant,
+}
+
+struct Player {
+    id: SessionId,
+    heard: mpsc::Receiver<FromMaster>,
+}
+
+impl Player {
+    fn heard(&mut self) -> Vec<Message> {
+        std::iter::from_fn(|| self.heard.try_recv().ok()).filter_map(|message| message.message).collect()
+    }
+
+    fn was_told_to_start(&mut self) -> Option<fleet::Start> {
+        self.heard().into_iter().find_map(|message| match message {
+            Message::Start(start) => Some(start),
+            _ => None,
+        })
+    }
+}
+
+impl Stage {
+    fn new(workers: u32, memory: Memory) -> Self {
+        let now = Instant::now();
+        Self { conductor: Conductor::new(run_file(workers), memory, now).unwrap(), now }
+    }
+
+    fn pass(&mut self, seconds: u64) {
+        self.now += Duration::from_secs(seconds);
+        self.conductor.tick(self.now);
+    }
+
+    fn join(&mut self, index: u32, instance: &str, carrying: bool) -> Player {
+        let (sender, heard) = mpsc::channel(OUTBOUND_FOR_TESTS);
+        let hello = fleet::Hello {
+            protocol: PROTOCOL_VERSION,
+            run: "r-1".into(),
+            index,
+            instance: instance.into(),
+            carrying,
+            ..Default::default()
+        };
+        Player { id: self.conductor.join(&hello, sender).unwrap(), heard }
+    }
+
+    fn say(&mut self, player: &Player, message: from_worker::Message) {
+        self.conductor.hear(player.id, message, self.now);
+    }
+
+    fn ready(&mut self, player: &Player) {
+        self.say(player, from_worker::Message::Ready(fleet::Ready {}));
+    }
+
+    fn grant(&mut self, epoch: u32, action: GrantAction) -> Result<(), Refusal> {
+        let grant = Grant { run: "r-1".into(), epoch, incarnation: self.conductor.incarnation().to_owned(), action };
+        self.conductor.grant(&grant, self.now)
+    }
+
+    fn deliver(&mut self, player: &Player, second: u32, requests: u64, last: bool) {
+        self.say(
+            player,
+            from_worker::Message::Delta(fleet::Delta { second, snapshot: samples(requests).encode(), last, failure: String::new() }),
+        );
+    }
+
+    fn state(&self) -> MasterState {
+        self.conductor.progress(self.now).state
+    }
+}
+
+const OUTBOUND_FOR_TESTS: usize = 64;
+
+fn samples(requests: u64) -> Snapshot {
+    let mut stats = StepStats { requests, ..StepStats::default() };
+    (0..requests).for_each(|_| stats.latency.record(1000));
+    Snapshot { steps: [(0, stats)].into(), ..Snapshot::default() }
+}
+
+fn cumulative(through: u32, requests: u64) -> from_worker::Message {
+    from_worker::Message::Cumulative(fleet::Cumulative {
+        through_second: Some(through),
+        snapshot: samples(requests).encode(),
+        seconds: vec![fleet::SecondCount { second: through, requests, failures: 0, users: 1 }],
+        last: false,
+        elapsed_micros: 5_000_000,
+        started_unix_micros: 1,
+        seed: 7,
+        workers: 1,
+    })
+}
+
+#[test]
+fn nothing_starts_without_a_grant() {
+    let mut stage = Stage::new(1, Memory::none());
+    let mut player = stage.join(0, "a", false);
+    stage.ready(&player);
+    stage.pass(3600);
+    assert_eq!(stage.state(), MasterState::Ready);
+    assert!(player.was_told_to_start().is_none());
+}
+
+#[test]
+fn a_grant_for_another_incarnation_or_an_older_epoch_is_refused() {
+    let mut stage = Stage::new(1, Memory::none());
+    let grant = Grant { run: "r-1".into(), epoch: 1, incarnation: "other".into(), action: GrantAction::Start };
+    assert!(matches!(stage.conductor.grant(&grant, stage.now), Err(Refusal::OtherIncarnation { .. })));
+    stage.grant(2, GrantAction::Start).unwrap();
+    assert!(matches!(stage.grant(1, GrantAction::Start), Err(Refusal::OldEpoch { .. })));
+}
+
+#[test]
+fn a_grant_waits_for_the_last_worker() {
+    let mut stage = Stage::new(2, Memory::none());
+    let mut first = stage.join(0, "a", false);
+    stage.ready(&first);
+    stage.grant(1, GrantAction::Start).unwrap();
+    assert!(first.was_told_to_start().is_none());
+    let mut second = stage.join(1, "b", false);
+    stage.ready(&second);
+    let (a, b) = (first.was_told_to_start().unwrap(), second.was_told_to_start().unwrap());
+    assert_eq!((a.workers, a.in_micros, a.seed), (2, b.in_micros, b.seed));
+}
+
+#[test]
+fn a_run_ends_when_every_worker_has_had_its_last_word() {
+    let mut stage = Stage::new(2, Memory::none());
+    let players = [stage.join(0, "a", false), stage.join(1, "b", false)];
+    players.iter().for_each(|player| stage.ready(player));
+    stage.grant(1, GrantAction::Start).unwrap();
+    stage.pass(14);
+    stage.deliver(&players[0], 0, 3, true);
+    assert_eq!(stage.state(), MasterState::Running);
+    stage.deliver(&players[1], 0, 4, true);
+    assert_eq!(stage.state(), MasterState::Finished);
+    let result = stage.conductor.result().unwrap();
+    assert_eq!((result.totals.requests, result.verdict, result.workers.lost), (7, Verdict::Passed, 0));
+}
+
+#[test]
+fn what_is_sent_twice_counts_once() {
+    let mut stage = Stage::new(1, Memory::none());
+    let player = stage.join(0, "a", false);
+    stage.ready(&player);
+    stage.grant(1, GrantAction::Start).unwrap();
+    stage.pass(5);
+    stage.deliver(&player, 0, 3, false);
+    stage.deliver(&player, 0, 3, false);
+    assert_eq!(stage.conductor.merged().requests(), 3);
+    // the same process on a new connection tells everything again
+    let again = stage.join(0, "a", true);
+    stage.say(&again, cumulative(1, 5));
+    assert_eq!(stage.conductor.merged().requests(), 5);
+}
+
+#[test]
+fn a_replacement_takes_up_the_share_where_the_profile_is() {
+    let mut stage = Stage::new(1, Memory::none());
+    let player = stage.join(0, "a", false);
+    stage.ready(&player);
+    stage.grant(1, GrantAction::Start).unwrap();
+    stage.pass(5);
+    stage.deliver(&player, 0, 3, false);
+    stage.conductor.leave(player.id, stage.now);
+    stage.pass(2);
+    let mut replacement = stage.join(0, "b", false);
+    stage.ready(&replacement);
+    assert_eq!(replacement.was_told_to_start().unwrap().in_micros, -4_000_000);
+    stage.pass(10);
+    stage.deliver(&replacement, 9, 2, true);
+    let result = stage.conductor.result().unwrap();
+    assert_eq!((result.totals.requests, result.workers.lost, result.workers.rejoined), (5, 1, 1));
+}
+
+#[test]
+fn a_run_whose_workers_all_vanish_ends() {
+    let mut stage = Stage::new(1, Memory::none());
+    let player = stage.join(0, "a", false);
+    stage.ready(&player);
+    stage.grant(1, GrantAction::Start).unwrap();
+    stage.pass(4);
+    stage.conductor.leave(player.id, stage.now);
+    // the clock of the profile stands for a longer one
+    stage.conductor.file.plan.load =
+        crate::plan::Load::Closed { profile: crate::plan::Profile::ramp_and_hold(1.0, Duration::ZERO, Duration::from_secs(600)) };
+    stage.pass(31);
+    stage.pass(31);
+    assert_eq!(stage.conductor.result().map(|result| result.reason.as_str()), Some("WorkersLost"));
+}
+
+#[test]
+fn a_master_killed_after_the_grant_starts_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut before = Stage::new(1, Memory::at(folder.path()));
+    let player = before.join(0, "a", false);
+    before.ready(&player);
+    before.grant(1, GrantAction::Start).unwrap();
+
+    let mut after = Stage::new(1, Memory::at(folder.path()));
+    assert_eq!((after.state(), after.conductor.incarnation()), (MasterState::Recovering, before.conductor.incarnation()));
+    let mut fresh = after.join(0, "b", false);
+    after.ready(&fresh);
+    after.grant(1, GrantAction::Start).unwrap();
+    after.pass(31);
+    assert_eq!(after.state(), MasterState::Lost);
+    assert!(fresh.was_told_to_start().is_none());
+}
+
+#[test]
+fn a_new_master_goes_on_with_the_workers_that_carry_the_run() {
+    let mut stage = Stage::new(1, Memory::none());
+    let player = stage.join(0, "a", true);
+    stage.say(&player, cumulative(4, 5));
+    stage.ready(&player);
+    stage.grant(2, GrantAction::Resume).unwrap();
+    assert_eq!(stage.state(), MasterState::Running);
+    stage.pass(6);
+    stage.deliver(&player, 10, 2, true);
+    let result = stage.conductor.result().unwrap();
+    assert_eq!((result.totals.requests, result.seed), (7, 7));
+}
+
+#[test]
+fn a_resumed_master_without_such_workers_is_lost() {
+    let mut stage = Stage::new(1, Memory::none());
+    let mut player = stage.join(0, "a", false);
+    stage.ready(&player);
+    stage.grant(2, GrantAction::Resume).unwrap();
+    stage.pass(31);
+    assert_eq!(stage.state(), MasterState::Lost);
+    assert!(player.was_told_to_start().is_none());
+}
+
+#[test]
+fn a_stop_before_the_start_ends_the_run_without_load() {
+    let mut stage = Stage::new(1, Memory::none());
+    stage.conductor.stop(Stop { run: "r-1".into(), reason: "Suspended".into(), message: "m".into() }, stage.now);
+    let result = stage.conductor.result().unwrap();
+    assert_eq!((result.verdict, result.reason.as_str(), &result.started_at), (Verdict::Aborted, "Suspended", &None));
+}
+
+#[test]
+fn a_stop_tells_the_workers_and_keeps_what_was_measured() {
+    let mut stage = Stage::new(1, Memory::none());
+    let mut player = stage.join(0, "a", false);
+    stage.ready(&player);
+    stage.grant(1, GrantAction::Start).unwrap();
+    stage.pass(5);
+    stage.conductor.stop(Stop { run: "r-1".into(), reason: "Suspended".into(), message: "m".into() }, stage.now);
+    assert!(player.heard().iter().any(|message| matches!(message, Message::Stop(_))));
+    stage.deliver(&player, 1, 9, true);
+    let result = stage.conductor.result().unwrap();
+    assert_eq!((result.verdict, result.totals.requests), (Verdict::Aborted, 9));
+}
+
+#[test]
+fn workers_go_only_when_the_result_is_stored() {
+    let mut stage = Stage::new(1, Memory::none());
+    let mut player = stage.join(0, "a", false);
+    stage.ready(&player);
+    stage.grant(1, GrantAction::Start).unwrap();
+    stage.pass(14);
+    stage.deliver(&player, 0, 1, true);
+    let released = |player: &mut Player| player.heard().iter().any(|message| matches!(message, Message::Release(_)));
+    assert!(!released(&mut player));
+    stage.conductor.acknowledge();
+    assert!(released(&mut player));
+    let mut late = stage.join(0, "a", true);
+    assert!(released(&mut late));
+}
+
+#[test]
+fn a_worker_of_another_run_is_turned_away() {
+    let mut stage = Stage::new(1, Memory::none());
+    let (sender, _heard) = mpsc::channel(1);
+    let hello = fleet::Hello { protocol: PROTOCOL_VERSION, run: "other".into(), ..Default::default() };
+    assert!(stage.conductor.join(&hello, sender.clone()).unwrap_err().permanent);
+    let hello = fleet::Hello { protocol: PROTOCOL_VERSION + 1, run: "r-1".into(), ..Default::default() };
+    assert!(stage.conductor.join(&hello, sender).is_err());
+}
+
+#[test]
+fn a_missing_secret_is_told_with_how_long_it_has_been_missing() {
+    let mut stage = Stage::new(1, Memory::none());
+    let player = stage.join(0, "a", false);
+    let missing = || {
+        let problem = fleet::Problem {
+            kind: "MissingReference".into(),
+            field: "spec.x".into(),
+            object: "Secret \"s\" key \"k\"".into(),
+            message: "is not there".into(),
+        };
+        from_worker::Message::NotReady(fleet::NotReady { problems: vec![problem] })
+    };
+    stage.say(&player, missing());
+    stage.pass(21);
+    stage.say(&player, missing());
+    let problems = stage.conductor.progress(stage.now).problems;
+    assert_eq!((problems[0].kind, problems[0].for_seconds), (ProblemKind::MissingReference, 21));
+}
