@@ -72,7 +72,7 @@ fn reference(key: &str) -> Reference {
 }
 
 async fn run_tls(url: &str, tls: Tls, inputs: &[(&str, String)]) -> Result<Snapshot, PrepareError> {
-    let mut plan = plan(url, users(2, 150));
+    let mut plan = plan(url, users(2, 600));
     plan.target.tls = tls;
     let mut values = Inputs::default();
     inputs.iter().for_each(|(key, value)| values.insert(Kind::ConfigMap, "tls", *key, value.clone().into_bytes()));
