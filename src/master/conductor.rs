@@ -154,6 +154,11 @@ impl Conductor {
         if hello.index >= self.file.workers {
             return refuse(format!("there are {} shares, so none with index {}", self.file.workers, hello.index));
         }
+        if self.roster.is_superseded(hello.index, &hello.instance) {
+            // not for ever: if the other goes, this one's share is free again. Until then its lease runs out.
+            let reason = format!("another process has taken share {}", hello.index);
+            return Err(fleet::Refused { reason, permanent: false });
+        }
         let id = self.next_session;
         self.next_session += 1;
         let session = Session::new(id, hello.index, &hello.instance, outbound);

@@ -90,6 +90,12 @@ impl Roster {
         self.seats.len() as u32
     }
 
+    /// A process that comes back to find another on its seat, as after a partition in which it was replaced.
+    pub fn is_superseded(&self, index: u32, instance: &str) -> bool {
+        let taken = self.sessions().any(|session| session.index == index && session.instance != instance);
+        taken && self.instances.contains_key(&(index, instance.to_owned()))
+    }
+
     /// A newer connection of the same share replaces the older.
     pub fn take_seat(&mut self, session: Session) {
         let key = (session.index, session.instance.clone());

@@ -162,7 +162,10 @@ impl Worker {
     }
 
     async fn heed(&mut self, message: from_master::Message, outbound: &mpsc::Sender<FromWorker>) -> Result<(), End> {
-        self.heard = Instant::now();
+        // a master that turns this worker away renews no lease
+        if !matches!(message, from_master::Message::Refused(_)) {
+            self.heard = Instant::now();
+        }
         match message {
             from_master::Message::Welcome(welcome) => self.be_welcomed(welcome, outbound).await,
             from_master::Message::Refused(refused) => {

@@ -328,3 +328,15 @@ fn a_missing_secret_is_told_with_how_long_it_has_been_missing() {
     let problems = stage.conductor.progress(stage.now).problems;
     assert_eq!((problems[0].kind, problems[0].for_seconds), (ProblemKind::MissingReference, 21));
 }
+
+#[test]
+fn a_process_that_was_replaced_does_not_take_its_seat_back() {
+    let mut stage = Stage::new(1, Memory::none());
+    let old = stage.join(0, "a", false);
+    stage.conductor.leave(old.id, stage.now);
+    let _new = stage.join(0, "b", false);
+    let (sender, _heard) = mpsc::channel(OUTBOUND_FOR_TESTS);
+    let hello = fleet::Hello { protocol: PROTOCOL_VERSION, run: "r-1".into(), instance: "a".into(), carrying: true, ..Default::default() };
+    let refused = stage.conductor.join(&hello, sender).unwrap_err();
+    assert!(!refused.permanent, "{refused:?}");
+}
