@@ -11,6 +11,7 @@ use super::identity;
 use crate::crd::status::{ColumnsStatus, HistoryEntry, ProgressStatus, ReportRef, RunEnd, RunStatus, WorkersStatus};
 use crate::crd::{LoadTest, LoadTestStatus, Phase};
 use crate::plan::Problem;
+use crate::stats::format;
 use crate::wire::RunResult;
 use crate::wire::control::Progress;
 
@@ -117,8 +118,8 @@ fn show_progress(new: &mut LoadTestStatus, run: &RunStatus, progress: Option<&Pr
         percent: progress.percent(),
         users: progress.users,
         rps: progress.rps.to_string(),
-        p95: text::micros(progress.p95_micros),
-        failure_rate: text::share(progress.failure_rate()),
+        p95: format::micros(progress.p95_micros as f64),
+        failure_rate: format::percent(progress.failure_rate()),
         workers: format!("{}/{}", progress.connected, run.workers),
     };
     let reason = std::mem::take(&mut columns.reason);
@@ -137,9 +138,9 @@ fn show_progress(new: &mut LoadTestStatus, run: &RunStatus, progress: Option<&Pr
 fn show_end(new: &mut LoadTestStatus, run: &RunStatus, end: &RunEnd, result: Option<&RunResult>, report: bool) {
     if let Some(result) = result {
         let columns = new.columns.get_or_insert_default();
-        columns.rps = text::number(result.totals.rps);
-        columns.p95 = text::micros(result.totals.latency.p95);
-        columns.failures = text::share(result.totals.failure_rate);
+        columns.rps = format::rate(result.totals.rps);
+        columns.p95 = format::micros(result.totals.latency.p95 as f64);
+        columns.failures = format::percent(result.totals.failure_rate);
         columns.workers = format!("{}/{}", result.workers.planned.saturating_sub(result.workers.lost), result.workers.planned);
         let complete = matches!(end.phase, Phase::Succeeded | Phase::Failed) && end.reason != conditions::THRESHOLD_ABORTED;
         if complete {

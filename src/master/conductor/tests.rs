@@ -56,6 +56,15 @@ impl Stage {
         Self { conductor: Conductor::new(run_file(workers), memory, now).unwrap(), now }
     }
 
+    /// One worker, granted and told to start.
+    fn started() -> (Self, Player) {
+        let mut stage = Self::new(1, Memory::none());
+        let player = stage.join(0, "a", false);
+        stage.ready(&player);
+        stage.grant(1, GrantAction::Start).unwrap();
+        (stage, player)
+    }
+
     fn pass(&mut self, seconds: u64) {
         self.now += Duration::from_secs(seconds);
         self.conductor.tick(self.now);
@@ -169,10 +178,7 @@ fn a_run_ends_when_every_worker_has_had_its_last_word() {
 
 #[test]
 fn what_is_sent_twice_counts_once() {
-    let mut stage = Stage::new(1, Memory::none());
-    let player = stage.join(0, "a", false);
-    stage.ready(&player);
-    stage.grant(1, GrantAction::Start).unwrap();
+    let (mut stage, player) = Stage::started();
     stage.pass(5);
     stage.deliver(&player, 0, 3, false);
     stage.deliver(&player, 0, 3, false);
@@ -185,10 +191,7 @@ fn what_is_sent_twice_counts_once() {
 
 #[test]
 fn a_replacement_takes_up_the_share_where_the_profile_is() {
-    let mut stage = Stage::new(1, Memory::none());
-    let player = stage.join(0, "a", false);
-    stage.ready(&player);
-    stage.grant(1, GrantAction::Start).unwrap();
+    let (mut stage, player) = Stage::started();
     stage.pass(5);
     stage.deliver(&player, 0, 3, false);
     stage.conductor.leave(player.id, stage.now);
@@ -204,10 +207,7 @@ fn a_replacement_takes_up_the_share_where_the_profile_is() {
 
 #[test]
 fn a_run_whose_workers_all_vanish_ends() {
-    let mut stage = Stage::new(1, Memory::none());
-    let player = stage.join(0, "a", false);
-    stage.ready(&player);
-    stage.grant(1, GrantAction::Start).unwrap();
+    let (mut stage, player) = Stage::started();
     stage.pass(4);
     stage.conductor.leave(player.id, stage.now);
     // the clock of the profile stands for a longer one
@@ -271,10 +271,7 @@ fn a_stop_before_the_start_ends_the_run_without_load() {
 
 #[test]
 fn a_stop_tells_the_workers_and_keeps_what_was_measured() {
-    let mut stage = Stage::new(1, Memory::none());
-    let mut player = stage.join(0, "a", false);
-    stage.ready(&player);
-    stage.grant(1, GrantAction::Start).unwrap();
+    let (mut stage, mut player) = Stage::started();
     stage.pass(5);
     stage.conductor.stop(Stop { run: "r-1".into(), reason: "Suspended".into(), message: "m".into() }, stage.now);
     assert!(player.heard().iter().any(|message| matches!(message, Message::Stop(_))));
@@ -285,10 +282,7 @@ fn a_stop_tells_the_workers_and_keeps_what_was_measured() {
 
 #[test]
 fn workers_go_only_when_the_result_is_stored() {
-    let mut stage = Stage::new(1, Memory::none());
-    let mut player = stage.join(0, "a", false);
-    stage.ready(&player);
-    stage.grant(1, GrantAction::Start).unwrap();
+    let (mut stage, mut player) = Stage::started();
     stage.pass(14);
     stage.deliver(&player, 0, 1, true);
     let released = |player: &mut Player| player.heard().iter().any(|message| matches!(message, Message::Release(_)));

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use super::text::{cut, micros, number, share};
+use super::text::cut;
 use crate::crd::status::{
     ErrorStatus, GeneratorStatus, LatencyStatus, MetricSample, ResultWorkersStatus, ResultsStatus, StepStatus, ThresholdStatus,
 };
+use crate::stats::format::{micros, percent, rate};
 use crate::wire::RunResult;
 use crate::wire::result::LatencySummary;
 
@@ -22,13 +23,13 @@ pub fn results(result: &RunResult) -> ResultsStatus {
     ResultsStatus {
         requests: totals.requests,
         failures: totals.failures,
-        failure_rate: share(totals.failure_rate),
-        rps: number(totals.rps),
+        failure_rate: percent(totals.failure_rate),
+        rps: rate(totals.rps),
         iterations: totals.iterations,
         interrupted: totals.interrupted,
-        requested_rate: totals.requested_rate.map(number),
+        requested_rate: totals.requested_rate.map(rate),
         // in closed load the rate is whatever the users made of it
-        achieved_rate: totals.requested_rate.map(|_| number(totals.achieved_rate)),
+        achieved_rate: totals.requested_rate.map(|_| rate(totals.achieved_rate)),
         dropped: totals.dropped,
         sent_bytes: totals.sent_bytes,
         received_bytes: totals.received_bytes,
@@ -38,9 +39,9 @@ pub fn results(result: &RunResult) -> ResultsStatus {
         errors,
         generator: GeneratorStatus {
             saturated: result.generator.saturated,
-            cpu: share(result.generator.cpu),
-            schedule_lag_p99: micros(result.generator.schedule_lag_p99),
-            start_skew: micros(result.generator.start_skew_micros),
+            cpu: percent(result.generator.cpu),
+            schedule_lag_p99: micros(result.generator.schedule_lag_p99 as f64),
+            start_skew: micros(result.generator.start_skew_micros as f64),
         },
         workers: ResultWorkersStatus { planned: result.workers.planned, lost: result.workers.lost },
         truncated: !omitted.is_empty(),
@@ -51,14 +52,14 @@ pub fn results(result: &RunResult) -> ResultsStatus {
 fn latency(summary: &LatencySummary) -> LatencyStatus {
     let LatencySummary { min, mean, p50, p90, p95, p99, p999, max } = *summary;
     LatencyStatus {
-        min: micros(min),
-        mean: micros(mean.round() as u64),
-        p50: micros(p50),
-        p90: micros(p90),
-        p95: micros(p95),
-        p99: micros(p99),
-        p999: micros(p999),
-        max: micros(max),
+        min: micros(min as f64),
+        mean: micros(mean),
+        p50: micros(p50 as f64),
+        p90: micros(p90 as f64),
+        p95: micros(p95 as f64),
+        p99: micros(p99 as f64),
+        p999: micros(p999 as f64),
+        max: micros(max as f64),
     }
 }
 
@@ -72,11 +73,11 @@ fn steps(result: &RunResult) -> Vec<StepStatus> {
         step: cut(&step.step, 128),
         requests: step.requests,
         failures: step.failures,
-        rps: number(step.rps),
-        p50: micros(step.latency.p50),
-        p95: micros(step.latency.p95),
-        p99: micros(step.latency.p99),
-        max: micros(step.latency.max),
+        rps: rate(step.rps),
+        p50: micros(step.latency.p50 as f64),
+        p95: micros(step.latency.p95 as f64),
+        p99: micros(step.latency.p99 as f64),
+        max: micros(step.latency.max as f64),
     });
     shown.collect()
 }
