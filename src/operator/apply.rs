@@ -257,7 +257,8 @@ pub async fn delete(api: &Api<DynamicObject>, name: &str, uid: &str) -> Result<(
     }
 }
 
-fn refusal_kind(said: &kube::core::Status) -> Option<RefusalKind> {
+/// What a refused create means; `None` for what may be tried again.
+pub fn refusal_kind(said: &kube::core::Status) -> Option<RefusalKind> {
     let terminating =
         said.details.as_ref().is_some_and(|details| details.causes.iter().any(|cause| cause.reason == "NamespaceTerminating"));
     match said.code {

@@ -50,6 +50,11 @@ pub struct Memory {
 }
 
 impl Memory {
+    /// When the channel was last looked for; never, while the master does not answer: its namespace may be going away.
+    pub fn channel_looked_at(&self) -> Option<Instant> {
+        self.channel_seen.filter(|_| self.unreachable_since.is_none())
+    }
+
     /// Forgets what was about another run.
     pub fn turn_to(&mut self, run: Option<&str>) {
         if self.run.as_deref() != run {

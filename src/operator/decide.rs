@@ -77,16 +77,26 @@ impl Decision {
 }
 
 pub fn decide(seen: &Observed, now: Timestamp) -> Decision {
-    let terminating = seen.refusal.as_ref().is_some_and(|refusal| refusal.kind == RefusalKind::Terminating);
-    if seen.test.metadata.deletion_timestamp.is_some() || terminating {
+    if seen.test.metadata.deletion_timestamp.is_some() {
         // the garbage collector deletes the children
         return Decision::rest();
+    }
+    if seen.refusal.as_ref().is_some_and(|refusal| refusal.kind == RefusalKind::Terminating) {
+        return leave(seen);
     }
     match seen.status().run {
         Some(run) if run.end.is_none() && run.installation != seen.installation.id => Decision::rest(),
         Some(run) if run.end.is_none() => going::decide(seen, &run, now),
         ended => idle::decide(seen, ended.as_ref(), now),
     }
+}
+
+/// The namespace is going away: its Pods first, all else when they are gone. But with a backoff limit per index the Job's controller holds
+/// a failed Pod by its finalizer until it has made another, which is forbidden here. Without its Job the Pod may go.
+fn leave(seen: &Observed) -> Decision {
+    let run = seen.status().run.map(|run| run.id).unwrap_or_default();
+    let workers = seen.children.uid(Child::Workers).map(|uid| Write::Delete { child: Child::Workers, run, uid: uid.to_owned() });
+    Decision { writes: workers.into_iter().collect(), again: Again::After(clocks::REFUSED) }
 }
 
 /// The next status, if it says something new and, where only progress is new, the last one is old enough.

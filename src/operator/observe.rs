@@ -8,13 +8,13 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, DynamicObject, ListParams, PostParams};
 use kube::{Client, ResourceExt};
 
-use super::apply::{ApiError, call, kube_call};
+use super::apply::{ApiError, call, kube_call, refusal_kind};
 use super::build;
 use super::channel::Channel;
 use super::child::{COMPONENT_LABEL, Child, Component, RUN_LABEL, TEST_LABEL, UID_LABEL};
 use super::context::{Context, Memory};
 use super::pods;
-use super::view::{Children, MasterView, Observed, OldReport, PodView, Presence};
+use super::view::{Children, MasterView, Observed, OldReport, PodView, Presence, Refusal, RefusalKind};
 use crate::crd::LoadTest;
 use crate::crd::status::RunStatus;
 use crate::wire::RunResult;
@@ -48,13 +48,25 @@ pub async fn observe(context: &Context, namespace: &str, name: &str, memory: &mu
     let uid = seen.test.metadata.uid.clone().unwrap_or_default();
     let found = Look { client: &context.client, namespace, run: &run.id, uid: &uid };
     if run.end.is_none() {
-        let (children, pods, channel) = tokio::join!(found.children(), found.pods(), found.channel(memory.channel_seen));
+        let (children, pods, channel) = tokio::join!(found.children(), found.pods(), found.channel(memory.channel_looked_at()));
         (seen.children, seen.master_refused) = children?;
         seen.pods = pods?;
-        if channel? {
-            seen.children.0.insert(Child::Channel, Presence::Ours { uid: String::new(), deleting: false });
-            if memory.channel_seen.is_none_or(|at| at.elapsed() >= CHANNEL_EVERY) {
-                memory.channel_seen = Some(Instant::now());
+        match channel? {
+            Channelled::There { looked } => {
+                seen.children.0.insert(Child::Channel, Presence::Ours { uid: String::new(), deleting: false });
+                if looked {
+                    memory.channel_seen = Some(Instant::now());
+                }
+            }
+            Channelled::Absent => {}
+            // no reason to end a run that may be going
+            Channelled::Unknown if run.started_at.is_some() => {
+                seen.children.0.insert(Child::Channel, Presence::Ours { uid: String::new(), deleting: false });
+            }
+            // the create itself meets the refusal again
+            Channelled::Unknown => {}
+            Channelled::Terminating(message) => {
+                seen.refusal = Some(Refusal { child: Child::Channel, kind: RefusalKind::Terminating, message });
             }
         }
         ask_master(context, &run, &mut seen, memory).await;
@@ -70,6 +82,18 @@ pub async fn observe(context: &Context, namespace: &str, name: &str, memory: &mu
         }
     }
     Ok(Some(seen))
+}
+
+/// What is known of the channel Secret.
+enum Channelled {
+    There {
+        looked: bool,
+    },
+    Absent,
+    /// The API server would not say: a quota, an admission policy, a moment's trouble.
+    Unknown,
+    /// The namespace is going away.
+    Terminating(String),
 }
 
 /// Where a run's objects are looked for.
@@ -119,18 +143,21 @@ impl Look<'_> {
     }
 
     /// Whether the channel Secret is there, without the right to read Secrets: a create that is only tried says that the name is taken.
-    async fn channel(&self, seen: Option<Instant>) -> Result<bool, ApiError> {
+    async fn channel(&self, seen: Option<Instant>) -> Result<Channelled, ApiError> {
         if seen.is_some_and(|at| at.elapsed() < CHANNEL_EVERY) {
-            return Ok(true);
+            return Ok(Channelled::There { looked: false });
         }
         let name = Child::Channel.name(self.run);
         let probe = DynamicObject::new(&name, &Child::Channel.resource()).within(self.namespace);
         let (api, params) = (self.api(Child::Channel), PostParams { dry_run: true, field_manager: None });
-        match call("look for Secret", &name, api.create(&params, &probe)).await? {
-            Err(kube::Error::Api(status)) if status.is_already_exists() => Ok(true),
-            // any other refusal (quota, a namespace going away) is met again by the create itself
-            _ => Ok(false),
-        }
+        Ok(match call("look for Secret", &name, api.create(&params, &probe)).await? {
+            Ok(_) => Channelled::Absent,
+            Err(kube::Error::Api(said)) if said.is_already_exists() => Channelled::There { looked: true },
+            Err(kube::Error::Api(said)) if refusal_kind(&said) == Some(RefusalKind::Terminating) => {
+                Channelled::Terminating(said.message.clone())
+            }
+            Err(_) => Channelled::Unknown,
+        })
     }
 
     async fn report(&self) -> Result<Option<RunResult>, ApiError> {

@@ -83,6 +83,17 @@ fn a_namespace_going_away_is_not_written_to() {
 }
 
 #[test]
+fn the_job_of_a_run_whose_namespace_goes_away_is_deleted_since_its_controller_would_hold_the_pods() {
+    for mut seen in [standing(MasterState::Waiting), granted(MasterState::Running)] {
+        seen.refusal = Some(Refusal { child: Child::Channel, kind: RefusalKind::Terminating, message: "namespace".into() });
+        seen.master = MasterView::Absent;
+        let uid = seen.children.uid(Child::Workers).unwrap().to_owned();
+        let run = run_of(&seen).id;
+        assert_eq!(decide(&seen, now()).writes, [Write::Delete { child: Child::Workers, run, uid }]);
+    }
+}
+
+#[test]
 fn the_run_of_another_installation_is_left_alone_until_it_has_ended() {
     let mut seen = standing(MasterState::Ready);
     seen.installation.id = "other".into();
