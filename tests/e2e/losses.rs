@@ -27,13 +27,27 @@ async fn ends_without_second_load(stage: &Stage, name: &str) {
 }
 
 #[test]
-fn master_and_workers_deleted_together_end_the_run_and_start_no_second_load() {
+fn master_and_workers_deleted_together_are_one_run_whatever_becomes_of_it() {
     play("all-deleted", async |stage| {
         stage.open(&[]).await;
-        stage.apply(&brief("lost", 90));
+        stage.apply(&brief("lost", 40));
         stage.loaded("lost").await;
         delete_by_force(stage, "starling.dev/run");
-        ends_without_second_load(stage, "lost").await;
+        let test = stage.finished("lost").await;
+        let count = stage.stands_still("the run is over").await;
+        assert_eq!(status(&test).runs, 1);
+        // A Pod deleted by force still gets a second or two. Either its worker hands the run to the new master in that time, which then
+        // goes on with it, or the run is lost.
+        if is(&test, "Errored") {
+            assert_eq!(condition(&test, "Stalled").0, "True/MasterLost");
+        } else {
+            assert!(is(&test, "Succeeded"), "{:?}", test.status);
+            let whole = report(stage, &test).await;
+            let known = sent(&whole);
+            assert!(known <= count && count - known <= 200, "{known} of {count} requests are known");
+            // four users that pause for 30 ms at least
+            assert!(count <= 40 * 4 * 34, "{count} requests are more than one profile's load");
+        }
     });
 }
 
