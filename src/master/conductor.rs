@@ -190,7 +190,7 @@ impl Conductor {
             from_worker::Message::Delta(delta) => self.hear_delta(id, &delta),
             from_worker::Message::Cumulative(cumulative) => self.hear_cumulative(id, &cumulative, now),
             from_worker::Message::Pong(pong) => self.hear_pong(id, &pong),
-            from_worker::Message::Leaving(_) => self.event("a worker was told to go"),
+            from_worker::Message::Leaving(_) => self.hear_leaving(id, now),
         }
         self.tick(now);
     }
@@ -252,6 +252,14 @@ impl Conductor {
             // half of the round trip each way
             let middle = (pong.master_unix_micros + Timestamp::now().as_microsecond()) / 2;
             instance.started_micros = Some(pong.started_unix_micros - (pong.worker_unix_micros - middle));
+        }
+    }
+
+    fn hear_leaving(&mut self, id: SessionId, now: Instant) {
+        let early = self.state == MasterState::Running && self.elapsed(now) < self.file.plan.load.profile().length();
+        if let Some(instance) = self.roster.instance(id).filter(|_| early) {
+            instance.left_early = true;
+            self.event("a worker was told to go before the end; its share waits for a replacement");
         }
     }
 

@@ -50,6 +50,7 @@ pub fn build(parts: Parts<'_>) -> RunResult {
     let totals = Totals::of(&merged, scale);
     let names = step_names(plan);
     let judgement = judgement(plan, ending, stop, &merged, &totals);
+    let message = with_losses(judgement.message, roster);
     let generator = generator(&merged, roster);
     RunResult {
         schema_version: SCHEMA_VERSION.to_owned(),
@@ -66,7 +67,7 @@ pub fn build(parts: Parts<'_>) -> RunResult {
         duration_micros: scale.length.as_micros() as u64,
         verdict: judgement.verdict,
         reason: judgement.reason,
-        message: judgement.message,
+        message,
         steps: step_results(&merged, &names, scale),
         errors: error_results(&merged, &names),
         thresholds: judgement.thresholds,
@@ -110,6 +111,15 @@ fn judgement(plan: &Plan, ending: Ending, stop: Option<&Stop>, merged: &Snapshot
     }
 }
 
+/// A verdict over less load than was asked for says so itself: not everyone reads the warnings.
+fn with_losses(message: String, roster: &Roster) -> String {
+    match roster.lost() + roster.left_early() {
+        0 => message,
+        1 => format!("{message}; a worker went before the end, so the load was below the profile for a time"),
+        gone => format!("{message}; {gone} workers went before the end, so the load was below the profile for a time"),
+    }
+}
+
 fn generator(merged: &Snapshot, roster: &Roster) -> Generator {
     let cpu = merged.counters.cpu_micros as f64 / merged.counters.core_micros.max(1) as f64;
     let lag = merged.lag.percentile(99.0);
@@ -130,6 +140,12 @@ fn warnings(file: &RunFile, roster: &Roster, timeline: &Timeline, generator: Gen
         warnings.push(format!(
             "{} worker processes were lost; what they had not reported (at most a second or two each) is missing",
             roster.lost()
+        ));
+    }
+    if roster.left_early() > 0 {
+        warnings.push(format!(
+            "{} worker processes were told to go before the end; their share was missing until a replacement took it",
+            roster.left_early()
         ));
     }
     if roster.failed() > 0 {

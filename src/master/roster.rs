@@ -63,6 +63,8 @@ pub struct Instance {
     pub last: bool,
     /// A part of its share died with a thread.
     pub failed: bool,
+    /// Told to go before the profile was over; it handed over what it had.
+    pub left_early: bool,
     /// Start of its load by the master's clock, microseconds since the epoch.
     pub started_micros: Option<i64>,
 }
@@ -176,6 +178,11 @@ impl Roster {
     /// Processes that did not carry out all of their share.
     pub fn failed(&self) -> u32 {
         self.instances.values().filter(|instance| instance.failed).count() as u32
+    }
+
+    /// Processes that were told to go before the profile was over.
+    pub fn left_early(&self) -> u32 {
+        self.instances.values().filter(|instance| instance.left_early).count() as u32
     }
 
     /// Processes that took over a share.

@@ -141,7 +141,8 @@ fn show_end(new: &mut LoadTestStatus, run: &RunStatus, end: &RunEnd, result: Opt
         columns.rps = format::rate(result.totals.rps);
         columns.p95 = format::micros(result.totals.latency.p95 as f64);
         columns.failures = format::percent(result.totals.failure_rate);
-        columns.workers = format!("{}/{}", result.workers.planned.saturating_sub(result.workers.lost), result.workers.planned);
+        let missing = result.workers.lost.saturating_sub(result.workers.rejoined);
+        columns.workers = format!("{}/{}", result.workers.planned.saturating_sub(missing), result.workers.planned);
         let complete = matches!(end.phase, Phase::Succeeded | Phase::Failed) && end.reason != conditions::THRESHOLD_ABORTED;
         if complete {
             columns.progress = "100%".into();

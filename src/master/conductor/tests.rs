@@ -334,3 +334,20 @@ fn a_process_that_was_replaced_does_not_take_its_seat_back() {
     let refused = stage.conductor.join(&hello, sender).unwrap_err();
     assert!(!refused.permanent, "{refused:?}");
 }
+
+#[test]
+fn a_verdict_over_less_load_than_was_asked_for_says_so() {
+    let mut stage = Stage::new(2, Memory::none());
+    let players = [stage.join(0, "a", false), stage.join(1, "b", false)];
+    players.iter().for_each(|player| stage.ready(player));
+    stage.grant(1, GrantAction::Start).unwrap();
+    stage.pass(5);
+    stage.deliver(&players[0], 1, 3, true);
+    stage.say(&players[0], from_worker::Message::Leaving(fleet::Leaving {}));
+    stage.conductor.leave(players[0].id, stage.now);
+    stage.pass(9);
+    stage.deliver(&players[1], 9, 3, true);
+    let result = stage.conductor.result().unwrap();
+    assert!(result.message.contains("below the profile"), "{}", result.message);
+    assert_eq!((result.verdict, result.workers.lost), (Verdict::Passed, 0));
+}
