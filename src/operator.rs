@@ -4,6 +4,7 @@
 //! `/livez` fails when a Controller has ended; `/readyz` succeeds when the install key is there and at least one watch of LoadTests is up: a
 //! namespace that refuses its watch is retried, and does not take the others out of service.
 
+mod api;
 mod apply;
 pub mod build;
 pub mod channel;

@@ -1,10 +1,11 @@
 //! Writing: what was decided, in that order, until something is refused. Thin; every call has a timeout.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use kube::api::{Api, DeleteParams, DynamicObject, PostParams, Preconditions};
+use kube::api::{Api, DynamicObject, PostParams};
 use serde_json::Value;
 
+use super::api::{ApiError, call, delete, kube_call, refusal_kind};
 use super::build::{self, Blueprint};
 use super::child::Child;
 use super::context::{Context, Memory};
@@ -14,44 +15,6 @@ use super::observe::{channel_of, presence_of};
 use super::view::{Observed, Presence, Refusal, RefusalKind};
 use crate::crd::status::RunStatus;
 use crate::crd::{LoadTest, LoadTestStatus};
-
-/// One call to the API server.
-const CALL_TIMEOUT: Duration = Duration::from_secs(10);
-
-#[derive(Debug, thiserror::Error)]
-pub enum ApiError {
-    #[error("cannot {what} {name}: no answer within {} s", CALL_TIMEOUT.as_secs())]
-    Timeout { what: &'static str, name: String },
-    #[error("cannot {what} {name}: {source}")]
-    Kube { what: &'static str, name: String, source: Box<kube::Error> },
-    #[error("cannot grant run {run}: {source}")]
-    Grant { run: String, source: crate::wire::control::ControlError },
-    #[error("cannot make the objects of run {run}: {why}")]
-    Build { run: String, why: String },
-}
-
-impl ApiError {
-    /// A label of the errors metric.
-    pub fn kind(&self) -> &'static str {
-        match self {
-            ApiError::Timeout { .. } => "timeout",
-            ApiError::Kube { source, .. } if matches!(**source, kube::Error::Api(_)) => "api",
-            ApiError::Kube { .. } => "transport",
-            ApiError::Grant { .. } => "master",
-            ApiError::Build { .. } => "build",
-        }
-    }
-}
-
-/// Bounds a call in time.
-pub async fn call<T>(what: &'static str, name: &str, work: impl Future<Output = T>) -> Result<T, ApiError> {
-    tokio::time::timeout(CALL_TIMEOUT, work).await.map_err(|_| ApiError::Timeout { what, name: name.to_owned() })
-}
-
-/// [`call`], with the API server's error as ours.
-pub async fn kube_call<T>(what: &'static str, name: &str, work: impl Future<Output = kube::Result<T>>) -> Result<T, ApiError> {
-    call(what, name, work).await?.map_err(|source| ApiError::Kube { what, name: name.to_owned(), source: Box::new(source) })
-}
 
 /// How a list of writes ended.
 #[derive(Debug, PartialEq)]
@@ -243,34 +206,6 @@ impl Pass<'_> {
     }
 }
 
-/// In the background and only this very object: without a policy a Job would orphan its Pods, and the load would go on.
-pub async fn delete(api: &Api<DynamicObject>, name: &str, uid: &str) -> Result<(), ApiError> {
-    let params = DeleteParams {
-        preconditions: Some(Preconditions { uid: Some(uid.to_owned()), resource_version: None }),
-        ..DeleteParams::background()
-    };
-    match kube_call("delete", name, api.delete(name, &params)).await {
-        Err(ApiError::Kube { source, .. }) if matches!(&*source, kube::Error::Api(said) if said.is_not_found() || said.is_conflict()) => {
-            Ok(())
-        }
-        other => other.map(|_| ()),
-    }
-}
-
-/// What a refused create means; `None` for what may be tried again.
-pub fn refusal_kind(said: &kube::core::Status) -> Option<RefusalKind> {
-    let terminating =
-        said.details.as_ref().is_some_and(|details| details.causes.iter().any(|cause| cause.reason == "NamespaceTerminating"));
-    match said.code {
-        403 if terminating => Some(RefusalKind::Terminating),
-        // the namespace is gone
-        404 => Some(RefusalKind::Terminating),
-        403 => Some(RefusalKind::Denied),
-        400 | 413 | 422 => Some(RefusalKind::Invalid),
-        _ => None,
-    }
-}
-
 fn status_label(old: &LoadTestStatus, new: &LoadTestStatus) -> &'static str {
     let (before, after) = (old.run.as_ref(), new.run.as_ref());
     let id = |run: Option<&RunStatus>| run.map(|run| run.id.clone());
@@ -302,21 +237,6 @@ fn log_change(test: &LoadTest, old: &LoadTestStatus, new: &LoadTestStatus) {
 mod tests {
     use super::*;
     use crate::operator::fixture;
-
-    fn said(code: u16, cause: Option<&str>) -> kube::core::Status {
-        let causes = cause.map(|reason| serde_json::json!([{"reason": reason, "message": "", "field": ""}]));
-        serde_json::from_value(serde_json::json!({"code": code, "details": {"causes": causes.unwrap_or_default()}})).unwrap_or_default()
-    }
-
-    #[test]
-    fn a_refusal_is_told_from_an_outage() {
-        assert_eq!(refusal_kind(&said(403, Some("NamespaceTerminating"))), Some(RefusalKind::Terminating));
-        assert_eq!(refusal_kind(&kube::core::Status { code: 403, ..Default::default() }), Some(RefusalKind::Denied));
-        assert_eq!(refusal_kind(&kube::core::Status { code: 422, ..Default::default() }), Some(RefusalKind::Invalid));
-        for outage in [429, 500, 503, 504] {
-            assert_eq!(refusal_kind(&kube::core::Status { code: outage, ..Default::default() }), None);
-        }
-    }
 
     #[test]
     fn the_writes_of_the_status_have_their_numbers() {

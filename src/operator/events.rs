@@ -3,7 +3,7 @@
 use kube::Resource;
 use kube::runtime::events::{Event, EventType};
 
-use super::apply::call;
+use super::api::call;
 use super::context::Context;
 use super::status::cut;
 use crate::crd::{LoadTest, LoadTestStatus, Phase};

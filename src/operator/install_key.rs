@@ -9,7 +9,7 @@ use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{Api, ObjectMeta, PostParams};
 
-use super::apply::{ApiError, call, kube_call};
+use super::api::{ApiError, call, kube_call};
 use super::channel::InstallKey;
 
 /// Name of the Secret; the only one the operator may read.

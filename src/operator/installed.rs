@@ -4,7 +4,7 @@ use kube::Client;
 use kube::api::{Api, DynamicObject, GroupVersionKind};
 use serde_json::Value;
 
-use super::apply::kube_call;
+use super::api::kube_call;
 use crate::crd::{self, CRD_NAME};
 
 /// Logs what an older CRD would drop. Where the operator may not read it (an installation in one namespace), nothing is said.

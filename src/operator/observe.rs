@@ -8,7 +8,7 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, DynamicObject, ListParams, PostParams};
 use kube::{Client, ResourceExt};
 
-use super::apply::{ApiError, call, kube_call, refusal_kind};
+use super::api::{ApiError, call, kube_call, refusal_kind};
 use super::build;
 use super::channel::Channel;
 use super::child::{COMPONENT_LABEL, Child, Component, RUN_LABEL, TEST_LABEL, UID_LABEL};

@@ -4,7 +4,8 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-use super::apply::{ApiError, Applied, Pass};
+use super::api::ApiError;
+use super::apply::{Applied, Pass};
 use super::context::{Context, Memory};
 use super::decide::{Again, Decision, clocks, decide};
 use super::observe::observe;

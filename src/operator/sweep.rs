@@ -7,7 +7,7 @@ use kube::ResourceExt;
 use kube::api::{Api, ApiResource, DynamicObject, ListParams};
 use tokio_util::sync::CancellationToken;
 
-use super::apply::{ApiError, delete, kube_call};
+use super::api::{ApiError, delete, kube_call};
 use super::child::{Child, MANAGED_SELECTOR, RUN_LABEL, TEST_LABEL, UID_LABEL};
 use super::context::Context;
 use crate::crd::LoadTest;
