@@ -165,9 +165,9 @@ impl Roster {
         self.instances.entry((index, instance.to_owned())).or_default().carrying = true;
     }
 
-    /// Each share has a process that came to the end of its load.
+    /// Each share has a process that came to the end of its load, and nobody is at work: a replacement ends after the one that was drained.
     pub fn all_over(&self) -> bool {
-        (0..self.workers()).all(|index| self.instances_of(index).any(|instance| instance.last))
+        self.at_work() == 0 && (0..self.workers()).all(|index| self.instances_of(index).any(|instance| instance.last))
     }
 
     /// Processes that carried a share and are not known to have ended it.

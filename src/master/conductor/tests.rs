@@ -351,3 +351,22 @@ fn a_verdict_over_less_load_than_was_asked_for_says_so() {
     assert!(result.message.contains("below the profile"), "{}", result.message);
     assert_eq!((result.verdict, result.workers.lost), (Verdict::Passed, 0));
 }
+
+#[test]
+fn the_end_waits_for_the_replacement_of_a_drained_worker() {
+    let mut stage = Stage::new(2, Memory::none());
+    let players = [stage.join(0, "a", false), stage.join(1, "b", false)];
+    players.iter().for_each(|player| stage.ready(player));
+    stage.grant(1, GrantAction::Start).unwrap();
+    stage.pass(5);
+    stage.deliver(&players[0], 1, 3, true);
+    stage.conductor.leave(players[0].id, stage.now);
+    let replacement = stage.join(0, "c", false);
+    stage.ready(&replacement);
+    stage.pass(9);
+    stage.deliver(&players[1], 9, 3, true);
+    assert_eq!(stage.state(), MasterState::Running);
+    stage.deliver(&replacement, 9, 3, true);
+    let result = stage.conductor.result().unwrap();
+    assert_eq!((result.totals.requests, result.workers.lost, result.workers.rejoined), (9, 0, 1));
+}
