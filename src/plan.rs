@@ -197,9 +197,7 @@ pub struct StepPlace<'a> {
 impl Plan {
     /// All steps in the order of the file.
     pub fn steps(&self) -> impl Iterator<Item = StepPlace<'_>> {
-        self.scenarios.iter().flat_map(|scenario| {
-            scenario.tasks.iter().flat_map(move |task| task.steps.iter().map(move |step| StepPlace { scenario, task, step }))
-        })
+        steps_of(&self.scenarios)
     }
 
     /// Every Secret or ConfigMap key the test needs, in the order of the file.
@@ -218,4 +216,11 @@ impl Plan {
         }
         all
     }
+}
+
+/// All steps in the order of the file.
+pub fn steps_of(scenarios: &[Scenario]) -> impl Iterator<Item = StepPlace<'_>> {
+    scenarios.iter().flat_map(|scenario| {
+        scenario.tasks.iter().flat_map(move |task| task.steps.iter().map(move |step| StepPlace { scenario, task, step }))
+    })
 }

@@ -466,12 +466,6 @@ fn check_thresholds(thresholds: &[ThresholdSpec], scenarios: &[Scenario], proble
     checked
 }
 
-fn steps_of(scenarios: &[Scenario]) -> impl Iterator<Item = StepPlace<'_>> {
-    scenarios.iter().flat_map(|scenario| {
-        scenario.tasks.iter().flat_map(move |task| task.steps.iter().map(move |step| StepPlace { scenario, task, step }))
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;

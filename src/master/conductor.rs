@@ -109,10 +109,6 @@ impl Conductor {
         self.result.as_ref()
     }
 
-    pub fn is_acknowledged(&self) -> bool {
-        self.acknowledged
-    }
-
     /// Everything measured so far.
     pub fn merged(&self) -> Snapshot {
         self.roster.merged()
