@@ -45,9 +45,6 @@ pub struct Options {
     /// Without a word from the master for so long, the load is stopped
     #[arg(long, default_value = "90s", value_parser = duration::parse)]
     pub grace: Duration,
-    /// At the end, running iterations get so long
-    #[arg(long, default_value = "30s", value_parser = duration::parse)]
-    pub stop_timeout: Duration,
     /// Cores to use; all that this process may use if unset
     #[arg(long)]
     pub cores: Option<usize>,

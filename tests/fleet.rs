@@ -105,7 +105,6 @@ impl Stage {
             channel: self.folder.path().to_owned(),
             inputs: self.folder.path().join("inputs"),
             grace: Duration::from_secs(90),
-            stop_timeout: Duration::from_secs(5),
             cores: Some(1),
         };
         (tokio::spawn(worker::run(options, stop.clone())), stop)

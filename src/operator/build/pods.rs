@@ -61,7 +61,7 @@ impl Blueprint<'_> {
             "name": Component::Worker.label(),
             "args": [
                 "worker", "--run", run, "--master", format!("{}:{CONTROL_PORT}", child_name(run, "master")), "--channel", CHANNEL_DIR,
-                "--inputs", INPUTS_DIR, "--grace", duration::format(self.checked.grace), "--stop-timeout", duration::format(stop_timeout),
+                "--inputs", INPUTS_DIR, "--grace", duration::format(self.checked.grace),
             ],
             "volumeMounts": volume_mounts,
         });
