@@ -7,6 +7,7 @@
 mod client;
 mod closed;
 mod connection;
+mod deadline;
 mod files;
 mod open;
 mod pacer;

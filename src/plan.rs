@@ -3,9 +3,12 @@
 //! A plan travels as JSON (durations in microseconds). It holds no secret, only [`Reference`]s to them, and is immutable once a run has started.
 
 pub mod duration;
+mod load;
 pub mod profile;
 pub mod reference;
+mod scenario;
 pub mod share;
+mod target;
 pub mod template;
 pub mod threshold;
 
@@ -14,11 +17,13 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use url::Url;
 
+pub use load::Load;
 pub use profile::{Profile, Stage};
 pub use reference::{Inputs, Kind, Reference};
+pub use scenario::{Body, HttpRequest, Scenario, Step, Task, ThinkTime};
 pub use share::Share;
+pub use target::{Auth, ClientCertificate, Header, Target, Tls};
 pub use template::{JsonTemplate, Template};
 pub use threshold::Threshold;
 
@@ -61,129 +66,6 @@ pub struct Plan {
     pub stop_timeout: Duration,
     /// Seeds all that is random; `None` until the run has an id to take it from.
     pub seed: Option<u64>,
-}
-
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Target {
-    /// `http` or `https`, with a host, without user information, query or fragment. Its path is put before every step's path.
-    pub url: Url,
-    /// Sent with every request; a step's header of the same name replaces it.
-    pub headers: Vec<Header>,
-    pub auth: Option<Auth>,
-    pub tls: Tls,
-}
-
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Header {
-    pub name: String,
-    pub value: Template,
-}
-
-/// Credentials sent with every request; their values are read where the load is made.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub enum Auth {
-    /// `Authorization: Bearer <token>`
-    Bearer { token: Reference },
-    /// `Authorization: Basic <base64 of username:password>`
-    Basic { username: Reference, password: Reference },
-    /// A header of any name.
-    Header { name: String, value: Reference },
-}
-
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Tls {
-    /// PEM certificates trusted instead of the system's.
-    pub ca: Option<Reference>,
-    /// PEM certificate chain and key shown to the target.
-    pub client: Option<ClientCertificate>,
-    /// Name asked for and checked instead of the URL's host.
-    pub server_name: Option<String>,
-    pub insecure_skip_verify: bool,
-}
-
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct ClientCertificate {
-    pub certificate: Reference,
-    pub key: Reference,
-}
-
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Scenario {
-    pub name: String,
-    /// Share of the users or arrivals, relative to the other scenarios; the sum over all is positive.
-    pub weight: u32,
-    /// Pause between two iterations of a user; never set in open load.
-    pub think_time: Option<ThinkTime>,
-    /// Never empty; one is chosen by weight for each iteration.
-    pub tasks: Vec<Task>,
-}
-
-/// Uniform between `min` and `max`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ThinkTime {
-    #[serde(with = "duration::micros")]
-    pub min: Duration,
-    #[serde(with = "duration::micros")]
-    pub max: Duration,
-}
-
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Task {
-    pub name: String,
-    pub weight: u32,
-    /// Never empty; carried out in order, an iteration ends at the first that fails.
-    pub steps: Vec<Step>,
-}
-
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Step {
-    pub name: String,
-    pub http: HttpRequest,
-    /// From intended time to last byte.
-    #[serde(with = "duration::micros")]
-    pub timeout: Duration,
-}
-
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct HttpRequest {
-    /// Upper case, a token of RFC 9110.
-    pub method: String,
-    /// Starts with `/`; may hold a query.
-    pub path: Template,
-    pub headers: Vec<Header>,
-    pub body: Option<Body>,
-}
-
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub enum Body {
-    /// Sent as it is, `Content-Type: text/plain; charset=utf-8` unless a header says otherwise.
-    Text(Template),
-    /// Sent as compact JSON with sorted keys, `Content-Type: application/json` unless a header says otherwise.
-    Json(JsonTemplate),
-}
-
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub enum Load {
-    /// So many users, each one iteration after the other.
-    Closed { profile: Profile },
-    /// So many iterations started per second, whether earlier ones have ended or not.
-    #[serde(rename_all = "camelCase")]
-    Open { profile: Profile, max_in_flight: u32, max_dropped: f64 },
-}
-
-impl Load {
-    /// Levels over time: users (closed) or iterations per second (open).
-    pub fn profile(&self) -> &Profile {
-        match self {
-            Load::Closed { profile } | Load::Open { profile, .. } => profile,
-        }
-    }
 }
 
 /// A step with the names that lead to it; its place in [`Plan::steps`] is its number everywhere statistics are kept.

@@ -1,22 +1,27 @@
 //! From a spec to a plan: every rule that the schema cannot say, each mistake with its field path. One place for CLI and operator.
 
+mod load;
+mod scenario;
+mod target;
+mod threshold;
+
 use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
 use serde_json::Value;
-use url::Url;
+
+use load::check_load;
+use threshold::check_thresholds;
 
 use super::spec::*;
 use crate::plan::template::{Place, Variables, canonicalise};
-use crate::plan::threshold::{Metric, Select};
+use crate::plan::threshold::Metric;
 use crate::plan::*;
 
 /// Free values (`json`, `variables`, ...) may be so large as JSON, each.
 const MAX_FREE_VALUE: usize = 64 * 1024;
 /// The whole spec may be so large as JSON.
 const MAX_SPEC: usize = 256 * 1024;
-/// A profile may be so long.
-const MAX_LENGTH: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// A spec found good.
 #[derive(Debug, Clone, PartialEq)]
@@ -157,15 +162,6 @@ struct Context<'a> {
 }
 
 impl Context<'_> {
-    fn target(&mut self, target: &TargetSpec) -> Option<Target> {
-        let TargetSpec { url, headers, auth, tls } = target;
-        let url = self.problems.take("spec.target.url", check_url(url));
-        let headers = self.headers("spec.target.headers", headers);
-        let auth = auth.as_ref().and_then(|auth| self.problems.take("spec.target.auth", check_auth(auth)));
-        let tls = self.tls(tls.as_ref());
-        Some(Target { url: url?, headers, auth, tls })
-    }
-
     fn headers(&mut self, path: &str, headers: &BTreeMap<String, String>) -> Vec<Header> {
         let mut seen = HashSet::new();
         let mut checked = Vec::new();
@@ -191,279 +187,6 @@ impl Context<'_> {
         let parsed = Template::parse(source).and_then(|template| template.check(self.variables, place).map(|()| template));
         self.problems.take(path, parsed)
     }
-
-    fn tls(&mut self, tls: Option<&TlsSpec>) -> Tls {
-        let Some(TlsSpec { ca_from, cert_from, key_from, server_name, insecure_skip_verify }) = tls else { return Tls::default() };
-        let ca =
-            ca_from.as_ref().and_then(|from| self.problems.take("spec.target.tls.caFrom", file_reference(from, "spec.target.tls.caFrom")));
-        let client = match (cert_from, key_from) {
-            (Some(cert), Some(key)) => self
-                .problems
-                .take("spec.target.tls.certFrom", file_reference(cert, "spec.target.tls.certFrom"))
-                .map(|certificate| ClientCertificate { certificate, key: secret_reference(key, "spec.target.tls.keyFrom") }),
-            (None, None) => None,
-            _ => {
-                self.problems.add("spec.target.tls", "certFrom and keyFrom go together");
-                None
-            }
-        };
-        Tls { ca, client, server_name: server_name.clone(), insecure_skip_verify: *insecure_skip_verify }
-    }
-
-    fn scenarios(&mut self, scenarios: &[ScenarioSpec]) -> Vec<Scenario> {
-        let path = "spec.scenarios";
-        self.problems.unique(path, "name", scenarios.iter().map(|s| s.name.as_str()));
-        if scenarios.iter().map(|s| u64::from(s.weight)).sum::<u64>() == 0 {
-            self.problems.add(path, "at least one scenario must have a weight above 0");
-        }
-        let steps: usize = scenarios.iter().flat_map(|s| &s.tasks).map(|t| t.steps.len()).sum();
-        if steps > MAX_STEPS {
-            self.problems.add(path, format!("{steps} steps in all, at most {MAX_STEPS} are allowed"));
-        }
-        scenarios.iter().enumerate().map(|(i, scenario)| self.scenario(&format!("{path}[{i}]"), scenario)).collect()
-    }
-
-    fn scenario(&mut self, path: &str, scenario: &ScenarioSpec) -> Scenario {
-        let ScenarioSpec { name, weight, think_time, tasks } = scenario;
-        let think_path = format!("{path}.thinkTime");
-        let think_time = think_time.as_ref().map(|ThinkTimeSpec { min, max }| {
-            let min = self.problems.duration(&format!("{think_path}.min"), min);
-            let max = self.problems.duration(&format!("{think_path}.max"), max);
-            if min > max {
-                self.problems.add(&think_path, "min is longer than max");
-            }
-            ThinkTime { min, max }
-        });
-        if think_time.is_some() && self.open {
-            self.problems.add(
-                &think_path,
-                "open load starts iterations by the clock, so a user's pause between them has no meaning; remove it or use closed load",
-            );
-        }
-        self.problems.unique(&format!("{path}.tasks"), "name", tasks.iter().map(|t| t.name.as_str()));
-        if tasks.iter().map(|t| u64::from(t.weight)).sum::<u64>() == 0 {
-            self.problems.add(format!("{path}.tasks"), "at least one task must have a weight above 0");
-        }
-        let tasks = tasks.iter().enumerate().map(|(i, task)| self.task(&format!("{path}.tasks[{i}]"), task)).collect();
-        Scenario { name: name.clone(), weight: *weight, think_time, tasks }
-    }
-
-    fn task(&mut self, path: &str, task: &TaskSpec) -> Task {
-        let steps: Vec<Step> =
-            task.steps.iter().enumerate().filter_map(|(i, step)| self.step(&format!("{path}.steps[{i}]"), step)).collect();
-        self.problems.unique(&format!("{path}.steps"), "name", steps.iter().map(|s| s.name.as_str()));
-        Task { name: task.name.clone(), weight: task.weight, steps }
-    }
-
-    fn step(&mut self, path: &str, step: &StepSpec) -> Option<Step> {
-        let StepSpec { name, http, timeout } = step;
-        let timeout = match timeout {
-            Some(text) => self.problems.positive_duration(&format!("{path}.timeout"), text),
-            None => self.timeout,
-        };
-        let HttpStepSpec { method, path: http_path, headers, json, body } = http;
-        let path = format!("{path}.http");
-        if http::Method::try_from(method.as_str()).is_err() || method.to_ascii_uppercase() != *method {
-            self.problems.add(format!("{path}.method"), format!("{method:?} is not a method"));
-        }
-        let headers = self.headers(&format!("{path}.headers"), headers);
-        let body = self.body(&path, json.as_ref(), body.as_deref());
-        let template = self.path(&format!("{path}.path"), http_path)?;
-        let name = name.clone().unwrap_or_else(|| default_name(method, http_path));
-        Some(Step { name, http: HttpRequest { method: method.clone(), path: template, headers, body }, timeout })
-    }
-
-    fn path(&mut self, field: &str, source: &str) -> Option<Template> {
-        if !source.starts_with('/') {
-            self.problems.add(field, "must begin with /");
-        }
-        let template = self.template(field, source, Place::Path)?;
-        // what is not a template must already be a request target: a space or a control would end it early
-        let text_is_clean = template.texts().all(|text| text.bytes().all(|b| b > b' ' && b != 0x7f && b != b'#'));
-        if !text_is_clean {
-            self.problems.add(field, "holds a space, a control character or #; write it percent-encoded");
-        }
-        Some(template)
-    }
-
-    fn body(&mut self, path: &str, json: Option<&Value>, text: Option<&str>) -> Option<Body> {
-        match (json, text) {
-            (None, None) => None,
-            (Some(_), Some(_)) => {
-                self.problems.add(path, "json and body exclude each other");
-                None
-            }
-            (Some(json), None) => {
-                let field = format!("{path}.json");
-                let checked = free_value_size(json)
-                    .and_then(|()| JsonTemplate::new(json.clone()))
-                    .and_then(|json| json.check(self.variables).map(|()| json));
-                self.problems.take(&field, checked).map(Body::Json)
-            }
-            (None, Some(text)) => self.template(&format!("{path}.body"), text, Place::Text).map(Body::Text),
-        }
-    }
-}
-
-/// The method and the path, cut to a name's length.
-fn default_name(method: &str, path: &str) -> String {
-    format!("{method} {path}").chars().take(128).collect()
-}
-
-fn check_url(text: &str) -> Result<Url, String> {
-    if text.contains("{{") {
-        return Err("templates do not work in the target's URL; use a step's path".into());
-    }
-    let url = Url::parse(text).map_err(|e| format!("{text:?} is not a URL: {e}"))?;
-    match url {
-        _ if !["http", "https"].contains(&url.scheme()) => Err(format!("{text:?} does not begin with http:// or https://")),
-        _ if url.host_str().is_none_or(str::is_empty) => Err(format!("{text:?} has no host")),
-        _ if !url.username().is_empty() || url.password().is_some() => {
-            Err("credentials do not belong into the URL; use spec.target.auth".into())
-        }
-        _ if url.query().is_some() || url.fragment().is_some() => Err("a query or fragment belongs to a step's path".into()),
-        _ => Ok(url),
-    }
-}
-
-fn check_auth(auth: &AuthSpec) -> Result<Auth, String> {
-    let AuthSpec { bearer, basic, header } = auth;
-    let field = |name: &str| format!("spec.target.auth.{name}");
-    match (bearer, basic, header) {
-        (Some(bearer), None, None) => Ok(Auth::Bearer { token: secret_reference(&bearer.token_from, &field("bearer.tokenFrom")) }),
-        (None, Some(basic), None) => Ok(Auth::Basic {
-            username: secret_reference(&basic.username_from, &field("basic.usernameFrom")),
-            password: secret_reference(&basic.password_from, &field("basic.passwordFrom")),
-        }),
-        (None, None, Some(header)) => match http::HeaderName::try_from(header.name.as_str()) {
-            Ok(_) => {
-                Ok(Auth::Header { name: header.name.clone(), value: secret_reference(&header.value_from, &field("header.valueFrom")) })
-            }
-            Err(_) => Err(format!("header.name {:?} is not a header's name", header.name)),
-        },
-        _ => Err("exactly one of bearer, basic and header".into()),
-    }
-}
-
-fn secret_reference(source: &SecretSource, field: &str) -> Reference {
-    reference(Kind::Secret, &source.secret_key_ref, field)
-}
-
-fn file_reference(source: &FileSource, field: &str) -> Result<Reference, String> {
-    match (&source.secret_key_ref, &source.config_map_key_ref) {
-        (Some(key), None) => Ok(reference(Kind::Secret, key, field)),
-        (None, Some(key)) => Ok(reference(Kind::ConfigMap, key, field)),
-        _ => Err("exactly one of secretKeyRef and configMapKeyRef".into()),
-    }
-}
-
-fn reference(kind: Kind, key: &KeyRef, field: &str) -> Reference {
-    Reference { kind, name: key.name.clone(), key: key.key.clone(), field: field.to_owned() }
-}
-
-fn check_load(load: &LoadSpec, problems: &mut Problems) -> Option<Load> {
-    let checked = match (&load.closed, &load.open) {
-        (Some(closed), None) => Load::Closed { profile: check_closed(closed, problems)? },
-        (None, Some(open)) => check_open(open, problems)?,
-        _ => {
-            problems.add("spec.load", "exactly one of closed and open");
-            return None;
-        }
-    };
-    let profile = checked.profile();
-    if profile.max_level() <= 0.0 {
-        problems.add("spec.load", "no load: every level is 0");
-    }
-    if profile.length().is_zero() || profile.length() > MAX_LENGTH {
-        problems
-            .add("spec.load", format!("lasts {}; it must last longer than nothing and at most 7 days", duration::format(profile.length())));
-    }
-    Some(checked)
-}
-
-fn check_closed(closed: &ClosedSpec, problems: &mut Problems) -> Option<Profile> {
-    let ClosedSpec { users, duration, ramp_up, start_at, stages } = closed;
-    let shape = Shape { level: *users, level_name: "users", duration, ramp_up, start_at, stages };
-    check_profile("spec.load.closed", shape, 1.0, problems)
-}
-
-fn check_open(open: &OpenSpec, problems: &mut Problems) -> Option<Load> {
-    let OpenSpec { rate, per, duration, ramp_up, start_at, stages, max_in_flight, max_dropped } = open;
-    let seconds = match per {
-        Per::Second => 1.0,
-        Per::Minute => 60.0,
-        Per::Hour => 3600.0,
-    };
-    if *max_in_flight == 0 {
-        problems.add("spec.load.open.maxInFlight", "must be at least 1");
-    }
-    let share =
-        max_dropped.strip_suffix('%').and_then(|number| number.parse::<f64>().ok()).filter(|percent| (0.0..=100.0).contains(percent));
-    if share.is_none() {
-        problems.add("spec.load.open.maxDropped", format!("{max_dropped:?} is not a share from 0% to 100%"));
-    }
-    let shape = Shape { level: *rate, level_name: "rate", duration, ramp_up, start_at, stages };
-    let profile = check_profile("spec.load.open", shape, 1.0 / seconds, problems)?;
-    Some(Load::Open { profile, max_in_flight: *max_in_flight, max_dropped: share.unwrap_or_default() / 100.0 })
-}
-
-/// The fields that closed and open load write alike.
-struct Shape<'a> {
-    level: Option<u32>,
-    level_name: &'a str,
-    duration: &'a Option<String>,
-    ramp_up: &'a Option<String>,
-    start_at: &'a Option<u32>,
-    stages: &'a Option<Vec<StageSpec>>,
-}
-
-fn check_profile(path: &str, shape: Shape<'_>, scale: f64, problems: &mut Problems) -> Option<Profile> {
-    let Shape { level, level_name, duration, ramp_up, start_at, stages } = shape;
-    match (level, duration, stages) {
-        (Some(level), Some(duration), None) => {
-            if level == 0 {
-                problems.add(format!("{path}.{level_name}"), "must be at least 1");
-            }
-            if start_at.is_some() {
-                problems.add(format!("{path}.startAt"), "goes with stages");
-            }
-            let hold = problems.duration(&format!("{path}.duration"), duration);
-            let ramp_up = ramp_up.as_ref().map_or(Duration::ZERO, |text| problems.duration(&format!("{path}.rampUp"), text));
-            Some(Profile::ramp_and_hold(f64::from(level) * scale, ramp_up, hold))
-        }
-        (None, None, Some(stages)) => {
-            if ramp_up.is_some() {
-                problems.add(format!("{path}.rampUp"), "goes with a duration; stages ramp by themselves");
-            }
-            let stages = stages.iter().enumerate().map(|(i, StageSpec { duration, target })| Stage {
-                duration: problems.duration(&format!("{path}.stages[{i}].duration"), duration),
-                target: f64::from(*target) * scale,
-            });
-            Some(Profile { stages: stages.collect(), start_at: f64::from(start_at.unwrap_or(0)) * scale })
-        }
-        _ => {
-            problems.add(path, format!("either {level_name} and duration, or stages"));
-            None
-        }
-    }
-}
-
-fn check_thresholds(thresholds: &[ThresholdSpec], scenarios: &[Scenario], problems: &mut Problems) -> Vec<Threshold> {
-    let mut checked = Vec::new();
-    for (i, ThresholdSpec { metric, select, expr }) in thresholds.iter().enumerate() {
-        let path = format!("spec.thresholds[{i}]");
-        let SelectSpec { scenario, task, step, outcome } = select.clone().unwrap_or_default();
-        let select = Select { scenario, task, step, outcome };
-        // steps that were refused above are missing from the plan; one mistake is enough to report
-        if problems.0.is_empty() && !steps_of(scenarios).any(|place| select.matches(&place)) {
-            problems.add(format!("{path}.select"), "no step has these names, so there would be nothing to judge");
-        }
-        if *metric == Metric::Achieved && select != Select::default() {
-            problems.add(format!("{path}.select"), "achieved is counted over all iterations; it has nothing to select");
-        }
-        checked.extend(problems.take(&format!("{path}.expr"), Threshold::parse(*metric, select, expr)));
-    }
-    checked
 }
 
 #[cfg(test)]

@@ -101,41 +101,41 @@ fn each_child(schema: &mut Value, visit: &mut dyn FnMut(&mut Value)) {
     }
 }
 
-pub(super) fn duration(_: &mut SchemaGenerator) -> Schema {
+pub(in crate::crd) fn duration(_: &mut SchemaGenerator) -> Schema {
     json_schema!({"type": "string", "maxLength": 32, "pattern": duration::PATTERN})
 }
 
-pub(super) fn optional_duration(generator: &mut SchemaGenerator) -> Schema {
+pub(in crate::crd) fn optional_duration(generator: &mut SchemaGenerator) -> Schema {
     duration(generator)
 }
 
-pub(super) fn name(_: &mut SchemaGenerator) -> Schema {
+pub(in crate::crd) fn name(_: &mut SchemaGenerator) -> Schema {
     json_schema!({"type": "string", "minLength": 1, "maxLength": 63})
 }
 
-pub(super) fn percent(_: &mut SchemaGenerator) -> Schema {
+pub(in crate::crd) fn percent(_: &mut SchemaGenerator) -> Schema {
     json_schema!({"type": "string", "maxLength": 16, "pattern": r"^(100|[0-9]{1,2}(\.[0-9]{1,4})?)%$"})
 }
 
-pub(super) fn quantity(_: &mut SchemaGenerator) -> Schema {
+pub(in crate::crd) fn quantity(_: &mut SchemaGenerator) -> Schema {
     json_schema!({"type": "string", "maxLength": 32, "pattern": r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|Ki|Mi|Gi|Ti)?$"})
 }
 
-pub(super) fn metric(_: &mut SchemaGenerator) -> Schema {
+pub(in crate::crd) fn metric(_: &mut SchemaGenerator) -> Schema {
     json_schema!({"type": "string", "enum": ["latency", "serviceTime", "failures", "achieved"]})
 }
 
-pub(super) fn outcome(_: &mut SchemaGenerator) -> Schema {
+pub(in crate::crd) fn outcome(_: &mut SchemaGenerator) -> Schema {
     json_schema!({"type": "string", "enum": ["Success", "Failure", "Any"]})
 }
 
 /// Any JSON value; its size is bounded when it is made into a plan.
-pub(super) fn free_value(_: &mut SchemaGenerator) -> Schema {
+pub(in crate::crd) fn free_value(_: &mut SchemaGenerator) -> Schema {
     json_schema!({"x-kubernetes-preserve-unknown-fields": true})
 }
 
 /// Any JSON value under any name.
-pub(super) fn free_map(_: &mut SchemaGenerator) -> Schema {
+pub(in crate::crd) fn free_map(_: &mut SchemaGenerator) -> Schema {
     json_schema!({"type": "object", "additionalProperties": {"x-kubernetes-preserve-unknown-fields": true}})
 }
 

@@ -4,7 +4,8 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use super::client::{Backoff, Client};
+use super::client::Client;
+use super::deadline::Backoff;
 use super::shard::{Member, Shard, State};
 use crate::plan::Profile;
 

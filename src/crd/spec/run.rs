@@ -1,0 +1,50 @@
+//! When a run starts, how it ends, and what is kept of it.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct RunSpec {
+    /// `OnApply`: each change that matters for the load starts a run. `OnTrigger`: only a changed `trigger` or `starling.dev/rerun` annotation does.
+    pub start: StartPolicy,
+    /// Any text; changing it starts a new run.
+    #[schemars(length(max = 128))]
+    pub trigger: String,
+    /// How long iterations that run at the end may go on before they are cut.
+    #[schemars(schema_with = "crate::crd::schema::duration")]
+    pub stop_timeout: String,
+    /// A run that has not ended by then ends `Errored`; the planned length, `stopTimeout` and 10 minutes if unset.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "crate::crd::schema::optional_duration")]
+    pub deadline: Option<String>,
+    /// How long the master is kept after the end.
+    #[schemars(schema_with = "crate::crd::schema::duration")]
+    pub ttl_after_finished: String,
+    /// Holds a run that has not started; ends one that has.
+    pub suspend: bool,
+    /// Ended runs shown in `status.history`.
+    #[schemars(range(min = 0, max = 10))]
+    pub history_limit: u32,
+}
+
+impl Default for RunSpec {
+    fn default() -> Self {
+        Self {
+            start: StartPolicy::OnApply,
+            trigger: String::new(),
+            stop_timeout: "30s".into(),
+            deadline: None,
+            ttl_after_finished: "1h".into(),
+            suspend: false,
+            history_limit: 10,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum StartPolicy {
+    #[default]
+    OnApply,
+    OnTrigger,
+}

@@ -1,0 +1,108 @@
+//! Where requests go: address, credentials, TLS.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct TargetSpec {
+    /// `http://` or `https://` with a host, optionally a port and a path that is put before every step's path.
+    #[schemars(length(max = 2048), extend("pattern" = "^https?://[^@?#{}\\s]+$",
+        "x-kubernetes-validations" = [{"rule": "isURL(self) && url(self).getHostname() != ''", "message": "must be a URL with a host, such as http://categorizer.ml.svc:8000"}]))]
+    pub url: String,
+    /// Headers of every request; values are templates.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 32))]
+    pub headers: BTreeMap<String, String>,
+    /// Credentials of every request.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub auth: Option<AuthSpec>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<TlsSpec>,
+}
+
+/// Exactly one of `bearer`, `basic` and `header`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(extend("minProperties" = 1, "maxProperties" = 1))]
+pub struct AuthSpec {
+    /// `Authorization: Bearer <token>`
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bearer: Option<BearerSpec>,
+    /// `Authorization: Basic <username and password>`
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub basic: Option<BasicSpec>,
+    /// A header of any name, such as `X-Api-Key`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub header: Option<HeaderAuthSpec>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct BearerSpec {
+    pub token_from: SecretSource,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct BasicSpec {
+    pub username_from: SecretSource,
+    pub password_from: SecretSource,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct HeaderAuthSpec {
+    #[schemars(extend("pattern" = "^[-!#$%&'*+.^_`|~0-9A-Za-z]{1,128}$"))]
+    pub name: String,
+    pub value_from: SecretSource,
+}
+
+/// A key of a Secret in the LoadTest's namespace.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SecretSource {
+    pub secret_key_ref: KeyRef,
+}
+
+/// A key of a Secret or of a ConfigMap in the LoadTest's namespace.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(extend("minProperties" = 1, "maxProperties" = 1))]
+pub struct FileSource {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub secret_key_ref: Option<KeyRef>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub config_map_key_ref: Option<KeyRef>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct KeyRef {
+    #[schemars(length(max = 253), extend("pattern" = "^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"))]
+    pub name: String,
+    #[schemars(length(max = 253), extend("pattern" = "^[-._a-zA-Z0-9]+$"))]
+    pub key: String,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct TlsSpec {
+    /// PEM certificates to trust instead of the system's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ca_from: Option<FileSource>,
+    /// PEM certificate chain shown to the target; needs `keyFrom`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cert_from: Option<FileSource>,
+    /// PEM key of `certFrom`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key_from: Option<SecretSource>,
+    /// The name to ask for and to check, instead of the URL's host.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub server_name: Option<String>,
+    /// Accept any certificate.
+    #[serde(default)]
+    pub insecure_skip_verify: bool,
+}
