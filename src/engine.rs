@@ -19,6 +19,7 @@ mod response;
 mod running;
 mod shard;
 mod tls;
+mod transport;
 
 #[cfg(test)]
 mod tests;

@@ -1,18 +1,16 @@
 //! One user or slot: carries out iterations on its own connection and records what comes of each request.
 
-use std::cell::Cell;
 use std::rc::Rc;
-use std::task::Poll;
 use std::time::Instant;
 
-use futures::future::poll_fn;
-
-use super::connection::{Connection, Failure};
+use super::connection::Failure;
 use super::deadline::Deadline;
 use super::prepare::{PreparedScenario, PreparedStep};
 use super::recorder::Sample;
 use super::request::Scratch;
+use super::response::Response;
 use super::shard::Shard;
+use super::transport::{Flight, Link, Outgoing};
 use crate::plan::template::Scope;
 use crate::stats::ErrorClass;
 
@@ -27,7 +25,7 @@ pub(super) enum End {
 
 pub(super) struct Client {
     shard: Rc<Shard>,
-    connection: Option<Connection>,
+    link: Link,
     deadline: Deadline,
     scratch: Scratch,
     scope: UserScope,
@@ -51,28 +49,11 @@ impl Scope for UserScope {
     }
 }
 
-/// A request under way. Dropped before it is done (the run was cut), it counts as interrupted if a byte of it was written.
-struct Flight<'a> {
-    shard: &'a Shard,
-    /// First byte written, as near as matters: set when the request is about to be.
-    began: Cell<Instant>,
-    written: Cell<usize>,
-    done: Cell<bool>,
-}
-
-impl Drop for Flight<'_> {
-    fn drop(&mut self) {
-        if !self.done.get() && self.written.get() > 0 {
-            self.shard.recorder.borrow_mut().interrupted();
-        }
-    }
-}
-
 impl Client {
     /// `user` is its number over the whole fleet.
     pub(super) fn new(shard: Rc<Shard>, user: u64) -> Self {
         let scope = UserScope { shard: shard.clone(), user, iteration: 0 };
-        Self { shard, connection: None, deadline: Deadline::default(), scratch: Scratch::default(), scope }
+        Self { shard, link: Link::new(0), deadline: Deadline::default(), scratch: Scratch::default(), scope }
     }
 
     /// One task with its steps, begun `now`. `intended` is when it should have begun, where that was planned.
@@ -99,20 +80,18 @@ impl Client {
 
     /// One request, recorded. When it ended, and the class of its failure.
     async fn step(&mut self, number: u16, intended: Instant, now: Instant) -> (Instant, Option<ErrorClass>) {
-        let Self { shard, connection, deadline, scratch, scope } = self;
+        let Self { shard, link, deadline, scratch, scope } = self;
         let step: &PreparedStep = &shard.prepared.steps[usize::from(number)];
-        let request = step.request.render(scope, scratch);
-        let flight = Flight { shard, began: Cell::new(now), written: Cell::new(0), done: Cell::new(false) };
-        let attempt = attempt(shard, connection, request, step.request.is_head, &flight);
-        let outcome = match deadline.bound(intended + step.timeout, attempt).await {
+        let request = Outgoing { bytes: step.request.render(scope, scratch), is_head: step.request.is_head };
+        let flight = Flight::new(shard, now);
+        let outcome = match deadline.bound(intended + step.timeout, link.exchange(request, &flight)).await {
             Some(outcome) => outcome,
             None if flight.written.get() > 0 => Err(Failure::Timeout),
             None => Err(Failure::TimeoutBeforeSent),
         };
-        flight.done.set(true);
 
         let ended = Instant::now();
-        let (status, received_bytes) = connection.as_ref().map_or((0, 0), |open| (open.response.status, open.response.received));
+        let Response { status, received, .. } = link.response;
         let class = match &outcome {
             Err(failure) => Some(failure.class()),
             Ok(()) => (status >= 400).then(|| ErrorClass::of_status(status)),
@@ -122,64 +101,28 @@ impl Client {
             ended,
             latency: ended.saturating_duration_since(intended),
             service_time: ended.saturating_duration_since(flight.began.get()),
+            phases: flight.finish(ended, received),
             // a status whose body never came whole is not an answer
             status: if outcome.is_ok() { status } else { 0 },
             failure: class,
             sent: flight.written.get() > 0,
             sent_bytes: flight.written.get() as u64,
-            received_bytes: if flight.written.get() > 0 { received_bytes } else { 0 },
+            received_bytes: received,
         };
-        shard.recorder.borrow_mut().record(sample, || describe(&outcome, connection.as_ref()));
-        let keep = outcome.is_ok() && connection.as_mut().is_some_and(|open| open.may_go_on(request));
-        if !keep {
-            *connection = None;
-        }
+        shard.recorder.borrow_mut().record(sample, || describe(&outcome, &link.response));
         (ended, class)
     }
 }
 
 /// The sample of a failure. Neither the request nor the answer's body is in it: either may hold credentials.
-fn describe(outcome: &Result<(), Failure>, connection: Option<&Connection>) -> String {
-    match (outcome, connection) {
-        (Err(failure), _) => failure.to_string(),
-        (Ok(()), None) => String::new(),
-        (Ok(()), Some(open)) => {
-            let status = open.response.status;
-            let reason = http::StatusCode::from_u16(status).ok().and_then(|code| code.canonical_reason()).unwrap_or("unknown status");
-            match &open.response.retry_after {
-                Some(after) => format!("{status} {reason}, Retry-After: {after}"),
-                None => format!("{status} {reason}"),
-            }
-        }
+fn describe(outcome: &Result<(), Failure>, response: &Response) -> String {
+    if let Err(failure) = outcome {
+        return failure.to_string();
     }
-}
-
-/// Sends `request` on the open connection, or on a new one if there is none that still lives.
-async fn attempt(
-    shard: &Shard,
-    connection: &mut Option<Connection>,
-    request: &[u8],
-    is_head: bool,
-    flight: &Flight<'_>,
-) -> Result<(), Failure> {
-    if let Some(open) = connection
-        && poll_fn(|cx| Poll::Ready(open.has_ended(cx))).await
-    {
-        *connection = None;
+    let status = response.status;
+    let reason = http::StatusCode::from_u16(status).ok().and_then(|code| code.canonical_reason()).unwrap_or("unknown status");
+    match &response.retry_after {
+        Some(after) => format!("{status} {reason}, Retry-After: {after}"),
+        None => format!("{status} {reason}"),
     }
-    let open = match connection {
-        Some(open) => open,
-        None => {
-            let open = connection.insert(shard.connect().await?);
-            flight.began.set(Instant::now());
-            open
-        }
-    };
-    open.begin(is_head);
-    poll_fn(|cx| {
-        let outcome = open.poll_exchange(cx, request, &mut shard.buffer.borrow_mut());
-        flight.written.set(open.written);
-        outcome
-    })
-    .await
 }

@@ -4,6 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Instant;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
@@ -11,6 +12,7 @@ use tokio_rustls::client::TlsStream;
 
 use super::response::{Ended, Malformed, Response};
 use super::tls::Tls;
+use super::transport::Flight;
 use crate::stats::ErrorClass;
 
 /// Bodies with more than this to come are dropped in the kernel: below, a read costs no more.
@@ -71,27 +73,30 @@ enum Stream {
 
 pub(super) struct Connection {
     stream: Stream,
-    pub(super) response: Response,
     /// Bytes of the current request that were written.
-    pub(super) written: usize,
+    written: usize,
     flushed: bool,
     /// Responses before the current one.
     served: u64,
 }
 
 impl Connection {
-    pub(super) async fn open(address: SocketAddr, tls: Option<&Tls>) -> Result<Self, Failure> {
+    /// `begun` is now.
+    pub(super) async fn open(address: SocketAddr, tls: Option<&Tls>, begun: Instant, flight: &Flight<'_>) -> Result<Self, Failure> {
         let tcp = TcpStream::connect(address).await.map_err(|source| Failure::Connect { address, source })?;
+        let connected = Instant::now();
+        flight.update(|phases| phases.connect = Some(connected.saturating_duration_since(begun)));
         // only a hint; a connection without it works
         let _ = tcp.set_nodelay(true);
         let stream = match tls {
             None => Stream::Plain(tcp),
             Some(tls) => {
                 let stream = tls.connector.connect(tls.name.clone(), tcp).await.map_err(|source| Failure::Handshake { address, source })?;
+                flight.update(|phases| phases.tls = Some(connected.elapsed()));
                 Stream::Tls(Box::new(stream))
             }
         };
-        Ok(Self { stream, response: Response::default(), written: 0, flushed: true, served: 0 })
+        Ok(Self { stream, written: 0, flushed: true, served: 0 })
     }
 
     /// Whether an idle connection is of no more use: ended, broken, or with bytes on it that nobody asked for.
@@ -101,44 +106,53 @@ impl Connection {
     }
 
     /// Makes ready for a request.
-    pub(super) fn begin(&mut self, is_head: bool) {
-        self.response.begin(is_head);
+    pub(super) fn begin(&mut self) {
         self.written = 0;
         self.flushed = false;
     }
 
-    /// Whether another request may be sent after a complete response.
-    pub(super) fn may_go_on(&mut self, request: &[u8]) -> bool {
-        self.served += 1;
-        self.response.keep_alive && self.written == request.len()
-    }
-
     /// Writes what is left of `request` and reads until the response is complete. Both at once: a target may answer before it has
     /// read everything. `buffer` is scratch space, its content has no meaning between two calls.
-    pub(super) fn poll_exchange(&mut self, cx: &mut Context<'_>, request: &[u8], buffer: &mut [u8]) -> Poll<Result<(), Failure>> {
-        self.poll_send(cx, request)?;
+    pub(super) fn poll_exchange(
+        &mut self,
+        cx: &mut Context<'_>,
+        request: &[u8],
+        response: &mut Response,
+        flight: &Flight<'_>,
+        buffer: &mut [u8],
+    ) -> Poll<Result<(), Failure>> {
+        let sent = self.poll_send(cx, request);
+        flight.written.set(self.written);
+        sent?;
         if self.written == 0 {
             return Poll::Pending;
         }
         loop {
-            ready!(self.poll_drop_body(cx))?;
+            ready!(self.poll_drop_body(cx, response))?;
             let mut read = ReadBuf::new(buffer);
             match ready!(self.poll_read(cx, &mut read)) {
-                Err(error) => return Poll::Ready(Err(self.read_failed(error))),
+                Err(error) => return Poll::Ready(Err(self.read_failed(error, response))),
                 Ok(()) if read.filled().is_empty() => {
-                    return Poll::Ready(match self.response.end_of_stream() {
+                    return Poll::Ready(match response.end_of_stream() {
                         Ended::Complete => Ok(()),
                         Ended::Unanswered => Err(self.unanswered(None)),
                         Ended::Broken => Err(Failure::Cut),
                     });
                 }
                 Ok(()) => {
-                    if self.response.feed(read.filled()).map_err(Failure::Malformed)? {
+                    if response.feed(read.filled()).map_err(Failure::Malformed)? {
                         return Poll::Ready(Ok(()));
                     }
+                    flight.goes_on();
                 }
             }
         }
+    }
+
+    /// A complete response came; whether all of the request had been written by then.
+    pub(super) fn served(&mut self, request: &[u8]) -> bool {
+        self.served += 1;
+        self.written == request.len()
     }
 
     /// Writes as much as goes. Fails only if nothing of the request could be written; later the answer, if there is one, says more.
@@ -177,16 +191,16 @@ impl Connection {
 
     /// Ready when there is nothing to drop.
     #[cfg(target_os = "linux")]
-    fn poll_drop_body(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
+    fn poll_drop_body(&mut self, cx: &mut Context<'_>, response: &mut Response) -> Poll<Result<(), Failure>> {
         use std::os::fd::AsRawFd;
 
         let Stream::Plain(stream) = &mut self.stream else { return Poll::Ready(Ok(())) };
-        while self.response.droppable() > WORTH_DROPPING {
+        while response.droppable() > WORTH_DROPPING {
             // the response ends in a read of its own, so that `served` bytes are known to have come
             if let Err(error) = ready!(stream.poll_read_ready(cx)) {
                 return Poll::Ready(Err(Failure::Broken(error)));
             }
-            let wanted = self.response.droppable().min(1 << 30) as usize;
+            let wanted = response.droppable().min(1 << 30) as usize;
             // SAFETY: with MSG_TRUNC a TCP socket drops the bytes instead of writing them, so no memory is touched
             let dropped = stream.try_io(tokio::io::Interest::READABLE, || {
                 match unsafe { libc::recv(stream.as_raw_fd(), std::ptr::null_mut(), wanted, libc::MSG_TRUNC) } {
@@ -196,7 +210,7 @@ impl Connection {
             });
             match dropped {
                 Ok(0) => return Poll::Ready(Err(Failure::Cut)),
-                Ok(count) => self.response.dropped(count),
+                Ok(count) => response.dropped(count),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) => return Poll::Ready(Err(Failure::Broken(error))),
             }
@@ -205,14 +219,14 @@ impl Connection {
     }
 
     #[cfg(not(target_os = "linux"))]
-    fn poll_drop_body(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Failure>> {
+    fn poll_drop_body(&mut self, _: &mut Context<'_>, _: &mut Response) -> Poll<Result<(), Failure>> {
         Poll::Ready(Ok(()))
     }
 
-    fn read_failed(&self, error: io::Error) -> Failure {
+    fn read_failed(&self, error: io::Error, response: &Response) -> Failure {
         match self.stream {
             Stream::Tls(_) if error.kind() == io::ErrorKind::InvalidData => Failure::Tls(error),
-            _ if self.response.received == 0 => self.unanswered(Some(error)),
+            _ if response.received == 0 => self.unanswered(Some(error)),
             _ => Failure::Broken(error),
         }
     }

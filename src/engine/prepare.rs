@@ -6,8 +6,7 @@ use std::time::Duration;
 
 use super::files;
 use super::request::{Request, credentials};
-use super::resolve::Addresses;
-use super::tls::Tls;
+use super::transport::Route;
 use crate::plan::share::Mix;
 use crate::plan::{Inputs, Plan, Problem, Reference, Scenario, ThinkTime};
 
@@ -35,8 +34,8 @@ pub struct Prepared {
     pub(super) scenarios: Vec<PreparedScenario>,
     /// Which scenario a user or an arrival gets.
     pub(super) mix: Mix,
-    pub(super) addresses: Addresses,
-    pub(super) tls: Option<Tls>,
+    /// The way to each target, the test's own first.
+    pub(super) routes: Vec<Route>,
 }
 
 impl std::fmt::Debug for Prepared {
@@ -97,17 +96,11 @@ pub async fn prepare(plan: Arc<Plan>, inputs: &Inputs) -> Result<Prepared, Prepa
     }
     let mut problems = check(&plan);
     let steps = compile_steps(&plan, inputs, &mut problems);
-    let url = &plan.target.url;
-    let tls = if url.scheme() == "https" { Tls::new(&plan.target, inputs).map_err(|problem| problems.push(problem)).ok() } else { None };
-    let endpoint = url.host().zip(url.port_or_known_default());
-    if endpoint.is_none() {
-        problems.push(Problem::new("spec.target.url", "there is no host in it"));
-    }
-    let (true, Some((host, port))) = (problems.is_empty(), endpoint) else { return Err(PrepareError::Invalid(problems)) };
+    let route = Route::new(&plan.target, inputs).map_err(|problem| problems.push(problem));
+    let (true, Ok(route)) = (problems.is_empty(), route) else { return Err(PrepareError::Invalid(problems)) };
 
     files::raise_limit();
-    let addresses = Addresses::new(&host, port);
-    addresses.get().await.map_err(PrepareError::Target)?;
+    route.addresses.get().await.map_err(PrepareError::Target)?;
     let mut first_step = 0;
     let scenarios = plan.scenarios.iter().map(|scenario| {
         let prepared = PreparedScenario::new(scenario, first_step);
@@ -116,7 +109,7 @@ pub async fn prepare(plan: Arc<Plan>, inputs: &Inputs) -> Result<Prepared, Prepa
     });
     let scenarios = scenarios.collect();
     let mix = Mix::new(&plan.scenarios.iter().map(|scenario| scenario.weight).collect::<Vec<_>>());
-    Ok(Prepared { steps, scenarios, mix, addresses, tls, plan })
+    Ok(Prepared { steps, scenarios, mix, routes: vec![route], plan })
 }
 
 /// What the engine relies on and a plan's type does not say; a plan made by validation never fails here.

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
+use super::transport::Phases;
 use crate::stats::{ErrorClass, ErrorKey, Snapshot, StepStats};
 
 /// What a shard hands over: what happened in a run second, or the last of it.
@@ -27,6 +28,9 @@ pub(super) struct Sample {
     pub(super) latency: Duration,
     /// From its first byte; unused for failures.
     pub(super) service_time: Duration,
+    /// Where the service time and the time before it went.
+    #[expect(dead_code, reason = "step statistics have no histograms for phases yet")]
+    pub(super) phases: Phases,
     /// The answer's status, 0 without an answer.
     pub(super) status: u16,
     pub(super) failure: Option<ErrorClass>,
@@ -209,7 +213,18 @@ mod tests {
 
     fn sample(ended: Instant) -> Sample {
         let latency = Duration::from_micros(5);
-        Sample { step: 0, ended, latency, service_time: latency, status: 200, failure: None, sent: true, sent_bytes: 1, received_bytes: 2 }
+        Sample {
+            step: 0,
+            ended,
+            latency,
+            service_time: latency,
+            phases: Phases::default(),
+            status: 200,
+            failure: None,
+            sent: true,
+            sent_bytes: 1,
+            received_bytes: 2,
+        }
     }
 
     #[test]

@@ -11,9 +11,9 @@ use rand_xoshiro::rand_core::{RngCore, SeedableRng};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
 
-use super::connection::{Connection, Failure};
 use super::prepare::Prepared;
 use super::recorder::{CpuMeter, Recorder, ShardDelta};
+use super::transport::Pool;
 use super::{closed, open};
 use crate::plan::Load;
 use crate::plan::share::Slice;
@@ -56,8 +56,8 @@ pub(super) struct Shard {
     pub(super) recorder: RefCell<Recorder>,
     pub(super) buffer: RefCell<Box<[u8]>>,
     random: RefCell<Xoshiro256PlusPlus>,
-    /// The next connection goes to this address.
-    turn: Cell<usize>,
+    /// By place among [`Prepared::routes`].
+    pub(super) pools: Vec<Pool>,
     stopping: Cell<bool>,
     /// Users alive or slots busy.
     users: Cell<u64>,
@@ -101,6 +101,7 @@ impl Shard {
         let recorder = Recorder::new(slice.shard, prepared.steps.len(), first_second, boundary, cpu, queue.clone());
         let shard = Rc::new(Shard {
             end: start + prepared.plan.load.profile().length(),
+            pools: prepared.routes.iter().map(|_| Pool::new(slice.shard)).collect(),
             prepared,
             slice,
             start,
@@ -108,7 +109,6 @@ impl Shard {
             recorder: RefCell::new(recorder),
             buffer: RefCell::new(vec![0; READ_BUFFER].into()),
             random: RefCell::new(Xoshiro256PlusPlus::seed_from_u64(shard_seed(seed, slice))),
-            turn: Cell::new(slice.shard as usize),
             stopping: Cell::new(false),
             users: Cell::new(0),
             crew: RefCell::new(JoinSet::new()),
@@ -214,15 +214,6 @@ impl Shard {
         let spread = max.saturating_sub(min).as_nanos();
         let part = (u128::from(self.random()) * (spread + 1)) >> 64;
         min + Duration::from_nanos(part as u64)
-    }
-
-    pub(super) async fn connect(&self) -> Result<Connection, Failure> {
-        let addresses = self.prepared.addresses.get().await.map_err(Failure::Dns)?;
-        let turn = self.turn.get();
-        self.turn.set(turn.wrapping_add(1));
-        let connection = Connection::open(addresses[turn % addresses.len()], self.prepared.tls.as_ref()).await?;
-        self.recorder.borrow_mut().connected();
-        Ok(connection)
     }
 }
 
