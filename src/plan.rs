@@ -4,6 +4,7 @@
 
 pub mod duration;
 mod load;
+pub mod names;
 pub mod profile;
 pub mod reference;
 mod scenario;
@@ -19,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 pub use load::Load;
+pub use names::{Declared, Names, Slot};
 pub use profile::{Profile, Stage};
 pub use reference::{Inputs, Kind, Reference};
 pub use scenario::{Body, HttpRequest, Scenario, Step, Task, ThinkTime};

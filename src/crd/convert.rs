@@ -14,6 +14,7 @@ use load::check_load;
 use threshold::check_thresholds;
 
 use super::spec::*;
+use crate::plan::names::check_name;
 use crate::plan::template::{Place, Variables, canonicalise};
 use crate::plan::threshold::Metric;
 use crate::plan::*;
@@ -47,7 +48,7 @@ pub fn check(spec: &LoadTestSpec) -> Result<Checked, Vec<Problem>> {
     let LoadTestSpec { target, http, variables, scenarios, load, thresholds, workers, master: _, run } = spec;
     let variables = check_variables(variables, &mut problems);
     let timeout = problems.positive_duration("spec.http.timeout", &http.timeout);
-    let mut context = Context { variables: &variables, timeout, open: load.open.is_some(), problems: &mut problems };
+    let mut context = Context { names: &Names::from(&variables), timeout, open: load.open.is_some(), problems: &mut problems };
     let target = context.target(target);
     let scenarios = context.scenarios(scenarios);
     let load_plan = check_load(load, &mut problems);
@@ -133,14 +134,7 @@ fn check_variables(variables: &BTreeMap<String, Value>, problems: &mut Problems)
     let mut checked = Variables::new();
     for (name, value) in variables {
         let path = format!("spec.variables.{name}");
-        let is_name =
-            name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') && name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
-        if !is_name {
-            problems.add(&path, "a variable's name holds letters, digits and _ only, and does not begin with a digit");
-        }
-        if ["user", "iteration", "true", "false", "null"].contains(&name.as_str()) {
-            problems.add(&path, "this name has a meaning of its own in templates");
-        }
+        problems.take(&path, check_name(name));
         let mut value = value.clone();
         problems.take(&path, free_value_size(&value).and_then(|()| canonicalise(&mut value)));
         checked.insert(name.clone(), value);
@@ -155,7 +149,7 @@ fn free_value_size(value: &Value) -> Result<(), String> {
 
 /// What the checks of target and scenarios share.
 struct Context<'a> {
-    variables: &'a Variables,
+    names: &'a Names,
     timeout: Duration,
     open: bool,
     problems: &'a mut Problems,
@@ -184,7 +178,7 @@ impl Context<'_> {
     }
 
     fn template(&mut self, path: &str, source: &str, place: Place) -> Option<Template> {
-        let parsed = Template::parse(source).and_then(|template| template.check(self.variables, place).map(|()| template));
+        let parsed = Template::parse(source).and_then(|template| template.check(self.names, place).map(|()| template));
         self.problems.take(path, parsed)
     }
 }

@@ -1,7 +1,9 @@
 //! One user or slot: carries out iterations on its own connection and records what comes of each request.
 
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant, SystemTime};
+
+use serde_json::Value;
 
 use super::connection::Failure;
 use super::deadline::Deadline;
@@ -10,8 +12,9 @@ use super::recorder::Sample;
 use super::request::Scratch;
 use super::response::Response;
 use super::shard::Shard;
-use super::transport::{Flight, Link, Outgoing};
-use crate::plan::template::Scope;
+use super::transport::{Flight, Link, Outgoing, Phases};
+use crate::plan::Slot;
+use crate::plan::template::{Scope, Unrendered};
 use crate::stats::ErrorClass;
 
 /// How an iteration ended.
@@ -44,8 +47,23 @@ impl Scope for UserScope {
     fn iteration(&self) -> u64 {
         self.iteration
     }
+    fn worker(&self) -> u32 {
+        self.shard.slice.share.worker
+    }
     fn random(&mut self) -> u64 {
         self.shard.random()
+    }
+    fn sequence(&mut self) -> u64 {
+        self.shard.sequence()
+    }
+    fn now(&self) -> SystemTime {
+        SystemTime::now()
+    }
+    fn value(&self, _slot: Slot) -> Option<&Value> {
+        None
+    }
+    fn batch(&self, _slot: Slot, _count: u32) -> Option<&Value> {
+        None
     }
 }
 
@@ -82,7 +100,11 @@ impl Client {
     async fn step(&mut self, number: u16, intended: Instant, now: Instant) -> (Instant, Option<ErrorClass>) {
         let Self { shard, link, deadline, scratch, scope } = self;
         let step: &PreparedStep = &shard.prepared.steps[usize::from(number)];
-        let request = Outgoing { bytes: step.request.render(scope, scratch), is_head: step.request.is_head };
+        let bytes = match step.request.render(scope, scratch) {
+            Ok(bytes) => bytes,
+            Err(why) => return (unrendered(shard, number, intended, why), Some(ErrorClass::Template)),
+        };
+        let request = Outgoing { bytes, is_head: step.request.is_head };
         let flight = Flight::new(shard, now);
         let outcome = match deadline.bound(intended + step.timeout, link.exchange(request, &flight)).await {
             Some(outcome) => outcome,
@@ -112,6 +134,25 @@ impl Client {
         shard.recorder.borrow_mut().record(sample, || describe(&outcome, &link.response));
         (ended, class)
     }
+}
+
+/// Records a request that could not be put together. Returns when that was.
+fn unrendered(shard: &Shard, number: u16, intended: Instant, why: Unrendered) -> Instant {
+    let ended = Instant::now();
+    let sample = Sample {
+        step: number,
+        ended,
+        latency: ended.saturating_duration_since(intended),
+        service_time: Duration::ZERO,
+        phases: Phases::default(),
+        status: 0,
+        failure: Some(ErrorClass::Template),
+        sent: false,
+        sent_bytes: 0,
+        received_bytes: 0,
+    };
+    shard.recorder.borrow_mut().record(sample, || why.to_string());
+    ended
 }
 
 /// The sample of a failure. Neither the request nor the answer's body is in it: either may hold credentials.

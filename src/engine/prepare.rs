@@ -8,7 +8,7 @@ use super::files;
 use super::request::{Request, credentials};
 use super::transport::Route;
 use crate::plan::share::Mix;
-use crate::plan::{Inputs, Plan, Problem, Reference, Scenario, ThinkTime};
+use crate::plan::{Inputs, Names, Plan, Problem, Reference, Scenario, ThinkTime};
 
 /// Why a plan cannot be carried out here. No message holds a credential.
 #[derive(Debug, thiserror::Error)]
@@ -135,12 +135,13 @@ fn compile_steps(plan: &Plan, inputs: &Inputs, problems: &mut Vec<Problem>) -> V
         problems.push(problem);
         None
     });
+    let names = Names::from(&plan.variables);
     let mut steps = Vec::new();
     for (s, scenario) in plan.scenarios.iter().enumerate() {
         for (t, task) in scenario.tasks.iter().enumerate() {
             for (i, step) in task.steps.iter().enumerate() {
                 let path = format!("spec.scenarios[{s}].tasks[{t}].steps[{i}].http");
-                match Request::compile(&plan.target, auth.as_ref(), &plan.variables, &step.http, &path) {
+                match Request::compile(&plan.target, auth.as_ref(), &names, &step.http, &path) {
                     Ok(request) => steps.push(PreparedStep { request, timeout: step.timeout }),
                     Err(found) => problems.extend(found),
                 }

@@ -3,8 +3,8 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use crate::plan::template::{Compiled, Place, Scope, Variables};
-use crate::plan::{Auth, Body, Header, HttpRequest, Inputs, Problem, Reference, Target};
+use crate::plan::template::{Compiled, Place, Scope, Unrendered};
+use crate::plan::{Auth, Body, Header, HttpRequest, Inputs, Names, Problem, Reference, Target};
 
 const USER_AGENT: &str = concat!("starling/", env!("CARGO_PKG_VERSION"));
 
@@ -37,23 +37,23 @@ pub(super) struct Scratch {
 
 impl Request {
     /// The bytes to send.
-    pub(super) fn render<'a>(&'a self, scope: &mut impl Scope, scratch: &'a mut Scratch) -> &'a [u8] {
+    pub(super) fn render<'a>(&'a self, scope: &mut impl Scope, scratch: &'a mut Scratch) -> Result<&'a [u8], Unrendered> {
         match &self.form {
-            Form::Static(bytes) => bytes,
+            Form::Static(bytes) => Ok(bytes),
             Form::Dynamic { head, body } => {
                 let Scratch { request, body: rendered } = scratch;
                 request.clear();
                 rendered.clear();
-                body.render(scope, rendered);
+                body.render(scope, rendered)?;
                 for piece in head {
                     match piece {
                         Piece::Bytes(bytes) => request.extend_from_slice(bytes),
-                        Piece::Template(template) => template.render(scope, request),
+                        Piece::Template(template) => template.render(scope, request)?,
                         Piece::BodyLength => push_number(rendered.len(), request),
                     }
                 }
                 request.extend_from_slice(rendered);
-                request
+                Ok(request)
             }
         }
     }
@@ -62,11 +62,11 @@ impl Request {
     pub(super) fn compile(
         target: &Target,
         auth: Option<&(String, Vec<u8>)>,
-        variables: &Variables,
+        names: &Names,
         request: &HttpRequest,
         path: &str,
     ) -> Result<Self, Vec<Problem>> {
-        let mut compiler = Compiler { variables, problems: Vec::new(), head: Vec::new() };
+        let mut compiler = Compiler { names, problems: Vec::new(), head: Vec::new() };
         let (body, body_type) = compiler.body(request.body.as_ref(), path);
         compiler.request_line(target, request, path);
         compiler.headers(target, auth, &request.headers, path, body_type);
@@ -118,7 +118,7 @@ fn push_number(number: usize, out: &mut Vec<u8>) {
 }
 
 struct Compiler<'a> {
-    variables: &'a Variables,
+    names: &'a Names,
     problems: Vec<Problem>,
     head: Vec<Piece>,
 }
@@ -145,8 +145,8 @@ impl Compiler<'_> {
     fn body(&mut self, body: Option<&Body>, path: &str) -> (Compiled, Option<&'static str>) {
         let (compiled, content_type, field) = match body {
             None => return (Compiled::default(), None),
-            Some(Body::Text(text)) => (text.compile(self.variables, Place::Text), "text/plain; charset=utf-8", "body"),
-            Some(Body::Json(json)) => (json.compile(self.variables), "application/json", "json"),
+            Some(Body::Text(text)) => (text.compile(self.names, Place::Text), "text/plain; charset=utf-8", "body"),
+            Some(Body::Json(json)) => (json.compile(self.names), "application/json", "json"),
         };
         let compiled = compiled.unwrap_or_else(|message| {
             self.problem(format!("{path}.{field}"), message);
@@ -157,17 +157,16 @@ impl Compiler<'_> {
 
     fn request_line(&mut self, target: &Target, request: &HttpRequest, path: &str) {
         let field = format!("{path}.path");
-        let compiled = match request.path.compile(self.variables, Place::Path) {
+        let compiled = match request.path.compile(self.names, Place::Path) {
             Ok(compiled) => compiled,
             Err(message) => return self.problem(field, message),
         };
-        // what differs per request are numbers and UUIDs, so that one rendering shows whether all are fit
-        let mut sample = Vec::new();
-        compiled.render(&mut Sample, &mut sample);
-        if let Some(wrong) = sample.iter().find(|byte| !(0x21..=0x7e).contains(*byte)) {
+        // what differs per request is percent-encoded or fails, so that what does not differ is all there is to look at
+        let sample = compiled.fixed();
+        if let Some(wrong) = sample.iter().flat_map(|part| part.iter()).find(|byte| !(0x21..=0x7e).contains(*byte)) {
             return self.problem(field, format!("a path may not hold byte {wrong:#04x}; percent-encode it, or put it in a variable"));
         }
-        if !sample.starts_with(b"/") {
+        if !sample.first().is_some_and(|first| first.starts_with(b"/")) {
             return self.problem(field, "a path must start with /");
         }
         self.bytes(request.method.as_bytes());
@@ -219,7 +218,7 @@ impl Compiler<'_> {
         if !is_token(&header.name) {
             return self.problem(field, "this is not the name of a header");
         }
-        match header.value.compile(self.variables, Place::Header) {
+        match header.value.compile(self.names, Place::Header) {
             Ok(value) => {
                 self.bytes(header.name.as_bytes());
                 self.bytes(b": ");
@@ -240,21 +239,6 @@ fn host(target: &Target) -> String {
     match target.url.port() {
         Some(port) => format!("{host}:{port}"),
         None => host.to_owned(),
-    }
-}
-
-/// Stands for any user when a template is tried out.
-struct Sample;
-
-impl Scope for Sample {
-    fn user(&self) -> u64 {
-        0
-    }
-    fn iteration(&self) -> u64 {
-        0
-    }
-    fn random(&mut self) -> u64 {
-        0
     }
 }
 
@@ -286,11 +270,40 @@ fn text<'a>(reference: &Reference, inputs: &'a Inputs) -> Result<&'a str, Proble
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
     use url::Url;
 
     use super::*;
-    use crate::plan::{JsonTemplate, Kind, Template, Tls};
+    use crate::plan::{JsonTemplate, Kind, Slot, Template, Tls};
+
+    struct Sample;
+
+    impl Scope for Sample {
+        fn user(&self) -> u64 {
+            0
+        }
+        fn iteration(&self) -> u64 {
+            0
+        }
+        fn worker(&self) -> u32 {
+            0
+        }
+        fn random(&mut self) -> u64 {
+            0
+        }
+        fn sequence(&mut self) -> u64 {
+            0
+        }
+        fn now(&self) -> std::time::SystemTime {
+            std::time::SystemTime::UNIX_EPOCH
+        }
+        fn value(&self, _slot: Slot) -> Option<&Value> {
+            None
+        }
+        fn batch(&self, _slot: Slot, _count: u32) -> Option<&Value> {
+            None
+        }
+    }
 
     fn target(headers: &[(&str, &str)]) -> Target {
         Target {
@@ -311,10 +324,10 @@ mod tests {
 
     fn compiled(target: &Target, auth: Option<(&str, &str)>, request: &HttpRequest) -> Result<String, Vec<Problem>> {
         let auth = auth.map(|(name, value)| (name.to_owned(), value.as_bytes().to_vec()));
-        let variables = [("v".to_owned(), json!("a b"))].into();
-        let request = Request::compile(target, auth.as_ref(), &variables, request, "spec.http")?;
+        let names = Names::from(&[("v".to_owned(), json!("a b"))].into());
+        let request = Request::compile(target, auth.as_ref(), &names, request, "spec.http")?;
         let mut scratch = Scratch::default();
-        Ok(String::from_utf8(request.render(&mut Sample, &mut scratch).to_vec()).unwrap())
+        Ok(String::from_utf8(request.render(&mut Sample, &mut scratch).unwrap().to_vec()).unwrap())
     }
 
     #[test]

@@ -58,6 +58,8 @@ pub(super) struct Shard {
     random: RefCell<Xoshiro256PlusPlus>,
     /// By place among [`Prepared::routes`].
     pub(super) pools: Vec<Pool>,
+    /// How often `seq()` was asked for, and a lead over whoever held this slice before.
+    sequence: Cell<u64>,
     stopping: Cell<bool>,
     /// Users alive or slots busy.
     users: Cell<u64>,
@@ -109,6 +111,8 @@ impl Shard {
             recorder: RefCell::new(recorder),
             buffer: RefCell::new(vec![0; READ_BUFFER].into()),
             random: RefCell::new(Xoshiro256PlusPlus::seed_from_u64(shard_seed(seed, slice))),
+            // in one shard, nobody asks more often than once a microsecond
+            sequence: Cell::new(joined_at.saturating_duration_since(start).as_micros() as u64),
             stopping: Cell::new(false),
             users: Cell::new(0),
             crew: RefCell::new(JoinSet::new()),
@@ -207,6 +211,13 @@ impl Shard {
 
     pub(super) fn random(&self) -> u64 {
         self.random.borrow_mut().next_u64()
+    }
+
+    /// A number that no other shard, worker or earlier process of this worker gives out in the run.
+    pub(super) fn sequence(&self) -> u64 {
+        let nth = self.sequence.get();
+        self.sequence.set(nth + 1);
+        self.slice.number(nth)
     }
 
     /// Uniform between the two.

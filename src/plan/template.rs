@@ -6,10 +6,12 @@
 mod expression;
 
 use std::collections::BTreeMap;
+use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::names::{Names, Slot};
 use expression::{Expression, Folded};
 
 /// The test's constants, by name.
@@ -36,8 +38,36 @@ pub trait Scope {
     fn user(&self) -> u64;
     /// Number of the iteration, counted by the user or slot from 0.
     fn iteration(&self) -> u64;
+    /// Number of the worker.
+    fn worker(&self) -> u32;
     /// 64 uniform random bits.
     fn random(&mut self) -> u64;
+    /// `seq()`: never twice in the fleet.
+    fn sequence(&mut self) -> u64;
+    fn now(&self) -> SystemTime;
+    /// A value, or a feeder's current row; `None` while it is unset.
+    fn value(&self, slot: Slot) -> Option<&Value>;
+    /// `take(count)`: an array of rows that the feeder gave out for it, see [`Compiled::needs`].
+    fn batch(&self, slot: Slot, count: u32) -> Option<&Value>;
+}
+
+/// Rows that a feeder must give out before a template is rendered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Need {
+    pub slot: Slot,
+    /// `None`: the iteration's one row; else the rows of a `take`.
+    pub take: Option<u32>,
+}
+
+/// Why a template gave nothing. No message holds a value: it may be a credential.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Unrendered {
+    #[error("{0} is not set")]
+    Unset(String),
+    #[error("there is no {part} in {of}")]
+    NoPart { of: String, part: String },
+    #[error("a header's value may not hold CR, LF or NUL")]
+    LineBreak,
 }
 
 /// A parsed template; in JSON it is its source text.
@@ -85,28 +115,28 @@ impl Template {
     }
 
     /// The error for the first name that is not declared, call that does not fit or value that may not stand in `place`.
-    pub fn check(&self, variables: &Variables, place: Place) -> Result<(), String> {
-        self.compile(variables, place).map(|_| ())
+    pub fn check(&self, names: &Names, place: Place) -> Result<(), String> {
+        self.compile(names, place).map(|_| ())
     }
 
     /// Constants are folded and escaped now; only what differs per rendering is left.
-    pub fn compile(&self, variables: &Variables, place: Place) -> Result<Compiled, String> {
+    pub fn compile(&self, names: &Names, place: Place) -> Result<Compiled, String> {
         let mut compiled = Compiled::default();
-        self.compile_into(variables, place, &mut compiled)?;
+        self.compile_into(names, place, &mut compiled)?;
         Ok(compiled)
     }
 
-    fn compile_into(&self, variables: &Variables, place: Place, out: &mut Compiled) -> Result<(), String> {
+    fn compile_into(&self, names: &Names, place: Place, out: &mut Compiled) -> Result<(), String> {
         for part in &self.parts {
             match part {
                 // the author's own text in a path is a path already
                 Part::Text(text) if place == Place::Path => out.push_text(text.as_bytes()),
                 Part::Text(text) => {
                     let mut bytes = Vec::new();
-                    escape(text, place, &mut bytes)?;
+                    escape(text, place, &mut bytes).map_err(|e| e.to_string())?;
                     out.push_text(&bytes);
                 }
-                Part::Expression(expression) => out.push_expression(expression.fold(variables)?, place)?,
+                Part::Expression(expression) => out.push_expression(expression.fold(names)?, place)?,
             }
         }
         Ok(())
@@ -147,13 +177,13 @@ impl JsonTemplate {
         Ok(Self(value))
     }
 
-    pub fn check(&self, variables: &Variables) -> Result<(), String> {
-        self.compile(variables).map(|_| ())
+    pub fn check(&self, names: &Names) -> Result<(), String> {
+        self.compile(names).map(|_| ())
     }
 
-    pub fn compile(&self, variables: &Variables) -> Result<Compiled, String> {
+    pub fn compile(&self, names: &Names) -> Result<Compiled, String> {
         let mut compiled = Compiled::default();
-        compile_json(&self.0, variables, &mut compiled)?;
+        compile_json(&self.0, names, &mut compiled)?;
         Ok(compiled)
     }
 }
@@ -177,14 +207,14 @@ pub fn canonicalise(value: &mut Value) -> Result<(), String> {
     Ok(())
 }
 
-fn compile_json(value: &Value, variables: &Variables, out: &mut Compiled) -> Result<(), String> {
+fn compile_json(value: &Value, names: &Names, out: &mut Compiled) -> Result<(), String> {
     match value {
         Value::Null | Value::Bool(_) | Value::Number(_) => out.push_text(value.to_string().as_bytes()),
-        Value::String(text) => compile_json_string(text, variables, out)?,
+        Value::String(text) => compile_json_string(text, names, out)?,
         Value::Array(items) => {
             for (i, item) in items.iter().enumerate() {
                 out.push_text(if i == 0 { b"[" } else { b"," });
-                compile_json(item, variables, out).map_err(|e| format!("[{i}]: {e}"))?;
+                compile_json(item, names, out).map_err(|e| format!("[{i}]: {e}"))?;
             }
             out.push_text(if items.is_empty() { b"[]" } else { b"]" });
         }
@@ -195,7 +225,7 @@ fn compile_json(value: &Value, variables: &Variables, out: &mut Compiled) -> Res
                 out.push_text(if i == 0 { b"{" } else { b"," });
                 out.push_text(Value::from(key.as_str()).to_string().as_bytes());
                 out.push_text(b":");
-                compile_json(item, variables, out).map_err(|e| format!("{key}: {e}"))?;
+                compile_json(item, names, out).map_err(|e| format!("{key}: {e}"))?;
             }
             out.push_text(if fields.is_empty() { b"{}" } else { b"}" });
         }
@@ -203,13 +233,13 @@ fn compile_json(value: &Value, variables: &Variables, out: &mut Compiled) -> Res
     Ok(())
 }
 
-fn compile_json_string(text: &str, variables: &Variables, out: &mut Compiled) -> Result<(), String> {
+fn compile_json_string(text: &str, names: &Names, out: &mut Compiled) -> Result<(), String> {
     let template = Template::parse(text)?;
     if let Some(expression) = template.single_expression() {
-        return out.push_expression(expression.fold(variables)?, Place::JsonValue);
+        return out.push_expression(expression.fold(names)?, Place::JsonValue);
     }
     out.push_text(b"\"");
-    template.compile_into(variables, Place::JsonString, out)?;
+    template.compile_into(names, Place::JsonString, out)?;
     out.push_text(b"\"");
     Ok(())
 }
@@ -218,6 +248,7 @@ fn compile_json_string(text: &str, variables: &Variables, out: &mut Compiled) ->
 #[derive(Debug, Clone, Default)]
 pub struct Compiled {
     segments: Vec<Segment>,
+    needs: Vec<Need>,
 }
 
 #[derive(Debug, Clone)]
@@ -236,14 +267,30 @@ impl Compiled {
         }
     }
 
-    /// Appends the rendered text. Only what a variable part yields can fail, and no part that can be checked beforehand does.
-    pub fn render(&self, scope: &mut impl Scope, out: &mut Vec<u8>) {
+    /// What stands between the parts that differ, beginning with what comes before the first, even if that is empty.
+    pub fn fixed(&self) -> Vec<&[u8]> {
+        let starts_dynamic = matches!(self.segments.first(), Some(Segment::Dynamic(..)));
+        let fixed = self.segments.iter().filter_map(|segment| match segment {
+            Segment::Bytes(bytes) => Some(bytes.as_slice()),
+            Segment::Dynamic(..) => None,
+        });
+        starts_dynamic.then_some(&b""[..]).into_iter().chain(fixed).collect()
+    }
+
+    /// The rows to fetch before rendering, each once.
+    pub fn needs(&self) -> &[Need] {
+        &self.needs
+    }
+
+    /// Appends the rendered text. Only what is known no sooner than now can fail; then `out` holds a part of it.
+    pub fn render(&self, scope: &mut impl Scope, out: &mut Vec<u8>) -> Result<(), Unrendered> {
         for segment in &self.segments {
             match segment {
                 Segment::Bytes(bytes) => out.extend_from_slice(bytes),
-                Segment::Dynamic(expression, place) => expression.render(*place, scope, out),
+                Segment::Dynamic(expression, place) => expression.render(*place, scope, out)?,
             }
         }
+        Ok(())
     }
 
     fn push_text(&mut self, bytes: &[u8]) {
@@ -257,16 +304,22 @@ impl Compiled {
         match folded {
             Folded::Constant { value, raw } => {
                 let mut bytes = Vec::new();
-                write_value(&value, if raw && place != Place::Header { Place::Text } else { place }, &mut bytes)?;
+                write_value(&value, if raw && place != Place::Header { Place::Text } else { place }, &mut bytes)
+                    .map_err(|e| e.to_string())?;
                 self.push_text(&bytes);
             }
-            dynamic => self.segments.push(Segment::Dynamic(dynamic, place)),
+            dynamic => {
+                if let Some(need) = dynamic.need().filter(|need| !self.needs.contains(need)) {
+                    self.needs.push(need);
+                }
+                self.segments.push(Segment::Dynamic(dynamic, place));
+            }
         }
         Ok(())
     }
 }
 
-fn write_value(value: &Value, place: Place, out: &mut Vec<u8>) -> Result<(), String> {
+fn write_value(value: &Value, place: Place, out: &mut Vec<u8>) -> Result<(), Unrendered> {
     match (value, place) {
         (_, Place::JsonValue) => out.extend_from_slice(value.to_string().as_bytes()),
         (Value::String(text), _) => escape(text, place, out)?,
@@ -275,11 +328,11 @@ fn write_value(value: &Value, place: Place, out: &mut Vec<u8>) -> Result<(), Str
     Ok(())
 }
 
-fn escape(text: &str, place: Place, out: &mut Vec<u8>) -> Result<(), String> {
+fn escape(text: &str, place: Place, out: &mut Vec<u8>) -> Result<(), Unrendered> {
     match place {
         Place::Text => out.extend_from_slice(text.as_bytes()),
         Place::Header if text.bytes().any(|b| matches!(b, b'\r' | b'\n' | 0)) => {
-            return Err("a header's value may not hold CR, LF or NUL".into());
+            return Err(Unrendered::LineBreak);
         }
         Place::Header => out.extend_from_slice(text.as_bytes()),
         Place::Path => {
@@ -312,26 +365,43 @@ mod tests {
         fn iteration(&self) -> u64 {
             3
         }
+        fn worker(&self) -> u32 {
+            2
+        }
         fn random(&mut self) -> u64 {
             0x0123_4567_89ab_cdef
         }
+        fn sequence(&mut self) -> u64 {
+            11
+        }
+        fn now(&self) -> SystemTime {
+            SystemTime::UNIX_EPOCH
+        }
+        fn value(&self, _slot: Slot) -> Option<&Value> {
+            None
+        }
+        fn batch(&self, _slot: Slot, _count: u32) -> Option<&Value> {
+            None
+        }
     }
 
-    fn variables() -> Variables {
-        [("name".to_owned(), json!("a \"b\"/ü")), ("n".to_owned(), json!(5)), ("rows".to_owned(), json!([{"x": 1.5}]))].into()
+    fn names() -> Names {
+        let variables: Variables =
+            [("name".to_owned(), json!("a \"b\"/ü")), ("n".to_owned(), json!(5)), ("rows".to_owned(), json!([{"x": 1.5}]))].into();
+        Names::from(&variables)
     }
 
     fn rendered(source: &str, place: Place) -> Result<String, String> {
-        let compiled = Template::parse(source)?.compile(&variables(), place)?;
+        let compiled = Template::parse(source)?.compile(&names(), place)?;
         let mut out = Vec::new();
-        compiled.render(&mut Fixed, &mut out);
+        compiled.render(&mut Fixed, &mut out).map_err(|e| e.to_string())?;
         Ok(String::from_utf8(out).unwrap())
     }
 
     fn rendered_json(value: Value) -> Result<String, String> {
-        let compiled = JsonTemplate::new(value)?.compile(&variables())?;
+        let compiled = JsonTemplate::new(value)?.compile(&names())?;
         let mut out = Vec::new();
-        compiled.render(&mut Fixed, &mut out);
+        compiled.render(&mut Fixed, &mut out).map_err(|e| e.to_string())?;
         Ok(String::from_utf8(out).unwrap())
     }
 
@@ -357,10 +427,10 @@ mod tests {
 
     #[test]
     fn a_header_never_holds_a_line_break() {
-        let variables: Variables = [("v".to_owned(), json!("a\r\nX: y"))].into();
+        let names = Names::from(&[("v".to_owned(), json!("a\r\nX: y"))].into());
         let template = Template::parse("{{ v }}").unwrap();
-        assert!(template.compile(&variables, Place::Header).is_err());
-        assert!(Template::parse("{{ raw(v) }}").unwrap().compile(&variables, Place::Header).is_err());
+        assert!(template.compile(&names, Place::Header).is_err());
+        assert!(Template::parse("{{ raw(v) }}").unwrap().compile(&names, Place::Header).is_err());
     }
 
     #[test]
@@ -394,7 +464,7 @@ mod tests {
 
     #[test]
     fn what_never_differs_is_one_piece() {
-        let compiled = JsonTemplate::new(json!({"a": "{{ name }}", "b": [1, "x"]})).unwrap().compile(&variables()).unwrap();
+        let compiled = JsonTemplate::new(json!({"a": "{{ name }}", "b": [1, "x"]})).unwrap().compile(&names()).unwrap();
         assert!(compiled.as_static().is_some());
     }
 

@@ -95,7 +95,7 @@ impl Context<'_> {
                 let field = format!("{path}.json");
                 let checked = free_value_size(json)
                     .and_then(|()| JsonTemplate::new(json.clone()))
-                    .and_then(|json| json.check(self.variables).map(|()| json));
+                    .and_then(|json| json.check(self.names).map(|()| json));
                 self.problems.take(&field, checked).map(Body::Json)
             }
             (None, Some(text)) => self.template(&format!("{path}.body"), text, Place::Text).map(Body::Text),

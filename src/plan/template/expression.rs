@@ -5,7 +5,8 @@ use std::io::Write;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC};
 use serde_json::Value;
 
-use super::{Place, Scope, Variables};
+use super::{Need, Place, Scope, Unrendered, write_value};
+use crate::plan::names::{Declared, Names, Slot};
 
 /// All but the unreserved characters of RFC 3986.
 pub const NOT_UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
@@ -34,38 +35,82 @@ pub enum Folded {
     },
     UserId,
     Iteration,
+    /// Some text that is not known yet.
+    Given(String),
+    Slot {
+        slot: Slot,
+        /// A feeder's row, hence fetched before.
+        row: bool,
+        name: String,
+        parts: Vec<Part>,
+    },
 }
 
 impl Expression {
-    pub fn fold(&self, variables: &Variables) -> Result<Folded, String> {
+    pub fn fold(&self, names: &Names) -> Result<Folded, String> {
         let constant = |value: Value| Folded::Constant { value, raw: false };
         match self {
             Expression::Literal(value) => Ok(constant(value.clone())),
             Expression::Name(name) if name == "iteration" => Ok(Folded::Iteration),
-            Expression::Name(name) => variables.get(name).cloned().map(constant).ok_or_else(|| {
-                let known: Vec<&str> = variables.keys().map(String::as_str).chain(["user.id", "iteration"]).collect();
-                format!("{name:?} is not declared; known names are {}", known.join(", "))
-            }),
-            Expression::Call(name, arguments) => fold_call(name, arguments, variables),
+            Expression::Name(name) => match names.get(name) {
+                Some(Declared::Constant(value)) => Ok(constant(value.clone())),
+                Some(Declared::Given) => Ok(Folded::Given(name.clone())),
+                Some(Declared::Value(slot)) => Ok(Folded::Slot { slot: *slot, row: false, name: name.clone(), parts: vec![] }),
+                Some(Declared::Row(slot)) => Ok(Folded::Slot { slot: *slot, row: true, name: name.clone(), parts: vec![] }),
+                None => {
+                    let known: Vec<&str> = names.iter().map(|(name, _)| name).chain(["user.id", "iteration"]).collect();
+                    Err(format!("{name:?} is not declared; known names are {}", known.join(", ")))
+                }
+            },
+            Expression::Call(name, arguments) => fold_call(name, arguments, names),
             Expression::Field(of, name) if matches!(&**of, Expression::Name(user) if user == "user") && name == "id" => Ok(Folded::UserId),
-            Expression::Field(of, name) => part_of(of, variables, name, |value| value.get(name.as_str())),
-            Expression::Index(of, index) => part_of(of, variables, &index.to_string(), |value| value.get(*index)),
+            Expression::Field(of, name) => part_of(of, names, Part::Field(name.clone())),
+            Expression::Index(of, index) => part_of(of, names, Part::Index(*index)),
         }
     }
 }
 
-fn part_of(of: &Expression, variables: &Variables, what: &str, get: impl Fn(&Value) -> Option<&Value>) -> Result<Folded, String> {
-    match of.fold(variables)? {
-        Folded::Constant { value, raw } => {
-            let part = get(&value).cloned().ok_or_else(|| format!("there is no {what} in {value}"))?;
-            Ok(Folded::Constant { value: part, raw })
+/// One step into a value.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Part {
+    Field(String),
+    Index(usize),
+}
+
+impl Part {
+    fn of<'a>(&self, value: &'a Value) -> Option<&'a Value> {
+        match self {
+            Part::Field(name) => value.get(name.as_str()),
+            Part::Index(index) => value.get(*index),
         }
-        _ => Err(format!("a generated value has no part {what}")),
     }
 }
 
-fn fold_call(name: &str, arguments: &[Expression], variables: &Variables) -> Result<Folded, String> {
-    let folded = arguments.iter().map(|argument| argument.fold(variables)).collect::<Result<Vec<_>, _>>()?;
+impl std::fmt::Display for Part {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Part::Field(name) => write!(f, "{name}"),
+            Part::Index(index) => write!(f, "[{index}]"),
+        }
+    }
+}
+
+fn part_of(of: &Expression, names: &Names, part: Part) -> Result<Folded, String> {
+    match of.fold(names)? {
+        Folded::Constant { value, raw } => match part.of(&value) {
+            Some(value) => Ok(Folded::Constant { value: value.clone(), raw }),
+            None => Err(format!("there is no {part} in the value")),
+        },
+        Folded::Slot { slot, row, name, mut parts } => {
+            parts.push(part);
+            Ok(Folded::Slot { slot, row, name, parts })
+        }
+        _ => Err(format!("a generated value has no part {part}")),
+    }
+}
+
+fn fold_call(name: &str, arguments: &[Expression], names: &Names) -> Result<Folded, String> {
+    let folded = arguments.iter().map(|argument| argument.fold(names)).collect::<Result<Vec<_>, _>>()?;
     match (name, folded.as_slice()) {
         ("uuid", []) => Ok(Folded::Uuid),
         ("randInt", [Folded::Constant { value: min, .. }, Folded::Constant { value: max, .. }]) => match (min.as_i64(), max.as_i64()) {
@@ -83,8 +128,16 @@ fn fold_call(name: &str, arguments: &[Expression], variables: &Variables) -> Res
 }
 
 impl Folded {
+    /// What a feeder must have given out before.
+    pub fn need(&self) -> Option<Need> {
+        match self {
+            Folded::Slot { slot, row: true, .. } => Some(Need { slot: *slot, take: None }),
+            _ => None,
+        }
+    }
+
     /// Appends a generated value. Constants were written when the template was compiled.
-    pub fn render(&self, place: Place, scope: &mut impl Scope, out: &mut Vec<u8>) {
+    pub fn render(&self, place: Place, scope: &mut impl Scope, out: &mut Vec<u8>) -> Result<(), Unrendered> {
         let quoted = place == Place::JsonValue && *self == Folded::Uuid;
         if quoted {
             out.push(b'"');
@@ -92,6 +145,14 @@ impl Folded {
         // writing to a Vec cannot fail
         let _ = match self {
             Folded::Constant { .. } => Ok(()),
+            Folded::Given(name) => return Err(Unrendered::Unset(name.clone())),
+            Folded::Slot { slot, row: _, name, parts } => {
+                let mut value = scope.value(*slot).ok_or_else(|| Unrendered::Unset(name.clone()))?;
+                for part in parts {
+                    value = part.of(value).ok_or_else(|| Unrendered::NoPart { of: name.clone(), part: part.to_string() })?;
+                }
+                return write_value(value, place, out);
+            }
             Folded::Uuid => write_uuid(scope, out),
             Folded::RandInt { min, max } => write!(out, "{}", between(*min, *max, scope.random())),
             Folded::UserId => write!(out, "{}", scope.user()),
@@ -100,6 +161,7 @@ impl Folded {
         if quoted {
             out.push(b'"');
         }
+        Ok(())
     }
 }
 
