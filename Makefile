@@ -11,7 +11,7 @@ test: ## every test, with all they need: as root on Linux, or against STARLING_T
 cluster-demo: ## a cluster, the chart, a sample, and its verdict
 	tests/demo.sh
 
-generate: ## crds/, the chart's copies and manifests/install.yaml
+generate: ## crds/, the chart's copies, manifests/install.yaml and docs/loadtest.md
 	charts/generate.sh
 
 lint:

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Writes the files whose source is the program or the chart: the CRD, the chart's copy of it and of the operator's
-# rights, and manifests/install.yaml.
+# rights, manifests/install.yaml, and the reference docs/loadtest.md.
 #
 #   charts/generate.sh [DIR]     into DIR instead of this checkout (a test compares the two)
 #
@@ -36,8 +36,9 @@ write() { # write FILE CMD...: whole or not at all
 }
 
 [ "$out" = "$root" ] || { mkdir -p "$out/charts"; cp -R "$root/charts/starling" "$out/charts/"; }
-mkdir -p "$out/crds" "$out/manifests" "$out/charts/starling/files"
+mkdir -p "$out/crds" "$out/docs" "$out/manifests" "$out/charts/starling/files"
 write "$out/crds/loadtests.starling.dev.yaml" starling crd
 cp "$out/crds/loadtests.starling.dev.yaml" "$out/charts/starling/files/crd.yaml"
 write "$out/charts/starling/files/rbac.yaml" starling rbac
 write "$out/manifests/install.yaml" install_yaml
+write "$out/docs/loadtest.md" starling reference "$root/docs/examples"

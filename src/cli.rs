@@ -41,6 +41,8 @@ enum Command {
     SampleService(sample::Options),
     Crd(generate::CrdOptions),
     Rbac(generate::RbacOptions),
+    #[command(hide = true)]
+    Reference(generate::ReferenceOptions),
     /// Carry out the LoadTests of a cluster
     Operator(operator::Options),
     /// Conduct one run in a cluster; the operator starts it
@@ -59,6 +61,7 @@ pub fn main() -> ExitCode {
         Command::SampleService(options) => sample_service::run(options),
         Command::Crd(options) => generate::crd(&options),
         Command::Rbac(options) => generate::rbac(&options),
+        Command::Reference(options) => generate::reference(&options),
         Command::Operator(options) => return roles::operator(options),
         Command::Master(options) => return roles::master(options),
         Command::Worker(options) => return roles::worker(options),

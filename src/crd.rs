@@ -2,6 +2,7 @@
 
 pub mod convert;
 pub mod digest;
+pub mod reference;
 pub mod schema;
 pub mod spec;
 pub mod status;

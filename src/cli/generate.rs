@@ -1,6 +1,13 @@
-//! `starling crd` and `starling rbac`: files whose one source is this program.
+//! `starling crd`, `starling rbac` and `starling reference`: files whose one source is this program.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use serde_json::Value;
 
 use super::exit::Exit;
+use super::yaml;
+use crate::crd::reference::{self, Example};
 use crate::{crd, operator};
 
 /// Print the LoadTest custom resource definition as YAML
@@ -26,6 +33,46 @@ pub fn rbac(_: &RbacOptions) -> Exit {
         }
     }
     Exit::Passed
+}
+
+/// Print the reference of every field of a LoadTest as Markdown, with examples; what has no example is told on standard error
+#[derive(Debug, clap::Args)]
+pub struct ReferenceOptions {
+    /// Folder of LoadTests, each named after the path of what it shows: load.open.yaml
+    #[arg(value_name = "DIR")]
+    examples: PathBuf,
+}
+
+pub fn reference(options: &ReferenceOptions) -> Exit {
+    let examples = match read_examples(&options.examples) {
+        Ok(examples) => examples,
+        Err(error) => return super::could_not_run(error),
+    };
+    let page = reference::page(&examples);
+    page.without_example.iter().for_each(|field| eprintln!("without an example: {field}"));
+    if !page.misplaced.is_empty() {
+        return super::could_not_run(anyhow::anyhow!("examples named after no part of the spec: {}", page.misplaced.join(", ")));
+    }
+    super::print(&page.markdown);
+    Exit::Passed
+}
+
+fn read_examples(folder: &Path) -> anyhow::Result<Vec<Example>> {
+    let mut examples = Vec::new();
+    for entry in std::fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))? {
+        let path = entry?.path();
+        let Some(name) = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.strip_suffix(".yaml")) else { continue };
+        let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        let documents = yaml::read(&text).with_context(|| path.display().to_string())?;
+        let test = documents.iter().map(yaml::Node::to_json).find(|document| document["kind"] == "LoadTest");
+        let spec = test
+            .map(|mut test| test["spec"].take())
+            .filter(Value::is_object)
+            .with_context(|| format!("{} holds no LoadTest", path.display()))?;
+        examples.push(Example { name: name.to_owned(), text, spec });
+    }
+    examples.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(examples)
 }
 
 fn print(command: &str, value: &serde_json::Value) -> Exit {

@@ -25,6 +25,7 @@ pub struct LoadSpec {
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("oneOf" = [{"required": ["users", "duration"]}, {"required": ["stages"]}]))]
 pub struct ClosedSpec {
+    /// Users over the whole fleet.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1_000_000))]
     pub users: Option<u32>,
@@ -40,6 +41,7 @@ pub struct ClosedSpec {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 1_000_000))]
     pub start_at: Option<u32>,
+    /// A course of load in stages, each moving linearly from the level before it; instead of `users`, `duration` and `rampUp`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 64), extend("x-kubernetes-list-type" = "atomic"))]
     pub stages: Option<Vec<StageSpec>>,
@@ -69,6 +71,7 @@ pub struct OpenSpec {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 10_000_000))]
     pub start_at: Option<u32>,
+    /// A course of load in stages, each moving linearly from the rate before it; instead of `rate`, `duration` and `rampUp`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 64), extend("x-kubernetes-list-type" = "atomic"))]
     pub stages: Option<Vec<StageSpec>>,
@@ -98,6 +101,7 @@ pub struct StageSpec {
     /// `0s` jumps.
     #[schemars(schema_with = "crate::crd::schema::duration")]
     pub duration: String,
+    /// Users, or rate in open load, at the end of the stage.
     #[schemars(range(min = 0, max = 10_000_000))]
     pub target: u32,
 }

@@ -19,6 +19,7 @@ pub struct WorkersSpec {
     pub grace: String,
     /// CPU and memory; requests are made equal to limits, since a load generator that bursts lies about latency.
     pub resources: ResourcesSpec,
+    /// What the workers' Pods carry, and where they may run.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pod: Option<PodSpec>,
 }
@@ -32,7 +33,9 @@ impl Default for WorkersSpec {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct MasterSpec {
+    /// CPU and memory of the master's Pod; requests are made equal to limits.
     pub resources: ResourcesSpec,
+    /// What the master's Pod carries, and where it may run.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pod: Option<PodSpec>,
 }
@@ -40,8 +43,10 @@ pub struct MasterSpec {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct ResourcesSpec {
+    /// Cores, as a Kubernetes quantity: `2`, `500m`.
     #[schemars(schema_with = "crate::crd::schema::quantity")]
     pub cpu: String,
+    /// Memory, as a Kubernetes quantity: `512Mi`, `2Gi`.
     #[schemars(schema_with = "crate::crd::schema::quantity")]
     pub memory: String,
 }
@@ -56,18 +61,23 @@ impl Default for ResourcesSpec {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct PodSpec {
+    /// Labels added to the Pod's own.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 32))]
     pub labels: BTreeMap<String, String>,
+    /// Annotations added to the Pod's own.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 32))]
     pub annotations: BTreeMap<String, String>,
+    /// Labels that a node must have.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 32))]
     pub node_selector: BTreeMap<String, String>,
+    /// Taints of nodes that the Pod puts up with.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "atomic"))]
     pub tolerations: Vec<TolerationSpec>,
+    /// The Pod's priority class.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]
     pub priority_class_name: Option<String>,
@@ -76,18 +86,23 @@ pub struct PodSpec {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct TolerationSpec {
+    /// Key of the taint; every key if unset, with `operator: Exists`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 316))]
     pub key: Option<String>,
+    /// `Equal` compares the values, `Exists` does not.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("enum" = ["Exists", "Equal"]))]
     pub operator: Option<String>,
+    /// Value of the taint, with `operator: Equal`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 63))]
     pub value: Option<String>,
+    /// Effect of the taint; every effect if unset.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("enum" = ["NoSchedule", "PreferNoSchedule", "NoExecute"]))]
     pub effect: Option<String>,
+    /// How long a `NoExecute` taint is put up with; for ever if unset.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub toleration_seconds: Option<i64>,
 }

@@ -9,6 +9,7 @@ use serde_json::Value;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ScenarioSpec {
+    /// Name in results and thresholds.
     #[schemars(schema_with = "crate::crd::schema::name")]
     pub name: String,
     /// Share of users (or arrivals) relative to the other scenarios.
@@ -18,14 +19,17 @@ pub struct ScenarioSpec {
     /// Pause of a user between two iterations, uniform between `min` and `max`; closed load only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub think_time: Option<ThinkTimeSpec>,
+    /// What a user does: each iteration is one of them.
     #[schemars(length(min = 1, max = 32), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
     pub tasks: Vec<TaskSpec>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ThinkTimeSpec {
+    /// The shortest pause.
     #[schemars(schema_with = "crate::crd::schema::duration")]
     pub min: String,
+    /// The longest pause; as long as `min` for one that does not vary.
     #[schemars(schema_with = "crate::crd::schema::duration")]
     pub max: String,
 }
@@ -33,6 +37,7 @@ pub struct ThinkTimeSpec {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct TaskSpec {
+    /// Name in results and thresholds.
     #[schemars(schema_with = "crate::crd::schema::name")]
     pub name: String,
     /// How often the task is chosen relative to the scenario's others.
@@ -51,6 +56,7 @@ pub struct StepSpec {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 128))]
     pub name: Option<String>,
+    /// The HTTP request to send.
     pub http: HttpStepSpec,
     /// Overrides `spec.http.timeout`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -61,6 +67,7 @@ pub struct StepSpec {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct HttpStepSpec {
+    /// The request's method.
     #[serde(default = "get")]
     #[schemars(extend("enum" = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]))]
     pub method: String,

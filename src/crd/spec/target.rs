@@ -19,6 +19,7 @@ pub struct TargetSpec {
     /// Credentials of every request.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub auth: Option<AuthSpec>,
+    /// How a target behind `https://` is trusted, and what it is shown.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tls: Option<TlsSpec>,
 }
@@ -42,21 +43,26 @@ pub struct AuthSpec {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct BearerSpec {
+    /// Where the token is.
     pub token_from: SecretSource,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct BasicSpec {
+    /// Where the user name is.
     pub username_from: SecretSource,
+    /// Where the password is.
     pub password_from: SecretSource,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct HeaderAuthSpec {
+    /// The header's name.
     #[schemars(extend("pattern" = "^[-!#$%&'*+.^_`|~0-9A-Za-z]{1,128}$"))]
     pub name: String,
+    /// Where the header's value is.
     pub value_from: SecretSource,
 }
 
@@ -64,6 +70,7 @@ pub struct HeaderAuthSpec {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SecretSource {
+    /// A key of a Secret.
     pub secret_key_ref: KeyRef,
 }
 
@@ -72,16 +79,20 @@ pub struct SecretSource {
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("minProperties" = 1, "maxProperties" = 1))]
 pub struct FileSource {
+    /// A key of a Secret.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub secret_key_ref: Option<KeyRef>,
+    /// A key of a ConfigMap.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub config_map_key_ref: Option<KeyRef>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct KeyRef {
+    /// Name of the Secret or ConfigMap.
     #[schemars(length(max = 253), extend("pattern" = "^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"))]
     pub name: String,
+    /// The key in it.
     #[schemars(length(max = 253), extend("pattern" = "^[-._a-zA-Z0-9]+$"))]
     pub key: String,
 }

@@ -7,8 +7,10 @@ use crate::plan::threshold::{Metric, Outcome};
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ThresholdSpec {
+    /// What is measured.
     #[schemars(schema_with = "crate::crd::schema::metric")]
     pub metric: Metric,
+    /// Which samples count; all if unset.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub select: Option<SelectSpec>,
     /// Aggregate, comparison and a number with its unit: `p(99) < 250ms`, `rate < 1%`, `rate >= 500/s`.
@@ -20,12 +22,15 @@ pub struct ThresholdSpec {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct SelectSpec {
+    /// Name of a scenario.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 128))]
     pub scenario: Option<String>,
+    /// Name of a task.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 128))]
     pub task: Option<String>,
+    /// Name of a step.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 128))]
     pub step: Option<String>,

@@ -1,0 +1,354 @@
+//! The reference of every field of a LoadTest as Markdown, from the schema's own descriptions; and which example shows which field.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write;
+
+use schemars::generate::SchemaSettings;
+use serde_json::Value;
+
+use super::spec::LoadTestSpec;
+use crate::plan::duration;
+
+const INTRODUCTION: &str = "# The fields of a LoadTest
+
+<!-- Written by `make generate` from the schema and from docs/examples; change those. -->
+
+A LoadTest is a Kubernetes resource, and a file that `starling run` carries out without a cluster:
+
+```yaml
+apiVersion: starling.dev/v1alpha1
+kind: LoadTest
+metadata:
+  name: quickstart     # at most 40 lower case letters, digits and dashes, beginning with a letter
+spec: {}               # all that follows
+```
+
+`starling validate FILE` tells what is wrong with a file. A duration is written as whole numbers with a unit (`us`, `ms`, `s`, `m`,
+`h`): `250ms`, `1h30m`. In the paths below `[]` is any entry of a list and `NAME` any name in a map.
+";
+
+/// A file with one LoadTest.
+#[derive(Debug, Clone)]
+pub struct Example {
+    /// The path of the section it belongs to, without `spec.` and `[]`; `-` and what sets it apart may follow: `load.open-poisson`.
+    pub name: String,
+    pub text: String,
+    /// The LoadTest's `spec`.
+    pub spec: Value,
+}
+
+/// The page, and what it lacks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Page {
+    pub markdown: String,
+    /// Fields that no example uses.
+    pub without_example: Vec<String>,
+    /// Examples whose names lead to no section.
+    pub misplaced: Vec<String>,
+}
+
+/// Writes the page with `examples`, which are sorted by name.
+pub fn page(examples: &[Example]) -> Page {
+    let schema = SchemaSettings::draft2020_12().into_generator().into_root_schema_for::<LoadTestSpec>().to_value();
+    let mut reference = Reference { root: &schema, sections: vec![], paths: BTreeMap::new() };
+    reference.add_section("spec".into(), &schema);
+    let uses: Vec<(&Example, BTreeSet<String>)> = examples
+        .iter()
+        .map(|example| {
+            let mut used = BTreeSet::new();
+            reference.note_uses("spec", &schema, &example.spec, &mut used);
+            (example, used)
+        })
+        .collect();
+    reference.page(&uses)
+}
+
+/// One object of the schema. One that stands at several places has one section, at the first.
+struct Section {
+    path: String,
+    description: String,
+    fields: Vec<Field>,
+    also_at: Vec<String>,
+}
+
+struct Field {
+    name: String,
+    path: String,
+    required: bool,
+    kind: String,
+    /// Path of the section with this field's own fields.
+    section: Option<String>,
+    meaning: String,
+}
+
+struct Reference<'a> {
+    root: &'a Value,
+    sections: Vec<Section>,
+    /// From the schema's name of a type to the section it has.
+    paths: BTreeMap<String, String>,
+}
+
+/// A schema without what stands between a field and its type.
+struct Resolved<'a> {
+    schema: &'a Value,
+    type_name: Option<&'a str>,
+    description: Option<&'a str>,
+}
+
+impl<'a> Reference<'a> {
+    fn resolve(&self, mut schema: &'a Value) -> Resolved<'a> {
+        let mut type_name = None;
+        let mut description = None;
+        loop {
+            description = description.or(schema["description"].as_str());
+            let alternatives = schema["anyOf"].as_array().into_iter().flatten().filter(|one| one["type"] != "null");
+            let next = match schema["$ref"].as_str().and_then(|reference| reference.strip_prefix("#/$defs/")) {
+                Some(name) => {
+                    type_name = Some(name);
+                    self.root["$defs"].get(name)
+                }
+                None => alternatives.chain(schema["allOf"].as_array().into_iter().flatten()).next(),
+            };
+            match next {
+                Some(next) => schema = next,
+                None => return Resolved { schema, type_name, description },
+            }
+        }
+    }
+
+    /// The object that a field holds, be it in a list or a map, and its path.
+    fn object_in(&self, path: &str, schema: &'a Value) -> Option<(String, &'a Value, Option<&'a str>)> {
+        let Resolved { schema, type_name, .. } = self.resolve(schema);
+        if schema["properties"].is_object() {
+            return Some((path.to_owned(), schema, type_name));
+        }
+        if schema["items"].is_object() {
+            return self.object_in(&format!("{path}[]"), &schema["items"]);
+        }
+        schema["additionalProperties"].is_object().then(|| self.object_in(&format!("{path}.NAME"), &schema["additionalProperties"]))?
+    }
+
+    fn add_section(&mut self, path: String, schema: &'a Value) {
+        let mut below = Vec::new();
+        let mut fields = Vec::new();
+        for (name, property) in fields_of(schema) {
+            let field_path = format!("{path}.{name}");
+            let mut section = None;
+            if let Some((inner_path, inner, type_name)) = self.object_in(&field_path, property) {
+                let known = type_name.and_then(|type_name| self.paths.get(type_name)).cloned();
+                if let Some(known) = &known {
+                    let of = self.sections.iter_mut().find(|section| section.path == *known);
+                    of.into_iter().for_each(|section| section.also_at.push(inner_path.clone()));
+                } else {
+                    self.paths.extend(type_name.map(|type_name| (type_name.to_owned(), inner_path.clone())));
+                    below.push((inner_path.clone(), inner));
+                }
+                section = known.or(Some(inner_path));
+            }
+            let required = schema["required"].as_array().is_some_and(|required| required.iter().any(|other| *other == name.as_str()));
+            let kind = self.kind(property) + &default_of(property);
+            fields.push(Field { name: name.clone(), path: field_path, required, kind, section, meaning: self.meaning(property) });
+        }
+        fields.sort_by_key(|field| !field.required);
+        let description = schema["description"].as_str().unwrap_or_default().to_owned();
+        self.sections.push(Section { path, description, fields, also_at: vec![] });
+        for (path, schema) in below {
+            self.add_section(path, schema);
+        }
+    }
+
+    /// The type of a field in words, with its bounds.
+    fn kind(&self, schema: &'a Value) -> String {
+        let Resolved { schema, .. } = self.resolve(schema);
+        let between = |low: &str, high: &str| range(&schema[low], &schema[high]);
+        let kind = |name: &str| match &schema["type"] {
+            Value::Array(kinds) => kinds.iter().any(|kind| kind == name),
+            kind => kind == name,
+        };
+        if let Some(values) = values(schema) {
+            return values.iter().map(|(value, _)| value.as_str()).collect::<Vec<_>>().join(", ");
+        }
+        match schema["pattern"].as_str() {
+            Some(duration::PATTERN) => return "duration".into(),
+            Some(pattern) if pattern.ends_with("%$") => return "share, such as `1%`".into(),
+            _ => {}
+        }
+        if schema["properties"].is_object() {
+            "map".into()
+        } else if schema["items"].is_object() {
+            format!("list{} of {}", between("minItems", "maxItems"), plural(&self.kind(&schema["items"])))
+        } else if schema["additionalProperties"].is_object() {
+            format!(
+                "map{} from names to {}",
+                between("minProperties", "maxProperties"),
+                plural(&self.kind(&schema["additionalProperties"]))
+            )
+        } else if kind("string") {
+            format!(
+                "text{}",
+                if schema["maxLength"].is_null() { String::new() } else { format!(", at most {} characters", schema["maxLength"]) }
+            )
+        } else if kind("integer") {
+            format!("whole number{}", between("minimum", "maximum"))
+        } else if kind("number") {
+            format!("number{}", between("minimum", "maximum"))
+        } else if kind("boolean") {
+            "`true` or `false`".into()
+        } else {
+            "any value".into()
+        }
+    }
+
+    fn meaning(&self, property: &'a Value) -> String {
+        let Resolved { schema, description, .. } = self.resolve(property);
+        let mut meaning = description.unwrap_or_default().to_owned();
+        for (value, said) in values(schema).into_iter().flatten() {
+            if let Some(said) = said {
+                let _ = write!(meaning, " {value}: {}.", said.trim_end_matches('.')); // into a String
+            }
+        }
+        meaning
+    }
+
+    /// Adds to `used` each field that `value` sets, by the path it has on the page.
+    fn note_uses(&self, path: &str, schema: &'a Value, value: &Value, used: &mut BTreeSet<String>) {
+        let Resolved { schema, type_name, .. } = self.resolve(schema);
+        let path = type_name.and_then(|type_name| self.paths.get(type_name)).map_or(path, String::as_str);
+        for (name, property) in fields_of(schema) {
+            if let Some(value) = value.get(name) {
+                let path = format!("{path}.{name}");
+                self.note_uses(&path, property, value, used);
+                used.insert(path);
+            }
+        }
+        for item in value.as_array().into_iter().flatten().filter(|_| schema["items"].is_object()) {
+            self.note_uses(&format!("{path}[]"), &schema["items"], item, used);
+        }
+        for item in value.as_object().into_iter().flatten().filter(|_| schema["additionalProperties"].is_object()) {
+            self.note_uses(&format!("{path}.NAME"), &schema["additionalProperties"], item.1, used);
+        }
+    }
+
+    fn page(&self, uses: &[(&Example, BTreeSet<String>)]) -> Page {
+        let mut markdown = INTRODUCTION.to_owned();
+        let mut without_example = Vec::new();
+        for section in &self.sections {
+            let own: Vec<_> = uses.iter().filter(|(example, _)| section.holds(example)).collect();
+            section.write_head(&mut markdown);
+            for field in &section.fields {
+                let shown_here = own.iter().any(|(_, used)| used.contains(&field.path));
+                let elsewhere = uses.iter().find(|(_, used)| used.contains(&field.path)).map(|(example, _)| *example);
+                if elsewhere.is_none() {
+                    without_example.push(field.path.clone());
+                }
+                field.write_row(&mut markdown, elsewhere.filter(|_| !shown_here && field.section.is_none()));
+            }
+            own.iter().for_each(|(example, _)| example.write(&mut markdown));
+        }
+        let is_misplaced = |example: &&Example| !self.sections.iter().any(|section| section.holds(example));
+        let misplaced = uses.iter().map(|(example, _)| *example).filter(is_misplaced).map(|example| example.name.clone()).collect();
+        Page { markdown, without_example, misplaced }
+    }
+}
+
+impl Section {
+    /// Whether an example is named after this section, or after a field that has none of its own.
+    fn holds(&self, example: &Example) -> bool {
+        let named = |path: &str| {
+            let place = path.trim_start_matches("spec.").replace("[]", "");
+            example.name.split('-').next() == Some(&place)
+        };
+        named(&self.path) || self.fields.iter().any(|field| field.section.is_none() && named(&field.path))
+    }
+
+    fn write_head(&self, page: &mut String) {
+        let Section { path, description, fields: _, also_at } = self;
+        // parts of the spec are chapters, what they hold are their sections
+        let level = if path.matches('.').count() <= 1 { "##" } else { "###" };
+        page.push_str(&format!("\n{level} `{path}`\n\n"));
+        if !description.is_empty() {
+            page.push_str(&format!("{}\n\n", one_line(description)));
+        }
+        if !also_at.is_empty() {
+            let places: Vec<_> = also_at.iter().map(|path| format!("`{path}`")).collect();
+            page.push_str(&format!("The same at {}.\n\n", places.join(", ")));
+        }
+        page.push_str("| field | type | meaning |\n|---|---|---|\n");
+    }
+}
+
+impl Field {
+    fn write_row(&self, page: &mut String, example: Option<&Example>) {
+        let Field { name, path: _, required, kind, section, meaning } = self;
+        let name = section.as_ref().map_or_else(|| format!("`{name}`"), |section| format!("[`{name}`](#{})", slug(section)));
+        let needed = if *required { ", **required**" } else { "" };
+        let example = example.map_or(String::new(), |example| format!(" [Example](examples/{}.yaml)", example.name));
+        page.push_str(&format!("| {name} | {} | {} |\n", cell(&format!("{kind}{needed}")), cell(&format!("{meaning}{example}"))));
+    }
+}
+
+impl Example {
+    /// The comment at the top of the file, then its `spec`.
+    fn write(&self, page: &mut String) {
+        let comment: Vec<_> = self.text.lines().map_while(|line| line.strip_prefix('#')).map(str::trim).collect();
+        let spec = self.text.find("\nspec:").map_or(self.text.as_str(), |at| &self.text[at + 1..]);
+        let said = comment.join(" ");
+        page.push_str(&format!("\n{said} ([whole file](examples/{}.yaml))\n\n```yaml\n{}\n```\n", self.name, spec.trim_end()));
+    }
+}
+
+fn fields_of(schema: &Value) -> impl Iterator<Item = (&String, &Value)> {
+    schema["properties"].as_object().into_iter().flatten()
+}
+
+/// The values that a schema allows, if it lists them, each with what is said of it.
+fn values(schema: &Value) -> Option<Vec<(String, Option<&str>)>> {
+    let quoted = |value: &Value| format!("`{}`", value.as_str().map_or_else(|| value.to_string(), str::to_owned));
+    if let Some(list) = schema["enum"].as_array() {
+        return Some(list.iter().filter(|value| !value.is_null()).map(|value| (quoted(value), None)).collect());
+    }
+    if !schema["const"].is_null() {
+        return Some(vec![(quoted(&schema["const"]), schema["description"].as_str())]);
+    }
+    schema["oneOf"].as_array()?.iter().map(values).collect::<Option<Vec<_>>>().map(|lists| lists.concat())
+}
+
+fn range(low: &Value, high: &Value) -> String {
+    match (low.as_f64(), high.as_f64()) {
+        (Some(low), Some(high)) => format!(" ({low} to {high})"),
+        (Some(low), None) => format!(" (from {low})"),
+        (None, Some(high)) => format!(" (at most {high})"),
+        (None, None) => String::new(),
+    }
+}
+
+fn plural(kind: &str) -> String {
+    match kind.strip_prefix("map") {
+        Some(rest) => format!("maps{rest}"),
+        None if kind.starts_with("text") => format!("texts{}", &kind["text".len()..]),
+        None => kind.to_owned(),
+    }
+}
+
+fn default_of(property: &Value) -> String {
+    match &property["default"] {
+        Value::String(text) if text.is_empty() => String::new(),
+        Value::String(text) => format!(", default `{text}`"),
+        value @ (Value::Bool(_) | Value::Number(_)) => format!(", default `{value}`"),
+        _ => String::new(),
+    }
+}
+
+fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// Text in a cell of a table.
+fn cell(text: &str) -> String {
+    one_line(text).replace('|', "\\|")
+}
+
+/// The anchor that a heading with `path` gets.
+fn slug(path: &str) -> String {
+    path.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '_').map(|c| c.to_ascii_lowercase()).collect()
+}
