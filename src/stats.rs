@@ -4,17 +4,21 @@
 //! histogram of all samples would have. Steps are numbers here; their names come in when a result is written.
 
 mod codec;
+pub mod counters;
 pub mod errors;
 pub mod format;
 pub mod histogram;
 pub mod result;
 pub mod snapshot;
+pub mod step;
 pub mod summary;
 
+pub use counters::Counters;
 pub use errors::{ErrorClass, ErrorEntry, ErrorKey, ErrorTable};
 pub use histogram::Histogram;
 pub use result::RunResult;
-pub use snapshot::{Counters, Snapshot, StepStats};
+pub use snapshot::Snapshot;
+pub use step::{Phase, PhaseStats, StepStats, TaskStats};
 
 /// Why bytes that claim to be statistics are none.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

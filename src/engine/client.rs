@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::connection::Failure;
 use super::deadline::Deadline;
 use super::prepare::{PreparedScenario, PreparedStep};
-use super::recorder::Sample;
+use super::recorder::{Iteration, Part, Sample};
 use super::request::Scratch;
 use super::response::Response;
 use super::shard::Shard;
@@ -77,21 +77,29 @@ impl Client {
     /// One task with its steps, begun `now`. `intended` is when it should have begun, where that was planned.
     pub(super) async fn iterate(&mut self, scenario: &PreparedScenario, now: Instant, intended: Option<Instant>) -> End {
         let shard = self.shard.clone();
-        shard.recorder.borrow_mut().iteration_started(now, intended.map(|intended| now.saturating_duration_since(intended)));
+        shard.recorder.borrow_mut().iteration_started(
+            now,
+            intended.map(|intended| now.saturating_duration_since(intended)),
+            Part::Measured,
+        );
         let task = scenario.pick_task(|| shard.random());
         // the first step's time is the iteration's, every other's is the end of the one before
-        let (mut intended, mut now) = (intended.unwrap_or(now), now);
+        let begun = intended.unwrap_or(now);
+        let (mut intended, mut now) = (begun, now);
         let mut end = End::Answered;
-        for number in task.clone() {
+        let mut failed = false;
+        for number in task.steps.clone() {
             let (ended, failure) = self.step(number, intended, now).await;
             (intended, now) = (ended, ended);
             if let Some(class) = failure {
                 let answered = matches!(class, ErrorClass::Status | ErrorClass::Throttled | ErrorClass::Unavailable | ErrorClass::Timeout);
+                failed = true;
                 end = if answered { End::Answered } else { End::Unanswered };
                 break;
             }
         }
-        shard.recorder.borrow_mut().iteration_finished();
+        let duration = now.saturating_duration_since(begun);
+        shard.recorder.borrow_mut().iteration_finished(Iteration { task: task.place, part: Part::Measured, duration, failed });
         self.scope.iteration += 1;
         end
     }
@@ -120,6 +128,7 @@ impl Client {
         };
         let sample = Sample {
             step: number,
+            part: Part::Measured,
             ended,
             latency: ended.saturating_duration_since(intended),
             service_time: ended.saturating_duration_since(flight.began.get()),
@@ -130,6 +139,8 @@ impl Client {
             sent: flight.written.get() > 0,
             sent_bytes: flight.written.get() as u64,
             received_bytes: received,
+            checks_passed: 0,
+            checks_failed: 0,
         };
         shard.recorder.borrow_mut().record(sample, || describe(&outcome, &link.response));
         (ended, class)
@@ -141,6 +152,7 @@ fn unrendered(shard: &Shard, number: u16, intended: Instant, why: Unrendered) ->
     let ended = Instant::now();
     let sample = Sample {
         step: number,
+        part: Part::Measured,
         ended,
         latency: ended.saturating_duration_since(intended),
         service_time: Duration::ZERO,
@@ -150,6 +162,8 @@ fn unrendered(shard: &Shard, number: u16, intended: Instant, why: Unrendered) ->
         sent: false,
         sent_bytes: 0,
         received_bytes: 0,
+        checks_passed: 0,
+        checks_failed: 0,
     };
     shard.recorder.borrow_mut().record(sample, || why.to_string());
     ended

@@ -12,6 +12,7 @@ use futures::future::poll_fn;
 
 use super::client::Client;
 use super::pacer::Pacer;
+use super::recorder::{Dropped, Part};
 use super::shard::{Member, Shard, State};
 use crate::plan::Profile;
 
@@ -65,7 +66,7 @@ pub(super) async fn drive(shard: &Rc<Shard>, profile: &Profile, max_in_flight: u
         in_batch += 1;
         nth += 1;
         if now > shard.end + LATEST {
-            shard.recorder.borrow_mut().dropped();
+            shard.recorder.borrow_mut().dropped(Dropped::NoSlot, Part::Measured);
         } else {
             dispatch(shard, &slots, Arrival { number, intended }, members);
         }
@@ -83,7 +84,7 @@ fn dispatch(shard: &Rc<Shard>, slots: &Rc<Slots>, arrival: Arrival, members: &Re
     let place = match free {
         Some(place) => place,
         None if (slots.inboxes.borrow().len() as u64) < slots.most => open_slot(shard, slots, members),
-        None => return shard.recorder.borrow_mut().dropped(),
+        None => return shard.recorder.borrow_mut().dropped(Dropped::NoSlot, Part::Measured),
     };
     let inbox = &slots.inboxes.borrow()[place as usize];
     inbox.arrival.set(Some(arrival));

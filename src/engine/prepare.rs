@@ -57,34 +57,36 @@ pub(super) struct PreparedScenario {
     weight: u64,
 }
 
-struct PreparedTask {
+pub(super) struct PreparedTask {
+    /// In the plan's list of tasks.
+    pub(super) place: u16,
     /// Sum of the weights up to and with this task.
     until: u64,
-    steps: Range<u16>,
+    pub(super) steps: Range<u16>,
 }
 
 impl PreparedScenario {
-    /// `first_step` is the place of the scenario's first step.
-    fn new(scenario: &Scenario, mut first_step: u16) -> Self {
+    /// The places of the scenario's first task and step.
+    fn new(scenario: &Scenario, mut place: u16, mut first_step: u16) -> Self {
         let mut weight = 0;
         let mut tasks = Vec::new();
         for task in &scenario.tasks {
             weight += u64::from(task.weight);
             let next = first_step + task.steps.len() as u16;
-            tasks.push(PreparedTask { until: weight, steps: first_step..next });
-            first_step = next;
+            tasks.push(PreparedTask { place, until: weight, steps: first_step..next });
+            (place, first_step) = (place + 1, next);
         }
         Self { think_time: scenario.think_time, tasks, weight }
     }
 
-    /// The steps of a task chosen by weight.
-    pub(super) fn pick_task(&self, random: impl FnOnce() -> u64) -> Range<u16> {
+    /// A task chosen by weight.
+    pub(super) fn pick_task(&self, random: impl FnOnce() -> u64) -> &PreparedTask {
         let [task] = self.tasks.as_slice() else {
             let at = ((u128::from(random()) * u128::from(self.weight)) >> 64) as u64;
-            let task = self.tasks.iter().find(|task| at < task.until);
-            return task.map_or(0..0, |task| task.steps.clone());
+            // `at` is below the weight, which is the last task's `until`
+            return self.tasks.iter().find(|task| at < task.until).unwrap_or(&self.tasks[0]);
         };
-        task.steps.clone()
+        task
     }
 }
 
@@ -101,9 +103,10 @@ pub async fn prepare(plan: Arc<Plan>, inputs: &Inputs) -> Result<Prepared, Prepa
 
     files::raise_limit();
     route.addresses.get().await.map_err(PrepareError::Target)?;
-    let mut first_step = 0;
+    let (mut first_task, mut first_step) = (0, 0);
     let scenarios = plan.scenarios.iter().map(|scenario| {
-        let prepared = PreparedScenario::new(scenario, first_step);
+        let prepared = PreparedScenario::new(scenario, first_task, first_step);
+        first_task += scenario.tasks.len() as u16;
         first_step += scenario.tasks.iter().map(|task| task.steps.len() as u16).sum::<u16>();
         prepared
     });

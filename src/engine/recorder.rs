@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
 use super::transport::Phases;
-use crate::stats::{ErrorClass, ErrorKey, Snapshot, StepStats};
+use crate::stats::{ErrorClass, ErrorKey, Histogram, Phase, Snapshot, StepStats, TaskStats};
 
 /// What a shard hands over: what happened in a run second, or the last of it.
 pub(super) struct ShardDelta {
@@ -19,31 +19,70 @@ pub(super) struct ShardDelta {
     pub(super) failure: Option<String>,
 }
 
-/// One finished request.
+/// To which part of the run a sample belongs: that of the iteration it is made in, by when this started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Part {
+    Measured,
+    /// Counted, and else left out of the results.
+    #[cfg_attr(not(test), expect(dead_code, reason = "a profile with a warm-up gives it"))]
+    Warmup,
+    /// Setup, teardown, onStart and onStop: as the warm-up, but why one failed is told.
+    #[cfg_attr(not(test), expect(dead_code, reason = "steps outside of tasks give it"))]
+    Control,
+}
+
+/// One finished request, with its retries and redirections.
 pub(super) struct Sample {
     pub(super) step: u16,
+    pub(super) part: Part,
     /// When it ended: decides the run second.
     pub(super) ended: Instant,
     /// From its intended time.
     pub(super) latency: Duration,
     /// From its first byte; unused for failures.
     pub(super) service_time: Duration,
-    /// Where the service time and the time before it went.
-    #[expect(dead_code, reason = "step statistics have no histograms for phases yet")]
+    /// Unused for failures.
     pub(super) phases: Phases,
     /// The answer's status, 0 without an answer.
     pub(super) status: u16,
     pub(super) failure: Option<ErrorClass>,
-    /// Whether a byte of it was written.
+    /// Whether a byte of its last attempt was written; those before it are told by [`Recorder::retried`].
     pub(super) sent: bool,
     pub(super) sent_bytes: u64,
     pub(super) received_bytes: u64,
+    /// Checks made on the answer, by how they came out.
+    pub(super) checks_passed: u32,
+    pub(super) checks_failed: u32,
+}
+
+/// One iteration that came to its end.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Iteration {
+    /// Place among the plan's tasks.
+    pub(super) task: u16,
+    pub(super) part: Part,
+    /// From its intended start to the end of its last step.
+    pub(super) duration: Duration,
+    /// A step failed.
+    pub(super) failed: bool,
+}
+
+/// Why an arrival became no iteration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Dropped {
+    NoSlot,
+    /// No row of a feeder could be had.
+    NoRow,
 }
 
 pub(super) struct Recorder {
     shard: u32,
     /// Dense, by place in the plan's list of steps.
     steps: Vec<StepStats>,
+    /// By place in the plan's list of tasks, grown on demand.
+    tasks: Vec<TaskStats>,
+    /// By place in the plan's list of trends, grown on demand.
+    trends: Vec<Histogram>,
     /// The rest of the second's snapshot; its `users` is kept up to date.
     rest: Snapshot,
     second: u32,
@@ -66,7 +105,18 @@ impl Recorder {
         cpu: Option<CpuMeter>,
         queue: mpsc::Sender<ShardDelta>,
     ) -> Self {
-        Self { shard, steps: vec![StepStats::default(); steps], rest: Snapshot::default(), second, boundary, cpu, kept_back: None, queue }
+        Self {
+            shard,
+            steps: vec![StepStats::default(); steps],
+            tasks: Vec::new(),
+            trends: Vec::new(),
+            rest: Snapshot::default(),
+            second,
+            boundary,
+            cpu,
+            kept_back: None,
+            queue,
+        }
     }
 
     pub(super) fn boundary(&self) -> Instant {
@@ -96,8 +146,9 @@ impl Recorder {
     fn take(&mut self, now: Instant) -> Snapshot {
         let users = self.rest.users;
         let mut snapshot = std::mem::replace(&mut self.rest, Snapshot { users, ..Snapshot::default() });
-        let steps = self.steps.iter_mut().enumerate().filter(|(_, step)| step.requests > 0);
-        snapshot.steps = steps.map(|(place, step)| (place as u16, std::mem::take(step))).collect::<BTreeMap<_, _>>();
+        snapshot.steps = taken(&mut self.steps, |step| step.requests > 0);
+        snapshot.tasks = taken(&mut self.tasks, |task| task.finished > 0);
+        snapshot.trends = taken(&mut self.trends, |trend| !trend.is_empty());
         if let Some(cpu) = &mut self.cpu {
             (snapshot.counters.cpu_micros, snapshot.counters.core_micros) = cpu.lap(now);
         }
@@ -113,10 +164,29 @@ impl Recorder {
         if sample.ended >= self.boundary {
             self.roll(sample.ended);
         }
+        match sample.part {
+            Part::Measured => self.record_measured(&sample, why),
+            Part::Warmup => {
+                self.rest.counters.warmup += u64::from(sample.sent);
+                self.rest.counters.warmup_failures += u64::from(sample.failure.is_some());
+            }
+            Part::Control => {
+                self.rest.counters.control += u64::from(sample.sent);
+                if let Some(class) = sample.failure {
+                    self.rest.counters.control_failures += 1;
+                    self.rest.errors.record(sample.error_key(class), why);
+                }
+            }
+        }
+    }
+
+    fn record_measured(&mut self, sample: &Sample, why: impl FnOnce() -> String) {
         let step = &mut self.steps[usize::from(sample.step)];
         step.requests += 1;
         step.sent_bytes += sample.sent_bytes;
         step.received_bytes += sample.received_bytes;
+        step.checks_passed += u64::from(sample.checks_passed);
+        step.checks_failed += u64::from(sample.checks_failed);
         if sample.status != 0 {
             *step.statuses.entry(sample.status).or_default() += 1;
         }
@@ -124,12 +194,12 @@ impl Recorder {
             None => {
                 step.latency.record(micros(sample.latency));
                 step.service_time.record(micros(sample.service_time));
+                record_phases(step, sample.phases);
             }
             Some(class) => {
                 step.failures += 1;
                 step.failed_latency.record(micros(sample.latency));
-                let status = Some(sample.status).filter(|status| *status != 0);
-                self.rest.errors.record(ErrorKey { class, step: sample.step, status }, why);
+                self.rest.errors.record(sample.error_key(class), why);
             }
         }
         if !sample.sent {
@@ -138,9 +208,12 @@ impl Recorder {
     }
 
     /// An iteration starts at `now`; `lag` after it should have, where there was such a time.
-    pub(super) fn iteration_started(&mut self, now: Instant, lag: Option<Duration>) {
+    pub(super) fn iteration_started(&mut self, now: Instant, lag: Option<Duration>, part: Part) {
         if now >= self.boundary {
             self.roll(now);
+        }
+        if part != Part::Measured {
+            return;
         }
         self.rest.counters.iterations += 1;
         if let Some(lag) = lag {
@@ -148,12 +221,47 @@ impl Recorder {
         }
     }
 
-    pub(super) fn iteration_finished(&mut self) {
+    pub(super) fn iteration_finished(&mut self, iteration: Iteration) {
+        let Iteration { task, part, duration, failed } = iteration;
+        if part != Part::Measured {
+            return;
+        }
         self.rest.counters.finished += 1;
+        let task = grown(&mut self.tasks, task);
+        task.finished += 1;
+        if failed {
+            task.failed += 1;
+        } else {
+            task.duration.record(micros(duration));
+        }
     }
 
-    pub(super) fn dropped(&mut self) {
-        self.rest.counters.dropped += 1;
+    /// Arrivals of the warm-up are not missed when they drop.
+    pub(super) fn dropped(&mut self, why: Dropped, part: Part) {
+        if part == Part::Measured {
+            self.rest.counters.dropped += 1;
+            self.rest.counters.feeder_drops += u64::from(why == Dropped::NoRow);
+        }
+    }
+
+    /// An attempt of which a byte was written is given up for another.
+    #[cfg_attr(not(test), expect(dead_code, reason = "steps that are tried again give it"))]
+    pub(super) fn retried(&mut self) {
+        self.rest.counters.retries += 1;
+    }
+
+    /// A redirection was answered and is followed.
+    #[cfg_attr(not(test), expect(dead_code, reason = "redirections that are followed give it"))]
+    pub(super) fn redirected(&mut self) {
+        self.rest.counters.redirect_hops += 1;
+    }
+
+    /// A value read from an answer, in the base unit of the trend at `place` of the plan's list.
+    #[cfg_attr(not(test), expect(dead_code, reason = "steps that record values give it"))]
+    pub(super) fn trend(&mut self, place: u16, value: u64, part: Part) {
+        if part == Part::Measured {
+            grown(&mut self.trends, place).record(value);
+        }
     }
 
     pub(super) fn interrupted(&mut self) {
@@ -167,6 +275,37 @@ impl Recorder {
     pub(super) fn users(&mut self, users: u64) {
         self.rest.users = users;
     }
+}
+
+impl Sample {
+    fn error_key(&self, class: ErrorClass) -> ErrorKey {
+        ErrorKey { class, step: self.step, status: Some(self.status).filter(|status| *status != 0) }
+    }
+}
+
+fn record_phases(step: &mut StepStats, phases: Phases) {
+    let Phases { dns, connect, tls, wait, download } = phases;
+    let named = [(Phase::Dns, dns), (Phase::Connect, connect), (Phase::Tls, tls), (Phase::Wait, wait), (Phase::Download, download)];
+    for (phase, time) in named {
+        if let Some(time) = time {
+            step.phases.record(phase, micros(time));
+        }
+    }
+}
+
+/// What has samples, by place, leaving nothing behind.
+fn taken<T: Default>(places: &mut [T], has_samples: impl Fn(&T) -> bool) -> BTreeMap<u16, T> {
+    let places = places.iter_mut().enumerate().filter(|(_, item)| has_samples(item));
+    places.map(|(place, item)| (place as u16, std::mem::take(item))).collect()
+}
+
+/// The item at `place`, which may be the first one there.
+fn grown<T: Default>(places: &mut Vec<T>, place: u16) -> &mut T {
+    let place = usize::from(place);
+    if place >= places.len() {
+        places.resize_with(place + 1, T::default);
+    }
+    &mut places[place]
 }
 
 fn micros(time: Duration) -> u64 {
@@ -210,21 +349,68 @@ pub(super) fn process_cpu_micros() -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::stats::Counters;
 
     fn sample(ended: Instant) -> Sample {
         let latency = Duration::from_micros(5);
         Sample {
             step: 0,
+            part: Part::Measured,
             ended,
             latency,
             service_time: latency,
-            phases: Phases::default(),
+            phases: Phases { wait: Some(latency), ..Phases::default() },
             status: 200,
             failure: None,
             sent: true,
             sent_bytes: 1,
             received_bytes: 2,
+            checks_passed: 2,
+            checks_failed: 1,
         }
+    }
+
+    #[test]
+    fn warm_up_and_control_are_counted_and_leave_no_sample() {
+        let (queue, _deltas) = mpsc::channel(8);
+        let now = Instant::now();
+        let mut recorder = Recorder::new(0, 1, 0, now + Duration::from_secs(1), None, queue);
+        for part in [Part::Warmup, Part::Control] {
+            recorder.iteration_started(now, Some(Duration::from_millis(1)), part);
+            recorder.record(Sample { part, ..sample(now) }, String::new);
+            let failure = Some(ErrorClass::Connect);
+            recorder.record(Sample { part, failure, sent: false, status: 0, ..sample(now) }, || "refused".into());
+            recorder.iteration_finished(Iteration { task: 0, part, duration: Duration::from_millis(1), failed: false });
+            recorder.dropped(Dropped::NoRow, part);
+            recorder.trend(0, 5, part);
+        }
+        let snapshot = recorder.finish(now).snapshot;
+        let counters = Counters { warmup: 1, warmup_failures: 1, control: 1, control_failures: 1, ..Counters::default() };
+        let errors = snapshot.errors.clone();
+        assert_eq!(errors.total(), 1, "why a control request failed is told, the warm-up is left out");
+        assert_eq!(snapshot, Snapshot { counters, errors, ..Snapshot::default() });
+        assert_eq!(snapshot.received_by_target(), 2);
+    }
+
+    #[test]
+    fn a_measured_request_shows_its_parts_checks_and_attempts() {
+        let (queue, _deltas) = mpsc::channel(8);
+        let now = Instant::now();
+        let mut recorder = Recorder::new(0, 1, 0, now + Duration::from_secs(1), None, queue);
+        recorder.retried();
+        recorder.redirected();
+        recorder.record(sample(now), String::new);
+        recorder.trend(3, 70, Part::Measured);
+        for failed in [false, true] {
+            recorder.iteration_finished(Iteration { task: 2, part: Part::Measured, duration: Duration::from_millis(1), failed });
+        }
+        let snapshot = recorder.finish(now).snapshot;
+        let step = &snapshot.steps[&0];
+        assert_eq!((step.checks_passed, step.checks_failed), (2, 1));
+        assert_eq!((step.phases.of(Phase::Wait).max(), step.phases.of(Phase::Dns).count()), (5, 0));
+        assert_eq!((snapshot.tasks[&2].finished, snapshot.tasks[&2].failed, snapshot.tasks[&2].duration.count()), (2, 1, 1));
+        assert_eq!(snapshot.trends[&3].max(), 70);
+        assert_eq!(snapshot.received_by_target(), 3, "a retry and a hop each reach the target");
     }
 
     #[test]

@@ -3,61 +3,23 @@
 use std::collections::BTreeMap;
 
 use super::codec::{Reader, Writer};
-use super::{ErrorTable, Histogram, StatsError};
+use super::{Counters, ErrorTable, Histogram, StatsError, StepStats, TaskStats};
 
 /// Version of the encoding.
-pub const FORMAT: u64 = 1;
+pub const FORMAT: u64 = 2;
 
-/// Steps a snapshot may hold; bounds the memory that decoding takes.
-pub const MAX_STEPS: usize = 256;
+/// Steps, tasks or trends that a snapshot may hold; bounds the memory that decoding takes.
+pub const MAX_PLACES: usize = 1024;
 
-/// Samples of one step, each in the interval in which it ended.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct StepStats {
-    /// Finished requests, failed ones included.
-    pub requests: u64,
-    pub failures: u64,
-    /// Bytes of heads and bodies, before TLS.
-    pub sent_bytes: u64,
-    pub received_bytes: u64,
-    /// Intended time to last byte, of successes.
-    pub latency: Histogram,
-    /// First byte written to last byte, of successes.
-    pub service_time: Histogram,
-    /// Intended time to the failure, of failures.
-    pub failed_latency: Histogram,
-    /// Answers by status code.
-    pub statuses: BTreeMap<u16, u64>,
-}
-
-/// Everything that is only counted.
-///
-/// What the target received = requests (of all steps) - `unsent` + `interrupted`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Counters {
-    /// Iterations started.
-    pub iterations: u64,
-    /// Iterations ended, whether each step succeeded or one failed.
-    pub finished: u64,
-    /// Arrivals for which no slot was free.
-    pub dropped: u64,
-    /// Requests that were written, at least in part, and cut at the end of the run; in no step's `requests`.
-    pub interrupted: u64,
-    /// Finished (failed) requests of which no byte was written.
-    pub unsent: u64,
-    /// Connections opened.
-    pub connects: u64,
-    /// CPU time of the process.
-    pub cpu_micros: u64,
-    /// CPU time there was: usable cores times the interval.
-    pub core_micros: u64,
-}
-
-/// Sparse: only steps with samples are in it.
+/// Sparse: only steps, tasks and trends with samples are in it.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Snapshot {
     /// By place in the plan's list of steps.
     pub steps: BTreeMap<u16, StepStats>,
+    /// By place in the plan's list of tasks.
+    pub tasks: BTreeMap<u16, TaskStats>,
+    /// By place in the plan's list of trends, in the base unit of each: microseconds, bytes, or thousandths of anything else.
+    pub trends: BTreeMap<u16, Histogram>,
     pub counters: Counters,
     pub errors: ErrorTable,
     /// Schedule lag: first action of an iteration minus its intended time.
@@ -66,82 +28,18 @@ pub struct Snapshot {
     pub users: u64,
 }
 
-impl StepStats {
-    pub fn merge(&mut self, other: &StepStats) {
-        let StepStats { requests, failures, sent_bytes, received_bytes, latency, service_time, failed_latency, statuses } = other;
-        self.requests += requests;
-        self.failures += failures;
-        self.sent_bytes += sent_bytes;
-        self.received_bytes += received_bytes;
-        self.latency.merge(latency);
-        self.service_time.merge(service_time);
-        self.failed_latency.merge(failed_latency);
-        for (status, count) in statuses {
-            *self.statuses.entry(*status).or_default() += count;
-        }
-    }
-
-    fn write(&self, out: &mut Writer) {
-        let StepStats { requests, failures, sent_bytes, received_bytes, latency, service_time, failed_latency, statuses } = self;
-        for number in [requests, failures, sent_bytes, received_bytes] {
-            out.number(*number);
-        }
-        for histogram in [latency, service_time, failed_latency] {
-            out.piece(&histogram.encode());
-        }
-        out.number(statuses.len() as u64);
-        for (status, count) in statuses {
-            out.number((*status).into());
-            out.number(*count);
-        }
-    }
-
-    fn read(reader: &mut Reader<'_>) -> Result<Self, StatsError> {
-        let mut step = Self {
-            requests: reader.number()?,
-            failures: reader.number()?,
-            sent_bytes: reader.number()?,
-            received_bytes: reader.number()?,
-            latency: Histogram::decode(reader.piece()?)?,
-            service_time: Histogram::decode(reader.piece()?)?,
-            failed_latency: Histogram::decode(reader.piece()?)?,
-            statuses: BTreeMap::new(),
-        };
-        for _ in 0..reader.number()? {
-            let status = reader.small()?;
-            if step.statuses.insert(status, reader.number()?).is_some() {
-                return Err(StatsError::Malformed("a status is there twice"));
-            }
-        }
-        Ok(step)
-    }
-}
-
-impl Counters {
-    pub fn merge(&mut self, other: &Counters) {
-        let theirs = other.to_array();
-        for (ours, theirs) in self.as_array_mut().into_iter().zip(theirs) {
-            *ours += theirs;
-        }
-    }
-
-    /// In the order of the encoding; new counters go to the end.
-    fn as_array_mut(&mut self) -> [&mut u64; 8] {
-        let Self { iterations, finished, dropped, interrupted, unsent, connects, cpu_micros, core_micros } = self;
-        [iterations, finished, dropped, interrupted, unsent, connects, cpu_micros, core_micros]
-    }
-
-    fn to_array(mut self) -> [u64; 8] {
-        self.as_array_mut().map(|number| *number)
-    }
-}
-
 impl Snapshot {
     /// Adds what another shard or worker did in the same interval: everything adds up, `users` too.
     pub fn merge(&mut self, other: &Snapshot) {
-        let Snapshot { steps, counters, errors, lag, users } = other;
+        let Snapshot { steps, tasks, trends, counters, errors, lag, users } = other;
         for (place, step) in steps {
             self.steps.entry(*place).or_default().merge(step);
+        }
+        for (place, task) in tasks {
+            self.tasks.entry(*place).or_default().merge(task);
+        }
+        for (place, trend) in trends {
+            self.trends.entry(*place).or_default().merge(trend);
         }
         self.counters.merge(counters);
         self.errors.merge(errors);
@@ -164,24 +62,23 @@ impl Snapshot {
         self.steps.values().map(|step| step.failures).sum()
     }
 
-    /// Requests the target must have received.
+    /// Requests the target must have received: all that were written at least in part, whatever became of them.
     pub fn received_by_target(&self) -> u64 {
-        (self.requests() + self.counters.interrupted).saturating_sub(self.counters.unsent)
+        let Counters { interrupted, unsent, warmup, control, retries, redirect_hops, .. } = self.counters;
+        (self.requests() + interrupted + warmup + control + retries + redirect_hops).saturating_sub(unsent)
     }
 
     pub fn encode(&self) -> Vec<u8> {
-        let Snapshot { steps, counters, errors, lag, users } = self;
+        let Snapshot { steps, tasks, trends, counters, errors, lag, users } = self;
         let mut out = Writer::default();
         out.number(FORMAT);
-        counters.to_array().into_iter().for_each(|number| out.number(number));
+        counters.write(&mut out);
         out.number(*users);
         out.piece(&lag.encode());
         errors.write(&mut out);
-        out.number(steps.len() as u64);
-        for (place, step) in steps {
-            out.number((*place).into());
-            step.write(&mut out);
-        }
+        write_places(&mut out, steps, StepStats::write);
+        write_places(&mut out, tasks, TaskStats::write);
+        write_places(&mut out, trends, |trend, out| out.piece(&trend.encode()));
         out.0
     }
 
@@ -192,33 +89,51 @@ impl Snapshot {
         if format != FORMAT {
             return Err(StatsError::Format { found: format });
         }
-        let mut snapshot = Snapshot::default();
-        for number in snapshot.counters.as_array_mut() {
-            *number = reader.number()?;
-        }
-        snapshot.users = reader.number()?;
-        snapshot.lag = Histogram::decode(reader.piece()?)?;
-        snapshot.errors = ErrorTable::read(&mut reader)?;
-        let steps: usize = reader.small()?;
-        if steps > MAX_STEPS {
-            return Err(StatsError::Malformed("there are too many steps"));
-        }
-        for _ in 0..steps {
-            let place = reader.small()?;
-            if snapshot.steps.insert(place, StepStats::read(&mut reader)?).is_some() {
-                return Err(StatsError::Malformed("a step is there twice"));
-            }
-        }
+        let snapshot = Snapshot {
+            counters: Counters::read(&mut reader)?,
+            users: reader.number()?,
+            lag: Histogram::decode(reader.piece()?)?,
+            errors: ErrorTable::read(&mut reader)?,
+            steps: read_places(&mut reader, StepStats::read)?,
+            tasks: read_places(&mut reader, TaskStats::read)?,
+            trends: read_places(&mut reader, |reader| Histogram::decode(reader.piece()?))?,
+        };
         reader.end()?;
         Ok(snapshot)
     }
+}
+
+fn write_places<T>(out: &mut Writer, places: &BTreeMap<u16, T>, write: impl Fn(&T, &mut Writer)) {
+    out.number(places.len() as u64);
+    for (place, item) in places {
+        out.number((*place).into());
+        write(item, out);
+    }
+}
+
+fn read_places<'a, T>(
+    reader: &mut Reader<'a>,
+    read: impl Fn(&mut Reader<'a>) -> Result<T, StatsError>,
+) -> Result<BTreeMap<u16, T>, StatsError> {
+    let count: usize = reader.small()?;
+    if count > MAX_PLACES {
+        return Err(StatsError::Malformed("there are too many steps, tasks or trends"));
+    }
+    let mut places = BTreeMap::new();
+    for _ in 0..count {
+        let place = reader.small()?;
+        if places.insert(place, read(reader)?).is_some() {
+            return Err(StatsError::Malformed("a step, task or trend is there twice"));
+        }
+    }
+    Ok(places)
 }
 
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::{ErrorClass, ErrorKey};
+    use super::super::{ErrorClass, ErrorKey, Phase};
     use super::*;
 
     /// A sample: step, latency, and the status if it failed.
@@ -242,9 +157,21 @@ mod tests {
                     .record(ErrorKey { class: ErrorClass::of_status(status), step: place, status: Some(status) }, || format!("{us}"));
             }
         }
+        step_parts(snapshot.steps.entry(place).or_default(), us);
+        let task = snapshot.tasks.entry(place % 2).or_default();
+        task.finished += 1;
+        task.duration.record(us + 1);
+        snapshot.trends.entry(place).or_default().record(us / 3);
         snapshot.counters.iterations += 1;
+        snapshot.counters.retries += us % 2;
         snapshot.lag.record(us % 100);
         snapshot.users += 1;
+    }
+
+    fn step_parts(step: &mut StepStats, us: u64) {
+        step.checks_passed += us % 3;
+        step.checks_failed += us % 2;
+        Phase::ALL.into_iter().take(us as usize % 6).for_each(|phase| step.phases.record(phase, us));
     }
 
     fn of(samples: &[Sample]) -> Snapshot {
@@ -257,6 +184,24 @@ mod tests {
     fn another_format_is_named() {
         assert_eq!(Snapshot::decode(&[9]), Err(StatsError::Format { found: 9 }));
         assert_eq!(Snapshot::decode(&[]), Err(StatsError::Truncated));
+    }
+
+    #[test]
+    fn the_target_received_every_kind_of_request_that_was_sent() {
+        let counters = Counters {
+            unsent: 1,
+            interrupted: 2,
+            warmup: 10,
+            warmup_failures: 1000,
+            control: 20,
+            control_failures: 1000,
+            retries: 40,
+            redirect_hops: 80,
+            ..Counters::default()
+        };
+        let step = StepStats { requests: 100, failures: 50, ..StepStats::default() };
+        let snapshot = Snapshot { steps: [(0, step)].into(), counters, ..Snapshot::default() };
+        assert_eq!(snapshot.received_by_target(), 100 - 1 + 2 + 10 + 20 + 40 + 80);
     }
 
     #[test]
@@ -285,6 +230,7 @@ mod tests {
             for part in &parts { merged.merge(&Snapshot::decode(&of(part).encode()).unwrap()); }
             let whole = of(&samples);
             prop_assert_eq!(&merged.steps, &whole.steps);
+            prop_assert_eq!((&merged.tasks, &merged.trends), (&whole.tasks, &whole.trends));
             prop_assert_eq!(merged.counters, whole.counters);
             prop_assert_eq!(&merged.lag, &whole.lag);
             prop_assert_eq!(merged.errors.total(), whole.errors.total());

@@ -1,0 +1,112 @@
+//! What is only counted.
+
+use super::StatsError;
+use super::codec::{Reader, Writer};
+
+/// Everything that is only counted. "Measured" is what belongs to iterations that started after the warm-up.
+///
+/// What the target received = measured requests (of all steps) - `unsent` + `interrupted` + `warmup` + `control` + `retries` +
+/// `redirect_hops`: see [`Snapshot::received_by_target`](super::Snapshot::received_by_target).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Measured iterations started.
+    pub iterations: u64,
+    /// Measured iterations ended, whether each step succeeded or one failed.
+    pub finished: u64,
+    /// Measured arrivals that became no iteration: no slot was free, or no feeder row could be had.
+    pub dropped: u64,
+    /// Requests that were written, at least in part, and cut at the end of the run, whatever part of the run they belong to; in no
+    /// other count.
+    pub interrupted: u64,
+    /// Finished (failed) measured requests of which no byte was written, not counting retries.
+    pub unsent: u64,
+    /// Connections opened.
+    pub connects: u64,
+    /// CPU time of the process.
+    pub cpu_micros: u64,
+    /// CPU time there was: usable cores (or the quota, if that is less) times the interval.
+    pub core_micros: u64,
+    /// Requests of the warm-up of which a byte was written; their samples are kept nowhere.
+    pub warmup: u64,
+    /// Requests of the warm-up that failed, sent or not.
+    pub warmup_failures: u64,
+    /// Requests of setup, teardown, onStart and onStop of which a byte was written.
+    pub control: u64,
+    /// Those of them that failed, sent or not; why is in the table of errors.
+    pub control_failures: u64,
+    /// Attempts of which a byte was written and that were given up for another attempt.
+    pub retries: u64,
+    /// Requests that were answered with a redirection which was followed.
+    pub redirect_hops: u64,
+    /// Of `dropped`: those for want of a feeder row.
+    pub feeder_drops: u64,
+    /// Time for which the container's CPU quota held back the process, over all threads.
+    pub throttled_micros: u64,
+}
+
+const COUNT: usize = 16;
+
+impl Counters {
+    pub fn merge(&mut self, other: &Counters) {
+        let theirs = other.to_array();
+        for (ours, theirs) in self.as_array_mut().into_iter().zip(theirs) {
+            *ours += theirs;
+        }
+    }
+
+    pub(super) fn write(&self, out: &mut Writer) {
+        self.to_array().into_iter().for_each(|number| out.number(number));
+    }
+
+    pub(super) fn read(reader: &mut Reader<'_>) -> Result<Self, StatsError> {
+        let mut counters = Self::default();
+        for number in counters.as_array_mut() {
+            *number = reader.number()?;
+        }
+        Ok(counters)
+    }
+
+    /// In the order of the encoding; new counters go to the end.
+    fn as_array_mut(&mut self) -> [&mut u64; COUNT] {
+        let Self {
+            iterations,
+            finished,
+            dropped,
+            interrupted,
+            unsent,
+            connects,
+            cpu_micros,
+            core_micros,
+            warmup,
+            warmup_failures,
+            control,
+            control_failures,
+            retries,
+            redirect_hops,
+            feeder_drops,
+            throttled_micros,
+        } = self;
+        [
+            iterations,
+            finished,
+            dropped,
+            interrupted,
+            unsent,
+            connects,
+            cpu_micros,
+            core_micros,
+            warmup,
+            warmup_failures,
+            control,
+            control_failures,
+            retries,
+            redirect_hops,
+            feeder_drops,
+            throttled_micros,
+        ]
+    }
+
+    fn to_array(mut self) -> [u64; COUNT] {
+        self.as_array_mut().map(|number| *number)
+    }
+}

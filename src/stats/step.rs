@@ -1,0 +1,191 @@
+//! The samples of one step, and of one task.
+
+use std::collections::BTreeMap;
+
+use super::codec::{Reader, Writer};
+use super::{Histogram, StatsError};
+
+/// The parts of a request's time, in their order. Each is recorded only for successes and only where it happened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Phase {
+    /// Looking up the target's name.
+    Dns,
+    /// Opening the connection, through a proxy if there is one.
+    Connect,
+    /// The handshake.
+    Tls,
+    /// First byte written to first byte of the answer.
+    Wait,
+    /// First to last byte of the answer.
+    Download,
+}
+
+impl Phase {
+    pub const ALL: [Self; 5] = [Self::Dns, Self::Connect, Self::Tls, Self::Wait, Self::Download];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Dns => "dns",
+            Self::Connect => "connect",
+            Self::Tls => "tls",
+            Self::Wait => "wait",
+            Self::Download => "download",
+        }
+    }
+}
+
+/// A histogram for each phase.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct PhaseStats([Histogram; Phase::ALL.len()]);
+
+impl PhaseStats {
+    pub fn of(&self, phase: Phase) -> &Histogram {
+        &self.0[phase as usize]
+    }
+
+    pub fn record(&mut self, phase: Phase, us: u64) {
+        self.0[phase as usize].record(us);
+    }
+
+    fn merge(&mut self, other: &PhaseStats) {
+        self.0.iter_mut().zip(&other.0).for_each(|(ours, theirs)| ours.merge(theirs));
+    }
+}
+
+/// Measured samples of one step, each in the interval in which it ended.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct StepStats {
+    /// Finished requests, failed ones included.
+    pub requests: u64,
+    pub failures: u64,
+    /// Bytes of heads and bodies, before TLS.
+    pub sent_bytes: u64,
+    pub received_bytes: u64,
+    /// Checks made on answers, by how they came out.
+    pub checks_passed: u64,
+    pub checks_failed: u64,
+    /// Intended time to last byte, of successes.
+    pub latency: Histogram,
+    /// First byte written to last byte, of successes.
+    pub service_time: Histogram,
+    /// Intended time to the failure, of failures.
+    pub failed_latency: Histogram,
+    pub phases: PhaseStats,
+    /// Answers by status code.
+    pub statuses: BTreeMap<u16, u64>,
+}
+
+impl StepStats {
+    pub fn merge(&mut self, other: &StepStats) {
+        let StepStats {
+            requests,
+            failures,
+            sent_bytes,
+            received_bytes,
+            checks_passed,
+            checks_failed,
+            latency,
+            service_time,
+            failed_latency,
+            phases,
+            statuses,
+        } = other;
+        self.requests += requests;
+        self.failures += failures;
+        self.sent_bytes += sent_bytes;
+        self.received_bytes += received_bytes;
+        self.checks_passed += checks_passed;
+        self.checks_failed += checks_failed;
+        self.latency.merge(latency);
+        self.service_time.merge(service_time);
+        self.failed_latency.merge(failed_latency);
+        self.phases.merge(phases);
+        for (status, count) in statuses {
+            *self.statuses.entry(*status).or_default() += count;
+        }
+    }
+
+    pub(super) fn write(&self, out: &mut Writer) {
+        let StepStats {
+            requests,
+            failures,
+            sent_bytes,
+            received_bytes,
+            checks_passed,
+            checks_failed,
+            latency,
+            service_time,
+            failed_latency,
+            phases,
+            statuses,
+        } = self;
+        for number in [requests, failures, sent_bytes, received_bytes, checks_passed, checks_failed] {
+            out.number(*number);
+        }
+        for histogram in [latency, service_time, failed_latency].into_iter().chain(&phases.0) {
+            out.piece(&histogram.encode());
+        }
+        out.number(statuses.len() as u64);
+        for (status, count) in statuses {
+            out.number((*status).into());
+            out.number(*count);
+        }
+    }
+
+    pub(super) fn read(reader: &mut Reader<'_>) -> Result<Self, StatsError> {
+        let mut step = Self {
+            requests: reader.number()?,
+            failures: reader.number()?,
+            sent_bytes: reader.number()?,
+            received_bytes: reader.number()?,
+            checks_passed: reader.number()?,
+            checks_failed: reader.number()?,
+            latency: Histogram::decode(reader.piece()?)?,
+            service_time: Histogram::decode(reader.piece()?)?,
+            failed_latency: Histogram::decode(reader.piece()?)?,
+            phases: PhaseStats::default(),
+            statuses: BTreeMap::new(),
+        };
+        for histogram in &mut step.phases.0 {
+            *histogram = Histogram::decode(reader.piece()?)?;
+        }
+        for _ in 0..reader.number()? {
+            let status = reader.small()?;
+            if step.statuses.insert(status, reader.number()?).is_some() {
+                return Err(StatsError::Malformed("a status is there twice"));
+            }
+        }
+        Ok(step)
+    }
+}
+
+/// Measured iterations of one task, each in the interval in which it ended.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct TaskStats {
+    /// Iterations that came to their end, failed ones included.
+    pub finished: u64,
+    /// Those in which a step failed.
+    pub failed: u64,
+    /// Intended start to the end of the last step, of those in which none failed.
+    pub duration: Histogram,
+}
+
+impl TaskStats {
+    pub fn merge(&mut self, other: &TaskStats) {
+        let TaskStats { finished, failed, duration } = other;
+        self.finished += finished;
+        self.failed += failed;
+        self.duration.merge(duration);
+    }
+
+    pub(super) fn write(&self, out: &mut Writer) {
+        let TaskStats { finished, failed, duration } = self;
+        out.number(*finished);
+        out.number(*failed);
+        out.piece(&duration.encode());
+    }
+
+    pub(super) fn read(reader: &mut Reader<'_>) -> Result<Self, StatsError> {
+        Ok(Self { finished: reader.number()?, failed: reader.number()?, duration: Histogram::decode(reader.piece()?)? })
+    }
+}
