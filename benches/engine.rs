@@ -99,7 +99,15 @@ fn plan(url: &str) -> Plan {
     let http = HttpRequest { method: "GET".into(), path: Template::parse("/").expect("a path"), headers: vec![], body: None };
     let task = Task { name: "get".into(), weight: 1, steps: vec![Step { name: "get".into(), http, timeout: Duration::from_secs(30) }] };
     Plan {
-        target: Target { url: url.parse().expect("a URL"), headers: vec![], auth: None, tls: Tls::default() },
+        target: Target {
+            url: url.parse().expect("a URL"),
+            headers: vec![],
+            auth: None,
+            tls: Tls::default(),
+            proxy: None,
+            unix_socket: None,
+        },
+        http: Default::default(),
         variables: Default::default(),
         scenarios: vec![Scenario { name: "get".into(), weight: 1, think_time: None, tasks: vec![task] }],
         load: Load::Closed { profile: Profile::ramp_and_hold(CONNECTIONS.into(), Duration::ZERO, Duration::from_secs(SECONDS)) },

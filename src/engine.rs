@@ -12,12 +12,15 @@ mod files;
 mod open;
 mod pacer;
 mod prepare;
+mod proxy;
 mod recorder;
 mod request;
 mod resolve;
 mod response;
+mod route;
 mod running;
 mod shard;
+mod stream;
 mod tls;
 mod transport;
 

@@ -12,6 +12,7 @@ pub mod share;
 mod target;
 pub mod template;
 pub mod threshold;
+mod transport;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -28,6 +29,7 @@ pub use share::Share;
 pub use target::{Auth, ClientCertificate, Header, Target, Tls};
 pub use template::{JsonTemplate, Template};
 pub use threshold::Threshold;
+pub use transport::{Basic, Connections, Http, Proxy};
 
 /// At most so many steps in all scenarios together; a worker keeps statistics for each.
 pub const MAX_STEPS: usize = 200;
@@ -57,6 +59,7 @@ impl std::fmt::Display for Problem {
 #[serde(rename_all = "camelCase")]
 pub struct Plan {
     pub target: Target,
+    pub http: Http,
     /// Values that templates may name; constants of the run.
     pub variables: BTreeMap<String, Value>,
     /// Never empty.
@@ -86,7 +89,8 @@ impl Plan {
 
     /// Every Secret or ConfigMap key the test needs, in the order of the file.
     pub fn references(&self) -> Vec<&Reference> {
-        let Target { url: _, headers: _, auth, tls: Tls { ca, client, server_name: _, insecure_skip_verify: _ } } = &self.target;
+        let Target { url: _, headers: _, auth, tls, proxy, unix_socket: _ } = &self.target;
+        let Tls { ca, client, server_name: _, insecure_skip_verify: _ } = tls;
         let mut all = Vec::new();
         match auth {
             None => {}
@@ -97,6 +101,9 @@ impl Plan {
         all.extend(ca);
         if let Some(ClientCertificate { certificate, key }) = client {
             all.extend([certificate, key]);
+        }
+        if let Some(Proxy { url: _, basic: Some(Basic { username, password }) }) = proxy {
+            all.extend([username, password]);
         }
         all
     }

@@ -4,6 +4,7 @@ mod load;
 mod scenario;
 mod target;
 mod threshold;
+mod transport;
 
 use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
@@ -50,6 +51,7 @@ pub fn check(spec: &LoadTestSpec) -> Result<Checked, Vec<Problem>> {
     let timeout = problems.positive_duration("spec.http.timeout", &http.timeout);
     let mut context = Context { names: &Names::from(&variables), timeout, open: load.open.is_some(), problems: &mut problems };
     let target = context.target(target);
+    let http = context.http(http);
     let scenarios = context.scenarios(scenarios);
     let load_plan = check_load(load, &mut problems);
     let stop_timeout = problems.duration("spec.run.stopTimeout", &run.stop_timeout);
@@ -74,8 +76,16 @@ pub fn check(spec: &LoadTestSpec) -> Result<Checked, Vec<Problem>> {
     };
     match (target, load_plan, problems.0.is_empty()) {
         (Some(target), Some(load_plan), true) => {
-            let plan =
-                Plan { target, variables, scenarios, load: load_plan, thresholds, stop_timeout, seed: load.seed.map(|seed| seed as u64) };
+            let plan = Plan {
+                target,
+                http,
+                variables,
+                scenarios,
+                load: load_plan,
+                thresholds,
+                stop_timeout,
+                seed: load.seed.map(|seed| seed as u64),
+            };
             let warnings = warnings(&plan);
             Ok(Checked { plan, warnings, start_deadline, grace, deadline, ttl_after_finished })
         }

@@ -1,17 +1,14 @@
 //! One connection to the target and the exchange of one request for one response on it.
 
 use std::io;
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
-use tokio_rustls::client::TlsStream;
 
 use super::response::{Ended, Malformed, Response};
-use super::tls::Tls;
+use super::stream::Stream;
 use super::transport::Flight;
 use crate::stats::ErrorClass;
 
@@ -24,10 +21,12 @@ const WORTH_DROPPING: u64 = 16 * 1024;
 pub(super) enum Failure {
     #[error("{0}")]
     Dns(String),
-    #[error("connecting to {address}: {source}")]
-    Connect { address: SocketAddr, source: io::Error },
-    #[error("TLS handshake with {address}: {source}")]
-    Handshake { address: SocketAddr, source: io::Error },
+    #[error("connecting to {to}: {source}")]
+    Connect { to: String, source: io::Error },
+    #[error("proxy: {0}")]
+    Proxy(String),
+    #[error("TLS handshake with {to}: {source}")]
+    Handshake { to: String, source: io::Error },
     #[error("TLS: {0}")]
     Tls(io::Error),
     #[error("no whole answer within the step's timeout")]
@@ -51,7 +50,7 @@ impl Failure {
         match self {
             Self::Dns(_) => ErrorClass::Dns,
             Self::Connect { source, .. } if is_exhaustion(source) => ErrorClass::Exhausted,
-            Self::Connect { .. } => ErrorClass::Connect,
+            Self::Connect { .. } | Self::Proxy(_) => ErrorClass::Connect,
             Self::Handshake { .. } | Self::Tls(_) => ErrorClass::Tls,
             Self::Timeout | Self::TimeoutBeforeSent => ErrorClass::Timeout,
             Self::Broken(_) | Self::Unanswered | Self::Cut => ErrorClass::Reset,
@@ -66,37 +65,25 @@ fn is_exhaustion(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EADDRNOTAVAIL | libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM))
 }
 
-enum Stream {
-    Plain(TcpStream),
-    Tls(Box<TlsStream<TcpStream>>),
-}
-
 pub(super) struct Connection {
     stream: Stream,
     /// Bytes of the current request that were written.
     written: usize,
     flushed: bool,
     /// Responses before the current one.
-    served: u64,
+    served: u32,
+    /// It is too old for a further request from here on.
+    until: Option<Instant>,
 }
 
 impl Connection {
-    /// `begun` is now.
-    pub(super) async fn open(address: SocketAddr, tls: Option<&Tls>, begun: Instant, flight: &Flight<'_>) -> Result<Self, Failure> {
-        let tcp = TcpStream::connect(address).await.map_err(|source| Failure::Connect { address, source })?;
-        let connected = Instant::now();
-        flight.update(|phases| phases.connect = Some(connected.saturating_duration_since(begun)));
-        // only a hint; a connection without it works
-        let _ = tcp.set_nodelay(true);
-        let stream = match tls {
-            None => Stream::Plain(tcp),
-            Some(tls) => {
-                let stream = tls.connector.connect(tls.name.clone(), tcp).await.map_err(|source| Failure::Handshake { address, source })?;
-                flight.update(|phases| phases.tls = Some(connected.elapsed()));
-                Stream::Tls(Box::new(stream))
-            }
-        };
-        Ok(Self { stream, written: 0, flushed: true, served: 0 })
+    pub(super) fn new(stream: Stream, until: Option<Instant>) -> Self {
+        Self { stream, written: 0, flushed: true, served: 0, until }
+    }
+
+    /// Whether one more request may be sent on it, by age and number of requests.
+    pub(super) fn may_serve(&self, now: Instant, most: Option<u32>) -> bool {
+        self.until.is_none_or(|until| now < until) && most.is_none_or(|most| self.served < most)
     }
 
     /// Whether an idle connection is of no more use: ended, broken, or with bytes on it that nobody asked for.
@@ -158,35 +145,23 @@ impl Connection {
     /// Writes as much as goes. Fails only if nothing of the request could be written; later the answer, if there is one, says more.
     fn poll_send(&mut self, cx: &mut Context<'_>, request: &[u8]) -> Result<(), Failure> {
         while self.written < request.len() {
-            match self.poll_write(cx, &request[self.written..]) {
+            match Pin::new(&mut self.stream).poll_write(cx, &request[self.written..]) {
                 Poll::Ready(Ok(count)) if count > 0 => self.written += count,
                 Poll::Ready(Ok(_)) => return Ok(()),
                 Poll::Ready(Err(error)) if self.written == 0 => return Err(self.unanswered(Some(error))),
                 Poll::Ready(Err(_)) | Poll::Pending => return Ok(()),
             }
         }
-        if let Stream::Tls(stream) = &mut self.stream
-            && !self.flushed
-        {
+        if self.stream.is_tls() && !self.flushed {
             // an error shows again when the answer is read
-            self.flushed = Pin::new(stream).poll_flush(cx).is_ready();
+            self.flushed = Pin::new(&mut self.stream).poll_flush(cx).is_ready();
         }
         Ok(())
     }
 
-    fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        match &mut self.stream {
-            Stream::Plain(stream) => Pin::new(stream).poll_write(cx, bytes),
-            Stream::Tls(stream) => Pin::new(stream).poll_write(cx, bytes),
-        }
-    }
-
     /// A read that fills less than the buffer leaves tokio knowing that nothing more is there, which saves a system call per response.
     fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        match &mut self.stream {
-            Stream::Plain(stream) => Pin::new(stream).poll_read(cx, buffer),
-            Stream::Tls(stream) => Pin::new(stream).poll_read(cx, buffer),
-        }
+        Pin::new(&mut self.stream).poll_read(cx, buffer)
     }
 
     /// Ready when there is nothing to drop.
@@ -194,7 +169,7 @@ impl Connection {
     fn poll_drop_body(&mut self, cx: &mut Context<'_>, response: &mut Response) -> Poll<Result<(), Failure>> {
         use std::os::fd::AsRawFd;
 
-        let Stream::Plain(stream) = &mut self.stream else { return Poll::Ready(Ok(())) };
+        let Some(stream) = self.stream.as_plain_tcp() else { return Poll::Ready(Ok(())) };
         while response.droppable() > WORTH_DROPPING {
             // the response ends in a read of its own, so that `served` bytes are known to have come
             if let Err(error) = ready!(stream.poll_read_ready(cx)) {
@@ -224,8 +199,8 @@ impl Connection {
     }
 
     fn read_failed(&self, error: io::Error, response: &Response) -> Failure {
-        match self.stream {
-            Stream::Tls(_) if error.kind() == io::ErrorKind::InvalidData => Failure::Tls(error),
+        match error.kind() {
+            io::ErrorKind::InvalidData if self.stream.is_tls() => Failure::Tls(error),
             _ if response.received == 0 => self.unanswered(Some(error)),
             _ => Failure::Broken(error),
         }

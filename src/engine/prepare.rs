@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use super::files;
 use super::request::{Request, credentials};
-use super::transport::Route;
+use super::resolve::NameServers;
+use super::route::Route;
 use crate::plan::share::Mix;
 use crate::plan::{Inputs, Names, Plan, Problem, Reference, Scenario, ThinkTime};
 
@@ -92,17 +93,22 @@ impl PreparedScenario {
 
 /// Checks everything that can be checked before load and makes ready what load needs.
 pub async fn prepare(plan: Arc<Plan>, inputs: &Inputs) -> Result<Prepared, PrepareError> {
+    prepare_asking(plan, inputs, &NameServers::of_system()).await
+}
+
+/// Likewise, with name servers of the caller's choice.
+pub(super) async fn prepare_asking(plan: Arc<Plan>, inputs: &Inputs, names: &NameServers) -> Result<Prepared, PrepareError> {
     let missing: Vec<Reference> = plan.references().into_iter().filter(|reference| inputs.get(reference).is_none()).cloned().collect();
     if !missing.is_empty() {
         return Err(PrepareError::MissingReferences(missing));
     }
     let mut problems = check(&plan);
     let steps = compile_steps(&plan, inputs, &mut problems);
-    let route = Route::new(&plan.target, inputs).map_err(|problem| problems.push(problem));
+    let route = Route::new(&plan.target, &plan.http, inputs, names).map_err(|problem| problems.push(problem));
     let (true, Ok(route)) = (problems.is_empty(), route) else { return Err(PrepareError::Invalid(problems)) };
 
     files::raise_limit();
-    route.addresses.get().await.map_err(PrepareError::Target)?;
+    route.resolve().await.map_err(PrepareError::Target)?;
     let (mut first_task, mut first_step) = (0, 0);
     let scenarios = plan.scenarios.iter().map(|scenario| {
         let prepared = PreparedScenario::new(scenario, first_task, first_step);

@@ -259,7 +259,7 @@ pub(super) fn credentials(auth: Option<&Auth>, inputs: &Inputs) -> Result<Option
     Ok(Some((name.to_owned(), value.into_bytes())))
 }
 
-fn text<'a>(reference: &Reference, inputs: &'a Inputs) -> Result<&'a str, Problem> {
+pub(super) fn text<'a>(reference: &Reference, inputs: &'a Inputs) -> Result<&'a str, Problem> {
     let problem = |what: &str| Problem::new(reference.field.clone(), format!("{reference} {what}"));
     let value = inputs.text(reference).ok_or_else(|| problem("is missing"))?.map_err(|_| problem("is not UTF-8 text"))?;
     if value.bytes().any(|b| b < 0x20 && b != b'\t' || b == 0x7f) {
@@ -311,6 +311,8 @@ mod tests {
             headers: self::headers(headers),
             auth: None,
             tls: Tls::default(),
+            proxy: None,
+            unix_socket: None,
         }
     }
 

@@ -8,6 +8,13 @@ use hickory_resolver::Resolver;
 use hickory_resolver::config::{LookupIpStrategy, ResolverConfig, ResolverOpts};
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 
+/// Whom to ask, and how.
+#[derive(Clone)]
+pub(super) struct NameServers {
+    pub(super) config: ResolverConfig,
+    pub(super) options: ResolverOpts,
+}
+
 /// Shared by all shards of a worker.
 pub(super) struct Addresses {
     name: Name,
@@ -19,11 +26,7 @@ pub(super) struct Addresses {
 
 enum Name {
     Address(IpAddr),
-    /// With what the system says about name servers.
-    Domain {
-        domain: String,
-        config: Box<(ResolverConfig, ResolverOpts)>,
-    },
+    Domain { domain: String, names: Box<NameServers> },
 }
 
 #[derive(Clone)]
@@ -33,11 +36,11 @@ struct Cached {
 }
 
 impl Addresses {
-    pub(super) fn new(host: &url::Host<&str>, port: u16) -> Self {
+    pub(super) fn new(host: &url::Host<&str>, port: u16, names: &NameServers) -> Self {
         let name = match host {
             url::Host::Ipv4(ip) => Name::Address(IpAddr::V4(*ip)),
             url::Host::Ipv6(ip) => Name::Address(IpAddr::V6(*ip)),
-            url::Host::Domain(domain) => Name::Domain { domain: (*domain).to_owned(), config: Box::new(system_config()) },
+            url::Host::Domain(domain) => Name::Domain { domain: (*domain).to_owned(), names: Box::new(names.clone()) },
         };
         let none = Cached { addresses: Arc::new([]), until: None };
         Self { name, port, cache: RwLock::new(none), asking: tokio::sync::Mutex::new(()) }
@@ -45,9 +48,9 @@ impl Addresses {
 
     /// Never empty.
     pub(super) async fn get(&self) -> Result<Arc<[SocketAddr]>, String> {
-        let (domain, config) = match &self.name {
+        let (domain, names) = match &self.name {
             Name::Address(ip) => return Ok(Arc::new([SocketAddr::new(*ip, self.port)])),
-            Name::Domain { domain, config } => (domain, config),
+            Name::Domain { domain, names } => (domain, names),
         };
         if let Some(addresses) = self.cached() {
             return Ok(addresses);
@@ -56,7 +59,7 @@ impl Addresses {
         if let Some(addresses) = self.cached() {
             return Ok(addresses);
         }
-        let found = lookup(domain, self.port, config).await?;
+        let found = lookup(domain, self.port, names).await?;
         *self.cache.write().unwrap_or_else(|poisoned| poisoned.into_inner()) = found.clone();
         Ok(found.addresses)
     }
@@ -68,8 +71,8 @@ impl Addresses {
 }
 
 /// A resolver's connections belong to the runtime that asked, and every shard has its own; so one is made per lookup, and the cache is ours.
-async fn lookup(domain: &str, port: u16, config: &(ResolverConfig, ResolverOpts)) -> Result<Cached, String> {
-    let (config, options) = config.clone();
+async fn lookup(domain: &str, port: u16, names: &NameServers) -> Result<Cached, String> {
+    let NameServers { config, options } = names.clone();
     let failed = |why: &dyn std::fmt::Display| format!("cannot resolve {domain}: {why}");
     let builder = Resolver::builder_with_config(config, TokioRuntimeProvider::default()).with_options(options);
     let resolver = builder.build().map_err(|e| failed(&e))?;
@@ -81,13 +84,15 @@ async fn lookup(domain: &str, port: u16, config: &(ResolverConfig, ResolverOpts)
     Ok(Cached { addresses, until: Some(found.valid_until()) })
 }
 
-/// Without name servers, names in the hosts file can still be found.
-fn system_config() -> (ResolverConfig, ResolverOpts) {
-    let none = || (ResolverConfig::from_parts(None, vec![], vec![]), ResolverOpts::default());
-    let (config, mut options) = hickory_resolver::system_conf::read_system_conf().unwrap_or_else(|_| none());
-    // half of the connections would fail where there is no route for one of the two kinds
-    options.ip_strategy = LookupIpStrategy::Ipv4thenIpv6;
-    (config, options)
+impl NameServers {
+    /// Those of the system. Without any, names in the hosts file can still be found.
+    pub(super) fn of_system() -> Self {
+        let none = || (ResolverConfig::from_parts(None, vec![], vec![]), ResolverOpts::default());
+        let (config, mut options) = hickory_resolver::system_conf::read_system_conf().unwrap_or_else(|_| none());
+        // half of the connections would fail where there is no route for one of the two kinds
+        options.ip_strategy = LookupIpStrategy::Ipv4thenIpv6;
+        Self { config, options }
+    }
 }
 
 #[cfg(test)]
@@ -96,19 +101,19 @@ mod tests {
 
     #[tokio::test]
     async fn a_name_that_cannot_exist_is_an_error() {
-        let addresses = Addresses::new(&url::Host::Domain("starling.invalid"), 80);
+        let addresses = Addresses::new(&url::Host::Domain("starling.invalid"), 80, &NameServers::of_system());
         assert!(addresses.get().await.unwrap_err().contains("starling.invalid"));
     }
 
     #[tokio::test]
     async fn an_address_needs_no_lookup() {
-        let addresses = Addresses::new(&url::Host::Ipv4([127, 0, 0, 1].into()), 80);
+        let addresses = Addresses::new(&url::Host::Ipv4([127, 0, 0, 1].into()), 80, &NameServers::of_system());
         assert_eq!(*addresses.get().await.unwrap(), ["127.0.0.1:80".parse().unwrap()]);
     }
 
     #[tokio::test]
     async fn localhost_is_found_without_a_name_server() {
-        let addresses = Addresses::new(&url::Host::Domain("localhost"), 80);
+        let addresses = Addresses::new(&url::Host::Domain("localhost"), 80, &NameServers::of_system());
         assert!(addresses.get().await.unwrap().iter().all(|address| address.ip().is_loopback()));
         assert!(addresses.cached().is_some());
     }

@@ -103,7 +103,7 @@ impl Shard {
         let recorder = Recorder::new(slice.shard, prepared.steps.len(), first_second, boundary, cpu, queue.clone());
         let shard = Rc::new(Shard {
             end: start + prepared.plan.load.profile().length(),
-            pools: prepared.routes.iter().map(|_| Pool::new(slice.shard)).collect(),
+            pools: prepared.routes.iter().map(|_| Pool::new(slice)).collect(),
             prepared,
             slice,
             start,

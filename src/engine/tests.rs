@@ -5,6 +5,7 @@ mod malformed;
 mod server;
 mod timing;
 mod tls;
+mod transport;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -19,7 +20,8 @@ use crate::stats::{ErrorClass, Snapshot};
 fn plan(url: &str, load: Load) -> Plan {
     let step = step("get", "/");
     Plan {
-        target: Target { url: Url::parse(url).unwrap(), headers: vec![], auth: None, tls: Tls::default() },
+        target: Target { url: Url::parse(url).unwrap(), headers: vec![], auth: None, tls: Tls::default(), proxy: None, unix_socket: None },
+        http: Default::default(),
         variables: Default::default(),
         scenarios: vec![Scenario {
             name: "s".into(),

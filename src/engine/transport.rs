@@ -1,58 +1,49 @@
-//! How requests get to a target: the way there, a shard's connections on it, and what a request under way is known by.
+//! How requests get to a target: a shard's connections, what one user sends by, and what a request under way is known by.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use futures::future::poll_fn;
 
 use super::connection::{Connection, Failure};
-use super::resolve::Addresses;
 use super::response::Response;
+use super::route::Route;
 use super::shard::Shard;
-use super::tls::Tls;
-use crate::plan::{Inputs, Problem, Target};
+use crate::plan::share::Slice;
+use crate::plan::{Connections, Http};
 
-/// The way to a target: made ready before load, shared by all shards.
-pub(super) struct Route {
-    pub(super) addresses: Addresses,
-    pub(super) tls: Option<Tls>,
-}
-
-impl Route {
-    pub(super) fn new(target: &Target, inputs: &Inputs) -> Result<Self, Problem> {
-        let tls = if target.url.scheme() == "https" { Some(Tls::new(target, inputs)?) } else { None };
-        match target.url.host().zip(target.url.port_or_known_default()) {
-            Some((host, port)) => Ok(Self { addresses: Addresses::new(&host, port), tls }),
-            None => Err(Problem::new("spec.target.url", "there is no host in it")),
-        }
-    }
-}
-
-/// A shard's part of a route.
-#[derive(Default)]
+/// A shard's connections to one target.
 pub(super) struct Pool {
-    /// The next connection goes to this address.
-    turn: Cell<usize>,
+    /// Counts connections, so that they take turns.
+    turn: Cell<u64>,
+    /// Open ones that nobody uses; only where users share them.
+    idle: RefCell<Vec<Connection>>,
 }
 
 impl Pool {
     /// Shards that begin at different addresses reach all of them sooner.
-    pub(super) fn new(shard: u32) -> Self {
-        Self { turn: Cell::new(shard as usize) }
+    pub(super) fn new(slice: Slice) -> Self {
+        Self { turn: Cell::new(slice.number(0)), idle: RefCell::default() }
     }
 
     async fn connect(&self, route: &Route, flight: &Flight<'_>) -> Result<Connection, Failure> {
-        let begun = Instant::now();
-        let addresses = route.addresses.get().await.map_err(Failure::Dns)?;
-        let resolved = Instant::now();
-        flight.update(|phases| phases.dns = Some(resolved.saturating_duration_since(begun)));
         let turn = self.turn.get();
         self.turn.set(turn.wrapping_add(1));
-        let connection = Connection::open(addresses[turn % addresses.len()], route.tls.as_ref(), resolved, flight).await?;
+        let stream = route.open(turn, flight).await?;
         flight.shard.recorder.borrow_mut().connected();
-        Ok(connection)
+        let now = Instant::now();
+        flight.began.set(now);
+        Ok(Connection::new(stream, spread(route.http.connection_max_age, turn).map(|age| now + age)))
     }
+}
+
+/// The age of the `turn`th connection: within a fifth of `age`, and those opened at once reach theirs evenly over that time.
+/// The multiplier is the golden ratio's, which spreads any number of them.
+fn spread(age: Duration, turn: u64) -> Option<Duration> {
+    let part = turn.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 11;
+    let factor = 0.8 + 0.4 * part as f64 / (1u64 << 53) as f64;
+    (!age.is_zero()).then(|| age.mul_f64(factor))
 }
 
 /// A request as it is sent.
@@ -69,42 +60,57 @@ pub(super) struct Link {
     /// Place among [`Prepared::routes`](super::prepare::Prepared).
     route: usize,
     connection: Option<Connection>,
+    /// The request as the way to the target wants it, where that differs.
+    amended: Vec<u8>,
     /// The latest answer, as much of it as came.
     pub(super) response: Response,
 }
 
 impl Link {
     pub(super) fn new(route: usize) -> Self {
-        Self { route, connection: None, response: Response::default() }
+        Self { route, connection: None, amended: Vec::new(), response: Response::default() }
     }
 
     /// Sends `request` on an open connection, or on a new one where none still lives, and reads the answer to its end. A connection
     /// that cannot carry another request is closed; so is one whose exchange is dropped.
     pub(super) async fn exchange(&mut self, request: Outgoing<'_>, flight: &Flight<'_>) -> Result<(), Failure> {
         let shard = flight.shard;
+        let (pool, route) = (&shard.pools[self.route], &shard.prepared.routes[self.route]);
         self.response.begin(request.is_head);
-        let mut connection = match self.living().await {
+        let mut connection = match self.living(pool, &route.http, flight.began.get()).await {
             Some(connection) => connection,
-            None => {
-                let connection = shard.pools[self.route].connect(&shard.prepared.routes[self.route], flight).await?;
-                flight.began.set(Instant::now());
-                connection
+            None => pool.connect(route, flight).await?,
+        };
+        let Self { response, amended, .. } = self;
+        let bytes = match &route.amendment {
+            None => request.bytes,
+            Some(amendment) => {
+                amendment.apply(request.bytes, amended);
+                amended
             }
         };
         connection.begin();
-        let response = &mut self.response;
-        poll_fn(|cx| connection.poll_exchange(cx, request.bytes, response, flight, &mut shard.buffer.borrow_mut())).await?;
-        if connection.served(request.bytes) && self.response.keep_alive {
-            self.connection = Some(connection);
+        poll_fn(|cx| connection.poll_exchange(cx, bytes, response, flight, &mut shard.buffer.borrow_mut())).await?;
+        if connection.served(bytes) && response.keep_alive {
+            match route.http.connections {
+                Connections::PerUser => self.connection = Some(connection),
+                Connections::Pooled => pool.idle.borrow_mut().push(connection),
+                Connections::PerRequest => {}
+            }
         }
         Ok(())
     }
 
-    /// The connection of the request before, unless it has ended since.
-    async fn living(&mut self) -> Option<Connection> {
-        let mut connection = self.connection.take()?;
-        let ended = poll_fn(|cx| Poll::Ready(connection.has_ended(cx))).await;
-        (!ended).then_some(connection)
+    /// An open connection that may carry a request and has not ended since the one before.
+    async fn living(&mut self, pool: &Pool, http: &Http, now: Instant) -> Option<Connection> {
+        loop {
+            let kept = self.connection.take();
+            // the one used last is the freshest
+            let mut connection = kept.or_else(|| pool.idle.borrow_mut().pop())?;
+            if connection.may_serve(now, http.connection_max_requests) && !poll_fn(|cx| Poll::Ready(connection.has_ended(cx))).await {
+                return Some(connection);
+            }
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use url::Url;
 
-use super::{Reference, Template};
+use super::{Proxy, Reference, Template};
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -14,6 +14,9 @@ pub struct Target {
     pub headers: Vec<Header>,
     pub auth: Option<Auth>,
     pub tls: Tls,
+    pub proxy: Option<Proxy>,
+    /// Path of a socket on the worker to connect to instead of the URL's host.
+    pub unix_socket: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

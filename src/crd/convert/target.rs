@@ -8,12 +8,14 @@ use crate::plan::*;
 
 impl Context<'_> {
     pub(super) fn target(&mut self, target: &TargetSpec) -> Option<Target> {
-        let TargetSpec { url, headers, auth, tls } = target;
+        let TargetSpec { url, headers, auth, tls, proxy, unix_socket } = target;
         let url = self.problems.take("spec.target.url", check_url(url));
         let headers = self.headers("spec.target.headers", headers);
         let auth = auth.as_ref().and_then(|auth| self.problems.take("spec.target.auth", check_auth(auth)));
         let tls = self.tls(tls.as_ref());
-        Some(Target { url: url?, headers, auth, tls })
+        let unix_socket = unix_socket.as_ref().and_then(|socket| self.unix_socket("spec.target", socket, proxy.is_some()));
+        let proxy = proxy.as_ref().and_then(|proxy| self.proxy("spec.target", proxy));
+        Some(Target { url: url?, headers, auth, tls, proxy, unix_socket })
     }
 
     fn tls(&mut self, tls: Option<&TlsSpec>) -> Tls {
@@ -70,7 +72,7 @@ fn check_auth(auth: &AuthSpec) -> Result<Auth, String> {
     }
 }
 
-fn secret_reference(source: &SecretSource, field: &str) -> Reference {
+pub(super) fn secret_reference(source: &SecretSource, field: &str) -> Reference {
     reference(Kind::Secret, &source.secret_key_ref, field)
 }
 

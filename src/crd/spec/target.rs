@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::ProxySpec;
+
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct TargetSpec {
@@ -22,6 +24,12 @@ pub struct TargetSpec {
     /// How a target behind `https://` is trusted, and what it is shown.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tls: Option<TlsSpec>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub proxy: Option<ProxySpec>,
+    /// Path of a Unix socket on the worker's machine to connect to instead of the URL's host, such as that of a container beside it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 107))]
+    pub unix_socket: Option<String>,
 }
 
 /// Exactly one of `bearer`, `basic` and `header`.

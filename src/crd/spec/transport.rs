@@ -3,16 +3,57 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::BasicSpec;
+
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct HttpSpec {
     /// From the intended time of a request to the last byte of its answer; a step may set its own.
     #[schemars(schema_with = "crate::crd::schema::duration")]
     pub timeout: String,
+    /// Who shares a connection. `PerUser`: nobody, each user (in open load: each of the `maxInFlight` slots) keeps its own. `Pooled`: the users of a thread use the same ones in turn, as the replicas of a service behind one gateway do. `PerRequest`: every request opens a new one and asks the target to close it.
+    pub connections: ConnectionsSpec,
+    /// A connection carries no new request when it is older than this, give or take a fifth, so that new Pods of the target get load; `0s`: it may live for ever.
+    #[schemars(schema_with = "crate::crd::schema::duration")]
+    pub connection_max_age: String,
+    /// A connection carries at most so many requests. Unset: any number.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 2147483647))]
+    pub connection_max_requests: Option<u32>,
+    /// IP addresses of the worker's machine that connections come from, in turn: each has some 28,000 ports towards one address of the target. Unset: the system chooses.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64), inner(length(max = 45)), extend("x-kubernetes-list-type" = "atomic"))]
+    pub source_addresses: Vec<String>,
 }
 
 impl Default for HttpSpec {
     fn default() -> Self {
-        Self { timeout: "30s".into() }
+        Self {
+            timeout: "30s".into(),
+            connections: ConnectionsSpec::PerUser,
+            connection_max_age: "5m".into(),
+            connection_max_requests: None,
+            source_addresses: vec![],
+        }
     }
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum ConnectionsSpec {
+    #[default]
+    PerUser,
+    Pooled,
+    PerRequest,
+}
+
+/// An HTTP proxy. It is asked for a tunnel (CONNECT) to an https target, and for whole URLs of an http one. It resolves the target's name.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ProxySpec {
+    /// `http://` with a host and optionally a port.
+    #[schemars(length(max = 512), extend("pattern" = "^http://[^@?#/{}\\s]+/?$"))]
+    pub url: String,
+    /// Name and password for the proxy.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub basic: Option<BasicSpec>,
 }

@@ -95,7 +95,15 @@ pub(super) async fn scripted<F>(script: impl Fn(Peer) -> F + Send + 'static) -> 
 where
     F: Future<Output = ()> + Send + 'static,
 {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    scripted_at("127.0.0.1:0", script).await
+}
+
+/// Likewise, at this address.
+pub(super) async fn scripted_at<F>(address: &str, script: impl Fn(Peer) -> F + Send + 'static) -> String
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let listener = TcpListener::bind(address).await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
@@ -107,18 +115,21 @@ where
 }
 
 /// The target's end of a connection.
-pub(super) struct Peer(TcpStream);
+pub(super) struct Peer(pub(super) TcpStream);
 
 impl Peer {
     /// Reads one request without a body; false at the end of the stream.
     pub(super) async fn request(&mut self) -> bool {
-        let mut last = [0u8; 4];
-        while &last != b"\r\n\r\n" {
-            let Ok(byte) = self.0.read_u8().await else { return false };
-            last.rotate_left(1);
-            last[3] = byte;
+        self.head().await.is_some()
+    }
+
+    /// Likewise; what it is.
+    pub(super) async fn head(&mut self) -> Option<String> {
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(self.0.read_u8().await.ok()?);
         }
-        true
+        Some(String::from_utf8(head).unwrap())
     }
 
     pub(super) async fn send(&mut self, bytes: impl AsRef<[u8]>) {

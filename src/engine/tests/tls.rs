@@ -14,9 +14,9 @@ use super::super::PrepareError;
 use super::*;
 use crate::plan::{ClientCertificate, Kind, Reference};
 
-type Authority = CertifiedIssuer<'static, KeyPair>;
+pub(super) type Authority = CertifiedIssuer<'static, KeyPair>;
 
-fn authority() -> Authority {
+pub(super) fn authority() -> Authority {
     let mut params = CertificateParams::new(vec![]).unwrap();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
@@ -32,7 +32,7 @@ fn signed(authority: &Authority, name: &str, usage: ExtendedKeyUsagePurpose) -> 
 }
 
 /// Answers every request on TLS; `clients` must have signed who comes.
-async fn server(authority: &Authority, name: &str, clients: Option<&Authority>) -> String {
+pub(super) async fn server(authority: &Authority, name: &str, clients: Option<&Authority>) -> String {
     let (certificate, key) = signed(authority, name, ExtendedKeyUsagePurpose::ServerAuth);
     let provider = Arc::new(ring::default_provider());
     let builder = ServerConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions().unwrap();
@@ -67,7 +67,7 @@ async fn server(authority: &Authority, name: &str, clients: Option<&Authority>) 
     format!("https://127.0.0.1:{port}")
 }
 
-fn reference(key: &str) -> Reference {
+pub(super) fn reference(key: &str) -> Reference {
     Reference { kind: Kind::ConfigMap, name: "tls".into(), key: key.into(), field: format!("spec.target.tls.{key}") }
 }
 

@@ -1,0 +1,178 @@
+//! The way to a target: its addresses, what lies between, and TLS.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Instant;
+
+use tokio::net::{TcpSocket, TcpStream, UnixStream};
+
+use super::connection::Failure;
+use super::proxy::Proxy;
+use super::resolve::{Addresses, NameServers};
+use super::stream::{Socket, Stream};
+use super::tls::Tls;
+use super::transport::Flight;
+use crate::plan::{Connections, Http, Inputs, Problem, Target};
+
+/// Made ready before load, shared by all shards.
+pub(super) struct Route {
+    pub(super) http: Http,
+    place: Place,
+    proxy: Option<Proxy>,
+    tls: Option<Tls>,
+    /// How the head of an HTTP/1.1 request differs on this way, if it does.
+    pub(super) amendment: Option<Amendment>,
+}
+
+/// Where to connect to.
+enum Place {
+    /// The target itself, or its proxy.
+    Network(Addresses),
+    Unix(String),
+}
+
+impl Route {
+    pub(super) fn new(target: &Target, http: &Http, inputs: &Inputs, names: &NameServers) -> Result<Self, Problem> {
+        let tls = if target.url.scheme() == "https" { Some(Tls::new(target, inputs)?) } else { None };
+        let proxy = target.proxy.as_ref().map(|proxy| Proxy::new(proxy, target, inputs)).transpose()?;
+        let url = target.proxy.as_ref().map_or(&target.url, |proxy| &proxy.url);
+        let place = match (&target.unix_socket, url.host().zip(url.port_or_known_default())) {
+            (Some(path), _) => Place::Unix(path.clone()),
+            (None, Some((host, port))) => Place::Network(Addresses::new(&host, port, names)),
+            (None, None) => return Err(Problem::new("spec.target.url", "there is no host in it")),
+        };
+        for source in &http.source_addresses {
+            std::net::UdpSocket::bind(SocketAddr::new(*source, 0))
+                .map_err(|e| Problem::new("spec.http.sourceAddresses", format!("{source} cannot be used on this machine: {e}")))?;
+        }
+        let mut amendment = Amendment::default();
+        if let Some(proxy) = proxy.as_ref().filter(|proxy| !proxy.tunnels) {
+            proxy.amend(&mut amendment);
+        }
+        if http.connections == Connections::PerRequest {
+            // who closes first keeps the port for a minute, and targets have more of them to spare
+            amendment.lines.extend_from_slice(b"Connection: close\r\n");
+        }
+        let amendment = Some(amendment).filter(|amendment| *amendment != Amendment::default());
+        Ok(Self { http: http.clone(), place, proxy, tls, amendment })
+    }
+
+    /// Whether there is an address to connect to at all.
+    pub(super) async fn resolve(&self) -> Result<(), String> {
+        match &self.place {
+            Place::Network(addresses) => addresses.get().await.map(drop),
+            Place::Unix(_) => Ok(()),
+        }
+    }
+
+    /// Connects for the `turn`th time: addresses take turns, and so do source addresses.
+    pub(super) async fn open(&self, turn: u64, flight: &Flight<'_>) -> Result<Stream, Failure> {
+        let begun = Instant::now();
+        let (socket, to) = match &self.place {
+            Place::Unix(path) => {
+                let socket = UnixStream::connect(path).await.map_err(|source| Failure::Connect { to: path.clone(), source })?;
+                (Socket::Unix(socket), path.clone())
+            }
+            Place::Network(addresses) => {
+                let addresses = addresses.get().await.map_err(Failure::Dns)?;
+                let address = addresses[(turn % addresses.len() as u64) as usize];
+                flight.update(|phases| phases.dns = Some(begun.elapsed()));
+                (Socket::Tcp(self.connect(address, turn).await?), address.to_string())
+            }
+        };
+        let connected = Instant::now();
+        flight.update(|phases| {
+            phases.connect = Some(connected.saturating_duration_since(begun).saturating_sub(phases.dns.unwrap_or_default()));
+        });
+        let Some(tls) = &self.tls else { return Ok(Stream::Plain(socket)) };
+        let stream = tls.connector.connect(tls.name.clone(), socket).await.map_err(|source| Failure::Handshake { to, source })?;
+        flight.update(|phases| phases.tls = Some(connected.elapsed()));
+        Ok(Stream::Tls(Box::new(stream)))
+    }
+
+    async fn connect(&self, address: SocketAddr, turn: u64) -> Result<TcpStream, Failure> {
+        let tcp = if self.http.source_addresses.is_empty() {
+            TcpStream::connect(address).await
+        } else {
+            connect_from(&self.http.source_addresses, address, turn).await
+        };
+        let mut tcp = tcp.map_err(|source| Failure::Connect { to: address.to_string(), source })?;
+        // only a hint; a connection without it works
+        let _ = tcp.set_nodelay(true);
+        if let Some(proxy) = self.proxy.as_ref().filter(|proxy| proxy.tunnels) {
+            proxy.tunnel(&mut tcp).await?;
+        }
+        Ok(tcp)
+    }
+}
+
+async fn connect_from(sources: &[IpAddr], address: SocketAddr, turn: u64) -> io::Result<TcpStream> {
+    let fit = || sources.iter().filter(|source| source.is_ipv4() == address.is_ipv4());
+    let count = fit().count() as u64;
+    let source = turn.checked_rem(count).and_then(|nth| fit().nth(nth as usize));
+    let Some(source) = source else {
+        return Err(io::Error::new(io::ErrorKind::AddrNotAvailable, "no source address of its kind is given"));
+    };
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    choose_port_late(&socket)?;
+    socket.bind(SocketAddr::new(*source, 0))?;
+    socket.connect(address).await
+}
+
+/// A port chosen when the target is known can be used for others at the same time; else each source address has 28,000 in all.
+#[cfg(target_os = "linux")]
+fn choose_port_late(socket: &TcpSocket) -> io::Result<()> {
+    use std::os::fd::AsRawFd;
+
+    let on: libc::c_int = 1;
+    // SAFETY: the option takes an int, and gets one with its size
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::IPPROTO_IP,
+            libc::IP_BIND_ADDRESS_NO_PORT,
+            (&raw const on).cast(),
+            size_of_val(&on) as libc::socklen_t,
+        )
+    };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn choose_port_late(_: &TcpSocket) -> io::Result<()> {
+    Ok(())
+}
+
+/// What a way changes in the head of each request, which is compiled without knowing it.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Amendment {
+    /// Put before the path: a proxy wants the whole URL.
+    pub(super) origin: Vec<u8>,
+    /// Header lines, each with its line break.
+    pub(super) lines: Vec<u8>,
+}
+
+impl Amendment {
+    /// `request` with the changes, into `out`.
+    pub(super) fn apply(&self, request: &[u8], out: &mut Vec<u8>) {
+        let path = request.iter().position(|byte| *byte == b' ').map_or(0, |space| space + 1);
+        let headers = request.iter().position(|byte| *byte == b'\n').map_or(request.len(), |end| end + 1);
+        out.clear();
+        for part in [&request[..path], &self.origin, &request[path..headers], &self.lines, &request[headers..]] {
+            out.extend_from_slice(part);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_is_amended_in_its_head_only() {
+        let amendment = Amendment { origin: b"http://t:1".to_vec(), lines: b"Connection: close\r\n".to_vec() };
+        let mut out = b"left over".to_vec();
+        amendment.apply(b"POST /a b HTTP/1.1\r\nHost: t\r\n\r\nbody / \n", &mut out);
+        assert_eq!(String::from_utf8(out).unwrap(), "POST http://t:1/a b HTTP/1.1\r\nConnection: close\r\nHost: t\r\n\r\nbody / \n");
+    }
+}

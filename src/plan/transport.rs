@@ -1,0 +1,59 @@
+//! How requests are made, whatever they ask for: which connections carry them, and for how long.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use url::Url;
+
+use super::{Reference, duration};
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Http {
+    pub connections: Connections,
+    /// A connection carries no more requests after this, give or take a fifth; zero: it never grows too old.
+    #[serde(with = "duration::micros")]
+    pub connection_max_age: Duration,
+    /// Nor after so many requests.
+    pub connection_max_requests: Option<u32>,
+    /// Connections come from these in turn; without any the system chooses.
+    pub source_addresses: Vec<IpAddr>,
+}
+
+impl Default for Http {
+    fn default() -> Self {
+        Self {
+            connections: Connections::PerUser,
+            connection_max_age: Duration::from_secs(300),
+            connection_max_requests: None,
+            source_addresses: vec![],
+        }
+    }
+}
+
+/// Who shares a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Connections {
+    /// Nobody: each user, or slot of open load, has its own.
+    PerUser,
+    /// All users of a thread, one after the other.
+    Pooled,
+    /// No request ever finds one open.
+    PerRequest,
+}
+
+/// What stands between the load and the target.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Proxy {
+    /// `http`, with a host.
+    pub url: Url,
+    pub basic: Option<Basic>,
+}
+
+/// A name and a password.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Basic {
+    pub username: Reference,
+    pub password: Reference,
+}
