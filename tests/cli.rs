@@ -229,6 +229,7 @@ fn a_missing_secret_is_named_and_nothing_is_sent() {
         "key \"pat\"",
         "--secret data-bricks/pat=FILE",
         "STARLING_SECRET_DATA_BRICKS_PAT",
+        "line 7: ",
     ] {
         assert!(ended.stderr.contains(part), "{part:?} is not in\n{}", ended.stderr);
     }

@@ -26,6 +26,8 @@ pub struct Document {
     pub namespace: Option<String>,
     pub spec: LoadTestSpec,
     pub checked: Checked,
+    /// As written, for the lines of what shows later.
+    source: Node,
 }
 
 /// Where a document stands.
@@ -82,7 +84,8 @@ impl Finding {
     /// A mistake that showed after the document was read.
     pub fn of(document: &Document, problem: Problem) -> Self {
         let place = document.place.clone();
-        Finding { file: place.file.clone(), place: Some(place), line: None, problem }
+        let line = document.source.line_of(&problem.path);
+        Finding { file: place.file.clone(), place: Some(place), line: Some(line), problem }
     }
 }
 
@@ -131,7 +134,8 @@ impl Documents {
                 Ok((spec, checked)) => {
                     let namespace = node.get("metadata").and_then(|metadata| metadata.get("namespace")).and_then(Node::as_str);
                     let name = place.name.clone().unwrap_or_default();
-                    return self.tests.push(Document { place, name, namespace: namespace.map(str::to_owned), spec, checked });
+                    let namespace = namespace.map(str::to_owned);
+                    return self.tests.push(Document { place, name, namespace, spec, checked, source: node.clone() });
                 }
                 Err(problems) => problems,
             },
@@ -151,6 +155,9 @@ impl Documents {
     fn report(&mut self, place: &Place, node: &Node, mut problems: Vec<Problem>) {
         let hidden = problems.len().saturating_sub(MAX_SHOWN);
         problems.truncate(MAX_SHOWN);
+        for problem in &mut problems {
+            (problem.path, problem.message) = node.deepen(&problem.path, &problem.message);
+        }
         problems.sort_by_key(|problem| node.line_of(&problem.path));
         let finding = |problem: Problem| Finding {
             place: Some(place.clone()),
@@ -265,10 +272,37 @@ spec:
     }
 
     #[test]
+    fn what_is_written_unquoted_or_without_a_unit_is_told_how_to_write() {
+        refuses("duration: 1s", "duration: 5", &["line 14: spec.load.closed.duration: must be a duration with a unit, such as 5s"]);
+        let step = "spec.scenarios[0].tasks[0].steps[0].http";
+        refuses("{path: /}", "{path: /, headers: {X-A: 1}}", &[&format!("line 12: {step}.headers.X-A: must be text, not 1; quote it")]);
+        refuses("name: good", "name: Good", &["metadata.name: \"Good\" must begin with a lower case letter"]);
+    }
+
+    #[test]
+    fn a_mistake_inside_a_free_value_has_its_own_path_and_line() {
+        let step = "spec.scenarios[0].tasks[0].steps[0].http";
+        let json = "{path: /, method: POST, json: {list: [1,\n          {a: '{{ nobody }}'}]}}";
+        refuses("{path: /}", json, &[&format!("line 13: {step}.json.list[1].a: \"nobody\" is not declared")]);
+    }
+
+    #[test]
+    fn what_an_anchor_or_a_merge_brings_in_is_told_where_it_is_used() {
+        let merged = "<<: {usrs: 1}\n      users: 1\n      duration: 1s\n";
+        refuses("{users: 1, duration: 1s}\n", &format!("\n      {merged}"), &["spec.load.closed.usrs: no such field; did you mean users?"]);
+        let anchored = "closed: {users: &many many, duration: *many}";
+        refuses(
+            "closed: {users: 1, duration: 1s}",
+            anchored,
+            &["line 14: spec.load.closed.duration: \"many\" is not a duration", "line 14: spec.load.closed.users: must be a whole number"],
+        );
+    }
+
+    #[test]
     fn each_field_gets_one_sentence_and_the_better_one() {
-        refuses("users: 1", "users: 0", &["spec.load.closed.users: must be at least 1", "spec.load: no load"]);
+        refuses("users: 1", "users: 0", &["spec.load: no load", "spec.load.closed.users: must be at least 1"]);
         refuses("http://127.0.0.1:1", "ftp://x", &["spec.target.url: \"ftp://x\" does not begin with http:// or https://"]);
-        refuses("duration: 1s", "duration: 1 s", &["spec.load.closed.duration: \"1 s\" is not a duration", "spec.load: lasts 0s"]);
+        refuses("duration: 1s", "duration: 1 s", &["spec.load: lasts 0s", "spec.load.closed.duration: \"1 s\" is not a duration"]);
         refuses(
             "    closed:",
             "    open: {rate: 1, duration: 1s, maxInFlight: 1}\n    closed:",

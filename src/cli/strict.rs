@@ -40,9 +40,7 @@ fn explain(node: &Node, error: &ValidationError<'_>) -> Vec<Problem> {
             unexpected.iter().map(|name| Problem::new(below(name), no_such_field(name, &known))).collect()
         }
         Kind::Required { property } => vec![Problem::new(below(property.as_str().unwrap_or_default()), MISSING)],
-        Kind::Type { kind: TypeKind::Single(wanted) } => {
-            one(format!("must be {}, not {}", type_name(&wanted.to_string()), value_name(error.instance())))
-        }
+        Kind::Type { kind: TypeKind::Single(wanted) } => one(wrong_type(&wanted.to_string(), error)),
         Kind::Enum { options } => one(format!("{} is not one of {}", value_name(error.instance()), list(options))),
         Kind::Constant { expected_value } => one(format!("must be {expected_value}")),
         Kind::OneOfNotValid { .. } | Kind::OneOfMultipleValid { .. } => one(alternatives(error)),
@@ -58,8 +56,23 @@ fn explain(node: &Node, error: &ValidationError<'_>) -> Vec<Problem> {
             Some(Err(message)) => one(message),
             _ => one("is not a duration".into()),
         },
-        Kind::Pattern { pattern } => one(format!("{} does not match {pattern}", value_name(error.instance()))),
+        Kind::Pattern { pattern } => {
+            let wanted = schema::pattern_in_words(pattern).map_or_else(|| format!("match {pattern}"), str::to_owned);
+            one(format!("{} must {wanted}", value_name(error.instance())))
+        }
         _ => one(error.to_string().chars().take(200).collect()),
+    }
+}
+
+fn wrong_type(wanted: &str, error: &ValidationError<'_>) -> String {
+    let value: &Value = error.instance();
+    let pattern = parent_schema(error).and_then(|schema| schema["pattern"].as_str());
+    match (wanted, value) {
+        ("string", Value::Number(number)) if pattern == Some(duration::PATTERN) => {
+            format!("must be a duration with a unit, such as {number}s")
+        }
+        ("string", Value::Number(_) | Value::Bool(_)) => format!("must be text, not {value}; quote it"),
+        _ => format!("must be {}, not {}", type_name(wanted), value_name(value)),
     }
 }
 

@@ -22,7 +22,7 @@ pub struct YamlError {
     pub message: String,
 }
 
-/// A value with the line it begins on.
+/// A value with the line it begins on; the value of a field with that of the field's name.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Node {
     pub line: u64,
@@ -56,9 +56,26 @@ fn parse(text: &str) -> Result<Vec<Node>, YamlError> {
         let message = error.without_snippet().to_string();
         // the line is told apart
         let message = message.rsplit_once(" at line ").map_or(message.as_str(), |(message, _)| message);
-        let is_too_much = message.contains("budget breached");
-        YamlError { line, message: if is_too_much { TOO_MUCH } else { message }.to_owned() }
+        YamlError { line, message: in_our_words(message) }
     })
+}
+
+/// The parser's sentences speak to programmers, where they speak of more than YAML.
+fn in_our_words(message: &str) -> String {
+    if message.contains("budget breached") {
+        return TOO_MUCH.into();
+    }
+    if let Some(key) = message.strip_prefix("duplicate mapping key: ") {
+        return format!("{}: is there twice", key.split(", set ").next().unwrap_or(key));
+    }
+    let advice = [
+        ("tabs disallowed", "indent with spaces"),
+        ("multiline quoted scalar", "a quote is not closed, on this line or one before it"),
+        ("trailing content after", "put a text that holds quotes into the other kind of quotes"),
+        ("did not find expected", "fields of one map stand in one column, entries of a list in another"),
+    ];
+    let advice = advice.iter().find(|(part, _)| message.contains(part));
+    advice.map_or_else(|| message.to_owned(), |(_, advice)| format!("{message}; {advice}"))
 }
 
 /// The parser recurses, by some 40 KB a level without optimisation, which a thread's usual stack may not hold.
@@ -116,21 +133,56 @@ impl Node {
 
     /// The line of the deepest node that `path` (`spec.load.stages[0].target`) leads to.
     pub fn line_of(&self, path: &str) -> u64 {
+        self.step(path).map_or(self.line, |(node, rest)| node.line_of(rest))
+    }
+
+    /// The node that the whole of `path` leads to.
+    fn at(&self, path: &str) -> Option<&Node> {
+        if path.is_empty() { Some(self) } else { self.step(path).and_then(|(node, rest)| node.at(rest)) }
+    }
+
+    /// The child that `path` begins with, and the rest of the path.
+    fn step<'a>(&self, path: &'a str) -> Option<(&Node, &'a str)> {
         let rest = path.strip_prefix('.').unwrap_or(path);
-        let child = match &self.content {
+        match &self.content {
             Content::Scalar(_) => None,
-            Content::List(items) => rest
-                .strip_prefix('[')
-                .and_then(|rest| rest.split_once(']'))
-                .and_then(|(index, rest)| Some((items.get(index.parse::<usize>().ok()?)?, rest))),
+            Content::List(items) => {
+                let (index, rest) = rest.strip_prefix('[')?.split_once(']')?;
+                Some((items.get(index.parse::<usize>().ok()?)?, rest))
+            }
             // a key may itself hold dots, so the longest that fits is meant
             Content::Map(fields) => fields
                 .iter()
                 .filter_map(|(key, node)| rest.strip_prefix(key.as_str()).map(|rest| (node, rest)))
                 .filter(|(_, rest)| rest.is_empty() || rest.starts_with(['.', '[']))
                 .min_by_key(|(_, rest)| rest.len()),
-        };
-        child.map_or(self.line, |(node, rest)| node.line_of(rest))
+        }
+    }
+
+    /// Moves the names that a message begins with (`list: [0]: a: is wrong`), as far as they lead on from `path`, into the path.
+    pub fn deepen(&self, path: &str, message: &str) -> (String, String) {
+        let (mut path, mut message) = (path.to_owned(), message);
+        let mut node = self.at(&path);
+        while let Some(here) = node
+            && let Some((name, rest)) = message.split_once(": ")
+            && let Some((next, step)) = here.child(name)
+        {
+            path.push_str(&step);
+            (node, message) = (Some(next), rest);
+        }
+        (path, message.to_owned())
+    }
+
+    /// The entry that a message calls `name` or `[3]`, and the step to it.
+    fn child(&self, name: &str) -> Option<(&Node, String)> {
+        match &self.content {
+            Content::Scalar(_) => None,
+            Content::Map(_) => Some((self.get(name)?, format!(".{name}"))),
+            Content::List(items) => {
+                let index = name.strip_prefix('[')?.strip_suffix(']')?;
+                Some((items.get(index.parse::<usize>().ok()?)?, name.to_owned()))
+            }
+        }
     }
 
     /// The same place as a JSON pointer, written as a field path.
@@ -230,9 +282,10 @@ impl<'de> Visitor<'de> for ContentVisitor {
 
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Content, A::Error> {
         let mut map = Vec::new();
-        while let Some(key) = entries.next_key::<Content>()? {
-            let key = key_text::<A::Error>(key)?;
-            map.push((key, entries.next_value()?));
+        while let Some(Node { line, content }) = entries.next_key()? {
+            let key = key_text::<A::Error>(content)?;
+            let Node { content, .. } = entries.next_value()?;
+            map.push((key, Node { line, content }));
         }
         Ok(Content::Map(map))
     }
@@ -281,7 +334,7 @@ mod tests {
 
     #[test]
     fn a_key_given_twice_is_refused() {
-        assert!(error("a: 1\na: 2\n").message.contains("duplicate"));
+        assert_eq!(error("a: 1\nb: 2\na: 3\n").to_string(), "line 3: a: is there twice");
     }
 
     #[test]
@@ -332,12 +385,46 @@ mod tests {
     }
 
     #[test]
+    fn what_does_not_parse_is_told_with_its_line_and_what_to_do() {
+        for (text, line, advice) in [
+            ("a:\n\tb: 1\n", 2, "spaces"),
+            ("a: 'open\nb: 1\n", 2, "quote is not closed"),
+            ("a:\n - b: 1\n  c: 2\n", 3, "column"),
+            ("a: \"b\" c\n", 1, "other kind of quotes"),
+            ("a: *nobody\n", 1, "anchor"),
+        ] {
+            let error = error(text);
+            assert!(error.line == line && error.message.contains(advice), "{text:?}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_field_is_where_its_name_stands_however_its_value_is_written() {
+        let document = &read("a:\n  b:\n    c: &c\n      d: 1\n  e: {f: 1,\n    g: [1,\n     2]}\n  h: |\n    x\n  i: *c\n").unwrap()[0];
+        for (path, line) in
+            [("a", 1), ("a.b", 2), ("a.b.c", 3), ("a.b.c.d", 4), ("a.e.f", 5), ("a.e.g", 6), ("a.e.g[1]", 7), ("a.h", 8), ("a.i", 10)]
+        {
+            assert_eq!(document.line_of(path), line, "{path}");
+        }
+    }
+
+    #[test]
+    fn names_at_the_front_of_a_message_become_part_of_the_path() {
+        let document = &read("json:\n  list:\n  - a: 1\n").unwrap()[0];
+        let deeper = |message| document.deepen("json", message);
+        assert_eq!(deeper("list: [0]: a: is wrong: too"), ("json.list[0].a".into(), "is wrong: too".into()));
+        assert_eq!(deeper("list: [7]: a: is wrong"), ("json.list".into(), "[7]: a: is wrong".into()));
+        assert_eq!(deeper("nobody: is wrong"), ("json".into(), "nobody: is wrong".into()));
+        assert_eq!(document.deepen("missing", "json: is wrong"), ("missing".into(), "json: is wrong".into()));
+    }
+
+    #[test]
     fn every_document_and_every_field_knows_its_line() {
         let documents = read("a: 1\n---\n# nothing\n---\nb:\n- c: 2\n- c.d:\n    e: 3\n").unwrap();
         assert_eq!(documents.len(), 2);
         assert_eq!(documents[1].line_of("b[0].c"), 6);
         assert_eq!(documents[1].line_of("b[1].c.d.e"), 8);
-        assert_eq!(documents[1].line_of("b[1].c.d.missing"), 8);
+        assert_eq!(documents[1].line_of("b[1].c.d.missing"), 7);
         assert_eq!(documents[1].field_path("/b/1/c.d/e"), "b[1].c.d.e");
     }
 }

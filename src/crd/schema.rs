@@ -12,6 +12,13 @@ use crate::plan::duration;
 /// A string without a bound of its own may be so long.
 const MAX_STRING: u64 = 1024;
 
+const TEST_NAME: &str = "^[a-z]([-a-z0-9]*[a-z0-9])?$";
+const PERCENT: &str = r"^(100|[0-9]{1,2}(\.[0-9]{1,4})?)%$";
+const QUANTITY: &str = r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|Ki|Mi|Gi|Ti)?$";
+pub(in crate::crd) const HEADER_NAME: &str = "^[-!#$%&'*+.^_`|~0-9A-Za-z]{1,128}$";
+pub(in crate::crd) const OBJECT_NAME: &str = "^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$";
+pub(in crate::crd) const OBJECT_KEY: &str = "^[-._a-zA-Z0-9]+$";
+
 const DESCRIPTION: &str =
     "A load test: what to send, how hard, and what counts as passing. Its merged results and its verdict are in the status.";
 
@@ -36,7 +43,7 @@ fn define() -> Value {
     root["properties"]["status"]["default"] = json!({"observedGeneration": -1});
     root["properties"]["metadata"] = json!({"type": "object", "properties": {"name": {"type": "string", "maxLength": 40}}});
     root["x-kubernetes-validations"] = json!([{
-        "rule": "self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",
+        "rule": format!("self.metadata.name.matches('{TEST_NAME}')"),
         "message": "metadata.name must begin with a letter and hold only lower case letters, digits and dashes: Services are named after it",
     }]);
     crd
@@ -50,7 +57,7 @@ pub fn strict_schema() -> Value {
     root["properties"]["kind"] = json!({"const": "LoadTest"});
     root["properties"]["status"] = json!({});
     root["properties"]["metadata"] = json!({"type": "object", "required": ["name"],
-        "properties": {"name": {"type": "string", "maxLength": 40, "pattern": "^[a-z]([-a-z0-9]*[a-z0-9])?$"}}});
+        "properties": {"name": {"type": "string", "maxLength": 40, "pattern": TEST_NAME}}});
     root["required"] = json!(["apiVersion", "kind", "metadata", "spec"]);
     let mut spec = root["properties"]["spec"].take();
     refuse_unknown(&mut spec);
@@ -101,6 +108,19 @@ fn each_child(schema: &mut Value, visit: &mut dyn FnMut(&mut Value)) {
     }
 }
 
+/// What a text must do to match one of the schema's patterns.
+pub fn pattern_in_words(pattern: &str) -> Option<&'static str> {
+    Some(match pattern {
+        TEST_NAME => "begin with a lower case letter and hold only lower case letters, digits and dashes",
+        PERCENT => "be a share, such as 1% or 0.5%",
+        QUANTITY => "be a quantity, such as 500m, 2 or 512Mi",
+        HEADER_NAME => "be a header's name",
+        OBJECT_NAME => "be the name of a Kubernetes object: lower case letters, digits, dashes and dots",
+        OBJECT_KEY => "be a key of a Secret or ConfigMap: letters, digits, dashes, underscores and dots",
+        _ => return None,
+    })
+}
+
 pub(in crate::crd) fn duration(_: &mut SchemaGenerator) -> Schema {
     json_schema!({"type": "string", "maxLength": 32, "pattern": duration::PATTERN})
 }
@@ -114,11 +134,11 @@ pub(in crate::crd) fn name(_: &mut SchemaGenerator) -> Schema {
 }
 
 pub(in crate::crd) fn percent(_: &mut SchemaGenerator) -> Schema {
-    json_schema!({"type": "string", "maxLength": 16, "pattern": r"^(100|[0-9]{1,2}(\.[0-9]{1,4})?)%$"})
+    json_schema!({"type": "string", "maxLength": 16, "pattern": PERCENT})
 }
 
 pub(in crate::crd) fn quantity(_: &mut SchemaGenerator) -> Schema {
-    json_schema!({"type": "string", "maxLength": 32, "pattern": r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|Ki|Mi|Gi|Ti)?$"})
+    json_schema!({"type": "string", "maxLength": 32, "pattern": QUANTITY})
 }
 
 pub(in crate::crd) fn metric(_: &mut SchemaGenerator) -> Schema {

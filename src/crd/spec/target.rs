@@ -68,7 +68,7 @@ pub struct BasicSpec {
 #[serde(rename_all = "camelCase")]
 pub struct HeaderAuthSpec {
     /// The header's name.
-    #[schemars(extend("pattern" = "^[-!#$%&'*+.^_`|~0-9A-Za-z]{1,128}$"))]
+    #[schemars(extend("pattern" = crate::crd::schema::HEADER_NAME))]
     pub name: String,
     /// Where the header's value is.
     pub value_from: SecretSource,
@@ -98,10 +98,10 @@ pub struct FileSource {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct KeyRef {
     /// Name of the Secret or ConfigMap.
-    #[schemars(length(max = 253), extend("pattern" = "^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"))]
+    #[schemars(length(max = 253), extend("pattern" = crate::crd::schema::OBJECT_NAME))]
     pub name: String,
     /// The key in it.
-    #[schemars(length(max = 253), extend("pattern" = "^[-._a-zA-Z0-9]+$"))]
+    #[schemars(length(max = 253), extend("pattern" = crate::crd::schema::OBJECT_KEY))]
     pub key: String,
 }
 
