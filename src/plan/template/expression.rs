@@ -1,73 +1,23 @@
-//! The expressions of templates: their grammar, what can be folded beforehand, and how the rest is written out.
+//! The expressions of templates: their grammar.
 
-use std::io::Write;
+use std::collections::BTreeSet;
 
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC};
-use serde_json::Value;
+use serde_json::{Number, Value};
 
-use super::{Need, Place, Scope, Unrendered, write_value};
-use crate::plan::names::{Declared, Names, Slot};
-
-/// All but the unreserved characters of RFC 3986.
-pub const NOT_UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+use super::Delimiters;
 
 #[derive(Debug, Clone, PartialEq)]
 pub enum Expression {
     Literal(Value),
     Name(String),
     Call(String, Vec<Expression>),
-    Field(Box<Expression>, String),
-    Index(Box<Expression>, usize),
+    Path(Box<Expression>, Vec<Suffix>),
 }
 
-/// An expression with its constants known: a value, or what must be made anew each time.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Folded {
-    Constant {
-        value: Value,
-        /// Asked for by `raw(x)`: not escaped.
-        raw: bool,
-    },
-    Uuid,
-    RandInt {
-        min: i64,
-        max: i64,
-    },
-    UserId,
-    Iteration,
-    /// Some text that is not known yet.
-    Given(String),
-    Slot {
-        slot: Slot,
-        /// A feeder's row, hence fetched before.
-        row: bool,
-        name: String,
-        parts: Vec<Part>,
-    },
-}
-
-impl Expression {
-    pub fn fold(&self, names: &Names) -> Result<Folded, String> {
-        let constant = |value: Value| Folded::Constant { value, raw: false };
-        match self {
-            Expression::Literal(value) => Ok(constant(value.clone())),
-            Expression::Name(name) if name == "iteration" => Ok(Folded::Iteration),
-            Expression::Name(name) => match names.get(name) {
-                Some(Declared::Constant(value)) => Ok(constant(value.clone())),
-                Some(Declared::Given) => Ok(Folded::Given(name.clone())),
-                Some(Declared::Value(slot)) => Ok(Folded::Slot { slot: *slot, row: false, name: name.clone(), parts: vec![] }),
-                Some(Declared::Row(slot)) => Ok(Folded::Slot { slot: *slot, row: true, name: name.clone(), parts: vec![] }),
-                None => {
-                    let known: Vec<&str> = names.iter().map(|(name, _)| name).chain(["user.id", "iteration"]).collect();
-                    Err(format!("{name:?} is not declared; known names are {}", known.join(", ")))
-                }
-            },
-            Expression::Call(name, arguments) => fold_call(name, arguments, names),
-            Expression::Field(of, name) if matches!(&**of, Expression::Name(user) if user == "user") && name == "id" => Ok(Folded::UserId),
-            Expression::Field(of, name) => part_of(of, names, Part::Field(name.clone())),
-            Expression::Index(of, index) => part_of(of, names, Part::Index(*index)),
-        }
-    }
+pub enum Suffix {
+    Part(Part),
+    Method(String, Vec<Expression>),
 }
 
 /// One step into a value.
@@ -78,7 +28,7 @@ pub enum Part {
 }
 
 impl Part {
-    fn of<'a>(&self, value: &'a Value) -> Option<&'a Value> {
+    pub fn of<'a>(&self, value: &'a Value) -> Option<&'a Value> {
         match self {
             Part::Field(name) => value.get(name.as_str()),
             Part::Index(index) => value.get(*index),
@@ -89,109 +39,50 @@ impl Part {
 impl std::fmt::Display for Part {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Part::Field(name) => write!(f, "{name}"),
-            Part::Index(index) => write!(f, "[{index}]"),
+            Part::Field(name) => write!(f, "field {name:?}"),
+            Part::Index(index) => write!(f, "item [{index}]"),
         }
     }
 }
 
-fn part_of(of: &Expression, names: &Names, part: Part) -> Result<Folded, String> {
-    match of.fold(names)? {
-        Folded::Constant { value, raw } => match part.of(&value) {
-            Some(value) => Ok(Folded::Constant { value: value.clone(), raw }),
-            None => Err(format!("there is no {part} in the value")),
-        },
-        Folded::Slot { slot, row, name, mut parts } => {
-            parts.push(part);
-            Ok(Folded::Slot { slot, row, name, parts })
-        }
-        _ => Err(format!("a generated value has no part {part}")),
-    }
-}
-
-fn fold_call(name: &str, arguments: &[Expression], names: &Names) -> Result<Folded, String> {
-    let folded = arguments.iter().map(|argument| argument.fold(names)).collect::<Result<Vec<_>, _>>()?;
-    match (name, folded.as_slice()) {
-        ("uuid", []) => Ok(Folded::Uuid),
-        ("randInt", [Folded::Constant { value: min, .. }, Folded::Constant { value: max, .. }]) => match (min.as_i64(), max.as_i64()) {
-            (Some(min), Some(max)) if min <= max => Ok(Folded::RandInt { min, max }),
-            _ => Err(format!("randInt({min}, {max}) needs two whole numbers, the smaller first")),
-        },
-        ("raw", [Folded::Constant { value, .. }]) => Ok(Folded::Constant { value: value.clone(), raw: true }),
-        // a generated value holds no character that would be escaped
-        ("raw", [generated]) => Ok(generated.clone()),
-        ("uuid" | "randInt" | "raw", _) => {
-            Err(format!("{name} does not take {} arguments of that kind; write uuid(), randInt(min, max), raw(x)", arguments.len()))
-        }
-        _ => Err(format!("there is no function {name:?}; there are uuid(), randInt(min, max), raw(x)")),
-    }
-}
-
-impl Folded {
-    /// What a feeder must have given out before.
-    pub fn need(&self) -> Option<Need> {
+impl Expression {
+    /// Adds every name that is looked up.
+    pub fn names(&self, found: &mut BTreeSet<String>) {
         match self {
-            Folded::Slot { slot, row: true, .. } => Some(Need { slot: *slot, take: None }),
-            _ => None,
-        }
-    }
-
-    /// Appends a generated value. Constants were written when the template was compiled.
-    pub fn render(&self, place: Place, scope: &mut impl Scope, out: &mut Vec<u8>) -> Result<(), Unrendered> {
-        let quoted = place == Place::JsonValue && *self == Folded::Uuid;
-        if quoted {
-            out.push(b'"');
-        }
-        // writing to a Vec cannot fail
-        let _ = match self {
-            Folded::Constant { .. } => Ok(()),
-            Folded::Given(name) => return Err(Unrendered::Unset(name.clone())),
-            Folded::Slot { slot, row: _, name, parts } => {
-                let mut value = scope.value(*slot).ok_or_else(|| Unrendered::Unset(name.clone()))?;
-                for part in parts {
-                    value = part.of(value).ok_or_else(|| Unrendered::NoPart { of: name.clone(), part: part.to_string() })?;
+            Expression::Literal(_) => {}
+            Expression::Name(name) => drop(found.insert(name.clone())),
+            Expression::Call(_, arguments) => arguments.iter().for_each(|argument| argument.names(found)),
+            Expression::Path(of, suffixes) => {
+                of.names(found);
+                for suffix in suffixes {
+                    if let Suffix::Method(_, arguments) = suffix {
+                        arguments.iter().for_each(|argument| argument.names(found));
+                    }
                 }
-                return write_value(value, place, out);
             }
-            Folded::Uuid => write_uuid(scope, out),
-            Folded::RandInt { min, max } => write!(out, "{}", between(*min, *max, scope.random())),
-            Folded::UserId => write!(out, "{}", scope.user()),
-            Folded::Iteration => write!(out, "{}", scope.iteration()),
-        };
-        if quoted {
-            out.push(b'"');
         }
-        Ok(())
-    }
-}
-
-fn between(min: i64, max: i64, random: u64) -> i64 {
-    let width = (i128::from(max) - i128::from(min) + 1) as u128;
-    // multiply and shift: uniform to one part in 2^64
-    (i128::from(min) + ((u128::from(random) * width) >> 64) as i128) as i64
-}
-
-/// Version 4, RFC 9562.
-fn write_uuid(scope: &mut impl Scope, out: &mut Vec<u8>) -> std::io::Result<()> {
-    let (high, low) = (scope.random(), scope.random());
-    let low = (low & 0x3fff_ffff_ffff_ffff) | 0x8000_0000_0000_0000;
-    write!(out, "{:08x}-{:04x}-4{:03x}-{:04x}-{:012x}", high >> 32, (high >> 16) & 0xffff, high & 0xfff, low >> 48, low & 0xffff_ffff_ffff)
-}
-
-/// Reads an expression and its closing braces; gives back what follows them.
-pub fn parse(text: &str) -> Result<(Expression, &str), String> {
-    let mut reader = Reader { rest: text };
-    let expression = reader.expression(0)?;
-    reader.skip_space();
-    match reader.rest.strip_prefix("}}") {
-        Some(after) => Ok((expression, after)),
-        None if reader.rest.is_empty() => Err("{{ is not closed by }}".into()),
-        None => Err(format!("unexpected {:?} in {{{{ }}}}; there are no operators", reader.rest.chars().next().unwrap_or(' '))),
     }
 }
 
 /// Calls nest at most so deep.
 const MAX_DEPTH: usize = 8;
+
+/// Reads an expression and what closes it; gives back what follows.
+pub fn parse<'a>(text: &'a str, delimiters: &Delimiters) -> Result<(Expression, &'a str), String> {
+    let (open, close) = (delimiters.open(), delimiters.close());
+    let mut reader = Reader { rest: text };
+    reader.skip_space();
+    if reader.rest.starts_with(close) {
+        return Err(format!("there is no expression in {open} {close}"));
+    }
+    let expression = reader.expression(0).map_err(|message| format!("{message}, in {open} {close}"))?;
+    reader.skip_space();
+    match reader.rest.strip_prefix(close) {
+        Some(after) => Ok((expression, after)),
+        None if reader.rest.is_empty() => Err(format!("{open} is not closed by {close}")),
+        None => Err(format!("unexpected {:?} in {open} {close}; there are no operators", reader.next())),
+    }
+}
 
 struct Reader<'a> {
     rest: &'a str,
@@ -200,6 +91,10 @@ struct Reader<'a> {
 impl<'a> Reader<'a> {
     fn skip_space(&mut self) {
         self.rest = self.rest.trim_start();
+    }
+
+    fn next(&self) -> char {
+        self.rest.chars().next().unwrap_or(' ')
     }
 
     fn take(&mut self, symbol: char) -> bool {
@@ -217,26 +112,33 @@ impl<'a> Reader<'a> {
         if depth > MAX_DEPTH {
             return Err("calls are nested too deep".into());
         }
-        let mut expression = self.atom(depth)?;
+        let atom = self.atom(depth)?;
+        let mut suffixes = Vec::new();
         loop {
             if self.rest.starts_with('.') {
                 self.rest = &self.rest[1..];
-                let name = self.word().ok_or("a name must follow the dot")?;
-                expression = Expression::Field(Box::new(expression), name.to_owned());
-            } else if self.take('[') {
-                expression = self.index(expression)?;
+                let name = self.word().ok_or("a name must follow the dot")?.to_owned();
+                suffixes.push(match self.rest.starts_with('(') {
+                    true => Suffix::Method(name.clone(), self.arguments(&name, depth)?),
+                    false => Suffix::Part(Part::Field(name)),
+                });
+            } else if self.rest.starts_with('[') {
+                self.rest = &self.rest[1..];
+                suffixes.push(Suffix::Part(self.index()?));
+            } else if suffixes.is_empty() {
+                return Ok(atom);
             } else {
-                return Ok(expression);
+                return Ok(Expression::Path(Box::new(atom), suffixes));
             }
         }
     }
 
-    fn index(&mut self, of: Expression) -> Result<Expression, String> {
+    fn index(&mut self) -> Result<Part, String> {
         self.skip_space();
-        let part = match self.atom(MAX_DEPTH)? {
-            Expression::Literal(Value::String(name)) => Expression::Field(Box::new(of), name),
-            Expression::Literal(Value::Number(n)) if n.is_u64() => Expression::Index(Box::new(of), n.as_u64().unwrap_or(0) as usize),
-            _ => return Err("only a whole number or a string may stand in [ ]".into()),
+        let part = match self.atom(MAX_DEPTH) {
+            Ok(Expression::Literal(Value::String(name))) => Part::Field(name),
+            Ok(Expression::Literal(Value::Number(n))) if n.is_u64() => Part::Index(n.as_u64().unwrap_or(0) as usize),
+            _ => return Err("only a whole number from 0 or a string may stand in [ ]".into()),
         };
         if self.take(']') { Ok(part) } else { Err("[ is not closed by ]".into()) }
     }
@@ -244,7 +146,7 @@ impl<'a> Reader<'a> {
     fn atom(&mut self, depth: usize) -> Result<Expression, String> {
         self.skip_space();
         match self.rest.chars().next() {
-            None | Some('}') => Err("there is no expression in {{ }}".into()),
+            None => Err("something is missing at the end".into()),
             Some('"' | '\'') => self.string(),
             Some(c) if c.is_ascii_digit() || c == '-' => self.number(),
             Some(_) => self.name_or_call(depth),
@@ -252,19 +154,38 @@ impl<'a> Reader<'a> {
     }
 
     fn string(&mut self) -> Result<Expression, String> {
-        let quote = &self.rest[..1];
-        let inner = &self.rest[1..];
-        let end = inner.find(quote).ok_or_else(|| format!("a string is not closed by {quote}"))?;
-        self.rest = &inner[end + 1..];
-        Ok(Expression::Literal(inner[..end].into()))
+        let quote = self.next();
+        let mut text = String::new();
+        let mut chars = self.rest[1..].char_indices();
+        while let Some((at, c)) = chars.next() {
+            match c {
+                c if c == quote => {
+                    self.rest = &self.rest[1 + at + 1..];
+                    return Ok(Expression::Literal(text.into()));
+                }
+                '\\' => text.push(match chars.next().map(|(_, c)| c) {
+                    Some(c @ ('\\' | '"' | '\'')) => c,
+                    Some('n') => '\n',
+                    Some('r') => '\r',
+                    Some('t') => '\t',
+                    _ => return Err("after \\ in a string must come one of \\ \" ' n r t".into()),
+                }),
+                c => text.push(c),
+            }
+        }
+        Err(format!("a string is not closed by {quote}"))
     }
 
+    /// A number as JSON has it.
     fn number(&mut self) -> Result<Expression, String> {
-        let end = self.rest.find(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, '-' | '+' | '.'))).unwrap_or(self.rest.len());
+        let end = number_end(self.rest.as_bytes());
         let (digits, rest) = self.rest.split_at(end);
+        let number: Number = serde_json::from_str(digits).map_err(|_| format!("{digits:?} is not a number"))?;
+        if rest.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_') {
+            return Err(format!("{digits:?} is followed by {:?}", rest.chars().next().unwrap_or(' ')));
+        }
         self.rest = rest;
-        let value: serde_json::Number = serde_json::from_str(digits).map_err(|_| format!("{digits:?} is not a number"))?;
-        Ok(Expression::Literal(Value::Number(value)))
+        Ok(Expression::Literal(Value::Number(number)))
     }
 
     fn word(&mut self) -> Option<&'a str> {
@@ -276,16 +197,21 @@ impl<'a> Reader<'a> {
 
     fn name_or_call(&mut self, depth: usize) -> Result<Expression, String> {
         let Some(name) = self.word() else {
-            return Err(format!("unexpected {:?} in {{{{ }}}}", self.rest.chars().next().unwrap_or(' ')));
+            return Err(format!("unexpected {:?}", self.next()));
         };
-        if !self.rest.starts_with('(') {
-            return Ok(match name {
-                "true" => Expression::Literal(true.into()),
-                "false" => Expression::Literal(false.into()),
-                "null" => Expression::Literal(Value::Null),
-                _ => Expression::Name(name.to_owned()),
-            });
+        if self.rest.starts_with('(') {
+            return Ok(Expression::Call(name.to_owned(), self.arguments(name, depth)?));
         }
+        Ok(match name {
+            "true" => Expression::Literal(true.into()),
+            "false" => Expression::Literal(false.into()),
+            "null" => Expression::Literal(Value::Null),
+            _ => Expression::Name(name.to_owned()),
+        })
+    }
+
+    /// What stands in the parentheses that come now.
+    fn arguments(&mut self, name: &str, depth: usize) -> Result<Vec<Expression>, String> {
         self.rest = &self.rest[1..];
         let mut arguments = Vec::new();
         while !self.take(')') {
@@ -294,6 +220,28 @@ impl<'a> Reader<'a> {
             }
             arguments.push(self.expression(depth + 1)?);
         }
-        Ok(Expression::Call(name.to_owned(), arguments))
+        Ok(arguments)
     }
+}
+
+/// Where the number that `text` begins with ends.
+fn number_end(text: &[u8]) -> usize {
+    let digits = |mut at: usize| {
+        while text.get(at).is_some_and(u8::is_ascii_digit) {
+            at += 1;
+        }
+        at
+    };
+    let mut at = digits(usize::from(text.first() == Some(&b'-')));
+    if text.get(at) == Some(&b'.') && text.get(at + 1).is_some_and(u8::is_ascii_digit) {
+        at = digits(at + 1);
+    }
+    if matches!(text.get(at), Some(b'e' | b'E')) {
+        let sign = usize::from(matches!(text.get(at + 1), Some(b'-' | b'+')));
+        let end = digits(at + 1 + sign);
+        if end > at + 1 + sign {
+            at = end;
+        }
+    }
+    at
 }

@@ -1,0 +1,126 @@
+//! Templates as byte segments, ready to be put together.
+
+use std::borrow::Cow;
+
+use serde_json::Value;
+
+use super::escape::write_value;
+use super::expression::Expression;
+use super::folded::Folded;
+use super::{Need, Place, Scope, Unrendered};
+use crate::plan::names::Names;
+
+/// What a template has become when all that can be known beforehand is known.
+#[derive(Clone, Default)]
+pub struct Compiled {
+    segments: Vec<Segment>,
+    needs: Vec<Need>,
+}
+
+#[derive(Clone)]
+enum Segment {
+    Bytes(Vec<u8>),
+    /// One of these, already escaped, all equally likely.
+    OneOf(Vec<Vec<u8>>),
+    Dynamic(Folded, Place),
+}
+
+impl Compiled {
+    /// The whole of it, when nothing differs per rendering.
+    pub fn as_static(&self) -> Option<&[u8]> {
+        match self.segments.as_slice() {
+            [] => Some(b""),
+            [Segment::Bytes(bytes)] => Some(bytes),
+            _ => None,
+        }
+    }
+
+    /// What every rendering begins with.
+    pub fn beginning(&self) -> &[u8] {
+        match self.segments.first() {
+            Some(Segment::Bytes(bytes)) => bytes,
+            _ => b"",
+        }
+    }
+
+    /// The rows to fetch before rendering, each once.
+    pub fn needs(&self) -> &[Need] {
+        &self.needs
+    }
+
+    /// Appends the rendered text. Only what is known no sooner than now can fail; then `out` holds a part of it.
+    pub fn render(&self, scope: &mut impl Scope, out: &mut Vec<u8>) -> Result<(), Unrendered> {
+        for segment in &self.segments {
+            match segment {
+                Segment::Bytes(bytes) => out.extend_from_slice(bytes),
+                Segment::OneOf(options) => {
+                    let at = (u128::from(scope.random()) * options.len() as u128) >> 64;
+                    out.extend_from_slice(&options[at as usize]);
+                }
+                Segment::Dynamic(folded, place) => folded.write(*place, scope, out)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// What a JSON template stands for, as a value.
+    pub fn value(&self, scope: &mut impl Scope) -> Result<Value, Unrendered> {
+        if let [Segment::Dynamic(folded, Place::JsonValue)] = self.segments.as_slice() {
+            return folded.value(scope).map(Cow::into_owned);
+        }
+        let mut json = Vec::new();
+        self.render(scope, &mut json)?;
+        serde_json::from_slice(&json).map_err(|_| Unrendered::NotJson)
+    }
+
+    pub(super) fn push_bytes(&mut self, bytes: &[u8]) {
+        match self.segments.last_mut() {
+            Some(Segment::Bytes(last)) => last.extend_from_slice(bytes),
+            _ => self.segments.push(Segment::Bytes(bytes.to_vec())),
+        }
+    }
+
+    pub(super) fn push_expression(&mut self, expression: &Expression, names: &Names, place: Place) -> Result<(), String> {
+        let (expression, place) = outermost(expression, place);
+        let folded = expression.fold(names)?;
+        let escaped = |value: &Value| {
+            let mut bytes = Vec::new();
+            write_value(value, place, &mut bytes).map(|()| bytes).map_err(|why| why.to_string())
+        };
+        match &folded {
+            Folded::Constant(value) => self.push_bytes(&escaped(value)?),
+            Folded::Pick(options) if options.iter().all(|option| option.constant().is_some()) => {
+                let options = options.iter().filter_map(Folded::constant).map(escaped).collect::<Result<_, _>>()?;
+                self.segments.push(Segment::OneOf(options));
+            }
+            _ => {
+                folded.needs(&mut self.needs);
+                self.segments.push(Segment::Dynamic(folded, place));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Takes off the call that only says how the value is to be escaped.
+fn outermost(expression: &Expression, place: Place) -> (&Expression, Place) {
+    match (expression, place) {
+        (Expression::Call(name, arguments), _) if name == "raw" && arguments.len() == 1 => match place {
+            Place::Header => (&arguments[0], place),
+            Place::Path | Place::Target => (&arguments[0], Place::Target),
+            Place::Text | Place::Form | Place::JsonString | Place::JsonValue => (&arguments[0], Place::Text),
+        },
+        // the place encodes, and hardly anyone means to do it twice
+        (Expression::Call(name, arguments), Place::Path | Place::Form) if name == "urlEncode" && arguments.len() == 1 => {
+            (&arguments[0], Place::Path)
+        }
+        _ => (expression, place),
+    }
+}
+
+impl std::fmt::Debug for Compiled {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // what was folded may come from a Secret
+        write!(f, "Compiled({} segments)", self.segments.len())
+    }
+}

@@ -1,0 +1,61 @@
+//! What encloses an expression: `{{` and `}}`, or what a test chooses because Helm or another tool takes those for its own.
+
+use serde::{Deserialize, Serialize};
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Unchecked")]
+pub struct Delimiters {
+    open: String,
+    close: String,
+}
+
+#[derive(Deserialize)]
+struct Unchecked {
+    open: String,
+    close: String,
+}
+
+impl Delimiters {
+    /// Each of 2 to 4 signs of ASCII, other than those that expressions are made of in that place.
+    pub fn new(open: &str, close: &str) -> Result<Self, String> {
+        for (name, text) in [("open", open), ("close", close)] {
+            let fits = (2..=4).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_punctuation() && !b"_\"'".contains(&b));
+            if !fits {
+                return Err(format!("{name} must be 2 to 4 signs, such as [[, without letters, digits, spaces, quotes and _"));
+            }
+        }
+        if open == close {
+            return Err("open and close must differ".into());
+        }
+        if close.starts_with(['.', '[', '(']) {
+            return Err("close may not begin with . [ or (, which go on with an expression".into());
+        }
+        Ok(Self { open: open.to_owned(), close: close.to_owned() })
+    }
+
+    pub fn open(&self) -> &str {
+        &self.open
+    }
+
+    pub fn close(&self) -> &str {
+        &self.close
+    }
+
+    pub(super) fn are_usual(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+impl Default for Delimiters {
+    fn default() -> Self {
+        Self { open: "{{".into(), close: "}}".into() }
+    }
+}
+
+impl TryFrom<Unchecked> for Delimiters {
+    type Error = String;
+
+    fn try_from(Unchecked { open, close }: Unchecked) -> Result<Self, String> {
+        Self::new(&open, &close)
+    }
+}

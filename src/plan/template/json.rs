@@ -1,0 +1,115 @@
+//! JSON values whose strings are templates.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::compiled::Compiled;
+use super::{Delimiters, Place, Template};
+use crate::plan::names::Names;
+
+/// A JSON value whose strings are templates; a string that is wholly one expression becomes what the expression is.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct JsonTemplate {
+    value: Value,
+    #[serde(default, skip_serializing_if = "Delimiters::are_usual")]
+    delimiters: Delimiters,
+}
+
+impl JsonTemplate {
+    pub fn new(value: Value) -> Result<Self, String> {
+        Self::new_with(value, &Delimiters::default())
+    }
+
+    /// Brings `value` into the form an API server would give it back in: keys sorted, whole floats as integers. Integers past 64 bits are refused.
+    pub fn new_with(mut value: Value, delimiters: &Delimiters) -> Result<Self, String> {
+        canonicalise(&mut value)?;
+        Ok(Self { value, delimiters: delimiters.clone() })
+    }
+
+    pub fn check(&self, names: &Names) -> Result<(), String> {
+        self.compile(names).map(|_| ())
+    }
+
+    pub fn compile(&self, names: &Names) -> Result<Compiled, String> {
+        let mut compiled = Compiled::default();
+        self.compile_value(&self.value, names, &mut compiled)?;
+        Ok(compiled)
+    }
+
+    /// Every name that is looked up.
+    pub fn names(&self) -> Result<BTreeSet<String>, String> {
+        let mut found = BTreeSet::new();
+        self.names_of(&self.value, &mut found)?;
+        Ok(found)
+    }
+
+    fn names_of(&self, value: &Value, found: &mut BTreeSet<String>) -> Result<(), String> {
+        match value {
+            Value::Null | Value::Bool(_) | Value::Number(_) => Ok(()),
+            Value::String(text) => Template::parse_with(text, &self.delimiters).map(|template| template.names(found)),
+            Value::Array(items) => items.iter().try_for_each(|item| self.names_of(item, found)),
+            Value::Object(fields) => fields.values().try_for_each(|item| self.names_of(item, found)),
+        }
+    }
+
+    fn compile_value(&self, value: &Value, names: &Names, out: &mut Compiled) -> Result<(), String> {
+        match value {
+            Value::Null | Value::Bool(_) | Value::Number(_) => out.push_bytes(value.to_string().as_bytes()),
+            Value::String(text) => self.compile_string(text, names, out)?,
+            Value::Array(items) => {
+                for (i, item) in items.iter().enumerate() {
+                    out.push_bytes(if i == 0 { b"[" } else { b"," });
+                    self.compile_value(item, names, out).map_err(|e| format!("[{i}]: {e}"))?;
+                }
+                out.push_bytes(if items.is_empty() { b"[]" } else { b"]" });
+            }
+            Value::Object(fields) => {
+                // sorted whatever map serde_json was built with
+                let sorted: BTreeMap<&String, &Value> = fields.iter().collect();
+                for (i, (key, item)) in sorted.into_iter().enumerate() {
+                    if key.contains(self.delimiters.open()) {
+                        return Err(format!("{key}: templates do not work in keys"));
+                    }
+                    out.push_bytes(if i == 0 { b"{" } else { b"," });
+                    out.push_bytes(Value::from(key.as_str()).to_string().as_bytes());
+                    out.push_bytes(b":");
+                    self.compile_value(item, names, out).map_err(|e| format!("{key}: {e}"))?;
+                }
+                out.push_bytes(if fields.is_empty() { b"{}" } else { b"}" });
+            }
+        }
+        Ok(())
+    }
+
+    fn compile_string(&self, text: &str, names: &Names, out: &mut Compiled) -> Result<(), String> {
+        let template = Template::parse_with(text, &self.delimiters)?;
+        if let Some(expression) = template.single_expression() {
+            return out.push_expression(expression, names, Place::JsonValue);
+        }
+        out.push_bytes(b"\"");
+        template.compile_into(names, Place::JsonString, out)?;
+        out.push_bytes(b"\"");
+        Ok(())
+    }
+}
+
+/// Numbers as an API server stores them: `1.0` and `1e3` are integers, nothing is beyond a signed 64-bit integer.
+pub fn canonicalise(value: &mut Value) -> Result<(), String> {
+    match value {
+        Value::Number(number) if number.is_i64() => {}
+        Value::Number(number) if number.is_u64() => return Err(format!("{number} does not fit a signed 64-bit integer; write it as text")),
+        Value::Number(number) => {
+            let float = number.as_f64().unwrap_or(f64::NAN);
+            // past 2^53 a float is not exact, so it stays a float
+            if float.fract() == 0.0 && float.abs() < 9_007_199_254_740_992.0 {
+                *number = (float as i64).into();
+            }
+        }
+        Value::Array(items) => items.iter_mut().try_for_each(canonicalise)?,
+        Value::Object(fields) => fields.values_mut().try_for_each(canonicalise)?,
+        Value::Null | Value::Bool(_) | Value::String(_) => {}
+    }
+    Ok(())
+}
