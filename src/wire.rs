@@ -13,5 +13,5 @@ pub mod fleet {
 /// Raised when a master could not understand an older worker, or the reverse.
 pub const PROTOCOL_VERSION: u32 = 1;
 
-/// One message may be so large: a snapshot of 200 steps with wide histograms stays far below.
-pub const MAX_MESSAGE: usize = 16 * 1024 * 1024;
+/// One message may be so large: the cumulative state of 200 steps, each histogram of which is dense, takes some 30 MiB.
+pub const MAX_MESSAGE: usize = 64 * 1024 * 1024;

@@ -1,19 +1,27 @@
-//! A distribution of times in microseconds: an HdrHistogram with exact count, sum, minimum and maximum beside it.
+//! A distribution of times in microseconds, with exact count, sum, minimum and maximum beside it.
 //!
-//! Percentiles are right within 0.1% or 1 us, whichever is larger, from 1 us to 1 h. An empty histogram holds no memory, and one
-//! grows with the largest value it has seen, so that many small series stay small.
+//! Percentiles are right within 0.1% or 1 us, whichever is larger, from 1 us to 1 h. Times up to 1023 us are counted each by
+//! itself, above that each doubling has 512 buckets, and a bucket stands for its middle: half a bucket is less than a thousandth
+//! of any time in it. That is half the memory of an HdrHistogram of three digits, which stands for the end of its buckets.
+//!
+//! An empty histogram holds no memory, and one takes memory only for the ranges that it has seen samples in.
 
-use hdrhistogram::Histogram as Hdr;
-use hdrhistogram::serialization::{Serializer, V2Serializer};
+use std::collections::BTreeMap;
 
 use super::StatsError;
 use super::codec::{Reader, Writer};
 
-/// Significant decimal digits that are kept.
-const DIGITS: u8 = 3;
-
 /// One hour; larger values count as this.
 pub const MAX_MICROS: u64 = 3_600_000_000;
+
+/// Buckets of each doubling from 1024 us on.
+const HALF: u64 = 512;
+
+/// Buckets that are kept or not kept together: 128 bytes of counts.
+const PAGE: usize = 32;
+
+/// Pages up to one hour.
+const PAGES: usize = index(MAX_MICROS) / PAGE + 1;
 
 /// Cookie, payload length, offset, digits, lowest, highest, ratio: the header of the V2 format.
 const HEADER: usize = 40;
@@ -21,10 +29,14 @@ const HEADER: usize = 40;
 /// First word of the V2 format.
 const COOKIE: u32 = 0x1c84_9313;
 
+/// Significant decimal digits that the V2 format is told of.
+const DIGITS: u32 = 3;
+
 #[derive(Debug, Clone, Default)]
 pub struct Histogram {
     /// `None` until there is a sample.
-    counts: Option<Hdr<u64>>,
+    counts: Option<Counts>,
+    count: u64,
     min: u64,
     max: u64,
     sum: u128,
@@ -42,22 +54,23 @@ impl Histogram {
             self.clamped += 1;
         }
         let us = us.clamp(1, MAX_MICROS);
-        if self.counts.is_none() {
+        if self.count == 0 {
             (self.min, self.max) = (us, us);
         }
-        // saturating_record never resizes, so it is not what is wanted here
-        self.counts.get_or_insert_with(empty).record(us).expect("a value up to one hour always fits a histogram that grows");
+        self.counts.get_or_insert_default().add(index(us), 1);
+        self.count += 1;
         self.min = self.min.min(us);
         self.max = self.max.max(us);
         self.sum += u128::from(us);
     }
 
     pub fn merge(&mut self, other: &Histogram) {
-        let Histogram { counts: Some(theirs), min, max, sum, clamped } = other else { return };
+        let Histogram { counts: Some(theirs), count, min, max, sum, clamped } = other else { return };
         match &mut self.counts {
             None => *self = other.clone(),
             Some(ours) => {
-                ours.add(theirs).expect("a histogram that grows takes any other");
+                ours.merge(theirs);
+                self.count += count;
                 self.min = self.min.min(*min);
                 self.max = self.max.max(*max);
                 self.sum += sum;
@@ -66,12 +79,29 @@ impl Histogram {
         }
     }
 
+    /// Takes out samples that were merged in before. Minimum and maximum are then as exact as percentiles are, no more.
+    pub fn remove(&mut self, other: &Histogram) {
+        let Some(theirs) = &other.counts else { return };
+        self.count = self.count.saturating_sub(other.count);
+        let Some(ours) = self.counts.as_mut().filter(|_| self.count > 0) else {
+            *self = Self::new();
+            return;
+        };
+        ours.remove(theirs);
+        self.sum = self.sum.saturating_sub(other.sum);
+        self.clamped = self.clamped.saturating_sub(other.clamped);
+        if let Some((first, last)) = ours.ends() {
+            self.min = self.min.max(lowest(first));
+            self.max = self.max.min(highest(last));
+        }
+    }
+
     pub fn is_empty(&self) -> bool {
-        self.counts.is_none()
+        self.count == 0
     }
 
     pub fn count(&self) -> u64 {
-        self.counts.as_ref().map_or(0, Hdr::len)
+        self.count
     }
 
     /// Exact; 0 when empty.
@@ -86,7 +116,7 @@ impl Histogram {
 
     /// Exact up to the rounding of the division; 0 when empty.
     pub fn mean(&self) -> f64 {
-        if self.is_empty() { 0.0 } else { self.sum as f64 / self.count() as f64 }
+        if self.is_empty() { 0.0 } else { self.sum as f64 / self.count as f64 }
     }
 
     /// Of all samples, microseconds.
@@ -96,7 +126,8 @@ impl Histogram {
 
     /// Samples of at most `us`, as exactly as percentiles are.
     pub fn count_up_to(&self, us: u64) -> u64 {
-        self.counts.as_ref().map_or(0, |counts| counts.count_between(0, us))
+        let last = index(us.min(MAX_MICROS));
+        self.buckets().take_while(|(index, _)| *index <= last).map(|(_, count)| count).sum()
     }
 
     /// Samples above one hour.
@@ -106,23 +137,42 @@ impl Histogram {
 
     /// The smallest value that `p` percent of the samples do not pass (nearest rank), never beyond [`max`](Self::max); 0 when empty.
     pub fn percentile(&self, p: f64) -> u64 {
-        let Some(counts) = &self.counts else { return 0 };
-        let count = counts.len();
         // 99.9 percent of 1000 is rank 999, whatever the floats make of it
-        let rank = (p.clamp(0.0, 100.0) / 100.0 * count as f64 - 1e-6).ceil().clamp(1.0, count as f64);
-        // from the middle below a rank the crate rounds up to just that rank
-        counts.value_at_quantile((rank - 0.5) / count as f64).clamp(self.min, self.max)
+        let rank = (p.clamp(0.0, 100.0) / 100.0 * self.count as f64 - 1e-6).ceil().max(1.0) as u64;
+        let mut passed = 0;
+        for (index, count) in self.buckets() {
+            passed += count;
+            if passed >= rank {
+                return middle(index).clamp(self.min, self.max);
+            }
+        }
+        self.max
     }
 
     /// The counts alone in the HdrHistogram V2 format, as other tools read it; `None` when empty.
     pub fn to_hdr_v2(&self) -> Option<Vec<u8>> {
-        let mut bytes = Vec::new();
-        V2Serializer::new()
-            .serialize(self.counts.as_ref()?, &mut bytes)
-            .expect("writing to memory does not fail, and counts are below 2^63");
-        // the crate writes how far it happens to have grown; equal samples shall be equal bytes
-        bytes[24..32].copy_from_slice(&MAX_MICROS.to_be_bytes());
-        Some(bytes)
+        let mut out = Writer(Vec::new());
+        for number in [COOKIE, 0, 0, DIGITS] {
+            out.0.extend_from_slice(&number.to_be_bytes());
+        }
+        out.0.extend_from_slice(&1u64.to_be_bytes());
+        out.0.extend_from_slice(&MAX_MICROS.to_be_bytes());
+        out.0.extend_from_slice(&1f64.to_be_bytes());
+        let mut next = 0;
+        for (index, count) in self.buckets() {
+            let place = v2_place(index);
+            match place - next {
+                0 => {}
+                1 => out.number(0),
+                // zigzag: a run of zeros is a negative number
+                zeros => out.number(2 * zeros - 1),
+            }
+            out.number(count << 1);
+            next = place + 1;
+        }
+        let length = (out.0.len() - HEADER) as u32;
+        out.0[4..8].copy_from_slice(&length.to_be_bytes());
+        (!self.is_empty()).then_some(out.0)
     }
 
     /// The whole of it: min, max, sum, clamped and the V2 format; nothing when empty.
@@ -136,58 +186,189 @@ impl Histogram {
         out.0
     }
 
-    /// Reads what [`encode`](Self::encode) wrote. Takes at most some 250 KB of memory, whatever the bytes say.
+    /// Reads what [`encode`](Self::encode) wrote. Takes at most some 60 KB of memory, whatever the bytes say.
     pub fn decode(bytes: &[u8]) -> Result<Self, StatsError> {
         if bytes.is_empty() {
             return Ok(Self::new());
         }
         let mut reader = Reader(bytes);
         let (min, max, high, low, clamped) = (reader.number()?, reader.number()?, reader.number()?, reader.number()?, reader.number()?);
-        let counts = decode_v2(reader.0)?;
+        let (counts, count) = decode_v2(reader.0)?;
         let sum = u128::from(high) << 64 | u128::from(low);
-        let fits = sum <= u128::from(counts.len()) * u128::from(MAX_MICROS)
-            && !counts.is_empty()
-            && counts.len() >= clamped
+        let fits = sum <= u128::from(count) * u128::from(MAX_MICROS)
+            && count >= clamped
             && (1..=max).contains(&min)
-            && counts.equivalent(max, counts.max())
-            && counts.equivalent(min, counts.min());
+            && max <= MAX_MICROS
+            && counts.ends() == Some((index(min), index(max)));
         if !fits {
             return Err(StatsError::Malformed("a histogram's counts and its minimum and maximum do not agree"));
         }
-        Ok(Self { counts: Some(counts), min, max, sum, clamped })
+        Ok(Self { counts: Some(counts), count, min, max, sum, clamped })
+    }
+
+    /// Every bucket with samples, in ascending order.
+    fn buckets(&self) -> impl Iterator<Item = (usize, u64)> {
+        self.counts.iter().flat_map(Counts::iter)
+    }
+
+    /// Memory on the heap.
+    #[cfg(test)]
+    pub(super) fn heap(&self) -> usize {
+        self.counts.as_ref().map_or(0, |counts| PAGES * 2 + counts.pages.capacity() * PAGE * size_of::<u32>() + counts.carries.len() * 16)
     }
 }
 
 impl PartialEq for Histogram {
     fn eq(&self, other: &Self) -> bool {
-        let Self { counts, min, max, sum, clamped } = self;
-        *counts == other.counts && (*min, *max, *sum, *clamped) == (other.min, other.max, other.sum, other.clamped)
+        let Self { counts: _, count, min, max, sum, clamped } = self;
+        (*count, *min, *max, *sum, *clamped) == (other.count, other.min, other.max, other.sum, other.clamped)
+            && self.buckets().eq(other.buckets())
     }
 }
 
-fn empty() -> Hdr<u64> {
-    Hdr::new(DIGITS).expect("3 digits are allowed")
+/// The bucket of a time from 1 us to 1 h.
+const fn index(us: u64) -> usize {
+    let bits = 63 - (us | 1).leading_zeros();
+    let shift = bits.saturating_sub(HALF.ilog2());
+    (shift as u64 * HALF + (us >> shift)) as usize
 }
 
-/// Reads the V2 format as this version writes it. The crate's own reader allocates by what the header says and overflows on some
-/// bytes, so the counts are read here: each number is a count, or if negative a run of zeros.
-fn decode_v2(bytes: &[u8]) -> Result<Hdr<u64>, StatsError> {
+/// The smallest time of a bucket.
+fn lowest(index: usize) -> u64 {
+    match index as u64 / HALF {
+        0 | 1 => index as u64,
+        doubling => (index as u64 % HALF + HALF) << (doubling - 1),
+    }
+}
+
+/// The largest time of a bucket.
+fn highest(index: usize) -> u64 {
+    lowest(index + 1) - 1
+}
+
+/// What a bucket stands for.
+fn middle(index: usize) -> u64 {
+    lowest(index) + (highest(index) - lowest(index)) / 2
+}
+
+/// A bucket's place in the V2 format, which has twice as many: readers of it take the end of a bucket, and the end of the lower half
+/// is the middle of ours.
+fn v2_place(index: usize) -> u64 {
+    let index = index as u64;
+    if index < 2 * HALF { index } else { 2 * index - 2 * HALF }
+}
+
+/// The counts of the buckets, where there are any.
+#[derive(Debug, Clone)]
+struct Counts {
+    /// Which of `pages` holds a range of buckets, counted from 1; 0: none does.
+    places: Box<[u16; PAGES]>,
+    pages: Vec<[u32; PAGE]>,
+    /// How often a bucket's count has passed 32 bits.
+    carries: BTreeMap<u16, u32>,
+}
+
+impl Default for Counts {
+    fn default() -> Self {
+        Self { places: Box::new([0; PAGES]), pages: Vec::new(), carries: BTreeMap::new() }
+    }
+}
+
+impl Counts {
+    fn add(&mut self, index: usize, count: u64) {
+        let place = match self.places[index / PAGE] {
+            0 => self.open(index / PAGE),
+            place => place,
+        };
+        let slot = &mut self.pages[usize::from(place) - 1][index % PAGE];
+        let sum = u64::from(*slot) + count;
+        *slot = sum as u32;
+        if sum > u64::from(u32::MAX) {
+            *self.carries.entry(index as u16).or_default() += (sum >> 32) as u32;
+        }
+    }
+
+    #[cold]
+    fn open(&mut self, page: usize) -> u16 {
+        if self.pages.len() == self.pages.capacity() {
+            // by a quarter, since there may be thousands of histograms
+            self.pages.reserve_exact((self.pages.len() / 4).max(4));
+        }
+        self.pages.push([0; PAGE]);
+        self.places[page] = self.pages.len() as u16;
+        self.places[page]
+    }
+
+    fn merge(&mut self, other: &Counts) {
+        for (page, place) in other.places.iter().enumerate().filter(|(_, place)| **place > 0) {
+            for (slot, count) in other.pages[usize::from(*place) - 1].iter().enumerate().filter(|(_, count)| **count > 0) {
+                self.add(page * PAGE + slot, u64::from(*count));
+            }
+        }
+        for (index, carries) in &other.carries {
+            *self.carries.entry(*index).or_default() += carries;
+        }
+    }
+
+    /// What was never added is not taken out.
+    fn remove(&mut self, other: &Counts) {
+        for (index, count) in other.iter() {
+            let left = self.of(index).saturating_sub(count);
+            if let Some(place) = usize::from(self.places[index / PAGE]).checked_sub(1) {
+                self.pages[place][index % PAGE] = left as u32;
+            }
+            self.carries.remove(&(index as u16));
+            if left > u64::from(u32::MAX) {
+                self.carries.insert(index as u16, (left >> 32) as u32);
+            }
+        }
+    }
+
+    fn of(&self, index: usize) -> u64 {
+        let low = usize::from(self.places[index / PAGE]).checked_sub(1).map_or(0, |place| self.pages[place][index % PAGE]);
+        self.carried(index, low)
+    }
+
+    fn carried(&self, index: usize, low: u32) -> u64 {
+        u64::from(low) + self.carries.get(&(index as u16)).map_or(0, |carries| u64::from(*carries) << 32)
+    }
+
+    /// Buckets with samples, in ascending order.
+    fn iter(&self) -> impl Iterator<Item = (usize, u64)> {
+        let pages = self.places.iter().enumerate().filter(|(_, place)| **place > 0);
+        let slots = pages.flat_map(|(page, place)| {
+            self.pages[usize::from(*place) - 1].iter().enumerate().map(move |(slot, low)| (page * PAGE + slot, *low))
+        });
+        slots.map(|(index, low)| (index, self.carried(index, low))).filter(|(_, count)| *count > 0)
+    }
+
+    /// The first and the last bucket with samples.
+    fn ends(&self) -> Option<(usize, usize)> {
+        let mut buckets = self.iter().map(|(index, _)| index);
+        let first = buckets.next()?;
+        Some((first, buckets.last().unwrap_or(first)))
+    }
+}
+
+/// Reads the V2 format as this version writes it; how many samples there are, too. Nothing is taken by what the header says, and no
+/// number can make it overflow: each is a count, or if negative a run of zeros.
+fn decode_v2(bytes: &[u8]) -> Result<(Counts, u64), StatsError> {
     let header = bytes.get(..HEADER).ok_or(StatsError::Truncated)?;
     let word = |at: usize| u32::from_be_bytes(header[at..at + 4].try_into().expect("4 bytes"));
     let lowest = u64::from_be_bytes(header[16..24].try_into().expect("8 bytes"));
-    if (word(0), word(8), word(12), lowest) != (COOKIE, 0, u32::from(DIGITS), 1) {
+    if (word(0), word(8), word(12), lowest) != (COOKIE, 0, DIGITS, 1) {
         return Err(StatsError::Malformed("a histogram has another format, range or precision"));
     }
     if word(4) as usize != bytes.len() - HEADER {
         return Err(StatsError::Truncated);
     }
     let mut numbers = &bytes[HEADER..];
-    let mut counts = empty();
-    let (mut index, mut total) = (0u64, 0u64);
+    let mut counts = Counts::default();
+    let (mut place, mut total) = (0u64, 0u64);
     while !numbers.is_empty() {
         let number = zigzag(&mut numbers)?;
         if number < 0 {
-            index = index.saturating_add(number.unsigned_abs());
+            place = place.saturating_add(number.unsigned_abs());
             continue;
         }
         total = total
@@ -195,20 +376,20 @@ fn decode_v2(bytes: &[u8]) -> Result<Hdr<u64>, StatsError> {
             .filter(|total| *total <= i64::MAX as u64)
             .ok_or(StatsError::Malformed("a histogram's counts overflow"))?;
         let value =
-            value_at(index).filter(|value| *value <= MAX_MICROS).ok_or(StatsError::Malformed("a histogram reaches beyond an hour"))?;
+            value_at(place).filter(|value| *value <= MAX_MICROS).ok_or(StatsError::Malformed("a histogram reaches beyond an hour"))?;
         if number > 0 {
-            counts.record_n(value, number as u64).map_err(|_| StatsError::Malformed("a histogram's counts cannot be read"))?;
+            counts.add(index(value), number as u64);
         }
-        index += 1;
+        place += 1;
     }
-    Ok(counts)
+    Ok((counts, total))
 }
 
-/// The lowest value of a place in the array of counts: single microseconds first, then 1024 places for each doubling.
-fn value_at(index: u64) -> Option<u64> {
-    match index / 1024 {
-        0 | 1 => Some(index),
-        doubling if doubling <= 32 => Some((index % 1024 + 1024) << (doubling - 1)),
+/// The lowest value of a place in the V2 format's counts: single microseconds first, then 1024 places for each doubling.
+fn value_at(place: u64) -> Option<u64> {
+    match place / 1024 {
+        0 | 1 => Some(place),
+        doubling if doubling <= 32 => Some((place % 1024 + 1024) << (doubling - 1)),
         _ => None,
     }
 }
@@ -230,6 +411,8 @@ fn zigzag(bytes: &mut &[u8]) -> Result<i64, StatsError> {
 
 #[cfg(test)]
 mod tests {
+    use hdrhistogram::Histogram as Hdr;
+    use hdrhistogram::serialization::{Deserializer, Serializer, V2Serializer};
     use proptest::prelude::*;
 
     use super::*;
@@ -272,8 +455,40 @@ mod tests {
     }
 
     #[test]
+    fn every_bucket_begins_where_the_one_before_it_ends() {
+        for bucket in 0..PAGES * PAGE - 1 {
+            assert_eq!((index(lowest(bucket)), index(highest(bucket))), (bucket, bucket));
+            assert_eq!(highest(bucket) + 1, lowest(bucket + 1));
+        }
+        assert!(index(MAX_MICROS) < PAGES * PAGE);
+    }
+
+    #[test]
+    fn a_count_may_pass_32_bits() {
+        let mut histogram = of(&[7]);
+        for _ in 0..40 {
+            let twice = histogram.clone();
+            histogram.merge(&twice);
+        }
+        histogram.merge(&of(&[9]));
+        assert_eq!((histogram.count(), histogram.count_up_to(7)), ((1 << 40) + 1, 1 << 40));
+        assert_eq!(Histogram::decode(&histogram.encode()).as_ref(), Ok(&histogram));
+        let most = histogram.clone();
+        histogram.merge(&of(&[7]));
+        histogram.remove(&most);
+        assert_eq!(histogram, of(&[7]));
+    }
+
+    #[test]
+    fn taking_out_everything_leaves_nothing() {
+        let mut histogram = of(&[5, 70_000, MAX_MICROS * 2]);
+        histogram.remove(&histogram.clone());
+        assert_eq!(histogram, Histogram::new());
+    }
+
+    #[test]
     fn counts_beyond_an_hour_are_refused() {
-        let mut counts = Hdr::<u64>::new(DIGITS).unwrap();
+        let mut counts = Hdr::<u64>::new(DIGITS as u8).unwrap();
         counts.record(MAX_MICROS * 4).unwrap();
         let mut bytes = vec![1, 1, 0, 1, 0];
         V2Serializer::new().serialize(&counts, &mut bytes).unwrap();
@@ -302,6 +517,32 @@ mod tests {
             let rank = ((p / 100.0 * sorted.len() as f64).ceil() as usize).max(1);
             let (exact, got) = (sorted[rank - 1], of(&samples).percentile(p));
             prop_assert!(got.abs_diff(exact) as f64 <= (exact as f64 / 1000.0).max(1.0), "{got} is not {exact}");
+        }
+
+        #[test]
+        fn other_tools_read_the_same_from_the_v2_format(samples in samples(), p in 0.0..100.0f64) {
+            prop_assume!(!samples.is_empty());
+            let histogram = of(&samples);
+            let read: Hdr<u64> = Deserializer::new().deserialize(&mut histogram.to_hdr_v2().unwrap().as_slice()).unwrap();
+            prop_assert_eq!(read.len(), histogram.count());
+            let (theirs, ours) = (read.value_at_percentile(p), histogram.percentile(p));
+            prop_assert!(theirs.abs_diff(ours) as f64 <= (ours as f64 / 1000.0).max(1.0), "{theirs} is not {ours}");
+        }
+
+        #[test]
+        fn what_is_taken_out_was_never_there(kept in samples(), gone in samples()) {
+            let mut histogram = of(&kept);
+            histogram.merge(&of(&gone));
+            histogram.remove(&of(&gone));
+            let only_kept = of(&kept);
+            prop_assert_eq!((histogram.count(), histogram.sum(), histogram.clamped()), (only_kept.count(), only_kept.sum(), only_kept.clamped()));
+            for p in [50.0, 99.0] {
+                let (got, exact) = (histogram.percentile(p), only_kept.percentile(p));
+                prop_assert!(got.abs_diff(exact) as f64 <= (exact as f64 / 1000.0).max(1.0));
+            }
+            let near = |a: u64, b: u64| a.abs_diff(b) as f64 <= (b as f64 / 500.0).max(1.0);
+            prop_assert!(near(histogram.min(), only_kept.min()) && near(histogram.max(), only_kept.max()));
+            prop_assert_eq!(Histogram::decode(&histogram.encode()), Ok(histogram));
         }
 
         #[test]

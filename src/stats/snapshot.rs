@@ -204,6 +204,26 @@ mod tests {
         assert_eq!(snapshot.received_by_target(), 100 - 1 + 2 + 10 + 20 + 40 + 80);
     }
 
+    /// Each of the eight histograms of a step densely filled from 1 ms to 1 min.
+    #[test]
+    fn the_statistics_of_200_steps_fit_64_megabytes() {
+        let mut dense = Histogram::new();
+        let mut us = 1_000;
+        while us < 60_000_000 {
+            dense.record(us);
+            us += (us / 1024).max(1);
+        }
+        let histograms = 200 * (3 + Phase::ALL.len());
+        let rest = 200 * size_of::<StepStats>();
+        let whole = histograms * dense.heap() + rest;
+        assert!(whole < 64 << 20, "{} MiB", whole >> 20);
+        // what one second adds on each thread: a hundred samples a step, as far apart as they can be
+        let mut sparse = Histogram::new();
+        (0..100).for_each(|i| sparse.record(dense.percentile(f64::from(i))));
+        let second = histograms * sparse.heap() + rest;
+        assert!(second < 32 << 20, "{} MiB", second >> 20);
+    }
+
     #[test]
     fn users_add_over_places_and_not_over_time() {
         let at = |users| Snapshot { users, ..Snapshot::default() };
