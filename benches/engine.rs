@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use starling::engine::{Assignment, prepare};
-use starling::plan::{HttpRequest, Inputs, Load, Plan, Profile, Scenario, Share, Step, Target, Task, Template, Tls};
+use starling::plan::{HttpRequest, Inputs, Load, Plan, Population, Profile, Scenario, Share, Step, Target, Task, Template, Tls};
 use starling::stats::Snapshot;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -98,6 +98,8 @@ fn measure_engine(url: &str) -> Figure {
 fn plan(url: &str) -> Plan {
     let http = HttpRequest { method: "GET".into(), path: Template::parse("/").expect("a path"), headers: vec![], body: None };
     let task = Task { name: "get".into(), weight: 1, steps: vec![Step { name: "get".into(), http, timeout: Duration::from_secs(30) }] };
+    let profile = Profile::ramp_and_hold(CONNECTIONS.into(), Duration::ZERO, Duration::from_secs(SECONDS));
+    let load = Load::Closed { profile, spawn_rate: Some(1_000_000.0) };
     Plan {
         target: Target {
             url: url.parse().expect("a URL"),
@@ -109,8 +111,9 @@ fn plan(url: &str) -> Plan {
         },
         http: Default::default(),
         variables: Default::default(),
-        scenarios: vec![Scenario { name: "get".into(), weight: 1, think_time: None, tasks: vec![task] }],
-        load: Load::Closed { profile: Profile::ramp_and_hold(CONNECTIONS.into(), Duration::ZERO, Duration::from_secs(SECONDS)) },
+        scenarios: vec![Scenario { name: "get".into(), weight: 1, fixed_users: None, think_time: None, pacing: None, tasks: vec![task] }],
+        populations: vec![Population::only(1, load)],
+        warmup: Duration::ZERO,
         thresholds: vec![],
         stop_timeout: Duration::from_secs(1),
         seed: None,

@@ -6,6 +6,7 @@
 
 mod client;
 mod closed;
+mod cohort;
 mod connection;
 mod deadline;
 mod files;

@@ -5,6 +5,7 @@
 pub mod duration;
 mod load;
 pub mod names;
+pub mod pace;
 pub mod profile;
 pub mod reference;
 mod scenario;
@@ -20,11 +21,12 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-pub use load::Load;
+pub use load::{Arrival, Load, Population, SPAWN_RATE};
 pub use names::{Declared, Names, Slot};
+pub use pace::ThinkTime;
 pub use profile::{Profile, Stage};
 pub use reference::{Inputs, Kind, Reference};
-pub use scenario::{Body, HttpRequest, Scenario, Step, Task, ThinkTime};
+pub use scenario::{Body, HttpRequest, Scenario, Step, Task};
 pub use share::Share;
 pub use target::{Auth, ClientCertificate, Header, Target, Tls};
 pub use template::{JsonTemplate, Template};
@@ -64,7 +66,11 @@ pub struct Plan {
     pub variables: BTreeMap<String, Value>,
     /// Never empty.
     pub scenarios: Vec<Scenario>,
-    pub load: Load,
+    /// What is done side by side; never empty.
+    pub populations: Vec<Population>,
+    /// Before the profiles' zero; what starts in it is not in the results.
+    #[serde(with = "duration::micros")]
+    pub warmup: Duration,
     pub thresholds: Vec<Threshold>,
     /// How long iterations that run at the end may go on before they are cut.
     #[serde(with = "duration::micros")]
@@ -85,6 +91,30 @@ impl Plan {
     /// All steps in the order of the file.
     pub fn steps(&self) -> impl Iterator<Item = StepPlace<'_>> {
         steps_of(&self.scenarios)
+    }
+
+    /// The measured part of the run: from the end of the warm-up to the end of the last population. `None` where only the run itself will tell.
+    pub fn length(&self) -> Option<Duration> {
+        self.populations.iter().map(Population::length).try_fold(Duration::ZERO, |longest, length| Some(longest.max(length?)))
+    }
+
+    /// Warm-up and measured part together.
+    pub fn whole_length(&self) -> Option<Duration> {
+        Some(self.warmup + self.length()?)
+    }
+
+    /// Arrivals that the profiles ask for up to `at` of the measured part; `None` if a population is not under open load.
+    pub fn arrivals_until(&self, at: Duration) -> Option<u64> {
+        self.populations.iter().map(|population| population.load.arrivals_until(at.saturating_sub(population.start_after))).sum()
+    }
+
+    /// Share of the arrivals that may be dropped in a run that passes; of several populations' the smallest.
+    pub fn max_dropped(&self) -> Option<f64> {
+        let shares = self.populations.iter().filter_map(|population| match &population.load {
+            Load::Open { max_dropped, .. } => Some(*max_dropped),
+            Load::Closed { .. } => None,
+        });
+        shares.reduce(f64::min)
     }
 
     /// Every Secret or ConfigMap key the test needs, in the order of the file.

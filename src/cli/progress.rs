@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::time::Duration;
 
-use crate::plan::Load;
+use crate::plan::Plan;
 use crate::stats::format;
 use crate::wire::control::{MasterState, Progress};
 
@@ -31,11 +31,9 @@ pub struct Display<W: Write> {
 }
 
 impl<W: Write> Display<W> {
-    pub fn new(out: W, kind: Kind, load: &Load) -> Self {
-        let unit = match load {
-            Load::Closed { .. } => "users",
-            Load::Open { .. } => "in flight",
-        };
+    pub fn new(out: W, kind: Kind, plan: &Plan) -> Self {
+        let open = plan.populations.iter().any(|population| population.load.is_open());
+        let unit = if open { "in flight" } else { "users" };
         Self { out, kind, unit, shown: Duration::ZERO }
     }
 
@@ -80,7 +78,6 @@ fn line(progress: &Progress, unit: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::Profile;
 
     fn progress() -> Progress {
         Progress {
@@ -102,8 +99,13 @@ mod tests {
         }
     }
 
-    fn closed() -> Load {
-        Load::Closed { profile: Profile::ramp_and_hold(1.0, Duration::ZERO, Duration::from_secs(30)) }
+    fn closed() -> Plan {
+        let spec = serde_json::json!({
+            "target": {"url": "http://t"},
+            "scenarios": [{"name": "s", "tasks": [{"name": "t", "steps": [{"http": {"path": "/"}}]}]}],
+            "load": {"closed": {"users": 1, "duration": "30s"}},
+        });
+        crate::crd::check(&serde_json::from_value(spec).unwrap()).unwrap().plan
     }
 
     fn shown(kind: Kind, at: &[f64]) -> String {

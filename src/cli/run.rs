@@ -185,7 +185,7 @@ async fn carry_out_all(options: &Options, prepared: Vec<Prepared>, signals: &Sig
 async fn carry_out(file: RunFile, inputs: Inputs, cores: usize, signals: &Signals) -> Result<RunResult, RunError> {
     let stderr = std::io::stderr();
     let kind = if stderr.is_terminal() { Kind::Live } else { Kind::Plain };
-    let mut display = Display::new(stderr, kind, &file.plan.load);
+    let mut display = Display::new(stderr, kind, &file.plan);
     let begun = Instant::now();
     let outcome =
         in_process::carry_out(file, inputs, cores, |progress| display.show(progress, begun.elapsed()), signals.drain().clone()).await;

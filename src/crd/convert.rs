@@ -1,6 +1,7 @@
 //! From a spec to a plan: every rule that the schema cannot say, each mistake with its field path. One place for CLI and operator.
 
 mod load;
+mod pace;
 mod scenario;
 mod target;
 mod threshold;
@@ -11,7 +12,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use load::check_load;
+use load::check_populations;
 use threshold::check_thresholds;
 
 use super::spec::*;
@@ -53,7 +54,7 @@ pub fn check(spec: &LoadTestSpec) -> Result<Checked, Vec<Problem>> {
     let target = context.target(target);
     let http = context.http(http);
     let scenarios = context.scenarios(scenarios);
-    let load_plan = check_load(load, &mut problems);
+    let populations = check_populations(load, &scenarios, &mut problems);
     let stop_timeout = problems.duration("spec.run.stopTimeout", &run.stop_timeout);
     let thresholds = check_thresholds(thresholds, &scenarios, &mut problems);
     let start_deadline = problems.positive_duration("spec.workers.startDeadline", &workers.start_deadline);
@@ -62,7 +63,8 @@ pub fn check(spec: &LoadTestSpec) -> Result<Checked, Vec<Problem>> {
     if workers.replicas == 0 {
         problems.add("spec.workers.replicas", "must be at least 1");
     }
-    let planned = load_plan.as_ref().map_or(Duration::ZERO, |load| load.profile().length()) + stop_timeout;
+    let lengths = populations.iter().flatten().filter_map(Population::length);
+    let planned = lengths.max().unwrap_or_default() + stop_timeout;
     let deadline = match &run.deadline {
         None => planned + Duration::from_secs(600),
         Some(text) => {
@@ -74,14 +76,15 @@ pub fn check(spec: &LoadTestSpec) -> Result<Checked, Vec<Problem>> {
             deadline
         }
     };
-    match (target, load_plan, problems.0.is_empty()) {
-        (Some(target), Some(load_plan), true) => {
+    match (target, populations, problems.0.is_empty()) {
+        (Some(target), Some(populations), true) => {
             let plan = Plan {
                 target,
                 http,
                 variables,
                 scenarios,
-                load: load_plan,
+                populations,
+                warmup: Duration::ZERO,
                 thresholds,
                 stop_timeout,
                 seed: load.seed.map(|seed| seed as u64),
@@ -264,8 +267,8 @@ mod tests {
 
     #[test]
     fn a_rate_per_minute_is_a_rate_per_second() {
-        let checked = spec(|s| s["load"] = json!({"open": {"rate": 120, "per": "1m", "duration": "1s", "maxInFlight": 5}})).unwrap();
-        assert_eq!(checked.plan.load.profile().max_level(), 2.0);
+        let checked = spec(|s| s["load"] = json!({"open": {"rate": 120, "per": "1m", "duration": "10s", "maxInFlight": 5}})).unwrap();
+        assert_eq!(checked.plan.arrivals_until(Duration::MAX), Some(20));
     }
 
     #[test]

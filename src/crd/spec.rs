@@ -4,6 +4,7 @@
 #![allow(clippy::duplicated_attributes)]
 
 mod load;
+mod pace;
 mod pods;
 mod run;
 mod scenario;
@@ -21,6 +22,7 @@ use serde_json::Value;
 use super::status::LoadTestStatus;
 
 pub use load::*;
+pub use pace::*;
 pub use pods::*;
 pub use run::*;
 pub use scenario::*;

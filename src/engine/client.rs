@@ -32,6 +32,8 @@ pub(super) struct Client {
     deadline: Deadline,
     scratch: Scratch,
     scope: UserScope,
+    /// That of the iteration under way.
+    part: Part,
 }
 
 struct UserScope {
@@ -71,17 +73,15 @@ impl Client {
     /// `user` is its number over the whole fleet.
     pub(super) fn new(shard: Rc<Shard>, user: u64) -> Self {
         let scope = UserScope { shard: shard.clone(), user, iteration: 0 };
-        Self { shard, link: Link::new(0), deadline: Deadline::default(), scratch: Scratch::default(), scope }
+        Self { shard, link: Link::new(0), deadline: Deadline::default(), scratch: Scratch::default(), scope, part: Part::Measured }
     }
 
     /// One task with its steps, begun `now`. `intended` is when it should have begun, where that was planned.
     pub(super) async fn iterate(&mut self, scenario: &PreparedScenario, now: Instant, intended: Option<Instant>) -> End {
         let shard = self.shard.clone();
-        shard.recorder.borrow_mut().iteration_started(
-            now,
-            intended.map(|intended| now.saturating_duration_since(intended)),
-            Part::Measured,
-        );
+        self.part = shard.part(intended.unwrap_or(now));
+        let lag = intended.map(|intended| now.saturating_duration_since(intended));
+        shard.recorder.borrow_mut().iteration_started(now, lag, self.part);
         let task = scenario.pick_task(|| shard.random());
         // the first step's time is the iteration's, every other's is the end of the one before
         let begun = intended.unwrap_or(now);
@@ -99,18 +99,18 @@ impl Client {
             }
         }
         let duration = now.saturating_duration_since(begun);
-        shard.recorder.borrow_mut().iteration_finished(Iteration { task: task.place, part: Part::Measured, duration, failed });
+        shard.recorder.borrow_mut().iteration_finished(Iteration { task: task.place, part: self.part, duration, failed });
         self.scope.iteration += 1;
         end
     }
 
     /// One request, recorded. When it ended, and the class of its failure.
     async fn step(&mut self, number: u16, intended: Instant, now: Instant) -> (Instant, Option<ErrorClass>) {
-        let Self { shard, link, deadline, scratch, scope } = self;
+        let Self { shard, link, deadline, scratch, scope, part } = self;
         let step: &PreparedStep = &shard.prepared.steps[usize::from(number)];
         let bytes = match step.request.render(scope, scratch) {
             Ok(bytes) => bytes,
-            Err(why) => return (unrendered(shard, number, intended, why), Some(ErrorClass::Template)),
+            Err(why) => return (unrendered(shard, number, *part, intended, why), Some(ErrorClass::Template)),
         };
         let request = Outgoing { bytes, is_head: step.request.is_head };
         let flight = Flight::new(shard, now);
@@ -128,7 +128,7 @@ impl Client {
         };
         let sample = Sample {
             step: number,
-            part: Part::Measured,
+            part: *part,
             ended,
             latency: ended.saturating_duration_since(intended),
             service_time: ended.saturating_duration_since(flight.began.get()),
@@ -148,11 +148,11 @@ impl Client {
 }
 
 /// Records a request that could not be put together. Returns when that was.
-fn unrendered(shard: &Shard, number: u16, intended: Instant, why: Unrendered) -> Instant {
+fn unrendered(shard: &Shard, number: u16, part: Part, intended: Instant, why: Unrendered) -> Instant {
     let ended = Instant::now();
     let sample = Sample {
         step: number,
-        part: Part::Measured,
+        part,
         ended,
         latency: ended.saturating_duration_since(intended),
         service_time: Duration::ZERO,

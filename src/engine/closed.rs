@@ -1,83 +1,176 @@
 //! Closed load: so many users, each one iteration after the other on a connection of its own.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use super::client::Client;
+use super::cohort::{Cohort, State};
 use super::deadline::Backoff;
-use super::shard::{Member, Shard, State};
-use crate::plan::Profile;
+use crate::plan::share::Slice;
+use crate::plan::{Profile, SPAWN_RATE};
 
 /// How often the number of users is brought to the profile's level.
 const STEP: Duration = Duration::from_millis(10);
 
-/// Starts and ends users until the profile is over. The shard's user `nth` is `members[nth]`.
-pub(super) async fn drive(shard: &Rc<Shard>, profile: &Profile, members: &RefCell<Vec<Member>>) {
+/// The users of a cohort, and how many of them there should be.
+struct Users {
+    cohort: Rc<Cohort>,
+    wanted: Cell<u64>,
+}
+
+/// Starts and ends users until the profile is over. The shard's user `nth` is `members[nth]`. When it was over.
+pub(super) async fn drive(cohort: &Rc<Cohort>, profile: &Profile, spawn_rate: Option<f64>) -> Instant {
+    let shard = &cohort.shard;
     tokio::time::sleep_until(shard.start.into()).await;
-    let wanted = Rc::new(Cell::new(0u64));
+    let end = cohort.zero + profile.length();
+    let users = Rc::new(Users { cohort: cohort.clone(), wanted: Cell::new(0) });
+    let rate = spawn_rate.unwrap_or(SPAWN_RATE * f64::from(cohort.slice.share.workers));
+    let mut turns = Turns::new(cohort.slice, rate, shard.start, shard.joined_at.max(shard.start));
     loop {
         let now = Instant::now();
-        if now >= shard.end {
-            return;
+        if now >= end {
+            return end;
         }
-        let level = shard.slice.of(profile.users(shard.elapsed(now)));
-        let before = wanted.replace(level);
+        let level = cohort.slice.of(level(cohort, profile, now));
+        let before = users.wanted.replace(level);
         if level < before {
-            release(shard, &members.borrow(), level as usize);
+            users.release(level as usize);
         }
-        if level != before || shard.users() < level {
-            start_missing(shard, &wanted, &mut members.borrow_mut());
+        let may_start = turns.passed(now);
+        if cohort.users() < level {
+            users.start_missing(may_start);
         }
-        tokio::time::sleep_until((now + STEP).min(shard.end).into()).await;
+        tokio::time::sleep_until((now + STEP).min(end).into()).await;
     }
 }
 
-/// The highest stop first; those within an iteration see at its end that they are not wanted.
-fn release(shard: &Shard, members: &[Member], level: usize) {
-    for member in members.iter().skip(level) {
-        shard.left(u64::from(member.release()));
+/// Users over the whole fleet.
+fn level(cohort: &Cohort, profile: &Profile, now: Instant) -> u64 {
+    if now < cohort.shard.zero {
+        cohort.population().warmup_target as u64
+    } else if now < cohort.zero {
+        0
+    } else {
+        profile.users(cohort.elapsed(now))
     }
 }
 
-fn start_missing(shard: &Rc<Shard>, wanted: &Rc<Cell<u64>>, members: &mut Vec<Member>) {
-    for nth in 0..wanted.get() as usize {
-        // one that still finishes an iteration goes on when it is wanted again
-        if members.get(nth).is_some_and(|member| member.state.get() != State::Gone) {
-            continue;
+/// The moments at which this shard may start a user: those of all shards together lie evenly, so that the fleet keeps to the rate.
+struct Turns {
+    first: Instant,
+    every: f64,
+    taken: u64,
+}
+
+impl Turns {
+    /// `rate` is the fleet's; what is before `from` is nobody's turn any more.
+    fn new(slice: Slice, rate: f64, start: Instant, from: Instant) -> Self {
+        let first = start + Duration::from_secs_f64(slice.number(0) as f64 / rate);
+        let mut turns = Self { first, every: 1.0 / (rate * slice.part()), taken: 0 };
+        if let Some(before) = from.checked_sub(Duration::from_nanos(1)) {
+            turns.passed(before);
         }
-        let member = shard.spawn(|state| user(shard.clone(), wanted.clone(), state, nth as u64));
-        shard.joined();
-        match members.get_mut(nth) {
-            Some(gone) => *gone = member,
-            None => members.push(member),
-        }
+        turns
+    }
+
+    /// How many came since the last look.
+    fn passed(&mut self, now: Instant) -> u64 {
+        let Some(since) = now.checked_duration_since(self.first) else { return 0 };
+        let taken = (since.as_secs_f64() / self.every) as u64 + 1;
+        taken - std::mem::replace(&mut self.taken, taken)
     }
 }
 
-async fn user(shard: Rc<Shard>, wanted: Rc<Cell<u64>>, state: Rc<Cell<State>>, nth: u64) {
-    let number = shard.slice.number(nth);
-    let prepared = shard.prepared.clone();
-    let scenario = &prepared.scenarios[prepared.mix.at(number)];
-    let mut client = Client::new(shard.clone(), number);
+impl Users {
+    /// The highest stop first; those within an iteration see at its end that they are not wanted.
+    fn release(&self, level: usize) {
+        for member in self.cohort.members.borrow().iter().skip(level) {
+            self.cohort.left(u64::from(member.release()));
+        }
+    }
+
+    /// Starts the lowest that are missing, at most so many.
+    fn start_missing(self: &Rc<Self>, mut most: u64) {
+        let members = &mut *self.cohort.members.borrow_mut();
+        for nth in 0..self.wanted.get() as usize {
+            // one that still finishes an iteration goes on when it is wanted again
+            if members.get(nth).is_some_and(|member| member.state.get() != State::Gone) {
+                continue;
+            }
+            if most == 0 {
+                return;
+            }
+            most -= 1;
+            let member = self.cohort.spawn(|state| user(self.clone(), state, nth as u64));
+            self.cohort.joined();
+            match members.get_mut(nth) {
+                Some(gone) => *gone = member,
+                None => members.push(member),
+            }
+        }
+    }
+
+    fn wants(&self, nth: u64) -> bool {
+        !self.cohort.is_over() && nth < self.wanted.get()
+    }
+}
+
+async fn user(users: Rc<Users>, state: Rc<Cell<State>>, nth: u64) {
+    let cohort = &users.cohort;
+    let shard = &cohort.shard;
+    let mut client = Client::new(shard.clone(), cohort.user_number(nth));
     let mut backoff = Backoff::default();
-    loop {
-        let now = Instant::now();
-        if shard.is_stopping() || nth >= wanted.get() || now >= shard.end {
-            break;
-        }
+    let Some(scenario) = cohort.scenario(cohort.slice.number(nth)) else {
+        state.set(State::Retired);
+        return cohort.left(1);
+    };
+    while users.wants(nth) {
+        let begun = Instant::now();
         state.set(State::Busy);
-        let end = client.iterate(scenario, now, None).await;
+        let end = client.iterate(scenario, begun, None).await;
         // one that is over ends itself, as the others do when they look
-        if shard.is_stopping() || nth >= wanted.get() {
+        if !users.wants(nth) {
             break;
         }
         state.set(State::Idle);
-        let pause = scenario.think_time.map(|think| shard.random_between(think.min, think.max)).max(backoff.after(end));
+        let pause = scenario.pause_after(begun, || shard.random()).max(backoff.after(end));
         if let Some(pause) = pause {
             tokio::time::sleep(pause).await;
         }
     }
     state.set(State::Gone);
-    shard.left(1);
+    cohort.left(1);
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::plan::Share;
+
+    proptest! {
+        #[test]
+        fn the_fleet_starts_no_more_users_than_the_rate(workers in 1u32..9, shards in 1u32..5, rate in 1u32..500, step in 1u64..300) {
+            let start = Instant::now();
+            let slices = (0..workers).flat_map(|worker| (0..shards).map(move |shard| Share { worker, workers }.slice(shard, shards)));
+            let mut turns: Vec<_> = slices.map(|slice| Turns::new(slice, rate.into(), start, start)).collect();
+            let mut passed = 0;
+            for millis in (0..3_000).step_by(step as usize) {
+                passed += turns.iter_mut().map(|turns| turns.passed(start + Duration::from_millis(millis))).sum::<u64>();
+                let due = millis as f64 / 1e3 * f64::from(rate) + 1.0;
+                prop_assert!((passed as f64 - due).abs() <= 1.001, "{passed} of {due} after {millis} ms");
+            }
+        }
+    }
+
+    #[test]
+    fn a_worker_that_joins_late_has_no_turns_to_make_up_for() {
+        let start = Instant::now();
+        let minute = Duration::from_secs(60);
+        let mut turns = Turns::new(Share::WHOLE.slice(0, 1), 100.0, start, start + minute);
+        assert!(turns.passed(start + minute) <= 1);
+        assert_eq!(turns.passed(start + minute + Duration::from_secs(1)), 100);
+    }
 }

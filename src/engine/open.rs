@@ -9,12 +9,16 @@ use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
 use futures::future::poll_fn;
+use rand_xoshiro::Xoshiro256PlusPlus;
+use rand_xoshiro::rand_core::{RngCore, SeedableRng};
 
 use super::client::Client;
+use super::cohort::{Cohort, State};
 use super::pacer::Pacer;
-use super::recorder::{Dropped, Part};
-use super::shard::{Member, Shard, State};
-use crate::plan::Profile;
+use crate::plan::pace::exponential;
+use crate::plan::profile::Schedule;
+use crate::plan::share::Slice;
+use crate::plan::{Arrival, Profile};
 
 /// Arrivals that are started before others get a turn, when many are due at once.
 const BATCH: u32 = 64;
@@ -25,95 +29,158 @@ const LATEST: Duration = Duration::from_millis(200);
 /// A worker that comes sooner than this after the profile's zero was there from the start.
 const SLOW_START: Duration = Duration::from_secs(1);
 
-struct Arrival {
+/// One iteration to start.
+struct Due {
     /// Over the whole fleet.
     number: u64,
     intended: Instant,
 }
 
+/// The arrivals of one shard, one after the other.
+enum Arrivals {
+    /// Every so-many-th of the fleet's.
+    Constant { schedule: Schedule, slice: Slice, nth: u64 },
+    /// A process of its own, at the shard's part of the rate.
+    Poisson { schedule: Schedule, slice: Slice, nth: u64, random: Xoshiro256PlusPlus, area: f64 },
+}
+
+impl Arrivals {
+    /// Arrivals from before a worker joined are not its own to catch up on; those of a start that was only slow are.
+    fn new(profile: &Profile, arrival: Arrival, slice: Slice, seed: u64, joined_at: Duration) -> Self {
+        let schedule = profile.schedule();
+        let missed = if joined_at < SLOW_START { 0.0 } else { profile.arrivals_until(joined_at) };
+        match arrival {
+            Arrival::Constant => Arrivals::Constant { schedule, slice, nth: slice.of((missed + 0.5).floor() as u64) },
+            Arrival::Poisson => {
+                let random = Xoshiro256PlusPlus::seed_from_u64(seed);
+                Arrivals::Poisson { schedule, slice, nth: 0, random, area: missed }
+            }
+        }
+    }
+
+    /// The number over the whole fleet and the time since the profile's zero.
+    fn next(&mut self) -> Option<(u64, Duration)> {
+        match self {
+            Arrivals::Constant { schedule, slice, nth } => {
+                let number = slice.number(*nth);
+                *nth += 1;
+                Some((number, schedule.arrival(number)?))
+            }
+            Arrivals::Poisson { schedule, slice, nth, random, area } => {
+                let number = slice.number(*nth);
+                *nth += 1;
+                // gaps of mean 1 in the shard's own arrivals are so long in the fleet's
+                *area += exponential(random.next_u64()) / slice.part();
+                Some((number, schedule.reaches(*area)?))
+            }
+        }
+    }
+}
+
 /// Where an idle slot waits for its next arrival.
 #[derive(Default)]
 struct Inbox {
-    arrival: Cell<Option<Arrival>>,
+    arrival: Cell<Option<Due>>,
     waker: Cell<Option<Waker>>,
 }
 
 struct Slots {
+    cohort: Rc<Cohort>,
     inboxes: RefCell<Vec<Rc<Inbox>>>,
     /// The one that was used last is used next: its connection is the freshest, and rarely used ones may close.
     free: RefCell<Vec<u32>>,
     most: u64,
 }
 
-pub(super) async fn drive(shard: &Rc<Shard>, profile: &Profile, max_in_flight: u32, members: &RefCell<Vec<Member>>) {
-    let slots = Rc::new(Slots { inboxes: RefCell::default(), free: RefCell::default(), most: shard.slice.of(max_in_flight.into()) });
-    let mut pacer = Pacer::new();
-    let mut schedule = profile.schedule();
-    let mut nth = shard.slice.of(missed_arrivals(profile, shard.elapsed(shard.joined_at)));
-    let (mut now, mut in_batch) = (Instant::now(), 0);
-    loop {
-        let number = shard.slice.number(nth);
-        let Some(due) = schedule.arrival(number) else { break };
-        let intended = shard.start + due;
-        if intended > now {
-            now = pacer.until(intended).await;
-            in_batch = 0;
-        } else if in_batch == BATCH {
-            tokio::task::yield_now().await;
-            now = Instant::now();
-            in_batch = 0;
+/// Starts iterations until the profile is over; when it was.
+pub(super) async fn drive(cohort: &Rc<Cohort>, profile: &Profile, arrival: Arrival, max_in_flight: u32) -> Instant {
+    let shard = &cohort.shard;
+    let slots = Rc::new(Slots {
+        cohort: cohort.clone(),
+        inboxes: RefCell::default(),
+        free: RefCell::default(),
+        most: cohort.slice.of(max_in_flight.into()),
+    });
+    let warmup = shard.zero - shard.start;
+    if !warmup.is_zero() {
+        let flat = Profile::ramp_and_hold(cohort.population().warmup_target, Duration::ZERO, warmup);
+        slots.follow(&flat, arrival, shard.start, !cohort.seed()).await;
+    }
+    slots.follow(profile, arrival, cohort.zero, cohort.seed()).await
+}
+
+impl Slots {
+    /// `zero` is the profile's. When the profile was over.
+    async fn follow(self: &Rc<Self>, profile: &Profile, arrival: Arrival, zero: Instant, seed: u64) -> Instant {
+        let end = zero + profile.length();
+        let joined_at = self.cohort.shard.joined_at.saturating_duration_since(zero);
+        let mut arrivals = Arrivals::new(profile, arrival, self.cohort.slice, seed, joined_at);
+        let mut pacer = Pacer::new();
+        let (mut now, mut in_batch) = (Instant::now(), 0);
+        while let Some((number, due)) = arrivals.next() {
+            let intended = zero + due;
+            if intended > now {
+                now = pacer.until(intended).await;
+                in_batch = 0;
+            } else if in_batch == BATCH {
+                tokio::task::yield_now().await;
+                now = Instant::now();
+                in_batch = 0;
+            }
+            in_batch += 1;
+            if now > end + LATEST {
+                self.drop_arrival(intended);
+            } else {
+                self.dispatch(Due { number, intended });
+            }
         }
-        in_batch += 1;
-        nth += 1;
-        if now > shard.end + LATEST {
-            shard.recorder.borrow_mut().dropped(Dropped::NoSlot, Part::Measured);
-        } else {
-            dispatch(shard, &slots, Arrival { number, intended }, members);
+        tokio::time::sleep_until(end.into()).await;
+        end
+    }
+
+    fn drop_arrival(&self, intended: Instant) {
+        self.cohort.shard.dropped(intended, 1);
+    }
+
+    fn dispatch(self: &Rc<Self>, due: Due) {
+        let free = self.free.borrow_mut().pop();
+        let place = match free {
+            Some(place) => place,
+            None if (self.inboxes.borrow().len() as u64) < self.most => self.open_slot(),
+            None => return self.drop_arrival(due.intended),
+        };
+        let inbox = &self.inboxes.borrow()[place as usize];
+        inbox.arrival.set(Some(due));
+        // from now on it is not idle, though it has not looked yet
+        self.cohort.members.borrow()[place as usize].state.set(State::Busy);
+        self.cohort.joined();
+        if let Some(waker) = inbox.waker.take() {
+            waker.wake();
         }
     }
-    tokio::time::sleep_until(shard.end.into()).await;
-}
 
-/// Arrivals from before a worker joined are not its own to catch up on; those of a start that was only slow are.
-fn missed_arrivals(profile: &Profile, joined_at: Duration) -> u64 {
-    if joined_at < SLOW_START { 0 } else { (profile.arrivals_until(joined_at) + 0.5).floor() as u64 }
-}
-
-fn dispatch(shard: &Rc<Shard>, slots: &Rc<Slots>, arrival: Arrival, members: &RefCell<Vec<Member>>) {
-    let free = slots.free.borrow_mut().pop();
-    let place = match free {
-        Some(place) => place,
-        None if (slots.inboxes.borrow().len() as u64) < slots.most => open_slot(shard, slots, members),
-        None => return shard.recorder.borrow_mut().dropped(Dropped::NoSlot, Part::Measured),
-    };
-    let inbox = &slots.inboxes.borrow()[place as usize];
-    inbox.arrival.set(Some(arrival));
-    // from now on it is not idle, though it has not looked yet
-    members.borrow()[place as usize].state.set(State::Busy);
-    shard.joined();
-    if let Some(waker) = inbox.waker.take() {
-        waker.wake();
+    fn open_slot(self: &Rc<Self>) -> u32 {
+        let inbox = Rc::new(Inbox::default());
+        let place = self.inboxes.borrow().len() as u32;
+        self.inboxes.borrow_mut().push(inbox.clone());
+        let member = self.cohort.spawn(|state| slot(self.clone(), inbox, state, place));
+        self.cohort.members.borrow_mut().push(member);
+        place
     }
 }
 
-fn open_slot(shard: &Rc<Shard>, slots: &Rc<Slots>, members: &RefCell<Vec<Member>>) -> u32 {
-    let inbox = Rc::new(Inbox::default());
-    let place = slots.inboxes.borrow().len() as u32;
-    slots.inboxes.borrow_mut().push(inbox.clone());
-    members.borrow_mut().push(shard.spawn(|state| slot(shard.clone(), slots.clone(), inbox, state, place)));
-    place
-}
-
-async fn slot(shard: Rc<Shard>, slots: Rc<Slots>, inbox: Rc<Inbox>, state: Rc<Cell<State>>, place: u32) {
-    let prepared = shard.prepared.clone();
-    let mut client = Client::new(shard.clone(), shard.slice.number(place.into()));
+async fn slot(slots: Rc<Slots>, inbox: Rc<Inbox>, state: Rc<Cell<State>>, place: u32) {
+    let cohort = &slots.cohort;
+    let mut client = Client::new(cohort.shard.clone(), cohort.user_number(place.into()));
     loop {
-        let Arrival { number, intended } = next_arrival(&inbox).await;
-        let scenario = &prepared.scenarios[prepared.mix.at(number)];
-        client.iterate(scenario, Instant::now(), Some(intended)).await;
-        shard.left(1);
+        let Due { number, intended } = next_arrival(&inbox).await;
+        // in open load every scenario is dealt out by weight
+        if let Some(scenario) = cohort.scenario(number) {
+            client.iterate(scenario, Instant::now(), Some(intended)).await;
+        }
+        cohort.left(1);
         // not sooner: an arrival that was taken is carried out
-        if shard.is_stopping() {
+        if cohort.is_over() {
             break;
         }
         state.set(State::Idle);
@@ -122,7 +189,7 @@ async fn slot(shard: Rc<Shard>, slots: Rc<Slots>, inbox: Rc<Inbox>, state: Rc<Ce
     state.set(State::Gone);
 }
 
-async fn next_arrival(inbox: &Inbox) -> Arrival {
+async fn next_arrival(inbox: &Inbox) -> Due {
     poll_fn(|cx| match inbox.arrival.take() {
         Some(arrival) => Poll::Ready(arrival),
         None => {
@@ -131,4 +198,73 @@ async fn next_arrival(inbox: &Inbox) -> Arrival {
         }
     })
     .await
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::plan::{Share, Stage};
+
+    /// Every arrival of the fleet, in order.
+    fn fleet(profile: &Profile, arrival: Arrival, workers: u32, shards: u32) -> Vec<Duration> {
+        let mut all = Vec::new();
+        for worker in 0..workers {
+            for shard in 0..shards {
+                let slice = Share { worker, workers }.slice(shard, shards);
+                let seed = u64::from(worker) << 8 | u64::from(shard);
+                let mut arrivals = Arrivals::new(profile, arrival, slice, seed, Duration::ZERO);
+                all.extend(std::iter::from_fn(|| arrivals.next()).map(|(_, at)| at));
+            }
+        }
+        all.sort();
+        all
+    }
+
+    fn ramp() -> Profile {
+        let stage = |seconds, target| Stage { duration: Duration::from_secs(seconds), target };
+        Profile { start_at: 0.0, stages: vec![stage(10, 200.0), stage(10, 200.0), stage(0, 50.0), stage(20, 50.0)] }
+    }
+
+    proptest! {
+        #[test]
+        fn constant_arrivals_are_the_same_however_many_share_them(workers in 1u32..9, shards in 1u32..5) {
+            let whole = fleet(&ramp(), Arrival::Constant, 1, 1);
+            prop_assert_eq!(whole.len() as u64, ramp().total_arrivals());
+            prop_assert_eq!(fleet(&ramp(), Arrival::Constant, workers, shards), whole);
+        }
+
+        #[test]
+        fn poisson_arrivals_are_as_many_as_the_profile_integrates_to(workers in 1u32..9, shards in 1u32..5) {
+            let arrivals = fleet(&ramp(), Arrival::Poisson, workers, shards);
+            // 4000 on average, with a standard deviation of its root, 63; the seeds are fixed
+            prop_assert!((arrivals.len() as f64 - 4000.0).abs() < 4.0 * 63.3, "{}", arrivals.len());
+            let in_the_ramp = arrivals.iter().filter(|at| **at < Duration::from_secs(10)).count() as f64;
+            prop_assert!((in_the_ramp - 1000.0).abs() < 4.0 * 31.7, "{in_the_ramp}");
+        }
+    }
+
+    #[test]
+    fn gaps_between_poisson_arrivals_are_exponential() {
+        let steady = Profile::ramp_and_hold(100.0, Duration::ZERO, Duration::from_secs(200));
+        let arrivals = fleet(&steady, Arrival::Poisson, 3, 2);
+        let gaps: Vec<f64> = arrivals.windows(2).map(|pair| (pair[1] - pair[0]).as_secs_f64()).collect();
+        // mean 10 ms; shares below a half, one and two means
+        let below = |mean: f64| gaps.iter().filter(|gap| **gap < 0.01 * mean).count() as f64 / gaps.len() as f64;
+        for mean in [0.5, 1.0, 2.0, 4.0] {
+            assert!((below(mean) - (1.0 - (-mean).exp())).abs() < 0.015, "{} below {mean}", below(mean));
+        }
+    }
+
+    #[test]
+    fn another_seed_gives_other_arrivals_and_the_same_seed_the_same() {
+        let steady = Profile::ramp_and_hold(10.0, Duration::ZERO, Duration::from_secs(5));
+        let of = |seed| {
+            let mut arrivals = Arrivals::new(&steady, Arrival::Poisson, Share::WHOLE.slice(0, 1), seed, Duration::ZERO);
+            std::iter::from_fn(move || arrivals.next()).collect::<Vec<_>>()
+        };
+        assert_eq!(of(1), of(1));
+        assert_ne!(of(1), of(2));
+    }
 }

@@ -2,13 +2,13 @@
 
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::files;
 use super::request::{Request, credentials};
 use super::resolve::NameServers;
 use super::route::Route;
-use crate::plan::share::Mix;
+use crate::plan::share::Cast;
 use crate::plan::{Inputs, Names, Plan, Problem, Reference, Scenario, ThinkTime};
 
 /// Why a plan cannot be carried out here. No message holds a credential.
@@ -33,8 +33,8 @@ pub struct Prepared {
     /// By place in [`Plan::steps`].
     pub(super) steps: Vec<PreparedStep>,
     pub(super) scenarios: Vec<PreparedScenario>,
-    /// Which scenario a user or an arrival gets.
-    pub(super) mix: Mix,
+    /// For each population which of its scenarios a user or an arrival gets.
+    pub(super) casts: Vec<Cast>,
     /// The way to each target, the test's own first.
     pub(super) routes: Vec<Route>,
 }
@@ -52,7 +52,8 @@ pub(super) struct PreparedStep {
 }
 
 pub(super) struct PreparedScenario {
-    pub(super) think_time: Option<ThinkTime>,
+    think_time: Option<ThinkTime>,
+    pacing: Option<Duration>,
     tasks: Vec<PreparedTask>,
     /// Sum of the tasks' weights.
     weight: u64,
@@ -77,7 +78,15 @@ impl PreparedScenario {
             tasks.push(PreparedTask { place, until: weight, steps: first_step..next });
             (place, first_step) = (place + 1, next);
         }
-        Self { think_time: scenario.think_time, tasks, weight }
+        Self { think_time: scenario.think_time, pacing: scenario.pacing, tasks, weight }
+    }
+
+    /// What a user waits after an iteration that it began at `begun`.
+    pub(super) fn pause_after(&self, begun: Instant, random: impl FnMut() -> u64) -> Option<Duration> {
+        match self.pacing {
+            Some(pacing) => Some((begun + pacing).saturating_duration_since(Instant::now())),
+            None => self.think_time.map(|think| think.draw(random)),
+        }
     }
 
     /// A task chosen by weight.
@@ -117,15 +126,25 @@ pub(super) async fn prepare_asking(plan: Arc<Plan>, inputs: &Inputs, names: &Nam
         prepared
     });
     let scenarios = scenarios.collect();
-    let mix = Mix::new(&plan.scenarios.iter().map(|scenario| scenario.weight).collect::<Vec<_>>());
-    Ok(Prepared { steps, scenarios, mix, routes: vec![route], plan })
+    let casts = plan.populations.iter().map(|population| {
+        Cast::new(population.scenarios.iter().map(|place| {
+            let scenario = &plan.scenarios[usize::from(*place)];
+            (scenario.fixed_users, scenario.weight)
+        }))
+    });
+    let casts = casts.collect();
+    Ok(Prepared { steps, scenarios, casts, routes: vec![route], plan })
 }
 
 /// What the engine relies on and a plan's type does not say; a plan made by validation never fails here.
 fn check(plan: &Plan) -> Vec<Problem> {
     let mut problems = Vec::new();
-    if plan.scenarios.iter().all(|scenario| scenario.weight == 0) {
-        problems.push(Problem::new("spec.scenarios", "no scenario has a weight"));
+    for population in &plan.populations {
+        let scenarios: Vec<_> = population.scenarios.iter().map(|place| plan.scenarios.get(usize::from(*place))).collect();
+        let plays = |scenario: &Option<&Scenario>| scenario.is_some_and(|s| s.fixed_users.unwrap_or(s.weight) > 0);
+        if scenarios.contains(&None) || !scenarios.iter().any(plays) {
+            problems.push(Problem::new("spec.scenarios", "no scenario has a weight"));
+        }
     }
     for (s, scenario) in plan.scenarios.iter().enumerate() {
         let weighted = |task: &crate::plan::Task| task.weight > 0 && !task.steps.is_empty();

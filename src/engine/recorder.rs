@@ -15,6 +15,8 @@ pub(super) struct ShardDelta {
     pub(super) second: u32,
     pub(super) snapshot: Snapshot,
     pub(super) last: bool,
+    /// With the last: when its load was over, without the drain; `None` for one that died.
+    pub(super) ended: Option<Instant>,
     /// Why the shard ended before its time.
     pub(super) failure: Option<String>,
 }
@@ -24,7 +26,6 @@ pub(super) struct ShardDelta {
 pub(super) enum Part {
     Measured,
     /// Counted, and else left out of the results.
-    #[cfg_attr(not(test), expect(dead_code, reason = "a profile with a warm-up gives it"))]
     Warmup,
     /// Setup, teardown, onStart and onStop: as the warm-up, but why one failed is told.
     #[cfg_attr(not(test), expect(dead_code, reason = "steps outside of tasks give it"))]
@@ -127,7 +128,7 @@ impl Recorder {
     pub(super) fn roll(&mut self, now: Instant) {
         while now >= self.boundary {
             let snapshot = self.take(now);
-            let delta = ShardDelta { shard: self.shard, second: self.second, snapshot, last: false, failure: None };
+            let delta = ShardDelta { shard: self.shard, second: self.second, snapshot, last: false, ended: None, failure: None };
             // a reader that is far behind gets several seconds in one; load is never held up for it
             if let Err(mpsc::error::TrySendError::Full(delta)) = self.queue.try_send(delta) {
                 self.kept_back = Some(delta.snapshot);
@@ -140,7 +141,7 @@ impl Recorder {
     /// What has not been handed over yet.
     pub(super) fn finish(&mut self, now: Instant) -> ShardDelta {
         self.roll(now);
-        ShardDelta { shard: self.shard, second: self.second, snapshot: self.take(now), last: true, failure: None }
+        ShardDelta { shard: self.shard, second: self.second, snapshot: self.take(now), last: true, ended: None, failure: None }
     }
 
     fn take(&mut self, now: Instant) -> Snapshot {
@@ -237,10 +238,10 @@ impl Recorder {
     }
 
     /// Arrivals of the warm-up are not missed when they drop.
-    pub(super) fn dropped(&mut self, why: Dropped, part: Part) {
+    pub(super) fn dropped(&mut self, count: u64, why: Dropped, part: Part) {
         if part == Part::Measured {
-            self.rest.counters.dropped += 1;
-            self.rest.counters.feeder_drops += u64::from(why == Dropped::NoRow);
+            self.rest.counters.dropped += count;
+            self.rest.counters.feeder_drops += if why == Dropped::NoRow { count } else { 0 };
         }
     }
 
@@ -381,7 +382,7 @@ mod tests {
             let failure = Some(ErrorClass::Connect);
             recorder.record(Sample { part, failure, sent: false, status: 0, ..sample(now) }, || "refused".into());
             recorder.iteration_finished(Iteration { task: 0, part, duration: Duration::from_millis(1), failed: false });
-            recorder.dropped(Dropped::NoRow, part);
+            recorder.dropped(1, Dropped::NoRow, part);
             recorder.trend(0, 5, part);
         }
         let snapshot = recorder.finish(now).snapshot;

@@ -3,21 +3,18 @@
 use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, watch};
 
 use super::prepare::Prepared;
 use super::recorder::ShardDelta;
-use super::shard::{Order, Outset, Shard};
-use crate::plan::{Load, Share};
+use super::shard::{Order, Outset, Shard, useful_shards};
+use crate::plan::Share;
 use crate::stats::Snapshot;
 
 /// Seconds that a shard may be ahead of the reader before they are put together.
 const QUEUED_SECONDS: usize = 16;
-
-/// Fewer slots than this are not worth another shard.
-const SLOTS_PER_SHARD: u64 = 16;
 
 /// Which part of a plan to carry out, and on how many threads.
 #[derive(Debug, Clone, Copy)]
@@ -31,11 +28,13 @@ pub struct Assignment {
 /// What happened in one run second, over all shards.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Delta {
-    /// Since the profile's zero.
+    /// Since the run's zero.
     pub second: u32,
     pub snapshot: Snapshot,
     /// Nothing runs any more, and nothing follows.
     pub last: bool,
+    /// With the last: from the run's zero to the end of the load, without the drain.
+    pub length: Option<Duration>,
 }
 
 /// Dropping it cuts the load.
@@ -49,6 +48,9 @@ pub struct Running {
     next_second: u32,
     /// The latest second of which anything was handed over.
     last_second: u32,
+    /// When the load of the shards that are over was, without the drain.
+    ended: Option<Instant>,
+    start: Instant,
     failure: Option<String>,
     finished: bool,
 }
@@ -61,12 +63,13 @@ struct Progress {
 }
 
 impl Prepared {
-    /// Starts the load; `start` is the profile's zero. It may lie in the future, or, for a worker that joins late, in the past: then
+    /// Starts the load; `start` is the run's zero, when the warm-up begins. It may lie in the future, or, for a worker that joins late, in the past: then
     /// the users of now start at once, and arrivals from before (if that is more than a second ago) are not made up for.
     pub fn start(self: Arc<Self>, assignment: Assignment, start: Instant) -> Running {
         let joined_at = Instant::now();
         let first_second = u32::try_from(joined_at.saturating_duration_since(start).as_secs()).unwrap_or(u32::MAX);
-        let shards = useful_shards(&self.plan.load, assignment);
+        let useful = self.plan.populations.iter().map(|population| useful_shards(&population.load, assignment.share, assignment.shards));
+        let shards = useful.max().unwrap_or(1);
         let (orders, listener) = watch::channel(Order::Run);
         let (sender, queue) = mpsc::channel(QUEUED_SECONDS * shards as usize);
         let mut running = Running {
@@ -76,6 +79,8 @@ impl Prepared {
             pending: BTreeMap::new(),
             next_second: first_second,
             last_second: first_second,
+            ended: None,
+            start,
             failure: None,
             finished: false,
         };
@@ -98,15 +103,6 @@ impl Prepared {
         }
         running
     }
-}
-
-/// Open load needs enough slots in each shard, for an arrival that finds none in its own is dropped though another has one.
-fn useful_shards(load: &Load, assignment: Assignment) -> u32 {
-    let most = match load {
-        Load::Closed { .. } => u64::from(assignment.shards),
-        Load::Open { max_in_flight, .. } => assignment.share.of((*max_in_flight).into()) / SLOTS_PER_SHARD,
-    };
-    most.clamp(1, assignment.shards.max(1).into()) as u32
 }
 
 fn run_thread(outset: Outset) {
@@ -132,7 +128,7 @@ fn run_thread(outset: Outset) {
 }
 
 fn died(shard: u32, second: u32, why: String) -> ShardDelta {
-    ShardDelta { shard, second, snapshot: Snapshot::default(), last: true, failure: Some(why) }
+    ShardDelta { shard, second, snapshot: Snapshot::default(), last: true, ended: None, failure: Some(why) }
 }
 
 impl Running {
@@ -175,7 +171,8 @@ impl Running {
     }
 
     fn take(&mut self, delta: ShardDelta) {
-        let ShardDelta { shard, second, snapshot, last, failure } = delta;
+        let ShardDelta { shard, second, snapshot, last, ended, failure } = delta;
+        self.ended = self.ended.max(ended);
         let progress = &mut self.shards[shard as usize];
         // one that died may have handed over more than it knows
         let second = second.max(progress.next);
@@ -195,7 +192,8 @@ impl Running {
         }
         self.finished = over && second >= self.last_second;
         self.next_second += 1;
-        Some(Delta { second, snapshot: self.pending.remove(&second).unwrap_or_default(), last: self.finished })
+        let length = self.ended.filter(|_| self.finished).map(|ended| ended.saturating_duration_since(self.start));
+        Some(Delta { second, snapshot: self.pending.remove(&second).unwrap_or_default(), last: self.finished, length })
     }
 }
 

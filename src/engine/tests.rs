@@ -2,6 +2,7 @@
 
 mod counting;
 mod malformed;
+mod pace;
 mod server;
 mod timing;
 mod tls;
@@ -13,7 +14,7 @@ use std::time::{Duration, Instant};
 use url::Url;
 
 use super::{Assignment, Delta, Prepared, Running, prepare};
-use crate::plan::{HttpRequest, Inputs, Load, Plan, Profile, Scenario, Share, Step, Target, Task, Template, Tls};
+use crate::plan::{Arrival, HttpRequest, Inputs, Load, Plan, Population, Profile, Scenario, Share, Step, Target, Task, Template, Tls};
 use crate::stats::{ErrorClass, Snapshot};
 
 /// GET / by closed or open load.
@@ -26,10 +27,13 @@ fn plan(url: &str, load: Load) -> Plan {
         scenarios: vec![Scenario {
             name: "s".into(),
             weight: 1,
+            fixed_users: None,
             think_time: None,
+            pacing: None,
             tasks: vec![Task { name: "t".into(), weight: 1, steps: vec![step] }],
         }],
-        load,
+        populations: vec![Population::only(1, load)],
+        warmup: Duration::ZERO,
         thresholds: vec![],
         stop_timeout: Duration::from_millis(500),
         seed: None,
@@ -42,12 +46,16 @@ fn step(name: &str, path: &str) -> Step {
 }
 
 fn users(count: u32, millis: u64) -> Load {
-    Load::Closed { profile: Profile::ramp_and_hold(count.into(), Duration::ZERO, Duration::from_millis(millis)) }
+    closed(Profile::ramp_and_hold(count.into(), Duration::ZERO, Duration::from_millis(millis)))
+}
+
+fn closed(profile: Profile) -> Load {
+    Load::Closed { profile, spawn_rate: None }
 }
 
 fn rate(per_second: u32, millis: u64, max_in_flight: u32) -> Load {
     let profile = Profile::ramp_and_hold(per_second.into(), Duration::ZERO, Duration::from_millis(millis));
-    Load::Open { profile, max_in_flight, max_dropped: 0.01 }
+    Load::Open { profile, arrival: Arrival::Constant, max_in_flight, max_dropped: 0.01 }
 }
 
 fn whole(shards: u32) -> Assignment {

@@ -16,7 +16,7 @@ use crate::wire::control::{Grant, GrantAction, MasterState, ProblemKind, Progres
 use crate::wire::fleet::{self, FromMaster, from_master::Message, from_worker};
 use crate::wire::layout::RunFile;
 
-/// From the start message to the profile's zero: time for it to reach every worker.
+/// From the start message to the run's zero: time for it to reach every worker.
 const START_IN: Duration = Duration::from_secs(3);
 /// So long a master without a worker that carries the run waits for one.
 const RECOVERY: Duration = Duration::from_secs(30);
@@ -37,7 +37,7 @@ pub enum Refusal {
     Memory(#[from] MemoryError),
 }
 
-/// When the profile's zero is.
+/// When the run's zero is, where the warm-up begins.
 #[derive(Debug, Clone, Copy)]
 struct Clock {
     zero: Instant,
@@ -127,7 +127,7 @@ impl Conductor {
             ready: self.roster.ready(),
             problems: self.roster.problems(now),
             elapsed_micros: self.elapsed(now).as_micros() as u64,
-            length_micros: self.file.plan.load.profile().length().as_micros() as u64,
+            length_micros: self.file.plan.whole_length().unwrap_or_default().as_micros() as u64,
             requests: merged.requests(),
             failures: merged.failures(),
             users: latest.users,
@@ -213,6 +213,7 @@ impl Conductor {
             self.timeline.add(delta.second, &snapshot, expected.max(1));
         }
         instance.last |= delta.last;
+        instance.length_micros = instance.length_micros.max(delta.length_micros);
         let newly_failed = !delta.failure.is_empty() && !std::mem::replace(&mut instance.failed, true);
         if newly_failed {
             self.event(&format!("a part of a worker's share is not carried out: {}", delta.failure));
@@ -231,6 +232,7 @@ impl Conductor {
         instance.snapshot = snapshot;
         instance.carrying = true;
         instance.last = cumulative.last;
+        instance.length_micros = cumulative.length_micros;
         instance.through = cumulative.through_second;
         for point in cumulative.seconds.iter().filter(|point| seen.is_none_or(|seen| point.second > seen)) {
             self.timeline.recall(point.second, point.requests, point.failures, point.users);
@@ -252,7 +254,7 @@ impl Conductor {
     }
 
     fn hear_leaving(&mut self, id: SessionId, now: Instant) {
-        let early = self.state == MasterState::Running && self.elapsed(now) < self.file.plan.load.profile().length();
+        let early = self.state == MasterState::Running && self.is_due(now);
         if let Some(instance) = self.roster.instance(id).filter(|_| early) {
             instance.left_early = true;
             self.event("a worker was told to go before the end; its share waits for a replacement");
@@ -384,24 +386,34 @@ impl Conductor {
     }
 
     fn watch(&mut self, now: Instant) {
-        let length = self.file.plan.load.profile().length();
-        let elapsed = self.elapsed(now);
-        if self.roster.all_over() && (elapsed >= length || self.state == MasterState::Stopping) {
+        let due = self.is_due(now);
+        if self.roster.all_over() && (!due || self.is_open_ended() || self.state == MasterState::Stopping) {
             return self.finish(self.natural_ending());
         }
-        if self.state == MasterState::Running && elapsed < length {
+        if self.state == MasterState::Running && due {
             self.employ_idle(now);
         }
         let nobody_at_work = self.roster.at_work() == 0;
-        let hopeless = elapsed >= length + self.file.plan.stop_timeout + LAST_WORD || (nobody_at_work && elapsed >= length + LAST_WORD);
+        let overdue = self.file.plan.whole_length().and_then(|length| self.elapsed(now).checked_sub(length)).unwrap_or_default();
+        let hopeless = overdue >= self.file.plan.stop_timeout + LAST_WORD || (nobody_at_work && overdue >= LAST_WORD);
         let stopping_alone = self.state == MasterState::Stopping && nobody_at_work;
         self.alone_since = if self.roster.connected() > 0 { None } else { self.alone_since.or(Some(now)) };
         let deserted = self.alone_since.is_some_and(|since| now.duration_since(since) >= RECOVERY);
-        if deserted && elapsed < length {
+        if deserted && due {
             self.finish(Ending::Deserted);
         } else if hopeless || stopping_alone {
             self.finish(self.natural_ending());
         }
+    }
+
+    /// Load should exist: the profile is not over, or only the workers know when it is.
+    fn is_due(&self, now: Instant) -> bool {
+        self.file.plan.whole_length().is_none_or(|length| self.elapsed(now) < length)
+    }
+
+    /// Only the workers know when the load is over.
+    fn is_open_ended(&self) -> bool {
+        self.file.plan.whole_length().is_none()
     }
 
     fn natural_ending(&self) -> Ending {

@@ -1,11 +1,13 @@
 //! The whole result of a run, from everything its workers handed over.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 
 use super::roster::Roster;
 use super::timeline::Timeline;
 use super::verdict::{Judgement, judge};
-use crate::plan::{Load, Plan};
+use crate::plan::Plan;
 use crate::stats::Snapshot;
 use crate::stats::result::{Event, Generator, RunResult, SCHEMA_VERSION, Totals, Verdict, Workers};
 use crate::stats::summary::{Scale, StepName, error_results, histogram_results, step_results};
@@ -46,7 +48,7 @@ pub fn build(parts: Parts<'_>) -> RunResult {
     let Parts { file, seed, ending, stop, started_at, finished_at, roster, timeline, events } = parts;
     let plan = &file.plan;
     let merged = roster.merged();
-    let scale = scale(plan);
+    let scale = scale(plan, roster.length());
     let totals = Totals::of(&merged, scale);
     let names = step_names(plan);
     let judgement = judgement(plan, ending, stop, &merged, &totals);
@@ -81,11 +83,15 @@ pub fn build(parts: Parts<'_>) -> RunResult {
     }
 }
 
-/// What a summary of this plan's samples needs to know.
-pub fn scale(plan: &Plan) -> Scale {
-    let profile = plan.load.profile();
-    let arrivals = matches!(plan.load, Load::Open { .. }).then(|| profile.total_arrivals());
-    Scale { length: profile.length(), arrivals }
+/// What a summary of this plan's samples needs to know; `took` is how long the load was, from the run's zero, if that is known.
+pub fn scale(plan: &Plan, took: Option<Duration>) -> Scale {
+    let took = took.map(|took| took.saturating_sub(plan.warmup));
+    // one that was stopped took less than planned, and one that was lost does not know
+    let length = match (plan.length(), took) {
+        (Some(planned), Some(took)) => planned.min(took),
+        (planned, took) => planned.or(took).unwrap_or_default(),
+    };
+    Scale { length, arrivals: plan.arrivals_until(length) }
 }
 
 pub fn step_names(plan: &Plan) -> Vec<StepName> {

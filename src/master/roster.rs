@@ -1,7 +1,7 @@
 //! Who works on the run: one seat per share, the process that holds it, and what every process has measured.
 
 use std::collections::BTreeMap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
@@ -61,6 +61,8 @@ pub struct Instance {
     pub carrying: bool,
     /// Its load is over.
     pub last: bool,
+    /// From the run's zero to the end of its load, microseconds, once that is over.
+    pub length_micros: Option<u64>,
     /// A part of its share died with a thread.
     pub failed: bool,
     /// Told to go before the profile was over; it handed over what it had.
@@ -197,6 +199,11 @@ impl Roster {
         let mut sum = Snapshot::default();
         self.instances.values().for_each(|instance| sum.merge(&instance.snapshot));
         sum
+    }
+
+    /// From the run's zero to the end of the load that ended last; `None` if none has ended.
+    pub fn length(&self) -> Option<Duration> {
+        self.instances.values().filter_map(|instance| instance.length_micros).max().map(Duration::from_micros)
     }
 
     /// Between the first and the last start of a share, over the processes that started with the run.

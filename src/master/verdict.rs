@@ -1,7 +1,7 @@
 //! The verdict: every threshold judged over the merged samples. A pure function.
 
 use crate::plan::threshold::{Aggregate, Metric, Outcome};
-use crate::plan::{Load, Plan, Threshold};
+use crate::plan::{Plan, Threshold};
 use crate::stats::result::{ThresholdResult, ThresholdVerdict, Totals, Verdict};
 use crate::stats::summary::selected;
 use crate::stats::{Histogram, Snapshot, StepStats, format};
@@ -38,10 +38,10 @@ fn sum_up(plan: &Plan, thresholds: &[ThresholdResult], totals: &Totals) -> (Verd
     if totals.failures == totals.requests {
         return (Verdict::Failed, "NoSuccess", format!("all {} requests failed", totals.requests));
     }
-    if let Load::Open { max_dropped, .. } = &plan.load {
+    if let Some(max_dropped) = plan.max_dropped() {
         let due = totals.iterations + totals.dropped;
         let share = totals.dropped as f64 / due.max(1) as f64;
-        if share > *max_dropped {
+        if share > max_dropped {
             let message = format!(
                 "{} of {due} arrivals found no free slot and were dropped; maxDropped allows {}%",
                 totals.dropped,

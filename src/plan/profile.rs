@@ -67,7 +67,11 @@ pub struct Schedule {
 impl Schedule {
     /// As [`Profile::arrival`], for numbers that only grow from call to call.
     pub fn arrival(&mut self, number: u64) -> Option<Duration> {
-        let wanted = number as f64 + 0.5;
+        self.reaches(number as f64 + 0.5)
+    }
+
+    /// When the integral of the level reaches `wanted`, for numbers that only grow from call to call. `None` if it never does.
+    pub fn reaches(&mut self, wanted: f64) -> Option<Duration> {
         loop {
             let leg = self.legs.get(self.current)?;
             if leg.before + leg.area(leg.seconds) >= wanted {
@@ -137,7 +141,12 @@ impl Profile {
 
     /// Arrivals of the whole profile.
     pub fn total_arrivals(&self) -> u64 {
-        (self.arrivals_until(self.length()) + 0.5 + ROUNDING).floor() as u64
+        self.whole_arrivals_until(self.length())
+    }
+
+    /// As [`arrivals_until`](Self::arrivals_until), in whole arrivals.
+    pub fn whole_arrivals_until(&self, at: Duration) -> u64 {
+        (self.arrivals_until(at) + 0.5 + ROUNDING).floor() as u64
     }
 
     /// The stages that last, in order.

@@ -5,27 +5,24 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::target::Header;
-use super::{JsonTemplate, Template, duration};
+use super::{JsonTemplate, Template, ThinkTime, duration};
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Scenario {
     pub name: String,
-    /// Share of the users or arrivals, relative to the other scenarios; the sum over all is positive.
+    /// Share of the users or arrivals, relative to the other scenarios of its population; the sum over all is positive, unless each has
+    /// `fixed_users`.
     pub weight: u32,
+    /// So many users play it before any are dealt out by weight, of which it then gets none; never set in open load.
+    pub fixed_users: Option<u32>,
     /// Pause between two iterations of a user; never set in open load.
     pub think_time: Option<ThinkTime>,
+    /// An iteration begins at the earliest so long after the beginning of the user's last; never set in open load.
+    #[serde(with = "duration::optional_micros")]
+    pub pacing: Option<Duration>,
     /// Never empty; one is chosen by weight for each iteration.
     pub tasks: Vec<Task>,
-}
-
-/// Uniform between `min` and `max`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ThinkTime {
-    #[serde(with = "duration::micros")]
-    pub min: Duration,
-    #[serde(with = "duration::micros")]
-    pub max: Duration,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

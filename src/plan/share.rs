@@ -27,6 +27,12 @@ impl Share {
         Slice { share: self, shard, shards }
     }
 
+    /// This worker's place among those that get any of `count` things; `None` if it gets none.
+    pub fn among(self, count: u64) -> Option<Share> {
+        let workers = u32::try_from(count).unwrap_or(u32::MAX).min(self.workers);
+        (self.worker < workers).then_some(Share { worker: self.worker, workers })
+    }
+
     /// How many of `count` things that are dealt out one by one belong to this worker.
     pub fn of(self, count: u64) -> u64 {
         dealt(count, self.worker, self.workers)
@@ -34,6 +40,19 @@ impl Share {
 }
 
 impl Slice {
+    /// This shard's place among those that get any of `count` things; `None` if it gets none. What is dealt out over these places, each of
+    /// them can carry out: each has at least one of the things.
+    pub fn among(self, count: u64) -> Option<Slice> {
+        let share = self.share.among(count)?;
+        let shards = u32::try_from(share.of(count)).unwrap_or(u32::MAX).min(self.shards);
+        (self.shard < shards).then_some(Slice { share, shard: self.shard, shards })
+    }
+
+    /// This shard's part of something that flows: the part of each worker is the same, and so is that of each of its shards.
+    pub fn part(self) -> f64 {
+        1.0 / (f64::from(self.share.workers) * f64::from(self.shards))
+    }
+
     /// How many of the first `count` users or arrivals of the fleet belong to this shard.
     pub fn of(self, count: u64) -> u64 {
         dealt(self.share.of(count), self.shard, self.shards)
@@ -81,6 +100,32 @@ impl Mix {
     }
 }
 
+/// Which scenario each user of a population plays: the fixed ones first, then by weight.
+#[derive(Debug, Clone)]
+pub struct Cast {
+    /// Users that are dealt out by `fixed`.
+    fixed_users: u64,
+    fixed: Mix,
+    by_weight: Mix,
+}
+
+impl Cast {
+    /// For each scenario the number of users that it gets first, if it gets a fixed number and no others, and its weight.
+    pub fn new(scenarios: impl Iterator<Item = (Option<u32>, u32)>) -> Self {
+        let parts = scenarios.map(|(fixed, weight)| (fixed.unwrap_or(0), if fixed.is_some() { 0 } else { weight }));
+        let (fixed, weights): (Vec<u32>, Vec<u32>) = parts.unzip();
+        Self { fixed_users: fixed.iter().map(|users| u64::from(*users)).sum(), fixed: Mix::new(&fixed), by_weight: Mix::new(&weights) }
+    }
+
+    /// What user or arrival `k` of the fleet plays; `None` if every scenario has a fixed number of users, and all have theirs.
+    pub fn at(&self, k: u64) -> Option<usize> {
+        match k.checked_sub(self.fixed_users) {
+            None => Some(self.fixed.at(k)),
+            Some(k) => (!self.by_weight.cycle.is_empty()).then(|| self.by_weight.at(k)),
+        }
+    }
+}
+
 fn gcd(a: u32, b: u32) -> u32 {
     if b == 0 { a } else { gcd(b, a % b) }
 }
@@ -105,6 +150,24 @@ mod tests {
         }
 
         #[test]
+        fn what_is_dealt_out_among_users_goes_to_shards_that_have_one(users in 1u64..40, count in 0u64..500, workers in 1u32..9, shards in 1u32..5) {
+            let (mut dealt, mut part) = (0, 0.0);
+            for worker in 0..workers {
+                for shard in 0..shards {
+                    let slice = Share { worker, workers }.slice(shard, shards);
+                    let among = slice.among(users);
+                    // the users themselves are dealt out the same way, whether over these places or over all
+                    prop_assert_eq!(among.map_or(0, |among| among.of(users)), slice.of(users));
+                    prop_assert!(among.is_none_or(|among| among.of(users) > 0));
+                    dealt += among.map_or(0, |among| among.of(count));
+                    part += among.map_or(0.0, Slice::part);
+                }
+            }
+            prop_assert_eq!(dealt, count);
+            prop_assert!((part - 1.0).abs() < 1e-9, "{}", part);
+        }
+
+        #[test]
         fn any_prefix_is_within_one_of_the_weights(weights in prop::collection::vec(0u32..20, 1..6), length in 0u64..400) {
             prop_assume!(weights.iter().sum::<u32>() > 0);
             let total = f64::from(weights.iter().sum::<u32>());
@@ -122,6 +185,21 @@ mod tests {
     fn what_weighs_nothing_is_never_chosen() {
         let mix = Mix::new(&[0, 3, 0]);
         assert!((0..10).all(|k| mix.at(k) == 1));
+    }
+
+    #[test]
+    fn fixed_users_come_first_and_get_no_others() {
+        let cast = Cast::new([(None, 3), (Some(2), 9), (None, 1), (Some(1), 1)].into_iter());
+        let played: Vec<_> = (0..11).filter_map(|k| cast.at(k)).collect();
+        let count = |scenario| played.iter().filter(|played| **played == scenario).count();
+        assert_eq!([0, 1, 2, 3].map(count), [6, 2, 2, 1]);
+        assert!(played[..3].iter().all(|scenario| [1, 3].contains(scenario)));
+    }
+
+    #[test]
+    fn users_beyond_the_fixed_ones_play_nothing_if_nothing_has_a_weight() {
+        let cast = Cast::new([(Some(2), 1)].into_iter());
+        assert_eq!([0, 1, 2].map(|k| cast.at(k)), [Some(0), Some(0), None]);
     }
 
     #[test]

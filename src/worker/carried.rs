@@ -18,6 +18,8 @@ pub struct Work {
     cumulative: Snapshot,
     seconds: Vec<fleet::SecondCount>,
     last: bool,
+    /// From the run's zero to the end of the load, once it is over.
+    length: Option<Duration>,
     over_since: Option<Instant>,
 }
 
@@ -35,6 +37,7 @@ impl Work {
             cumulative: Snapshot::default(),
             seconds: Vec::new(),
             last: false,
+            length: None,
             over_since: None,
         }
     }
@@ -48,7 +51,7 @@ impl Work {
     }
 
     fn take(&mut self, delta: Delta) -> fleet::Delta {
-        let Delta { second, snapshot, last } = delta;
+        let Delta { second, snapshot, last, length } = delta;
         self.cumulative.follow(&snapshot);
         self.seconds.push(fleet::SecondCount {
             second,
@@ -58,10 +61,11 @@ impl Work {
         });
         if last {
             self.last = true;
+            self.length = length;
             self.over_since = Some(Instant::now());
         }
         let failure = self.running.failure().unwrap_or_default().to_owned();
-        fleet::Delta { second, snapshot: snapshot.encode(), last, failure }
+        fleet::Delta { second, snapshot: snapshot.encode(), last, failure, length_micros: length.map(micros) }
     }
 
     pub fn cumulative(&self) -> fleet::Cumulative {
@@ -78,6 +82,7 @@ impl Work {
             started_unix_micros: self.started_unix_micros(),
             seed: self.seed,
             workers: self.workers,
+            length_micros: self.length.map(micros),
         }
     }
 
@@ -100,4 +105,8 @@ impl Work {
             self.running.stop();
         }
     }
+}
+
+fn micros(time: Duration) -> u64 {
+    time.as_micros() as u64
 }

@@ -11,9 +11,6 @@ impl Context<'_> {
     pub(super) fn scenarios(&mut self, scenarios: &[ScenarioSpec]) -> Vec<Scenario> {
         let path = "spec.scenarios";
         self.problems.unique(path, "name", scenarios.iter().map(|s| s.name.as_str()));
-        if scenarios.iter().map(|s| u64::from(s.weight)).sum::<u64>() == 0 {
-            self.problems.add(path, "at least one scenario must have a weight above 0");
-        }
         let steps: usize = scenarios.iter().flat_map(|s| &s.tasks).map(|t| t.steps.len()).sum();
         if steps > MAX_STEPS {
             self.problems.add(path, format!("{steps} steps in all, at most {MAX_STEPS} are allowed"));
@@ -22,28 +19,15 @@ impl Context<'_> {
     }
 
     fn scenario(&mut self, path: &str, scenario: &ScenarioSpec) -> Scenario {
-        let ScenarioSpec { name, weight, think_time, tasks } = scenario;
-        let think_path = format!("{path}.thinkTime");
-        let think_time = think_time.as_ref().map(|ThinkTimeSpec { min, max }| {
-            let min = self.problems.duration(&format!("{think_path}.min"), min);
-            let max = self.problems.duration(&format!("{think_path}.max"), max);
-            if min > max {
-                self.problems.add(&think_path, "min is longer than max");
-            }
-            ThinkTime { min, max }
-        });
-        if think_time.is_some() && self.open {
-            self.problems.add(
-                &think_path,
-                "open load starts iterations by the clock, so a user's pause between them has no meaning; remove it or use closed load",
-            );
-        }
+        let ScenarioSpec { name, weight, fixed_users, think_time, pacing, tasks } = scenario;
+        let pacing = pacing.as_ref().map(|pacing| self.pacing(&format!("{path}.pacing"), pacing, think_time.is_some()));
+        let think_time = think_time.as_ref().and_then(|think| self.think_time(&format!("{path}.thinkTime"), think));
         self.problems.unique(&format!("{path}.tasks"), "name", tasks.iter().map(|t| t.name.as_str()));
         if tasks.iter().map(|t| u64::from(t.weight)).sum::<u64>() == 0 {
             self.problems.add(format!("{path}.tasks"), "at least one task must have a weight above 0");
         }
         let tasks = tasks.iter().enumerate().map(|(i, task)| self.task(&format!("{path}.tasks[{i}]"), task)).collect();
-        Scenario { name: name.clone(), weight: *weight, think_time, tasks }
+        Scenario { name: name.clone(), weight: *weight, fixed_users: *fixed_users, think_time, pacing, tasks }
     }
 
     fn task(&mut self, path: &str, task: &TaskSpec) -> Task {

@@ -45,6 +45,10 @@ pub struct ClosedSpec {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 64), extend("x-kubernetes-list-type" = "atomic"))]
     pub stages: Option<Vec<StageSpec>>,
+    /// Users that may start per second over the whole fleet, also where the level jumps; 100 for each worker if unset.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub spawn_rate: Option<u32>,
 }
 
 /// Either `rate` and `duration` (after a linear `rampUp`), or `stages`.
@@ -75,6 +79,10 @@ pub struct OpenSpec {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 64), extend("x-kubernetes-list-type" = "atomic"))]
     pub stages: Option<Vec<StageSpec>>,
+    /// How arrivals follow each other: `Constant` as evenly as the rate allows, `Poisson` at random and independent of each other, as those
+    /// of many people are.
+    #[serde(default)]
+    pub arrival: ArrivalSpec,
     /// Iterations that may run at once over the whole fleet; an arrival that finds no room is dropped and counted.
     #[schemars(range(min = 1, max = 1_000_000))]
     pub max_in_flight: u32,
@@ -93,6 +101,13 @@ pub enum Per {
     Minute,
     #[serde(rename = "1h")]
     Hour,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum ArrivalSpec {
+    #[default]
+    Constant,
+    Poisson,
 }
 
 /// The level moves linearly from that of the stage before to `target`.

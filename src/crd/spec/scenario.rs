@@ -6,6 +6,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::pace::ThinkTimeSpec;
+
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ScenarioSpec {
@@ -16,22 +18,22 @@ pub struct ScenarioSpec {
     #[serde(default = "one")]
     #[schemars(range(min = 0, max = 1000))]
     pub weight: u32,
-    /// Pause of a user between two iterations, uniform between `min` and `max`; closed load only.
+    /// So many users, over the whole fleet, play this scenario before any are dealt out by weight; `weight` is not looked at then. Not in
+    /// open load.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub fixed_users: Option<u32>,
+    /// Pause of a user between two iterations; not in open load.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub think_time: Option<ThinkTimeSpec>,
+    /// A user's iteration begins at the earliest so long after the beginning of its last, and at once when that took longer. Not together
+    /// with `thinkTime`, and not in open load.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "crate::crd::schema::optional_duration")]
+    pub pacing: Option<String>,
     /// What a user does: each iteration is one of them.
     #[schemars(length(min = 1, max = 32), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
     pub tasks: Vec<TaskSpec>,
-}
-
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct ThinkTimeSpec {
-    /// The shortest pause.
-    #[schemars(schema_with = "crate::crd::schema::duration")]
-    pub min: String,
-    /// The longest pause; as long as `min` for one that does not vary.
-    #[schemars(schema_with = "crate::crd::schema::duration")]
-    pub max: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -71,7 +71,7 @@ async fn thinking_users_do_not_hold_up_the_end() {
     let server = Server::start();
     let mut plan = plan(&server.url, users(4, 200));
     let minute = Duration::from_secs(60);
-    plan.scenarios[0].think_time = Some(ThinkTime { min: minute, max: minute });
+    plan.scenarios[0].think_time = Some(ThinkTime::constant(minute));
     plan.stop_timeout = minute;
     let before = Instant::now();
     let snapshot = run(plan, 1).await;
@@ -154,8 +154,8 @@ async fn a_late_worker_takes_part_from_now_on() {
 async fn workers_and_shards_share_a_ramp_of_users() {
     let server = Server::start();
     let profile = Profile::ramp_and_hold(10.0, Duration::from_millis(200), Duration::from_millis(900));
-    let mut plan = plan(&server.url, Load::Closed { profile });
-    plan.scenarios[0].think_time = Some(ThinkTime { min: Duration::from_millis(20), max: Duration::from_millis(30) });
+    let mut plan = plan(&server.url, closed(profile));
+    plan.scenarios[0].think_time = Some(ThinkTime::Uniform { min: Duration::from_millis(20), max: Duration::from_millis(30) });
     let prepared = prepared(plan).await;
     let start = Instant::now();
     let mut workers =
@@ -172,8 +172,8 @@ async fn users_leave_when_the_level_falls() {
     let server = Server::start();
     let stage = |millis, target| crate::plan::Stage { duration: Duration::from_millis(millis), target };
     let profile = Profile { start_at: 6.0, stages: vec![stage(300, 6.0), stage(0, 2.0), stage(1_000, 2.0)] };
-    let mut plan = plan(&server.url, Load::Closed { profile });
-    plan.scenarios[0].think_time = Some(ThinkTime { min: Duration::from_secs(30), max: Duration::from_secs(30) });
+    let mut plan = plan(&server.url, closed(profile));
+    plan.scenarios[0].think_time = Some(ThinkTime::constant(Duration::from_secs(30)));
     let all = deltas(&mut prepared(plan).await.start(whole(2), Instant::now())).await;
     assert_eq!(all[0].snapshot.users, 2);
     assert_eq!(sum(&all).requests(), 6);

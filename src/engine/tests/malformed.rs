@@ -92,7 +92,7 @@ async fn an_idle_connection_that_ended_is_replaced_without_an_error() {
     });
     let mut plan = plan(&url.await, users(1, 200));
     let pause = Duration::from_millis(20);
-    plan.scenarios[0].think_time = Some(crate::plan::ThinkTime { min: pause, max: pause });
+    plan.scenarios[0].think_time = Some(crate::plan::ThinkTime::constant(pause));
     let snapshot = run(plan, 1).await;
     assert!(snapshot.requests() > 2 && snapshot.failures() == 0, "{:?}", classes(&snapshot));
     assert_eq!(snapshot.counters.connects, snapshot.requests());
@@ -128,7 +128,7 @@ async fn chunks_may_be_cut_at_every_byte() {
             }
         }
     });
-    let snapshot = run(plan(&url.await, users(4, 300)), 1).await;
+    let snapshot = run(plan(&url.await, users(4, 1_000)), 1).await;
     assert!(snapshot.requests() > ANSWER.len() as u64, "{} requests", snapshot.requests());
     assert_eq!((snapshot.failures(), snapshot.counters.connects), (0, 4), "{:?}", classes(&snapshot));
     assert_eq!(snapshot.steps[&0].received_bytes, snapshot.requests() * ANSWER.len() as u64);

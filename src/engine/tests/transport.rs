@@ -19,7 +19,7 @@ const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
 fn thinking(url: &str, count: u32, millis: u64, think: u64) -> Plan {
     let mut plan = plan(url, users(count, millis));
     let pause = Duration::from_millis(think);
-    plan.scenarios[0].think_time = Some(ThinkTime { min: pause, max: pause });
+    plan.scenarios[0].think_time = Some(ThinkTime::constant(pause));
     plan
 }
 

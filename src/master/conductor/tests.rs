@@ -99,7 +99,13 @@ impl Stage {
     fn deliver(&mut self, player: &Player, second: u32, requests: u64, last: bool) {
         self.say(
             player,
-            from_worker::Message::Delta(fleet::Delta { second, snapshot: samples(requests).encode(), last, failure: String::new() }),
+            from_worker::Message::Delta(fleet::Delta {
+                second,
+                snapshot: samples(requests).encode(),
+                last,
+                failure: String::new(),
+                length_micros: None,
+            }),
         );
     }
 
@@ -126,6 +132,7 @@ fn cumulative(through: u32, requests: u64) -> from_worker::Message {
         started_unix_micros: 1,
         seed: 7,
         workers: 1,
+        length_micros: None,
     })
 }
 
@@ -211,8 +218,10 @@ fn a_run_whose_workers_all_vanish_ends() {
     stage.pass(4);
     stage.conductor.leave(player.id, stage.now);
     // the clock of the profile stands for a longer one
-    stage.conductor.file.plan.load =
-        crate::plan::Load::Closed { profile: crate::plan::Profile::ramp_and_hold(1.0, Duration::ZERO, Duration::from_secs(600)) };
+    stage.conductor.file.plan.populations[0].load = crate::plan::Load::Closed {
+        profile: crate::plan::Profile::ramp_and_hold(1.0, Duration::ZERO, Duration::from_secs(600)),
+        spawn_rate: None,
+    };
     stage.pass(31);
     stage.pass(31);
     assert_eq!(stage.conductor.result().map(|result| result.reason.as_str()), Some("WorkersLost"));
