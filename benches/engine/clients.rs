@@ -1,0 +1,59 @@
+//! The command lines of the clients: ours with a test of its own, and the peers'.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+pub const CONNECTIONS: u32 = 64;
+
+/// Some kilobyte of text for the body of a POST, without what JSON would escape.
+pub fn kilobyte() -> String {
+    "the central bank raised its rates while the markets fell, ".chars().cycle().take(940).collect()
+}
+
+/// A LoadTest with one step; `change` may add to its spec.
+pub fn test(address: SocketAddr, step: Value, load: Value, change: impl FnOnce(&mut Value)) -> Value {
+    let scenario = json!({"name": "s", "tasks": [{"name": "t", "steps": [step]}]});
+    let mut spec = json!({"target": {"url": format!("http://{address}")}, "scenarios": [scenario], "load": load});
+    change(&mut spec);
+    json!({"apiVersion": "starling.dev/v1alpha1", "kind": "LoadTest", "metadata": {"name": "bench"}, "spec": spec})
+}
+
+pub fn closed(users: u32, duration: Duration) -> Value {
+    json!({"closed": {"users": users, "duration": format!("{}ms", duration.as_millis())}})
+}
+
+/// `starling run` of `test` on one core; its result goes to `folder`.
+pub fn starling(test: &Value, folder: &Path) -> Result<Command, String> {
+    let file = folder.join("test.yaml");
+    // JSON is YAML
+    fs::write(&file, test.to_string()).map_err(|error| error.to_string())?;
+    let mut command = Command::new(env!("CARGO_BIN_EXE_starling"));
+    command.args(["run", "--cores", "1", "--json"]).arg(result_file(folder)).arg(file);
+    Ok(command)
+}
+
+fn result_file(folder: &Path) -> std::path::PathBuf {
+    folder.join("result.json")
+}
+
+/// What our client found out.
+pub fn result(folder: &Path) -> Result<Value, String> {
+    let bytes = fs::read(result_file(folder)).map_err(|error| error.to_string())?;
+    serde_json::from_slice(&bytes).map_err(|error| error.to_string())
+}
+
+/// `wrk` with one thread; `script` is Lua.
+pub fn wrk(url: &str, connections: u32, duration: Duration, script: Option<&Path>) -> Command {
+    let mut command = Command::new("wrk");
+    command.args(["-t1", &format!("-c{connections}"), &format!("-d{}s", duration.as_secs().max(1))]);
+    if let Some(script) = script {
+        command.arg("-s").arg(script);
+    }
+    command.arg(url);
+    command
+}

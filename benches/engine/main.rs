@@ -1,0 +1,80 @@
+//! What load costs the machine that makes it, and whether its figures are true: `cargo bench --bench engine`.
+//!
+//! Client and server are processes of their own, each on a core of its own, over loopback. The client is `starling run`, as it is
+//! shipped, with all its recording; a peer does the same work in turn, so that both see the same machine. docs/performance.md tells
+//! the method and what came out.
+//!
+//!   cargo bench --bench engine                     every row: seven pairs of ten seconds after two of warm-up, some fifteen minutes
+//!   cargo bench --bench engine -- --quick post     one row, three pairs of three seconds after one
+
+mod clients;
+mod frozen;
+mod machine;
+mod measure;
+mod memory;
+mod pairs;
+mod servers;
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use pairs::Row;
+
+/// How long a row is measured, and how often.
+#[derive(Debug, Clone, Copy)]
+pub struct Effort {
+    pub warm_up: Duration,
+    pub measured: Duration,
+    pub pairs: usize,
+    /// Of the open load with a server that freezes.
+    pub frozen: Duration,
+}
+
+const FULL: Effort =
+    Effort { warm_up: Duration::from_secs(2), measured: Duration::from_secs(10), pairs: 7, frozen: Duration::from_secs(30) };
+const QUICK: Effort =
+    Effort { warm_up: Duration::from_secs(1), measured: Duration::from_secs(3), pairs: 3, frozen: Duration::from_secs(10) };
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let [serve, kind] = arguments.as_slice()
+        && serve == servers::SERVE
+    {
+        servers::serve(kind);
+        return ExitCode::SUCCESS;
+    }
+    if !arguments.iter().any(|argument| argument == "--bench") {
+        println!("nothing measured: this takes a quiet machine; run it by `cargo bench --bench engine`");
+        return ExitCode::SUCCESS;
+    }
+    let effort = if arguments.iter().any(|argument| argument == "--quick") { QUICK } else { FULL };
+    let names: Vec<&str> = arguments.iter().map(String::as_str).filter(|argument| !argument.starts_with("--")).collect();
+    match carry_out(&names, effort) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("error: {message}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn carry_out(names: &[&str], effort: Effort) -> Result<(), String> {
+    let known = [Row::ALL.map(|row| row.name()).as_slice(), &[memory::NAME, frozen::NAME]].concat();
+    if let Some(unknown) = names.iter().find(|name| !known.contains(name)) {
+        return Err(format!("there is no row {unknown}; there are {}", known.join(", ")));
+    }
+    let is_wanted = |name: &str| names.is_empty() || names.contains(&name);
+    println!("{}", machine::description());
+    let mut summary = vec!["| row | median | must | aim | |".to_owned(), "|---|---|---|---|---|".to_owned()];
+    for row in Row::ALL.into_iter().filter(|row| is_wanted(row.name())) {
+        summary.push(pairs::compare(row, effort)?);
+    }
+    if is_wanted(memory::NAME) {
+        summary.push(memory::compare()?);
+    }
+    if is_wanted(frozen::NAME) {
+        summary.extend(frozen::compare(effort.frozen)?);
+    }
+    println!("\n{}", summary.join("\n"));
+    Ok(())
+}
