@@ -41,10 +41,14 @@ pub enum ErrorClass {
     Unavailable,
     /// A template could not be rendered.
     Template,
+    /// The answer came, and is not what a check asks for.
+    Check,
+    /// The answer came, and does not hold what is to be extracted.
+    Extract,
 }
 
 impl ErrorClass {
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 14] = [
         Self::Dns,
         Self::Connect,
         Self::Exhausted,
@@ -57,6 +61,8 @@ impl ErrorClass {
         Self::Throttled,
         Self::Unavailable,
         Self::Template,
+        Self::Check,
+        Self::Extract,
     ];
 
     pub fn name(self) -> &'static str {
@@ -73,6 +79,8 @@ impl ErrorClass {
             Self::Throttled => "throttled",
             Self::Unavailable => "unavailable",
             Self::Template => "template",
+            Self::Check => "check",
+            Self::Extract => "extract",
         }
     }
 
@@ -231,7 +239,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_order_of_merging_gives_the_same(failures in prop::collection::vec((0usize..12, 0u16..20, "[ab]{0,2}"), 0..300), split in any::<u64>()) {
+        fn any_order_of_merging_gives_the_same(failures in prop::collection::vec((0usize..ErrorClass::ALL.len(), 0u16..20, "[ab]{0,2}"), 0..300), split in any::<u64>()) {
             let mut parts = vec![ErrorTable::default(); 3];
             for (i, (class, step, sample)) in failures.iter().enumerate() {
                 let part = (split.wrapping_mul(i as u64 + 1) >> 40) as usize % 3;
