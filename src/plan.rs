@@ -2,10 +2,15 @@
 //!
 //! A plan travels as JSON (durations in microseconds). It holds no secret, only [`Reference`]s to them, and is immutable once a run has started.
 
+pub mod cel;
+pub mod check;
 pub mod duration;
+pub mod extract;
+pub mod json_path;
 mod load;
 pub mod names;
 pub mod pace;
+pub mod pattern;
 pub mod profile;
 pub mod reference;
 mod scenario;
@@ -21,9 +26,14 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+pub use cel::Cel;
+pub use check::{Check, Condition, StatusRange};
+pub use extract::{Extract, ExtractFrom, Record, RecordFrom, Unit};
+pub use json_path::JsonPath;
 pub use load::{Arrival, Load, Population, SPAWN_RATE};
 pub use names::{Declared, Names, Slot};
 pub use pace::ThinkTime;
+pub use pattern::Pattern;
 pub use profile::{Profile, Stage};
 pub use reference::{Inputs, Kind, Reference};
 pub use scenario::{Body, HttpRequest, Scenario, Step, Task};

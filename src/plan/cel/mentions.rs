@@ -1,0 +1,159 @@
+//! What an expression names, found before it is evaluated: only that is handed to it, and a wrong name is found at validation.
+
+use std::collections::BTreeMap;
+
+use ::cel::common::ast::operators::{INDEX, OPT_INDEX, OPT_SELECT};
+use ::cel::common::ast::{CallExpr, EntryExpr, Expr, LiteralValue};
+use ::cel::{Context, ExecutionError, IdedExpr, Value};
+
+use super::{Asks, ENVIRONMENT};
+
+/// Which parts of a value are wanted; without any, the whole of it.
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct Wanted {
+    fields: BTreeMap<String, Wanted>,
+    whole: bool,
+}
+
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct Mentions {
+    pub(super) status: bool,
+    pub(super) headers: bool,
+    pub(super) body: bool,
+    pub(super) json: Option<Wanted>,
+    pub(super) latency: bool,
+    /// By name, sorted.
+    pub(super) vars: BTreeMap<String, Wanted>,
+    pub(super) feeders: BTreeMap<String, Wanted>,
+    pub(super) iteration: bool,
+    pub(super) user: bool,
+}
+
+const KNOWN: &str = "status, headers, body, json, latency, vars, feeders, iteration, user";
+
+impl Wanted {
+    /// `None`: the whole value; else the only fields of it, should it be an object.
+    pub(super) fn fields(&self) -> Option<&BTreeMap<String, Wanted>> {
+        (!self.whole).then_some(&self.fields)
+    }
+
+    fn add(&mut self, path: &[&str]) {
+        match path {
+            [] => self.whole = true,
+            [first, rest @ ..] => self.fields.entry((*first).to_owned()).or_default().add(rest),
+        }
+    }
+}
+
+impl Mentions {
+    pub(super) fn of(expression: &IdedExpr) -> Result<Self, String> {
+        let mut mentions = Self::default();
+        mentions.walk(expression, &mut Vec::new())?;
+        Ok(mentions)
+    }
+
+    pub(super) fn asks(&self) -> Asks {
+        Asks { headers: self.headers, body: self.body || self.json.is_some() }
+    }
+
+    /// `bound` are the names that macros such as `exists(x, …)` have introduced.
+    fn walk<'e>(&mut self, expression: &'e IdedExpr, bound: &mut Vec<&'e str>) -> Result<(), String> {
+        if let Some((root, path)) = chain(expression) {
+            return if bound.contains(&root) { Ok(()) } else { self.mention(root, &path) };
+        }
+        match &expression.expr {
+            Expr::Unspecified | Expr::Literal(_) | Expr::Ident(_) => Ok(()),
+            Expr::Select(select) => self.walk(&select.operand, bound),
+            Expr::Call(call) => {
+                known_function(call)?;
+                call.target.iter().map(|target| &**target).chain(&call.args).try_for_each(|part| self.walk(part, bound))
+            }
+            Expr::Comprehension(comprehension) => {
+                self.walk(&comprehension.iter_range, bound)?;
+                self.walk(&comprehension.accu_init, bound)?;
+                let outside = bound.len();
+                bound.extend([comprehension.iter_var.as_str(), comprehension.accu_var.as_str()]);
+                bound.extend(comprehension.iter_var2.as_deref());
+                let inside = [&comprehension.loop_cond, &comprehension.loop_step, &comprehension.result];
+                let walked = inside.into_iter().try_for_each(|part| self.walk(part, bound));
+                bound.truncate(outside);
+                walked
+            }
+            Expr::List(list) => list.elements.iter().try_for_each(|element| self.walk(element, bound)),
+            Expr::Map(map) => map.entries.iter().try_for_each(|entry| match &entry.expr {
+                EntryExpr::MapEntry(entry) => self.walk(&entry.key, bound).and_then(|()| self.walk(&entry.value, bound)),
+                EntryExpr::StructField(field) => self.walk(&field.value, bound),
+            }),
+            Expr::Struct(made) => Err(format!("there is no message type {:?}", made.type_name)),
+        }
+    }
+
+    fn mention(&mut self, root: &str, path: &[&str]) -> Result<(), String> {
+        match (root, path) {
+            ("status", []) => self.status = true,
+            ("headers", _) => self.headers = true,
+            ("body", []) => self.body = true,
+            ("json", path) => self.json.get_or_insert_default().add(path),
+            ("latency", []) => self.latency = true,
+            ("iteration", []) => self.iteration = true,
+            ("user", ["id"]) => self.user = true,
+            ("user", _) => return Err("of user there is user.id only".into()),
+            ("vars", [name, rest @ ..]) => self.vars.entry((*name).to_owned()).or_default().add(rest),
+            ("feeders", [name, rest @ ..]) => self.feeders.entry((*name).to_owned()).or_default().add(rest),
+            ("vars" | "feeders", []) => return Err(format!("{root} must be followed by a name, such as {root}.name")),
+            ("status" | "body" | "latency" | "iteration", [part, ..]) => return Err(format!("{root} has no part {part:?}")),
+            (name, []) if is_type(name) => {}
+            _ => return Err(format!("{root:?} is not known; there are {KNOWN}")),
+        }
+        Ok(())
+    }
+}
+
+/// `a.b["c"]` and `has(a.b)` as the name at the root and the path from there.
+fn chain(expression: &IdedExpr) -> Option<(&str, Vec<&str>)> {
+    let mut path = Vec::new();
+    let mut expression = expression;
+    loop {
+        match &expression.expr {
+            Expr::Ident(name) => {
+                path.reverse();
+                return Some((name, path));
+            }
+            Expr::Select(select) => {
+                path.push(select.field.as_str());
+                expression = &select.operand;
+            }
+            Expr::Call(CallExpr { func_name, target: None, args }) if func_name == INDEX => {
+                let [of, IdedExpr { expr: Expr::Literal(LiteralValue::String(key)), .. }] = args.as_slice() else { return None };
+                path.push(key.inner());
+                expression = of;
+            }
+            _ => return None,
+        }
+    }
+}
+
+/// `type(x) == int` names a type.
+fn is_type(name: &str) -> bool {
+    probe(Expr::Ident(name.to_owned())).is_ok()
+}
+
+fn known_function(call: &CallExpr) -> Result<(), String> {
+    let CallExpr { func_name: name, target, args: _ } = call;
+    // operators have names that no function can have
+    let is_operator = !name.starts_with(|c: char| c.is_ascii_alphabetic());
+    if is_operator && ![OPT_INDEX, OPT_SELECT].contains(&name.as_str()) {
+        return Ok(());
+    }
+    let nothing = IdedExpr { id: 0, expr: Expr::Literal(LiteralValue::Null) };
+    let bare = CallExpr { func_name: name.clone(), target: target.as_ref().map(|_| Box::new(nothing)), args: Vec::new() };
+    match probe(Expr::Call(bare)) {
+        Err(ExecutionError::UndeclaredReference(_)) if target.is_some() => Err(format!("there is no function .{name}()")),
+        Err(ExecutionError::UndeclaredReference(_)) => Err(format!("there is no function {name}()")),
+        _ => Ok(()),
+    }
+}
+
+fn probe(expression: Expr) -> Result<Value, ExecutionError> {
+    Value::resolve(&IdedExpr { id: 0, expr: expression }, &Context::with_env(ENVIRONMENT.clone()))
+}

@@ -1,0 +1,132 @@
+//! What an answer must be like.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Cel, JsonPath, JsonTemplate, Pattern, duration};
+
+/// At most so many checks a step.
+pub const MAX_CHECKS: usize = 16;
+
+/// One property of an answer; a request whose answer lacks it has failed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Check {
+    /// The status is among these. A check of this kind replaces the rule that 400 and above are failures.
+    Status(Vec<StatusRange>),
+    /// All hold for the first node found in the body's JSON.
+    JsonPath { path: JsonPath, must: Vec<Condition> },
+    /// All hold for one of the header's values; its name in any case.
+    Header { name: String, must: Vec<Condition> },
+    /// All hold for the body as text.
+    Body(Vec<Condition>),
+    /// From the intended time to the last byte, exclusive.
+    Latency {
+        #[serde(with = "duration::micros")]
+        below: Duration,
+    },
+    /// Bytes of the body, exclusive.
+    Size { above: Option<u64>, below: Option<u64> },
+    /// Gives true.
+    Cel(Cel),
+}
+
+/// Codes from `from` to `to`, both included: `200`, `2xx`, `200-204`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct StatusRange {
+    pub from: u16,
+    pub to: u16,
+}
+
+/// What a part of an answer must be like. Values are templates; numbers are equal by value, so that 1 is 1.0.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Condition {
+    /// Stands alone; every other condition implies `true`.
+    Exists(bool),
+    Equals(JsonTemplate),
+    /// Equals an item of this list.
+    In(JsonTemplate),
+    /// Of text a part, of a list an item, of an object a field's name.
+    Contains(JsonTemplate),
+    Matches(Pattern),
+    /// Characters of text, items of a list, fields of an object.
+    Length(u64),
+    MinLength(u64),
+    MaxLength(u64),
+    Below(JsonTemplate),
+    AtMost(JsonTemplate),
+    Above(JsonTemplate),
+    AtLeast(JsonTemplate),
+}
+
+impl StatusRange {
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let wrong =
+            || format!("{text:?} is not a set of status codes; write a code such as 200, a class such as 2xx or a range such as 200-204");
+        let code = |text: &str| {
+            let digits = text.len() == 3 && text.bytes().all(|b| b.is_ascii_digit());
+            text.parse().ok().filter(|code| digits && (100..600).contains(code)).ok_or_else(wrong)
+        };
+        if let Some(class) = text.strip_suffix("xx") {
+            let from = code(&format!("{class}00"))?;
+            return Ok(Self { from, to: from + 99 });
+        }
+        let (from, to) = text.split_once('-').unwrap_or((text, text));
+        let range = Self { from: code(from.trim())?, to: code(to.trim())? };
+        if range.from <= range.to { Ok(range) } else { Err(wrong()) }
+    }
+
+    pub fn contains(&self, status: u16) -> bool {
+        (self.from..=self.to).contains(&status)
+    }
+}
+
+impl std::fmt::Display for StatusRange {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { from, to } = self;
+        match to - from {
+            0 => write!(f, "{from}"),
+            99 if from % 100 == 0 => write!(f, "{}xx", from / 100),
+            _ => write!(f, "{from}-{to}"),
+        }
+    }
+}
+
+impl TryFrom<String> for StatusRange {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        Self::parse(&text)
+    }
+}
+
+impl From<StatusRange> for String {
+    fn from(range: StatusRange) -> String {
+        range.to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_set_of_codes_is_refused() {
+        for text in ["", "20", "2000", "099", "600", "2x", "xx", "6xx", "0xx", "2xx-3xx", "204-200", "-200", "200-", "+20", "2 xx", "ab0"] {
+            assert!(StatusRange::parse(text).is_err(), "{text:?} was accepted");
+        }
+    }
+
+    #[test]
+    fn codes_classes_and_ranges_read_back() {
+        for (text, from, to) in [("200", 200, 200), ("2xx", 200, 299), ("200-204", 200, 204), ("400-599", 400, 599)] {
+            let range = StatusRange::parse(text).unwrap();
+            assert_eq!((range.from, range.to), (from, to));
+            assert_eq!(range.to_string(), text);
+            assert!(range.contains(from) && range.contains(to) && !range.contains(to + 1));
+        }
+    }
+}

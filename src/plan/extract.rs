@@ -1,0 +1,86 @@
+//! What is taken out of an answer: values for later steps, and numbers for a metric of the test's own.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::{Cel, JsonPath, Pattern};
+
+/// At most so many values a step.
+pub const MAX_EXTRACTS: usize = 16;
+
+/// At most so many numbers a step.
+pub const MAX_RECORDS: usize = 8;
+
+/// A value kept under a name that later templates may use.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Extract {
+    pub name: String,
+    pub from: ExtractFrom,
+    /// Taken when nothing is found; without one, the request has failed then.
+    pub default: Option<Value>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum ExtractFrom {
+    /// The first node, or a list of all; none is nothing found.
+    JsonPath { path: JsonPath, all: bool },
+    /// Group 1 of the first match in the body if there is one, else the match; text.
+    Regex(Pattern),
+    /// The first value of this name in any case; text.
+    Header(String),
+    /// The value that the answer sets this cookie to; text.
+    Cookie(String),
+    /// The whole body; text.
+    Body,
+}
+
+/// A number of each answer that is kept as a metric.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Record {
+    pub name: String,
+    pub unit: Unit,
+    pub from: RecordFrom,
+}
+
+/// Where the number is; text is read as one.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum RecordFrom {
+    JsonPath(JsonPath),
+    Header(String),
+    Regex(Pattern),
+    Cel(Cel),
+}
+
+/// What the number counts.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Unit {
+    /// Nothing in particular.
+    #[default]
+    #[serde(rename = "1")]
+    One,
+    #[serde(rename = "s")]
+    Seconds,
+    #[serde(rename = "ms")]
+    Milliseconds,
+    #[serde(rename = "us")]
+    Microseconds,
+    #[serde(rename = "B")]
+    Bytes,
+}
+
+impl Unit {
+    /// Base units of results (microseconds, bytes) in one of these.
+    pub fn in_base(self) -> f64 {
+        match self {
+            Self::Seconds => 1e6,
+            Self::Milliseconds => 1e3,
+            Self::One | Self::Microseconds | Self::Bytes => 1.0,
+        }
+    }
+
+    pub fn is_time(self) -> bool {
+        matches!(self, Self::Seconds | Self::Milliseconds | Self::Microseconds)
+    }
+}

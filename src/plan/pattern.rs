@@ -1,0 +1,101 @@
+//! Regular expressions over answers, in RE2 syntax: no backtracking, so no input makes them slow.
+
+use regex::bytes::{Regex, RegexBuilder};
+use serde::{Deserialize, Serialize};
+
+/// Longest expression, in bytes.
+pub const MAX_PATTERN: usize = 512;
+
+/// Bytes a compiled expression may take: `(.{1000}){1000}` is short to write and long to hold.
+const MAX_COMPILED: usize = 1 << 20;
+
+/// A compiled expression; in JSON it is its source text.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Pattern(Regex);
+
+impl Pattern {
+    pub fn parse(source: &str) -> Result<Self, String> {
+        if source.len() > MAX_PATTERN {
+            return Err(format!("a regular expression is at most {MAX_PATTERN} bytes long"));
+        }
+        RegexBuilder::new(source).size_limit(MAX_COMPILED).build().map(Self).map_err(|error| {
+            let text = error.to_string();
+            // the last line says what is wrong, those before point at it with a caret
+            let why = text.lines().last().unwrap_or_default().trim_start_matches("error: ");
+            format!("{source:?} is not a regular expression (RE2 syntax): {why}")
+        })
+    }
+
+    pub fn source(&self) -> &str {
+        self.0.as_str()
+    }
+
+    /// Anywhere in `text`, unless the expression is anchored.
+    pub fn matches(&self, text: &[u8]) -> bool {
+        self.0.is_match(text)
+    }
+
+    /// Group 1 of the first match if the expression has one, else the whole match. A group that took no part in the match is nothing found.
+    pub fn find<'t>(&self, text: &'t [u8]) -> Option<&'t [u8]> {
+        match self.0.captures_len() {
+            1 => self.0.find(text).map(|found| found.as_bytes()),
+            _ => self.0.captures(text)?.get(1).map(|found| found.as_bytes()),
+        }
+    }
+}
+
+impl PartialEq for Pattern {
+    fn eq(&self, other: &Self) -> bool {
+        self.source() == other.source()
+    }
+}
+
+impl TryFrom<String> for Pattern {
+    type Error = String;
+
+    fn try_from(source: String) -> Result<Self, String> {
+        Self::parse(&source)
+    }
+}
+
+impl From<Pattern> for String {
+    fn from(pattern: Pattern) -> String {
+        pattern.source().to_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_expression_or_too_much_of_one_is_refused_in_one_line() {
+        for source in ["(", "a{2,1}", "(?=a)", r"(a)\1", "(.{1000}){1000}", "*", r"\p{Nothing}"] {
+            let why = Pattern::parse(source).expect_err(source);
+            assert!(!why.contains('\n'), "{why}");
+        }
+        assert!(Pattern::parse(&"a".repeat(MAX_PATTERN + 1)).is_err());
+    }
+
+    #[test]
+    fn group_one_is_taken_where_there_is_one() {
+        let find = |source: &str, text: &str| Pattern::parse(source).unwrap().find(text.as_bytes()).map(<[u8]>::to_vec);
+        assert_eq!(find("id=([0-9]+)", "x id=42 id=43"), Some(b"42".to_vec()));
+        assert_eq!(find("id=[0-9]+", "x id=42"), Some(b"id=42".to_vec()));
+        assert_eq!(find("id=(?:[0-9]+)", "id=42"), Some(b"id=42".to_vec()));
+        assert_eq!(find("a|b(c)", "a"), None);
+        assert_eq!(find("a", "b"), None);
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_may_be_searched() {
+        assert!(Pattern::parse("ok").unwrap().matches(b"\xff\xfeok\x00"));
+    }
+
+    #[test]
+    fn a_pattern_is_its_source_in_json() {
+        let pattern = Pattern::parse("^a(b)$").unwrap();
+        assert_eq!(serde_json::from_value::<Pattern>(serde_json::to_value(&pattern).unwrap()).unwrap(), pattern);
+    }
+}
