@@ -149,6 +149,22 @@ pub(in crate::crd) fn outcome(_: &mut SchemaGenerator) -> Schema {
     json_schema!({"type": "string", "enum": ["Success", "Failure", "Any"]})
 }
 
+/// Status codes as numbers, or as texts such as `2xx`.
+pub(in crate::crd) fn status_codes(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": "array", "minItems": 1, "maxItems": 16, "x-kubernetes-list-type": "atomic",
+        "items": {"x-kubernetes-int-or-string": true, "anyOf": [{"type": "integer"}, {"type": "string"}]}})
+}
+
+pub(in crate::crd) fn unit(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": "string", "enum": ["none", "s", "ms", "us", "bytes"]})
+}
+
+/// Any JSON values.
+pub(in crate::crd) fn free_list(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": "array", "minItems": 1, "maxItems": 64, "x-kubernetes-list-type": "atomic",
+        "items": {"x-kubernetes-preserve-unknown-fields": true}})
+}
+
 /// Any JSON value; its size is bounded when it is made into a plan.
 pub(in crate::crd) fn free_value(_: &mut SchemaGenerator) -> Schema {
     json_schema!({"x-kubernetes-preserve-unknown-fields": true})

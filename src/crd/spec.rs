@@ -3,6 +3,7 @@
 // clippy takes two columns of one type for the same attribute written twice
 #![allow(clippy::duplicated_attributes)]
 
+mod check;
 mod load;
 mod pace;
 mod pods;
@@ -21,6 +22,7 @@ use serde_json::Value;
 
 use super::status::LoadTestStatus;
 
+pub use check::*;
 pub use load::*;
 pub use pace::*;
 pub use pods::*;

@@ -62,6 +62,51 @@ pub enum Condition {
     AtLeast(JsonTemplate),
 }
 
+/// What is asked for, as a message says it: templates as they are written, since what they give may be a credential.
+impl std::fmt::Display for Check {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let conditions =
+            |f: &mut std::fmt::Formatter<'_>, must: &[Condition]| must.iter().try_for_each(|condition| write!(f, " {condition}"));
+        match self {
+            Self::Status(ranges) => {
+                let ranges: Vec<String> = ranges.iter().map(StatusRange::to_string).collect();
+                write!(f, "status {}", ranges.join(", "))
+            }
+            Self::JsonPath { path, must } => write!(f, "jsonPath {}", path.source()).and_then(|()| conditions(f, must)),
+            Self::Header { name, must } => write!(f, "header {name}").and_then(|()| conditions(f, must)),
+            Self::Body(must) => f.write_str("body").and_then(|()| conditions(f, must)),
+            Self::Latency { below } => write!(f, "latency below {}", duration::format(*below)),
+            Self::Size { above, below } => {
+                f.write_str("size")?;
+                above.iter().try_for_each(|above| write!(f, " above {above}"))?;
+                below.iter().try_for_each(|below| write!(f, " below {below}"))
+            }
+            Self::Cel(cel) => write!(f, "cel {}", cel.source()),
+        }
+    }
+}
+
+impl std::fmt::Display for Condition {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (name, value) = match self {
+            Self::Exists(true) => return f.write_str("exists"),
+            Self::Exists(false) => return f.write_str("does not exist"),
+            Self::Matches(pattern) => return write!(f, "matches {}", pattern.source()),
+            Self::Length(length) => return write!(f, "length {length}"),
+            Self::MinLength(length) => return write!(f, "length at least {length}"),
+            Self::MaxLength(length) => return write!(f, "length at most {length}"),
+            Self::Equals(value) => ("equals", value),
+            Self::In(values) => ("in", values),
+            Self::Contains(value) => ("contains", value),
+            Self::Below(value) => ("below", value),
+            Self::AtMost(value) => ("at most", value),
+            Self::Above(value) => ("above", value),
+            Self::AtLeast(value) => ("at least", value),
+        };
+        write!(f, "{name} {}", serde_json::to_string(value).unwrap_or_default())
+    }
+}
+
 impl StatusRange {
     pub fn parse(text: &str) -> Result<Self, String> {
         let wrong =

@@ -58,7 +58,7 @@ pub enum RecordFrom {
 pub enum Unit {
     /// Nothing in particular.
     #[default]
-    #[serde(rename = "1")]
+    #[serde(rename = "none")]
     One,
     #[serde(rename = "s")]
     Seconds,
@@ -66,17 +66,17 @@ pub enum Unit {
     Milliseconds,
     #[serde(rename = "us")]
     Microseconds,
-    #[serde(rename = "B")]
+    #[serde(rename = "bytes")]
     Bytes,
 }
 
 impl Unit {
-    /// Base units of results (microseconds, bytes) in one of these.
+    /// Base units of trends (microseconds, bytes, thousandths of anything else) in one of these.
     pub fn in_base(self) -> f64 {
         match self {
             Self::Seconds => 1e6,
-            Self::Milliseconds => 1e3,
-            Self::One | Self::Microseconds | Self::Bytes => 1.0,
+            Self::One | Self::Milliseconds => 1e3,
+            Self::Microseconds | Self::Bytes => 1.0,
         }
     }
 

@@ -109,6 +109,24 @@ impl Mentions {
     }
 }
 
+/// Levels of expressions within each other.
+pub(super) fn depth(expression: &IdedExpr) -> usize {
+    let entry = |entry: &EntryExpr| match entry {
+        EntryExpr::MapEntry(entry) => depth(&entry.key).max(depth(&entry.value)),
+        EntryExpr::StructField(field) => depth(&field.value),
+    };
+    let deepest = |parts: &[&IdedExpr]| parts.iter().map(|part| depth(part)).max().unwrap_or_default();
+    1 + match &expression.expr {
+        Expr::Unspecified | Expr::Literal(_) | Expr::Ident(_) => 0,
+        Expr::Select(select) => depth(&select.operand),
+        Expr::Call(call) => call.target.iter().map(|target| &**target).chain(&call.args).map(depth).max().unwrap_or_default(),
+        Expr::Comprehension(part) => deepest(&[&part.iter_range, &part.accu_init, &part.loop_cond, &part.loop_step, &part.result]),
+        Expr::List(list) => list.elements.iter().map(depth).max().unwrap_or_default(),
+        Expr::Map(map) => map.entries.iter().map(|part| entry(&part.expr)).max().unwrap_or_default(),
+        Expr::Struct(made) => made.entries.iter().map(|part| entry(&part.expr)).max().unwrap_or_default(),
+    }
+}
+
 /// `a.b["c"]` and `has(a.b)` as the name at the root and the path from there.
 fn chain(expression: &IdedExpr) -> Option<(&str, Vec<&str>)> {
     let mut path = Vec::new();

@@ -1,0 +1,108 @@
+//! A whole answer as checks, extracts, records and CEL read it: borrowed from the user's buffers, its JSON parsed once and only when asked for.
+
+mod condition;
+mod rules;
+
+use std::cell::OnceCell;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::plan::Slot;
+use crate::plan::cel::Facts;
+use crate::plan::template::Scope;
+
+pub(super) use rules::{Judged, Needs, PreparedRules};
+
+pub(super) struct Answer<'a> {
+    pub(super) status: u16,
+    /// As HTTP/1.1 writes it, status line included; empty when nobody needs it.
+    pub(super) head: &'a [u8],
+    /// Without framing and compression; empty when nobody needs it.
+    pub(super) body: &'a [u8],
+    /// Only the first part of the body is in `body`.
+    pub(super) truncated: bool,
+    /// Bytes of the body as the target sent it.
+    pub(super) size: u64,
+    /// From the intended time to the last byte.
+    pub(super) latency: Duration,
+    pub(super) json: Json,
+}
+
+/// The body's JSON once somebody asked for it; begins as its default.
+#[derive(Debug, Default)]
+pub(super) struct Json(OnceCell<Result<Value, String>>);
+
+/// Where judging reads a user's values from, and puts what it finds.
+pub(super) trait Store: Scope {
+    /// `None`: nothing was found, so what an earlier answer left there is no longer true.
+    fn set(&mut self, slot: Slot, value: Option<Value>);
+    /// The number that the step's record at `place` found, in base units of trends: microseconds, bytes, thousandths of anything else.
+    fn record(&mut self, place: usize, value: u64);
+}
+
+impl<'a> Answer<'a> {
+    /// The first value that `visit` takes of the headers called `name`, in any case.
+    pub(super) fn header<T>(&self, name: &str, mut visit: impl FnMut(&'a [u8]) -> Option<T>) -> Option<T> {
+        lines(self.head).find_map(|(found, value)| if found.eq_ignore_ascii_case(name.as_bytes()) { visit(value) } else { None })
+    }
+
+    /// What the answer sets a cookie to; of several the last, as users keep that one.
+    fn cookie(&self, name: &str) -> Option<&'a [u8]> {
+        let mut last = None;
+        self.header("set-cookie", |value| {
+            let pair = value.split(|byte| *byte == b';').next().unwrap_or_default();
+            let at = pair.iter().position(|byte| *byte == b'=')?;
+            if pair[..at].trim_ascii() == name.as_bytes() {
+                last = Some(pair[at + 1..].trim_ascii());
+            }
+            None::<()>
+        });
+        last
+    }
+
+    fn cut(&self) -> String {
+        format!("the body is longer than the {} bytes that are kept", self.body.len())
+    }
+}
+
+impl Facts for Answer<'_> {
+    fn status(&self) -> u16 {
+        self.status
+    }
+
+    fn headers(&self, each: &mut dyn FnMut(&str, &[u8])) {
+        lines(self.head)
+            .filter_map(|(name, value)| Some((std::str::from_utf8(name).ok()?, value)))
+            .for_each(|(name, value)| each(name, value));
+    }
+
+    fn body(&self) -> Result<&[u8], &str> {
+        if self.truncated { Err("the body is longer than what is kept of it") } else { Ok(self.body) }
+    }
+
+    fn json(&self) -> Result<&Value, &str> {
+        let parsed = self.json.0.get_or_init(|| match self.truncated {
+            true => Err(format!("{}, so it is not read as JSON", self.cut())),
+            false if self.body.is_empty() => Err("the body is empty, not JSON".into()),
+            false => serde_json::from_slice(self.body)
+                .map_err(|error| format!("the body is not JSON, line {} column {}", error.line(), error.column())),
+        });
+        parsed.as_ref().map_err(String::as_str)
+    }
+
+    fn latency(&self) -> Duration {
+        self.latency
+    }
+}
+
+/// Names and values of a head that has been found well-formed.
+fn lines(head: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
+    head.split(|byte| *byte == b'\n').skip(1).filter_map(|line| {
+        let colon = line.iter().position(|byte| *byte == b':')?;
+        Some((&line[..colon], line[colon + 1..].trim_ascii()))
+    })
+}
+
+#[cfg(test)]
+mod tests;

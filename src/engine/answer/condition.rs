@@ -1,0 +1,246 @@
+//! One condition on one part of an answer, its values known or rendered anew.
+
+use std::borrow::Cow;
+use std::cmp::Ordering;
+
+use serde_json::{Number, Value};
+
+use crate::plan::template::{Compiled, Need, Scope};
+use crate::plan::{Condition, JsonTemplate, Names, Pattern};
+
+/// Characters shown of a value that was found.
+const MAX_SHOWN: usize = 60;
+
+pub(super) enum PreparedCondition {
+    Exists(bool),
+    Equals(Expected),
+    In(Expected),
+    Contains(Expected),
+    Matches(Pattern),
+    Length { min: u64, max: u64 },
+    Compared(fn(Ordering) -> bool, Expected),
+}
+
+/// The value that a condition holds a part of an answer to.
+pub(super) enum Expected {
+    Known(Value),
+    Rendered(Compiled),
+}
+
+/// A part of an answer.
+#[derive(Clone, Copy)]
+pub(super) enum Part<'a> {
+    Json(&'a Value),
+    Text(&'a [u8]),
+}
+
+impl Expected {
+    fn new(template: &JsonTemplate, names: &Names) -> Result<Self, String> {
+        let compiled = template.compile(names)?;
+        match compiled.as_static() {
+            Some(json) => serde_json::from_slice(json).map(Self::Known).map_err(|error| error.to_string()),
+            None => Ok(Self::Rendered(compiled)),
+        }
+    }
+
+    fn get(&self, scope: &mut impl Scope) -> Result<Cow<'_, Value>, String> {
+        match self {
+            Self::Known(value) => Ok(Cow::Borrowed(value)),
+            Self::Rendered(compiled) => {
+                let mut json = Vec::new();
+                compiled.render(scope, &mut json).map_err(|why| why.to_string())?;
+                serde_json::from_slice(&json).map(Cow::Owned).map_err(|_| "the value to compare with is not JSON".into())
+            }
+        }
+    }
+}
+
+impl PreparedCondition {
+    pub(super) fn new(condition: &Condition, names: &Names) -> Result<Self, String> {
+        let expected = |template| Expected::new(template, names);
+        Ok(match condition {
+            Condition::Exists(exists) => Self::Exists(*exists),
+            Condition::Equals(value) => Self::Equals(expected(value)?),
+            Condition::In(values) => Self::In(expected(values)?),
+            Condition::Contains(value) => Self::Contains(expected(value)?),
+            Condition::Matches(pattern) => Self::Matches(pattern.clone()),
+            Condition::Length(length) => Self::Length { min: *length, max: *length },
+            Condition::MinLength(min) => Self::Length { min: *min, max: u64::MAX },
+            Condition::MaxLength(max) => Self::Length { min: 0, max: *max },
+            Condition::Below(value) => Self::Compared(Ordering::is_lt, expected(value)?),
+            Condition::AtMost(value) => Self::Compared(Ordering::is_le, expected(value)?),
+            Condition::Above(value) => Self::Compared(Ordering::is_gt, expected(value)?),
+            Condition::AtLeast(value) => Self::Compared(Ordering::is_ge, expected(value)?),
+        })
+    }
+
+    /// Whether nothing is to be there.
+    pub(super) fn wants_nothing(&self) -> bool {
+        matches!(self, Self::Exists(false))
+    }
+
+    /// Whether it says something about all of a part, so that it cannot hold for one that was cut.
+    pub(super) fn is_of_whole(&self) -> bool {
+        !matches!(self, Self::Exists(_) | Self::Contains(_) | Self::Matches(_))
+    }
+
+    pub(super) fn needs(&self) -> &[Need] {
+        match self {
+            Self::Equals(Expected::Rendered(compiled))
+            | Self::In(Expected::Rendered(compiled))
+            | Self::Contains(Expected::Rendered(compiled))
+            | Self::Compared(_, Expected::Rendered(compiled)) => compiled.needs(),
+            _ => &[],
+        }
+    }
+
+    /// Why it does not hold for `part`.
+    pub(super) fn judge(&self, part: Part<'_>, scope: &mut impl Scope) -> Result<(), String> {
+        let (holds, hint) = match self {
+            Self::Exists(exists) => (*exists, ""),
+            Self::Equals(expected) => {
+                let expected = expected.get(scope)?;
+                (part.equals(&expected), part.kind_unless_as(&expected))
+            }
+            Self::In(expected) => {
+                let expected = expected.get(scope)?;
+                let items = expected.as_array().ok_or("the value to look in is not a list")?;
+                (items.iter().any(|item| part.equals(item)), "")
+            }
+            Self::Contains(expected) => (part.contains(&*expected.get(scope)?), ""),
+            Self::Matches(pattern) => (pattern.matches(&part.text()), ""),
+            Self::Length { min, max } => match part.length() {
+                Some(length) if (*min..=*max).contains(&length) => (true, ""),
+                Some(length) => return Err(format!("found a length of {length}")),
+                None => (false, "which has no length"),
+            },
+            Self::Compared(fits, expected) => {
+                let expected = expected.get(scope)?;
+                let bound = number_of(&expected).ok_or("the value to compare with is not a number")?;
+                match part.number() {
+                    Some(number) => (compare(&number, &bound).is_some_and(fits), ""),
+                    None => (false, "which is not a number"),
+                }
+            }
+        };
+        match (holds, hint) {
+            (true, _) => Ok(()),
+            (false, "") => Err(format!("found {}", part.shown())),
+            (false, hint) => Err(format!("found {}, {hint}", part.shown())),
+        }
+    }
+}
+
+impl Part<'_> {
+    fn equals(self, expected: &Value) -> bool {
+        match (self, expected) {
+            (Part::Json(found), _) => equal(found, expected),
+            (Part::Text(text), Value::String(expected)) => text == expected.as_bytes(),
+            (Part::Text(_), Value::Number(bound)) => self.number().is_some_and(|number| compare(&number, bound) == Some(Ordering::Equal)),
+            (Part::Text(text), Value::Bool(truth)) => text == if *truth { &b"true"[..] } else { b"false" },
+            (Part::Text(_), _) => false,
+        }
+    }
+
+    fn contains(self, expected: &Value) -> bool {
+        match (self, expected) {
+            (Part::Json(Value::Array(items)), _) => items.iter().any(|item| equal(item, expected)),
+            (Part::Json(Value::Object(fields)), Value::String(name)) => fields.contains_key(name),
+            (Part::Json(Value::String(text)), Value::String(expected)) => text.contains(expected),
+            (Part::Json(_), _) => false,
+            (Part::Text(text), Value::String(expected)) => contains(text, expected.as_bytes()),
+            (Part::Text(text), _) => contains(text, expected.to_string().as_bytes()),
+        }
+    }
+
+    fn length(self) -> Option<u64> {
+        match self {
+            Part::Json(Value::Array(items)) => Some(items.len() as u64),
+            Part::Json(Value::Object(fields)) => Some(fields.len() as u64),
+            Part::Json(Value::String(text)) => Some(text.chars().count() as u64),
+            Part::Json(_) => None,
+            Part::Text(text) => Some(String::from_utf8_lossy(text).chars().count() as u64),
+        }
+    }
+
+    fn number(self) -> Option<Number> {
+        match self {
+            // text within JSON is meant to be text
+            Part::Json(Value::Number(number)) => Some(number.clone()),
+            Part::Json(_) => None,
+            Part::Text(text) => number_in(std::str::from_utf8(text).ok()?),
+        }
+    }
+
+    /// What a pattern is held to: text as it is, anything else as JSON.
+    fn text(&self) -> Cow<'_, [u8]> {
+        match self {
+            Part::Json(Value::String(text)) => Cow::Borrowed(text.as_bytes()),
+            Part::Json(value) => Cow::Owned(value.to_string().into_bytes()),
+            Part::Text(text) => Cow::Borrowed(text),
+        }
+    }
+
+    fn kind_unless_as(self, expected: &Value) -> &'static str {
+        match (self, expected) {
+            (Part::Json(Value::String(_)), Value::Number(_)) => "which is text, not a number",
+            (Part::Json(Value::Number(_)), Value::String(_)) => "which is a number, not text",
+            _ => "",
+        }
+    }
+
+    fn shown(self) -> String {
+        // a large value is not written out only to be cut
+        let text = match self {
+            Part::Json(Value::Array(items)) => return format!("a list of {}", items.len()),
+            Part::Json(Value::Object(fields)) => return format!("an object of {} fields", fields.len()),
+            Part::Json(Value::String(text)) => Cow::Borrowed(text.as_str()),
+            Part::Json(value) => return value.to_string(),
+            Part::Text(text) => String::from_utf8_lossy(&text[..text.len().min(4 * MAX_SHOWN)]),
+        };
+        let start: String = text.chars().take(MAX_SHOWN).collect();
+        if start.len() < text.len() { format!("{start:?}…") } else { format!("{start:?}") }
+    }
+}
+
+/// By value: 1 is 1.0, also deep within.
+fn equal(a: &Value, b: &Value) -> bool {
+    match (a, b) {
+        (Value::Number(a), Value::Number(b)) => compare(a, b) == Some(Ordering::Equal),
+        (Value::Array(a), Value::Array(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| equal(a, b)),
+        (Value::Object(a), Value::Object(b)) => a.len() == b.len() && a.iter().all(|(name, a)| b.get(name).is_some_and(|b| equal(a, b))),
+        (a, b) => a == b,
+    }
+}
+
+fn compare(a: &Number, b: &Number) -> Option<Ordering> {
+    let whole = |number: &Number| number.as_i64().map(i128::from).or_else(|| number.as_u64().map(i128::from));
+    match (whole(a), whole(b)) {
+        (Some(a), Some(b)) => Some(a.cmp(&b)),
+        _ => a.as_f64()?.partial_cmp(&b.as_f64()?),
+    }
+}
+
+/// A value of the test may be text that came out of an answer.
+fn number_of(value: &Value) -> Option<Number> {
+    match value {
+        Value::Number(number) => Some(number.clone()),
+        Value::String(text) => number_in(text),
+        _ => None,
+    }
+}
+
+/// The number that text is.
+pub(super) fn number_in(text: &str) -> Option<Number> {
+    let text = text.trim();
+    let whole = || text.parse::<i64>().ok().map(Number::from).or_else(|| text.parse::<u64>().ok().map(Number::from));
+    whole().or_else(|| text.parse().ok().and_then(Number::from_f64))
+}
+
+fn contains(text: &[u8], part: &[u8]) -> bool {
+    match (std::str::from_utf8(text), std::str::from_utf8(part)) {
+        (Ok(text), Ok(part)) => text.contains(part),
+        // the standard library has no quick search in bytes that are no text
+        _ => part.is_empty() || text.windows(part.len()).any(|window| window == part),
+    }
+}
