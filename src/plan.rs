@@ -28,7 +28,7 @@ use serde_json::Value;
 
 pub use cel::Cel;
 pub use check::{Check, Condition, StatusRange};
-pub use extract::{Extract, ExtractFrom, Record, RecordFrom, Unit};
+pub use extract::{Extract, ExtractFrom, Record, RecordFrom, Trend, Unit, trends};
 pub use json_path::JsonPath;
 pub use load::{Arrival, Load, Population, SPAWN_RATE};
 pub use names::{Declared, Names, Slot};
