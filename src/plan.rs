@@ -19,12 +19,11 @@ mod target;
 pub mod template;
 pub mod threshold;
 mod transport;
+mod variables;
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 pub use cel::Cel;
 pub use check::{Check, Condition, StatusRange};
@@ -39,9 +38,10 @@ pub use reference::{Inputs, Kind, Reference};
 pub use scenario::{Body, HttpRequest, Scenario, Step, Task};
 pub use share::Share;
 pub use target::{Auth, ClientCertificate, Header, Target, Tls};
-pub use template::{JsonTemplate, Template};
+pub use template::{Delimiters, JsonTemplate, Template};
 pub use threshold::Threshold;
 pub use transport::{Basic, Connections, Http, Proxy};
+pub use variables::{Computed, Resolved, Variables};
 
 /// At most so many steps in all scenarios together; a worker keeps statistics for each.
 pub const MAX_STEPS: usize = 200;
@@ -72,8 +72,8 @@ impl std::fmt::Display for Problem {
 pub struct Plan {
     pub target: Target,
     pub http: Http,
-    /// Values that templates may name; constants of the run.
-    pub variables: BTreeMap<String, Value>,
+    /// Values that templates may name.
+    pub variables: Variables,
     /// Never empty.
     pub scenarios: Vec<Scenario>,
     /// What is done side by side; never empty.
@@ -145,6 +145,7 @@ impl Plan {
         if let Some(Proxy { url: _, basic: Some(Basic { username, password }) }) = proxy {
             all.extend([username, password]);
         }
+        all.extend(self.variables.from.values());
         all
     }
 }

@@ -90,13 +90,60 @@ fn on_a_large_stack<T: Send>(work: impl FnOnce() -> Result<T, YamlError> + Send)
 const UNQUOTED: &str = "YAML takes an unquoted {{ ... }} for a map; quote it, as in \"{{ name }}\"";
 
 fn hint(text: &str, line: u64, message: &str) -> Option<String> {
+    let nth = usize::try_from(line).ok()?.checked_sub(1)?;
+    let said = || match field_at(text, nth) {
+        path if path.is_empty() => UNQUOTED.to_owned(),
+        path => format!("{path}: {UNQUOTED}"),
+    };
     if message.contains(UNQUOTED) {
-        return Some(UNQUOTED.into());
+        return Some(said());
     }
-    let source = text.lines().nth(usize::try_from(line).ok()?.checked_sub(1)?)?;
+    let source = text.lines().nth(nth)?;
     let before = &source[..source.find("{{")?];
     let value_begins = before.trim_end().ends_with([':', '-', ',', '[', '{']) || before.contains('{');
-    (value_begins && before.matches(['"', '\'']).count() % 2 == 0).then(|| UNQUOTED.into())
+    (value_begins && before.matches(['"', '\'']).count() % 2 == 0).then(said)
+}
+
+/// The field path of a line, as far as indentation shows it: what cannot be parsed has no other.
+fn field_at(text: &str, nth: usize) -> String {
+    let lines: Vec<&str> = text.lines().take(nth + 1).collect();
+    let begin = lines.iter().rposition(|line| line.starts_with("---")).map_or(0, |at| at + 1);
+    let mut path = Vec::new();
+    // where the entry begins whose parent is looked for, and which item of a list it is if it is one
+    let (mut within, mut item) = (usize::MAX, None);
+    for line in lines[begin..].iter().rev() {
+        for entry in entries(line).into_iter().rev() {
+            match (entry, &mut item) {
+                ((column, None), Some(before)) if column == within => *before += 1,
+                ((column, None), None) if column < within => (within, item) = (column, Some(0)),
+                ((column, Some(key)), Some(before)) if column <= within => {
+                    path.push(format!("{key}[{before}]"));
+                    (within, item) = (column, None);
+                }
+                ((column, Some(key)), None) if column < within => {
+                    path.push(key.to_owned());
+                    within = column;
+                }
+                _ => {}
+            }
+        }
+    }
+    path.reverse();
+    path.join(".")
+}
+
+/// The dashes of a line in block style, and its key, each with the column where it begins.
+fn entries(line: &str) -> Vec<(usize, Option<&str>)> {
+    let mut entries = Vec::new();
+    let mut rest = line.trim_start();
+    while rest.starts_with("- ") {
+        entries.push((line.len() - rest.len(), None));
+        rest = rest[1..].trim_start();
+    }
+    let key = rest.split_once(": ").map(|(key, _)| key).or_else(|| rest.trim_end().strip_suffix(':'));
+    let is_key = |key: &&str| !key.is_empty() && !key.starts_with(['#', '{', '[', '"', '\'', '&', '*']);
+    entries.extend(key.filter(is_key).map(|key| (line.len() - rest.len(), Some(key))));
+    entries
 }
 
 impl Node {
@@ -330,6 +377,16 @@ mod tests {
             assert_eq!(error.line, 2, "{text:?}: {error}");
         }
         assert_eq!(one("a: \"{{ x }}\"\nb: see {{ y }}\n"), json!({"a": "{{ x }}", "b": "see {{ y }}"}));
+    }
+
+    #[test]
+    fn an_unquoted_template_is_told_with_its_field() {
+        let text = "---\nspec:\n  # why: not\n  scenarios:\n  - name: a\n  - name: b\n    tasks:\n      - steps:\n        - http:\n            path: /\n        - http:\n            json:\n              x: 1\n              user: {{ user.id }}\n";
+        let error = error(text);
+        assert_eq!(error.line, 14);
+        assert!(error.message.starts_with("spec.scenarios[1].tasks[0].steps[1].http.json.user: YAML takes"), "{error}");
+        let in_list = read("a:\n  b:\n  - x\n  - {{ y }}\n").unwrap_err();
+        assert!(in_list.message.starts_with("a.b[1]: YAML takes"), "{in_list}");
     }
 
     #[test]

@@ -8,6 +8,7 @@ mod scenario;
 mod target;
 mod threshold;
 mod transport;
+mod variables;
 
 use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
@@ -16,10 +17,10 @@ use serde_json::Value;
 
 use load::check_populations;
 use threshold::check_thresholds;
+use variables::{check_delimiters, check_variables};
 
 use super::spec::*;
-use crate::plan::names::check_name;
-use crate::plan::template::{Place, Variables, canonicalise};
+use crate::plan::template::Place;
 use crate::plan::threshold::Metric;
 use crate::plan::*;
 
@@ -49,10 +50,13 @@ pub fn check(spec: &LoadTestSpec) -> Result<Checked, Vec<Problem>> {
         // nothing else is looked at: the rest of the work grows with the size
         return Err(vec![Problem::new("spec", format!("SpecTooLarge: {size} bytes as JSON, at most {MAX_SPEC} are allowed"))]);
     }
-    let LoadTestSpec { target, http, variables, scenarios, load, thresholds, workers, master: _, run } = spec;
-    let variables = check_variables(variables, &mut problems);
+    let LoadTestSpec { target, http, variables, variables_from, template_delimiters, scenarios, load, thresholds, workers, master: _, run } =
+        spec;
+    let delimiters = check_delimiters(template_delimiters, &mut problems);
+    let (variables, resolved) = check_variables(variables, variables_from, &delimiters, &mut problems);
     let timeout = problems.positive_duration("spec.http.timeout", &http.timeout);
-    let mut context = Context { names: &Names::from(&variables), timeout, open: load.open.is_some(), problems: &mut problems };
+    let mut context =
+        Context { names: &resolved.names, delimiters: &delimiters, timeout, open: load.open.is_some(), problems: &mut problems };
     let target = context.target(target);
     let http = context.http(http);
     let scenarios = context.scenarios(scenarios);
@@ -145,18 +149,6 @@ impl Problems {
     }
 }
 
-fn check_variables(variables: &BTreeMap<String, Value>, problems: &mut Problems) -> Variables {
-    let mut checked = Variables::new();
-    for (name, value) in variables {
-        let path = format!("spec.variables.{name}");
-        problems.take(&path, check_name(name));
-        let mut value = value.clone();
-        problems.take(&path, free_value_size(&value).and_then(|()| canonicalise(&mut value)));
-        checked.insert(name.clone(), value);
-    }
-    checked
-}
-
 fn free_value_size(value: &Value) -> Result<(), String> {
     let size = value.to_string().len();
     if size > MAX_FREE_VALUE { Err(format!("{size} bytes as JSON, at most {MAX_FREE_VALUE} are allowed")) } else { Ok(()) }
@@ -165,6 +157,7 @@ fn free_value_size(value: &Value) -> Result<(), String> {
 /// What the checks of target and scenarios share.
 struct Context<'a> {
     names: &'a Names,
+    delimiters: &'a Delimiters,
     timeout: Duration,
     open: bool,
     problems: &'a mut Problems,
@@ -193,7 +186,8 @@ impl Context<'_> {
     }
 
     fn template(&mut self, path: &str, source: &str, place: Place) -> Option<Template> {
-        let parsed = Template::parse(source).and_then(|template| template.check(self.names, place).map(|()| template));
+        let parsed =
+            Template::parse_with(source, self.delimiters).and_then(|template| template.check(self.names, place).map(|()| template));
         self.problems.take(path, parsed)
     }
 }
@@ -250,6 +244,51 @@ mod tests {
             [prefix]
         );
         assert_eq!(step(|http| http["headers"] = json!({"Content-Length": "1"})), [format!("{prefix}.headers.Content-Length")]);
+    }
+
+    #[test]
+    fn mistakes_of_variables_are_found_where_they_are() {
+        assert_eq!(refused_at(|s| s["variables"]["a-b"] = json!(1)), ["spec.variables.a-b"]);
+        assert_eq!(refused_at(|s| s["variables"]["user"] = json!(1)), ["spec.variables.user"]);
+        assert_eq!(refused_at(|s| s["variables"]["x"] = json!("{{ x }}")), ["spec.variables.x"]);
+        assert_eq!(refused_at(|s| s["variables"]["x"] = json!(u64::MAX)), ["spec.variables.x"]);
+        let from = json!({"secretKeyRef": {"name": "s", "key": "k"}});
+        assert_eq!(refused_at(|s| s["variablesFrom"] = json!({"name": from})), ["spec.variablesFrom.name"]);
+        assert_eq!(refused_at(|s| s["variablesFrom"] = json!({"token": {}})), ["spec.variablesFrom.token"]);
+        assert_eq!(refused_at(|s| s["templateDelimiters"] = json!({"open": "[[", "close": "[["})), ["spec.templateDelimiters"]);
+    }
+
+    #[test]
+    fn a_variable_from_a_secret_is_a_reference_of_the_plan() {
+        let plan = spec(|s| {
+            s["variablesFrom"] =
+                json!({"token": {"secretKeyRef": {"name": "s", "key": "k"}}, "host": {"configMapKeyRef": {"name": "c", "key": "h"}}});
+            s["variables"]["header"] = json!("Bearer {{ token }}");
+            s["target"]["headers"] = json!({"X-A": "{{ header }}", "X-B": "{{ host }}"});
+        });
+        let plan = plan.unwrap().plan;
+        let shown: Vec<String> = plan.references().iter().map(ToString::to_string).collect();
+        assert_eq!(shown, ["ConfigMap \"c\" key \"h\" (spec.variablesFrom.host)", "Secret \"s\" key \"k\" (spec.variablesFrom.token)"]);
+        assert_eq!(serde_json::from_str::<Plan>(&serde_json::to_string(&plan).unwrap()).unwrap(), plan);
+    }
+
+    #[test]
+    fn with_other_delimiters_the_usual_ones_are_text() {
+        let plan = spec(|s| {
+            s["templateDelimiters"] = json!({"open": "[[", "close": "]]"});
+            s["variables"]["other"] = json!("[[ name ]] {{ .Values.x }}");
+            s["target"]["headers"] = json!({"X-N": "[[ name ]] {{ nobody }}"});
+            s["scenarios"][0]["tasks"][0]["steps"][0]["http"] = json!({"path": "/[[ name ]]", "json": ["[[ other ]]", "{{ nobody }}"]});
+        });
+        let plan = plan.unwrap().plan;
+        assert_eq!(serde_json::from_str::<Plan>(&serde_json::to_string(&plan).unwrap()).unwrap(), plan);
+        assert_eq!(
+            refused_at(|s| {
+                s["templateDelimiters"] = json!({"open": "[[", "close": "]]"});
+                s["target"]["headers"] = json!({"X-N": "[[ nobody ]]"});
+            }),
+            ["spec.target.headers.X-N"]
+        );
     }
 
     #[test]

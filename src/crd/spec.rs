@@ -10,6 +10,7 @@ mod pods;
 mod run;
 mod scenario;
 mod target;
+mod template;
 mod threshold;
 mod transport;
 
@@ -29,6 +30,7 @@ pub use pods::*;
 pub use run::*;
 pub use scenario::*;
 pub use target::*;
+pub use template::*;
 pub use threshold::*;
 pub use transport::*;
 
@@ -61,10 +63,20 @@ pub struct LoadTestSpec {
     /// How requests are made.
     #[serde(default)]
     pub http: HttpSpec,
-    /// Constants that templates may name: `{{ endpoint }}`.
+    /// Values that templates may name: `{{ endpoint }}`. Their strings are templates themselves, over functions and other variables. A
+    /// variable in which nothing differs is a constant of the run; any other, such as `"{{ uuid() }}"`, is made anew at the beginning of each
+    /// iteration and is the same wherever that iteration uses it.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "super::schema::free_map", extend("maxProperties" = 64))]
     pub variables: BTreeMap<String, Value>,
+    /// Further variables, whose values are texts of Secrets and ConfigMaps in the LoadTest's namespace, without the line break at their end.
+    /// Results and logs do not show them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 64))]
+    pub variables_from: BTreeMap<String, FileSource>,
+    /// What encloses expressions in all templates of the test, where Helm or another tool takes `{{ }}` for its own.
+    #[serde(default, skip_serializing_if = "TemplateDelimitersSpec::are_usual")]
+    pub template_delimiters: TemplateDelimitersSpec,
     /// What the users do.
     #[schemars(length(min = 1, max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
     pub scenarios: Vec<ScenarioSpec>,

@@ -13,8 +13,8 @@ use super::request::Scratch;
 use super::response::Response;
 use super::shard::Shard;
 use super::transport::{Flight, Link, Outgoing, Phases};
-use crate::plan::Slot;
 use crate::plan::template::{Scope, Unrendered};
+use crate::plan::{Computed, Slot};
 use crate::stats::ErrorClass;
 
 /// How an iteration ended.
@@ -40,6 +40,8 @@ struct UserScope {
     shard: Rc<Shard>,
     user: u64,
     iteration: u64,
+    /// By slot; empty in tests that compute none.
+    values: Vec<Option<Value>>,
 }
 
 impl Scope for UserScope {
@@ -61,24 +63,36 @@ impl Scope for UserScope {
     fn now(&self) -> SystemTime {
         SystemTime::now()
     }
-    fn value(&self, _slot: Slot) -> Option<&Value> {
-        None
+    fn value(&self, slot: Slot) -> Option<&Value> {
+        self.values.get(usize::from(slot))?.as_ref()
     }
     fn batch(&self, _slot: Slot, _count: u32) -> Option<&Value> {
         None
     }
 }
 
+impl UserScope {
+    /// Makes the variables that hold for one iteration. One that cannot be made is not set: the step that names it fails.
+    fn begin_iteration(&mut self) {
+        let shard = self.shard.clone();
+        for Computed { slot, template } in &shard.prepared.computed {
+            self.values[usize::from(*slot)] = template.value(self).ok();
+        }
+    }
+}
+
 impl Client {
     /// `user` is its number over the whole fleet.
     pub(super) fn new(shard: Rc<Shard>, user: u64) -> Self {
-        let scope = UserScope { shard: shard.clone(), user, iteration: 0 };
+        let values = if shard.prepared.computed.is_empty() { 0 } else { usize::from(shard.prepared.plan.variables.slots()) };
+        let scope = UserScope { shard: shard.clone(), user, iteration: 0, values: vec![None; values] };
         Self { shard, link: Link::new(0), deadline: Deadline::default(), scratch: Scratch::default(), scope, part: Part::Measured }
     }
 
     /// One task with its steps, begun `now`. `intended` is when it should have begun, where that was planned.
     pub(super) async fn iterate(&mut self, scenario: &PreparedScenario, now: Instant, intended: Option<Instant>) -> End {
         let shard = self.shard.clone();
+        self.scope.begin_iteration();
         self.part = shard.part(intended.unwrap_or(now));
         let lag = intended.map(|intended| now.saturating_duration_since(intended));
         shard.recorder.borrow_mut().iteration_started(now, lag, self.part);

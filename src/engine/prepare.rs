@@ -9,7 +9,7 @@ use super::request::{Request, credentials};
 use super::resolve::NameServers;
 use super::route::Route;
 use crate::plan::share::Cast;
-use crate::plan::{Inputs, Names, Plan, Problem, Reference, Scenario, ThinkTime};
+use crate::plan::{Computed, Inputs, Names, Plan, Problem, Reference, Resolved, Scenario, ThinkTime};
 
 /// Why a plan cannot be carried out here. No message holds a credential.
 #[derive(Debug, thiserror::Error)]
@@ -32,6 +32,8 @@ pub struct Prepared {
     pub(super) plan: Arc<Plan>,
     /// By place in [`Plan::steps`].
     pub(super) steps: Vec<PreparedStep>,
+    /// Variables that each iteration begins with.
+    pub(super) computed: Vec<Computed>,
     pub(super) scenarios: Vec<PreparedScenario>,
     /// For each population which of its scenarios a user or an arrival gets.
     pub(super) casts: Vec<Cast>,
@@ -112,7 +114,11 @@ pub(super) async fn prepare_asking(plan: Arc<Plan>, inputs: &Inputs, names: &Nam
         return Err(PrepareError::MissingReferences(missing));
     }
     let mut problems = check(&plan);
-    let steps = compile_steps(&plan, inputs, &mut problems);
+    let Resolved { names: declared, computed } = plan.variables.resolve(Some(inputs)).unwrap_or_else(|found| {
+        problems.extend(found);
+        Resolved::default()
+    });
+    let steps = compile_steps(&plan, &declared, inputs, &mut problems);
     let route = Route::new(&plan.target, &plan.http, inputs, names).map_err(|problem| problems.push(problem));
     let (true, Ok(route)) = (problems.is_empty(), route) else { return Err(PrepareError::Invalid(problems)) };
 
@@ -133,7 +139,7 @@ pub(super) async fn prepare_asking(plan: Arc<Plan>, inputs: &Inputs, names: &Nam
         }))
     });
     let casts = casts.collect();
-    Ok(Prepared { steps, scenarios, casts, routes: vec![route], plan })
+    Ok(Prepared { steps, computed, scenarios, casts, routes: vec![route], plan })
 }
 
 /// What the engine relies on and a plan's type does not say; a plan made by validation never fails here.
@@ -158,18 +164,17 @@ fn check(plan: &Plan) -> Vec<Problem> {
     problems
 }
 
-fn compile_steps(plan: &Plan, inputs: &Inputs, problems: &mut Vec<Problem>) -> Vec<PreparedStep> {
+fn compile_steps(plan: &Plan, names: &Names, inputs: &Inputs, problems: &mut Vec<Problem>) -> Vec<PreparedStep> {
     let auth = credentials(plan.target.auth.as_ref(), inputs).unwrap_or_else(|problem| {
         problems.push(problem);
         None
     });
-    let names = Names::from(&plan.variables);
     let mut steps = Vec::new();
     for (s, scenario) in plan.scenarios.iter().enumerate() {
         for (t, task) in scenario.tasks.iter().enumerate() {
             for (i, step) in task.steps.iter().enumerate() {
                 let path = format!("spec.scenarios[{s}].tasks[{t}].steps[{i}].http");
-                match Request::compile(&plan.target, auth.as_ref(), &names, &step.http, &path) {
+                match Request::compile(&plan.target, auth.as_ref(), names, &step.http, &path) {
                     Ok(request) => steps.push(PreparedStep { request, timeout: step.timeout }),
                     Err(found) => problems.extend(found),
                 }

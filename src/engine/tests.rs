@@ -7,6 +7,7 @@ mod server;
 mod timing;
 mod tls;
 mod transport;
+mod variables;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

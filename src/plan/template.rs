@@ -14,7 +14,7 @@ mod json;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
@@ -27,9 +27,6 @@ use expression::Expression;
 pub use compiled::Compiled;
 pub use delimiters::Delimiters;
 pub use json::{JsonTemplate, canonicalise};
-
-/// The test's constants, by name.
-pub type Variables = BTreeMap<String, Value>;
 
 /// What a rendered value is put into, hence how it is escaped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -302,7 +302,13 @@ mod tests {
 
     fn converted<T>(convert: impl FnOnce(&mut Context<'_>) -> T) -> Result<T, Vec<Problem>> {
         let mut problems = Problems::default();
-        let mut context = Context { names: &names(), timeout: std::time::Duration::from_secs(1), open: false, problems: &mut problems };
+        let mut context = Context {
+            names: &names(),
+            delimiters: &Delimiters::default(),
+            timeout: std::time::Duration::from_secs(1),
+            open: false,
+            problems: &mut problems,
+        };
         let value = convert(&mut context);
         if problems.0.is_empty() { Ok(value) } else { Err(problems.0) }
     }

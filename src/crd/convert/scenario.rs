@@ -72,7 +72,7 @@ impl Context<'_> {
             (Some(json), None) => {
                 let field = format!("{path}.json");
                 let checked = free_value_size(json)
-                    .and_then(|()| JsonTemplate::new(json.clone()))
+                    .and_then(|()| JsonTemplate::new_with(json.clone(), self.delimiters))
                     .and_then(|json| json.check(self.names).map(|()| json));
                 self.problems.take(&field, checked).map(Body::Json)
             }

@@ -76,7 +76,7 @@ pub(super) fn secret_reference(source: &SecretSource, field: &str) -> Reference 
     reference(Kind::Secret, &source.secret_key_ref, field)
 }
 
-fn file_reference(source: &FileSource, field: &str) -> Result<Reference, String> {
+pub(super) fn file_reference(source: &FileSource, field: &str) -> Result<Reference, String> {
     match (&source.secret_key_ref, &source.config_map_key_ref) {
         (Some(key), None) => Ok(reference(Kind::Secret, key, field)),
         (None, Some(key)) => Ok(reference(Kind::ConfigMap, key, field)),

@@ -74,7 +74,7 @@ pub struct HttpStepSpec {
     #[schemars(extend("enum" = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]))]
     pub method: String,
     /// A template that starts with `/`; may hold a query.
-    #[schemars(length(max = 2048), extend("pattern" = "^/[^\\s#]*( *\\{\\{.*\\}\\}[^\\s#]*)*$"))]
+    #[schemars(length(max = 2048), extend("pattern" = "^/"))]
     pub path: String,
     /// Values are templates; they replace the target's headers of the same name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]

@@ -1,5 +1,6 @@
 //! What templates promise: mistakes found early, values escaped by place, types kept, nothing rendered that is not set.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use proptest::prelude::*;
@@ -61,7 +62,7 @@ fn scope() -> Fixed {
 }
 
 fn names() -> Names {
-    let constants: Variables = [
+    let constants: BTreeMap<String, Value> = [
         ("name", json!("a \"b\"/ü")),
         ("n", json!(5)),
         ("rows", json!([{"x": 1.5}])),

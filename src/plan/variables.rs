@@ -1,0 +1,214 @@
+//! The test's variables: constants where they can be, values made anew for each iteration where they differ, texts of Secrets and ConfigMaps.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::Problem;
+use super::names::{Declared, Names, RESERVED, Slot};
+use super::reference::{Inputs, Reference};
+use super::template::{Compiled, JsonTemplate};
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Variables {
+    /// Their strings are templates over functions and other variables.
+    pub values: BTreeMap<String, JsonTemplate>,
+    /// Texts that are read where the load is made. No name is in both.
+    pub from: BTreeMap<String, Reference>,
+}
+
+/// The variables as templates see them.
+#[derive(Debug, Clone, Default)]
+pub struct Resolved {
+    pub names: Names,
+    /// In the order in which they must be made: each may name those before it.
+    pub computed: Vec<Computed>,
+}
+
+/// A variable that is made at the beginning of each iteration and stays what it is to its end.
+#[derive(Debug, Clone)]
+pub struct Computed {
+    pub slot: Slot,
+    /// For [`Compiled::value`].
+    pub template: Compiled,
+}
+
+impl Variables {
+    /// They take the slots from 0 up to this one, the same whether their references are known or not.
+    pub fn slots(&self) -> Slot {
+        self.values.len() as Slot
+    }
+
+    /// Without `inputs`, as in validation, what comes from a Secret or ConfigMap is some text.
+    pub fn resolve(&self, inputs: Option<&Inputs>) -> Result<Resolved, Vec<Problem>> {
+        let mut resolver =
+            Resolver { variables: self, resolved: Resolved::default(), under_way: vec![], done: BTreeSet::new(), problems: vec![] };
+        for (name, reference) in &self.from {
+            let text = match inputs {
+                None => Declared::Given,
+                Some(inputs) => match inputs.text(reference) {
+                    Some(Ok(text)) => Declared::Constant(text.into()),
+                    Some(Err(_)) => resolver.wrong_reference(reference, "is not UTF-8 text"),
+                    None => resolver.wrong_reference(reference, "is missing"),
+                },
+            };
+            resolver.resolved.names.declare(name, text);
+        }
+        self.values.keys().for_each(|name| resolver.visit(name));
+        if resolver.problems.is_empty() { Ok(resolver.resolved) } else { Err(resolver.problems) }
+    }
+}
+
+struct Resolver<'a> {
+    variables: &'a Variables,
+    resolved: Resolved,
+    /// The variables that led to the one looked at.
+    under_way: Vec<&'a str>,
+    done: BTreeSet<&'a str>,
+    problems: Vec<Problem>,
+}
+
+impl<'a> Resolver<'a> {
+    fn wrong_reference(&mut self, reference: &Reference, what: &str) -> Declared {
+        self.problems.push(Problem::new(&reference.field, format!("{reference} {what}")));
+        Declared::Given
+    }
+
+    /// Resolves `name` after all that it names.
+    fn visit(&mut self, name: &'a str) {
+        let Some((slot, (name, template))) = self.variables.values.iter().enumerate().find(|(_, (known, _))| *known == name) else {
+            return;
+        };
+        if let Some(at) = self.under_way.iter().position(|known| known == name) {
+            // whoever names it is not wrong as well
+            self.resolved.names.declare(name, Declared::Value(slot as Slot));
+            let circle = [&self.under_way[at..], &[name]].concat().join(" -> ");
+            return self.wrong(name, format!("variables name each other in a circle: {circle}"));
+        }
+        if !self.done.insert(name) {
+            return;
+        }
+        self.under_way.push(name);
+        let declared = self.named(name, template).and_then(|()| self.declare(slot as Slot, template));
+        self.under_way.pop();
+        let declared = declared.unwrap_or_else(|message| {
+            self.wrong(name, message);
+            // what it would have been does not matter any more
+            Declared::Value(slot as Slot)
+        });
+        self.resolved.names.declare(name, declared);
+    }
+
+    fn named(&mut self, name: &str, template: &'a JsonTemplate) -> Result<(), String> {
+        let Variables { values, from } = self.variables;
+        for other in template.names()? {
+            if let Some((other, _)) = values.get_key_value(&other) {
+                self.visit(other);
+            } else if !from.contains_key(&other) && !RESERVED.contains(&other.as_str()) {
+                let known: Vec<&str> = values.keys().chain(from.keys()).map(String::as_str).filter(|known| *known != name).collect();
+                return Err(format!("{other:?} is no variable, and variables may name nothing else; the others are {}", known.join(", ")));
+            }
+        }
+        Ok(())
+    }
+
+    fn declare(&mut self, slot: Slot, template: &JsonTemplate) -> Result<Declared, String> {
+        let compiled = template.compile(&self.resolved.names)?;
+        match compiled.as_static() {
+            Some(json) => {
+                let value: Value = serde_json::from_slice(json).map_err(|_| "what raw(x) writes is not JSON here")?;
+                Ok(Declared::Constant(value))
+            }
+            None => {
+                self.resolved.computed.push(Computed { slot, template: compiled });
+                Ok(Declared::Value(slot))
+            }
+        }
+    }
+
+    fn wrong(&mut self, name: &str, message: String) {
+        self.problems.push(Problem::new(format!("spec.variables.{name}"), message));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::plan::Kind;
+
+    fn variables(values: Value) -> Variables {
+        let fields = values.as_object().unwrap();
+        let values = fields.iter().map(|(name, value)| (name.clone(), JsonTemplate::new(value.clone()).unwrap())).collect();
+        let token = Reference { kind: Kind::Secret, name: "s".into(), key: "k".into(), field: "spec.variablesFrom.token".into() };
+        Variables { values, from: [("token".to_owned(), token)].into() }
+    }
+
+    fn inputs(value: &[u8]) -> Inputs {
+        let mut inputs = Inputs::default();
+        inputs.insert(Kind::Secret, "s", "k", value.to_vec());
+        inputs
+    }
+
+    fn problem(values: Value) -> String {
+        let problems = variables(values).resolve(None).unwrap_err();
+        assert_eq!(problems.len(), 1, "{problems:?}");
+        problems[0].to_string()
+    }
+
+    #[test]
+    fn a_circle_is_refused_once_and_shown() {
+        assert_eq!(
+            problem(json!({"a": "{{ b }}", "b": ["{{ c }}"], "c": "x{{ a }}", "d": "{{ a }}"})),
+            "spec.variables.a: variables name each other in a circle: a -> b -> c -> a"
+        );
+        assert!(problem(json!({"a": "{{ a }}"})).contains("a -> a"));
+    }
+
+    #[test]
+    fn what_is_no_variable_is_refused() {
+        assert_eq!(
+            problem(json!({"a": "{{ texts.word }}", "b": 1})),
+            "spec.variables.a: \"texts\" is no variable, and variables may name nothing else; the others are b, token"
+        );
+        assert!(problem(json!({"a": "{{ sha256() }}"})).contains("does not take 0 arguments"));
+        assert!(problem(json!({"a": "{{ raw('{') }}"})).contains("not JSON"));
+    }
+
+    #[test]
+    fn what_never_differs_is_a_constant_whatever_the_order() {
+        let resolved =
+            variables(json!({"a": "{{ b.n }}", "b": {"n": "{{ add(z, 1) }}"}, "f": "{{ float(1) }}", "z": 1})).resolve(None).unwrap();
+        assert!(resolved.computed.is_empty());
+        assert!(resolved.names.get("a") == Some(&Declared::Constant(json!(2))));
+        assert!(resolved.names.get("f") == Some(&Declared::Constant(json!(1.0))));
+    }
+
+    #[test]
+    fn what_differs_is_made_after_what_it_names() {
+        let resolved = variables(json!({"a": "<{{ b }}>", "b": "{{ uuid() }}", "c": 1})).resolve(None).unwrap();
+        let slots: Vec<Slot> = resolved.computed.iter().map(|computed| computed.slot).collect();
+        assert_eq!(slots, [1, 0]);
+        assert!(resolved.names.get("a") == Some(&Declared::Value(0)));
+    }
+
+    #[test]
+    fn a_secret_is_text_until_it_is_known_and_then_a_constant() {
+        let variables = variables(json!({"header": "Bearer {{ token }}"}));
+        let resolved = variables.resolve(None).unwrap();
+        assert_eq!((resolved.computed.len(), variables.slots()), (1, 1));
+        let resolved = variables.resolve(Some(&inputs(b"canary\n"))).unwrap();
+        assert!(resolved.names.get("header") == Some(&Declared::Constant(json!("Bearer canary"))));
+        assert!(!format!("{resolved:?} {variables:?}").contains("canary"));
+    }
+
+    #[test]
+    fn a_secret_that_is_no_text_is_named_and_not_shown() {
+        let problems = variables(json!({})).resolve(Some(&inputs(b"canary\xff"))).unwrap_err();
+        assert_eq!(problems[0].path, "spec.variablesFrom.token");
+        assert!(!problems[0].message.contains("canary"), "{problems:?}");
+        assert!(variables(json!({})).resolve(Some(&Inputs::default())).unwrap_err()[0].message.contains("missing"));
+    }
+}
