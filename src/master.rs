@@ -3,8 +3,10 @@
 pub mod api;
 pub mod conductor;
 pub mod fleet;
+mod judge;
 mod memory;
 mod metrics;
+mod reading;
 mod result;
 mod roster;
 mod timeline;

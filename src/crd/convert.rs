@@ -16,7 +16,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use load::check_populations;
-use threshold::check_thresholds;
+use threshold::{Judged, check_thresholds};
 use variables::{check_delimiters, check_variables};
 
 use super::spec::*;
@@ -62,7 +62,9 @@ pub fn check(spec: &LoadTestSpec) -> Result<Checked, Vec<Problem>> {
     let scenarios = context.scenarios(scenarios);
     let populations = check_populations(load, &scenarios, &mut problems);
     let stop_timeout = problems.duration("spec.run.stopTimeout", &run.stop_timeout);
-    let thresholds = check_thresholds(thresholds, &scenarios, &mut problems);
+    let is_open = populations.iter().flatten().all(|population| population.load.is_open());
+    let judged = Judged { scenarios: &scenarios, is_open };
+    let thresholds = check_thresholds(thresholds, &judged, &mut problems);
     let start_deadline = problems.positive_duration("spec.workers.startDeadline", &workers.start_deadline);
     let grace = problems.positive_duration("spec.workers.grace", &workers.grace);
     let ttl_after_finished = problems.duration("spec.run.ttlAfterFinished", &run.ttl_after_finished);

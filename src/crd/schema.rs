@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::spec::LoadTest;
 use crate::plan::duration;
+use crate::plan::threshold::Metric;
 
 /// A string without a bound of its own may be so long.
 const MAX_STRING: u64 = 1024;
@@ -142,7 +143,7 @@ pub(in crate::crd) fn quantity(_: &mut SchemaGenerator) -> Schema {
 }
 
 pub(in crate::crd) fn metric(_: &mut SchemaGenerator) -> Schema {
-    json_schema!({"type": "string", "enum": ["latency", "serviceTime", "failures", "achieved"]})
+    json_schema!({"type": "string", "enum": Metric::ALL.map(Metric::name)})
 }
 
 pub(in crate::crd) fn outcome(_: &mut SchemaGenerator) -> Schema {

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use tokio::sync::mpsc;
 
+use super::judge::Judge;
 use super::memory::{Facts, Memory, MemoryError};
 use super::result::{self, Ending};
 use super::roster::{Reported, Roster, Session, SessionId};
@@ -59,6 +60,9 @@ pub struct Conductor {
     stopped: Option<Stop>,
     roster: Roster,
     timeline: Timeline,
+    judge: Judge,
+    /// A threshold has ended the load.
+    breached: bool,
     events: Vec<Event>,
     result: Option<RunResult>,
     acknowledged: bool,
@@ -71,6 +75,8 @@ impl Conductor {
         let facts = memory.load()?;
         let state = if facts.granted { MasterState::Recovering } else { MasterState::Waiting };
         let seed = file.plan.seed.unwrap_or_else(|| seed_of(&file.run));
+        let mut judge = Judge::new(&file.plan);
+        judge.restore(&facts.breaches);
         Ok(Self {
             roster: Roster::new(file.workers),
             alone_since: facts.granted.then_some(now),
@@ -84,6 +90,8 @@ impl Conductor {
             clock: None,
             stopped: None,
             timeline: Timeline::default(),
+            judge,
+            breached: false,
             events: Vec::new(),
             result: None,
             acknowledged: false,
@@ -210,7 +218,8 @@ impl Conductor {
         if instance.through.is_none_or(|through| delta.second > through) {
             instance.snapshot.follow(&snapshot);
             instance.through = Some(delta.second);
-            self.timeline.add(delta.second, &snapshot, expected.max(1));
+            let complete = self.timeline.add(delta.second, &snapshot, expected.max(1));
+            complete.iter().for_each(|(second, snapshot)| self.judge.hear(*second, snapshot));
         }
         instance.last |= delta.last;
         instance.length_micros = instance.length_micros.max(delta.length_micros);
@@ -299,7 +308,7 @@ impl Conductor {
 
     /// Ends the run as aborted. Of several the first counts.
     pub fn stop(&mut self, stop: Stop, now: Instant) {
-        if self.result.is_some() || self.stopped.is_some() {
+        if self.result.is_some() || self.stopped.is_some() || self.breached {
             return;
         }
         self.event(&format!("stopped: {}", stop.message));
@@ -385,7 +394,24 @@ impl Conductor {
         }
     }
 
+    /// Ends the load when a threshold says so.
+    fn heed_thresholds(&mut self) {
+        let breaches = self.judge.breaches();
+        if breaches.len() > self.facts.breaches.len()
+            && let Err(e) = self.remember(Facts { breaches, ..self.facts.clone() })
+        {
+            self.event(&format!("a breached threshold would not survive a restart of the master: {e}"));
+        }
+        if let Some(why) = self.judge.abort().filter(|_| self.state == MasterState::Running) {
+            self.event(&format!("stopped by a threshold: {why}"));
+            self.breached = true;
+            self.state = MasterState::Stopping;
+            self.tell_all(|| Message::Stop(fleet::Stop { at_once: false }));
+        }
+    }
+
     fn watch(&mut self, now: Instant) {
+        self.heed_thresholds();
         let due = self.is_due(now);
         if self.roster.all_over() && (!due || self.is_open_ended() || self.state == MasterState::Stopping) {
             return self.finish(self.natural_ending());
@@ -417,11 +443,15 @@ impl Conductor {
     }
 
     fn natural_ending(&self) -> Ending {
-        if self.stopped.is_some() { Ending::Stopped } else { Ending::Natural }
+        match (&self.stopped, self.breached) {
+            (Some(_), _) => Ending::Stopped,
+            (None, true) => Ending::Breached,
+            (None, false) => Ending::Natural,
+        }
     }
 
     fn finish(&mut self, ending: Ending) {
-        self.timeline.close();
+        self.timeline.close().iter().for_each(|(second, snapshot)| self.judge.hear(*second, snapshot));
         let started_at = self.clock.map(|clock| clock.zero_at);
         self.state = MasterState::Finished;
         self.result = Some(result::build(result::Parts {
@@ -433,6 +463,7 @@ impl Conductor {
             finished_at: Timestamp::now(),
             roster: &self.roster,
             timeline: &self.timeline,
+            judge: &self.judge,
             events: &self.events,
         }));
     }

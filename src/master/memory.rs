@@ -6,16 +6,21 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::judge::Breach;
+
 const FILE: &str = "master.json";
 
 /// Kept in the Pod's emptyDir: survives a restart of the container, not a new Pod.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Facts {
     /// Random, made with the Pod.
     pub incarnation: String,
     pub epoch: u32,
     /// Load may exist: written before the first worker is told to start.
     pub granted: bool,
+    /// Thresholds found breached on the way: what was judged stays judged.
+    pub breaches: Vec<Breach>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -43,7 +48,7 @@ impl Memory {
 
     /// The facts of this incarnation; new ones are written at once.
     pub fn load(&self) -> Result<Facts, MemoryError> {
-        let fresh = Facts { incarnation: format!("{:016x}", rand::random::<u64>()), epoch: 0, granted: false };
+        let fresh = Facts { incarnation: format!("{:016x}", rand::random::<u64>()), ..Facts::default() };
         let Some(folder) = &self.folder else { return Ok(fresh) };
         match fs::read(folder.join(FILE)) {
             Ok(bytes) => serde_json::from_slice(&bytes).map_err(|e| self.failed("read", e.into())),
@@ -81,6 +86,7 @@ mod tests {
         let mut facts = memory.load().unwrap();
         facts.granted = true;
         facts.epoch = 1;
+        facts.breaches.push(Breach { threshold: 1, second: 7, observed: 0.3 });
         memory.store(&facts).unwrap();
         assert_eq!(Memory::at(folder.path()).load().unwrap(), facts);
     }

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::judge::Judge;
 use super::roster::Roster;
 use super::timeline::Timeline;
-use super::verdict::{Judgement, judge};
+use super::verdict::{self, Judgement};
 use crate::plan::Plan;
 use crate::stats::Snapshot;
 use crate::stats::result::{Event, Generator, RunResult, SCHEMA_VERSION, Totals, Verdict, Workers};
@@ -28,6 +29,8 @@ pub enum Ending {
     Natural,
     /// Somebody stopped it.
     Stopped,
+    /// A threshold that was breached ended it.
+    Breached,
     /// All workers were lost and none came back.
     Deserted,
 }
@@ -41,17 +44,19 @@ pub struct Parts<'a> {
     pub finished_at: Timestamp,
     pub roster: &'a Roster,
     pub timeline: &'a Timeline,
+    pub judge: &'a Judge,
     pub events: &'a [Event],
 }
 
 pub fn build(parts: Parts<'_>) -> RunResult {
-    let Parts { file, seed, ending, stop, started_at, finished_at, roster, timeline, events } = parts;
+    let Parts { file, seed, ending, stop, started_at, finished_at, roster, timeline, judge, events } = parts;
     let plan = &file.plan;
     let merged = roster.merged();
     let scale = scale(plan, roster.length());
     let totals = Totals::of(&merged, scale);
     let names = step_names(plan);
-    let judgement = judgement(plan, ending, stop, &merged, &totals);
+    let judged = verdict::judge(plan, judge.results(&merged, scale), &totals);
+    let judgement = judgement(judged, ending, stop, judge);
     let message = with_losses(judgement.message, roster);
     let generator = generator(&merged, roster);
     RunResult {
@@ -100,8 +105,7 @@ pub fn step_names(plan: &Plan) -> Vec<StepName> {
         .collect()
 }
 
-fn judgement(plan: &Plan, ending: Ending, stop: Option<&Stop>, merged: &Snapshot, totals: &Totals) -> Judgement {
-    let judged = judge(plan, merged, totals);
+fn judgement(judged: Judgement, ending: Ending, stop: Option<&Stop>, judge: &Judge) -> Judgement {
     let instead = |verdict, reason: &str, message: String| Judgement {
         verdict,
         reason: reason.to_owned(),
@@ -113,6 +117,7 @@ fn judgement(plan: &Plan, ending: Ending, stop: Option<&Stop>, merged: &Snapshot
         // thresholds are shown as they stood, but do not decide
         (Ending::Stopped, Some(stop)) => instead(Verdict::Aborted, &stop.reason, stop.message.clone()),
         (Ending::Stopped, None) => instead(Verdict::Aborted, "Aborted", "the run was stopped".into()),
+        (Ending::Breached, _) => instead(Verdict::Failed, "ThresholdAborted", judge.abort().unwrap_or_default()),
         (Ending::Deserted, _) => instead(Verdict::Errored, "WorkersLost", "all workers were lost and none came back in time".into()),
     }
 }

@@ -32,16 +32,16 @@ struct Open {
 }
 
 impl Timeline {
-    /// One worker's part of `second`; `expected` workers deliver one.
-    pub fn add(&mut self, second: u32, snapshot: &Snapshot, expected: u32) {
+    /// One worker's part of `second`; `expected` workers deliver one. Gives back the seconds that are complete now, in their order.
+    pub fn add(&mut self, second: u32, snapshot: &Snapshot, expected: u32) -> Vec<(u32, Snapshot)> {
         if self.completed_through.is_some_and(|through| second <= through) {
             self.late += snapshot.requests();
-            return;
+            return Vec::new();
         }
         let open = self.open.entry(second).or_default();
         open.snapshot.merge(snapshot);
         open.reporters += 1;
-        self.complete(expected);
+        self.complete(expected)
     }
 
     /// Seconds that only counts are known of: a worker's earlier ones, told to a master that had not seen them.
@@ -57,11 +57,10 @@ impl Timeline {
         self.completed_through = self.completed_through.max(Some(second));
     }
 
-    /// Everything still open is as complete as it will be.
-    pub fn close(&mut self) {
-        while let Some((second, open)) = self.open.pop_first() {
-            self.push(second, &open.snapshot);
-        }
+    /// Everything still open is as complete as it will be; gives it back.
+    pub fn close(&mut self) -> Vec<(u32, Snapshot)> {
+        let rest = std::mem::take(&mut self.open).into_iter().map(|(second, open)| (second, open.snapshot));
+        rest.inspect(|(second, snapshot)| self.push(*second, snapshot)).collect()
     }
 
     pub fn latest(&self) -> Option<SeriesPoint> {
@@ -76,16 +75,19 @@ impl Timeline {
         self.late
     }
 
-    fn complete(&mut self, expected: u32) {
-        let Some(newest) = self.open.last_key_value().map(|(second, _)| *second) else { return };
+    fn complete(&mut self, expected: u32) -> Vec<(u32, Snapshot)> {
+        let mut complete = Vec::new();
+        let newest = self.open.last_key_value().map_or(0, |(second, _)| *second);
         while let Some(entry) = self.open.first_entry() {
             let second = *entry.key();
             if entry.get().reporters < expected && newest - second < PATIENCE {
-                return;
+                break;
             }
             let open = entry.remove();
             self.push(second, &open.snapshot);
+            complete.push((second, open.snapshot));
         }
+        complete
     }
 
     fn push(&mut self, second: u32, snapshot: &Snapshot) {
@@ -142,7 +144,8 @@ mod tests {
         let mut timeline = Timeline::default();
         timeline.add(0, &requests(1), 2);
         assert!(timeline.latest().is_none());
-        timeline.add(0, &requests(2), 2);
+        let complete = timeline.add(0, &requests(2), 2);
+        assert_eq!(complete.iter().map(|(second, snapshot)| (*second, snapshot.requests())).collect::<Vec<_>>(), [(0, 3)]);
         assert_eq!(timeline.latest().unwrap().requests, 3);
     }
 

@@ -1,10 +1,7 @@
-//! The verdict: every threshold judged over the merged samples. A pure function.
+//! The verdict over a whole run: a pure function of its totals and its thresholds.
 
-use crate::plan::threshold::{Aggregate, Metric, Outcome};
-use crate::plan::{Plan, Threshold};
+use crate::plan::Plan;
 use crate::stats::result::{ThresholdResult, ThresholdVerdict, Totals, Verdict};
-use crate::stats::summary::selected;
-use crate::stats::{Histogram, Snapshot, StepStats, format};
 
 /// How a run that came to its end is judged.
 #[derive(Debug, Clone, PartialEq)]
@@ -17,8 +14,7 @@ pub struct Judgement {
 }
 
 /// Judges a whole run. `Passed` needs every threshold judged and met, at least one success, and few enough dropped arrivals.
-pub fn judge(plan: &Plan, snapshot: &Snapshot, totals: &Totals) -> Judgement {
-    let thresholds: Vec<ThresholdResult> = plan.thresholds.iter().map(|threshold| judge_one(plan, threshold, snapshot, totals)).collect();
+pub fn judge(plan: &Plan, thresholds: Vec<ThresholdResult>, totals: &Totals) -> Judgement {
     let (verdict, reason, message) = sum_up(plan, &thresholds, totals);
     Judgement { verdict, reason: reason.to_owned(), message, thresholds }
 }
@@ -59,96 +55,9 @@ fn sum_up(plan: &Plan, thresholds: &[ThresholdResult], totals: &Totals) -> (Verd
 
 fn describe(result: &ThresholdResult) -> String {
     match result.verdict {
-        ThresholdVerdict::NotJudged => format!("{} {}: no samples to judge", result.metric, result.expr),
+        ThresholdVerdict::NotJudged => format!("{} {}: too few samples to judge", result.metric, result.expr),
         _ => format!("{} {}: observed {}", result.metric, result.expr, result.observed_text),
     }
-}
-
-fn judge_one(plan: &Plan, threshold: &Threshold, snapshot: &Snapshot, totals: &Totals) -> ThresholdResult {
-    let observed = observe(plan, threshold, snapshot, totals);
-    let verdict = match observed {
-        None => ThresholdVerdict::NotJudged,
-        Some(value) if threshold.is_met(value) => ThresholdVerdict::Passed,
-        Some(_) => ThresholdVerdict::Failed,
-    };
-    ThresholdResult {
-        metric: metric_name(threshold.metric).to_owned(),
-        expr: threshold.expr.clone(),
-        select: select_json(threshold),
-        observed,
-        observed_text: observed.map_or_else(|| "no samples".to_owned(), |value| with_unit(threshold.metric, value)),
-        verdict,
-    }
-}
-
-/// What the threshold's aggregate comes to; `None` without samples.
-fn observe(plan: &Plan, threshold: &Threshold, snapshot: &Snapshot, totals: &Totals) -> Option<f64> {
-    let places: Vec<bool> = plan.steps().map(|place| threshold.select.matches(&place)).collect();
-    let stats = || selected(snapshot, |place| places.get(usize::from(place)).copied().unwrap_or(false));
-    match threshold.metric {
-        Metric::Latency => aggregate(threshold.aggregate, &latencies(&stats(), threshold.select.outcome)),
-        // the time of service of what failed is not kept: it has no meaning of its own
-        Metric::ServiceTime => aggregate(threshold.aggregate, &stats().service_time),
-        Metric::Failures => {
-            let stats = stats();
-            (stats.requests > 0).then(|| stats.failures as f64 / stats.requests as f64)
-        }
-        Metric::Achieved => Some(totals.achieved_rate),
-    }
-}
-
-fn latencies(stats: &StepStats, outcome: Outcome) -> Histogram {
-    let mut histogram = match outcome {
-        Outcome::Success | Outcome::Any => stats.latency.clone(),
-        Outcome::Failure => Histogram::new(),
-    };
-    if outcome != Outcome::Success {
-        histogram.merge(&stats.failed_latency);
-    }
-    histogram
-}
-
-fn aggregate(aggregate: Aggregate, histogram: &Histogram) -> Option<f64> {
-    (!histogram.is_empty()).then(|| match aggregate {
-        Aggregate::Percentile(percent) => histogram.percentile(percent) as f64,
-        Aggregate::Med => histogram.percentile(50.0) as f64,
-        Aggregate::Avg => histogram.mean(),
-        Aggregate::Min => histogram.min() as f64,
-        Aggregate::Max => histogram.max() as f64,
-        // only metrics that are not times have a rate; parsing holds to it
-        Aggregate::Rate => 0.0,
-    })
-}
-
-fn metric_name(metric: Metric) -> &'static str {
-    match metric {
-        Metric::Latency => "latency",
-        Metric::ServiceTime => "serviceTime",
-        Metric::Failures => "failures",
-        Metric::Achieved => "achieved",
-    }
-}
-
-fn with_unit(metric: Metric, value: f64) -> String {
-    match metric {
-        Metric::Latency | Metric::ServiceTime => format::micros(value),
-        Metric::Failures => format::percent(value),
-        Metric::Achieved => format!("{}/s", format::rate(value)),
-    }
-}
-
-fn select_json(threshold: &Threshold) -> serde_json::Value {
-    let select = &threshold.select;
-    let mut json = serde_json::Map::new();
-    for (name, value) in [("scenario", &select.scenario), ("task", &select.task), ("step", &select.step)] {
-        if let Some(value) = value {
-            json.insert(name.to_owned(), value.as_str().into());
-        }
-    }
-    if select.outcome != Outcome::Success {
-        json.insert("outcome".to_owned(), serde_json::to_value(select.outcome).unwrap_or_default());
-    }
-    json.into()
 }
 
 #[cfg(test)]
@@ -157,8 +66,10 @@ mod tests {
 
     use serde_json::json;
 
+    use super::super::judge::Judge;
     use super::*;
     use crate::stats::summary::Scale;
+    use crate::stats::{Snapshot, StepStats};
 
     fn plan(thresholds: serde_json::Value, load: serde_json::Value) -> Plan {
         let spec = json!({
@@ -183,9 +94,13 @@ mod tests {
         Snapshot { steps: [(0, a), (1, b)].into(), ..Snapshot::default() }
     }
 
+    fn of(plan: &Plan, snapshot: &Snapshot) -> Judgement {
+        let scale = Scale { length: Duration::from_secs(10), arrivals: plan.max_dropped().map(|_| 100) };
+        judge(plan, Judge::new(plan).results(snapshot, scale), &Totals::of(snapshot, scale))
+    }
+
     fn judged(thresholds: serde_json::Value, snapshot: &Snapshot) -> Judgement {
-        let plan = plan(thresholds, closed());
-        judge(&plan, snapshot, &Totals::of(snapshot, Scale { length: Duration::from_secs(10), arrivals: None }))
+        of(&plan(thresholds, closed()), snapshot)
     }
 
     #[test]
@@ -214,8 +129,7 @@ mod tests {
         let mut snapshot = samples(0);
         snapshot.counters.iterations = 98;
         snapshot.counters.dropped = 2;
-        let totals = Totals::of(&snapshot, Scale { length: Duration::from_secs(10), arrivals: Some(100) });
-        assert_eq!(judge(&plan, &snapshot, &totals).reason, "TooManyDropped");
+        assert_eq!(of(&plan, &snapshot).reason, "TooManyDropped");
     }
 
     #[test]

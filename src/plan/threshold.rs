@@ -1,20 +1,125 @@
-//! One pass-fail rule: `p(99) < 250ms` of a metric, over the steps it selects.
+//! One pass-fail rule: `p(99) < 250ms` of a metric, over what it selects, in the whole run or in windows that slide over it.
 
 use serde::{Deserialize, Serialize};
 
-use super::{StepPlace, duration};
+use super::{Scenario, StepPlace, Task, duration};
+
+/// With fewer samples a window is not judged, where the test does not say how many it takes.
+pub const MIN_COUNT: u64 = 20;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Metric {
-    /// Intended time to last byte, microseconds.
+    /// Intended time to last byte.
     Latency,
-    /// First byte written to last byte, microseconds.
+    /// First byte written to last byte, of successes.
     ServiceTime,
-    /// Failed requests: their share of all.
+    /// Intended start of an iteration to the end of its last step, of those in which no step failed.
+    Iteration,
+    /// The phases of successes.
+    Dns,
+    Connect,
+    Tls,
+    Wait,
+    Download,
+    /// Failed requests.
     Failures,
-    /// Iterations started per second over the profile's length.
+    /// Checks on answers: those that passed.
+    Checks,
+    /// Arrivals that became no iteration.
+    Dropped,
+    /// Iterations started, per second or as a share of those asked for.
     Achieved,
+    /// Finished requests.
+    Requests,
+    /// Finished iterations.
+    Iterations,
+}
+
+impl Metric {
+    pub const ALL: [Self; 14] = [
+        Self::Latency,
+        Self::ServiceTime,
+        Self::Iteration,
+        Self::Dns,
+        Self::Connect,
+        Self::Tls,
+        Self::Wait,
+        Self::Download,
+        Self::Failures,
+        Self::Checks,
+        Self::Dropped,
+        Self::Achieved,
+        Self::Requests,
+        Self::Iterations,
+    ];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Latency => "latency",
+            Self::ServiceTime => "serviceTime",
+            Self::Iteration => "iteration",
+            Self::Dns => "dns",
+            Self::Connect => "connect",
+            Self::Tls => "tls",
+            Self::Wait => "wait",
+            Self::Download => "download",
+            Self::Failures => "failures",
+            Self::Checks => "checks",
+            Self::Dropped => "dropped",
+            Self::Achieved => "achieved",
+            Self::Requests => "requests",
+            Self::Iterations => "iterations",
+        }
+    }
+
+    /// What its samples are told apart by.
+    fn kept_by(self) -> KeptBy {
+        match self {
+            Self::Latency
+            | Self::ServiceTime
+            | Self::Dns
+            | Self::Connect
+            | Self::Tls
+            | Self::Wait
+            | Self::Download
+            | Self::Failures
+            | Self::Checks
+            | Self::Requests => KeptBy::Step,
+            Self::Iteration | Self::Iterations => KeptBy::Task,
+            Self::Dropped | Self::Achieved => KeptBy::Nothing,
+        }
+    }
+
+    /// The aggregates that mean something, as they are written.
+    fn aggregates(self) -> &'static [&'static str] {
+        match self {
+            Self::Latency | Self::ServiceTime | Self::Iteration | Self::Dns | Self::Connect | Self::Tls | Self::Wait | Self::Download => {
+                &["p(99)", "avg", "min", "med", "max"]
+            }
+            Self::Failures | Self::Dropped => &["rate", "count", "perSecond"],
+            Self::Checks | Self::Achieved => &["rate"],
+            Self::Requests | Self::Iterations => &["count", "perSecond"],
+        }
+    }
+
+    /// What its bound counts.
+    fn quantity(self, aggregate: Aggregate, bound: &str) -> Quantity {
+        match aggregate {
+            Aggregate::Count => Quantity::Count,
+            Aggregate::PerSecond => Quantity::PerSecond,
+            Aggregate::Rate if self == Self::Achieved && !bound.ends_with('%') => Quantity::PerSecond,
+            Aggregate::Rate => Quantity::Share,
+            _ => Quantity::Time,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum KeptBy {
+    Step,
+    Task,
+    Nothing,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -27,6 +132,8 @@ pub enum Aggregate {
     Med,
     Max,
     Rate,
+    Count,
+    PerSecond,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,6 +148,25 @@ pub enum Comparison {
     GreaterOrEqual,
 }
 
+impl Comparison {
+    /// A bound that is not to be passed from below.
+    pub fn is_ceiling(self) -> bool {
+        matches!(self, Self::Less | Self::LessOrEqual)
+    }
+}
+
+/// What a bound and what was observed are numbers of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Quantity {
+    /// Microseconds.
+    Time,
+    /// From 0 to 1.
+    Share,
+    PerSecond,
+    Count,
+}
+
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Outcome {
     #[default]
@@ -49,7 +175,7 @@ pub enum Outcome {
     Any,
 }
 
-/// Which samples a threshold reads: all whose names match what is set.
+/// Which samples a threshold reads: all whose names and tags match what is set.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Select {
     pub scenario: Option<String>,
@@ -60,9 +186,32 @@ pub struct Select {
 
 impl Select {
     pub fn matches(&self, place: &StepPlace<'_>) -> bool {
-        let fits = |wanted: &Option<String>, name: &str| wanted.as_deref().is_none_or(|wanted| wanted == name);
-        fits(&self.scenario, &place.scenario.name) && fits(&self.task, &place.task.name) && fits(&self.step, &place.step.name)
+        self.matches_task(place.scenario, place.task) && fits(&self.step, &place.step.name)
     }
+
+    pub fn matches_task(&self, scenario: &Scenario, task: &Task) -> bool {
+        fits(&self.scenario, &scenario.name) && fits(&self.task, &task.name)
+    }
+
+    /// Says what is set though the samples of `metric` are not kept by it.
+    fn check(&self, metric: Metric) -> Result<(), String> {
+        let Self { scenario, task, step, outcome } = self;
+        let kept = metric.kept_by();
+        let set = [
+            ("scenario", scenario.is_some(), kept != KeptBy::Nothing),
+            ("task", task.is_some(), kept != KeptBy::Nothing),
+            ("step", step.is_some(), kept == KeptBy::Step),
+            ("outcome", *outcome != Outcome::Success, metric == Metric::Latency),
+        ];
+        match set.into_iter().find(|(_, is_set, allowed)| *is_set && !allowed) {
+            Some((name, ..)) => Err(format!("{} is not kept by {name}", metric.name())),
+            None => Ok(()),
+        }
+    }
+}
+
+fn fits(wanted: &Option<String>, name: &str) -> bool {
+    wanted.as_deref().is_none_or(|wanted| wanted == name)
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -74,12 +223,30 @@ pub struct Threshold {
     pub expr: String,
     pub aggregate: Aggregate,
     pub comparison: Comparison,
-    /// Microseconds for times, a share from 0 to 1 for failures, iterations per second for achieved.
+    pub quantity: Quantity,
+    /// In the unit of `quantity`.
     pub bound: f64,
+    pub span: Span,
+    /// A breach ends the run.
+    pub abort_on_fail: bool,
+}
+
+/// The part of the run that a threshold is judged over, and when.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Span {
+    /// Judged over every stretch of so many seconds; 0: over the measured part as a whole.
+    pub window_seconds: u32,
+    /// From the end of the warm-up: no window begins earlier, and the run is not ended earlier.
+    pub delay_seconds: u32,
+    /// So long it must be breached without a break.
+    pub for_seconds: u32,
+    /// With fewer samples it is not judged. `None`: [`MIN_COUNT`] in a window and for ending the run, 1 at its end.
+    pub min_count: Option<u64>,
 }
 
 impl Threshold {
-    /// Reads `expr`: an aggregate of `metric`, a comparison and a number with the metric's unit.
+    /// Reads `expr`: an aggregate of `metric`, a comparison and a number with the unit of what the aggregate gives.
     pub fn parse(metric: Metric, select: Select, expr: &str) -> Result<Self, String> {
         let at = expr
             .find(['<', '>'])
@@ -92,8 +259,15 @@ impl Threshold {
             _ => (Comparison::Greater, &rest[1..]),
         };
         let aggregate = parse_aggregate(metric, left.trim())?;
-        let bound = parse_bound(metric, right.trim())?;
-        Ok(Self { metric, select, expr: expr.to_owned(), aggregate, comparison, bound })
+        let quantity = metric.quantity(aggregate, right.trim());
+        let bound = parse_bound(quantity, right.trim())?;
+        let span = Span::default();
+        Ok(Self { metric, select, expr: expr.to_owned(), aggregate, comparison, quantity, bound, span, abort_on_fail: false })
+    }
+
+    /// What `select` says that means nothing for the metric.
+    pub fn check_select(&self) -> Result<(), String> {
+        self.select.check(self.metric)
     }
 
     /// Whether `observed`, in the bound's unit, meets the rule.
@@ -108,42 +282,45 @@ impl Threshold {
 }
 
 fn parse_aggregate(metric: Metric, text: &str) -> Result<Aggregate, String> {
-    let is_time = matches!(metric, Metric::Latency | Metric::ServiceTime);
-    match text {
-        "avg" if is_time => Ok(Aggregate::Avg),
-        "min" if is_time => Ok(Aggregate::Min),
-        "med" if is_time => Ok(Aggregate::Med),
-        "max" if is_time => Ok(Aggregate::Max),
-        "rate" if !is_time => Ok(Aggregate::Rate),
-        _ => match text.strip_prefix("p(").and_then(|rest| rest.strip_suffix(')')) {
-            Some(number) if is_time => {
-                let percent: f64 = number.trim().parse().map_err(|_| format!("{number:?} is not a percentile"))?;
-                if percent > 0.0 && percent <= 100.0 {
-                    Ok(Aggregate::Percentile(percent))
-                } else {
-                    Err(format!("percentile {number} is not above 0 and at most 100"))
-                }
+    let wrong = || format!("{text:?} is not an aggregate of {}; use {}", metric.name(), metric.aggregates().join(", "));
+    let percentile = text.strip_prefix("p(").and_then(|rest| rest.strip_suffix(')'));
+    if !metric.aggregates().contains(if percentile.is_some() { &"p(99)" } else { &text }) {
+        return Err(wrong());
+    }
+    match (text, percentile) {
+        (_, Some(number)) => {
+            let percent: f64 = number.trim().parse().map_err(|_| format!("{number:?} is not a percentile"))?;
+            match percent > 0.0 && percent <= 100.0 {
+                true => Ok(Aggregate::Percentile(percent)),
+                false => Err(format!("percentile {number} is not above 0 and at most 100")),
             }
-            _ if is_time => Err(format!("{text:?} is not an aggregate of a time; use p(99), avg, min, med or max")),
-            _ => Err(format!("{text:?} is not an aggregate of this metric; use rate")),
-        },
+        }
+        ("avg", _) => Ok(Aggregate::Avg),
+        ("min", _) => Ok(Aggregate::Min),
+        ("med", _) => Ok(Aggregate::Med),
+        ("max", _) => Ok(Aggregate::Max),
+        ("rate", _) => Ok(Aggregate::Rate),
+        ("count", _) => Ok(Aggregate::Count),
+        ("perSecond", _) => Ok(Aggregate::PerSecond),
+        _ => Err(wrong()),
     }
 }
 
-fn parse_bound(metric: Metric, text: &str) -> Result<f64, String> {
+fn parse_bound(quantity: Quantity, text: &str) -> Result<f64, String> {
     let number = |digits: &str| {
         digits.trim().parse::<f64>().ok().filter(|n| n.is_finite() && *n >= 0.0).ok_or_else(|| format!("{text:?} is not a number"))
     };
-    match metric {
-        Metric::Latency | Metric::ServiceTime => duration::parse(text).map(|bound| bound.as_micros() as f64),
-        Metric::Failures => {
+    match quantity {
+        Quantity::Time => duration::parse(text).map(|bound| bound.as_micros() as f64),
+        Quantity::Share => {
             let share = match text.strip_suffix('%') {
                 Some(percent) => number(percent)? / 100.0,
                 None => number(text)?,
             };
             if share <= 1.0 { Ok(share) } else { Err(format!("{text:?} is more than 100%; write 1% or 0.01")) }
         }
-        Metric::Achieved => number(text.strip_suffix("/s").unwrap_or(text)),
+        Quantity::PerSecond => number(text.strip_suffix("/s").unwrap_or(text)),
+        Quantity::Count => number(text),
     }
 }
 
@@ -169,6 +346,14 @@ mod tests {
             (Metric::Failures, "rate < NaN"),
             (Metric::Achieved, "rate > fast"),
             (Metric::Achieved, ""),
+            (Metric::Iteration, "rate < 1%"),
+            (Metric::Wait, "count < 1"),
+            (Metric::Checks, "count > 5"),
+            (Metric::Checks, "rate > 101%"),
+            (Metric::Dropped, "max < 1"),
+            (Metric::Requests, "rate > 1%"),
+            (Metric::Requests, "count > 1s"),
+            (Metric::Iterations, "p(99) < 1s"),
         ] {
             assert!(parse(metric, expr).is_err(), "{expr:?} of {metric:?} was accepted");
         }
@@ -184,6 +369,28 @@ mod tests {
         assert_eq!(parse(Metric::Failures, "rate < 1%").unwrap().bound, 0.01);
         assert_eq!(parse(Metric::Failures, "rate < 0.5").unwrap().bound, 0.5);
         assert_eq!(parse(Metric::Achieved, "rate >= 750/s").unwrap().bound, 750.0);
+        let share = parse(Metric::Achieved, "rate >= 99%").unwrap();
+        assert_eq!((share.bound, share.quantity), (0.99, Quantity::Share));
+        assert_eq!(parse(Metric::Failures, "count < 10").unwrap().quantity, Quantity::Count);
+        assert_eq!(parse(Metric::Requests, "perSecond > 100/s").unwrap().bound, 100.0);
+        assert_eq!(parse(Metric::Checks, "rate > 99.5%").unwrap().bound, 0.995);
+    }
+
+    #[test]
+    fn what_samples_are_not_kept_by_cannot_be_selected() {
+        let step = Select { step: Some("a".into()), ..Select::default() };
+        let task = Select { task: Some("t".into()), ..Select::default() };
+        let failed = Select { outcome: Outcome::Failure, ..Select::default() };
+        let check = |metric: Metric, select: &Select| {
+            let expr = metric.aggregates()[0].to_owned() + if metric.aggregates()[0] == "p(99)" { " < 1s" } else { " > 0" };
+            Threshold::parse(metric, select.clone(), &expr).unwrap().check_select()
+        };
+        for metric in Metric::ALL {
+            assert_eq!(check(metric, &step).is_ok(), metric.kept_by() == KeptBy::Step, "{metric:?}");
+            assert_eq!(check(metric, &task).is_ok(), metric.kept_by() != KeptBy::Nothing, "{metric:?}");
+            assert_eq!(check(metric, &failed).is_ok(), metric == Metric::Latency, "{metric:?}");
+            assert_eq!(serde_json::to_value(metric).unwrap(), metric.name());
+        }
     }
 
     #[test]

@@ -139,7 +139,8 @@ impl Page {
                 ThresholdVerdict::Failed => ("FAILED", Colour::Red),
                 ThresholdVerdict::NotJudged => ("not judged", Colour::Yellow),
             };
-            let rule = clean(&format!("{} {}{}", threshold.metric, threshold.expr, selection(&threshold.select)));
+            let window = threshold.window_micros.map(|window| format!(" over {}", format::micros(window as f64))).unwrap_or_default();
+            let rule = clean(&format!("{} {}{window}{}", threshold.metric, threshold.expr, selection(&threshold.select)));
             let observed = clean(&threshold.observed_text);
             let text = if rule.chars().count() < RULE { format!("{rule:<RULE$}{observed}") } else { format!("{rule}  {observed}") };
             for (i, part) in wrap(&text, WIDTH - LABEL).iter().enumerate() {
@@ -286,7 +287,17 @@ pub(super) mod tests {
     fn threshold(metric: &str, expr: &str, observed: &str, verdict: ThresholdVerdict) -> ThresholdResult {
         let select =
             if verdict == ThresholdVerdict::Failed { serde_json::json!({"step": "POST /predict"}) } else { serde_json::Value::Null };
-        ThresholdResult { metric: metric.into(), expr: expr.into(), select, observed: Some(1.0), observed_text: observed.into(), verdict }
+        ThresholdResult {
+            metric: metric.into(),
+            expr: expr.into(),
+            select,
+            window_micros: None,
+            abort_on_fail: false,
+            observed: Some(1.0),
+            observed_second: None,
+            observed_text: observed.into(),
+            verdict,
+        }
     }
 
     /// A run with something in every part.

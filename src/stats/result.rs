@@ -151,8 +151,14 @@ pub struct ThresholdResult {
     pub expr: String,
     /// What it was narrowed to, as the author wrote it.
     pub select: serde_json::Value,
-    /// In the unit of the metric; `None` when there was nothing to judge.
+    /// Length of the windows it was judged over; `None`: the whole run.
+    pub window_micros: Option<u64>,
+    /// A breach was to end the run.
+    pub abort_on_fail: bool,
+    /// In the unit of the metric; of windows the worst. `None` when there was nothing to judge, or too little.
     pub observed: Option<f64>,
+    /// The run second at whose end that was observed; `None`: the end of the run.
+    pub observed_second: Option<u32>,
     /// For people, with the unit.
     pub observed_text: String,
     pub verdict: ThresholdVerdict,

@@ -2,23 +2,66 @@
 
 use super::Problems;
 use crate::crd::spec::*;
-use crate::plan::threshold::{Metric, Select};
+use crate::plan::threshold::{Aggregate, Metric, Quantity, Select, Span};
 use crate::plan::*;
 
-pub(super) fn check_thresholds(thresholds: &[ThresholdSpec], scenarios: &[Scenario], problems: &mut Problems) -> Vec<Threshold> {
-    let mut checked = Vec::new();
-    for (i, ThresholdSpec { metric, select, expr }) in thresholds.iter().enumerate() {
-        let path = format!("spec.thresholds[{i}]");
-        let SelectSpec { scenario, task, step, outcome } = select.clone().unwrap_or_default();
-        let select = Select { scenario, task, step, outcome };
-        // steps that were refused above are missing from the plan; one mistake is enough to report
-        if problems.0.is_empty() && !steps_of(scenarios).any(|place| select.matches(&place)) {
-            problems.add(format!("{path}.select"), "no step has these names, so there would be nothing to judge");
-        }
-        if *metric == Metric::Achieved && select != Select::default() {
-            problems.add(format!("{path}.select"), "achieved is counted over all iterations; it has nothing to select");
-        }
-        checked.extend(problems.take(&format!("{path}.expr"), Threshold::parse(*metric, select, expr)));
+/// What thresholds are checked against.
+pub(super) struct Judged<'a> {
+    pub(super) scenarios: &'a [Scenario],
+    pub(super) is_open: bool,
+}
+
+pub(super) fn check_thresholds(thresholds: &[ThresholdSpec], judged: &Judged<'_>, problems: &mut Problems) -> Vec<Threshold> {
+    let specs = thresholds.iter().enumerate();
+    specs.filter_map(|(i, spec)| check_threshold(spec, &format!("spec.thresholds[{i}]"), judged, problems)).collect()
+}
+
+fn check_threshold(spec: &ThresholdSpec, path: &str, judged: &Judged<'_>, problems: &mut Problems) -> Option<Threshold> {
+    let ThresholdSpec { metric, select, expr, window, delay, min_count, for_, abort_on_fail } = spec;
+    let SelectSpec { scenario, task, step, outcome } = select.clone().unwrap_or_default();
+    let select = Select { scenario, task, step, outcome };
+    // steps that were refused above are missing from the plan; one mistake is enough to report
+    if problems.0.is_empty() && !steps_of(judged.scenarios).any(|place| select.matches(&place)) {
+        problems.add(format!("{path}.select"), "no step has these names, so there would be nothing to judge");
     }
-    checked
+    let span = check_span(spec, path, problems);
+    if for_.is_some() && window.is_none() && !abort_on_fail {
+        problems.add(format!("{path}.for"), "needs window or abortOnFail: what is judged once at the end is not breached for a time");
+    }
+    if delay.is_some() && window.is_none() && !abort_on_fail {
+        problems.add(format!("{path}.delay"), "needs window or abortOnFail: the whole run is judged at its end");
+    }
+    let mut threshold = problems.take(&format!("{path}.expr"), Threshold::parse(*metric, select, expr))?;
+    problems.take(&format!("{path}.select"), threshold.check_select());
+    let of_arrivals = *metric == Metric::Dropped || (*metric == Metric::Achieved && threshold.quantity == Quantity::Share);
+    if of_arrivals && !judged.is_open {
+        problems.add(format!("{path}.metric"), "only open load asks for a number of iterations, so there is no share of it to judge");
+    }
+    let counts = matches!(threshold.aggregate, Aggregate::Count | Aggregate::PerSecond) || *metric == Metric::Achieved;
+    if counts && min_count.is_some() {
+        problems.add(format!("{path}.minCount"), "a count is judged however small it is");
+    }
+    if *abort_on_fail && counts && window.is_none() && !threshold.comparison.is_ceiling() {
+        problems.add(format!("{path}.abortOnFail"), "needs a window: a count over everything so far begins at nothing");
+    }
+    (threshold.span, threshold.abort_on_fail) = (span, *abort_on_fail);
+    Some(threshold)
+}
+
+fn check_span(spec: &ThresholdSpec, path: &str, problems: &mut Problems) -> Span {
+    let mut seconds = |field: &str, text: &Option<String>| {
+        let text = text.as_deref()?;
+        let time = problems.duration(&format!("{path}.{field}"), text);
+        if time.subsec_micros() != 0 || time.as_secs() > u64::from(u32::MAX) {
+            problems.add(format!("{path}.{field}"), "must be whole seconds: results are complete once a second");
+        }
+        Some(time.as_secs() as u32)
+    };
+    let window = seconds("window", &spec.window);
+    let (delay_seconds, for_seconds) = (seconds("delay", &spec.delay).unwrap_or(0), seconds("for", &spec.for_).unwrap_or(0));
+    if window == Some(0) {
+        problems.add(format!("{path}.window"), "must be at least 1s");
+    }
+    let window_seconds = window.unwrap_or(0);
+    Span { window_seconds, delay_seconds, for_seconds, min_count: spec.min_count.map(u64::from) }
 }

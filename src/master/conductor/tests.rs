@@ -7,7 +7,12 @@ use crate::stats::StepStats;
 use crate::stats::result::Verdict;
 
 fn run_file(workers: u32) -> RunFile {
+    run_file_with(workers, json!([]))
+}
+
+fn run_file_with(workers: u32, thresholds: serde_json::Value) -> RunFile {
     let spec = json!({
+        "thresholds": thresholds,
         "target": {"url": "http://t"},
         "scenarios": [{"name": "s", "tasks": [{"name": "t", "steps": [{"http": {"path": "/"}}]}]}],
         "load": {"closed": {"users": 1, "duration": "10s"}},
@@ -378,4 +383,50 @@ fn the_end_waits_for_the_replacement_of_a_drained_worker() {
     stage.deliver(&replacement, 9, 3, true);
     let result = stage.conductor.result().unwrap();
     assert_eq!((result.totals.requests, result.workers.lost, result.workers.rejoined), (9, 0, 1));
+}
+
+/// A rule that a sample of [`samples`] breaks, judged each second.
+fn breakable() -> serde_json::Value {
+    json!([{"metric": "requests", "expr": "count < 100", "window": "1s", "abortOnFail": true}])
+}
+
+#[test]
+fn a_breached_threshold_ends_the_run_as_failed() {
+    let now = Instant::now();
+    let conductor = Conductor::new(run_file_with(1, breakable()), Memory::none(), now).unwrap();
+    let mut stage = Stage { conductor, now };
+    let mut player = stage.join(0, "a", false);
+    stage.ready(&player);
+    stage.grant(1, GrantAction::Start).unwrap();
+    stage.pass(4);
+    stage.deliver(&player, 0, 99, false);
+    assert_eq!(stage.state(), MasterState::Running);
+    stage.deliver(&player, 1, 100, false);
+    assert_eq!(stage.state(), MasterState::Stopping);
+    assert!(player.heard().iter().any(|message| matches!(message, Message::Stop(_))));
+    stage.conductor.stop(Stop { run: "r-1".into(), reason: "Late".into(), message: "too late".into() }, stage.now);
+    stage.deliver(&player, 2, 1, true);
+    let result = stage.conductor.result().unwrap();
+    assert_eq!((result.verdict, result.reason.as_str()), (Verdict::Failed, "ThresholdAborted"));
+    assert!(result.message.starts_with("requests count < 100 over 1s: observed 100 in second 1"), "{}", result.message);
+    assert_eq!(result.totals.requests, 200);
+}
+
+#[test]
+fn a_new_master_process_remembers_what_was_breached() {
+    let folder = tempfile::tempdir().unwrap();
+    let now = Instant::now();
+    let new = || Conductor::new(run_file_with(1, breakable()), Memory::at(folder.path()), now).unwrap();
+    let mut stage = Stage { conductor: new(), now };
+    let player = stage.join(0, "a", false);
+    stage.ready(&player);
+    stage.grant(1, GrantAction::Start).unwrap();
+    stage.pass(4);
+    stage.deliver(&player, 0, 100, false);
+    stage.conductor = new();
+    let mut player = stage.join(0, "a", true);
+    stage.say(&player, cumulative(1, 100));
+    stage.pass(1);
+    assert_eq!(stage.state(), MasterState::Stopping);
+    assert!(player.heard().iter().any(|message| matches!(message, Message::Stop(_))));
 }

@@ -8,7 +8,7 @@ use crate::crd::status::{
 };
 use crate::stats::format::{micros, percent, rate};
 use crate::wire::RunResult;
-use crate::wire::result::LatencySummary;
+use crate::wire::result::{LatencySummary, ThresholdResult};
 
 const STEPS: usize = 20;
 const ERRORS: usize = 10;
@@ -99,7 +99,7 @@ fn errors(result: &RunResult) -> Vec<ErrorStatus> {
 pub fn thresholds(result: &RunResult) -> Vec<ThresholdStatus> {
     let shown = result.thresholds.iter().take(THRESHOLDS).map(|threshold| ThresholdStatus {
         metric: cut(&threshold.metric, 32),
-        select: cut(&select(&threshold.select), 128),
+        select: cut(&select(threshold), 128),
         expr: cut(&threshold.expr, 64),
         observed: cut(&threshold.observed_text, 32),
         verdict: format!("{:?}", threshold.verdict),
@@ -107,11 +107,14 @@ pub fn thresholds(result: &RunResult) -> Vec<ThresholdStatus> {
     shown.collect()
 }
 
-/// `step: POST /predict, outcome: Any`; nothing for a selection of everything.
-fn select(select: &serde_json::Value) -> String {
-    let fields = select.as_object().into_iter().flatten();
-    let named = fields.filter_map(|(name, value)| value.as_str().map(|value| (name, value)));
-    named
+/// `window: 30s, step: POST /predict, outcome: Any`; nothing for everything in the whole run.
+fn select(threshold: &ThresholdResult) -> String {
+    let fields = threshold.select.as_object().into_iter().flatten();
+    let named = fields.filter_map(|(name, value)| value.as_str().map(|value| (name.as_str(), value.to_owned())));
+    let window = threshold.window_micros.map(|window| ("window", micros(window as f64)));
+    window
+        .into_iter()
+        .chain(named)
         .filter(|(name, value)| !(*name == "outcome" && *value == "Success"))
         .map(|(name, value)| format!("{name}: {value}"))
         .collect::<Vec<_>>()

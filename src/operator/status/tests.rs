@@ -28,7 +28,10 @@ fn largest() -> RunResult {
         metric: "serviceTime".into(),
         expr: "x".repeat(64),
         select: json!({"scenario": wide(128), "task": wide(128), "step": wide(128), "outcome": "Any"}),
+        window_micros: Some(u64::MAX),
+        abort_on_fail: true,
         observed: Some(1.0),
+        observed_second: Some(u32::MAX),
         observed_text: wide(100),
         verdict: ThresholdVerdict::NotJudged,
     };

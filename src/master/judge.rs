@@ -1,0 +1,252 @@
+//! The judge of thresholds: fed with each complete second of the run, asked for the results at its end. Pure.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::reading::{Packed, Reader, Reading};
+use crate::plan::threshold::{MIN_COUNT, Outcome, Span};
+use crate::plan::{Plan, Threshold, duration};
+use crate::stats::Snapshot;
+use crate::stats::result::{ThresholdResult, ThresholdVerdict};
+use crate::stats::summary::Scale;
+
+/// A threshold that was found breached while the run went on; nothing that comes later undoes it.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Breach {
+    /// Place among the plan's thresholds.
+    pub threshold: usize,
+    /// Run second at whose end it was found.
+    pub second: u32,
+    pub observed: f64,
+}
+
+#[derive(Debug)]
+pub struct Judge {
+    rules: Vec<Rule>,
+    /// Run seconds that lie wholly in the measured part.
+    measured: std::ops::Range<u32>,
+    /// The second after the last one that was judged.
+    next: Option<u32>,
+    /// Says how many iterations are due.
+    plan: Plan,
+}
+
+#[derive(Debug)]
+struct Rule {
+    reader: Reader,
+    /// The seconds of the window, oldest first; empty for one without.
+    window: VecDeque<Packed>,
+    /// Of the window, or without one of everything so far.
+    sum: Reading,
+    /// How many seconds are in it.
+    seconds: u32,
+    breached_since: Option<u32>,
+    /// What was furthest on the wrong side, or least far on the right one, and in which second.
+    worst: Option<(u32, f64)>,
+    breach: Option<(u32, f64)>,
+    /// The run ends before it could be judged on the way.
+    is_too_long: bool,
+}
+
+impl Judge {
+    pub fn new(plan: &Plan) -> Self {
+        let end = plan.whole_length().map_or(u32::MAX, |length| length.as_secs() as u32);
+        // a second that is partly warm-up is left out
+        let measured = plan.warmup.as_secs_f64().ceil() as u32..end;
+        let seconds = measured.len() as u32;
+        let rules = plan.thresholds.iter().map(|threshold| Rule::new(Reader::new(plan, threshold), seconds)).collect();
+        Self { rules, measured, next: None, plan: plan.clone() }
+    }
+
+    /// What a master before this one, of the same run, had found already.
+    pub fn restore(&mut self, breaches: &[Breach]) {
+        for Breach { threshold, second, observed } in breaches {
+            if let Some(rule) = self.rules.get_mut(*threshold) {
+                rule.breach = rule.breach.or(Some((*second, *observed)));
+            }
+        }
+    }
+
+    /// The whole of one run second, in their order.
+    pub fn hear(&mut self, second: u32, snapshot: &Snapshot) {
+        // of seconds that a master before this one saw only counts are known
+        let is_gap = self.next.is_some_and(|next| next != second);
+        self.next = Some(second + 1);
+        if !self.measured.contains(&second) {
+            return;
+        }
+        let since_start = second - self.measured.start;
+        let due = due_in(&self.plan, second);
+        for rule in self.rules.iter_mut().filter(|rule| rule.is_judged_on_the_way()) {
+            if is_gap {
+                rule.forget();
+            }
+            rule.hear(second, since_start, rule.reader.read(snapshot, due));
+        }
+    }
+
+    pub fn breaches(&self) -> Vec<Breach> {
+        let found = self.rules.iter().enumerate().filter_map(|(threshold, rule)| rule.breach.map(|breach| (threshold, breach)));
+        found.map(|(threshold, (second, observed))| Breach { threshold, second, observed }).collect()
+    }
+
+    /// Why the run must end, if a threshold says so.
+    pub fn abort(&self) -> Option<String> {
+        self.rules.iter().filter(|rule| rule.reader.threshold.abort_on_fail).find_map(|rule| {
+            let (second, observed) = rule.breach?;
+            Some(format!("{}: observed {} in second {second}", rule.words(), rule.reader.text(observed)))
+        })
+    }
+
+    /// Every threshold, with all samples of the run.
+    pub fn results(&self, merged: &Snapshot, scale: Scale) -> Vec<ThresholdResult> {
+        self.rules.iter().map(|rule| rule.result(merged, scale)).collect()
+    }
+}
+
+/// Iterations that open load asks for in a run second.
+fn due_in(plan: &Plan, second: u32) -> u64 {
+    let until = |second: u32| plan.arrivals_until(Duration::from_secs(second.into()).saturating_sub(plan.warmup)).unwrap_or(0);
+    until(second + 1) - until(second)
+}
+
+impl Rule {
+    fn new(reader: Reader, measured: u32) -> Self {
+        let Span { window_seconds, delay_seconds, for_seconds, min_count: _ } = reader.threshold.span;
+        let takes = u64::from(window_seconds) + u64::from(delay_seconds) + u64::from(for_seconds);
+        Self {
+            reader,
+            window: VecDeque::new(),
+            sum: Reading::default(),
+            seconds: 0,
+            breached_since: None,
+            worst: None,
+            breach: None,
+            is_too_long: takes > u64::from(measured),
+        }
+    }
+
+    fn threshold(&self) -> &Threshold {
+        &self.reader.threshold
+    }
+
+    fn is_judged_on_the_way(&self) -> bool {
+        self.threshold().span.window_seconds > 0 || self.threshold().abort_on_fail
+    }
+
+    fn forget(&mut self) {
+        self.breached_since = None;
+        if self.threshold().span.window_seconds > 0 {
+            (self.sum, self.seconds) = (Reading::default(), 0);
+            self.window.clear();
+        }
+    }
+
+    fn hear(&mut self, second: u32, since_start: u32, reading: Reading) {
+        let span = self.threshold().span;
+        let is_early = since_start < span.delay_seconds;
+        if span.window_seconds > 0 {
+            if is_early {
+                return;
+            }
+            self.window.push_back(reading.pack());
+        }
+        self.sum.add(&reading);
+        self.seconds += 1;
+        if span.window_seconds > 0 && self.seconds > span.window_seconds {
+            if let Some(oldest) = self.window.pop_front() {
+                self.sum.remove(&oldest);
+            }
+            self.seconds = span.window_seconds;
+        }
+        if is_early || self.seconds < span.window_seconds {
+            return;
+        }
+        match self.reader.observe(&self.sum, f64::from(self.seconds), span.min_count.unwrap_or(MIN_COUNT)) {
+            Some(observed) => self.judge(second, observed),
+            None => self.breached_since = None,
+        }
+    }
+
+    fn judge(&mut self, second: u32, observed: f64) {
+        let ceiling = self.threshold().comparison.is_ceiling();
+        let is_worse = |than: f64| if ceiling { observed > than } else { observed < than };
+        if self.worst.is_none_or(|(_, worst)| is_worse(worst)) {
+            self.worst = Some((second, observed));
+        }
+        if self.threshold().is_met(observed) {
+            self.breached_since = None;
+            return;
+        }
+        let since = *self.breached_since.get_or_insert(second);
+        if second - since >= self.threshold().span.for_seconds && self.breach.is_none() {
+            self.breach = Some((second, observed));
+        }
+    }
+
+    fn result(&self, merged: &Snapshot, scale: Scale) -> ThresholdResult {
+        let threshold = self.threshold();
+        let in_windows = threshold.span.window_seconds > 0 && !self.is_too_long;
+        let seen = |(second, observed)| (Some(second), observed);
+        let shown = match (self.breach, in_windows) {
+            // of several bad windows the worst, which is not better than the first
+            (Some(breach), true) => self.worst.or(Some(breach)).map(seen),
+            (Some(breach), false) => Some(seen(breach)),
+            (None, true) => self.worst.map(seen),
+            (None, false) => self.whole(merged, scale).map(|observed| (None, observed)),
+        };
+        let (second, observed) = shown.map_or((None, None), |(second, observed)| (second, Some(observed)));
+        let verdict = match observed {
+            _ if self.breach.is_some() => ThresholdVerdict::Failed,
+            None => ThresholdVerdict::NotJudged,
+            // a breach that did not last is none
+            Some(_) if in_windows => ThresholdVerdict::Passed,
+            Some(value) if threshold.is_met(value) => ThresholdVerdict::Passed,
+            Some(_) => ThresholdVerdict::Failed,
+        };
+        let at = second.map(|second| format!(" in second {second}")).unwrap_or_default();
+        ThresholdResult {
+            metric: threshold.metric.name().to_owned(),
+            expr: threshold.expr.clone(),
+            select: select_json(threshold),
+            window_micros: in_windows.then(|| u64::from(threshold.span.window_seconds) * 1_000_000),
+            abort_on_fail: threshold.abort_on_fail,
+            observed,
+            observed_second: second,
+            observed_text: observed.map_or_else(|| "too few samples".to_owned(), |value| format!("{}{at}", self.reader.text(value))),
+            verdict,
+        }
+    }
+
+    fn whole(&self, merged: &Snapshot, scale: Scale) -> Option<f64> {
+        let reading = self.reader.read(merged, scale.arrivals.unwrap_or(0));
+        self.reader.observe(&reading, scale.length.as_secs_f64(), self.threshold().span.min_count.unwrap_or(1))
+    }
+
+    /// `latency p(99) < 1s over 30s`
+    fn words(&self) -> String {
+        let threshold = self.threshold();
+        let window = Duration::from_secs(threshold.span.window_seconds.into());
+        let over = if window.is_zero() { String::new() } else { format!(" over {}", duration::format(window)) };
+        format!("{} {}{over}", threshold.metric.name(), threshold.expr)
+    }
+}
+
+fn select_json(threshold: &Threshold) -> serde_json::Value {
+    let select = &threshold.select;
+    let mut json = serde_json::Map::new();
+    for (name, value) in [("scenario", &select.scenario), ("task", &select.task), ("step", &select.step)] {
+        if let Some(value) = value {
+            json.insert(name.to_owned(), value.as_str().into());
+        }
+    }
+    if select.outcome != Outcome::Success {
+        json.insert("outcome".to_owned(), serde_json::to_value(select.outcome).unwrap_or_default());
+    }
+    json.into()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,160 @@
+//! What a threshold reads from samples: a sum that grows and shrinks, and what it comes to.
+
+use crate::plan::threshold::{Aggregate, Metric, Outcome, Quantity};
+use crate::plan::{Plan, Threshold};
+use crate::stats::summary::selected;
+use crate::stats::{Histogram, Phase, Snapshot, StepStats, format};
+
+/// A threshold, and the places of the plan that it selects.
+#[derive(Debug)]
+pub struct Reader {
+    pub threshold: Threshold,
+    steps: Vec<bool>,
+    tasks: Vec<bool>,
+}
+
+/// Times, or a part of a whole; which of them counts is the threshold's business.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Reading {
+    times: Histogram,
+    part: u64,
+    whole: u64,
+}
+
+/// A reading that takes little memory; there may be one for each second of a window.
+#[derive(Debug)]
+pub struct Packed {
+    times: Vec<u8>,
+    part: u64,
+    whole: u64,
+}
+
+impl Reader {
+    pub fn new(plan: &Plan, threshold: &Threshold) -> Self {
+        let select = &threshold.select;
+        let tasks = plan.scenarios.iter().flat_map(|scenario| scenario.tasks.iter().map(move |task| select.matches_task(scenario, task)));
+        Self { threshold: threshold.clone(), steps: plan.steps().map(|place| select.matches(&place)).collect(), tasks: tasks.collect() }
+    }
+
+    /// `due` are the iterations that open load asks for in the time of the samples.
+    pub fn read(&self, snapshot: &Snapshot, due: u64) -> Reading {
+        let times = |times: Histogram| Reading { times, ..Reading::default() };
+        let share = |part, whole| Reading { part, whole, ..Reading::default() };
+        let counters = snapshot.counters;
+        match self.threshold.metric {
+            Metric::Latency => times(self.latencies(snapshot)),
+            Metric::ServiceTime => times(self.of_steps(snapshot).service_time),
+            Metric::Dns => times(self.phase(snapshot, Phase::Dns)),
+            Metric::Connect => times(self.phase(snapshot, Phase::Connect)),
+            Metric::Tls => times(self.phase(snapshot, Phase::Tls)),
+            Metric::Wait => times(self.phase(snapshot, Phase::Wait)),
+            Metric::Download => times(self.phase(snapshot, Phase::Download)),
+            Metric::Iteration => {
+                let mut sum = Histogram::new();
+                self.tasks_of(snapshot).for_each(|task| sum.merge(&task.duration));
+                times(sum)
+            }
+            Metric::Failures => {
+                let (failures, requests) = self.sum(snapshot, |step| (step.failures, step.requests));
+                share(failures, requests)
+            }
+            Metric::Checks => {
+                let (passed, all) = self.sum(snapshot, |step| (step.checks_passed, step.checks_passed + step.checks_failed));
+                share(passed, all)
+            }
+            Metric::Requests => share(self.sum(snapshot, |step| (step.requests, 0)).0, 0),
+            Metric::Iterations => share(self.tasks_of(snapshot).map(|task| task.finished).sum(), 0),
+            Metric::Dropped => share(counters.dropped, counters.iterations + counters.dropped),
+            Metric::Achieved => share(counters.iterations, due),
+        }
+    }
+
+    /// What the reading comes to over so many seconds; `None` where there is nothing to judge, or less than `min_count` samples.
+    pub fn observe(&self, reading: &Reading, seconds: f64, min_count: u64) -> Option<f64> {
+        let Reading { times, part, whole } = reading;
+        let enough = |samples: u64| samples >= min_count.max(1);
+        let of_times = |value: f64| enough(times.count()).then_some(value);
+        match self.threshold.aggregate {
+            Aggregate::Percentile(percent) => of_times(times.percentile(percent) as f64),
+            Aggregate::Med => of_times(times.percentile(50.0) as f64),
+            Aggregate::Avg => of_times(times.mean()),
+            Aggregate::Min => of_times(times.min() as f64),
+            Aggregate::Max => of_times(times.max() as f64),
+            Aggregate::Count => Some(*part as f64),
+            Aggregate::Rate if self.threshold.quantity == Quantity::Share => enough(*whole).then_some(*part as f64 / *whole as f64),
+            // none in a time is a rate as well: it must not go unjudged
+            Aggregate::Rate | Aggregate::PerSecond => (seconds > 0.0).then_some(*part as f64 / seconds),
+        }
+    }
+
+    /// For people, with the unit.
+    pub fn text(&self, value: f64) -> String {
+        match self.threshold.quantity {
+            Quantity::Time => format::micros(value),
+            Quantity::Share => format::percent(value),
+            Quantity::PerSecond => format!("{}/s", format::rate(value)),
+            Quantity::Count => format::count(value as u64),
+        }
+    }
+
+    fn selects(&self, step: u16) -> bool {
+        self.steps.get(usize::from(step)).copied().unwrap_or(false)
+    }
+
+    fn of_steps(&self, snapshot: &Snapshot) -> StepStats {
+        selected(snapshot, |place| self.selects(place))
+    }
+
+    fn phase(&self, snapshot: &Snapshot, phase: Phase) -> Histogram {
+        let mut sum = Histogram::new();
+        snapshot.steps.iter().filter(|(place, _)| self.selects(**place)).for_each(|(_, step)| sum.merge(step.phases.of(phase)));
+        sum
+    }
+
+    fn sum(&self, snapshot: &Snapshot, get: impl Fn(&StepStats) -> (u64, u64)) -> (u64, u64) {
+        let selected = snapshot.steps.iter().filter(|(place, _)| self.selects(**place));
+        selected.map(|(_, step)| get(step)).fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1))
+    }
+
+    fn tasks_of<'a>(&'a self, snapshot: &'a Snapshot) -> impl Iterator<Item = &'a crate::stats::TaskStats> {
+        let selects = |task: u16| self.tasks.get(usize::from(task)).copied().unwrap_or(false);
+        snapshot.tasks.iter().filter(move |(place, _)| selects(**place)).map(|(_, task)| task)
+    }
+
+    fn latencies(&self, snapshot: &Snapshot) -> Histogram {
+        let outcome = self.threshold.select.outcome;
+        let mut sum = Histogram::new();
+        for (_, step) in snapshot.steps.iter().filter(|(place, _)| self.selects(**place)) {
+            if outcome != Outcome::Failure {
+                sum.merge(&step.latency);
+            }
+            if outcome != Outcome::Success {
+                sum.merge(&step.failed_latency);
+            }
+        }
+        sum
+    }
+}
+
+impl Reading {
+    pub fn add(&mut self, other: &Reading) {
+        let Reading { times, part, whole } = other;
+        self.times.merge(times);
+        self.part += part;
+        self.whole += whole;
+    }
+
+    /// Takes out what was added before.
+    pub fn remove(&mut self, other: &Packed) {
+        let Packed { times, part, whole } = other;
+        // our own encoding, made a few minutes ago
+        self.times.remove(&Histogram::decode(times).unwrap_or_default());
+        self.part = self.part.saturating_sub(*part);
+        self.whole = self.whole.saturating_sub(*whole);
+    }
+
+    pub fn pack(&self) -> Packed {
+        let Reading { times, part, whole } = self;
+        Packed { times: times.encode(), part: *part, whole: *whole }
+    }
+}
