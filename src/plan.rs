@@ -40,7 +40,7 @@ pub use share::Share;
 pub use target::{Auth, ClientCertificate, Header, Target, Tls};
 pub use template::{Delimiters, JsonTemplate, Template};
 pub use threshold::Threshold;
-pub use transport::{Basic, Connections, Http, Proxy};
+pub use transport::{Basic, Connections, Http, Proxy, Version};
 pub use variables::{Computed, Resolved, Variables};
 
 /// At most so many steps in all scenarios together; a worker keeps statistics for each.

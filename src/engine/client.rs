@@ -126,7 +126,7 @@ impl Client {
             Ok(bytes) => bytes,
             Err(why) => return (unrendered(shard, number, *part, intended, why), Some(ErrorClass::Template)),
         };
-        let request = Outgoing { bytes, is_head: step.request.is_head };
+        let request = Outgoing { bytes, is_head: step.request.is_head, http2: step.request.http2() };
         let flight = Flight::new(shard, now);
         let outcome = match deadline.bound(intended + step.timeout, link.exchange(request, &flight)).await {
             Some(outcome) => outcome,

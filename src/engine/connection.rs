@@ -43,6 +43,18 @@ pub(super) enum Failure {
     Stale,
     #[error("{0}")]
     Malformed(Malformed),
+    #[error("the target did not choose HTTP/2, which http.version asks for")]
+    NotHttp2,
+    #[error("HTTP/2: {0}")]
+    Http2(String),
+    #[error("HTTP/2: the target reset the stream: {0}")]
+    StreamReset(h2::Reason),
+    #[error("HTTP/2: the target refused the stream: {0}")]
+    Refused(h2::Reason),
+    #[error("HTTP/2: the target ended each new connection at once")]
+    Gone,
+    #[error("{0}")]
+    Unfit(String),
 }
 
 impl Failure {
@@ -53,9 +65,10 @@ impl Failure {
             Self::Connect { .. } | Self::Proxy(_) => ErrorClass::Connect,
             Self::Handshake { .. } | Self::Tls(_) => ErrorClass::Tls,
             Self::Timeout | Self::TimeoutBeforeSent => ErrorClass::Timeout,
-            Self::Broken(_) | Self::Unanswered | Self::Cut => ErrorClass::Reset,
+            Self::Broken(_) | Self::Unanswered | Self::Cut | Self::StreamReset(_) | Self::Refused(_) | Self::Gone => ErrorClass::Reset,
             Self::Stale => ErrorClass::StaleConnection,
-            Self::Malformed(_) => ErrorClass::Protocol,
+            Self::Malformed(_) | Self::NotHttp2 | Self::Http2(_) => ErrorClass::Protocol,
+            Self::Unfit(_) => ErrorClass::Template,
         }
     }
 }

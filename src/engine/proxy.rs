@@ -10,7 +10,7 @@ use tokio::net::TcpStream;
 use super::connection::Failure;
 use super::request::text;
 use super::route::Amendment;
-use crate::plan::{self, Inputs, Problem, Target};
+use crate::plan::{self, Inputs, Problem, Target, Version};
 
 /// Longest head of the proxy's answer.
 const MAX_HEAD: usize = 8 * 1024;
@@ -25,7 +25,7 @@ pub(super) struct Proxy {
 }
 
 impl Proxy {
-    pub(super) fn new(proxy: &plan::Proxy, target: &Target, inputs: &Inputs) -> Result<Self, Problem> {
+    pub(super) fn new(proxy: &plan::Proxy, target: &Target, version: Version, inputs: &Inputs) -> Result<Self, Problem> {
         let mut authorization = Vec::new();
         if let Some(plan::Basic { username, password }) = &proxy.basic {
             let pair = STANDARD.encode(format!("{}:{}", text(username, inputs)?, text(password, inputs)?));
@@ -33,7 +33,8 @@ impl Proxy {
         }
         let host = target.url.host_str().unwrap_or_default();
         let port = target.url.port_or_known_default().unwrap_or_default();
-        Ok(Self { tunnels: target.url.scheme() == "https", authority: format!("{host}:{port}"), authorization })
+        let tunnels = target.url.scheme() == "https" || version == Version::Http2;
+        Ok(Self { tunnels, authority: format!("{host}:{port}"), authorization })
     }
 
     pub(super) fn amend(&self, amendment: &mut Amendment) {

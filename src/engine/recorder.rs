@@ -246,7 +246,6 @@ impl Recorder {
     }
 
     /// An attempt of which a byte was written is given up for another.
-    #[cfg_attr(not(test), expect(dead_code, reason = "steps that are tried again give it"))]
     pub(super) fn retried(&mut self) {
         self.rest.counters.retries += 1;
     }

@@ -1,5 +1,9 @@
 //! A step's request as bytes: wholly prepared when nothing in it differs, else pieces that are put together per request.
 
+pub(super) mod http2;
+
+use std::sync::OnceLock;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
@@ -15,6 +19,8 @@ pub(super) struct Request {
     /// Answers to HEAD have no body whatever their headers say.
     pub(super) is_head: bool,
     form: Form,
+    /// The same for HTTP/2, where requests never differ and one was sent that way.
+    http2: OnceLock<http2::Form>,
 }
 
 enum Form {
@@ -58,6 +64,11 @@ impl Request {
         }
     }
 
+    /// Where to keep the HTTP/2 form, if requests never differ.
+    pub(super) fn http2(&self) -> Option<&OnceLock<http2::Form>> {
+        matches!(self.form, Form::Static(_)).then_some(&self.http2)
+    }
+
     /// `path` is the field path of the request, for problems.
     pub(super) fn compile(
         target: &Target,
@@ -78,7 +89,11 @@ impl Request {
         }
         compiler.bytes(b"\r\n");
         let Compiler { problems, head, .. } = compiler;
-        if problems.is_empty() { Ok(Self { is_head: request.method == "HEAD", form: Form::of(head, body) }) } else { Err(problems) }
+        if problems.is_empty() {
+            Ok(Self { is_head: request.method == "HEAD", form: Form::of(head, body), http2: OnceLock::new() })
+        } else {
+            Err(problems)
+        }
     }
 }
 

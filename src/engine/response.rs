@@ -138,6 +138,22 @@ impl Response {
         Ok(self.state == State::Done)
     }
 
+    /// Takes a head that came over HTTP/2. Its size is counted as HTTP/1.1 would write it.
+    pub(super) fn take_http2_head(&mut self, status: u16, headers: &http::HeaderMap) {
+        self.status = status;
+        self.received += headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum::<usize>() as u64;
+        if matches!(status, 429 | 503) {
+            self.retry_after = headers.get(http::header::RETRY_AFTER).and_then(|value| RetryAfter::of(value.as_bytes()));
+        }
+        // the line with the status, and the empty one
+        self.received += 19;
+    }
+
+    /// Takes a part of a body that came over HTTP/2.
+    pub(super) fn take_http2_data(&mut self, data: &[u8]) {
+        self.received += data.len() as u64;
+    }
+
     pub(super) fn end_of_stream(&mut self) -> Ended {
         self.keep_alive = false;
         match self.state {

@@ -4,6 +4,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
+use http::uri::Scheme;
 use tokio::net::{TcpSocket, TcpStream, UnixStream};
 
 use super::connection::Failure;
@@ -12,7 +13,10 @@ use super::resolve::{Addresses, NameServers};
 use super::stream::{Socket, Stream};
 use super::tls::Tls;
 use super::transport::Flight;
-use crate::plan::{Connections, Http, Inputs, Problem, Target};
+use crate::plan::{Connections, Http, Inputs, Problem, Target, Version};
+
+static HTTP: Scheme = Scheme::HTTP;
+static HTTPS: Scheme = Scheme::HTTPS;
 
 /// Made ready before load, shared by all shards.
 pub(super) struct Route {
@@ -33,8 +37,8 @@ enum Place {
 
 impl Route {
     pub(super) fn new(target: &Target, http: &Http, inputs: &Inputs, names: &NameServers) -> Result<Self, Problem> {
-        let tls = if target.url.scheme() == "https" { Some(Tls::new(target, inputs)?) } else { None };
-        let proxy = target.proxy.as_ref().map(|proxy| Proxy::new(proxy, target, inputs)).transpose()?;
+        let tls = if target.url.scheme() == "https" { Some(Tls::new(target, http.version, inputs)?) } else { None };
+        let proxy = target.proxy.as_ref().map(|proxy| Proxy::new(proxy, target, http.version, inputs)).transpose()?;
         let url = target.proxy.as_ref().map_or(&target.url, |proxy| &proxy.url);
         let place = match (&target.unix_socket, url.host().zip(url.port_or_known_default())) {
             (Some(path), _) => Place::Unix(path.clone()),
@@ -55,6 +59,29 @@ impl Route {
         }
         let amendment = Some(amendment).filter(|amendment| *amendment != Amendment::default());
         Ok(Self { http: http.clone(), place, proxy, tls, amendment })
+    }
+
+    /// Of the target's URL.
+    pub(super) fn scheme(&self) -> &'static Scheme {
+        if self.tls.is_some() { &HTTPS } else { &HTTP }
+    }
+
+    /// Whether a connection could turn out to be one of HTTP/2.
+    pub(super) fn may_be_http2(&self) -> bool {
+        match self.http.version {
+            Version::Auto => self.tls.is_some(),
+            Version::Http1 => false,
+            Version::Http2 => true,
+        }
+    }
+
+    /// Whether this connection is one.
+    pub(super) fn is_http2(&self, stream: &Stream) -> Result<bool, Failure> {
+        match self.http.version {
+            Version::Http2 if self.tls.is_some() && !stream.chose_http2() => Err(Failure::NotHttp2),
+            Version::Http2 => Ok(true),
+            Version::Auto | Version::Http1 => Ok(stream.chose_http2()),
+        }
     }
 
     /// Whether there is an address to connect to at all.

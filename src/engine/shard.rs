@@ -11,9 +11,9 @@ use rand_xoshiro::rand_core::{RngCore, SeedableRng};
 use tokio::sync::{mpsc, watch};
 
 use super::cohort::Cohort;
+use super::pool::Pool;
 use super::prepare::Prepared;
 use super::recorder::{CpuMeter, Dropped, Part, Recorder, ShardDelta};
-use super::transport::Pool;
 use crate::plan::share::Slice;
 use crate::plan::{Load, Share};
 
@@ -76,7 +76,7 @@ impl Shard {
         let seed = shard_seed(seed, slice);
         let shard = Rc::new(Shard {
             zero: start + prepared.plan.warmup,
-            pools: prepared.routes.iter().map(|_| Pool::new(slice)).collect(),
+            pools: prepared.routes.iter().map(|route| Pool::new(slice, route)).collect(),
             prepared,
             slice,
             seed,

@@ -77,6 +77,11 @@ impl Stream {
         matches!(self, Self::Tls(_))
     }
 
+    /// Whether TLS found that the other side speaks HTTP/2.
+    pub(super) fn chose_http2(&self) -> bool {
+        matches!(self, Self::Tls(stream) if stream.get_ref().1.alpn_protocol() == Some(b"h2"))
+    }
+
     /// Where bytes may be dropped in the kernel.
     #[cfg(target_os = "linux")]
     pub(super) fn as_plain_tcp(&mut self) -> Option<&mut TcpStream> {

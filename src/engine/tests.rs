@@ -1,6 +1,7 @@
 //! The engine against real sockets: what the target sees is what is reported.
 
 mod counting;
+mod http2;
 mod malformed;
 mod pace;
 mod server;

@@ -9,7 +9,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use tokio_rustls::TlsConnector;
 
-use crate::plan::{ClientCertificate, Inputs, Problem, Reference, Target};
+use crate::plan::{ClientCertificate, Inputs, Problem, Reference, Target, Version};
 
 /// What a connection needs to become a TLS one.
 pub(super) struct Tls {
@@ -19,7 +19,7 @@ pub(super) struct Tls {
 
 impl Tls {
     /// Every reference has a value. No message holds a part of one.
-    pub(super) fn new(target: &Target, inputs: &Inputs) -> Result<Self, Problem> {
+    pub(super) fn new(target: &Target, version: Version, inputs: &Inputs) -> Result<Self, Problem> {
         let provider = Arc::new(ring::default_provider());
         let builder = ClientConfig::builder_with_provider(provider.clone())
             .with_safe_default_protocol_versions()
@@ -38,7 +38,11 @@ impl Tls {
                     .map_err(|e| problem(certificate, &format!("does not fit its key: {e}")))?
             }
         };
-        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        config.alpn_protocols = match version {
+            Version::Auto => vec![b"h2".to_vec(), b"http/1.1".to_vec()],
+            Version::Http1 => vec![b"http/1.1".to_vec()],
+            Version::Http2 => vec![b"h2".to_vec()],
+        };
         Ok(Self { connector: TlsConnector::from(Arc::new(config)), name: server_name(target)? })
     }
 }

@@ -1,50 +1,22 @@
-//! How requests get to a target: a shard's connections, what one user sends by, and what a request under way is known by.
+//! How a request gets to its target and the answer back: what one user sends by, and what a request under way is known by.
 
-use std::cell::{Cell, RefCell};
-use std::task::Poll;
+use std::cell::Cell;
+use std::rc::Rc;
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use futures::future::poll_fn;
 
 use super::connection::{Connection, Failure};
+use super::http2::Session;
+use super::pool::{Carrier, living};
+use super::request::http2::Form;
 use super::response::Response;
-use super::route::Route;
 use super::shard::Shard;
-use crate::plan::share::Slice;
-use crate::plan::{Connections, Http};
+use crate::plan::Connections;
 
-/// A shard's connections to one target.
-pub(super) struct Pool {
-    /// Counts connections, so that they take turns.
-    turn: Cell<u64>,
-    /// Open ones that nobody uses; only where users share them.
-    idle: RefCell<Vec<Connection>>,
-}
-
-impl Pool {
-    /// Shards that begin at different addresses reach all of them sooner.
-    pub(super) fn new(slice: Slice) -> Self {
-        Self { turn: Cell::new(slice.number(0)), idle: RefCell::default() }
-    }
-
-    async fn connect(&self, route: &Route, flight: &Flight<'_>) -> Result<Connection, Failure> {
-        let turn = self.turn.get();
-        self.turn.set(turn.wrapping_add(1));
-        let stream = route.open(turn, flight).await?;
-        flight.shard.recorder.borrow_mut().connected();
-        let now = Instant::now();
-        flight.began.set(now);
-        Ok(Connection::new(stream, spread(route.http.connection_max_age, turn).map(|age| now + age)))
-    }
-}
-
-/// The age of the `turn`th connection: within a fifth of `age`, and those opened at once reach theirs evenly over that time.
-/// The multiplier is the golden ratio's, which spreads any number of them.
-fn spread(age: Duration, turn: u64) -> Option<Duration> {
-    let part = turn.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 11;
-    let factor = 0.8 + 0.4 * part as f64 / (1u64 << 53) as f64;
-    (!age.is_zero()).then(|| age.mul_f64(factor))
-}
+/// Connections that may turn out to have ended, one after the other, before a request can be sent at all.
+const MOST_GONE: u32 = 3;
 
 /// A request as it is sent.
 #[derive(Clone, Copy)]
@@ -53,13 +25,16 @@ pub(super) struct Outgoing<'a> {
     pub(super) bytes: &'a [u8],
     /// Answers to HEAD have no body whatever their headers say.
     pub(super) is_head: bool,
+    /// Where its HTTP/2 form is kept, if it never differs.
+    pub(super) http2: Option<&'a OnceLock<Form>>,
 }
 
 /// What one user or slot reaches one target by.
 pub(super) struct Link {
     /// Place among [`Prepared::routes`](super::prepare::Prepared).
     route: usize,
-    connection: Option<Connection>,
+    /// The user's own connection.
+    kept: Option<Carrier>,
     /// The request as the way to the target wants it, where that differs.
     amended: Vec<u8>,
     /// The latest answer, as much of it as came.
@@ -68,19 +43,50 @@ pub(super) struct Link {
 
 impl Link {
     pub(super) fn new(route: usize) -> Self {
-        Self { route, connection: None, amended: Vec::new(), response: Response::default() }
+        Self { route, kept: None, amended: Vec::new(), response: Response::default() }
     }
 
-    /// Sends `request` on an open connection, or on a new one where none still lives, and reads the answer to its end. A connection
-    /// that cannot carry another request is closed; so is one whose exchange is dropped.
+    /// Sends `request` on an open connection, or on a new one where none still lives, and reads the answer to its end. A stream that
+    /// the target refused is counted and tried once more: it promises not to have looked at it.
     pub(super) async fn exchange(&mut self, request: Outgoing<'_>, flight: &Flight<'_>) -> Result<(), Failure> {
+        let (mut refused, mut gone) = (false, 0);
+        loop {
+            match self.attempt(request, flight).await {
+                Err(Failure::Refused(_)) if !refused => {
+                    refused = true;
+                    flight.written.set(0);
+                    flight.shard.recorder.borrow_mut().retried();
+                }
+                Err(Failure::Gone) if gone < MOST_GONE => gone += 1,
+                outcome => return outcome,
+            }
+        }
+    }
+
+    async fn attempt(&mut self, request: Outgoing<'_>, flight: &Flight<'_>) -> Result<(), Failure> {
+        self.response.begin(request.is_head);
+        let (pool, route) = (&flight.shard.pools[self.route], &flight.shard.prepared.routes[self.route]);
+        let kept = match self.kept.take() {
+            Some(Carrier::Http1(connection)) => living(connection, route, flight).await.map(Carrier::Http1),
+            Some(Carrier::Http2(session)) => {
+                session.may_serve(flight.began.get(), route.http.connection_max_requests).then_some(Carrier::Http2(session))
+            }
+            None => None,
+        };
+        let carrier = match kept {
+            Some(carrier) => carrier,
+            None => pool.carrier(route, flight).await?,
+        };
+        match carrier {
+            Carrier::Http1(connection) => self.over_http1(connection, request, flight).await,
+            Carrier::Http2(session) => self.over_http2(session, request, flight).await,
+        }
+    }
+
+    /// The connection is closed if it cannot carry another request, or the exchange is dropped.
+    async fn over_http1(&mut self, mut connection: Connection, request: Outgoing<'_>, flight: &Flight<'_>) -> Result<(), Failure> {
         let shard = flight.shard;
         let (pool, route) = (&shard.pools[self.route], &shard.prepared.routes[self.route]);
-        self.response.begin(request.is_head);
-        let mut connection = match self.living(pool, &route.http, flight.began.get()).await {
-            Some(connection) => connection,
-            None => pool.connect(route, flight).await?,
-        };
         let Self { response, amended, .. } = self;
         let bytes = match &route.amendment {
             None => request.bytes,
@@ -93,30 +99,41 @@ impl Link {
         poll_fn(|cx| connection.poll_exchange(cx, bytes, response, flight, &mut shard.buffer.borrow_mut())).await?;
         if connection.served(bytes) && response.keep_alive {
             match route.http.connections {
-                Connections::PerUser => self.connection = Some(connection),
-                Connections::Pooled => pool.idle.borrow_mut().push(connection),
+                Connections::PerUser => self.kept = Some(Carrier::Http1(connection)),
+                Connections::Pooled => pool.put_back(connection),
                 Connections::PerRequest => {}
             }
         }
         Ok(())
     }
 
-    /// An open connection that may carry a request and has not ended since the one before.
-    async fn living(&mut self, pool: &Pool, http: &Http, now: Instant) -> Option<Connection> {
-        loop {
-            let kept = self.connection.take();
-            // the one used last is the freshest
-            let mut connection = kept.or_else(|| pool.idle.borrow_mut().pop())?;
-            if connection.may_serve(now, http.connection_max_requests) && !poll_fn(|cx| Poll::Ready(connection.has_ended(cx))).await {
-                return Some(connection);
-            }
+    /// The connection outlives a failed stream, unless it is what failed.
+    async fn over_http2(&mut self, session: Rc<Session>, request: Outgoing<'_>, flight: &Flight<'_>) -> Result<(), Failure> {
+        let route = &flight.shard.prepared.routes[self.route];
+        if route.http.connections == Connections::PerUser {
+            self.kept = Some(Carrier::Http2(session.clone()));
         }
+        let made;
+        let form = match request.http2.map(|cell| (cell, cell.get())) {
+            Some((_, Some(form))) => form,
+            Some((cell, None)) => {
+                let form = Form::of(request.bytes, route.scheme()).map_err(Failure::Unfit)?;
+                cell.get_or_init(|| form)
+            }
+            None => {
+                made = Form::of(request.bytes, route.scheme()).map_err(Failure::Unfit)?;
+                &made
+            }
+        };
+        let mut exchange = session.begin(form).ok_or(Failure::Gone)?;
+        flight.written.set(request.bytes.len());
+        poll_fn(|cx| exchange.poll(cx, &mut self.response, flight)).await
     }
 }
 
 /// A request under way. Dropped before it is done (the run was cut), it counts as interrupted if a byte of it was written.
 pub(super) struct Flight<'a> {
-    shard: &'a Shard,
+    pub(super) shard: &'a Shard,
     /// First byte written, as near as matters: set when the request is about to be.
     pub(super) began: Cell<Instant>,
     pub(super) written: Cell<usize>,

@@ -11,6 +11,7 @@ use super::{Reference, duration};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Http {
+    pub version: Version,
     pub connections: Connections,
     /// A connection carries no more requests after this, give or take a fifth; zero: it never grows too old.
     #[serde(with = "duration::micros")]
@@ -19,17 +20,30 @@ pub struct Http {
     pub connection_max_requests: Option<u32>,
     /// Connections come from these in turn; without any the system chooses.
     pub source_addresses: Vec<IpAddr>,
+    /// HTTP/2 connections that the users of a worker share, where they are pooled; at least one for each shard.
+    pub http2_connections: u32,
 }
 
 impl Default for Http {
     fn default() -> Self {
         Self {
+            version: Version::Auto,
             connections: Connections::PerUser,
             connection_max_age: Duration::from_secs(300),
             connection_max_requests: None,
             source_addresses: vec![],
+            http2_connections: 4,
         }
     }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Version {
+    /// HTTP/2 where TLS finds that the target speaks it.
+    Auto,
+    Http1,
+    /// Without TLS by prior knowledge.
+    Http2,
 }
 
 /// Who shares a connection.

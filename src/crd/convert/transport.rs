@@ -12,7 +12,7 @@ use crate::plan::*;
 impl Context<'_> {
     /// `spec.http.timeout` is the steps' own.
     pub(super) fn http(&mut self, http: &HttpSpec) -> Http {
-        let HttpSpec { timeout: _, connections, connection_max_age, connection_max_requests, source_addresses } = http;
+        let HttpSpec { timeout: _, version, connections, connection_max_age, connection_max_requests, source_addresses, http2 } = http;
         let mut sources: Vec<IpAddr> = Vec::new();
         for (i, source) in source_addresses.iter().enumerate() {
             let path = format!("spec.http.sourceAddresses[{i}]");
@@ -22,7 +22,15 @@ impl Context<'_> {
         if *connection_max_requests == Some(0) {
             self.problems.add("spec.http.connectionMaxRequests", "must be at least 1");
         }
+        if http2.connections == 0 {
+            self.problems.add("spec.http.http2.connections", "must be at least 1");
+        }
         Http {
+            version: match version {
+                VersionSpec::Auto => Version::Auto,
+                VersionSpec::Http1 => Version::Http1,
+                VersionSpec::Http2 => Version::Http2,
+            },
             connections: match connections {
                 ConnectionsSpec::PerUser => Connections::PerUser,
                 ConnectionsSpec::Pooled => Connections::Pooled,
@@ -31,6 +39,7 @@ impl Context<'_> {
             connection_max_age: self.problems.duration("spec.http.connectionMaxAge", connection_max_age),
             connection_max_requests: *connection_max_requests,
             source_addresses: sources,
+            http2_connections: http2.connections,
         }
     }
 
@@ -91,8 +100,16 @@ mod tests {
     #[test]
     fn every_mistake_has_its_field_path() {
         assert_eq!(
-            checked(|s| s["http"] = json!({"connectionMaxAge": "soon", "connectionMaxRequests": 0, "sourceAddresses": ["::1", "eth0"]})),
-            Err(["spec.http.sourceAddresses[1]", "spec.http.connectionMaxRequests", "spec.http.connectionMaxAge"].map(String::from).into())
+            checked(|s| s["http"] = json!({"connectionMaxAge": "soon", "connectionMaxRequests": 0, "sourceAddresses": ["::1", "eth0"],
+                "http2": {"connections": 0}})),
+            Err([
+                "spec.http.sourceAddresses[1]",
+                "spec.http.connectionMaxRequests",
+                "spec.http.http2.connections",
+                "spec.http.connectionMaxAge"
+            ]
+            .map(String::from)
+            .into())
         );
         for url in ["https://p", "http://u:p@p", "http://p/path", "p:3128"] {
             let refused = checked(|s| s["target"]["proxy"] = json!({"url": url}));
@@ -115,7 +132,8 @@ mod tests {
     #[test]
     fn connections_are_kept_by_their_users_for_five_minutes() {
         assert_eq!(checked(|_| {}).unwrap().http, Http::default());
-        let plan = checked(|s| s["http"] = json!({"connections": "Pooled", "connectionMaxAge": "0s"})).unwrap();
-        assert_eq!((plan.http.connections, plan.http.connection_max_age.is_zero()), (Connections::Pooled, true));
+        let plan = checked(|s| s["http"] = json!({"version": "Http2", "connections": "Pooled", "connectionMaxAge": "0s"})).unwrap();
+        let Http { version, connections, connection_max_age, .. } = plan.http;
+        assert_eq!((version, connections, connection_max_age), (Version::Http2, Connections::Pooled, std::time::Duration::ZERO));
     }
 }

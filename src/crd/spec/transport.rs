@@ -11,7 +11,9 @@ pub struct HttpSpec {
     /// From the intended time of a request to the last byte of its answer; a step may set its own.
     #[schemars(schema_with = "crate::crd::schema::duration")]
     pub timeout: String,
-    /// Who shares a connection. `PerUser`: nobody, each user (in open load: each of the `maxInFlight` slots) keeps its own. `Pooled`: the users of a thread use the same ones in turn, as the replicas of a service behind one gateway do. `PerRequest`: every request opens a new one and asks the target to close it.
+    /// `Auto`: HTTP/2 where the target offers it in TLS, else HTTP/1.1. `Http2`: nothing else; without TLS by prior knowledge (h2c). `Http1`: HTTP/1.1 always.
+    pub version: VersionSpec,
+    /// Who shares a connection. `PerUser`: nobody, each user (in open load: each of the `maxInFlight` slots) keeps its own. `Pooled`: the users of a thread use the same ones in turn, as the replicas of a service behind one gateway do; over HTTP/2 at the same time, see `http2.connections`. `PerRequest`: every request opens a new one and asks the target to close it.
     pub connections: ConnectionsSpec,
     /// A connection carries no new request when it is older than this, give or take a fifth, so that new Pods of the target get load; `0s`: it may live for ever.
     #[schemars(schema_with = "crate::crd::schema::duration")]
@@ -24,17 +26,50 @@ pub struct HttpSpec {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64), inner(length(max = 45)), extend("x-kubernetes-list-type" = "atomic"))]
     pub source_addresses: Vec<String>,
+    #[serde(skip_serializing_if = "Http2Spec::is_default")]
+    pub http2: Http2Spec,
 }
 
 impl Default for HttpSpec {
     fn default() -> Self {
         Self {
             timeout: "30s".into(),
+            version: VersionSpec::Auto,
             connections: ConnectionsSpec::PerUser,
             connection_max_age: "5m".into(),
             connection_max_requests: None,
             source_addresses: vec![],
+            http2: Http2Spec::default(),
         }
+    }
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum VersionSpec {
+    #[default]
+    Auto,
+    Http1,
+    Http2,
+}
+
+/// What only HTTP/2 has.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Http2Spec {
+    /// Connections that the users of a worker share with `connections: Pooled`, at least one for each of its threads. A request goes to the next one that takes a further stream; while none does it waits, which counts in its latency.
+    #[schemars(range(min = 1, max = 4096))]
+    pub connections: u32,
+}
+
+impl Default for Http2Spec {
+    fn default() -> Self {
+        Self { connections: 4 }
+    }
+}
+
+impl Http2Spec {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
     }
 }
 

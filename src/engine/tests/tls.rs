@@ -23,7 +23,7 @@ pub(super) fn authority() -> Authority {
 }
 
 /// Certificate and key as PEM, signed by `authority`.
-fn signed(authority: &Authority, name: &str, usage: ExtendedKeyUsagePurpose) -> (String, String) {
+pub(super) fn signed(authority: &Authority, name: &str, usage: ExtendedKeyUsagePurpose) -> (String, String) {
     let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
     params.extended_key_usages = vec![usage];
     let key = KeyPair::generate().unwrap();
@@ -31,8 +31,29 @@ fn signed(authority: &Authority, name: &str, usage: ExtendedKeyUsagePurpose) -> 
     (certificate.pem(), key.serialize_pem())
 }
 
-/// Answers every request on TLS; `clients` must have signed who comes.
+/// Answers every request on TLS with HTTP/1.1; `clients` must have signed who comes.
 pub(super) async fn server(authority: &Authority, name: &str, clients: Option<&Authority>) -> String {
+    let acceptor = acceptor(authority, name, clients, &["http/1.1"]);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let acceptor = acceptor.clone();
+            tokio::spawn(async move {
+                let mut stream = acceptor.accept(stream).await?;
+                let mut request = [0; 4096];
+                while stream.read(&mut request).await? > 0 {
+                    stream.write_all(format!("HTTP/1.1 200 OK\r\nContent-Length: 40000\r\n\r\n{}", "x".repeat(40_000)).as_bytes()).await?;
+                }
+                std::io::Result::Ok(())
+            });
+        }
+    });
+    format!("https://127.0.0.1:{port}")
+}
+
+/// A server's end of TLS that offers these protocols.
+pub(super) fn acceptor(authority: &Authority, name: &str, clients: Option<&Authority>, protocols: &[&str]) -> TlsAcceptor {
     let (certificate, key) = signed(authority, name, ExtendedKeyUsagePurpose::ServerAuth);
     let provider = Arc::new(ring::default_provider());
     let builder = ServerConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions().unwrap();
@@ -46,33 +67,19 @@ pub(super) async fn server(authority: &Authority, name: &str, clients: Option<&A
     };
     let chain = vec![CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap()];
     let mut config = builder.with_single_cert(chain, PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap()).unwrap();
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    let acceptor = TlsAcceptor::from(Arc::new(config));
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let port = listener.local_addr().unwrap().port();
-    tokio::spawn(async move {
-        while let Ok((stream, _)) = listener.accept().await {
-            let acceptor = acceptor.clone();
-            tokio::spawn(async move {
-                let mut stream = acceptor.accept(stream).await?;
-                assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"http/1.1"[..]));
-                let mut request = [0; 4096];
-                while stream.read(&mut request).await? > 0 {
-                    stream.write_all(format!("HTTP/1.1 200 OK\r\nContent-Length: 40000\r\n\r\n{}", "x".repeat(40_000)).as_bytes()).await?;
-                }
-                std::io::Result::Ok(())
-            });
-        }
-    });
-    format!("https://127.0.0.1:{port}")
+    config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
+    TlsAcceptor::from(Arc::new(config))
 }
 
 pub(super) fn reference(key: &str) -> Reference {
     Reference { kind: Kind::ConfigMap, name: "tls".into(), key: key.into(), field: format!("spec.target.tls.{key}") }
 }
 
-async fn run_tls(url: &str, tls: Tls, inputs: &[(&str, String)]) -> Result<Snapshot, PrepareError> {
-    let mut plan = plan(url, users(2, 600));
+pub(super) async fn run_tls(url: &str, tls: Tls, inputs: &[(&str, String)]) -> Result<Snapshot, PrepareError> {
+    run_plan(plan(url, users(2, 600)), tls, inputs).await
+}
+
+pub(super) async fn run_plan(mut plan: Plan, tls: Tls, inputs: &[(&str, String)]) -> Result<Snapshot, PrepareError> {
     plan.target.tls = tls;
     let mut values = Inputs::default();
     inputs.iter().for_each(|(key, value)| values.insert(Kind::ConfigMap, "tls", *key, value.clone().into_bytes()));
@@ -80,7 +87,7 @@ async fn run_tls(url: &str, tls: Tls, inputs: &[(&str, String)]) -> Result<Snaps
     Ok(sum(&deltas(&mut prepared.start(whole(1), Instant::now())).await))
 }
 
-fn all_failed_in_tls(snapshot: &Snapshot) {
+pub(super) fn all_failed_in_tls(snapshot: &Snapshot) {
     assert!(snapshot.requests() > 0);
     assert_eq!(classes(snapshot), [(ErrorClass::Tls, snapshot.requests())]);
 }

@@ -1,0 +1,181 @@
+//! A shard's connections to one target: who gets which, when a new one is opened, and how old they grow.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use futures::future::poll_fn;
+use tokio::sync::Notify;
+
+use super::connection::{Connection, Failure};
+use super::http2::Session;
+use super::route::Route;
+use super::transport::Flight;
+use crate::plan::Connections;
+use crate::plan::share::Slice;
+
+/// What carries a request.
+pub(super) enum Carrier {
+    /// Ours alone.
+    Http1(Connection),
+    /// Others may send on it at the same time.
+    Http2(Rc<Session>),
+}
+
+pub(super) struct Pool {
+    /// Counts connections, so that they take turns.
+    turn: Cell<u64>,
+    /// Open HTTP/1.1 connections that nobody uses; only where users share them.
+    idle: RefCell<Vec<Connection>>,
+    /// Open HTTP/2 connections; likewise.
+    places: Vec<Place>,
+    next: Cell<usize>,
+    /// The target turned out to speak no HTTP/2.
+    is_http1: Cell<bool>,
+    /// Told when a stream of an HTTP/2 connection ends.
+    freed: Rc<Notify>,
+}
+
+/// Where an HTTP/2 connection is shared.
+#[derive(Default)]
+struct Place {
+    session: RefCell<Option<Rc<Session>>>,
+    /// Held while one is opened, so that a thousand users who find none open one.
+    opening: tokio::sync::Mutex<()>,
+}
+
+/// What a place has for one more request.
+enum Found {
+    Room(Rc<Session>),
+    Full,
+    Nothing,
+}
+
+impl Pool {
+    pub(super) fn new(slice: Slice, route: &Route) -> Self {
+        let (most, shards, shard) = (route.http.http2_connections, slice.shards, slice.shard);
+        let places = (most / shards + u32::from(shard < most % shards)).max(1);
+        Self {
+            // shards that begin at different addresses reach all of them sooner
+            turn: Cell::new(slice.number(0)),
+            idle: RefCell::default(),
+            places: (0..places).map(|_| Place::default()).collect(),
+            next: Cell::new(0),
+            is_http1: Cell::new(false),
+            freed: Rc::default(),
+        }
+    }
+
+    /// Something to send the next request on, for one who has nothing kept.
+    pub(super) async fn carrier(&self, route: &Route, flight: &Flight<'_>) -> Result<Carrier, Failure> {
+        if route.http.connections != Connections::Pooled {
+            return self.connect(route, flight).await;
+        }
+        while route.may_be_http2() && !self.is_http1.get() {
+            if let Some(carrier) = self.shared(route, flight).await? {
+                return Ok(carrier);
+            }
+        }
+        loop {
+            // the one used last is the freshest
+            let Some(connection) = self.idle.borrow_mut().pop() else { return self.connect(route, flight).await };
+            if let Some(connection) = living(connection, route, flight).await {
+                return Ok(Carrier::Http1(connection));
+            }
+        }
+    }
+
+    /// Takes a connection that may carry another request, where users share them.
+    pub(super) fn put_back(&self, connection: Connection) {
+        self.idle.borrow_mut().push(connection);
+    }
+
+    async fn connect(&self, route: &Route, flight: &Flight<'_>) -> Result<Carrier, Failure> {
+        let turn = self.turn.get();
+        self.turn.set(turn.wrapping_add(1));
+        let stream = route.open(turn, flight).await?;
+        flight.shard.recorder.borrow_mut().connected();
+        let now = Instant::now();
+        flight.began.set(now);
+        let until = age(route.http.connection_max_age, turn).map(|age| now + age);
+        if route.is_http2(&stream)? {
+            Ok(Carrier::Http2(Rc::new(Session::open(stream, until, self.freed.clone()).await?)))
+        } else {
+            Ok(Carrier::Http1(Connection::new(stream, until)))
+        }
+    }
+
+    /// A place on a shared connection; `None` after a wait, or when another carrier is called for.
+    async fn shared(&self, route: &Route, flight: &Flight<'_>) -> Result<Option<Carrier>, Failure> {
+        let first = self.next.get();
+        self.next.set(first.wrapping_add(1));
+        let freed = self.freed.notified();
+        for nth in 0..self.places.len() {
+            let place = &self.places[first.wrapping_add(nth) % self.places.len()];
+            match place.find(route, flight.began.get()) {
+                Found::Room(session) => return Ok(Some(Carrier::Http2(session))),
+                Found::Nothing => return self.fill(place, route, flight).await,
+                Found::Full => {}
+            }
+        }
+        freed.await;
+        flight.began.set(Instant::now());
+        Ok(None)
+    }
+
+    async fn fill(&self, place: &Place, route: &Route, flight: &Flight<'_>) -> Result<Option<Carrier>, Failure> {
+        let _opening = place.opening.lock().await;
+        flight.began.set(Instant::now());
+        if !matches!(place.find(route, flight.began.get()), Found::Nothing) || self.is_http1.get() {
+            // another one was quicker
+            return Ok(None);
+        }
+        let carrier = self.connect(route, flight).await?;
+        match &carrier {
+            Carrier::Http1(_) => self.is_http1.set(true),
+            Carrier::Http2(session) => drop(place.session.borrow_mut().replace(session.clone())),
+        }
+        Ok(Some(carrier))
+    }
+}
+
+impl Place {
+    fn find(&self, route: &Route, now: Instant) -> Found {
+        match self.session.borrow().as_ref().filter(|session| session.may_serve(now, route.http.connection_max_requests)) {
+            None => Found::Nothing,
+            Some(session) if session.has_room() => Found::Room(session.clone()),
+            Some(_) => Found::Full,
+        }
+    }
+}
+
+/// The connection, if it may carry one more request and has not ended since the last one.
+pub(super) async fn living(mut connection: Connection, route: &Route, flight: &Flight<'_>) -> Option<Connection> {
+    let may_serve = connection.may_serve(flight.began.get(), route.http.connection_max_requests);
+    let lives = may_serve && !poll_fn(|cx| Poll::Ready(connection.has_ended(cx))).await;
+    lives.then_some(connection)
+}
+
+/// How old the `turn`th connection may grow: within a fifth of `age`, and those opened at once reach theirs evenly over that time.
+/// The multiplier is the golden ratio's, which spreads any number of them.
+fn age(age: Duration, turn: u64) -> Option<Duration> {
+    let part = turn.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 11;
+    let factor = 0.8 + 0.4 * part as f64 / (1u64 << 53) as f64;
+    (!age.is_zero()).then(|| age.mul_f64(factor))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ages_lie_evenly_within_a_fifth() {
+        let minute = Duration::from_secs(60);
+        let mut ages: Vec<_> = (1000..1100).map(|turn| age(minute, turn).unwrap().as_secs_f64()).collect();
+        ages.sort_by(f64::total_cmp);
+        assert!(ages[0] >= 48.0 && ages[99] <= 72.0);
+        assert!(ages.windows(2).all(|two| two[1] - two[0] < 1.0), "{ages:?}");
+        assert_eq!(age(Duration::ZERO, 7), None);
+    }
+}
