@@ -6,17 +6,24 @@
 
 #[cfg_attr(not(test), expect(dead_code, unused_imports, reason = "the executor takes it up next"))]
 mod answer;
+mod capture;
 mod client;
 mod closed;
 mod cohort;
+mod compile;
 mod connection;
+mod cookies;
 mod deadline;
+mod exchange;
 mod files;
+mod frame;
 mod http2;
+mod message;
 mod open;
 mod pacer;
 mod pool;
 mod prepare;
+mod program;
 mod proxy;
 mod recorder;
 mod request;

@@ -7,6 +7,7 @@ pub mod check;
 pub mod duration;
 pub mod extract;
 pub mod json_path;
+pub mod lexicon;
 mod load;
 pub mod names;
 pub mod pace;
@@ -35,7 +36,10 @@ pub use pace::ThinkTime;
 pub use pattern::Pattern;
 pub use profile::{Profile, Stage};
 pub use reference::{Inputs, Kind, Reference};
-pub use scenario::{Body, HttpRequest, Scenario, Step, Task};
+pub use scenario::{
+    Action, Block, Body, Field, ForEach, HttpRequest, HttpStep, OnFailure, Order, Part, PartContent, Repeat, Retry, RetryOn, Scenario,
+    Step, Task,
+};
 pub use share::Share;
 pub use target::{Auth, ClientCertificate, Header, Target, Tls};
 pub use template::{Delimiters, JsonTemplate, Template};
@@ -89,18 +93,38 @@ pub struct Plan {
     pub seed: Option<u64>,
 }
 
-/// A step with the names that lead to it; its place in [`Plan::steps`] is its number everywhere statistics are kept.
+/// Where a request stands: which part of the test it belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Section {
+    OnStart,
+    /// Number of the task in its scenario.
+    Task(usize),
+    /// Number of the block in its scenario.
+    Block(usize),
+    OnStop,
+}
+
+/// A request with the names that lead to it; its place in [`Plan::steps`] is its number everywhere statistics are kept.
 #[derive(Debug, Clone, Copy)]
 pub struct StepPlace<'a> {
-    pub scenario: &'a Scenario,
-    pub task: &'a Task,
-    pub step: &'a Step,
+    pub scenario: &'a str,
+    /// The task's name, or the block's, or that of the section.
+    pub task: &'a str,
+    pub section: Section,
+    pub step: &'a HttpStep,
+}
+
+impl StepPlace<'_> {
+    /// Neither in the totals nor in a latency: only counted.
+    pub fn is_control(&self) -> bool {
+        matches!(self.section, Section::OnStart | Section::OnStop)
+    }
 }
 
 impl Plan {
-    /// All steps in the order of the file.
+    /// All requests in the order of the file.
     pub fn steps(&self) -> impl Iterator<Item = StepPlace<'_>> {
-        steps_of(&self.scenarios)
+        self.scenarios.iter().flat_map(Scenario::steps)
     }
 
     /// The measured part of the run: from the end of the warm-up to the end of the last population. `None` where only the run itself will tell.
@@ -146,13 +170,16 @@ impl Plan {
             all.extend([username, password]);
         }
         all.extend(self.variables.from.values());
+        for place in self.steps() {
+            match &place.step.request.body {
+                Some(Body::File(file)) => all.push(file),
+                Some(Body::Multipart(parts)) => all.extend(parts.iter().filter_map(|part| match &part.content {
+                    PartContent::File(file) => Some(file),
+                    PartContent::Text(_) => None,
+                })),
+                Some(Body::Text(_) | Body::Json(_) | Body::Form(_)) | None => {}
+            }
+        }
         all
     }
-}
-
-/// All steps in the order of the file.
-pub fn steps_of(scenarios: &[Scenario]) -> impl Iterator<Item = StepPlace<'_>> {
-    scenarios.iter().flat_map(|scenario| {
-        scenario.tasks.iter().flat_map(move |task| task.steps.iter().map(move |step| StepPlace { scenario, task, step }))
-    })
 }

@@ -358,7 +358,7 @@ spec:
     #[test]
     fn whole_floats_become_integers_as_on_an_api_server() {
         let documents = read(&GOOD.replace("{path: /}", "{path: /, method: POST, json: {a: 1.0, b: 1e3}}"));
-        let json = documents.tests[0].spec.scenarios[0].tasks[0].steps[0].http.json.clone().unwrap();
+        let json = documents.tests[0].spec.scenarios[0].tasks[0].steps[0].http.clone().unwrap().json.unwrap();
         assert_eq!(json.to_string(), r#"{"a":1,"b":1000}"#);
     }
 

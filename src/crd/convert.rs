@@ -55,8 +55,15 @@ pub fn check(spec: &LoadTestSpec) -> Result<Checked, Vec<Problem>> {
     let delimiters = check_delimiters(template_delimiters, &mut problems);
     let (variables, resolved) = check_variables(variables, variables_from, &delimiters, &mut problems);
     let timeout = problems.positive_duration("spec.http.timeout", &http.timeout);
-    let mut context =
-        Context { names: &resolved.names, delimiters: &delimiters, timeout, open: load.open.is_some(), problems: &mut problems };
+    let mut context = Context {
+        names: resolved.names,
+        free_slot: variables.slots(),
+        delimiters: &delimiters,
+        follow_redirects: http.follow_redirects,
+        timeout,
+        open: load.open.is_some(),
+        problems: &mut problems,
+    };
     let target = context.target(target);
     let http = context.http(http);
     let scenarios = context.scenarios(scenarios);
@@ -158,9 +165,13 @@ fn free_value_size(value: &Value) -> Result<(), String> {
 
 /// What the checks of target and scenarios share.
 struct Context<'a> {
-    names: &'a Names,
+    /// What a template at this point may name.
+    names: Names,
+    /// The first slot that targets and feeders leave to scenarios.
+    free_slot: Slot,
     delimiters: &'a Delimiters,
     timeout: Duration,
+    follow_redirects: u32,
     open: bool,
     problems: &'a mut Problems,
 }
@@ -189,7 +200,7 @@ impl Context<'_> {
 
     fn template(&mut self, path: &str, source: &str, place: Place) -> Option<Template> {
         let parsed =
-            Template::parse_with(source, self.delimiters).and_then(|template| template.check(self.names, place).map(|()| template));
+            Template::parse_with(source, self.delimiters).and_then(|template| template.check(&self.names, place).map(|()| template));
         self.problems.take(path, parsed)
     }
 }

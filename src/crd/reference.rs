@@ -258,7 +258,9 @@ impl Section {
             let place = path.trim_start_matches("spec.").replace("[]", "");
             example.name.split('-').next() == Some(&place)
         };
-        named(&self.path) || self.fields.iter().any(|field| field.section.is_none() && named(&field.path))
+        named(&self.path)
+            || self.also_at.iter().any(|path| named(path))
+            || self.fields.iter().any(|field| field.section.is_none() && named(&field.path))
     }
 
     fn write_head(&self, page: &mut String) {

@@ -1,20 +1,19 @@
-//! One user or slot: carries out iterations on its own connection and records what comes of each request.
+//! One user or slot: carries out iterations, step by step, over its own ways to the targets.
 
 use std::rc::Rc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use super::connection::Failure;
+use super::cookies::Jar;
 use super::deadline::Deadline;
-use super::prepare::{PreparedScenario, PreparedStep};
-use super::recorder::{Iteration, Part, Sample};
-use super::request::Scratch;
-use super::response::Response;
+use super::exchange::{Exchange, Scratch};
+use super::frame::Frame;
+use super::program::{Act, Each, Op, PreparedScenario, Program};
+use super::recorder::{Iteration, Part};
 use super::shard::Shard;
-use super::transport::{Flight, Link, Outgoing, Phases};
-use crate::plan::template::{Scope, Unrendered};
-use crate::plan::{Computed, Slot};
+use super::transport::Link;
+use crate::plan::{OnFailure, Repeat};
 use crate::stats::ErrorClass;
 
 /// How an iteration ended.
@@ -24,174 +23,218 @@ pub(super) enum End {
     Answered,
     /// A request got no whole answer: the target may be down, and asking at once again would only burn CPU.
     Unanswered,
+    /// A step that failed says that the user ends.
+    UserOver,
 }
 
 pub(super) struct Client {
     shard: Rc<Shard>,
-    link: Link,
+    /// By route; opened when first used.
+    links: Vec<Link>,
     deadline: Deadline,
     scratch: Scratch,
-    scope: UserScope,
-    /// That of the iteration under way.
+    frame: Frame,
+    jar: Jar,
+    is_slot: bool,
+    /// What `onStart` asks for has been done.
+    started: bool,
+    /// The last request that failed got no whole answer.
+    unanswered: bool,
+}
+
+/// The time of an iteration.
+#[derive(Clone, Copy)]
+struct Clock {
+    /// When the next step should begin: the arrival, then the end of the step before it and the pauses since.
+    intended: Instant,
+    now: Instant,
     part: Part,
 }
 
-struct UserScope {
-    shard: Rc<Shard>,
-    user: u64,
-    iteration: u64,
-    /// By slot; empty in tests that compute none.
-    values: Vec<Option<Value>>,
-}
-
-impl Scope for UserScope {
-    fn user(&self) -> u64 {
-        self.user
-    }
-    fn iteration(&self) -> u64 {
-        self.iteration
-    }
-    fn worker(&self) -> u32 {
-        self.shard.slice.share.worker
-    }
-    fn random(&mut self) -> u64 {
-        self.shard.random()
-    }
-    fn sequence(&mut self) -> u64 {
-        self.shard.sequence()
-    }
-    fn now(&self) -> SystemTime {
-        SystemTime::now()
-    }
-    fn value(&self, slot: Slot) -> Option<&Value> {
-        self.values.get(usize::from(slot))?.as_ref()
-    }
-    fn batch(&self, _slot: Slot, _count: u32) -> Option<&Value> {
-        None
-    }
-}
-
-impl UserScope {
-    /// Makes the variables that hold for one iteration. One that cannot be made is not set: the step that names it fails.
-    fn begin_iteration(&mut self) {
-        let shard = self.shard.clone();
-        for Computed { slot, template } in &shard.prepared.computed {
-            self.values[usize::from(*slot)] = template.value(self).ok();
-        }
-    }
+/// How a list of steps ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Outcome {
+    Done,
+    Failed,
+    /// One failed, and with it the user is over.
+    UserOver,
 }
 
 impl Client {
     /// `user` is its number over the whole fleet.
-    pub(super) fn new(shard: Rc<Shard>, user: u64) -> Self {
-        let values = if shard.prepared.computed.is_empty() { 0 } else { usize::from(shard.prepared.plan.variables.slots()) };
-        let scope = UserScope { shard: shard.clone(), user, iteration: 0, values: vec![None; values] };
-        Self { shard, link: Link::new(0), deadline: Deadline::default(), scratch: Scratch::default(), scope, part: Part::Measured }
+    pub(super) fn user(shard: Rc<Shard>, user: u64) -> Self {
+        Self::new(shard, user, false)
     }
 
-    /// One task with its steps, begun `now`. `intended` is when it should have begun, where that was planned.
+    /// Each of whose iterations is another person's.
+    pub(super) fn slot(shard: Rc<Shard>, slot: u64) -> Self {
+        Self::new(shard, slot, true)
+    }
+
+    fn new(shard: Rc<Shard>, user: u64, is_slot: bool) -> Self {
+        let links = (0..shard.prepared.routes.len()).map(Link::new).collect();
+        Self {
+            links,
+            deadline: Deadline::default(),
+            scratch: Scratch::default(),
+            frame: Frame::new(shard.clone(), user),
+            jar: Jar::default(),
+            is_slot,
+            started: false,
+            unanswered: false,
+            shard,
+        }
+    }
+
+    /// One iteration, begun `now`. `intended` is when it should have begun, where that was planned.
     pub(super) async fn iterate(&mut self, scenario: &PreparedScenario, now: Instant, intended: Option<Instant>) -> End {
+        self.unanswered = false;
+        if self.is_slot {
+            // whoever arrives is somebody else
+            self.jar.clear();
+        }
+        self.frame.begin_iteration(scenario);
+        let now = if self.started || scenario.on_start.is_empty() {
+            now
+        } else {
+            match Box::pin(self.start(scenario, now)).await {
+                Outcome::Done => Instant::now(),
+                failed => return self.end(failed),
+            }
+        };
         let shard = self.shard.clone();
-        self.scope.begin_iteration();
-        self.part = shard.part(intended.unwrap_or(now));
-        let lag = intended.map(|intended| now.saturating_duration_since(intended));
-        shard.recorder.borrow_mut().iteration_started(now, lag, self.part);
-        let task = scenario.pick_task(|| shard.random());
-        // the first step's time is the iteration's, every other's is the end of the one before
-        let begun = intended.unwrap_or(now);
-        let (mut intended, mut now) = (begun, now);
-        let mut end = End::Answered;
-        let mut failed = false;
-        for number in task.steps.clone() {
-            let (ended, failure) = self.step(number, intended, now).await;
-            (intended, now) = (ended, ended);
-            if let Some(class) = failure {
-                let answered = matches!(class, ErrorClass::Status | ErrorClass::Throttled | ErrorClass::Unavailable | ErrorClass::Timeout);
-                failed = true;
-                end = if answered { End::Answered } else { End::Unanswered };
+        let part = shard.part(intended.unwrap_or(now));
+        shard.recorder.borrow_mut().iteration_started(now, intended.map(|intended| now.saturating_duration_since(intended)), part);
+        let mut clock = Clock { intended: intended.unwrap_or(now), now, part };
+        let mut outcome = Outcome::Done;
+        for task in scenario.pick_tasks(|| shard.random()) {
+            let begun = clock.intended;
+            outcome = self.run(scenario, &task.program, &mut clock).await;
+            let duration = clock.now.saturating_duration_since(begun);
+            let failed = outcome != Outcome::Done;
+            shard.recorder.borrow_mut().iteration_finished(Iteration { task: task.place, part, duration, failed });
+            if failed {
                 break;
             }
         }
-        let duration = now.saturating_duration_since(begun);
-        shard.recorder.borrow_mut().iteration_finished(Iteration { task: task.place, part: self.part, duration, failed });
-        self.scope.iteration += 1;
-        end
+        self.frame.iteration += 1;
+        self.end(outcome)
     }
 
-    /// One request, recorded. When it ended, and the class of its failure.
-    async fn step(&mut self, number: u16, intended: Instant, now: Instant) -> (Instant, Option<ErrorClass>) {
-        let Self { shard, link, deadline, scratch, scope, part } = self;
-        let step: &PreparedStep = &shard.prepared.steps[usize::from(number)];
-        let bytes = match step.request.render(scope, scratch) {
-            Ok(bytes) => bytes,
-            Err(why) => return (unrendered(shard, number, *part, intended, why), Some(ErrorClass::Template)),
-        };
-        let request = Outgoing { bytes, is_head: step.request.is_head, http2: step.request.http2() };
-        let flight = Flight::new(shard, now);
-        let outcome = match deadline.bound(intended + step.timeout, link.exchange(request, &flight)).await {
-            Some(outcome) => outcome,
-            None if flight.written.get() > 0 => Err(Failure::Timeout),
-            None => Err(Failure::TimeoutBeforeSent),
-        };
+    /// Does what `onStop` asks for, if `onStart` was done.
+    pub(super) async fn finish(&mut self, scenario: &PreparedScenario) {
+        if self.started && !scenario.on_stop.is_empty() {
+            let now = Instant::now();
+            // its failures are recorded; nothing follows that could go on or not
+            let _ = self.run(scenario, &scenario.on_stop, &mut Clock { intended: now, now, part: Part::Control }).await;
+        }
+    }
 
-        let ended = Instant::now();
-        let Response { status, received, .. } = link.response;
-        let class = match &outcome {
-            Err(failure) => Some(failure.class()),
-            Ok(()) => (status >= 400).then(|| ErrorClass::of_status(status)),
-        };
-        let sample = Sample {
-            step: number,
-            part: *part,
-            ended,
-            latency: ended.saturating_duration_since(intended),
-            service_time: ended.saturating_duration_since(flight.began.get()),
-            phases: flight.finish(ended, received),
-            // a status whose body never came whole is not an answer
-            status: if outcome.is_ok() { status } else { 0 },
-            failure: class,
-            sent: flight.written.get() > 0,
-            sent_bytes: flight.written.get() as u64,
-            received_bytes: received,
-            checks_passed: 0,
-            checks_failed: 0,
-        };
-        shard.recorder.borrow_mut().record(sample, || describe(&outcome, &link.response));
-        (ended, class)
+    async fn start(&mut self, scenario: &PreparedScenario, now: Instant) -> Outcome {
+        let outcome = self.run(scenario, &scenario.on_start, &mut Clock { intended: now, now, part: Part::Control }).await;
+        self.started = outcome == Outcome::Done;
+        outcome
+    }
+
+    fn end(&self, outcome: Outcome) -> End {
+        match outcome {
+            Outcome::UserOver if !self.is_slot => End::UserOver,
+            _ if self.unanswered => End::Unanswered,
+            _ => End::Answered,
+        }
+    }
+
+    async fn run(&mut self, scenario: &PreparedScenario, program: &Program, clock: &mut Clock) -> Outcome {
+        for op in program {
+            let outcome = match (&op.flow, op.act) {
+                (None, Act::Request(number)) => self.request(number, clock).await,
+                // rare, and kept out of the size of every user
+                _ => Box::pin(self.step(scenario, op, clock)).await,
+            };
+            match (outcome, op.on_failure) {
+                (Outcome::Done, _) | (Outcome::Failed, OnFailure::Continue) => {}
+                (Outcome::Failed, OnFailure::AbortTask) => return Outcome::Failed,
+                (Outcome::Failed, OnFailure::StopUser) | (Outcome::UserOver, _) => return Outcome::UserOver,
+            }
+        }
+        Outcome::Done
+    }
+
+    /// A step that is more than a request.
+    async fn step(&mut self, scenario: &PreparedScenario, op: &Op, clock: &mut Clock) -> Outcome {
+        let Some(flow) = &op.flow else { return self.once(scenario, op.act, clock).await };
+        match (&flow.repeat, &flow.for_each) {
+            (Some(repeat), _) => self.repeat(scenario, op.act, repeat, clock).await,
+            (None, Some(each)) => self.for_each(scenario, op.act, each, clock).await,
+            (None, None) => self.once(scenario, op.act, clock).await,
+        }
+    }
+
+    async fn repeat(&mut self, scenario: &PreparedScenario, act: Act, repeat: &Repeat, clock: &mut Clock) -> Outcome {
+        for time in 0..repeat.count {
+            if time > 0 {
+                pause(repeat.every, clock).await;
+            }
+            let outcome = self.once(scenario, act, clock).await;
+            if outcome != Outcome::Done {
+                return outcome;
+            }
+        }
+        Outcome::Done
+    }
+
+    async fn for_each(&mut self, scenario: &PreparedScenario, act: Act, each: &Each, clock: &mut Clock) -> Outcome {
+        let Some(items) = self.items(each) else { return Outcome::Failed };
+        let mut outcome = Outcome::Done;
+        for item in items {
+            self.frame.set(each.slot, Some(item));
+            outcome = self.once(scenario, act, clock).await;
+            if outcome != Outcome::Done {
+                break;
+            }
+        }
+        self.frame.set(each.slot, None);
+        outcome
+    }
+
+    /// `None` where the template yields no array.
+    fn items(&mut self, each: &Each) -> Option<Vec<Value>> {
+        let mut json = Vec::new();
+        each.items.render(&mut self.frame, &mut json).ok()?;
+        serde_json::from_slice(&json).ok()
+    }
+
+    async fn once(&mut self, scenario: &PreparedScenario, act: Act, clock: &mut Clock) -> Outcome {
+        match act {
+            Act::Request(number) => self.request(number, clock).await,
+            Act::Call(block) => Box::pin(self.run(scenario, &scenario.blocks[block], clock)).await,
+            Act::Pause(range) => {
+                let shard = &self.shard;
+                pause(range.draw(|| shard.random()), clock).await;
+                Outcome::Done
+            }
+        }
+    }
+
+    async fn request(&mut self, number: u16, clock: &mut Clock) -> Outcome {
+        let Self { shard, links, deadline, scratch, frame, jar, unanswered, .. } = self;
+        let exchange = Exchange { shard, number, links, frame, jar, scratch, part: clock.part };
+        let (ended, failure) = exchange.carry_out(deadline, clock.intended, clock.now).await;
+        (clock.intended, clock.now) = (ended, ended);
+        let Some(class) = failure else { return Outcome::Done };
+        *unanswered = is_unanswered(class);
+        Outcome::Failed
     }
 }
 
-/// Records a request that could not be put together. Returns when that was.
-fn unrendered(shard: &Shard, number: u16, part: Part, intended: Instant, why: Unrendered) -> Instant {
-    let ended = Instant::now();
-    let sample = Sample {
-        step: number,
-        part,
-        ended,
-        latency: ended.saturating_duration_since(intended),
-        service_time: Duration::ZERO,
-        phases: Phases::default(),
-        status: 0,
-        failure: Some(ErrorClass::Template),
-        sent: false,
-        sent_bytes: 0,
-        received_bytes: 0,
-        checks_passed: 0,
-        checks_failed: 0,
-    };
-    shard.recorder.borrow_mut().record(sample, || why.to_string());
-    ended
+async fn pause(time: Duration, clock: &mut Clock) {
+    clock.intended += time;
+    tokio::time::sleep_until(clock.intended.into()).await;
+    clock.now = Instant::now();
 }
 
-/// The sample of a failure. Neither the request nor the answer's body is in it: either may hold credentials.
-fn describe(outcome: &Result<(), Failure>, response: &Response) -> String {
-    if let Err(failure) = outcome {
-        return failure.to_string();
-    }
-    let status = response.status;
-    let reason = http::StatusCode::from_u16(status).ok().and_then(|code| code.canonical_reason()).unwrap_or("unknown status");
-    match &response.retry_after {
-        Some(after) => format!("{status} {reason}, Retry-After: {after}"),
-        None => format!("{status} {reason}"),
-    }
+/// No whole answer came, and not because it was waited for in vain.
+fn is_unanswered(class: ErrorClass) -> bool {
+    use ErrorClass::*;
+    matches!(class, Dns | Connect | Exhausted | Tls | Reset | StaleConnection | Protocol | Template)
 }

@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use super::client::Client;
+use super::client::{Client, End};
 use super::cohort::{Cohort, State};
 use super::deadline::Backoff;
 use crate::plan::share::Slice;
@@ -12,6 +12,9 @@ use crate::plan::{Profile, SPAWN_RATE};
 
 /// How often the number of users is brought to the profile's level.
 const STEP: Duration = Duration::from_millis(10);
+
+/// How often a user that pauses looks whether it is still wanted.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// The users of a cohort, and how many of them there should be.
 struct Users {
@@ -119,28 +122,49 @@ impl Users {
 async fn user(users: Rc<Users>, state: Rc<Cell<State>>, nth: u64) {
     let cohort = &users.cohort;
     let shard = &cohort.shard;
-    let mut client = Client::new(shard.clone(), cohort.user_number(nth));
+    let mut client = Client::user(shard.clone(), cohort.user_number(nth));
     let mut backoff = Backoff::default();
     let Some(scenario) = cohort.scenario(cohort.slice.number(nth)) else {
         state.set(State::Retired);
         return cohort.left(1);
     };
+    let mut last = State::Gone;
     while users.wants(nth) {
         let begun = Instant::now();
         state.set(State::Busy);
         let end = client.iterate(scenario, begun, None).await;
+        if end == End::UserOver {
+            last = State::Retired;
+            break;
+        }
         // one that is over ends itself, as the others do when they look
         if !users.wants(nth) {
             break;
         }
-        state.set(State::Idle);
+        // one that has something to do at its end is not ended from outside
+        if scenario.on_stop.is_empty() {
+            state.set(State::Idle);
+        }
         let pause = scenario.pause_after(begun, || shard.random()).max(backoff.after(end));
         if let Some(pause) = pause {
-            tokio::time::sleep(pause).await;
+            sleep_while(pause, || users.wants(nth)).await;
         }
     }
-    state.set(State::Gone);
+    client.finish(scenario).await;
+    state.set(last);
     cohort.left(1);
+}
+
+/// Sleeps for `pause`, or until a moment after `wanted` no longer holds.
+async fn sleep_while(pause: Duration, wanted: impl Fn() -> bool) {
+    let end = Instant::now() + pause;
+    while wanted() {
+        let now = Instant::now();
+        if now >= end {
+            return;
+        }
+        tokio::time::sleep_until((now + LOOK).min(end).into()).await;
+    }
 }
 
 #[cfg(test)]

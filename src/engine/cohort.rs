@@ -10,7 +10,7 @@ use futures::future::poll_fn;
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
 
-use super::prepare::PreparedScenario;
+use super::program::PreparedScenario;
 use super::shard::{Order, Shard};
 use super::{closed, open};
 use crate::plan::share::Slice;

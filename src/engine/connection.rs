@@ -55,6 +55,10 @@ pub(super) enum Failure {
     Gone,
     #[error("{0}")]
     Unfit(String),
+    #[error("redirected to {0}, which is not the origin of any target of this test")]
+    Redirect(String),
+    #[error("redirected more often than followRedirects allows")]
+    TooManyRedirects,
 }
 
 impl Failure {
@@ -69,6 +73,7 @@ impl Failure {
             Self::Stale => ErrorClass::StaleConnection,
             Self::Malformed(_) | Self::NotHttp2 | Self::Http2(_) => ErrorClass::Protocol,
             Self::Unfit(_) => ErrorClass::Template,
+            Self::Redirect(_) | Self::TooManyRedirects => ErrorClass::Redirect,
         }
     }
 }

@@ -67,7 +67,7 @@ impl Backoff {
     /// How long to wait after an iteration that ended so.
     pub(super) fn after(&mut self, end: End) -> Option<Duration> {
         match end {
-            End::Answered => self.next = None,
+            End::Answered | End::UserOver => self.next = None,
             End::Unanswered => self.next = Some(self.next.map_or(Self::FIRST, |last| (last * 2).min(Self::LONGEST))),
         }
         self.next

@@ -1,15 +1,14 @@
 //! Everything that can be done, and everything that can be found wrong, before a single request is sent.
 
-use std::ops::Range;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
+use super::compile::{Programs, compile};
 use super::files;
-use super::request::{Request, credentials};
+use super::program::{PreparedScenario, PreparedStep};
 use super::resolve::NameServers;
 use super::route::Route;
 use crate::plan::share::Cast;
-use crate::plan::{Computed, Inputs, Names, Plan, Problem, Reference, Resolved, Scenario, ThinkTime};
+use crate::plan::{Computed, Inputs, Order, Plan, Problem, Reference, Resolved, Scenario};
 
 /// Why a plan cannot be carried out here. No message holds a credential.
 #[derive(Debug, thiserror::Error)]
@@ -48,60 +47,6 @@ impl std::fmt::Debug for Prepared {
     }
 }
 
-pub(super) struct PreparedStep {
-    pub(super) request: Request,
-    pub(super) timeout: Duration,
-}
-
-pub(super) struct PreparedScenario {
-    think_time: Option<ThinkTime>,
-    pacing: Option<Duration>,
-    tasks: Vec<PreparedTask>,
-    /// Sum of the tasks' weights.
-    weight: u64,
-}
-
-pub(super) struct PreparedTask {
-    /// In the plan's list of tasks.
-    pub(super) place: u16,
-    /// Sum of the weights up to and with this task.
-    until: u64,
-    pub(super) steps: Range<u16>,
-}
-
-impl PreparedScenario {
-    /// The places of the scenario's first task and step.
-    fn new(scenario: &Scenario, mut place: u16, mut first_step: u16) -> Self {
-        let mut weight = 0;
-        let mut tasks = Vec::new();
-        for task in &scenario.tasks {
-            weight += u64::from(task.weight);
-            let next = first_step + task.steps.len() as u16;
-            tasks.push(PreparedTask { place, until: weight, steps: first_step..next });
-            (place, first_step) = (place + 1, next);
-        }
-        Self { think_time: scenario.think_time, pacing: scenario.pacing, tasks, weight }
-    }
-
-    /// What a user waits after an iteration that it began at `begun`.
-    pub(super) fn pause_after(&self, begun: Instant, random: impl FnMut() -> u64) -> Option<Duration> {
-        match self.pacing {
-            Some(pacing) => Some((begun + pacing).saturating_duration_since(Instant::now())),
-            None => self.think_time.map(|think| think.draw(random)),
-        }
-    }
-
-    /// A task chosen by weight.
-    pub(super) fn pick_task(&self, random: impl FnOnce() -> u64) -> &PreparedTask {
-        let [task] = self.tasks.as_slice() else {
-            let at = ((u128::from(random()) * u128::from(self.weight)) >> 64) as u64;
-            // `at` is below the weight, which is the last task's `until`
-            return self.tasks.iter().find(|task| at < task.until).unwrap_or(&self.tasks[0]);
-        };
-        task
-    }
-}
-
 /// Checks everything that can be checked before load and makes ready what load needs.
 pub async fn prepare(plan: Arc<Plan>, inputs: &Inputs) -> Result<Prepared, PrepareError> {
     prepare_asking(plan, inputs, &NameServers::of_system()).await
@@ -118,20 +63,13 @@ pub(super) async fn prepare_asking(plan: Arc<Plan>, inputs: &Inputs, names: &Nam
         problems.extend(found);
         Resolved::default()
     });
-    let steps = compile_steps(&plan, &declared, inputs, &mut problems);
+    let programs = compile(&plan, declared, inputs).map_err(|found| problems.extend(found));
     let route = Route::new(&plan.target, &plan.http, inputs, names).map_err(|problem| problems.push(problem));
-    let (true, Ok(route)) = (problems.is_empty(), route) else { return Err(PrepareError::Invalid(problems)) };
-
+    let (true, Ok(Programs { steps, scenarios }), Ok(route)) = (problems.is_empty(), programs, route) else {
+        return Err(PrepareError::Invalid(problems));
+    };
     files::raise_limit();
     route.resolve().await.map_err(PrepareError::Target)?;
-    let (mut first_task, mut first_step) = (0, 0);
-    let scenarios = plan.scenarios.iter().map(|scenario| {
-        let prepared = PreparedScenario::new(scenario, first_task, first_step);
-        first_task += scenario.tasks.len() as u16;
-        first_step += scenario.tasks.iter().map(|task| task.steps.len() as u16).sum::<u16>();
-        prepared
-    });
-    let scenarios = scenarios.collect();
     let casts = plan.populations.iter().map(|population| {
         Cast::new(population.scenarios.iter().map(|place| {
             let scenario = &plan.scenarios[usize::from(*place)];
@@ -153,7 +91,8 @@ fn check(plan: &Plan) -> Vec<Problem> {
         }
     }
     for (s, scenario) in plan.scenarios.iter().enumerate() {
-        let weighted = |task: &crate::plan::Task| task.weight > 0 && !task.steps.is_empty();
+        let in_order = scenario.order == Order::Sequential;
+        let weighted = |task: &crate::plan::Task| (task.weight > 0 || in_order) && !task.steps.is_empty();
         if !scenario.tasks.iter().any(weighted) {
             problems.push(Problem::new(format!("spec.scenarios[{s}].tasks"), "no task has a weight and steps"));
         }
@@ -162,26 +101,4 @@ fn check(plan: &Plan) -> Vec<Problem> {
         problems.push(Problem::new("spec.scenarios", format!("there are more than {} steps", crate::plan::MAX_STEPS)));
     }
     problems
-}
-
-fn compile_steps(plan: &Plan, names: &Names, inputs: &Inputs, problems: &mut Vec<Problem>) -> Vec<PreparedStep> {
-    let auth = credentials(plan.target.auth.as_ref(), inputs).unwrap_or_else(|problem| {
-        problems.push(problem);
-        None
-    });
-    let mut steps = Vec::new();
-    for (s, scenario) in plan.scenarios.iter().enumerate() {
-        for (t, task) in scenario.tasks.iter().enumerate() {
-            for (i, step) in task.steps.iter().enumerate() {
-                let path = format!("spec.scenarios[{s}].tasks[{t}].steps[{i}].http");
-                match Request::compile(&plan.target, auth.as_ref(), names, &step.http, &path) {
-                    Ok(request) => steps.push(PreparedStep { request, timeout: step.timeout }),
-                    Err(found) => problems.extend(found),
-                }
-            }
-        }
-    }
-    // a target's header is compiled for each step, and wrong in each
-    problems.dedup();
-    steps
 }

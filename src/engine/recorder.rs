@@ -28,7 +28,6 @@ pub(super) enum Part {
     /// Counted, and else left out of the results.
     Warmup,
     /// Setup, teardown, onStart and onStop: as the warm-up, but why one failed is told.
-    #[cfg_attr(not(test), expect(dead_code, reason = "steps outside of tasks give it"))]
     Control,
 }
 
@@ -251,7 +250,6 @@ impl Recorder {
     }
 
     /// A redirection was answered and is followed.
-    #[cfg_attr(not(test), expect(dead_code, reason = "redirections that are followed give it"))]
     pub(super) fn redirected(&mut self) {
         self.rest.counters.redirect_hops += 1;
     }

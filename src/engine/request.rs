@@ -1,14 +1,16 @@
 //! A step's request as bytes: wholly prepared when nothing in it differs, else pieces that are put together per request.
 
+mod body;
 pub(super) mod http2;
 
 use std::sync::OnceLock;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use url::Url;
 
 use crate::plan::template::{Compiled, Place, Scope, Unrendered};
-use crate::plan::{Auth, Body, Header, HttpRequest, Inputs, Names, Problem, Reference, Target};
+use crate::plan::{Auth, Header, HttpRequest, Inputs, Names, Problem, Reference, Target};
 
 const USER_AGENT: &str = concat!("starling/", env!("CARGO_PKG_VERSION"));
 
@@ -25,13 +27,24 @@ pub(super) struct Request {
 
 enum Form {
     Static(Box<[u8]>),
-    Dynamic { head: Vec<Piece>, body: Compiled },
+    Dynamic { head: Vec<Piece>, body: Vec<Piece> },
 }
 
 enum Piece {
     Bytes(Vec<u8>),
     Template(Compiled),
     BodyLength,
+}
+
+impl Piece {
+    fn render(&self, scope: &mut impl Scope, body_length: usize, out: &mut Vec<u8>) -> Result<(), Unrendered> {
+        match self {
+            Piece::Bytes(bytes) => out.extend_from_slice(bytes),
+            Piece::Template(template) => template.render(scope, out)?,
+            Piece::BodyLength => push_number(body_length, out),
+        }
+        Ok(())
+    }
 }
 
 /// Where requests that differ are put together; one for each user, empty for those that never differ.
@@ -50,13 +63,11 @@ impl Request {
                 let Scratch { request, body: rendered } = scratch;
                 request.clear();
                 rendered.clear();
-                body.render(scope, rendered)?;
+                for piece in body {
+                    piece.render(scope, 0, rendered)?;
+                }
                 for piece in head {
-                    match piece {
-                        Piece::Bytes(bytes) => request.extend_from_slice(bytes),
-                        Piece::Template(template) => template.render(scope, request)?,
-                        Piece::BodyLength => push_number(rendered.len(), request),
-                    }
+                    piece.render(scope, rendered.len(), request)?;
                 }
                 request.extend_from_slice(rendered);
                 Ok(request)
@@ -74,46 +85,70 @@ impl Request {
         target: &Target,
         auth: Option<&(String, Vec<u8>)>,
         names: &Names,
+        inputs: &Inputs,
         request: &HttpRequest,
         path: &str,
     ) -> Result<Self, Vec<Problem>> {
-        let mut compiler = Compiler { names, problems: Vec::new(), head: Vec::new() };
-        let (body, body_type) = compiler.body(request.body.as_ref(), path);
+        let mut compiler = Compiler { names, problems: Vec::new(), head: Pieces::default() };
+        let body = body::compile(request.body.as_ref(), names, inputs, path).unwrap_or_else(|problems| {
+            compiler.problems.extend(problems);
+            body::Compiled::default()
+        });
         compiler.request_line(target, request, path);
-        compiler.headers(target, auth, &request.headers, path, body_type);
+        compiler.headers(target, auth, &request.headers, path, body.content_type.as_deref());
         let sends_body = request.body.is_some() || matches!(request.method.as_str(), "POST" | "PUT" | "PATCH");
         if sends_body {
-            compiler.bytes(b"Content-Length: ");
-            compiler.head.push(Piece::BodyLength);
-            compiler.bytes(b"\r\n");
+            compiler.head.bytes(b"Content-Length: ");
+            compiler.head.0.push(Piece::BodyLength);
+            compiler.head.bytes(b"\r\n");
         }
-        compiler.bytes(b"\r\n");
+        compiler.head.bytes(b"\r\n");
         let Compiler { problems, head, .. } = compiler;
-        if problems.is_empty() {
-            Ok(Self { is_head: request.method == "HEAD", form: Form::of(head, body), http2: OnceLock::new() })
-        } else {
-            Err(problems)
-        }
+        let form = Form::of(head.0, body.pieces.0);
+        if problems.is_empty() { Ok(Self { is_head: request.method == "HEAD", form, http2: OnceLock::new() }) } else { Err(problems) }
     }
 }
 
 impl Form {
-    fn of(head: Vec<Piece>, body: Compiled) -> Self {
-        let all_static = body.as_static().is_some() && !head.iter().any(|piece| matches!(piece, Piece::Template(_)));
-        if !all_static {
+    fn of(head: Vec<Piece>, body: Vec<Piece>) -> Self {
+        if head.iter().chain(&body).any(|piece| matches!(piece, Piece::Template(_))) {
             return Form::Dynamic { head, body };
         }
-        let body = body.as_static().unwrap_or_default();
-        let mut bytes = Vec::new();
-        for piece in head {
-            match piece {
-                Piece::Bytes(part) => bytes.extend_from_slice(&part),
-                Piece::BodyLength => push_number(body.len(), &mut bytes),
-                Piece::Template(_) => unreachable!("there is none in a static request"),
+        let joined = |pieces: Vec<Piece>, length: usize| {
+            let mut bytes = Vec::new();
+            for piece in pieces {
+                match piece {
+                    Piece::Bytes(part) => bytes.extend_from_slice(&part),
+                    Piece::BodyLength => push_number(length, &mut bytes),
+                    Piece::Template(_) => unreachable!("there is none in a static request"),
+                }
             }
-        }
-        bytes.extend_from_slice(body);
+            bytes
+        };
+        let body = joined(body, 0);
+        let mut bytes = joined(head, body.len());
+        bytes.extend_from_slice(&body);
         Form::Static(bytes.into())
+    }
+}
+
+/// A message, or a part of one, as it is put together.
+#[derive(Default)]
+struct Pieces(Vec<Piece>);
+
+impl Pieces {
+    fn bytes(&mut self, bytes: &[u8]) {
+        match self.0.last_mut() {
+            Some(Piece::Bytes(last)) => last.extend_from_slice(bytes),
+            _ => self.0.push(Piece::Bytes(bytes.to_vec())),
+        }
+    }
+
+    fn template(&mut self, compiled: Compiled) {
+        match compiled.as_static() {
+            Some(bytes) => self.bytes(bytes),
+            None => self.0.push(Piece::Template(compiled)),
+        }
     }
 }
 
@@ -135,39 +170,12 @@ fn push_number(number: usize, out: &mut Vec<u8>) {
 struct Compiler<'a> {
     names: &'a Names,
     problems: Vec<Problem>,
-    head: Vec<Piece>,
+    head: Pieces,
 }
 
 impl Compiler<'_> {
-    fn bytes(&mut self, bytes: &[u8]) {
-        match self.head.last_mut() {
-            Some(Piece::Bytes(last)) => last.extend_from_slice(bytes),
-            _ => self.head.push(Piece::Bytes(bytes.to_vec())),
-        }
-    }
-
-    fn template(&mut self, compiled: Compiled) {
-        match compiled.as_static() {
-            Some(bytes) => self.bytes(bytes),
-            None => self.head.push(Piece::Template(compiled)),
-        }
-    }
-
     fn problem(&mut self, path: String, message: impl Into<String>) {
         self.problems.push(Problem::new(path, message));
-    }
-
-    fn body(&mut self, body: Option<&Body>, path: &str) -> (Compiled, Option<&'static str>) {
-        let (compiled, content_type, field) = match body {
-            None => return (Compiled::default(), None),
-            Some(Body::Text(text)) => (text.compile(self.names, Place::Text), "text/plain; charset=utf-8", "body"),
-            Some(Body::Json(json)) => (json.compile(self.names), "application/json", "json"),
-        };
-        let compiled = compiled.unwrap_or_else(|message| {
-            self.problem(format!("{path}.{field}"), message);
-            Compiled::default()
-        });
-        (compiled, Some(content_type))
     }
 
     fn request_line(&mut self, target: &Target, request: &HttpRequest, path: &str) {
@@ -179,11 +187,17 @@ impl Compiler<'_> {
         if !compiled.beginning().starts_with(b"/") {
             return self.problem(field, "a path must start with /");
         }
-        self.bytes(request.method.as_bytes());
-        self.bytes(b" ");
-        self.bytes(target.url.path().trim_end_matches('/').as_bytes());
-        self.template(compiled);
-        self.bytes(b" HTTP/1.1\r\n");
+        self.head.bytes(request.method.as_bytes());
+        self.head.bytes(b" ");
+        self.head.bytes(target.url.path().trim_end_matches('/').as_bytes());
+        self.head.template(compiled);
+        if !request.query.is_empty() {
+            let has_query = request.path.source().contains('?');
+            self.head.bytes(if has_query { b"&" } else { b"?" });
+            let query = body::form(&request.query, self.names, &format!("{path}.query"), &mut self.head);
+            self.problems.extend(query.err().unwrap_or_default());
+        }
+        self.head.bytes(b" HTTP/1.1\r\n");
     }
 
     /// A name given nearer to the step wins: step, credentials, target, what we would send by ourselves.
@@ -195,14 +209,14 @@ impl Compiler<'_> {
 
         let all = [&of_step, &of_auth, &of_target];
         let own = [
-            ("Host", Some(host(target))),
+            ("Host", Some(host(&target.url))),
             ("User-Agent", Some(USER_AGENT.into())),
             ("Accept", Some("*/*".into())),
             ("Content-Type", body_type.map(str::to_owned)),
         ];
         for (name, value) in own {
             if let Some(value) = value.filter(|_| !given(&name.to_ascii_lowercase(), &all)) {
-                self.bytes(format!("{name}: {value}\r\n").as_bytes());
+                self.head.bytes(format!("{name}: {value}\r\n").as_bytes());
             }
         }
         for (i, header) in target.headers.iter().enumerate() {
@@ -211,10 +225,10 @@ impl Compiler<'_> {
             }
         }
         if let Some((name, value)) = auth.filter(|_| !given(&of_auth[0], &[&of_step])) {
-            self.bytes(name.as_bytes());
-            self.bytes(b": ");
-            self.bytes(value);
-            self.bytes(b"\r\n");
+            self.head.bytes(name.as_bytes());
+            self.head.bytes(b": ");
+            self.head.bytes(value);
+            self.head.bytes(b"\r\n");
         }
         for header in step {
             self.header(header, format!("{path}.headers.{}", header.name));
@@ -230,10 +244,10 @@ impl Compiler<'_> {
         }
         match header.value.compile(self.names, Place::Header) {
             Ok(value) => {
-                self.bytes(header.name.as_bytes());
-                self.bytes(b": ");
-                self.template(value);
-                self.bytes(b"\r\n");
+                self.head.bytes(header.name.as_bytes());
+                self.head.bytes(b": ");
+                self.head.template(value);
+                self.head.bytes(b"\r\n");
             }
             Err(message) => self.problem(field, message),
         }
@@ -244,9 +258,10 @@ fn is_token(name: &str) -> bool {
     !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
 }
 
-fn host(target: &Target) -> String {
-    let host = target.url.host_str().unwrap_or_default();
-    match target.url.port() {
+/// What `Host` says for a URL.
+pub(super) fn host(url: &Url) -> String {
+    let host = url.host_str().unwrap_or_default();
+    match url.port() {
         Some(port) => format!("{host}:{port}"),
         None => host.to_owned(),
     }
@@ -284,7 +299,7 @@ mod tests {
     use url::Url;
 
     use super::*;
-    use crate::plan::{JsonTemplate, Kind, Slot, Template, Tls};
+    use crate::plan::{Body, JsonTemplate, Kind, Slot, Template, Tls};
 
     struct Sample;
 
@@ -331,13 +346,13 @@ mod tests {
     }
 
     fn get(path: &str) -> HttpRequest {
-        HttpRequest { method: "GET".into(), path: Template::parse(path).unwrap(), headers: vec![], body: None }
+        HttpRequest { method: "GET".into(), path: Template::parse(path).unwrap(), query: vec![], headers: vec![], body: None }
     }
 
     fn compiled(target: &Target, auth: Option<(&str, &str)>, request: &HttpRequest) -> Result<String, Vec<Problem>> {
         let auth = auth.map(|(name, value)| (name.to_owned(), value.as_bytes().to_vec()));
         let names = Names::from(&[("v".to_owned(), json!("a b"))].into());
-        let request = Request::compile(target, auth.as_ref(), &names, request, "spec.http")?;
+        let request = Request::compile(target, auth.as_ref(), &names, &Inputs::default(), request, "spec.http")?;
         let mut scratch = Scratch::default();
         Ok(String::from_utf8(request.render(&mut Sample, &mut scratch).unwrap().to_vec()).unwrap())
     }

@@ -4,6 +4,8 @@
 
 use std::mem::MaybeUninit;
 
+use super::capture::{Capture, Wanted};
+
 /// Longest head, trailers included.
 pub(super) const MAX_HEAD: usize = 64 * 1024;
 
@@ -51,6 +53,7 @@ pub(super) struct Response {
     pub(super) received: u64,
     /// Only of 429 and 503.
     pub(super) retry_after: Option<RetryAfter>,
+    pub(super) capture: Capture,
 }
 
 /// Seconds or a date, as the target wrote it. Anything else in that header is not kept: it would be shown, and could be anything.
@@ -108,8 +111,9 @@ enum Chunk {
 const NEXT_CHUNK: Chunk = Chunk::Size { size: 0, digits: false, extension: false, line: 0 };
 
 impl Response {
-    /// Makes ready for the next response.
-    pub(super) fn begin(&mut self, to_head: bool) {
+    /// Makes ready for the next response, of which what is `wanted` is kept.
+    pub(super) fn begin(&mut self, to_head: bool, wanted: Wanted) {
+        self.capture.begin(wanted);
         self.state = State::Head;
         self.aside.clear();
         self.to_head = to_head;
@@ -126,9 +130,16 @@ impl Response {
         while !bytes.is_empty() && self.state != State::Done {
             match self.state {
                 State::Head => bytes = self.feed_head(bytes)?,
-                State::Length(left) => bytes = &bytes[self.take(left, bytes.len(), State::Length)..],
+                State::Length(left) => {
+                    let (body, rest) = bytes.split_at(self.take(left, bytes.len(), State::Length));
+                    self.capture.take_body(body);
+                    bytes = rest;
+                }
                 State::Chunked(chunk) => bytes = self.feed_chunk(chunk, bytes)?,
-                State::UntilClose => bytes = &[],
+                State::UntilClose => {
+                    self.capture.take_body(bytes);
+                    bytes = &[];
+                }
                 State::Done => {}
             }
         }
@@ -147,11 +158,13 @@ impl Response {
         }
         // the line with the status, and the empty one
         self.received += 19;
+        self.capture.take_http2_head(status, headers);
     }
 
     /// Takes a part of a body that came over HTTP/2.
     pub(super) fn take_http2_data(&mut self, data: &[u8]) {
         self.received += data.len() as u64;
+        self.capture.take_body(data);
     }
 
     pub(super) fn end_of_stream(&mut self) -> Ended {
@@ -169,6 +182,7 @@ impl Response {
     /// Bytes of the body that are sure to come and that nobody looks at: they may be dropped unread.
     pub(super) fn droppable(&self) -> u64 {
         match self.state {
+            _ if !self.capture.is_full() => 0,
             // a chunk must stay in sight to its end, so that the next state follows from bytes that were read
             State::Length(left) | State::Chunked(Chunk::Data(left)) => left.saturating_sub(1),
             _ => 0,
@@ -199,7 +213,7 @@ impl Response {
                 self.aside.extend_from_slice(bytes);
                 return self.head_goes_on();
             };
-            return Ok(&bytes[self.take_head(head)..]);
+            return Ok(&bytes[self.take_head(head, bytes)..]);
         }
         let before = self.aside.len();
         self.aside.extend_from_slice(bytes);
@@ -208,22 +222,24 @@ impl Response {
             return self.head_goes_on();
         }
         let Some(head) = parse_head(&self.aside, self.to_head)? else { return self.head_goes_on() };
-        self.aside.clear();
-        Ok(&bytes[self.take_head(head) - before..])
+        let aside = std::mem::take(&mut self.aside);
+        Ok(&bytes[self.take_head(head, &aside) - before..])
     }
 
     fn head_goes_on(&self) -> Result<&'static [u8], Malformed> {
         if self.aside.len() > MAX_HEAD { Err(Malformed::HeadTooLong) } else { Ok(&[]) }
     }
 
-    fn take_head(&mut self, head: Head) -> usize {
-        let Head { length, status, keep_alive, body, retry_after } = head;
+    /// `bytes` begin with the head.
+    fn take_head(&mut self, head: Head, bytes: &[u8]) -> usize {
+        let Head { length, status, keep_alive, body, retry_after, sets_cookies } = head;
         // an interim answer; the real one follows
         if !(100..200).contains(&status) {
             self.status = status;
             self.keep_alive = keep_alive;
             self.retry_after = retry_after;
             self.state = body;
+            self.capture.take_head(&bytes[..length], status, sets_cookies);
         }
         length
     }
@@ -232,7 +248,9 @@ impl Response {
         if let Chunk::Data(left) = chunk {
             let taken = left.min(bytes.len() as u64);
             self.state = State::Chunked(if taken == left { Chunk::DataEnd } else { Chunk::Data(left - taken) });
-            return Ok(&bytes[taken as usize..]);
+            let (data, rest) = bytes.split_at(taken as usize);
+            self.capture.take_body(data);
+            return Ok(rest);
         }
         let (byte, rest) = (bytes[0], &bytes[1..]);
         self.state = match chunk {
@@ -282,6 +300,7 @@ struct Head {
     keep_alive: bool,
     body: State,
     retry_after: Option<RetryAfter>,
+    sets_cookies: bool,
 }
 
 /// `None` while the head is not complete.
@@ -301,7 +320,7 @@ fn parse_head(bytes: &[u8], to_head: bool) -> Result<Option<Head>, Malformed> {
     let mut keep_alive = response.version == Some(1);
     let mut content_length: Option<u64> = None;
     let (mut encoded, mut chunked) = (false, false);
-    let mut retry_after = None;
+    let (mut retry_after, mut sets_cookies) = (None, false);
     for header in response.headers.iter() {
         let is = |name: &str| header.name.eq_ignore_ascii_case(name);
         match header.name.len() {
@@ -321,6 +340,7 @@ fn parse_head(bytes: &[u8], to_head: bool) -> Result<Option<Head>, Malformed> {
                     keep_alive = (keep_alive || token.eq_ignore_ascii_case(b"keep-alive")) && !token.eq_ignore_ascii_case(b"close");
                 }
             }
+            10 if is("set-cookie") => sets_cookies = true,
             11 if matches!(status, 429 | 503) && is("retry-after") => retry_after = RetryAfter::of(header.value),
             _ => {}
         }
@@ -334,7 +354,7 @@ fn parse_head(bytes: &[u8], to_head: bool) -> Result<Option<Head>, Malformed> {
     };
     // both kinds of length at once is how requests are smuggled: read by the one that counts, then close
     let keep_alive = keep_alive && body != State::UntilClose && !(encoded && content_length.is_some());
-    Ok(Some(Head { length, status, keep_alive, body, retry_after }))
+    Ok(Some(Head { length, status, keep_alive, body, retry_after, sets_cookies }))
 }
 
 fn number(value: &[u8]) -> Option<u64> {
@@ -356,7 +376,7 @@ mod tests {
     /// Feeds `bytes` in pieces cut at `cuts`; whether the response is complete, and the reader.
     fn read(bytes: &[u8], cuts: &[usize]) -> Result<(bool, Response), Malformed> {
         let mut response = Response::default();
-        response.begin(false);
+        response.begin(false, Wanted::default());
         let mut done = false;
         let mut from = 0;
         for to in cuts.iter().copied().chain([bytes.len()]) {
@@ -441,7 +461,7 @@ mod tests {
         assert!(whole("HTTP/1.1 204 No Content\r\n\r\n").unwrap().0);
         assert!(whole("HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n\r\n").unwrap().0);
         let mut head = Response::default();
-        head.begin(true);
+        head.begin(true, Wanted::default());
         assert_eq!(head.feed(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n"), Ok(true));
         assert!(head.keep_alive);
     }
@@ -459,6 +479,42 @@ mod tests {
             let (done, response) = whole(text).unwrap();
             assert_eq!((done, response.keep_alive), (true, kept), "{text:?}");
         }
+    }
+
+    #[test]
+    fn what_is_wanted_of_an_answer_is_kept_however_it_comes() {
+        for at in 0..=CHUNKED.len() {
+            let mut response = Response::default();
+            response.begin(false, Wanted { body: true, ..Wanted::default() });
+            response.feed(&CHUNKED.as_bytes()[..at]).unwrap();
+            assert!(at == CHUNKED.len() || response.droppable() == 0, "a body that is wanted is not dropped");
+            response.feed(&CHUNKED.as_bytes()[at..]).unwrap();
+            assert_eq!(response.capture.body, b"helloabcdefghijklmnopqrstuvwxyz", "cut at {at}");
+            assert!(response.capture.head.ends_with(b"chunked\r\n\r\n"), "cut at {at}");
+        }
+    }
+
+    #[test]
+    fn a_body_beyond_the_limit_is_dropped() {
+        let mut response = Response::default();
+        response.begin(false, Wanted { body: true, ..Wanted::default() });
+        response.feed(b"HTTP/1.1 200 OK\r\nContent-Length: 3000000\r\n\r\n").unwrap();
+        response.feed(&vec![b'x'; 2_000_000]).unwrap();
+        assert_eq!((response.capture.body.len(), response.capture.truncated), (1024 * 1024, true));
+        assert_eq!(response.droppable(), 999_999);
+    }
+
+    #[test]
+    fn a_head_is_kept_for_its_cookies_or_its_redirect_only_when_it_has_them() {
+        let kept = |text: &str| {
+            let mut response = Response::default();
+            response.begin(false, Wanted { cookies: true, redirects: true, ..Wanted::default() });
+            response.feed(text.as_bytes()).unwrap();
+            !response.capture.head.is_empty()
+        };
+        assert!(!kept("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"));
+        assert!(kept("HTTP/1.1 200 OK\r\nSet-Cookie: a=b\r\nContent-Length: 0\r\n\r\n"));
+        assert!(kept("HTTP/1.1 302 Found\r\nLocation: /x\r\nContent-Length: 0\r\n\r\n"));
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use http::uri::Scheme;
 use tokio::net::{TcpSocket, TcpStream, UnixStream};
+use url::Url;
 
 use super::connection::Failure;
 use super::proxy::Proxy;
@@ -20,6 +21,8 @@ static HTTPS: Scheme = Scheme::HTTPS;
 
 /// Made ready before load, shared by all shards.
 pub(super) struct Route {
+    /// Of the target; its path is put before every step's path.
+    pub(super) url: Url,
     pub(super) http: Http,
     place: Place,
     proxy: Option<Proxy>,
@@ -58,7 +61,7 @@ impl Route {
             amendment.lines.extend_from_slice(b"Connection: close\r\n");
         }
         let amendment = Some(amendment).filter(|amendment| *amendment != Amendment::default());
-        Ok(Self { http: http.clone(), place, proxy, tls, amendment })
+        Ok(Self { url: target.url.clone(), http: http.clone(), place, proxy, tls, amendment })
     }
 
     /// Of the target's URL.

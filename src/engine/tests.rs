@@ -2,6 +2,7 @@
 
 mod counting;
 mod http2;
+mod language;
 mod malformed;
 mod pace;
 mod server;
@@ -16,7 +17,10 @@ use std::time::{Duration, Instant};
 use url::Url;
 
 use super::{Assignment, Delta, Prepared, Running, prepare};
-use crate::plan::{Arrival, HttpRequest, Inputs, Load, Plan, Population, Profile, Scenario, Share, Step, Target, Task, Template, Tls};
+use crate::plan::{
+    Action, Arrival, HttpRequest, HttpStep, Inputs, Load, OnFailure, Order, Plan, Population, Profile, Scenario, Share, Step, Target, Task,
+    Template, Tls,
+};
 use crate::stats::{ErrorClass, Snapshot};
 
 /// GET / by closed or open load.
@@ -33,6 +37,10 @@ fn plan(url: &str, load: Load) -> Plan {
             think_time: None,
             pacing: None,
             tasks: vec![Task { name: "t".into(), weight: 1, steps: vec![step] }],
+            order: Order::Weighted,
+            on_start: vec![],
+            on_stop: vec![],
+            blocks: vec![],
         }],
         populations: vec![Population::only(1, load)],
         warmup: Duration::ZERO,
@@ -43,8 +51,26 @@ fn plan(url: &str, load: Load) -> Plan {
 }
 
 fn step(name: &str, path: &str) -> Step {
-    let http = HttpRequest { method: "GET".into(), path: Template::parse(path).unwrap(), headers: vec![], body: None };
-    Step { name: name.into(), http, timeout: Duration::from_secs(2) }
+    step_of(HttpStep {
+        name: name.into(),
+        tags: Default::default(),
+        request: HttpRequest { method: "GET".into(), path: Template::parse(path).unwrap(), query: vec![], headers: vec![], body: None },
+        timeout: Duration::from_secs(2),
+        follow_redirects: 0,
+        retry: None,
+    })
+}
+
+fn step_of(http: HttpStep) -> Step {
+    Step { repeat: None, for_each: None, on_failure: OnFailure::AbortTask, action: Action::Http(Box::new(http)) }
+}
+
+/// The request of a step, to change it.
+fn http(step: &mut Step) -> &mut HttpStep {
+    match &mut step.action {
+        Action::Http(http) => http,
+        other => panic!("{other:?} is no request"),
+    }
 }
 
 fn users(count: u32, millis: u64) -> Load {

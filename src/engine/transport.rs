@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use futures::future::poll_fn;
 
+use super::capture::Wanted;
 use super::connection::{Connection, Failure};
 use super::http2::Session;
 use super::pool::{Carrier, living};
@@ -48,10 +49,10 @@ impl Link {
 
     /// Sends `request` on an open connection, or on a new one where none still lives, and reads the answer to its end. A stream that
     /// the target refused is counted and tried once more: it promises not to have looked at it.
-    pub(super) async fn exchange(&mut self, request: Outgoing<'_>, flight: &Flight<'_>) -> Result<(), Failure> {
+    pub(super) async fn exchange(&mut self, request: Outgoing<'_>, wanted: Wanted, flight: &Flight<'_>) -> Result<(), Failure> {
         let (mut refused, mut gone) = (false, 0);
         loop {
-            match self.attempt(request, flight).await {
+            match self.attempt(request, wanted, flight).await {
                 Err(Failure::Refused(_)) if !refused => {
                     refused = true;
                     flight.written.set(0);
@@ -63,8 +64,8 @@ impl Link {
         }
     }
 
-    async fn attempt(&mut self, request: Outgoing<'_>, flight: &Flight<'_>) -> Result<(), Failure> {
-        self.response.begin(request.is_head);
+    async fn attempt(&mut self, request: Outgoing<'_>, wanted: Wanted, flight: &Flight<'_>) -> Result<(), Failure> {
+        self.response.begin(request.is_head, wanted);
         let (pool, route) = (&flight.shard.pools[self.route], &flight.shard.prepared.routes[self.route]);
         let kept = match self.kept.take() {
             Some(Carrier::Http1(connection)) => living(connection, route, flight).await.map(Carrier::Http1),
@@ -141,6 +142,25 @@ pub(super) struct Flight<'a> {
     answered: Cell<Option<Instant>>,
     phases: Cell<Phases>,
     done: Cell<bool>,
+    /// Of messages before this one: tries that failed, hops of a redirect.
+    before: Cell<Before>,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Before {
+    began: Option<Instant>,
+    sent_bytes: u64,
+    received_bytes: u64,
+}
+
+/// What a request came to, with the messages before its last.
+pub(super) struct Totals {
+    /// The first byte of all.
+    pub(super) began: Instant,
+    /// Of the last message.
+    pub(super) phases: Phases,
+    pub(super) sent_bytes: u64,
+    pub(super) received_bytes: u64,
 }
 
 /// Where a request's time went. What did not happen for it is not there.
@@ -166,11 +186,29 @@ impl<'a> Flight<'a> {
             answered: Cell::new(None),
             phases: Cell::default(),
             done: Cell::new(false),
+            before: Cell::default(),
         }
     }
 
+    /// The message is done with, its answer was `received` bytes long, and another follows for the same request. Whether any byte of
+    /// it was written.
+    pub(super) fn again(&self, received: u64) -> bool {
+        let written = self.written.take();
+        let mut before = self.before.get();
+        if written > 0 {
+            before.began = before.began.or(Some(self.began.get()));
+            before.sent_bytes += written as u64;
+            before.received_bytes += received;
+        }
+        self.before.set(before);
+        self.began.set(Instant::now());
+        self.answered.set(None);
+        self.phases.take();
+        written > 0
+    }
+
     /// It came to an end at `ended`, by itself or by a timeout, and will be recorded as such.
-    pub(super) fn finish(&self, ended: Instant, received: u64) -> Phases {
+    pub(super) fn finish(&self, ended: Instant, received: u64) -> Totals {
         self.done.set(true);
         let mut phases = self.phases.get();
         if received > 0 {
@@ -178,7 +216,13 @@ impl<'a> Flight<'a> {
             phases.wait = Some(answered.saturating_duration_since(self.began.get()));
             phases.download = Some(ended.saturating_duration_since(answered));
         }
-        phases
+        let Before { began, sent_bytes, received_bytes } = self.before.get();
+        Totals {
+            began: began.unwrap_or(self.began.get()),
+            phases,
+            sent_bytes: sent_bytes + self.written.get() as u64,
+            received_bytes: received_bytes + received,
+        }
     }
 
     /// A part of the answer came, and it is not the last one.

@@ -32,7 +32,10 @@ pub struct Packed {
 impl Reader {
     pub fn new(plan: &Plan, threshold: &Threshold) -> Self {
         let select = &threshold.select;
-        let tasks = plan.scenarios.iter().flat_map(|scenario| scenario.tasks.iter().map(move |task| select.matches_task(scenario, task)));
+        let tasks = plan
+            .scenarios
+            .iter()
+            .flat_map(|scenario| scenario.tasks.iter().map(move |task| select.matches_task(&scenario.name, &task.name)));
         Self { threshold: threshold.clone(), steps: plan.steps().map(|place| select.matches(&place)).collect(), tasks: tasks.collect() }
     }
 

@@ -101,7 +101,12 @@ pub fn scale(plan: &Plan, took: Option<Duration>) -> Scale {
 
 pub fn step_names(plan: &Plan) -> Vec<StepName> {
     plan.steps()
-        .map(|place| StepName { scenario: place.scenario.name.clone(), task: place.task.name.clone(), step: place.step.name.clone() })
+        .map(|place| StepName {
+            scenario: place.scenario.to_owned(),
+            task: place.task.to_owned(),
+            step: place.step.name.clone(),
+            is_control: place.is_control(),
+        })
         .collect()
 }
 

@@ -1,11 +1,13 @@
 //! What the users do: scenarios, tasks, steps.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::target::Header;
-use super::{JsonTemplate, Template, ThinkTime, duration};
+use super::{JsonTemplate, Reference, Section, StepPlace, Template, ThinkTime, duration};
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -23,23 +25,147 @@ pub struct Scenario {
     pub pacing: Option<Duration>,
     /// Never empty; one is chosen by weight for each iteration.
     pub tasks: Vec<Task>,
+    pub order: Order,
+    pub on_start: Vec<Step>,
+    pub on_stop: Vec<Step>,
+    pub blocks: Vec<Block>,
+}
+
+impl Scenario {
+    /// All its requests in the order of [`Self::sections`].
+    pub fn steps(&self) -> impl Iterator<Item = StepPlace<'_>> {
+        self.sections().flat_map(|(scenario, task, section, steps)| {
+            steps.iter().filter_map(move |step| match &step.action {
+                Action::Http(step) => Some(StepPlace { scenario, task, section, step }),
+                Action::Call(_) | Action::Pause(_) => None,
+            })
+        })
+    }
+
+    /// Its lists of steps in the order of the file, each with the scenario's name and its own.
+    pub fn sections(&self) -> impl Iterator<Item = (&str, &str, Section, &[Step])> {
+        let name = self.name.as_str();
+        let tasks = self.tasks.iter().enumerate().map(move |(i, task)| (name, task.name.as_str(), Section::Task(i), task.steps.as_slice()));
+        let blocks =
+            self.blocks.iter().enumerate().map(move |(i, block)| (name, block.name.as_str(), Section::Block(i), block.steps.as_slice()));
+        std::iter::once((name, "onStart", Section::OnStart, self.on_start.as_slice()))
+            .chain(std::iter::once((name, "onStop", Section::OnStop, self.on_stop.as_slice())))
+            .chain(tasks)
+            .chain(blocks)
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Task {
     pub name: String,
     pub weight: u32,
-    /// Never empty; carried out in order, an iteration ends at the first that fails.
+    /// Never empty; carried out in order.
     pub steps: Vec<Step>,
 }
 
+/// Steps under a name, carried out where a step calls it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Step {
+pub struct Block {
     pub name: String,
-    pub http: HttpRequest,
+    pub steps: Vec<Step>,
+}
+
+/// Which of a scenario's tasks an iteration is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Order {
+    /// One, chosen by weight.
+    #[default]
+    Weighted,
+    /// All, each once, in the order of the file.
+    Sequential,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Step {
+    pub repeat: Option<Repeat>,
+    pub for_each: Option<ForEach>,
+    pub on_failure: OnFailure,
+    pub action: Action,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Action {
+    Http(Box<HttpStep>),
+    /// The name of a block of the same scenario.
+    Call(String),
+    Pause(ThinkTime),
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Repeat {
+    pub count: u32,
+    /// From the end of one time to the begin of the next.
+    #[serde(with = "duration::micros")]
+    pub every: Duration,
+}
+
+/// Once for each item of an array, which is known under a name meanwhile.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ForEach {
+    pub items: JsonTemplate,
+    pub name: String,
+}
+
+/// What a failed step means for what follows.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum OnFailure {
+    Continue,
+    /// The iteration ends.
+    #[default]
+    AbortTask,
+    /// The user ends after this iteration's end; in open load as `AbortTask`, for a slot is nobody.
+    StopUser,
+}
+
+/// One request, whose samples are kept under `name`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HttpStep {
+    pub name: String,
+    /// Chosen by thresholds and by the command line.
+    pub tags: BTreeMap<String, String>,
+    pub request: HttpRequest,
     /// From intended time to last byte.
     #[serde(with = "duration::micros")]
     pub timeout: Duration,
+    /// Redirects followed at most.
+    pub follow_redirects: u32,
+    pub retry: Option<Retry>,
+}
+
+/// What may be tried again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum RetryOn {
+    /// No connection came about, so nothing was sent.
+    Connect,
+    /// The connection broke, or a kept-alive one had ended.
+    Reset,
+    /// Status 429.
+    Throttled,
+    /// Status 503.
+    Unavailable,
+    /// Status 500 and above.
+    ServerError,
+}
+
+/// Tries again what failed; the whole is one sample.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Retry {
+    /// Tries after the first.
+    pub max: u32,
+    /// Classes that are tried again.
+    pub on: Vec<RetryOn>,
+    /// Before the second try; doubles with each.
+    #[serde(with = "duration::micros")]
+    pub backoff: Duration,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -48,15 +174,48 @@ pub struct HttpRequest {
     pub method: String,
     /// Starts with `/`; may hold a query.
     pub path: Template,
+    /// Added to the path's query, in this order.
+    pub query: Vec<Field>,
     pub headers: Vec<Header>,
     pub body: Option<Body>,
 }
 
+/// A name as it is, and a value that is a template.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Field {
+    pub name: String,
+    pub value: Template,
+}
+
+/// `Content-Type` is what each says unless a header says otherwise.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Body {
-    /// Sent as it is, `Content-Type: text/plain; charset=utf-8` unless a header says otherwise.
+    /// Sent as it is, `text/plain; charset=utf-8`.
     Text(Template),
-    /// Sent as compact JSON with sorted keys, `Content-Type: application/json` unless a header says otherwise.
+    /// Sent as compact JSON with sorted keys, `application/json`.
     Json(JsonTemplate),
+    /// The bytes of a key, `application/octet-stream`.
+    File(Reference),
+    /// `application/x-www-form-urlencoded`
+    Form(Vec<Field>),
+    /// `multipart/form-data`
+    Multipart(Vec<Part>),
+}
+
+/// One part of a multipart body.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Part {
+    pub name: String,
+    pub content: PartContent,
+    pub file_name: Option<String>,
+    pub content_type: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum PartContent {
+    Text(Template),
+    File(Reference),
 }

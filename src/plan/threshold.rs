@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Scenario, StepPlace, Task, duration};
+use super::{StepPlace, duration};
 
 /// With fewer samples a window is not judged, where the test does not say how many it takes.
 pub const MIN_COUNT: u64 = 20;
@@ -189,8 +189,8 @@ impl Select {
         self.matches_task(place.scenario, place.task) && fits(&self.step, &place.step.name)
     }
 
-    pub fn matches_task(&self, scenario: &Scenario, task: &Task) -> bool {
-        fits(&self.scenario, &scenario.name) && fits(&self.task, &task.name)
+    pub fn matches_task(&self, scenario: &str, task: &str) -> bool {
+        fits(&self.scenario, scenario) && fits(&self.task, task)
     }
 
     /// Says what is set though the samples of `metric` are not kept by it.

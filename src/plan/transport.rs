@@ -22,6 +22,8 @@ pub struct Http {
     pub source_addresses: Vec<IpAddr>,
     /// HTTP/2 connections that the users of a worker share, where they are pooled; at least one for each shard.
     pub http2_connections: u32,
+    /// Whether users keep cookies.
+    pub cookies: bool,
 }
 
 impl Default for Http {
@@ -33,6 +35,7 @@ impl Default for Http {
             connection_max_requests: None,
             source_addresses: vec![],
             http2_connections: 4,
+            cookies: true,
         }
     }
 }

@@ -45,10 +45,12 @@ pub enum ErrorClass {
     Check,
     /// The answer came, and does not hold what is to be extracted.
     Extract,
+    /// Redirected too often, or to where no target is.
+    Redirect,
 }
 
 impl ErrorClass {
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Dns,
         Self::Connect,
         Self::Exhausted,
@@ -63,6 +65,7 @@ impl ErrorClass {
         Self::Template,
         Self::Check,
         Self::Extract,
+        Self::Redirect,
     ];
 
     pub fn name(self) -> &'static str {
@@ -81,6 +84,7 @@ impl ErrorClass {
             Self::Template => "template",
             Self::Check => "check",
             Self::Extract => "extract",
+            Self::Redirect => "redirect",
         }
     }
 

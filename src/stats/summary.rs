@@ -15,6 +15,8 @@ pub struct StepName {
     pub scenario: String,
     pub task: String,
     pub step: String,
+    /// Only counted: it has no samples.
+    pub is_control: bool,
 }
 
 /// What a summary needs to know of the plan.
@@ -98,7 +100,7 @@ pub fn step_results(snapshot: &Snapshot, names: &[StepName], scale: Scale) -> Ve
             statuses: stats.statuses.iter().map(|(status, count)| StatusCount { status: *status, count: *count }).collect(),
         }
     };
-    names.iter().enumerate().map(one).collect()
+    names.iter().enumerate().filter(|(_, name)| !name.is_control).map(one).collect()
 }
 
 /// The most frequent first; what found no place in the table comes last.
@@ -149,7 +151,7 @@ pub fn histogram_results(snapshot: &Snapshot, names: &[StepName]) -> Vec<Histogr
         ];
         for (outcome, metric, histogram) in kinds {
             let Some(v2) = histogram.to_hdr_v2() else { continue };
-            let StepName { scenario, task, step } = name.clone();
+            let StepName { scenario, task, step, is_control: _ } = name.clone();
             results.push(HistogramResult {
                 scenario,
                 task,
@@ -189,7 +191,7 @@ mod tests {
     use super::*;
 
     fn names() -> Vec<StepName> {
-        ["a", "b"].map(|step| StepName { scenario: "s".into(), task: "t".into(), step: step.into() }).into()
+        ["a", "b"].map(|step| StepName { scenario: "s".into(), task: "t".into(), step: step.into(), is_control: false }).into()
     }
 
     const TEN_SECONDS: Scale = Scale { length: Duration::from_secs(10), arrivals: Some(100) };

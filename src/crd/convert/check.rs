@@ -303,7 +303,9 @@ mod tests {
     fn converted<T>(convert: impl FnOnce(&mut Context<'_>) -> T) -> Result<T, Vec<Problem>> {
         let mut problems = Problems::default();
         let mut context = Context {
-            names: &names(),
+            names: names(),
+            free_slot: 0,
+            follow_redirects: 0,
             delimiters: &Delimiters::default(),
             timeout: std::time::Duration::from_secs(1),
             open: false,

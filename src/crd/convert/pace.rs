@@ -8,7 +8,6 @@ use crate::plan::ThinkTime;
 
 impl Context<'_> {
     pub(super) fn think_time(&mut self, path: &str, think: &ThinkTimeSpec) -> Option<ThinkTime> {
-        self.only_with_users(path);
         let problems = &mut *self.problems;
         let ThinkTimeSpec { min, max, constant, normal, exponential } = think;
         match (min, max, constant, normal, exponential) {
@@ -42,7 +41,7 @@ impl Context<'_> {
         self.problems.positive_duration(path, pacing)
     }
 
-    fn only_with_users(&mut self, path: &str) {
+    pub(super) fn only_with_users(&mut self, path: &str) {
         if self.open {
             self.problems.add(
                 path,

@@ -1,58 +1,215 @@
 //! What the users do: scenarios, tasks, steps.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
 use serde_json::Value;
 
+use super::target::file_reference;
 use super::{Context, free_value_size};
 use crate::crd::spec::*;
+use crate::plan::lexicon::{Lexicon, Mention, Outline};
+use crate::plan::names::check_name;
 use crate::plan::template::Place;
 use crate::plan::*;
+
+/// Blocks call others at most so deep.
+const MAX_CALLS: usize = 4;
 
 impl Context<'_> {
     pub(super) fn scenarios(&mut self, scenarios: &[ScenarioSpec]) -> Vec<Scenario> {
         let path = "spec.scenarios";
         self.problems.unique(path, "name", scenarios.iter().map(|s| s.name.as_str()));
-        let steps: usize = scenarios.iter().flat_map(|s| &s.tasks).map(|t| t.steps.len()).sum();
+        let steps = scenarios.iter().flat_map(|s| {
+            let tasks = s.tasks.iter().map(|task| &task.steps);
+            tasks.chain(s.blocks.iter().map(|block| &block.steps)).chain([&s.on_start, &s.on_stop])
+        });
+        let steps = steps.flatten().filter(|step| step.http.is_some()).count();
         if steps > MAX_STEPS {
-            self.problems.add(path, format!("{steps} steps in all, at most {MAX_STEPS} are allowed"));
+            self.problems.add(path, format!("{steps} requests in all, at most {MAX_STEPS} are allowed"));
         }
         scenarios.iter().enumerate().map(|(i, scenario)| self.scenario(&format!("{path}[{i}]"), scenario)).collect()
     }
 
     fn scenario(&mut self, path: &str, scenario: &ScenarioSpec) -> Scenario {
-        let ScenarioSpec { name, weight, fixed_users, think_time, pacing, tasks } = scenario;
+        let ScenarioSpec { name, weight, fixed_users, think_time, pacing, tasks, order, on_start, on_stop, blocks } = scenario;
         let pacing = pacing.as_ref().map(|pacing| self.pacing(&format!("{path}.pacing"), pacing, think_time.is_some()));
+        if think_time.is_some() {
+            self.only_with_users(&format!("{path}.thinkTime"));
+        }
         let think_time = think_time.as_ref().and_then(|think| self.think_time(&format!("{path}.thinkTime"), think));
+        if !on_stop.is_empty() && self.open {
+            self.problems.add(format!("{path}.onStop"), "in open load there are no users that could stop; remove it or use closed load");
+        }
         self.problems.unique(&format!("{path}.tasks"), "name", tasks.iter().map(|t| t.name.as_str()));
-        if tasks.iter().map(|t| u64::from(t.weight)).sum::<u64>() == 0 {
+        if *order == Order::Weighted && tasks.iter().map(|t| u64::from(t.weight)).sum::<u64>() == 0 {
             self.problems.add(format!("{path}.tasks"), "at least one task must have a weight above 0");
         }
-        let tasks = tasks.iter().enumerate().map(|(i, task)| self.task(&format!("{path}.tasks[{i}]"), task)).collect();
-        Scenario { name: name.clone(), weight: *weight, fixed_users: *fixed_users, think_time, pacing, tasks }
+        self.block_names(path, scenario);
+        let lexicon = Lexicon::new(self.names.clone(), self.free_slot, &outline(scenario));
+        let base = std::mem::replace(&mut self.names, lexicon.at_start());
+        let on_start = self.steps(&lexicon, &format!("{path}.onStart"), on_start);
+        self.names = lexicon.of_users();
+        let tasks = self.tasks(&lexicon, path, *order, tasks);
+        self.names = lexicon.of_users();
+        let on_stop = self.steps(&lexicon, &format!("{path}.onStop"), on_stop);
+        let checked = blocks.iter().enumerate().map(|(i, BlockSpec { name, steps })| {
+            self.names = lexicon.of_blocks();
+            Block { name: name.clone(), steps: self.steps(&lexicon, &format!("{path}.blocks[{i}].steps"), steps) }
+        });
+        let blocks = checked.collect();
+        self.names = base;
+        Scenario {
+            name: name.clone(),
+            weight: *weight,
+            fixed_users: *fixed_users,
+            think_time,
+            pacing,
+            tasks,
+            order: *order,
+            on_start,
+            on_stop,
+            blocks,
+        }
     }
 
-    fn task(&mut self, path: &str, task: &TaskSpec) -> Task {
-        let steps: Vec<Step> =
-            task.steps.iter().enumerate().filter_map(|(i, step)| self.step(&format!("{path}.steps[{i}]"), step)).collect();
-        self.problems.unique(&format!("{path}.steps"), "name", steps.iter().map(|s| s.name.as_str()));
-        Task { name: task.name.clone(), weight: task.weight, steps }
+    fn tasks(&mut self, lexicon: &Lexicon, path: &str, order: Order, tasks: &[TaskSpec]) -> Vec<Task> {
+        let mut checked = Vec::new();
+        for (i, TaskSpec { name, weight, steps }) in tasks.iter().enumerate() {
+            // all tasks of a sequence are one iteration
+            if order == Order::Weighted {
+                self.names = lexicon.of_users();
+            }
+            let steps = self.steps(lexicon, &format!("{path}.tasks[{i}].steps"), steps);
+            checked.push(Task { name: name.clone(), weight: *weight, steps });
+        }
+        checked
+    }
+
+    fn block_names(&mut self, path: &str, scenario: &ScenarioSpec) {
+        let ScenarioSpec { tasks, blocks, .. } = scenario;
+        self.problems.unique(&format!("{path}.blocks"), "name", blocks.iter().map(|b| b.name.as_str()));
+        for (i, block) in blocks.iter().enumerate() {
+            let taken = ["onStart", "onStop"].contains(&block.name.as_str()) || tasks.iter().any(|task| task.name == block.name);
+            if taken {
+                self.problems.add(
+                    format!("{path}.blocks[{i}].name"),
+                    format!("{:?} is also the name of a task, and results name both alike", block.name),
+                );
+            }
+            if let Err(message) = depth(blocks, &block.name, 1) {
+                self.problems.add(format!("{path}.blocks[{i}]"), message);
+            }
+        }
+        for (i, task) in tasks.iter().enumerate().filter(|(_, task)| ["onStart", "onStop"].contains(&task.name.as_str())) {
+            self.problems.add(format!("{path}.tasks[{i}].name"), format!("{:?} has a meaning of its own in results", task.name));
+        }
+        let steps = scenario.on_start.iter().chain(&scenario.on_stop).chain(tasks.iter().flat_map(|t| &t.steps));
+        let calls = steps.chain(blocks.iter().flat_map(|b| &b.steps)).filter_map(|step| step.call.as_deref());
+        for call in calls.collect::<BTreeSet<_>>() {
+            if !blocks.iter().any(|block| block.name == call) {
+                self.problems.add(format!("{path}.blocks"), format!("there is no block {call:?}, which a step calls"));
+            }
+        }
+    }
+
+    /// A list of steps; afterwards everything they set is known.
+    fn steps(&mut self, lexicon: &Lexicon, path: &str, steps: &[StepSpec]) -> Vec<Step> {
+        let mut checked = Vec::new();
+        for (i, step) in steps.iter().enumerate() {
+            let mention = mention(step);
+            let mut after = self.names.clone();
+            self.names = lexicon.within(&after, &mention);
+            checked.extend(self.step(&format!("{path}[{i}]"), step));
+            lexicon.after(&mut after, &mention);
+            self.names = after;
+        }
+        let names = checked.iter().map(|step| match &step.action {
+            Action::Http(http) => http.name.as_str(),
+            Action::Call(_) | Action::Pause(_) => "",
+        });
+        let mut seen = BTreeSet::new();
+        for (i, name) in names.enumerate().filter(|(_, name)| !name.is_empty()) {
+            if !seen.insert(name) {
+                self.problems.add(format!("{path}[{i}].name"), format!("{name:?} is there twice"));
+            }
+        }
+        checked
     }
 
     fn step(&mut self, path: &str, step: &StepSpec) -> Option<Step> {
-        let StepSpec { name, http, timeout } = step;
+        let StepSpec { repeat, for_each, on_failure, http, call, pause, .. } = step;
+        let repeat = repeat.as_ref().map(|repeat| self.repeat(&format!("{path}.repeat"), repeat));
+        let for_each = for_each.as_ref().and_then(|each| self.for_each(&format!("{path}.forEach"), each));
+        if repeat.is_some() && for_each.is_some() {
+            self.problems.add(path, "repeat and forEach exclude each other; put one of them into a block");
+        }
+        let action = match (http, call, pause) {
+            (Some(http), None, None) => Action::Http(Box::new(self.http_step(path, step, http)?)),
+            (None, Some(block), None) => Action::Call(block.clone()),
+            (None, None, Some(pause)) => Action::Pause(self.think_time(&format!("{path}.pause"), pause)?),
+            _ => {
+                self.problems.add(path, "exactly one of http, call and pause");
+                return None;
+            }
+        };
+        if !matches!(action, Action::Http(_)) {
+            self.only_of_requests(path, step);
+        }
+        Some(Step { repeat, for_each, on_failure: *on_failure, action })
+    }
+
+    /// What a request may say and nothing else.
+    fn only_of_requests(&mut self, path: &str, step: &StepSpec) {
+        let StepSpec { name, tags, timeout, .. } = step;
+        let said = [("name", name.is_some()), ("tags", !tags.is_empty()), ("timeout", timeout.is_some())];
+        for (field, _) in said.into_iter().filter(|(_, said)| *said) {
+            self.problems.add(format!("{path}.{field}"), "goes with a request only");
+        }
+    }
+
+    fn repeat(&mut self, path: &str, repeat: &RepeatSpec) -> Repeat {
+        let RepeatSpec { count, every } = repeat;
+        let every = every.as_ref().map_or(Duration::ZERO, |text| self.problems.duration(&format!("{path}.every"), text));
+        Repeat { count: *count, every }
+    }
+
+    fn for_each(&mut self, path: &str, each: &ForEachSpec) -> Option<ForEach> {
+        let ForEachSpec { items, name } = each;
+        self.problems.take(&format!("{path}.as"), check_name(name))?;
+        let items = self.json(&format!("{path}.in"), items)?;
+        Some(ForEach { items, name: name.clone() })
+    }
+
+    fn http_step(&mut self, path: &str, step: &StepSpec, http: &HttpStepSpec) -> Option<HttpStep> {
+        let StepSpec { name, tags, timeout, .. } = step;
         let timeout = match timeout {
             Some(text) => self.problems.positive_duration(&format!("{path}.timeout"), text),
             None => self.timeout,
         };
-        let HttpStepSpec { method, path: http_path, headers, json, body } = http;
-        let path = format!("{path}.http");
+        let HttpStepSpec { method, path: http_path, query, headers, json, body, body_from, form, multipart, follow_redirects, retry } =
+            http;
+        let http = format!("{path}.http");
         if http::Method::try_from(method.as_str()).is_err() || method.to_ascii_uppercase() != *method {
-            self.problems.add(format!("{path}.method"), format!("{method:?} is not a method"));
+            self.problems.add(format!("{http}.method"), format!("{method:?} is not a method"));
         }
-        let headers = self.headers(&format!("{path}.headers"), headers);
-        let body = self.body(&path, json.as_ref(), body.as_deref());
-        let template = self.path(&format!("{path}.path"), http_path)?;
-        let name = name.clone().unwrap_or_else(|| default_name(method, http_path));
-        Some(Step { name, http: HttpRequest { method: method.clone(), path: template, headers, body }, timeout })
+        let headers = self.headers(&format!("{http}.headers"), headers);
+        let query = self.fields(&format!("{http}.query"), query);
+        let body = self.body(&http, Bodies { json, body, body_from, form, multipart });
+        let retry = retry.as_ref().map(|RetrySpec { max, on, backoff }| Retry {
+            max: *max,
+            on: on.clone(),
+            backoff: self.problems.duration(&format!("{http}.retry.backoff"), backoff),
+        });
+        let template = self.path(&format!("{http}.path"), http_path)?;
+        Some(HttpStep {
+            name: name.clone().unwrap_or_else(|| default_name(method, http_path)),
+            tags: tags.clone(),
+            request: HttpRequest { method: method.clone(), path: template, query, headers, body },
+            timeout,
+            follow_redirects: follow_redirects.unwrap_or(self.follow_redirects),
+            retry,
+        })
     }
 
     fn path(&mut self, field: &str, source: &str) -> Option<Template> {
@@ -62,23 +219,90 @@ impl Context<'_> {
         self.template(field, source, Place::Path)
     }
 
-    fn body(&mut self, path: &str, json: Option<&Value>, text: Option<&str>) -> Option<Body> {
-        match (json, text) {
-            (None, None) => None,
-            (Some(_), Some(_)) => {
-                self.problems.add(path, "json and body exclude each other");
+    /// Names as they are, values templates.
+    fn fields(&mut self, path: &str, fields: &BTreeMap<String, String>) -> Vec<Field> {
+        let checked = fields.iter().filter_map(|(name, value)| {
+            let value = self.template(&format!("{path}.{name}"), value, Place::Form)?;
+            Some(Field { name: name.clone(), value })
+        });
+        checked.collect()
+    }
+
+    fn json(&mut self, path: &str, json: &Value) -> Option<JsonTemplate> {
+        let checked = free_value_size(json)
+            .and_then(|()| JsonTemplate::new_with(json.clone(), self.delimiters))
+            .and_then(|json| json.check(&self.names).map(|()| json));
+        self.problems.take(path, checked)
+    }
+
+    fn body(&mut self, path: &str, bodies: Bodies<'_>) -> Option<Body> {
+        let Bodies { json, body, body_from, form, multipart } = bodies;
+        match (json, body, body_from, form, multipart) {
+            (None, None, None, None, None) => None,
+            (Some(json), None, None, None, None) => self.json(&format!("{path}.json"), json).map(Body::Json),
+            (None, Some(text), None, None, None) => self.template(&format!("{path}.body"), text, Place::Text).map(Body::Text),
+            (None, None, Some(from), None, None) => {
+                let field = format!("{path}.bodyFrom");
+                self.problems.take(&field, file_reference(from, &field)).map(Body::File)
+            }
+            (None, None, None, Some(form), None) => Some(Body::Form(self.fields(&format!("{path}.form"), form))),
+            (None, None, None, None, Some(parts)) => {
+                let parts = parts.iter().enumerate().filter_map(|(i, part)| self.part(&format!("{path}.multipart[{i}]"), part));
+                Some(Body::Multipart(parts.collect()))
+            }
+            _ => {
+                self.problems.add(path, "json, body, bodyFrom, form and multipart exclude each other");
                 None
             }
-            (Some(json), None) => {
-                let field = format!("{path}.json");
-                let checked = free_value_size(json)
-                    .and_then(|()| JsonTemplate::new_with(json.clone(), self.delimiters))
-                    .and_then(|json| json.check(self.names).map(|()| json));
-                self.problems.take(&field, checked).map(Body::Json)
-            }
-            (None, Some(text)) => self.template(&format!("{path}.body"), text, Place::Text).map(Body::Text),
         }
     }
+
+    fn part(&mut self, path: &str, part: &PartSpec) -> Option<Part> {
+        let PartSpec { name, value, value_from, file_name, content_type } = part;
+        let content = match (value, value_from) {
+            (Some(text), None) => PartContent::Text(self.template(&format!("{path}.value"), text, Place::Text)?),
+            (None, Some(from)) => {
+                let field = format!("{path}.valueFrom");
+                PartContent::File(self.problems.take(&field, file_reference(from, &field))?)
+            }
+            _ => {
+                self.problems.add(path, "either value or valueFrom");
+                return None;
+            }
+        };
+        Some(Part { name: name.clone(), content, file_name: file_name.clone(), content_type: content_type.clone() })
+    }
+}
+
+/// The ways to write a body.
+struct Bodies<'a> {
+    json: &'a Option<Value>,
+    body: &'a Option<String>,
+    body_from: &'a Option<FileSource>,
+    form: &'a Option<BTreeMap<String, String>>,
+    multipart: &'a Option<Vec<PartSpec>>,
+}
+
+/// How deep the block calls others, itself included; an error where it does not end.
+fn depth(blocks: &[BlockSpec], name: &str, above: usize) -> Result<(), String> {
+    if above > MAX_CALLS {
+        return Err(format!("blocks call each other more than {MAX_CALLS} deep, or in a circle"));
+    }
+    let Some(block) = blocks.iter().find(|block| block.name == name) else { return Ok(()) };
+    block.steps.iter().filter_map(|step| step.call.as_deref()).try_for_each(|call| depth(blocks, call, above + 1))
+}
+
+fn outline(scenario: &ScenarioSpec) -> Outline<'_> {
+    let ScenarioSpec { on_start, on_stop, tasks, blocks, .. } = scenario;
+    Outline {
+        on_start: on_start.iter().map(mention).collect(),
+        others: tasks.iter().flat_map(|task| &task.steps).chain(on_stop).map(mention).collect(),
+        blocks: blocks.iter().map(|block| (block.name.as_str(), block.steps.iter().map(mention).collect())).collect(),
+    }
+}
+
+fn mention(step: &StepSpec) -> Mention<'_> {
+    Mention { extracts: vec![], item: step.for_each.as_ref().map(|each| each.name.as_str()), call: step.call.as_deref() }
 }
 
 /// The method and the path, cut to a name's length.

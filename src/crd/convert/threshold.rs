@@ -21,7 +21,7 @@ fn check_threshold(spec: &ThresholdSpec, path: &str, judged: &Judged<'_>, proble
     let SelectSpec { scenario, task, step, outcome } = select.clone().unwrap_or_default();
     let select = Select { scenario, task, step, outcome };
     // steps that were refused above are missing from the plan; one mistake is enough to report
-    if problems.0.is_empty() && !steps_of(judged.scenarios).any(|place| select.matches(&place)) {
+    if problems.0.is_empty() && !judged.scenarios.iter().flat_map(Scenario::steps).any(|place| select.matches(&place)) {
         problems.add(format!("{path}.select"), "no step has these names, so there would be nothing to judge");
     }
     let span = check_span(spec, path, problems);

@@ -10,9 +10,19 @@ use crate::crd::spec::*;
 use crate::plan::*;
 
 impl Context<'_> {
-    /// `spec.http.timeout` is the steps' own.
+    /// `timeout` and `followRedirects` are the steps' own.
     pub(super) fn http(&mut self, http: &HttpSpec) -> Http {
-        let HttpSpec { timeout: _, version, connections, connection_max_age, connection_max_requests, source_addresses, http2 } = http;
+        let HttpSpec {
+            timeout: _,
+            version,
+            connections,
+            connection_max_age,
+            connection_max_requests,
+            source_addresses,
+            http2,
+            follow_redirects: _,
+            cookies,
+        } = http;
         let mut sources: Vec<IpAddr> = Vec::new();
         for (i, source) in source_addresses.iter().enumerate() {
             let path = format!("spec.http.sourceAddresses[{i}]");
@@ -40,6 +50,7 @@ impl Context<'_> {
             connection_max_requests: *connection_max_requests,
             source_addresses: sources,
             http2_connections: http2.connections,
+            cookies: *cookies,
         }
     }
 

@@ -6,7 +6,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::FileSource;
 use super::pace::ThinkTimeSpec;
+use crate::plan::{OnFailure, Order, RetryOn};
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -31,9 +33,25 @@ pub struct ScenarioSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "crate::crd::schema::optional_duration")]
     pub pacing: Option<String>,
+    /// `Weighted`: an iteration is one task, chosen by weight. `Sequential`: it is all tasks, each once, in the order of the file.
+    #[serde(default)]
+    pub order: Order,
+    /// Carried out once by each user before its first iteration, such as a login; what they extract is known to the user for its life.
+    /// Their requests count as `control` and are in no latency. In open load they are carried out once by each slot.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32), extend("x-kubernetes-list-type" = "atomic"))]
+    pub on_start: Vec<StepSpec>,
+    /// Carried out once by each user that had started, after its last iteration. Counted as those of `onStart` are.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32), extend("x-kubernetes-list-type" = "atomic"))]
+    pub on_stop: Vec<StepSpec>,
     /// What a user does: each iteration is one of them.
     #[schemars(length(min = 1, max = 32), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
     pub tasks: Vec<TaskSpec>,
+    /// Lists of steps under a name, carried out where a step says `call`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
+    pub blocks: Vec<BlockSpec>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -46,27 +64,86 @@ pub struct TaskSpec {
     #[serde(default = "one")]
     #[schemars(range(min = 0, max = 1000))]
     pub weight: u32,
-    /// Carried out in order; the first that fails ends the iteration.
+    /// Carried out in order; the first that fails ends the iteration, unless it says otherwise by `onFailure`.
     #[schemars(length(min = 1, max = 32), extend("x-kubernetes-list-type" = "atomic"))]
     pub steps: Vec<StepSpec>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+pub struct BlockSpec {
+    /// The name in `call`, and in results that of the task of the block's requests.
+    #[schemars(schema_with = "crate::crd::schema::name")]
+    pub name: String,
+    /// Carried out in order.
+    #[schemars(length(min = 1, max = 32), extend("x-kubernetes-list-type" = "atomic"))]
+    pub steps: Vec<StepSpec>,
+}
+
+/// Exactly one of `http`, `call` and `pause`; the rest says when, how often, and what comes of it.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(extend("oneOf" = [{"required": ["http"]}, {"required": ["call"]}, {"required": ["pause"]}]))]
 pub struct StepSpec {
-    /// Name in results and thresholds; without one, the method and the path.
+    /// Name of a request in results and thresholds; without one, the method and the path.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 128))]
     pub name: Option<String>,
-    /// The HTTP request to send.
-    pub http: HttpStepSpec,
+    /// Any names and values; `thresholds[].select.tags`, `--tags` and `--exclude-tags` choose requests by them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 16))]
+    pub tags: BTreeMap<String, String>,
+    /// Carries the step out several times.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub repeat: Option<RepeatSpec>,
+    /// Carries the step out once for each item of an array.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub for_each: Option<ForEachSpec>,
+    /// What a failure means: go on with the next step, end the iteration, or end the user (in open load: the iteration).
+    #[serde(default)]
+    pub on_failure: OnFailure,
+    /// An HTTP request.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub http: Option<HttpStepSpec>,
+    /// The name of a block of this scenario, whose steps are carried out here. Blocks call others at most 4 deep, and never themselves.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63))]
+    pub call: Option<String>,
+    /// Waits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pause: Option<ThinkTimeSpec>,
     /// Overrides `spec.http.timeout`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "crate::crd::schema::optional_duration")]
     pub timeout: Option<String>,
 }
 
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RepeatSpec {
+    /// So many times.
+    #[schemars(range(min = 1, max = 10_000))]
+    pub count: u32,
+    /// Pause between one time and the next.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "crate::crd::schema::optional_duration")]
+    pub every: Option<String>,
+}
+
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ForEachSpec {
+    /// An array, or a template that is wholly one expression and yields one.
+    #[serde(rename = "in")]
+    #[schemars(schema_with = "crate::crd::schema::free_value")]
+    pub items: Value,
+    /// The name of the item in the step's templates.
+    #[serde(rename = "as")]
+    #[schemars(length(min = 1, max = 63), extend("pattern" = "^[A-Za-z_][A-Za-z0-9_]*$"))]
+    pub name: String,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct HttpStepSpec {
     /// The request's method.
@@ -76,6 +153,10 @@ pub struct HttpStepSpec {
     /// A template that starts with `/`; may hold a query.
     #[schemars(length(max = 2048), extend("pattern" = "^/"))]
     pub path: String,
+    /// Added to the path's query; values are templates and are percent-encoded.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 64))]
+    pub query: BTreeMap<String, String>,
     /// Values are templates; they replace the target's headers of the same name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 32))]
@@ -84,10 +165,69 @@ pub struct HttpStepSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "crate::crd::schema::free_value")]
     pub json: Option<Value>,
-    /// A text body, a template; not together with `json`.
+    /// A text body, a template. Of `json`, `body`, `bodyFrom`, `form` and `multipart` there is at most one.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 65536))]
     pub body: Option<String>,
+    /// The body is the content of this key, byte by byte; no template.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub body_from: Option<FileSource>,
+    /// An `application/x-www-form-urlencoded` body; values are templates.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("maxProperties" = 64))]
+    pub form: Option<BTreeMap<String, String>>,
+    /// A `multipart/form-data` body.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 32), extend("x-kubernetes-list-type" = "atomic"))]
+    pub multipart: Option<Vec<PartSpec>>,
+    /// Redirects followed at most; overrides `spec.http.followRedirects`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 20))]
+    pub follow_redirects: Option<u32>,
+    /// Sends again what failed; without it nothing is sent twice. All tries together are one sample, and each further one counts as a retry.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retry: Option<RetrySpec>,
+}
+
+/// One part of a multipart body: a `value` or the content of a key.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(extend("oneOf" = [{"required": ["value"]}, {"required": ["valueFrom"]}]))]
+pub struct PartSpec {
+    /// Name of the form's field.
+    #[schemars(length(min = 1, max = 128), extend("pattern" = "^[^\"\\r\\n]+$"))]
+    pub name: String,
+    /// A template.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 65536))]
+    pub value: Option<String>,
+    /// The content of this key, byte by byte.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub value_from: Option<FileSource>,
+    /// Makes the part a file of this name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 255), extend("pattern" = "^[^\"\\r\\n]+$"))]
+    pub file_name: Option<String>,
+    /// Of the part; for a file `application/octet-stream` if unset.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 128), extend("pattern" = "^[!-~ ]+$"))]
+    pub content_type: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RetrySpec {
+    /// Tries after the first.
+    #[schemars(range(min = 1, max = 10))]
+    pub max: u32,
+    /// What is tried again: `Connect` (no connection), `Reset` (it broke, or was stale), `Throttled` (429), `Unavailable` (503), `ServerError` (500 and above).
+    #[serde(default = "retry_on")]
+    #[schemars(length(min = 1, max = 5), extend("x-kubernetes-list-type" = "atomic"))]
+    pub on: Vec<RetryOn>,
+    /// Pause before the second try; doubles with each.
+    #[serde(default = "retry_backoff")]
+    #[schemars(schema_with = "crate::crd::schema::duration")]
+    pub backoff: String,
 }
 
 fn one() -> u32 {
@@ -96,4 +236,12 @@ fn one() -> u32 {
 
 fn get() -> String {
     "GET".into()
+}
+
+fn retry_on() -> Vec<RetryOn> {
+    vec![RetryOn::Connect, RetryOn::Throttled, RetryOn::Unavailable]
+}
+
+fn retry_backoff() -> String {
+    "100ms".into()
 }

@@ -28,6 +28,11 @@ pub struct HttpSpec {
     pub source_addresses: Vec<String>,
     #[serde(skip_serializing_if = "Http2Spec::is_default")]
     pub http2: Http2Spec,
+    /// Redirects followed at most, within the origins of the targets; a step may set its own. A chain is one sample, and each hop counts as `redirectHops`.
+    #[schemars(range(min = 0, max = 20))]
+    pub follow_redirects: u32,
+    /// Whether each user keeps cookies and sends them back, as a browser does; in open load, where a user lives for an iteration, for that long.
+    pub cookies: bool,
 }
 
 impl Default for HttpSpec {
@@ -40,6 +45,8 @@ impl Default for HttpSpec {
             connection_max_requests: None,
             source_addresses: vec![],
             http2: Http2Spec::default(),
+            follow_redirects: 0,
+            cookies: true,
         }
     }
 }

@@ -120,9 +120,10 @@ async fn bodies_that_differ_per_request_arrive_whole() {
     let server = Server::start();
     let mut plan = plan(&server.url, users(2, 100));
     let body = JsonTemplate::new(json!({"id": "{{ uuid() }}", "n": "{{ iteration }}", "text": "x".repeat(100_000)})).unwrap();
-    let http =
-        HttpRequest { method: "POST".into(), path: Template::parse("/echo").unwrap(), headers: vec![], body: Some(Body::Json(body)) };
-    plan.scenarios[0].tasks[0].steps = vec![Step { name: "post".into(), http, timeout: Duration::from_secs(2) }];
+    let mut post = step("post", "/echo");
+    http(&mut post).request.method = "POST".into();
+    http(&mut post).request.body = Some(Body::Json(body));
+    plan.scenarios[0].tasks[0].steps = vec![post];
     let snapshot = run(plan, 1).await;
     assert!(snapshot.requests() > 0);
     assert_eq!(snapshot.failures(), 0);

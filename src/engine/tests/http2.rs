@@ -273,7 +273,7 @@ async fn a_timeout_resets_the_stream_and_keeps_the_connection() {
     })
     .await;
     let mut plan = plan2(&url, 1, 300);
-    plan.scenarios[0].tasks[0].steps[0].timeout = Duration::from_millis(50);
+    http(&mut plan.scenarios[0].tasks[0].steps[0]).timeout = Duration::from_millis(50);
     let snapshot = run(plan, 1).await;
     assert!(snapshot.failures() > 1 && snapshot.failures() < snapshot.requests());
     assert_eq!(classes(&snapshot), [(ErrorClass::Timeout, snapshot.failures())]);
@@ -334,8 +334,8 @@ async fn long_bodies_go_both_ways() {
     .await;
     let mut plan = pooled(plan2(&url, 3, 300), 1);
     let body = JsonTemplate::new(json!({"id": "{{ uuid() }}", "text": "x".repeat(500_000)})).unwrap();
-    plan.scenarios[0].tasks[0].steps[0].http =
-        HttpRequest { method: "POST".into(), path: Template::parse("/in").unwrap(), headers: vec![], body: Some(Body::Json(body)) };
+    let request = &mut http(&mut plan.scenarios[0].tasks[0].steps[0]).request;
+    (request.method, request.path, request.body) = ("POST".into(), Template::parse("/in").unwrap(), Some(Body::Json(body)));
     let snapshot = run(plan, 1).await;
     let step = &snapshot.steps[&0];
     assert!(step.requests > 3);
@@ -354,8 +354,8 @@ async fn an_answer_before_the_request_is_read_is_an_answer() {
     .await;
     let mut plan = plan2(&url, 1, 100);
     let body = Body::Text(Template::parse(&"x".repeat(5_000_000)).unwrap());
-    plan.scenarios[0].tasks[0].steps[0].http =
-        HttpRequest { method: "POST".into(), path: Template::parse("/").unwrap(), headers: vec![], body: Some(body) };
+    let request = &mut http(&mut plan.scenarios[0].tasks[0].steps[0]).request;
+    (request.method, request.path, request.body) = ("POST".into(), Template::parse("/").unwrap(), Some(body));
     let snapshot = run(plan, 1).await;
     assert_eq!(snapshot.steps[&0].statuses.get(&413), Some(&snapshot.requests()), "{:?}", snapshot.errors);
 }

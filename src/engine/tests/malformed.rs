@@ -153,7 +153,7 @@ async fn a_timeout_is_a_sample_and_costs_the_connection() {
         tokio::time::sleep(Duration::from_secs(60)).await;
     });
     let mut plan = plan(&url.await, users(1, 250));
-    plan.scenarios[0].tasks[0].steps[0].timeout = Duration::from_millis(100);
+    http(&mut plan.scenarios[0].tasks[0].steps[0]).timeout = Duration::from_millis(100);
     let snapshot = run(plan, 1).await;
     let requests = snapshot.requests();
     assert_eq!(
@@ -172,8 +172,8 @@ async fn an_answer_before_the_request_is_read_is_an_answer() {
     });
     let mut plan = plan(&url.await, users(1, 60));
     let body = crate::plan::Body::Text(Template::parse(&"x".repeat(20_000_000)).unwrap());
-    plan.scenarios[0].tasks[0].steps[0].http =
-        HttpRequest { method: "POST".into(), path: Template::parse("/").unwrap(), headers: vec![], body: Some(body) };
+    let request = &mut http(&mut plan.scenarios[0].tasks[0].steps[0]).request;
+    (request.method, request.body) = ("POST".into(), Some(body));
     let snapshot = run(plan, 1).await;
     assert_eq!(snapshot.steps[&0].statuses.get(&413), Some(&snapshot.requests()), "{:?}", snapshot.errors);
 }

@@ -18,7 +18,7 @@ fn with_id(plan: Plan, variables: serde_json::Value, steps: usize, id: &str) -> 
     plan.variables = Variables { values, ..Variables::default() };
     let header = |id| Header { name: "X-Id".into(), value: Template::parse(id).unwrap() };
     let mut step = step("get", "/");
-    step.http.headers.push(header(id));
+    http(&mut step).request.headers.push(header(id));
     plan.scenarios[0].tasks[0].steps = vec![step; steps];
     plan
 }

@@ -1,0 +1,87 @@
+//! What is kept of an answer for those who look at it: its head, and its body up to a limit. Without anyone who looks, nothing is.
+
+/// Bodies are kept up to this; what comes after is counted and dropped.
+pub(super) const MAX_BODY: usize = 1024 * 1024;
+
+/// A buffer that grew beyond this is given back when the answer has been looked at, so that idle users stay small.
+const WORTH_KEEPING: usize = 4 * 1024;
+
+/// What of the next answer is to be kept.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Wanted {
+    /// The head whatever it says.
+    pub(super) head: bool,
+    pub(super) body: bool,
+    /// The head when it sets cookies.
+    pub(super) cookies: bool,
+    /// The head when it redirects.
+    pub(super) redirects: bool,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Capture {
+    pub(super) wanted: Wanted,
+    /// As HTTP/1.1 writes it, status line included; empty when it was not kept.
+    pub(super) head: Vec<u8>,
+    /// Without framing, as encoded as it came.
+    pub(super) body: Vec<u8>,
+    /// More of the body came than was kept.
+    pub(super) truncated: bool,
+}
+
+impl Capture {
+    pub(super) fn begin(&mut self, wanted: Wanted) {
+        self.wanted = wanted;
+        self.head.clear();
+        self.body.clear();
+        self.truncated = false;
+    }
+
+    /// `bytes` are the whole head of the final answer.
+    pub(super) fn take_head(&mut self, bytes: &[u8], status: u16, sets_cookies: bool) {
+        let Wanted { head, body, cookies, redirects } = self.wanted;
+        // who looks at a body needs to know how it is encoded
+        if head || body || cookies && sets_cookies || redirects && (300..400).contains(&status) {
+            self.head.extend_from_slice(bytes);
+        }
+    }
+
+    /// Likewise, of an answer over HTTP/2, in the form of HTTP/1.1.
+    pub(super) fn take_http2_head(&mut self, status: u16, headers: &http::HeaderMap) {
+        let Wanted { head, body, cookies, redirects } = self.wanted;
+        if !(head || body || cookies || redirects) {
+            return;
+        }
+        let mut bytes = format!("HTTP/2 {status}\r\n").into_bytes();
+        for (name, value) in headers {
+            for part in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
+                bytes.extend_from_slice(part);
+            }
+        }
+        bytes.extend_from_slice(b"\r\n");
+        self.take_head(&bytes, status, headers.contains_key(http::header::SET_COOKIE));
+    }
+
+    pub(super) fn take_body(&mut self, bytes: &[u8]) {
+        if !self.wanted.body {
+            return;
+        }
+        let room = MAX_BODY - self.body.len();
+        self.truncated |= bytes.len() > room;
+        self.body.extend_from_slice(&bytes[..bytes.len().min(room)]);
+    }
+
+    /// Whether what is still to come of the body may be dropped unseen.
+    pub(super) fn is_full(&self) -> bool {
+        !self.wanted.body || self.truncated
+    }
+
+    /// The answer has been looked at.
+    pub(super) fn let_go(&mut self) {
+        for buffer in [&mut self.head, &mut self.body] {
+            if buffer.capacity() > WORTH_KEEPING {
+                *buffer = Vec::new();
+            }
+        }
+    }
+}

@@ -1,0 +1,267 @@
+//! One request of a user, with its cookies, redirects and retries: carried out, judged and recorded as one sample.
+
+use std::cell::Cell;
+use std::time::{Duration, Instant};
+
+use super::capture::Wanted;
+use super::connection::Failure;
+use super::cookies::{self, Jar};
+use super::deadline::Deadline;
+use super::frame::Frame;
+use super::message::{self, Redirect};
+use super::program::PreparedStep;
+use super::recorder::{Part, Sample};
+use super::request;
+use super::response::Response;
+use super::shard::Shard;
+use super::transport::{Flight, Link, Outgoing, Phases};
+use crate::plan::template::Unrendered;
+use crate::plan::{Retry, RetryOn};
+use crate::stats::ErrorClass;
+
+/// Buffers of one user; empty for one whose requests never differ.
+#[derive(Default)]
+pub(super) struct Scratch {
+    request: request::Scratch,
+    /// A message with cookies, or one that follows a redirect.
+    changed: Vec<u8>,
+}
+
+pub(super) struct Exchange<'a> {
+    pub(super) shard: &'a Shard,
+    pub(super) number: u16,
+    pub(super) links: &'a mut [Link],
+    pub(super) frame: &'a mut Frame,
+    pub(super) jar: &'a mut Jar,
+    pub(super) scratch: &'a mut Scratch,
+    pub(super) part: Part,
+}
+
+/// What goes on until the last byte has come.
+struct Sending<'a> {
+    shard: &'a Shard,
+    step: &'a PreparedStep,
+    links: &'a mut [Link],
+    jar: &'a mut Jar,
+    /// As it was rendered.
+    message: &'a [u8],
+    changed: &'a mut Vec<u8>,
+    flight: &'a Flight<'a>,
+    /// The route of the latest message.
+    route: &'a Cell<usize>,
+    wanted: Wanted,
+}
+
+impl Exchange<'_> {
+    /// When it ended, and the class of its failure.
+    pub(super) async fn carry_out(self, deadline: &mut Deadline, intended: Instant, now: Instant) -> (Instant, Option<ErrorClass>) {
+        let Self { shard, number, links, frame, jar, scratch, part } = self;
+        let step: &PreparedStep = &shard.prepared.steps[usize::from(number)];
+        let message = match step.request.render(frame, &mut scratch.request) {
+            Ok(message) => message,
+            Err(why) => return (unrendered(shard, number, part, intended, why), Some(ErrorClass::Template)),
+        };
+        let flight = Flight::new(shard, now);
+        let route = Cell::new(step.route);
+        let wanted = Wanted { cookies: shard.prepared.plan.http.cookies, redirects: step.follow_redirects > 0, ..Wanted::default() };
+        let sending = Sending {
+            shard,
+            step,
+            links: &mut *links,
+            jar,
+            message,
+            changed: &mut scratch.changed,
+            flight: &flight,
+            route: &route,
+            wanted,
+        };
+        let outcome = match deadline.bound(intended + step.timeout, sending.run()).await {
+            Some(outcome) => outcome,
+            None if flight.written.get() > 0 => Err(Failure::Timeout),
+            None => Err(Failure::TimeoutBeforeSent),
+        };
+
+        let ended = Instant::now();
+        let response = &mut links[route.get()].response;
+        let class = match &outcome {
+            Err(failure) => Some(failure.class()),
+            Ok(()) => (response.status >= 400).then(|| ErrorClass::of_status(response.status)),
+        };
+        let totals = flight.finish(ended, response.received);
+        let sample = Sample {
+            step: number,
+            part,
+            ended,
+            latency: ended.saturating_duration_since(intended),
+            service_time: ended.saturating_duration_since(totals.began),
+            phases: totals.phases,
+            // a status whose body never came whole is not an answer
+            status: if outcome.is_ok() { response.status } else { 0 },
+            failure: class,
+            sent: flight.written.get() > 0,
+            sent_bytes: totals.sent_bytes,
+            received_bytes: totals.received_bytes,
+            checks_passed: 0,
+            checks_failed: 0,
+        };
+        shard.recorder.borrow_mut().record(sample, || describe(&outcome, response));
+        response.capture.let_go();
+        (ended, class)
+    }
+}
+
+impl Sending<'_> {
+    async fn run(mut self) -> Result<(), Failure> {
+        if self.step.retry.is_none() && self.step.follow_redirects == 0 {
+            return self.send_first().await;
+        }
+        Box::pin(self.persist()).await
+    }
+
+    /// The message as it was rendered, with the user's cookies.
+    async fn send_first(&mut self) -> Result<(), Failure> {
+        let route = self.step.route;
+        let url = &self.shard.prepared.routes[route].url;
+        let (mut bytes, mut http2) = (self.message, self.step.request.http2());
+        if !self.jar.is_empty()
+            && let Ok(here) = url.join(message::path(self.message))
+            && let Some(cookies) = self.jar.header(&here)
+        {
+            message::with_header(self.message, "Cookie", &cookies, self.changed);
+            (bytes, http2) = (&*self.changed, None);
+        }
+        self.route.set(route);
+        let link = &mut self.links[route];
+        let outcome = link.exchange(Outgoing { bytes, is_head: self.step.request.is_head, http2 }, self.wanted, self.flight).await;
+        keep_cookies(self.jar, &link.response, url, self.message);
+        outcome
+    }
+
+    /// Tries again while the step says so.
+    async fn persist(mut self) -> Result<(), Failure> {
+        let mut tries = 0;
+        loop {
+            let outcome = self.follow().await;
+            let response = &self.links[self.route.get()].response;
+            let Some(retry) = &self.step.retry else { return outcome };
+            if tries == retry.max || !is_worth_another(retry, &outcome, response.status) {
+                return outcome;
+            }
+            if self.flight.again(response.received) {
+                self.shard.recorder.borrow_mut().retried();
+            }
+            tokio::time::sleep(retry.backoff.saturating_mul(1 << tries.min(16))).await;
+            tries += 1;
+        }
+    }
+
+    /// Sends the message and follows redirects.
+    async fn follow(&mut self) -> Result<(), Failure> {
+        self.send_first().await?;
+        let mut before = self.message.to_vec();
+        let mut left = self.step.follow_redirects;
+        while let Some(location) = location(&self.links[self.route.get()].response) {
+            if left == 0 {
+                return if self.step.follow_redirects == 0 { Ok(()) } else { Err(Failure::TooManyRedirects) };
+            }
+            left -= 1;
+            before = self.hop(&before, &location).await?;
+        }
+        Ok(())
+    }
+
+    /// Sends what a redirect of `before` asks for; that message.
+    async fn hop(&mut self, before: &[u8], location: &str) -> Result<Vec<u8>, Failure> {
+        let routes = &self.shard.prepared.routes;
+        let from = self.route.get();
+        let Response { status, received, .. } = self.links[from].response;
+        let here = routes[from].url.join(message::path(before)).map_err(|_| Failure::Redirect(location.chars().take(128).collect()))?;
+        let there = here.join(location).map_err(|_| Failure::Redirect(location.chars().take(128).collect()))?;
+        let same_origin = there.origin() == here.origin();
+        // never to a host that the test does not name: neither load nor credentials may end up elsewhere
+        let to = if same_origin { Some(from) } else { routes.iter().position(|route| route.url.origin() == there.origin()) };
+        let to = to.ok_or_else(|| Failure::Redirect(there.origin().ascii_serialization()))?;
+        if self.flight.again(received) {
+            self.shard.recorder.borrow_mut().redirected();
+        }
+        let path = match there.query() {
+            Some(query) => format!("{}?{query}", there.path()),
+            None => there.path().to_owned(),
+        };
+        let mut next = Vec::new();
+        let redirect = Redirect { status, path: &path, host: &request::host(&routes[to].url), same_origin };
+        let is_head = message::redirected(before, redirect, &mut next);
+        if let Some(cookies) = self.jar.header(&there) {
+            message::with_header(&next, "Cookie", &cookies, self.changed);
+            std::mem::swap(&mut next, self.changed);
+        }
+        self.route.set(to);
+        let link = &mut self.links[to];
+        link.exchange(Outgoing { bytes: &next, is_head, http2: None }, self.wanted, self.flight).await?;
+        keep_cookies(self.jar, &link.response, &routes[to].url, &next);
+        Ok(next)
+    }
+}
+
+fn keep_cookies(jar: &mut Jar, response: &Response, base: &url::Url, message: &[u8]) {
+    let Wanted { cookies, .. } = response.capture.wanted;
+    if cookies
+        && !response.capture.head.is_empty()
+        && let Ok(url) = base.join(message::path(message))
+    {
+        jar.take(&response.capture.head, &url);
+    }
+}
+
+/// Where the answer redirects to, if it does.
+fn location(response: &Response) -> Option<String> {
+    matches!(response.status, 301 | 302 | 303 | 307 | 308)
+        .then(|| cookies::values(&response.capture.head, "location").next().map(str::to_owned))
+        .flatten()
+}
+
+fn is_worth_another(retry: &Retry, outcome: &Result<(), Failure>, status: u16) -> bool {
+    let class = outcome.as_ref().err().map(Failure::class);
+    retry.on.iter().any(|on| match on {
+        RetryOn::Connect => matches!(class, Some(ErrorClass::Dns | ErrorClass::Connect | ErrorClass::Tls)),
+        RetryOn::Reset => matches!(class, Some(ErrorClass::Reset | ErrorClass::StaleConnection)),
+        RetryOn::Throttled => class.is_none() && status == 429,
+        RetryOn::Unavailable => class.is_none() && status == 503,
+        RetryOn::ServerError => class.is_none() && status >= 500,
+    })
+}
+
+/// Records a request that could not be put together. Returns when that was.
+fn unrendered(shard: &Shard, number: u16, part: Part, intended: Instant, why: Unrendered) -> Instant {
+    let ended = Instant::now();
+    let sample = Sample {
+        step: number,
+        part,
+        ended,
+        latency: ended.saturating_duration_since(intended),
+        service_time: Duration::ZERO,
+        phases: Phases::default(),
+        status: 0,
+        failure: Some(ErrorClass::Template),
+        sent: false,
+        sent_bytes: 0,
+        received_bytes: 0,
+        checks_passed: 0,
+        checks_failed: 0,
+    };
+    shard.recorder.borrow_mut().record(sample, || why.to_string());
+    ended
+}
+
+/// The sample of a failure. Neither the request nor the answer's body is in it: either may hold credentials.
+fn describe(outcome: &Result<(), Failure>, response: &Response) -> String {
+    if let Err(failure) = outcome {
+        return failure.to_string();
+    }
+    let status = response.status;
+    let reason = http::StatusCode::from_u16(status).ok().and_then(|code| code.canonical_reason()).unwrap_or("unknown status");
+    match &response.retry_after {
+        Some(after) => format!("{status} {reason}, Retry-After: {after}"),
+        None => format!("{status} {reason}"),
+    }
+}

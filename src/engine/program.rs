@@ -1,0 +1,94 @@
+//! A scenario made ready: its tasks and blocks as lists of operations, its requests by number.
+
+use std::ops::Range;
+use std::time::{Duration, Instant};
+
+use super::request::Request;
+use crate::plan::template::Compiled;
+use crate::plan::{OnFailure, Order, Repeat, Retry, Slot, ThinkTime};
+
+/// Carried out in order.
+pub(super) type Program = Box<[Op]>;
+
+/// A step.
+pub(super) struct Op {
+    pub(super) act: Act,
+    pub(super) on_failure: OnFailure,
+    /// What only few steps have.
+    pub(super) flow: Option<Box<Flow>>,
+}
+
+#[derive(Clone, Copy)]
+pub(super) enum Act {
+    /// By place among [`Prepared::steps`](super::prepare::Prepared).
+    Request(u16),
+    /// By place among the scenario's blocks.
+    Call(usize),
+    Pause(ThinkTime),
+}
+
+/// When, and how often.
+#[derive(Default)]
+pub(super) struct Flow {
+    pub(super) repeat: Option<Repeat>,
+    pub(super) for_each: Option<Each>,
+}
+
+pub(super) struct Each {
+    /// Renders a JSON array.
+    pub(super) items: Compiled,
+    pub(super) slot: Slot,
+}
+
+/// A request with all that belongs to it.
+pub(super) struct PreparedStep {
+    pub(super) request: Request,
+    /// Place among [`Prepared::routes`](super::prepare::Prepared).
+    pub(super) route: usize,
+    pub(super) timeout: Duration,
+    pub(super) follow_redirects: u32,
+    pub(super) retry: Option<Retry>,
+}
+
+pub(super) struct PreparedScenario {
+    pub(super) think_time: Option<ThinkTime>,
+    pub(super) pacing: Option<Duration>,
+    pub(super) on_start: Program,
+    pub(super) on_stop: Program,
+    pub(super) blocks: Vec<Program>,
+    pub(super) order: Order,
+    pub(super) tasks: Vec<PreparedTask>,
+    /// Sum of the tasks' weights.
+    pub(super) weight: u64,
+    /// Slots that begin each iteration empty.
+    pub(super) of_iteration: Range<usize>,
+}
+
+pub(super) struct PreparedTask {
+    /// In the plan's list of tasks.
+    pub(super) place: u16,
+    /// Sum of the weights up to and with this task.
+    pub(super) until: u64,
+    pub(super) program: Program,
+}
+
+impl PreparedScenario {
+    /// What a user waits after an iteration that it began at `begun`.
+    pub(super) fn pause_after(&self, begun: Instant, random: impl FnMut() -> u64) -> Option<Duration> {
+        match self.pacing {
+            Some(pacing) => Some((begun + pacing).saturating_duration_since(Instant::now())),
+            None => self.think_time.map(|think| think.draw(random)),
+        }
+    }
+
+    /// The tasks of an iteration: one chosen by weight, or all.
+    pub(super) fn pick_tasks(&self, random: impl FnOnce() -> u64) -> &[PreparedTask] {
+        if self.order == Order::Sequential || self.tasks.len() == 1 {
+            return &self.tasks;
+        }
+        let at = ((u128::from(random()) * u128::from(self.weight)) >> 64) as u64;
+        // `at` is below the weight, which is the last task's `until`
+        let picked = self.tasks.iter().position(|task| at < task.until).unwrap_or(0);
+        &self.tasks[picked..=picked]
+    }
+}

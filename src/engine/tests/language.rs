@@ -1,0 +1,263 @@
+//! What a test can say, seen from the target: which requests come, in which order, with what in them.
+
+use std::sync::{Arc, Mutex};
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::http::{HeaderMap, Method, StatusCode, Uri};
+use axum::response::{IntoResponse, Response};
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+
+use super::*;
+use crate::crd::{LoadTestSpec, check};
+use crate::plan::{Kind, Retry, RetryOn};
+
+/// A request as it came.
+#[derive(Debug, Clone, PartialEq)]
+struct Seen {
+    line: String,
+    cookie: String,
+    headers: HeaderMap,
+    body: String,
+}
+
+/// Keeps every request, and answers by its path: `/status/N`, `/to/PATH` (a redirect), `/cookie/NAME`, anything else 200.
+struct Target {
+    url: String,
+    seen: Arc<Mutex<Vec<Seen>>>,
+}
+
+impl Target {
+    fn start() -> Self {
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let router = Router::new().fallback(answer).with_state(seen.clone());
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let listener = TcpListener::from_std(listener).unwrap();
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        Self { url, seen }
+    }
+
+    fn lines(&self) -> Vec<String> {
+        self.seen.lock().unwrap().iter().map(|seen| seen.line.clone()).collect()
+    }
+
+    fn last(&self) -> Seen {
+        self.seen.lock().unwrap().last().unwrap().clone()
+    }
+
+    /// One user, one iteration of `steps` (and what else `scenario` says) and little more.
+    async fn once(&self, scenario: Value, inputs: &Inputs) -> Snapshot {
+        let mut spec = json!({
+            "target": {"url": self.url, "headers": {"X-Key": "k"}},
+            "scenarios": [{"name": "s", "thinkTime": {"min": "10s", "max": "10s"}}],
+            "load": {"closed": {"users": 1, "duration": "300ms"}},
+        });
+        let fields = spec["scenarios"][0].as_object_mut().unwrap();
+        fields.extend(scenario.as_object().unwrap().clone());
+        let spec: LoadTestSpec = serde_json::from_value(spec).unwrap();
+        let plan = check(&spec).unwrap().plan;
+        let prepared = Arc::new(prepare(Arc::new(plan), inputs).await.unwrap());
+        let mut running = prepared.start(whole(1), Instant::now());
+        let snapshot = sum(&deltas(&mut running).await);
+        assert_eq!(snapshot.received_by_target(), self.lines().len() as u64, "what was sent is what is counted");
+        snapshot
+    }
+
+    async fn steps(&self, steps: Value) -> Snapshot {
+        self.once(json!({"tasks": [{"name": "t", "steps": steps}]}), &Inputs::default()).await
+    }
+}
+
+async fn answer(State(seen): State<Arc<Mutex<Vec<Seen>>>>, method: Method, uri: Uri, headers: HeaderMap, body: Bytes) -> Response {
+    let cookie = headers.get("cookie").map_or(String::new(), |value| value.to_str().unwrap().to_owned());
+    let body = String::from_utf8_lossy(&body).into_owned();
+    let earlier = {
+        let mut seen = seen.lock().unwrap();
+        seen.push(Seen { line: format!("{method} {uri}"), cookie, headers, body });
+        seen.iter().filter(|seen| seen.line.ends_with(uri.path())).count()
+    };
+    let parts: Vec<&str> = uri.path().splitn(3, '/').collect();
+    match parts.as_slice() {
+        ["", "status", code] => StatusCode::from_u16(code.parse().unwrap()).unwrap().into_response(),
+        ["", "third-time", _] if earlier < 3 => StatusCode::SERVICE_UNAVAILABLE.into_response(),
+        ["", "to", path] => (StatusCode::FOUND, [("location", format!("/{path}"))]).into_response(),
+        ["", "away", host] => (StatusCode::FOUND, [("location", format!("http://{host}/"))]).into_response(),
+        ["", "cookie", name] => [("set-cookie", format!("{name}=1; Path=/"))].into_response(),
+        _ => "ok".into_response(),
+    }
+}
+
+fn get(path: &str) -> Value {
+    json!({"http": {"path": path}})
+}
+
+#[tokio::test]
+async fn a_failed_step_ends_the_iteration_unless_it_says_otherwise() {
+    let target = Target::start();
+    target.steps(json!([get("/status/500"), get("/never")])).await;
+    assert_eq!(target.lines(), ["GET /status/500"]);
+    let target = Target::start();
+    let mut failing = get("/status/500");
+    failing["onFailure"] = json!("Continue");
+    let snapshot = target.steps(json!([failing, get("/next")])).await;
+    assert_eq!(target.lines(), ["GET /status/500", "GET /next"]);
+    assert_eq!((snapshot.requests(), snapshot.failures(), snapshot.tasks[&0].failed), (2, 1, 0));
+}
+
+#[tokio::test]
+async fn a_user_that_is_told_to_stop_does_not_come_back() {
+    let target = Target::start();
+    let mut failing = get("/status/500");
+    failing["onFailure"] = json!("StopUser");
+    let scenario = json!({"thinkTime": {"min": "0s", "max": "0s"}, "tasks": [{"name": "t", "steps": [failing]}]});
+    target.once(scenario, &Inputs::default()).await;
+    assert_eq!(target.lines(), ["GET /status/500"]);
+}
+
+#[tokio::test]
+async fn users_begin_and_end_with_what_the_scenario_says_and_it_is_not_measured() {
+    let target = Target::start();
+    let scenario = json!({
+        "onStart": [{"call": "login"}], "onStop": [get("/logout")],
+        "blocks": [{"name": "login", "steps": [get("/cookie/session")]}],
+        "tasks": [{"name": "t", "steps": [get("/work")]}],
+    });
+    let snapshot = target.once(scenario, &Inputs::default()).await;
+    assert_eq!(target.lines(), ["GET /cookie/session", "GET /work", "GET /logout"]);
+    assert_eq!((snapshot.requests(), snapshot.counters.control, snapshot.counters.iterations), (1, 2, 1));
+    assert_eq!(target.last().cookie, "session=1", "cookies live with the user");
+}
+
+#[tokio::test]
+async fn a_user_whose_start_fails_does_no_work() {
+    let target = Target::start();
+    let scenario = json!({
+        "onStart": [{"name": "login", "http": {"path": "/status/401"}}], "onStop": [get("/logout")],
+        "tasks": [{"name": "t", "steps": [get("/work")]}],
+    });
+    let snapshot = target.once(scenario, &Inputs::default()).await;
+    assert_eq!(target.lines(), ["GET /status/401"]);
+    assert_eq!((snapshot.requests(), snapshot.counters.control_failures), (0, 1));
+    assert_eq!(classes(&snapshot), [(ErrorClass::Status, 1)], "why it failed is told");
+}
+
+#[tokio::test]
+async fn steps_repeat_and_go_through_lists() {
+    let target = Target::start();
+    let steps = json!([
+        {"http": {"path": "/again"}, "repeat": {"count": 2, "every": "1ms"}},
+        {"http": {"path": "/{{ item.id }}"}, "forEach": {"in": [{"id": 7}, {"id": "a b"}], "as": "item"}},
+        {"pause": {"min": "5ms", "max": "5ms"}},
+        {"call": "both"},
+    ]);
+    let scenario = json!({
+        "tasks": [{"name": "t", "steps": steps}],
+        "blocks": [{"name": "both", "steps": [get("/one"), {"call": "two"}]}, {"name": "two", "steps": [get("/two")]}],
+    });
+    target.once(scenario, &Inputs::default()).await;
+    assert_eq!(target.lines(), ["GET /again", "GET /again", "GET /7", "GET /a%20b", "GET /one", "GET /two"]);
+}
+
+#[tokio::test]
+async fn a_sequence_does_all_tasks_in_order() {
+    let target = Target::start();
+    let task = |name: &str| json!({"name": name, "steps": [get(&format!("/{name}"))]});
+    let scenario = json!({"order": "Sequential", "tasks": [task("b"), task("a"), task("c")]});
+    let snapshot = target.once(scenario, &Inputs::default()).await;
+    assert_eq!(target.lines(), ["GET /b", "GET /a", "GET /c"]);
+    assert_eq!((snapshot.counters.iterations, snapshot.tasks.len()), (1, 3));
+}
+
+#[tokio::test]
+async fn a_redirect_is_followed_only_when_asked_and_is_one_sample() {
+    let target = Target::start();
+    target.steps(json!([get("/to/there")])).await;
+    assert_eq!(target.lines(), ["GET /to/there"]);
+    let target = Target::start();
+    let post = json!({"http": {"method": "POST", "path": "/to/to/there", "body": "x", "followRedirects": 2}});
+    let snapshot = target.steps(json!([post])).await;
+    assert_eq!(target.lines(), ["POST /to/to/there", "GET /to/there", "GET /there"]);
+    assert_eq!((snapshot.requests(), snapshot.failures(), snapshot.counters.redirect_hops), (1, 0, 2));
+    assert_eq!(target.last().headers["x-key"], "k", "the same origin may know what the first request said");
+}
+
+#[tokio::test]
+async fn a_redirect_without_end_or_to_a_stranger_is_a_failure() {
+    let target = Target::start();
+    let mut step = get("/to/to/to/there");
+    step["http"]["followRedirects"] = json!(2);
+    let snapshot = target.steps(json!([step])).await;
+    assert_eq!((classes(&snapshot), target.lines().len()), (vec![(ErrorClass::Redirect, 1)], 3));
+    let (target, stranger) = (Target::start(), Target::start());
+    let mut step = get(&format!("/away/{}", stranger.url.trim_start_matches("http://")));
+    step["http"]["followRedirects"] = json!(2);
+    let snapshot = target.steps(json!([step])).await;
+    assert_eq!((classes(&snapshot), stranger.lines().len()), (vec![(ErrorClass::Redirect, 1)], 0));
+}
+
+#[tokio::test]
+async fn retries_are_counted_and_one_sample() {
+    let target = Target::start();
+    let step = json!({"http": {"path": "/third-time/x", "retry": {"max": 3, "backoff": "1ms"}}});
+    let snapshot = target.steps(json!([step])).await;
+    assert_eq!((target.lines().len(), snapshot.requests(), snapshot.failures(), snapshot.counters.retries), (3, 1, 0, 2));
+    let target = Target::start();
+    let step = json!({"http": {"path": "/status/500", "retry": {"max": 3, "backoff": "1ms"}}});
+    target.steps(json!([step])).await;
+    assert_eq!(target.lines().len(), 1, "a 500 is not among what is tried again by default");
+}
+
+#[tokio::test]
+async fn a_retry_that_never_connects_sends_nothing() {
+    let address = super::server::closed_port();
+    let mut plan = plan(&format!("http://{address}"), users(1, 50));
+    plan.scenarios[0].think_time = Some(crate::plan::ThinkTime::constant(Duration::from_secs(1)));
+    let retry = Retry { max: 2, on: vec![RetryOn::Connect], backoff: Duration::from_millis(1) };
+    http(&mut plan.scenarios[0].tasks[0].steps[0]).retry = Some(retry);
+    let snapshot = run(plan, 1).await;
+    assert_eq!((snapshot.requests(), snapshot.counters.unsent, snapshot.counters.retries), (1, 1, 0));
+}
+
+#[tokio::test]
+async fn bodies_are_what_their_type_says() {
+    let mut inputs = Inputs::default();
+    inputs.insert(Kind::ConfigMap, "c", "k", b"\x00bytes".to_vec());
+    let reference = json!({"configMapKeyRef": {"name": "c", "key": "k"}});
+    let target = Target::start();
+    let post = |field: &str, body: Value| {
+        let mut step = json!({"name": field, "http": {"method": "POST", "path": "/"}});
+        step["http"][field] = body;
+        json!({"tasks": [{"name": "t", "steps": [step]}]})
+    };
+    target.once(post("form", json!({"a b": "{{ 'x&y' }}", "c": "1"})), &inputs).await;
+    assert_eq!(target.last().body, "a%20b=x%26y&c=1");
+    assert_eq!(target.last().headers["content-type"], "application/x-www-form-urlencoded");
+    let target = Target::start();
+    target.once(post("bodyFrom", reference.clone()), &inputs).await;
+    assert_eq!(target.last().body, "\u{0}bytes");
+    let target = Target::start();
+    let parts = json!([{"name": "n", "value": "{{ user.id }}"}, {"name": "f", "fileName": "a.bin", "valueFrom": reference}]);
+    target.once(post("multipart", parts), &inputs).await;
+    let seen = target.last();
+    let boundary = seen.headers["content-type"].to_str().unwrap().split_once("boundary=").unwrap().1.to_owned();
+    assert_eq!(
+        seen.body,
+        format!(
+            "--{boundary}\r\nContent-Disposition: form-data; name=\"n\"\r\n\r\n0\r\n--{boundary}\r\n\
+             Content-Disposition: form-data; name=\"f\"; filename=\"a.bin\"\r\nContent-Type: application/octet-stream\r\n\r\n\
+             \u{0}bytes\r\n--{boundary}--\r\n"
+        )
+    );
+}
+
+#[tokio::test]
+async fn a_query_is_added_to_the_path() {
+    let target = Target::start();
+    let step = json!({"http": {"path": "/x?a=1", "query": {"q": "{{ 'ü &' }}", "u": "{{ user.id }}"}}});
+    target.steps(json!([step])).await;
+    assert_eq!(target.lines(), ["GET /x?a=1&q=%C3%BC+%26&u=0"]);
+}

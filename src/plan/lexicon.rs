@@ -1,0 +1,214 @@
+//! Which names the steps of a scenario may use where, and the slots that hold their values.
+//!
+//! A value taken out of an answer by `onStart` lives as long as the user, any other as long as the iteration. Steps see what steps
+//! before them took out, blocks see every name of their scenario: whether it is set when they are called shows at run time.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+
+use super::names::{Declared, Names, Slot};
+use super::{Action, Scenario, Step};
+
+/// What a step says about names.
+#[derive(Debug, Clone, Default)]
+pub struct Mention<'a> {
+    /// Names that it sets.
+    pub extracts: Vec<&'a str>,
+    /// `forEach.as`
+    pub item: Option<&'a str>,
+    /// The block that it calls.
+    pub call: Option<&'a str>,
+}
+
+/// The lists of steps of a scenario, as far as names go.
+#[derive(Debug, Clone, Default)]
+pub struct Outline<'a> {
+    pub on_start: Vec<Mention<'a>>,
+    /// Tasks and `onStop`.
+    pub others: Vec<Mention<'a>>,
+    pub blocks: BTreeMap<&'a str, Vec<Mention<'a>>>,
+}
+
+#[derive(Debug, Clone, Default)]
+pub struct Lexicon {
+    base: Names,
+    slots: BTreeMap<String, Slot>,
+    of_user: Vec<String>,
+    of_blocks: BTreeMap<String, Vec<String>>,
+    /// Slots that begin each iteration empty.
+    of_iteration: Range<Slot>,
+}
+
+impl<'a> Outline<'a> {
+    pub fn of(scenario: &'a Scenario) -> Self {
+        let Scenario { on_start, on_stop, tasks, blocks, .. } = scenario;
+        Self {
+            on_start: on_start.iter().map(mention).collect(),
+            others: tasks.iter().flat_map(|task| &task.steps).chain(on_stop).map(mention).collect(),
+            blocks: blocks.iter().map(|block| (block.name.as_str(), block.steps.iter().map(mention).collect())).collect(),
+        }
+    }
+
+    /// Everything that `mentions` set, blocks that they call included.
+    fn extracted(&self, mentions: &[Mention<'a>], seen: &mut BTreeSet<&'a str>, found: &mut Vec<&'a str>) {
+        for mention in mentions {
+            found.extend(&mention.extracts);
+            if let Some(block) = mention.call.filter(|name| seen.insert(name)).and_then(|name| self.blocks.get(name)) {
+                self.extracted(block, seen, found);
+            }
+        }
+    }
+}
+
+fn mention(step: &Step) -> Mention<'_> {
+    let item = step.for_each.as_ref().map(|each| each.name.as_str());
+    match &step.action {
+        Action::Http(_) => Mention { item, ..Mention::default() },
+        Action::Call(block) => Mention { extracts: vec![], item, call: Some(block) },
+        Action::Pause(_) => Mention { item, ..Mention::default() },
+    }
+}
+
+impl Lexicon {
+    /// `base` is what every scenario knows; `first` the first slot that it leaves free.
+    pub fn new(base: Names, first: Slot, outline: &Outline<'_>) -> Self {
+        let extracted = |mentions: &[Mention<'_>]| {
+            let mut found = Vec::new();
+            outline.extracted(mentions, &mut BTreeSet::new(), &mut found);
+            found.into_iter().map(str::to_owned).collect::<Vec<_>>()
+        };
+        let of_user = extracted(&outline.on_start);
+        let of_blocks: BTreeMap<_, _> = outline.blocks.iter().map(|(name, mentions)| ((*name).to_owned(), extracted(mentions))).collect();
+        let every = || outline.on_start.iter().chain(&outline.others).chain(outline.blocks.values().flatten());
+        let mut lexicon = Self { base, of_user, of_blocks, ..Self::default() };
+        let mut next = first;
+        for name in lexicon.of_user.clone() {
+            lexicon.give(&name, &mut next);
+        }
+        let of_user = next;
+        for name in every().flat_map(|mention| mention.extracts.iter().chain(&mention.item)) {
+            lexicon.give(name, &mut next);
+        }
+        lexicon.of_iteration = of_user..next;
+        lexicon
+    }
+
+    fn give(&mut self, name: &str, next: &mut Slot) {
+        if !self.slots.contains_key(name) {
+            self.slots.insert(name.to_owned(), *next);
+            *next += 1;
+        }
+    }
+
+    /// Slots in all, those of the base included.
+    pub fn slots(&self) -> usize {
+        usize::from(self.of_iteration.end)
+    }
+
+    pub fn of_iteration(&self) -> Range<usize> {
+        usize::from(self.of_iteration.start)..usize::from(self.of_iteration.end)
+    }
+
+    /// The slot of a name that a step of the scenario sets.
+    pub fn slot(&self, name: &str) -> Option<Slot> {
+        self.slots.get(name).copied()
+    }
+
+    /// What the first step of `onStart` may name.
+    pub fn at_start(&self) -> Names {
+        self.base.clone()
+    }
+
+    /// What the first step of a task, or of `onStop`, may name.
+    pub fn of_users(&self) -> Names {
+        let mut names = self.base.clone();
+        self.of_user.iter().for_each(|name| self.declare(&mut names, name));
+        names
+    }
+
+    /// What any step of a block may name.
+    pub fn of_blocks(&self) -> Names {
+        let mut names = self.base.clone();
+        self.slots.keys().for_each(|name| self.declare(&mut names, name));
+        names
+    }
+
+    /// Makes known what is set within the step itself.
+    pub fn within(&self, names: &Names, mention: &Mention<'_>) -> Names {
+        let mut names = names.clone();
+        mention.item.iter().for_each(|name| self.declare(&mut names, name));
+        names
+    }
+
+    /// Makes known what the steps after this one may name.
+    pub fn after(&self, names: &mut Names, mention: &Mention<'_>) {
+        mention.extracts.iter().for_each(|name| self.declare(names, name));
+        mention.call.iter().filter_map(|name| self.of_blocks.get(*name)).flatten().for_each(|name| self.declare(names, name));
+    }
+
+    fn declare(&self, names: &mut Names, name: &str) {
+        if let Some(slot) = self.slot(name) {
+            names.declare(name, Declared::Value(slot));
+        }
+    }
+}
+
+impl<'a> From<&'a Step> for Mention<'a> {
+    fn from(step: &'a Step) -> Self {
+        mention(step)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sets<'a>(names: &[&'a str]) -> Mention<'a> {
+        Mention { extracts: names.to_vec(), ..Mention::default() }
+    }
+
+    fn calls(block: &str) -> Mention<'_> {
+        Mention { call: Some(block), ..Mention::default() }
+    }
+
+    fn known(names: &Names) -> Vec<&str> {
+        names.iter().map(|(name, _)| name).collect()
+    }
+
+    #[test]
+    fn what_on_start_finds_lives_with_the_user_also_when_a_block_found_it() {
+        let outline = Outline {
+            on_start: vec![sets(&["account"]), calls("login")],
+            others: vec![sets(&["order"])],
+            blocks: [("login", vec![sets(&["token"])])].into(),
+        };
+        let lexicon = Lexicon::new(Names::default(), 3, &outline);
+        assert_eq!(known(&lexicon.at_start()), [""; 0]);
+        assert_eq!(known(&lexicon.of_users()), ["account", "token"]);
+        assert_eq!((lexicon.slots(), lexicon.of_iteration()), (6, 5..6));
+    }
+
+    #[test]
+    fn a_step_sees_what_came_before_it_and_a_block_sees_all() {
+        let item = Mention { item: Some("item"), ..sets(&["found"]) };
+        let outline = Outline { others: vec![item.clone()], blocks: [("b", vec![sets(&["inner"])])].into(), ..Outline::default() };
+        let lexicon = Lexicon::new(Names::default(), 0, &outline);
+        let mut names = lexicon.of_users();
+        assert_eq!(known(&lexicon.within(&names, &item)), ["item"]);
+        lexicon.after(&mut names, &item);
+        assert_eq!(known(&names), ["found"]);
+        lexicon.after(&mut names, &calls("b"));
+        assert_eq!(known(&names), ["found", "inner"]);
+        assert_eq!(known(&lexicon.of_blocks()), ["found", "inner", "item"]);
+    }
+
+    #[test]
+    fn blocks_that_call_each_other_in_a_circle_end_the_search() {
+        let outline = Outline {
+            on_start: vec![calls("a")],
+            blocks: [("a", vec![calls("b")]), ("b", vec![calls("a"), sets(&["x"])])].into(),
+            ..Outline::default()
+        };
+        assert_eq!(known(&Lexicon::new(Names::default(), 0, &outline).of_users()), ["x"]);
+    }
+}
