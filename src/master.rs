@@ -9,6 +9,7 @@ mod metrics;
 mod reading;
 mod result;
 mod roster;
+mod saturation;
 mod timeline;
 mod verdict;
 

@@ -89,8 +89,19 @@ pub struct Plan {
     /// How long iterations that run at the end may go on before they are cut.
     #[serde(with = "duration::micros")]
     pub stop_timeout: Duration,
+    pub on_saturation: OnSaturation,
     /// Seeds all that is random; `None` until the run has an id to take it from.
     pub seed: Option<u64>,
+}
+
+/// What becomes of a run whose workers were the limit.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum OnSaturation {
+    /// It is judged, and says so first.
+    #[default]
+    Warn,
+    /// It ends `Errored`.
+    Fail,
 }
 
 /// Where a request stands: which part of the test it belongs to.

@@ -102,6 +102,7 @@ pub fn check(spec: &LoadTestSpec) -> Result<Checked, Vec<Problem>> {
                 warmup: Duration::ZERO,
                 thresholds,
                 stop_timeout,
+                on_saturation: run.on_saturation,
                 seed: load.seed.map(|seed| seed as u64),
             };
             let warnings = warnings(&plan);

@@ -166,6 +166,10 @@ pub(in crate::crd) fn free_list(_: &mut SchemaGenerator) -> Schema {
         "items": {"x-kubernetes-preserve-unknown-fields": true}})
 }
 
+pub(in crate::crd) fn on_saturation(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": "string", "enum": ["Warn", "Fail"]})
+}
+
 /// Any JSON value; its size is bounded when it is made into a plan.
 pub(in crate::crd) fn free_value(_: &mut SchemaGenerator) -> Schema {
     json_schema!({"x-kubernetes-preserve-unknown-fields": true})

@@ -273,6 +273,17 @@ pub struct GeneratorStatus {
     pub schedule_lag_p99: String,
     /// Between the first and the last worker's start.
     pub start_skew: String,
+    /// How many workers were the limit.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub saturated_workers: u32,
+    /// Why the first of them was.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    #[schemars(length(max = 256))]
+    pub why: String,
+}
+
+fn is_zero(count: &u32) -> bool {
+    *count == 0
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -46,6 +46,7 @@ fn plan(url: &str, load: Load) -> Plan {
         warmup: Duration::ZERO,
         thresholds: vec![],
         stop_timeout: Duration::from_millis(500),
+        on_saturation: Default::default(),
         seed: None,
     }
 }

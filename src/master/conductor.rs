@@ -122,6 +122,11 @@ impl Conductor {
         self.roster.merged()
     }
 
+    /// Requests whose data came after their second was complete.
+    pub fn late(&self) -> u64 {
+        self.timeline.late()
+    }
+
     pub fn progress(&self, now: Instant) -> Progress {
         let merged = self.roster.merged();
         let latest = self.timeline.latest().filter(|_| self.state == MasterState::Running).unwrap_or_default();

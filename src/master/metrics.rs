@@ -15,9 +15,9 @@ const BUCKETS: [f64; 15] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 
 
 /// The text format, whole.
 pub fn text(master: &Shared) -> String {
-    let (progress, merged, names, run) = master.with(|conductor| {
+    let (progress, merged, late, names, run) = master.with(|conductor| {
         let plan = &conductor.file().plan;
-        (conductor.progress(Instant::now()), conductor.merged(), step_names(plan), conductor.file().run.clone())
+        (conductor.progress(Instant::now()), conductor.merged(), conductor.late(), step_names(plan), conductor.file().run.clone())
     });
     let mut families = Families { run: run.clone(), text: String::new() };
     let by_step = |get: fn(&crate::stats::StepStats) -> u64| -> Vec<(usize, u64)> {
@@ -25,11 +25,19 @@ pub fn text(master: &Shared) -> String {
     };
     families.step_counter("starling_requests_total", "Finished requests.", &names, &by_step(|s| s.requests));
     families.step_counter("starling_failures_total", "Failed requests.", &names, &by_step(|s| s.failures));
+    families.step_counter("starling_checks_passed_total", "Checks that passed.", &names, &by_step(|s| s.checks_passed));
+    families.step_counter("starling_checks_failed_total", "Checks that failed.", &names, &by_step(|s| s.checks_failed));
     families.step_counter("starling_sent_bytes_total", "Bytes of requests.", &names, &by_step(|s| s.sent_bytes));
     families.step_counter("starling_received_bytes_total", "Bytes of answers.", &names, &by_step(|s| s.received_bytes));
     let counters = merged.counters;
     families.counter("starling_iterations_total", "Iterations started.", counters.iterations);
     families.counter("starling_dropped_total", "Arrivals dropped for want of a free slot.", counters.dropped);
+    families.counter("starling_feeder_drops_total", "Dropped arrivals for want of a feeder row.", counters.feeder_drops);
+    families.counter("starling_warmup_requests_total", "Requests sent in the warm-up.", counters.warmup);
+    families.counter("starling_control_requests_total", "Requests sent by setup, teardown, onStart and onStop.", counters.control);
+    families.counter("starling_retries_total", "Attempts given up for another.", counters.retries);
+    families.counter("starling_redirect_hops_total", "Redirections followed.", counters.redirect_hops);
+    families.counter("starling_late_requests_total", "Requests whose data came after their second was complete.", late);
     families.counter("starling_interrupted_total", "Requests cut off at the end of the run.", counters.interrupted);
     families.gauge("starling_users", "Users alive, or iterations in flight.", progress.users as f64);
     families.gauge("starling_workers_ready", "Workers ready.", f64::from(progress.ready));

@@ -6,21 +6,14 @@ use jiff::Timestamp;
 
 use super::judge::Judge;
 use super::roster::Roster;
+use super::saturation;
 use super::timeline::Timeline;
 use super::verdict::{self, Judgement};
-use crate::plan::Plan;
-use crate::stats::Snapshot;
+use crate::plan::{OnSaturation, Plan};
 use crate::stats::result::{Event, Generator, RunResult, SCHEMA_VERSION, Totals, Verdict, Workers};
-use crate::stats::summary::{Scale, StepName, error_results, histogram_results, step_results};
+use crate::stats::summary::{Scale, StepName, error_results, histogram_results, step_results, task_results};
 use crate::wire::control::Stop;
 use crate::wire::layout::RunFile;
-
-/// The generator was the limit when it used so much of its cores,
-const SATURATED_CPU: f64 = 0.9;
-/// or began actions so late at the 99th percentile (microseconds), with its cores busy enough to be the reason,
-const SATURATED_LAG: u64 = 10_000;
-/// at least this much.
-const SUSPECT_CPU: f64 = 0.6;
 
 /// How a run came to its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,12 +46,12 @@ pub fn build(parts: Parts<'_>) -> RunResult {
     let plan = &file.plan;
     let merged = roster.merged();
     let scale = scale(plan, roster.length());
-    let totals = Totals::of(&merged, scale);
+    let totals = Totals { late: timeline.late(), ..Totals::of(&merged, scale) };
     let names = step_names(plan);
     let judged = verdict::judge(plan, judge.results(&merged, scale), &totals);
-    let judgement = judgement(judged, ending, stop, judge);
+    let generator = saturation::judge(&merged, roster);
+    let judgement = judgement(plan, judged, &generator, ending, stop, judge);
     let message = with_losses(judgement.message, roster);
-    let generator = generator(&merged, roster);
     RunResult {
         schema_version: SCHEMA_VERSION.to_owned(),
         run: file.run.clone(),
@@ -76,14 +69,15 @@ pub fn build(parts: Parts<'_>) -> RunResult {
         reason: judgement.reason,
         message,
         steps: step_results(&merged, &names, scale),
+        tasks: task_results(&merged, &task_names(plan)),
         errors: error_results(&merged, &names),
         thresholds: judgement.thresholds,
-        generator,
         workers: Workers { planned: file.workers, lost: roster.lost(), rejoined: roster.rejoined() },
         series: timeline.points().to_vec(),
         histograms: histogram_results(&merged, &names),
         events: events.to_vec(),
-        warnings: warnings(file, roster, timeline, generator),
+        warnings: warnings(file, roster, timeline, &generator),
+        generator,
         totals,
     }
 }
@@ -110,7 +104,11 @@ pub fn step_names(plan: &Plan) -> Vec<StepName> {
         .collect()
 }
 
-fn judgement(judged: Judgement, ending: Ending, stop: Option<&Stop>, judge: &Judge) -> Judgement {
+fn task_names(plan: &Plan) -> Vec<(String, String)> {
+    plan.scenarios.iter().flat_map(|scenario| scenario.tasks.iter().map(|task| (scenario.name.clone(), task.name.clone()))).collect()
+}
+
+fn judgement(plan: &Plan, judged: Judgement, generator: &Generator, ending: Ending, stop: Option<&Stop>, judge: &Judge) -> Judgement {
     let instead = |verdict, reason: &str, message: String| Judgement {
         verdict,
         reason: reason.to_owned(),
@@ -118,6 +116,10 @@ fn judgement(judged: Judgement, ending: Ending, stop: Option<&Stop>, judge: &Jud
         thresholds: judged.thresholds.clone(),
     };
     match (ending, stop) {
+        (Ending::Natural | Ending::Breached, _) if generator.saturated && plan.on_saturation == OnSaturation::Fail => {
+            let why = generator.workers.iter().map(|worker| format!("worker {}: {}", worker.worker, worker.why)).collect::<Vec<_>>();
+            instead(Verdict::Errored, "GeneratorSaturated", format!("the load generator was the bottleneck: {}", why.join("; ")))
+        }
         (Ending::Natural, _) => judged,
         // thresholds are shown as they stood, but do not decide
         (Ending::Stopped, Some(stop)) => instead(Verdict::Aborted, &stop.reason, stop.message.clone()),
@@ -136,21 +138,11 @@ fn with_losses(message: String, roster: &Roster) -> String {
     }
 }
 
-fn generator(merged: &Snapshot, roster: &Roster) -> Generator {
-    let cpu = merged.counters.cpu_micros as f64 / merged.counters.core_micros.max(1) as f64;
-    let lag = merged.lag.percentile(99.0);
-    Generator {
-        saturated: cpu >= SATURATED_CPU || (lag >= SATURATED_LAG && cpu >= SUSPECT_CPU),
-        cpu,
-        schedule_lag_p99: lag,
-        start_skew_micros: roster.start_skew_micros(),
-    }
-}
-
-fn warnings(file: &RunFile, roster: &Roster, timeline: &Timeline, generator: Generator) -> Vec<String> {
+fn warnings(file: &RunFile, roster: &Roster, timeline: &Timeline, generator: &Generator) -> Vec<String> {
     let mut warnings = file.warnings.clone();
     if generator.saturated {
-        warnings.push("the load generator was the bottleneck: the numbers are its own, not the target's".to_owned());
+        let first = generator.workers.first().map(|worker| format!("; worker {}: {}", worker.worker, worker.why)).unwrap_or_default();
+        warnings.push(format!("the load generator was the bottleneck: the numbers are its own, not the target's{first}"));
     }
     if roster.lost() > 0 {
         warnings.push(format!(

@@ -206,6 +206,11 @@ impl Roster {
         self.instances.values().filter_map(|instance| instance.length_micros).max().map(Duration::from_micros)
     }
 
+    /// What each process measured, by the share it carried.
+    pub fn measured(&self) -> impl Iterator<Item = (u32, &Snapshot)> {
+        self.instances.iter().map(|((index, _), instance)| (*index, &instance.snapshot))
+    }
+
     /// Between the first and the last start of a share, over the processes that started with the run.
     pub fn start_skew_micros(&self) -> u64 {
         let first = |index| self.instances_of(index).filter_map(|instance| instance.started_micros).min();

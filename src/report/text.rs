@@ -4,7 +4,9 @@
 use std::fmt::Write;
 
 use crate::stats::format;
-use crate::stats::result::{ErrorResult, LatencySummary, RunResult, StepResult, ThresholdResult, ThresholdVerdict, Totals, Verdict};
+use crate::stats::result::{
+    ErrorResult, LatencySummary, RunResult, StepResult, TaskResult, ThresholdResult, ThresholdVerdict, Totals, Verdict,
+};
 
 pub const WIDTH: usize = 100;
 
@@ -40,6 +42,7 @@ pub fn render(result: &RunResult, style: Style) -> String {
         page.totals(&result.totals);
         page.latency(&result.totals);
         page.steps(&result.steps);
+        page.tasks(&result.tasks, result.steps.len());
         page.errors(&result.errors);
         page.generator(result);
     }
@@ -160,6 +163,7 @@ impl Page {
         let open =
             totals.requested_rate.map(|rate| format!(" of {}/s asked for), {} dropped", format::rate(rate), format::count(totals.dropped)));
         self.entry("iterations", &format!("{achieved}{}", open.as_deref().unwrap_or(")")));
+        self.counts_apart(totals);
         self.entry("bytes", &format!("{} sent, {} received", format::bytes(totals.sent_bytes), format::bytes(totals.received_bytes)));
         let mut connections = format!("{} opened", format::count(totals.connects));
         for (count, what) in [(totals.interrupted, "requests cut at the end"), (totals.unsent, "requests failed before a byte was sent")] {
@@ -171,16 +175,66 @@ impl Page {
         self.entry("connections", &connections);
     }
 
+    /// What only some tests have.
+    fn counts_apart(&mut self, totals: &Totals) {
+        let checks = totals.checks_passed + totals.checks_failed;
+        if checks > 0 {
+            let failed = format::percent(totals.checks_failed as f64 / checks as f64);
+            self.entry("checks", &format!("{} made, {} failed ({failed})", format::count(checks), format::count(totals.checks_failed)));
+        }
+        let left_out = [
+            ("warm-up", totals.warmup, totals.warmup_failures, "requests"),
+            ("control", totals.control, totals.control_failures, "requests of setup, teardown, onStart and onStop"),
+        ];
+        for (label, count, failures, what) in left_out {
+            if count + failures > 0 {
+                let failed = if failures > 0 { format!(", {} failed", format::count(failures)) } else { String::new() };
+                self.entry(label, &format!("{} {what}{failed}; not in the other numbers", format::count(count)));
+            }
+        }
+        let again = [(totals.retries, "tried again"), (totals.redirect_hops, "redirected")];
+        let again: Vec<_> =
+            again.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{} {what}", format::count(*count))).collect();
+        if !again.is_empty() {
+            self.entry("also sent", &again.join(", "));
+        }
+        if totals.feeder_drops > 0 {
+            self.entry("no row", &format!("{} of the dropped arrivals found no row of a feeder", format::count(totals.feeder_drops)));
+        }
+    }
+
     fn latency(&mut self, totals: &Totals) {
         let columns = ["min", "mean", "p50", "p90", "p95", "p99", "p99.9", "max"];
         let heading: String = columns.iter().map(|column| format!("{column:>10}")).collect();
         self.heading(&format!("{:<16}{heading}", "OF SUCCESSES"));
-        for (name, summary) in [("latency", &totals.latency), ("service time", &totals.service_time)] {
-            let LatencySummary { min, mean, p50, p90, p95, p99, p999, max } = *summary;
-            let whole = |micros: u64| micros as f64;
-            let values = [whole(min), mean, whole(p50), whole(p90), whole(p95), whole(p99), whole(p999), whole(max)];
-            let values: String = values.iter().map(|micros| format!("{:>10}", format::micros(*micros))).collect();
-            self.line(&format!("  {name:<14}{values}"));
+        self.times("latency", &totals.latency);
+        self.times("service time", &totals.service_time);
+        for phase in &totals.phases {
+            self.times(&format!("- {}", phase.phase), &phase.summary);
+        }
+    }
+
+    fn times(&mut self, name: &str, summary: &LatencySummary) {
+        let LatencySummary { min, mean, p50, p90, p95, p99, p999, max } = *summary;
+        let whole = |micros: u64| micros as f64;
+        let values = [whole(min), mean, whole(p50), whole(p90), whole(p95), whole(p99), whole(p999), whole(max)];
+        let values: String = values.iter().map(|micros| format!("{:>10}", format::micros(*micros))).collect();
+        self.line(&format!("  {name:<14}{values}"));
+    }
+
+    /// Where an iteration is one request, its time has been said.
+    fn tasks(&mut self, tasks: &[TaskResult], steps: usize) {
+        if tasks.is_empty() || steps <= tasks.len() {
+            return;
+        }
+        let columns = format!("{:>10}{:>9}{:>9}{:>8}{:>8}{:>8}{:>8}", "finished", "failed", "", "p50", "p95", "p99", "max");
+        self.heading(&format!("{:<width$}{columns}", "ITERATION", width = NAME + 2));
+        for task in tasks {
+            let name = end_of(&clean(&format!("{} / {}", task.scenario, task.task)), NAME - 1);
+            let LatencySummary { p50, p95, p99, max, .. } = task.duration;
+            let times: String = [p50, p95, p99, max].iter().map(|micros| format!("{:>8}", format::micros(*micros as f64))).collect();
+            let failed = format::percent(task.failed as f64 / task.finished.max(1) as f64);
+            self.line(&format!("  {name:<NAME$}{:>10}{failed:>9}{:>9}{times}", format::count(task.finished), ""));
         }
     }
 
@@ -216,10 +270,17 @@ impl Page {
     }
 
     fn generator(&mut self, result: &RunResult) {
-        let generator = result.generator;
+        let generator = &result.generator;
         self.heading("GENERATOR");
         self.entry("cpu", &format!("{} of the cores it may use", format::percent(generator.cpu)));
         self.entry("late by", &format!("at most {} for 99% of all actions", format::micros(generator.schedule_lag_p99 as f64)));
+        for worker in &generator.workers {
+            self.entry("saturated", &format!("worker {}: {}", worker.worker, worker.why));
+        }
+        let unlisted = (generator.saturated_workers as usize).saturating_sub(generator.workers.len());
+        if unlisted > 0 {
+            self.entry("", &format!("and {unlisted} more workers"));
+        }
         if result.workers.planned > 1 {
             self.entry("start skew", &format::micros(generator.start_skew_micros as f64));
         }
@@ -279,7 +340,7 @@ fn wrap(text: &str, width: usize) -> Vec<String> {
 pub(super) mod tests {
     use super::*;
     use crate::stats::ErrorClass;
-    use crate::stats::result::{Event, Generator, SCHEMA_VERSION, Workers};
+    use crate::stats::result::{Event, Generator, PhaseResult, SCHEMA_VERSION, SaturatedWorker, Workers};
 
     const LATENCY: LatencySummary =
         LatencySummary { min: 800, mean: 5_120.5, p50: 4_900, p90: 9_100, p95: 14_230, p99: 61_000, p999: 120_000, max: 1_500_000 };
@@ -353,12 +414,13 @@ pub(super) mod tests {
                 ..Totals::default()
             },
             steps,
+            tasks: Vec::new(),
             errors,
             thresholds: vec![
                 threshold("latency", "p(95) < 10ms", "14.2ms", ThresholdVerdict::Failed),
                 threshold("failures", "rate < 1%", "0.02%", ThresholdVerdict::Passed),
             ],
-            generator: Generator { saturated: false, cpu: 0.61, schedule_lag_p99: 80, start_skew_micros: 0 },
+            generator: Generator { cpu: 0.61, schedule_lag_p99: 80, ..Generator::default() },
             workers: Workers { planned: 1, lost: 0, rejoined: 0 },
             series: Vec::new(),
             histograms: Vec::new(),
@@ -411,6 +473,38 @@ pub(super) mod tests {
         ] {
             assert!(text.contains(part), "{part:?} is not in\n{text}");
         }
+    }
+
+    #[test]
+    fn what_only_some_tests_have_is_shown_only_for_them() {
+        let plain = render(&result(), Style::Plain);
+        for label in ["checks", "warm-up", "control", "also sent", "no row", "- wait", "ITERATION", "saturated"] {
+            assert!(!plain.contains(label), "{label:?} is in\n{plain}");
+        }
+        let mut result = result();
+        let totals = &mut result.totals;
+        (totals.checks_passed, totals.checks_failed, totals.warmup, totals.control, totals.control_failures) = (990, 10, 1_000, 20, 3);
+        (totals.retries, totals.redirect_hops, totals.feeder_drops) = (5, 7, 2);
+        totals.phases = vec![PhaseResult { phase: "wait".into(), count: 3, summary: LATENCY }];
+        result.steps.push(result.steps[0].clone());
+        result.tasks = vec![TaskResult { scenario: "client".into(), task: "predict".into(), finished: 200, failed: 2, duration: LATENCY }];
+        let worker = SaturatedWorker { worker: 3, cpu: 0.97, throttled: 0.0, schedule_lag_p99: 1, exhausted: 0, why: "it used 97%".into() };
+        (result.generator.workers, result.generator.saturated_workers) = (vec![worker], 5);
+        let text = render(&result, Style::Plain);
+        for part in [
+            "checks      1,000 made, 10 failed (1%)",
+            "warm-up     1,000 requests; not in the other numbers",
+            "control     20 requests of setup, teardown, onStart and onStop, 3 failed; not in the other numbers",
+            "also sent   5 tried again, 7 redirected",
+            "no row      2 of the dropped arrivals",
+            "  - wait             800us    5.12ms",
+            "  client / predict                             200       1%            4.9ms",
+            "saturated   worker 3: it used 97%",
+            "            and 4 more workers",
+        ] {
+            assert!(text.contains(part), "{part:?} is not in\n{text}");
+        }
+        assert!(text.lines().all(|line| line.chars().count() <= WIDTH), "{text}");
     }
 
     #[test]

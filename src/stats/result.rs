@@ -35,6 +35,9 @@ pub struct RunResult {
     pub message: String,
     pub totals: Totals,
     pub steps: Vec<StepResult>,
+    /// Iterations of each task.
+    #[serde(default)]
+    pub tasks: Vec<TaskResult>,
     pub errors: Vec<ErrorResult>,
     pub thresholds: Vec<ThresholdResult>,
     pub generator: Generator,
@@ -70,7 +73,36 @@ pub struct Totals {
     pub unsent: u64,
     pub iterations: u64,
     pub dropped: u64,
+    /// Of `dropped`: for want of a feeder row.
+    #[serde(default)]
+    pub feeder_drops: u64,
     pub connects: u64,
+    /// Requests of the warm-up that were sent; in no other count.
+    #[serde(default)]
+    pub warmup: u64,
+    #[serde(default)]
+    pub warmup_failures: u64,
+    /// Requests of setup, teardown, onStart and onStop that were sent; in no other count.
+    #[serde(default)]
+    pub control: u64,
+    #[serde(default)]
+    pub control_failures: u64,
+    /// Attempts that were sent and given up for another; in no other count.
+    #[serde(default)]
+    pub retries: u64,
+    /// Redirections that were followed; in no other count.
+    #[serde(default)]
+    pub redirect_hops: u64,
+    /// `requests` - `unsent` + `interrupted` + `warmup` + `control` + `retries` + `redirectHops`
+    #[serde(default)]
+    pub received_by_target: u64,
+    #[serde(default)]
+    pub checks_passed: u64,
+    #[serde(default)]
+    pub checks_failed: u64,
+    /// Requests whose data came after their second was complete: in the totals, not in the series and no window.
+    #[serde(default)]
+    pub late: u64,
     /// Requests over the profile's length.
     pub rps: f64,
     /// Iterations per second that the profile asks for on average; only in open load.
@@ -83,6 +115,31 @@ pub struct Totals {
     pub latency: LatencySummary,
     /// Of successes.
     pub service_time: LatencySummary,
+    /// Of successes, those that happened.
+    #[serde(default)]
+    pub phases: Vec<PhaseResult>,
+}
+
+/// A part of the time of requests: `dns`, `connect`, `tls`, `wait` or `download`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PhaseResult {
+    pub phase: String,
+    /// Requests of which it was a part: a connection is opened for few of them.
+    pub count: u64,
+    #[serde(flatten)]
+    pub summary: LatencySummary,
+}
+
+/// Measured iterations of one task.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TaskResult {
+    pub scenario: String,
+    pub task: String,
+    pub finished: u64,
+    /// Those in which a step failed.
+    pub failed: u64,
+    /// Intended start to the end of the last step, of those in which none failed.
+    pub duration: LatencySummary,
 }
 
 /// Microseconds; all zero when there is no sample.
@@ -114,6 +171,13 @@ pub struct StepResult {
     pub service_time: LatencySummary,
     /// Intended time to the failure.
     pub failed_latency: LatencySummary,
+    /// Of successes, those that happened.
+    #[serde(default)]
+    pub phases: Vec<PhaseResult>,
+    #[serde(default)]
+    pub checks_passed: u64,
+    #[serde(default)]
+    pub checks_failed: u64,
     /// Answers by status code, ascending.
     pub statuses: Vec<StatusCount>,
 }
@@ -165,15 +229,38 @@ pub struct ThresholdResult {
 }
 
 /// Whether the generator itself was the bottleneck.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Generator {
+    /// At least one worker was.
     pub saturated: bool,
     /// Share of the usable cores.
     pub cpu: f64,
     /// Microseconds.
     pub schedule_lag_p99: u64,
     pub start_skew_micros: u64,
+    /// The first of the workers that were saturated.
+    #[serde(default)]
+    pub workers: Vec<SaturatedWorker>,
+    /// How many were.
+    #[serde(default)]
+    pub saturated_workers: u32,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SaturatedWorker {
+    pub worker: u32,
+    /// Share of its usable cores.
+    pub cpu: f64,
+    /// Share of its CPU time for which its quota held it back.
+    pub throttled: f64,
+    /// Microseconds.
+    pub schedule_lag_p99: u64,
+    /// Connections for which it had no port, file or memory left.
+    pub exhausted: u64,
+    /// For people.
+    pub why: String,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -6,8 +6,8 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use super::result::{ErrorResult, HistogramResult, LatencySummary, SeriesPoint, StatusCount, StepResult, Totals};
-use super::{Histogram, Snapshot, StepStats};
+use super::result::{ErrorResult, HistogramResult, LatencySummary, PhaseResult, SeriesPoint, StatusCount, StepResult, TaskResult, Totals};
+use super::{Histogram, Phase, PhaseStats, Snapshot, StepStats, TaskStats};
 
 /// The names of a step; its place in the list is the step's number.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,7 +67,19 @@ impl Totals {
             unsent: counters.unsent,
             iterations: counters.iterations,
             dropped: counters.dropped,
+            feeder_drops: counters.feeder_drops,
             connects: counters.connects,
+            warmup: counters.warmup,
+            warmup_failures: counters.warmup_failures,
+            control: counters.control,
+            control_failures: counters.control_failures,
+            retries: counters.retries,
+            redirect_hops: counters.redirect_hops,
+            received_by_target: snapshot.received_by_target(),
+            checks_passed: sum.checks_passed,
+            checks_failed: sum.checks_failed,
+            // only who put the seconds together knows
+            late: 0,
             rps: scale.per_second(sum.requests),
             requested_rate: scale.arrivals.map(|arrivals| scale.per_second(arrivals)),
             achieved_rate: scale.per_second(counters.iterations),
@@ -75,8 +87,32 @@ impl Totals {
             received_bytes: sum.received_bytes,
             latency: LatencySummary::of(&sum.latency),
             service_time: LatencySummary::of(&sum.service_time),
+            phases: phase_results(&sum.phases),
         }
     }
+}
+
+/// Those with samples, in their order.
+fn phase_results(phases: &PhaseStats) -> Vec<PhaseResult> {
+    let with_samples = Phase::ALL.into_iter().map(|phase| (phase, phases.of(phase))).filter(|(_, histogram)| !histogram.is_empty());
+    let result = |(phase, histogram): (Phase, &Histogram)| PhaseResult {
+        phase: phase.name().to_owned(),
+        count: histogram.count(),
+        summary: LatencySummary::of(histogram),
+    };
+    with_samples.map(result).collect()
+}
+
+/// One result for each task, given by scenario and name in the order of the plan.
+pub fn task_results(snapshot: &Snapshot, names: &[(String, String)]) -> Vec<TaskResult> {
+    let none = TaskStats::default();
+    let one = |(place, (scenario, task)): (usize, &(String, String))| {
+        let TaskStats { finished, failed, duration } =
+            u16::try_from(place).ok().and_then(|place| snapshot.tasks.get(&place)).unwrap_or(&none);
+        let duration = LatencySummary::of(duration);
+        TaskResult { scenario: scenario.clone(), task: task.clone(), finished: *finished, failed: *failed, duration }
+    };
+    names.iter().enumerate().map(one).collect()
 }
 
 /// One result for each name, in their order; all zero for a step without samples.
@@ -97,6 +133,9 @@ pub fn step_results(snapshot: &Snapshot, names: &[StepName], scale: Scale) -> Ve
             latency: LatencySummary::of(&stats.latency),
             service_time: LatencySummary::of(&stats.service_time),
             failed_latency: LatencySummary::of(&stats.failed_latency),
+            phases: phase_results(&stats.phases),
+            checks_passed: stats.checks_passed,
+            checks_failed: stats.checks_failed,
             statuses: stats.statuses.iter().map(|(status, count)| StatusCount { status: *status, count: *count }).collect(),
         }
     };

@@ -3,6 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::plan::OnSaturation;
+
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct RunSpec {
@@ -18,6 +20,10 @@ pub struct RunSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "crate::crd::schema::optional_duration")]
     pub deadline: Option<String>,
+    /// What becomes of a run in which a worker was the limit (its CPU, its quota, its ports), so that the numbers are not the target's. `Warn`: it is judged, and says so
+    /// first. `Fail`: it ends `Errored`, reason `GeneratorSaturated`.
+    #[schemars(schema_with = "crate::crd::schema::on_saturation")]
+    pub on_saturation: OnSaturation,
     /// How long the master is kept after the end.
     #[schemars(schema_with = "crate::crd::schema::duration")]
     pub ttl_after_finished: String,
@@ -35,6 +41,7 @@ impl Default for RunSpec {
             trigger: String::new(),
             stop_timeout: "30s".into(),
             deadline: None,
+            on_saturation: OnSaturation::Warn,
             ttl_after_finished: "1h".into(),
             suspend: false,
             history_limit: 10,

@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use super::*;
+use crate::plan::OnSaturation;
 use crate::stats::StepStats;
 use crate::stats::result::Verdict;
 
@@ -429,4 +430,28 @@ fn a_new_master_process_remembers_what_was_breached() {
     stage.pass(1);
     assert_eq!(stage.state(), MasterState::Stopping);
     assert!(player.heard().iter().any(|message| matches!(message, Message::Stop(_))));
+}
+
+#[test]
+fn a_worker_that_was_the_limit_is_named_and_may_cost_the_run_its_verdict() {
+    for (on_saturation, verdict) in [(OnSaturation::Warn, Verdict::Passed), (OnSaturation::Fail, Verdict::Errored)] {
+        let now = Instant::now();
+        let mut file = run_file(2);
+        file.plan.on_saturation = on_saturation;
+        let mut stage = Stage { conductor: Conductor::new(file, Memory::none(), now).unwrap(), now };
+        let players = [stage.join(0, "a", false), stage.join(1, "b", false)];
+        players.iter().for_each(|player| stage.ready(player));
+        stage.grant(1, GrantAction::Start).unwrap();
+        stage.pass(14);
+        stage.deliver(&players[0], 0, 10, true);
+        let mut busy = samples(10);
+        (busy.counters.cpu_micros, busy.counters.core_micros) = (950, 1000);
+        let (snapshot, failure) = (busy.encode(), String::new());
+        stage.say(&players[1], from_worker::Message::Delta(fleet::Delta { second: 0, snapshot, last: true, failure, length_micros: None }));
+        let result = stage.conductor.result().unwrap();
+        assert_eq!(result.verdict, verdict);
+        assert_eq!(result.generator.workers.iter().map(|worker| worker.worker).collect::<Vec<_>>(), [1]);
+        let said = if verdict == Verdict::Errored { &result.message } else { &result.warnings[0] };
+        assert!(said.ends_with("worker 1: it used 95% of its CPU time"), "{said}");
+    }
 }

@@ -90,10 +90,13 @@ pub fn build(old: &[Condition], standing: &Standing, results: Option<&ResultsSta
         .collect();
     if let Some(results) = results {
         let (status, reason, message) = match results.generator.saturated {
-            true => (Is::True, "Saturated", "the workers were the limit: the numbers are not the target's"),
-            false => (Is::False, "NotSaturated", "the workers kept up"),
+            true => {
+                let why = if results.generator.why.is_empty() { String::new() } else { format!("; {}", results.generator.why) };
+                (Is::True, "Saturated", format!("the workers were the limit: the numbers are not the target's{why}"))
+            }
+            false => (Is::False, "NotSaturated", "the workers kept up".to_owned()),
         };
-        all.push(condition("GeneratorSaturated", status, reason, message));
+        all.push(condition("GeneratorSaturated", status, reason, &message));
     }
     all
 }

@@ -42,6 +42,12 @@ pub fn results(result: &RunResult) -> ResultsStatus {
             cpu: percent(result.generator.cpu),
             schedule_lag_p99: micros(result.generator.schedule_lag_p99 as f64),
             start_skew: micros(result.generator.start_skew_micros as f64),
+            saturated_workers: result.generator.saturated_workers,
+            why: result
+                .generator
+                .workers
+                .first()
+                .map_or_else(String::new, |first| cut(&format!("worker {}: {}", first.worker, first.why), 256)),
         },
         workers: ResultWorkersStatus { planned: result.workers.planned, lost: result.workers.lost },
         truncated: !omitted.is_empty(),
