@@ -13,6 +13,7 @@ mod cohort;
 mod compile;
 mod connection;
 mod cookies;
+mod cpu;
 mod deadline;
 mod exchange;
 mod files;

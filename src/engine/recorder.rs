@@ -1,11 +1,11 @@
 //! A shard's own statistics: written without a lock, handed over once a run second.
 
 use std::collections::BTreeMap;
-use std::mem::MaybeUninit;
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
+use super::cpu::{CpuMeter, Lap};
 use super::transport::Phases;
 use crate::stats::{ErrorClass, ErrorKey, Histogram, Phase, Snapshot, StepStats, TaskStats};
 
@@ -150,7 +150,9 @@ impl Recorder {
         snapshot.tasks = taken(&mut self.tasks, |task| task.finished > 0);
         snapshot.trends = taken(&mut self.trends, |trend| !trend.is_empty());
         if let Some(cpu) = &mut self.cpu {
-            (snapshot.counters.cpu_micros, snapshot.counters.core_micros) = cpu.lap(now);
+            let Lap { used, available, throttled } = cpu.lap(now);
+            let counters = &mut snapshot.counters;
+            (counters.cpu_micros, counters.core_micros, counters.throttled_micros) = (used, available, throttled);
         }
         if let Some(mut earlier) = self.kept_back.take() {
             earlier.follow(&snapshot);
@@ -309,39 +311,6 @@ fn grown<T: Default>(places: &mut Vec<T>, place: u16) -> &mut T {
 fn micros(time: Duration) -> u64 {
     // u128 arithmetic costs more than the histogram
     time.as_secs() * 1_000_000 + u64::from(time.subsec_micros())
-}
-
-/// CPU time of the whole process, and how much there could have been.
-pub(super) struct CpuMeter {
-    cores: u64,
-    used: u64,
-    since: Instant,
-}
-
-impl CpuMeter {
-    pub(super) fn new(now: Instant) -> Self {
-        let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get() as u64);
-        Self { cores, used: process_cpu_micros(), since: now }
-    }
-
-    /// CPU time used and available since the last lap, microseconds.
-    fn lap(&mut self, now: Instant) -> (u64, u64) {
-        let used = process_cpu_micros();
-        let lap = (used.saturating_sub(self.used), self.cores * micros(now.saturating_duration_since(self.since)));
-        (self.used, self.since) = (used, now);
-        lap
-    }
-}
-
-pub(super) fn process_cpu_micros() -> u64 {
-    let mut usage = MaybeUninit::<libc::rusage>::uninit();
-    // SAFETY: getrusage fills the struct it is given, and RUSAGE_SELF with a valid pointer cannot fail
-    let usage = unsafe {
-        libc::getrusage(libc::RUSAGE_SELF, usage.as_mut_ptr());
-        usage.assume_init()
-    };
-    let micros = |time: libc::timeval| time.tv_sec as u64 * 1_000_000 + time.tv_usec as u64;
-    micros(usage.ru_utime) + micros(usage.ru_stime)
 }
 
 #[cfg(test)]

@@ -11,9 +11,10 @@ use rand_xoshiro::rand_core::{RngCore, SeedableRng};
 use tokio::sync::{mpsc, watch};
 
 use super::cohort::Cohort;
+use super::cpu::CpuMeter;
 use super::pool::Pool;
 use super::prepare::Prepared;
-use super::recorder::{CpuMeter, Dropped, Part, Recorder, ShardDelta};
+use super::recorder::{Dropped, Part, Recorder, ShardDelta};
 use crate::plan::share::Slice;
 use crate::plan::{Load, Share};
 
