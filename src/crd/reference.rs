@@ -129,32 +129,33 @@ impl<'a> Reference<'a> {
     }
 
     fn add_section(&mut self, path: String, schema: &'a Value) {
-        let mut below = Vec::new();
-        let mut fields = Vec::new();
-        for (name, property) in fields_of(schema) {
-            let field_path = format!("{path}.{name}");
-            let mut section = None;
-            if let Some((inner_path, inner, type_name)) = self.object_in(&field_path, property) {
-                let known = type_name.and_then(|type_name| self.paths.get(type_name)).cloned();
-                if let Some(known) = &known {
-                    let of = self.sections.iter_mut().find(|section| section.path == *known);
-                    of.into_iter().for_each(|section| section.also_at.push(inner_path.clone()));
-                } else {
-                    self.paths.extend(type_name.map(|type_name| (type_name.to_owned(), inner_path.clone())));
-                    below.push((inner_path.clone(), inner));
-                }
-                section = known.or(Some(inner_path));
-            }
-            let required = schema["required"].as_array().is_some_and(|required| required.iter().any(|other| *other == name.as_str()));
-            let kind = self.kind(property) + &default_of(property);
-            fields.push(Field { name: name.clone(), path: field_path, required, kind, section, meaning: self.meaning(property) });
-        }
-        fields.sort_by_key(|field| !field.required);
+        let index = self.sections.len();
         let description = schema["description"].as_str().unwrap_or_default().to_owned();
-        self.sections.push(Section { path, description, fields, also_at: vec![] });
-        for (path, schema) in below {
-            self.add_section(path, schema);
+        self.sections.push(Section { path: path.clone(), description, fields: vec![], also_at: vec![] });
+        let is_required = |name: &str| schema["required"].as_array().is_some_and(|required| required.iter().any(|other| *other == name));
+        // what must be there comes first, and what is used at several places has its section where it must be
+        let mut properties: Vec<_> = fields_of(schema).map(|(name, property)| (!is_required(name), name, property)).collect();
+        properties.sort_by_key(|(is_optional, name, _)| (*is_optional, *name));
+        for (is_optional, name, property) in properties {
+            let path = format!("{path}.{name}");
+            let kind = self.kind(property) + &default_of(property);
+            let meaning = self.meaning(property);
+            let section = self.object_in(&path, property).map(|(path, object, type_name)| self.section_of(path, object, type_name));
+            let field = Field { name: name.clone(), path, required: !is_optional, kind, section, meaning };
+            self.sections[index].fields.push(field);
         }
+    }
+
+    /// The path of the section of the object at `path`, which is added if its type has none yet.
+    fn section_of(&mut self, path: String, object: &'a Value, type_name: Option<&str>) -> String {
+        if let Some(known) = type_name.and_then(|type_name| self.paths.get(type_name)).cloned() {
+            let section = self.sections.iter_mut().find(|section| section.path == known);
+            section.into_iter().for_each(|section| section.also_at.push(path.clone()));
+            return known;
+        }
+        self.paths.extend(type_name.map(|type_name| (type_name.to_owned(), path.clone())));
+        self.add_section(path.clone(), object);
+        path
     }
 
     /// The type of a field in words, with its bounds.
