@@ -11,6 +11,9 @@ pub(super) const MAX_HEAD: usize = 64 * 1024;
 
 const MAX_HEADERS: usize = 128;
 
+/// Interim answers (1xx) before the real one; an honest target sends one or two.
+const MAX_INTERIM: u8 = 32;
+
 /// Longest line that gives a chunk's length.
 const MAX_CHUNK_LINE: usize = 4096;
 
@@ -24,6 +27,8 @@ pub(super) enum Malformed {
     Length,
     #[error("a chunk of the answer is malformed")]
     Chunk,
+    #[error("there are more than 32 interim answers (1xx) before the real one")]
+    Interim,
     #[error("the answer switches to another protocol, which was not asked for")]
     Upgrade,
 }
@@ -46,6 +51,8 @@ pub(super) struct Response {
     aside: Vec<u8>,
     /// The request was HEAD.
     to_head: bool,
+    /// Interim answers so far.
+    interim: u8,
     pub(super) status: u16,
     /// Whether the connection may carry another request.
     pub(super) keep_alive: bool,
@@ -117,6 +124,7 @@ impl Response {
         self.state = State::Head;
         self.aside.clear();
         self.to_head = to_head;
+        self.interim = 0;
         self.status = 0;
         self.keep_alive = true;
         self.received = 0;
@@ -213,7 +221,7 @@ impl Response {
                 self.aside.extend_from_slice(bytes);
                 return self.head_goes_on();
             };
-            return Ok(&bytes[self.take_head(head, bytes)..]);
+            return Ok(&bytes[self.take_head(head, bytes)?..]);
         }
         let before = self.aside.len();
         self.aside.extend_from_slice(bytes);
@@ -223,25 +231,27 @@ impl Response {
         }
         let Some(head) = parse_head(&self.aside, self.to_head)? else { return self.head_goes_on() };
         let aside = std::mem::take(&mut self.aside);
-        Ok(&bytes[self.take_head(head, &aside) - before..])
+        Ok(&bytes[self.take_head(head, &aside)? - before..])
     }
 
     fn head_goes_on(&self) -> Result<&'static [u8], Malformed> {
         if self.aside.len() > MAX_HEAD { Err(Malformed::HeadTooLong) } else { Ok(&[]) }
     }
 
-    /// `bytes` begin with the head.
-    fn take_head(&mut self, head: Head, bytes: &[u8]) -> usize {
+    /// `bytes` begin with the head. Its length.
+    fn take_head(&mut self, head: Head, bytes: &[u8]) -> Result<usize, Malformed> {
         let Head { length, status, keep_alive, body, retry_after, sets_cookies } = head;
-        // an interim answer; the real one follows
-        if !(100..200).contains(&status) {
-            self.status = status;
-            self.keep_alive = keep_alive;
-            self.retry_after = retry_after;
-            self.state = body;
-            self.capture.take_head(&bytes[..length], status, sets_cookies);
+        if (100..200).contains(&status) {
+            // the real one follows
+            self.interim += 1;
+            return if self.interim > MAX_INTERIM { Err(Malformed::Interim) } else { Ok(length) };
         }
-        length
+        self.status = status;
+        self.keep_alive = keep_alive;
+        self.retry_after = retry_after;
+        self.state = body;
+        self.capture.take_head(&bytes[..length], status, sets_cookies);
+        Ok(length)
     }
 
     fn feed_chunk<'a>(&mut self, chunk: Chunk, bytes: &'a [u8]) -> Result<&'a [u8], Malformed> {
@@ -408,6 +418,11 @@ mod tests {
             ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nffffffffffffffffff\r\n", Some(Malformed::Chunk)),
             ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhello\r\n", Some(Malformed::Chunk)),
             (&endless, Some(Malformed::HeadTooLong)),
+            (&"HTTP/1.1 100 Continue\r\n\r\n".repeat(40), Some(Malformed::Interim)),
+            (&format!("HTTP/1.1 200 OK\r\n{}\r\n", "A: b\r\n".repeat(200)), None),
+            ("HTTP/1.1 200 OK\r\nX: a\r\n folded\r\nContent-Length: 0\r\n\r\n", None),
+            ("HTTP/1.1 2000 OK\r\n\r\n", None),
+            ("HTTP/2.0 200 OK\r\n\r\n", None),
         ] {
             let error = whole(text).err();
             assert!(error.is_some() && (wrong.is_none() || error == wrong), "{text:.40?} gave {error:?}");
@@ -532,6 +547,38 @@ mod tests {
             let mut chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n".to_vec();
             chunked.extend_from_slice(&bytes);
             let _unused = read(&chunked, &[cut.index(chunked.len() + 1)]);
+        }
+
+        #[test]
+        fn what_is_kept_of_a_head_is_bounded(line in "[ -~]{0,20}", size in 1usize..5000) {
+            let mut response = Response::default();
+            response.begin(false, Wanted::default());
+            let piece = format!("{line}\r\n").repeat(size);
+            let mut fed = response.feed(b"HTTP/1.1 200 OK\r\nA: b\r\nB: ");
+            for _ in 0..100 {
+                fed = fed.and_then(|done| if done { Ok(true) } else { response.feed(piece.as_bytes()) });
+                prop_assert!(response.aside.len() <= MAX_HEAD + piece.len());
+            }
+        }
+
+        #[test]
+        fn chunks_may_have_any_size_and_be_cut_anywhere(
+            chunks in prop::collection::vec(prop::collection::vec(any::<u8>(), 1..50), 0..8),
+            cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..20),
+        ) {
+            let mut bytes = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n".to_vec();
+            for chunk in &chunks {
+                bytes.extend_from_slice(format!("{:x}\r\n", chunk.len()).as_bytes());
+                bytes.extend_from_slice(chunk);
+                bytes.extend_from_slice(b"\r\n");
+            }
+            bytes.extend_from_slice(b"0\r\nTrailer: x\r\n\r\n");
+            let mut cuts: Vec<_> = cuts.iter().map(|cut| cut.index(bytes.len() + 1)).collect();
+            cuts.sort_unstable();
+            let (done, response) = read(&bytes, &cuts).unwrap();
+            prop_assert!(done && response.keep_alive);
+            prop_assert_eq!(response.received, bytes.len() as u64);
+            prop_assert!(!read(&bytes[..bytes.len() - 1], &[]).unwrap().0);
         }
     }
 }

@@ -4,6 +4,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::server::{Peer, closed_port, scripted};
 use super::*;
+use crate::plan::ThinkTime;
+use crate::stats::Phase;
+
+const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
 
 /// One user for a short while against such a target.
 async fn outcome(url: &str) -> Snapshot {
@@ -176,4 +180,171 @@ async fn an_answer_before_the_request_is_read_is_an_answer() {
     (request.method, request.body) = ("POST".into(), Some(body));
     let snapshot = run(plan, 1).await;
     assert_eq!(snapshot.steps[&0].statuses.get(&413), Some(&snapshot.requests()), "{:?}", snapshot.errors);
+}
+
+/// The class of a target that misbehaves like this at every other connection: in between, the user must go on as if nothing had been.
+async fn class_between_good_ones<F>(script: impl Fn(Peer) -> F + Clone + Send + Sync + 'static) -> ErrorClass
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let turn = Arc::new(AtomicU32::new(0));
+    let url = scripted(move |mut peer: Peer| {
+        let (bad, script) = (turn.fetch_add(1, Ordering::Relaxed).is_multiple_of(2), script.clone());
+        async move {
+            if bad {
+                return script(peer).await;
+            }
+            peer.request().await;
+            peer.send("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n").await;
+        }
+    });
+    let mut plan = plan(&url.await, users(1, 400));
+    http(&mut plan.scenarios[0].tasks[0].steps[0]).timeout = Duration::from_millis(60);
+    plan.scenarios[0].think_time = Some(ThinkTime::constant(Duration::from_millis(3)));
+    let snapshot = run(plan, 1).await;
+    let (requests, failures) = (snapshot.requests(), snapshot.failures());
+    assert!(
+        failures > 1 && failures >= requests / 2 && failures <= requests.div_ceil(2),
+        "{failures} of {requests}: {:?}",
+        snapshot.errors
+    );
+    match classes(&snapshot).as_slice() {
+        [(class, _)] => *class,
+        several => panic!("{several:?}"),
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_is_malformed_costs_only_itself() {
+    let many = format!("HTTP/1.1 200 OK\r\n{}\r\n", "A: b\r\n".repeat(200));
+    let large = format!("HTTP/1.1 200 OK\r\nA: {}\r\n\r\n", "x".repeat(70_000));
+    let interim = "HTTP/1.1 103 Early Hints\r\n\r\n".repeat(1000);
+    for answer in [
+        "HTTP/1.1 abc OK\r\n\r\n",
+        "HTTP/9.9 200 OK\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nX: a\r\n folded\r\nContent-Length: 0\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nno colon\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nContent-Length: many\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\ntoo long\r\n0\r\n\r\n",
+        many.as_str(),
+        large.as_str(),
+        interim.as_str(),
+    ] {
+        let answer = answer.to_owned();
+        let class = class_between_good_ones(move |peer: Peer| peer.always(answer.clone())).await;
+        assert_eq!(class, ErrorClass::Protocol);
+    }
+}
+
+#[tokio::test]
+async fn a_reset_costs_only_itself() {
+    for answer in ["", "HTTP/1.1 200 OK\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\nhalf"] {
+        let class = class_between_good_ones(move |mut peer: Peer| async move {
+            peer.request().await;
+            peer.send(answer).await;
+            // without waiting for what is on its way: a reset instead of an end
+            socket2::SockRef::from(&peer.0).set_linger(Some(Duration::ZERO)).unwrap();
+        });
+        assert_eq!(class.await, ErrorClass::Reset, "{answer:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_end_on_one_side_only_costs_only_itself() {
+    for answer in
+        ["", "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhalf"]
+    {
+        let class = class_between_good_ones(move |mut peer: Peer| async move {
+            peer.request().await;
+            peer.send(answer).await;
+            tokio::io::AsyncWriteExt::shutdown(&mut peer.0).await.unwrap();
+            // goes on reading what never comes
+            peer.request().await;
+        });
+        assert_eq!(class.await, ErrorClass::Reset, "{answer:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_trickles_for_ever_ends_with_the_timeout() {
+    for (begin, piece) in [
+        ("HTTP/1.1 200 OK\r\nX: ", "x"),
+        ("HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n", "x"),
+        ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", "1\r\nx\r\n"),
+        ("HTTP/1.1 200 OK\r\n\r\n", "x"),
+        ("", "\r\n"),
+    ] {
+        let class = class_between_good_ones(move |mut peer: Peer| async move {
+            peer.request().await;
+            peer.send(begin).await;
+            loop {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+                if tokio::io::AsyncWriteExt::write_all(&mut peer.0, piece.as_bytes()).await.is_err() {
+                    break;
+                }
+            }
+        });
+        assert_eq!(class.await, ErrorClass::Timeout, "{begin:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_body_without_end_is_dropped_as_it_comes() {
+    let url = scripted(|mut peer: Peer| async move {
+        peer.request().await;
+        peer.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n").await;
+        let chunk = [b"40000\r\n".as_slice(), &vec![b'x'; 0x40000], b"\r\n"].concat();
+        while tokio::io::AsyncWriteExt::write_all(&mut peer.0, &chunk).await.is_ok() {}
+    });
+    let mut plan = plan(&url.await, users(1, 200));
+    http(&mut plan.scenarios[0].tasks[0].steps[0]).timeout = Duration::from_millis(150);
+    let snapshot = run(plan, 1).await;
+    assert_eq!(classes(&snapshot), [(ErrorClass::Timeout, snapshot.requests())]);
+    assert!(snapshot.steps[&0].received_bytes > 1_000_000);
+}
+
+#[tokio::test]
+async fn answers_without_a_body_end_with_their_head() {
+    for (method, answer) in [
+        ("HEAD", "HTTP/1.1 200 OK\r\nContent-Length: 5000\r\n\r\n"),
+        ("HEAD", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"),
+        ("GET", "HTTP/1.1 204 No Content\r\n\r\n"),
+        ("GET", "HTTP/1.1 304 Not Modified\r\nContent-Length: 5000\r\n\r\n"),
+        ("GET", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nServer-Timing: x\r\nX: y\r\n\r\n"),
+    ] {
+        let url = scripted(move |peer: Peer| peer.always(answer)).await;
+        let mut plan = plan(&url, users(1, 40));
+        http(&mut plan.scenarios[0].tasks[0].steps[0]).request.method = method.into();
+        let snapshot = run(plan, 1).await;
+        assert!(snapshot.requests() > 1);
+        assert_eq!((snapshot.failures(), snapshot.counters.connects), (0, 1), "{method} {answer:?}: {:?}", snapshot.errors);
+    }
+}
+
+#[tokio::test]
+async fn the_time_of_a_request_is_told_by_phases() {
+    let pause = Duration::from_millis(30);
+    let url = scripted(move |mut peer: Peer| async move {
+        while peer.request().await {
+            tokio::time::sleep(pause).await;
+            peer.send("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nha").await;
+            tokio::time::sleep(pause).await;
+            peer.send("lf").await;
+        }
+    })
+    .await;
+    let snapshot = run(plan(&url, users(2, 300)), 1).await;
+    let step = &snapshot.steps[&0];
+    let count = |phase| step.phases.of(phase).count();
+    assert!(step.requests > 4 && step.failures == 0);
+    assert_eq!([Phase::Dns, Phase::Connect, Phase::Tls].map(count), [2, 2, 0]);
+    assert_eq!([Phase::Wait, Phase::Download].map(count), [step.requests; 2]);
+    for phase in [Phase::Wait, Phase::Download] {
+        let times = step.phases.of(phase);
+        assert!(times.min() >= 29_000 && times.percentile(50.0) < 55_000, "{phase:?}: {} to {} us", times.min(), times.max());
+    }
+
+    let quick = run(plan(&scripted(|peer: Peer| peer.always(OK)).await, users(1, 50)), 1).await;
+    assert!(quick.steps[&0].phases.of(Phase::Download).max() <= 1, "it came in one piece");
 }

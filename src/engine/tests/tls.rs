@@ -24,8 +24,14 @@ pub(super) fn authority() -> Authority {
 
 /// Certificate and key as PEM, signed by `authority`.
 pub(super) fn signed(authority: &Authority, name: &str, usage: ExtendedKeyUsagePurpose) -> (String, String) {
+    signed_until(authority, name, usage, 4000)
+}
+
+/// Likewise, valid until that year.
+fn signed_until(authority: &Authority, name: &str, usage: ExtendedKeyUsagePurpose, year: i32) -> (String, String) {
     let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
     params.extended_key_usages = vec![usage];
+    params.not_after = rcgen::date_time_ymd(year, 1, 1);
     let key = KeyPair::generate().unwrap();
     let certificate = params.signed_by(&key, authority).unwrap();
     (certificate.pem(), key.serialize_pem())
@@ -33,7 +39,10 @@ pub(super) fn signed(authority: &Authority, name: &str, usage: ExtendedKeyUsageP
 
 /// Answers every request on TLS with HTTP/1.1; `clients` must have signed who comes.
 pub(super) async fn server(authority: &Authority, name: &str, clients: Option<&Authority>) -> String {
-    let acceptor = acceptor(authority, name, clients, &["http/1.1"]);
+    serve(acceptor(authority, name, clients, &["http/1.1"])).await
+}
+
+async fn serve(acceptor: TlsAcceptor) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     tokio::spawn(async move {
@@ -54,7 +63,10 @@ pub(super) async fn server(authority: &Authority, name: &str, clients: Option<&A
 
 /// A server's end of TLS that offers these protocols.
 pub(super) fn acceptor(authority: &Authority, name: &str, clients: Option<&Authority>, protocols: &[&str]) -> TlsAcceptor {
-    let (certificate, key) = signed(authority, name, ExtendedKeyUsagePurpose::ServerAuth);
+    acceptor_showing(signed(authority, name, ExtendedKeyUsagePurpose::ServerAuth), clients, protocols)
+}
+
+fn acceptor_showing((certificate, key): (String, String), clients: Option<&Authority>, protocols: &[&str]) -> TlsAcceptor {
     let provider = Arc::new(ring::default_provider());
     let builder = ServerConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions().unwrap();
     let builder = match clients {
@@ -105,6 +117,32 @@ async fn an_unknown_authority_is_refused() {
     let snapshot = run_tls(&url, tls, &[("ca", ours.pem())]).await.unwrap();
     all_failed_in_tls(&snapshot);
     assert_eq!(snapshot.counters.unsent, snapshot.requests());
+}
+
+#[tokio::test]
+async fn an_expired_certificate_is_refused() {
+    let authority = authority();
+    let expired = signed_until(&authority, "127.0.0.1", ExtendedKeyUsagePurpose::ServerAuth, 2001);
+    let url = serve(acceptor_showing(expired, None, &["h2", "http/1.1"])).await;
+    let tls = Tls { ca: Some(reference("ca")), ..Tls::default() };
+    let snapshot = run_tls(&url, tls, &[("ca", authority.pem())]).await.unwrap();
+    all_failed_in_tls(&snapshot);
+    assert!(snapshot.errors.iter().all(|(_, entry)| entry.sample.contains("expired")), "{:?}", snapshot.errors);
+}
+
+#[tokio::test]
+async fn a_target_that_speaks_no_tls_is_a_failed_handshake() {
+    let url = super::server::scripted(|peer| peer.always("HTTP/1.1 400 Bad Request\r\n\r\n")).await;
+    let tls = Tls { insecure_skip_verify: true, ..Tls::default() };
+    let mut plan = plan(&url.replace("http:", "https:"), users(1, 60));
+    // that server waits for the end of a request that never comes
+    http(&mut plan.scenarios[0].tasks[0].steps[0]).timeout = Duration::from_millis(50);
+    let silent = run_plan(plan, tls.clone(), &[]).await.unwrap();
+    assert_eq!(classes(&silent), [(ErrorClass::Timeout, silent.requests())]);
+    assert_eq!(silent.counters.unsent, silent.requests());
+
+    let url = super::server::scripted(|mut peer| async move { peer.send("SSH-2.0-OpenSSH_9.2\r\n").await }).await;
+    all_failed_in_tls(&run_tls(&url.replace("http:", "https:"), tls, &[]).await.unwrap());
 }
 
 #[tokio::test]

@@ -107,6 +107,29 @@ async fn load_moves_to_new_addresses_within_one_age() {
 }
 
 #[tokio::test]
+async fn a_name_that_loses_its_addresses_fails_until_it_has_one_again() {
+    let server = Server::start();
+    let port = server.url.rsplit_once(':').unwrap().1;
+    let addresses = Arc::new(Mutex::new(vec![Ipv4Addr::LOCALHOST]));
+    let names = name_server(addresses.clone()).await;
+    let mut plan = thinking(&format!("http://models.example.:{port}"), 1, 1_000, 5);
+    plan.http.connections = Connections::PerRequest;
+    let prepared = Arc::new(prepare_asking(Arc::new(plan), &Inputs::default(), &names).await.unwrap());
+    let mut running = prepared.start(whole(1), Instant::now());
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    addresses.lock().unwrap().clear();
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let before = server.received();
+    addresses.lock().unwrap().push(Ipv4Addr::LOCALHOST);
+    let snapshot = sum(&deltas(&mut running).await);
+    let failures = snapshot.failures();
+    assert!(before > 0 && server.received() > before, "{before} and {} requests", server.received());
+    assert_eq!(classes(&snapshot), [(ErrorClass::Dns, failures)]);
+    assert!(failures > 0 && snapshot.counters.unsent == failures, "{:?}", snapshot.errors);
+    assert!(snapshot.errors.iter().all(|(_, entry)| entry.sample.starts_with("cannot resolve models.example.")));
+}
+
+#[tokio::test]
 async fn addresses_take_turns() {
     let log = Log::default();
     let script = |log: Log| {
