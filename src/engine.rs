@@ -4,11 +4,11 @@
 //! one thread a shard; a shard owns its users or slots, their connections, its statistics and its random numbers, and shares
 //! nothing while it sends. [`Running`] gives out what happened, second by second.
 
-#[cfg_attr(not(test), expect(dead_code, unused_imports, reason = "the executor takes it up next"))]
 mod answer;
 mod capture;
 mod client;
 mod closed;
+mod coding;
 mod cohort;
 mod compile;
 mod connection;

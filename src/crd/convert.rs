@@ -1,6 +1,5 @@
 //! From a spec to a plan: every rule that the schema cannot say, each mistake with its field path. One place for CLI and operator.
 
-#[cfg_attr(not(test), expect(dead_code, reason = "steps take it up next"))]
 mod check;
 mod load;
 mod pace;

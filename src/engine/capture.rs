@@ -27,6 +27,8 @@ pub(super) struct Capture {
     pub(super) body: Vec<u8>,
     /// More of the body came than was kept.
     pub(super) truncated: bool,
+    /// Bytes of the body that came, kept or not.
+    pub(super) size: u64,
 }
 
 impl Capture {
@@ -35,6 +37,7 @@ impl Capture {
         self.head.clear();
         self.body.clear();
         self.truncated = false;
+        self.size = 0;
     }
 
     /// `bytes` are the whole head of the final answer.
@@ -63,6 +66,7 @@ impl Capture {
     }
 
     pub(super) fn take_body(&mut self, bytes: &[u8]) {
+        self.size += bytes.len() as u64;
         if !self.wanted.body {
             return;
         }

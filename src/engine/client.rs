@@ -7,13 +7,14 @@ use serde_json::Value;
 
 use super::cookies::Jar;
 use super::deadline::Deadline;
-use super::exchange::{Exchange, Scratch};
+use super::exchange::{Answered, Exchange, Scratch};
 use super::frame::Frame;
-use super::program::{Act, Each, Op, PreparedScenario, Program};
+use super::program::{Act, Each, Op, PreparedRepeat, PreparedScenario, Program};
 use super::recorder::{Iteration, Part};
 use super::shard::Shard;
 use super::transport::Link;
-use crate::plan::{OnFailure, Repeat};
+use crate::plan::OnFailure;
+use crate::plan::cel::{CompiledCel, Facts};
 use crate::stats::ErrorClass;
 
 /// How an iteration ended.
@@ -35,6 +36,7 @@ pub(super) struct Client {
     scratch: Scratch,
     frame: Frame,
     jar: Jar,
+    answered: Option<Answered>,
     is_slot: bool,
     /// What `onStart` asks for has been done.
     started: bool,
@@ -79,6 +81,7 @@ impl Client {
             scratch: Scratch::default(),
             frame: Frame::new(shard.clone(), user),
             jar: Jar::default(),
+            answered: None,
             is_slot,
             started: false,
             unanswered: false,
@@ -163,6 +166,11 @@ impl Client {
     /// A step that is more than a request.
     async fn step(&mut self, scenario: &PreparedScenario, op: &Op, clock: &mut Clock) -> Outcome {
         let Some(flow) = &op.flow else { return self.once(scenario, op.act, clock).await };
+        match flow.condition.as_ref().map(|condition| self.is_true(condition)) {
+            None | Some(Some(true)) => {}
+            Some(Some(false)) => return Outcome::Done,
+            Some(None) => return Outcome::Failed,
+        }
         match (&flow.repeat, &flow.for_each) {
             (Some(repeat), _) => self.repeat(scenario, op.act, repeat, clock).await,
             (None, Some(each)) => self.for_each(scenario, op.act, each, clock).await,
@@ -170,7 +178,7 @@ impl Client {
         }
     }
 
-    async fn repeat(&mut self, scenario: &PreparedScenario, act: Act, repeat: &Repeat, clock: &mut Clock) -> Outcome {
+    async fn repeat(&mut self, scenario: &PreparedScenario, act: Act, repeat: &PreparedRepeat, clock: &mut Clock) -> Outcome {
         for time in 0..repeat.count {
             if time > 0 {
                 pause(repeat.every, clock).await;
@@ -179,8 +187,20 @@ impl Client {
             if outcome != Outcome::Done {
                 return outcome;
             }
+            match repeat.until.as_ref().map(|until| self.is_true(until)) {
+                None | Some(Some(false)) => {}
+                Some(Some(true)) => return Outcome::Done,
+                Some(None) => return Outcome::Failed,
+            }
         }
-        Outcome::Done
+        if repeat.until.is_some() { Outcome::Failed } else { Outcome::Done }
+    }
+
+    /// `None` where it cannot be told.
+    fn is_true(&mut self, condition: &CompiledCel) -> Option<bool> {
+        let mut decoded = Vec::new();
+        let answer = self.answered.and_then(|answered| answered.facts(&self.links, &mut decoded));
+        condition.is_true(answer.as_ref().map(|answer| answer as &dyn Facts), &self.frame).ok()
     }
 
     async fn for_each(&mut self, scenario: &PreparedScenario, act: Act, each: &Each, clock: &mut Clock) -> Outcome {
@@ -217,8 +237,8 @@ impl Client {
     }
 
     async fn request(&mut self, number: u16, clock: &mut Clock) -> Outcome {
-        let Self { shard, links, deadline, scratch, frame, jar, unanswered, .. } = self;
-        let exchange = Exchange { shard, number, links, frame, jar, scratch, part: clock.part };
+        let Self { shard, links, deadline, scratch, frame, jar, unanswered, answered, .. } = self;
+        let exchange = Exchange { shard, number, links, frame, jar, scratch, part: clock.part, answered };
         let (ended, failure) = exchange.carry_out(deadline, clock.intended, clock.now).await;
         (clock.intended, clock.now) = (ended, ended);
         let Some(class) = failure else { return Outcome::Done };

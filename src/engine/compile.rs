@@ -1,20 +1,25 @@
 //! From the scenarios of a plan to programs: every name gets its slot, every request its number and its bytes.
 
-use super::program::{Act, Each, Flow, Op, PreparedScenario, PreparedStep, PreparedTask, Program};
+use super::answer::{Needs, PreparedRules};
+use super::program::{Act, Each, Flow, Op, PreparedRepeat, PreparedScenario, PreparedStep, PreparedTask, Program};
 use super::request::{Request, credentials};
+use crate::plan::cel::CompiledCel;
 use crate::plan::lexicon::{Lexicon, Mention, Outline};
-use crate::plan::{Action, ForEach, HttpStep, Inputs, Names, Order, Plan, Problem, Scenario, Section, Step};
+use crate::plan::{Action, Cel, ForEach, HttpStep, Inputs, Names, Order, Plan, Problem, Repeat, Scenario, Section, Step};
 
 /// Everything that users do.
 pub(super) struct Programs {
     /// By place in [`Plan::steps`].
     pub(super) steps: Vec<PreparedStep>,
     pub(super) scenarios: Vec<PreparedScenario>,
+    /// A condition looks at answers.
+    pub(super) looks_back: bool,
 }
 
 /// The programs of `plan`, whose variables and feeders are `names`, or everything that is wrong with them.
 pub(super) fn compile(plan: &Plan, names: Names, inputs: &Inputs) -> Result<Programs, Vec<Problem>> {
-    let mut compiler = Compiler { plan, inputs, auth: None, names, steps: Vec::new(), problems: Vec::new() };
+    let mut compiler =
+        Compiler { plan, inputs, auth: None, names, steps: Vec::new(), asked: Needs::default(), looks_back: false, problems: Vec::new() };
     match credentials(plan.target.auth.as_ref(), inputs) {
         Ok(auth) => compiler.auth = auth,
         Err(problem) => compiler.problems.push(problem),
@@ -25,10 +30,10 @@ pub(super) fn compile(plan: &Plan, names: Names, inputs: &Inputs) -> Result<Prog
         scenarios.push(compiler.scenario(scenario, &format!("spec.scenarios[{s}]"), first_task));
         first_task += scenario.tasks.len() as u16;
     }
-    let Compiler { steps, mut problems, .. } = compiler;
+    let Compiler { steps, looks_back, mut problems, .. } = compiler;
     // a target's header is compiled for each step, and wrong in each
     problems.dedup();
-    if problems.is_empty() { Ok(Programs { steps, scenarios }) } else { Err(problems) }
+    if problems.is_empty() { Ok(Programs { steps, scenarios, looks_back }) } else { Err(problems) }
 }
 
 struct Compiler<'a> {
@@ -38,12 +43,16 @@ struct Compiler<'a> {
     /// What templates may name at the step that is compiled.
     names: Names,
     steps: Vec<PreparedStep>,
+    /// By the conditions of the scenario that is compiled.
+    asked: Needs,
+    looks_back: bool,
     problems: Vec<Problem>,
 }
 
 impl Compiler<'_> {
     fn scenario(&mut self, scenario: &Scenario, path: &str, first_task: u16) -> PreparedScenario {
         let lexicon = Lexicon::new(self.names.clone(), self.plan.variables.slots(), &Outline::of(scenario));
+        let first_step = self.steps.len();
         let base = std::mem::replace(&mut self.names, lexicon.at_start());
         let (mut on_start, mut on_stop) = (Program::default(), Program::default());
         let (mut tasks, mut blocks, mut weight) = (Vec::new(), Vec::new(), 0);
@@ -61,6 +70,12 @@ impl Compiler<'_> {
             }
         }
         self.names = base;
+        // which answer a condition will look at shows only at run time
+        let asked = std::mem::take(&mut self.asked);
+        for step in &mut self.steps[first_step..] {
+            step.needs.head |= asked.head;
+            step.needs.body |= asked.body;
+        }
         let of_iteration = lexicon.of_iteration();
         PreparedScenario {
             think_time: scenario.think_time,
@@ -94,7 +109,7 @@ impl Compiler<'_> {
             self.names = lexicon.within(&after, &mention);
             let path = format!("{path}[{i}]");
             let act = match &step.action {
-                Action::Http(http) => self.request(http, &path),
+                Action::Http(http) => self.request(http, lexicon, &path),
                 Action::Call(name) => scenario.blocks.iter().position(|block| block.name == *name).map(Act::Call),
                 Action::Pause(range) => Some(Act::Pause(*range)),
             };
@@ -110,7 +125,15 @@ impl Compiler<'_> {
     }
 
     fn flow(&mut self, lexicon: &Lexicon, step: &Step, path: &str) -> Option<Box<Flow>> {
-        let Step { repeat, for_each, on_failure: _, action: _ } = step;
+        let Step { condition, repeat, for_each, on_failure: _, action: _ } = step;
+        let condition = condition.as_ref().and_then(|cel| self.cel(cel, &self.names.clone(), &format!("{path}.if")));
+        let mut known = self.names.clone();
+        lexicon.after(&mut known, &Mention::from(step));
+        let repeat = repeat.as_ref().map(|Repeat { count, until, every }| PreparedRepeat {
+            count: *count,
+            until: until.as_ref().and_then(|cel| self.cel(cel, &known, &format!("{path}.repeat.until"))),
+            every: *every,
+        });
         let for_each = for_each.as_ref().and_then(|ForEach { items, name }| match (items.compile(&self.names), lexicon.slot(name)) {
             (Ok(items), Some(slot)) => Some(Each { items, slot }),
             (Err(why), _) => {
@@ -119,17 +142,34 @@ impl Compiler<'_> {
             }
             (Ok(_), None) => None,
         });
-        (repeat.is_some() || for_each.is_some()).then(|| Box::new(Flow { repeat: repeat.clone(), for_each }))
+        (condition.is_some() || repeat.is_some() || for_each.is_some()).then(|| Box::new(Flow { condition, repeat, for_each }))
+    }
+
+    fn cel(&mut self, cel: &Cel, names: &Names, path: &str) -> Option<CompiledCel> {
+        let compiled = cel.compile(names).map_err(|why| self.problem(path, why)).ok()?;
+        let asks = compiled.asks();
+        self.looks_back |= asks.headers || asks.body;
+        self.asked.head |= asks.headers;
+        self.asked.body |= asks.body;
+        Some(compiled)
     }
 
     /// Compiles a request and gives it the next number.
-    fn request(&mut self, step: &HttpStep, path: &str) -> Option<Act> {
+    fn request(&mut self, step: &HttpStep, lexicon: &Lexicon, path: &str) -> Option<Act> {
         let number = self.steps.len() as u16;
-        let HttpStep { name: _, tags: _, request, timeout, follow_redirects, retry } = step;
+        let HttpStep { name: _, tags: _, request, timeout, follow_redirects, checks, extract, retry } = step;
+        let mut names = self.names.clone();
+        let extracted = Mention { extracts: extract.iter().map(|extract| extract.name.as_str()).collect(), ..Mention::default() };
+        lexicon.after(&mut names, &extracted);
+        let rules = PreparedRules::compile(checks, extract, &[], &names, path).unwrap_or_else(|found| {
+            self.problems.extend(found);
+            PreparedRules::default()
+        });
         match Request::compile(&self.plan.target, self.auth.as_ref(), &self.names, self.inputs, request, &format!("{path}.http")) {
             Ok(request) => {
                 let (timeout, follow_redirects, retry) = (*timeout, *follow_redirects, retry.clone());
-                self.steps.push(PreparedStep { request, route: 0, timeout, follow_redirects, retry });
+                let needs = rules.needs();
+                self.steps.push(PreparedStep { request, route: 0, timeout, follow_redirects, retry, rules, needs });
                 Some(Act::Request(number))
             }
             Err(found) => {

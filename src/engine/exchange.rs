@@ -3,7 +3,9 @@
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 
-use super::capture::Wanted;
+use super::answer::{Answer, Json, Judged};
+use super::capture::{Capture, Wanted};
+use super::coding::decode;
 use super::connection::Failure;
 use super::cookies::{self, Jar};
 use super::deadline::Deadline;
@@ -35,6 +37,24 @@ pub(super) struct Exchange<'a> {
     pub(super) jar: &'a mut Jar,
     pub(super) scratch: &'a mut Scratch,
     pub(super) part: Part,
+    /// The latest answer, for the conditions that look at it.
+    pub(super) answered: &'a mut Option<Answered>,
+}
+
+/// Where an answer lies.
+#[derive(Clone, Copy)]
+pub(super) struct Answered {
+    route: usize,
+    latency: Duration,
+    /// It came to its end.
+    whole: bool,
+}
+
+impl Answered {
+    /// What conditions read; `None` where no whole answer came.
+    pub(super) fn facts<'a>(&self, links: &'a [Link], body: &'a mut Vec<u8>) -> Option<Answer<'a>> {
+        self.whole.then(|| answer(&links[self.route].response, self.latency, body))
+    }
 }
 
 /// What goes on until the last byte has come.
@@ -55,7 +75,7 @@ struct Sending<'a> {
 impl Exchange<'_> {
     /// When it ended, and the class of its failure.
     pub(super) async fn carry_out(self, deadline: &mut Deadline, intended: Instant, now: Instant) -> (Instant, Option<ErrorClass>) {
-        let Self { shard, number, links, frame, jar, scratch, part } = self;
+        let Self { shard, number, links, frame, jar, scratch, part, answered } = self;
         let step: &PreparedStep = &shard.prepared.steps[usize::from(number)];
         let message = match step.request.render(frame, &mut scratch.request) {
             Ok(message) => message,
@@ -63,7 +83,12 @@ impl Exchange<'_> {
         };
         let flight = Flight::new(shard, now);
         let route = Cell::new(step.route);
-        let wanted = Wanted { cookies: shard.prepared.plan.http.cookies, redirects: step.follow_redirects > 0, ..Wanted::default() };
+        let wanted = Wanted {
+            head: step.needs.head,
+            body: step.needs.body,
+            cookies: shard.prepared.plan.http.cookies,
+            redirects: step.follow_redirects > 0,
+        };
         let sending = Sending {
             shard,
             step,
@@ -83,16 +108,25 @@ impl Exchange<'_> {
 
         let ended = Instant::now();
         let response = &mut links[route.get()].response;
+        let latency = ended.saturating_duration_since(intended);
+        let failed = response.status >= 400;
+        let judged = match &outcome {
+            Ok(()) if !step.rules.is_empty() && (!failed || step.rules.has_status_check()) => judge(step, response, latency, frame),
+            _ => Judged::default(),
+        };
         let class = match &outcome {
             Err(failure) => Some(failure.class()),
-            Ok(()) => (response.status >= 400).then(|| ErrorClass::of_status(response.status)),
+            Ok(()) => match &judged.failure {
+                Some((class, _)) => Some(*class),
+                None => (failed && !step.rules.has_status_check()).then(|| ErrorClass::of_status(response.status)),
+            },
         };
         let totals = flight.finish(ended, response.received);
         let sample = Sample {
             step: number,
             part,
             ended,
-            latency: ended.saturating_duration_since(intended),
+            latency,
             service_time: ended.saturating_duration_since(totals.began),
             phases: totals.phases,
             // a status whose body never came whole is not an answer
@@ -101,11 +135,17 @@ impl Exchange<'_> {
             sent: flight.written.get() > 0,
             sent_bytes: totals.sent_bytes,
             received_bytes: totals.received_bytes,
-            checks_passed: 0,
-            checks_failed: 0,
+            checks_passed: judged.checks_passed,
+            checks_failed: judged.checks_failed,
         };
-        shard.recorder.borrow_mut().record(sample, || describe(&outcome, response));
-        response.capture.let_go();
+        shard.recorder.borrow_mut().record(sample, || match judged.failure {
+            Some((_, why)) => why,
+            None => describe(&outcome, response),
+        });
+        if !shard.prepared.looks_back {
+            response.capture.let_go();
+        }
+        *answered = Some(Answered { route: route.get(), latency, whole: outcome.is_ok() });
         (ended, class)
     }
 }
@@ -201,6 +241,23 @@ impl Sending<'_> {
         keep_cookies(self.jar, &link.response, &routes[to].url, &next);
         Ok(next)
     }
+}
+
+/// Holds an answer against what the step asks for, and takes out of it what the step wants.
+fn judge(step: &PreparedStep, response: &Response, latency: Duration, frame: &mut Frame) -> Judged {
+    let mut decoded = Vec::new();
+    step.rules.judge(&answer(response, latency, &mut decoded), frame)
+}
+
+/// `decoded` takes the body where it came compressed.
+fn answer<'a>(response: &'a Response, latency: Duration, decoded: &'a mut Vec<u8>) -> Answer<'a> {
+    let Capture { head, body, truncated, size, .. } = &response.capture;
+    let coding = cookies::values(head, "content-encoding").next();
+    let (body, truncated) = match coding.map(|coding| decode(coding, body, decoded)) {
+        Some(whole) => (decoded.as_slice(), *truncated || !whole),
+        None => (body.as_slice(), *truncated),
+    };
+    Answer { status: response.status, head, body, truncated, size: *size, latency, json: Json::default() }
 }
 
 fn keep_cookies(jar: &mut Jar, response: &Response, base: &url::Url, message: &[u8]) {

@@ -5,6 +5,7 @@ use std::time::SystemTime;
 
 use serde_json::Value;
 
+use super::answer::Store;
 use super::program::PreparedScenario;
 use super::shard::Shard;
 use crate::plan::template::Scope;
@@ -50,6 +51,13 @@ impl Frame {
     pub(super) fn set_batch(&mut self, slot: Slot, count: u32, rows: Value) {
         self.batches.push(((slot, count), rows));
     }
+}
+
+impl Store for Frame {
+    fn set(&mut self, slot: Slot, value: Option<Value>) {
+        Frame::set(self, slot, value);
+    }
+    fn record(&mut self, _place: usize, _value: u64) {}
 }
 
 impl Scope for Frame {

@@ -36,6 +36,8 @@ pub struct Prepared {
     pub(super) scenarios: Vec<PreparedScenario>,
     /// For each population which of its scenarios a user or an arrival gets.
     pub(super) casts: Vec<Cast>,
+    /// Conditions look at answers when these have been judged.
+    pub(super) looks_back: bool,
     /// The way to each target, the test's own first.
     pub(super) routes: Vec<Route>,
 }
@@ -65,7 +67,7 @@ pub(super) async fn prepare_asking(plan: Arc<Plan>, inputs: &Inputs, names: &Nam
     });
     let programs = compile(&plan, declared, inputs).map_err(|found| problems.extend(found));
     let route = Route::new(&plan.target, &plan.http, inputs, names).map_err(|problem| problems.push(problem));
-    let (true, Ok(Programs { steps, scenarios }), Ok(route)) = (problems.is_empty(), programs, route) else {
+    let (true, Ok(Programs { steps, scenarios, looks_back }), Ok(route)) = (problems.is_empty(), programs, route) else {
         return Err(PrepareError::Invalid(problems));
     };
     files::raise_limit();
@@ -77,7 +79,7 @@ pub(super) async fn prepare_asking(plan: Arc<Plan>, inputs: &Inputs, names: &Nam
         }))
     });
     let casts = casts.collect();
-    Ok(Prepared { steps, computed, scenarios, casts, routes: vec![route], plan })
+    Ok(Prepared { looks_back, steps, computed, scenarios, casts, routes: vec![route], plan })
 }
 
 /// What the engine relies on and a plan's type does not say; a plan made by validation never fails here.

@@ -3,9 +3,11 @@
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
+use super::answer::{Needs, PreparedRules};
 use super::request::Request;
+use crate::plan::cel::CompiledCel;
 use crate::plan::template::Compiled;
-use crate::plan::{OnFailure, Order, Repeat, Retry, Slot, ThinkTime};
+use crate::plan::{OnFailure, Order, Retry, Slot, ThinkTime};
 
 /// Carried out in order.
 pub(super) type Program = Box<[Op]>;
@@ -30,8 +32,15 @@ pub(super) enum Act {
 /// When, and how often.
 #[derive(Default)]
 pub(super) struct Flow {
-    pub(super) repeat: Option<Repeat>,
+    pub(super) condition: Option<CompiledCel>,
+    pub(super) repeat: Option<PreparedRepeat>,
     pub(super) for_each: Option<Each>,
+}
+
+pub(super) struct PreparedRepeat {
+    pub(super) count: u32,
+    pub(super) until: Option<CompiledCel>,
+    pub(super) every: Duration,
 }
 
 pub(super) struct Each {
@@ -48,6 +57,10 @@ pub(super) struct PreparedStep {
     pub(super) timeout: Duration,
     pub(super) follow_redirects: u32,
     pub(super) retry: Option<Retry>,
+    /// Empty for most.
+    pub(super) rules: PreparedRules,
+    /// What of an answer is kept, for the rules and for the conditions of the scenario.
+    pub(super) needs: Needs,
 }
 
 pub(super) struct PreparedScenario {

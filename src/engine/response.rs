@@ -200,6 +200,7 @@ impl Response {
     /// So many of [`droppable`](Self::droppable) bytes were dropped.
     pub(super) fn dropped(&mut self, count: u64) {
         self.received += count;
+        self.capture.size += count;
         match &mut self.state {
             State::Length(left) | State::Chunked(Chunk::Data(left)) => *left -= count,
             _ => {}

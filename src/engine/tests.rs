@@ -58,12 +58,14 @@ fn step(name: &str, path: &str) -> Step {
         request: HttpRequest { method: "GET".into(), path: Template::parse(path).unwrap(), query: vec![], headers: vec![], body: None },
         timeout: Duration::from_secs(2),
         follow_redirects: 0,
+        checks: vec![],
+        extract: vec![],
         retry: None,
     })
 }
 
 fn step_of(http: HttpStep) -> Step {
-    Step { repeat: None, for_each: None, on_failure: OnFailure::AbortTask, action: Action::Http(Box::new(http)) }
+    Step { condition: None, repeat: None, for_each: None, on_failure: OnFailure::AbortTask, action: Action::Http(Box::new(http)) }
 }
 
 /// The request of a step, to change it.

@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::target::Header;
-use super::{JsonTemplate, Reference, Section, StepPlace, Template, ThinkTime, duration};
+use super::{Cel, Check, Extract, JsonTemplate, Reference, Section, StepPlace, Template, ThinkTime, duration};
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -83,6 +83,9 @@ pub enum Order {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Step {
+    /// The step is left out unless this is true.
+    #[serde(rename = "if")]
+    pub condition: Option<Cel>,
     pub repeat: Option<Repeat>,
     pub for_each: Option<ForEach>,
     pub on_failure: OnFailure,
@@ -101,7 +104,10 @@ pub enum Action {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Repeat {
+    /// So many times, unless `until` is true sooner.
     pub count: u32,
+    /// Looked at after each time; a step that is repeated to the end without it has failed.
+    pub until: Option<Cel>,
     /// From the end of one time to the begin of the next.
     #[serde(with = "duration::micros")]
     pub every: Duration,
@@ -138,6 +144,8 @@ pub struct HttpStep {
     pub timeout: Duration,
     /// Redirects followed at most.
     pub follow_redirects: u32,
+    pub checks: Vec<Check>,
+    pub extract: Vec<Extract>,
     pub retry: Option<Retry>,
 }
 

@@ -120,7 +120,9 @@ impl Context<'_> {
             let mention = mention(step);
             let mut after = self.names.clone();
             self.names = lexicon.within(&after, &mention);
-            checked.extend(self.step(&format!("{path}[{i}]"), step));
+            let mut known = self.names.clone();
+            lexicon.after(&mut known, &mention);
+            checked.extend(self.step(&format!("{path}[{i}]"), step, &known));
             lexicon.after(&mut after, &mention);
             self.names = after;
         }
@@ -137,9 +139,11 @@ impl Context<'_> {
         checked
     }
 
-    fn step(&mut self, path: &str, step: &StepSpec) -> Option<Step> {
-        let StepSpec { repeat, for_each, on_failure, http, call, pause, .. } = step;
-        let repeat = repeat.as_ref().map(|repeat| self.repeat(&format!("{path}.repeat"), repeat));
+    fn step(&mut self, path: &str, step: &StepSpec, after: &Names) -> Option<Step> {
+        let StepSpec { condition, repeat, for_each, on_failure, http, call, pause, .. } = step;
+        let names = self.names.clone();
+        let condition = condition.as_ref().and_then(|source| self.cel(&format!("{path}.if"), source, &names));
+        let repeat = repeat.as_ref().and_then(|repeat| self.repeat(&format!("{path}.repeat"), repeat, after));
         let for_each = for_each.as_ref().and_then(|each| self.for_each(&format!("{path}.forEach"), each));
         if repeat.is_some() && for_each.is_some() {
             self.problems.add(path, "repeat and forEach exclude each other; put one of them into a block");
@@ -156,22 +160,39 @@ impl Context<'_> {
         if !matches!(action, Action::Http(_)) {
             self.only_of_requests(path, step);
         }
-        Some(Step { repeat, for_each, on_failure: *on_failure, action })
+        Some(Step { condition, repeat, for_each, on_failure: *on_failure, action })
     }
 
     /// What a request may say and nothing else.
     fn only_of_requests(&mut self, path: &str, step: &StepSpec) {
-        let StepSpec { name, tags, timeout, .. } = step;
-        let said = [("name", name.is_some()), ("tags", !tags.is_empty()), ("timeout", timeout.is_some())];
+        let StepSpec { name, tags, timeout, checks, extract, .. } = step;
+        let said = [
+            ("name", name.is_some()),
+            ("tags", !tags.is_empty()),
+            ("timeout", timeout.is_some()),
+            ("checks", !checks.is_empty()),
+            ("extract", !extract.is_empty()),
+        ];
         for (field, _) in said.into_iter().filter(|(_, said)| *said) {
             self.problems.add(format!("{path}.{field}"), "goes with a request only");
         }
     }
 
-    fn repeat(&mut self, path: &str, repeat: &RepeatSpec) -> Repeat {
-        let RepeatSpec { count, every } = repeat;
+    /// `after` are the names known after the step, which `until` may use.
+    fn repeat(&mut self, path: &str, repeat: &RepeatSpec, after: &Names) -> Option<Repeat> {
+        let RepeatSpec { count, until, max, every } = repeat;
         let every = every.as_ref().map_or(Duration::ZERO, |text| self.problems.duration(&format!("{path}.every"), text));
-        Repeat { count: *count, every }
+        match (count, until, max) {
+            (Some(count), None, None) => Some(Repeat { count: *count, until: None, every }),
+            (None, Some(until), Some(max)) => {
+                let until = self.cel(&format!("{path}.until"), until, after)?;
+                Some(Repeat { count: *max, until: Some(until), every })
+            }
+            _ => {
+                self.problems.add(path, "either count, or until and max");
+                None
+            }
+        }
     }
 
     fn for_each(&mut self, path: &str, each: &ForEachSpec) -> Option<ForEach> {
@@ -182,13 +203,16 @@ impl Context<'_> {
     }
 
     fn http_step(&mut self, path: &str, step: &StepSpec, http: &HttpStepSpec) -> Option<HttpStep> {
-        let StepSpec { name, tags, timeout, .. } = step;
+        let StepSpec { name, tags, timeout, checks, extract, .. } = step;
         let timeout = match timeout {
             Some(text) => self.problems.positive_duration(&format!("{path}.timeout"), text),
             None => self.timeout,
         };
         let HttpStepSpec { method, path: http_path, query, headers, json, body, body_from, form, multipart, follow_redirects, retry } =
             http;
+        let names = self.names.clone();
+        let checks = self.checks(&format!("{path}.checks"), checks, &names);
+        let extract = self.extracts(&format!("{path}.extract"), extract, &names);
         let http = format!("{path}.http");
         if http::Method::try_from(method.as_str()).is_err() || method.to_ascii_uppercase() != *method {
             self.problems.add(format!("{http}.method"), format!("{method:?} is not a method"));
@@ -208,6 +232,8 @@ impl Context<'_> {
             request: HttpRequest { method: method.clone(), path: template, query, headers, body },
             timeout,
             follow_redirects: follow_redirects.unwrap_or(self.follow_redirects),
+            checks,
+            extract,
             retry,
         })
     }
@@ -302,7 +328,11 @@ fn outline(scenario: &ScenarioSpec) -> Outline<'_> {
 }
 
 fn mention(step: &StepSpec) -> Mention<'_> {
-    Mention { extracts: vec![], item: step.for_each.as_ref().map(|each| each.name.as_str()), call: step.call.as_deref() }
+    Mention {
+        extracts: step.extract.keys().map(String::as_str).collect(),
+        item: step.for_each.as_ref().map(|each| each.name.as_str()),
+        call: step.call.as_deref(),
+    }
 }
 
 /// The method and the path, cut to a name's length.

@@ -6,8 +6,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::FileSource;
 use super::pace::ThinkTimeSpec;
+use super::{CheckSpec, ExtractSpec, FileSource};
 use crate::plan::{OnFailure, Order, RetryOn};
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -93,6 +93,11 @@ pub struct StepSpec {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 16))]
     pub tags: BTreeMap<String, String>,
+    /// A CEL expression; the step is left out unless it is true. It sees the answer before it (`status`, `headers`, `body`, `json`,
+    /// `latency` in milliseconds), `vars.NAME`, `feeders.NAME`, `user` and `iteration`. One that cannot be told fails the step.
+    #[serde(rename = "if", skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 1024))]
+    pub condition: Option<String>,
     /// Carries the step out several times.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub repeat: Option<RepeatSpec>,
@@ -112,18 +117,37 @@ pub struct StepSpec {
     /// Waits.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pause: Option<ThinkTimeSpec>,
+    /// What the answer must be; one that is not fails the request. A `status` among them replaces the rule that 400 and above have failed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "atomic"))]
+    pub checks: Vec<CheckSpec>,
+    /// Values taken out of the answer, by the name that later steps use: `{{ NAME }}`. They live for the iteration, those of `onStart` for the user.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 16))]
+    pub extract: BTreeMap<String, ExtractSpec>,
     /// Overrides `spec.http.timeout`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "crate::crd::schema::optional_duration")]
     pub timeout: Option<String>,
 }
 
+/// Either `count`, or `until` with `max`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("oneOf" = [{"required": ["count"]}, {"required": ["until", "max"]}]))]
 pub struct RepeatSpec {
     /// So many times.
+    #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 10_000))]
-    pub count: u32,
+    pub count: Option<u32>,
+    /// A CEL expression, looked at after each time; when it is true the step is done. It sees what `if` sees.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 1024))]
+    pub until: Option<String>,
+    /// Times at most; when `until` has not become true by then, the step has failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 10_000))]
+    pub max: Option<u32>,
     /// Pause between one time and the next.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "crate::crd::schema::optional_duration")]

@@ -86,6 +86,12 @@ async fn answer(State(seen): State<Arc<Mutex<Vec<Seen>>>>, method: Method, uri: 
         ["", "third-time", _] if earlier < 3 => StatusCode::SERVICE_UNAVAILABLE.into_response(),
         ["", "to", path] => (StatusCode::FOUND, [("location", format!("/{path}"))]).into_response(),
         ["", "away", host] => (StatusCode::FOUND, [("location", format!("http://{host}/"))]).into_response(),
+        ["", "json", count] => axum::Json(json!({"count": count.parse::<u64>().unwrap(), "seen": earlier, "ok": true})).into_response(),
+        ["", "gzip", text] => {
+            let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+            std::io::Write::write_all(&mut encoder, text.as_bytes()).unwrap();
+            ([("content-encoding", "gzip")], encoder.finish().unwrap()).into_response()
+        }
         ["", "cookie", name] => [("set-cookie", format!("{name}=1; Path=/"))].into_response(),
         _ => "ok".into_response(),
     }
@@ -260,4 +266,87 @@ async fn a_query_is_added_to_the_path() {
     let step = json!({"http": {"path": "/x?a=1", "query": {"q": "{{ 'ü &' }}", "u": "{{ user.id }}"}}});
     target.steps(json!([step])).await;
     assert_eq!(target.lines(), ["GET /x?a=1&q=%C3%BC+%26&u=0"]);
+}
+
+#[tokio::test]
+async fn a_check_that_fails_is_a_failure_that_says_why() {
+    let target = Target::start();
+    let mut step = get("/json/3");
+    step["checks"] = json!([{"status": [200]}, {"jsonPath": "$.count", "equals": 4}, {"jsonPath": "$.ok", "exists": true}]);
+    let snapshot = target.steps(json!([step, get("/never")])).await;
+    assert_eq!(target.lines(), ["GET /json/3"]);
+    assert_eq!(classes(&snapshot), [(ErrorClass::Check, 1)]);
+    let why = snapshot.errors.iter().next().unwrap().1.sample.clone();
+    assert!(why.contains("$.count") && why.contains('3') && why.contains('4'), "{why}");
+    assert_eq!((snapshot.steps[&0].checks_passed, snapshot.steps[&0].checks_failed), (2, 1));
+}
+
+#[tokio::test]
+async fn a_status_check_of_its_own_replaces_the_rule() {
+    let target = Target::start();
+    let mut step = get("/status/404");
+    step["checks"] = json!([{"status": [404]}]);
+    assert_eq!(target.steps(json!([step])).await.failures(), 0);
+    let target = Target::start();
+    let mut step = get("/status/204");
+    step["checks"] = json!([{"status": [200]}]);
+    assert_eq!(classes(&target.steps(json!([step])).await), [(ErrorClass::Check, 1)]);
+}
+
+#[tokio::test]
+async fn what_a_step_takes_out_later_steps_put_in() {
+    let target = Target::start();
+    let mut first = get("/json/42");
+    first["extract"] = json!({"count": {"jsonPath": "$.count"}, "type": {"header": "content-type"}});
+    let second = json!({"http": {"method": "POST", "path": "/{{ count }}", "json": {"n": "{{ count }}", "t": "{{ type }}"}}});
+    target.steps(json!([first, second])).await;
+    assert_eq!(target.last().line, "POST /42");
+    assert_eq!(target.last().body, r#"{"n":42,"t":"application/json"}"#, "a number stays one");
+}
+
+#[tokio::test]
+async fn a_value_of_the_start_lives_with_the_user_and_others_with_the_iteration() {
+    let target = Target::start();
+    let start = json!({"http": {"path": "/json/7"}, "extract": {"token": {"jsonPath": "$.count"}}});
+    let work = json!({"http": {"path": "/work", "headers": {"X-Token": "{{ token }}"}}, "extract": {"b": {"body": true}}});
+    let scenario = json!({"thinkTime": {"min": "40ms", "max": "40ms"}, "onStart": [start], "tasks": [{"name": "t", "steps": [work]}]});
+    let snapshot = target.once(scenario, &Inputs::default()).await;
+    assert!(snapshot.requests() > 1 && snapshot.failures() == 0);
+    assert_eq!((target.last().headers["x-token"].to_str().unwrap(), snapshot.counters.control), ("7", 1));
+}
+
+#[tokio::test]
+async fn a_value_that_is_not_there_fails_the_step() {
+    let target = Target::start();
+    let mut step = get("/json/1");
+    step["extract"] = json!({"x": {"jsonPath": "$.nothing"}});
+    assert_eq!(classes(&target.steps(json!([step])).await), [(ErrorClass::Extract, 1)]);
+}
+
+#[tokio::test]
+async fn a_compressed_body_is_read() {
+    let target = Target::start();
+    let mut step = get("/gzip/hello");
+    step["checks"] = json!([{"body": {"equals": "hello"}}]);
+    assert_eq!(target.steps(json!([step])).await.failures(), 0);
+}
+
+#[tokio::test]
+async fn steps_are_left_out_and_repeated_by_what_was_answered() {
+    let target = Target::start();
+    let poll = json!({"http": {"path": "/json/1"}, "repeat": {"until": "json.seen == 3", "max": 9, "every": "1ms"}});
+    let mut yes = get("/yes");
+    yes["if"] = json!("status == 200 && json.seen > 2");
+    let mut no = get("/no");
+    no["if"] = json!("status >= 400");
+    target.steps(json!([poll, yes, no, get("/end")])).await;
+    assert_eq!(target.lines(), ["GET /json/1", "GET /json/1", "GET /json/1", "GET /yes", "GET /end"]);
+}
+
+#[tokio::test]
+async fn a_condition_that_never_comes_true_fails_the_step() {
+    let target = Target::start();
+    let poll = json!({"http": {"path": "/json/1"}, "repeat": {"until": "json.seen == 30", "max": 2}});
+    let snapshot = target.steps(json!([poll, get("/never")])).await;
+    assert_eq!((target.lines().len(), snapshot.tasks[&0].failed), (2, 1));
 }
