@@ -57,3 +57,10 @@ pub fn wrk(url: &str, connections: u32, duration: Duration, script: Option<&Path
     command.arg(url);
     command
 }
+
+/// `h2load` without TLS: four connections of sixteen streams.
+pub fn h2load(url: &str, duration: Duration) -> Command {
+    let mut command = Command::new("h2load");
+    command.args(["-t1", "-c4", "-m16", &format!("-D{}", duration.as_secs().max(1)), url]);
+    command
+}

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::Effort;
 use crate::clients::{self, CONNECTIONS};
 use crate::measure::{Figure, measure};
-use crate::servers::Server;
+use crate::servers::{self, Server};
 
 /// Pairs in which the host took more than this share of the cores do not count.
 const MAX_STOLEN: f64 = 0.05;
@@ -23,16 +23,18 @@ pub enum Row {
     Get,
     Post,
     Large,
+    Http2,
 }
 
 impl Row {
-    pub const ALL: [Row; 3] = [Row::Get, Row::Post, Row::Large];
+    pub const ALL: [Row; 4] = [Row::Get, Row::Post, Row::Large, Row::Http2];
 
     pub fn name(self) -> &'static str {
         match self {
             Row::Get => "get",
             Row::Post => "post",
             Row::Large => "large",
+            Row::Http2 => "http2",
         }
     }
 
@@ -41,6 +43,7 @@ impl Row {
             Row::Get => "GET of 20 bytes; peer: wrk",
             Row::Post => "POST of 1 KB of JSON from a template; peer: wrk's plain POST",
             Row::Large => "GET of 100 KB, body not looked at; peer: wrk",
+            Row::Http2 => "GET over HTTP/2, 4 connections of 16 streams; peer: h2load",
         }
     }
 
@@ -50,21 +53,29 @@ impl Row {
             Row::Get => (1.0, 0.9),
             Row::Post => (1.5, 1.2),
             Row::Large => (0.7, 0.5),
+            Row::Http2 => (1.7, 1.4),
         }
+    }
+
+    fn server(self) -> Result<Server, String> {
+        if self == Row::Http2 { Server::own(servers::HTTP2) } else { Server::nginx() }
     }
 
     fn test(self, server: &Server, duration: Duration) -> Value {
         let load = clients::closed(CONNECTIONS, duration);
-        let step = match self {
-            Row::Get => json!({"http": {"path": "/small"}}),
+        let (step, change): (Value, fn(&mut Value)) = match self {
+            Row::Get => (json!({"http": {"path": "/small"}}), |_| {}),
             Row::Post => {
                 let body = json!({"id": "{{ iteration }}", "user": "{{ user.id }}", "text": clients::kilobyte()});
                 let http = json!({"method": "POST", "path": "/json", "json": body});
-                json!({"http": http})
+                (json!({"http": http}), |_| {})
             }
-            Row::Large => json!({"http": {"path": "/large"}}),
+            Row::Large => (json!({"http": {"path": "/large"}}), |_| {}),
+            Row::Http2 => (json!({"http": {"path": "/"}}), |spec| {
+                spec["http"] = json!({"version": "Http2", "connections": "Pooled", "http2": {"connections": 4}});
+            }),
         };
-        clients::test(server.address, step, load, |_| {})
+        clients::test(server.address, step, load, change)
     }
 
     fn peer(self, server: &Server, duration: Duration, folder: &Path) -> Result<Command, String> {
@@ -72,6 +83,7 @@ impl Row {
         Ok(match self {
             Row::Get => clients::wrk(&url("/small"), CONNECTIONS, duration, None),
             Row::Large => clients::wrk(&url("/large"), CONNECTIONS, duration, None),
+            Row::Http2 => clients::h2load(&url("/"), duration),
             Row::Post => {
                 let script = folder.join("post.lua");
                 let body = json!({"id": 123_456, "user": 12, "text": clients::kilobyte()});
@@ -87,7 +99,7 @@ impl Row {
 pub fn compare(row: Row, effort: Effort) -> Result<String, String> {
     println!("\n{}: {}", row.name(), row.title());
     let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
-    let server = Server::nginx()?;
+    let server = row.server()?;
     let duration = effort.warm_up + effort.measured + MARGIN;
     let mut ratios = Vec::new();
     for pair in 1..=effort.pairs {

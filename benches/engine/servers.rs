@@ -1,5 +1,6 @@
-//! What the load goes to, each in a process of its own on the core of servers: nginx, and one that freezes.
+//! What the load goes to, each in a process of its own on the core of servers: nginx, an HTTP/2 server of hyper, and one that freezes.
 
+use std::convert::Infallible;
 use std::fmt::Write as _;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -10,6 +11,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use axum::body::Body;
+use hyper::service::service_fn;
+use hyper::{Request, Response};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -18,6 +24,7 @@ use crate::machine::{self, SERVER};
 /// The argument that makes this program a server.
 pub const SERVE: &str = "--serve";
 
+pub const HTTP2: &str = "http2";
 pub const FREEZING: &str = "freezing";
 
 pub const SMALL: &str = "twenty bytes of body";
@@ -172,12 +179,15 @@ pub fn serve(kind: &str) {
         println!("{} {}", load.local_addr().expect("it is bound"), counts.local_addr().expect("it is bound"));
         let received = Arc::new(Received::default());
         tokio::spawn(tell(counts, Arc::clone(&received)));
-        assert_eq!(kind, FREEZING, "there is no such server");
         let begun = Instant::now();
         while let Ok((stream, _)) = load.accept().await {
             let _ = stream.set_nodelay(true); // only a hint
             let received = Arc::clone(&received);
-            tokio::spawn(serve_freezing(stream, received, begun));
+            if kind == HTTP2 {
+                tokio::spawn(serve_http2(stream, received));
+            } else {
+                tokio::spawn(serve_freezing(stream, received, begun));
+            }
         }
     });
 }
@@ -192,6 +202,15 @@ async fn tell(listener: tokio::net::TcpListener, received: Arc<Received>) {
         let _ = stream.read(&mut [0; 1024]).await; // whatever is asked
         let _ = stream.write_all(text.as_bytes()).await; // who asked may have gone
     }
+}
+
+async fn serve_http2(stream: tokio::net::TcpStream, received: Arc<Received>) {
+    let service = service_fn(move |_: Request<hyper::body::Incoming>| {
+        received.count.fetch_add(1, Ordering::Relaxed);
+        async { Ok::<_, Infallible>(Response::new(Body::from(SMALL))) }
+    });
+    // a client that goes away is no news
+    let _ = auto::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service).await;
 }
 
 /// Requests are never split, as the client writes each in one piece.
