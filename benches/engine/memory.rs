@@ -30,6 +30,7 @@ pub fn compare() -> Result<String, String> {
         let test = clients::test(server.address, json!({"http": {"path": "/small"}}), clients::closed(users, long), |spec| {
             spec["scenarios"][0]["thinkTime"] = json!({"min": "10m", "max": "10m"});
             spec["load"]["closed"]["rampUp"] = json!("2s");
+            spec["load"]["closed"]["spawnRate"] = json!(users);
         });
         resident(clients::starling(&test, folder.path())?, &server, users)
     };

@@ -40,8 +40,8 @@ impl Row {
 
     fn title(self) -> &'static str {
         match self {
-            Row::Get => "GET of 20 bytes; peer: wrk",
-            Row::Post => "POST of 1 KB of JSON from a template; peer: wrk's plain POST",
+            Row::Get => "GET of 20 bytes, status check; peer: wrk",
+            Row::Post => "POST of 1 KB of JSON from a template, one check, one extract; peer: wrk's plain POST",
             Row::Large => "GET of 100 KB, body not looked at; peer: wrk",
             Row::Http2 => "GET over HTTP/2, 4 connections of 16 streams; peer: h2load",
         }
@@ -64,11 +64,12 @@ impl Row {
     fn test(self, server: &Server, duration: Duration) -> Value {
         let load = clients::closed(CONNECTIONS, duration);
         let (step, change): (Value, fn(&mut Value)) = match self {
-            Row::Get => (json!({"http": {"path": "/small"}}), |_| {}),
+            Row::Get => (json!({"http": {"path": "/small"}, "checks": [{"status": [200]}]}), |_| {}),
             Row::Post => {
                 let body = json!({"id": "{{ iteration }}", "user": "{{ user.id }}", "text": clients::kilobyte()});
                 let http = json!({"method": "POST", "path": "/json", "json": body});
-                (json!({"http": http}), |_| {})
+                let checks = json!([{"jsonPath": "$.category", "equals": "business"}]);
+                (json!({"http": http, "checks": checks, "extract": {"id": {"jsonPath": "$.prediction_id"}}}), |_| {})
             }
             Row::Large => (json!({"http": {"path": "/large"}}), |_| {}),
             Row::Http2 => (json!({"http": {"path": "/"}}), |spec| {
