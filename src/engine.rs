@@ -19,6 +19,7 @@ mod exchange;
 mod files;
 mod frame;
 mod http2;
+mod iterations;
 mod message;
 mod open;
 mod pacer;
@@ -34,6 +35,7 @@ mod route;
 mod running;
 mod shard;
 mod stream;
+mod throttle;
 mod tls;
 mod transport;
 

@@ -10,6 +10,7 @@ mod reading;
 mod result;
 mod roster;
 mod saturation;
+mod search;
 mod timeline;
 mod verdict;
 

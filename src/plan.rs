@@ -2,6 +2,7 @@
 //!
 //! A plan travels as JSON (durations in microseconds). It holds no secret, only [`Reference`]s to them, and is immutable once a run has started.
 
+pub mod capacity;
 pub mod cel;
 pub mod check;
 pub mod duration;
@@ -26,11 +27,12 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+pub use capacity::{Capacity, Level, Levels};
 pub use cel::Cel;
 pub use check::{Check, Condition, StatusRange};
 pub use extract::{Extract, ExtractFrom, Record, RecordFrom, Trend, Unit, trends};
 pub use json_path::JsonPath;
-pub use load::{Arrival, Load, Population, SPAWN_RATE};
+pub use load::{Arrival, Iterations, Load, Population, SPAWN_RATE};
 pub use names::{Declared, Names, Slot};
 pub use pace::ThinkTime;
 pub use pattern::Pattern;
@@ -153,13 +155,30 @@ impl Plan {
         self.populations.iter().map(|population| population.load.arrivals_until(at.saturating_sub(population.start_after))).sum()
     }
 
+    /// Iterations that are to be carried out, where their number is what is asked for.
+    pub fn iterations(&self) -> Option<u64> {
+        let totals = self.populations.iter().map(|population| match &population.load {
+            Load::Iterations(iterations) => Some(iterations.total()),
+            Load::Closed { .. } | Load::Open { .. } | Load::Capacity(_) => None,
+        });
+        totals.sum()
+    }
+
     /// Share of the arrivals that may be dropped in a run that passes; of several populations' the smallest.
     pub fn max_dropped(&self) -> Option<f64> {
         let shares = self.populations.iter().filter_map(|population| match &population.load {
             Load::Open { max_dropped, .. } => Some(*max_dropped),
-            Load::Closed { .. } => None,
+            Load::Closed { .. } | Load::Iterations(_) | Load::Capacity(_) => None,
         });
         shares.reduce(f64::min)
+    }
+
+    /// The search, where that is what the run is for; it is the only population then.
+    pub fn capacity(&self) -> Option<&Capacity> {
+        self.populations.iter().find_map(|population| match &population.load {
+            Load::Capacity(capacity) => Some(capacity),
+            Load::Closed { .. } | Load::Open { .. } | Load::Iterations(_) => None,
+        })
     }
 
     /// Every Secret or ConfigMap key the test needs, in the order of the file.

@@ -164,7 +164,7 @@ fn what_is_wrong_with_a_file_is_said_and_exits_2() {
         ("users: 1", "users: many", "spec.load.closed.users: must be a whole number"),
         ("http://127.0.0.1:9", "not a url", "spec.target.url: \"not a url\""),
         ("http://127.0.0.1:9", "ftp://x", "spec.target.url: \"ftp://x\" does not begin with http:// or https://"),
-        ("    closed:", "    open: {rate: 1, duration: 1s, maxInFlight: 1}\n    closed:", "spec.load: exactly one of closed and open"),
+        ("    closed:", "    open: {rate: 1, duration: 1s, maxInFlight: 1}\n    closed:", "spec.load: exactly one of closed, open"),
         ("users: 1", "users: 0", "spec.load.closed.users: must be at least 1"),
         ("p(95)", "p(101)", "spec.thresholds[0].expr: percentile 101"),
         ("{{ word }}", "{{ wrod }}", "spec.scenarios[0].tasks[0].steps[0].http.json"),

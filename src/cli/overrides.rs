@@ -75,6 +75,24 @@ impl Overrides {
             problems.extend(rate.map(|_| Problem::new("spec.load.closed", "--rate is for open load; use --users")));
             problems.extend(closed_load(closed, *users, duration.as_ref()));
         }
+        if let Some(iterations) = &mut spec.load.iterations {
+            problems.extend(rate.map(|_| Problem::new("spec.load.iterations", "--rate is for open load; use --users")));
+            problems.extend(
+                duration.as_ref().map(|_| Problem::new("spec.load.iterations", "ends when all are done; --duration is for other load")),
+            );
+            iterations.users = users.unwrap_or(iterations.users);
+        }
+        if users.is_some() || rate.is_some() || duration.is_some() {
+            let own = spec.scenarios.iter().position(|scenario| scenario.load.is_some());
+            let why = "has a load of its own; --users, --rate and --duration change spec.load";
+            problems.extend(own.map(|i| Problem::new(format!("spec.scenarios[{i}].load"), why)));
+        }
+        if spec.load.capacity.is_some() && (users.is_some() || rate.is_some() || duration.is_some()) {
+            problems.push(Problem::new(
+                "spec.load.capacity",
+                "finds its rates and its length by itself; --users, --rate and --duration do not fit",
+            ));
+        }
         if let Some(open) = &mut spec.load.open {
             problems.extend(users.map(|_| Problem::new("spec.load.open", "--users is for closed load; use --rate")));
             problems.extend(open_load(open, *rate, duration.as_ref()));

@@ -65,11 +65,18 @@ fn line(progress: &Progress, unit: &str) -> String {
     match state {
         MasterState::Waiting | MasterState::Ready => format!("waiting for workers: {ready} of {workers} ready"),
         MasterState::Running | MasterState::Stopping | MasterState::Recovering | MasterState::Lost | MasterState::Finished => {
-            let clock = format!("{}s/{}s", seconds(*elapsed_micros), seconds(*length_micros));
+            let clock = match seconds(*length_micros) {
+                0 => format!("{}s", seconds(*elapsed_micros)),
+                length => format!("{}s/{length}s", seconds(*elapsed_micros)),
+            };
             let numbers = format!("{users} {unit}  {rps}/s  p95 {}", format::micros(*p95_micros as f64));
             let failed =
                 if *requests == 0 { "no request yet".into() } else { format!("{} failed", format::percent(progress.failure_rate())) };
-            let lead = if *state == MasterState::Stopping { "stopping".into() } else { format!("{:>3}%", progress.percent()) };
+            let lead = match (state, progress.level) {
+                (MasterState::Stopping, _) => "stopping".into(),
+                (MasterState::Running, Some(rate)) => format!("trying {}/s", format::rate(rate)),
+                _ => format!("{:>3}%", progress.percent()),
+            };
             format!("{lead}  {clock}  {numbers}  {failed}")
         }
     }
@@ -91,6 +98,9 @@ mod tests {
             problems: Vec::new(),
             elapsed_micros: 12_300_000,
             length_micros: 30_000_000,
+            level: None,
+            planned_iterations: 0,
+            iterations: 0,
             requests: 5_000,
             failures: 1,
             users: 50,
@@ -127,6 +137,20 @@ mod tests {
         let text = shown(Kind::Live, &[0.0, 0.5]);
         assert_eq!(text.matches("\r 41%  12s/30s").count(), 2);
         assert!(!text.contains('\n') && text.ends_with("\r\x1b[K"), "{text:?}");
+    }
+
+    #[test]
+    fn a_run_whose_length_nobody_knows_shows_how_many_iterations_are_done() {
+        let mut progress = progress();
+        (progress.length_micros, progress.planned_iterations, progress.iterations) = (0, 400, 100);
+        assert!(line(&progress, "users").starts_with(" 25%  12s  50 users"), "{}", line(&progress, "users"));
+    }
+
+    #[test]
+    fn a_search_shows_what_it_tries() {
+        let mut progress = progress();
+        (progress.length_micros, progress.level) = (0, Some(420.0));
+        assert!(line(&progress, "in flight").starts_with("trying 420"), "{}", line(&progress, "in flight"));
     }
 
     #[test]

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use load::check_populations;
+use load::{LoadParts, check_populations};
 use threshold::{Judged, check_thresholds};
 use variables::{check_delimiters, check_variables};
 
@@ -27,6 +27,11 @@ use crate::plan::*;
 const MAX_FREE_VALUE: usize = 64 * 1024;
 /// The whole spec may be so large as JSON.
 const MAX_SPEC: usize = 256 * 1024;
+
+/// A run whose length is planned may take so much longer.
+const SPARE: Duration = Duration::from_secs(600);
+/// A run whose length nobody knows may take so long.
+const OPEN_ENDED: Duration = Duration::from_secs(2 * 3600);
 
 /// A spec found good.
 #[derive(Debug, Clone, PartialEq)]
@@ -49,8 +54,20 @@ pub fn check(spec: &LoadTestSpec) -> Result<Checked, Vec<Problem>> {
         // nothing else is looked at: the rest of the work grows with the size
         return Err(vec![Problem::new("spec", format!("SpecTooLarge: {size} bytes as JSON, at most {MAX_SPEC} are allowed"))]);
     }
-    let LoadTestSpec { target, http, variables, variables_from, template_delimiters, scenarios, load, thresholds, workers, master: _, run } =
-        spec;
+    let LoadTestSpec {
+        target,
+        http,
+        variables,
+        variables_from,
+        template_delimiters,
+        scenarios: scenario_specs,
+        load,
+        warmup,
+        thresholds,
+        workers,
+        master: _,
+        run,
+    } = spec;
     let delimiters = check_delimiters(template_delimiters, &mut problems);
     let (variables, resolved) = check_variables(variables, variables_from, &delimiters, &mut problems);
     let timeout = problems.positive_duration("spec.http.timeout", &http.timeout);
@@ -60,15 +77,16 @@ pub fn check(spec: &LoadTestSpec) -> Result<Checked, Vec<Problem>> {
         delimiters: &delimiters,
         follow_redirects: http.follow_redirects,
         timeout,
-        open: load.open.is_some(),
+        open: load.open.is_some() || load.capacity.is_some(),
         problems: &mut problems,
     };
     let target = context.target(target);
     let http = context.http(http);
-    let scenarios = context.scenarios(scenarios);
-    let populations = check_populations(load, &scenarios, &mut problems);
+    let scenarios = context.scenarios(scenario_specs);
+    let parts = LoadParts { load, scenario_specs, scenarios: &scenarios, warmup };
+    let load_plan = check_populations(parts, &mut problems);
     let stop_timeout = problems.duration("spec.run.stopTimeout", &run.stop_timeout);
-    let is_open = populations.iter().flatten().all(|population| population.load.is_open());
+    let is_open = load_plan.iter().flat_map(|(_, populations)| populations).all(|population| population.load.is_open());
     let judged = Judged { scenarios: &scenarios, is_open };
     let thresholds = check_thresholds(thresholds, &judged, &mut problems);
     let start_deadline = problems.positive_duration("spec.workers.startDeadline", &workers.start_deadline);
@@ -77,28 +95,16 @@ pub fn check(spec: &LoadTestSpec) -> Result<Checked, Vec<Problem>> {
     if workers.replicas == 0 {
         problems.add("spec.workers.replicas", "must be at least 1");
     }
-    let lengths = populations.iter().flatten().filter_map(Population::length);
-    let planned = lengths.max().unwrap_or_default() + stop_timeout;
-    let deadline = match &run.deadline {
-        None => planned + Duration::from_secs(600),
-        Some(text) => {
-            let deadline = problems.duration("spec.run.deadline", text);
-            if deadline < planned {
-                problems
-                    .add("spec.run.deadline", format!("is shorter than the load and stopTimeout together, {}", duration::format(planned)));
-            }
-            deadline
-        }
-    };
-    match (target, populations, problems.0.is_empty()) {
-        (Some(target), Some(populations), true) => {
+    let deadline = check_deadline(run.deadline.as_deref(), load_plan.as_ref(), stop_timeout, &mut problems);
+    match (target, load_plan, problems.0.is_empty()) {
+        (Some(target), Some((warmup, populations)), true) => {
             let plan = Plan {
                 target,
                 http,
                 variables,
                 scenarios,
                 populations,
-                warmup: Duration::ZERO,
+                warmup,
                 thresholds,
                 stop_timeout,
                 on_saturation: run.on_saturation,
@@ -111,9 +117,35 @@ pub fn check(spec: &LoadTestSpec) -> Result<Checked, Vec<Problem>> {
     }
 }
 
+/// From the grant; by default what is planned and ten minutes, and two hours where only the run itself tells how long it takes.
+fn check_deadline(
+    given: Option<&str>,
+    load: Option<&(Duration, Vec<Population>)>,
+    stop_timeout: Duration,
+    problems: &mut Problems,
+) -> Duration {
+    let (warmup, populations) = load.map_or((Duration::ZERO, &[][..]), |(warmup, populations)| (*warmup, populations));
+    let around = |longest: Duration| warmup + longest + stop_timeout;
+    let longest = |of: fn(&Population) -> Option<Duration>| populations.iter().filter_map(of).max().map(around).unwrap_or_default();
+    // what is known to be needed
+    let planned = longest(Population::length);
+    let Some(text) = given else {
+        let open_ended = populations.iter().any(|population| population.length().is_none());
+        return (longest(Population::longest) + SPARE).max(if open_ended { OPEN_ENDED } else { Duration::ZERO });
+    };
+    let deadline = problems.duration("spec.run.deadline", text);
+    if deadline < planned {
+        problems.add("spec.run.deadline", format!("is shorter than the load and stopTimeout together, {}", duration::format(planned)));
+    }
+    deadline
+}
+
 fn warnings(plan: &Plan) -> Vec<String> {
     let has = |metric: fn(Metric) -> bool| plan.thresholds.iter().any(|threshold| metric(threshold.metric));
     let mut warnings = Vec::new();
+    if plan.capacity().is_some() && plan.thresholds.is_empty() {
+        warnings.push("spec.thresholds: there are none, so a rate holds as long as any request succeeds and none is dropped".to_owned());
+    }
     if has(|metric| matches!(metric, Metric::Latency | Metric::ServiceTime)) && !has(|metric| metric == Metric::Failures) {
         warnings.push(
             "spec.thresholds: latency counts successes only, and there is no threshold on failures: a target that fails quickly would pass"
@@ -323,6 +355,80 @@ mod tests {
     fn a_rate_per_minute_is_a_rate_per_second() {
         let checked = spec(|s| s["load"] = json!({"open": {"rate": 120, "per": "1m", "duration": "10s", "maxInFlight": 5}})).unwrap();
         assert_eq!(checked.plan.arrivals_until(Duration::MAX), Some(20));
+    }
+
+    #[test]
+    fn a_throttle_would_hide_what_open_load_asks_for() {
+        let open = json!({"open": {"rate": 1, "duration": "1s", "maxInFlight": 1}, "throttle": {"rps": 5}});
+        assert_eq!(refused_at(|s| s["load"] = open), ["spec.load.throttle"]);
+    }
+
+    #[test]
+    fn either_the_test_has_a_load_or_each_of_its_scenarios() {
+        let own = json!({"closed": {"users": 1, "duration": "1s"}});
+        assert_eq!(refused_at(|s| s["scenarios"][0]["load"] = own.clone()), ["spec.load"]);
+        let two = |s: &mut Value| {
+            s.as_object_mut().unwrap().remove("load");
+            s["scenarios"][0]["load"] = own.clone();
+            let second = json!({"name": "second", "tasks": s["scenarios"][0]["tasks"].clone()});
+            s["scenarios"].as_array_mut().unwrap().push(second);
+        };
+        assert_eq!(refused_at(two), ["spec.scenarios[1].load"]);
+        let checked = spec(|s| {
+            two(s);
+            s["scenarios"][1]["load"] = json!({"startAfter": "10s", "open": {"rate": 50, "duration": "5s", "maxInFlight": 1}});
+            s["warmup"] = json!({"duration": "3s"});
+        });
+        let plan = checked.unwrap().plan;
+        assert_eq!((plan.whole_length(), plan.arrivals_until(Duration::MAX)), (Some(Duration::from_secs(18)), None));
+        assert_eq!(plan.populations.iter().map(|p| p.warmup_target).collect::<Vec<_>>(), [1.0, 5.0]);
+        assert_eq!(
+            refused_at(|s| {
+                s.as_object_mut().unwrap().remove("load");
+            }),
+            ["spec.load"]
+        );
+    }
+
+    #[test]
+    fn a_run_whose_length_nobody_knows_has_two_hours() {
+        let iterations = |more: Value| {
+            spec(|s| {
+                s["load"] = json!({"iterations": {"count": 5, "users": 2}});
+                s["load"]["iterations"].as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            })
+            .unwrap()
+        };
+        let hours = |hours: u64| Duration::from_secs(3600 * hours);
+        assert_eq!(iterations(json!({})).deadline, hours(2));
+        assert_eq!(iterations(json!({"maxDuration": "10m"})).deadline, hours(2));
+        assert_eq!(iterations(json!({"maxDuration": "3h"})).deadline, hours(3) + Duration::from_secs(630));
+        assert_eq!(iterations(json!({})).plan.iterations(), Some(5));
+    }
+
+    #[test]
+    fn users_without_anything_to_play_are_found() {
+        assert_eq!(refused_at(|s| s["scenarios"][0]["fixedUsers"] = json!(9)), ["spec.load"]);
+        assert_eq!(refused_at(|s| s["scenarios"][0]["fixedUsers"] = json!(11)), ["spec.load"]);
+        assert!(spec(|s| s["scenarios"][0]["fixedUsers"] = json!(10)).is_ok());
+        let paths = refused_at(|s| {
+            s["scenarios"][0]["fixedUsers"] = json!(1);
+            s["load"] = json!({"open": {"rate": 1, "duration": "1s", "maxInFlight": 1}});
+        });
+        assert_eq!(paths, ["spec.scenarios[0].fixedUsers"]);
+    }
+
+    #[test]
+    fn pacing_and_think_time_exclude_each_other() {
+        let both = |s: &mut Value| {
+            s["scenarios"][0]["pacing"] = json!("1s");
+            s["scenarios"][0]["thinkTime"] = json!({"constant": "1s"});
+        };
+        assert_eq!(refused_at(both), ["spec.scenarios[0].pacing"]);
+        assert_eq!(
+            refused_at(|s| s["scenarios"][0]["thinkTime"] = json!({"min": "1s", "constant": "1s"})),
+            ["spec.scenarios[0].thinkTime"]
+        );
     }
 
     #[test]

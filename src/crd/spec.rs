@@ -81,7 +81,11 @@ pub struct LoadTestSpec {
     #[schemars(length(min = 1, max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
     pub scenarios: Vec<ScenarioSpec>,
     /// How much of it, over time.
+    #[serde(default, skip_serializing_if = "LoadSpec::is_empty")]
     pub load: LoadSpec,
+    /// Load before the measured part.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warmup: Option<WarmupSpec>,
     /// The rules that decide between passed and failed. Without any, a run with at least one success passes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32), extend("x-kubernetes-list-type" = "atomic"))]

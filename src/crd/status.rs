@@ -199,6 +199,9 @@ pub struct ResultsStatus {
     pub dropped: u64,
     pub sent_bytes: u64,
     pub received_bytes: u64,
+    /// What a search for the capacity found.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub capacity: Option<CapacityStatus>,
     pub latency: LatencyStatus,
     pub service_time: LatencyStatus,
     /// The steps with the most requests.
@@ -215,6 +218,31 @@ pub struct ResultsStatus {
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 8))]
     pub omitted: BTreeMap<String, u64>,
+}
+
+/// What a search for the capacity found.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, rename_all = "camelCase")]
+pub struct CapacityStatus {
+    /// Iterations per second that were confirmed to hold; empty if none were.
+    pub rate: String,
+    /// `Target`, `Generator` (then the rate is a lower bound) or `Max`.
+    pub limited_by: String,
+    /// The levels by rate, those tried last where there are too many.
+    #[schemars(length(max = 24), extend("x-kubernetes-list-type" = "atomic"))]
+    pub levels: Vec<CapacityLevelStatus>,
+}
+
+/// One level of a search.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, rename_all = "camelCase")]
+pub struct CapacityLevelStatus {
+    pub rate: String,
+    pub held: bool,
+    pub p50: String,
+    pub p95: String,
+    pub p99: String,
+    pub failure_rate: String,
 }
 
 /// Of successful requests, each with its unit.

@@ -12,6 +12,7 @@ use super::frame::Frame;
 use super::program::{Act, Each, Op, PreparedRepeat, PreparedScenario, Program};
 use super::recorder::{Iteration, Part};
 use super::shard::Shard;
+use super::throttle::Throttle;
 use super::transport::Link;
 use crate::plan::OnFailure;
 use crate::plan::cel::{CompiledCel, Facts};
@@ -42,6 +43,9 @@ pub(super) struct Client {
     started: bool,
     /// The last request that failed got no whole answer.
     unanswered: bool,
+    throttle: Option<Rc<Throttle>>,
+    /// The turn of the next request was taken before the iteration began.
+    has_turn: bool,
 }
 
 /// The time of an iteration.
@@ -68,6 +72,11 @@ impl Client {
         Self::new(shard, user, false)
     }
 
+    /// Each request waits for its turn; that of an iteration's first is the iteration's own.
+    pub(super) fn throttled(self, throttle: Option<Rc<Throttle>>) -> Self {
+        Self { throttle, ..self }
+    }
+
     /// Each of whose iterations is another person's.
     pub(super) fn slot(shard: Rc<Shard>, slot: u64) -> Self {
         Self::new(shard, slot, true)
@@ -85,6 +94,8 @@ impl Client {
             is_slot,
             started: false,
             unanswered: false,
+            throttle: None,
+            has_turn: false,
             shard,
         }
     }
@@ -92,6 +103,7 @@ impl Client {
     /// One iteration, begun `now`. `intended` is when it should have begun, where that was planned.
     pub(super) async fn iterate(&mut self, scenario: &PreparedScenario, now: Instant, intended: Option<Instant>) -> End {
         self.unanswered = false;
+        self.has_turn = true;
         if self.is_slot {
             // whoever arrives is somebody else
             self.jar.clear();
@@ -237,7 +249,12 @@ impl Client {
     }
 
     async fn request(&mut self, number: u16, clock: &mut Clock) -> Outcome {
-        let Self { shard, links, deadline, scratch, frame, jar, unanswered, answered, .. } = self;
+        let Self { shard, links, deadline, scratch, frame, jar, unanswered, answered, throttle, has_turn, .. } = self;
+        if let Some(throttle) = throttle.as_ref().filter(|_| !std::mem::take(has_turn)) {
+            // what waits for its turn is meant for then
+            clock.now = throttle.turn().await;
+            clock.intended = clock.now;
+        }
         let exchange = Exchange { shard, number, links, frame, jar, scratch, part: clock.part, answered };
         let (ended, failure) = exchange.carry_out(deadline, clock.intended, clock.now).await;
         (clock.intended, clock.now) = (ended, ended);

@@ -7,27 +7,30 @@ use std::time::{Duration, Instant};
 use super::client::{Client, End};
 use super::cohort::{Cohort, State};
 use super::deadline::Backoff;
+use super::iterations::Quota;
 use crate::plan::share::Slice;
 use crate::plan::{Profile, SPAWN_RATE};
 
 /// How often the number of users is brought to the profile's level.
-const STEP: Duration = Duration::from_millis(10);
+pub(super) const STEP: Duration = Duration::from_millis(10);
 
 /// How often a user that pauses looks whether it is still wanted.
 const LOOK: Duration = Duration::from_millis(100);
 
 /// The users of a cohort, and how many of them there should be.
-struct Users {
+pub(super) struct Users {
     cohort: Rc<Cohort>,
     wanted: Cell<u64>,
+    /// What they may do; without one, as much as they can.
+    quota: Option<Rc<Quota>>,
 }
 
-/// Starts and ends users until the profile is over. The shard's user `nth` is `members[nth]`. When it was over.
+/// Starts and ends users until the profile is over. When it was over.
 pub(super) async fn drive(cohort: &Rc<Cohort>, profile: &Profile, spawn_rate: Option<f64>) -> Instant {
     let shard = &cohort.shard;
     tokio::time::sleep_until(shard.start.into()).await;
     let end = cohort.zero + profile.length();
-    let users = Rc::new(Users { cohort: cohort.clone(), wanted: Cell::new(0) });
+    let users = Rc::new(Users::new(cohort.clone(), None));
     let rate = spawn_rate.unwrap_or(SPAWN_RATE * f64::from(cohort.slice.share.workers));
     let mut turns = Turns::new(cohort.slice, rate, shard.start, shard.joined_at.max(shard.start));
     loop {
@@ -35,15 +38,7 @@ pub(super) async fn drive(cohort: &Rc<Cohort>, profile: &Profile, spawn_rate: Op
         if now >= end {
             return end;
         }
-        let level = cohort.slice.of(level(cohort, profile, now));
-        let before = users.wanted.replace(level);
-        if level < before {
-            users.release(level as usize);
-        }
-        let may_start = turns.passed(now);
-        if cohort.users() < level {
-            users.start_missing(may_start);
-        }
+        users.bring_to(cohort.slice.of(level(cohort, profile, now)), turns.passed(now));
         tokio::time::sleep_until((now + STEP).min(end).into()).await;
     }
 }
@@ -86,6 +81,21 @@ impl Turns {
 }
 
 impl Users {
+    pub(super) fn new(cohort: Rc<Cohort>, quota: Option<Rc<Quota>>) -> Self {
+        Self { cohort, wanted: Cell::new(0), quota }
+    }
+
+    /// From now on there should be so many; of those that are missing at most `may_start` start now. User `nth` is `members[nth]`.
+    pub(super) fn bring_to(self: &Rc<Self>, level: u64, may_start: u64) {
+        let before = self.wanted.replace(level);
+        if level < before {
+            self.release(level as usize);
+        }
+        if self.cohort.users() < level {
+            self.start_missing(may_start);
+        }
+    }
+
     /// The highest stop first; those within an iteration see at its end that they are not wanted.
     fn release(&self, level: usize) {
         for member in self.cohort.members.borrow().iter().skip(level) {
@@ -122,17 +132,37 @@ impl Users {
 async fn user(users: Rc<Users>, state: Rc<Cell<State>>, nth: u64) {
     let cohort = &users.cohort;
     let shard = &cohort.shard;
-    let mut client = Client::user(shard.clone(), cohort.user_number(nth));
+    let mut client = Client::user(shard.clone(), cohort.user_number(nth)).throttled(cohort.throttle.clone());
     let mut backoff = Backoff::default();
     let Some(scenario) = cohort.scenario(cohort.slice.number(nth)) else {
         state.set(State::Retired);
         return cohort.left(1);
     };
     let mut last = State::Gone;
+    let mut done = 0;
     while users.wants(nth) {
+        if let Some(throttle) = &cohort.throttle {
+            throttle.turn().await;
+            if !users.wants(nth) {
+                break;
+            }
+        }
         let begun = Instant::now();
+        let counts = match users.quota.as_ref().map(|quota| quota.begin(done, begun)) {
+            // there is nothing left for it, nor for one in its place
+            Some(None) => {
+                last = State::Retired;
+                break;
+            }
+            Some(Some(counts)) => counts,
+            None => false,
+        };
         state.set(State::Busy);
         let end = client.iterate(scenario, begun, None).await;
+        if let Some(quota) = users.quota.as_ref().filter(|_| counts) {
+            quota.end(Instant::now());
+            done += 1;
+        }
         if end == End::UserOver {
             last = State::Retired;
             break;

@@ -12,7 +12,8 @@ use tokio::task::{AbortHandle, JoinSet};
 
 use super::program::PreparedScenario;
 use super::shard::{Order, Shard};
-use super::{closed, open};
+use super::throttle::Throttle;
+use super::{closed, iterations, open};
 use crate::plan::share::Slice;
 use crate::plan::{Load, Population};
 
@@ -23,6 +24,8 @@ pub(super) struct Cohort {
     pub(super) slice: Slice,
     /// The zero of its profile.
     pub(super) zero: Instant,
+    /// Each request waits for its turn.
+    pub(super) throttle: Option<Rc<Throttle>>,
     /// Number of its first user or slot over all populations.
     first_user: u64,
     /// Nothing new starts.
@@ -69,6 +72,10 @@ impl Cohort {
         let first_user = populations[..place].iter().map(|population| population.load.most()).sum();
         Self {
             zero: shard.zero + populations[place].start_after,
+            throttle: populations[place]
+                .throttle
+                .zip(slice.among(populations[place].load.most()))
+                .map(|(rps, slice)| Rc::new(Throttle::new(rps, slice, shard.start))),
             place,
             slice,
             first_user,
@@ -104,6 +111,8 @@ impl Cohort {
     async fn drive(self: &Rc<Self>) -> Instant {
         match &self.population().load {
             Load::Closed { profile, spawn_rate } => closed::drive(self, profile, *spawn_rate).await,
+            Load::Capacity(capacity) => open::search(self, capacity.max_in_flight).await,
+            Load::Iterations(iterations) => iterations::drive(self, iterations).await,
             Load::Open { profile, arrival, max_in_flight, max_dropped: _ } => open::drive(self, profile, *arrival, *max_in_flight).await,
         }
     }

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use futures::future::poll_fn;
 use rand_xoshiro::Xoshiro256PlusPlus;
 use rand_xoshiro::rand_core::{RngCore, SeedableRng};
+use tokio::sync::watch;
 
 use super::client::Client;
 use super::cohort::{Cohort, State};
@@ -18,7 +19,7 @@ use super::pacer::Pacer;
 use crate::plan::pace::exponential;
 use crate::plan::profile::Schedule;
 use crate::plan::share::Slice;
-use crate::plan::{Arrival, Profile};
+use crate::plan::{Arrival, Levels, Profile};
 
 /// Arrivals that are started before others get a turn, when many are due at once.
 const BATCH: u32 = 64;
@@ -58,6 +59,33 @@ impl Arrivals {
         }
     }
 
+    /// What comes next in a constant process, which is not taken by that.
+    fn peek(&mut self) -> Option<(u64, Duration)> {
+        match self {
+            Arrivals::Constant { schedule, slice, nth } => {
+                let number = slice.number(*nth);
+                Some((number, schedule.arrival(number)?))
+            }
+            Arrivals::Poisson { .. } => None,
+        }
+    }
+
+    fn take(&mut self) {
+        let (Arrivals::Constant { nth, .. } | Arrivals::Poisson { nth, .. }) = self;
+        *nth += 1;
+    }
+
+    fn number_of_next(&self) -> u64 {
+        let (Arrivals::Constant { nth, .. } | Arrivals::Poisson { nth, .. }) = self;
+        *nth
+    }
+
+    /// Leaves out what was taken of an earlier form of the same arrivals.
+    fn go_on_from(&mut self, taken: Option<u64>) {
+        let (Arrivals::Constant { nth, .. } | Arrivals::Poisson { nth, .. }) = self;
+        *nth = taken.unwrap_or(*nth);
+    }
+
     /// The number over the whole fleet and the time since the profile's zero.
     fn next(&mut self) -> Option<(u64, Duration)> {
         match self {
@@ -94,22 +122,72 @@ struct Slots {
 
 /// Starts iterations until the profile is over; when it was.
 pub(super) async fn drive(cohort: &Rc<Cohort>, profile: &Profile, arrival: Arrival, max_in_flight: u32) -> Instant {
-    let shard = &cohort.shard;
-    let slots = Rc::new(Slots {
-        cohort: cohort.clone(),
-        inboxes: RefCell::default(),
-        free: RefCell::default(),
-        most: cohort.slice.of(max_in_flight.into()),
-    });
-    let warmup = shard.zero - shard.start;
-    if !warmup.is_zero() {
-        let flat = Profile::ramp_and_hold(cohort.population().warmup_target, Duration::ZERO, warmup);
-        slots.follow(&flat, arrival, shard.start, !cohort.seed()).await;
-    }
+    let slots = Slots::new(cohort, max_in_flight);
+    slots.warm_up(arrival).await;
     slots.follow(profile, arrival, cohort.zero, cohort.seed()).await
 }
 
+/// Starts iterations at the levels that the master announces, until it says that the search is over; when it was.
+pub(super) async fn search(cohort: &Rc<Cohort>, max_in_flight: u32) -> Instant {
+    let slots = Slots::new(cohort, max_in_flight);
+    slots.warm_up(Arrival::Constant).await;
+    slots.follow_levels(cohort.shard.levels.clone()).await
+}
+
 impl Slots {
+    fn new(cohort: &Rc<Cohort>, max_in_flight: u32) -> Rc<Self> {
+        let most = cohort.slice.of(max_in_flight.into());
+        Rc::new(Self { cohort: cohort.clone(), inboxes: RefCell::default(), free: RefCell::default(), most })
+    }
+
+    async fn warm_up(self: &Rc<Self>, arrival: Arrival) {
+        let (cohort, shard) = (&self.cohort, &self.cohort.shard);
+        let length = shard.zero - shard.start;
+        if !length.is_zero() {
+            let flat = Profile::ramp_and_hold(cohort.population().warmup_target, Duration::ZERO, length);
+            self.follow(&flat, arrival, shard.start, !cohort.seed()).await;
+        }
+    }
+
+    /// Each announcement holds all levels, so that every shard goes through the same integral, and the arrivals of all interleave.
+    async fn follow_levels(self: &Rc<Self>, mut announced: watch::Receiver<Levels>) -> Instant {
+        let start = self.cohort.shard.start;
+        let joined_at = self.cohort.shard.joined_at.saturating_duration_since(start);
+        let mut nth = None;
+        let mut pacer = Pacer::new();
+        loop {
+            let levels = announced.borrow_and_update().clone();
+            let mut rest = Arrivals::new(&levels.profile(), Arrival::Constant, self.cohort.slice, 0, joined_at);
+            rest.go_on_from(nth);
+            let end = levels.end.map(|end| start + end);
+            tokio::select! {
+                biased;
+                // nobody is left who could announce anything: the orders say so, too
+                Ok(()) = announced.changed() => {}
+                ended = self.carry_out(&mut rest, &mut pacer, start, end) => return ended,
+            }
+            if !levels.levels.is_empty() {
+                nth = Some(rest.number_of_next());
+            }
+        }
+    }
+
+    /// Until `end`, if it is known.
+    async fn carry_out(self: &Rc<Self>, arrivals: &mut Arrivals, pacer: &mut Pacer, zero: Instant, end: Option<Instant>) -> Instant {
+        while let Some((number, due)) = arrivals.peek() {
+            // given up at the next announcement, and then not taken
+            pacer.until(zero + due).await;
+            arrivals.take();
+            self.dispatch(Due { number, intended: zero + due });
+            tokio::task::consume_budget().await;
+        }
+        match end {
+            Some(end) => tokio::time::sleep_until(end.into()).await,
+            None => std::future::pending().await,
+        }
+        end.unwrap_or(zero)
+    }
+
     /// `zero` is the profile's. When the profile was over.
     async fn follow(self: &Rc<Self>, profile: &Profile, arrival: Arrival, zero: Instant, seed: u64) -> Instant {
         let end = zero + profile.length();

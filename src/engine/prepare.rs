@@ -75,7 +75,8 @@ pub(super) async fn prepare_asking(plan: Arc<Plan>, inputs: &Inputs, names: &Nam
     let casts = plan.populations.iter().map(|population| {
         Cast::new(population.scenarios.iter().map(|place| {
             let scenario = &plan.scenarios[usize::from(*place)];
-            (scenario.fixed_users, scenario.weight)
+            // one that is alone has all
+            (scenario.fixed_users, if population.scenarios.len() == 1 { 1 } else { scenario.weight })
         }))
     });
     let casts = casts.collect();
@@ -87,7 +88,8 @@ fn check(plan: &Plan) -> Vec<Problem> {
     let mut problems = Vec::new();
     for population in &plan.populations {
         let scenarios: Vec<_> = population.scenarios.iter().map(|place| plan.scenarios.get(usize::from(*place))).collect();
-        let plays = |scenario: &Option<&Scenario>| scenario.is_some_and(|s| s.fixed_users.unwrap_or(s.weight) > 0);
+        let alone = scenarios.len() == 1;
+        let plays = |scenario: &Option<&Scenario>| scenario.is_some_and(|s| alone || s.fixed_users.unwrap_or(s.weight) > 0);
         if scenarios.contains(&None) || !scenarios.iter().any(plays) {
             problems.push(Problem::new("spec.scenarios", "no scenario has a weight"));
         }

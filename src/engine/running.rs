@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, watch};
 use super::prepare::Prepared;
 use super::recorder::ShardDelta;
 use super::shard::{Order, Outset, Shard, useful_shards};
-use crate::plan::Share;
+use crate::plan::{Levels, Share};
 use crate::stats::Snapshot;
 
 /// Seconds that a shard may be ahead of the reader before they are put together.
@@ -23,6 +23,8 @@ pub struct Assignment {
     /// At least 1.
     pub shards: u32,
     pub seed: u64,
+    /// Iterations of the share that another process has carried out, where their number is what is asked for.
+    pub done: u64,
 }
 
 /// What happened in one run second, over all shards.
@@ -41,6 +43,7 @@ pub struct Delta {
 #[derive(Debug)]
 pub struct Running {
     orders: watch::Sender<Order>,
+    levels: watch::Sender<Levels>,
     queue: mpsc::Receiver<ShardDelta>,
     shards: Vec<Progress>,
     /// Seconds that not every shard has handed over yet.
@@ -71,9 +74,11 @@ impl Prepared {
         let useful = self.plan.populations.iter().map(|population| useful_shards(&population.load, assignment.share, assignment.shards));
         let shards = useful.max().unwrap_or(1);
         let (orders, listener) = watch::channel(Order::Run);
+        let (levels, level_listener) = watch::channel(Levels::default());
         let (sender, queue) = mpsc::channel(QUEUED_SECONDS * shards as usize);
         let mut running = Running {
             orders,
+            levels,
             queue,
             shards: vec![Progress { next: first_second, ended: false }; shards as usize],
             pending: BTreeMap::new(),
@@ -93,8 +98,10 @@ impl Prepared {
                 start,
                 joined_at,
                 first_second,
+                done: assignment.done,
                 queue: sender.clone(),
                 orders: listener.clone(),
+                levels: level_listener.clone(),
             };
             let thread = std::thread::Builder::new().name(format!("shard-{shard}"));
             if let Err(error) = thread.spawn(move || run_thread(outset)) {
@@ -155,6 +162,11 @@ impl Running {
     /// Everything ends now; requests under way count as interrupted.
     pub fn cut(&self) {
         self.order(Order::Cut);
+    }
+
+    /// The levels of a search from now on; each time all of them.
+    pub fn follow(&self, levels: Levels) {
+        self.levels.send_replace(levels);
     }
 
     /// Why a part of the load is not carried out, if one is not. The rest goes on.

@@ -16,7 +16,7 @@ use super::pool::Pool;
 use super::prepare::Prepared;
 use super::recorder::{Dropped, Part, Recorder, ShardDelta};
 use crate::plan::share::Slice;
-use crate::plan::{Load, Share};
+use crate::plan::{Levels, Load, Share};
 
 /// One buffer for all reads of a thread: connections that wait need none.
 const READ_BUFFER: usize = 64 * 1024;
@@ -41,8 +41,11 @@ pub(super) struct Outset {
     /// When the load was asked for; after `start` for a worker that joins late.
     pub(super) joined_at: Instant,
     pub(super) first_second: u32,
+    /// See [`Assignment::done`](super::Assignment::done).
+    pub(super) done: u64,
     pub(super) queue: mpsc::Sender<ShardDelta>,
     pub(super) orders: watch::Receiver<Order>,
+    pub(super) levels: watch::Receiver<Levels>,
 }
 
 pub(super) struct Shard {
@@ -56,6 +59,9 @@ pub(super) struct Shard {
     pub(super) zero: Instant,
     /// See [`Outset::joined_at`].
     pub(super) joined_at: Instant,
+    pub(super) done: u64,
+    /// What the master announces; of meaning in the search for the capacity.
+    pub(super) levels: watch::Receiver<Levels>,
     pub(super) recorder: RefCell<Recorder>,
     pub(super) buffer: RefCell<Box<[u8]>>,
     random: RefCell<Xoshiro256PlusPlus>,
@@ -70,7 +76,7 @@ pub(super) struct Shard {
 impl Shard {
     /// Carries out the slice, from start to drain.
     pub(super) async fn run(outset: Outset) {
-        let Outset { prepared, slice, seed, start, joined_at, first_second, queue, orders } = outset;
+        let Outset { prepared, slice, seed, start, joined_at, first_second, done, queue, orders, levels } = outset;
         let cpu = (slice.shard == 0).then(|| CpuMeter::new(Instant::now()));
         let boundary = start + Duration::from_secs(u64::from(first_second) + 1);
         let recorder = Recorder::new(slice.shard, prepared.steps.len(), first_second, boundary, cpu, queue.clone());
@@ -83,6 +89,8 @@ impl Shard {
             seed,
             start,
             joined_at,
+            done,
+            levels,
             recorder: RefCell::new(recorder),
             buffer: RefCell::new(vec![0; READ_BUFFER].into()),
             // in one shard, nobody asks more often than once a microsecond
@@ -106,7 +114,13 @@ impl Shard {
         let populations = self.prepared.plan.populations.iter().enumerate();
         let cohorts = populations.filter_map(|(place, population)| {
             let shards = useful_shards(&population.load, share, shards);
-            (shard < shards).then(|| Cohort::new(self.clone(), place, share.slice(shard, shards)))
+            let slice = share.slice(shard, shards);
+            let slice = match &population.load {
+                // what is to be done is dealt out among those who can do it
+                Load::Iterations(iterations) => slice.among(iterations.users.into())?,
+                Load::Closed { .. } | Load::Open { .. } | Load::Capacity(_) => slice,
+            };
+            (shard < shards).then(|| Cohort::new(self.clone(), place, slice))
         });
         cohorts.collect()
     }
@@ -155,8 +169,8 @@ const SLOTS_PER_SHARD: u64 = 16;
 /// its own is dropped though another has one.
 pub(super) fn useful_shards(load: &Load, share: Share, shards: u32) -> u32 {
     let most = match load {
-        Load::Closed { .. } => u64::from(shards),
-        Load::Open { max_in_flight, .. } => share.of((*max_in_flight).into()) / SLOTS_PER_SHARD,
+        Load::Closed { .. } | Load::Iterations(_) => u64::from(shards),
+        Load::Open { .. } | Load::Capacity(_) => share.of(load.most()) / SLOTS_PER_SHARD,
     };
     most.clamp(1, shards.max(1).into()) as u32
 }

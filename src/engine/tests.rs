@@ -1,5 +1,6 @@
 //! The engine against real sockets: what the target sees is what is reported.
 
+mod amounts;
 mod counting;
 mod http2;
 mod language;
@@ -21,7 +22,7 @@ use crate::plan::{
     Action, Arrival, HttpRequest, HttpStep, Inputs, Load, OnFailure, Order, Plan, Population, Profile, Scenario, Share, Step, Target, Task,
     Template, Tls,
 };
-use crate::stats::{ErrorClass, Snapshot};
+use crate::stats::{Counters, ErrorClass, Snapshot};
 
 /// GET / by closed or open load.
 fn plan(url: &str, load: Load) -> Plan {
@@ -90,7 +91,7 @@ fn rate(per_second: u32, millis: u64, max_in_flight: u32) -> Load {
 }
 
 fn whole(shards: u32) -> Assignment {
-    Assignment { share: Share::WHOLE, shards, seed: 7 }
+    Assignment { share: Share::WHOLE, shards, seed: 7, done: 0 }
 }
 
 async fn prepared(plan: Plan) -> Arc<Prepared> {

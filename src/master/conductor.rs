@@ -9,7 +9,9 @@ use super::judge::Judge;
 use super::memory::{Facts, Memory, MemoryError};
 use super::result::{self, Ending};
 use super::roster::{Reported, Roster, Session, SessionId};
+use super::search::Search;
 use super::timeline::Timeline;
+use crate::plan::Load;
 use crate::stats::Snapshot;
 use crate::stats::result::{Event, RunResult};
 use crate::wire::PROTOCOL_VERSION;
@@ -19,6 +21,8 @@ use crate::wire::layout::RunFile;
 
 /// From the start message to the run's zero: time for it to reach every worker.
 const START_IN: Duration = Duration::from_secs(3);
+/// A new level of a search is announced ahead of it by this part of [`START_IN`].
+const LEAD_PART: u32 = 3;
 /// So long a master without a worker that carries the run waits for one.
 const RECOVERY: Duration = Duration::from_secs(30);
 /// So long the end is put off for a worker that should have had its last word.
@@ -56,10 +60,14 @@ pub struct Conductor {
     start_wanted: bool,
     /// When this master, or the loss of its last worker, began to be waited out.
     alone_since: Option<Instant>,
+    /// Since when nobody is at work on a load that ends by itself.
+    idle_since: Option<Instant>,
     clock: Option<Clock>,
     stopped: Option<Stop>,
     roster: Roster,
     timeline: Timeline,
+    /// Where the run is a search for the capacity; it judges each level.
+    search: Option<Search>,
     judge: Judge,
     /// A threshold has ended the load.
     breached: bool,
@@ -78,6 +86,7 @@ impl Conductor {
         let mut judge = Judge::new(&file.plan);
         judge.restore(&facts.breaches);
         Ok(Self {
+            search: file.plan.capacity().map(Search::new),
             roster: Roster::new(file.workers),
             alone_since: facts.granted.then_some(now),
             file,
@@ -87,6 +96,7 @@ impl Conductor {
             facts,
             state,
             start_wanted: false,
+            idle_since: None,
             clock: None,
             stopped: None,
             timeline: Timeline::default(),
@@ -141,6 +151,9 @@ impl Conductor {
             problems: self.roster.problems(now),
             elapsed_micros: self.elapsed(now).as_micros() as u64,
             length_micros: self.file.plan.whole_length().unwrap_or_default().as_micros() as u64,
+            level: self.search.as_ref().and_then(Search::rate),
+            planned_iterations: self.file.plan.iterations().unwrap_or(0),
+            iterations: merged.counters.iterations,
             requests: merged.requests(),
             failures: merged.failures(),
             users: latest.users,
@@ -218,13 +231,20 @@ impl Conductor {
             Err(e) => return self.event(&format!("a worker's samples of second {} are lost: {e}", delta.second)),
         };
         let expected = self.roster.carriers();
+        let index = self.roster.sessions().find(|session| session.id == id).map_or(0, |session| session.index);
         let Some(instance) = self.roster.instance(id) else { return };
         // sent again after a reconnection: it is in the cumulative state already
         if instance.through.is_none_or(|through| delta.second > through) {
             instance.snapshot.follow(&snapshot);
             instance.through = Some(delta.second);
+            if let Some(search) = &mut self.search {
+                search.add(index, delta.second, &snapshot);
+            }
             let complete = self.timeline.add(delta.second, &snapshot, expected.max(1));
-            complete.iter().for_each(|(second, snapshot)| self.judge.hear(*second, snapshot));
+            complete.iter().for_each(|(second, snapshot)| match &mut self.search {
+                Some(search) => search.hear(*second, snapshot),
+                None => self.judge.hear(*second, snapshot),
+            });
         }
         instance.last |= delta.last;
         instance.length_micros = instance.length_micros.max(delta.length_micros);
@@ -254,6 +274,9 @@ impl Conductor {
         if self.clock.is_none() {
             self.clock = Some(self.clock_at(now, cumulative.elapsed_micros));
             self.seed = cumulative.seed;
+        }
+        if let (Some(search), Some(levels)) = (&mut self.search, &cumulative.levels) {
+            search.recall(levels);
         }
         self.acknowledge_second(id, cumulative.through_second.unwrap_or(0));
     }
@@ -364,6 +387,7 @@ impl Conductor {
         self.state = MasterState::Running;
         self.clock = Some(self.clock_at(now, -(self.start_in.as_micros() as i64)));
         self.event("all workers are ready; the load starts");
+        self.seek(now);
         self.employ_idle(now);
     }
 
@@ -374,17 +398,43 @@ impl Conductor {
             Some(ahead) => ahead.as_micros() as i64,
             None => -(now.duration_since(clock.zero).as_micros() as i64),
         };
-        let start = fleet::Start { epoch: self.facts.epoch, workers: self.file.workers, in_micros, seed: self.seed };
-        let told: Vec<(u32, String)> = self
+        let (epoch, workers, seed) = (self.facts.epoch, self.file.workers, self.seed);
+        let told: Vec<(u32, String, u64)> = self
             .roster
             .idle()
-            .filter(|session| session.send(Message::Start(start)))
-            .map(|session| (session.index, session.instance.clone()))
+            .map(|session| (session, self.iterations_done(session.index)))
+            .filter(|(session, done)| {
+                let start = Message::Start(fleet::Start { epoch, workers, in_micros, seed, iterations_done: *done });
+                let levels = self.search.as_ref().map(Search::announcement);
+                session.send(start) && levels.is_none_or(|levels| session.send(Message::Levels(levels)))
+            })
+            .map(|(session, done)| (session.index, session.instance.clone(), done))
             .collect();
-        for (index, instance) in told {
+        for (index, instance, done) in told {
             self.roster.mark_carrying(index, &instance);
+            if done > 0 {
+                self.event(&format!("worker {index} carries out again what was not reported beyond {done} iterations"));
+            }
             if in_micros < 0 {
                 self.event(&format!("worker {index} joined {} s into the run", -in_micros / 1_000_000));
+            }
+        }
+    }
+
+    /// What earlier processes carried out of the iterations of a share. With other load beside them nobody knows which they were, so a
+    /// replacement begins none anew.
+    fn iterations_done(&self, index: u32) -> u64 {
+        let populations = &self.file.plan.populations;
+        let counted = populations.iter().any(|population| matches!(population.load, Load::Iterations(_)));
+        match (counted, populations.len()) {
+            (false, _) => 0,
+            (true, 1) => self.roster.iterations(index),
+            (true, _) => {
+                if self.roster.iterations(index) > 0 {
+                    u64::MAX
+                } else {
+                    0
+                }
             }
         }
     }
@@ -415,7 +465,19 @@ impl Conductor {
         }
     }
 
+    /// Goes on with the search for the capacity, if that is what the run is.
+    fn seek(&mut self, now: Instant) {
+        let (elapsed, delivered, lead) = (self.elapsed(now), self.roster.delivered(), self.start_in / LEAD_PART);
+        let Some(levels) = self.search.as_mut().and_then(|search| search.advance(&self.file.plan, elapsed, delivered, lead)) else {
+            return;
+        };
+        self.tell_all(|| Message::Levels(levels.clone()));
+    }
+
     fn watch(&mut self, now: Instant) {
+        if self.state == MasterState::Running {
+            self.seek(now);
+        }
         self.heed_thresholds();
         let due = self.is_due(now);
         if self.roster.all_over() && (!due || self.is_open_ended() || self.state == MasterState::Stopping) {
@@ -430,7 +492,12 @@ impl Conductor {
         let stopping_alone = self.state == MasterState::Stopping && nobody_at_work;
         self.alone_since = if self.roster.connected() > 0 { None } else { self.alone_since.or(Some(now)) };
         let deserted = self.alone_since.is_some_and(|since| now.duration_since(since) >= RECOVERY);
-        if deserted && due {
+        // of those whose load ends by itself nobody says when one that is lost would have
+        self.idle_since = if nobody_at_work && self.is_open_ended() { self.idle_since.or(Some(now)) } else { None };
+        let abandoned = self.idle_since.is_some_and(|since| now.duration_since(since) >= self.file.grace);
+        if abandoned {
+            self.finish(self.natural_ending());
+        } else if deserted && due {
             self.finish(Ending::Deserted);
         } else if hopeless || stopping_alone {
             self.finish(self.natural_ending());
@@ -468,6 +535,7 @@ impl Conductor {
             finished_at: Timestamp::now(),
             roster: &self.roster,
             timeline: &self.timeline,
+            search: self.search.as_ref(),
             judge: &self.judge,
             events: &self.events,
         }));

@@ -7,11 +7,13 @@ use jiff::Timestamp;
 use super::judge::Judge;
 use super::roster::Roster;
 use super::saturation;
+use super::search::Search;
 use super::timeline::Timeline;
 use super::verdict::{self, Judgement};
 use crate::plan::{OnSaturation, Plan};
-use crate::stats::result::{Event, Generator, RunResult, SCHEMA_VERSION, Totals, Verdict, Workers};
+use crate::stats::result::{CapacityResult, Event, Generator, RunResult, SCHEMA_VERSION, Totals, Verdict, Workers};
 use crate::stats::summary::{Scale, StepName, error_results, histogram_results, step_results, task_results};
+use crate::stats::{Snapshot, format};
 use crate::wire::control::Stop;
 use crate::wire::layout::RunFile;
 
@@ -37,19 +39,29 @@ pub struct Parts<'a> {
     pub finished_at: Timestamp,
     pub roster: &'a Roster,
     pub timeline: &'a Timeline,
+    pub search: Option<&'a Search>,
     pub judge: &'a Judge,
     pub events: &'a [Event],
 }
 
 pub fn build(parts: Parts<'_>) -> RunResult {
-    let Parts { file, seed, ending, stop, started_at, finished_at, roster, timeline, judge, events } = parts;
+    let Parts { file, seed, ending, stop, started_at, finished_at, roster, timeline, judge, search, events } = parts;
     let plan = &file.plan;
-    let merged = roster.merged();
-    let scale = scale(plan, roster.length());
+    let kept = search.and_then(Search::kept);
+    let (merged, scale) = match kept {
+        Some(level) => (with_the_rest_as_warmup(&level.samples, &roster.merged()), level.scale),
+        None => (roster.merged(), scale(plan, roster.length())),
+    };
+    let thresholds = kept.map_or_else(|| judge.results(&merged, scale), |level| level.thresholds.clone());
     let totals = Totals { late: timeline.late(), ..Totals::of(&merged, scale) };
     let names = step_names(plan);
-    let judged = verdict::judge(plan, judge.results(&merged, scale), &totals);
-    let generator = saturation::judge(&merged, roster);
+    let judged = verdict::judge(plan, thresholds, &totals);
+    let capacity = search.map(Search::result);
+    let judged = match &capacity {
+        Some(found) => judge_capacity(found, judged),
+        None => judged,
+    };
+    let generator = saturation::judge(&roster.merged(), roster);
     let judgement = judgement(plan, judged, &generator, ending, stop, judge);
     let message = with_losses(judgement.message, roster);
     RunResult {
@@ -72,6 +84,7 @@ pub fn build(parts: Parts<'_>) -> RunResult {
         tasks: task_results(&merged, &task_names(plan)),
         errors: error_results(&merged, &names),
         thresholds: judgement.thresholds,
+        capacity,
         workers: Workers { planned: file.workers, lost: roster.lost(), rejoined: roster.rejoined() },
         series: timeline.points().to_vec(),
         histograms: histogram_results(&merged, &names),
@@ -106,6 +119,36 @@ pub fn step_names(plan: &Plan) -> Vec<StepName> {
 
 fn task_names(plan: &Plan) -> Vec<(String, String)> {
     plan.scenarios.iter().flat_map(|scenario| scenario.tasks.iter().map(|task| (scenario.name.clone(), task.name.clone()))).collect()
+}
+
+/// The samples of one level; the requests of all others are counted, and else in no result.
+fn with_the_rest_as_warmup(level: &Snapshot, whole: &Snapshot) -> Snapshot {
+    let mut level = level.clone();
+    level.counters.warmup += whole.received_by_target().saturating_sub(level.received_by_target());
+    level
+}
+
+/// A search is judged by what it found.
+fn judge_capacity(found: &CapacityResult, judged: Judgement) -> Judgement {
+    let CapacityResult { rate, limited_by, at_least, curve } = found;
+    let per_second = |rate: f64| format!("{}/s", format::rate(rate));
+    let limit = match limited_by.as_deref() {
+        Some("Generator") => ", where the generator was the limit: the target may hold more",
+        Some("Max") => ", the highest rate that was to be tried",
+        _ => "",
+    };
+    let (verdict, reason, message) = match (rate, at_least) {
+        (None, _) => {
+            let why = curve.iter().rfind(|level| !level.held).map_or("no level was judged", |level| level.why.as_str());
+            (Verdict::Failed, "NothingHeld", format!("no rate was found that holds: {why}"))
+        }
+        (Some(rate), Some(wanted)) if rate < wanted => {
+            let message = format!("{} hold{limit}, {} are wanted", per_second(*rate), per_second(*wanted));
+            (Verdict::Failed, "CapacityTooLow", message)
+        }
+        (Some(rate), _) => (Verdict::Passed, "CapacityFound", format!("{} hold{limit}", per_second(*rate))),
+    };
+    Judgement { verdict, reason: reason.to_owned(), message, thresholds: judged.thresholds }
 }
 
 fn judgement(plan: &Plan, judged: Judgement, generator: &Generator, ending: Ending, stop: Option<&Stop>, judge: &Judge) -> Judgement {
@@ -158,6 +201,10 @@ fn warnings(file: &RunFile, roster: &Roster, timeline: &Timeline, generator: &Ge
     }
     if roster.failed() > 0 {
         warnings.push(format!("{} worker processes did not carry out all of their share; the events say why", roster.failed()));
+    }
+    let done = roster.merged().counters.iterations;
+    if let Some(planned) = file.plan.iterations().filter(|planned| done < *planned) {
+        warnings.push(format!("only {done} of {planned} iterations were carried out"));
     }
     if timeline.late() > 0 {
         warnings.push(format!(

@@ -201,6 +201,17 @@ impl Roster {
         sum
     }
 
+    /// Iterations that the processes of a share began.
+    pub fn iterations(&self, index: u32) -> u64 {
+        self.instances_of(index).map(|instance| instance.snapshot.counters.iterations).sum()
+    }
+
+    /// The first second that not every process at work has delivered.
+    pub fn delivered(&self) -> u32 {
+        let working = self.sessions().filter_map(|session| self.of(session)).filter(|instance| instance.is_at_work());
+        working.map(|instance| instance.through.map_or(0, |through| through + 1)).min().unwrap_or(u32::MAX)
+    }
+
     /// From the run's zero to the end of the load that ended last; `None` if none has ended.
     pub fn length(&self) -> Option<Duration> {
         self.instances.values().filter_map(|instance| instance.length_micros).max().map(Duration::from_micros)

@@ -34,7 +34,7 @@ fn cpu(snapshot: &Snapshot) -> f64 {
 }
 
 /// `None`: it kept up.
-fn judge_one(worker: u32, snapshot: &Snapshot) -> Option<SaturatedWorker> {
+pub fn judge_one(worker: u32, snapshot: &Snapshot) -> Option<SaturatedWorker> {
     let cpu = cpu(snapshot);
     let throttled = snapshot.counters.throttled_micros as f64 / snapshot.counters.core_micros.max(1) as f64;
     let schedule_lag_p99 = snapshot.lag.percentile(99.0);

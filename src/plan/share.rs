@@ -58,6 +58,11 @@ impl Slice {
         dealt(self.share.of(count), self.shard, self.shards)
     }
 
+    /// How many of the first `count` things of its worker alone belong to this shard.
+    pub fn of_workers(self, count: u64) -> u64 {
+        dealt(count, self.shard, self.shards)
+    }
+
     /// The fleet-wide number of this shard's user or arrival `nth` (from 0).
     pub fn number(self, nth: u64) -> u64 {
         let within_worker = nth * u64::from(self.shards) + u64::from(self.shard);

@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use crate::stats::format;
 use crate::stats::result::{
-    ErrorResult, LatencySummary, RunResult, StepResult, TaskResult, ThresholdResult, ThresholdVerdict, Totals, Verdict,
+    CapacityResult, ErrorResult, LatencySummary, RunResult, StepResult, TaskResult, ThresholdResult, ThresholdVerdict, Totals, Verdict,
 };
 
 pub const WIDTH: usize = 100;
@@ -38,6 +38,9 @@ pub fn render(result: &RunResult, style: Style) -> String {
     page.verdict(result);
     page.run(result);
     page.thresholds(&result.thresholds);
+    if let Some(capacity) = &result.capacity {
+        page.capacity(capacity);
+    }
     if result.started_at.is_some() {
         page.totals(&result.totals);
         page.latency(&result.totals);
@@ -150,6 +153,37 @@ impl Page {
                 let padded = format!("{:<width$}", if i == 0 { word } else { "" }, width = LABEL - 2);
                 let padded = self.paint(colour, &padded);
                 self.line(&format!("  {padded}{part}"));
+            }
+        }
+    }
+
+    /// The curve by rate, each rate once: of those tried again the confirmation counts.
+    fn capacity(&mut self, capacity: &CapacityResult) {
+        self.heading("CAPACITY");
+        let limit = capacity.limited_by.as_deref().map(|limit| format!(", limited by {limit}")).unwrap_or_default();
+        match capacity.rate {
+            Some(rate) => self.entry("rate", &format!("{}/s{limit}", format::rate(rate))),
+            None => self.entry("rate", &format!("none was confirmed{limit}")),
+        }
+        let columns = ["rate", "achieved", "p50", "p95", "p99", "failed", "dropped"];
+        let heading: String = columns.iter().map(|column| format!("{column:>10}")).collect();
+        self.line(&format!("  {heading}"));
+        let mut levels: Vec<_> = capacity.curve.iter().filter(|level| level.purpose != "Recovery").collect();
+        levels.sort_by(|a, b| a.rate.total_cmp(&b.rate));
+        for level in levels {
+            let times = [level.p50, level.p95, level.p99].map(|micros| format::micros(micros as f64));
+            let [p50, p95, p99] = times;
+            let rates = [level.rate, level.achieved_rate].map(|rate| format!("{}/s", format::rate(rate)));
+            let [rate, achieved] = rates;
+            let (failed, dropped) = (format::percent(level.failure_rate), format::count(level.dropped));
+            let word = match (level.held, level.purpose.as_str()) {
+                (true, "Confirmation") => "confirmed",
+                (true, _) => "held",
+                (false, _) => "NOT HELD",
+            };
+            self.line(&format!("  {rate:>10}{achieved:>10}{p50:>10}{p95:>10}{p99:>10}{failed:>10}{dropped:>10}  {word}"));
+            if !level.held {
+                self.entry("", &level.why);
             }
         }
     }
@@ -416,6 +450,7 @@ pub(super) mod tests {
             steps,
             tasks: Vec::new(),
             errors,
+            capacity: None,
             thresholds: vec![
                 threshold("latency", "p(95) < 10ms", "14.2ms", ThresholdVerdict::Failed),
                 threshold("failures", "rate < 1%", "0.02%", ThresholdVerdict::Passed),

@@ -40,6 +40,9 @@ pub struct RunResult {
     pub tasks: Vec<TaskResult>,
     pub errors: Vec<ErrorResult>,
     pub thresholds: Vec<ThresholdResult>,
+    /// What a search for the capacity found; the rest of the result is of the level it confirmed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub capacity: Option<CapacityResult>,
     pub generator: Generator,
     pub workers: Workers,
     pub series: Vec<SeriesPoint>,
@@ -226,6 +229,43 @@ pub struct ThresholdResult {
     /// For people, with the unit.
     pub observed_text: String,
     pub verdict: ThresholdVerdict,
+}
+
+/// What a search for the capacity found; rates are iterations per second.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CapacityResult {
+    /// The highest rate that was confirmed to hold; `None` if none was.
+    pub rate: Option<f64>,
+    /// `Target`, `Generator` (then the rate is a lower bound) or `Max`; `None` if the search did not come to its end.
+    pub limited_by: Option<String>,
+    /// What the rate had to be.
+    pub at_least: Option<f64>,
+    /// Every level in the order in which they were tried.
+    pub curve: Vec<CapacityLevel>,
+}
+
+/// One level of a search, without the time it needed to settle.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CapacityLevel {
+    pub rate: f64,
+    /// `Search`, `Recovery` (the lowest rate again, after a level that did not hold) or `Confirmation`.
+    pub purpose: String,
+    pub held: bool,
+    /// Why it did not hold.
+    pub why: String,
+    /// Iterations started per second.
+    pub achieved_rate: f64,
+    pub requests: u64,
+    pub failures: u64,
+    /// Failures over requests.
+    pub failure_rate: f64,
+    pub dropped: u64,
+    /// Latency of successes, microseconds.
+    pub p50: u64,
+    pub p95: u64,
+    pub p99: u64,
 }
 
 /// Whether the generator itself was the bottleneck.

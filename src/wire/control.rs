@@ -52,7 +52,17 @@ pub struct Progress {
     pub problems: Vec<WorkerProblem>,
     /// Since the profile's zero; 0 before.
     pub elapsed_micros: u64,
+    /// 0: only the run itself will tell.
     pub length_micros: u64,
+    /// In a search for the capacity, the iterations per second that are tried now.
+    #[serde(default)]
+    pub level: Option<f64>,
+    /// Iterations that are to be carried out, where their number is what is asked for; else 0.
+    #[serde(default)]
+    pub planned_iterations: u64,
+    /// Iterations that began.
+    #[serde(default)]
+    pub iterations: u64,
     pub requests: u64,
     pub failures: u64,
     /// Users alive or iterations in flight.
@@ -68,7 +78,9 @@ impl Progress {
         if matches!(self.state, MasterState::Finished) {
             return 100;
         }
-        let part = self.elapsed_micros.saturating_mul(100).checked_div(self.length_micros).unwrap_or(0);
+        let (done, whole) =
+            if self.length_micros > 0 { (self.elapsed_micros, self.length_micros) } else { (self.iterations, self.planned_iterations) };
+        let part = done.saturating_mul(100).checked_div(whole).unwrap_or(0);
         part.min(99) as u32
     }
 

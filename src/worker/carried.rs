@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 
 use crate::engine::{Delta, Running};
+use crate::plan::{Level, Levels};
 use crate::stats::Snapshot;
 use crate::wire::fleet;
 
@@ -20,6 +21,8 @@ pub struct Work {
     last: bool,
     /// From the run's zero to the end of the load, once it is over.
     length: Option<Duration>,
+    /// The newest announcement of levels.
+    levels: Option<fleet::Levels>,
     over_since: Option<Instant>,
 }
 
@@ -38,6 +41,7 @@ impl Work {
             seconds: Vec::new(),
             last: false,
             length: None,
+            levels: None,
             over_since: None,
         }
     }
@@ -83,7 +87,16 @@ impl Work {
             seed: self.seed,
             workers: self.workers,
             length_micros: self.length.map(micros),
+            levels: self.levels.clone(),
         }
+    }
+
+    /// The load goes on at these levels.
+    pub fn follow(&mut self, announced: fleet::Levels) {
+        let level = |level: &fleet::Level| Level { at: Duration::from_micros(level.at_micros), rate: level.rate };
+        let levels = announced.levels.iter().filter(|level| level.rate.is_finite() && level.rate >= 0.0).map(level).collect();
+        self.running.follow(Levels { levels, end: announced.end_micros.map(Duration::from_micros) });
+        self.levels = Some(announced);
     }
 
     pub fn started_unix_micros(&self) -> i64 {

@@ -173,6 +173,12 @@ impl Worker {
                 Err(End::Refused { reason: refused.reason, permanent: refused.permanent })
             }
             from_master::Message::Start(start) => self.start(start),
+            from_master::Message::Levels(levels) => {
+                if let Some(work) = self.work() {
+                    work.follow(levels);
+                }
+                Ok(())
+            }
             from_master::Message::Stop(stop) => {
                 if let Some(work) = self.work() {
                     work.stop(stop.at_once);
@@ -250,7 +256,7 @@ impl Worker {
         let now = Instant::now();
         let zero = if start.in_micros >= 0 { now + ahead } else { now.checked_sub(ahead).unwrap_or(now) };
         let share = Share { worker: self.identity.index, workers: start.workers };
-        let assignment = Assignment { share, shards: self.identity.cores.max(1) as u32, seed: start.seed };
+        let assignment = Assignment { share, shards: self.identity.cores.max(1) as u32, seed: start.seed, done: start.iterations_done };
         tracing::info!(worker = share.worker, workers = share.workers, in_micros = start.in_micros, "starting");
         let running = prepared.clone().start(assignment, zero);
         self.stage = Stage::Carrying(Box::new(Work::new(running, zero, start.seed, start.workers)));

@@ -9,19 +9,69 @@ use crate::plan::*;
 /// A profile may be so long.
 const MAX_LENGTH: Duration = Duration::from_secs(7 * 24 * 3600);
 
-/// What is done side by side.
-pub(super) fn check_populations(load: &LoadSpec, scenarios: &[Scenario], problems: &mut Problems) -> Option<Vec<Population>> {
-    let load = check_load("spec.load", load, problems)?;
-    let population = Population::only(scenarios.len(), load);
-    check_casting("spec.load", &population, scenarios, problems);
-    Some(vec![population])
+/// A level of a search may be held so long.
+const MAX_HOLD: Duration = Duration::from_secs(24 * 3600);
+/// Finer steps and answers would make a search take for ever.
+const MIN_SHARE: f64 = 0.01;
+
+/// The parts of `spec` that say how much load there is.
+pub(super) struct LoadParts<'a> {
+    pub load: &'a LoadSpec,
+    pub scenario_specs: &'a [ScenarioSpec],
+    pub scenarios: &'a [Scenario],
+    pub warmup: &'a Option<WarmupSpec>,
+}
+
+/// One load, wherever it stands.
+struct Models<'a> {
+    closed: &'a Option<ClosedSpec>,
+    open: &'a Option<OpenSpec>,
+    iterations: &'a Option<IterationsSpec>,
+    capacity: &'a Option<CapacitySpec>,
+    throttle: &'a Option<ThrottleSpec>,
+}
+
+/// The length of the warm-up, and what is done side by side.
+pub(super) fn check_populations(parts: LoadParts<'_>, problems: &mut Problems) -> Option<(Duration, Vec<Population>)> {
+    let LoadParts { load, scenario_specs, scenarios, warmup } = parts;
+    let LoadSpec { closed, open, iterations, capacity, throttle, seed: _ } = load;
+    let own = scenario_specs.iter().filter(|scenario| scenario.load.is_some()).count();
+    let length = warmup.as_ref().map_or(Duration::ZERO, |warmup| problems.positive_duration("spec.warmup.duration", &warmup.duration));
+    let target = warmup.as_ref().and_then(|warmup| warmup.target);
+    let mut populations = Vec::new();
+    if own == 0 {
+        let models = Models { closed, open, iterations, capacity, throttle };
+        let population = check_load("spec.load", models, target, problems)?;
+        populations.push(Population { scenarios: (0..scenarios.len() as u16).collect(), ..population });
+    } else {
+        if *load != (LoadSpec { seed: load.seed, ..LoadSpec::default() }) {
+            problems.add("spec.load", "either this or the loads of the scenarios; a scenario has one of its own");
+        }
+        if target.is_some() {
+            problems.add("spec.warmup.target", "of several loads each has its own; leave it to them, a tenth of each");
+        }
+        for (i, scenario) in scenario_specs.iter().enumerate() {
+            let path = format!("spec.scenarios[{i}].load");
+            let Some(load) = &scenario.load else {
+                problems.add(path, "is missing: where one scenario has a load of its own, every one has");
+                continue;
+            };
+            let ScenarioLoadSpec { start_after, closed, open, iterations, throttle } = load;
+            let start_after = problems.duration(&format!("{path}.startAfter"), start_after);
+            let population = check_load(&path, Models { closed, open, iterations, capacity: &None, throttle }, None, problems);
+            populations.extend(population.map(|population| Population { scenarios: vec![i as u16], start_after, ..population }));
+        }
+    }
+    populations.iter().for_each(|population| check_casting(own > 0, population, scenarios, problems));
+    Some((length, populations))
 }
 
 /// That every user has something to play.
-fn check_casting(path: &str, population: &Population, scenarios: &[Scenario], problems: &mut Problems) {
+fn check_casting(alone: bool, population: &Population, scenarios: &[Scenario], problems: &mut Problems) {
     let members: Vec<(u16, &Scenario)> = population.scenarios.iter().filter_map(|i| Some((*i, scenarios.get(usize::from(*i))?))).collect();
     let fixed: u64 = members.iter().filter_map(|(_, scenario)| scenario.fixed_users).map(u64::from).sum();
-    let by_weight = members.iter().any(|(_, scenario)| scenario.fixed_users.is_none() && scenario.weight > 0);
+    let by_weight = members.iter().any(|(_, scenario)| scenario.fixed_users.is_none() && (alone || scenario.weight > 0));
+    let path = if alone { format!("spec.scenarios[{}].load", population.scenarios[0]) } else { "spec.load".to_owned() };
     if fixed == 0 && !by_weight {
         problems.add("spec.scenarios", "at least one scenario must have a weight above 0");
     }
@@ -33,7 +83,7 @@ fn check_casting(path: &str, population: &Population, scenarios: &[Scenario], pr
     }
     let most = population.load.most();
     if fixed > most {
-        problems.add(path, format!("there are never more than {most} users, but the fixedUsers of the scenarios are {fixed}"));
+        problems.add(&path, format!("there are never more than {most} users, but the fixedUsers of the scenarios are {fixed}"));
     }
     if fixed > 0 && fixed < most && !by_weight {
         problems
@@ -41,23 +91,114 @@ fn check_casting(path: &str, population: &Population, scenarios: &[Scenario], pr
     }
 }
 
-fn check_load(path: &str, load: &LoadSpec, problems: &mut Problems) -> Option<Load> {
-    let checked = match (&load.closed, &load.open) {
-        (Some(closed), None) => check_closed(&format!("{path}.closed"), closed, problems)?,
-        (None, Some(open)) => check_open(&format!("{path}.open"), open, problems)?,
+/// A population without its scenarios.
+fn check_load(path: &str, models: Models<'_>, warmup_target: Option<u32>, problems: &mut Problems) -> Option<Population> {
+    let Models { closed, open, iterations, capacity, throttle } = models;
+    // how much 1 of what the file says is in the plan
+    let mut unit = 1.0;
+    let load = match (closed, open, iterations, capacity) {
+        (Some(closed), None, None, None) => check_closed(&format!("{path}.closed"), closed, problems)?,
+        (None, Some(open), None, None) => {
+            unit = per_second(open.per);
+            check_open(&format!("{path}.open"), open, problems)?
+        }
+        (None, None, Some(iterations), None) => check_iterations(&format!("{path}.iterations"), iterations, problems),
+        (None, None, None, Some(capacity)) => {
+            unit = per_second(capacity.per);
+            check_capacity(&format!("{path}.capacity"), capacity, problems)
+        }
         _ => {
-            problems.add(path, "exactly one of closed and open");
+            problems.add(path, "exactly one of closed, open, iterations and capacity");
             return None;
         }
     };
-    let (Load::Closed { profile, .. } | Load::Open { profile, .. }) = &checked;
-    if profile.max_level() <= 0.0 {
+    if load.max_level() <= 0.0 {
         problems.add(path, "no load: every level is 0");
     }
-    if profile.length().is_zero() || profile.length() > MAX_LENGTH {
-        problems.add(path, format!("lasts {}; it must last longer than nothing and at most 7 days", duration::format(profile.length())));
+    if let Some(length) = load.length().filter(|length| length.is_zero() || *length > MAX_LENGTH) {
+        problems.add(path, format!("lasts {}; it must last longer than nothing and at most 7 days", duration::format(length)));
     }
-    Some(checked)
+    if throttle.is_some() && load.is_open() {
+        let why = "open load starts iterations when they are due; to delay them would hide it. Lower the rate instead";
+        problems.add(format!("{path}.throttle"), why);
+    }
+    if throttle.as_ref().is_some_and(|throttle| throttle.rps == 0) {
+        problems.add(format!("{path}.throttle.rps"), "must be at least 1");
+    }
+    let tenth = (load.max_level() / unit / 10.0).floor().max(1.0);
+    let warmup_target = warmup_target.map_or(tenth, f64::from) * unit;
+    let throttle = throttle.as_ref().map(|throttle| throttle.rps.into());
+    Some(Population { scenarios: vec![], start_after: Duration::ZERO, warmup_target, throttle, load })
+}
+
+fn check_iterations(path: &str, iterations: &IterationsSpec, problems: &mut Problems) -> Load {
+    let IterationsSpec { count, users, per_user, max_duration } = iterations;
+    for (field, number) in [("count", *count), ("users", *users)] {
+        if number == 0 {
+            problems.add(format!("{path}.{field}"), "must be at least 1");
+        }
+    }
+    let max_duration = max_duration.as_ref().map(|text| problems.positive_duration(&format!("{path}.maxDuration"), text));
+    Load::Iterations(Iterations { count: (*count).into(), users: *users, per_user: *per_user, max_duration })
+}
+
+fn check_capacity(path: &str, capacity: &CapacitySpec, problems: &mut Problems) -> Load {
+    let CapacitySpec { start, max, per, step, hold, settle, precision, max_in_flight, at_least } = capacity;
+    if *start == 0 || *max_in_flight == 0 {
+        problems.add(path, "start and maxInFlight must be at least 1");
+    }
+    if start > max {
+        problems.add(format!("{path}.max"), "is less than start");
+    }
+    if at_least.is_some_and(|rate| rate > *max) {
+        problems.add(format!("{path}.atLeast"), "is more than max, so it could never be found");
+    }
+    let mut whole_seconds = |field: &str, text: &str| {
+        let time = problems.duration(&format!("{path}.{field}"), text);
+        if time.subsec_nanos() > 0 {
+            problems.add(format!("{path}.{field}"), "must be whole seconds, in which samples are counted");
+        }
+        time
+    };
+    let (hold, settle) = (whole_seconds("hold", hold), whole_seconds("settle", settle));
+    if settle >= hold || hold > MAX_HOLD {
+        let longest = duration::format(MAX_HOLD);
+        problems.add(format!("{path}.hold"), format!("must be longer than settle, for the rest of it is judged, and at most {longest}"));
+    }
+    let mut share = |field: &str, text: &str| {
+        let share = percent(text).filter(|share| *share >= MIN_SHARE);
+        if share.is_none() {
+            problems.add(format!("{path}.{field}"), format!("{text:?} is not a share from 1% to 100%"));
+        }
+        share.unwrap_or(MIN_SHARE)
+    };
+    let (step, precision) = (share("step", step), share("precision", precision));
+    let rate = |rate: u32| f64::from(rate) * per_second(*per);
+    Load::Capacity(Capacity {
+        start: rate(*start),
+        max: rate(*max),
+        step,
+        hold,
+        settle,
+        precision,
+        max_in_flight: *max_in_flight,
+        at_least: at_least.map(rate),
+    })
+}
+
+/// A share from `0%` to `100%`.
+fn percent(text: &str) -> Option<f64> {
+    let percent = text.strip_suffix('%')?.parse::<f64>().ok()?;
+    (0.0..=100.0).contains(&percent).then_some(percent / 100.0)
+}
+
+/// How much 1 of such a rate is per second.
+fn per_second(per: Per) -> f64 {
+    match per {
+        Per::Second => 1.0,
+        Per::Minute => 1.0 / 60.0,
+        Per::Hour => 1.0 / 3600.0,
+    }
 }
 
 fn check_closed(path: &str, closed: &ClosedSpec, problems: &mut Problems) -> Option<Load> {
@@ -71,26 +212,20 @@ fn check_closed(path: &str, closed: &ClosedSpec, problems: &mut Problems) -> Opt
 
 fn check_open(path: &str, open: &OpenSpec, problems: &mut Problems) -> Option<Load> {
     let OpenSpec { rate, per, duration, ramp_up, start_at, stages, arrival, max_in_flight, max_dropped } = open;
-    let seconds = match per {
-        Per::Second => 1.0,
-        Per::Minute => 60.0,
-        Per::Hour => 3600.0,
-    };
     if *max_in_flight == 0 {
         problems.add(format!("{path}.maxInFlight"), "must be at least 1");
     }
-    let share =
-        max_dropped.strip_suffix('%').and_then(|number| number.parse::<f64>().ok()).filter(|percent| (0.0..=100.0).contains(percent));
+    let share = percent(max_dropped);
     if share.is_none() {
         problems.add(format!("{path}.maxDropped"), format!("{max_dropped:?} is not a share from 0% to 100%"));
     }
     let shape = Shape { level: *rate, level_name: "rate", duration, ramp_up, start_at, stages };
-    let profile = check_profile(path, shape, 1.0 / seconds, problems)?;
+    let profile = check_profile(path, shape, per_second(*per), problems)?;
     let arrival = match arrival {
         ArrivalSpec::Constant => Arrival::Constant,
         ArrivalSpec::Poisson => Arrival::Poisson,
     };
-    Some(Load::Open { profile, arrival, max_in_flight: *max_in_flight, max_dropped: share.unwrap_or_default() / 100.0 })
+    Some(Load::Open { profile, arrival, max_in_flight: *max_in_flight, max_dropped: share.unwrap_or_default() })
 }
 
 /// The fields that closed and open load write alike.

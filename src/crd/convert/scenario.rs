@@ -32,7 +32,9 @@ impl Context<'_> {
     }
 
     fn scenario(&mut self, path: &str, scenario: &ScenarioSpec) -> Scenario {
-        let ScenarioSpec { name, weight, fixed_users, think_time, pacing, tasks, order, on_start, on_stop, blocks } = scenario;
+        let ScenarioSpec { name, weight, fixed_users, think_time, pacing, load, tasks, order, on_start, on_stop, blocks } = scenario;
+        let open = self.open;
+        self.open = load.as_ref().map_or(open, |load| load.open.is_some());
         let pacing = pacing.as_ref().map(|pacing| self.pacing(&format!("{path}.pacing"), pacing, think_time.is_some()));
         if think_time.is_some() {
             self.only_with_users(&format!("{path}.thinkTime"));
@@ -59,6 +61,7 @@ impl Context<'_> {
         });
         let blocks = checked.collect();
         self.names = base;
+        self.open = open;
         Scenario {
             name: name.clone(),
             weight: *weight,

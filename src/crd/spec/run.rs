@@ -16,7 +16,8 @@ pub struct RunSpec {
     /// How long iterations that run at the end may go on before they are cut.
     #[schemars(schema_with = "crate::crd::schema::duration")]
     pub stop_timeout: String,
-    /// A run that has not ended by then ends `Errored`; the planned length, `stopTimeout` and 10 minutes if unset.
+    /// A run that has not ended by then ends `Errored`; the planned length, `stopTimeout` and 10 minutes if unset, and at least
+    /// 2 hours where only the run itself tells how long it takes, as with `iterations` and `capacity`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "crate::crd::schema::optional_duration")]
     pub deadline: Option<String>,

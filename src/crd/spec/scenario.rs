@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::load::ScenarioLoadSpec;
 use super::pace::ThinkTimeSpec;
 use super::{CheckSpec, ExtractSpec, FileSource};
 use crate::plan::{OnFailure, Order, RetryOn};
@@ -45,6 +46,9 @@ pub struct ScenarioSpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32), extend("x-kubernetes-list-type" = "atomic"))]
     pub on_stop: Vec<StepSpec>,
+    /// A load of this scenario's own, beside those of the others; then every scenario has one, and `spec.load` has none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub load: Option<ScenarioLoadSpec>,
     /// What a user does: each iteration is one of them.
     #[schemars(length(min = 1, max = 32), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
     pub tasks: Vec<TaskSpec>,

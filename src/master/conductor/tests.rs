@@ -139,6 +139,7 @@ fn cumulative(through: u32, requests: u64) -> from_worker::Message {
         seed: 7,
         workers: 1,
         length_micros: None,
+        levels: None,
     })
 }
 

@@ -300,7 +300,11 @@ fn follow(seen: &Observed, run: &RunStatus, progress: &Progress, stop: Option<St
         None if not_started => writes.extend(grant_of(run).map(Write::Grant)),
         _ => {}
     }
-    let left = Duration::from_micros(progress.length_micros.saturating_sub(progress.elapsed_micros));
+    // one whose length nobody knows may end at any time
+    let left = match progress.length_micros {
+        0 => clocks::POLL,
+        length => Duration::from_micros(length.saturating_sub(progress.elapsed_micros)),
+    };
     let soon = phase == Phase::Stopping || not_started;
     let again = if soon { clocks::SOON } else { clocks::POLL.min(left).max(clocks::SOON) };
     Decision { writes, again: Again::After(again) }

@@ -4,14 +4,16 @@ use std::collections::BTreeMap;
 
 use super::text::cut;
 use crate::crd::status::{
-    ErrorStatus, GeneratorStatus, LatencyStatus, MetricSample, ResultWorkersStatus, ResultsStatus, StepStatus, ThresholdStatus,
+    CapacityLevelStatus, CapacityStatus, ErrorStatus, GeneratorStatus, LatencyStatus, MetricSample, ResultWorkersStatus, ResultsStatus,
+    StepStatus, ThresholdStatus,
 };
 use crate::stats::format::{micros, percent, rate};
 use crate::wire::RunResult;
-use crate::wire::result::{LatencySummary, ThresholdResult};
+use crate::wire::result::{CapacityResult, LatencySummary, ThresholdResult};
 
 const STEPS: usize = 20;
 const ERRORS: usize = 10;
+const LEVELS: usize = 24;
 const THRESHOLDS: usize = 32;
 
 pub fn results(result: &RunResult) -> ResultsStatus {
@@ -33,6 +35,7 @@ pub fn results(result: &RunResult) -> ResultsStatus {
         dropped: totals.dropped,
         sent_bytes: totals.sent_bytes,
         received_bytes: totals.received_bytes,
+        capacity: result.capacity.as_ref().map(capacity),
         latency: latency(&totals.latency),
         service_time: latency(&totals.service_time),
         steps,
@@ -52,6 +55,25 @@ pub fn results(result: &RunResult) -> ResultsStatus {
         workers: ResultWorkersStatus { planned: result.workers.planned, lost: result.workers.lost },
         truncated: !omitted.is_empty(),
         omitted,
+    }
+}
+
+fn capacity(found: &CapacityResult) -> CapacityStatus {
+    let tried: Vec<_> = found.curve.iter().filter(|level| level.purpose != "Recovery").collect();
+    let mut levels = tried[tried.len().saturating_sub(LEVELS)..].to_vec();
+    levels.sort_by(|a, b| a.rate.total_cmp(&b.rate));
+    let levels = levels.into_iter().map(|level| CapacityLevelStatus {
+        rate: rate(level.rate),
+        held: level.held,
+        p50: micros(level.p50 as f64),
+        p95: micros(level.p95 as f64),
+        p99: micros(level.p99 as f64),
+        failure_rate: percent(level.failure_rate),
+    });
+    CapacityStatus {
+        rate: found.rate.map(rate).unwrap_or_default(),
+        limited_by: found.limited_by.clone().unwrap_or_default(),
+        levels: levels.collect(),
     }
 }
 

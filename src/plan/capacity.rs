@@ -1,0 +1,259 @@
+//! The search for the highest rate that meets the thresholds: which level comes next, after what came of those before.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Profile, Stage, duration};
+
+/// So often the target may fail at the lowest rate, after a level that did not hold, before it is given up.
+const RECOVERIES: usize = 5;
+/// Figures of a rate that matter: finer steps would suggest more than a search can know.
+const FIGURES: i32 = 4;
+/// The last level announced goes on until the next is; a run is never so long.
+const FOR_EVER: Duration = Duration::from_secs(8 * 24 * 3600);
+
+/// Rates are iterations per second.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Capacity {
+    pub start: f64,
+    pub max: f64,
+    /// How much higher the next level is while levels hold, as a share of the last.
+    pub step: f64,
+    /// How long a level is held; whole seconds.
+    #[serde(with = "duration::micros")]
+    pub hold: Duration,
+    /// So long of it is not judged; whole seconds, less than `hold`.
+    #[serde(with = "duration::micros")]
+    pub settle: Duration,
+    /// How close the answer is to a rate that did not hold, as a share of it.
+    pub precision: f64,
+    pub max_in_flight: u32,
+    /// What the answer must be for the run to pass; any if unset.
+    pub at_least: Option<f64>,
+}
+
+/// From `at` on, counted from the run's zero, so many iterations per second start.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Level {
+    #[serde(with = "duration::micros")]
+    pub at: Duration,
+    pub rate: f64,
+}
+
+/// The levels so far, in order; nothing starts from `end` on.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Levels {
+    pub levels: Vec<Level>,
+    pub end: Option<Duration>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Purpose {
+    /// Does it hold?
+    Search,
+    /// The lowest rate, until that holds again.
+    Recovery,
+    /// Does it hold for twice as long?
+    Confirmation,
+}
+
+/// A level that was judged.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Tried {
+    pub rate: f64,
+    pub purpose: Purpose,
+    pub held: bool,
+    /// It did not hold because the generator was the bottleneck.
+    pub saturated: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum LimitedBy {
+    Target,
+    /// The answer is a lower bound.
+    Generator,
+    /// The highest rate that was to be tried holds.
+    Max,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Next {
+    Level {
+        rate: f64,
+        purpose: Purpose,
+    },
+    /// `rate` was confirmed; `None` if nothing was.
+    Done {
+        rate: Option<f64>,
+        limited_by: LimitedBy,
+    },
+}
+
+impl Levels {
+    pub fn profile(&self) -> Profile {
+        let mut stages = Vec::new();
+        let mut now = Duration::ZERO;
+        let mut rate = 0.0;
+        let mut go_on_until = |at: Duration, rate: f64, now: &mut Duration| {
+            stages.push(Stage { duration: at.saturating_sub(*now), target: rate });
+            *now = (*now).max(at);
+        };
+        for level in &self.levels {
+            go_on_until(level.at, rate, &mut now);
+            rate = level.rate;
+            go_on_until(now, rate, &mut now);
+        }
+        go_on_until(self.end.unwrap_or(FOR_EVER), rate, &mut now);
+        Profile { start_at: 0.0, stages }
+    }
+}
+
+impl Capacity {
+    /// How long a level of such a purpose is held.
+    pub fn hold_for(&self, purpose: Purpose) -> Duration {
+        if purpose == Purpose::Confirmation { self.hold * 2 } else { self.hold }
+    }
+
+    /// What is to be done after these levels.
+    pub fn next(&self, tried: &[Tried]) -> Next {
+        let level = |rate, purpose| Next::Level { rate, purpose };
+        let Some(last) = tried.last() else { return level(self.start, Purpose::Search) };
+        let lowest = tried.iter().filter(|t| !t.held && t.purpose != Purpose::Recovery).min_by(|a, b| a.rate.total_cmp(&b.rate));
+        let limited_by = match lowest {
+            None => LimitedBy::Max,
+            Some(failed) if failed.saturated => LimitedBy::Generator,
+            Some(_) => LimitedBy::Target,
+        };
+        let unconfirmed = tried.iter().filter(|t| !t.held && t.purpose == Purpose::Confirmation).map(|t| t.rate).reduce(f64::min);
+        let holds = |t: &&Tried| t.held && t.purpose == Purpose::Search && unconfirmed.is_none_or(|rate| t.rate < rate);
+        let Some(best) = tried.iter().filter(holds).map(|t| t.rate).reduce(f64::max) else {
+            return Next::Done { rate: None, limited_by };
+        };
+        if tried.iter().any(|t| t.held && t.purpose == Purpose::Confirmation && t.rate == best) {
+            return Next::Done { rate: Some(best), limited_by };
+        }
+        if !last.held {
+            let recoveries = tried.iter().rev().take_while(|t| t.purpose == Purpose::Recovery).count();
+            let done = Next::Done { rate: None, limited_by: LimitedBy::Target };
+            return if recoveries >= RECOVERIES { done } else { level(self.start, Purpose::Recovery) };
+        }
+        if unconfirmed.is_some() {
+            return level(best, Purpose::Confirmation);
+        }
+        match lowest.map(|failed| failed.rate) {
+            None if best >= self.max => level(best, Purpose::Confirmation),
+            None => level(rounded(best * (1.0 + self.step)).max(best * 1.0001).min(self.max), Purpose::Search),
+            Some(failed) => {
+                let middle = rounded((best + failed) / 2.0);
+                let close = failed <= best * (1.0 + self.precision) || middle <= best || middle >= failed;
+                if close { level(best, Purpose::Confirmation) } else { level(middle, Purpose::Search) }
+            }
+        }
+    }
+}
+
+fn rounded(rate: f64) -> f64 {
+    let unit = 10f64.powi(rate.log10().floor() as i32 - FIGURES + 1);
+    // dividing by a power of ten gives the number that a person would write
+    if unit < 1.0 { (rate / unit).round() / unit.recip().round() } else { (rate / unit).round() * unit }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn capacity() -> Capacity {
+        let second = Duration::from_secs(1);
+        Capacity {
+            start: 100.0,
+            max: 5000.0,
+            step: 0.25,
+            hold: 60 * second,
+            settle: 10 * second,
+            precision: 0.05,
+            max_in_flight: 1000,
+            at_least: None,
+        }
+    }
+
+    /// Every level of a search where `holds` says what comes of each, and its end.
+    fn search(capacity: &Capacity, mut holds: impl FnMut(f64, Purpose) -> bool) -> (Vec<Tried>, Option<f64>, LimitedBy) {
+        let mut tried = Vec::new();
+        for _ in 0..500 {
+            match capacity.next(&tried) {
+                Next::Done { rate, limited_by } => return (tried, rate, limited_by),
+                Next::Level { rate, purpose } => tried.push(Tried { rate, purpose, held: holds(rate, purpose), saturated: false }),
+            }
+        }
+        panic!("it never ends: {:?}", &tried[480..]);
+    }
+
+    #[test]
+    fn a_target_that_never_holds_has_no_capacity() {
+        let (tried, rate, limited_by) = search(&capacity(), |_, _| false);
+        assert_eq!((tried.len(), rate, limited_by), (1, None, LimitedBy::Target));
+    }
+
+    #[test]
+    fn a_target_that_does_not_recover_is_given_up() {
+        let mut broken = false;
+        let (tried, rate, _) = search(&capacity(), |rate, _| {
+            broken |= rate > 300.0;
+            !broken
+        });
+        assert_eq!(rate, None);
+        assert_eq!(tried.iter().filter(|t| t.purpose == Purpose::Recovery).count(), RECOVERIES);
+    }
+
+    #[test]
+    fn a_target_that_holds_everything_is_limited_by_the_highest_rate() {
+        let (tried, rate, limited_by) = search(&capacity(), |_, _| true);
+        assert_eq!((rate, limited_by), (Some(5000.0), LimitedBy::Max));
+        assert_eq!(tried.iter().filter(|t| t.purpose == Purpose::Confirmation).count(), 1);
+    }
+
+    #[test]
+    fn a_rate_that_does_not_hold_for_long_is_not_the_answer() {
+        let (tried, rate, _) = search(&capacity(), |rate, purpose| rate < if purpose == Purpose::Confirmation { 350.0 } else { 400.0 });
+        assert!(rate.is_some_and(|rate| rate < 350.0 && rate > 200.0), "{rate:?} {tried:?}");
+    }
+
+    #[test]
+    fn the_generator_is_named_when_it_was_the_limit() {
+        let held = Tried { rate: 100.0, purpose: Purpose::Search, held: true, saturated: false };
+        let failed = Tried { rate: 104.0, purpose: Purpose::Search, held: false, saturated: true };
+        let recovered = Tried { purpose: Purpose::Recovery, ..held };
+        let confirmed = Tried { purpose: Purpose::Confirmation, ..held };
+        let next = capacity().next(&[held, failed, recovered, confirmed]);
+        assert_eq!(next, Next::Done { rate: Some(100.0), limited_by: LimitedBy::Generator });
+    }
+
+    #[test]
+    fn levels_are_a_profile_whose_last_goes_on() {
+        let level = |seconds, rate| Level { at: Duration::from_secs(seconds), rate };
+        let mut levels = Levels { levels: vec![level(2, 10.0), level(5, 20.0)], end: None };
+        let until = |levels: &Levels, seconds| levels.profile().arrivals_until(Duration::from_secs(seconds)).round();
+        assert_eq!([2, 5, 8].map(|at| until(&levels, at)), [0.0, 30.0, 90.0]);
+        levels.end = Some(Duration::from_secs(7));
+        assert_eq!((until(&levels, 8), levels.profile().length()), (70.0, Duration::from_secs(7)));
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_found_is_within_the_precision_of_what_there_is(limit in 101.0..4999.0f64, step in 0.05..1.0f64, precision in 0.01..0.2f64) {
+            let (tried, rate, limited_by) = search(&Capacity { step, precision, ..capacity() }, |rate, _| rate <= limit);
+            let rate = rate.unwrap();
+            prop_assert!(rate <= limit && limit <= rate * (1.0 + precision + 0.002), "{rate} of {limit}");
+            prop_assert_eq!(limited_by, LimitedBy::Target);
+            // after each level that failed comes the lowest
+            for pair in tried.windows(2).filter(|pair| !pair[0].held) {
+                prop_assert_eq!((pair[1].rate, pair[1].purpose), (100.0, Purpose::Recovery));
+            }
+        }
+    }
+}
