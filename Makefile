@@ -1,12 +1,15 @@
 # What people type. Anything longer than a line or two is a script.
 .DELETE_ON_ERROR:
-.PHONY: build test cluster-demo generate lint
+.PHONY: build test fuzz cluster-demo generate lint
 
 build: ## the program, as it is shipped
 	cargo build --release
 
 test: ## every test, with all they need: as root on Linux, or against STARLING_TEST_KUBECONFIG and STARLING_TEST_IMAGE
 	tests/run.sh
+
+fuzz: ## the parsers of what others wrote, a minute each; takes a nightly compiler and cargo-fuzz
+	fuzz/run.sh 60
 
 cluster-demo: ## a cluster, the chart, a sample, and its verdict
 	tests/demo.sh
