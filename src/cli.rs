@@ -11,6 +11,7 @@ mod roles;
 mod run;
 mod sample_service;
 mod strict;
+mod tags;
 mod validate;
 mod yaml;
 

@@ -4,6 +4,7 @@ use std::str::FromStr;
 
 use serde_json::Value;
 
+use super::tags::{Tag, choose};
 use crate::crd::LoadTestSpec;
 use crate::crd::spec::{ClosedSpec, OpenSpec};
 use crate::plan::{Problem, duration};
@@ -25,6 +26,12 @@ pub struct Overrides {
     /// How long the load is held, such as 30s or 5m
     #[arg(long, value_name = "TIME", value_parser = checked_duration)]
     pub duration: Option<String>,
+    /// Send only requests with this tag, and what users do at their start and end; several: with any of them
+    #[arg(long, value_name = "NAME[=VALUE]")]
+    pub tags: Vec<Tag>,
+    /// Leave out requests with this tag
+    #[arg(long, value_name = "NAME[=VALUE]")]
+    pub exclude_tags: Vec<Tag>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -60,8 +67,9 @@ fn checked_duration(text: &str) -> Result<String, String> {
 impl Overrides {
     /// Changes `spec`. Gives back what was changed, as written, or what does not fit this test.
     pub fn apply(&self, spec: &mut LoadTestSpec) -> Result<Vec<String>, Vec<Problem>> {
-        let Overrides { target, var, users, rate, duration } = self;
+        let Overrides { target, var, users, rate, duration, tags, exclude_tags } = self;
         let mut problems = Vec::new();
+        problems.extend(choose(spec, tags, exclude_tags).err());
         if let Some(target) = target {
             spec.target.url.clone_from(target);
         }
@@ -101,13 +109,15 @@ impl Overrides {
     }
 
     fn texts(&self) -> Vec<String> {
-        let Overrides { target, var, users, rate, duration } = self;
+        let Overrides { target, var, users, rate, duration, tags, exclude_tags } = self;
         let mut texts = Vec::new();
         texts.extend(target.as_ref().map(|target| format!("--target {target}")));
         texts.extend(var.iter().map(|variable| format!("--var {}", variable.text)));
         texts.extend(users.map(|users| format!("--users {users}")));
         texts.extend(rate.map(|rate| format!("--rate {rate}")));
         texts.extend(duration.as_ref().map(|duration| format!("--duration {duration}")));
+        texts.extend(tags.iter().map(|tag| format!("--tags {tag}")));
+        texts.extend(exclude_tags.iter().map(|tag| format!("--exclude-tags {tag}")));
         texts
     }
 }

@@ -242,6 +242,9 @@ fn select_json(threshold: &Threshold) -> serde_json::Value {
             json.insert(name.to_owned(), value.as_str().into());
         }
     }
+    if !select.tags.is_empty() {
+        json.insert("tags".to_owned(), serde_json::to_value(&select.tags).unwrap_or_default());
+    }
     if select.outcome != Outcome::Success {
         json.insert("outcome".to_owned(), serde_json::to_value(select.outcome).unwrap_or_default());
     }

@@ -1,5 +1,7 @@
 //! One pass-fail rule: `p(99) < 250ms` of a metric, over what it selects, in the whole run or in windows that slide over it.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::{StepPlace, duration};
@@ -181,12 +183,17 @@ pub struct Select {
     pub scenario: Option<String>,
     pub task: Option<String>,
     pub step: Option<String>,
+    /// Each with this value.
+    #[serde(default)]
+    pub tags: BTreeMap<String, String>,
     pub outcome: Outcome,
 }
 
 impl Select {
     pub fn matches(&self, place: &StepPlace<'_>) -> bool {
-        self.matches_task(place.scenario, place.task) && fits(&self.step, &place.step.name)
+        self.matches_task(place.scenario, place.task)
+            && fits(&self.step, &place.step.name)
+            && self.tags.iter().all(|(name, value)| place.step.tags.get(name) == Some(value))
     }
 
     pub fn matches_task(&self, scenario: &str, task: &str) -> bool {
@@ -195,12 +202,13 @@ impl Select {
 
     /// Says what is set though the samples of `metric` are not kept by it.
     fn check(&self, metric: Metric) -> Result<(), String> {
-        let Self { scenario, task, step, outcome } = self;
+        let Self { scenario, task, step, tags, outcome } = self;
         let kept = metric.kept_by();
         let set = [
             ("scenario", scenario.is_some(), kept != KeptBy::Nothing),
             ("task", task.is_some(), kept != KeptBy::Nothing),
             ("step", step.is_some(), kept == KeptBy::Step),
+            ("tags", !tags.is_empty(), kept == KeptBy::Step),
             ("outcome", *outcome != Outcome::Success, metric == Metric::Latency),
         ];
         match set.into_iter().find(|(_, is_set, allowed)| *is_set && !allowed) {

@@ -18,11 +18,13 @@ pub(super) fn check_thresholds(thresholds: &[ThresholdSpec], judged: &Judged<'_>
 
 fn check_threshold(spec: &ThresholdSpec, path: &str, judged: &Judged<'_>, problems: &mut Problems) -> Option<Threshold> {
     let ThresholdSpec { metric, select, expr, window, delay, min_count, for_, abort_on_fail } = spec;
-    let SelectSpec { scenario, task, step, outcome } = select.clone().unwrap_or_default();
-    let select = Select { scenario, task, step, outcome };
+    let SelectSpec { scenario, task, step, tags, outcome } = select.clone().unwrap_or_default();
+    let select = Select { scenario, task, step, tags, outcome };
     // steps that were refused above are missing from the plan; one mistake is enough to report
-    if problems.0.is_empty() && !judged.scenarios.iter().flat_map(Scenario::steps).any(|place| select.matches(&place)) {
-        problems.add(format!("{path}.select"), "no step has these names, so there would be nothing to judge");
+    if problems.0.is_empty()
+        && !judged.scenarios.iter().flat_map(Scenario::steps).any(|place| select.matches(&place) && !place.is_control())
+    {
+        problems.add(format!("{path}.select"), "no measured request has these names and tags, so there would be nothing to judge");
     }
     let span = check_span(spec, path, problems);
     if for_.is_some() && window.is_none() && !abort_on_fail {

@@ -1,5 +1,7 @@
 //! The rules that decide between passed and failed.
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -57,6 +59,10 @@ pub struct SelectSpec {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 128))]
     pub step: Option<String>,
+    /// Tags of requests, each with its value.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 16))]
+    pub tags: BTreeMap<String, String>,
     /// Latencies of successes, of failures or of both.
     #[schemars(schema_with = "crate::crd::schema::outcome")]
     pub outcome: Outcome,
