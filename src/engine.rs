@@ -16,6 +16,7 @@ mod cookies;
 mod cpu;
 mod deadline;
 mod exchange;
+mod feeder;
 mod files;
 mod frame;
 mod http2;
@@ -42,5 +43,6 @@ mod transport;
 #[cfg(test)]
 mod tests;
 
+pub use feeder::{Demand, FeedData, Supply, Usage};
 pub use prepare::{PrepareError, Prepared, prepare};
 pub use running::{Assignment, Delta, Running};

@@ -4,6 +4,7 @@ pub mod api;
 pub mod conductor;
 pub mod fleet;
 mod judge;
+mod ledger;
 mod memory;
 mod metrics;
 mod reading;

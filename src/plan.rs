@@ -7,6 +7,7 @@ pub mod cel;
 pub mod check;
 pub mod duration;
 pub mod extract;
+pub mod feeder;
 pub mod json_path;
 pub mod lexicon;
 mod load;
@@ -31,9 +32,10 @@ pub use capacity::{Capacity, Level, Levels};
 pub use cel::Cel;
 pub use check::{Check, Condition, StatusRange};
 pub use extract::{Extract, ExtractFrom, Record, RecordFrom, Trend, Unit, trends};
+pub use feeder::Feeder;
 pub use json_path::JsonPath;
 pub use load::{Arrival, Iterations, Load, Population, SPAWN_RATE};
-pub use names::{Declared, Names, Slot};
+pub use names::{Columns, Declared, Names, Slot};
 pub use pace::ThinkTime;
 pub use pattern::Pattern;
 pub use profile::{Profile, Stage};
@@ -80,6 +82,9 @@ pub struct Plan {
     pub http: Http,
     /// Values that templates may name.
     pub variables: Variables,
+    /// Their slots follow those of the variables.
+    #[serde(default)]
+    pub feeders: Vec<Feeder>,
     /// Never empty.
     pub scenarios: Vec<Scenario>,
     /// What is done side by side; never empty.
@@ -181,6 +186,16 @@ impl Plan {
         })
     }
 
+    /// The slot of the first feeder; the others follow.
+    pub fn feeder_slots(&self) -> Slot {
+        self.variables.slots()
+    }
+
+    /// The first slot that is left to scenarios.
+    pub fn scenario_slots(&self) -> Slot {
+        self.feeder_slots() + self.feeders.len() as Slot
+    }
+
     /// Every Secret or ConfigMap key the test needs, in the order of the file.
     pub fn references(&self) -> Vec<&Reference> {
         let Target { url: _, headers: _, auth, tls, proxy, unix_socket: _ } = &self.target;
@@ -200,6 +215,7 @@ impl Plan {
             all.extend([username, password]);
         }
         all.extend(self.variables.from.values());
+        all.extend(self.feeders.iter().filter_map(Feeder::reference));
         for place in self.steps() {
             match &place.step.request.body {
                 Some(Body::File(file)) => all.push(file),

@@ -385,7 +385,7 @@ fn every_sample_is_valid_and_warns_of_nothing() {
     let mut args = vec!["validate"];
     args.extend(files.iter().map(|file| file.to_str().expect("UTF-8")));
     let ended = starling(&args).with_code(0);
-    for name in ["quickstart", "categorizer", "databricks-serving", "multi-step"] {
+    for name in ["quickstart", "categorizer", "databricks-serving", "multi-step", "feeder"] {
         assert!(ended.stdout.contains(&format!("({name}): valid")), "{}", ended.stdout);
     }
     assert!(!ended.stderr.contains("warning"), "{}", ended.stderr);
@@ -396,9 +396,49 @@ fn every_sample_passes_against_the_sample_service() {
     let scratch = Scratch::new();
     let token = format!("databricks/pat={}", scratch.file("token", "any"));
     let short = ["--sample-service", "--secret", &token, "--duration", "2s"];
-    for (name, load) in [("categorizer", "--users=5"), ("databricks-serving", "--rate=50"), ("multi-step", "--users=5")] {
+    for (name, load) in
+        [("categorizer", "--users=5"), ("databricks-serving", "--rate=50"), ("multi-step", "--users=5"), ("feeder", "--users=5")]
+    {
         starling(&[&["run", &sample(&format!("{name}.yaml")), load], &short[..]].concat()).with_code(0);
     }
+}
+
+/// A test whose only step sends the rows of `feeder`.
+fn with_feeder(name: &str, feeder: &str) -> String {
+    let scenarios = format!("  feeders:\n  - {feeder}\n  scenarios:\n");
+    test(name).replace("  scenarios:\n", &scenarios).replace("{{ word }}", "{{ texts.text }}")
+}
+
+#[test]
+fn what_is_wrong_with_a_feeders_data_is_said_with_its_line_before_anything_is_sent() {
+    let scratch = Scratch::new();
+    scratch.file("rows.csv", "id,text\n1,a\n2\n");
+    let csv = "{name: texts, csv: {file: rows.csv}}";
+    let cases = [
+        (csv.to_owned(), "spec.feeders[0].csv: line 3: 1 field, but there are 2 columns"),
+        (csv.replace("rows.csv", "nothing.csv"), "spec.feeders[0].csv: cannot read \"nothing.csv\""),
+        (csv.replace("rows.csv", "../rows.csv"), "spec.feeders[0].csv.file"),
+        ("{name: texts, inline: [{txet: a}]}".to_owned(), "texts has no column \"text\"; it has txet"),
+        ("{name: texts, json: {configMapKeyRef: {name: c, key: k}}}".to_owned(), "ConfigMap \"c\" has no key \"k\" here"),
+    ];
+    for (i, (feeder, message)) in cases.into_iter().enumerate() {
+        let file = scratch.file(&format!("{i}.yaml"), &with_feeder("fed", &feeder));
+        let ended = starling(&["run", "--sample-service", &file]).with_code(2);
+        assert!(ended.stderr.contains(message), "{message}:\n{}", ended.stderr);
+    }
+}
+
+#[test]
+fn every_row_that_the_master_leases_is_used_once_and_the_result_says_so() {
+    let scratch = Scratch::new();
+    scratch.file("rows.jsonl", &(0..25).map(|n| format!("{{\"text\": \"{n}\"}}\n")).collect::<String>());
+    let feeder = "{name: texts, jsonLines: {file: rows.jsonl}, strategy: Queue, scope: Test, onExhausted: StopRun}";
+    let file = scratch.file("t.yaml", &with_feeder("fed", feeder).replace("duration: 1s", "duration: 1m"));
+    let json = scratch.path("result.json");
+    starling(&["run", "--sample-service", &file, "--json", &json]).with_code(0);
+    let result = scratch.json("result.json");
+    assert_eq!(result["totals"]["requests"], 25);
+    assert_eq!(result["feeders"], serde_json::json!([{"name": "texts", "leased": 25, "used": 25, "lost": 0}]));
 }
 
 #[test]

@@ -66,6 +66,16 @@ impl fmt::Display for Place {
     }
 }
 
+impl Place {
+    /// Where the relative paths of a document begin.
+    pub fn folder(&self) -> &Path {
+        match Path::new(&self.file).parent() {
+            Some(parent) if parent != Path::new("") => parent,
+            _ => Path::new("."),
+        }
+    }
+}
+
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.place {

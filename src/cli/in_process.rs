@@ -24,10 +24,15 @@ const QUEUE: usize = 64;
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
     /// The first of each kind and field.
-    #[error("the run cannot start: {}", .0.iter().map(|p| format!("{}: {} {}", p.field, p.object, p.message)).collect::<Vec<_>>().join("; "))]
+    #[error("the run cannot start: {}", .0.iter().map(describe).collect::<Vec<_>>().join("; "))]
     NotReady(Vec<WorkerProblem>),
     #[error("cannot begin the run: {0}")]
     Master(String),
+}
+
+fn describe(problem: &WorkerProblem) -> String {
+    let WorkerProblem { field, object, message, .. } = problem;
+    if object.is_empty() { format!("{field}: {message}") } else { format!("{field}: {object} {message}") }
 }
 
 /// Carries out `file`, a run of one worker, on `cores` cores. When `stop` is cancelled the load is ended and the run aborted; the result is whole either way.

@@ -129,7 +129,8 @@ fn prepare(test: &Document, overrides: &Overrides, sources: &Sources<'_>) -> Res
     let mut spec = test.spec.clone();
     let overrides = overrides.apply(&mut spec)?;
     let Checked { plan, warnings, grace, .. } = crd::check(&spec)?;
-    let inputs = sources.resolve(&plan, test.namespace.as_deref())?;
+    let mut inputs = sources.resolve(&plan, test.namespace.as_deref())?;
+    inputs.set_folder(test.place.folder());
     let file = RunFile {
         run: run_id(&test.name),
         name: test.name.clone(),

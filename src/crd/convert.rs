@@ -1,6 +1,7 @@
 //! From a spec to a plan: every rule that the schema cannot say, each mistake with its field path. One place for CLI and operator.
 
 mod check;
+mod feeder;
 mod load;
 mod pace;
 mod scenario;
@@ -14,6 +15,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use feeder::{check_feeders, check_volumes};
 use load::{LoadParts, check_populations};
 use threshold::{Judged, check_thresholds};
 use variables::{check_delimiters, check_variables};
@@ -60,6 +62,7 @@ pub fn check(spec: &LoadTestSpec) -> Result<Checked, Vec<Problem>> {
         variables,
         variables_from,
         template_delimiters,
+        feeders,
         scenarios: scenario_specs,
         load,
         warmup,
@@ -69,11 +72,15 @@ pub fn check(spec: &LoadTestSpec) -> Result<Checked, Vec<Problem>> {
         run,
     } = spec;
     let delimiters = check_delimiters(template_delimiters, &mut problems);
-    let (variables, resolved) = check_variables(variables, variables_from, &delimiters, &mut problems);
+    let (variables, mut resolved) = check_variables(variables, variables_from, &delimiters, &mut problems);
+    for (slot, feeder) in (variables.slots()..).zip(feeders) {
+        resolved.names.declare(&feeder.name, Declared::Row(slot));
+    }
+    let feeders = check_feeders(feeders, &variables, &mut problems);
     let timeout = problems.positive_duration("spec.http.timeout", &http.timeout);
     let mut context = Context {
         names: resolved.names,
-        free_slot: variables.slots(),
+        free_slot: variables.slots() + feeders.len() as Slot,
         delimiters: &delimiters,
         follow_redirects: http.follow_redirects,
         timeout,
@@ -92,6 +99,7 @@ pub fn check(spec: &LoadTestSpec) -> Result<Checked, Vec<Problem>> {
     let start_deadline = problems.positive_duration("spec.workers.startDeadline", &workers.start_deadline);
     let grace = problems.positive_duration("spec.workers.grace", &workers.grace);
     let ttl_after_finished = problems.duration("spec.run.ttlAfterFinished", &run.ttl_after_finished);
+    check_volumes(&workers.volumes, &mut problems);
     if workers.replicas == 0 {
         problems.add("spec.workers.replicas", "must be at least 1");
     }
@@ -102,6 +110,7 @@ pub fn check(spec: &LoadTestSpec) -> Result<Checked, Vec<Problem>> {
                 target,
                 http,
                 variables,
+                feeders,
                 scenarios,
                 populations,
                 warmup,

@@ -175,6 +175,17 @@ pub(in crate::crd) fn free_value(_: &mut SchemaGenerator) -> Schema {
     json_schema!({"x-kubernetes-preserve-unknown-fields": true})
 }
 
+/// Objects of any kind; their size is bounded when they are made into a plan.
+pub(in crate::crd) fn free_objects(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": "array", "minItems": 1, "maxItems": 1000, "x-kubernetes-list-type": "atomic",
+        "items": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}})
+}
+
+/// Leads nowhere but below the folder it begins at.
+pub(in crate::crd) fn relative_path(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": "string", "maxLength": 512, "pattern": "^[^/]+(/[^/]+)*$"})
+}
+
 /// Any JSON value under any name.
 pub(in crate::crd) fn free_map(_: &mut SchemaGenerator) -> Schema {
     json_schema!({"type": "object", "additionalProperties": {"x-kubernetes-preserve-unknown-fields": true}})

@@ -4,6 +4,7 @@
 #![allow(clippy::duplicated_attributes)]
 
 mod check;
+mod feeder;
 mod load;
 mod pace;
 mod pods;
@@ -24,6 +25,7 @@ use serde_json::Value;
 use super::status::LoadTestStatus;
 
 pub use check::*;
+pub use feeder::*;
 pub use load::*;
 pub use pace::*;
 pub use pods::*;
@@ -77,6 +79,10 @@ pub struct LoadTestSpec {
     /// What encloses expressions in all templates of the test, where Helm or another tool takes `{{ }}` for its own.
     #[serde(default, skip_serializing_if = "TemplateDelimitersSpec::are_usual")]
     pub template_delimiters: TemplateDelimitersSpec,
+    /// Rows of test data that templates name: `{{ texts.text }}`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
+    pub feeders: Vec<FeederSpec>,
     /// What the users do.
     #[schemars(length(min = 1, max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
     pub scenarios: Vec<ScenarioSpec>,

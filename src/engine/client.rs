@@ -7,15 +7,18 @@ use serde_json::Value;
 
 use super::cookies::Jar;
 use super::deadline::Deadline;
-use super::exchange::{Answered, Exchange, Scratch};
+use super::exchange::{Answered, Exchange, Scratch, unrendered};
+use super::feeder::NoRow;
 use super::frame::Frame;
-use super::program::{Act, Each, Op, PreparedRepeat, PreparedScenario, Program};
-use super::recorder::{Iteration, Part};
+use super::program::{Act, Each, Op, PreparedRepeat, PreparedScenario, PreparedTask, Program};
+use super::recorder::{Dropped, Iteration, Part};
 use super::shard::Shard;
 use super::throttle::Throttle;
 use super::transport::Link;
 use crate::plan::OnFailure;
 use crate::plan::cel::{CompiledCel, Facts};
+use crate::plan::feeder::OnExhausted;
+use crate::plan::template::Need;
 use crate::stats::ErrorClass;
 
 /// How an iteration ended.
@@ -119,10 +122,16 @@ impl Client {
         };
         let shard = self.shard.clone();
         let part = shard.part(intended.unwrap_or(now));
+        let tasks = scenario.pick_tasks(|| shard.random());
+        let now = match self.first_rows(tasks).await {
+            Ok(true) => Instant::now(),
+            Ok(false) => now,
+            Err(none) => return self.not_begun(none, part),
+        };
         shard.recorder.borrow_mut().iteration_started(now, intended.map(|intended| now.saturating_duration_since(intended)), part);
         let mut clock = Clock { intended: intended.unwrap_or(now), now, part };
         let mut outcome = Outcome::Done;
-        for task in scenario.pick_tasks(|| shard.random()) {
+        for task in tasks {
             let begun = clock.intended;
             outcome = self.run(scenario, &task.program, &mut clock).await;
             let duration = clock.now.saturating_duration_since(begun);
@@ -134,6 +143,28 @@ impl Client {
         }
         self.frame.iteration += 1;
         self.end(outcome)
+    }
+
+    /// Takes the rows that the iteration begins with; whether it waited for them.
+    async fn first_rows(&mut self, tasks: &[PreparedTask]) -> Result<bool, NoRow> {
+        let first = tasks.first().and_then(|task| task.program.first());
+        match first {
+            Some(Op { act: Act::Request(number), flow: None, .. }) => {
+                self.frame.take_rows(&self.shard.prepared.steps[usize::from(*number)].rows, self.is_slot).await
+            }
+            _ => Ok(false),
+        }
+    }
+
+    /// An iteration without its first row is none; an arrival is missing then, unless the end of the rows is that of the run.
+    fn not_begun(&self, none: NoRow, part: Part) -> End {
+        if self.is_slot && none != NoRow::Exhausted(OnExhausted::StopRun) {
+            self.shard.recorder.borrow_mut().dropped(1, Dropped::NoRow, part);
+        }
+        match none {
+            NoRow::Exhausted(_) if !self.is_slot => End::UserOver,
+            _ => End::Answered,
+        }
     }
 
     /// Does what `onStop` asks for, if `onStart` was done.
@@ -178,10 +209,12 @@ impl Client {
     /// A step that is more than a request.
     async fn step(&mut self, scenario: &PreparedScenario, op: &Op, clock: &mut Clock) -> Outcome {
         let Some(flow) = &op.flow else { return self.once(scenario, op.act, clock).await };
-        match flow.condition.as_ref().map(|condition| self.is_true(condition)) {
-            None | Some(Some(true)) => {}
-            Some(Some(false)) => return Outcome::Done,
-            Some(None) => return Outcome::Failed,
+        if let Some(condition) = &flow.condition {
+            match self.is_true(condition, clock).await {
+                Ok(true) => {}
+                Ok(false) => return Outcome::Done,
+                Err(outcome) => return outcome,
+            }
         }
         match (&flow.repeat, &flow.for_each) {
             (Some(repeat), _) => self.repeat(scenario, op.act, repeat, clock).await,
@@ -199,23 +232,46 @@ impl Client {
             if outcome != Outcome::Done {
                 return outcome;
             }
-            match repeat.until.as_ref().map(|until| self.is_true(until)) {
-                None | Some(Some(false)) => {}
-                Some(Some(true)) => return Outcome::Done,
-                Some(None) => return Outcome::Failed,
+            if let Some(until) = &repeat.until {
+                match self.is_true(until, clock).await {
+                    Ok(true) => return Outcome::Done,
+                    Ok(false) => {}
+                    Err(outcome) => return outcome,
+                }
             }
         }
         if repeat.until.is_some() { Outcome::Failed } else { Outcome::Done }
     }
 
-    /// `None` where it cannot be told.
-    fn is_true(&mut self, condition: &CompiledCel) -> Option<bool> {
+    /// The step's outcome where it cannot be told.
+    async fn is_true(&mut self, condition: &CompiledCel, clock: &mut Clock) -> Result<bool, Outcome> {
+        self.rows(condition.needs(), clock).await?;
         let mut decoded = Vec::new();
         let answer = self.answered.and_then(|answered| answered.facts(&self.links, &mut decoded));
-        condition.is_true(answer.as_ref().map(|answer| answer as &dyn Facts), &self.frame).ok()
+        condition.is_true(answer.as_ref().map(|answer| answer as &dyn Facts), &self.frame).map_err(|_| Outcome::Failed)
+    }
+
+    async fn rows_of(&mut self, number: u16, clock: &mut Clock) -> Result<(), Outcome> {
+        let prepared = self.shard.prepared.clone();
+        self.rows(&prepared.steps[usize::from(number)].rows, clock).await
+    }
+
+    /// Takes the rows that `needs` asks for, or what becomes of a step without them.
+    async fn rows(&mut self, needs: &[Need], clock: &mut Clock) -> Result<(), Outcome> {
+        match self.frame.take_rows(needs, self.is_slot).await {
+            Ok(false) => {}
+            // nothing was late while the user waited
+            Ok(true) => (clock.intended, clock.now) = (Instant::now(), Instant::now()),
+            Err(NoRow::Later) => return Err(Outcome::Failed),
+            Err(NoRow::Exhausted(_)) => return Err(Outcome::UserOver),
+        }
+        Ok(())
     }
 
     async fn for_each(&mut self, scenario: &PreparedScenario, act: Act, each: &Each, clock: &mut Clock) -> Outcome {
+        if let Err(outcome) = self.rows(each.items.needs(), clock).await {
+            return outcome;
+        }
         let Some(items) = self.items(each) else { return Outcome::Failed };
         let mut outcome = Outcome::Done;
         for item in items {
@@ -249,6 +305,12 @@ impl Client {
     }
 
     async fn request(&mut self, number: u16, clock: &mut Clock) -> Outcome {
+        let has_rows = self.frame.has_rows(&self.shard.prepared.steps[usize::from(number)].rows);
+        if !has_rows && let Err(outcome) = Box::pin(self.rows_of(number, clock)).await {
+            let ended = unrendered(&self.shard, number, clock.part, clock.intended, &"no row of a feeder is left for it");
+            (clock.intended, clock.now) = (ended, ended);
+            return outcome;
+        }
         let Self { shard, links, deadline, scratch, frame, jar, unanswered, answered, throttle, has_turn, .. } = self;
         if let Some(throttle) = throttle.as_ref().filter(|_| !std::mem::take(has_turn)) {
             // what waits for its turn is meant for then

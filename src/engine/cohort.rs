@@ -94,6 +94,8 @@ impl Cohort {
             () = told(&mut orders, Order::Stop) => Instant::now(),
         };
         self.over.set(true);
+        // users that wait for rows will not get any
+        self.shard.dealer.supply().wake();
         let open = self.population().load.is_open();
         self.members.borrow().iter().for_each(|member| self.left(u64::from(member.release() && !open)));
         tokio::select! {

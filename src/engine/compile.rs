@@ -5,6 +5,7 @@ use super::program::{Act, Each, Flow, Op, PreparedRepeat, PreparedScenario, Prep
 use super::request::{Request, credentials};
 use crate::plan::cel::CompiledCel;
 use crate::plan::lexicon::{Lexicon, Mention, Outline};
+use crate::plan::template::Need;
 use crate::plan::{Action, Cel, ForEach, HttpStep, Inputs, Names, Order, Plan, Problem, Repeat, Scenario, Section, Step};
 
 /// Everything that users do.
@@ -51,7 +52,7 @@ struct Compiler<'a> {
 
 impl Compiler<'_> {
     fn scenario(&mut self, scenario: &Scenario, path: &str, first_task: u16) -> PreparedScenario {
-        let lexicon = Lexicon::new(self.names.clone(), self.plan.variables.slots(), &Outline::of(scenario));
+        let lexicon = Lexicon::new(self.names.clone(), self.plan.scenario_slots(), &Outline::of(scenario));
         let first_step = self.steps.len();
         let base = std::mem::replace(&mut self.names, lexicon.at_start());
         let (mut on_start, mut on_stop) = (Program::default(), Program::default());
@@ -169,7 +170,10 @@ impl Compiler<'_> {
             Ok(request) => {
                 let (timeout, follow_redirects, retry) = (*timeout, *follow_redirects, retry.clone());
                 let needs = rules.needs();
-                self.steps.push(PreparedStep { request, route: 0, timeout, follow_redirects, retry, rules, needs });
+                let mut rows = request.needs();
+                let more: Vec<Need> = rules.feeds().iter().filter(|need| !rows.contains(need)).copied().collect();
+                rows.extend(more);
+                self.steps.push(PreparedStep { request, route: 0, timeout, follow_redirects, retry, rows: rows.into(), rules, needs });
                 Some(Act::Request(number))
             }
             Err(found) => {

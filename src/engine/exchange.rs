@@ -17,7 +17,6 @@ use super::request;
 use super::response::Response;
 use super::shard::Shard;
 use super::transport::{Flight, Link, Outgoing, Phases};
-use crate::plan::template::Unrendered;
 use crate::plan::{Retry, RetryOn};
 use crate::stats::ErrorClass;
 
@@ -79,7 +78,7 @@ impl Exchange<'_> {
         let step: &PreparedStep = &shard.prepared.steps[usize::from(number)];
         let message = match step.request.render(frame, &mut scratch.request) {
             Ok(message) => message,
-            Err(why) => return (unrendered(shard, number, part, intended, why), Some(ErrorClass::Template)),
+            Err(why) => return (unrendered(shard, number, part, intended, &why), Some(ErrorClass::Template)),
         };
         let flight = Flight::new(shard, now);
         let route = Cell::new(step.route);
@@ -289,7 +288,7 @@ fn is_worth_another(retry: &Retry, outcome: &Result<(), Failure>, status: u16) -
 }
 
 /// Records a request that could not be put together. Returns when that was.
-fn unrendered(shard: &Shard, number: u16, part: Part, intended: Instant, why: Unrendered) -> Instant {
+pub(super) fn unrendered(shard: &Shard, number: u16, part: Part, intended: Instant, why: &dyn std::fmt::Display) -> Instant {
     let ended = Instant::now();
     let sample = Sample {
         step: number,

@@ -6,9 +6,10 @@ use std::time::SystemTime;
 use serde_json::Value;
 
 use super::answer::Store;
+use super::feeder::{Hand, NoRow};
 use super::program::PreparedScenario;
 use super::shard::Shard;
-use crate::plan::template::Scope;
+use crate::plan::template::{Need, Scope};
 use crate::plan::{Computed, Slot};
 
 pub(super) struct Frame {
@@ -17,20 +18,19 @@ pub(super) struct Frame {
     pub(super) iteration: u64,
     /// By slot; empty until the first value is set, since most tests set none.
     values: Vec<Option<Value>>,
-    /// What `take(n)` of a feeder gave for this iteration.
-    batches: Vec<((Slot, u32), Value)>,
+    hand: Hand,
 }
 
 impl Frame {
     pub(super) fn new(shard: Rc<Shard>, user: u64) -> Self {
-        Self { shard, user, iteration: 0, values: Vec::new(), batches: Vec::new() }
+        Self { user, iteration: 0, values: Vec::new(), hand: shard.dealer.hand(user), shard }
     }
 
     /// Forgets what lives for one iteration only, and makes the variables that hold for the next one.
     pub(super) fn begin_iteration(&mut self, scenario: &PreparedScenario) {
         let slots = scenario.of_iteration.start.min(self.values.len())..scenario.of_iteration.end.min(self.values.len());
         self.values[slots].iter_mut().for_each(|value| *value = None);
-        self.batches.clear();
+        self.hand.begin();
         let shard = self.shard.clone();
         for Computed { slot, template } in &shard.prepared.computed {
             // one that cannot be made is not set: the step that names it fails
@@ -47,9 +47,14 @@ impl Frame {
         self.values[slot] = value;
     }
 
-    #[expect(dead_code, reason = "feeders give it")]
-    pub(super) fn set_batch(&mut self, slot: Slot, count: u32, rows: Value) {
-        self.batches.push(((slot, count), rows));
+    /// Whether all that `needs` asks for has been taken.
+    pub(super) fn has_rows(&self, needs: &[Need]) -> bool {
+        needs.iter().all(|need| self.hand.holds(&self.shard.dealer, *need))
+    }
+
+    /// Takes the iteration's rows that `needs` asks for; whether it waited for them, which one in a hurry does not.
+    pub(super) async fn take_rows(&mut self, needs: &[Need], hurry: bool) -> Result<bool, NoRow> {
+        self.hand.take_all(&self.shard.dealer, needs, hurry).await
     }
 }
 
@@ -80,9 +85,12 @@ impl Scope for Frame {
         SystemTime::now()
     }
     fn value(&self, slot: Slot) -> Option<&Value> {
-        self.values.get(usize::from(slot))?.as_ref()
+        match self.hand.row(&self.shard.dealer, slot) {
+            Some(row) => Some(row),
+            None => self.values.get(usize::from(slot))?.as_ref(),
+        }
     }
     fn batch(&self, slot: Slot, count: u32) -> Option<&Value> {
-        self.batches.iter().find(|(key, _)| *key == (slot, count)).map(|(_, rows)| rows)
+        self.hand.batch(slot, count)
     }
 }

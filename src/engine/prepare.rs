@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::compile::{Programs, compile};
+use super::feeder::{self, Feed, FeedData};
 use super::files;
 use super::program::{PreparedScenario, PreparedStep};
 use super::resolve::NameServers;
@@ -38,8 +39,16 @@ pub struct Prepared {
     pub(super) casts: Vec<Cast>,
     /// Conditions look at answers when these have been judged.
     pub(super) looks_back: bool,
+    pub(super) feeds: Arc<[Feed]>,
     /// The way to each target, the test's own first.
     pub(super) routes: Vec<Route>,
+}
+
+impl Prepared {
+    /// What must be the same on every worker.
+    pub fn feed_data(&self) -> Vec<FeedData> {
+        Feed::shared(&self.feeds)
+    }
 }
 
 impl std::fmt::Debug for Prepared {
@@ -61,10 +70,15 @@ pub(super) async fn prepare_asking(plan: Arc<Plan>, inputs: &Inputs, names: &Nam
         return Err(PrepareError::MissingReferences(missing));
     }
     let mut problems = check(&plan);
-    let Resolved { names: declared, computed } = plan.variables.resolve(Some(inputs)).unwrap_or_else(|found| {
+    let Resolved { names: mut declared, computed } = plan.variables.resolve(Some(inputs)).unwrap_or_else(|found| {
         problems.extend(found);
         Resolved::default()
     });
+    let feeds = load_feeds(&plan, inputs).await.unwrap_or_else(|found| {
+        problems.extend(found);
+        [].into()
+    });
+    feeder::declare(&mut declared, &plan, &feeds);
     let programs = compile(&plan, declared, inputs).map_err(|found| problems.extend(found));
     let route = Route::new(&plan.target, &plan.http, inputs, names).map_err(|problem| problems.push(problem));
     let (true, Ok(Programs { steps, scenarios, looks_back }), Ok(route)) = (problems.is_empty(), programs, route) else {
@@ -80,7 +94,17 @@ pub(super) async fn prepare_asking(plan: Arc<Plan>, inputs: &Inputs, names: &Nam
         }))
     });
     let casts = casts.collect();
-    Ok(Prepared { looks_back, steps, computed, scenarios, casts, routes: vec![route], plan })
+    Ok(Prepared { looks_back, steps, computed, scenarios, casts, feeds, routes: vec![route], plan })
+}
+
+/// Large data take seconds, in which others of this thread have work to do.
+async fn load_feeds(plan: &Arc<Plan>, inputs: &Inputs) -> Result<Arc<[Feed]>, Vec<Problem>> {
+    if plan.feeders.is_empty() {
+        return Ok([].into());
+    }
+    let (plan, inputs) = (plan.clone(), inputs.clone());
+    let loading = tokio::task::spawn_blocking(move || feeder::load(&plan, &inputs).map(|rows| Feed::all(&plan, rows)));
+    loading.await.unwrap_or_else(|e| Err(vec![Problem::new("spec.feeders", format!("cannot be read: {e}"))]))
 }
 
 /// What the engine relies on and a plan's type does not say; a plan made by validation never fails here.

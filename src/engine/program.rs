@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::answer::{Needs, PreparedRules};
 use super::request::Request;
 use crate::plan::cel::CompiledCel;
-use crate::plan::template::Compiled;
+use crate::plan::template::{Compiled, Need};
 use crate::plan::{OnFailure, Order, Retry, Slot, ThinkTime};
 
 /// Carried out in order.
@@ -57,6 +57,8 @@ pub(super) struct PreparedStep {
     pub(super) timeout: Duration,
     pub(super) follow_redirects: u32,
     pub(super) retry: Option<Retry>,
+    /// To take before it is rendered, for it and for its rules, each once.
+    pub(super) rows: Box<[Need]>,
     /// Empty for most.
     pub(super) rules: PreparedRules,
     /// What of an answer is kept, for the rules and for the conditions of the scenario.

@@ -9,7 +9,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use url::Url;
 
-use crate::plan::template::{Compiled, Place, Scope, Unrendered};
+use crate::plan::template::{Compiled, Need, Place, Scope, Unrendered};
 use crate::plan::{Auth, Header, HttpRequest, Inputs, Names, Problem, Reference, Target};
 
 const USER_AGENT: &str = concat!("starling/", env!("CARGO_PKG_VERSION"));
@@ -73,6 +73,19 @@ impl Request {
                 Ok(request)
             }
         }
+    }
+
+    /// Rows to take before it is rendered, each once.
+    pub(super) fn needs(&self) -> Vec<Need> {
+        let mut needs: Vec<Need> = Vec::new();
+        let Form::Dynamic { head, body } = &self.form else { return needs };
+        for piece in head.iter().chain(body) {
+            if let Piece::Template(template) = piece {
+                let new: Vec<Need> = template.needs().iter().filter(|need| !needs.contains(need)).copied().collect();
+                needs.extend(new);
+            }
+        }
+        needs
     }
 
     /// Where to keep the HTTP/2 form, if requests never differ.

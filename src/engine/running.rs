@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, watch};
 
+use super::feeder::{Dealer, Supply};
 use super::prepare::Prepared;
 use super::recorder::ShardDelta;
 use super::shard::{Order, Outset, Shard, useful_shards};
@@ -45,6 +46,7 @@ pub struct Running {
     orders: watch::Sender<Order>,
     levels: watch::Sender<Levels>,
     queue: mpsc::Receiver<ShardDelta>,
+    supply: Arc<Supply>,
     shards: Vec<Progress>,
     /// Seconds that not every shard has handed over yet.
     pending: BTreeMap<u32, Snapshot>,
@@ -73,6 +75,14 @@ impl Prepared {
         let first_second = u32::try_from(joined_at.saturating_duration_since(start).as_secs()).unwrap_or(u32::MAX);
         let useful = self.plan.populations.iter().map(|population| useful_shards(&population.load, assignment.share, assignment.shards));
         let shards = useful.max().unwrap_or(1);
+        let level = self.plan.populations.iter().map(|population| population.load.max_level().ceil() as u64).sum();
+        let dealer = Arc::new(Dealer::new(
+            self.plan.feeder_slots(),
+            self.feeds.clone(),
+            assignment.share,
+            assignment.seed,
+            assignment.share.of(level),
+        ));
         let (orders, listener) = watch::channel(Order::Run);
         let (levels, level_listener) = watch::channel(Levels::default());
         let (sender, queue) = mpsc::channel(QUEUED_SECONDS * shards as usize);
@@ -80,6 +90,7 @@ impl Prepared {
             orders,
             levels,
             queue,
+            supply: dealer.supply().clone(),
             shards: vec![Progress { next: first_second, ended: false }; shards as usize],
             pending: BTreeMap::new(),
             next_second: first_second,
@@ -93,6 +104,7 @@ impl Prepared {
             let slice = assignment.share.slice(shard, shards);
             let outset = Outset {
                 prepared: self.clone(),
+                dealer: dealer.clone(),
                 slice,
                 seed: assignment.seed,
                 start,
@@ -152,6 +164,11 @@ impl Running {
             }
         }
         None
+    }
+
+    /// Rows of feeders that the master leases.
+    pub fn supply(&self) -> &Arc<Supply> {
+        &self.supply
     }
 
     /// No new iteration starts; those that run have the plan's `stop_timeout` to finish, then they are cut.

@@ -12,6 +12,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::cohort::Cohort;
 use super::cpu::CpuMeter;
+use super::feeder::Dealer;
 use super::pool::Pool;
 use super::prepare::Prepared;
 use super::recorder::{Dropped, Part, Recorder, ShardDelta};
@@ -34,6 +35,7 @@ pub(super) enum Order {
 /// Everything a shard's thread starts with.
 pub(super) struct Outset {
     pub(super) prepared: Arc<Prepared>,
+    pub(super) dealer: Arc<Dealer>,
     pub(super) slice: Slice,
     pub(super) seed: u64,
     /// The run's zero, when the warm-up begins.
@@ -50,6 +52,7 @@ pub(super) struct Outset {
 
 pub(super) struct Shard {
     pub(super) prepared: Arc<Prepared>,
+    pub(super) dealer: Arc<Dealer>,
     pub(super) slice: Slice,
     /// Differs between any two shards of a fleet.
     pub(super) seed: u64,
@@ -76,7 +79,7 @@ pub(super) struct Shard {
 impl Shard {
     /// Carries out the slice, from start to drain.
     pub(super) async fn run(outset: Outset) {
-        let Outset { prepared, slice, seed, start, joined_at, first_second, done, queue, orders, levels } = outset;
+        let Outset { prepared, dealer, slice, seed, start, joined_at, first_second, done, queue, orders, levels } = outset;
         let cpu = (slice.shard == 0).then(|| CpuMeter::new(Instant::now()));
         let boundary = start + Duration::from_secs(u64::from(first_second) + 1);
         let recorder = Recorder::new(slice.shard, prepared.steps.len(), first_second, boundary, cpu, queue.clone());
@@ -85,6 +88,7 @@ impl Shard {
             zero: start + prepared.plan.warmup,
             pools: prepared.routes.iter().map(|route| Pool::new(slice, route)).collect(),
             prepared,
+            dealer,
             slice,
             seed,
             start,

@@ -2,6 +2,7 @@
 
 mod amounts;
 mod counting;
+mod feeding;
 mod http2;
 mod language;
 mod malformed;
@@ -30,6 +31,7 @@ fn plan(url: &str, load: Load) -> Plan {
     Plan {
         target: Target { url: Url::parse(url).unwrap(), headers: vec![], auth: None, tls: Tls::default(), proxy: None, unix_socket: None },
         http: Default::default(),
+        feeders: vec![],
         variables: Default::default(),
         scenarios: vec![Scenario {
             name: "s".into(),

@@ -1,9 +1,13 @@
 //! The run as the master sees it: a state machine fed with what workers and the operator say. It does no I/O but to its memory, and never waits.
 
+mod feeding;
+
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use tokio::sync::mpsc;
+
+use feeding::Feeding;
 
 use super::judge::Judge;
 use super::memory::{Facts, Memory, MemoryError};
@@ -65,6 +69,7 @@ pub struct Conductor {
     clock: Option<Clock>,
     stopped: Option<Stop>,
     roster: Roster,
+    feeding: Feeding,
     timeline: Timeline,
     /// Where the run is a search for the capacity; it judges each level.
     search: Option<Search>,
@@ -88,6 +93,7 @@ impl Conductor {
         Ok(Self {
             search: file.plan.capacity().map(Search::new),
             roster: Roster::new(file.workers),
+            feeding: Feeding::new(&file.plan, memory.load_rows(), facts.granted),
             alone_since: facts.granted.then_some(now),
             file,
             seed,
@@ -199,11 +205,7 @@ impl Conductor {
     pub fn hear(&mut self, id: SessionId, message: from_worker::Message, now: Instant) {
         match message {
             from_worker::Message::Hello(_) => {}
-            from_worker::Message::Ready(_) => {
-                if let Some(seat) = self.roster.seat(id) {
-                    seat.set_ready();
-                }
-            }
+            from_worker::Message::Ready(ready) => self.hear_ready(id, &ready, now),
             from_worker::Message::NotReady(fleet::NotReady { problems }) => {
                 if let Some(seat) = self.roster.seat(id) {
                     seat.set_problems(problems.into_iter().map(reported).collect(), now);
@@ -213,6 +215,8 @@ impl Conductor {
             from_worker::Message::Cumulative(cumulative) => self.hear_cumulative(id, &cumulative, now),
             from_worker::Message::Pong(pong) => self.hear_pong(id, &pong),
             from_worker::Message::Leaving(_) => self.hear_leaving(id, now),
+            from_worker::Message::RowsWanted(wanted) => self.hear_wanted(id, wanted),
+            from_worker::Message::UsedUp(fleet::UsedUp { feeder }) => self.hear_used_up(id, feeder as u16),
         }
         self.tick(now);
     }
@@ -226,6 +230,7 @@ impl Conductor {
     }
 
     fn hear_delta(&mut self, id: SessionId, delta: &fleet::Delta) {
+        self.hear_usage(id, &delta.feeders);
         let snapshot = match Snapshot::decode(&delta.snapshot) {
             Ok(snapshot) => snapshot,
             Err(e) => return self.event(&format!("a worker's samples of second {} are lost: {e}", delta.second)),
@@ -257,6 +262,7 @@ impl Conductor {
 
     /// Replaces what is held of the process; the seconds this master had not seen go into the series as counts.
     fn hear_cumulative(&mut self, id: SessionId, cumulative: &fleet::Cumulative, now: Instant) {
+        self.hear_usage(id, &cumulative.feeders);
         let snapshot = match Snapshot::decode(&cumulative.snapshot) {
             Ok(snapshot) => snapshot,
             Err(e) => return self.event(&format!("a worker's samples are lost: {e}")),
@@ -326,6 +332,7 @@ impl Conductor {
                 self.remember(Facts { epoch: *epoch, granted: true, ..self.facts.clone() })?;
                 self.state = MasterState::Recovering;
                 self.alone_since = Some(now);
+                self.feeding.forget();
             }
             // said before
             _ => self.remember(Facts { epoch: *epoch, ..self.facts.clone() })?,
@@ -371,6 +378,7 @@ impl Conductor {
             MasterState::Running | MasterState::Stopping => self.watch(now),
             MasterState::Lost | MasterState::Finished => {}
         }
+        self.lend(now);
     }
 
     pub fn ping(&self) {
@@ -538,6 +546,7 @@ impl Conductor {
             search: self.search.as_ref(),
             judge: &self.judge,
             events: &self.events,
+            feeders: self.feeder_results(),
         }));
     }
 

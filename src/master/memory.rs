@@ -1,5 +1,6 @@
 //! What a master must not forget when its process is killed: who it is, and whether it ever started its run.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -9,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::judge::Breach;
 
 const FILE: &str = "master.json";
+const ROWS_FILE: &str = "rows.json";
 
 /// Kept in the Pod's emptyDir: survives a restart of the container, not a new Pod.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -66,6 +68,23 @@ impl Memory {
             file.write_all(&serde_json::to_vec(facts)?)?;
             file.sync_all()?;
             fs::rename(&draft, folder.join(FILE))
+        };
+        write().map_err(|e| self.failed("write", e))
+    }
+
+    /// For each feeder whose rows all workers share, the first that was never given out; `None` where this incarnation never said.
+    pub fn load_rows(&self) -> Option<BTreeMap<u16, u64>> {
+        let bytes = fs::read(self.folder.as_ref()?.join(ROWS_FILE)).ok()?;
+        serde_json::from_slice(&bytes).ok()
+    }
+
+    /// On return the numbers survive a kill of the process. Not a loss of the node, which takes the folder along: so nothing is synced.
+    pub fn store_rows(&self, rows: &BTreeMap<u16, u64>) -> Result<(), MemoryError> {
+        let Some(folder) = &self.folder else { return Ok(()) };
+        let write = || {
+            let draft = folder.join(format!("{ROWS_FILE}.new"));
+            fs::write(&draft, serde_json::to_vec(rows)?)?;
+            fs::rename(&draft, folder.join(ROWS_FILE))
         };
         write().map_err(|e| self.failed("write", e))
     }

@@ -11,7 +11,7 @@ use super::search::Search;
 use super::timeline::Timeline;
 use super::verdict::{self, Judgement};
 use crate::plan::{OnSaturation, Plan};
-use crate::stats::result::{CapacityResult, Event, Generator, RunResult, SCHEMA_VERSION, Totals, Verdict, Workers};
+use crate::stats::result::{CapacityResult, Event, FeederResult, Generator, RunResult, SCHEMA_VERSION, Totals, Verdict, Workers};
 use crate::stats::summary::{Scale, StepName, error_results, histogram_results, step_results, task_results};
 use crate::stats::{Snapshot, format};
 use crate::wire::control::Stop;
@@ -42,10 +42,11 @@ pub struct Parts<'a> {
     pub search: Option<&'a Search>,
     pub judge: &'a Judge,
     pub events: &'a [Event],
+    pub feeders: Vec<FeederResult>,
 }
 
 pub fn build(parts: Parts<'_>) -> RunResult {
-    let Parts { file, seed, ending, stop, started_at, finished_at, roster, timeline, judge, search, events } = parts;
+    let Parts { file, seed, ending, stop, started_at, finished_at, roster, timeline, judge, search, events, feeders } = parts;
     let plan = &file.plan;
     let kept = search.and_then(Search::kept);
     let (merged, scale) = match kept {
@@ -88,6 +89,7 @@ pub fn build(parts: Parts<'_>) -> RunResult {
         workers: Workers { planned: file.workers, lost: roster.lost(), rejoined: roster.rejoined() },
         series: timeline.points().to_vec(),
         histograms: histogram_results(&merged, &names),
+        feeders,
         events: events.to_vec(),
         warnings: warnings(file, roster, timeline, &generator),
         generator,

@@ -1,6 +1,6 @@
 //! Who works on the run: one seat per share, the process that holds it, and what every process has measured.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
@@ -67,6 +67,10 @@ pub struct Instance {
     pub failed: bool,
     /// Told to go before the profile was over; it handed over what it had.
     pub left_early: bool,
+    /// By feeder, of those whose rows all workers share.
+    pub rows: BTreeMap<u16, Rows>,
+    /// Feeders of which it found no row left.
+    pub used_up: BTreeSet<u16>,
     /// Start of its load by the master's clock, microseconds since the epoch.
     pub started_micros: Option<i64>,
 }
@@ -76,6 +80,15 @@ impl Instance {
     fn is_at_work(&self) -> bool {
         self.carrying && !self.last
     }
+}
+
+/// Rows of one feeder that a process, or all of them, were given.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Rows {
+    pub leased: u64,
+    pub used: u64,
+    /// Of processes that are gone: leased and not known to be used.
+    pub lost: u64,
 }
 
 #[derive(Debug, Default)]
@@ -126,6 +139,32 @@ impl Roster {
     pub fn instance(&mut self, id: SessionId) -> Option<&mut Instance> {
         let session = self.seats.iter().filter_map(|seat| seat.session.as_ref()).find(|session| session.id == id)?;
         self.instances.get_mut(&(session.index, session.instance.clone()))
+    }
+
+    /// The share that a connection works for.
+    pub fn index(&mut self, id: SessionId) -> Option<u32> {
+        self.seat(id)?.session.as_ref().map(|session| session.index)
+    }
+
+    /// Every process at work that was given rows of `feeder` has none left.
+    pub fn all_used_up(&self, feeder: u16) -> bool {
+        let at_work = self.sessions().filter_map(|session| self.of(session)).filter(|instance| instance.is_at_work());
+        at_work
+            .filter(|instance| instance.rows.get(&feeder).is_some_and(|rows| rows.leased > 0))
+            .all(|instance| instance.used_up.contains(&feeder))
+    }
+
+    /// The rows of `feeder` over all processes.
+    pub fn rows(&self, feeder: u16) -> Rows {
+        let mut sum = Rows::default();
+        for instance in self.instances.values() {
+            let rows = instance.rows.get(&feeder).copied().unwrap_or_default();
+            let is_gone = instance.is_at_work() || instance.left_early;
+            sum.leased += rows.leased;
+            sum.used += rows.used;
+            sum.lost += if is_gone { rows.leased.saturating_sub(rows.used) } else { 0 };
+        }
+        sum
     }
 
     pub fn sessions(&self) -> impl Iterator<Item = &Session> {

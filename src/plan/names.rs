@@ -1,6 +1,7 @@
 //! What templates may name: the test's variables, its feeders, and what earlier steps took out of answers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use serde_json::Value;
 
@@ -12,7 +13,19 @@ pub const RESERVED: [&str; 6] = ["user", "iteration", "worker", "true", "false",
 
 /// What the templates at one place of the test may name.
 #[derive(Clone, Default, PartialEq)]
-pub struct Names(BTreeMap<String, Declared>);
+pub struct Names {
+    declared: BTreeMap<String, Declared>,
+    /// Of feeders whose data are known.
+    columns: BTreeMap<Slot, Arc<Columns>>,
+}
+
+/// The names of which each has a value in at least one row of a feeder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Columns {
+    pub names: BTreeSet<String>,
+    /// Data of a Secret: no message holds any of it.
+    pub is_secret: bool,
+}
 
 #[derive(Clone, PartialEq)]
 pub enum Declared {
@@ -29,29 +42,47 @@ pub enum Declared {
 impl Names {
     /// An inner declaration hides an outer one of the same name.
     pub fn declare(&mut self, name: impl Into<String>, declared: Declared) {
-        self.0.insert(name.into(), declared);
+        self.declared.insert(name.into(), declared);
+    }
+
+    /// The data of a feeder are known: templates may name only these columns.
+    pub fn declare_columns(&mut self, feeder: Slot, columns: Arc<Columns>) {
+        self.columns.insert(feeder, columns);
+    }
+
+    /// The error when `field` is no column of the feeder called `name`.
+    pub fn check_column(&self, feeder: Slot, name: &str, field: &str) -> Result<(), String> {
+        match self.columns.get(&feeder) {
+            Some(columns) if !columns.names.contains(field) && columns.is_secret => Err(format!("{name} has no column {field:?}")),
+            Some(columns) if !columns.names.contains(field) => {
+                let known: Vec<&str> = columns.names.iter().map(String::as_str).collect();
+                Err(format!("{name} has no column {field:?}; it has {}", known.join(", ")))
+            }
+            _ => Ok(()),
+        }
     }
 
     pub fn get(&self, name: &str) -> Option<&Declared> {
-        self.0.get(name)
+        self.declared.get(name)
     }
 
     /// All names, sorted.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Declared)> {
-        self.0.iter().map(|(name, declared)| (name.as_str(), declared))
+        self.declared.iter().map(|(name, declared)| (name.as_str(), declared))
     }
 }
 
 impl From<&BTreeMap<String, Value>> for Names {
     fn from(constants: &BTreeMap<String, Value>) -> Self {
-        Self(constants.iter().map(|(name, value)| (name.clone(), Declared::Constant(value.clone()))).collect())
+        let declared = constants.iter().map(|(name, value)| (name.clone(), Declared::Constant(value.clone()))).collect();
+        Self { declared, columns: BTreeMap::new() }
     }
 }
 
 impl std::fmt::Debug for Names {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         // a constant may come from a Secret
-        f.debug_set().entries(self.0.keys()).finish()
+        f.debug_set().entries(self.declared.keys()).finish()
     }
 }
 

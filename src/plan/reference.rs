@@ -1,6 +1,7 @@
 //! References to keys of Secrets and ConfigMaps, and the values found for them where the load is made.
 
 use std::collections::HashMap;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -35,17 +36,29 @@ impl std::fmt::Display for Reference {
     }
 }
 
-/// The values of a plan's references. Secret: neither shown nor serialised.
+/// The values of a plan's references, and where its files are. Secret: neither shown nor serialised.
 #[derive(Clone, Default)]
-pub struct Inputs(HashMap<(Kind, String, String), Vec<u8>>);
+pub struct Inputs {
+    values: HashMap<(Kind, String, String), Vec<u8>>,
+    folder: Option<PathBuf>,
+}
 
 impl Inputs {
     pub fn insert(&mut self, kind: Kind, name: impl Into<String>, key: impl Into<String>, value: Vec<u8>) {
-        self.0.insert((kind, name.into(), key.into()), value);
+        self.values.insert((kind, name.into(), key.into()), value);
+    }
+
+    /// Where the relative paths of the test begin.
+    pub fn set_folder(&mut self, folder: impl Into<PathBuf>) {
+        self.folder = Some(folder.into());
+    }
+
+    pub fn folder(&self) -> Option<&Path> {
+        self.folder.as_deref()
     }
 
     pub fn get(&self, reference: &Reference) -> Option<&[u8]> {
-        self.0.get(&(reference.kind, reference.name.clone(), reference.key.clone())).map(Vec::as_slice)
+        self.values.get(&(reference.kind, reference.name.clone(), reference.key.clone())).map(Vec::as_slice)
     }
 
     /// The value as text without the line break that `echo` and editors leave at the end.
@@ -56,6 +69,6 @@ impl Inputs {
 
 impl std::fmt::Debug for Inputs {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Inputs({} values)", self.0.len())
+        write!(f, "Inputs({} values)", self.values.len())
     }
 }

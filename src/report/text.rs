@@ -5,7 +5,8 @@ use std::fmt::Write;
 
 use crate::stats::format;
 use crate::stats::result::{
-    CapacityResult, ErrorResult, LatencySummary, RunResult, StepResult, TaskResult, ThresholdResult, ThresholdVerdict, Totals, Verdict,
+    CapacityResult, ErrorResult, FeederResult, LatencySummary, RunResult, StepResult, TaskResult, ThresholdResult, ThresholdVerdict,
+    Totals, Verdict,
 };
 
 pub const WIDTH: usize = 100;
@@ -47,6 +48,7 @@ pub fn render(result: &RunResult, style: Style) -> String {
         page.steps(&result.steps);
         page.tasks(&result.tasks, result.steps.len());
         page.errors(&result.errors);
+        page.feeders(&result.feeders);
         page.generator(result);
     }
     page.remarks(result);
@@ -95,6 +97,16 @@ impl Page {
         match self.style {
             Style::Plain => text.to_owned(),
             Style::Coloured => format!("\x1b[{code}m{text}\x1b[0m"),
+        }
+    }
+
+    fn feeders(&mut self, feeders: &[FeederResult]) {
+        if !feeders.is_empty() {
+            self.heading("FEEDERS");
+        }
+        for FeederResult { name, leased, used, lost } in feeders {
+            let lost = if *lost > 0 { format!(", {lost} lost with their workers") } else { String::new() };
+            self.entry("rows", &format!("{name}: {leased} leased, {used} used{lost}"));
         }
     }
 
@@ -456,6 +468,7 @@ pub(super) mod tests {
                 threshold("failures", "rate < 1%", "0.02%", ThresholdVerdict::Passed),
             ],
             generator: Generator { cpu: 0.61, schedule_lag_p99: 80, ..Generator::default() },
+            feeders: vec![],
             workers: Workers { planned: 1, lost: 0, rejoined: 0 },
             series: Vec::new(),
             histograms: Vec::new(),

@@ -45,6 +45,9 @@ pub struct RunResult {
     pub capacity: Option<CapacityResult>,
     pub generator: Generator,
     pub workers: Workers,
+    /// Of those whose rows all workers share.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub feeders: Vec<FeederResult>,
     pub series: Vec<SeriesPoint>,
     pub histograms: Vec<HistogramResult>,
     pub events: Vec<Event>,
@@ -313,6 +316,18 @@ pub struct Workers {
 }
 
 /// What happened in one run second, or in several when a long series has been thinned.
+/// Rows that the master gave out to workers, each at most once.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FeederResult {
+    pub name: String,
+    pub leased: u64,
+    /// Taken by an iteration.
+    pub used: u64,
+    /// Leased to workers that were lost or went early, which did not report that they used them.
+    pub lost: u64,
+}
+
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SeriesPoint {

@@ -81,6 +81,9 @@ pub fn input_kind(kind: Kind) -> &'static str {
     }
 }
 
+/// Folder of the test's volumes below [`INPUTS_DIR`], each under its name.
+pub const FILES: &str = "files";
+
 /// What a worker's exit code says; the Job's podFailurePolicy reads them.
 pub mod exit {
     /// Released by the master.

@@ -1,10 +1,11 @@
 //! The share a worker carries out, and everything it has measured since it began.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-use crate::engine::{Delta, Running};
+use crate::engine::{Delta, Running, Supply, Usage};
 use crate::plan::{Level, Levels};
 use crate::stats::Snapshot;
 use crate::wire::fleet;
@@ -69,7 +70,7 @@ impl Work {
             self.over_since = Some(Instant::now());
         }
         let failure = self.running.failure().unwrap_or_default().to_owned();
-        fleet::Delta { second, snapshot: snapshot.encode(), last, failure, length_micros: length.map(micros) }
+        fleet::Delta { second, snapshot: snapshot.encode(), last, failure, length_micros: length.map(micros), feeders: self.usage() }
     }
 
     pub fn cumulative(&self) -> fleet::Cumulative {
@@ -88,6 +89,7 @@ impl Work {
             workers: self.workers,
             length_micros: self.length.map(micros),
             levels: self.levels.clone(),
+            feeders: self.usage(),
         }
     }
 
@@ -97,6 +99,16 @@ impl Work {
         let levels = announced.levels.iter().filter(|level| level.rate.is_finite() && level.rate >= 0.0).map(level).collect();
         self.running.follow(Levels { levels, end: announced.end_micros.map(Duration::from_micros) });
         self.levels = Some(announced);
+    }
+
+    /// Rows that the master leases to this worker.
+    pub fn supply(&self) -> &Arc<Supply> {
+        self.running.supply()
+    }
+
+    fn usage(&self) -> Vec<fleet::FeederUsage> {
+        let usage = self.supply().usage().into_iter();
+        usage.map(|Usage { feeder, leased, used, reserved }| fleet::FeederUsage { feeder: feeder.into(), leased, used, reserved }).collect()
     }
 
     pub fn started_unix_micros(&self) -> i64 {

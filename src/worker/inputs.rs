@@ -20,6 +20,7 @@ impl InputSource {
             InputSource::Folder(folder) => folder,
         };
         let mut inputs = Inputs::default();
+        inputs.set_folder(folder.join(layout::FILES));
         for reference in plan.references() {
             match std::fs::read(folder.join(layout::input_path(reference))) {
                 Ok(value) => inputs.insert(reference.kind, &reference.name, &reference.key, value),

@@ -1,5 +1,6 @@
 //! One worker's side of the protocol. A session is one connection; the worker and its work outlive it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -8,7 +9,7 @@ use tokio::sync::mpsc;
 
 use super::carried::Work;
 use super::inputs::InputSource;
-use crate::engine::{self, Assignment, PrepareError, Prepared};
+use crate::engine::{self, Assignment, Demand, FeedData, PrepareError, Prepared};
 use crate::plan::{Plan, Share};
 use crate::wire::PROTOCOL_VERSION;
 use crate::wire::control::ProblemKind;
@@ -64,6 +65,10 @@ pub struct Worker {
     epoch: u32,
     plan: Option<Arc<Plan>>,
     stage: Stage,
+    /// What must be the same on every worker.
+    feeders: Vec<FeedData>,
+    /// By feeder: rows that may be leased to somebody; kept for a master that knows less.
+    reserved: BTreeMap<u16, u64>,
     /// The lease: when the master was last heard.
     heard: Instant,
     /// Told to go: leaves as soon as a master holds all that was measured.
@@ -74,12 +79,24 @@ pub struct Worker {
 enum Event {
     Said(Option<from_master::Message>),
     Measured(fleet::Delta),
+    Demanded(Demand),
     Prepared(Result<Arc<Prepared>, PrepareError>),
 }
 
 impl Worker {
     pub fn new(identity: Identity, inputs: InputSource, grace: Duration) -> Self {
-        Self { identity, inputs, grace, epoch: 0, plan: None, stage: Stage::Unprepared, heard: Instant::now(), leaving: false }
+        Self {
+            identity,
+            inputs,
+            grace,
+            epoch: 0,
+            plan: None,
+            stage: Stage::Unprepared,
+            feeders: vec![],
+            reserved: BTreeMap::new(),
+            heard: Instant::now(),
+            leaving: false,
+        }
     }
 
     /// Speaks with one master until either side ends.
@@ -92,6 +109,7 @@ impl Worker {
             let outcome = match event {
                 Event::Said(None) => Err(End::Lost),
                 Event::Said(Some(message)) => self.heed(message, &outbound).await,
+                Event::Demanded(demand) => say(&outbound, demanded(demand)).await,
                 Event::Measured(delta) => say(&outbound, Message::Delta(delta)).await,
                 Event::Prepared(outcome) => self.report_preparation(outcome, &outbound).await,
             };
@@ -150,10 +168,14 @@ impl Worker {
     async fn next_event(&mut self, inbound: &mut (impl Stream<Item = FromMaster> + Unpin)) -> Event {
         let unprepared = matches!(self.stage, Stage::Unprepared);
         match &mut self.stage {
-            Stage::Carrying(work) => tokio::select! {
-                message = inbound.next() => said(message),
-                delta = work.next() => Event::Measured(delta),
-            },
+            Stage::Carrying(work) => {
+                let supply = work.supply().clone();
+                tokio::select! {
+                    message = inbound.next() => said(message),
+                    delta = work.next() => Event::Measured(delta),
+                    demand = supply.demand() => Event::Demanded(demand),
+                }
+            }
             Stage::Unprepared | Stage::Prepared(_) => tokio::select! {
                 message = inbound.next() => said(message),
                 outcome = prepare_again(self.plan.clone(), &self.inputs), if unprepared => Event::Prepared(outcome),
@@ -201,6 +223,18 @@ impl Worker {
             }
             from_master::Message::Ack(_) => Ok(()),
             from_master::Message::Release(_) => Err(End::Released),
+            from_master::Message::RowsLeased(fleet::RowsLeased { feeder, first, end, exhausted }) => {
+                if let Some(work) = self.work() {
+                    work.supply().grant(feeder as u16, first..end, exhausted);
+                }
+                Ok(())
+            }
+            from_master::Message::RowsReserved(fleet::RowsReserved { feeder, end }) => {
+                let known = self.reserved.entry(feeder as u16).or_default();
+                *known = end.max(*known);
+                self.tell_reserved();
+                Ok(())
+            }
         }
     }
 
@@ -213,7 +247,9 @@ impl Worker {
         if let Some(work) = self.work() {
             let cumulative = work.cumulative();
             say(outbound, Message::Cumulative(cumulative)).await?;
-            return say(outbound, Message::Ready(fleet::Ready {})).await;
+            // what was asked of another master, or on another connection, nobody will answer
+            work.supply().renew();
+            return self.say_ready(outbound).await;
         }
         if self.plan.is_none() {
             let file: RunFile = serde_json::from_str(&welcome.run_file).map_err(|e| {
@@ -223,7 +259,7 @@ impl Worker {
             self.plan = Some(Arc::new(file.plan));
         }
         match &self.stage {
-            Stage::Prepared(_) => say(outbound, Message::Ready(fleet::Ready {})).await,
+            Stage::Prepared(_) => self.say_ready(outbound).await,
             _ => self.report_preparation(prepare_now(self.plan.clone(), &self.inputs).await, outbound).await,
         }
     }
@@ -235,14 +271,31 @@ impl Worker {
     ) -> Result<(), End> {
         match outcome {
             Ok(prepared) => {
+                self.feeders = prepared.feed_data();
                 self.stage = Stage::Prepared(prepared);
-                say(outbound, Message::Ready(fleet::Ready {})).await
+                self.say_ready(outbound).await
             }
             Err(e) => {
                 tracing::warn!("not ready: {e}");
                 say(outbound, Message::NotReady(fleet::NotReady { problems: problems(&e) })).await
             }
         }
+    }
+
+    fn tell_reserved(&mut self) {
+        let reserved = self.reserved.clone();
+        if let Some(work) = self.work() {
+            reserved.into_iter().for_each(|(feeder, end)| work.supply().hear_reserved(feeder, end));
+        }
+    }
+
+    async fn say_ready(&self, outbound: &mpsc::Sender<FromWorker>) -> Result<(), End> {
+        let data = |FeedData { feeder, rows, digest }: &FeedData| fleet::FeederData {
+            feeder: u32::from(*feeder),
+            rows: *rows,
+            digest: digest.clone(),
+        };
+        say(outbound, Message::Ready(fleet::Ready { feeders: self.feeders.iter().map(data).collect() })).await
     }
 
     /// At most once in a process's life: whatever comes later finds the stage moved on.
@@ -260,6 +313,7 @@ impl Worker {
         tracing::info!(worker = share.worker, workers = share.workers, in_micros = start.in_micros, "starting");
         let running = prepared.clone().start(assignment, zero);
         self.stage = Stage::Carrying(Box::new(Work::new(running, zero, start.seed, start.workers)));
+        self.tell_reserved();
         Ok(())
     }
 
@@ -271,6 +325,13 @@ impl Worker {
             tracing::error!("no word from a master for {} s; stopping the load", silent.as_secs());
             work.stop(true);
         }
+    }
+}
+
+fn demanded(demand: Demand) -> Message {
+    match demand {
+        Demand::Rows { feeder, count } => Message::RowsWanted(fleet::RowsWanted { feeder: feeder.into(), count }),
+        Demand::UsedUp { feeder } => Message::UsedUp(fleet::UsedUp { feeder: feeder.into() }),
     }
 }
 

@@ -17,6 +17,10 @@ pub struct WorkersSpec {
     /// How long a worker that has lost its master goes on before it stops its load by itself.
     #[schemars(schema_with = "crate::crd::schema::duration")]
     pub grace: String,
+    /// Files for feeders with `file` or `files`, whose paths begin with a volume's name. Mounted into each worker, read-only.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
+    pub volumes: Vec<VolumeSpec>,
     /// CPU and memory; requests are made equal to limits, since a load generator that bursts lies about latency.
     pub resources: ResourcesSpec,
     /// What the workers' Pods carry, and where they may run.
@@ -26,8 +30,57 @@ pub struct WorkersSpec {
 
 impl Default for WorkersSpec {
     fn default() -> Self {
-        Self { replicas: 1, start_deadline: "10m".into(), grace: "90s".into(), resources: ResourcesSpec::default(), pod: None }
+        Self {
+            replicas: 1,
+            start_deadline: "10m".into(),
+            grace: "90s".into(),
+            volumes: vec![],
+            resources: ResourcesSpec::default(),
+            pod: None,
+        }
     }
+}
+
+/// Exactly one of `configMap`, `secret` and `persistentVolumeClaim`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(extend("oneOf" = [{"required": ["configMap"]}, {"required": ["secret"]}, {"required": ["persistentVolumeClaim"]}]))]
+pub struct VolumeSpec {
+    /// The first part of the paths to its files.
+    #[schemars(length(min = 1, max = 50), extend("pattern" = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
+    pub name: String,
+    /// A file for each key of a ConfigMap.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub config_map: Option<ConfigMapVolumeSpec>,
+    /// A file for each key of a Secret.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret: Option<SecretVolumeSpec>,
+    /// What somebody put on a volume, which all workers must be able to mount at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub persistent_volume_claim: Option<ClaimVolumeSpec>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ConfigMapVolumeSpec {
+    /// Of the ConfigMap, in the LoadTest's namespace.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SecretVolumeSpec {
+    /// Of the Secret, in the LoadTest's namespace.
+    #[schemars(length(min = 1, max = 253))]
+    pub secret_name: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ClaimVolumeSpec {
+    /// Of the PersistentVolumeClaim, in the LoadTest's namespace.
+    #[schemars(length(min = 1, max = 253))]
+    pub claim_name: String,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]

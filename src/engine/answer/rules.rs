@@ -164,7 +164,6 @@ impl PreparedRules {
     }
 
     /// The rows of feeders to fetch before an answer is judged, each once.
-    #[cfg_attr(not(test), expect(dead_code, reason = "feeders ask for it"))]
     pub(in crate::engine) fn feeds(&self) -> &[Need] {
         &self.feeds
     }

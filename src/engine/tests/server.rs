@@ -23,11 +23,12 @@ struct Seen {
     requests: AtomicU64,
     /// Requests that arrive before it wait until then.
     stall: std::sync::Mutex<Option<(Instant, Instant)>>,
+    rows: std::sync::Mutex<Vec<u64>>,
 }
 
 impl Server {
     pub(super) fn start() -> Self {
-        let seen = Arc::new(Seen { requests: AtomicU64::new(0), stall: Default::default() });
+        let seen = Arc::new(Seen { requests: AtomicU64::new(0), stall: Default::default(), rows: Default::default() });
         let counted = |seen: &Seen| seen.requests.fetch_add(1, Ordering::Relaxed);
         let router = Router::new()
             .route(
@@ -46,6 +47,13 @@ impl Server {
                 get(move |State(seen): State<Arc<Seen>>, Path(millis): Path<u64>| async move {
                     counted(&seen);
                     tokio::time::sleep(Duration::from_millis(millis)).await;
+                }),
+            )
+            .route(
+                "/row/{number}",
+                get(move |State(seen): State<Arc<Seen>>, Path(number): Path<u64>| async move {
+                    counted(&seen);
+                    seen.rows.lock().unwrap().push(number);
                 }),
             )
             .route(
@@ -83,6 +91,13 @@ impl Server {
     /// Requests received so far.
     pub(super) fn received(&self) -> u64 {
         self.seen.requests.load(Ordering::Relaxed)
+    }
+
+    /// What came to `/row/NUMBER`, sorted.
+    pub(super) fn rows(&self) -> Vec<u64> {
+        let mut rows = self.seen.rows.lock().unwrap().clone();
+        rows.sort_unstable();
+        rows
     }
 
     pub(super) fn stall(&self, from: Instant, until: Instant) {

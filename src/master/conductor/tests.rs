@@ -7,17 +7,13 @@ use crate::plan::OnSaturation;
 use crate::stats::StepStats;
 use crate::stats::result::Verdict;
 
-fn run_file(workers: u32) -> RunFile {
-    run_file_with(workers, json!([]))
-}
-
-fn run_file_with(workers: u32, thresholds: serde_json::Value) -> RunFile {
-    let spec = json!({
-        "thresholds": thresholds,
+fn run_file(workers: u32, change: impl FnOnce(&mut serde_json::Value)) -> RunFile {
+    let mut spec = json!({
         "target": {"url": "http://t"},
         "scenarios": [{"name": "s", "tasks": [{"name": "t", "steps": [{"http": {"path": "/"}}]}]}],
         "load": {"closed": {"users": 1, "duration": "10s"}},
     });
+    change(&mut spec);
     let plan = crate::crd::check(&serde_json::from_value(spec).unwrap()).unwrap().plan;
     RunFile {
         run: "r-1".into(),
@@ -33,18 +29,18 @@ fn run_file_with(workers: u32, thresholds: serde_json::Value) -> RunFile {
 }
 
 /// A master and the clock of its test.
-struct Stage {
-    conductor: Conductor,
-    now: Instant,
+pub(super) struct Stage {
+    pub(super) conductor: Conductor,
+    pub(super) now: Instant,
 }
 
-struct Player {
-    id: SessionId,
+pub(super) struct Player {
+    pub(super) id: SessionId,
     heard: mpsc::Receiver<FromMaster>,
 }
 
 impl Player {
-    fn heard(&mut self) -> Vec<Message> {
+    pub(super) fn heard(&mut self) -> Vec<Message> {
         std::iter::from_fn(|| self.heard.try_recv().ok()).filter_map(|message| message.message).collect()
     }
 
@@ -58,8 +54,12 @@ impl Player {
 
 impl Stage {
     fn new(workers: u32, memory: Memory) -> Self {
+        Self::of(workers, memory, |_| {})
+    }
+
+    pub(super) fn of(workers: u32, memory: Memory, change: impl FnOnce(&mut serde_json::Value)) -> Self {
         let now = Instant::now();
-        Self { conductor: Conductor::new(run_file(workers), memory, now).unwrap(), now }
+        Self { conductor: Conductor::new(run_file(workers, change), memory, now).unwrap(), now }
     }
 
     /// One worker, granted and told to start.
@@ -71,12 +71,12 @@ impl Stage {
         (stage, player)
     }
 
-    fn pass(&mut self, seconds: u64) {
+    pub(super) fn pass(&mut self, seconds: u64) {
         self.now += Duration::from_secs(seconds);
         self.conductor.tick(self.now);
     }
 
-    fn join(&mut self, index: u32, instance: &str, carrying: bool) -> Player {
+    pub(super) fn join(&mut self, index: u32, instance: &str, carrying: bool) -> Player {
         let (sender, heard) = mpsc::channel(OUTBOUND_FOR_TESTS);
         let hello = fleet::Hello {
             protocol: PROTOCOL_VERSION,
@@ -89,33 +89,31 @@ impl Stage {
         Player { id: self.conductor.join(&hello, sender).unwrap(), heard }
     }
 
-    fn say(&mut self, player: &Player, message: from_worker::Message) {
+    pub(super) fn say(&mut self, player: &Player, message: from_worker::Message) {
         self.conductor.hear(player.id, message, self.now);
     }
 
     fn ready(&mut self, player: &Player) {
-        self.say(player, from_worker::Message::Ready(fleet::Ready {}));
+        self.say(player, from_worker::Message::Ready(fleet::Ready::default()));
     }
 
-    fn grant(&mut self, epoch: u32, action: GrantAction) -> Result<(), Refusal> {
+    pub(super) fn grant(&mut self, epoch: u32, action: GrantAction) -> Result<(), Refusal> {
         let grant = Grant { run: "r-1".into(), epoch, incarnation: self.conductor.incarnation().to_owned(), action };
         self.conductor.grant(&grant, self.now)
     }
 
     fn deliver(&mut self, player: &Player, second: u32, requests: u64, last: bool) {
-        self.say(
-            player,
-            from_worker::Message::Delta(fleet::Delta {
-                second,
-                snapshot: samples(requests).encode(),
-                last,
-                failure: String::new(),
-                length_micros: None,
-            }),
-        );
+        let delta = fleet::Delta { second, snapshot: samples(requests).encode(), last, ..fleet::Delta::default() };
+        self.say(player, from_worker::Message::Delta(delta));
     }
 
-    fn state(&self) -> MasterState {
+    /// A request, and what became of rows.
+    pub(super) fn deliver_with(&mut self, player: &Player, second: u32, last: bool, feeders: Vec<fleet::FeederUsage>) {
+        let delta = fleet::Delta { second, snapshot: samples(1).encode(), last, feeders, ..fleet::Delta::default() };
+        self.say(player, from_worker::Message::Delta(delta));
+    }
+
+    pub(super) fn state(&self) -> MasterState {
         self.conductor.progress(self.now).state
     }
 }
@@ -129,6 +127,10 @@ fn samples(requests: u64) -> Snapshot {
 }
 
 fn cumulative(through: u32, requests: u64) -> from_worker::Message {
+    cumulative_with(through, requests, vec![])
+}
+
+pub(super) fn cumulative_with(through: u32, requests: u64, feeders: Vec<fleet::FeederUsage>) -> from_worker::Message {
     from_worker::Message::Cumulative(fleet::Cumulative {
         through_second: Some(through),
         snapshot: samples(requests).encode(),
@@ -137,6 +139,7 @@ fn cumulative(through: u32, requests: u64) -> from_worker::Message {
         elapsed_micros: 5_000_000,
         started_unix_micros: 1,
         seed: 7,
+        feeders,
         workers: 1,
         length_micros: None,
         levels: None,
@@ -395,7 +398,7 @@ fn breakable() -> serde_json::Value {
 #[test]
 fn a_breached_threshold_ends_the_run_as_failed() {
     let now = Instant::now();
-    let conductor = Conductor::new(run_file_with(1, breakable()), Memory::none(), now).unwrap();
+    let conductor = Conductor::new(run_file(1, |spec| spec["thresholds"] = breakable()), Memory::none(), now).unwrap();
     let mut stage = Stage { conductor, now };
     let mut player = stage.join(0, "a", false);
     stage.ready(&player);
@@ -418,7 +421,7 @@ fn a_breached_threshold_ends_the_run_as_failed() {
 fn a_new_master_process_remembers_what_was_breached() {
     let folder = tempfile::tempdir().unwrap();
     let now = Instant::now();
-    let new = || Conductor::new(run_file_with(1, breakable()), Memory::at(folder.path()), now).unwrap();
+    let new = || Conductor::new(run_file(1, |spec| spec["thresholds"] = breakable()), Memory::at(folder.path()), now).unwrap();
     let mut stage = Stage { conductor: new(), now };
     let player = stage.join(0, "a", false);
     stage.ready(&player);
@@ -437,7 +440,7 @@ fn a_new_master_process_remembers_what_was_breached() {
 fn a_worker_that_was_the_limit_is_named_and_may_cost_the_run_its_verdict() {
     for (on_saturation, verdict) in [(OnSaturation::Warn, Verdict::Passed), (OnSaturation::Fail, Verdict::Errored)] {
         let now = Instant::now();
-        let mut file = run_file(2);
+        let mut file = run_file(2, |_| {});
         file.plan.on_saturation = on_saturation;
         let mut stage = Stage { conductor: Conductor::new(file, Memory::none(), now).unwrap(), now };
         let players = [stage.join(0, "a", false), stage.join(1, "b", false)];
@@ -448,7 +451,10 @@ fn a_worker_that_was_the_limit_is_named_and_may_cost_the_run_its_verdict() {
         let mut busy = samples(10);
         (busy.counters.cpu_micros, busy.counters.core_micros) = (950, 1000);
         let (snapshot, failure) = (busy.encode(), String::new());
-        stage.say(&players[1], from_worker::Message::Delta(fleet::Delta { second: 0, snapshot, last: true, failure, length_micros: None }));
+        stage.say(
+            &players[1],
+            from_worker::Message::Delta(fleet::Delta { second: 0, snapshot, last: true, failure, ..fleet::Delta::default() }),
+        );
         let result = stage.conductor.result().unwrap();
         assert_eq!(result.verdict, verdict);
         assert_eq!(result.generator.workers.iter().map(|worker| worker.worker).collect::<Vec<_>>(), [1]);

@@ -6,10 +6,11 @@ use serde_json::{Value, json};
 
 use super::super::child::{Component, labels};
 use super::Blueprint;
-use crate::crd::spec::{PodSpec, ResourcesSpec};
+use crate::crd::spec::{PodSpec, ResourcesSpec, VolumeSpec};
 use crate::plan::{Kind, duration};
 use crate::wire::layout::{
-    ADMIN_PORT, CHANNEL_DIR, CONTROL_PORT, INPUTS_DIR, RUN_DIR, RUN_FILE, STATE_DIR, UI_PORT, channel as keys, child_name, input_kind,
+    ADMIN_PORT, CHANNEL_DIR, CONTROL_PORT, FILES, INPUTS_DIR, RUN_DIR, RUN_FILE, STATE_DIR, UI_PORT, channel as keys, child_name,
+    input_kind,
 };
 
 use super::super::child::Child;
@@ -57,6 +58,9 @@ impl Blueprint<'_> {
         volume_mounts.extend(mounts);
         let mut volumes = vec![self.channel_volume(&[keys::CA, keys::WORKER_TOKEN])];
         volumes.extend(inputs);
+        let (mounts, files): (Vec<Value>, Vec<Value>) = self.test.spec.workers.volumes.iter().map(file_volume).unzip();
+        volume_mounts.extend(mounts);
+        volumes.extend(files);
         let container = json!({
             "name": Component::Worker.label(),
             "args": [
@@ -144,4 +148,20 @@ impl Blueprint<'_> {
         });
         objects.unzip()
     }
+}
+
+/// Mount and volume of the test's own files. An object that is missing is no reason for a Pod not to start: the worker says what is missing.
+fn file_volume(volume: &VolumeSpec) -> (Value, Value) {
+    let VolumeSpec { name, config_map, secret, persistent_volume_claim } = volume;
+    let mut source = json!({"name": format!("files-{name}")});
+    if let Some(config_map) = config_map {
+        source["configMap"] = json!({"name": config_map.name, "optional": true, "defaultMode": READ_ONLY});
+    }
+    if let Some(secret) = secret {
+        source["secret"] = json!({"secretName": secret.secret_name, "optional": true, "defaultMode": READ_ONLY});
+    }
+    if let Some(claim) = persistent_volume_claim {
+        source["persistentVolumeClaim"] = json!({"claimName": claim.claim_name, "readOnly": true});
+    }
+    (json!({"name": source["name"], "mountPath": format!("{INPUTS_DIR}/{FILES}/{name}"), "readOnly": true}), source)
 }

@@ -157,6 +157,31 @@ fn what_the_test_refers_to_is_mounted_key_by_key_where_the_worker_looks() {
 }
 
 #[test]
+fn volumes_of_files_are_mounted_by_name_and_read_only() {
+    let mut test = fixture::test();
+    test.spec.workers.volumes = serde_json::from_value(json!([
+        {"name": "texts", "configMap": {"name": "c"}},
+        {"name": "keys", "secret": {"secretName": "s"}},
+        {"name": "images", "persistentVolumeClaim": {"claimName": "p"}},
+    ]))
+    .unwrap();
+    let fleet = fleet(&test);
+    let [master, worker] = [Child::Master, Child::Workers]
+        .map(|wanted| &fleet.iter().find(|(child, _)| *child == wanted).unwrap().1["spec"]["template"]["spec"]);
+    assert!(!master.to_string().contains("files-"));
+    assert_typed::<k8s_openapi::api::core::v1::PodSpec>(worker);
+    let find = |list: &Value, name: &str| list.as_array().unwrap().iter().find(|item| item["name"] == name).cloned().unwrap();
+    for name in ["texts", "keys", "images"] {
+        let mount = find(&worker["containers"][0]["volumeMounts"], &format!("files-{name}"));
+        assert_eq!(mount["mountPath"], format!("{}/files/{name}", layout::INPUTS_DIR));
+        assert_eq!(mount["readOnly"], true);
+    }
+    assert_eq!(find(&worker["volumes"], "files-texts")["configMap"]["optional"], true);
+    assert_eq!(find(&worker["volumes"], "files-keys")["secret"]["secretName"], "s");
+    assert_eq!(find(&worker["volumes"], "files-images")["persistentVolumeClaim"], json!({"claimName": "p", "readOnly": true}));
+}
+
+#[test]
 fn the_plan_reads_back_and_holds_no_secret_but_its_name() {
     let file: RunFile = serde_json::from_str(object(Child::Plan)["data"][RUN_FILE].as_str().unwrap()).unwrap();
     assert_eq!((file.run.as_str(), file.workers, file.namespace.as_deref()), (RUN, 3, Some("team-a")));

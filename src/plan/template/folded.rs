@@ -85,6 +85,7 @@ impl Expression {
             Expression::Call(name, arguments) => fold_call(name, arguments, names),
             Expression::Path(of, suffixes) => {
                 let (mut folded, suffixes) = fold_root(of, suffixes, names)?;
+                check_column(&folded, suffixes, names)?;
                 for suffix in suffixes {
                     match suffix {
                         Suffix::Part(part) => folded = folded.part(part)?,
@@ -116,6 +117,18 @@ fn fold_root<'a>(of: &Expression, suffixes: &'a [Suffix], names: &Names) -> Resu
             Ok((Folded::Batch { slot: *slot, count: count as u32, name: name.clone(), parts: vec![] }, rest))
         }
         _ => Ok((fold_name(name, names)?, suffixes)),
+    }
+}
+
+/// Where the data of a feeder are known, a field of its rows must be a column.
+fn check_column(folded: &Folded, suffixes: &[Suffix], names: &Names) -> Result<(), String> {
+    match (folded, suffixes) {
+        (Folded::Slot { slot, row: true, name, .. }, [Suffix::Part(Part::Field(field)), ..])
+        | (Folded::Batch { slot, name, .. }, [Suffix::Part(Part::Field(field)), ..])
+        | (Folded::Batch { slot, name, .. }, [Suffix::Part(Part::Index(_)), Suffix::Part(Part::Field(field)), ..]) => {
+            names.check_column(*slot, name, field)
+        }
+        _ => Ok(()),
     }
 }
 

@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
+use crate::plan::Columns;
 use crate::plan::names::Declared;
 
 /// Slot 1 is a value, 2 a value of null, 3 unset, 4 a row of which there are batches of 2.
@@ -441,4 +442,23 @@ proptest! {
         prop_assert!(raw || outcome.is_ok());
         prop_assert!(out.iter().all(|b| (0x21..=0x7e).contains(b)));
     }
+}
+
+#[test]
+fn columns_that_a_feeder_lacks_are_found_where_its_data_are_known() {
+    let mut names = Names::default();
+    names.declare("texts", Declared::Row(4));
+    let checked = |names: &Names, source: &str| Template::parse(source)?.check(names, Place::Text);
+    let wrong = ["{{ texts.txet }}", "{{ texts.take(2).txet }}", "{{ texts.take(2)[0].txet }}", "{{ sha256(texts['txet']) }}"];
+    assert!(wrong.iter().all(|source| checked(&names, source).is_ok()));
+    let columns = |is_secret| Columns { names: ["id".to_owned(), "text".to_owned()].into(), is_secret }.into();
+    names.declare_columns(4, columns(false));
+    for source in wrong {
+        assert_eq!(checked(&names, source).unwrap_err(), "texts has no column \"txet\"; it has id, text", "{source}");
+    }
+    for source in ["{{ texts.text.deep }}", "{{ texts.take(2).id }}", "{{ texts.take(2)[1].id }}", "{{ texts }}", "{{ texts.take(1) }}"] {
+        checked(&names, source).unwrap();
+    }
+    names.declare_columns(4, columns(true));
+    assert_eq!(checked(&names, wrong[0]).unwrap_err(), "texts has no column \"txet\"");
 }

@@ -1,0 +1,192 @@
+//! The conductor's part in feeders of scope Test: it compares the data that workers hold and leases out the rows.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use super::super::ledger::Ledger;
+use super::super::roster::{Reported, SessionId};
+use super::Conductor;
+use crate::plan::Plan;
+use crate::plan::feeder::FeederScope;
+use crate::stats::result::FeederResult;
+use crate::wire::control::{MasterState, ProblemKind};
+use crate::wire::fleet::{self, from_master::Message};
+
+/// A new Pod of the master, which remembers nothing, waits so long for all workers to say what they know before it leases rows.
+const HEAR_ALL: Duration = Duration::from_secs(10);
+
+/// The rows that all workers share.
+pub(super) struct Feeding {
+    /// By feeder, only those of scope Test.
+    ledgers: BTreeMap<u16, Ledger>,
+    /// As the first worker has it.
+    data: BTreeMap<u16, Data>,
+    /// Answered once that is safe.
+    waiting: Vec<(SessionId, fleet::RowsWanted)>,
+    /// What was leased before is not known; since when workers are being asked.
+    unsure: Option<Option<Instant>>,
+}
+
+struct Data {
+    worker: u32,
+    rows: u32,
+    digest: String,
+}
+
+impl Feeding {
+    /// `remembered`: the numbers of this incarnation. `granted`: rows may have been leased already.
+    pub(super) fn new(plan: &Plan, remembered: Option<BTreeMap<u16, u64>>, granted: bool) -> Self {
+        let shared = plan.feeders.iter().enumerate().filter(|(_, feeder)| feeder.scope == FeederScope::Test);
+        let mut ledgers: BTreeMap<u16, Ledger> = shared.map(|(i, feeder)| (i as u16, Ledger::new(feeder.is_finite()))).collect();
+        let unsure = (granted && remembered.is_none()).then_some(None);
+        for (feeder, next) in remembered.unwrap_or_default() {
+            if let Some(ledger) = ledgers.get_mut(&feeder) {
+                ledger.skip_to(next);
+            }
+        }
+        Self { ledgers, data: BTreeMap::new(), waiting: Vec::new(), unsure }
+    }
+
+    /// A new Pod is told that the run is under way already.
+    pub(super) fn forget(&mut self) {
+        if self.ledgers.values().all(|ledger| ledger.next() == 0) {
+            self.unsure = Some(None);
+        }
+    }
+
+    /// Takes in what a worker holds, or says how it differs from what another has.
+    fn compare(&mut self, worker: u32, theirs: &fleet::FeederData) -> Option<Reported> {
+        let feeder = theirs.feeder as u16;
+        let ledger = self.ledgers.get_mut(&feeder)?;
+        let first = self.data.entry(feeder).or_insert_with(|| Data { worker, rows: theirs.rows, digest: theirs.digest.clone() });
+        if first.digest == theirs.digest && first.rows == theirs.rows {
+            ledger.set_rows(theirs.rows.into());
+            return None;
+        }
+        let how = if first.rows == theirs.rows {
+            format!("{} rows, but not the same", first.rows)
+        } else {
+            format!("{} rows instead of {}", theirs.rows, first.rows)
+        };
+        let message = format!("worker {worker} holds other data than worker {}: {how}", first.worker);
+        Some(Reported { kind: ProblemKind::InvalidSpec, field: format!("spec.feeders[{feeder}]"), object: String::new(), message })
+    }
+
+    fn next(&self) -> BTreeMap<u16, u64> {
+        self.ledgers.iter().map(|(feeder, ledger)| (*feeder, ledger.next())).collect()
+    }
+}
+
+impl Conductor {
+    /// A worker is ready, unless its data are not those of the others.
+    pub(super) fn hear_ready(&mut self, id: SessionId, ready: &fleet::Ready, now: Instant) {
+        let Some(worker) = self.roster.index(id) else { return };
+        let problems: Vec<Reported> = ready.feeders.iter().filter_map(|data| self.feeding.compare(worker, data)).collect();
+        let reserved: Vec<(u16, u64)> = self.feeding.ledgers.iter().map(|(feeder, ledger)| (*feeder, ledger.reserved())).collect();
+        let Some(seat) = self.roster.seat(id) else { return };
+        if !problems.is_empty() {
+            return seat.set_problems(problems, now);
+        }
+        seat.set_ready();
+        for (feeder, end) in reserved.into_iter().filter(|(_, end)| *end > 0) {
+            self.tell(id, Message::RowsReserved(fleet::RowsReserved { feeder: feeder.into(), end }));
+        }
+    }
+
+    pub(super) fn hear_usage(&mut self, id: SessionId, feeders: &[fleet::FeederUsage]) {
+        for usage in feeders {
+            let feeder = usage.feeder as u16;
+            if self.feeding.unsure.is_some()
+                && let Some(ledger) = self.feeding.ledgers.get_mut(&feeder)
+            {
+                ledger.skip_to(usage.reserved);
+            }
+            if let Some(instance) = self.roster.instance(id) {
+                let known = instance.rows.entry(feeder).or_default();
+                known.leased = known.leased.max(usage.leased);
+                known.used = usage.used;
+            }
+        }
+    }
+
+    pub(super) fn hear_wanted(&mut self, id: SessionId, wanted: fleet::RowsWanted) {
+        self.feeding.waiting.push((id, wanted));
+    }
+
+    /// Of a feeder that is leased out, the end has come when no worker has any row left; of others when one is through.
+    pub(super) fn hear_used_up(&mut self, id: SessionId, feeder: u16) {
+        if let Some(instance) = self.roster.instance(id) {
+            instance.used_up.insert(feeder);
+        }
+        let is_over = !self.feeding.ledgers.contains_key(&feeder) || self.roster.all_used_up(feeder);
+        if is_over && self.state == MasterState::Running {
+            let name = self.file.plan.feeders.get(usize::from(feeder)).map_or("", |feeder| feeder.name.as_str());
+            self.event(&format!("every row of feeder {name:?} has been used, which ends the load"));
+            self.state = MasterState::Stopping;
+            self.tell_all(|| Message::Stop(fleet::Stop { at_once: false }));
+        }
+    }
+
+    /// Answers the workers that want rows, if it is known which have been leased.
+    pub(super) fn lend(&mut self, now: Instant) {
+        if !matches!(self.state, MasterState::Running | MasterState::Stopping) {
+            return;
+        }
+        if let Some(since) = &mut self.feeding.unsure {
+            let since = *since.get_or_insert(now);
+            if self.roster.carriers() < self.roster.workers() && now.duration_since(since) < HEAR_ALL {
+                return;
+            }
+            self.feeding.unsure = None;
+            for (feeder, next) in self.feeding.next() {
+                self.event(&format!("feeder {feeder} goes on at row {next} of those leased; some before it may have gone to nobody"));
+            }
+        }
+        for (id, wanted) in std::mem::take(&mut self.feeding.waiting) {
+            self.lease(id, wanted);
+        }
+    }
+
+    /// Remembered first, then announced, then leased.
+    fn lease(&mut self, id: SessionId, wanted: fleet::RowsWanted) {
+        let feeder = wanted.feeder as u16;
+        if self.roster.index(id).is_none() {
+            return;
+        }
+        let workers = self.roster.workers();
+        let Some(ledger) = self.feeding.ledgers.get_mut(&feeder) else { return };
+        let Some(lease) = ledger.lease(wanted.count.into(), workers) else { return };
+        if let Err(e) = self.memory.store_rows(&self.feeding.next()) {
+            // these positions are skipped; the worker asks again when it comes back
+            return self.event(&format!("cannot lease rows: {e}"));
+        }
+        if let Some(end) = lease.reserved {
+            self.tell_all(|| Message::RowsReserved(fleet::RowsReserved { feeder: feeder.into(), end }));
+        }
+        if let Some(instance) = self.roster.instance(id) {
+            instance.rows.entry(feeder).or_default().leased += lease.positions.end - lease.positions.start;
+        }
+        let (first, end) = (lease.positions.start, lease.positions.end);
+        self.tell(id, Message::RowsLeased(fleet::RowsLeased { feeder: feeder.into(), first, end, exhausted: lease.exhausted }));
+    }
+
+    /// What became of the rows.
+    pub(super) fn feeder_results(&self) -> Vec<FeederResult> {
+        let result = |feeder: &u16| {
+            let name = self.file.plan.feeders[usize::from(*feeder)].name.clone();
+            let rows = self.roster.rows(*feeder);
+            FeederResult { name, leased: rows.leased, used: rows.used, lost: rows.lost }
+        };
+        self.feeding.ledgers.keys().map(result).collect()
+    }
+
+    fn tell(&mut self, id: SessionId, message: Message) {
+        if let Some(Some(session)) = self.roster.seat(id).map(|seat| &seat.session) {
+            // one that cannot be told is gone or far behind; its connection ends and it asks again
+            let _ = session.send(message);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

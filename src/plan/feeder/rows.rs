@@ -1,0 +1,320 @@
+//! A feeder's rows out of the bytes of its source; every mistake with its line.
+
+use std::collections::BTreeSet;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
+
+use super::Source;
+
+/// The data of one feeder may be so large, in bytes. In memory a row takes its text and about 100 bytes for each column.
+pub const MAX_DATA: usize = 64 * 1024 * 1024;
+/// One feeder may have so many rows.
+pub const MAX_ROWS: usize = 1_000_000;
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RowsError {
+    #[error("{0} bytes, at most {MAX_DATA} are allowed")]
+    TooLarge(u64),
+    #[error("more than {MAX_ROWS} rows")]
+    TooMany,
+    #[error("holds no row")]
+    Empty,
+    #[error("line {line}: {message}")]
+    Line { line: u64, message: String },
+    #[error("row {row}: {message}")]
+    Row { row: usize, message: String },
+}
+
+/// Objects, never none.
+#[derive(Clone, PartialEq)]
+pub struct Rows {
+    rows: Box<[Value]>,
+    columns: BTreeSet<String>,
+    digest: String,
+}
+
+impl std::fmt::Debug for Rows {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // they may come from a Secret
+        write!(f, "Rows({} of {:?})", self.rows.len(), self.columns)
+    }
+}
+
+impl Rows {
+    /// The rows in `data`, what the source names; of `Inline` they are in the source itself.
+    pub fn parse(source: &Source, data: &[u8]) -> Result<Self, RowsError> {
+        if data.len() > MAX_DATA {
+            return Err(RowsError::TooLarge(data.len() as u64));
+        }
+        let rows = match source {
+            Source::Csv { data: _, delimiter, columns } => csv_rows(data, *delimiter, columns, MAX_ROWS)?,
+            Source::Json { .. } => json_rows(data)?,
+            Source::JsonLines { .. } => json_lines(data, MAX_ROWS)?,
+            Source::Inline { rows } => rows.clone(),
+            Source::Files { .. } => Vec::new(),
+        };
+        // how the bytes are read matters as much as the bytes
+        let how = serde_json::to_vec(source).unwrap_or_default();
+        Self::new(rows, Sha256::new().chain_update((how.len() as u64).to_be_bytes()).chain_update(how).chain_update(data))
+    }
+
+    /// A row for each file: name and content.
+    pub fn of_files(files: impl IntoIterator<Item = (String, Vec<u8>)>) -> Result<Self, RowsError> {
+        let mut hash = Sha256::new();
+        let mut rows = Vec::new();
+        for (name, content) in files {
+            for part in [name.as_bytes(), &content] {
+                hash.update((part.len() as u64).to_be_bytes());
+                hash.update(part);
+            }
+            let fields = [("name", name.into()), ("bytes", content.len().into()), ("base64", STANDARD.encode(&content).into())];
+            rows.push(Value::Object(fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()));
+        }
+        Self::new(rows, hash)
+    }
+
+    fn new(rows: Vec<Value>, hash: Sha256) -> Result<Self, RowsError> {
+        if rows.is_empty() {
+            return Err(RowsError::Empty);
+        }
+        if rows.len() > MAX_ROWS {
+            return Err(RowsError::TooMany);
+        }
+        let mut columns = BTreeSet::new();
+        for (i, row) in rows.iter().enumerate() {
+            let Value::Object(fields) = row else {
+                return Err(RowsError::Row { row: i + 1, message: "is not an object".into() });
+            };
+            for name in fields.keys().filter(|name| !columns.contains(name.as_str())).cloned().collect::<Vec<_>>() {
+                columns.insert(name);
+            }
+        }
+        let digest = data_encoding::HEXLOWER.encode(&hash.finalize());
+        Ok(Self { rows: rows.into(), columns, digest })
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> u32 {
+        self.rows.len() as u32
+    }
+
+    /// The row of that number, an object.
+    pub fn get(&self, row: u32) -> &Value {
+        &self.rows[row as usize]
+    }
+
+    /// The names that at least one row has.
+    pub fn columns(&self) -> &BTreeSet<String> {
+        &self.columns
+    }
+
+    /// The same on every worker that read the same data in the same way.
+    pub fn digest(&self) -> &str {
+        &self.digest
+    }
+}
+
+// No message holds a piece of the data, not even a column's name: it may come from a Secret, or from the wrong one.
+
+fn csv_rows(data: &[u8], delimiter: char, columns: &[String], most: usize) -> Result<Vec<Value>, RowsError> {
+    let data = data.strip_prefix(b"\xef\xbb\xbf").unwrap_or(data);
+    let delimiter = u8::try_from(delimiter).unwrap_or(b',');
+    // lengths are compared here, where the message can say more
+    let mut reader = csv::ReaderBuilder::new().has_headers(false).flexible(true).delimiter(delimiter).from_reader(data);
+    let mut names: Option<Vec<String>> = (!columns.is_empty()).then(|| columns.to_vec());
+    let mut rows = Vec::new();
+    for record in reader.records() {
+        let record = record.map_err(csv_error)?;
+        let line = record.position().map_or(0, csv::Position::line);
+        let Some(names) = &names else {
+            names = Some(header(&record).map_err(|message| RowsError::Line { line, message })?);
+            continue;
+        };
+        if record.len() != names.len() {
+            let message = format!("{}, but there are {} columns", fields(record.len()), names.len());
+            return Err(RowsError::Line { line, message });
+        }
+        if rows.len() == most {
+            return Err(RowsError::TooMany);
+        }
+        let row: Map<String, Value> = names.iter().cloned().zip(record.iter().map(Value::from)).collect();
+        rows.push(Value::Object(row));
+    }
+    Ok(rows)
+}
+
+fn header(record: &csv::StringRecord) -> Result<Vec<String>, String> {
+    let mut names: Vec<String> = Vec::new();
+    for (i, name) in record.iter().enumerate() {
+        let name = name.trim();
+        if name.is_empty() {
+            return Err(format!("column {} has no name", i + 1));
+        }
+        if names.iter().any(|other| other == name) {
+            return Err(format!("column {} has the name of another", i + 1));
+        }
+        names.push(name.to_owned());
+    }
+    Ok(names)
+}
+
+fn fields(count: usize) -> String {
+    if count == 1 { "1 field".into() } else { format!("{count} fields") }
+}
+
+fn csv_error(error: csv::Error) -> RowsError {
+    let line = error.position().map_or(0, csv::Position::line);
+    let message = match error.kind() {
+        csv::ErrorKind::Utf8 { err, .. } => format!("field {} is not UTF-8", err.field() + 1),
+        _ => error.to_string(),
+    };
+    RowsError::Line { line, message }
+}
+
+fn json_rows(data: &[u8]) -> Result<Vec<Value>, RowsError> {
+    serde_json::from_slice(data)
+        .map_err(|error| RowsError::Line { line: error.line() as u64, message: json_message(&error, "is not a list of objects") })
+}
+
+fn json_lines(data: &[u8], most: usize) -> Result<Vec<Value>, RowsError> {
+    let mut rows = Vec::new();
+    for (i, line) in data.split(|byte| *byte == b'\n').enumerate().filter(|(_, line)| !line.trim_ascii().is_empty()) {
+        if rows.len() == most {
+            return Err(RowsError::TooMany);
+        }
+        let row: Map<String, Value> = serde_json::from_slice(line)
+            .map_err(|error| RowsError::Line { line: i as u64 + 1, message: json_message(&error, "is not an object") })?;
+        rows.push(Value::Object(row));
+    }
+    Ok(rows)
+}
+
+/// What is wrong with JSON's form in the parser's own words; where the form is right it would show the value.
+fn json_message(error: &serde_json::Error, wrong_kind: &str) -> String {
+    if error.is_data() {
+        return wrong_kind.to_owned();
+    }
+    let text = error.to_string();
+    // its line is that of the piece it was given, which is not that in the file
+    let end = text.rfind(" at line ").unwrap_or(text.len());
+    format!("{} (column {})", &text[..end], error.column())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::super::Data;
+    use super::*;
+
+    fn data() -> Data {
+        Data::File("rows".into())
+    }
+
+    fn csv() -> Source {
+        Source::Csv { data: data(), delimiter: ',', columns: vec![] }
+    }
+
+    fn refused(source: &Source, data: &str) -> String {
+        Rows::parse(source, data.as_bytes()).expect_err("was accepted").to_string()
+    }
+
+    fn rows(source: &Source, data: &str) -> Value {
+        Rows::parse(source, data.as_bytes()).map(|rows| rows.rows.to_vec().into()).unwrap()
+    }
+
+    #[test]
+    fn a_mistake_in_csv_has_its_line() {
+        assert_eq!(refused(&csv(), "id,text\n1,a\n\"2\n\",b\n3\n"), "line 5: 1 field, but there are 2 columns");
+        assert_eq!(refused(&csv(), "id,text\n1,a,b\n"), "line 2: 3 fields, but there are 2 columns");
+        assert_eq!(refused(&csv(), "id,\n"), "line 1: column 2 has no name");
+        assert_eq!(refused(&csv(), "id, id\n"), "line 1: column 2 has the name of another");
+        let latin = Rows::parse(&csv(), b"id,text\n1,a\n2,caf\xe9\n").unwrap_err().to_string();
+        assert_eq!(latin, "line 3: field 2 is not UTF-8");
+    }
+
+    #[test]
+    fn a_mistake_in_json_has_its_line() {
+        let json = Source::Json { data: data() };
+        assert_eq!(refused(&json, "[\n  {\"a\": 1},\n  {\"a\": }\n]"), "line 3: expected value (column 9)");
+        assert_eq!(refused(&json, "{\"a\": 1}"), "line 1: is not a list of objects");
+        assert_eq!(refused(&json, "[{}, 5]"), "row 2: is not an object");
+        let lines = Source::JsonLines { data: data() };
+        assert_eq!(refused(&lines, "{\"a\": 1}\n\n{\"a\": 2\n"), "line 3: EOF while parsing an object (column 7)");
+        assert_eq!(refused(&lines, "{\"a\": 1}\n\"s3cret\""), "line 2: is not an object");
+    }
+
+    #[test]
+    fn data_without_a_row_is_refused() {
+        for text in ["", "\n\n", "id,text\n", "\u{feff}id\n"] {
+            assert_eq!(refused(&csv(), text), "holds no row", "{text:?}");
+        }
+        assert_eq!(refused(&Source::Json { data: data() }, "[]"), "holds no row");
+        assert_eq!(refused(&Source::JsonLines { data: data() }, " \n"), "holds no row");
+        assert_eq!(Rows::of_files([]).unwrap_err(), RowsError::Empty);
+    }
+
+    #[test]
+    fn too_much_is_refused() {
+        assert_eq!(refused(&csv(), &"x".repeat(MAX_DATA + 1)), format!("{} bytes, at most {MAX_DATA} are allowed", MAX_DATA + 1));
+        assert!(csv_rows(b"x\n1\n2\n", ',', &[], 2).is_ok());
+        assert_eq!(csv_rows(b"x\n1\n2\n3\n", ',', &[], 2), Err(RowsError::TooMany));
+        assert_eq!(json_lines(b"{}\n{}\n{}\n", 2), Err(RowsError::TooMany));
+    }
+
+    #[test]
+    fn csv_is_read_as_spreadsheets_write_it() {
+        let text = "\u{feff}id, text \r\n1,\"a, \"\"b\"\"\nc\"\r\n\r\n2,\r\n";
+        assert_eq!(rows(&csv(), text), json!([{"id": "1", "text": "a, \"b\"\nc"}, {"id": "2", "text": ""}]));
+        let other = Source::Csv { data: data(), delimiter: ';', columns: vec!["a".into(), "b".into()] };
+        assert_eq!(rows(&other, "1;x,y\n2;\"z;\"\n"), json!([{"a": "1", "b": "x,y"}, {"a": "2", "b": "z;"}]));
+    }
+
+    #[test]
+    fn json_keeps_its_types_and_rows_may_differ() {
+        let text = "{\"a\": 1.0}\r\n\n{\"b\": [true, null]}";
+        let lines = Rows::parse(&Source::JsonLines { data: data() }, text.as_bytes()).unwrap();
+        assert_eq!((lines.get(0), lines.get(1)), (&json!({"a": 1.0}), &json!({"b": [true, null]})));
+        assert_eq!(lines.columns().iter().collect::<Vec<_>>(), ["a", "b"]);
+        assert_eq!(rows(&Source::Json { data: data() }, "[{\"a\": 1}]"), json!([{"a": 1}]));
+    }
+
+    #[test]
+    fn files_are_name_size_and_base64() {
+        let files = Rows::of_files([("a.png".into(), vec![0xff, 0]), ("b".into(), vec![])]).unwrap();
+        assert_eq!(files.get(0), &json!({"name": "a.png", "bytes": 2, "base64": "/wA="}));
+        assert_eq!(files.count(), 2);
+    }
+
+    #[test]
+    fn the_digest_tells_other_data_and_another_reading_apart() {
+        let digest = |source: &Source, data: &str| Rows::parse(source, data.as_bytes()).unwrap().digest().to_owned();
+        assert_eq!(digest(&csv(), "a\n1\n"), digest(&csv(), "a\n1\n"));
+        assert_ne!(digest(&csv(), "a\n1\n"), digest(&csv(), "a\n2\n"));
+        let named = Source::Csv { data: data(), delimiter: ',', columns: vec!["a".into()] };
+        assert_ne!(digest(&csv(), "a\n1\n"), digest(&named, "a\n1\n"));
+    }
+
+    proptest! {
+        #[test]
+        fn arbitrary_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            for source in [csv(), Source::Json { data: data() }, Source::JsonLines { data: data() }] {
+                let _outcome = Rows::parse(&source, &bytes);
+            }
+        }
+
+        #[test]
+        fn what_a_csv_writer_wrote_is_read_back(cells in prop::collection::vec(("[^\r]{1,8}", "[^\r]{0,8}"), 1..10)) {
+            let mut writer = csv::Writer::from_writer(vec![]);
+            writer.write_record(["a", "b"]).unwrap();
+            cells.iter().for_each(|(a, b)| writer.write_record([a, b]).unwrap());
+            let text = String::from_utf8(writer.into_inner().unwrap()).unwrap();
+            let expected: Vec<_> = cells.iter().map(|(a, b)| json!({"a": a, "b": b})).collect();
+            prop_assert_eq!(rows(&csv(), &text), Value::from(expected));
+        }
+    }
+}
