@@ -346,6 +346,52 @@ mod tests {
     }
 
     #[test]
+    fn a_flow_that_cannot_go_is_refused() {
+        let scenario = |change: fn(&mut Value)| refused_at(|s| change(&mut s["scenarios"][0]));
+        let prefix = "spec.scenarios[0]";
+        assert_eq!(scenario(|s| s["tasks"][0]["steps"][0] = json!({"call": "nobody"})), [format!("{prefix}.blocks")]);
+        assert_eq!(scenario(|s| s["blocks"] = json!([{"name": "a", "steps": [{"call": "a"}]}])), [format!("{prefix}.blocks[0]")]);
+        assert_eq!(
+            scenario(|s| s["blocks"] = json!([{"name": "t", "steps": [{"http": {"path": "/"}}]}])),
+            [format!("{prefix}.blocks[0].name")]
+        );
+        let step = |change: fn(&mut Value)| refused_at(|s| change(&mut s["scenarios"][0]["tasks"][0]["steps"][0]));
+        let prefix = "spec.scenarios[0].tasks[0].steps[0]";
+        assert_eq!(step(|step| step["pause"] = json!({"constant": "1s"})), [prefix]);
+        assert_eq!(step(|step| step["repeat"] = json!({"until": "true"})), [format!("{prefix}.repeat")]);
+        assert_eq!(step(|step| step["if"] = json!("vars.nobody == 1")), [format!("{prefix}.if")]);
+        assert_eq!(step(|step| step["checks"] = json!([{"jsonPath": "no path"}])), [format!("{prefix}.checks[0].jsonPath")]);
+        assert_eq!(step(|step| *step = json!({"pause": {"constant": "1s"}, "name": "x"})), [format!("{prefix}.name")]);
+        assert_eq!(
+            step(|step| {
+                step["repeat"] = json!({"count": 2});
+                step["forEach"] = json!({"in": [1], "as": "x"});
+            }),
+            [prefix]
+        );
+    }
+
+    #[test]
+    fn a_step_knows_only_what_came_before_it() {
+        let steps = |first: &str, second: &str| {
+            let step = |path: &str| json!({"name": path, "http": {"path": path}, "extract": {"id": {"body": true}}});
+            spec(|s| s["scenarios"][0]["tasks"][0]["steps"] = json!([step(first), step(second)]))
+        };
+        assert!(steps("/a", "/{{ id }}").is_ok());
+        let problems = steps("/{{ id }}", "/b").unwrap_err();
+        assert_eq!(problems[0].path, "spec.scenarios[0].tasks[0].steps[0].http.path");
+    }
+
+    #[test]
+    fn in_open_load_nobody_stops() {
+        let paths = refused_at(|s| {
+            s["load"] = json!({"open": {"rate": 1, "duration": "1s", "maxInFlight": 1}});
+            s["scenarios"][0]["onStop"] = json!([{"http": {"path": "/bye"}}]);
+        });
+        assert_eq!(paths, ["spec.scenarios[0].onStop"]);
+    }
+
+    #[test]
     fn a_spec_of_a_megabyte_is_refused_without_a_second_look() {
         let problems = spec(|s| s["variables"]["name"] = json!("x".repeat(1024 * 1024))).unwrap_err();
         assert!(problems[0].message.starts_with("SpecTooLarge"), "{problems:?}");

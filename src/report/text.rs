@@ -357,8 +357,12 @@ fn to_the_second(time: &str) -> String {
 /// ` of step POST /predict`, or nothing when a threshold reads everything.
 fn selection(select: &serde_json::Value) -> String {
     let fields = select.as_object().into_iter().flatten().filter(|(_, value)| !value.is_null());
-    let parts: Vec<_> =
-        fields.map(|(key, value)| format!("{key} {}", value.as_str().map_or_else(|| value.to_string(), str::to_owned))).collect();
+    let plain = |value: &serde_json::Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let said = |value: &serde_json::Value| match value.as_object() {
+        Some(tags) => tags.iter().map(|(name, value)| format!("{name}={}", plain(value))).collect::<Vec<_>>().join(" "),
+        None => plain(value),
+    };
+    let parts: Vec<_> = fields.map(|(key, value)| format!("{key} {}", said(value))).collect();
     if parts.is_empty() { String::new() } else { format!(" of {}", parts.join(", ")) }
 }
 
