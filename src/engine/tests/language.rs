@@ -54,7 +54,7 @@ impl Target {
         let mut spec = json!({
             "target": {"url": self.url, "headers": {"X-Key": "k"}},
             "scenarios": [{"name": "s", "thinkTime": {"min": "10s", "max": "10s"}}],
-            "load": {"closed": {"users": 1, "duration": "300ms"}},
+            "load": {"closed": {"users": 1, "duration": "700ms"}},
         });
         let fields = spec["scenarios"][0].as_object_mut().unwrap();
         fields.extend(scenario.as_object().unwrap().clone());
