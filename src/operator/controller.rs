@@ -12,7 +12,7 @@ use kube::api::Api;
 use kube::core::{DeserializeGuard, PartialObjectMeta};
 use kube::runtime::controller::{self, Action, Controller};
 use kube::runtime::reflector::{ObjectRef, Store};
-use kube::runtime::{WatchStreamExt, watcher};
+use kube::runtime::watcher;
 use kube::{Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
@@ -31,6 +31,9 @@ const DEBOUNCE: Duration = Duration::from_millis(100);
 
 /// Something unreadable may be mended by an upgrade of the CRD as well as by an edit.
 const UNREADABLE: Duration = Duration::from_secs(300);
+
+/// From the failure of the watch that tells whether watching works to its next begin.
+const WATCH_AGAIN: Duration = Duration::from_secs(2);
 
 /// The cached LoadTests of one Controller; used for counting only.
 pub type Cache = Store<Guarded>;
@@ -112,16 +115,23 @@ pub async fn observe_watch<K>(api: Api<K>, watch: Arc<Watch>, stop: Cancellation
 where
     K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + DeserializeOwned + Send + 'static,
 {
-    let mut events = std::pin::pin!(watcher(api, watcher::Config::default()).default_backoff());
     loop {
+        let mut events = std::pin::pin!(watcher(api.clone(), watcher::Config::default()));
+        loop {
+            tokio::select! {
+                event = events.next() => match event {
+                    // a list that has begun is no sign of life yet
+                    Some(Ok(watcher::Event::Init)) => {}
+                    Some(Ok(_)) => watch.heard(true),
+                    // begun anew by a list: a watch alone that goes on again says nothing until something changes
+                    Some(Err(_)) | None => break,
+                },
+                () = stop.cancelled() => return,
+            }
+        }
+        watch.heard(false);
         tokio::select! {
-            event = events.next() => match event {
-                // a list that has begun is no sign of life yet
-                Some(Ok(watcher::Event::Init)) => {}
-                Some(Ok(_)) => watch.heard(true),
-                Some(Err(_)) => watch.heard(false),
-                None => return,
-            },
+            () = tokio::time::sleep(WATCH_AGAIN) => {}
             () = stop.cancelled() => return,
         }
     }
@@ -130,4 +140,52 @@ where
 /// The API that [`observe_watch`] watches.
 pub fn watched(client: &Client, namespace: Option<&str>) -> Api<PartialObjectMeta<LoadTest>> {
     api(client, namespace)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use http::{Request, Response};
+    use kube::client::Body;
+
+    use super::*;
+    use crate::operator::metrics::Metrics;
+
+    /// Answers lists, and refuses the first watch as an API server does that has just learnt of the CRD.
+    fn client(watches: Arc<AtomicU32>) -> Client {
+        let answer = move |request: Request<Body>| {
+            let is_watch = request.uri().query().is_some_and(|query| query.contains("watch=true"));
+            let nth = watches.fetch_add(u32::from(is_watch), Ordering::Relaxed);
+            async move {
+                let (status, body) = match (is_watch, nth) {
+                    (false, _) => (
+                        200,
+                        r#"{"apiVersion":"meta.k8s.io/v1","kind":"PartialObjectMetadataList","metadata":{"resourceVersion":"1"},"items":[]}"#,
+                    ),
+                    (true, 0) => (
+                        429,
+                        r#"{"apiVersion":"v1","kind":"Status","status":"Failure","code":429,"reason":"TooManyRequests","message":"storage is (re)initializing"}"#,
+                    ),
+                    (true, _) => std::future::pending().await,
+                };
+                Response::builder().status(status).body(Body::from(body.as_bytes().to_vec()))
+            }
+        };
+        Client::new(tower::service_fn(answer), "default")
+    }
+
+    #[tokio::test]
+    async fn a_watch_that_was_refused_once_is_known_to_live_again_though_nothing_changes() {
+        let watches = Arc::new(AtomicU32::new(0));
+        let watch = Metrics::default().watch("");
+        let stop = CancellationToken::new();
+        let observing = tokio::spawn(observe_watch(watched(&client(watches.clone()), None), watch.clone(), stop.clone()));
+        while watches.load(Ordering::Relaxed) < 2 {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        assert!(watch.is_up());
+        stop.cancel();
+        observing.await.unwrap();
+    }
 }
