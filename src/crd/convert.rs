@@ -189,10 +189,13 @@ impl Problems {
         self.take(path, parsed).unwrap_or_default()
     }
 
-    fn unique<'a>(&mut self, path: &str, field: &str, names: impl Iterator<Item = &'a str>) {
+    /// What has no name is like nothing else.
+    fn unique<'a>(&mut self, path: &str, field: &str, names: impl Iterator<Item = impl Into<Option<&'a str>>>) {
         let mut seen = HashSet::new();
         for (i, name) in names.enumerate() {
-            if !seen.insert(name) {
+            if let Some(name) = name.into()
+                && !seen.insert(name)
+            {
                 self.add(format!("{path}[{i}].{field}"), format!("{name:?} is there twice"));
             }
         }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::capture::headers;
 use crate::plan::Slot;
 use crate::plan::cel::Facts;
 use crate::plan::template::Scope;
@@ -44,7 +45,7 @@ pub(super) trait Store: Scope {
 impl<'a> Answer<'a> {
     /// The first value that `visit` takes of the headers called `name`, in any case.
     pub(super) fn header<T>(&self, name: &str, mut visit: impl FnMut(&'a [u8]) -> Option<T>) -> Option<T> {
-        lines(self.head).find_map(|(found, value)| if found.eq_ignore_ascii_case(name.as_bytes()) { visit(value) } else { None })
+        headers(self.head).find_map(|(found, value)| if found.eq_ignore_ascii_case(name.as_bytes()) { visit(value) } else { None })
     }
 
     /// What the answer sets a cookie to; of several the last, as users keep that one.
@@ -72,7 +73,7 @@ impl Facts for Answer<'_> {
     }
 
     fn headers(&self, each: &mut dyn FnMut(&str, &[u8])) {
-        lines(self.head)
+        headers(self.head)
             .filter_map(|(name, value)| Some((std::str::from_utf8(name).ok()?, value)))
             .for_each(|(name, value)| each(name, value));
     }
@@ -94,14 +95,6 @@ impl Facts for Answer<'_> {
     fn latency(&self) -> Duration {
         self.latency
     }
-}
-
-/// Names and values of a head that has been found well-formed.
-fn lines(head: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
-    head.split(|byte| *byte == b'\n').skip(1).filter_map(|line| {
-        let colon = line.iter().position(|byte| *byte == b':')?;
-        Some((&line[..colon], line[colon + 1..].trim_ascii()))
-    })
 }
 
 #[cfg(test)]

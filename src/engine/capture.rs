@@ -23,6 +23,8 @@ pub(super) struct Capture {
     pub(super) wanted: Wanted,
     /// As HTTP/1.1 writes it, status line included; empty when it was not kept.
     pub(super) head: Vec<u8>,
+    /// The head says so, kept or not.
+    pub(super) sets_cookies: bool,
     /// Without framing, as encoded as it came.
     pub(super) body: Vec<u8>,
     /// More of the body came than was kept.
@@ -35,6 +37,7 @@ impl Capture {
     pub(super) fn begin(&mut self, wanted: Wanted) {
         self.wanted = wanted;
         self.head.clear();
+        self.sets_cookies = false;
         self.body.clear();
         self.truncated = false;
         self.size = 0;
@@ -42,27 +45,31 @@ impl Capture {
 
     /// `bytes` are the whole head of the final answer.
     pub(super) fn take_head(&mut self, bytes: &[u8], status: u16, sets_cookies: bool) {
-        let Wanted { head, body, cookies, redirects } = self.wanted;
-        // who looks at a body needs to know how it is encoded
-        if head || body || cookies && sets_cookies || redirects && (300..400).contains(&status) {
+        self.sets_cookies = sets_cookies;
+        if self.wants_head(status) {
             self.head.extend_from_slice(bytes);
         }
     }
 
+    fn wants_head(&self, status: u16) -> bool {
+        let Wanted { head, body, cookies, redirects } = self.wanted;
+        // who looks at a body needs to know how it is encoded
+        head || body || cookies && self.sets_cookies || redirects && (300..400).contains(&status)
+    }
+
     /// Likewise, of an answer over HTTP/2, in the form of HTTP/1.1.
     pub(super) fn take_http2_head(&mut self, status: u16, headers: &http::HeaderMap) {
-        let Wanted { head, body, cookies, redirects } = self.wanted;
-        if !(head || body || cookies || redirects) {
+        self.sets_cookies = headers.contains_key(http::header::SET_COOKIE);
+        if !self.wants_head(status) {
             return;
         }
-        let mut bytes = format!("HTTP/2 {status}\r\n").into_bytes();
+        self.head.extend_from_slice(format!("HTTP/2 {status}\r\n").as_bytes());
         for (name, value) in headers {
             for part in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
-                bytes.extend_from_slice(part);
+                self.head.extend_from_slice(part);
             }
         }
-        bytes.extend_from_slice(b"\r\n");
-        self.take_head(&bytes, status, headers.contains_key(http::header::SET_COOKIE));
+        self.head.extend_from_slice(b"\r\n");
     }
 
     pub(super) fn take_body(&mut self, bytes: &[u8]) {
@@ -88,4 +95,19 @@ impl Capture {
             }
         }
     }
+}
+
+/// Names and values in a kept head, which has been found well-formed.
+pub(super) fn headers(head: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
+    head.split(|byte| *byte == b'\n').skip(1).filter_map(|line| {
+        let colon = line.iter().position(|byte| *byte == b':')?;
+        Some((&line[..colon], line[colon + 1..].trim_ascii()))
+    })
+}
+
+/// The values of the headers of one name that are text, in order.
+pub(super) fn header_texts<'a>(head: &'a [u8], name: &str) -> impl Iterator<Item = &'a str> {
+    headers(head)
+        .filter(move |(found, _)| found.eq_ignore_ascii_case(name.as_bytes()))
+        .filter_map(|(_, value)| std::str::from_utf8(value).ok())
 }

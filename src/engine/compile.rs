@@ -109,15 +109,17 @@ impl Compiler<'_> {
             let mut after = self.names.clone();
             self.names = lexicon.within(&after, &mention);
             let path = format!("{path}[{i}]");
+            let mut known = self.names.clone();
+            lexicon.after(&mut known, &mention);
             let act = match &step.action {
-                Action::Http(http) => self.request(http, lexicon, &path),
+                Action::Http(http) => Some(self.request(http, &known, &path)),
                 Action::Call(name) => scenario.blocks.iter().position(|block| block.name == *name).map(Act::Call),
                 Action::Pause(range) => Some(Act::Pause(*range)),
             };
-            let flow = self.flow(lexicon, step, &path);
+            let flow = self.flow(lexicon, step, &known, &path);
             match act {
                 Some(act) => ops.push(Op { act, on_failure: step.on_failure, flow }),
-                None => self.problem(path, "calls a block that is not there, or could not be compiled"),
+                None => self.problem(path, "calls a block that is not there"),
             }
             lexicon.after(&mut after, &mention);
             self.names = after;
@@ -125,14 +127,13 @@ impl Compiler<'_> {
         ops.into()
     }
 
-    fn flow(&mut self, lexicon: &Lexicon, step: &Step, path: &str) -> Option<Box<Flow>> {
+    /// `known` is what is known after the step, which `until` may use.
+    fn flow(&mut self, lexicon: &Lexicon, step: &Step, known: &Names, path: &str) -> Option<Box<Flow>> {
         let Step { condition, repeat, for_each, on_failure: _, action: _ } = step;
         let condition = condition.as_ref().and_then(|cel| self.cel(cel, &self.names.clone(), &format!("{path}.if")));
-        let mut known = self.names.clone();
-        lexicon.after(&mut known, &Mention::from(step));
         let repeat = repeat.as_ref().map(|Repeat { count, until, every }| PreparedRepeat {
             count: *count,
-            until: until.as_ref().and_then(|cel| self.cel(cel, &known, &format!("{path}.repeat.until"))),
+            until: until.as_ref().and_then(|cel| self.cel(cel, known, &format!("{path}.repeat.until"))),
             every: *every,
         });
         let for_each = for_each.as_ref().and_then(|ForEach { items, name }| match (items.compile(&self.names), lexicon.slot(name)) {
@@ -155,14 +156,11 @@ impl Compiler<'_> {
         Some(compiled)
     }
 
-    /// Compiles a request and gives it the next number.
-    fn request(&mut self, step: &HttpStep, lexicon: &Lexicon, path: &str) -> Option<Act> {
+    /// Compiles a request and gives it the next number. What is wrong with it is told; what follows is compiled too, to find all of that.
+    fn request(&mut self, step: &HttpStep, known: &Names, path: &str) -> Act {
         let number = self.steps.len() as u16;
         let HttpStep { name: _, tags: _, request, timeout, follow_redirects, checks, extract, retry } = step;
-        let mut names = self.names.clone();
-        let extracted = Mention { extracts: extract.iter().map(|extract| extract.name.as_str()).collect(), ..Mention::default() };
-        lexicon.after(&mut names, &extracted);
-        let rules = PreparedRules::compile(checks, extract, &[], &names, path).unwrap_or_else(|found| {
+        let rules = PreparedRules::compile(checks, extract, &[], known, path).unwrap_or_else(|found| {
             self.problems.extend(found);
             PreparedRules::default()
         });
@@ -174,14 +172,10 @@ impl Compiler<'_> {
                 let more: Vec<Need> = rules.feeds().iter().filter(|need| !rows.contains(need)).copied().collect();
                 rows.extend(more);
                 self.steps.push(PreparedStep { request, route: 0, timeout, follow_redirects, retry, rows: rows.into(), rules, needs });
-                Some(Act::Request(number))
             }
-            Err(found) => {
-                self.problems.extend(found);
-                // what follows is still compiled, to find all that is wrong
-                Some(Act::Request(number))
-            }
+            Err(found) => self.problems.extend(found),
         }
+        Act::Request(number)
     }
 
     fn problem(&mut self, path: impl Into<String>, message: impl Into<String>) {

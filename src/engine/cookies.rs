@@ -3,13 +3,15 @@
 use cookie_store::{CookieStore, RawCookie};
 use url::Url;
 
+use super::capture::header_texts;
+
 #[derive(Debug, Default)]
 pub(super) struct Jar(Option<Box<CookieStore>>);
 
 impl Jar {
     /// Takes what the head of an answer from `url` sets. What a browser would refuse is refused: another domain's, or nonsense.
     pub(super) fn take(&mut self, head: &[u8], url: &Url) {
-        for value in values(head, "set-cookie") {
+        for value in header_texts(head, "set-cookie") {
             if let Ok(cookie) = RawCookie::parse(value.to_owned()) {
                 // refused by the rules of RFC 6265: then there is no cookie
                 let _ = self.0.get_or_insert_default().insert_raw(&cookie, url);
@@ -30,15 +32,6 @@ impl Jar {
     pub(super) fn clear(&mut self) {
         self.0 = None;
     }
-}
-
-/// The values of a header in the head of an HTTP/1.1 answer, in order.
-pub(super) fn values<'a>(head: &'a [u8], name: &str) -> impl Iterator<Item = &'a str> {
-    head.split(|byte| *byte == b'\n').skip(1).filter_map(move |line| {
-        let line = std::str::from_utf8(line).ok()?.trim_end_matches('\r');
-        let (key, value) = line.split_once(':')?;
-        key.eq_ignore_ascii_case(name).then(|| value.trim())
-    })
 }
 
 #[cfg(test)]

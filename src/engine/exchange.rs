@@ -1,13 +1,14 @@
 //! One request of a user, with its cookies, redirects and retries: carried out, judged and recorded as one sample.
 
+use std::borrow::Cow;
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 
 use super::answer::{Answer, Json, Judged};
-use super::capture::{Capture, Wanted};
+use super::capture::{Capture, Wanted, header_texts};
 use super::coding::decode;
 use super::connection::Failure;
-use super::cookies::{self, Jar};
+use super::cookies::Jar;
 use super::deadline::Deadline;
 use super::frame::Frame;
 use super::message::{self, Redirect};
@@ -157,22 +158,33 @@ impl Sending<'_> {
         Box::pin(self.persist()).await
     }
 
-    /// The message as it was rendered, with the user's cookies.
     async fn send_first(&mut self) -> Result<(), Failure> {
-        let route = self.step.route;
+        let PreparedStep { route, request, .. } = self.step;
+        self.send(*route, Outgoing { bytes: self.message, is_head: request.is_head, http2: request.http2() }).await
+    }
+
+    /// Sends a message with the user's cookies, and keeps those of the answer.
+    async fn send(&mut self, route: usize, mut message: Outgoing<'_>) -> Result<(), Failure> {
+        let Self { links, jar, changed, .. } = self;
         let url = &self.shard.prepared.routes[route].url;
-        let (mut bytes, mut http2) = (self.message, self.step.request.http2());
-        if !self.jar.is_empty()
-            && let Ok(here) = url.join(message::path(self.message))
-            && let Some(cookies) = self.jar.header(&here)
+        let path = message::path(message.bytes);
+        if !jar.is_empty()
+            && let Ok(here) = url.join(path)
+            && let Some(cookies) = jar.header(&here)
         {
-            message::with_header(self.message, "Cookie", &cookies, self.changed);
-            (bytes, http2) = (&*self.changed, None);
+            message::with_header(message.bytes, "Cookie", &cookies, changed);
+            message = Outgoing { bytes: changed, http2: None, ..message };
         }
         self.route.set(route);
-        let link = &mut self.links[route];
-        let outcome = link.exchange(Outgoing { bytes, is_head: self.step.request.is_head, http2 }, self.wanted, self.flight).await;
-        keep_cookies(self.jar, &link.response, url, self.message);
+        let link = &mut links[route];
+        let outcome = link.exchange(message, self.wanted, self.flight).await;
+        let Capture { wanted, sets_cookies, head, .. } = &link.response.capture;
+        if wanted.cookies
+            && *sets_cookies
+            && let Ok(here) = url.join(path)
+        {
+            jar.take(head, &here);
+        }
         outcome
     }
 
@@ -197,16 +209,19 @@ impl Sending<'_> {
     /// Sends the message and follows redirects.
     async fn follow(&mut self) -> Result<(), Failure> {
         self.send_first().await?;
-        let mut before = self.message.to_vec();
-        let mut left = self.step.follow_redirects;
-        while let Some(location) = location(&self.links[self.route.get()].response) {
-            if left == 0 {
-                return if self.step.follow_redirects == 0 { Ok(()) } else { Err(Failure::TooManyRedirects) };
-            }
-            left -= 1;
-            before = self.hop(&before, &location).await?;
+        let mut before = Cow::Borrowed(self.message);
+        for _ in 0..self.step.follow_redirects {
+            let Some(location) = self.location() else { return Ok(()) };
+            before = Cow::Owned(self.hop(&before, &location).await?);
         }
-        Ok(())
+        if self.step.follow_redirects > 0 && self.location().is_some() { Err(Failure::TooManyRedirects) } else { Ok(()) }
+    }
+
+    /// Where the latest answer redirects to, if it does.
+    fn location(&self) -> Option<String> {
+        let Response { status, capture, .. } = &self.links[self.route.get()].response;
+        let redirects = matches!(status, 301 | 302 | 303 | 307 | 308);
+        redirects.then(|| header_texts(&capture.head, "location").next().map(str::to_owned)).flatten()
     }
 
     /// Sends what a redirect of `before` asks for; that message.
@@ -214,8 +229,9 @@ impl Sending<'_> {
         let routes = &self.shard.prepared.routes;
         let from = self.route.get();
         let Response { status, received, .. } = self.links[from].response;
-        let here = routes[from].url.join(message::path(before)).map_err(|_| Failure::Redirect(location.chars().take(128).collect()))?;
-        let there = here.join(location).map_err(|_| Failure::Redirect(location.chars().take(128).collect()))?;
+        let astray = |_| Failure::Redirect(location.chars().take(128).collect());
+        let here = routes[from].url.join(message::path(before)).map_err(astray)?;
+        let there = here.join(location).map_err(astray)?;
         let same_origin = there.origin() == here.origin();
         // never to a host that the test does not name: neither load nor credentials may end up elsewhere
         let to = if same_origin { Some(from) } else { routes.iter().position(|route| route.url.origin() == there.origin()) };
@@ -223,21 +239,11 @@ impl Sending<'_> {
         if self.flight.again(received) {
             self.shard.recorder.borrow_mut().redirected();
         }
-        let path = match there.query() {
-            Some(query) => format!("{}?{query}", there.path()),
-            None => there.path().to_owned(),
-        };
+        let path = &there[url::Position::BeforePath..url::Position::AfterQuery];
         let mut next = Vec::new();
-        let redirect = Redirect { status, path: &path, host: &request::host(&routes[to].url), same_origin };
+        let redirect = Redirect { status, path, host: &request::host(&routes[to].url), same_origin };
         let is_head = message::redirected(before, redirect, &mut next);
-        if let Some(cookies) = self.jar.header(&there) {
-            message::with_header(&next, "Cookie", &cookies, self.changed);
-            std::mem::swap(&mut next, self.changed);
-        }
-        self.route.set(to);
-        let link = &mut self.links[to];
-        link.exchange(Outgoing { bytes: &next, is_head, http2: None }, self.wanted, self.flight).await?;
-        keep_cookies(self.jar, &link.response, &routes[to].url, &next);
+        self.send(to, Outgoing { bytes: &next, is_head, http2: None }).await?;
         Ok(next)
     }
 }
@@ -251,29 +257,12 @@ fn judge(step: &PreparedStep, response: &Response, latency: Duration, frame: &mu
 /// `decoded` takes the body where it came compressed.
 fn answer<'a>(response: &'a Response, latency: Duration, decoded: &'a mut Vec<u8>) -> Answer<'a> {
     let Capture { head, body, truncated, size, .. } = &response.capture;
-    let coding = cookies::values(head, "content-encoding").next();
+    let coding = header_texts(head, "content-encoding").next();
     let (body, truncated) = match coding.map(|coding| decode(coding, body, decoded)) {
         Some(whole) => (decoded.as_slice(), *truncated || !whole),
         None => (body.as_slice(), *truncated),
     };
     Answer { status: response.status, head, body, truncated, size: *size, latency, json: Json::default() }
-}
-
-fn keep_cookies(jar: &mut Jar, response: &Response, base: &url::Url, message: &[u8]) {
-    let Wanted { cookies, .. } = response.capture.wanted;
-    if cookies
-        && !response.capture.head.is_empty()
-        && let Ok(url) = base.join(message::path(message))
-    {
-        jar.take(&response.capture.head, &url);
-    }
-}
-
-/// Where the answer redirects to, if it does.
-fn location(response: &Response) -> Option<String> {
-    matches!(response.status, 301 | 302 | 303 | 307 | 308)
-        .then(|| cookies::values(&response.capture.head, "location").next().map(str::to_owned))
-        .flatten()
 }
 
 fn is_worth_another(retry: &Retry, outcome: &Result<(), Failure>, status: u16) -> bool {

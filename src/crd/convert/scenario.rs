@@ -20,11 +20,7 @@ impl Context<'_> {
     pub(super) fn scenarios(&mut self, scenarios: &[ScenarioSpec]) -> Vec<Scenario> {
         let path = "spec.scenarios";
         self.problems.unique(path, "name", scenarios.iter().map(|s| s.name.as_str()));
-        let steps = scenarios.iter().flat_map(|s| {
-            let tasks = s.tasks.iter().map(|task| &task.steps);
-            tasks.chain(s.blocks.iter().map(|block| &block.steps)).chain([&s.on_start, &s.on_stop])
-        });
-        let steps = steps.flatten().filter(|step| step.http.is_some()).count();
+        let steps = scenarios.iter().flat_map(ScenarioSpec::steps).filter(|step| step.http.is_some()).count();
         if steps > MAX_STEPS {
             self.problems.add(path, format!("{steps} requests in all, at most {MAX_STEPS} are allowed"));
         }
@@ -107,9 +103,7 @@ impl Context<'_> {
         for (i, task) in tasks.iter().enumerate().filter(|(_, task)| ["onStart", "onStop"].contains(&task.name.as_str())) {
             self.problems.add(format!("{path}.tasks[{i}].name"), format!("{:?} has a meaning of its own in results", task.name));
         }
-        let steps = scenario.on_start.iter().chain(&scenario.on_stop).chain(tasks.iter().flat_map(|t| &t.steps));
-        let calls = steps.chain(blocks.iter().flat_map(|b| &b.steps)).filter_map(|step| step.call.as_deref());
-        for call in calls.collect::<BTreeSet<_>>() {
+        for call in scenario.steps().filter_map(|step| step.call.as_deref()).collect::<BTreeSet<_>>() {
             if !blocks.iter().any(|block| block.name == call) {
                 self.problems.add(format!("{path}.blocks"), format!("there is no block {call:?}, which a step calls"));
             }
@@ -129,16 +123,11 @@ impl Context<'_> {
             lexicon.after(&mut after, &mention);
             self.names = after;
         }
-        let names = checked.iter().map(|step| match &step.action {
-            Action::Http(http) => http.name.as_str(),
-            Action::Call(_) | Action::Pause(_) => "",
+        let names = checked.iter().map(|step: &Step| match &step.action {
+            Action::Http(http) => Some(http.name.as_str()),
+            Action::Call(_) | Action::Pause(_) => None,
         });
-        let mut seen = BTreeSet::new();
-        for (i, name) in names.enumerate().filter(|(_, name)| !name.is_empty()) {
-            if !seen.insert(name) {
-                self.problems.add(format!("{path}[{i}].name"), format!("{name:?} is there twice"));
-            }
-        }
+        self.problems.unique(path, "name", names);
         checked
     }
 
