@@ -41,8 +41,8 @@ pub use pattern::Pattern;
 pub use profile::{Profile, Stage};
 pub use reference::{Inputs, Kind, Reference};
 pub use scenario::{
-    Action, Block, Body, Field, ForEach, HttpRequest, HttpStep, OnFailure, Order, Part, PartContent, Repeat, Retry, RetryOn, Scenario,
-    Step, Task,
+    Action, Block, Body, Field, ForEach, HttpRequest, HttpStep, OnFailure, Order, Part, PartContent, Protocol, Repeat, RequestStep, Retry,
+    RetryOn, Scenario, Step, Task,
 };
 pub use share::Share;
 pub use target::{Auth, ClientCertificate, Header, Target, Tls};
@@ -129,7 +129,7 @@ pub struct StepPlace<'a> {
     /// The task's name, or the block's, or that of the section.
     pub task: &'a str,
     pub section: Section,
-    pub step: &'a HttpStep,
+    pub step: &'a RequestStep,
 }
 
 impl StepPlace<'_> {
@@ -217,7 +217,8 @@ impl Plan {
         all.extend(self.variables.from.values());
         all.extend(self.feeders.iter().filter_map(Feeder::reference));
         for place in self.steps() {
-            match &place.step.request.body {
+            let Protocol::Http(http) = &place.step.call;
+            match &http.request.body {
                 Some(Body::File(file)) => all.push(file),
                 Some(Body::Multipart(parts)) => all.extend(parts.iter().filter_map(|part| match &part.content {
                     PartContent::File(file) => Some(file),

@@ -43,8 +43,8 @@ pub fn choose(spec: &mut LoadTestSpec, only: &[Tag], without: &[Tag]) -> Result<
     if only.is_empty() && without.is_empty() {
         return Ok(());
     }
-    let is_out = |step: &StepSpec| step.http.is_some() && without.iter().any(|tag| tag.is_on(step));
-    let is_in = |step: &StepSpec| !is_out(step) && (step.http.is_none() || only.is_empty() || only.iter().any(|tag| tag.is_on(step)));
+    let is_out = |step: &StepSpec| step.is_request() && without.iter().any(|tag| tag.is_on(step));
+    let is_in = |step: &StepSpec| !is_out(step) && (!step.is_request() || only.is_empty() || only.iter().any(|tag| tag.is_on(step)));
     for scenario in &mut spec.scenarios {
         scenario.on_start.retain(|step| !is_out(step));
         scenario.on_stop.retain(|step| !is_out(step));
@@ -60,7 +60,7 @@ pub fn choose(spec: &mut LoadTestSpec, only: &[Tag], without: &[Tag]) -> Result<
         for task in &mut scenario.tasks {
             task.steps.retain(|step| is_in(step) && is_there(step));
         }
-        scenario.tasks.retain(|task| task.steps.iter().any(|step| step.http.is_some() || step.call.is_some()));
+        scenario.tasks.retain(|task| task.steps.iter().any(|step| step.is_request() || step.call.is_some()));
     }
     spec.scenarios.retain(|scenario| !scenario.tasks.is_empty());
     if spec.scenarios.is_empty() {

@@ -2,6 +2,7 @@
 
 mod check;
 mod feeder;
+mod http;
 mod load;
 mod pace;
 mod scenario;
@@ -226,7 +227,7 @@ impl Context<'_> {
         let mut checked = Vec::new();
         for (name, value) in headers {
             let path = format!("{path}.{name}");
-            if http::HeaderName::try_from(name.as_str()).is_err() {
+            if ::http::HeaderName::try_from(name.as_str()).is_err() {
                 self.problems.add(&path, "is not a header's name");
             }
             if !seen.insert(name.to_ascii_lowercase()) {

@@ -5,6 +5,7 @@
 
 mod check;
 mod feeder;
+mod http;
 mod load;
 mod pace;
 mod pods;
@@ -26,6 +27,7 @@ use super::status::LoadTestStatus;
 
 pub use check::*;
 pub use feeder::*;
+pub use http::*;
 pub use load::*;
 pub use pace::*;
 pub use pods::*;

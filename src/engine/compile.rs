@@ -1,12 +1,14 @@
 //! From the scenarios of a plan to programs: every name gets its slot, every request its number and its bytes.
 
 use super::answer::{Needs, PreparedRules};
-use super::program::{Act, Each, Flow, Op, PreparedRepeat, PreparedScenario, PreparedStep, PreparedTask, Program};
+use super::program::{Act, Each, Flow, HttpCall, Op, PreparedCall, PreparedRepeat, PreparedScenario, PreparedStep, PreparedTask, Program};
 use super::request::{Request, credentials};
 use crate::plan::cel::CompiledCel;
 use crate::plan::lexicon::{Lexicon, Mention, Outline};
 use crate::plan::template::Need;
-use crate::plan::{Action, Cel, ForEach, HttpStep, Inputs, Names, Order, Plan, Problem, Repeat, Scenario, Section, Step};
+use crate::plan::{
+    Action, Cel, ForEach, HttpStep, Inputs, Names, Order, Plan, Problem, Protocol, Repeat, RequestStep, Scenario, Section, Step,
+};
 
 /// Everything that users do.
 pub(super) struct Programs {
@@ -112,7 +114,7 @@ impl Compiler<'_> {
             let mut known = self.names.clone();
             lexicon.after(&mut known, &mention);
             let act = match &step.action {
-                Action::Http(http) => Some(self.request(http, &known, &path)),
+                Action::Request(step) => Some(self.request(step, &known, &path)),
                 Action::Call(name) => scenario.blocks.iter().position(|block| block.name == *name).map(Act::Call),
                 Action::Pause(range) => Some(Act::Pause(*range)),
             };
@@ -157,25 +159,34 @@ impl Compiler<'_> {
     }
 
     /// Compiles a request and gives it the next number. What is wrong with it is told; what follows is compiled too, to find all of that.
-    fn request(&mut self, step: &HttpStep, known: &Names, path: &str) -> Act {
+    fn request(&mut self, step: &RequestStep, known: &Names, path: &str) -> Act {
         let number = self.steps.len() as u16;
-        let HttpStep { name: _, tags: _, request, timeout, follow_redirects, checks, extract, retry } = step;
+        let RequestStep { name: _, tags: _, timeout, checks, extract, call } = step;
         let rules = PreparedRules::compile(checks, extract, &[], known, path).unwrap_or_else(|found| {
             self.problems.extend(found);
             PreparedRules::default()
         });
-        match Request::compile(&self.plan.target, self.auth.as_ref(), &self.names, self.inputs, request, &format!("{path}.http")) {
-            Ok(request) => {
-                let (timeout, follow_redirects, retry) = (*timeout, *follow_redirects, retry.clone());
+        let compiled = match call {
+            Protocol::Http(http) => self.http(http, &format!("{path}.http")),
+        };
+        match compiled {
+            Ok((call, mut rows)) => {
                 let needs = rules.needs();
-                let mut rows = request.needs();
                 let more: Vec<Need> = rules.feeds().iter().filter(|need| !rows.contains(need)).copied().collect();
                 rows.extend(more);
-                self.steps.push(PreparedStep { request, route: 0, timeout, follow_redirects, retry, rows: rows.into(), rules, needs });
+                self.steps.push(PreparedStep { call, route: 0, timeout: *timeout, rows: rows.into(), rules, needs });
             }
             Err(found) => self.problems.extend(found),
         }
         Act::Request(number)
+    }
+
+    /// With the rows it needs.
+    fn http(&self, step: &HttpStep, path: &str) -> Result<(PreparedCall, Vec<Need>), Vec<Problem>> {
+        let HttpStep { request, follow_redirects, retry } = step;
+        let request = Request::compile(&self.plan.target, self.auth.as_ref(), &self.names, self.inputs, request, path)?;
+        let rows = request.needs();
+        Ok((PreparedCall::Http(HttpCall { request, follow_redirects: *follow_redirects, retry: retry.clone() }), rows))
     }
 
     fn problem(&mut self, path: impl Into<String>, message: impl Into<String>) {

@@ -12,7 +12,7 @@ use super::cookies::Jar;
 use super::deadline::Deadline;
 use super::frame::Frame;
 use super::message::{self, Redirect};
-use super::program::PreparedStep;
+use super::program::{HttpCall, PreparedCall, PreparedStep};
 use super::recorder::{Part, Sample};
 use super::request;
 use super::response::Response;
@@ -60,7 +60,9 @@ impl Answered {
 /// What goes on until the last byte has come.
 struct Sending<'a> {
     shard: &'a Shard,
-    step: &'a PreparedStep,
+    /// Of the step.
+    home: usize,
+    call: &'a HttpCall,
     links: &'a mut [Link],
     jar: &'a mut Jar,
     /// As it was rendered.
@@ -77,7 +79,8 @@ impl Exchange<'_> {
     pub(super) async fn carry_out(self, deadline: &mut Deadline, intended: Instant, now: Instant) -> (Instant, Option<ErrorClass>) {
         let Self { shard, number, links, frame, jar, scratch, part, answered } = self;
         let step: &PreparedStep = &shard.prepared.steps[usize::from(number)];
-        let message = match step.request.render(frame, &mut scratch.request) {
+        let PreparedCall::Http(call) = &step.call;
+        let message = match call.request.render(frame, &mut scratch.request) {
             Ok(message) => message,
             Err(why) => return (unrendered(shard, number, part, intended, &why), Some(ErrorClass::Template)),
         };
@@ -87,11 +90,12 @@ impl Exchange<'_> {
             head: step.needs.head,
             body: step.needs.body,
             cookies: shard.prepared.plan.http.cookies,
-            redirects: step.follow_redirects > 0,
+            redirects: call.follow_redirects > 0,
         };
         let sending = Sending {
             shard,
-            step,
+            home: step.route,
+            call,
             links: &mut *links,
             jar,
             message,
@@ -152,15 +156,15 @@ impl Exchange<'_> {
 
 impl Sending<'_> {
     async fn run(mut self) -> Result<(), Failure> {
-        if self.step.retry.is_none() && self.step.follow_redirects == 0 {
+        if self.call.retry.is_none() && self.call.follow_redirects == 0 {
             return self.send_first().await;
         }
         Box::pin(self.persist()).await
     }
 
     async fn send_first(&mut self) -> Result<(), Failure> {
-        let PreparedStep { route, request, .. } = self.step;
-        self.send(*route, Outgoing { bytes: self.message, is_head: request.is_head, http2: request.http2() }).await
+        let request = &self.call.request;
+        self.send(self.home, Outgoing { bytes: self.message, is_head: request.is_head, http2: request.http2() }).await
     }
 
     /// Sends a message with the user's cookies, and keeps those of the answer.
@@ -194,7 +198,7 @@ impl Sending<'_> {
         loop {
             let outcome = self.follow().await;
             let response = &self.links[self.route.get()].response;
-            let Some(retry) = &self.step.retry else { return outcome };
+            let Some(retry) = &self.call.retry else { return outcome };
             if tries == retry.max || !is_worth_another(retry, &outcome, response.status) {
                 return outcome;
             }
@@ -210,11 +214,11 @@ impl Sending<'_> {
     async fn follow(&mut self) -> Result<(), Failure> {
         self.send_first().await?;
         let mut before = Cow::Borrowed(self.message);
-        for _ in 0..self.step.follow_redirects {
+        for _ in 0..self.call.follow_redirects {
             let Some(location) = self.location() else { return Ok(()) };
             before = Cow::Owned(self.hop(&before, &location).await?);
         }
-        if self.step.follow_redirects > 0 && self.location().is_some() { Err(Failure::TooManyRedirects) } else { Ok(()) }
+        if self.call.follow_redirects > 0 && self.location().is_some() { Err(Failure::TooManyRedirects) } else { Ok(()) }
     }
 
     /// Where the latest answer redirects to, if it does.

@@ -51,18 +51,27 @@ pub(super) struct Each {
 
 /// A request with all that belongs to it.
 pub(super) struct PreparedStep {
-    pub(super) request: Request,
+    pub(super) call: PreparedCall,
     /// Place among [`Prepared::routes`](super::prepare::Prepared).
     pub(super) route: usize,
     pub(super) timeout: Duration,
-    pub(super) follow_redirects: u32,
-    pub(super) retry: Option<Retry>,
     /// To take before it is rendered, for it and for its rules, each once.
     pub(super) rows: Box<[Need]>,
     /// Empty for most.
     pub(super) rules: PreparedRules,
     /// What of an answer is kept, for the rules and for the conditions of the scenario.
     pub(super) needs: Needs,
+}
+
+/// By protocol.
+pub(super) enum PreparedCall {
+    Http(HttpCall),
+}
+
+pub(super) struct HttpCall {
+    pub(super) request: Request,
+    pub(super) follow_redirects: u32,
+    pub(super) retry: Option<Retry>,
 }
 
 pub(super) struct PreparedScenario {

@@ -20,8 +20,8 @@ use url::Url;
 
 use super::{Assignment, Delta, Prepared, Running, prepare};
 use crate::plan::{
-    Action, Arrival, HttpRequest, HttpStep, Inputs, Load, OnFailure, Order, Plan, Population, Profile, Scenario, Share, Step, Target, Task,
-    Template, Tls,
+    Action, Arrival, HttpRequest, HttpStep, Inputs, Load, OnFailure, Order, Plan, Population, Profile, Protocol, RequestStep, Scenario,
+    Share, Step, Target, Task, Template, Tls,
 };
 use crate::stats::{Counters, ErrorClass, Snapshot};
 
@@ -55,28 +55,33 @@ fn plan(url: &str, load: Load) -> Plan {
 }
 
 fn step(name: &str, path: &str) -> Step {
-    step_of(HttpStep {
+    let request = HttpRequest { method: "GET".into(), path: Template::parse(path).unwrap(), query: vec![], headers: vec![], body: None };
+    step_of(RequestStep {
         name: name.into(),
         tags: Default::default(),
-        request: HttpRequest { method: "GET".into(), path: Template::parse(path).unwrap(), query: vec![], headers: vec![], body: None },
         timeout: Duration::from_secs(2),
-        follow_redirects: 0,
         checks: vec![],
         extract: vec![],
-        retry: None,
+        call: Protocol::Http(HttpStep { request, follow_redirects: 0, retry: None }),
     })
 }
 
-fn step_of(http: HttpStep) -> Step {
-    Step { condition: None, repeat: None, for_each: None, on_failure: OnFailure::AbortTask, action: Action::Http(Box::new(http)) }
+fn step_of(request: RequestStep) -> Step {
+    Step { condition: None, repeat: None, for_each: None, on_failure: OnFailure::AbortTask, action: Action::Request(Box::new(request)) }
 }
 
 /// The request of a step, to change it.
-fn http(step: &mut Step) -> &mut HttpStep {
+fn request(step: &mut Step) -> &mut RequestStep {
     match &mut step.action {
-        Action::Http(http) => http,
+        Action::Request(request) => request,
         other => panic!("{other:?} is no request"),
     }
+}
+
+/// What it says of HTTP.
+fn http(step: &mut Step) -> &mut HttpStep {
+    let Protocol::Http(http) = &mut request(step).call;
+    http
 }
 
 fn users(count: u32, millis: u64) -> Load {

@@ -63,7 +63,7 @@ impl<'a> Outline<'a> {
 fn mention(step: &Step) -> Mention<'_> {
     let item = step.for_each.as_ref().map(|each| each.name.as_str());
     match &step.action {
-        Action::Http(http) => Mention { extracts: http.extract.iter().map(|extract| extract.name.as_str()).collect(), item, call: None },
+        Action::Request(step) => Mention { extracts: step.extract.iter().map(|extract| extract.name.as_str()).collect(), item, call: None },
         Action::Call(block) => Mention { extracts: vec![], item, call: Some(block) },
         Action::Pause(_) => Mention { item, ..Mention::default() },
     }

@@ -36,7 +36,7 @@ impl Scenario {
     pub fn steps(&self) -> impl Iterator<Item = StepPlace<'_>> {
         self.sections().flat_map(|(scenario, task, section, steps)| {
             steps.iter().filter_map(move |step| match &step.action {
-                Action::Http(step) => Some(StepPlace { scenario, task, section, step }),
+                Action::Request(step) => Some(StepPlace { scenario, task, section, step }),
                 Action::Call(_) | Action::Pause(_) => None,
             })
         })
@@ -95,7 +95,7 @@ pub struct Step {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Action {
-    Http(Box<HttpStep>),
+    Request(Box<RequestStep>),
     /// The name of a block of the same scenario.
     Call(String),
     Pause(ThinkTime),
@@ -134,18 +134,31 @@ pub enum OnFailure {
 /// One request, whose samples are kept under `name`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct HttpStep {
+pub struct RequestStep {
     pub name: String,
     /// Chosen by thresholds and by the command line.
     pub tags: BTreeMap<String, String>,
-    pub request: HttpRequest,
     /// From intended time to last byte.
     #[serde(with = "duration::micros")]
     pub timeout: Duration,
-    /// Redirects followed at most.
-    pub follow_redirects: u32,
     pub checks: Vec<Check>,
     pub extract: Vec<Extract>,
+    pub call: Protocol,
+}
+
+/// What is asked, in the words of its protocol.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Protocol {
+    Http(HttpStep),
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HttpStep {
+    pub request: HttpRequest,
+    /// Redirects followed at most.
+    pub follow_redirects: u32,
     pub retry: Option<Retry>,
 }
 

@@ -1,16 +1,14 @@
 //! What the users do: scenarios, tasks, steps.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde_json::Value;
 
-use super::target::file_reference;
 use super::{Context, free_value_size};
 use crate::crd::spec::*;
 use crate::plan::lexicon::{Lexicon, Mention, Outline};
 use crate::plan::names::check_name;
-use crate::plan::template::Place;
 use crate::plan::*;
 
 /// Blocks call others at most so deep.
@@ -124,7 +122,7 @@ impl Context<'_> {
             self.names = after;
         }
         let names = checked.iter().map(|step: &Step| match &step.action {
-            Action::Http(http) => Some(http.name.as_str()),
+            Action::Request(request) => Some(request.name.as_str()),
             Action::Call(_) | Action::Pause(_) => None,
         });
         self.problems.unique(path, "name", names);
@@ -141,7 +139,10 @@ impl Context<'_> {
             self.problems.add(path, "repeat and forEach exclude each other; put one of them into a block");
         }
         let action = match (http, call, pause) {
-            (Some(http), None, None) => Action::Http(Box::new(self.http_step(path, step, http)?)),
+            (Some(http), None, None) => {
+                let call = self.http_call(&format!("{path}.http"), http)?;
+                Action::Request(Box::new(self.request(path, step, call)))
+            }
             (None, Some(block), None) => Action::Call(block.clone()),
             (None, None, Some(pause)) => Action::Pause(self.think_time(&format!("{path}.pause"), pause)?),
             _ => {
@@ -149,7 +150,7 @@ impl Context<'_> {
                 return None;
             }
         };
-        if !matches!(action, Action::Http(_)) {
+        if !matches!(action, Action::Request(_)) {
             self.only_of_requests(path, step);
         }
         Some(Step { condition, repeat, for_each, on_failure: *on_failure, action })
@@ -194,111 +195,26 @@ impl Context<'_> {
         Some(ForEach { items, name: name.clone() })
     }
 
-    fn http_step(&mut self, path: &str, step: &StepSpec, http: &HttpStepSpec) -> Option<HttpStep> {
+    /// `call` is what is asked in the words of its protocol, with the name that the request has unless the step gives it one.
+    fn request(&mut self, path: &str, step: &StepSpec, call: (String, Protocol)) -> RequestStep {
         let StepSpec { name, tags, timeout, checks, extract, .. } = step;
         let timeout = match timeout {
             Some(text) => self.problems.positive_duration(&format!("{path}.timeout"), text),
             None => self.timeout,
         };
-        let HttpStepSpec { method, path: http_path, query, headers, json, body, body_from, form, multipart, follow_redirects, retry } =
-            http;
         let names = self.names.clone();
         let checks = self.checks(&format!("{path}.checks"), checks, &names);
         let extract = self.extracts(&format!("{path}.extract"), extract, &names);
-        let http = format!("{path}.http");
-        if http::Method::try_from(method.as_str()).is_err() || method.to_ascii_uppercase() != *method {
-            self.problems.add(format!("{http}.method"), format!("{method:?} is not a method"));
-        }
-        let headers = self.headers(&format!("{http}.headers"), headers);
-        let query = self.fields(&format!("{http}.query"), query);
-        let body = self.body(&http, Bodies { json, body, body_from, form, multipart });
-        let retry = retry.as_ref().map(|RetrySpec { max, on, backoff }| Retry {
-            max: *max,
-            on: on.clone(),
-            backoff: self.problems.duration(&format!("{http}.retry.backoff"), backoff),
-        });
-        let template = self.path(&format!("{http}.path"), http_path)?;
-        Some(HttpStep {
-            name: name.clone().unwrap_or_else(|| default_name(method, http_path)),
-            tags: tags.clone(),
-            request: HttpRequest { method: method.clone(), path: template, query, headers, body },
-            timeout,
-            follow_redirects: follow_redirects.unwrap_or(self.follow_redirects),
-            checks,
-            extract,
-            retry,
-        })
+        let (default_name, call) = call;
+        RequestStep { name: name.clone().unwrap_or(default_name), tags: tags.clone(), timeout, checks, extract, call }
     }
 
-    fn path(&mut self, field: &str, source: &str) -> Option<Template> {
-        if !source.starts_with('/') {
-            self.problems.add(field, "must begin with /");
-        }
-        self.template(field, source, Place::Path)
-    }
-
-    /// Names as they are, values templates.
-    fn fields(&mut self, path: &str, fields: &BTreeMap<String, String>) -> Vec<Field> {
-        let checked = fields.iter().filter_map(|(name, value)| {
-            let value = self.template(&format!("{path}.{name}"), value, Place::Form)?;
-            Some(Field { name: name.clone(), value })
-        });
-        checked.collect()
-    }
-
-    fn json(&mut self, path: &str, json: &Value) -> Option<JsonTemplate> {
+    pub(super) fn json(&mut self, path: &str, json: &Value) -> Option<JsonTemplate> {
         let checked = free_value_size(json)
             .and_then(|()| JsonTemplate::new_with(json.clone(), self.delimiters))
             .and_then(|json| json.check(&self.names).map(|()| json));
         self.problems.take(path, checked)
     }
-
-    fn body(&mut self, path: &str, bodies: Bodies<'_>) -> Option<Body> {
-        let Bodies { json, body, body_from, form, multipart } = bodies;
-        match (json, body, body_from, form, multipart) {
-            (None, None, None, None, None) => None,
-            (Some(json), None, None, None, None) => self.json(&format!("{path}.json"), json).map(Body::Json),
-            (None, Some(text), None, None, None) => self.template(&format!("{path}.body"), text, Place::Text).map(Body::Text),
-            (None, None, Some(from), None, None) => {
-                let field = format!("{path}.bodyFrom");
-                self.problems.take(&field, file_reference(from, &field)).map(Body::File)
-            }
-            (None, None, None, Some(form), None) => Some(Body::Form(self.fields(&format!("{path}.form"), form))),
-            (None, None, None, None, Some(parts)) => {
-                let parts = parts.iter().enumerate().filter_map(|(i, part)| self.part(&format!("{path}.multipart[{i}]"), part));
-                Some(Body::Multipart(parts.collect()))
-            }
-            _ => {
-                self.problems.add(path, "json, body, bodyFrom, form and multipart exclude each other");
-                None
-            }
-        }
-    }
-
-    fn part(&mut self, path: &str, part: &PartSpec) -> Option<Part> {
-        let PartSpec { name, value, value_from, file_name, content_type } = part;
-        let content = match (value, value_from) {
-            (Some(text), None) => PartContent::Text(self.template(&format!("{path}.value"), text, Place::Text)?),
-            (None, Some(from)) => {
-                let field = format!("{path}.valueFrom");
-                PartContent::File(self.problems.take(&field, file_reference(from, &field))?)
-            }
-            _ => {
-                self.problems.add(path, "either value or valueFrom");
-                return None;
-            }
-        };
-        Some(Part { name: name.clone(), content, file_name: file_name.clone(), content_type: content_type.clone() })
-    }
-}
-
-/// The ways to write a body.
-struct Bodies<'a> {
-    json: &'a Option<Value>,
-    body: &'a Option<String>,
-    body_from: &'a Option<FileSource>,
-    form: &'a Option<BTreeMap<String, String>>,
-    multipart: &'a Option<Vec<PartSpec>>,
 }
 
 /// How deep the block calls others, itself included; an error where it does not end.
@@ -325,9 +241,4 @@ fn mention(step: &StepSpec) -> Mention<'_> {
         item: step.for_each.as_ref().map(|each| each.name.as_str()),
         call: step.call.as_deref(),
     }
-}
-
-/// The method and the path, cut to a name's length.
-fn default_name(method: &str, path: &str) -> String {
-    format!("{method} {path}").chars().take(128).collect()
 }

@@ -273,7 +273,7 @@ async fn a_timeout_resets_the_stream_and_keeps_the_connection() {
     })
     .await;
     let mut plan = plan2(&url, 1, 300);
-    http(&mut plan.scenarios[0].tasks[0].steps[0]).timeout = Duration::from_millis(50);
+    request(&mut plan.scenarios[0].tasks[0].steps[0]).timeout = Duration::from_millis(50);
     let snapshot = run(plan, 1).await;
     assert!(snapshot.failures() > 1 && snapshot.failures() < snapshot.requests());
     assert_eq!(classes(&snapshot), [(ErrorClass::Timeout, snapshot.failures())]);

@@ -157,7 +157,7 @@ async fn a_timeout_is_a_sample_and_costs_the_connection() {
         tokio::time::sleep(Duration::from_secs(60)).await;
     });
     let mut plan = plan(&url.await, users(1, 250));
-    http(&mut plan.scenarios[0].tasks[0].steps[0]).timeout = Duration::from_millis(100);
+    request(&mut plan.scenarios[0].tasks[0].steps[0]).timeout = Duration::from_millis(100);
     let snapshot = run(plan, 1).await;
     let requests = snapshot.requests();
     assert_eq!(
@@ -207,7 +207,7 @@ where
         }
     });
     let mut plan = plan(&url.await, load);
-    http(&mut plan.scenarios[0].tasks[0].steps[0]).timeout = timeout;
+    request(&mut plan.scenarios[0].tasks[0].steps[0]).timeout = timeout;
     plan.scenarios[0].think_time = Some(ThinkTime::constant(Duration::from_millis(3)));
     let snapshot = run(plan, 1).await;
     let (requests, failures) = (snapshot.requests(), snapshot.failures());
@@ -306,7 +306,7 @@ async fn a_body_without_end_is_dropped_as_it_comes() {
         while tokio::io::AsyncWriteExt::write_all(&mut peer.0, &chunk).await.is_ok() {}
     });
     let mut plan = plan(&url.await, users(1, 600));
-    http(&mut plan.scenarios[0].tasks[0].steps[0]).timeout = Duration::from_millis(150);
+    request(&mut plan.scenarios[0].tasks[0].steps[0]).timeout = Duration::from_millis(150);
     let snapshot = run(plan, 1).await;
     assert_eq!(classes(&snapshot), [(ErrorClass::Timeout, snapshot.requests())]);
     assert!(snapshot.steps[&0].received_bytes > 1_000_000);

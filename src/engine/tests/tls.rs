@@ -136,7 +136,7 @@ async fn a_target_that_speaks_no_tls_is_a_failed_handshake() {
     let tls = Tls { insecure_skip_verify: true, ..Tls::default() };
     let mut plan = plan(&url.replace("http:", "https:"), users(1, 60));
     // that server waits for the end of a request that never comes
-    http(&mut plan.scenarios[0].tasks[0].steps[0]).timeout = Duration::from_millis(50);
+    request(&mut plan.scenarios[0].tasks[0].steps[0]).timeout = Duration::from_millis(50);
     let silent = run_plan(plan, tls.clone(), &[]).await.unwrap();
     assert_eq!(classes(&silent), [(ErrorClass::Timeout, silent.requests())]);
     assert_eq!(silent.counters.unsent, silent.requests());
