@@ -11,6 +11,7 @@ pub mod histogram;
 pub mod result;
 pub mod snapshot;
 pub mod step;
+pub mod stream;
 pub mod summary;
 
 pub use counters::Counters;
@@ -19,6 +20,7 @@ pub use histogram::Histogram;
 pub use result::RunResult;
 pub use snapshot::Snapshot;
 pub use step::{Phase, PhaseStats, StepStats, TaskStats};
+pub use stream::{Goodput, LlmStats, StreamStats};
 
 /// Why bytes that claim to be statistics are none.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

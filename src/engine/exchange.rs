@@ -141,6 +141,8 @@ impl Exchange<'_> {
             received_bytes: totals.received_bytes,
             checks_passed: judged.checks_passed,
             checks_failed: judged.checks_failed,
+            stream: None,
+            good: None,
         };
         shard.recorder.borrow_mut().record(sample, || match judged.failure {
             Some((_, why)) => why,
@@ -297,6 +299,8 @@ pub(super) fn unrendered(shard: &Shard, number: u16, part: Part, intended: Insta
         received_bytes: 0,
         checks_passed: 0,
         checks_failed: 0,
+        stream: None,
+        good: None,
     };
     shard.recorder.borrow_mut().record(sample, || why.to_string());
     ended

@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 
 use super::cpu::{CpuMeter, Lap};
 use super::transport::Phases;
-use crate::stats::{ErrorClass, ErrorKey, Histogram, Phase, Snapshot, StepStats, TaskStats};
+use crate::stats::{ErrorClass, ErrorKey, Histogram, Phase, Snapshot, StepStats, StreamStats, TaskStats};
 
 /// What a shard hands over: what happened in a run second, or the last of it.
 pub(super) struct ShardDelta {
@@ -32,7 +32,7 @@ pub(super) enum Part {
 }
 
 /// One finished request, with its retries and redirections.
-pub(super) struct Sample {
+pub(super) struct Sample<'a> {
     pub(super) step: u16,
     pub(super) part: Part,
     /// When it ended: decides the run second.
@@ -53,6 +53,33 @@ pub(super) struct Sample {
     /// Checks made on the answer, by how they came out.
     pub(super) checks_passed: u32,
     pub(super) checks_failed: u32,
+    /// What its stream came to; unused for failures. Messages are told one by one, as they come.
+    pub(super) stream: Option<&'a StreamSample>,
+    /// Whether it met all limits of its step; `None` where that has none.
+    pub(super) good: Option<bool>,
+}
+
+/// A stream that came to its proper end.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct StreamSample {
+    /// Intended time to the first message; of a language model's to the first event that bears content.
+    pub(super) first: Option<Duration>,
+    pub(super) llm: Option<LlmSample>,
+}
+
+/// What a language model wrote.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct LlmSample {
+    /// Intended time to the first text that is no reasoning, if reasoning came before it.
+    pub(super) first_answer: Option<Duration>,
+    /// Of an answer of several tokens.
+    pub(super) per_token: Option<Duration>,
+    pub(super) input_tokens: u64,
+    pub(super) output_tokens: u64,
+    /// Of those.
+    pub(super) reasoning_tokens: u64,
+    /// The target counted the tokens; else each event with content is one.
+    pub(super) counted_by_usage: bool,
 }
 
 /// One iteration that came to its end.
@@ -146,7 +173,7 @@ impl Recorder {
     fn take(&mut self, now: Instant) -> Snapshot {
         let users = self.rest.users;
         let mut snapshot = std::mem::replace(&mut self.rest, Snapshot { users, ..Snapshot::default() });
-        snapshot.steps = taken(&mut self.steps, |step| step.requests > 0);
+        snapshot.steps = taken(&mut self.steps, |step| !step.is_empty());
         snapshot.tasks = taken(&mut self.tasks, |task| task.finished > 0);
         snapshot.trends = taken(&mut self.trends, |trend| !trend.is_empty());
         if let Some(cpu) = &mut self.cpu {
@@ -162,7 +189,7 @@ impl Recorder {
     }
 
     /// `why` is asked only for the first failure of its kind in a second.
-    pub(super) fn record(&mut self, sample: Sample, why: impl FnOnce() -> String) {
+    pub(super) fn record(&mut self, sample: Sample<'_>, why: impl FnOnce() -> String) {
         if sample.ended >= self.boundary {
             self.roll(sample.ended);
         }
@@ -182,7 +209,7 @@ impl Recorder {
         }
     }
 
-    fn record_measured(&mut self, sample: &Sample, why: impl FnOnce() -> String) {
+    fn record_measured(&mut self, sample: &Sample<'_>, why: impl FnOnce() -> String) {
         let step = &mut self.steps[usize::from(sample.step)];
         step.requests += 1;
         step.sent_bytes += sample.sent_bytes;
@@ -192,11 +219,18 @@ impl Recorder {
         if sample.status != 0 {
             *step.statuses.entry(sample.status).or_default() += 1;
         }
+        if let Some(good) = sample.good {
+            step.goodput.judged += 1;
+            step.goodput.good += u64::from(good);
+        }
         match sample.failure {
             None => {
                 step.latency.record(micros(sample.latency));
                 step.service_time.record(micros(sample.service_time));
                 record_phases(step, sample.phases);
+                if let Some(stream) = sample.stream {
+                    record_stream(step.stream.get_or_insert_default(), stream, sample.latency);
+                }
             }
             Some(class) => {
                 step.failures += 1;
@@ -206,6 +240,41 @@ impl Recorder {
         }
         if !sample.sent {
             self.rest.counters.unsent += 1;
+        }
+    }
+
+    /// A message of a stream was sent at `at`.
+    #[cfg_attr(not(test), expect(dead_code, reason = "calls over gRPC send them"))]
+    pub(super) fn message_sent(&mut self, step: u16, part: Part, at: Instant) {
+        if let Some(stream) = self.stream(step, part, at) {
+            stream.messages_sent += 1;
+        }
+    }
+
+    #[cfg_attr(not(test), expect(dead_code, reason = "steps that read streams give it"))]
+    /// A message or an event of a stream came at `at`; `gap` is the time since the one before it, of those that count.
+    pub(super) fn message_received(&mut self, step: u16, part: Part, at: Instant, gap: Option<Duration>) {
+        if let Some(stream) = self.stream(step, part, at) {
+            stream.messages_received += 1;
+            if let Some(gap) = gap {
+                stream.gap.record(micros(gap));
+            }
+        }
+    }
+
+    /// The streams of a step in the second of `at`; `None` where they are not measured.
+    fn stream(&mut self, step: u16, part: Part, at: Instant) -> Option<&mut StreamStats> {
+        if at >= self.boundary {
+            self.roll(at);
+        }
+        (part == Part::Measured).then(|| &mut **self.steps[usize::from(step)].stream.get_or_insert_default())
+    }
+
+    #[cfg_attr(not(test), expect(dead_code, reason = "steps with limits give it"))]
+    /// A request of a step with limits was cut at the end of the run.
+    pub(super) fn missed(&mut self, step: u16, part: Part) {
+        if part == Part::Measured {
+            self.steps[usize::from(step)].goodput.judged += 1;
         }
     }
 
@@ -277,7 +346,7 @@ impl Recorder {
     }
 }
 
-impl Sample {
+impl Sample<'_> {
     fn error_key(&self, class: ErrorClass) -> ErrorKey {
         ErrorKey { class, step: self.step, status: Some(self.status).filter(|status| *status != 0) }
     }
@@ -291,6 +360,24 @@ fn record_phases(step: &mut StepStats, phases: Phases) {
             step.phases.record(phase, micros(time));
         }
     }
+}
+
+fn record_stream(stats: &mut StreamStats, stream: &StreamSample, latency: Duration) {
+    let StreamSample { first, llm } = stream;
+    first.iter().for_each(|first| stats.first.record(micros(*first)));
+    let Some(llm) = llm else { return };
+    let LlmSample { first_answer, per_token, input_tokens, output_tokens, reasoning_tokens, counted_by_usage } = llm;
+    let stats = stats.llm.get_or_insert_default();
+    first_answer.iter().for_each(|time| stats.first_answer.record(micros(*time)));
+    per_token.iter().for_each(|time| stats.per_token.record(micros(*time)));
+    if let Some(rate) = output_tokens.saturating_mul(1_000_000_000).checked_div(micros(latency)) {
+        stats.token_rate.record(rate);
+    }
+    stats.input_tokens += input_tokens;
+    stats.output_tokens += output_tokens;
+    stats.reasoning_tokens += reasoning_tokens;
+    stats.counted_by_usage += u64::from(*counted_by_usage);
+    stats.counted_by_events += u64::from(!counted_by_usage);
 }
 
 /// What has samples, by place, leaving nothing behind.
@@ -316,9 +403,9 @@ fn micros(time: Duration) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::stats::Counters;
+    use crate::stats::{Counters, Goodput};
 
-    fn sample(ended: Instant) -> Sample {
+    fn sample(ended: Instant) -> Sample<'static> {
         let latency = Duration::from_micros(5);
         Sample {
             step: 0,
@@ -334,6 +421,8 @@ mod tests {
             received_bytes: 2,
             checks_passed: 2,
             checks_failed: 1,
+            stream: None,
+            good: None,
         }
     }
 
@@ -410,5 +499,36 @@ mod tests {
         let last = recorder.finish(at(5));
         let first = deltas.try_recv().unwrap();
         assert_eq!(first.snapshot.requests() + last.snapshot.requests(), 5);
+    }
+
+    #[test]
+    fn messages_and_gaps_count_in_the_second_in_which_they_come() {
+        let (queue, mut deltas) = mpsc::channel(8);
+        let (now, second) = (Instant::now(), Duration::from_secs(1));
+        let gap = Some(Duration::from_millis(400));
+        let mut recorder = Recorder::new(0, 1, 0, now + second, None, queue);
+        recorder.message_sent(0, Part::Measured, now);
+        recorder.message_received(0, Part::Measured, now, None);
+        recorder.message_received(0, Part::Measured, now + second * 3 / 2, gap);
+        recorder.message_received(0, Part::Warmup, now + second * 3 / 2, gap);
+        let tokens = LlmSample { output_tokens: 50, counted_by_usage: true, ..LlmSample::default() };
+        let stream = StreamSample { first: Some(Duration::from_millis(5)), llm: Some(tokens) };
+        let sample = Sample { latency: 2 * second, stream: Some(&stream), good: Some(true), ..sample(now + second * 5 / 2) };
+        recorder.record(sample, String::new);
+        recorder.missed(0, Part::Measured);
+        let last = recorder.finish(now + second * 5 / 2).snapshot;
+        let mut second = || deltas.try_recv().unwrap().snapshot.steps.remove(&0).unwrap();
+        let (first, next) = (second(), second());
+        let messages = |step: &StepStats| {
+            let stream = step.stream.as_ref().unwrap();
+            (step.requests, stream.messages_sent, stream.messages_received, stream.gap.count(), stream.first.count())
+        };
+        assert_eq!((messages(&first), messages(&next)), ((0, 1, 1, 0, 0), (0, 0, 1, 1, 0)));
+        let last = &last.steps[&0];
+        assert_eq!(messages(last), (1, 0, 0, 0, 1));
+        assert_eq!(last.goodput, Goodput { good: 1, judged: 2 });
+        let llm = last.stream.as_ref().unwrap().llm.as_ref().unwrap();
+        assert_eq!((llm.output_tokens, llm.counted_by_usage, llm.counted_by_events), (50, 1, 0));
+        assert_eq!(llm.token_rate.max(), 25_000, "50 tokens in 2 s, in thousandths");
     }
 }

@@ -46,6 +46,15 @@ impl<'a> Reader<'a> {
         T::try_from(self.number()?).map_err(|_| StatsError::Malformed("a number is out of range"))
     }
 
+    /// Whether what may be missing follows.
+    pub(super) fn is_there(&mut self) -> Result<bool, StatsError> {
+        match self.number()? {
+            0 => Ok(false),
+            1 => Ok(true),
+            _ => Err(StatsError::Malformed("what says yes or no says something else")),
+        }
+    }
+
     pub(super) fn piece(&mut self) -> Result<&'a [u8], StatsError> {
         let length: usize = self.small()?;
         let (piece, rest) = self.0.split_at_checked(length).ok_or(StatsError::Truncated)?;

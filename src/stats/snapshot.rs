@@ -6,7 +6,7 @@ use super::codec::{Reader, Writer};
 use super::{Counters, ErrorTable, Histogram, StatsError, StepStats, TaskStats};
 
 /// Version of the encoding.
-pub const FORMAT: u64 = 2;
+pub const FORMAT: u64 = 3;
 
 /// Steps, tasks or trends that a snapshot may hold; bounds the memory that decoding takes.
 pub const MAX_PLACES: usize = 1024;
@@ -133,7 +133,7 @@ fn read_places<'a, T>(
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::{ErrorClass, ErrorKey, Phase};
+    use super::super::{ErrorClass, ErrorKey, Phase, StreamStats};
     use super::*;
 
     /// A sample: step, latency, and the status if it failed.
@@ -171,7 +171,31 @@ mod tests {
     fn step_parts(step: &mut StepStats, us: u64) {
         step.checks_passed += us % 3;
         step.checks_failed += us % 2;
+        step.goodput.judged += 1;
+        step.goodput.good += us % 2;
+        if !us.is_multiple_of(3) {
+            stream_parts(step.stream.get_or_insert_default(), us);
+        }
         Phase::ALL.into_iter().take(us as usize % 6).for_each(|phase| step.phases.record(phase, us));
+    }
+
+    /// Messages of a stream may come in an interval in which no request ends, and of few of them a model's answer is made.
+    fn stream_parts(stream: &mut StreamStats, us: u64) {
+        stream.messages_sent += us % 7;
+        stream.messages_received += 1;
+        stream.gap.record(us / 2);
+        if us % 3 == 1 {
+            stream.first.record(us);
+            let llm = stream.llm.get_or_insert_default();
+            llm.first_answer.record(us);
+            llm.per_token.record(us / 5);
+            llm.token_rate.record(us * 3);
+            llm.input_tokens += us % 11;
+            llm.output_tokens += us % 13;
+            llm.reasoning_tokens += us % 5;
+            llm.counted_by_usage += us % 2;
+            llm.counted_by_events += 1 - us % 2;
+        }
     }
 
     fn of(samples: &[Sample]) -> Snapshot {
@@ -204,7 +228,7 @@ mod tests {
         assert_eq!(snapshot.received_by_target(), 100 - 1 + 2 + 10 + 20 + 40 + 80);
     }
 
-    /// Each of the eight histograms of a step densely filled from 1 ms to 1 min.
+    /// Each of the eight histograms of a step densely filled from 1 ms to 1 min; those of a stream take more, and are of few steps.
     #[test]
     fn the_statistics_of_200_steps_fit_64_megabytes() {
         let mut dense = Histogram::new();

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::codec::{Reader, Writer};
-use super::{Histogram, StatsError};
+use super::{Goodput, Histogram, StatsError, StreamStats};
 
 /// The parts of a request's time, in their order. Each is recorded only for successes and only where it happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -73,9 +73,17 @@ pub struct StepStats {
     pub phases: PhaseStats,
     /// Answers by status code.
     pub statuses: BTreeMap<u16, u64>,
+    /// Only of a step whose requests or answers are streams.
+    pub stream: Option<Box<StreamStats>>,
+    pub goodput: Goodput,
 }
 
 impl StepStats {
+    /// A stream that goes on has samples before it is a request.
+    pub fn is_empty(&self) -> bool {
+        self.requests == 0 && self.goodput.judged == 0 && self.stream.as_ref().is_none_or(|stream| stream.is_empty())
+    }
+
     pub fn merge(&mut self, other: &StepStats) {
         let StepStats {
             requests,
@@ -89,6 +97,8 @@ impl StepStats {
             failed_latency,
             phases,
             statuses,
+            stream,
+            goodput,
         } = other;
         self.requests += requests;
         self.failures += failures;
@@ -103,6 +113,10 @@ impl StepStats {
         for (status, count) in statuses {
             *self.statuses.entry(*status).or_default() += count;
         }
+        if let Some(stream) = stream {
+            self.stream.get_or_insert_default().merge(stream);
+        }
+        self.goodput.merge(goodput);
     }
 
     pub(super) fn write(&self, out: &mut Writer) {
@@ -118,6 +132,8 @@ impl StepStats {
             failed_latency,
             phases,
             statuses,
+            stream,
+            goodput,
         } = self;
         for number in [requests, failures, sent_bytes, received_bytes, checks_passed, checks_failed] {
             out.number(*number);
@@ -130,6 +146,12 @@ impl StepStats {
             out.number((*status).into());
             out.number(*count);
         }
+        out.number(stream.is_some().into());
+        if let Some(stream) = stream {
+            stream.write(out);
+        }
+        out.number(goodput.good);
+        out.number(goodput.judged);
     }
 
     pub(super) fn read(reader: &mut Reader<'_>) -> Result<Self, StatsError> {
@@ -145,6 +167,8 @@ impl StepStats {
             failed_latency: Histogram::decode(reader.piece()?)?,
             phases: PhaseStats::default(),
             statuses: BTreeMap::new(),
+            stream: None,
+            goodput: Goodput::default(),
         };
         for histogram in &mut step.phases.0 {
             *histogram = Histogram::decode(reader.piece()?)?;
@@ -155,6 +179,10 @@ impl StepStats {
                 return Err(StatsError::Malformed("a status is there twice"));
             }
         }
+        if reader.is_there()? {
+            step.stream = Some(Box::new(StreamStats::read(reader)?));
+        }
+        step.goodput = Goodput { good: reader.number()?, judged: reader.number()? };
         Ok(step)
     }
 }
