@@ -8,6 +8,7 @@ pub mod check;
 pub mod duration;
 pub mod extract;
 pub mod feeder;
+pub mod grpc;
 pub mod json_path;
 pub mod lexicon;
 mod load;
@@ -33,6 +34,7 @@ pub use cel::Cel;
 pub use check::{Check, Condition, StatusRange};
 pub use extract::{Extract, ExtractFrom, Record, RecordFrom, Trend, Unit, trends};
 pub use feeder::Feeder;
+pub use grpc::{Grpc, GrpcStep, Protos};
 pub use json_path::JsonPath;
 pub use load::{Arrival, Iterations, Load, Population, SPAWN_RATE};
 pub use names::{Columns, Declared, Names, Slot};
@@ -80,6 +82,11 @@ impl std::fmt::Display for Problem {
 pub struct Plan {
     pub target: Target,
     pub http: Http,
+    #[serde(default)]
+    pub grpc: Grpc,
+    /// Where the descriptors of gRPC come from; `None`: each worker asks the target by reflection.
+    #[serde(default)]
+    pub protos: Option<Protos>,
     /// Values that templates may name.
     pub variables: Variables,
     /// Their slots follow those of the variables.
@@ -215,9 +222,10 @@ impl Plan {
             all.extend([username, password]);
         }
         all.extend(self.variables.from.values());
+        all.extend(self.protos.iter().flat_map(Protos::references));
         all.extend(self.feeders.iter().filter_map(Feeder::reference));
         for place in self.steps() {
-            let Protocol::Http(http) = &place.step.call;
+            let Protocol::Http(http) = &place.step.call else { continue };
             match &http.request.body {
                 Some(Body::File(file)) => all.push(file),
                 Some(Body::Multipart(parts)) => all.extend(parts.iter().filter_map(|part| match &part.content {

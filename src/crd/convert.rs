@@ -110,6 +110,8 @@ pub fn check(spec: &LoadTestSpec) -> Result<Checked, Vec<Problem>> {
             let plan = Plan {
                 target,
                 http,
+                grpc: Grpc::default(),
+                protos: None,
                 variables,
                 feeders,
                 scenarios,

@@ -168,6 +168,7 @@ impl Compiler<'_> {
         });
         let compiled = match call {
             Protocol::Http(http) => self.http(http, &format!("{path}.http")),
+            Protocol::Grpc(_) => Err(vec![Problem::new(format!("{path}.grpc"), "gRPC is not carried out yet")]),
         };
         match compiled {
             Ok((call, mut rows)) => {

@@ -31,6 +31,8 @@ fn plan(url: &str, load: Load) -> Plan {
     Plan {
         target: Target { url: Url::parse(url).unwrap(), headers: vec![], auth: None, tls: Tls::default(), proxy: None, unix_socket: None },
         http: Default::default(),
+        grpc: Default::default(),
+        protos: None,
         feeders: vec![],
         variables: Default::default(),
         scenarios: vec![Scenario {
@@ -80,8 +82,10 @@ fn request(step: &mut Step) -> &mut RequestStep {
 
 /// What it says of HTTP.
 fn http(step: &mut Step) -> &mut HttpStep {
-    let Protocol::Http(http) = &mut request(step).call;
-    http
+    match &mut request(step).call {
+        Protocol::Http(http) => http,
+        other => panic!("{other:?} is not HTTP"),
+    }
 }
 
 fn users(count: u32, millis: u64) -> Load {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::grpc::Code;
 use super::{Cel, JsonPath, JsonTemplate, Pattern, duration};
 
 /// At most so many checks a step.
@@ -30,6 +31,12 @@ pub enum Check {
     Size { above: Option<u64>, below: Option<u64> },
     /// Gives true.
     Cel(Cel),
+    /// The status of a gRPC call is among these. A check of this kind replaces the rule that all but OK are failures.
+    GrpcStatus(Vec<Code>),
+    /// As `Header`, of what a gRPC server sends after its messages.
+    Trailer { name: String, must: Vec<Condition> },
+    /// Messages received in a gRPC call, both bounds included.
+    Messages { at_least: Option<u64>, at_most: Option<u64> },
 }
 
 /// Codes from `from` to `to`, both included: `200`, `2xx`, `200-204`.
@@ -82,6 +89,16 @@ impl std::fmt::Display for Check {
                 below.iter().try_for_each(|below| write!(f, " below {below}"))
             }
             Self::Cel(cel) => write!(f, "cel {}", cel.source()),
+            Self::GrpcStatus(codes) => {
+                let codes: Vec<String> = codes.iter().map(Code::to_string).collect();
+                write!(f, "grpcStatus {}", codes.join(", "))
+            }
+            Self::Trailer { name, must } => write!(f, "trailer {name}").and_then(|()| conditions(f, must)),
+            Self::Messages { at_least, at_most } => {
+                f.write_str("messages")?;
+                at_least.iter().try_for_each(|count| write!(f, " at least {count}"))?;
+                at_most.iter().try_for_each(|count| write!(f, " at most {count}"))
+            }
         }
     }
 }

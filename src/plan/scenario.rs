@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::target::Header;
-use super::{Cel, Check, Extract, JsonTemplate, Reference, Section, StepPlace, Template, ThinkTime, duration};
+use super::{Cel, Check, Extract, GrpcStep, JsonTemplate, Reference, Section, StepPlace, Template, ThinkTime, duration};
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -151,6 +151,7 @@ pub struct RequestStep {
 #[serde(rename_all = "camelCase")]
 pub enum Protocol {
     Http(HttpStep),
+    Grpc(GrpcStep),
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

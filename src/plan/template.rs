@@ -11,6 +11,7 @@ mod expression;
 mod folded;
 mod function;
 mod json;
+mod shape;
 #[cfg(test)]
 mod tests;
 
@@ -27,6 +28,7 @@ use expression::Expression;
 pub use compiled::Compiled;
 pub use delimiters::Delimiters;
 pub use json::{JsonTemplate, canonicalise};
+pub use shape::{Hole, Shape};
 
 /// What a rendered value is put into, hence how it is escaped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,6 +91,9 @@ pub enum Unrendered {
     NotInTarget,
     #[error("what is written is not JSON")]
     NotJson,
+    /// A field of a message takes no such value.
+    #[error("{field}: {why}")]
+    Misfit { field: String, why: String },
 }
 
 /// A parsed template; in JSON it is its source text, with its delimiters where these are not the usual ones.
@@ -172,6 +177,10 @@ impl Template {
             [Piece::Expression(expression)] => Some(expression),
             _ => None,
         }
+    }
+
+    fn has_expressions(&self) -> bool {
+        self.parts.iter().any(|part| matches!(part, Piece::Expression(_)))
     }
 
     /// Adds every name that is looked up.

@@ -221,6 +221,7 @@ impl PreparedCheck {
             Check::Latency { below } => Kind::Latency(*below),
             Check::Size { above, below } => Kind::Size { above: *above, below: *below },
             Check::Cel(cel) => Kind::Cel(cel.compile(names)?),
+            Check::GrpcStatus(_) | Check::Trailer { .. } | Check::Messages { .. } => return Err("gRPC is not carried out yet".into()),
         };
         Ok(Self { kind, asked: clipped(&check.to_string(), MAX_ASKED) })
     }

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::compiled::Compiled;
+use super::shape::Shape;
 use super::{Delimiters, Place, Template};
 use crate::plan::names::Names;
 
@@ -36,6 +37,14 @@ impl JsonTemplate {
         let mut compiled = Compiled::default();
         self.compile_value(&self.value, names, &mut compiled)?;
         Ok(compiled)
+    }
+
+    /// The template's parts with their constants known, or every mistake with the path to it, such as `.rows[3]`.
+    pub fn shape(&self, names: &Names) -> Result<Shape, Vec<(String, String)>> {
+        let mut problems = Vec::new();
+        let parse = |text: &str| Template::parse_with(text, &self.delimiters);
+        let shape = Shape::of(&self.value, &parse, names, "", &mut |path, why| problems.push((path.to_owned(), why)));
+        if problems.is_empty() { Ok(shape) } else { Err(problems) }
     }
 
     /// Every name that is looked up.

@@ -1,0 +1,55 @@
+//! A step's call held against the descriptors: its method found, its messages compiled.
+
+use super::descriptors::{Descriptors, Rpc};
+use super::encoder::MessageEncoder;
+use super::{GrpcStep, GrpcStream, Messages};
+use crate::plan::template::Need;
+use crate::plan::{JsonTemplate, Names, Problem};
+
+/// What is sent, ready to be sent.
+#[derive(Debug, Clone)]
+pub struct CompiledCall {
+    pub rpc: Rpc,
+    /// Sent in this order; never none.
+    pub messages: Vec<MessageEncoder>,
+    /// All of them so many times.
+    pub times: u32,
+}
+
+impl CompiledCall {
+    /// `path` is that of the step's `grpc`.
+    pub fn compile(step: &GrpcStep, descriptors: &Descriptors, names: &Names, path: &str) -> Result<Self, Vec<Problem>> {
+        let GrpcStep { method, message, stream, metadata: _, gzip: _, max_message_size: _ } = step;
+        let rpc = descriptors.rpc(method).map_err(|why| vec![Problem::new(format!("{path}.method"), why)])?;
+        let mut problems = Vec::new();
+        if stream.is_some() && !rpc.kind.client_streams() {
+            problems.push(Problem::new(format!("{path}.stream"), format!("{method} takes one message, not a stream of them")));
+        }
+        let mut compiled = |template: Option<&JsonTemplate>, path: String| match template {
+            Some(template) => MessageEncoder::compile(template, &rpc.input, names, &path).map_err(|found| problems.extend(found)).ok(),
+            None => Some(MessageEncoder::empty()),
+        };
+        let (messages, times) = match stream {
+            Some(GrpcStream { messages: Messages::List(list), .. }) => {
+                let list = list.iter().enumerate();
+                (list.filter_map(|(i, template)| compiled(Some(template), format!("{path}.stream.messages[{i}]"))).collect(), 1)
+            }
+            Some(GrpcStream { messages: Messages::Times(times), .. }) => {
+                (compiled(message.as_ref(), format!("{path}.message")).into_iter().collect(), *times)
+            }
+            None => (Vec::from_iter(compiled(message.as_ref(), format!("{path}.message"))), 1),
+        };
+        if problems.is_empty() { Ok(Self { rpc, messages, times }) } else { Err(problems) }
+    }
+
+    /// The rows of feeders to take before anything is sent, each once.
+    pub fn needs(&self) -> Vec<Need> {
+        let mut needs: Vec<Need> = Vec::new();
+        for need in self.messages.iter().flat_map(MessageEncoder::needs) {
+            if !needs.contains(need) {
+                needs.push(*need);
+            }
+        }
+        needs
+    }
+}

@@ -1,0 +1,17 @@
+//! Answers as JSON, for checks and extracts.
+
+use prost_reflect::{DynamicMessage, MessageDescriptor, SerializeOptions};
+use serde_json::Value;
+
+/// Fields are called as in the `.proto` file, which is what the author of a check has before him, and those that were not sent have their
+/// default. Numbers of 64 bits are numbers, not text, so that they can be compared and sent again.
+const FORM: SerializeOptions =
+    SerializeOptions::new().use_proto_field_name(true).stringify_64_bit_integers(false).skip_default_fields(false);
+
+/// The JSON form of an encoded message. The error shows nothing of it.
+pub fn to_json(message: &MessageDescriptor, bytes: &[u8]) -> Result<Value, String> {
+    let decoded = DynamicMessage::decode(message.clone(), bytes);
+    let decoded = decoded.map_err(|_| format!("what came is not a {}", message.full_name()))?;
+    let json = decoded.serialize_with_options(serde_json::value::Serializer, &FORM);
+    json.map_err(|_| format!("this {} has no JSON form", message.full_name()))
+}

@@ -1,0 +1,364 @@
+//! Descriptors of services and messages, from `.proto` texts, descriptor sets or a server's reflection, and the methods found in them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Read;
+
+use flate2::read::GzDecoder;
+use prost::Message;
+use prost_reflect::prost_types::{FileDescriptorProto, FileDescriptorSet};
+use prost_reflect::{DescriptorPool, MessageDescriptor, ServiceDescriptor};
+use protox::Compiler;
+use protox::file::{File, FileResolver, GoogleFileResolver};
+use sha2::{Digest, Sha256};
+
+use super::{Method, listed};
+use crate::plan::Problem;
+
+/// What a test's files may come to together, uncompressed.
+pub const MAX_BYTES: usize = 16 << 20;
+
+/// The service that tells whether others are well, whether or not a test has its file.
+pub const HEALTH: &str = "grpc.health.v1.Health";
+
+/// <https://github.com/grpc/grpc/blob/master/src/proto/grpc/health/v1/health.proto>
+const HEALTH_PROTO: (&str, &str) = ("grpc/health/v1/health.proto", include_str!("health.proto"));
+
+/// The bytes of a file and where the test names it, for messages.
+#[derive(Debug, Clone, Default)]
+pub struct Source {
+    /// Of a `.proto` file, what others call it in `import`; of a set, anything.
+    pub path: String,
+    pub field: String,
+    pub bytes: Vec<u8>,
+}
+
+/// Every service and message that is known.
+#[derive(Debug, Clone, Default)]
+pub struct Descriptors {
+    pool: DescriptorPool,
+}
+
+/// A method and what it takes and gives.
+#[derive(Debug, Clone)]
+pub struct Rpc {
+    pub kind: CallKind,
+    pub input: MessageDescriptor,
+    pub output: MessageDescriptor,
+}
+
+/// Who may send more than one message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CallKind {
+    Unary,
+    ServerStreaming,
+    ClientStreaming,
+    Bidirectional,
+}
+
+impl CallKind {
+    pub fn client_streams(self) -> bool {
+        matches!(self, Self::ClientStreaming | Self::Bidirectional)
+    }
+
+    pub fn server_streams(self) -> bool {
+        matches!(self, Self::ServerStreaming | Self::Bidirectional)
+    }
+}
+
+impl Descriptors {
+    /// Of `.proto` texts and of descriptor sets, in which the texts may find what they import. Of the texts those in `wanted` are compiled,
+    /// with all that they import; without any, all.
+    pub fn compile(texts: &[Source], sets: &[Source], wanted: &[String]) -> Result<Self, Vec<Problem>> {
+        let mut problems = Vec::new();
+        let mut library = Library::default();
+        for Source { path, field, bytes } in texts {
+            match std::str::from_utf8(bytes) {
+                Err(_) => {
+                    problems.push(Problem::new(field, "is not UTF-8 text, so no .proto file; descriptor sets go into descriptorSets"))
+                }
+                Ok(text) => {
+                    if library.texts.insert(path.clone(), text.to_owned()).is_some() {
+                        problems.push(Problem::new(field, format!("{path} is there twice")));
+                    }
+                }
+            }
+        }
+        let mut of_sets = Vec::new();
+        for Source { path: _, field, bytes } in sets {
+            match read_set(bytes) {
+                Ok(files) => of_sets.extend(files.into_iter().map(|file| (file.name().to_owned(), field.clone(), file))),
+                Err(why) => problems.push(Problem::new(field, why)),
+            }
+        }
+        let mut roots: Vec<(String, String)> = texts.iter().map(|source| (source.path.clone(), source.field.clone())).collect();
+        if !wanted.is_empty() {
+            roots.retain(|(path, _)| wanted.contains(path));
+        }
+        for (name, field, file) in of_sets {
+            roots.push((name.clone(), field));
+            // of two sets with a file the first has it, as a text has it before both
+            library.files.entry(name).or_insert(file);
+        }
+        library.compile(&roots, problems)
+    }
+
+    /// Of the files that a server's reflection gives, each an encoded `FileDescriptorProto`.
+    pub fn of_reflection(files: impl IntoIterator<Item = Vec<u8>>) -> Result<Self, String> {
+        let mut library = Library::default();
+        for bytes in files {
+            let file =
+                FileDescriptorProto::decode(bytes.as_slice()).map_err(|e| format!("what reflection gave is no file descriptor: {e}"))?;
+            library.files.entry(file.name().to_owned()).or_insert(file);
+        }
+        let roots: Vec<(String, String)> = library.files.keys().map(|name| (name.clone(), String::new())).collect();
+        library.compile(&roots, vec![]).map_err(|problems| problems.first().map(|problem| problem.message.clone()).unwrap_or_default())
+    }
+
+    /// The health service alone.
+    pub fn of_health() -> Self {
+        let library = Library { texts: [(HEALTH_PROTO.0.to_owned(), HEALTH_PROTO.1.to_owned())].into(), ..Library::default() };
+        library.compile(&[(HEALTH_PROTO.0.to_owned(), String::new())], vec![]).expect("the file is part of the program")
+    }
+
+    /// What a method takes and gives, or what there is instead of it.
+    pub fn rpc(&self, method: &Method) -> Result<Rpc, String> {
+        let Method { service: service_name, name } = method;
+        let service = match self.pool.get_service_by_name(service_name) {
+            Some(service) => service,
+            None if service_name == HEALTH => return Self::of_health().rpc(method),
+            None => return Err(self.no_service(service_name)),
+        };
+        let found = service.methods().find(|known| known.name() == name);
+        let found = found.ok_or_else(|| {
+            let known: Vec<String> = service.methods().map(|known| known.name().to_owned()).collect();
+            format!("{service_name} has no method {name:?}; it has {}", listed(known.iter().map(String::as_str)))
+        })?;
+        let kind = match (found.is_client_streaming(), found.is_server_streaming()) {
+            (false, false) => CallKind::Unary,
+            (false, true) => CallKind::ServerStreaming,
+            (true, false) => CallKind::ClientStreaming,
+            (true, true) => CallKind::Bidirectional,
+        };
+        Ok(Rpc { kind, input: found.input(), output: found.output() })
+    }
+
+    fn no_service(&self, name: &str) -> String {
+        let known: BTreeSet<String> = self.pool.services().map(|service| service.full_name().to_owned()).collect();
+        // what is most often left out, or put in as it is in code
+        let last = |name: &str| name.rsplit('.').next().unwrap_or_default().to_lowercase();
+        let alike = known.iter().find(|other| last(other) == last(name));
+        match alike {
+            Some(alike) => format!("there is no service {name:?}; did you mean {alike}?"),
+            None => format!("there is no service {name:?}; there are {}", listed(known.iter().map(String::as_str))),
+        }
+    }
+
+    /// Full names, in the order of their files.
+    pub fn services(&self) -> impl Iterator<Item = String> {
+        self.pool.services().map(|service: ServiceDescriptor| service.full_name().to_owned())
+    }
+
+    /// Whether two workers know the same: SHA-256 over all files without comments and positions, in hexadecimal.
+    pub fn hash(&self) -> String {
+        let files = self.pool.file_descriptor_protos();
+        let files: BTreeMap<&str, &FileDescriptorProto> = files.map(|file| (file.name(), file)).collect();
+        let mut hash = Sha256::new();
+        for file in files.into_values() {
+            let bytes = FileDescriptorProto { source_code_info: None, ..file.clone() }.encode_to_vec();
+            hash.update((bytes.len() as u64).to_le_bytes());
+            hash.update(&bytes);
+        }
+        data_encoding::HEXLOWER.encode(&hash.finalize())
+    }
+}
+
+/// Files by the path that imports have.
+#[derive(Default)]
+struct Library {
+    texts: BTreeMap<String, String>,
+    files: BTreeMap<String, FileDescriptorProto>,
+}
+
+impl Library {
+    /// `roots` are paths and where the test names them.
+    fn compile(self, roots: &[(String, String)], mut problems: Vec<Problem>) -> Result<Descriptors, Vec<Problem>> {
+        let mut compiler = Compiler::with_file_resolver(self);
+        for (path, field) in roots {
+            if let Err(error) = compiler.open_file(path) {
+                // its Debug form is what a compiler prints: file, line, column, message
+                let message = format!("{error:?}");
+                // a file that several others import is wrong once
+                if !problems.iter().any(|problem| problem.message == message) {
+                    problems.push(Problem::new(field, message));
+                }
+            }
+        }
+        if problems.is_empty() { Ok(Descriptors { pool: compiler.descriptor_pool() }) } else { Err(problems) }
+    }
+}
+
+impl FileResolver for Library {
+    fn open_file(&self, name: &str) -> Result<File, protox::Error> {
+        match (self.texts.get(name), self.files.get(name)) {
+            (Some(text), _) => File::from_source(name, text),
+            (None, Some(file)) => Ok(File::from_file_descriptor_proto(file.clone())),
+            (None, None) => GoogleFileResolver::new().open_file(name),
+        }
+    }
+}
+
+fn read_set(bytes: &[u8]) -> Result<Vec<FileDescriptorProto>, String> {
+    let mut unpacked = Vec::new();
+    let bytes = if bytes.starts_with(&[0x1f, 0x8b]) {
+        let mut reader = GzDecoder::new(bytes).take(MAX_BYTES as u64 + 1);
+        reader.read_to_end(&mut unpacked).map_err(|e| format!("cannot be decompressed: {e}"))?;
+        unpacked.as_slice()
+    } else {
+        bytes
+    };
+    if bytes.len() > MAX_BYTES {
+        return Err(format!("is larger than {} MiB, which is all that descriptors may be", MAX_BYTES >> 20));
+    }
+    let set =
+        FileDescriptorSet::decode(bytes).map_err(|e| format!("is no descriptor set, as protoc --descriptor_set_out writes it: {e}"))?;
+    match set.file.iter().any(|file| !file.name().is_empty()) {
+        true => Ok(set.file),
+        false => Err("is no descriptor set, as protoc --descriptor_set_out writes it: there is no file in it".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use flate2::Compression;
+    use flate2::write::GzEncoder;
+
+    use super::*;
+
+    fn source(path: &str, text: &str) -> Source {
+        Source { path: path.into(), field: format!("spec.protos[{path}]"), bytes: text.as_bytes().to_vec() }
+    }
+
+    fn compiled(texts: &[Source]) -> Result<Descriptors, Vec<String>> {
+        Descriptors::compile(texts, &[], &[]).map_err(|problems| problems.iter().map(ToString::to_string).collect())
+    }
+
+    const API: &str = r#"
+        syntax = "proto3";
+        package shop.v1;
+        import "shop/types.proto";
+        import "google/protobuf/timestamp.proto";
+        service Orders {
+          rpc Get(Query) returns (shop.Order);
+          rpc Watch(Query) returns (stream shop.Order);
+          rpc Put(stream shop.Order) returns (Query);
+          rpc Talk(stream Query) returns (stream Query);
+        }
+        message Query { string id = 1; google.protobuf.Timestamp since = 2; }
+    "#;
+    const TYPES: &str = "syntax = \"proto3\"; package shop; message Order { string id = 1; }";
+
+    fn shop() -> Descriptors {
+        compiled(&[source("shop/api.proto", API), source("shop/types.proto", TYPES)]).unwrap()
+    }
+
+    fn rpc(descriptors: &Descriptors, method: &str) -> Result<Rpc, String> {
+        descriptors.rpc(&Method::parse(method).unwrap())
+    }
+
+    #[test]
+    fn a_missing_import_is_named_with_file_and_line() {
+        let problems = compiled(&[source("shop/api.proto", API)]).unwrap_err();
+        assert_eq!(problems, ["spec.protos[shop/api.proto]: shop/api.proto:4:9: import 'shop/types.proto' not found"]);
+    }
+
+    #[test]
+    fn a_mistake_in_a_file_has_line_and_column_and_is_told_once() {
+        let broken = "syntax = \"proto3\";\nmessage Order {\n  strin id = 1;\n}";
+        let problems = compiled(&[source("shop/types.proto", broken), source("shop/api.proto", API)]).unwrap_err();
+        assert!(
+            problems[0].starts_with("spec.protos[shop/types.proto]: shop/types.proto:3:3: name 'strin' is not defined"),
+            "{problems:?}"
+        );
+        assert_eq!(problems.len(), 1, "{problems:?}");
+        let problems = compiled(&[source("a.proto", "syntax = \"proto3\";\nmessage {}")]).unwrap_err();
+        assert!(problems[0].contains("a.proto:2:9: "), "{problems:?}");
+    }
+
+    #[test]
+    fn what_is_no_text_or_no_set_is_refused() {
+        let bytes = Source { bytes: vec![0xff, 0xfe], ..source("a.proto", "") };
+        assert!(compiled(&[bytes]).unwrap_err()[0].contains("descriptorSets"));
+        for bytes in [b"syntax = \"proto3\";".to_vec(), vec![], vec![0x1f, 0x8b, 0, 0]] {
+            let set = Source { bytes, ..source("set", "") };
+            let problems = Descriptors::compile(&[], &[set], &[]).unwrap_err();
+            assert_eq!(problems[0].path, "spec.protos[set]");
+        }
+    }
+
+    #[test]
+    fn imports_in_a_circle_end() {
+        let a = source("a.proto", "import \"b.proto\";");
+        let b = source("b.proto", "import \"a.proto\";");
+        assert!(compiled(&[a, b]).unwrap_err()[0].contains("cycle"));
+    }
+
+    #[test]
+    fn an_unknown_service_or_method_names_what_there_is() {
+        assert_eq!(rpc(&shop(), "Orders/Get").unwrap_err(), "there is no service \"Orders\"; did you mean shop.v1.Orders?");
+        assert_eq!(rpc(&shop(), "shop.v1.Order/Get").unwrap_err(), "there is no service \"shop.v1.Order\"; there are shop.v1.Orders");
+        let message = rpc(&shop(), "shop.v1.Orders/get").unwrap_err();
+        assert_eq!(message, "shop.v1.Orders has no method \"get\"; it has Get, Watch, Put, Talk");
+    }
+
+    #[test]
+    fn the_kind_of_a_call_is_in_the_descriptor() {
+        let kinds = ["Get", "Watch", "Put", "Talk"].map(|method| rpc(&shop(), &format!("shop.v1.Orders/{method}")).unwrap().kind);
+        assert_eq!(kinds, [CallKind::Unary, CallKind::ServerStreaming, CallKind::ClientStreaming, CallKind::Bidirectional]);
+        assert_eq!(rpc(&shop(), "shop.v1.Orders/Get").unwrap().output.full_name(), "shop.Order");
+    }
+
+    #[test]
+    fn the_health_service_is_always_known() {
+        assert_eq!(rpc(&shop(), "grpc.health.v1.Health/Check").unwrap().kind, CallKind::Unary);
+        assert_eq!(rpc(&Descriptors::default(), "grpc.health.v1.Health/Watch").unwrap().kind, CallKind::ServerStreaming);
+    }
+
+    #[test]
+    fn texts_sets_and_reflection_give_the_same() {
+        let files: Vec<FileDescriptorProto> = shop().pool.file_descriptor_protos().cloned().collect();
+        let reflected = Descriptors::of_reflection(files.iter().rev().map(Message::encode_to_vec)).unwrap();
+        let set = FileDescriptorSet { file: files }.encode_to_vec();
+        let mut packed = GzEncoder::new(Vec::new(), Compression::fast());
+        packed.write_all(&set).unwrap();
+        let packed = packed.finish().unwrap();
+        for bytes in [set, packed] {
+            let descriptors = Descriptors::compile(&[], &[Source { bytes, ..source("set", "") }], &[]).unwrap();
+            assert_eq!(descriptors.hash(), shop().hash());
+        }
+        assert_eq!(reflected.hash(), shop().hash());
+        assert_ne!(Descriptors::of_health().hash(), shop().hash());
+    }
+
+    #[test]
+    fn a_set_without_its_imports_needs_only_those_that_are_not_well_known() {
+        let files: Vec<FileDescriptorProto> = shop().pool.file_descriptor_protos().cloned().collect();
+        let only = |keep: &[&str]| {
+            let file = files.iter().filter(|file| keep.contains(&file.name())).cloned().collect();
+            let set = Source { bytes: FileDescriptorSet { file }.encode_to_vec(), ..source("set", "") };
+            Descriptors::compile(&[], &[set], &[])
+        };
+        assert!(only(&["shop/api.proto", "shop/types.proto"]).is_ok());
+        let problems = only(&["shop/api.proto"]).unwrap_err();
+        assert!(problems[0].message.contains("import 'shop/types.proto' not found"), "{problems:?}");
+    }
+
+    #[test]
+    fn of_a_folder_only_what_is_wanted_is_compiled() {
+        let texts = [source("shop/api.proto", API), source("shop/types.proto", TYPES), source("old.proto", "what is this")];
+        assert!(Descriptors::compile(&texts, &[], &[]).is_err());
+        let descriptors = Descriptors::compile(&texts, &[], &["shop/api.proto".into()]).unwrap();
+        assert_eq!(descriptors.services().collect::<Vec<_>>(), ["shop.v1.Orders"]);
+    }
+}

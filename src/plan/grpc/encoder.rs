@@ -1,0 +1,463 @@
+//! Message templates as bytes: what never differs is encoded once, the rest is segments with typed holes.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use prost_reflect::{FieldDescriptor, Kind, MessageDescriptor};
+use serde_json::Value;
+
+use super::message::{self, Misfit, choice_of, excluded, find_field, takes_null};
+use super::scalar::{Origin, Scalar, kind_of};
+use super::well_known::WellKnown;
+use super::wire::{self, WireType};
+use crate::plan::template::{Compiled, Hole, Need, Scope, Shape, Unrendered};
+use crate::plan::{JsonTemplate, Names, Problem};
+
+/// Makes the messages of a step.
+#[derive(Debug, Clone)]
+pub struct MessageEncoder {
+    form: Form,
+    needs: Vec<Need>,
+}
+
+#[derive(Debug, Clone)]
+enum Form {
+    Static(Bytes),
+    Dynamic(Vec<Segment>),
+}
+
+#[derive(Debug, Clone)]
+enum Segment {
+    Bytes(Vec<u8>),
+    /// One of these, all equally likely.
+    OneOf(Vec<Vec<u8>>),
+    /// A field, or an item of a list, that is no message.
+    Scalar(Box<ScalarHole>),
+    /// What the length of the others stands before; with its tag.
+    Nested {
+        tag: Vec<u8>,
+        segments: Vec<Segment>,
+    },
+    /// What only its descriptor can tell how to write when its value is there: a whole list, map or message out of one expression.
+    Whole(Box<WholeHole>),
+}
+
+#[derive(Debug, Clone)]
+struct ScalarHole {
+    /// Empty within a packed list.
+    tag: Vec<u8>,
+    scalar: Scalar,
+    source: Source,
+    absence: Absence,
+    /// The path from the message on, for messages.
+    path: String,
+}
+
+#[derive(Debug, Clone)]
+enum Source {
+    Hole(Hole),
+    Text(Compiled),
+}
+
+/// When a field is not written at all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Absence {
+    /// An item of a list is always there; null is none.
+    Never,
+    Null,
+    /// Its default says the same as its absence.
+    NullAndDefault,
+}
+
+#[derive(Debug, Clone)]
+struct WholeHole {
+    target: Target,
+    shape: Shape,
+    path: String,
+}
+
+#[derive(Debug, Clone)]
+enum Target {
+    Field(FieldDescriptor),
+    Item(FieldDescriptor),
+    /// The message itself.
+    Content(MessageDescriptor),
+}
+
+impl MessageEncoder {
+    /// A message without fields.
+    pub fn empty() -> Self {
+        Self { form: Form::Static(Bytes::new()), needs: vec![] }
+    }
+
+    /// `path` is that of the template, for problems.
+    pub fn compile(template: &JsonTemplate, message: &MessageDescriptor, names: &Names, path: &str) -> Result<Self, Vec<Problem>> {
+        let at = |(below, why): (String, String)| Problem::new(format!("{path}{below}"), why);
+        let shape = template.shape(names).map_err(|problems| problems.into_iter().map(at).collect::<Vec<_>>())?;
+        let mut compiler = Compiler::default();
+        let mut segments = Segments::default();
+        compiler.content(message, &shape, "", &mut segments);
+        if !compiler.problems.is_empty() {
+            return Err(compiler.problems.into_iter().map(at).collect());
+        }
+        let mut needs = Vec::new();
+        shape.needs(&mut needs);
+        Ok(Self { form: segments.into_form(), needs })
+    }
+
+    /// The whole message, when nothing in it differs.
+    pub fn as_static(&self) -> Option<&Bytes> {
+        match &self.form {
+            Form::Static(bytes) => Some(bytes),
+            Form::Dynamic(_) => None,
+        }
+    }
+
+    /// The rows to fetch before encoding, each once.
+    pub fn needs(&self) -> &[Need] {
+        &self.needs
+    }
+
+    /// Appends the encoded message. What fails leaves a part of it in `out`.
+    pub fn encode(&self, scope: &mut impl Scope, out: &mut Vec<u8>) -> Result<(), Unrendered> {
+        match &self.form {
+            Form::Static(bytes) => {
+                out.extend_from_slice(bytes);
+                Ok(())
+            }
+            Form::Dynamic(segments) => write_all(segments, scope, out),
+        }
+    }
+}
+
+fn write_all(segments: &[Segment], scope: &mut impl Scope, out: &mut Vec<u8>) -> Result<(), Unrendered> {
+    for segment in segments {
+        match segment {
+            Segment::Bytes(bytes) => out.extend_from_slice(bytes),
+            Segment::OneOf(options) => {
+                let at = (u128::from(scope.random()) * options.len() as u128) >> 64;
+                out.extend_from_slice(&options[at as usize]);
+            }
+            Segment::Scalar(hole) => hole.write(scope, out)?,
+            Segment::Nested { tag, segments } => {
+                out.extend_from_slice(tag);
+                wire::prefixed(out, |out| write_all(segments, scope, out))?;
+            }
+            Segment::Whole(hole) => hole.write(scope, out)?,
+        }
+    }
+    Ok(())
+}
+
+impl ScalarHole {
+    fn write(&self, scope: &mut impl Scope, out: &mut Vec<u8>) -> Result<(), Unrendered> {
+        let Self { scalar, source, absence, .. } = self;
+        match (source, scalar) {
+            (Source::Hole(hole), Scalar::String) if hole.is_text() => self.write_text(out, |out| hole.write(scope, out)),
+            (Source::Text(text), Scalar::String) => self.write_text(out, |out| text.render(scope, out)),
+            (Source::Hole(hole), _) => {
+                let value = hole.value(scope)?;
+                if value.is_null() && *absence != Absence::Never {
+                    return Ok(());
+                }
+                self.write_value(&value, out)
+            }
+            (Source::Text(text), _) => {
+                let mut bytes = Vec::new();
+                text.render(scope, &mut bytes)?;
+                self.write_value(&Value::from(String::from_utf8_lossy(&bytes)), out)
+            }
+        }
+    }
+
+    fn write_value(&self, value: &Value, out: &mut Vec<u8>) -> Result<(), Unrendered> {
+        let wired = self.scalar.wired(value, Origin::Made).map_err(|why| misfit(&self.path, why))?;
+        if !(self.absence == Absence::NullAndDefault && wired.is_default()) {
+            out.extend_from_slice(&self.tag);
+            wired.write(out);
+        }
+        Ok(())
+    }
+
+    /// Text goes out as it is made.
+    fn write_text(&self, out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>) -> Result<(), Unrendered>) -> Result<(), Unrendered> {
+        let before = out.len();
+        out.extend_from_slice(&self.tag);
+        let begun = out.len();
+        wire::prefixed(out, write)?;
+        // nothing but the length, which is 0
+        if self.absence == Absence::NullAndDefault && out.len() == begun + 1 {
+            out.truncate(before);
+        }
+        Ok(())
+    }
+}
+
+impl WholeHole {
+    fn write(&self, scope: &mut impl Scope, out: &mut Vec<u8>) -> Result<(), Unrendered> {
+        let written = match &self.shape {
+            // borrowed where it can be: it may be a batch of rows
+            Shape::Hole(hole) => self.target.write(&*hole.value(scope)?, out),
+            shape => self.target.write(&shape.value(scope)?, out),
+        };
+        written.map_err(|Misfit { path, why }| misfit(&format!("{}{path}", self.path), why))
+    }
+}
+
+impl Target {
+    fn write(&self, value: &Value, out: &mut Vec<u8>) -> Result<(), Misfit> {
+        match self {
+            Self::Field(field) => message::write_field(field, value, out),
+            Self::Item(field) => message::write_item(field, value, out),
+            Self::Content(message) => message::write_content(message, value, out),
+        }
+    }
+}
+
+fn misfit(path: &str, why: String) -> Unrendered {
+    Unrendered::Misfit { field: format!("message{path}"), why }
+}
+
+/// Segments as they come, what is known of them joined.
+#[derive(Default)]
+struct Segments(Vec<Segment>);
+
+impl Segments {
+    fn bytes(&mut self) -> &mut Vec<u8> {
+        if !matches!(self.0.last(), Some(Segment::Bytes(_))) {
+            self.0.push(Segment::Bytes(Vec::new()));
+        }
+        match self.0.last_mut() {
+            Some(Segment::Bytes(bytes)) => bytes,
+            _ => unreachable!("it was pushed if it was not there"),
+        }
+    }
+
+    /// What stands in a field or entry of its own, with its length before it.
+    fn nested(&mut self, tag: Vec<u8>, inner: Segments) {
+        match inner.into_form() {
+            Form::Static(inner) => {
+                let bytes = self.bytes();
+                bytes.extend_from_slice(&tag);
+                wire::varint(inner.len() as u64, bytes);
+                bytes.extend_from_slice(&inner);
+            }
+            Form::Dynamic(segments) => self.0.push(Segment::Nested { tag, segments }),
+        }
+    }
+
+    fn into_form(mut self) -> Form {
+        self.0.retain(|segment| !matches!(segment, Segment::Bytes(bytes) if bytes.is_empty()));
+        match self.0.as_mut_slice() {
+            [] => Form::Static(Bytes::new()),
+            [Segment::Bytes(bytes)] => Form::Static(std::mem::take(bytes).into()),
+            _ => Form::Dynamic(self.0),
+        }
+    }
+}
+
+fn tag(field: &FieldDescriptor, wire_type: WireType) -> Vec<u8> {
+    let mut tag = Vec::new();
+    wire::tag(field.number(), wire_type, &mut tag);
+    tag
+}
+
+/// Finds all mistakes, each with its path from the message on.
+#[derive(Default)]
+struct Compiler {
+    problems: Vec<(String, String)>,
+}
+
+impl Compiler {
+    fn wrong(&mut self, path: &str, why: impl Into<String>) {
+        self.problems.push((path.to_owned(), why.into()));
+    }
+
+    fn misfit(&mut self, path: &str, Misfit { path: below, why }: Misfit) {
+        self.wrong(&format!("{path}{below}"), why);
+    }
+
+    /// What is in a message, without tag and length.
+    fn content(&mut self, message: &MessageDescriptor, shape: &Shape, path: &str, out: &mut Segments) {
+        match shape {
+            Shape::Object(fields) if WellKnown::of(message).is_none() => self.fields(message, fields, path, out),
+            shape if WellKnown::of(message).is_some() || matches!(shape, Shape::Hole(_) | Shape::Constant(_)) => {
+                self.whole(Target::Content(message.clone()), shape, path, out);
+            }
+            shape => self.wrong(path, message::not_a_message(message, &stand_in(shape))),
+        }
+    }
+
+    fn fields(&mut self, message: &MessageDescriptor, shapes: &BTreeMap<String, Shape>, path: &str, out: &mut Segments) {
+        let mut by_number: BTreeMap<u32, (FieldDescriptor, &Shape, String)> = BTreeMap::new();
+        let mut chosen: Vec<FieldDescriptor> = Vec::new();
+        for (name, shape) in shapes {
+            let path = format!("{path}.{name}");
+            let field = match find_field(message, name) {
+                Ok(field) => field,
+                Err(why) => {
+                    self.wrong(&path, why);
+                    continue;
+                }
+            };
+            let absent = matches!(shape, Shape::Literal(Value::Null) | Shape::Constant(Value::Null)) && !takes_null(&field);
+            if let Some(oneof) = choice_of(&field).filter(|_| !absent) {
+                if let Some(other) = chosen.iter().find(|other| choice_of(other).as_ref() == Some(&oneof)) {
+                    let why = excluded(&oneof, other, &field);
+                    self.wrong(&path, why);
+                }
+                chosen.push(field.clone());
+            }
+            if by_number.contains_key(&field.number()) {
+                self.wrong(&path, format!("is there twice, as {} and as {}", field.name(), field.json_name()));
+            }
+            if !absent {
+                by_number.insert(field.number(), (field, shape, path));
+            }
+        }
+        // in the order in which everybody writes them
+        for (field, shape, path) in by_number.into_values() {
+            self.field(&field, shape, &path, out);
+        }
+    }
+
+    fn field(&mut self, field: &FieldDescriptor, shape: &Shape, path: &str, out: &mut Segments) {
+        match shape {
+            Shape::Object(entries) if field.is_map() => self.map(field, entries, path, out),
+            Shape::Array(items) if field.is_list() => self.list(field, items, path, out),
+            shape if field.is_map() || field.is_list() => match shape {
+                Shape::Hole(_) | Shape::Constant(_) => self.whole(Target::Field(field.clone()), shape, path, out),
+                _ => {
+                    let wanted = if field.is_map() { "an object" } else { "a list" };
+                    self.wrong(path, format!("must be {wanted}, not {}", kind_of(&stand_in(shape))));
+                }
+            },
+            shape => {
+                let absence = if field.supports_presence() { Absence::Null } else { Absence::NullAndDefault };
+                self.single(field, shape, absence, path, out);
+            }
+        }
+    }
+
+    /// A field that is no list, or an item of one that is not packed.
+    fn single(&mut self, field: &FieldDescriptor, shape: &Shape, absence: Absence, path: &str, out: &mut Segments) {
+        let Kind::Message(message) = field.kind() else {
+            let Some(scalar) = Scalar::of(&field.kind()) else { return };
+            return self.scalar(tag(field, scalar.wire_type()), scalar, shape, absence, path, out);
+        };
+        let has_own_form = WellKnown::of(&message).is_some();
+        match shape {
+            Shape::Object(_) if !has_own_form && field.is_group() => {
+                out.bytes().extend(tag(field, WireType::StartGroup));
+                self.content(&message, shape, path, out);
+                out.bytes().extend(tag(field, WireType::EndGroup));
+            }
+            Shape::Object(_) if !has_own_form => {
+                let mut inner = Segments::default();
+                self.content(&message, shape, path, &mut inner);
+                out.nested(tag(field, WireType::Length), inner);
+            }
+            shape if has_own_form || matches!(shape, Shape::Hole(_) | Shape::Constant(_)) => {
+                let target = if absence == Absence::Never { Target::Item(field.clone()) } else { Target::Field(field.clone()) };
+                self.whole(target, shape, path, out);
+            }
+            shape => self.wrong(path, message::not_a_message(&message, &stand_in(shape))),
+        }
+    }
+
+    fn list(&mut self, field: &FieldDescriptor, items: &[Shape], path: &str, out: &mut Segments) {
+        let at = |i: usize| format!("{path}[{i}]");
+        match Scalar::of(&field.kind()).filter(|_| field.is_packed()) {
+            Some(_) if items.is_empty() => {}
+            Some(scalar) => {
+                let mut inner = Segments::default();
+                for (i, item) in items.iter().enumerate() {
+                    self.scalar(Vec::new(), scalar.clone(), item, Absence::Never, &at(i), &mut inner);
+                }
+                out.nested(tag(field, WireType::Length), inner);
+            }
+            None => items.iter().enumerate().for_each(|(i, item)| self.single(field, item, Absence::Never, &at(i), out)),
+        }
+    }
+
+    fn map(&mut self, field: &FieldDescriptor, entries: &BTreeMap<String, Shape>, path: &str, out: &mut Segments) {
+        let Kind::Message(entry) = field.kind() else { return };
+        let of_values = entry.map_entry_value_field();
+        for (key, shape) in entries {
+            let path = format!("{path}.{key}");
+            let mut inner = Segments::default();
+            if let Err(why) = message::write_key(&entry, key, inner.bytes()) {
+                self.wrong(&path, why);
+            }
+            self.single(&of_values, shape, Absence::Never, &path, &mut inner);
+            out.nested(tag(field, WireType::Length), inner);
+        }
+    }
+
+    fn scalar(&mut self, tag: Vec<u8>, scalar: Scalar, shape: &Shape, absence: Absence, path: &str, out: &mut Segments) {
+        let encoded = |value: &Value, origin| {
+            let mut bytes = Vec::new();
+            if !(value.is_null() && absence != Absence::Never) {
+                let wired = scalar.wired(value, origin)?;
+                if !(absence == Absence::NullAndDefault && wired.is_default()) {
+                    bytes.extend_from_slice(&tag);
+                    wired.write(&mut bytes);
+                }
+            }
+            Ok::<_, String>(bytes)
+        };
+        let source = match shape {
+            Shape::Literal(value) | Shape::Constant(value) => {
+                let origin = if matches!(shape, Shape::Literal(_)) { Origin::Written } else { Origin::Made };
+                match encoded(value, origin) {
+                    Ok(bytes) => out.bytes().extend(bytes),
+                    Err(why) => self.wrong(path, why),
+                }
+                return;
+            }
+            Shape::Hole(hole) => {
+                if let Some(why) = hole.samples().iter().find_map(|sample| encoded(sample, Origin::Made).err()) {
+                    return self.wrong(path, why);
+                }
+                if let Some(options) = hole.options() {
+                    let options = options.into_iter().filter_map(|option| encoded(option, Origin::Made).ok()).collect();
+                    return out.0.push(Segment::OneOf(options));
+                }
+                Source::Hole(hole.clone())
+            }
+            Shape::Text(text) => Source::Text(text.clone()),
+            Shape::Array(_) | Shape::Object(_) => {
+                let why = encoded(&stand_in(shape), Origin::Written).err();
+                return self.wrong(path, why.unwrap_or_default());
+            }
+        };
+        out.0.push(Segment::Scalar(Box::new(ScalarHole { tag, scalar, source, absence, path: path.to_owned() })));
+    }
+
+    /// What is written by its descriptor: now if it never differs.
+    fn whole(&mut self, target: Target, shape: &Shape, path: &str, out: &mut Segments) {
+        if let Some(value) = shape.constant() {
+            let mut bytes = Vec::new();
+            return match target.write(&value, &mut bytes) {
+                Ok(()) => out.bytes().extend(bytes),
+                Err(found) => self.misfit(path, found),
+            };
+        }
+        if let Shape::Hole(hole) = shape
+            && let Some(found) = hole.samples().iter().find_map(|sample| target.write(sample, &mut Vec::new()).err())
+        {
+            return self.misfit(path, found);
+        }
+        out.0.push(Segment::Whole(Box::new(WholeHole { target, shape: shape.clone(), path: path.to_owned() })));
+    }
+}
+
+/// A value of the same kind, for a message that says what kind that is.
+fn stand_in(shape: &Shape) -> Value {
+    match shape {
+        Shape::Literal(value) | Shape::Constant(value) => value.clone(),
+        Shape::Text(_) | Shape::Hole(_) => Value::String(String::new()),
+        Shape::Array(_) => Value::Array(vec![]),
+        Shape::Object(_) => Value::Object(serde_json::Map::new()),
+    }
+}

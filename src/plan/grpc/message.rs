@@ -1,0 +1,200 @@
+//! JSON values as the fields of messages, by their descriptors: what expressions give only when a message is made.
+
+use prost_reflect::{FieldDescriptor, Kind, MessageDescriptor, OneofDescriptor};
+use serde_json::Value;
+
+use super::listed;
+use super::scalar::{Origin, Scalar, kind_of};
+use super::well_known::WellKnown;
+use super::wire::{self, WireType};
+
+/// Why a value is no such field, and where in it. Nothing of the value is shown: it may be a credential.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Misfit {
+    /// From the value on, such as `.rows[3]`.
+    pub path: String,
+    pub why: String,
+}
+
+impl Misfit {
+    pub fn here(why: String) -> Self {
+        Self { path: String::new(), why }
+    }
+
+    pub fn under(mut self, field: &str) -> Self {
+        self.path = format!(".{field}{}", self.path);
+        self
+    }
+
+    fn at(mut self, index: usize) -> Self {
+        self.path = format!("[{index}]{}", self.path);
+        self
+    }
+}
+
+/// The field called `name` in either of its two ways.
+pub fn find_field(message: &MessageDescriptor, name: &str) -> Result<FieldDescriptor, String> {
+    message.get_field_by_json_name(name).or_else(|| message.get_field_by_name(name)).ok_or_else(|| {
+        let fields: Vec<FieldDescriptor> = message.fields().collect();
+        match fields.is_empty() {
+            true => format!("{} has no fields", message.full_name()),
+            false => format!("{} has no such field; it has {}", message.full_name(), listed(fields.iter().map(FieldDescriptor::name))),
+        }
+    })
+}
+
+/// The fields that exclude each other with this one.
+pub fn choice_of(field: &FieldDescriptor) -> Option<OneofDescriptor> {
+    // an optional field of proto3 is in one of its own
+    field.containing_oneof().filter(|oneof| !oneof.is_synthetic())
+}
+
+/// Whether null is a value of the field, and not its absence.
+pub fn takes_null(field: &FieldDescriptor) -> bool {
+    if field.is_list() || field.is_map() {
+        return false;
+    }
+    match field.kind() {
+        Kind::Message(message) => message.full_name() == "google.protobuf.Value",
+        Kind::Enum(of) => of.full_name() == "google.protobuf.NullValue",
+        _ => false,
+    }
+}
+
+/// Writes a field with its tag; null writes nothing.
+pub fn write_field(field: &FieldDescriptor, value: &Value, out: &mut Vec<u8>) -> Result<(), Misfit> {
+    if value.is_null() && !takes_null(field) {
+        return Ok(());
+    }
+    if field.is_map() {
+        write_map(field, value, out)
+    } else if field.is_list() {
+        write_list(field, value, out)
+    } else {
+        write_single(field, value, out)
+    }
+}
+
+/// Writes one that is no list and no map.
+pub fn write_single(field: &FieldDescriptor, value: &Value, out: &mut Vec<u8>) -> Result<(), Misfit> {
+    match field.kind() {
+        Kind::Message(message) => write_message(field, &message, value, out),
+        kind => write_scalar(field, &kind, value, !field.supports_presence(), out),
+    }
+}
+
+/// Writes one item of a list, which is never left out.
+pub fn write_item(field: &FieldDescriptor, value: &Value, out: &mut Vec<u8>) -> Result<(), Misfit> {
+    match field.kind() {
+        Kind::Message(message) => write_message(field, &message, value, out),
+        kind => write_scalar(field, &kind, value, false, out),
+    }
+}
+
+/// Writes the fields of a message, which has no form of its own.
+pub fn write_body<'v>(
+    message: &MessageDescriptor,
+    fields: impl Iterator<Item = (&'v String, &'v Value)>,
+    out: &mut Vec<u8>,
+) -> Result<(), Misfit> {
+    let mut chosen: Vec<(FieldDescriptor, OneofDescriptor)> = Vec::new();
+    let mut seen: Vec<u32> = Vec::new();
+    for (name, value) in fields {
+        let field = find_field(message, name).map_err(|why| Misfit::here(why).under(name))?;
+        if seen.contains(&field.number()) {
+            return Err(Misfit::here(format!("{} is there twice, as {} and as {}", field.name(), field.name(), field.json_name())));
+        }
+        seen.push(field.number());
+        if value.is_null() && !takes_null(&field) {
+            continue;
+        }
+        if let Some(oneof) = choice_of(&field) {
+            if let Some((other, _)) = chosen.iter().find(|(_, known)| *known == oneof) {
+                return Err(Misfit::here(excluded(&oneof, other, &field)));
+            }
+            chosen.push((field.clone(), oneof));
+        }
+        write_field(&field, value, out).map_err(|misfit| misfit.under(name))?;
+    }
+    Ok(())
+}
+
+pub fn excluded(oneof: &OneofDescriptor, one: &FieldDescriptor, other: &FieldDescriptor) -> String {
+    format!("{} and {} exclude each other: they are of the oneof {}", one.name(), other.name(), oneof.name())
+}
+
+/// Writes a message without tag and length.
+pub fn write_content(message: &MessageDescriptor, value: &Value, out: &mut Vec<u8>) -> Result<(), Misfit> {
+    match (WellKnown::of(message), value) {
+        (Some(known), _) => known.write(message, value, out),
+        (None, Value::Object(fields)) => write_body(message, fields.iter(), out),
+        (None, _) => Err(Misfit::here(not_a_message(message, value))),
+    }
+}
+
+pub fn not_a_message(message: &MessageDescriptor, value: &Value) -> String {
+    format!("must be an object, a {}, not {}", message.full_name(), kind_of(value))
+}
+
+fn write_message(field: &FieldDescriptor, message: &MessageDescriptor, value: &Value, out: &mut Vec<u8>) -> Result<(), Misfit> {
+    if field.is_group() {
+        wire::tag(field.number(), WireType::StartGroup, out);
+        write_content(message, value, out)?;
+        wire::tag(field.number(), WireType::EndGroup, out);
+        return Ok(());
+    }
+    wire::tag(field.number(), WireType::Length, out);
+    wire::prefixed(out, |out| write_content(message, value, out))
+}
+
+fn write_scalar(field: &FieldDescriptor, kind: &Kind, value: &Value, leave_out: bool, out: &mut Vec<u8>) -> Result<(), Misfit> {
+    let Some(scalar) = Scalar::of(kind) else { return Ok(()) };
+    let wired = scalar.wired(value, Origin::Made).map_err(Misfit::here)?;
+    if !(leave_out && wired.is_default()) {
+        wire::tag(field.number(), scalar.wire_type(), out);
+        wired.write(out);
+    }
+    Ok(())
+}
+
+fn write_list(field: &FieldDescriptor, value: &Value, out: &mut Vec<u8>) -> Result<(), Misfit> {
+    let Value::Array(items) = value else { return Err(Misfit::here(format!("must be a list, not {}", kind_of(value)))) };
+    match Scalar::of(&field.kind()).filter(|_| field.is_packed()) {
+        Some(_) if items.is_empty() => Ok(()),
+        Some(scalar) => {
+            wire::tag(field.number(), WireType::Length, out);
+            wire::prefixed(out, |out| {
+                items.iter().enumerate().try_for_each(|(i, item)| {
+                    scalar.wired(item, Origin::Made).map(|wired| wired.write(out)).map_err(|why| Misfit::here(why).at(i))
+                })
+            })
+        }
+        None => items.iter().enumerate().try_for_each(|(i, item)| write_item(field, item, out).map_err(|misfit| misfit.at(i))),
+    }
+}
+
+fn write_map(field: &FieldDescriptor, value: &Value, out: &mut Vec<u8>) -> Result<(), Misfit> {
+    let Value::Object(entries) = value else { return Err(Misfit::here(format!("must be an object, not {}", kind_of(value)))) };
+    let Kind::Message(entry) = field.kind() else { return Ok(()) };
+    let of_values = entry.map_entry_value_field();
+    for (key, value) in entries {
+        wire::tag(field.number(), WireType::Length, out);
+        let written = wire::prefixed(out, |out| {
+            write_key(&entry, key, out).map_err(Misfit::here)?;
+            write_item(&of_values, value, out)
+        });
+        written.map_err(|misfit| misfit.under(key))?;
+    }
+    Ok(())
+}
+
+/// The key of an entry of a map, which in JSON is always text.
+pub fn write_key(entry: &MessageDescriptor, key: &str, out: &mut Vec<u8>) -> Result<(), String> {
+    let field = entry.map_entry_key_field();
+    let Some(scalar) = Scalar::of(&field.kind()) else { return Ok(()) };
+    let key = Value::from(key);
+    let wired = scalar.wired(&key, Origin::Made).map_err(|why| format!("the key {why}"))?;
+    wire::tag(field.number(), scalar.wire_type(), out);
+    wired.write(out);
+    Ok(())
+}

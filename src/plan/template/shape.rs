@@ -1,0 +1,190 @@
+//! JSON templates taken apart, for what writes values in a form other than JSON.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value};
+
+use super::compiled::Compiled;
+use super::expression::Expression;
+use super::folded::{Folded, Format};
+use super::{Need, Place, Scope, Template, Unrendered};
+use crate::plan::names::Names;
+
+/// A JSON template whose constants are known.
+#[derive(Debug, Clone)]
+pub enum Shape {
+    /// As the test's author wrote it: null, a number, a truth value or text.
+    Literal(Value),
+    /// What expressions came to that never differ.
+    Constant(Value),
+    /// Text with expressions in it.
+    Text(Compiled),
+    /// What is wholly one expression.
+    Hole(Hole),
+    Array(Vec<Shape>),
+    /// Sorted by name.
+    Object(BTreeMap<String, Shape>),
+}
+
+/// A value that is made anew each time.
+#[derive(Clone)]
+pub struct Hole(Folded);
+
+impl Shape {
+    /// Calls `wrong` with the path from here, such as `.rows[3]`, and what is wrong there; the shape is of no use then.
+    pub(super) fn of(
+        value: &Value,
+        parse: &dyn Fn(&str) -> Result<Template, String>,
+        names: &Names,
+        path: &str,
+        wrong: &mut Wrong<'_>,
+    ) -> Self {
+        match value {
+            Value::Null | Value::Bool(_) | Value::Number(_) => Shape::Literal(value.clone()),
+            Value::String(text) => parse(text).and_then(|template| Self::of_text(&template, names)).unwrap_or_else(|why| {
+                wrong(path, why);
+                Shape::Literal(Value::Null)
+            }),
+            Value::Array(items) => {
+                let items = items.iter().enumerate();
+                Shape::Array(items.map(|(i, item)| Self::of(item, parse, names, &format!("{path}[{i}]"), wrong)).collect())
+            }
+            Value::Object(fields) => {
+                let mut shapes = BTreeMap::new();
+                for (name, field) in fields {
+                    let path = format!("{path}.{name}");
+                    if parse(name).map_or(true, |template| template.has_expressions()) {
+                        wrong(&path, "templates do not work in keys".into());
+                    }
+                    shapes.insert(name.clone(), Self::of(field, parse, names, &path, wrong));
+                }
+                Shape::Object(shapes)
+            }
+        }
+    }
+
+    fn of_text(template: &Template, names: &Names) -> Result<Self, String> {
+        if let Some(expression) = template.single_expression() {
+            return Ok(match unescaped(expression).fold(names)? {
+                Folded::Constant(value) => Shape::Constant(value),
+                folded => Shape::Hole(Hole(folded)),
+            });
+        }
+        let text = template.compile(names, Place::Text)?;
+        Ok(match text.as_static() {
+            None => Shape::Text(text),
+            Some(text) => {
+                let text = Value::from(String::from_utf8_lossy(text));
+                if template.has_expressions() { Shape::Constant(text) } else { Shape::Literal(text) }
+            }
+        })
+    }
+
+    /// The whole as a value, where nothing in it differs.
+    pub fn constant(&self) -> Option<Value> {
+        match self {
+            Shape::Literal(value) | Shape::Constant(value) => Some(value.clone()),
+            Shape::Text(_) | Shape::Hole(_) => None,
+            Shape::Array(items) => items.iter().map(Shape::constant).collect(),
+            Shape::Object(fields) => {
+                let fields = fields.iter().map(|(name, field)| Some((name.clone(), field.constant()?)));
+                fields.collect::<Option<Map<_, _>>>().map(Value::Object)
+            }
+        }
+    }
+
+    /// Adds what feeders must have given out before, each once.
+    pub fn needs(&self, needs: &mut Vec<Need>) {
+        match self {
+            Shape::Literal(_) | Shape::Constant(_) => {}
+            Shape::Text(text) => {
+                let new: Vec<Need> = text.needs().iter().filter(|need| !needs.contains(need)).copied().collect();
+                needs.extend(new);
+            }
+            Shape::Hole(Hole(folded)) => folded.needs(needs),
+            Shape::Array(items) => items.iter().for_each(|item| item.needs(needs)),
+            Shape::Object(fields) => fields.values().for_each(|field| field.needs(needs)),
+        }
+    }
+
+    /// The whole as a value.
+    pub fn value(&self, scope: &mut impl Scope) -> Result<Value, Unrendered> {
+        Ok(match self {
+            Shape::Literal(value) | Shape::Constant(value) => value.clone(),
+            Shape::Text(text) => {
+                let mut bytes = Vec::new();
+                text.render(scope, &mut bytes)?;
+                String::from_utf8_lossy(&bytes).into_owned().into()
+            }
+            Shape::Hole(hole) => hole.value(scope)?.into_owned(),
+            Shape::Array(items) => Value::Array(items.iter().map(|item| item.value(scope)).collect::<Result<_, _>>()?),
+            Shape::Object(fields) => {
+                let fields = fields.iter().map(|(name, field)| Ok((name.clone(), field.value(scope)?)));
+                Value::Object(fields.collect::<Result<_, Unrendered>>()?)
+            }
+        })
+    }
+}
+
+/// Takes the path from the template's root, and what is wrong there.
+pub(super) type Wrong<'w> = dyn FnMut(&str, String) + 'w;
+
+/// Where nothing is escaped, `raw(x)` is `x`.
+fn unescaped(expression: &Expression) -> &Expression {
+    match expression {
+        Expression::Call(name, arguments) if name == "raw" && arguments.len() == 1 => &arguments[0],
+        _ => expression,
+    }
+}
+
+impl Hole {
+    pub fn value<'s>(&'s self, scope: &'s mut impl Scope) -> Result<Cow<'s, Value>, Unrendered> {
+        self.0.value(scope)
+    }
+
+    /// Appends the value as text: text as it is, anything else as JSON.
+    pub fn write(&self, scope: &mut impl Scope, out: &mut Vec<u8>) -> Result<(), Unrendered> {
+        self.0.write(Place::Text, scope, out)
+    }
+
+    /// It is made letter by letter, hence always text.
+    pub fn is_text(&self) -> bool {
+        matches!(self.0, Folded::Uuid | Folded::RandString { .. } | Folded::Now(Format::Rfc3339 | Format::Strftime(_)))
+    }
+
+    /// Values that it can take, as far as they are known: where one of them does not fit, the test is wrong.
+    pub fn samples(&self) -> Vec<Value> {
+        match &self.0 {
+            Folded::Pick(options) => options.iter().filter_map(Folded::constant).cloned().collect(),
+            Folded::RandInt { min, max } => vec![(*min).into(), (*max).into()],
+            Folded::UserId | Folded::Iteration | Folded::WorkerIndex | Folded::Sequence => vec![0.into()],
+            Folded::Uuid => vec!["00000000-0000-4000-8000-000000000000".into()],
+            Folded::RandString { length, alphabet } => vec![alphabet.iter().cycle().take(*length).collect::<String>().into()],
+            Folded::Now(Format::Unix) => vec![1_800_000_000.into()],
+            Folded::Now(Format::UnixMillis) => vec![1_800_000_000_000_u64.into()],
+            Folded::Now(Format::Rfc3339) => vec!["2027-01-15T08:00:00.000Z".into()],
+            _ => vec![],
+        }
+    }
+
+    /// All values that it can take, where these are few and known; all equally likely.
+    pub fn options(&self) -> Option<Vec<&Value>> {
+        match &self.0 {
+            Folded::Pick(options) => options.iter().map(Folded::constant).collect(),
+            _ => None,
+        }
+    }
+
+    /// Adds what feeders must have given out before, each once.
+    pub fn needs(&self, needs: &mut Vec<Need>) {
+        self.0.needs(needs);
+    }
+}
+
+impl std::fmt::Debug for Hole {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // what was folded may come from a Secret
+        f.write_str("Hole")
+    }
+}
