@@ -1,14 +1,23 @@
 //! Compiles the protocol files to Rust, with no `protoc` on the machine.
 
+use std::env;
 use std::error::Error;
+use std::fs;
+use std::path::Path;
 
-/// Paths from the package's root; imports resolve from `src`.
-const PROTOS: &[&str] = &["src/sample/categorization.proto", "src/wire/fleet.proto"];
+/// What the sample service speaks, and tells of itself by reflection; paths from the package's root, imports from `src`.
+const SAMPLE: &[&str] = &["src/sample/categorization.proto", "src/sample/inference.proto"];
+/// What our own processes say to each other.
+const FLEET: &[&str] = &["src/wire/fleet.proto"];
 
 fn main() -> Result<(), Box<dyn Error>> {
-    for proto in PROTOS {
+    for proto in SAMPLE.iter().chain(FLEET) {
         println!("cargo:rerun-if-changed={proto}");
     }
-    tonic_prost_build::configure().compile_fds(protox::compile(PROTOS, ["src"])?)?;
+    for protos in [SAMPLE, FLEET] {
+        tonic_prost_build::configure().compile_fds(protox::compile(protos, ["src"])?)?;
+    }
+    let described = protox::Compiler::new(["src"])?.include_imports(true).open_files(SAMPLE)?.encode_file_descriptor_set();
+    fs::write(Path::new(&env::var("OUT_DIR")?).join("sample.bin"), described)?;
     Ok(())
 }

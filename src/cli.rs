@@ -39,7 +39,7 @@ enum Command {
     /// Serve a text categoriser and a model endpoint to try load tests on
     ///
     /// POST /predict, POST /serving-endpoints/NAME/invocations, and GET /_count for the requests received so far.
-    SampleService(sample::Options),
+    SampleService(Box<sample::Options>),
     Crd(generate::CrdOptions),
     Rbac(generate::RbacOptions),
     #[command(hide = true)]
@@ -59,7 +59,7 @@ pub fn main() -> ExitCode {
     let exit = match Cli::parse().command {
         Command::Run(options) => run::run(*options),
         Command::Validate(options) => validate::run(&options),
-        Command::SampleService(options) => sample_service::run(options),
+        Command::SampleService(options) => sample_service::run(*options),
         Command::Crd(options) => generate::crd(&options),
         Command::Rbac(options) => generate::rbac(&options),
         Command::Reference(options) => generate::reference(&options),

@@ -4,140 +4,119 @@ use std::array;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use http::{Method, StatusCode};
+use http::StatusCode;
 use serde::Serialize;
+use tonic::Code;
 
-pub(super) const GRPC_PATH: &str = "/categorization.TextCategorization/GetPrediction";
-
-/// Where a request goes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Route {
-    /// For probes and tests; neither counted nor troubled by faults.
-    Admin(Admin),
-    Rest(Endpoint),
-    Grpc,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Admin {
-    Health,
-    Count,
-    Reset,
-    WrongMethod { allowed: &'static str },
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Endpoint {
-    Predict,
-    Prediction,
-    Invocations,
-    UnknownPath,
-    WrongMethod { allowed: &'static str },
-}
-
-/// Names of what is counted, at the index `counted` gives.
-const COUNTED: [&str; 6] = [
-    "POST /predict",
-    "GET /predictions/{id}",
-    "POST /serving-endpoints/{name}/invocations",
-    "POST /categorization.TextCategorization/GetPrediction",
-    "unknown path",
-    "wrong method",
-];
+use super::routes::{self, Kind, NAMES, Route};
 
 const STATUSES: usize = 1000;
+const GRPC_STATUSES: usize = Code::Unauthenticated as usize + 1;
 
 /// Plain adding to shared numbers: a request costs two of them, tens of nanoseconds each.
 pub(super) struct Counts {
-    by_path: [AtomicU64; COUNTED.len()],
+    by_path: [AtomicU64; NAMES],
     by_status: Box<[AtomicU64]>,
+    by_grpc_status: [AtomicU64; GRPC_STATUSES],
+    pub(super) messages_received: AtomicU64,
+    pub(super) messages_sent: AtomicU64,
 }
 
-/// What `GET /_count` shows. `total` is the sum of `byPath`; `byStatus` counts answers, so a client that leaves early is missing there.
+/// What `GET /_count` shows. `total` is the sum of `byPath`; the statuses count answers, so a client that leaves early is missing there.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct CountView {
     total: u64,
-    by_path: BTreeMap<&'static str, u64>,
+    by_path: BTreeMap<String, u64>,
     by_status: BTreeMap<usize, u64>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    by_grpc_status: BTreeMap<usize, u64>,
+    /// Of gRPC calls that count, of each of the four kinds, and tokens and other events of streamed chats.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    messages: Option<Messages>,
+    /// What is no load: tokens asked for, health, descriptors.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    aside: BTreeMap<String, u64>,
 }
 
-impl Route {
-    pub(super) fn of(method: &Method, path: &str) -> Route {
-        let (allowed, route) = match path {
-            "/predict" => ("POST", Route::Rest(Endpoint::Predict)),
-            GRPC_PATH => ("POST", Route::Grpc),
-            "/healthz" => ("GET", Route::Admin(Admin::Health)),
-            "/_count" => ("GET", Route::Admin(Admin::Count)),
-            "/_reset" => ("POST", Route::Admin(Admin::Reset)),
-            _ if prediction_id(path).is_some() => ("GET", Route::Rest(Endpoint::Prediction)),
-            _ if is_invocations(path) => ("POST", Route::Rest(Endpoint::Invocations)),
-            _ => return Route::Rest(Endpoint::UnknownPath),
-        };
-        match route {
-            _ if method.as_str() == allowed => route,
-            Route::Admin(_) => Route::Admin(Admin::WrongMethod { allowed }),
-            Route::Rest(_) | Route::Grpc => Route::Rest(Endpoint::WrongMethod { allowed }),
-        }
-    }
-
-    fn counted(self) -> Option<usize> {
-        match self {
-            Route::Admin(_) => None,
-            Route::Rest(Endpoint::Predict) => Some(0),
-            Route::Rest(Endpoint::Prediction) => Some(1),
-            Route::Rest(Endpoint::Invocations) => Some(2),
-            Route::Grpc => Some(3),
-            Route::Rest(Endpoint::UnknownPath) => Some(4),
-            Route::Rest(Endpoint::WrongMethod { .. }) => Some(5),
-        }
-    }
-}
-
-/// The `{id}` of `/predictions/{id}`.
-pub(super) fn prediction_id(path: &str) -> Option<&str> {
-    path.strip_prefix("/predictions/").filter(|id| is_segment(id))
-}
-
-fn is_invocations(path: &str) -> bool {
-    path.strip_prefix("/serving-endpoints/").and_then(|rest| rest.strip_suffix("/invocations")).is_some_and(is_segment)
-}
-
-fn is_segment(text: &str) -> bool {
-    !text.is_empty() && !text.contains('/')
+#[derive(Debug, Serialize)]
+struct Messages {
+    received: u64,
+    sent: u64,
 }
 
 impl Counts {
     pub(super) fn new() -> Counts {
-        Counts { by_path: array::from_fn(|_| AtomicU64::new(0)), by_status: (0..STATUSES).map(|_| AtomicU64::new(0)).collect() }
+        Counts {
+            by_path: array::from_fn(|_| AtomicU64::new(0)),
+            by_status: (0..STATUSES).map(|_| AtomicU64::new(0)).collect(),
+            by_grpc_status: array::from_fn(|_| AtomicU64::new(0)),
+            messages_received: AtomicU64::new(0),
+            messages_sent: AtomicU64::new(0),
+        }
     }
 
-    /// Counts a request when its head has arrived; says whether it is one of those that count.
-    pub(super) fn arrived(&self, route: Route) -> bool {
-        route.counted().inspect(|index| add_one(&self.by_path[*index])).is_some()
+    /// Counts a request when its head has arrived.
+    pub(super) fn arrived(&self, route: Route) {
+        if route.kind != Kind::Silent {
+            add_one(&self.by_path[route.index]);
+        }
     }
 
     pub(super) fn answered(&self, status: StatusCode) {
         add_one(&self.by_status[usize::from(status.as_u16())]);
     }
 
+    pub(super) fn answered_grpc(&self, code: Code) {
+        add_one(&self.by_grpc_status[code as usize]);
+    }
+
+    /// A message of a stream, or of a call, that came.
+    pub(super) fn received(&self) {
+        add_one(&self.messages_received);
+    }
+
+    /// A message or event that was handed to the connection.
+    pub(super) fn sent(&self) {
+        add_one(&self.messages_sent);
+    }
+
     pub(super) fn total(&self) -> u64 {
-        self.by_path.iter().map(|count| count.load(Ordering::Relaxed)).sum()
+        self.by_path.iter().enumerate().filter(|(index, _)| routes::kind(*index) == Kind::Load).map(|(_, count)| read(count)).sum()
     }
 
     /// A request under way keeps its place: its answer is counted after the reset, its arrival before.
     pub(super) fn reset(&self) {
-        for count in self.by_path.iter().chain(&self.by_status) {
+        let Counts { by_path, by_status, by_grpc_status, messages_received, messages_sent } = self;
+        for count in by_path.iter().chain(by_status).chain(by_grpc_status).chain([messages_received, messages_sent]) {
             count.store(0, Ordering::Relaxed);
         }
     }
 
     pub(super) fn view(&self) -> CountView {
-        let seen = |count: &AtomicU64| Some(count.load(Ordering::Relaxed)).filter(|count| *count > 0);
-        let by_path: BTreeMap<_, _> = COUNTED.iter().zip(&self.by_path).filter_map(|(name, count)| Some((*name, seen(count)?))).collect();
-        let by_status = self.by_status.iter().enumerate().filter_map(|(status, count)| Some((status, seen(count)?))).collect();
-        CountView { total: by_path.values().sum(), by_path, by_status }
+        let (mut by_path, mut aside) = (BTreeMap::new(), BTreeMap::new());
+        for (index, count) in self.by_path.iter().enumerate().map(|(index, count)| (index, read(count))).filter(|(_, count)| *count > 0) {
+            let names = if routes::kind(index) == Kind::Load { &mut by_path } else { &mut aside };
+            names.insert(routes::name(index), count);
+        }
+        let (received, sent) = (read(&self.messages_received), read(&self.messages_sent));
+        CountView {
+            total: by_path.values().sum(),
+            by_path,
+            by_status: seen(&self.by_status),
+            by_grpc_status: seen(&self.by_grpc_status),
+            messages: (received + sent > 0).then_some(Messages { received, sent }),
+            aside,
+        }
     }
+}
+
+fn seen(counts: &[AtomicU64]) -> BTreeMap<usize, u64> {
+    counts.iter().map(read).enumerate().filter(|(_, count)| *count > 0).collect()
+}
+
+fn read(count: &AtomicU64) -> u64 {
+    count.load(Ordering::Relaxed)
 }
 
 fn add_one(count: &AtomicU64) {
@@ -146,48 +125,19 @@ fn add_one(count: &AtomicU64) {
 
 #[cfg(test)]
 mod tests {
+    use http::Method;
+
     use super::*;
 
     #[test]
-    fn a_path_that_only_resembles_a_route_is_unknown() {
-        for path in
-            ["/", "/predict/", "/predictions/", "/predictions/a/b", "/serving-endpoints//invocations", "/serving-endpoints/a/b/invocations"]
-        {
-            assert_eq!(Route::of(&Method::POST, path), Route::Rest(Endpoint::UnknownPath), "{path}");
-        }
-    }
-
-    #[test]
-    fn a_known_path_with_another_method_says_which_is_allowed() {
-        assert_eq!(Route::of(&Method::GET, "/predict"), Route::Rest(Endpoint::WrongMethod { allowed: "POST" }));
-        assert_eq!(Route::of(&Method::GET, GRPC_PATH), Route::Rest(Endpoint::WrongMethod { allowed: "POST" }));
-        assert_eq!(Route::of(&Method::DELETE, "/predictions/7"), Route::Rest(Endpoint::WrongMethod { allowed: "GET" }));
-        assert_eq!(Route::of(&Method::GET, "/_reset"), Route::Admin(Admin::WrongMethod { allowed: "POST" }));
-    }
-
-    #[test]
-    fn each_route_counts_under_the_name_of_its_template() {
-        for (method, path, name) in [
-            (Method::POST, "/predict", "POST /predict"),
-            (Method::GET, "/predictions/7", "GET /predictions/{id}"),
-            (Method::POST, "/serving-endpoints/wine/invocations", "POST /serving-endpoints/{name}/invocations"),
-            (Method::POST, GRPC_PATH, "POST /categorization.TextCategorization/GetPrediction"),
-            (Method::GET, "/nowhere", "unknown path"),
-            (Method::PUT, "/predict", "wrong method"),
-        ] {
-            let counts = Counts::new();
-            assert!(counts.arrived(Route::of(&method, path)));
-            assert_eq!(counts.view().by_path, BTreeMap::from([(name, 1)]), "{method} {path}");
-        }
-    }
-
-    #[test]
-    fn what_probes_and_tests_ask_is_not_counted() {
+    fn what_tests_ask_is_not_counted_and_what_clients_ask_beside_their_load_is_counted_apart() {
         let counts = Counts::new();
-        for path in ["/healthz", "/_count", "/_reset"] {
-            assert!(!counts.arrived(Route::of(&Method::GET, path)), "{path}");
+        for (method, path) in [(Method::GET, "/healthz"), (Method::GET, "/_count"), (Method::POST, "/oauth/token")] {
+            counts.arrived(Route::of(&method, path));
         }
         assert_eq!(counts.total(), 0);
+        let json = serde_json::to_value(counts.view()).unwrap();
+        assert_eq!(json, serde_json::json!({"total": 0, "byPath": {}, "byStatus": {}, "aside": {"POST /oauth/token": 1}}));
     }
 
     #[test]
@@ -198,11 +148,17 @@ mod tests {
         }
         counts.answered(StatusCode::OK);
         counts.answered(StatusCode::NOT_FOUND);
+        counts.answered_grpc(Code::Internal);
+        counts.received();
         let json = serde_json::to_value(counts.view()).unwrap();
-        assert_eq!(
-            json,
-            serde_json::json!({"total": 3, "byPath": {"POST /predict": 2, "unknown path": 1}, "byStatus": {"200": 1, "404": 1}})
-        );
+        let expected = serde_json::json!({
+            "total": 3,
+            "byPath": {"POST /predict": 2, "unknown path": 1},
+            "byStatus": {"200": 1, "404": 1},
+            "byGrpcStatus": {"13": 1},
+            "messages": {"received": 1, "sent": 0},
+        });
+        assert_eq!((json, counts.total()), (expected, 3));
         counts.reset();
         assert_eq!(serde_json::to_value(counts.view()).unwrap(), serde_json::json!({"total": 0, "byPath": {}, "byStatus": {}}));
     }

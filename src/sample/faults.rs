@@ -7,6 +7,7 @@ use std::time::Duration;
 use rand::{Rng, RngCore, SeedableRng};
 use rand_xoshiro::SplitMix64;
 
+use super::options::Options;
 use crate::plan::duration;
 
 /// 2^64 divided by the golden ratio. Steps of it, modulo 2^64, fall evenly on the whole range, and so does every n-th of them.
@@ -53,6 +54,8 @@ pub enum FaultError {
     Stall { text: String },
     #[error("{text:?} is not a number between 0 and 1")]
     Fraction { text: String },
+    #[error("{text:?} is not a number of whole seconds between 1s and 1h")]
+    Lifetime { text: String },
 }
 
 /// All that the service does badly.
@@ -61,6 +64,9 @@ pub(super) struct Faults {
     latency: Option<Latency>,
     stall: Option<Stall>,
     error_rate: f64,
+    first_token: Option<Latency>,
+    token_gap: Option<Latency>,
+    cut_rate: f64,
     /// The seed, mixed, so that seeds next to each other begin far apart.
     origin: u64,
 }
@@ -71,6 +77,15 @@ pub(super) struct Fate {
     /// From its arrival to its answer, at least.
     pub(super) wait: Duration,
     pub(super) fails: bool,
+}
+
+/// How a streamed answer comes, drawn as it goes. The default is at once, and whole.
+#[derive(Debug, Clone)]
+pub(super) struct Pace {
+    random: SplitMix64,
+    first: Option<Latency>,
+    gap: Option<Latency>,
+    is_cut: bool,
 }
 
 impl Latency {
@@ -129,8 +144,16 @@ impl FromStr for Stall {
 }
 
 impl Faults {
-    pub(super) fn new(latency: Option<Latency>, stall: Option<Stall>, error_rate: f64, seed: u64) -> Faults {
-        Faults { latency, stall, error_rate, origin: SplitMix64::seed_from_u64(seed).next_u64() }
+    pub(super) fn new(options: &Options) -> Faults {
+        Faults {
+            latency: options.latency,
+            stall: options.stall,
+            error_rate: options.error_rate,
+            first_token: options.first_token_delay,
+            token_gap: options.token_gap,
+            cut_rate: options.cut_rate,
+            origin: SplitMix64::seed_from_u64(options.seed).next_u64(),
+        }
     }
 
     /// The same seed gives the n-th request the same latency and the same error, whichever thread asks.
@@ -138,14 +161,47 @@ impl Faults {
         let stalled = self.stall.map_or(Duration::ZERO, |stall| stall.rest(since_start));
         let latency =
             self.latency.map_or(Duration::ZERO, |latency| latency.draw(&mut SplitMix64::seed_from_u64(self.origin.wrapping_add(number))));
-        Fate { wait: stalled + latency, fails: self.fails(number) }
+        Fate { wait: stalled + latency, fails: self.strikes(self.error_rate, number) }
     }
 
-    /// Spread evenly rather than by chance: among any n requests, the errors are within a few of n times the rate.
-    fn fails(&self, number: u64) -> bool {
+    /// If the answer to the n-th request is a stream.
+    pub(super) fn pace(&self, number: u64) -> Pace {
+        Pace {
+            // not the numbers that the latency is made of
+            random: SplitMix64::seed_from_u64(!self.origin.wrapping_add(number)),
+            first: self.first_token,
+            gap: self.token_gap,
+            is_cut: self.strikes(self.cut_rate, number),
+        }
+    }
+
+    /// Spread evenly rather than by chance: among any n requests, those struck are within a few of n times the rate.
+    fn strikes(&self, rate: f64, number: u64) -> bool {
         let step = self.origin.wrapping_add(number.wrapping_mul(GOLDEN_STEP));
         // The upper 53 bits are what a float holds exactly, so that the fraction stays below 1.
-        ((step >> 11) as f64 / (1_u64 << 53) as f64) < self.error_rate
+        ((step >> 11) as f64 / (1_u64 << 53) as f64) < rate
+    }
+}
+
+impl Pace {
+    /// Before the first part.
+    pub(super) fn first(&mut self) -> Duration {
+        self.first.map_or(Duration::ZERO, |latency| latency.draw(&mut self.random))
+    }
+
+    /// Before each part after it.
+    pub(super) fn gap(&mut self) -> Duration {
+        self.gap.map_or(Duration::ZERO, |latency| latency.draw(&mut self.random))
+    }
+
+    pub(super) fn is_cut(&self) -> bool {
+        self.is_cut
+    }
+}
+
+impl Default for Pace {
+    fn default() -> Pace {
+        Pace { random: SplitMix64::seed_from_u64(0), first: None, gap: None, is_cut: false }
     }
 }
 
@@ -157,7 +213,13 @@ pub(super) fn parse_fraction(text: &str) -> Result<f64, FaultError> {
     }
 }
 
-fn parse_duration(text: &str) -> Result<Duration, FaultError> {
+/// For `--token-lifetime`, which clients are told in whole seconds.
+pub(super) fn parse_lifetime(text: &str) -> Result<Duration, FaultError> {
+    let whole = parse_duration(text).ok().filter(|time| !time.is_zero() && time.subsec_nanos() == 0);
+    whole.ok_or_else(|| FaultError::Lifetime { text: text.into() })
+}
+
+pub(super) fn parse_duration(text: &str) -> Result<Duration, FaultError> {
     let parsed = duration::parse(text.trim()).ok().filter(|time| *time <= LONGEST);
     parsed.ok_or_else(|| FaultError::Duration { text: text.into() })
 }
@@ -169,7 +231,7 @@ mod tests {
     const MS: Duration = Duration::from_millis(1);
 
     fn waits(latency: &str, seed: u64) -> Vec<f64> {
-        let faults = Faults::new(Some(latency.parse().unwrap()), None, 0.0, seed);
+        let faults = Faults::new(&Options { latency: latency.parse().ok(), seed, ..Options::default() });
         (0..20_000).map(|number| faults.fate(Duration::ZERO, number).wait.as_secs_f64() * 1000.0).collect()
     }
 
@@ -206,8 +268,35 @@ mod tests {
     }
 
     #[test]
+    fn a_lifetime_is_whole_seconds() {
+        for text in ["", "0s", "500ms", "2h", "soon"] {
+            assert!(parse_lifetime(text).is_err(), "{text:?}");
+        }
+        assert_eq!(parse_lifetime("2s"), Ok(2000 * MS));
+    }
+
+    #[test]
+    fn a_stream_has_the_asked_pace_and_the_same_each_time() {
+        let options = Options {
+            first_token_delay: Some(Latency::Constant(50 * MS)),
+            token_gap: "exponential:10ms".parse().ok(),
+            cut_rate: 0.25,
+            ..Options::default()
+        };
+        let faults = Faults::new(&options);
+        let gaps = |number| {
+            let mut pace = faults.pace(number);
+            (pace.first(), (0..50).map(|_| pace.gap()).collect::<Vec<_>>())
+        };
+        assert_eq!(gaps(1), gaps(1));
+        assert_ne!(gaps(1), gaps(2));
+        assert_eq!(gaps(1).0, 50 * MS);
+        assert_eq!((0..1000).filter(|number| faults.pace(*number).is_cut()).count(), 250);
+    }
+
+    #[test]
     fn without_faults_nothing_waits_or_fails() {
-        let faults = Faults::new(None, None, 0.0, 3);
+        let faults = Faults::new(&Options { seed: 3, ..Options::default() });
         assert!((0..1000).all(|number| faults.fate(MS, number) == Fate::default()));
     }
 
@@ -215,7 +304,7 @@ mod tests {
     fn errors_are_the_asked_fraction_of_all_requests_and_of_every_other() {
         for rate in [0.001, 0.01, 0.37, 0.5, 1.0] {
             for seed in 0..20 {
-                let faults = Faults::new(None, None, rate, seed);
+                let faults = Faults::new(&Options { error_rate: rate, seed, ..Options::default() });
                 let count = |numbers: &mut dyn Iterator<Item = u64>| numbers.filter(|number| faults.fate(MS, *number).fails).count() as f64;
                 assert!((count(&mut (0..10_000)) - 10_000.0 * rate).abs() <= 5.0, "{rate} {seed}");
                 assert!((count(&mut (0..10_000).step_by(2)) - 5_000.0 * rate).abs() <= 5.0, "{rate} {seed}");
@@ -247,7 +336,7 @@ mod tests {
 
     #[test]
     fn who_arrives_in_a_stall_waits_until_it_ends() {
-        let faults = Faults::new(Some(Latency::Constant(5 * MS)), Some("10s,1s".parse().unwrap()), 0.0, 0);
+        let faults = Faults::new(&Options { latency: Some(Latency::Constant(5 * MS)), stall: "10s,1s".parse().ok(), ..Options::default() });
         for (arrival_ms, wait_ms) in [(0, 5), (500, 5), (9_999, 5), (10_000, 1005), (10_400, 605), (10_999, 6), (11_000, 5), (20_999, 6)] {
             assert_eq!(faults.fate(arrival_ms * MS, 0).wait, wait_ms * MS, "{arrival_ms}");
         }

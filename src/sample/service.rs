@@ -7,54 +7,51 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use axum::body::{Body, Bytes, HttpBody, to_bytes};
-use http::header::{ALLOW, AUTHORIZATION, CONTENT_TYPE, HeaderName, WWW_AUTHENTICATE};
+use http::header::CONTENT_TYPE;
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
+use http::{HeaderMap, Request, Response, StatusCode};
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 use tokio::time::{Instant, sleep_until};
-use tonic::Status;
-use tower::Service as _;
 
-use super::Options;
-use super::categories::Category;
-use super::counts::{Admin, Counts, Endpoint, Route, prediction_id};
-use super::faults::{Fate, Faults};
-use super::predictions::{Prediction, Predictions};
+use super::body::observe;
+use super::chat::{self, ChatRequest, Form};
+use super::faults::{Faults, Pace};
+use super::gate::Gate;
+use super::grpc::Grpc;
+use super::options::Options;
+use super::predictions::Prediction;
+use super::refusal::{Dialect, Refusal, Refused, json_response};
+use super::routes::{Endpoint, Kind, Route, segment};
 use super::scoring::score;
-use super::wire::text_categorization_server::{TextCategorization, TextCategorizationServer};
-use super::wire::{PredictionReply, PredictionRequest};
+use super::shared::Shared;
+use super::tokens::Tokens;
+use super::v2;
 
 /// Bytes of a request body; larger ones are refused.
 const BODY_LIMIT: usize = 1 << 20;
 
 const INJECTED: &str = "an error on purpose (--error-rate)";
 
-type Refused<T> = Result<T, Box<Refusal>>;
-
 /// What all connections share.
 pub(super) struct Service {
-    pub(super) counts: Counts,
-    predictions: Predictions,
+    pub(super) shared: Arc<Shared>,
+    pub(super) grpc: Grpc,
     faults: Faults,
-    /// The only bearer token that model serving accepts; `None`: any.
-    token: Option<String>,
-    started: Instant,
+    gate: Gate,
+    tokens: Tokens,
+    has_ip_access_list: bool,
     /// Requests since the start, which number them; a reset of the counts leaves it alone.
     arrivals: AtomicU64,
 }
 
-/// A request's fate, on the clock.
-#[derive(Debug, Clone, Copy)]
-struct Due {
+/// What awaits one request of the load.
+struct Turn {
+    number: u64,
+    /// No answer before.
     not_before: Instant,
     fails: bool,
-}
-
-/// Why a request is not served.
-struct Refusal {
-    status: StatusCode,
-    message: Cow<'static, str>,
-    header: Option<(HeaderName, &'static str)>,
+    pace: Pace,
 }
 
 #[derive(Deserialize)]
@@ -70,19 +67,20 @@ struct PredictionView<'a> {
     category: &'static str,
 }
 
-#[derive(Serialize)]
-struct Scores {
-    predictions: Vec<f64>,
-}
-
 impl Service {
     pub(super) fn new(options: &Options) -> Service {
+        Service::of(options, Shared::new(options))
+    }
+
+    fn of(options: &Options, shared: Shared) -> Service {
+        let shared = Arc::new(shared);
         Service {
-            counts: Counts::new(),
-            predictions: Predictions::new(rand::random()),
-            faults: Faults::new(options.latency, options.stall, options.error_rate, options.seed),
-            token: options.token.as_ref().map(|token| token.0.clone()),
-            started: Instant::now(),
+            grpc: Grpc::new(&shared, options.reflection),
+            shared,
+            faults: Faults::new(options),
+            gate: Gate::new(options),
+            tokens: Tokens::new(options),
+            has_ip_access_list: options.ip_access_list,
             arrivals: AtomicU64::new(0),
         }
     }
@@ -93,181 +91,188 @@ impl Service {
         B: HttpBody<Data = Bytes> + Send + 'static,
         B::Error: Into<axum::BoxError>,
     {
-        let now = Instant::now();
+        let arrived = Instant::now();
         let route = Route::of(request.method(), request.uri().path());
-        let counted = self.counts.arrived(route);
-        let fate = match counted {
-            true => self.faults.fate(now - self.started, self.arrivals.fetch_add(1, Ordering::Relaxed)),
-            false => Fate::default(),
-        };
+        self.shared.counts.arrived(route);
+        let number = (route.kind == Kind::Load).then(|| self.arrivals.fetch_add(1, Ordering::Relaxed));
         async move {
-            let due = Due { not_before: now + fate.wait, fails: fate.fails };
             let request = request.map(Body::new);
-            let response = match route {
-                Route::Admin(admin) => self.administer(admin),
-                Route::Rest(endpoint) => self.serve(endpoint, due, request).await,
-                Route::Grpc => Arc::clone(&self).serve_grpc(due, request).await,
-            };
-            if counted {
-                self.counts.answered(response.status());
-            }
-            Ok(response)
+            Ok(match number {
+                Some(number) => self.serve(route.endpoint, arrived, number, request).await,
+                None => self.attend(route.endpoint, request).await,
+            })
         }
     }
 
-    fn administer(&self, admin: Admin) -> Response<Body> {
-        match admin {
-            Admin::Health => json(StatusCode::OK, &serde_json::json!({"status": "ok"})),
-            Admin::Count => json(StatusCode::OK, &self.counts.view()),
-            Admin::Reset => {
-                self.counts.reset();
-                json(StatusCode::OK, &self.counts.view())
+    /// Answers what is no load, at once.
+    async fn attend(&self, endpoint: Endpoint, request: Request<Body>) -> Response<Body> {
+        let path = request.uri().path();
+        let attended = match endpoint {
+            Endpoint::Grpc => return self.grpc.call(request).await,
+            Endpoint::Token => self.issue_token(request).await,
+            Endpoint::ServerReady if !self.shared.is_ready() => Err(Refusal::not_ready()),
+            Endpoint::ModelReady => self.shared.model(segment(path, 2)).map(|()| json!({"name": segment(path, 2), "ready": true})),
+            Endpoint::ServerLive => Ok(json!({"live": true})),
+            Endpoint::ServerReady => Ok(json!({"ready": true})),
+            Endpoint::Health => Ok(json!({"status": "ok"})),
+            Endpoint::Count => return json_response(StatusCode::OK, &self.shared.counts.view()),
+            Endpoint::Reset => {
+                self.shared.counts.reset();
+                return json_response(StatusCode::OK, &self.shared.counts.view());
             }
-            Admin::WrongMethod { allowed } => Refusal::wrong_method(allowed).into_response(Endpoint::WrongMethod { allowed }),
-        }
-    }
-
-    async fn serve(&self, endpoint: Endpoint, due: Due, request: Request<Body>) -> Response<Body> {
-        let (head, body) = request.into_parts();
-        let served = match settle(due, body).await {
-            Err(refusal) => Err(refusal),
-            Ok(body) => match endpoint {
-                Endpoint::Predict => self.predict(&body),
-                Endpoint::Prediction => self.look_up(head.uri.path()),
-                Endpoint::Invocations => self.invoke(&head.headers, &body),
-                Endpoint::UnknownPath if is_grpc(&head) => return Status::unimplemented("no such method").into_http(),
-                Endpoint::UnknownPath => Err(Refusal::of(StatusCode::NOT_FOUND, "no such path")),
-                Endpoint::WrongMethod { allowed } => Err(Refusal::wrong_method(allowed)),
-            },
+            Endpoint::WrongMethod { allowed } => Err(Refusal::wrong_method(allowed)),
+            _ => Err(no_such_path()),
         };
-        served.unwrap_or_else(|refusal| refusal.into_response(endpoint))
+        match attended {
+            Ok(value) => json_response(StatusCode::OK, &value),
+            Err(refusal) => refusal.into_response(Dialect::of(endpoint, false)),
+        }
     }
 
-    async fn serve_grpc(self: Arc<Self>, due: Due, mut request: Request<Body>) -> Response<Body> {
-        request.extensions_mut().insert(due);
-        let answered = TextCategorizationServer::from_arc(self).call(request).await;
-        answered.unwrap_or_else(|never: Infallible| match never {}).map(Body::new)
+    async fn issue_token(&self, request: Request<Body>) -> Refused<Value> {
+        let (head, body) = request.into_parts();
+        let body = to_bytes(body, BODY_LIMIT).await.map_err(|_| too_large())?;
+        self.tokens.issue(&head.headers, &body, self.shared.started.elapsed()).map_err(Refusal::denied)
+    }
+
+    /// Answers a request of the load, in its turn.
+    async fn serve(&self, endpoint: Endpoint, arrived: Instant, number: u64, request: Request<Body>) -> Response<Body> {
+        let is_grpc = is_grpc(request.headers());
+        let dialect = Dialect::of(endpoint, is_grpc);
+        let fate = self.faults.fate(arrived - self.shared.started, number);
+        let (place, served) = match self.gate.enter().await {
+            Err(_full) => (None, Err(Refusal::busy())),
+            Ok(place) => {
+                let begun = if place.is_some() { Instant::now() } else { arrived };
+                let turn = Turn { number, not_before: begun + fate.wait, fails: fate.fails, pace: self.faults.pace(number) };
+                let served = match endpoint {
+                    Endpoint::Grpc | Endpoint::GrpcModel => self.serve_grpc(endpoint, turn, request).await,
+                    _ => self.serve_rest(endpoint, turn, request, is_grpc).await,
+                };
+                (place, served)
+            }
+        };
+        let response = served.unwrap_or_else(|refusal| refusal.into_response(dialect));
+        self.shared.counts.answered(response.status());
+        observe(response, place, is_grpc.then(|| Arc::clone(&self.shared)))
+    }
+
+    async fn serve_grpc(&self, endpoint: Endpoint, turn: Turn, mut request: Request<Body>) -> Refused<Response<Body>> {
+        turn.wait().await?;
+        if endpoint == Endpoint::GrpcModel {
+            self.admit_if_asked(request.headers())?;
+        }
+        request.extensions_mut().insert(turn.pace);
+        Ok(self.grpc.call(request).await)
+    }
+
+    async fn serve_rest(&self, endpoint: Endpoint, turn: Turn, request: Request<Body>, is_grpc: bool) -> Refused<Response<Body>> {
+        let (head, body) = request.into_parts();
+        // A body that breaks off ends here too, but then nobody reads the answer.
+        let body = to_bytes(body, BODY_LIMIT).await;
+        turn.wait().await?;
+        let body = body.map_err(|_| too_large())?;
+        let path = head.uri.path();
+        match endpoint {
+            Endpoint::Predict => self.predict(&body),
+            Endpoint::Prediction => self.look_up(segment(path, 1)),
+            Endpoint::Invocations => self.invoke(&head, turn, &body).await,
+            Endpoint::Chat => self.chat(&head.headers, turn, Form::Events, &body).await,
+            Endpoint::ChatLines => self.chat(&head.headers, turn, Form::Lines, &body).await,
+            Endpoint::Infer => self.infer(&head, &body),
+            Endpoint::ModelMetadata => {
+                let model = segment(path, 2);
+                self.shared.model(model)?;
+                Ok(json_response(StatusCode::OK, &v2::model_metadata(model)))
+            }
+            Endpoint::ServerMetadata => Ok(json_response(StatusCode::OK, &v2::server_metadata())),
+            Endpoint::WrongMethod { allowed } => Err(Refusal::wrong_method(allowed)),
+            _ if is_grpc => Err(Refusal::of(StatusCode::NOT_IMPLEMENTED, "no such method")),
+            _ => Err(no_such_path()),
+        }
     }
 
     fn predict(&self, body: &[u8]) -> Refused<Response<Body>> {
-        let PredictBody { text } = serde_json::from_slice(body)
-            .map_err(|error| Refusal::of(StatusCode::BAD_REQUEST, format!("the body is not {{\"text\": ...}}: {error}")))?;
-        let (id, category) = self.categorize(&text);
-        Ok(json(StatusCode::OK, &PredictionView { prediction_id: &id, text: &text, category: category.as_str() }))
+        let PredictBody { text } =
+            serde_json::from_slice(body).map_err(|error| Refusal::bad_request(format!("the body is not {{\"text\": ...}}: {error}")))?;
+        let (id, category) = self.shared.categorize(&text);
+        Ok(json_response(StatusCode::OK, &PredictionView { prediction_id: &id, text: &text, category: category.as_str() }))
     }
 
-    fn categorize(&self, text: &str) -> (String, Category) {
-        let category = Category::of(text);
-        (self.predictions.add(Prediction { text: text.into(), category }), category)
+    fn look_up(&self, id: &str) -> Refused<Response<Body>> {
+        let forgotten = || Refusal::of(StatusCode::NOT_FOUND, "no such prediction, or it is so old that it is forgotten");
+        let Prediction { text, category } = self.shared.prediction(id).ok_or_else(forgotten)?;
+        Ok(json_response(StatusCode::OK, &PredictionView { prediction_id: id, text: &text, category: category.as_str() }))
     }
 
-    fn look_up(&self, path: &str) -> Refused<Response<Body>> {
-        let found = prediction_id(path).and_then(|id| Some((id, self.predictions.get(id)?)));
-        let (id, Prediction { text, category }) =
-            found.ok_or_else(|| Refusal::of(StatusCode::NOT_FOUND, "no such prediction, or it is so old that it is forgotten"))?;
-        Ok(json(StatusCode::OK, &PredictionView { prediction_id: id, text: &text, category: category.as_str() }))
+    /// As Databricks serves models, its chat models among them.
+    async fn invoke(&self, head: &Parts, turn: Turn, body: &[u8]) -> Refused<Response<Body>> {
+        if self.has_ip_access_list {
+            return Err(Refusal::ip_access_list());
+        }
+        self.admit(&head.headers)?;
+        let absent = "The given endpoint does not exist, please retry after checking the specified model and version deployment exists.";
+        self.shared.model(segment(head.uri.path(), 1)).map_err(|_| Refusal::of(StatusCode::NOT_FOUND, absent))?;
+        let body: Value =
+            serde_json::from_slice(body).map_err(|error| Refusal::bad_request(format!("Invalid input. The body is not JSON: {error}")))?;
+        if body.get("messages").is_some() {
+            return self.complete(body, turn, Form::Events).await;
+        }
+        let predictions = score(&body).map_err(Refusal::bad_request)?;
+        Ok(json_response(StatusCode::OK, &json!({"predictions": predictions})))
     }
 
-    fn invoke(&self, headers: &HeaderMap, body: &[u8]) -> Refused<Response<Body>> {
-        self.admit(headers)?;
-        let predictions = score(body).map_err(|reason| Refusal::of(StatusCode::BAD_REQUEST, reason))?;
-        Ok(json(StatusCode::OK, &Scores { predictions }))
+    async fn chat(&self, headers: &HeaderMap, turn: Turn, form: Form, body: &[u8]) -> Refused<Response<Body>> {
+        self.admit_if_asked(headers)?;
+        let body: Value = serde_json::from_slice(body).map_err(|error| Refusal::bad_request(format!("the body is not JSON: {error}")))?;
+        self.shared.model(body["model"].as_str().unwrap_or_default())?;
+        self.complete(body, turn, form).await
+    }
+
+    async fn complete(&self, body: Value, turn: Turn, form: Form) -> Refused<Response<Body>> {
+        let request: ChatRequest =
+            serde_json::from_value(body).map_err(|error| Refusal::bad_request(format!("no chat request: {error}")))?;
+        Ok(chat::answer(request, form, turn.number, turn.pace, Arc::clone(&self.shared)).await)
+    }
+
+    fn infer(&self, head: &Parts, body: &[u8]) -> Refused<Response<Body>> {
+        self.admit_if_asked(&head.headers)?;
+        let model = segment(head.uri.path(), 2);
+        self.shared.model(model)?;
+        let answer = v2::answer(model, body).map_err(Refusal::bad_request)?;
+        Ok(json_response(StatusCode::OK, &answer))
     }
 
     fn admit(&self, headers: &HeaderMap) -> Refused<()> {
-        let credentials = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok()).and_then(|value| value.trim().split_once(' '));
-        match credentials {
-            Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => match &self.token {
-                Some(accepted) if accepted != token.trim() => Err(Refusal::of(StatusCode::FORBIDDEN, "Invalid access token.")),
-                _ => Ok(()),
-            },
-            _ => Err(Box::new(Refusal {
-                status: StatusCode::UNAUTHORIZED,
-                message: "The Authorization header holds no bearer token.".into(),
-                header: Some((WWW_AUTHENTICATE, "Bearer")),
-            })),
-        }
+        self.tokens.check(headers, self.shared.started.elapsed()).map_err(Refusal::unfit)
+    }
+
+    fn admit_if_asked(&self, headers: &HeaderMap) -> Refused<()> {
+        if self.tokens.is_asked_for() { self.admit(headers) } else { Ok(()) }
     }
 }
 
-#[tonic::async_trait]
-impl TextCategorization for Service {
-    async fn get_prediction(&self, request: tonic::Request<PredictionRequest>) -> Result<tonic::Response<PredictionReply>, Status> {
-        if let Some(due) = request.extensions().get::<Due>().copied() {
-            due.wait().await;
-            if due.fails {
-                return Err(Status::internal(INJECTED));
-            }
-        }
-        let PredictionRequest { text } = request.into_inner();
-        let (prediction_id, category) = self.categorize(&text);
-        Ok(tonic::Response::new(PredictionReply { text, prediction_id, category: category.to_string() }))
-    }
-}
-
-impl Due {
-    async fn wait(self) {
+impl Turn {
+    /// Fails if the request is to fail.
+    async fn wait(&self) -> Refused<()> {
         // Asking the clock is cheaper than a timer that has run out already.
         if self.not_before.saturating_duration_since(Instant::now()) > Duration::ZERO {
             sleep_until(self.not_before).await;
         }
+        if self.fails { Err(Refusal::of(StatusCode::INTERNAL_SERVER_ERROR, INJECTED)) } else { Ok(()) }
     }
 }
 
-impl Refusal {
-    fn of(status: StatusCode, message: impl Into<Cow<'static, str>>) -> Box<Refusal> {
-        Box::new(Refusal { status, message: message.into(), header: None })
-    }
-
-    fn wrong_method(allowed: &'static str) -> Box<Refusal> {
-        let message = format!("this path takes {allowed} only").into();
-        Box::new(Refusal { status: StatusCode::METHOD_NOT_ALLOWED, message, header: Some((ALLOW, allowed)) })
-    }
-
-    /// In the words of the endpoint: model serving has a form of its own for errors.
-    fn into_response(self, endpoint: Endpoint) -> Response<Body> {
-        let Refusal { status, message, header } = self;
-        let mut response = match endpoint {
-            Endpoint::Invocations => json(status, &serde_json::json!({"error_code": error_code(status), "message": message})),
-            _ => json(status, &serde_json::json!({"error": message})),
-        };
-        if let Some((name, value)) = header {
-            response.headers_mut().insert(name, HeaderValue::from_static(value));
-        }
-        response
-    }
+fn no_such_path() -> Box<Refusal> {
+    Refusal::of(StatusCode::NOT_FOUND, "no such path")
 }
 
-fn error_code(status: StatusCode) -> &'static str {
-    match status {
-        StatusCode::UNAUTHORIZED => "UNAUTHENTICATED",
-        StatusCode::FORBIDDEN => "PERMISSION_DENIED",
-        StatusCode::INTERNAL_SERVER_ERROR => "INTERNAL_ERROR",
-        _ => "BAD_REQUEST",
-    }
+fn too_large() -> Box<Refusal> {
+    Refusal::of(StatusCode::PAYLOAD_TOO_LARGE, "the body is larger than 1 MiB")
 }
 
-/// Reads the body, waits until the answer is due, and fails if it is to fail.
-async fn settle(due: Due, body: Body) -> Refused<Bytes> {
-    // A body that breaks off ends here too, but then nobody reads the answer.
-    let body = to_bytes(body, BODY_LIMIT).await;
-    due.wait().await;
-    if due.fails {
-        return Err(Refusal::of(StatusCode::INTERNAL_SERVER_ERROR, INJECTED));
-    }
-    body.map_err(|_| Refusal::of(StatusCode::PAYLOAD_TOO_LARGE, "the body is larger than 1 MiB"))
-}
-
-fn is_grpc(head: &Parts) -> bool {
-    head.headers.get(CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
-}
-
-fn json(status: StatusCode, value: &impl Serialize) -> Response<Body> {
-    let bytes = serde_json::to_vec(value).expect("values with string keys and finite numbers become JSON");
-    let mut response = Response::new(Body::from(bytes));
-    *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    response
+fn is_grpc(headers: &HeaderMap) -> bool {
+    headers.get(CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
 }
 
 #[cfg(test)]
@@ -294,7 +299,9 @@ mod tests {
     async fn an_answer_waits_for_the_end_of_the_stall_and_then_the_latency() {
         let options = Options { latency: "constant:5ms".parse().ok(), stall: "10s,1s".parse().ok(), ..Options::default() };
         let started = Instant::now() - Duration::from_millis(10_970);
-        let service = Arc::new(Service { started, ..Service::new(&options) });
+        let mut shared = Shared::new(&options);
+        shared.started = started;
+        let service = Arc::new(Service::of(&options, shared));
         assert_eq!(predict(&service).await, StatusCode::OK);
         assert!(started.elapsed() >= Duration::from_millis(11_005), "{:?}", started.elapsed());
     }
@@ -303,6 +310,16 @@ mod tests {
     async fn a_request_under_way_is_counted_before_it_is_answered() {
         let service = Arc::new(Service::new(&Options { latency: "constant:1h".parse().ok(), ..Options::default() }));
         drop(Arc::clone(&service).answer(Request::get("/predictions/7").body(Body::empty()).unwrap()));
-        assert_eq!(service.counts.total(), 1);
+        assert_eq!(service.shared.counts.total(), 1);
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_a_place_has_the_latency_still_before_it() {
+        let latency = "constant:20ms".parse().ok();
+        let service = Arc::new(Service::new(&Options { latency, concurrency: 1.try_into().ok(), ..Options::default() }));
+        let begun = Instant::now();
+        let answered = futures::future::join_all((0..3).map(|_| predict(&service))).await;
+        assert_eq!(answered, [StatusCode::OK; 3]);
+        assert!(begun.elapsed() >= Duration::from_millis(60), "{:?}", begun.elapsed());
     }
 }

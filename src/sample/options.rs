@@ -1,0 +1,158 @@
+//! How the sample service listens, whom it lets in, and what it does badly on purpose.
+
+use std::fmt;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::num::NonZeroU32;
+use std::str::FromStr;
+use std::time::Duration;
+
+use super::SampleError;
+use super::faults::{self, Latency, Stall};
+
+#[derive(Debug, Clone, clap::Args)]
+pub struct Options {
+    /// Where to listen, for HTTP/1.1, HTTP/2 and gRPC alike; in a cluster 0.0.0.0:8000
+    #[arg(long, value_name = "ADDRESS", default_value_t = Options::default().listen)]
+    pub listen: SocketAddr,
+
+    /// How long answers take: constant:5ms, uniform:5ms,20ms, normal:20ms,5ms (mean, deviation) or exponential:10ms (mean)
+    #[arg(long, value_name = "DISTRIBUTION")]
+    pub latency: Option<Latency>,
+
+    /// This fraction of requests is answered 500 (gRPC: INTERNAL), spread evenly
+    #[arg(long, value_name = "FRACTION", default_value_t = Options::default().error_rate, value_parser = faults::parse_fraction)]
+    pub error_rate: f64,
+
+    /// Freeze every so often for so long: 10s,1s holds each request that arrives in the frozen second until it ends
+    #[arg(long, value_name = "EVERY,FOR")]
+    pub stall: Option<Stall>,
+
+    /// So many requests are served at once, streams to their end; others wait for their turn. Without it, all at once
+    #[arg(long, value_name = "REQUESTS")]
+    pub concurrency: Option<NonZeroU32>,
+
+    /// So many requests wait for their turn at most; others are answered 429 (gRPC: RESOURCE_EXHAUSTED). Without it, all wait
+    #[arg(long, value_name = "REQUESTS", requires = "concurrency")]
+    pub max_waiting: Option<u32>,
+
+    /// Time before the first token of a chat or message of a gRPC stream, after the latency; forms as of --latency
+    #[arg(long, value_name = "DISTRIBUTION")]
+    pub first_token_delay: Option<Latency>,
+
+    /// Time between two tokens of a chat or messages of a gRPC stream; forms as of --latency
+    #[arg(long, value_name = "DISTRIBUTION")]
+    pub token_gap: Option<Latency>,
+
+    /// This fraction of streams ends halfway: chats without their end marker, gRPC streams ABORTED
+    #[arg(long, value_name = "FRACTION", default_value_t = Options::default().cut_rate, value_parser = faults::parse_fraction)]
+    pub cut_rate: f64,
+
+    /// The bearer token that models ask for, beside those of the token endpoint; without it, any, and none but for /serving-endpoints
+    #[arg(long, env = "STARLING_SAMPLE_TOKEN", hide_env_values = true)]
+    pub token: Option<Token>,
+
+    /// The only client, and its secret, that the token endpoint (POST /oauth/token) knows; without it, any
+    #[arg(long, env = "STARLING_SAMPLE_CLIENT", hide_env_values = true, value_name = "ID:SECRET")]
+    pub client: Option<Client>,
+
+    /// How long a token of the token endpoint is good, in whole seconds
+    #[arg(long, value_name = "TIME", default_value = "1h", value_parser = faults::parse_lifetime)]
+    pub token_lifetime: Duration,
+
+    /// Names of the models that are there; others are answered 404 (gRPC: NOT_FOUND). Without it, every name
+    #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
+    pub models: Vec<String>,
+
+    /// Models are not ready before so long after the start: 503 (gRPC: UNAVAILABLE), /serving-endpoints 404
+    #[arg(long, value_name = "TIME", default_value = "0s", value_parser = faults::parse_duration)]
+    pub ready_after: Duration,
+
+    /// Answer /serving-endpoints as a workspace whose IP access list does not hold the caller: 403
+    #[arg(long)]
+    pub ip_access_list: bool,
+
+    /// Which gRPC reflection there is
+    #[arg(long, value_enum, default_value_t = Options::default().reflection)]
+    pub reflection: Reflection,
+
+    /// The same seed gives the n-th request the same latency and the same error
+    #[arg(long, default_value_t = Options::default().seed)]
+    pub seed: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Reflection {
+    Both,
+    V1,
+    V1alpha,
+    Off,
+}
+
+/// A bearer token, which no log shows.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Token(pub(super) String);
+
+/// Who may ask for a token; no log shows the secret.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Client {
+    pub(super) id: String,
+    pub(super) secret: String,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8000)),
+            latency: None,
+            error_rate: 0.0,
+            stall: None,
+            concurrency: None,
+            max_waiting: None,
+            first_token_delay: None,
+            token_gap: None,
+            cut_rate: 0.0,
+            token: None,
+            client: None,
+            token_lifetime: Duration::from_secs(3600),
+            models: Vec::new(),
+            ready_after: Duration::ZERO,
+            ip_access_list: false,
+            reflection: Reflection::Both,
+            seed: 0,
+        }
+    }
+}
+
+impl FromStr for Token {
+    type Err = SampleError;
+
+    fn from_str(text: &str) -> Result<Token, SampleError> {
+        match text.trim() {
+            "" => Err(SampleError::EmptyToken),
+            token => Ok(Token(token.to_owned())),
+        }
+    }
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Token(hidden)")
+    }
+}
+
+impl FromStr for Client {
+    type Err = SampleError;
+
+    fn from_str(text: &str) -> Result<Client, SampleError> {
+        match text.trim().split_once(':') {
+            Some((id, secret)) if !id.is_empty() && !secret.is_empty() => Ok(Client { id: id.to_owned(), secret: secret.to_owned() }),
+            _ => Err(SampleError::Client),
+        }
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Client({}, hidden)", self.id)
+    }
+}
