@@ -29,6 +29,8 @@ mod prepare;
 mod program;
 mod proxy;
 mod recorder;
+mod redactor;
+mod refusal;
 mod request;
 mod resolve;
 mod response;

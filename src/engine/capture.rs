@@ -3,6 +3,9 @@
 /// Bodies are kept up to this; what comes after is counted and dropped.
 pub(super) const MAX_BODY: usize = 1024 * 1024;
 
+/// Of the body of a failing answer at least so much is kept: it tells why it fails.
+pub(super) const MAX_REFUSAL: usize = 4 * 1024;
+
 /// A buffer that grew beyond this is given back when the answer has been looked at, so that idle users stay small.
 const WORTH_KEEPING: usize = 4 * 1024;
 
@@ -27,6 +30,8 @@ pub(super) struct Capture {
     pub(super) sets_cookies: bool,
     /// Without framing, as encoded as it came.
     pub(super) body: Vec<u8>,
+    /// Bytes of the body that are kept.
+    limit: usize,
     /// More of the body came than was kept.
     pub(super) truncated: bool,
     /// Bytes of the body that came, kept or not.
@@ -39,6 +44,7 @@ impl Capture {
         self.head.clear();
         self.sets_cookies = false;
         self.body.clear();
+        self.limit = if wanted.body { MAX_BODY } else { 0 };
         self.truncated = false;
         self.size = 0;
     }
@@ -46,20 +52,28 @@ impl Capture {
     /// `bytes` are the whole head of the final answer.
     pub(super) fn take_head(&mut self, bytes: &[u8], status: u16, sets_cookies: bool) {
         self.sets_cookies = sets_cookies;
+        self.keep_refusal(status);
         if self.wants_head(status) {
             self.head.extend_from_slice(bytes);
+        }
+    }
+
+    fn keep_refusal(&mut self, status: u16) {
+        if status >= 400 {
+            self.limit = self.limit.max(MAX_REFUSAL);
         }
     }
 
     fn wants_head(&self, status: u16) -> bool {
         let Wanted { head, body, cookies, redirects } = self.wanted;
         // who looks at a body needs to know how it is encoded
-        head || body || cookies && self.sets_cookies || redirects && (300..400).contains(&status)
+        head || body || status >= 400 || cookies && self.sets_cookies || redirects && (300..400).contains(&status)
     }
 
     /// Likewise, of an answer over HTTP/2, in the form of HTTP/1.1.
     pub(super) fn take_http2_head(&mut self, status: u16, headers: &http::HeaderMap) {
         self.sets_cookies = headers.contains_key(http::header::SET_COOKIE);
+        self.keep_refusal(status);
         if !self.wants_head(status) {
             return;
         }
@@ -74,17 +88,17 @@ impl Capture {
 
     pub(super) fn take_body(&mut self, bytes: &[u8]) {
         self.size += bytes.len() as u64;
-        if !self.wanted.body {
+        if self.limit == 0 {
             return;
         }
-        let room = MAX_BODY - self.body.len();
+        let room = self.limit - self.body.len();
         self.truncated |= bytes.len() > room;
         self.body.extend_from_slice(&bytes[..bytes.len().min(room)]);
     }
 
     /// Whether what is still to come of the body may be dropped unseen.
     pub(super) fn is_full(&self) -> bool {
-        !self.wanted.body || self.truncated
+        self.limit == 0 || self.truncated
     }
 
     /// The answer has been looked at.

@@ -14,6 +14,8 @@ use super::frame::Frame;
 use super::message::{self, Redirect};
 use super::program::{HttpCall, PreparedCall, PreparedStep};
 use super::recorder::{Part, Sample};
+use super::redactor::Redactor;
+use super::refusal;
 use super::request;
 use super::response::Response;
 use super::shard::Shard;
@@ -144,10 +146,10 @@ impl Exchange<'_> {
             stream: None,
             good: None,
         };
-        shard.recorder.borrow_mut().record(sample, || match judged.failure {
-            Some((_, why)) => why,
-            None => describe(&outcome, response),
-        });
+        shard
+            .recorder
+            .borrow_mut()
+            .record(sample, || describe(&outcome, judged.failure.map(|(_, why)| why), response, &shard.prepared.redactor));
         if !shard.prepared.looks_back {
             response.capture.let_go();
         }
@@ -306,11 +308,25 @@ pub(super) fn unrendered(shard: &Shard, number: u16, part: Part, intended: Insta
     ended
 }
 
-/// The sample of a failure. Neither the request nor the answer's body is in it: either may hold credentials.
-fn describe(outcome: &Result<(), Failure>, response: &Response) -> String {
+/// The sample of a failure; `judged` is what a check or an extract says of it.
+fn describe(outcome: &Result<(), Failure>, judged: Option<String>, response: &Response, redactor: &Redactor) -> String {
     if let Err(failure) = outcome {
         return failure.to_string();
     }
+    let line = match judged {
+        Some(why) if response.status < 400 => return why,
+        Some(why) => why,
+        None => status_line(response),
+    };
+    let mut decoded = Vec::new();
+    let Answer { head, body, .. } = answer(response, Duration::ZERO, &mut decoded);
+    match refusal::reason(response.status, head, body) {
+        Some(reason) => format!("{line}: {}", redactor.text(reason.as_bytes())),
+        None => line,
+    }
+}
+
+fn status_line(response: &Response) -> String {
     let status = response.status;
     let reason = http::StatusCode::from_u16(status).ok().and_then(|code| code.canonical_reason()).unwrap_or("unknown status");
     match &response.retry_after {

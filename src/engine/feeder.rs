@@ -79,6 +79,21 @@ impl Feed {
         plan.feeders.iter().cloned().zip(rows).map(|(feeder, rows)| Feed { feeder, rows }).collect()
     }
 
+    /// Visits each text of data that came from a Secret.
+    pub(super) fn secret_texts(&self, mut visit: impl FnMut(&str)) {
+        if !self.is_secret() {
+            return;
+        }
+        for row in (0..self.rows.count()).map(|row| self.rows.get(row)) {
+            let cells = row.as_object().into_iter().flat_map(serde_json::Map::values);
+            cells.filter_map(Value::as_str).for_each(&mut visit);
+        }
+    }
+
+    fn is_secret(&self) -> bool {
+        self.feeder.reference().is_some_and(|reference| reference.kind == Kind::Secret)
+    }
+
     /// What must be the same on every worker.
     pub(super) fn shared(feeds: &[Feed]) -> Vec<FeedData> {
         let data =
@@ -92,9 +107,8 @@ pub(super) fn declare(names: &mut Names, plan: &Plan, feeds: &[Feed]) {
     for (slot, feeder) in (plan.feeder_slots()..).zip(&plan.feeders) {
         names.declare(&feeder.name, Declared::Row(slot));
     }
-    for (slot, Feed { feeder, rows }) in (plan.feeder_slots()..).zip(feeds) {
-        let is_secret = feeder.reference().is_some_and(|reference| reference.kind == Kind::Secret);
-        names.declare_columns(slot, Arc::new(Columns { names: rows.columns().clone(), is_secret }));
+    for (slot, feed) in (plan.feeder_slots()..).zip(feeds) {
+        names.declare_columns(slot, Arc::new(Columns { names: feed.rows.columns().clone(), is_secret: feed.is_secret() }));
     }
 }
 

@@ -6,6 +6,7 @@ use super::compile::{Programs, compile};
 use super::feeder::{self, Feed, FeedData};
 use super::files;
 use super::program::{PreparedScenario, PreparedStep};
+use super::redactor::Redactor;
 use super::resolve::NameServers;
 use super::route::Route;
 use crate::plan::share::Cast;
@@ -42,6 +43,8 @@ pub struct Prepared {
     pub(super) feeds: Arc<[Feed]>,
     /// The way to each target, the test's own first.
     pub(super) routes: Vec<Route>,
+    /// For texts of the target's that are shown.
+    pub(super) redactor: Redactor,
 }
 
 impl Prepared {
@@ -94,7 +97,8 @@ pub(super) async fn prepare_asking(plan: Arc<Plan>, inputs: &Inputs, names: &Nam
         }))
     });
     let casts = casts.collect();
-    Ok(Prepared { looks_back, steps, computed, scenarios, casts, feeds, routes: vec![route], plan })
+    let redactor = Redactor::new(&plan, inputs, &feeds);
+    Ok(Prepared { looks_back, steps, computed, scenarios, casts, feeds, routes: vec![route], redactor, plan })
 }
 
 /// Large data take seconds, in which others of this thread have work to do.

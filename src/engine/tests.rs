@@ -7,6 +7,7 @@ mod http2;
 mod language;
 mod malformed;
 mod pace;
+mod refusals;
 mod server;
 mod timing;
 mod tls;
