@@ -9,6 +9,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 say() { printf '%s\n' "$*" >&2; }
 
 tests/cluster/prepare.sh
+tests/foreign/prepare.sh >/dev/null
 # Go's programs come first: the tests of the chart use helm.
 tests/cluster/cluster.sh build helm
 

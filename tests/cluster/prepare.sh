@@ -39,6 +39,8 @@ install_go() { # Debian's is too old for the cluster, but can fetch the release 
 }
 
 need cc build-essential
+# for tests/foreign/prepare.sh
+python3 -c 'import venv, ensurepip' 2>/dev/null || packages+=(python3-venv)
 has_go || need go golang-go
 if [ -z "${STARLING_TEST_KUBECONFIG:-}" ]; then
     need runc runc

@@ -1,0 +1,223 @@
+//! Load sent to servers that others wrote: gRPC's own for Python, MLServer and MLflow's scoring server. `tests/foreign/prepare.sh`
+//! installs them; where it cannot, these tests fail.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// Python is slow to start on a machine that is busy.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// The interpreter that has the servers.
+fn python() -> &'static Path {
+    static PYTHON: OnceLock<PathBuf> = OnceLock::new();
+    PYTHON.get_or_init(|| {
+        let prepared = Command::new(root().join("tests/foreign/prepare.sh")).stderr(Stdio::inherit()).output().expect("bash runs");
+        assert!(prepared.status.success(), "tests/foreign/prepare.sh could not install the servers");
+        String::from_utf8(prepared.stdout).expect("UTF-8").trim().into()
+    })
+}
+
+/// One of our scripts: it says its address, then its counts as often as it is asked.
+struct Script {
+    child: Child,
+    lines: BufReader<ChildStdout>,
+    url: String,
+}
+
+impl Script {
+    fn start(name: &str, args: &[&str]) -> Script {
+        let mut command = Command::new(python());
+        command.current_dir(root()).arg(root().join("tests/foreign").join(name)).args(args);
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("it starts");
+        let mut lines = BufReader::new(child.stdout.take().expect("a pipe"));
+        let url = read_line(&mut lines);
+        Script { child, lines, url }
+    }
+
+    fn counts(&mut self) -> Value {
+        self.child.stdin.as_mut().expect("a pipe").write_all(b"\n").expect("it reads");
+        serde_json::from_str(&read_line(&mut self.lines)).expect("JSON")
+    }
+}
+
+impl Drop for Script {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn read_line(lines: &mut impl BufRead) -> String {
+    let mut line = String::new();
+    lines.read_line(&mut line).expect("a line");
+    assert!(!line.is_empty(), "the server ended");
+    line.trim().to_owned()
+}
+
+/// MLServer with the model of `tests/foreign/mlserver`.
+struct MlServer {
+    child: Child,
+    _folder: TempDir,
+    http: u16,
+    grpc: u16,
+    metrics: u16,
+}
+
+impl MlServer {
+    fn start() -> MlServer {
+        let folder = tempfile::tempdir().expect("a folder");
+        for file in ["model.py", "model-settings.json"] {
+            fs::copy(root().join("tests/foreign/mlserver").join(file), folder.path().join(file)).expect("copied");
+        }
+        let [http, grpc, metrics] = free_ports();
+        let program = python().with_file_name("mlserver");
+        let mut command = Command::new(program);
+        command.arg("start").arg(folder.path()).env("MLSERVER_HOST", "127.0.0.1").env("MLSERVER_PARALLEL_WORKERS", "0");
+        for (name, port) in [("HTTP", http), ("GRPC", grpc), ("METRICS", metrics)] {
+            command.env(format!("MLSERVER_{name}_PORT"), port.to_string());
+        }
+        let child = command.current_dir(folder.path()).stdout(Stdio::null()).spawn().expect("it starts");
+        let server = MlServer { child, _folder: folder, http, grpc, metrics };
+        let begun = Instant::now();
+        while !get(http, "/v2/models/categorizer/ready").starts_with("HTTP/1.1 200") {
+            assert!(begun.elapsed() < PATIENCE, "MLServer is not ready after {PATIENCE:?}");
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        server
+    }
+
+    /// The sum of a counter of its own, over the series that have this in their labels.
+    fn counted(&self, counter: &str, label: &str) -> u64 {
+        let metrics = get(self.metrics, "/metrics");
+        let lines = metrics.lines().filter(|line| line.starts_with(&format!("{counter}{{")) && line.contains(label));
+        lines.map(|line| line.rsplit(' ').next().expect("a value").parse::<f64>().expect("a number") as u64).sum()
+    }
+}
+
+impl Drop for MlServer {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// MLServer cannot say which port it found, so these were free a moment ago.
+fn free_ports<const N: usize>() -> [u16; N] {
+    let listeners = [(); N].map(|()| TcpListener::bind("127.0.0.1:0").expect("a port"));
+    listeners.map(|listener| listener.local_addr().expect("an address").port())
+}
+
+/// The whole answer; nothing while nobody listens.
+fn get(port: u16, path: &str) -> String {
+    let mut answer = String::new();
+    if let Ok(mut stream) = TcpStream::connect(("127.0.0.1", port)) {
+        let request = format!("GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n");
+        // a server that is starting may break off; then there is no answer yet
+        let _ = stream.write_all(request.as_bytes()).and_then(|()| stream.read_to_string(&mut answer));
+    }
+    answer
+}
+
+/// Runs a test against `url` and gives its result; it must pass.
+#[track_caller]
+fn run(yaml: &str, url: &str) -> Value {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (file, json) = (folder.path().join("test.yaml"), folder.path().join("result.json"));
+    fs::write(&file, yaml).expect("written");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_starling"));
+    let output = command.arg("run").arg(&file).args(["--target", url, "--json"]).arg(&json).output().expect("starling starts");
+    let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    let result: Value = serde_json::from_slice(&fs::read(json).expect("it is there")).expect("JSON");
+    assert_eq!(result["totals"]["failures"], 0, "{said}");
+    result
+}
+
+/// Steps of one scenario, as YAML, carried out 40 times by four users.
+fn test(top: &str, steps: &str) -> String {
+    let indented: String = steps.lines().map(|line| format!("      {line}\n")).collect();
+    let top: String = top.lines().map(|line| format!("  {line}\n")).collect();
+    format!(
+        "apiVersion: starling.dev/v1alpha1
+kind: LoadTest
+metadata: {{name: foreign}}
+spec:
+  target: {{url: http://127.0.0.1:9}}
+{top}  scenarios:
+  - name: client
+    tasks:
+    - name: ask
+      steps:
+{indented}  load: {{iterations: {{count: 40, users: 4}}}}
+  thresholds:
+  - {{metric: failures, expr: rate <= 0%}}
+  - {{metric: checks, expr: rate >= 100%}}
+"
+    )
+}
+
+const ROWS: &str = "feeders:
+- name: rows
+  inline:
+  - {text: the team won, category: sports, a: 1, b: 3}
+  - {text: the market fell, category: other, a: 5.5, b: 6.5}";
+
+#[test]
+fn mlserver_understands_typed_tensors_made_of_a_feeders_rows() {
+    let server = MlServer::start();
+    let steps = r#"- name: infer
+  http:
+    method: POST
+    path: /v2/models/categorizer/infer
+    json:
+      id: "{{ uuid() }}"
+      inputs:
+      - {name: text, shape: [1], datatype: BYTES, data: ["{{ rows.text }}"]}
+  checks:
+  - {status: [200]}
+  - {jsonPath: "$.outputs[0].data[0]", equals: "{{ rows.category }}"}"#;
+    let result = run(&test(ROWS, steps), &format!("http://127.0.0.1:{}", server.http));
+    assert_eq!(result["totals"]["requests"], 40);
+    assert_eq!(server.counted("rest_server_requests_total", "/infer\",status_code=\"200\""), 40);
+}
+
+#[test]
+fn mlflow_understands_every_form_of_rows() {
+    let mut server = Script::start("scoring.py", &[]);
+    let steps = r#"- name: split
+  http:
+    method: POST
+    path: /invocations
+    json: {dataframe_split: {columns: [a, b], data: [["{{ rows.a }}", "{{ rows.b }}"], [1, 2.5]]}}
+  checks:
+  - {jsonPath: "$.predictions[1]", equals: 1.75}
+- name: records
+  http:
+    method: POST
+    path: /invocations
+    json: {dataframe_records: "{{ rows.take(2) }}"}
+  checks:
+  - {cel: "json.predictions == [2.0, 6.0] || json.predictions == [6.0, 2.0]"}
+- name: inputs
+  http:
+    method: POST
+    path: /invocations
+    json: {inputs: {a: ["{{ rows.a }}", 2], b: ["{{ rows.b }}", 4]}}
+  checks:
+  - {jsonPath: "$.predictions[1]", equals: 3}"#;
+    let result = run(&test(ROWS, steps), &server.url);
+    assert_eq!(result["totals"]["requests"], 120);
+    assert_eq!(server.counts()["/invocations"], 120);
+}
