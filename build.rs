@@ -10,12 +10,15 @@ const SAMPLE: &[&str] = &["src/sample/categorization.proto", "src/sample/inferen
 /// What our own processes say to each other.
 const FLEET: &[&str] = &["src/wire/fleet.proto"];
 
+/// Messages that no log may show; `src/wire.rs` says how they are printed instead.
+const SECRET: &[&str] = &["starling.fleet.v1.Found"];
+
 fn main() -> Result<(), Box<dyn Error>> {
     for proto in SAMPLE.iter().chain(FLEET) {
         println!("cargo:rerun-if-changed={proto}");
     }
     for protos in [SAMPLE, FLEET] {
-        tonic_prost_build::configure().compile_fds(protox::compile(protos, ["src"])?)?;
+        tonic_prost_build::configure().skip_debug(SECRET).compile_fds(protox::compile(protos, ["src"])?)?;
     }
     let described = protox::Compiler::new(["src"])?.include_imports(true).open_files(SAMPLE)?.encode_file_descriptor_set();
     fs::write(Path::new(&env::var("OUT_DIR")?).join("sample.bin"), described)?;

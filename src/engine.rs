@@ -5,6 +5,7 @@
 //! nothing while it sends. [`Running`] gives out what happened, second by second.
 
 mod answer;
+mod auth;
 mod capture;
 mod client;
 mod closed;
@@ -15,6 +16,7 @@ mod connection;
 mod cookies;
 mod cpu;
 mod deadline;
+mod errand;
 mod exchange;
 mod feeder;
 mod files;
@@ -36,15 +38,19 @@ mod resolve;
 mod response;
 mod route;
 mod running;
+mod sampling;
 mod shard;
 mod stream;
 mod throttle;
 mod tls;
 mod transport;
+mod world;
 
 #[cfg(test)]
 mod tests;
 
-pub use feeder::{Demand, FeedData, Supply, Usage};
+pub use errand::{Alone, Errand, Outcome, Terms};
+pub use feeder::{Demand, FeedData, Supply, Usage, load_feeder};
 pub use prepare::{PrepareError, Prepared, prepare};
 pub use running::{Assignment, Delta, Running};
+pub use sampling::{SampleLog, SampleSink, Written};

@@ -2,6 +2,7 @@
 //!
 //! A plan travels as JSON (durations in microseconds). It holds no secret, only [`Reference`]s to them, and is immutable once a run has started.
 
+mod auth;
 pub mod capacity;
 pub mod cel;
 pub mod check;
@@ -13,10 +14,12 @@ pub mod json_path;
 pub mod lexicon;
 mod load;
 pub mod names;
+mod once;
 pub mod pace;
 pub mod pattern;
 pub mod profile;
 pub mod reference;
+mod samples;
 mod scenario;
 pub mod share;
 mod target;
@@ -29,6 +32,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+pub use auth::{Auth, AwsSigV4, ClientAuthentication, Google, OAuth2};
 pub use capacity::{Capacity, Level, Levels};
 pub use cel::Cel;
 pub use check::{Check, Condition, StatusRange};
@@ -38,16 +42,18 @@ pub use grpc::{Grpc, GrpcStep, Protos};
 pub use json_path::JsonPath;
 pub use load::{Arrival, Iterations, Load, Population, SPAWN_RATE};
 pub use names::{Columns, Declared, Names, Slot};
+pub use once::{Found, MAX_FOUND, Once};
 pub use pace::ThinkTime;
 pub use pattern::Pattern;
 pub use profile::{Profile, Stage};
 pub use reference::{Inputs, Kind, Reference};
+pub use samples::Samples;
 pub use scenario::{
     Action, Block, Body, Field, ForEach, HttpRequest, HttpStep, OnFailure, Order, Part, PartContent, Protocol, Repeat, RequestStep, Retry,
     RetryOn, Scenario, Step, Task,
 };
 pub use share::Share;
-pub use target::{Auth, ClientCertificate, Header, Target, Tls};
+pub use target::{ClientCertificate, Header, Target, Tls};
 pub use template::{Delimiters, JsonTemplate, Template};
 pub use threshold::Threshold;
 pub use transport::{Basic, Connections, Http, Proxy, Version};
@@ -80,7 +86,11 @@ impl std::fmt::Display for Problem {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Plan {
+    /// Where steps go unless they name another.
     pub target: Target,
+    /// The others, each with a name.
+    #[serde(default)]
+    pub targets: Vec<Target>,
     pub http: Http,
     #[serde(default)]
     pub grpc: Grpc,
@@ -92,6 +102,9 @@ pub struct Plan {
     /// Their slots follow those of the variables.
     #[serde(default)]
     pub feeders: Vec<Feeder>,
+    /// What is done once, before and after the load.
+    #[serde(default)]
+    pub once: Once,
     /// Never empty.
     pub scenarios: Vec<Scenario>,
     /// What is done side by side; never empty.
@@ -104,6 +117,9 @@ pub struct Plan {
     #[serde(with = "duration::micros")]
     pub stop_timeout: Duration,
     pub on_saturation: OnSaturation,
+    /// `None`: no request is written down.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub samples: Option<Samples>,
     /// Seeds all that is random; `None` until the run has an id to take it from.
     pub seed: Option<u64>,
 }
@@ -127,6 +143,9 @@ pub enum Section {
     /// Number of the block in its scenario.
     Block(usize),
     OnStop,
+    /// Of the whole run.
+    Setup,
+    Teardown,
 }
 
 /// A request with the names that lead to it; its place in [`Plan::steps`] is its number everywhere statistics are kept.
@@ -142,14 +161,46 @@ pub struct StepPlace<'a> {
 impl StepPlace<'_> {
     /// Neither in the totals nor in a latency: only counted.
     pub fn is_control(&self) -> bool {
-        matches!(self.section, Section::OnStart | Section::OnStop)
+        matches!(self.section, Section::OnStart | Section::OnStop | Section::Setup | Section::Teardown)
     }
 }
 
+/// A step that says when or how often it is carried out, with the names that lead to it; its place in [`Plan::flows`] is its number.
+#[derive(Debug, Clone, Copy)]
+pub struct FlowPlace<'a> {
+    pub scenario: &'a str,
+    /// As in [`StepPlace`].
+    pub task: &'a str,
+    pub section: Section,
+    /// Place in its list of steps.
+    pub number: usize,
+    pub step: &'a Step,
+}
+
 impl Plan {
-    /// All requests in the order of the file.
+    /// All targets, the test's own first.
+    pub fn all_targets(&self) -> impl Iterator<Item = &Target> {
+        std::iter::once(&self.target).chain(&self.targets)
+    }
+
+    /// All requests: those of the scenarios in the order of the file, then what is done once.
     pub fn steps(&self) -> impl Iterator<Item = StepPlace<'_>> {
-        self.scenarios.iter().flat_map(Scenario::steps)
+        self.scenarios.iter().flat_map(Scenario::steps).chain(self.once.steps())
+    }
+
+    /// All steps with a condition, a repetition or a list, in the order of the file.
+    pub fn flows(&self) -> impl Iterator<Item = FlowPlace<'_>> {
+        let once = self.once.sections().into_iter().map(|(name, section, steps)| (name, name, section, steps));
+        self.scenarios.iter().flat_map(Scenario::sections).chain(once).flat_map(|(scenario, task, section, steps)| {
+            let flows = steps.iter().enumerate().filter(|(_, step)| step.has_flow());
+            flows.map(move |(number, step)| FlowPlace { scenario, task, section, number, step })
+        })
+    }
+
+    /// What the steps record, each name once; its place is its number wherever statistics are kept.
+    pub fn trends(&self) -> Vec<Trend> {
+        // validation has found that they fit each other
+        trends(self.steps().flat_map(|place| &place.step.record)).unwrap_or_default()
     }
 
     /// The measured part of the run: from the end of the warm-up to the end of the last population. `None` where only the run itself will tell.
@@ -198,29 +249,14 @@ impl Plan {
         self.variables.slots()
     }
 
-    /// The first slot that is left to scenarios.
-    pub fn scenario_slots(&self) -> Slot {
+    /// The first slot that is left to what is done once; those of the scenarios follow.
+    pub fn once_slots(&self) -> Slot {
         self.feeder_slots() + self.feeders.len() as Slot
     }
 
     /// Every Secret or ConfigMap key the test needs, in the order of the file.
     pub fn references(&self) -> Vec<&Reference> {
-        let Target { url: _, headers: _, auth, tls, proxy, unix_socket: _ } = &self.target;
-        let Tls { ca, client, server_name: _, insecure_skip_verify: _ } = tls;
-        let mut all = Vec::new();
-        match auth {
-            None => {}
-            Some(Auth::Bearer { token }) => all.push(token),
-            Some(Auth::Basic { username, password }) => all.extend([username, password]),
-            Some(Auth::Header { name: _, value }) => all.push(value),
-        }
-        all.extend(ca);
-        if let Some(ClientCertificate { certificate, key }) = client {
-            all.extend([certificate, key]);
-        }
-        if let Some(Proxy { url: _, basic: Some(Basic { username, password }) }) = proxy {
-            all.extend([username, password]);
-        }
+        let mut all: Vec<&Reference> = self.all_targets().flat_map(Target::references).collect();
         all.extend(self.variables.from.values());
         all.extend(self.protos.iter().flat_map(Protos::references));
         all.extend(self.feeders.iter().filter_map(Feeder::reference));

@@ -19,7 +19,7 @@ pub use errors::{ErrorClass, ErrorEntry, ErrorKey, ErrorTable};
 pub use histogram::Histogram;
 pub use result::RunResult;
 pub use snapshot::Snapshot;
-pub use step::{Phase, PhaseStats, StepStats, TaskStats};
+pub use step::{Phase, PhaseStats, StepStats, TaskStats, TrendStats};
 pub use stream::{Goodput, LlmStats, StreamStats};
 
 /// Why bytes that claim to be statistics are none.

@@ -10,6 +10,12 @@ pub mod fleet {
     tonic::include_proto!("starling.fleet.v1");
 }
 
+impl std::fmt::Debug for fleet::Found {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Found({} bytes)", self.values.len())
+    }
+}
+
 /// Raised when a master could not understand an older worker, or the reverse.
 pub const PROTOCOL_VERSION: u32 = 1;
 

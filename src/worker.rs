@@ -5,6 +5,7 @@
 
 mod carried;
 mod connect;
+mod errand;
 pub mod inputs;
 pub mod session;
 
@@ -13,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
+use crate::engine::{SampleLog, SampleSink};
 use crate::plan::duration;
 use crate::wire::layout;
 
@@ -51,7 +53,25 @@ pub struct Options {
 }
 
 /// Works until released, drained (`stop` cancelled) or without hope. Gives back the process's exit code, one of [`layout::exit`].
+/// Requests that the plan wants written down go to standard output.
 pub async fn run(options: Options, stop: CancellationToken) -> u8 {
+    let log = match SampleLog::to(std::io::stdout()) {
+        Ok(log) => log,
+        Err(e) => {
+            tracing::error!("cannot start a thread: {e}");
+            return layout::exit::FAILED;
+        }
+    };
+    let sink = log.sink(&options.run);
+    let code = work(options, sink, stop).await;
+    let written = log.close();
+    if written.left_out() > 0 {
+        tracing::warn!("{} requests were written down, {} were left out", written.lines(), written.left_out());
+    }
+    code
+}
+
+async fn work(options: Options, samples: SampleSink, stop: CancellationToken) -> u8 {
     let door = match connect::Door::new(&options) {
         Ok(door) => door,
         Err(e) => {
@@ -60,7 +80,7 @@ pub async fn run(options: Options, stop: CancellationToken) -> u8 {
         }
     };
     let identity = Identity::new(&options.run, options.index, options.cores.unwrap_or_else(usable_cores));
-    let mut worker = Worker::new(identity, InputSource::Folder(options.inputs), options.grace);
+    let mut worker = Worker::new(identity, InputSource::Folder(options.inputs), options.grace).sampled_to(Some(samples));
     loop {
         let end = tokio::select! {
             end = attempt(&door, &mut worker) => end,

@@ -378,30 +378,6 @@ fn a_second_signal_does_not_wait_for_the_first() {
     assert!(!json.exists());
 }
 
-#[test]
-fn every_sample_is_valid_and_warns_of_nothing() {
-    let folder = Path::new(&sample("")).to_owned();
-    let files: Vec<_> = fs::read_dir(folder).expect("it is there").map(|entry| entry.expect("an entry").path()).collect();
-    let mut args = vec!["validate"];
-    args.extend(files.iter().map(|file| file.to_str().expect("UTF-8")));
-    let ended = starling(&args).with_code(0);
-    for name in ["quickstart", "categorizer", "databricks-serving", "multi-step", "feeder", "journey"] {
-        assert!(ended.stdout.contains(&format!("({name}): valid")), "{}", ended.stdout);
-    }
-    assert!(!ended.stderr.contains("warning"), "{}", ended.stderr);
-}
-
-#[test]
-fn every_sample_passes_against_the_sample_service() {
-    let scratch = Scratch::new();
-    let token = format!("databricks/pat={}", scratch.file("token", "any"));
-    let short = ["--sample-service", "--secret", &token, "--duration", "2s"];
-    for run in ["categorizer --users=5", "databricks-serving --rate=50", "multi-step --users=5", "feeder --users=5", "journey --users=5"] {
-        let (name, load) = run.split_once(' ').expect("two words");
-        starling(&[&["run", &sample(&format!("{name}.yaml")), load], &short[..]].concat()).with_code(0);
-    }
-}
-
 /// A test whose only step sends the rows of `feeder`.
 fn with_feeder(name: &str, feeder: &str) -> String {
     let scenarios = format!("  feeders:\n  - {feeder}\n  scenarios:\n");

@@ -181,13 +181,21 @@ fn secret(folder: &Path) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_workers_sent_is_what_the_service_received_and_they_go_when_it_is_stored() {
-    let stage = Stage::new(3, 2, |_| {}).await;
+    let stage = Stage::new(3, 2, |spec| {
+        let record = json!([{"name": "answer", "unit": "bytes", "from": {"header": "content-length"}}]);
+        spec["scenarios"][0]["tasks"][0]["steps"][0]["record"] = record;
+        spec["thresholds"] = json!([{"record": "answer", "expr": "max < 1000"}]);
+    })
+    .await;
     let _master = stage.master("state");
     let workers: Vec<_> = (0..3).map(|index| stage.worker(index)).collect();
     stage.start().await;
     let result = stage.result().await;
     assert_eq!(result.verdict, Verdict::Passed, "{}", result.message);
     assert_eq!(received(&result), stage.service.count());
+    // every answer told its size, whichever worker it came to
+    assert_eq!((result.records[0].count, result.records[0].missing), (result.totals.requests - result.totals.failures, 0));
+    assert_eq!((result.thresholds[0].metric.as_str(), result.thresholds[0].observed), ("answer", Some(result.records[0].max)));
     assert_eq!(result.series.iter().map(|point| point.requests).sum::<u64>(), result.totals.requests);
     assert_eq!((result.workers.lost, result.workers.planned), (0, 3));
     assert!(workers.iter().all(|(worker, _)| !worker.is_finished()), "a worker left before the result was stored");

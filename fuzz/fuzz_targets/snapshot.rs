@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use starling_fuzz::stats::{Histogram, Snapshot};
+use starling_fuzz::stats::{Snapshot, TrendStats};
 
 fuzz_target!(|data: &[u8]| {
     read_again(data);
@@ -26,10 +26,10 @@ fn read_again(bytes: &[u8]) {
 
 fn made_of(numbers: &[u8]) -> Snapshot {
     let mut snapshot = Snapshot::default();
-    let mut trend = Histogram::new();
+    let mut trend = TrendStats::default();
     for three in numbers.chunks_exact(3) {
         let micros = u64::from(three[0]) << (three[1] % 40);
-        trend.record(micros);
+        trend.values.record(micros);
         snapshot.lag.record(micros / 2);
         let step = snapshot.steps.entry((three[2] % 8).into()).or_default();
         step.requests += 1;

@@ -6,6 +6,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 
+use crate::engine::SampleSink;
 use crate::master::fleet::attend;
 use crate::master::{Conductor, Memory, Shared};
 use crate::plan::Inputs;
@@ -35,11 +36,12 @@ fn describe(problem: &WorkerProblem) -> String {
     if object.is_empty() { format!("{field}: {message}") } else { format!("{field}: {object} {message}") }
 }
 
-/// Carries out `file`, a run of one worker, on `cores` cores. When `stop` is cancelled the load is ended and the run aborted; the result is whole either way.
+/// Carries out `file`, a run of one worker, on `cores` cores. Requests that the plan wants written down go to `samples`. When `stop` is cancelled the load is ended and the run aborted; the result is whole either way.
 pub async fn carry_out(
     file: RunFile,
     inputs: Inputs,
     cores: usize,
+    samples: Option<SampleSink>,
     mut on_progress: impl FnMut(&Progress),
     stop: CancellationToken,
 ) -> Result<RunResult, RunError> {
@@ -49,7 +51,7 @@ pub async fn carry_out(
     let master = Shared::new(conductor);
     let (to_master, from_worker) = mpsc::channel(QUEUE);
     let (to_worker, from_master) = mpsc::channel(QUEUE);
-    let mut worker = Worker::new(Identity::new(&run, 0, cores), InputSource::Given(inputs), grace);
+    let mut worker = Worker::new(Identity::new(&run, 0, cores), InputSource::Given(inputs), grace).sampled_to(samples);
     let attending = attend(master.clone(), ReceiverStream::new(from_worker), to_worker);
     let working = async move { worker.serve(ReceiverStream::new(from_master), to_master).await };
     let conducting = conduct(&master, &run, &mut on_progress, stop);

@@ -11,9 +11,9 @@ use crate::plan::{Problem, duration};
 
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct Overrides {
-    /// Send the load there instead of to spec.target.url
-    #[arg(long, value_name = "URL")]
-    pub target: Option<String>,
+    /// Send the load there instead of to spec.target.url, or to that of one of spec.targets
+    #[arg(long, value_name = "[NAME=]URL")]
+    pub target: Vec<Place>,
     /// Give a declared variable another value: JSON if it is JSON, else text
     #[arg(long, value_name = "NAME=VALUE")]
     pub var: Vec<Variable>,
@@ -32,6 +32,53 @@ pub struct Overrides {
     /// Leave out requests with this tag
     #[arg(long, value_name = "NAME[=VALUE]")]
     pub exclude_tags: Vec<Tag>,
+}
+
+/// Where a target is instead.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place {
+    /// Of the target of this name, or of the test's own.
+    One(Option<String>, String),
+    All(String),
+}
+
+impl FromStr for Place {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let named = text.split_once('=').filter(|(name, _)| !name.contains(['/', ':', '?']));
+        match named {
+            Some(("", _)) => Err("write URL or NAME=URL".into()),
+            Some((name, url)) => Ok(Self::One(Some(name.to_owned()), url.to_owned())),
+            None => Ok(Self::One(None, text.to_owned())),
+        }
+    }
+}
+
+impl std::fmt::Display for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::One(Some(name), url) => write!(f, "{name}={url}"),
+            Self::One(None, url) | Self::All(url) => f.write_str(url),
+        }
+    }
+}
+
+impl Place {
+    fn apply(&self, spec: &mut LoadTestSpec) -> Result<(), Problem> {
+        match self {
+            Self::One(None, url) => spec.target.url.clone_from(url),
+            Self::All(url) => {
+                spec.target.url.clone_from(url);
+                spec.targets.values_mut().for_each(|target| target.url.clone_from(url));
+            }
+            Self::One(Some(name), url) => match spec.targets.get_mut(name) {
+                Some(target) => target.url.clone_from(url),
+                None => return Err(Problem::new("spec.targets", format!("--target: there is no target {name:?}"))),
+            },
+        }
+        Ok(())
+    }
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -70,9 +117,7 @@ impl Overrides {
         let Overrides { target, var, users, rate, duration, tags, exclude_tags } = self;
         let mut problems = Vec::new();
         problems.extend(choose(spec, tags, exclude_tags).err());
-        if let Some(target) = target {
-            spec.target.url.clone_from(target);
-        }
+        problems.extend(target.iter().filter_map(|place| place.apply(spec).err()));
         for Variable { name, value, text: _ } in var {
             match spec.variables.get_mut(name) {
                 Some(variable) => variable.clone_from(value),
@@ -111,7 +156,7 @@ impl Overrides {
     fn texts(&self) -> Vec<String> {
         let Overrides { target, var, users, rate, duration, tags, exclude_tags } = self;
         let mut texts = Vec::new();
-        texts.extend(target.as_ref().map(|target| format!("--target {target}")));
+        texts.extend(target.iter().map(|place| format!("--target {place}")));
         texts.extend(var.iter().map(|variable| format!("--var {}", variable.text)));
         texts.extend(users.map(|users| format!("--users {users}")));
         texts.extend(rate.map(|rate| format!("--rate {rate}")));
@@ -237,7 +282,7 @@ mod tests {
     #[test]
     fn a_target_that_is_no_url_is_found_by_the_rules() {
         let mut spec = closed();
-        overrides(|o| o.target = Some("nowhere".into())).apply(&mut spec).unwrap();
+        overrides(|o| o.target = vec!["nowhere".parse().unwrap()]).apply(&mut spec).unwrap();
         assert_eq!(crd::check(&spec).unwrap_err()[0].path, "spec.target.url");
     }
 }

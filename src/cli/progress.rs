@@ -64,6 +64,8 @@ fn line(progress: &Progress, unit: &str) -> String {
     let seconds = |micros: u64| micros / 1_000_000;
     match state {
         MasterState::Waiting | MasterState::Ready => format!("waiting for workers: {ready} of {workers} ready"),
+        MasterState::Preparing => format!("before the load: {}", progress.errand.as_deref().unwrap_or("everything is there")),
+        MasterState::Stopping if progress.errand.is_some() => format!("after the load: {}", progress.errand.as_deref().unwrap_or_default()),
         MasterState::Running | MasterState::Stopping | MasterState::Recovering | MasterState::Lost | MasterState::Finished => {
             let clock = match seconds(*length_micros) {
                 0 => format!("{}s", seconds(*elapsed_micros)),
@@ -105,6 +107,7 @@ mod tests {
             failures: 1,
             users: 50,
             rps: 1_834,
+            errand: None,
             p95_micros: 14_230,
         }
     }

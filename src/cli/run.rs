@@ -1,5 +1,6 @@
 //! `starling run`: LoadTests carried out from this machine, one after the other.
 
+use std::fs::File;
 use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::time::Instant;
@@ -11,9 +12,10 @@ use super::documents::{Document, Documents, Finding};
 use super::exit::Exit;
 use super::in_process::{self, RunError};
 use super::objects::{Given, Sources};
-use super::overrides::Overrides;
+use super::overrides::{Overrides, Place};
 use super::progress::{Display, Kind};
 use crate::crd::{self, Checked};
+use crate::engine::{SampleLog, SampleSink};
 use crate::plan::{Inputs, Problem};
 use crate::report::json;
 use crate::report::text::{self, Style};
@@ -49,6 +51,9 @@ pub struct Options {
     /// Write the whole result there; a list if there are several tests
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Write the requests that `spec.samples` chooses there, one JSON line each
+    #[arg(long, value_name = "FILE")]
+    samples: Option<PathBuf>,
     /// Make the load on so many cores [default: all]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     cores: Option<u16>,
@@ -102,7 +107,7 @@ async fn run_all(mut options: Options, documents: Documents) -> anyhow::Result<E
 async fn start_sample(overrides: &mut Overrides) -> anyhow::Result<SampleService> {
     let listen = (std::net::Ipv4Addr::LOCALHOST, 0).into();
     let service = SampleService::start(sample::Options { listen, ..sample::Options::default() }).await?;
-    overrides.target = Some(format!("http://{}", service.address()));
+    overrides.target = vec![Place::All(format!("http://{}", service.address()))];
     Ok(service)
 }
 
@@ -155,6 +160,7 @@ fn run_id(name: &str) -> String {
 
 async fn carry_out_all(options: &Options, prepared: Vec<Prepared>, signals: &Signals) -> anyhow::Result<Exit> {
     let cores = options.cores.map_or_else(worker::usable_cores, usize::from);
+    let log = open_samples(options, &prepared)?;
     let mut results = Vec::new();
     let mut worst = Exit::Passed;
     for Prepared { file, inputs } in prepared {
@@ -162,7 +168,8 @@ async fn carry_out_all(options: &Options, prepared: Vec<Prepared>, signals: &Sig
             eprintln!("note: {} is not run", file.name);
             continue;
         }
-        let exit = match carry_out(file, inputs, cores, signals).await {
+        let sink = log.as_ref().map(|log| log.sink(&file.run));
+        let exit = match carry_out(file, inputs, cores, sink, signals).await {
             Ok(result) => {
                 let exit = exit_of(&result);
                 show(&result);
@@ -180,16 +187,46 @@ async fn carry_out_all(options: &Options, prepared: Vec<Prepared>, signals: &Sig
         };
         worst = worst.max(exit);
     }
+    if let Some(written) = log.map(SampleLog::close) {
+        let left_out = if written.left_out() > 0 { format!(", {} were left out", written.left_out()) } else { String::new() };
+        eprintln!("note: {} requests were written down{left_out}", written.lines());
+    }
     Ok(worst.max(signals.exit_code().map_or(Exit::Passed, Exit::of_signal)))
 }
 
-async fn carry_out(file: RunFile, inputs: Inputs, cores: usize, signals: &Signals) -> Result<RunResult, RunError> {
+/// `None`: no request is to be written down.
+fn open_samples(options: &Options, prepared: &[Prepared]) -> anyhow::Result<Option<SampleLog>> {
+    let is_wanted = prepared.iter().any(|test| test.file.plan.samples.is_some());
+    match &options.samples {
+        Some(path) if is_wanted => {
+            let file = File::create(path).with_context(|| format!("cannot write samples to {}", path.display()))?;
+            SampleLog::to(file).map(Some).context("cannot start a thread")
+        }
+        Some(_) => {
+            eprintln!("note: no test has spec.samples, so none are written");
+            Ok(None)
+        }
+        None if is_wanted => {
+            eprintln!("note: spec.samples has no effect here without --samples FILE");
+            Ok(None)
+        }
+        None => Ok(None),
+    }
+}
+
+async fn carry_out(
+    file: RunFile,
+    inputs: Inputs,
+    cores: usize,
+    samples: Option<SampleSink>,
+    signals: &Signals,
+) -> Result<RunResult, RunError> {
     let stderr = std::io::stderr();
     let kind = if stderr.is_terminal() { Kind::Live } else { Kind::Plain };
     let mut display = Display::new(stderr, kind, &file.plan);
     let begun = Instant::now();
-    let outcome =
-        in_process::carry_out(file, inputs, cores, |progress| display.show(progress, begun.elapsed()), signals.drain().clone()).await;
+    let on_progress = |progress: &_| display.show(progress, begun.elapsed());
+    let outcome = in_process::carry_out(file, inputs, cores, samples, on_progress, signals.drain().clone()).await;
     display.finish();
     outcome
 }

@@ -37,14 +37,16 @@ impl Tag {
     }
 }
 
-/// Leaves the requests that have one of `only` (any, if that is empty) and none of `without`. What users do at their start and end is
-/// left out only by `without`. Tasks and scenarios in which nothing is left go.
+/// Leaves the requests that have one of `only` (any, if that is empty) and none of `without`. What is done once, and what users do
+/// at their start and end, is left out only by `without`. Tasks and scenarios in which nothing is left go.
 pub fn choose(spec: &mut LoadTestSpec, only: &[Tag], without: &[Tag]) -> Result<(), Problem> {
     if only.is_empty() && without.is_empty() {
         return Ok(());
     }
     let is_out = |step: &StepSpec| step.is_request() && without.iter().any(|tag| tag.is_on(step));
     let is_in = |step: &StepSpec| !is_out(step) && (!step.is_request() || only.is_empty() || only.iter().any(|tag| tag.is_on(step)));
+    spec.setup.retain(|step| !is_out(step));
+    spec.teardown.retain(|step| !is_out(step));
     for scenario in &mut spec.scenarios {
         scenario.on_start.retain(|step| !is_out(step));
         scenario.on_stop.retain(|step| !is_out(step));

@@ -1,9 +1,12 @@
 //! From a spec to a plan: every rule that the schema cannot say, each mistake with its field path. One place for CLI and operator.
 
+mod auth;
 mod check;
 mod feeder;
+mod grpc;
 mod http;
 mod load;
+mod once;
 mod pace;
 mod scenario;
 mod target;
@@ -12,12 +15,14 @@ mod transport;
 mod variables;
 
 use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
 
-use feeder::{check_feeders, check_volumes};
-use load::{LoadParts, check_populations};
+use feeder::{check_feeders, check_volumes, inline_columns};
+use grpc::{check_grpc, check_protos};
+use load::{LoadParts, check_populations, percent};
 use threshold::{Judged, check_thresholds};
 use variables::{check_delimiters, check_variables};
 
@@ -51,6 +56,11 @@ pub struct Checked {
 
 /// The plan of a spec, or everything that is wrong with it.
 pub fn check(spec: &LoadTestSpec) -> Result<Checked, Vec<Problem>> {
+    check_with(spec, &BTreeMap::new())
+}
+
+/// The same where more is known than the spec says: by name, the columns of feeders whose data could be read.
+pub fn check_with(spec: &LoadTestSpec, columns: &BTreeMap<String, Arc<Columns>>) -> Result<Checked, Vec<Problem>> {
     let mut problems = Problems::default();
     let size = serde_json::to_vec(spec).map_or(0, |json| json.len());
     if size > MAX_SPEC {
@@ -59,23 +69,33 @@ pub fn check(spec: &LoadTestSpec) -> Result<Checked, Vec<Problem>> {
     }
     let LoadTestSpec {
         target,
+        targets,
         http,
+        grpc,
+        protos,
         variables,
         variables_from,
         template_delimiters,
         feeders,
+        setup,
+        teardown,
         scenarios: scenario_specs,
         load,
         warmup,
         thresholds,
+        samples,
         workers,
         master: _,
         run,
     } = spec;
     let delimiters = check_delimiters(template_delimiters, &mut problems);
     let (variables, mut resolved) = check_variables(variables, variables_from, &delimiters, &mut problems);
+    let without_feeders = resolved.names.clone();
     for (slot, feeder) in (variables.slots()..).zip(feeders) {
         resolved.names.declare(&feeder.name, Declared::Row(slot));
+        if let Some(columns) = columns.get(&feeder.name).cloned().or_else(|| inline_columns(feeder)) {
+            resolved.names.declare_columns(slot, columns);
+        }
     }
     let feeders = check_feeders(feeders, &variables, &mut problems);
     let timeout = problems.positive_duration("spec.http.timeout", &http.timeout);
@@ -85,18 +105,31 @@ pub fn check(spec: &LoadTestSpec) -> Result<Checked, Vec<Problem>> {
         delimiters: &delimiters,
         follow_redirects: http.follow_redirects,
         timeout,
+        targets: targets.keys().map(String::as_str).collect(),
+        max_message_size: grpc.max_message_size,
         open: load.open.is_some() || load.capacity.is_some(),
         problems: &mut problems,
     };
-    let target = context.target(target);
+    let (target, targets) = match setup.is_empty() && teardown.is_empty() {
+        true => (context.target(target), context.targets(targets)),
+        // their headers are sent with these steps, too
+        false => context.knowing(without_feeders.clone(), |context| (context.target(target), context.targets(targets))),
+    };
     let http = context.http(http);
-    let scenarios = context.scenarios(scenario_specs);
+    let once = context.once(without_feeders, setup, teardown);
+    let scenarios = context.scenarios(scenario_specs, once.steps().count());
     let parts = LoadParts { load, scenario_specs, scenarios: &scenarios, warmup };
     let load_plan = check_populations(parts, &mut problems);
+    let once = Once { setup_timeout: problems.positive_duration("spec.run.setupTimeout", &run.setup_timeout), ..once };
+    let grpc = check_grpc(grpc, &mut problems);
+    let protos = protos.as_ref().map(|protos| check_protos(protos, &mut problems));
     let stop_timeout = problems.duration("spec.run.stopTimeout", &run.stop_timeout);
     let is_open = load_plan.iter().flat_map(|(_, populations)| populations).all(|population| population.load.is_open());
-    let judged = Judged { scenarios: &scenarios, is_open };
+    let records = scenarios.iter().flat_map(Scenario::steps).flat_map(|place| &place.step.record);
+    let trends = problems.take("spec.scenarios", trends(records)).unwrap_or_default();
+    let judged = Judged { scenarios: &scenarios, is_open, trends: &trends };
     let thresholds = check_thresholds(thresholds, &judged, &mut problems);
+    let samples = samples.as_ref().and_then(|samples| check_samples(samples, &mut problems));
     let start_deadline = problems.positive_duration("spec.workers.startDeadline", &workers.start_deadline);
     let grace = problems.positive_duration("spec.workers.grace", &workers.grace);
     let ttl_after_finished = problems.duration("spec.run.ttlAfterFinished", &run.ttl_after_finished);
@@ -104,22 +137,26 @@ pub fn check(spec: &LoadTestSpec) -> Result<Checked, Vec<Problem>> {
     if workers.replicas == 0 {
         problems.add("spec.workers.replicas", "must be at least 1");
     }
-    let deadline = check_deadline(run.deadline.as_deref(), load_plan.as_ref(), stop_timeout, &mut problems);
+    let beside = stop_timeout + if setup.is_empty() { Duration::ZERO } else { once.setup_timeout };
+    let deadline = check_deadline(run.deadline.as_deref(), load_plan.as_ref(), beside, &mut problems);
     match (target, load_plan, problems.0.is_empty()) {
         (Some(target), Some((warmup, populations)), true) => {
             let plan = Plan {
                 target,
+                targets,
                 http,
-                grpc: Grpc::default(),
-                protos: None,
+                grpc,
+                protos,
                 variables,
                 feeders,
+                once,
                 scenarios,
                 populations,
                 warmup,
                 thresholds,
                 stop_timeout,
                 on_saturation: run.on_saturation,
+                samples,
                 seed: load.seed.map(|seed| seed as u64),
             };
             let warnings = warnings(&plan);
@@ -130,14 +167,9 @@ pub fn check(spec: &LoadTestSpec) -> Result<Checked, Vec<Problem>> {
 }
 
 /// From the grant; by default what is planned and ten minutes, and two hours where only the run itself tells how long it takes.
-fn check_deadline(
-    given: Option<&str>,
-    load: Option<&(Duration, Vec<Population>)>,
-    stop_timeout: Duration,
-    problems: &mut Problems,
-) -> Duration {
+fn check_deadline(given: Option<&str>, load: Option<&(Duration, Vec<Population>)>, beside: Duration, problems: &mut Problems) -> Duration {
     let (warmup, populations) = load.map_or((Duration::ZERO, &[][..]), |(warmup, populations)| (*warmup, populations));
-    let around = |longest: Duration| warmup + longest + stop_timeout;
+    let around = |longest: Duration| warmup + longest + beside;
     let longest = |of: fn(&Population) -> Option<Duration>| populations.iter().filter_map(of).max().map(around).unwrap_or_default();
     // what is known to be needed
     let planned = longest(Population::length);
@@ -147,9 +179,21 @@ fn check_deadline(
     };
     let deadline = problems.duration("spec.run.deadline", text);
     if deadline < planned {
-        problems.add("spec.run.deadline", format!("is shorter than the load and stopTimeout together, {}", duration::format(planned)));
+        problems.add(
+            "spec.run.deadline",
+            format!("is shorter than the load, stopTimeout and setupTimeout together, {}", duration::format(planned)),
+        );
     }
     deadline
+}
+
+fn check_samples(spec: &SamplesSpec, problems: &mut Problems) -> Option<Samples> {
+    let SamplesSpec { rate, max_bytes, max_body_bytes } = spec;
+    let Some(share) = percent(rate).filter(|share| *share > 0.0) else {
+        problems.add("spec.samples.rate", format!("{rate:?} is not a share above 0% and at most 100%"));
+        return None;
+    };
+    Some(Samples { rate: share, max_bytes: (*max_bytes).into(), max_body_bytes: *max_body_bytes })
 }
 
 fn warnings(plan: &Plan) -> Vec<String> {
@@ -218,7 +262,11 @@ struct Context<'a> {
     free_slot: Slot,
     delimiters: &'a Delimiters,
     timeout: Duration,
+    /// Names of the targets that a step may choose, in the order of the plan.
+    targets: Vec<&'a str>,
     follow_redirects: u32,
+    /// Bytes of a message of gRPC.
+    max_message_size: u32,
     open: bool,
     problems: &'a mut Problems,
 }
@@ -242,6 +290,14 @@ impl Context<'_> {
                 checked.push(Header { name: name.clone(), value });
             }
         }
+        checked
+    }
+
+    /// Checks something where these names are known instead.
+    fn knowing<T>(&mut self, names: Names, check: impl FnOnce(&mut Self) -> T) -> T {
+        let before = std::mem::replace(&mut self.names, names);
+        let checked = check(self);
+        self.names = before;
         checked
     }
 
@@ -286,6 +342,71 @@ mod tests {
         assert_eq!(refused_at(|s| s["target"]["headers"] = json!({"X-A": "{{ nobody }}"})), ["spec.target.headers.X-A"]);
         assert_eq!(refused_at(|s| s["run"]["deadline"] = json!("10s")), ["spec.run.deadline"]);
         assert_eq!(refused_at(|s| s["http"] = json!({"timeout": "0s"})), ["spec.http.timeout"]);
+        assert_eq!(refused_at(|s| s["samples"] = json!({"rate": "0%"})), ["spec.samples.rate"]);
+        assert_eq!(refused_at(|s| s["samples"] = json!({"rate": "0.1"})), ["spec.samples.rate"]);
+    }
+
+    #[test]
+    fn a_column_that_no_row_has_is_found_in_templates_and_expressions() {
+        let feeding = |change: fn(&mut Value)| {
+            refused_at(|s| {
+                s["feeders"] = json!([{"name": "texts", "inline": [{"text": "a", "n": 1}, {"text": "b"}]}]);
+                change(&mut s["scenarios"][0]["tasks"][0]["steps"][0]);
+            })
+        };
+        let step = "spec.scenarios[0].tasks[0].steps[0]";
+        assert_eq!(feeding(|step| step["http"]["path"] = json!("/{{ texts.txet }}")), [format!("{step}.http.path")]);
+        assert_eq!(feeding(|step| step["if"] = json!("feeders.texts.txet == 'a'")), [format!("{step}.if")]);
+        assert_eq!(feeding(|step| step["checks"] = json!([{"cel": "feeders.texts.txet == 'a'"}])), [format!("{step}.checks[0].cel")]);
+        let fine = spec(|s| {
+            s["feeders"] = json!([{"name": "texts", "inline": [{"text": "a", "n": 1}, {"text": "b"}]}]);
+            s["scenarios"][0]["tasks"][0]["steps"][0]["if"] = json!("feeders.texts.n == 1");
+        });
+        assert!(fine.is_ok(), "one row has it: {fine:?}");
+    }
+
+    fn recording(s: &mut Value) {
+        let record = json!([{"name": "inference", "unit": "ms", "from": {"header": "x-inference-time"}}]);
+        s["scenarios"][0]["tasks"][0]["steps"][0]["record"] = record;
+        s["thresholds"] = json!([{"record": "inference", "expr": "p(95) < 40ms", "window": "10s"}]);
+    }
+
+    #[test]
+    fn a_threshold_on_a_record_names_one_that_is_there() {
+        let plan = spec(recording).unwrap().plan;
+        let threshold = &plan.thresholds[0];
+        assert_eq!((threshold.name(), threshold.bound, threshold.span.window_seconds), ("inference", 40_000.0, 10));
+        assert_eq!(serde_json::from_value::<Plan>(serde_json::to_value(&plan).unwrap()).unwrap(), plan);
+        let refused = |change: fn(&mut Value)| {
+            refused_at(|s| {
+                recording(s);
+                change(s);
+            })
+        };
+        assert_eq!(refused(|s| s["thresholds"][0]["record"] = json!("latency")), ["spec.thresholds[0].record"]);
+        assert_eq!(refused(|s| s["thresholds"][0]["expr"] = json!("p(95) < 40")), ["spec.thresholds[0].expr"]);
+        assert_eq!(refused(|s| s["thresholds"][0]["select"] = json!({"step": "GET /a"})), ["spec.thresholds[0].select"]);
+        assert_eq!(refused(|s| s["thresholds"][0]["metric"] = json!("latency")), ["spec.thresholds[0]"]);
+        assert_eq!(refused(|s| s["thresholds"] = json!([{"metric": "record", "expr": "max < 1s"}])), ["spec.thresholds[0]"]);
+        assert_eq!(refused(|s| s["thresholds"] = json!([{"expr": "max < 1s"}])), ["spec.thresholds[0]"]);
+    }
+
+    #[test]
+    fn what_is_in_no_result_records_nothing_and_a_name_has_one_unit() {
+        let record = |unit: &str| json!({"http": {"path": "/b"}, "record": [{"name": "inference", "unit": unit, "from": {"header": "x"}}]});
+        let outside = |section: &str| {
+            refused_at(|s| {
+                recording(s);
+                s["scenarios"][0][section] = json!([{"pause": {"min": "1s", "max": "1s"}}, record("ms")]);
+            })
+        };
+        assert_eq!(outside("onStart"), ["spec.scenarios[0].onStart[1].record"]);
+        assert_eq!(outside("onStop"), ["spec.scenarios[0].onStop[1].record"]);
+        let in_two_units = refused_at(|s| {
+            recording(s);
+            s["scenarios"][0]["tasks"][0]["steps"].as_array_mut().unwrap().push(record("s"));
+        });
+        assert_eq!(in_two_units, ["spec.scenarios"]);
     }
 
     #[test]

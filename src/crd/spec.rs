@@ -3,13 +3,16 @@
 // clippy takes two columns of one type for the same attribute written twice
 #![allow(clippy::duplicated_attributes)]
 
+mod auth;
 mod check;
 mod feeder;
+mod grpc;
 mod http;
 mod load;
 mod pace;
 mod pods;
 mod run;
+mod samples;
 mod scenario;
 mod target;
 mod template;
@@ -25,13 +28,16 @@ use serde_json::Value;
 
 use super::status::LoadTestStatus;
 
+pub use auth::*;
 pub use check::*;
 pub use feeder::*;
+pub use grpc::*;
 pub use http::*;
 pub use load::*;
 pub use pace::*;
 pub use pods::*;
 pub use run::*;
+pub use samples::*;
 pub use scenario::*;
 pub use target::*;
 pub use template::*;
@@ -62,11 +68,23 @@ pub use transport::*;
 )]
 #[serde(rename_all = "camelCase")]
 pub struct LoadTestSpec {
-    /// The system under test.
+    /// The system under test: where steps go unless they name another of `targets`.
     pub target: TargetSpec,
+    /// Further targets by name, for steps that say `target: NAME`, each with headers, credentials and TLS of its own. They are sent to no
+    /// other origin. A redirect to the origin of one of them is followed there, with its headers and credentials.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 16))]
+    pub targets: BTreeMap<String, TargetSpec>,
     /// How requests are made.
     #[serde(default)]
     pub http: HttpSpec,
+    /// How gRPC calls are made.
+    #[serde(default, skip_serializing_if = "GrpcSpec::is_default")]
+    pub grpc: GrpcSpec,
+    /// Where the descriptors of gRPC services come from. Unset: each worker asks the target by server reflection (`grpc.reflection.v1`, else
+    /// `v1alpha`) before it is ready.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub protos: Option<ProtosSpec>,
     /// Values that templates may name: `{{ endpoint }}`. Their strings are templates themselves, over functions and other variables. A
     /// variable in which nothing differs is a constant of the run; any other, such as `"{{ uuid() }}"`, is made anew at the beginning of each
     /// iteration and is the same wherever that iteration uses it.
@@ -85,6 +103,18 @@ pub struct LoadTestSpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
     pub feeders: Vec<FeederSpec>,
+    /// Carried out once, by one worker, when all are ready and before any load, such as the creation of test data. When a step fails, no load is
+    /// sent and the run ends `Errored`, reason `SetupFailed`. What the steps extract, at most 64 KiB together, the templates of all scenarios
+    /// and of `teardown` may name; it is held in memory only and shown nowhere. The steps may name variables, but no feeders, and call no blocks.
+    /// Their requests count as `control`. If the worker dies before it is done, another begins anew.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32), extend("x-kubernetes-list-type" = "atomic"))]
+    pub setup: Vec<StepSpec>,
+    /// Carried out once when the load is over, also when the run was aborted or `setup` failed, by any worker and within `run.stopTimeout`. It may be
+    /// carried out twice when a worker dies, and must bear that. A step that fails is a warning. Names, blocks and counts as in `setup`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32), extend("x-kubernetes-list-type" = "atomic"))]
+    pub teardown: Vec<StepSpec>,
     /// What the users do.
     #[schemars(length(min = 1, max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
     pub scenarios: Vec<ScenarioSpec>,
@@ -98,6 +128,9 @@ pub struct LoadTestSpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32), extend("x-kubernetes-list-type" = "atomic"))]
     pub thresholds: Vec<ThresholdSpec>,
+    /// Requests that are written down as they are made; none if unset.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub samples: Option<SamplesSpec>,
     /// The Pods that make the load.
     #[serde(default)]
     pub workers: WorkersSpec,

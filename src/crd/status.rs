@@ -207,6 +207,10 @@ pub struct ResultsStatus {
     /// The steps with the most requests.
     #[schemars(length(max = 20), extend("x-kubernetes-list-type" = "atomic"))]
     pub steps: Vec<StepStatus>,
+    /// The first numbers that the test's records found in answers.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8), extend("x-kubernetes-list-type" = "atomic"))]
+    pub records: Vec<RecordStatus>,
     /// The most frequent errors.
     #[schemars(length(max = 10), extend("x-kubernetes-list-type" = "atomic"))]
     pub errors: Vec<ErrorStatus>,
@@ -271,6 +275,20 @@ pub struct StepStatus {
     pub requests: u64,
     pub failures: u64,
     pub rps: String,
+    pub p50: String,
+    pub p95: String,
+    pub p99: String,
+    pub max: String,
+}
+
+/// Numbers of one record, each with its unit.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct RecordStatus {
+    #[schemars(length(max = 63))]
+    pub name: String,
+    pub count: u64,
+    pub mean: String,
     pub p50: String,
     pub p95: String,
     pub p99: String,

@@ -38,8 +38,6 @@ pub(super) struct Json(OnceCell<Result<Value, String>>);
 pub(super) trait Store: Scope {
     /// `None`: nothing was found, so what an earlier answer left there is no longer true.
     fn set(&mut self, slot: Slot, value: Option<Value>);
-    /// The number that the step's record at `place` found, in base units of trends: microseconds, bytes, thousandths of anything else.
-    fn record(&mut self, place: usize, value: u64);
 }
 
 impl<'a> Answer<'a> {

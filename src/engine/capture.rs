@@ -103,8 +103,10 @@ impl Capture {
 
     /// The answer has been looked at.
     pub(super) fn let_go(&mut self) {
+        // nor do users grow by a target that fails
+        let is_refusal = !self.wanted.body && self.limit > 0;
         for buffer in [&mut self.head, &mut self.body] {
-            if buffer.capacity() > WORTH_KEEPING {
+            if is_refusal || buffer.capacity() > WORTH_KEEPING {
                 *buffer = Vec::new();
             }
         }

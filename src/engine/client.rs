@@ -10,15 +10,15 @@ use super::deadline::Deadline;
 use super::exchange::{Answered, Exchange, Scratch, unrendered};
 use super::feeder::NoRow;
 use super::frame::Frame;
-use super::program::{Act, Each, Op, PreparedRepeat, PreparedScenario, PreparedTask, Program};
+use super::program::{Act, Each, Flow, Op, PreparedRepeat, PreparedScenario, PreparedTask, Program};
 use super::recorder::{Dropped, Iteration, Part};
 use super::shard::Shard;
 use super::throttle::Throttle;
 use super::transport::Link;
-use crate::plan::OnFailure;
-use crate::plan::cel::{CompiledCel, Facts};
+use crate::plan::cel::{CompiledCel, Facts, Unevaluated};
 use crate::plan::feeder::OnExhausted;
-use crate::plan::template::Need;
+use crate::plan::template::{Need, Scope, Unrendered};
+use crate::plan::{OnFailure, Slot};
 use crate::stats::ErrorClass;
 
 /// How an iteration ended.
@@ -67,6 +67,21 @@ enum Outcome {
     Failed,
     /// One failed, and with it the user is over.
     UserOver,
+}
+
+/// Why a step cannot be told when or how often it is to be carried out. No message holds a value.
+#[derive(Debug, thiserror::Error)]
+enum Untold {
+    #[error(transparent)]
+    Unevaluated(#[from] Unevaluated),
+    #[error(transparent)]
+    Unrendered(#[from] Unrendered),
+    #[error("gives no list")]
+    NoList,
+    #[error("no row of a feeder is left for it")]
+    NoRow(Outcome),
+    #[error("did not become true in {0} times")]
+    Never(u32),
 }
 
 impl Client {
@@ -120,6 +135,8 @@ impl Client {
                 failed => return self.end(failed),
             }
         };
+        // what it sees are its own answers
+        self.answered = None;
         let shard = self.shard.clone();
         let part = shard.part(intended.unwrap_or(now));
         let tasks = scenario.pick_tasks(|| shard.random());
@@ -176,6 +193,17 @@ impl Client {
         }
     }
 
+    /// Carries out steps that belong to no iteration; whether all went well.
+    pub(super) async fn go_alone(&mut self, scenario: &PreparedScenario, program: &Program) -> bool {
+        self.frame.begin_iteration(scenario);
+        let now = Instant::now();
+        self.run(scenario, program, &mut Clock { intended: now, now, part: Part::Control }).await == Outcome::Done
+    }
+
+    pub(super) fn value(&self, slot: Slot) -> Option<&Value> {
+        self.frame.value(slot)
+    }
+
     async fn start(&mut self, scenario: &PreparedScenario, now: Instant) -> Outcome {
         let outcome = self.run(scenario, &scenario.on_start, &mut Clock { intended: now, now, part: Part::Control }).await;
         self.started = outcome == Outcome::Done;
@@ -213,17 +241,17 @@ impl Client {
             match self.is_true(condition, clock).await {
                 Ok(true) => {}
                 Ok(false) => return Outcome::Done,
-                Err(outcome) => return outcome,
+                Err(untold) => return self.untold(flow, "if", untold, clock),
             }
         }
         match (&flow.repeat, &flow.for_each) {
-            (Some(repeat), _) => self.repeat(scenario, op.act, repeat, clock).await,
-            (None, Some(each)) => self.for_each(scenario, op.act, each, clock).await,
+            (Some(repeat), _) => self.repeat(scenario, op.act, flow, repeat, clock).await,
+            (None, Some(each)) => self.for_each(scenario, op.act, flow, each, clock).await,
             (None, None) => self.once(scenario, op.act, clock).await,
         }
     }
 
-    async fn repeat(&mut self, scenario: &PreparedScenario, act: Act, repeat: &PreparedRepeat, clock: &mut Clock) -> Outcome {
+    async fn repeat(&mut self, scenario: &PreparedScenario, act: Act, flow: &Flow, repeat: &PreparedRepeat, clock: &mut Clock) -> Outcome {
         for time in 0..repeat.count {
             if time > 0 {
                 pause(repeat.every, clock).await;
@@ -236,19 +264,30 @@ impl Client {
                 match self.is_true(until, clock).await {
                     Ok(true) => return Outcome::Done,
                     Ok(false) => {}
-                    Err(outcome) => return outcome,
+                    Err(untold) => return self.untold(flow, "repeat.until", untold, clock),
                 }
             }
         }
-        if repeat.until.is_some() { Outcome::Failed } else { Outcome::Done }
+        match repeat.until {
+            Some(_) => self.untold(flow, "repeat.until", Untold::Never(repeat.count), clock),
+            None => Outcome::Done,
+        }
     }
 
-    /// The step's outcome where it cannot be told.
-    async fn is_true(&mut self, condition: &CompiledCel, clock: &mut Clock) -> Result<bool, Outcome> {
-        self.rows(condition.needs(), clock).await?;
+    /// Records that what a step asks for came to nothing, and what becomes of the step.
+    fn untold(&self, flow: &Flow, field: &str, untold: Untold, clock: &Clock) -> Outcome {
+        self.shard.recorder.borrow_mut().condition_failed(flow.place, clock.part, || format!("{field}: {untold}"));
+        match untold {
+            Untold::NoRow(outcome) => outcome,
+            Untold::Unevaluated(_) | Untold::Unrendered(_) | Untold::NoList | Untold::Never(_) => Outcome::Failed,
+        }
+    }
+
+    async fn is_true(&mut self, condition: &CompiledCel, clock: &mut Clock) -> Result<bool, Untold> {
+        self.rows(condition.needs(), clock).await.map_err(Untold::NoRow)?;
         let mut decoded = Vec::new();
         let answer = self.answered.and_then(|answered| answered.facts(&self.links, &mut decoded));
-        condition.is_true(answer.as_ref().map(|answer| answer as &dyn Facts), &self.frame).map_err(|_| Outcome::Failed)
+        Ok(condition.is_true(answer.as_ref().map(|answer| answer as &dyn Facts), &self.frame)?)
     }
 
     async fn rows_of(&mut self, number: u16, clock: &mut Clock) -> Result<(), Outcome> {
@@ -268,11 +307,15 @@ impl Client {
         Ok(())
     }
 
-    async fn for_each(&mut self, scenario: &PreparedScenario, act: Act, each: &Each, clock: &mut Clock) -> Outcome {
-        if let Err(outcome) = self.rows(each.items.needs(), clock).await {
-            return outcome;
-        }
-        let Some(items) = self.items(each) else { return Outcome::Failed };
+    async fn for_each(&mut self, scenario: &PreparedScenario, act: Act, flow: &Flow, each: &Each, clock: &mut Clock) -> Outcome {
+        let items = match self.rows(each.items.needs(), clock).await {
+            Ok(()) => self.items(each),
+            Err(outcome) => Err(Untold::NoRow(outcome)),
+        };
+        let items = match items {
+            Ok(items) => items,
+            Err(untold) => return self.untold(flow, "forEach.in", untold, clock),
+        };
         let mut outcome = Outcome::Done;
         for item in items {
             self.frame.set(each.slot, Some(item));
@@ -285,11 +328,10 @@ impl Client {
         outcome
     }
 
-    /// `None` where the template yields no array.
-    fn items(&mut self, each: &Each) -> Option<Vec<Value>> {
+    fn items(&mut self, each: &Each) -> Result<Vec<Value>, Untold> {
         let mut json = Vec::new();
-        each.items.render(&mut self.frame, &mut json).ok()?;
-        serde_json::from_slice(&json).ok()
+        each.items.render(&mut self.frame, &mut json)?;
+        serde_json::from_slice(&json).map_err(|_| Untold::NoList)
     }
 
     async fn once(&mut self, scenario: &PreparedScenario, act: Act, clock: &mut Clock) -> Outcome {
@@ -307,7 +349,8 @@ impl Client {
     async fn request(&mut self, number: u16, clock: &mut Clock) -> Outcome {
         let has_rows = self.frame.has_rows(&self.shard.prepared.steps[usize::from(number)].rows);
         if !has_rows && let Err(outcome) = Box::pin(self.rows_of(number, clock)).await {
-            let ended = unrendered(&self.shard, number, clock.part, clock.intended, &"no row of a feeder is left for it");
+            let why = (ErrorClass::Template, &"no row of a feeder is left for it" as &dyn std::fmt::Display);
+            let (ended, _) = unrendered(&self.shard, number, clock.part, clock.intended, why);
             (clock.intended, clock.now) = (ended, ended);
             return outcome;
         }
@@ -335,5 +378,5 @@ async fn pause(time: Duration, clock: &mut Clock) {
 /// No whole answer came, and not because it was waited for in vain.
 fn is_unanswered(class: ErrorClass) -> bool {
     use ErrorClass::*;
-    matches!(class, Dns | Connect | Exhausted | Tls | Reset | StaleConnection | Protocol | Template)
+    matches!(class, Dns | Connect | Exhausted | Tls | Reset | StaleConnection | Protocol | Template | Auth)
 }

@@ -1,13 +1,16 @@
 //! From the scenarios of a plan to programs: every name gets its slot, every request its number and its bytes.
 
 use super::answer::{Needs, PreparedRules};
+use super::auth::Credentials;
+use super::errand::PreparedOnce;
 use super::program::{Act, Each, Flow, HttpCall, Op, PreparedCall, PreparedRepeat, PreparedScenario, PreparedStep, PreparedTask, Program};
-use super::request::{Request, credentials};
+use super::request::Request;
 use crate::plan::cel::CompiledCel;
 use crate::plan::lexicon::{Lexicon, Mention, Outline};
-use crate::plan::template::Need;
+use crate::plan::template::{Compiled, Need, Place};
 use crate::plan::{
-    Action, Cel, ForEach, HttpStep, Inputs, Names, Order, Plan, Problem, Protocol, Repeat, RequestStep, Scenario, Section, Step,
+    Action, Block, Cel, ForEach, HttpStep, Inputs, Names, Order, Plan, Problem, Protocol, Record, Repeat, RequestStep, Scenario, Section,
+    Slot, Step, Target, Trend,
 };
 
 /// Everything that users do.
@@ -15,34 +18,61 @@ pub(super) struct Programs {
     /// By place in [`Plan::steps`].
     pub(super) steps: Vec<PreparedStep>,
     pub(super) scenarios: Vec<PreparedScenario>,
+    pub(super) once: PreparedOnce,
     /// A condition looks at answers.
     pub(super) looks_back: bool,
+    /// By target.
+    pub(super) arrivals: Vec<Arrival>,
+}
+
+/// The headers of a target, for a request that was not made for it.
+#[derive(Default)]
+pub(super) struct Arrival {
+    pub(super) headers: Vec<(String, Compiled)>,
 }
 
 /// The programs of `plan`, whose variables and feeders are `names`, or everything that is wrong with them.
-pub(super) fn compile(plan: &Plan, names: Names, inputs: &Inputs) -> Result<Programs, Vec<Problem>> {
-    let mut compiler =
-        Compiler { plan, inputs, auth: None, names, steps: Vec::new(), asked: Needs::default(), looks_back: false, problems: Vec::new() };
-    match credentials(plan.target.auth.as_ref(), inputs) {
-        Ok(auth) => compiler.auth = auth,
-        Err(problem) => compiler.problems.push(problem),
-    }
+pub(super) fn compile(plan: &Plan, names: Names, inputs: &Inputs, credentials: &[Option<&Credentials>]) -> Result<Programs, Vec<Problem>> {
+    let mut compiler = Compiler {
+        plan,
+        inputs,
+        trends: plan.trends(),
+        flows: 0,
+        credentials,
+        arrivals: vec![],
+        names,
+        steps: vec![],
+        asked: Needs::default(),
+        looks_back: false,
+        problems: vec![],
+    };
+    // what setup finds every scenario may name; its own requests come last
+    let of_once = Lexicon::new(compiler.names.clone(), plan.once_slots(), &plan.once.outline());
+    compiler.names = of_once.of_users();
+    compiler.arrivals = plan.all_targets().zip(credentials).map(|(target, credentials)| compiler.arrival(target, *credentials)).collect();
     let mut first_task = 0;
     let mut scenarios = Vec::new();
     for (s, scenario) in plan.scenarios.iter().enumerate() {
-        scenarios.push(compiler.scenario(scenario, &format!("spec.scenarios[{s}]"), first_task));
+        let lexicon = Lexicon::new(compiler.names.clone(), of_once.slots() as Slot, &Outline::of(scenario));
+        scenarios.push(compiler.scenario(scenario, &lexicon, &format!("spec.scenarios[{s}]"), first_task));
         first_task += scenario.tasks.len() as u16;
     }
-    let Compiler { steps, looks_back, mut problems, .. } = compiler;
+    let once = compiler.once(&of_once);
+    let Compiler { steps, looks_back, mut problems, arrivals, .. } = compiler;
     // a target's header is compiled for each step, and wrong in each
     problems.dedup();
-    if problems.is_empty() { Ok(Programs { steps, scenarios, looks_back }) } else { Err(problems) }
+    if problems.is_empty() { Ok(Programs { steps, scenarios, once, looks_back, arrivals }) } else { Err(problems) }
 }
 
 struct Compiler<'a> {
     plan: &'a Plan,
     inputs: &'a Inputs,
-    auth: Option<(String, Vec<u8>)>,
+    trends: Vec<Trend>,
+    /// Steps so far that say when or how often.
+    flows: u16,
+    /// By target.
+    credentials: &'a [Option<&'a Credentials>],
+    arrivals: Vec<Arrival>,
     /// What templates may name at the step that is compiled.
     names: Names,
     steps: Vec<PreparedStep>,
@@ -53,15 +83,38 @@ struct Compiler<'a> {
 }
 
 impl Compiler<'_> {
-    fn scenario(&mut self, scenario: &Scenario, path: &str, first_task: u16) -> PreparedScenario {
-        let lexicon = Lexicon::new(self.names.clone(), self.plan.scenario_slots(), &Outline::of(scenario));
+    /// What is wrong with a header is told by the steps that go to the target.
+    fn arrival(&self, target: &Target, credentials: Option<&Credentials>) -> Arrival {
+        let others = target.headers.iter().filter(|header| credentials.is_none_or(|credentials| !credentials.is_called(&header.name)));
+        let headers = others.filter_map(|header| Some((header.name.clone(), header.value.compile(&self.names, Place::Header).ok()?)));
+        Arrival { headers: headers.collect() }
+    }
+
+    /// What is done once, as what a user does at its start and at its end.
+    fn once(&mut self, lexicon: &Lexicon) -> PreparedOnce {
+        let first_step = self.steps.len();
+        let mut steps = PreparedScenario { of_iteration: lexicon.of_iteration(), ..PreparedScenario::default() };
+        for (_, section, list) in self.plan.once.sections() {
+            self.begin(lexicon, Order::Weighted, section);
+            let program = self.program(&[], lexicon, &field_path("spec", section), list);
+            match section {
+                Section::Setup => steps.on_start = program,
+                _ => steps.on_stop = program,
+            }
+        }
+        self.keep_what_was_asked(first_step);
+        let names = lexicon.of_user_with_slots().map(|(name, slot)| (name.to_owned(), slot)).collect();
+        PreparedOnce { steps, names }
+    }
+
+    fn scenario(&mut self, scenario: &Scenario, lexicon: &Lexicon, path: &str, first_task: u16) -> PreparedScenario {
         let first_step = self.steps.len();
         let base = std::mem::replace(&mut self.names, lexicon.at_start());
         let (mut on_start, mut on_stop) = (Program::default(), Program::default());
         let (mut tasks, mut blocks, mut weight) = (Vec::new(), Vec::new(), 0);
         for (_, _, section, steps) in scenario.sections() {
-            self.begin(&lexicon, scenario.order, section);
-            let program = self.program(scenario, &lexicon, &field_path(path, section), steps);
+            self.begin(lexicon, scenario.order, section);
+            let program = self.program(&scenario.blocks, lexicon, &field_path(path, section), steps);
             match section {
                 Section::OnStart => on_start = program,
                 Section::OnStop => on_stop = program,
@@ -70,15 +123,12 @@ impl Compiler<'_> {
                     tasks.push(PreparedTask { place: first_task + t as u16, until: weight, program });
                 }
                 Section::Block(_) => blocks.push(program),
+                // of no scenario
+                Section::Setup | Section::Teardown => {}
             }
         }
         self.names = base;
-        // which answer a condition will look at shows only at run time
-        let asked = std::mem::take(&mut self.asked);
-        for step in &mut self.steps[first_step..] {
-            step.needs.head |= asked.head;
-            step.needs.body |= asked.body;
-        }
+        self.keep_what_was_asked(first_step);
         let of_iteration = lexicon.of_iteration();
         PreparedScenario {
             think_time: scenario.think_time,
@@ -93,18 +143,27 @@ impl Compiler<'_> {
         }
     }
 
+    /// Which answer a condition will look at shows only at run time.
+    fn keep_what_was_asked(&mut self, first_step: usize) {
+        let asked = std::mem::take(&mut self.asked);
+        for step in &mut self.steps[first_step..] {
+            step.needs.head |= asked.head;
+            step.needs.body |= asked.body;
+        }
+    }
+
     /// Sets the names that the first step of a section may use.
     fn begin(&mut self, lexicon: &Lexicon, order: Order, section: Section) {
         match section {
-            Section::OnStart => self.names = lexicon.at_start(),
+            Section::OnStart | Section::Setup => self.names = lexicon.at_start(),
             // all tasks of a sequence are one iteration
             Section::Task(t) if order == Order::Sequential && t > 0 => {}
-            Section::Task(_) | Section::OnStop => self.names = lexicon.of_users(),
+            Section::Task(_) | Section::OnStop | Section::Teardown => self.names = lexicon.of_users(),
             Section::Block(_) => self.names = lexicon.of_blocks(),
         }
     }
 
-    fn program(&mut self, scenario: &Scenario, lexicon: &Lexicon, path: &str, steps: &[Step]) -> Program {
+    fn program(&mut self, blocks: &[Block], lexicon: &Lexicon, path: &str, steps: &[Step]) -> Program {
         let mut ops = Vec::new();
         for (i, step) in steps.iter().enumerate() {
             let mention = Mention::from(step);
@@ -115,7 +174,7 @@ impl Compiler<'_> {
             lexicon.after(&mut known, &mention);
             let act = match &step.action {
                 Action::Request(step) => Some(self.request(step, &known, &path)),
-                Action::Call(name) => scenario.blocks.iter().position(|block| block.name == *name).map(Act::Call),
+                Action::Call(name) => blocks.iter().position(|block| block.name == *name).map(Act::Call),
                 Action::Pause(range) => Some(Act::Pause(*range)),
             };
             let flow = self.flow(lexicon, step, &known, &path);
@@ -131,6 +190,11 @@ impl Compiler<'_> {
 
     /// `known` is what is known after the step, which `until` may use.
     fn flow(&mut self, lexicon: &Lexicon, step: &Step, known: &Names, path: &str) -> Option<Box<Flow>> {
+        if !step.has_flow() {
+            return None;
+        }
+        let place = self.flows;
+        self.flows += 1;
         let Step { condition, repeat, for_each, on_failure: _, action: _ } = step;
         let condition = condition.as_ref().and_then(|cel| self.cel(cel, &self.names.clone(), &format!("{path}.if")));
         let repeat = repeat.as_ref().map(|Repeat { count, until, every }| PreparedRepeat {
@@ -146,7 +210,7 @@ impl Compiler<'_> {
             }
             (Ok(_), None) => None,
         });
-        (condition.is_some() || repeat.is_some() || for_each.is_some()).then(|| Box::new(Flow { condition, repeat, for_each }))
+        Some(Box::new(Flow { place, condition, repeat, for_each }))
     }
 
     fn cel(&mut self, cel: &Cel, names: &Names, path: &str) -> Option<CompiledCel> {
@@ -161,13 +225,15 @@ impl Compiler<'_> {
     /// Compiles a request and gives it the next number. What is wrong with it is told; what follows is compiled too, to find all of that.
     fn request(&mut self, step: &RequestStep, known: &Names, path: &str) -> Act {
         let number = self.steps.len() as u16;
-        let RequestStep { name: _, tags: _, timeout, checks, extract, call } = step;
-        let rules = PreparedRules::compile(checks, extract, &[], known, path).unwrap_or_else(|found| {
+        let RequestStep { name: _, tags: _, timeout, checks, extract, record, target, call } = step;
+        let place = |record: &Record| self.trends.iter().position(|trend| trend.name == record.name);
+        let records: Vec<(u16, &Record)> = record.iter().filter_map(|record| Some((place(record)? as u16, record))).collect();
+        let rules = PreparedRules::compile(checks, extract, &records, known, path).unwrap_or_else(|found| {
             self.problems.extend(found);
             PreparedRules::default()
         });
         let compiled = match call {
-            Protocol::Http(http) => self.http(http, &format!("{path}.http")),
+            Protocol::Http(http) => self.http(http, *target, &format!("{path}.http")),
             Protocol::Grpc(_) => Err(vec![Problem::new(format!("{path}.grpc"), "gRPC is not carried out yet")]),
         };
         match compiled {
@@ -175,7 +241,7 @@ impl Compiler<'_> {
                 let needs = rules.needs();
                 let more: Vec<Need> = rules.feeds().iter().filter(|need| !rows.contains(need)).copied().collect();
                 rows.extend(more);
-                self.steps.push(PreparedStep { call, route: 0, timeout: *timeout, rows: rows.into(), rules, needs });
+                self.steps.push(PreparedStep { call, route: *target, timeout: *timeout, rows: rows.into(), rules, needs });
             }
             Err(found) => self.problems.extend(found),
         }
@@ -183,10 +249,20 @@ impl Compiler<'_> {
     }
 
     /// With the rows it needs.
-    fn http(&self, step: &HttpStep, path: &str) -> Result<(PreparedCall, Vec<Need>), Vec<Problem>> {
+    fn http(&self, step: &HttpStep, target: usize, path: &str) -> Result<(PreparedCall, Vec<Need>), Vec<Problem>> {
         let HttpStep { request, follow_redirects, retry } = step;
-        let request = Request::compile(&self.plan.target, self.auth.as_ref(), &self.names, self.inputs, request, path)?;
-        let rows = request.needs();
+        let place = self.plan.all_targets().nth(target).ok_or_else(|| vec![Problem::new(path, "goes to a target that is not there")])?;
+        let request = Request::compile(place, self.credentials[target], &self.names, self.inputs, request, path)?;
+        let mut rows = request.needs();
+        if *follow_redirects > 0 {
+            // wherever it is sent to, what is said there must be known
+            let elsewhere = self.arrivals.iter().enumerate().filter(|(other, _)| *other != target);
+            for need in elsewhere.flat_map(|(_, arrival)| &arrival.headers).flat_map(|(_, value)| value.needs()) {
+                if !rows.contains(need) {
+                    rows.push(*need);
+                }
+            }
+        }
         Ok((PreparedCall::Http(HttpCall { request, follow_redirects: *follow_redirects, retry: retry.clone() }), rows))
     }
 
@@ -201,5 +277,7 @@ fn field_path(scenario: &str, section: Section) -> String {
         Section::OnStop => format!("{scenario}.onStop"),
         Section::Task(t) => format!("{scenario}.tasks[{t}].steps"),
         Section::Block(b) => format!("{scenario}.blocks[{b}].steps"),
+        Section::Setup => format!("{scenario}.setup"),
+        Section::Teardown => format!("{scenario}.teardown"),
     }
 }

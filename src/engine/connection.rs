@@ -55,6 +55,8 @@ pub(super) enum Failure {
     Gone,
     #[error("{0}")]
     Unfit(String),
+    #[error("{0}")]
+    NoCredentials(String),
     #[error("redirected to {0}, which is not the origin of any target of this test")]
     Redirect(String),
     #[error("redirected more often than followRedirects allows")]
@@ -73,6 +75,7 @@ impl Failure {
             Self::Stale => ErrorClass::StaleConnection,
             Self::Malformed(_) | Self::NotHttp2 | Self::Http2(_) => ErrorClass::Protocol,
             Self::Unfit(_) => ErrorClass::Template,
+            Self::NoCredentials(_) => ErrorClass::Auth,
             Self::Redirect(_) | Self::TooManyRedirects => ErrorClass::Redirect,
         }
     }

@@ -2,10 +2,13 @@
 
 use std::borrow::Cow;
 use std::cell::Cell;
-use std::time::{Duration, Instant};
+use std::rc::Rc;
+use std::sync::OnceLock;
+use std::time::{Duration, Instant, SystemTime};
 
 use super::answer::{Answer, Json, Judged};
-use super::capture::{Capture, Wanted, header_texts};
+use super::auth::{Credentials, Dressed, Living, NoCredentials};
+use super::capture::{Capture, Wanted, header_texts, headers};
 use super::coding::decode;
 use super::connection::Failure;
 use super::cookies::Jar;
@@ -16,8 +19,9 @@ use super::program::{HttpCall, PreparedCall, PreparedStep};
 use super::recorder::{Part, Sample};
 use super::redactor::Redactor;
 use super::refusal;
-use super::request;
+use super::request::{self, http2::Form};
 use super::response::Response;
+use super::sampling::Seen;
 use super::shard::Shard;
 use super::transport::{Flight, Link, Outgoing, Phases};
 use crate::plan::{Retry, RetryOn};
@@ -27,6 +31,8 @@ use crate::stats::ErrorClass;
 #[derive(Default)]
 pub(super) struct Scratch {
     request: request::Scratch,
+    /// It with credentials, where both differ.
+    dressed: Vec<u8>,
     /// A message with cookies, or one that follows a redirect.
     changed: Vec<u8>,
 }
@@ -67,8 +73,14 @@ struct Sending<'a> {
     call: &'a HttpCall,
     links: &'a mut [Link],
     jar: &'a mut Jar,
-    /// As it was rendered.
+    /// As it was rendered, without credentials that change.
+    bare: &'a [u8],
+    /// With them.
     message: &'a [u8],
+    http2: Option<&'a OnceLock<Form>>,
+    frame: &'a mut Frame,
+    /// A redirect led to another origin, so that the rest is the target's matter and no longer the step's.
+    is_astray: bool,
     changed: &'a mut Vec<u8>,
     flight: &'a Flight<'a>,
     /// The route of the latest message.
@@ -82,15 +94,27 @@ impl Exchange<'_> {
         let Self { shard, number, links, frame, jar, scratch, part, answered } = self;
         let step: &PreparedStep = &shard.prepared.steps[usize::from(number)];
         let PreparedCall::Http(call) = &step.call;
-        let message = match call.request.render(frame, &mut scratch.request) {
+        let Scratch { request, dressed, changed } = scratch;
+        let bare = match call.request.render(frame, request) {
             Ok(message) => message,
-            Err(why) => return (unrendered(shard, number, part, intended, &why), Some(ErrorClass::Template)),
+            Err(why) => return unrendered(shard, number, part, intended, (ErrorClass::Template, &why)),
         };
+        let kept;
+        let (message, http2) = match dress(shard, number, step.route, call, bare, dressed) {
+            Ok(Dress::None) => (bare, call.request.http2()),
+            Ok(Dress::New) => (dressed.as_slice(), None),
+            Ok(Dress::Kept(same)) => {
+                kept = same;
+                (kept.bytes.as_slice(), Some(&kept.http2))
+            }
+            Err(why) => return unrendered(shard, number, part, intended, (ErrorClass::Auth, &why)),
+        };
+        let sampler = shard.sampler.as_ref().filter(|sampler| sampler.draw());
         let flight = Flight::new(shard, now);
         let route = Cell::new(step.route);
         let wanted = Wanted {
-            head: step.needs.head,
-            body: step.needs.body,
+            head: step.needs.head || sampler.is_some(),
+            body: step.needs.body || sampler.is_some(),
             cookies: shard.prepared.plan.http.cookies,
             redirects: call.follow_redirects > 0,
         };
@@ -100,8 +124,12 @@ impl Exchange<'_> {
             call,
             links: &mut *links,
             jar,
+            bare,
             message,
-            changed: &mut scratch.changed,
+            http2,
+            frame: &mut *frame,
+            is_astray: false,
+            changed,
             flight: &flight,
             route: &route,
             wanted,
@@ -138,6 +166,7 @@ impl Exchange<'_> {
             // a status whose body never came whole is not an answer
             status: if outcome.is_ok() { response.status } else { 0 },
             failure: class,
+            retry_after: response.retry_after.filter(|_| class.is_some()).and_then(|after| after.wait(SystemTime::now())),
             sent: flight.written.get() > 0,
             sent_bytes: totals.sent_bytes,
             received_bytes: totals.received_bytes,
@@ -146,10 +175,28 @@ impl Exchange<'_> {
             stream: None,
             good: None,
         };
-        shard
-            .recorder
-            .borrow_mut()
-            .record(sample, || describe(&outcome, judged.failure.map(|(_, why)| why), response, &shard.prepared.redactor));
+        let redactor = &shard.prepared.redactor;
+        let why = judged.failure.map(|(_, why)| why);
+        if let Some(sampler) = sampler {
+            let mut decoded = Vec::new();
+            sampler.take(Seen {
+                step: number,
+                user: frame.user,
+                iteration: frame.iteration,
+                secret_rows: frame.secret_rows(),
+                part,
+                ended,
+                latency,
+                service_time: sample.service_time,
+                failure: class.map(|class| (class, describe(&outcome, why.clone(), response, (redactor, message)))),
+                sent: message,
+                answer: outcome.is_ok().then(|| answer(response, latency, &mut decoded)),
+            });
+        }
+        let mut recorder = shard.recorder.borrow_mut();
+        recorder.record(sample, || describe(&outcome, why, response, (redactor, message)));
+        judged.recorded.into_iter().for_each(|(trend, value)| recorder.trend(trend, value, part));
+        drop(recorder);
         if !shard.prepared.looks_back {
             response.capture.let_go();
         }
@@ -167,8 +214,8 @@ impl Sending<'_> {
     }
 
     async fn send_first(&mut self) -> Result<(), Failure> {
-        let request = &self.call.request;
-        self.send(self.home, Outgoing { bytes: self.message, is_head: request.is_head, http2: request.http2() }).await
+        let message = Outgoing { bytes: self.message, is_head: self.call.request.is_head, http2: self.http2 };
+        self.send(self.home, message).await
     }
 
     /// Sends a message with the user's cookies, and keeps those of the answer.
@@ -180,7 +227,7 @@ impl Sending<'_> {
             && let Ok(here) = url.join(path)
             && let Some(cookies) = jar.header(&here)
         {
-            message::with_header(message.bytes, "Cookie", &cookies, changed);
+            message::with_header(message.bytes, "Cookie", cookies.as_bytes(), changed);
             message = Outgoing { bytes: changed, http2: None, ..message };
         }
         self.route.set(route);
@@ -217,7 +264,8 @@ impl Sending<'_> {
     /// Sends the message and follows redirects.
     async fn follow(&mut self) -> Result<(), Failure> {
         self.send_first().await?;
-        let mut before = Cow::Borrowed(self.message);
+        let mut before = Cow::Borrowed(self.bare);
+        self.is_astray = false;
         for _ in 0..self.call.follow_redirects {
             let Some(location) = self.location() else { return Ok(()) };
             before = Cow::Owned(self.hop(&before, &location).await?);
@@ -232,7 +280,7 @@ impl Sending<'_> {
         redirects.then(|| header_texts(&capture.head, "location").next().map(str::to_owned)).flatten()
     }
 
-    /// Sends what a redirect of `before` asks for; that message.
+    /// Sends what a redirect of `before` asks for; that message, without credentials that change.
     async fn hop(&mut self, before: &[u8], location: &str) -> Result<Vec<u8>, Failure> {
         let routes = &self.shard.prepared.routes;
         let from = self.route.get();
@@ -251,8 +299,62 @@ impl Sending<'_> {
         let mut next = Vec::new();
         let redirect = Redirect { status, path, host: &request::host(&routes[to].url), same_origin };
         let is_head = message::redirected(before, redirect, &mut next);
-        self.send(to, Outgoing { bytes: &next, is_head, http2: None }).await?;
+        if !same_origin {
+            self.is_astray = true;
+            next = self.arriving(to, next)?;
+        }
+        let living = routes[to].living().filter(|_| self.is_astray || self.call.request.wants_credentials);
+        let mut dressed = Vec::new();
+        if let Some(living) = living {
+            living.put_into(&next, &mut dressed).map_err(|why| Failure::NoCredentials(why.to_string()))?;
+        }
+        let bytes = if living.is_some() { &dressed } else { &next };
+        self.send(to, Outgoing { bytes, is_head, http2: None }).await?;
         Ok(next)
+    }
+
+    /// `message` with what its new target says to each request, unless it says that already.
+    fn arriving(&mut self, to: usize, message: Vec<u8>) -> Result<Vec<u8>, Failure> {
+        let prepared = &self.shard.prepared;
+        let mut lines = Vec::new();
+        if let Some(Credentials::Fixed { name, value }) = &prepared.routes[to].credentials {
+            for part in [name.as_bytes(), b": ", value, b"\r\n"] {
+                lines.extend_from_slice(part);
+            }
+        }
+        let (head, _) = message::split(&message);
+        for (name, value) in &prepared.arrivals[to].headers {
+            let is_there = headers(head).any(|(found, _)| found.eq_ignore_ascii_case(name.as_bytes()));
+            if !is_there {
+                lines.extend_from_slice(name.as_bytes());
+                lines.extend_from_slice(b": ");
+                value.render(self.frame, &mut lines).map_err(|why| Failure::Unfit(why.to_string()))?;
+                lines.extend_from_slice(b"\r\n");
+            }
+        }
+        let mut arriving = Vec::new();
+        message::with_lines(&message, &lines, &mut arriving);
+        Ok(arriving)
+    }
+}
+
+/// A message's credentials.
+enum Dress {
+    /// They are in it already, or there are none.
+    None,
+    /// Both differ each time; it was written anew.
+    New,
+    /// Only they change.
+    Kept(Rc<Dressed>),
+}
+
+/// Puts in credentials that change while the load goes on.
+fn dress(shard: &Shard, number: u16, route: usize, call: &HttpCall, bare: &[u8], out: &mut Vec<u8>) -> Result<Dress, NoCredentials> {
+    let living: Option<&Living> = if call.request.wants_credentials { shard.prepared.routes[route].living() } else { None };
+    match living {
+        None => Ok(Dress::None),
+        Some(living) if call.request.http2().is_some() => shard.wardrobe.dress(number, bare, living).map(Dress::Kept),
+        Some(living) => living.put_into(bare, out).map(|()| Dress::New),
     }
 }
 
@@ -284,8 +386,14 @@ fn is_worth_another(retry: &Retry, outcome: &Result<(), Failure>, status: u16) -
     })
 }
 
-/// Records a request that could not be put together. Returns when that was.
-pub(super) fn unrendered(shard: &Shard, number: u16, part: Part, intended: Instant, why: &dyn std::fmt::Display) -> Instant {
+/// Records a request that could not be put together. Returns when that was, and the class it was told.
+pub(super) fn unrendered(
+    shard: &Shard,
+    number: u16,
+    part: Part,
+    intended: Instant,
+    (class, why): (ErrorClass, &dyn std::fmt::Display),
+) -> (Instant, Option<ErrorClass>) {
     let ended = Instant::now();
     let sample = Sample {
         step: number,
@@ -295,7 +403,8 @@ pub(super) fn unrendered(shard: &Shard, number: u16, part: Part, intended: Insta
         service_time: Duration::ZERO,
         phases: Phases::default(),
         status: 0,
-        failure: Some(ErrorClass::Template),
+        failure: Some(class),
+        retry_after: None,
         sent: false,
         sent_bytes: 0,
         received_bytes: 0,
@@ -305,15 +414,15 @@ pub(super) fn unrendered(shard: &Shard, number: u16, part: Part, intended: Insta
         good: None,
     };
     shard.recorder.borrow_mut().record(sample, || why.to_string());
-    ended
+    (ended, Some(class))
 }
 
-/// The sample of a failure; `judged` is what a check or an extract says of it.
-fn describe(outcome: &Result<(), Failure>, judged: Option<String>, response: &Response, redactor: &Redactor) -> String {
+/// The sample of a failure of `request`; `judged` is what a check or an extract says of it.
+fn describe(outcome: &Result<(), Failure>, judged: Option<String>, response: &Response, (redactor, request): (&Redactor, &[u8])) -> String {
     if let Err(failure) = outcome {
         return failure.to_string();
     }
-    let line = match judged {
+    let line = match judged.map(|why| redactor.message(&why)) {
         Some(why) if response.status < 400 => return why,
         Some(why) => why,
         None => status_line(response),
@@ -321,7 +430,7 @@ fn describe(outcome: &Result<(), Failure>, judged: Option<String>, response: &Re
     let mut decoded = Vec::new();
     let Answer { head, body, .. } = answer(response, Duration::ZERO, &mut decoded);
     match refusal::reason(response.status, head, body) {
-        Some(reason) => format!("{line}: {}", redactor.text(reason.as_bytes())),
+        Some(reason) => format!("{line}: {}", redactor.text_about(request, reason.as_bytes())),
         None => line,
     }
 }

@@ -14,9 +14,9 @@ use serde_json::Value;
 
 use crate::plan::feeder::{Feeder, FeederScope, OnExhausted, Order, Rows};
 use crate::plan::template::Need;
-use crate::plan::{Columns, Declared, Kind, Names, Plan, Share, Slot};
+use crate::plan::{Columns, Declared, Names, Plan, Share, Slot};
 
-pub use load::load;
+pub use load::{load, load_feeder};
 use supply::Empty;
 pub use supply::{Demand, Supply, Usage};
 
@@ -81,17 +81,13 @@ impl Feed {
 
     /// Visits each text of data that came from a Secret.
     pub(super) fn secret_texts(&self, mut visit: impl FnMut(&str)) {
-        if !self.is_secret() {
+        if !self.feeder.is_secret() {
             return;
         }
         for row in (0..self.rows.count()).map(|row| self.rows.get(row)) {
             let cells = row.as_object().into_iter().flat_map(serde_json::Map::values);
             cells.filter_map(Value::as_str).for_each(&mut visit);
         }
-    }
-
-    fn is_secret(&self) -> bool {
-        self.feeder.reference().is_some_and(|reference| reference.kind == Kind::Secret)
     }
 
     /// What must be the same on every worker.
@@ -108,7 +104,7 @@ pub(super) fn declare(names: &mut Names, plan: &Plan, feeds: &[Feed]) {
         names.declare(&feeder.name, Declared::Row(slot));
     }
     for (slot, feed) in (plan.feeder_slots()..).zip(feeds) {
-        names.declare_columns(slot, Arc::new(Columns { names: feed.rows.columns().clone(), is_secret: feed.is_secret() }));
+        names.declare_columns(slot, Arc::new(Columns { names: feed.rows.columns().clone(), is_secret: feed.feeder.is_secret() }));
     }
 }
 
@@ -215,6 +211,15 @@ impl Hand {
                 taken => return taken,
             }
         }
+    }
+
+    /// Copies of all rows held of a secret feeder.
+    pub(super) fn secrets(&self, dealer: &Dealer) -> Vec<Value> {
+        let is_secret = |at: usize| dealer.feeds.get(at).is_some_and(|feed| feed.feeder.is_secret());
+        let rows = self.row.iter().enumerate().filter(|(at, _)| is_secret(*at));
+        let rows = rows.filter_map(|(at, row)| Some(dealer.feeds[at].rows.get((*row)?).clone()));
+        let batches = self.batches.iter().filter(|batch| is_secret(dealer.place(batch.slot))).map(|batch| batch.rows.clone());
+        rows.chain(batches).collect()
     }
 
     /// The iteration's row.

@@ -52,6 +52,11 @@ impl Frame {
         needs.iter().all(|need| self.hand.holds(&self.shard.dealer, *need))
     }
 
+    /// The rows of Secrets among those that the iteration holds.
+    pub(super) fn secret_rows(&self) -> Vec<Value> {
+        self.hand.secrets(&self.shard.dealer)
+    }
+
     /// Takes the iteration's rows that `needs` asks for; whether it waited for them, which one in a hurry does not.
     pub(super) async fn take_rows(&mut self, needs: &[Need], hurry: bool) -> Result<bool, NoRow> {
         self.hand.take_all(&self.shard.dealer, needs, hurry).await
@@ -62,7 +67,6 @@ impl Store for Frame {
     fn set(&mut self, slot: Slot, value: Option<Value>) {
         Frame::set(self, slot, value);
     }
-    fn record(&mut self, _place: usize, _value: u64) {}
 }
 
 impl Scope for Frame {
@@ -87,7 +91,8 @@ impl Scope for Frame {
     fn value(&self, slot: Slot) -> Option<&Value> {
         match self.hand.row(&self.shard.dealer, slot) {
             Some(row) => Some(row),
-            None => self.values.get(usize::from(slot))?.as_ref(),
+            // what setup found is hidden by what has its name and is the user's own
+            None => self.values.get(usize::from(slot)).and_then(Option::as_ref).or_else(|| self.shard.given.value(slot)),
         }
     }
     fn batch(&self, slot: Slot, count: u32) -> Option<&Value> {

@@ -4,6 +4,17 @@
 const HARMLESS: [&str; 8] =
     ["user-agent", "accept", "accept-encoding", "accept-language", "content-type", "content-encoding", "content-length", "connection"];
 
+/// Whether a header of this name holds no credential.
+pub(super) fn is_harmless(name: &[u8]) -> bool {
+    HARMLESS.iter().any(|harmless| name.eq_ignore_ascii_case(harmless.as_bytes()))
+}
+
+/// The head of a message, with the line break after its last header, and its body.
+pub(super) fn split(message: &[u8]) -> (&[u8], &[u8]) {
+    let end = message.windows(4).position(|four| four == b"\r\n\r\n");
+    end.map_or((message, &[]), |at| (&message[..at + 2], &message[at + 4..]))
+}
+
 /// The request target of a message: its path and query.
 pub(super) fn path(message: &[u8]) -> &str {
     let path = message.split(|byte| *byte == b' ').nth(1).unwrap_or_default();
@@ -11,14 +22,20 @@ pub(super) fn path(message: &[u8]) -> &str {
 }
 
 /// Writes `message` with one more header to `out`.
-pub(super) fn with_header(message: &[u8], name: &str, value: &str, out: &mut Vec<u8>) {
+pub(super) fn with_header(message: &[u8], name: &str, value: &[u8], out: &mut Vec<u8>) {
+    with(message, &[name.as_bytes(), b": ", value, b"\r\n"], out);
+}
+
+/// Writes `message` with more headers to `out`; each of the `lines` has its line break.
+pub(super) fn with_lines(message: &[u8], lines: &[u8], out: &mut Vec<u8>) {
+    with(message, &[lines], out);
+}
+
+fn with(message: &[u8], more: &[&[u8]], out: &mut Vec<u8>) {
     let line_end = message.windows(2).position(|pair| pair == b"\r\n").map_or(0, |at| at + 2);
     out.clear();
     out.extend_from_slice(&message[..line_end]);
-    out.extend_from_slice(name.as_bytes());
-    out.extend_from_slice(b": ");
-    out.extend_from_slice(value.as_bytes());
-    out.extend_from_slice(b"\r\n");
+    more.iter().for_each(|part| out.extend_from_slice(part));
     out.extend_from_slice(&message[line_end..]);
 }
 
@@ -50,11 +67,11 @@ pub(super) fn redirected(message: &[u8], redirect: Redirect<'_>, out: &mut Vec<u
     }
     for line in lines.filter(|line| !line.is_empty()) {
         let name = line.split(|byte| *byte == b':').next().unwrap_or_default();
-        let name = String::from_utf8_lossy(name).to_ascii_lowercase();
-        let of_body = name.starts_with("content-");
-        let goes = same_origin || HARMLESS.contains(&name.as_str());
+        let of_body = name.len() > 8 && name[..8].eq_ignore_ascii_case(b"content-");
+        let goes = same_origin || is_harmless(name);
         // cookies are looked up anew for the new path
-        if name != "host" && name != "cookie" && goes && !(to_get && of_body) {
+        let is_anew = name.eq_ignore_ascii_case(b"host") || name.eq_ignore_ascii_case(b"cookie");
+        if !is_anew && goes && !(to_get && of_body) {
             out.extend_from_slice(line);
             out.extend_from_slice(b"\r\n");
         }
@@ -108,7 +125,7 @@ mod tests {
     #[test]
     fn a_header_is_put_in_after_the_request_line() {
         let mut out = Vec::new();
-        with_header(POST, "Cookie", "c=d", &mut out);
+        with_header(POST, "Cookie", b"c=d", &mut out);
         assert!(out.starts_with(b"POST /a?b HTTP/1.1\r\nCookie: c=d\r\nHost: one\r\n"));
         assert_eq!(path(POST), "/a?b");
     }

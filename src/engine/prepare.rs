@@ -2,13 +2,18 @@
 
 use std::sync::Arc;
 
-use super::compile::{Programs, compile};
+use futures::future::join_all;
+
+use super::auth::{Living, Renewal};
+use super::compile::{Arrival, Programs, compile};
+use super::errand::PreparedOnce;
 use super::feeder::{self, Feed, FeedData};
 use super::files;
 use super::program::{PreparedScenario, PreparedStep};
 use super::redactor::Redactor;
-use super::resolve::NameServers;
 use super::route::Route;
+use super::sampling::{SampleSink, Sampling};
+use super::world::World;
 use crate::plan::share::Cast;
 use crate::plan::{Computed, Inputs, Order, Plan, Problem, Reference, Resolved, Scenario};
 
@@ -19,9 +24,12 @@ pub enum PrepareError {
     MissingReferences(Vec<Reference>),
     #[error("{}", join(.0))]
     Invalid(Vec<Problem>),
-    /// The target has no address.
-    #[error("{0}")]
-    Target(String),
+    /// Targets have no address.
+    #[error("{}", join(.0))]
+    Target(Vec<Problem>),
+    /// Nobody gave a token for them.
+    #[error("{}", join(.0))]
+    Token(Vec<Problem>),
 }
 
 fn join<T: ToString>(items: &[T]) -> String {
@@ -36,18 +44,30 @@ pub struct Prepared {
     /// Variables that each iteration begins with.
     pub(super) computed: Vec<Computed>,
     pub(super) scenarios: Vec<PreparedScenario>,
+    pub(super) once: PreparedOnce,
     /// For each population which of its scenarios a user or an arrival gets.
     pub(super) casts: Vec<Cast>,
     /// Conditions look at answers when these have been judged.
     pub(super) looks_back: bool,
     pub(super) feeds: Arc<[Feed]>,
+    /// By route: what a redirect that comes from elsewhere says there.
+    pub(super) arrivals: Vec<Arrival>,
     /// The way to each target, the test's own first.
     pub(super) routes: Vec<Route>,
     /// For texts of the target's that are shown.
-    pub(super) redactor: Redactor,
+    pub(super) redactor: Arc<Redactor>,
+    /// Requests that are written down, if any are.
+    pub(super) sampling: Option<Arc<Sampling>>,
+    /// Keep the tokens from expiring.
+    _renewals: Vec<Renewal>,
 }
 
 impl Prepared {
+    /// Requests are written down as the plan asks; `inputs` are those it was prepared with.
+    pub fn sampled_to(self, sink: SampleSink, inputs: &Inputs) -> Self {
+        Self { sampling: Sampling::new(&self.plan, inputs, sink), ..self }
+    }
+
     /// What must be the same on every worker.
     pub fn feed_data(&self) -> Vec<FeedData> {
         Feed::shared(&self.feeds)
@@ -63,11 +83,11 @@ impl std::fmt::Debug for Prepared {
 
 /// Checks everything that can be checked before load and makes ready what load needs.
 pub async fn prepare(plan: Arc<Plan>, inputs: &Inputs) -> Result<Prepared, PrepareError> {
-    prepare_asking(plan, inputs, &NameServers::of_system()).await
+    prepare_in(plan, inputs, &World::of_process()).await
 }
 
-/// Likewise, with name servers of the caller's choice.
-pub(super) async fn prepare_asking(plan: Arc<Plan>, inputs: &Inputs, names: &NameServers) -> Result<Prepared, PrepareError> {
+/// Likewise, in surroundings of the caller's choice.
+pub(super) async fn prepare_in(plan: Arc<Plan>, inputs: &Inputs, world: &World) -> Result<Prepared, PrepareError> {
     let missing: Vec<Reference> = plan.references().into_iter().filter(|reference| inputs.get(reference).is_none()).cloned().collect();
     if !missing.is_empty() {
         return Err(PrepareError::MissingReferences(missing));
@@ -82,13 +102,19 @@ pub(super) async fn prepare_asking(plan: Arc<Plan>, inputs: &Inputs, names: &Nam
         [].into()
     });
     feeder::declare(&mut declared, &plan, &feeds);
-    let programs = compile(&plan, declared, inputs).map_err(|found| problems.extend(found));
-    let route = Route::new(&plan.target, &plan.http, inputs, names).map_err(|problem| problems.push(problem));
-    let (true, Ok(Programs { steps, scenarios, looks_back }), Ok(route)) = (problems.is_empty(), programs, route) else {
+    let routes: Vec<_> = plan.all_targets().map(|target| Route::new(target, &plan.http, inputs, world)).collect();
+    let credentials: Vec<_> = routes.iter().map(|route| route.as_ref().ok().and_then(|route| route.credentials.as_ref())).collect();
+    let programs = compile(&plan, declared, inputs, &credentials).map_err(|found| problems.extend(found));
+    let routes: Vec<_> = routes.into_iter().filter_map(|route| route.map_err(|problem| problems.push(problem)).ok()).collect();
+    let (true, Ok(Programs { steps, scenarios, once, looks_back, arrivals })) = (problems.is_empty(), programs) else {
         return Err(PrepareError::Invalid(problems));
     };
     files::raise_limit();
-    route.resolve().await.map_err(PrepareError::Target)?;
+    let resolved = join_all(routes.iter().map(Route::resolve)).await;
+    all_of(&plan, "url", resolved).map_err(PrepareError::Target)?;
+    let redactor = Arc::new(Redactor::new(&plan, inputs, &feeds));
+    let begun = join_all(routes.iter().map(|route| begin_renewal(route, &redactor))).await;
+    let renewals = all_of(&plan, "auth", begun).map_err(PrepareError::Token)?.into_iter().flatten().collect();
     let casts = plan.populations.iter().map(|population| {
         Cast::new(population.scenarios.iter().map(|place| {
             let scenario = &plan.scenarios[usize::from(*place)];
@@ -97,8 +123,42 @@ pub(super) async fn prepare_asking(plan: Arc<Plan>, inputs: &Inputs, names: &Nam
         }))
     });
     let casts = casts.collect();
-    let redactor = Redactor::new(&plan, inputs, &feeds);
-    Ok(Prepared { looks_back, steps, computed, scenarios, casts, feeds, routes: vec![route], redactor, plan })
+    Ok(Prepared {
+        looks_back,
+        steps,
+        computed,
+        scenarios,
+        once,
+        casts,
+        feeds,
+        arrivals,
+        routes,
+        redactor,
+        sampling: None,
+        _renewals: renewals,
+        plan,
+    })
+}
+
+/// Where credentials are a token, it is there afterwards, and kept from expiring.
+async fn begin_renewal(route: &Route, redactor: &Arc<Redactor>) -> Result<Option<Renewal>, String> {
+    match route.living().and_then(Living::token) {
+        Some(token) => token.begin(redactor.clone()).await.map(Some),
+        None => Ok(None),
+    }
+}
+
+/// What came of something that was done for each target, or all that went wrong with it, told at this field of the target.
+fn all_of<T>(plan: &Plan, field: &str, outcomes: Vec<Result<T, String>>) -> Result<Vec<T>, Vec<Problem>> {
+    let mut done = Vec::new();
+    let mut problems = Vec::new();
+    for (target, outcome) in plan.all_targets().zip(outcomes) {
+        match outcome {
+            Ok(outcome) => done.push(outcome),
+            Err(why) => problems.push(Problem::new(format!("{}.{field}", target.field()), why)),
+        }
+    }
+    if problems.is_empty() { Ok(done) } else { Err(problems) }
 }
 
 /// Large data take seconds, in which others of this thread have work to do.

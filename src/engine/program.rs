@@ -30,8 +30,9 @@ pub(super) enum Act {
 }
 
 /// When, and how often.
-#[derive(Default)]
 pub(super) struct Flow {
+    /// Place in [`Plan::flows`](crate::plan::Plan::flows).
+    pub(super) place: u16,
     pub(super) condition: Option<CompiledCel>,
     pub(super) repeat: Option<PreparedRepeat>,
     pub(super) for_each: Option<Each>,
@@ -74,6 +75,7 @@ pub(super) struct HttpCall {
     pub(super) retry: Option<Retry>,
 }
 
+#[derive(Default)]
 pub(super) struct PreparedScenario {
     pub(super) think_time: Option<ThinkTime>,
     pub(super) pacing: Option<Duration>,

@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 
 use super::cpu::{CpuMeter, Lap};
 use super::transport::Phases;
-use crate::stats::{ErrorClass, ErrorKey, Histogram, Phase, Snapshot, StepStats, StreamStats, TaskStats};
+use crate::stats::{ErrorClass, ErrorKey, Phase, Snapshot, StepStats, StreamStats, TaskStats, TrendStats};
 
 /// What a shard hands over: what happened in a run second, or the last of it.
 pub(super) struct ShardDelta {
@@ -46,6 +46,8 @@ pub(super) struct Sample<'a> {
     /// The answer's status, 0 without an answer.
     pub(super) status: u16,
     pub(super) failure: Option<ErrorClass>,
+    /// What the answer of 429 or 503 asked for.
+    pub(super) retry_after: Option<Duration>,
     /// Whether a byte of its last attempt was written; those before it are told by [`Recorder::retried`].
     pub(super) sent: bool,
     pub(super) sent_bytes: u64,
@@ -109,7 +111,7 @@ pub(super) struct Recorder {
     /// By place in the plan's list of tasks, grown on demand.
     tasks: Vec<TaskStats>,
     /// By place in the plan's list of trends, grown on demand.
-    trends: Vec<Histogram>,
+    trends: Vec<TrendStats>,
     /// The rest of the second's snapshot; its `users` is kept up to date.
     rest: Snapshot,
     second: u32,
@@ -203,7 +205,7 @@ impl Recorder {
                 self.rest.counters.control += u64::from(sample.sent);
                 if let Some(class) = sample.failure {
                     self.rest.counters.control_failures += 1;
-                    self.rest.errors.record(sample.error_key(class), why);
+                    self.record_error(&sample, class, why);
                 }
             }
         }
@@ -235,7 +237,7 @@ impl Recorder {
             Some(class) => {
                 step.failures += 1;
                 step.failed_latency.record(micros(sample.latency));
-                self.rest.errors.record(sample.error_key(class), why);
+                self.record_error(sample, class, why);
             }
         }
         if !sample.sent {
@@ -275,6 +277,30 @@ impl Recorder {
     pub(super) fn missed(&mut self, step: u16, part: Part) {
         if part == Part::Measured {
             self.steps[usize::from(step)].goodput.judged += 1;
+        }
+    }
+
+    fn record_error(&mut self, sample: &Sample<'_>, class: ErrorClass, why: impl FnOnce() -> String) {
+        let key = ErrorKey { class, step: sample.step, status: Some(sample.status).filter(|status| *status != 0) };
+        self.rest.errors.record(key, why);
+        if let Some(wait) = sample.retry_after {
+            self.rest.errors.asked_to_wait(key, wait);
+        }
+    }
+
+    /// A step's `if`, `until` or `forEach` came to nothing, so the iteration has failed. `place` is its number among the steps that say when or
+    /// how often.
+    pub(super) fn condition_failed(&mut self, place: u16, part: Part, why: impl FnOnce() -> String) {
+        if part != Part::Warmup {
+            let step = self.steps.len() as u16 + place;
+            self.rest.errors.record(ErrorKey { class: ErrorClass::Condition, step, status: None }, why);
+        }
+    }
+
+    /// Something failed that no request waits for.
+    pub(super) fn failed_beside(&mut self, class: ErrorClass, step: u16, count: u64, why: &str) {
+        for _ in 0..count {
+            self.rest.errors.record(ErrorKey { class, step, status: None }, || why.to_owned());
         }
     }
 
@@ -325,11 +351,15 @@ impl Recorder {
         self.rest.counters.redirect_hops += 1;
     }
 
-    /// A value read from an answer, in the base unit of the trend at `place` of the plan's list.
-    #[cfg_attr(not(test), expect(dead_code, reason = "steps that record values give it"))]
-    pub(super) fn trend(&mut self, place: u16, value: u64, part: Part) {
-        if part == Part::Measured {
-            grown(&mut self.trends, place).record(value);
+    /// What an answer held for the trend at `place` of the plan's list, in its base unit. Belongs to the second of the latest sample.
+    pub(super) fn trend(&mut self, place: u16, value: Option<u64>, part: Part) {
+        if part != Part::Measured {
+            return;
+        }
+        let trend = grown(&mut self.trends, place);
+        match value {
+            Some(value) => trend.values.record(value),
+            None => trend.missing += 1,
         }
     }
 
@@ -343,12 +373,6 @@ impl Recorder {
 
     pub(super) fn users(&mut self, users: u64) {
         self.rest.users = users;
-    }
-}
-
-impl Sample<'_> {
-    fn error_key(&self, class: ErrorClass) -> ErrorKey {
-        ErrorKey { class, step: self.step, status: Some(self.status).filter(|status| *status != 0) }
     }
 }
 
@@ -416,6 +440,7 @@ mod tests {
             phases: Phases { wait: Some(latency), ..Phases::default() },
             status: 200,
             failure: None,
+            retry_after: None,
             sent: true,
             sent_bytes: 1,
             received_bytes: 2,
@@ -438,7 +463,7 @@ mod tests {
             recorder.record(Sample { part, failure, sent: false, status: 0, ..sample(now) }, || "refused".into());
             recorder.iteration_finished(Iteration { task: 0, part, duration: Duration::from_millis(1), failed: false });
             recorder.dropped(1, Dropped::NoRow, part);
-            recorder.trend(0, 5, part);
+            recorder.trend(0, Some(5), part);
         }
         let snapshot = recorder.finish(now).snapshot;
         let counters = Counters { warmup: 1, warmup_failures: 1, control: 1, control_failures: 1, ..Counters::default() };
@@ -456,7 +481,8 @@ mod tests {
         recorder.retried();
         recorder.redirected();
         recorder.record(sample(now), String::new);
-        recorder.trend(3, 70, Part::Measured);
+        recorder.trend(3, Some(70), Part::Measured);
+        recorder.trend(3, None, Part::Measured);
         for failed in [false, true] {
             recorder.iteration_finished(Iteration { task: 2, part: Part::Measured, duration: Duration::from_millis(1), failed });
         }
@@ -465,7 +491,7 @@ mod tests {
         assert_eq!((step.checks_passed, step.checks_failed), (2, 1));
         assert_eq!((step.phases.of(Phase::Wait).max(), step.phases.of(Phase::Dns).count()), (5, 0));
         assert_eq!((snapshot.tasks[&2].finished, snapshot.tasks[&2].failed, snapshot.tasks[&2].duration.count()), (2, 1, 1));
-        assert_eq!(snapshot.trends[&3].max(), 70);
+        assert_eq!((snapshot.trends[&3].values.max(), snapshot.trends[&3].missing), (70, 1));
         assert_eq!(snapshot.received_by_target(), 3, "a retry and a hop each reach the target");
     }
 

@@ -7,11 +7,16 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
+use super::capture::headers;
 use super::feeder::Feed;
+use super::message;
 use crate::plan::{Inputs, Kind, Plan};
 
 /// Shorter ones are in any text, and taking them out would tell where.
 const SHORTEST: usize = 4;
+
+/// Pieces of a header are words rather than credentials below this.
+const SHORTEST_SENT: usize = 8;
 
 const INSTEAD: &[u8] = b"***";
 
@@ -57,6 +62,13 @@ impl Redactor {
         }
     }
 
+    /// A message of ours without the secrets that it quotes, also one that was cut off.
+    pub(super) fn message(&self, text: &str) -> String {
+        let text = self.text(text.as_bytes());
+        let known = self.known.read().unwrap_or_else(|poisoned| poisoned.into_inner());
+        without_beginnings(&known.secrets, &text)
+    }
+
     /// The text without its secrets; what is no UTF-8 is replaced.
     pub(super) fn text(&self, bytes: &[u8]) -> String {
         {
@@ -76,6 +88,40 @@ impl Redactor {
         known.searcher = Some(searcher);
         text
     }
+
+    /// Likewise, and without what `request` said in headers that may hold credentials: not all of them come from Secrets.
+    pub(super) fn text_about(&self, request: &[u8], bytes: &[u8]) -> String {
+        let mut text = self.text(bytes);
+        let (head, _) = message::split(request);
+        for (_, value) in headers(head).filter(|(name, _)| !message::is_harmless(name) && !name.eq_ignore_ascii_case(b"host")) {
+            let value = String::from_utf8_lossy(value);
+            for piece in value.split([' ', ';', '=', ',']).filter(|piece| piece.len() >= SHORTEST_SENT) {
+                text = text.replace(piece, "***");
+            }
+        }
+        text
+    }
+}
+
+/// The text without beginnings of secrets where it was cut off; both limits of what is shown write `…` there.
+fn without_beginnings(secrets: &[Vec<u8>], text: &str) -> String {
+    let mut parts = Vec::new();
+    for part in text.split('…') {
+        let (shown, quote) = part.strip_suffix('"').map_or((part, ""), |shown| (shown, "\""));
+        let longest = secrets.iter().filter_map(|secret| beginning(secret, shown)).max();
+        parts.push(match longest {
+            Some(length) => format!("{}***{quote}", &shown[..shown.len() - length]),
+            None => part.to_owned(),
+        });
+    }
+    parts.join("…")
+}
+
+/// How much of the end of `text` is the beginning of `secret`, if that says anything.
+fn beginning(secret: &[u8], text: &str) -> Option<usize> {
+    let most = secret.len().saturating_sub(1).min(text.len());
+    let is_one = |length: &usize| text.is_char_boundary(text.len() - length) && text.as_bytes().ends_with(&secret[..*length]);
+    (SHORTEST..=most).rev().find(is_one)
 }
 
 fn redacted(searcher: &AhoCorasick, bytes: &[u8]) -> String {
@@ -102,6 +148,27 @@ mod tests {
         assert_eq!(redactor.text(b"?p=pa%22ss%2Fw%20ord"), "?p=***");
         assert_eq!(redactor.text(STANDARD.encode("pa\"ss/w ord").as_bytes()), "***");
         assert_eq!(redactor.text(b"pa\"ss pa\"s \xff abc"), "*** pa\"s \u{fffd} abc");
+    }
+
+    #[test]
+    fn what_was_sent_as_a_credential_does_not_come_back() {
+        let request =
+            b"GET / HTTP/1.1\r\nHost: categorizer.example\r\nAuthorization: Bearer extracted-token\r\nAccept: application/json\r\n\
+            Cookie: session=0123456789; a=b\r\n\r\n";
+        let redactor = Redactor::default();
+        redactor.learn(b"canary");
+        let text = |bytes: &str| redactor.text_about(request, bytes.as_bytes());
+        assert_eq!(text("canary: extracted-token of session 0123456789 has expired"), "***: *** of session *** has expired");
+        assert_eq!(text("application/json at categorizer.example, a=b"), "application/json at categorizer.example, a=b");
+    }
+
+    #[test]
+    fn a_secret_that_was_cut_off_is_not_shown_up_to_the_cut() {
+        let redactor = Redactor::default();
+        redactor.learn(b"token-0123456789");
+        assert_eq!(redactor.message("found \"Bearer token-01234\"…, token"), "found \"Bearer ***\"…, ***");
+        assert_eq!(redactor.message("found token-0123456789… and tok…"), "found ***… and tok…");
+        assert_eq!(redactor.message("token-01 is no end"), "token-01 is no end");
     }
 
     #[test]

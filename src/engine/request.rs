@@ -5,12 +5,11 @@ pub(super) mod http2;
 
 use std::sync::OnceLock;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use url::Url;
 
+use super::auth::Credentials;
 use crate::plan::template::{Compiled, Need, Place, Scope, Unrendered};
-use crate::plan::{Auth, Header, HttpRequest, Inputs, Names, Problem, Reference, Target};
+use crate::plan::{Header, HttpRequest, Inputs, Names, Problem, Reference, Target};
 
 const USER_AGENT: &str = concat!("starling/", env!("CARGO_PKG_VERSION"));
 
@@ -20,6 +19,8 @@ const FRAMING: [&str; 2] = ["content-length", "transfer-encoding"];
 pub(super) struct Request {
     /// Answers to HEAD have no body whatever their headers say.
     pub(super) is_head: bool,
+    /// Credentials that change while the load goes on are to be put in: the step says nothing else.
+    pub(super) wants_credentials: bool,
     form: Form,
     /// The same for HTTP/2, where requests never differ and one was sent that way.
     http2: OnceLock<http2::Form>,
@@ -96,7 +97,7 @@ impl Request {
     /// `path` is the field path of the request, for problems.
     pub(super) fn compile(
         target: &Target,
-        auth: Option<&(String, Vec<u8>)>,
+        credentials: Option<&Credentials>,
         names: &Names,
         inputs: &Inputs,
         request: &HttpRequest,
@@ -108,7 +109,7 @@ impl Request {
             body::Compiled::default()
         });
         compiler.request_line(target, request, path);
-        compiler.headers(target, auth, &request.headers, path, body.content_type.as_deref());
+        compiler.headers(target, credentials, &request.headers, path, body.content_type.as_deref());
         let sends_body = request.body.is_some() || matches!(request.method.as_str(), "POST" | "PUT" | "PATCH");
         if sends_body {
             compiler.head.bytes(b"Content-Length: ");
@@ -118,7 +119,10 @@ impl Request {
         compiler.head.bytes(b"\r\n");
         let Compiler { problems, head, .. } = compiler;
         let form = Form::of(head.0, body.pieces.0);
-        if problems.is_empty() { Ok(Self { is_head: request.method == "HEAD", form, http2: OnceLock::new() }) } else { Err(problems) }
+        let living = credentials.filter(|credentials| credentials.living().is_some());
+        let wants_credentials = living.is_some_and(|credentials| !request.headers.iter().any(|header| credentials.is_called(&header.name)));
+        let is_head = request.method == "HEAD";
+        if problems.is_empty() { Ok(Self { is_head, wants_credentials, form, http2: OnceLock::new() }) } else { Err(problems) }
     }
 }
 
@@ -214,10 +218,10 @@ impl Compiler<'_> {
     }
 
     /// A name given nearer to the step wins: step, credentials, target, what we would send by ourselves.
-    fn headers(&mut self, target: &Target, auth: Option<&(String, Vec<u8>)>, step: &[Header], path: &str, body_type: Option<&str>) {
+    fn headers(&mut self, target: &Target, auth: Option<&Credentials>, step: &[Header], path: &str, body_type: Option<&str>) {
         let names = |headers: &[Header]| headers.iter().map(|header| header.name.to_ascii_lowercase()).collect::<Vec<_>>();
         let (of_step, of_target) = (names(step), names(&target.headers));
-        let of_auth: Vec<_> = auth.iter().map(|(name, _)| name.to_ascii_lowercase()).collect();
+        let of_auth: Vec<_> = auth.iter().map(|auth| auth.header_name().to_ascii_lowercase()).collect();
         let given = |name: &str, by: &[&Vec<String>]| by.iter().any(|names| names.iter().any(|n| n == name));
 
         let all = [&of_step, &of_auth, &of_target];
@@ -234,10 +238,10 @@ impl Compiler<'_> {
         }
         for (i, header) in target.headers.iter().enumerate() {
             if !given(&of_target[i], &[&of_step, &of_auth]) {
-                self.header(header, format!("spec.target.headers.{}", header.name));
+                self.header(header, format!("{}.headers.{}", target.field(), header.name));
             }
         }
-        if let Some((name, value)) = auth.filter(|_| !given(&of_auth[0], &[&of_step])) {
+        if let Some(Credentials::Fixed { name, value }) = auth.filter(|_| !given(&of_auth[0], &[&of_step])) {
             self.head.bytes(name.as_bytes());
             self.head.bytes(b": ");
             self.head.bytes(value);
@@ -267,7 +271,7 @@ impl Compiler<'_> {
     }
 }
 
-fn is_token(name: &str) -> bool {
+pub(super) fn is_token(name: &str) -> bool {
     !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
 }
 
@@ -280,23 +284,7 @@ pub(super) fn host(url: &Url) -> String {
     }
 }
 
-/// The header that carries the credentials. Its value appears in no message.
-pub(super) fn credentials(auth: Option<&Auth>, inputs: &Inputs) -> Result<Option<(String, Vec<u8>)>, Problem> {
-    let (name, value) = match auth {
-        None => return Ok(None),
-        Some(Auth::Bearer { token }) => ("Authorization", format!("Bearer {}", text(token, inputs)?)),
-        Some(Auth::Basic { username, password }) => {
-            let pair = format!("{}:{}", text(username, inputs)?, text(password, inputs)?);
-            ("Authorization", format!("Basic {}", STANDARD.encode(pair)))
-        }
-        Some(Auth::Header { name, value }) => (name.as_str(), text(value, inputs)?.to_owned()),
-    };
-    if !is_token(name) {
-        return Err(Problem::new("spec.target.auth.header.name", "this is not the name of a header"));
-    }
-    Ok(Some((name.to_owned(), value.into_bytes())))
-}
-
+/// The text behind a reference, for a header. No message holds a part of it.
 pub(super) fn text<'a>(reference: &Reference, inputs: &'a Inputs) -> Result<&'a str, Problem> {
     let problem = |what: &str| Problem::new(reference.field.clone(), format!("{reference} {what}"));
     let value = inputs.text(reference).ok_or_else(|| problem("is missing"))?.map_err(|_| problem("is not UTF-8 text"))?;
@@ -308,43 +296,16 @@ pub(super) fn text<'a>(reference: &Reference, inputs: &'a Inputs) -> Result<&'a 
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Value, json};
+    use serde_json::json;
     use url::Url;
 
     use super::*;
-    use crate::plan::{Body, JsonTemplate, Kind, Slot, Template, Tls};
-
-    struct Sample;
-
-    impl Scope for Sample {
-        fn user(&self) -> u64 {
-            0
-        }
-        fn iteration(&self) -> u64 {
-            0
-        }
-        fn worker(&self) -> u32 {
-            0
-        }
-        fn random(&mut self) -> u64 {
-            0
-        }
-        fn sequence(&mut self) -> u64 {
-            0
-        }
-        fn now(&self) -> std::time::SystemTime {
-            std::time::SystemTime::UNIX_EPOCH
-        }
-        fn value(&self, _slot: Slot) -> Option<&Value> {
-            None
-        }
-        fn batch(&self, _slot: Slot, _count: u32) -> Option<&Value> {
-            None
-        }
-    }
+    use crate::plan::template::fixed::Fixed;
+    use crate::plan::{Body, JsonTemplate, Template, Tls};
 
     fn target(headers: &[(&str, &str)]) -> Target {
         Target {
+            name: None,
             url: Url::parse("http://example.test:8000/base/").unwrap(),
             headers: self::headers(headers),
             auth: None,
@@ -363,11 +324,11 @@ mod tests {
     }
 
     fn compiled(target: &Target, auth: Option<(&str, &str)>, request: &HttpRequest) -> Result<String, Vec<Problem>> {
-        let auth = auth.map(|(name, value)| (name.to_owned(), value.as_bytes().to_vec()));
+        let auth = auth.map(|(name, value)| Credentials::Fixed { name: name.to_owned(), value: value.as_bytes().to_vec() });
         let names = Names::from(&[("v".to_owned(), json!("a b"))].into());
         let request = Request::compile(target, auth.as_ref(), &names, &Inputs::default(), request, "spec.http")?;
         let mut scratch = Scratch::default();
-        Ok(String::from_utf8(request.render(&mut Sample, &mut scratch).unwrap().to_vec()).unwrap())
+        Ok(String::from_utf8(request.render(&mut Fixed::default(), &mut scratch).unwrap().to_vec()).unwrap())
     }
 
     #[test]
@@ -403,21 +364,8 @@ mod tests {
         let json = Body::Json(JsonTemplate::new(json!({"u": "{{ user.id }}", "v": "{{ v }}"})).unwrap());
         let post = HttpRequest { method: "POST".into(), body: Some(json), ..get("/") };
         let text = compiled(&target(&[]), None, &post).unwrap();
-        assert!(text.ends_with("Content-Type: application/json\r\nContent-Length: 17\r\n\r\n{\"u\":0,\"v\":\"a b\"}"), "{text}");
+        assert!(text.ends_with("Content-Type: application/json\r\nContent-Length: 17\r\n\r\n{\"u\":7,\"v\":\"a b\"}"), "{text}");
         let empty = HttpRequest { method: "POST".into(), ..get("/") };
         assert!(compiled(&target(&[]), None, &empty).unwrap().ends_with("Content-Length: 0\r\n\r\n"));
-    }
-
-    #[test]
-    fn credentials_are_never_shown() {
-        let reference = |key: &str| Reference { kind: Kind::Secret, name: "s".into(), key: key.into(), field: "spec.target.auth".into() };
-        let mut inputs = Inputs::default();
-        inputs.insert(Kind::Secret, "s", "bad", b"canary\r\nX: y".to_vec());
-        inputs.insert(Kind::Secret, "s", "good", b"canary\n".to_vec());
-        let problem = credentials(Some(&Auth::Bearer { token: reference("bad") }), &inputs).unwrap_err();
-        assert!(!problem.to_string().contains("canary"));
-        let (_, value) =
-            credentials(Some(&Auth::Basic { username: reference("good"), password: reference("good") }), &inputs).unwrap().unwrap();
-        assert_eq!(value, b"Basic Y2FuYXJ5OmNhbmFyeQ==");
     }
 }

@@ -1,6 +1,6 @@
 //! The target's addresses: looked up when needed, kept for as long as the records say, one after the other given out.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, RwLock};
 use std::time::Instant;
 
@@ -46,10 +46,13 @@ impl Addresses {
         Self { name, port, cache: RwLock::new(none), asking: tokio::sync::Mutex::new(()) }
     }
 
-    /// Never empty.
+    /// Never empty, and never with an address that no step may reach.
     pub(super) async fn get(&self) -> Result<Arc<[SocketAddr]>, String> {
         let (domain, names) = match &self.name {
-            Name::Address(ip) => return Ok(Arc::new([SocketAddr::new(*ip, self.port)])),
+            Name::Address(ip) => {
+                permit(*ip)?;
+                return Ok(Arc::new([SocketAddr::new(*ip, self.port)]));
+            }
             Name::Domain { domain, names } => (domain, names),
         };
         if let Some(addresses) = self.cached() {
@@ -81,7 +84,21 @@ async fn lookup(domain: &str, port: u16, names: &NameServers) -> Result<Cached, 
     if addresses.is_empty() {
         return Err(failed(&"the name has no address"));
     }
+    addresses.iter().try_for_each(|address| permit(address.ip())).map_err(|why| failed(&why))?;
     Ok(Cached { addresses, until: Some(found.valid_until()) })
+}
+
+/// From these addresses cloud platforms serve credentials of the machine to whoever asks: never a target. Also those of other things that
+/// belong to the machine rather than to a network (link-local).
+fn permit(ip: IpAddr) -> Result<(), String> {
+    const OF_AWS: Ipv6Addr = Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254);
+    const OF_GOOGLE: Ipv6Addr = Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254);
+    const OF_ALIBABA: [u8; 4] = [100, 100, 100, 200];
+    let is_refused = match ip.to_canonical() {
+        IpAddr::V4(ip) => ip.is_link_local() || ip.octets() == OF_ALIBABA,
+        IpAddr::V6(ip) => ip == OF_AWS || ip == OF_GOOGLE,
+    };
+    if is_refused { Err(format!("{ip} serves credentials of the machine, and is never a target")) } else { Ok(()) }
 }
 
 impl NameServers {
@@ -103,6 +120,17 @@ mod tests {
     async fn a_name_that_cannot_exist_is_an_error() {
         let addresses = Addresses::new(&url::Host::Domain("starling.invalid"), 80, &NameServers::of_system());
         assert!(addresses.get().await.unwrap_err().contains("starling.invalid"));
+    }
+
+    #[tokio::test]
+    async fn where_a_cloud_serves_credentials_no_request_goes() {
+        for host in ["169.254.169.254", "169.254.170.2", "100.100.100.200", "[fd00:ec2::254]", "[fd20:ce::254]", "[::ffff:169.254.169.254]"]
+        {
+            let url = url::Url::parse(&format!("http://{host}/")).unwrap();
+            let addresses = Addresses::new(&url.host().unwrap(), 80, &NameServers::of_system());
+            assert!(addresses.get().await.unwrap_err().contains("never a target"), "{host}");
+        }
+        assert!(permit([192, 168, 1, 1].into()).is_ok() && permit(Ipv6Addr::LOCALHOST.into()).is_ok());
     }
 
     #[tokio::test]

@@ -3,6 +3,7 @@
 //! Pure: no socket here. Bytes are looked at where they lie; only a head that has come in part is copied aside.
 
 use std::mem::MaybeUninit;
+use std::time::{Duration, SystemTime};
 
 use super::capture::{Capture, Wanted};
 
@@ -84,11 +85,25 @@ impl RetryAfter {
         text[..value.len()].copy_from_slice(value);
         Some(Self { text, length: value.len() as u8 })
     }
+
+    fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.text[..usize::from(self.length)]).unwrap_or_default()
+    }
+
+    /// How long that is from `now`; `None` for what looks like a date and is none.
+    pub(super) fn wait(&self, now: SystemTime) -> Option<Duration> {
+        let text = self.as_str();
+        if let Ok(seconds) = text.parse() {
+            return Some(Duration::from_secs(seconds));
+        }
+        let date = SystemTime::from(jiff::fmt::rfc2822::parse(text).ok()?.timestamp());
+        Some(date.duration_since(now).unwrap_or_default())
+    }
 }
 
 impl std::fmt::Display for RetryAfter {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(std::str::from_utf8(&self.text[..usize::from(self.length)]).unwrap_or_default())
+        f.write_str(self.as_str())
     }
 }
 
@@ -461,6 +476,16 @@ mod tests {
             let (_, response) = whole(&format!("HTTP/1.1 503 No\r\nRetry-After: {value}\r\nContent-Length: 0\r\n\r\n")).unwrap();
             assert_eq!(response.retry_after.map(|after| after.to_string()), kept.then(|| value.to_owned()));
         }
+    }
+
+    #[test]
+    fn a_wait_is_counted_from_now_whichever_way_it_is_told() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777);
+        let wait = |text: &str| RetryAfter::of(text.as_bytes()).unwrap().wait(now).map(|wait| wait.as_secs());
+        assert_eq!(wait("120"), Some(120));
+        assert_eq!(wait("Sun, 06 Nov 1994 08:50:37 GMT"), Some(60));
+        assert_eq!(wait("Sat, 05 Nov 1994 08:49:37 GMT"), Some(0), "it is over");
+        assert_eq!(wait("Xyz, 99 Foo 1994 08:49:37 GMT"), None);
     }
 
     #[test]

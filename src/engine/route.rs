@@ -8,12 +8,14 @@ use http::uri::Scheme;
 use tokio::net::{TcpSocket, TcpStream, UnixStream};
 use url::Url;
 
+use super::auth::{Credentials, Living};
 use super::connection::Failure;
 use super::proxy::Proxy;
-use super::resolve::{Addresses, NameServers};
+use super::resolve::Addresses;
 use super::stream::{Socket, Stream};
 use super::tls::Tls;
 use super::transport::Flight;
+use super::world::World;
 use crate::plan::{Connections, Http, Inputs, Problem, Target, Version};
 
 static HTTP: Scheme = Scheme::HTTP;
@@ -27,6 +29,7 @@ pub(super) struct Route {
     place: Place,
     proxy: Option<Proxy>,
     tls: Option<Tls>,
+    pub(super) credentials: Option<Credentials>,
     /// How the head of an HTTP/1.1 request differs on this way, if it does.
     pub(super) amendment: Option<Amendment>,
 }
@@ -39,14 +42,15 @@ enum Place {
 }
 
 impl Route {
-    pub(super) fn new(target: &Target, http: &Http, inputs: &Inputs, names: &NameServers) -> Result<Self, Problem> {
+    pub(super) fn new(target: &Target, http: &Http, inputs: &Inputs, world: &World) -> Result<Self, Problem> {
+        let credentials = Credentials::new(target, inputs, world)?;
         let tls = if target.url.scheme() == "https" { Some(Tls::new(target, http.version, inputs)?) } else { None };
         let proxy = target.proxy.as_ref().map(|proxy| Proxy::new(proxy, target, http.version, inputs)).transpose()?;
         let url = target.proxy.as_ref().map_or(&target.url, |proxy| &proxy.url);
         let place = match (&target.unix_socket, url.host().zip(url.port_or_known_default())) {
             (Some(path), _) => Place::Unix(path.clone()),
-            (None, Some((host, port))) => Place::Network(Addresses::new(&host, port, names)),
-            (None, None) => return Err(Problem::new("spec.target.url", "there is no host in it")),
+            (None, Some((host, port))) => Place::Network(Addresses::new(&host, port, &world.names)),
+            (None, None) => return Err(Problem::new(format!("{}.url", target.field()), "there is no host in it")),
         };
         for source in &http.source_addresses {
             std::net::UdpSocket::bind(SocketAddr::new(*source, 0))
@@ -61,7 +65,12 @@ impl Route {
             amendment.lines.extend_from_slice(b"Connection: close\r\n");
         }
         let amendment = Some(amendment).filter(|amendment| *amendment != Amendment::default());
-        Ok(Self { url: target.url.clone(), http: http.clone(), place, proxy, tls, amendment })
+        Ok(Self { url: target.url.clone(), http: http.clone(), place, proxy, tls, credentials, amendment })
+    }
+
+    /// Credentials that change while the load goes on.
+    pub(super) fn living(&self) -> Option<&Living> {
+        self.credentials.as_ref().and_then(Credentials::living)
     }
 
     /// Of the target's URL.

@@ -11,14 +11,14 @@ use super::feeder::{Dealer, Supply};
 use super::prepare::Prepared;
 use super::recorder::ShardDelta;
 use super::shard::{Order, Outset, Shard, useful_shards};
-use crate::plan::{Levels, Share};
+use crate::plan::{Found, Levels, Share};
 use crate::stats::Snapshot;
 
 /// Seconds that a shard may be ahead of the reader before they are put together.
 const QUEUED_SECONDS: usize = 16;
 
 /// Which part of a plan to carry out, and on how many threads.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Assignment {
     pub share: Share,
     /// At least 1.
@@ -26,6 +26,8 @@ pub struct Assignment {
     pub seed: u64,
     /// Iterations of the share that another process has carried out, where their number is what is asked for.
     pub done: u64,
+    /// By setup.
+    pub found: Found,
 }
 
 /// What happened in one run second, over all shards.
@@ -83,6 +85,7 @@ impl Prepared {
             assignment.seed,
             assignment.share.of(level),
         ));
+        let given = self.give(&assignment.found);
         let (orders, listener) = watch::channel(Order::Run);
         let (levels, level_listener) = watch::channel(Levels::default());
         let (sender, queue) = mpsc::channel(QUEUED_SECONDS * shards as usize);
@@ -105,6 +108,7 @@ impl Prepared {
             let outset = Outset {
                 prepared: self.clone(),
                 dealer: dealer.clone(),
+                given: given.clone(),
                 slice,
                 seed: assignment.seed,
                 start,

@@ -10,14 +10,18 @@ use rand_xoshiro::Xoshiro256PlusPlus;
 use rand_xoshiro::rand_core::{RngCore, SeedableRng};
 use tokio::sync::{mpsc, watch};
 
+use super::auth::{Living, Wardrobe};
 use super::cohort::Cohort;
 use super::cpu::CpuMeter;
+use super::errand::Given;
 use super::feeder::Dealer;
 use super::pool::Pool;
 use super::prepare::Prepared;
 use super::recorder::{Dropped, Part, Recorder, ShardDelta};
+use super::sampling::Sampler;
 use crate::plan::share::Slice;
 use crate::plan::{Levels, Load, Share};
+use crate::stats::ErrorClass;
 
 /// One buffer for all reads of a thread: connections that wait need none.
 const READ_BUFFER: usize = 64 * 1024;
@@ -36,6 +40,7 @@ pub(super) enum Order {
 pub(super) struct Outset {
     pub(super) prepared: Arc<Prepared>,
     pub(super) dealer: Arc<Dealer>,
+    pub(super) given: Arc<Given>,
     pub(super) slice: Slice,
     pub(super) seed: u64,
     /// The run's zero, when the warm-up begins.
@@ -53,6 +58,8 @@ pub(super) struct Outset {
 pub(super) struct Shard {
     pub(super) prepared: Arc<Prepared>,
     pub(super) dealer: Arc<Dealer>,
+    /// What setup found.
+    pub(super) given: Arc<Given>,
     pub(super) slice: Slice,
     /// Differs between any two shards of a fleet.
     pub(super) seed: u64,
@@ -67,6 +74,8 @@ pub(super) struct Shard {
     pub(super) levels: watch::Receiver<Levels>,
     pub(super) recorder: RefCell<Recorder>,
     pub(super) buffer: RefCell<Box<[u8]>>,
+    /// Requests with credentials that change.
+    pub(super) wardrobe: Wardrobe,
     random: RefCell<Xoshiro256PlusPlus>,
     /// By place among [`Prepared::routes`].
     pub(super) pools: Vec<Pool>,
@@ -74,34 +83,15 @@ pub(super) struct Shard {
     sequence: Cell<u64>,
     /// Users alive or slots busy, of all populations.
     users: Cell<u64>,
+    /// Chooses the requests that are written down.
+    pub(super) sampler: Option<Sampler>,
 }
 
 impl Shard {
     /// Carries out the slice, from start to drain.
     pub(super) async fn run(outset: Outset) {
-        let Outset { prepared, dealer, slice, seed, start, joined_at, first_second, done, queue, orders, levels } = outset;
-        let cpu = (slice.shard == 0).then(|| CpuMeter::new(Instant::now()));
-        let boundary = start + Duration::from_secs(u64::from(first_second) + 1);
-        let recorder = Recorder::new(slice.shard, prepared.steps.len(), first_second, boundary, cpu, queue.clone());
-        let seed = shard_seed(seed, slice);
-        let shard = Rc::new(Shard {
-            zero: start + prepared.plan.warmup,
-            pools: prepared.routes.iter().map(|route| Pool::new(slice, route)).collect(),
-            prepared,
-            dealer,
-            slice,
-            seed,
-            start,
-            joined_at,
-            done,
-            levels,
-            recorder: RefCell::new(recorder),
-            buffer: RefCell::new(vec![0; READ_BUFFER].into()),
-            // in one shard, nobody asks more often than once a microsecond
-            sequence: Cell::new(joined_at.saturating_duration_since(start).as_micros() as u64),
-            random: RefCell::new(Xoshiro256PlusPlus::seed_from_u64(seed)),
-            users: Cell::new(0),
-        });
+        let (queue, orders) = (outset.queue.clone(), outset.orders.clone());
+        let shard = Rc::new(Shard::new(outset));
         let cohorts = shard.cohorts().into_iter().map(|cohort| Rc::new(cohort).run(orders.clone()));
         let ended = tokio::select! {
             () = shard.tick() => None,
@@ -111,6 +101,36 @@ impl Shard {
         last.ended = ended;
         // nobody is left to tell
         let _ = queue.send(last).await;
+    }
+
+    pub(super) fn new(outset: Outset) -> Self {
+        let Outset { prepared, dealer, given, slice, seed, start, joined_at, first_second, done, queue, orders: _, levels } = outset;
+        let cpu = (slice.shard == 0).then(|| CpuMeter::new(Instant::now()));
+        let boundary = start + Duration::from_secs(u64::from(first_second) + 1);
+        let recorder = Recorder::new(slice.shard, prepared.steps.len(), first_second, boundary, cpu, queue);
+        let seed = shard_seed(seed, slice);
+        let sampler = prepared.sampling.clone().map(|sampling| Sampler::new(sampling, slice.share.worker, seed));
+        Self {
+            zero: start + prepared.plan.warmup,
+            pools: prepared.routes.iter().map(|route| Pool::new(slice, route)).collect(),
+            prepared,
+            dealer,
+            given,
+            slice,
+            seed,
+            start,
+            joined_at,
+            done,
+            levels,
+            recorder: RefCell::new(recorder),
+            buffer: RefCell::new(vec![0; READ_BUFFER].into()),
+            wardrobe: Wardrobe::default(),
+            // in one shard, nobody asks more often than once a microsecond
+            sequence: Cell::new(joined_at.saturating_duration_since(start).as_micros() as u64),
+            random: RefCell::new(Xoshiro256PlusPlus::seed_from_u64(seed)),
+            users: Cell::new(0),
+            sampler,
+        }
     }
 
     fn cohorts(self: &Rc<Self>) -> Vec<Cohort> {
@@ -134,7 +154,20 @@ impl Shard {
         loop {
             let boundary = self.recorder.borrow().boundary();
             tokio::time::sleep_until(boundary.into()).await;
+            self.report_renewals();
             self.recorder.borrow_mut().roll(Instant::now());
+        }
+    }
+
+    /// Tokens that could not be renewed are told by one shard, at the first step that would show them.
+    fn report_renewals(&self) {
+        if self.slice.shard > 0 {
+            return;
+        }
+        for (place, route) in self.prepared.routes.iter().enumerate() {
+            let Some((count, why)) = route.living().and_then(Living::token).and_then(|token| token.take_failures()) else { continue };
+            let step = self.prepared.steps.iter().position(|step| step.route == place).unwrap_or_default();
+            self.recorder.borrow_mut().failed_beside(ErrorClass::Auth, step as u16, count, &why);
         }
     }
 
@@ -163,6 +196,11 @@ impl Shard {
         let nth = self.sequence.get();
         self.sequence.set(nth + 1);
         self.slice.number(nth)
+    }
+
+    /// Leaves so many numbers to others.
+    pub(super) fn skip_sequence(&self, count: u64) {
+        self.sequence.set(self.sequence.get() + count);
     }
 }
 

@@ -1,14 +1,17 @@
 //! The engine against real sockets: what the target sees is what is reported.
 
 mod amounts;
+mod auth;
 mod counting;
 mod feeding;
 mod http2;
 mod language;
 mod malformed;
+mod once;
 mod pace;
 mod refusals;
 mod server;
+mod targets;
 mod timing;
 mod tls;
 mod transport;
@@ -21,8 +24,8 @@ use url::Url;
 
 use super::{Assignment, Delta, Prepared, Running, prepare};
 use crate::plan::{
-    Action, Arrival, HttpRequest, HttpStep, Inputs, Load, OnFailure, Order, Plan, Population, Profile, Protocol, RequestStep, Scenario,
-    Share, Step, Target, Task, Template, Tls,
+    Action, Arrival, HttpRequest, HttpStep, Inputs, Load, OnFailure, Once, Order, Plan, Population, Profile, Protocol, RequestStep,
+    Scenario, Share, Step, Target, Task, Template, Tls,
 };
 use crate::stats::{Counters, ErrorClass, Snapshot};
 
@@ -30,12 +33,22 @@ use crate::stats::{Counters, ErrorClass, Snapshot};
 fn plan(url: &str, load: Load) -> Plan {
     let step = step("get", "/");
     Plan {
-        target: Target { url: Url::parse(url).unwrap(), headers: vec![], auth: None, tls: Tls::default(), proxy: None, unix_socket: None },
+        target: Target {
+            name: None,
+            url: Url::parse(url).unwrap(),
+            headers: vec![],
+            auth: None,
+            tls: Tls::default(),
+            proxy: None,
+            unix_socket: None,
+        },
+        targets: vec![],
         http: Default::default(),
         grpc: Default::default(),
         protos: None,
         feeders: vec![],
         variables: Default::default(),
+        once: Once::default(),
         scenarios: vec![Scenario {
             name: "s".into(),
             weight: 1,
@@ -53,6 +66,7 @@ fn plan(url: &str, load: Load) -> Plan {
         thresholds: vec![],
         stop_timeout: Duration::from_millis(500),
         on_saturation: Default::default(),
+        samples: None,
         seed: None,
     }
 }
@@ -65,6 +79,8 @@ fn step(name: &str, path: &str) -> Step {
         timeout: Duration::from_secs(2),
         checks: vec![],
         extract: vec![],
+        record: vec![],
+        target: 0,
         call: Protocol::Http(HttpStep { request, follow_redirects: 0, retry: None }),
     })
 }
@@ -103,7 +119,7 @@ fn rate(per_second: u32, millis: u64, max_in_flight: u32) -> Load {
 }
 
 fn whole(shards: u32) -> Assignment {
-    Assignment { share: Share::WHOLE, shards, seed: 7, done: 0 }
+    Assignment { share: Share::WHOLE, shards, seed: 7, done: 0, found: Default::default() }
 }
 
 async fn prepared(plan: Plan) -> Arc<Prepared> {

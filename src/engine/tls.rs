@@ -6,7 +6,7 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::{ClientConfig, ConfigBuilder, DigitallySignedStruct, RootCertStore, SignatureScheme, WantsVerifier};
 use tokio_rustls::TlsConnector;
 
 use crate::plan::{ClientCertificate, Inputs, Problem, Reference, Target, Version};
@@ -20,14 +20,10 @@ pub(super) struct Tls {
 impl Tls {
     /// Every reference has a value. No message holds a part of one.
     pub(super) fn new(target: &Target, version: Version, inputs: &Inputs) -> Result<Self, Problem> {
-        let provider = Arc::new(ring::default_provider());
-        let builder = ClientConfig::builder_with_provider(provider.clone())
-            .with_safe_default_protocol_versions()
-            .map_err(|e| Problem::new("spec.target.tls", e.to_string()))?;
         let builder = if target.tls.insecure_skip_verify {
-            builder.dangerous().with_custom_certificate_verifier(Arc::new(TrustAnyone(provider)))
+            builder().dangerous().with_custom_certificate_verifier(Arc::new(TrustAnyone(Arc::new(ring::default_provider()))))
         } else {
-            builder.with_root_certificates(roots(target.tls.ca.as_ref(), inputs)?)
+            builder().with_root_certificates(roots(target, inputs)?)
         };
         let mut config = match &target.tls.client {
             None => builder.with_no_client_auth(),
@@ -47,19 +43,39 @@ impl Tls {
     }
 }
 
+/// For a server that is not the target but belongs to it: what the target is trusted by, and whom the system trusts.
+pub(super) fn beside(target: &Target, inputs: &Inputs) -> Result<ClientConfig, Problem> {
+    let mut roots = roots(target, inputs)?;
+    if target.tls.ca.is_some() {
+        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    }
+    Ok(builder().with_root_certificates(roots).with_no_client_auth())
+}
+
+/// For what speaks no TLS, or should not.
+pub(super) fn trusting_nobody() -> ClientConfig {
+    builder().with_root_certificates(RootCertStore::empty()).with_no_client_auth()
+}
+
+fn builder() -> ConfigBuilder<ClientConfig, WantsVerifier> {
+    let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()));
+    builder.with_safe_default_protocol_versions().expect("the provider knows the usual versions of TLS")
+}
+
 fn server_name(target: &Target) -> Result<ServerName<'static>, Problem> {
     let (name, field) = match &target.tls.server_name {
-        Some(name) => (name.as_str(), "spec.target.tls.serverName"),
-        None => (target.url.host_str().unwrap_or_default(), "spec.target.url"),
+        Some(name) => (name.as_str(), "tls.serverName"),
+        None => (target.url.host_str().unwrap_or_default(), "url"),
     };
     // a URL writes an IPv6 address in brackets
     let bare = name.trim_start_matches('[').trim_end_matches(']').to_owned();
-    ServerName::try_from(bare).map_err(|_| Problem::new(field, format!("{name:?} is no name that a certificate could be for")))
+    let wrong = |_| Problem::new(format!("{}.{field}", target.field()), format!("{name:?} is no name that a certificate could be for"));
+    ServerName::try_from(bare).map_err(wrong)
 }
 
-fn roots(ca: Option<&Reference>, inputs: &Inputs) -> Result<RootCertStore, Problem> {
+fn roots(target: &Target, inputs: &Inputs) -> Result<RootCertStore, Problem> {
     let mut roots = RootCertStore::empty();
-    match ca {
+    match &target.tls.ca {
         Some(ca) => {
             for certificate in certificates(ca, inputs)? {
                 roots.add(certificate).map_err(|e| problem(ca, &format!("holds a certificate that cannot be used: {e}")))?;
@@ -69,7 +85,8 @@ fn roots(ca: Option<&Reference>, inputs: &Inputs) -> Result<RootCertStore, Probl
             // a system may hold certificates that we cannot read; the others still count
             roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
             if roots.is_empty() {
-                return Err(Problem::new("spec.target.tls", "this machine has no trusted certificates; set caFrom"));
+                let field = format!("{}.tls", target.field());
+                return Err(Problem::new(field, "this machine has no trusted certificates; set caFrom"));
             }
         }
     }

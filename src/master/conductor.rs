@@ -1,5 +1,6 @@
 //! The run as the master sees it: a state machine fed with what workers and the operator say. It does no I/O but to its memory, and never waits.
 
+mod errands;
 mod feeding;
 
 use std::time::{Duration, Instant};
@@ -7,6 +8,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use tokio::sync::mpsc;
 
+use errands::Errands;
 use feeding::Feeding;
 
 use super::judge::Judge;
@@ -70,6 +72,7 @@ pub struct Conductor {
     stopped: Option<Stop>,
     roster: Roster,
     feeding: Feeding,
+    errands: Errands,
     timeline: Timeline,
     /// Where the run is a search for the capacity; it judges each level.
     search: Option<Search>,
@@ -94,6 +97,7 @@ impl Conductor {
             search: file.plan.capacity().map(Search::new),
             roster: Roster::new(file.workers),
             feeding: Feeding::new(&file.plan, memory.load_rows(), facts.granted),
+            errands: Errands::new(&file.plan),
             alone_since: facts.granted.then_some(now),
             file,
             seed,
@@ -165,6 +169,7 @@ impl Conductor {
             users: latest.users,
             rps: latest.requests,
             p95_micros: latest.p95,
+            errand: self.errands.doing().map(str::to_owned),
         }
     }
 
@@ -215,6 +220,7 @@ impl Conductor {
             from_worker::Message::Cumulative(cumulative) => self.hear_cumulative(id, &cumulative, now),
             from_worker::Message::Pong(pong) => self.hear_pong(id, &pong),
             from_worker::Message::Leaving(_) => self.hear_leaving(id, now),
+            from_worker::Message::ErrandDone(done) => self.hear_errand(id, done, now),
             from_worker::Message::RowsWanted(wanted) => self.hear_wanted(id, wanted),
             from_worker::Message::UsedUp(fleet::UsedUp { feeder }) => self.hear_used_up(id, feeder as u16),
         }
@@ -270,6 +276,7 @@ impl Conductor {
         let Some(instance) = self.roster.instance(id) else { return };
         let seen = instance.through;
         instance.snapshot = snapshot;
+        instance.errands = Snapshot::decode(&cumulative.errands).unwrap_or_default();
         instance.carrying = true;
         instance.last = cumulative.last;
         instance.length_micros = cumulative.length_micros;
@@ -343,7 +350,7 @@ impl Conductor {
 
     /// Ends the run as aborted. Of several the first counts.
     pub fn stop(&mut self, stop: Stop, now: Instant) {
-        if self.result.is_some() || self.stopped.is_some() || self.breached {
+        if self.result.is_some() || self.stopped.is_some() || self.breached || self.errands.is_closing() {
             return;
         }
         self.event(&format!("stopped: {}", stop.message));
@@ -352,7 +359,7 @@ impl Conductor {
             self.state = MasterState::Stopping;
             self.tell_all(|| Message::Stop(fleet::Stop { at_once: false }));
         } else if self.state != MasterState::Stopping {
-            self.finish(Ending::Stopped);
+            self.wind_up(Ending::Stopped, now);
         }
         self.tick(now);
     }
@@ -368,12 +375,8 @@ impl Conductor {
     /// To be called after every change and at least every quarter of a second.
     pub fn tick(&mut self, now: Instant) {
         match self.state {
-            MasterState::Waiting | MasterState::Ready => {
-                self.state = if self.roster.all_ready() { MasterState::Ready } else { MasterState::Waiting };
-                if self.start_wanted && self.state == MasterState::Ready {
-                    self.start(now);
-                }
-            }
+            MasterState::Stopping if self.errands.is_closing() => self.close(now),
+            MasterState::Waiting | MasterState::Ready | MasterState::Preparing => self.await_start(now),
             MasterState::Recovering => self.recover(now),
             MasterState::Running | MasterState::Stopping => self.watch(now),
             MasterState::Lost | MasterState::Finished => {}
@@ -384,6 +387,21 @@ impl Conductor {
     pub fn ping(&self) {
         let now = Timestamp::now().as_microsecond();
         self.tell_all(|| Message::Ping(fleet::Ping { master_unix_micros: now }));
+    }
+
+    fn await_start(&mut self, now: Instant) {
+        self.mind_errand(now);
+        let all_ready = self.roster.all_ready();
+        if self.start_wanted && all_ready {
+            self.get_ready(now);
+        }
+        if matches!(self.state, MasterState::Waiting | MasterState::Ready | MasterState::Preparing) {
+            self.state = match (self.errands.is_under_way(), all_ready) {
+                (true, _) => MasterState::Preparing,
+                (false, true) => MasterState::Ready,
+                (false, false) => MasterState::Waiting,
+            };
+        }
     }
 
     fn start(&mut self, now: Instant) {
@@ -412,7 +430,8 @@ impl Conductor {
             .idle()
             .map(|session| (session, self.iterations_done(session.index)))
             .filter(|(session, done)| {
-                let start = Message::Start(fleet::Start { epoch, workers, in_micros, seed, iterations_done: *done });
+                let found = self.errands.found();
+                let start = Message::Start(fleet::Start { epoch, workers, in_micros, seed, iterations_done: *done, found });
                 let levels = self.search.as_ref().map(Search::announcement);
                 session.send(start) && levels.is_none_or(|levels| session.send(Message::Levels(levels)))
             })
@@ -487,11 +506,13 @@ impl Conductor {
             self.seek(now);
         }
         self.heed_thresholds();
+        self.mind_errand(now);
+        let can_give_shares = self.recall_found(now);
         let due = self.is_due(now);
         if self.roster.all_over() && (!due || self.is_open_ended() || self.state == MasterState::Stopping) {
-            return self.finish(self.natural_ending());
+            return self.wind_up(self.natural_ending(), now);
         }
-        if self.state == MasterState::Running && due {
+        if self.state == MasterState::Running && due && can_give_shares {
             self.employ_idle(now);
         }
         let nobody_at_work = self.roster.at_work() == 0;
@@ -504,11 +525,11 @@ impl Conductor {
         self.idle_since = if nobody_at_work && self.is_open_ended() { self.idle_since.or(Some(now)) } else { None };
         let abandoned = self.idle_since.is_some_and(|since| now.duration_since(since) >= self.file.grace);
         if abandoned {
-            self.finish(self.natural_ending());
+            self.wind_up(self.natural_ending(), now);
         } else if deserted && due {
-            self.finish(Ending::Deserted);
+            self.wind_up(Ending::Deserted, now);
         } else if hopeless || stopping_alone {
-            self.finish(self.natural_ending());
+            self.wind_up(self.natural_ending(), now);
         }
     }
 
@@ -539,6 +560,7 @@ impl Conductor {
             seed: self.seed,
             ending,
             stop: self.stopped.as_ref(),
+            obstacle: self.errands.obstacle(),
             started_at,
             finished_at: Timestamp::now(),
             roster: &self.roster,
@@ -547,6 +569,7 @@ impl Conductor {
             judge: &self.judge,
             events: &self.events,
             feeders: self.feeder_results(),
+            warnings: self.errands.warnings(),
         }));
     }
 
@@ -597,6 +620,7 @@ fn reported(problem: fleet::Problem) -> Reported {
     let kind = match kind.as_str() {
         "MissingReference" => ProblemKind::MissingReference,
         "TargetUnresolved" => ProblemKind::TargetUnresolved,
+        "NoToken" => ProblemKind::NoToken,
         _ => ProblemKind::InvalidSpec,
     };
     Reported { kind, field, object, message }

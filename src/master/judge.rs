@@ -208,7 +208,7 @@ impl Rule {
         };
         let at = second.map(|second| format!(" in second {second}")).unwrap_or_default();
         ThresholdResult {
-            metric: threshold.metric.name().to_owned(),
+            metric: threshold.name().to_owned(),
             expr: threshold.expr.clone(),
             select: select_json(threshold),
             window_micros: in_windows.then(|| u64::from(threshold.span.window_seconds) * 1_000_000),
@@ -230,7 +230,7 @@ impl Rule {
         let threshold = self.threshold();
         let window = Duration::from_secs(threshold.span.window_seconds.into());
         let over = if window.is_zero() { String::new() } else { format!(" over {}", duration::format(window)) };
-        format!("{} {}{over}", threshold.metric.name(), threshold.expr)
+        format!("{} {}{over}", threshold.name(), threshold.expr)
     }
 }
 

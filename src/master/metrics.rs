@@ -6,8 +6,9 @@ use prometheus::core::Collector;
 use prometheus::{GaugeVec, IntCounterVec, Opts, TextEncoder};
 
 use super::Shared;
-use super::result::step_names;
+use super::result::{step_names, trend_names};
 use crate::stats::Histogram;
+use crate::stats::summary::TrendName;
 use crate::wire::control::MasterState;
 
 /// Upper bounds of the latency histogram's buckets, in seconds: a factor of about 2.5 apart, as Prometheus' own defaults, from 1 ms to 1 min.
@@ -15,9 +16,10 @@ const BUCKETS: [f64; 15] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 
 
 /// The text format, whole.
 pub fn text(master: &Shared) -> String {
-    let (progress, merged, late, names, run) = master.with(|conductor| {
+    let (progress, merged, late, names, trends, run) = master.with(|conductor| {
         let plan = &conductor.file().plan;
-        (conductor.progress(Instant::now()), conductor.merged(), conductor.late(), step_names(plan), conductor.file().run.clone())
+        let (names, trends, run) = (step_names(plan), trend_names(plan), conductor.file().run.clone());
+        (conductor.progress(Instant::now()), conductor.merged(), conductor.late(), names, trends, run)
     });
     let mut families = Families { run: run.clone(), text: String::new() };
     let by_step = |get: fn(&crate::stats::StepStats) -> u64| -> Vec<(usize, u64)> {
@@ -55,6 +57,11 @@ pub fn text(master: &Shared) -> String {
             families.histogram("starling_latency_seconds", "Intended time to last byte of successes.", &labels, &stats.latency);
         }
     }
+    for (place, stats) in &merged.trends {
+        if let Some(trend) = trends.get(usize::from(*place)) {
+            families.record(trend, &stats.values);
+        }
+    }
     families.text
 }
 
@@ -89,6 +96,27 @@ impl Families {
     fn add(&mut self, collector: &dyn Collector) {
         // a family made here is well-formed, so encoding it cannot fail
         let _ = TextEncoder::new().encode_utf8(&collector.collect(), &mut self.text);
+    }
+
+    /// Quantiles rather than buckets: nobody knows beforehand between which numbers they should lie.
+    fn record(&mut self, trend: &TrendName, values: &Histogram) {
+        use std::fmt::Write;
+        // in the base units of Prometheus
+        let (name, scale) = match trend.unit.as_str() {
+            "bytes" => ("starling_record_bytes", 1.0),
+            "none" => ("starling_record", trend.in_base),
+            _ => ("starling_record_seconds", 1e6),
+        };
+        if !self.text.contains(&format!("# TYPE {name} ")) {
+            let _ = write!(self.text, "# HELP {name} Numbers found in answers.\n# TYPE {name} summary\n");
+        }
+        let labels = format!("run=\"{}\",record=\"{}\"", self.run, escaped(&trend.name));
+        for percent in [50.0, 90.0, 95.0, 99.0] {
+            let (quantile, value) = (percent / 100.0, values.percentile(percent) as f64 / scale);
+            let _ = writeln!(self.text, "{name}{{{labels},quantile=\"{quantile}\"}} {value}");
+        }
+        let _ = writeln!(self.text, "{name}_sum{{{labels}}} {}", values.sum() as f64 / scale);
+        let _ = writeln!(self.text, "{name}_count{{{labels}}} {}", values.count());
     }
 
     /// From our own histogram: the client library can only be fed sample by sample.

@@ -1,7 +1,7 @@
 //! What a threshold reads from samples: a sum that grows and shrinks, and what it comes to.
 
 use crate::plan::threshold::{Aggregate, Metric, Outcome, Quantity};
-use crate::plan::{Plan, Threshold};
+use crate::plan::{Plan, Threshold, Unit};
 use crate::stats::summary::selected;
 use crate::stats::{Histogram, Phase, Snapshot, StepStats, format};
 
@@ -13,7 +13,7 @@ pub struct Reader {
     tasks: Vec<bool>,
 }
 
-/// Times, or a part of a whole; which of them counts is the threshold's business.
+/// Times or other numbers of answers, or a part of a whole; which of them counts is the threshold's business.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Reading {
     times: Histogram,
@@ -69,6 +69,7 @@ impl Reader {
             Metric::Iterations => share(self.tasks_of(snapshot).map(|task| task.finished).sum(), 0),
             Metric::Dropped => share(counters.dropped, counters.iterations + counters.dropped),
             Metric::Achieved => share(counters.iterations, due),
+            Metric::Record => times(self.recorded(snapshot)),
         }
     }
 
@@ -76,7 +77,8 @@ impl Reader {
     pub fn observe(&self, reading: &Reading, seconds: f64, min_count: u64) -> Option<f64> {
         let Reading { times, part, whole } = reading;
         let enough = |samples: u64| samples >= min_count.max(1);
-        let of_times = |value: f64| enough(times.count()).then_some(value);
+        let scale = if self.threshold.quantity == Quantity::Number { Unit::One.in_base() } else { 1.0 };
+        let of_times = |value: f64| enough(times.count()).then_some(value / scale);
         match self.threshold.aggregate {
             Aggregate::Percentile(percent) => of_times(times.percentile(percent) as f64),
             Aggregate::Med => of_times(times.percentile(50.0) as f64),
@@ -97,7 +99,14 @@ impl Reader {
             Quantity::Share => format::percent(value),
             Quantity::PerSecond => format!("{}/s", format::rate(value)),
             Quantity::Count => format::count(value as u64),
+            Quantity::Bytes => format::bytes(value.round() as u64),
+            Quantity::Number => format::number(value),
         }
+    }
+
+    fn recorded(&self, snapshot: &Snapshot) -> Histogram {
+        let trend = self.threshold.record.as_ref().and_then(|record| snapshot.trends.get(&record.place));
+        trend.map(|trend| trend.values.clone()).unwrap_or_default()
     }
 
     fn selects(&self, step: u16) -> bool {

@@ -10,9 +10,9 @@ use super::saturation;
 use super::search::Search;
 use super::timeline::Timeline;
 use super::verdict::{self, Judgement};
-use crate::plan::{OnSaturation, Plan};
+use crate::plan::{Action, FlowPlace, OnSaturation, Plan, Section, Trend};
 use crate::stats::result::{CapacityResult, Event, FeederResult, Generator, RunResult, SCHEMA_VERSION, Totals, Verdict, Workers};
-use crate::stats::summary::{Scale, StepName, error_results, histogram_results, step_results, task_results};
+use crate::stats::summary::{Scale, StepName, TrendName, error_results, histogram_results, record_results, step_results, task_results};
 use crate::stats::{Snapshot, format};
 use crate::wire::control::Stop;
 use crate::wire::layout::RunFile;
@@ -28,6 +28,16 @@ pub enum Ending {
     Breached,
     /// All workers were lost and none came back.
     Deserted,
+    /// What comes before the load went wrong, so there was none.
+    NotStarted,
+}
+
+/// What kept the load from starting.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Obstacle {
+    /// CamelCase.
+    pub reason: &'static str,
+    pub message: String,
 }
 
 pub struct Parts<'a> {
@@ -35,6 +45,7 @@ pub struct Parts<'a> {
     pub seed: u64,
     pub ending: Ending,
     pub stop: Option<&'a Stop>,
+    pub obstacle: Option<&'a Obstacle>,
     pub started_at: Option<Timestamp>,
     pub finished_at: Timestamp,
     pub roster: &'a Roster,
@@ -43,10 +54,27 @@ pub struct Parts<'a> {
     pub judge: &'a Judge,
     pub events: &'a [Event],
     pub feeders: Vec<FeederResult>,
+    /// What went wrong beside the load.
+    pub warnings: &'a [String],
 }
 
 pub fn build(parts: Parts<'_>) -> RunResult {
-    let Parts { file, seed, ending, stop, started_at, finished_at, roster, timeline, judge, search, events, feeders } = parts;
+    let Parts {
+        file,
+        seed,
+        ending,
+        stop,
+        obstacle,
+        started_at,
+        finished_at,
+        roster,
+        timeline,
+        judge,
+        search,
+        events,
+        feeders,
+        warnings: beside,
+    } = parts;
     let plan = &file.plan;
     let kept = search.and_then(Search::kept);
     let (merged, scale) = match kept {
@@ -63,7 +91,12 @@ pub fn build(parts: Parts<'_>) -> RunResult {
         None => judged,
     };
     let generator = saturation::judge(&roster.merged(), roster);
-    let judgement = judgement(plan, judged, &generator, ending, stop, judge);
+    let judgement = match obstacle.filter(|_| ending == Ending::NotStarted) {
+        Some(Obstacle { reason, message }) => {
+            Judgement { verdict: Verdict::Errored, reason: (*reason).to_owned(), message: message.clone(), ..judged }
+        }
+        None => judgement(plan, judged, &generator, ending, stop, judge),
+    };
     let message = with_losses(judgement.message, roster);
     RunResult {
         schema_version: SCHEMA_VERSION.to_owned(),
@@ -83,7 +116,8 @@ pub fn build(parts: Parts<'_>) -> RunResult {
         message,
         steps: step_results(&merged, &names, scale),
         tasks: task_results(&merged, &task_names(plan)),
-        errors: error_results(&merged, &names),
+        records: record_results(&merged, &trend_names(plan)),
+        errors: error_results(&merged, &[names.clone(), flow_names(plan)].concat()),
         thresholds: judgement.thresholds,
         capacity,
         workers: Workers { planned: file.workers, lost: roster.lost(), rejoined: roster.rejoined() },
@@ -91,7 +125,7 @@ pub fn build(parts: Parts<'_>) -> RunResult {
         histograms: histogram_results(&merged, &names),
         feeders,
         events: events.to_vec(),
-        warnings: warnings(file, roster, timeline, &generator),
+        warnings: [warnings(file, roster, timeline, &generator), beside.to_vec()].concat(),
         generator,
         totals,
     }
@@ -117,6 +151,32 @@ pub fn step_names(plan: &Plan) -> Vec<StepName> {
             is_control: place.is_control(),
         })
         .collect()
+}
+
+/// Steps that say when or how often, by where they stand: `steps[2] (call login)`.
+fn flow_names(plan: &Plan) -> Vec<StepName> {
+    let name = |place: FlowPlace<'_>| {
+        let FlowPlace { scenario, task, section, number, step } = place;
+        let list = match section {
+            Section::OnStart => "onStart",
+            Section::OnStop => "onStop",
+            Section::Task(_) | Section::Block(_) => "steps",
+            Section::Setup => "setup",
+            Section::Teardown => "teardown",
+        };
+        let act = match &step.action {
+            Action::Request(request) => request.name.clone(),
+            Action::Call(block) => format!("call {block}"),
+            Action::Pause(_) => "pause".to_owned(),
+        };
+        StepName { scenario: scenario.to_owned(), task: task.to_owned(), step: format!("{list}[{number}] ({act})"), is_control: false }
+    };
+    plan.flows().map(name).collect()
+}
+
+pub fn trend_names(plan: &Plan) -> Vec<TrendName> {
+    let name = |Trend { name, unit }: Trend| TrendName { name, unit: unit.name().to_owned(), in_base: unit.in_base() };
+    plan.trends().into_iter().map(name).collect()
 }
 
 fn task_names(plan: &Plan) -> Vec<(String, String)> {
@@ -165,7 +225,7 @@ fn judgement(plan: &Plan, judged: Judgement, generator: &Generator, ending: Endi
             let why = generator.workers.iter().map(|worker| format!("worker {}: {}", worker.worker, worker.why)).collect::<Vec<_>>();
             instead(Verdict::Errored, "GeneratorSaturated", format!("the load generator was the bottleneck: {}", why.join("; ")))
         }
-        (Ending::Natural, _) => judged,
+        (Ending::Natural | Ending::NotStarted, _) => judged,
         // thresholds are shown as they stood, but do not decide
         (Ending::Stopped, Some(stop)) => instead(Verdict::Aborted, &stop.reason, stop.message.clone()),
         (Ending::Stopped, None) => instead(Verdict::Aborted, "Aborted", "the run was stopped".into()),

@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 
 use crate::stats::Snapshot;
 use crate::wire::control::{ProblemKind, WorkerProblem};
-use crate::wire::fleet::{FromMaster, from_master::Message};
+use crate::wire::fleet::{ErrandKind, FromMaster, from_master::Message};
 
 /// Identifies one connection.
 pub type SessionId = u64;
@@ -40,6 +40,8 @@ impl Session {
 pub struct Seat {
     pub session: Option<Session>,
     pub ready: bool,
+    /// Of what one worker does alone: what its process can say the outcome of.
+    errands: Vec<ErrandKind>,
     problems: Vec<(Instant, Reported)>,
 }
 
@@ -55,6 +57,8 @@ pub struct Reported {
 #[derive(Debug, Default)]
 pub struct Instance {
     pub snapshot: Snapshot,
+    /// What it did alone; not in `snapshot`.
+    pub errands: Snapshot,
     /// The last run second that is in `snapshot`.
     pub through: Option<u32>,
     /// Has started its share.
@@ -167,6 +171,18 @@ impl Roster {
         sum
     }
 
+    /// A connection to a process that can say what came of an errand.
+    pub fn who_knows(&self, kind: ErrandKind) -> Option<SessionId> {
+        let known = self.seats.iter().find(|seat| seat.errands.contains(&kind))?;
+        known.session.as_ref().map(|session| session.id)
+    }
+
+    /// The connection to the ready worker of the lowest index.
+    pub fn first_ready(&self) -> Option<SessionId> {
+        let first = self.seats.iter().find(|seat| seat.ready)?;
+        first.session.as_ref().map(|session| session.id)
+    }
+
     pub fn sessions(&self) -> impl Iterator<Item = &Session> {
         self.seats.iter().filter_map(|seat| seat.session.as_ref())
     }
@@ -236,7 +252,10 @@ impl Roster {
     /// The sum of all that was ever measured.
     pub fn merged(&self) -> Snapshot {
         let mut sum = Snapshot::default();
-        self.instances.values().for_each(|instance| sum.merge(&instance.snapshot));
+        for instance in self.instances.values() {
+            sum.merge(&instance.snapshot);
+            sum.merge(&instance.errands);
+        }
         sum
     }
 
@@ -299,8 +318,9 @@ impl Roster {
 }
 
 impl Seat {
-    pub fn set_ready(&mut self) {
+    pub fn set_ready(&mut self, errands: Vec<ErrandKind>) {
         self.ready = true;
+        self.errands = errands;
         self.problems.clear();
     }
 

@@ -11,7 +11,7 @@ use super::channel::Channel;
 use super::child::{COMPONENT_LABEL, Child, Component, RUN_LABEL, labels};
 use crate::crd::status::RunStatus;
 use crate::crd::{Checked, LoadTest, check};
-use crate::plan::Problem;
+use crate::plan::{Auth, Problem};
 use crate::wire::RunResult;
 use crate::wire::layout::{ADMIN_PORT, CONTROL_PORT, RUN_FILE, RunFile, UI_PORT, channel as keys};
 
@@ -19,6 +19,10 @@ pub use report::{read as read_report, write as write_report};
 
 /// Addresses that cloud platforms serve credentials of the node from: never a target.
 const METADATA_ADDRESSES: [(&str, &str); 2] = [("0.0.0.0/0", "169.254.0.0/16"), ("::/0", "fd00:ec2::254/128")];
+
+/// Where Pods on Google's platform get their tokens, for tests that ask for them: the metadata service's address, and the one that nodes
+/// of GKE put in its place. The workers' own rule keeps steps from both.
+const GOOGLE_TOKENS: [(&str, u16); 2] = [("169.254.169.254/32", 80), ("169.254.169.252/32", 988)];
 
 /// What the operator's flags say about the objects it makes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,6 +80,15 @@ impl<'a> Blueprint<'a> {
         let operator = json!({"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": self.settings.namespace}}});
         let workers = json!({"podSelector": {"matchLabels": self.selector(Some(Component::Worker))}});
         let outside = METADATA_ADDRESSES.map(|(all, except)| json!({"ipBlock": {"cidr": all, "except": [except]}}));
+        let mut egress = vec![
+            // to anywhere: some platforms serve DNS from a link-local address
+            json!({"ports": [{"protocol": "UDP", "port": 53}, {"protocol": "TCP", "port": 53}]}),
+            // Pods apart, since an address block does not match them on every network
+            json!({"to": [{"namespaceSelector": {}}, outside[0], outside[1]]}),
+        ];
+        if self.checked.plan.all_targets().any(|target| matches!(target.auth, Some(Auth::Google(_)))) {
+            egress.extend(GOOGLE_TOKENS.map(|(address, port)| json!({"to": [{"ipBlock": {"cidr": address}}], "ports": ports(&[port])})));
+        }
         self.object(
             Child::Policy,
             json!({"spec": {
@@ -85,12 +98,7 @@ impl<'a> Blueprint<'a> {
                     {"from": [workers, operator], "ports": ports(&[CONTROL_PORT])},
                     {"from": [operator, {"podSelector": {}}], "ports": ports(&[UI_PORT, ADMIN_PORT])},
                 ],
-                "egress": [
-                    // to anywhere: some platforms serve DNS from a link-local address
-                    {"ports": [{"protocol": "UDP", "port": 53}, {"protocol": "TCP", "port": 53}]},
-                    // Pods apart, since an address block does not match them on every network
-                    {"to": [{"namespaceSelector": {}}, outside[0], outside[1]]},
-                ],
+                "egress": egress,
             }}),
         )
     }

@@ -172,15 +172,16 @@ fn show_end(new: &mut LoadTestStatus, run: &RunStatus, end: &RunEnd, result: Opt
     }
 }
 
-/// Leaves out metrics, then steps, then errors, until the status fits; the report has them.
+/// Leaves out metrics, then records, then steps, then errors, until the status fits; the report has them.
 fn fit(new: &mut LoadTestStatus) {
     let fits = |status: &LoadTestStatus| serde_json::to_vec(status).is_ok_and(|json| json.len() <= MAX_STATUS);
-    for part in ["metrics", "steps", "errors"] {
+    for part in ["metrics", "records", "steps", "errors"] {
         if fits(new) {
             return;
         }
         let omitted = match (part, new.results.as_mut()) {
             ("metrics", _) => std::mem::take(&mut new.metrics).len(),
+            ("records", Some(results)) => std::mem::take(&mut results.records).len(),
             ("steps", Some(results)) => std::mem::take(&mut results.steps).len(),
             ("errors", Some(results)) => std::mem::take(&mut results.errors).len(),
             _ => 0,

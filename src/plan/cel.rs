@@ -114,9 +114,12 @@ impl Cel {
                 None => return Err(undeclared("vars", name, names, |declared| !matches!(declared, Declared::Row(_)))),
             }
         }
-        for name in self.mentions.feeders.keys() {
-            if !matches!(names.get(name), Some(Declared::Row(_))) {
+        for (name, wanted) in &self.mentions.feeders {
+            let Some(Declared::Row(slot)) = names.get(name) else {
                 return Err(undeclared("feeders", name, names, |declared| matches!(declared, Declared::Row(_))));
+            };
+            for column in wanted.fields().into_iter().flatten().map(|(column, _)| column) {
+                names.check_column(*slot, &format!("feeders.{name}"), column)?;
             }
         }
         Ok(())
@@ -310,11 +313,11 @@ fn explain(error: &ExecutionError) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::time::SystemTime;
-
     use proptest::prelude::*;
     use serde_json::json;
 
+    use super::super::Columns;
+    use super::super::template::fixed::Fixed;
     use super::*;
 
     struct Answered(Result<Value, &'static str>);
@@ -339,35 +342,6 @@ mod tests {
         }
     }
 
-    struct Values(Vec<Option<Value>>);
-
-    impl Scope for Values {
-        fn user(&self) -> u64 {
-            7
-        }
-        fn iteration(&self) -> u64 {
-            3
-        }
-        fn worker(&self) -> u32 {
-            0
-        }
-        fn random(&mut self) -> u64 {
-            0
-        }
-        fn sequence(&mut self) -> u64 {
-            0
-        }
-        fn now(&self) -> SystemTime {
-            SystemTime::UNIX_EPOCH
-        }
-        fn value(&self, slot: Slot) -> Option<&Value> {
-            self.0[usize::from(slot)].as_ref()
-        }
-        fn batch(&self, _slot: Slot, _count: u32) -> Option<&Value> {
-            None
-        }
-    }
-
     fn names() -> Names {
         let mut names = Names::default();
         names.declare("limit", Declared::Constant(json!(5)));
@@ -383,7 +357,7 @@ mod tests {
 
     fn evaluated(source: &str) -> Result<bool, String> {
         let answer = Answered(Ok(json!({"n": 3, "f": 1.5, "t": "x", "items": [{"ok": true}, {"ok": false}], "deep": {"a": {"b": 1}}})));
-        let values = Values(vec![Some(json!("t-1")), None, Some(json!({"text": "row"}))]);
+        let values = Fixed::of([Some(json!("t-1")), None, Some(json!({"text": "row"}))]);
         compiled(source).is_true(Some(&answer), &values).map_err(|why| why.to_string())
     }
 
@@ -414,6 +388,21 @@ mod tests {
     }
 
     #[test]
+    fn a_column_that_no_row_has_is_found_where_the_data_are_known() {
+        let mut names = names();
+        let check = |names: &Names, source: &str| Cel::parse(source).unwrap().check(names);
+        assert_eq!(check(&names, "feeders.texts.txet == ''"), Ok(()), "nobody knows yet");
+        let columns = Columns { names: ["text".to_owned()].into(), is_secret: false };
+        names.declare_columns(2, Arc::new(columns));
+        for source in ["feeders.texts.txet == ''", "feeders.texts['txet'] == ''", "has(feeders.texts.txet)"] {
+            assert_eq!(check(&names, source).unwrap_err(), "feeders.texts has no column \"txet\"; it has text", "{source}");
+        }
+        for source in ["feeders.texts.text == ''", "size(feeders.texts) == 1", "feeders.texts.text.size() > 1"] {
+            assert_eq!(check(&names, source), Ok(()), "{source}");
+        }
+    }
+
+    #[test]
     fn no_depth_runs_out_of_stack() {
         let times = |part: &str, count: usize| part.repeat(count);
         for (begin, middle, end) in [
@@ -434,7 +423,7 @@ mod tests {
         {
             for count in [10, 24, 90, 250] {
                 if let Ok(cel) = Cel::parse(&format!("{first}{}", times(more, count))) {
-                    let _outcome = cel.compile(&names()).unwrap().is_true(Some(&Answered(Ok(json!({})))), &Values(Vec::new()));
+                    let _outcome = cel.compile(&names()).unwrap().is_true(Some(&Answered(Ok(json!({})))), &Fixed::default());
                 }
             }
         }
@@ -476,14 +465,14 @@ mod tests {
 
     #[test]
     fn without_an_answer_only_what_asks_for_it_fails() {
-        let values = Values(vec![Some(json!(1)), None, None]);
+        let values = Fixed::of([Some(json!(1)), None, None]);
         assert_eq!(compiled("status == 200").is_true(None, &values), Err(Unevaluated("there is no answer yet".into())));
         assert_eq!(compiled("vars.token == 1 && iteration == 3 && user.id == 7").is_true(None, &values), Ok(true));
     }
 
     #[test]
     fn a_body_that_is_no_json_fails_only_what_asks_for_json() {
-        let values = Values(vec![None, None, None]);
+        let values = Fixed::of([None, None, None]);
         let broken = Answered(Err("the body is not JSON"));
         assert_eq!(compiled("json.a == 1").is_true(Some(&broken), &values), Err(Unevaluated("the body is not JSON".into())));
         assert_eq!(compiled("status == 201").is_true(Some(&broken), &values), Ok(true));
@@ -517,7 +506,7 @@ mod tests {
     #[test]
     fn a_number_is_any_finite_number() {
         let answer = Answered(Ok(json!({"n": 3, "f": 0.5, "big": u64::MAX, "t": "3"})));
-        let values = Values(Vec::new());
+        let values = Fixed::default();
         let number = |source: &str| Cel::parse(source).unwrap().compile(&Names::default()).unwrap().number(Some(&answer), &values);
         assert_eq!(number("json.n"), Ok(3.0));
         assert_eq!(number("json.f * 1000.0"), Ok(500.0));
@@ -598,7 +587,7 @@ mod tests {
             if let Ok(cel) = Cel::parse(&source) {
                 let compiled = cel.compile(&names()).unwrap();
                 let answer = Answered(Ok(json!({"n": 3, "f": 1.5, "t": "é", "items": [1, "a"], "deep": {"a": null}})));
-                let outcome = compiled.is_true(Some(&answer), &Values(vec![Some(json!("t")), None, None]));
+                let outcome = compiled.is_true(Some(&answer), &Fixed::of([Some(json!("t")), None, None]));
                 prop_assert_ne!(outcome, Err(Unevaluated("the CEL interpreter gave up".into())));
             }
         }

@@ -97,6 +97,17 @@ pub fn trends<'r>(records: impl IntoIterator<Item = &'r Record>) -> Result<Vec<T
 }
 
 impl Unit {
+    /// As the test writes it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::One => "none",
+            Self::Seconds => "s",
+            Self::Milliseconds => "ms",
+            Self::Microseconds => "us",
+            Self::Bytes => "bytes",
+        }
+    }
+
     /// Base units of trends (microseconds, bytes, thousandths of anything else) in one of these.
     pub fn in_base(self) -> f64 {
         match self {

@@ -6,7 +6,7 @@ mod rows;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::Reference;
+use super::{Kind, Reference};
 
 pub use order::Order;
 pub use rows::{MAX_DATA, MAX_ROWS, Rows, RowsError};
@@ -93,6 +93,11 @@ impl Feeder {
             | Source::JsonLines { data: Data::Reference(reference) } => Some(reference),
             Source::Csv { .. } | Source::Json { .. } | Source::JsonLines { .. } | Source::Inline { .. } | Source::Files { .. } => None,
         }
+    }
+
+    /// Its rows are of a Secret.
+    pub fn is_secret(&self) -> bool {
+        self.reference().is_some_and(|reference| reference.kind == Kind::Secret)
     }
 
     /// There are only so many rows as the data has.

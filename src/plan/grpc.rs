@@ -7,6 +7,8 @@ mod descriptors;
 mod encoder;
 mod message;
 mod scalar;
+#[cfg(test)]
+mod tests;
 mod well_known;
 mod wire;
 
@@ -18,7 +20,7 @@ use super::feeder::Data;
 use super::target::Header;
 use super::{JsonTemplate, Reference, duration};
 
-pub use call::CompiledCall;
+pub use call::{CompiledCall, check};
 pub use code::Code;
 pub use decode::to_json;
 pub use descriptors::{CallKind, Descriptors, HEALTH, Rpc, Source};

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use super::names::{Declared, Names, Slot};
-use super::{Action, Scenario, Step};
+use super::{Action, Order, Plan, Scenario, Section, Step};
 
 /// What a step says about names.
 #[derive(Debug, Clone, Default)]
@@ -114,6 +114,11 @@ impl Lexicon {
         self.slots.get(name).copied()
     }
 
+    /// Names that live with the user, and their slots.
+    pub fn of_user_with_slots(&self) -> impl Iterator<Item = (&str, Slot)> {
+        self.of_user.iter().filter_map(|name| Some((name.as_str(), self.slot(name)?)))
+    }
+
     /// What the first step of `onStart` may name.
     pub fn at_start(&self) -> Names {
         self.base.clone()
@@ -149,6 +154,50 @@ impl Lexicon {
     fn declare(&self, names: &mut Names, name: &str) {
         if let Some(slot) = self.slot(name) {
             names.declare(name, Declared::Value(slot));
+        }
+    }
+}
+
+/// Calls `visit` with each step of the plan, its field path and the names that it may use. `base` is what all of it knows.
+pub fn each_step(plan: &Plan, base: Names, mut visit: impl FnMut(&Step, &str, &Names)) {
+    let of_once = Lexicon::new(base, plan.once_slots(), &plan.once.outline());
+    let once = plan.once.sections().into_iter().map(|(_, section, steps)| (section, steps));
+    each_step_of(&of_once, Order::Weighted, once, "spec", &mut visit);
+    for (s, scenario) in plan.scenarios.iter().enumerate() {
+        let lexicon = Lexicon::new(of_once.of_users(), of_once.slots() as Slot, &Outline::of(scenario));
+        let sections = scenario.sections().map(|(_, _, section, steps)| (section, steps));
+        each_step_of(&lexicon, scenario.order, sections, &format!("spec.scenarios[{s}]"), &mut visit);
+    }
+}
+
+fn each_step_of<'a>(
+    lexicon: &Lexicon,
+    order: Order,
+    sections: impl Iterator<Item = (Section, &'a [Step])>,
+    path: &str,
+    visit: &mut impl FnMut(&Step, &str, &Names),
+) {
+    let mut known = lexicon.at_start();
+    for (section, steps) in sections {
+        known = match section {
+            Section::OnStart | Section::Setup => lexicon.at_start(),
+            // all tasks of a sequence are one iteration
+            Section::Task(t) if order == Order::Sequential && t > 0 => known,
+            Section::Task(_) | Section::OnStop | Section::Teardown => lexicon.of_users(),
+            Section::Block(_) => lexicon.of_blocks(),
+        };
+        let section = match section {
+            Section::OnStart => "onStart".to_owned(),
+            Section::OnStop => "onStop".to_owned(),
+            Section::Task(t) => format!("tasks[{t}].steps"),
+            Section::Block(b) => format!("blocks[{b}].steps"),
+            Section::Setup => "setup".to_owned(),
+            Section::Teardown => "teardown".to_owned(),
+        };
+        for (i, step) in steps.iter().enumerate() {
+            let mention = Mention::from(step);
+            visit(step, &format!("{path}.{section}[{i}]"), &lexicon.within(&known, &mention));
+            lexicon.after(&mut known, &mention);
         }
     }
 }

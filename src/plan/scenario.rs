@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::target::Header;
-use super::{Cel, Check, Extract, GrpcStep, JsonTemplate, Reference, Section, StepPlace, Template, ThinkTime, duration};
+use super::{Cel, Check, Extract, GrpcStep, JsonTemplate, Record, Reference, Section, StepPlace, Template, ThinkTime, duration};
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -34,12 +34,7 @@ pub struct Scenario {
 impl Scenario {
     /// All its requests in the order of [`Self::sections`].
     pub fn steps(&self) -> impl Iterator<Item = StepPlace<'_>> {
-        self.sections().flat_map(|(scenario, task, section, steps)| {
-            steps.iter().filter_map(move |step| match &step.action {
-                Action::Request(step) => Some(StepPlace { scenario, task, section, step }),
-                Action::Call(_) | Action::Pause(_) => None,
-            })
-        })
+        self.sections().flat_map(|(scenario, task, section, steps)| requests(scenario, task, section, steps))
     }
 
     /// Its lists of steps in the order of the file, each with the scenario's name and its own.
@@ -53,6 +48,14 @@ impl Scenario {
             .chain(tasks)
             .chain(blocks)
     }
+}
+
+/// Those among `steps` that are one.
+pub(super) fn requests<'a>(scenario: &'a str, task: &'a str, section: Section, steps: &'a [Step]) -> impl Iterator<Item = StepPlace<'a>> {
+    steps.iter().filter_map(move |step| match &step.action {
+        Action::Request(step) => Some(StepPlace { scenario, task, section, step }),
+        Action::Call(_) | Action::Pause(_) => None,
+    })
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -90,6 +93,13 @@ pub struct Step {
     pub for_each: Option<ForEach>,
     pub on_failure: OnFailure,
     pub action: Action,
+}
+
+impl Step {
+    /// It says when or how often it is carried out.
+    pub fn has_flow(&self) -> bool {
+        self.condition.is_some() || self.repeat.is_some() || self.for_each.is_some()
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -143,6 +153,12 @@ pub struct RequestStep {
     pub timeout: Duration,
     pub checks: Vec<Check>,
     pub extract: Vec<Extract>,
+    /// Never of `onStart` and `onStop`, which are in no results.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub record: Vec<Record>,
+    /// Place among [`Plan::all_targets`](super::Plan::all_targets).
+    #[serde(default)]
+    pub target: usize,
     pub call: Protocol,
 }
 

@@ -3,11 +3,14 @@
 use serde::{Deserialize, Serialize};
 use url::Url;
 
-use super::{Proxy, Reference, Template};
+use super::{Auth, Basic, Proxy, Reference, Template};
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Target {
+    /// `None` for the test's own, which steps go to unless they name another.
+    #[serde(default)]
+    pub name: Option<String>,
     /// `http` or `https`, with a host, without user information, query or fragment. Its path is put before every step's path.
     pub url: Url,
     /// Sent with every request; a step's header of the same name replaces it.
@@ -19,22 +22,34 @@ pub struct Target {
     pub unix_socket: Option<String>,
 }
 
+impl Target {
+    /// Where the test describes it, for messages.
+    pub fn field(&self) -> String {
+        match &self.name {
+            None => "spec.target".to_owned(),
+            Some(name) => format!("spec.targets.{name}"),
+        }
+    }
+
+    /// Every Secret or ConfigMap key it needs, in the order of the file.
+    pub fn references(&self) -> Vec<&Reference> {
+        let Target { name: _, url: _, headers: _, auth, tls, proxy, unix_socket: _ } = self;
+        let Tls { ca, client, server_name: _, insecure_skip_verify: _ } = tls;
+        let mut all: Vec<_> = auth.iter().flat_map(Auth::references).chain(ca).collect();
+        if let Some(ClientCertificate { certificate, key }) = client {
+            all.extend([certificate, key]);
+        }
+        if let Some(Proxy { url: _, basic: Some(Basic { username, password }) }) = proxy {
+            all.extend([username, password]);
+        }
+        all
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Header {
     pub name: String,
     pub value: Template,
-}
-
-/// Credentials sent with every request; their values are read where the load is made.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub enum Auth {
-    /// `Authorization: Bearer <token>`
-    Bearer { token: Reference },
-    /// `Authorization: Basic <base64 of username:password>`
-    Basic { username: Reference, password: Reference },
-    /// A header of any name.
-    Header { name: String, value: Reference },
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]

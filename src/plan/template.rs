@@ -8,6 +8,8 @@ mod compiled;
 mod delimiters;
 mod escape;
 mod expression;
+#[cfg(test)]
+pub(crate) mod fixed;
 mod folded;
 mod function;
 mod json;

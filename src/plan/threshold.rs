@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{StepPlace, duration};
+use super::{StepPlace, Trend, Unit, duration};
 
 /// With fewer samples a window is not judged, where the test does not say how many it takes.
 pub const MIN_COUNT: u64 = 20;
@@ -36,9 +36,12 @@ pub enum Metric {
     Requests,
     /// Finished iterations.
     Iterations,
+    /// Numbers that the test's records of one name found in answers; which one, the threshold says.
+    Record,
 }
 
 impl Metric {
+    /// Those of every test.
     pub const ALL: [Self; 14] = [
         Self::Latency,
         Self::ServiceTime,
@@ -72,6 +75,7 @@ impl Metric {
             Self::Achieved => "achieved",
             Self::Requests => "requests",
             Self::Iterations => "iterations",
+            Self::Record => "record",
         }
     }
 
@@ -89,16 +93,22 @@ impl Metric {
             | Self::Checks
             | Self::Requests => KeptBy::Step,
             Self::Iteration | Self::Iterations => KeptBy::Task,
-            Self::Dropped | Self::Achieved => KeptBy::Nothing,
+            Self::Dropped | Self::Achieved | Self::Record => KeptBy::Nothing,
         }
     }
 
     /// The aggregates that mean something, as they are written.
     fn aggregates(self) -> &'static [&'static str] {
         match self {
-            Self::Latency | Self::ServiceTime | Self::Iteration | Self::Dns | Self::Connect | Self::Tls | Self::Wait | Self::Download => {
-                &["p(99)", "avg", "min", "med", "max"]
-            }
+            Self::Latency
+            | Self::ServiceTime
+            | Self::Iteration
+            | Self::Dns
+            | Self::Connect
+            | Self::Tls
+            | Self::Wait
+            | Self::Download
+            | Self::Record => &["p(99)", "avg", "min", "med", "max"],
             Self::Failures | Self::Dropped => &["rate", "count", "perSecond"],
             Self::Checks | Self::Achieved => &["rate"],
             Self::Requests | Self::Iterations => &["count", "perSecond"],
@@ -167,6 +177,9 @@ pub enum Quantity {
     Share,
     PerSecond,
     Count,
+    Bytes,
+    /// Of anything that has no unit.
+    Number,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -222,10 +235,21 @@ fn fits(wanted: &Option<String>, name: &str) -> bool {
     wanted.as_deref().is_none_or(|wanted| wanted == name)
 }
 
+/// A record of the test.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Recorded {
+    /// Place in the plan's list of trends.
+    pub place: u16,
+    pub name: String,
+}
+
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Threshold {
     pub metric: Metric,
+    /// With [`Metric::Record`]: which one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub record: Option<Recorded>,
     pub select: Select,
     /// As the author wrote it.
     pub expr: String,
@@ -256,6 +280,26 @@ pub struct Span {
 impl Threshold {
     /// Reads `expr`: an aggregate of `metric`, a comparison and a number with the unit of what the aggregate gives.
     pub fn parse(metric: Metric, select: Select, expr: &str) -> Result<Self, String> {
+        Self::read(metric, expr, |aggregate, bound| metric.quantity(aggregate, bound)).map(|threshold| Self { select, ..threshold })
+    }
+
+    /// The same of the numbers of a record, which is at `place` of the plan's list of trends; the bound has the unit of these.
+    pub fn of_record(place: u16, trend: &Trend, expr: &str) -> Result<Self, String> {
+        let quantity = match trend.unit {
+            Unit::Seconds | Unit::Milliseconds | Unit::Microseconds => Quantity::Time,
+            Unit::Bytes => Quantity::Bytes,
+            Unit::One => Quantity::Number,
+        };
+        let record = Some(Recorded { place, name: trend.name.clone() });
+        Self::read(Metric::Record, expr, |_, _| quantity).map(|threshold| Self { record, ..threshold })
+    }
+
+    /// What results call that which is judged.
+    pub fn name(&self) -> &str {
+        self.record.as_ref().map_or(self.metric.name(), |record| &record.name)
+    }
+
+    fn read(metric: Metric, expr: &str, quantity: impl FnOnce(Aggregate, &str) -> Quantity) -> Result<Self, String> {
         let at = expr
             .find(['<', '>'])
             .ok_or_else(|| format!("{expr:?} has no comparison; write <, <=, > or >= between the aggregate and the number"))?;
@@ -267,10 +311,20 @@ impl Threshold {
             _ => (Comparison::Greater, &rest[1..]),
         };
         let aggregate = parse_aggregate(metric, left.trim())?;
-        let quantity = metric.quantity(aggregate, right.trim());
+        let quantity = quantity(aggregate, right.trim());
         let bound = parse_bound(quantity, right.trim())?;
-        let span = Span::default();
-        Ok(Self { metric, select, expr: expr.to_owned(), aggregate, comparison, quantity, bound, span, abort_on_fail: false })
+        Ok(Self {
+            metric,
+            record: None,
+            select: Select::default(),
+            expr: expr.to_owned(),
+            aggregate,
+            comparison,
+            quantity,
+            bound,
+            span: Span::default(),
+            abort_on_fail: false,
+        })
     }
 
     /// What `select` says that means nothing for the metric.
@@ -328,7 +382,7 @@ fn parse_bound(quantity: Quantity, text: &str) -> Result<f64, String> {
             if share <= 1.0 { Ok(share) } else { Err(format!("{text:?} is more than 100%; write 1% or 0.01")) }
         }
         Quantity::PerSecond => number(text.strip_suffix("/s").unwrap_or(text)),
-        Quantity::Count => number(text),
+        Quantity::Count | Quantity::Bytes | Quantity::Number => number(text),
     }
 }
 
@@ -398,6 +452,27 @@ mod tests {
             assert_eq!(check(metric, &task).is_ok(), metric.kept_by() != KeptBy::Nothing, "{metric:?}");
             assert_eq!(check(metric, &failed).is_ok(), metric == Metric::Latency, "{metric:?}");
             assert_eq!(serde_json::to_value(metric).unwrap(), metric.name());
+        }
+    }
+
+    #[test]
+    fn the_bound_of_a_record_has_its_unit() {
+        let of = |unit: Unit, expr: &str| Threshold::of_record(2, &Trend { name: "inference".into(), unit }, expr);
+        let time = of(Unit::Milliseconds, "p(95) < 40ms").unwrap();
+        assert_eq!(
+            (time.bound, time.quantity, time.name(), time.record.as_ref().unwrap().place),
+            (40_000.0, Quantity::Time, "inference", 2_u16)
+        );
+        assert_eq!(of(Unit::Bytes, "max <= 4096").unwrap().bound, 4096.0);
+        assert_eq!(of(Unit::One, "avg > 0.5").unwrap().quantity, Quantity::Number);
+        for (unit, expr) in [
+            (Unit::Seconds, "p(95) < 40"),
+            (Unit::Bytes, "max < 1s"),
+            (Unit::One, "avg > 5%"),
+            (Unit::One, "rate < 1%"),
+            (Unit::One, "count > 1"),
+        ] {
+            assert!(of(unit, expr).is_err(), "{expr} of {unit:?}");
         }
     }
 

@@ -5,8 +5,8 @@ use std::fmt::Write;
 
 use crate::stats::format;
 use crate::stats::result::{
-    CapacityResult, ErrorResult, FeederResult, LatencySummary, RunResult, StepResult, TaskResult, ThresholdResult, ThresholdVerdict,
-    Totals, Verdict,
+    CapacityResult, ErrorResult, FeederResult, LatencySummary, RecordResult, RetryAfterResult, RunResult, StepResult, TaskResult,
+    ThresholdResult, ThresholdVerdict, Totals, Verdict,
 };
 
 pub const WIDTH: usize = 100;
@@ -47,6 +47,7 @@ pub fn render(result: &RunResult, style: Style) -> String {
         page.latency(&result.totals);
         page.steps(&result.steps);
         page.tasks(&result.tasks, result.steps.len());
+        page.records(&result.records);
         page.errors(&result.errors);
         page.feeders(&result.feeders);
         page.generator(result);
@@ -298,6 +299,22 @@ impl Page {
         }
     }
 
+    /// What the test's records found in answers.
+    fn records(&mut self, records: &[RecordResult]) {
+        if records.is_empty() {
+            return;
+        }
+        let columns = format!("{:>10}{:>9}{:>9}{:>8}{:>8}{:>8}{:>8}", "answers", "without", "mean", "p50", "p95", "p99", "max");
+        self.heading(&format!("{:<width$}{columns}", "RECORD", width = NAME + 2));
+        for record in records {
+            let RecordResult { name, unit, count, missing, mean, p50, p95, p99, max, .. } = record;
+            let name = end_of(&clean(name), NAME - 1);
+            let mean = format::in_unit(*mean, unit);
+            let numbers: String = [p50, p95, p99, max].iter().map(|number| format!("{:>8}", format::in_unit(**number, unit))).collect();
+            self.line(&format!("  {name:<NAME$}{:>10}{:>9}{mean:>9}{numbers}", format::count(*count), format::count(*missing)));
+        }
+    }
+
     fn errors(&mut self, errors: &[ErrorResult]) {
         if errors.is_empty() {
             return;
@@ -308,7 +325,8 @@ impl Page {
             let status = error.status.map(|status| format!(" {status}")).unwrap_or_default();
             let step = if error.step.is_empty() { String::new() } else { format!(" in {}", error.step) };
             let sample = if error.sample.is_empty() { String::new() } else { format!(": {}", error.sample) };
-            self.entry(&format::count(error.count), &format!("{class}{status}{step}{sample}"));
+            let after = error.retry_after.as_ref().map(retry_after).unwrap_or_default();
+            self.entry(&format::count(error.count), &format!("{class}{status}{step}{sample}{after}"));
         }
         if errors.len() > MAX_ERRORS {
             self.line(&format!("  and {} more kinds, which the JSON result lists", errors.len() - MAX_ERRORS));
@@ -354,6 +372,16 @@ fn to_the_second(time: &str) -> String {
     }
 }
 
+/// `; Retry-After 1s to 30s, median 5s`
+fn retry_after(asked: &RetryAfterResult) -> String {
+    let seconds = |seconds: u64| format::micros(seconds as f64 * 1e6);
+    let RetryAfterResult { count: _, min, median, max } = *asked;
+    match min == max {
+        true => format!("; Retry-After {}", seconds(min)),
+        false => format!("; Retry-After {} to {}, median {}", seconds(min), seconds(max), seconds(median)),
+    }
+}
+
 /// ` of step POST /predict`, or nothing when a threshold reads everything.
 fn selection(select: &serde_json::Value) -> String {
     let fields = select.as_object().into_iter().flatten().filter(|(_, value)| !value.is_null());
@@ -390,7 +418,7 @@ fn wrap(text: &str, width: usize) -> Vec<String> {
 pub(super) mod tests {
     use super::*;
     use crate::stats::ErrorClass;
-    use crate::stats::result::{Event, Generator, PhaseResult, SCHEMA_VERSION, SaturatedWorker, Workers};
+    use crate::stats::result::{Event, Generator, PhaseResult, RetryAfterResult, SCHEMA_VERSION, SaturatedWorker, Workers};
 
     const LATENCY: LatencySummary =
         LatencySummary { min: 800, mean: 5_120.5, p50: 4_900, p90: 9_100, p95: 14_230, p99: 61_000, p999: 120_000, max: 1_500_000 };
@@ -429,7 +457,16 @@ pub(super) mod tests {
         }];
         let (scenario, task, step) = names();
         let sample = "\x1b]0;owned\x07 boom\r\n\u{202e}".into();
-        let errors = vec![ErrorResult { class: Some(ErrorClass::Status), scenario, task, step, status: Some(500), count: 3, sample }];
+        let errors = vec![ErrorResult {
+            class: Some(ErrorClass::Status),
+            scenario,
+            task,
+            step,
+            status: Some(500),
+            count: 3,
+            sample,
+            retry_after: None,
+        }];
         RunResult {
             schema_version: SCHEMA_VERSION.into(),
             run: "categorizer-k3v7ra".into(),
@@ -465,6 +502,7 @@ pub(super) mod tests {
             },
             steps,
             tasks: Vec::new(),
+            records: Vec::new(),
             errors,
             capacity: None,
             thresholds: vec![
@@ -530,7 +568,7 @@ pub(super) mod tests {
     #[test]
     fn what_only_some_tests_have_is_shown_only_for_them() {
         let plain = render(&result(), Style::Plain);
-        for label in ["checks", "warm-up", "control", "also sent", "no row", "- wait", "ITERATION", "saturated"] {
+        for label in ["checks", "warm-up", "control", "also sent", "no row", "- wait", "ITERATION", "RECORD", "Retry-After", "saturated"] {
             assert!(!plain.contains(label), "{label:?} is in\n{plain}");
         }
         let mut result = result();
@@ -540,6 +578,17 @@ pub(super) mod tests {
         totals.phases = vec![PhaseResult { phase: "wait".into(), count: 3, summary: LATENCY }];
         result.steps.push(result.steps[0].clone());
         result.tasks = vec![TaskResult { scenario: "client".into(), task: "predict".into(), finished: 200, failed: 2, duration: LATENCY }];
+        let inference = RecordResult {
+            name: "inference".into(),
+            unit: "ms".into(),
+            count: 1_000,
+            missing: 3,
+            mean: 4.25,
+            p50: 4.0,
+            ..RecordResult::default()
+        };
+        result.records = vec![RecordResult { p95: 9.5, p99: 12.0, max: 31.0, ..inference }];
+        result.errors[0].retry_after = Some(RetryAfterResult { count: 3, min: 1, median: 5, max: 90 });
         let worker = SaturatedWorker { worker: 3, cpu: 0.97, throttled: 0.0, schedule_lag_p99: 1, exhausted: 0, why: "it used 97%".into() };
         (result.generator.workers, result.generator.saturated_workers) = (vec![worker], 5);
         let text = render(&result, Style::Plain);
@@ -551,6 +600,8 @@ pub(super) mod tests {
             "no row      2 of the dropped arrivals",
             "  - wait             800us    5.12ms",
             "  client / predict                             200       1%            4.9ms",
+            "  inference                                  1,000        3   4.25ms     4ms   9.5ms    12ms    31ms",
+            "; Retry-After 1s to 1m30s, median 5s",
             "saturated   worker 3: it used 97%",
             "            and 4 more workers",
         ] {

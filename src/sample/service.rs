@@ -7,9 +7,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use axum::body::{Body, Bytes, HttpBody, to_bytes};
-use http::header::CONTENT_TYPE;
+use http::header::{CONTENT_TYPE, HeaderName};
 use http::request::Parts;
-use http::{HeaderMap, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep_until};
@@ -30,6 +30,9 @@ use super::v2;
 
 /// Bytes of a request body; larger ones are refused.
 const BODY_LIMIT: usize = 1 << 20;
+
+/// Milliseconds that finding the category took, as servers of models tell it.
+const INFERENCE_TIME: HeaderName = HeaderName::from_static("x-inference-time");
 
 const INJECTED: &str = "an error on purpose (--error-rate)";
 
@@ -195,8 +198,13 @@ impl Service {
     fn predict(&self, body: &[u8]) -> Refused<Response<Body>> {
         let PredictBody { text } =
             serde_json::from_slice(body).map_err(|error| Refusal::bad_request(format!("the body is not {{\"text\": ...}}: {error}")))?;
+        let begun = Instant::now();
         let (id, category) = self.shared.categorize(&text);
-        Ok(json_response(StatusCode::OK, &PredictionView { prediction_id: &id, text: &text, category: category.as_str() }))
+        let took = begun.elapsed().as_secs_f64() * 1e3;
+        let mut response = json_response(StatusCode::OK, &PredictionView { prediction_id: &id, text: &text, category: category.as_str() });
+        let took = HeaderValue::from_str(&format!("{took:.3}")).expect("a number is a header's value");
+        response.headers_mut().insert(INFERENCE_TIME, took);
+        Ok(response)
     }
 
     fn look_up(&self, id: &str) -> Refused<Response<Body>> {

@@ -1,11 +1,12 @@
 //! Failures by class, step and status, with one sample message each, in a table that cannot grow without bound.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::StatsError;
 use super::codec::{Reader, Writer};
+use super::{Histogram, StatsError};
 
 /// Keys a table holds; failures of further keys are counted together.
 pub const MAX_KEYS: usize = 64;
@@ -47,10 +48,14 @@ pub enum ErrorClass {
     Extract,
     /// Redirected too often, or to where no target is.
     Redirect,
+    /// What `if`, `until` or `forEach` ask for could not be told, or did not come true: an iteration failed, and no request.
+    Condition,
+    /// A token could not be renewed, or there is none that is valid.
+    Auth,
 }
 
 impl ErrorClass {
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 17] = [
         Self::Dns,
         Self::Connect,
         Self::Exhausted,
@@ -66,6 +71,8 @@ impl ErrorClass {
         Self::Check,
         Self::Extract,
         Self::Redirect,
+        Self::Condition,
+        Self::Auth,
     ];
 
     pub fn name(self) -> &'static str {
@@ -85,6 +92,8 @@ impl ErrorClass {
             Self::Check => "check",
             Self::Extract => "extract",
             Self::Redirect => "redirect",
+            Self::Condition => "condition",
+            Self::Auth => "auth",
         }
     }
 
@@ -107,7 +116,7 @@ impl std::fmt::Display for ErrorClass {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ErrorKey {
     pub class: ErrorClass,
-    /// Place among the plan's steps.
+    /// Place among the plan's steps, and behind them among its steps that say when or how often.
     pub step: u16,
     /// The status answered, if one was.
     pub status: Option<u16>,
@@ -118,6 +127,8 @@ pub struct ErrorEntry {
     pub count: u64,
     /// At most [`MAX_SAMPLE`] characters, none of them a control character.
     pub sample: String,
+    /// What answers asked for by `Retry-After`, in milliseconds: it may be days.
+    pub retry_after: Histogram,
 }
 
 /// Merging is commutative and associative: of more than [`MAX_KEYS`] keys those that sort first stay, with exact counts, and of two
@@ -133,7 +144,15 @@ impl ErrorTable {
     pub fn record(&mut self, key: ErrorKey, sample: impl FnOnce() -> String) {
         match self.entries.get_mut(&key) {
             Some(entry) => entry.count += 1,
-            None => self.insert(key, ErrorEntry { count: 1, sample: clean(&sample()) }),
+            None => self.insert(key, ErrorEntry { count: 1, sample: clean(&sample()), retry_after: Histogram::new() }),
+        }
+    }
+
+    /// The answer of a failure that was just counted asked to be left alone so long.
+    pub fn asked_to_wait(&mut self, key: ErrorKey, wait: Duration) {
+        // failures of further keys have no entry
+        if let Some(entry) = self.entries.get_mut(&key) {
+            entry.retry_after.record(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX));
         }
     }
 
@@ -144,6 +163,7 @@ impl ErrorTable {
                 None => self.insert(*key, theirs.clone()),
                 Some(ours) => {
                     ours.count += theirs.count;
+                    ours.retry_after.merge(&theirs.retry_after);
                     if theirs.sample < ours.sample {
                         ours.sample.clone_from(&theirs.sample);
                     }
@@ -181,12 +201,20 @@ impl ErrorTable {
     pub(super) fn write(&self, out: &mut Writer) {
         out.number(self.other);
         out.number(self.entries.len() as u64);
-        for (ErrorKey { class, step, status }, ErrorEntry { count, sample }) in &self.entries {
+        for (ErrorKey { class, step, status }, ErrorEntry { count, sample, retry_after }) in &self.entries {
             // the place in ALL; 0 for no status, as no answer has that one
             for number in [*class as u64, u64::from(*step), u64::from(status.unwrap_or(0)), *count] {
                 out.number(number);
             }
             out.piece(sample.as_bytes());
+            out.piece(&retry_after.encode());
+        }
+    }
+
+    /// Says each sample in other words.
+    pub fn reword(&mut self, mut reword: impl FnMut(String) -> String) {
+        for entry in self.entries.values_mut() {
+            entry.sample = reword(std::mem::take(&mut entry.sample));
         }
     }
 
@@ -200,7 +228,11 @@ impl ErrorTable {
             let class: usize = reader.small()?;
             let class = *ErrorClass::ALL.get(class).ok_or(StatsError::Malformed("an error class is unknown"))?;
             let key = ErrorKey { class, step: reader.small()?, status: Some(reader.small()?).filter(|status| *status != 0) };
-            let entry = ErrorEntry { count: reader.number()?, sample: clean(&String::from_utf8_lossy(reader.piece()?)) };
+            let entry = ErrorEntry {
+                count: reader.number()?,
+                sample: clean(&String::from_utf8_lossy(reader.piece()?)),
+                retry_after: Histogram::decode(reader.piece()?)?,
+            };
             if table.entries.insert(key, entry).is_some() {
                 return Err(StatsError::Malformed("an error is there twice"));
             }
@@ -231,6 +263,22 @@ mod tests {
         let (_, entry) = table.iter().next().unwrap();
         assert!(entry.sample.starts_with("a[2Jb  c"));
         assert_eq!(entry.sample.chars().count(), MAX_SAMPLE);
+    }
+
+    #[test]
+    fn what_answers_asked_for_stays_with_their_kind_of_failure() {
+        let mut table = ErrorTable::default();
+        table.asked_to_wait(key(ErrorClass::Throttled, 0), Duration::from_secs(1));
+        assert!(table.is_empty(), "a failure of its own it is not");
+        for seconds in [0, 30, 86_400] {
+            table.record(key(ErrorClass::Throttled, 0), || "429".into());
+            table.asked_to_wait(key(ErrorClass::Throttled, 0), Duration::from_secs(seconds));
+        }
+        let mut twice = table.clone();
+        twice.merge(&table);
+        let (_, entry) = twice.iter().next().unwrap();
+        assert_eq!((entry.retry_after.count(), entry.retry_after.max()), (6, 86_400_000));
+        assert!(entry.retry_after.percentile(50.0).abs_diff(30_000) <= 30);
     }
 
     #[test]

@@ -51,6 +51,26 @@ pub fn bytes(bytes: u64) -> String {
     format!("{} {unit}", three_digits(size))
 }
 
+/// A number of anything: `0.984`, `41.3`, `5,472`.
+pub fn number(number: f64) -> String {
+    match number {
+        n if n < 0.9995 => trimmed(format!("{n:.3}")),
+        n if n < 999.5 => three_digits(n),
+        n => count(n.round() as u64),
+    }
+}
+
+/// A number with its unit, one of `s`, `ms`, `us`, `bytes` and `none`.
+pub fn in_unit(value: f64, unit: &str) -> String {
+    match unit {
+        "s" => micros(value * 1e6),
+        "ms" => micros(value * 1e3),
+        "us" => micros(value),
+        "bytes" => bytes(value.round() as u64),
+        _ => number(value),
+    }
+}
+
 /// `5,472,000`
 pub fn count(count: u64) -> String {
     let digits = count.to_string();
@@ -106,6 +126,12 @@ mod tests {
             [0, 1023, 1024, 1_258_291, 1_048_575, u64::MAX].map(bytes),
             ["0 B", "1023 B", "1 KiB", "1.2 MiB", "1 MiB", "16777216 TiB"]
         );
+    }
+
+    #[test]
+    fn a_number_has_three_digits_or_all_before_its_point() {
+        assert_eq!([0.0, 0.984, 41.26, 999.6, 5_472.4].map(number), ["0", "0.984", "41.3", "1,000", "5,472"]);
+        assert_eq!(["s", "ms", "us", "bytes", "none"].map(|unit| in_unit(1.5, unit)), ["1.5s", "1.5ms", "2us", "2 B", "1.5"]);
     }
 
     #[test]

@@ -218,6 +218,8 @@ impl Histogram {
     }
 }
 
+impl Eq for Histogram {}
+
 impl PartialEq for Histogram {
     fn eq(&self, other: &Self) -> bool {
         let Self { counts: _, count, min, max, sum, clamped } = self;

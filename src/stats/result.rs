@@ -38,6 +38,9 @@ pub struct RunResult {
     /// Iterations of each task.
     #[serde(default)]
     pub tasks: Vec<TaskResult>,
+    /// Numbers that the test's records found in answers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub records: Vec<RecordResult>,
     pub errors: Vec<ErrorResult>,
     pub thresholds: Vec<ThresholdResult>,
     /// What a search for the capacity found; the rest of the result is of the level it confirmed.
@@ -148,6 +151,29 @@ pub struct TaskResult {
     pub duration: LatencySummary,
 }
 
+/// What all records of one name found. Unlike anywhere else, the numbers are in the unit beside them.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RecordResult {
+    pub name: String,
+    /// `none`, `s`, `ms`, `us` or `bytes`, as the test says.
+    pub unit: String,
+    /// Numbers found; what follows is zero when there are none.
+    pub count: u64,
+    /// Good answers without such a number.
+    pub missing: u64,
+    /// Numbers above what can be kept apart (an hour, 3.6 GB, 3.6 million), counted as that.
+    pub clamped: u64,
+    pub min: f64,
+    pub mean: f64,
+    pub p50: f64,
+    pub p90: f64,
+    pub p95: f64,
+    pub p99: f64,
+    pub p999: f64,
+    pub max: f64,
+}
+
 /// Microseconds; all zero when there is no sample.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct LatencySummary {
@@ -205,6 +231,19 @@ pub struct ErrorResult {
     pub status: Option<u16>,
     pub count: u64,
     pub sample: String,
+    /// What answers asked for by `Retry-After`, if any did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_after: Option<RetryAfterResult>,
+}
+
+/// Seconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RetryAfterResult {
+    /// Answers that asked.
+    pub count: u64,
+    pub min: u64,
+    pub median: u64,
+    pub max: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

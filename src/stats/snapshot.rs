@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::codec::{Reader, Writer};
-use super::{Counters, ErrorTable, Histogram, StatsError, StepStats, TaskStats};
+use super::{Counters, ErrorTable, Histogram, StatsError, StepStats, TaskStats, TrendStats};
 
 /// Version of the encoding.
 pub const FORMAT: u64 = 3;
@@ -18,8 +18,8 @@ pub struct Snapshot {
     pub steps: BTreeMap<u16, StepStats>,
     /// By place in the plan's list of tasks.
     pub tasks: BTreeMap<u16, TaskStats>,
-    /// By place in the plan's list of trends, in the base unit of each: microseconds, bytes, or thousandths of anything else.
-    pub trends: BTreeMap<u16, Histogram>,
+    /// By place in the plan's list of trends.
+    pub trends: BTreeMap<u16, TrendStats>,
     pub counters: Counters,
     pub errors: ErrorTable,
     /// Schedule lag: first action of an iteration minus its intended time.
@@ -78,7 +78,7 @@ impl Snapshot {
         errors.write(&mut out);
         write_places(&mut out, steps, StepStats::write);
         write_places(&mut out, tasks, TaskStats::write);
-        write_places(&mut out, trends, |trend, out| out.piece(&trend.encode()));
+        write_places(&mut out, trends, TrendStats::write);
         out.0
     }
 
@@ -96,7 +96,7 @@ impl Snapshot {
             errors: ErrorTable::read(&mut reader)?,
             steps: read_places(&mut reader, StepStats::read)?,
             tasks: read_places(&mut reader, TaskStats::read)?,
-            trends: read_places(&mut reader, |reader| Histogram::decode(reader.piece()?))?,
+            trends: read_places(&mut reader, TrendStats::read)?,
         };
         reader.end()?;
         Ok(snapshot)
@@ -161,7 +161,9 @@ mod tests {
         let task = snapshot.tasks.entry(place % 2).or_default();
         task.finished += 1;
         task.duration.record(us + 1);
-        snapshot.trends.entry(place).or_default().record(us / 3);
+        let trend = snapshot.trends.entry(place).or_default();
+        trend.values.record(us / 3);
+        trend.missing += us % 5;
         snapshot.counters.iterations += 1;
         snapshot.counters.retries += us % 2;
         snapshot.lag.record(us % 100);

@@ -1,4 +1,4 @@
-//! The samples of one step, and of one task.
+//! The samples of one step, of one task, and of one record of the test.
 
 use std::collections::BTreeMap;
 
@@ -215,5 +215,36 @@ impl TaskStats {
 
     pub(super) fn read(reader: &mut Reader<'_>) -> Result<Self, StatsError> {
         Ok(Self { finished: reader.number()?, failed: reader.number()?, duration: Histogram::decode(reader.piece()?)? })
+    }
+}
+
+/// Numbers that answers gave for one record of the test, each in the interval in which it came.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct TrendStats {
+    /// In the base unit of the trend: microseconds, bytes, or thousandths of anything else.
+    pub values: Histogram,
+    /// Good answers that held no such number.
+    pub missing: u64,
+}
+
+impl TrendStats {
+    pub fn is_empty(&self) -> bool {
+        self.values.is_empty() && self.missing == 0
+    }
+
+    pub fn merge(&mut self, other: &TrendStats) {
+        let TrendStats { values, missing } = other;
+        self.values.merge(values);
+        self.missing += missing;
+    }
+
+    pub(super) fn write(&self, out: &mut Writer) {
+        let TrendStats { values, missing } = self;
+        out.number(*missing);
+        out.piece(&values.encode());
+    }
+
+    pub(super) fn read(reader: &mut Reader<'_>) -> Result<Self, StatsError> {
+        Ok(Self { missing: reader.number()?, values: Histogram::decode(reader.piece()?)? })
     }
 }

@@ -6,8 +6,11 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use super::result::{ErrorResult, HistogramResult, LatencySummary, PhaseResult, SeriesPoint, StatusCount, StepResult, TaskResult, Totals};
-use super::{Histogram, Phase, PhaseStats, Snapshot, StepStats, TaskStats};
+use super::result::{
+    ErrorResult, HistogramResult, LatencySummary, PhaseResult, RecordResult, RetryAfterResult, SeriesPoint, StatusCount, StepResult,
+    TaskResult, Totals,
+};
+use super::{Histogram, Phase, PhaseStats, Snapshot, StepStats, TaskStats, TrendStats};
 
 /// The names of a step; its place in the list is the step's number.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -115,6 +118,40 @@ pub fn task_results(snapshot: &Snapshot, names: &[(String, String)]) -> Vec<Task
     names.iter().enumerate().map(one).collect()
 }
 
+/// The name of a record and what it counts; its place in the list is the trend's number.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TrendName {
+    pub name: String,
+    pub unit: String,
+    /// Base units in one of these.
+    pub in_base: f64,
+}
+
+/// One result for each name, in their order; all zero for one that found nothing.
+pub fn record_results(snapshot: &Snapshot, names: &[TrendName]) -> Vec<RecordResult> {
+    let none = TrendStats::default();
+    let one = |(place, TrendName { name, unit, in_base }): (usize, &TrendName)| {
+        let TrendStats { values, missing } = u16::try_from(place).ok().and_then(|place| snapshot.trends.get(&place)).unwrap_or(&none);
+        let p = |percent| values.percentile(percent) as f64 / in_base;
+        RecordResult {
+            name: name.clone(),
+            unit: unit.clone(),
+            count: values.count(),
+            missing: *missing,
+            clamped: values.clamped(),
+            min: values.min() as f64 / in_base,
+            mean: values.mean() / in_base,
+            p50: p(50.0),
+            p90: p(90.0),
+            p95: p(95.0),
+            p99: p(99.0),
+            p999: p(99.9),
+            max: values.max() as f64 / in_base,
+        }
+    };
+    names.iter().enumerate().map(one).collect()
+}
+
 /// One result for each name, in their order; all zero for a step without samples.
 pub fn step_results(snapshot: &Snapshot, names: &[StepName], scale: Scale) -> Vec<StepResult> {
     let none = StepStats::default();
@@ -142,7 +179,8 @@ pub fn step_results(snapshot: &Snapshot, names: &[StepName], scale: Scale) -> Ve
     names.iter().enumerate().filter(|(_, name)| !name.is_control).map(one).collect()
 }
 
-/// The most frequent first; what found no place in the table comes last.
+/// The most frequent first; what found no place in the table comes last. The names are those of the steps, and behind them those of the
+/// steps that say when or how often.
 pub fn error_results(snapshot: &Snapshot, names: &[StepName]) -> Vec<ErrorResult> {
     let mut results: Vec<_> = snapshot
         .errors
@@ -158,6 +196,7 @@ pub fn error_results(snapshot: &Snapshot, names: &[StepName]) -> Vec<ErrorResult
                 status: key.status,
                 count: entry.count,
                 sample: entry.sample.clone(),
+                retry_after: retry_after_result(&entry.retry_after),
             }
         })
         .collect();
@@ -173,9 +212,16 @@ pub fn error_results(snapshot: &Snapshot, names: &[StepName]) -> Vec<ErrorResult
             status: None,
             count: snapshot.errors.other(),
             sample: "further kinds of errors".into(),
+            retry_after: None,
         });
     }
     results
+}
+
+fn retry_after_result(asked: &Histogram) -> Option<RetryAfterResult> {
+    let seconds = |millis: u64| (millis as f64 / 1e3).round() as u64;
+    let (min, median, max) = (seconds(asked.min()), seconds(asked.percentile(50.0)), seconds(asked.max()));
+    (!asked.is_empty()).then(|| RetryAfterResult { count: asked.count(), min, median, max })
 }
 
 /// Every histogram with samples, in the order of the names.

@@ -25,6 +25,8 @@ pub enum MasterState {
     Waiting,
     /// All workers are ready; the grant is awaited. Nothing has started.
     Ready,
+    /// Granted: what comes before the load is being done, by one worker. There is no load yet.
+    Preparing,
     /// Granted: load exists or is about to.
     Running,
     /// Load is being ended.
@@ -70,6 +72,9 @@ pub struct Progress {
     /// Of the last complete run second.
     pub rps: u64,
     pub p95_micros: u64,
+    /// What one worker is doing alone, such as `setup`.
+    #[serde(default)]
+    pub errand: Option<String>,
 }
 
 impl Progress {
@@ -98,6 +103,8 @@ pub enum ProblemKind {
     InvalidSpec,
     /// The target's name does not resolve.
     TargetUnresolved,
+    /// Whoever gives out tokens gave none.
+    NoToken,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

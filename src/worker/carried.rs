@@ -90,6 +90,8 @@ impl Work {
             length_micros: self.length.map(micros),
             levels: self.levels.clone(),
             feeders: self.usage(),
+            // only the worker knows them
+            errands: vec![],
         }
     }
 

@@ -8,8 +8,9 @@ use futures::{Stream, StreamExt};
 use tokio::sync::mpsc;
 
 use super::carried::Work;
+use super::errand::Errands;
 use super::inputs::InputSource;
-use crate::engine::{self, Assignment, Demand, FeedData, PrepareError, Prepared};
+use crate::engine::{self, Assignment, Demand, FeedData, PrepareError, Prepared, SampleSink};
 use crate::plan::{Plan, Share};
 use crate::wire::PROTOCOL_VERSION;
 use crate::wire::control::ProblemKind;
@@ -61,10 +62,15 @@ pub struct Worker {
     identity: Identity,
     inputs: InputSource,
     grace: Duration,
+    /// Where requests are written down, if the plan asks for it.
+    samples: Option<SampleSink>,
     /// Highest seen; a master of a lower one has been replaced.
     epoch: u32,
     plan: Option<Arc<Plan>>,
     stage: Stage,
+    /// Kept for what is done when the load is over.
+    prepared: Option<Arc<Prepared>>,
+    errands: Errands,
     /// What must be the same on every worker.
     feeders: Vec<FeedData>,
     /// By feeder: rows that may be leased to somebody; kept for a master that knows less.
@@ -80,6 +86,7 @@ enum Event {
     Said(Option<from_master::Message>),
     Measured(fleet::Delta),
     Demanded(Demand),
+    Done(fleet::ErrandDone),
     Prepared(Result<Arc<Prepared>, PrepareError>),
 }
 
@@ -89,14 +96,22 @@ impl Worker {
             identity,
             inputs,
             grace,
+            samples: None,
             epoch: 0,
             plan: None,
             stage: Stage::Unprepared,
+            prepared: None,
+            errands: Errands::default(),
             feeders: vec![],
             reserved: BTreeMap::new(),
             heard: Instant::now(),
             leaving: false,
         }
+    }
+
+    /// Writes requests down as the plan asks.
+    pub fn sampled_to(self, sink: Option<SampleSink>) -> Self {
+        Self { samples: sink, ..self }
     }
 
     /// Speaks with one master until either side ends.
@@ -110,6 +125,7 @@ impl Worker {
                 Event::Said(None) => Err(End::Lost),
                 Event::Said(Some(message)) => self.heed(message, &outbound).await,
                 Event::Demanded(demand) => say(&outbound, demanded(demand)).await,
+                Event::Done(done) => say(&outbound, Message::ErrandDone(done)).await,
                 Event::Measured(delta) => say(&outbound, Message::Delta(delta)).await,
                 Event::Prepared(outcome) => self.report_preparation(outcome, &outbound).await,
             };
@@ -167,6 +183,7 @@ impl Worker {
 
     async fn next_event(&mut self, inbound: &mut (impl Stream<Item = FromMaster> + Unpin)) -> Event {
         let unprepared = matches!(self.stage, Stage::Unprepared);
+        let errands = &mut self.errands;
         match &mut self.stage {
             Stage::Carrying(work) => {
                 let supply = work.supply().clone();
@@ -174,11 +191,13 @@ impl Worker {
                     message = inbound.next() => said(message),
                     delta = work.next() => Event::Measured(delta),
                     demand = supply.demand() => Event::Demanded(demand),
+                    done = errands.next() => Event::Done(done),
                 }
             }
             Stage::Unprepared | Stage::Prepared(_) => tokio::select! {
                 message = inbound.next() => said(message),
-                outcome = prepare_again(self.plan.clone(), &self.inputs), if unprepared => Event::Prepared(outcome),
+                outcome = prepare_again(self.plan.clone(), &self.inputs, self.samples.as_ref()), if unprepared => Event::Prepared(outcome),
+                done = errands.next() => Event::Done(done),
             },
         }
     }
@@ -201,7 +220,12 @@ impl Worker {
                 }
                 Ok(())
             }
+            from_master::Message::Errand(errand) => match self.errands.ask(&errand, self.prepared.as_ref(), self.identity.index) {
+                Some(known) => say(outbound, Message::ErrandDone(known)).await,
+                None => Ok(()),
+            },
             from_master::Message::Stop(stop) => {
+                self.errands.stop();
                 if let Some(work) = self.work() {
                     work.stop(stop.at_once);
                 }
@@ -244,8 +268,9 @@ impl Worker {
             return Err(End::Lost);
         }
         self.epoch = welcome.epoch;
-        if let Some(work) = self.work() {
-            let cumulative = work.cumulative();
+        if let Stage::Carrying(work) = &mut self.stage {
+            let errands = &self.errands;
+            let cumulative = fleet::Cumulative { errands: errands.measured(), ..work.cumulative() };
             say(outbound, Message::Cumulative(cumulative)).await?;
             // what was asked of another master, or on another connection, nobody will answer
             work.supply().renew();
@@ -260,7 +285,7 @@ impl Worker {
         }
         match &self.stage {
             Stage::Prepared(_) => self.say_ready(outbound).await,
-            _ => self.report_preparation(prepare_now(self.plan.clone(), &self.inputs).await, outbound).await,
+            _ => self.report_preparation(prepare_now(self.plan.clone(), &self.inputs, self.samples.as_ref()).await, outbound).await,
         }
     }
 
@@ -272,6 +297,7 @@ impl Worker {
         match outcome {
             Ok(prepared) => {
                 self.feeders = prepared.feed_data();
+                self.prepared = Some(prepared.clone());
                 self.stage = Stage::Prepared(prepared);
                 self.say_ready(outbound).await
             }
@@ -295,7 +321,8 @@ impl Worker {
             rows: *rows,
             digest: digest.clone(),
         };
-        say(outbound, Message::Ready(fleet::Ready { feeders: self.feeders.iter().map(data).collect() })).await
+        say(outbound, Message::Ready(fleet::Ready { errands: self.errands.known(), feeders: self.feeders.iter().map(data).collect() }))
+            .await
     }
 
     /// At most once in a process's life: whatever comes later finds the stage moved on.
@@ -309,7 +336,14 @@ impl Worker {
         let now = Instant::now();
         let zero = if start.in_micros >= 0 { now + ahead } else { now.checked_sub(ahead).unwrap_or(now) };
         let share = Share { worker: self.identity.index, workers: start.workers };
-        let assignment = Assignment { share, shards: self.identity.cores.max(1) as u32, seed: start.seed, done: start.iterations_done };
+        self.errands.learn(start.found.as_ref());
+        let assignment = Assignment {
+            share,
+            shards: self.identity.cores.max(1) as u32,
+            seed: start.seed,
+            done: start.iterations_done,
+            found: self.errands.found(),
+        };
         tracing::info!(worker = share.worker, workers = share.workers, in_micros = start.in_micros, "starting");
         let running = prepared.clone().start(assignment, zero);
         self.stage = Stage::Carrying(Box::new(Work::new(running, zero, start.seed, start.workers)));
@@ -321,6 +355,9 @@ impl Worker {
     fn honour_lease(&mut self) {
         let silent = self.heard.elapsed();
         let grace = self.grace;
+        if silent > grace {
+            self.errands.stop();
+        }
         if let Some(work) = self.work().filter(|work| !work.is_over() && silent > grace) {
             tracing::error!("no word from a master for {} s; stopping the load", silent.as_secs());
             work.stop(true);
@@ -344,15 +381,27 @@ async fn say(outbound: &mpsc::Sender<FromWorker>, message: Message) -> Result<()
     outbound.send(FromWorker { message: Some(message) }).await.map_err(|_| End::Lost)
 }
 
-async fn prepare_now(plan: Option<Arc<Plan>>, inputs: &InputSource) -> Result<Arc<Prepared>, PrepareError> {
+async fn prepare_now(
+    plan: Option<Arc<Plan>>,
+    inputs: &InputSource,
+    samples: Option<&SampleSink>,
+) -> Result<Arc<Prepared>, PrepareError> {
     let Some(plan) = plan else { return std::future::pending().await };
     let inputs = inputs.read(&plan);
-    engine::prepare(plan, &inputs).await.map(Arc::new)
+    let prepared = engine::prepare(plan, &inputs).await?;
+    Ok(Arc::new(match samples {
+        Some(sink) => prepared.sampled_to(sink.clone(), &inputs),
+        None => prepared,
+    }))
 }
 
-async fn prepare_again(plan: Option<Arc<Plan>>, inputs: &InputSource) -> Result<Arc<Prepared>, PrepareError> {
+async fn prepare_again(
+    plan: Option<Arc<Plan>>,
+    inputs: &InputSource,
+    samples: Option<&SampleSink>,
+) -> Result<Arc<Prepared>, PrepareError> {
     tokio::time::sleep(PREPARE_EVERY).await;
-    prepare_now(plan, inputs).await
+    prepare_now(plan, inputs, samples).await
 }
 
 /// What stands in the way, as the operator shows it.
@@ -374,6 +423,11 @@ fn problems(error: &PrepareError) -> Vec<fleet::Problem> {
         PrepareError::Invalid(problems) => {
             problems.iter().map(|p| problem(ProblemKind::InvalidSpec, &p.path, String::new(), p.message.clone())).collect()
         }
-        PrepareError::Target(message) => vec![problem(ProblemKind::TargetUnresolved, "spec.target.url", String::new(), message.clone())],
+        PrepareError::Target(problems) => {
+            problems.iter().map(|p| problem(ProblemKind::TargetUnresolved, &p.path, String::new(), p.message.clone())).collect()
+        }
+        PrepareError::Token(problems) => {
+            problems.iter().map(|p| problem(ProblemKind::NoToken, &p.path, String::new(), p.message.clone())).collect()
+        }
     }
 }

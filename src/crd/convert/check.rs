@@ -8,25 +8,11 @@ use super::{Context, free_value_size};
 use crate::crd::spec::*;
 use crate::plan::check::MAX_CHECKS;
 use crate::plan::extract::{MAX_EXTRACTS, MAX_RECORDS};
+use crate::plan::grpc::Code;
 use crate::plan::names::check_name;
 use crate::plan::template::canonicalise;
+use crate::plan::threshold::Metric;
 use crate::plan::*;
-
-/// Names that thresholds know already.
-const METRICS: [&str; 12] = [
-    "latency",
-    "serviceTime",
-    "iteration",
-    "failures",
-    "checks",
-    "dropped",
-    "achieved",
-    "requests",
-    "iterations",
-    "goodput",
-    "lag",
-    "phase",
-];
 
 impl Context<'_> {
     /// `path` is that of the list, `names` are those of the step.
@@ -37,8 +23,11 @@ impl Context<'_> {
 
     fn check(&mut self, path: &str, spec: &CheckSpec, names: &Names) -> Option<Check> {
         let CheckSpec { status, json_path, header, body, latency, size, cel, .. } = spec;
-        let is_of_part = json_path.is_some() || header.is_some();
+        let is_of_part = json_path.is_some() || header.is_some() || spec.trailer.is_some();
         let must = self.conditions(path, spec, names, is_of_part);
+        if spec.is_of_grpc() {
+            return self.grpc_check(path, spec, must);
+        }
         match (status, json_path, header, body, latency, size, cel) {
             (Some(codes), None, None, None, None, None, None) => self.status(&format!("{path}.status"), codes),
             (None, Some(source), None, None, None, None, None) => {
@@ -64,7 +53,8 @@ impl Context<'_> {
             }
             (None, None, None, None, None, None, Some(source)) => self.cel(&format!("{path}.cel"), source, names).map(Check::Cel),
             _ => {
-                self.problems.add(path, "needs exactly one of status, jsonPath, header, body, latency, size and cel");
+                self.problems
+                    .add(path, "needs exactly one of status, jsonPath, header, body, latency, size, cel, grpcStatus, trailer and messages");
                 None
             }
         }
@@ -80,6 +70,57 @@ impl Context<'_> {
             ranges.extend(self.problems.take(&format!("{path}[{i}]"), StatusRange::parse(&text)));
         }
         Some(Check::Status(ranges))
+    }
+
+    /// What only answers over gRPC have.
+    fn grpc_check(&mut self, path: &str, spec: &CheckSpec, must: Vec<Condition>) -> Option<Check> {
+        let CheckSpec { grpc_status, trailer, messages, .. } = spec;
+        match (grpc_status, trailer, messages, spec.is_of_http_too()) {
+            (Some(codes), None, None, false) => {
+                if codes.is_empty() {
+                    self.problems.add(format!("{path}.grpcStatus"), "needs at least one code");
+                }
+                let codes = codes.iter().enumerate().filter_map(|(i, code)| {
+                    let text = code.as_str().map_or_else(|| code.to_string(), str::to_owned);
+                    self.problems.take(&format!("{path}.grpcStatus[{i}]"), Code::parse(&text))
+                });
+                Some(Check::GrpcStatus(codes.collect()))
+            }
+            (None, Some(name), None, false) => {
+                let name = self.field_name(&format!("{path}.trailer"), name)?;
+                Some(Check::Trailer { name, must })
+            }
+            (None, None, Some(MessagesCheckSpec { at_least, at_most }), false) => {
+                let none_fit = at_least.zip(*at_most).is_some_and(|(least, most)| least > most);
+                if none_fit || at_least.is_none() && at_most.is_none() {
+                    self.problems.add(format!("{path}.messages"), "needs atLeast or atMost, and room between them");
+                }
+                Some(Check::Messages { at_least: at_least.map(u64::from), at_most: at_most.map(u64::from) })
+            }
+            _ => {
+                self.problems.add(path, "needs exactly one of grpcStatus, trailer and messages, and nothing else beside it");
+                None
+            }
+        }
+    }
+
+    /// A step of one protocol asks nothing that only answers of the other have.
+    pub(super) fn fits_protocol(&mut self, path: &str, step: &StepSpec) {
+        let StepSpec { grpc, checks, extract, .. } = step;
+        let is_grpc = grpc.is_some();
+        for (i, CheckSpec { status, grpc_status, trailer, messages, .. }) in checks.iter().enumerate() {
+            let path = format!("{path}.checks[{i}]");
+            if is_grpc && status.is_some() {
+                self.problems.add(format!("{path}.status"), "goes with http; a call by gRPC has grpcStatus");
+            }
+            let of_grpc = [("grpcStatus", grpc_status.is_some()), ("trailer", trailer.is_some()), ("messages", messages.is_some())];
+            for (field, _) in of_grpc.into_iter().filter(|(_, is_set)| *is_set && !is_grpc) {
+                self.problems.add(format!("{path}.{field}"), "goes with grpc only");
+            }
+        }
+        for (name, _) in extract.iter().filter(|(_, spec)| is_grpc && spec.cookie.is_some()) {
+            self.problems.add(format!("{path}.extract.{name}.cookie"), "goes with http only");
+        }
     }
 
     fn body_check(&mut self, path: &str, spec: &BodyCheckSpec, names: &Names) -> Check {
@@ -120,7 +161,7 @@ impl Context<'_> {
         ];
         let set: Vec<&str> = set.into_iter().filter(|(_, is_set)| *is_set).map(|(field, _)| field).collect();
         if !allowed {
-            set.iter().for_each(|field| self.problems.add(format!("{path}.{field}"), "goes with jsonPath or header only"));
+            set.iter().for_each(|field| self.problems.add(format!("{path}.{field}"), "goes with jsonPath, header or trailer only"));
             return Vec::new();
         }
         match (exists, set.len()) {
@@ -223,7 +264,6 @@ impl Context<'_> {
     }
 
     /// The numbers that a step records; `path` is that of the list, `names` are those of the step.
-    #[cfg_attr(not(test), expect(dead_code, reason = "records are not in the schema yet"))]
     pub(super) fn records(&mut self, path: &str, specs: &[RecordSpec], names: &Names) -> Vec<Record> {
         self.at_most(path, specs.len(), MAX_RECORDS, "records");
         self.problems.unique(path, "name", specs.iter().map(|spec| spec.name.as_str()));
@@ -236,7 +276,8 @@ impl Context<'_> {
                 self.problems
                     .add(format!("{path}.name"), "a metric's name begins with a letter and holds letters, digits and _, at most 63");
             }
-            if METRICS.contains(&name.as_str()) {
+            // results name both alike
+            if Metric::ALL.iter().any(|metric| metric.name() == name) {
                 self.problems.add(format!("{path}.name"), format!("{name:?} is a metric of every test"));
             }
             if let Some(from) = self.record_from(&format!("{path}.from"), from, names) {
@@ -304,10 +345,12 @@ mod tests {
     fn converted<T>(convert: impl FnOnce(&mut Context<'_>) -> T) -> Result<T, Vec<Problem>> {
         let mut problems = Problems::default();
         let mut context = Context {
+            targets: vec![],
             names: names(),
             free_slot: 0,
             follow_redirects: 0,
             delimiters: &Delimiters::default(),
+            max_message_size: 1,
             timeout: std::time::Duration::from_secs(1),
             open: false,
             problems: &mut problems,

@@ -1,5 +1,7 @@
 //! The checks of feeders: what can be said of them without their data.
 
+use std::sync::Arc;
+
 use serde_json::Value;
 
 use super::{Problems, free_value_size};
@@ -7,7 +9,7 @@ use crate::crd::spec::*;
 use crate::plan::feeder::{Data, Feeder, FeederScope, OnExhausted, Rows, Source, Strategy};
 use crate::plan::names::check_name;
 use crate::plan::template::canonicalise;
-use crate::plan::{Kind, Reference, Variables};
+use crate::plan::{Columns, Kind, Reference, Variables};
 
 /// More are not worth a name of their own.
 const MAX_FEEDERS: usize = 16;
@@ -93,7 +95,7 @@ fn check_csv(path: &str, spec: &CsvSpec, problems: &mut Problems) -> Option<Sour
     Some(Source::Csv { data, delimiter, columns: columns.clone() })
 }
 
-fn check_data(path: &str, spec: &DataSpec, problems: &mut Problems) -> Option<Data> {
+pub(super) fn check_data(path: &str, spec: &DataSpec, problems: &mut Problems) -> Option<Data> {
     let DataSpec { config_map_key_ref, secret_key_ref, file } = spec;
     check_data_of(path, config_map_key_ref.as_ref(), secret_key_ref.as_ref(), file.as_deref(), problems)
 }
@@ -132,6 +134,13 @@ fn check_inline(path: &str, rows: &[Value], problems: &mut Problems) -> Option<S
     Some(source)
 }
 
+/// The columns of rows that stand in the test itself, if they do and are good.
+pub(super) fn inline_columns(spec: &FeederSpec) -> Option<Arc<Columns>> {
+    let source = Source::Inline { rows: spec.inline.clone()? };
+    let rows = Rows::parse(&source, &[]).ok()?;
+    Some(Arc::new(Columns { names: rows.columns().clone(), is_secret: false }))
+}
+
 fn check_files(path: &str, spec: &FilesSpec, problems: &mut Problems) -> Option<Source> {
     let FilesSpec { path: folder, glob } = spec;
     problems.take(&format!("{path}.path"), check_path(folder));
@@ -153,7 +162,7 @@ pub(super) fn check_volumes(volumes: &[VolumeSpec], problems: &mut Problems) {
 }
 
 /// A path that leads nowhere but below the folder it begins at.
-fn check_path(path: &str) -> Result<(), String> {
+pub(super) fn check_path(path: &str) -> Result<(), String> {
     let parts_are_names = path.split('/').all(|part| !matches!(part, "" | "." | ".."));
     if parts_are_names && !path.contains('\0') { Ok(()) } else { Err("must be a relative path without . and .. in it".into()) }
 }

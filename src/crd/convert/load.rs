@@ -187,7 +187,7 @@ fn check_capacity(path: &str, capacity: &CapacitySpec, problems: &mut Problems) 
 }
 
 /// A share from `0%` to `100%`.
-fn percent(text: &str) -> Option<f64> {
+pub(super) fn percent(text: &str) -> Option<f64> {
     let percent = text.strip_suffix('%')?.parse::<f64>().ok()?;
     (0.0..=100.0).contains(&percent).then_some(percent / 100.0)
 }

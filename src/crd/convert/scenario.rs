@@ -15,10 +15,11 @@ use crate::plan::*;
 const MAX_CALLS: usize = 4;
 
 impl Context<'_> {
-    pub(super) fn scenarios(&mut self, scenarios: &[ScenarioSpec]) -> Vec<Scenario> {
+    /// `beside`: requests elsewhere in the test.
+    pub(super) fn scenarios(&mut self, scenarios: &[ScenarioSpec], beside: usize) -> Vec<Scenario> {
         let path = "spec.scenarios";
         self.problems.unique(path, "name", scenarios.iter().map(|s| s.name.as_str()));
-        let steps = scenarios.iter().flat_map(ScenarioSpec::steps).filter(|step| step.http.is_some()).count();
+        let steps = scenarios.iter().flat_map(ScenarioSpec::steps).filter(|step| step.http.is_some()).count() + beside;
         if steps > MAX_STEPS {
             self.problems.add(path, format!("{steps} requests in all, at most {MAX_STEPS} are allowed"));
         }
@@ -42,6 +43,7 @@ impl Context<'_> {
             self.problems.add(format!("{path}.tasks"), "at least one task must have a weight above 0");
         }
         self.block_names(path, scenario);
+        self.records_are_measured(path, scenario);
         let lexicon = Lexicon::new(self.names.clone(), self.free_slot, &outline(scenario));
         let base = std::mem::replace(&mut self.names, lexicon.at_start());
         let on_start = self.steps(&lexicon, &format!("{path}.onStart"), on_start);
@@ -83,6 +85,14 @@ impl Context<'_> {
         checked
     }
 
+    fn records_are_measured(&mut self, path: &str, scenario: &ScenarioSpec) {
+        for (section, steps) in [("onStart", &scenario.on_start), ("onStop", &scenario.on_stop)] {
+            for (i, _) in steps.iter().enumerate().filter(|(_, step)| !step.record.is_empty()) {
+                self.problems.add(format!("{path}.{section}[{i}].record"), format!("what {section} does is in no result"));
+            }
+        }
+    }
+
     fn block_names(&mut self, path: &str, scenario: &ScenarioSpec) {
         let ScenarioSpec { tasks, blocks, .. } = scenario;
         self.problems.unique(&format!("{path}.blocks"), "name", blocks.iter().map(|b| b.name.as_str()));
@@ -109,7 +119,7 @@ impl Context<'_> {
     }
 
     /// A list of steps; afterwards everything they set is known.
-    fn steps(&mut self, lexicon: &Lexicon, path: &str, steps: &[StepSpec]) -> Vec<Step> {
+    pub(super) fn steps(&mut self, lexicon: &Lexicon, path: &str, steps: &[StepSpec]) -> Vec<Step> {
         let mut checked = Vec::new();
         for (i, step) in steps.iter().enumerate() {
             let mention = mention(step);
@@ -130,7 +140,7 @@ impl Context<'_> {
     }
 
     fn step(&mut self, path: &str, step: &StepSpec, after: &Names) -> Option<Step> {
-        let StepSpec { condition, repeat, for_each, on_failure, http, call, pause, .. } = step;
+        let StepSpec { condition, repeat, for_each, on_failure, http, grpc, call, pause, .. } = step;
         let names = self.names.clone();
         let condition = condition.as_ref().and_then(|source| self.cel(&format!("{path}.if"), source, &names));
         let repeat = repeat.as_ref().and_then(|repeat| self.repeat(&format!("{path}.repeat"), repeat, after));
@@ -138,15 +148,19 @@ impl Context<'_> {
         if repeat.is_some() && for_each.is_some() {
             self.problems.add(path, "repeat and forEach exclude each other; put one of them into a block");
         }
-        let action = match (http, call, pause) {
-            (Some(http), None, None) => {
+        let action = match (http, grpc, call, pause) {
+            (Some(http), None, None, None) => {
                 let call = self.http_call(&format!("{path}.http"), http)?;
                 Action::Request(Box::new(self.request(path, step, call)))
             }
-            (None, Some(block), None) => Action::Call(block.clone()),
-            (None, None, Some(pause)) => Action::Pause(self.think_time(&format!("{path}.pause"), pause)?),
+            (None, Some(grpc), None, None) => {
+                let call = self.grpc_call(&format!("{path}.grpc"), grpc)?;
+                Action::Request(Box::new(self.request(path, step, call)))
+            }
+            (None, None, Some(block), None) => Action::Call(block.clone()),
+            (None, None, None, Some(pause)) => Action::Pause(self.think_time(&format!("{path}.pause"), pause)?),
             _ => {
-                self.problems.add(path, "exactly one of http, call and pause");
+                self.problems.add(path, "exactly one of http, grpc, call and pause");
                 return None;
             }
         };
@@ -158,13 +172,15 @@ impl Context<'_> {
 
     /// What a request may say and nothing else.
     fn only_of_requests(&mut self, path: &str, step: &StepSpec) {
-        let StepSpec { name, tags, timeout, checks, extract, .. } = step;
+        let StepSpec { name, tags, timeout, checks, extract, record, target, .. } = step;
         let said = [
+            ("target", target.is_some()),
             ("name", name.is_some()),
             ("tags", !tags.is_empty()),
             ("timeout", timeout.is_some()),
             ("checks", !checks.is_empty()),
             ("extract", !extract.is_empty()),
+            ("record", !record.is_empty()),
         ];
         for (field, _) in said.into_iter().filter(|(_, said)| *said) {
             self.problems.add(format!("{path}.{field}"), "goes with a request only");
@@ -197,16 +213,32 @@ impl Context<'_> {
 
     /// `call` is what is asked in the words of its protocol, with the name that the request has unless the step gives it one.
     fn request(&mut self, path: &str, step: &StepSpec, call: (String, Protocol)) -> RequestStep {
-        let StepSpec { name, tags, timeout, checks, extract, .. } = step;
+        let StepSpec { name, tags, timeout, checks, extract, record, target, .. } = step;
+        let target = target.as_deref().map_or(0, |name| self.place_of_target(&format!("{path}.target"), name));
         let timeout = match timeout {
             Some(text) => self.problems.positive_duration(&format!("{path}.timeout"), text),
             None => self.timeout,
         };
         let names = self.names.clone();
-        let checks = self.checks(&format!("{path}.checks"), checks, &names);
+        self.fits_protocol(path, step);
+        let mut checks = self.checks(&format!("{path}.checks"), checks, &names);
+        if step.grpc.as_ref().is_some_and(|grpc| grpc.health.is_some()) {
+            checks = with_health(checks);
+        }
         let extract = self.extracts(&format!("{path}.extract"), extract, &names);
+        let record = self.records(&format!("{path}.record"), record, &names);
         let (default_name, call) = call;
-        RequestStep { name: name.clone().unwrap_or(default_name), tags: tags.clone(), timeout, checks, extract, call }
+        RequestStep { name: name.clone().unwrap_or(default_name), tags: tags.clone(), timeout, checks, extract, record, target, call }
+    }
+
+    fn place_of_target(&mut self, path: &str, name: &str) -> usize {
+        let place = self.targets.iter().position(|target| *target == name);
+        if place.is_none() {
+            let known =
+                if self.targets.is_empty() { "there are none".to_owned() } else { format!("there are {}", self.targets.join(", ")) };
+            self.problems.add(path, format!("{name:?} is not one of spec.targets; {known}"));
+        }
+        place.map_or(0, |place| place + 1)
     }
 
     pub(super) fn json(&mut self, path: &str, json: &Value) -> Option<JsonTemplate> {
@@ -215,6 +247,16 @@ impl Context<'_> {
             .and_then(|json| json.check(&self.names).map(|()| json));
         self.problems.take(path, checked)
     }
+}
+
+/// Without a check of its own a health step is judged by the engine, which then needs no JSON.
+fn with_health(mut checks: Vec<Check>) -> Vec<Check> {
+    if !checks.is_empty() {
+        let path = JsonPath::parse("$.status").expect("it is one");
+        let serving = JsonTemplate::new("SERVING".into()).expect("text is one");
+        checks.push(Check::JsonPath { path, must: vec![Condition::Equals(serving)] });
+    }
+    checks
 }
 
 /// How deep the block calls others, itself included; an error where it does not end.
@@ -235,7 +277,7 @@ fn outline(scenario: &ScenarioSpec) -> Outline<'_> {
     }
 }
 
-fn mention(step: &StepSpec) -> Mention<'_> {
+pub(super) fn mention(step: &StepSpec) -> Mention<'_> {
     Mention {
         extracts: step.extract.keys().map(String::as_str).collect(),
         item: step.for_each.as_ref().map(|each| each.name.as_str()),

@@ -9,6 +9,8 @@ use crate::plan::*;
 pub(super) struct Judged<'a> {
     pub(super) scenarios: &'a [Scenario],
     pub(super) is_open: bool,
+    /// What the steps record.
+    pub(super) trends: &'a [Trend],
 }
 
 pub(super) fn check_thresholds(thresholds: &[ThresholdSpec], judged: &Judged<'_>, problems: &mut Problems) -> Vec<Threshold> {
@@ -17,7 +19,8 @@ pub(super) fn check_thresholds(thresholds: &[ThresholdSpec], judged: &Judged<'_>
 }
 
 fn check_threshold(spec: &ThresholdSpec, path: &str, judged: &Judged<'_>, problems: &mut Problems) -> Option<Threshold> {
-    let ThresholdSpec { metric, select, expr, window, delay, min_count, for_, abort_on_fail } = spec;
+    let ThresholdSpec { metric, record, select, expr, window, delay, min_count, for_, abort_on_fail } = spec;
+    let is_narrowed = select.is_some();
     let SelectSpec { scenario, task, step, tags, outcome } = select.clone().unwrap_or_default();
     let select = Select { scenario, task, step, tags, outcome };
     // steps that were refused above are missing from the plan; one mistake is enough to report
@@ -33,13 +36,30 @@ fn check_threshold(spec: &ThresholdSpec, path: &str, judged: &Judged<'_>, proble
     if delay.is_some() && window.is_none() && !abort_on_fail {
         problems.add(format!("{path}.delay"), "needs window or abortOnFail: the whole run is judged at its end");
     }
-    let mut threshold = problems.take(&format!("{path}.expr"), Threshold::parse(*metric, select, expr))?;
+    let parsed = match (metric, record) {
+        (Some(metric), None) if *metric != Metric::Record => Threshold::parse(*metric, select, expr),
+        (None, Some(name)) => {
+            if is_narrowed {
+                problems.add(format!("{path}.select"), "what is recorded under one name is not kept apart; record it under several names");
+            }
+            let place = place_of(name, judged.trends);
+            // records that were refused above are missing from the list; one mistake is enough to report
+            let place = if problems.0.is_empty() { problems.take(&format!("{path}.record"), place) } else { place.ok() }?;
+            Threshold::of_record(place, &judged.trends[usize::from(place)], expr)
+        }
+        _ => {
+            problems.add(path, "needs either metric or record");
+            return None;
+        }
+    };
+    let mut threshold = problems.take(&format!("{path}.expr"), parsed)?;
     problems.take(&format!("{path}.select"), threshold.check_select());
-    let of_arrivals = *metric == Metric::Dropped || (*metric == Metric::Achieved && threshold.quantity == Quantity::Share);
+    let metric = threshold.metric;
+    let of_arrivals = metric == Metric::Dropped || (metric == Metric::Achieved && threshold.quantity == Quantity::Share);
     if of_arrivals && !judged.is_open {
         problems.add(format!("{path}.metric"), "only open load asks for a number of iterations, so there is no share of it to judge");
     }
-    let counts = matches!(threshold.aggregate, Aggregate::Count | Aggregate::PerSecond) || *metric == Metric::Achieved;
+    let counts = matches!(threshold.aggregate, Aggregate::Count | Aggregate::PerSecond) || metric == Metric::Achieved;
     if counts && min_count.is_some() {
         problems.add(format!("{path}.minCount"), "a count is judged however small it is");
     }
@@ -48,6 +68,17 @@ fn check_threshold(spec: &ThresholdSpec, path: &str, judged: &Judged<'_>, proble
     }
     (threshold.span, threshold.abort_on_fail) = (span, *abort_on_fail);
     Some(threshold)
+}
+
+fn place_of(record: &str, trends: &[Trend]) -> Result<u16, String> {
+    if let Some(place) = trends.iter().position(|trend| trend.name == record) {
+        return Ok(place as u16);
+    }
+    let known: Vec<&str> = trends.iter().map(|trend| trend.name.as_str()).collect();
+    Err(match known.as_slice() {
+        [] => format!("no step records {record:?}, nor anything else"),
+        known => format!("no step records {record:?}; there are {}", known.join(", ")),
+    })
 }
 
 fn check_span(spec: &ThresholdSpec, path: &str, problems: &mut Problems) -> Span {

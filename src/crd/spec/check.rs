@@ -6,20 +6,22 @@ use serde_json::Value;
 
 use crate::plan::Unit;
 
-/// One property that the answer must have. Exactly one of `status`, `jsonPath`, `header`, `body`, `latency`, `size` and `cel` says of
-/// what; with `jsonPath` and `header`, the other fields say how it must be, all of them, and without any it must exist.
+/// One property that the answer must have. Exactly one of `status`, `jsonPath`, `header`, `body`, `latency`, `size`, `cel`,
+/// `grpcStatus`, `trailer` and `messages` says of what; with `jsonPath`, `header` and `trailer`, the other fields say how it must be, all of them, and without any it must exist.
 /// A failed check makes the request a failure of class `check`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 #[schemars(extend("oneOf" = [{"required": ["status"]}, {"required": ["jsonPath"]}, {"required": ["header"]}, {"required": ["body"]},
-    {"required": ["latency"]}, {"required": ["size"]}, {"required": ["cel"]}]))]
+    {"required": ["latency"]}, {"required": ["size"]}, {"required": ["cel"]},
+    {"required": ["grpcStatus"]}, {"required": ["trailer"]}, {"required": ["messages"]}]))]
 pub struct CheckSpec {
     /// Codes such as `200`, classes such as `2xx` or ranges such as `200-204`; one of them must be answered. A check of this kind
     /// replaces the rule that 400 and above are failures.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "crate::crd::schema::status_codes")]
     pub status: Option<Vec<Value>>,
-    /// JSONPath (RFC 9535) into the body; of several nodes the first is looked at.
+    /// JSONPath (RFC 9535) into the body; of several nodes the first is looked at. Of gRPC the body is the last message as JSON, with fields
+    /// named as in the `.proto` file.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 512))]
     pub json_path: Option<String>,
@@ -41,6 +43,18 @@ pub struct CheckSpec {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 1024))]
     pub cel: Option<String>,
+    /// Numbers or names of gRPC status codes, such as `OK` or `5`; one of them must be answered. A check of this kind replaces the rule
+    /// that all but `OK` are failures.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "crate::crd::schema::status_codes")]
+    pub grpc_status: Option<Vec<Value>>,
+    /// As `header`, of what a gRPC server sends after its messages.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 128))]
+    pub trailer: Option<String>,
+    /// The messages received in a gRPC call.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub messages: Option<MessagesCheckSpec>,
     /// Whether it must be there at all; `null` is there.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub exists: Option<bool>,
@@ -130,6 +144,20 @@ pub struct SizeCheckSpec {
     pub below: Option<i64>,
 }
 
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+#[schemars(extend("minProperties" = 1))]
+pub struct MessagesCheckSpec {
+    /// So many or more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0))]
+    pub at_least: Option<u32>,
+    /// So many or fewer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0))]
+    pub at_most: Option<u32>,
+}
+
 /// Where in the answer a value is: exactly one of `jsonPath`, `regex`, `header`, `cookie` and `body`. Nothing found makes the request
 /// a failure of class `extract`, unless there is a `default`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -166,6 +194,8 @@ pub struct ExtractSpec {
 }
 
 /// A number of each good answer, kept as a metric of its own that thresholds may judge. An answer without it is counted, and is no failure.
+/// Kept apart within 0.1% are times from 1 us to an hour, sizes from 1 byte to 3.6 GB, and other numbers from 0.001 to 3.6 million; smaller
+/// ones count as the smallest, larger ones as the largest, and negative ones as none.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct RecordSpec {
     /// The metric's name; steps that record under one name share it.
@@ -175,6 +205,7 @@ pub struct RecordSpec {
     #[serde(default)]
     #[schemars(schema_with = "crate::crd::schema::unit")]
     pub unit: Unit,
+    /// Where the number is.
     pub from: RecordFromSpec,
 }
 
@@ -199,4 +230,18 @@ pub struct RecordFromSpec {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 1024))]
     pub cel: Option<String>,
+}
+
+impl CheckSpec {
+    /// It says something of what only answers over gRPC have.
+    pub(in crate::crd) fn is_of_grpc(&self) -> bool {
+        self.grpc_status.is_some() || self.trailer.is_some() || self.messages.is_some()
+    }
+
+    /// It says something of what other answers have as well.
+    pub(in crate::crd) fn is_of_http_too(&self) -> bool {
+        let Self { status, json_path, header, body, latency, size, cel, .. } = self;
+        [status.is_some(), json_path.is_some(), header.is_some(), body.is_some(), latency.is_some(), size.is_some(), cel.is_some()]
+            .contains(&true)
+    }
 }

@@ -16,7 +16,10 @@ pub struct RunSpec {
     /// How long iterations that run at the end may go on before they are cut.
     #[schemars(schema_with = "crate::crd::schema::duration")]
     pub stop_timeout: String,
-    /// A run that has not ended by then ends `Errored`; the planned length, `stopTimeout` and 10 minutes if unset, and at least
+    /// How long `spec.setup` may take; then it has failed.
+    #[schemars(schema_with = "crate::crd::schema::duration")]
+    pub setup_timeout: String,
+    /// A run that has not ended by then ends `Errored`; the planned length, `stopTimeout`, `setupTimeout` where there is a `setup`, and 10 minutes if unset, and at least
     /// 2 hours where only the run itself tells how long it takes, as with `iterations` and `capacity`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "crate::crd::schema::optional_duration")]
@@ -41,6 +44,7 @@ impl Default for RunSpec {
             start: StartPolicy::OnApply,
             trigger: String::new(),
             stop_timeout: "30s".into(),
+            setup_timeout: "10m".into(),
             deadline: None,
             on_saturation: OnSaturation::Warn,
             ttl_after_finished: "1h".into(),

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::load::ScenarioLoadSpec;
 use super::pace::ThinkTimeSpec;
-use super::{CheckSpec, ExtractSpec, HttpStepSpec};
+use super::{CheckSpec, ExtractSpec, GrpcStepSpec, HttpStepSpec, RecordSpec};
 use crate::plan::{OnFailure, Order};
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -92,12 +92,12 @@ pub struct BlockSpec {
     pub steps: Vec<StepSpec>,
 }
 
-/// Exactly one of `http`, `call` and `pause`; the rest says when, how often, and what comes of it.
+/// Exactly one of `http`, `grpc`, `call` and `pause`; the rest says when, how often, and what comes of it.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-#[schemars(extend("oneOf" = [{"required": ["http"]}, {"required": ["call"]}, {"required": ["pause"]}]))]
+#[schemars(extend("oneOf" = [{"required": ["http"]}, {"required": ["grpc"]}, {"required": ["call"]}, {"required": ["pause"]}]))]
 pub struct StepSpec {
-    /// Name of a request in results and thresholds; without one, the method and the path.
+    /// Name of a request in results and thresholds; without one, the method and the path, of gRPC the method.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 128))]
     pub name: Option<String>,
@@ -119,9 +119,16 @@ pub struct StepSpec {
     /// What a failure means: go on with the next step, end the iteration, or end the user (in open load: the iteration).
     #[serde(default)]
     pub on_failure: OnFailure,
+    /// The name of one of `spec.targets`, where the request goes instead of to `spec.target`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63))]
+    pub target: Option<String>,
     /// An HTTP request.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub http: Option<HttpStepSpec>,
+    /// A gRPC call.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub grpc: Option<GrpcStepSpec>,
     /// The name of a block of this scenario, whose steps are carried out here. Blocks call others at most 4 deep, and never themselves.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 63))]
@@ -137,7 +144,11 @@ pub struct StepSpec {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 16))]
     pub extract: BTreeMap<String, ExtractSpec>,
-    /// Overrides `spec.http.timeout`.
+    /// Numbers of the answer, such as the time that a model says it took, each kept as a metric of its own. Not in `onStart` and `onStop`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8), extend("x-kubernetes-list-type" = "atomic"))]
+    pub record: Vec<RecordSpec>,
+    /// Overrides `spec.http.timeout`; a gRPC server is told of it as the deadline.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "crate::crd::schema::optional_duration")]
     pub timeout: Option<String>,
@@ -146,7 +157,7 @@ pub struct StepSpec {
 impl StepSpec {
     /// It asks something of a target, by whatever protocol.
     pub fn is_request(&self) -> bool {
-        self.http.is_some()
+        self.http.is_some() || self.grpc.is_some()
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::ProxySpec;
+use super::{AuthSpec, ProxySpec};
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -30,48 +30,6 @@ pub struct TargetSpec {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 107))]
     pub unix_socket: Option<String>,
-}
-
-/// Exactly one of `bearer`, `basic` and `header`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-#[schemars(extend("minProperties" = 1, "maxProperties" = 1))]
-pub struct AuthSpec {
-    /// `Authorization: Bearer <token>`
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub bearer: Option<BearerSpec>,
-    /// `Authorization: Basic <username and password>`
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub basic: Option<BasicSpec>,
-    /// A header of any name, such as `X-Api-Key`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub header: Option<HeaderAuthSpec>,
-}
-
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct BearerSpec {
-    /// Where the token is.
-    pub token_from: SecretSource,
-}
-
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct BasicSpec {
-    /// Where the user name is.
-    pub username_from: SecretSource,
-    /// Where the password is.
-    pub password_from: SecretSource,
-}
-
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct HeaderAuthSpec {
-    /// The header's name.
-    #[schemars(extend("pattern" = crate::crd::schema::HEADER_NAME))]
-    pub name: String,
-    /// Where the header's value is.
-    pub value_from: SecretSource,
 }
 
 /// A key of a Secret in the LoadTest's namespace.

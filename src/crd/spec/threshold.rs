@@ -7,15 +7,23 @@ use serde::{Deserialize, Serialize};
 
 use crate::plan::threshold::{Metric, Outcome};
 
+/// One rule over a `metric` of every test, or over a `record` of this one.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("oneOf" = [{"required": ["metric"]}, {"required": ["record"]}]))]
 pub struct ThresholdSpec {
     /// What is judged. Times (`p(99)`, `avg`, `min`, `med`, `max`): `latency` from the intended start of a request to its last byte, `serviceTime` from its first byte,
     /// `iteration` of a whole task, and the phases of successes `dns`, `connect`, `tls`, `wait` (first byte sent to first byte received) and `download`.
     /// Counts: `failures` and `dropped` (`rate`, `count`, `perSecond`), `checks` that passed (`rate`), `requests` and `iterations` that ended (`count`, `perSecond`), and
     /// `achieved`: iterations started per second (`rate >= 500/s`), or as a share of what open load asks for (`rate >= 99%`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "crate::crd::schema::metric")]
-    pub metric: Metric,
+    pub metric: Option<Metric>,
+    /// The name under which steps `record` numbers of their answers (`p(99)`, `avg`, `min`, `med`, `max`). The bound of a record of time has a unit (`p(95) < 40ms`), that
+    /// of any other is a plain number. Without `select`, for what is recorded under one name is one metric.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63))]
+    pub record: Option<String>,
     /// Which samples count; all if unset.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub select: Option<SelectSpec>,

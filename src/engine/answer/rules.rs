@@ -40,8 +40,9 @@ pub(in crate::engine) struct Needs {
 pub(in crate::engine) struct Judged {
     pub(in crate::engine) checks_passed: u32,
     pub(in crate::engine) checks_failed: u32,
-    /// Records that found no number; the request has not failed for that.
-    pub(in crate::engine) unrecorded: u32,
+    /// By place of the trend, in base units of trends (microseconds, bytes, thousandths of anything else), what the records found; `None`: no
+    /// number, for which the request has not failed.
+    pub(in crate::engine) recorded: Vec<(u16, Option<u64>)>,
     /// The first thing that was wrong, checks before extracts, in at most [`MAX_MESSAGE`] characters.
     pub(in crate::engine) failure: Option<(ErrorClass, String)>,
 }
@@ -70,6 +71,8 @@ struct PreparedExtract {
 }
 
 struct PreparedRecord {
+    /// Place in the plan's list of trends.
+    trend: u16,
     /// Base units in one of its own.
     scale: f64,
     from: NumberFrom,
@@ -83,11 +86,12 @@ enum NumberFrom {
 }
 
 impl PreparedRules {
-    /// `names` are those of the step, with what it extracts declared as values. `path` is the step's field path.
+    /// Each record comes with the place of its trend. `names` are those of the step, with what it extracts declared as values. `path` is the
+    /// step's field path.
     pub(in crate::engine) fn compile(
         checks: &[Check],
         extracts: &[Extract],
-        records: &[Record],
+        records: &[(u16, &Record)],
         names: &Names,
         path: &str,
     ) -> Result<Self, Vec<Problem>> {
@@ -107,9 +111,9 @@ impl PreparedRules {
                 _ => problems.push(Problem::new(format!("{path}.extract.{name}"), "the name has no place to put its value")),
             }
         }
-        for (i, Record { name: _, unit, from }) in records.iter().enumerate() {
+        for (i, (trend, Record { name: _, unit, from })) in records.iter().enumerate() {
             match NumberFrom::new(from, names) {
-                Ok(from) => rules.records.push(PreparedRecord { scale: unit.in_base(), from }),
+                Ok(from) => rules.records.push(PreparedRecord { trend: *trend, scale: unit.in_base(), from }),
                 Err(why) => problems.push(Problem::new(format!("{path}.record[{i}]"), why)),
             }
         }
@@ -198,13 +202,11 @@ impl PreparedRules {
             store.set(*slot, found.ok());
         }
         if judged.failure.is_none() {
-            for (place, PreparedRecord { scale, from }) in self.records.iter().enumerate() {
+            judged.recorded.extend(self.records.iter().map(|PreparedRecord { trend, scale, from }| {
                 // a histogram has no place below 0, and none past 64 bits
-                match from.number(answer, store).map(|number| (number * scale).round()).filter(|number| (0.0..=1e18).contains(number)) {
-                    Some(number) => store.record(place, number as u64),
-                    None => judged.unrecorded += 1,
-                }
-            }
+                let number = from.number(answer, store).map(|number| (number * scale).round());
+                (*trend, number.filter(|number| (0.0..=1e18).contains(number)).map(|number| number as u64))
+            }));
         }
         judged
     }

@@ -1,11 +1,10 @@
 //! Answers held against checks, extracts and records.
 
-use std::time::SystemTime;
-
 use serde_json::json;
 
 use super::*;
 use crate::plan::template::Need;
+use crate::plan::template::fixed::Fixed;
 use crate::plan::{
     Cel, Check, Condition, Declared, Extract, ExtractFrom, JsonPath, JsonTemplate, Names, Pattern, Record, RecordFrom, StatusRange, Unit,
 };
@@ -15,53 +14,15 @@ const HEAD: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nX-Too
 
 const BODY: &[u8] = br#"{"category": "fruit", "n": 3, "f": 1.0, "big": 18446744073709551615, "t": "5", "null": null, "items": [1, "a", 2.0], "o": {"x": [1]}}"#;
 
-/// Slot 0: unset; 1: `"fruit"`; 2: 3; 3: the row `{"word": "fruit"}`; 4 and above are free.
-struct Values {
-    slots: Vec<Option<Value>>,
-    recorded: Vec<(usize, u64)>,
-}
-
-impl Scope for Values {
-    fn user(&self) -> u64 {
-        7
-    }
-    fn iteration(&self) -> u64 {
-        0
-    }
-    fn worker(&self) -> u32 {
-        0
-    }
-    fn random(&mut self) -> u64 {
-        0
-    }
-    fn sequence(&mut self) -> u64 {
-        0
-    }
-    fn now(&self) -> SystemTime {
-        SystemTime::UNIX_EPOCH
-    }
-    fn value(&self, slot: Slot) -> Option<&Value> {
-        self.slots.get(usize::from(slot))?.as_ref()
-    }
-    fn batch(&self, _slot: Slot, _count: u32) -> Option<&Value> {
-        None
-    }
-}
-
-impl Store for Values {
+impl Store for Fixed {
     fn set(&mut self, slot: Slot, value: Option<Value>) {
-        self.slots[usize::from(slot)] = value;
-    }
-    fn record(&mut self, place: usize, value: u64) {
-        self.recorded.push((place, value));
+        self.values[usize::from(slot)] = value;
     }
 }
 
-fn values() -> Values {
-    Values {
-        slots: vec![None, Some(json!("fruit")), Some(json!(3)), Some(json!({"word": "fruit"})), None, Some(json!("old"))],
-        recorded: Vec::new(),
-    }
+/// Slot 0: unset; 1: `"fruit"`; 2: 3; 3: the row `{"word": "fruit"}`; 4 and above are free.
+fn values() -> Fixed {
+    Fixed::of([None, Some(json!("fruit")), Some(json!(3)), Some(json!({"word": "fruit"})), None, Some(json!("old"))])
 }
 
 fn names() -> Names {
@@ -93,7 +54,8 @@ fn answer<'a>(status: u16, body: &'a [u8]) -> Answer<'a> {
 }
 
 fn rules(checks: &[Check], extracts: &[Extract], records: &[Record]) -> PreparedRules {
-    PreparedRules::compile(checks, extracts, records, &names(), "s").unwrap()
+    let records: Vec<(u16, &Record)> = (0..).zip(records).collect();
+    PreparedRules::compile(checks, extracts, &records, &names(), "s").unwrap()
 }
 
 fn failure_of(check: &Check, answer: &Answer<'_>) -> Option<(ErrorClass, String)> {
@@ -305,8 +267,8 @@ fn extract(name: &str, from: ExtractFrom, default: Option<Value>) -> Extract {
 fn extracted(from: ExtractFrom) -> Option<Value> {
     let mut values = values();
     let judged = rules(&[], &[extract("found", from, None)], &[]).judge(&answer(200, BODY), &mut values);
-    assert_eq!(judged.failure.is_none(), values.slots[4].is_some());
-    values.slots[4].take()
+    assert_eq!(judged.failure.is_none(), values.values[4].is_some());
+    values.values[4].take()
 }
 
 #[test]
@@ -315,7 +277,7 @@ fn what_is_not_found_fails_the_request_and_forgets_the_old_value() {
     let nothing = extract("old", ExtractFrom::JsonPath { path: path("$.nothing"), all: false }, None);
     let judged = rules(&[], std::slice::from_ref(&nothing), &[]).judge(&answer(200, BODY), &mut values);
     assert_eq!(judged.failure, Some((ErrorClass::Extract, "extract old, jsonPath $.nothing: found nothing".into())));
-    assert_eq!(values.slots[5], None);
+    assert_eq!(values.values[5], None);
     for from in [
         ExtractFrom::JsonPath { path: path("$.items[9:]"), all: true },
         ExtractFrom::Regex(pattern("nothing=(.*)")),
@@ -336,7 +298,7 @@ fn a_default_is_taken_for_what_is_not_found() {
     let mut values = values();
     let with_default = extract("found", ExtractFrom::Header("X-Missing".into()), Some(json!(5)));
     assert_eq!(rules(&[], &[with_default], &[]).judge(&answer(200, BODY), &mut values), Judged::default());
-    assert_eq!(values.slots[4], Some(json!(5)));
+    assert_eq!(values.values[4], Some(json!(5)));
 }
 
 #[test]
@@ -358,7 +320,7 @@ fn a_value_is_taken_also_when_a_check_failed() {
     let taken = extract("found", ExtractFrom::JsonPath { path: path("$.n"), all: false }, None);
     let judged = rules(&[slow], &[taken], &[]).judge(&answer(200, BODY), &mut values);
     assert_eq!(judged.failure, Some((ErrorClass::Check, "checks[0], latency below 1ms: found 20 ms".into())));
-    assert_eq!(values.slots[4], Some(json!(3)));
+    assert_eq!(values.values[4], Some(json!(3)));
 }
 
 fn record(unit: Unit, from: RecordFrom) -> Record {
@@ -378,13 +340,11 @@ fn numbers_are_recorded_in_base_units_and_missing_ones_counted() {
         record(Unit::One, RecordFrom::Cel(Cel::parse("-1").unwrap())),
         record(Unit::One, RecordFrom::Cel(Cel::parse("json.n / 0").unwrap())),
     ];
-    let mut found = values();
-    let judged = rules(&[], &[], &records).judge(&answer(200, BODY), &mut found);
-    assert_eq!(judged, Judged { unrecorded: 4, ..Judged::default() });
-    assert_eq!(found.recorded, [(0, 12_500), (1, 1_000), (2, 5), (3, 6_000_000), (4, 3)]);
+    let judged = rules(&[], &[], &records).judge(&answer(200, BODY), &mut values());
+    let numbers = [Some(12_500), Some(1_000), Some(5), Some(6_000_000), Some(3), None, None, None, None];
+    assert_eq!(judged, Judged { recorded: (0..).zip(numbers).collect(), ..Judged::default() });
 
-    let mut of_failure = values();
-    rules(&[status(&["201"])], &[], &records).judge(&answer(200, BODY), &mut of_failure);
+    let of_failure = rules(&[status(&["201"])], &[], &records).judge(&answer(200, BODY), &mut values());
     assert_eq!(of_failure.recorded, []);
 }
 
@@ -418,7 +378,7 @@ fn what_has_no_place_is_a_problem_at_its_path() {
     let nowhere = extract("nowhere", ExtractFrom::Body, None);
     let unknown = at("$.a", Condition::Equals(template(json!("{{ nobody }}"))));
     let counted = record(Unit::One, RecordFrom::Cel(Cel::parse("vars.nobody").unwrap()));
-    let problems = PreparedRules::compile(&[unknown], &[nowhere], &[counted], &names(), "s").err().unwrap();
+    let problems = PreparedRules::compile(&[unknown], &[nowhere], &[(0, &counted)], &names(), "s").err().unwrap();
     assert_eq!(
         problems.iter().map(|problem| problem.path.as_str()).collect::<Vec<_>>(),
         ["s.checks[0]", "s.extract.nowhere", "s.record[0]"]

@@ -12,7 +12,7 @@ pub fn load(plan: &Plan, inputs: &Inputs) -> Result<Vec<Rows>, Vec<Problem>> {
     let mut rows = Vec::new();
     let mut problems = Vec::new();
     for (i, feeder) in plan.feeders.iter().enumerate() {
-        match load_one(feeder, inputs) {
+        match load_feeder(feeder, inputs) {
             Ok(loaded) => rows.push(loaded),
             Err(message) => problems.push(Problem::new(format!("spec.feeders[{i}].{}", feeder.source.field()), message)),
         }
@@ -20,7 +20,8 @@ pub fn load(plan: &Plan, inputs: &Inputs) -> Result<Vec<Rows>, Vec<Problem>> {
     if problems.is_empty() { Ok(rows) } else { Err(problems) }
 }
 
-fn load_one(feeder: &Feeder, inputs: &Inputs) -> Result<Rows, String> {
+/// The rows of one feeder.
+pub fn load_feeder(feeder: &Feeder, inputs: &Inputs) -> Result<Rows, String> {
     let source = &feeder.source;
     let data = match source {
         Source::Inline { .. } => None,

@@ -15,7 +15,9 @@ async fn fleet(plan: Plan, workers: u32, shards: u32, done: u64) -> (Snapshot, D
     let prepared = prepared(plan).await;
     let start = Instant::now();
     let running: Vec<_> = (0..workers)
-        .map(|worker| prepared.clone().start(Assignment { share: Share { worker, workers }, shards, seed: 1, done }, start))
+        .map(|worker| {
+            prepared.clone().start(Assignment { share: Share { worker, workers }, shards, seed: 1, done, found: Default::default() }, start)
+        })
         .collect();
     let (mut all, mut longest) = (Snapshot::default(), Duration::ZERO);
     for mut running in running {
@@ -152,7 +154,11 @@ async fn levels_announced_on_the_way_are_followed_by_the_fleet_as_one() {
     let prepared = prepared(plan(&server.url, Load::Capacity(capacity))).await;
     let start = Instant::now();
     let mut workers: Vec<_> = (0..3)
-        .map(|worker| prepared.clone().start(Assignment { share: Share { worker, workers: 3 }, shards: 2, seed: 1, done: 0 }, start))
+        .map(|worker| {
+            prepared
+                .clone()
+                .start(Assignment { share: Share { worker, workers: 3 }, shards: 2, seed: 1, done: 0, found: Default::default() }, start)
+        })
         .collect();
     let level = |millis, rate| Level { at: Duration::from_millis(millis), rate };
     let mut levels = Levels { levels: vec![level(0, 100.0)], end: None };

@@ -159,8 +159,11 @@ async fn workers_and_shards_share_a_ramp_of_users() {
     plan.scenarios[0].think_time = Some(ThinkTime::Uniform { min: Duration::from_millis(20), max: Duration::from_millis(30) });
     let prepared = prepared(plan).await;
     let start = Instant::now();
-    let mut workers = [0, 1, 2]
-        .map(|worker| prepared.clone().start(Assignment { share: Share { worker, workers: 3 }, shards: 2, seed: 1, done: 0 }, start));
+    let mut workers = [0, 1, 2].map(|worker| {
+        prepared
+            .clone()
+            .start(Assignment { share: Share { worker, workers: 3 }, shards: 2, seed: 1, done: 0, found: Default::default() }, start)
+    });
     let mut users = 0;
     for worker in &mut workers {
         users += deltas(worker).await[0].snapshot.users;

@@ -16,21 +16,22 @@ use crate::plan::{Kind, Retry, RetryOn};
 
 /// A request as it came.
 #[derive(Debug, Clone, PartialEq)]
-struct Seen {
-    line: String,
-    cookie: String,
-    headers: HeaderMap,
+pub(super) struct Seen {
+    pub(super) line: String,
+    pub(super) cookie: String,
+    pub(super) headers: HeaderMap,
     body: String,
 }
 
-/// Keeps every request, and answers by its path: `/status/N`, `/to/PATH` (a redirect), `/cookie/NAME`, anything else 200.
-struct Target {
-    url: String,
+/// Keeps every request, and answers by its path: `/status/N`, `/to/PATH` (a redirect), `/cookie/NAME`,
+/// `/refuse/N` (with the credentials it was shown), anything else 200.
+pub(super) struct Target {
+    pub(super) url: String,
     seen: Arc<Mutex<Vec<Seen>>>,
 }
 
 impl Target {
-    fn start() -> Self {
+    pub(super) fn start() -> Self {
         let seen = Arc::new(Mutex::new(Vec::new()));
         let router = Router::new().fallback(answer).with_state(seen.clone());
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -41,11 +42,17 @@ impl Target {
         Self { url, seen }
     }
 
-    fn lines(&self) -> Vec<String> {
+    pub(super) fn lines(&self) -> Vec<String> {
         self.seen.lock().unwrap().iter().map(|seen| seen.line.clone()).collect()
     }
 
-    fn last(&self) -> Seen {
+    /// The values of a header, of all requests that had it.
+    pub(super) fn shown(&self, name: &str) -> Vec<String> {
+        let seen = self.seen.lock().unwrap();
+        seen.iter().filter_map(|seen| Some(seen.headers.get(name)?.to_str().unwrap().to_owned())).collect()
+    }
+
+    pub(super) fn last(&self) -> Seen {
         self.seen.lock().unwrap().last().unwrap().clone()
     }
 
@@ -75,6 +82,7 @@ impl Target {
 async fn answer(State(seen): State<Arc<Mutex<Vec<Seen>>>>, method: Method, uri: Uri, headers: HeaderMap, body: Bytes) -> Response {
     let cookie = headers.get("cookie").map_or(String::new(), |value| value.to_str().unwrap().to_owned());
     let body = String::from_utf8_lossy(&body).into_owned();
+    let seen_credentials = headers.get("authorization").map_or("none", |value| value.to_str().unwrap()).to_owned();
     let earlier = {
         let mut seen = seen.lock().unwrap();
         seen.push(Seen { line: format!("{method} {uri}"), cookie, headers, body });
@@ -83,6 +91,7 @@ async fn answer(State(seen): State<Arc<Mutex<Vec<Seen>>>>, method: Method, uri: 
     let parts: Vec<&str> = uri.path().splitn(3, '/').collect();
     match parts.as_slice() {
         ["", "status", code] => StatusCode::from_u16(code.parse().unwrap()).unwrap().into_response(),
+        ["", "later", seconds] => (StatusCode::TOO_MANY_REQUESTS, [("retry-after", seconds.to_owned())]).into_response(),
         ["", "third-time", _] if earlier < 3 => StatusCode::SERVICE_UNAVAILABLE.into_response(),
         ["", "to", path] => (StatusCode::FOUND, [("location", format!("/{path}"))]).into_response(),
         ["", "away", host] => (StatusCode::FOUND, [("location", format!("http://{host}/"))]).into_response(),
@@ -92,6 +101,7 @@ async fn answer(State(seen): State<Arc<Mutex<Vec<Seen>>>>, method: Method, uri: 
             std::io::Write::write_all(&mut encoder, text.as_bytes()).unwrap();
             ([("content-encoding", "gzip")], encoder.finish().unwrap()).into_response()
         }
+        ["", "refuse", code] => (StatusCode::from_u16(code.parse().unwrap()).unwrap(), seen_credentials).into_response(),
         ["", "cookie", name] => [("set-cookie", format!("{name}=1; Path=/"))].into_response(),
         _ => "ok".into_response(),
     }
@@ -349,4 +359,68 @@ async fn a_condition_that_never_comes_true_fails_the_step() {
     let poll = json!({"http": {"path": "/json/1"}, "repeat": {"until": "json.seen == 30", "max": 2}});
     let snapshot = target.steps(json!([poll, get("/never")])).await;
     assert_eq!((target.lines().len(), snapshot.tasks[&0].failed), (2, 1));
+    assert_eq!(whys(&snapshot), [(2, "repeat.until: did not become true in 2 times".to_owned())]);
+    assert_eq!(snapshot.failures(), 0, "no request has failed");
+}
+
+/// Of each condition that came to nothing the number that stands for its step, and why.
+fn whys(snapshot: &Snapshot) -> Vec<(u16, String)> {
+    let conditions = snapshot.errors.iter().filter(|(key, _)| key.class == ErrorClass::Condition);
+    conditions.map(|(key, entry)| (key.step, entry.sample.clone())).collect()
+}
+
+#[tokio::test]
+async fn a_condition_that_cannot_be_told_fails_the_iteration_and_says_why() {
+    let target = Target::start();
+    let mut unknown = get("/never");
+    unknown["if"] = json!("json.nothing > 1");
+    let listless = json!({"pause": {"min": "1ms", "max": "1ms"}, "forEach": {"in": "{{ id }}", "as": "item"}, "onFailure": "Continue"});
+    let mut first = get("/json/1");
+    first["extract"] = json!({"id": {"jsonPath": "$.count"}});
+    let snapshot = target.steps(json!([first, listless, unknown, get("/after")])).await;
+    assert_eq!(target.lines(), ["GET /json/1"]);
+    assert_eq!((snapshot.tasks[&0].finished, snapshot.tasks[&0].failed, snapshot.requests(), snapshot.failures()), (1, 1, 1, 0));
+    // behind the three requests
+    assert_eq!(whys(&snapshot), [(3, "forEach.in: gives no list".to_owned()), (4, "if: there is no \"nothing\"".to_owned())]);
+}
+
+#[tokio::test]
+async fn the_first_step_of_an_iteration_does_not_see_the_answers_of_the_one_before() {
+    let target = Target::start();
+    let mut first = get("/first");
+    first["if"] = json!("status == 200");
+    first["onFailure"] = json!("Continue");
+    let tasks = json!([{"name": "t", "steps": [first, get("/second")]}]);
+    target.once(json!({"tasks": tasks, "thinkTime": {"min": "50ms", "max": "50ms"}}), &Inputs::default()).await;
+    assert!(target.lines().len() > 2);
+    assert!(target.lines().iter().all(|line| line == "GET /second"), "{:?}", target.lines());
+}
+
+#[tokio::test]
+async fn what_throttled_answers_ask_for_is_told_with_the_failure() {
+    let target = Target::start();
+    let mut steps: Vec<Value> = ["/later/1", "/later/30"].map(get).into();
+    steps.iter_mut().for_each(|step| step["onFailure"] = json!("Continue"));
+    steps.push(get("/status/503"));
+    let snapshot = target.steps(steps.into()).await;
+    let asked: Vec<_> = snapshot.errors.iter().map(|(key, entry)| (key.status, entry.retry_after.max())).collect();
+    assert_eq!(asked, [(Some(429), 1_000), (Some(429), 30_000), (Some(503), 0)]);
+}
+
+#[tokio::test]
+async fn numbers_of_good_answers_are_kept_as_metrics() {
+    let target = Target::start();
+    let record = |path: &str| {
+        let mut step = get(path);
+        step["record"] = json!([
+            {"name": "count", "from": {"jsonPath": "$.count"}},
+            {"name": "size", "unit": "bytes", "from": {"header": "content-length"}},
+        ]);
+        step["onFailure"] = json!("Continue");
+        step
+    };
+    let snapshot = target.steps(json!([record("/json/7"), record("/json/9"), record("/plain"), record("/status/500")])).await;
+    let (count, size) = (&snapshot.trends[&0], &snapshot.trends[&1]);
+    assert_eq!((count.values.min(), count.values.max(), count.missing), (7_000, 9_000, 1), "a failed answer is no answer without a number");
+    assert_eq!((size.values.count(), size.missing), (3, 0));
 }

@@ -19,8 +19,11 @@ async fn no_more_users_start_in_a_second_than_the_spawn_rate() {
     let profile = Profile::ramp_and_hold(1000.0, Duration::ZERO, Duration::from_millis(500));
     let prepared = prepared(once_each(&server.url, Load::Closed { profile, spawn_rate: Some(50.0) })).await;
     let start = Instant::now();
-    let mut workers = [0, 1, 2]
-        .map(|worker| prepared.clone().start(Assignment { share: Share { worker, workers: 3 }, shards: 2, seed: 1, done: 0 }, start));
+    let mut workers = [0, 1, 2].map(|worker| {
+        prepared
+            .clone()
+            .start(Assignment { share: Share { worker, workers: 3 }, shards: 2, seed: 1, done: 0, found: Default::default() }, start)
+    });
     let mut all = Snapshot::default();
     for worker in &mut workers {
         all.merge(&sum(&deltas(worker).await));

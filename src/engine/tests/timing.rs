@@ -17,8 +17,11 @@ async fn workers_interleave_to_the_same_rate() {
     let server = Server::start();
     let prepared = prepared(plan(&server.url, rate(302, 500, 96))).await;
     let start = Instant::now();
-    let mut workers = [0, 1, 2]
-        .map(|worker| prepared.clone().start(Assignment { share: Share { worker, workers: 3 }, shards: 2, seed: 1, done: 0 }, start));
+    let mut workers = [0, 1, 2].map(|worker| {
+        prepared
+            .clone()
+            .start(Assignment { share: Share { worker, workers: 3 }, shards: 2, seed: 1, done: 0, found: Default::default() }, start)
+    });
     let mut all = Snapshot::default();
     for worker in &mut workers {
         all.merge(&sum(&deltas(worker).await));

@@ -8,8 +8,9 @@ use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolverConfi
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpStream, UdpSocket, UnixListener};
 
-use super::super::prepare::prepare_asking;
+use super::super::prepare::prepare_in;
 use super::super::resolve::NameServers;
+use super::super::world::World;
 use super::server::{Peer, Server, closed_port, scripted, scripted_at};
 use super::*;
 use crate::plan::{Basic, Connections, Kind, Proxy, Reference, ThinkTime};
@@ -87,11 +88,11 @@ async fn load_moves_to_new_addresses_within_one_age() {
     let port = url.rsplit_once(':').unwrap().1;
     scripted_at(&format!("{new}:{port}"), script(served[1].clone())).await;
     let addresses = Arc::new(Mutex::new(vec![old]));
-    let names = name_server(addresses.clone()).await;
+    let world = World { names: name_server(addresses.clone()).await, metadata_host: None };
 
     let mut plan = thinking(&format!("http://models.example.:{port}"), 8, 1_500, 5);
     plan.http.connection_max_age = Duration::from_millis(400);
-    let prepared = Arc::new(prepare_asking(Arc::new(plan), &Inputs::default(), &names).await.unwrap());
+    let prepared = Arc::new(prepare_in(Arc::new(plan), &Inputs::default(), &world).await.unwrap());
     let mut running = prepared.start(whole(2), Instant::now());
     tokio::time::sleep(Duration::from_millis(300)).await;
     let before = served.each_ref().map(|count| count.load(Ordering::Relaxed));
@@ -111,10 +112,10 @@ async fn a_name_that_loses_its_addresses_fails_until_it_has_one_again() {
     let server = Server::start();
     let port = server.url.rsplit_once(':').unwrap().1;
     let addresses = Arc::new(Mutex::new(vec![Ipv4Addr::LOCALHOST]));
-    let names = name_server(addresses.clone()).await;
+    let world = World { names: name_server(addresses.clone()).await, metadata_host: None };
     let mut plan = thinking(&format!("http://models.example.:{port}"), 1, 1_000, 5);
     plan.http.connections = Connections::PerRequest;
-    let prepared = Arc::new(prepare_asking(Arc::new(plan), &Inputs::default(), &names).await.unwrap());
+    let prepared = Arc::new(prepare_in(Arc::new(plan), &Inputs::default(), &world).await.unwrap());
     let mut running = prepared.start(whole(1), Instant::now());
     tokio::time::sleep(Duration::from_millis(200)).await;
     addresses.lock().unwrap().clear();
@@ -141,9 +142,10 @@ async fn addresses_take_turns() {
     let url = scripted_at("127.0.0.2:0", script(log.clone())).await;
     let port = url.rsplit_once(':').unwrap().1;
     scripted_at(&format!("127.0.0.3:{port}"), script(log.clone())).await;
-    let names = name_server(Arc::new(Mutex::new(vec![Ipv4Addr::new(127, 0, 0, 2), Ipv4Addr::new(127, 0, 0, 3)]))).await;
+    let addresses = vec![Ipv4Addr::new(127, 0, 0, 2), Ipv4Addr::new(127, 0, 0, 3)];
+    let world = World { names: name_server(Arc::new(Mutex::new(addresses))).await, metadata_host: None };
     let plan = thinking(&format!("http://models.example.:{port}"), 6, 200, 20);
-    let prepared = Arc::new(prepare_asking(Arc::new(plan), &Inputs::default(), &names).await.unwrap());
+    let prepared = Arc::new(prepare_in(Arc::new(plan), &Inputs::default(), &world).await.unwrap());
     let snapshot = sum(&deltas(&mut prepared.start(whole(2), Instant::now())).await);
     let all = log.all();
     assert_eq!((snapshot.counters.connects, snapshot.failures(), all.len()), (6, 0, 6));

@@ -87,7 +87,7 @@ impl Conductor {
         if !problems.is_empty() {
             return seat.set_problems(problems, now);
         }
-        seat.set_ready();
+        seat.set_ready(ready.errands().collect());
         for (feeder, end) in reserved.into_iter().filter(|(_, end)| *end > 0) {
             self.tell(id, Message::RowsReserved(fleet::RowsReserved { feeder: feeder.into(), end }));
         }
@@ -180,7 +180,7 @@ impl Conductor {
         self.feeding.ledgers.keys().map(result).collect()
     }
 
-    fn tell(&mut self, id: SessionId, message: Message) {
+    pub(super) fn tell(&mut self, id: SessionId, message: Message) {
         if let Some(Some(session)) = self.roster.seat(id).map(|seat| &seat.session) {
             // one that cannot be told is gone or far behind; its connection ends and it asks again
             let _ = session.send(message);

@@ -102,7 +102,7 @@ impl Stage {
         self.conductor.grant(&grant, self.now)
     }
 
-    fn deliver(&mut self, player: &Player, second: u32, requests: u64, last: bool) {
+    pub(super) fn deliver(&mut self, player: &Player, second: u32, requests: u64, last: bool) {
         let delta = fleet::Delta { second, snapshot: samples(requests).encode(), last, ..fleet::Delta::default() };
         self.say(player, from_worker::Message::Delta(delta));
     }
@@ -140,6 +140,7 @@ pub(super) fn cumulative_with(through: u32, requests: u64, feeders: Vec<fleet::F
         started_unix_micros: 1,
         seed: 7,
         feeders,
+        errands: vec![],
         workers: 1,
         length_micros: None,
         levels: None,

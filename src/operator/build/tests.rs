@@ -208,3 +208,17 @@ fn a_users_pod_labels_cannot_replace_ours() {
     let labels = &job["spec"]["template"]["metadata"]["labels"];
     assert_eq!((&labels[RUN_LABEL], &labels["team"]), (&json!(RUN), &json!("ml")));
 }
+
+#[test]
+fn only_a_test_that_asks_for_googles_tokens_reaches_where_they_are_given_out() {
+    let rules = |test: &LoadTest| {
+        let policy = fleet(test).into_iter().find(|(child, _)| *child == Child::Policy).unwrap().1;
+        assert_typed::<NetworkPolicy>(&policy);
+        policy["spec"]["egress"].as_array().unwrap().len()
+    };
+    let mut test = fixture::test();
+    assert_eq!(rules(&test), 2);
+    let target = json!({"url": "https://a.run.app", "auth": {"google": {"idToken": {}}}});
+    test.spec.targets = serde_json::from_value(json!({"model": target})).unwrap();
+    assert_eq!(rules(&test), 4);
+}

@@ -112,7 +112,7 @@ fn cannot_start(seen: &Observed, run: &RunStatus) -> Option<RunEnd> {
         ProblemKind::MissingReference if all_up && problem.for_seconds >= clocks::MISSING_REFERENCE.as_secs() => {
             Some(end(Phase::Errored, "MissingReference", words(problem)))
         }
-        ProblemKind::MissingReference | ProblemKind::TargetUnresolved => None,
+        ProblemKind::MissingReference | ProblemKind::TargetUnresolved | ProblemKind::NoToken => None,
     })
 }
 
@@ -140,6 +140,7 @@ fn waiting_for(seen: &Observed, run: &RunStatus) -> Doing {
             ProblemKind::MissingReference => "MissingReference",
             ProblemKind::InvalidSpec => "InvalidSpec",
             ProblemKind::TargetUnresolved => "TargetUnresolved",
+            ProblemKind::NoToken => "NoToken",
         };
         return Doing::new(reason, words(problem));
     }
@@ -283,12 +284,16 @@ fn wanted_stop(seen: &Observed, run: &RunStatus, late: bool) -> Option<Stop> {
 fn follow(seen: &Observed, run: &RunStatus, progress: &Progress, stop: Option<Stop>, now: Timestamp) -> Decision {
     let (phase, doing) = match (&stop, progress.state) {
         (Some(stop), _) => (Phase::Stopping, Doing::new("Stopping", stop.message.clone())),
+        (None, MasterState::Stopping) if progress.errand.is_some() => {
+            (Phase::Stopping, Doing::new("Stopping", format!("after the load: {}", errand(progress))))
+        }
         (None, MasterState::Stopping) => (Phase::Stopping, Doing::new("Stopping", "the load is being ended")),
         (None, MasterState::Finished) => (Phase::Stopping, Doing::new("Stopping", "the result is being stored")),
         (None, MasterState::Recovering) => {
             (Phase::Running, Doing::new("MasterRecovering", "a new master collects the run from its workers"))
         }
         (None, MasterState::Waiting | MasterState::Ready) => (Phase::Running, Doing::new("Running", "the load is being started")),
+        (None, MasterState::Preparing) => (Phase::Running, Doing::new("Preparing", format!("before the load: {}", errand(progress)))),
         (None, MasterState::Running | MasterState::Lost) => (Phase::Running, Doing::new("Running", "the load is running")),
     };
     let mut writes: Vec<Write> = going_status(seen, run, phase, &doing, now).into_iter().collect();
@@ -305,9 +310,14 @@ fn follow(seen: &Observed, run: &RunStatus, progress: &Progress, stop: Option<St
         0 => clocks::POLL,
         length => Duration::from_micros(length.saturating_sub(progress.elapsed_micros)),
     };
-    let soon = phase == Phase::Stopping || not_started;
+    let soon = phase == Phase::Stopping || not_started || progress.state == MasterState::Preparing;
     let again = if soon { clocks::SOON } else { clocks::POLL.min(left).max(clocks::SOON) };
     Decision { writes, again: Again::After(again) }
+}
+
+/// What one worker does alone.
+fn errand(progress: &Progress) -> &str {
+    progress.errand.as_deref().unwrap_or("everything is there")
 }
 
 /// The run goes on without being seen.

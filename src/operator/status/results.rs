@@ -4,22 +4,28 @@ use std::collections::BTreeMap;
 
 use super::text::cut;
 use crate::crd::status::{
-    CapacityLevelStatus, CapacityStatus, ErrorStatus, GeneratorStatus, LatencyStatus, MetricSample, ResultWorkersStatus, ResultsStatus,
-    StepStatus, ThresholdStatus,
+    CapacityLevelStatus, CapacityStatus, ErrorStatus, GeneratorStatus, LatencyStatus, MetricSample, RecordStatus, ResultWorkersStatus,
+    ResultsStatus, StepStatus, ThresholdStatus,
 };
-use crate::stats::format::{micros, percent, rate};
+use crate::stats::ErrorClass;
+use crate::stats::format::{in_unit, micros, percent, rate};
 use crate::wire::RunResult;
 use crate::wire::result::{CapacityResult, LatencySummary, ThresholdResult};
 
 const STEPS: usize = 20;
 const ERRORS: usize = 10;
 const LEVELS: usize = 24;
+const RECORDS: usize = 8;
 const THRESHOLDS: usize = 32;
 
 pub fn results(result: &RunResult) -> ResultsStatus {
     let totals = &result.totals;
-    let (steps, errors) = (steps(result), errors(result));
-    let left_out = [("steps", result.steps.len() - steps.len()), ("errors", result.errors.len() - errors.len())];
+    let (steps, records, errors) = (steps(result), records(result), errors(result));
+    let left_out = [
+        ("steps", result.steps.len() - steps.len()),
+        ("records", result.records.len() - records.len()),
+        ("errors", result.errors.len() - errors.len()),
+    ];
     let omitted: BTreeMap<String, u64> =
         left_out.into_iter().filter(|(_, n)| *n > 0).map(|(name, n)| (name.to_owned(), n as u64)).collect();
     ResultsStatus {
@@ -39,6 +45,7 @@ pub fn results(result: &RunResult) -> ResultsStatus {
         latency: latency(&totals.latency),
         service_time: latency(&totals.service_time),
         steps,
+        records,
         errors,
         generator: GeneratorStatus {
             saturated: result.generator.saturated,
@@ -110,6 +117,22 @@ fn steps(result: &RunResult) -> Vec<StepStatus> {
     shown.collect()
 }
 
+fn records(result: &RunResult) -> Vec<RecordStatus> {
+    let shown = result.records.iter().take(RECORDS).map(|record| {
+        let text = |number: f64| in_unit(number, &record.unit);
+        RecordStatus {
+            name: cut(&record.name, 63),
+            count: record.count,
+            mean: text(record.mean),
+            p50: text(record.p50),
+            p95: text(record.p95),
+            p99: text(record.p99),
+            max: text(record.max),
+        }
+    });
+    shown.collect()
+}
+
 /// The most frequent.
 fn errors(result: &RunResult) -> Vec<ErrorStatus> {
     let mut errors: Vec<_> = result.errors.iter().collect();
@@ -126,7 +149,7 @@ fn errors(result: &RunResult) -> Vec<ErrorStatus> {
 
 pub fn thresholds(result: &RunResult) -> Vec<ThresholdStatus> {
     let shown = result.thresholds.iter().take(THRESHOLDS).map(|threshold| ThresholdStatus {
-        metric: cut(&threshold.metric, 32),
+        metric: cut(&threshold.metric, 63),
         select: cut(&select(threshold), 128),
         expr: cut(&threshold.expr, 64),
         observed: cut(&threshold.observed_text, 32),
@@ -165,7 +188,8 @@ pub fn metrics(result: &RunResult) -> Vec<MetricSample> {
         sample("starling_received_bytes_total", &[], totals.received_bytes.to_string()),
     ];
     let mut classes: BTreeMap<&str, u64> = BTreeMap::new();
-    for error in &result.errors {
+    // of conditions that could not be told no request has failed
+    for error in result.errors.iter().filter(|error| error.class != Some(ErrorClass::Condition)) {
         *classes.entry(error.class.map_or("other", |class| class.name())).or_default() += error.count;
     }
     if classes.is_empty() {

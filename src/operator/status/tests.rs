@@ -5,7 +5,7 @@ use serde_json::json;
 use super::*;
 use crate::crd::status::{Condition, RunEnd};
 use crate::operator::fixture;
-use crate::wire::result::{ErrorResult, StepResult, ThresholdResult, ThresholdVerdict};
+use crate::wire::result::{ErrorResult, RecordResult, StepResult, ThresholdResult, ThresholdVerdict};
 
 /// A result as large as the schema lets one be.
 fn largest() -> RunResult {
@@ -22,6 +22,7 @@ fn largest() -> RunResult {
         status: Some(503),
         count: u64::MAX / 100,
         sample: wide(256),
+        retry_after: None,
     };
     result.errors = vec![error; 64];
     let threshold = ThresholdResult {
@@ -36,6 +37,8 @@ fn largest() -> RunResult {
         verdict: ThresholdVerdict::NotJudged,
     };
     result.thresholds = vec![threshold; 32];
+    let record = RecordResult { name: "r".repeat(63), unit: "bytes".into(), count: u64::MAX, max: 3.6e9, ..RecordResult::default() };
+    result.records = vec![record; 32];
     result.message = wide(2000);
     result
 }

@@ -3,8 +3,28 @@
 use super::descriptors::{Descriptors, Rpc};
 use super::encoder::MessageEncoder;
 use super::{GrpcStep, GrpcStream, Messages};
+use crate::plan::lexicon::each_step;
 use crate::plan::template::Need;
-use crate::plan::{JsonTemplate, Names, Problem};
+use crate::plan::{Action, Declared, JsonTemplate, Names, Plan, Problem, Protocol};
+
+/// All that is wrong with a plan's calls as far as descriptors tell, before anything else is known: the values of Secrets, rows of feeders.
+pub fn check(plan: &Plan, descriptors: &Descriptors) -> Vec<Problem> {
+    // what is wrong with variables has been said when the plan was made
+    let mut names = plan.variables.resolve(None).unwrap_or_default().names;
+    for (slot, feeder) in (plan.feeder_slots()..).zip(&plan.feeders) {
+        names.declare(&feeder.name, Declared::Row(slot));
+    }
+    let mut problems = Vec::new();
+    each_step(plan, names, |step, path, names| {
+        if let Action::Request(request) = &step.action
+            && let Protocol::Grpc(grpc) = &request.call
+        {
+            let checked = CompiledCall::compile(grpc, descriptors, names, &format!("{path}.grpc"));
+            problems.extend(checked.err().unwrap_or_default());
+        }
+    });
+    problems
+}
 
 /// What is sent, ready to be sent.
 #[derive(Debug, Clone)]

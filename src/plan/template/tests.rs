@@ -1,65 +1,23 @@
 //! What templates promise: mistakes found early, values escaped by place, types kept, nothing rendered that is not set.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use proptest::prelude::*;
 use serde_json::json;
 
+use super::fixed::Fixed;
 use super::*;
 use crate::plan::Columns;
 use crate::plan::names::Declared;
 
 /// Slot 1 is a value, 2 a value of null, 3 unset, 4 a row of which there are batches of 2.
-#[derive(Default)]
-struct Fixed {
-    value: Value,
-    null: Value,
-    row: Value,
-    batch: Value,
-    random: u64,
-}
-
-impl Scope for Fixed {
-    fn user(&self) -> u64 {
-        7
-    }
-    fn iteration(&self) -> u64 {
-        3
-    }
-    fn worker(&self) -> u32 {
-        2
-    }
-    fn random(&mut self) -> u64 {
-        self.random = self.random.wrapping_add(0x0123_4567_89ab_cdef);
-        self.random
-    }
-    fn sequence(&mut self) -> u64 {
-        11
-    }
-    fn now(&self) -> SystemTime {
-        SystemTime::UNIX_EPOCH + Duration::from_millis(1_700_000_000_123)
-    }
-    fn value(&self, slot: Slot) -> Option<&Value> {
-        match slot {
-            1 => Some(&self.value),
-            2 => Some(&self.null),
-            4 => Some(&self.row),
-            _ => None,
-        }
-    }
-    fn batch(&self, slot: Slot, count: u32) -> Option<&Value> {
-        (slot == 4 && count == 2).then_some(&self.batch)
-    }
-}
-
 fn scope() -> Fixed {
-    Fixed {
-        value: json!({"id": 5, "tags": ["a b", "c"], "max": "9", "list": [10, 20], "evil": "x\r\nY: z"}),
-        row: json!({"text": "t\"1", "n": 1.5}),
-        batch: json!([{"text": "one"}, {"text": "two"}]),
-        ..Fixed::default()
-    }
+    let item = json!({"id": 5, "tags": ["a b", "c"], "max": "9", "list": [10, 20], "evil": "x\r\nY: z"});
+    let row = json!({"text": "t\"1", "n": 1.5});
+    let batch = Some((4, 2, json!([{"text": "one"}, {"text": "two"}])));
+    let mut scope = Fixed::of([None, Some(item), Some(Value::Null), None, Some(row)]);
+    scope.batch = batch;
+    scope
 }
 
 fn names() -> Names {
@@ -421,7 +379,7 @@ proptest! {
     fn every_value_keeps_its_type(value in any_json(), constant: bool) {
         let mut names = Names::default();
         names.declare("v", if constant { Declared::Constant(value.clone()) } else { Declared::Value(1) });
-        let mut scope = Fixed { value: value.clone(), ..Fixed::default() };
+        let mut scope = Fixed::of([None, Some(value.clone())]);
         let compiled = JsonTemplate::new(json!({"whole": "{{ v }}", "text": "<{{ v }}>"})).unwrap().compile(&names).unwrap();
         let back = compiled.value(&mut scope).unwrap();
         prop_assert_eq!(&back["whole"], &value);
@@ -435,7 +393,7 @@ proptest! {
     fn a_rendered_path_is_a_request_target(value in ".{0,30}", raw: bool) {
         let mut names = Names::default();
         names.declare("v", Declared::Value(1));
-        let mut scope = Fixed { value: value.into(), ..Fixed::default() };
+        let mut scope = Fixed::of([None, Some(value.into())]);
         let source = if raw { "/{{ raw(v) }}" } else { "/{{ v }}" };
         let mut out = Vec::new();
         let outcome = Template::parse(source).unwrap().compile(&names, Place::Path).unwrap().render(&mut scope, &mut out);

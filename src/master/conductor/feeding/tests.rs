@@ -23,7 +23,7 @@ fn stage(workers: u32, memory: Memory, on_exhausted: &str) -> Stage {
 
 fn ready(stage: &mut Stage, player: &Player, digest: &str, rows: u32) {
     let data = fleet::FeederData { feeder: 1, rows, digest: digest.into() };
-    stage.say(player, from_worker::Message::Ready(fleet::Ready { feeders: vec![data] }));
+    stage.say(player, from_worker::Message::Ready(fleet::Ready { feeders: vec![data], errands: vec![] }));
 }
 
 fn ask(stage: &mut Stage, player: &Player, count: u32) {

@@ -1,0 +1,180 @@
+//! What a target is shown with each request: a header that stays the same, a token that is renewed, or a signature of the request.
+
+mod fetch;
+mod google;
+mod oauth2;
+mod sigv4;
+mod token;
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::{Arc, OnceLock};
+use std::time::SystemTime;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+pub(super) use google::METADATA_HOST;
+pub(super) use token::{Renewal, Token};
+
+use super::message;
+use super::request::http2::Form;
+use super::request::{is_token, text};
+use super::world::World;
+use crate::plan::{Auth, Inputs, Problem, Target};
+use fetch::Fetcher;
+use sigv4::Signer;
+
+pub(super) enum Credentials {
+    /// The same header for the whole run. Its value appears in no message.
+    Fixed { name: String, value: Vec<u8> },
+    /// They change while the load goes on.
+    Living(Living),
+}
+
+pub(super) enum Living {
+    Token(Arc<Token>),
+    Signature(Box<Signer>),
+}
+
+/// Why a request cannot be shown its credentials.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct NoCredentials(pub(super) String);
+
+impl Credentials {
+    /// Those of `target`. A token is asked for only by [`Living::begin`].
+    pub(super) fn new(target: &Target, inputs: &Inputs, world: &World) -> Result<Option<Self>, Problem> {
+        let fixed = |name: &str, value: String| Ok(Some(Self::Fixed { name: name.to_owned(), value: value.into_bytes() }));
+        let renewed = |fetcher: Fetcher| Ok(Some(Self::Living(Living::Token(Arc::new(Token::new(fetcher))))));
+        match &target.auth {
+            None => Ok(None),
+            Some(Auth::Bearer { token }) => fixed("Authorization", format!("Bearer {}", text(token, inputs)?)),
+            Some(Auth::Basic { username, password }) => {
+                let pair = format!("{}:{}", text(username, inputs)?, text(password, inputs)?);
+                fixed("Authorization", format!("Basic {}", STANDARD.encode(pair)))
+            }
+            Some(Auth::Header { name, .. }) if !is_token(name) => {
+                Err(Problem::new(format!("{}.auth.header.name", target.field()), "this is not the name of a header"))
+            }
+            Some(Auth::Header { name, value }) => fixed(name, text(value, inputs)?.to_owned()),
+            Some(Auth::OAuth2(oauth2)) => renewed(oauth2::fetcher(oauth2, target, inputs, &world.names)?),
+            Some(Auth::Google(google)) => renewed(google::fetcher(google, target, world.metadata_host.as_deref())?),
+            Some(Auth::AwsSigV4(keys)) => Ok(Some(Self::Living(Living::Signature(Box::new(Signer::new(keys, inputs)?))))),
+        }
+    }
+
+    /// The name of the header that they are, or the most of them.
+    pub(super) fn header_name(&self) -> &str {
+        match self {
+            Self::Fixed { name, .. } => name,
+            Self::Living(_) => "Authorization",
+        }
+    }
+
+    pub(super) fn is_called(&self, name: &str) -> bool {
+        self.header_name().eq_ignore_ascii_case(name)
+    }
+
+    pub(super) fn living(&self) -> Option<&Living> {
+        match self {
+            Self::Fixed { .. } => None,
+            Self::Living(living) => Some(living),
+        }
+    }
+}
+
+impl Living {
+    pub(super) fn token(&self) -> Option<&Arc<Token>> {
+        match self {
+            Self::Token(token) => Some(token),
+            Self::Signature(_) => None,
+        }
+    }
+
+    /// Differs whenever a message would be given others than before.
+    fn version(&self) -> u64 {
+        match self {
+            Self::Token(token) => token.version(),
+            Self::Signature(_) => unix_seconds(SystemTime::now()),
+        }
+    }
+
+    pub(super) fn put_into(&self, message: &[u8], out: &mut Vec<u8>) -> Result<(), NoCredentials> {
+        match self {
+            Self::Token(token) => {
+                let value = token.header().map_err(NoCredentials)?;
+                message::with_header(message, "Authorization", value.as_bytes(), out);
+            }
+            Self::Signature(signer) => signer.sign(message, unix_seconds(SystemTime::now()), out),
+        }
+        Ok(())
+    }
+}
+
+fn unix_seconds(now: SystemTime) -> u64 {
+    now.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+/// A request that never differs but for its credentials, with those of now.
+pub(super) struct Dressed {
+    version: u64,
+    pub(super) bytes: Vec<u8>,
+    pub(super) http2: OnceLock<Form>,
+}
+
+/// A shard's, by step; made anew only when the credentials have changed.
+#[derive(Default)]
+pub(super) struct Wardrobe(RefCell<Vec<Option<Rc<Dressed>>>>);
+
+impl Wardrobe {
+    /// `message`, which is always the same for `step`, with credentials.
+    pub(super) fn dress(&self, step: u16, message: &[u8], living: &Living) -> Result<Rc<Dressed>, NoCredentials> {
+        let step = usize::from(step);
+        let version = living.version();
+        let mut all = self.0.borrow_mut();
+        if all.len() <= step {
+            all.resize_with(step + 1, || None);
+        }
+        if let Some(dressed) = all[step].as_ref().filter(|dressed| dressed.version == version) {
+            return Ok(dressed.clone());
+        }
+        let mut bytes = Vec::with_capacity(message.len() + 256);
+        living.put_into(message, &mut bytes)?;
+        let dressed = Rc::new(Dressed { version, bytes, http2: OnceLock::new() });
+        all[step] = Some(dressed.clone());
+        Ok(dressed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::{Kind, Reference, Tls};
+
+    #[test]
+    fn credentials_are_never_shown() {
+        let reference = |key: &str| Reference { kind: Kind::Secret, name: "s".into(), key: key.into(), field: "spec.target.auth".into() };
+        let mut inputs = Inputs::default();
+        inputs.insert(Kind::Secret, "s", "bad", b"canary\r\nX: y".to_vec());
+        inputs.insert(Kind::Secret, "s", "good", b"canary\n".to_vec());
+        let url = url::Url::parse("http://t").unwrap();
+        let credentials = |auth: Auth| {
+            let target = Target {
+                name: None,
+                url: url.clone(),
+                headers: vec![],
+                auth: Some(auth),
+                tls: Tls::default(),
+                proxy: None,
+                unix_socket: None,
+            };
+            Credentials::new(&target, &inputs, &World::of_process())
+        };
+        let problem = credentials(Auth::Bearer { token: reference("bad") }).err().unwrap();
+        assert!(!problem.to_string().contains("canary"));
+        let basic = credentials(Auth::Basic { username: reference("good"), password: reference("good") });
+        let Ok(Some(Credentials::Fixed { value, .. })) = basic else { panic!("it stays the same") };
+        assert_eq!(value, b"Basic Y2FuYXJ5OmNhbmFyeQ==");
+    }
+}

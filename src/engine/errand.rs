@@ -1,0 +1,209 @@
+//! What one worker does alone, on a thread of its own: setup before the load, teardown after it.
+
+use std::panic::AssertUnwindSafe;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::client::Client;
+use super::feeder::Dealer;
+use super::prepare::Prepared;
+use super::program::PreparedScenario;
+use super::recorder::ShardDelta;
+use super::shard::{Order, Outset, Shard};
+use crate::plan::{Found, Levels, Share, Slot, duration};
+use crate::stats::Snapshot;
+
+/// The numbers that `seq()` gives here are far beyond those of the load.
+const SEQUENCE: u64 = 1 << 40;
+/// Seconds that wait to be put together; what finds no place goes with the next.
+const QUEUED_SECONDS: usize = 16;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Errand {
+    Setup,
+    Teardown,
+}
+
+/// Under which conditions an errand is done.
+#[derive(Debug, Clone)]
+pub struct Terms {
+    /// Of the worker that does it.
+    pub share: Share,
+    pub seed: u64,
+    /// By setup, for what comes after it.
+    pub found: Found,
+    /// Then it is given up.
+    pub within: Duration,
+}
+
+/// What came of it.
+#[derive(Debug, Default)]
+pub struct Outcome {
+    /// In words, without any value that setup found.
+    pub failure: Option<String>,
+    /// By setup; where that failed, as far as it came.
+    pub found: Found,
+    /// Its requests, counted as `control`.
+    pub snapshot: Snapshot,
+}
+
+/// An errand under way. Dropping it cuts it.
+#[derive(Debug)]
+pub struct Alone {
+    orders: watch::Sender<Order>,
+    outcome: oneshot::Receiver<Outcome>,
+}
+
+/// Setup and teardown made ready: they are what a user does at its start and at its end.
+#[derive(Default)]
+pub(super) struct PreparedOnce {
+    pub(super) steps: PreparedScenario,
+    /// What setup takes out of answers, and where templates look for it.
+    pub(super) names: Vec<(String, Slot)>,
+}
+
+/// What setup found, as the templates of a load see it.
+#[derive(Default)]
+pub(super) struct Given {
+    /// By slot, as far as the last that setup sets.
+    values: Vec<Option<serde_json::Value>>,
+}
+
+impl PreparedOnce {
+    fn give(&self, found: &Found) -> Given {
+        let slots = self.names.iter().map(|(_, slot)| usize::from(*slot) + 1).max().unwrap_or(0);
+        let mut values = vec![None; slots];
+        for (name, slot) in &self.names {
+            values[usize::from(*slot)] = found.get(name).cloned();
+        }
+        Given { values }
+    }
+}
+
+impl Given {
+    pub(super) fn value(&self, slot: Slot) -> Option<&serde_json::Value> {
+        self.values.get(usize::from(slot))?.as_ref()
+    }
+}
+
+impl Prepared {
+    /// What setup found is as secret as what comes from Secrets.
+    pub(super) fn give(&self, found: &Found) -> Arc<Given> {
+        found.texts().iter().for_each(|text| self.redactor.learn(text.as_bytes()));
+        Arc::new(self.once.give(found))
+    }
+
+    /// Begins an errand.
+    pub fn go_alone(self: Arc<Self>, errand: Errand, terms: Terms) -> Alone {
+        let (orders, listener) = watch::channel(Order::Run);
+        let (answer, outcome) = oneshot::channel();
+        let run = move || {
+            let done = std::panic::catch_unwind(AssertUnwindSafe(|| carry_out(self, errand, terms, listener)));
+            // whoever asked is gone if nobody hears it
+            let _ = answer.send(done.unwrap_or_else(|_| Outcome::failed("it panicked")));
+        };
+        // one that cannot be started drops the answer, and that is heard
+        let _ = std::thread::Builder::new().name("errand".into()).spawn(run);
+        Alone { orders, outcome }
+    }
+}
+
+fn carry_out(prepared: Arc<Prepared>, errand: Errand, terms: Terms, orders: watch::Receiver<Order>) -> Outcome {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build_local(tokio::runtime::LocalOptions::default());
+    match runtime {
+        Ok(runtime) => runtime.block_on(run(prepared, errand, terms, orders)),
+        Err(error) => Outcome::failed(&format!("cannot start a runtime: {error}")),
+    }
+}
+
+async fn run(prepared: Arc<Prepared>, errand: Errand, terms: Terms, mut orders: watch::Receiver<Order>) -> Outcome {
+    let Terms { share, seed, found, within } = terms;
+    let once = &prepared.once;
+    let (queue, mut seconds) = mpsc::channel(QUEUED_SECONDS);
+    let (_announcer, levels) = watch::channel(Levels::default());
+    let now = Instant::now();
+    let shard = Rc::new(Shard::new(Outset {
+        prepared: prepared.clone(),
+        // these steps know no feeders, so nothing is dealt
+        dealer: Arc::new(Dealer::new(prepared.plan.feeder_slots(), prepared.feeds.clone(), share, seed, 0)),
+        given: prepared.give(&found),
+        slice: share.slice(0, 1),
+        seed,
+        start: now,
+        joined_at: now,
+        first_second: 0,
+        done: 0,
+        queue,
+        orders: orders.clone(),
+        levels,
+    }));
+    shard.skip_sequence(SEQUENCE);
+    let mut client = Client::user(shard.clone(), 0);
+    let program = match errand {
+        Errand::Setup => &once.steps.on_start,
+        Errand::Teardown => &once.steps.on_stop,
+    };
+    let ended = tokio::select! {
+        done = client.go_alone(&once.steps, program) => if done { Ok(()) } else { Err(None) },
+        () = tokio::time::sleep(within) => Err(Some(format!("it was not done within {}", duration::format(within)))),
+        // nobody who could want the rest is there, or they say so
+        _ = orders.wait_for(|order| *order == Order::Cut) => Err(Some("it was cut off".into())),
+    };
+    let found = once.names.iter().filter_map(|(name, slot)| Some((name.clone(), client.value(*slot)?.clone()))).collect::<Found>();
+    drop(client);
+    found.texts().iter().for_each(|text| prepared.redactor.learn(text.as_bytes()));
+    let snapshot = measured(&shard, &mut seconds);
+    let ended = ended.and_then(|()| found.check_size().map_err(Some));
+    let failure = ended.err().map(|why| why.unwrap_or_else(|| failed_step(&prepared, &snapshot)));
+    Outcome { failure, found, snapshot }
+}
+
+/// All that was recorded; the CPU time is that of the load beside it.
+fn measured(shard: &Shard, seconds: &mut mpsc::Receiver<ShardDelta>) -> Snapshot {
+    let mut snapshot = shard.recorder.borrow_mut().finish(Instant::now()).snapshot;
+    while let Ok(delta) = seconds.try_recv() {
+        snapshot.merge(&delta.snapshot);
+    }
+    let counters = &mut snapshot.counters;
+    (counters.cpu_micros, counters.core_micros, counters.throttled_micros) = (0, 0, 0);
+    // what was found meanwhile was not known to be secret then
+    snapshot.errors.reword(|sample| shard.prepared.redactor.message(&sample));
+    snapshot
+}
+
+/// The step that went wrong: steps before it that failed may go wrong, and it was the last.
+fn failed_step(prepared: &Prepared, snapshot: &Snapshot) -> String {
+    let last = snapshot.errors.iter().max_by_key(|(key, _)| key.step);
+    let named = last.and_then(|(key, entry)| Some((prepared.plan.steps().nth(key.step.into())?, entry)));
+    match named {
+        Some((place, entry)) => format!("step {:?}: {}", place.step.name, entry.sample),
+        None => "a condition could not be told, or an until never came true".to_owned(),
+    }
+}
+
+impl Alone {
+    /// What came of it, once. May be dropped while it waits, nothing is lost.
+    pub async fn outcome(&mut self) -> Outcome {
+        (&mut self.outcome).await.unwrap_or_else(|_| Outcome::failed("its thread could not be started"))
+    }
+
+    /// Ends it now.
+    pub fn cut(&self) {
+        self.orders.send_replace(Order::Cut);
+    }
+}
+
+impl Drop for Alone {
+    fn drop(&mut self) {
+        self.cut();
+    }
+}
+
+impl Outcome {
+    fn failed(why: &str) -> Self {
+        Self { failure: Some(why.to_owned()), ..Self::default() }
+    }
+}

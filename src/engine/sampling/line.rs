@@ -1,0 +1,138 @@
+//! A sampled request as a line of JSON.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::Serialize;
+
+use super::redact::{Secrets, is_credential};
+use super::{Copied, Sampling, Taken};
+use crate::engine::recorder::Part;
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Line<'a> {
+    /// When it should have been sent, RFC 3339.
+    time: String,
+    run: &'a str,
+    worker: u32,
+    user: u64,
+    iteration: u64,
+    scenario: &'a str,
+    task: &'a str,
+    step: &'a str,
+    /// `measured`, `warmup` or `control`
+    part: &'a str,
+    /// Of the answer; none without one.
+    status: Option<u16>,
+    latency_micros: u64,
+    service_time_micros: u64,
+    /// Class of the failure.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    why: Option<String>,
+    sent: Message,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    received: Option<Message>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Message {
+    /// The request line or the status line.
+    line: String,
+    headers: Vec<(String, String)>,
+    /// The beginning, as text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    body: Option<String>,
+    /// The beginning, where it is no text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    body_base64: Option<String>,
+    /// Of the whole body.
+    body_bytes: u64,
+}
+
+impl Sampling {
+    /// With the line break at its end.
+    pub(super) fn line(&self, taken: &Taken) -> Vec<u8> {
+        let mut rows = Secrets::default();
+        taken.secret_rows.iter().for_each(|row| rows.add_value(row));
+        let [scenario, task, step] = self.names.get(usize::from(taken.step)).map_or([""; 3], |names| names.each_ref().map(String::as_str));
+        let micros = |time: std::time::Duration| time.as_micros() as u64;
+        let why = taken.failure.as_ref().map(|(_, why)| self.shown(why.as_bytes(), &rows));
+        let line = Line {
+            time: jiff::Timestamp::try_from(taken.at).map(|at| at.to_string()).unwrap_or_default(),
+            run: &self.sink.run,
+            worker: taken.worker,
+            user: taken.user,
+            iteration: taken.iteration,
+            scenario,
+            task,
+            step,
+            part: match taken.part {
+                Part::Measured => "measured",
+                Part::Warmup => "warmup",
+                Part::Control => "control",
+            },
+            status: Some(taken.status).filter(|status| *status != 0),
+            latency_micros: micros(taken.latency),
+            service_time_micros: micros(taken.service_time),
+            error: taken.failure.as_ref().map(|(class, _)| class.name()),
+            why,
+            sent: self.message(&taken.sent, &rows),
+            received: taken.received.as_ref().map(|received| self.message(received, &rows)),
+        };
+        let mut json = serde_json::to_vec(&line).expect("names and texts are JSON");
+        json.push(b'\n');
+        json
+    }
+
+    fn message(&self, copied: &Copied, rows: &Secrets) -> Message {
+        let mut lines = copied.head.split(|byte| *byte == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line));
+        let line = self.shown(lines.next().unwrap_or_default(), rows);
+        let headers = lines.filter_map(|line| {
+            let (name, value) = line.split_at(line.iter().position(|byte| *byte == b':')?);
+            let name = String::from_utf8_lossy(name).into_owned();
+            let value = if is_credential(&name) { "[redacted]".to_owned() } else { self.shown(value[1..].trim_ascii(), rows) };
+            Some((name, value))
+        });
+        let headers = headers.collect();
+        let most = self.settings.max_body_bytes as usize;
+        let body = self.secrets.redact(&copied.body, most, rows);
+        let (body, body_base64) = match text_of(body, copied.body.len() > most) {
+            Ok(text) => (Some(text).filter(|text| !text.is_empty()), None),
+            Err(bytes) => (None, Some(STANDARD.encode(bytes))),
+        };
+        Message { line, headers, body, body_base64, body_bytes: copied.body_bytes }
+    }
+
+    fn shown(&self, text: &[u8], rows: &Secrets) -> String {
+        String::from_utf8_lossy(&self.secrets.redact(text, text.len(), rows)).into_owned()
+    }
+}
+
+/// As text; one that was cut may end within a character.
+fn text_of(bytes: Vec<u8>, is_cut: bool) -> Result<String, Vec<u8>> {
+    String::from_utf8(bytes).or_else(|error| {
+        let valid = error.utf8_error().valid_up_to();
+        let is_end = error.utf8_error().error_len().is_none();
+        let mut bytes = error.into_bytes();
+        if is_cut && is_end {
+            bytes.truncate(valid);
+        }
+        String::from_utf8(bytes).map_err(std::string::FromUtf8Error::into_bytes)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_that_was_cut_within_a_character_is_a_text() {
+        let cut = "aé".as_bytes()[..2].to_vec();
+        assert_eq!(text_of(cut.clone(), true), Ok("a".to_owned()));
+        assert_eq!(text_of(cut.clone(), false), Err(cut));
+        assert_eq!(text_of(b"\xff\xfe text".to_vec(), true), Err(b"\xff\xfe text".to_vec()));
+    }
+}

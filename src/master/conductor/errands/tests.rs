@@ -1,0 +1,244 @@
+//! What one worker does alone, through losses and restarts.
+
+use serde_json::json;
+
+use super::super::tests::{Player, Stage, cumulative_with};
+use super::*;
+use crate::master::memory::Memory;
+use crate::stats::Counters;
+use crate::stats::result::Verdict;
+use crate::wire::control::{GrantAction, Stop};
+use crate::wire::fleet::from_worker;
+
+fn stage(workers: u32, memory: Memory) -> Stage {
+    Stage::of(workers, memory, |spec| {
+        spec["setup"] = json!([{"http": {"path": "/setup"}, "extract": {"token": {"body": true}}}]);
+        spec["teardown"] = json!([{"http": {"path": "/teardown/{{ token }}"}}]);
+        spec["run"] = json!({"stopTimeout": "20s", "setupTimeout": "60s"});
+    })
+}
+
+fn ready(stage: &mut Stage, player: &Player, known: &[ErrandKind]) {
+    let errands = known.iter().map(|kind| *kind as i32).collect();
+    stage.say(player, from_worker::Message::Ready(fleet::Ready { errands, feeders: vec![] }));
+}
+
+/// All workers, ready, and the grant given.
+fn granted(workers: u32) -> (Stage, Vec<Player>) {
+    let mut stage = stage(workers, Memory::none());
+    let players: Vec<Player> = (0..workers).map(|index| stage.join(index, "a", false)).collect();
+    players.iter().for_each(|player| ready(&mut stage, player, &[]));
+    assert_eq!(stage.state(), MasterState::Ready);
+    stage.grant(1, GrantAction::Start).unwrap();
+    (stage, players)
+}
+
+/// What a worker was told, of what matters here.
+#[derive(Debug, PartialEq)]
+enum Told {
+    Errand(ErrandKind, Option<Vec<u8>>),
+    Start(Option<Vec<u8>>),
+    Stop,
+}
+
+fn told(player: &mut Player) -> Vec<Told> {
+    let values = |found: Option<fleet::Found>| found.map(|found| found.values);
+    let told = player.heard().into_iter().filter_map(|message| match message {
+        Message::Errand(errand) => Some(Told::Errand(errand.kind(), values(errand.found))),
+        Message::Start(start) => Some(Told::Start(values(start.found))),
+        Message::Stop(_) => Some(Told::Stop),
+        _ => None,
+    });
+    told.collect()
+}
+
+fn found() -> Option<fleet::Found> {
+    Some(fleet::Found { values: b"{\"token\":\"canary\"}".to_vec() })
+}
+
+fn values() -> Option<Vec<u8>> {
+    found().map(|found| found.values)
+}
+
+fn answer(stage: &mut Stage, player: &Player, kind: ErrandKind, failure: &str) {
+    let counters = Counters { control: 3, ..Counters::default() };
+    let snapshot = Snapshot { counters, ..Snapshot::default() }.encode();
+    let found = found().filter(|_| kind == ErrandKind::Setup);
+    let done = fleet::ErrandDone { kind: kind.into(), failure: failure.into(), found, snapshot };
+    stage.say(player, from_worker::Message::ErrandDone(done));
+}
+
+fn stop(stage: &mut Stage) {
+    stage.conductor.stop(Stop { run: "r-1".into(), reason: "Suspended".into(), message: "m".into() }, stage.now);
+}
+
+#[test]
+fn setup_goes_to_the_first_worker_and_the_load_waits_for_it() {
+    let (mut stage, mut players) = granted(2);
+    assert_eq!(told(&mut players[0]), [Told::Errand(ErrandKind::Setup, None)]);
+    assert_eq!((told(&mut players[1]), stage.state()), (vec![], MasterState::Preparing));
+    stage.pass(50);
+    assert_eq!(stage.conductor.progress(stage.now).errand.as_deref(), Some("setup"));
+    answer(&mut stage, &players[0], ErrandKind::Setup, "");
+    assert_eq!(stage.state(), MasterState::Running);
+    players.iter_mut().for_each(|player| assert_eq!(told(player), [Told::Start(values())]));
+}
+
+#[test]
+fn nothing_is_asked_before_the_grant_or_while_a_worker_is_missing() {
+    let mut stage = stage(2, Memory::none());
+    let mut first = stage.join(0, "a", false);
+    ready(&mut stage, &first, &[]);
+    stage.grant(1, GrantAction::Start).unwrap();
+    stage.pass(10);
+    assert_eq!(told(&mut first), []);
+    let second = stage.join(1, "b", false);
+    ready(&mut stage, &second, &[]);
+    assert_eq!(told(&mut first), [Told::Errand(ErrandKind::Setup, None)]);
+}
+
+#[test]
+fn a_setup_that_fails_sends_no_load_and_is_torn_down() {
+    let (mut stage, mut players) = granted(2);
+    answer(&mut stage, &players[0], ErrandKind::Setup, "step \"create\": 503 Service Unavailable");
+    assert_eq!(told(&mut players[0])[1..], [Told::Errand(ErrandKind::Teardown, values())]);
+    assert_eq!((told(&mut players[1]), stage.state()), (vec![], MasterState::Stopping));
+    answer(&mut stage, &players[0], ErrandKind::Teardown, "");
+    let result = stage.conductor.result().unwrap();
+    assert_eq!((result.verdict, result.reason.as_str()), (Verdict::Errored, "SetupFailed"));
+    assert_eq!(result.message, "setup failed: step \"create\": 503 Service Unavailable");
+    assert_eq!((&result.started_at, result.totals.requests, result.totals.control), (&None, 0, 3));
+    assert!(!serde_json::to_string(result).unwrap().contains("canary"));
+}
+
+#[test]
+fn another_worker_sets_up_anew_when_the_first_dies() {
+    let (mut stage, mut players) = granted(2);
+    stage.conductor.leave(players[0].id, stage.now);
+    assert_eq!(stage.state(), MasterState::Waiting);
+    let mut replacement = stage.join(0, "c", false);
+    ready(&mut stage, &replacement, &[]);
+    assert_eq!(told(&mut replacement), [Told::Errand(ErrandKind::Setup, None)]);
+    // of this one nothing was asked
+    answer(&mut stage, &players[1], ErrandKind::Setup, "");
+    assert_eq!(stage.state(), MasterState::Preparing);
+    answer(&mut stage, &replacement, ErrandKind::Setup, "");
+    assert_eq!((told(&mut players[1]), stage.state()), (vec![Told::Start(values())], MasterState::Running));
+}
+
+#[test]
+fn a_connection_that_comes_back_says_what_came_of_the_setup() {
+    let (mut stage, players) = granted(2);
+    stage.conductor.leave(players[0].id, stage.now);
+    let mut again = stage.join(0, "a", false);
+    ready(&mut stage, &again, &[ErrandKind::Setup]);
+    assert_eq!(told(&mut again), [Told::Errand(ErrandKind::Setup, None)]);
+    answer(&mut stage, &again, ErrandKind::Setup, "");
+    assert_eq!(stage.state(), MasterState::Running);
+}
+
+#[test]
+fn a_worker_that_never_answers_is_not_waited_for_for_ever() {
+    let (mut stage, _players) = granted(1);
+    stage.pass(66);
+    assert_eq!(stage.state(), MasterState::Stopping);
+    stage.pass(26);
+    let result = stage.conductor.result().unwrap();
+    assert_eq!(result.message, "setup failed: the worker did not answer in time");
+    assert!(result.warnings.iter().any(|warning| warning.starts_with("teardown failed: the worker did not")), "{:?}", result.warnings);
+}
+
+#[test]
+fn a_stop_during_setup_cuts_it_off_and_tears_down() {
+    let (mut stage, mut players) = granted(1);
+    stop(&mut stage);
+    assert_eq!(told(&mut players[0]), [Told::Errand(ErrandKind::Setup, None), Told::Stop]);
+    answer(&mut stage, &players[0], ErrandKind::Setup, "it was cut off");
+    assert_eq!(told(&mut players[0]), [Told::Errand(ErrandKind::Teardown, values())]);
+    answer(&mut stage, &players[0], ErrandKind::Teardown, "");
+    let result = stage.conductor.result().unwrap();
+    assert_eq!((result.verdict, result.reason.as_str()), (Verdict::Aborted, "Suspended"));
+}
+
+#[test]
+fn what_was_never_set_up_is_not_torn_down() {
+    let mut stage = stage(1, Memory::none());
+    let mut player = stage.join(0, "a", false);
+    ready(&mut stage, &player, &[]);
+    stop(&mut stage);
+    assert_eq!((told(&mut player), stage.state()), (vec![], MasterState::Finished));
+}
+
+#[test]
+fn a_replacement_gets_what_setup_found_and_a_teardown_that_fails_is_a_warning() {
+    let (mut stage, mut players) = granted(2);
+    answer(&mut stage, &players[0], ErrandKind::Setup, "");
+    stage.pass(5);
+    stage.conductor.leave(players[0].id, stage.now);
+    let mut replacement = stage.join(0, "c", false);
+    ready(&mut stage, &replacement, &[]);
+    assert_eq!(told(&mut replacement), [Told::Start(values())]);
+    stage.pass(9);
+    told(&mut players[1]);
+    stage.deliver(&players[1], 9, 3, true);
+    stage.deliver(&replacement, 9, 4, true);
+    assert_eq!((stage.state(), told(&mut replacement)), (MasterState::Stopping, vec![Told::Errand(ErrandKind::Teardown, values())]));
+    answer(&mut stage, &replacement, ErrandKind::Teardown, "step \"drop\": 404 Not Found");
+    let result = stage.conductor.result().unwrap();
+    assert_eq!((result.verdict, result.totals.requests, result.totals.control), (Verdict::Passed, 7, 6));
+    assert!(result.warnings.contains(&"teardown failed: step \"drop\": 404 Not Found".to_owned()), "{:?}", result.warnings);
+}
+
+#[test]
+fn a_teardown_is_begun_anew_elsewhere_and_left_when_nobody_is_there() {
+    let (mut stage, mut players) = granted(2);
+    answer(&mut stage, &players[0], ErrandKind::Setup, "");
+    stage.pass(14);
+    stage.deliver(&players[0], 0, 3, true);
+    stage.deliver(&players[1], 0, 3, true);
+    told(&mut players[1]);
+    stage.conductor.leave(players[0].id, stage.now);
+    assert_eq!(told(&mut players[1]), [Told::Errand(ErrandKind::Teardown, values())]);
+    stage.conductor.leave(players[1].id, stage.now);
+    stage.pass(20);
+    assert_eq!(stage.state(), MasterState::Stopping);
+    stage.pass(6);
+    let result = stage.conductor.result().unwrap();
+    assert!(result.warnings.iter().any(|warning| warning.starts_with("teardown was not carried out")), "{:?}", result.warnings);
+    assert_eq!(result.verdict, Verdict::Passed);
+}
+
+#[test]
+fn a_new_master_asks_who_knows_before_it_gives_a_share_away() {
+    let mut stage = stage(2, Memory::none());
+    let mut carrier = stage.join(1, "a", true);
+    stage.say(&carrier, cumulative_with(4, 5, vec![]));
+    ready(&mut stage, &carrier, &[ErrandKind::Setup]);
+    stage.grant(2, GrantAction::Resume).unwrap();
+    stage.pass(0);
+    assert_eq!(stage.state(), MasterState::Running);
+    assert_eq!(told(&mut carrier), [Told::Errand(ErrandKind::Setup, None)]);
+    let mut fresh = stage.join(0, "b", false);
+    ready(&mut stage, &fresh, &[]);
+    assert_eq!(told(&mut fresh), []);
+    answer(&mut stage, &carrier, ErrandKind::Setup, "");
+    assert_eq!(told(&mut fresh), [Told::Start(values())]);
+}
+
+#[test]
+fn a_master_killed_during_setup_hears_what_came_of_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut before = stage(1, Memory::at(folder.path()));
+    let player = before.join(0, "a", false);
+    ready(&mut before, &player, &[]);
+    before.grant(1, GrantAction::Start).unwrap();
+    drop(before);
+
+    let mut after = stage(1, Memory::at(folder.path()));
+    let mut player = after.join(0, "a", false);
+    ready(&mut after, &player, &[ErrandKind::Setup]);
+    after.grant(1, GrantAction::Start).unwrap();
+    assert_eq!(told(&mut player), [Told::Errand(ErrandKind::Setup, None)]);
+    answer(&mut after, &player, ErrandKind::Setup, "");
+    assert_eq!((told(&mut player), after.state()), (vec![Told::Start(values())], MasterState::Running));
+}

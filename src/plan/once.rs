@@ -1,0 +1,136 @@
+//! What is done once for the whole run: setup before the load, teardown after it, and the values that setup finds for all.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::lexicon::{Mention, Outline};
+use super::scenario::requests;
+use super::{Section, Step, StepPlace, duration};
+
+/// What setup finds may take so much as JSON: every worker gets it with its share.
+pub const MAX_FOUND: usize = 64 * 1024;
+
+/// A number of so many digits may be a secret; shorter ones are everywhere.
+const MIN_DIGITS: usize = 6;
+
+/// Steps that one worker carries out alone. They know no feeders and call no blocks.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Once {
+    /// After all workers are ready, before any load. What they take out of answers, every scenario and teardown may name.
+    pub setup: Vec<Step>,
+    /// When the load is over, also when it was aborted.
+    pub teardown: Vec<Step>,
+    /// How long setup may take.
+    #[serde(with = "duration::micros")]
+    pub setup_timeout: Duration,
+}
+
+impl Once {
+    /// Its lists of steps, each with its name.
+    pub fn sections(&self) -> [(&'static str, Section, &[Step]); 2] {
+        [("setup", Section::Setup, &self.setup), ("teardown", Section::Teardown, &self.teardown)]
+    }
+
+    /// Its requests, those of setup first.
+    pub fn steps(&self) -> impl Iterator<Item = StepPlace<'_>> {
+        self.sections().into_iter().flat_map(|(name, section, steps)| requests(name, name, section, steps))
+    }
+
+    /// As far as names go: what setup finds is what a user's beginning finds, known to all that comes after.
+    pub fn outline(&self) -> Outline<'_> {
+        Outline {
+            on_start: self.setup.iter().map(Mention::from).collect(),
+            others: self.teardown.iter().map(Mention::from).collect(),
+            blocks: BTreeMap::new(),
+        }
+    }
+}
+
+/// Values that setup took out of answers, by name. Secret: neither shown nor logged.
+#[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Found(BTreeMap<String, Value>);
+
+impl Found {
+    pub fn get(&self, name: &str) -> Option<&Value> {
+        self.0.get(name)
+    }
+
+    pub fn to_json(&self) -> Vec<u8> {
+        serde_json::to_vec(self).expect("values are JSON")
+    }
+
+    pub fn from_json(json: &[u8]) -> Option<Self> {
+        serde_json::from_slice(json).ok()
+    }
+
+    /// The error where there is more than every worker can be sent.
+    pub fn check_size(&self) -> Result<(), String> {
+        let size = self.to_json().len();
+        if size > MAX_FOUND { Err(format!("what setup extracts takes {size} bytes as JSON, at most {MAX_FOUND} may be")) } else { Ok(()) }
+    }
+
+    /// All texts and long numbers in it, which no message may show.
+    pub fn texts(&self) -> Vec<String> {
+        let mut found = Vec::new();
+        self.0.values().for_each(|value| texts(value, &mut found));
+        found
+    }
+}
+
+impl FromIterator<(String, Value)> for Found {
+    fn from_iter<T: IntoIterator<Item = (String, Value)>>(values: T) -> Self {
+        Self(values.into_iter().collect())
+    }
+}
+
+impl std::fmt::Debug for Found {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Found({} values)", self.0.len())
+    }
+}
+
+fn texts(value: &Value, found: &mut Vec<String>) {
+    match value {
+        Value::String(text) => found.push(text.trim().to_owned()),
+        Value::Number(number) if number.to_string().len() >= MIN_DIGITS => found.push(number.to_string()),
+        Value::Array(items) => items.iter().for_each(|item| texts(item, found)),
+        Value::Object(fields) => fields.values().for_each(|field| texts(field, found)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn found(values: Value) -> Found {
+        serde_json::from_value(values).unwrap()
+    }
+
+    #[test]
+    fn what_no_message_may_show_is_found_however_deep_it_lies() {
+        let found = found(json!({"token": "canary-0123456789", "deep": {"list": ["whole text\n", 7, 1234567, true]}}));
+        assert_eq!(found.texts(), ["whole text", "1234567", "canary-0123456789"]);
+        assert!(!format!("{found:?}").contains("canary"));
+    }
+
+    #[test]
+    fn more_than_every_worker_can_be_sent_is_refused() {
+        assert_eq!(found(json!({"a": "x".repeat(60_000)})).check_size(), Ok(()));
+        assert!(found(json!({"a": "x".repeat(33_000), "b": "y".repeat(33_000)})).check_size().unwrap_err().contains("66015 bytes"));
+    }
+
+    #[test]
+    fn values_survive_their_way_to_another_worker() {
+        let values = found(json!({"id": 7, "list": [1.5, null, "ü"]}));
+        assert_eq!(Found::from_json(&values.to_json()), Some(values));
+        assert_eq!(Found::from_json(b"{"), None);
+    }
+}

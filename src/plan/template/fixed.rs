@@ -1,0 +1,51 @@
+//! A scope for tests, in which everything is given beforehand.
+
+use std::time::{Duration, SystemTime};
+
+use serde_json::Value;
+
+use super::{Scope, Slot};
+
+/// User 7 in its iteration 3 on worker 2, on a day in November 2023.
+#[derive(Default)]
+pub(crate) struct Fixed {
+    /// By slot; those beyond the end are unset.
+    pub(crate) values: Vec<Option<Value>>,
+    /// What `take(n)` gives, with the feeder's slot and n.
+    pub(crate) batch: Option<(Slot, u32, Value)>,
+    random: u64,
+}
+
+impl Fixed {
+    pub(crate) fn of(values: impl IntoIterator<Item = Option<Value>>) -> Self {
+        Self { values: values.into_iter().collect(), ..Self::default() }
+    }
+}
+
+impl Scope for Fixed {
+    fn user(&self) -> u64 {
+        7
+    }
+    fn iteration(&self) -> u64 {
+        3
+    }
+    fn worker(&self) -> u32 {
+        2
+    }
+    fn random(&mut self) -> u64 {
+        self.random = self.random.wrapping_add(0x0123_4567_89ab_cdef);
+        self.random
+    }
+    fn sequence(&mut self) -> u64 {
+        11
+    }
+    fn now(&self) -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_millis(1_700_000_000_123)
+    }
+    fn value(&self, slot: Slot) -> Option<&Value> {
+        self.values.get(usize::from(slot))?.as_ref()
+    }
+    fn batch(&self, slot: Slot, count: u32) -> Option<&Value> {
+        self.batch.as_ref().filter(|(at, of, _)| (*at, *of) == (slot, count)).map(|(_, _, rows)| rows)
+    }
+}

@@ -1,0 +1,118 @@
+//! What this worker does alone for the whole run, each kind once in a process's life, and what setup found, here or elsewhere.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::engine::{Alone, Errand, Outcome, Prepared, Terms};
+use crate::plan::{Found, Share};
+use crate::stats::Snapshot;
+use crate::wire::fleet::{self, ErrandKind};
+
+#[derive(Default)]
+pub(super) struct Errands {
+    /// Why each that is over failed, if it did.
+    done: BTreeMap<ErrandKind, Option<String>>,
+    under_way: Option<(ErrandKind, Alone)>,
+    found: Found,
+    /// By all of them.
+    measured: Snapshot,
+}
+
+impl Errands {
+    /// What a master may ask for and get an answer without anything being done again.
+    pub(super) fn known(&self) -> Vec<i32> {
+        let under_way = self.under_way.iter().map(|(kind, _)| kind);
+        self.done.keys().chain(under_way).map(|kind| *kind as i32).collect()
+    }
+
+    /// Begins what is asked for; the answer, if it is there already.
+    pub(super) fn ask(&mut self, asked: &fleet::Errand, prepared: Option<&Arc<Prepared>>, worker: u32) -> Option<fleet::ErrandDone> {
+        let kind = asked.kind();
+        if self.done.contains_key(&kind) {
+            return Some(self.answer(kind));
+        }
+        if self.under_way.as_ref().is_some_and(|(under_way, _)| *under_way == kind) {
+            return None;
+        }
+        let (errand, prepared) = match (errand(kind), prepared) {
+            (Some(errand), Some(prepared)) => (errand, prepared.clone()),
+            (Some(_), None) => return Some(refusal(kind, "this worker is not ready")),
+            (None, _) => return Some(refusal(kind, "this worker does not know how")),
+        };
+        if let Some(found) = asked.found.as_ref().and_then(read) {
+            self.found = found;
+        }
+        let share = Share { worker, workers: asked.workers.max(worker + 1) };
+        let terms = Terms { share, seed: asked.seed, found: self.found.clone(), within: Duration::from_micros(asked.within_micros) };
+        tracing::info!(?kind, "begun");
+        self.under_way = Some((kind, prepared.go_alone(errand, terms)));
+        None
+    }
+
+    /// The answer when what is under way is over; pends without anything. Cancel safe.
+    pub(super) async fn next(&mut self) -> fleet::ErrandDone {
+        let Some((kind, alone)) = &mut self.under_way else { return std::future::pending().await };
+        let (kind, outcome) = (*kind, alone.outcome().await);
+        self.under_way = None;
+        let Outcome { failure, found, snapshot } = outcome;
+        tracing::info!(?kind, failure, "done");
+        if kind == ErrandKind::Setup {
+            self.found = found;
+        }
+        self.measured.merge(&snapshot);
+        self.done.insert(kind, failure);
+        self.answer(kind)
+    }
+
+    /// What setup found comes with the share.
+    pub(super) fn learn(&mut self, found: Option<&fleet::Found>) {
+        if let Some(found) = found.and_then(read) {
+            self.found = found;
+            self.done.insert(ErrandKind::Setup, None);
+        }
+    }
+
+    pub(super) fn found(&self) -> Found {
+        self.found.clone()
+    }
+
+    /// What all of them measured.
+    pub(super) fn measured(&self) -> Vec<u8> {
+        self.measured.encode()
+    }
+
+    /// The run is stopped, or nobody is left who wants it: only a teardown goes on.
+    pub(super) fn stop(&self) {
+        if let Some((kind, alone)) = &self.under_way
+            && *kind != ErrandKind::Teardown
+        {
+            alone.cut();
+        }
+    }
+
+    fn answer(&self, kind: ErrandKind) -> fleet::ErrandDone {
+        fleet::ErrandDone {
+            kind: kind.into(),
+            failure: self.done.get(&kind).cloned().flatten().unwrap_or_default(),
+            found: (kind == ErrandKind::Setup).then(|| fleet::Found { values: self.found.to_json() }),
+            snapshot: self.measured(),
+        }
+    }
+}
+
+fn errand(kind: ErrandKind) -> Option<Errand> {
+    match kind {
+        ErrandKind::Unspecified => None,
+        ErrandKind::Setup => Some(Errand::Setup),
+        ErrandKind::Teardown => Some(Errand::Teardown),
+    }
+}
+
+fn read(found: &fleet::Found) -> Option<Found> {
+    Found::from_json(&found.values)
+}
+
+fn refusal(kind: ErrandKind, why: &str) -> fleet::ErrandDone {
+    fleet::ErrandDone { kind: kind.into(), failure: why.into(), ..fleet::ErrandDone::default() }
+}
