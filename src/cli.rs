@@ -1,5 +1,6 @@
 //! Arguments in, exit code out: the commands of the `starling` program.
 
+mod data;
 mod documents;
 mod exit;
 mod generate;

@@ -7,7 +7,7 @@ pub mod schema;
 pub mod spec;
 pub mod status;
 
-pub use convert::{Checked, check};
+pub use convert::{Checked, check, check_with};
 pub use digest::digest;
 pub use schema::definition;
 pub use spec::{LoadTest, LoadTestSpec};

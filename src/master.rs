@@ -1,6 +1,7 @@
 //! The master: roster, merge, verdict, and what it serves to the operator, to people and to Prometheus.
 
 pub mod api;
+mod blocks;
 pub mod conductor;
 pub mod fleet;
 mod judge;

@@ -18,7 +18,7 @@ use crate::engine::{SampleLog, SampleSink};
 use crate::plan::duration;
 use crate::wire::layout;
 
-pub use carried::Work;
+pub use carried::{Interval, Work};
 pub use inputs::InputSource;
 pub use session::{End, Identity, Worker};
 

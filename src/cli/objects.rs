@@ -86,7 +86,7 @@ impl Objects {
     }
 
     /// The value of `reference` for a test of `namespace`.
-    fn get(&self, reference: &Reference, namespace: Option<&str>) -> Option<&[u8]> {
+    pub fn get(&self, reference: &Reference, namespace: Option<&str>) -> Option<&[u8]> {
         let value = self.0.get(&(reference.kind, reference.name.clone(), reference.key.clone()))?;
         let fits = value.namespace.is_none() || namespace.is_none() || value.namespace.as_deref() == namespace;
         fits.then_some(value.bytes.as_slice())

@@ -183,7 +183,6 @@ impl Exchange<'_> {
                 step: number,
                 user: frame.user,
                 iteration: frame.iteration,
-                secret_rows: frame.secret_rows(),
                 part,
                 ended,
                 latency,

@@ -213,15 +213,6 @@ impl Hand {
         }
     }
 
-    /// Copies of all rows held of a secret feeder.
-    pub(super) fn secrets(&self, dealer: &Dealer) -> Vec<Value> {
-        let is_secret = |at: usize| dealer.feeds.get(at).is_some_and(|feed| feed.feeder.is_secret());
-        let rows = self.row.iter().enumerate().filter(|(at, _)| is_secret(*at));
-        let rows = rows.filter_map(|(at, row)| Some(dealer.feeds[at].rows.get((*row)?).clone()));
-        let batches = self.batches.iter().filter(|batch| is_secret(dealer.place(batch.slot))).map(|batch| batch.rows.clone());
-        rows.chain(batches).collect()
-    }
-
     /// The iteration's row.
     pub(super) fn row<'a>(&self, dealer: &'a Dealer, slot: Slot) -> Option<&'a Value> {
         let at = dealer.place(slot);

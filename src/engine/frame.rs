@@ -52,11 +52,6 @@ impl Frame {
         needs.iter().all(|need| self.hand.holds(&self.shard.dealer, *need))
     }
 
-    /// The rows of Secrets among those that the iteration holds.
-    pub(super) fn secret_rows(&self) -> Vec<Value> {
-        self.hand.secrets(&self.shard.dealer)
-    }
-
     /// Takes the iteration's rows that `needs` asks for; whether it waited for them, which one in a hurry does not.
     pub(super) async fn take_rows(&mut self, needs: &[Need], hurry: bool) -> Result<bool, NoRow> {
         self.hand.take_all(&self.shard.dealer, needs, hurry).await

@@ -63,9 +63,9 @@ pub struct Prepared {
 }
 
 impl Prepared {
-    /// Requests are written down as the plan asks; `inputs` are those it was prepared with.
-    pub fn sampled_to(self, sink: SampleSink, inputs: &Inputs) -> Self {
-        Self { sampling: Sampling::new(&self.plan, inputs, sink), ..self }
+    /// Requests are written down as the plan asks.
+    pub fn sampled_to(self, sink: SampleSink) -> Self {
+        Self { sampling: Sampling::new(&self.plan, self.redactor.clone(), sink), ..self }
     }
 
     /// What must be the same on every worker.

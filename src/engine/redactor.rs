@@ -4,8 +4,10 @@ use std::sync::RwLock;
 
 use aho_corasick::{AhoCorasick, MatchKind};
 use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use base64::alphabet::{STANDARD, URL_SAFE};
+use base64::engine::GeneralPurpose;
+use base64::engine::general_purpose::NO_PAD;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::capture::headers;
 use super::feeder::Feed;
@@ -18,7 +20,13 @@ const SHORTEST: usize = 4;
 /// Pieces of a header are words rather than credentials below this.
 const SHORTEST_SENT: usize = 8;
 
-const INSTEAD: &[u8] = b"***";
+pub(super) const INSTEAD: &str = "***";
+
+/// Of a longer secret its beginning is looked for: more of a message is never shown.
+const LONGEST: usize = 64 * 1024;
+
+/// All but the unreserved characters of RFC 3986, as templates write a path.
+const NOT_UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// Knows the secrets of a test in each form in which a message may hold them. Several threads may ask and teach it.
 #[derive(Default)]
@@ -53,13 +61,13 @@ impl Redactor {
         }
         let mut known = self.known.write().unwrap_or_else(|poisoned| poisoned.into_inner());
         known.searcher = None;
-        known.secrets.push(secret.to_vec());
-        known.secrets.push(STANDARD.encode(secret).into_bytes());
-        if let Ok(text) = std::str::from_utf8(secret) {
-            let json = serde_json::Value::from(text).to_string();
-            let others = [utf8_percent_encode(text, NON_ALPHANUMERIC).to_string(), json[1..json.len() - 1].to_owned()];
-            known.secrets.extend(others.into_iter().filter(|other| other != text).map(String::into_bytes));
-        }
+        known.secrets.extend(forms(&secret[..secret.len().min(LONGEST)]));
+    }
+
+    /// No form of a secret is longer.
+    pub(super) fn longest(&self) -> usize {
+        let known = self.known.read().unwrap_or_else(|poisoned| poisoned.into_inner());
+        known.secrets.iter().map(Vec::len).max().unwrap_or(0)
     }
 
     /// A message of ours without the secrets that it quotes, also one that was cut off.
@@ -71,20 +79,26 @@ impl Redactor {
 
     /// The text without its secrets; what is no UTF-8 is replaced.
     pub(super) fn text(&self, bytes: &[u8]) -> String {
+        String::from_utf8_lossy(&self.beginning(bytes, bytes.len())).into_owned()
+    }
+
+    /// The first `most` bytes without secrets, if at least [`longest`](Self::longest) more are in `bytes`, or all there are: of a secret that
+    /// begins among them nothing is shown.
+    pub(super) fn beginning(&self, bytes: &[u8], most: usize) -> Vec<u8> {
         {
             let known = self.known.read().unwrap_or_else(|poisoned| poisoned.into_inner());
             match &known.searcher {
-                _ if known.secrets.is_empty() => return String::from_utf8_lossy(bytes).into_owned(),
-                Some(searcher) => return redacted(searcher, bytes),
+                _ if known.secrets.is_empty() => return bytes[..bytes.len().min(most)].to_vec(),
+                Some(searcher) => return redacted(searcher, bytes, most),
                 None => {}
             }
         }
         let mut known = self.known.write().unwrap_or_else(|poisoned| poisoned.into_inner());
         // secrets are bounded by the size of a Secret, which is far below what a searcher takes
         let Ok(searcher) = AhoCorasick::builder().match_kind(MatchKind::LeftmostLongest).build(&known.secrets) else {
-            return String::from_utf8_lossy(INSTEAD).into_owned();
+            return INSTEAD.as_bytes().to_vec();
         };
-        let text = redacted(&searcher, bytes);
+        let text = redacted(&searcher, bytes, most);
         known.searcher = Some(searcher);
         text
     }
@@ -124,17 +138,53 @@ fn beginning(secret: &[u8], text: &str) -> Option<usize> {
     (SHORTEST..=most).rev().find(is_one)
 }
 
-fn redacted(searcher: &AhoCorasick, bytes: &[u8]) -> String {
-    let mut out = Vec::with_capacity(bytes.len());
-    searcher.replace_all_with_bytes(bytes, &mut out, |_, _, out| {
-        out.extend_from_slice(INSTEAD);
-        true
-    });
-    String::from_utf8_lossy(&out).into_owned()
+fn redacted(searcher: &AhoCorasick, bytes: &[u8], most: usize) -> Vec<u8> {
+    let most = bytes.len().min(most);
+    let mut out = Vec::with_capacity(most);
+    let mut shown = 0;
+    for found in searcher.find_iter(bytes).take_while(|found| found.start() < most) {
+        out.extend_from_slice(&bytes[shown..found.start()]);
+        out.extend_from_slice(INSTEAD.as_bytes());
+        shown = found.end();
+    }
+    out.extend_from_slice(&bytes[shown.min(most)..most]);
+    out
+}
+
+/// A secret as it is, and as JSON, URLs, forms and base64 write it.
+fn forms(secret: &[u8]) -> Vec<Vec<u8>> {
+    let mut forms = vec![secret.to_vec()];
+    for alphabet in [STANDARD, URL_SAFE] {
+        let engine = GeneralPurpose::new(&alphabet, NO_PAD);
+        forms.push(engine.encode(secret).into_bytes());
+        forms.extend((0..3).map(|before| within_base64(&engine, secret, before)));
+    }
+    if let Ok(text) = std::str::from_utf8(secret) {
+        let json = serde_json::Value::from(text).to_string();
+        let in_path = utf8_percent_encode(text, NOT_UNRESERVED).to_string();
+        let others = [in_path.replace("%20", "+"), in_path, utf8_percent_encode(text, NON_ALPHANUMERIC).to_string()];
+        forms.extend(others.into_iter().chain([json[1..json.len() - 1].to_owned()]).map(String::into_bytes));
+    }
+    forms.retain(|form| form.len() >= SHORTEST);
+    forms.sort();
+    forms.dedup();
+    forms
+}
+
+/// What shows of `secret` in the base64 of a text in which it stands behind so many bytes more than a multiple of three: the characters that it
+/// alone decides.
+fn within_base64(engine: &GeneralPurpose, secret: &[u8], before: usize) -> Vec<u8> {
+    let mut padded = vec![0; before];
+    padded.extend_from_slice(secret);
+    let encoded = engine.encode(&padded).into_bytes();
+    encoded[(before * 8).div_ceil(6)..padded.len() * 8 / 6].to_vec()
 }
 
 #[cfg(test)]
 mod tests {
+    use base64::engine::general_purpose;
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -146,7 +196,8 @@ mod tests {
         assert_eq!(redactor.text(b"a pa\"ss/w ord b"), "a *** b");
         assert_eq!(redactor.text(br#"{"p": "pa\"ss/w ord"}"#), r#"{"p": "***"}"#);
         assert_eq!(redactor.text(b"?p=pa%22ss%2Fw%20ord"), "?p=***");
-        assert_eq!(redactor.text(STANDARD.encode("pa\"ss/w ord").as_bytes()), "***");
+        assert_eq!(redactor.text(b"q=pa%22ss%2Fw+ord"), "q=***");
+        assert_eq!(redactor.text(general_purpose::STANDARD_NO_PAD.encode("pa\"ss/w ord").as_bytes()), "***");
         assert_eq!(redactor.text(b"pa\"ss pa\"s \xff abc"), "*** pa\"s \u{fffd} abc");
     }
 
@@ -169,6 +220,31 @@ mod tests {
         assert_eq!(redactor.message("found \"Bearer token-01234\"…, token"), "found \"Bearer ***\"…, ***");
         assert_eq!(redactor.message("found token-0123456789… and tok…"), "found ***… and tok…");
         assert_eq!(redactor.message("token-01 is no end"), "token-01 is no end");
+    }
+
+    #[test]
+    fn a_secret_that_the_end_of_what_is_shown_would_cut_is_not_shown_in_part() {
+        let redactor = Redactor::default();
+        redactor.learn(b"canary-1234");
+        assert_eq!(redactor.beginning(b"ab canary-1234 more", 5), b"ab ***");
+        assert_eq!(redactor.beginning(b"ab canary-1234 more", 17), b"ab *** mo");
+        assert_eq!(redactor.beginning(b"abc", 2), b"ab");
+        assert!(redactor.longest() >= b"canary-1234".len());
+    }
+
+    proptest! {
+        #[test]
+        fn no_base64_of_it_shows_it(before in "[a-z]{0,7}", secret in "[A-Za-z0-9]{12,40}", after in "[a-z]{0,7}") {
+            let redactor = Redactor::default();
+            redactor.learn(secret.as_bytes());
+            let whole = format!("{before}{secret}{after}");
+            for encoded in [general_purpose::STANDARD.encode(&whole), general_purpose::URL_SAFE_NO_PAD.encode(&whole)] {
+                let shown = redactor.text(encoded.as_bytes());
+                prop_assert!(shown.contains(INSTEAD), "{}", shown);
+                // at most the characters that it shares with its neighbours
+                prop_assert!(shown.len() <= (before.len() + after.len()).div_ceil(3) * 4 + 12 + INSTEAD.len(), "{}", shown);
+            }
+        }
     }
 
     #[test]

@@ -4,7 +4,6 @@
 //! [`SampleLog`], no request is looked at.
 
 mod line;
-mod redact;
 
 use std::cell::RefCell;
 use std::io::Write;
@@ -14,15 +13,13 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
-use rand_xoshiro::Xoshiro256PlusPlus;
-use rand_xoshiro::rand_core::{RngCore, SeedableRng};
-use serde_json::Value;
-
 use super::answer::Answer;
 use super::recorder::Part;
-use crate::plan::{Inputs, Plan, Samples};
+use super::redactor::Redactor;
+use crate::plan::{Plan, Samples, StepPlace};
 use crate::stats::ErrorClass;
-use redact::Secrets;
+use rand_xoshiro::Xoshiro256PlusPlus;
+use rand_xoshiro::rand_core::{RngCore, SeedableRng};
 
 /// Requests on their way to the thread that writes; when it falls behind, further ones are left out.
 const QUEUED: usize = 64;
@@ -60,7 +57,9 @@ enum Message {
 /// What the shards of a worker share.
 pub(super) struct Sampling {
     settings: Samples,
-    secrets: Secrets,
+    redactor: Arc<Redactor>,
+    /// So many bytes of a body must be at hand for none of a secret to be shown.
+    reach: usize,
     /// By place in [`Plan::steps`]: scenario, task and step.
     names: Vec<[String; 3]>,
     /// Bytes that may still be written.
@@ -82,8 +81,6 @@ pub(super) struct Seen<'a> {
     pub(super) step: u16,
     pub(super) user: u64,
     pub(super) iteration: u64,
-    /// Rows of Secrets that the iteration holds.
-    pub(super) secret_rows: Vec<Value>,
     pub(super) part: Part,
     pub(super) ended: Instant,
     pub(super) latency: Duration,
@@ -102,7 +99,6 @@ struct Taken {
     step: u16,
     user: u64,
     iteration: u64,
-    secret_rows: Vec<Value>,
     part: Part,
     latency: Duration,
     service_time: Duration,
@@ -165,22 +161,21 @@ fn write_all(messages: &Receiver<Message>, out: &mut impl Write) {
 
 impl Sampling {
     /// `None` where the plan asks for no samples.
-    pub(super) fn new(plan: &Plan, inputs: &Inputs, sink: SampleSink) -> Option<Arc<Self>> {
+    pub(super) fn new(plan: &Plan, redactor: Arc<Redactor>, sink: SampleSink) -> Option<Arc<Self>> {
         let settings = plan.samples?;
-        let name = |place: crate::plan::StepPlace<'_>| [place.scenario, place.task, &place.step.name].map(str::to_owned);
+        let name = |place: StepPlace<'_>| [place.scenario, place.task, &place.step.name].map(str::to_owned);
         Some(Arc::new(Self {
             settings,
-            secrets: Secrets::of(plan, inputs),
+            reach: settings.max_body_bytes as usize + redactor.longest(),
+            redactor,
             names: plan.steps().map(name).collect(),
             left: AtomicU64::new(settings.max_bytes),
             sink,
         }))
     }
 
-    /// `longest`: a form of a secret of the rows is at most so long.
-    fn copied(&self, head: &[u8], body: &[u8], body_bytes: u64, longest: usize) -> Copied {
-        let reach = self.secrets.reach(self.settings.max_body_bytes as usize).max(self.settings.max_body_bytes as usize + longest);
-        Copied { head: head.to_vec(), body: body[..body.len().min(reach)].to_vec(), body_bytes }
+    fn copied(&self, head: &[u8], body: &[u8], body_bytes: u64) -> Copied {
+        Copied { head: head.to_vec(), body: body[..body.len().min(self.reach)].to_vec(), body_bytes }
     }
 }
 
@@ -202,24 +197,22 @@ impl Sampler {
     }
 
     pub(super) fn take(&self, seen: Seen<'_>) {
-        let Seen { step, user, iteration, secret_rows, part, ended, latency, service_time, failure, sent, answer } = seen;
+        let Seen { step, user, iteration, part, ended, latency, service_time, failure, sent, answer } = seen;
         let head_end = sent.windows(4).position(|four| four == b"\r\n\r\n").map_or(sent.len(), |at| at + 4);
         let (head, body) = sent.split_at(head_end);
-        let longest = secret_rows.iter().map(redact::longest_form).max().unwrap_or(0);
         let taken = Taken {
             at: SystemTime::now() - ended.elapsed() - latency,
             worker: self.worker,
             step,
             user,
             iteration,
-            secret_rows,
             part,
             latency,
             service_time,
             failure,
-            sent: self.sampling.copied(head, body, body.len() as u64, longest),
+            sent: self.sampling.copied(head, body, body.len() as u64),
             status: answer.as_ref().map_or(0, |answer| answer.status),
-            received: answer.map(|Answer { head, body, size, .. }| self.sampling.copied(head, body, size, longest)),
+            received: answer.map(|Answer { head, body, size, .. }| self.sampling.copied(head, body, size)),
         };
         // load is never held up for it
         if self.sampling.sink.queue.try_send(Message::Sample(self.sampling.clone(), Box::new(taken))).is_err() {

@@ -10,6 +10,7 @@ mod malformed;
 mod once;
 mod pace;
 mod refusals;
+mod sampling;
 mod server;
 mod targets;
 mod timing;

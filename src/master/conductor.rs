@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 use errands::Errands;
 use feeding::Feeding;
 
+use super::blocks::Blocks;
 use super::judge::Judge;
 use super::memory::{Facts, Memory, MemoryError};
 use super::result::{self, Ending};
@@ -74,6 +75,7 @@ pub struct Conductor {
     feeding: Feeding,
     errands: Errands,
     timeline: Timeline,
+    blocks: Blocks,
     /// Where the run is a search for the capacity; it judges each level.
     search: Option<Search>,
     judge: Judge,
@@ -91,6 +93,8 @@ impl Conductor {
         let facts = memory.load()?;
         let state = if facts.granted { MasterState::Recovering } else { MasterState::Waiting };
         let seed = file.plan.seed.unwrap_or_else(|| seed_of(&file.run));
+        let interval = snapshot_interval(file.workers);
+        let blocks = Blocks::new(&file.plan);
         let mut judge = Judge::new(&file.plan);
         judge.restore(&facts.breaches);
         Ok(Self {
@@ -109,7 +113,8 @@ impl Conductor {
             idle_since: None,
             clock: None,
             stopped: None,
-            timeline: Timeline::default(),
+            timeline: Timeline::new(interval),
+            blocks,
             judge,
             breached: false,
             events: Vec::new(),
@@ -254,7 +259,10 @@ impl Conductor {
             let complete = self.timeline.add(delta.second, &snapshot, expected.max(1));
             complete.iter().for_each(|(second, snapshot)| match &mut self.search {
                 Some(search) => search.hear(*second, snapshot),
-                None => self.judge.hear(*second, snapshot),
+                None => {
+                    self.judge.hear(*second, snapshot);
+                    self.blocks.hear(*second, snapshot);
+                }
             });
         }
         instance.last |= delta.last;
@@ -283,6 +291,7 @@ impl Conductor {
         instance.through = cumulative.through_second;
         for point in cumulative.seconds.iter().filter(|point| seen.is_none_or(|seen| point.second > seen)) {
             self.timeline.recall(point.second, point.requests, point.failures, point.users);
+            self.blocks.miss();
         }
         if self.clock.is_none() {
             self.clock = Some(self.clock_at(now, cumulative.elapsed_micros));
@@ -425,13 +434,15 @@ impl Conductor {
             None => -(now.duration_since(clock.zero).as_micros() as i64),
         };
         let (epoch, workers, seed) = (self.facts.epoch, self.file.workers, self.seed);
+        let interval_seconds = snapshot_interval(workers);
         let told: Vec<(u32, String, u64)> = self
             .roster
             .idle()
             .map(|session| (session, self.iterations_done(session.index)))
             .filter(|(session, done)| {
                 let found = self.errands.found();
-                let start = Message::Start(fleet::Start { epoch, workers, in_micros, seed, iterations_done: *done, found });
+                let start =
+                    Message::Start(fleet::Start { epoch, workers, in_micros, seed, iterations_done: *done, found, interval_seconds });
                 let levels = self.search.as_ref().map(Search::announcement);
                 session.send(start) && levels.is_none_or(|levels| session.send(Message::Levels(levels)))
             })
@@ -552,7 +563,11 @@ impl Conductor {
     }
 
     fn finish(&mut self, ending: Ending) {
-        self.timeline.close().iter().for_each(|(second, snapshot)| self.judge.hear(*second, snapshot));
+        for (second, snapshot) in self.timeline.close() {
+            self.judge.hear(second, &snapshot);
+            self.blocks.hear(second, &snapshot);
+        }
+        self.blocks.close();
         let started_at = self.clock.map(|clock| clock.zero_at);
         self.state = MasterState::Finished;
         self.result = Some(result::build(result::Parts {
@@ -570,6 +585,7 @@ impl Conductor {
             events: &self.events,
             feeders: self.feeder_results(),
             warnings: self.errands.warnings(),
+            blocks: &self.blocks,
         }));
     }
 
@@ -604,6 +620,15 @@ impl Conductor {
         let zero = if elapsed_micros < 0 { now + span } else { now.checked_sub(span).unwrap_or(now) };
         let zero_at = Timestamp::from_microsecond(Timestamp::now().as_microsecond() - elapsed_micros).unwrap_or_else(|_| Timestamp::now());
         Clock { zero, zero_at }
+    }
+}
+
+/// How often workers hand over what they have measured, second by second: a large fleet seldom, so that the master keeps up.
+fn snapshot_interval(workers: u32) -> u32 {
+    match workers {
+        0..=100 => 1,
+        101..=500 => 2,
+        _ => 5,
     }
 }
 

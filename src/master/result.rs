@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::blocks::Blocks;
 use super::judge::Judge;
 use super::roster::Roster;
 use super::saturation;
@@ -56,6 +57,7 @@ pub struct Parts<'a> {
     pub feeders: Vec<FeederResult>,
     /// What went wrong beside the load.
     pub warnings: &'a [String],
+    pub blocks: &'a Blocks,
 }
 
 pub fn build(parts: Parts<'_>) -> RunResult {
@@ -74,6 +76,7 @@ pub fn build(parts: Parts<'_>) -> RunResult {
         events,
         feeders,
         warnings: beside,
+        blocks,
     } = parts;
     let plan = &file.plan;
     let kept = search.and_then(Search::kept);
@@ -123,9 +126,10 @@ pub fn build(parts: Parts<'_>) -> RunResult {
         workers: Workers { planned: file.workers, lost: roster.lost(), rejoined: roster.rejoined() },
         series: timeline.points().to_vec(),
         histograms: histogram_results(&merged, &names),
+        blocks: if search.is_some() { None } else { blocks.result(&names) },
         feeders,
         events: events.to_vec(),
-        warnings: [warnings(file, roster, timeline, &generator), beside.to_vec()].concat(),
+        warnings: [warnings(file, roster, timeline, blocks, &generator), beside.to_vec()].concat(),
         generator,
         totals,
     }
@@ -243,7 +247,7 @@ fn with_losses(message: String, roster: &Roster) -> String {
     }
 }
 
-fn warnings(file: &RunFile, roster: &Roster, timeline: &Timeline, generator: &Generator) -> Vec<String> {
+fn warnings(file: &RunFile, roster: &Roster, timeline: &Timeline, blocks: &Blocks, generator: &Generator) -> Vec<String> {
     let mut warnings = file.warnings.clone();
     if generator.saturated {
         let first = generator.workers.first().map(|worker| format!("; worker {}: {}", worker.worker, worker.why)).unwrap_or_default();
@@ -267,6 +271,9 @@ fn warnings(file: &RunFile, roster: &Roster, timeline: &Timeline, generator: &Ge
     let done = roster.merged().counters.iterations;
     if let Some(planned) = file.plan.iterations().filter(|planned| done < *planned) {
         warnings.push(format!("only {done} of {planned} iterations were carried out"));
+    }
+    if blocks.lacks_seconds() {
+        warnings.push("the time blocks lack what was measured before the master was restarted: of that only counts are known".to_owned());
     }
     if timeline.late() > 0 {
         warnings.push(format!(

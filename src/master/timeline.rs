@@ -8,12 +8,14 @@ use crate::stats::result::SeriesPoint;
 /// A series holds at most so many points; when it is full, two neighbours become one.
 const MAX_POINTS: usize = 1200;
 
-/// A second is complete when every expected worker has delivered it, or when so many later ones have begun.
+/// A second is complete when every expected worker has delivered it, or when so many intervals of theirs have passed.
 const PATIENCE: u32 = 3;
 
 /// Seconds in the making, and the finished series.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Timeline {
+    /// So many later seconds may have begun before one is taken for complete.
+    patience: u32,
     open: BTreeMap<u32, Open>,
     points: Vec<SeriesPoint>,
     /// How many run seconds one point stands for; a power of two.
@@ -31,7 +33,26 @@ struct Open {
     reporters: u32,
 }
 
+impl Default for Timeline {
+    fn default() -> Self {
+        Self::new(1)
+    }
+}
+
 impl Timeline {
+    /// `interval`: how often workers deliver, in seconds.
+    pub fn new(interval: u32) -> Self {
+        Self {
+            patience: PATIENCE * interval,
+            open: BTreeMap::new(),
+            points: Vec::new(),
+            resolution: 0,
+            latest: None,
+            completed_through: None,
+            late: 0,
+        }
+    }
+
     /// One worker's part of `second`; `expected` workers deliver one. Gives back the seconds that are complete now, in their order.
     pub fn add(&mut self, second: u32, snapshot: &Snapshot, expected: u32) -> Vec<(u32, Snapshot)> {
         if self.completed_through.is_some_and(|through| second <= through) {
@@ -80,7 +101,7 @@ impl Timeline {
         let newest = self.open.last_key_value().map_or(0, |(second, _)| *second);
         while let Some(entry) = self.open.first_entry() {
             let second = *entry.key();
-            if entry.get().reporters < expected && newest - second < PATIENCE {
+            if entry.get().reporters < expected && newest - second < self.patience {
                 break;
             }
             let open = entry.remove();
@@ -147,6 +168,14 @@ mod tests {
         let complete = timeline.add(0, &requests(2), 2);
         assert_eq!(complete.iter().map(|(second, snapshot)| (*second, snapshot.requests())).collect::<Vec<_>>(), [(0, 3)]);
         assert_eq!(timeline.latest().unwrap().requests, 3);
+    }
+
+    #[test]
+    fn a_large_fleet_that_delivers_seldom_is_waited_for_three_intervals() {
+        let mut timeline = Timeline::new(5);
+        timeline.add(0, &requests(1), 2);
+        (1..15).for_each(|second| assert!(timeline.add(second, &requests(1), 2).is_empty(), "{second}"));
+        assert_eq!(timeline.add(15, &requests(1), 2).len(), 1);
     }
 
     #[test]

@@ -514,6 +514,7 @@ pub(super) mod tests {
             workers: Workers { planned: 1, lost: 0, rejoined: 0 },
             series: Vec::new(),
             histograms: Vec::new(),
+            blocks: None,
             events: vec![Event { at: "2026-01-01T00:00:01Z".into(), message: "worker 0 joined".into() }],
             warnings: vec!["spec.thresholds: look".into()],
         }

@@ -219,8 +219,7 @@ impl Service {
             return Err(Refusal::ip_access_list());
         }
         self.admit(&head.headers)?;
-        let absent = "The given endpoint does not exist, please retry after checking the specified model and version deployment exists.";
-        self.shared.model(segment(head.uri.path(), 1)).map_err(|_| Refusal::of(StatusCode::NOT_FOUND, absent))?;
+        self.endpoint(segment(head.uri.path(), 1))?;
         let body: Value =
             serde_json::from_slice(body).map_err(|error| Refusal::bad_request(format!("Invalid input. The body is not JSON: {error}")))?;
         if body.get("messages").is_some() {
@@ -228,6 +227,15 @@ impl Service {
         }
         let predictions = score(&body).map_err(Refusal::bad_request)?;
         Ok(json_response(StatusCode::OK, &json!({"predictions": predictions})))
+    }
+
+    /// Both are 404 there.
+    fn endpoint(&self, name: &str) -> Refused<()> {
+        let absent = |message: String| Err(Refusal::of(StatusCode::NOT_FOUND, message));
+        if !self.shared.has_model(name) {
+            return absent(format!("Endpoint '{name}' does not exist."));
+        }
+        if self.shared.is_ready() { Ok(()) } else { absent(format!("Endpoint '{name}' is not ready yet.")) }
     }
 
     async fn chat(&self, headers: &HeaderMap, turn: Turn, form: Form, body: &[u8]) -> Refused<Response<Body>> {

@@ -53,6 +53,9 @@ pub struct RunResult {
     pub feeders: Vec<FeederResult>,
     pub series: Vec<SeriesPoint>,
     pub histograms: Vec<HistogramResult>,
+    /// Not of a search for the capacity.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub blocks: Option<TimeBlocks>,
     pub events: Vec<Event>,
     pub warnings: Vec<String>,
 }
@@ -378,6 +381,40 @@ pub struct SeriesPoint {
     pub p50: u64,
     pub p95: u64,
     pub p99: u64,
+}
+
+/// The measured part in equal stretches of time: what two runs are compared by.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TimeBlocks {
+    /// Run second with which the first begins.
+    pub from_second: u32,
+    /// Length of each, in whole seconds where a run is short; a sample belongs to the block of the run second in which it ended, what ended
+    /// after the profile to the last.
+    pub block_micros: u64,
+    pub total: BlockSeries,
+    /// The steps with the most requests.
+    pub steps: Vec<StepBlocks>,
+}
+
+/// One entry for each block.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BlockSeries {
+    pub requests: Vec<u64>,
+    pub failures: Vec<u64>,
+    /// Latencies of successes in the HdrHistogram V2 format, base64; empty where there is none.
+    pub latency: Vec<String>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StepBlocks {
+    pub scenario: String,
+    pub task: String,
+    pub step: String,
+    #[serde(flatten)]
+    pub blocks: BlockSeries,
 }
 
 /// One histogram in the HdrHistogram V2 format.

@@ -10,6 +10,26 @@ use crate::plan::{Level, Levels};
 use crate::stats::Snapshot;
 use crate::wire::fleet;
 
+/// How often what was measured is handed over.
+#[derive(Debug, Clone, Copy)]
+pub struct Interval {
+    seconds: u32,
+    /// Workers take turns, so that the master does not hear from all at once.
+    turn: u32,
+}
+
+impl Interval {
+    pub fn new(seconds: u32, worker: u32) -> Self {
+        let seconds = seconds.max(1);
+        Self { seconds, turn: worker % seconds }
+    }
+
+    /// It is over with this second.
+    fn ends_with(self, second: u32) -> bool {
+        second % self.seconds == self.turn
+    }
+}
+
 /// Started once; lives until the worker does.
 pub struct Work {
     running: Running,
@@ -18,6 +38,10 @@ pub struct Work {
     seed: u64,
     workers: u32,
     cumulative: Snapshot,
+    /// What was measured in seconds that are over, until it is time to hand it over.
+    held: Vec<fleet::Delta>,
+    /// Of every so many seconds the one after which it is.
+    interval: Interval,
     seconds: Vec<fleet::SecondCount>,
     last: bool,
     /// From the run's zero to the end of the load, once it is over.
@@ -28,7 +52,7 @@ pub struct Work {
 }
 
 impl Work {
-    pub fn new(running: Running, start: Instant, seed: u64, workers: u32) -> Self {
+    pub fn new(running: Running, start: Instant, seed: u64, workers: u32, interval: Interval) -> Self {
         let ahead = start.saturating_duration_since(Instant::now());
         // a worker that joins late starts now, not at the profile's zero
         let started_at = Timestamp::now() + ahead;
@@ -39,6 +63,8 @@ impl Work {
             seed,
             workers,
             cumulative: Snapshot::default(),
+            held: Vec::new(),
+            interval,
             seconds: Vec::new(),
             last: false,
             length: None,
@@ -47,12 +73,18 @@ impl Work {
         }
     }
 
-    /// What was measured in the next run second, already added to the whole. Pends for ever when nothing more comes. Cancel safe.
-    pub async fn next(&mut self) -> fleet::Delta {
-        match self.running.next_delta().await {
-            Some(delta) => self.take(delta),
-            None => std::future::pending().await,
+    /// What was measured in the run seconds of the next interval, already added to the whole. Pends for ever when nothing more comes. Cancel
+    /// safe.
+    pub async fn next(&mut self) -> Vec<fleet::Delta> {
+        while let Some(delta) = self.running.next_delta().await {
+            let delta = self.take(delta);
+            let is_due = delta.last || self.interval.ends_with(delta.second);
+            self.held.push(delta);
+            if is_due {
+                return std::mem::take(&mut self.held);
+            }
         }
+        std::future::pending().await
     }
 
     fn take(&mut self, delta: Delta) -> fleet::Delta {
@@ -73,7 +105,9 @@ impl Work {
         fleet::Delta { second, snapshot: snapshot.encode(), last, failure, length_micros: length.map(micros), feeders: self.usage() }
     }
 
-    pub fn cumulative(&self) -> fleet::Cumulative {
+    /// All of it, what was held back included.
+    pub fn cumulative(&mut self) -> fleet::Cumulative {
+        self.held.clear();
         let elapsed = match self.start.checked_duration_since(Instant::now()) {
             Some(ahead) => -(ahead.as_micros() as i64),
             None => self.start.elapsed().as_micros() as i64,
@@ -136,4 +170,20 @@ impl Work {
 
 fn micros(time: Duration) -> u64 {
     time.as_micros() as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn workers_of_a_large_fleet_take_turns_and_each_hands_over_once_in_an_interval() {
+        for worker in 0..12 {
+            let interval = Interval::new(5, worker);
+            let due: Vec<u32> = (0..20).filter(|second| interval.ends_with(*second)).collect();
+            assert_eq!(due, (0..4).map(|turn| turn * 5 + worker % 5).collect::<Vec<_>>());
+        }
+        // a master that does not say wants every second
+        assert!((0..9).all(|second| Interval::new(0, 3).ends_with(second)));
+    }
 }

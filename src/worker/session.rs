@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use futures::{Stream, StreamExt};
 use tokio::sync::mpsc;
 
-use super::carried::Work;
+use super::carried::{Interval, Work};
 use super::errand::Errands;
 use super::inputs::InputSource;
 use crate::engine::{self, Assignment, Demand, FeedData, PrepareError, Prepared, SampleSink};
@@ -84,7 +84,7 @@ pub struct Worker {
 /// What a session waits for.
 enum Event {
     Said(Option<from_master::Message>),
-    Measured(fleet::Delta),
+    Measured(Vec<fleet::Delta>),
     Demanded(Demand),
     Done(fleet::ErrandDone),
     Prepared(Result<Arc<Prepared>, PrepareError>),
@@ -126,7 +126,7 @@ impl Worker {
                 Event::Said(Some(message)) => self.heed(message, &outbound).await,
                 Event::Demanded(demand) => say(&outbound, demanded(demand)).await,
                 Event::Done(done) => say(&outbound, Message::ErrandDone(done)).await,
-                Event::Measured(delta) => say(&outbound, Message::Delta(delta)).await,
+                Event::Measured(deltas) => say_all(&outbound, deltas.into_iter().map(Message::Delta)).await,
                 Event::Prepared(outcome) => self.report_preparation(outcome, &outbound).await,
             };
             if let Err(end) = outcome {
@@ -189,7 +189,7 @@ impl Worker {
                 let supply = work.supply().clone();
                 tokio::select! {
                     message = inbound.next() => said(message),
-                    delta = work.next() => Event::Measured(delta),
+                    deltas = work.next() => Event::Measured(deltas),
                     demand = supply.demand() => Event::Demanded(demand),
                     done = errands.next() => Event::Done(done),
                 }
@@ -346,7 +346,8 @@ impl Worker {
         };
         tracing::info!(worker = share.worker, workers = share.workers, in_micros = start.in_micros, "starting");
         let running = prepared.clone().start(assignment, zero);
-        self.stage = Stage::Carrying(Box::new(Work::new(running, zero, start.seed, start.workers)));
+        let interval = Interval::new(start.interval_seconds, share.worker);
+        self.stage = Stage::Carrying(Box::new(Work::new(running, zero, start.seed, start.workers, interval)));
         self.tell_reserved();
         Ok(())
     }
@@ -381,25 +382,24 @@ async fn say(outbound: &mpsc::Sender<FromWorker>, message: Message) -> Result<()
     outbound.send(FromWorker { message: Some(message) }).await.map_err(|_| End::Lost)
 }
 
-async fn prepare_now(
-    plan: Option<Arc<Plan>>,
-    inputs: &InputSource,
-    samples: Option<&SampleSink>,
-) -> Result<Arc<Prepared>, PrepareError> {
+async fn say_all(outbound: &mpsc::Sender<FromWorker>, messages: impl Iterator<Item = Message>) -> Result<(), End> {
+    for message in messages {
+        say(outbound, message).await?;
+    }
+    Ok(())
+}
+
+async fn prepare_now(plan: Option<Arc<Plan>>, inputs: &InputSource, samples: Option<&SampleSink>) -> Result<Arc<Prepared>, PrepareError> {
     let Some(plan) = plan else { return std::future::pending().await };
     let inputs = inputs.read(&plan);
     let prepared = engine::prepare(plan, &inputs).await?;
     Ok(Arc::new(match samples {
-        Some(sink) => prepared.sampled_to(sink.clone(), &inputs),
+        Some(sink) => prepared.sampled_to(sink.clone()),
         None => prepared,
     }))
 }
 
-async fn prepare_again(
-    plan: Option<Arc<Plan>>,
-    inputs: &InputSource,
-    samples: Option<&SampleSink>,
-) -> Result<Arc<Prepared>, PrepareError> {
+async fn prepare_again(plan: Option<Arc<Plan>>, inputs: &InputSource, samples: Option<&SampleSink>) -> Result<Arc<Prepared>, PrepareError> {
     tokio::time::sleep(PREPARE_EVERY).await;
     prepare_now(plan, inputs, samples).await
 }

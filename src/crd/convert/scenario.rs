@@ -150,12 +150,12 @@ impl Context<'_> {
         }
         let action = match (http, grpc, call, pause) {
             (Some(http), None, None, None) => {
-                let call = self.http_call(&format!("{path}.http"), http)?;
-                Action::Request(Box::new(self.request(path, step, call)))
+                let call = self.http_call(&format!("{path}.http"), http);
+                Action::Request(Box::new(self.request(path, step, call)?))
             }
             (None, Some(grpc), None, None) => {
-                let call = self.grpc_call(&format!("{path}.grpc"), grpc)?;
-                Action::Request(Box::new(self.request(path, step, call)))
+                let call = self.grpc_call(&format!("{path}.grpc"), grpc);
+                Action::Request(Box::new(self.request(path, step, call)?))
             }
             (None, None, Some(block), None) => Action::Call(block.clone()),
             (None, None, None, Some(pause)) => Action::Pause(self.think_time(&format!("{path}.pause"), pause)?),
@@ -212,7 +212,8 @@ impl Context<'_> {
     }
 
     /// `call` is what is asked in the words of its protocol, with the name that the request has unless the step gives it one.
-    fn request(&mut self, path: &str, step: &StepSpec, call: (String, Protocol)) -> RequestStep {
+    /// Without one, because there is something wrong with it, the rest is looked at all the same.
+    fn request(&mut self, path: &str, step: &StepSpec, call: Option<(String, Protocol)>) -> Option<RequestStep> {
         let StepSpec { name, tags, timeout, checks, extract, record, target, .. } = step;
         let target = target.as_deref().map_or(0, |name| self.place_of_target(&format!("{path}.target"), name));
         let timeout = match timeout {
@@ -227,8 +228,9 @@ impl Context<'_> {
         }
         let extract = self.extracts(&format!("{path}.extract"), extract, &names);
         let record = self.records(&format!("{path}.record"), record, &names);
-        let (default_name, call) = call;
-        RequestStep { name: name.clone().unwrap_or(default_name), tags: tags.clone(), timeout, checks, extract, record, target, call }
+        let (default_name, call) = call?;
+        let name = name.clone().unwrap_or(default_name);
+        Some(RequestStep { name, tags: tags.clone(), timeout, checks, extract, record, target, call })
     }
 
     fn place_of_target(&mut self, path: &str, name: &str) -> usize {

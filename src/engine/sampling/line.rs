@@ -4,9 +4,13 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
 
-use super::redact::{Secrets, is_credential};
 use super::{Copied, Sampling, Taken};
 use crate::engine::recorder::Part;
+use crate::engine::redactor::INSTEAD;
+
+/// Headers whose values are never shown, and words that make a header one of them.
+const CREDENTIALS: [&str; 4] = ["authorization", "proxy-authorization", "cookie", "set-cookie"];
+const SUSPECT: [&str; 5] = ["token", "secret", "password", "api-key", "apikey"];
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -55,11 +59,9 @@ struct Message {
 impl Sampling {
     /// With the line break at its end.
     pub(super) fn line(&self, taken: &Taken) -> Vec<u8> {
-        let mut rows = Secrets::default();
-        taken.secret_rows.iter().for_each(|row| rows.add_value(row));
         let [scenario, task, step] = self.names.get(usize::from(taken.step)).map_or([""; 3], |names| names.each_ref().map(String::as_str));
         let micros = |time: std::time::Duration| time.as_micros() as u64;
-        let why = taken.failure.as_ref().map(|(_, why)| self.shown(why.as_bytes(), &rows));
+        let why = taken.failure.as_ref().map(|(_, why)| self.redactor.text(why.as_bytes()));
         let line = Line {
             time: jiff::Timestamp::try_from(taken.at).map(|at| at.to_string()).unwrap_or_default(),
             run: &self.sink.run,
@@ -79,36 +81,37 @@ impl Sampling {
             service_time_micros: micros(taken.service_time),
             error: taken.failure.as_ref().map(|(class, _)| class.name()),
             why,
-            sent: self.message(&taken.sent, &rows),
-            received: taken.received.as_ref().map(|received| self.message(received, &rows)),
+            sent: self.message(&taken.sent),
+            received: taken.received.as_ref().map(|received| self.message(received)),
         };
         let mut json = serde_json::to_vec(&line).expect("names and texts are JSON");
         json.push(b'\n');
         json
     }
 
-    fn message(&self, copied: &Copied, rows: &Secrets) -> Message {
+    fn message(&self, copied: &Copied) -> Message {
         let mut lines = copied.head.split(|byte| *byte == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line));
-        let line = self.shown(lines.next().unwrap_or_default(), rows);
+        let line = self.redactor.text(lines.next().unwrap_or_default());
         let headers = lines.filter_map(|line| {
             let (name, value) = line.split_at(line.iter().position(|byte| *byte == b':')?);
             let name = String::from_utf8_lossy(name).into_owned();
-            let value = if is_credential(&name) { "[redacted]".to_owned() } else { self.shown(value[1..].trim_ascii(), rows) };
+            let value = if is_credential(&name) { INSTEAD.to_owned() } else { self.redactor.text(value[1..].trim_ascii()) };
             Some((name, value))
         });
         let headers = headers.collect();
         let most = self.settings.max_body_bytes as usize;
-        let body = self.secrets.redact(&copied.body, most, rows);
+        let body = self.redactor.beginning(&copied.body, most);
         let (body, body_base64) = match text_of(body, copied.body.len() > most) {
             Ok(text) => (Some(text).filter(|text| !text.is_empty()), None),
             Err(bytes) => (None, Some(STANDARD.encode(bytes))),
         };
         Message { line, headers, body, body_base64, body_bytes: copied.body_bytes }
     }
+}
 
-    fn shown(&self, text: &[u8], rows: &Secrets) -> String {
-        String::from_utf8_lossy(&self.secrets.redact(text, text.len(), rows)).into_owned()
-    }
+fn is_credential(header: &str) -> bool {
+    let name = header.to_ascii_lowercase();
+    CREDENTIALS.contains(&name.as_str()) || SUSPECT.iter().any(|word| name.contains(word))
 }
 
 /// As text; one that was cut may end within a character.
@@ -127,6 +130,12 @@ fn text_of(bytes: Vec<u8>, is_cut: bool) -> Result<String, Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn headers_of_credentials_are_known_by_name() {
+        assert!(["Authorization", "COOKIE", "set-cookie", "X-Api-Key", "X-Amz-Security-Token"].into_iter().all(is_credential));
+        assert!(!["Content-Type", "X-Request-Id", "Host"].into_iter().any(is_credential));
+    }
 
     #[test]
     fn a_text_that_was_cut_within_a_character_is_a_text() {

@@ -1,5 +1,6 @@
 //! The stored form of a whole result: gzip of its JSON, cut until it fits a ConfigMap.
 
+use std::collections::BTreeMap;
 use std::io::{Read, Write};
 
 use flate2::Compression;
@@ -7,6 +8,7 @@ use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
 
 use crate::wire::RunResult;
+use crate::wire::result::HistogramResult;
 
 /// Key in the report ConfigMap.
 pub const KEY: &str = "result.json.gz";
@@ -17,26 +19,56 @@ const MAX_STORED: usize = 900 * 1024;
 /// No honest report unpacks to more: it keeps a forged one from filling the memory.
 const MAX_UNPACKED: u64 = 64 * 1024 * 1024;
 
-/// Packs the result. What does not fit is left out, series first, then histograms, and named in its `warnings`.
+/// Histograms that are kept longer than others: those of the steps with the most requests.
+const MAX_HISTOGRAMS: usize = 100;
+
+/// Packs the result. What does not fit is left out and named in its `warnings`: first the series, then the time blocks, then the histograms of all
+/// but the busiest steps, then those.
 pub fn write(result: &RunResult) -> Vec<u8> {
     write_within(result, MAX_STORED)
 }
 
 fn write_within(result: &RunResult, limit: usize) -> Vec<u8> {
-    let whole = pack(result);
-    if whole.len() <= limit {
-        return whole;
-    }
     let mut cut = result.clone();
-    cut.warnings.push(format!("the report leaves out the series of {} points: it is too large to be stored", cut.series.len()));
-    cut.series.clear();
-    let without_series = pack(&cut);
-    if without_series.len() <= limit {
-        return without_series;
+    let mut packed = pack(&cut);
+    for leave_out in [leave_out_series, leave_out_blocks, leave_out_rare_histograms, leave_out_histograms] {
+        if packed.len() <= limit {
+            break;
+        }
+        if let Some(what) = leave_out(&mut cut) {
+            cut.warnings.push(format!("the report leaves out {what}: it is too large to be stored"));
+            packed = pack(&cut);
+        }
     }
-    cut.warnings.push(format!("the report leaves out {} histograms: it is too large to be stored", cut.histograms.len()));
-    cut.histograms.clear();
-    pack(&cut)
+    packed
+}
+
+fn leave_out_series(result: &mut RunResult) -> Option<String> {
+    let points = std::mem::take(&mut result.series).len();
+    (points > 0).then(|| format!("the series of {points} points"))
+}
+
+fn leave_out_blocks(result: &mut RunResult) -> Option<String> {
+    let blocks = result.blocks.take()?;
+    Some(format!("the {} time blocks", blocks.total.requests.len()))
+}
+
+fn leave_out_rare_histograms(result: &mut RunResult) -> Option<String> {
+    let requests: BTreeMap<_, _> =
+        result.steps.iter().map(|step| ((step.scenario.clone(), step.task.clone(), step.step.clone()), step.requests)).collect();
+    let before = result.histograms.len();
+    let of = |h: &HistogramResult| requests.get(&(h.scenario.clone(), h.task.clone(), h.step.clone())).copied().unwrap_or(0);
+    let mut counts: Vec<u64> = result.histograms.iter().map(of).collect();
+    counts.sort_unstable_by_key(|count| std::cmp::Reverse(*count));
+    let least = *counts.get(MAX_HISTOGRAMS)?;
+    // those of one step stay or go together
+    result.histograms.retain(|histogram| of(histogram) > least);
+    Some(format!("{} histograms of the steps with the fewest requests", before - result.histograms.len()))
+}
+
+fn leave_out_histograms(result: &mut RunResult) -> Option<String> {
+    let histograms = std::mem::take(&mut result.histograms).len();
+    (histograms > 0).then(|| format!("{histograms} histograms"))
 }
 
 fn pack(result: &RunResult) -> Vec<u8> {
@@ -56,13 +88,14 @@ pub fn read(packed: &[u8]) -> Result<RunResult, String> {
 mod tests {
     use super::*;
     use crate::operator::fixture;
+    use crate::wire::result::{BlockSeries, StepResult, TimeBlocks};
 
     #[test]
-    fn what_is_too_large_loses_its_series_then_its_histograms_and_says_so() {
+    fn what_is_too_large_loses_one_part_after_the_other_and_says_so() {
         let mut result = fixture::result();
         let random = |i: u64| data_encoding::HEXLOWER.encode(&i.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_le_bytes());
         result.histograms = (0..200)
-            .map(|i| crate::wire::result::HistogramResult {
+            .map(|i| HistogramResult {
                 scenario: "s".into(),
                 task: "t".into(),
                 step: random(i),
@@ -74,11 +107,28 @@ mod tests {
         result.series = (0..1200)
             .map(|second| crate::wire::result::SeriesPoint { second, requests: u64::from(second) * 7919, ..Default::default() })
             .collect();
+        let names = result.histograms.iter().enumerate().map(|(i, histogram)| StepResult {
+            scenario: "s".into(),
+            task: "t".into(),
+            step: histogram.step.clone(),
+            requests: i as u64,
+            ..StepResult::default()
+        });
+        result.steps = names.collect();
+        let total = BlockSeries { requests: vec![1; 20], failures: vec![0; 20], latency: (0..20).map(|i| random(i + 7)).collect() };
+        result.blocks = Some(TimeBlocks { total, ..TimeBlocks::default() });
+        let left = |limit: usize| {
+            let cut = read(&write_within(&result, limit)).unwrap();
+            (cut.series.len(), cut.blocks.is_some(), cut.histograms.len(), cut.warnings.len())
+        };
         let whole = pack(&result).len();
-        let cut = read(&write_within(&result, whole - 1)).unwrap();
-        assert_eq!((cut.series.len(), cut.histograms.len(), cut.warnings.len()), (0, 200, 1));
-        let cut = read(&write_within(&result, 100)).unwrap();
-        assert_eq!((cut.series.len(), cut.histograms.len(), cut.warnings.len()), (0, 0, 2));
+        assert_eq!(left(whole), (1200, true, 200, 0));
+        assert_eq!(left(whole - 1), (0, true, 200, 1));
+        let without_series = pack(&RunResult { series: vec![], ..result.clone() }).len();
+        assert_eq!(left(without_series - 1), (0, false, 200, 2));
+        let without_blocks = pack(&RunResult { series: vec![], blocks: None, ..result.clone() }).len();
+        assert_eq!(left(without_blocks - 1), (0, false, 100, 3));
+        assert_eq!(left(100), (0, false, 0, 4));
     }
 
     #[test]

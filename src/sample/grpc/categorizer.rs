@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use futures::stream::{self, BoxStream, StreamExt};
 use tokio::time::{Instant, sleep, sleep_until};
+use tonic::codec::CompressionEncoding::Gzip;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::super::faults::Pace;
@@ -22,7 +23,7 @@ type Replies = BoxStream<'static, Result<PredictionReply, Status>>;
 pub(in super::super) struct Categorizer(Arc<Shared>);
 
 pub(super) fn server(shared: Arc<Shared>) -> TextCategorizationServer<Categorizer> {
-    TextCategorizationServer::new(Categorizer(shared))
+    TextCategorizationServer::new(Categorizer(shared)).accept_compressed(Gzip).send_compressed(Gzip)
 }
 
 #[tonic::async_trait]

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use tonic::codec::CompressionEncoding::Gzip;
 use tonic::{Request, Response, Status};
 
 use super::super::inference_wire::grpc_inference_service_server::{GrpcInferenceService, GrpcInferenceServiceServer};
@@ -20,7 +21,7 @@ use super::super::v2::{PLATFORM, SERVER, VERSION, check_outputs};
 pub(in super::super) struct Inference(Arc<Shared>);
 
 pub(super) fn server(shared: Arc<Shared>) -> GrpcInferenceServiceServer<Inference> {
-    GrpcInferenceServiceServer::new(Inference(shared))
+    GrpcInferenceServiceServer::new(Inference(shared)).accept_compressed(Gzip).send_compressed(Gzip)
 }
 
 #[tonic::async_trait]

@@ -1,0 +1,136 @@
+//! The data of feeders that stand among the given files or beside them: what templates and expressions name must be in them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::documents::{Document, Documents, Finding};
+use super::objects::Objects;
+use crate::crd;
+use crate::engine::load_feeder;
+use crate::plan::feeder::{Data, Feeder, Source};
+use crate::plan::{Columns, Inputs, Kind, Problem};
+
+/// Adds to the findings what the data of feeders show to be wrong, and to the notes which data are not here. Tests with mistakes go.
+pub fn check(documents: &mut Documents) {
+    let Documents { tests, objects, findings, notes } = documents;
+    tests.retain_mut(|test| {
+        let problems = check_one(test, objects, notes).err().unwrap_or_default();
+        findings.extend(problems.iter().map(|problem| Finding::of(test, problem.clone())));
+        problems.is_empty()
+    });
+}
+
+fn check_one(test: &mut Document, objects: &Objects, notes: &mut Vec<String>) -> Result<(), Vec<Problem>> {
+    let mut inputs = Inputs::default();
+    inputs.set_folder(test.place.folder());
+    let (mut columns, mut problems) = (BTreeMap::new(), Vec::new());
+    for (i, feeder) in test.checked.plan.feeders.iter().enumerate() {
+        let field = format!("spec.feeders[{i}].{}", feeder.source.field());
+        if let Some(reference) = feeder.reference()
+            && let Some(value) = objects.get(reference, test.namespace.as_deref())
+        {
+            inputs.insert(reference.kind, &reference.name, &reference.key, value.to_owned());
+        }
+        if let Some(absent) = absent(feeder, &inputs) {
+            notes.push(format!("{}: {field}: {absent} is not here, so its columns are not checked", test.place));
+            continue;
+        }
+        match load_feeder(feeder, &inputs) {
+            Ok(rows) => {
+                let is_secret = feeder.reference().is_some_and(|reference| reference.kind == Kind::Secret);
+                columns.insert(feeder.name.clone(), Arc::new(Columns { names: rows.columns().clone(), is_secret }));
+            }
+            Err(message) => problems.push(Problem::new(field, message)),
+        }
+    }
+    match crd::check_with(&test.spec, &columns) {
+        Ok(checked) => test.checked = checked,
+        Err(found) => problems.extend(found),
+    }
+    if problems.is_empty() { Ok(()) } else { Err(problems) }
+}
+
+/// What would have to be there to read the data.
+fn absent(feeder: &Feeder, inputs: &Inputs) -> Option<String> {
+    let folder = inputs.folder()?;
+    match &feeder.source {
+        Source::Inline { .. } => None,
+        Source::Csv { data, .. } | Source::Json { data } | Source::JsonLines { data } => match data {
+            Data::Reference(reference) if inputs.get(reference).is_none() => {
+                Some(format!("{} {:?} key {:?}", reference.kind, reference.name, reference.key))
+            }
+            Data::File(path) if !folder.join(path).exists() => Some(format!("{path:?}")),
+            Data::Reference(_) | Data::File(_) => None,
+        },
+        Source::Files { path, .. } => (!folder.join(path).exists()).then(|| format!("{path:?}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    /// A test whose only step asks for `{{ texts.text }}`, with this feeder.
+    fn test(feeder: &str) -> String {
+        format!(
+            "apiVersion: starling.dev/v1alpha1\nkind: LoadTest\nmetadata: {{name: t, namespace: here}}\nspec:\n  target: {{url: http://t}}\n  \
+             feeders:\n  - name: texts\n    {feeder}\n  scenarios:\n  - name: s\n    tasks:\n    - name: t\n      steps:\n      - http: {{path: \
+             '/{{{{ texts.text }}}}'}}\n        checks: [{{cel: feeders.texts.text != ''}}]\n  load: {{closed: {{users: 1, duration: 1s}}}}\n"
+        )
+    }
+
+    fn checked(file: &str, text: &str) -> Documents {
+        let mut documents = Documents::default();
+        documents.add(file, text);
+        assert!(documents.findings.is_empty(), "{:?}", documents.findings);
+        check(&mut documents);
+        documents
+    }
+
+    fn shown(documents: &Documents) -> Vec<String> {
+        documents.findings.iter().map(ToString::to_string).collect()
+    }
+
+    const OBJECT: &str = "---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: words}\ndata:\n  rows.csv: |\n";
+
+    #[test]
+    fn a_column_that_the_data_of_a_config_map_lack_is_found_with_its_line() {
+        let text = test("csv: {configMapKeyRef: {name: words, key: rows.csv}}");
+        let found = shown(&checked("f.yaml", &format!("{text}{OBJECT}    txet\n    a\n")));
+        assert_eq!(found.len(), 2, "{found:?}");
+        assert!(
+            found[0].contains("line 14: spec.scenarios[0].tasks[0].steps[0].http.path: ") && found[0].contains("it has txet"),
+            "{found:?}"
+        );
+        assert!(found[1].contains("steps[0].checks[0].cel: feeders.texts has no column \"text\""), "{found:?}");
+        let good = checked("f.yaml", &format!("{text}{OBJECT}    text\n    a\n"));
+        assert_eq!((shown(&good).len(), good.tests.len(), good.notes.len()), (0, 1, 0));
+    }
+
+    #[test]
+    fn data_that_are_wrong_are_a_mistake_of_the_feeder() {
+        let text = test("csv: {configMapKeyRef: {name: words, key: rows.csv}}");
+        let found = shown(&checked("f.yaml", &format!("{text}{OBJECT}    text,n\n    a\n")));
+        assert!(found[0].contains("line 8: spec.feeders[0].csv: "), "{found:?}");
+    }
+
+    #[test]
+    fn files_beside_the_test_are_read() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("rows.jsonl"), "{\"txet\": 1}\n").unwrap();
+        let file = folder.path().join("test.yaml").to_str().unwrap().to_owned();
+        let found = shown(&checked(&file, &test("jsonLines: {file: rows.jsonl}")));
+        assert_eq!(found.len(), 2, "{found:?}");
+    }
+
+    #[test]
+    fn data_that_are_elsewhere_are_left_to_the_workers_and_it_is_said() {
+        for feeder in ["json: {secretKeyRef: {name: s, key: k}}", "json: {file: volume/rows.json}", "files: {path: images}"] {
+            let documents = checked("f.yaml", &test(feeder));
+            assert_eq!((documents.tests.len(), documents.findings.len()), (1, 0), "{feeder}");
+            assert!(documents.notes[0].contains("is not here, so its columns are not checked"), "{:?}", documents.notes);
+        }
+    }
+}
