@@ -11,6 +11,7 @@ use serde_json::Value;
 use super::capture::headers;
 use crate::plan::Slot;
 use crate::plan::cel::Facts;
+use crate::plan::grpc::Code;
 use crate::plan::template::Scope;
 
 pub(super) use rules::{Judged, Needs, PreparedRules};
@@ -27,7 +28,19 @@ pub(super) struct Answer<'a> {
     pub(super) size: u64,
     /// From the intended time to the last byte.
     pub(super) latency: Duration,
+    /// Where it answers a call over gRPC; its body is then the last message as JSON.
+    pub(super) call: Option<OfCall<'a>>,
     pub(super) json: Json,
+}
+
+/// What only an answer over gRPC has.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct OfCall<'a> {
+    pub(super) code: Code,
+    /// In the form of a head; empty when nobody needs them.
+    pub(super) trailers: &'a [u8],
+    /// Messages that came.
+    pub(super) messages: u64,
 }
 
 /// The body's JSON once somebody asked for it; begins as its default.
@@ -41,9 +54,18 @@ pub(super) trait Store: Scope {
 }
 
 impl<'a> Answer<'a> {
-    /// The first value that `visit` takes of the headers called `name`, in any case.
+    /// The first value that `visit` takes of the headers called `name`, in any case; trailers of a call are among them.
     pub(super) fn header<T>(&self, name: &str, mut visit: impl FnMut(&'a [u8]) -> Option<T>) -> Option<T> {
-        headers(self.head).find_map(|(found, value)| if found.eq_ignore_ascii_case(name.as_bytes()) { visit(value) } else { None })
+        first(headers(self.head), name, &mut visit).or_else(|| self.trailer(name, visit))
+    }
+
+    /// Likewise of trailers alone.
+    fn trailer<T>(&self, name: &str, mut visit: impl FnMut(&'a [u8]) -> Option<T>) -> Option<T> {
+        first(headers(self.trailers()), name, &mut visit)
+    }
+
+    fn trailers(&self) -> &'a [u8] {
+        self.call.map_or(&[], |call| call.trailers)
     }
 
     /// What the answer sets a cookie to; of several the last, as users keep that one.
@@ -65,13 +87,22 @@ impl<'a> Answer<'a> {
     }
 }
 
+fn first<'a, T>(
+    mut headers: impl Iterator<Item = (&'a [u8], &'a [u8])>,
+    name: &str,
+    visit: &mut impl FnMut(&'a [u8]) -> Option<T>,
+) -> Option<T> {
+    headers.find_map(|(found, value)| if found.eq_ignore_ascii_case(name.as_bytes()) { visit(value) } else { None })
+}
+
 impl Facts for Answer<'_> {
     fn status(&self) -> u16 {
-        self.status
+        self.call.map_or(self.status, |call| call.code.0.into())
     }
 
     fn headers(&self, each: &mut dyn FnMut(&str, &[u8])) {
         headers(self.head)
+            .chain(headers(self.trailers()))
             .filter_map(|(name, value)| Some((std::str::from_utf8(name).ok()?, value)))
             .for_each(|(name, value)| each(name, value));
     }

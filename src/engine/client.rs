@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use super::closing::Closing;
 use super::cookies::Jar;
 use super::deadline::Deadline;
 use super::exchange::{Answered, Exchange, Scratch, unrendered};
@@ -47,6 +48,8 @@ pub(super) struct Client {
     /// The last request that failed got no whole answer.
     unanswered: bool,
     throttle: Option<Rc<Throttle>>,
+    /// Of its cohort.
+    closing: Rc<Closing>,
     /// The turn of the next request was taken before the iteration began.
     has_turn: bool,
 }
@@ -86,8 +89,8 @@ enum Untold {
 
 impl Client {
     /// `user` is its number over the whole fleet.
-    pub(super) fn user(shard: Rc<Shard>, user: u64) -> Self {
-        Self::new(shard, user, false)
+    pub(super) fn user(shard: Rc<Shard>, closing: Rc<Closing>, user: u64) -> Self {
+        Self::new(shard, closing, user, false)
     }
 
     /// Each request waits for its turn; that of an iteration's first is the iteration's own.
@@ -96,11 +99,11 @@ impl Client {
     }
 
     /// Each of whose iterations is another person's.
-    pub(super) fn slot(shard: Rc<Shard>, slot: u64) -> Self {
-        Self::new(shard, slot, true)
+    pub(super) fn slot(shard: Rc<Shard>, closing: Rc<Closing>, slot: u64) -> Self {
+        Self::new(shard, closing, slot, true)
     }
 
-    fn new(shard: Rc<Shard>, user: u64, is_slot: bool) -> Self {
+    fn new(shard: Rc<Shard>, closing: Rc<Closing>, user: u64, is_slot: bool) -> Self {
         let links = (0..shard.prepared.routes.len()).map(Link::new).collect();
         Self {
             links,
@@ -113,6 +116,7 @@ impl Client {
             started: false,
             unanswered: false,
             throttle: None,
+            closing,
             has_turn: false,
             shard,
         }
@@ -354,13 +358,15 @@ impl Client {
             (clock.intended, clock.now) = (ended, ended);
             return outcome;
         }
-        let Self { shard, links, deadline, scratch, frame, jar, unanswered, answered, throttle, has_turn, .. } = self;
+        let Self { shard, links, deadline, scratch, frame, jar, unanswered, answered, throttle, has_turn, closing, .. } = self;
         if let Some(throttle) = throttle.as_ref().filter(|_| !std::mem::take(has_turn)) {
             // what waits for its turn is meant for then
             clock.now = throttle.turn().await;
             clock.intended = clock.now;
         }
-        let exchange = Exchange { shard, number, links, frame, jar, scratch, part: clock.part, answered };
+        // what is done at the end of a load is not ended by it
+        let closing = (clock.part != Part::Control).then_some(&**closing);
+        let exchange = Exchange { shard, number, links, frame, jar, scratch, part: clock.part, closing, answered };
         let (ended, failure) = exchange.carry_out(deadline, clock.intended, clock.now).await;
         (clock.intended, clock.now) = (ended, ended);
         let Some(class) = failure else { return Outcome::Done };

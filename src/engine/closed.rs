@@ -132,7 +132,7 @@ impl Users {
 async fn user(users: Rc<Users>, state: Rc<Cell<State>>, nth: u64) {
     let cohort = &users.cohort;
     let shard = &cohort.shard;
-    let mut client = Client::user(shard.clone(), cohort.user_number(nth)).throttled(cohort.throttle.clone());
+    let mut client = Client::user(shard.clone(), cohort.closing.clone(), cohort.user_number(nth)).throttled(cohort.throttle.clone());
     let mut backoff = Backoff::default();
     let Some(scenario) = cohort.scenario(cohort.slice.number(nth)) else {
         state.set(State::Retired);

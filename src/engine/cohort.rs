@@ -10,6 +10,7 @@ use futures::future::poll_fn;
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
 
+use super::closing::Closing;
 use super::program::PreparedScenario;
 use super::shard::{Order, Shard};
 use super::throttle::Throttle;
@@ -29,7 +30,7 @@ pub(super) struct Cohort {
     /// Number of its first user or slot over all populations.
     first_user: u64,
     /// Nothing new starts.
-    over: Cell<bool>,
+    pub(super) closing: Rc<Closing>,
     /// Users alive or slots busy.
     users: Cell<u64>,
     /// By their number in this cohort.
@@ -79,7 +80,7 @@ impl Cohort {
             place,
             slice,
             first_user,
-            over: Cell::new(false),
+            closing: Rc::default(),
             users: Cell::new(0),
             members: RefCell::default(),
             crew: RefCell::default(),
@@ -93,7 +94,7 @@ impl Cohort {
             ended = self.drive() => ended,
             () = told(&mut orders, Order::Stop) => Instant::now(),
         };
-        self.over.set(true);
+        self.closing.begin();
         // users that wait for rows will not get any
         self.shard.dealer.supply().wake();
         let open = self.population().load.is_open();
@@ -147,7 +148,7 @@ impl Cohort {
     }
 
     pub(super) fn is_over(&self) -> bool {
-        self.over.get()
+        self.closing.is_over()
     }
 
     /// Time since the zero of its profile.

@@ -3,9 +3,11 @@
 use super::answer::{Needs, PreparedRules};
 use super::auth::Credentials;
 use super::errand::PreparedOnce;
+use super::grpc::{GrpcCall, Surroundings};
 use super::program::{Act, Each, Flow, HttpCall, Op, PreparedCall, PreparedRepeat, PreparedScenario, PreparedStep, PreparedTask, Program};
 use super::request::Request;
 use crate::plan::cel::CompiledCel;
+use crate::plan::grpc::{Descriptors, GrpcStep};
 use crate::plan::lexicon::{Lexicon, Mention, Outline};
 use crate::plan::template::{Compiled, Need, Place};
 use crate::plan::{
@@ -31,11 +33,29 @@ pub(super) struct Arrival {
     pub(super) headers: Vec<(String, Compiled)>,
 }
 
+/// What calls over gRPC to a target need beside the plan.
+#[derive(Clone, Copy)]
+pub(super) struct Calls<'a> {
+    pub(super) descriptors: &'a Descriptors,
+    /// Place of the way they take.
+    pub(super) route: usize,
+}
+
+/// What is known of the targets, by their places.
+#[derive(Clone, Copy)]
+pub(super) struct Known<'a> {
+    pub(super) credentials: &'a [Option<&'a Credentials>],
+    /// Empty where there is something wrong with what these would be: steps with calls are left out then.
+    pub(super) calls: &'a [Option<Calls<'a>>],
+}
+
 /// The programs of `plan`, whose variables and feeders are `names`, or everything that is wrong with them.
-pub(super) fn compile(plan: &Plan, names: Names, inputs: &Inputs, credentials: &[Option<&Credentials>]) -> Result<Programs, Vec<Problem>> {
+pub(super) fn compile(plan: &Plan, names: Names, inputs: &Inputs, known: Known<'_>) -> Result<Programs, Vec<Problem>> {
+    let Known { credentials, calls } = known;
     let mut compiler = Compiler {
         plan,
         inputs,
+        calls,
         trends: plan.trends(),
         flows: 0,
         credentials,
@@ -73,6 +93,7 @@ struct Compiler<'a> {
     /// By target.
     credentials: &'a [Option<&'a Credentials>],
     arrivals: Vec<Arrival>,
+    calls: &'a [Option<Calls<'a>>],
     /// What templates may name at the step that is compiled.
     names: Names,
     steps: Vec<PreparedStep>,
@@ -80,6 +101,13 @@ struct Compiler<'a> {
     asked: Needs,
     looks_back: bool,
     problems: Vec<Problem>,
+}
+
+/// A request with the rows it needs.
+struct Ready {
+    call: PreparedCall,
+    route: usize,
+    rows: Vec<Need>,
 }
 
 impl Compiler<'_> {
@@ -234,22 +262,21 @@ impl Compiler<'_> {
         });
         let compiled = match call {
             Protocol::Http(http) => self.http(http, *target, &format!("{path}.http")),
-            Protocol::Grpc(_) => Err(vec![Problem::new(format!("{path}.grpc"), "gRPC is not carried out yet")]),
+            Protocol::Grpc(grpc) => self.grpc(step, grpc, &format!("{path}.grpc")),
         };
         match compiled {
-            Ok((call, mut rows)) => {
+            Ok(Ready { call, route, mut rows }) => {
                 let needs = rules.needs();
                 let more: Vec<Need> = rules.feeds().iter().filter(|need| !rows.contains(need)).copied().collect();
                 rows.extend(more);
-                self.steps.push(PreparedStep { call, route: *target, timeout: *timeout, rows: rows.into(), rules, needs });
+                self.steps.push(PreparedStep { call, route, timeout: *timeout, rows: rows.into(), rules, needs });
             }
             Err(found) => self.problems.extend(found),
         }
         Act::Request(number)
     }
 
-    /// With the rows it needs.
-    fn http(&self, step: &HttpStep, target: usize, path: &str) -> Result<(PreparedCall, Vec<Need>), Vec<Problem>> {
+    fn http(&self, step: &HttpStep, target: usize, path: &str) -> Result<Ready, Vec<Problem>> {
         let HttpStep { request, follow_redirects, retry } = step;
         let place = self.plan.all_targets().nth(target).ok_or_else(|| vec![Problem::new(path, "goes to a target that is not there")])?;
         let request = Request::compile(place, self.credentials[target], &self.names, self.inputs, request, path)?;
@@ -263,7 +290,23 @@ impl Compiler<'_> {
                 }
             }
         }
-        Ok((PreparedCall::Http(HttpCall { request, follow_redirects: *follow_redirects, retry: retry.clone() }), rows))
+        let call = PreparedCall::Http(HttpCall { request, follow_redirects: *follow_redirects, retry: retry.clone() });
+        Ok(Ready { call, route: target, rows })
+    }
+
+    fn grpc(&self, step: &RequestStep, grpc: &GrpcStep, path: &str) -> Result<Ready, Vec<Problem>> {
+        let place = self.plan.all_targets().nth(step.target);
+        let (Some(target), Some(Some(Calls { descriptors, route }))) = (place, self.calls.get(step.target)) else { return Err(vec![]) };
+        let around = Surroundings {
+            target,
+            credentials: self.credentials[step.target],
+            descriptors,
+            names: &self.names,
+            timeout: step.timeout,
+            is_checked: !step.checks.is_empty(),
+        };
+        let call = GrpcCall::compile(grpc, &around, path)?;
+        Ok(Ready { route: *route, rows: call.needs(), call: PreparedCall::Grpc(call) })
     }
 
     fn problem(&mut self, path: impl Into<String>, message: impl Into<String>) {

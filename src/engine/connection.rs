@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::grpc::Fault;
 use super::response::{Ended, Malformed, Response};
 use super::stream::Stream;
 use super::transport::Flight;
@@ -61,9 +62,19 @@ pub(super) enum Failure {
     Redirect(String),
     #[error("redirected more often than followRedirects allows")]
     TooManyRedirects,
+    #[error("{0}")]
+    Grpc(#[from] Fault),
 }
 
 impl Failure {
+    /// Of HTTP, where the answer came to no more than that; a status whose body never came whole is not an answer.
+    pub(super) fn status(&self) -> u16 {
+        match self {
+            Self::Grpc(Fault::HttpStatus(status)) => *status,
+            _ => 0,
+        }
+    }
+
     pub(super) fn class(&self) -> ErrorClass {
         match self {
             Self::Dns(_) => ErrorClass::Dns,
@@ -77,6 +88,7 @@ impl Failure {
             Self::Unfit(_) => ErrorClass::Template,
             Self::NoCredentials(_) => ErrorClass::Auth,
             Self::Redirect(_) | Self::TooManyRedirects => ErrorClass::Redirect,
+            Self::Grpc(fault) => fault.class(),
         }
     }
 }

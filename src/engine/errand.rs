@@ -141,7 +141,7 @@ async fn run(prepared: Arc<Prepared>, errand: Errand, terms: Terms, mut orders: 
         levels,
     }));
     shard.skip_sequence(SEQUENCE);
-    let mut client = Client::user(shard.clone(), 0);
+    let mut client = Client::user(shard.clone(), Rc::default(), 0);
     let program = match errand {
         Errand::Setup => &once.steps.on_start,
         Errand::Teardown => &once.steps.on_stop,

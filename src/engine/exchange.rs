@@ -9,11 +9,13 @@ use std::time::{Duration, Instant, SystemTime};
 use super::answer::{Answer, Json, Judged};
 use super::auth::{Credentials, Dressed, Living, NoCredentials};
 use super::capture::{Capture, Wanted, header_texts, headers};
+use super::closing::Closing;
 use super::coding::decode;
 use super::connection::Failure;
 use super::cookies::Jar;
 use super::deadline::Deadline;
 use super::frame::Frame;
+use super::grpc::{Calling, Tally};
 use super::message::{self, Redirect};
 use super::program::{HttpCall, PreparedCall, PreparedStep};
 use super::recorder::{Part, Sample};
@@ -35,6 +37,8 @@ pub(super) struct Scratch {
     dressed: Vec<u8>,
     /// A message with cookies, or one that follows a redirect.
     changed: Vec<u8>,
+    /// A message of gRPC.
+    message: Vec<u8>,
 }
 
 pub(super) struct Exchange<'a> {
@@ -45,6 +49,8 @@ pub(super) struct Exchange<'a> {
     pub(super) jar: &'a mut Jar,
     pub(super) scratch: &'a mut Scratch,
     pub(super) part: Part,
+    /// Ends streams; `None` where the end of the load is none of theirs.
+    pub(super) closing: Option<&'a Closing>,
     /// The latest answer, for the conditions that look at it.
     pub(super) answered: &'a mut Option<Answered>,
 }
@@ -91,70 +97,69 @@ struct Sending<'a> {
 impl Exchange<'_> {
     /// When it ended, and the class of its failure.
     pub(super) async fn carry_out(self, deadline: &mut Deadline, intended: Instant, now: Instant) -> (Instant, Option<ErrorClass>) {
-        let Self { shard, number, links, frame, jar, scratch, part, answered } = self;
+        let Self { shard, number, links, frame, jar, scratch, part, answered, closing } = self;
         let step: &PreparedStep = &shard.prepared.steps[usize::from(number)];
-        let PreparedCall::Http(call) = &step.call;
-        let Scratch { request, dressed, changed } = scratch;
-        let bare = match call.request.render(frame, request) {
-            Ok(message) => message,
-            Err(why) => return unrendered(shard, number, part, intended, (ErrorClass::Template, &why)),
-        };
-        let kept;
-        let (message, http2) = match dress(shard, number, step.route, call, bare, dressed) {
-            Ok(Dress::None) => (bare, call.request.http2()),
-            Ok(Dress::New) => (dressed.as_slice(), None),
-            Ok(Dress::Kept(same)) => {
-                kept = same;
-                (kept.bytes.as_slice(), Some(&kept.http2))
-            }
-            Err(why) => return unrendered(shard, number, part, intended, (ErrorClass::Auth, &why)),
-        };
-        let sampler = shard.sampler.as_ref().filter(|sampler| sampler.draw());
+        let Scratch { request, dressed, changed, message: encoded } = scratch;
         let flight = Flight::new(shard, now);
         let route = Cell::new(step.route);
-        let wanted = Wanted {
-            head: step.needs.head || sampler.is_some(),
-            body: step.needs.body || sampler.is_some(),
-            cookies: shard.prepared.plan.http.cookies,
-            redirects: call.follow_redirects > 0,
+        let until = intended + step.timeout;
+        let tally = Tally::new(number, part, &step.call);
+        let (kept, sampler, wanted);
+        let (in_time, message) = match &step.call {
+            PreparedCall::Http(call) => {
+                let bare = match call.request.render(frame, request) {
+                    Ok(message) => message,
+                    Err(why) => return unrendered(shard, number, part, intended, (ErrorClass::Template, &why)),
+                };
+                let (message, http2) = match dress(shard, number, step.route, call, bare, dressed) {
+                    Ok(Dress::None) => (bare, call.request.http2()),
+                    Ok(Dress::New) => (dressed.as_slice(), None),
+                    Ok(Dress::Kept(same)) => {
+                        kept = same;
+                        (kept.bytes.as_slice(), Some(&kept.http2))
+                    }
+                    Err(why) => return unrendered(shard, number, part, intended, (ErrorClass::Auth, &why)),
+                };
+                sampler = shard.sampler.as_ref().filter(|sampler| sampler.draw());
+                let cookies = shard.prepared.plan.http.cookies;
+                wanted = Wanted { cookies, redirects: call.follow_redirects > 0, ..step.wanted(sampler.is_some()) };
+                let (home, route, flight) = (step.route, &route, &flight);
+                let (links, frame, is_astray) = (&mut *links, &mut *frame, false);
+                let sending =
+                    Sending { shard, home, call, links, jar, bare, message, http2, frame, is_astray, changed, flight, route, wanted };
+                (deadline.bound(until, sending.run()).await, message)
+            }
+            PreparedCall::Grpc(call) => {
+                sampler = shard.sampler.as_ref().filter(|sampler| sampler.draw());
+                wanted = step.wanted(sampler.is_some());
+                let (link, frame, scratch) = (&mut links[step.route], &mut *frame, encoded);
+                let calling = Calling { call, link, frame, scratch, flight: &flight, wanted, tally: &tally, closing };
+                (deadline.bound(until, calling.run()).await, call.line())
+            }
         };
-        let sending = Sending {
-            shard,
-            home: step.route,
-            call,
-            links: &mut *links,
-            jar,
-            bare,
-            message,
-            http2,
-            frame: &mut *frame,
-            is_astray: false,
-            changed,
-            flight: &flight,
-            route: &route,
-            wanted,
-        };
-        let outcome = match deadline.bound(intended + step.timeout, sending.run()).await {
-            Some(outcome) => outcome,
-            None if flight.written.get() > 0 => Err(Failure::Timeout),
-            None => Err(Failure::TimeoutBeforeSent),
-        };
-
         let ended = Instant::now();
         let response = &mut links[route.get()].response;
+        let outcome = match (in_time, &step.call) {
+            (Some(Ok(())), PreparedCall::Grpc(call)) => call.look_into(response, wanted.body).map_err(Failure::Grpc),
+            (Some(outcome), _) => outcome,
+            (None, _) if flight.written.get() > 0 => Err(Failure::Timeout),
+            (None, _) => Err(Failure::TimeoutBeforeSent),
+        };
         let latency = ended.saturating_duration_since(intended);
-        let failed = response.status >= 400;
+        let stream = tally.sample(intended);
+        let refusal = match response.refusal() {
+            // a server that keeps the deadline may tell of it by other words
+            Some(ErrorClass::Grpc) if ended >= until => Some(ErrorClass::Timeout),
+            refusal => refusal,
+        };
         let judged = match &outcome {
-            Ok(()) if !step.rules.is_empty() && (!failed || step.rules.has_status_check()) => judge(step, response, latency, frame),
+            Ok(()) if !step.rules.is_empty() && (refusal.is_none() || step.rules.has_status_check()) => {
+                let judged = judge(step, response, latency, frame);
+                if tally.is_short() { Judged::default() } else { judged }
+            }
             _ => Judged::default(),
         };
-        let class = match &outcome {
-            Err(failure) => Some(failure.class()),
-            Ok(()) => match &judged.failure {
-                Some((class, _)) => Some(*class),
-                None => (failed && !step.rules.has_status_check()).then(|| ErrorClass::of_status(response.status)),
-            },
-        };
+        let class = class(step, &outcome, &judged, refusal);
         let totals = flight.finish(ended, response.received);
         let sample = Sample {
             step: number,
@@ -163,8 +168,8 @@ impl Exchange<'_> {
             latency,
             service_time: ended.saturating_duration_since(totals.began),
             phases: totals.phases,
-            // a status whose body never came whole is not an answer
-            status: if outcome.is_ok() { response.status } else { 0 },
+            status: outcome.as_ref().map_or_else(Failure::status, |()| response.http_status()),
+            grpc_status: response.grpc_status().filter(|_| outcome.is_ok()),
             failure: class,
             retry_after: response.retry_after.filter(|_| class.is_some()).and_then(|after| after.wait(SystemTime::now())),
             sent: flight.written.get() > 0,
@@ -172,7 +177,7 @@ impl Exchange<'_> {
             received_bytes: totals.received_bytes,
             checks_passed: judged.checks_passed,
             checks_failed: judged.checks_failed,
-            stream: None,
+            stream: stream.as_ref(),
             good: None,
         };
         let redactor = &shard.prepared.redactor;
@@ -197,10 +202,19 @@ impl Exchange<'_> {
         judged.recorded.into_iter().for_each(|(trend, value)| recorder.trend(trend, value, part));
         drop(recorder);
         if !shard.prepared.looks_back {
-            response.capture.let_go();
+            response.let_go();
         }
         *answered = Some(Answered { route: route.get(), latency, whole: outcome.is_ok() });
         (ended, class)
+    }
+}
+
+/// The class of a request's failure; `refusal` is what its answer is by its status.
+fn class(step: &PreparedStep, outcome: &Result<(), Failure>, judged: &Judged, refusal: Option<ErrorClass>) -> Option<ErrorClass> {
+    match (outcome, &judged.failure) {
+        (Err(failure), _) => Some(failure.class()),
+        (Ok(()), Some((class, _))) => Some(*class),
+        (Ok(()), None) => refusal.filter(|_| !step.rules.has_status_check()),
     }
 }
 
@@ -371,7 +385,8 @@ fn answer<'a>(response: &'a Response, latency: Duration, decoded: &'a mut Vec<u8
         Some(whole) => (decoded.as_slice(), *truncated || !whole),
         None => (body.as_slice(), *truncated),
     };
-    Answer { status: response.status, head, body, truncated, size: *size, latency, json: Json::default() }
+    let call = response.reply.as_ref().and_then(|reply| reply.facts());
+    Answer { status: response.status, head, body, truncated, size: *size, latency, call, json: Json::default() }
 }
 
 fn is_worth_another(retry: &Retry, outcome: &Result<(), Failure>, status: u16) -> bool {
@@ -402,6 +417,7 @@ pub(super) fn unrendered(
         service_time: Duration::ZERO,
         phases: Phases::default(),
         status: 0,
+        grpc_status: None,
         failure: Some(class),
         retry_after: None,
         sent: false,
@@ -422,19 +438,26 @@ fn describe(outcome: &Result<(), Failure>, judged: Option<String>, response: &Re
         return failure.to_string();
     }
     let line = match judged.map(|why| redactor.message(&why)) {
-        Some(why) if response.status < 400 => return why,
+        Some(why) if response.refusal().is_none() => return why,
         Some(why) => why,
         None => status_line(response),
     };
     let mut decoded = Vec::new();
     let Answer { head, body, .. } = answer(response, Duration::ZERO, &mut decoded);
-    match refusal::reason(response.status, head, body) {
+    let reason = match &response.reply {
+        Some(reply) => reply.message(),
+        None => refusal::reason(response.status, head, body),
+    };
+    match reason {
         Some(reason) => format!("{line}: {}", redactor.text_about(request, reason.as_bytes())),
         None => line,
     }
 }
 
 fn status_line(response: &Response) -> String {
+    if let Some(reply) = &response.reply {
+        return reply.status_line();
+    }
     let status = response.status;
     let reason = http::StatusCode::from_u16(status).ok().and_then(|code| code.canonical_reason()).unwrap_or("unknown status");
     match &response.retry_after {

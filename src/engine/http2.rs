@@ -10,15 +10,17 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use h2::client::{Builder, ResponseFuture, SendRequest};
-use h2::{Reason, RecvStream};
+use h2::{Reason, RecvStream, SendStream};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::Notify;
 
 use super::connection::Failure;
+use super::grpc::channel;
 use super::request::http2::Form;
 use super::response::{MAX_HEAD, Response};
 use super::stream::Stream;
 use super::transport::Flight;
+use crate::plan::grpc::Grpc;
 
 /// How far a target may be ahead of what was read, on one stream and on all of a connection.
 const STREAM_WINDOW: u32 = 1 << 20;
@@ -41,20 +43,40 @@ pub(super) struct Session {
 
 impl Session {
     /// The connection works in a task of its own, which ends when nobody has it any more.
-    pub(super) async fn open(stream: Stream, until: Option<Instant>, freed: Rc<Notify>) -> Result<Self, Failure> {
+    pub(super) async fn open(
+        stream: Stream,
+        until: Option<Instant>,
+        freed: Rc<Notify>,
+        channels: Option<&Grpc>,
+    ) -> Result<Self, Failure> {
+        let reads = Rc::new(Cell::new(0));
         let opened = Builder::new()
             .enable_push(false)
             .initial_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
             .max_header_list_size(MAX_HEAD as u32)
-            .handshake(Candid { stream, failed: None })
+            .handshake(Candid { stream, failed: None, reads: reads.clone() })
             .await;
-        let (sender, connection) = opened.map_err(|error| failure(error, Progress::Unsent))?;
+        let (sender, mut connection) = opened.map_err(|error| failure(error, Progress::Unsent))?;
+        let keep_alive = match channels {
+            None => None,
+            Some(channels) => {
+                let pings = channel::greet(&mut connection).await;
+                let pings = pings.map_err(|error| match channel::not_http2(&error) {
+                    Some(fault) => Failure::Grpc(fault),
+                    None => failure(error, Progress::Unsent),
+                })?;
+                pings.zip(channels.keep_alive.clone())
+            }
+        };
         let ended = Rc::new(Cell::new(false));
         let told = (ended.clone(), freed.clone());
         tokio::task::spawn_local(async move {
             // each stream says for itself why it failed
-            let _ = connection.await;
+            match keep_alive {
+                None => drop(connection.await),
+                Some((pings, keep_alive)) => channel::drive(connection, pings, &keep_alive, &reads).await,
+            }
             told.0.set(true);
             told.1.notify_waiters();
         });
@@ -67,30 +89,66 @@ impl Session {
     }
 
     /// Whether the target takes one more stream now.
-    pub(super) fn has_room(&self) -> bool {
-        self.streams.get() < self.sender.current_max_send_streams()
+    pub(super) fn has_room(&self, most: usize) -> bool {
+        self.streams.get() < self.sender.current_max_send_streams().min(most)
     }
 
     /// Begins to send a request; `None` if the connection has ended, and nothing of it was sent.
     pub(super) fn begin(self: &Rc<Self>, form: &Form) -> Option<Exchange> {
         let body = form.body();
-        let begun = self.sender.clone().send_request(form.head(), body.is_empty());
-        let sent = begun.and_then(|(answer, mut stream)| {
-            // what flow control holds back is sent by and by, and kept without a copy until then
-            if body.is_empty() { Ok(answer) } else { stream.send_data(body, true).map(|()| answer) }
-        });
-        let Ok(answer) = sent else {
+        let Begun { answer, mut sending, seat } = self.start(form.head(), body.is_empty())?;
+        // what flow control holds back is sent by and by, and kept without a copy until then
+        if !body.is_empty() && sending.send_data(body, true).is_err() {
+            self.ended.set(true);
+            return None;
+        }
+        Some(Exchange { seat, receiving: Receiving::Head(answer) })
+    }
+
+    /// Opens a stream with a head; `None` if the connection has ended, and nothing of it was sent.
+    pub(super) fn start(self: &Rc<Self>, head: http::Request<()>, is_all: bool) -> Option<Begun> {
+        let Ok((answer, sending)) = self.sender.clone().send_request(head, is_all) else {
             self.ended.set(true);
             return None;
         };
         self.streams.set(self.streams.get() + 1);
         self.served.set(self.served.get() + 1);
-        Some(Exchange { session: self.clone(), receiving: Receiving::Head(answer) })
+        Some(Begun { answer, sending, seat: Seat(self.clone()) })
+    }
+}
+
+/// A stream of which the head was sent.
+pub(super) struct Begun {
+    pub(super) answer: ResponseFuture,
+    /// Dropped before its end, as the answer is, it resets the stream.
+    pub(super) sending: SendStream<Bytes>,
+    pub(super) seat: Seat,
+}
+
+/// A place among a connection's streams, free for another when it is dropped.
+pub(super) struct Seat(Rc<Session>);
+
+impl Seat {
+    /// An answer has begun to come.
+    pub(super) fn answered(&self) {
+        self.0.answered.set(true);
     }
 
-    /// Of a request that got no answer.
-    fn progress(&self) -> Progress {
-        if self.answered.get() { Progress::Later } else { Progress::First }
+    /// Why its stream failed; `answered` says whether its own answer had begun to come.
+    pub(super) fn failure(&self, error: h2::Error, answered: bool) -> Failure {
+        let progress = match (answered, self.0.answered.get()) {
+            (true, _) => Progress::Answered,
+            (false, true) => Progress::Later,
+            (false, false) => Progress::First,
+        };
+        failure(error, progress)
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.0.streams.set(self.0.streams.get() - 1);
+        self.0.freed.notify_one();
     }
 }
 
@@ -99,6 +157,8 @@ struct Candid {
     stream: Stream,
     /// Why a write failed, until it is known what was said before.
     failed: Option<io::Error>,
+    /// Changes whenever something came.
+    reads: Rc<Cell<u64>>,
 }
 
 impl Candid {
@@ -127,8 +187,10 @@ impl Candid {
 }
 
 impl AsyncRead for Candid {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_read(cx, buffer)
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let read = Pin::new(&mut self.stream).poll_read(cx, buffer);
+        self.reads.set(self.reads.get() + u64::from(read.is_ready()));
+        read
     }
 }
 
@@ -156,7 +218,7 @@ impl AsyncWrite for Candid {
 
 /// A stream. Dropped before its end, it is reset.
 pub(super) struct Exchange {
-    session: Rc<Session>,
+    seat: Seat,
     receiving: Receiving,
 }
 
@@ -168,8 +230,8 @@ enum Receiving {
 impl Exchange {
     pub(super) fn poll(&mut self, cx: &mut Context<'_>, response: &mut Response, flight: &Flight<'_>) -> Poll<Result<(), Failure>> {
         if let Receiving::Head(answer) = &mut self.receiving {
-            let (head, body) = ready!(Pin::new(answer).poll(cx)).map_err(|error| failure(error, self.session.progress()))?.into_parts();
-            self.session.answered.set(true);
+            let (head, body) = ready!(Pin::new(answer).poll(cx)).map_err(|error| self.seat.failure(error, false))?.into_parts();
+            self.seat.answered();
             response.take_http2_head(head.status.as_u16(), &head.headers);
             if body.is_end_stream() {
                 return Poll::Ready(Ok(()));
@@ -193,16 +255,9 @@ impl Exchange {
                 Poll::Ready(Some(Err(error))) if error.is_remote() && error.is_reset() && error.reason() == Some(Reason::NO_ERROR) => {
                     return Poll::Ready(Ok(()));
                 }
-                Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(failure(error, Progress::Answered))),
+                Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(self.seat.failure(error, true))),
             }
         }
-    }
-}
-
-impl Drop for Exchange {
-    fn drop(&mut self) {
-        self.session.streams.set(self.session.streams.get() - 1);
-        self.session.freed.notify_one();
     }
 }
 

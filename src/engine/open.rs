@@ -249,7 +249,7 @@ impl Slots {
 
 async fn slot(slots: Rc<Slots>, inbox: Rc<Inbox>, state: Rc<Cell<State>>, place: u32) {
     let cohort = &slots.cohort;
-    let mut client = Client::slot(cohort.shard.clone(), cohort.user_number(place.into()));
+    let mut client = Client::slot(cohort.shard.clone(), cohort.closing.clone(), cohort.user_number(place.into()));
     loop {
         let Due { number, intended } = next_arrival(&inbox).await;
         // in open load every scenario is dealt out by weight

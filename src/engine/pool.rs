@@ -29,7 +29,9 @@ pub(super) struct Pool {
     /// Open HTTP/1.1 connections that nobody uses; only where users share them.
     idle: RefCell<Vec<Connection>>,
     /// Open HTTP/2 connections; likewise.
-    places: Vec<Place>,
+    places: RefCell<Vec<Rc<Place>>>,
+    /// So many places at most; there are fewer only where they are opened by and by.
+    most: usize,
     next: Cell<usize>,
     /// The target turned out to speak no HTTP/2.
     is_http1: Cell<bool>,
@@ -54,13 +56,16 @@ enum Found {
 
 impl Pool {
     pub(super) fn new(slice: Slice, route: &Route) -> Self {
-        let (most, shards, shard) = (route.http.http2_connections, slice.shards, slice.shard);
-        let places = (most / shards + u32::from(shard < most % shards)).max(1);
+        let most = route.channels.as_ref().map_or(route.http.http2_connections, |channels| channels.max_channels);
+        let (shards, shard) = (slice.shards, slice.shard);
+        let most = (most / shards + u32::from(shard < most % shards)).max(1) as usize;
+        let places = if route.channels.is_some() { 1 } else { most };
         Self {
             // shards that begin at different addresses reach all of them sooner
             turn: Cell::new(slice.number(0)),
             idle: RefCell::default(),
-            places: (0..places).map(|_| Place::default()).collect(),
+            places: RefCell::new((0..places).map(|_| Rc::default()).collect()),
+            most,
             next: Cell::new(0),
             is_http1: Cell::new(false),
             freed: Rc::default(),
@@ -94,13 +99,17 @@ impl Pool {
     async fn connect(&self, route: &Route, flight: &Flight<'_>) -> Result<Carrier, Failure> {
         let turn = self.turn.get();
         self.turn.set(turn.wrapping_add(1));
-        let stream = route.open(turn, flight).await?;
+        let (stream, opened) = route.open(turn).await?;
+        flight.opened(opened);
+        self.reach(route.addresses());
         flight.shard.recorder.borrow_mut().connected();
         let now = Instant::now();
         flight.began.set(now);
         let until = age(route.http.connection_max_age, turn).map(|age| now + age);
         if route.is_http2(&stream)? {
-            Ok(Carrier::Http2(Rc::new(Session::open(stream, until, self.freed.clone()).await?)))
+            let session = Session::open(stream, until, self.freed.clone(), route.channels.as_ref()).await?;
+            flight.began.set(Instant::now());
+            Ok(Carrier::Http2(Rc::new(session)))
         } else {
             Ok(Carrier::Http1(Connection::new(stream, until)))
         }
@@ -111,17 +120,39 @@ impl Pool {
         let first = self.next.get();
         self.next.set(first.wrapping_add(1));
         let freed = self.freed.notified();
-        for nth in 0..self.places.len() {
-            let place = &self.places[first.wrapping_add(nth) % self.places.len()];
-            match place.find(route, flight.began.get()) {
-                Found::Room(session) => return Ok(Some(Carrier::Http2(session))),
-                Found::Nothing => return self.fill(place, route, flight).await,
-                Found::Full => {}
-            }
+        match self.find(first, route, flight) {
+            Ok(session) => return Ok(Some(Carrier::Http2(session))),
+            Err(Some(place)) => return self.fill(&place, route, flight).await,
+            Err(None) => {}
         }
         freed.await;
         flight.began.set(Instant::now());
         Ok(None)
+    }
+
+    /// A connection with room, or a place that has none yet; of such a one is made while there may be more and all are full.
+    fn find(&self, first: usize, route: &Route, flight: &Flight<'_>) -> Result<Rc<Session>, Option<Rc<Place>>> {
+        let mut places = self.places.borrow_mut();
+        let (before, from) = places.split_at(first % places.len());
+        for place in from.iter().chain(before) {
+            match place.find(route, flight.began.get()) {
+                Found::Room(session) => return Ok(session),
+                Found::Nothing => return Err(Some(place.clone())),
+                Found::Full => {}
+            }
+        }
+        if places.len() == self.most {
+            return Err(None);
+        }
+        places.push(Rc::default());
+        Err(places.last().cloned())
+    }
+
+    /// Sees to it that there is a place for each of so many addresses, so that none of them is left out.
+    fn reach(&self, addresses: usize) {
+        let mut places = self.places.borrow_mut();
+        let wanted = addresses.min(self.most).max(places.len());
+        places.resize_with(wanted, Rc::default);
     }
 
     async fn fill(&self, place: &Place, route: &Route, flight: &Flight<'_>) -> Result<Option<Carrier>, Failure> {
@@ -144,7 +175,7 @@ impl Place {
     fn find(&self, route: &Route, now: Instant) -> Found {
         match self.session.borrow().as_ref().filter(|session| session.may_serve(now, route.http.connection_max_requests)) {
             None => Found::Nothing,
-            Some(session) if session.has_room() => Found::Room(session.clone()),
+            Some(session) if session.has_room(route.streams()) => Found::Room(session.clone()),
             Some(_) => Found::Full,
         }
     }

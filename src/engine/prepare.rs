@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use futures::future::join_all;
 
-use super::auth::{Living, Renewal};
-use super::compile::{Arrival, Programs, compile};
+use super::auth::{Credentials, Living, Renewal};
+use super::compile::{Arrival, Calls, Known, Programs, compile};
 use super::errand::PreparedOnce;
 use super::feeder::{self, Feed, FeedData};
 use super::files;
+use super::grpc::services::{self, Unknown};
 use super::program::{PreparedScenario, PreparedStep};
 use super::redactor::Redactor;
 use super::route::Route;
@@ -52,10 +53,11 @@ pub struct Prepared {
     pub(super) feeds: Arc<[Feed]>,
     /// By route: what a redirect that comes from elsewhere says there.
     pub(super) arrivals: Vec<Arrival>,
-    /// The way to each target, the test's own first.
+    /// The way to each target, the test's own first, and behind them those of calls over gRPC.
     pub(super) routes: Vec<Route>,
     /// For texts of the target's that are shown.
     pub(super) redactor: Arc<Redactor>,
+    descriptor_digest: Option<String>,
     /// Requests that are written down, if any are.
     pub(super) sampling: Option<Arc<Sampling>>,
     /// Keep the tokens from expiring.
@@ -71,6 +73,11 @@ impl Prepared {
     /// What must be the same on every worker.
     pub fn feed_data(&self) -> Vec<FeedData> {
         Feed::shared(&self.feeds)
+    }
+
+    /// Of what services and messages are known to be, where there are calls over gRPC; the same on every worker.
+    pub fn descriptor_digest(&self) -> Option<&str> {
+        self.descriptor_digest.as_deref()
     }
 }
 
@@ -103,18 +110,42 @@ pub(super) async fn prepare_in(plan: Arc<Plan>, inputs: &Inputs, world: &World) 
     });
     feeder::declare(&mut declared, &plan, &feeds);
     let routes: Vec<_> = plan.all_targets().map(|target| Route::new(target, &plan.http, inputs, world)).collect();
-    let credentials: Vec<_> = routes.iter().map(|route| route.as_ref().ok().and_then(|route| route.credentials.as_ref())).collect();
-    let programs = compile(&plan, declared, inputs, &credentials).map_err(|found| problems.extend(found));
-    let routes: Vec<_> = routes.into_iter().filter_map(|route| route.map_err(|problem| problems.push(problem)).ok()).collect();
+    let mut routes: Vec<_> = routes.into_iter().map(|route| route.map_err(|problem| problems.push(problem)).ok()).collect();
+    let redactor = Arc::new(Redactor::new(&plan, inputs, &feeds));
+    let mut renewals = None;
+    let mut served = Vec::new();
+    // what is wrong already is told without asking anybody
+    if problems.is_empty() {
+        if services::are_asked_for(&plan) {
+            renewals = Some(begin_renewals(&plan, &routes, &redactor).await?);
+        }
+        match services::describe(&plan, inputs, &declared, world, &credentials(&routes)).await {
+            Ok(found) => served = found,
+            Err(Unknown::Invalid(found)) => problems.extend(found),
+            Err(Unknown::Unreached(why)) => return Err(PrepareError::Target(why)),
+        }
+    }
+    let calls = (0..routes.len()).map(|target| {
+        let nth = served.iter().position(|served| served.target == target)?;
+        Some(Calls { descriptors: &served[nth].descriptors, route: routes.len() + nth })
+    });
+    let calls: Vec<_> = calls.collect();
+    let known = Known { credentials: &credentials(&routes), calls: &calls };
+    let programs = compile(&plan, declared, inputs, known).map_err(|found| problems.extend(found));
     let (true, Ok(Programs { steps, scenarios, once, looks_back, arrivals })) = (problems.is_empty(), programs) else {
         return Err(PrepareError::Invalid(problems));
     };
     files::raise_limit();
-    let resolved = join_all(routes.iter().map(Route::resolve)).await;
+    let resolved = join_all(routes.iter().flatten().map(Route::resolve)).await;
     all_of(&plan, "url", resolved).map_err(PrepareError::Target)?;
-    let redactor = Arc::new(Redactor::new(&plan, inputs, &feeds));
-    let begun = join_all(routes.iter().map(|route| begin_renewal(route, &redactor))).await;
-    let renewals = all_of(&plan, "auth", begun).map_err(PrepareError::Token)?.into_iter().flatten().collect();
+    let renewals = match renewals {
+        Some(begun) => begun,
+        None => begin_renewals(&plan, &routes, &redactor).await?,
+    };
+    let descriptor_digest = (!served.is_empty()).then(|| served.iter().map(|served| served.descriptors.hash()).collect::<Vec<_>>().join(" "));
+    let of_calls: Vec<_> = served.into_iter().map(|served| served.route).collect();
+    // a way of calls finds its addresses when it is first taken, as it is that of its target
+    routes.extend(of_calls.into_iter().map(Some));
     let casts = plan.populations.iter().map(|population| {
         Cast::new(population.scenarios.iter().map(|place| {
             let scenario = &plan.scenarios[usize::from(*place)];
@@ -132,12 +163,24 @@ pub(super) async fn prepare_in(plan: Arc<Plan>, inputs: &Inputs, world: &World) 
         casts,
         feeds,
         arrivals,
-        routes,
+        routes: routes.into_iter().flatten().collect(),
         redactor,
+        descriptor_digest,
         sampling: None,
         _renewals: renewals,
         plan,
     })
+}
+
+/// By target; `None` also where there is something wrong with it.
+fn credentials(routes: &[Option<Route>]) -> Vec<Option<&Credentials>> {
+    routes.iter().map(|route| route.as_ref().and_then(|route| route.credentials.as_ref())).collect()
+}
+
+/// Every token that is asked for is there afterwards.
+async fn begin_renewals(plan: &Plan, routes: &[Option<Route>], redactor: &Arc<Redactor>) -> Result<Vec<Renewal>, PrepareError> {
+    let begun = join_all(routes.iter().flatten().map(|route| begin_renewal(route, redactor))).await;
+    Ok(all_of(plan, "auth", begun).map_err(PrepareError::Token)?.into_iter().flatten().collect())
 }
 
 /// Where credentials are a token, it is there afterwards, and kept from expiring.

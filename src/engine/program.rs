@@ -4,6 +4,8 @@ use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use super::answer::{Needs, PreparedRules};
+use super::capture::Wanted;
+use super::grpc::GrpcCall;
 use super::request::Request;
 use crate::plan::cel::CompiledCel;
 use crate::plan::template::{Compiled, Need};
@@ -64,9 +66,17 @@ pub(super) struct PreparedStep {
     pub(super) needs: Needs,
 }
 
+impl PreparedStep {
+    /// What of an answer is kept, whatever the protocol.
+    pub(super) fn wanted(&self, is_sampled: bool) -> Wanted {
+        Wanted { head: self.needs.head || is_sampled, body: self.needs.body || is_sampled, ..Wanted::default() }
+    }
+}
+
 /// By protocol.
 pub(super) enum PreparedCall {
     Http(HttpCall),
+    Grpc(GrpcCall),
 }
 
 pub(super) struct HttpCall {

@@ -45,6 +45,8 @@ pub(super) struct Sample<'a> {
     pub(super) phases: Phases,
     /// The answer's status, 0 without an answer.
     pub(super) status: u16,
+    /// Of gRPC, if one came with a whole answer.
+    pub(super) grpc_status: Option<u8>,
     pub(super) failure: Option<ErrorClass>,
     /// What the answer of 429 or 503 asked for.
     pub(super) retry_after: Option<Duration>,
@@ -225,6 +227,9 @@ impl Recorder {
             step.goodput.judged += 1;
             step.goodput.good += u64::from(good);
         }
+        if let Some(status) = sample.grpc_status {
+            *step.grpc_statuses.entry(status).or_default() += 1;
+        }
         match sample.failure {
             None => {
                 step.latency.record(micros(sample.latency));
@@ -246,14 +251,12 @@ impl Recorder {
     }
 
     /// A message of a stream was sent at `at`.
-    #[cfg_attr(not(test), expect(dead_code, reason = "calls over gRPC send them"))]
     pub(super) fn message_sent(&mut self, step: u16, part: Part, at: Instant) {
         if let Some(stream) = self.stream(step, part, at) {
             stream.messages_sent += 1;
         }
     }
 
-    #[cfg_attr(not(test), expect(dead_code, reason = "steps that read streams give it"))]
     /// A message or an event of a stream came at `at`; `gap` is the time since the one before it, of those that count.
     pub(super) fn message_received(&mut self, step: u16, part: Part, at: Instant, gap: Option<Duration>) {
         if let Some(stream) = self.stream(step, part, at) {
@@ -281,7 +284,8 @@ impl Recorder {
     }
 
     fn record_error(&mut self, sample: &Sample<'_>, class: ErrorClass, why: impl FnOnce() -> String) {
-        let key = ErrorKey { class, step: sample.step, status: Some(sample.status).filter(|status| *status != 0) };
+        let status = Some(sample.status).filter(|status| *status != 0).or(sample.grpc_status.map(u16::from));
+        let key = ErrorKey { class, step: sample.step, status };
         self.rest.errors.record(key, why);
         if let Some(wait) = sample.retry_after {
             self.rest.errors.asked_to_wait(key, wait);
@@ -439,6 +443,7 @@ mod tests {
             service_time: latency,
             phases: Phases { wait: Some(latency), ..Phases::default() },
             status: 200,
+            grpc_status: None,
             failure: None,
             retry_after: None,
             sent: true,

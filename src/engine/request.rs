@@ -11,7 +11,7 @@ use super::auth::Credentials;
 use crate::plan::template::{Compiled, Need, Place, Scope, Unrendered};
 use crate::plan::{Header, HttpRequest, Inputs, Names, Problem, Reference, Target};
 
-const USER_AGENT: &str = concat!("starling/", env!("CARGO_PKG_VERSION"));
+pub(super) const USER_AGENT: &str = concat!("starling/", env!("CARGO_PKG_VERSION"));
 
 /// Headers that frame a message: whoever sets them by hand would send something that is not one request.
 const FRAMING: [&str; 2] = ["content-length", "transfer-encoding"];

@@ -67,6 +67,14 @@ impl Addresses {
         Ok(found.addresses)
     }
 
+    /// As far as is known; of a name they may be other ones by now.
+    pub(super) fn count(&self) -> usize {
+        match &self.name {
+            Name::Address(_) => 1,
+            Name::Domain { .. } => self.cache.read().unwrap_or_else(|poisoned| poisoned.into_inner()).addresses.len(),
+        }
+    }
+
     fn cached(&self) -> Option<Arc<[SocketAddr]>> {
         let cache = self.cache.read().unwrap_or_else(|poisoned| poisoned.into_inner());
         cache.until.is_some_and(|until| Instant::now() < until).then(|| cache.addresses.clone())

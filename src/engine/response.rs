@@ -6,6 +6,8 @@ use std::mem::MaybeUninit;
 use std::time::{Duration, SystemTime};
 
 use super::capture::{Capture, Wanted};
+use super::grpc::Reply;
+use crate::stats::ErrorClass;
 
 /// Longest head, trailers included.
 pub(super) const MAX_HEAD: usize = 64 * 1024;
@@ -62,6 +64,8 @@ pub(super) struct Response {
     /// Only of 429 and 503.
     pub(super) retry_after: Option<RetryAfter>,
     pub(super) capture: Capture,
+    /// What it has of gRPC, where that is spoken.
+    pub(super) reply: Option<Box<Reply>>,
 }
 
 /// Seconds or a date, as the target wrote it. Anything else in that header is not kept: it would be shown, and could be anything.
@@ -170,6 +174,31 @@ impl Response {
             self.keep_alive = false;
         }
         Ok(self.state == State::Done)
+    }
+
+    /// The class of an answer that is whole, and a failure unless the step says otherwise.
+    pub(super) fn refusal(&self) -> Option<ErrorClass> {
+        match &self.reply {
+            Some(reply) => reply.code().and_then(|code| ErrorClass::of_grpc(code.0)),
+            None => (self.status >= 400).then(|| ErrorClass::of_status(self.status)),
+        }
+    }
+
+    /// The status, where it is that of HTTP that counts.
+    pub(super) fn http_status(&self) -> u16 {
+        if self.reply.is_none() { self.status } else { 0 }
+    }
+
+    pub(super) fn grpc_status(&self) -> Option<u8> {
+        self.reply.as_ref().and_then(|reply| reply.code()).map(|code| code.0)
+    }
+
+    /// It has been looked at.
+    pub(super) fn let_go(&mut self) {
+        self.capture.let_go();
+        if let Some(reply) = &mut self.reply {
+            reply.let_go();
+        }
     }
 
     /// Takes a head that came over HTTP/2. Its size is counted as HTTP/1.1 would write it.

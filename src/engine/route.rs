@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use http::uri::Scheme;
 use tokio::net::{TcpSocket, TcpStream, UnixStream};
@@ -10,12 +10,13 @@ use url::Url;
 
 use super::auth::{Credentials, Living};
 use super::connection::Failure;
+use super::grpc::Fault;
 use super::proxy::Proxy;
 use super::resolve::Addresses;
 use super::stream::{Socket, Stream};
 use super::tls::Tls;
-use super::transport::Flight;
 use super::world::World;
+use crate::plan::grpc::{Channels, Grpc};
 use crate::plan::{Connections, Http, Inputs, Problem, Target, Version};
 
 static HTTP: Scheme = Scheme::HTTP;
@@ -30,8 +31,18 @@ pub(super) struct Route {
     proxy: Option<Proxy>,
     tls: Option<Tls>,
     pub(super) credentials: Option<Credentials>,
+    /// Where it carries calls over gRPC.
+    pub(super) channels: Option<Grpc>,
     /// How the head of an HTTP/1.1 request differs on this way, if it does.
     pub(super) amendment: Option<Amendment>,
+}
+
+/// How long it took to open a connection.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Opened {
+    pub(super) dns: Option<Duration>,
+    pub(super) connect: Duration,
+    pub(super) tls: Option<Duration>,
 }
 
 /// Where to connect to.
@@ -44,6 +55,20 @@ enum Place {
 impl Route {
     pub(super) fn new(target: &Target, http: &Http, inputs: &Inputs, world: &World) -> Result<Self, Problem> {
         let credentials = Credentials::new(target, inputs, world)?;
+        Ok(Self { credentials, ..Self::bare(target, http, inputs, world)? })
+    }
+
+    /// A way for calls over gRPC: to the same target, by HTTP/2 whatever `http` says. Each call has its credentials.
+    pub(super) fn for_calls(target: &Target, http: &Http, grpc: &Grpc, inputs: &Inputs, world: &World) -> Result<Self, Problem> {
+        let connections = match grpc.channels {
+            Channels::PerWorker => Connections::Pooled,
+            Channels::PerUser => Connections::PerUser,
+        };
+        let http = Http { version: Version::Http2, connections, connection_max_requests: None, ..http.clone() };
+        Ok(Self { channels: Some(grpc.clone()), ..Self::bare(target, &http, inputs, world)? })
+    }
+
+    fn bare(target: &Target, http: &Http, inputs: &Inputs, world: &World) -> Result<Self, Problem> {
         let tls = if target.url.scheme() == "https" { Some(Tls::new(target, http.version, inputs)?) } else { None };
         let proxy = target.proxy.as_ref().map(|proxy| Proxy::new(proxy, target, http.version, inputs)).transpose()?;
         let url = target.proxy.as_ref().map_or(&target.url, |proxy| &proxy.url);
@@ -65,7 +90,7 @@ impl Route {
             amendment.lines.extend_from_slice(b"Connection: close\r\n");
         }
         let amendment = Some(amendment).filter(|amendment| *amendment != Amendment::default());
-        Ok(Self { url: target.url.clone(), http: http.clone(), place, proxy, tls, credentials, amendment })
+        Ok(Self { url: target.url.clone(), http: http.clone(), place, proxy, tls, credentials: None, channels: None, amendment })
     }
 
     /// Credentials that change while the load goes on.
@@ -76,6 +101,19 @@ impl Route {
     /// Of the target's URL.
     pub(super) fn scheme(&self) -> &'static Scheme {
         if self.tls.is_some() { &HTTPS } else { &HTTP }
+    }
+
+    /// Addresses that the target is known to have.
+    pub(super) fn addresses(&self) -> usize {
+        match &self.place {
+            Place::Network(addresses) => addresses.count(),
+            Place::Unix(_) => 1,
+        }
+    }
+
+    /// Streams that a connection may have at a time, if the target takes as many.
+    pub(super) fn streams(&self) -> usize {
+        self.channels.as_ref().map_or(usize::MAX, |channels| channels.max_streams_per_channel as usize)
     }
 
     /// Whether a connection could turn out to be one of HTTP/2.
@@ -90,7 +128,10 @@ impl Route {
     /// Whether this connection is one.
     pub(super) fn is_http2(&self, stream: &Stream) -> Result<bool, Failure> {
         match self.http.version {
-            Version::Http2 if self.tls.is_some() && !stream.chose_http2() => Err(Failure::NotHttp2),
+            Version::Http2 if self.tls.is_some() && !stream.chose_http2() => Err(match &self.channels {
+                None => Failure::NotHttp2,
+                Some(_) => Failure::Grpc(Fault::NotHttp2("it did not choose it in the TLS handshake".into())),
+            }),
             Version::Http2 => Ok(true),
             Version::Auto | Version::Http1 => Ok(stream.chose_http2()),
         }
@@ -105,8 +146,9 @@ impl Route {
     }
 
     /// Connects for the `turn`th time: addresses take turns, and so do source addresses.
-    pub(super) async fn open(&self, turn: u64, flight: &Flight<'_>) -> Result<Stream, Failure> {
+    pub(super) async fn open(&self, turn: u64) -> Result<(Stream, Opened), Failure> {
         let begun = Instant::now();
+        let mut opened = Opened::default();
         let (socket, to) = match &self.place {
             Place::Unix(path) => {
                 let socket = UnixStream::connect(path).await.map_err(|source| Failure::Connect { to: path.clone(), source })?;
@@ -115,18 +157,16 @@ impl Route {
             Place::Network(addresses) => {
                 let addresses = addresses.get().await.map_err(Failure::Dns)?;
                 let address = addresses[(turn % addresses.len() as u64) as usize];
-                flight.update(|phases| phases.dns = Some(begun.elapsed()));
+                opened.dns = Some(begun.elapsed());
                 (Socket::Tcp(self.connect(address, turn).await?), address.to_string())
             }
         };
         let connected = Instant::now();
-        flight.update(|phases| {
-            phases.connect = Some(connected.saturating_duration_since(begun).saturating_sub(phases.dns.unwrap_or_default()));
-        });
-        let Some(tls) = &self.tls else { return Ok(Stream::Plain(socket)) };
+        opened.connect = connected.saturating_duration_since(begun).saturating_sub(opened.dns.unwrap_or_default());
+        let Some(tls) = &self.tls else { return Ok((Stream::Plain(socket), opened)) };
         let stream = tls.connector.connect(tls.name.clone(), socket).await.map_err(|source| Failure::Handshake { to, source })?;
-        flight.update(|phases| phases.tls = Some(connected.elapsed()));
-        Ok(Stream::Tls(Box::new(stream)))
+        opened.tls = Some(connected.elapsed());
+        Ok((Stream::Tls(Box::new(stream)), opened))
     }
 
     async fn connect(&self, address: SocketAddr, turn: u64) -> Result<TcpStream, Failure> {

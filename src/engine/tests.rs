@@ -4,6 +4,7 @@ mod amounts;
 mod auth;
 mod counting;
 mod feeding;
+mod grpc;
 mod http2;
 mod language;
 mod malformed;

@@ -13,6 +13,7 @@ use super::http2::Session;
 use super::pool::{Carrier, living};
 use super::request::http2::Form;
 use super::response::Response;
+use super::route::Opened;
 use super::shard::Shard;
 use crate::plan::Connections;
 
@@ -50,22 +51,42 @@ impl Link {
     /// Sends `request` on an open connection, or on a new one where none still lives, and reads the answer to its end. A stream that
     /// the target refused is counted and tried once more: it promises not to have looked at it.
     pub(super) async fn exchange(&mut self, request: Outgoing<'_>, wanted: Wanted, flight: &Flight<'_>) -> Result<(), Failure> {
-        let (mut refused, mut gone) = (false, 0);
+        let mut tries = Tries::default();
         loop {
-            match self.attempt(request, wanted, flight).await {
-                Err(Failure::Refused(_)) if !refused => {
-                    refused = true;
-                    flight.written.set(0);
-                    flight.shard.recorder.borrow_mut().retried();
-                }
-                Err(Failure::Gone) if gone < MOST_GONE => gone += 1,
-                outcome => return outcome,
+            let outcome = self.attempt(request, wanted, flight).await;
+            if !tries.go_on(&outcome, flight) {
+                return outcome;
             }
+        }
+    }
+
+    /// A connection that has room for one more call.
+    pub(super) async fn session(&mut self, flight: &Flight<'_>) -> Result<Rc<Session>, Failure> {
+        match self.carrier(flight).await? {
+            Carrier::Http2(session) => {
+                self.keep(&session, flight);
+                Ok(session)
+            }
+            Carrier::Http1(_) => Err(Failure::NotHttp2),
+        }
+    }
+
+    fn keep(&mut self, session: &Rc<Session>, flight: &Flight<'_>) {
+        if flight.shard.prepared.routes[self.route].http.connections == Connections::PerUser {
+            self.kept = Some(Carrier::Http2(session.clone()));
         }
     }
 
     async fn attempt(&mut self, request: Outgoing<'_>, wanted: Wanted, flight: &Flight<'_>) -> Result<(), Failure> {
         self.response.begin(request.is_head, wanted);
+        match self.carrier(flight).await? {
+            Carrier::Http1(connection) => self.over_http1(connection, request, flight).await,
+            Carrier::Http2(session) => self.over_http2(session, request, flight).await,
+        }
+    }
+
+    /// What the next request is sent on.
+    async fn carrier(&mut self, flight: &Flight<'_>) -> Result<Carrier, Failure> {
         let (pool, route) = (&flight.shard.pools[self.route], &flight.shard.prepared.routes[self.route]);
         let kept = match self.kept.take() {
             Some(Carrier::Http1(connection)) => living(connection, route, flight).await.map(Carrier::Http1),
@@ -74,13 +95,9 @@ impl Link {
             }
             None => None,
         };
-        let carrier = match kept {
-            Some(carrier) => carrier,
-            None => pool.carrier(route, flight).await?,
-        };
-        match carrier {
-            Carrier::Http1(connection) => self.over_http1(connection, request, flight).await,
-            Carrier::Http2(session) => self.over_http2(session, request, flight).await,
+        match kept {
+            Some(carrier) => Ok(carrier),
+            None => pool.carrier(route, flight).await,
         }
     }
 
@@ -111,9 +128,7 @@ impl Link {
     /// The connection outlives a failed stream, unless it is what failed.
     async fn over_http2(&mut self, session: Rc<Session>, request: Outgoing<'_>, flight: &Flight<'_>) -> Result<(), Failure> {
         let route = &flight.shard.prepared.routes[self.route];
-        if route.http.connections == Connections::PerUser {
-            self.kept = Some(Carrier::Http2(session.clone()));
-        }
+        self.keep(&session, flight);
         let made;
         let form = match request.http2.map(|cell| (cell, cell.get())) {
             Some((_, Some(form))) => form,
@@ -129,6 +144,32 @@ impl Link {
         let mut exchange = session.begin(form).ok_or(Failure::Gone)?;
         flight.written.set(request.bytes.len());
         poll_fn(|cx| exchange.poll(cx, &mut self.response, flight)).await
+    }
+}
+
+/// How often a request was tried.
+#[derive(Default)]
+pub(super) struct Tries {
+    refused: bool,
+    gone: u32,
+}
+
+impl Tries {
+    /// Whether to try once more: a stream that the target refused, which is counted, or a connection on which nothing was sent.
+    pub(super) fn go_on(&mut self, outcome: &Result<(), Failure>, flight: &Flight<'_>) -> bool {
+        match outcome {
+            Err(Failure::Refused(_)) if !self.refused => {
+                self.refused = true;
+                flight.written.set(0);
+                flight.shard.recorder.borrow_mut().retried();
+                true
+            }
+            Err(Failure::Gone) if self.gone < MOST_GONE => {
+                self.gone += 1;
+                true
+            }
+            _ => false,
+        }
     }
 }
 
@@ -232,10 +273,9 @@ impl<'a> Flight<'a> {
         }
     }
 
-    pub(super) fn update(&self, change: impl FnOnce(&mut Phases)) {
-        let mut phases = self.phases.get();
-        change(&mut phases);
-        self.phases.set(phases);
+    /// A connection was opened for it.
+    pub(super) fn opened(&self, Opened { dns, connect, tls }: Opened) {
+        self.phases.set(Phases { dns, connect: Some(connect), tls, ..self.phases.get() });
     }
 }
 

@@ -26,19 +26,19 @@ pub enum ErrorClass {
     Exhausted,
     /// The handshake failed, or the certificate is not trusted.
     Tls,
-    /// The step's timeout passed before the last byte.
+    /// The step's timeout passed before the last byte, or the target's gRPC status says so: DEADLINE_EXCEEDED.
     Timeout,
     /// The connection broke within a response, or while the request was written.
     Reset,
     /// A kept-alive connection ended after the request was written and before any answer.
     StaleConnection,
-    /// The answer is not HTTP, or not as long as it says.
+    /// The answer is not HTTP or not gRPC, or not as long as it says.
     Protocol,
     /// Status 400 or above, other than the next two.
     Status,
-    /// Status 429.
+    /// Status 429; of gRPC, RESOURCE_EXHAUSTED.
     Throttled,
-    /// Status 503.
+    /// Status 503; of gRPC, UNAVAILABLE.
     Unavailable,
     /// A template could not be rendered.
     Template,
@@ -52,10 +52,12 @@ pub enum ErrorClass {
     Condition,
     /// A token could not be renewed, or there is none that is valid.
     Auth,
+    /// A status of gRPC other than OK and those that have classes of their own.
+    Grpc,
 }
 
 impl ErrorClass {
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::Dns,
         Self::Connect,
         Self::Exhausted,
@@ -73,6 +75,7 @@ impl ErrorClass {
         Self::Redirect,
         Self::Condition,
         Self::Auth,
+        Self::Grpc,
     ];
 
     pub fn name(self) -> &'static str {
@@ -94,6 +97,7 @@ impl ErrorClass {
             Self::Redirect => "redirect",
             Self::Condition => "condition",
             Self::Auth => "auth",
+            Self::Grpc => "grpc",
         }
     }
 
@@ -103,6 +107,17 @@ impl ErrorClass {
             429 => Self::Throttled,
             503 => Self::Unavailable,
             _ => Self::Status,
+        }
+    }
+
+    /// The class of a status code of gRPC; OK is no failure.
+    pub fn of_grpc(code: u8) -> Option<Self> {
+        match code {
+            0 => None,
+            4 => Some(Self::Timeout),
+            8 => Some(Self::Throttled),
+            14 => Some(Self::Unavailable),
+            _ => Some(Self::Grpc),
         }
     }
 }
@@ -118,7 +133,7 @@ pub struct ErrorKey {
     pub class: ErrorClass,
     /// Place among the plan's steps, and behind them among its steps that say when or how often.
     pub step: u16,
-    /// The status answered, if one was.
+    /// The status answered, if one was: of HTTP, or of gRPC.
     pub status: Option<u16>,
 }
 

@@ -215,6 +215,9 @@ pub struct StepResult {
     pub checks_failed: u64,
     /// Answers by status code, ascending.
     pub statuses: Vec<StatusCount>,
+    /// Answers over gRPC by their status, 0 being OK, ascending.
+    #[serde(default)]
+    pub grpc_statuses: Vec<StatusCount>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -76,6 +76,8 @@ pub struct StepStats {
     /// Only of a step whose requests or answers are streams.
     pub stream: Option<Box<StreamStats>>,
     pub goodput: Goodput,
+    /// Answers over gRPC by their status.
+    pub grpc_statuses: BTreeMap<u8, u64>,
 }
 
 impl StepStats {
@@ -99,6 +101,7 @@ impl StepStats {
             statuses,
             stream,
             goodput,
+            grpc_statuses,
         } = other;
         self.requests += requests;
         self.failures += failures;
@@ -117,6 +120,9 @@ impl StepStats {
             self.stream.get_or_insert_default().merge(stream);
         }
         self.goodput.merge(goodput);
+        for (status, count) in grpc_statuses {
+            *self.grpc_statuses.entry(*status).or_default() += count;
+        }
     }
 
     pub(super) fn write(&self, out: &mut Writer) {
@@ -134,6 +140,7 @@ impl StepStats {
             statuses,
             stream,
             goodput,
+            grpc_statuses,
         } = self;
         for number in [requests, failures, sent_bytes, received_bytes, checks_passed, checks_failed] {
             out.number(*number);
@@ -141,17 +148,14 @@ impl StepStats {
         for histogram in [latency, service_time, failed_latency].into_iter().chain(&phases.0) {
             out.piece(&histogram.encode());
         }
-        out.number(statuses.len() as u64);
-        for (status, count) in statuses {
-            out.number((*status).into());
-            out.number(*count);
-        }
+        write_counts(statuses, out);
         out.number(stream.is_some().into());
         if let Some(stream) = stream {
             stream.write(out);
         }
         out.number(goodput.good);
         out.number(goodput.judged);
+        write_counts(grpc_statuses, out);
     }
 
     pub(super) fn read(reader: &mut Reader<'_>) -> Result<Self, StatsError> {
@@ -169,22 +173,38 @@ impl StepStats {
             statuses: BTreeMap::new(),
             stream: None,
             goodput: Goodput::default(),
+            grpc_statuses: BTreeMap::new(),
         };
         for histogram in &mut step.phases.0 {
             *histogram = Histogram::decode(reader.piece()?)?;
         }
-        for _ in 0..reader.number()? {
-            let status = reader.small()?;
-            if step.statuses.insert(status, reader.number()?).is_some() {
-                return Err(StatsError::Malformed("a status is there twice"));
-            }
-        }
+        step.statuses = read_counts(reader)?;
         if reader.is_there()? {
             step.stream = Some(Box::new(StreamStats::read(reader)?));
         }
         step.goodput = Goodput { good: reader.number()?, judged: reader.number()? };
+        step.grpc_statuses = read_counts(reader)?;
         Ok(step)
     }
+}
+
+fn write_counts<K: Copy + Into<u64>>(counts: &BTreeMap<K, u64>, out: &mut Writer) {
+    out.number(counts.len() as u64);
+    for (status, count) in counts {
+        out.number((*status).into());
+        out.number(*count);
+    }
+}
+
+fn read_counts<K: TryFrom<u64> + Ord>(reader: &mut Reader<'_>) -> Result<BTreeMap<K, u64>, StatsError> {
+    let mut counts = BTreeMap::new();
+    for _ in 0..reader.number()? {
+        let status = reader.small()?;
+        if counts.insert(status, reader.number()?).is_some() {
+            return Err(StatsError::Malformed("a status is there twice"));
+        }
+    }
+    Ok(counts)
 }
 
 /// Measured iterations of one task, each in the interval in which it ended.

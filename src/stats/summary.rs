@@ -152,6 +152,10 @@ pub fn record_results(snapshot: &Snapshot, names: &[TrendName]) -> Vec<RecordRes
     names.iter().enumerate().map(one).collect()
 }
 
+fn status_counts<K: Copy + Into<u16>>(counts: &BTreeMap<K, u64>) -> Vec<StatusCount> {
+    counts.iter().map(|(status, count)| StatusCount { status: (*status).into(), count: *count }).collect()
+}
+
 /// One result for each name, in their order; all zero for a step without samples.
 pub fn step_results(snapshot: &Snapshot, names: &[StepName], scale: Scale) -> Vec<StepResult> {
     let none = StepStats::default();
@@ -173,7 +177,8 @@ pub fn step_results(snapshot: &Snapshot, names: &[StepName], scale: Scale) -> Ve
             phases: phase_results(&stats.phases),
             checks_passed: stats.checks_passed,
             checks_failed: stats.checks_failed,
-            statuses: stats.statuses.iter().map(|(status, count)| StatusCount { status: *status, count: *count }).collect(),
+            statuses: status_counts(&stats.statuses),
+            grpc_statuses: status_counts(&stats.grpc_statuses),
         }
     };
     names.iter().enumerate().filter(|(_, name)| !name.is_control).map(one).collect()

@@ -73,6 +73,8 @@ pub struct Worker {
     errands: Errands,
     /// What must be the same on every worker.
     feeders: Vec<FeedData>,
+    /// Digest of what gRPC services and messages are known to be here.
+    descriptors: String,
     /// By feeder: rows that may be leased to somebody; kept for a master that knows less.
     reserved: BTreeMap<u16, u64>,
     /// The lease: when the master was last heard.
@@ -103,6 +105,7 @@ impl Worker {
             prepared: None,
             errands: Errands::default(),
             feeders: vec![],
+            descriptors: String::new(),
             reserved: BTreeMap::new(),
             heard: Instant::now(),
             leaving: false,
@@ -298,6 +301,7 @@ impl Worker {
             Ok(prepared) => {
                 self.feeders = prepared.feed_data();
                 self.prepared = Some(prepared.clone());
+                self.descriptors = prepared.descriptor_digest().unwrap_or_default().to_owned();
                 self.stage = Stage::Prepared(prepared);
                 self.say_ready(outbound).await
             }
@@ -321,8 +325,8 @@ impl Worker {
             rows: *rows,
             digest: digest.clone(),
         };
-        say(outbound, Message::Ready(fleet::Ready { errands: self.errands.known(), feeders: self.feeders.iter().map(data).collect() }))
-            .await
+        let (feeders, descriptors) = (self.feeders.iter().map(data).collect(), self.descriptors.clone());
+        say(outbound, Message::Ready(fleet::Ready { errands: self.errands.known(), feeders, descriptors })).await
     }
 
     /// At most once in a process's life: whatever comes later finds the stage moved on.

@@ -7,6 +7,7 @@ use serde_json::Value;
 use super::condition::{Part, PreparedCondition, number_in};
 use super::{Answer, Store};
 use crate::plan::cel::{CompiledCel, Facts};
+use crate::plan::grpc::Code;
 use crate::plan::template::Need;
 use crate::plan::{
     Check, Condition, Declared, Extract, ExtractFrom, JsonPath, Names, Pattern, Problem, Record, RecordFrom, Slot, StatusRange,
@@ -55,6 +56,9 @@ struct PreparedCheck {
 
 enum Kind {
     Status(Vec<StatusRange>),
+    GrpcStatus(Vec<Code>),
+    Trailer(String, Vec<PreparedCondition>),
+    Messages { at_least: u64, at_most: u64 },
     JsonPath(JsonPath, Vec<PreparedCondition>),
     Header(String, Vec<PreparedCondition>),
     Body(Vec<PreparedCondition>),
@@ -130,9 +134,9 @@ impl PreparedRules {
         };
         for check in checks {
             match &check.kind {
-                Kind::Status(_) | Kind::Latency(_) | Kind::Size { .. } => {}
+                Kind::Status(_) | Kind::GrpcStatus(_) | Kind::Messages { .. } | Kind::Latency(_) | Kind::Size { .. } => {}
                 Kind::JsonPath(_, must) | Kind::Body(must) => must.iter().for_each(|condition| add(false, true, condition.needs())),
-                Kind::Header(_, must) => must.iter().for_each(|condition| add(true, false, condition.needs())),
+                Kind::Header(_, must) | Kind::Trailer(_, must) => must.iter().for_each(|condition| add(true, false, condition.needs())),
                 Kind::Cel(cel) => add(cel.asks().headers, cel.asks().body, cel.needs()),
             }
         }
@@ -174,7 +178,7 @@ impl PreparedRules {
 
     /// Whether the step says itself which status is a failure; else 400 and above is, and such an answer is not judged at all.
     pub(in crate::engine) fn has_status_check(&self) -> bool {
-        self.checks.iter().any(|check| matches!(check.kind, Kind::Status(_)))
+        self.checks.iter().any(|check| matches!(check.kind, Kind::Status(_) | Kind::GrpcStatus(_)))
     }
 
     /// All checks are made. Values are extracted also when one failed, since a step that goes on after a slow answer needs them as well;
@@ -187,7 +191,7 @@ impl PreparedRules {
                 Err(why) => {
                     judged.checks_failed += 1;
                     judged.failure.get_or_insert_with(|| {
-                        (check.kind.class_of_failure(answer.status), clipped(&format!("checks[{i}], {}: {why}", check.asked), MAX_MESSAGE))
+                        (check.kind.class_of_failure(answer), clipped(&format!("checks[{i}], {}: {why}", check.asked), MAX_MESSAGE))
                     });
                 }
             }
@@ -217,13 +221,17 @@ impl PreparedCheck {
         let prepared = |must: &[Condition]| must.iter().map(|condition| PreparedCondition::new(condition, names)).collect::<Result<_, _>>();
         let kind = match check {
             Check::Status(ranges) => Kind::Status(ranges.clone()),
+            Check::GrpcStatus(codes) => Kind::GrpcStatus(codes.clone()),
+            Check::Trailer { name, must } => Kind::Trailer(name.clone(), prepared(must)?),
+            Check::Messages { at_least, at_most } => {
+                Kind::Messages { at_least: at_least.unwrap_or(0), at_most: at_most.unwrap_or(u64::MAX) }
+            }
             Check::JsonPath { path, must } => Kind::JsonPath(path.clone(), prepared(must)?),
             Check::Header { name, must } => Kind::Header(name.clone(), prepared(must)?),
             Check::Body(must) => Kind::Body(prepared(must)?),
             Check::Latency { below } => Kind::Latency(*below),
             Check::Size { above, below } => Kind::Size { above: *above, below: *below },
             Check::Cel(cel) => Kind::Cel(cel.compile(names)?),
-            Check::GrpcStatus(_) | Check::Trailer { .. } | Check::Messages { .. } => return Err("gRPC is not carried out yet".into()),
         };
         Ok(Self { kind, asked: clipped(&check.to_string(), MAX_ASKED) })
     }
@@ -231,9 +239,10 @@ impl PreparedCheck {
 
 impl Kind {
     /// 429, 503 and the other statuses of failure keep their classes, whoever found that they are one.
-    fn class_of_failure(&self, status: u16) -> ErrorClass {
-        match self {
-            Self::Status(_) if status >= 400 => ErrorClass::of_status(status),
+    fn class_of_failure(&self, answer: &Answer<'_>) -> ErrorClass {
+        match (self, answer.call) {
+            (Self::Status(_), _) if answer.status >= 400 => ErrorClass::of_status(answer.status),
+            (Self::GrpcStatus(_), Some(call)) => ErrorClass::of_grpc(call.code.0).unwrap_or(ErrorClass::Check),
             _ => ErrorClass::Check,
         }
     }
@@ -243,8 +252,18 @@ impl Kind {
         match self {
             Self::Status(ranges) if ranges.iter().any(|range| range.contains(answer.status)) => Ok(()),
             Self::Status(_) => Err(format!("found {}", answer.status)),
+            Self::GrpcStatus(codes) => match answer.call {
+                Some(call) if codes.contains(&call.code) => Ok(()),
+                Some(call) => Err(format!("found {}", call.code)),
+                None => Err("found an answer that is not one of gRPC".into()),
+            },
+            Self::Messages { at_least, at_most } => match answer.call.map_or(0, |call| call.messages) {
+                found if (*at_least..=*at_most).contains(&found) => Ok(()),
+                found => Err(format!("found {found}")),
+            },
             Self::JsonPath(path, must) => judge_part(must, path.first(answer.json()?).map(Part::Json), store),
-            Self::Header(name, must) => judge_header(name, must, answer, store),
+            Self::Header(name, must) => judge_values(must, store, |visit| answer.header(name, visit)),
+            Self::Trailer(name, must) => judge_values(must, store, |visit| answer.trailer(name, visit)),
             Self::Body(must) => match judge_part(must, Some(Part::Text(answer.body)), store) {
                 // what is in the part that is kept is in the whole, but what equals it does not equal the whole
                 Ok(()) if answer.truncated && must.iter().any(PreparedCondition::is_of_whole) => Err(answer.cut()),
@@ -275,9 +294,13 @@ fn judge_part(must: &[PreparedCondition], part: Option<Part<'_>>, store: &mut im
 }
 
 /// One value for which all conditions hold is enough.
-fn judge_header(name: &str, must: &[PreparedCondition], answer: &Answer<'_>, store: &mut impl Store) -> Result<(), String> {
+fn judge_values<'a>(
+    must: &[PreparedCondition],
+    store: &mut impl Store,
+    values: impl FnOnce(&mut dyn FnMut(&'a [u8]) -> Option<()>) -> Option<()>,
+) -> Result<(), String> {
     let mut outcome = None;
-    let passed = answer.header(name, |value| match judge_part(must, Some(Part::Text(value)), store) {
+    let passed = values(&mut |value| match judge_part(must, Some(Part::Text(value)), store) {
         Ok(()) => Some(()),
         Err(why) => {
             outcome.get_or_insert(why);

@@ -49,6 +49,7 @@ fn answer<'a>(status: u16, body: &'a [u8]) -> Answer<'a> {
         truncated: false,
         size: body.len() as u64,
         latency: Duration::from_millis(20),
+        call: None,
         json: Json::default(),
     }
 }

@@ -18,25 +18,25 @@ use crate::plan::{Body, ClientCertificate, Connections, JsonTemplate, ThinkTime,
 
 /// What a server saw.
 #[derive(Default)]
-struct Seen {
-    connections: AtomicU64,
+pub(super) struct Seen {
+    pub(super) connections: AtomicU64,
     requests: AtomicU64,
     open: AtomicU64,
-    most_open: AtomicU64,
+    pub(super) most_open: AtomicU64,
 }
 
 impl Seen {
-    fn requests(&self) -> u64 {
+    pub(super) fn requests(&self) -> u64 {
         self.requests.load(Ordering::SeqCst)
     }
 }
 
 /// One request, at the server's end.
-struct Asked {
+pub(super) struct Asked {
     /// Over all connections, from 1.
-    nth: u64,
-    request: Request<RecvStream>,
-    answer: SendResponse<Bytes>,
+    pub(super) nth: u64,
+    pub(super) request: Request<RecvStream>,
+    pub(super) answer: SendResponse<Bytes>,
 }
 
 impl Asked {
@@ -52,7 +52,7 @@ impl Asked {
     }
 
     /// The whole body of the request.
-    async fn body(&mut self) -> Vec<u8> {
+    pub(super) async fn body(&mut self) -> Vec<u8> {
         let mut all = Vec::new();
         while let Some(Ok(data)) = self.request.body_mut().data().await {
             self.request.body_mut().flow_control().release_capacity(data.len()).unwrap();
@@ -63,7 +63,7 @@ impl Asked {
 }
 
 /// A server of streams, each answered by `script`; `last` is the last request that a connection takes before it says goodbye.
-async fn serve<S, F>(stream: S, builder: Builder, last: u64, seen: Arc<Seen>, script: impl Fn(Asked) -> F)
+pub(super) async fn serve<S, F>(stream: S, builder: Builder, last: u64, seen: Arc<Seen>, script: impl Fn(Asked) -> F)
 where
     S: AsyncRead + AsyncWrite + Unpin,
     F: Future<Output = ()> + Send + 'static,
@@ -87,7 +87,7 @@ where
     }
 }
 
-async fn server_with<F>(builder: Builder, last: u64, script: impl Fn(Asked) -> F + Clone + Send + Sync + 'static) -> (String, Arc<Seen>)
+pub(super) async fn server_with<F>(builder: Builder, last: u64, script: impl Fn(Asked) -> F + Clone + Send + Sync + 'static) -> (String, Arc<Seen>)
 where
     F: Future<Output = ()> + Send + 'static,
 {
@@ -103,7 +103,7 @@ where
     (url, seen)
 }
 
-async fn server<F>(script: impl Fn(Asked) -> F + Clone + Send + Sync + 'static) -> (String, Arc<Seen>)
+pub(super) async fn server<F>(script: impl Fn(Asked) -> F + Clone + Send + Sync + 'static) -> (String, Arc<Seen>)
 where
     F: Future<Output = ()> + Send + 'static,
 {
@@ -125,7 +125,7 @@ fn pooled(mut plan: Plan, connections: u32) -> Plan {
     plan
 }
 
-fn samples(snapshot: &Snapshot) -> Vec<&str> {
+pub(super) fn samples(snapshot: &Snapshot) -> Vec<&str> {
     snapshot.errors.iter().map(|(_, entry)| entry.sample.as_str()).collect()
 }
 

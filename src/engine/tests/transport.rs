@@ -39,7 +39,7 @@ impl Log {
 }
 
 /// Answers whatever is asked for with the addresses of now, good for no time at all.
-async fn name_server(addresses: Arc<Mutex<Vec<Ipv4Addr>>>) -> NameServers {
+pub(super) async fn name_server(addresses: Arc<Mutex<Vec<Ipv4Addr>>>) -> NameServers {
     let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
     let port = socket.local_addr().unwrap().port();
     tokio::spawn(async move {

@@ -21,6 +21,8 @@ pub(super) struct Feeding {
     ledgers: BTreeMap<u16, Ledger>,
     /// As the first worker has it.
     data: BTreeMap<u16, Data>,
+    /// The worker that said first what its descriptors of gRPC are, and their digest.
+    descriptors: Option<(u32, String)>,
     /// Answered once that is safe.
     waiting: Vec<(SessionId, fleet::RowsWanted)>,
     /// What was leased before is not known; since when workers are being asked.
@@ -44,7 +46,7 @@ impl Feeding {
                 ledger.skip_to(next);
             }
         }
-        Self { ledgers, data: BTreeMap::new(), waiting: Vec::new(), unsure }
+        Self { ledgers, data: BTreeMap::new(), descriptors: None, waiting: Vec::new(), unsure }
     }
 
     /// A new Pod is told that the run is under way already.
@@ -72,6 +74,13 @@ impl Feeding {
         Some(Reported { kind: ProblemKind::InvalidSpec, field: format!("spec.feeders[{feeder}]"), object: String::new(), message })
     }
 
+    fn compare_descriptors(&mut self, worker: u32, theirs: &str) -> Option<Reported> {
+        let (first, digest) = self.descriptors.get_or_insert_with(|| (worker, theirs.to_owned()));
+        let message = format!("worker {worker} knows other gRPC services or messages than worker {first}; they asked servers of two versions");
+        let field = "spec.protos".to_owned();
+        (digest != theirs).then_some(Reported { kind: ProblemKind::InvalidSpec, field, object: String::new(), message })
+    }
+
     fn next(&self) -> BTreeMap<u16, u64> {
         self.ledgers.iter().map(|(feeder, ledger)| (*feeder, ledger.next())).collect()
     }
@@ -81,7 +90,8 @@ impl Conductor {
     /// A worker is ready, unless its data are not those of the others.
     pub(super) fn hear_ready(&mut self, id: SessionId, ready: &fleet::Ready, now: Instant) {
         let Some(worker) = self.roster.index(id) else { return };
-        let problems: Vec<Reported> = ready.feeders.iter().filter_map(|data| self.feeding.compare(worker, data)).collect();
+        let mut problems: Vec<Reported> = ready.feeders.iter().filter_map(|data| self.feeding.compare(worker, data)).collect();
+        problems.extend(self.feeding.compare_descriptors(worker, &ready.descriptors));
         let reserved: Vec<(u16, u64)> = self.feeding.ledgers.iter().map(|(feeder, ledger)| (*feeder, ledger.reserved())).collect();
         let Some(seat) = self.roster.seat(id) else { return };
         if !problems.is_empty() {

@@ -20,7 +20,7 @@ fn stage(workers: u32, memory: Memory) -> Stage {
 
 fn ready(stage: &mut Stage, player: &Player, known: &[ErrandKind]) {
     let errands = known.iter().map(|kind| *kind as i32).collect();
-    stage.say(player, from_worker::Message::Ready(fleet::Ready { errands, feeders: vec![] }));
+    stage.say(player, from_worker::Message::Ready(fleet::Ready { errands, ..fleet::Ready::default() }));
 }
 
 /// All workers, ready, and the grant given.

@@ -23,7 +23,7 @@ fn stage(workers: u32, memory: Memory, on_exhausted: &str) -> Stage {
 
 fn ready(stage: &mut Stage, player: &Player, digest: &str, rows: u32) {
     let data = fleet::FeederData { feeder: 1, rows, digest: digest.into() };
-    stage.say(player, from_worker::Message::Ready(fleet::Ready { feeders: vec![data], errands: vec![] }));
+    stage.say(player, from_worker::Message::Ready(fleet::Ready { feeders: vec![data], ..fleet::Ready::default() }));
 }
 
 fn ask(stage: &mut Stage, player: &Player, count: u32) {
@@ -179,4 +179,21 @@ fn again(memory: &Path, workers: u32, reserved: u64) -> (Stage, Player) {
     stage.say(&player, cumulative(reserved));
     ready(&mut stage, &player, "d", ROWS);
     (stage, player)
+}
+
+#[test]
+fn a_worker_that_knows_other_services_keeps_the_run_from_starting() {
+    let mut stage = stage(2, Memory::none(), "StopUser");
+    let players = [stage.join(0, "a", false), stage.join(1, "b", false)];
+    let say = |stage: &mut Stage, player: &Player, descriptors: &str| {
+        let feeders = vec![fleet::FeederData { feeder: 1, rows: ROWS, digest: "d".into() }];
+        stage.say(player, from_worker::Message::Ready(fleet::Ready { feeders, descriptors: descriptors.into(), ..fleet::Ready::default() }));
+    };
+    say(&mut stage, &players[0], "v1");
+    say(&mut stage, &players[1], "v2");
+    assert_eq!(stage.state(), MasterState::Waiting);
+    let problem = &stage.conductor.progress(stage.now).problems[0];
+    assert_eq!((problem.worker, problem.kind, problem.field.as_str()), (1, ProblemKind::InvalidSpec, "spec.protos"));
+    say(&mut stage, &players[1], "v1");
+    assert_eq!(stage.state(), MasterState::Ready);
 }

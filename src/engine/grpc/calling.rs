@@ -1,0 +1,281 @@
+//! One call on its way: sent, answered to its end, and tried once more where its stream was refused.
+
+use std::cell::Cell;
+use std::future::Future;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use bytes::Bytes;
+use futures::future::poll_fn;
+use h2::SendStream;
+use tokio::time::Sleep;
+
+use super::GrpcCall;
+use super::head::Rendered;
+use super::incoming::Incoming;
+use super::reply::Expected;
+use crate::engine::capture::Wanted;
+use crate::engine::closing::Closing;
+use crate::engine::connection::Failure;
+use crate::engine::frame::Frame;
+use crate::engine::http2::Begun;
+use crate::engine::program::PreparedCall;
+use crate::engine::recorder::{Part, StreamSample};
+use crate::engine::transport::{Flight, Link, Tries};
+
+/// Messages that are sent before others get a turn, when many are due at once.
+const BATCH: u32 = 64;
+
+/// Those that are due at once go in frames of about so many bytes: many small frames are what a server takes for a flood.
+const FRAME: usize = 16 * 1024;
+
+/// What goes on until the status has come.
+pub(in crate::engine) struct Calling<'a> {
+    pub(in crate::engine) call: &'a GrpcCall,
+    pub(in crate::engine) link: &'a mut Link,
+    pub(in crate::engine) frame: &'a mut Frame,
+    /// Where messages that differ are put together.
+    pub(in crate::engine) scratch: &'a mut Vec<u8>,
+    pub(in crate::engine) flight: &'a Flight<'a>,
+    pub(in crate::engine) wanted: Wanted,
+    pub(in crate::engine) tally: &'a Tally,
+    /// What ends streams with the load; `None` where none is to be ended.
+    pub(in crate::engine) closing: Option<&'a Closing>,
+}
+
+/// What is known of a call's messages while it goes on.
+pub(in crate::engine) struct Tally {
+    step: u16,
+    part: Part,
+    /// It is a stream: its messages are statistics of their own.
+    streams: bool,
+    first: Cell<Option<Instant>>,
+    last: Cell<Option<Instant>>,
+    is_short: Cell<bool>,
+}
+
+impl Calling<'_> {
+    pub(in crate::engine) async fn run(mut self) -> Result<(), Failure> {
+        let call = self.call;
+        let head = call.head.render(self.frame)?;
+        if call.client_streams() {
+            // rare, and kept out of the size of every user
+            return Box::pin(self.stream(&head)).await;
+        }
+        let message = call.message(0, self.frame, self.scratch)?;
+        let mut tries = Tries::default();
+        loop {
+            let outcome = self.send_whole(&head, &message).await;
+            if !tries.go_on(&outcome, self.flight) {
+                return outcome;
+            }
+        }
+    }
+
+    /// A call with one message.
+    async fn send_whole(&mut self, head: &Rendered<'_>, message: &Bytes) -> Result<(), Failure> {
+        let Begun { answer, mut sending, seat } = self.begin(head).await?;
+        // what flow control holds back is sent by and by, and kept without a copy until then; an error shows in the answer
+        let _ = sending.send_data(message.clone(), true);
+        self.flight.written.set(head.size + message.len());
+        let Self { link, flight, tally, .. } = self;
+        let mut incoming = Incoming::new(answer, seat);
+        poll_fn(|cx| incoming.poll(cx, &mut link.response, flight, |whole| tally.received(whole, flight))).await
+    }
+
+    /// A call whose messages are sent one after the other.
+    async fn stream(&mut self, head: &Rendered<'_>) -> Result<(), Failure> {
+        let mut tries = Tries::default();
+        loop {
+            let outcome = self.send_in_turn(head).await;
+            if !tries.go_on(&outcome, self.flight) {
+                return outcome;
+            }
+        }
+    }
+
+    async fn send_in_turn(&mut self, head: &Rendered<'_>) -> Result<(), Failure> {
+        let Begun { answer, sending, seat } = self.begin(head).await?;
+        self.flight.written.set(head.size);
+        let mut incoming = Incoming::new(answer, seat);
+        let ends = self.call.half_close;
+        let mut outgoing = Outgoing { sending, begun: Instant::now(), sent: 0, sleep: None, ends, closed: false };
+        let Self { call, link, frame, scratch, flight, tally, closing, .. } = self;
+        let mut over = pin!(async {
+            match closing {
+                Some(closing) => closing.wait().await,
+                None => std::future::pending().await,
+            }
+        });
+        let mut is_over = false;
+        poll_fn(|cx| {
+            if !outgoing.closed {
+                outgoing.poll(cx, call, flight, tally, |nth| call.message(nth, &mut **frame, scratch))?;
+            }
+            // a stream that begins after the end says something all the same
+            if !outgoing.closed && !is_over && outgoing.sent > 0 && over.as_mut().poll(cx).is_ready() {
+                is_over = true;
+                outgoing.end(call, flight, tally);
+            }
+            incoming.poll(cx, &mut link.response, flight, |whole| tally.received(whole, flight))
+        })
+        .await
+    }
+
+    async fn begin(&mut self, head: &Rendered<'_>) -> Result<Begun, Failure> {
+        let expected = Expected {
+            streams: self.call.server_streams(),
+            most: self.call.most,
+            message: self.wanted.body || self.call.judges_health,
+            trailers: self.wanted.head,
+        };
+        self.link.response.begin_call(self.wanted, expected);
+        let session = self.link.session(self.flight).await?;
+        session.start(head.request(), false).ok_or(Failure::Gone)
+    }
+}
+
+/// Our half of a stream.
+struct Outgoing {
+    sending: SendStream<Bytes>,
+    begun: Instant,
+    sent: u32,
+    sleep: Option<Pin<Box<Sleep>>>,
+    /// It ends with the last message.
+    ends: bool,
+    /// Nothing more is sent.
+    closed: bool,
+}
+
+impl Outgoing {
+    /// Sends what is due. A message that cannot be made is the only thing that fails here; all else shows in the answer.
+    fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        call: &GrpcCall,
+        flight: &Flight<'_>,
+        tally: &Tally,
+        mut message: impl FnMut(u32) -> Result<Bytes, Failure>,
+    ) -> Result<(), Failure> {
+        let most = self.sent.saturating_add(BATCH).min(call.times);
+        while self.sent < most {
+            if self.poll_due(cx, call).is_pending() || self.poll_room(cx).is_pending() || self.closed {
+                return Ok(());
+            }
+            let before = self.sent;
+            let mut frame = message(self.sent)?;
+            self.sent += 1;
+            if call.interval.is_zero() && self.sent < most && frame.len() < FRAME {
+                let mut joined = frame.to_vec();
+                while self.sent < most && joined.len() < FRAME {
+                    joined.extend_from_slice(&message(self.sent)?);
+                    self.sent += 1;
+                }
+                frame = joined.into();
+            }
+            flight.written.set(flight.written.get() + frame.len());
+            tally.sent(self.sent - before, flight);
+            self.closed = self.sent == call.times && self.ends;
+            if self.sending.send_data(frame, self.closed).is_err() {
+                self.closed = true;
+            }
+        }
+        if self.sent < call.times {
+            cx.waker().wake_by_ref();
+        }
+        Ok(())
+    }
+
+    /// The load is over. What does not take longer than iterations may take to finish is sent to its end, all else is left out.
+    fn end(&mut self, call: &GrpcCall, flight: &Flight<'_>, tally: &Tally) {
+        self.ends = true;
+        let left = call.times - self.sent;
+        let fits = call.interval.saturating_mul(left) < flight.shard.prepared.plan.stop_timeout;
+        if left == 0 || !fits {
+            tally.is_short.set(left > 0);
+            self.close();
+        }
+    }
+
+    /// Whether the time of the next message has come.
+    fn poll_due(&mut self, cx: &mut Context<'_>, call: &GrpcCall) -> Poll<()> {
+        if call.interval.is_zero() || self.sent == 0 {
+            return Poll::Ready(());
+        }
+        let due = self.begun + call.interval.saturating_mul(self.sent);
+        if Instant::now() >= due {
+            return Poll::Ready(());
+        }
+        let sleep = self.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(due.into())));
+        if sleep.deadline().into_std() != due {
+            sleep.as_mut().reset(due.into());
+        }
+        sleep.as_mut().poll(cx)
+    }
+
+    /// Whether flow control lets more be sent. One message is ahead of it at most: a target that reads slowly is not buried here.
+    fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.sending.reserve_capacity(1);
+        while self.sending.capacity() == 0 {
+            match self.sending.poll_capacity(cx) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Some(Ok(_))) => {}
+                Poll::Ready(None | Some(Err(_))) => {
+                    self.closed = true;
+                    break;
+                }
+            }
+        }
+        Poll::Ready(())
+    }
+
+    /// Says that nothing more follows.
+    fn close(&mut self) {
+        self.closed = true;
+        // fails only when the stream has ended, which the answer shows
+        let _ = self.sending.send_data(Bytes::new(), true);
+    }
+}
+
+impl Tally {
+    pub(in crate::engine) fn new(step: u16, part: Part, call: &PreparedCall) -> Self {
+        let streams = matches!(call, PreparedCall::Grpc(call) if call.client_streams() || call.server_streams());
+        Self { step, part, streams, first: Cell::new(None), last: Cell::new(None), is_short: Cell::new(false) }
+    }
+
+    /// Of a stream that came to its end, and was meant to begin at `intended`.
+    pub(in crate::engine) fn sample(&self, intended: Instant) -> Option<StreamSample> {
+        let first = self.first.get().map(|first| first.saturating_duration_since(intended));
+        self.streams.then_some(StreamSample { first, llm: None })
+    }
+
+    /// It was left before all was said, so that no check holds.
+    pub(in crate::engine) fn is_short(&self) -> bool {
+        self.is_short.get()
+    }
+
+    fn sent(&self, count: u32, flight: &Flight<'_>) {
+        if self.streams {
+            let now = Instant::now();
+            let mut recorder = flight.shard.recorder.borrow_mut();
+            (0..count).for_each(|_| recorder.message_sent(self.step, self.part, now));
+        }
+    }
+
+    /// So many messages came at once.
+    fn received(&self, count: u32, flight: &Flight<'_>) {
+        if !self.streams {
+            return;
+        }
+        let now = Instant::now();
+        if self.first.get().is_none() {
+            self.first.set(Some(now));
+        }
+        let mut recorder = flight.shard.recorder.borrow_mut();
+        for _ in 0..count {
+            let gap = self.last.replace(Some(now)).map(|last| now.saturating_duration_since(last));
+            recorder.message_received(self.step, self.part, now, gap);
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! What the services of a test's calls are: read from its files, or asked of the target.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::head::{Asked, Head};
+use super::reflect::{PATIENCE, Unreflected, reflect};
+use crate::engine::auth::Credentials;
+use crate::engine::route::Route;
+use crate::engine::world::World;
+use crate::plan::grpc::{Descriptors, HEALTH, Method};
+use crate::plan::{Inputs, Names, Plan, Problem, Protocol, Target};
+
+/// Why a test's services are not known.
+pub(in crate::engine) enum Unknown {
+    Invalid(Vec<Problem>),
+    /// Targets could not be asked.
+    Unreached(Vec<Problem>),
+}
+
+/// What is known of the services of one target, and the way of calls to it.
+pub(in crate::engine) struct Served {
+    /// Place among the plan's.
+    pub(in crate::engine) target: usize,
+    pub(in crate::engine) route: Route,
+    pub(in crate::engine) descriptors: Descriptors,
+}
+
+/// The services that calls name, by target.
+pub(in crate::engine) fn named(plan: &Plan) -> BTreeMap<usize, BTreeSet<&str>> {
+    let mut all: BTreeMap<usize, BTreeSet<&str>> = BTreeMap::new();
+    for place in plan.steps() {
+        if let Protocol::Grpc(grpc) = &place.step.call {
+            all.entry(place.step.target).or_default().insert(grpc.method.service.as_str());
+        }
+    }
+    all
+}
+
+/// Whether a target is to be asked for its services. That for health is always known.
+pub(in crate::engine) fn are_asked_for(plan: &Plan) -> bool {
+    plan.protos.is_none() && named(plan).values().flatten().any(|service| *service != HEALTH)
+}
+
+/// The ways of calls to their targets, and what is known of the services there. `credentials` are by target.
+pub(in crate::engine) async fn describe(
+    plan: &Arc<Plan>,
+    inputs: &Inputs,
+    names: &Names,
+    world: &World,
+    credentials: &[Option<&Credentials>],
+) -> Result<Vec<Served>, Unknown> {
+    let named = named(plan);
+    if named.is_empty() {
+        return Ok(vec![]);
+    }
+    let of_files = match &plan.protos {
+        Some(_) => Some(compile_files(plan, inputs).await.map_err(Unknown::Invalid)?),
+        None => None,
+    };
+    let mut all = Vec::new();
+    for (place, target) in plan.all_targets().enumerate() {
+        let Some(services) = named.get(&place) else { continue };
+        let invalid = |problem: Problem| Unknown::Invalid(vec![problem]);
+        let route = Route::for_calls(target, &plan.http, &plan.grpc, inputs, world).map_err(invalid)?;
+        let asked: BTreeSet<&str> = services.iter().copied().filter(|service| *service != HEALTH).collect();
+        let descriptors = match &of_files {
+            Some(descriptors) => descriptors.clone(),
+            None if asked.is_empty() => Descriptors::of_health(),
+            None => ask(target, &route, &asked, names, credentials.get(place).copied().flatten()).await?,
+        };
+        all.push(Served { target: place, route, descriptors });
+    }
+    Ok(all)
+}
+
+/// Compiling thousands of files takes a while, in which others of this thread have work to do.
+async fn compile_files(plan: &Arc<Plan>, inputs: &Inputs) -> Result<Descriptors, Vec<Problem>> {
+    let (plan, inputs) = (plan.clone(), inputs.clone());
+    let compiling = tokio::task::spawn_blocking(move || super::protos::load(&plan, &inputs));
+    compiling.await.unwrap_or_else(|e| Err(vec![Problem::new("spec.protos", format!("cannot be compiled: {e}"))]))
+}
+
+async fn ask(
+    target: &Target,
+    route: &Route,
+    services: &BTreeSet<&str>,
+    names: &Names,
+    credentials: Option<&Credentials>,
+) -> Result<Descriptors, Unknown> {
+    let head_of = |method: &Method| {
+        let asked = Asked { method, metadata: &[], timeout: PATIENCE, gzip: false };
+        let head = Head::compile(target, credentials, names, &asked, "spec.protos");
+        head.map_err(|problems| problems.first().map(ToString::to_string).unwrap_or_default())
+    };
+    reflect(route, services, head_of).await.map_err(|error| {
+        let message = error.to_string();
+        match error {
+            Unreflected::Unreached(_) => Unknown::Unreached(vec![Problem::new(format!("{}.url", target.field()), message)]),
+            Unreflected::Refused(_) | Unreflected::Wrong(_) => Unknown::Invalid(vec![Problem::new("spec.protos", message)]),
+        }
+    })
+}

@@ -1,0 +1,159 @@
+//! Streams of messages, in one direction or both.
+
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
+
+use bytes::Bytes;
+use http::Response;
+
+use super::super::http2::{Asked, server};
+use super::*;
+use crate::plan::grpc::{GrpcStream, Messages};
+use crate::stats::StreamStats;
+
+fn streaming(name: &str, messages: Messages, interval: u64) -> Step {
+    let mut step = call(name, note("hi"));
+    grpc(&mut step).stream = Some(GrpcStream { messages, interval: Duration::from_millis(interval), half_close: true });
+    step
+}
+
+fn stats(snapshot: &Snapshot) -> &StreamStats {
+    snapshot.steps[&0].stream.as_ref().unwrap()
+}
+
+#[tokio::test]
+async fn a_server_stream_has_a_first_message_gaps_and_a_count() {
+    let chat = Chat::start().await;
+    let mut step = call("Listen", json!({"text": "wait 4", "number": 5}));
+    request(&mut step).checks = vec![Check::Messages { at_least: Some(5), at_most: Some(5) }, json_path("$.number", json!(5))];
+    let snapshot = run_calls(counted(&chat.url, 5, vec![step])).await;
+    let (requests, stream) = (snapshot.requests(), stats(&snapshot));
+    assert_eq!(requests, 5);
+    assert_eq!(snapshot.failures(), 0, "{:?}", snapshot.errors);
+    assert_eq!((stream.messages_received, stream.messages_sent), (5 * requests, 0));
+    assert_eq!((stream.first.count(), stream.gap.count()), (requests, 4 * requests));
+    // messages that a busy machine reads late come together
+    assert!(stream.first.min() >= 4_000, "{} us", stream.first.min());
+    assert!(snapshot.steps[&0].latency.min() >= 20_000, "the latency of a stream is that of the whole call");
+    assert_eq!(snapshot.received_by_target(), chat.seen.calls());
+}
+
+#[tokio::test]
+async fn a_stream_that_ends_with_a_failure_or_without_its_status_has_failed() {
+    let chat = Chat::start().await;
+    let snapshot = run_calls(counted(&chat.url, 3, vec![call("Listen", json!({"text": "until 3", "number": 9}))])).await;
+    assert_eq!(classes(&snapshot), [(ErrorClass::Grpc, snapshot.requests())], "{:?}", snapshot.errors);
+    assert_eq!((stats(&snapshot).messages_received, stats(&snapshot).first.count()), (2 * snapshot.requests(), 0));
+
+    let (url, _) = server(|mut asked: Asked| async move {
+        let head = Response::builder().header("content-type", "application/grpc").body(()).unwrap();
+        let mut stream = asked.answer.send_response(head, false).unwrap();
+        stream.send_data(Bytes::from_static(&[0; 10]), true).unwrap();
+    })
+    .await;
+    let snapshot = run_calls(counted(&url, 3, vec![call("Listen", note("hi"))])).await;
+    assert_eq!(classes(&snapshot), [(ErrorClass::Protocol, snapshot.requests())], "{:?}", snapshot.errors);
+    assert_eq!(stats(&snapshot).messages_received, 2 * snapshot.requests());
+}
+
+#[tokio::test]
+async fn a_client_stream_sends_all_its_messages_at_its_pace() {
+    let chat = Chat::start().await;
+    let mut step = streaming("Tell", Messages::Times(4), 5);
+    grpc(&mut step).message = Some(JsonTemplate::new(note("n {{ iteration }}")).unwrap());
+    request(&mut step).checks = vec![json_path("$.number", json!(4))];
+    let snapshot = run_calls(counted(&chat.url, 5, vec![step])).await;
+    let requests = snapshot.requests();
+    assert_eq!(requests, 5);
+    assert_eq!(snapshot.failures(), 0, "{:?}", snapshot.errors);
+    assert_eq!((stats(&snapshot).messages_sent, stats(&snapshot).messages_received), (4 * requests, requests));
+    assert!(snapshot.steps[&0].latency.min() >= 15_000, "three intervals lie between four messages");
+    assert_eq!((snapshot.received_by_target(), chat.seen.messages()), (chat.seen.calls(), 4 * requests));
+}
+
+#[tokio::test]
+async fn a_list_of_messages_is_sent_in_its_order() {
+    let chat = Chat::start().await;
+    let list = ["a", "b", "c"].map(|text| JsonTemplate::new(json!({"text": text})).unwrap());
+    let mut step = streaming("Tell", Messages::List(list.to_vec()), 0);
+    grpc(&mut step).message = None;
+    request(&mut step).checks = vec![json_path("$.text", json!("c")), json_path("$.number", json!(3))];
+    let snapshot = run_calls(counted(&chat.url, 3, vec![step])).await;
+    assert_eq!((snapshot.failures(), stats(&snapshot).messages_sent), (0, 3 * snapshot.requests()), "{:?}", snapshot.errors);
+}
+
+#[tokio::test]
+async fn a_server_that_has_heard_enough_ends_a_stream_before_its_client() {
+    let chat = Chat::start().await;
+    let mut step = streaming("Tell", Messages::Times(1_000_000), 0);
+    grpc(&mut step).message = Some(JsonTemplate::new(note("fail 11 enough")).unwrap());
+    let snapshot = run_calls(counted(&chat.url, 5, vec![step])).await;
+    assert_eq!(classes(&snapshot), [(ErrorClass::Grpc, snapshot.requests())], "{:?}", snapshot.errors);
+    assert_eq!(snapshot.counters.connects, 1);
+}
+
+#[tokio::test]
+async fn both_sides_stream_at_once() {
+    let chat = Chat::start().await;
+    let mut step = streaming("Talk", Messages::Times(6), 20);
+    request(&mut step).checks = vec![Check::Messages { at_least: Some(6), at_most: Some(6) }];
+    let snapshot = run_calls(counted(&chat.url, 4, vec![step])).await;
+    let (requests, stream) = (snapshot.requests(), stats(&snapshot));
+    assert_eq!(requests, 4);
+    assert_eq!(snapshot.failures(), 0, "{:?}", snapshot.errors);
+    assert_eq!((stream.messages_sent, stream.messages_received), (6 * requests, 6 * requests));
+    assert!(stream.first.min() + 30_000 < snapshot.steps[&0].latency.min(), "answers come while messages are sent");
+    assert_eq!((snapshot.received_by_target(), chat.seen.messages()), (chat.seen.calls(), 6 * requests));
+}
+
+#[tokio::test]
+async fn more_than_flow_control_allows_is_sent_as_the_server_reads() {
+    let chat = Chat::start().await;
+    let mut step = streaming("Tell", Messages::Times(40), 0);
+    grpc(&mut step).message = Some(JsonTemplate::new(note(&"x".repeat(30_000))).unwrap());
+    request(&mut step).checks = vec![json_path("$.number", json!(40))];
+    let snapshot = run_calls(counted(&chat.url, 2, vec![step])).await;
+    assert_eq!(snapshot.failures(), 0, "{:?}", snapshot.errors);
+    assert_eq!(chat.seen.messages(), 40 * snapshot.requests());
+    assert!(snapshot.steps[&0].sent_bytes > 1_200_000 * snapshot.requests());
+}
+
+#[tokio::test]
+async fn streams_open_at_the_end_are_half_closed() {
+    let chat = Chat::start().await;
+    let mut step = streaming("Talk", Messages::Times(100_000), 10);
+    request(&mut step).timeout = Duration::from_secs(60);
+    let mut waiting = step.clone();
+    let stream = grpc(&mut waiting).stream.as_mut().unwrap();
+    // all is said, and the server is to end it
+    (stream.messages, stream.half_close) = (Messages::Times(1), false);
+    for step in [step, waiting] {
+        let before = chat.seen.calls();
+        let snapshot = run_calls(Plan { stop_timeout: Duration::from_secs(20), ..calls(&chat.url, 3, 400, vec![step]) }).await;
+        assert_eq!((snapshot.requests(), snapshot.failures(), snapshot.counters.interrupted), (3, 0, 0), "{:?}", snapshot.errors);
+        assert_eq!(chat.seen.calls() - before, 3);
+    }
+}
+
+#[tokio::test]
+async fn streams_that_a_server_does_not_end_are_cancelled_after_the_stop_timeout() {
+    let closed = Arc::new(AtomicBool::new(false));
+    let told = closed.clone();
+    let (url, seen) = server(move |mut asked: Asked| {
+        let told = told.clone();
+        async move {
+            asked.body().await;
+            told.store(true, Ordering::SeqCst);
+            std::future::pending().await
+        }
+    })
+    .await;
+    let mut step = streaming("Talk", Messages::Times(100_000), 10);
+    request(&mut step).timeout = Duration::from_secs(60);
+    let mut plan = calls(&url, 2, 500, vec![step]);
+    plan.stop_timeout = Duration::from_millis(200);
+    let snapshot = run_calls(plan).await;
+    assert!(closed.load(Ordering::SeqCst), "half-closed first");
+    assert_eq!((snapshot.requests(), snapshot.counters.interrupted, seen.requests()), (0, 2, 2));
+    assert!(stats(&snapshot).messages_sent > 4, "what was sent counts whatever becomes of the stream");
+}
