@@ -22,6 +22,7 @@ pub mod reference;
 mod samples;
 mod scenario;
 pub mod share;
+mod stream;
 mod target;
 pub mod template;
 pub mod threshold;
@@ -53,6 +54,7 @@ pub use scenario::{
     RetryOn, Scenario, Step, Task,
 };
 pub use share::Share;
+pub use stream::{Goodput, HttpStream, StreamFormat, StreamKind, StreamPreset, Until};
 pub use target::{ClientCertificate, Header, Target, Tls};
 pub use template::{Delimiters, JsonTemplate, Template};
 pub use threshold::Threshold;

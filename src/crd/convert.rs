@@ -9,6 +9,7 @@ mod load;
 mod once;
 mod pace;
 mod scenario;
+mod stream;
 mod target;
 mod threshold;
 mod transport;
@@ -202,9 +203,9 @@ fn warnings(plan: &Plan) -> Vec<String> {
     if plan.capacity().is_some() && plan.thresholds.is_empty() {
         warnings.push("spec.thresholds: there are none, so a rate holds as long as any request succeeds and none is dropped".to_owned());
     }
-    if has(|metric| matches!(metric, Metric::Latency | Metric::ServiceTime)) && !has(|metric| metric == Metric::Failures) {
+    if has(|metric| metric.reads_successes()) && !has(|metric| metric == Metric::Failures) {
         warnings.push(
-            "spec.thresholds: latency counts successes only, and there is no threshold on failures: a target that fails quickly would pass"
+            "spec.thresholds: times count successes only, and there is no threshold on failures: a target that fails quickly would pass"
                 .to_owned(),
         );
     }

@@ -23,6 +23,15 @@ pub(in crate::crd) const OBJECT_KEY: &str = "^[-._a-zA-Z0-9]+$";
 const DESCRIPTION: &str =
     "A load test: what to send, how hard, and what counts as passing. Its merged results and its verdict are in the status.";
 
+/// Where steps stand beside the tasks, in the schema of the spec.
+const OTHER_STEPS: [&str; 5] = [
+    "/properties/setup/items",
+    "/properties/teardown/items",
+    "/properties/scenarios/items/properties/onStart/items",
+    "/properties/scenarios/items/properties/onStop/items",
+    "/properties/scenarios/items/properties/blocks/items/properties/steps/items",
+];
+
 static DEFINITION: LazyLock<Value> = LazyLock::new(define);
 
 /// The definition as it is installed. JSON, since the typed form writes every bound as a float, which GitOps tools would see as a change for ever.
@@ -40,6 +49,7 @@ fn define() -> Value {
     let root = root_schema(&mut crd);
     root["description"] = DESCRIPTION.into();
     finish(root);
+    refer_to_tasks(&mut root["properties"]["spec"]);
     // until the operator has seen a resource it must not look ready to kstatus
     root["properties"]["status"]["default"] = json!({"observedGeneration": -1});
     root["properties"]["metadata"] = json!({"type": "object", "properties": {"name": {"type": "string", "maxLength": 40}}});
@@ -48,6 +58,20 @@ fn define() -> Value {
         "message": "metadata.name must begin with a letter and hold only lower case letters, digits and dashes: Services are named after it",
     }]);
     crd
+}
+
+/// A definition knows no references, and steps are described once: six times would be more than a client-side apply can carry.
+fn refer_to_tasks(spec: &mut Value) {
+    for place in OTHER_STEPS {
+        let step = spec.pointer_mut(place).expect("the schema has it");
+        be_silent(step);
+        step["description"] = "Its fields are described at scenarios.tasks.steps.".into();
+    }
+}
+
+fn be_silent(schema: &mut Value) {
+    schema.as_object_mut().map(|fields| fields.remove("description"));
+    each_child(schema, &mut be_silent);
 }
 
 /// The schema of a whole LoadTest as plain JSON Schema, which refuses unknown fields: what `validate` holds a file to.
@@ -234,7 +258,9 @@ mod tests {
         let mut silent = Vec::new();
         walk("spec", spec_schema(), &mut |path, schema| {
             for (name, field) in schema["properties"].as_object().into_iter().flatten() {
-                if !field["description"].is_string() {
+                let is_elsewhere =
+                    ["setup[]", "teardown[]", "onStart[]", "onStop[]", "blocks[].steps[]"].iter().any(|steps| path.contains(steps));
+                if !is_elsewhere && !field["description"].is_string() {
                     silent.push(format!("{path}.{name}"));
                 }
             }

@@ -202,6 +202,9 @@ pub struct ResultsStatus {
     /// What a search for the capacity found.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub capacity: Option<CapacityStatus>,
+    /// Of the steps that have limits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub goodput: Option<GoodputStatus>,
     pub latency: LatencyStatus,
     pub service_time: LatencyStatus,
     /// The steps with the most requests.
@@ -279,6 +282,43 @@ pub struct StepStatus {
     pub p95: String,
     pub p99: String,
     pub max: String,
+    /// Only of a step whose requests or answers are streams.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stream: Option<StreamStatus>,
+}
+
+/// The streams of a step: of a language model's its own measures, of others those of messages.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct StreamStatus {
+    /// To the first message or event.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub first_p99: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub gap_p99: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub ttft_p50: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub ttft_p99: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub itl_p99: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub tpot_p50: String,
+    /// Per second, over the profile's length.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub output_tokens: String,
+    /// `Usage`: counted by the target. `Events`: each event with content is taken for one. `Both`.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub tokens_from: String,
+}
+
+/// Requests that met all limits of their step.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct GoodputStatus {
+    pub per_second: String,
+    /// Their share of all that were intended.
+    pub ratio: String,
 }
 
 /// Numbers of one record, each with its unit.

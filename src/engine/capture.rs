@@ -19,6 +19,8 @@ pub(super) struct Wanted {
     pub(super) cookies: bool,
     /// The head when it redirects.
     pub(super) redirects: bool,
+    /// The body as it comes, for who reads it meanwhile.
+    pub(super) stream: bool,
 }
 
 #[derive(Debug, Default)]
@@ -36,6 +38,8 @@ pub(super) struct Capture {
     pub(super) truncated: bool,
     /// Bytes of the body that came, kept or not.
     pub(super) size: u64,
+    /// What came of a stream and has not been read yet, without framing, as encoded as it came.
+    pub(super) fresh: Vec<u8>,
 }
 
 impl Capture {
@@ -47,6 +51,7 @@ impl Capture {
         self.limit = if wanted.body { MAX_BODY } else { 0 };
         self.truncated = false;
         self.size = 0;
+        self.fresh.clear();
     }
 
     /// `bytes` are the whole head of the final answer.
@@ -65,7 +70,7 @@ impl Capture {
     }
 
     fn wants_head(&self, status: u16) -> bool {
-        let Wanted { head, body, cookies, redirects } = self.wanted;
+        let Wanted { head, body, cookies, redirects, stream: _ } = self.wanted;
         // who looks at a body needs to know how it is encoded
         head || body || status >= 400 || cookies && self.sets_cookies || redirects && (300..400).contains(&status)
     }
@@ -88,6 +93,9 @@ impl Capture {
 
     pub(super) fn take_body(&mut self, bytes: &[u8]) {
         self.size += bytes.len() as u64;
+        if self.wanted.stream {
+            self.fresh.extend_from_slice(bytes);
+        }
         if self.limit == 0 {
             return;
         }
@@ -98,14 +106,14 @@ impl Capture {
 
     /// Whether what is still to come of the body may be dropped unseen.
     pub(super) fn is_full(&self) -> bool {
-        self.limit == 0 || self.truncated
+        (self.limit == 0 || self.truncated) && !self.wanted.stream
     }
 
     /// The answer has been looked at.
     pub(super) fn let_go(&mut self) {
         // nor do users grow by a target that fails
         let is_refusal = !self.wanted.body && self.limit > 0;
-        for buffer in [&mut self.head, &mut self.body] {
+        for buffer in [&mut self.head, &mut self.body, &mut self.fresh] {
             if is_refusal || buffer.capacity() > WORTH_KEEPING {
                 *buffer = Vec::new();
             }

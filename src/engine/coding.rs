@@ -1,8 +1,76 @@
 //! Bodies that came compressed, made readable for those who look at them.
 
-use std::io::Read;
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::io::{self, Read};
+use std::rc::Rc;
 
 use super::capture::MAX_BODY;
+
+/// A decoder is given so many bytes at once: deflate makes at most 1,032 of one, so that all it makes of them fits [`PLAIN`].
+const PIECE: usize = 16;
+
+/// Room for what is decoded at once.
+const PLAIN: usize = 32 * 1024;
+
+/// Reads a body as it comes.
+pub(super) enum Decoding {
+    Plain,
+    Coded { source: Source, decoder: Box<dyn Read>, plain: Box<[u8]> },
+}
+
+/// What has come and was not decoded yet. To a decoder it is a reader that has no more for now.
+#[derive(Clone, Default)]
+pub(super) struct Source(Rc<RefCell<VecDeque<u8>>>);
+
+impl Read for Source {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let mut bytes = self.0.borrow_mut();
+        if bytes.is_empty() { Err(io::ErrorKind::WouldBlock.into()) } else { bytes.read(buffer) }
+    }
+}
+
+impl Decoding {
+    /// Of a body under this `Content-Encoding`, which begins with `first`.
+    pub(super) fn new(coding: Option<&str>, first: &[u8]) -> Self {
+        let source = Source::default();
+        let from = source.clone();
+        let decoder: Box<dyn Read> = match coding.unwrap_or_default().trim().to_ascii_lowercase().as_str() {
+            "gzip" | "x-gzip" => Box::new(flate2::read::MultiGzDecoder::new(from)),
+            "deflate" if is_zlib(first) => Box::new(flate2::read::ZlibDecoder::new(from)),
+            "deflate" => Box::new(flate2::read::DeflateDecoder::new(from)),
+            "br" => Box::new(brotli_decompressor::Decompressor::new(from, 4096)),
+            _ => return Self::Plain,
+        };
+        Self::Coded { source, decoder, plain: vec![0; PLAIN].into() }
+    }
+
+    /// Calls `each` with what `bytes` complete, until it says no.
+    pub(super) fn feed(&mut self, bytes: &[u8], each: &mut impl FnMut(&[u8]) -> bool) -> io::Result<()> {
+        let Self::Coded { source, decoder, plain } = self else {
+            each(bytes);
+            return Ok(());
+        };
+        for piece in bytes.chunks(PIECE) {
+            source.0.borrow_mut().extend(piece);
+            loop {
+                match decoder.read(plain) {
+                    Ok(0) => break,
+                    Ok(count) if each(&plain[..count]) => {}
+                    Ok(_) => return Ok(()),
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// In the wild both the format of RFC 1950 and the bare one of RFC 1951 are sent as `deflate`.
+fn is_zlib(body: &[u8]) -> bool {
+    body.first().is_some_and(|first| first & 0x0f == 8)
+}
 
 /// Appends what `body` says under a `Content-Encoding` to `out`, up to the most that is kept of a body; whether that is all. What
 /// cannot be read as that coding is left out.
@@ -11,10 +79,7 @@ pub(super) fn decode(coding: &str, body: &[u8], out: &mut Vec<u8>) -> bool {
     let most = MAX_BODY as u64 + 1;
     let read = match coding.trim().to_ascii_lowercase().as_str() {
         "gzip" | "x-gzip" => flate2::read::MultiGzDecoder::new(body).take(most).read_to_end(out),
-        // in the wild both the format of RFC 1950 and the bare one of RFC 1951 are sent under this name
-        "deflate" if body.first().is_some_and(|first| first & 0x0f == 8) => {
-            flate2::read::ZlibDecoder::new(body).take(most).read_to_end(out)
-        }
+        "deflate" if is_zlib(body) => flate2::read::ZlibDecoder::new(body).take(most).read_to_end(out),
         "deflate" => flate2::read::DeflateDecoder::new(body).take(most).read_to_end(out),
         "br" => brotli_decompressor::Decompressor::new(body, 4096).take(most).read_to_end(out),
         _ => {
@@ -75,6 +140,56 @@ mod tests {
             let mut out = Vec::new();
             assert!(decode(coding, body, &mut out), "{coding}");
             assert_eq!(out, b"text", "{coding}");
+            for size in 1..body.len() {
+                assert_eq!(fed(coding, body.chunks(size)).unwrap(), b"text", "{coding} in pieces of {size}");
+            }
         }
+    }
+
+    fn fed<'a>(coding: &str, pieces: impl Iterator<Item = &'a [u8]>) -> io::Result<Vec<u8>> {
+        let mut out = Vec::new();
+        let mut decoding = None;
+        for piece in pieces {
+            let decoding = decoding.get_or_insert_with(|| Decoding::new(Some(coding), piece));
+            decoding.feed(piece, &mut |part| {
+                out.extend_from_slice(part);
+                true
+            })?;
+        }
+        Ok(out)
+    }
+
+    #[test]
+    fn what_a_target_flushes_can_be_read_at_once() {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), Compression::fast());
+        let mut decoding = Decoding::new(Some("gzip"), &[]);
+        for event in ["data: one\n\n", "data: two\n\n", &"x".repeat(1 << 20)] {
+            encoder.write_all(event.as_bytes()).unwrap();
+            encoder.flush().unwrap();
+            let mut out = Vec::new();
+            let sent = std::mem::take(encoder.get_mut());
+            decoding
+                .feed(&sent, &mut |part| {
+                    out.extend_from_slice(part);
+                    true
+                })
+                .unwrap();
+            assert!(out == event.as_bytes(), "{} of {} bytes", out.len(), event.len());
+        }
+    }
+
+    #[test]
+    fn a_stream_that_is_not_of_its_coding_fails_and_a_bomb_is_given_in_parts() {
+        assert!(fed("gzip", [b"not gzip, and long enough".as_slice()].into_iter()).is_err());
+        assert!(fed("br", [[0xff; 64].as_slice()].into_iter()).is_err());
+        let mut parts = 0;
+        let bomb = gzip(&vec![b'x'; 1 << 20]);
+        Decoding::new(Some("gzip"), &bomb)
+            .feed(&bomb, &mut |part| {
+                parts += 1;
+                part.len() <= PLAIN && parts < 3
+            })
+            .unwrap();
+        assert_eq!(parts, 3, "it stops when it is told to");
     }
 }

@@ -253,7 +253,7 @@ impl Compiler<'_> {
     /// Compiles a request and gives it the next number. What is wrong with it is told; what follows is compiled too, to find all of that.
     fn request(&mut self, step: &RequestStep, known: &Names, path: &str) -> Act {
         let number = self.steps.len() as u16;
-        let RequestStep { name: _, tags: _, timeout, checks, extract, record, target, call } = step;
+        let RequestStep { name: _, tags: _, timeout, checks, extract, record, goodput, target, call } = step;
         let place = |record: &Record| self.trends.iter().position(|trend| trend.name == record.name);
         let records: Vec<(u16, &Record)> = record.iter().filter_map(|record| Some((place(record)? as u16, record))).collect();
         let rules = PreparedRules::compile(checks, extract, &records, known, path).unwrap_or_else(|found| {
@@ -269,7 +269,8 @@ impl Compiler<'_> {
                 let needs = rules.needs();
                 let more: Vec<Need> = rules.feeds().iter().filter(|need| !rows.contains(need)).copied().collect();
                 rows.extend(more);
-                self.steps.push(PreparedStep { call, route, timeout: *timeout, rows: rows.into(), rules, needs });
+                let (timeout, goodput) = (*timeout, *goodput);
+                self.steps.push(PreparedStep { call, route, timeout, rows: rows.into(), rules, needs, goodput });
             }
             Err(found) => self.problems.extend(found),
         }
@@ -277,7 +278,7 @@ impl Compiler<'_> {
     }
 
     fn http(&self, step: &HttpStep, target: usize, path: &str) -> Result<Ready, Vec<Problem>> {
-        let HttpStep { request, follow_redirects, retry } = step;
+        let HttpStep { request, follow_redirects, retry, stream } = step;
         let place = self.plan.all_targets().nth(target).ok_or_else(|| vec![Problem::new(path, "goes to a target that is not there")])?;
         let request = Request::compile(place, self.credentials[target], &self.names, self.inputs, request, path)?;
         let mut rows = request.needs();
@@ -290,7 +291,8 @@ impl Compiler<'_> {
                 }
             }
         }
-        let call = PreparedCall::Http(HttpCall { request, follow_redirects: *follow_redirects, retry: retry.clone() });
+        let (follow_redirects, retry, stream) = (*follow_redirects, retry.clone(), stream.clone());
+        let call = PreparedCall::Http(HttpCall { request, follow_redirects, retry, stream });
         Ok(Ready { call, route: target, rows })
     }
 

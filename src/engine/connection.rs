@@ -64,6 +64,14 @@ pub(super) enum Failure {
     TooManyRedirects,
     #[error("{0}")]
     Grpc(#[from] Fault),
+    #[error("the stream ended without {0}")]
+    Unfinished(String),
+    #[error("an event of the stream is longer than 1 MiB")]
+    LongEvent,
+    #[error("the stream is not of the Content-Encoding that it names")]
+    Coding,
+    #[error("the stream holds an event that tells of an error")]
+    ToldInStream,
 }
 
 impl Failure {
@@ -89,6 +97,7 @@ impl Failure {
             Self::NoCredentials(_) => ErrorClass::Auth,
             Self::Redirect(_) | Self::TooManyRedirects => ErrorClass::Redirect,
             Self::Grpc(fault) => fault.class(),
+            Self::Unfinished(_) | Self::LongEvent | Self::Coding | Self::ToldInStream => ErrorClass::Stream,
         }
     }
 }
@@ -160,7 +169,9 @@ impl Connection {
                     });
                 }
                 Ok(()) => {
-                    if response.feed(read.filled()).map_err(Failure::Malformed)? {
+                    let is_whole = response.feed(read.filled()).map_err(Failure::Malformed)?;
+                    flight.read_stream(response)?;
+                    if is_whole {
                         return Poll::Ready(Ok(()));
                     }
                     flight.goes_on();

@@ -18,15 +18,16 @@ use super::frame::Frame;
 use super::grpc::{Calling, Tally};
 use super::message::{self, Redirect};
 use super::program::{HttpCall, PreparedCall, PreparedStep};
-use super::recorder::{Part, Sample};
+use super::recorder::{Part, Sample, StreamSample};
 use super::redactor::Redactor;
 use super::refusal;
 use super::request::{self, http2::Form};
 use super::response::Response;
 use super::sampling::Seen;
 use super::shard::Shard;
+use super::streaming::Streaming;
 use super::transport::{Flight, Link, Outgoing, Phases};
-use crate::plan::{Retry, RetryOn};
+use crate::plan::{Goodput, Retry, RetryOn};
 use crate::stats::ErrorClass;
 
 /// Buffers of one user; empty for one whose requests never differ.
@@ -100,7 +101,12 @@ impl Exchange<'_> {
         let Self { shard, number, links, frame, jar, scratch, part, answered, closing } = self;
         let step: &PreparedStep = &shard.prepared.steps[usize::from(number)];
         let Scratch { request, dressed, changed, message: encoded } = scratch;
-        let flight = Flight::new(shard, now);
+        // boxed, so that users who read no streams stay small
+        let streaming = match &step.call {
+            PreparedCall::Http(HttpCall { stream: Some(stream), .. }) => Some(Box::new(Streaming::new(stream, number, part))),
+            PreparedCall::Http(_) | PreparedCall::Grpc(_) => None,
+        };
+        let flight = Flight::new(shard, now).streamed(streaming.as_deref()).limited(step.goodput.map(|_| (number, part)));
         let route = Cell::new(step.route);
         let until = intended + step.timeout;
         let tally = Tally::new(number, part, &step.call);
@@ -121,13 +127,17 @@ impl Exchange<'_> {
                     Err(why) => return unrendered(shard, number, part, intended, (ErrorClass::Auth, &why)),
                 };
                 sampler = shard.sampler.as_ref().filter(|sampler| sampler.draw());
-                let cookies = shard.prepared.plan.http.cookies;
-                wanted = Wanted { cookies, redirects: call.follow_redirects > 0, ..step.wanted(sampler.is_some()) };
+                let (cookies, redirects) = (shard.prepared.plan.http.cookies, call.follow_redirects > 0);
+                wanted = Wanted { cookies, redirects, ..step.wanted(sampler.is_some()) };
                 let (home, route, flight) = (step.route, &route, &flight);
                 let (links, frame, is_astray) = (&mut *links, &mut *frame, false);
                 let sending =
                     Sending { shard, home, call, links, jar, bare, message, http2, frame, is_astray, changed, flight, route, wanted };
-                (deadline.bound(until, sending.run()).await, message)
+                let in_time = match &streaming {
+                    None => deadline.bound(until, sending.run()).await,
+                    Some(streaming) => Box::pin(deadline.bound(until, streaming.watch(sending.run()))).await,
+                };
+                (in_time, message)
             }
             PreparedCall::Grpc(call) => {
                 sampler = shard.sampler.as_ref().filter(|sampler| sampler.draw());
@@ -137,7 +147,7 @@ impl Exchange<'_> {
                 (deadline.bound(until, calling.run()).await, call.line())
             }
         };
-        let ended = Instant::now();
+        let now = Instant::now();
         let response = &mut links[route.get()].response;
         let outcome = match (in_time, &step.call) {
             (Some(Ok(())), PreparedCall::Grpc(call)) => call.look_into(response, wanted.body).map_err(Failure::Grpc),
@@ -145,19 +155,26 @@ impl Exchange<'_> {
             (None, _) if flight.written.get() > 0 => Err(Failure::Timeout),
             (None, _) => Err(Failure::TimeoutBeforeSent),
         };
+        let (outcome, ended) = match &streaming {
+            None => (outcome, now),
+            Some(streaming) => (streaming.conclude(outcome, response, &shard.recorder), streaming.ended(now)),
+        };
         let latency = ended.saturating_duration_since(intended);
-        let stream = tally.sample(intended);
+        let stream = match &streaming {
+            Some(streaming) => Some(streaming.sample(intended)),
+            None => tally.sample(intended),
+        };
         let refusal = match response.refusal() {
             // a server that keeps the deadline may tell of it by other words
             Some(ErrorClass::Grpc) if ended >= until => Some(ErrorClass::Timeout),
             refusal => refusal,
         };
         let judged = match &outcome {
-            Ok(()) if !step.rules.is_empty() && (refusal.is_none() || step.rules.has_status_check()) => {
-                let judged = judge(step, response, latency, frame);
+            Ok(()) => {
+                let judged = judge(step, response, latency, frame, refusal.is_some());
                 if tally.is_short() { Judged::default() } else { judged }
             }
-            _ => Judged::default(),
+            Err(_) => Judged::default(),
         };
         let class = class(step, &outcome, &judged, refusal);
         let totals = flight.finish(ended, response.received);
@@ -178,24 +195,15 @@ impl Exchange<'_> {
             checks_passed: judged.checks_passed,
             checks_failed: judged.checks_failed,
             stream: stream.as_ref(),
-            good: None,
+            good: step.goodput.map(|limits| class.is_none() && is_good(&limits, latency, stream.as_ref())),
         };
         let redactor = &shard.prepared.redactor;
         let why = judged.failure.map(|(_, why)| why);
         if let Some(sampler) = sampler {
             let mut decoded = Vec::new();
-            sampler.take(Seen {
-                step: number,
-                user: frame.user,
-                iteration: frame.iteration,
-                part,
-                ended,
-                latency,
-                service_time: sample.service_time,
-                failure: class.map(|class| (class, describe(&outcome, why.clone(), response, (redactor, message)))),
-                sent: message,
-                answer: outcome.is_ok().then(|| answer(response, latency, &mut decoded)),
-            });
+            let failure = class.map(|class| (class, describe(&outcome, why.clone(), response, (redactor, message))));
+            let answer = outcome.is_ok().then(|| answer(response, latency, &mut decoded));
+            sampler.take(seen(&sample, frame, failure, message, answer));
         }
         let mut recorder = shard.recorder.borrow_mut();
         recorder.record(sample, || describe(&outcome, why, response, (redactor, message)));
@@ -205,7 +213,7 @@ impl Exchange<'_> {
             response.let_go();
         }
         *answered = Some(Answered { route: route.get(), latency, whole: outcome.is_ok() });
-        (ended, class)
+        (now, class)
     }
 }
 
@@ -372,7 +380,10 @@ fn dress(shard: &Shard, number: u16, route: usize, call: &HttpCall, bare: &[u8],
 }
 
 /// Holds an answer against what the step asks for, and takes out of it what the step wants.
-fn judge(step: &PreparedStep, response: &Response, latency: Duration, frame: &mut Frame) -> Judged {
+fn judge(step: &PreparedStep, response: &Response, latency: Duration, frame: &mut Frame, is_refused: bool) -> Judged {
+    if step.rules.is_empty() || is_refused && !step.rules.has_status_check() {
+        return Judged::default();
+    }
     let mut decoded = Vec::new();
     step.rules.judge(&answer(response, latency, &mut decoded), frame)
 }
@@ -387,6 +398,24 @@ fn answer<'a>(response: &'a Response, latency: Duration, decoded: &'a mut Vec<u8
     };
     let call = response.reply.as_ref().and_then(|reply| reply.facts());
     Answer { status: response.status, head, body, truncated, size: *size, latency, call, json: Json::default() }
+}
+
+/// What is written down of a request.
+fn seen<'a>(
+    sample: &Sample<'_>,
+    frame: &Frame,
+    failure: Option<(ErrorClass, String)>,
+    sent: &'a [u8],
+    answer: Option<Answer<'a>>,
+) -> Seen<'a> {
+    let Sample { step, part, ended, latency, service_time, .. } = *sample;
+    Seen { step, user: frame.user, iteration: frame.iteration, part, ended, latency, service_time, failure, sent, answer }
+}
+
+/// Of a request that succeeded.
+fn is_good(limits: &Goodput, latency: Duration, stream: Option<&StreamSample>) -> bool {
+    let per_token = stream.and_then(|stream| stream.llm).and_then(|llm| llm.per_token);
+    limits.is_met(latency, stream.and_then(|stream| stream.first), per_token)
 }
 
 fn is_worth_another(retry: &Retry, outcome: &Result<(), Failure>, status: u16) -> bool {
@@ -426,7 +455,7 @@ pub(super) fn unrendered(
         checks_passed: 0,
         checks_failed: 0,
         stream: None,
-        good: None,
+        good: shard.prepared.steps[usize::from(number)].goodput.map(|_| false),
     };
     shard.recorder.borrow_mut().record(sample, || why.to_string());
     (ended, Some(class))

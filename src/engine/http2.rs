@@ -15,12 +15,12 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::Notify;
 
 use super::connection::Failure;
-use super::grpc::channel;
+use super::grpc::{Fault, channel};
 use super::request::http2::Form;
 use super::response::{MAX_HEAD, Response};
 use super::stream::Stream;
 use super::transport::Flight;
-use crate::plan::grpc::Grpc;
+use crate::plan::grpc::{Grpc, KeepAlive};
 
 /// How far a target may be ahead of what was read, on one stream and on all of a connection.
 const STREAM_WINDOW: u32 = 1 << 20;
@@ -43,12 +43,7 @@ pub(super) struct Session {
 
 impl Session {
     /// The connection works in a task of its own, which ends when nobody has it any more.
-    pub(super) async fn open(
-        stream: Stream,
-        until: Option<Instant>,
-        freed: Rc<Notify>,
-        channels: Option<&Grpc>,
-    ) -> Result<Self, Failure> {
+    pub(super) async fn open(stream: Stream, until: Option<Instant>, freed: Rc<Notify>, channels: Option<&Grpc>) -> Result<Self, Failure> {
         let reads = Rc::new(Cell::new(0));
         let opened = Builder::new()
             .enable_push(false)
@@ -61,7 +56,14 @@ impl Session {
         let keep_alive = match channels {
             None => None,
             Some(channels) => {
-                let pings = channel::greet(&mut connection).await;
+                let greeting = channel::greet(&mut connection);
+                let pings = match &channels.keep_alive {
+                    None => greeting.await,
+                    // a target that is silent from the beginning is found dead as soon as one that falls silent
+                    Some(KeepAlive { timeout, .. }) => tokio::time::timeout(*timeout, greeting)
+                        .await
+                        .map_err(|_| Failure::Grpc(Fault::NotHttp2("it did not answer within grpc.keepAlive.timeout".into())))?,
+                };
                 let pings = pings.map_err(|error| match channel::not_http2(&error) {
                     Some(fault) => Failure::Grpc(fault),
                     None => failure(error, Progress::Unsent),
@@ -249,6 +251,9 @@ impl Exchange {
                     response.take_http2_data(&data);
                     // fails only when the stream has ended, which the next look at it shows
                     let _ = body.flow_control().release_capacity(data.len());
+                    if let Err(failure) = flight.read_stream(response) {
+                        return Poll::Ready(Err(failure));
+                    }
                 }
                 Poll::Ready(None) => return Poll::Ready(Ok(())),
                 // it has answered, and wants no more of the request

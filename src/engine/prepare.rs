@@ -142,7 +142,8 @@ pub(super) async fn prepare_in(plan: Arc<Plan>, inputs: &Inputs, world: &World) 
         Some(begun) => begun,
         None => begin_renewals(&plan, &routes, &redactor).await?,
     };
-    let descriptor_digest = (!served.is_empty()).then(|| served.iter().map(|served| served.descriptors.hash()).collect::<Vec<_>>().join(" "));
+    let descriptor_digest =
+        (!served.is_empty()).then(|| served.iter().map(|served| served.descriptors.hash()).collect::<Vec<_>>().join(" "));
     let of_calls: Vec<_> = served.into_iter().map(|served| served.route).collect();
     // a way of calls finds its addresses when it is first taken, as it is that of its target
     routes.extend(of_calls.into_iter().map(Some));

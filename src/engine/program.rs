@@ -9,7 +9,7 @@ use super::grpc::GrpcCall;
 use super::request::Request;
 use crate::plan::cel::CompiledCel;
 use crate::plan::template::{Compiled, Need};
-use crate::plan::{OnFailure, Order, Retry, Slot, ThinkTime};
+use crate::plan::{Goodput, HttpStream, OnFailure, Order, Retry, Slot, ThinkTime};
 
 /// Carried out in order.
 pub(super) type Program = Box<[Op]>;
@@ -64,12 +64,17 @@ pub(super) struct PreparedStep {
     pub(super) rules: PreparedRules,
     /// What of an answer is kept, for the rules and for the conditions of the scenario.
     pub(super) needs: Needs,
+    /// What makes one of its requests a good one.
+    pub(super) goodput: Option<Goodput>,
 }
 
 impl PreparedStep {
     /// What of an answer is kept, whatever the protocol.
     pub(super) fn wanted(&self, is_sampled: bool) -> Wanted {
-        Wanted { head: self.needs.head || is_sampled, body: self.needs.body || is_sampled, ..Wanted::default() }
+        let stream = matches!(&self.call, PreparedCall::Http(HttpCall { stream: Some(_), .. }));
+        // the head says how the events of a stream are encoded
+        let head = self.needs.head || stream || is_sampled;
+        Wanted { head, body: self.needs.body || is_sampled, stream, ..Wanted::default() }
     }
 }
 
@@ -83,6 +88,7 @@ pub(super) struct HttpCall {
     pub(super) request: Request,
     pub(super) follow_redirects: u32,
     pub(super) retry: Option<Retry>,
+    pub(super) stream: Option<HttpStream>,
 }
 
 #[derive(Default)]

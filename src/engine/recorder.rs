@@ -275,7 +275,6 @@ impl Recorder {
         (part == Part::Measured).then(|| &mut **self.steps[usize::from(step)].stream.get_or_insert_default())
     }
 
-    #[cfg_attr(not(test), expect(dead_code, reason = "steps with limits give it"))]
     /// A request of a step with limits was cut at the end of the run.
     pub(super) fn missed(&mut self, step: u16, part: Part) {
         if part == Part::Measured {

@@ -13,6 +13,7 @@ mod pace;
 mod refusals;
 mod sampling;
 mod server;
+mod streaming;
 mod targets;
 mod timing;
 mod tls;
@@ -83,7 +84,8 @@ fn step(name: &str, path: &str) -> Step {
         extract: vec![],
         record: vec![],
         target: 0,
-        call: Protocol::Http(HttpStep { request, follow_redirects: 0, retry: None }),
+        goodput: None,
+        call: Protocol::Http(HttpStep { request, follow_redirects: 0, retry: None, stream: None }),
     })
 }
 

@@ -11,10 +11,12 @@ use super::capture::Wanted;
 use super::connection::{Connection, Failure};
 use super::http2::Session;
 use super::pool::{Carrier, living};
+use super::recorder::Part;
 use super::request::http2::Form;
 use super::response::Response;
 use super::route::Opened;
 use super::shard::Shard;
+use super::streaming::Streaming;
 use crate::plan::Connections;
 
 /// Connections that may turn out to have ended, one after the other, before a request can be sent at all.
@@ -183,6 +185,10 @@ pub(super) struct Flight<'a> {
     answered: Cell<Option<Instant>>,
     phases: Cell<Phases>,
     done: Cell<bool>,
+    /// Reads the answer while it comes.
+    stream: Option<&'a Streaming<'a>>,
+    /// The step whose limits it is held against.
+    limited: Option<(u16, Part)>,
     /// Of messages before this one: tries that failed, hops of a redirect.
     before: Cell<Before>,
 }
@@ -227,7 +233,29 @@ impl<'a> Flight<'a> {
             answered: Cell::new(None),
             phases: Cell::default(),
             done: Cell::new(false),
+            stream: None,
+            limited: None,
             before: Cell::default(),
+        }
+    }
+
+    /// The answer is a stream, if there is one to read it.
+    pub(super) fn streamed(mut self, stream: Option<&'a Streaming<'a>>) -> Self {
+        self.stream = stream;
+        self
+    }
+
+    /// Cut, it counts as missed in the goodput of this step.
+    pub(super) fn limited(mut self, step: Option<(u16, Part)>) -> Self {
+        self.limited = step;
+        self
+    }
+
+    /// A part of the answer came.
+    pub(super) fn read_stream(&self, response: &mut Response) -> Result<(), Failure> {
+        match self.stream {
+            Some(stream) => stream.read(response, &self.shard.recorder),
+            None => Ok(()),
         }
     }
 
@@ -245,6 +273,9 @@ impl<'a> Flight<'a> {
         self.began.set(Instant::now());
         self.answered.set(None);
         self.phases.take();
+        if let Some(stream) = self.stream {
+            stream.reset();
+        }
         written > 0
     }
 
@@ -281,8 +312,15 @@ impl<'a> Flight<'a> {
 
 impl Drop for Flight<'_> {
     fn drop(&mut self) {
-        if !self.done.get() && self.written.get() > 0 {
-            self.shard.recorder.borrow_mut().interrupted();
+        if self.done.get() {
+            return;
+        }
+        let mut recorder = self.shard.recorder.borrow_mut();
+        if self.written.get() > 0 {
+            recorder.interrupted();
+        }
+        if let Some((step, part)) = self.limited {
+            recorder.missed(step, part);
         }
     }
 }

@@ -7,8 +7,8 @@ use prometheus::{GaugeVec, IntCounterVec, Opts, TextEncoder};
 
 use super::Shared;
 use super::result::{step_names, trend_names};
-use crate::stats::Histogram;
 use crate::stats::summary::TrendName;
+use crate::stats::{Histogram, StreamStats};
 use crate::wire::control::MasterState;
 
 /// Upper bounds of the latency histogram's buckets, in seconds: a factor of about 2.5 apart, as Prometheus' own defaults, from 1 ms to 1 min.
@@ -46,6 +46,20 @@ pub fn text(master: &Shared) -> String {
     families.gauge("starling_workers_desired", "Workers planned.", f64::from(progress.workers));
     families.gauge("starling_running", "1 while there is load.", f64::from(u8::from(progress.state == MasterState::Running)));
     families.gauge("starling_progress_ratio", "Part of the profile that is over.", f64::from(progress.percent()) / 100.0);
+    let streams = merged.steps.values().any(|stats| stats.stream.is_some());
+    if streams {
+        let of = |get: fn(&StreamStats) -> u64| -> Vec<(usize, u64)> {
+            let streams = merged.steps.iter().filter_map(|(place, stats)| Some((usize::from(*place), get(stats.stream.as_ref()?))));
+            streams.collect()
+        };
+        families.step_counter("starling_messages_sent_total", "Messages sent in streams.", &names, &of(|s| s.messages_sent));
+        families.step_counter("starling_messages_received_total", "Messages or events received.", &names, &of(|s| s.messages_received));
+        let tokens = of(|s| s.llm.as_ref().map_or(0, |llm| llm.output_tokens));
+        families.step_counter("starling_output_tokens_total", "Output tokens of language models.", &names, &tokens);
+    }
+    if merged.steps.values().any(|stats| stats.goodput.judged > 0) {
+        families.step_counter("starling_good_requests_total", "Requests within all limits.", &names, &by_step(|s| s.goodput.good));
+    }
     for (place, stats) in &merged.steps {
         if let Some(name) = names.get(usize::from(*place)) {
             let labels = format!(
@@ -55,6 +69,15 @@ pub fn text(master: &Shared) -> String {
                 escaped(&name.step)
             );
             families.histogram("starling_latency_seconds", "Intended time to last byte of successes.", &labels, &stats.latency);
+            if let Some(stream) = &stats.stream {
+                families.histogram(
+                    "starling_first_message_seconds",
+                    "Intended time to the first message or token.",
+                    &labels,
+                    &stream.first,
+                );
+                families.histogram("starling_message_gap_seconds", "Between messages or tokens.", &labels, &stream.gap);
+            }
         }
     }
     for (place, stats) in &merged.trends {

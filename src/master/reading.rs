@@ -3,7 +3,7 @@
 use crate::plan::threshold::{Aggregate, Metric, Outcome, Quantity};
 use crate::plan::{Plan, Threshold, Unit};
 use crate::stats::summary::selected;
-use crate::stats::{Histogram, Phase, Snapshot, StepStats, format};
+use crate::stats::{Histogram, Phase, Snapshot, StepStats, StreamStats, format};
 
 /// A threshold, and the places of the plan that it selects.
 #[derive(Debug)]
@@ -36,7 +36,11 @@ impl Reader {
             .scenarios
             .iter()
             .flat_map(|scenario| scenario.tasks.iter().map(move |task| select.matches_task(&scenario.name, &task.name)));
-        Self { threshold: threshold.clone(), steps: plan.steps().map(|place| select.matches(&place)).collect(), tasks: tasks.collect() }
+        Self {
+            threshold: threshold.clone(),
+            steps: plan.steps().map(|place| select.matches(&place) && threshold.metric.is_measured_of(place.step)).collect(),
+            tasks: tasks.collect(),
+        }
     }
 
     /// `due` are the iterations that open load asks for in the time of the samples.
@@ -67,6 +71,16 @@ impl Reader {
             }
             Metric::Requests => share(self.sum(snapshot, |step| (step.requests, 0)).0, 0),
             Metric::Iterations => share(self.tasks_of(snapshot).map(|task| task.finished).sum(), 0),
+            Metric::FirstEvent | Metric::FirstMessage | Metric::Ttft => times(self.of_streams(snapshot, |stream| Some(&stream.first))),
+            Metric::Gap | Metric::Itl => times(self.of_streams(snapshot, |stream| Some(&stream.gap))),
+            Metric::Tpot => times(self.of_streams(snapshot, |stream| Some(&stream.llm.as_ref()?.per_token))),
+            Metric::OutputTokens => share(self.output_tokens(snapshot), 0),
+            Metric::Goodput => share(self.sum(snapshot, |step| (step.goodput.good, 0)).0, 0),
+            Metric::GoodputRatio => {
+                let (good, judged) = self.sum(snapshot, |step| (step.goodput.good, step.goodput.judged));
+                // nobody knows which request a dropped arrival would have been
+                share(good, judged + counters.dropped)
+            }
             Metric::Dropped => share(counters.dropped, counters.iterations + counters.dropped),
             Metric::Achieved => share(counters.iterations, due),
             Metric::Record => times(self.recorded(snapshot)),
@@ -119,13 +133,28 @@ impl Reader {
 
     fn phase(&self, snapshot: &Snapshot, phase: Phase) -> Histogram {
         let mut sum = Histogram::new();
-        snapshot.steps.iter().filter(|(place, _)| self.selects(**place)).for_each(|(_, step)| sum.merge(step.phases.of(phase)));
+        self.selected_steps(snapshot).for_each(|step| sum.merge(step.phases.of(phase)));
         sum
     }
 
+    fn of_streams(&self, snapshot: &Snapshot, get: impl Fn(&StreamStats) -> Option<&Histogram>) -> Histogram {
+        let mut sum = Histogram::new();
+        let streams = self.selected_steps(snapshot).filter_map(|step| step.stream.as_ref());
+        streams.filter_map(|stream| get(stream)).for_each(|times| sum.merge(times));
+        sum
+    }
+
+    fn output_tokens(&self, snapshot: &Snapshot) -> u64 {
+        let models = self.selected_steps(snapshot).filter_map(|step| step.stream.as_ref()?.llm.as_ref());
+        models.map(|llm| llm.output_tokens).sum()
+    }
+
+    fn selected_steps<'a>(&'a self, snapshot: &'a Snapshot) -> impl Iterator<Item = &'a StepStats> {
+        snapshot.steps.iter().filter(|(place, _)| self.selects(**place)).map(|(_, step)| step)
+    }
+
     fn sum(&self, snapshot: &Snapshot, get: impl Fn(&StepStats) -> (u64, u64)) -> (u64, u64) {
-        let selected = snapshot.steps.iter().filter(|(place, _)| self.selects(**place));
-        selected.map(|(_, step)| get(step)).fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1))
+        self.selected_steps(snapshot).map(get).fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1))
     }
 
     fn tasks_of<'a>(&'a self, snapshot: &'a Snapshot) -> impl Iterator<Item = &'a crate::stats::TaskStats> {
@@ -136,7 +165,7 @@ impl Reader {
     fn latencies(&self, snapshot: &Snapshot) -> Histogram {
         let outcome = self.threshold.select.outcome;
         let mut sum = Histogram::new();
-        for (_, step) in snapshot.steps.iter().filter(|(place, _)| self.selects(**place)) {
+        for step in self.selected_steps(snapshot) {
             if outcome != Outcome::Failure {
                 sum.merge(&step.latency);
             }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::stream::{Goodput, HttpStream, StreamKind};
 use super::target::Header;
 use super::{Cel, Check, Extract, GrpcStep, JsonTemplate, Record, Reference, Section, StepPlace, Template, ThinkTime, duration};
 
@@ -159,6 +160,9 @@ pub struct RequestStep {
     /// Place among [`Plan::all_targets`](super::Plan::all_targets).
     #[serde(default)]
     pub target: usize,
+    /// Limits that make a request a good one.
+    #[serde(default)]
+    pub goodput: Option<Goodput>,
     pub call: Protocol,
 }
 
@@ -170,6 +174,17 @@ pub enum Protocol {
     Grpc(GrpcStep),
 }
 
+impl Protocol {
+    /// What its messages are, where there may be several of them.
+    pub fn stream_kind(&self) -> Option<StreamKind> {
+        match self {
+            Self::Http(http) => http.stream.as_ref().map(HttpStream::kind),
+            // only the method's descriptor tells whether there are several
+            Self::Grpc(_) => Some(StreamKind::Messages),
+        }
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct HttpStep {
@@ -177,6 +192,9 @@ pub struct HttpStep {
     /// Redirects followed at most.
     pub follow_redirects: u32,
     pub retry: Option<Retry>,
+    /// The answer is read event by event.
+    #[serde(default)]
+    pub stream: Option<HttpStream>,
 }
 
 /// What may be tried again.

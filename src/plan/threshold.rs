@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{StepPlace, Trend, Unit, duration};
+use super::{RequestStep, StepPlace, StreamKind, Trend, Unit, duration};
 
 /// With fewer samples a window is not judged, where the test does not say how many it takes.
 pub const MIN_COUNT: u64 = 20;
+
+const TIMES: &[&str] = &["p(99)", "avg", "min", "med", "max"];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -36,13 +38,31 @@ pub enum Metric {
     Requests,
     /// Finished iterations.
     Iterations,
+    /// Intended time to the first event of a stream.
+    FirstEvent,
+    /// Intended time to the first message of a call over gRPC.
+    FirstMessage,
+    /// Between the events of a stream, or the messages of a call.
+    Gap,
+    /// Intended time to a language model's first event with content.
+    Ttft,
+    /// Between its events with content.
+    Itl,
+    /// Per output token after the first, one value an answer.
+    Tpot,
+    /// Output tokens of language models.
+    OutputTokens,
+    /// Requests that met all limits of their step.
+    Goodput,
+    /// Their share of all that were intended.
+    GoodputRatio,
     /// Numbers that the test's records of one name found in answers; which one, the threshold says.
     Record,
 }
 
 impl Metric {
     /// Those of every test.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 23] = [
         Self::Latency,
         Self::ServiceTime,
         Self::Iteration,
@@ -57,6 +77,15 @@ impl Metric {
         Self::Achieved,
         Self::Requests,
         Self::Iterations,
+        Self::FirstEvent,
+        Self::FirstMessage,
+        Self::Gap,
+        Self::Ttft,
+        Self::Itl,
+        Self::Tpot,
+        Self::OutputTokens,
+        Self::Goodput,
+        Self::GoodputRatio,
     ];
 
     pub fn name(self) -> &'static str {
@@ -76,6 +105,15 @@ impl Metric {
             Self::Requests => "requests",
             Self::Iterations => "iterations",
             Self::Record => "record",
+            Self::FirstEvent => "firstEvent",
+            Self::FirstMessage => "firstMessage",
+            Self::Gap => "gap",
+            Self::Ttft => "ttft",
+            Self::Itl => "itl",
+            Self::Tpot => "tpot",
+            Self::OutputTokens => "outputTokens",
+            Self::Goodput => "goodput",
+            Self::GoodputRatio => "goodputRatio",
         }
     }
 
@@ -91,7 +129,16 @@ impl Metric {
             | Self::Download
             | Self::Failures
             | Self::Checks
-            | Self::Requests => KeptBy::Step,
+            | Self::Requests
+            | Self::FirstEvent
+            | Self::FirstMessage
+            | Self::Gap
+            | Self::Ttft
+            | Self::Itl
+            | Self::Tpot
+            | Self::OutputTokens
+            | Self::Goodput
+            | Self::GoodputRatio => KeptBy::Step,
             Self::Iteration | Self::Iterations => KeptBy::Task,
             Self::Dropped | Self::Achieved | Self::Record => KeptBy::Nothing,
         }
@@ -100,18 +147,43 @@ impl Metric {
     /// The aggregates that mean something, as they are written.
     fn aggregates(self) -> &'static [&'static str] {
         match self {
-            Self::Latency
-            | Self::ServiceTime
-            | Self::Iteration
-            | Self::Dns
-            | Self::Connect
-            | Self::Tls
-            | Self::Wait
-            | Self::Download
-            | Self::Record => &["p(99)", "avg", "min", "med", "max"],
+            Self::Latency | Self::ServiceTime | Self::Iteration | Self::Dns | Self::Connect | Self::Tls | Self::Wait | Self::Download => {
+                TIMES
+            }
+            Self::FirstEvent | Self::FirstMessage | Self::Gap | Self::Ttft | Self::Itl | Self::Tpot | Self::Record => TIMES,
             Self::Failures | Self::Dropped => &["rate", "count", "perSecond"],
-            Self::Checks | Self::Achieved => &["rate"],
-            Self::Requests | Self::Iterations => &["count", "perSecond"],
+            Self::Checks | Self::Achieved | Self::GoodputRatio => &["rate"],
+            Self::Requests | Self::Iterations | Self::OutputTokens | Self::Goodput => &["count", "perSecond"],
+        }
+    }
+
+    /// Whether it is measured of the request at all.
+    pub fn is_measured_of(self, step: &RequestStep) -> bool {
+        let kind = step.call.stream_kind();
+        match self {
+            Self::FirstEvent => kind == Some(StreamKind::Events),
+            Self::FirstMessage => kind == Some(StreamKind::Messages),
+            Self::Gap => matches!(kind, Some(StreamKind::Events | StreamKind::Messages)),
+            Self::Ttft | Self::Itl | Self::Tpot | Self::OutputTokens => kind == Some(StreamKind::Completion),
+            Self::Goodput | Self::GoodputRatio => step.goodput.is_some(),
+            _ => true,
+        }
+    }
+
+    /// A time of requests that succeeded, which says nothing of the others.
+    pub fn reads_successes(self) -> bool {
+        matches!(self, Self::Latency | Self::ServiceTime | Self::FirstEvent | Self::FirstMessage | Self::Ttft | Self::Tpot)
+    }
+
+    /// What only some requests have, in words.
+    pub fn needs(self) -> Option<&'static str> {
+        match self {
+            Self::FirstEvent => Some("http.stream without a preset"),
+            Self::FirstMessage => Some("grpc"),
+            Self::Gap => Some("grpc, or http.stream without a preset"),
+            Self::Ttft | Self::Itl | Self::Tpot | Self::OutputTokens => Some("http.stream.preset"),
+            Self::Goodput | Self::GoodputRatio => Some("goodput"),
+            _ => None,
         }
     }
 
@@ -416,6 +488,12 @@ mod tests {
             (Metric::Requests, "rate > 1%"),
             (Metric::Requests, "count > 1s"),
             (Metric::Iterations, "p(99) < 1s"),
+            (Metric::Ttft, "rate < 1%"),
+            (Metric::Itl, "p(99) < 20"),
+            (Metric::OutputTokens, "p(50) > 20"),
+            (Metric::Goodput, "rate > 95%"),
+            (Metric::GoodputRatio, "rate > 101%"),
+            (Metric::GoodputRatio, "perSecond > 5/s"),
         ] {
             assert!(parse(metric, expr).is_err(), "{expr:?} of {metric:?} was accepted");
         }
@@ -436,6 +514,9 @@ mod tests {
         assert_eq!(parse(Metric::Failures, "count < 10").unwrap().quantity, Quantity::Count);
         assert_eq!(parse(Metric::Requests, "perSecond > 100/s").unwrap().bound, 100.0);
         assert_eq!(parse(Metric::Checks, "rate > 99.5%").unwrap().bound, 0.995);
+        assert_eq!(parse(Metric::Tpot, "p(50) < 50ms").unwrap().bound, 50_000.0);
+        assert_eq!(parse(Metric::OutputTokens, "perSecond > 1000/s").unwrap().bound, 1000.0);
+        assert_eq!(parse(Metric::GoodputRatio, "rate >= 95%").unwrap().bound, 0.95);
     }
 
     #[test]

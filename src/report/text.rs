@@ -1,6 +1,8 @@
 //! A result as a person reads it on a terminal: the verdict and why, then the numbers. At most [`WIDTH`] columns, and nothing in it
 //! that a target could steer the terminal with.
 
+mod stream;
+
 use std::fmt::Write;
 
 use crate::stats::format;
@@ -46,6 +48,7 @@ pub fn render(result: &RunResult, style: Style) -> String {
         page.totals(&result.totals);
         page.latency(&result.totals);
         page.steps(&result.steps);
+        page.streams(&result.steps);
         page.tasks(&result.tasks, result.steps.len());
         page.records(&result.records);
         page.errors(&result.errors);
@@ -229,6 +232,9 @@ impl Page {
             let failed = format::percent(totals.checks_failed as f64 / checks as f64);
             self.entry("checks", &format!("{} made, {} failed ({failed})", format::count(checks), format::count(totals.checks_failed)));
         }
+        if let Some(goodput) = &totals.goodput {
+            self.entry("goodput", &stream::good(goodput));
+        }
         let left_out = [
             ("warm-up", totals.warmup, totals.warmup_failures, "requests"),
             ("control", totals.control, totals.control_failures, "requests of setup, teardown, onStart and onStop"),
@@ -251,14 +257,19 @@ impl Page {
     }
 
     fn latency(&mut self, totals: &Totals) {
-        let columns = ["min", "mean", "p50", "p90", "p95", "p99", "p99.9", "max"];
-        let heading: String = columns.iter().map(|column| format!("{column:>10}")).collect();
-        self.heading(&format!("{:<16}{heading}", "OF SUCCESSES"));
+        self.columns("OF SUCCESSES");
         self.times("latency", &totals.latency);
         self.times("service time", &totals.service_time);
         for phase in &totals.phases {
             self.times(&format!("- {}", phase.phase), &phase.summary);
         }
+    }
+
+    /// The heading of [`Self::times`].
+    fn columns(&mut self, heading: &str) {
+        let columns = ["min", "mean", "p50", "p90", "p95", "p99", "p99.9", "max"];
+        let columns: String = columns.iter().map(|column| format!("{column:>10}")).collect();
+        self.heading(&format!("{heading:<16}{columns}"));
     }
 
     fn times(&mut self, name: &str, summary: &LatencySummary) {
@@ -420,7 +431,7 @@ pub(super) mod tests {
     use crate::stats::ErrorClass;
     use crate::stats::result::{Event, Generator, PhaseResult, RetryAfterResult, SCHEMA_VERSION, SaturatedWorker, Workers};
 
-    const LATENCY: LatencySummary =
+    pub const LATENCY: LatencySummary =
         LatencySummary { min: 800, mean: 5_120.5, p50: 4_900, p90: 9_100, p95: 14_230, p99: 61_000, p999: 120_000, max: 1_500_000 };
 
     fn threshold(metric: &str, expr: &str, observed: &str, verdict: ThresholdVerdict) -> ThresholdResult {

@@ -54,10 +54,12 @@ pub enum ErrorClass {
     Auth,
     /// A status of gRPC other than OK and those that have classes of their own.
     Grpc,
+    /// The answer is a stream that ended before its last event, holds an endless one, or tells of an error itself.
+    Stream,
 }
 
 impl ErrorClass {
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::Dns,
         Self::Connect,
         Self::Exhausted,
@@ -76,6 +78,7 @@ impl ErrorClass {
         Self::Condition,
         Self::Auth,
         Self::Grpc,
+        Self::Stream,
     ];
 
     pub fn name(self) -> &'static str {
@@ -98,6 +101,7 @@ impl ErrorClass {
             Self::Condition => "condition",
             Self::Auth => "auth",
             Self::Grpc => "grpc",
+            Self::Stream => "stream",
         }
     }
 

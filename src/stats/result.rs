@@ -2,9 +2,13 @@
 //!
 //! Names are camelCase; numbers are in base units: microseconds, bytes, per second, shares from 0 to 1.
 
+mod stream;
+
 use serde::{Deserialize, Serialize};
 
 use super::errors::ErrorClass;
+
+pub use stream::{GoodputResult, LlmResult, StreamResult, TokenRate, TokensFrom};
 
 /// Changes when a reader of the older form would misread the newer.
 pub const SCHEMA_VERSION: &str = "1";
@@ -130,6 +134,9 @@ pub struct Totals {
     /// Of successes, those that happened.
     #[serde(default)]
     pub phases: Vec<PhaseResult>,
+    /// Of all steps that have limits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub goodput: Option<GoodputResult>,
 }
 
 /// A part of the time of requests: `dns`, `connect`, `tls`, `wait` or `download`.
@@ -218,6 +225,12 @@ pub struct StepResult {
     /// Answers over gRPC by their status, 0 being OK, ascending.
     #[serde(default)]
     pub grpc_statuses: Vec<StatusCount>,
+    /// Only of a step whose requests or answers are streams.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stream: Option<StreamResult>,
+    /// Only of a step that has limits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub goodput: Option<GoodputResult>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -427,9 +440,9 @@ pub struct HistogramResult {
     pub scenario: String,
     pub task: String,
     pub step: String,
-    /// `Success` or `Failure`
+    /// `Success` or `Failure`; `Any` of gaps in streams.
     pub outcome: String,
-    /// `latency` or `serviceTime`
+    /// `latency` or `serviceTime`; of streams `first` and `gap`, of a language model's `ttft`, `itl` and `tpot`
     pub metric: String,
     /// Base64.
     pub hdr_v2: String,

@@ -1,5 +1,7 @@
 //! From merged snapshots to the numbers of a result: pure functions.
 
+mod stream;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -7,10 +9,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use super::result::{
-    ErrorResult, HistogramResult, LatencySummary, PhaseResult, RecordResult, RetryAfterResult, SeriesPoint, StatusCount, StepResult,
-    TaskResult, Totals,
+    ErrorResult, GoodputResult, HistogramResult, LatencySummary, PhaseResult, RecordResult, RetryAfterResult, SeriesPoint, StatusCount,
+    StepResult, StreamResult, TaskResult, Totals,
 };
-use super::{Histogram, Phase, PhaseStats, Snapshot, StepStats, TaskStats, TrendStats};
+use super::{Histogram, Phase, PhaseStats, Snapshot, StepStats, StreamStats, TaskStats, TrendStats};
 
 /// The names of a step; its place in the list is the step's number.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -91,6 +93,7 @@ impl Totals {
             latency: LatencySummary::of(&sum.latency),
             service_time: LatencySummary::of(&sum.service_time),
             phases: phase_results(&sum.phases),
+            goodput: GoodputResult::of(sum.goodput, counters.dropped, scale),
         }
     }
 }
@@ -179,6 +182,8 @@ pub fn step_results(snapshot: &Snapshot, names: &[StepName], scale: Scale) -> Ve
             checks_failed: stats.checks_failed,
             statuses: status_counts(&stats.statuses),
             grpc_statuses: status_counts(&stats.grpc_statuses),
+            stream: stats.stream.as_ref().map(|stream| StreamResult::of(stream, scale)),
+            goodput: GoodputResult::of(stats.goodput, snapshot.counters.dropped, scale),
         }
     };
     names.iter().enumerate().filter(|(_, name)| !name.is_control).map(one).collect()
@@ -234,11 +239,18 @@ pub fn histogram_results(snapshot: &Snapshot, names: &[StepName]) -> Vec<Histogr
     let mut results = Vec::new();
     for (place, name) in names.iter().enumerate() {
         let Some(stats) = u16::try_from(place).ok().and_then(|place| snapshot.steps.get(&place)) else { continue };
-        let kinds = [
+        let mut kinds = vec![
             ("Success", "latency", &stats.latency),
             ("Success", "serviceTime", &stats.service_time),
             ("Failure", "latency", &stats.failed_latency),
         ];
+        match stats.stream.as_deref() {
+            None => {}
+            Some(StreamStats { first, gap, llm: None, .. }) => kinds.extend([("Success", "first", first), ("Any", "gap", gap)]),
+            Some(StreamStats { first, gap, llm: Some(llm), .. }) => {
+                kinds.extend([("Success", "ttft", first), ("Any", "itl", gap), ("Success", "tpot", &llm.per_token)]);
+            }
+        }
         for (outcome, metric, histogram) in kinds {
             let Some(v2) = histogram.to_hdr_v2() else { continue };
             let StepName { scenario, task, step, is_control: _ } = name.clone();

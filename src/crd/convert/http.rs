@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::Context;
+use super::stream::asking;
 use super::target::file_reference;
 use crate::crd::spec::*;
 use crate::plan::template::Place;
@@ -13,14 +14,31 @@ use crate::plan::*;
 impl Context<'_> {
     /// The request, and the name it has unless its step gives it one.
     pub(super) fn http_call(&mut self, path: &str, http: &HttpStepSpec) -> Option<(String, Protocol)> {
-        let HttpStepSpec { method, path: http_path, query, headers, json, body, body_from, form, multipart, follow_redirects, retry } =
-            http;
+        let HttpStepSpec {
+            method,
+            path: http_path,
+            query,
+            headers,
+            json,
+            body,
+            body_from,
+            form,
+            multipart,
+            follow_redirects,
+            retry,
+            stream,
+        } = http;
         if http::Method::try_from(method.as_str()).is_err() || method.to_ascii_uppercase() != *method {
             self.problems.add(format!("{path}.method"), format!("{method:?} is not a method"));
         }
         let headers = self.headers(&format!("{path}.headers"), headers);
         let query = self.fields(&format!("{path}.query"), query);
+        let json = &*asking(json, stream.as_ref());
         let body = self.body(path, Bodies { json, body, body_from, form, multipart });
+        let stream = match stream {
+            Some(stream) => Some(self.http_stream(path, method, json.as_ref(), stream)?),
+            None => None,
+        };
         let retry = retry.as_ref().map(|RetrySpec { max, on, backoff }| Retry {
             max: *max,
             on: on.clone(),
@@ -29,7 +47,7 @@ impl Context<'_> {
         let template = self.path(&format!("{path}.path"), http_path)?;
         let request = HttpRequest { method: method.clone(), path: template, query, headers, body };
         let follow_redirects = follow_redirects.unwrap_or(self.follow_redirects);
-        Some((default_name(method, http_path), Protocol::Http(HttpStep { request, follow_redirects, retry })))
+        Some((default_name(method, http_path), Protocol::Http(HttpStep { request, follow_redirects, retry, stream })))
     }
 
     fn path(&mut self, field: &str, source: &str) -> Option<Template> {

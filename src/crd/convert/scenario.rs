@@ -172,7 +172,7 @@ impl Context<'_> {
 
     /// What a request may say and nothing else.
     fn only_of_requests(&mut self, path: &str, step: &StepSpec) {
-        let StepSpec { name, tags, timeout, checks, extract, record, target, .. } = step;
+        let StepSpec { name, tags, timeout, checks, extract, record, goodput, target, .. } = step;
         let said = [
             ("target", target.is_some()),
             ("name", name.is_some()),
@@ -181,6 +181,7 @@ impl Context<'_> {
             ("checks", !checks.is_empty()),
             ("extract", !extract.is_empty()),
             ("record", !record.is_empty()),
+            ("goodput", goodput.is_some()),
         ];
         for (field, _) in said.into_iter().filter(|(_, said)| *said) {
             self.problems.add(format!("{path}.{field}"), "goes with a request only");
@@ -214,7 +215,7 @@ impl Context<'_> {
     /// `call` is what is asked in the words of its protocol, with the name that the request has unless the step gives it one.
     /// Without one, because there is something wrong with it, the rest is looked at all the same.
     fn request(&mut self, path: &str, step: &StepSpec, call: Option<(String, Protocol)>) -> Option<RequestStep> {
-        let StepSpec { name, tags, timeout, checks, extract, record, target, .. } = step;
+        let StepSpec { name, tags, timeout, checks, extract, record, goodput, target, .. } = step;
         let target = target.as_deref().map_or(0, |name| self.place_of_target(&format!("{path}.target"), name));
         let timeout = match timeout {
             Some(text) => self.problems.positive_duration(&format!("{path}.timeout"), text),
@@ -229,8 +230,9 @@ impl Context<'_> {
         let extract = self.extracts(&format!("{path}.extract"), extract, &names);
         let record = self.records(&format!("{path}.record"), record, &names);
         let (default_name, call) = call?;
+        let goodput = goodput.as_ref().map(|limits| self.goodput(&format!("{path}.goodput"), limits, &call));
         let name = name.clone().unwrap_or(default_name);
-        Some(RequestStep { name, tags: tags.clone(), timeout, checks, extract, record, target, call })
+        Some(RequestStep { name, tags: tags.clone(), timeout, checks, extract, record, goodput, target, call })
     }
 
     fn place_of_target(&mut self, path: &str, name: &str) -> usize {

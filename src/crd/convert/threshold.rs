@@ -13,6 +13,13 @@ pub(super) struct Judged<'a> {
     pub(super) trends: &'a [Trend],
 }
 
+impl Judged<'_> {
+    /// The measured requests.
+    fn places(&self) -> impl Iterator<Item = StepPlace<'_>> {
+        self.scenarios.iter().flat_map(Scenario::steps).filter(|place| !place.is_control())
+    }
+}
+
 pub(super) fn check_thresholds(thresholds: &[ThresholdSpec], judged: &Judged<'_>, problems: &mut Problems) -> Vec<Threshold> {
     let specs = thresholds.iter().enumerate();
     specs.filter_map(|(i, spec)| check_threshold(spec, &format!("spec.thresholds[{i}]"), judged, problems)).collect()
@@ -24,10 +31,14 @@ fn check_threshold(spec: &ThresholdSpec, path: &str, judged: &Judged<'_>, proble
     let SelectSpec { scenario, task, step, tags, outcome } = select.clone().unwrap_or_default();
     let select = Select { scenario, task, step, tags, outcome };
     // steps that were refused above are missing from the plan; one mistake is enough to report
-    if problems.0.is_empty()
-        && !judged.scenarios.iter().flat_map(Scenario::steps).any(|place| select.matches(&place) && !place.is_control())
-    {
+    if problems.0.is_empty() && !judged.places().any(|place| select.matches(&place)) {
         problems.add(format!("{path}.select"), "no measured request has these names and tags, so there would be nothing to judge");
+    }
+    if let Some(metric) = metric
+        && let Some(needs) = metric.needs().filter(|_| problems.0.is_empty())
+        && !judged.places().any(|place| select.matches(&place) && metric.is_measured_of(place.step))
+    {
+        problems.add(format!("{path}.metric"), format!("is measured only of steps with {needs}, and none of the selected ones has it"));
     }
     let span = check_span(spec, path, problems);
     if for_.is_some() && window.is_none() && !abort_on_fail {

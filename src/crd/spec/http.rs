@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::FileSource;
+use super::{FileSource, HttpStreamSpec};
 use crate::plan::RetryOn;
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -53,6 +53,9 @@ pub struct HttpStepSpec {
     /// Sends again what failed; without it nothing is sent twice. All tries together are one sample, and each further one counts as a retry.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retry: Option<RetrySpec>,
+    /// Reads the answer as a stream of events.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stream: Option<HttpStreamSpec>,
 }
 
 /// One part of a multipart body: a `value` or the content of a key.

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::load::ScenarioLoadSpec;
 use super::pace::ThinkTimeSpec;
-use super::{CheckSpec, ExtractSpec, GrpcStepSpec, HttpStepSpec, RecordSpec};
+use super::{CheckSpec, ExtractSpec, GoodputSpec, GrpcStepSpec, HttpStepSpec, RecordSpec};
 use crate::plan::{OnFailure, Order};
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -148,6 +148,9 @@ pub struct StepSpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8), extend("x-kubernetes-list-type" = "atomic"))]
     pub record: Vec<RecordSpec>,
+    /// Limits that make a request of this step a good one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub goodput: Option<GoodputSpec>,
     /// Overrides `spec.http.timeout`; a gRPC server is told of it as the deadline.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "crate::crd::schema::optional_duration")]

@@ -16,6 +16,10 @@ pub struct ThresholdSpec {
     /// `iteration` of a whole task, and the phases of successes `dns`, `connect`, `tls`, `wait` (first byte sent to first byte received) and `download`.
     /// Counts: `failures` and `dropped` (`rate`, `count`, `perSecond`), `checks` that passed (`rate`), `requests` and `iterations` that ended (`count`, `perSecond`), and
     /// `achieved`: iterations started per second (`rate >= 500/s`), or as a share of what open load asks for (`rate >= 99%`).
+    /// Of steps with `http.stream`: `firstEvent` from the intended start to the first event (of steps with `grpc`: `firstMessage`), and `gap` between them; of a language model's streams, instead of
+    /// these two, `ttft` to the first event with content, `itl` between those with content, `tpot` per output token after the first (one value an answer),
+    /// and `outputTokens` (`count`, `perSecond`). Of steps with `goodput`: `goodput`, the requests within all limits (`count`, `perSecond`), and `goodputRatio`, their
+    /// share of all that were intended (`rate >= 95%`); a dropped arrival counts as one request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "crate::crd::schema::metric")]
     pub metric: Option<Metric>,

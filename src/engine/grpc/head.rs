@@ -261,7 +261,8 @@ mod tests {
 
     #[test]
     fn metadata_that_belongs_to_the_protocol_or_is_none_is_refused() {
-        for (name, value) in [("grpc-timeout", "1S"), ("Content-Type", "x"), ("te", "x"), ("a b", "x"), ("x-bin", "no base64!"), ("x", "a\nb")]
+        for (name, value) in
+            [("grpc-timeout", "1S"), ("Content-Type", "x"), ("te", "x"), ("a b", "x"), ("x-bin", "no base64!"), ("x", "a\nb")]
         {
             let problems = compiled(&target(vec![]), None, &[header(name, value)]).err().unwrap_or_default();
             assert_eq!(problems.len(), 1, "{name}: {value} was accepted");
@@ -271,7 +272,8 @@ mod tests {
 
     #[test]
     fn the_nearer_header_wins_and_the_path_follows_the_targets() {
-        let target = target(vec![header("Accept", "a"), header("x-a", "target"), header("authorization", "target"), header("user-agent", "me")]);
+        let target =
+            target(vec![header("Accept", "a"), header("x-a", "target"), header("authorization", "target"), header("user-agent", "me")]);
         let head = compiled(&target, Some(("Authorization", b"Bearer t")), &[header("x-a", "call"), header("t-bin", "aGk=")]).unwrap();
         assert_eq!(head.uri.to_string(), "https://models.example:8001/base/a.B/C");
         let value = |name: &str| head.fixed.get_all(name).iter().map(|value| value.to_str().unwrap()).collect::<Vec<_>>();

@@ -151,7 +151,8 @@ impl Conversation {
         let (mut sender, connection): (SendRequest<Bytes>, _) = handshake.map_err(|error| unreached(&error))?;
         // what goes wrong with it shows in the stream
         let driven = Driven(tokio::spawn(async move { drop(connection.await) }));
-        let (answer, sending) = sender.send_request(head.plain().map_err(|failure| unreached(&failure))?, false).map_err(|error| unreached(&error))?;
+        let (answer, sending) =
+            sender.send_request(head.plain().map_err(|failure| unreached(&failure))?, false).map_err(|error| unreached(&error))?;
         let mut reply = Reply::default();
         reply.begin(Expected { streams: true, most: MAX_ANSWER, message: true, trailers: false });
         Ok(Self { sending, receiving: None, answer: Some(answer), reply, scratch: Vec::new(), _connection: driven })
@@ -230,11 +231,9 @@ impl Conversation {
                         None | Some(Code::OK) => Unreflected::Wrong("the target ended the conversation".into()),
                         Some(Code::UNAVAILABLE) => Unreflected::Unreached(self.reply.status_line()),
                         Some(Code::UNIMPLEMENTED) => Unreflected::Refused(self.reply.status_line()),
-                        Some(_) => Unreflected::Wrong(format!(
-                            "{}: {}",
-                            self.reply.status_line(),
-                            self.reply.message().unwrap_or_default()
-                        )),
+                        Some(_) => {
+                            Unreflected::Wrong(format!("{}: {}", self.reply.status_line(), self.reply.message().unwrap_or_default()))
+                        }
                     });
                 }
             }

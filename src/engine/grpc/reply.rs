@@ -251,7 +251,8 @@ mod tests {
     #[test]
     fn a_failure_is_told_in_the_words_of_its_target() {
         let mut reply = reply();
-        let only = headers(&[("content-type", "application/grpc"), ("grpc-status", "14"), ("grpc-message", "h%C3%A4lf%0Agone%"), ("x", "y")]);
+        let only =
+            headers(&[("content-type", "application/grpc"), ("grpc-status", "14"), ("grpc-message", "h%C3%A4lf%0Agone%"), ("x", "y")]);
         reply.take_head(200, &only).unwrap();
         assert_eq!(reply.check(), Ok(()));
         assert_eq!((reply.status_line().as_str(), reply.message().as_deref()), ("gRPC status 14 UNAVAILABLE", Some("hälf\ngone%")));

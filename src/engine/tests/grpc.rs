@@ -10,9 +10,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::plan::grpc::{GrpcStep, Method, ProtoFile, Protos};
-use crate::plan::{
-    Check, Condition, Extract, ExtractFrom, Header, Iterations, JsonPath, JsonTemplate, Kind, Reference, ThinkTime,
-};
+use crate::plan::{Check, Condition, Extract, ExtractFrom, Header, Iterations, JsonPath, JsonTemplate, Kind, Reference, ThinkTime};
 use chat::{Chat, PROTO};
 
 /// A call of `test.Chat`.
@@ -145,8 +143,11 @@ async fn a_deadline_that_passes_costs_no_connection_and_the_server_is_told_of_it
 async fn answers_are_looked_into_only_as_checks_and_extracts_ask() {
     let chat = Chat::start().await;
     let (mut first, mut second) = (call("Say", note("{{ uuid() }}")), call("Say", note("{{ said }} again")));
-    request(&mut first).extract =
-        vec![Extract { name: "said".into(), from: ExtractFrom::JsonPath { path: JsonPath::parse("$.text").unwrap(), all: false }, default: None }];
+    request(&mut first).extract = vec![Extract {
+        name: "said".into(),
+        from: ExtractFrom::JsonPath { path: JsonPath::parse("$.text").unwrap(), all: false },
+        default: None,
+    }];
     request(&mut second).checks = vec![
         Check::GrpcStatus(vec![crate::plan::grpc::Code::OK]),
         json_path("$.number", json!(2)),

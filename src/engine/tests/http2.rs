@@ -87,7 +87,11 @@ where
     }
 }
 
-pub(super) async fn server_with<F>(builder: Builder, last: u64, script: impl Fn(Asked) -> F + Clone + Send + Sync + 'static) -> (String, Arc<Seen>)
+pub(super) async fn server_with<F>(
+    builder: Builder,
+    last: u64,
+    script: impl Fn(Asked) -> F + Clone + Send + Sync + 'static,
+) -> (String, Arc<Seen>)
 where
     F: Future<Output = ()> + Send + 'static,
 {

@@ -76,7 +76,8 @@ impl Feeding {
 
     fn compare_descriptors(&mut self, worker: u32, theirs: &str) -> Option<Reported> {
         let (first, digest) = self.descriptors.get_or_insert_with(|| (worker, theirs.to_owned()));
-        let message = format!("worker {worker} knows other gRPC services or messages than worker {first}; they asked servers of two versions");
+        let message =
+            format!("worker {worker} knows other gRPC services or messages than worker {first}; they asked servers of two versions");
         let field = "spec.protos".to_owned();
         (digest != theirs).then_some(Reported { kind: ProblemKind::InvalidSpec, field, object: String::new(), message })
     }

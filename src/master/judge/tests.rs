@@ -229,3 +229,47 @@ proptest! {
         }
     }
 }
+
+/// Judges `expr` over one second of a step that streams as `stats` say.
+fn of_stream(metric: &str, expr: &str, stats: StepStats, dropped: u64) -> (ThresholdVerdict, Option<f64>) {
+    let step = json!({"name": "a", "goodput": {"ttft": "1s"}, "http": {"path": "/", "stream": {"preset": "OpenAI"}}});
+    let plain = json!({"name": "b", "http": {"path": "/"}});
+    let spec = json!({
+        "target": {"url": "http://t"},
+        "scenarios": [{"name": "s", "tasks": [{"name": "t", "steps": [step, plain]}]}],
+        "load": {"open": {"rate": 1, "duration": "100s", "maxInFlight": 10}},
+        "thresholds": [{"metric": metric, "expr": expr}],
+    });
+    let plan = crate::crd::check(&serde_json::from_value(spec).unwrap()).unwrap().plan;
+    // what is not measured of a step is not read of it either
+    let other = StepStats { goodput: crate::stats::Goodput { good: 0, judged: 99 }, ..StepStats::default() };
+    let counters = Counters { dropped, ..Counters::default() };
+    let merged = Snapshot { steps: [(0, stats), (1, other)].into(), counters, ..Snapshot::default() };
+    let result = &Judge::new(&plan).results(&merged, SCALE)[0];
+    (result.verdict, result.observed)
+}
+
+#[test]
+fn streams_are_judged_by_their_own_measures() {
+    use crate::stats::{Goodput, LlmStats, StreamStats};
+    let stats = || {
+        let mut llm = LlmStats { output_tokens: 5_000, ..LlmStats::default() };
+        llm.per_token.record(300);
+        let mut stream = StreamStats { llm: Some(Box::new(llm)), ..StreamStats::default() };
+        stream.first.record(100);
+        stream.gap.record(200);
+        StepStats { stream: Some(Box::new(stream)), goodput: Goodput { good: 60, judged: 80 }, ..StepStats::default() }
+    };
+    for (metric, expr, observed) in [
+        ("ttft", "p(99) < 1s", 100.0),
+        ("itl", "max < 1s", 200.0),
+        ("tpot", "avg < 1s", 300.0),
+        ("outputTokens", "perSecond > 49/s", 50.0),
+        ("goodput", "count > 59", 60.0),
+        ("goodputRatio", "rate > 59%", 0.6),
+    ] {
+        assert_eq!(of_stream(metric, expr, stats(), 20), (ThresholdVerdict::Passed, Some(observed)), "{metric}");
+    }
+    assert_eq!(of_stream("goodputRatio", "rate > 61%", stats(), 20).0, ThresholdVerdict::Failed, "20 dropped arrivals were intended");
+    assert_eq!(of_stream("tpot", "avg < 1s", StepStats::default(), 0).0, ThresholdVerdict::NotJudged, "nothing streamed");
+}

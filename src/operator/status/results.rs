@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 
 use super::text::cut;
 use crate::crd::status::{
-    CapacityLevelStatus, CapacityStatus, ErrorStatus, GeneratorStatus, LatencyStatus, MetricSample, RecordStatus, ResultWorkersStatus,
-    ResultsStatus, StepStatus, ThresholdStatus,
+    CapacityLevelStatus, CapacityStatus, ErrorStatus, GeneratorStatus, GoodputStatus, LatencyStatus, MetricSample, RecordStatus,
+    ResultWorkersStatus, ResultsStatus, StepStatus, StreamStatus, ThresholdStatus,
 };
 use crate::stats::ErrorClass;
 use crate::stats::format::{in_unit, micros, percent, rate};
 use crate::wire::RunResult;
-use crate::wire::result::{CapacityResult, LatencySummary, ThresholdResult};
+use crate::wire::result::{CapacityResult, LatencySummary, StreamResult, ThresholdResult};
 
 const STEPS: usize = 20;
 const ERRORS: usize = 10;
@@ -42,6 +42,7 @@ pub fn results(result: &RunResult) -> ResultsStatus {
         sent_bytes: totals.sent_bytes,
         received_bytes: totals.received_bytes,
         capacity: result.capacity.as_ref().map(capacity),
+        goodput: totals.goodput.map(|good| GoodputStatus { per_second: rate(good.per_second), ratio: percent(good.ratio) }),
         latency: latency(&totals.latency),
         service_time: latency(&totals.service_time),
         steps,
@@ -98,6 +99,23 @@ fn latency(summary: &LatencySummary) -> LatencyStatus {
     }
 }
 
+fn stream(result: &StreamResult) -> StreamStatus {
+    let time = |micros_of: u64| micros(micros_of as f64);
+    let Some(llm) = &result.llm else {
+        let p99 = |times: Option<LatencySummary>| times.map(|times| time(times.p99)).unwrap_or_default();
+        return StreamStatus { first_p99: p99(result.first), gap_p99: p99(result.gap), ..StreamStatus::default() };
+    };
+    StreamStatus {
+        ttft_p50: time(llm.ttft.p50),
+        ttft_p99: time(llm.ttft.p99),
+        itl_p99: time(llm.itl.p99),
+        tpot_p50: time(llm.tpot.p50),
+        output_tokens: rate(llm.output_tokens_per_second),
+        tokens_from: format!("{:?}", llm.tokens_from),
+        ..StreamStatus::default()
+    }
+}
+
 /// Those with the most requests.
 fn steps(result: &RunResult) -> Vec<StepStatus> {
     let mut steps: Vec<_> = result.steps.iter().collect();
@@ -113,6 +131,7 @@ fn steps(result: &RunResult) -> Vec<StepStatus> {
         p95: micros(step.latency.p95 as f64),
         p99: micros(step.latency.p99 as f64),
         max: micros(step.latency.max as f64),
+        stream: step.stream.as_ref().map(stream),
     });
     shown.collect()
 }

@@ -5,14 +5,22 @@ use serde_json::json;
 use super::*;
 use crate::crd::status::{Condition, RunEnd};
 use crate::operator::fixture;
-use crate::wire::result::{ErrorResult, RecordResult, StepResult, ThresholdResult, ThresholdVerdict};
+use crate::wire::result::{ErrorResult, LlmResult, RecordResult, StepResult, StreamResult, ThresholdResult, ThresholdVerdict};
 
 /// A result as large as the schema lets one be.
 fn largest() -> RunResult {
     let wide = |n: usize| "ß".repeat(n);
     let mut result = fixture::result();
-    let step =
-        StepResult { scenario: wide(63), task: wide(63), step: wide(128), requests: u64::MAX, failures: u64::MAX, ..Default::default() };
+    let stream = StreamResult { llm: Some(LlmResult::default()), ..StreamResult::default() };
+    let step = StepResult {
+        scenario: wide(63),
+        task: wide(63),
+        step: wide(128),
+        requests: u64::MAX,
+        failures: u64::MAX,
+        stream: Some(stream),
+        ..Default::default()
+    };
     result.steps = vec![step; 200];
     let error = ErrorResult {
         class: Some(serde_json::from_value(json!("staleConnection")).unwrap()),

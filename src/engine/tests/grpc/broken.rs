@@ -163,7 +163,8 @@ async fn messages_are_compressed_both_ways() {
         let head = asked.request.headers().clone();
         let body = asked.body().await;
         // what came is as it says, and goes back as it is
-        let is_gzip = head["grpc-encoding"] == "gzip" && head["grpc-accept-encoding"] == "gzip" && body[0] == 1 && body[5..7] == [0x1f, 0x8b];
+        let is_gzip =
+            head["grpc-encoding"] == "gzip" && head["grpc-accept-encoding"] == "gzip" && body[0] == 1 && body[5..7] == [0x1f, 0x8b];
         let ok: Pairs = if is_gzip { OK } else { &[("grpc-status", "13")] };
         answer(asked, 200, &[GRPC, ("grpc-encoding", "gzip")], Some(&body), Some(ok));
     })

@@ -72,10 +72,7 @@ async fn calls_go_to_every_address_and_to_new_ones_within_an_age() {
     let hosts = [2, 3, 4].map(|last| Ipv4Addr::new(127, 0, 0, last));
     let first = Chat::start_at(&format!("{}:0", hosts[0]), None).await;
     let port = first.url.rsplit_once(':').unwrap().1.to_owned();
-    let others = [
-        Chat::start_at(&format!("{}:{port}", hosts[1]), None).await,
-        Chat::start_at(&format!("{}:{port}", hosts[2]), None).await,
-    ];
+    let others = [Chat::start_at(&format!("{}:{port}", hosts[1]), None).await, Chat::start_at(&format!("{}:{port}", hosts[2]), None).await];
     let addresses = Arc::new(Mutex::new(hosts[..2].to_vec()));
     let names = name_server(addresses.clone()).await;
     let mut plan = calls(&format!("http://models.example.:{port}"), 6, 60_000, vec![call("Say", note("hi"))]);

@@ -187,7 +187,8 @@ fn a_worker_that_knows_other_services_keeps_the_run_from_starting() {
     let players = [stage.join(0, "a", false), stage.join(1, "b", false)];
     let say = |stage: &mut Stage, player: &Player, descriptors: &str| {
         let feeders = vec![fleet::FeederData { feeder: 1, rows: ROWS, digest: "d".into() }];
-        stage.say(player, from_worker::Message::Ready(fleet::Ready { feeders, descriptors: descriptors.into(), ..fleet::Ready::default() }));
+        stage
+            .say(player, from_worker::Message::Ready(fleet::Ready { feeders, descriptors: descriptors.into(), ..fleet::Ready::default() }));
     };
     say(&mut stage, &players[0], "v1");
     say(&mut stage, &players[1], "v2");

@@ -1,0 +1,107 @@
+//! Answers that are read event by event, and the limits that make a request a good one.
+
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{JsonPath, duration};
+
+/// How the body of an answer is divided into events, and which of them is the last.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HttpStream {
+    pub format: StreamFormat,
+    pub preset: Option<StreamPreset>,
+    /// A stream that ends without it has failed; `None`: any proper end of the body will do.
+    pub until: Option<Until>,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum StreamFormat {
+    /// Server-sent events.
+    #[default]
+    #[serde(rename = "SSE")]
+    Sse,
+    /// An event a line.
+    Lines,
+}
+
+/// Whose events they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum StreamPreset {
+    /// Completions and chat completions of a language model.
+    OpenAI,
+}
+
+/// What the last event is known by.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Until {
+    /// Its data is this; such an event is a mark and nothing else.
+    Text(String),
+    /// Its name is this.
+    Event(String),
+    /// The first node found in its JSON is neither false nor null.
+    JsonPath(JsonPath),
+}
+
+/// What the messages of a stream are, which decides what is measured of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StreamKind {
+    /// Of an answer over HTTP.
+    Events,
+    /// Likewise, of a language model.
+    Completion,
+    /// Of a call over gRPC.
+    Messages,
+}
+
+impl HttpStream {
+    pub fn kind(&self) -> StreamKind {
+        if self.preset.is_some() { StreamKind::Completion } else { StreamKind::Events }
+    }
+}
+
+/// A request that succeeded within all that is set is a good one.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Goodput {
+    /// Intended time to last byte.
+    #[serde(with = "duration::optional_micros")]
+    pub latency: Option<Duration>,
+    /// Intended time to the first message or event; of a language model's to the first that bears content.
+    #[serde(with = "duration::optional_micros")]
+    pub first: Option<Duration>,
+    /// Per output token after the first; an answer of one token has none, and meets it.
+    #[serde(with = "duration::optional_micros")]
+    pub per_token: Option<Duration>,
+}
+
+impl Goodput {
+    /// Whether a request that succeeded met all limits.
+    pub fn is_met(&self, latency: Duration, first: Option<Duration>, per_token: Option<Duration>) -> bool {
+        let Self { latency: most, first: most_first, per_token: most_per_token } = self;
+        most.is_none_or(|most| latency <= most)
+            && most_first.is_none_or(|most| first.is_some_and(|first| first <= most))
+            && most_per_token.is_none_or(|most| per_token.is_none_or(|time| time <= most))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_is_good_within_all_limits_that_are_set() {
+        let ms = Duration::from_millis;
+        let limits = Goodput { latency: Some(ms(100)), first: Some(ms(10)), per_token: Some(ms(2)) };
+        assert!(limits.is_met(ms(100), Some(ms(10)), Some(ms(2))));
+        assert!(!limits.is_met(ms(101), Some(ms(10)), Some(ms(2))));
+        assert!(!limits.is_met(ms(100), Some(ms(11)), Some(ms(2))));
+        assert!(!limits.is_met(ms(100), Some(ms(10)), Some(ms(3))));
+        assert!(!limits.is_met(ms(100), None, Some(ms(2))), "a stream without content never began");
+        assert!(limits.is_met(ms(100), Some(ms(10)), None), "one token has nothing between its tokens");
+        assert!(Goodput::default().is_met(ms(9999), None, None));
+    }
+}
