@@ -1,5 +1,6 @@
 //! Arguments in, exit code out: the commands of the `starling` program.
 
+mod calls;
 mod data;
 mod documents;
 mod exit;

@@ -56,6 +56,7 @@ mod tests;
 
 pub use errand::{Alone, Errand, Outcome, Terms};
 pub use feeder::{Demand, FeedData, Supply, Usage, load_feeder};
+pub use grpc::load_descriptors;
 pub use prepare::{PrepareError, Prepared, prepare};
 pub use running::{Assignment, Delta, Running};
 pub use sampling::{SampleLog, SampleSink, Written};

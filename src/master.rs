@@ -3,6 +3,7 @@
 pub mod api;
 mod blocks;
 pub mod conductor;
+mod cost;
 pub mod fleet;
 mod judge;
 mod ledger;

@@ -6,6 +6,7 @@ mod auth;
 pub mod capacity;
 pub mod cel;
 pub mod check;
+mod cost;
 pub mod duration;
 pub mod extract;
 pub mod feeder;
@@ -37,6 +38,7 @@ pub use auth::{Auth, AwsSigV4, ClientAuthentication, Google, OAuth2};
 pub use capacity::{Capacity, Level, Levels};
 pub use cel::Cel;
 pub use check::{Check, Condition, StatusRange};
+pub use cost::Cost;
 pub use extract::{Extract, ExtractFrom, Record, RecordFrom, Trend, Unit, trends};
 pub use feeder::Feeder;
 pub use grpc::{Grpc, GrpcStep, Protos};
@@ -107,6 +109,9 @@ pub struct Plan {
     /// What is done once, before and after the load.
     #[serde(default)]
     pub once: Once,
+    /// What the target costs; of meaning for the result only.
+    #[serde(default)]
+    pub cost: Option<Cost>,
     /// Never empty.
     pub scenarios: Vec<Scenario>,
     /// What is done side by side; never empty.
@@ -265,9 +270,9 @@ impl Plan {
         for place in self.steps() {
             let Protocol::Http(http) = &place.step.call else { continue };
             match &http.request.body {
-                Some(Body::File(file)) => all.push(file),
+                Some(Body::File(file)) => all.extend(file.reference()),
                 Some(Body::Multipart(parts)) => all.extend(parts.iter().filter_map(|part| match &part.content {
-                    PartContent::File(file) => Some(file),
+                    PartContent::File(file) => file.reference(),
                     PartContent::Text(_) => None,
                 })),
                 Some(Body::Text(_) | Body::Json(_) | Body::Form(_)) | None => {}

@@ -117,6 +117,10 @@ impl Stage {
 
     /// Polls until the progress is as wanted.
     async fn until(&self, what: &str, wanted: impl Fn(&Progress) -> bool) -> Progress {
+        self.until_within(PATIENCE, what, wanted).await
+    }
+
+    async fn until_within(&self, patience: Duration, what: &str, wanted: impl Fn(&Progress) -> bool) -> Progress {
         let operator = self.operator();
         let mut last = None;
         let polling = async {
@@ -130,7 +134,7 @@ impl Stage {
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
         };
-        match tokio::time::timeout(PATIENCE, polling).await {
+        match tokio::time::timeout(patience, polling).await {
             Ok(progress) => progress,
             Err(_) => panic!("never {what}; last seen: {last:?}"),
         }
@@ -148,7 +152,11 @@ impl Stage {
     }
 
     async fn result(&self) -> RunResult {
-        self.until("finished", |progress| progress.state == MasterState::Finished).await;
+        self.result_within(PATIENCE).await
+    }
+
+    async fn result_within(&self, patience: Duration) -> RunResult {
+        self.until_within(patience, "finished", |progress| progress.state == MasterState::Finished).await;
         self.operator().result().await.unwrap().expect("a finished run has a result")
     }
 }
@@ -397,4 +405,150 @@ async fn a_worker_that_holds_other_data_keeps_the_run_from_starting() {
     assert_eq!((problem.kind, problem.field.as_str()), (ProblemKind::InvalidSpec, "spec.feeders[0]"));
     assert!(problem.message.contains("2 rows instead of 1"), "{problem:?}");
     assert_eq!(stage.service.count(), 0);
+}
+
+/// A target of which setup gets a token: notes each request's line with the `X-Token` it came with.
+#[derive(Clone, Default)]
+struct Door {
+    notes: Arc<Mutex<Vec<String>>>,
+    /// The first `/login` is never answered.
+    first_hangs: bool,
+}
+
+impl Door {
+    async fn serve(&self) -> String {
+        let door = self.clone();
+        let answer = move |uri: axum::http::Uri, headers: axum::http::HeaderMap| async move {
+            let token = headers.get("x-token").map_or("", |value| value.to_str().unwrap()).to_owned();
+            let nth = {
+                let mut notes = door.notes.lock().unwrap();
+                notes.push(format!("{} {token}", uri.path()).trim_end().to_owned());
+                notes.iter().filter(|note| *note == "/login").count()
+            };
+            match uri.path() {
+                "/login" if door.first_hangs && nth == 1 => std::future::pending().await,
+                "/refuse" => (axum::http::StatusCode::FORBIDDEN, String::new()),
+                _ => (axum::http::StatusCode::OK, format!("canary-{nth}")),
+            }
+        };
+        let listener = TcpListener::bind(ANY).await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(async move { axum::serve(listener, axum::Router::new().fallback(answer)).await });
+        url
+    }
+
+    fn count(&self, note: &str) -> usize {
+        self.notes.lock().unwrap().iter().filter(|found| *found == note).count()
+    }
+
+    /// A run whose load shows the token that `setup` got.
+    async fn stage(&self, workers: u32, setup: &str) -> Stage {
+        let url = self.serve().await;
+        Stage::new(workers, 3, |spec| {
+            spec["target"]["url"] = json!(url);
+            spec["setup"] = json!([{"name": "get in", "http": {"path": setup}, "extract": {"token": {"body": true}}}]);
+            spec["teardown"] = json!([{"http": {"path": "/logout", "headers": {"X-Token": "{{ token }}"}}}]);
+            spec["scenarios"][0]["tasks"][0]["steps"][0]["http"] = json!({"path": "/load", "headers": {"X-Token": "{{ token }}"}});
+        })
+        .await
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_one_worker_set_up_all_workers_use_and_it_is_torn_down_once() {
+    let door = Door::default();
+    let stage = door.stage(3, "/login").await;
+    let master = stage.master("state");
+    let workers: Vec<_> = (0..3).map(|index| stage.worker(index)).collect();
+    stage.start().await;
+    // a worker that comes later and a master that knows nothing any more get the token, too
+    workers[1].0.abort();
+    stage.until("one fewer", |progress| progress.connected == 2).await;
+    drop(master);
+    let _master = stage.master("state");
+    let _replacement = stage.worker(1);
+    let result = stage.result().await;
+    assert_eq!((door.count("/login"), door.count("/logout canary-1")), (1, 1));
+    let notes = door.notes.lock().unwrap().clone();
+    assert!(notes.iter().all(|note| ["/login", "/load canary-1", "/logout canary-1"].contains(&note.as_str())), "{notes:?}");
+    assert_eq!((result.verdict, result.totals.control, result.workers.rejoined), (Verdict::Passed, 2, 1), "{}", result.message);
+    assert!(!serde_json::to_string(&result).unwrap().contains("canary"), "the result shows the token");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_worker_sets_up_when_the_first_dies_over_it() {
+    let door = Door { first_hangs: true, ..Door::default() };
+    let stage = door.stage(2, "/login").await;
+    let _master = stage.master("state");
+    let (first, _stop) = stage.worker(0);
+    let (_second, _stop) = stage.worker(1);
+    stage.until("ready", |progress| progress.state == MasterState::Ready).await;
+    stage.grant(1, GrantAction::Start).await;
+    stage.until("setting up", |progress| progress.errand.as_deref() == Some("setup") && door.count("/login") == 1).await;
+    first.abort();
+    stage.until("gone", |progress| progress.connected == 1).await;
+    assert_eq!(stage.operator().progress().await.unwrap().requests, 0);
+    let (_replacement, _stop) = stage.worker(0);
+    let result = stage.result().await;
+    assert_eq!((result.verdict, door.count("/login"), door.count("/logout canary-2")), (Verdict::Passed, 2, 1), "{}", result.message);
+    assert_eq!(door.count("/load canary-2") as u64, received(&result));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_setup_that_fails_ends_the_run_before_any_load() {
+    let door = Door::default();
+    let stage = door.stage(2, "/refuse").await;
+    let _master = stage.master("state");
+    let _workers = [stage.worker(0), stage.worker(1)];
+    stage.until("ready", |progress| progress.state == MasterState::Ready).await;
+    stage.grant(1, GrantAction::Start).await;
+    let result = stage.result().await;
+    assert_eq!((result.verdict, result.reason.as_str()), (Verdict::Errored, "SetupFailed"));
+    assert!(result.message.starts_with("setup failed: step \"get in\": 403 Forbidden"), "{}", result.message);
+    assert_eq!(*door.notes.lock().unwrap(), ["/refuse"], "teardown named what was never found, so it sent nothing");
+    assert!(result.warnings.iter().any(|warning| warning.starts_with("teardown failed")), "{:?}", result.warnings);
+}
+
+/// Answers after `time`, at most `at_once` at a time: it holds `at_once / time` requests a second.
+async fn limited(at_once: usize, time: Duration) -> String {
+    let places = Arc::new(tokio::sync::Semaphore::new(at_once));
+    let answer = move || async move {
+        let _place = places.acquire().await.unwrap();
+        tokio::time::sleep(time).await;
+    };
+    let listener = TcpListener::bind(ANY).await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, axum::Router::new().route("/", axum::routing::get(answer))).await });
+    url
+}
+
+/// Eight at a time, 40 ms each: 200 a second. A level above that fills the queue within its time to settle.
+#[tokio::test(flavor = "multi_thread")]
+async fn workers_find_together_what_the_target_holds() {
+    let url = limited(8, Duration::from_millis(40)).await;
+    let stage = Stage::new(2, 1, |spec| {
+        spec["target"]["url"] = json!(url);
+        spec["scenarios"][0].as_object_mut().unwrap().remove("thinkTime");
+        spec["scenarios"][0]["tasks"][0]["steps"][0]["http"] = json!({"path": "/"});
+        spec["load"] = json!({"capacity": {"start": 120, "max": 1000, "step": "50%", "precision": "20%", "hold": "4s", "settle": "2s", "maxInFlight": 200}});
+        spec["thresholds"] = json!([{"metric": "latency", "expr": "p(90) < 200ms"}, {"metric": "failures", "expr": "rate < 1%"}]);
+        spec["cost"] = json!({"perHour": 3.6, "wantedRate": 1000});
+    })
+    .await;
+    let _master = stage.master("state");
+    let _workers = [stage.worker(0), stage.worker(1)];
+    stage.start().await;
+    let result = stage.result_within(Duration::from_secs(90)).await;
+    let found = result.capacity.clone().unwrap();
+    assert_eq!(found.limited_by.as_deref(), Some("Target"), "{found:?}");
+    let rate = found.rate.unwrap_or_else(|| panic!("{found:?}"));
+    // sleeping takes a little longer than asked for, so 200 is the bound from above
+    assert!((120.0..=205.0).contains(&rate), "{found:?}");
+    let cost = result.cost.unwrap();
+    assert_eq!((cost.rate, cost.basis.as_str()), (Some(rate), "Sustainable"));
+    assert!((cost.per_million_requests.unwrap() - 1000.0 / rate).abs() < 1e-6, "{cost:?}");
+    assert_eq!(cost.endpoints, Some((1000.0 / rate).ceil() as u64));
+    // each is 40 ms and more in flight
+    let concurrency = result.concurrency.unwrap();
+    assert!(concurrency.by_latency > rate * 0.038 && concurrency.max <= 200, "{concurrency:?}");
 }

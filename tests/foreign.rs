@@ -221,3 +221,65 @@ fn mlflow_understands_every_form_of_rows() {
     assert_eq!(result["totals"]["requests"], 120);
     assert_eq!(server.counts()["/invocations"], 120);
 }
+
+#[test]
+fn mlserver_takes_the_same_over_grpc_by_a_proto_file() {
+    let server = MlServer::start();
+    let proto = fs::read_to_string(root().join("src/sample/inference.proto")).expect("it is there");
+    let top = format!("{ROWS}\nprotos:\n  configMaps:\n  - {{name: protos, items: [{{key: v2.proto, path: v2.proto}}]}}");
+    let steps = r#"- name: ModelInfer
+  grpc:
+    method: inference.GRPCInferenceService/ModelInfer
+    message:
+      model_name: categorizer
+      inputs:
+      - {name: text, datatype: BYTES, shape: [1], contents: {bytes_contents: ["{{ base64(rows.text) }}"]}}
+  checks:
+  - {jsonPath: "$.outputs[0].name", equals: category}"#;
+    let config_map = serde_json::json!({
+        "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "protos"}, "data": {"v2.proto": proto},
+    });
+    let yaml = format!("{}---\n{config_map}\n", test(&top, steps));
+    let result = run(&yaml, &format!("http://127.0.0.1:{}", server.grpc));
+    assert_eq!(result["totals"]["requests"], 40);
+    assert_eq!(server.counted("grpc_server_handled_total", "ModelInfer"), 40);
+}
+
+#[test]
+fn a_server_of_grpcio_tells_its_methods_and_answers_calls_of_every_kind() {
+    let mut server = Script::start("categorizer.py", &["src/sample", "categorization.proto"]);
+    let steps = r#"- name: unary
+  grpc:
+    method: categorization.TextCategorization/GetPrediction
+    message: {text: "{{ rows.text }}"}
+    gzip: true
+  timeout: 30s
+  checks:
+  - {jsonPath: $.category, equals: "{{ rows.category }}"}
+  - {trailer: served-by, equals: grpcio}
+- name: refused
+  grpc: {method: categorization.TextCategorization/GetPrediction, message: {text: ""}}
+  checks:
+  - {grpcStatus: [INVALID_ARGUMENT]}
+- name: watch
+  grpc: {method: categorization.TextCategorization/WatchPrediction, message: {text: a team, count: 4}}
+  checks:
+  - {messages: {atLeast: 4, atMost: 4}}
+- name: summarise
+  grpc:
+    method: categorization.TextCategorization/SummarizePredictions
+    stream: {messages: [{text: a team}, {text: "{{ rows.text }}"}, {text: another team}]}
+  checks:
+  - {jsonPath: $.texts, equals: 3}
+- name: talk
+  grpc:
+    method: categorization.TextCategorization/GetPredictions
+    message: {text: a team}
+    stream: {messages: 5, interval: 2ms}
+  checks:
+  - {messages: {atLeast: 5, atMost: 5}}"#;
+    let result = run(&test(ROWS, steps), &server.url);
+    assert_eq!(result["totals"]["requests"], 200);
+    let expected = serde_json::json!({"GetPrediction": 80, "WatchPrediction": 40, "SummarizePredictions": 40, "GetPredictions": 40});
+    assert_eq!(server.counts(), expected);
+}

@@ -1,9 +1,10 @@
-//! The samples are what they claim: valid, and run against the sample service they pass.
+//! The samples and the guides are what they claim: their files are valid and pass against the sample service, their commands run.
 
 use std::collections::VecDeque;
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::Mutex;
 
 use serde_json::{Value, json};
@@ -45,8 +46,8 @@ fn samples() -> Vec<PathBuf> {
 fn shorten(load: &mut Value) {
     for (kind, limits) in [
         ("closed", json!({"users": 5, "rampUp": null, "duration": "2s"})),
-        ("open", json!({"duration": "2s"})),
-        ("capacity", json!({"hold": "1s", "settle": "0s"})),
+        ("open", json!({"rampUp": null, "duration": "2s"})),
+        ("capacity", json!({"start": 20, "max": 25, "atLeast": null, "hold": "2s", "settle": "0s"})),
     ] {
         let Some(fields) = load.get_mut(kind).and_then(Value::as_object_mut) else { continue };
         fields.remove("stages");
@@ -60,16 +61,22 @@ fn shorten(load: &mut Value) {
     }
 }
 
+/// The text of its documents, each LoadTest shortened.
+fn shortened(documents: &mut [Value]) -> String {
+    for test in documents.iter_mut().filter(|document| document["kind"] == "LoadTest") {
+        shorten(&mut test["spec"]["load"]);
+        test["spec"].as_object_mut().expect("an object").remove("warmup");
+    }
+    let texts: Vec<_> = documents.iter().map(Value::to_string).collect();
+    texts.join("\n---\n")
+}
+
 /// What goes wrong when the sample is run for some seconds; nothing if it passes.
 fn run(sample: &Path) -> Option<String> {
     let mut documents = documents(sample);
-    for test in documents.iter_mut().filter(|document| document["kind"] == "LoadTest") {
-        shorten(&mut test["spec"]["load"]);
-    }
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join(sample.file_name().expect("a name"));
-    let text: Vec<_> = documents.iter().map(Value::to_string).collect();
-    fs::write(&file, text.join("\n---\n")).expect("written");
+    fs::write(&file, shortened(&mut documents)).expect("written");
     let token = folder.path().join("token");
     fs::write(&token, "any").expect("written");
     let token = format!("databricks/pat={}", token.display());
@@ -108,4 +115,91 @@ fn every_sample_passes_against_the_sample_service() {
     });
     let failed = failed.into_inner().expect("no one panicked");
     assert!(failed.is_empty(), "{}", failed.join("\n"));
+}
+
+/// A guide tells how to test these; the sample service plays them all.
+const ENDPOINTS: [&str; 5] = [
+    "https://adb-1234567890123456.7.azuredatabricks.net",
+    "http://models.example.com:8080",
+    "http://models.example.com:8081",
+    "https://llm.example.com",
+    "https://categorizer.example.com",
+];
+
+/// A fenced part of a page.
+struct Part {
+    language: String,
+    text: String,
+}
+
+fn parts(page: &str) -> Vec<Part> {
+    let mut parts = Vec::new();
+    for (index, between) in page.split("```").enumerate() {
+        let (language, text) = between.split_once('\n').unwrap_or_default();
+        if index % 2 == 1 {
+            parts.push(Part { language: language.to_owned(), text: text.to_owned() });
+        }
+    }
+    parts
+}
+
+/// `starling sample-service` on a free port.
+struct Service(Child, String);
+
+impl Service {
+    fn start() -> Service {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_starling"));
+        let mut child = command.args(["sample-service", "--listen", "127.0.0.1:0"]).stdout(Stdio::piped()).spawn().expect("it starts");
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().expect("a pipe")).read_line(&mut line).expect("its first line");
+        let url = line.trim().strip_prefix("sample service on ").expect("where it listens").to_owned();
+        Service(child, url)
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn the_guide_to_model_serving_can_be_followed_to_its_end() {
+    let page = fs::read_to_string(root().join("docs/model-serving.md")).expect("it is there");
+    let service = Service::start();
+    let folder = tempfile::tempdir().expect("a folder");
+    let program = Path::new(env!("CARGO_BIN_EXE_starling")).parent().expect("a folder");
+    let path = format!("{}:{}", program.display(), std::env::var("PATH").expect("a PATH"));
+    let mut commands = 0;
+    for Part { language, text } in parts(&page) {
+        let told = ENDPOINTS.iter().fold(text.clone(), |text, endpoint| text.replace(endpoint, &service.1));
+        match language.as_str() {
+            "yaml" => {
+                let name = text.lines().next().and_then(|line| line.strip_prefix("# ")).expect("a file's first line is its name");
+                let file = folder.path().join(name);
+                fs::write(&file, &text).expect("written");
+                let output = starling(&["validate", file.to_str().expect("UTF-8")]);
+                assert!(output.status.success() && !said(&output).contains("warning"), "{}", said(&output));
+                let mut documents: Vec<Value> = serde_saphyr::from_multiple(&told).unwrap_or_else(|error| panic!("{name}: {error}"));
+                // how fast a machine full of tests is says nothing about the page
+                for thresholds in documents.iter_mut().filter_map(|document| document["spec"]["thresholds"].as_array_mut()) {
+                    thresholds.retain(|threshold| threshold["metric"] == "failures");
+                }
+                fs::write(&file, shortened(&mut documents)).expect("written");
+            }
+            // those are typed where there is a cluster: tests/e2e
+            "sh" if text.starts_with("kubectl ") => {}
+            "sh" => {
+                commands += text.matches("starling ").count();
+                let mut bash = Command::new("bash");
+                bash.args(["-euc", &text]).current_dir(folder.path()).env("PATH", &path).stdin(Stdio::null());
+                bash.envs([("DATABRICKS_TOKEN", "any"), ("CLIENT_SECRET", "any"), ("LLM_KEY", "any")]);
+                let output = bash.output().expect("bash starts");
+                assert!(output.status.success(), "{text}\n{}", said(&output));
+            }
+            other => assert_eq!(other, "text", "{text}"),
+        }
+    }
+    assert!(commands >= 5, "{commands}");
 }

@@ -8,6 +8,7 @@ use std::time::Instant;
 use anyhow::Context;
 use rand::Rng;
 
+use super::calls::check_with;
 use super::documents::{Document, Documents, Finding};
 use super::exit::Exit;
 use super::in_process::{self, RunError};
@@ -136,6 +137,10 @@ fn prepare(test: &Document, overrides: &Overrides, sources: &Sources<'_>) -> Res
     let Checked { plan, warnings, grace, .. } = crd::check(&spec)?;
     let mut inputs = sources.resolve(&plan, test.namespace.as_deref())?;
     inputs.set_folder(test.place.folder());
+    let problems = check_with(&plan, &inputs);
+    if !problems.is_empty() {
+        return Err(problems);
+    }
     let file = RunFile {
         run: run_id(&test.name),
         name: test.name.clone(),

@@ -1,5 +1,6 @@
 //! `starling validate`: all that is wrong with a file, before anything runs.
 
+use super::calls;
 use super::data;
 use super::documents::Documents;
 use super::exit::Exit;
@@ -7,7 +8,8 @@ use crate::report::text::clean;
 
 /// Check LoadTests as the operator and a local run would
 ///
-/// Prints every mistake with its document, line and field path. The data of feeders are looked at where they stand in the files, or beside them.
+/// Prints every mistake with its document, line and field path. The data of feeders and the descriptors of gRPC are looked at where they stand in the files,
+/// or beside them.
 /// Exit code 0: all are valid; 2: at least one is not.
 #[derive(Debug, clap::Args)]
 pub struct Options {
@@ -19,6 +21,7 @@ pub struct Options {
 pub fn run(options: &Options) -> Exit {
     let mut documents = Documents::read(&options.files);
     data::check(&mut documents);
+    calls::check(&mut documents);
     documents.print_findings();
     for test in &documents.tests {
         for warning in &test.checked.warnings {

@@ -2,6 +2,7 @@
 
 mod auth;
 mod check;
+mod cost;
 mod feeder;
 mod grpc;
 mod http;
@@ -21,6 +22,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use cost::check_cost;
 use feeder::{check_feeders, check_volumes, inline_columns};
 use grpc::{check_grpc, check_protos};
 use load::{LoadParts, check_populations, percent};
@@ -85,6 +87,7 @@ pub fn check_with(spec: &LoadTestSpec, columns: &BTreeMap<String, Arc<Columns>>)
         warmup,
         thresholds,
         samples,
+        cost,
         workers,
         master: _,
         run,
@@ -122,6 +125,7 @@ pub fn check_with(spec: &LoadTestSpec, columns: &BTreeMap<String, Arc<Columns>>)
     let parts = LoadParts { load, scenario_specs, scenarios: &scenarios, warmup };
     let load_plan = check_populations(parts, &mut problems);
     let once = Once { setup_timeout: problems.positive_duration("spec.run.setupTimeout", &run.setup_timeout), ..once };
+    let cost = cost.as_ref().map(|cost| check_cost(cost, &mut problems));
     let grpc = check_grpc(grpc, &mut problems);
     let protos = protos.as_ref().map(|protos| check_protos(protos, &mut problems));
     let stop_timeout = problems.duration("spec.run.stopTimeout", &run.stop_timeout);
@@ -151,6 +155,7 @@ pub fn check_with(spec: &LoadTestSpec, columns: &BTreeMap<String, Arc<Columns>>)
                 variables,
                 feeders,
                 once,
+                cost,
                 scenarios,
                 populations,
                 warmup,

@@ -7,11 +7,12 @@ use super::schema;
 use super::spec::LoadTestSpec;
 
 /// Fields that say where or how long, not what load: changing them starts nothing.
-const NOT_IN_DIGEST: [&[&str]; 8] = [
+const NOT_IN_DIGEST: [&[&str]; 9] = [
     &["workers", "replicas"],
     &["workers", "resources"],
     &["workers", "pod"],
     &["master"],
+    &["cost"],
     &["run", "suspend"],
     &["run", "ttlAfterFinished"],
     &["run", "historyLimit"],
@@ -137,6 +138,7 @@ mod tests {
             ("/workers/resources", json!({"cpu": "4"})),
             ("/workers/pod", json!({"labels": {"a": "b"}})),
             ("/master", json!({"resources": {"cpu": "2"}})),
+            ("/cost", json!({"perHour": 4})),
             ("/run/suspend", json!(true)),
             ("/run/ttlAfterFinished", json!("1s")),
             ("/run/historyLimit", json!(1)),

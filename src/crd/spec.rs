@@ -5,6 +5,7 @@
 
 mod auth;
 mod check;
+mod cost;
 mod feeder;
 mod grpc;
 mod http;
@@ -31,6 +32,7 @@ use super::status::LoadTestStatus;
 
 pub use auth::*;
 pub use check::*;
+pub use cost::*;
 pub use feeder::*;
 pub use grpc::*;
 pub use http::*;
@@ -133,6 +135,9 @@ pub struct LoadTestSpec {
     /// Requests that are written down as they are made; none if unset.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub samples: Option<SamplesSpec>,
+    /// What the system under test costs. Changing it starts no run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cost: Option<CostSpec>,
     /// The Pods that make the load.
     #[serde(default)]
     pub workers: WorkersSpec,

@@ -205,6 +205,12 @@ pub struct ResultsStatus {
     /// Of the steps that have limits.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub goodput: Option<GoodputStatus>,
+    /// What was in flight.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub concurrency: Option<ConcurrencyStatus>,
+    /// What the target costs at this run's thresholds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cost: Option<CostStatus>,
     pub latency: LatencyStatus,
     pub service_time: LatencyStatus,
     /// The steps with the most requests.
@@ -238,6 +244,38 @@ pub struct CapacityStatus {
     /// The levels by rate, those tried last where there are too many.
     #[schemars(length(max = 24), extend("x-kubernetes-list-type" = "atomic"))]
     pub levels: Vec<CapacityLevelStatus>,
+}
+
+/// Users of a closed load, iterations in flight of an open one.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, rename_all = "camelCase")]
+pub struct ConcurrencyStatus {
+    pub mean: String,
+    pub max: u64,
+    /// Requests in flight as the rate times the mean latency has it.
+    pub by_latency: String,
+}
+
+/// What the target costs.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, rename_all = "camelCase")]
+pub struct CostStatus {
+    /// With the currency.
+    pub per_million_requests: String,
+    /// What the tokens of a million requests cost.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub tokens_per_million_requests: String,
+    /// Requests per second that it is the price of.
+    pub rate: String,
+    /// `Sustainable` (a search found it) or `Achieved`.
+    pub basis: String,
+    /// Endpoints that serve the wanted rate.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub endpoints: Option<u64>,
+    /// Why there is no price.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    #[schemars(length(max = 256))]
+    pub why_not: String,
 }
 
 /// One level of a search.

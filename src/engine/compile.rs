@@ -269,8 +269,7 @@ impl Compiler<'_> {
                 let needs = rules.needs();
                 let more: Vec<Need> = rules.feeds().iter().filter(|need| !rows.contains(need)).copied().collect();
                 rows.extend(more);
-                let (timeout, goodput) = (*timeout, *goodput);
-                self.steps.push(PreparedStep { call, route, timeout, rows: rows.into(), rules, needs, goodput });
+                self.steps.push(PreparedStep { call, route, timeout: *timeout, rows: rows.into(), rules, needs, goodput: *goodput });
             }
             Err(found) => self.problems.extend(found),
         }

@@ -13,7 +13,7 @@ use super::prepare::Prepared;
 use super::program::PreparedScenario;
 use super::recorder::ShardDelta;
 use super::shard::{Order, Outset, Shard};
-use crate::plan::{Found, Levels, Share, Slot, duration};
+use crate::plan::{Action, Found, Levels, Plan, Share, Slot, Step, duration};
 use crate::stats::Snapshot;
 
 /// The numbers that `seq()` gives here are far beyond those of the load.
@@ -157,7 +157,7 @@ async fn run(prepared: Arc<Prepared>, errand: Errand, terms: Terms, mut orders: 
     found.texts().iter().for_each(|text| prepared.redactor.learn(text.as_bytes()));
     let snapshot = measured(&shard, &mut seconds);
     let ended = ended.and_then(|()| found.check_size().map_err(Some));
-    let failure = ended.err().map(|why| why.unwrap_or_else(|| failed_step(&prepared, &snapshot)));
+    let failure = ended.err().map(|why| why.unwrap_or_else(|| failed_step(&prepared.plan, errand, &snapshot)));
     Outcome { failure, found, snapshot }
 }
 
@@ -174,13 +174,29 @@ fn measured(shard: &Shard, seconds: &mut mpsc::Receiver<ShardDelta>) -> Snapshot
     snapshot
 }
 
-/// The step that went wrong: steps before it that failed may go wrong, and it was the last.
-fn failed_step(prepared: &Prepared, snapshot: &Snapshot) -> String {
-    let last = snapshot.errors.iter().max_by_key(|(key, _)| key.step);
-    let named = last.and_then(|(key, entry)| Some((prepared.plan.steps().nth(key.step.into())?, entry)));
-    match named {
-        Some((place, entry)) => format!("step {:?}: {}", place.step.name, entry.sample),
-        None => "a condition could not be told, or an until never came true".to_owned(),
+/// The step that went wrong: those before it that failed may go wrong, and it was the last.
+fn failed_step(plan: &Plan, errand: Errand, snapshot: &Snapshot) -> String {
+    let list = match errand {
+        Errand::Setup => &plan.once.setup,
+        Errand::Teardown => &plan.once.teardown,
+    };
+    let requests: Vec<_> = plan.steps().collect();
+    let flows: Vec<_> = plan.flows().collect();
+    let place_of = |number: usize| match requests.get(number) {
+        Some(place) => list.iter().position(|step| matches!(&step.action, Action::Request(request) if **request == *place.step)),
+        None => flows.get(number - requests.len()).map(|place| place.number),
+    };
+    let placed = snapshot.errors.iter().filter_map(|(key, entry)| Some((place_of(key.step.into())?, entry)));
+    match placed.max_by_key(|(place, _)| *place) {
+        Some((place, entry)) => format!("{}: {}", described(place, &list[place]), entry.sample),
+        None => "a step of it failed".to_owned(),
+    }
+}
+
+fn described(place: usize, step: &Step) -> String {
+    match &step.action {
+        Action::Request(request) => format!("step {:?}", request.name),
+        Action::Call(_) | Action::Pause(_) => format!("step {}", place + 1),
     }
 }
 

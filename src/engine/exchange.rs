@@ -101,12 +101,8 @@ impl Exchange<'_> {
         let Self { shard, number, links, frame, jar, scratch, part, answered, closing } = self;
         let step: &PreparedStep = &shard.prepared.steps[usize::from(number)];
         let Scratch { request, dressed, changed, message: encoded } = scratch;
-        // boxed, so that users who read no streams stay small
-        let streaming = match &step.call {
-            PreparedCall::Http(HttpCall { stream: Some(stream), .. }) => Some(Box::new(Streaming::new(stream, number, part))),
-            PreparedCall::Http(_) | PreparedCall::Grpc(_) => None,
-        };
-        let flight = Flight::new(shard, now).streamed(streaming.as_deref()).limited(step.goodput.map(|_| (number, part)));
+        let streaming = streaming(&step.call, number, part);
+        let flight = Flight::new(shard, now).streamed(streaming.as_deref());
         let route = Cell::new(step.route);
         let until = intended + step.timeout;
         let tally = Tally::new(number, part, &step.call);
@@ -126,9 +122,10 @@ impl Exchange<'_> {
                     }
                     Err(why) => return unrendered(shard, number, part, intended, (ErrorClass::Auth, &why)),
                 };
+                flight.limit(step.goodput.map(|_| (number, part)));
                 sampler = shard.sampler.as_ref().filter(|sampler| sampler.draw());
-                let (cookies, redirects) = (shard.prepared.plan.http.cookies, call.follow_redirects > 0);
-                wanted = Wanted { cookies, redirects, ..step.wanted(sampler.is_some()) };
+                let cookies = shard.prepared.plan.http.cookies;
+                wanted = Wanted { cookies, redirects: call.follow_redirects > 0, ..step.wanted(sampler.is_some()) };
                 let (home, route, flight) = (step.route, &route, &flight);
                 let (links, frame, is_astray) = (&mut *links, &mut *frame, false);
                 let sending =
@@ -140,6 +137,7 @@ impl Exchange<'_> {
                 (in_time, message)
             }
             PreparedCall::Grpc(call) => {
+                flight.limit(step.goodput.map(|_| (number, part)));
                 sampler = shard.sampler.as_ref().filter(|sampler| sampler.draw());
                 wanted = step.wanted(sampler.is_some());
                 let (link, frame, scratch) = (&mut links[step.route], &mut *frame, encoded);
@@ -160,21 +158,18 @@ impl Exchange<'_> {
             Some(streaming) => (streaming.conclude(outcome, response, &shard.recorder), streaming.ended(now)),
         };
         let latency = ended.saturating_duration_since(intended);
-        let stream = match &streaming {
-            Some(streaming) => Some(streaming.sample(intended)),
-            None => tally.sample(intended),
-        };
+        let stream = streaming.as_ref().map_or_else(|| tally.sample(intended), |streaming| Some(streaming.sample(intended)));
         let refusal = match response.refusal() {
             // a server that keeps the deadline may tell of it by other words
             Some(ErrorClass::Grpc) if ended >= until => Some(ErrorClass::Timeout),
             refusal => refusal,
         };
         let judged = match &outcome {
-            Ok(()) => {
-                let judged = judge(step, response, latency, frame, refusal.is_some());
+            Ok(()) if !step.rules.is_empty() && (refusal.is_none() || step.rules.has_status_check()) => {
+                let judged = judge(step, response, latency, frame);
                 if tally.is_short() { Judged::default() } else { judged }
             }
-            Err(_) => Judged::default(),
+            _ => Judged::default(),
         };
         let class = class(step, &outcome, &judged, refusal);
         let totals = flight.finish(ended, response.received);
@@ -380,10 +375,7 @@ fn dress(shard: &Shard, number: u16, route: usize, call: &HttpCall, bare: &[u8],
 }
 
 /// Holds an answer against what the step asks for, and takes out of it what the step wants.
-fn judge(step: &PreparedStep, response: &Response, latency: Duration, frame: &mut Frame, is_refused: bool) -> Judged {
-    if step.rules.is_empty() || is_refused && !step.rules.has_status_check() {
-        return Judged::default();
-    }
+fn judge(step: &PreparedStep, response: &Response, latency: Duration, frame: &mut Frame) -> Judged {
     let mut decoded = Vec::new();
     step.rules.judge(&answer(response, latency, &mut decoded), frame)
 }
@@ -410,6 +402,12 @@ fn seen<'a>(
 ) -> Seen<'a> {
     let Sample { step, part, ended, latency, service_time, .. } = *sample;
     Seen { step, user: frame.user, iteration: frame.iteration, part, ended, latency, service_time, failure, sent, answer }
+}
+
+/// What reads the answer while it comes; boxed, so that users who read no streams stay small.
+fn streaming(call: &PreparedCall, number: u16, part: Part) -> Option<Box<Streaming<'_>>> {
+    let PreparedCall::Http(HttpCall { stream: Some(stream), .. }) = call else { return None };
+    Some(Box::new(Streaming::new(stream, number, part)))
 }
 
 /// Of a request that succeeded.

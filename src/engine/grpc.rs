@@ -20,6 +20,7 @@ use bytes::Bytes;
 
 pub(super) use calling::{Calling, Tally};
 pub(super) use fault::Fault;
+pub use protos::load as load_descriptors;
 pub(super) use reply::Reply;
 
 use super::auth::Credentials;

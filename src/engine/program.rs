@@ -71,10 +71,10 @@ pub(super) struct PreparedStep {
 impl PreparedStep {
     /// What of an answer is kept, whatever the protocol.
     pub(super) fn wanted(&self, is_sampled: bool) -> Wanted {
-        let stream = matches!(&self.call, PreparedCall::Http(HttpCall { stream: Some(_), .. }));
         // the head says how the events of a stream are encoded
-        let head = self.needs.head || stream || is_sampled;
-        Wanted { head, body: self.needs.body || is_sampled, stream, ..Wanted::default() }
+        let stream = matches!(&self.call, PreparedCall::Http(HttpCall { stream: Some(_), .. }));
+        let Needs { head, body } = self.needs;
+        Wanted { head: head || stream || is_sampled, body: body || is_sampled, stream, ..Wanted::default() }
     }
 }
 

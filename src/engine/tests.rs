@@ -52,6 +52,7 @@ fn plan(url: &str, load: Load) -> Plan {
         feeders: vec![],
         variables: Default::default(),
         once: Once::default(),
+        cost: None,
         scenarios: vec![Scenario {
             name: "s".into(),
             weight: 1,

@@ -188,7 +188,7 @@ pub(super) struct Flight<'a> {
     /// Reads the answer while it comes.
     stream: Option<&'a Streaming<'a>>,
     /// The step whose limits it is held against.
-    limited: Option<(u16, Part)>,
+    limited: Cell<Option<(u16, Part)>>,
     /// Of messages before this one: tries that failed, hops of a redirect.
     before: Cell<Before>,
 }
@@ -234,7 +234,7 @@ impl<'a> Flight<'a> {
             phases: Cell::default(),
             done: Cell::new(false),
             stream: None,
-            limited: None,
+            limited: Cell::new(None),
             before: Cell::default(),
         }
     }
@@ -246,9 +246,8 @@ impl<'a> Flight<'a> {
     }
 
     /// Cut, it counts as missed in the goodput of this step.
-    pub(super) fn limited(mut self, step: Option<(u16, Part)>) -> Self {
-        self.limited = step;
-        self
+    pub(super) fn limit(&self, step: Option<(u16, Part)>) {
+        self.limited.set(step);
     }
 
     /// A part of the answer came.
@@ -319,7 +318,7 @@ impl Drop for Flight<'_> {
         if self.written.get() > 0 {
             recorder.interrupted();
         }
-        if let Some((step, part)) = self.limited {
+        if let Some((step, part)) = self.limited.get() {
             recorder.missed(step, part);
         }
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::blocks::Blocks;
+use super::cost;
 use super::judge::Judge;
 use super::roster::Roster;
 use super::saturation;
@@ -101,6 +102,7 @@ pub fn build(parts: Parts<'_>) -> RunResult {
         None => judgement(plan, judged, &generator, ending, stop, judge),
     };
     let message = with_losses(judgement.message, roster);
+    let seconds = kept.map_or_else(|| cost::measured_seconds(plan, scale.length), |level| level.seconds.clone());
     RunResult {
         schema_version: SCHEMA_VERSION.to_owned(),
         run: file.run.clone(),
@@ -122,7 +124,6 @@ pub fn build(parts: Parts<'_>) -> RunResult {
         records: record_results(&merged, &trend_names(plan)),
         errors: error_results(&merged, &[names.clone(), flow_names(plan)].concat()),
         thresholds: judgement.thresholds,
-        capacity,
         workers: Workers { planned: file.workers, lost: roster.lost(), rejoined: roster.rejoined() },
         series: timeline.points().to_vec(),
         histograms: histogram_results(&merged, &names),
@@ -130,6 +131,9 @@ pub fn build(parts: Parts<'_>) -> RunResult {
         feeders,
         events: events.to_vec(),
         warnings: [warnings(file, roster, timeline, blocks, &generator), beside.to_vec()].concat(),
+        concurrency: cost::concurrency(timeline.points(), seconds, &merged, scale),
+        cost: plan.cost.as_ref().map(|prices| cost::price(prices, &totals, &merged, capacity.as_ref(), &generator)),
+        capacity,
         generator,
         totals,
     }

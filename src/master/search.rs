@@ -1,6 +1,7 @@
 //! The search for the capacity as the master conducts it: levels announced, judged second by second, and what came of them.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -48,6 +49,8 @@ pub struct Kept {
     pub samples: Snapshot,
     pub scale: Scale,
     pub thresholds: Vec<ThresholdResult>,
+    /// Run seconds in which they ended.
+    pub seconds: Range<u32>,
 }
 
 #[derive(Debug)]
@@ -183,7 +186,7 @@ impl Search {
         self.judged.push(Judged { tried: Tried { rate, purpose, held, saturated }, row });
         // a recovery says nothing that anybody asked for
         if purpose != Purpose::Recovery && (held || self.kept.is_none()) {
-            self.kept = Some(Kept { samples: merged, scale, thresholds });
+            self.kept = Some(Kept { samples: merged, scale, thresholds, seconds: judged_from..end });
         }
     }
 

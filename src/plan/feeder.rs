@@ -84,6 +84,15 @@ pub enum OnExhausted {
     StopRun,
 }
 
+impl Data {
+    pub fn reference(&self) -> Option<&Reference> {
+        match self {
+            Data::Reference(reference) => Some(reference),
+            Data::File(_) => None,
+        }
+    }
+}
+
 impl Feeder {
     /// The Secret or ConfigMap key that holds the rows.
     pub fn reference(&self) -> Option<&Reference> {

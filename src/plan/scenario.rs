@@ -6,9 +6,10 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::feeder::Data;
 use super::stream::{Goodput, HttpStream, StreamKind};
 use super::target::Header;
-use super::{Cel, Check, Extract, GrpcStep, JsonTemplate, Record, Reference, Section, StepPlace, Template, ThinkTime, duration};
+use super::{Cel, Check, Extract, GrpcStep, JsonTemplate, Record, Section, StepPlace, Template, ThinkTime, duration};
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -251,8 +252,8 @@ pub enum Body {
     Text(Template),
     /// Sent as compact JSON with sorted keys, `application/json`.
     Json(JsonTemplate),
-    /// The bytes of a key, `application/octet-stream`.
-    File(Reference),
+    /// These bytes, `application/octet-stream`.
+    File(Data),
     /// `application/x-www-form-urlencoded`
     Form(Vec<Field>),
     /// `multipart/form-data`
@@ -273,5 +274,5 @@ pub struct Part {
 #[serde(rename_all = "camelCase")]
 pub enum PartContent {
     Text(Template),
-    File(Reference),
+    File(Data),
 }

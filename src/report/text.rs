@@ -7,8 +7,8 @@ use std::fmt::Write;
 
 use crate::stats::format;
 use crate::stats::result::{
-    CapacityResult, ErrorResult, FeederResult, LatencySummary, RecordResult, RetryAfterResult, RunResult, StepResult, TaskResult,
-    ThresholdResult, ThresholdVerdict, Totals, Verdict,
+    CapacityResult, ConcurrencyResult, ErrorResult, FeederResult, LatencySummary, RecordResult, RetryAfterResult, RunResult, StepResult,
+    TaskResult, ThresholdResult, ThresholdVerdict, Totals, Verdict,
 };
 
 pub const WIDTH: usize = 100;
@@ -50,6 +50,7 @@ pub fn render(result: &RunResult, style: Style) -> String {
         page.steps(&result.steps);
         page.streams(&result.steps);
         page.tasks(&result.tasks, result.steps.len());
+        page.price(result);
         page.records(&result.records);
         page.errors(&result.errors);
         page.feeders(&result.feeders);
@@ -256,6 +257,33 @@ impl Page {
         }
     }
 
+    /// What the target holds at once, and what it costs.
+    fn price(&mut self, result: &RunResult) {
+        if let Some(ConcurrencyResult { mean, max, by_latency }) = result.concurrency {
+            self.heading("CONCURRENCY");
+            let observed = format!("{} on average, {} at most", format::rate(mean), format::count(max));
+            self.entry("in flight", &format!("{observed}; by rate x mean latency {}", format::rate(by_latency)));
+        }
+        let Some(cost) = &result.cost else { return };
+        self.heading("COST");
+        let Some(rate) = cost.rate else { return self.entry("no price", &cost.why_not) };
+        let at = match cost.basis.as_str() {
+            "Sustainable" => format!("at {}/s, which holds at this run's thresholds", format::rate(rate)),
+            _ => format!("at {}/s, which this load came to; a search for the capacity finds what holds", format::rate(rate)),
+        };
+        let price = |price: f64| format!("{} {}", format::money(price), cost.currency);
+        if let Some(per_million) = cost.per_million_requests {
+            self.entry("a million", &format!("{} {at}", price(per_million)));
+        }
+        if let Some(tokens) = cost.tokens_per_million_requests {
+            self.entry("tokens", &format!("{} for those of a million requests", price(tokens)));
+        }
+        if let (Some(wanted), Some(endpoints)) = (cost.wanted_rate, cost.endpoints) {
+            let hourly = cost.per_hour.map(|per_hour| format!(", {} an hour", price(per_hour * endpoints as f64))).unwrap_or_default();
+            self.entry("endpoints", &format!("{} for {}/s{hourly}", format::count(endpoints), format::rate(wanted)));
+        }
+    }
+
     fn latency(&mut self, totals: &Totals) {
         self.columns("OF SUCCESSES");
         self.times("latency", &totals.latency);
@@ -429,7 +457,7 @@ fn wrap(text: &str, width: usize) -> Vec<String> {
 pub(super) mod tests {
     use super::*;
     use crate::stats::ErrorClass;
-    use crate::stats::result::{Event, Generator, PhaseResult, RetryAfterResult, SCHEMA_VERSION, SaturatedWorker, Workers};
+    use crate::stats::result::{CostResult, Event, Generator, PhaseResult, RetryAfterResult, SCHEMA_VERSION, SaturatedWorker, Workers};
 
     pub const LATENCY: LatencySummary =
         LatencySummary { min: 800, mean: 5_120.5, p50: 4_900, p90: 9_100, p95: 14_230, p99: 61_000, p999: 120_000, max: 1_500_000 };
@@ -520,6 +548,8 @@ pub(super) mod tests {
                 threshold("latency", "p(95) < 10ms", "14.2ms", ThresholdVerdict::Failed),
                 threshold("failures", "rate < 1%", "0.02%", ThresholdVerdict::Passed),
             ],
+            concurrency: None,
+            cost: None,
             generator: Generator { cpu: 0.61, schedule_lag_p99: 80, ..Generator::default() },
             feeders: vec![],
             workers: Workers { planned: 1, lost: 0, rejoined: 0 },
@@ -575,6 +605,31 @@ pub(super) mod tests {
         ] {
             assert!(text.contains(part), "{part:?} is not in\n{text}");
         }
+    }
+
+    #[test]
+    fn what_is_in_flight_and_what_it_costs_is_said_with_its_conditions() {
+        let mut result = result();
+        result.concurrency = Some(ConcurrencyResult { mean: 12.34, max: 20, by_latency: 12.1 });
+        let cost = CostResult { currency: "EUR".into(), per_hour: Some(4.1), basis: "Sustainable".into(), ..CostResult::default() };
+        let served = CostResult {
+            rate: Some(250.0),
+            per_million_requests: Some(4.5555),
+            wanted_rate: Some(2000.0),
+            endpoints: Some(8),
+            ..cost.clone()
+        };
+        result.cost = Some(served);
+        let text = render(&result, Style::Plain);
+        for part in [
+            "in flight   12.3 on average, 20 at most; by rate x mean latency 12.1",
+            "a million   4.56 EUR at 250/s, which holds at this run's thresholds",
+            "endpoints   8 for 2000/s, 32.80 EUR an hour",
+        ] {
+            assert!(text.contains(part), "{part:?} is not in\n{text}");
+        }
+        result.cost = Some(CostResult { why_not: "the load generator was the limit".into(), ..cost });
+        assert!(render(&result, Style::Plain).contains("no price    the load generator was the limit"));
     }
 
     #[test]

@@ -71,6 +71,15 @@ pub fn in_unit(value: f64, unit: &str) -> String {
     }
 }
 
+/// A price without its currency: `4.56`, `1234.00`, `0.00312`.
+pub fn money(price: f64) -> String {
+    match price {
+        p if p == 0.0 || p >= 0.995 => format!("{p:.2}"),
+        // three digits that count
+        p => format!("{p:.*}", (2 - p.log10().floor() as i32).clamp(2, 9) as usize),
+    }
+}
+
 /// `5,472,000`
 pub fn count(count: u64) -> String {
     let digits = count.to_string();
@@ -132,6 +141,11 @@ mod tests {
     fn a_number_has_three_digits_or_all_before_its_point() {
         assert_eq!([0.0, 0.984, 41.26, 999.6, 5_472.4].map(number), ["0", "0.984", "41.3", "1,000", "5,472"]);
         assert_eq!(["s", "ms", "us", "bytes", "none"].map(|unit| in_unit(1.5, unit)), ["1.5s", "1.5ms", "2us", "2 B", "1.5"]);
+    }
+
+    #[test]
+    fn a_price_has_cents_and_a_small_one_three_digits() {
+        assert_eq!([0.0, 4.5555, 1234.0, 0.5, 0.0031234, 1e-12].map(money), ["0.00", "4.56", "1234.00", "0.500", "0.00312", "0.000000000"]);
     }
 
     #[test]

@@ -50,6 +50,12 @@ pub struct RunResult {
     /// What a search for the capacity found; the rest of the result is of the level it confirmed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub capacity: Option<CapacityResult>,
+    /// What was in flight.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub concurrency: Option<ConcurrencyResult>,
+    /// Where the test says what the target costs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cost: Option<CostResult>,
     pub generator: Generator,
     pub workers: Workers,
     /// Of those whose rows all workers share.
@@ -304,6 +310,38 @@ pub struct CapacityResult {
     pub at_least: Option<f64>,
     /// Every level in the order in which they were tried.
     pub curve: Vec<CapacityLevel>,
+}
+
+/// Users of a closed load, iterations in flight of an open one.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ConcurrencyResult {
+    /// Of what was observed at the end of each second.
+    pub mean: f64,
+    pub max: u64,
+    /// Requests in flight as the rate times the mean latency has it (Little's law).
+    pub by_latency: f64,
+}
+
+/// What the target costs at this run's thresholds.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CostResult {
+    pub currency: String,
+    /// Of one endpoint.
+    pub per_hour: Option<f64>,
+    /// `Sustainable`: of the rate that a search confirmed. `Achieved`: of the rate that this load came to.
+    pub basis: String,
+    /// Requests per second; `None` where `why_not` says why there is no price.
+    pub rate: Option<f64>,
+    pub per_million_requests: Option<f64>,
+    /// Of what the tokens of a million requests cost.
+    pub tokens_per_million_requests: Option<f64>,
+    /// Requests per second that are to be served.
+    pub wanted_rate: Option<f64>,
+    /// Endpoints that serve them.
+    pub endpoints: Option<u64>,
+    pub why_not: String,
 }
 
 /// One level of a search, without the time it needed to settle.

@@ -13,5 +13,6 @@ mod identity;
 mod installation;
 mod kill_points;
 mod losses;
+mod model_serving;
 mod secrets;
 mod verdict;

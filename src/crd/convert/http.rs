@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::Context;
+use super::feeder::check_data;
 use super::stream::asking;
-use super::target::file_reference;
 use crate::crd::spec::*;
 use crate::plan::template::Place;
 use crate::plan::*;
@@ -74,7 +74,7 @@ impl Context<'_> {
             (None, Some(text), None, None, None) => self.template(&format!("{path}.body"), text, Place::Text).map(Body::Text),
             (None, None, Some(from), None, None) => {
                 let field = format!("{path}.bodyFrom");
-                self.problems.take(&field, file_reference(from, &field)).map(Body::File)
+                check_data(&field, from, self.problems).map(Body::File)
             }
             (None, None, None, Some(form), None) => Some(Body::Form(self.fields(&format!("{path}.form"), form))),
             (None, None, None, None, Some(parts)) => {
@@ -94,7 +94,7 @@ impl Context<'_> {
             (Some(text), None) => PartContent::Text(self.template(&format!("{path}.value"), text, Place::Text)?),
             (None, Some(from)) => {
                 let field = format!("{path}.valueFrom");
-                PartContent::File(self.problems.take(&field, file_reference(from, &field))?)
+                PartContent::File(check_data(&field, from, self.problems)?)
             }
             _ => {
                 self.problems.add(path, "either value or valueFrom");
@@ -109,7 +109,7 @@ impl Context<'_> {
 struct Bodies<'a> {
     json: &'a Option<Value>,
     body: &'a Option<String>,
-    body_from: &'a Option<FileSource>,
+    body_from: &'a Option<DataSpec>,
     form: &'a Option<BTreeMap<String, String>>,
     multipart: &'a Option<Vec<PartSpec>>,
 }

@@ -11,8 +11,13 @@ impl Context<'_> {
     /// Afterwards the scenarios know what setup extracts. `names` is what its own steps begin with.
     pub(super) fn once(&mut self, names: Names, setup: &[StepSpec], teardown: &[StepSpec]) -> Once {
         for (path, steps) in [("spec.setup", setup), ("spec.teardown", teardown)] {
-            for (i, _) in steps.iter().enumerate().filter(|(_, step)| step.call.is_some()) {
-                self.problems.add(format!("{path}[{i}].call"), "blocks belong to a scenario; write their steps here");
+            for (i, step) in steps.iter().enumerate() {
+                if step.call.is_some() {
+                    self.problems.add(format!("{path}[{i}].call"), "blocks belong to a scenario; write their steps here");
+                }
+                if !step.record.is_empty() {
+                    self.problems.add(format!("{path}[{i}].record"), "what is done once is in no result");
+                }
             }
         }
         let outline = Outline {
@@ -82,6 +87,8 @@ mod tests {
         // the target's headers go with it
         assert_eq!(refused_at(|s| s["target"]["headers"] = json!({"X": "{{ rows.n }}"})), ["spec.target.headers.X"]);
         assert_eq!(refused_at(|s| s["teardown"] = json!([{"call": "b"}])), ["spec.teardown[0].call"]);
+        let record = json!([{"name": "size", "from": {"header": "Content-Length"}}]);
+        assert_eq!(refused_at(|s| s["setup"][1]["record"] = record), ["spec.setup[1].record"]);
     }
 
     #[test]

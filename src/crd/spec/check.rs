@@ -38,7 +38,7 @@ pub struct CheckSpec {
     /// Bytes of the body, as the target sent it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub size: Option<SizeCheckSpec>,
-    /// An expression in CEL that must give true. It may name `status`, `headers` (names in lower case), `body`, `json`, `latency` (in
+    /// An expression in CEL that must give true. It may name `status` (of gRPC the number of its code), `headers` (names in lower case), `body`, `json`, `latency` (in
     /// milliseconds), `vars.NAME`, `feeders.NAME.COLUMN`, `iteration` and `user.id`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 1024))]

@@ -71,7 +71,7 @@ pub struct CsvSpec {
     pub columns: Vec<String>,
 }
 
-/// Where the rows are. Exactly one of `configMapKeyRef`, `secretKeyRef` and `file`.
+/// Where the content is. Exactly one of `configMapKeyRef`, `secretKeyRef` and `file`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("minProperties" = 1, "maxProperties" = 1))]

@@ -64,7 +64,7 @@ pub struct GrpcStreamSpec {
     pub half_close: bool,
 }
 
-/// How gRPC calls are made. What `spec.http` says of time limits, of the age of connections and of their source addresses holds as well.
+/// How gRPC calls are made: over HTTP/2, with an `https://` target by TLS, with an `http://` one by prior knowledge (h2c). What `spec.http` says of time limits, of the age of connections and of their source addresses holds as well.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct GrpcSpec {

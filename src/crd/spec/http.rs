@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{FileSource, HttpStreamSpec};
+use super::{DataSpec, HttpStreamSpec};
 use crate::plan::RetryOn;
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -35,9 +35,9 @@ pub struct HttpStepSpec {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 65536))]
     pub body: Option<String>,
-    /// The body is the content of this key, byte by byte; no template.
+    /// The body is this content, byte by byte; no template.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub body_from: Option<FileSource>,
+    pub body_from: Option<DataSpec>,
     /// An `application/x-www-form-urlencoded` body; values are templates.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("maxProperties" = 64))]
@@ -70,9 +70,9 @@ pub struct PartSpec {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 65536))]
     pub value: Option<String>,
-    /// The content of this key, byte by byte.
+    /// This content, byte by byte.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub value_from: Option<FileSource>,
+    pub value_from: Option<DataSpec>,
     /// Makes the part a file of this name.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 255), extend("pattern" = "^[^\"\\r\\n]+$"))]

@@ -1,5 +1,6 @@
 //! The data of feeders, read where the load is made.
 
+use std::borrow::Cow;
 use std::fs;
 use std::io::{self, Read};
 use std::path::Path;
@@ -34,17 +35,20 @@ pub fn load_feeder(feeder: &Feeder, inputs: &Inputs) -> Result<Rows, String> {
     };
     let rows = match data {
         None => Rows::parse(source, &[]),
-        Some(Data::Reference(reference)) => {
-            let data = inputs.get(reference).ok_or_else(|| format!("{reference} is not there"))?;
-            Rows::parse(source, data)
-        }
-        Some(Data::File(path)) => {
-            let folder = inputs.folder().ok_or("there is no folder with files here")?;
-            let data = read_file(&folder.join(path), MAX_DATA).map_err(|e| missing(path, &e))?;
-            Rows::parse(source, &data)
-        }
+        Some(data) => Rows::parse(source, &content(data, inputs)?),
     };
     rows.map_err(|e| e.to_string())
+}
+
+/// The bytes of a key or of a file.
+pub(in crate::engine) fn content<'a>(data: &Data, inputs: &'a Inputs) -> Result<Cow<'a, [u8]>, String> {
+    match data {
+        Data::Reference(reference) => inputs.get(reference).map(Cow::Borrowed).ok_or_else(|| format!("{reference} is not there")),
+        Data::File(path) => {
+            let folder = inputs.folder().ok_or("there is no folder with files here")?;
+            read_file(&folder.join(path), MAX_DATA).map(Cow::Owned).map_err(|e| missing(path, &e))
+        }
+    }
 }
 
 fn missing(path: &str, error: &io::Error) -> String {

@@ -15,7 +15,7 @@ const MAX_DEPTH: usize = 16;
 const MAX_FILE: u64 = 16 << 20;
 
 /// The descriptors of the plan's files, or what is wrong with any. Reads files, hence may take its time.
-pub(in crate::engine) fn load(plan: &Plan, inputs: &Inputs) -> Result<Descriptors, Vec<Problem>> {
+pub fn load(plan: &Plan, inputs: &Inputs) -> Result<Descriptors, Vec<Problem>> {
     let Some(Protos { files, sets, root }) = &plan.protos else { return Ok(Descriptors::default()) };
     let mut problems = Vec::new();
     let (mut texts, mut packed) = (Vec::new(), Vec::new());

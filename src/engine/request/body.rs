@@ -4,8 +4,9 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use sha2::{Digest, Sha256};
 
 use super::Pieces;
+use crate::engine::feeder::content;
 use crate::plan::template::Place;
-use crate::plan::{Body, Field, Inputs, Names, Part, PartContent, Problem, Reference};
+use crate::plan::{Body, Field, Inputs, Names, Part, PartContent, Problem};
 
 /// A body and what `Content-Type` says of it.
 #[derive(Default)]
@@ -29,7 +30,7 @@ pub(super) fn compile(body: Option<&Body>, names: &Names, inputs: &Inputs, path:
             "application/json".to_owned()
         }
         Some(Body::File(file)) => {
-            pieces.bytes(content(file, inputs).map_err(|problem| vec![problem])?);
+            pieces.bytes(&content(file, inputs).map_err(|why| vec![Problem::new(at("bodyFrom"), why)])?);
             "application/octet-stream".to_owned()
         }
         Some(Body::Form(fields)) => {
@@ -78,18 +79,14 @@ fn multipart(parts: &[Part], boundary: &str, names: &Names, inputs: &Inputs, pat
                 Err(why) => problems.push(Problem::new(format!("{path}[{i}].value"), why)),
             },
             PartContent::File(file) => match content(file, inputs) {
-                Ok(bytes) => pieces.bytes(bytes),
-                Err(problem) => problems.push(problem),
+                Ok(bytes) => pieces.bytes(&bytes),
+                Err(why) => problems.push(Problem::new(format!("{path}[{i}].valueFrom"), why)),
             },
         }
         pieces.bytes(b"\r\n");
     }
     pieces.bytes(format!("--{boundary}--\r\n").as_bytes());
     if problems.is_empty() { Ok(()) } else { Err(problems) }
-}
-
-fn content<'a>(file: &Reference, inputs: &'a Inputs) -> Result<&'a [u8], Problem> {
-    inputs.get(file).ok_or_else(|| Problem::new(file.field.clone(), format!("{file} is missing")))
 }
 
 /// A line that no part can hold, save by intent: it follows from all that is known of them.
@@ -99,7 +96,8 @@ fn boundary(parts: &[Part], inputs: &Inputs) -> String {
         hash.update(part.name.as_bytes());
         match &part.content {
             PartContent::Text(text) => hash.update(text.source().as_bytes()),
-            PartContent::File(file) => hash.update(inputs.get(file).unwrap_or_default()),
+            // one that is not there is told by the part itself
+            PartContent::File(file) => hash.update(content(file, inputs).unwrap_or_default()),
         }
     }
     format!("starling-{}", data_encoding::HEXLOWER.encode(&hash.finalize()[..16]))

@@ -107,6 +107,14 @@ async fn the_step_that_failed_is_told_with_the_cause_and_what_was_found_before_i
 }
 
 #[tokio::test]
+async fn a_wait_that_never_ends_well_is_the_cause() {
+    let (url, _noted) = target().await;
+    let wait = json!({"name": "wait", "http": {"path": "/x"}, "repeat": {"until": "status == 404", "max": 2}});
+    let failure = set_up(&url, json!([login(), wait])).await.failure.unwrap();
+    assert!(failure.starts_with("step \"wait\": repeat.until: "), "{failure}");
+}
+
+#[tokio::test]
 async fn what_setup_found_is_in_no_message() {
     let (url, _noted) = target().await;
     let echo = json!({"name": "echo", "http": {"path": "/echo", "headers": {"X-Token": "{{ token }}"}},

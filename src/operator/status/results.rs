@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 
 use super::text::cut;
 use crate::crd::status::{
-    CapacityLevelStatus, CapacityStatus, ErrorStatus, GeneratorStatus, GoodputStatus, LatencyStatus, MetricSample, RecordStatus,
-    ResultWorkersStatus, ResultsStatus, StepStatus, StreamStatus, ThresholdStatus,
+    CapacityLevelStatus, CapacityStatus, ConcurrencyStatus, CostStatus, ErrorStatus, GeneratorStatus, GoodputStatus, LatencyStatus,
+    MetricSample, RecordStatus, ResultWorkersStatus, ResultsStatus, StepStatus, StreamStatus, ThresholdStatus,
 };
 use crate::stats::ErrorClass;
-use crate::stats::format::{in_unit, micros, percent, rate};
+use crate::stats::format::{in_unit, micros, money, percent, rate};
 use crate::wire::RunResult;
-use crate::wire::result::{CapacityResult, LatencySummary, StreamResult, ThresholdResult};
+use crate::wire::result::{CapacityResult, ConcurrencyResult, CostResult, LatencySummary, StreamResult, ThresholdResult};
 
 const STEPS: usize = 20;
 const ERRORS: usize = 10;
@@ -43,6 +43,12 @@ pub fn results(result: &RunResult) -> ResultsStatus {
         received_bytes: totals.received_bytes,
         capacity: result.capacity.as_ref().map(capacity),
         goodput: totals.goodput.map(|good| GoodputStatus { per_second: rate(good.per_second), ratio: percent(good.ratio) }),
+        concurrency: result.concurrency.map(|ConcurrencyResult { mean, max, by_latency }| ConcurrencyStatus {
+            mean: rate(mean),
+            max,
+            by_latency: rate(by_latency),
+        }),
+        cost: result.cost.as_ref().map(cost),
         latency: latency(&totals.latency),
         service_time: latency(&totals.service_time),
         steps,
@@ -82,6 +88,18 @@ fn capacity(found: &CapacityResult) -> CapacityStatus {
         rate: found.rate.map(rate).unwrap_or_default(),
         limited_by: found.limited_by.clone().unwrap_or_default(),
         levels: levels.collect(),
+    }
+}
+
+fn cost(cost: &CostResult) -> CostStatus {
+    let price = |price: Option<f64>| price.map(|price| format!("{} {}", money(price), cut(&cost.currency, 16))).unwrap_or_default();
+    CostStatus {
+        per_million_requests: price(cost.per_million_requests),
+        tokens_per_million_requests: price(cost.tokens_per_million_requests),
+        rate: cost.rate.map(rate).unwrap_or_default(),
+        basis: cost.basis.clone(),
+        endpoints: cost.endpoints,
+        why_not: cut(&cost.why_not, 256),
     }
 }
 
