@@ -3,11 +3,14 @@
 
 mod stream;
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
+use crate::plan::grpc::Code;
 use crate::stats::format;
 use crate::stats::result::{
-    CapacityResult, ConcurrencyResult, ErrorResult, FeederResult, LatencySummary, RecordResult, RetryAfterResult, RunResult, StepResult,
+    CapacityResult, ConcurrencyResult, ErrorResult, FeederResult, LatencySummary, RecordResult, RetryAfterResult, RunResult, StatusCount,
+    StepResult,
     TaskResult, ThresholdResult, ThresholdVerdict, Totals, Verdict,
 };
 
@@ -50,6 +53,7 @@ pub fn render(result: &RunResult, style: Style) -> String {
         page.steps(&result.steps);
         page.streams(&result.steps);
         page.tasks(&result.tasks, result.steps.len());
+        page.grpc_statuses(&result.steps);
         page.price(result);
         page.records(&result.records);
         page.errors(&result.errors);
@@ -335,6 +339,23 @@ impl Page {
             let times: String = [p50, p95, p99, max].iter().map(|micros| format!("{:>8}", format::micros(*micros as f64))).collect();
             let (requests, failed, rate) = (format::count(step.requests), format::percent(step.failure_rate), format::rate(step.rps));
             self.line(&format!("  {name:<NAME$}{requests:>10}{failed:>9}{rate:>9}{times}"));
+        }
+    }
+
+    /// How calls over gRPC were answered, over all steps.
+    fn grpc_statuses(&mut self, steps: &[StepResult]) {
+        let mut counts: BTreeMap<u16, u64> = BTreeMap::new();
+        for StatusCount { status, count } in steps.iter().flat_map(|step| &step.grpc_statuses) {
+            *counts.entry(*status).or_default() += count;
+        }
+        if counts.is_empty() {
+            return;
+        }
+        self.heading("GRPC STATUS");
+        for (status, count) in counts {
+            // what a target may send has 8 bits
+            let code = u8::try_from(status).map_or_else(|_| String::new(), |code| Code(code).to_string());
+            self.entry(&format::count(count), &format!("{status} {code}"));
         }
     }
 
@@ -635,7 +656,9 @@ pub(super) mod tests {
     #[test]
     fn what_only_some_tests_have_is_shown_only_for_them() {
         let plain = render(&result(), Style::Plain);
-        for label in ["checks", "warm-up", "control", "also sent", "no row", "- wait", "ITERATION", "RECORD", "Retry-After", "saturated"] {
+        for label in
+            ["checks", "warm-up", "control", "also sent", "no row", "- wait", "ITERATION", "RECORD", "GRPC", "Retry-After", "saturated"]
+        {
             assert!(!plain.contains(label), "{label:?} is in\n{plain}");
         }
         let mut result = result();
@@ -643,6 +666,8 @@ pub(super) mod tests {
         (totals.checks_passed, totals.checks_failed, totals.warmup, totals.control, totals.control_failures) = (990, 10, 1_000, 20, 3);
         (totals.retries, totals.redirect_hops, totals.feeder_drops) = (5, 7, 2);
         totals.phases = vec![PhaseResult { phase: "wait".into(), count: 3, summary: LATENCY }];
+        let of_status = |status, count| StatusCount { status, count };
+        result.steps[0].grpc_statuses = vec![of_status(0, 600), of_status(14, 2)];
         result.steps.push(result.steps[0].clone());
         result.tasks = vec![TaskResult { scenario: "client".into(), task: "predict".into(), finished: 200, failed: 2, duration: LATENCY }];
         let inference = RecordResult {
@@ -661,6 +686,8 @@ pub(super) mod tests {
         let text = render(&result, Style::Plain);
         for part in [
             "checks      1,000 made, 10 failed (1%)",
+            "1,200       0 OK",
+            "4           14 UNAVAILABLE",
             "warm-up     1,000 requests; not in the other numbers",
             "control     20 requests of setup, teardown, onStart and onStop, 3 failed; not in the other numbers",
             "also sent   5 tried again, 7 redirected",
