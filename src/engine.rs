@@ -31,6 +31,7 @@ mod message;
 mod open;
 mod pacer;
 mod pool;
+mod preflight;
 mod prepare;
 mod program;
 mod proxy;

@@ -32,6 +32,7 @@ mod variables;
 
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use auth::{Auth, AwsSigV4, ClientAuthentication, Google, OAuth2};
@@ -57,7 +58,7 @@ pub use scenario::{
 };
 pub use share::Share;
 pub use stream::{Goodput, HttpStream, StreamFormat, StreamKind, StreamPreset, Until};
-pub use target::{ClientCertificate, Header, Target, Tls};
+pub use target::{ClientCertificate, Header, ReadyWhen, Target, Tls};
 pub use template::{Delimiters, JsonTemplate, Template};
 pub use threshold::Threshold;
 pub use transport::{Basic, Connections, Http, Proxy, Version};
@@ -123,12 +124,26 @@ pub struct Plan {
     /// How long iterations that run at the end may go on before they are cut.
     #[serde(with = "duration::micros")]
     pub stop_timeout: Duration,
+    #[serde(default)]
+    pub preflight: Preflight,
     pub on_saturation: OnSaturation,
     /// `None`: no request is written down.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub samples: Option<Samples>,
     /// Seeds all that is random; `None` until the run has an id to take it from.
     pub seed: Option<u64>,
+}
+
+/// What is tried before any load.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Preflight {
+    /// Nothing.
+    Off,
+    /// A connection to each target.
+    #[default]
+    Connect,
+    /// Each task once.
+    Once,
 }
 
 /// What becomes of a run whose workers were the limit.
@@ -185,6 +200,11 @@ pub struct FlowPlace<'a> {
 }
 
 impl Plan {
+    /// How long targets are waited for before the start; `None` where none is.
+    pub fn readiness_timeout(&self) -> Option<Duration> {
+        self.all_targets().filter_map(|target| target.ready_when.as_ref()).map(|ready| ready.timeout).max()
+    }
+
     /// All targets, the test's own first.
     pub fn all_targets(&self) -> impl Iterator<Item = &Target> {
         std::iter::once(&self.target).chain(&self.targets)

@@ -142,7 +142,8 @@ pub fn check_with(spec: &LoadTestSpec, columns: &BTreeMap<String, Arc<Columns>>)
     if workers.replicas == 0 {
         problems.add("spec.workers.replicas", "must be at least 1");
     }
-    let beside = stop_timeout + if setup.is_empty() { Duration::ZERO } else { once.setup_timeout };
+    let awaited = target.iter().chain(&targets).filter_map(|target| Some(target.ready_when.as_ref()?.timeout)).max().unwrap_or_default();
+    let beside = stop_timeout + awaited + if setup.is_empty() { Duration::ZERO } else { once.setup_timeout };
     let deadline = check_deadline(run.deadline.as_deref(), load_plan.as_ref(), beside, &mut problems);
     match (target, load_plan, problems.0.is_empty()) {
         (Some(target), Some((warmup, populations)), true) => {
@@ -161,6 +162,7 @@ pub fn check_with(spec: &LoadTestSpec, columns: &BTreeMap<String, Arc<Columns>>)
                 warmup,
                 thresholds,
                 stop_timeout,
+                preflight: run.preflight,
                 on_saturation: run.on_saturation,
                 samples,
                 seed: load.seed.map(|seed| seed as u64),
@@ -187,7 +189,7 @@ fn check_deadline(given: Option<&str>, load: Option<&(Duration, Vec<Population>)
     if deadline < planned {
         problems.add(
             "spec.run.deadline",
-            format!("is shorter than the load, stopTimeout and setupTimeout together, {}", duration::format(planned)),
+            format!("is shorter than the load, stopTimeout and what comes before the load together, {}", duration::format(planned)),
         );
     }
     deadline

@@ -168,6 +168,7 @@ mod tests {
                 tls: Tls::default(),
                 proxy: None,
                 unix_socket: None,
+                ready_when: None,
             };
             Credentials::new(&target, &inputs, &World::of_process())
         };

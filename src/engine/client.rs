@@ -19,7 +19,7 @@ use super::transport::Link;
 use crate::plan::cel::{CompiledCel, Facts, Unevaluated};
 use crate::plan::feeder::OnExhausted;
 use crate::plan::template::{Need, Scope, Unrendered};
-use crate::plan::{OnFailure, Slot};
+use crate::plan::{OnFailure, Order, Slot};
 use crate::stats::ErrorClass;
 
 /// How an iteration ended.
@@ -202,6 +202,25 @@ impl Client {
         self.frame.begin_iteration(scenario);
         let now = Instant::now();
         self.run(scenario, program, &mut Clock { intended: now, now, part: Part::Control }).await == Outcome::Done
+    }
+
+    /// Does each task once, for nobody's statistics.
+    pub(super) async fn rehearse(&mut self, scenario: &PreparedScenario) {
+        self.frame.begin_iteration(scenario);
+        if self.start(scenario, Instant::now()).await != Outcome::Done {
+            return;
+        }
+        for (nth, task) in scenario.tasks.iter().enumerate() {
+            // all tasks of a sequence are one iteration
+            if scenario.order == Order::Weighted && nth > 0 {
+                self.frame.iteration += 1;
+                self.frame.begin_iteration(scenario);
+            }
+            let now = Instant::now();
+            // its failures are recorded
+            let _ = self.run(scenario, &task.program, &mut Clock { intended: now, now, part: Part::Control }).await;
+        }
+        self.finish(scenario).await;
     }
 
     pub(super) fn value(&self, slot: Slot) -> Option<&Value> {

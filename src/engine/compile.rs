@@ -4,6 +4,7 @@ use super::answer::{Needs, PreparedRules};
 use super::auth::Credentials;
 use super::errand::PreparedOnce;
 use super::grpc::{GrpcCall, Surroundings};
+use super::preflight::Readiness;
 use super::program::{Act, Each, Flow, HttpCall, Op, PreparedCall, PreparedRepeat, PreparedScenario, PreparedStep, PreparedTask, Program};
 use super::request::Request;
 use crate::plan::cel::CompiledCel;
@@ -11,8 +12,8 @@ use crate::plan::grpc::{Descriptors, GrpcStep};
 use crate::plan::lexicon::{Lexicon, Mention, Outline};
 use crate::plan::template::{Compiled, Need, Place};
 use crate::plan::{
-    Action, Block, Cel, ForEach, HttpStep, Inputs, Names, Order, Plan, Problem, Protocol, Record, Repeat, RequestStep, Scenario, Section,
-    Slot, Step, Target, Trend,
+    Action, Block, Cel, Delimiters, ForEach, HttpRequest, HttpStep, Inputs, Names, Order, Plan, Problem, Protocol, ReadyWhen, Record,
+    Repeat, RequestStep, Scenario, Section, Slot, Step, Target, Template, Trend,
 };
 
 /// Everything that users do.
@@ -25,6 +26,8 @@ pub(super) struct Programs {
     pub(super) looks_back: bool,
     /// By target.
     pub(super) arrivals: Vec<Arrival>,
+    /// Of the targets that are waited for.
+    pub(super) readiness: Vec<Readiness>,
 }
 
 /// The headers of a target, for a request that was not made for it.
@@ -66,6 +69,7 @@ pub(super) fn compile(plan: &Plan, names: Names, inputs: &Inputs, known: Known<'
         looks_back: false,
         problems: vec![],
     };
+    let readiness = compiler.readiness();
     // what setup finds every scenario may name; its own requests come last
     let of_once = Lexicon::new(compiler.names.clone(), plan.once_slots(), &plan.once.outline());
     compiler.names = of_once.of_users();
@@ -81,7 +85,7 @@ pub(super) fn compile(plan: &Plan, names: Names, inputs: &Inputs, known: Known<'
     let Compiler { steps, looks_back, mut problems, arrivals, .. } = compiler;
     // a target's header is compiled for each step, and wrong in each
     problems.dedup();
-    if problems.is_empty() { Ok(Programs { steps, scenarios, once, looks_back, arrivals }) } else { Err(problems) }
+    if problems.is_empty() { Ok(Programs { steps, scenarios, once, looks_back, arrivals, readiness }) } else { Err(problems) }
 }
 
 struct Compiler<'a> {
@@ -111,6 +115,24 @@ struct Ready {
 }
 
 impl Compiler<'_> {
+    fn readiness(&mut self) -> Vec<Readiness> {
+        let mut all = Vec::new();
+        for (route, target) in self.plan.all_targets().enumerate() {
+            let Some(ReadyWhen { path, status, timeout }) = &target.ready_when else { continue };
+            let field = format!("{}.readyWhen.http", target.field());
+            let request =
+                Template::parse_with(path, &Delimiters::default()).map_err(|why| vec![Problem::new(&field, why)]).and_then(|path| {
+                    let get = HttpRequest { method: "GET".into(), path, query: vec![], headers: vec![], body: None };
+                    Request::compile(target, self.credentials[route], &self.names, self.inputs, &get, &field)
+                });
+            match request {
+                Ok(request) => all.push(Readiness { route, request, status: status.clone(), timeout: *timeout }),
+                Err(problems) => self.problems.extend(problems),
+            }
+        }
+        all
+    }
+
     /// What is wrong with a header is told by the steps that go to the target.
     fn arrival(&self, target: &Target, credentials: Option<&Credentials>) -> Arrival {
         let others = target.headers.iter().filter(|header| credentials.is_none_or(|credentials| !credentials.is_called(&header.name)));

@@ -8,12 +8,13 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::client::Client;
-use super::feeder::Dealer;
+use super::feeder::{Dealer, FeedData};
+use super::preflight;
 use super::prepare::Prepared;
 use super::program::PreparedScenario;
 use super::recorder::ShardDelta;
 use super::shard::{Order, Outset, Shard};
-use crate::plan::{Action, Found, Levels, Plan, Share, Slot, Step, duration};
+use crate::plan::{Action, Found, Levels, Plan, Preflight, Share, Slot, Step, duration};
 use crate::stats::Snapshot;
 
 /// The numbers that `seq()` gives here are far beyond those of the load.
@@ -23,6 +24,10 @@ const QUEUED_SECONDS: usize = 16;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Errand {
+    /// Waits for targets that are not ready.
+    AwaitTargets,
+    /// Tries what [`Plan::preflight`] says.
+    Preflight,
     Setup,
     Teardown,
 }
@@ -44,6 +49,8 @@ pub struct Terms {
 pub struct Outcome {
     /// In words, without any value that setup found.
     pub failure: Option<String>,
+    /// What else there is to say when all went well.
+    pub told: String,
     /// By setup; where that failed, as far as it came.
     pub found: Found,
     /// Its requests, counted as `control`.
@@ -127,8 +134,7 @@ async fn run(prepared: Arc<Prepared>, errand: Errand, terms: Terms, mut orders: 
     let now = Instant::now();
     let shard = Rc::new(Shard::new(Outset {
         prepared: prepared.clone(),
-        // these steps know no feeders, so nothing is dealt
-        dealer: Arc::new(Dealer::new(prepared.plan.feeder_slots(), prepared.feeds.clone(), share, seed, 0)),
+        dealer: Arc::new(dealer(&prepared, share, seed)),
         given: prepared.give(&found),
         slice: share.slice(0, 1),
         seed,
@@ -142,12 +148,8 @@ async fn run(prepared: Arc<Prepared>, errand: Errand, terms: Terms, mut orders: 
     }));
     shard.skip_sequence(SEQUENCE);
     let mut client = Client::user(shard.clone(), Rc::default(), 0);
-    let program = match errand {
-        Errand::Setup => &once.steps.on_start,
-        Errand::Teardown => &once.steps.on_stop,
-    };
     let ended = tokio::select! {
-        done = client.go_alone(&once.steps, program) => if done { Ok(()) } else { Err(None) },
+        done = act(errand, &shard, &mut client) => done,
         () = tokio::time::sleep(within) => Err(Some(format!("it was not done within {}", duration::format(within)))),
         // nobody who could want the rest is there, or they say so
         _ = orders.wait_for(|order| *order == Order::Cut) => Err(Some("it was cut off".into())),
@@ -155,10 +157,45 @@ async fn run(prepared: Arc<Prepared>, errand: Errand, terms: Terms, mut orders: 
     let found = once.names.iter().filter_map(|(name, slot)| Some((name.clone(), client.value(*slot)?.clone()))).collect::<Found>();
     drop(client);
     found.texts().iter().for_each(|text| prepared.redactor.learn(text.as_bytes()));
-    let snapshot = measured(&shard, &mut seconds);
-    let ended = ended.and_then(|()| found.check_size().map_err(Some));
-    let failure = ended.err().map(|why| why.unwrap_or_else(|| failed_step(&prepared.plan, errand, &snapshot)));
-    Outcome { failure, found, snapshot }
+    let snapshot = match errand {
+        // like the requests for tokens, these are nobody's
+        Errand::AwaitTargets => Snapshot::default(),
+        Errand::Preflight | Errand::Setup | Errand::Teardown => measured(&shard, &mut seconds),
+    };
+    let ended = ended.and_then(|told| found.check_size().map_err(Some).map(|()| told));
+    let refused = (errand == Errand::Preflight).then(|| preflight::refusal(&prepared.plan, &snapshot)).flatten();
+    let (told, failure) = match ended {
+        Ok(told) => (told, refused),
+        Err(why) => (String::new(), Some(why.unwrap_or_else(|| failed_step(&prepared.plan, errand, &snapshot)))),
+    };
+    Outcome { failure, told, found, snapshot }
+}
+
+/// What there is to say of it; `None` where the statistics say why it failed.
+async fn act(errand: Errand, shard: &Rc<Shard>, client: &mut Client) -> Result<String, Option<String>> {
+    let once = &shard.prepared.once.steps;
+    let program = match (errand, shard.prepared.plan.preflight) {
+        (Errand::AwaitTargets, _) => return preflight::await_targets(shard).await.map_err(Some),
+        (Errand::Preflight, Preflight::Off) => return Ok(String::new()),
+        (Errand::Preflight, Preflight::Connect) => return preflight::connect(shard).await.map(|()| String::new()).map_err(Some),
+        (Errand::Preflight, Preflight::Once) => {
+            preflight::connect(shard).await.map_err(Some)?;
+            preflight::rehearse(shard).await;
+            return Ok(String::new());
+        }
+        (Errand::Setup, _) => &once.on_start,
+        (Errand::Teardown, _) => &once.on_stop,
+    };
+    if client.go_alone(once, program).await { Ok(String::new()) } else { Err(None) }
+}
+
+/// Rows for a preflight: those that all workers share it takes without asking, since the load takes them all the same.
+fn dealer(prepared: &Prepared, share: Share, seed: u64) -> Dealer {
+    let dealer = Dealer::new(prepared.plan.feeder_slots(), prepared.feeds.clone(), share, seed, 0);
+    for FeedData { feeder, rows, .. } in prepared.feed_data() {
+        dealer.supply().grant(feeder, 0..u64::from(rows), false);
+    }
+    dealer
 }
 
 /// All that was recorded; the CPU time is that of the load beside it.
@@ -179,6 +216,7 @@ fn failed_step(plan: &Plan, errand: Errand, snapshot: &Snapshot) -> String {
     let list = match errand {
         Errand::Setup => &plan.once.setup,
         Errand::Teardown => &plan.once.teardown,
+        Errand::AwaitTargets | Errand::Preflight => return "a step of it failed".to_owned(),
     };
     let requests: Vec<_> = plan.steps().collect();
     let flows: Vec<_> = plan.flows().collect();

@@ -460,7 +460,12 @@ pub(super) fn unrendered(
 }
 
 /// The sample of a failure of `request`; `judged` is what a check or an extract says of it.
-fn describe(outcome: &Result<(), Failure>, judged: Option<String>, response: &Response, (redactor, request): (&Redactor, &[u8])) -> String {
+pub(super) fn describe(
+    outcome: &Result<(), Failure>,
+    judged: Option<String>,
+    response: &Response,
+    (redactor, request): (&Redactor, &[u8]),
+) -> String {
     if let Err(failure) = outcome {
         return failure.to_string();
     }

@@ -10,6 +10,7 @@ use super::errand::PreparedOnce;
 use super::feeder::{self, Feed, FeedData};
 use super::files;
 use super::grpc::services::{self, Unknown};
+use super::preflight::Readiness;
 use super::program::{PreparedScenario, PreparedStep};
 use super::redactor::Redactor;
 use super::route::Route;
@@ -53,6 +54,7 @@ pub struct Prepared {
     pub(super) feeds: Arc<[Feed]>,
     /// By route: what a redirect that comes from elsewhere says there.
     pub(super) arrivals: Vec<Arrival>,
+    pub(super) readiness: Vec<Readiness>,
     /// The way to each target, the test's own first, and behind them those of calls over gRPC.
     pub(super) routes: Vec<Route>,
     /// For texts of the target's that are shown.
@@ -132,7 +134,7 @@ pub(super) async fn prepare_in(plan: Arc<Plan>, inputs: &Inputs, world: &World) 
     let calls: Vec<_> = calls.collect();
     let known = Known { credentials: &credentials(&routes), calls: &calls };
     let programs = compile(&plan, declared, inputs, known).map_err(|found| problems.extend(found));
-    let (true, Ok(Programs { steps, scenarios, once, looks_back, arrivals })) = (problems.is_empty(), programs) else {
+    let (true, Ok(Programs { steps, scenarios, once, looks_back, arrivals, readiness })) = (problems.is_empty(), programs) else {
         return Err(PrepareError::Invalid(problems));
     };
     files::raise_limit();
@@ -164,6 +166,7 @@ pub(super) async fn prepare_in(plan: Arc<Plan>, inputs: &Inputs, world: &World) 
         casts,
         feeds,
         arrivals,
+        readiness,
         routes: routes.into_iter().flatten().collect(),
         redactor,
         descriptor_digest,

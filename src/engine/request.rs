@@ -312,6 +312,7 @@ mod tests {
             tls: Tls::default(),
             proxy: None,
             unix_socket: None,
+            ready_when: None,
         }
     }
 

@@ -10,6 +10,7 @@ mod language;
 mod malformed;
 mod once;
 mod pace;
+mod preflight;
 mod refusals;
 mod sampling;
 mod server;
@@ -44,6 +45,7 @@ fn plan(url: &str, load: Load) -> Plan {
             tls: Tls::default(),
             proxy: None,
             unix_socket: None,
+            ready_when: None,
         },
         targets: vec![],
         http: Default::default(),
@@ -69,6 +71,7 @@ fn plan(url: &str, load: Load) -> Plan {
         warmup: Duration::ZERO,
         thresholds: vec![],
         stop_timeout: Duration::from_millis(500),
+        preflight: Default::default(),
         on_saturation: Default::default(),
         samples: None,
         seed: None,

@@ -1,9 +1,11 @@
 //! Where requests go: address, credentials, TLS.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 use url::Url;
 
-use super::{Auth, Basic, Proxy, Reference, Template};
+use super::{Auth, Basic, Proxy, Reference, Template, duration};
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -20,6 +22,20 @@ pub struct Target {
     pub proxy: Option<Proxy>,
     /// Path of a socket on the worker to connect to instead of the URL's host.
     pub unix_socket: Option<String>,
+    /// Waited for before the start.
+    #[serde(default)]
+    pub ready_when: Option<ReadyWhen>,
+}
+
+/// A GET that shows whether a target is ready.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ReadyWhen {
+    /// Put behind that of the target.
+    pub path: String,
+    /// What is answered then.
+    pub status: Vec<u16>,
+    #[serde(with = "duration::micros")]
+    pub timeout: Duration,
 }
 
 impl Target {
@@ -33,7 +49,7 @@ impl Target {
 
     /// Every Secret or ConfigMap key it needs, in the order of the file.
     pub fn references(&self) -> Vec<&Reference> {
-        let Target { name: _, url: _, headers: _, auth, tls, proxy, unix_socket: _ } = self;
+        let Target { name: _, url: _, headers: _, auth, tls, proxy, unix_socket: _, ready_when: _ } = self;
         let Tls { ca, client, server_name: _, insecure_skip_verify: _ } = tls;
         let mut all: Vec<_> = auth.iter().flat_map(Auth::references).chain(ca).collect();
         if let Some(ClientCertificate { certificate, key }) = client {

@@ -11,8 +11,8 @@ use crate::wire::fleet::{self, ErrandKind};
 
 #[derive(Default)]
 pub(super) struct Errands {
-    /// Why each that is over failed, if it did.
-    done: BTreeMap<ErrandKind, Option<String>>,
+    /// Of each that is over: why it failed, or else what there is to say of it.
+    done: BTreeMap<ErrandKind, Result<String, String>>,
     under_way: Option<(ErrandKind, Alone)>,
     found: Found,
     /// By all of them.
@@ -55,13 +55,13 @@ impl Errands {
         let Some((kind, alone)) = &mut self.under_way else { return std::future::pending().await };
         let (kind, outcome) = (*kind, alone.outcome().await);
         self.under_way = None;
-        let Outcome { failure, found, snapshot } = outcome;
+        let Outcome { failure, told, found, snapshot } = outcome;
         tracing::info!(?kind, failure, "done");
         if kind == ErrandKind::Setup {
             self.found = found;
         }
         self.measured.merge(&snapshot);
-        self.done.insert(kind, failure);
+        self.done.insert(kind, failure.map_or(Ok(told), Err));
         self.answer(kind)
     }
 
@@ -69,7 +69,7 @@ impl Errands {
     pub(super) fn learn(&mut self, found: Option<&fleet::Found>) {
         if let Some(found) = found.and_then(read) {
             self.found = found;
-            self.done.insert(ErrandKind::Setup, None);
+            self.done.insert(ErrandKind::Setup, Ok(String::new()));
         }
     }
 
@@ -94,7 +94,8 @@ impl Errands {
     fn answer(&self, kind: ErrandKind) -> fleet::ErrandDone {
         fleet::ErrandDone {
             kind: kind.into(),
-            failure: self.done.get(&kind).cloned().flatten().unwrap_or_default(),
+            failure: self.done.get(&kind).and_then(|done| done.clone().err()).unwrap_or_default(),
+            told: self.done.get(&kind).and_then(|done| done.clone().ok()).unwrap_or_default(),
             found: (kind == ErrandKind::Setup).then(|| fleet::Found { values: self.found.to_json() }),
             snapshot: self.measured(),
         }
@@ -106,6 +107,8 @@ fn errand(kind: ErrandKind) -> Option<Errand> {
         ErrandKind::Unspecified => None,
         ErrandKind::Setup => Some(Errand::Setup),
         ErrandKind::Teardown => Some(Errand::Teardown),
+        ErrandKind::AwaitTargets => Some(Errand::AwaitTargets),
+        ErrandKind::Preflight => Some(Errand::Preflight),
     }
 }
 

@@ -25,14 +25,28 @@ impl Context<'_> {
     }
 
     fn target_at(&mut self, path: &str, name: Option<&String>, target: &TargetSpec) -> Option<Target> {
-        let TargetSpec { url, headers, auth, tls, proxy, unix_socket } = target;
+        let TargetSpec { url, headers, auth, tls, proxy, unix_socket, ready_when } = target;
         let url = self.problems.take(&format!("{path}.url"), check_url(url, path));
         let headers = self.headers(&format!("{path}.headers"), headers);
         let auth = auth.as_ref().and_then(|auth| self.auth(path, auth));
         let tls = self.tls(&format!("{path}.tls"), tls.as_ref());
         let unix_socket = unix_socket.as_ref().and_then(|socket| self.unix_socket(path, socket, proxy.is_some()));
         let proxy = proxy.as_ref().and_then(|proxy| self.proxy(path, proxy));
-        Some(Target { name: name.cloned(), url: url?, headers, auth, tls, proxy, unix_socket })
+        let ready_when = ready_when.as_ref().map(|ready| self.ready_when(&format!("{path}.readyWhen"), ready));
+        Some(Target { name: name.cloned(), url: url?, headers, auth, tls, proxy, unix_socket, ready_when })
+    }
+
+    fn ready_when(&mut self, path: &str, ready: &ReadyWhenSpec) -> ReadyWhen {
+        let ReadyWhenSpec { http, status, timeout } = ready;
+        let is_plain = http.bytes().all(|byte| byte.is_ascii_graphic()) && !http.contains("{{");
+        if !http.starts_with('/') || !is_plain {
+            self.problems.add(format!("{path}.http"), "must be a path that begins with /, without a template");
+        }
+        if status.is_empty() || status.iter().any(|status| !(100..600).contains(status)) {
+            self.problems.add(format!("{path}.status"), "must be status codes, at least one");
+        }
+        let timeout = self.problems.positive_duration(&format!("{path}.timeout"), timeout);
+        ReadyWhen { path: http.clone(), status: status.clone(), timeout }
     }
 
     fn tls(&mut self, path: &str, tls: Option<&TlsSpec>) -> Tls {
@@ -124,6 +138,12 @@ mod tests {
         assert_eq!(refused(json!({"url": "http://t", "proxy": {"url": "p"}})), [format!("{prefix}.proxy.url")]);
         let from = json!({"configMapKeyRef": {"name": "c", "key": "k"}});
         assert_eq!(refused(json!({"url": "https://t", "tls": {"certFrom": from}})), [format!("{prefix}.tls")]);
+        let ready = |ready: Value| refused(json!({"url": "http://t", "readyWhen": ready}));
+        assert_eq!(ready(json!({"http": "/{{ v }}"})), [format!("{prefix}.readyWhen.http")]);
+        assert_eq!(
+            ready(json!({"http": "/", "status": [], "timeout": "0s"})),
+            ["status", "timeout"].map(|f| format!("{prefix}.readyWhen.{f}"))
+        );
         assert_eq!(checked(json!({"Model_1": {"url": "http://t"}}), "Model_1").unwrap_err(), ["spec.targets.Model_1"]);
     }
 

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::plan::OnSaturation;
+use crate::plan::{OnSaturation, Preflight};
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
@@ -19,6 +19,11 @@ pub struct RunSpec {
     /// How long `spec.setup` may take; then it has failed.
     #[schemars(schema_with = "crate::crd::schema::duration")]
     pub setup_timeout: String,
+    /// What is tried before any load, so that a wrong URL or token ends the run at once, `Errored` with reason `PreflightFailed`.
+    /// `Connect`: a connection to each target. `Once`: each task of each scenario once, by one user; the run ends if a request is refused
+    /// (400 to 499, but 408, 425 and 429), a check or an extract fails, or no connection comes about. These requests count as `control`;
+    /// the rows they take from feeders are taken again by the load. In a cluster one worker does it.
+    pub preflight: Preflight,
     /// A run that has not ended by then ends `Errored`; the planned length, `stopTimeout`, `setupTimeout` where there is a `setup`, and 10 minutes if unset, and at least
     /// 2 hours where only the run itself tells how long it takes, as with `iterations` and `capacity`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -45,6 +50,7 @@ impl Default for RunSpec {
             trigger: String::new(),
             stop_timeout: "30s".into(),
             setup_timeout: "10m".into(),
+            preflight: Preflight::Connect,
             deadline: None,
             on_saturation: OnSaturation::Warn,
             ttl_after_finished: "1h".into(),

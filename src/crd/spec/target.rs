@@ -30,6 +30,36 @@ pub struct TargetSpec {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 107))]
     pub unix_socket: Option<String>,
+    /// Waited for before the start, as for an endpoint that is scaled to zero.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ready_when: Option<ReadyWhenSpec>,
+}
+
+/// A GET that one worker sends every second, when all are ready and before any load, until it is answered as it should be. Its requests
+/// are in no count; an event tells how many there were. A target that is not ready in time ends the run `Errored`, reason
+/// `TargetNotReady`, with the last answer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ReadyWhenSpec {
+    /// The path, put behind that of the target's URL; no template. The target's headers and credentials are sent.
+    #[schemars(length(max = 2048), extend("pattern" = "^/"))]
+    pub http: String,
+    /// Status codes that mean ready.
+    #[serde(default = "ok")]
+    #[schemars(length(min = 1, max = 16), inner(range(min = 100, max = 599)), extend("x-kubernetes-list-type" = "atomic"))]
+    pub status: Vec<u16>,
+    /// So long it may take.
+    #[serde(default = "five_minutes")]
+    #[schemars(schema_with = "crate::crd::schema::duration")]
+    pub timeout: String,
+}
+
+fn ok() -> Vec<u16> {
+    vec![200]
+}
+
+fn five_minutes() -> String {
+    "5m".into()
 }
 
 /// A key of a Secret in the LoadTest's namespace.

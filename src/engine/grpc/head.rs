@@ -249,7 +249,7 @@ mod tests {
 
     fn target(headers: Vec<plan::Header>) -> Target {
         let url = Url::parse("https://models.example:8001/base/").unwrap();
-        Target { name: None, url, headers, auth: None, tls: Tls::default(), proxy: None, unix_socket: None }
+        Target { name: None, url, headers, auth: None, tls: Tls::default(), proxy: None, unix_socket: None, ready_when: None }
     }
 
     fn compiled(target: &Target, credentials: Option<(&str, &[u8])>, metadata: &[plan::Header]) -> Result<Head, Vec<Problem>> {

@@ -73,7 +73,7 @@ async fn what_setup_finds_is_seen_by_the_load_and_by_teardown() {
     let teardown = json!([{"http": {"method": "DELETE", "path": "/things/{{ id }}", "headers": {"X-Token": "{{ token }}"}}}]);
     let setup = json!([login(), {"http": {"path": "/next/{{ id }}"}, "repeat": {"count": 2}}]);
     let prepared = prepared_with(&url, setup, teardown).await;
-    let Outcome { failure, found, snapshot } = carry_out(&prepared, Errand::Setup, Found::default()).await;
+    let Outcome { failure, found, snapshot, .. } = carry_out(&prepared, Errand::Setup, Found::default()).await;
     assert_eq!(failure, None);
     assert_eq!((found.get("token"), found.get("id")), (Some(&json!("canary-0123456789")), Some(&json!(7))));
     let counters = Counters { control: 3, connects: 1, ..Counters::default() };

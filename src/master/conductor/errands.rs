@@ -9,13 +9,15 @@ use std::time::{Duration, Instant};
 use super::super::result::{Ending, Obstacle};
 use super::super::roster::SessionId;
 use super::Conductor;
-use crate::plan::{Plan, duration};
+use crate::plan::{Plan, Preflight, duration};
 use crate::stats::Snapshot;
 use crate::wire::control::MasterState;
 use crate::wire::fleet::{self, ErrandKind, from_master::Message};
 
 /// A worker ends an errand by itself when its time is over; the answer gets so much more.
 const ANSWER: Duration = Duration::from_secs(5);
+/// So long a preflight may take; one that only connects has given up long before.
+const PREFLIGHT: Duration = Duration::from_secs(300);
 
 /// What is done once.
 pub(super) struct Errands {
@@ -92,8 +94,15 @@ impl Errands {
 
 /// All that comes before the start.
 fn before_start(plan: &Plan) -> VecDeque<ErrandKind> {
+    let await_targets = plan.readiness_timeout().map(|_| ErrandKind::AwaitTargets);
     let setup = (!plan.once.setup.is_empty()).then_some(ErrandKind::Setup);
-    setup.into_iter().collect()
+    let preflight = match plan.preflight {
+        Preflight::Off => [None, setup],
+        Preflight::Connect => [Some(ErrandKind::Preflight), setup],
+        // its steps may name what setup found
+        Preflight::Once => [setup, Some(ErrandKind::Preflight)],
+    };
+    await_targets.into_iter().chain(preflight.into_iter().flatten()).collect()
 }
 
 /// As a person calls it.
@@ -102,6 +111,8 @@ fn words(kind: ErrandKind) -> &'static str {
         ErrandKind::Unspecified => "nothing",
         ErrandKind::Setup => "setup",
         ErrandKind::Teardown => "teardown",
+        ErrandKind::AwaitTargets => "wait for the target",
+        ErrandKind::Preflight => "preflight",
     }
 }
 
@@ -109,6 +120,8 @@ fn words(kind: ErrandKind) -> &'static str {
 fn reason(kind: ErrandKind) -> &'static str {
     match kind {
         ErrandKind::Setup => "SetupFailed",
+        ErrandKind::AwaitTargets => "TargetNotReady",
+        ErrandKind::Preflight => "PreflightFailed",
         ErrandKind::Unspecified | ErrandKind::Teardown => "NotPrepared",
     }
 }
@@ -192,6 +205,8 @@ impl Conductor {
         let Some(session) = known.or_else(|| self.roster.first_ready()) else { return };
         let within = match (kind, self.errands.closing) {
             (ErrandKind::Teardown, Some(closing)) => closing.until.saturating_duration_since(now).saturating_sub(ANSWER),
+            (ErrandKind::AwaitTargets, _) => self.file.plan.readiness_timeout().unwrap_or_default() + ANSWER,
+            (ErrandKind::Preflight, _) => PREFLIGHT,
             _ => self.file.plan.once.setup_timeout,
         };
         if kind == ErrandKind::Teardown && within.is_zero() {
@@ -223,6 +238,9 @@ impl Conductor {
         }
         if kind == ErrandKind::Setup {
             self.errands.found = done.found.or(self.errands.found.take());
+        }
+        if !done.told.is_empty() {
+            self.event(&format!("{}: {}", words(kind), done.told));
         }
         self.settle(kind, Some(done.failure).filter(|failure| !failure.is_empty()), now);
     }

@@ -12,6 +12,7 @@ fn run_file(workers: u32, change: impl FnOnce(&mut serde_json::Value)) -> RunFil
         "target": {"url": "http://t"},
         "scenarios": [{"name": "s", "tasks": [{"name": "t", "steps": [{"http": {"path": "/"}}]}]}],
         "load": {"closed": {"users": 1, "duration": "10s"}},
+        "run": {"preflight": "Off"},
     });
     change(&mut spec);
     let plan = crate::crd::check(&serde_json::from_value(spec).unwrap()).unwrap().plan;

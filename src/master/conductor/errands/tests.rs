@@ -14,7 +14,7 @@ fn stage(workers: u32, memory: Memory) -> Stage {
     Stage::of(workers, memory, |spec| {
         spec["setup"] = json!([{"http": {"path": "/setup"}, "extract": {"token": {"body": true}}}]);
         spec["teardown"] = json!([{"http": {"path": "/teardown/{{ token }}"}}]);
-        spec["run"] = json!({"stopTimeout": "20s", "setupTimeout": "60s"});
+        spec["run"] = json!({"stopTimeout": "20s", "setupTimeout": "60s", "preflight": "Off"});
     })
 }
 
@@ -64,7 +64,7 @@ fn answer(stage: &mut Stage, player: &Player, kind: ErrandKind, failure: &str) {
     let counters = Counters { control: 3, ..Counters::default() };
     let snapshot = Snapshot { counters, ..Snapshot::default() }.encode();
     let found = found().filter(|_| kind == ErrandKind::Setup);
-    let done = fleet::ErrandDone { kind: kind.into(), failure: failure.into(), found, snapshot };
+    let done = fleet::ErrandDone { kind: kind.into(), failure: failure.into(), found, snapshot, told: String::new() };
     stage.say(player, from_worker::Message::ErrandDone(done));
 }
 
@@ -241,4 +241,41 @@ fn a_master_killed_during_setup_hears_what_came_of_it() {
     assert_eq!(told(&mut player), [Told::Errand(ErrandKind::Setup, None)]);
     answer(&mut after, &player, ErrandKind::Setup, "");
     assert_eq!((told(&mut player), after.state()), (vec![Told::Start(values())], MasterState::Running));
+}
+
+#[test]
+fn a_target_that_is_not_ready_or_refuses_keeps_the_load_from_starting() {
+    let staged = |preflight: &str| {
+        let mut stage = Stage::of(1, Memory::none(), |spec| {
+            spec["target"]["readyWhen"] = json!({"http": "/health"});
+            spec["setup"] = json!([{"http": {"path": "/setup"}}]);
+            spec["run"] = json!({"preflight": preflight});
+        });
+        let player = stage.join(0, "a", false);
+        ready(&mut stage, &player, &[]);
+        stage.grant(1, GrantAction::Start).unwrap();
+        (stage, player)
+    };
+    for (preflight, order) in [
+        ("Connect", [ErrandKind::AwaitTargets, ErrandKind::Preflight, ErrandKind::Setup]),
+        ("Once", [ErrandKind::AwaitTargets, ErrandKind::Setup, ErrandKind::Preflight]),
+    ] {
+        let (mut stage, mut player) = staged(preflight);
+        for kind in order {
+            let asked = told(&mut player).into_iter().map(|told| if let Told::Errand(kind, _) = told { Some(kind) } else { None });
+            assert_eq!(asked.collect::<Vec<_>>(), [Some(kind)]);
+            answer(&mut stage, &player, kind, "");
+        }
+        assert_eq!(stage.state(), MasterState::Running);
+    }
+    let (mut stage, player) = staged("Connect");
+    answer(&mut stage, &player, ErrandKind::AwaitTargets, "spec.target.readyWhen: not ready within 5m");
+    let result = stage.conductor.result().unwrap();
+    assert_eq!((result.verdict, result.reason.as_str()), (Verdict::Errored, "TargetNotReady"));
+    let (mut stage, player) = staged("Connect");
+    answer(&mut stage, &player, ErrandKind::AwaitTargets, "");
+    answer(&mut stage, &player, ErrandKind::Preflight, "spec.target: connecting to 127.0.0.1:9: refused");
+    let result = stage.conductor.result().unwrap();
+    assert_eq!((result.reason.as_str(), result.totals.requests), ("PreflightFailed", 0));
+    assert_eq!(result.message, "preflight failed: spec.target: connecting to 127.0.0.1:9: refused");
 }
