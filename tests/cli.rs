@@ -407,6 +407,40 @@ fn what_is_wrong_with_a_feeders_data_is_said_with_its_line_before_anything_is_se
 }
 
 #[test]
+fn validate_reads_the_data_of_feeders_where_it_can() {
+    let scratch = Scratch::new();
+    scratch.file("rows.csv", "id,txet\n1,a\n");
+    let file = scratch.file("t.yaml", &with_feeder("fed", "{name: texts, csv: {file: rows.csv}}"));
+    let ended = starling(&["validate", &file]).with_code(2);
+    let message = "line 14: spec.scenarios[0].tasks[0].steps[0].http.json: text: texts has no column \"text\"; it has id, txet";
+    assert!(ended.stderr.contains(message), "{}", ended.stderr);
+    let elsewhere = scratch.file("e.yaml", &with_feeder("fed", "{name: texts, csv: {secretKeyRef: {name: s, key: k}}}"));
+    let ended = starling(&["validate", &elsewhere]).with_code(0);
+    assert!(ended.stderr.contains("note: ") && ended.stderr.contains("Secret \"s\" key \"k\" is not here"), "{}", ended.stderr);
+}
+
+#[test]
+fn chosen_requests_are_written_down_where_the_flag_says() {
+    let scratch = Scratch::new();
+    let sampled = test("sampled").replace("100ms", "10s").replace("  load:\n", "  samples: {rate: 100%, maxBytes: 20000}\n  load:\n");
+    let file = scratch.file("t.yaml", &sampled);
+    let (json, samples) = (scratch.path("result.json"), scratch.path("samples.jsonl"));
+    let ended = starling(&["run", "--sample-service", &file, "--json", &json, "--samples", &samples]).with_code(0);
+    let text = fs::read_to_string(&samples).expect("it is there");
+    let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    assert!(lines.len() > 5 && text.len() <= 20_000, "{} lines, {} bytes", lines.len(), text.len());
+    assert_eq!(lines[0]["sent"]["body"], "{\"text\":\"goal\"}");
+    assert_eq!(lines[0]["run"], scratch.json("result.json")["run"]);
+    let left_out = scratch.json("result.json")["totals"]["requests"].as_u64().expect("a count") - lines.len() as u64;
+    let note = format!("note: {} requests were written down, {left_out} were left out", lines.len());
+    assert!(ended.stderr.contains(&note), "{note}: {}", ended.stderr);
+
+    let ended = starling(&["run", "--sample-service", &file]).with_code(0);
+    assert!(ended.stderr.contains("spec.samples has no effect here without --samples FILE"), "{}", ended.stderr);
+    starling(&["run", "--sample-service", &file, "--samples", &scratch.path("no/such/folder")]).with_code(1);
+}
+
+#[test]
 fn every_row_that_the_master_leases_is_used_once_and_the_result_says_so() {
     let scratch = Scratch::new();
     scratch.file("rows.jsonl", &(0..25).map(|n| format!("{{\"text\": \"{n}\"}}\n")).collect::<String>());

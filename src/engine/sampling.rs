@@ -14,6 +14,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::answer::Answer;
+use super::message;
 use super::recorder::Part;
 use super::redactor::Redactor;
 use crate::plan::{Plan, Samples, StepPlace};
@@ -23,6 +24,9 @@ use rand_xoshiro::rand_core::{RngCore, SeedableRng};
 
 /// Requests on their way to the thread that writes; when it falls behind, further ones are left out.
 const QUEUED: usize = 64;
+
+/// Tokens that become known only later are at most so long in each form.
+const LONGEST_TOKEN: usize = 16 * 1024;
 
 /// Mixed into a shard's seed, so that what else is random in it is the same whether requests are sampled or not.
 const STREAM: u64 = 0x5a4d_504c_4553_0001;
@@ -166,7 +170,7 @@ impl Sampling {
         let name = |place: StepPlace<'_>| [place.scenario, place.task, &place.step.name].map(str::to_owned);
         Some(Arc::new(Self {
             settings,
-            reach: settings.max_body_bytes as usize + redactor.longest(),
+            reach: settings.max_body_bytes as usize + redactor.longest().max(LONGEST_TOKEN),
             redactor,
             names: plan.steps().map(name).collect(),
             left: AtomicU64::new(settings.max_bytes),
@@ -198,8 +202,7 @@ impl Sampler {
 
     pub(super) fn take(&self, seen: Seen<'_>) {
         let Seen { step, user, iteration, part, ended, latency, service_time, failure, sent, answer } = seen;
-        let head_end = sent.windows(4).position(|four| four == b"\r\n\r\n").map_or(sent.len(), |at| at + 4);
-        let (head, body) = sent.split_at(head_end);
+        let (head, body) = message::split(sent);
         let taken = Taken {
             at: SystemTime::now() - ended.elapsed() - latency,
             worker: self.worker,

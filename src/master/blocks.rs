@@ -26,6 +26,8 @@ pub struct Blocks {
     from: u32,
     /// Seconds in a block.
     width: f64,
+    /// Place of the last block there can be.
+    last: usize,
     /// Nobody knows how long the run will be: when there are too many blocks, two become one.
     is_open_ended: bool,
     done: Vec<Packed>,
@@ -55,10 +57,13 @@ struct Cell {
 impl Blocks {
     pub fn new(plan: &Plan) -> Self {
         let length = plan.length().map(|length| length.as_secs_f64());
+        // a second is the shortest time of which anything is known
+        let width = length.map_or(1.0, |length| (length / BLOCKS as f64).max(1.0));
+        let blocks = length.map_or(BLOCKS, |length| (length / width).ceil() as usize);
         Self {
             from: plan.warmup.as_secs() as u32,
-            // a second is the shortest time of which anything is known
-            width: length.map_or(1.0, |length| (length / BLOCKS as f64).max(1.0)),
+            width,
+            last: blocks.clamp(1, BLOCKS) - 1,
             is_open_ended: length.is_none(),
             done: Vec::new(),
             current: Snapshot::default(),
@@ -78,7 +83,7 @@ impl Blocks {
             place = (f64::from(since) / self.width) as usize;
         }
         // what ends in the drain belongs to the last
-        let place = place.min(BLOCKS - 1);
+        let place = place.min(self.last);
         if place != self.place {
             self.close();
             self.place = place;
@@ -255,7 +260,7 @@ mod tests {
     #[test]
     fn a_short_run_has_a_block_a_second() {
         let found = heard(blocks(closed("4s"), None), 0..5);
-        assert_eq!((found.block_micros, found.total.requests), (1_000_000, vec![1; 5]));
+        assert_eq!((found.block_micros, found.total.requests), (1_000_000, vec![1, 1, 1, 2]));
     }
 
     #[test]

@@ -5,12 +5,16 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
 
 use super::{Copied, Sampling, Taken};
+use crate::engine::capture::headers;
 use crate::engine::recorder::Part;
 use crate::engine::redactor::INSTEAD;
 
 /// Headers whose values are never shown, and words that make a header one of them.
 const CREDENTIALS: [&str; 4] = ["authorization", "proxy-authorization", "cookie", "set-cookie"];
 const SUSPECT: [&str; 5] = ["token", "secret", "password", "api-key", "apikey"];
+
+/// Shorter words of such a header, like the name of a scheme, are no credentials.
+const SHORTEST_CREDENTIAL: usize = 8;
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -60,6 +64,7 @@ impl Sampling {
     /// With the line break at its end.
     pub(super) fn line(&self, taken: &Taken) -> Vec<u8> {
         let [scenario, task, step] = self.names.get(usize::from(taken.step)).map_or([""; 3], |names| names.each_ref().map(String::as_str));
+        let credentials = credentials(&taken.sent.head);
         let micros = |time: std::time::Duration| time.as_micros() as u64;
         let why = taken.failure.as_ref().map(|(_, why)| self.redactor.text(why.as_bytes()));
         let line = Line {
@@ -81,32 +86,41 @@ impl Sampling {
             service_time_micros: micros(taken.service_time),
             error: taken.failure.as_ref().map(|(class, _)| class.name()),
             why,
-            sent: self.message(&taken.sent),
-            received: taken.received.as_ref().map(|received| self.message(received)),
+            sent: self.message(&taken.sent, &[]),
+            received: taken.received.as_ref().map(|received| self.message(received, &credentials)),
         };
         let mut json = serde_json::to_vec(&line).expect("names and texts are JSON");
         json.push(b'\n');
         json
     }
 
-    fn message(&self, copied: &Copied) -> Message {
-        let mut lines = copied.head.split(|byte| *byte == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line));
-        let line = self.redactor.text(lines.next().unwrap_or_default());
-        let headers = lines.filter_map(|line| {
-            let (name, value) = line.split_at(line.iter().position(|byte| *byte == b':')?);
+    /// `credentials` are those that were sent: a target may send them back.
+    fn message(&self, copied: &Copied, credentials: &[String]) -> Message {
+        let without = |text: String| credentials.iter().fold(text, |text, credential| text.replace(credential, INSTEAD));
+        let line = copied.head.split(|byte| *byte == b'\n').next().unwrap_or_default().trim_ascii_end();
+        let line = self.redactor.text(line);
+        let headers = headers(&copied.head).map(|(name, value)| {
             let name = String::from_utf8_lossy(name).into_owned();
-            let value = if is_credential(&name) { INSTEAD.to_owned() } else { self.redactor.text(value[1..].trim_ascii()) };
-            Some((name, value))
+            let value = if is_credential(&name) { INSTEAD.to_owned() } else { without(self.redactor.text(value)) };
+            (name, value)
         });
         let headers = headers.collect();
         let most = self.settings.max_body_bytes as usize;
         let body = self.redactor.beginning(&copied.body, most);
         let (body, body_base64) = match text_of(body, copied.body.len() > most) {
-            Ok(text) => (Some(text).filter(|text| !text.is_empty()), None),
+            Ok(text) => (Some(without(text)).filter(|text| !text.is_empty()), None),
             Err(bytes) => (None, Some(STANDARD.encode(bytes))),
         };
         Message { line, headers, body, body_base64, body_bytes: copied.body_bytes }
     }
+}
+
+/// What headers of credentials say, word by word.
+fn credentials(head: &[u8]) -> Vec<String> {
+    let values = headers(head).filter(|(name, _)| is_credential(&String::from_utf8_lossy(name)));
+    let texts = values.map(|(_, value)| String::from_utf8_lossy(value).into_owned());
+    let words = texts.flat_map(|text| text.split([' ', ';', '=', ',']).map(str::to_owned).collect::<Vec<_>>());
+    words.filter(|word| word.len() >= SHORTEST_CREDENTIAL).collect()
 }
 
 fn is_credential(header: &str) -> bool {

@@ -22,9 +22,13 @@ async fn a_column_that_is_not_there_is_found_before_anything_is_sent() {
     let server = Server::start();
     let mut plan = fed(&server.url, users(1, 100), 3, FeederScope::Worker, OnExhausted::Recycle);
     plan.scenarios[0].tasks[0].steps.push(step("second", "/row/{{ rows.m }}"));
+    let mut third = step("third", "/");
+    third.condition = Some(crate::plan::Cel::parse("feeders.rows.m == 1").unwrap());
+    plan.scenarios[0].tasks[0].steps.push(third);
     let Err(PrepareError::Invalid(problems)) = prepare(Arc::new(plan), &Inputs::default()).await else { panic!("was accepted") };
-    assert_eq!(problems[0].path, "spec.scenarios[0].tasks[0].steps[1].http.path");
-    assert_eq!(problems[0].message, "rows has no column \"m\"; it has n");
+    let steps = "spec.scenarios[0].tasks[0].steps";
+    assert_eq!(problems[0].to_string(), format!("{steps}[1].http.path: rows has no column \"m\"; it has n"));
+    assert_eq!(problems[1].to_string(), format!("{steps}[2].if: feeders.rows has no column \"m\"; it has n"));
 }
 
 #[tokio::test]

@@ -464,3 +464,8 @@ fn a_worker_that_was_the_limit_is_named_and_may_cost_the_run_its_verdict() {
         assert!(said.ends_with("worker 1: it used 95% of its CPU time"), "{said}");
     }
 }
+
+#[test]
+fn the_larger_the_fleet_the_seldomer_workers_hand_over() {
+    assert_eq!([1, 100, 101, 500, 501, 5000].map(snapshot_interval), [1, 1, 2, 2, 5, 5]);
+}
