@@ -20,6 +20,7 @@ use crate::engine::{SampleLog, SampleSink};
 use crate::plan::{Inputs, Problem};
 use crate::report::json;
 use crate::report::text::{self, Style};
+use crate::runtime::logging;
 use crate::runtime::signals::Signals;
 use crate::sample::{self, SampleService};
 use crate::stats::RunResult;
@@ -78,6 +79,7 @@ struct Prepared {
 }
 
 pub fn run(options: Options) -> Exit {
+    logging::init_silent();
     let documents = Documents::read(&options.files);
     documents.print_findings();
     if !documents.findings.is_empty() {

@@ -76,8 +76,8 @@ impl Capture {
     }
 
     /// Likewise, of an answer over HTTP/2, in the form of HTTP/1.1.
-    pub(super) fn take_http2_head(&mut self, status: u16, headers: &http::HeaderMap) {
-        self.sets_cookies = headers.contains_key(http::header::SET_COOKIE);
+    pub(super) fn take_http2_head(&mut self, status: u16, sets_cookies: bool, headers: &http::HeaderMap) {
+        self.sets_cookies = sets_cookies;
         self.keep_refusal(status);
         if !self.wants_head(status) {
             return;

@@ -90,6 +90,11 @@ impl Session {
         !self.ended.get() && self.until.is_none_or(|until| now < until) && most.is_none_or(|most| self.served.get() < most)
     }
 
+    /// Streams open now.
+    pub(super) fn streams(&self) -> usize {
+        self.streams.get()
+    }
+
     /// Whether the target takes one more stream now.
     pub(super) fn has_room(&self, most: usize) -> bool {
         self.streams.get() < self.sender.current_max_send_streams().min(most)

@@ -38,71 +38,57 @@ struct Due {
 }
 
 /// The arrivals of one shard, one after the other.
-enum Arrivals {
+struct Arrivals {
+    schedule: Schedule,
+    slice: Slice,
+    /// Those before the next, in this shard.
+    nth: u64,
+    process: Process,
+}
+
+enum Process {
     /// Every so-many-th of the fleet's.
-    Constant { schedule: Schedule, slice: Slice, nth: u64 },
-    /// A process of its own, at the shard's part of the rate.
-    Poisson { schedule: Schedule, slice: Slice, nth: u64, random: Xoshiro256PlusPlus, area: f64 },
+    Constant,
+    /// One of the shard's own, at its part of the rate. The next comes where the fleet's integral of the rate reaches `area`.
+    Poisson { random: Xoshiro256PlusPlus, area: f64 },
 }
 
 impl Arrivals {
     /// Arrivals from before a worker joined are not its own to catch up on; those of a start that was only slow are.
     fn new(profile: &Profile, arrival: Arrival, slice: Slice, seed: u64, joined_at: Duration) -> Self {
-        let schedule = profile.schedule();
         let missed = if joined_at < SLOW_START { 0.0 } else { profile.arrivals_until(joined_at) };
-        match arrival {
-            Arrival::Constant => Arrivals::Constant { schedule, slice, nth: slice.of((missed + 0.5).floor() as u64) },
+        let (nth, process) = match arrival {
+            Arrival::Constant => (slice.of((missed + 0.5).floor() as u64), Process::Constant),
             Arrival::Poisson => {
-                let random = Xoshiro256PlusPlus::seed_from_u64(seed);
-                Arrivals::Poisson { schedule, slice, nth: 0, random, area: missed }
+                let mut random = Xoshiro256PlusPlus::seed_from_u64(seed);
+                let area = missed + gap(&mut random, slice);
+                (0, Process::Poisson { random, area })
             }
-        }
+        };
+        Self { schedule: profile.schedule(), slice, nth, process }
     }
 
-    /// What comes next in a constant process, which is not taken by that.
+    /// What comes next, which is not taken by that: its number over the whole fleet, and the time since the profile's zero.
     fn peek(&mut self) -> Option<(u64, Duration)> {
-        match self {
-            Arrivals::Constant { schedule, slice, nth } => {
-                let number = slice.number(*nth);
-                Some((number, schedule.arrival(number)?))
-            }
-            Arrivals::Poisson { .. } => None,
-        }
+        let number = self.slice.number(self.nth);
+        let due = match &self.process {
+            Process::Constant => self.schedule.arrival(number),
+            Process::Poisson { area, .. } => self.schedule.reaches(*area),
+        };
+        Some((number, due?))
     }
 
     fn take(&mut self) {
-        let (Arrivals::Constant { nth, .. } | Arrivals::Poisson { nth, .. }) = self;
-        *nth += 1;
-    }
-
-    fn number_of_next(&self) -> u64 {
-        let (Arrivals::Constant { nth, .. } | Arrivals::Poisson { nth, .. }) = self;
-        *nth
-    }
-
-    /// Leaves out what was taken of an earlier form of the same arrivals.
-    fn go_on_from(&mut self, taken: Option<u64>) {
-        let (Arrivals::Constant { nth, .. } | Arrivals::Poisson { nth, .. }) = self;
-        *nth = taken.unwrap_or(*nth);
-    }
-
-    /// The number over the whole fleet and the time since the profile's zero.
-    fn next(&mut self) -> Option<(u64, Duration)> {
-        match self {
-            Arrivals::Constant { schedule, slice, nth } => {
-                let number = slice.number(*nth);
-                *nth += 1;
-                Some((number, schedule.arrival(number)?))
-            }
-            Arrivals::Poisson { schedule, slice, nth, random, area } => {
-                let number = slice.number(*nth);
-                *nth += 1;
-                // gaps of mean 1 in the shard's own arrivals are so long in the fleet's
-                *area += exponential(random.next_u64()) / slice.part();
-                Some((number, schedule.reaches(*area)?))
-            }
+        self.nth += 1;
+        if let Process::Poisson { random, area } = &mut self.process {
+            *area += gap(random, self.slice);
         }
     }
+}
+
+/// To the next arrival of a shard: gaps of mean 1 in its own arrivals are so long in the fleet's.
+fn gap(random: &mut Xoshiro256PlusPlus, slice: Slice) -> f64 {
+    exponential(random.next_u64()) / slice.part()
 }
 
 /// Where an idle slot waits for its next arrival.
@@ -149,53 +135,43 @@ impl Slots {
         }
     }
 
+    /// `zero` is the profile's. When the profile was over.
+    async fn follow(self: &Rc<Self>, profile: &Profile, arrival: Arrival, zero: Instant, seed: u64) -> Instant {
+        let joined_at = self.cohort.shard.joined_at.saturating_duration_since(zero);
+        let mut arrivals = Arrivals::new(profile, arrival, self.cohort.slice, seed, joined_at);
+        let end = zero + profile.length();
+        self.carry_out(&mut arrivals, &mut Pacer::new(), zero, Some(end)).await;
+        end
+    }
+
     /// Each announcement holds all levels, so that every shard goes through the same integral, and the arrivals of all interleave.
     async fn follow_levels(self: &Rc<Self>, mut announced: watch::Receiver<Levels>) -> Instant {
         let start = self.cohort.shard.start;
         let joined_at = self.cohort.shard.joined_at.saturating_duration_since(start);
-        let mut nth = None;
+        let mut taken = None;
         let mut pacer = Pacer::new();
         loop {
             let levels = announced.borrow_and_update().clone();
             let mut rest = Arrivals::new(&levels.profile(), Arrival::Constant, self.cohort.slice, 0, joined_at);
-            rest.go_on_from(nth);
+            // those of an earlier announcement are the same arrivals
+            rest.nth = taken.unwrap_or(rest.nth);
             let end = levels.end.map(|end| start + end);
             tokio::select! {
                 biased;
                 // nobody is left who could announce anything: the orders say so, too
                 Ok(()) = announced.changed() => {}
-                ended = self.carry_out(&mut rest, &mut pacer, start, end) => return ended,
+                () = self.carry_out(&mut rest, &mut pacer, start, end) => return end.unwrap_or(start),
             }
             if !levels.levels.is_empty() {
-                nth = Some(rest.number_of_next());
+                taken = Some(rest.nth);
             }
         }
     }
 
-    /// Until `end`, if it is known.
-    async fn carry_out(self: &Rc<Self>, arrivals: &mut Arrivals, pacer: &mut Pacer, zero: Instant, end: Option<Instant>) -> Instant {
-        while let Some((number, due)) = arrivals.peek() {
-            // given up at the next announcement, and then not taken
-            pacer.until(zero + due).await;
-            arrivals.take();
-            self.dispatch(Due { number, intended: zero + due });
-            tokio::task::consume_budget().await;
-        }
-        match end {
-            Some(end) => tokio::time::sleep_until(end.into()).await,
-            None => std::future::pending().await,
-        }
-        end.unwrap_or(zero)
-    }
-
-    /// `zero` is the profile's. When the profile was over.
-    async fn follow(self: &Rc<Self>, profile: &Profile, arrival: Arrival, zero: Instant, seed: u64) -> Instant {
-        let end = zero + profile.length();
-        let joined_at = self.cohort.shard.joined_at.saturating_duration_since(zero);
-        let mut arrivals = Arrivals::new(profile, arrival, self.cohort.slice, seed, joined_at);
-        let mut pacer = Pacer::new();
+    /// Starts what arrives until `end`, or, where that is not known, until it is given up: what has not come by then is not taken.
+    async fn carry_out(self: &Rc<Self>, arrivals: &mut Arrivals, pacer: &mut Pacer, zero: Instant, end: Option<Instant>) {
         let (mut now, mut in_batch) = (Instant::now(), 0);
-        while let Some((number, due)) = arrivals.next() {
+        while let Some((number, due)) = arrivals.peek() {
             let intended = zero + due;
             if intended > now {
                 now = pacer.until(intended).await;
@@ -206,14 +182,17 @@ impl Slots {
                 in_batch = 0;
             }
             in_batch += 1;
-            if now > end + LATEST {
+            arrivals.take();
+            if end.is_some_and(|end| now > end + LATEST) {
                 self.drop_arrival(intended);
             } else {
                 self.dispatch(Due { number, intended });
             }
         }
-        tokio::time::sleep_until(end.into()).await;
-        end
+        match end {
+            Some(end) => tokio::time::sleep_until(end.into()).await,
+            None => std::future::pending().await,
+        }
     }
 
     fn drop_arrival(&self, intended: Instant) {
@@ -285,6 +264,12 @@ mod tests {
     use super::*;
     use crate::plan::{Share, Stage};
 
+    fn next(arrivals: &mut Arrivals) -> Option<Duration> {
+        let (_, due) = arrivals.peek()?;
+        arrivals.take();
+        Some(due)
+    }
+
     /// Every arrival of the fleet, in order.
     fn fleet(profile: &Profile, arrival: Arrival, workers: u32, shards: u32) -> Vec<Duration> {
         let mut all = Vec::new();
@@ -293,7 +278,7 @@ mod tests {
                 let slice = Share { worker, workers }.slice(shard, shards);
                 let seed = u64::from(worker) << 8 | u64::from(shard);
                 let mut arrivals = Arrivals::new(profile, arrival, slice, seed, Duration::ZERO);
-                all.extend(std::iter::from_fn(|| arrivals.next()).map(|(_, at)| at));
+                all.extend(std::iter::from_fn(|| next(&mut arrivals)));
             }
         }
         all.sort();
@@ -340,7 +325,7 @@ mod tests {
         let steady = Profile::ramp_and_hold(10.0, Duration::ZERO, Duration::from_secs(5));
         let of = |seed| {
             let mut arrivals = Arrivals::new(&steady, Arrival::Poisson, Share::WHOLE.slice(0, 1), seed, Duration::ZERO);
-            std::iter::from_fn(move || arrivals.next()).collect::<Vec<_>>()
+            std::iter::from_fn(move || next(&mut arrivals)).collect::<Vec<_>>()
         };
         assert_eq!(of(1), of(1));
         assert_ne!(of(1), of(2));

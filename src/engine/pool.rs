@@ -32,6 +32,7 @@ pub(super) struct Pool {
     places: RefCell<Vec<Rc<Place>>>,
     /// So many places at most; there are fewer only where they are opened by and by.
     most: usize,
+    /// Whose turn it is among them.
     next: Cell<usize>,
     /// The target turned out to speak no HTTP/2.
     is_http1: Cell<bool>,
@@ -72,13 +73,13 @@ impl Pool {
         }
     }
 
-    /// Something to send the next request on, for one who has nothing kept.
-    pub(super) async fn carrier(&self, route: &Route, flight: &Flight<'_>) -> Result<Carrier, Failure> {
+    /// Something to send the next request on, for one who has nothing kept. `place` is where it sent last.
+    pub(super) async fn carrier(&self, place: &mut usize, route: &Route, flight: &Flight<'_>) -> Result<Carrier, Failure> {
         if route.http.connections != Connections::Pooled {
             return self.connect(route, flight).await;
         }
         while route.may_be_http2() && !self.is_http1.get() {
-            if let Some(carrier) = self.shared(route, flight).await? {
+            if let Some(carrier) = self.shared(place, route, flight).await? {
                 return Ok(carrier);
             }
         }
@@ -96,7 +97,12 @@ impl Pool {
         self.idle.borrow_mut().push(connection);
     }
 
+    /// Rare, and kept out of the size of every user: that is memory, and bytes moved for each request.
     async fn connect(&self, route: &Route, flight: &Flight<'_>) -> Result<Carrier, Failure> {
+        Box::pin(self.open(route, flight)).await
+    }
+
+    async fn open(&self, route: &Route, flight: &Flight<'_>) -> Result<Carrier, Failure> {
         let turn = self.turn.get();
         self.turn.set(turn.wrapping_add(1));
         let (stream, opened) = route.open(turn).await?;
@@ -116,18 +122,28 @@ impl Pool {
     }
 
     /// A place on a shared connection; `None` after a wait, or when another carrier is called for.
-    async fn shared(&self, route: &Route, flight: &Flight<'_>) -> Result<Option<Carrier>, Failure> {
-        let first = self.next.get();
-        self.next.set(first.wrapping_add(1));
+    async fn shared(&self, place: &mut usize, route: &Route, flight: &Flight<'_>) -> Result<Option<Carrier>, Failure> {
         let freed = self.freed.notified();
-        match self.find(first, route, flight) {
+        *place = self.choose(*place);
+        match self.find(*place, route, flight) {
             Ok(session) => return Ok(Some(Carrier::Http2(session))),
-            Err(Some(place)) => return self.fill(&place, route, flight).await,
+            Err(Some(place)) => return Box::pin(self.fill(&place, route, flight)).await,
             Err(None) => {}
         }
         freed.await;
         flight.began.set(Instant::now());
         Ok(None)
+    }
+
+    /// Connections take turns, but where others send, too, a user stays, unless there is less to do elsewhere: many who were answered at
+    /// once send at once, and on one connection they share a write.
+    fn choose(&self, last: usize) -> usize {
+        let next = self.next.get();
+        self.next.set(next.wrapping_add(1));
+        let places = self.places.borrow();
+        let streams = |place: usize| places[place % places.len()].streams();
+        let here = streams(last);
+        if here > 0 && here <= streams(next) { last } else { next }
     }
 
     /// A connection with room, or a place that has none yet; of such a one is made while there may be more and all are full.
@@ -172,6 +188,10 @@ impl Pool {
 }
 
 impl Place {
+    fn streams(&self) -> usize {
+        self.session.borrow().as_ref().map_or(0, |session| session.streams())
+    }
+
     fn find(&self, route: &Route, now: Instant) -> Found {
         match self.session.borrow().as_ref().filter(|session| session.may_serve(now, route.http.connection_max_requests)) {
             None => Found::Nothing,

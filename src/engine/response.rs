@@ -204,13 +204,17 @@ impl Response {
     /// Takes a head that came over HTTP/2. Its size is counted as HTTP/1.1 would write it.
     pub(super) fn take_http2_head(&mut self, status: u16, headers: &http::HeaderMap) {
         self.status = status;
-        self.received += headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum::<usize>() as u64;
+        let mut sets_cookies = false;
+        for (name, value) in headers {
+            self.received += (name.as_str().len() + value.len() + 4) as u64;
+            sets_cookies |= name == http::header::SET_COOKIE;
+        }
         if matches!(status, 429 | 503) {
             self.retry_after = headers.get(http::header::RETRY_AFTER).and_then(|value| RetryAfter::of(value.as_bytes()));
         }
         // the line with the status, and the empty one
         self.received += 19;
-        self.capture.take_http2_head(status, headers);
+        self.capture.take_http2_head(status, sets_cookies, headers);
     }
 
     /// Takes a part of a body that came over HTTP/2.

@@ -37,6 +37,8 @@ pub(super) struct Outgoing<'a> {
 pub(super) struct Link {
     /// Place among [`Prepared::routes`](super::prepare::Prepared).
     route: usize,
+    /// Where among the pool's shared connections it sent last.
+    place: usize,
     /// The user's own connection.
     kept: Option<Carrier>,
     /// The request as the way to the target wants it, where that differs.
@@ -47,7 +49,7 @@ pub(super) struct Link {
 
 impl Link {
     pub(super) fn new(route: usize) -> Self {
-        Self { route, kept: None, amended: Vec::new(), response: Response::default() }
+        Self { route, place: 0, kept: None, amended: Vec::new(), response: Response::default() }
     }
 
     /// Sends `request` on an open connection, or on a new one where none still lives, and reads the answer to its end. A stream that
@@ -99,7 +101,7 @@ impl Link {
         };
         match kept {
             Some(carrier) => Ok(carrier),
-            None => pool.carrier(route, flight).await,
+            None => pool.carrier(&mut self.place, route, flight).await,
         }
     }
 

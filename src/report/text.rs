@@ -10,8 +10,7 @@ use crate::plan::grpc::Code;
 use crate::stats::format;
 use crate::stats::result::{
     CapacityResult, ConcurrencyResult, ErrorResult, FeederResult, LatencySummary, RecordResult, RetryAfterResult, RunResult, StatusCount,
-    StepResult,
-    TaskResult, ThresholdResult, ThresholdVerdict, Totals, Verdict,
+    StepResult, TaskResult, ThresholdResult, ThresholdVerdict, Totals, Verdict,
 };
 
 pub const WIDTH: usize = 100;

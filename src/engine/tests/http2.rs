@@ -310,6 +310,15 @@ async fn users_of_a_pool_share_connections_by_streams() {
 }
 
 #[tokio::test]
+async fn one_user_of_a_pool_goes_from_one_connection_to_the_next() {
+    let (url, seen) = server(|asked: Asked| async move { asked.send("yes") }).await;
+    let snapshot = run(pooled(plan2(&url, 1, 200), 3), 1).await;
+    assert!(snapshot.requests() > 3);
+    assert_eq!((snapshot.failures(), snapshot.counters.connects), (0, 3), "{:?}", snapshot.errors);
+    assert_eq!(seen.connections.load(Ordering::SeqCst), 3);
+}
+
+#[tokio::test]
 async fn waiting_for_a_stream_counts_in_latency_and_not_in_service_time() {
     let mut builder = Builder::new();
     builder.max_concurrent_streams(2);
