@@ -294,7 +294,7 @@ fn a_target_that_refuses_connections_is_found_before_the_load_or_fails_every_req
     let file = scratch.file("t.yaml", &test("nobody"));
     let ended = starling(&["run", &file, "--target", "http://127.0.0.1:9"]).with_code(1);
     assert!(ended.stdout.contains("preflight failed: spec.target: connecting to 127.0.0.1:9"), "{}", ended.stdout);
-    let file = scratch.file("off.yaml", &format!("{}  run: {{preflight: Off}}\n", test("nobody")));
+    let file = scratch.file("off.yaml", &format!("{}  run: {{preflight: \"Off\"}}\n", test("nobody")));
     let ended = starling(&["run", &file, "--target", "http://127.0.0.1:9"]).with_code(99);
     assert!(ended.stdout.contains("connect"), "{}", ended.stdout);
 }

@@ -8,6 +8,9 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::peers::{self, STREAMS};
+
+/// Of HTTP/1.1, or streams of HTTP/2.
 pub const CONNECTIONS: u32 = 64;
 
 /// Some kilobyte of text for the body of a POST, without what JSON would escape.
@@ -58,9 +61,24 @@ pub fn wrk(url: &str, connections: u32, duration: Duration, script: Option<&Path
     command
 }
 
-/// `h2load` without TLS: four connections of sixteen streams.
+/// `h2load` with one thread, without TLS.
 pub fn h2load(url: &str, duration: Duration) -> Command {
     let mut command = Command::new("h2load");
-    command.args(["-t1", "-c4", "-m16", &format!("-D{}", duration.as_secs().max(1)), url]);
+    let [connections, streams] = [format!("-c{}", peers::CONNECTIONS), format!("-m{STREAMS}")];
+    command.args(["-t1", &connections, &streams, &format!("-D{}", duration.as_secs().max(1)), url]);
     command
+}
+
+/// The same as calls over gRPC, whose message is in the file.
+pub fn h2load_calls(address: SocketAddr, message: &Path, duration: Duration) -> Command {
+    let mut command = h2load(&format!("http://{address}/{}", peers::METHOD), duration);
+    command.args(["-H", "content-type: application/grpc", "-H", "te: trailers", "-d"]).arg(message);
+    command
+}
+
+/// This program as a client of the kind.
+pub fn own(kind: &str, address: SocketAddr, duration: Duration) -> Result<Command, String> {
+    let mut command = Command::new(std::env::current_exe().map_err(|error| error.to_string())?);
+    command.args([peers::LOAD, kind]).arg(address.to_string()).arg(duration.as_millis().to_string());
+    Ok(command)
 }

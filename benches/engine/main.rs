@@ -13,6 +13,7 @@ mod machine;
 mod measure;
 mod memory;
 mod pairs;
+mod peers;
 mod servers;
 
 use std::process::ExitCode;
@@ -43,19 +44,36 @@ fn main() -> ExitCode {
         servers::serve(kind);
         return ExitCode::SUCCESS;
     }
+    if let [load, kind, address, millis] = arguments.as_slice()
+        && load == peers::LOAD
+    {
+        return ended(be_peer(kind, address, millis));
+    }
     if !arguments.iter().any(|argument| argument == "--bench") {
         println!("nothing measured: this takes a quiet machine; run it by `cargo bench --bench engine`");
         return ExitCode::SUCCESS;
     }
     let effort = if arguments.iter().any(|argument| argument == "--quick") { QUICK } else { FULL };
     let names: Vec<&str> = arguments.iter().map(String::as_str).filter(|argument| !argument.starts_with("--")).collect();
-    match carry_out(&names, effort) {
+    ended(carry_out(&names, effort))
+}
+
+fn ended(outcome: Result<(), String>) -> ExitCode {
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(message) => {
             eprintln!("error: {message}");
             ExitCode::FAILURE
         }
     }
+}
+
+fn be_peer(kind: &str, address: &str, millis: &str) -> Result<(), String> {
+    let address = address.parse().map_err(|_| format!("{address} is no address"))?;
+    let millis = millis.parse().map_err(|_| format!("{millis} is no number of milliseconds"))?;
+    // as our own client does, so that nothing looks for a logger
+    starling::runtime::logging::init_silent();
+    peers::load(kind, address, Duration::from_millis(millis)).map_err(|error| error.to_string())
 }
 
 fn carry_out(names: &[&str], effort: Effort) -> Result<(), String> {

@@ -1,4 +1,4 @@
-//! CPU per request beside a peer's: pairs of runs in turn, of which the median ratio counts.
+//! CPU per request beside that of peers: rounds of runs in turn, of which the median ratio to the first peer counts.
 
 use std::path::Path;
 use std::process::Command;
@@ -9,12 +9,15 @@ use serde_json::{Value, json};
 use crate::Effort;
 use crate::clients::{self, CONNECTIONS};
 use crate::measure::{Figure, measure};
+use crate::peers;
 use crate::servers::{self, Server};
 
 /// Pairs in which the host took more than this share of the cores do not count.
 const MAX_STOLEN: f64 = 0.05;
 /// A row holds up to this much above its must: what two runs of one program differ by.
 const TOLERANCE: f64 = 1.05;
+/// Of the service called over gRPC.
+const PROTO: &str = include_str!("../../src/sample/categorization.proto");
 /// Clients run so much longer than they are measured, for they start and end at their own pace.
 const MARGIN: Duration = Duration::from_secs(2);
 
@@ -24,10 +27,11 @@ pub enum Row {
     Post,
     Large,
     Http2,
+    Grpc,
 }
 
 impl Row {
-    pub const ALL: [Row; 4] = [Row::Get, Row::Post, Row::Large, Row::Http2];
+    pub const ALL: [Row; 5] = [Row::Get, Row::Post, Row::Large, Row::Http2, Row::Grpc];
 
     pub fn name(self) -> &'static str {
         match self {
@@ -35,6 +39,7 @@ impl Row {
             Row::Post => "post",
             Row::Large => "large",
             Row::Http2 => "http2",
+            Row::Grpc => "grpc",
         }
     }
 
@@ -43,7 +48,8 @@ impl Row {
             Row::Get => "GET of 20 bytes, status check; peer: wrk",
             Row::Post => "POST of 1 KB of JSON from a template, one check, one extract; peer: wrk's plain POST",
             Row::Large => "GET of 100 KB, body not looked at; peer: wrk",
-            Row::Http2 => "GET over HTTP/2, 4 connections of 16 streams; peer: h2load",
+            Row::Http2 => "GET over HTTP/2, 4 connections of 16 streams; peers: h2load, the h2 crate alone",
+            Row::Grpc => "unary calls over gRPC, 4 channels of 16 streams; peers: the h2 crate alone, h2load, a client made by tonic",
         }
     }
 
@@ -54,11 +60,16 @@ impl Row {
             Row::Post => (1.5, 1.2),
             Row::Large => (0.7, 0.5),
             Row::Http2 => (1.7, 1.4),
+            Row::Grpc => (1.3, 1.1),
         }
     }
 
     fn server(self) -> Result<Server, String> {
-        if self == Row::Http2 { Server::own(servers::HTTP2) } else { Server::nginx() }
+        match self {
+            Row::Http2 => Server::own(servers::HTTP2),
+            Row::Grpc => Server::own(servers::GRPC),
+            Row::Get | Row::Post | Row::Large => Server::nginx(),
+        }
     }
 
     fn test(self, server: &Server, duration: Duration) -> Value {
@@ -72,25 +83,42 @@ impl Row {
                 (json!({"http": http, "checks": checks, "extract": {"id": {"jsonPath": "$.prediction_id"}}}), |_| {})
             }
             Row::Large => (json!({"http": {"path": "/large"}}), |_| {}),
+            Row::Grpc => (json!({"grpc": {"method": peers::METHOD, "message": {"text": peers::TEXT}}}), |spec| {
+                spec["grpc"] = json!({"maxChannels": peers::CONNECTIONS, "maxStreamsPerChannel": peers::STREAMS});
+                spec["protos"] = json!({"root": "protos"});
+            }),
             Row::Http2 => (json!({"http": {"path": "/"}}), |spec| {
-                spec["http"] = json!({"version": "Http2", "connections": "Pooled", "http2": {"connections": 4}});
+                spec["http"] = json!({"version": "Http2", "connections": "Pooled", "http2": {"connections": peers::CONNECTIONS}});
             }),
         };
         clients::test(server.address, step, load, change)
     }
 
-    fn peer(self, server: &Server, duration: Duration, folder: &Path) -> Result<Command, String> {
+    /// The first is the one that the bounds are about.
+    fn peers(self, server: &Server, duration: Duration, folder: &Path) -> Result<Vec<(&'static str, Command)>, String> {
         let url = |path: &str| format!("http://{}{path}", server.address);
+        let wrk = |path, script| ("wrk", clients::wrk(&url(path), CONNECTIONS, duration, script));
         Ok(match self {
-            Row::Get => clients::wrk(&url("/small"), CONNECTIONS, duration, None),
-            Row::Large => clients::wrk(&url("/large"), CONNECTIONS, duration, None),
-            Row::Http2 => clients::h2load(&url("/"), duration),
+            Row::Get => vec![wrk("/small", None)],
+            Row::Large => vec![wrk("/large", None)],
+            Row::Grpc => {
+                let message = folder.join("message");
+                std::fs::write(&message, peers::frame()).map_err(|error| error.to_string())?;
+                vec![
+                    ("bare h2", clients::own(peers::CALL, server.address, duration)?),
+                    ("h2load", clients::h2load_calls(server.address, &message, duration)),
+                    ("tonic", clients::own(peers::TONIC, server.address, duration)?),
+                ]
+            }
+            Row::Http2 => {
+                vec![("h2load", clients::h2load(&url("/"), duration)), ("bare h2", clients::own(peers::GET, server.address, duration)?)]
+            }
             Row::Post => {
                 let script = folder.join("post.lua");
                 let body = json!({"id": 123_456, "user": 12, "text": clients::kilobyte()});
                 let lua = format!("wrk.method = 'POST'\nwrk.headers['Content-Type'] = 'application/json'\nwrk.body = '{body}'\n");
                 std::fs::write(&script, lua).map_err(|error| error.to_string())?;
-                clients::wrk(&url("/json"), CONNECTIONS, duration, Some(&script))
+                vec![wrk("/json", Some(script.as_path()))]
             }
         })
     }
@@ -102,25 +130,35 @@ pub fn compare(row: Row, effort: Effort) -> Result<String, String> {
     let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
     let server = row.server()?;
     let duration = effort.warm_up + effort.measured + MARGIN;
-    let mut ratios = Vec::new();
-    for pair in 1..=effort.pairs {
+    // what a test's `protos` names lies beside its file
+    let protos = folder.path().join("protos");
+    let written = std::fs::create_dir(&protos).and_then(|()| std::fs::write(protos.join("categorization.proto"), PROTO));
+    written.map_err(|error| error.to_string())?;
+    // of each round the ratios to the first peer: our own, then those of further peers
+    let mut rounds: Vec<Vec<f64>> = Vec::new();
+    let mut names = Vec::new();
+    for round in 1..=effort.pairs {
         let ours = measure(clients::starling(&row.test(&server, duration), folder.path())?, &server, effort)?;
         let result = clients::result(folder.path())?;
         if result["totals"]["failures"] != 0 {
             return Err(format!("requests failed: {}", result["errors"]));
         }
-        let peer = measure(row.peer(&server, duration, folder.path())?, &server, effort)?;
-        let ratio = ours.per_request() / peer.per_request();
-        let counts = ours.stolen.max(peer.stolen) <= MAX_STOLEN;
-        println!(
-            "  {pair}  starling {}\n     peer     {}\n     ratio {ratio:.2}{}",
-            line(&ours),
-            line(&peer),
-            if counts { "" } else { ", DISCARDED: stolen time" }
-        );
-        ratios.extend(counts.then_some(ratio));
+        println!("  {round}  {:<9}{}", "starling", line(&ours));
+        let mut figures = vec![ours];
+        names.clear();
+        for (name, command) in row.peers(&server, duration, folder.path())? {
+            let figure = measure(command, &server, effort)?;
+            println!("     {name:<9}{}", line(&figure));
+            figures.push(figure);
+            names.push(name);
+        }
+        let counts = figures.iter().all(|figure| figure.stolen <= MAX_STOLEN);
+        let first = figures.remove(1).per_request();
+        let ratios: Vec<f64> = figures.iter().map(|figure| figure.per_request() / first).collect();
+        println!("     ratio {:.2}{}", ratios[0], if counts { "" } else { ", DISCARDED: stolen time" });
+        rounds.extend(counts.then_some(ratios));
     }
-    Ok(summary(row, ratios, effort.pairs))
+    Ok(summary(row, &rounds, &names, effort.pairs))
 }
 
 fn line(figure: &Figure) -> String {
@@ -134,16 +172,24 @@ fn line(figure: &Figure) -> String {
     )
 }
 
-fn summary(row: Row, mut ratios: Vec<f64>, pairs: usize) -> String {
+/// `names` are those of the peers.
+fn summary(row: Row, rounds: &[Vec<f64>], names: &[&str], wanted: usize) -> String {
     let (must, aim) = row.bounds();
-    ratios.sort_by(f64::total_cmp);
-    let Some(median) = median(&ratios) else { return format!("| {} | | {must:.1} | {aim:.1} | every pair was discarded |", row.name()) };
+    let sorted = |place: usize| {
+        let mut ratios: Vec<f64> = rounds.iter().map(|round| round[place]).collect();
+        ratios.sort_by(f64::total_cmp);
+        ratios
+    };
+    let ours = sorted(0);
+    let Some(median) = middle(&ours) else { return format!("| {} | | {must:.1} | {aim:.1} | every round was discarded |", row.name()) };
     let verdict = if median <= must * TOLERANCE { "holds" } else { "DOES NOT HOLD" };
     let verdict = if median <= aim { "holds, aim met" } else { verdict };
-    format!("| {} | {median:.2} | {must:.1} | {aim:.1} | {verdict}; {} of {pairs} pairs: {ratios:.2?} |", row.name(), ratios.len())
+    let further = names[1..].iter().zip(1..).filter_map(|(name, place)| Some(format!("; {name} {:.2}", middle(&sorted(place))?)));
+    let further: String = further.collect();
+    format!("| {} | {median:.2} | {must:.1} | {aim:.1} | {verdict}; {} of {wanted} rounds: {ours:.2?}{further} |", row.name(), ours.len())
 }
 
-fn median(sorted: &[f64]) -> Option<f64> {
+fn middle(sorted: &[f64]) -> Option<f64> {
     let middle = sorted.len() / 2;
     match sorted.len() {
         0 => None,

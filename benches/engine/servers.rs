@@ -1,4 +1,5 @@
-//! What the load goes to, each in a process of its own on the core of servers: nginx, an HTTP/2 server of hyper, and one that freezes.
+//! What the load goes to, each in a process of its own on the core of servers: nginx, an HTTP/2 server of hyper, a gRPC
+//! server of tonic, and one that freezes.
 
 use std::convert::Infallible;
 use std::fmt::Write as _;
@@ -16,8 +17,13 @@ use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
+use starling::sample::wire::text_categorization_server::{TextCategorization, TextCategorizationServer};
+use starling::sample::wire::{PredictionReply, PredictionRequest, PredictionSummary, WatchRequest};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tonic::Streaming;
+use tonic::codegen::BoxStream;
+use tonic::transport::server::TcpIncoming;
 
 use crate::machine::{self, SERVER};
 
@@ -25,6 +31,7 @@ use crate::machine::{self, SERVER};
 pub const SERVE: &str = "--serve";
 
 pub const HTTP2: &str = "http2";
+pub const GRPC: &str = "grpc";
 pub const FREEZING: &str = "freezing";
 
 pub const SMALL: &str = "twenty bytes of body";
@@ -179,6 +186,9 @@ pub fn serve(kind: &str) {
         println!("{} {}", load.local_addr().expect("it is bound"), counts.local_addr().expect("it is bound"));
         let received = Arc::new(Received::default());
         tokio::spawn(tell(counts, Arc::clone(&received)));
+        if kind == GRPC {
+            return serve_grpc(load, received).await;
+        }
         let begun = Instant::now();
         while let Ok((stream, _)) = load.accept().await {
             let _ = stream.set_nodelay(true); // only a hint
@@ -211,6 +221,43 @@ async fn serve_http2(stream: tokio::net::TcpStream, received: Arc<Received>) {
     });
     // a client that goes away is no news
     let _ = auto::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service).await;
+}
+
+/// The sample service's categoriser, without any categorising.
+struct Categorization(Arc<Received>);
+
+/// Of the methods that nobody here calls.
+type Unserved<T> = Result<tonic::Response<T>, tonic::Status>;
+
+#[tonic::async_trait]
+impl TextCategorization for Categorization {
+    type WatchPredictionStream = BoxStream<PredictionReply>;
+    type GetPredictionsStream = BoxStream<PredictionReply>;
+
+    async fn get_prediction(&self, request: tonic::Request<PredictionRequest>) -> Result<tonic::Response<PredictionReply>, tonic::Status> {
+        self.0.count.fetch_add(1, Ordering::Relaxed);
+        let text = request.into_inner().text;
+        Ok(tonic::Response::new(PredictionReply { text, prediction_id: "p-0123456789".into(), category: "business".into() }))
+    }
+
+    async fn watch_prediction(&self, _: tonic::Request<WatchRequest>) -> Unserved<Self::WatchPredictionStream> {
+        Err(tonic::Status::unimplemented(""))
+    }
+
+    async fn summarize_predictions(&self, _: tonic::Request<Streaming<PredictionRequest>>) -> Unserved<PredictionSummary> {
+        Err(tonic::Status::unimplemented(""))
+    }
+
+    async fn get_predictions(&self, _: tonic::Request<Streaming<PredictionRequest>>) -> Unserved<Self::GetPredictionsStream> {
+        Err(tonic::Status::unimplemented(""))
+    }
+}
+
+async fn serve_grpc(listener: tokio::net::TcpListener, received: Arc<Received>) {
+    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+    let service = TextCategorizationServer::new(Categorization(received));
+    let served = tonic::transport::Server::builder().add_service(service).serve_with_incoming(incoming).await;
+    served.expect("it serves until it is killed");
 }
 
 /// Requests are never split, as the client writes each in one piece.

@@ -54,6 +54,7 @@ pub fn render(result: &RunResult, style: Style) -> String {
         page.tasks(&result.tasks, result.steps.len());
         page.grpc_statuses(&result.steps);
         page.price(result);
+        page.grpc_statuses(&result.steps);
         page.records(&result.records);
         page.errors(&result.errors);
         page.feeders(&result.feeders);
