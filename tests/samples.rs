@@ -46,7 +46,7 @@ fn samples() -> Vec<PathBuf> {
 fn shorten(load: &mut Value) {
     for (kind, limits) in [
         ("closed", json!({"users": 5, "rampUp": null, "duration": "2s"})),
-        ("open", json!({"rampUp": null, "duration": "2s"})),
+        ("open", json!({"rampUp": null, "duration": "2s", "maxDropped": "100%"})),
         ("capacity", json!({"start": 20, "max": 25, "atLeast": null, "hold": "2s", "settle": "0s"})),
     ] {
         let Some(fields) = load.get_mut(kind).and_then(Value::as_object_mut) else { continue };
@@ -61,11 +61,14 @@ fn shorten(load: &mut Value) {
     }
 }
 
-/// The text of its documents, each LoadTest shortened.
+/// The text of its documents, each LoadTest shortened and asked for sound answers only: how fast and how punctual a machine full of tests
+/// is says nothing about the file.
 fn shortened(documents: &mut [Value]) -> String {
     for test in documents.iter_mut().filter(|document| document["kind"] == "LoadTest") {
         shorten(&mut test["spec"]["load"]);
         test["spec"].as_object_mut().expect("an object").remove("warmup");
+        let thresholds = test["spec"]["thresholds"].as_array_mut().expect("every sample has thresholds");
+        thresholds.retain(|threshold| threshold["metric"] == "failures" || threshold["metric"] == "checks");
     }
     let texts: Vec<_> = documents.iter().map(Value::to_string).collect();
     texts.join("\n---\n")
@@ -87,7 +90,7 @@ fn run(sample: &Path) -> Option<String> {
 #[test]
 fn every_sample_is_valid_and_warns_of_nothing() {
     let files = samples();
-    assert!(files.len() > 5, "{files:?}");
+    assert!(files.len() > 10, "{files:?}");
     let args: Vec<_> = ["validate"].into_iter().chain(files.iter().map(|file| file.to_str().expect("UTF-8"))).collect();
     let output = starling(&args);
     let said = said(&output);
@@ -182,10 +185,6 @@ fn the_guide_to_model_serving_can_be_followed_to_its_end() {
                 let output = starling(&["validate", file.to_str().expect("UTF-8")]);
                 assert!(output.status.success() && !said(&output).contains("warning"), "{}", said(&output));
                 let mut documents: Vec<Value> = serde_saphyr::from_multiple(&told).unwrap_or_else(|error| panic!("{name}: {error}"));
-                // how fast a machine full of tests is says nothing about the page
-                for thresholds in documents.iter_mut().filter_map(|document| document["spec"]["thresholds"].as_array_mut()) {
-                    thresholds.retain(|threshold| threshold["metric"] == "failures");
-                }
                 fs::write(&file, shortened(&mut documents)).expect("written");
             }
             // those are typed where there is a cluster: tests/e2e
@@ -201,5 +200,5 @@ fn the_guide_to_model_serving_can_be_followed_to_its_end() {
             other => assert_eq!(other, "text", "{text}"),
         }
     }
-    assert!(commands >= 5, "{commands}");
+    assert!(commands >= 8, "{commands}");
 }
