@@ -19,6 +19,15 @@ pub struct CostSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0))]
     pub wanted_rate: Option<f64>,
+    /// Price of a million tokens of questions, where the service is paid by the token. The result says what those of a million requests cost; the
+    /// counts are those of steps with `stream`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0))]
+    pub per_million_input_tokens: Option<f64>,
+    /// Price of a million tokens of answers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0))]
+    pub per_million_output_tokens: Option<f64>,
 }
 
 fn usd() -> String {
