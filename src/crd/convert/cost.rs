@@ -17,7 +17,13 @@ pub(super) fn check_cost(cost: &CostSpec, problems: &mut Problems) -> Cost {
     if wanted_rate.is_some_and(|rate| !rate.is_finite() || rate <= 0.0) {
         problems.add("spec.cost.wantedRate", "must be more than nothing");
     }
-    Cost { per_hour: *per_hour, currency: currency.clone(), wanted_rate: *wanted_rate, ..Cost::default() }
+    Cost {
+        per_hour: *per_hour,
+        currency: currency.clone(),
+        wanted_rate: *wanted_rate,
+        per_million_input_tokens: *per_million_input_tokens,
+        per_million_output_tokens: *per_million_output_tokens,
+    }
 }
 
 #[cfg(test)]
@@ -30,6 +36,21 @@ mod tests {
         let mut problems = Problems::default();
         check_cost(&serde_json::from_value::<CostSpec>(cost).unwrap(), &mut problems);
         problems.0.into_iter().map(|problem| problem.path).collect()
+    }
+
+    #[test]
+    fn every_price_reaches_the_plan() {
+        let given =
+            json!({"perHour": 4.1, "currency": "EUR", "wantedRate": 50, "perMillionInputTokens": 0.15, "perMillionOutputTokens": 0.6});
+        let cost = check_cost(&serde_json::from_value(given).unwrap(), &mut Problems::default());
+        let expected = Cost {
+            per_hour: Some(4.1),
+            currency: "EUR".into(),
+            wanted_rate: Some(50.0),
+            per_million_input_tokens: Some(0.15),
+            per_million_output_tokens: Some(0.6),
+        };
+        assert_eq!(cost, expected);
     }
 
     #[test]
