@@ -204,7 +204,9 @@ async fn what_workers_sent_is_what_the_service_received_and_they_go_when_it_is_s
     // every answer told its size, whichever worker it came to
     assert_eq!((result.records[0].count, result.records[0].missing), (result.totals.requests - result.totals.failures, 0));
     assert_eq!((result.thresholds[0].metric.as_str(), result.thresholds[0].observed), ("answer", Some(result.records[0].max)));
-    assert_eq!(result.series.iter().map(|point| point.requests).sum::<u64>(), result.totals.requests);
+    // on a busy machine some may come too late for the series, which is told
+    let in_series: u64 = result.series.iter().map(|point| point.requests).sum();
+    assert_eq!(in_series + result.totals.late, result.totals.requests);
     assert_eq!((result.workers.lost, result.workers.planned), (0, 3));
     assert!(workers.iter().all(|(worker, _)| !worker.is_finished()), "a worker left before the result was stored");
     stage.operator().acknowledge().await.unwrap();
