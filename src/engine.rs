@@ -15,6 +15,7 @@ mod cohort;
 mod compile;
 mod completion;
 mod connection;
+mod content;
 mod cookies;
 mod cpu;
 mod deadline;

@@ -8,7 +8,7 @@ use super::objects::Objects;
 use crate::crd;
 use crate::engine::load_feeder;
 use crate::plan::feeder::{Data, Feeder, Source};
-use crate::plan::{Columns, Inputs, Kind, Problem};
+use crate::plan::{Columns, Inputs, Problem};
 
 /// Adds to the findings what the data of feeders show to be wrong, and to the notes which data are not here. Tests with mistakes go.
 pub fn check(documents: &mut Documents) {
@@ -37,8 +37,7 @@ fn check_one(test: &mut Document, objects: &Objects, notes: &mut Vec<String>) ->
         }
         match load_feeder(feeder, &inputs) {
             Ok(rows) => {
-                let is_secret = feeder.reference().is_some_and(|reference| reference.kind == Kind::Secret);
-                columns.insert(feeder.name.clone(), Arc::new(Columns { names: rows.columns().clone(), is_secret }));
+                columns.insert(feeder.name.clone(), Arc::new(Columns { names: rows.columns().clone(), is_secret: feeder.is_secret() }));
             }
             Err(message) => problems.push(Problem::new(field, message)),
         }

@@ -65,11 +65,8 @@ pub fn check(spec: &LoadTestSpec) -> Result<Checked, Vec<Problem>> {
 /// The same where more is known than the spec says: by name, the columns of feeders whose data could be read.
 pub fn check_with(spec: &LoadTestSpec, columns: &BTreeMap<String, Arc<Columns>>) -> Result<Checked, Vec<Problem>> {
     let mut problems = Problems::default();
-    let size = serde_json::to_vec(spec).map_or(0, |json| json.len());
-    if size > MAX_SPEC {
-        // nothing else is looked at: the rest of the work grows with the size
-        return Err(vec![Problem::new("spec", format!("SpecTooLarge: {size} bytes as JSON, at most {MAX_SPEC} are allowed"))]);
-    }
+    // nothing else is looked at then: the rest of the work grows with the size
+    check_size(spec).map_err(|problem| vec![problem])?;
     let LoadTestSpec {
         target,
         targets,
@@ -95,12 +92,7 @@ pub fn check_with(spec: &LoadTestSpec, columns: &BTreeMap<String, Arc<Columns>>)
     let delimiters = check_delimiters(template_delimiters, &mut problems);
     let (variables, mut resolved) = check_variables(variables, variables_from, &delimiters, &mut problems);
     let without_feeders = resolved.names.clone();
-    for (slot, feeder) in (variables.slots()..).zip(feeders) {
-        resolved.names.declare(&feeder.name, Declared::Row(slot));
-        if let Some(columns) = columns.get(&feeder.name).cloned().or_else(|| inline_columns(feeder)) {
-            resolved.names.declare_columns(slot, columns);
-        }
-    }
+    declare_feeders(&mut resolved.names, variables.slots(), feeders, columns);
     let feeders = check_feeders(feeders, &variables, &mut problems);
     let timeout = problems.positive_duration("spec.http.timeout", &http.timeout);
     let mut context = Context {
@@ -138,10 +130,7 @@ pub fn check_with(spec: &LoadTestSpec, columns: &BTreeMap<String, Arc<Columns>>)
     let start_deadline = problems.positive_duration("spec.workers.startDeadline", &workers.start_deadline);
     let grace = problems.positive_duration("spec.workers.grace", &workers.grace);
     let ttl_after_finished = problems.duration("spec.run.ttlAfterFinished", &run.ttl_after_finished);
-    check_volumes(&workers.volumes, &mut problems);
-    if workers.replicas == 0 {
-        problems.add("spec.workers.replicas", "must be at least 1");
-    }
+    check_workers(workers, &mut problems);
     let awaited = target.iter().chain(&targets).filter_map(|target| Some(target.ready_when.as_ref()?.timeout)).max().unwrap_or_default();
     let beside = stop_timeout + awaited + if setup.is_empty() { Duration::ZERO } else { once.setup_timeout };
     let deadline = check_deadline(run.deadline.as_deref(), load_plan.as_ref(), beside, &mut problems);
@@ -171,6 +160,29 @@ pub fn check_with(spec: &LoadTestSpec, columns: &BTreeMap<String, Arc<Columns>>)
             Ok(Checked { plan, warnings, start_deadline, grace, deadline, ttl_after_finished })
         }
         _ => Err(problems.0),
+    }
+}
+
+fn check_workers(workers: &WorkersSpec, problems: &mut Problems) {
+    check_volumes(&workers.volumes, problems);
+    if workers.replicas == 0 {
+        problems.add("spec.workers.replicas", "must be at least 1");
+    }
+}
+
+fn check_size(spec: &LoadTestSpec) -> Result<(), Problem> {
+    let size = serde_json::to_vec(spec).map_or(0, |json| json.len());
+    let too_large = || Problem::new("spec", format!("SpecTooLarge: {size} bytes as JSON, at most {MAX_SPEC} are allowed"));
+    if size > MAX_SPEC { Err(too_large()) } else { Ok(()) }
+}
+
+/// `first` is the slot of the first feeder.
+fn declare_feeders(names: &mut Names, first: Slot, feeders: &[FeederSpec], columns: &BTreeMap<String, Arc<Columns>>) {
+    for (slot, feeder) in (first..).zip(feeders) {
+        names.declare(&feeder.name, Declared::Row(slot));
+        if let Some(columns) = columns.get(&feeder.name).cloned().or_else(|| inline_columns(feeder)) {
+            names.declare_columns(slot, columns);
+        }
     }
 }
 

@@ -103,8 +103,7 @@ impl Exchange<'_> {
         let Scratch { request, dressed, changed, message: encoded } = scratch;
         let streaming = streaming(&step.call, number, part);
         let flight = Flight::new(shard, now).streamed(streaming.as_deref());
-        let route = Cell::new(step.route);
-        let until = intended + step.timeout;
+        let (route, until) = (Cell::new(step.route), intended + step.timeout);
         let tally = Tally::new(number, part, &step.call);
         let (kept, sampler, wanted);
         let (in_time, message) = match &step.call {
@@ -149,9 +148,7 @@ impl Exchange<'_> {
         let response = &mut links[route.get()].response;
         let outcome = match (in_time, &step.call) {
             (Some(Ok(())), PreparedCall::Grpc(call)) => call.look_into(response, wanted.body).map_err(Failure::Grpc),
-            (Some(outcome), _) => outcome,
-            (None, _) if flight.written.get() > 0 => Err(Failure::Timeout),
-            (None, _) => Err(Failure::TimeoutBeforeSent),
+            (in_time, _) => in_time.unwrap_or_else(|| Err(flight.timed_out())),
         };
         let (outcome, ended) = match &streaming {
             None => (outcome, now),
@@ -159,18 +156,9 @@ impl Exchange<'_> {
         };
         let latency = ended.saturating_duration_since(intended);
         let stream = streaming.as_ref().map_or_else(|| tally.sample(intended), |streaming| Some(streaming.sample(intended)));
-        let refusal = match response.refusal() {
-            // a server that keeps the deadline may tell of it by other words
-            Some(ErrorClass::Grpc) if ended >= until => Some(ErrorClass::Timeout),
-            refusal => refusal,
-        };
-        let judged = match &outcome {
-            Ok(()) if !step.rules.is_empty() && (refusal.is_none() || step.rules.has_status_check()) => {
-                let judged = judge(step, response, latency, frame);
-                if tally.is_short() { Judged::default() } else { judged }
-            }
-            _ => Judged::default(),
-        };
+        let refusal = refusal_at(ended, until, response);
+        let judged = if outcome.is_ok() { judge(step, response, latency, frame, refusal) } else { Judged::default() };
+        let judged = if tally.is_short() { Judged::default() } else { judged };
         let class = class(step, &outcome, &judged, refusal);
         let totals = flight.finish(ended, response.received);
         let sample = Sample {
@@ -192,16 +180,15 @@ impl Exchange<'_> {
             stream: stream.as_ref(),
             good: step.goodput.map(|limits| class.is_none() && is_good(&limits, latency, stream.as_ref())),
         };
-        let redactor = &shard.prepared.redactor;
         let why = judged.failure.map(|(_, why)| why);
+        let description = |why| describe(&outcome, why, response, (&shard.prepared.redactor, message));
         if let Some(sampler) = sampler {
             let mut decoded = Vec::new();
-            let failure = class.map(|class| (class, describe(&outcome, why.clone(), response, (redactor, message))));
             let answer = outcome.is_ok().then(|| answer(response, latency, &mut decoded));
-            sampler.take(seen(&sample, frame, failure, message, answer));
+            sampler.take(seen(&sample, frame, class.map(|class| (class, description(why.clone()))), message, answer));
         }
         let mut recorder = shard.recorder.borrow_mut();
-        recorder.record(sample, || describe(&outcome, why, response, (redactor, message)));
+        recorder.record(sample, || description(why));
         judged.recorded.into_iter().for_each(|(trend, value)| recorder.trend(trend, value, part));
         drop(recorder);
         if !shard.prepared.looks_back {
@@ -209,6 +196,15 @@ impl Exchange<'_> {
         }
         *answered = Some(Answered { route: route.get(), latency, whole: outcome.is_ok() });
         (now, class)
+    }
+}
+
+/// What an answer that ended then is by its status.
+fn refusal_at(ended: Instant, until: Instant, response: &Response) -> Option<ErrorClass> {
+    match response.refusal() {
+        // a server that keeps the deadline may tell of it by other words
+        Some(ErrorClass::Grpc) if ended >= until => Some(ErrorClass::Timeout),
+        refusal => refusal,
     }
 }
 
@@ -375,7 +371,10 @@ fn dress(shard: &Shard, number: u16, route: usize, call: &HttpCall, bare: &[u8],
 }
 
 /// Holds an answer against what the step asks for, and takes out of it what the step wants.
-fn judge(step: &PreparedStep, response: &Response, latency: Duration, frame: &mut Frame) -> Judged {
+fn judge(step: &PreparedStep, response: &Response, latency: Duration, frame: &mut Frame, refusal: Option<ErrorClass>) -> Judged {
+    if step.rules.is_empty() || refusal.is_some() && !step.rules.has_status_check() {
+        return Judged::default();
+    }
     let mut decoded = Vec::new();
     step.rules.judge(&answer(response, latency, &mut decoded), frame)
 }

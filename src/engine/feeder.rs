@@ -16,7 +16,6 @@ use crate::plan::feeder::{Feeder, FeederScope, OnExhausted, Order, Rows};
 use crate::plan::template::Need;
 use crate::plan::{Columns, Declared, Names, Plan, Share, Slot};
 
-pub(super) use load::content;
 pub use load::{load, load_feeder};
 use supply::Empty;
 pub use supply::{Demand, Supply, Usage};

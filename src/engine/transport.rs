@@ -280,6 +280,11 @@ impl<'a> Flight<'a> {
         written > 0
     }
 
+    /// What it means that its time is over.
+    pub(super) fn timed_out(&self) -> Failure {
+        if self.written.get() > 0 { Failure::Timeout } else { Failure::TimeoutBeforeSent }
+    }
+
     /// It came to an end at `ended`, by itself or by a timeout, and will be recorded as such.
     pub(super) fn finish(&self, ended: Instant, received: u64) -> Totals {
         self.done.set(true);

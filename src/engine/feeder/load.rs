@@ -1,11 +1,11 @@
 //! The data of feeders, read where the load is made.
 
-use std::borrow::Cow;
 use std::fs;
-use std::io::{self, Read};
+use std::io;
 use std::path::Path;
 
-use crate::plan::feeder::{Data, Feeder, MAX_DATA, Rows, RowsError, Source, fits};
+use crate::engine::content::{content, folder, read_data, unreadable};
+use crate::plan::feeder::{Feeder, MAX_DATA, Rows, Source, fits};
 use crate::plan::{Inputs, Plan, Problem};
 
 /// The rows of each feeder, or what is wrong with the data of any. Reads files, hence may take its time.
@@ -27,8 +27,7 @@ pub fn load_feeder(feeder: &Feeder, inputs: &Inputs) -> Result<Rows, String> {
     let data = match source {
         Source::Inline { .. } => None,
         Source::Files { path, glob } => {
-            let folder = inputs.folder().ok_or("there is no folder with files here")?;
-            let files = read_folder(&folder.join(path), glob).map_err(|e| missing(path, &e))?;
+            let files = read_folder(&folder(inputs)?.join(path), glob).map_err(|e| unreadable(path, &e))?;
             return Rows::of_files(files).map_err(|e| e.to_string());
         }
         Source::Csv { data, .. } | Source::Json { data } | Source::JsonLines { data } => Some(data),
@@ -38,31 +37,6 @@ pub fn load_feeder(feeder: &Feeder, inputs: &Inputs) -> Result<Rows, String> {
         Some(data) => Rows::parse(source, &content(data, inputs)?),
     };
     rows.map_err(|e| e.to_string())
-}
-
-/// The bytes of a key or of a file.
-pub(in crate::engine) fn content<'a>(data: &Data, inputs: &'a Inputs) -> Result<Cow<'a, [u8]>, String> {
-    match data {
-        Data::Reference(reference) => inputs.get(reference).map(Cow::Borrowed).ok_or_else(|| format!("{reference} is not there")),
-        Data::File(path) => {
-            let folder = inputs.folder().ok_or("there is no folder with files here")?;
-            read_file(&folder.join(path), MAX_DATA).map(Cow::Owned).map_err(|e| missing(path, &e))
-        }
-    }
-}
-
-fn missing(path: &str, error: &io::Error) -> String {
-    format!("cannot read {path:?}: {error}; in a cluster the first part of a path is the name of a volume of spec.workers.volumes")
-}
-
-/// At most `most` bytes.
-fn read_file(path: &Path, most: usize) -> io::Result<Vec<u8>> {
-    let mut data = Vec::new();
-    fs::File::open(path)?.take(most as u64 + 1).read_to_end(&mut data)?;
-    if data.len() > most {
-        return Err(io::Error::other(RowsError::TooLarge(data.len() as u64).to_string()));
-    }
-    Ok(data)
 }
 
 /// Names and contents, sorted by name. Names that begin with a dot are those of the volumes' own workings.
@@ -79,7 +53,7 @@ fn read_folder(path: &Path, glob: &str) -> io::Result<Vec<(String, Vec<u8>)>> {
     let mut left = MAX_DATA;
     let mut files = Vec::new();
     for name in names {
-        let content = read_file(&path.join(&name), left)?;
+        let content = read_data(&path.join(&name), left)?;
         left -= content.len();
         files.push((name, content));
     }
@@ -137,8 +111,8 @@ mod tests {
     #[test]
     fn a_file_that_is_too_large_is_not_read_to_its_end() {
         let (_folder, inputs) = folder(&[("a", "12345")]);
-        assert_eq!(read_file(&inputs.folder().unwrap().join("a"), 5).unwrap().len(), 5);
-        assert!(read_file(&inputs.folder().unwrap().join("a"), 4).is_err());
+        assert_eq!(read_data(&inputs.folder().unwrap().join("a"), 5).unwrap().len(), 5);
+        assert!(read_data(&inputs.folder().unwrap().join("a"), 4).is_err());
     }
 
     #[test]

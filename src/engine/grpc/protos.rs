@@ -4,6 +4,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
+use crate::engine::content::{folder, read_file, unreadable};
 use crate::plan::feeder::Data;
 use crate::plan::grpc::{Descriptors, ProtoFile, ProtoRoot, Protos, Source};
 use crate::plan::{Inputs, Plan, Problem};
@@ -12,7 +13,7 @@ use crate::plan::{Inputs, Plan, Problem};
 const MAX_DEPTH: usize = 16;
 
 /// Bytes of one file.
-const MAX_FILE: u64 = 16 << 20;
+const MAX_FILE: usize = 16 << 20;
 
 /// The descriptors of the plan's files, or what is wrong with any. Reads files, hence may take its time.
 pub fn load(plan: &Plan, inputs: &Inputs) -> Result<Descriptors, Vec<Problem>> {
@@ -26,7 +27,7 @@ pub fn load(plan: &Plan, inputs: &Inputs) -> Result<Descriptors, Vec<Problem>> {
     for set in sets {
         let bytes = match &set.data {
             Data::Reference(reference) => Ok(inputs.get(reference).unwrap_or_default().to_vec()),
-            Data::File(path) => read_below(inputs, path),
+            Data::File(path) => folder(inputs).and_then(|base| read(&base.join(path)).map_err(|e| unreadable(path, &e))),
         };
         match bytes {
             Ok(bytes) => packed.push(Source { path: String::new(), field: set.field.clone(), bytes }),
@@ -34,8 +35,8 @@ pub fn load(plan: &Plan, inputs: &Inputs) -> Result<Descriptors, Vec<Problem>> {
         }
     }
     let mut wanted = Vec::new();
-    if let Some(ProtoRoot { folder, files: of_root }) = root {
-        match folder_of(inputs).and_then(|base| read_folder(&base.join(folder)).map_err(|e| unreadable(folder, &e))) {
+    if let Some(ProtoRoot { folder: below, files: of_root }) = root {
+        match folder(inputs).and_then(|base| read_folder(&base.join(below)).map_err(|e| unreadable(below, &e))) {
             Ok(found) => texts.extend(found),
             Err(why) => problems.push(Problem::new("spec.protos.root", why)),
         }
@@ -46,23 +47,8 @@ pub fn load(plan: &Plan, inputs: &Inputs) -> Result<Descriptors, Vec<Problem>> {
     if problems.is_empty() { Descriptors::compile(&texts, &packed, &wanted) } else { Err(problems) }
 }
 
-fn folder_of(inputs: &Inputs) -> Result<&Path, String> {
-    inputs.folder().ok_or_else(|| "there is no folder with files here".to_owned())
-}
-
-fn read_below(inputs: &Inputs, path: &str) -> Result<Vec<u8>, String> {
-    read(&folder_of(inputs)?.join(path)).map_err(|e| unreadable(path, &e))
-}
-
-fn unreadable(path: &str, error: &io::Error) -> String {
-    format!("cannot read {path:?}: {error}; in a cluster the first part of a path is the name of a volume of spec.workers.volumes")
-}
-
 fn read(path: &Path) -> io::Result<Vec<u8>> {
-    if fs::metadata(path)?.len() > MAX_FILE {
-        return Err(io::Error::other(format!("it is larger than {} MiB", MAX_FILE >> 20)));
-    }
-    fs::read(path)
+    read_file(path, MAX_FILE)?.map_err(|_| io::Error::other(format!("it is larger than {} MiB", MAX_FILE >> 20)))
 }
 
 /// Every `.proto` file below, by its path from there, in order.

@@ -4,7 +4,7 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use sha2::{Digest, Sha256};
 
 use super::Pieces;
-use crate::engine::feeder::content;
+use crate::engine::content::content;
 use crate::plan::template::Place;
 use crate::plan::{Body, Field, Inputs, Names, Part, PartContent, Problem};
 
