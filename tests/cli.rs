@@ -10,6 +10,10 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use tempfile::TempDir;
 
+#[path = "shared/unhurried.rs"]
+mod unhurried;
+use unhurried::unhurried;
+
 /// Whatever waits for a program gives up then.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -60,6 +64,14 @@ impl Scratch {
     fn file(&self, name: &str, text: &str) -> String {
         fs::write(self.path(name), text).expect("written");
         self.path(name)
+    }
+
+    /// The quickstart, asked for sound answers only.
+    fn quickstart(&self) -> String {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("manifests/samples/quickstart.yaml");
+        let mut test = serde_saphyr::from_str(&fs::read_to_string(path).expect("it is there")).expect("YAML");
+        unhurried(&mut test);
+        self.file("quickstart.yaml", &test.to_string())
     }
 
     fn json(&self, name: &str) -> Value {
@@ -114,9 +126,8 @@ fn send(child: &Child, signal: i32) {
     assert_eq!(unsafe { libc::kill(child.id().try_into().expect("a process id"), signal) }, 0);
 }
 
-fn sample(name: &str) -> String {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("manifests/samples").join(name).to_str().expect("UTF-8").to_owned()
-}
+/// The bound that [`test`] sets to latency: none that a busy machine can miss.
+const PATIENT: &str = "p(95) < 30s";
 
 /// One user, one request after the other, for a second.
 fn test(name: &str) -> String {
@@ -136,7 +147,7 @@ spec:
   load:
     closed: {{users: 1, duration: 1s}}
   thresholds:
-  - {{metric: latency, expr: p(95) < 100ms}}
+  - {{metric: latency, expr: {PATIENT}}}
   - {{metric: failures, expr: rate < 1%}}
 "
     )
@@ -267,8 +278,7 @@ fn requests_sent_are_requests_received() {
     let scratch = Scratch::new();
     let service = Service::start(&[]);
     let json = scratch.path("result.json");
-    let ended =
-        starling(&["run", &sample("quickstart.yaml"), "--target", &service.url, "--duration", "2s", "--users", "5", "--json", &json]);
+    let ended = starling(&["run", &scratch.quickstart(), "--target", &service.url, "--duration", "2s", "--users", "5", "--json", &json]);
     let ended = ended.with_code(0);
     assert!(ended.stdout.starts_with("PASSED  quickstart"), "{}", ended.stdout);
     let result = scratch.json("result.json");
@@ -282,7 +292,7 @@ fn requests_sent_are_requests_received() {
 fn a_slow_target_breaches_its_thresholds() {
     let scratch = Scratch::new();
     let service = Service::start(&["--latency", "constant:150ms"]);
-    let file = scratch.file("t.yaml", &test("slow"));
+    let file = scratch.file("t.yaml", &test("slow").replace(PATIENT, "p(95) < 100ms"));
     let ended = starling(&["run", &file, "--target", &service.url]).with_code(99);
     assert!(ended.stdout.starts_with("FAILED  slow"), "{}", ended.stdout);
     assert!(ended.stdout.contains("latency p(95) < 100ms"), "{}", ended.stdout);
@@ -301,7 +311,8 @@ fn a_target_that_refuses_connections_is_found_before_the_load_or_fails_every_req
 
 #[test]
 fn the_sample_service_starts_by_itself() {
-    let ended = starling(&["run", "--sample-service", &sample("quickstart.yaml"), "--duration", "1s", "--cores", "1"]).with_code(0);
+    let scratch = Scratch::new();
+    let ended = starling(&["run", "--sample-service", &scratch.quickstart(), "--duration", "1s", "--cores", "1"]).with_code(0);
     assert!(ended.stdout.contains("PASSED"), "{}", ended.stdout);
     assert!(!ended.stdout.contains('\x1b'), "colours went into a pipe");
 }
@@ -310,7 +321,7 @@ fn the_sample_service_starts_by_itself() {
 fn of_several_tests_the_worst_counts_and_the_result_is_a_list() {
     let scratch = Scratch::new();
     let service = Service::start(&[]);
-    let breached = test("second").replace("p(95) < 100ms", "p(95) < 1us");
+    let breached = test("second").replace(PATIENT, "p(95) < 1us");
     let file = scratch.file("two.yaml", &format!("{breached}---\n{}", test("first")));
     let json = scratch.path("results.json");
     starling(&["run", &file, "--target", &service.url, "--json", &json]).with_code(99);

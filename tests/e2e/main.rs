@@ -6,6 +6,8 @@
 
 mod samples;
 mod stage;
+#[path = "../shared/unhurried.rs"]
+mod unhurried;
 
 mod bad_input;
 mod deletion;

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::samples::{closed, file, report, shortened, small, with};
+use crate::samples::{closed, file, report, shortened, small, unhurried, with};
 use crate::stage::{Stage, condition, is, play, root, run, sent};
 
 /// Applies a sample with seconds of load; gives the LoadTest's name.
@@ -73,8 +73,11 @@ fn the_commands_of_the_guide_lead_to_a_verdict() {
             let found = page.split("```").find(|part| part.contains(begin)).unwrap_or_else(|| panic!("no part has {begin:?}"));
             found.split_once('\n').expect("a language").1.to_owned()
         };
-        let latency: Value = serde_saphyr::from_str(&part("# latency.yaml")).expect("YAML");
+        let mut latency: Value = serde_saphyr::from_str(&part("# latency.yaml")).expect("YAML");
+        let judged: Vec<_> = latency["spec"]["thresholds"].as_array().expect("thresholds").iter().map(|rule| &rule["metric"]).collect();
+        assert_eq!(judged, ["latency", "failures"]);
         let load = json!({"rate": 20, "duration": "4s", "maxInFlight": 100});
+        unhurried(&mut latency);
         let shorter = json!({"spec": {"target": {"url": "http://sample-service:8000"}, "warmup": null, "load": {"open": load}}});
         let folder = tempfile::tempdir().expect("a folder");
         std::fs::write(folder.path().join("latency.yaml"), with(with(latency, shorter), small()).to_string()).expect("written");
