@@ -254,6 +254,22 @@ async fn a_missing_secret_is_named_and_the_worker_is_ready_once_it_is_there() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_service_that_the_target_does_not_have_is_told_to_the_operator_at_its_step() {
+    let stage = Stage::new(1, 1, |spec| {
+        spec["scenarios"][0]["tasks"][0]["steps"][0] = json!({"grpc": {"method": "categorization.Text/GetPrediction"}});
+    })
+    .await;
+    let _master = stage.master("state");
+    let (_worker, _stop) = stage.worker(0);
+    let progress = stage.until("complaining", |progress| !progress.problems.is_empty()).await;
+    let problem = &progress.problems[0];
+    // of this kind the operator makes the end of the run, `Stalled` for `InvalidSpec`
+    assert_eq!((problem.kind, problem.field.as_str()), (ProblemKind::InvalidSpec, "spec.scenarios[0].tasks[0].steps[0].grpc.method"));
+    assert!(problem.message.contains("it offers categorization.TextCategorization, grpc.health.v1.Health"), "{problem:?}");
+    assert_eq!((progress.state != MasterState::Ready, stage.service.count()), (true, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_drained_worker_hands_over_what_it_has_and_its_replacement_goes_on() {
     let stage = Stage::new(2, 6, |_| {}).await;
     let _master = stage.master("state");

@@ -121,7 +121,7 @@ pub(super) async fn prepare_in(plan: Arc<Plan>, inputs: &Inputs, world: &World) 
         if services::are_asked_for(&plan) {
             renewals = Some(begin_renewals(&plan, &routes, &redactor).await?);
         }
-        match services::describe(&plan, inputs, &declared, world, &credentials(&routes)).await {
+        match services::describe(&plan, inputs, &declared, world, &credentials(&routes), &redactor).await {
             Ok(found) => served = found,
             Err(Unknown::Invalid(found)) => problems.extend(found),
             Err(Unknown::Unreached(why)) => return Err(PrepareError::Target(why)),

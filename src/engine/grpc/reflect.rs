@@ -13,6 +13,7 @@ use prost::Message;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
+use super::fault::Fault;
 use super::frames;
 use super::head::Head;
 use super::reply::{Expected, Reply};
@@ -32,12 +33,15 @@ const MAX_FILES: usize = 10_000;
 /// Both have the same messages.
 const SERVICES: [&str; 2] = ["grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection"];
 
+/// What a server offers beside its services is not told to those who look for one.
+const ASIDE: &str = "grpc.reflection.";
+
 /// See <https://github.com/grpc/grpc/blob/master/src/proto/grpc/reflection/v1/reflection.proto>.
 #[derive(Clone, PartialEq, Message)]
 struct Request {
     #[prost(string, tag = "1")]
     host: String,
-    #[prost(oneof = "Question", tags = "3, 4")]
+    #[prost(oneof = "Question", tags = "3, 4, 7")]
     question: Option<Question>,
 }
 
@@ -47,11 +51,14 @@ enum Question {
     File(String),
     #[prost(string, tag = "4")]
     Symbol(String),
+    /// The text is of no meaning.
+    #[prost(string, tag = "7")]
+    Services(String),
 }
 
 #[derive(Clone, PartialEq, Message)]
 struct Response {
-    #[prost(oneof = "Answer", tags = "4, 7")]
+    #[prost(oneof = "Answer", tags = "4, 6, 7")]
     answer: Option<Answer>,
 }
 
@@ -59,8 +66,22 @@ struct Response {
 enum Answer {
     #[prost(message, tag = "4")]
     Files(Files),
+    #[prost(message, tag = "6")]
+    Services(Services),
     #[prost(message, tag = "7")]
     Error(Refusal),
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Services {
+    #[prost(message, repeated, tag = "1")]
+    services: Vec<Named>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Named {
+    #[prost(string, tag = "1")]
+    name: String,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -93,32 +114,148 @@ pub(in crate::engine) enum Unreflected {
     #[error("asking the target for its services by reflection: {0}")]
     Unreached(String),
     #[error("the target offers no server reflection ({0}); give the services' .proto files in spec.protos")]
-    Refused(String),
-    #[error("server reflection: {0}")]
+    Unoffered(String),
+    #[error(
+        "the target does not let these credentials use its server reflection ({0}); \
+         let them, or give the services' .proto files in spec.protos"
+    )]
+    Denied(String),
+    #[error("server reflection: {0}; the services' .proto files in spec.protos make it needless")]
     Wrong(String),
 }
 
-/// The descriptors of `services` and all they refer to. `head_of` makes the head of a call of a method, with the target's metadata.
+/// The descriptors of `services`, as far as the target knows them, and all they refer to. `head_of` makes the head of a call of a method,
+/// with the target's metadata.
 pub(in crate::engine) async fn reflect(
     route: &Route,
     services: &BTreeSet<&str>,
     head_of: impl Fn(&Method) -> Result<Head, String>,
 ) -> Result<Descriptors, Unreflected> {
     let asking = async {
-        let mut refused = String::new();
+        let mut refused = None;
         for service in SERVICES {
             let method = Method { service: service.to_owned(), name: "ServerReflectionInfo".to_owned() };
             let head = head_of(&method).map_err(Unreflected::Wrong)?;
-            match Conversation::open(route, &head).await?.all(services).await {
-                Err(Unreflected::Refused(why)) => refused = why,
-                outcome => return outcome,
+            match (Asker { route, head: &head, conversation: None }.all(services).await, &refused) {
+                (Err(why @ Unreflected::Unoffered(_)), _) => refused = refused.or(Some(why)),
+                // says more than that the other version is not there
+                (Err(why @ Unreflected::Denied(_)), _) => refused = Some(why),
+                (outcome, _) => return outcome,
             }
         }
-        Err(Unreflected::Refused(refused))
+        Err(refused.unwrap_or_else(|| Unreflected::Unoffered(String::new())))
     };
     match timeout(PATIENCE, asking).await {
         Ok(outcome) => outcome,
         Err(_) => Err(Unreflected::Unreached(format!("no answer within {} s", PATIENCE.as_secs()))),
+    }
+}
+
+/// Asks one question after the other, in as many conversations as the target makes of them.
+struct Asker<'a> {
+    route: &'a Route,
+    head: &'a Head,
+    conversation: Option<Conversation>,
+}
+
+impl Asker<'_> {
+    /// The files of all services, with what these import. Where one is not known, all that there are are asked for.
+    async fn all(mut self, services: &BTreeSet<&str>) -> Result<Descriptors, Unreflected> {
+        let mut files = Found::default();
+        let mut all_known = true;
+        for service in services {
+            match self.ask(Question::Symbol((*service).to_owned())).await? {
+                Some(Answer::Files(answer)) => files.take(answer)?,
+                Some(_) => return Err(Unreflected::Wrong("the answer is none to the question".into())),
+                None => all_known = false,
+            }
+        }
+        while let Some(name) = files.next() {
+            match self.ask(Question::File(name.clone())).await? {
+                Some(Answer::Files(answer)) => files.take(answer)?,
+                Some(_) => return Err(Unreflected::Wrong("the answer is none to the question".into())),
+                None => return Err(Unreflected::Wrong(format!("the target does not know the file {name:?}, which others import"))),
+            }
+        }
+        let offered = if all_known { None } else { self.offered().await };
+        Descriptors::of_reflection(files.by_name.into_values(), offered).map_err(Unreflected::Wrong)
+    }
+
+    /// The services that the target says it has; `None` if it does not say.
+    async fn offered(&mut self) -> Option<BTreeSet<String>> {
+        match self.ask(Question::Services(String::new())).await {
+            Ok(Some(Answer::Services(Services { services }))) => {
+                Some(services.into_iter().map(|service| service.name).filter(|name| !name.starts_with(ASIDE)).collect())
+            }
+            _ => None,
+        }
+    }
+
+    /// `None`: the target knows no such thing.
+    async fn ask(&mut self, question: Question) -> Result<Option<Answer>, Unreflected> {
+        let mut conversation = match self.conversation.take() {
+            Some(conversation) => conversation,
+            None => Conversation::open(self.route, self.head).await?,
+        };
+        let answer = match conversation.ask(question).await {
+            Ok(answer) => answer,
+            // some end the conversation with it
+            Err(Ended::NotFound) => return Ok(None),
+            Err(Ended::Failed(why)) => return Err(why),
+        };
+        self.conversation = Some(conversation);
+        let Answer::Error(Refusal { code, message }) = answer else { return Ok(Some(answer)) };
+        match u8::try_from(code).map(Code) {
+            Ok(Code::NOT_FOUND) => Ok(None),
+            Ok(code) => Err(refusal(code, format!("{code}: {message}"))),
+            Err(_) => Err(Unreflected::Wrong(format!("the target says {code}: {message}"))),
+        }
+    }
+}
+
+/// What a refusal means that has this code.
+fn refusal(code: Code, words: String) -> Unreflected {
+    match code {
+        Code::UNIMPLEMENTED => Unreflected::Unoffered(words),
+        Code::PERMISSION_DENIED | Code::UNAUTHENTICATED => Unreflected::Denied(words),
+        Code::UNAVAILABLE | Code::RESOURCE_EXHAUSTED | Code::DEADLINE_EXCEEDED => Unreflected::Unreached(words),
+        _ => Unreflected::Wrong(format!("the target says {words}")),
+    }
+}
+
+/// Files that came, and those that are still to be asked for.
+#[derive(Default)]
+struct Found {
+    by_name: BTreeMap<String, Vec<u8>>,
+    /// Bytes of them.
+    size: usize,
+    wanted: Vec<String>,
+    asked: BTreeSet<String>,
+}
+
+impl Found {
+    fn take(&mut self, Files { files }: Files) -> Result<(), Unreflected> {
+        for bytes in files {
+            let file = File::decode(bytes.as_slice()).map_err(|e| Unreflected::Wrong(format!("what came is no file: {e}")))?;
+            self.size += bytes.len();
+            self.wanted.extend(file.dependencies);
+            self.by_name.insert(file.name, bytes);
+        }
+        if self.size > MAX_ALL || self.by_name.len() > MAX_FILES {
+            return Err(Unreflected::Wrong("the files are too large or too many".into()));
+        }
+        Ok(())
+    }
+
+    fn next(&mut self) -> Option<String> {
+        while let Some(name) = self.wanted.pop() {
+            // what is well known is known here, and not to every server
+            let is_known = name.starts_with("google/protobuf/") || self.by_name.contains_key(&name);
+            if !is_known && self.asked.insert(name.clone()) {
+                return Some(name);
+            }
+        }
+        None
     }
 }
 
@@ -158,39 +295,7 @@ impl Conversation {
         Ok(Self { sending, receiving: None, answer: Some(answer), reply, scratch: Vec::new(), _connection: driven })
     }
 
-    /// The files of all services, with what these import.
-    async fn all(mut self, services: &BTreeSet<&str>) -> Result<Descriptors, Unreflected> {
-        let mut found = BTreeMap::new();
-        let mut size = 0;
-        let mut wanted: Vec<Question> = services.iter().map(|service| Question::Symbol((*service).to_owned())).collect();
-        let mut asked = BTreeSet::new();
-        while let Some(question) = wanted.pop() {
-            if let Question::File(name) = &question
-                // what is well known is known here, and not to every server
-                && (name.starts_with("google/protobuf/") || found.contains_key(name) || !asked.insert(name.clone()))
-            {
-                continue;
-            }
-            for bytes in match self.ask(question).await? {
-                Answer::Files(Files { files }) => files,
-                Answer::Error(Refusal { code, message }) => {
-                    let code = u8::try_from(code).map_or_else(|_| code.to_string(), |code| Code(code).to_string());
-                    return Err(Unreflected::Wrong(format!("the target says {code}: {message}")));
-                }
-            } {
-                let file = File::decode(bytes.as_slice()).map_err(|e| Unreflected::Wrong(format!("what came is no file: {e}")))?;
-                size += bytes.len();
-                wanted.extend(file.dependencies.into_iter().map(Question::File));
-                found.insert(file.name, bytes);
-            }
-            if size > MAX_ALL || found.len() > MAX_FILES {
-                return Err(Unreflected::Wrong("the files are too large or too many".into()));
-            }
-        }
-        Descriptors::of_reflection(found.into_values()).map_err(Unreflected::Wrong)
-    }
-
-    async fn ask(&mut self, question: Question) -> Result<Answer, Unreflected> {
+    async fn ask(&mut self, question: Question) -> Result<Answer, Ended> {
         let request = Request { host: String::new(), question: Some(question) };
         let mut message = Vec::new();
         frames::open(&mut message);
@@ -200,21 +305,20 @@ impl Conversation {
             let _ = self.sending.send_data(message.into(), false);
         }
         self.next_message().await?;
-        let bytes = self.reply.last(&mut self.scratch).map_err(|fault| Unreflected::Wrong(fault.to_string()))?;
+        let bytes = self.reply.last(&mut self.scratch).map_err(wrong)?;
         let response = Response::decode(bytes).map_err(|e| Unreflected::Wrong(format!("the answer cannot be read: {e}")))?;
-        response.answer.ok_or_else(|| Unreflected::Wrong("the answer is none to the question".into()))
+        Ok(response.answer.ok_or_else(|| Unreflected::Wrong("the answer is none to the question".into()))?)
     }
 
     /// Waits for the next message.
-    async fn next_message(&mut self) -> Result<(), Unreflected> {
+    async fn next_message(&mut self) -> Result<(), Ended> {
         let unreached = |error: h2::Error| Unreflected::Unreached(error.to_string());
-        let wrong = |fault: super::Fault| Unreflected::Wrong(fault.to_string());
         if let Some(answer) = self.answer.take() {
             let (head, body) = answer.await.map_err(unreached)?.into_parts();
-            self.reply.take_head(head.status.as_u16(), &head.headers).map_err(|fault| Unreflected::Refused(fault.to_string()))?;
+            self.reply.take_head(head.status.as_u16(), &head.headers).map_err(|fault| not_grpc(&fault))?;
             self.receiving = Some(body);
         }
-        let Some(body) = &mut self.receiving else { return Err(Unreflected::Wrong("nothing came".into())) };
+        let Some(body) = &mut self.receiving else { return Err(Unreflected::Wrong("nothing came".into()).into()) };
         let before = self.reply.count();
         while self.reply.count() == before {
             match poll_fn(|cx| body.poll_data(cx)).await {
@@ -227,17 +331,49 @@ impl Conversation {
                     if let Some(trailers) = poll_fn(|cx| body.poll_trailers(cx)).await.map_err(unreached)? {
                         self.reply.take_trailers(&trailers).map_err(wrong)?;
                     }
-                    return Err(match self.reply.code() {
-                        None | Some(Code::OK) => Unreflected::Wrong("the target ended the conversation".into()),
-                        Some(Code::UNAVAILABLE) => Unreflected::Unreached(self.reply.status_line()),
-                        Some(Code::UNIMPLEMENTED) => Unreflected::Refused(self.reply.status_line()),
-                        Some(_) => {
-                            Unreflected::Wrong(format!("{}: {}", self.reply.status_line(), self.reply.message().unwrap_or_default()))
-                        }
-                    });
+                    return Err(self.ended());
                 }
             }
         }
         Ok(())
+    }
+
+    /// What it means that no message follows.
+    fn ended(&self) -> Ended {
+        let words = || match self.reply.message() {
+            Some(message) => format!("{}: {message}", self.reply.status_line()),
+            None => self.reply.status_line(),
+        };
+        match self.reply.code() {
+            None | Some(Code::OK) => Unreflected::Wrong("the target ended the conversation".into()).into(),
+            Some(Code::NOT_FOUND) => Ended::NotFound,
+            Some(code) => refusal(code, words()).into(),
+        }
+    }
+}
+
+/// Why a conversation did not go on.
+enum Ended {
+    /// With the status that something is not known.
+    NotFound,
+    Failed(Unreflected),
+}
+
+impl From<Unreflected> for Ended {
+    fn from(why: Unreflected) -> Self {
+        Self::Failed(why)
+    }
+}
+
+fn wrong(fault: Fault) -> Unreflected {
+    Unreflected::Wrong(fault.to_string())
+}
+
+/// What answers is no gRPC service: a gateway, a server of something else.
+fn not_grpc(fault: &Fault) -> Unreflected {
+    match fault {
+        Fault::HttpStatus(401 | 403) => Unreflected::Denied(fault.to_string()),
+        Fault::HttpStatus(429 | 500..) => Unreflected::Unreached(fault.to_string()),
+        _ => Unreflected::Unoffered(fault.to_string()),
     }
 }

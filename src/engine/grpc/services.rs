@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::head::{Asked, Head};
 use super::reflect::{PATIENCE, Unreflected, reflect};
 use crate::engine::auth::Credentials;
+use crate::engine::redactor::Redactor;
 use crate::engine::route::Route;
 use crate::engine::world::World;
 use crate::plan::grpc::{Descriptors, HEALTH, Method};
@@ -42,6 +43,16 @@ pub(in crate::engine) fn are_asked_for(plan: &Plan) -> bool {
     plan.protos.is_none() && named(plan).values().flatten().any(|service| *service != HEALTH)
 }
 
+/// What is asked, and on whose behalf.
+#[derive(Clone, Copy)]
+struct Asking<'a> {
+    names: &'a Names,
+    /// Of the target.
+    credentials: Option<&'a Credentials>,
+    /// For the target's words.
+    redactor: &'a Redactor,
+}
+
 /// The ways of calls to their targets, and what is known of the services there. `credentials` are by target.
 pub(in crate::engine) async fn describe(
     plan: &Arc<Plan>,
@@ -49,6 +60,7 @@ pub(in crate::engine) async fn describe(
     names: &Names,
     world: &World,
     credentials: &[Option<&Credentials>],
+    redactor: &Redactor,
 ) -> Result<Vec<Served>, Unknown> {
     let named = named(plan);
     if named.is_empty() {
@@ -67,7 +79,10 @@ pub(in crate::engine) async fn describe(
         let descriptors = match &of_files {
             Some(descriptors) => descriptors.clone(),
             None if asked.is_empty() => Descriptors::of_health(),
-            None => ask(target, &route, &asked, names, credentials.get(place).copied().flatten()).await?,
+            None => {
+                let asking = Asking { names, credentials: credentials.get(place).copied().flatten(), redactor };
+                ask(target, &route, &asked, asking).await?
+            }
         };
         all.push(Served { target: place, route, descriptors });
     }
@@ -81,23 +96,22 @@ async fn compile_files(plan: &Arc<Plan>, inputs: &Inputs) -> Result<Descriptors,
     compiling.await.unwrap_or_else(|e| Err(vec![Problem::new("spec.protos", format!("cannot be compiled: {e}"))]))
 }
 
-async fn ask(
-    target: &Target,
-    route: &Route,
-    services: &BTreeSet<&str>,
-    names: &Names,
-    credentials: Option<&Credentials>,
-) -> Result<Descriptors, Unknown> {
+async fn ask(target: &Target, route: &Route, services: &BTreeSet<&str>, asking: Asking<'_>) -> Result<Descriptors, Unknown> {
+    let Asking { names, credentials, redactor } = asking;
     let head_of = |method: &Method| {
         let asked = Asked { method, metadata: &[], timeout: PATIENCE, gzip: false };
         let head = Head::compile(target, credentials, names, &asked, "spec.protos");
         head.map_err(|problems| problems.first().map(ToString::to_string).unwrap_or_default())
     };
     reflect(route, services, head_of).await.map_err(|error| {
-        let message = error.to_string();
+        let whose = target.name.as_ref().map_or(String::new(), |name| format!("of target {name:?}: "));
+        // a target may repeat what it was shown
+        let message = redactor.message(&format!("{whose}{error}"));
         match error {
             Unreflected::Unreached(_) => Unknown::Unreached(vec![Problem::new(format!("{}.url", target.field()), message)]),
-            Unreflected::Refused(_) | Unreflected::Wrong(_) => Unknown::Invalid(vec![Problem::new("spec.protos", message)]),
+            Unreflected::Unoffered(_) | Unreflected::Denied(_) | Unreflected::Wrong(_) => {
+                Unknown::Invalid(vec![Problem::new("spec.protos", message)])
+            }
         }
     })
 }

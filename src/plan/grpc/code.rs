@@ -32,10 +32,13 @@ impl Code {
     pub const CANCELLED: Self = Self(1);
     pub const UNKNOWN: Self = Self(2);
     pub const DEADLINE_EXCEEDED: Self = Self(4);
+    pub const NOT_FOUND: Self = Self(5);
+    pub const PERMISSION_DENIED: Self = Self(7);
     pub const RESOURCE_EXHAUSTED: Self = Self(8);
     pub const UNIMPLEMENTED: Self = Self(12);
     pub const INTERNAL: Self = Self(13);
     pub const UNAVAILABLE: Self = Self(14);
+    pub const UNAUTHENTICATED: Self = Self(16);
 
     /// A number, or a name in upper case.
     pub fn parse(text: &str) -> Result<Self, String> {

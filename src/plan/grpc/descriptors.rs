@@ -36,6 +36,17 @@ pub struct Source {
 #[derive(Debug, Clone, Default)]
 pub struct Descriptors {
     pool: DescriptorPool,
+    offer: Offer,
+}
+
+/// Who knows which services there are beside those that are described.
+#[derive(Debug, Clone, Default)]
+enum Offer {
+    /// Nobody: the test has files of its own.
+    #[default]
+    Files,
+    /// The target, which may have told.
+    Target(Option<BTreeSet<String>>),
 }
 
 /// A method and what it takes and gives.
@@ -102,8 +113,9 @@ impl Descriptors {
         library.compile(&roots, problems)
     }
 
-    /// Of the files that a server's reflection gives, each an encoded `FileDescriptorProto`.
-    pub fn of_reflection(files: impl IntoIterator<Item = Vec<u8>>) -> Result<Self, String> {
+    /// Of the files that a server's reflection gives, each an encoded `FileDescriptorProto`. `offered` are the services that the server says
+    /// it has, if it was asked and said so.
+    pub fn of_reflection(files: impl IntoIterator<Item = Vec<u8>>, offered: Option<BTreeSet<String>>) -> Result<Self, String> {
         let mut library = Library::default();
         for bytes in files {
             let file =
@@ -111,7 +123,9 @@ impl Descriptors {
             library.files.entry(file.name().to_owned()).or_insert(file);
         }
         let roots: Vec<(String, String)> = library.files.keys().map(|name| (name.clone(), String::new())).collect();
-        library.compile(&roots, vec![]).map_err(|problems| problems.first().map(|problem| problem.message.clone()).unwrap_or_default())
+        let compiled = library.compile(&roots, vec![]);
+        let compiled = compiled.map_err(|problems| problems.first().map(|problem| problem.message.clone()).unwrap_or_default())?;
+        Ok(Self { offer: Offer::Target(offered), ..compiled })
     }
 
     /// The health service alone.
@@ -143,13 +157,27 @@ impl Descriptors {
     }
 
     fn no_service(&self, name: &str) -> String {
-        let known: BTreeSet<String> = self.pool.services().map(|service| service.full_name().to_owned()).collect();
+        let described: BTreeSet<String>;
+        let known = match &self.offer {
+            Offer::Target(Some(offered)) => offered,
+            Offer::Target(None) => return format!("the target's reflection knows no service {name:?}"),
+            Offer::Files => {
+                described = self.services().collect();
+                &described
+            }
+        };
+        if known.contains(name) {
+            return format!("the target offers {name}, but its reflection does not describe it; give its .proto file in spec.protos");
+        }
         // what is most often left out, or put in as it is in code
         let last = |name: &str| name.rsplit('.').next().unwrap_or_default().to_lowercase();
         let alike = known.iter().find(|other| last(other) == last(name));
-        match alike {
-            Some(alike) => format!("there is no service {name:?}; did you mean {alike}?"),
-            None => format!("there is no service {name:?}; there are {}", listed(known.iter().map(String::as_str))),
+        let all = listed(known.iter().map(String::as_str));
+        match (&self.offer, alike) {
+            (Offer::Files, Some(alike)) => format!("there is no service {name:?}; did you mean {alike}?"),
+            (Offer::Files, None) => format!("there is no service {name:?}; there are {all}"),
+            (Offer::Target(_), Some(alike)) => format!("the target has no service {name:?}; did you mean {alike}? It offers {all}"),
+            (Offer::Target(_), None) => format!("the target has no service {name:?}; it offers {all}"),
         }
     }
 
@@ -193,7 +221,7 @@ impl Library {
                 }
             }
         }
-        if problems.is_empty() { Ok(Descriptors { pool: compiler.descriptor_pool() }) } else { Err(problems) }
+        if problems.is_empty() { Ok(Descriptors { pool: compiler.descriptor_pool(), offer: Offer::Files }) } else { Err(problems) }
     }
 }
 
@@ -313,6 +341,20 @@ mod tests {
     }
 
     #[test]
+    fn a_service_that_a_target_does_not_describe_is_told_with_what_it_offers() {
+        let told = |offered: Option<&[&str]>| {
+            let offered = offered.map(|names| names.iter().map(|name| (*name).to_owned()).collect());
+            rpc(&Descriptors::of_reflection([], offered).unwrap(), "shop.Orders/Get").unwrap_err()
+        };
+        assert_eq!(told(None), "the target's reflection knows no service \"shop.Orders\"");
+        assert_eq!(told(Some(&[])), "the target has no service \"shop.Orders\"; it offers none");
+        assert_eq!(told(Some(&["a.B", "c.D"])), "the target has no service \"shop.Orders\"; it offers a.B, c.D");
+        let alike = "the target has no service \"shop.Orders\"; did you mean shop.v1.Orders? It offers a.B, shop.v1.Orders";
+        assert_eq!(told(Some(&["a.B", "shop.v1.Orders"])), alike);
+        assert!(told(Some(&["shop.Orders"])).contains("give its .proto file in spec.protos"));
+    }
+
+    #[test]
     fn the_kind_of_a_call_is_in_the_descriptor() {
         let kinds = ["Get", "Watch", "Put", "Talk"].map(|method| rpc(&shop(), &format!("shop.v1.Orders/{method}")).unwrap().kind);
         assert_eq!(kinds, [CallKind::Unary, CallKind::ServerStreaming, CallKind::ClientStreaming, CallKind::Bidirectional]);
@@ -328,7 +370,7 @@ mod tests {
     #[test]
     fn texts_sets_and_reflection_give_the_same() {
         let files: Vec<FileDescriptorProto> = shop().pool.file_descriptor_protos().cloned().collect();
-        let reflected = Descriptors::of_reflection(files.iter().rev().map(Message::encode_to_vec)).unwrap();
+        let reflected = Descriptors::of_reflection(files.iter().rev().map(Message::encode_to_vec), None).unwrap();
         let set = FileDescriptorSet { file: files }.encode_to_vec();
         let mut packed = GzEncoder::new(Vec::new(), Compression::fast());
         packed.write_all(&set).unwrap();

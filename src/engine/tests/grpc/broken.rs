@@ -20,7 +20,7 @@ fn headers(pairs: &[(&str, &str)]) -> HeaderMap {
 }
 
 /// Answers with this; nothing of `body` or `trailers` that is `None`.
-fn answer(mut asked: Asked, status: u16, head: &[(&str, &str)], body: Option<&[u8]>, trailers: Option<&[(&str, &str)]>) {
+pub(super) fn answer(mut asked: Asked, status: u16, head: &[(&str, &str)], body: Option<&[u8]>, trailers: Option<&[(&str, &str)]>) {
     let mut response = Response::new(());
     *response.status_mut() = StatusCode::from_u16(status).unwrap();
     *response.headers_mut() = headers(head);

@@ -1,14 +1,23 @@
 //! What a server says of itself: its services by reflection, its health by a step.
 
+use std::pin::Pin;
+
+use futures::{Stream, StreamExt};
 use protox::file::File;
 use protox::prost_reflect::prost_types::FileDescriptorSet;
 use tokio::net::TcpListener;
 use tokio_stream::wrappers::TcpListenerStream;
+use tonic::Status;
 use tonic::transport::server::Router;
 use tonic_health::ServingStatus;
+use tonic_reflection::pb::v1 as pb;
+use tonic_reflection::pb::v1::server_reflection_request::MessageRequest as Question;
+use tonic_reflection::pb::v1::server_reflection_response::MessageResponse as Answer;
 use tonic_reflection::server::Builder;
+use tonic_reflection::server::v1::{ServerReflection, ServerReflectionServer};
 
 use super::super::super::PrepareError;
+use super::super::http2::server;
 use super::super::server::{Peer, closed_port, scripted};
 use super::chat::Script;
 use super::*;
@@ -45,7 +54,8 @@ async fn a_server_that_refuses_reflection_is_named_before_the_first_call() {
     let error = refusal(&chat.url).await;
     let PrepareError::Invalid(problems) = &error else { panic!("{error}") };
     assert_eq!(problems[0].path, "spec.protos");
-    assert!(problems[0].message.contains("offers no server reflection (gRPC status 12 UNIMPLEMENTED)"), "{error}");
+    assert!(problems[0].message.contains("offers no server reflection (gRPC status 12 UNIMPLEMENTED"), "{error}");
+    assert!(problems[0].message.contains("give the services' .proto files in spec.protos"), "{error}");
     assert_eq!(chat.seen.calls(), 0);
 }
 
@@ -58,14 +68,112 @@ async fn a_server_that_is_not_there_or_speaks_something_else_cannot_be_asked() {
     assert!(matches!(&error, PrepareError::Target(_)), "{error}");
 }
 
+/// Each in the words of `field: message`.
+fn told(error: &PrepareError) -> Vec<String> {
+    let PrepareError::Invalid(problems) = error else { panic!("{error}") };
+    problems.iter().map(ToString::to_string).collect()
+}
+
 #[tokio::test]
-async fn a_service_that_reflection_does_not_know_is_a_problem_of_the_test() {
-    let reflection = Builder::configure().register_file_descriptor_set(described()).build_v1().unwrap();
-    let url = serve(tonic::transport::Server::builder().add_service(reflection)).await;
-    let mut step = call("Say", note("hi"));
-    grpc(&mut step).method = Method::parse("test.Other/Say").unwrap();
-    let error = prepare(Arc::new(undescribed(&url, step)), &Inputs::default()).await.unwrap_err();
-    assert!(matches!(&error, PrepareError::Invalid(problems) if problems[0].message.contains("NOT_FOUND")), "{error}");
+async fn what_reflection_does_not_know_is_told_at_the_step_that_names_it() {
+    let builder = || Builder::configure().register_file_descriptor_set(described());
+    let mut server = tonic::transport::Server::builder();
+    let new = serve(server.add_service(builder().build_v1().unwrap())).await;
+    let old = serve(server.add_service(builder().build_v1alpha().unwrap())).await;
+    for url in [new, old] {
+        let calls = ["test.Chat/Say", "test.Other/Say", "test.Chat/Sing", "Chat/Say"].map(|method| {
+            let mut step = call("Say", note("hi"));
+            grpc(&mut step).method = Method::parse(method).unwrap();
+            step
+        });
+        let mut plan = undescribed(&url, call("Say", json!({"txt": "hi"})));
+        plan.scenarios[0].tasks[0].steps = calls.into();
+        let task = plan.scenarios[0].tasks[0].clone();
+        plan.scenarios[0]
+            .tasks
+            .insert(0, crate::plan::Task { name: "other".into(), steps: vec![call("Say", json!({"txt": "x"}))], ..task });
+        let error = prepare(Arc::new(plan), &Inputs::default()).await.unwrap_err();
+        let other = "spec.scenarios[0].tasks[1].steps";
+        assert_eq!(
+            told(&error),
+            [
+                "spec.scenarios[0].tasks[0].steps[0].grpc.message.txt: test.Note has no such field; it has text, number, at".to_owned(),
+                format!("{other}[1].grpc.method: the target has no service \"test.Other\"; it offers test.Chat"),
+                format!("{other}[2].grpc.method: test.Chat has no method \"Sing\"; it has Say"),
+                format!("{other}[3].grpc.method: the target has no service \"Chat\"; did you mean test.Chat? It offers test.Chat"),
+            ]
+        );
+    }
+}
+
+/// Answers questions as servers in other languages do: with an error in a message, and the conversation goes on.
+struct Foreign {
+    /// The code of the answer to each question but that for all services.
+    refusal: i32,
+    lists: bool,
+}
+
+#[tonic::async_trait]
+impl ServerReflection for Foreign {
+    type ServerReflectionInfoStream = Pin<Box<dyn Stream<Item = Result<pb::ServerReflectionResponse, Status>> + Send>>;
+
+    async fn server_reflection_info(
+        &self,
+        asked: tonic::Request<tonic::Streaming<pb::ServerReflectionRequest>>,
+    ) -> Result<tonic::Response<Self::ServerReflectionInfoStream>, Status> {
+        let Self { refusal, lists } = *self;
+        let answers = asked.into_inner().map(move |question| {
+            let answer = match question?.message_request {
+                Some(Question::ListServices(_)) if lists => {
+                    let named = |name: &str| pb::ServiceResponse { name: name.into() };
+                    let service = ["test.Real", "grpc.reflection.v1.ServerReflection"].map(named).into();
+                    Answer::ListServicesResponse(pb::ListServiceResponse { service })
+                }
+                _ => Answer::ErrorResponse(pb::ErrorResponse { error_code: refusal, error_message: "not for dapi-secret".into() }),
+            };
+            Ok(pb::ServerReflectionResponse { message_response: Some(answer), ..pb::ServerReflectionResponse::default() })
+        });
+        Ok(tonic::Response::new(Box::pin(answers)))
+    }
+}
+
+/// What such a server makes of a test whose credentials are a Secret's.
+async fn refused_by(refusal: tonic::Code, lists: bool) -> PrepareError {
+    let foreign = ServerReflectionServer::new(Foreign { refusal: refusal as i32, lists });
+    let url = serve(tonic::transport::Server::builder().add_service(foreign)).await;
+    let mut plan = undescribed(&url, call("Say", note("hi")));
+    let token = Reference { kind: Kind::Secret, name: "token".into(), key: "pat".into(), field: "spec.target.auth".into() };
+    plan.target.auth = Some(crate::plan::Auth::Bearer { token });
+    prepare(Arc::new(plan), &inputs()).await.unwrap_err()
+}
+
+#[tokio::test]
+async fn a_refusal_is_told_as_what_it_is_whoever_is_asked() {
+    let method = "spec.scenarios[0].tasks[0].steps[0].grpc.method";
+    let unknown = told(&refused_by(tonic::Code::NotFound, true).await);
+    assert_eq!(unknown, [format!("{method}: the target has no service \"test.Chat\"; it offers test.Real")]);
+    let unlisted = told(&refused_by(tonic::Code::NotFound, false).await);
+    assert_eq!(unlisted, [format!("{method}: the target's reflection knows no service \"test.Chat\"")]);
+    for code in [tonic::Code::Unauthenticated, tonic::Code::PermissionDenied] {
+        let denied = told(&refused_by(code, true).await);
+        assert!(denied[0].starts_with("spec.protos: the target does not let these credentials use its server reflection"), "{denied:?}");
+        assert!(denied[0].contains("not for ***") && denied[0].contains("or give the services' .proto files"), "{denied:?}");
+    }
+    let other = told(&refused_by(tonic::Code::Internal, true).await);
+    assert!(other[0].starts_with("spec.protos: server reflection: the target says INTERNAL: not for ***"), "{other:?}");
+    let later = refused_by(tonic::Code::Unavailable, true).await;
+    assert!(matches!(&later, PrepareError::Target(why) if why[0].path == "spec.target.url"), "{later}");
+}
+
+#[tokio::test]
+async fn a_gateway_that_is_not_ready_is_waited_for_and_one_that_refuses_is_named() {
+    for (status, path) in [(401, "spec.protos"), (404, "spec.protos"), (503, "spec.target.url")] {
+        let (url, _) = server(move |asked| async move { broken::answer(asked, status, &[], None, None) }).await;
+        let error = refusal(&url).await;
+        let (PrepareError::Invalid(problems) | PrepareError::Target(problems)) = &error else { panic!("{error}") };
+        assert_eq!(problems[0].path, path, "{error}");
+        assert!(problems[0].message.contains(&format!("HTTP status {status}")), "{error}");
+    }
 }
 
 #[tokio::test]
