@@ -132,6 +132,7 @@ impl Client {
         }
         self.frame.begin_iteration(scenario);
         let now = if self.started || scenario.on_start.is_empty() {
+            self.started = true;
             now
         } else {
             match Box::pin(self.start(scenario, now)).await {

@@ -149,6 +149,15 @@ async fn users_begin_and_end_with_what_the_scenario_says_and_it_is_not_measured(
 }
 
 #[tokio::test]
+async fn users_end_with_what_the_scenario_says_however_they_begin() {
+    let target = Target::start();
+    let scenario = json!({"onStop": [get("/logout")], "tasks": [{"name": "t", "steps": [get("/work")]}]});
+    let snapshot = target.once(scenario, &Inputs::default()).await;
+    assert_eq!(target.lines(), ["GET /work", "GET /logout"]);
+    assert_eq!((snapshot.requests(), snapshot.counters.control), (1, 1));
+}
+
+#[tokio::test]
 async fn a_user_whose_start_fails_does_no_work() {
     let target = Target::start();
     let scenario = json!({
