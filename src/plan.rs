@@ -185,6 +185,11 @@ impl StepPlace<'_> {
     pub fn is_control(&self) -> bool {
         matches!(self.section, Section::OnStart | Section::OnStop | Section::Setup | Section::Teardown)
     }
+
+    /// It asks for the target's health: only its failures are among the requests.
+    pub fn is_health_check(&self) -> bool {
+        matches!(&self.step.call, Protocol::Grpc(GrpcStep { is_health_check: true, .. }))
+    }
 }
 
 /// A step that says when or how often it is carried out, with the names that lead to it; its place in [`Plan::flows`] is its number.

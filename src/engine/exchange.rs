@@ -163,7 +163,10 @@ impl Exchange<'_> {
         let totals = flight.finish(ended, response.received);
         let sample = Sample {
             step: number,
-            part,
+            part: match &step.call {
+                PreparedCall::Http(_) => part,
+                PreparedCall::Grpc(call) => call.part(part, class.is_some()),
+            },
             ended,
             latency,
             service_time: ended.saturating_duration_since(totals.began),

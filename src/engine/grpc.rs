@@ -25,6 +25,7 @@ pub(super) use reply::Reply;
 
 use super::auth::Credentials;
 use super::connection::Failure;
+use super::recorder::Part;
 use super::response::Response;
 use crate::plan::grpc::{CallKind, CompiledCall, Descriptors, GrpcStep, HEALTH, MessageDescriptor, MessageEncoder, to_json};
 use crate::plan::template::{Need, Scope};
@@ -50,6 +51,8 @@ pub(super) struct GrpcCall {
     gzip: bool,
     /// It asks for the target's health, and no check says which is good.
     judges_health: bool,
+    /// Only its failures are among the requests.
+    is_health_check: bool,
 }
 
 enum Message {
@@ -73,7 +76,7 @@ impl GrpcCall {
     /// `path` is the field path of the call, for problems.
     pub(super) fn compile(step: &GrpcStep, around: &Surroundings<'_>, path: &str) -> Result<Self, Vec<Problem>> {
         let Surroundings { target, credentials, descriptors, names, timeout, is_checked } = *around;
-        let GrpcStep { method, message: _, metadata, stream, gzip, max_message_size } = step;
+        let GrpcStep { method, is_health_check, message: _, metadata, stream, gzip, max_message_size } = step;
         let asked = Asked { method, metadata, timeout, gzip: *gzip };
         let mut problems = Vec::new();
         let head = Head::compile(target, credentials, names, &asked, path).map_err(|found| problems.extend(found));
@@ -93,6 +96,7 @@ impl GrpcCall {
             most: *max_message_size,
             gzip: *gzip,
             judges_health: !is_checked && method.service == HEALTH && method.name == "Check",
+            is_health_check: *is_health_check,
         })
     }
 
@@ -114,6 +118,12 @@ impl GrpcCall {
     /// As a request of HTTP begins.
     pub(super) fn line(&self) -> &[u8] {
         &self.line
+    }
+
+    /// The part of the run to which it belongs, being made in `part`. A health check that passes says nothing of the work that the target
+    /// is tested by; one that fails stands for that work, which is not done then.
+    pub(super) fn part(&self, part: Part, failed: bool) -> Part {
+        if self.is_health_check && !failed && part == Part::Measured { Part::Control } else { part }
     }
 
     pub(super) fn client_streams(&self) -> bool {

@@ -27,7 +27,7 @@ pub(super) enum Part {
     Measured,
     /// Counted, and else left out of the results.
     Warmup,
-    /// Setup, teardown, onStart and onStop: as the warm-up, but why one failed is told.
+    /// Setup, teardown, onStart, onStop and health checks that pass: as the warm-up, but why one failed is told.
     Control,
 }
 

@@ -36,7 +36,11 @@ pub fn text(master: &Shared) -> String {
     families.counter("starling_dropped_total", "Arrivals dropped for want of a free slot.", counters.dropped);
     families.counter("starling_feeder_drops_total", "Dropped arrivals for want of a feeder row.", counters.feeder_drops);
     families.counter("starling_warmup_requests_total", "Requests sent in the warm-up.", counters.warmup);
-    families.counter("starling_control_requests_total", "Requests sent by setup, teardown, onStart and onStop.", counters.control);
+    families.counter(
+        "starling_control_requests_total",
+        "Requests sent by setup, teardown, onStart and onStop, and health checks that passed.",
+        counters.control,
+    );
     families.counter("starling_retries_total", "Attempts given up for another.", counters.retries);
     families.counter("starling_redirect_hops_total", "Redirections followed.", counters.redirect_hops);
     families.counter("starling_late_requests_total", "Requests whose data came after their second was complete.", late);

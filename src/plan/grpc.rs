@@ -35,6 +35,9 @@ pub const MAX_MESSAGES: u32 = 1_000_000;
 #[serde(rename_all = "camelCase")]
 pub struct GrpcStep {
     pub method: Method,
+    /// It asks whether the target serves, before what it is tested by: passed, it is no request of the results.
+    #[serde(default)]
+    pub is_health_check: bool,
     /// In protobuf's JSON form, field names as in the `.proto` file or in lower camel case. `None` is a message without fields, unless
     /// `stream` lists the messages.
     pub message: Option<JsonTemplate>,

@@ -242,7 +242,7 @@ impl Page {
         }
         let left_out = [
             ("warm-up", totals.warmup, totals.warmup_failures, "requests"),
-            ("control", totals.control, totals.control_failures, "requests of setup, teardown, onStart and onStop"),
+            ("control", totals.control, totals.control_failures, "requests of setup, onStart, health and the like"),
         ];
         for (label, count, failures, what) in left_out {
             if count + failures > 0 {
@@ -689,7 +689,7 @@ pub(super) mod tests {
             "1,200       0 OK",
             "4           14 UNAVAILABLE",
             "warm-up     1,000 requests; not in the other numbers",
-            "control     20 requests of setup, teardown, onStart and onStop, 3 failed; not in the other numbers",
+            "control     20 requests of setup, onStart, health and the like, 3 failed; not in the other numbers",
             "also sent   5 tried again, 7 redirected",
             "no row      2 of the dropped arrivals",
             "  - wait             800us    5.12ms",

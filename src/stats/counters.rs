@@ -30,7 +30,7 @@ pub struct Counters {
     pub warmup: u64,
     /// Requests of the warm-up that failed, sent or not.
     pub warmup_failures: u64,
-    /// Requests of setup, teardown, onStart and onStop of which a byte was written.
+    /// Requests of setup, teardown, onStart and onStop, and health checks that passed, of which a byte was written.
     pub control: u64,
     /// Those of them that failed, sent or not; why is in the table of errors.
     pub control_failures: u64,

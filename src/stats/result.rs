@@ -104,7 +104,7 @@ pub struct Totals {
     pub warmup: u64,
     #[serde(default)]
     pub warmup_failures: u64,
-    /// Requests of setup, teardown, onStart and onStop that were sent; in no other count.
+    /// Requests of setup, teardown, onStart and onStop, and health checks that passed, that were sent; in no other count.
     #[serde(default)]
     pub control: u64,
     #[serde(default)]

@@ -43,7 +43,8 @@ impl Context<'_> {
         let name = method.to_string().chars().take(128).collect();
         // what is wrong with a message was said
         let message = message.flatten();
-        Some((name, Protocol::Grpc(GrpcStep { method, message, metadata, stream, gzip: *gzip, max_message_size })))
+        let (is_health_check, gzip) = (health.is_some(), *gzip);
+        Some((name, Protocol::Grpc(GrpcStep { method, is_health_check, message, metadata, stream, gzip, max_message_size })))
     }
 
     fn metadata(&mut self, path: &str, metadata: &BTreeMap<String, String>) -> Vec<Header> {
@@ -158,7 +159,8 @@ mod tests {
             "target": {"url": "http://t:8000"},
             "variables": {"word": "x"},
             "scenarios": [{"name": "s", "tasks": [{"name": "t", "steps": [
-                {"grpc": {"method": "categorization.TextCategorization/GetPrediction", "message": {"text": "{{ word }}"}}}
+                {"grpc": {"method": "categorization.TextCategorization/GetPrediction", "message": {"text": "{{ word }}"}}},
+                {"name": "other", "grpc": {"method": "a.B/C"}}
             ]}]}],
             "load": {"closed": {"users": 1, "duration": "1m"}},
         });
@@ -288,6 +290,30 @@ mod tests {
         let step = stepped(|step| step["grpc"] = json!({"health": {"service": "a.B"}})).unwrap();
         assert_eq!(step.name, "grpc.health.v1.Health/Check");
         assert!(step.checks.is_empty(), "the engine itself asks for SERVING");
+    }
+
+    #[test]
+    fn what_only_asks_for_health_has_nothing_to_be_judged_by() {
+        let refused = |change: &dyn Fn(&mut Value)| checked(|spec| change(spec)).expect_err("was accepted");
+        let steps = |steps: Value| move |spec: &mut Value| spec["scenarios"][0]["tasks"][0]["steps"] = steps.clone();
+        let only = refused(&steps(json!([{"grpc": {"health": {}}}])));
+        assert!(only[0].starts_with("spec.scenarios: a health check that passes is no request"), "{only:?}");
+        let both = json!([{"name": "ask", "grpc": {"health": {}}}, {"name": "call", "grpc": {"method": "a.B/C"}}]);
+        let narrow = |step: &str| json!([{"metric": "failures", "expr": "rate < 1%", "select": {"step": step}}]);
+        let found = refused(&|spec: &mut Value| {
+            steps(both.clone())(spec);
+            spec["thresholds"] = narrow("ask");
+        });
+        assert!(found[0].starts_with("spec.thresholds[0].select: no measured request"), "{found:?}");
+        let found = refused(&steps(json!([{"grpc": {"health": {}}, "goodput": {"latency": "1s"}}, {"grpc": {"method": "a.B/C"}}])));
+        assert!(found[0].starts_with("spec.scenarios[0].tasks[0].steps[0].goodput: a health check is no request"), "{found:?}");
+        let plan = checked(|spec| {
+            steps(both.clone())(spec);
+            spec["thresholds"] = narrow("call");
+        });
+        assert_eq!(plan.unwrap().steps().map(|place| place.is_health_check()).collect::<Vec<_>>(), [true, false]);
+        let by_name = checked(steps(json!([{"grpc": {"method": "grpc.health.v1.Health/Check"}}]))).unwrap();
+        assert!(!by_name.steps().any(|place| place.is_health_check()), "a call like any other is what its author asked for");
     }
 
     #[test]

@@ -19,7 +19,8 @@ impl Context<'_> {
     pub(super) fn scenarios(&mut self, scenarios: &[ScenarioSpec], beside: usize) -> Vec<Scenario> {
         let path = "spec.scenarios";
         self.problems.unique(path, "name", scenarios.iter().map(|s| s.name.as_str()));
-        let steps = scenarios.iter().flat_map(ScenarioSpec::steps).filter(|step| step.http.is_some()).count() + beside;
+        let steps =
+            scenarios.iter().flat_map(ScenarioSpec::steps).filter(|step| step.http.is_some() || step.grpc.is_some()).count() + beside;
         if steps > MAX_STEPS {
             self.problems.add(path, format!("{steps} requests in all, at most {MAX_STEPS} are allowed"));
         }

@@ -52,6 +52,9 @@ impl Context<'_> {
     }
 
     pub(super) fn goodput(&mut self, path: &str, limits: &GoodputSpec, call: &Protocol) -> Goodput {
+        if matches!(call, Protocol::Grpc(GrpcStep { is_health_check: true, .. })) {
+            self.problems.add(path, "a health check is no request of the results, so none of them is a good one");
+        }
         let GoodputSpec { latency, first_event, ttft, tpot } = limits;
         let kind = call.stream_kind();
         let measured = [

@@ -16,11 +16,17 @@ pub(super) struct Judged<'a> {
 impl Judged<'_> {
     /// The measured requests.
     fn places(&self) -> impl Iterator<Item = StepPlace<'_>> {
-        self.scenarios.iter().flat_map(Scenario::steps).filter(|place| !place.is_control())
+        self.scenarios.iter().flat_map(Scenario::steps).filter(|place| !place.is_control() && !place.is_health_check())
     }
 }
 
 pub(super) fn check_thresholds(thresholds: &[ThresholdSpec], judged: &Judged<'_>, problems: &mut Problems) -> Vec<Threshold> {
+    let asks_for_health = judged.scenarios.iter().flat_map(Scenario::steps).any(|place| !place.is_control() && place.is_health_check());
+    if asks_for_health && problems.0.is_empty() && judged.places().next().is_none() {
+        let why = "a health check that passes is no request of the results, and there is nothing else to judge the run by; \
+                   name its method, grpc.health.v1.Health/Check, to measure it as any other call";
+        problems.add("spec.scenarios", why);
+    }
     let specs = thresholds.iter().enumerate();
     specs.filter_map(|(i, spec)| check_threshold(spec, &format!("spec.thresholds[{i}]"), judged, problems)).collect()
 }

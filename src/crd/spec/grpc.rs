@@ -17,7 +17,9 @@ pub struct GrpcStepSpec {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 512), extend("pattern" = "^[A-Za-z_][A-Za-z0-9_.]*/[A-Za-z_][A-Za-z0-9_]*$"))]
     pub method: Option<String>,
-    /// Asks the target's health service (`grpc.health.v1`); whatever does not answer `SERVING` fails.
+    /// Asks the target's health service (`grpc.health.v1`) whether it serves. Whatever does not answer `SERVING` fails, as a request that
+    /// failed: what follows in the task is not done. What answers so is no request of the results: it stands in no rate, latency or
+    /// threshold, only among the `control` requests. To measure it as any other call, name its `method`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub health: Option<GrpcHealthSpec>,
     /// The message in the JSON form of protobuf, with fields as the `.proto` file or JSON names them; its strings are templates. Unset: one

@@ -18,6 +18,7 @@ pub(super) fn call(name: &str, message: Value) -> Step {
     let mut step = step(name, "/");
     request(&mut step).call = Protocol::Grpc(GrpcStep {
         method: Method::parse(&format!("test.Chat/{name}")).unwrap(),
+        is_health_check: false,
         message: Some(JsonTemplate::new(message).unwrap()),
         metadata: vec![],
         stream: None,

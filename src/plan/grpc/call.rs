@@ -39,7 +39,7 @@ pub struct CompiledCall {
 impl CompiledCall {
     /// `path` is that of the step's `grpc`.
     pub fn compile(step: &GrpcStep, descriptors: &Descriptors, names: &Names, path: &str) -> Result<Self, Vec<Problem>> {
-        let GrpcStep { method, message, stream, metadata: _, gzip: _, max_message_size: _ } = step;
+        let GrpcStep { method, message, stream, is_health_check: _, metadata: _, gzip: _, max_message_size: _ } = step;
         let rpc = descriptors.rpc(method).map_err(|why| vec![Problem::new(format!("{path}.method"), why)])?;
         let mut problems = Vec::new();
         if stream.is_some() && !rpc.kind.client_streams() {

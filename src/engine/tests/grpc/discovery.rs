@@ -23,7 +23,7 @@ use super::chat::Script;
 use super::*;
 
 /// Files as reflection registers them; the second imports the first, which imports what is well known.
-fn described() -> FileDescriptorSet {
+pub(super) fn described() -> FileDescriptorSet {
     let types = r#"syntax = "proto3"; package test; import "google/protobuf/timestamp.proto";
         message Note { string text = 1; uint32 number = 2; google.protobuf.Timestamp at = 3; }"#;
     let service = r#"syntax = "proto3"; package test; import "types.proto";
@@ -32,7 +32,7 @@ fn described() -> FileDescriptorSet {
     FileDescriptorSet { file: vec![file("types.proto", types), file("chat.proto", service)] }
 }
 
-async fn serve(router: Router) -> String {
+pub(super) async fn serve(router: Router) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     tokio::spawn(router.serve_with_incoming(TcpListenerStream::new(listener)));
@@ -223,4 +223,46 @@ async fn health_is_a_step_that_only_serving_passes() {
     assert_eq!(failures, [0, requests, requests, 0], "{:?}", snapshot.errors);
     assert_eq!(classes(&snapshot), [(ErrorClass::Unavailable, requests), (ErrorClass::Grpc, requests)]);
     assert_eq!(samples(&snapshot)[0], "the target's health is NOT_SERVING");
+}
+
+/// A target that says of `good` that it serves and of `bad` that it does not, and does what messages say.
+async fn with_health(seen: &Arc<chat::Seen>) -> String {
+    let (reporter, health) = tonic_health::server::health_reporter();
+    reporter.set_service_status("good", ServingStatus::Serving).await;
+    reporter.set_service_status("bad", ServingStatus::NotServing).await;
+    serve(tonic::transport::Server::builder().add_service(health).add_service(Script::new(seen))).await
+}
+
+fn health_check(service: &str) -> Step {
+    let mut step = call("Say", json!({"service": service}));
+    grpc(&mut step).method = Method::parse("grpc.health.v1.Health/Check").unwrap();
+    grpc(&mut step).is_health_check = true;
+    step
+}
+
+#[tokio::test]
+async fn a_health_check_that_fails_is_a_failed_request_and_nothing_follows_it() {
+    let seen = Arc::default();
+    let url = with_health(&seen).await;
+    let mut bad = health_check("bad");
+    bad.on_failure = OnFailure::AbortTask;
+    let snapshot = run_calls(counted(&url, 4, vec![health_check("good"), bad, call("Say", note("hi"))])).await;
+    assert_eq!((snapshot.requests(), snapshot.failures(), snapshot.counters.iterations), (4, 4, 4));
+    assert_eq!(classes(&snapshot), [(ErrorClass::Unavailable, 4)], "{:?}", snapshot.errors);
+    assert_eq!((snapshot.counters.control, snapshot.counters.control_failures, seen.calls()), (4, 0, 0));
+    assert_eq!(snapshot.received_by_target(), 8, "four of either check");
+}
+
+#[tokio::test]
+async fn a_health_check_that_passes_is_no_request_of_the_results() {
+    let seen = Arc::default();
+    let url = with_health(&seen).await;
+    let mut plan = counted(&url, 4, vec![health_check("good"), call("Say", note("hi"))]);
+    plan.scenarios[0].on_stop = vec![health_check("bad")];
+    let snapshot = run_calls(plan).await;
+    assert_eq!((snapshot.requests(), snapshot.failures(), seen.calls()), (4, 0, 4), "{:?}", snapshot.errors);
+    assert!(snapshot.steps.iter().all(|(place, step)| *place == 2 || step.latency.is_empty()), "only the call has a latency");
+    // what is at the end of a user is none of the load, passed or not
+    assert_eq!((snapshot.counters.control, snapshot.counters.control_failures), (4 + 2, 2));
+    assert_eq!(snapshot.received_by_target(), 4 + 4 + 2);
 }
