@@ -23,15 +23,15 @@ use crate::plan::Kind;
 
 /// Gives out `token-1`, `token-2` and so on.
 #[derive(Clone, Default)]
-struct Giver {
+pub(super) struct Giver {
     /// Each request for one: its credentials, and its form or query.
     asked: Arc<Mutex<Vec<(String, String)>>>,
-    refuses: Arc<AtomicBool>,
+    pub(super) refuses: Arc<AtomicBool>,
 }
 
 impl Giver {
     /// Tokens that live so many seconds; host and port.
-    async fn start(&self, life: u64) -> String {
+    pub(super) async fn start(&self, life: u64) -> String {
         let next = move |giver: &Giver, credentials: &HeaderMap, asked: String| -> Response {
             let shown = credentials.get("authorization").map_or(String::new(), |value| value.to_str().unwrap().to_owned());
             let mut all = giver.asked.lock().unwrap();
@@ -59,7 +59,7 @@ impl Giver {
         address
     }
 
-    fn asked(&self) -> Vec<(String, String)> {
+    pub(super) fn asked(&self) -> Vec<(String, String)> {
         self.asked.lock().unwrap().clone()
     }
 }
@@ -78,21 +78,21 @@ fn plan_with(target: &Target, auth: Value, path: &str, millis: u64) -> Plan {
     check(&spec).unwrap().plan
 }
 
-fn oauth2(address: &str) -> Value {
+pub(super) fn oauth2(address: &str) -> Value {
     json!({"oauth2": {
         "tokenUrl": format!("http://{address}/token"), "clientId": "me@home", "clientSecretFrom": from("secret"), "scopes": ["a", "b"],
     }})
 }
 
-async fn ready(plan: Plan, metadata_host: Option<String>) -> Result<Arc<Prepared>, PrepareError> {
-    let mut inputs = Inputs::default();
+pub(super) async fn ready(plan: Plan, metadata_host: Option<String>) -> Result<Arc<Prepared>, PrepareError> {
+    let mut inputs = super::grpc::inputs();
     inputs.insert(Kind::Secret, "keys", "secret", b"hush-hush\n".to_vec());
     inputs.insert(Kind::Secret, "keys", "id", b"AKIDEXAMPLE".to_vec());
     let world = World { names: NameServers::of_system(), metadata_host };
     prepare_in(Arc::new(plan), &inputs, &world).await.map(Arc::new)
 }
 
-async fn carried_out(prepared: Arc<Prepared>, shards: u32) -> Snapshot {
+pub(super) async fn carried_out(prepared: Arc<Prepared>, shards: u32) -> Snapshot {
     sum(&deltas(&mut prepared.start(whole(shards), Instant::now())).await)
 }
 

@@ -5,6 +5,7 @@ mod channels;
 mod chat;
 mod discovery;
 mod streams;
+mod tokens;
 
 use serde_json::{Value, json};
 

@@ -9,10 +9,10 @@ use super::super::http2::{Asked, server, server_with};
 use super::super::server::{Peer, scripted};
 use super::*;
 
-const GRPC: (&str, &str) = ("content-type", "application/grpc");
-const OK: &[(&str, &str)] = &[("grpc-status", "0")];
+pub(super) const GRPC: (&str, &str) = ("content-type", "application/grpc");
+pub(super) const OK: &[(&str, &str)] = &[("grpc-status", "0")];
 /// `{"text": "hi"}` with its prefix.
-const HI: &[u8] = b"\0\0\0\0\x04\x0a\x02hi";
+pub(super) const HI: &[u8] = b"\0\0\0\0\x04\x0a\x02hi";
 
 fn headers(pairs: &[(&str, &str)]) -> HeaderMap {
     let header = |(name, value): &(&str, &str)| (http::HeaderName::try_from(*name).unwrap(), HeaderValue::try_from(*value).unwrap());
