@@ -27,7 +27,7 @@ use super::auth::Credentials;
 use super::connection::Failure;
 use super::recorder::Part;
 use super::response::Response;
-use crate::plan::grpc::{CallKind, CompiledCall, Descriptors, GrpcStep, HEALTH, MessageDescriptor, MessageEncoder, to_json};
+use crate::plan::grpc::{CallKind, CompiledCall, Descriptors, GrpcRetry, GrpcStep, HEALTH, MessageDescriptor, MessageEncoder, to_json};
 use crate::plan::template::{Need, Scope};
 use crate::plan::{Names, Problem, Target};
 use head::{Asked, Head};
@@ -53,6 +53,7 @@ pub(super) struct GrpcCall {
     judges_health: bool,
     /// Only its failures are among the requests.
     is_health_check: bool,
+    retry: Option<GrpcRetry>,
 }
 
 enum Message {
@@ -76,7 +77,7 @@ impl GrpcCall {
     /// `path` is the field path of the call, for problems.
     pub(super) fn compile(step: &GrpcStep, around: &Surroundings<'_>, path: &str) -> Result<Self, Vec<Problem>> {
         let Surroundings { target, credentials, descriptors, names, timeout, is_checked } = *around;
-        let GrpcStep { method, is_health_check, message: _, metadata, stream, gzip, max_message_size } = step;
+        let GrpcStep { method, is_health_check, message: _, metadata, stream, gzip, max_message_size, retry } = step;
         let asked = Asked { method, metadata, timeout, gzip: *gzip };
         let mut problems = Vec::new();
         let head = Head::compile(target, credentials, names, &asked, path).map_err(|found| problems.extend(found));
@@ -97,6 +98,7 @@ impl GrpcCall {
             gzip: *gzip,
             judges_health: !is_checked && method.service == HEALTH && method.name == "Check",
             is_health_check: *is_health_check,
+            retry: retry.clone(),
         })
     }
 

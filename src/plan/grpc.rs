@@ -49,6 +49,21 @@ pub struct GrpcStep {
     pub gzip: bool,
     /// Bytes of a received message, uncompressed; a larger one fails the call.
     pub max_message_size: u32,
+    /// Only of methods whose client sends one message.
+    #[serde(default)]
+    pub retry: Option<GrpcRetry>,
+}
+
+/// Tries again what failed before its first message came; the whole is one sample.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct GrpcRetry {
+    /// Tries after the first.
+    pub max: u32,
+    /// Never `OK`.
+    pub on: Vec<Code>,
+    /// Before the second try; doubles with each.
+    #[serde(with = "duration::micros")]
+    pub backoff: Duration,
 }
 
 /// What the client of a streaming method sends.

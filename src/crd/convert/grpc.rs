@@ -7,14 +7,16 @@ use serde_json::{Value, json};
 use super::feeder::{check_data, check_path};
 use super::{Context, Problems};
 use crate::crd::spec::*;
-use crate::plan::grpc::{Channels, DescriptorSet, GrpcStream, HEALTH, KeepAlive, MAX_MESSAGES, Messages, Method, ProtoFile, ProtoRoot};
+use crate::plan::grpc::{
+    Channels, Code, DescriptorSet, GrpcRetry, GrpcStream, HEALTH, KeepAlive, MAX_MESSAGES, Messages, Method, ProtoFile, ProtoRoot,
+};
 use crate::plan::template::Place;
 use crate::plan::*;
 
 impl Context<'_> {
     /// The call, and the name it has unless its step gives it one.
     pub(super) fn grpc_call(&mut self, path: &str, grpc: &GrpcStepSpec) -> Option<(String, Protocol)> {
-        let GrpcStepSpec { method, health, message, metadata, stream, gzip, max_message_size } = grpc;
+        let GrpcStepSpec { method, health, message, metadata, stream, gzip, max_message_size, retry } = grpc;
         let metadata = self.metadata(&format!("{path}.metadata"), metadata);
         let stream = stream.as_ref().and_then(|stream| self.stream(&format!("{path}.stream"), stream));
         let lists = stream.as_ref().is_some_and(|stream| matches!(stream.messages, Messages::List(_)));
@@ -36,6 +38,7 @@ impl Context<'_> {
                 return None;
             }
         };
+        let retry = retry.as_ref().map(|retry| self.grpc_retry(&format!("{path}.retry"), retry, stream.is_some()));
         if *max_message_size == Some(0) {
             self.problems.add(format!("{path}.maxMessageSize"), "must be at least 1");
         }
@@ -44,7 +47,29 @@ impl Context<'_> {
         // what is wrong with a message was said
         let message = message.flatten();
         let (is_health_check, gzip) = (health.is_some(), *gzip);
-        Some((name, Protocol::Grpc(GrpcStep { method, is_health_check, message, metadata, stream, gzip, max_message_size })))
+        Some((name, Protocol::Grpc(GrpcStep { method, is_health_check, message, metadata, stream, gzip, max_message_size, retry })))
+    }
+
+    fn grpc_retry(&mut self, path: &str, retry: &GrpcRetrySpec, streams: bool) -> GrpcRetry {
+        let GrpcRetrySpec { max, on, backoff } = retry;
+        if streams {
+            self.problems.add(path, "a stream of messages is not sent twice");
+        }
+        if *max == 0 {
+            self.problems.add(format!("{path}.max"), "must be at least 1");
+        }
+        if on.is_empty() {
+            self.problems.add(format!("{path}.on"), "needs at least one status");
+        }
+        let codes = on.iter().enumerate().filter_map(|(i, name)| {
+            let code = Code::parse(name).and_then(|code| match code {
+                Code::OK => Err("what is OK is not tried again".to_owned()),
+                code => Ok(code),
+            });
+            self.problems.take(&format!("{path}.on[{i}]"), code)
+        });
+        let on = codes.collect();
+        GrpcRetry { max: *max, on, backoff: self.problems.duration(&format!("{path}.backoff"), backoff) }
     }
 
     fn metadata(&mut self, path: &str, metadata: &BTreeMap<String, String>) -> Vec<Header> {
@@ -208,6 +233,25 @@ mod tests {
         refuses(|step| step["grpc"]["stream"] = list, &[".grpc.stream.messages[0]: ", ".grpc: message and a list"]);
         refuses(|step| step["http"] = json!({"path": "/"}), &[": exactly one of http, grpc, call and pause"]);
         refuses(|step| step["grpc"] = json!({"health": {}, "message": {}}), &[".grpc: health has a message of its own"]);
+    }
+
+    #[test]
+    fn every_mistake_of_a_retry_has_its_field_path() {
+        let retry = |retry: Value| move |step: &mut Value| step["grpc"]["retry"] = retry;
+        refuses(
+            retry(json!({"max": 1, "on": ["OK", "Unavailable", "INTERNAL"]})),
+            &[".grpc.retry.on[0]: what is OK", ".grpc.retry.on[1]: "],
+        );
+        refuses(retry(json!({"max": 0, "on": [], "backoff": "soon"})), &[".grpc.retry.max: ", ".grpc.retry.on: ", ".grpc.retry.backoff: "]);
+        let streamed = |step: &mut Value| {
+            step["grpc"]["stream"] = json!({"messages": 2});
+            step["grpc"]["retry"] = json!({"max": 1});
+        };
+        refuses(streamed, &[".grpc.retry: a stream of messages is not sent twice"]);
+        assert_eq!(call(|_| {}).retry, None, "nothing is sent twice unasked");
+        let asked = call(|grpc| grpc["retry"] = json!({"max": 2})).retry.unwrap();
+        let on = vec![Code::UNAVAILABLE, Code::RESOURCE_EXHAUSTED];
+        assert_eq!(asked, GrpcRetry { max: 2, on, backoff: std::time::Duration::from_millis(100) });
     }
 
     #[test]

@@ -41,6 +41,26 @@ pub struct GrpcStepSpec {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 2147483647))]
     pub max_message_size: Option<u32>,
+    /// Tries a call again that failed before its first message came; without it nothing is sent twice. Only of methods whose client sends
+    /// one message. All tries together are one sample, and each further one counts as a retry.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retry: Option<GrpcRetrySpec>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct GrpcRetrySpec {
+    /// Tries after the first.
+    #[schemars(range(min = 1, max = 10))]
+    pub max: u32,
+    /// Statuses that are tried again, by name. Where no status came, `UNAVAILABLE` is a connection that failed or broke, as it is to gRPC's
+    /// own clients.
+    #[serde(default = "retry_on")]
+    #[schemars(length(min = 1, max = 16), inner(length(min = 1, max = 32)), extend("x-kubernetes-list-type" = "atomic"))]
+    pub on: Vec<String>,
+    /// Pause before the second try; doubles with each.
+    #[serde(default = "retry_backoff")]
+    #[schemars(schema_with = "crate::crd::schema::duration")]
+    pub backoff: String,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -167,6 +187,14 @@ pub struct ProtoItemSpec {
     /// The path by which other files import it, such as `shop/v1/order.proto`.
     #[schemars(schema_with = "crate::crd::schema::relative_path")]
     pub path: String,
+}
+
+fn retry_on() -> Vec<String> {
+    ["UNAVAILABLE", "RESOURCE_EXHAUSTED"].map(str::to_owned).into()
+}
+
+fn retry_backoff() -> String {
+    "100ms".into()
 }
 
 fn at_once() -> String {

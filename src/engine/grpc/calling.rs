@@ -14,7 +14,7 @@ use tokio::time::Sleep;
 use super::GrpcCall;
 use super::head::Rendered;
 use super::incoming::Incoming;
-use super::reply::Expected;
+use super::reply::{Expected, Reply};
 use crate::engine::capture::Wanted;
 use crate::engine::closing::Closing;
 use crate::engine::connection::Failure;
@@ -23,6 +23,8 @@ use crate::engine::http2::Begun;
 use crate::engine::program::PreparedCall;
 use crate::engine::recorder::{Part, StreamSample};
 use crate::engine::transport::{Flight, Link, Tries};
+use crate::plan::grpc::{Code, GrpcRetry};
+use crate::stats::ErrorClass;
 
 /// Messages that are sent before others get a turn, when many are due at once.
 const BATCH: u32 = 64;
@@ -64,9 +66,37 @@ impl Calling<'_> {
             return Box::pin(self.stream(&head)).await;
         }
         let message = call.message(0, self.frame, self.scratch)?;
+        match &call.retry {
+            None => self.attempt(&head, &message).await,
+            Some(retry) => Box::pin(self.persist(retry, head, &message)).await,
+        }
+    }
+
+    /// Tries again while the step says so, and no message came.
+    async fn persist(&mut self, retry: &GrpcRetry, mut head: Rendered<'_>, message: &Bytes) -> Result<(), Failure> {
+        let mut tries = 0;
+        loop {
+            let outcome = self.attempt(&head, message).await;
+            let reply = self.link.response.reply.as_deref();
+            let may_go_on = tries < retry.max && reply.is_none_or(|reply| reply.count() == 0);
+            if !may_go_on || !status_of(&outcome, reply).is_some_and(|code| retry.on.contains(&code)) {
+                return outcome;
+            }
+            if self.flight.again(self.link.response.received) {
+                self.flight.shard.recorder.borrow_mut().retried();
+            }
+            tokio::time::sleep(retry.backoff.saturating_mul(1 << tries.min(16))).await;
+            // the token may be another one by now
+            head.show_token()?;
+            tries += 1;
+        }
+    }
+
+    /// Sends it once, unless its stream is refused or its connection turns out to have ended.
+    async fn attempt(&mut self, head: &Rendered<'_>, message: &Bytes) -> Result<(), Failure> {
         let mut tries = Tries::default();
         loop {
-            let outcome = self.send_whole(&head, &message).await;
+            let outcome = self.send_whole(head, message).await;
             if !tries.go_on(&outcome, self.flight) {
                 return outcome;
             }
@@ -134,6 +164,20 @@ impl Calling<'_> {
         let session = self.link.session(self.flight).await?;
         session.start(head.request(), false).ok_or(Failure::Gone)
     }
+}
+
+/// The status that a call came to, also where its target sent none: what clients of gRPC make of that.
+fn status_of(outcome: &Result<(), Failure>, reply: Option<&Reply>) -> Option<Code> {
+    let failure = match outcome {
+        Ok(()) => return reply.and_then(Reply::code),
+        Err(Failure::Grpc(fault)) => return fault.code(),
+        Err(failure) => failure,
+    };
+    let is_of_connection = matches!(
+        failure.class(),
+        ErrorClass::Dns | ErrorClass::Connect | ErrorClass::Tls | ErrorClass::Reset | ErrorClass::StaleConnection
+    );
+    is_of_connection.then_some(Code::UNAVAILABLE)
 }
 
 /// Our half of a stream.

@@ -1,5 +1,6 @@
 //! What can be wrong with an answer before its status is known.
 
+use crate::plan::grpc::Code;
 use crate::stats::ErrorClass;
 
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -37,6 +38,19 @@ pub(in crate::engine) enum Fault {
 }
 
 impl Fault {
+    /// The status that clients of gRPC make of it; <https://github.com/grpc/grpc/blob/master/doc/http-grpc-status-mapping.md>.
+    pub(super) fn code(&self) -> Option<Code> {
+        let Self::HttpStatus(status) = self else { return None };
+        Some(match status {
+            400 => Code::INTERNAL,
+            401 => Code::UNAUTHENTICATED,
+            403 => Code::PERMISSION_DENIED,
+            404 => Code::UNIMPLEMENTED,
+            429 | 502 | 503 | 504 => Code::UNAVAILABLE,
+            _ => Code::UNKNOWN,
+        })
+    }
+
     pub(in crate::engine) fn class(&self) -> ErrorClass {
         match self {
             Self::HttpStatus(status) if *status >= 400 => ErrorClass::of_status(*status),

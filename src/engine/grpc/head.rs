@@ -94,24 +94,15 @@ impl Head {
             value.render(scope, &mut bytes).map_err(unfit)?;
             rendered.add(name.clone(), HeaderValue::from_maybe_shared(Bytes::from(bytes)).map_err(|_| unfit(Unrendered::LineBreak))?);
         }
-        self.show_token(&mut rendered)?;
+        rendered.show_token()?;
         Ok(rendered)
     }
 
     /// Of a call whose metadata is the target's alone; what of it differs from call to call is left out.
     pub(super) fn plain(&self) -> Result<http::Request<()>, Failure> {
         let mut rendered = Rendered { head: self, varying: Vec::new(), size: 0 };
-        self.show_token(&mut rendered)?;
+        rendered.show_token()?;
         Ok(rendered.request())
-    }
-
-    fn show_token(&self, rendered: &mut Rendered<'_>) -> Result<(), Failure> {
-        if let Some(token) = &self.token {
-            let value = token.header().map_err(Failure::NoCredentials)?;
-            let value = HeaderValue::from_str(&value).map_err(|_| Failure::NoCredentials("the token does not go into a header".into()))?;
-            rendered.add(header::AUTHORIZATION, value);
-        }
-        Ok(())
     }
 }
 
@@ -127,6 +118,21 @@ impl Rendered<'_> {
     fn add(&mut self, name: HeaderName, value: HeaderValue) {
         self.size += name.as_str().len() + value.len() + 4;
         self.varying.push((name, value));
+    }
+
+    /// The token of now, be it the first or in place of another.
+    pub(super) fn show_token(&mut self) -> Result<(), Failure> {
+        let Some(token) = &self.head.token else { return Ok(()) };
+        let value = token.header().map_err(Failure::NoCredentials)?;
+        let value = HeaderValue::from_str(&value).map_err(|_| Failure::NoCredentials("the token does not go into a header".into()))?;
+        match self.varying.iter_mut().find(|(name, _)| *name == header::AUTHORIZATION) {
+            Some((_, shown)) => {
+                self.size = self.size + value.len() - shown.len();
+                *shown = value;
+            }
+            None => self.add(header::AUTHORIZATION, value),
+        }
+        Ok(())
     }
 
     /// For each time that it is sent.

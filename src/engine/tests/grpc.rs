@@ -4,6 +4,7 @@ mod broken;
 mod channels;
 mod chat;
 mod discovery;
+mod retries;
 mod streams;
 mod tokens;
 
@@ -20,6 +21,7 @@ pub(super) fn call(name: &str, message: Value) -> Step {
     request(&mut step).call = Protocol::Grpc(GrpcStep {
         method: Method::parse(&format!("test.Chat/{name}")).unwrap(),
         is_health_check: false,
+        retry: None,
         message: Some(JsonTemplate::new(message).unwrap()),
         metadata: vec![],
         stream: None,

@@ -39,11 +39,14 @@ pub struct CompiledCall {
 impl CompiledCall {
     /// `path` is that of the step's `grpc`.
     pub fn compile(step: &GrpcStep, descriptors: &Descriptors, names: &Names, path: &str) -> Result<Self, Vec<Problem>> {
-        let GrpcStep { method, message, stream, is_health_check: _, metadata: _, gzip: _, max_message_size: _ } = step;
+        let GrpcStep { method, message, stream, retry, is_health_check: _, metadata: _, gzip: _, max_message_size: _ } = step;
         let rpc = descriptors.rpc(method).map_err(|why| vec![Problem::new(format!("{path}.method"), why)])?;
         let mut problems = Vec::new();
         if stream.is_some() && !rpc.kind.client_streams() {
             problems.push(Problem::new(format!("{path}.stream"), format!("{method} takes one message, not a stream of them")));
+        }
+        if retry.is_some() && rpc.kind.client_streams() {
+            problems.push(Problem::new(format!("{path}.retry"), format!("{method} takes a stream of messages, which is not sent twice")));
         }
         let mut compiled = |template: Option<&JsonTemplate>, path: String| match template {
             Some(template) => MessageEncoder::compile(template, &rpc.input, names, &path).map_err(|found| problems.extend(found)).ok(),

@@ -329,6 +329,7 @@ fn answers_have_the_names_of_the_file_numbers_for_numbers_and_their_defaults() {
 fn a_call_is_held_against_its_descriptor() {
     let step = |method: &str, stream: Option<Messages>| GrpcStep {
         is_health_check: false,
+        retry: None,
         method: Method::parse(method).unwrap(),
         message: None,
         metadata: vec![],

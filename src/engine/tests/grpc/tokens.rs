@@ -7,6 +7,7 @@ use super::super::auth::{Giver, carried_out, oauth2, ready};
 use super::super::http2::{self, server};
 use super::*;
 use crate::crd::{LoadTestSpec, check};
+use crate::plan::grpc::{Code, GrpcRetry};
 use crate::stats::ErrorClass;
 
 /// The credentials of each call that came, in their order.
@@ -83,6 +84,25 @@ async fn calls_carry_the_new_token_on_the_channel_that_they_have() {
         assert_eq!(shown.tokens()[..2], ["Bearer token-1", "Bearer token-2"]);
         assert_eq!((snapshot.received_by_target(), snapshot.counters.connects), (seen.requests(), 1));
     }
+}
+
+#[tokio::test]
+async fn a_further_try_carries_the_token_of_then() {
+    let giver = Giver::default();
+    let (url, seen) = server(|asked| async move {
+        let is_old = asked.request.headers()["authorization"] == "Bearer token-1";
+        let refused: &[(&str, &str)] = &[("grpc-status", "16")];
+        broken::answer(asked, 200, &[broken::GRPC], (!is_old).then_some(broken::HI), Some(if is_old { refused } else { broken::OK }))
+    })
+    .await;
+    let mut plan = plan_with(&url, oauth2(&giver.start(1).await), "hi", 200);
+    let retry = GrpcRetry { max: 1, on: vec![Code::UNAUTHENTICATED], backoff: Duration::from_millis(1_000) };
+    grpc(&mut plan.scenarios[0].tasks[0].steps[0]).retry = Some(retry);
+    plan.stop_timeout = Duration::from_secs(10);
+    let snapshot = carried_out(ready(plan, None).await.unwrap(), 1).await;
+    // two users, of which each was refused once
+    assert_eq!((snapshot.requests(), snapshot.failures(), snapshot.counters.retries), (2, 0, 2), "{:?}", snapshot.errors);
+    assert_eq!(snapshot.received_by_target(), seen.requests());
 }
 
 #[tokio::test]
