@@ -125,8 +125,7 @@ impl Exchange<'_> {
                 sampler = shard.sampler.as_ref().filter(|sampler| sampler.draw());
                 let cookies = shard.prepared.plan.http.cookies;
                 wanted = Wanted { cookies, redirects: call.follow_redirects > 0, ..step.wanted(sampler.is_some()) };
-                let (home, route, flight) = (step.route, &route, &flight);
-                let (links, frame, is_astray) = (&mut *links, &mut *frame, false);
+                let (home, route, flight, links, frame, is_astray) = (step.route, &route, &flight, &mut *links, &mut *frame, false);
                 let sending =
                     Sending { shard, home, call, links, jar, bare, message, http2, frame, is_astray, changed, flight, route, wanted };
                 let in_time = match &streaming {
@@ -139,6 +138,7 @@ impl Exchange<'_> {
                 flight.limit(step.goodput.map(|_| (number, part)));
                 sampler = shard.sampler.as_ref().filter(|sampler| sampler.draw());
                 wanted = step.wanted(sampler.is_some());
+                sampler.iter().for_each(|sampler| tally.keep(sampler.reach()));
                 let (link, frame, scratch) = (&mut links[step.route], &mut *frame, encoded);
                 let calling = Calling { call, link, frame, scratch, flight: &flight, wanted, tally: &tally, closing };
                 (deadline.bound(until, calling.run()).await, call.line())
@@ -163,10 +163,7 @@ impl Exchange<'_> {
         let totals = flight.finish(ended, response.received);
         let sample = Sample {
             step: number,
-            part: match &step.call {
-                PreparedCall::Http(_) => part,
-                PreparedCall::Grpc(call) => call.part(part, class.is_some()),
-            },
+            part: step.call.part(part, class.is_some()),
             ended,
             latency,
             service_time: ended.saturating_duration_since(totals.began),
@@ -188,7 +185,8 @@ impl Exchange<'_> {
         if let Some(sampler) = sampler {
             let mut decoded = Vec::new();
             let answer = outcome.is_ok().then(|| answer(response, latency, &mut decoded));
-            sampler.take(seen(&sample, frame, class.map(|class| (class, description(why.clone()))), message, answer));
+            let sent = shown(&step.call, &tally, message);
+            sampler.take(seen(&sample, frame, class.map(|class| (class, description(why.clone()))), &sent, answer));
         }
         let mut recorder = shard.recorder.borrow_mut();
         recorder.record(sample, || description(why));
@@ -399,11 +397,19 @@ fn seen<'a>(
     sample: &Sample<'_>,
     frame: &Frame,
     failure: Option<(ErrorClass, String)>,
-    sent: &'a [u8],
+    (sent, size): &'a (Cow<'_, [u8]>, Option<u64>),
     answer: Option<Answer<'a>>,
 ) -> Seen<'a> {
     let Sample { step, part, ended, latency, service_time, .. } = *sample;
-    Seen { step, user: frame.user, iteration: frame.iteration, part, ended, latency, service_time, failure, sent, answer }
+    let (user, iteration) = (frame.user, frame.iteration);
+    Seen { step, user, iteration, part, ended, latency, service_time, failure, sent, sent_size: *size, answer }
+}
+
+/// What was sent in the form of a message of HTTP, and the bytes of its body, where these are not the ones it shows.
+fn shown<'a>(call: &PreparedCall, tally: &Tally, message: &'a [u8]) -> (Cow<'a, [u8]>, Option<u64>) {
+    let (PreparedCall::Grpc(call), Some(kept)) = (call, tally.kept()) else { return (Cow::Borrowed(message), None) };
+    let (shown, size) = kept.shown(call);
+    (Cow::Owned(shown), Some(size))
 }
 
 /// What reads the answer while it comes; boxed, so that users who read no streams stay small.

@@ -9,6 +9,7 @@ mod fault;
 mod frames;
 mod head;
 mod incoming;
+mod kept;
 mod protos;
 mod reflect;
 mod reply;
@@ -45,6 +46,7 @@ pub(super) struct GrpcCall {
     /// Our half of the stream ends with the last message.
     half_close: bool,
     kind: CallKind,
+    input: MessageDescriptor,
     output: MessageDescriptor,
     /// Bytes of a message of the answer.
     most: u32,
@@ -93,6 +95,7 @@ impl GrpcCall {
             interval: stream.as_ref().map(|stream| stream.interval).unwrap_or_default(),
             half_close: stream.as_ref().is_none_or(|stream| stream.half_close),
             kind: rpc.kind,
+            input: rpc.input,
             output: rpc.output,
             most: *max_message_size,
             gzip: *gzip,

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use super::answer::{Needs, PreparedRules};
 use super::capture::Wanted;
 use super::grpc::GrpcCall;
+use super::recorder::Part;
 use super::request::Request;
 use crate::plan::cel::CompiledCel;
 use crate::plan::template::{Compiled, Need};
@@ -82,6 +83,16 @@ impl PreparedStep {
 pub(super) enum PreparedCall {
     Http(HttpCall),
     Grpc(GrpcCall),
+}
+
+impl PreparedCall {
+    /// The part of the run to which it belongs, being made in `part`.
+    pub(super) fn part(&self, part: Part, failed: bool) -> Part {
+        match self {
+            Self::Http(_) => part,
+            Self::Grpc(call) => call.part(part, failed),
+        }
+    }
 }
 
 pub(super) struct HttpCall {

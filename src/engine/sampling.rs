@@ -5,6 +5,7 @@
 
 mod line;
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::io::Write;
 use std::sync::Arc;
@@ -13,10 +14,12 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
-use super::answer::Answer;
+use super::answer::{Answer, OfCall};
+use super::capture::header_texts;
 use super::message;
 use super::recorder::Part;
 use super::redactor::Redactor;
+use crate::plan::grpc::Code;
 use crate::plan::{Plan, Samples, StepPlace};
 use crate::stats::ErrorClass;
 use rand_xoshiro::Xoshiro256PlusPlus;
@@ -92,6 +95,8 @@ pub(super) struct Seen<'a> {
     pub(super) failure: Option<(ErrorClass, String)>,
     /// The message as it was rendered, head and body.
     pub(super) sent: &'a [u8],
+    /// Bytes of its body, where not all of it is in `sent`, or not as it was.
+    pub(super) sent_size: Option<u64>,
     /// `None` where no whole answer came.
     pub(super) answer: Option<Answer<'a>>,
 }
@@ -109,6 +114,8 @@ struct Taken {
     failure: Option<(ErrorClass, String)>,
     sent: Copied,
     status: u16,
+    /// Of a call over gRPC.
+    grpc_status: Option<Code>,
     received: Option<Copied>,
 }
 
@@ -183,7 +190,22 @@ impl Sampling {
     }
 }
 
+/// The head of an answer, with its trailers, unless these are all that there is.
+fn whole_head<'a>(answer: &Answer<'a>) -> Cow<'a, [u8]> {
+    match answer.call {
+        Some(OfCall { trailers, .. }) if header_texts(answer.head, "grpc-status").next().is_none() => {
+            [answer.head, trailers].concat().into()
+        }
+        _ => answer.head.into(),
+    }
+}
+
 impl Sampler {
+    /// Bytes of a body that are looked at, so that none of a secret is shown.
+    pub(super) fn reach(&self) -> usize {
+        self.sampling.reach
+    }
+
     pub(super) fn new(sampling: Arc<Sampling>, worker: u32, seed: u64) -> Self {
         // from 0 to 1; what is beyond 64 bits is cut to them
         let most = (sampling.settings.rate * 2f64.powi(64)) as u64;
@@ -201,7 +223,7 @@ impl Sampler {
     }
 
     pub(super) fn take(&self, seen: Seen<'_>) {
-        let Seen { step, user, iteration, part, ended, latency, service_time, failure, sent, answer } = seen;
+        let Seen { step, user, iteration, part, ended, latency, service_time, failure, sent, sent_size, answer } = seen;
         let (head, body) = message::split(sent);
         let taken = Taken {
             at: SystemTime::now() - ended.elapsed() - latency,
@@ -213,9 +235,10 @@ impl Sampler {
             latency,
             service_time,
             failure,
-            sent: self.sampling.copied(head, body, body.len() as u64),
+            sent: self.sampling.copied(head, body, sent_size.unwrap_or(body.len() as u64)),
             status: answer.as_ref().map_or(0, |answer| answer.status),
-            received: answer.map(|Answer { head, body, size, .. }| self.sampling.copied(head, body, size)),
+            grpc_status: answer.as_ref().and_then(|answer| answer.call).map(|call| call.code),
+            received: answer.map(|answer| self.sampling.copied(&whole_head(&answer), answer.body, answer.size)),
         };
         // load is never held up for it
         if self.sampling.sink.queue.try_send(Message::Sample(self.sampling.clone(), Box::new(taken))).is_err() {

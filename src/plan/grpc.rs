@@ -22,7 +22,7 @@ use super::{JsonTemplate, Reference, duration};
 
 pub use call::{CompiledCall, check};
 pub use code::Code;
-pub use decode::to_json;
+pub use decode::{to_json, to_sparse_json};
 pub use descriptors::{CallKind, Descriptors, HEALTH, Rpc, Source};
 pub use encoder::MessageEncoder;
 pub use prost_reflect::MessageDescriptor;

@@ -1,6 +1,6 @@
 //! One call on its way: sent, answered to its end, and tried once more where its stream was refused.
 
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
@@ -14,6 +14,7 @@ use tokio::time::Sleep;
 use super::GrpcCall;
 use super::head::Rendered;
 use super::incoming::Incoming;
+use super::kept::Kept;
 use super::reply::{Expected, Reply};
 use crate::engine::capture::Wanted;
 use crate::engine::closing::Closing;
@@ -55,6 +56,8 @@ pub(in crate::engine) struct Tally {
     first: Cell<Option<Instant>>,
     last: Cell<Option<Instant>>,
     is_short: Cell<bool>,
+    /// What is sent, where that is to be shown.
+    kept: OnceCell<Box<Kept>>,
 }
 
 impl Calling<'_> {
@@ -106,6 +109,7 @@ impl Calling<'_> {
     /// A call with one message.
     async fn send_whole(&mut self, head: &Rendered<'_>, message: &Bytes) -> Result<(), Failure> {
         let Begun { answer, mut sending, seat } = self.begin(head).await?;
+        self.tally.kept().into_iter().for_each(|kept| kept.keep(message));
         // what flow control holds back is sent by and by, and kept without a copy until then; an error shows in the answer
         let _ = sending.send_data(message.clone(), true);
         self.flight.written.set(head.size + message.len());
@@ -141,7 +145,12 @@ impl Calling<'_> {
         let mut is_over = false;
         poll_fn(|cx| {
             if !outgoing.closed {
-                outgoing.poll(cx, call, flight, tally, |nth| call.message(nth, &mut **frame, scratch))?;
+                let message = |nth| {
+                    let message = call.message(nth, &mut **frame, scratch)?;
+                    tally.kept().into_iter().for_each(|kept| kept.keep(&message));
+                    Ok(message)
+                };
+                outgoing.poll(cx, call, flight, tally, message)?;
             }
             // a stream that begins after the end says something all the same
             if !outgoing.closed && !is_over && outgoing.sent > 0 && over.as_mut().poll(cx).is_ready() {
@@ -161,6 +170,7 @@ impl Calling<'_> {
             trailers: self.wanted.head,
         };
         self.link.response.begin_call(self.wanted, expected);
+        self.tally.kept().into_iter().for_each(|kept| kept.begin(head));
         let session = self.link.session(self.flight).await?;
         session.start(head.request(), false).ok_or(Failure::Gone)
     }
@@ -285,7 +295,16 @@ impl Outgoing {
 impl Tally {
     pub(in crate::engine) fn new(step: u16, part: Part, call: &PreparedCall) -> Self {
         let streams = matches!(call, PreparedCall::Grpc(call) if call.client_streams() || call.server_streams());
-        Self { step, part, streams, first: Cell::new(None), last: Cell::new(None), is_short: Cell::new(false) }
+        Self { step, part, streams, first: Cell::new(None), last: Cell::new(None), is_short: Cell::new(false), kept: OnceCell::new() }
+    }
+
+    /// So many bytes of what is sent are to be shown.
+    pub(in crate::engine) fn keep(&self, most: usize) {
+        self.kept.get_or_init(|| Box::new(Kept::new(most)));
+    }
+
+    pub(in crate::engine) fn kept(&self) -> Option<&Kept> {
+        self.kept.get().map(|kept| &**kept)
     }
 
     /// Of a stream that came to its end, and was meant to begin at `intended`.

@@ -138,6 +138,23 @@ pub(super) fn close(out: &mut Vec<u8>, gzip: bool) -> Option<()> {
     Some(())
 }
 
+/// Each message of `frames`, which are whole and our own, uncompressed.
+pub(super) fn each(mut frames: &[u8], mut visit: impl FnMut(&[u8])) {
+    let (mut reader, mut unpacked) = (Frames::default(), Vec::new());
+    reader.begin(u32::MAX, true);
+    reader.gzip = true;
+    while let Some([_, length @ ..]) = frames.first_chunk::<PREFIX>() {
+        let end = PREFIX + u32::from_be_bytes(*length) as usize;
+        let Some((frame, rest)) = frames.split_at_checked(end) else { return };
+        if reader.feed(frame) == Ok(1)
+            && let Ok(message) = reader.last(&mut unpacked)
+        {
+            visit(message);
+        }
+        frames = rest;
+    }
+}
+
 /// Begins a message in `out`, to be written behind and then closed.
 pub(super) fn open(out: &mut Vec<u8>) {
     out.clear();
@@ -184,6 +201,17 @@ mod tests {
         let mut reader = frames(50_000, true);
         reader.feed(&[1, 0, 0, 0, 2, 1, 2]).unwrap();
         assert!(matches!(reader.last(&mut Vec::new()), Err(Fault::NotGzip(_))));
+    }
+
+    #[test]
+    fn our_own_messages_are_read_back() {
+        let texts: [&[u8]; 4] = [b"one", b"", &[7; 70_000], b"last"];
+        for gzip in [false, true] {
+            let all: Vec<u8> = texts.iter().flat_map(|text| framed(text, gzip)).collect();
+            let mut read = Vec::new();
+            each(&all, |message| read.push(message.to_vec()));
+            assert_eq!(read, texts);
+        }
     }
 
     #[test]

@@ -135,6 +135,18 @@ impl Rendered<'_> {
         Ok(())
     }
 
+    /// As HTTP/1.1 would write it, with the empty line at its end.
+    pub(super) fn write(&self, out: &mut Vec<u8>) {
+        let varying = self.varying.iter().map(|(name, value)| (name, value));
+        out.extend_from_slice(format!("POST {} HTTP/2\r\n", self.head.uri.path()).as_bytes());
+        for (name, value) in self.head.fixed.iter().chain(varying) {
+            for part in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
+                out.extend_from_slice(part);
+            }
+        }
+        out.extend_from_slice(b"\r\n");
+    }
+
     /// For each time that it is sent.
     pub(super) fn request(&self) -> http::Request<()> {
         let mut request = http::Request::new(());

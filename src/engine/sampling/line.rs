@@ -32,6 +32,9 @@ struct Line<'a> {
     part: &'a str,
     /// Of the answer; none without one.
     status: Option<u16>,
+    /// By name, of a call over gRPC that was answered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    grpc_status: Option<String>,
     latency_micros: u64,
     service_time_micros: u64,
     /// Class of the failure.
@@ -82,6 +85,7 @@ impl Sampling {
                 Part::Control => "control",
             },
             status: Some(taken.status).filter(|status| *status != 0),
+            grpc_status: taken.grpc_status.map(|code| code.to_string()),
             latency_micros: micros(taken.latency),
             service_time_micros: micros(taken.service_time),
             error: taken.failure.as_ref().map(|(class, _)| class.name()),

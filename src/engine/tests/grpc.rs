@@ -5,6 +5,7 @@ mod channels;
 mod chat;
 mod discovery;
 mod retries;
+mod sampled;
 mod streams;
 mod tokens;
 

@@ -15,7 +15,13 @@ use crate::plan::Kind;
 
 /// A file that can be read afterwards.
 #[derive(Clone, Default)]
-struct Page(Arc<Mutex<Vec<u8>>>);
+pub(super) struct Page(Arc<Mutex<Vec<u8>>>);
+
+impl Page {
+    pub(super) fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    }
+}
 
 impl Write for Page {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
@@ -62,7 +68,7 @@ async fn sampled(samples: Value, steps: Value) -> Samples {
     let mut running = Arc::new(prepared).start(whole(1), Instant::now());
     let snapshot = sum(&deltas(&mut running).await);
     let written = log.close();
-    let text = String::from_utf8(page.0.lock().unwrap().clone()).unwrap();
+    let text = page.text();
     let lines = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     Samples { text, lines, written: (written.lines(), written.left_out()), snapshot }
 }

@@ -10,8 +10,17 @@ const FORM: SerializeOptions =
 
 /// The JSON form of an encoded message. The error shows nothing of it.
 pub fn to_json(message: &MessageDescriptor, bytes: &[u8]) -> Result<Value, String> {
+    decoded(message, bytes, &FORM)
+}
+
+/// Likewise, without the fields that were not sent.
+pub fn to_sparse_json(message: &MessageDescriptor, bytes: &[u8]) -> Result<Value, String> {
+    decoded(message, bytes, &FORM.skip_default_fields(true))
+}
+
+fn decoded(message: &MessageDescriptor, bytes: &[u8], form: &SerializeOptions) -> Result<Value, String> {
     let decoded = DynamicMessage::decode(message.clone(), bytes);
     let decoded = decoded.map_err(|_| format!("what came is not a {}", message.full_name()))?;
-    let json = decoded.serialize_with_options(serde_json::value::Serializer, &FORM);
+    let json = decoded.serialize_with_options(serde_json::value::Serializer, form);
     json.map_err(|_| format!("this {} has no JSON form", message.full_name()))
 }
