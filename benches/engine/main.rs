@@ -8,6 +8,7 @@
 //!   cargo bench --bench engine -- --quick post     one row, three pairs of three seconds after one
 
 mod clients;
+mod encode;
 mod frozen;
 mod machine;
 mod measure;
@@ -77,7 +78,7 @@ fn be_peer(kind: &str, address: &str, millis: &str) -> Result<(), String> {
 }
 
 fn carry_out(names: &[&str], effort: Effort) -> Result<(), String> {
-    let known = [Row::ALL.map(|row| row.name()).as_slice(), &[memory::NAME, frozen::NAME]].concat();
+    let known = [Row::ALL.map(|row| row.name()).as_slice(), &[memory::NAME, encode::NAME, frozen::NAME]].concat();
     if let Some(unknown) = names.iter().find(|name| !known.contains(name)) {
         return Err(format!("there is no row {unknown}; there are {}", known.join(", ")));
     }
@@ -89,6 +90,9 @@ fn carry_out(names: &[&str], effort: Effort) -> Result<(), String> {
     }
     if is_wanted(memory::NAME) {
         summary.push(memory::compare()?);
+    }
+    if is_wanted(encode::NAME) {
+        summary.push(encode::compare(effort)?);
     }
     if is_wanted(frozen::NAME) {
         summary.extend(frozen::compare(effort.frozen)?);
