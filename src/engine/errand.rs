@@ -132,7 +132,7 @@ async fn run(prepared: Arc<Prepared>, errand: Errand, terms: Terms, mut orders: 
     let (queue, mut seconds) = mpsc::channel(QUEUED_SECONDS);
     let (_announcer, levels) = watch::channel(Levels::default());
     let now = Instant::now();
-    let shard = Rc::new(Shard::new(Outset {
+    let mut shard = Shard::new(Outset {
         prepared: prepared.clone(),
         dealer: Arc::new(dealer(&prepared, share, seed)),
         given: prepared.give(&found),
@@ -145,7 +145,9 @@ async fn run(prepared: Arc<Prepared>, errand: Errand, terms: Terms, mut orders: 
         queue,
         orders: orders.clone(),
         levels,
-    }));
+    });
+    shard.tells_answers = errand == Errand::Preflight;
+    let shard = Rc::new(shard);
     shard.skip_sequence(SEQUENCE);
     let mut client = Client::user(shard.clone(), Rc::default(), 0);
     let ended = tokio::select! {

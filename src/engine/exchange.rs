@@ -30,6 +30,9 @@ use super::transport::{Flight, Link, Outgoing, Phases};
 use crate::plan::{Goodput, Retry, RetryOn};
 use crate::stats::ErrorClass;
 
+/// Characters of what a check says where the answer is told with it.
+const MAX_WHY: usize = 120;
+
 /// Buffers of one user; empty for one whose requests never differ.
 #[derive(Default)]
 pub(super) struct Scratch {
@@ -124,7 +127,7 @@ impl Exchange<'_> {
                 flight.limit(step.goodput.map(|_| (number, part)));
                 sampler = shard.sampler.as_ref().filter(|sampler| sampler.draw());
                 let cookies = shard.prepared.plan.http.cookies;
-                wanted = Wanted { cookies, redirects: call.follow_redirects > 0, ..step.wanted(sampler.is_some()) };
+                wanted = Wanted { cookies, redirects: call.follow_redirects > 0, ..step.wanted(sampler.is_some() || shard.tells_answers) };
                 let (home, route, flight, links, frame, is_astray) = (step.route, &route, &flight, &mut *links, &mut *frame, false);
                 let sending =
                     Sending { shard, home, call, links, jar, bare, message, http2, frame, is_astray, changed, flight, route, wanted };
@@ -137,7 +140,7 @@ impl Exchange<'_> {
             PreparedCall::Grpc(call) => {
                 flight.limit(step.goodput.map(|_| (number, part)));
                 sampler = shard.sampler.as_ref().filter(|sampler| sampler.draw());
-                wanted = step.wanted(sampler.is_some());
+                wanted = step.wanted(sampler.is_some() || shard.tells_answers);
                 sampler.iter().for_each(|sampler| tally.keep(sampler.reach()));
                 let (link, frame, scratch) = (&mut links[step.route], &mut *frame, encoded);
                 let calling = Calling { call, link, frame, scratch, flight: &flight, wanted, tally: &tally, closing };
@@ -181,7 +184,7 @@ impl Exchange<'_> {
             good: step.goodput.map(|limits| class.is_none() && is_good(&limits, latency, stream.as_ref())),
         };
         let why = judged.failure.map(|(_, why)| why);
-        let description = |why| describe(&outcome, why, response, (&shard.prepared.redactor, message));
+        let description = |why| describe(&outcome, why, response, (&shard.prepared.redactor, message, shard.tells_answers));
         if let Some(sampler) = sampler {
             let mut decoded = Vec::new();
             let answer = outcome.is_ok().then(|| answer(response, latency, &mut decoded));
@@ -467,30 +470,43 @@ pub(super) fn unrendered(
     (ended, Some(class))
 }
 
-/// The sample of a failure of `request`; `judged` is what a check or an extract says of it.
+/// The sample of a failure of `request`; `judged` is what a check or an extract says of it. An answer that is a failure only by that is told when
+/// `tells_answers`.
 pub(super) fn describe(
     outcome: &Result<(), Failure>,
     judged: Option<String>,
     response: &Response,
-    (redactor, request): (&Redactor, &[u8]),
+    (redactor, request, tells_answers): (&Redactor, &[u8], bool),
 ) -> String {
     if let Err(failure) = outcome {
         return failure.to_string();
     }
+    let is_refusal = response.refusal().is_some();
     let line = match judged.map(|why| redactor.message(&why)) {
-        Some(why) if response.refusal().is_none() => return why,
-        Some(why) => why,
+        Some(why) if is_refusal => why,
+        Some(why) if tells_answers => format!("{}; the answer: {}", shortened(why), status_line(response)),
+        Some(why) => return why,
         None => status_line(response),
     };
+    let redact = |text: &[u8]| redactor.text_about(request, text);
     let mut decoded = Vec::new();
     let Answer { head, body, .. } = answer(response, Duration::ZERO, &mut decoded);
-    let reason = match &response.reply {
-        Some(reply) => reply.message(),
-        None => refusal::reason(response.status, head, body),
+    let words = match &response.reply {
+        Some(reply) if is_refusal => reply.message().map(|message| redact(message.as_bytes())),
+        None if is_refusal => refusal::reason(response.status, head, body, redact),
+        Some(_) | None => refusal::first_line(body, redact),
     };
-    match reason {
-        Some(reason) => format!("{line}: {}", redactor.text_about(request, reason.as_bytes())),
+    match words {
+        Some(words) => format!("{line}: {words}"),
         None => line,
+    }
+}
+
+/// Leaves room for the answer beside it.
+fn shortened(why: String) -> String {
+    match why.char_indices().nth(MAX_WHY) {
+        Some((end, _)) => format!("{}…", &why[..end]),
+        None => why,
     }
 }
 

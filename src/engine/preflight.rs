@@ -83,7 +83,7 @@ async fn ask(shard: &Shard, readiness: &Readiness, link: &mut Link, frame: &mut 
     if outcome.is_ok() && readiness.status.contains(&link.response.status) {
         return Ok(());
     }
-    Err(describe(&outcome, None, &link.response, (&shard.prepared.redactor, bytes)))
+    Err(describe(&outcome, None, &link.response, (&shard.prepared.redactor, bytes, true)))
 }
 
 /// Opens a connection to each target, and closes it.

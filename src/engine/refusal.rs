@@ -43,19 +43,26 @@ const KNOWN: [Known; 9] = [
     (&[429], &["quota", "request_limit_exceeded", "rate limit", "rate_limit"], "the quota is used up"),
 ];
 
-/// One line: the reason if it is a known one, and what the target says itself.
-pub(super) fn reason(status: u16, head: &[u8], body: &[u8]) -> Option<String> {
+/// One line: the reason if it is a known one, and what the target says itself, without what `redact` takes out.
+pub(super) fn reason(status: u16, head: &[u8], body: &[u8], redact: impl Fn(&[u8]) -> String) -> Option<String> {
     let challenge = header_texts(head, "www-authenticate").collect::<Vec<_>>().join(" ");
     let text = String::from_utf8_lossy(&body[..body.len().min(MAX_REFUSAL)]);
     let told = format!("{challenge} {text}").to_lowercase();
     let known = KNOWN.iter().find(|(statuses, texts, _)| statuses.contains(&status) && texts.iter().any(|text| told.contains(text)));
-    let words = words(&text).or_else(|| (!challenge.is_empty()).then_some(challenge)).map(|words| cut(&words));
+    let words = first_line(body, &redact).or_else(|| Some(cut(&redact(challenge.as_bytes()))).filter(|words| !words.is_empty()));
     match (known, words) {
         (None, None) => None,
         (Some((_, _, reason)), None) => Some((*reason).to_owned()),
         (None, Some(words)) => Some(words),
         (Some((_, _, reason)), Some(words)) => Some(format!("{reason}: {words}")),
     }
+}
+
+/// What a body says in one line of at most [`MAX_WORDS`] characters. Nothing is cut before it is redacted: of a secret no beginning is left.
+pub(super) fn first_line(body: &[u8], redact: impl Fn(&[u8]) -> String) -> Option<String> {
+    let body = redact(&body[..body.len().min(MAX_REFUSAL)]);
+    // what JSON has in another form than is looked for is in its plain form now
+    words(&body).map(|words| cut(&redact(words.as_bytes())))
 }
 
 /// The message of a JSON answer, the title of a page, else the first line.
@@ -97,7 +104,8 @@ mod tests {
     use super::*;
 
     fn told(status: u16, head: &str, body: &str) -> String {
-        reason(status, format!("HTTP/1.1 {status} x\r\n{head}\r\n").as_bytes(), body.as_bytes()).unwrap_or_default()
+        let shown = |text: &[u8]| String::from_utf8_lossy(text).replace("-----KEY\nab", "***");
+        reason(status, format!("HTTP/1.1 {status} x\r\n{head}\r\n").as_bytes(), body.as_bytes(), shown).unwrap_or_default()
     }
 
     #[test]
@@ -137,6 +145,12 @@ mod tests {
         ] {
             assert_eq!(told(status, head, body), expected);
         }
+    }
+
+    #[test]
+    fn a_secret_of_several_lines_does_not_show_its_first() {
+        assert_eq!(told(500, "", "got -----KEY\nab"), "got ***");
+        assert_eq!(told(500, "", r#"{"message": "got -----\u004bEY\nab"}"#), "got ***");
     }
 
     #[test]

@@ -85,6 +85,8 @@ pub(super) struct Shard {
     users: Cell<u64>,
     /// Chooses the requests that are written down.
     pub(super) sampler: Option<Sampler>,
+    /// Failed checks are told with the answers.
+    pub(super) tells_answers: bool,
 }
 
 impl Shard {
@@ -130,6 +132,7 @@ impl Shard {
             random: RefCell::new(Xoshiro256PlusPlus::seed_from_u64(seed)),
             users: Cell::new(0),
             sampler,
+            tells_answers: false,
         }
     }
 

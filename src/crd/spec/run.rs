@@ -20,7 +20,7 @@ pub struct RunSpec {
     #[schemars(schema_with = "crate::crd::schema::duration")]
     pub setup_timeout: String,
     /// What is tried before any load, so that a wrong URL or token ends the run at once, `Errored` with reason `PreflightFailed`.
-    /// `"Off"`, in quotes since YAML takes a bare `Off` for `false`: nothing. `Connect`: a connection to each target. `Once`: each task of each scenario once, by one user; the run ends if a request is refused
+    /// `"Off"`, in quotes since YAML takes a bare `Off` for `false`: nothing. `Connect`: a connection to each target. `Once`: each task of each scenario once, by one user; the run ends, with the first line of the answer, if a request is refused
     /// (400 to 499, but 408, 425 and 429), a check or an extract fails, or no connection comes about. These requests count as `control`;
     /// the rows they take from feeders are taken again by the load. In a cluster one worker does it.
     pub preflight: Preflight,

@@ -93,5 +93,20 @@ async fn a_refusal_or_a_failed_check_is_told_with_the_first_line_of_the_answer()
     checked["steps"][0]["checks"] = json!([{"jsonPath": "$.nothing"}]);
     let outcome = tried(Errand::Preflight, json!({"url": target.url}), json!([checked]), "Once").await;
     let failure = outcome.failure.unwrap();
-    assert!(failure.starts_with("step \"/json/1\": checks[0], jsonPath $.nothing"), "{failure}");
+    let expected =
+        r#"step "/json/1": checks[0], jsonPath $.nothing exists: found nothing; the answer: 200 OK: {"count":1,"ok":true,"seen":1}"#;
+    assert_eq!(failure, expected);
+}
+
+#[tokio::test]
+async fn an_answer_that_is_told_shows_no_credential_and_no_more_than_a_line() {
+    let body = format!("{}canary-0123456789 {}\nsecond line", "x".repeat(150), "y".repeat(9_000));
+    let url = scripted(move |peer| peer.always(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len()))).await;
+    let target = json!({"url": url, "headers": {"Authorization": "Bearer canary-0123456789"}});
+    let mut checked = task("a", "/a");
+    // nobody but the preflight wants the body
+    checked["steps"][0]["checks"] = json!([{"header": "X-Missing"}]);
+    let failure = tried(Errand::Preflight, target, json!([checked]), "Once").await.failure.unwrap();
+    let told = format!("step \"/a\": checks[0], header X-Missing exists: found nothing; the answer: 200 OK: {}*** ", "x".repeat(150));
+    assert!(failure.starts_with(&told) && failure.chars().count() < told.len() + 10, "{failure}");
 }
