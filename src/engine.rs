@@ -56,6 +56,7 @@ mod world;
 #[cfg(test)]
 mod tests;
 
+pub use content::content as load_content;
 pub use errand::{Alone, Errand, Outcome, Terms};
 pub use feeder::{Demand, FeedData, Supply, Usage, load_feeder};
 pub use grpc::load_descriptors;

@@ -294,14 +294,7 @@ impl Plan {
         all.extend(self.feeders.iter().filter_map(Feeder::reference));
         for place in self.steps() {
             let Protocol::Http(http) = &place.step.call else { continue };
-            match &http.request.body {
-                Some(Body::File(file)) => all.extend(file.reference()),
-                Some(Body::Multipart(parts)) => all.extend(parts.iter().filter_map(|part| match &part.content {
-                    PartContent::File(file) => file.reference(),
-                    PartContent::Text(_) => None,
-                })),
-                Some(Body::Text(_) | Body::Json(_) | Body::Form(_)) | None => {}
-            }
+            all.extend(http.request.body.iter().flat_map(Body::data).filter_map(|(_, data)| data.reference()));
         }
         all
     }

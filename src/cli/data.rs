@@ -1,4 +1,5 @@
-//! The data of feeders that stand among the given files or beside them: what templates and expressions name must be in them.
+//! Data that stand among the given files or beside them: what templates and expressions name must be in those of feeders, and bodies must be
+//! such as can be sent.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -6,11 +7,12 @@ use std::sync::Arc;
 use super::documents::{Document, Documents, Finding};
 use super::objects::Objects;
 use crate::crd;
-use crate::engine::load_feeder;
+use crate::engine::{load_content, load_feeder};
 use crate::plan::feeder::{Data, Feeder, Source};
-use crate::plan::{Columns, Inputs, Problem};
+use crate::plan::lexicon::each_step;
+use crate::plan::{Action, Body, Columns, Inputs, Names, Plan, Problem, Protocol};
 
-/// Adds to the findings what the data of feeders show to be wrong, and to the notes which data are not here. Tests with mistakes go.
+/// Adds to the findings what the data of feeders and bodies show to be wrong, and to the notes which data are not here. Tests with mistakes go.
 pub fn check(documents: &mut Documents) {
     let Documents { tests, objects, findings, notes } = documents;
     tests.retain_mut(|test| {
@@ -42,11 +44,33 @@ fn check_one(test: &mut Document, objects: &Objects, notes: &mut Vec<String>) ->
             Err(message) => problems.push(Problem::new(field, message)),
         }
     }
+    problems.extend(check_bodies(&test.checked.plan, &inputs, |absent| notes.push(format!("{}: {absent}", test.place))));
     match crd::check_with(&test.spec, &columns) {
         Ok(checked) => test.checked = checked,
         Err(found) => problems.extend(found),
     }
     if problems.is_empty() { Ok(()) } else { Err(problems) }
+}
+
+/// What is wrong with files that are bodies or parts of them; `note` is told of those that are not here.
+fn check_bodies(plan: &Plan, inputs: &Inputs, mut note: impl FnMut(String)) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    each_step(plan, Names::default(), |step, path, _| {
+        let Action::Request(request) = &step.action else { return };
+        let Protocol::Http(http) = &request.call else { return };
+        for (field, data) in http.request.body.iter().flat_map(Body::data) {
+            let field = format!("{path}.http.{field}");
+            match (data, inputs.folder()) {
+                // what keys hold is no larger than an object may be
+                (Data::Reference(_), _) | (_, None) => {}
+                (Data::File(file), Some(folder)) if !folder.join(file).exists() => {
+                    note(format!("{field}: {file:?} is not here, so it is not looked at"))
+                }
+                (Data::File(_), Some(_)) => problems.extend(load_content(data, inputs).err().map(|why| Problem::new(field, why))),
+            }
+        }
+    });
+    problems
 }
 
 /// What would have to be there to read the data.
@@ -70,6 +94,7 @@ mod tests {
     use std::fs;
 
     use super::*;
+    use crate::plan::feeder::MAX_DATA;
 
     /// A test whose only step asks for `{{ texts.text }}`, with this feeder.
     fn test(feeder: &str) -> String {
@@ -131,5 +156,44 @@ mod tests {
             assert_eq!((documents.tests.len(), documents.findings.len()), (1, 0), "{feeder}");
             assert!(documents.notes[0].contains("is not here, so its columns are not checked"), "{:?}", documents.notes);
         }
+    }
+
+    /// A test whose only step sends this.
+    fn sends(body: &str) -> String {
+        format!(
+            "apiVersion: starling.dev/v1alpha1\nkind: LoadTest\nmetadata: {{name: t}}\nspec:\n  target: {{url: http://t}}\n  scenarios:\n  \
+             - name: s\n    tasks:\n    - name: t\n      steps:\n      - http:\n          method: POST\n          path: /\n          {body}\n  \
+             load: {{closed: {{users: 1, duration: 1s}}}}\n"
+        )
+    }
+
+    #[test]
+    fn bodies_that_cannot_be_read_or_sent_are_found_with_their_fields() {
+        let folder = tempfile::tempdir().unwrap();
+        let large = fs::File::create(folder.path().join("large.bin")).unwrap();
+        large.set_len(MAX_DATA as u64 + 1).unwrap();
+        fs::create_dir(folder.path().join("images")).unwrap();
+        let file = folder.path().join("test.yaml").to_str().unwrap().to_owned();
+        let step = "line 14: spec.scenarios[0].tasks[0].steps[0].http";
+        let found = shown(&checked(&file, &sends("bodyFrom: {file: large.bin}")));
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(found[0].contains(&format!("{step}.bodyFrom: ")) && found[0].contains("at most 67108864 are allowed"), "{found:?}");
+        let parts = "multipart: [{name: a, value: b}, {name: f, fileName: f, valueFrom: {file: images}}]";
+        let found = shown(&checked(&file, &sends(parts)));
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(found[0].contains(&format!("{step}.multipart[1].valueFrom: cannot read \"images\"")), "{found:?}");
+    }
+
+    #[test]
+    fn bodies_that_are_elsewhere_are_told_and_those_that_are_here_are_not() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("cat.png"), b"\x00\xff").unwrap();
+        let file = folder.path().join("test.yaml").to_str().unwrap().to_owned();
+        let here = checked(&file, &sends("bodyFrom: {file: cat.png}"));
+        assert_eq!((shown(&here).len(), here.tests.len(), here.notes.len()), (0, 1, 0), "{:?}", here.notes);
+        let elsewhere = checked(&file, &sends("bodyFrom: {file: images/cat.png}"));
+        assert_eq!((shown(&elsewhere).len(), elsewhere.tests.len()), (0, 1));
+        let told = "spec.scenarios[0].tasks[0].steps[0].http.bodyFrom: \"images/cat.png\" is not here, so it is not looked at";
+        assert!(elsewhere.notes.len() == 1 && elsewhere.notes[0].ends_with(told), "{:?}", elsewhere.notes);
     }
 }

@@ -9,7 +9,7 @@ use crate::plan::Inputs;
 use crate::plan::feeder::{Data, MAX_DATA, RowsError};
 
 /// The bytes of a key or of a file.
-pub(super) fn content<'a>(data: &Data, inputs: &'a Inputs) -> Result<Cow<'a, [u8]>, String> {
+pub fn content<'a>(data: &Data, inputs: &'a Inputs) -> Result<Cow<'a, [u8]>, String> {
     match data {
         Data::Reference(reference) => inputs.get(reference).map(Cow::Borrowed).ok_or_else(|| format!("{reference} is not there")),
         Data::File(path) => read_data(&folder(inputs)?.join(path), MAX_DATA).map(Cow::Owned).map_err(|e| unreadable(path, &e)),

@@ -260,6 +260,23 @@ pub enum Body {
     Multipart(Vec<Part>),
 }
 
+impl Body {
+    /// What of it is content of keys and files, each with its field of the request.
+    pub fn data(&self) -> Vec<(String, &Data)> {
+        match self {
+            Body::File(data) => vec![("bodyFrom".to_owned(), data)],
+            Body::Multipart(parts) => {
+                let files = parts.iter().enumerate().filter_map(|(i, part)| match &part.content {
+                    PartContent::File(data) => Some((format!("multipart[{i}].valueFrom"), data)),
+                    PartContent::Text(_) => None,
+                });
+                files.collect()
+            }
+            Body::Text(_) | Body::Json(_) | Body::Form(_) => vec![],
+        }
+    }
+}
+
 /// One part of a multipart body.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

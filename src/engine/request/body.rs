@@ -1,12 +1,14 @@
 //! Bodies of requests: text, JSON, forms, files, and several parts of these in one.
 
+use std::borrow::Cow;
+
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use sha2::{Digest, Sha256};
 
 use super::Pieces;
 use crate::engine::content::content;
-use crate::plan::template::Place;
-use crate::plan::{Body, Field, Inputs, Names, Part, PartContent, Problem};
+use crate::plan::template::{self, Place};
+use crate::plan::{Body, Field, Inputs, Names, Part, PartContent, Problem, Template};
 
 /// A body and what `Content-Type` says of it.
 #[derive(Default)]
@@ -38,8 +40,7 @@ pub(super) fn compile(body: Option<&Body>, names: &Names, inputs: &Inputs, path:
             "application/x-www-form-urlencoded".to_owned()
         }
         Some(Body::Multipart(parts)) => {
-            let boundary = boundary(parts, inputs);
-            multipart(parts, &boundary, names, inputs, &at("multipart"), &mut pieces)?;
+            let boundary = multipart(parts, names, inputs, &at("multipart"), &mut pieces)?;
             format!("multipart/form-data; boundary={boundary}")
         }
     };
@@ -61,9 +62,33 @@ pub(super) fn form(fields: &[Field], names: &Names, path: &str, pieces: &mut Pie
     if problems.is_empty() { Ok(()) } else { Err(problems) }
 }
 
-fn multipart(parts: &[Part], boundary: &str, names: &Names, inputs: &Inputs, path: &str, pieces: &mut Pieces) -> Result<(), Vec<Problem>> {
+/// What of a part is no header.
+enum Inner<'a> {
+    Text(&'a Template, template::Compiled),
+    File(Cow<'a, [u8]>),
+}
+
+/// The boundary between the parts.
+fn multipart(parts: &[Part], names: &Names, inputs: &Inputs, path: &str, pieces: &mut Pieces) -> Result<String, Vec<Problem>> {
     let mut problems = Vec::new();
-    for (i, Part { name, content: of_part, file_name, content_type }) in parts.iter().enumerate() {
+    let mut inner = Vec::new();
+    for (i, part) in parts.iter().enumerate() {
+        let read = match &part.content {
+            PartContent::Text(text) => {
+                text.compile(names, Place::Text).map(|compiled| Inner::Text(text, compiled)).map_err(|why| ("value", why))
+            }
+            PartContent::File(file) => content(file, inputs).map(Inner::File).map_err(|why| ("valueFrom", why)),
+        };
+        match read {
+            Ok(read) => inner.push(read),
+            Err((field, why)) => problems.push(Problem::new(format!("{path}[{i}].{field}"), why)),
+        }
+    }
+    if !problems.is_empty() {
+        return Err(problems);
+    }
+    let boundary = boundary(parts, &inner);
+    for (Part { name, file_name, content_type, content: _ }, inner) in parts.iter().zip(inner) {
         pieces.bytes(format!("--{boundary}\r\nContent-Disposition: form-data; name=\"{name}\"").as_bytes());
         if let Some(file_name) = file_name {
             pieces.bytes(format!("; filename=\"{file_name}\"").as_bytes());
@@ -73,31 +98,24 @@ fn multipart(parts: &[Part], boundary: &str, names: &Names, inputs: &Inputs, pat
             pieces.bytes(format!("\r\nContent-Type: {content_type}").as_bytes());
         }
         pieces.bytes(b"\r\n\r\n");
-        match of_part {
-            PartContent::Text(text) => match text.compile(names, Place::Text) {
-                Ok(text) => pieces.template(text),
-                Err(why) => problems.push(Problem::new(format!("{path}[{i}].value"), why)),
-            },
-            PartContent::File(file) => match content(file, inputs) {
-                Ok(bytes) => pieces.bytes(&bytes),
-                Err(why) => problems.push(Problem::new(format!("{path}[{i}].valueFrom"), why)),
-            },
+        match inner {
+            Inner::Text(_, compiled) => pieces.template(compiled),
+            Inner::File(bytes) => pieces.bytes(&bytes),
         }
         pieces.bytes(b"\r\n");
     }
     pieces.bytes(format!("--{boundary}--\r\n").as_bytes());
-    if problems.is_empty() { Ok(()) } else { Err(problems) }
+    Ok(boundary)
 }
 
 /// A line that no part can hold, save by intent: it follows from all that is known of them.
-fn boundary(parts: &[Part], inputs: &Inputs) -> String {
+fn boundary(parts: &[Part], inner: &[Inner]) -> String {
     let mut hash = Sha256::new();
-    for part in parts {
+    for (part, inner) in parts.iter().zip(inner) {
         hash.update(part.name.as_bytes());
-        match &part.content {
-            PartContent::Text(text) => hash.update(text.source().as_bytes()),
-            // one that is not there is told by the part itself
-            PartContent::File(file) => hash.update(content(file, inputs).unwrap_or_default()),
+        match inner {
+            Inner::Text(text, _) => hash.update(text.source().as_bytes()),
+            Inner::File(bytes) => hash.update(bytes),
         }
     }
     format!("starling-{}", data_encoding::HEXLOWER.encode(&hash.finalize()[..16]))

@@ -58,6 +58,13 @@ impl Target {
 
     /// One user, one iteration of `steps` (and what else `scenario` says) and little more.
     async fn once(&self, scenario: Value, inputs: &Inputs) -> Snapshot {
+        let snapshot = self.send(scenario, inputs).await;
+        assert_eq!(snapshot.received_by_target(), self.lines().len() as u64, "what was sent is what is counted");
+        snapshot
+    }
+
+    /// Likewise, whoever the target is.
+    async fn send(&self, scenario: Value, inputs: &Inputs) -> Snapshot {
         let mut spec = json!({
             "target": {"url": self.url, "headers": {"X-Key": "k"}},
             "scenarios": [{"name": "s", "thinkTime": {"min": "10s", "max": "10s"}}],
@@ -69,9 +76,7 @@ impl Target {
         let plan = check(&spec).unwrap().plan;
         let prepared = Arc::new(prepare(Arc::new(plan), inputs).await.unwrap());
         let mut running = prepared.start(whole(1), Instant::now());
-        let snapshot = sum(&deltas(&mut running).await);
-        assert_eq!(snapshot.received_by_target(), self.lines().len() as u64, "what was sent is what is counted");
-        snapshot
+        sum(&deltas(&mut running).await)
     }
 
     async fn steps(&self, steps: Value) -> Snapshot {
@@ -277,6 +282,43 @@ async fn bodies_are_what_their_type_says() {
              \u{0}bytes\r\n--{boundary}--\r\n"
         )
     );
+}
+
+#[tokio::test]
+async fn files_arrive_byte_by_byte_as_bodies_and_as_parts() {
+    let folder = tempfile::tempdir().unwrap();
+    // what ends lines, begins templates or is no text, and more than fits into one write
+    let bytes: Vec<u8> = (0..=255u8).cycle().take(300_000).chain(*b"{{ user.id }}\r\n--\r\n\x00").collect();
+    std::fs::create_dir(folder.path().join("images")).unwrap();
+    std::fs::write(folder.path().join("images/cat.png"), &bytes).unwrap();
+    let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
+    let url = super::server::scripted(move |mut peer| {
+        let tell = tell.clone();
+        async move {
+            while let Some(head) = peer.head().await {
+                let length = head.lines().find_map(|line| line.strip_prefix("Content-Length: ")).unwrap().parse().unwrap();
+                let mut body = vec![0; length];
+                tokio::io::AsyncReadExt::read_exact(&mut peer.0, &mut body).await.unwrap();
+                tell.send((head, body)).unwrap();
+                peer.send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await;
+            }
+        }
+    });
+    let target = Target { url: url.await, seen: Arc::default() };
+    let file = json!({"file": "images/cat.png"});
+    let steps = json!([
+        {"http": {"method": "POST", "path": "/whole", "bodyFrom": file}},
+        {"http": {"method": "POST", "path": "/part", "multipart": [{"name": "f", "valueFrom": file}]}},
+    ]);
+    let mut inputs = Inputs::default();
+    inputs.set_folder(folder.path());
+    target.send(json!({"tasks": [{"name": "t", "steps": steps}]}), &inputs).await;
+    let (_, whole) = told.recv().await.unwrap();
+    assert!(whole == bytes, "{} of {} bytes", whole.len(), bytes.len());
+    let (head, body) = told.recv().await.unwrap();
+    let boundary = head.lines().find_map(|line| line.split_once("boundary=")).unwrap().1;
+    let before = format!("--{boundary}\r\nContent-Disposition: form-data; name=\"f\"\r\n\r\n");
+    assert!(body == [before.as_bytes(), &bytes, format!("\r\n--{boundary}--\r\n").as_bytes()].concat(), "{} bytes", body.len());
 }
 
 #[tokio::test]
