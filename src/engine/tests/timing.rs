@@ -1,7 +1,18 @@
-//! Open load keeps its schedule, and its latency counts from there.
+//! Open load keeps its schedule, and its latency counts from there; what a request waits for is told by phases.
 
+use std::net::Ipv4Addr;
+use std::sync::Mutex;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+
+use super::super::prepare::prepare_in;
+use super::super::world::World;
 use super::server::{Peer, Server, scripted};
+use super::transport::slow_name_server;
 use super::*;
+use crate::plan::{Kind, ThinkTime};
+use crate::stats::Phase;
 
 #[tokio::test]
 async fn a_rate_is_met_exactly() {
@@ -82,4 +93,57 @@ async fn latency_counts_from_the_intended_time_and_service_time_from_the_first_b
     assert_eq!(step.latency.count(), 10);
     assert!(step.latency.min() >= 30_000 && step.service_time.min() >= 30_000);
     assert!(step.latency.percentile(50.0) >= step.service_time.percentile(50.0));
+}
+
+/// Answers each request on TLS, whose handshake it goes on with so long after it began.
+async fn hesitant(acceptor: tokio_rustls::TlsAcceptor, delay: Duration) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let acceptor = acceptor.clone();
+            tokio::spawn(async move {
+                // the other side may learn of the connection later than this one
+                stream.peek(&mut [0]).await?;
+                tokio::time::sleep(delay).await;
+                let mut stream = acceptor.accept(stream).await?;
+                while stream.read(&mut [0; 4096]).await? > 0 {
+                    stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await?;
+                }
+                std::io::Result::Ok(())
+            });
+        }
+    });
+    port
+}
+
+#[tokio::test]
+async fn lookup_and_handshake_have_phases_of_their_own_and_only_of_the_request_that_waits_for_them() {
+    let (lookup, handshake) = (Duration::from_millis(60), Duration::from_millis(90));
+    let authority = tls::authority();
+    let port = hesitant(tls::acceptor(&authority, "models.example", None, &["http/1.1"]), handshake).await;
+    let names = slow_name_server(Arc::new(Mutex::new(vec![Ipv4Addr::LOCALHOST])), lookup).await;
+    let mut plan = plan(&format!("https://models.example.:{port}"), users(1, 100));
+    plan.scenarios[0].think_time = Some(ThinkTime::constant(Duration::from_secs(10)));
+    plan.scenarios[0].tasks[0].steps.push(step("again", "/"));
+    plan.stop_timeout = Duration::from_secs(30);
+    plan.target.tls = Tls { ca: Some(tls::reference("ca")), server_name: Some("models.example".into()), ..Tls::default() };
+    let mut inputs = Inputs::default();
+    inputs.insert(Kind::ConfigMap, "tls", "ca", authority.pem().into_bytes());
+    let prepared = prepare_in(Arc::new(plan), &inputs, &World { names, metadata_host: None }).await.unwrap();
+    let snapshot = sum(&deltas(&mut Arc::new(prepared).start(whole(1), Instant::now())).await);
+    assert_eq!((snapshot.requests(), snapshot.failures(), snapshot.counters.connects), (2, 0, 1), "{:?}", snapshot.errors);
+
+    let (first, second) = (&snapshot.steps[&0], &snapshot.steps[&1]);
+    let counts = |phases: &crate::stats::PhaseStats| Phase::ALL.map(|phase| phases.of(phase).count());
+    assert_eq!(counts(&first.phases), [1; 5]);
+    assert_eq!(counts(&second.phases), [0, 0, 0, 1, 1], "it has neither lookup, connection nor handshake");
+    let micros = |phase| first.phases.of(phase).min();
+    // what is kept of a time is right within a thousandth
+    assert!(micros(Phase::Dns) >= 59_900, "{} us", micros(Phase::Dns));
+    assert!(micros(Phase::Tls) >= 89_900, "{} us", micros(Phase::Tls));
+    // were any time in two phases, together they would be longer than the whole
+    let parts: u64 = Phase::ALL.map(micros).iter().sum();
+    let whole = first.latency.max();
+    assert!(parts <= whole + whole / 200, "{parts} us of {whole}");
 }

@@ -40,6 +40,11 @@ impl Log {
 
 /// Answers whatever is asked for with the addresses of now, good for no time at all.
 pub(super) async fn name_server(addresses: Arc<Mutex<Vec<Ipv4Addr>>>) -> NameServers {
+    slow_name_server(addresses, Duration::ZERO).await
+}
+
+/// Likewise, so long after the question.
+pub(super) async fn slow_name_server(addresses: Arc<Mutex<Vec<Ipv4Addr>>>, delay: Duration) -> NameServers {
     let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
     let port = socket.local_addr().unwrap().port();
     tokio::spawn(async move {
@@ -58,6 +63,7 @@ pub(super) async fn name_server(addresses: Arc<Mutex<Vec<Ipv4Addr>>>) -> NameSer
                 answer.extend_from_slice(&[0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 0, 0, 4]);
                 answer.extend_from_slice(&address.octets());
             }
+            tokio::time::sleep(delay).await;
             socket.send_to(&answer, from).await.unwrap();
         }
     });
