@@ -17,7 +17,7 @@ pub const MAX_MICROS: u64 = 3_600_000_000;
 /// Buckets of each doubling from 1024 us on.
 const HALF: u64 = 512;
 
-/// Buckets that are kept or not kept together: 128 bytes of counts.
+/// Buckets that are kept or not kept together: 64 bytes of counts.
 const PAGE: usize = 32;
 
 /// Pages up to one hour.
@@ -186,7 +186,7 @@ impl Histogram {
         out.0
     }
 
-    /// Reads what [`encode`](Self::encode) wrote. Takes at most some 60 KB of memory, whatever the bytes say.
+    /// Reads what [`encode`](Self::encode) wrote. Takes at most some 30 KB of memory, whatever the bytes say.
     pub fn decode(bytes: &[u8]) -> Result<Self, StatsError> {
         if bytes.is_empty() {
             return Ok(Self::new());
@@ -214,7 +214,7 @@ impl Histogram {
     /// Memory on the heap.
     #[cfg(test)]
     pub(super) fn heap(&self) -> usize {
-        self.counts.as_ref().map_or(0, |counts| PAGES * 2 + counts.pages.capacity() * PAGE * size_of::<u32>() + counts.carries.len() * 16)
+        self.counts.as_ref().map_or(0, |counts| PAGES * 2 + counts.pages.capacity() * size_of::<Page>() + counts.carries.len() * 16)
     }
 }
 
@@ -260,14 +260,17 @@ fn v2_place(index: usize) -> u64 {
     if index < 2 * HALF { index } else { 2 * index - 2 * HALF }
 }
 
+/// What is kept of each count beside the others; few buckets are ever more than this, and what they are more is kept apart.
+type Page = [u16; PAGE];
+
 /// The counts of the buckets, where there are any.
 #[derive(Debug, Clone)]
 struct Counts {
     /// Which of `pages` holds a range of buckets, counted from 1; 0: none does.
     places: Box<[u16; PAGES]>,
-    pages: Vec<[u32; PAGE]>,
-    /// How often a bucket's count has passed 32 bits.
-    carries: BTreeMap<u16, u32>,
+    pages: Vec<Page>,
+    /// How often a bucket's count has passed 16 bits.
+    carries: BTreeMap<u16, u64>,
 }
 
 impl Default for Counts {
@@ -284,9 +287,9 @@ impl Counts {
         };
         let slot = &mut self.pages[usize::from(place) - 1][index % PAGE];
         let sum = u64::from(*slot) + count;
-        *slot = sum as u32;
-        if sum > u64::from(u32::MAX) {
-            *self.carries.entry(index as u16).or_default() += (sum >> 32) as u32;
+        *slot = sum as u16;
+        if sum > u64::from(u16::MAX) {
+            *self.carries.entry(index as u16).or_default() += sum >> u16::BITS;
         }
     }
 
@@ -308,7 +311,8 @@ impl Counts {
             }
         }
         for (index, carries) in &other.carries {
-            *self.carries.entry(*index).or_default() += carries;
+            // of a bucket whose page may be new here, if the rest of its count is 0
+            self.add(usize::from(*index), carries << u16::BITS);
         }
     }
 
@@ -317,11 +321,11 @@ impl Counts {
         for (index, count) in other.iter() {
             let left = self.of(index).saturating_sub(count);
             if let Some(place) = usize::from(self.places[index / PAGE]).checked_sub(1) {
-                self.pages[place][index % PAGE] = left as u32;
+                self.pages[place][index % PAGE] = left as u16;
             }
             self.carries.remove(&(index as u16));
-            if left > u64::from(u32::MAX) {
-                self.carries.insert(index as u16, (left >> 32) as u32);
+            if left > u64::from(u16::MAX) {
+                self.carries.insert(index as u16, left >> u16::BITS);
             }
         }
     }
@@ -331,8 +335,8 @@ impl Counts {
         self.carried(index, low)
     }
 
-    fn carried(&self, index: usize, low: u32) -> u64 {
-        u64::from(low) + self.carries.get(&(index as u16)).map_or(0, |carries| u64::from(*carries) << 32)
+    fn carried(&self, index: usize, low: u16) -> u64 {
+        u64::from(low) + self.carries.get(&(index as u16)).map_or(0, |carries| carries << u16::BITS)
     }
 
     /// Buckets with samples, in ascending order.
@@ -479,6 +483,19 @@ mod tests {
         histogram.merge(&of(&[7]));
         histogram.remove(&most);
         assert_eq!(histogram, of(&[7]));
+    }
+
+    #[test]
+    fn a_count_that_is_kept_apart_alone_is_merged_too() {
+        let mut many = of(&[7]);
+        for _ in 0..16 {
+            let twice = many.clone();
+            many.merge(&twice);
+        }
+        let mut histogram = of(&[70_000]);
+        histogram.merge(&many);
+        assert_eq!((histogram.count_up_to(7), histogram.percentile(50.0)), (1 << 16, 7));
+        assert_eq!(Histogram::decode(&histogram.encode()), Ok(histogram));
     }
 
     #[test]

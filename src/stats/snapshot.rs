@@ -133,7 +133,7 @@ fn read_places<'a, T>(
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::{ErrorClass, ErrorKey, Phase, StreamStats};
+    use super::super::{ErrorClass, ErrorKey, LlmStats, Phase, StreamStats};
     use super::*;
 
     /// A sample: step, latency, and the status if it failed.
@@ -230,7 +230,7 @@ mod tests {
         assert_eq!(snapshot.received_by_target(), 100 - 1 + 2 + 10 + 20 + 40 + 80);
     }
 
-    /// Each of the eight histograms of a step densely filled from 1 ms to 1 min; those of a stream take more, and are of few steps.
+    /// Each step a task of its own whose answers are a model's, all numbers recorded that can be, each histogram densely filled from 1 ms to 1 min.
     #[test]
     fn the_statistics_of_200_steps_fit_64_megabytes() {
         let mut dense = Histogram::new();
@@ -239,8 +239,10 @@ mod tests {
             dense.record(us);
             us += (us / 1024).max(1);
         }
-        let histograms = 200 * (3 + Phase::ALL.len());
-        let rest = 200 * size_of::<StepStats>();
+        let of_streams = size_of::<StreamStats>() + size_of::<LlmStats>();
+        // of latencies, phases, a stream, a model and a task; and as many as numbers may be recorded
+        let histograms = 200 * (3 + Phase::ALL.len() + 2 + 3 + 1) + 32;
+        let rest = 200 * (size_of::<StepStats>() + of_streams + size_of::<TaskStats>());
         let whole = histograms * dense.heap() + rest;
         assert!(whole < 64 << 20, "{} MiB", whole >> 20);
         // what one second adds on each thread: a hundred samples a step, as far apart as they can be
