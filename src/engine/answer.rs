@@ -30,6 +30,8 @@ pub(super) struct Answer<'a> {
     pub(super) latency: Duration,
     /// Where it answers a call over gRPC; its body is then the last message as JSON.
     pub(super) call: Option<OfCall<'a>>,
+    /// Events that came, where it is read as a stream.
+    pub(super) events: u64,
     pub(super) json: Json,
 }
 

@@ -8,7 +8,7 @@ use super::preflight::Readiness;
 use super::program::{Act, Each, Flow, HttpCall, Op, PreparedCall, PreparedRepeat, PreparedScenario, PreparedStep, PreparedTask, Program};
 use super::request::Request;
 use crate::plan::cel::CompiledCel;
-use crate::plan::grpc::{Descriptors, GrpcStep};
+use crate::plan::grpc::{Descriptors, GrpcStep, check_limits};
 use crate::plan::lexicon::{Lexicon, Mention, Outline};
 use crate::plan::template::{Compiled, Need, Place};
 use crate::plan::{
@@ -284,7 +284,7 @@ impl Compiler<'_> {
         });
         let compiled = match call {
             Protocol::Http(http) => self.http(http, *target, &format!("{path}.http")),
-            Protocol::Grpc(grpc) => self.grpc(step, grpc, &format!("{path}.grpc")),
+            Protocol::Grpc(grpc) => self.grpc(step, grpc, path),
         };
         match compiled {
             Ok(Ready { call, route, mut rows }) => {
@@ -328,7 +328,10 @@ impl Compiler<'_> {
             timeout: step.timeout,
             is_checked: !step.checks.is_empty(),
         };
-        let call = GrpcCall::compile(grpc, &around, path)?;
+        let call = GrpcCall::compile(grpc, &around, &format!("{path}.grpc"))?;
+        if let Some(problem) = check_limits(step, call.kind(), path) {
+            return Err(vec![problem]);
+        }
         Ok(Ready { route: *route, rows: call.needs(), call: PreparedCall::Grpc(call) })
     }
 

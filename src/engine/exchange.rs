@@ -392,7 +392,7 @@ fn answer<'a>(response: &'a Response, latency: Duration, decoded: &'a mut Vec<u8
         None => (body.as_slice(), *truncated),
     };
     let call = response.reply.as_ref().and_then(|reply| reply.facts());
-    Answer { status: response.status, head, body, truncated, size: *size, latency, call, json: Json::default() }
+    Answer { status: response.status, head, body, truncated, size: *size, latency, call, events: response.events, json: Json::default() }
 }
 
 /// What is written down of a request.

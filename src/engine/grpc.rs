@@ -125,6 +125,10 @@ impl GrpcCall {
         &self.line
     }
 
+    pub(super) fn kind(&self) -> CallKind {
+        self.kind
+    }
+
     /// The part of the run to which it belongs, being made in `part`. A health check that passes says nothing of the work that the target
     /// is tested by; one that fails stands for that work, which is not done then.
     pub(super) fn part(&self, part: Part, failed: bool) -> Part {

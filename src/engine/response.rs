@@ -64,6 +64,8 @@ pub(super) struct Response {
     /// Only of 429 and 503.
     pub(super) retry_after: Option<RetryAfter>,
     pub(super) capture: Capture,
+    /// Events that came, of the latest answer that was read as a stream.
+    pub(super) events: u64,
     /// What it has of gRPC, where that is spoken.
     pub(super) reply: Option<Box<Reply>>,
 }

@@ -42,6 +42,8 @@ struct State {
 /// What is known of the events so far.
 #[derive(Default)]
 struct Tally {
+    /// Of all events but a mark.
+    received: u64,
     /// Of events that count: those with content, where a language model answers.
     count: u64,
     first: Option<Instant>,
@@ -120,18 +122,25 @@ impl<'a> Streaming<'a> {
         if matches!(mark, Some(Until::Text(_))) {
             return;
         }
+        tally.received += 1;
         let counts = self.stream.preset.is_none() || tally.read_completion(event, now);
         let gap = if counts { tally.count(now) } else { None };
         recorder.borrow_mut().message_received(self.step, self.part, now, gap);
     }
 
     /// What became of the stream, given what became of the exchange.
-    pub(super) fn conclude(&self, outcome: Result<(), Failure>, response: &Response, recorder: &RefCell<Recorder>) -> Result<(), Failure> {
+    pub(super) fn conclude(
+        &self,
+        outcome: Result<(), Failure>,
+        response: &mut Response,
+        recorder: &RefCell<Recorder>,
+    ) -> Result<(), Failure> {
         let State { events, tally, .. } = &mut *self.state.borrow_mut();
         if outcome.is_ok() && is_streamed(response.status) {
             let now = Instant::now();
             events.end(&mut |event| self.take(tally, event, now, recorder));
         }
+        response.events = tally.received;
         match (tally.told_error, tally.ended, outcome, &self.stream.until) {
             (true, ..) => Err(Failure::ToldInStream),
             (false, Some(_), outcome, _) => {

@@ -37,6 +37,8 @@ pub enum Check {
     Trailer { name: String, must: Vec<Condition> },
     /// Messages received in a gRPC call, both bounds included.
     Messages { at_least: Option<u64>, at_most: Option<u64> },
+    /// Events of an answer that is read as a stream, both bounds included.
+    Events { at_least: Option<u64>, at_most: Option<u64> },
 }
 
 /// Codes from `from` to `to`, both included: `200`, `2xx`, `200-204`.
@@ -94,13 +96,16 @@ impl std::fmt::Display for Check {
                 write!(f, "grpcStatus {}", codes.join(", "))
             }
             Self::Trailer { name, must } => write!(f, "trailer {name}").and_then(|()| conditions(f, must)),
-            Self::Messages { at_least, at_most } => {
-                f.write_str("messages")?;
-                at_least.iter().try_for_each(|count| write!(f, " at least {count}"))?;
-                at_most.iter().try_for_each(|count| write!(f, " at most {count}"))
-            }
+            Self::Messages { at_least, at_most } => counted(f, "messages", *at_least, *at_most),
+            Self::Events { at_least, at_most } => counted(f, "events", *at_least, *at_most),
         }
     }
+}
+
+fn counted(f: &mut std::fmt::Formatter<'_>, what: &str, at_least: Option<u64>, at_most: Option<u64>) -> std::fmt::Result {
+    f.write_str(what)?;
+    at_least.iter().try_for_each(|count| write!(f, " at least {count}"))?;
+    at_most.iter().try_for_each(|count| write!(f, " at most {count}"))
 }
 
 impl std::fmt::Display for Condition {

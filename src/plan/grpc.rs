@@ -20,7 +20,7 @@ use super::feeder::Data;
 use super::target::Header;
 use super::{JsonTemplate, Reference, duration};
 
-pub use call::{CompiledCall, check};
+pub use call::{CompiledCall, check, check_limits};
 pub use code::Code;
 pub use decode::{to_json, to_sparse_json};
 pub use descriptors::{CallKind, Descriptors, HEALTH, Rpc, Source};

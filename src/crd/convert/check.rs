@@ -25,8 +25,8 @@ impl Context<'_> {
         let CheckSpec { status, json_path, header, body, latency, size, cel, .. } = spec;
         let is_of_part = json_path.is_some() || header.is_some() || spec.trailer.is_some();
         let must = self.conditions(path, spec, names, is_of_part);
-        if spec.is_of_grpc() {
-            return self.grpc_check(path, spec, must);
+        if spec.is_of_one_protocol() {
+            return self.check_of_protocol(path, spec, must);
         }
         match (status, json_path, header, body, latency, size, cel) {
             (Some(codes), None, None, None, None, None, None) => self.status(&format!("{path}.status"), codes),
@@ -53,8 +53,10 @@ impl Context<'_> {
             }
             (None, None, None, None, None, None, Some(source)) => self.cel(&format!("{path}.cel"), source, names).map(Check::Cel),
             _ => {
-                self.problems
-                    .add(path, "needs exactly one of status, jsonPath, header, body, latency, size, cel, grpcStatus, trailer and messages");
+                self.problems.add(
+                    path,
+                    "needs exactly one of status, jsonPath, header, body, latency, size, cel, grpcStatus, trailer, messages and events",
+                );
                 None
             }
         }
@@ -72,11 +74,11 @@ impl Context<'_> {
         Some(Check::Status(ranges))
     }
 
-    /// What only answers over gRPC have.
-    fn grpc_check(&mut self, path: &str, spec: &CheckSpec, must: Vec<Condition>) -> Option<Check> {
-        let CheckSpec { grpc_status, trailer, messages, .. } = spec;
-        match (grpc_status, trailer, messages, spec.is_of_http_too()) {
-            (Some(codes), None, None, false) => {
+    /// What only answers over gRPC have, or only streams of events.
+    fn check_of_protocol(&mut self, path: &str, spec: &CheckSpec, must: Vec<Condition>) -> Option<Check> {
+        let CheckSpec { grpc_status, trailer, messages, events, .. } = spec;
+        match (grpc_status, trailer, messages, events, spec.is_of_http_too()) {
+            (Some(codes), None, None, None, false) => {
                 if codes.is_empty() {
                     self.problems.add(format!("{path}.grpcStatus"), "needs at least one code");
                 }
@@ -86,29 +88,41 @@ impl Context<'_> {
                 });
                 Some(Check::GrpcStatus(codes.collect()))
             }
-            (None, Some(name), None, false) => {
+            (None, Some(name), None, None, false) => {
                 let name = self.field_name(&format!("{path}.trailer"), name)?;
                 Some(Check::Trailer { name, must })
             }
-            (None, None, Some(MessagesCheckSpec { at_least, at_most }), false) => {
-                let none_fit = at_least.zip(*at_most).is_some_and(|(least, most)| least > most);
-                if none_fit || at_least.is_none() && at_most.is_none() {
-                    self.problems.add(format!("{path}.messages"), "needs atLeast or atMost, and room between them");
-                }
-                Some(Check::Messages { at_least: at_least.map(u64::from), at_most: at_most.map(u64::from) })
+            (None, None, Some(count), None, false) => {
+                let (at_least, at_most) = self.count(&format!("{path}.messages"), count);
+                Some(Check::Messages { at_least, at_most })
+            }
+            (None, None, None, Some(count), false) => {
+                let (at_least, at_most) = self.count(&format!("{path}.events"), count);
+                Some(Check::Events { at_least, at_most })
             }
             _ => {
-                self.problems.add(path, "needs exactly one of grpcStatus, trailer and messages, and nothing else beside it");
+                self.problems.add(path, "needs exactly one of grpcStatus, trailer, messages and events, and nothing else beside it");
                 None
             }
         }
     }
 
+    /// Its bounds.
+    fn count(&mut self, path: &str, count: &CountCheckSpec) -> (Option<u64>, Option<u64>) {
+        let CountCheckSpec { at_least, at_most } = count;
+        let none_fit = at_least.zip(*at_most).is_some_and(|(least, most)| least > most);
+        if none_fit || at_least.is_none() && at_most.is_none() {
+            self.problems.add(path, "needs atLeast or atMost, and room between them");
+        }
+        (at_least.map(u64::from), at_most.map(u64::from))
+    }
+
     /// A step of one protocol asks nothing that only answers of the other have.
     pub(super) fn fits_protocol(&mut self, path: &str, step: &StepSpec) {
-        let StepSpec { grpc, checks, extract, .. } = step;
+        let StepSpec { http, grpc, checks, extract, .. } = step;
         let is_grpc = grpc.is_some();
-        for (i, CheckSpec { status, grpc_status, trailer, messages, .. }) in checks.iter().enumerate() {
+        let is_stream = http.as_ref().is_some_and(|http| http.stream.is_some());
+        for (i, CheckSpec { status, grpc_status, trailer, messages, events, .. }) in checks.iter().enumerate() {
             let path = format!("{path}.checks[{i}]");
             if is_grpc && status.is_some() {
                 self.problems.add(format!("{path}.status"), "goes with http; a call by gRPC has grpcStatus");
@@ -116,6 +130,9 @@ impl Context<'_> {
             let of_grpc = [("grpcStatus", grpc_status.is_some()), ("trailer", trailer.is_some()), ("messages", messages.is_some())];
             for (field, _) in of_grpc.into_iter().filter(|(_, is_set)| *is_set && !is_grpc) {
                 self.problems.add(format!("{path}.{field}"), "goes with grpc only");
+            }
+            if events.is_some() && !is_stream {
+                self.problems.add(format!("{path}.events"), "goes with http.stream only");
             }
         }
         for (name, _) in extract.iter().filter(|(_, spec)| is_grpc && spec.cookie.is_some()) {

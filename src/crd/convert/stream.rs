@@ -55,17 +55,18 @@ impl Context<'_> {
         if matches!(call, Protocol::Grpc(GrpcStep { is_health_check: true, .. })) {
             self.problems.add(path, "a health check is no request of the results, so none of them is a good one");
         }
-        let GoodputSpec { latency, first_event, ttft, tpot } = limits;
+        let GoodputSpec { latency, first_event, first_message, ttft, tpot } = limits;
         let kind = call.stream_kind();
         let measured = [
             ("firstEvent", first_event.is_some(), kind == Some(StreamKind::Events), "the events of a stream that is no language model's"),
+            ("firstMessage", first_message.is_some(), kind == Some(StreamKind::Messages), "gRPC streams"),
             ("ttft", ttft.is_some(), kind == Some(StreamKind::Completion), "streams of a language model: http.stream.preset"),
             ("tpot", tpot.is_some(), kind == Some(StreamKind::Completion), "streams of a language model: http.stream.preset"),
         ];
         for (field, _, _, of) in measured.into_iter().filter(|(_, is_set, is_measured, _)| *is_set && !is_measured) {
             self.problems.add(format!("{path}.{field}"), format!("is measured only of {of}"));
         }
-        if [latency, first_event, ttft, tpot].into_iter().all(Option::is_none) {
+        if [latency, first_event, first_message, ttft, tpot].into_iter().all(Option::is_none) {
             self.problems.add(path, "at least one limit");
         }
         let mut limit = |field: &str, text: &Option<String>| -> Option<Duration> {
@@ -73,7 +74,7 @@ impl Context<'_> {
         };
         Goodput {
             latency: limit("latency", latency),
-            first: limit("firstEvent", first_event).or(limit("ttft", ttft)),
+            first: limit("firstEvent", first_event).or(limit("firstMessage", first_message)).or(limit("ttft", ttft)),
             per_token: limit("tpot", tpot),
         }
     }
@@ -136,9 +137,28 @@ mod tests {
         assert_eq!(refused_at(plain(), json!({"latency": "0s"})), ["goodput.latency"]);
         assert_eq!(refused_at(plain(), json!({"ttft": "1s", "tpot": "1s"})), ["goodput.ttft", "goodput.tpot"]);
         assert_eq!(refused_at(events(), json!({"ttft": "1s"})), ["goodput.ttft"]);
-        assert_eq!(refused_at(chat(), json!({"firstEvent": "1s"})), ["goodput.firstEvent"]);
+        assert_eq!(refused_at(chat(), json!({"firstEvent": "1s", "firstMessage": "1s"})), ["goodput.firstEvent", "goodput.firstMessage"]);
         let found = step(json!({"pause": {"constant": "1s"}, "goodput": {"latency": "1s"}}), json!([])).unwrap_err();
         assert_eq!(found[0].0, "spec.scenarios[0].tasks[0].steps[0].goodput");
+    }
+
+    #[test]
+    fn events_are_counted_only_of_streams_and_within_bounds() {
+        let check = |http: Value, checks: Value| step(json!({"http": http, "checks": checks}), json!([]));
+        let plain = || json!({"path": "/"});
+        let streamed = || json!({"path": "/", "stream": {}});
+        let found = check(plain(), json!([{"events": {"atLeast": 1}}])).unwrap_err();
+        assert!(found[0].0.ends_with("checks[0].events") && found[0].1 == "goes with http.stream only", "{found:?}");
+        for wrong in [json!({}), json!({"atLeast": 3, "atMost": 2})] {
+            let found = check(streamed(), json!([{"events": wrong}])).unwrap_err();
+            assert!(found[0].0.ends_with("checks[0].events") && found[0].1.contains("room between them"), "{found:?}");
+        }
+        let found = check(streamed(), json!([{"events": {"atLeast": 1}, "status": [200]}])).unwrap_err();
+        assert!(found[0].0.ends_with("checks[0]"), "{found:?}");
+        let plan = check(streamed(), json!([{"events": {"atLeast": 2, "atMost": 4}}])).unwrap();
+        let checks = &plan.steps().next().unwrap().step.checks;
+        assert_eq!(checks, &[Check::Events { at_least: Some(2), at_most: Some(4) }]);
+        assert_eq!(checks[0].to_string(), "events at least 2 at most 4");
     }
 
     #[test]

@@ -7,13 +7,13 @@ use serde_json::Value;
 use crate::plan::Unit;
 
 /// One property that the answer must have. Exactly one of `status`, `jsonPath`, `header`, `body`, `latency`, `size`, `cel`,
-/// `grpcStatus`, `trailer` and `messages` says of what; with `jsonPath`, `header` and `trailer`, the other fields say how it must be, all of them, and without any it must exist.
+/// `grpcStatus`, `trailer`, `messages` and `events` says of what; with `jsonPath`, `header` and `trailer`, the other fields say how it must be, all of them, and without any it must exist.
 /// A failed check makes the request a failure of class `check`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 #[schemars(extend("oneOf" = [{"required": ["status"]}, {"required": ["jsonPath"]}, {"required": ["header"]}, {"required": ["body"]},
     {"required": ["latency"]}, {"required": ["size"]}, {"required": ["cel"]},
-    {"required": ["grpcStatus"]}, {"required": ["trailer"]}, {"required": ["messages"]}]))]
+    {"required": ["grpcStatus"]}, {"required": ["trailer"]}, {"required": ["messages"]}, {"required": ["events"]}]))]
 pub struct CheckSpec {
     /// Codes such as `200`, classes such as `2xx` or ranges such as `200-204`; one of them must be answered. A check of this kind
     /// replaces the rule that 400 and above are failures.
@@ -54,7 +54,10 @@ pub struct CheckSpec {
     pub trailer: Option<String>,
     /// The messages received in a gRPC call.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub messages: Option<MessagesCheckSpec>,
+    pub messages: Option<CountCheckSpec>,
+    /// The events received of an `http.stream`, those without content and the one that ends it included, but for a mark as of `until.text`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub events: Option<CountCheckSpec>,
     /// Whether it must be there at all; `null` is there.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub exists: Option<bool>,
@@ -147,7 +150,7 @@ pub struct SizeCheckSpec {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 #[schemars(extend("minProperties" = 1))]
-pub struct MessagesCheckSpec {
+pub struct CountCheckSpec {
     /// So many or more.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0))]
@@ -233,9 +236,9 @@ pub struct RecordFromSpec {
 }
 
 impl CheckSpec {
-    /// It says something of what only answers over gRPC have.
-    pub(in crate::crd) fn is_of_grpc(&self) -> bool {
-        self.grpc_status.is_some() || self.trailer.is_some() || self.messages.is_some()
+    /// It says something of what only answers over gRPC have, or only streams of events.
+    pub(in crate::crd) fn is_of_one_protocol(&self) -> bool {
+        self.grpc_status.is_some() || self.trailer.is_some() || self.messages.is_some() || self.events.is_some()
     }
 
     /// It says something of what other answers have as well.

@@ -55,6 +55,10 @@ pub struct GoodputSpec {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "crate::crd::schema::optional_duration")]
     pub first_event: Option<String>,
+    /// From then to the first message of a gRPC stream.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "crate::crd::schema::optional_duration")]
+    pub first_message: Option<String>,
     /// From then to a language model's first event with content.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "crate::crd::schema::optional_duration")]

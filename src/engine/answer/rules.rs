@@ -1,5 +1,6 @@
 //! The checks, extracts and records of a step, ready to be held against its answers.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -58,7 +59,8 @@ enum Kind {
     Status(Vec<StatusRange>),
     GrpcStatus(Vec<Code>),
     Trailer(String, Vec<PreparedCondition>),
-    Messages { at_least: u64, at_most: u64 },
+    Messages(RangeInclusive<u64>),
+    Events(RangeInclusive<u64>),
     JsonPath(JsonPath, Vec<PreparedCondition>),
     Header(String, Vec<PreparedCondition>),
     Body(Vec<PreparedCondition>),
@@ -134,7 +136,7 @@ impl PreparedRules {
         };
         for check in checks {
             match &check.kind {
-                Kind::Status(_) | Kind::GrpcStatus(_) | Kind::Messages { .. } | Kind::Latency(_) | Kind::Size { .. } => {}
+                Kind::Status(_) | Kind::GrpcStatus(_) | Kind::Messages(_) | Kind::Events(_) | Kind::Latency(_) | Kind::Size { .. } => {}
                 Kind::JsonPath(_, must) | Kind::Body(must) => must.iter().for_each(|condition| add(false, true, condition.needs())),
                 Kind::Header(_, must) | Kind::Trailer(_, must) => must.iter().for_each(|condition| add(true, false, condition.needs())),
                 Kind::Cel(cel) => add(cel.asks().headers, cel.asks().body, cel.needs()),
@@ -223,9 +225,8 @@ impl PreparedCheck {
             Check::Status(ranges) => Kind::Status(ranges.clone()),
             Check::GrpcStatus(codes) => Kind::GrpcStatus(codes.clone()),
             Check::Trailer { name, must } => Kind::Trailer(name.clone(), prepared(must)?),
-            Check::Messages { at_least, at_most } => {
-                Kind::Messages { at_least: at_least.unwrap_or(0), at_most: at_most.unwrap_or(u64::MAX) }
-            }
+            Check::Messages { at_least, at_most } => Kind::Messages(at_least.unwrap_or(0)..=at_most.unwrap_or(u64::MAX)),
+            Check::Events { at_least, at_most } => Kind::Events(at_least.unwrap_or(0)..=at_most.unwrap_or(u64::MAX)),
             Check::JsonPath { path, must } => Kind::JsonPath(path.clone(), prepared(must)?),
             Check::Header { name, must } => Kind::Header(name.clone(), prepared(must)?),
             Check::Body(must) => Kind::Body(prepared(must)?),
@@ -257,10 +258,8 @@ impl Kind {
                 Some(call) => Err(format!("found {}", call.code)),
                 None => Err("found an answer that is not one of gRPC".into()),
             },
-            Self::Messages { at_least, at_most } => match answer.call.map_or(0, |call| call.messages) {
-                found if (*at_least..=*at_most).contains(&found) => Ok(()),
-                found => Err(format!("found {found}")),
-            },
+            Self::Messages(wanted) => counted(wanted, answer.call.map_or(0, |call| call.messages)),
+            Self::Events(wanted) => counted(wanted, answer.events),
             Self::JsonPath(path, must) => judge_part(must, path.first(answer.json()?).map(Part::Json), store),
             Self::Header(name, must) => judge_values(must, store, |visit| answer.header(name, visit)),
             Self::Trailer(name, must) => judge_values(must, store, |visit| answer.trailer(name, visit)),
@@ -283,6 +282,10 @@ impl Kind {
             },
         }
     }
+}
+
+fn counted(wanted: &RangeInclusive<u64>, found: u64) -> Result<(), String> {
+    if wanted.contains(&found) { Ok(()) } else { Err(format!("found {found}")) }
 }
 
 fn judge_part(must: &[PreparedCondition], part: Option<Part<'_>>, store: &mut impl Store) -> Result<(), String> {

@@ -50,6 +50,7 @@ fn answer<'a>(status: u16, body: &'a [u8]) -> Answer<'a> {
         size: body.len() as u64,
         latency: Duration::from_millis(20),
         call: None,
+        events: 3,
         json: Json::default(),
     }
 }

@@ -280,6 +280,21 @@ async fn checks_and_extracts_see_the_whole_body() {
 }
 
 #[tokio::test]
+async fn the_number_of_events_can_be_asked_for() {
+    let url = server(&["data: a", "event: stop\ndata: b", ": nothing", "data: [DONE]"], End::Proper).await;
+    let counted = async |checks: Value| {
+        let stream = json!({"until": {"text": "[DONE]"}});
+        run_spec(spec(&url, json!({"http": {"path": "/", "stream": stream}, "checks": checks}))).await
+    };
+    let few = counted(json!([{"events": {"atLeast": 3}}])).await;
+    assert_eq!(why(&few), (ErrorClass::Check, "checks[0], events at least 3: found 2"));
+    let many = counted(json!([{"events": {"atMost": 1}}])).await;
+    assert_eq!(why(&many), (ErrorClass::Check, "checks[0], events at most 1: found 2"));
+    let right = counted(json!([{"events": {"atLeast": 2, "atMost": 2}}])).await;
+    assert_eq!((right.failures(), only(&right).checks_passed, streamed(&right).messages_received), (0, 1, 2));
+}
+
+#[tokio::test]
 async fn good_requests_are_those_within_all_limits() {
     let url = server(&[ROLE, &content("a"), &content("b"), "data: [DONE]"], End::Proper).await;
     let goodput = |limits: Value| {

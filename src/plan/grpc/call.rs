@@ -1,11 +1,11 @@
 //! A step's call held against the descriptors: its method found, its messages compiled.
 
-use super::descriptors::{Descriptors, Rpc};
+use super::descriptors::{CallKind, Descriptors, Rpc};
 use super::encoder::MessageEncoder;
 use super::{GrpcStep, GrpcStream, Messages};
 use crate::plan::lexicon::each_step;
 use crate::plan::template::Need;
-use crate::plan::{Action, Declared, JsonTemplate, Names, Plan, Problem, Protocol};
+use crate::plan::{Action, Declared, JsonTemplate, Names, Plan, Problem, Protocol, RequestStep};
 
 /// All that is wrong with a plan's calls as far as descriptors tell, before anything else is known: the values of Secrets, rows of feeders.
 pub fn check(plan: &Plan, descriptors: &Descriptors) -> Vec<Problem> {
@@ -19,11 +19,25 @@ pub fn check(plan: &Plan, descriptors: &Descriptors) -> Vec<Problem> {
         if let Action::Request(request) = &step.action
             && let Protocol::Grpc(grpc) = &request.call
         {
-            let checked = CompiledCall::compile(grpc, descriptors, names, &format!("{path}.grpc"));
-            problems.extend(checked.err().unwrap_or_default());
+            match CompiledCall::compile(grpc, descriptors, names, &format!("{path}.grpc")) {
+                Ok(call) => problems.extend(check_limits(request, call.rpc.kind, path)),
+                Err(found) => problems.extend(found),
+            }
         }
     });
     problems
+}
+
+/// What is wrong with the limits of a step that calls a method of this kind: of one message there is no first.
+pub fn check_limits(step: &RequestStep, kind: CallKind, path: &str) -> Option<Problem> {
+    let limits_first = step.goodput.is_some_and(|goodput| goodput.first.is_some());
+    let is_unary = !kind.client_streams() && !kind.server_streams();
+    (limits_first && is_unary).then(|| {
+        Problem::new(
+            format!("{path}.goodput.firstMessage"),
+            "is measured only of streams, and this method takes one message and answers with one",
+        )
+    })
 }
 
 /// What is sent, ready to be sent.

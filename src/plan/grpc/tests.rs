@@ -352,6 +352,39 @@ fn a_call_is_held_against_its_descriptor() {
     assert_eq!((call.messages.len(), call.times), (1, 3));
 }
 
+#[test]
+fn a_first_message_is_limited_only_where_there_may_be_several() {
+    let step = |first| {
+        let goodput = crate::plan::Goodput { first, ..Default::default() };
+        let grpc = GrpcStep {
+            method: Method::parse("t.S/Do").unwrap(),
+            message: None,
+            metadata: vec![],
+            stream: None,
+            gzip: false,
+            max_message_size: 1,
+        };
+        crate::plan::RequestStep {
+            name: "s".into(),
+            tags: Default::default(),
+            timeout: Duration::from_secs(1),
+            checks: vec![],
+            extract: vec![],
+            record: vec![],
+            target: 0,
+            goodput: Some(goodput),
+            call: crate::plan::Protocol::Grpc(grpc),
+        }
+    };
+    let second = Some(Duration::from_secs(1));
+    let found = check_limits(&step(second), CallKind::Unary, "s").unwrap();
+    assert_eq!(found.path, "s.goodput.firstMessage");
+    assert_eq!(check_limits(&step(None), CallKind::Unary, "s"), None);
+    for kind in [CallKind::ServerStreaming, CallKind::ClientStreaming, CallKind::Bidirectional] {
+        assert_eq!(check_limits(&step(second), kind, "s"), None, "{kind:?}");
+    }
+}
+
 /// A value for a field of `All`, as protobuf's JSON form has it.
 fn fields(depth: u32) -> BoxedStrategy<Value> {
     let text = "[a-zé\"\\\\]{0,6}".prop_map(Value::from);

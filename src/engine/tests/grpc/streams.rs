@@ -8,6 +8,7 @@ use http::Response;
 
 use super::super::http2::{Asked, server};
 use super::*;
+use crate::plan::Goodput;
 use crate::plan::grpc::{GrpcStream, Messages};
 use crate::stats::StreamStats;
 
@@ -36,6 +37,22 @@ async fn a_server_stream_has_a_first_message_gaps_and_a_count() {
     assert!(stream.first.min() >= 4_000, "{} us", stream.first.min());
     assert!(snapshot.steps[&0].latency.min() >= 20_000, "the latency of a stream is that of the whole call");
     assert_eq!(snapshot.received_by_target(), chat.seen.calls());
+}
+
+#[tokio::test]
+async fn a_call_is_good_whose_first_message_comes_in_time() {
+    let chat = Chat::start().await;
+    let limited = |name: &str, first: u64| {
+        let mut step = call(name, json!({"text": "wait 4", "number": 3}));
+        let first = Some(Duration::from_millis(first));
+        request(&mut step).goodput = Some(Goodput { first, ..Goodput::default() });
+        step
+    };
+    let snapshot = run_calls(counted(&chat.url, 2, vec![limited("Listen", 60_000), limited("Listen", 3)])).await;
+    let goodput = |step: u16| (snapshot.steps[&step].goodput.good, snapshot.steps[&step].goodput.judged);
+    assert_eq!((goodput(0), goodput(1)), ((2, 2), (0, 2)), "the first message comes after 4 ms");
+    let refused = prepare(Arc::new(counted(&chat.url, 1, vec![limited("Say", 1_000)])), &inputs()).await.unwrap_err();
+    assert!(refused.to_string().contains("goodput.firstMessage: is measured only of streams"), "{refused}");
 }
 
 #[tokio::test]
