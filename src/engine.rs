@@ -61,5 +61,6 @@ pub use errand::{Alone, Errand, Outcome, Terms};
 pub use feeder::{Demand, FeedData, Supply, Usage, load_feeder};
 pub use grpc::load_descriptors;
 pub use prepare::{PrepareError, Prepared, prepare};
+pub use redactor::unredacted;
 pub use running::{Assignment, Delta, Running};
 pub use sampling::{SampleLog, SampleSink, Written};

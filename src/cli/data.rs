@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::documents::{Document, Documents, Finding};
 use super::objects::Objects;
 use crate::crd;
-use crate::engine::{load_content, load_feeder};
+use crate::engine::{load_content, load_feeder, unredacted};
 use crate::plan::feeder::{Data, Feeder, Source};
 use crate::plan::lexicon::each_step;
 use crate::plan::{Action, Body, Columns, Inputs, Names, Plan, Problem, Protocol};
@@ -25,14 +25,14 @@ pub fn check(documents: &mut Documents) {
 fn check_one(test: &mut Document, objects: &Objects, notes: &mut Vec<String>) -> Result<(), Vec<Problem>> {
     let mut inputs = Inputs::default();
     inputs.set_folder(test.place.folder());
+    for reference in test.checked.plan.references() {
+        if let Some(value) = objects.get(reference, test.namespace.as_deref()) {
+            inputs.insert(reference.kind, &reference.name, &reference.key, value.to_owned());
+        }
+    }
     let (mut columns, mut problems) = (BTreeMap::new(), Vec::new());
     for (i, feeder) in test.checked.plan.feeders.iter().enumerate() {
         let field = format!("spec.feeders[{i}].{}", feeder.source.field());
-        if let Some(reference) = feeder.reference()
-            && let Some(value) = objects.get(reference, test.namespace.as_deref())
-        {
-            inputs.insert(reference.kind, &reference.name, &reference.key, value.to_owned());
-        }
         if let Some(absent) = absent(feeder, &inputs) {
             notes.push(format!("{}: {field}: {absent} is not here, so its columns are not checked", test.place));
             continue;
@@ -46,7 +46,10 @@ fn check_one(test: &mut Document, objects: &Objects, notes: &mut Vec<String>) ->
     }
     problems.extend(check_bodies(&test.checked.plan, &inputs, |absent| notes.push(format!("{}: {absent}", test.place))));
     match crd::check_with(&test.spec, &columns) {
-        Ok(checked) => test.checked = checked,
+        Ok(checked) => {
+            test.checked = checked;
+            test.checked.warnings.extend(unredacted(&test.checked.plan, &inputs));
+        }
         Err(found) => problems.extend(found),
     }
     if problems.is_empty() { Ok(()) } else { Err(problems) }
@@ -165,6 +168,20 @@ mod tests {
              - name: s\n    tasks:\n    - name: t\n      steps:\n      - http:\n          method: POST\n          path: /\n          {body}\n  \
              load: {{closed: {{users: 1, duration: 1s}}}}\n"
         )
+    }
+
+    #[test]
+    fn a_secret_too_short_to_be_taken_out_of_messages_is_warned_of() {
+        let warned = |value: &str| {
+            let text = sends("body: x")
+                .replace("{url: http://t}", "{url: http://t, auth: {bearer: {tokenFrom: {secretKeyRef: {name: s, key: k}}}}}");
+            let secret = format!("---\napiVersion: v1\nkind: Secret\nmetadata: {{name: s}}\nstringData: {{k: '{value}'}}\n");
+            checked("f.yaml", &format!("{text}{secret}")).tests[0].checked.warnings.clone()
+        };
+        let told = "spec.target.auth.bearer.tokenFrom: Secret \"s\" key \"k\" is shorter than 4 characters, \
+                    so it is not taken out of messages and samples";
+        assert_eq!(warned(" abc "), [told]);
+        assert_eq!(warned("abcd"), [""; 0]);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use super::files;
 use super::grpc::services::{self, Unknown};
 use super::preflight::Readiness;
 use super::program::{PreparedScenario, PreparedStep};
-use super::redactor::Redactor;
+use super::redactor::{Redactor, unredacted};
 use super::route::Route;
 use super::sampling::{SampleSink, Sampling};
 use super::world::World;
@@ -60,6 +60,7 @@ pub struct Prepared {
     /// For texts of the target's that are shown.
     pub(super) redactor: Arc<Redactor>,
     descriptor_digest: Option<String>,
+    warnings: Vec<String>,
     /// Requests that are written down, if any are.
     pub(super) sampling: Option<Arc<Sampling>>,
     /// Keep the tokens from expiring.
@@ -80,6 +81,11 @@ impl Prepared {
     /// Of what services and messages are known to be, where there are calls over gRPC; the same on every worker.
     pub fn descriptor_digest(&self) -> Option<&str> {
         self.descriptor_digest.as_deref()
+    }
+
+    /// What is allowed but most likely not meant, as far as only the inputs show it. No text holds a value of theirs.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
     }
 }
 
@@ -170,6 +176,7 @@ pub(super) async fn prepare_in(plan: Arc<Plan>, inputs: &Inputs, world: &World) 
         routes: routes.into_iter().flatten().collect(),
         redactor,
         descriptor_digest,
+        warnings: unredacted(&plan, inputs),
         sampling: None,
         _renewals: renewals,
         plan,

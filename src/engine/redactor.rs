@@ -12,7 +12,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use super::capture::headers;
 use super::feeder::Feed;
 use super::message;
-use crate::plan::{Inputs, Kind, Plan};
+use crate::plan::{Inputs, Kind, Plan, Reference};
 
 /// Shorter ones are in any text, and taking them out would tell where.
 const SHORTEST: usize = 4;
@@ -115,6 +115,20 @@ impl Redactor {
         }
         text
     }
+}
+
+/// What to say of Secrets whose values are too short to be taken out of texts.
+pub fn unredacted(plan: &Plan, inputs: &Inputs) -> Vec<String> {
+    let secrets = plan.references().into_iter().filter(|reference| reference.kind == Kind::Secret);
+    let short = secrets.filter(|reference| inputs.get(reference).is_some_and(|value| (1..SHORTEST).contains(&value.trim_ascii().len())));
+    let told = short.map(|Reference { kind, name, key, field }| {
+        format!(
+            "{field}: {kind} {name:?} key {key:?} is shorter than {SHORTEST} characters, so it is not taken out of messages and samples"
+        )
+    });
+    let mut told: Vec<String> = told.collect();
+    told.dedup();
+    told
 }
 
 /// The text without beginnings of secrets where it was cut off; both limits of what is shown write `…` there.

@@ -75,6 +75,8 @@ pub struct Worker {
     feeders: Vec<FeedData>,
     /// Digest of what gRPC services and messages are known to be here.
     descriptors: String,
+    /// What there is to say of what was read, though nothing is wrong with it.
+    warnings: Vec<String>,
     /// By feeder: rows that may be leased to somebody; kept for a master that knows less.
     reserved: BTreeMap<u16, u64>,
     /// The lease: when the master was last heard.
@@ -106,6 +108,7 @@ impl Worker {
             errands: Errands::default(),
             feeders: vec![],
             descriptors: String::new(),
+            warnings: vec![],
             reserved: BTreeMap::new(),
             heard: Instant::now(),
             leaving: false,
@@ -302,6 +305,7 @@ impl Worker {
                 self.feeders = prepared.feed_data();
                 self.prepared = Some(prepared.clone());
                 self.descriptors = prepared.descriptor_digest().unwrap_or_default().to_owned();
+                self.warnings = prepared.warnings().to_vec();
                 self.stage = Stage::Prepared(prepared);
                 self.say_ready(outbound).await
             }
@@ -326,7 +330,8 @@ impl Worker {
             digest: digest.clone(),
         };
         let (feeders, descriptors) = (self.feeders.iter().map(data).collect(), self.descriptors.clone());
-        say(outbound, Message::Ready(fleet::Ready { errands: self.errands.known(), feeders, descriptors })).await
+        let (errands, warnings) = (self.errands.known(), self.warnings.clone());
+        say(outbound, Message::Ready(fleet::Ready { errands, feeders, descriptors, warnings })).await
     }
 
     /// At most once in a process's life: whatever comes later finds the stage moved on.

@@ -87,6 +87,7 @@ pub(super) fn oauth2(address: &str) -> Value {
 pub(super) async fn ready(plan: Plan, metadata_host: Option<String>) -> Result<Arc<Prepared>, PrepareError> {
     let mut inputs = super::grpc::inputs();
     inputs.insert(Kind::Secret, "keys", "secret", b"hush-hush\n".to_vec());
+    inputs.insert(Kind::Secret, "keys", "pin", b" 123\n".to_vec());
     inputs.insert(Kind::Secret, "keys", "id", b"AKIDEXAMPLE".to_vec());
     let world = World { names: NameServers::of_system(), metadata_host };
     prepare_in(Arc::new(plan), &inputs, &world).await.map(Arc::new)
@@ -197,6 +198,16 @@ async fn a_step_that_says_who_it_is_is_believed() {
     http(&mut plan.scenarios[0].tasks[0].steps[0]).request.headers.push(header);
     carried_out(ready(plan, None).await.unwrap(), 1).await;
     assert_eq!(shown(&target), ["Bearer mine"]);
+}
+
+#[tokio::test]
+async fn a_secret_too_short_to_be_taken_out_of_messages_is_told() {
+    let target = Target::start();
+    let prepared = async |key: &str| ready(plan_with(&target, json!({"bearer": {"tokenFrom": from(key)}}), "/x", 100), None).await.unwrap();
+    let told = "spec.target.auth.bearer.tokenFrom: Secret \"keys\" key \"pin\" is shorter than 4 characters, \
+                so it is not taken out of messages and samples";
+    assert_eq!(prepared("pin").await.warnings(), [told]);
+    assert_eq!(prepared("secret").await.warnings(), [""; 0]);
 }
 
 #[tokio::test]

@@ -19,6 +19,9 @@ const ANSWER: Duration = Duration::from_secs(5);
 /// So long a preflight may take; one that only connects has given up long before.
 const PREFLIGHT: Duration = Duration::from_secs(300);
 
+/// More of them than references of a test would be noise.
+const MAX_WARNINGS: usize = 64;
+
 /// What is done once.
 pub(super) struct Errands {
     /// Still to be done before the start, in this order.
@@ -89,6 +92,15 @@ impl Errands {
 
     pub(super) fn warnings(&self) -> &[String] {
         &self.warnings
+    }
+
+    /// Every worker says the same of what all read.
+    pub(super) fn hear_warnings(&mut self, warnings: &[String]) {
+        for warning in warnings.iter().take(MAX_WARNINGS) {
+            if !self.warnings.contains(warning) {
+                self.warnings.push(warning.clone());
+            }
+        }
     }
 }
 

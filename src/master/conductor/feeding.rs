@@ -93,6 +93,7 @@ impl Conductor {
         let Some(worker) = self.roster.index(id) else { return };
         let mut problems: Vec<Reported> = ready.feeders.iter().filter_map(|data| self.feeding.compare(worker, data)).collect();
         problems.extend(self.feeding.compare_descriptors(worker, &ready.descriptors));
+        self.errands.hear_warnings(&ready.warnings);
         let reserved: Vec<(u16, u64)> = self.feeding.ledgers.iter().map(|(feeder, ledger)| (*feeder, ledger.reserved())).collect();
         let Some(seat) = self.roster.seat(id) else { return };
         if !problems.is_empty() {

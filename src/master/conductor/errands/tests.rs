@@ -161,6 +161,19 @@ fn a_stop_during_setup_cuts_it_off_and_tears_down() {
 }
 
 #[test]
+fn what_workers_say_of_their_inputs_is_a_warning_once() {
+    let mut stage = stage(2, Memory::none());
+    for index in 0..2 {
+        let player = stage.join(index, "a", false);
+        let warnings = vec!["spec.target.auth: short".to_owned()];
+        stage.say(&player, from_worker::Message::Ready(fleet::Ready { warnings, ..fleet::Ready::default() }));
+    }
+    stop(&mut stage);
+    let result = stage.conductor.result().unwrap();
+    assert_eq!(result.warnings.iter().filter(|warning| warning.contains("short")).count(), 1, "{:?}", result.warnings);
+}
+
+#[test]
 fn what_was_never_set_up_is_not_torn_down() {
     let mut stage = stage(1, Memory::none());
     let mut player = stage.join(0, "a", false);
