@@ -114,7 +114,7 @@ pub struct LoadTestSpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32), extend("x-kubernetes-list-type" = "atomic"))]
     pub setup: Vec<StepSpec>,
-    /// Carried out once when the load is over, also when the run was aborted or `setup` failed, by any worker and within `run.stopTimeout`. It may be
+    /// Carried out once when the load is over, also when the run was aborted or `setup` failed, but not when nothing was sent before, by any worker and within `run.stopTimeout`. It may be
     /// carried out twice when a worker dies, and must bear that. A step that fails is a warning. Names, blocks and counts as in `setup`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32), extend("x-kubernetes-list-type" = "atomic"))]

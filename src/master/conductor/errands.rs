@@ -29,8 +29,8 @@ pub(super) struct Errands {
     under_way: Option<UnderWay>,
     /// By setup, for workers and errands. Secret.
     found: Option<fleet::Found>,
-    /// Something was asked of a worker.
-    begun: bool,
+    /// A worker was asked to send what teardown may have to undo.
+    touched: bool,
     /// The load is over, or will never be: what is left is teardown.
     closing: Option<Closing>,
     torn_down: bool,
@@ -60,7 +60,7 @@ impl Errands {
             before: before_start(plan),
             under_way: None,
             found: None,
-            begun: false,
+            touched: false,
             closing: None,
             torn_down: false,
             obstacle: None,
@@ -164,10 +164,7 @@ impl Conductor {
         if self.errands.is_closing() {
             return;
         }
-        // who was asked before this process began has something to show for it
-        let begun = self.errands.begun || self.facts.granted || self.roster.who_knows(ErrandKind::Setup).is_some();
-        let nothing_to_do = self.file.plan.once.teardown.is_empty() && !self.errands.is_under_way();
-        if !begun || nothing_to_do {
+        if !self.owes_teardown() && !self.errands.is_under_way() {
             return self.finish(ending);
         }
         self.state = MasterState::Stopping;
@@ -181,6 +178,24 @@ impl Conductor {
         self.close(now);
     }
 
+    /// There is a teardown, it was not done, and something was sent that it may have to undo.
+    fn owes_teardown(&self) -> bool {
+        // who was asked before this process began has something to show for it
+        let was_touched = || {
+            [ErrandKind::Setup, ErrandKind::Preflight].into_iter().any(|kind| self.touches(kind) && self.roster.who_knows(kind).is_some())
+        };
+        !self.file.plan.once.teardown.is_empty() && !self.errands.torn_down && (self.errands.touched || self.facts.granted || was_touched())
+    }
+
+    /// It sends more than questions whether the target is there.
+    fn touches(&self, kind: ErrandKind) -> bool {
+        match kind {
+            ErrandKind::Setup => true,
+            ErrandKind::Preflight => self.file.plan.preflight == Preflight::Once,
+            ErrandKind::AwaitTargets | ErrandKind::Teardown | ErrandKind::Unspecified => false,
+        }
+    }
+
     /// Goes on with what [`wind_up`](Self::wind_up) began.
     pub(super) fn close(&mut self, now: Instant) {
         let Some(Closing { ending, until }) = self.errands.closing else { return };
@@ -189,7 +204,7 @@ impl Conductor {
         if self.errands.is_under_way() {
             return;
         }
-        if self.file.plan.once.teardown.is_empty() || self.errands.torn_down {
+        if !self.owes_teardown() {
             self.finish(ending);
         } else if now >= until {
             self.errands.warnings.push("teardown was not carried out: no worker was left that could".to_owned());
@@ -230,7 +245,7 @@ impl Conductor {
             session,
             Message::Errand(fleet::Errand { kind: kind.into(), within_micros: within.as_micros() as u64, workers, seed, found }),
         );
-        self.errands.begun = true;
+        self.errands.touched |= self.touches(kind);
         self.errands.under_way = Some(UnderWay { kind, session, until: now + within + ANSWER });
         let index = self.roster.index(session).filter(|_| known.is_none());
         if let Some(index) = index {

@@ -180,6 +180,44 @@ fn what_was_never_set_up_is_not_torn_down() {
     ready(&mut stage, &player, &[]);
     stop(&mut stage);
     assert_eq!((told(&mut player), stage.state()), (vec![], MasterState::Finished));
+
+    let connecting = || {
+        let mut stage = Stage::of(1, Memory::none(), |spec| {
+            spec["setup"] = json!([{"http": {"path": "/setup"}}]);
+            spec["teardown"] = json!([{"http": {"path": "/teardown"}}]);
+            spec["run"] = json!({"preflight": "Connect"});
+        });
+        let mut player = stage.join(0, "a", false);
+        ready(&mut stage, &player, &[]);
+        stage.grant(1, GrantAction::Start).unwrap();
+        assert_eq!(told(&mut player), [Told::Errand(ErrandKind::Preflight, None)]);
+        (stage, player)
+    };
+    let (mut stage, mut player) = connecting();
+    answer(&mut stage, &player, ErrandKind::Preflight, "spec.target: connecting to 127.0.0.1:9: refused");
+    assert!(!told(&mut player).iter().any(|told| matches!(told, Told::Errand(..))));
+    assert_eq!((stage.state(), stage.conductor.result().unwrap().reason.as_str()), (MasterState::Finished, "PreflightFailed"));
+    let (mut stage, mut player) = connecting();
+    stop(&mut stage);
+    assert_eq!((told(&mut player), stage.state()), (vec![Told::Stop], MasterState::Stopping));
+    answer(&mut stage, &player, ErrandKind::Preflight, "it was cut off");
+    assert!(!told(&mut player).iter().any(|told| matches!(told, Told::Errand(..))));
+    assert_eq!((stage.state(), stage.conductor.result().unwrap().verdict), (MasterState::Finished, Verdict::Aborted));
+}
+
+#[test]
+fn what_a_preflight_did_is_torn_down() {
+    let mut stage = Stage::of(1, Memory::none(), |spec| {
+        spec["teardown"] = json!([{"http": {"path": "/teardown"}}]);
+        spec["run"] = json!({"preflight": "Once"});
+    });
+    let mut player = stage.join(0, "a", false);
+    ready(&mut stage, &player, &[]);
+    stage.grant(1, GrantAction::Start).unwrap();
+    answer(&mut stage, &player, ErrandKind::Preflight, "step \"create\": 404 Not Found");
+    assert_eq!(told(&mut player)[1..], [Told::Errand(ErrandKind::Teardown, None)]);
+    answer(&mut stage, &player, ErrandKind::Teardown, "");
+    assert_eq!(stage.conductor.result().unwrap().reason, "PreflightFailed");
 }
 
 #[test]
