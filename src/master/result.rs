@@ -191,9 +191,12 @@ fn task_names(plan: &Plan) -> Vec<(String, String)> {
     plan.scenarios.iter().flat_map(|scenario| scenario.tasks.iter().map(|task| (scenario.name.clone(), task.name.clone()))).collect()
 }
 
-/// The samples of one level; the requests of all others are counted, and else in no result.
+/// The samples of one level; the requests of all others are counted, and else in no result. What is done once, or by users at their
+/// beginning and end, is of no level.
 fn with_the_rest_as_warmup(level: &Snapshot, whole: &Snapshot) -> Snapshot {
     let mut level = level.clone();
+    level.counters.control = whole.counters.control;
+    level.counters.control_failures = whole.counters.control_failures;
     level.counters.warmup += whole.received_by_target().saturating_sub(level.received_by_target());
     level
 }
@@ -286,4 +289,25 @@ fn warnings(file: &RunFile, roster: &Roster, timeline: &Timeline, blocks: &Block
         ));
     }
     warnings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stats::{Counters, StepStats};
+
+    #[test]
+    fn beside_the_kept_level_all_but_control_is_warmup() {
+        let of = |requests, counters| Snapshot {
+            steps: [(0, StepStats { requests, ..StepStats::default() })].into(),
+            counters,
+            ..Snapshot::default()
+        };
+        let level = of(100, Counters { control: 1, retries: 2, ..Counters::default() });
+        let whole = of(700, Counters { control: 9, control_failures: 3, warmup: 50, retries: 5, ..Counters::default() });
+        let kept = with_the_rest_as_warmup(&level, &whole);
+        assert_eq!((kept.requests(), kept.received_by_target()), (100, whole.received_by_target()));
+        let counters = Counters { control: 9, control_failures: 3, warmup: 653, retries: 2, ..Counters::default() };
+        assert_eq!(kept.counters, counters);
+    }
 }
