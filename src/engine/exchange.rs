@@ -26,7 +26,7 @@ use super::response::Response;
 use super::sampling::Seen;
 use super::shard::Shard;
 use super::streaming::Streaming;
-use super::transport::{Flight, Link, Outgoing, Phases};
+use super::transport::{Flight, Link, Outgoing};
 use crate::plan::{Goodput, Retry, RetryOn};
 use crate::stats::ErrorClass;
 
@@ -447,25 +447,8 @@ pub(super) fn unrendered(
     (class, why): (ErrorClass, &dyn std::fmt::Display),
 ) -> (Instant, Option<ErrorClass>) {
     let ended = Instant::now();
-    let sample = Sample {
-        step: number,
-        part,
-        ended,
-        latency: ended.saturating_duration_since(intended),
-        service_time: Duration::ZERO,
-        phases: Phases::default(),
-        status: 0,
-        grpc_status: None,
-        failure: Some(class),
-        retry_after: None,
-        sent: false,
-        sent_bytes: 0,
-        received_bytes: 0,
-        checks_passed: 0,
-        checks_failed: 0,
-        stream: None,
-        good: shard.prepared.steps[usize::from(number)].goodput.map(|_| false),
-    };
+    let good = shard.prepared.steps[usize::from(number)].goodput.map(|_| false);
+    let sample = Sample { good, ..Sample::unsent(number, part, (intended, ended), class) };
     shard.recorder.borrow_mut().record(sample, || why.to_string());
     (ended, Some(class))
 }

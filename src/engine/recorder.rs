@@ -63,6 +63,31 @@ pub(super) struct Sample<'a> {
     pub(super) good: Option<bool>,
 }
 
+impl Sample<'_> {
+    /// Of a request that never was one: it ended before anything was sent.
+    pub(super) fn unsent(step: u16, part: Part, (intended, ended): (Instant, Instant), class: ErrorClass) -> Self {
+        Self {
+            step,
+            part,
+            ended,
+            latency: ended.saturating_duration_since(intended),
+            service_time: Duration::ZERO,
+            phases: Phases::default(),
+            status: 0,
+            grpc_status: None,
+            failure: Some(class),
+            retry_after: None,
+            sent: false,
+            sent_bytes: 0,
+            received_bytes: 0,
+            checks_passed: 0,
+            checks_failed: 0,
+            stream: None,
+            good: None,
+        }
+    }
+}
+
 /// A stream that came to its proper end.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct StreamSample {
