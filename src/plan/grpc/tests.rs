@@ -358,11 +358,13 @@ fn a_first_message_is_limited_only_where_there_may_be_several() {
         let goodput = crate::plan::Goodput { first, ..Default::default() };
         let grpc = GrpcStep {
             method: Method::parse("t.S/Do").unwrap(),
+            is_health_check: false,
             message: None,
             metadata: vec![],
             stream: None,
             gzip: false,
             max_message_size: 1,
+            retry: None,
         };
         crate::plan::RequestStep {
             name: "s".into(),
