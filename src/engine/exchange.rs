@@ -269,9 +269,7 @@ impl Sending<'_> {
             if tries == retry.max || !is_worth_another(retry, &outcome, response.status) {
                 return outcome;
             }
-            if self.flight.again(response.received) {
-                self.shard.recorder.borrow_mut().retried();
-            }
+            self.flight.retry(response.received);
             tokio::time::sleep(retry.backoff.saturating_mul(1 << tries.min(16))).await;
             tries += 1;
         }

@@ -164,8 +164,8 @@ impl Tries {
         match outcome {
             Err(Failure::Refused(_)) if !self.refused => {
                 self.refused = true;
-                flight.written.set(0);
-                flight.shard.recorder.borrow_mut().retried();
+                // no answer came of it
+                flight.retry(0);
                 true
             }
             Err(Failure::Gone) if self.gone < MOST_GONE => {
@@ -278,6 +278,13 @@ impl<'a> Flight<'a> {
             stream.reset();
         }
         written > 0
+    }
+
+    /// Likewise, with the same message, which counts as a retry if any byte of it was written.
+    pub(super) fn retry(&self, received: u64) {
+        if self.again(received) {
+            self.shard.recorder.borrow_mut().retried();
+        }
     }
 
     /// What it means that its time is over.

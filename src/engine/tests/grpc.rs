@@ -11,7 +11,9 @@ mod tokens;
 
 use serde_json::{Value, json};
 
+use super::super::{Errand, Terms};
 use super::*;
+use crate::plan::Preflight;
 use crate::plan::grpc::{GrpcStep, Method, ProtoFile, Protos};
 use crate::plan::{Check, Condition, Extract, ExtractFrom, Header, Iterations, JsonPath, JsonTemplate, Kind, Reference, ThinkTime};
 use chat::{Chat, PROTO};
@@ -96,6 +98,20 @@ async fn all_fail(text: &str, class: ErrorClass, code: u8, sample: &str) {
     assert_eq!(snapshot.steps[&0].grpc_statuses, [(code, snapshot.requests())].into(), "{text}");
     assert_eq!((samples(&snapshot), snapshot.received_by_target()), (vec![sample], chat.seen.calls()));
     assert!(snapshot.errors.iter().all(|(key, _)| key.status == Some(code.into())));
+}
+
+#[tokio::test]
+async fn a_preflight_tells_the_message_that_a_check_does_not_let_pass() {
+    let chat = Chat::start().await;
+    let mut step = call("Say", note("hi"));
+    request(&mut step).checks = vec![Check::Latency { below: Duration::from_nanos(1) }];
+    let mut plan = counted(&chat.url, 1, vec![step]);
+    plan.preflight = Preflight::Once;
+    let prepared = Arc::new(prepare(Arc::new(plan), &inputs()).await.unwrap());
+    let terms = Terms { share: Share::WHOLE, seed: 7, found: Default::default(), within: Duration::from_secs(20) };
+    let failure = prepared.go_alone(Errand::Preflight, terms).outcome().await.failure.unwrap();
+    assert!(failure.starts_with("step \"Say\": checks[0], latency below "), "{failure}");
+    assert!(failure.contains("; the answer: gRPC status 0 OK: {") && failure.contains("\"text\":\"hi\""), "{failure}");
 }
 
 #[tokio::test]

@@ -153,6 +153,10 @@ async fn a_refused_stream_is_tried_once_more_and_counted() {
     assert!(snapshot.requests() > 3 && snapshot.counters.retries > 1);
     assert_eq!((snapshot.failures(), snapshot.counters.connects), (0, 1), "{:?}", snapshot.errors);
     assert_eq!(snapshot.received_by_target(), seen.requests());
+    let (url, _) = server(|asked: Asked| async move { asked.send("yes") }).await;
+    let taken = run(plan2(&url, 1, 50), 1).await;
+    let of_each = taken.steps[&0].sent_bytes / taken.received_by_target();
+    assert_eq!(snapshot.steps[&0].sent_bytes, of_each * seen.requests(), "what was refused was sent");
 }
 
 #[tokio::test]

@@ -173,7 +173,8 @@ async fn a_new_connection_per_request_is_left_to_the_target_to_close() {
     let mut plan = thinking(&url.await, 2, 100, 10);
     plan.http.connections = Connections::PerRequest;
     let snapshot = run(plan, 1).await;
-    assert!(snapshot.requests() > 4 && snapshot.failures() == 0, "{:?}", snapshot.errors);
+    // a busy machine may come to no more than one of each user
+    assert!(snapshot.requests() >= 2 && snapshot.failures() == 0, "{:?}", snapshot.errors);
     assert_eq!(snapshot.counters.connects, snapshot.requests());
     assert!(log.all().iter().all(|head| head.starts_with("GET / HTTP/1.1\r\nConnection: close\r\n")), "{:?}", log.all());
 }
