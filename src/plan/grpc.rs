@@ -4,6 +4,7 @@ mod call;
 mod code;
 mod decode;
 mod descriptors;
+mod edition;
 mod encoder;
 mod message;
 mod scalar;

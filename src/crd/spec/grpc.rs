@@ -22,8 +22,8 @@ pub struct GrpcStepSpec {
     /// threshold, only among the `control` requests. To measure it as any other call, name its `method`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub health: Option<GrpcHealthSpec>,
-    /// The message in the JSON form of protobuf, with fields as the `.proto` file or JSON names them; its strings are templates. Unset: one
-    /// without fields.
+    /// The message in the JSON form of protobuf, with fields as the `.proto` file or JSON names them and extensions as `[full.name]`; its
+    /// strings are templates. Unset: one without fields.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "crate::crd::schema::free_value")]
     pub message: Option<Value>,
@@ -144,8 +144,8 @@ pub struct KeepAliveSpec {
     pub timeout: String,
 }
 
-/// Descriptors of the services that steps call: `.proto` files, which need no compiling, descriptor sets, or both. Google's well-known types
-/// are built in.
+/// Descriptors of the services that steps call: `.proto` files, which need no compiling, descriptor sets, or both; of proto2, proto3 and the
+/// editions 2023 and 2024. Google's well-known types are built in.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ProtosSpec {

@@ -5,13 +5,13 @@ use std::io::Read;
 
 use flate2::read::GzDecoder;
 use prost::Message;
-use prost_reflect::prost_types::{FileDescriptorProto, FileDescriptorSet};
+use prost_reflect::prost_types::FileDescriptorProto;
 use prost_reflect::{DescriptorPool, MessageDescriptor, ServiceDescriptor};
 use protox::Compiler;
 use protox::file::{File, FileResolver, GoogleFileResolver};
 use sha2::{Digest, Sha256};
 
-use super::{Method, listed};
+use super::{Method, edition, listed};
 use crate::plan::Problem;
 
 /// What a test's files may come to together, uncompressed.
@@ -118,8 +118,7 @@ impl Descriptors {
     pub fn of_reflection(files: impl IntoIterator<Item = Vec<u8>>, offered: Option<BTreeSet<String>>) -> Result<Self, String> {
         let mut library = Library::default();
         for bytes in files {
-            let file =
-                FileDescriptorProto::decode(bytes.as_slice()).map_err(|e| format!("what reflection gave is no file descriptor: {e}"))?;
+            let file = edition::decode(&bytes).map_err(|e| format!("what reflection gave is no file descriptor: {e}"))?;
             library.files.entry(file.name().to_owned()).or_insert(file);
         }
         let roots: Vec<(String, String)> = library.files.keys().map(|name| (name.clone(), String::new())).collect();
@@ -228,11 +227,38 @@ impl Library {
 impl FileResolver for Library {
     fn open_file(&self, name: &str) -> Result<File, protox::Error> {
         match (self.texts.get(name), self.files.get(name)) {
-            (Some(text), _) => File::from_source(name, text),
+            (Some(text), _) => read_text(name, text),
             (None, Some(file)) => Ok(File::from_file_descriptor_proto(file.clone())),
             (None, None) => GoogleFileResolver::new().open_file(name),
         }
     }
+}
+
+fn read_text(name: &str, text: &str) -> Result<File, protox::Error> {
+    let Some(proto3) = edition::as_proto3(name, text).map_err(|why| protox::Error::new(Told(why)))? else {
+        return File::from_source(name, text);
+    };
+    let file = File::from_source(name, &proto3)?.file_descriptor_proto().clone();
+    let lowered = edition::lower(file).map_err(|why| protox::Error::new(Told(format!("{name}: {why}"))))?;
+    Ok(File::from_file_descriptor_proto(lowered))
+}
+
+/// What is wrong with a file, as its Debug form, which is what is told of an error.
+#[derive(thiserror::Error)]
+#[error("{0}")]
+struct Told(String);
+
+impl std::fmt::Debug for Told {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A `FileDescriptorSet` whose files are read one by one.
+#[derive(Clone, PartialEq, Message)]
+struct Set {
+    #[prost(bytes = "vec", repeated, tag = "1")]
+    files: Vec<Vec<u8>>,
 }
 
 fn read_set(bytes: &[u8]) -> Result<Vec<FileDescriptorProto>, String> {
@@ -247,11 +273,12 @@ fn read_set(bytes: &[u8]) -> Result<Vec<FileDescriptorProto>, String> {
     if bytes.len() > MAX_BYTES {
         return Err(format!("is larger than {} MiB, which is all that descriptors may be", MAX_BYTES >> 20));
     }
-    let set =
-        FileDescriptorSet::decode(bytes).map_err(|e| format!("is no descriptor set, as protoc --descriptor_set_out writes it: {e}"))?;
-    match set.file.iter().any(|file| !file.name().is_empty()) {
-        true => Ok(set.file),
-        false => Err("is no descriptor set, as protoc --descriptor_set_out writes it: there is no file in it".to_owned()),
+    let no_set = |why: String| format!("is no descriptor set, as protoc --descriptor_set_out writes it: {why}");
+    let set = Set::decode(bytes).map_err(|e| no_set(e.to_string()))?;
+    let files: Vec<FileDescriptorProto> = set.files.iter().map(|file| edition::decode(file)).collect::<Result<_, _>>().map_err(no_set)?;
+    match files.iter().any(|file| !file.name().is_empty()) {
+        true => Ok(files),
+        false => Err(no_set("there is no file in it".to_owned())),
     }
 }
 
@@ -261,6 +288,7 @@ mod tests {
 
     use flate2::Compression;
     use flate2::write::GzEncoder;
+    use prost_reflect::prost_types::FileDescriptorSet;
 
     use super::*;
 

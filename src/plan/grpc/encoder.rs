@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use prost_reflect::{FieldDescriptor, Kind, MessageDescriptor};
+use prost_reflect::{Kind, MessageDescriptor};
 use serde_json::Value;
 
-use super::message::{self, Misfit, choice_of, excluded, find_field, takes_null};
+use super::message::{self, Field, Misfit, choice_of, excluded, find_field, takes_null};
 use super::scalar::{Origin, Scalar, kind_of};
 use super::well_known::WellKnown;
 use super::wire::{self, WireType};
@@ -78,8 +78,8 @@ struct WholeHole {
 
 #[derive(Debug, Clone)]
 enum Target {
-    Field(FieldDescriptor),
-    Item(FieldDescriptor),
+    Field(Field),
+    Item(Field),
     /// The message itself.
     Content(MessageDescriptor),
 }
@@ -256,7 +256,7 @@ impl Segments {
     }
 }
 
-fn tag(field: &FieldDescriptor, wire_type: WireType) -> Vec<u8> {
+fn tag(field: &Field, wire_type: WireType) -> Vec<u8> {
     let mut tag = Vec::new();
     wire::tag(field.number(), wire_type, &mut tag);
     tag
@@ -289,8 +289,8 @@ impl Compiler {
     }
 
     fn fields(&mut self, message: &MessageDescriptor, shapes: &BTreeMap<String, Shape>, path: &str, out: &mut Segments) {
-        let mut by_number: BTreeMap<u32, (FieldDescriptor, &Shape, String)> = BTreeMap::new();
-        let mut chosen: Vec<FieldDescriptor> = Vec::new();
+        let mut by_number: BTreeMap<u32, (Field, &Shape, String)> = BTreeMap::new();
+        let mut chosen: Vec<Field> = Vec::new();
         for (name, shape) in shapes {
             let path = format!("{path}.{name}");
             let field = match find_field(message, name) {
@@ -321,7 +321,7 @@ impl Compiler {
         }
     }
 
-    fn field(&mut self, field: &FieldDescriptor, shape: &Shape, path: &str, out: &mut Segments) {
+    fn field(&mut self, field: &Field, shape: &Shape, path: &str, out: &mut Segments) {
         match shape {
             Shape::Object(entries) if field.is_map() => self.map(field, entries, path, out),
             Shape::Array(items) if field.is_list() => self.list(field, items, path, out),
@@ -340,7 +340,7 @@ impl Compiler {
     }
 
     /// A field that is no list, or an item of one that is not packed.
-    fn single(&mut self, field: &FieldDescriptor, shape: &Shape, absence: Absence, path: &str, out: &mut Segments) {
+    fn single(&mut self, field: &Field, shape: &Shape, absence: Absence, path: &str, out: &mut Segments) {
         let Kind::Message(message) = field.kind() else {
             let Some(scalar) = Scalar::of(&field.kind()) else { return };
             return self.scalar(tag(field, scalar.wire_type()), scalar, shape, absence, path, out);
@@ -365,7 +365,7 @@ impl Compiler {
         }
     }
 
-    fn list(&mut self, field: &FieldDescriptor, items: &[Shape], path: &str, out: &mut Segments) {
+    fn list(&mut self, field: &Field, items: &[Shape], path: &str, out: &mut Segments) {
         let at = |i: usize| format!("{path}[{i}]");
         match Scalar::of(&field.kind()).filter(|_| field.is_packed()) {
             Some(_) if items.is_empty() => {}
@@ -380,9 +380,9 @@ impl Compiler {
         }
     }
 
-    fn map(&mut self, field: &FieldDescriptor, entries: &BTreeMap<String, Shape>, path: &str, out: &mut Segments) {
+    fn map(&mut self, field: &Field, entries: &BTreeMap<String, Shape>, path: &str, out: &mut Segments) {
         let Kind::Message(entry) = field.kind() else { return };
-        let of_values = entry.map_entry_value_field();
+        let of_values = Field::Own(entry.map_entry_value_field());
         for (key, shape) in entries {
             let path = format!("{path}.{key}");
             let mut inner = Segments::default();

@@ -1,6 +1,6 @@
 //! JSON values as the fields of messages, by their descriptors: what expressions give only when a message is made.
 
-use prost_reflect::{FieldDescriptor, Kind, MessageDescriptor, OneofDescriptor};
+use prost_reflect::{ExtensionDescriptor, FieldDescriptor, Kind, MessageDescriptor, OneofDescriptor};
 use serde_json::Value;
 
 use super::listed;
@@ -32,9 +32,72 @@ impl Misfit {
     }
 }
 
-/// The field called `name` in either of its two ways.
-pub fn find_field(message: &MessageDescriptor, name: &str) -> Result<FieldDescriptor, String> {
-    message.get_field_by_json_name(name).or_else(|| message.get_field_by_name(name)).ok_or_else(|| {
+/// A field of a message: its own, or one by which another file extends it.
+#[derive(Debug, Clone)]
+pub enum Field {
+    Own(FieldDescriptor),
+    Extension(ExtensionDescriptor),
+}
+
+/// The same question to either.
+macro_rules! either {
+    ($self:ident, $field:ident => $answer:expr) => {
+        match $self {
+            Self::Own($field) => $answer,
+            Self::Extension($field) => $answer,
+        }
+    };
+}
+
+impl Field {
+    pub fn number(&self) -> u32 {
+        either!(self, field => field.number())
+    }
+
+    pub fn kind(&self) -> Kind {
+        either!(self, field => field.kind())
+    }
+
+    pub fn is_list(&self) -> bool {
+        either!(self, field => field.is_list())
+    }
+
+    pub fn is_map(&self) -> bool {
+        either!(self, field => field.is_map())
+    }
+
+    pub fn is_packed(&self) -> bool {
+        either!(self, field => field.is_packed())
+    }
+
+    pub fn is_group(&self) -> bool {
+        either!(self, field => field.is_group())
+    }
+
+    pub fn supports_presence(&self) -> bool {
+        either!(self, field => field.supports_presence())
+    }
+
+    pub fn name(&self) -> &str {
+        either!(self, field => field.name())
+    }
+
+    pub fn json_name(&self) -> &str {
+        either!(self, field => field.json_name())
+    }
+}
+
+/// The field called `name` in either of its two ways, or the extension `[name.of.extension]`.
+pub fn find_field(message: &MessageDescriptor, name: &str) -> Result<Field, String> {
+    if name.starts_with('[') {
+        return message.get_extension_by_json_name(name).map(Field::Extension).ok_or_else(|| {
+            let known: Vec<ExtensionDescriptor> = message.extensions().collect();
+            let known = listed(known.iter().map(ExtensionDescriptor::json_name));
+            format!("no file that is known extends {} by this; known extensions: {known}", message.full_name())
+        });
+    }
+    let own = message.get_field_by_json_name(name).or_else(|| message.get_field_by_name(name));
+    own.map(Field::Own).ok_or_else(|| {
         let fields: Vec<FieldDescriptor> = message.fields().collect();
         match fields.is_empty() {
             true => format!("{} has no fields", message.full_name()),
@@ -44,13 +107,16 @@ pub fn find_field(message: &MessageDescriptor, name: &str) -> Result<FieldDescri
 }
 
 /// The fields that exclude each other with this one.
-pub fn choice_of(field: &FieldDescriptor) -> Option<OneofDescriptor> {
-    // an optional field of proto3 is in one of its own
-    field.containing_oneof().filter(|oneof| !oneof.is_synthetic())
+pub fn choice_of(field: &Field) -> Option<OneofDescriptor> {
+    match field {
+        // an optional field of proto3 is in one of its own
+        Field::Own(field) => field.containing_oneof().filter(|oneof| !oneof.is_synthetic()),
+        Field::Extension(_) => None,
+    }
 }
 
 /// Whether null is a value of the field, and not its absence.
-pub fn takes_null(field: &FieldDescriptor) -> bool {
+pub fn takes_null(field: &Field) -> bool {
     if field.is_list() || field.is_map() {
         return false;
     }
@@ -62,7 +128,7 @@ pub fn takes_null(field: &FieldDescriptor) -> bool {
 }
 
 /// Writes a field with its tag; null writes nothing.
-pub fn write_field(field: &FieldDescriptor, value: &Value, out: &mut Vec<u8>) -> Result<(), Misfit> {
+pub fn write_field(field: &Field, value: &Value, out: &mut Vec<u8>) -> Result<(), Misfit> {
     if value.is_null() && !takes_null(field) {
         return Ok(());
     }
@@ -76,7 +142,7 @@ pub fn write_field(field: &FieldDescriptor, value: &Value, out: &mut Vec<u8>) ->
 }
 
 /// Writes one that is no list and no map.
-pub fn write_single(field: &FieldDescriptor, value: &Value, out: &mut Vec<u8>) -> Result<(), Misfit> {
+pub fn write_single(field: &Field, value: &Value, out: &mut Vec<u8>) -> Result<(), Misfit> {
     match field.kind() {
         Kind::Message(message) => write_message(field, &message, value, out),
         kind => write_scalar(field, &kind, value, !field.supports_presence(), out),
@@ -84,7 +150,7 @@ pub fn write_single(field: &FieldDescriptor, value: &Value, out: &mut Vec<u8>) -
 }
 
 /// Writes one item of a list, which is never left out.
-pub fn write_item(field: &FieldDescriptor, value: &Value, out: &mut Vec<u8>) -> Result<(), Misfit> {
+pub fn write_item(field: &Field, value: &Value, out: &mut Vec<u8>) -> Result<(), Misfit> {
     match field.kind() {
         Kind::Message(message) => write_message(field, &message, value, out),
         kind => write_scalar(field, &kind, value, false, out),
@@ -97,7 +163,7 @@ pub fn write_body<'v>(
     fields: impl Iterator<Item = (&'v String, &'v Value)>,
     out: &mut Vec<u8>,
 ) -> Result<(), Misfit> {
-    let mut chosen: Vec<(FieldDescriptor, OneofDescriptor)> = Vec::new();
+    let mut chosen: Vec<(Field, OneofDescriptor)> = Vec::new();
     let mut seen: Vec<u32> = Vec::new();
     for (name, value) in fields {
         let field = find_field(message, name).map_err(|why| Misfit::here(why).under(name))?;
@@ -119,7 +185,7 @@ pub fn write_body<'v>(
     Ok(())
 }
 
-pub fn excluded(oneof: &OneofDescriptor, one: &FieldDescriptor, other: &FieldDescriptor) -> String {
+pub fn excluded(oneof: &OneofDescriptor, one: &Field, other: &Field) -> String {
     format!("{} and {} exclude each other: they are of the oneof {}", one.name(), other.name(), oneof.name())
 }
 
@@ -136,7 +202,7 @@ pub fn not_a_message(message: &MessageDescriptor, value: &Value) -> String {
     format!("must be an object, a {}, not {}", message.full_name(), kind_of(value))
 }
 
-fn write_message(field: &FieldDescriptor, message: &MessageDescriptor, value: &Value, out: &mut Vec<u8>) -> Result<(), Misfit> {
+fn write_message(field: &Field, message: &MessageDescriptor, value: &Value, out: &mut Vec<u8>) -> Result<(), Misfit> {
     if field.is_group() {
         wire::tag(field.number(), WireType::StartGroup, out);
         write_content(message, value, out)?;
@@ -147,7 +213,7 @@ fn write_message(field: &FieldDescriptor, message: &MessageDescriptor, value: &V
     wire::prefixed(out, |out| write_content(message, value, out))
 }
 
-fn write_scalar(field: &FieldDescriptor, kind: &Kind, value: &Value, leave_out: bool, out: &mut Vec<u8>) -> Result<(), Misfit> {
+fn write_scalar(field: &Field, kind: &Kind, value: &Value, leave_out: bool, out: &mut Vec<u8>) -> Result<(), Misfit> {
     let Some(scalar) = Scalar::of(kind) else { return Ok(()) };
     let wired = scalar.wired(value, Origin::Made).map_err(Misfit::here)?;
     if !(leave_out && wired.is_default()) {
@@ -157,7 +223,7 @@ fn write_scalar(field: &FieldDescriptor, kind: &Kind, value: &Value, leave_out: 
     Ok(())
 }
 
-fn write_list(field: &FieldDescriptor, value: &Value, out: &mut Vec<u8>) -> Result<(), Misfit> {
+fn write_list(field: &Field, value: &Value, out: &mut Vec<u8>) -> Result<(), Misfit> {
     let Value::Array(items) = value else { return Err(Misfit::here(format!("must be a list, not {}", kind_of(value)))) };
     match Scalar::of(&field.kind()).filter(|_| field.is_packed()) {
         Some(_) if items.is_empty() => Ok(()),
@@ -173,10 +239,10 @@ fn write_list(field: &FieldDescriptor, value: &Value, out: &mut Vec<u8>) -> Resu
     }
 }
 
-fn write_map(field: &FieldDescriptor, value: &Value, out: &mut Vec<u8>) -> Result<(), Misfit> {
+fn write_map(field: &Field, value: &Value, out: &mut Vec<u8>) -> Result<(), Misfit> {
     let Value::Object(entries) = value else { return Err(Misfit::here(format!("must be an object, not {}", kind_of(value)))) };
     let Kind::Message(entry) = field.kind() else { return Ok(()) };
-    let of_values = entry.map_entry_value_field();
+    let of_values = Field::Own(entry.map_entry_value_field());
     for (key, value) in entries {
         wire::tag(field.number(), WireType::Length, out);
         let written = wire::prefixed(out, |out| {

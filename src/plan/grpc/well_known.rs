@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use prost_reflect::MessageDescriptor;
 use serde_json::{Map, Value};
 
-use super::message::{Misfit, write_body, write_single};
+use super::message::{Field, Misfit, write_body, write_single};
 use super::scalar::kind_of;
 use super::wire::{self, WireType};
 
@@ -66,7 +66,7 @@ impl WellKnown {
             Self::Any => write_any(message, value.as_object().ok_or_else(|| not("an object with @type"))?, out)?,
             Self::Wrapper => {
                 let field = message.get_field(1).ok_or_else(|| Misfit::here("has no field 1".to_owned()))?;
-                write_single(&field, value, out)?;
+                write_single(&Field::Own(field), value, out)?;
             }
             Self::Empty if value.as_object().is_some_and(Map::is_empty) => {}
             Self::Empty => return Err(not("an object without fields")),
