@@ -10,6 +10,7 @@ pub(super) enum Endpoint {
     Invocations,
     Chat,
     ChatLines,
+    Redirect,
     ServerMetadata,
     ModelMetadata,
     Infer,
@@ -59,7 +60,7 @@ struct Known {
 }
 
 /// The first that fits is meant; what is asked most stands first.
-const KNOWN: [Known; 32] = [
+const KNOWN: [Known; 33] = [
     load("POST", "/predict", Endpoint::Predict),
     load("GET", "/predictions/{id}", Endpoint::Prediction),
     load("POST", "/categorization.TextCategorization/GetPrediction", Endpoint::Grpc),
@@ -69,6 +70,7 @@ const KNOWN: [Known; 32] = [
     load("POST", "/serving-endpoints/{name}/invocations", Endpoint::Invocations),
     load("POST", "/v1/chat/completions", Endpoint::Chat),
     load("POST", "/api/chat", Endpoint::ChatLines),
+    load("POST", "/redirect", Endpoint::Redirect),
     load("POST", "/v2/models/{model}/infer", Endpoint::Infer),
     load("POST", "/v2/models/{model}/versions/{version}/infer", Endpoint::Infer),
     load("GET", "/v2/models/{model}", Endpoint::ModelMetadata),

@@ -7,12 +7,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use axum::body::{Body, Bytes, HttpBody, to_bytes};
-use http::header::{CONTENT_TYPE, HeaderName};
+use http::header::{CONTENT_TYPE, HeaderName, LOCATION};
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep_until};
+use url::form_urlencoded;
 
 use super::body::observe;
 use super::chat::{self, ChatRequest, Form};
@@ -182,6 +183,7 @@ impl Service {
             Endpoint::Invocations => self.invoke(&head, turn, &body).await,
             Endpoint::Chat => self.chat(&head.headers, turn, Form::Events, &body).await,
             Endpoint::ChatLines => self.chat(&head.headers, turn, Form::Lines, &body).await,
+            Endpoint::Redirect => redirect(&head.uri),
             Endpoint::Infer => self.infer(&head, &body),
             Endpoint::ModelMetadata => {
                 let model = segment(path, 2);
@@ -277,6 +279,16 @@ impl Turn {
         }
         if self.fails { Err(Refusal::of(StatusCode::INTERNAL_SERVER_ERROR, INJECTED)) } else { Ok(()) }
     }
+}
+
+/// To the address that the query names, with method and body as they are.
+fn redirect(uri: &Uri) -> Refused<Response<Body>> {
+    let mut query = form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes());
+    let to = query.find(|(name, _)| name == "to").and_then(|(_, to)| HeaderValue::from_str(&to).ok());
+    let to = to.ok_or_else(|| Refusal::bad_request("the query does not say where to: ?to=http://..."))?;
+    let mut response = json_response(StatusCode::TEMPORARY_REDIRECT, &json!({}));
+    response.headers_mut().insert(LOCATION, to);
+    Ok(response)
 }
 
 fn no_such_path() -> Box<Refusal> {

@@ -114,6 +114,16 @@ async fn unknown_paths_predictions_and_methods_are_answered_404_and_405() {
 }
 
 #[tokio::test]
+async fn a_redirect_leads_where_the_query_says_and_nowhere_without_it() {
+    let service = start(&[]).await;
+    assert_eq!(send(&service, "POST /redirect?from=here", "", "").await.status, 400);
+    assert_eq!(send(&service, "POST /redirect?to=http://a%0d%0aset-cookie:%20b", "", "").await.status, 400);
+    let answer = send(&service, "POST /redirect?to=http://other:8000/v2?a=b", "", "").await;
+    assert_eq!(answer.status, 307);
+    assert!(answer.head.contains("location: http://other:8000/v2?a=b\r\n"), "{}", answer.head);
+}
+
+#[tokio::test]
 async fn model_serving_asks_for_the_token_then_for_a_sound_body() {
     let service = start(&["--token", "secret"]).await;
     let line = "POST /serving-endpoints/wine-quality/invocations";
