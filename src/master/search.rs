@@ -17,8 +17,10 @@ use crate::stats::result::{CapacityLevel, CapacityResult, ThresholdResult, Total
 use crate::stats::summary::Scale;
 use crate::wire::fleet;
 
-/// A level holds only if so much of it was achieved.
+/// A level holds only if so much of it was achieved,
 const ACHIEVED: f64 = 0.99;
+/// but for one arrival of each worker, which a moment's delay moves past the level's end, and for no more than this part.
+const MOVED: f64 = 0.1;
 /// Samples of a level's last second are waited for so long.
 const PATIENCE: Duration = Duration::from_secs(3);
 
@@ -62,6 +64,12 @@ pub struct Search {
     judged: Vec<Judged>,
     outcome: Option<(Option<f64>, LimitedBy)>,
     kept: Option<Kept>,
+}
+
+/// Whether enough of the arrivals that were `due` became iterations.
+fn is_achieved(iterations: u64, due: f64, workers: usize) -> bool {
+    let moved = (workers as f64).min(due * MOVED);
+    iterations as f64 >= due - moved.max(due * (1.0 - ACHIEVED))
 }
 
 impl Search {
@@ -163,7 +171,7 @@ impl Search {
         let saturated = bottleneck.is_some();
         let why = if let Some(worker) = bottleneck {
             Some(format!("worker {} was the bottleneck: {}", worker.worker, worker.why))
-        } else if totals.achieved_rate < rate * ACHIEVED {
+        } else if !is_achieved(totals.iterations, rate * length.as_secs_f64(), samples.len()) {
             Some(format!("only {}/s were started", format::rate(totals.achieved_rate)))
         } else {
             (judgement.verdict != Verdict::Passed).then_some(judgement.message)
@@ -321,6 +329,21 @@ mod tests {
         (3..8).for_each(|second| stage.search.add(0, second, &half(180.0, 1000.0)));
         stage.search.advance(&stage.plan, Duration::from_secs(9), 9, LEAD);
         assert_eq!(stage.search.result().curve[0].why, "only 90/s were started");
+    }
+
+    #[test]
+    fn an_arrival_that_a_delay_moved_past_the_levels_end_is_not_missed() {
+        for (iterations, due, workers, enough) in [
+            (79, 80.0, 1, true),
+            (78, 80.0, 1, false),
+            (78, 80.0, 2, true),
+            (990, 1000.0, 2, true),
+            (989, 1000.0, 2, false),
+            (90, 100.0, 50, true),
+            (89, 100.0, 50, false),
+        ] {
+            assert_eq!(is_achieved(iterations, due, workers), enough, "{iterations} of {due} by {workers}");
+        }
     }
 
     #[test]

@@ -79,8 +79,9 @@ pub struct IterationsSpec {
 }
 
 /// Open load whose rate grows from level to level until one does not hold; then the rate in between is sought, and the answer held once
-/// more, for twice as long. A level holds if over its judged part every threshold is met, 99% of the rate is achieved, and no worker is
-/// saturated. After one that did not, the target gets `start` until that holds again. The results are those of the confirmed level.
+/// more, for twice as long. A level holds if over its judged part every threshold is met, 99% of the rate (but for one arrival of each
+/// worker) is achieved, and no worker is saturated. After one that did not, the target gets `start` until that holds again. The results
+/// are those of the confirmed level.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct CapacitySpec {
