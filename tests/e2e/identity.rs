@@ -1,16 +1,11 @@
 //! What starts a run, and what must not.
 
 use kube::ResourceExt;
-use serde_json::{Value, json};
+use serde_json::json;
 use starling::crd::digest;
 
-use crate::samples::{brief, closed, report, with};
+use crate::samples::{brief, closed, report, vanishing, with};
 use crate::stage::{Stage, condition, eventually, is, play, run_id, seconds, sent, status};
-
-/// A run that leaves no Pod behind when it has ended.
-fn vanishing(name: &str, duration: u32) -> Value {
-    with(brief(name, duration), json!({"spec": {"run": {"ttlAfterFinished": "0s"}}}))
-}
 
 async fn pods_gone(stage: &Stage) {
     eventually("the run's Pods are gone", seconds(60), async || match stage.pods("starling.dev/run").await.len() {
@@ -24,7 +19,7 @@ async fn pods_gone(stage: &Stage) {
 fn fields_outside_the_digest_start_nothing_after_the_end_and_the_trigger_and_annotation_do() {
     play("identity", async |stage| {
         stage.open(&[]).await;
-        stage.apply(&vanishing("done", 2));
+        stage.apply(&vanishing(brief("done", 2)));
         let first = stage.finished("done").await;
         assert!(is(&first, "Succeeded"), "{:?}", first.status);
         pods_gone(stage).await;
@@ -75,7 +70,7 @@ async fn ran_again(stage: &Stage, runs: i64) {
 fn an_edit_mid_run_waits_for_the_end_and_then_runs() {
     play("edited", async |stage| {
         stage.open(&[]).await;
-        stage.apply(&vanishing("edited", 8));
+        stage.apply(&vanishing(brief("edited", 8)));
         let first = stage.loaded("edited").await;
         stage.patch("edited", json!({"spec": {"load": closed(2, 3)}})).await;
         let waiting = stage
@@ -99,7 +94,7 @@ fn an_edit_mid_run_waits_for_the_end_and_then_runs() {
 fn a_test_suspended_from_the_start_creates_nothing_until_it_is_let_go() {
     play("held", async |stage| {
         stage.open(&[]).await;
-        stage.apply(&with(vanishing("held", 2), json!({"spec": {"run": {"suspend": true}}})));
+        stage.apply(&with(vanishing(brief("held", 2)), json!({"spec": {"run": {"suspend": true}}})));
         let held = stage.until("held", "is held", seconds(20), |test| is(test, "Suspended")).await;
         assert!(condition(&held, "Reconciling").0.starts_with("True"), "{:?}", condition(&held, "Reconciling"));
         tokio::time::sleep(seconds(3)).await;
@@ -116,7 +111,7 @@ fn a_test_suspended_from_the_start_creates_nothing_until_it_is_let_go() {
 fn a_test_suspended_mid_run_ends_aborted_and_stays_so() {
     play("suspended", async |stage| {
         stage.open(&[]).await;
-        stage.apply(&vanishing("stopped", 60));
+        stage.apply(&vanishing(brief("stopped", 60)));
         stage.loaded("stopped").await;
         stage.patch("stopped", json!({"spec": {"run": {"suspend": true}}})).await;
         let test = stage.finished("stopped").await;
@@ -144,7 +139,7 @@ fn two_operators_at_once_make_one_run_of_each_test() {
         stage.kubectl(&["scale", "deployment", &operator.name(), "--replicas=2"]);
         stage.kubectl(&["rollout", "status", "deployment", &operator.name(), "--timeout=60s"]);
         let names = ["one", "two", "three"];
-        names.iter().for_each(|name| stage.apply(&vanishing(name, 5)));
+        names.iter().for_each(|name| stage.apply(&vanishing(brief(name, 5))));
         let mut total = 0;
         for name in names {
             let test = stage.finished(name).await;

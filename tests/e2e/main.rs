@@ -17,4 +17,5 @@ mod kill_points;
 mod losses;
 mod model_serving;
 mod secrets;
+mod targets;
 mod verdict;

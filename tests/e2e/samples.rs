@@ -51,6 +51,11 @@ pub fn brief(name: &str, duration: u32) -> Value {
     with(test, small())
 }
 
+/// One whose run leaves no Pod behind when it has ended: the next run in the same namespace may need what its master holds.
+pub fn vanishing(test: Value) -> Value {
+    with(test, json!({"spec": {"run": {"ttlAfterFinished": "0s"}}}))
+}
+
 /// RFC 7396: `patch` over `value`.
 pub fn with(mut value: Value, patch: Value) -> Value {
     merge(&mut value, patch);

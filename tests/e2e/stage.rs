@@ -141,9 +141,20 @@ impl Stage {
 
     /// The sample service of `manifests/samples`, without waiting for it.
     pub fn deploy_service(&self, flags: &[&str]) {
+        self.deploy_service_as("sample-service", flags);
+    }
+
+    /// The same under another name.
+    pub fn deploy_service_as(&self, name: &str, flags: &[&str]) {
         let (repository, tag) = image();
+        let labels = json!({"app.kubernetes.io/name": name});
         for mut object in crate::samples::file("sample-service.yaml") {
-            if object["kind"] == "Deployment" {
+            object["metadata"] = json!({"name": name, "labels": labels});
+            if object["kind"] == "Service" {
+                object["spec"]["selector"] = labels.clone();
+            } else {
+                object["spec"]["selector"]["matchLabels"] = labels.clone();
+                object["spec"]["template"]["metadata"]["labels"] = labels.clone();
                 let container = &mut object["spec"]["template"]["spec"]["containers"][0];
                 container["image"] = format!("{repository}:{tag}").into();
                 container["resources"]["requests"]["cpu"] = "10m".into();
@@ -155,7 +166,12 @@ impl Stage {
     }
 
     pub fn service_ready(&self) {
-        self.kubectl(&["rollout", "status", "deployment/sample-service", "--timeout=2m"]);
+        self.ready("sample-service");
+    }
+
+    /// Waits for a service of this name.
+    pub fn ready(&self, service: &str) {
+        self.kubectl(&["rollout", "status", &format!("deployment/{service}"), "--timeout=2m"]);
     }
 
     /// What a person would type; it must succeed.
@@ -223,12 +239,16 @@ impl Stage {
         self.test(name).await
     }
 
-    /// Requests the sample service has counted, asked through the API server, which works on any cluster.
+    /// Requests the sample service has counted.
     pub async fn count(&self) -> u64 {
-        let path = format!("/api/v1/namespaces/{}/services/http:sample-service:8000/proxy/_count", self.namespace);
+        self.counts("sample-service").await["total"].as_u64().expect("a total")
+    }
+
+    /// All that a service has counted, asked through the API server, which works on any cluster.
+    pub async fn counts(&self, service: &str) -> Value {
+        let path = format!("/api/v1/namespaces/{}/services/http:{service}:8000/proxy/_count", self.namespace);
         let text = self.raw(&path).await;
-        let counted: Value = serde_json::from_str(&text).unwrap_or_else(|error| panic!("/_count is not JSON: {error}: {text}"));
-        counted["total"].as_u64().expect("a total")
+        serde_json::from_str(&text).unwrap_or_else(|error| panic!("/_count is not JSON: {error}: {text}"))
     }
 
     /// GET of a path of the API server.
