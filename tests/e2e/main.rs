@@ -16,6 +16,7 @@ mod installation;
 mod kill_points;
 mod losses;
 mod model_serving;
+mod once;
 mod secrets;
 mod targets;
 mod verdict;

@@ -283,6 +283,16 @@ impl Stage {
         self.evidence.run_pods(&self.namespace)
     }
 
+    /// Requests that workers have written down (`spec.samples`), once those of the run's last moment are here, too.
+    pub async fn sampled(&self, test: &str) -> Vec<Value> {
+        // the log of a Pod that is gone comes to its end a moment later
+        tokio::time::sleep(seconds(1)).await;
+        let logs = self.logs();
+        let of_workers = logs.iter().filter(|(of, _)| of.contains(&format!("/{test}-")) && of.contains("-workers-"));
+        let lines = of_workers.flat_map(|(_, log)| log.lines()).filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        lines.filter(|line| line["sent"].is_object()).collect()
+    }
+
     /// Logs of all Pods of the test so far, those that are gone too.
     pub fn logs(&self) -> Vec<(String, String)> {
         self.evidence.logs()
