@@ -10,6 +10,7 @@ mod stage;
 mod unhurried;
 
 mod bad_input;
+mod capacity;
 mod deletion;
 mod identity;
 mod installation;

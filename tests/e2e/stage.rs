@@ -26,7 +26,7 @@ use starling::crd::LoadTest;
 pub use commands::{Said, helm, run};
 use evidence::Evidence;
 pub use operator::{CRD, Operator, SYSTEM, helm_upgrade, narrow_suite};
-pub use view::{condition, is, phase, run_id, sent, status};
+pub use view::{condition, is, is_finished, phase, run_id, sent, status};
 
 /// No test takes longer.
 const LONGEST: Duration = Duration::from_secs(300);
@@ -225,7 +225,7 @@ impl Stage {
 
     /// The LoadTest once its run has ended and the operator has spoken of its newest generation.
     pub async fn finished(&self, name: &str) -> LoadTest {
-        self.until(name, "finishes", seconds(120), view::is_finished).await
+        self.until(name, "finishes", seconds(120), is_finished).await
     }
 
     /// The LoadTest when load exists: requests have arrived.
