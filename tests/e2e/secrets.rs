@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::samples::{report, shortened, small, with};
+use crate::samples::{brief, report, shortened, small, with};
 use crate::stage::{eventually, is, play, seconds, sent};
 
 const CANARY: &str = "canary-5c1f0e9d7ab34";
@@ -52,6 +52,33 @@ fn a_token_from_a_secret_is_sent_and_seen_nowhere_else() {
         for (of, log) in stage.logs() {
             assert!(!log.contains(CANARY), "the log of {of} holds the token");
         }
+    });
+}
+
+#[test]
+fn a_token_that_expires_is_renewed_by_each_worker_while_the_load_goes_on() {
+    play("renewal", async |stage| {
+        // renewed when a fifth of its time is left, which is three seconds
+        let client = format!("robot:{CANARY}");
+        stage.open(&["--token", "nobodys", "--client", &client, "--token-lifetime", "15s"]).await;
+        stage.kubectl(&["create", "secret", "generic", "principal", &format!("--from-literal=secret={CANARY}")]);
+        let secret = json!({"secretKeyRef": {"name": "principal", "key": "secret"}});
+        let oauth2 = json!({"tokenUrl": "http://sample-service:8000/oauth/token", "clientId": "robot", "clientSecretFrom": secret});
+        let spec = json!({"target": {"auth": {"oauth2": oauth2}}, "workers": {"replicas": 2}});
+        let mut test = with(brief("renewing", 18), json!({"spec": spec}));
+        let invocations = json!({"method": "POST", "path": "/serving-endpoints/m/invocations", "json": {"inputs": [[1]]}});
+        test["spec"]["scenarios"][0]["tasks"][0]["steps"] = json!([{"http": invocations}]);
+        stage.apply(&test);
+        let ended = stage.finished("renewing").await;
+        assert!(is(&ended, "Succeeded"), "{:?}", ended.status);
+        let whole = report(stage, &ended).await;
+        assert_eq!(whole.totals.failures, 0, "{:?}", whole.errors);
+        let counts = stage.counts("sample-service").await;
+        assert_eq!(counts["total"], sent(&whole), "tokens are not counted");
+        let asked = counts["aside"]["POST /oauth/token"].as_u64().expect("tokens");
+        assert!((4..=8).contains(&asked), "{asked} tokens for two workers");
+        assert!(!serde_json::to_string(&whole).expect("JSON").contains(CANARY));
+        assert!(stage.logs().iter().all(|(_, log)| !log.contains(CANARY) && !log.contains("issued-")), "a log holds a secret");
     });
 }
 
