@@ -12,6 +12,7 @@ mod unhurried;
 mod bad_input;
 mod capacity;
 mod deletion;
+mod every_sample;
 mod feeders;
 mod identity;
 mod installation;

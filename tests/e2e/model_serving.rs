@@ -1,35 +1,9 @@
-//! gRPC and model serving in the cluster: descriptors from a ConfigMap or from the target, refusals by their name, and the guide.
+//! gRPC and model serving in the cluster: what descriptors lack, refusals by their name, and the guide.
 
 use serde_json::{Value, json};
 
-use crate::samples::{closed, file, report, shortened, small, unhurried, with};
-use crate::stage::{Stage, condition, is, play, root, run, sent};
-
-/// Applies a sample with seconds of load; gives the LoadTest's name.
-fn apply(stage: &Stage, sample: &str, load: Value) -> String {
-    for object in file(sample).into_iter().filter(|object| object["kind"] != "LoadTest") {
-        stage.apply(&object);
-    }
-    let test = with(shortened(sample, load), small());
-    stage.apply(&test);
-    test["metadata"]["name"].as_str().expect("a name").to_owned()
-}
-
-#[test]
-fn descriptors_come_from_the_target_or_from_a_config_map() {
-    play("grpc", async |stage| {
-        stage.open(&[]).await;
-        for sample in ["grpc.yaml", "grpc-stream.yaml"] {
-            let before = stage.count().await;
-            let name = apply(stage, sample, closed(4, 4));
-            let ended = stage.finished(&name).await;
-            assert!(is(&ended, "Succeeded"), "{:?}", ended.status);
-            let whole = report(stage, &ended).await;
-            assert_eq!((whole.totals.failures, whole.totals.requests > 50), (0, true), "{:?}", whole.errors);
-            assert_eq!(sent(&whole), stage.count().await - before, "{name}");
-        }
-    });
-}
+use crate::samples::{closed, report, shortened, small, unhurried, with};
+use crate::stage::{condition, is, play, root, run, sent};
 
 #[test]
 fn a_proto_file_that_lacks_its_import_ends_the_run_before_the_first_call() {
