@@ -13,6 +13,7 @@ mod frozen;
 mod machine;
 mod measure;
 mod memory;
+mod pacing;
 mod pairs;
 mod peers;
 mod servers;
@@ -78,7 +79,7 @@ fn be_peer(kind: &str, address: &str, millis: &str) -> Result<(), String> {
 }
 
 fn carry_out(names: &[&str], effort: Effort) -> Result<(), String> {
-    let known = [Row::ALL.map(|row| row.name()).as_slice(), &[memory::NAME, encode::NAME, frozen::NAME]].concat();
+    let known = [Row::ALL.map(|row| row.name()).as_slice(), &[memory::NAME, encode::NAME, pacing::NAME, frozen::NAME]].concat();
     if let Some(unknown) = names.iter().find(|name| !known.contains(name)) {
         return Err(format!("there is no row {unknown}; there are {}", known.join(", ")));
     }
@@ -94,8 +95,11 @@ fn carry_out(names: &[&str], effort: Effort) -> Result<(), String> {
     if is_wanted(encode::NAME) {
         summary.push(encode::compare(effort)?);
     }
+    if is_wanted(pacing::NAME) {
+        summary.push(pacing::compare(effort)?);
+    }
     if is_wanted(frozen::NAME) {
-        summary.extend(frozen::compare(effort.frozen)?);
+        summary.push(frozen::compare(effort.frozen)?);
     }
     println!("\n{}", summary.join("\n"));
     Ok(())

@@ -4,7 +4,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::Effort;
-use crate::machine::{self, CLIENT};
+use crate::machine::{self, CLIENT, Ticks};
 use crate::servers::Server;
 
 /// How long a client may take to end after its time.
@@ -40,7 +40,7 @@ struct Reading {
     requests: u64,
     client_micros: u64,
     server_micros: u64,
-    ticks: machine::Ticks,
+    ticks: Ticks,
 }
 
 impl Reading {
@@ -82,17 +82,22 @@ pub fn measure(mut command: Command, server: &Server, effort: Effort) -> Result<
 
 fn figure(before: &Reading, after: &Reading) -> Figure {
     let all = (after.ticks.all - before.ticks.all) as f64;
-    let used = all - (after.ticks.idle - before.ticks.idle) as f64;
-    let stolen = (after.ticks.stolen - before.ticks.stolen) as f64;
+    let busy = 1.0 - (after.ticks.idle - before.ticks.idle) as f64 / all;
+    let stolen = stolen(&before.ticks, &after.ticks);
     let cpu_micros = after.client_micros - before.client_micros;
     let own = (cpu_micros + after.server_micros - before.server_micros) as f64 / 1e6 * machine::ticks_per_second() as f64;
     Figure {
         requests: after.requests - before.requests,
         cpu_micros,
         seconds: (after.at - before.at).as_secs_f64(),
-        stolen: stolen / all,
-        others: ((used - stolen - own) / all).max(0.0),
+        stolen,
+        others: (busy - stolen - own / all).max(0.0),
     }
+}
+
+/// Share of the time of both cores that the host took.
+pub fn stolen(before: &Ticks, after: &Ticks) -> f64 {
+    (after.stolen - before.stolen) as f64 / (after.all - before.all) as f64
 }
 
 /// Waits for the end of a client; what it complained of.

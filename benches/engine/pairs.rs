@@ -13,7 +13,7 @@ use crate::peers;
 use crate::servers::{self, Server};
 
 /// Pairs in which the host took more than this share of the cores do not count.
-const MAX_STOLEN: f64 = 0.05;
+pub const MAX_STOLEN: f64 = 0.05;
 /// A row holds up to this much above its must: what two runs of one program differ by.
 const TOLERANCE: f64 = 1.05;
 /// Of the service called over gRPC.
@@ -189,7 +189,7 @@ fn summary(row: Row, rounds: &[Vec<f64>], names: &[&str], wanted: usize) -> Stri
     format!("| {} | {median:.2} | {must:.1} | {aim:.1} | {verdict}; {} of {wanted} rounds: {ours:.2?}{further} |", row.name(), ours.len())
 }
 
-fn middle(sorted: &[f64]) -> Option<f64> {
+pub fn middle(sorted: &[f64]) -> Option<f64> {
     let middle = sorted.len() / 2;
     match sorted.len() {
         0 => None,

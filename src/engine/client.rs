@@ -122,8 +122,8 @@ impl Client {
         }
     }
 
-    /// One iteration, begun `now`. `intended` is when it should have begun, where that was planned.
-    pub(super) async fn iterate(&mut self, scenario: &PreparedScenario, now: Instant, intended: Option<Instant>) -> End {
+    /// One iteration, begun `now`; how and when it ended. `intended` is when it should have begun, where that was planned.
+    pub(super) async fn iterate(&mut self, scenario: &PreparedScenario, now: Instant, intended: Option<Instant>) -> (End, Instant) {
         self.unanswered = false;
         self.has_turn = true;
         if self.is_slot {
@@ -137,7 +137,7 @@ impl Client {
         } else {
             match Box::pin(self.start(scenario, now)).await {
                 Outcome::Done => Instant::now(),
-                failed => return self.end(failed),
+                failed => return (self.end(failed), Instant::now()),
             }
         };
         // what it sees are its own answers
@@ -148,7 +148,7 @@ impl Client {
         let now = match self.first_rows(tasks).await {
             Ok(true) => Instant::now(),
             Ok(false) => now,
-            Err(none) => return self.not_begun(none, part),
+            Err(none) => return (self.not_begun(none, part), Instant::now()),
         };
         shard.recorder.borrow_mut().iteration_started(now, intended.map(|intended| now.saturating_duration_since(intended)), part);
         let mut clock = Clock { intended: intended.unwrap_or(now), now, part };
@@ -164,7 +164,9 @@ impl Client {
             }
         }
         self.frame.iteration += 1;
-        self.end(outcome)
+        // pauses move what is intended, steps without requests move nothing
+        let ended = if clock.now > now { clock.now } else { Instant::now() };
+        (self.end(outcome), ended)
     }
 
     /// Takes the rows that the iteration begins with; whether it waited for them.

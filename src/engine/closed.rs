@@ -140,14 +140,17 @@ async fn user(users: Rc<Users>, state: Rc<Cell<State>>, nth: u64) {
     };
     let mut last = State::Gone;
     let mut done = 0;
+    // when the iteration before ended, if nothing was waited for since
+    let mut ready = None;
     while users.wants(nth) {
         if let Some(throttle) = &cohort.throttle {
             throttle.turn().await;
+            ready = None;
             if !users.wants(nth) {
                 break;
             }
         }
-        let begun = Instant::now();
+        let begun = ready.take().unwrap_or_else(Instant::now);
         let counts = match users.quota.as_ref().map(|quota| quota.begin(done, begun)) {
             // there is nothing left for it, nor for one in its place
             Some(None) => {
@@ -158,9 +161,10 @@ async fn user(users: Rc<Users>, state: Rc<Cell<State>>, nth: u64) {
             None => false,
         };
         state.set(State::Busy);
-        let end = client.iterate(scenario, begun, None).await;
+        let (end, ended) = client.iterate(scenario, begun, None).await;
+        ready = Some(ended);
         if let Some(quota) = users.quota.as_ref().filter(|_| counts) {
-            quota.end(Instant::now());
+            quota.end(ended);
             done += 1;
         }
         if end == End::UserOver {
@@ -178,6 +182,7 @@ async fn user(users: Rc<Users>, state: Rc<Cell<State>>, nth: u64) {
         let pause = scenario.pause_after(begun, || shard.random()).max(backoff.after(end));
         if let Some(pause) = pause {
             sleep_while(pause, || users.wants(nth)).await;
+            ready = None;
         }
     }
     client.finish(scenario).await;

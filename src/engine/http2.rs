@@ -1,11 +1,11 @@
 //! An HTTP/2 connection, and the exchange of one request for one response on a stream of it.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -28,7 +28,7 @@ const CONNECTION_WINDOW: u32 = 4 << 20;
 
 /// A connection; several users may have it.
 pub(super) struct Session {
-    sender: SendRequest<Bytes>,
+    sender: RefCell<SendRequest<Bytes>>,
     until: Option<Instant>,
     /// Requests it has carried.
     served: Cell<u32>,
@@ -82,7 +82,15 @@ impl Session {
             told.0.set(true);
             told.1.notify_waiters();
         });
-        Ok(Self { sender, until, served: Cell::new(0), streams: Cell::new(0), answered: Cell::new(false), ended, freed })
+        Ok(Self {
+            sender: RefCell::new(sender),
+            until,
+            served: Cell::new(0),
+            streams: Cell::new(0),
+            answered: Cell::new(false),
+            ended,
+            freed,
+        })
     }
 
     /// Whether further requests may be sent on it at all: by age, number of requests, and as far as is known of the target's end.
@@ -97,7 +105,7 @@ impl Session {
 
     /// Whether the target takes one more stream now.
     pub(super) fn has_room(&self, most: usize) -> bool {
-        self.streams.get() < self.sender.current_max_send_streams().min(most)
+        self.streams.get() < self.sender.borrow().current_max_send_streams().min(most)
     }
 
     /// Begins to send a request; `None` if the connection has ended, and nothing of it was sent.
@@ -114,7 +122,13 @@ impl Session {
 
     /// Opens a stream with a head; `None` if the connection has ended, and nothing of it was sent.
     pub(super) fn start(self: &Rc<Self>, head: http::Request<()>, is_all: bool) -> Option<Begun> {
-        let Ok((answer, sending)) = self.sender.clone().send_request(head, is_all) else {
+        let mut sender = self.sender.borrow_mut();
+        if sender.poll_ready(&mut Context::from_waker(Waker::noop())).is_pending() {
+            // it waits for the stream it began last; another one does not, and costs more than to ask
+            let another = sender.clone();
+            *sender = another;
+        }
+        let Ok((answer, sending)) = sender.send_request(head, is_all) else {
             self.ended.set(true);
             return None;
         };

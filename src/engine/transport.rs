@@ -297,9 +297,9 @@ impl<'a> Flight<'a> {
         self.done.set(true);
         let mut phases = self.phases.get();
         if received > 0 {
-            let answered = self.answered.get().unwrap_or(ended);
-            phases.wait = Some(answered.saturating_duration_since(self.began.get()));
-            phases.download = Some(ended.saturating_duration_since(answered));
+            let answered = self.answered.get();
+            phases.wait = Some(answered.unwrap_or(ended).saturating_duration_since(self.began.get()));
+            phases.download = Some(answered.map_or(Duration::ZERO, |answered| ended.saturating_duration_since(answered)));
         }
         let Before { began, sent_bytes, received_bytes } = self.before.get();
         Totals {
