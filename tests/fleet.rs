@@ -563,10 +563,13 @@ async fn workers_find_together_what_the_target_holds() {
     let rate = found.rate.unwrap_or_else(|| panic!("{found:?}"));
     assert!((30.0..=260.0).contains(&rate), "{found:?}");
     let cost = result.cost.unwrap();
-    assert_eq!((cost.rate, cost.basis.as_str()), (Some(rate), "Sustainable"));
-    assert!((cost.per_million_requests.unwrap() - 1000.0 / rate).abs() < 1e-6, "{cost:?}");
-    assert_eq!(cost.endpoints, Some((1000.0 / rate).ceil() as u64));
+    assert_eq!(cost.basis, "Sustainable");
+    // of what was answered, which is a little less than the rate where a queue grows
+    let priced = cost.rate.unwrap_or_else(|| panic!("{cost:?}"));
+    assert!((30.0..=260.0).contains(&priced), "{cost:?}");
+    assert!((cost.per_million_requests.unwrap() - 1000.0 / priced).abs() < 1e-6, "{cost:?}");
+    assert_eq!(cost.endpoints, Some((1000.0 / priced).ceil() as u64));
     // each is 40 ms and more in flight
     let concurrency = result.concurrency.unwrap();
-    assert!(concurrency.by_latency > rate * 0.038 && concurrency.max <= 200, "{concurrency:?}");
+    assert!(concurrency.by_latency > priced * 0.038 && concurrency.max <= 200, "{concurrency:?}");
 }
