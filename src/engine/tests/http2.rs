@@ -136,7 +136,7 @@ pub(super) fn samples(snapshot: &Snapshot) -> Vec<&str> {
 #[tokio::test]
 async fn a_target_without_http2_is_a_protocol_error() {
     let url = scripted(|peer: Peer| peer.always("HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")).await;
-    let snapshot = run(plan2(&url, 1, 60), 1).await;
+    let snapshot = run(plan2(&url, 1, 300), 1).await;
     assert_eq!(classes(&snapshot), [(ErrorClass::Protocol, snapshot.requests())], "{:?}", snapshot.errors);
 }
 
@@ -149,12 +149,12 @@ async fn a_refused_stream_is_tried_once_more_and_counted() {
         }
     })
     .await;
-    let snapshot = run(plan2(&url, 1, 100), 1).await;
+    let snapshot = run(plan2(&url, 1, 400), 1).await;
     assert!(snapshot.requests() > 3 && snapshot.counters.retries > 1);
     assert_eq!((snapshot.failures(), snapshot.counters.connects), (0, 1), "{:?}", snapshot.errors);
     assert_eq!(snapshot.received_by_target(), seen.requests());
     let (url, _) = server(|asked: Asked| async move { asked.send("yes") }).await;
-    let taken = run(plan2(&url, 1, 50), 1).await;
+    let taken = run(plan2(&url, 1, 300), 1).await;
     let of_each = taken.steps[&0].sent_bytes / taken.received_by_target();
     assert_eq!(snapshot.steps[&0].sent_bytes, of_each * seen.requests(), "what was refused was sent");
 }
@@ -162,7 +162,7 @@ async fn a_refused_stream_is_tried_once_more_and_counted() {
 #[tokio::test]
 async fn a_target_that_refuses_every_stream_is_asked_twice() {
     let (url, seen) = server(|mut asked: Asked| async move { asked.answer.send_reset(Reason::REFUSED_STREAM) }).await;
-    let snapshot = run(plan2(&url, 1, 60), 1).await;
+    let snapshot = run(plan2(&url, 1, 300), 1).await;
     assert_eq!(classes(&snapshot), [(ErrorClass::Reset, snapshot.requests())]);
     assert_eq!(snapshot.counters.retries, snapshot.requests());
     assert_eq!(snapshot.received_by_target(), seen.requests());
@@ -227,7 +227,7 @@ async fn a_connection_that_breaks_is_a_reset_at_first_and_stale_later() {
                 });
             }
         });
-        run(plan2(&url, 1, 100), 1).await
+        run(plan2(&url, 1, 400), 1).await
     }
     let first = breaking(0).await;
     assert_eq!(classes(&first), [(ErrorClass::Reset, first.requests())], "{:?}", first.errors);
@@ -252,7 +252,7 @@ async fn an_answer_cut_short_is_a_reset() {
             });
         }
     });
-    let snapshot = run(plan2(&url, 1, 100), 1).await;
+    let snapshot = run(plan2(&url, 1, 400), 1).await;
     assert_eq!(classes(&snapshot), [(ErrorClass::Reset, snapshot.requests())], "{:?}", snapshot.errors);
 }
 
@@ -267,7 +267,7 @@ async fn a_head_too_large_is_a_protocol_error() {
         let _ = asked.answer.send_response(head, true);
     })
     .await;
-    let snapshot = run(plan2(&url, 1, 80), 1).await;
+    let snapshot = run(plan2(&url, 1, 400), 1).await;
     assert_eq!(classes(&snapshot), [(ErrorClass::Protocol, snapshot.requests())], "{:?}", snapshot.errors);
 }
 
@@ -369,7 +369,7 @@ async fn an_answer_before_the_request_is_read_is_an_answer() {
         body.send_data(Bytes::from_static(b"too much"), true).unwrap();
     })
     .await;
-    let mut plan = plan2(&url, 1, 100);
+    let mut plan = plan2(&url, 1, 400);
     let body = Body::Text(Template::parse(&"x".repeat(5_000_000)).unwrap());
     let request = &mut http(&mut plan.scenarios[0].tasks[0].steps[0]).request;
     (request.method, request.path, request.body) = ("POST".into(), Template::parse("/").unwrap(), Some(body));
