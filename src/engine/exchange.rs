@@ -269,8 +269,7 @@ impl Sending<'_> {
             if tries == retry.max || !is_worth_another(retry, &outcome, response.status) {
                 return outcome;
             }
-            self.flight.retry(response.received);
-            tokio::time::sleep(retry.backoff.saturating_mul(1 << tries.min(16))).await;
+            self.flight.retry_after(response.received, retry.backoff, tries).await;
             tries += 1;
         }
     }

@@ -287,6 +287,12 @@ impl<'a> Flight<'a> {
         }
     }
 
+    /// Likewise, after a pause that doubles with each of the `tries` made again before.
+    pub(super) async fn retry_after(&self, received: u64, backoff: Duration, tries: u32) {
+        self.retry(received);
+        tokio::time::sleep(backoff.saturating_mul(1 << tries.min(16))).await;
+    }
+
     /// What it means that its time is over.
     pub(super) fn timed_out(&self) -> Failure {
         if self.written.get() > 0 { Failure::Timeout } else { Failure::TimeoutBeforeSent }

@@ -85,8 +85,7 @@ impl Calling<'_> {
             if !may_go_on || !status_of(&outcome, reply).is_some_and(|code| retry.on.contains(&code)) {
                 return outcome;
             }
-            self.flight.retry(self.link.response.received);
-            tokio::time::sleep(retry.backoff.saturating_mul(1 << tries.min(16))).await;
+            self.flight.retry_after(self.link.response.received, retry.backoff, tries).await;
             // the token may be another one by now
             head.show_token()?;
             tries += 1;

@@ -3,9 +3,6 @@
 use std::net::Ipv4Addr;
 use std::sync::Mutex;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpListener;
-
 use super::super::prepare::prepare_in;
 use super::super::world::World;
 use super::server::{Peer, Server, scripted};
@@ -95,33 +92,12 @@ async fn latency_counts_from_the_intended_time_and_service_time_from_the_first_b
     assert!(step.latency.percentile(50.0) >= step.service_time.percentile(50.0));
 }
 
-/// Answers each request on TLS, whose handshake it goes on with so long after it began.
-async fn hesitant(acceptor: tokio_rustls::TlsAcceptor, delay: Duration) -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let port = listener.local_addr().unwrap().port();
-    tokio::spawn(async move {
-        while let Ok((stream, _)) = listener.accept().await {
-            let acceptor = acceptor.clone();
-            tokio::spawn(async move {
-                // the other side may learn of the connection later than this one
-                stream.peek(&mut [0]).await?;
-                tokio::time::sleep(delay).await;
-                let mut stream = acceptor.accept(stream).await?;
-                while stream.read(&mut [0; 4096]).await? > 0 {
-                    stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await?;
-                }
-                std::io::Result::Ok(())
-            });
-        }
-    });
-    port
-}
-
 #[tokio::test]
 async fn lookup_and_handshake_have_phases_of_their_own_and_only_of_the_request_that_waits_for_them() {
     let (lookup, handshake) = (Duration::from_millis(60), Duration::from_millis(90));
     let authority = tls::authority();
-    let port = hesitant(tls::acceptor(&authority, "models.example", None, &["http/1.1"]), handshake).await;
+    let acceptor = tls::acceptor(&authority, "models.example", None, &["http/1.1"]);
+    let port = tls::serve(acceptor, handshake, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n".into()).await;
     let names = slow_name_server(Arc::new(Mutex::new(vec![Ipv4Addr::LOCALHOST])), lookup).await;
     let mut plan = plan(&format!("https://models.example.:{port}"), users(1, 100));
     plan.scenarios[0].think_time = Some(ThinkTime::constant(Duration::from_secs(10)));

@@ -39,26 +39,37 @@ fn signed_until(authority: &Authority, name: &str, usage: ExtendedKeyUsagePurpos
 
 /// Answers every request on TLS with HTTP/1.1; `clients` must have signed who comes.
 pub(super) async fn server(authority: &Authority, name: &str, clients: Option<&Authority>) -> String {
-    serve(acceptor(authority, name, clients, &["http/1.1"])).await
+    large(acceptor(authority, name, clients, &["http/1.1"])).await
 }
 
-async fn serve(acceptor: TlsAcceptor) -> String {
+async fn large(acceptor: TlsAcceptor) -> String {
+    let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: 40000\r\n\r\n{}", "x".repeat(40_000));
+    format!("https://127.0.0.1:{}", serve(acceptor, Duration::ZERO, answer).await)
+}
+
+/// Gives each request this answer, on a handshake that goes on so long after it began; the port.
+pub(super) async fn serve(acceptor: TlsAcceptor, delay: Duration, answer: String) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
-            let acceptor = acceptor.clone();
+            let (acceptor, answer) = (acceptor.clone(), answer.clone());
             tokio::spawn(async move {
+                if !delay.is_zero() {
+                    // the other side may learn of the connection later than this one
+                    stream.peek(&mut [0]).await?;
+                    tokio::time::sleep(delay).await;
+                }
                 let mut stream = acceptor.accept(stream).await?;
                 let mut request = [0; 4096];
                 while stream.read(&mut request).await? > 0 {
-                    stream.write_all(format!("HTTP/1.1 200 OK\r\nContent-Length: 40000\r\n\r\n{}", "x".repeat(40_000)).as_bytes()).await?;
+                    stream.write_all(answer.as_bytes()).await?;
                 }
                 std::io::Result::Ok(())
             });
         }
     });
-    format!("https://127.0.0.1:{port}")
+    port
 }
 
 /// A server's end of TLS that offers these protocols.
@@ -123,7 +134,7 @@ async fn an_unknown_authority_is_refused() {
 async fn an_expired_certificate_is_refused() {
     let authority = authority();
     let expired = signed_until(&authority, "127.0.0.1", ExtendedKeyUsagePurpose::ServerAuth, 2001);
-    let url = serve(acceptor_showing(expired, None, &["h2", "http/1.1"])).await;
+    let url = large(acceptor_showing(expired, None, &["h2", "http/1.1"])).await;
     let tls = Tls { ca: Some(reference("ca")), ..Tls::default() };
     let snapshot = run_tls(&url, tls, &[("ca", authority.pem())]).await.unwrap();
     all_failed_in_tls(&snapshot);

@@ -185,10 +185,7 @@ impl Lowering {
         self.is_proto2 = !file.enum_type.iter().all(begins_at_zero) || !file.message_type.iter().all(enums_begin_at_zero);
         file.syntax = Some(if self.is_proto2 { "proto2" } else { "proto3" }.to_owned());
         leave_out_languages(file);
-        let named = match &mut file.options {
-            Some(options) => taken(&mut options.uninterpreted_option)?,
-            None => FeatureSet::default(),
-        };
+        let named = taken(file.options.as_mut().map(|options| &mut options.uninterpreted_option))?;
         let features = Features::default().with(of.options.as_ref().and_then(|options| options.features.as_ref())).with(Some(&named));
         for (i, field) in file.extension.iter_mut().enumerate() {
             self.field(field, of.extensions.get(i), features)?;
@@ -200,10 +197,7 @@ impl Lowering {
     }
 
     fn message(&self, message: &mut DescriptorProto, of: Option<&OfMessage>, above: Features) -> Result<(), String> {
-        let named = match &mut message.options {
-            Some(options) => taken(&mut options.uninterpreted_option)?,
-            None => FeatureSet::default(),
-        };
+        let named = taken(message.options.as_mut().map(|options| &mut options.uninterpreted_option))?;
         let set = of.and_then(|of| of.options.as_ref()).and_then(|options| options.features.as_ref());
         let features = above.with(set).with(Some(&named));
         let is_entry = |message: &DescriptorProto| message.options.as_ref().is_some_and(|options| options.map_entry());
@@ -223,16 +217,13 @@ impl Lowering {
             self.message(nested, of.and_then(|of| of.nested.get(i)), features)?;
         }
         for oneof in message.oneof_decl.iter_mut().filter_map(|oneof| oneof.options.as_mut()) {
-            taken(&mut oneof.uninterpreted_option)?;
+            taken(Some(&mut oneof.uninterpreted_option))?;
         }
         message.enum_type.iter_mut().try_for_each(forget)
     }
 
     fn field(&self, field: &mut FieldDescriptorProto, of: Option<&OfField>, above: Features) -> Result<(), String> {
-        let named = match &mut field.options {
-            Some(options) => taken(&mut options.uninterpreted_option)?,
-            None => FeatureSet::default(),
-        };
+        let named = taken(field.options.as_mut().map(|options| &mut options.uninterpreted_option))?;
         let set = of.and_then(|of| of.options.as_ref()).and_then(|options| options.features.as_ref());
         let Features { implicit, expanded, delimited } = above.with(set).with(Some(&named));
         // in a text a name may be that of a message or of an enum
@@ -279,7 +270,7 @@ fn forget(of: &mut EnumDescriptorProto) -> Result<(), String> {
         .map(|options| &mut options.uninterpreted_option)
         .into_iter()
         .chain(values)
-        .try_for_each(|options| taken(options).map(drop))
+        .try_for_each(|options| taken(Some(options)).map(drop))
 }
 
 /// The imports of files that describe features of languages go with these features.
@@ -297,9 +288,10 @@ fn leave_out_languages(file: &mut FileDescriptorProto) {
     }
 }
 
-/// Takes the features out of options that have only been read.
-fn taken(options: &mut Vec<UninterpretedOption>) -> Result<FeatureSet, String> {
+/// Takes the features out of options that have only been read, where there are any.
+fn taken(options: Option<&mut Vec<UninterpretedOption>>) -> Result<FeatureSet, String> {
     let mut set = FeatureSet::default();
+    let Some(options) = options else { return Ok(set) };
     let is_feature = |option: &mut UninterpretedOption| option.name.first().is_some_and(|part| part.name_part == "features");
     let features: Vec<_> = options.extract_if(.., is_feature).collect();
     for option in features {

@@ -1,7 +1,7 @@
 //! Messages: each mistake with its path, holes of every type, and the content that another encoder writes.
 
 use std::sync::LazyLock;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use proptest::prelude::*;
 use prost::Message as _;
@@ -10,8 +10,9 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::plan::names::Declared;
-use crate::plan::template::{Need, Scope, Unrendered};
-use crate::plan::{Delimiters, Names, Problem, Slot};
+use crate::plan::template::fixed::Fixed;
+use crate::plan::template::{Need, Unrendered};
+use crate::plan::{Delimiters, Names, Problem};
 
 const PROTO: &str = r#"
     syntax = "proto3";
@@ -73,40 +74,9 @@ fn old() -> MessageDescriptor {
     descriptors().rpc(&Method::parse("o.O/Do").unwrap()).unwrap().input
 }
 
-/// Slot 0 is a value, 1 a row with batches of 2, 2 unset.
-#[derive(Default)]
-struct Fixed {
-    value: Value,
-    batch: Value,
-    random: u64,
-}
-
-impl Scope for Fixed {
-    fn user(&self) -> u64 {
-        7
-    }
-    fn iteration(&self) -> u64 {
-        300
-    }
-    fn worker(&self) -> u32 {
-        2
-    }
-    fn random(&mut self) -> u64 {
-        self.random = self.random.wrapping_add(0x0123_4567_89ab_cdef);
-        self.random
-    }
-    fn sequence(&mut self) -> u64 {
-        11
-    }
-    fn now(&self) -> SystemTime {
-        SystemTime::UNIX_EPOCH + Duration::from_millis(1_700_000_000_123)
-    }
-    fn value(&self, slot: Slot) -> Option<&Value> {
-        (slot < 2).then_some(&self.value)
-    }
-    fn batch(&self, slot: Slot, count: u32) -> Option<&Value> {
-        (slot == 1 && count == 2).then_some(&self.batch)
-    }
+/// Slot 0 is the value, 1 a row of it with batches of 2, 2 unset. The iteration's number takes two bytes.
+fn scope(value: Value, batch: Value) -> Fixed {
+    Fixed { batch: Some((1, 2, batch)), iteration: 300, ..Fixed::of([Some(value.clone()), Some(value)]) }
 }
 
 fn names() -> Names {
@@ -131,7 +101,7 @@ fn made(template: Value, value: Value) -> Result<Value, Unrendered> {
     let message = all();
     let encoder = compiled(&message, &template).unwrap();
     let mut out = Vec::new();
-    encoder.encode(&mut Fixed { value, batch: json!([{"n": 1}, {"n": 2}]), random: 0 }, &mut out)?;
+    encoder.encode(&mut scope(value, json!([{"n": 1}, {"n": 2}])), &mut out)?;
     Ok(short(&message, &out))
 }
 
@@ -307,7 +277,7 @@ fn proto2_keeps_what_it_was_given_and_has_groups() {
     let template = json!({"id": 0, "zero": "{{ v }}", "plain": [1, "{{ v }}"], "part": {"name": "n{{ v }}"}});
     let encoder = compiled(&old(), &template).unwrap();
     let mut out = Vec::new();
-    encoder.encode(&mut Fixed { value: json!(0), ..Fixed::default() }, &mut out).unwrap();
+    encoder.encode(&mut scope(json!(0), Value::Null), &mut out).unwrap();
     assert_eq!(short(&old(), &out), json!({"id": 0, "zero": 0, "plain": [1, 0], "part": {"name": "n0"}}));
 }
 
@@ -659,7 +629,7 @@ fn extensions_are_fields_by_their_full_name_in_brackets() {
     let template = json!({"[e.note]": "{{ v }}", "[e.marks]": [1, 2], "[e.more]": {"n": "{{ iteration }}"}, "[e.Home.within]": 0});
     let encoder = compiled(&message, &template).unwrap();
     let mut out = Vec::new();
-    encoder.encode(&mut Fixed { value: json!("hi"), ..Fixed::default() }, &mut out).unwrap();
+    encoder.encode(&mut scope(json!("hi"), Value::Null), &mut out).unwrap();
     let expected = json!({"[e.note]": "hi", "[e.marks]": [1, 2], "[e.more]": {"n": 300}, "[e.Home.within]": 0});
     assert_eq!(short(&message, &out), expected);
     let answered = to_json(&message, &out).unwrap();

@@ -6,14 +6,20 @@ use serde_json::Value;
 
 use super::{Scope, Slot};
 
-/// User 7 in its iteration 3 on worker 2, on a day in November 2023.
-#[derive(Default)]
+/// User 7 on worker 2, on a day in November 2023.
 pub(crate) struct Fixed {
     /// By slot; those beyond the end are unset.
     pub(crate) values: Vec<Option<Value>>,
     /// What `take(n)` gives, with the feeder's slot and n.
     pub(crate) batch: Option<(Slot, u32, Value)>,
-    random: u64,
+    pub(crate) iteration: u64,
+    pub(crate) random: u64,
+}
+
+impl Default for Fixed {
+    fn default() -> Self {
+        Self { values: Vec::new(), batch: None, iteration: 3, random: 0 }
+    }
 }
 
 impl Fixed {
@@ -27,7 +33,7 @@ impl Scope for Fixed {
         7
     }
     fn iteration(&self) -> u64 {
-        3
+        self.iteration
     }
     fn worker(&self) -> u32 {
         2
