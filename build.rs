@@ -6,7 +6,10 @@ use std::fs;
 use std::path::Path;
 
 /// What the sample service speaks, and tells of itself by reflection; paths from the package's root, imports from `src`.
-const SAMPLE: &[&str] = &["src/sample/categorization.proto", "src/sample/inference.proto"];
+const SAMPLE: &[&str] = &[
+    "src/sample/categorization.proto",
+    "src/sample/inference.proto",
+];
 /// What our own processes say to each other.
 const FLEET: &[&str] = &["src/wire/fleet.proto"];
 
@@ -18,9 +21,17 @@ fn main() -> Result<(), Box<dyn Error>> {
         println!("cargo:rerun-if-changed={proto}");
     }
     for protos in [SAMPLE, FLEET] {
-        tonic_prost_build::configure().skip_debug(SECRET).compile_fds(protox::compile(protos, ["src"])?)?;
+        tonic_prost_build::configure()
+            .skip_debug(SECRET)
+            .compile_fds(protox::compile(protos, ["src"])?)?;
     }
-    let described = protox::Compiler::new(["src"])?.include_imports(true).open_files(SAMPLE)?.encode_file_descriptor_set();
-    fs::write(Path::new(&env::var("OUT_DIR")?).join("sample.bin"), described)?;
+    let described = protox::Compiler::new(["src"])?
+        .include_imports(true)
+        .open_files(SAMPLE)?
+        .encode_file_descriptor_set();
+    fs::write(
+        Path::new(&env::var("OUT_DIR")?).join("sample.bin"),
+        described,
+    )?;
     Ok(())
 }

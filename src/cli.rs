@@ -28,7 +28,12 @@ use crate::{master, operator, sample, worker};
 
 /// Load tests as a Kubernetes resource, and without a cluster.
 #[derive(Debug, Parser)]
-#[command(name = "starling", version, max_term_width = 100, arg_required_else_help = true)]
+#[command(
+    name = "starling",
+    version,
+    max_term_width = 100,
+    arg_required_else_help = true
+)]
 pub struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -73,7 +78,10 @@ pub fn main() -> ExitCode {
 }
 
 fn block_on<T>(work: impl Future<Output = T>) -> std::io::Result<T> {
-    Ok(tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(work))
+    Ok(tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?
+        .block_on(work))
 }
 
 /// To standard output. Who closed the pipe does not want to read it; the exit code still says how it went.

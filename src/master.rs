@@ -72,9 +72,15 @@ pub struct Options {
 #[derive(Debug, thiserror::Error)]
 pub enum MasterError {
     #[error("cannot read {path}: {source}")]
-    Read { path: PathBuf, source: std::io::Error },
+    Read {
+        path: PathBuf,
+        source: std::io::Error,
+    },
     #[error("{path} is not a run: {source}")]
-    RunFile { path: PathBuf, source: serde_json::Error },
+    RunFile {
+        path: PathBuf,
+        source: serde_json::Error,
+    },
     #[error(transparent)]
     Memory(#[from] memory::MemoryError),
     #[error("cannot listen on port {port}: {source}")]
@@ -94,13 +100,19 @@ pub struct Shared {
 
 impl Shared {
     pub fn new(conductor: Conductor) -> Self {
-        Self { conductor: Arc::new(Mutex::new(conductor)), changed: Arc::new(watch::Sender::new(())) }
+        Self {
+            conductor: Arc::new(Mutex::new(conductor)),
+            changed: Arc::new(watch::Sender::new(())),
+        }
     }
 
     /// The conductor never waits, so neither does this, for long.
     pub fn with<T>(&self, act: impl FnOnce(&mut Conductor) -> T) -> T {
         // a panic while it was held left it consistent enough to say how far the run got
-        let outcome = act(&mut self.conductor.lock().unwrap_or_else(PoisonError::into_inner));
+        let outcome = act(&mut self
+            .conductor
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner));
         self.changed.send_replace(());
         outcome
     }
@@ -131,7 +143,12 @@ impl Shared {
         let mut changes = self.changed.subscribe();
         loop {
             changes.borrow_and_update();
-            if wanted(&self.conductor.lock().unwrap_or_else(PoisonError::into_inner)) {
+            if wanted(
+                &self
+                    .conductor
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner),
+            ) {
                 return;
             }
             // the sender lives in self
@@ -149,8 +166,19 @@ pub struct Listeners {
 
 /// Serves until `stop` is cancelled: a master keeps its result for as long as it is left alone.
 pub async fn run(options: Options, stop: CancellationToken) -> Result<(), MasterError> {
-    let Options { run_file, channel, state, control_port, ui_port, admin_port } = options;
-    let listeners = Listeners { control: listen(control_port).await?, ui: listen(ui_port).await?, admin: listen(admin_port).await? };
+    let Options {
+        run_file,
+        channel,
+        state,
+        control_port,
+        ui_port,
+        admin_port,
+    } = options;
+    let listeners = Listeners {
+        control: listen(control_port).await?,
+        ui: listen(ui_port).await?,
+        admin: listen(admin_port).await?,
+    };
     serve(&run_file, &channel, Memory::at(&state), listeners, stop).await
 }
 
@@ -163,7 +191,10 @@ pub async fn serve(
     stop: CancellationToken,
 ) -> Result<(), MasterError> {
     let json = read(run_file)?;
-    let file: RunFile = serde_json::from_str(&json).map_err(|source| MasterError::RunFile { path: run_file.to_owned(), source })?;
+    let file: RunFile = serde_json::from_str(&json).map_err(|source| MasterError::RunFile {
+        path: run_file.to_owned(),
+        source,
+    })?;
     tracing::info!(run = file.run, workers = file.workers, "conducting");
     let secret = |name: &str| read(&folder.join(name));
     let identity = Identity::from_pem(secret(channel::MASTER_CERT)?, secret(channel::MASTER_KEY)?);
@@ -175,10 +206,15 @@ pub async fn serve(
     let master = Shared::new(Conductor::new(file, memory, Instant::now())?);
     let Listeners { control, ui, admin } = listeners;
     let control = serve_control(master.clone(), identity, &tokens, control, stop.clone());
-    let ui = axum::serve(ui, api::read(master.clone(), tokens.read.clone())).with_graceful_shutdown(stop.clone().cancelled_owned());
+    let ui = axum::serve(ui, api::read(master.clone(), tokens.read.clone()))
+        .with_graceful_shutdown(stop.clone().cancelled_owned());
     let admin = admin::serve(admin, Arc::new(master.clone()), stop.clone());
     let serving = async {
-        tokio::try_join!(control, async { ui.await.map_err(MasterError::Http) }, async { admin.await.map_err(MasterError::Http) })
+        tokio::try_join!(
+            control,
+            async { ui.await.map_err(MasterError::Http) },
+            async { admin.await.map_err(MasterError::Http) }
+        )
     };
     tokio::select! {
         served = serving => served.map(|_| ()),
@@ -204,14 +240,21 @@ async fn serve_control(
     stop: CancellationToken,
 ) -> Result<(), MasterError> {
     let token = tokens.worker.clone();
-    let check = move |request: Request<()>| match token.admits(request.metadata().get("authorization").map(|value| value.as_bytes())) {
+    let check = move |request: Request<()>| match token.admits(
+        request
+            .metadata()
+            .get("authorization")
+            .map(|value| value.as_bytes()),
+    ) {
         true => Ok(request),
         false => Err(Status::unauthenticated("the worker token is needed")),
     };
     let fleet = FleetServer::new(fleet::FleetService::new(master.clone()))
         .max_decoding_message_size(MAX_MESSAGE)
         .max_encoding_message_size(MAX_MESSAGE);
-    let router = Routes::new(InterceptedService::new(fleet, check)).into_axum_router().merge(api::control(master, tokens.operator.clone()));
+    let router = Routes::new(InterceptedService::new(fleet, check))
+        .into_axum_router()
+        .merge(api::control(master, tokens.operator.clone()));
     let incoming = TcpListenerStream::new(listener);
     Server::builder()
         .tls_config(ServerTlsConfig::new().identity(identity))?
@@ -244,10 +287,15 @@ async fn listen(port: u16) -> Result<TcpListener, MasterError> {
     match TcpListener::bind(any).await {
         Ok(listener) => Ok(listener),
         // a kernel without IPv6
-        Err(_) => TcpListener::bind(("0.0.0.0", port)).await.map_err(|source| MasterError::Listen { port, source }),
+        Err(_) => TcpListener::bind(("0.0.0.0", port))
+            .await
+            .map_err(|source| MasterError::Listen { port, source }),
     }
 }
 
 fn read(path: &Path) -> Result<String, MasterError> {
-    std::fs::read_to_string(path).map_err(|source| MasterError::Read { path: path.to_owned(), source })
+    std::fs::read_to_string(path).map_err(|source| MasterError::Read {
+        path: path.to_owned(),
+        source,
+    })
 }

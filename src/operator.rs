@@ -84,7 +84,10 @@ pub enum OperatorError {
     #[error("cannot make a client for the API server: {0}")]
     Client(#[source] Box<kube::Error>),
     #[error("cannot listen on {address}: {source}")]
-    Listen { address: SocketAddr, source: std::io::Error },
+    Listen {
+        address: SocketAddr,
+        source: std::io::Error,
+    },
     #[error("a part that runs for ever has ended: {0}")]
     Ended(&'static str),
 }
@@ -96,24 +99,65 @@ pub async fn run(options: Options, stop: CancellationToken) -> Result<(), Operat
     let mut config = Config::infer().await?;
     // its retries repeat creates for minutes; ours are one per pass, with backoff
     config.default_retry = false;
-    let own_namespace = options.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
-    let client = Client::try_from(config).map_err(|error| OperatorError::Client(Box::new(error)))?;
+    let own_namespace = options
+        .namespace
+        .clone()
+        .unwrap_or_else(|| config.default_namespace.clone());
+    let client =
+        Client::try_from(config).map_err(|error| OperatorError::Client(Box::new(error)))?;
 
     let metrics = Metrics::default();
-    let health = Arc::new(Health { metrics: metrics.clone(), keys: AtomicBool::new(false), ended: AtomicBool::new(false) });
-    let listener = TcpListener::bind(options.listen).await.map_err(|source| OperatorError::Listen { address: options.listen, source })?;
+    let health = Arc::new(Health {
+        metrics: metrics.clone(),
+        keys: AtomicBool::new(false),
+        ended: AtomicBool::new(false),
+    });
+    let listener =
+        TcpListener::bind(options.listen)
+            .await
+            .map_err(|source| OperatorError::Listen {
+                address: options.listen,
+                source,
+            })?;
     let mut parts: JoinSet<&'static str> = JoinSet::new();
     let server = admin::serve(listener, health.clone(), stop.clone());
-    parts.spawn(async { server.await.map_or("the admin server failed", |()| "the admin server") });
+    parts.spawn(async {
+        server
+            .await
+            .map_or("the admin server failed", |()| "the admin server")
+    });
 
-    let Some(keys) = load_keys(&client, &own_namespace, &metrics, &stop).await else { return Ok(()) };
+    let Some(keys) = load_keys(&client, &own_namespace, &metrics, &stop).await else {
+        return Ok(());
+    };
     health.keys.store(true, Ordering::Release);
     installed::warn_of_missing_fields(&client).await;
-    tracing::info!(installation = keys.installation, namespace = own_namespace, image = options.image, "the operator is up");
-    let recorder = Recorder::new(client.clone(), Reporter { controller: "starling".into(), instance: None });
-    let settings = Settings { image: options.image, pull_policy: options.image_pull_policy, namespace: own_namespace };
+    tracing::info!(
+        installation = keys.installation,
+        namespace = own_namespace,
+        image = options.image,
+        "the operator is up"
+    );
+    let recorder = Recorder::new(
+        client.clone(),
+        Reporter {
+            controller: "starling".into(),
+            instance: None,
+        },
+    );
+    let settings = Settings {
+        image: options.image,
+        pull_policy: options.image_pull_policy,
+        namespace: own_namespace,
+    };
     let context = Arc::new(Context::new(client, settings, keys, metrics, recorder));
-    spawn_parts(&mut parts, &context, &options.watch_namespaces, options.concurrency, &stop);
+    spawn_parts(
+        &mut parts,
+        &context,
+        &options.watch_namespaces,
+        options.concurrency,
+        &stop,
+    );
 
     while let Some(part) = parts.join_next().await {
         if !stop.is_cancelled() {
@@ -137,7 +181,8 @@ fn spawn_parts(
     };
     let mut caches = Vec::new();
     for place in places {
-        let (controller, cache) = controller::build(context, place.as_deref(), concurrency, stop.clone());
+        let (controller, cache) =
+            controller::build(context, place.as_deref(), concurrency, stop.clone());
         caches.push(cache);
         let watch = context.metrics.watch(place.as_deref().unwrap_or_default());
         let watched = controller::watched(&context.client, place.as_deref());
@@ -158,7 +203,10 @@ fn spawn_parts(
     }
     let (counting, count_stop) = (context.clone(), stop.clone());
     parts.spawn(async move {
-        while tokio::time::timeout(COUNT_EVERY, count_stop.cancelled()).await.is_err() {
+        while tokio::time::timeout(COUNT_EVERY, count_stop.cancelled())
+            .await
+            .is_err()
+        {
             count(&counting, &caches);
         }
         "the count"
@@ -174,7 +222,12 @@ fn count(context: &Context, caches: &[controller::Cache]) {
 }
 
 /// The install key, however long the API server takes; `None` when told to stop before.
-async fn load_keys(client: &Client, namespace: &str, metrics: &Metrics, stop: &CancellationToken) -> Option<InstallKeys> {
+async fn load_keys(
+    client: &Client,
+    namespace: &str,
+    metrics: &Metrics,
+    stop: &CancellationToken,
+) -> Option<InstallKeys> {
     let mut failures = 0;
     loop {
         let error: KeyError = match install_key::load(client, namespace).await {
@@ -200,11 +253,18 @@ struct Health {
 
 impl Admin for Health {
     fn live(&self) -> Result<(), String> {
-        if self.ended.load(Ordering::Acquire) { Err("a part of the operator has ended".into()) } else { Ok(()) }
+        if self.ended.load(Ordering::Acquire) {
+            Err("a part of the operator has ended".into())
+        } else {
+            Ok(())
+        }
     }
 
     fn ready(&self) -> Result<(), String> {
-        match (self.keys.load(Ordering::Acquire), self.metrics.any_watch_up()) {
+        match (
+            self.keys.load(Ordering::Acquire),
+            self.metrics.any_watch_up(),
+        ) {
             (false, _) => Err("the install key is not there yet".into()),
             (true, false) => Err("no watch of LoadTests is up".into()),
             (true, true) => Ok(()),

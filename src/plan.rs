@@ -53,8 +53,8 @@ pub use profile::{Profile, Stage};
 pub use reference::{Inputs, Kind, Reference};
 pub use samples::Samples;
 pub use scenario::{
-    Action, Block, Body, Field, ForEach, HttpRequest, HttpStep, OnFailure, Order, Part, PartContent, Protocol, Repeat, RequestStep, Retry,
-    RetryOn, Scenario, Step, Task,
+    Action, Block, Body, Field, ForEach, HttpRequest, HttpStep, OnFailure, Order, Part,
+    PartContent, Protocol, Repeat, RequestStep, Retry, RetryOn, Scenario, Step, Task,
 };
 pub use share::Share;
 pub use stream::{Goodput, HttpStream, StreamFormat, StreamKind, StreamPreset, Until};
@@ -77,7 +77,10 @@ pub struct Problem {
 
 impl Problem {
     pub fn new(path: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { path: path.into(), message: message.into() }
+        Self {
+            path: path.into(),
+            message: message.into(),
+        }
     }
 }
 
@@ -183,12 +186,21 @@ pub struct StepPlace<'a> {
 impl StepPlace<'_> {
     /// Neither in the totals nor in a latency: only counted.
     pub fn is_control(&self) -> bool {
-        matches!(self.section, Section::OnStart | Section::OnStop | Section::Setup | Section::Teardown)
+        matches!(
+            self.section,
+            Section::OnStart | Section::OnStop | Section::Setup | Section::Teardown
+        )
     }
 
     /// It asks for the target's health: only its failures are among the requests.
     pub fn is_health_check(&self) -> bool {
-        matches!(&self.step.call, Protocol::Grpc(GrpcStep { is_health_check: true, .. }))
+        matches!(
+            &self.step.call,
+            Protocol::Grpc(GrpcStep {
+                is_health_check: true,
+                ..
+            })
+        )
     }
 }
 
@@ -207,7 +219,10 @@ pub struct FlowPlace<'a> {
 impl Plan {
     /// How long targets are waited for before the start; `None` where none is.
     pub fn readiness_timeout(&self) -> Option<Duration> {
-        self.all_targets().filter_map(|target| target.ready_when.as_ref()).map(|ready| ready.timeout).max()
+        self.all_targets()
+            .filter_map(|target| target.ready_when.as_ref())
+            .map(|ready| ready.timeout)
+            .max()
     }
 
     /// All targets, the test's own first.
@@ -217,16 +232,33 @@ impl Plan {
 
     /// All requests: those of the scenarios in the order of the file, then what is done once.
     pub fn steps(&self) -> impl Iterator<Item = StepPlace<'_>> {
-        self.scenarios.iter().flat_map(Scenario::steps).chain(self.once.steps())
+        self.scenarios
+            .iter()
+            .flat_map(Scenario::steps)
+            .chain(self.once.steps())
     }
 
     /// All steps with a condition, a repetition or a list, in the order of the file.
     pub fn flows(&self) -> impl Iterator<Item = FlowPlace<'_>> {
-        let once = self.once.sections().into_iter().map(|(name, section, steps)| (name, name, section, steps));
-        self.scenarios.iter().flat_map(Scenario::sections).chain(once).flat_map(|(scenario, task, section, steps)| {
-            let flows = steps.iter().enumerate().filter(|(_, step)| step.has_flow());
-            flows.map(move |(number, step)| FlowPlace { scenario, task, section, number, step })
-        })
+        let once = self
+            .once
+            .sections()
+            .into_iter()
+            .map(|(name, section, steps)| (name, name, section, steps));
+        self.scenarios
+            .iter()
+            .flat_map(Scenario::sections)
+            .chain(once)
+            .flat_map(|(scenario, task, section, steps)| {
+                let flows = steps.iter().enumerate().filter(|(_, step)| step.has_flow());
+                flows.map(move |(number, step)| FlowPlace {
+                    scenario,
+                    task,
+                    section,
+                    number,
+                    step,
+                })
+            })
     }
 
     /// What the steps record, each name once; its place is its number wherever statistics are kept.
@@ -237,7 +269,10 @@ impl Plan {
 
     /// The measured part of the run: from the end of the warm-up to the end of the last population. `None` where only the run itself will tell.
     pub fn length(&self) -> Option<Duration> {
-        self.populations.iter().map(Population::length).try_fold(Duration::ZERO, |longest, length| Some(longest.max(length?)))
+        self.populations
+            .iter()
+            .map(Population::length)
+            .try_fold(Duration::ZERO, |longest, length| Some(longest.max(length?)))
     }
 
     /// Warm-up and measured part together.
@@ -247,33 +282,48 @@ impl Plan {
 
     /// Arrivals that the profiles ask for up to `at` of the measured part; `None` if a population is not under open load.
     pub fn arrivals_until(&self, at: Duration) -> Option<u64> {
-        self.populations.iter().map(|population| population.load.arrivals_until(at.saturating_sub(population.start_after))).sum()
+        self.populations
+            .iter()
+            .map(|population| {
+                population
+                    .load
+                    .arrivals_until(at.saturating_sub(population.start_after))
+            })
+            .sum()
     }
 
     /// Iterations that are to be carried out, where their number is what is asked for.
     pub fn iterations(&self) -> Option<u64> {
-        let totals = self.populations.iter().map(|population| match &population.load {
-            Load::Iterations(iterations) => Some(iterations.total()),
-            Load::Closed { .. } | Load::Open { .. } | Load::Capacity(_) => None,
-        });
+        let totals = self
+            .populations
+            .iter()
+            .map(|population| match &population.load {
+                Load::Iterations(iterations) => Some(iterations.total()),
+                Load::Closed { .. } | Load::Open { .. } | Load::Capacity(_) => None,
+            });
         totals.sum()
     }
 
     /// Share of the arrivals that may be dropped in a run that passes; of several populations' the smallest.
     pub fn max_dropped(&self) -> Option<f64> {
-        let shares = self.populations.iter().filter_map(|population| match &population.load {
-            Load::Open { max_dropped, .. } => Some(*max_dropped),
-            Load::Closed { .. } | Load::Iterations(_) | Load::Capacity(_) => None,
-        });
+        let shares = self
+            .populations
+            .iter()
+            .filter_map(|population| match &population.load {
+                Load::Open { max_dropped, .. } => Some(*max_dropped),
+                Load::Closed { .. } | Load::Iterations(_) | Load::Capacity(_) => None,
+            });
         shares.reduce(f64::min)
     }
 
     /// The search, where that is what the run is for; it is the only population then.
     pub fn capacity(&self) -> Option<&Capacity> {
-        self.populations.iter().find_map(|population| match &population.load {
-            Load::Capacity(capacity) => Some(capacity),
-            Load::Closed { .. } | Load::Open { .. } | Load::Iterations(_) => None,
-        })
+        self.populations
+            .iter()
+            .find_map(|population| match &population.load {
+                Load::Capacity(capacity) => Some(capacity),
+                Load::Closed { .. } | Load::Open { .. } | Load::Iterations(_) => None,
+            })
     }
 
     /// The slot of the first feeder; the others follow.
@@ -293,8 +343,16 @@ impl Plan {
         all.extend(self.protos.iter().flat_map(Protos::references));
         all.extend(self.feeders.iter().filter_map(Feeder::reference));
         for place in self.steps() {
-            let Protocol::Http(http) = &place.step.call else { continue };
-            all.extend(http.request.body.iter().flat_map(Body::data).filter_map(|(_, data)| data.reference()));
+            let Protocol::Http(http) = &place.step.call else {
+                continue;
+            };
+            all.extend(
+                http.request
+                    .body
+                    .iter()
+                    .flat_map(Body::data)
+                    .filter_map(|(_, data)| data.reference()),
+            );
         }
         all
     }

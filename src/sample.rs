@@ -59,7 +59,10 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 #[derive(Debug, thiserror::Error)]
 pub enum SampleError {
     #[error("the sample service cannot listen on {address}: {source}")]
-    Bind { address: SocketAddr, source: io::Error },
+    Bind {
+        address: SocketAddr,
+        source: io::Error,
+    },
     #[error("the bearer token of the sample service is empty")]
     EmptyToken,
     #[error("a client of the sample service is ID:SECRET")]
@@ -77,14 +80,24 @@ pub struct SampleService {
 impl SampleService {
     /// Listens (on a free port if the port is 0) and serves on the current tokio runtime.
     pub async fn start(options: Options) -> Result<SampleService, SampleError> {
-        let cannot_listen = |source| SampleError::Bind { address: options.listen, source };
-        let listener = TcpListener::bind(options.listen).await.map_err(cannot_listen)?;
+        let cannot_listen = |source| SampleError::Bind {
+            address: options.listen,
+            source,
+        };
+        let listener = TcpListener::bind(options.listen)
+            .await
+            .map_err(cannot_listen)?;
         let address = listener.local_addr().map_err(cannot_listen)?;
         let service = Arc::new(Service::new(&options));
         let stop = CancellationToken::new();
         service.grpc.open(options.ready_after, stop.clone()).await;
         let serving = tokio::spawn(accept(listener, Arc::clone(&service), stop.clone(), DRAIN));
-        Ok(SampleService { address, service, stop: stop.drop_guard(), serving })
+        Ok(SampleService {
+            address,
+            service,
+            stop: stop.drop_guard(),
+            serving,
+        })
     }
 
     pub fn address(&self) -> SocketAddr {
@@ -106,7 +119,12 @@ impl SampleService {
 }
 
 /// Ends at most `drain` after the stop.
-async fn accept(listener: TcpListener, service: Arc<Service>, stop: CancellationToken, drain: Duration) {
+async fn accept(
+    listener: TcpListener,
+    service: Arc<Service>,
+    stop: CancellationToken,
+    drain: Duration,
+) {
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
@@ -130,7 +148,10 @@ async fn accept(listener: TcpListener, service: Arc<Service>, stop: Cancellation
         }
     });
     if drained.await.is_err() {
-        tracing::warn!(left = connections.len(), "the sample service cuts connections that are still busy");
+        tracing::warn!(
+            left = connections.len(),
+            "the sample service cuts connections that are still busy"
+        );
     }
 }
 

@@ -29,6 +29,9 @@ pub enum StatsError {
     Truncated,
     #[error("the statistics are malformed: {0}")]
     Malformed(&'static str),
-    #[error("the statistics have format {found}, this version reads format {}", snapshot::FORMAT)]
+    #[error(
+        "the statistics have format {found}, this version reads format {}",
+        snapshot::FORMAT
+    )]
     Format { found: u64 },
 }

@@ -66,7 +66,11 @@ pub async fn run(options: Options, stop: CancellationToken) -> u8 {
     let code = work(options, sink, stop).await;
     let written = log.close();
     if written.left_out() > 0 {
-        tracing::warn!("{} requests were written down, {} were left out", written.lines(), written.left_out());
+        tracing::warn!(
+            "{} requests were written down, {} were left out",
+            written.lines(),
+            written.left_out()
+        );
     }
     code
 }
@@ -79,8 +83,13 @@ async fn work(options: Options, samples: SampleSink, stop: CancellationToken) ->
             return layout::exit::BAD_CONFIG;
         }
     };
-    let identity = Identity::new(&options.run, options.index, options.cores.unwrap_or_else(usable_cores));
-    let mut worker = Worker::new(identity, InputSource::Folder(options.inputs), options.grace).sampled_to(Some(samples));
+    let identity = Identity::new(
+        &options.run,
+        options.index,
+        options.cores.unwrap_or_else(usable_cores),
+    );
+    let mut worker = Worker::new(identity, InputSource::Folder(options.inputs), options.grace)
+        .sampled_to(Some(samples));
     loop {
         let end = tokio::select! {
             end = attempt(&door, &mut worker) => end,
@@ -88,7 +97,9 @@ async fn work(options: Options, samples: SampleSink, stop: CancellationToken) ->
         };
         match end {
             End::Released => return layout::exit::RELEASED,
-            End::Refused { permanent: true, .. } => return layout::exit::BAD_CONFIG,
+            End::Refused {
+                permanent: true, ..
+            } => return layout::exit::BAD_CONFIG,
             End::Drained => {
                 worker.drain(&door).await;
                 return layout::exit::DRAINED;
@@ -111,7 +122,14 @@ async fn attempt(door: &connect::Door, worker: &mut Worker) -> End {
             End::Lost
         }
     };
-    if matches!(end, End::Lost | End::Refused { permanent: false, .. }) {
+    if matches!(
+        end,
+        End::Lost
+            | End::Refused {
+                permanent: false,
+                ..
+            }
+    ) {
         worker.keep_going_for(RETRY_EVERY).await;
     }
     end

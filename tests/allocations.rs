@@ -48,7 +48,10 @@ impl Scope for User {
         2
     }
     fn random(&mut self) -> u64 {
-        self.random = self.random.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(1);
+        self.random = self
+            .random
+            .wrapping_mul(0x9e37_79b9_7f4a_7c15)
+            .wrapping_add(1);
         self.random
     }
     fn sequence(&mut self) -> u64 {
@@ -89,10 +92,19 @@ fn rendering_allocates_nothing() {
         "seq": "{{ seq() }}",
     });
     let body = JsonTemplate::new(body).unwrap().compile(&names).unwrap();
-    let path = Template::parse("/users/{{ user.id }}/{{ item.name }}?q={{ randString(4) }}&s={{ item.tags[0] }}").unwrap();
+    let path = Template::parse(
+        "/users/{{ user.id }}/{{ item.name }}?q={{ randString(4) }}&s={{ item.tags[0] }}",
+    )
+    .unwrap();
     let path = path.compile(&names, Place::Path).unwrap();
-    let header = Template::parse("{{ item.name }}-{{ uuid() }}").unwrap().compile(&names, Place::Header).unwrap();
-    let mut scope = User { item: json!({"name": "ä \"name\"", "tags": ["x y", 1.5, null]}), random: 1 };
+    let header = Template::parse("{{ item.name }}-{{ uuid() }}")
+        .unwrap()
+        .compile(&names, Place::Header)
+        .unwrap();
+    let mut scope = User {
+        item: json!({"name": "ä \"name\"", "tags": ["x y", 1.5, null]}),
+        random: 1,
+    };
     let mut out = Vec::with_capacity(4096);
     for _ in 0..2 {
         out.clear();

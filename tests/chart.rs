@@ -17,28 +17,52 @@ fn helm_path() -> PathBuf {
     if let Some(path) = std::env::var_os("HELM") {
         return path.into();
     }
-    let output = Command::new(root().join("tests/cluster/cluster.sh")).arg("path").output().expect("cluster.sh runs");
+    let output = Command::new(root().join("tests/cluster/cluster.sh"))
+        .arg("path")
+        .output()
+        .expect("cluster.sh runs");
     let path = Path::new(String::from_utf8(output.stdout).expect("a path").trim()).join("helm");
-    assert!(path.exists(), "no helm: set HELM, or build it with `tests/cluster/cluster.sh build helm` (`make test` does)");
+    assert!(
+        path.exists(),
+        "no helm: set HELM, or build it with `tests/cluster/cluster.sh build helm` (`make test` does)"
+    );
     path
 }
 
 fn helm(args: &[&str]) -> Result<String, String> {
-    let output = Command::new(helm_path()).current_dir(root()).args(args).output().expect("helm runs");
+    let output = Command::new(helm_path())
+        .current_dir(root())
+        .args(args)
+        .output()
+        .expect("helm runs");
     let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
-    if output.status.success() { Ok(text(output.stdout)) } else { Err(text(output.stdout) + &text(output.stderr)) }
+    if output.status.success() {
+        Ok(text(output.stdout))
+    } else {
+        Err(text(output.stdout) + &text(output.stderr))
+    }
 }
 
 /// What the program prints for `starling COMMAND`.
 fn printed(command: &str) -> String {
-    let output = Command::new(env!("CARGO_BIN_EXE_starling")).arg(command).output().expect("starling runs");
-    assert!(output.status.success(), "starling {command}: {}", String::from_utf8_lossy(&output.stderr));
+    let output = Command::new(env!("CARGO_BIN_EXE_starling"))
+        .arg(command)
+        .output()
+        .expect("starling runs");
+    assert!(
+        output.status.success(),
+        "starling {command}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     String::from_utf8(output.stdout).expect("UTF-8")
 }
 
 fn documents(yaml: &str) -> Vec<Value> {
-    let all: Vec<Value> = serde_saphyr::from_multiple(yaml).unwrap_or_else(|error| panic!("not YAML: {error}\n{yaml}"));
-    all.into_iter().filter(|document| !document.is_null()).collect()
+    let all: Vec<Value> = serde_saphyr::from_multiple(yaml)
+        .unwrap_or_else(|error| panic!("not YAML: {error}\n{yaml}"));
+    all.into_iter()
+        .filter(|document| !document.is_null())
+        .collect()
 }
 
 fn read(path: &str) -> String {
@@ -46,7 +70,17 @@ fn read(path: &str) -> String {
 }
 
 fn render(args: &[&str]) -> Vec<Value> {
-    let template = [&["template", "starling", CHART, "--namespace", "starling-system"], args].concat();
+    let template = [
+        &[
+            "template",
+            "starling",
+            CHART,
+            "--namespace",
+            "starling-system",
+        ],
+        args,
+    ]
+    .concat();
     documents(&helm(&template).unwrap_or_else(|error| panic!("helm {template:?}: {error}")))
 }
 
@@ -54,7 +88,14 @@ fn render(args: &[&str]) -> Vec<Value> {
 fn value_files() -> Vec<String> {
     let mut files: Vec<String> = std::fs::read_dir(root().join(CHART).join("ci"))
         .expect("the chart has ci/")
-        .map(|entry| entry.expect("an entry").path().to_str().expect("UTF-8").to_owned())
+        .map(|entry| {
+            entry
+                .expect("an entry")
+                .path()
+                .to_str()
+                .expect("UTF-8")
+                .to_owned()
+        })
         .collect();
     files.sort();
     assert!(files.len() >= 4, "{files:?}");
@@ -62,7 +103,10 @@ fn value_files() -> Vec<String> {
 }
 
 fn of_kind<'a>(objects: &'a [Value], kind: &str) -> Vec<&'a Value> {
-    objects.iter().filter(|object| object["kind"] == kind).collect()
+    objects
+        .iter()
+        .filter(|object| object["kind"] == kind)
+        .collect()
 }
 
 fn only<'a>(objects: &'a [Value], kind: &str) -> &'a Value {
@@ -78,21 +122,74 @@ fn container(deployment: &Value) -> &Value {
 /// The Pod Security Standard `restricted`, for the fields our Pods use.
 fn assert_restricted(workload: &Value) {
     let pod = &workload["spec"]["template"]["spec"];
-    let at = |what: &str| format!("{} {}: {what}", workload["kind"], workload["metadata"]["name"]);
-    assert_eq!(pod["securityContext"]["runAsNonRoot"], true, "{}", at("runAsNonRoot"));
-    assert_eq!(pod["securityContext"]["runAsUser"], Value::Null, "{}", at("the image or the platform says which user"));
-    assert_eq!(pod["securityContext"]["seccompProfile"]["type"], "RuntimeDefault", "{}", at("seccomp"));
-    for host in ["hostNetwork", "hostPID", "hostIPC", "initContainers", "volumes"] {
+    let at = |what: &str| {
+        format!(
+            "{} {}: {what}",
+            workload["kind"], workload["metadata"]["name"]
+        )
+    };
+    assert_eq!(
+        pod["securityContext"]["runAsNonRoot"],
+        true,
+        "{}",
+        at("runAsNonRoot")
+    );
+    assert_eq!(
+        pod["securityContext"]["runAsUser"],
+        Value::Null,
+        "{}",
+        at("the image or the platform says which user")
+    );
+    assert_eq!(
+        pod["securityContext"]["seccompProfile"]["type"],
+        "RuntimeDefault",
+        "{}",
+        at("seccomp")
+    );
+    for host in [
+        "hostNetwork",
+        "hostPID",
+        "hostIPC",
+        "initContainers",
+        "volumes",
+    ] {
         assert_eq!(pod[host], Value::Null, "{}", at(host));
     }
     for container in pod["containers"].as_array().expect("containers") {
         let context = &container["securityContext"];
-        assert_eq!(context["allowPrivilegeEscalation"], false, "{}", at("privilege escalation"));
-        assert_eq!(context["capabilities"], json!({"drop": ["ALL"]}), "{}", at("capabilities"));
-        assert_eq!(context["readOnlyRootFilesystem"], true, "{}", at("root file system"));
+        assert_eq!(
+            context["allowPrivilegeEscalation"],
+            false,
+            "{}",
+            at("privilege escalation")
+        );
+        assert_eq!(
+            context["capabilities"],
+            json!({"drop": ["ALL"]}),
+            "{}",
+            at("capabilities")
+        );
+        assert_eq!(
+            context["readOnlyRootFilesystem"],
+            true,
+            "{}",
+            at("root file system")
+        );
         assert_eq!(context["privileged"], Value::Null, "{}", at("privileged"));
-        assert!(container["ports"].as_array().into_iter().flatten().all(|port| port["hostPort"].is_null()), "{}", at("host port"));
-        assert!(container["resources"]["limits"]["memory"].is_string(), "{}", at("memory limit"));
+        assert!(
+            container["ports"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .all(|port| port["hostPort"].is_null()),
+            "{}",
+            at("host port")
+        );
+        assert!(
+            container["resources"]["limits"]["memory"].is_string(),
+            "{}",
+            at("memory limit")
+        );
     }
 }
 
@@ -130,14 +227,23 @@ fn values_that_make_no_sense_are_refused_with_the_name_of_the_value() {
 
 #[test]
 fn no_cluster_resources_without_namespaces_is_refused_and_says_what_to_set() {
-    let error = helm(&["template", "x", CHART, "--set", "clusterResources.install=false"]).expect_err("must fail");
+    let error = helm(&[
+        "template",
+        "x",
+        CHART,
+        "--set",
+        "clusterResources.install=false",
+    ])
+    .expect_err("must fail");
     assert!(error.contains("needs watchNamespaces"), "{error}");
 }
 
 #[test]
 fn every_value_has_a_place_in_the_schema_and_a_default() {
     fn compare(values: &Value, schema: &Value, path: &str) {
-        let Some(properties) = schema["properties"].as_object() else { return };
+        let Some(properties) = schema["properties"].as_object() else {
+            return;
+        };
         assert_eq!(schema["additionalProperties"], false, "{path}");
         let mut named: BTreeSet<&str> = properties.keys().map(String::as_str).collect();
         named.remove("global");
@@ -145,21 +251,28 @@ fn every_value_has_a_place_in_the_schema_and_a_default() {
         if ["/resources", "/affinity"].contains(&path) {
             return;
         }
-        let present: BTreeSet<&str> = values.as_object().expect("an object").keys().map(String::as_str).collect();
+        let present: BTreeSet<&str> = values
+            .as_object()
+            .expect("an object")
+            .keys()
+            .map(String::as_str)
+            .collect();
         assert_eq!(present, named, "{path}");
         for key in present {
             compare(&values[key], &properties[key], &format!("{path}/{key}"));
         }
     }
     let values = &documents(&read("charts/starling/values.yaml"))[0];
-    let schema: Value = serde_json::from_str(&read("charts/starling/values.schema.json")).expect("JSON");
+    let schema: Value =
+        serde_json::from_str(&read("charts/starling/values.schema.json")).expect("JSON");
     compare(values, &schema, "");
 }
 
 #[test]
 fn each_set_of_values_passes_the_strict_linter() {
     for file in value_files() {
-        helm(&["lint", "--strict", CHART, "--values", &file]).unwrap_or_else(|error| panic!("{file}: {error}"));
+        helm(&["lint", "--strict", CHART, "--values", &file])
+            .unwrap_or_else(|error| panic!("{file}: {error}"));
     }
 }
 
@@ -171,61 +284,156 @@ fn each_set_of_values_makes_one_restricted_operator_that_is_never_two() {
         assert_restricted(deployment);
         assert_eq!(deployment["spec"]["replicas"], 1);
         assert_eq!(deployment["spec"]["strategy"], json!({"type": "Recreate"}));
-        assert_eq!(container(deployment)["livenessProbe"]["httpGet"], json!({"path": "/livez", "port": "http"}));
-        assert_eq!(container(deployment)["readinessProbe"]["httpGet"], json!({"path": "/readyz", "port": "http"}));
-        let selector = deployment["spec"]["selector"]["matchLabels"].as_object().expect("a selector");
+        assert_eq!(
+            container(deployment)["livenessProbe"]["httpGet"],
+            json!({"path": "/livez", "port": "http"})
+        );
+        assert_eq!(
+            container(deployment)["readinessProbe"]["httpGet"],
+            json!({"path": "/readyz", "port": "http"})
+        );
+        let selector = deployment["spec"]["selector"]["matchLabels"]
+            .as_object()
+            .expect("a selector");
         for (label, value) in selector {
-            assert_eq!(&deployment["spec"]["template"]["metadata"]["labels"][label], value, "{file}: {label}");
-            assert_eq!(&only(&objects, "Service")["spec"]["selector"][label], value, "{file}: {label}");
+            assert_eq!(
+                &deployment["spec"]["template"]["metadata"]["labels"][label], value,
+                "{file}: {label}"
+            );
+            assert_eq!(
+                &only(&objects, "Service")["spec"]["selector"][label],
+                value,
+                "{file}: {label}"
+            );
         }
     }
 }
 
 #[test]
 fn the_admin_of_a_namespace_gets_no_cluster_scoped_object() {
-    let objects = render(&["--set", "clusterResources.install=false", "--set", "watchNamespaces={team-a}"]);
-    let kinds: BTreeSet<&str> = objects.iter().filter_map(|object| object["kind"].as_str()).collect();
-    assert_eq!(kinds, BTreeSet::from(["Deployment", "Role", "RoleBinding", "Service", "ServiceAccount"]));
-    assert!(objects.iter().all(|object| object["metadata"]["namespace"].is_string()));
+    let objects = render(&[
+        "--set",
+        "clusterResources.install=false",
+        "--set",
+        "watchNamespaces={team-a}",
+    ]);
+    let kinds: BTreeSet<&str> = objects
+        .iter()
+        .filter_map(|object| object["kind"].as_str())
+        .collect();
+    assert_eq!(
+        kinds,
+        BTreeSet::from([
+            "Deployment",
+            "Role",
+            "RoleBinding",
+            "Service",
+            "ServiceAccount"
+        ])
+    );
+    assert!(
+        objects
+            .iter()
+            .all(|object| object["metadata"]["namespace"].is_string())
+    );
 }
 
 #[test]
 fn listed_namespaces_get_a_role_each_and_nothing_is_granted_elsewhere() {
     let objects = render(&["--set", "watchNamespaces={team-a,team-b}"]);
-    let mut places: Vec<&str> = of_kind(&objects, "Role").iter().filter_map(|role| role["metadata"]["namespace"].as_str()).collect();
+    let mut places: Vec<&str> = of_kind(&objects, "Role")
+        .iter()
+        .filter_map(|role| role["metadata"]["namespace"].as_str())
+        .collect();
     places.sort();
     assert_eq!(places, ["starling-system", "team-a", "team-b"]);
     for binding in of_kind(&objects, "RoleBinding") {
-        assert_eq!(binding["subjects"], json!([{"kind": "ServiceAccount", "name": "starling", "namespace": "starling-system"}]));
+        assert_eq!(
+            binding["subjects"],
+            json!([{"kind": "ServiceAccount", "name": "starling", "namespace": "starling-system"}])
+        );
     }
     let wide = of_kind(&objects, "ClusterRoleBinding")[0]["roleRef"]["name"].clone();
-    let role = of_kind(&objects, "ClusterRole").into_iter().find(|role| role["metadata"]["name"] == wide).expect("the bound role");
+    let role = of_kind(&objects, "ClusterRole")
+        .into_iter()
+        .find(|role| role["metadata"]["name"] == wide)
+        .expect("the bound role");
     for rule in role["rules"].as_array().expect("rules") {
         assert_eq!(rule["verbs"], json!(["get"]), "{rule}");
         assert!(rule["resourceNames"].is_array(), "{rule}");
     }
     let args = container(only(&objects, "Deployment"))["args"].clone();
-    assert!(args.as_array().expect("args").contains(&json!("--watch-namespaces=team-a,team-b")), "{args}");
+    assert!(
+        args.as_array()
+            .expect("args")
+            .contains(&json!("--watch-namespaces=team-a,team-b")),
+        "{args}"
+    );
 }
 
 #[test]
 fn roles_hold_the_rules_of_the_table_and_no_other() {
-    let table: Vec<Value> =
-        documents(&read("charts/starling/files/rbac.yaml")).into_iter().map(|document| document["rules"].clone()).collect();
-    let [watched, own, cluster] = table.as_slice() else { panic!("three documents, not {}", table.len()) };
-    let both = Value::Array([watched, cluster].iter().flat_map(|rules| rules.as_array().expect("a list").clone()).collect());
+    let table: Vec<Value> = documents(&read("charts/starling/files/rbac.yaml"))
+        .into_iter()
+        .map(|document| document["rules"].clone())
+        .collect();
+    let [watched, own, cluster] = table.as_slice() else {
+        panic!("three documents, not {}", table.len())
+    };
+    let both = Value::Array(
+        [watched, cluster]
+            .iter()
+            .flat_map(|rules| rules.as_array().expect("a list").clone())
+            .collect(),
+    );
     let rules = |objects: &[Value], kind: &str, name: &str, namespace: Value| {
-        let found =
-            of_kind(objects, kind).into_iter().find(|role| role["metadata"]["name"] == name && role["metadata"]["namespace"] == namespace);
+        let found = of_kind(objects, kind).into_iter().find(|role| {
+            role["metadata"]["name"] == name && role["metadata"]["namespace"] == namespace
+        });
         found.unwrap_or_else(|| panic!("no {kind} {name} in {namespace}"))["rules"].clone()
     };
     let everywhere = render(&[]);
-    assert_eq!(rules(&everywhere, "ClusterRole", "starling-system:starling", Value::Null), both);
-    assert_eq!(rules(&everywhere, "Role", "starling-install-key", json!("starling-system")), *own);
+    assert_eq!(
+        rules(
+            &everywhere,
+            "ClusterRole",
+            "starling-system:starling",
+            Value::Null
+        ),
+        both
+    );
+    assert_eq!(
+        rules(
+            &everywhere,
+            "Role",
+            "starling-install-key",
+            json!("starling-system")
+        ),
+        *own
+    );
     let listed = render(&["--set", "watchNamespaces={team-a}"]);
-    assert_eq!(rules(&listed, "ClusterRole", "starling-system:starling", Value::Null), *cluster);
-    assert_eq!(rules(&listed, "Role", "starling", json!("team-a")), *watched);
-    assert_eq!(rules(&listed, "Role", "starling-install-key", json!("starling-system")), *own);
+    assert_eq!(
+        rules(
+            &listed,
+            "ClusterRole",
+            "starling-system:starling",
+            Value::Null
+        ),
+        *cluster
+    );
+    assert_eq!(
+        rules(&listed, "Role", "starling", json!("team-a")),
+        *watched
+    );
+    assert_eq!(
+        rules(
+            &listed,
+            "Role",
+            "starling-install-key",
+            json!("starling-system")
+        ),
+        *own
+    );
 }
 
 #[test]
@@ -233,9 +441,21 @@ fn no_role_reads_secrets_but_the_install_key_nor_has_a_wildcard() {
     for object in render(&[]) {
         for rule in object["rules"].as_array().into_iter().flatten() {
             assert!(!rule.to_string().contains('*'), "{rule}");
-            let has = |field: &str, value: &str| rule[field].as_array().is_some_and(|values| values.contains(&json!(value)));
-            if has("resources", "secrets") && ["get", "list", "watch"].iter().any(|verb| has("verbs", verb)) {
-                assert_eq!(rule["resourceNames"], json!(["starling-operator-key"]), "{rule}");
+            let has = |field: &str, value: &str| {
+                rule[field]
+                    .as_array()
+                    .is_some_and(|values| values.contains(&json!(value)))
+            };
+            if has("resources", "secrets")
+                && ["get", "list", "watch"]
+                    .iter()
+                    .any(|verb| has("verbs", verb))
+            {
+                assert_eq!(
+                    rule["resourceNames"],
+                    json!(["starling-operator-key"]),
+                    "{rule}"
+                );
                 assert_eq!(rule["verbs"], json!(["get"]), "{rule}");
             }
         }
@@ -246,11 +466,20 @@ fn no_role_reads_secrets_but_the_install_key_nor_has_a_wildcard() {
 fn the_digest_wins_over_the_tag_and_master_and_workers_get_the_operators_image() {
     let digest = format!("sha256:{}", "0".repeat(64));
     let set = format!("image.repository=example/starling,image.tag=1.2.3,image.digest={digest}");
-    for (set, image) in [(set.as_str(), format!("example/starling@{digest}")), ("image.tag=1.2.3", "starling:1.2.3".to_owned())] {
+    for (set, image) in [
+        (set.as_str(), format!("example/starling@{digest}")),
+        ("image.tag=1.2.3", "starling:1.2.3".to_owned()),
+    ] {
         let objects = render(&["--set", set]);
         let operator = container(only(&objects, "Deployment"));
         assert_eq!(operator["image"], image);
-        assert!(operator["args"].as_array().expect("args").contains(&json!(format!("--image={image}"))), "{operator}");
+        assert!(
+            operator["args"]
+                .as_array()
+                .expect("args")
+                .contains(&json!(format!("--image={image}"))),
+            "{operator}"
+        );
     }
 }
 
@@ -258,23 +487,41 @@ fn the_digest_wins_over_the_tag_and_master_and_workers_get_the_operators_image()
 fn common_labels_reach_every_object() {
     for object in render(&["--set-string", "commonLabels.cost-centre=7"]) {
         assert_eq!(object["metadata"]["labels"]["cost-centre"], "7", "{object}");
-        assert_eq!(object["metadata"]["labels"]["app.kubernetes.io/name"], "starling", "{object}");
+        assert_eq!(
+            object["metadata"]["labels"]["app.kubernetes.io/name"], "starling",
+            "{object}"
+        );
     }
 }
 
 #[test]
 fn an_uninstall_keeps_the_crd_unless_told_otherwise() {
-    let policy =
-        |args: &[&str]| only(&render(args), "CustomResourceDefinition")["metadata"]["annotations"]["helm.sh/resource-policy"].clone();
+    let policy = |args: &[&str]| {
+        only(&render(args), "CustomResourceDefinition")["metadata"]["annotations"]["helm.sh/resource-policy"].clone()
+    };
     assert_eq!(policy(&[]), "keep");
     assert_eq!(policy(&["--set", "crds.keep=false"]), Value::Null);
-    assert!(of_kind(&render(&["--set", "crds.install=false"]), "CustomResourceDefinition").is_empty());
+    assert!(
+        of_kind(
+            &render(&["--set", "crds.install=false"]),
+            "CustomResourceDefinition"
+        )
+        .is_empty()
+    );
 }
 
 #[test]
 fn the_crd_of_the_program_the_repository_and_the_chart_are_one() {
-    assert_eq!(read("crds/loadtests.starling.dev.yaml"), printed("crd"), "run `make generate`");
-    assert_eq!(read("charts/starling/files/crd.yaml"), read("crds/loadtests.starling.dev.yaml"), "run `make generate`");
+    assert_eq!(
+        read("crds/loadtests.starling.dev.yaml"),
+        printed("crd"),
+        "run `make generate`"
+    );
+    assert_eq!(
+        read("charts/starling/files/crd.yaml"),
+        read("crds/loadtests.starling.dev.yaml"),
+        "run `make generate`"
+    );
     let objects = render(&[]);
     let rendered = only(&objects, "CustomResourceDefinition");
     let generated = starling::crd::definition();
@@ -284,10 +531,22 @@ fn the_crd_of_the_program_the_repository_and_the_chart_are_one() {
 
 #[test]
 fn notes_name_the_next_commands_and_the_time_limit_of_helm() {
-    let notes = helm(&["install", "starling", CHART, "--namespace", "starling-system", "--dry-run=client"]).expect("renders");
-    for words in
-        ["rollout status deployment/starling", "apply -f loadtest.yaml", "get loadtests --watch", "--timeout 20m", "--take-ownership"]
-    {
+    let notes = helm(&[
+        "install",
+        "starling",
+        CHART,
+        "--namespace",
+        "starling-system",
+        "--dry-run=client",
+    ])
+    .expect("renders");
+    for words in [
+        "rollout status deployment/starling",
+        "apply -f loadtest.yaml",
+        "get loadtests --watch",
+        "--timeout 20m",
+        "--take-ownership",
+    ] {
         assert!(notes.contains(words), "{words} is not in {notes}");
     }
 }
@@ -299,13 +558,19 @@ fn chart_samples_and_program_have_one_version() {
     let sample = documents(&read("manifests/samples/sample-service.yaml"));
     let deployment = only(&sample, "Deployment");
     assert_restricted(deployment);
-    assert_eq!(container(deployment)["image"], format!("starling:{}", env!("CARGO_PKG_VERSION")));
+    assert_eq!(
+        container(deployment)["image"],
+        format!("starling:{}", env!("CARGO_PKG_VERSION"))
+    );
 }
 
 #[test]
 fn the_static_manifest_is_the_chart_in_a_restricted_namespace() {
     let manifest = documents(&read("manifests/install.yaml"));
     assert_eq!(manifest[0]["kind"], "Namespace");
-    assert_eq!(manifest[0]["metadata"]["labels"]["pod-security.kubernetes.io/enforce"], "restricted");
+    assert_eq!(
+        manifest[0]["metadata"]["labels"]["pod-security.kubernetes.io/enforce"],
+        "restricted"
+    );
     assert_eq!(manifest[1..], render(&[]), "run `make generate`");
 }

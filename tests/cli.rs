@@ -20,7 +20,9 @@ const PATIENCE: Duration = Duration::from_secs(60);
 fn command(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_starling"));
     command.args(args).stdin(Stdio::null());
-    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("STARLING_")) {
+    for (name, _) in
+        std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("STARLING_"))
+    {
         command.env_remove(name);
     }
     command
@@ -35,12 +37,20 @@ struct Ended {
 impl Ended {
     fn of(output: Output) -> Self {
         let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
-        Self { code: output.status.code().expect("an exit code"), stdout: text(output.stdout), stderr: text(output.stderr) }
+        Self {
+            code: output.status.code().expect("an exit code"),
+            stdout: text(output.stdout),
+            stderr: text(output.stderr),
+        }
     }
 
     #[track_caller]
     fn with_code(self, code: i32) -> Self {
-        assert_eq!(self.code, code, "stdout:\n{}\nstderr:\n{}", self.stdout, self.stderr);
+        assert_eq!(
+            self.code, code,
+            "stdout:\n{}\nstderr:\n{}",
+            self.stdout, self.stderr
+        );
         self
     }
 }
@@ -69,7 +79,8 @@ impl Scratch {
     /// The quickstart, asked for sound answers only.
     fn quickstart(&self) -> String {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("manifests/samples/quickstart.yaml");
-        let mut test = serde_saphyr::from_str(&fs::read_to_string(path).expect("it is there")).expect("YAML");
+        let mut test =
+            serde_saphyr::from_str(&fs::read_to_string(path).expect("it is there")).expect("YAML");
         unhurried(&mut test);
         self.file("quickstart.yaml", &test.to_string())
     }
@@ -87,21 +98,32 @@ struct Service {
 
 impl Service {
     fn start(args: &[&str]) -> Self {
-        let mut child =
-            command(&[&["sample-service", "--listen", "127.0.0.1:0"], args].concat()).stdout(Stdio::piped()).spawn().expect("it starts");
+        let mut child = command(&[&["sample-service", "--listen", "127.0.0.1:0"], args].concat())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("it starts");
         let mut line = String::new();
-        BufReader::new(child.stdout.take().expect("a pipe")).read_line(&mut line).expect("its first line");
-        let url = line.trim().strip_prefix("sample service on ").expect("where it listens").to_owned();
+        BufReader::new(child.stdout.take().expect("a pipe"))
+            .read_line(&mut line)
+            .expect("its first line");
+        let url = line
+            .trim()
+            .strip_prefix("sample service on ")
+            .expect("where it listens")
+            .to_owned();
         Self { child, url }
     }
 
     fn count(&self) -> u64 {
         let address = self.url.strip_prefix("http://").expect("HTTP");
         let mut stream = TcpStream::connect(address).expect("it listens");
-        stream.write_all(b"GET /_count HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").expect("sent");
+        stream
+            .write_all(b"GET /_count HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            .expect("sent");
         let mut answer = String::new();
         stream.read_to_string(&mut answer).expect("answered");
-        let body: Value = serde_json::from_str(answer.split("\r\n\r\n").nth(1).expect("a body")).expect("JSON");
+        let body: Value =
+            serde_json::from_str(answer.split("\r\n\r\n").nth(1).expect("a body")).expect("JSON");
         body["total"].as_u64().expect("a count")
     }
 
@@ -123,7 +145,10 @@ impl Drop for Service {
 
 fn send(child: &Child, signal: i32) {
     // SAFETY: the process is our child and has not been waited for, so its id is its own
-    assert_eq!(unsafe { libc::kill(child.id().try_into().expect("a process id"), signal) }, 0);
+    assert_eq!(
+        unsafe { libc::kill(child.id().try_into().expect("a process id"), signal) },
+        0
+    );
 }
 
 /// The bound that [`test`] sets to latency: none that a busy machine can miss.
@@ -171,14 +196,42 @@ fn received(result: &Value) -> u64 {
 fn what_is_wrong_with_a_file_is_said_and_exits_2() {
     let scratch = Scratch::new();
     let cases = [
-        ("closed:", "closd:", "spec.load.closd: no such field; did you mean closed?"),
-        ("users: 1", "users: many", "spec.load.closed.users: must be a whole number"),
-        ("http://127.0.0.1:9", "not a url", "spec.target.url: \"not a url\""),
-        ("http://127.0.0.1:9", "ftp://x", "spec.target.url: \"ftp://x\" does not begin with http:// or https://"),
-        ("    closed:", "    open: {rate: 1, duration: 1s, maxInFlight: 1}\n    closed:", "spec.load: exactly one of closed, open"),
-        ("users: 1", "users: 0", "spec.load.closed.users: must be at least 1"),
+        (
+            "closed:",
+            "closd:",
+            "spec.load.closd: no such field; did you mean closed?",
+        ),
+        (
+            "users: 1",
+            "users: many",
+            "spec.load.closed.users: must be a whole number",
+        ),
+        (
+            "http://127.0.0.1:9",
+            "not a url",
+            "spec.target.url: \"not a url\"",
+        ),
+        (
+            "http://127.0.0.1:9",
+            "ftp://x",
+            "spec.target.url: \"ftp://x\" does not begin with http:// or https://",
+        ),
+        (
+            "    closed:",
+            "    open: {rate: 1, duration: 1s, maxInFlight: 1}\n    closed:",
+            "spec.load: exactly one of closed, open",
+        ),
+        (
+            "users: 1",
+            "users: 0",
+            "spec.load.closed.users: must be at least 1",
+        ),
         ("p(95)", "p(101)", "spec.thresholds[0].expr: percentile 101"),
-        ("{{ word }}", "{{ wrod }}", "spec.scenarios[0].tasks[0].steps[0].http.json"),
+        (
+            "{{ word }}",
+            "{{ wrod }}",
+            "spec.scenarios[0].tasks[0].steps[0].http.json",
+        ),
         ("\"{{ word }}\"", "{{ word }}", "quote it"),
         ("{{ word }}", "{{ word", "http.json"),
         ("kind: LoadTest", "kind: [", "line 4: while parsing"),
@@ -188,7 +241,11 @@ fn what_is_wrong_with_a_file_is_said_and_exits_2() {
         let file = scratch.file(&format!("{i}.yaml"), &test("bad").replace(from, to));
         for verb in ["validate", "run"] {
             let ended = starling(&[verb, &file]).with_code(2);
-            assert!(ended.stderr.contains(message), "{verb}: {message:?} is not in\n{}", ended.stderr);
+            assert!(
+                ended.stderr.contains(message),
+                "{verb}: {message:?} is not in\n{}",
+                ended.stderr
+            );
         }
     }
 }
@@ -197,13 +254,23 @@ fn what_is_wrong_with_a_file_is_said_and_exits_2() {
 fn a_megabyte_of_yaml_is_refused_at_once() {
     let scratch = Scratch::new();
     let items = scratch.file("items.yaml", &format!("a: [{}]\n", "x,".repeat(500_000)));
-    let text = scratch.file("text.yaml", &test("big").replace("goal", &"x".repeat(1_000_000)));
-    let too_long = scratch.file("long.yaml", &format!("{}# {}\n", test("big"), "x".repeat(1 << 20)));
+    let text = scratch.file(
+        "text.yaml",
+        &test("big").replace("goal", &"x".repeat(1_000_000)),
+    );
+    let too_long = scratch.file(
+        "long.yaml",
+        &format!("{}# {}\n", test("big"), "x".repeat(1 << 20)),
+    );
     let begun = Instant::now();
     for file in [&items, &text, &too_long] {
         starling(&["validate", file]).with_code(2);
     }
-    assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", begun.elapsed());
+    assert!(
+        begun.elapsed() < Duration::from_secs(30),
+        "{:?}",
+        begun.elapsed()
+    );
 }
 
 #[test]
@@ -242,7 +309,11 @@ fn a_missing_secret_is_named_and_nothing_is_sent() {
         "STARLING_SECRET_DATA_BRICKS_PAT",
         "line 7: ",
     ] {
-        assert!(ended.stderr.contains(part), "{part:?} is not in\n{}", ended.stderr);
+        assert!(
+            ended.stderr.contains(part),
+            "{part:?} is not in\n{}",
+            ended.stderr
+        );
     }
     assert_eq!(service.count(), 0);
 }
@@ -252,16 +323,31 @@ fn a_secret_is_found_in_each_place_and_shown_in_none() {
     const CANARY: &str = "canary-7f3a91";
     let scratch = Scratch::new();
     let service = Service::start(&["--token", CANARY]);
-    let object = format!("---\napiVersion: v1\nkind: Secret\nmetadata: {{name: data-bricks}}\nstringData: {{pat: {CANARY}}}\n");
+    let object = format!(
+        "---\napiVersion: v1\nkind: Secret\nmetadata: {{name: data-bricks}}\nstringData: {{pat: {CANARY}}}\n"
+    );
     let alone = scratch.file("alone.yaml", &with_token("alone"));
-    let together = scratch.file("together.yaml", &format!("{}{object}", with_token("together")));
+    let together = scratch.file(
+        "together.yaml",
+        &format!("{}{object}", with_token("together")),
+    );
     let token = scratch.file("token", &format!("{CANARY}\n"));
     let flag = format!("data-bricks/pat={token}");
     let json = scratch.path("result.json");
     let variable = ("STARLING_SECRET_DATA_BRICKS_PAT", CANARY);
-    let ways = [(vec![alone.as_str(), "--secret", &flag], None), (vec![&together], None), (vec![&alone], Some(variable))];
+    let ways = [
+        (vec![alone.as_str(), "--secret", &flag], None),
+        (vec![&together], None),
+        (vec![&alone], Some(variable)),
+    ];
     for (args, variable) in ways {
-        let mut run = command(&[&["run", "--target", &service.url, "--json", &json], args.as_slice()].concat());
+        let mut run = command(
+            &[
+                &["run", "--target", &service.url, "--json", &json],
+                args.as_slice(),
+            ]
+            .concat(),
+        );
         let ended = Ended::of(run.envs(variable).output().expect("it runs")).with_code(0);
         let written = fs::read_to_string(&json).expect("written");
         for output in [&ended.stdout, &ended.stderr, &written] {
@@ -270,7 +356,15 @@ fn a_secret_is_found_in_each_place_and_shown_in_none() {
     }
     // the service does check it
     let wrong = scratch.file("wrong", "wrong");
-    starling(&["run", &alone, "--target", &service.url, "--secret", &format!("data-bricks/pat={wrong}")]).with_code(99);
+    starling(&[
+        "run",
+        &alone,
+        "--target",
+        &service.url,
+        "--secret",
+        &format!("data-bricks/pat={wrong}"),
+    ])
+    .with_code(99);
 }
 
 #[test]
@@ -278,14 +372,40 @@ fn requests_sent_are_requests_received() {
     let scratch = Scratch::new();
     let service = Service::start(&[]);
     let json = scratch.path("result.json");
-    let ended = starling(&["run", &scratch.quickstart(), "--target", &service.url, "--duration", "2s", "--users", "5", "--json", &json]);
+    let ended = starling(&[
+        "run",
+        &scratch.quickstart(),
+        "--target",
+        &service.url,
+        "--duration",
+        "2s",
+        "--users",
+        "5",
+        "--json",
+        &json,
+    ]);
     let ended = ended.with_code(0);
-    assert!(ended.stdout.starts_with("PASSED  quickstart"), "{}", ended.stdout);
+    assert!(
+        ended.stdout.starts_with("PASSED  quickstart"),
+        "{}",
+        ended.stdout
+    );
     let result = scratch.json("result.json");
-    assert!(result["totals"]["requests"].as_u64() > Some(100), "{}", result["totals"]);
+    assert!(
+        result["totals"]["requests"].as_u64() > Some(100),
+        "{}",
+        result["totals"]
+    );
     assert_eq!(received(&result), service.count());
     assert_eq!(result["verdict"], "Passed");
-    assert_eq!(result["overrides"], serde_json::json!([format!("--target {}", service.url), "--users 5", "--duration 2s"]));
+    assert_eq!(
+        result["overrides"],
+        serde_json::json!([
+            format!("--target {}", service.url),
+            "--users 5",
+            "--duration 2s"
+        ])
+    );
 }
 
 #[test]
@@ -295,7 +415,11 @@ fn a_slow_target_breaches_its_thresholds() {
     let file = scratch.file("t.yaml", &test("slow").replace(PATIENT, "p(95) < 100ms"));
     let ended = starling(&["run", &file, "--target", &service.url]).with_code(99);
     assert!(ended.stdout.starts_with("FAILED  slow"), "{}", ended.stdout);
-    assert!(ended.stdout.contains("latency p(95) < 100ms"), "{}", ended.stdout);
+    assert!(
+        ended.stdout.contains("latency p(95) < 100ms"),
+        "{}",
+        ended.stdout
+    );
 }
 
 #[test]
@@ -303,8 +427,17 @@ fn a_target_that_refuses_connections_is_found_before_the_load_or_fails_every_req
     let scratch = Scratch::new();
     let file = scratch.file("t.yaml", &test("nobody"));
     let ended = starling(&["run", &file, "--target", "http://127.0.0.1:9"]).with_code(1);
-    assert!(ended.stdout.contains("preflight failed: spec.target: connecting to 127.0.0.1:9"), "{}", ended.stdout);
-    let file = scratch.file("off.yaml", &format!("{}  run: {{preflight: \"Off\"}}\n", test("nobody")));
+    assert!(
+        ended
+            .stdout
+            .contains("preflight failed: spec.target: connecting to 127.0.0.1:9"),
+        "{}",
+        ended.stdout
+    );
+    let file = scratch.file(
+        "off.yaml",
+        &format!("{}  run: {{preflight: \"Off\"}}\n", test("nobody")),
+    );
     let ended = starling(&["run", &file, "--target", "http://127.0.0.1:9"]).with_code(99);
     assert!(ended.stdout.contains("connect"), "{}", ended.stdout);
 }
@@ -312,7 +445,16 @@ fn a_target_that_refuses_connections_is_found_before_the_load_or_fails_every_req
 #[test]
 fn the_sample_service_starts_by_itself() {
     let scratch = Scratch::new();
-    let ended = starling(&["run", "--sample-service", &scratch.quickstart(), "--duration", "1s", "--cores", "1"]).with_code(0);
+    let ended = starling(&[
+        "run",
+        "--sample-service",
+        &scratch.quickstart(),
+        "--duration",
+        "1s",
+        "--cores",
+        "1",
+    ])
+    .with_code(0);
     assert!(ended.stdout.contains("PASSED"), "{}", ended.stdout);
     assert!(!ended.stdout.contains('\x1b'), "colours went into a pipe");
 }
@@ -326,18 +468,42 @@ fn of_several_tests_the_worst_counts_and_the_result_is_a_list() {
     let json = scratch.path("results.json");
     starling(&["run", &file, "--target", &service.url, "--json", &json]).with_code(99);
     let results = scratch.json("results.json");
-    let verdicts: Vec<_> = results.as_array().expect("a list").iter().map(|result| result["verdict"].as_str().expect("text")).collect();
+    let verdicts: Vec<_> = results
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|result| result["verdict"].as_str().expect("text"))
+        .collect();
     assert_eq!(verdicts, ["Failed", "Passed"]);
-    assert_eq!(results.as_array().expect("a list").iter().map(received).sum::<u64>(), service.count());
+    assert_eq!(
+        results
+            .as_array()
+            .expect("a list")
+            .iter()
+            .map(received)
+            .sum::<u64>(),
+        service.count()
+    );
 }
 
 #[test]
 fn one_invalid_document_keeps_all_from_running() {
     let scratch = Scratch::new();
     let service = Service::start(&[]);
-    let file = scratch.file("two.yaml", &format!("{}---\n{}", test("good"), test("bad").replace("users: 1", "users: 0")));
+    let file = scratch.file(
+        "two.yaml",
+        &format!(
+            "{}---\n{}",
+            test("good"),
+            test("bad").replace("users: 1", "users: 0")
+        ),
+    );
     let ended = starling(&["run", &file, "--target", &service.url]).with_code(2);
-    assert!(ended.stderr.contains("document 2 (bad)"), "{}", ended.stderr);
+    assert!(
+        ended.stderr.contains("document 2 (bad)"),
+        "{}",
+        ended.stderr
+    );
     assert_eq!(service.count(), 0);
 }
 
@@ -346,17 +512,36 @@ fn a_result_that_cannot_be_written_is_known_before_the_load() {
     let scratch = Scratch::new();
     let service = Service::start(&[]);
     let file = scratch.file("t.yaml", &test("t"));
-    let ended = starling(&["run", &file, "--target", &service.url, "--json", &scratch.path("missing/result.json")]).with_code(1);
-    assert!(ended.stderr.contains("missing/result.json"), "{}", ended.stderr);
+    let ended = starling(&[
+        "run",
+        &file,
+        "--target",
+        &service.url,
+        "--json",
+        &scratch.path("missing/result.json"),
+    ])
+    .with_code(1);
+    assert!(
+        ended.stderr.contains("missing/result.json"),
+        "{}",
+        ended.stderr
+    );
     assert_eq!(service.count(), 0);
 }
 
 /// Starts a long run against `service`, and waits until it is under way.
 fn long_run(scratch: &Scratch, service: &Service) -> (Child, PathBuf) {
-    let file = scratch.file("long.yaml", &test("long").replace("duration: 1s", "duration: 5m"));
+    let file = scratch.file(
+        "long.yaml",
+        &test("long").replace("duration: 1s", "duration: 5m"),
+    );
     let json = scratch.path("result.json");
     let mut run = command(&["run", &file, "--target", &service.url, "--json", &json]);
-    let child = run.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
+    let child = run
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("it starts");
     service.await_requests();
     (child, json.into())
 }
@@ -369,7 +554,11 @@ fn a_signal_ends_the_load_and_the_report_is_still_written() {
         let (child, _) = long_run(&scratch, &service);
         send(&child, signal);
         let ended = Ended::of(child.wait_with_output().expect("it ends")).with_code(code);
-        assert!(ended.stdout.starts_with("ABORTED  long"), "{}", ended.stdout);
+        assert!(
+            ended.stdout.starts_with("ABORTED  long"),
+            "{}",
+            ended.stdout
+        );
         let result = scratch.json("result.json");
         assert_eq!(result["verdict"], "Aborted");
         assert_eq!(received(&result), service.count());
@@ -388,14 +577,20 @@ fn a_second_signal_does_not_wait_for_the_first() {
     assert!(child.try_wait().expect("known").is_none());
     send(&child, libc::SIGINT);
     Ended::of(child.wait_with_output().expect("it ends")).with_code(130);
-    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+    assert!(
+        begun.elapsed() < Duration::from_secs(10),
+        "{:?}",
+        begun.elapsed()
+    );
     assert!(!json.exists());
 }
 
 /// A test whose only step sends the rows of `feeder`.
 fn with_feeder(name: &str, feeder: &str) -> String {
     let scenarios = format!("  feeders:\n  - {feeder}\n  scenarios:\n");
-    test(name).replace("  scenarios:\n", &scenarios).replace("{{ word }}", "{{ texts.text }}")
+    test(name)
+        .replace("  scenarios:\n", &scenarios)
+        .replace("{{ word }}", "{{ texts.text }}")
 }
 
 #[test]
@@ -404,16 +599,35 @@ fn what_is_wrong_with_a_feeders_data_is_said_with_its_line_before_anything_is_se
     scratch.file("rows.csv", "id,text\n1,a\n2\n");
     let csv = "{name: texts, csv: {file: rows.csv}}";
     let cases = [
-        (csv.to_owned(), "spec.feeders[0].csv: line 3: 1 field, but there are 2 columns"),
-        (csv.replace("rows.csv", "nothing.csv"), "spec.feeders[0].csv: cannot read \"nothing.csv\""),
-        (csv.replace("rows.csv", "../rows.csv"), "spec.feeders[0].csv.file"),
-        ("{name: texts, inline: [{txet: a}]}".to_owned(), "texts has no column \"text\"; it has txet"),
-        ("{name: texts, json: {configMapKeyRef: {name: c, key: k}}}".to_owned(), "ConfigMap \"c\" has no key \"k\" here"),
+        (
+            csv.to_owned(),
+            "spec.feeders[0].csv: line 3: 1 field, but there are 2 columns",
+        ),
+        (
+            csv.replace("rows.csv", "nothing.csv"),
+            "spec.feeders[0].csv: cannot read \"nothing.csv\"",
+        ),
+        (
+            csv.replace("rows.csv", "../rows.csv"),
+            "spec.feeders[0].csv.file",
+        ),
+        (
+            "{name: texts, inline: [{txet: a}]}".to_owned(),
+            "texts has no column \"text\"; it has txet",
+        ),
+        (
+            "{name: texts, json: {configMapKeyRef: {name: c, key: k}}}".to_owned(),
+            "ConfigMap \"c\" has no key \"k\" here",
+        ),
     ];
     for (i, (feeder, message)) in cases.into_iter().enumerate() {
         let file = scratch.file(&format!("{i}.yaml"), &with_feeder("fed", &feeder));
         let ended = starling(&["run", "--sample-service", &file]).with_code(2);
-        assert!(ended.stderr.contains(message), "{message}:\n{}", ended.stderr);
+        assert!(
+            ended.stderr.contains(message),
+            "{message}:\n{}",
+            ended.stderr
+        );
     }
 }
 
@@ -421,60 +635,137 @@ fn what_is_wrong_with_a_feeders_data_is_said_with_its_line_before_anything_is_se
 fn validate_reads_the_data_of_feeders_where_it_can() {
     let scratch = Scratch::new();
     scratch.file("rows.csv", "id,txet\n1,a\n");
-    let file = scratch.file("t.yaml", &with_feeder("fed", "{name: texts, csv: {file: rows.csv}}"));
+    let file = scratch.file(
+        "t.yaml",
+        &with_feeder("fed", "{name: texts, csv: {file: rows.csv}}"),
+    );
     let ended = starling(&["validate", &file]).with_code(2);
     let message = "line 14: spec.scenarios[0].tasks[0].steps[0].http.json: text: texts has no column \"text\"; it has id, txet";
     assert!(ended.stderr.contains(message), "{}", ended.stderr);
-    let elsewhere = scratch.file("e.yaml", &with_feeder("fed", "{name: texts, csv: {secretKeyRef: {name: s, key: k}}}"));
+    let elsewhere = scratch.file(
+        "e.yaml",
+        &with_feeder(
+            "fed",
+            "{name: texts, csv: {secretKeyRef: {name: s, key: k}}}",
+        ),
+    );
     let ended = starling(&["validate", &elsewhere]).with_code(0);
-    assert!(ended.stderr.contains("note: ") && ended.stderr.contains("Secret \"s\" key \"k\" is not here"), "{}", ended.stderr);
+    assert!(
+        ended.stderr.contains("note: ")
+            && ended.stderr.contains("Secret \"s\" key \"k\" is not here"),
+        "{}",
+        ended.stderr
+    );
 }
 
 #[test]
 fn chosen_requests_are_written_down_where_the_flag_says() {
     let scratch = Scratch::new();
-    let sampled = test("sampled").replace("100ms", "10s").replace("  load:\n", "  samples: {rate: 100%, maxBytes: 20000}\n  load:\n");
+    let sampled = test("sampled").replace("100ms", "10s").replace(
+        "  load:\n",
+        "  samples: {rate: 100%, maxBytes: 20000}\n  load:\n",
+    );
     let file = scratch.file("t.yaml", &sampled);
     let (json, samples) = (scratch.path("result.json"), scratch.path("samples.jsonl"));
-    let ended = starling(&["run", "--sample-service", &file, "--json", &json, "--samples", &samples]).with_code(0);
+    let ended = starling(&[
+        "run",
+        "--sample-service",
+        &file,
+        "--json",
+        &json,
+        "--samples",
+        &samples,
+    ])
+    .with_code(0);
     let text = fs::read_to_string(&samples).expect("it is there");
-    let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
-    assert!(lines.len() > 5 && text.len() <= 20_000, "{} lines, {} bytes", lines.len(), text.len());
+    let lines: Vec<Value> = text
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("JSON"))
+        .collect();
+    assert!(
+        lines.len() > 5 && text.len() <= 20_000,
+        "{} lines, {} bytes",
+        lines.len(),
+        text.len()
+    );
     assert_eq!(lines[0]["sent"]["body"], "{\"text\":\"goal\"}");
     assert_eq!(lines[0]["run"], scratch.json("result.json")["run"]);
-    let left_out = scratch.json("result.json")["totals"]["requests"].as_u64().expect("a count") - lines.len() as u64;
-    let note = format!("note: {} requests were written down, {left_out} were left out", lines.len());
+    let left_out = scratch.json("result.json")["totals"]["requests"]
+        .as_u64()
+        .expect("a count")
+        - lines.len() as u64;
+    let note = format!(
+        "note: {} requests were written down, {left_out} were left out",
+        lines.len()
+    );
     assert!(ended.stderr.contains(&note), "{note}: {}", ended.stderr);
 
     let ended = starling(&["run", "--sample-service", &file]).with_code(0);
-    assert!(ended.stderr.contains("spec.samples has no effect here without --samples FILE"), "{}", ended.stderr);
-    starling(&["run", "--sample-service", &file, "--samples", &scratch.path("no/such/folder")]).with_code(1);
+    assert!(
+        ended
+            .stderr
+            .contains("spec.samples has no effect here without --samples FILE"),
+        "{}",
+        ended.stderr
+    );
+    starling(&[
+        "run",
+        "--sample-service",
+        &file,
+        "--samples",
+        &scratch.path("no/such/folder"),
+    ])
+    .with_code(1);
 }
 
 #[test]
 fn every_row_that_the_master_leases_is_used_once_and_the_result_says_so() {
     let scratch = Scratch::new();
-    scratch.file("rows.jsonl", &(0..25).map(|n| format!("{{\"text\": \"{n}\"}}\n")).collect::<String>());
+    scratch.file(
+        "rows.jsonl",
+        &(0..25)
+            .map(|n| format!("{{\"text\": \"{n}\"}}\n"))
+            .collect::<String>(),
+    );
     let feeder = "{name: texts, jsonLines: {file: rows.jsonl}, strategy: Queue, scope: Test, onExhausted: StopRun}";
-    let file = scratch.file("t.yaml", &with_feeder("fed", feeder).replace("duration: 1s", "duration: 1m"));
+    let file = scratch.file(
+        "t.yaml",
+        &with_feeder("fed", feeder).replace("duration: 1s", "duration: 1m"),
+    );
     let json = scratch.path("result.json");
     starling(&["run", "--sample-service", &file, "--json", &json]).with_code(0);
     let result = scratch.json("result.json");
     assert_eq!(result["totals"]["requests"], 25);
-    assert_eq!(result["feeders"], serde_json::json!([{"name": "texts", "leased": 25, "used": 25, "lost": 0}]));
+    assert_eq!(
+        result["feeders"],
+        serde_json::json!([{"name": "texts", "leased": 25, "used": 25, "lost": 0}])
+    );
 }
 
 #[test]
 fn a_test_can_come_from_standard_input() {
-    let mut child = command(&["validate", "-"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("it starts");
-    child.stdin.take().expect("a pipe").write_all(test("piped").as_bytes()).expect("written");
+    let mut child = command(&["validate", "-"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    child
+        .stdin
+        .take()
+        .expect("a pipe")
+        .write_all(test("piped").as_bytes())
+        .expect("written");
     let ended = Ended::of(child.wait_with_output().expect("it ends")).with_code(0);
     assert_eq!(ended.stdout, "-: document 1 (piped): valid\n");
 }
 
 #[test]
 fn a_reader_that_goes_away_is_no_mistake() {
-    let mut child = command(&["crd"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
+    let mut child = command(&["crd"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("it starts");
     drop(child.stdout.take());
     let ended = Ended::of(child.wait_with_output().expect("it ends")).with_code(0);
     assert_eq!(ended.stderr, "");
@@ -492,8 +783,12 @@ fn names_in_a_file_do_not_steer_the_terminal() {
 fn every_link_of_the_readme_leads_somewhere() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let readme = fs::read_to_string(root.join("README.md")).expect("it is there");
-    let links: Vec<_> =
-        readme.split("](").skip(1).filter_map(|rest| rest.split(')').next()).filter(|link| !link.starts_with("http")).collect();
+    let links: Vec<_> = readme
+        .split("](")
+        .skip(1)
+        .filter_map(|rest| rest.split(')').next())
+        .filter(|link| !link.starts_with("http"))
+        .collect();
     assert!(links.len() > 10);
     for link in links {
         assert!(root.join(link).exists(), "{link}");
@@ -503,9 +798,20 @@ fn every_link_of_the_readme_leads_somewhere() {
 #[test]
 fn the_readme_names_every_command() {
     let help = starling(&["--help"]).with_code(0).stdout;
-    let readme = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).expect("it is there");
-    let commands = help.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
-    for command in commands.filter_map(|line| line.split_whitespace().next()).filter(|command| *command != "help") {
-        assert!(readme.contains(&format!("`starling {command}")), "{command}");
+    let readme = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md"))
+        .expect("it is there");
+    let commands = help
+        .lines()
+        .skip_while(|line| *line != "Commands:")
+        .skip(1)
+        .take_while(|line| !line.is_empty());
+    for command in commands
+        .filter_map(|line| line.split_whitespace().next())
+        .filter(|command| *command != "help")
+    {
+        assert!(
+            readme.contains(&format!("`starling {command}")),
+            "{command}"
+        );
     }
 }

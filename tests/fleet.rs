@@ -46,7 +46,10 @@ impl Drop for Master {
 impl Stage {
     async fn new(workers: u32, seconds: u32, change: impl FnOnce(&mut serde_json::Value)) -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let options = sample::Options { listen: "127.0.0.1:0".parse().unwrap(), ..sample::Options::default() };
+        let options = sample::Options {
+            listen: "127.0.0.1:0".parse().unwrap(),
+            ..sample::Options::default()
+        };
         let service = SampleService::start(options).await.unwrap();
         let mut spec = json!({
             "target": {"url": format!("http://{}", service.address())},
@@ -55,7 +58,9 @@ impl Stage {
             "load": {"closed": {"users": 20, "duration": format!("{seconds}s")}},
         });
         change(&mut spec);
-        let plan = starling::crd::check(&serde_json::from_value(spec).unwrap()).unwrap().plan;
+        let plan = starling::crd::check(&serde_json::from_value(spec).unwrap())
+            .unwrap()
+            .plan;
         let file = RunFile {
             run: RUN.into(),
             name: "fleet".into(),
@@ -68,8 +73,15 @@ impl Stage {
             plan,
         };
         let folder = tempfile::tempdir().unwrap();
-        let channel = Channel::derive(&InstallKey([7; 32]), "uid-1", RUN, &jiff::Timestamp::now().to_string()).unwrap();
-        let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+        let channel = Channel::derive(
+            &InstallKey([7; 32]),
+            "uid-1",
+            RUN,
+            &jiff::Timestamp::now().to_string(),
+        )
+        .unwrap();
+        let write =
+            |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
         write("run.json", &serde_json::to_string(&file).unwrap());
         write(channel::CA, &channel.ca);
         write(channel::MASTER_CERT, &channel.master_cert);
@@ -79,8 +91,17 @@ impl Stage {
         write(channel::READ_TOKEN, &channel.read_token);
         std::fs::create_dir(folder.path().join("state")).unwrap();
         // the port is found by listening once; masters of this stage take it again and again
-        let control = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-        Self { folder, service, channel, control }
+        let control = TcpListener::bind("127.0.0.1:0")
+            .await
+            .unwrap()
+            .local_addr()
+            .unwrap();
+        Self {
+            folder,
+            service,
+            channel,
+            control,
+        }
     }
 
     /// A master whose memory is in `state` of the stage's folder: another name is another Pod.
@@ -88,11 +109,27 @@ impl Stage {
         let folder = self.folder.path().to_owned();
         let memory = folder.join(state);
         std::fs::create_dir_all(&memory).unwrap();
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .unwrap();
         let control = self.control;
         runtime.spawn(async move {
-            let listeners = Listeners { control: listen(control).await, ui: listen(ANY).await, admin: listen(ANY).await };
-            master::serve(&folder.join("run.json"), &folder, Memory::at(&memory), listeners, CancellationToken::new()).await.unwrap();
+            let listeners = Listeners {
+                control: listen(control).await,
+                ui: listen(ANY).await,
+                admin: listen(ANY).await,
+            };
+            master::serve(
+                &folder.join("run.json"),
+                &folder,
+                Memory::at(&memory),
+                listeners,
+                CancellationToken::new(),
+            )
+            .await
+            .unwrap();
         });
         Master(Some(runtime))
     }
@@ -112,7 +149,13 @@ impl Stage {
     }
 
     fn operator(&self) -> Client {
-        Client::new(RUN, self.control, &self.channel.ca, &self.channel.operator_token).unwrap()
+        Client::new(
+            RUN,
+            self.control,
+            &self.channel.ca,
+            &self.channel.operator_token,
+        )
+        .unwrap()
     }
 
     /// Polls until the progress is as wanted.
@@ -120,7 +163,12 @@ impl Stage {
         self.until_within(PATIENCE, what, wanted).await
     }
 
-    async fn until_within(&self, patience: Duration, what: &str, wanted: impl Fn(&Progress) -> bool) -> Progress {
+    async fn until_within(
+        &self,
+        patience: Duration,
+        what: &str,
+        wanted: impl Fn(&Progress) -> bool,
+    ) -> Progress {
         let operator = self.operator();
         let mut last = None;
         let polling = async {
@@ -142,13 +190,23 @@ impl Stage {
 
     async fn grant(&self, epoch: u32, action: GrantAction) {
         let incarnation = self.operator().progress().await.unwrap().incarnation;
-        self.operator().grant(&Grant { run: RUN.into(), epoch, incarnation, action }).await.unwrap();
+        self.operator()
+            .grant(&Grant {
+                run: RUN.into(),
+                epoch,
+                incarnation,
+                action,
+            })
+            .await
+            .unwrap();
     }
 
     async fn start(&self) {
-        self.until("ready", |progress| progress.state == MasterState::Ready).await;
+        self.until("ready", |progress| progress.state == MasterState::Ready)
+            .await;
         self.grant(1, GrantAction::Start).await;
-        self.until("under load", |progress| progress.requests > 0).await;
+        self.until("under load", |progress| progress.requests > 0)
+            .await;
     }
 
     async fn result(&self) -> RunResult {
@@ -156,8 +214,15 @@ impl Stage {
     }
 
     async fn result_within(&self, patience: Duration) -> RunResult {
-        self.until_within(patience, "finished", |progress| progress.state == MasterState::Finished).await;
-        self.operator().result().await.unwrap().expect("a finished run has a result")
+        self.until_within(patience, "finished", |progress| {
+            progress.state == MasterState::Finished
+        })
+        .await;
+        self.operator()
+            .result()
+            .await
+            .unwrap()
+            .expect("a finished run has a result")
     }
 }
 
@@ -178,7 +243,10 @@ fn received(result: &RunResult) -> u64 {
 }
 
 async fn exit_code(worker: JoinHandle<u8>) -> u8 {
-    tokio::time::timeout(PATIENCE, worker).await.expect("the worker does not exit").unwrap()
+    tokio::time::timeout(PATIENCE, worker)
+        .await
+        .expect("the worker does not exit")
+        .unwrap()
 }
 
 fn secret(folder: &Path) {
@@ -190,7 +258,8 @@ fn secret(folder: &Path) {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_workers_sent_is_what_the_service_received_and_they_go_when_it_is_stored() {
     let stage = Stage::new(3, 2, |spec| {
-        let record = json!([{"name": "answer", "unit": "bytes", "from": {"header": "content-length"}}]);
+        let record =
+            json!([{"name": "answer", "unit": "bytes", "from": {"header": "content-length"}}]);
         spec["scenarios"][0]["tasks"][0]["steps"][0]["record"] = record;
         spec["thresholds"] = json!([{"record": "answer", "expr": "max < 1000"}]);
     })
@@ -202,13 +271,25 @@ async fn what_workers_sent_is_what_the_service_received_and_they_go_when_it_is_s
     assert_eq!(result.verdict, Verdict::Passed, "{}", result.message);
     assert_eq!(received(&result), stage.service.count());
     // every answer told its size, whichever worker it came to
-    assert_eq!((result.records[0].count, result.records[0].missing), (result.totals.requests - result.totals.failures, 0));
-    assert_eq!((result.thresholds[0].metric.as_str(), result.thresholds[0].observed), ("answer", Some(result.records[0].max)));
+    assert_eq!(
+        (result.records[0].count, result.records[0].missing),
+        (result.totals.requests - result.totals.failures, 0)
+    );
+    assert_eq!(
+        (
+            result.thresholds[0].metric.as_str(),
+            result.thresholds[0].observed
+        ),
+        ("answer", Some(result.records[0].max))
+    );
     // on a busy machine some may come too late for the series, which is told
     let in_series: u64 = result.series.iter().map(|point| point.requests).sum();
     assert_eq!(in_series + result.totals.late, result.totals.requests);
     assert_eq!((result.workers.lost, result.workers.planned), (0, 3));
-    assert!(workers.iter().all(|(worker, _)| !worker.is_finished()), "a worker left before the result was stored");
+    assert!(
+        workers.iter().all(|(worker, _)| !worker.is_finished()),
+        "a worker left before the result was stored"
+    );
     stage.operator().acknowledge().await.unwrap();
     for (worker, _) in workers {
         assert_eq!(exit_code(worker).await, exit::RELEASED);
@@ -221,52 +302,100 @@ async fn without_the_right_token_nobody_is_let_in() {
     let _master = stage.master("state");
     stage.until("there", |_| true).await;
     for wrong in [&stage.channel.worker_token, &stage.channel.read_token] {
-        let error = Client::new(RUN, stage.control, &stage.channel.ca, wrong).unwrap().progress().await.unwrap_err();
+        let error = Client::new(RUN, stage.control, &stage.channel.ca, wrong)
+            .unwrap()
+            .progress()
+            .await
+            .unwrap_err();
         assert!(error.to_string().contains("401"), "{error}");
     }
-    let other = Channel::derive(&InstallKey([8; 32]), "uid-1", RUN, &jiff::Timestamp::now().to_string()).unwrap();
+    let other = Channel::derive(
+        &InstallKey([8; 32]),
+        "uid-1",
+        RUN,
+        &jiff::Timestamp::now().to_string(),
+    )
+    .unwrap();
     assert!(
-        Client::new(RUN, stage.control, &other.ca, &stage.channel.operator_token).unwrap().progress().await.is_err(),
+        Client::new(RUN, stage.control, &other.ca, &stage.channel.operator_token)
+            .unwrap()
+            .progress()
+            .await
+            .is_err(),
         "another authority is trusted"
     );
     std::fs::write(stage.folder.path().join(channel::WORKER_TOKEN), "wrong").unwrap();
     let (worker, _stop) = stage.worker(0);
     tokio::time::sleep(Duration::from_millis(1500)).await;
     assert_eq!(stage.operator().progress().await.unwrap().connected, 0);
-    assert!(!worker.is_finished(), "a worker goes on trying: a master with its token may come");
+    assert!(
+        !worker.is_finished(),
+        "a worker goes on trying: a master with its token may come"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_missing_secret_is_named_and_the_worker_is_ready_once_it_is_there() {
     let stage = Stage::new(1, 1, |spec| {
-        spec["target"]["auth"] = json!({"bearer": {"tokenFrom": {"secretKeyRef": {"name": "token", "key": "value"}}}});
+        spec["target"]["auth"] =
+            json!({"bearer": {"tokenFrom": {"secretKeyRef": {"name": "token", "key": "value"}}}});
     })
     .await;
     let _master = stage.master("state");
     let (_worker, _stop) = stage.worker(0);
-    let progress = stage.until("complaining", |progress| !progress.problems.is_empty()).await;
+    let progress = stage
+        .until("complaining", |progress| !progress.problems.is_empty())
+        .await;
     let problem = &progress.problems[0];
-    assert_eq!((problem.kind, problem.field.as_str()), (ProblemKind::MissingReference, "spec.target.auth.bearer.tokenFrom"));
-    assert!(problem.object.contains("token") && problem.object.contains("value"), "{problem:?}");
+    assert_eq!(
+        (problem.kind, problem.field.as_str()),
+        (
+            ProblemKind::MissingReference,
+            "spec.target.auth.bearer.tokenFrom"
+        )
+    );
+    assert!(
+        problem.object.contains("token") && problem.object.contains("value"),
+        "{problem:?}"
+    );
     secret(stage.folder.path());
-    stage.until("ready", |progress| progress.state == MasterState::Ready).await;
+    stage
+        .until("ready", |progress| progress.state == MasterState::Ready)
+        .await;
     assert_eq!(stage.service.count(), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_service_that_the_target_does_not_have_is_told_to_the_operator_at_its_step() {
     let stage = Stage::new(1, 1, |spec| {
-        spec["scenarios"][0]["tasks"][0]["steps"][0] = json!({"grpc": {"method": "categorization.Text/GetPrediction"}});
+        spec["scenarios"][0]["tasks"][0]["steps"][0] =
+            json!({"grpc": {"method": "categorization.Text/GetPrediction"}});
     })
     .await;
     let _master = stage.master("state");
     let (_worker, _stop) = stage.worker(0);
-    let progress = stage.until("complaining", |progress| !progress.problems.is_empty()).await;
+    let progress = stage
+        .until("complaining", |progress| !progress.problems.is_empty())
+        .await;
     let problem = &progress.problems[0];
     // of this kind the operator makes the end of the run, `Stalled` for `InvalidSpec`
-    assert_eq!((problem.kind, problem.field.as_str()), (ProblemKind::InvalidSpec, "spec.scenarios[0].tasks[0].steps[0].grpc.method"));
-    assert!(problem.message.contains("it offers categorization.TextCategorization, grpc.health.v1.Health"), "{problem:?}");
-    assert_eq!((progress.state != MasterState::Ready, stage.service.count()), (true, 0));
+    assert_eq!(
+        (problem.kind, problem.field.as_str()),
+        (
+            ProblemKind::InvalidSpec,
+            "spec.scenarios[0].tasks[0].steps[0].grpc.method"
+        )
+    );
+    assert!(
+        problem
+            .message
+            .contains("it offers categorization.TextCategorization, grpc.health.v1.Health"),
+        "{problem:?}"
+    );
+    assert_eq!(
+        (progress.state != MasterState::Ready, stage.service.count()),
+        (true, 0)
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -319,12 +448,18 @@ async fn a_worker_that_died_leaves_what_it_had_reported() {
     let (worker, _stop) = stage.worker(0);
     stage.start().await;
     worker.abort();
-    let reported = stage.until("reported", |progress| progress.connected == 0).await.requests;
+    let reported = stage
+        .until("reported", |progress| progress.connected == 0)
+        .await
+        .requests;
     let (_replacement, _stop) = stage.worker(0);
     let result = stage.result().await;
     assert!(result.totals.requests > reported);
     assert_eq!((result.workers.lost, result.workers.rejoined), (1, 1));
-    assert!(received(&result) <= stage.service.count(), "more was counted than sent");
+    assert!(
+        received(&result) <= stage.service.count(),
+        "more was counted than sent"
+    );
 }
 
 /// A target that keeps the numbers it is asked for: GET /row/N.
@@ -334,7 +469,9 @@ struct Rows(Arc<Mutex<Vec<u64>>>);
 impl Rows {
     async fn serve(&self) -> String {
         let rows = self.0.clone();
-        let keep = move |axum::extract::Path(row): axum::extract::Path<u64>| async move { rows.lock().unwrap().push(row) };
+        let keep = move |axum::extract::Path(row): axum::extract::Path<u64>| async move {
+            rows.lock().unwrap().push(row)
+        };
         let router = axum::Router::new().route("/row/{row}", axum::routing::get(keep));
         let listener = TcpListener::bind(ANY).await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
@@ -374,9 +511,21 @@ async fn each_row_is_sent_once_by_some_worker_and_the_run_ends_with_the_last() {
     assert_eq!(result.verdict, Verdict::Passed, "{}", result.message);
     assert_eq!(target.sorted(), (0..1000).collect::<Vec<_>>());
     assert_eq!(result.totals.requests, 1000);
-    assert!(result.duration_micros < 50_000_000, "{} us", result.duration_micros);
+    assert!(
+        result.duration_micros < 50_000_000,
+        "{} us",
+        result.duration_micros
+    );
     let feeder = &result.feeders[0];
-    assert_eq!((feeder.name.as_str(), feeder.leased, feeder.used, feeder.lost), ("rows", 1000, 1000, 0));
+    assert_eq!(
+        (
+            feeder.name.as_str(),
+            feeder.leased,
+            feeder.used,
+            feeder.lost
+        ),
+        ("rows", 1000, 1000, 0)
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -388,7 +537,9 @@ async fn no_row_is_sent_twice_whichever_process_dies() {
     let (second, _stop) = stage.worker(1);
     stage.start().await;
     second.abort();
-    stage.until("alone", |progress| progress.connected == 1).await;
+    stage
+        .until("alone", |progress| progress.connected == 1)
+        .await;
     drop(master);
     // another Pod, which remembers nothing
     let _master = stage.master("another-state");
@@ -397,16 +548,23 @@ async fn no_row_is_sent_twice_whichever_process_dies() {
     let (_replacement, _stop) = stage.worker(1);
     let result = stage.result().await;
     let sent = target.sorted();
-    assert!(sent.windows(2).all(|pair| pair[0] != pair[1]), "sent twice: {sent:?}");
+    assert!(
+        sent.windows(2).all(|pair| pair[0] != pair[1]),
+        "sent twice: {sent:?}"
+    );
     assert!(sent.len() > 20, "{} rows", sent.len());
     let feeder = &result.feeders[0];
-    assert!(feeder.used <= sent.len() as u64 && feeder.used + feeder.lost <= feeder.leased, "{feeder:?}");
+    assert!(
+        feeder.used <= sent.len() as u64 && feeder.used + feeder.lost <= feeder.leased,
+        "{feeder:?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_that_holds_other_data_keeps_the_run_from_starting() {
     let stage = Stage::new(2, 1, |spec| {
-        spec["feeders"] = json!([{"name": "rows", "csv": {"file": "data/rows.csv"}, "scope": "Test"}]);
+        spec["feeders"] =
+            json!([{"name": "rows", "csv": {"file": "data/rows.csv"}, "scope": "Test"}]);
         spec["scenarios"][0]["tasks"][0]["steps"][0]["http"] = json!({"path": "/?{{ rows.n }}"});
     })
     .await;
@@ -418,10 +576,18 @@ async fn a_worker_that_holds_other_data_keeps_the_run_from_starting() {
     stage.until("ready", |progress| progress.ready == 1).await;
     std::fs::write(volume.join("rows.csv"), "n\n1\n2\n").unwrap();
     let (_second, _stop) = stage.worker(1);
-    let progress = stage.until("complaining", |progress| !progress.problems.is_empty()).await;
+    let progress = stage
+        .until("complaining", |progress| !progress.problems.is_empty())
+        .await;
     let problem = &progress.problems[0];
-    assert_eq!((problem.kind, problem.field.as_str()), (ProblemKind::InvalidSpec, "spec.feeders[0]"));
-    assert!(problem.message.contains("2 rows instead of 1"), "{problem:?}");
+    assert_eq!(
+        (problem.kind, problem.field.as_str()),
+        (ProblemKind::InvalidSpec, "spec.feeders[0]")
+    );
+    assert!(
+        problem.message.contains("2 rows instead of 1"),
+        "{problem:?}"
+    );
     assert_eq!(stage.service.count(), 0);
 }
 
@@ -437,7 +603,10 @@ impl Door {
     async fn serve(&self) -> String {
         let door = self.clone();
         let answer = move |uri: axum::http::Uri, headers: axum::http::HeaderMap| async move {
-            let token = headers.get("x-token").map_or("", |value| value.to_str().unwrap()).to_owned();
+            let token = headers
+                .get("x-token")
+                .map_or("", |value| value.to_str().unwrap())
+                .to_owned();
             let nth = {
                 let mut notes = door.notes.lock().unwrap();
                 notes.push(format!("{} {token}", uri.path()).trim_end().to_owned());
@@ -451,12 +620,19 @@ impl Door {
         };
         let listener = TcpListener::bind(ANY).await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        tokio::spawn(async move { axum::serve(listener, axum::Router::new().fallback(answer)).await });
+        tokio::spawn(
+            async move { axum::serve(listener, axum::Router::new().fallback(answer)).await },
+        );
         url
     }
 
     fn count(&self, note: &str) -> usize {
-        self.notes.lock().unwrap().iter().filter(|found| *found == note).count()
+        self.notes
+            .lock()
+            .unwrap()
+            .iter()
+            .filter(|found| *found == note)
+            .count()
     }
 
     /// A run whose load shows the token that `setup` got.
@@ -481,34 +657,72 @@ async fn what_one_worker_set_up_all_workers_use_and_it_is_torn_down_once() {
     stage.start().await;
     // a worker that comes later and a master that knows nothing any more get the token, too
     workers[1].0.abort();
-    stage.until("one fewer", |progress| progress.connected == 2).await;
+    stage
+        .until("one fewer", |progress| progress.connected == 2)
+        .await;
     drop(master);
     let _master = stage.master("state");
     let _replacement = stage.worker(1);
     let result = stage.result().await;
-    assert_eq!((door.count("/login"), door.count("/logout canary-1")), (1, 1));
+    assert_eq!(
+        (door.count("/login"), door.count("/logout canary-1")),
+        (1, 1)
+    );
     let notes = door.notes.lock().unwrap().clone();
-    assert!(notes.iter().all(|note| ["/login", "/load canary-1", "/logout canary-1"].contains(&note.as_str())), "{notes:?}");
-    assert_eq!((result.verdict, result.totals.control), (Verdict::Passed, 2), "{}", result.message);
-    assert!(!serde_json::to_string(&result).unwrap().contains("canary"), "the result shows the token");
+    assert!(
+        notes
+            .iter()
+            .all(|note| ["/login", "/load canary-1", "/logout canary-1"].contains(&note.as_str())),
+        "{notes:?}"
+    );
+    assert_eq!(
+        (result.verdict, result.totals.control),
+        (Verdict::Passed, 2),
+        "{}",
+        result.message
+    );
+    assert!(
+        !serde_json::to_string(&result).unwrap().contains("canary"),
+        "the result shows the token"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn another_worker_sets_up_when_the_first_dies_over_it() {
-    let door = Door { first_hangs: true, ..Door::default() };
+    let door = Door {
+        first_hangs: true,
+        ..Door::default()
+    };
     let stage = door.stage(2, "/login").await;
     let _master = stage.master("state");
     let (first, _stop) = stage.worker(0);
     let (_second, _stop) = stage.worker(1);
-    stage.until("ready", |progress| progress.state == MasterState::Ready).await;
+    stage
+        .until("ready", |progress| progress.state == MasterState::Ready)
+        .await;
     stage.grant(1, GrantAction::Start).await;
-    stage.until("setting up", |progress| progress.errand.as_deref() == Some("setup") && door.count("/login") == 1).await;
+    stage
+        .until("setting up", |progress| {
+            progress.errand.as_deref() == Some("setup") && door.count("/login") == 1
+        })
+        .await;
     first.abort();
-    stage.until("gone", |progress| progress.connected == 1).await;
+    stage
+        .until("gone", |progress| progress.connected == 1)
+        .await;
     assert_eq!(stage.operator().progress().await.unwrap().requests, 0);
     let (_replacement, _stop) = stage.worker(0);
     let result = stage.result().await;
-    assert_eq!((result.verdict, door.count("/login"), door.count("/logout canary-2")), (Verdict::Passed, 2, 1), "{}", result.message);
+    assert_eq!(
+        (
+            result.verdict,
+            door.count("/login"),
+            door.count("/logout canary-2")
+        ),
+        (Verdict::Passed, 2, 1),
+        "{}",
+        result.message
+    );
     assert_eq!(door.count("/load canary-2") as u64, received(&result));
 }
 
@@ -518,13 +732,35 @@ async fn a_setup_that_fails_ends_the_run_before_any_load() {
     let stage = door.stage(2, "/refuse").await;
     let _master = stage.master("state");
     let _workers = [stage.worker(0), stage.worker(1)];
-    stage.until("ready", |progress| progress.state == MasterState::Ready).await;
+    stage
+        .until("ready", |progress| progress.state == MasterState::Ready)
+        .await;
     stage.grant(1, GrantAction::Start).await;
     let result = stage.result().await;
-    assert_eq!((result.verdict, result.reason.as_str()), (Verdict::Errored, "SetupFailed"));
-    assert!(result.message.starts_with("setup failed: step \"get in\": 403 Forbidden"), "{}", result.message);
-    assert_eq!(*door.notes.lock().unwrap(), ["/refuse"], "teardown named what was never found, so it sent nothing");
-    assert!(result.warnings.iter().any(|warning| warning.starts_with("teardown failed")), "{:?}", result.warnings);
+    assert_eq!(
+        (result.verdict, result.reason.as_str()),
+        (Verdict::Errored, "SetupFailed")
+    );
+    assert!(
+        result
+            .message
+            .starts_with("setup failed: step \"get in\": 403 Forbidden"),
+        "{}",
+        result.message
+    );
+    assert_eq!(
+        *door.notes.lock().unwrap(),
+        ["/refuse"],
+        "teardown named what was never found, so it sent nothing"
+    );
+    assert!(
+        result
+            .warnings
+            .iter()
+            .any(|warning| warning.starts_with("teardown failed")),
+        "{:?}",
+        result.warnings
+    );
 }
 
 /// Answers after `time`, at most `at_once` at a time: it holds `at_once / time` requests a second.
@@ -536,7 +772,13 @@ async fn limited(at_once: usize, time: Duration) -> String {
     };
     let listener = TcpListener::bind(ANY).await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
-    tokio::spawn(async move { axum::serve(listener, axum::Router::new().route("/", axum::routing::get(answer))).await });
+    tokio::spawn(async move {
+        axum::serve(
+            listener,
+            axum::Router::new().route("/", axum::routing::get(answer)),
+        )
+        .await
+    });
     url
 }
 
@@ -567,9 +809,15 @@ async fn workers_find_together_what_the_target_holds() {
     // of what was answered, which is a little less than the rate where a queue grows
     let priced = cost.rate.unwrap_or_else(|| panic!("{cost:?}"));
     assert!((30.0..=260.0).contains(&priced), "{cost:?}");
-    assert!((cost.per_million_requests.unwrap() - 1000.0 / priced).abs() < 1e-6, "{cost:?}");
+    assert!(
+        (cost.per_million_requests.unwrap() - 1000.0 / priced).abs() < 1e-6,
+        "{cost:?}"
+    );
     assert_eq!(cost.endpoints, Some((1000.0 / priced).ceil() as u64));
     // each is 40 ms and more in flight
     let concurrency = result.concurrency.unwrap();
-    assert!(concurrency.by_latency > priced * 0.038 && concurrency.max <= 200, "{concurrency:?}");
+    assert!(
+        concurrency.by_latency > priced * 0.038 && concurrency.max <= 200,
+        "{concurrency:?}"
+    );
 }

@@ -23,9 +23,18 @@ fn root() -> &'static Path {
 fn python() -> &'static Path {
     static PYTHON: OnceLock<PathBuf> = OnceLock::new();
     PYTHON.get_or_init(|| {
-        let prepared = Command::new(root().join("tests/foreign/prepare.sh")).stderr(Stdio::inherit()).output().expect("bash runs");
-        assert!(prepared.status.success(), "tests/foreign/prepare.sh could not install the servers");
-        String::from_utf8(prepared.stdout).expect("UTF-8").trim().into()
+        let prepared = Command::new(root().join("tests/foreign/prepare.sh"))
+            .stderr(Stdio::inherit())
+            .output()
+            .expect("bash runs");
+        assert!(
+            prepared.status.success(),
+            "tests/foreign/prepare.sh could not install the servers"
+        );
+        String::from_utf8(prepared.stdout)
+            .expect("UTF-8")
+            .trim()
+            .into()
     })
 }
 
@@ -39,15 +48,27 @@ struct Script {
 impl Script {
     fn start(name: &str, args: &[&str]) -> Script {
         let mut command = Command::new(python());
-        command.current_dir(root()).arg(root().join("tests/foreign").join(name)).args(args);
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("it starts");
+        command
+            .current_dir(root())
+            .arg(root().join("tests/foreign").join(name))
+            .args(args);
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("it starts");
         let mut lines = BufReader::new(child.stdout.take().expect("a pipe"));
         let url = read_line(&mut lines);
         Script { child, lines, url }
     }
 
     fn counts(&mut self) -> Value {
-        self.child.stdin.as_mut().expect("a pipe").write_all(b"\n").expect("it reads");
+        self.child
+            .stdin
+            .as_mut()
+            .expect("a pipe")
+            .write_all(b"\n")
+            .expect("it reads");
         serde_json::from_str(&read_line(&mut self.lines)).expect("JSON")
     }
 }
@@ -79,20 +100,41 @@ impl MlServer {
     fn start() -> MlServer {
         let folder = tempfile::tempdir().expect("a folder");
         for file in ["model.py", "model-settings.json"] {
-            fs::copy(root().join("tests/foreign/mlserver").join(file), folder.path().join(file)).expect("copied");
+            fs::copy(
+                root().join("tests/foreign/mlserver").join(file),
+                folder.path().join(file),
+            )
+            .expect("copied");
         }
         let [http, grpc, metrics] = free_ports();
         let program = python().with_file_name("mlserver");
         let mut command = Command::new(program);
-        command.arg("start").arg(folder.path()).env("MLSERVER_HOST", "127.0.0.1").env("MLSERVER_PARALLEL_WORKERS", "0");
+        command
+            .arg("start")
+            .arg(folder.path())
+            .env("MLSERVER_HOST", "127.0.0.1")
+            .env("MLSERVER_PARALLEL_WORKERS", "0");
         for (name, port) in [("HTTP", http), ("GRPC", grpc), ("METRICS", metrics)] {
             command.env(format!("MLSERVER_{name}_PORT"), port.to_string());
         }
-        let child = command.current_dir(folder.path()).stdout(Stdio::null()).spawn().expect("it starts");
-        let server = MlServer { child, _folder: folder, http, grpc, metrics };
+        let child = command
+            .current_dir(folder.path())
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("it starts");
+        let server = MlServer {
+            child,
+            _folder: folder,
+            http,
+            grpc,
+            metrics,
+        };
         let begun = Instant::now();
         while !get(http, "/v2/models/categorizer/ready").starts_with("HTTP/1.1 200") {
-            assert!(begun.elapsed() < PATIENCE, "MLServer is not ready after {PATIENCE:?}");
+            assert!(
+                begun.elapsed() < PATIENCE,
+                "MLServer is not ready after {PATIENCE:?}"
+            );
             std::thread::sleep(Duration::from_millis(100));
         }
         server
@@ -101,8 +143,18 @@ impl MlServer {
     /// The sum of a counter of its own, over the series that have this in their labels.
     fn counted(&self, counter: &str, label: &str) -> u64 {
         let metrics = get(self.metrics, "/metrics");
-        let lines = metrics.lines().filter(|line| line.starts_with(&format!("{counter}{{")) && line.contains(label));
-        lines.map(|line| line.rsplit(' ').next().expect("a value").parse::<f64>().expect("a number") as u64).sum()
+        let lines = metrics
+            .lines()
+            .filter(|line| line.starts_with(&format!("{counter}{{")) && line.contains(label));
+        lines
+            .map(|line| {
+                line.rsplit(' ')
+                    .next()
+                    .expect("a value")
+                    .parse::<f64>()
+                    .expect("a number") as u64
+            })
+            .sum()
     }
 }
 
@@ -123,9 +175,12 @@ fn free_ports<const N: usize>() -> [u16; N] {
 fn get(port: u16, path: &str) -> String {
     let mut answer = String::new();
     if let Ok(mut stream) = TcpStream::connect(("127.0.0.1", port)) {
-        let request = format!("GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n");
+        let request =
+            format!("GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n");
         // a server that is starting may break off; then there is no answer yet
-        let _ = stream.write_all(request.as_bytes()).and_then(|()| stream.read_to_string(&mut answer));
+        let _ = stream
+            .write_all(request.as_bytes())
+            .and_then(|()| stream.read_to_string(&mut answer));
     }
     answer
 }
@@ -134,20 +189,37 @@ fn get(port: u16, path: &str) -> String {
 #[track_caller]
 fn run(yaml: &str, url: &str) -> Value {
     let folder = tempfile::tempdir().expect("a folder");
-    let (file, json) = (folder.path().join("test.yaml"), folder.path().join("result.json"));
+    let (file, json) = (
+        folder.path().join("test.yaml"),
+        folder.path().join("result.json"),
+    );
     fs::write(&file, yaml).expect("written");
     let mut command = Command::new(env!("CARGO_BIN_EXE_starling"));
-    let output = command.arg("run").arg(&file).args(["--target", url, "--json"]).arg(&json).output().expect("starling starts");
-    let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let output = command
+        .arg("run")
+        .arg(&file)
+        .args(["--target", url, "--json"])
+        .arg(&json)
+        .output()
+        .expect("starling starts");
+    let said = format!(
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
     assert_eq!(output.status.code(), Some(0), "{said}");
-    let result: Value = serde_json::from_slice(&fs::read(json).expect("it is there")).expect("JSON");
+    let result: Value =
+        serde_json::from_slice(&fs::read(json).expect("it is there")).expect("JSON");
     assert_eq!(result["totals"]["failures"], 0, "{said}");
     result
 }
 
 /// Steps of one scenario, as YAML, carried out 40 times by four users.
 fn test(top: &str, steps: &str) -> String {
-    let indented: String = steps.lines().map(|line| format!("      {line}\n")).collect();
+    let indented: String = steps
+        .lines()
+        .map(|line| format!("      {line}\n"))
+        .collect();
     let top: String = top.lines().map(|line| format!("  {line}\n")).collect();
     format!(
         "apiVersion: starling.dev/v1alpha1
@@ -188,9 +260,15 @@ fn mlserver_understands_typed_tensors_made_of_a_feeders_rows() {
   checks:
   - {status: [200]}
   - {jsonPath: "$.outputs[0].data[0]", equals: "{{ rows.category }}"}"#;
-    let result = run(&test(ROWS, steps), &format!("http://127.0.0.1:{}", server.http));
+    let result = run(
+        &test(ROWS, steps),
+        &format!("http://127.0.0.1:{}", server.http),
+    );
     assert_eq!(result["totals"]["requests"], 40);
-    assert_eq!(server.counted("rest_server_requests_total", "/infer\",status_code=\"200\""), 40);
+    assert_eq!(
+        server.counted("rest_server_requests_total", "/infer\",status_code=\"200\""),
+        40
+    );
 }
 
 #[test]
@@ -226,7 +304,9 @@ fn mlflow_understands_every_form_of_rows() {
 fn mlserver_takes_the_same_over_grpc_by_a_proto_file() {
     let server = MlServer::start();
     let proto = fs::read_to_string(root().join("src/sample/inference.proto")).expect("it is there");
-    let top = format!("{ROWS}\nprotos:\n  configMaps:\n  - {{name: protos, items: [{{key: v2.proto, path: v2.proto}}]}}");
+    let top = format!(
+        "{ROWS}\nprotos:\n  configMaps:\n  - {{name: protos, items: [{{key: v2.proto, path: v2.proto}}]}}"
+    );
     let steps = r#"- name: ModelInfer
   grpc:
     method: inference.GRPCInferenceService/ModelInfer
@@ -242,7 +322,10 @@ fn mlserver_takes_the_same_over_grpc_by_a_proto_file() {
     let yaml = format!("{}---\n{config_map}\n", test(&top, steps));
     let result = run(&yaml, &format!("http://127.0.0.1:{}", server.grpc));
     assert_eq!(result["totals"]["requests"], 40);
-    assert_eq!(server.counted("grpc_server_handled_total", "ModelInfer"), 40);
+    assert_eq!(
+        server.counted("grpc_server_handled_total", "ModelInfer"),
+        40
+    );
 }
 
 #[test]

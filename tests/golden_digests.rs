@@ -18,13 +18,21 @@ fn digests(root: &Path) -> BTreeMap<String, String> {
     for folder in FOLDERS {
         for entry in fs::read_dir(root.join(folder)).expect("a folder of examples") {
             let path = entry.expect("an entry").path();
-            let file = path.strip_prefix(root).expect("below the root").display().to_string();
+            let file = path
+                .strip_prefix(root)
+                .expect("below the root")
+                .display()
+                .to_string();
             let yaml = fs::read_to_string(&path).expect("an example");
-            let documents: Vec<Value> = serde_saphyr::from_multiple(&yaml).unwrap_or_else(|error| panic!("{file}: {error}"));
-            for document in documents.into_iter().filter(|document| document["kind"] == "LoadTest") {
+            let documents: Vec<Value> = serde_saphyr::from_multiple(&yaml)
+                .unwrap_or_else(|error| panic!("{file}: {error}"));
+            for document in documents
+                .into_iter()
+                .filter(|document| document["kind"] == "LoadTest")
+            {
                 let name = document["metadata"]["name"].as_str().expect("a name");
-                let spec: LoadTestSpec =
-                    serde_json::from_value(document["spec"].clone()).unwrap_or_else(|error| panic!("{file}: {error}"));
+                let spec: LoadTestSpec = serde_json::from_value(document["spec"].clone())
+                    .unwrap_or_else(|error| panic!("{file}: {error}"));
                 let before = found.insert(format!("{file} {name}"), digest(&spec));
                 assert_eq!(before, None, "{file} holds two LoadTests named {name}");
             }
@@ -36,12 +44,22 @@ fn digests(root: &Path) -> BTreeMap<String, String> {
 #[test]
 fn no_digest_of_an_example_ever_changes() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let written = fs::read_to_string(root.join("tests/fixtures/digests.txt")).expect("the digests written down");
-    let found: String = digests(root).iter().map(|(of, digest)| format!("{digest} {of}\n")).collect();
+    let written = fs::read_to_string(root.join("tests/fixtures/digests.txt"))
+        .expect("the digests written down");
+    let found: String = digests(root)
+        .iter()
+        .map(|(of, digest)| format!("{digest} {of}\n"))
+        .collect();
     let mut lines: Vec<_> = found.lines().collect();
-    let mut expected: Vec<_> = written.lines().filter(|line| !line.starts_with('#')).collect();
+    let mut expected: Vec<_> = written
+        .lines()
+        .filter(|line| !line.starts_with('#'))
+        .collect();
     lines.sort_unstable();
     expected.sort_unstable();
     assert!(lines.len() > 90, "{found}");
-    assert!(lines == expected, "tests/fixtures/digests.txt is not what the program says:\n{found}");
+    assert!(
+        lines == expected,
+        "tests/fixtures/digests.txt is not what the program says:\n{found}"
+    );
 }

@@ -69,7 +69,11 @@ struct Seen {
 
 impl Seen {
     fn new() -> Arc<Self> {
-        Arc::new(Self { early: AtomicI64::new(i64::MAX), late: AtomicI64::new(i64::MAX), ..Self::default() })
+        Arc::new(Self {
+            early: AtomicI64::new(i64::MAX),
+            late: AtomicI64::new(i64::MAX),
+            ..Self::default()
+        })
     }
 
     /// The request's number, from 1.
@@ -87,12 +91,18 @@ impl Seen {
 }
 
 /// Serves on a thread of its own, whose memory is nobody's matter.
-fn serve<F: Future<Output = ()> + 'static>(seen: &Arc<Seen>, each: impl Fn(TcpStream, Arc<Seen>) -> F + Send + 'static) -> SocketAddr {
+fn serve<F: Future<Output = ()> + 'static>(
+    seen: &Arc<Seen>,
+    each: impl Fn(TcpStream, Arc<Seen>) -> F + Send + 'static,
+) -> SocketAddr {
     let seen = seen.clone();
     let (tell, told) = mpsc::channel();
     std::thread::spawn(move || {
         IS_SERVER.set(true);
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build_local(Default::default()).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build_local(Default::default())
+            .unwrap();
         runtime.block_on(async {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             tell.send(listener.local_addr().unwrap()).unwrap();
@@ -118,7 +128,10 @@ async fn over_http1(mut stream: TcpStream, seen: Arc<Seen>) {
             }
         };
         let head = String::from_utf8(request[..end].to_vec()).unwrap();
-        let length = head.lines().find_map(|line| line.strip_prefix("Content-Length: ")).map_or(0, |length| length.parse().unwrap());
+        let length = head
+            .lines()
+            .find_map(|line| line.strip_prefix("Content-Length: "))
+            .map_or(0, |length| length.parse().unwrap());
         while request.len() < end + length {
             if !matches!(stream.read_buf(&mut request).await, Ok(1..)) {
                 return;
@@ -126,21 +139,38 @@ async fn over_http1(mut stream: TcpStream, seen: Arc<Seen>) {
         }
         request.drain(..end + length);
         let answer = answer(head.split(' ').nth(1).unwrap(), seen.request());
-        if stream.write_all(answer.as_bytes()).await.is_err() || head.contains("Connection: close") {
+        if stream.write_all(answer.as_bytes()).await.is_err() || head.contains("Connection: close")
+        {
             return;
         }
     }
 }
 
 fn answer(path: &str, nth: u64) -> String {
-    let whole = |status: u64, body: &str| format!("HTTP/1.1 {status} x\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+    let whole = |status: u64, body: &str| {
+        format!(
+            "HTTP/1.1 {status} x\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        )
+    };
     match path {
-        "/json" => whole(200, &json!({"id": nth, "label": format!("label {nth}")}).to_string()),
+        "/json" => whole(
+            200,
+            &json!({"id": nth, "label": format!("label {nth}")}).to_string(),
+        ),
         "/fail" => whole(400 + nth % 200, &format!("failure {nth} is like no other")),
         "/stream" => {
-            let event = |text: String| format!("data: {}\n\n", json!({"choices": [{"delta": {"content": text}}]}));
+            let event = |text: String| {
+                format!(
+                    "data: {}\n\n",
+                    json!({"choices": [{"delta": {"content": text}}]})
+                )
+            };
             let events: String = (0..3).map(|i| event(format!("word {nth} {i}"))).collect();
-            let body = format!("{events}data: {}\n\ndata: [DONE]\n\n", json!({"choices": [], "usage": {"completion_tokens": nth % 50}}));
+            let body = format!(
+                "{events}data: {}\n\ndata: [DONE]\n\n",
+                json!({"choices": [], "usage": {"completion_tokens": nth % 50}})
+            );
             format!(
                 "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n{:x}\r\n{body}\r\n0\r\n\r\n",
                 body.len()
@@ -152,15 +182,24 @@ fn answer(path: &str, nth: u64) -> String {
 
 /// Answers over HTTP/2; calls of gRPC with an empty message.
 async fn over_http2(stream: TcpStream, seen: Arc<Seen>) {
-    let Ok(mut connection) = h2::server::handshake(stream).await else { return };
+    let Ok(mut connection) = h2::server::handshake(stream).await else {
+        return;
+    };
     while let Some(Ok((request, mut answer))) = connection.accept().await {
         seen.request();
-        let head = http::Response::builder().header("content-type", "application/grpc").body(()).unwrap();
+        let head = http::Response::builder()
+            .header("content-type", "application/grpc")
+            .body(())
+            .unwrap();
         let mut sending = answer.send_response(head, false).unwrap();
         drop(request);
-        sending.send_data(Bytes::from_static(&[0; 5]), false).unwrap();
-        let trailers =
-            http::HeaderMap::from_iter([("grpc-status".parse::<http::HeaderName>().unwrap(), http::HeaderValue::from_static("0"))]);
+        sending
+            .send_data(Bytes::from_static(&[0; 5]), false)
+            .unwrap();
+        let trailers = http::HeaderMap::from_iter([(
+            "grpc-status".parse::<http::HeaderName>().unwrap(),
+            http::HeaderValue::from_static("0"),
+        )]);
         sending.send_trailers(trailers).unwrap();
     }
 }
@@ -172,15 +211,28 @@ fn growth(address: SocketAddr, seen: &Seen, changes: Value, step: Value) -> i64 
         "scenarios": [{"name": "s", "tasks": [{"name": "t", "steps": [step]}]}],
         "load": {"iterations": {"count": 10 * REQUESTS, "users": USERS}},
     });
-    spec.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
-    let plan = starling::crd::check(&serde_json::from_value(spec).unwrap()).unwrap().plan;
+    spec.as_object_mut()
+        .unwrap()
+        .extend(changes.as_object().unwrap().clone());
+    let plan = starling::crd::check(&serde_json::from_value(spec).unwrap())
+        .unwrap()
+        .plan;
     let mut inputs = Inputs::default();
     let proto = "syntax = \"proto3\"; package p; service S { rpc Get(M) returns (M); } message M { string text = 1; }";
     inputs.insert(Kind::ConfigMap, "protos", "s.proto", proto.into());
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
     runtime.block_on(async {
         let prepared = Arc::new(prepare(Arc::new(plan), &inputs).await.unwrap());
-        let assignment = Assignment { share: Share::WHOLE, shards: 1, seed: 7, done: 0, found: Default::default() };
+        let assignment = Assignment {
+            share: Share::WHOLE,
+            shards: 1,
+            seed: 7,
+            done: 0,
+            found: Default::default(),
+        };
         let mut running = prepared.start(assignment, Instant::now());
         // what comes of them is for others to keep
         while running.next_delta().await.is_some() {}
@@ -195,7 +247,10 @@ fn growth(address: SocketAddr, seen: &Seen, changes: Value, step: Value) -> i64 
 /// The only test here, for all memory is weighed together.
 #[test]
 fn ten_times_as_many_requests_need_no_more_memory() {
-    assert!(growth_by_eight_bytes_each() > SPREAD, "memory that is kept is not seen");
+    assert!(
+        growth_by_eight_bytes_each() > SPREAD,
+        "memory that is kept is not seen"
+    );
     let get = |path: &str| json!({"http": {"path": path}});
     let post = json!({
         "http": {"method": "POST", "path": "/json", "json": {"id": "{{ uuid() }}", "n": "{{ iteration }}"}},
@@ -214,19 +269,29 @@ fn ten_times_as_many_requests_need_no_more_memory() {
         ("failures that differ", json!({}), get("/fail")),
         ("failed checks", json!({}), failing_check),
         ("streams", json!({}), streamed),
-        ("connections", json!({"http": {"connections": "PerRequest"}}), get("/")),
+        (
+            "connections",
+            json!({"http": {"connections": "PerRequest"}}),
+            get("/"),
+        ),
     ] {
         let seen = Seen::new();
         let address = serve(&seen, over_http1);
         growths.push((kind, growth(address, &seen, changes, step)));
     }
-    for (kind, changes, step) in [("HTTP/2", json!({"http": {"version": "Http2"}}), get("/")), ("gRPC", protos, call)] {
+    for (kind, changes, step) in [
+        ("HTTP/2", json!({"http": {"version": "Http2"}}), get("/")),
+        ("gRPC", protos, call),
+    ] {
         let seen = Seen::new();
         let address = serve(&seen, over_http2);
         growths.push((kind, growth(address, &seen, changes, step)));
     }
     println!("bytes by which memory grew: {growths:?}");
-    assert!(growths.iter().all(|(_, bytes)| *bytes < SPREAD), "bytes by which memory grew: {growths:?}");
+    assert!(
+        growths.iter().all(|(_, bytes)| *bytes < SPREAD),
+        "bytes by which memory grew: {growths:?}"
+    );
 }
 
 /// What the scales show when each request leaves eight bytes behind.

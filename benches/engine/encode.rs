@@ -7,7 +7,9 @@ use prost::Message;
 use prost_reflect::DynamicMessage;
 use serde_json::{Value, json};
 use starling::plan::JsonTemplate;
-use starling::plan::grpc::{Descriptors, MessageDescriptor, MessageEncoder, Method, Source, to_json};
+use starling::plan::grpc::{
+    Descriptors, MessageDescriptor, MessageEncoder, Method, Source, to_json,
+};
 use starling::plan::names::{Declared, Names, Slot};
 use starling::plan::template::{Compiled, Scope};
 
@@ -88,37 +90,71 @@ struct Ways {
 
 impl Ways {
     fn new() -> Result<Self, String> {
-        let words = |problems: Vec<starling::plan::Problem>| problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
-        let source = Source { path: "bench.proto".into(), field: "bench.proto".into(), bytes: PROTO.into() };
+        let words = |problems: Vec<starling::plan::Problem>| {
+            problems
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+                .join("; ")
+        };
+        let source = Source {
+            path: "bench.proto".into(),
+            field: "bench.proto".into(),
+            bytes: PROTO.into(),
+        };
         let descriptors = Descriptors::compile(&[source], &[], &[]).map_err(words)?;
-        let message = descriptors.rpc(&Method::parse("bench.Models/Infer")?)?.input;
+        let message = descriptors
+            .rpc(&Method::parse("bench.Models/Infer")?)?
+            .input;
         let mut names = Names::default();
         names.declare("row", Declared::Row(0));
         let template = JsonTemplate::new(template())?;
-        let encoder = MessageEncoder::compile(&template, &message, &names, "message").map_err(words)?;
-        let user = User { iteration: 0, row: json!({"tenant": "north", "weight": 0.125}) };
-        Ok(Self { user, encoder, json: template.compile(&names)?, message, text: Vec::new(), out: Vec::new() })
+        let encoder =
+            MessageEncoder::compile(&template, &message, &names, "message").map_err(words)?;
+        let user = User {
+            iteration: 0,
+            row: json!({"tenant": "north", "weight": 0.125}),
+        };
+        Ok(Self {
+            user,
+            encoder,
+            json: template.compile(&names)?,
+            message,
+            text: Vec::new(),
+            out: Vec::new(),
+        })
     }
 
     fn encoded(&mut self) -> Result<&[u8], String> {
         self.out.clear();
-        self.encoder.encode(&mut self.user, &mut self.out).map_err(|why| why.to_string())?;
+        self.encoder
+            .encode(&mut self.user, &mut self.out)
+            .map_err(|why| why.to_string())?;
         Ok(&self.out)
     }
 
     /// The expressions are put in by our own templates, as in any client that reads JSON then.
     fn reflected(&mut self) -> Result<&[u8], String> {
         self.text.clear();
-        self.json.render(&mut self.user, &mut self.text).map_err(|why| why.to_string())?;
+        self.json
+            .render(&mut self.user, &mut self.text)
+            .map_err(|why| why.to_string())?;
         let mut json = serde_json::Deserializer::from_slice(&self.text);
-        let message = DynamicMessage::deserialize(self.message.clone(), &mut json).map_err(|why| why.to_string())?;
+        let message = DynamicMessage::deserialize(self.message.clone(), &mut json)
+            .map_err(|why| why.to_string())?;
         self.out.clear();
-        message.encode(&mut self.out).map_err(|why| why.to_string())?;
+        message
+            .encode(&mut self.out)
+            .map_err(|why| why.to_string())?;
         Ok(&self.out)
     }
 
     /// Nanoseconds a message, over `time`.
-    fn nanos(&mut self, time: Duration, way: fn(&mut Self) -> Result<&[u8], String>) -> Result<f64, String> {
+    fn nanos(
+        &mut self,
+        time: Duration,
+        way: fn(&mut Self) -> Result<&[u8], String>,
+    ) -> Result<f64, String> {
         let (begun, mut made) = (Instant::now(), 0u32);
         while begun.elapsed() < time {
             for _ in 0..BATCH {
@@ -136,16 +172,30 @@ pub fn compare(effort: Effort) -> Result<String, String> {
     let mut ways = Ways::new()?;
     let (ours, theirs) = (ways.encoded()?.to_vec(), ways.reflected()?.to_vec());
     // entries of maps may stand in any order
-    let (ours, theirs) = (to_json(&ways.message, &ours)?, to_json(&ways.message, &theirs)?);
+    let (ours, theirs) = (
+        to_json(&ways.message, &ours)?,
+        to_json(&ways.message, &theirs)?,
+    );
     if ours != theirs {
-        return Err(format!("the two make different messages: {ours} and {theirs}"));
+        return Err(format!(
+            "the two make different messages: {ours} and {theirs}"
+        ));
     }
-    println!("\n{NAME}: a message of {} bytes that differs each time; peer: prost-reflect's DynamicMessage of JSON", ways.encoded()?.len());
+    println!(
+        "\n{NAME}: a message of {} bytes that differs each time; peer: prost-reflect's DynamicMessage of JSON",
+        ways.encoded()?.len()
+    );
     let time = effort.measured / 10;
     let mut rounds = Vec::new();
     for _ in 0..effort.pairs {
-        let (ours, theirs) = (ways.nanos(time, Ways::encoded)?, ways.nanos(time, Ways::reflected)?);
-        println!("  starling {ours:7.0} ns, prost-reflect {theirs:7.0} ns, ratio {:.3}", ours / theirs);
+        let (ours, theirs) = (
+            ways.nanos(time, Ways::encoded)?,
+            ways.nanos(time, Ways::reflected)?,
+        );
+        println!(
+            "  starling {ours:7.0} ns, prost-reflect {theirs:7.0} ns, ratio {:.3}",
+            ours / theirs
+        );
         rounds.push([ours, theirs, ours / theirs]);
     }
     let median = |of: usize| {
@@ -153,6 +203,11 @@ pub fn compare(effort: Effort) -> Result<String, String> {
         all.sort_by(f64::total_cmp);
         all[all.len() / 2]
     };
-    let figures = format!("{:.0} ns; prost-reflect {:.0} ns, ratio {:.2}", median(0), median(1), median(2));
+    let figures = format!(
+        "{:.0} ns; prost-reflect {:.0} ns, ratio {:.2}",
+        median(0),
+        median(1),
+        median(2)
+    );
     Ok(format!("| {NAME} | {figures} | | | |"))
 }

@@ -16,12 +16,17 @@ const AIM: f64 = 0.01;
 
 /// Prints the figures; the line of the summary.
 pub fn compare(duration: Duration) -> Result<String, String> {
-    println!("\n{NAME}: {RATE} a second for {duration:?}, server frozen for one second in ten; truth: the server's own log");
+    println!(
+        "\n{NAME}: {RATE} a second for {duration:?}, server frozen for one second in ten; truth: the server's own log"
+    );
     let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
     let server = Server::own(servers::FREEZING)?;
     let load = json!({"open": {"rate": RATE, "duration": format!("{}s", duration.as_secs()), "maxInFlight": 2 * RATE}});
     let test = clients::test(server.address, json!({"http": {"path": "/"}}), load, |_| {});
-    let said = measure::ended(measure::start(&mut clients::starling(&test, folder.path())?)?)?;
+    let said = measure::ended(measure::start(&mut clients::starling(
+        &test,
+        folder.path(),
+    )?)?)?;
     if !said.is_empty() {
         return Err(said);
     }
@@ -33,13 +38,22 @@ pub fn compare(duration: Duration) -> Result<String, String> {
     for (name, share) in [("p50", 0.5), ("p95", 0.95), ("p99", 0.99), ("max", 1.0)] {
         let (told, happened) = (number(latency, name)?, percentile(&truth, share));
         let difference = told / happened - 1.0;
-        println!("  {name}  told {:8.2} ms, truth {:8.2} ms, difference {:+.2}%", told / 1e3, happened / 1e3, difference * 100.0);
+        println!(
+            "  {name}  told {:8.2} ms, truth {:8.2} ms, difference {:+.2}%",
+            told / 1e3,
+            happened / 1e3,
+            difference * 100.0
+        );
         if name != "p50" {
             worst = worst.max(difference.abs());
         }
     }
     let lag = number(&result["generator"], "scheduleLagP99")?;
-    println!("  {} requests, {} in the log; sent after their time: p99 {lag} us", result["totals"]["requests"], truth.len());
+    println!(
+        "  {} requests, {} in the log; sent after their time: p99 {lag} us",
+        result["totals"]["requests"],
+        truth.len()
+    );
     let verdict = if worst <= AIM {
         "holds, aim met"
     } else if worst <= MUST {
@@ -56,7 +70,9 @@ pub fn compare(duration: Duration) -> Result<String, String> {
 }
 
 fn number(of: &Value, name: &str) -> Result<f64, String> {
-    of[name].as_f64().ok_or_else(|| format!("the result holds no {name}"))
+    of[name]
+        .as_f64()
+        .ok_or_else(|| format!("the result holds no {name}"))
 }
 
 fn percentile(sorted: &[u64], share: f64) -> f64 {

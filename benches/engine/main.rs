@@ -33,10 +33,18 @@ pub struct Effort {
     pub frozen: Duration,
 }
 
-const FULL: Effort =
-    Effort { warm_up: Duration::from_secs(2), measured: Duration::from_secs(10), pairs: 7, frozen: Duration::from_secs(30) };
-const QUICK: Effort =
-    Effort { warm_up: Duration::from_secs(1), measured: Duration::from_secs(3), pairs: 3, frozen: Duration::from_secs(10) };
+const FULL: Effort = Effort {
+    warm_up: Duration::from_secs(2),
+    measured: Duration::from_secs(10),
+    pairs: 7,
+    frozen: Duration::from_secs(30),
+};
+const QUICK: Effort = Effort {
+    warm_up: Duration::from_secs(1),
+    measured: Duration::from_secs(3),
+    pairs: 3,
+    frozen: Duration::from_secs(10),
+};
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -52,11 +60,21 @@ fn main() -> ExitCode {
         return ended(be_peer(kind, address, millis));
     }
     if !arguments.iter().any(|argument| argument == "--bench") {
-        println!("nothing measured: this takes a quiet machine; run it by `cargo bench --bench engine`");
+        println!(
+            "nothing measured: this takes a quiet machine; run it by `cargo bench --bench engine`"
+        );
         return ExitCode::SUCCESS;
     }
-    let effort = if arguments.iter().any(|argument| argument == "--quick") { QUICK } else { FULL };
-    let names: Vec<&str> = arguments.iter().map(String::as_str).filter(|argument| !argument.starts_with("--")).collect();
+    let effort = if arguments.iter().any(|argument| argument == "--quick") {
+        QUICK
+    } else {
+        FULL
+    };
+    let names: Vec<&str> = arguments
+        .iter()
+        .map(String::as_str)
+        .filter(|argument| !argument.starts_with("--"))
+        .collect();
     ended(carry_out(&names, effort))
 }
 
@@ -71,21 +89,35 @@ fn ended(outcome: Result<(), String>) -> ExitCode {
 }
 
 fn be_peer(kind: &str, address: &str, millis: &str) -> Result<(), String> {
-    let address = address.parse().map_err(|_| format!("{address} is no address"))?;
-    let millis = millis.parse().map_err(|_| format!("{millis} is no number of milliseconds"))?;
+    let address = address
+        .parse()
+        .map_err(|_| format!("{address} is no address"))?;
+    let millis = millis
+        .parse()
+        .map_err(|_| format!("{millis} is no number of milliseconds"))?;
     // as our own client does, so that nothing looks for a logger
     starling::runtime::logging::init_silent();
     peers::load(kind, address, Duration::from_millis(millis)).map_err(|error| error.to_string())
 }
 
 fn carry_out(names: &[&str], effort: Effort) -> Result<(), String> {
-    let known = [Row::ALL.map(|row| row.name()).as_slice(), &[memory::NAME, encode::NAME, pacing::NAME, frozen::NAME]].concat();
+    let known = [
+        Row::ALL.map(|row| row.name()).as_slice(),
+        &[memory::NAME, encode::NAME, pacing::NAME, frozen::NAME],
+    ]
+    .concat();
     if let Some(unknown) = names.iter().find(|name| !known.contains(name)) {
-        return Err(format!("there is no row {unknown}; there are {}", known.join(", ")));
+        return Err(format!(
+            "there is no row {unknown}; there are {}",
+            known.join(", ")
+        ));
     }
     let is_wanted = |name: &str| names.is_empty() || names.contains(&name);
     println!("{}", machine::description());
-    let mut summary = vec!["| row | median | must | aim | |".to_owned(), "|---|---|---|---|---|".to_owned()];
+    let mut summary = vec![
+        "| row | median | must | aim | |".to_owned(),
+        "|---|---|---|---|---|".to_owned(),
+    ];
     for row in Row::ALL.into_iter().filter(|row| is_wanted(row.name())) {
         summary.push(pairs::compare(row, effort)?);
     }

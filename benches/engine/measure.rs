@@ -58,7 +58,11 @@ impl Reading {
 /// Starts `command` on the core of clients.
 pub fn start(command: &mut Command) -> Result<Child, String> {
     let program = command.get_program().to_string_lossy().into_owned();
-    let started = machine::on_core(command, CLIENT).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn();
+    let started = machine::on_core(command, CLIENT)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn();
     started.map_err(|error| format!("{program} does not start: {error}"))
 }
 
@@ -85,7 +89,8 @@ fn figure(before: &Reading, after: &Reading) -> Figure {
     let busy = 1.0 - (after.ticks.idle - before.ticks.idle) as f64 / all;
     let stolen = stolen(&before.ticks, &after.ticks);
     let cpu_micros = after.client_micros - before.client_micros;
-    let own = (cpu_micros + after.server_micros - before.server_micros) as f64 / 1e6 * machine::ticks_per_second() as f64;
+    let own = (cpu_micros + after.server_micros - before.server_micros) as f64 / 1e6
+        * machine::ticks_per_second() as f64;
     Figure {
         requests: after.requests - before.requests,
         cpu_micros,
@@ -103,7 +108,11 @@ pub fn stolen(before: &Ticks, after: &Ticks) -> f64 {
 /// Waits for the end of a client; what it complained of.
 pub fn ended(mut child: Child) -> Result<String, String> {
     let begun = Instant::now();
-    while child.try_wait().map_err(|error| error.to_string())?.is_none() {
+    while child
+        .try_wait()
+        .map_err(|error| error.to_string())?
+        .is_none()
+    {
         if begun.elapsed() > PATIENCE {
             let _ = child.kill(); // it may have ended just now
             let _ = child.wait();
@@ -111,7 +120,13 @@ pub fn ended(mut child: Child) -> Result<String, String> {
         }
         std::thread::sleep(Duration::from_millis(20));
     }
-    let output = child.wait_with_output().map_err(|error| error.to_string())?;
+    let output = child
+        .wait_with_output()
+        .map_err(|error| error.to_string())?;
     let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-    Ok(if output.status.success() { String::new() } else { format!("{}: {said}", output.status) })
+    Ok(if output.status.success() {
+        String::new()
+    } else {
+        format!("{}: {said}", output.status)
+    })
 }

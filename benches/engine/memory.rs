@@ -21,22 +21,35 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Prints the figures; the line of the summary.
 pub fn compare() -> Result<String, String> {
-    println!("\n{NAME}: resident memory of an idle user, {MANY} against {FEW}; peer: a connection of wrk's");
+    println!(
+        "\n{NAME}: resident memory of an idle user, {MANY} against {FEW}; peer: a connection of wrk's"
+    );
     machine::allow_files(u64::from(MANY) + 1000)?;
     let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
     let server = Server::nginx()?;
     let long = Duration::from_secs(300);
     let ours = |users| {
-        let test = clients::test(server.address, json!({"http": {"path": "/small"}}), clients::closed(users, long), |spec| {
-            spec["scenarios"][0]["thinkTime"] = json!({"min": "10m", "max": "10m"});
-            spec["load"]["closed"]["rampUp"] = json!("2s");
-            spec["load"]["closed"]["spawnRate"] = json!(users);
-        });
+        let test = clients::test(
+            server.address,
+            json!({"http": {"path": "/small"}}),
+            clients::closed(users, long),
+            |spec| {
+                spec["scenarios"][0]["thinkTime"] = json!({"min": "10m", "max": "10m"});
+                spec["load"]["closed"]["rampUp"] = json!("2s");
+                spec["load"]["closed"]["spawnRate"] = json!(users);
+            },
+        );
         resident(clients::starling(&test, folder.path())?, &server, users)
     };
     // from another address, so that both have ports enough
     let second = SocketAddr::from((Ipv4Addr::new(127, 0, 0, 2), server.address.port()));
-    let wrk = |connections| resident(clients::wrk(&format!("http://{second}/small"), connections, long, None), &server, connections);
+    let wrk = |connections| {
+        resident(
+            clients::wrk(&format!("http://{second}/small"), connections, long, None),
+            &server,
+            connections,
+        )
+    };
     let starling = per_user("starling", ours(FEW)?, ours(MANY)?);
     let peer = per_user("wrk", wrk(FEW)?, wrk(MANY)?);
     let verdict = if starling <= AIM {
@@ -46,13 +59,19 @@ pub fn compare() -> Result<String, String> {
     } else {
         "DOES NOT HOLD"
     };
-    Ok(format!("| {NAME} | {starling:.1} KB | {MUST} KB | {AIM} KB | {verdict}; wrk {peer:.1} KB |"))
+    Ok(format!(
+        "| {NAME} | {starling:.1} KB | {MUST} KB | {AIM} KB | {verdict}; wrk {peer:.1} KB |"
+    ))
 }
 
 /// Kilobytes.
 fn per_user(name: &str, few: u64, many: u64) -> f64 {
     let each = many.saturating_sub(few) as f64 / 1024.0 / f64::from(MANY - FEW);
-    println!("  {name:<8} {:6.1} MB with {FEW}, {:6.1} MB with {MANY}: {each:.2} KB each", megabytes(few), megabytes(many));
+    println!(
+        "  {name:<8} {:6.1} MB with {FEW}, {:6.1} MB with {MANY}: {each:.2} KB each",
+        megabytes(few),
+        megabytes(many)
+    );
     each
 }
 
@@ -77,7 +96,10 @@ fn await_connections(child: &mut Child, server: &Server, connections: u32) -> Re
     let begun = Instant::now();
     while server.connections() < connections.into() {
         if begun.elapsed() > PATIENCE || child.try_wait().is_ok_and(|ended| ended.is_some()) {
-            return Err(format!("only {} of {connections} connections were opened", server.connections()));
+            return Err(format!(
+                "only {} of {connections} connections were opened",
+                server.connections()
+            ));
         }
         std::thread::sleep(Duration::from_millis(100));
     }

@@ -46,10 +46,16 @@ impl Row {
     fn title(self) -> &'static str {
         match self {
             Row::Get => "GET of 20 bytes, status check; peer: wrk",
-            Row::Post => "POST of 1 KB of JSON from a template, one check, one extract; peer: wrk's plain POST",
+            Row::Post => {
+                "POST of 1 KB of JSON from a template, one check, one extract; peer: wrk's plain POST"
+            }
             Row::Large => "GET of 100 KB, body not looked at; peer: wrk",
-            Row::Http2 => "GET over HTTP/2, 4 connections of 16 streams; peers: h2load, the h2 crate alone",
-            Row::Grpc => "unary calls over gRPC, 4 channels of 16 streams; peers: the h2 crate alone, h2load, a client made by tonic",
+            Row::Http2 => {
+                "GET over HTTP/2, 4 connections of 16 streams; peers: h2load, the h2 crate alone"
+            }
+            Row::Grpc => {
+                "unary calls over gRPC, 4 channels of 16 streams; peers: the h2 crate alone, h2load, a client made by tonic"
+            }
         }
     }
 
@@ -75,18 +81,27 @@ impl Row {
     fn test(self, server: &Server, duration: Duration) -> Value {
         let load = clients::closed(CONNECTIONS, duration);
         let (step, change): (Value, fn(&mut Value)) = match self {
-            Row::Get => (json!({"http": {"path": "/small"}, "checks": [{"status": [200]}]}), |_| {}),
+            Row::Get => (
+                json!({"http": {"path": "/small"}, "checks": [{"status": [200]}]}),
+                |_| {},
+            ),
             Row::Post => {
                 let body = json!({"id": "{{ iteration }}", "user": "{{ user.id }}", "text": clients::kilobyte()});
                 let http = json!({"method": "POST", "path": "/json", "json": body});
                 let checks = json!([{"jsonPath": "$.category", "equals": "business"}]);
-                (json!({"http": http, "checks": checks, "extract": {"id": {"jsonPath": "$.prediction_id"}}}), |_| {})
+                (
+                    json!({"http": http, "checks": checks, "extract": {"id": {"jsonPath": "$.prediction_id"}}}),
+                    |_| {},
+                )
             }
             Row::Large => (json!({"http": {"path": "/large"}}), |_| {}),
-            Row::Grpc => (json!({"grpc": {"method": peers::METHOD, "message": {"text": peers::TEXT}}}), |spec| {
-                spec["grpc"] = json!({"maxChannels": peers::CONNECTIONS, "maxStreamsPerChannel": peers::STREAMS});
-                spec["protos"] = json!({"root": "protos"});
-            }),
+            Row::Grpc => (
+                json!({"grpc": {"method": peers::METHOD, "message": {"text": peers::TEXT}}}),
+                |spec| {
+                    spec["grpc"] = json!({"maxChannels": peers::CONNECTIONS, "maxStreamsPerChannel": peers::STREAMS});
+                    spec["protos"] = json!({"root": "protos"});
+                },
+            ),
             Row::Http2 => (json!({"http": {"path": "/"}}), |spec| {
                 spec["http"] = json!({"version": "Http2", "connections": "Pooled", "http2": {"connections": peers::CONNECTIONS}});
             }),
@@ -95,9 +110,19 @@ impl Row {
     }
 
     /// The first is the one that the bounds are about.
-    fn peers(self, server: &Server, duration: Duration, folder: &Path) -> Result<Vec<(&'static str, Command)>, String> {
+    fn peers(
+        self,
+        server: &Server,
+        duration: Duration,
+        folder: &Path,
+    ) -> Result<Vec<(&'static str, Command)>, String> {
         let url = |path: &str| format!("http://{}{path}", server.address);
-        let wrk = |path, script| ("wrk", clients::wrk(&url(path), CONNECTIONS, duration, script));
+        let wrk = |path, script| {
+            (
+                "wrk",
+                clients::wrk(&url(path), CONNECTIONS, duration, script),
+            )
+        };
         Ok(match self {
             Row::Get => vec![wrk("/small", None)],
             Row::Large => vec![wrk("/large", None)],
@@ -105,18 +130,35 @@ impl Row {
                 let message = folder.join("message");
                 std::fs::write(&message, peers::frame()).map_err(|error| error.to_string())?;
                 vec![
-                    ("bare h2", clients::own(peers::CALL, server.address, duration)?),
-                    ("h2load", clients::h2load_calls(server.address, &message, duration)),
-                    ("tonic", clients::own(peers::TONIC, server.address, duration)?),
+                    (
+                        "bare h2",
+                        clients::own(peers::CALL, server.address, duration)?,
+                    ),
+                    (
+                        "h2load",
+                        clients::h2load_calls(server.address, &message, duration),
+                    ),
+                    (
+                        "tonic",
+                        clients::own(peers::TONIC, server.address, duration)?,
+                    ),
                 ]
             }
             Row::Http2 => {
-                vec![("h2load", clients::h2load(&url("/"), duration)), ("bare h2", clients::own(peers::GET, server.address, duration)?)]
+                vec![
+                    ("h2load", clients::h2load(&url("/"), duration)),
+                    (
+                        "bare h2",
+                        clients::own(peers::GET, server.address, duration)?,
+                    ),
+                ]
             }
             Row::Post => {
                 let script = folder.join("post.lua");
                 let body = json!({"id": 123_456, "user": 12, "text": clients::kilobyte()});
-                let lua = format!("wrk.method = 'POST'\nwrk.headers['Content-Type'] = 'application/json'\nwrk.body = '{body}'\n");
+                let lua = format!(
+                    "wrk.method = 'POST'\nwrk.headers['Content-Type'] = 'application/json'\nwrk.body = '{body}'\n"
+                );
                 std::fs::write(&script, lua).map_err(|error| error.to_string())?;
                 vec![wrk("/json", Some(script.as_path()))]
             }
@@ -132,13 +174,18 @@ pub fn compare(row: Row, effort: Effort) -> Result<String, String> {
     let duration = effort.warm_up + effort.measured + MARGIN;
     // what a test's `protos` names lies beside its file
     let protos = folder.path().join("protos");
-    let written = std::fs::create_dir(&protos).and_then(|()| std::fs::write(protos.join("categorization.proto"), PROTO));
+    let written = std::fs::create_dir(&protos)
+        .and_then(|()| std::fs::write(protos.join("categorization.proto"), PROTO));
     written.map_err(|error| error.to_string())?;
     // of each round the ratios to the first peer: our own, then those of further peers
     let mut rounds: Vec<Vec<f64>> = Vec::new();
     let mut names = Vec::new();
     for round in 1..=effort.pairs {
-        let ours = measure(clients::starling(&row.test(&server, duration), folder.path())?, &server, effort)?;
+        let ours = measure(
+            clients::starling(&row.test(&server, duration), folder.path())?,
+            &server,
+            effort,
+        )?;
         let result = clients::result(folder.path())?;
         if result["totals"]["failures"] != 0 {
             return Err(format!("requests failed: {}", result["errors"]));
@@ -154,8 +201,19 @@ pub fn compare(row: Row, effort: Effort) -> Result<String, String> {
         }
         let counts = figures.iter().all(|figure| figure.stolen <= MAX_STOLEN);
         let first = figures.remove(1).per_request();
-        let ratios: Vec<f64> = figures.iter().map(|figure| figure.per_request() / first).collect();
-        println!("     ratio {:.2}{}", ratios[0], if counts { "" } else { ", DISCARDED: stolen time" });
+        let ratios: Vec<f64> = figures
+            .iter()
+            .map(|figure| figure.per_request() / first)
+            .collect();
+        println!(
+            "     ratio {:.2}{}",
+            ratios[0],
+            if counts {
+                ""
+            } else {
+                ", DISCARDED: stolen time"
+            }
+        );
         rounds.extend(counts.then_some(ratios));
     }
     Ok(summary(row, &rounds, &names, effort.pairs))
@@ -181,12 +239,32 @@ fn summary(row: Row, rounds: &[Vec<f64>], names: &[&str], wanted: usize) -> Stri
         ratios
     };
     let ours = sorted(0);
-    let Some(median) = middle(&ours) else { return format!("| {} | | {must:.1} | {aim:.1} | every round was discarded |", row.name()) };
-    let verdict = if median <= must * TOLERANCE { "holds" } else { "DOES NOT HOLD" };
-    let verdict = if median <= aim { "holds, aim met" } else { verdict };
-    let further = names[1..].iter().zip(1..).filter_map(|(name, place)| Some(format!("; {name} {:.2}", middle(&sorted(place))?)));
+    let Some(median) = middle(&ours) else {
+        return format!(
+            "| {} | | {must:.1} | {aim:.1} | every round was discarded |",
+            row.name()
+        );
+    };
+    let verdict = if median <= must * TOLERANCE {
+        "holds"
+    } else {
+        "DOES NOT HOLD"
+    };
+    let verdict = if median <= aim {
+        "holds, aim met"
+    } else {
+        verdict
+    };
+    let further = names[1..]
+        .iter()
+        .zip(1..)
+        .filter_map(|(name, place)| Some(format!("; {name} {:.2}", middle(&sorted(place))?)));
     let further: String = further.collect();
-    format!("| {} | {median:.2} | {must:.1} | {aim:.1} | {verdict}; {} of {wanted} rounds: {ours:.2?}{further} |", row.name(), ours.len())
+    format!(
+        "| {} | {median:.2} | {must:.1} | {aim:.1} | {verdict}; {} of {wanted} rounds: {ours:.2?}{further} |",
+        row.name(),
+        ours.len()
+    )
 }
 
 pub fn middle(sorted: &[f64]) -> Option<f64> {

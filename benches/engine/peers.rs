@@ -34,7 +34,9 @@ type Failed = Box<dyn Error + Send + Sync>;
 
 /// Sends requests for so long; one that fails ends it.
 pub fn load(kind: &str, address: SocketAddr, time: Duration) -> Result<(), Failed> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     runtime.block_on(async {
         let end = Instant::now() + time;
         let mut users = JoinSet::new();
@@ -44,9 +46,15 @@ pub fn load(kind: &str, address: SocketAddr, time: Duration) -> Result<(), Faile
                 (0..STREAMS).for_each(|_| drop(users.spawn(predict_until(end, client.clone()))));
                 continue;
             }
-            let (head, body) = if kind == CALL { call(address)? } else { get(address)? };
+            let (head, body) = if kind == CALL {
+                call(address)?
+            } else {
+                get(address)?
+            };
             let sender = connect(address).await?;
-            (0..STREAMS).for_each(|_| drop(users.spawn(send_until(end, sender.clone(), head.clone(), body.clone()))));
+            (0..STREAMS).for_each(|_| {
+                drop(users.spawn(send_until(end, sender.clone(), head.clone(), body.clone())))
+            });
         }
         while let Some(user) = users.join_next().await {
             user??;
@@ -56,17 +64,30 @@ pub fn load(kind: &str, address: SocketAddr, time: Duration) -> Result<(), Faile
 }
 
 fn get(address: SocketAddr) -> Result<(Request<()>, Bytes), Failed> {
-    Ok((Request::get(format!("http://{address}/")).header("user-agent", "bare").body(())?, Bytes::new()))
+    Ok((
+        Request::get(format!("http://{address}/"))
+            .header("user-agent", "bare")
+            .body(())?,
+        Bytes::new(),
+    ))
 }
 
 fn call(address: SocketAddr) -> Result<(Request<()>, Bytes), Failed> {
     let head = Request::post(format!("http://{address}/{METHOD}")).header("user-agent", "bare");
-    Ok((head.header("content-type", "application/grpc").header("te", "trailers").body(())?, frame()))
+    Ok((
+        head.header("content-type", "application/grpc")
+            .header("te", "trailers")
+            .body(())?,
+        frame(),
+    ))
 }
 
 /// The message as gRPC frames it: not compressed, its length, itself.
 pub fn frame() -> Bytes {
-    let message = PredictionRequest { text: TEXT.to_owned() }.encode_to_vec();
+    let message = PredictionRequest {
+        text: TEXT.to_owned(),
+    }
+    .encode_to_vec();
     let mut frame = vec![0];
     frame.put_u32(message.len() as u32);
     frame.extend(message);
@@ -82,10 +103,19 @@ async fn connect(address: SocketAddr) -> Result<SendRequest<Bytes>, Failed> {
     Ok(sender)
 }
 
-async fn send_until(end: Instant, mut sender: SendRequest<Bytes>, head: Request<()>, body: Bytes) -> Result<(), Failed> {
+async fn send_until(
+    end: Instant,
+    mut sender: SendRequest<Bytes>,
+    head: Request<()>,
+    body: Bytes,
+) -> Result<(), Failed> {
     while Instant::now() < end {
         let trailers = send(&mut sender, &head, &body).await?;
-        if trailers.is_some_and(|trailers| trailers.get("grpc-status").is_none_or(|status| status != "0")) {
+        if trailers.is_some_and(|trailers| {
+            trailers
+                .get("grpc-status")
+                .is_none_or(|status| status != "0")
+        }) {
             return Err("a call failed".into());
         }
     }
@@ -93,7 +123,11 @@ async fn send_until(end: Instant, mut sender: SendRequest<Bytes>, head: Request<
 }
 
 /// The trailers of the answer.
-async fn send(sender: &mut SendRequest<Bytes>, head: &Request<()>, body: &Bytes) -> Result<Option<HeaderMap>, Failed> {
+async fn send(
+    sender: &mut SendRequest<Bytes>,
+    head: &Request<()>,
+    body: &Bytes,
+) -> Result<Option<HeaderMap>, Failed> {
     let (answer, mut stream) = sender.send_request(head.clone(), body.is_empty())?;
     if !body.is_empty() {
         stream.send_data(body.clone(), true)?;
@@ -111,9 +145,16 @@ async fn send(sender: &mut SendRequest<Bytes>, head: &Request<()>, body: &Bytes)
     Ok(body.trailers().await?)
 }
 
-async fn predict_until(end: Instant, mut client: TextCategorizationClient<Channel>) -> Result<(), Failed> {
+async fn predict_until(
+    end: Instant,
+    mut client: TextCategorizationClient<Channel>,
+) -> Result<(), Failed> {
     while Instant::now() < end {
-        client.get_prediction(PredictionRequest { text: TEXT.to_owned() }).await?;
+        client
+            .get_prediction(PredictionRequest {
+                text: TEXT.to_owned(),
+            })
+            .await?;
     }
     Ok(())
 }

@@ -17,7 +17,9 @@ use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
-use starling::sample::wire::text_categorization_server::{TextCategorization, TextCategorizationServer};
+use starling::sample::wire::text_categorization_server::{
+    TextCategorization, TextCategorizationServer,
+};
 use starling::sample::wire::{PredictionReply, PredictionRequest, PredictionSummary, WatchRequest};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -37,8 +39,7 @@ pub const FREEZING: &str = "freezing";
 pub const SMALL: &str = "twenty bytes of body";
 const LARGE_BYTES: usize = 100 * 1024;
 /// 120 bytes of JSON.
-const JSON: &str =
-    r#"{"prediction_id":"p-0123456789abcdef","category":"business","score":0.93,"model":"news-7","labels":["business","sport"]}"#;
+const JSON: &str = r#"{"prediction_id":"p-0123456789abcdef","category":"business","score":0.93,"model":"news-7","labels":["business","sport"]}"#;
 
 /// The freezing server holds what arrives in this second of every ten until the second is over.
 const PERIOD: Duration = Duration::from_secs(10);
@@ -71,15 +72,30 @@ impl Server {
     /// nginx with one worker, on 127.0.0.1 and 127.0.0.2.
     pub fn nginx() -> Result<Self, String> {
         let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
-        let free = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).map_err(|error| error.to_string())?;
+        let free = TcpListener::bind("127.0.0.1:0")
+            .and_then(|listener| listener.local_addr())
+            .map_err(|error| error.to_string())?;
         let file = folder.path().join("nginx.conf");
         let written = fs::write(&file, nginx_config(folder.path(), free.port()))
             .and_then(|()| fs::write(folder.path().join("large"), vec![b'x'; LARGE_BYTES]));
         written.map_err(|error| error.to_string())?;
         let mut command = Command::new("nginx");
-        command.arg("-c").arg(&file).arg("-p").arg(folder.path()).stdin(Stdio::null()).stderr(Stdio::null());
-        let child = machine::on_core(&mut command, SERVER).spawn().map_err(|error| format!("nginx does not start: {error}"))?;
-        let server = Self { child, address: free, counts: Counts::Nginx, _folder: Some(folder) };
+        command
+            .arg("-c")
+            .arg(&file)
+            .arg("-p")
+            .arg(folder.path())
+            .stdin(Stdio::null())
+            .stderr(Stdio::null());
+        let child = machine::on_core(&mut command, SERVER)
+            .spawn()
+            .map_err(|error| format!("nginx does not start: {error}"))?;
+        let server = Self {
+            child,
+            address: free,
+            counts: Counts::Nginx,
+            _folder: Some(folder),
+        };
         let begun = Instant::now();
         while TcpStream::connect(free).is_err() {
             if begun.elapsed() > Duration::from_secs(10) {
@@ -94,13 +110,30 @@ impl Server {
     pub fn own(kind: &str) -> Result<Self, String> {
         let program = std::env::current_exe().map_err(|error| error.to_string())?;
         let mut command = Command::new(program);
-        command.args([SERVE, kind]).stdin(Stdio::null()).stdout(Stdio::piped());
-        let mut child = machine::on_core(&mut command, SERVER).spawn().map_err(|error| error.to_string())?;
+        command
+            .args([SERVE, kind])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped());
+        let mut child = machine::on_core(&mut command, SERVER)
+            .spawn()
+            .map_err(|error| error.to_string())?;
         let mut line = String::new();
-        BufReader::new(child.stdout.take().expect("a pipe")).read_line(&mut line).map_err(|error| error.to_string())?;
-        let addresses: Vec<SocketAddr> = line.split_whitespace().filter_map(|address| address.parse().ok()).collect();
-        let [address, counts] = addresses.as_slice() else { return Err(format!("the {kind} server says {line:?}")) };
-        Ok(Self { child, address: *address, counts: Counts::At(*counts), _folder: None })
+        BufReader::new(child.stdout.take().expect("a pipe"))
+            .read_line(&mut line)
+            .map_err(|error| error.to_string())?;
+        let addresses: Vec<SocketAddr> = line
+            .split_whitespace()
+            .filter_map(|address| address.parse().ok())
+            .collect();
+        let [address, counts] = addresses.as_slice() else {
+            return Err(format!("the {kind} server says {line:?}"));
+        };
+        Ok(Self {
+            child,
+            address: *address,
+            counts: Counts::At(*counts),
+            _folder: None,
+        })
     }
 
     pub fn process(&self) -> u32 {
@@ -112,7 +145,11 @@ impl Server {
         match self.counts {
             // the third number in the line below "server accepts handled requests"; this question is one of them
             Counts::Nginx => nth_number(&ask(self.address), 3) - 1,
-            Counts::At(address) => ask(address).lines().last().and_then(|line| line.parse().ok()).expect("a count"),
+            Counts::At(address) => ask(address)
+                .lines()
+                .last()
+                .and_then(|line| line.parse().ok())
+                .expect("a count"),
         }
     }
 
@@ -123,14 +160,22 @@ impl Server {
 
     /// What the freezing server wrote down: microseconds between each request and its answer.
     pub fn log(&self) -> Vec<u64> {
-        let Counts::At(address) = self.counts else { return vec![] };
-        ask(address).lines().filter_map(|line| line.strip_prefix("took ")?.parse().ok()).collect()
+        let Counts::At(address) = self.counts else {
+            return vec![];
+        };
+        ask(address)
+            .lines()
+            .filter_map(|line| line.strip_prefix("took ")?.parse().ok())
+            .collect()
     }
 }
 
 fn nth_number(text: &str, nth: usize) -> u64 {
     let body = text.split_once("\r\n\r\n").map_or(text, |(_, body)| body);
-    body.split_whitespace().filter_map(|word| word.parse().ok()).nth(nth).unwrap_or_else(|| panic!("cannot read {text:?}"))
+    body.split_whitespace()
+        .filter_map(|word| word.parse().ok())
+        .nth(nth)
+        .unwrap_or_else(|| panic!("cannot read {text:?}"))
 }
 
 /// The answer to `GET /status`.
@@ -179,11 +224,21 @@ struct Received {
 
 /// Serves until this process is killed. The first line of standard output tells where, and where the count is.
 pub fn serve(kind: &str) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime");
     runtime.block_on(async {
         let bind = || tokio::net::TcpListener::bind("127.0.0.1:0");
-        let (load, counts) = (bind().await.expect("a free port"), bind().await.expect("a free port"));
-        println!("{} {}", load.local_addr().expect("it is bound"), counts.local_addr().expect("it is bound"));
+        let (load, counts) = (
+            bind().await.expect("a free port"),
+            bind().await.expect("a free port"),
+        );
+        println!(
+            "{} {}",
+            load.local_addr().expect("it is bound"),
+            counts.local_addr().expect("it is bound")
+        );
         let received = Arc::new(Received::default());
         tokio::spawn(tell(counts, Arc::clone(&received)));
         if kind == GRPC {
@@ -220,7 +275,9 @@ async fn serve_http2(stream: tokio::net::TcpStream, received: Arc<Received>) {
         async { Ok::<_, Infallible>(Response::new(Body::from(SMALL))) }
     });
     // a client that goes away is no news
-    let _ = auto::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service).await;
+    let _ = auto::Builder::new(TokioExecutor::new())
+        .serve_connection(TokioIo::new(stream), service)
+        .await;
 }
 
 /// The sample service's categoriser, without any categorising.
@@ -234,21 +291,37 @@ impl TextCategorization for Categorization {
     type WatchPredictionStream = BoxStream<PredictionReply>;
     type GetPredictionsStream = BoxStream<PredictionReply>;
 
-    async fn get_prediction(&self, request: tonic::Request<PredictionRequest>) -> Result<tonic::Response<PredictionReply>, tonic::Status> {
+    async fn get_prediction(
+        &self,
+        request: tonic::Request<PredictionRequest>,
+    ) -> Result<tonic::Response<PredictionReply>, tonic::Status> {
         self.0.count.fetch_add(1, Ordering::Relaxed);
         let text = request.into_inner().text;
-        Ok(tonic::Response::new(PredictionReply { text, prediction_id: "p-0123456789".into(), category: "business".into() }))
+        Ok(tonic::Response::new(PredictionReply {
+            text,
+            prediction_id: "p-0123456789".into(),
+            category: "business".into(),
+        }))
     }
 
-    async fn watch_prediction(&self, _: tonic::Request<WatchRequest>) -> Unserved<Self::WatchPredictionStream> {
+    async fn watch_prediction(
+        &self,
+        _: tonic::Request<WatchRequest>,
+    ) -> Unserved<Self::WatchPredictionStream> {
         Err(tonic::Status::unimplemented(""))
     }
 
-    async fn summarize_predictions(&self, _: tonic::Request<Streaming<PredictionRequest>>) -> Unserved<PredictionSummary> {
+    async fn summarize_predictions(
+        &self,
+        _: tonic::Request<Streaming<PredictionRequest>>,
+    ) -> Unserved<PredictionSummary> {
         Err(tonic::Status::unimplemented(""))
     }
 
-    async fn get_predictions(&self, _: tonic::Request<Streaming<PredictionRequest>>) -> Unserved<Self::GetPredictionsStream> {
+    async fn get_predictions(
+        &self,
+        _: tonic::Request<Streaming<PredictionRequest>>,
+    ) -> Unserved<Self::GetPredictionsStream> {
         Err(tonic::Status::unimplemented(""))
     }
 }
@@ -256,24 +329,39 @@ impl TextCategorization for Categorization {
 async fn serve_grpc(listener: tokio::net::TcpListener, received: Arc<Received>) {
     let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
     let service = TextCategorizationServer::new(Categorization(received));
-    let served = tonic::transport::Server::builder().add_service(service).serve_with_incoming(incoming).await;
+    let served = tonic::transport::Server::builder()
+        .add_service(service)
+        .serve_with_incoming(incoming)
+        .await;
     served.expect("it serves until it is killed");
 }
 
 /// Requests are never split, as the client writes each in one piece.
-async fn serve_freezing(mut stream: tokio::net::TcpStream, received: Arc<Received>, begun: Instant) {
-    let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{SMALL}", SMALL.len());
+async fn serve_freezing(
+    mut stream: tokio::net::TcpStream,
+    received: Arc<Received>,
+    begun: Instant,
+) {
+    let answer = format!(
+        "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{SMALL}",
+        SMALL.len()
+    );
     let mut buffer = [0; 4096];
     while stream.read(&mut buffer).await.is_ok_and(|count| count > 0) {
         let arrived = Instant::now();
         received.count.fetch_add(1, Ordering::Relaxed);
-        let in_period = Duration::from_nanos(((arrived - begun).as_nanos() % PERIOD.as_nanos()) as u64);
+        let in_period =
+            Duration::from_nanos(((arrived - begun).as_nanos() % PERIOD.as_nanos()) as u64);
         if (FREEZE_BEGINS..FREEZE_ENDS).contains(&in_period) {
             tokio::time::sleep_until((arrived + (FREEZE_ENDS - in_period)).into()).await;
         }
         if stream.write_all(answer.as_bytes()).await.is_err() {
             break;
         }
-        received.log.lock().expect("nobody panics with it").push(arrived.elapsed().as_micros() as u64);
+        received
+            .log
+            .lock()
+            .expect("nobody panics with it")
+            .push(arrived.elapsed().as_micros() as u64);
     }
 }

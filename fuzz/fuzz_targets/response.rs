@@ -7,7 +7,9 @@ use starling_fuzz::engine::{Read, read};
 
 fuzz_target!(|data: &[u8]| {
     // the first byte says how the rest comes
-    let Some((&how, bytes)) = data.split_first() else { return };
+    let Some((&how, bytes)) = data.split_first() else {
+        return;
+    };
     let to_head = how & 1 == 1;
     let whole = read(bytes, to_head, bytes.len().max(1));
     let pieces = read(bytes, to_head, usize::from(how >> 1) + 1);

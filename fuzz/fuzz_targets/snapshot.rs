@@ -8,7 +8,9 @@ use starling_fuzz::stats::{Snapshot, TrendStats};
 fuzz_target!(|data: &[u8]| {
     read_again(data);
     // bytes at random seldom get far, so some are good ones with a byte changed
-    let Some((&[at, change], numbers)) = data.split_first_chunk() else { return };
+    let Some((&[at, change], numbers)) = data.split_first_chunk() else {
+        return;
+    };
     let mut bytes = made_of(numbers).encode();
     read_again(&bytes);
     let at = usize::from(at) % bytes.len();

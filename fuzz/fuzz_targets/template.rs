@@ -9,8 +9,15 @@ use serde_json::{Value, json};
 use starling_fuzz::plan::names::{Declared, Names, Slot};
 use starling_fuzz::plan::template::{JsonTemplate, Place, Scope, Template};
 
-const PLACES: [Place; 7] =
-    [Place::Text, Place::Header, Place::Path, Place::Target, Place::Form, Place::JsonString, Place::JsonValue];
+const PLACES: [Place; 7] = [
+    Place::Text,
+    Place::Header,
+    Place::Path,
+    Place::Target,
+    Place::Form,
+    Place::JsonString,
+    Place::JsonValue,
+];
 
 struct Fixed {
     next: u64,
@@ -32,7 +39,10 @@ impl Scope for Fixed {
     }
 
     fn random(&mut self) -> u64 {
-        self.next = self.next.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        self.next = self
+            .next
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
         self.next
     }
 
@@ -55,7 +65,9 @@ impl Scope for Fixed {
 }
 
 fuzz_target!(|data: &[u8]| {
-    let Some((&how, bytes)) = data.split_first() else { return };
+    let Some((&how, bytes)) = data.split_first() else {
+        return;
+    };
     let place = PLACES[usize::from(how) % PLACES.len()];
     let source = String::from_utf8_lossy(bytes);
     let mut names = Names::default();
@@ -66,7 +78,11 @@ fuzz_target!(|data: &[u8]| {
     names.declare("row", Declared::Row(1));
     names.declare("unset", Declared::Value(2));
     let value = json!({"text": "a\r\nb\u{0}\"<é>", "number": 1.5, "list": [1, [2]]});
-    let mut scope = Fixed { next: how.into(), rows: json!([value.clone(), {}]), value };
+    let mut scope = Fixed {
+        next: how.into(),
+        rows: json!([value.clone(), {}]),
+        value,
+    };
     if let Ok(template) = Template::parse(&source) {
         assert_eq!(template.source(), source);
         let mut out = Vec::new();
@@ -91,15 +107,28 @@ fn is_safe(place: Place, source: &str, out: &[u8]) {
     let shown = || String::from_utf8_lossy(out);
     match place {
         Place::Text => {}
-        Place::Header => assert!(!out.iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0)), "{}", shown()),
+        Place::Header => assert!(
+            !out.iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0)),
+            "{}",
+            shown()
+        ),
         // what `raw` puts into a body is the author's own responsibility
         Place::Form | Place::JsonString if source.contains("raw") => {}
         Place::Path | Place::Target | Place::Form => {
-            assert!(out.iter().all(|byte| byte.is_ascii_graphic() && *byte != b'#'), "{}", shown());
+            assert!(
+                out.iter()
+                    .all(|byte| byte.is_ascii_graphic() && *byte != b'#'),
+                "{}",
+                shown()
+            );
         }
         Place::JsonString => {
             let quoted = [b"\"", out, b"\""].concat();
-            assert!(serde_json::from_slice::<String>(&quoted).is_ok(), "{}", shown());
+            assert!(
+                serde_json::from_slice::<String>(&quoted).is_ok(),
+                "{}",
+                shown()
+            );
         }
         Place::JsonValue => {}
     }

@@ -44,11 +44,25 @@ mod starling {
         /// Reads `bytes` as they come in pieces of `piece` bytes.
         pub fn read(bytes: &[u8], to_head: bool, piece: usize) -> Read {
             let mut response = Response::default();
-            response.begin(to_head, Wanted { head: true, body: true, cookies: true, redirects: true, stream: false });
+            response.begin(
+                to_head,
+                Wanted {
+                    head: true,
+                    body: true,
+                    cookies: true,
+                    redirects: true,
+                    stream: false,
+                },
+            );
             for piece in bytes.chunks(piece) {
                 match response.feed(piece) {
                     Ok(false) => {}
-                    Ok(true) => return Read::Whole { status: response.status, body: response.capture.body.clone() },
+                    Ok(true) => {
+                        return Read::Whole {
+                            status: response.status,
+                            body: response.capture.body.clone(),
+                        };
+                    }
                     Err(_) => return Read::Malformed,
                 }
             }

@@ -11,26 +11,50 @@ use crate::plan::{Inputs, Plan, Problem};
 
 /// Adds to the findings what descriptors show to be wrong, and to the notes which of them are not here. Tests with mistakes go.
 pub fn check(documents: &mut Documents) {
-    let Documents { tests, objects, findings, notes } = documents;
+    let Documents {
+        tests,
+        objects,
+        findings,
+        notes,
+    } = documents;
     tests.retain(|test| {
         let problems = check_one(test, objects).unwrap_or_else(|absent| {
-            notes.push(format!("{}: spec.protos: {absent} is not here, so messages are not checked", test.place));
+            notes.push(format!(
+                "{}: spec.protos: {absent} is not here, so messages are not checked",
+                test.place
+            ));
             vec![]
         });
-        findings.extend(problems.iter().map(|problem| Finding::of(test, problem.clone())));
+        findings.extend(
+            problems
+                .iter()
+                .map(|problem| Finding::of(test, problem.clone())),
+        );
         problems.is_empty()
     });
 }
 
 /// The error is what would have to be there.
 fn check_one(test: &Document, objects: &Objects) -> Result<Vec<Problem>, String> {
-    let Some(protos) = &test.checked.plan.protos else { return Ok(vec![]) };
+    let Some(protos) = &test.checked.plan.protos else {
+        return Ok(vec![]);
+    };
     let mut inputs = Inputs::default();
     inputs.set_folder(test.place.folder());
     for reference in protos.references() {
         let value = objects.get(reference, test.namespace.as_deref());
-        let value = value.ok_or_else(|| format!("{} {:?} key {:?}", reference.kind, reference.name, reference.key))?;
-        inputs.insert(reference.kind, &reference.name, &reference.key, value.to_owned());
+        let value = value.ok_or_else(|| {
+            format!(
+                "{} {:?} key {:?}",
+                reference.kind, reference.name, reference.key
+            )
+        })?;
+        inputs.insert(
+            reference.kind,
+            &reference.name,
+            &reference.key,
+            value.to_owned(),
+        );
     }
     match absent_file(protos, test.place.folder()) {
         Some(path) => Err(format!("{path:?}")),
@@ -51,11 +75,17 @@ pub fn check_with(plan: &Plan, inputs: &Inputs) -> Vec<Problem> {
 
 /// In a cluster files come from volumes, which need not be where the test is written.
 fn absent_file<'a>(protos: &'a Protos, folder: &Path) -> Option<&'a str> {
-    let sets = protos.sets.iter().filter_map(|DescriptorSet { data, field: _ }| match data {
-        Data::File(path) => Some(path.as_str()),
-        Data::Reference(_) => None,
-    });
-    let root = protos.root.as_ref().map(|ProtoRoot { folder, files: _ }| folder.as_str());
+    let sets = protos
+        .sets
+        .iter()
+        .filter_map(|DescriptorSet { data, field: _ }| match data {
+            Data::File(path) => Some(path.as_str()),
+            Data::Reference(_) => None,
+        });
+    let root = protos
+        .root
+        .as_ref()
+        .map(|ProtoRoot { folder, files: _ }| folder.as_str());
     sets.chain(root).find(|path| !folder.join(path).exists())
 }
 
@@ -107,13 +137,23 @@ data:
 
     fn found(from: &str, to: &str) -> Vec<String> {
         let documents = checked(from, to);
-        assert!(documents.tests.is_empty(), "a test with a mistake is not valid");
+        assert!(
+            documents.tests.is_empty(),
+            "a test with a mistake is not valid"
+        );
         documents.findings.iter().map(ToString::to_string).collect()
     }
 
     fn note(from: &str, to: &str) -> String {
         let documents = checked(from, to);
-        assert_eq!((documents.tests.len(), documents.findings.len(), documents.notes.len()), (1, 0, 1));
+        assert_eq!(
+            (
+                documents.tests.len(),
+                documents.findings.len(),
+                documents.notes.len()
+            ),
+            (1, 0, 1)
+        );
         documents.notes[0].clone()
     }
 
@@ -121,14 +161,26 @@ data:
     fn a_mistake_in_a_message_has_its_line_and_field() {
         let step = "spec.scenarios[0].tasks[0].steps[0].grpc";
         let shown = found("text: '{{ word }}'", "text: x\n            txt: y");
-        assert_eq!(shown, [format!("f.yaml: document 1 (good): line 21: {step}.message.txt: a.D has no such field; it has text, count")]);
+        assert_eq!(
+            shown,
+            [format!(
+                "f.yaml: document 1 (good): line 21: {step}.message.txt: a.D has no such field; it has text, count"
+            )]
+        );
         let shown = found("text: '{{ word }}'", "count: '{{ word }}'");
         assert_eq!(
             shown,
-            [format!("f.yaml: document 1 (good): line 20: {step}.message.count: must be a whole number of 32 bits, not this text")]
+            [format!(
+                "f.yaml: document 1 (good): line 20: {step}.message.count: must be a whole number of 32 bits, not this text"
+            )]
         );
         let shown = found("a.B/C", "a.B/Get");
-        assert_eq!(shown, [format!("f.yaml: document 1 (good): line 18: {step}.method: a.B has no method \"Get\"; it has C")]);
+        assert_eq!(
+            shown,
+            [format!(
+                "f.yaml: document 1 (good): line 18: {step}.method: a.B has no method \"Get\"; it has C"
+            )]
+        );
     }
 
     #[test]
@@ -136,15 +188,23 @@ data:
         let shown = found("int32 count", "int3 count");
         assert_eq!(
             shown,
-            ["f.yaml: document 1 (good): line 10: spec.protos.configMaps[0].items[0]: a.proto:3:30: name 'int3' is not defined"]
+            [
+                "f.yaml: document 1 (good): line 10: spec.protos.configMaps[0].items[0]: a.proto:3:30: name 'int3' is not defined"
+            ]
         );
     }
 
     #[test]
     fn what_is_not_here_is_said_and_is_no_mistake() {
         let why = note("metadata: {name: protos}", "metadata: {name: others}");
-        assert!(why.contains("ConfigMap \"protos\" key \"a.proto\" is not here"), "{why}");
-        let why = note("    configMaps:", "    root: no/such/folder\n    configMaps:");
+        assert!(
+            why.contains("ConfigMap \"protos\" key \"a.proto\" is not here"),
+            "{why}"
+        );
+        let why = note(
+            "    configMaps:",
+            "    root: no/such/folder\n    configMaps:",
+        );
         assert!(why.contains("\"no/such/folder\" is not here"), "{why}");
     }
 

@@ -14,62 +14,105 @@ use crate::plan::{Action, Body, Columns, Inputs, Names, Plan, Problem, Protocol}
 
 /// Adds to the findings what the data of feeders and bodies show to be wrong, and to the notes which data are not here. Tests with mistakes go.
 pub fn check(documents: &mut Documents) {
-    let Documents { tests, objects, findings, notes } = documents;
+    let Documents {
+        tests,
+        objects,
+        findings,
+        notes,
+    } = documents;
     tests.retain_mut(|test| {
         let problems = check_one(test, objects, notes).err().unwrap_or_default();
-        findings.extend(problems.iter().map(|problem| Finding::of(test, problem.clone())));
+        findings.extend(
+            problems
+                .iter()
+                .map(|problem| Finding::of(test, problem.clone())),
+        );
         problems.is_empty()
     });
 }
 
-fn check_one(test: &mut Document, objects: &Objects, notes: &mut Vec<String>) -> Result<(), Vec<Problem>> {
+fn check_one(
+    test: &mut Document,
+    objects: &Objects,
+    notes: &mut Vec<String>,
+) -> Result<(), Vec<Problem>> {
     let mut inputs = Inputs::default();
     inputs.set_folder(test.place.folder());
     for reference in test.checked.plan.references() {
         if let Some(value) = objects.get(reference, test.namespace.as_deref()) {
-            inputs.insert(reference.kind, &reference.name, &reference.key, value.to_owned());
+            inputs.insert(
+                reference.kind,
+                &reference.name,
+                &reference.key,
+                value.to_owned(),
+            );
         }
     }
     let (mut columns, mut problems) = (BTreeMap::new(), Vec::new());
     for (i, feeder) in test.checked.plan.feeders.iter().enumerate() {
         let field = format!("spec.feeders[{i}].{}", feeder.source.field());
         if let Some(absent) = absent(feeder, &inputs) {
-            notes.push(format!("{}: {field}: {absent} is not here, so its columns are not checked", test.place));
+            notes.push(format!(
+                "{}: {field}: {absent} is not here, so its columns are not checked",
+                test.place
+            ));
             continue;
         }
         match load_feeder(feeder, &inputs) {
             Ok(rows) => {
-                columns.insert(feeder.name.clone(), Arc::new(Columns { names: rows.columns().clone(), is_secret: feeder.is_secret() }));
+                columns.insert(
+                    feeder.name.clone(),
+                    Arc::new(Columns {
+                        names: rows.columns().clone(),
+                        is_secret: feeder.is_secret(),
+                    }),
+                );
             }
             Err(message) => problems.push(Problem::new(field, message)),
         }
     }
-    problems.extend(check_bodies(&test.checked.plan, &inputs, |absent| notes.push(format!("{}: {absent}", test.place))));
+    problems.extend(check_bodies(&test.checked.plan, &inputs, |absent| {
+        notes.push(format!("{}: {absent}", test.place))
+    }));
     match crd::check_with(&test.spec, &columns) {
         Ok(checked) => {
             test.checked = checked;
-            test.checked.warnings.extend(unredacted(&test.checked.plan, &inputs));
+            test.checked
+                .warnings
+                .extend(unredacted(&test.checked.plan, &inputs));
         }
         Err(found) => problems.extend(found),
     }
-    if problems.is_empty() { Ok(()) } else { Err(problems) }
+    if problems.is_empty() {
+        Ok(())
+    } else {
+        Err(problems)
+    }
 }
 
 /// What is wrong with files that are bodies or parts of them; `note` is told of those that are not here.
 fn check_bodies(plan: &Plan, inputs: &Inputs, mut note: impl FnMut(String)) -> Vec<Problem> {
     let mut problems = Vec::new();
     each_step(plan, Names::default(), |step, path, _| {
-        let Action::Request(request) = &step.action else { return };
-        let Protocol::Http(http) = &request.call else { return };
+        let Action::Request(request) = &step.action else {
+            return;
+        };
+        let Protocol::Http(http) = &request.call else {
+            return;
+        };
         for (field, data) in http.request.body.iter().flat_map(Body::data) {
             let field = format!("{path}.http.{field}");
             match (data, inputs.folder()) {
                 // what keys hold is no larger than an object may be
                 (Data::Reference(_), _) | (_, None) => {}
-                (Data::File(file), Some(folder)) if !folder.join(file).exists() => {
-                    note(format!("{field}: {file:?} is not here, so it is not looked at"))
-                }
-                (Data::File(_), Some(_)) => problems.extend(load_content(data, inputs).err().map(|why| Problem::new(field, why))),
+                (Data::File(file), Some(folder)) if !folder.join(file).exists() => note(format!(
+                    "{field}: {file:?} is not here, so it is not looked at"
+                )),
+                (Data::File(_), Some(_)) => problems.extend(
+                    load_content(data, inputs)
+                        .err()
+                        .map(|why| Problem::new(field, why)),
+                ),
             }
         }
     });
@@ -81,10 +124,12 @@ fn absent(feeder: &Feeder, inputs: &Inputs) -> Option<String> {
     let folder = inputs.folder()?;
     match &feeder.source {
         Source::Inline { .. } => None,
-        Source::Csv { data, .. } | Source::Json { data } | Source::JsonLines { data } => match data {
-            Data::Reference(reference) if inputs.get(reference).is_none() => {
-                Some(format!("{} {:?} key {:?}", reference.kind, reference.name, reference.key))
-            }
+        Source::Csv { data, .. } | Source::Json { data } | Source::JsonLines { data } => match data
+        {
+            Data::Reference(reference) if inputs.get(reference).is_none() => Some(format!(
+                "{} {:?} key {:?}",
+                reference.kind, reference.name, reference.key
+            )),
             Data::File(path) if !folder.join(path).exists() => Some(format!("{path:?}")),
             Data::Reference(_) | Data::File(_) => None,
         },
@@ -120,27 +165,44 @@ mod tests {
         documents.findings.iter().map(ToString::to_string).collect()
     }
 
-    const OBJECT: &str = "---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: words}\ndata:\n  rows.csv: |\n";
+    const OBJECT: &str =
+        "---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: words}\ndata:\n  rows.csv: |\n";
 
     #[test]
     fn a_column_that_the_data_of_a_config_map_lack_is_found_with_its_line() {
         let text = test("csv: {configMapKeyRef: {name: words, key: rows.csv}}");
-        let found = shown(&checked("f.yaml", &format!("{text}{OBJECT}    txet\n    a\n")));
+        let found = shown(&checked(
+            "f.yaml",
+            &format!("{text}{OBJECT}    txet\n    a\n"),
+        ));
         assert_eq!(found.len(), 2, "{found:?}");
         assert!(
-            found[0].contains("line 14: spec.scenarios[0].tasks[0].steps[0].http.path: ") && found[0].contains("it has txet"),
+            found[0].contains("line 14: spec.scenarios[0].tasks[0].steps[0].http.path: ")
+                && found[0].contains("it has txet"),
             "{found:?}"
         );
-        assert!(found[1].contains("steps[0].checks[0].cel: feeders.texts has no column \"text\""), "{found:?}");
+        assert!(
+            found[1].contains("steps[0].checks[0].cel: feeders.texts has no column \"text\""),
+            "{found:?}"
+        );
         let good = checked("f.yaml", &format!("{text}{OBJECT}    text\n    a\n"));
-        assert_eq!((shown(&good).len(), good.tests.len(), good.notes.len()), (0, 1, 0));
+        assert_eq!(
+            (shown(&good).len(), good.tests.len(), good.notes.len()),
+            (0, 1, 0)
+        );
     }
 
     #[test]
     fn data_that_are_wrong_are_a_mistake_of_the_feeder() {
         let text = test("csv: {configMapKeyRef: {name: words, key: rows.csv}}");
-        let found = shown(&checked("f.yaml", &format!("{text}{OBJECT}    text,n\n    a\n")));
-        assert!(found[0].contains("line 8: spec.feeders[0].csv: "), "{found:?}");
+        let found = shown(&checked(
+            "f.yaml",
+            &format!("{text}{OBJECT}    text,n\n    a\n"),
+        ));
+        assert!(
+            found[0].contains("line 8: spec.feeders[0].csv: "),
+            "{found:?}"
+        );
     }
 
     #[test]
@@ -154,10 +216,22 @@ mod tests {
 
     #[test]
     fn data_that_are_elsewhere_are_left_to_the_workers_and_it_is_said() {
-        for feeder in ["json: {secretKeyRef: {name: s, key: k}}", "json: {file: volume/rows.json}", "files: {path: images}"] {
+        for feeder in [
+            "json: {secretKeyRef: {name: s, key: k}}",
+            "json: {file: volume/rows.json}",
+            "files: {path: images}",
+        ] {
             let documents = checked("f.yaml", &test(feeder));
-            assert_eq!((documents.tests.len(), documents.findings.len()), (1, 0), "{feeder}");
-            assert!(documents.notes[0].contains("is not here, so its columns are not checked"), "{:?}", documents.notes);
+            assert_eq!(
+                (documents.tests.len(), documents.findings.len()),
+                (1, 0),
+                "{feeder}"
+            );
+            assert!(
+                documents.notes[0].contains("is not here, so its columns are not checked"),
+                "{:?}",
+                documents.notes
+            );
         }
     }
 
@@ -173,10 +247,17 @@ mod tests {
     #[test]
     fn a_secret_too_short_to_be_taken_out_of_messages_is_warned_of() {
         let warned = |value: &str| {
-            let text = sends("body: x")
-                .replace("{url: http://t}", "{url: http://t, auth: {bearer: {tokenFrom: {secretKeyRef: {name: s, key: k}}}}}");
-            let secret = format!("---\napiVersion: v1\nkind: Secret\nmetadata: {{name: s}}\nstringData: {{k: '{value}'}}\n");
-            checked("f.yaml", &format!("{text}{secret}")).tests[0].checked.warnings.clone()
+            let text = sends("body: x").replace(
+                "{url: http://t}",
+                "{url: http://t, auth: {bearer: {tokenFrom: {secretKeyRef: {name: s, key: k}}}}}",
+            );
+            let secret = format!(
+                "---\napiVersion: v1\nkind: Secret\nmetadata: {{name: s}}\nstringData: {{k: '{value}'}}\n"
+            );
+            checked("f.yaml", &format!("{text}{secret}")).tests[0]
+                .checked
+                .warnings
+                .clone()
         };
         let told = "spec.target.auth.bearer.tokenFrom: Secret \"s\" key \"k\" is shorter than 4 characters, \
                     so it is not taken out of messages and samples";
@@ -194,11 +275,21 @@ mod tests {
         let step = "line 14: spec.scenarios[0].tasks[0].steps[0].http";
         let found = shown(&checked(&file, &sends("bodyFrom: {file: large.bin}")));
         assert_eq!(found.len(), 1, "{found:?}");
-        assert!(found[0].contains(&format!("{step}.bodyFrom: ")) && found[0].contains("at most 67108864 are allowed"), "{found:?}");
-        let parts = "multipart: [{name: a, value: b}, {name: f, fileName: f, valueFrom: {file: images}}]";
+        assert!(
+            found[0].contains(&format!("{step}.bodyFrom: "))
+                && found[0].contains("at most 67108864 are allowed"),
+            "{found:?}"
+        );
+        let parts =
+            "multipart: [{name: a, value: b}, {name: f, fileName: f, valueFrom: {file: images}}]";
         let found = shown(&checked(&file, &sends(parts)));
         assert_eq!(found.len(), 1, "{found:?}");
-        assert!(found[0].contains(&format!("{step}.multipart[1].valueFrom: cannot read \"images\"")), "{found:?}");
+        assert!(
+            found[0].contains(&format!(
+                "{step}.multipart[1].valueFrom: cannot read \"images\""
+            )),
+            "{found:?}"
+        );
     }
 
     #[test]
@@ -207,10 +298,19 @@ mod tests {
         fs::write(folder.path().join("cat.png"), b"\x00\xff").unwrap();
         let file = folder.path().join("test.yaml").to_str().unwrap().to_owned();
         let here = checked(&file, &sends("bodyFrom: {file: cat.png}"));
-        assert_eq!((shown(&here).len(), here.tests.len(), here.notes.len()), (0, 1, 0), "{:?}", here.notes);
+        assert_eq!(
+            (shown(&here).len(), here.tests.len(), here.notes.len()),
+            (0, 1, 0),
+            "{:?}",
+            here.notes
+        );
         let elsewhere = checked(&file, &sends("bodyFrom: {file: images/cat.png}"));
         assert_eq!((shown(&elsewhere).len(), elsewhere.tests.len()), (0, 1));
         let told = "spec.scenarios[0].tasks[0].steps[0].http.bodyFrom: \"images/cat.png\" is not here, so it is not looked at";
-        assert!(elsewhere.notes.len() == 1 && elsewhere.notes[0].ends_with(told), "{:?}", elsewhere.notes);
+        assert!(
+            elsewhere.notes.len() == 1 && elsewhere.notes[0].ends_with(told),
+            "{:?}",
+            elsewhere.notes
+        );
     }
 }

@@ -62,7 +62,9 @@ pub struct Documents {
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: document {}", self.file, self.number)?;
-        self.name.as_ref().map_or(Ok(()), |name| write!(f, " ({name})"))
+        self.name
+            .as_ref()
+            .map_or(Ok(()), |name| write!(f, " ({name})"))
     }
 }
 
@@ -86,7 +88,11 @@ impl fmt::Display for Finding {
             write!(f, "line {line}: ")?;
         }
         let Problem { path, message } = &self.problem;
-        if path.is_empty() { f.write_str(message) } else { write!(f, "{path}: {message}") }
+        if path.is_empty() {
+            f.write_str(message)
+        } else {
+            write!(f, "{path}: {message}")
+        }
     }
 }
 
@@ -95,7 +101,12 @@ impl Finding {
     pub fn of(document: &Document, problem: Problem) -> Self {
         let place = document.place.clone();
         let line = document.source.line_of(&problem.path);
-        Finding { file: place.file.clone(), place: Some(place), line: Some(line), problem }
+        Finding {
+            file: place.file.clone(),
+            place: Some(place),
+            line: Some(line),
+            problem,
+        }
     }
 }
 
@@ -117,8 +128,12 @@ impl Documents {
 
     /// To standard error: what was left alone, and every mistake.
     pub fn print_findings(&self) {
-        self.notes.iter().for_each(|note| eprintln!("note: {}", clean(note)));
-        self.findings.iter().for_each(|finding| eprintln!("{}", clean(&finding.to_string())));
+        self.notes
+            .iter()
+            .for_each(|note| eprintln!("note: {}", clean(note)));
+        self.findings
+            .iter()
+            .for_each(|finding| eprintln!("{}", clean(&finding.to_string())));
     }
 
     /// Takes in the documents of one file.
@@ -128,36 +143,70 @@ impl Documents {
             Err(error) => return self.refuse(file, Some(error.line), error.message),
         };
         for (i, node) in nodes.iter().enumerate() {
-            let name = node.get("metadata").and_then(|metadata| metadata.get("name")).and_then(Node::as_str);
-            self.document(Place { file: file.to_owned(), number: i + 1, name: name.map(str::to_owned) }, node);
+            let name = node
+                .get("metadata")
+                .and_then(|metadata| metadata.get("name"))
+                .and_then(Node::as_str);
+            self.document(
+                Place {
+                    file: file.to_owned(),
+                    number: i + 1,
+                    name: name.map(str::to_owned),
+                },
+                node,
+            );
         }
     }
 
     fn refuse(&mut self, file: &str, line: Option<u64>, message: String) {
-        self.findings.push(Finding { place: None, file: file.to_owned(), line, problem: Problem::new("", message) });
+        self.findings.push(Finding {
+            place: None,
+            file: file.to_owned(),
+            line,
+            problem: Problem::new("", message),
+        });
     }
 
     fn document(&mut self, place: Place, node: &Node) {
-        let api_version = node.get("apiVersion").and_then(Node::as_str).unwrap_or_default();
+        let api_version = node
+            .get("apiVersion")
+            .and_then(Node::as_str)
+            .unwrap_or_default();
         let problems = match (api_version, node.get("kind").and_then(Node::as_str)) {
             (_, Some("LoadTest")) => match check(node) {
                 Ok((spec, checked)) => {
-                    let namespace = node.get("metadata").and_then(|metadata| metadata.get("namespace")).and_then(Node::as_str);
+                    let namespace = node
+                        .get("metadata")
+                        .and_then(|metadata| metadata.get("namespace"))
+                        .and_then(Node::as_str);
                     let name = place.name.clone().unwrap_or_default();
                     let namespace = namespace.map(str::to_owned);
-                    return self.tests.push(Document { place, name, namespace, spec, checked, source: node.clone() });
+                    return self.tests.push(Document {
+                        place,
+                        name,
+                        namespace,
+                        spec,
+                        checked,
+                        source: node.clone(),
+                    });
                 }
                 Err(problems) => problems,
             },
             (group, kind) if group.starts_with(GROUP) => {
-                vec![Problem::new("kind", format!("{:?} is not LoadTest", kind.unwrap_or_default()))]
+                vec![Problem::new(
+                    "kind",
+                    format!("{:?} is not LoadTest", kind.unwrap_or_default()),
+                )]
             }
             ("v1", Some(kind @ ("Secret" | "ConfigMap"))) => self.objects.add(kind, node),
             (_, Some(kind)) => {
                 self.notes.push(format!("{place}: {kind} is left alone"));
                 return;
             }
-            (_, None) => vec![Problem::new("kind", "is missing; apiVersion: starling.dev/v1alpha1, kind: LoadTest makes a test")],
+            (_, None) => vec![Problem::new(
+                "kind",
+                "is missing; apiVersion: starling.dev/v1alpha1, kind: LoadTest makes a test",
+            )],
         };
         self.report(&place, node, problems);
     }
@@ -178,7 +227,12 @@ impl Documents {
         self.findings.extend(problems.into_iter().map(finding));
         if hidden > 0 {
             let problem = Problem::new("", format!("and {hidden} more"));
-            self.findings.push(Finding { place: Some(place.clone()), file: place.file.clone(), line: None, problem });
+            self.findings.push(Finding {
+                place: Some(place.clone()),
+                file: place.file.clone(),
+                line: None,
+                problem,
+            });
         }
     }
 }
@@ -200,7 +254,10 @@ fn check(node: &Node) -> Result<(LoadTestSpec, Checked), Vec<Problem>> {
         Ok(_) => Err(problems),
         Err(found) => {
             // where both speak of one field, the rules' sentence is the better one
-            problems.retain(|problem| !found.iter().any(|better| better.path == problem.path) || strict::names_a_field(problem));
+            problems.retain(|problem| {
+                !found.iter().any(|better| better.path == problem.path)
+                    || strict::names_a_field(problem)
+            });
             problems.extend(found);
             Err(problems)
         }
@@ -208,7 +265,11 @@ fn check(node: &Node) -> Result<(LoadTestSpec, Checked), Vec<Problem>> {
 }
 
 fn read_text(file: &str) -> Result<String, String> {
-    let bytes = if file == "-" { read_bounded(std::io::stdin().lock()) } else { read_file(Path::new(file)) }?;
+    let bytes = if file == "-" {
+        read_bounded(std::io::stdin().lock())
+    } else {
+        read_file(Path::new(file))
+    }?;
     String::from_utf8(bytes).map_err(|_| "is not UTF-8 text".into())
 }
 
@@ -220,7 +281,10 @@ pub fn read_file(path: &Path) -> Result<Vec<u8>, String> {
 
 fn read_bounded(source: impl Read) -> Result<Vec<u8>, String> {
     let mut bytes = Vec::new();
-    source.take(yaml::MAX_FILE + 1).read_to_end(&mut bytes).map_err(|error| format!("cannot be read: {error}"))?;
+    source
+        .take(yaml::MAX_FILE + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|error| format!("cannot be read: {error}"))?;
     if bytes.len() as u64 > yaml::MAX_FILE {
         return Err("is larger than 1 MiB, which is all that a file may be".into());
     }
@@ -255,13 +319,24 @@ spec:
 
     fn findings(from: &str, to: &str) -> Vec<String> {
         assert!(GOOD.contains(from), "{from}");
-        read(&GOOD.replace(from, to)).findings.iter().map(ToString::to_string).collect()
+        read(&GOOD.replace(from, to))
+            .findings
+            .iter()
+            .map(ToString::to_string)
+            .collect()
     }
 
     #[track_caller]
     fn refuses(from: &str, to: &str, wanted: &[&str]) {
         let found = findings(from, to);
-        assert!(found.len() == wanted.len() && found.iter().zip(wanted).all(|(found, wanted)| found.contains(wanted)), "{found:#?}");
+        assert!(
+            found.len() == wanted.len()
+                && found
+                    .iter()
+                    .zip(wanted)
+                    .all(|(found, wanted)| found.contains(wanted)),
+            "{found:#?}"
+        );
     }
 
     #[test]
@@ -269,50 +344,113 @@ spec:
         refuses(
             "users: 1",
             "user: 1, users: 1",
-            &["f.yaml: document 1 (good): line 14: spec.load.closed.user: no such field; did you mean users?"],
+            &[
+                "f.yaml: document 1 (good): line 14: spec.load.closed.user: no such field; did you mean users?",
+            ],
         );
-        refuses("spec:", "sepc: 1\nspec:", &["sepc: no such field; did you mean spec?"]);
-        refuses("{path: /}", "{path: /, bodi: x}", &["spec.scenarios[0].tasks[0].steps[0].http.bodi: no such field"]);
+        refuses(
+            "spec:",
+            "sepc: 1\nspec:",
+            &["sepc: no such field; did you mean spec?"],
+        );
+        refuses(
+            "{path: /}",
+            "{path: /, bodi: x}",
+            &["spec.scenarios[0].tasks[0].steps[0].http.bodi: no such field"],
+        );
     }
 
     #[test]
     fn wrong_types_say_what_is_wanted() {
-        refuses("users: 1", "users: many", &["spec.load.closed.users: must be a whole number, not \"many\""]);
-        refuses("{url: http://127.0.0.1:1}", "[]", &["spec.target: must be a map, not a list"]);
+        refuses(
+            "users: 1",
+            "users: many",
+            &["spec.load.closed.users: must be a whole number, not \"many\""],
+        );
+        refuses(
+            "{url: http://127.0.0.1:1}",
+            "[]",
+            &["spec.target: must be a map, not a list"],
+        );
     }
 
     #[test]
     fn what_is_written_unquoted_or_without_a_unit_is_told_how_to_write() {
-        refuses("duration: 1s", "duration: 5", &["line 14: spec.load.closed.duration: must be a duration with a unit, such as 5s"]);
+        refuses(
+            "duration: 1s",
+            "duration: 5",
+            &["line 14: spec.load.closed.duration: must be a duration with a unit, such as 5s"],
+        );
         let step = "spec.scenarios[0].tasks[0].steps[0].http";
-        refuses("{path: /}", "{path: /, headers: {X-A: 1}}", &[&format!("line 12: {step}.headers.X-A: must be text, not 1; quote it")]);
-        refuses("name: good", "name: Good", &["metadata.name: \"Good\" must begin with a lower case letter"]);
+        refuses(
+            "{path: /}",
+            "{path: /, headers: {X-A: 1}}",
+            &[&format!(
+                "line 12: {step}.headers.X-A: must be text, not 1; quote it"
+            )],
+        );
+        refuses(
+            "name: good",
+            "name: Good",
+            &["metadata.name: \"Good\" must begin with a lower case letter"],
+        );
     }
 
     #[test]
     fn a_mistake_inside_a_free_value_has_its_own_path_and_line() {
         let step = "spec.scenarios[0].tasks[0].steps[0].http";
         let json = "{path: /, method: POST, json: {list: [1,\n          {a: '{{ nobody }}'}]}}";
-        refuses("{path: /}", json, &[&format!("line 13: {step}.json.list[1].a: \"nobody\" is not declared")]);
+        refuses(
+            "{path: /}",
+            json,
+            &[&format!(
+                "line 13: {step}.json.list[1].a: \"nobody\" is not declared"
+            )],
+        );
     }
 
     #[test]
     fn what_an_anchor_or_a_merge_brings_in_is_told_where_it_is_used() {
         let merged = "<<: {usrs: 1}\n      users: 1\n      duration: 1s\n";
-        refuses("{users: 1, duration: 1s}\n", &format!("\n      {merged}"), &["spec.load.closed.usrs: no such field; did you mean users?"]);
+        refuses(
+            "{users: 1, duration: 1s}\n",
+            &format!("\n      {merged}"),
+            &["spec.load.closed.usrs: no such field; did you mean users?"],
+        );
         let anchored = "closed: {users: &many many, duration: *many}";
         refuses(
             "closed: {users: 1, duration: 1s}",
             anchored,
-            &["line 14: spec.load.closed.duration: \"many\" is not a duration", "line 14: spec.load.closed.users: must be a whole number"],
+            &[
+                "line 14: spec.load.closed.duration: \"many\" is not a duration",
+                "line 14: spec.load.closed.users: must be a whole number",
+            ],
         );
     }
 
     #[test]
     fn each_field_gets_one_sentence_and_the_better_one() {
-        refuses("users: 1", "users: 0", &["spec.load: no load", "spec.load.closed.users: must be at least 1"]);
-        refuses("http://127.0.0.1:1", "ftp://x", &["spec.target.url: \"ftp://x\" does not begin with http:// or https://"]);
-        refuses("duration: 1s", "duration: 1 s", &["spec.load: lasts 0s", "spec.load.closed.duration: \"1 s\" is not a duration"]);
+        refuses(
+            "users: 1",
+            "users: 0",
+            &[
+                "spec.load: no load",
+                "spec.load.closed.users: must be at least 1",
+            ],
+        );
+        refuses(
+            "http://127.0.0.1:1",
+            "ftp://x",
+            &["spec.target.url: \"ftp://x\" does not begin with http:// or https://"],
+        );
+        refuses(
+            "duration: 1s",
+            "duration: 1 s",
+            &[
+                "spec.load: lasts 0s",
+                "spec.load.closed.duration: \"1 s\" is not a duration",
+            ],
+        );
         refuses(
             "    closed:",
             "    open: {rate: 1, duration: 1s, maxInFlight: 1}\n    closed:",
@@ -322,24 +460,46 @@ spec:
 
     #[test]
     fn what_is_missing_is_named() {
-        refuses("  target: {url: http://127.0.0.1:1}\n", "", &["spec.target: is missing"]);
+        refuses(
+            "  target: {url: http://127.0.0.1:1}\n",
+            "",
+            &["spec.target: is missing"],
+        );
         refuses("kind: LoadTest\n", "", &["kind: \"\" is not LoadTest"]);
-        refuses("kind: LoadTest\n", "kind: Loadtest\n", &["kind: \"Loadtest\" is not LoadTest"]);
-        refuses("v1alpha1", "v2", &["apiVersion: must be \"starling.dev/v1alpha1\""]);
+        refuses(
+            "kind: LoadTest\n",
+            "kind: Loadtest\n",
+            &["kind: \"Loadtest\" is not LoadTest"],
+        );
+        refuses(
+            "v1alpha1",
+            "v2",
+            &["apiVersion: must be \"starling.dev/v1alpha1\""],
+        );
         refuses("name: good", "name: Good!", &["metadata.name"]);
     }
 
     #[test]
     fn everything_wrong_is_listed_at_once() {
-        let text =
-            GOOD.replace("users: 1", "users: 0, extra: 1").replace("http://", "gopher://").replace("{path: /}", "{path: x, method: FETCH}");
+        let text = GOOD
+            .replace("users: 1", "users: 0, extra: 1")
+            .replace("http://", "gopher://")
+            .replace("{path: /}", "{path: x, method: FETCH}");
         let found = read(&text).findings;
-        let paths: Vec<_> = found.iter().map(|finding| finding.problem.path.as_str()).collect();
-        for path in ["spec.load.closed.extra", "spec.load.closed.users", "spec.target.url"] {
+        let paths: Vec<_> = found
+            .iter()
+            .map(|finding| finding.problem.path.as_str())
+            .collect();
+        for path in [
+            "spec.load.closed.extra",
+            "spec.load.closed.users",
+            "spec.target.url",
+        ] {
             assert!(paths.contains(&path), "{paths:?}");
         }
         assert!(
-            paths.iter().any(|path| path.ends_with("http.path")) && paths.iter().any(|path| path.ends_with("http.method")),
+            paths.iter().any(|path| path.ends_with("http.path"))
+                && paths.iter().any(|path| path.ends_with("http.method")),
             "{paths:?}"
         );
     }
@@ -347,7 +507,11 @@ spec:
     #[test]
     fn a_template_that_names_nothing_is_refused() {
         refuses("{path: /}", "{path: '/{{ nobody }}'}", &["http.path: "]);
-        refuses("{path: /}", "{path: {{ nobody }}}", &["YAML takes an unquoted"]);
+        refuses(
+            "{path: /}",
+            "{path: {{ nobody }}}",
+            &["YAML takes an unquoted"],
+        );
     }
 
     #[test]
@@ -360,15 +524,28 @@ spec:
 
     #[test]
     fn other_kinds_are_left_alone_and_said_so() {
-        let documents = read(&format!("{GOOD}---\napiVersion: v1\nkind: Service\nmetadata: {{name: x}}\n"));
+        let documents = read(&format!(
+            "{GOOD}---\napiVersion: v1\nkind: Service\nmetadata: {{name: x}}\n"
+        ));
         assert_eq!((documents.tests.len(), documents.findings.len()), (1, 0));
-        assert_eq!(documents.notes, ["f.yaml: document 2 (x): Service is left alone"]);
+        assert_eq!(
+            documents.notes,
+            ["f.yaml: document 2 (x): Service is left alone"]
+        );
     }
 
     #[test]
     fn whole_floats_become_integers_as_on_an_api_server() {
-        let documents = read(&GOOD.replace("{path: /}", "{path: /, method: POST, json: {a: 1.0, b: 1e3}}"));
-        let json = documents.tests[0].spec.scenarios[0].tasks[0].steps[0].http.clone().unwrap().json.unwrap();
+        let documents = read(&GOOD.replace(
+            "{path: /}",
+            "{path: /, method: POST, json: {a: 1.0, b: 1e3}}",
+        ));
+        let json = documents.tests[0].spec.scenarios[0].tasks[0].steps[0]
+            .http
+            .clone()
+            .unwrap()
+            .json
+            .unwrap();
         assert_eq!(json.to_string(), r#"{"a":1,"b":1000}"#);
     }
 
@@ -378,7 +555,13 @@ spec:
         let long = format!("{GOOD}\n# {}", "x".repeat(yaml::MAX_FILE as usize));
         assert!(read_bounded(long.as_bytes()).unwrap_err().contains("1 MiB"));
         // just below the limit the YAML is read, and the spec is found too large
-        let text = GOOD.replace("{path: /}", &format!("{{path: /, method: POST, json: [{}]}}", "1234567,".repeat(120_000)));
+        let text = GOOD.replace(
+            "{path: /}",
+            &format!(
+                "{{path: /, method: POST, json: [{}]}}",
+                "1234567,".repeat(120_000)
+            ),
+        );
         assert!(!read(&text).findings.is_empty());
         assert!(begun.elapsed().as_secs() < 20, "{:?}", begun.elapsed());
     }

@@ -19,7 +19,11 @@ pub enum Exit {
 impl Exit {
     /// Of `128 + signal`.
     pub fn of_signal(code: u8) -> Self {
-        if code == Exit::Terminated.code() { Exit::Terminated } else { Exit::Interrupted }
+        if code == Exit::Terminated.code() {
+            Exit::Terminated
+        } else {
+            Exit::Interrupted
+        }
     }
 
     pub fn code(self) -> u8 {
@@ -40,7 +44,14 @@ mod tests {
 
     #[test]
     fn the_worst_of_several_counts() {
-        let ordered = [Exit::Passed, Exit::Breached, Exit::Interrupted, Exit::Terminated, Exit::Failed, Exit::Invalid];
+        let ordered = [
+            Exit::Passed,
+            Exit::Breached,
+            Exit::Interrupted,
+            Exit::Terminated,
+            Exit::Failed,
+            Exit::Invalid,
+        ];
         assert!(ordered.is_sorted());
         assert_eq!(ordered.map(Exit::code), [0, 99, 130, 143, 1, 2]);
     }

@@ -49,9 +49,14 @@ pub fn reference(options: &ReferenceOptions) -> Exit {
         Err(error) => return super::could_not_run(error),
     };
     let page = reference::page(&examples);
-    page.without_example.iter().for_each(|field| eprintln!("without an example: {field}"));
+    page.without_example
+        .iter()
+        .for_each(|field| eprintln!("without an example: {field}"));
     if !page.misplaced.is_empty() {
-        return super::could_not_run(anyhow::anyhow!("examples named after no part of the spec: {}", page.misplaced.join(", ")));
+        return super::could_not_run(anyhow::anyhow!(
+            "examples named after no part of the spec: {}",
+            page.misplaced.join(", ")
+        ));
     }
     super::print(&page.markdown);
     Exit::Passed
@@ -59,17 +64,33 @@ pub fn reference(options: &ReferenceOptions) -> Exit {
 
 fn read_examples(folder: &Path) -> anyhow::Result<Vec<Example>> {
     let mut examples = Vec::new();
-    for entry in std::fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))? {
+    for entry in
+        std::fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?
+    {
         let path = entry?.path();
-        let Some(name) = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.strip_suffix(".yaml")) else { continue };
-        let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        let Some(name) = path
+            .file_name()
+            .and_then(|name| name.to_str())
+            .and_then(|name| name.strip_suffix(".yaml"))
+        else {
+            continue;
+        };
+        let text = std::fs::read_to_string(&path)
+            .with_context(|| format!("cannot read {}", path.display()))?;
         let documents = yaml::read(&text).with_context(|| path.display().to_string())?;
-        let test = documents.iter().map(yaml::Node::to_json).find(|document| document["kind"] == "LoadTest");
+        let test = documents
+            .iter()
+            .map(yaml::Node::to_json)
+            .find(|document| document["kind"] == "LoadTest");
         let spec = test
             .map(|mut test| test["spec"].take())
             .filter(Value::is_object)
             .with_context(|| format!("{} holds no LoadTest", path.display()))?;
-        examples.push(Example { name: name.to_owned(), text, spec });
+        examples.push(Example {
+            name: name.to_owned(),
+            text,
+            spec,
+        });
     }
     examples.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(examples)
@@ -81,8 +102,8 @@ fn print(command: &str, value: &serde_json::Value) -> Exit {
             super::print(&format!("{}\n", yaml.trim_end()));
             Exit::Passed
         }
-        Err(error) => {
-            super::could_not_run(anyhow::Error::new(error).context(format!("cannot write the output of starling {command} as YAML")))
-        }
+        Err(error) => super::could_not_run(anyhow::Error::new(error).context(format!(
+            "cannot write the output of starling {command} as YAML"
+        ))),
     }
 }

@@ -32,8 +32,17 @@ pub enum RunError {
 }
 
 fn describe(problem: &WorkerProblem) -> String {
-    let WorkerProblem { field, object, message, .. } = problem;
-    if object.is_empty() { format!("{field}: {message}") } else { format!("{field}: {object} {message}") }
+    let WorkerProblem {
+        field,
+        object,
+        message,
+        ..
+    } = problem;
+    if object.is_empty() {
+        format!("{field}: {message}")
+    } else {
+        format!("{field}: {object} {message}")
+    }
 }
 
 /// Carries out `file`, a run of one worker, on `cores` cores. Requests that the plan wants written down go to `samples`. When `stop` is cancelled the load is ended and the run aborted; the result is whole either way.
@@ -46,14 +55,24 @@ pub async fn carry_out(
     stop: CancellationToken,
 ) -> Result<RunResult, RunError> {
     let (run, grace) = (file.run.clone(), file.grace);
-    let conductor =
-        Conductor::new(file, Memory::none(), Instant::now()).map_err(|e| RunError::Master(e.to_string()))?.starting_in(START_IN);
+    let conductor = Conductor::new(file, Memory::none(), Instant::now())
+        .map_err(|e| RunError::Master(e.to_string()))?
+        .starting_in(START_IN);
     let master = Shared::new(conductor);
     let (to_master, from_worker) = mpsc::channel(QUEUE);
     let (to_worker, from_master) = mpsc::channel(QUEUE);
-    let mut worker = Worker::new(Identity::new(&run, 0, cores), InputSource::Given(inputs), grace).sampled_to(samples);
+    let mut worker = Worker::new(
+        Identity::new(&run, 0, cores),
+        InputSource::Given(inputs),
+        grace,
+    )
+    .sampled_to(samples);
     let attending = attend(master.clone(), ReceiverStream::new(from_worker), to_worker);
-    let working = async move { worker.serve(ReceiverStream::new(from_master), to_master).await };
+    let working = async move {
+        worker
+            .serve(ReceiverStream::new(from_master), to_master)
+            .await
+    };
     let conducting = conduct(&master, &run, &mut on_progress, stop);
     tokio::select! {
         outcome = conducting => outcome,
@@ -70,13 +89,22 @@ async fn conduct(
     stop: CancellationToken,
 ) -> Result<RunResult, RunError> {
     let state = |master: &Shared| master.with(|conductor| conductor.progress(Instant::now()));
-    master.until(|conductor| is_settled(&conductor.progress(Instant::now()))).await;
+    master
+        .until(|conductor| is_settled(&conductor.progress(Instant::now())))
+        .await;
     let progress = state(master);
     if !progress.problems.is_empty() {
         return Err(RunError::NotReady(progress.problems));
     }
-    let grant = Grant { run: run.to_owned(), epoch: 1, incarnation: progress.incarnation, action: GrantAction::Start };
-    master.with(|conductor| conductor.grant(&grant, Instant::now())).map_err(|e| RunError::Master(e.to_string()))?;
+    let grant = Grant {
+        run: run.to_owned(),
+        epoch: 1,
+        incarnation: progress.incarnation,
+        action: GrantAction::Start,
+    };
+    master
+        .with(|conductor| conductor.grant(&grant, Instant::now()))
+        .map_err(|e| RunError::Master(e.to_string()))?;
     let mut tick = tokio::time::interval(PROGRESS_EVERY);
     let mut stopping = false;
     loop {
@@ -91,7 +119,9 @@ async fn conduct(
         }
     }
     on_progress(&state(master));
-    master.with(|conductor| conductor.result().cloned()).ok_or_else(|| RunError::Master("the result is gone".into()))
+    master
+        .with(|conductor| conductor.result().cloned())
+        .ok_or_else(|| RunError::Master("the result is gone".into()))
 }
 
 /// The worker is ready, or has said why not.

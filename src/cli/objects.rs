@@ -40,7 +40,11 @@ impl FromStr for Given {
         if [name, key, file].contains(&"") {
             return Err(wrong());
         }
-        Ok(Given { name: name.to_owned(), key: key.to_owned(), file: file.into() })
+        Ok(Given {
+            name: name.to_owned(),
+            key: key.to_owned(),
+            file: file.into(),
+        })
     }
 }
 
@@ -53,8 +57,14 @@ impl std::fmt::Debug for Objects {
 impl Objects {
     /// Takes in a document of kind Secret or ConfigMap. As in a cluster, `stringData` goes before `data`.
     pub fn add(&mut self, kind: &str, node: &Node) -> Vec<Problem> {
-        let metadata = |field: &str| node.get("metadata").and_then(|metadata| metadata.get(field)).and_then(Node::as_str);
-        let Some(name) = metadata("name") else { return vec![Problem::new("metadata.name", "is missing")] };
+        let metadata = |field: &str| {
+            node.get("metadata")
+                .and_then(|metadata| metadata.get(field))
+                .and_then(Node::as_str)
+        };
+        let Some(name) = metadata("name") else {
+            return vec![Problem::new("metadata.name", "is missing")];
+        };
         let namespace = metadata("namespace");
         let (kind, sections): (_, &[(&str, bool)]) = match kind {
             "Secret" => (Kind::Secret, &[("data", true), ("stringData", false)]),
@@ -68,15 +78,22 @@ impl Objects {
                     None => Err("must be text; quote it".to_owned()),
                     // YAML may break long lines
                     Some(text) if *is_base64 => {
-                        let packed: String = text.chars().filter(|c| !c.is_ascii_whitespace()).collect();
-                        STANDARD.decode(packed).map_err(|_| "is not base64".to_owned())
+                        let packed: String =
+                            text.chars().filter(|c| !c.is_ascii_whitespace()).collect();
+                        STANDARD
+                            .decode(packed)
+                            .map_err(|_| "is not base64".to_owned())
                     }
                     Some(text) => Ok(text.as_bytes().to_owned()),
                 };
                 match bytes {
                     Ok(bytes) => {
-                        let value = Value { bytes, namespace: namespace.map(str::to_owned) };
-                        self.0.insert((kind, name.to_owned(), key.to_owned()), value);
+                        let value = Value {
+                            bytes,
+                            namespace: namespace.map(str::to_owned),
+                        };
+                        self.0
+                            .insert((kind, name.to_owned(), key.to_owned()), value);
                     }
                     Err(message) => problems.push(Problem::new(path, message)),
                 }
@@ -87,8 +104,14 @@ impl Objects {
 
     /// The value of `reference` for a test of `namespace`.
     pub fn get(&self, reference: &Reference, namespace: Option<&str>) -> Option<&[u8]> {
-        let value = self.0.get(&(reference.kind, reference.name.clone(), reference.key.clone()))?;
-        let fits = value.namespace.is_none() || namespace.is_none() || value.namespace.as_deref() == namespace;
+        let value = self.0.get(&(
+            reference.kind,
+            reference.name.clone(),
+            reference.key.clone(),
+        ))?;
+        let fits = value.namespace.is_none()
+            || namespace.is_none()
+            || value.namespace.as_deref() == namespace;
         fits.then_some(value.bytes.as_slice())
     }
 }
@@ -112,16 +135,28 @@ impl Sources<'_> {
                 Err(message) => problems.push(Problem::new(&reference.field, message)),
             }
         }
-        if problems.is_empty() { Ok(inputs) } else { Err(problems) }
+        if problems.is_empty() {
+            Ok(inputs)
+        } else {
+            Err(problems)
+        }
     }
 
     fn value(&self, reference: &Reference, namespace: Option<&str>) -> Result<Vec<u8>, String> {
-        let Reference { kind, name, key, field: _ } = reference;
+        let Reference {
+            kind,
+            name,
+            key,
+            field: _,
+        } = reference;
         let (flags, flag) = match kind {
             Kind::Secret => (self.secrets, "--secret"),
             Kind::ConfigMap => (self.config_maps, "--config-map"),
         };
-        if let Some(given) = flags.iter().find(|given| given.name == *name && given.key == *key) {
+        if let Some(given) = flags
+            .iter()
+            .find(|given| given.name == *name && given.key == *key)
+        {
             return read_given(flag, &given.file);
         }
         if let Some(bytes) = self.objects.get(reference, namespace) {
@@ -148,7 +183,15 @@ fn variable_name(reference: &Reference) -> String {
         Kind::ConfigMap => "CONFIG_MAP",
     };
     let text = format!("STARLING_{kind}_{}_{}", reference.name, reference.key);
-    text.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' }).collect()
+    text.chars()
+        .map(|c| {
+            if c.is_ascii_alphanumeric() {
+                c.to_ascii_uppercase()
+            } else {
+                '_'
+            }
+        })
+        .collect()
 }
 
 #[cfg(test)]
@@ -157,7 +200,12 @@ mod tests {
     use super::*;
 
     fn token() -> Reference {
-        Reference { kind: Kind::Secret, name: "data-bricks".into(), key: "p.at".into(), field: "spec.target.auth.bearer.tokenFrom".into() }
+        Reference {
+            kind: Kind::Secret,
+            name: "data-bricks".into(),
+            key: "p.at".into(),
+            field: "spec.target.auth.bearer.tokenFrom".into(),
+        }
     }
 
     fn objects(text: &str) -> (Objects, Vec<Problem>) {
@@ -168,28 +216,48 @@ mod tests {
     }
 
     fn secret(fields: &str) -> Objects {
-        objects(&format!("kind: Secret\nmetadata: {{name: data-bricks}}\n{fields}\n")).0
+        objects(&format!(
+            "kind: Secret\nmetadata: {{name: data-bricks}}\n{fields}\n"
+        ))
+        .0
     }
 
     fn value(sources: &Sources<'_>) -> Result<String, String> {
-        sources.value(&token(), None).map(|bytes| String::from_utf8(bytes).unwrap())
+        sources
+            .value(&token(), None)
+            .map(|bytes| String::from_utf8(bytes).unwrap())
     }
 
     #[test]
     fn what_is_missing_says_how_to_give_it() {
-        let sources = Sources { secrets: &[], config_maps: &[], objects: &Objects::default(), environment: &|_| None };
+        let sources = Sources {
+            secrets: &[],
+            config_maps: &[],
+            objects: &Objects::default(),
+            environment: &|_| None,
+        };
         let message = value(&sources).unwrap_err();
-        for part in ["Secret \"data-bricks\"", "key \"p.at\"", "--secret data-bricks/p.at=FILE", "$STARLING_SECRET_DATA_BRICKS_P_AT"] {
+        for part in [
+            "Secret \"data-bricks\"",
+            "key \"p.at\"",
+            "--secret data-bricks/p.at=FILE",
+            "$STARLING_SECRET_DATA_BRICKS_P_AT",
+        ] {
             assert!(message.contains(part), "{message}");
         }
     }
 
     #[test]
     fn data_that_is_not_base64_is_refused() {
-        let (objects, problems) = objects("kind: Secret\nmetadata: {name: s}\ndata: {a: '!', b: MQ==}\nstringData: {c: 1}\n");
+        let (objects, problems) = objects(
+            "kind: Secret\nmetadata: {name: s}\ndata: {a: '!', b: MQ==}\nstringData: {c: 1}\n",
+        );
         assert_eq!(
             problems.iter().map(ToString::to_string).collect::<Vec<_>>(),
-            ["data.a: is not base64", "stringData.c: must be text; quote it"]
+            [
+                "data.a: is not base64",
+                "stringData.c: must be text; quote it"
+            ]
         );
         assert_eq!(objects.0.len(), 1);
     }
@@ -199,11 +267,22 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("token");
         std::fs::write(&file, "by flag").unwrap();
-        let given = [Given { name: "data-bricks".into(), key: "p.at".into(), file }];
+        let given = [Given {
+            name: "data-bricks".into(),
+            key: "p.at".into(),
+            file,
+        }];
         let both = secret("data: {p.at: bm90IHRoaXM=}\nstringData: {p.at: by file}");
-        let environment = |name: &str| (name == "STARLING_SECRET_DATA_BRICKS_P_AT").then(|| "by environment".into());
+        let environment = |name: &str| {
+            (name == "STARLING_SECRET_DATA_BRICKS_P_AT").then(|| "by environment".into())
+        };
         let none = Objects::default();
-        let sources = |secrets, objects| Sources { secrets, config_maps: &[], objects, environment: &environment };
+        let sources = |secrets, objects| Sources {
+            secrets,
+            config_maps: &[],
+            objects,
+            environment: &environment,
+        };
         assert_eq!(value(&sources(&given, &both)).unwrap(), "by flag");
         assert_eq!(value(&sources(&[], &both)).unwrap(), "by file");
         assert_eq!(value(&sources(&[], &none)).unwrap(), "by environment");
@@ -211,9 +290,13 @@ mod tests {
 
     #[test]
     fn an_object_of_another_namespace_is_not_the_one_meant() {
-        let (objects, _) = objects("kind: Secret\nmetadata: {name: data-bricks, namespace: there}\nstringData: {p.at: x}\n");
+        let (objects, _) = objects(
+            "kind: Secret\nmetadata: {name: data-bricks, namespace: there}\nstringData: {p.at: x}\n",
+        );
         assert!(objects.get(&token(), Some("here")).is_none());
-        assert!(objects.get(&token(), Some("there")).is_some() && objects.get(&token(), None).is_some());
+        assert!(
+            objects.get(&token(), Some("there")).is_some() && objects.get(&token(), None).is_some()
+        );
     }
 
     #[test]
@@ -221,6 +304,13 @@ mod tests {
         for text in ["a", "a/b", "a=b", "/b=c", "a/=c", "a/b="] {
             assert!(text.parse::<Given>().is_err(), "{text}");
         }
-        assert_eq!("a/b=c=d".parse(), Ok(Given { name: "a".into(), key: "b".into(), file: "c=d".into() }));
+        assert_eq!(
+            "a/b=c=d".parse(),
+            Ok(Given {
+                name: "a".into(),
+                key: "b".into(),
+                file: "c=d".into()
+            })
+        );
     }
 }

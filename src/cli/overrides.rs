@@ -46,7 +46,9 @@ impl FromStr for Place {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let named = text.split_once('=').filter(|(name, _)| !name.contains(['/', ':', '?']));
+        let named = text
+            .split_once('=')
+            .filter(|(name, _)| !name.contains(['/', ':', '?']));
         match named {
             Some(("", _)) => Err("write URL or NAME=URL".into()),
             Some((name, url)) => Ok(Self::One(Some(name.to_owned()), url.to_owned())),
@@ -70,11 +72,18 @@ impl Place {
             Self::One(None, url) => spec.target.url.clone_from(url),
             Self::All(url) => {
                 spec.target.url.clone_from(url);
-                spec.targets.values_mut().for_each(|target| target.url.clone_from(url));
+                spec.targets
+                    .values_mut()
+                    .for_each(|target| target.url.clone_from(url));
             }
             Self::One(Some(name), url) => match spec.targets.get_mut(name) {
                 Some(target) => target.url.clone_from(url),
-                None => return Err(Problem::new("spec.targets", format!("--target: there is no target {name:?}"))),
+                None => {
+                    return Err(Problem::new(
+                        "spec.targets",
+                        format!("--target: there is no target {name:?}"),
+                    ));
+                }
             },
         }
         Ok(())
@@ -96,7 +105,11 @@ impl FromStr for Variable {
         match text.split_once('=') {
             Some((name, value)) if !name.is_empty() => {
                 let parsed = serde_json::from_str(value).unwrap_or_else(|_| value.into());
-                Ok(Variable { name: name.to_owned(), value: parsed, text: text.to_owned() })
+                Ok(Variable {
+                    name: name.to_owned(),
+                    value: parsed,
+                    text: text.to_owned(),
+                })
             }
             _ => Err("write NAME=VALUE".into()),
         }
@@ -114,71 +127,144 @@ fn checked_duration(text: &str) -> Result<String, String> {
 impl Overrides {
     /// Changes `spec`. Gives back what was changed, as written, or what does not fit this test.
     pub fn apply(&self, spec: &mut LoadTestSpec) -> Result<Vec<String>, Vec<Problem>> {
-        let Overrides { target, var, users, rate, duration, tags, exclude_tags } = self;
+        let Overrides {
+            target,
+            var,
+            users,
+            rate,
+            duration,
+            tags,
+            exclude_tags,
+        } = self;
         let mut problems = Vec::new();
         problems.extend(choose(spec, tags, exclude_tags).err());
         problems.extend(target.iter().filter_map(|place| place.apply(spec).err()));
-        for Variable { name, value, text: _ } in var {
+        for Variable {
+            name,
+            value,
+            text: _,
+        } in var
+        {
             match spec.variables.get_mut(name) {
                 Some(variable) => variable.clone_from(value),
                 None => problems.push(Problem::new("spec.variables", no_such_variable(name, spec))),
             }
         }
         if let Some(closed) = &mut spec.load.closed {
-            problems.extend(rate.map(|_| Problem::new("spec.load.closed", "--rate is for open load; use --users")));
+            problems.extend(
+                rate.map(|_| {
+                    Problem::new("spec.load.closed", "--rate is for open load; use --users")
+                }),
+            );
             problems.extend(closed_load(closed, *users, duration.as_ref()));
         }
         if let Some(iterations) = &mut spec.load.iterations {
-            problems.extend(rate.map(|_| Problem::new("spec.load.iterations", "--rate is for open load; use --users")));
-            problems.extend(
-                duration.as_ref().map(|_| Problem::new("spec.load.iterations", "ends when all are done; --duration is for other load")),
-            );
+            problems.extend(rate.map(|_| {
+                Problem::new(
+                    "spec.load.iterations",
+                    "--rate is for open load; use --users",
+                )
+            }));
+            problems.extend(duration.as_ref().map(|_| {
+                Problem::new(
+                    "spec.load.iterations",
+                    "ends when all are done; --duration is for other load",
+                )
+            }));
             iterations.users = users.unwrap_or(iterations.users);
         }
         if users.is_some() || rate.is_some() || duration.is_some() {
-            let own = spec.scenarios.iter().position(|scenario| scenario.load.is_some());
+            let own = spec
+                .scenarios
+                .iter()
+                .position(|scenario| scenario.load.is_some());
             let why = "has a load of its own; --users, --rate and --duration change spec.load";
             problems.extend(own.map(|i| Problem::new(format!("spec.scenarios[{i}].load"), why)));
         }
-        if spec.load.capacity.is_some() && (users.is_some() || rate.is_some() || duration.is_some()) {
+        if spec.load.capacity.is_some() && (users.is_some() || rate.is_some() || duration.is_some())
+        {
             problems.push(Problem::new(
                 "spec.load.capacity",
                 "finds its rates and its length by itself; --users, --rate and --duration do not fit",
             ));
         }
         if let Some(open) = &mut spec.load.open {
-            problems.extend(users.map(|_| Problem::new("spec.load.open", "--users is for closed load; use --rate")));
+            problems.extend(
+                users.map(|_| {
+                    Problem::new("spec.load.open", "--users is for closed load; use --rate")
+                }),
+            );
             problems.extend(open_load(open, *rate, duration.as_ref()));
         }
-        if problems.is_empty() { Ok(self.texts()) } else { Err(problems) }
+        if problems.is_empty() {
+            Ok(self.texts())
+        } else {
+            Err(problems)
+        }
     }
 
     fn texts(&self) -> Vec<String> {
-        let Overrides { target, var, users, rate, duration, tags, exclude_tags } = self;
+        let Overrides {
+            target,
+            var,
+            users,
+            rate,
+            duration,
+            tags,
+            exclude_tags,
+        } = self;
         let mut texts = Vec::new();
         texts.extend(target.iter().map(|place| format!("--target {place}")));
-        texts.extend(var.iter().map(|variable| format!("--var {}", variable.text)));
+        texts.extend(
+            var.iter()
+                .map(|variable| format!("--var {}", variable.text)),
+        );
         texts.extend(users.map(|users| format!("--users {users}")));
         texts.extend(rate.map(|rate| format!("--rate {rate}")));
-        texts.extend(duration.as_ref().map(|duration| format!("--duration {duration}")));
+        texts.extend(
+            duration
+                .as_ref()
+                .map(|duration| format!("--duration {duration}")),
+        );
         texts.extend(tags.iter().map(|tag| format!("--tags {tag}")));
-        texts.extend(exclude_tags.iter().map(|tag| format!("--exclude-tags {tag}")));
+        texts.extend(
+            exclude_tags
+                .iter()
+                .map(|tag| format!("--exclude-tags {tag}")),
+        );
         texts
     }
 }
 
 fn no_such_variable(name: &str, spec: &LoadTestSpec) -> String {
     let known: Vec<_> = spec.variables.keys().map(String::as_str).collect();
-    let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+    let known = if known.is_empty() {
+        "none".to_owned()
+    } else {
+        known.join(", ")
+    };
     format!("--var {name}: the test declares no such variable; it declares {known}")
 }
 
-fn closed_load(closed: &mut ClosedSpec, users: Option<u32>, duration: Option<&String>) -> Option<Problem> {
+fn closed_load(
+    closed: &mut ClosedSpec,
+    users: Option<u32>,
+    duration: Option<&String>,
+) -> Option<Problem> {
     match (closed.stages.is_some(), users, duration) {
         (true, None, None) => {}
-        (true, Some(_), Some(duration)) => *closed = ClosedSpec { users, duration: Some(duration.clone()), ..ClosedSpec::default() },
+        (true, Some(_), Some(duration)) => {
+            *closed = ClosedSpec {
+                users,
+                duration: Some(duration.clone()),
+                ..ClosedSpec::default()
+            }
+        }
         (true, _, _) => {
-            return Some(Problem::new("spec.load.closed.stages", "stages are replaced only by --users and --duration together"));
+            return Some(Problem::new(
+                "spec.load.closed.stages",
+                "stages are replaced only by --users and --duration together",
+            ));
         }
         (false, _, _) => {
             closed.users = users.or(closed.users);
@@ -195,7 +281,12 @@ fn open_load(open: &mut OpenSpec, rate: Option<u32>, duration: Option<&String>) 
             (open.rate, open.duration) = (rate, Some(duration.clone()));
             (open.stages, open.start_at) = (None, None);
         }
-        (true, _, _) => return Some(Problem::new("spec.load.open.stages", "stages are replaced only by --rate and --duration together")),
+        (true, _, _) => {
+            return Some(Problem::new(
+                "spec.load.open.stages",
+                "stages are replaced only by --rate and --duration together",
+            ));
+        }
         (false, _, _) => {
             open.rate = rate.or(open.rate);
             open.duration = duration.cloned().or(open.duration.take());
@@ -232,7 +323,13 @@ mod tests {
     }
 
     fn refused(overrides: &Overrides, mut spec: LoadTestSpec) -> String {
-        overrides.apply(&mut spec).unwrap_err().iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+        overrides
+            .apply(&mut spec)
+            .unwrap_err()
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join("; ")
     }
 
     #[test]
@@ -244,7 +341,10 @@ mod tests {
         assert!(refused(&rate, closed()).contains("use --users"));
         assert!(refused(&users, stages()).contains("--users and --duration together"));
         let variable = overrides(|o| o.var = vec!["wrod=b".parse().unwrap()]);
-        assert_eq!(refused(&variable, closed()), "spec.variables: --var wrod: the test declares no such variable; it declares n, word");
+        assert_eq!(
+            refused(&variable, closed()),
+            "spec.variables: --var wrod: the test declares no such variable; it declares n, word"
+        );
         assert!("=1".parse::<Variable>().is_err() && "n".parse::<Variable>().is_err());
         assert!(checked_duration("0s").is_err() && checked_duration("5").is_err());
     }
@@ -254,35 +354,61 @@ mod tests {
         let both = overrides(|o| (o.users, o.duration) = (Some(3), Some("5s".into())));
         let mut staged = stages();
         both.apply(&mut staged).unwrap();
-        assert_eq!(staged.load, spec(json!({"closed": {"users": 3, "duration": "5s"}})).load);
+        assert_eq!(
+            staged.load,
+            spec(json!({"closed": {"users": 3, "duration": "5s"}})).load
+        );
         let mut ramped = closed();
         both.apply(&mut ramped).unwrap();
-        assert_eq!(ramped.load, spec(json!({"closed": {"users": 3, "duration": "5s", "rampUp": "10s"}})).load);
+        assert_eq!(
+            ramped.load,
+            spec(json!({"closed": {"users": 3, "duration": "5s", "rampUp": "10s"}})).load
+        );
         assert!(crd::check(&staged).is_ok() && crd::check(&ramped).is_ok());
     }
 
     #[test]
     fn a_rate_keeps_the_unit_and_the_slots_of_the_file() {
-        let mut spec = spec(json!({"open": {"stages": [{"duration": "10s", "target": 5}], "per": "1m", "maxInFlight": 7}}));
-        overrides(|o| (o.rate, o.duration) = (Some(60), Some("5s".into()))).apply(&mut spec).unwrap();
+        let mut spec = spec(
+            json!({"open": {"stages": [{"duration": "10s", "target": 5}], "per": "1m", "maxInFlight": 7}}),
+        );
+        overrides(|o| (o.rate, o.duration) = (Some(60), Some("5s".into())))
+            .apply(&mut spec)
+            .unwrap();
         let open = spec.load.open.clone().unwrap();
-        assert_eq!((open.rate, open.max_in_flight, open.stages), (Some(60), 7, None));
-        assert_eq!(crd::check(&spec).unwrap().plan.arrivals_until(std::time::Duration::MAX), Some(5));
+        assert_eq!(
+            (open.rate, open.max_in_flight, open.stages),
+            (Some(60), 7, None)
+        );
+        assert_eq!(
+            crd::check(&spec)
+                .unwrap()
+                .plan
+                .arrivals_until(std::time::Duration::MAX),
+            Some(5)
+        );
     }
 
     #[test]
     fn variables_are_json_where_they_can_be() {
         let mut spec = closed();
         let variables = ["n={\"a\": 1}", "word=two words=x"].map(|text| text.parse().unwrap());
-        let texts = overrides(|o| o.var = variables.into()).apply(&mut spec).unwrap();
-        assert_eq!((&spec.variables["n"], &spec.variables["word"]), (&json!({"a": 1}), &json!("two words=x")));
+        let texts = overrides(|o| o.var = variables.into())
+            .apply(&mut spec)
+            .unwrap();
+        assert_eq!(
+            (&spec.variables["n"], &spec.variables["word"]),
+            (&json!({"a": 1}), &json!("two words=x"))
+        );
         assert_eq!(texts, ["--var n={\"a\": 1}", "--var word=two words=x"]);
     }
 
     #[test]
     fn a_target_that_is_no_url_is_found_by_the_rules() {
         let mut spec = closed();
-        overrides(|o| o.target = vec!["nowhere".parse().unwrap()]).apply(&mut spec).unwrap();
+        overrides(|o| o.target = vec!["nowhere".parse().unwrap()])
+            .apply(&mut spec)
+            .unwrap();
         assert_eq!(crd::check(&spec).unwrap_err()[0].path, "spec.target.url");
     }
 }

@@ -32,9 +32,17 @@ pub struct Display<W: Write> {
 
 impl<W: Write> Display<W> {
     pub fn new(out: W, kind: Kind, plan: &Plan) -> Self {
-        let open = plan.populations.iter().any(|population| population.load.is_open());
+        let open = plan
+            .populations
+            .iter()
+            .any(|population| population.load.is_open());
         let unit = if open { "in flight" } else { "users" };
-        Self { out, kind, unit, shown: Duration::ZERO }
+        Self {
+            out,
+            kind,
+            unit,
+            shown: Duration::ZERO,
+        }
     }
 
     /// `since` the display was made. What cannot be shown is not worth stopping a run for.
@@ -60,20 +68,49 @@ impl<W: Write> Display<W> {
 
 /// Never longer than 80 columns, for a line that wraps cannot be written over.
 fn line(progress: &Progress, unit: &str) -> String {
-    let Progress { state, workers, ready, elapsed_micros, length_micros, requests, users, rps, p95_micros, .. } = progress;
+    let Progress {
+        state,
+        workers,
+        ready,
+        elapsed_micros,
+        length_micros,
+        requests,
+        users,
+        rps,
+        p95_micros,
+        ..
+    } = progress;
     let seconds = |micros: u64| micros / 1_000_000;
     match state {
-        MasterState::Waiting | MasterState::Ready => format!("waiting for workers: {ready} of {workers} ready"),
-        MasterState::Preparing => format!("before the load: {}", progress.errand.as_deref().unwrap_or("everything is there")),
-        MasterState::Stopping if progress.errand.is_some() => format!("after the load: {}", progress.errand.as_deref().unwrap_or_default()),
-        MasterState::Running | MasterState::Stopping | MasterState::Recovering | MasterState::Lost | MasterState::Finished => {
+        MasterState::Waiting | MasterState::Ready => {
+            format!("waiting for workers: {ready} of {workers} ready")
+        }
+        MasterState::Preparing => format!(
+            "before the load: {}",
+            progress.errand.as_deref().unwrap_or("everything is there")
+        ),
+        MasterState::Stopping if progress.errand.is_some() => format!(
+            "after the load: {}",
+            progress.errand.as_deref().unwrap_or_default()
+        ),
+        MasterState::Running
+        | MasterState::Stopping
+        | MasterState::Recovering
+        | MasterState::Lost
+        | MasterState::Finished => {
             let clock = match seconds(*length_micros) {
                 0 => format!("{}s", seconds(*elapsed_micros)),
                 length => format!("{}s/{length}s", seconds(*elapsed_micros)),
             };
-            let numbers = format!("{users} {unit}  {rps}/s  p95 {}", format::micros(*p95_micros as f64));
-            let failed =
-                if *requests == 0 { "no request yet".into() } else { format!("{} failed", format::percent(progress.failure_rate())) };
+            let numbers = format!(
+                "{users} {unit}  {rps}/s  p95 {}",
+                format::micros(*p95_micros as f64)
+            );
+            let failed = if *requests == 0 {
+                "no request yet".into()
+            } else {
+                format!("{} failed", format::percent(progress.failure_rate()))
+            };
             let lead = match (state, progress.level) {
                 (MasterState::Stopping, _) => "stopping".into(),
                 (MasterState::Running, Some(rate)) => format!("trying {}/s", format::rate(rate)),
@@ -118,13 +155,16 @@ mod tests {
             "scenarios": [{"name": "s", "tasks": [{"name": "t", "steps": [{"http": {"path": "/"}}]}]}],
             "load": {"closed": {"users": 1, "duration": "30s"}},
         });
-        crate::crd::check(&serde_json::from_value(spec).unwrap()).unwrap().plan
+        crate::crd::check(&serde_json::from_value(spec).unwrap())
+            .unwrap()
+            .plan
     }
 
     fn shown(kind: Kind, at: &[f64]) -> String {
         let mut out = Vec::new();
         let mut display = Display::new(&mut out, kind, &closed());
-        at.iter().for_each(|seconds| display.show(&progress(), Duration::from_secs_f64(*seconds)));
+        at.iter()
+            .for_each(|seconds| display.show(&progress(), Duration::from_secs_f64(*seconds)));
         display.finish();
         String::from_utf8(out).unwrap()
     }
@@ -132,28 +172,46 @@ mod tests {
     #[test]
     fn a_log_gets_a_line_every_five_seconds_and_nothing_else() {
         let text = shown(Kind::Plain, &[0.0, 0.5, 4.9, 5.0, 5.5, 9.0, 10.1]);
-        assert_eq!(text, "41%  12s/30s  50 users  1834/s  p95 14.2ms  0.02% failed\n".repeat(2));
+        assert_eq!(
+            text,
+            "41%  12s/30s  50 users  1834/s  p95 14.2ms  0.02% failed\n".repeat(2)
+        );
     }
 
     #[test]
     fn a_terminal_sees_one_line_that_goes_away() {
         let text = shown(Kind::Live, &[0.0, 0.5]);
         assert_eq!(text.matches("\r 41%  12s/30s").count(), 2);
-        assert!(!text.contains('\n') && text.ends_with("\r\x1b[K"), "{text:?}");
+        assert!(
+            !text.contains('\n') && text.ends_with("\r\x1b[K"),
+            "{text:?}"
+        );
     }
 
     #[test]
     fn a_run_whose_length_nobody_knows_shows_how_many_iterations_are_done() {
         let mut progress = progress();
-        (progress.length_micros, progress.planned_iterations, progress.iterations) = (0, 400, 100);
-        assert!(line(&progress, "users").starts_with(" 25%  12s  50 users"), "{}", line(&progress, "users"));
+        (
+            progress.length_micros,
+            progress.planned_iterations,
+            progress.iterations,
+        ) = (0, 400, 100);
+        assert!(
+            line(&progress, "users").starts_with(" 25%  12s  50 users"),
+            "{}",
+            line(&progress, "users")
+        );
     }
 
     #[test]
     fn a_search_shows_what_it_tries() {
         let mut progress = progress();
         (progress.length_micros, progress.level) = (0, Some(420.0));
-        assert!(line(&progress, "in flight").starts_with("trying 420"), "{}", line(&progress, "in flight"));
+        assert!(
+            line(&progress, "in flight").starts_with("trying 420"),
+            "{}",
+            line(&progress, "in flight")
+        );
     }
 
     #[test]
@@ -171,6 +229,9 @@ mod tests {
     fn before_the_start_it_says_what_is_awaited() {
         let mut progress = progress();
         (progress.state, progress.ready) = (MasterState::Waiting, 0);
-        assert_eq!(line(&progress, "users"), "waiting for workers: 0 of 1 ready");
+        assert_eq!(
+            line(&progress, "users"),
+            "waiting for workers: 0 of 1 ready"
+        );
     }
 }

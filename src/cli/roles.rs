@@ -23,15 +23,20 @@ pub fn worker(options: worker::Options) -> ExitCode {
 }
 
 /// Until the role is done or a signal has drained it.
-fn serve<F: Future<Output = anyhow::Result<u8>>>(role: impl FnOnce(CancellationToken) -> F) -> ExitCode {
+fn serve<F: Future<Output = anyhow::Result<u8>>>(
+    role: impl FnOnce(CancellationToken) -> F,
+) -> ExitCode {
     logging::init(logging::Format::Auto);
     let work = async {
         let signals = Signals::install().context("cannot listen for signals")?;
         role(signals.drain().clone()).await
     };
-    let code = super::block_on(work).map_err(anyhow::Error::from).flatten().unwrap_or_else(|error| {
-        tracing::error!("{error:#}");
-        exit::FAILED
-    });
+    let code = super::block_on(work)
+        .map_err(anyhow::Error::from)
+        .flatten()
+        .unwrap_or_else(|error| {
+            tracing::error!("{error:#}");
+            exit::FAILED
+        });
     code.into()
 }

@@ -85,7 +85,10 @@ pub fn run(options: Options) -> Exit {
     if !documents.findings.is_empty() {
         return Exit::Invalid;
     }
-    super::block_on(run_all(options, documents)).map_err(anyhow::Error::from).flatten().unwrap_or_else(super::could_not_run)
+    super::block_on(run_all(options, documents))
+        .map_err(anyhow::Error::from)
+        .flatten()
+        .unwrap_or_else(super::could_not_run)
 }
 
 async fn run_all(mut options: Options, documents: Documents) -> anyhow::Result<Exit> {
@@ -93,11 +96,17 @@ async fn run_all(mut options: Options, documents: Documents) -> anyhow::Result<E
     if let Some(path) = &options.json {
         json::check(path)?;
     }
-    let sample = if options.sample_service { Some(start_sample(&mut options.overrides).await?) } else { None };
+    let sample = if options.sample_service {
+        Some(start_sample(&mut options.overrides).await?)
+    } else {
+        None
+    };
     let exit = match prepare_all(&options, &documents) {
         Ok(prepared) => carry_out_all(&options, prepared, &signals).await?,
         Err(findings) => {
-            findings.iter().for_each(|finding| eprintln!("{}", text::clean(&finding.to_string())));
+            findings
+                .iter()
+                .for_each(|finding| eprintln!("{}", text::clean(&finding.to_string())));
             Exit::Invalid
         }
     };
@@ -109,7 +118,11 @@ async fn run_all(mut options: Options, documents: Documents) -> anyhow::Result<E
 
 async fn start_sample(overrides: &mut Overrides) -> anyhow::Result<SampleService> {
     let listen = (std::net::Ipv4Addr::LOCALHOST, 0).into();
-    let service = SampleService::start(sample::Options { listen, ..sample::Options::default() }).await?;
+    let service = SampleService::start(sample::Options {
+        listen,
+        ..sample::Options::default()
+    })
+    .await?;
     overrides.target = vec![Place::All(format!("http://{}", service.address()))];
     Ok(service)
 }
@@ -127,16 +140,33 @@ fn prepare_all(options: &Options, documents: &Documents) -> Result<Vec<Prepared>
     for test in &documents.tests {
         match prepare(test, &options.overrides, &sources) {
             Ok(one) => prepared.push(one),
-            Err(problems) => findings.extend(problems.into_iter().map(|problem| Finding::of(test, problem))),
+            Err(problems) => findings.extend(
+                problems
+                    .into_iter()
+                    .map(|problem| Finding::of(test, problem)),
+            ),
         }
     }
-    if findings.is_empty() { Ok(prepared) } else { Err(findings) }
+    if findings.is_empty() {
+        Ok(prepared)
+    } else {
+        Err(findings)
+    }
 }
 
-fn prepare(test: &Document, overrides: &Overrides, sources: &Sources<'_>) -> Result<Prepared, Vec<Problem>> {
+fn prepare(
+    test: &Document,
+    overrides: &Overrides,
+    sources: &Sources<'_>,
+) -> Result<Prepared, Vec<Problem>> {
     let mut spec = test.spec.clone();
     let overrides = overrides.apply(&mut spec)?;
-    let Checked { plan, warnings, grace, .. } = crd::check(&spec)?;
+    let Checked {
+        plan,
+        warnings,
+        grace,
+        ..
+    } = crd::check(&spec)?;
     let mut inputs = sources.resolve(&plan, test.namespace.as_deref())?;
     inputs.set_folder(test.place.folder());
     let problems = check_with(&plan, &inputs);
@@ -161,11 +191,17 @@ fn prepare(test: &Document, overrides: &Overrides, sources: &Sources<'_>) -> Res
 fn run_id(name: &str) -> String {
     const LETTERS: &[u8] = b"abcdefghijklmnopqrstuvwxyz0123456789";
     let mut random = rand::rng();
-    let tail: String = (0..6).map(|_| char::from(LETTERS[random.random_range(0..LETTERS.len())])).collect();
+    let tail: String = (0..6)
+        .map(|_| char::from(LETTERS[random.random_range(0..LETTERS.len())]))
+        .collect();
     format!("{name}-{tail}")
 }
 
-async fn carry_out_all(options: &Options, prepared: Vec<Prepared>, signals: &Signals) -> anyhow::Result<Exit> {
+async fn carry_out_all(
+    options: &Options,
+    prepared: Vec<Prepared>,
+    signals: &Signals,
+) -> anyhow::Result<Exit> {
     let cores = options.cores.map_or_else(worker::usable_cores, usize::from);
     let log = open_samples(options, &prepared)?;
     let mut results = Vec::new();
@@ -195,8 +231,15 @@ async fn carry_out_all(options: &Options, prepared: Vec<Prepared>, signals: &Sig
         worst = worst.max(exit);
     }
     if let Some(written) = log.map(SampleLog::close) {
-        let left_out = if written.left_out() > 0 { format!(", {} were left out", written.left_out()) } else { String::new() };
-        eprintln!("note: {} requests were written down{left_out}", written.lines());
+        let left_out = if written.left_out() > 0 {
+            format!(", {} were left out", written.left_out())
+        } else {
+            String::new()
+        };
+        eprintln!(
+            "note: {} requests were written down{left_out}",
+            written.lines()
+        );
     }
     Ok(worst.max(signals.exit_code().map_or(Exit::Passed, Exit::of_signal)))
 }
@@ -206,8 +249,11 @@ fn open_samples(options: &Options, prepared: &[Prepared]) -> anyhow::Result<Opti
     let is_wanted = prepared.iter().any(|test| test.file.plan.samples.is_some());
     match &options.samples {
         Some(path) if is_wanted => {
-            let file = File::create(path).with_context(|| format!("cannot write samples to {}", path.display()))?;
-            SampleLog::to(file).map(Some).context("cannot start a thread")
+            let file = File::create(path)
+                .with_context(|| format!("cannot write samples to {}", path.display()))?;
+            SampleLog::to(file)
+                .map(Some)
+                .context("cannot start a thread")
         }
         Some(_) => {
             eprintln!("note: no test has spec.samples, so none are written");
@@ -229,18 +275,34 @@ async fn carry_out(
     signals: &Signals,
 ) -> Result<RunResult, RunError> {
     let stderr = std::io::stderr();
-    let kind = if stderr.is_terminal() { Kind::Live } else { Kind::Plain };
+    let kind = if stderr.is_terminal() {
+        Kind::Live
+    } else {
+        Kind::Plain
+    };
     let mut display = Display::new(stderr, kind, &file.plan);
     let begun = Instant::now();
     let on_progress = |progress: &_| display.show(progress, begun.elapsed());
-    let outcome = in_process::carry_out(file, inputs, cores, samples, on_progress, signals.drain().clone()).await;
+    let outcome = in_process::carry_out(
+        file,
+        inputs,
+        cores,
+        samples,
+        on_progress,
+        signals.drain().clone(),
+    )
+    .await;
     display.finish();
     outcome
 }
 
 fn show(result: &RunResult) {
     let no_colour = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    let style = if std::io::stdout().is_terminal() && !no_colour { Style::Coloured } else { Style::Plain };
+    let style = if std::io::stdout().is_terminal() && !no_colour {
+        Style::Coloured
+    } else {
+        Style::Plain
+    };
     super::print(&text::render(result, style));
 }
 
@@ -255,9 +317,18 @@ fn exit_of(result: &RunResult) -> Exit {
 }
 
 fn exit_of_error(error: &RunError) -> Exit {
-    let is_of_the_file = |kind| matches!(kind, ProblemKind::InvalidSpec | ProblemKind::MissingReference);
+    let is_of_the_file = |kind| {
+        matches!(
+            kind,
+            ProblemKind::InvalidSpec | ProblemKind::MissingReference
+        )
+    };
     match error {
-        RunError::NotReady(problems) if problems.iter().any(|problem| is_of_the_file(problem.kind)) => Exit::Invalid,
+        RunError::NotReady(problems)
+            if problems.iter().any(|problem| is_of_the_file(problem.kind)) =>
+        {
+            Exit::Invalid
+        }
         RunError::NotReady(_) | RunError::Master(_) => Exit::Failed,
     }
 }

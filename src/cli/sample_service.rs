@@ -9,7 +9,9 @@ use crate::sample::{Options, SampleService};
 
 pub fn run(options: Options) -> Exit {
     logging::init(logging::Format::Auto);
-    let served = super::block_on(serve(options)).map_err(anyhow::Error::from).flatten();
+    let served = super::block_on(serve(options))
+        .map_err(anyhow::Error::from)
+        .flatten();
     // whoever ends a service by a signal did not see it fail
     served.map_or_else(super::could_not_run, |()| Exit::Passed)
 }

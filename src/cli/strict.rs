@@ -17,11 +17,16 @@ const NO_SUCH_FIELD: &str = "no such field";
 const MISSING: &str = "is missing";
 
 static SCHEMA: LazyLock<Value> = LazyLock::new(schema::strict_schema);
-static VALIDATOR: LazyLock<Validator> = LazyLock::new(|| jsonschema::validator_for(&SCHEMA).expect("our schema is a JSON Schema"));
+static VALIDATOR: LazyLock<Validator> =
+    LazyLock::new(|| jsonschema::validator_for(&SCHEMA).expect("our schema is a JSON Schema"));
 
 /// Everything in `json`, which is `node`'s, that breaks the schema.
 pub fn problems(node: &Node, json: &Value) -> Vec<Problem> {
-    VALIDATOR.iter_errors(json).flat_map(|error| explain(node, &error)).take(MAX_PROBLEMS).collect()
+    VALIDATOR
+        .iter_errors(json)
+        .flat_map(|error| explain(node, &error))
+        .take(MAX_PROBLEMS)
+        .collect()
 }
 
 /// Problems that name a field of their own stand beside whatever else is said there.
@@ -32,16 +37,34 @@ pub fn names_a_field(problem: &Problem) -> bool {
 fn explain(node: &Node, error: &ValidationError<'_>) -> Vec<Problem> {
     use ValidationErrorKind as Kind;
     let path = node.field_path(error.instance_path().as_str());
-    let below = |name: &str| if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
+    let below = |name: &str| {
+        if path.is_empty() {
+            name.to_owned()
+        } else {
+            format!("{path}.{name}")
+        }
+    };
     let one = |message: String| vec![Problem::new(path.clone(), message)];
     match error.kind() {
         Kind::AdditionalProperties { unexpected } => {
             let known = known_fields(error);
-            unexpected.iter().map(|name| Problem::new(below(name), no_such_field(name, &known))).collect()
+            unexpected
+                .iter()
+                .map(|name| Problem::new(below(name), no_such_field(name, &known)))
+                .collect()
         }
-        Kind::Required { property } => vec![Problem::new(below(property.as_str().unwrap_or_default()), MISSING)],
-        Kind::Type { kind: TypeKind::Single(wanted) } => one(wrong_type(&wanted.to_string(), error)),
-        Kind::Enum { options } => one(format!("{} is not one of {}", value_name(error.instance()), list(options))),
+        Kind::Required { property } => vec![Problem::new(
+            below(property.as_str().unwrap_or_default()),
+            MISSING,
+        )],
+        Kind::Type {
+            kind: TypeKind::Single(wanted),
+        } => one(wrong_type(&wanted.to_string(), error)),
+        Kind::Enum { options } => one(format!(
+            "{} is not one of {}",
+            value_name(error.instance()),
+            list(options)
+        )),
         Kind::Constant { expected_value } => one(format!("must be {expected_value}")),
         Kind::OneOfNotValid { .. } | Kind::OneOfMultipleValid { .. } => one(alternatives(error)),
         Kind::Minimum { limit } => one(format!("must be at least {limit}")),
@@ -52,12 +75,15 @@ fn explain(node: &Node, error: &ValidationError<'_>) -> Vec<Problem> {
         Kind::MaxItems { limit } => one(format!("has more than {limit} entries")),
         Kind::MaxProperties { limit } => one(format!("has more than {limit} fields")),
         Kind::MinProperties { limit } => one(format!("must have at least {limit} field")),
-        Kind::Pattern { pattern } if pattern == duration::PATTERN => match error.instance().as_str().map(duration::parse) {
-            Some(Err(message)) => one(message),
-            _ => one("is not a duration".into()),
-        },
+        Kind::Pattern { pattern } if pattern == duration::PATTERN => {
+            match error.instance().as_str().map(duration::parse) {
+                Some(Err(message)) => one(message),
+                _ => one("is not a duration".into()),
+            }
+        }
         Kind::Pattern { pattern } => {
-            let wanted = schema::pattern_in_words(pattern).map_or_else(|| format!("match {pattern}"), str::to_owned);
+            let wanted = schema::pattern_in_words(pattern)
+                .map_or_else(|| format!("match {pattern}"), str::to_owned);
             one(format!("{} must {wanted}", value_name(error.instance())))
         }
         _ => one(error.to_string().chars().take(200).collect()),
@@ -71,7 +97,9 @@ fn wrong_type(wanted: &str, error: &ValidationError<'_>) -> String {
         ("string", Value::Number(number)) if pattern == Some(duration::PATTERN) => {
             format!("must be a duration with a unit, such as {number}s")
         }
-        ("string", Value::Number(_) | Value::Bool(_)) => format!("must be text, not {value}; quote it"),
+        ("string", Value::Number(_) | Value::Bool(_)) => {
+            format!("must be text, not {value}; quote it")
+        }
         _ => format!("must be {}, not {}", type_name(wanted), value_name(value)),
     }
 }
@@ -79,7 +107,10 @@ fn wrong_type(wanted: &str, error: &ValidationError<'_>) -> String {
 /// The fields that the schema knows where `error` is.
 fn known_fields(error: &ValidationError<'_>) -> Vec<String> {
     let parent = parent_schema(error);
-    parent.and_then(|schema| schema["properties"].as_object()).map(|fields| fields.keys().cloned().collect()).unwrap_or_default()
+    parent
+        .and_then(|schema| schema["properties"].as_object())
+        .map(|fields| fields.keys().cloned().collect())
+        .unwrap_or_default()
 }
 
 /// The schema one of whose keywords `error` broke.
@@ -92,16 +123,30 @@ fn parent_schema(error: &ValidationError<'_>) -> Option<&'static Value> {
 fn alternatives(error: &ValidationError<'_>) -> String {
     let names = |schema: &Value| {
         let required = schema["required"].as_array().into_iter().flatten();
-        required.filter_map(Value::as_str).collect::<Vec<_>>().join(" and ")
+        required
+            .filter_map(Value::as_str)
+            .collect::<Vec<_>>()
+            .join(" and ")
     };
-    let options = parent_schema(error).and_then(|schema| schema["oneOf"].as_array()).into_iter().flatten();
-    format!("must have exactly one of: {}", options.map(names).collect::<Vec<_>>().join(", or "))
+    let options = parent_schema(error)
+        .and_then(|schema| schema["oneOf"].as_array())
+        .into_iter()
+        .flatten();
+    format!(
+        "must have exactly one of: {}",
+        options.map(names).collect::<Vec<_>>().join(", or ")
+    )
 }
 
 fn no_such_field(name: &str, known: &[String]) -> String {
-    let nearest = known.iter().map(|field| (distance(name, field), field)).min();
+    let nearest = known
+        .iter()
+        .map(|field| (distance(name, field), field))
+        .min();
     match nearest {
-        Some((distance, field)) if distance <= 1 + field.len() / 4 => format!("{NO_SUCH_FIELD}; did you mean {field}?"),
+        Some((distance, field)) if distance <= 1 + field.len() / 4 => {
+            format!("{NO_SUCH_FIELD}; did you mean {field}?")
+        }
         _ if known.is_empty() => NO_SUCH_FIELD.into(),
         _ => format!("{NO_SUCH_FIELD}; there are {}", known.join(", ")),
     }
@@ -109,7 +154,10 @@ fn no_such_field(name: &str, known: &[String]) -> String {
 
 /// Letters to insert, remove or replace, whatever their case, to come from `a` to `b`.
 fn distance(a: &str, b: &str) -> usize {
-    let (a, b): (Vec<_>, Vec<_>) = (a.to_lowercase().chars().take(64).collect(), b.to_lowercase().chars().collect());
+    let (a, b): (Vec<_>, Vec<_>) = (
+        a.to_lowercase().chars().take(64).collect(),
+        b.to_lowercase().chars().collect(),
+    );
     let mut row: Vec<usize> = (0..=b.len()).collect();
     for (i, from) in a.iter().enumerate() {
         let mut corner = row[0];
@@ -140,12 +188,22 @@ fn value_name(value: &Value) -> String {
         Value::Null => "nothing".into(),
         Value::Array(_) => "a list".into(),
         Value::Object(_) => "a map".into(),
-        Value::String(text) if text.chars().count() > 60 => format!("{:?}", text.chars().take(60).chain(['…']).collect::<String>()),
+        Value::String(text) if text.chars().count() > 60 => format!(
+            "{:?}",
+            text.chars().take(60).chain(['…']).collect::<String>()
+        ),
         scalar => scalar.to_string(),
     }
 }
 
 fn list(options: &Value) -> String {
     let options = options.as_array().into_iter().flatten();
-    options.map(|option| option.as_str().map_or_else(|| option.to_string(), str::to_owned)).collect::<Vec<_>>().join(", ")
+    options
+        .map(|option| {
+            option
+                .as_str()
+                .map_or_else(|| option.to_string(), str::to_owned)
+        })
+        .collect::<Vec<_>>()
+        .join(", ")
 }

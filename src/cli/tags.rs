@@ -17,8 +17,17 @@ impl FromStr for Tag {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let (name, value) = text.split_once('=').map_or((text, None), |(name, value)| (name, Some(value.to_owned())));
-        if name.is_empty() { Err("write NAME or NAME=VALUE".into()) } else { Ok(Self { name: name.to_owned(), value }) }
+        let (name, value) = text
+            .split_once('=')
+            .map_or((text, None), |(name, value)| (name, Some(value.to_owned())));
+        if name.is_empty() {
+            Err("write NAME or NAME=VALUE".into())
+        } else {
+            Ok(Self {
+                name: name.to_owned(),
+                value,
+            })
+        }
     }
 }
 
@@ -33,7 +42,9 @@ impl std::fmt::Display for Tag {
 
 impl Tag {
     fn is_on(&self, step: &StepSpec) -> bool {
-        step.tags.get(&self.name).is_some_and(|found| self.value.as_ref().is_none_or(|wanted| wanted == found))
+        step.tags
+            .get(&self.name)
+            .is_some_and(|found| self.value.as_ref().is_none_or(|wanted| wanted == found))
     }
 }
 
@@ -44,7 +55,10 @@ pub fn choose(spec: &mut LoadTestSpec, only: &[Tag], without: &[Tag]) -> Result<
         return Ok(());
     }
     let is_out = |step: &StepSpec| step.is_request() && without.iter().any(|tag| tag.is_on(step));
-    let is_in = |step: &StepSpec| !is_out(step) && (!step.is_request() || only.is_empty() || only.iter().any(|tag| tag.is_on(step)));
+    let is_in = |step: &StepSpec| {
+        !is_out(step)
+            && (!step.is_request() || only.is_empty() || only.iter().any(|tag| tag.is_on(step)))
+    };
     spec.setup.retain(|step| !is_out(step));
     spec.teardown.retain(|step| !is_out(step));
     for scenario in &mut spec.scenarios {
@@ -54,19 +68,34 @@ pub fn choose(spec: &mut LoadTestSpec, only: &[Tag], without: &[Tag]) -> Result<
             block.steps.retain(is_in);
         }
         scenario.blocks.retain(|block| !block.steps.is_empty());
-        let blocks: Vec<_> = scenario.blocks.iter().map(|block| block.name.clone()).collect();
-        let is_there = |step: &StepSpec| step.call.as_ref().is_none_or(|call| blocks.contains(call));
+        let blocks: Vec<_> = scenario
+            .blocks
+            .iter()
+            .map(|block| block.name.clone())
+            .collect();
+        let is_there =
+            |step: &StepSpec| step.call.as_ref().is_none_or(|call| blocks.contains(call));
         scenario.on_start.retain(is_there);
         scenario.on_stop.retain(is_there);
-        scenario.blocks.iter_mut().for_each(|block| block.steps.retain(is_there));
+        scenario
+            .blocks
+            .iter_mut()
+            .for_each(|block| block.steps.retain(is_there));
         for task in &mut scenario.tasks {
             task.steps.retain(|step| is_in(step) && is_there(step));
         }
-        scenario.tasks.retain(|task| task.steps.iter().any(|step| step.is_request() || step.call.is_some()));
+        scenario.tasks.retain(|task| {
+            task.steps
+                .iter()
+                .any(|step| step.is_request() || step.call.is_some())
+        });
     }
     spec.scenarios.retain(|scenario| !scenario.tasks.is_empty());
     if spec.scenarios.is_empty() {
-        Err(Problem::new("spec.scenarios", "--tags and --exclude-tags leave no request of this test"))
+        Err(Problem::new(
+            "spec.scenarios",
+            "--tags and --exclude-tags leave no request of this test",
+        ))
     } else {
         Ok(())
     }
@@ -95,14 +124,28 @@ mod tests {
     }
 
     fn left(only: &[&str], without: &[&str]) -> Result<Vec<String>, Problem> {
-        let tags = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect::<Vec<Tag>>();
+        let tags = |texts: &[&str]| {
+            texts
+                .iter()
+                .map(|text| text.parse().unwrap())
+                .collect::<Vec<Tag>>()
+        };
         let mut spec = spec();
         choose(&mut spec, &tags(only), &tags(without))?;
         let scenarios = spec.scenarios.iter();
-        let steps = scenarios
-            .flat_map(|s| s.on_start.iter().chain(s.tasks.iter().flat_map(|t| &t.steps)).chain(s.blocks.iter().flat_map(|b| &b.steps)));
+        let steps = scenarios.flat_map(|s| {
+            s.on_start
+                .iter()
+                .chain(s.tasks.iter().flat_map(|t| &t.steps))
+                .chain(s.blocks.iter().flat_map(|b| &b.steps))
+        });
         Ok(steps
-            .map(|step| step.http.as_ref().map_or_else(|| format!("call {}", step.call.clone().unwrap()), |http| http.path.clone()))
+            .map(|step| {
+                step.http.as_ref().map_or_else(
+                    || format!("call {}", step.call.clone().unwrap()),
+                    |http| http.path.clone(),
+                )
+            })
             .collect())
     }
 
@@ -114,14 +157,26 @@ mod tests {
 
     #[test]
     fn only_what_has_a_tag_is_left_and_the_start_of_users() {
-        assert_eq!(left(&["area=shop"], &[]).unwrap(), ["/login", "/shop", "call b", "/b"]);
-        assert_eq!(left(&["area=help"], &[]).unwrap(), ["/login", "/help", "/help"]);
-        assert_eq!(left(&["area"], &["area=help"]).unwrap(), ["/login", "/shop", "call b", "/b"]);
+        assert_eq!(
+            left(&["area=shop"], &[]).unwrap(),
+            ["/login", "/shop", "call b", "/b"]
+        );
+        assert_eq!(
+            left(&["area=help"], &[]).unwrap(),
+            ["/login", "/help", "/help"]
+        );
+        assert_eq!(
+            left(&["area"], &["area=help"]).unwrap(),
+            ["/login", "/shop", "call b", "/b"]
+        );
     }
 
     #[test]
     fn what_has_an_excluded_tag_goes_wherever_it_is() {
-        assert_eq!(left(&[], &["area=account", "area=shop"]).unwrap(), ["/help", "/help", "/plain"]);
+        assert_eq!(
+            left(&[], &["area=account", "area=shop"]).unwrap(),
+            ["/help", "/help", "/plain"]
+        );
         assert_eq!(left(&[], &[]).unwrap().len(), 7);
     }
 }

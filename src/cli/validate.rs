@@ -29,5 +29,9 @@ pub fn run(options: &Options) -> Exit {
         }
         super::print(&format!("{}: valid\n", clean(&test.place.to_string())));
     }
-    if documents.findings.is_empty() { Exit::Passed } else { Exit::Invalid }
+    if documents.findings.is_empty() {
+        Exit::Passed
+    } else {
+        Exit::Invalid
+    }
 }

@@ -12,7 +12,8 @@ pub const MAX_FILE: u64 = 1024 * 1024;
 /// Aliases may add so many nodes to a file: enough for any real one, and no bomb.
 const MAX_NODES: usize = 100_000;
 const MAX_DEPTH: usize = 64;
-const TOO_MUCH: &str = "too much: at most 100,000 values, nested at most 64 deep, are read from a file";
+const TOO_MUCH: &str =
+    "too much: at most 100,000 values, nested at most 64 deep, are read from a file";
 const STACK: usize = 16 * 1024 * 1024;
 
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -38,8 +39,10 @@ enum Content {
 
 /// The documents of `text` that are not empty.
 pub fn read(text: &str) -> Result<Vec<Node>, YamlError> {
-    on_a_large_stack(|| parse(text))
-        .map_err(|YamlError { line, message }| YamlError { line, message: hint(text, line, &message).unwrap_or(message) })
+    on_a_large_stack(|| parse(text)).map_err(|YamlError { line, message }| YamlError {
+        line,
+        message: hint(text, line, &message).unwrap_or(message),
+    })
 }
 
 fn parse(text: &str) -> Result<Vec<Node>, YamlError> {
@@ -55,8 +58,13 @@ fn parse(text: &str) -> Result<Vec<Node>, YamlError> {
         let line = error.location().map_or(1, |location| location.line());
         let message = error.without_snippet().to_string();
         // the line is told apart
-        let message = message.rsplit_once(" at line ").map_or(message.as_str(), |(message, _)| message);
-        YamlError { line, message: in_our_words(message) }
+        let message = message
+            .rsplit_once(" at line ")
+            .map_or(message.as_str(), |(message, _)| message);
+        YamlError {
+            line,
+            message: in_our_words(message),
+        }
     })
 }
 
@@ -66,23 +74,50 @@ fn in_our_words(message: &str) -> String {
         return TOO_MUCH.into();
     }
     if let Some(key) = message.strip_prefix("duplicate mapping key: ") {
-        return format!("{}: is there twice", key.split(", set ").next().unwrap_or(key));
+        return format!(
+            "{}: is there twice",
+            key.split(", set ").next().unwrap_or(key)
+        );
     }
     let advice = [
         ("tabs disallowed", "indent with spaces"),
-        ("multiline quoted scalar", "a quote is not closed, on this line or one before it"),
-        ("trailing content after", "put a text that holds quotes into the other kind of quotes"),
-        ("did not find expected", "fields of one map stand in one column, entries of a list in another"),
+        (
+            "multiline quoted scalar",
+            "a quote is not closed, on this line or one before it",
+        ),
+        (
+            "trailing content after",
+            "put a text that holds quotes into the other kind of quotes",
+        ),
+        (
+            "did not find expected",
+            "fields of one map stand in one column, entries of a list in another",
+        ),
     ];
     let advice = advice.iter().find(|(part, _)| message.contains(part));
-    advice.map_or_else(|| message.to_owned(), |(_, advice)| format!("{message}; {advice}"))
+    advice.map_or_else(
+        || message.to_owned(),
+        |(_, advice)| format!("{message}; {advice}"),
+    )
 }
 
 /// The parser recurses, by some 40 KB a level without optimisation, which a thread's usual stack may not hold.
-fn on_a_large_stack<T: Send>(work: impl FnOnce() -> Result<T, YamlError> + Send) -> Result<T, YamlError> {
-    std::thread::scope(|scope| match std::thread::Builder::new().stack_size(STACK).spawn_scoped(scope, work) {
-        Ok(thread) => thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
-        Err(error) => Err(YamlError { line: 1, message: format!("no thread to read it on: {error}") }),
+fn on_a_large_stack<T: Send>(
+    work: impl FnOnce() -> Result<T, YamlError> + Send,
+) -> Result<T, YamlError> {
+    std::thread::scope(|scope| {
+        match std::thread::Builder::new()
+            .stack_size(STACK)
+            .spawn_scoped(scope, work)
+        {
+            Ok(thread) => thread
+                .join()
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+            Err(error) => Err(YamlError {
+                line: 1,
+                message: format!("no thread to read it on: {error}"),
+            }),
+        }
     })
 }
 
@@ -100,14 +135,18 @@ fn hint(text: &str, line: u64, message: &str) -> Option<String> {
     }
     let source = text.lines().nth(nth)?;
     let before = &source[..source.find("{{")?];
-    let value_begins = before.trim_end().ends_with([':', '-', ',', '[', '{']) || before.contains('{');
+    let value_begins =
+        before.trim_end().ends_with([':', '-', ',', '[', '{']) || before.contains('{');
     (value_begins && before.matches(['"', '\'']).count() % 2 == 0).then(said)
 }
 
 /// The field path of a line, as far as indentation shows it: what cannot be parsed has no other.
 fn field_at(text: &str, nth: usize) -> String {
     let lines: Vec<&str> = text.lines().take(nth + 1).collect();
-    let begin = lines.iter().rposition(|line| line.starts_with("---")).map_or(0, |at| at + 1);
+    let begin = lines
+        .iter()
+        .rposition(|line| line.starts_with("---"))
+        .map_or(0, |at| at + 1);
     let mut path = Vec::new();
     // where the entry begins whose parent is looked for, and which item of a list it is if it is one
     let (mut within, mut item) = (usize::MAX, None);
@@ -140,9 +179,16 @@ fn entries(line: &str) -> Vec<(usize, Option<&str>)> {
         entries.push((line.len() - rest.len(), None));
         rest = rest[1..].trim_start();
     }
-    let key = rest.split_once(": ").map(|(key, _)| key).or_else(|| rest.trim_end().strip_suffix(':'));
-    let is_key = |key: &&str| !key.is_empty() && !key.starts_with(['#', '{', '[', '"', '\'', '&', '*']);
-    entries.extend(key.filter(is_key).map(|key| (line.len() - rest.len(), Some(key))));
+    let key = rest
+        .split_once(": ")
+        .map(|(key, _)| key)
+        .or_else(|| rest.trim_end().strip_suffix(':'));
+    let is_key =
+        |key: &&str| !key.is_empty() && !key.starts_with(['#', '{', '[', '"', '\'', '&', '*']);
+    entries.extend(
+        key.filter(is_key)
+            .map(|key| (line.len() - rest.len(), Some(key))),
+    );
     entries
 }
 
@@ -151,13 +197,21 @@ impl Node {
         match &self.content {
             Content::Scalar(value) => value.clone(),
             Content::List(items) => items.iter().map(Node::to_json).collect(),
-            Content::Map(fields) => Value::Object(fields.iter().map(|(key, node)| (key.clone(), node.to_json())).collect::<Map<_, _>>()),
+            Content::Map(fields) => Value::Object(
+                fields
+                    .iter()
+                    .map(|(key, node)| (key.clone(), node.to_json()))
+                    .collect::<Map<_, _>>(),
+            ),
         }
     }
 
     pub fn get(&self, key: &str) -> Option<&Node> {
         match &self.content {
-            Content::Map(fields) => fields.iter().find(|(name, _)| name == key).map(|(_, node)| node),
+            Content::Map(fields) => fields
+                .iter()
+                .find(|(name, _)| name == key)
+                .map(|(_, node)| node),
             _ => None,
         }
     }
@@ -180,12 +234,17 @@ impl Node {
 
     /// The line of the deepest node that `path` (`spec.load.stages[0].target`) leads to.
     pub fn line_of(&self, path: &str) -> u64 {
-        self.step(path).map_or(self.line, |(node, rest)| node.line_of(rest))
+        self.step(path)
+            .map_or(self.line, |(node, rest)| node.line_of(rest))
     }
 
     /// The node that the whole of `path` leads to.
     fn at(&self, path: &str) -> Option<&Node> {
-        if path.is_empty() { Some(self) } else { self.step(path).and_then(|(node, rest)| node.at(rest)) }
+        if path.is_empty() {
+            Some(self)
+        } else {
+            self.step(path).and_then(|(node, rest)| node.at(rest))
+        }
     }
 
     /// The child that `path` begins with, and the rest of the path.
@@ -241,7 +300,10 @@ impl Node {
             match node.map(|node| &node.content) {
                 Some(Content::List(items)) => {
                     path.push_str(&format!("[{part}]"));
-                    node = part.parse::<usize>().ok().and_then(|index| items.get(index));
+                    node = part
+                        .parse::<usize>()
+                        .ok()
+                        .and_then(|index| items.get(index));
                 }
                 _ => {
                     if !path.is_empty() {
@@ -258,8 +320,15 @@ impl Node {
 
 impl<'de> Deserialize<'de> for Node {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let Spanned { value, referenced, defined: _ } = Spanned::<Content>::deserialize(deserializer)?;
-        Ok(Node { line: referenced.line(), content: value })
+        let Spanned {
+            value,
+            referenced,
+            defined: _,
+        } = Spanned::<Content>::deserialize(deserializer)?;
+        Ok(Node {
+            line: referenced.line(),
+            content: value,
+        })
     }
 }
 
@@ -309,9 +378,12 @@ impl<'de> Visitor<'de> for ContentVisitor {
     fn visit_f64<E: serde::de::Error>(self, value: f64) -> Result<Content, E> {
         // an integer that fits no 64 bits arrives here, rounded
         if value.fract() == 0.0 && value.abs() >= i64::MAX as f64 {
-            return Err(E::custom(format!("{value:e} does not fit a signed 64-bit integer; write it as text")));
+            return Err(E::custom(format!(
+                "{value:e} does not fit a signed 64-bit integer; write it as text"
+            )));
         }
-        let number = Number::from_f64(value).ok_or_else(|| E::custom(format!("{value} is no number that JSON can hold")))?;
+        let number = Number::from_f64(value)
+            .ok_or_else(|| E::custom(format!("{value} is no number that JSON can hold")))?;
         scalar(number)
     }
 
@@ -342,7 +414,9 @@ impl<'de> Visitor<'de> for ContentVisitor {
 fn key_text<E: serde::de::Error>(key: Content) -> Result<String, E> {
     match key {
         Content::Scalar(Value::String(text)) => Ok(text),
-        Content::Scalar(value @ (Value::Bool(_) | Value::Null)) => Err(E::custom(format!("a key that YAML takes for {value}; quote it"))),
+        Content::Scalar(value @ (Value::Bool(_) | Value::Null)) => Err(E::custom(format!(
+            "a key that YAML takes for {value}; quote it"
+        ))),
         Content::Scalar(value) => Ok(value.to_string()),
         Content::Map(_) => Err(E::custom(UNQUOTED)),
         Content::List(_) => Err(E::custom("a list cannot be a key")),
@@ -376,7 +450,10 @@ mod tests {
             assert!(error.message.contains("quote it"), "{text:?}: {error}");
             assert_eq!(error.line, 2, "{text:?}: {error}");
         }
-        assert_eq!(one("a: \"{{ x }}\"\nb: see {{ y }}\n"), json!({"a": "{{ x }}", "b": "see {{ y }}"}));
+        assert_eq!(
+            one("a: \"{{ x }}\"\nb: see {{ y }}\n"),
+            json!({"a": "{{ x }}", "b": "see {{ y }}"})
+        );
     }
 
     #[test]
@@ -384,14 +461,25 @@ mod tests {
         let text = "---\nspec:\n  # why: not\n  scenarios:\n  - name: a\n  - name: b\n    tasks:\n      - steps:\n        - http:\n            path: /\n        - http:\n            json:\n              x: 1\n              user: {{ user.id }}\n";
         let error = error(text);
         assert_eq!(error.line, 14);
-        assert!(error.message.starts_with("spec.scenarios[1].tasks[0].steps[1].http.json.user: YAML takes"), "{error}");
+        assert!(
+            error
+                .message
+                .starts_with("spec.scenarios[1].tasks[0].steps[1].http.json.user: YAML takes"),
+            "{error}"
+        );
         let in_list = read("a:\n  b:\n  - x\n  - {{ y }}\n").unwrap_err();
-        assert!(in_list.message.starts_with("a.b[1]: YAML takes"), "{in_list}");
+        assert!(
+            in_list.message.starts_with("a.b[1]: YAML takes"),
+            "{in_list}"
+        );
     }
 
     #[test]
     fn a_key_given_twice_is_refused() {
-        assert_eq!(error("a: 1\nb: 2\na: 3\n").to_string(), "line 3: a: is there twice");
+        assert_eq!(
+            error("a: 1\nb: 2\na: 3\n").to_string(),
+            "line 3: a: is there twice"
+        );
     }
 
     #[test]
@@ -407,7 +495,10 @@ mod tests {
         let mut text = String::from("a0: &a0 [x, x, x, x, x, x, x, x, x]\n");
         for level in 1..12 {
             let before = format!("*a{}", level - 1);
-            text.push_str(&format!("a{level}: &a{level} [{}]\n", [before.as_str(); 9].join(", ")));
+            text.push_str(&format!(
+                "a{level}: &a{level} [{}]\n",
+                [before.as_str(); 9].join(", ")
+            ));
         }
         let begun = std::time::Instant::now();
         assert!(read(&text).is_err());
@@ -424,21 +515,30 @@ mod tests {
 
     #[test]
     fn numbers_that_json_or_an_api_server_cannot_hold_are_refused() {
-        assert!(error("a: 340282366920938463463374607431768211455\n").message.contains("64-bit"));
+        assert!(
+            error("a: 340282366920938463463374607431768211455\n")
+                .message
+                .contains("64-bit")
+        );
         assert!(read("a: .nan\n").is_err());
     }
 
     #[test]
     fn values_are_those_that_kubectl_would_send() {
         assert_eq!(
-            one("a: yes\nb: 'yes'\nc: 1.5\nd: 1e3\ne: ~\nf:\n1: x\ng: 2026-01-01\nh: |\n  two\n  lines\n"),
+            one(
+                "a: yes\nb: 'yes'\nc: 1.5\nd: 1e3\ne: ~\nf:\n1: x\ng: 2026-01-01\nh: |\n  two\n  lines\n"
+            ),
             json!({"a": true, "b": "yes", "c": 1.5, "d": 1000.0, "e": null, "f": null, "1": "x", "g": "2026-01-01", "h": "two\nlines\n"})
         );
     }
 
     #[test]
     fn anchors_and_merge_keys_are_followed() {
-        assert_eq!(one("base: &base {a: 1, b: 2}\nmine:\n  <<: *base\n  b: 3\n")["mine"], json!({"a": 1, "b": 3}));
+        assert_eq!(
+            one("base: &base {a: 1, b: 2}\nmine:\n  <<: *base\n  b: 3\n")["mine"],
+            json!({"a": 1, "b": 3})
+        );
     }
 
     #[test]
@@ -451,16 +551,27 @@ mod tests {
             ("a: *nobody\n", 1, "anchor"),
         ] {
             let error = error(text);
-            assert!(error.line == line && error.message.contains(advice), "{text:?}: {error}");
+            assert!(
+                error.line == line && error.message.contains(advice),
+                "{text:?}: {error}"
+            );
         }
     }
 
     #[test]
     fn a_field_is_where_its_name_stands_however_its_value_is_written() {
         let document = &read("a:\n  b:\n    c: &c\n      d: 1\n  e: {f: 1,\n    g: [1,\n     2]}\n  h: |\n    x\n  i: *c\n").unwrap()[0];
-        for (path, line) in
-            [("a", 1), ("a.b", 2), ("a.b.c", 3), ("a.b.c.d", 4), ("a.e.f", 5), ("a.e.g", 6), ("a.e.g[1]", 7), ("a.h", 8), ("a.i", 10)]
-        {
+        for (path, line) in [
+            ("a", 1),
+            ("a.b", 2),
+            ("a.b.c", 3),
+            ("a.b.c.d", 4),
+            ("a.e.f", 5),
+            ("a.e.g", 6),
+            ("a.e.g[1]", 7),
+            ("a.h", 8),
+            ("a.i", 10),
+        ] {
             assert_eq!(document.line_of(path), line, "{path}");
         }
     }
@@ -469,10 +580,22 @@ mod tests {
     fn names_at_the_front_of_a_message_become_part_of_the_path() {
         let document = &read("json:\n  list:\n  - a: 1\n").unwrap()[0];
         let deeper = |message| document.deepen("json", message);
-        assert_eq!(deeper("list: [0]: a: is wrong: too"), ("json.list[0].a".into(), "is wrong: too".into()));
-        assert_eq!(deeper("list: [7]: a: is wrong"), ("json.list".into(), "[7]: a: is wrong".into()));
-        assert_eq!(deeper("nobody: is wrong"), ("json".into(), "nobody: is wrong".into()));
-        assert_eq!(document.deepen("missing", "json: is wrong"), ("missing".into(), "json: is wrong".into()));
+        assert_eq!(
+            deeper("list: [0]: a: is wrong: too"),
+            ("json.list[0].a".into(), "is wrong: too".into())
+        );
+        assert_eq!(
+            deeper("list: [7]: a: is wrong"),
+            ("json.list".into(), "[7]: a: is wrong".into())
+        );
+        assert_eq!(
+            deeper("nobody: is wrong"),
+            ("json".into(), "nobody: is wrong".into())
+        );
+        assert_eq!(
+            document.deepen("missing", "json: is wrong"),
+            ("missing".into(), "json: is wrong".into())
+        );
     }
 
     #[test]

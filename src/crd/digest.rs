@@ -33,8 +33,12 @@ pub fn digest(spec: &LoadTestSpec) -> String {
 }
 
 fn remove(value: &mut Value, path: &[&str]) {
-    let Some((last, parents)) = path.split_last() else { return };
-    let parent = parents.iter().try_fold(value, |value, key| value.get_mut(*key));
+    let Some((last, parents)) = path.split_last() else {
+        return;
+    };
+    let parent = parents
+        .iter()
+        .try_fold(value, |value, key| value.get_mut(*key));
     if let Some(fields) = parent.and_then(Value::as_object_mut) {
         fields.remove(*last);
     }
@@ -44,13 +48,19 @@ fn remove(value: &mut Value, path: &[&str]) {
 fn strip_defaults(value: &mut Value, schema: &Value) {
     match value {
         Value::Object(fields) => {
-            let described = |name: &str| schema["properties"].get(name).unwrap_or(&schema["additionalProperties"]);
+            let described = |name: &str| {
+                schema["properties"]
+                    .get(name)
+                    .unwrap_or(&schema["additionalProperties"])
+            };
             let mut kept = Map::new();
             for (name, mut field) in std::mem::take(fields) {
                 let default = described(&name)["default"].clone();
                 let is_default = !default.is_null() && field == default;
                 strip_defaults(&mut field, described(&name));
-                let emptied = schema["properties"].get(&name).is_some_and(|s| s["properties"].is_object())
+                let emptied = schema["properties"]
+                    .get(&name)
+                    .is_some_and(|s| s["properties"].is_object())
                     && field.as_object().is_some_and(Map::is_empty);
                 if !is_default && !emptied {
                     kept.insert(name, field);
@@ -58,7 +68,9 @@ fn strip_defaults(value: &mut Value, schema: &Value) {
             }
             *fields = kept;
         }
-        Value::Array(items) => items.iter_mut().for_each(|item| strip_defaults(item, &schema["items"])),
+        Value::Array(items) => items
+            .iter_mut()
+            .for_each(|item| strip_defaults(item, &schema["items"])),
         _ => {}
     }
 }
@@ -105,10 +117,13 @@ mod tests {
     fn digest_with(pointer: &str, field: Value) -> String {
         let mut spec = minimal();
         let (parent, name) = pointer.rsplit_once('/').unwrap();
-        let parent = parent.split('/').filter(|part| !part.is_empty()).fold(&mut spec, |value, key| match key.parse::<usize>() {
-            Ok(index) => &mut value[index],
-            Err(_) => &mut value[key],
-        });
+        let parent = parent.split('/').filter(|part| !part.is_empty()).fold(
+            &mut spec,
+            |value, key| match key.parse::<usize>() {
+                Ok(index) => &mut value[index],
+                Err(_) => &mut value[key],
+            },
+        );
         parent[name] = field;
         digest(&serde_json::from_value(spec).unwrap())
     }
@@ -125,7 +140,10 @@ mod tests {
             ("/run/trigger", json!("again")),
             ("/http/timeout", json!("1s")),
             ("/scenarios/0/weight", json!(2)),
-            ("/thresholds", json!([{"metric": "failures", "expr": "rate < 1%"}])),
+            (
+                "/thresholds",
+                json!([{"metric": "failures", "expr": "rate < 1%"}]),
+            ),
         ] {
             assert_ne!(digest_with(field, value), minimal_digest(), "{field}");
         }
@@ -150,8 +168,17 @@ mod tests {
 
     #[test]
     fn a_default_written_out_is_the_same_as_none() {
-        assert_eq!(digest_with("/http", json!({"timeout": "30s"})), minimal_digest());
-        assert_eq!(digest_with("/run/start", json!("OnApply")), minimal_digest());
-        assert_eq!(digest_with("/scenarios/0/tasks/0/steps/0/http/method", json!("GET")), minimal_digest());
+        assert_eq!(
+            digest_with("/http", json!({"timeout": "30s"})),
+            minimal_digest()
+        );
+        assert_eq!(
+            digest_with("/run/start", json!("OnApply")),
+            minimal_digest()
+        );
+        assert_eq!(
+            digest_with("/scenarios/0/tasks/0/steps/0/http/method", json!("GET")),
+            minimal_digest()
+        );
     }
 }

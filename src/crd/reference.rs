@@ -49,8 +49,15 @@ pub struct Page {
 
 /// Writes the page with `examples`, which are sorted by name.
 pub fn page(examples: &[Example]) -> Page {
-    let schema = SchemaSettings::draft2020_12().into_generator().into_root_schema_for::<LoadTestSpec>().to_value();
-    let mut reference = Reference { root: &schema, sections: vec![], paths: BTreeMap::new() };
+    let schema = SchemaSettings::draft2020_12()
+        .into_generator()
+        .into_root_schema_for::<LoadTestSpec>()
+        .to_value();
+    let mut reference = Reference {
+        root: &schema,
+        sections: vec![],
+        paths: BTreeMap::new(),
+    };
     reference.add_section("spec".into(), &schema);
     let uses: Vec<(&Example, BTreeSet<String>)> = examples
         .iter()
@@ -101,59 +108,114 @@ impl<'a> Reference<'a> {
         let mut description = None;
         loop {
             description = description.or(schema["description"].as_str());
-            let alternatives = schema["anyOf"].as_array().into_iter().flatten().filter(|one| one["type"] != "null");
-            let next = match schema["$ref"].as_str().and_then(|reference| reference.strip_prefix("#/$defs/")) {
+            let alternatives = schema["anyOf"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .filter(|one| one["type"] != "null");
+            let next = match schema["$ref"]
+                .as_str()
+                .and_then(|reference| reference.strip_prefix("#/$defs/"))
+            {
                 Some(name) => {
                     type_name = Some(name);
                     self.root["$defs"].get(name)
                 }
-                None => alternatives.chain(schema["allOf"].as_array().into_iter().flatten()).next(),
+                None => alternatives
+                    .chain(schema["allOf"].as_array().into_iter().flatten())
+                    .next(),
             };
             match next {
                 Some(next) => schema = next,
-                None => return Resolved { schema, type_name, description },
+                None => {
+                    return Resolved {
+                        schema,
+                        type_name,
+                        description,
+                    };
+                }
             }
         }
     }
 
     /// The object that a field holds, be it in a list or a map, and its path.
-    fn object_in(&self, path: &str, schema: &'a Value) -> Option<(String, &'a Value, Option<&'a str>)> {
-        let Resolved { schema, type_name, .. } = self.resolve(schema);
+    fn object_in(
+        &self,
+        path: &str,
+        schema: &'a Value,
+    ) -> Option<(String, &'a Value, Option<&'a str>)> {
+        let Resolved {
+            schema, type_name, ..
+        } = self.resolve(schema);
         if schema["properties"].is_object() {
             return Some((path.to_owned(), schema, type_name));
         }
         if schema["items"].is_object() {
             return self.object_in(&format!("{path}[]"), &schema["items"]);
         }
-        schema["additionalProperties"].is_object().then(|| self.object_in(&format!("{path}.NAME"), &schema["additionalProperties"]))?
+        schema["additionalProperties"]
+            .is_object()
+            .then(|| self.object_in(&format!("{path}.NAME"), &schema["additionalProperties"]))?
     }
 
     fn add_section(&mut self, path: String, schema: &'a Value) {
         let index = self.sections.len();
-        let description = schema["description"].as_str().unwrap_or_default().to_owned();
-        self.sections.push(Section { path: path.clone(), description, fields: vec![], also_at: vec![] });
-        let is_required = |name: &str| schema["required"].as_array().is_some_and(|required| required.iter().any(|other| *other == name));
+        let description = schema["description"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned();
+        self.sections.push(Section {
+            path: path.clone(),
+            description,
+            fields: vec![],
+            also_at: vec![],
+        });
+        let is_required = |name: &str| {
+            schema["required"]
+                .as_array()
+                .is_some_and(|required| required.iter().any(|other| *other == name))
+        };
         // what must be there comes first, and what is used at several places has its section where it must be
-        let mut properties: Vec<_> = fields_of(schema).map(|(name, property)| (!is_required(name), name, property)).collect();
+        let mut properties: Vec<_> = fields_of(schema)
+            .map(|(name, property)| (!is_required(name), name, property))
+            .collect();
         properties.sort_by_key(|(is_optional, name, _)| (*is_optional, *name));
         for (is_optional, name, property) in properties {
             let path = format!("{path}.{name}");
             let kind = self.kind(property) + &default_of(property);
             let meaning = self.meaning(property);
-            let section = self.object_in(&path, property).map(|(path, object, type_name)| self.section_of(path, object, type_name));
-            let field = Field { name: name.clone(), path, required: !is_optional, kind, section, meaning };
+            let section = self
+                .object_in(&path, property)
+                .map(|(path, object, type_name)| self.section_of(path, object, type_name));
+            let field = Field {
+                name: name.clone(),
+                path,
+                required: !is_optional,
+                kind,
+                section,
+                meaning,
+            };
             self.sections[index].fields.push(field);
         }
     }
 
     /// The path of the section of the object at `path`, which is added if its type has none yet.
     fn section_of(&mut self, path: String, object: &'a Value, type_name: Option<&str>) -> String {
-        if let Some(known) = type_name.and_then(|type_name| self.paths.get(type_name)).cloned() {
-            let section = self.sections.iter_mut().find(|section| section.path == known);
-            section.into_iter().for_each(|section| section.also_at.push(path.clone()));
+        if let Some(known) = type_name
+            .and_then(|type_name| self.paths.get(type_name))
+            .cloned()
+        {
+            let section = self
+                .sections
+                .iter_mut()
+                .find(|section| section.path == known);
+            section
+                .into_iter()
+                .for_each(|section| section.also_at.push(path.clone()));
             return known;
         }
-        self.paths.extend(type_name.map(|type_name| (type_name.to_owned(), path.clone())));
+        self.paths
+            .extend(type_name.map(|type_name| (type_name.to_owned(), path.clone())));
         self.add_section(path.clone(), object);
         path
     }
@@ -167,7 +229,11 @@ impl<'a> Reference<'a> {
             kind => kind == name,
         };
         if let Some(values) = values(schema) {
-            return values.iter().map(|(value, _)| value.as_str()).collect::<Vec<_>>().join(", ");
+            return values
+                .iter()
+                .map(|(value, _)| value.as_str())
+                .collect::<Vec<_>>()
+                .join(", ");
         }
         match schema["pattern"].as_str() {
             Some(duration::PATTERN) => return "duration".into(),
@@ -177,7 +243,11 @@ impl<'a> Reference<'a> {
         if schema["properties"].is_object() {
             "map".into()
         } else if schema["items"].is_object() {
-            format!("list{} of {}", between("minItems", "maxItems"), plural(&self.kind(&schema["items"])))
+            format!(
+                "list{} of {}",
+                between("minItems", "maxItems"),
+                plural(&self.kind(&schema["items"]))
+            )
         } else if schema["additionalProperties"].is_object() {
             format!(
                 "map{} from names to {}",
@@ -187,7 +257,11 @@ impl<'a> Reference<'a> {
         } else if kind("string") {
             format!(
                 "text{}",
-                if schema["maxLength"].is_null() { String::new() } else { format!(", at most {} characters", schema["maxLength"]) }
+                if schema["maxLength"].is_null() {
+                    String::new()
+                } else {
+                    format!(", at most {} characters", schema["maxLength"])
+                }
             )
         } else if kind("integer") {
             format!("whole number{}", between("minimum", "maximum"))
@@ -201,7 +275,11 @@ impl<'a> Reference<'a> {
     }
 
     fn meaning(&self, property: &'a Value) -> String {
-        let Resolved { schema, description, .. } = self.resolve(property);
+        let Resolved {
+            schema,
+            description,
+            ..
+        } = self.resolve(property);
         let mut meaning = description.unwrap_or_default().to_owned();
         for (value, said) in values(schema).into_iter().flatten() {
             if let Some(said) = said {
@@ -213,8 +291,12 @@ impl<'a> Reference<'a> {
 
     /// Adds to `used` each field that `value` sets, by the path it has on the page.
     fn note_uses(&self, path: &str, schema: &'a Value, value: &Value, used: &mut BTreeSet<String>) {
-        let Resolved { schema, type_name, .. } = self.resolve(schema);
-        let path = type_name.and_then(|type_name| self.paths.get(type_name)).map_or(path, String::as_str);
+        let Resolved {
+            schema, type_name, ..
+        } = self.resolve(schema);
+        let path = type_name
+            .and_then(|type_name| self.paths.get(type_name))
+            .map_or(path, String::as_str);
         for (name, property) in fields_of(schema) {
             if let Some(value) = value.get(name) {
                 let path = format!("{path}.{name}");
@@ -222,11 +304,26 @@ impl<'a> Reference<'a> {
                 used.insert(path);
             }
         }
-        for item in value.as_array().into_iter().flatten().filter(|_| schema["items"].is_object()) {
+        for item in value
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter(|_| schema["items"].is_object())
+        {
             self.note_uses(&format!("{path}[]"), &schema["items"], item, used);
         }
-        for item in value.as_object().into_iter().flatten().filter(|_| schema["additionalProperties"].is_object()) {
-            self.note_uses(&format!("{path}.NAME"), &schema["additionalProperties"], item.1, used);
+        for item in value
+            .as_object()
+            .into_iter()
+            .flatten()
+            .filter(|_| schema["additionalProperties"].is_object())
+        {
+            self.note_uses(
+                &format!("{path}.NAME"),
+                &schema["additionalProperties"],
+                item.1,
+                used,
+            );
         }
     }
 
@@ -234,21 +331,41 @@ impl<'a> Reference<'a> {
         let mut markdown = INTRODUCTION.to_owned();
         let mut without_example = Vec::new();
         for section in &self.sections {
-            let own: Vec<_> = uses.iter().filter(|(example, _)| section.holds(example)).collect();
+            let own: Vec<_> = uses
+                .iter()
+                .filter(|(example, _)| section.holds(example))
+                .collect();
             section.write_head(&mut markdown);
             for field in &section.fields {
                 let shown_here = own.iter().any(|(_, used)| used.contains(&field.path));
-                let elsewhere = uses.iter().find(|(_, used)| used.contains(&field.path)).map(|(example, _)| *example);
+                let elsewhere = uses
+                    .iter()
+                    .find(|(_, used)| used.contains(&field.path))
+                    .map(|(example, _)| *example);
                 if elsewhere.is_none() {
                     without_example.push(field.path.clone());
                 }
-                field.write_row(&mut markdown, elsewhere.filter(|_| !shown_here && field.section.is_none()));
+                field.write_row(
+                    &mut markdown,
+                    elsewhere.filter(|_| !shown_here && field.section.is_none()),
+                );
             }
-            own.iter().for_each(|(example, _)| example.write(&mut markdown));
+            own.iter()
+                .for_each(|(example, _)| example.write(&mut markdown));
         }
-        let is_misplaced = |example: &&Example| !self.sections.iter().any(|section| section.holds(example));
-        let misplaced = uses.iter().map(|(example, _)| *example).filter(is_misplaced).map(|example| example.name.clone()).collect();
-        Page { markdown, without_example, misplaced }
+        let is_misplaced =
+            |example: &&Example| !self.sections.iter().any(|section| section.holds(example));
+        let misplaced = uses
+            .iter()
+            .map(|(example, _)| *example)
+            .filter(is_misplaced)
+            .map(|example| example.name.clone())
+            .collect();
+        Page {
+            markdown,
+            without_example,
+            misplaced,
+        }
     }
 }
 
@@ -261,13 +378,25 @@ impl Section {
         };
         named(&self.path)
             || self.also_at.iter().any(|path| named(path))
-            || self.fields.iter().any(|field| field.section.is_none() && named(&field.path))
+            || self
+                .fields
+                .iter()
+                .any(|field| field.section.is_none() && named(&field.path))
     }
 
     fn write_head(&self, page: &mut String) {
-        let Section { path, description, fields: _, also_at } = self;
+        let Section {
+            path,
+            description,
+            fields: _,
+            also_at,
+        } = self;
         // parts of the spec are chapters, what they hold are their sections
-        let level = if path.matches('.').count() <= 1 { "##" } else { "###" };
+        let level = if path.matches('.').count() <= 1 {
+            "##"
+        } else {
+            "###"
+        };
         page.push_str(&format!("\n{level} `{path}`\n\n"));
         if !description.is_empty() {
             page.push_str(&format!("{}\n\n", one_line(description)));
@@ -282,21 +411,49 @@ impl Section {
 
 impl Field {
     fn write_row(&self, page: &mut String, example: Option<&Example>) {
-        let Field { name, path: _, required, kind, section, meaning } = self;
-        let name = section.as_ref().map_or_else(|| format!("`{name}`"), |section| format!("[`{name}`](#{})", slug(section)));
+        let Field {
+            name,
+            path: _,
+            required,
+            kind,
+            section,
+            meaning,
+        } = self;
+        let name = section.as_ref().map_or_else(
+            || format!("`{name}`"),
+            |section| format!("[`{name}`](#{})", slug(section)),
+        );
         let needed = if *required { ", **required**" } else { "" };
-        let example = example.map_or(String::new(), |example| format!(" [Example](examples/{}.yaml)", example.name));
-        page.push_str(&format!("| {name} | {} | {} |\n", cell(&format!("{kind}{needed}")), cell(&format!("{meaning}{example}"))));
+        let example = example.map_or(String::new(), |example| {
+            format!(" [Example](examples/{}.yaml)", example.name)
+        });
+        page.push_str(&format!(
+            "| {name} | {} | {} |\n",
+            cell(&format!("{kind}{needed}")),
+            cell(&format!("{meaning}{example}"))
+        ));
     }
 }
 
 impl Example {
     /// The comment at the top of the file, then its `spec`.
     fn write(&self, page: &mut String) {
-        let comment: Vec<_> = self.text.lines().map_while(|line| line.strip_prefix('#')).map(str::trim).collect();
-        let spec = self.text.find("\nspec:").map_or(self.text.as_str(), |at| &self.text[at + 1..]);
+        let comment: Vec<_> = self
+            .text
+            .lines()
+            .map_while(|line| line.strip_prefix('#'))
+            .map(str::trim)
+            .collect();
+        let spec = self
+            .text
+            .find("\nspec:")
+            .map_or(self.text.as_str(), |at| &self.text[at + 1..]);
         let said = comment.join(" ");
-        page.push_str(&format!("\n{said} ([whole file](examples/{}.yaml))\n\n```yaml\n{}\n```\n", self.name, spec.trim_end()));
+        page.push_str(&format!(
+            "\n{said} ([whole file](examples/{}.yaml))\n\n```yaml\n{}\n```\n",
+            self.name,
+            spec.trim_end()
+        ));
     }
 }
 
@@ -306,14 +463,34 @@ fn fields_of(schema: &Value) -> impl Iterator<Item = (&String, &Value)> {
 
 /// The values that a schema allows, if it lists them, each with what is said of it.
 fn values(schema: &Value) -> Option<Vec<(String, Option<&str>)>> {
-    let quoted = |value: &Value| format!("`{}`", value.as_str().map_or_else(|| value.to_string(), str::to_owned));
+    let quoted = |value: &Value| {
+        format!(
+            "`{}`",
+            value
+                .as_str()
+                .map_or_else(|| value.to_string(), str::to_owned)
+        )
+    };
     if let Some(list) = schema["enum"].as_array() {
-        return Some(list.iter().filter(|value| !value.is_null()).map(|value| (quoted(value), None)).collect());
+        return Some(
+            list.iter()
+                .filter(|value| !value.is_null())
+                .map(|value| (quoted(value), None))
+                .collect(),
+        );
     }
     if !schema["const"].is_null() {
-        return Some(vec![(quoted(&schema["const"]), schema["description"].as_str())]);
+        return Some(vec![(
+            quoted(&schema["const"]),
+            schema["description"].as_str(),
+        )]);
     }
-    schema["oneOf"].as_array()?.iter().map(values).collect::<Option<Vec<_>>>().map(|lists| lists.concat())
+    schema["oneOf"]
+        .as_array()?
+        .iter()
+        .map(values)
+        .collect::<Option<Vec<_>>>()
+        .map(|lists| lists.concat())
 }
 
 fn range(low: &Value, high: &Value) -> String {
@@ -353,5 +530,8 @@ fn cell(text: &str) -> String {
 
 /// The anchor that a heading with `path` gets.
 fn slug(path: &str) -> String {
-    path.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '_').map(|c| c.to_ascii_lowercase()).collect()
+    path.chars()
+        .filter(|c| c.is_ascii_alphanumeric() || *c == '_')
+        .map(|c| c.to_ascii_lowercase())
+        .collect()
 }

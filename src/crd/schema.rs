@@ -20,8 +20,7 @@ pub(in crate::crd) const HEADER_NAME: &str = "^[-!#$%&'*+.^_`|~0-9A-Za-z]{1,128}
 pub(in crate::crd) const OBJECT_NAME: &str = "^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$";
 pub(in crate::crd) const OBJECT_KEY: &str = "^[-._a-zA-Z0-9]+$";
 
-const DESCRIPTION: &str =
-    "A load test: what to send, how hard, and what counts as passing. Its merged results and its verdict are in the status.";
+const DESCRIPTION: &str = "A load test: what to send, how hard, and what counts as passing. Its merged results and its verdict are in the status.";
 
 /// Where steps stand beside the tasks, in the schema of the spec.
 const OTHER_STEPS: [&str; 5] = [
@@ -52,7 +51,8 @@ fn define() -> Value {
     refer_to_tasks(&mut root["properties"]["spec"]);
     // until the operator has seen a resource it must not look ready to kstatus
     root["properties"]["status"]["default"] = json!({"observedGeneration": -1});
-    root["properties"]["metadata"] = json!({"type": "object", "properties": {"name": {"type": "string", "maxLength": 40}}});
+    root["properties"]["metadata"] =
+        json!({"type": "object", "properties": {"name": {"type": "string", "maxLength": 40}}});
     root["x-kubernetes-validations"] = json!([{
         "rule": format!("self.metadata.name.matches('{TEST_NAME}')"),
         "message": "metadata.name must begin with a letter and hold only lower case letters, digits and dashes: Services are named after it",
@@ -70,7 +70,9 @@ fn refer_to_tasks(spec: &mut Value) {
 }
 
 fn be_silent(schema: &mut Value) {
-    schema.as_object_mut().map(|fields| fields.remove("description"));
+    schema
+        .as_object_mut()
+        .map(|fields| fields.remove("description"));
     each_child(schema, &mut be_silent);
 }
 
@@ -104,19 +106,32 @@ fn refuse_unknown(schema: &mut Value) {
 
 /// Bounds every string, drops what an API server would warn of, and writes whole numbers as whole numbers.
 fn finish(schema: &mut Value) {
-    let Some(fields) = schema.as_object_mut() else { return };
+    let Some(fields) = schema.as_object_mut() else {
+        return;
+    };
     fields.remove("nullable");
-    if fields.get("format").is_some_and(|format| format.as_str().is_some_and(|f| f.starts_with("uint"))) {
+    if fields
+        .get("format")
+        .is_some_and(|format| format.as_str().is_some_and(|f| f.starts_with("uint")))
+    {
         let wide = fields["format"] == "uint64";
         fields.insert("format".into(), if wide { "int64" } else { "int32" }.into());
     }
     for bound in ["minimum", "maximum"] {
-        if let Some(number) = fields.get(bound).and_then(Value::as_f64).filter(|n| n.fract() == 0.0) {
+        if let Some(number) = fields
+            .get(bound)
+            .and_then(Value::as_f64)
+            .filter(|n| n.fract() == 0.0)
+        {
             fields.insert(bound.into(), (number as i64).into());
         }
     }
     let is_string = fields.get("type").is_some_and(|kind| kind == "string");
-    if is_string && !fields.contains_key("enum") && !fields.contains_key("maxLength") && !fields.contains_key("format") {
+    if is_string
+        && !fields.contains_key("enum")
+        && !fields.contains_key("maxLength")
+        && !fields.contains_key("format")
+    {
         fields.insert("maxLength".into(), MAX_STRING.into());
     }
     each_child(schema, &mut finish);
@@ -136,12 +151,18 @@ fn each_child(schema: &mut Value, visit: &mut dyn FnMut(&mut Value)) {
 /// What a text must do to match one of the schema's patterns.
 pub fn pattern_in_words(pattern: &str) -> Option<&'static str> {
     Some(match pattern {
-        TEST_NAME => "begin with a lower case letter and hold only lower case letters, digits and dashes",
+        TEST_NAME => {
+            "begin with a lower case letter and hold only lower case letters, digits and dashes"
+        }
         PERCENT => "be a share, such as 1% or 0.5%",
         QUANTITY => "be a quantity, such as 500m, 2 or 512Mi",
         HEADER_NAME => "be a header's name",
-        OBJECT_NAME => "be the name of a Kubernetes object: lower case letters, digits, dashes and dots",
-        OBJECT_KEY => "be a key of a Secret or ConfigMap: letters, digits, dashes, underscores and dots",
+        OBJECT_NAME => {
+            "be the name of a Kubernetes object: lower case letters, digits, dashes and dots"
+        }
+        OBJECT_KEY => {
+            "be a key of a Secret or ConfigMap: letters, digits, dashes, underscores and dots"
+        }
         _ => return None,
     })
 }
@@ -238,19 +259,31 @@ mod tests {
 
     #[test]
     fn every_string_list_and_map_is_bounded() {
-        walk("", &root(), &mut |path, schema| match schema["type"].as_str() {
-            Some("string") => {
-                assert!(schema["maxLength"].is_u64() || schema["enum"].is_array() || schema["format"].is_string(), "{path} has no bound")
-            }
-            Some("array") => {
-                assert!(schema["maxItems"].is_u64(), "{path} has no bound");
-                assert!(schema["x-kubernetes-list-type"].is_string(), "{path} does not say how lists merge");
-            }
-            Some("object") if schema["additionalProperties"].is_object() => {
-                assert!(schema["maxProperties"].is_u64(), "{path} has no bound")
-            }
-            _ => {}
-        });
+        walk(
+            "",
+            &root(),
+            &mut |path, schema| match schema["type"].as_str() {
+                Some("string") => {
+                    assert!(
+                        schema["maxLength"].is_u64()
+                            || schema["enum"].is_array()
+                            || schema["format"].is_string(),
+                        "{path} has no bound"
+                    )
+                }
+                Some("array") => {
+                    assert!(schema["maxItems"].is_u64(), "{path} has no bound");
+                    assert!(
+                        schema["x-kubernetes-list-type"].is_string(),
+                        "{path} does not say how lists merge"
+                    );
+                }
+                Some("object") if schema["additionalProperties"].is_object() => {
+                    assert!(schema["maxProperties"].is_u64(), "{path} has no bound")
+                }
+                _ => {}
+            },
+        );
     }
 
     #[test]
@@ -258,21 +291,35 @@ mod tests {
         let mut silent = Vec::new();
         walk("spec", spec_schema(), &mut |path, schema| {
             for (name, field) in schema["properties"].as_object().into_iter().flatten() {
-                let is_elsewhere =
-                    ["setup[]", "teardown[]", "onStart[]", "onStop[]", "blocks[].steps[]"].iter().any(|steps| path.contains(steps));
+                let is_elsewhere = [
+                    "setup[]",
+                    "teardown[]",
+                    "onStart[]",
+                    "onStop[]",
+                    "blocks[].steps[]",
+                ]
+                .iter()
+                .any(|steps| path.contains(steps));
                 if !is_elsewhere && !field["description"].is_string() {
                     silent.push(format!("{path}.{name}"));
                 }
             }
         });
-        assert!(silent.is_empty(), "docs/loadtest.md would say nothing of {silent:#?}");
+        assert!(
+            silent.is_empty(),
+            "docs/loadtest.md would say nothing of {silent:#?}"
+        );
     }
 
     #[test]
     fn whole_numbers_stay_whole_so_that_gitops_sees_no_difference() {
         walk("", &root(), &mut |path, schema| {
             for bound in ["minimum", "maximum"] {
-                assert!(!schema[bound].is_f64(), "{path}.{bound} is {}", schema[bound]);
+                assert!(
+                    !schema[bound].is_f64(),
+                    "{path}.{bound} is {}",
+                    schema[bound]
+                );
             }
             assert!(schema.get("nullable").is_none(), "{path} is nullable");
         });
@@ -281,7 +328,8 @@ mod tests {
     #[test]
     fn optional_fields_are_not_required() {
         let load = &spec_schema()["properties"]["load"]["properties"];
-        let step = &spec_schema()["properties"]["scenarios"]["items"]["properties"]["tasks"]["items"]["properties"]["steps"]["items"];
+        let step = &spec_schema()["properties"]["scenarios"]["items"]["properties"]["tasks"]["items"]
+            ["properties"]["steps"]["items"];
         assert_eq!(load["closed"]["required"], Value::Null);
         assert_eq!(load["open"]["required"], json!(["maxInFlight"]));
         assert_eq!(step["required"], Value::Null);

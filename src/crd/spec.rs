@@ -60,15 +60,41 @@ pub use transport::*;
     category = "starling",
     derive = "PartialEq",
     printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase"),
-    printcolumn(name = "Progress", type_ = "string", json_path = ".status.columns.progress"),
-    printcolumn(name = "Workers", type_ = "string", json_path = ".status.columns.workers"),
+    printcolumn(
+        name = "Progress",
+        type_ = "string",
+        json_path = ".status.columns.progress"
+    ),
+    printcolumn(
+        name = "Workers",
+        type_ = "string",
+        json_path = ".status.columns.workers"
+    ),
     printcolumn(name = "Users", type_ = "string", json_path = ".status.columns.users"),
     printcolumn(name = "RPS", type_ = "string", json_path = ".status.columns.rps"),
     printcolumn(name = "P95", type_ = "string", json_path = ".status.columns.p95"),
-    printcolumn(name = "Failures", type_ = "string", json_path = ".status.columns.failures"),
-    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
-    printcolumn(name = "Target", type_ = "string", json_path = ".spec.target.url", priority = 1),
-    printcolumn(name = "Reason", type_ = "string", json_path = ".status.columns.reason", priority = 1)
+    printcolumn(
+        name = "Failures",
+        type_ = "string",
+        json_path = ".status.columns.failures"
+    ),
+    printcolumn(
+        name = "Age",
+        type_ = "date",
+        json_path = ".metadata.creationTimestamp"
+    ),
+    printcolumn(
+        name = "Target",
+        type_ = "string",
+        json_path = ".spec.target.url",
+        priority = 1
+    ),
+    printcolumn(
+        name = "Reason",
+        type_ = "string",
+        json_path = ".status.columns.reason",
+        priority = 1
+    )
 )]
 #[serde(rename_all = "camelCase")]
 pub struct LoadTestSpec {

@@ -48,7 +48,9 @@ pub struct LoadTestStatus {
     pub conditions: Vec<Condition>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
 pub enum Phase {
     Pending,
     Suspended,
@@ -76,7 +78,10 @@ impl Phase {
 
     /// The run is over and will not change any more.
     pub fn is_terminal(self) -> bool {
-        matches!(self, Phase::Succeeded | Phase::Failed | Phase::Errored | Phase::Aborted)
+        matches!(
+            self,
+            Phase::Succeeded | Phase::Failed | Phase::Errored | Phase::Aborted
+        )
     }
 }
 

@@ -57,7 +57,11 @@ pub(super) trait Store: Scope {
 
 impl<'a> Answer<'a> {
     /// The first value that `visit` takes of the headers called `name`, in any case; trailers of a call are among them.
-    pub(super) fn header<T>(&self, name: &str, mut visit: impl FnMut(&'a [u8]) -> Option<T>) -> Option<T> {
+    pub(super) fn header<T>(
+        &self,
+        name: &str,
+        mut visit: impl FnMut(&'a [u8]) -> Option<T>,
+    ) -> Option<T> {
         first(headers(self.head), name, &mut visit).or_else(|| self.trailer(name, visit))
     }
 
@@ -85,7 +89,10 @@ impl<'a> Answer<'a> {
     }
 
     fn cut(&self) -> String {
-        format!("the body is longer than the {} bytes that are kept", self.body.len())
+        format!(
+            "the body is longer than the {} bytes that are kept",
+            self.body.len()
+        )
     }
 }
 
@@ -94,7 +101,13 @@ fn first<'a, T>(
     name: &str,
     visit: &mut impl FnMut(&'a [u8]) -> Option<T>,
 ) -> Option<T> {
-    headers.find_map(|(found, value)| if found.eq_ignore_ascii_case(name.as_bytes()) { visit(value) } else { None })
+    headers.find_map(|(found, value)| {
+        if found.eq_ignore_ascii_case(name.as_bytes()) {
+            visit(value)
+        } else {
+            None
+        }
+    })
 }
 
 impl Facts for Answer<'_> {
@@ -110,15 +123,24 @@ impl Facts for Answer<'_> {
     }
 
     fn body(&self) -> Result<&[u8], &str> {
-        if self.truncated { Err("the body is longer than what is kept of it") } else { Ok(self.body) }
+        if self.truncated {
+            Err("the body is longer than what is kept of it")
+        } else {
+            Ok(self.body)
+        }
     }
 
     fn json(&self) -> Result<&Value, &str> {
         let parsed = self.json.0.get_or_init(|| match self.truncated {
             true => Err(format!("{}, so it is not read as JSON", self.cut())),
             false if self.body.is_empty() => Err("the body is empty, not JSON".into()),
-            false => serde_json::from_slice(self.body)
-                .map_err(|error| format!("the body is not JSON, line {} column {}", error.line(), error.column())),
+            false => serde_json::from_slice(self.body).map_err(|error| {
+                format!(
+                    "the body is not JSON, line {} column {}",
+                    error.line(),
+                    error.column()
+                )
+            }),
         });
         parsed.as_ref().map_err(String::as_str)
     }

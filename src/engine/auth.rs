@@ -44,23 +44,47 @@ pub(super) struct NoCredentials(pub(super) String);
 
 impl Credentials {
     /// Those of `target`. A token is asked for only by [`Living::begin`].
-    pub(super) fn new(target: &Target, inputs: &Inputs, world: &World) -> Result<Option<Self>, Problem> {
-        let fixed = |name: &str, value: String| Ok(Some(Self::Fixed { name: name.to_owned(), value: value.into_bytes() }));
-        let renewed = |fetcher: Fetcher| Ok(Some(Self::Living(Living::Token(Arc::new(Token::new(fetcher))))));
+    pub(super) fn new(
+        target: &Target,
+        inputs: &Inputs,
+        world: &World,
+    ) -> Result<Option<Self>, Problem> {
+        let fixed = |name: &str, value: String| {
+            Ok(Some(Self::Fixed {
+                name: name.to_owned(),
+                value: value.into_bytes(),
+            }))
+        };
+        let renewed = |fetcher: Fetcher| {
+            Ok(Some(Self::Living(Living::Token(Arc::new(Token::new(
+                fetcher,
+            ))))))
+        };
         match &target.auth {
             None => Ok(None),
-            Some(Auth::Bearer { token }) => fixed("Authorization", format!("Bearer {}", text(token, inputs)?)),
+            Some(Auth::Bearer { token }) => {
+                fixed("Authorization", format!("Bearer {}", text(token, inputs)?))
+            }
             Some(Auth::Basic { username, password }) => {
                 let pair = format!("{}:{}", text(username, inputs)?, text(password, inputs)?);
                 fixed("Authorization", format!("Basic {}", STANDARD.encode(pair)))
             }
-            Some(Auth::Header { name, .. }) if !is_token(name) => {
-                Err(Problem::new(format!("{}.auth.header.name", target.field()), "this is not the name of a header"))
-            }
+            Some(Auth::Header { name, .. }) if !is_token(name) => Err(Problem::new(
+                format!("{}.auth.header.name", target.field()),
+                "this is not the name of a header",
+            )),
             Some(Auth::Header { name, value }) => fixed(name, text(value, inputs)?.to_owned()),
-            Some(Auth::OAuth2(oauth2)) => renewed(oauth2::fetcher(oauth2, target, inputs, &world.names)?),
-            Some(Auth::Google(google)) => renewed(google::fetcher(google, target, world.metadata_host.as_deref())?),
-            Some(Auth::AwsSigV4(keys)) => Ok(Some(Self::Living(Living::Signature(Box::new(Signer::new(keys, inputs)?))))),
+            Some(Auth::OAuth2(oauth2)) => {
+                renewed(oauth2::fetcher(oauth2, target, inputs, &world.names)?)
+            }
+            Some(Auth::Google(google)) => renewed(google::fetcher(
+                google,
+                target,
+                world.metadata_host.as_deref(),
+            )?),
+            Some(Auth::AwsSigV4(keys)) => Ok(Some(Self::Living(Living::Signature(Box::new(
+                Signer::new(keys, inputs)?,
+            ))))),
         }
     }
 
@@ -113,7 +137,8 @@ impl Living {
 }
 
 fn unix_seconds(now: SystemTime) -> u64 {
-    now.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
+    now.duration_since(SystemTime::UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs())
 }
 
 /// A request that never differs but for its credentials, with those of now.
@@ -129,19 +154,31 @@ pub(super) struct Wardrobe(RefCell<Vec<Option<Rc<Dressed>>>>);
 
 impl Wardrobe {
     /// `message`, which is always the same for `step`, with credentials.
-    pub(super) fn dress(&self, step: u16, message: &[u8], living: &Living) -> Result<Rc<Dressed>, NoCredentials> {
+    pub(super) fn dress(
+        &self,
+        step: u16,
+        message: &[u8],
+        living: &Living,
+    ) -> Result<Rc<Dressed>, NoCredentials> {
         let step = usize::from(step);
         let version = living.version();
         let mut all = self.0.borrow_mut();
         if all.len() <= step {
             all.resize_with(step + 1, || None);
         }
-        if let Some(dressed) = all[step].as_ref().filter(|dressed| dressed.version == version) {
+        if let Some(dressed) = all[step]
+            .as_ref()
+            .filter(|dressed| dressed.version == version)
+        {
             return Ok(dressed.clone());
         }
         let mut bytes = Vec::with_capacity(message.len() + 256);
         living.put_into(message, &mut bytes)?;
-        let dressed = Rc::new(Dressed { version, bytes, http2: OnceLock::new() });
+        let dressed = Rc::new(Dressed {
+            version,
+            bytes,
+            http2: OnceLock::new(),
+        });
         all[step] = Some(dressed.clone());
         Ok(dressed)
     }
@@ -154,7 +191,12 @@ mod tests {
 
     #[test]
     fn credentials_are_never_shown() {
-        let reference = |key: &str| Reference { kind: Kind::Secret, name: "s".into(), key: key.into(), field: "spec.target.auth".into() };
+        let reference = |key: &str| Reference {
+            kind: Kind::Secret,
+            name: "s".into(),
+            key: key.into(),
+            field: "spec.target.auth".into(),
+        };
         let mut inputs = Inputs::default();
         inputs.insert(Kind::Secret, "s", "bad", b"canary\r\nX: y".to_vec());
         inputs.insert(Kind::Secret, "s", "good", b"canary\n".to_vec());
@@ -172,10 +214,19 @@ mod tests {
             };
             Credentials::new(&target, &inputs, &World::of_process())
         };
-        let problem = credentials(Auth::Bearer { token: reference("bad") }).err().unwrap();
+        let problem = credentials(Auth::Bearer {
+            token: reference("bad"),
+        })
+        .err()
+        .unwrap();
         assert!(!problem.to_string().contains("canary"));
-        let basic = credentials(Auth::Basic { username: reference("good"), password: reference("good") });
-        let Ok(Some(Credentials::Fixed { value, .. })) = basic else { panic!("it stays the same") };
+        let basic = credentials(Auth::Basic {
+            username: reference("good"),
+            password: reference("good"),
+        });
+        let Ok(Some(Credentials::Fixed { value, .. })) = basic else {
+            panic!("it stays the same")
+        };
         assert_eq!(value, b"Basic Y2FuYXJ5OmNhbmFyeQ==");
     }
 }

@@ -70,19 +70,34 @@ impl Capture {
     }
 
     fn wants_head(&self, status: u16) -> bool {
-        let Wanted { head, body, cookies, redirects, stream: _ } = self.wanted;
+        let Wanted {
+            head,
+            body,
+            cookies,
+            redirects,
+            stream: _,
+        } = self.wanted;
         // who looks at a body needs to know how it is encoded
-        head || body || status >= 400 || cookies && self.sets_cookies || redirects && (300..400).contains(&status)
+        head || body
+            || status >= 400
+            || cookies && self.sets_cookies
+            || redirects && (300..400).contains(&status)
     }
 
     /// Likewise, of an answer over HTTP/2, in the form of HTTP/1.1.
-    pub(super) fn take_http2_head(&mut self, status: u16, sets_cookies: bool, headers: &http::HeaderMap) {
+    pub(super) fn take_http2_head(
+        &mut self,
+        status: u16,
+        sets_cookies: bool,
+        headers: &http::HeaderMap,
+    ) {
         self.sets_cookies = sets_cookies;
         self.keep_refusal(status);
         if !self.wants_head(status) {
             return;
         }
-        self.head.extend_from_slice(format!("HTTP/2 {status}\r\n").as_bytes());
+        self.head
+            .extend_from_slice(format!("HTTP/2 {status}\r\n").as_bytes());
         for (name, value) in headers {
             for part in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
                 self.head.extend_from_slice(part);
@@ -123,10 +138,12 @@ impl Capture {
 
 /// Names and values in a kept head, which has been found well-formed.
 pub(super) fn headers(head: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
-    head.split(|byte| *byte == b'\n').skip(1).filter_map(|line| {
-        let colon = line.iter().position(|byte| *byte == b':')?;
-        Some((&line[..colon], line[colon + 1..].trim_ascii()))
-    })
+    head.split(|byte| *byte == b'\n')
+        .skip(1)
+        .filter_map(|line| {
+            let colon = line.iter().position(|byte| *byte == b':')?;
+            Some((&line[..colon], line[colon + 1..].trim_ascii()))
+        })
 }
 
 /// The values of the headers of one name that are text, in order.

@@ -11,7 +11,9 @@ use super::deadline::Deadline;
 use super::exchange::{Answered, Exchange, Scratch, unrendered};
 use super::feeder::NoRow;
 use super::frame::Frame;
-use super::program::{Act, Each, Flow, Op, PreparedRepeat, PreparedScenario, PreparedTask, Program};
+use super::program::{
+    Act, Each, Flow, Op, PreparedRepeat, PreparedScenario, PreparedTask, Program,
+};
 use super::recorder::{Dropped, Iteration, Part};
 use super::shard::Shard;
 use super::throttle::Throttle;
@@ -123,7 +125,12 @@ impl Client {
     }
 
     /// One iteration, begun `now`; how and when it ended. `intended` is when it should have begun, where that was planned.
-    pub(super) async fn iterate(&mut self, scenario: &PreparedScenario, now: Instant, intended: Option<Instant>) -> (End, Instant) {
+    pub(super) async fn iterate(
+        &mut self,
+        scenario: &PreparedScenario,
+        now: Instant,
+        intended: Option<Instant>,
+    ) -> (End, Instant) {
         self.unanswered = false;
         self.has_turn = true;
         if self.is_slot {
@@ -150,22 +157,39 @@ impl Client {
             Ok(false) => now,
             Err(none) => return (self.not_begun(none, part), Instant::now()),
         };
-        shard.recorder.borrow_mut().iteration_started(now, intended.map(|intended| now.saturating_duration_since(intended)), part);
-        let mut clock = Clock { intended: intended.unwrap_or(now), now, part };
+        shard.recorder.borrow_mut().iteration_started(
+            now,
+            intended.map(|intended| now.saturating_duration_since(intended)),
+            part,
+        );
+        let mut clock = Clock {
+            intended: intended.unwrap_or(now),
+            now,
+            part,
+        };
         let mut outcome = Outcome::Done;
         for task in tasks {
             let begun = clock.intended;
             outcome = self.run(scenario, &task.program, &mut clock).await;
             let duration = clock.now.saturating_duration_since(begun);
             let failed = outcome != Outcome::Done;
-            shard.recorder.borrow_mut().iteration_finished(Iteration { task: task.place, part, duration, failed });
+            shard.recorder.borrow_mut().iteration_finished(Iteration {
+                task: task.place,
+                part,
+                duration,
+                failed,
+            });
             if failed {
                 break;
             }
         }
         self.frame.iteration += 1;
         // pauses move what is intended, steps without requests move nothing
-        let ended = if clock.now > now { clock.now } else { Instant::now() };
+        let ended = if clock.now > now {
+            clock.now
+        } else {
+            Instant::now()
+        };
         (self.end(outcome), ended)
     }
 
@@ -173,8 +197,17 @@ impl Client {
     async fn first_rows(&mut self, tasks: &[PreparedTask]) -> Result<bool, NoRow> {
         let first = tasks.first().and_then(|task| task.program.first());
         match first {
-            Some(Op { act: Act::Request(number), flow: None, .. }) => {
-                self.frame.take_rows(&self.shard.prepared.steps[usize::from(*number)].rows, self.is_slot).await
+            Some(Op {
+                act: Act::Request(number),
+                flow: None,
+                ..
+            }) => {
+                self.frame
+                    .take_rows(
+                        &self.shard.prepared.steps[usize::from(*number)].rows,
+                        self.is_slot,
+                    )
+                    .await
             }
             _ => Ok(false),
         }
@@ -183,7 +216,10 @@ impl Client {
     /// An iteration without its first row is none; an arrival is missing then, unless the end of the rows is that of the run.
     fn not_begun(&self, none: NoRow, part: Part) -> End {
         if self.is_slot && none != NoRow::Exhausted(OnExhausted::StopRun) {
-            self.shard.recorder.borrow_mut().dropped(1, Dropped::NoRow, part);
+            self.shard
+                .recorder
+                .borrow_mut()
+                .dropped(1, Dropped::NoRow, part);
         }
         match none {
             NoRow::Exhausted(_) if !self.is_slot => End::UserOver,
@@ -196,15 +232,39 @@ impl Client {
         if self.started && !scenario.on_stop.is_empty() {
             let now = Instant::now();
             // its failures are recorded; nothing follows that could go on or not
-            let _ = self.run(scenario, &scenario.on_stop, &mut Clock { intended: now, now, part: Part::Control }).await;
+            let _ = self
+                .run(
+                    scenario,
+                    &scenario.on_stop,
+                    &mut Clock {
+                        intended: now,
+                        now,
+                        part: Part::Control,
+                    },
+                )
+                .await;
         }
     }
 
     /// Carries out steps that belong to no iteration; whether all went well.
-    pub(super) async fn go_alone(&mut self, scenario: &PreparedScenario, program: &Program) -> bool {
+    pub(super) async fn go_alone(
+        &mut self,
+        scenario: &PreparedScenario,
+        program: &Program,
+    ) -> bool {
         self.frame.begin_iteration(scenario);
         let now = Instant::now();
-        self.run(scenario, program, &mut Clock { intended: now, now, part: Part::Control }).await == Outcome::Done
+        self.run(
+            scenario,
+            program,
+            &mut Clock {
+                intended: now,
+                now,
+                part: Part::Control,
+            },
+        )
+        .await
+            == Outcome::Done
     }
 
     /// Does each task once, for nobody's statistics.
@@ -221,7 +281,17 @@ impl Client {
             }
             let now = Instant::now();
             // its failures are recorded
-            let _ = self.run(scenario, &task.program, &mut Clock { intended: now, now, part: Part::Control }).await;
+            let _ = self
+                .run(
+                    scenario,
+                    &task.program,
+                    &mut Clock {
+                        intended: now,
+                        now,
+                        part: Part::Control,
+                    },
+                )
+                .await;
         }
         self.finish(scenario).await;
     }
@@ -231,7 +301,17 @@ impl Client {
     }
 
     async fn start(&mut self, scenario: &PreparedScenario, now: Instant) -> Outcome {
-        let outcome = self.run(scenario, &scenario.on_start, &mut Clock { intended: now, now, part: Part::Control }).await;
+        let outcome = self
+            .run(
+                scenario,
+                &scenario.on_start,
+                &mut Clock {
+                    intended: now,
+                    now,
+                    part: Part::Control,
+                },
+            )
+            .await;
         self.started = outcome == Outcome::Done;
         outcome
     }
@@ -244,7 +324,12 @@ impl Client {
         }
     }
 
-    async fn run(&mut self, scenario: &PreparedScenario, program: &Program, clock: &mut Clock) -> Outcome {
+    async fn run(
+        &mut self,
+        scenario: &PreparedScenario,
+        program: &Program,
+        clock: &mut Clock,
+    ) -> Outcome {
         for op in program {
             let outcome = match (&op.flow, op.act) {
                 (None, Act::Request(number)) => self.request(number, clock).await,
@@ -254,7 +339,9 @@ impl Client {
             match (outcome, op.on_failure) {
                 (Outcome::Done, _) | (Outcome::Failed, OnFailure::Continue) => {}
                 (Outcome::Failed, OnFailure::AbortTask) => return Outcome::Failed,
-                (Outcome::Failed, OnFailure::StopUser) | (Outcome::UserOver, _) => return Outcome::UserOver,
+                (Outcome::Failed, OnFailure::StopUser) | (Outcome::UserOver, _) => {
+                    return Outcome::UserOver;
+                }
             }
         }
         Outcome::Done
@@ -262,7 +349,9 @@ impl Client {
 
     /// A step that is more than a request.
     async fn step(&mut self, scenario: &PreparedScenario, op: &Op, clock: &mut Clock) -> Outcome {
-        let Some(flow) = &op.flow else { return self.once(scenario, op.act, clock).await };
+        let Some(flow) = &op.flow else {
+            return self.once(scenario, op.act, clock).await;
+        };
         if let Some(condition) = &flow.condition {
             match self.is_true(condition, clock).await {
                 Ok(true) => {}
@@ -277,7 +366,14 @@ impl Client {
         }
     }
 
-    async fn repeat(&mut self, scenario: &PreparedScenario, act: Act, flow: &Flow, repeat: &PreparedRepeat, clock: &mut Clock) -> Outcome {
+    async fn repeat(
+        &mut self,
+        scenario: &PreparedScenario,
+        act: Act,
+        flow: &Flow,
+        repeat: &PreparedRepeat,
+        clock: &mut Clock,
+    ) -> Outcome {
         for time in 0..repeat.count {
             if time > 0 {
                 pause(repeat.every, clock).await;
@@ -302,23 +398,40 @@ impl Client {
 
     /// Records that what a step asks for came to nothing, and what becomes of the step.
     fn untold(&self, flow: &Flow, field: &str, untold: Untold, clock: &Clock) -> Outcome {
-        self.shard.recorder.borrow_mut().condition_failed(flow.place, clock.part, || format!("{field}: {untold}"));
+        self.shard
+            .recorder
+            .borrow_mut()
+            .condition_failed(flow.place, clock.part, || format!("{field}: {untold}"));
         match untold {
             Untold::NoRow(outcome) => outcome,
-            Untold::Unevaluated(_) | Untold::Unrendered(_) | Untold::NoList | Untold::Never(_) => Outcome::Failed,
+            Untold::Unevaluated(_) | Untold::Unrendered(_) | Untold::NoList | Untold::Never(_) => {
+                Outcome::Failed
+            }
         }
     }
 
-    async fn is_true(&mut self, condition: &CompiledCel, clock: &mut Clock) -> Result<bool, Untold> {
-        self.rows(condition.needs(), clock).await.map_err(Untold::NoRow)?;
+    async fn is_true(
+        &mut self,
+        condition: &CompiledCel,
+        clock: &mut Clock,
+    ) -> Result<bool, Untold> {
+        self.rows(condition.needs(), clock)
+            .await
+            .map_err(Untold::NoRow)?;
         let mut decoded = Vec::new();
-        let answer = self.answered.and_then(|answered| answered.facts(&self.links, &mut decoded));
-        Ok(condition.is_true(answer.as_ref().map(|answer| answer as &dyn Facts), &self.frame)?)
+        let answer = self
+            .answered
+            .and_then(|answered| answered.facts(&self.links, &mut decoded));
+        Ok(condition.is_true(
+            answer.as_ref().map(|answer| answer as &dyn Facts),
+            &self.frame,
+        )?)
     }
 
     async fn rows_of(&mut self, number: u16, clock: &mut Clock) -> Result<(), Outcome> {
         let prepared = self.shard.prepared.clone();
-        self.rows(&prepared.steps[usize::from(number)].rows, clock).await
+        self.rows(&prepared.steps[usize::from(number)].rows, clock)
+            .await
     }
 
     /// Takes the rows that `needs` asks for, or what becomes of a step without them.
@@ -333,7 +446,14 @@ impl Client {
         Ok(())
     }
 
-    async fn for_each(&mut self, scenario: &PreparedScenario, act: Act, flow: &Flow, each: &Each, clock: &mut Clock) -> Outcome {
+    async fn for_each(
+        &mut self,
+        scenario: &PreparedScenario,
+        act: Act,
+        flow: &Flow,
+        each: &Each,
+        clock: &mut Clock,
+    ) -> Outcome {
         let items = match self.rows(each.items.needs(), clock).await {
             Ok(()) => self.items(each),
             Err(outcome) => Err(Untold::NoRow(outcome)),
@@ -373,14 +493,32 @@ impl Client {
     }
 
     async fn request(&mut self, number: u16, clock: &mut Clock) -> Outcome {
-        let has_rows = self.frame.has_rows(&self.shard.prepared.steps[usize::from(number)].rows);
+        let has_rows = self
+            .frame
+            .has_rows(&self.shard.prepared.steps[usize::from(number)].rows);
         if !has_rows && let Err(outcome) = Box::pin(self.rows_of(number, clock)).await {
-            let why = (ErrorClass::Template, &"no row of a feeder is left for it" as &dyn std::fmt::Display);
+            let why = (
+                ErrorClass::Template,
+                &"no row of a feeder is left for it" as &dyn std::fmt::Display,
+            );
             let (ended, _) = unrendered(&self.shard, number, clock.part, clock.intended, why);
             (clock.intended, clock.now) = (ended, ended);
             return outcome;
         }
-        let Self { shard, links, deadline, scratch, frame, jar, unanswered, answered, throttle, has_turn, closing, .. } = self;
+        let Self {
+            shard,
+            links,
+            deadline,
+            scratch,
+            frame,
+            jar,
+            unanswered,
+            answered,
+            throttle,
+            has_turn,
+            closing,
+            ..
+        } = self;
         if let Some(throttle) = throttle.as_ref().filter(|_| !std::mem::take(has_turn)) {
             // what waits for its turn is meant for then
             clock.now = throttle.turn().await;
@@ -388,10 +526,24 @@ impl Client {
         }
         // what is done at the end of a load is not ended by it
         let closing = (clock.part != Part::Control).then_some(&**closing);
-        let exchange = Exchange { shard, number, links, frame, jar, scratch, part: clock.part, closing, answered };
-        let (ended, failure) = exchange.carry_out(deadline, clock.intended, clock.now).await;
+        let exchange = Exchange {
+            shard,
+            number,
+            links,
+            frame,
+            jar,
+            scratch,
+            part: clock.part,
+            closing,
+            answered,
+        };
+        let (ended, failure) = exchange
+            .carry_out(deadline, clock.intended, clock.now)
+            .await;
         (clock.intended, clock.now) = (ended, ended);
-        let Some(class) = failure else { return Outcome::Done };
+        let Some(class) = failure else {
+            return Outcome::Done;
+        };
         *unanswered = is_unanswered(class);
         Outcome::Failed
     }
@@ -406,5 +558,8 @@ async fn pause(time: Duration, clock: &mut Clock) {
 /// No whole answer came, and not because it was waited for in vain.
 fn is_unanswered(class: ErrorClass) -> bool {
     use ErrorClass::*;
-    matches!(class, Dns | Connect | Exhausted | Tls | Reset | StaleConnection | Protocol | Template | Auth)
+    matches!(
+        class,
+        Dns | Connect | Exhausted | Tls | Reset | StaleConnection | Protocol | Template | Auth
+    )
 }

@@ -26,19 +26,31 @@ pub(super) struct Users {
 }
 
 /// Starts and ends users until the profile is over. When it was over.
-pub(super) async fn drive(cohort: &Rc<Cohort>, profile: &Profile, spawn_rate: Option<f64>) -> Instant {
+pub(super) async fn drive(
+    cohort: &Rc<Cohort>,
+    profile: &Profile,
+    spawn_rate: Option<f64>,
+) -> Instant {
     let shard = &cohort.shard;
     tokio::time::sleep_until(shard.start.into()).await;
     let end = cohort.zero + profile.length();
     let users = Rc::new(Users::new(cohort.clone(), None));
     let rate = spawn_rate.unwrap_or(SPAWN_RATE * f64::from(cohort.slice.share.workers));
-    let mut turns = Turns::new(cohort.slice, rate, shard.start, shard.joined_at.max(shard.start));
+    let mut turns = Turns::new(
+        cohort.slice,
+        rate,
+        shard.start,
+        shard.joined_at.max(shard.start),
+    );
     loop {
         let now = Instant::now();
         if now >= end {
             return end;
         }
-        users.bring_to(cohort.slice.of(level(cohort, profile, now)), turns.passed(now));
+        users.bring_to(
+            cohort.slice.of(level(cohort, profile, now)),
+            turns.passed(now),
+        );
         tokio::time::sleep_until((now + STEP).min(end).into()).await;
     }
 }
@@ -65,7 +77,11 @@ impl Turns {
     /// `rate` is the fleet's; what is before `from` is nobody's turn any more.
     fn new(slice: Slice, rate: f64, start: Instant, from: Instant) -> Self {
         let first = start + Duration::from_secs_f64(slice.number(0) as f64 / rate);
-        let mut turns = Self { first, every: 1.0 / (rate * slice.part()), taken: 0 };
+        let mut turns = Self {
+            first,
+            every: 1.0 / (rate * slice.part()),
+            taken: 0,
+        };
         if let Some(before) = from.checked_sub(Duration::from_nanos(1)) {
             turns.passed(before);
         }
@@ -74,7 +90,9 @@ impl Turns {
 
     /// How many came since the last look.
     fn passed(&mut self, now: Instant) -> u64 {
-        let Some(since) = now.checked_duration_since(self.first) else { return 0 };
+        let Some(since) = now.checked_duration_since(self.first) else {
+            return 0;
+        };
         let taken = (since.as_secs_f64() / self.every) as u64 + 1;
         taken - std::mem::replace(&mut self.taken, taken)
     }
@@ -82,7 +100,11 @@ impl Turns {
 
 impl Users {
     pub(super) fn new(cohort: Rc<Cohort>, quota: Option<Rc<Quota>>) -> Self {
-        Self { cohort, wanted: Cell::new(0), quota }
+        Self {
+            cohort,
+            wanted: Cell::new(0),
+            quota,
+        }
     }
 
     /// From now on there should be so many; of those that are missing at most `may_start` start now. User `nth` is `members[nth]`.
@@ -108,14 +130,19 @@ impl Users {
         let members = &mut *self.cohort.members.borrow_mut();
         for nth in 0..self.wanted.get() as usize {
             // one that still finishes an iteration goes on when it is wanted again
-            if members.get(nth).is_some_and(|member| member.state.get() != State::Gone) {
+            if members
+                .get(nth)
+                .is_some_and(|member| member.state.get() != State::Gone)
+            {
                 continue;
             }
             if most == 0 {
                 return;
             }
             most -= 1;
-            let member = self.cohort.spawn(|state| user(self.clone(), state, nth as u64));
+            let member = self
+                .cohort
+                .spawn(|state| user(self.clone(), state, nth as u64));
             self.cohort.joined();
             match members.get_mut(nth) {
                 Some(gone) => *gone = member,
@@ -132,7 +159,12 @@ impl Users {
 async fn user(users: Rc<Users>, state: Rc<Cell<State>>, nth: u64) {
     let cohort = &users.cohort;
     let shard = &cohort.shard;
-    let mut client = Client::user(shard.clone(), cohort.closing.clone(), cohort.user_number(nth)).throttled(cohort.throttle.clone());
+    let mut client = Client::user(
+        shard.clone(),
+        cohort.closing.clone(),
+        cohort.user_number(nth),
+    )
+    .throttled(cohort.throttle.clone());
     let mut backoff = Backoff::default();
     let Some(scenario) = cohort.scenario(cohort.slice.number(nth)) else {
         state.set(State::Retired);
@@ -179,7 +211,9 @@ async fn user(users: Rc<Users>, state: Rc<Cell<State>>, nth: u64) {
         if scenario.on_stop.is_empty() {
             state.set(State::Idle);
         }
-        let pause = scenario.pause_after(begun, || shard.random()).max(backoff.after(end));
+        let pause = scenario
+            .pause_after(begun, || shard.random())
+            .max(backoff.after(end));
         if let Some(pause) = pause {
             sleep_while(pause, || users.wants(nth)).await;
             ready = None;

@@ -16,7 +16,11 @@ const PLAIN: usize = 32 * 1024;
 /// Reads a body as it comes.
 pub(super) enum Decoding {
     Plain,
-    Coded { source: Source, decoder: Box<dyn Read>, plain: Box<[u8]> },
+    Coded {
+        source: Source,
+        decoder: Box<dyn Read>,
+        plain: Box<[u8]>,
+    },
 }
 
 /// What has come and was not decoded yet. To a decoder it is a reader that has no more for now.
@@ -26,7 +30,11 @@ pub(super) struct Source(Rc<RefCell<VecDeque<u8>>>);
 impl Read for Source {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let mut bytes = self.0.borrow_mut();
-        if bytes.is_empty() { Err(io::ErrorKind::WouldBlock.into()) } else { bytes.read(buffer) }
+        if bytes.is_empty() {
+            Err(io::ErrorKind::WouldBlock.into())
+        } else {
+            bytes.read(buffer)
+        }
     }
 }
 
@@ -35,19 +43,37 @@ impl Decoding {
     pub(super) fn new(coding: Option<&str>, first: &[u8]) -> Self {
         let source = Source::default();
         let from = source.clone();
-        let decoder: Box<dyn Read> = match coding.unwrap_or_default().trim().to_ascii_lowercase().as_str() {
+        let decoder: Box<dyn Read> = match coding
+            .unwrap_or_default()
+            .trim()
+            .to_ascii_lowercase()
+            .as_str()
+        {
             "gzip" | "x-gzip" => Box::new(flate2::read::MultiGzDecoder::new(from)),
             "deflate" if is_zlib(first) => Box::new(flate2::read::ZlibDecoder::new(from)),
             "deflate" => Box::new(flate2::read::DeflateDecoder::new(from)),
             "br" => Box::new(brotli_decompressor::Decompressor::new(from, 4096)),
             _ => return Self::Plain,
         };
-        Self::Coded { source, decoder, plain: vec![0; PLAIN].into() }
+        Self::Coded {
+            source,
+            decoder,
+            plain: vec![0; PLAIN].into(),
+        }
     }
 
     /// Calls `each` with what `bytes` complete, until it says no.
-    pub(super) fn feed(&mut self, bytes: &[u8], each: &mut impl FnMut(&[u8]) -> bool) -> io::Result<()> {
-        let Self::Coded { source, decoder, plain } = self else {
+    pub(super) fn feed(
+        &mut self,
+        bytes: &[u8],
+        each: &mut impl FnMut(&[u8]) -> bool,
+    ) -> io::Result<()> {
+        let Self::Coded {
+            source,
+            decoder,
+            plain,
+        } = self
+        else {
             each(bytes);
             return Ok(());
         };
@@ -78,10 +104,18 @@ pub(super) fn decode(coding: &str, body: &[u8], out: &mut Vec<u8>) -> bool {
     out.clear();
     let most = MAX_BODY as u64 + 1;
     let read = match coding.trim().to_ascii_lowercase().as_str() {
-        "gzip" | "x-gzip" => flate2::read::MultiGzDecoder::new(body).take(most).read_to_end(out),
-        "deflate" if is_zlib(body) => flate2::read::ZlibDecoder::new(body).take(most).read_to_end(out),
-        "deflate" => flate2::read::DeflateDecoder::new(body).take(most).read_to_end(out),
-        "br" => brotli_decompressor::Decompressor::new(body, 4096).take(most).read_to_end(out),
+        "gzip" | "x-gzip" => flate2::read::MultiGzDecoder::new(body)
+            .take(most)
+            .read_to_end(out),
+        "deflate" if is_zlib(body) => flate2::read::ZlibDecoder::new(body)
+            .take(most)
+            .read_to_end(out),
+        "deflate" => flate2::read::DeflateDecoder::new(body)
+            .take(most)
+            .read_to_end(out),
+        "br" => brotli_decompressor::Decompressor::new(body, 4096)
+            .take(most)
+            .read_to_end(out),
         _ => {
             out.extend_from_slice(body);
             Ok(body.len())
@@ -117,7 +151,11 @@ mod tests {
     #[test]
     fn a_bomb_is_cut() {
         let mut out = Vec::new();
-        assert!(!decode("gzip", &gzip(&vec![b'x'; 64 * 1024 * 1024]), &mut out));
+        assert!(!decode(
+            "gzip",
+            &gzip(&vec![b'x'; 64 * 1024 * 1024]),
+            &mut out
+        ));
         assert_eq!(out.len(), MAX_BODY);
     }
 
@@ -141,7 +179,11 @@ mod tests {
             assert!(decode(coding, body, &mut out), "{coding}");
             assert_eq!(out, b"text", "{coding}");
             for size in 1..body.len() {
-                assert_eq!(fed(coding, body.chunks(size)).unwrap(), b"text", "{coding} in pieces of {size}");
+                assert_eq!(
+                    fed(coding, body.chunks(size)).unwrap(),
+                    b"text",
+                    "{coding} in pieces of {size}"
+                );
             }
         }
     }
@@ -174,13 +216,24 @@ mod tests {
                     true
                 })
                 .unwrap();
-            assert!(out == event.as_bytes(), "{} of {} bytes", out.len(), event.len());
+            assert!(
+                out == event.as_bytes(),
+                "{} of {} bytes",
+                out.len(),
+                event.len()
+            );
         }
     }
 
     #[test]
     fn a_stream_that_is_not_of_its_coding_fails_and_a_bomb_is_given_in_parts() {
-        assert!(fed("gzip", [b"not gzip, and long enough".as_slice()].into_iter()).is_err());
+        assert!(
+            fed(
+                "gzip",
+                [b"not gzip, and long enough".as_slice()].into_iter()
+            )
+            .is_err()
+        );
         assert!(fed("br", [[0xff; 64].as_slice()].into_iter()).is_err());
         let mut parts = 0;
         let bomb = gzip(&vec![b'x'; 1 << 20]);

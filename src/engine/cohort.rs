@@ -70,7 +70,10 @@ impl Member {
 impl Cohort {
     pub(super) fn new(shard: Rc<Shard>, place: usize, slice: Slice) -> Self {
         let populations = &shard.prepared.plan.populations;
-        let first_user = populations[..place].iter().map(|population| population.load.most()).sum();
+        let first_user = populations[..place]
+            .iter()
+            .map(|population| population.load.most())
+            .sum();
         Self {
             zero: shard.zero + populations[place].start_after,
             throttle: populations[place]
@@ -98,7 +101,10 @@ impl Cohort {
         // users that wait for rows will not get any
         self.shard.dealer.supply().wake();
         let open = self.population().load.is_open();
-        self.members.borrow().iter().for_each(|member| self.left(u64::from(member.release() && !open)));
+        self.members
+            .borrow()
+            .iter()
+            .for_each(|member| self.left(u64::from(member.release() && !open)));
         tokio::select! {
             () = self.drained() => {}
             () = tokio::time::sleep(self.shard.prepared.plan.stop_timeout) => {}
@@ -113,10 +119,18 @@ impl Cohort {
 
     async fn drive(self: &Rc<Self>) -> Instant {
         match &self.population().load {
-            Load::Closed { profile, spawn_rate } => closed::drive(self, profile, *spawn_rate).await,
+            Load::Closed {
+                profile,
+                spawn_rate,
+            } => closed::drive(self, profile, *spawn_rate).await,
             Load::Capacity(capacity) => open::search(self, capacity.max_in_flight).await,
             Load::Iterations(iterations) => iterations::drive(self, iterations).await,
-            Load::Open { profile, arrival, max_in_flight, max_dropped: _ } => open::drive(self, profile, *arrival, *max_in_flight).await,
+            Load::Open {
+                profile,
+                arrival,
+                max_in_flight,
+                max_dropped: _,
+            } => open::drive(self, profile, *arrival, *max_in_flight).await,
         }
     }
 
@@ -141,7 +155,10 @@ impl Cohort {
     }
 
     /// Starts a user or slot; it begins idle.
-    pub(super) fn spawn<F: Future<Output = ()> + 'static>(&self, member: impl FnOnce(Rc<Cell<State>>) -> F) -> Member {
+    pub(super) fn spawn<F: Future<Output = ()> + 'static>(
+        &self,
+        member: impl FnOnce(Rc<Cell<State>>) -> F,
+    ) -> Member {
         let state = Rc::new(Cell::new(State::Idle));
         let abort = self.crew.borrow_mut().spawn_local(member(state.clone()));
         Member { state, abort }
@@ -176,7 +193,9 @@ impl Cohort {
             loop {
                 match self.crew.borrow_mut().poll_join_next(cx) {
                     Poll::Ready(None) => return Poll::Ready(()),
-                    Poll::Ready(Some(Err(error))) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+                    Poll::Ready(Some(Err(error))) if error.is_panic() => {
+                        std::panic::resume_unwind(error.into_panic())
+                    }
                     Poll::Ready(Some(_)) => {}
                     Poll::Pending => return Poll::Pending,
                 }

@@ -5,15 +5,19 @@ use super::auth::Credentials;
 use super::errand::PreparedOnce;
 use super::grpc::{GrpcCall, Surroundings};
 use super::preflight::Readiness;
-use super::program::{Act, Each, Flow, HttpCall, Op, PreparedCall, PreparedRepeat, PreparedScenario, PreparedStep, PreparedTask, Program};
+use super::program::{
+    Act, Each, Flow, HttpCall, Op, PreparedCall, PreparedRepeat, PreparedScenario, PreparedStep,
+    PreparedTask, Program,
+};
 use super::request::Request;
 use crate::plan::cel::CompiledCel;
 use crate::plan::grpc::{Descriptors, GrpcStep, check_limits};
 use crate::plan::lexicon::{Lexicon, Mention, Outline};
 use crate::plan::template::{Compiled, Need, Place};
 use crate::plan::{
-    Action, Block, Cel, Delimiters, ForEach, HttpRequest, HttpStep, Inputs, Names, Order, Plan, Problem, Protocol, ReadyWhen, Record,
-    Repeat, RequestStep, Scenario, Section, Slot, Step, Target, Template, Trend,
+    Action, Block, Cel, Delimiters, ForEach, HttpRequest, HttpStep, Inputs, Names, Order, Plan,
+    Problem, Protocol, ReadyWhen, Record, Repeat, RequestStep, Scenario, Section, Slot, Step,
+    Target, Template, Trend,
 };
 
 /// Everything that users do.
@@ -53,7 +57,12 @@ pub(super) struct Known<'a> {
 }
 
 /// The programs of `plan`, whose variables and feeders are `names`, or everything that is wrong with them.
-pub(super) fn compile(plan: &Plan, names: Names, inputs: &Inputs, known: Known<'_>) -> Result<Programs, Vec<Problem>> {
+pub(super) fn compile(
+    plan: &Plan,
+    names: Names,
+    inputs: &Inputs,
+    known: Known<'_>,
+) -> Result<Programs, Vec<Problem>> {
     let Known { credentials, calls } = known;
     let mut compiler = Compiler {
         plan,
@@ -71,21 +80,55 @@ pub(super) fn compile(plan: &Plan, names: Names, inputs: &Inputs, known: Known<'
     };
     let readiness = compiler.readiness();
     // what setup finds every scenario may name; its own requests come last
-    let of_once = Lexicon::new(compiler.names.clone(), plan.once_slots(), &plan.once.outline());
+    let of_once = Lexicon::new(
+        compiler.names.clone(),
+        plan.once_slots(),
+        &plan.once.outline(),
+    );
     compiler.names = of_once.of_users();
-    compiler.arrivals = plan.all_targets().zip(credentials).map(|(target, credentials)| compiler.arrival(target, *credentials)).collect();
+    compiler.arrivals = plan
+        .all_targets()
+        .zip(credentials)
+        .map(|(target, credentials)| compiler.arrival(target, *credentials))
+        .collect();
     let mut first_task = 0;
     let mut scenarios = Vec::new();
     for (s, scenario) in plan.scenarios.iter().enumerate() {
-        let lexicon = Lexicon::new(compiler.names.clone(), of_once.slots() as Slot, &Outline::of(scenario));
-        scenarios.push(compiler.scenario(scenario, &lexicon, &format!("spec.scenarios[{s}]"), first_task));
+        let lexicon = Lexicon::new(
+            compiler.names.clone(),
+            of_once.slots() as Slot,
+            &Outline::of(scenario),
+        );
+        scenarios.push(compiler.scenario(
+            scenario,
+            &lexicon,
+            &format!("spec.scenarios[{s}]"),
+            first_task,
+        ));
         first_task += scenario.tasks.len() as u16;
     }
     let once = compiler.once(&of_once);
-    let Compiler { steps, looks_back, mut problems, arrivals, .. } = compiler;
+    let Compiler {
+        steps,
+        looks_back,
+        mut problems,
+        arrivals,
+        ..
+    } = compiler;
     // a target's header is compiled for each step, and wrong in each
     problems.dedup();
-    if problems.is_empty() { Ok(Programs { steps, scenarios, once, looks_back, arrivals, readiness }) } else { Err(problems) }
+    if problems.is_empty() {
+        Ok(Programs {
+            steps,
+            scenarios,
+            once,
+            looks_back,
+            arrivals,
+            readiness,
+        })
+    } else {
+        Err(problems)
+    }
 }
 
 struct Compiler<'a> {
@@ -118,15 +161,41 @@ impl Compiler<'_> {
     fn readiness(&mut self) -> Vec<Readiness> {
         let mut all = Vec::new();
         for (route, target) in self.plan.all_targets().enumerate() {
-            let Some(ReadyWhen { path, status, timeout }) = &target.ready_when else { continue };
+            let Some(ReadyWhen {
+                path,
+                status,
+                timeout,
+            }) = &target.ready_when
+            else {
+                continue;
+            };
             let field = format!("{}.readyWhen.http", target.field());
-            let request =
-                Template::parse_with(path, &Delimiters::default()).map_err(|why| vec![Problem::new(&field, why)]).and_then(|path| {
-                    let get = HttpRequest { method: "GET".into(), path, query: vec![], headers: vec![], body: None };
-                    Request::compile(target, self.credentials[route], &self.names, self.inputs, &get, &field)
+            let request = Template::parse_with(path, &Delimiters::default())
+                .map_err(|why| vec![Problem::new(&field, why)])
+                .and_then(|path| {
+                    let get = HttpRequest {
+                        method: "GET".into(),
+                        path,
+                        query: vec![],
+                        headers: vec![],
+                        body: None,
+                    };
+                    Request::compile(
+                        target,
+                        self.credentials[route],
+                        &self.names,
+                        self.inputs,
+                        &get,
+                        &field,
+                    )
                 });
             match request {
-                Ok(request) => all.push(Readiness { route, request, status: status.clone(), timeout: *timeout }),
+                Ok(request) => all.push(Readiness {
+                    route,
+                    request,
+                    status: status.clone(),
+                    timeout: *timeout,
+                }),
                 Err(problems) => self.problems.extend(problems),
             }
         }
@@ -135,15 +204,27 @@ impl Compiler<'_> {
 
     /// What is wrong with a header is told by the steps that go to the target.
     fn arrival(&self, target: &Target, credentials: Option<&Credentials>) -> Arrival {
-        let others = target.headers.iter().filter(|header| credentials.is_none_or(|credentials| !credentials.is_called(&header.name)));
-        let headers = others.filter_map(|header| Some((header.name.clone(), header.value.compile(&self.names, Place::Header).ok()?)));
-        Arrival { headers: headers.collect() }
+        let others = target.headers.iter().filter(|header| {
+            credentials.is_none_or(|credentials| !credentials.is_called(&header.name))
+        });
+        let headers = others.filter_map(|header| {
+            Some((
+                header.name.clone(),
+                header.value.compile(&self.names, Place::Header).ok()?,
+            ))
+        });
+        Arrival {
+            headers: headers.collect(),
+        }
     }
 
     /// What is done once, as what a user does at its start and at its end.
     fn once(&mut self, lexicon: &Lexicon) -> PreparedOnce {
         let first_step = self.steps.len();
-        let mut steps = PreparedScenario { of_iteration: lexicon.of_iteration(), ..PreparedScenario::default() };
+        let mut steps = PreparedScenario {
+            of_iteration: lexicon.of_iteration(),
+            ..PreparedScenario::default()
+        };
         for (_, section, list) in self.plan.once.sections() {
             self.begin(lexicon, Order::Weighted, section);
             let program = self.program(&[], lexicon, &field_path("spec", section), list);
@@ -153,24 +234,38 @@ impl Compiler<'_> {
             }
         }
         self.keep_what_was_asked(first_step);
-        let names = lexicon.of_user_with_slots().map(|(name, slot)| (name.to_owned(), slot)).collect();
+        let names = lexicon
+            .of_user_with_slots()
+            .map(|(name, slot)| (name.to_owned(), slot))
+            .collect();
         PreparedOnce { steps, names }
     }
 
-    fn scenario(&mut self, scenario: &Scenario, lexicon: &Lexicon, path: &str, first_task: u16) -> PreparedScenario {
+    fn scenario(
+        &mut self,
+        scenario: &Scenario,
+        lexicon: &Lexicon,
+        path: &str,
+        first_task: u16,
+    ) -> PreparedScenario {
         let first_step = self.steps.len();
         let base = std::mem::replace(&mut self.names, lexicon.at_start());
         let (mut on_start, mut on_stop) = (Program::default(), Program::default());
         let (mut tasks, mut blocks, mut weight) = (Vec::new(), Vec::new(), 0);
         for (_, _, section, steps) in scenario.sections() {
             self.begin(lexicon, scenario.order, section);
-            let program = self.program(&scenario.blocks, lexicon, &field_path(path, section), steps);
+            let program =
+                self.program(&scenario.blocks, lexicon, &field_path(path, section), steps);
             match section {
                 Section::OnStart => on_start = program,
                 Section::OnStop => on_stop = program,
                 Section::Task(t) => {
                     weight += u64::from(scenario.tasks[t].weight);
-                    tasks.push(PreparedTask { place: first_task + t as u16, until: weight, program });
+                    tasks.push(PreparedTask {
+                        place: first_task + t as u16,
+                        until: weight,
+                        program,
+                    });
                 }
                 Section::Block(_) => blocks.push(program),
                 // of no scenario
@@ -208,12 +303,20 @@ impl Compiler<'_> {
             Section::OnStart | Section::Setup => self.names = lexicon.at_start(),
             // all tasks of a sequence are one iteration
             Section::Task(t) if order == Order::Sequential && t > 0 => {}
-            Section::Task(_) | Section::OnStop | Section::Teardown => self.names = lexicon.of_users(),
+            Section::Task(_) | Section::OnStop | Section::Teardown => {
+                self.names = lexicon.of_users()
+            }
             Section::Block(_) => self.names = lexicon.of_blocks(),
         }
     }
 
-    fn program(&mut self, blocks: &[Block], lexicon: &Lexicon, path: &str, steps: &[Step]) -> Program {
+    fn program(
+        &mut self,
+        blocks: &[Block],
+        lexicon: &Lexicon,
+        path: &str,
+        steps: &[Step],
+    ) -> Program {
         let mut ops = Vec::new();
         for (i, step) in steps.iter().enumerate() {
             let mention = Mention::from(step);
@@ -224,12 +327,19 @@ impl Compiler<'_> {
             lexicon.after(&mut known, &mention);
             let act = match &step.action {
                 Action::Request(step) => Some(self.request(step, &known, &path)),
-                Action::Call(name) => blocks.iter().position(|block| block.name == *name).map(Act::Call),
+                Action::Call(name) => blocks
+                    .iter()
+                    .position(|block| block.name == *name)
+                    .map(Act::Call),
                 Action::Pause(range) => Some(Act::Pause(*range)),
             };
             let flow = self.flow(lexicon, step, &known, &path);
             match act {
-                Some(act) => ops.push(Op { act, on_failure: step.on_failure, flow }),
+                Some(act) => ops.push(Op {
+                    act,
+                    on_failure: step.on_failure,
+                    flow,
+                }),
                 None => self.problem(path, "calls a block that is not there"),
             }
             lexicon.after(&mut after, &mention);
@@ -239,32 +349,64 @@ impl Compiler<'_> {
     }
 
     /// `known` is what is known after the step, which `until` may use.
-    fn flow(&mut self, lexicon: &Lexicon, step: &Step, known: &Names, path: &str) -> Option<Box<Flow>> {
+    fn flow(
+        &mut self,
+        lexicon: &Lexicon,
+        step: &Step,
+        known: &Names,
+        path: &str,
+    ) -> Option<Box<Flow>> {
         if !step.has_flow() {
             return None;
         }
         let place = self.flows;
         self.flows += 1;
-        let Step { condition, repeat, for_each, on_failure: _, action: _ } = step;
-        let condition = condition.as_ref().and_then(|cel| self.cel(cel, &self.names.clone(), &format!("{path}.if")));
-        let repeat = repeat.as_ref().map(|Repeat { count, until, every }| PreparedRepeat {
-            count: *count,
-            until: until.as_ref().and_then(|cel| self.cel(cel, known, &format!("{path}.repeat.until"))),
-            every: *every,
-        });
-        let for_each = for_each.as_ref().and_then(|ForEach { items, name }| match (items.compile(&self.names), lexicon.slot(name)) {
-            (Ok(items), Some(slot)) => Some(Each { items, slot }),
-            (Err(why), _) => {
-                self.problem(format!("{path}.forEach.in"), why);
-                None
+        let Step {
+            condition,
+            repeat,
+            for_each,
+            on_failure: _,
+            action: _,
+        } = step;
+        let condition = condition
+            .as_ref()
+            .and_then(|cel| self.cel(cel, &self.names.clone(), &format!("{path}.if")));
+        let repeat = repeat.as_ref().map(
+            |Repeat {
+                 count,
+                 until,
+                 every,
+             }| PreparedRepeat {
+                count: *count,
+                until: until
+                    .as_ref()
+                    .and_then(|cel| self.cel(cel, known, &format!("{path}.repeat.until"))),
+                every: *every,
+            },
+        );
+        let for_each = for_each.as_ref().and_then(|ForEach { items, name }| {
+            match (items.compile(&self.names), lexicon.slot(name)) {
+                (Ok(items), Some(slot)) => Some(Each { items, slot }),
+                (Err(why), _) => {
+                    self.problem(format!("{path}.forEach.in"), why);
+                    None
+                }
+                (Ok(_), None) => None,
             }
-            (Ok(_), None) => None,
         });
-        Some(Box::new(Flow { place, condition, repeat, for_each }))
+        Some(Box::new(Flow {
+            place,
+            condition,
+            repeat,
+            for_each,
+        }))
     }
 
     fn cel(&mut self, cel: &Cel, names: &Names, path: &str) -> Option<CompiledCel> {
-        let compiled = cel.compile(names).map_err(|why| self.problem(path, why)).ok()?;
+        let compiled = cel
+            .compile(names)
+            .map_err(|why| self.problem(path, why))
+            .ok()?;
         let asks = compiled.asks();
         self.looks_back |= asks.headers || asks.body;
         self.asked.head |= asks.headers;
@@ -275,23 +417,59 @@ impl Compiler<'_> {
     /// Compiles a request and gives it the next number. What is wrong with it is told; what follows is compiled too, to find all of that.
     fn request(&mut self, step: &RequestStep, known: &Names, path: &str) -> Act {
         let number = self.steps.len() as u16;
-        let RequestStep { name: _, tags: _, timeout, checks, extract, record, goodput, target, call } = step;
-        let place = |record: &Record| self.trends.iter().position(|trend| trend.name == record.name);
-        let records: Vec<(u16, &Record)> = record.iter().filter_map(|record| Some((place(record)? as u16, record))).collect();
-        let rules = PreparedRules::compile(checks, extract, &records, known, path).unwrap_or_else(|found| {
-            self.problems.extend(found);
-            PreparedRules::default()
-        });
+        let RequestStep {
+            name: _,
+            tags: _,
+            timeout,
+            checks,
+            extract,
+            record,
+            goodput,
+            target,
+            call,
+        } = step;
+        let place = |record: &Record| {
+            self.trends
+                .iter()
+                .position(|trend| trend.name == record.name)
+        };
+        let records: Vec<(u16, &Record)> = record
+            .iter()
+            .filter_map(|record| Some((place(record)? as u16, record)))
+            .collect();
+        let rules = PreparedRules::compile(checks, extract, &records, known, path).unwrap_or_else(
+            |found| {
+                self.problems.extend(found);
+                PreparedRules::default()
+            },
+        );
         let compiled = match call {
             Protocol::Http(http) => self.http(http, *target, &format!("{path}.http")),
             Protocol::Grpc(grpc) => self.grpc(step, grpc, path),
         };
         match compiled {
-            Ok(Ready { call, route, mut rows }) => {
+            Ok(Ready {
+                call,
+                route,
+                mut rows,
+            }) => {
                 let needs = rules.needs();
-                let more: Vec<Need> = rules.feeds().iter().filter(|need| !rows.contains(need)).copied().collect();
+                let more: Vec<Need> = rules
+                    .feeds()
+                    .iter()
+                    .filter(|need| !rows.contains(need))
+                    .copied()
+                    .collect();
                 rows.extend(more);
-                self.steps.push(PreparedStep { call, route, timeout: *timeout, rows: rows.into(), rules, needs, goodput: *goodput });
+                self.steps.push(PreparedStep {
+                    call,
+                    route,
+                    timeout: *timeout,
+                    rows: rows.into(),
+                    rules,
+                    needs,
+                    goodput: *goodput,
+                });
             }
             Err(found) => self.problems.extend(found),
         }
@@ -299,27 +477,63 @@ impl Compiler<'_> {
     }
 
     fn http(&self, step: &HttpStep, target: usize, path: &str) -> Result<Ready, Vec<Problem>> {
-        let HttpStep { request, follow_redirects, retry, stream } = step;
-        let place = self.plan.all_targets().nth(target).ok_or_else(|| vec![Problem::new(path, "goes to a target that is not there")])?;
-        let request = Request::compile(place, self.credentials[target], &self.names, self.inputs, request, path)?;
+        let HttpStep {
+            request,
+            follow_redirects,
+            retry,
+            stream,
+        } = step;
+        let place = self
+            .plan
+            .all_targets()
+            .nth(target)
+            .ok_or_else(|| vec![Problem::new(path, "goes to a target that is not there")])?;
+        let request = Request::compile(
+            place,
+            self.credentials[target],
+            &self.names,
+            self.inputs,
+            request,
+            path,
+        )?;
         let mut rows = request.needs();
         if *follow_redirects > 0 {
             // wherever it is sent to, what is said there must be known
-            let elsewhere = self.arrivals.iter().enumerate().filter(|(other, _)| *other != target);
-            for need in elsewhere.flat_map(|(_, arrival)| &arrival.headers).flat_map(|(_, value)| value.needs()) {
+            let elsewhere = self
+                .arrivals
+                .iter()
+                .enumerate()
+                .filter(|(other, _)| *other != target);
+            for need in elsewhere
+                .flat_map(|(_, arrival)| &arrival.headers)
+                .flat_map(|(_, value)| value.needs())
+            {
                 if !rows.contains(need) {
                     rows.push(*need);
                 }
             }
         }
         let (follow_redirects, retry, stream) = (*follow_redirects, retry.clone(), stream.clone());
-        let call = PreparedCall::Http(HttpCall { request, follow_redirects, retry, stream });
-        Ok(Ready { call, route: target, rows })
+        let call = PreparedCall::Http(HttpCall {
+            request,
+            follow_redirects,
+            retry,
+            stream,
+        });
+        Ok(Ready {
+            call,
+            route: target,
+            rows,
+        })
     }
 
     fn grpc(&self, step: &RequestStep, grpc: &GrpcStep, path: &str) -> Result<Ready, Vec<Problem>> {
         let place = self.plan.all_targets().nth(step.target);
-        let (Some(target), Some(Some(Calls { descriptors, route }))) = (place, self.calls.get(step.target)) else { return Err(vec![]) };
+        let (Some(target), Some(Some(Calls { descriptors, route }))) =
+            (place, self.calls.get(step.target))
+        else {
+            return Err(vec![]);
+        };
         let around = Surroundings {
             target,
             credentials: self.credentials[step.target],
@@ -332,7 +546,11 @@ impl Compiler<'_> {
         if let Some(problem) = check_limits(step, call.kind(), path) {
             return Err(vec![problem]);
         }
-        Ok(Ready { route: *route, rows: call.needs(), call: PreparedCall::Grpc(call) })
+        Ok(Ready {
+            route: *route,
+            rows: call.needs(),
+            call: PreparedCall::Grpc(call),
+        })
     }
 
     fn problem(&mut self, path: impl Into<String>, message: impl Into<String>) {

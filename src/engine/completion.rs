@@ -31,7 +31,12 @@ impl Completion {
     pub(super) fn read(data: &[u8]) -> Self {
         let mut found = Found::default();
         let mut json = serde_json::Deserializer::from_slice(data);
-        match (Look { place: Place::Event, found: &mut found }).deserialize(&mut json) {
+        match (Look {
+            place: Place::Event,
+            found: &mut found,
+        })
+        .deserialize(&mut json)
+        {
             Ok(()) => found.completion,
             Err(_) => Self::default(),
         }
@@ -45,7 +50,11 @@ impl Completion {
 impl Usage {
     /// The later of two counts is that of more.
     pub(super) fn update(&mut self, later: Self) {
-        let Self { input, output, reasoning } = later;
+        let Self {
+            input,
+            output,
+            reasoning,
+        } = later;
         self.input = input.or(self.input);
         self.output = output.or(self.output);
         self.reasoning = reasoning.or(self.reasoning);
@@ -89,7 +98,10 @@ impl Place {
             (Self::Delta, "content" | "refusal" | "tool_calls") => Self::Answer,
             (Self::Delta, "reasoning_content" | "reasoning") => Self::Reasoning,
             (Self::Part, "type") => Self::Kind,
-            (Self::Part | Self::Within, "text" | "summary" | "function" | "name" | "arguments" | "thinking" | "reasoning") => Self::Within,
+            (
+                Self::Part | Self::Within,
+                "text" | "summary" | "function" | "name" | "arguments" | "thinking" | "reasoning",
+            ) => Self::Within,
             (Self::Usage, "prompt_tokens") => Self::InputTokens,
             (Self::Usage, "completion_tokens") => Self::OutputTokens,
             (Self::Usage, "completion_tokens_details") => Self::Details,
@@ -161,7 +173,9 @@ impl<'de> Visitor<'de> for Look<'_> {
             Place::Error => completion.is_error |= !is_empty,
             // what a target says of its reasoning in a form of its own is reasoning all the same
             Place::Reasoning => completion.has_reasoning |= !is_empty,
-            Place::Part if found.part.is_reasoning => completion.has_reasoning |= found.part.has_text,
+            Place::Part if found.part.is_reasoning => {
+                completion.has_reasoning |= found.part.has_text
+            }
             Place::Part => completion.has_answer |= found.part.has_text,
             _ => {}
         }
@@ -170,7 +184,13 @@ impl<'de> Visitor<'de> for Look<'_> {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<(), A::Error> {
         let Self { place, found } = self;
-        while items.next_element_seed(Look { place: place.item(), found })?.is_some() {}
+        while items
+            .next_element_seed(Look {
+                place: place.item(),
+                found,
+            })?
+            .is_some()
+        {}
         Ok(())
     }
 
@@ -189,7 +209,9 @@ impl<'de> Visitor<'de> for Look<'_> {
     }
 
     fn visit_u64<E>(self, number: u64) -> Result<(), E> {
-        let Completion { usage, is_error, .. } = &mut self.found.completion;
+        let Completion {
+            usage, is_error, ..
+        } = &mut self.found.completion;
         match self.place {
             Place::InputTokens => usage.input = Some(number),
             Place::OutputTokens => usage.output = Some(number),
@@ -252,7 +274,9 @@ mod tests {
     }
 
     fn delta(delta: Value) -> (bool, bool) {
-        let found = read(json!({"id": "x", "choices": [{"index": 0, "delta": delta, "finish_reason": null}], "usage": null}));
+        let found = read(
+            json!({"id": "x", "choices": [{"index": 0, "delta": delta, "finish_reason": null}], "usage": null}),
+        );
         assert_eq!((found.usage, found.is_error), (Usage::default(), false));
         (found.has_answer, found.has_reasoning)
     }
@@ -271,10 +295,26 @@ mod tests {
         ] {
             assert_eq!(delta(bears_none.clone()), (false, false), "{bears_none}");
         }
-        for nothing in ["[DONE]", "", "ping", "{\"choices\": [{\"delta\": {\"content\": \"cut", "7", "null", "\"choices\""] {
-            assert_eq!(Completion::read(nothing.as_bytes()), Completion::default(), "{nothing}");
+        for nothing in [
+            "[DONE]",
+            "",
+            "ping",
+            "{\"choices\": [{\"delta\": {\"content\": \"cut",
+            "7",
+            "null",
+            "\"choices\"",
+        ] {
+            assert_eq!(
+                Completion::read(nothing.as_bytes()),
+                Completion::default(),
+                "{nothing}"
+            );
         }
-        for odd in [json!({"choices": 7}), json!({"choices": [[], 1, {"delta": "x"}]}), json!({"usage": [{"prompt_tokens": 1}]})] {
+        for odd in [
+            json!({"choices": 7}),
+            json!({"choices": [[], 1, {"delta": "x"}]}),
+            json!({"usage": [{"prompt_tokens": 1}]}),
+        ] {
             assert_eq!(read(odd.clone()), Completion::default(), "{odd}");
         }
     }
@@ -282,15 +322,42 @@ mod tests {
     #[test]
     fn content_is_text_reasoning_or_a_call() {
         assert_eq!(delta(json!({"content": "Hi"})), (true, false));
-        assert_eq!(delta(json!({"content": "\u{e9}\n\"\\u0041"})), (true, false));
-        assert_eq!(delta(json!({"content": null, "reasoning_content": "so"})), (false, true));
-        assert_eq!(delta(json!({"reasoning": "so", "content": "Hi"})), (true, true));
-        assert_eq!(delta(json!({"tool_calls": [{"index": 0, "function": {"name": "f", "arguments": ""}}]})), (true, false));
-        assert_eq!(delta(json!({"tool_calls": [{"index": 0, "function": {"arguments": ""}}]})), (false, false));
-        assert_eq!(delta(json!({"content": [{"type": "text", "text": "Hi"}]})), (true, false));
+        assert_eq!(
+            delta(json!({"content": "\u{e9}\n\"\\u0041"})),
+            (true, false)
+        );
+        assert_eq!(
+            delta(json!({"content": null, "reasoning_content": "so"})),
+            (false, true)
+        );
+        assert_eq!(
+            delta(json!({"reasoning": "so", "content": "Hi"})),
+            (true, true)
+        );
+        assert_eq!(
+            delta(
+                json!({"tool_calls": [{"index": 0, "function": {"name": "f", "arguments": ""}}]})
+            ),
+            (true, false)
+        );
+        assert_eq!(
+            delta(json!({"tool_calls": [{"index": 0, "function": {"arguments": ""}}]})),
+            (false, false)
+        );
+        assert_eq!(
+            delta(json!({"content": [{"type": "text", "text": "Hi"}]})),
+            (true, false)
+        );
         let reasoned = json!({"content": [{"summary": [{"type": "summary_text", "text": "so"}], "type": "reasoning"}]});
-        assert_eq!(delta(reasoned), (false, true), "also when its kind is said last");
-        assert!(read(json!({"choices": [{"text": "Hi", "index": 0}]})).has_answer, "a completion that is no chat");
+        assert_eq!(
+            delta(reasoned),
+            (false, true),
+            "also when its kind is said last"
+        );
+        assert!(
+            read(json!({"choices": [{"text": "Hi", "index": 0}]})).has_answer,
+            "a completion that is no chat"
+        );
         let two = json!({"choices": [{"delta": {"content": ""}}, {"delta": {"content": "b"}}]});
         assert!(read(two).has_answer);
     }
@@ -300,12 +367,37 @@ mod tests {
         let usage = json!({"prompt_tokens": 9, "completion_tokens": 20, "total_tokens": 29,
             "completion_tokens_details": {"reasoning_tokens": 5, "audio_tokens": 0}, "prompt_tokens_details": {"cached_tokens": 4}});
         let found = read(json!({"choices": [], "usage": usage}));
-        assert_eq!(found.usage, Usage { input: Some(9), output: Some(20), reasoning: Some(5) });
+        assert_eq!(
+            found.usage,
+            Usage {
+                input: Some(9),
+                output: Some(20),
+                reasoning: Some(5)
+            }
+        );
         assert!(!found.has_content());
-        let mut sum = Usage { input: Some(9), output: Some(3), reasoning: None };
-        sum.update(Usage { input: None, output: Some(4), reasoning: Some(1) });
-        assert_eq!(sum, Usage { input: Some(9), output: Some(4), reasoning: Some(1) });
-        assert_eq!(read(json!({"usage": {"completion_tokens": -1, "prompt_tokens": "9"}})).usage, Usage::default());
+        let mut sum = Usage {
+            input: Some(9),
+            output: Some(3),
+            reasoning: None,
+        };
+        sum.update(Usage {
+            input: None,
+            output: Some(4),
+            reasoning: Some(1),
+        });
+        assert_eq!(
+            sum,
+            Usage {
+                input: Some(9),
+                output: Some(4),
+                reasoning: Some(1)
+            }
+        );
+        assert_eq!(
+            read(json!({"usage": {"completion_tokens": -1, "prompt_tokens": "9"}})).usage,
+            Usage::default()
+        );
     }
 
     #[test]

@@ -90,21 +90,31 @@ impl Failure {
             Self::Connect { .. } | Self::Proxy(_) => ErrorClass::Connect,
             Self::Handshake { .. } | Self::Tls(_) => ErrorClass::Tls,
             Self::Timeout | Self::TimeoutBeforeSent => ErrorClass::Timeout,
-            Self::Broken(_) | Self::Unanswered | Self::Cut | Self::StreamReset(_) | Self::Refused(_) | Self::Gone => ErrorClass::Reset,
+            Self::Broken(_)
+            | Self::Unanswered
+            | Self::Cut
+            | Self::StreamReset(_)
+            | Self::Refused(_)
+            | Self::Gone => ErrorClass::Reset,
             Self::Stale => ErrorClass::StaleConnection,
             Self::Malformed(_) | Self::NotHttp2 | Self::Http2(_) => ErrorClass::Protocol,
             Self::Unfit(_) => ErrorClass::Template,
             Self::NoCredentials(_) => ErrorClass::Auth,
             Self::Redirect(_) | Self::TooManyRedirects => ErrorClass::Redirect,
             Self::Grpc(fault) => fault.class(),
-            Self::Unfinished(_) | Self::LongEvent | Self::Coding | Self::ToldInStream => ErrorClass::Stream,
+            Self::Unfinished(_) | Self::LongEvent | Self::Coding | Self::ToldInStream => {
+                ErrorClass::Stream
+            }
         }
     }
 }
 
 /// Ours to mend, not the target's: no port, file or memory left.
 fn is_exhaustion(error: &io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(libc::EADDRNOTAVAIL | libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM))
+    matches!(
+        error.raw_os_error(),
+        Some(libc::EADDRNOTAVAIL | libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM)
+    )
 }
 
 pub(super) struct Connection {
@@ -120,7 +130,13 @@ pub(super) struct Connection {
 
 impl Connection {
     pub(super) fn new(stream: Stream, until: Option<Instant>) -> Self {
-        Self { stream, written: 0, flushed: true, served: 0, until }
+        Self {
+            stream,
+            written: 0,
+            flushed: true,
+            served: 0,
+            until,
+        }
     }
 
     /// Whether one more request may be sent on it, by age and number of requests.
@@ -192,7 +208,9 @@ impl Connection {
             match Pin::new(&mut self.stream).poll_write(cx, &request[self.written..]) {
                 Poll::Ready(Ok(count)) if count > 0 => self.written += count,
                 Poll::Ready(Ok(_)) => return Ok(()),
-                Poll::Ready(Err(error)) if self.written == 0 => return Err(self.unanswered(Some(error))),
+                Poll::Ready(Err(error)) if self.written == 0 => {
+                    return Err(self.unanswered(Some(error)));
+                }
                 Poll::Ready(Err(_)) | Poll::Pending => return Ok(()),
             }
         }
@@ -204,16 +222,26 @@ impl Connection {
     }
 
     /// A read that fills less than the buffer leaves tokio knowing that nothing more is there, which saves a system call per response.
-    fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_read(cx, buffer)
     }
 
     /// Ready when there is nothing to drop.
     #[cfg(target_os = "linux")]
-    fn poll_drop_body(&mut self, cx: &mut Context<'_>, response: &mut Response) -> Poll<Result<(), Failure>> {
+    fn poll_drop_body(
+        &mut self,
+        cx: &mut Context<'_>,
+        response: &mut Response,
+    ) -> Poll<Result<(), Failure>> {
         use std::os::fd::AsRawFd;
 
-        let Some(stream) = self.stream.as_plain_tcp() else { return Poll::Ready(Ok(())) };
+        let Some(stream) = self.stream.as_plain_tcp() else {
+            return Poll::Ready(Ok(()));
+        };
         while response.droppable() > WORTH_DROPPING {
             // the response ends in a read of its own, so that `served` bytes are known to have come
             if let Err(error) = ready!(stream.poll_read_ready(cx)) {
@@ -222,7 +250,14 @@ impl Connection {
             let wanted = response.droppable().min(1 << 30) as usize;
             // SAFETY: with MSG_TRUNC a TCP socket drops the bytes instead of writing them, so no memory is touched
             let dropped = stream.try_io(tokio::io::Interest::READABLE, || {
-                match unsafe { libc::recv(stream.as_raw_fd(), std::ptr::null_mut(), wanted, libc::MSG_TRUNC) } {
+                match unsafe {
+                    libc::recv(
+                        stream.as_raw_fd(),
+                        std::ptr::null_mut(),
+                        wanted,
+                        libc::MSG_TRUNC,
+                    )
+                } {
                     count if count < 0 => Err(io::Error::last_os_error()),
                     count => Ok(count as u64),
                 }
@@ -238,7 +273,11 @@ impl Connection {
     }
 
     #[cfg(not(target_os = "linux"))]
-    fn poll_drop_body(&mut self, _: &mut Context<'_>, _: &mut Response) -> Poll<Result<(), Failure>> {
+    fn poll_drop_body(
+        &mut self,
+        _: &mut Context<'_>,
+        _: &mut Response,
+    ) -> Poll<Result<(), Failure>> {
         Poll::Ready(Ok(()))
     }
 

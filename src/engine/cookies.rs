@@ -21,7 +21,12 @@ impl Jar {
 
     /// The value of `Cookie` for a request to `url`.
     pub(super) fn header(&self, url: &Url) -> Option<String> {
-        let cookies: Vec<String> = self.0.as_ref()?.get_request_values(url).map(|(name, value)| format!("{name}={value}")).collect();
+        let cookies: Vec<String> = self
+            .0
+            .as_ref()?
+            .get_request_values(url)
+            .map(|(name, value)| format!("{name}={value}"))
+            .collect();
         (!cookies.is_empty()).then(|| cookies.join("; "))
     }
 
@@ -49,9 +54,16 @@ mod tests {
         let mut jar = Jar::default();
         assert!(jar.is_empty() && jar.header(&url("/")).is_none());
         jar.take(HEAD, &url("/in/x"));
-        assert_eq!(jar.header(&url("/else")), None, "a cookie without a path belongs to the folder it came from");
+        assert_eq!(
+            jar.header(&url("/else")),
+            None,
+            "a cookie without a path belongs to the folder it came from"
+        );
         let sent = jar.header(&url("/in/y")).unwrap();
-        assert!(sent.contains("a=1") && sent.contains("b=2") && !sent.contains("c=3"), "{sent}");
+        assert!(
+            sent.contains("a=1") && sent.contains("b=2") && !sent.contains("c=3"),
+            "{sent}"
+        );
         jar.clear();
         assert!(jar.is_empty());
     }
@@ -59,8 +71,14 @@ mod tests {
     #[test]
     fn a_cookie_that_is_taken_back_is_gone() {
         let mut jar = Jar::default();
-        jar.take(b"HTTP/1.1 200 OK\r\nSet-Cookie: a=1; Path=/\r\n\r\n", &url("/"));
-        jar.take(b"HTTP/1.1 200 OK\r\nSet-Cookie: a=; Path=/; Max-Age=0\r\n\r\n", &url("/"));
+        jar.take(
+            b"HTTP/1.1 200 OK\r\nSet-Cookie: a=1; Path=/\r\n\r\n",
+            &url("/"),
+        );
+        jar.take(
+            b"HTTP/1.1 200 OK\r\nSet-Cookie: a=; Path=/; Max-Age=0\r\n\r\n",
+            &url("/"),
+        );
         assert_eq!(jar.header(&url("/")), None);
     }
 }

@@ -27,9 +27,18 @@ impl CpuMeter {
     pub(super) fn new(now: Instant) -> Self {
         let group = Group::of_this_process();
         let threads = std::thread::available_parallelism().map_or(1.0, |cores| cores.get() as f64);
-        let cores = group.as_ref().and_then(Group::quota).map_or(threads, |quota| quota.min(threads));
+        let cores = group
+            .as_ref()
+            .and_then(Group::quota)
+            .map_or(threads, |quota| quota.min(threads));
         let throttled = group.as_ref().map_or(0, Group::throttled_micros);
-        Self { cores, group, used: process_cpu_micros(), throttled, since: now }
+        Self {
+            cores,
+            group,
+            used: process_cpu_micros(),
+            throttled,
+            since: now,
+        }
     }
 
     /// Since the last lap.
@@ -38,7 +47,8 @@ impl CpuMeter {
         let throttled = self.group.as_ref().map_or(0, Group::throttled_micros);
         let lap = Lap {
             used: used.saturating_sub(self.used),
-            available: (self.cores * now.saturating_duration_since(self.since).as_secs_f64() * 1e6) as u64,
+            available: (self.cores * now.saturating_duration_since(self.since).as_secs_f64() * 1e6)
+                as u64,
             throttled: throttled.saturating_sub(self.throttled),
         };
         (self.used, self.throttled, self.since) = (used, throttled, now);
@@ -80,14 +90,28 @@ impl Group {
         });
         let candidates = lines.flat_map(|(controllers, path)| {
             let is_v1 = controllers.split(',').any(|controller| controller == "cpu");
-            let root = if is_v1 { root.join(controllers) } else { root.to_owned() };
+            let root = if is_v1 {
+                root.join(controllers)
+            } else {
+                root.to_owned()
+            };
             let is_either = is_v1 || controllers.is_empty();
             [root.join(path), root]
                 .into_iter()
                 .filter(move |_| is_either)
-                .map(move |folder| if is_v1 { Self::V1(folder) } else { Self::V2(folder) })
+                .map(move |folder| {
+                    if is_v1 {
+                        Self::V1(folder)
+                    } else {
+                        Self::V2(folder)
+                    }
+                })
         });
-        candidates.into_iter().find(|group| group.read("cpu.stat").is_some_and(|stat| stat.contains("throttled")))
+        candidates.into_iter().find(|group| {
+            group
+                .read("cpu.stat")
+                .is_some_and(|stat| stat.contains("throttled"))
+        })
     }
 
     fn read(&self, file: &str) -> Option<String> {
@@ -119,7 +143,9 @@ impl Group {
             Self::V1(_) => ("throttled_time", 1000),
         };
         let stat = self.read("cpu.stat").unwrap_or_default();
-        let value = stat.lines().find_map(|line| line.strip_prefix(field)?.trim().parse::<u64>().ok());
+        let value = stat
+            .lines()
+            .find_map(|line| line.strip_prefix(field)?.trim().parse::<u64>().ok());
         value.unwrap_or(0) / unit
     }
 }
@@ -148,23 +174,40 @@ mod tests {
             assert_eq!(Group::find(membership, nothing.path()), None);
         }
         // the group of the root has no throttling
-        assert_eq!(Group::find("0::/\n", folder(&[("cpu.stat", "usage_usec 5\n")]).path()), None);
+        assert_eq!(
+            Group::find("0::/\n", folder(&[("cpu.stat", "usage_usec 5\n")]).path()),
+            None
+        );
     }
 
     #[test]
     fn version_2_is_read_where_the_container_sees_it() {
         let stat = "usage_usec 9000\nnr_periods 5\nnr_throttled 2\nthrottled_usec 1234\n";
-        let root = folder(&[("cpu.stat", stat), ("cpu.max", "150000 100000\n"), ("a/cpu.stat", stat), ("a/cpu.max", "max 100000\n")]);
+        let root = folder(&[
+            ("cpu.stat", stat),
+            ("cpu.max", "150000 100000\n"),
+            ("a/cpu.stat", stat),
+            ("a/cpu.max", "max 100000\n"),
+        ]);
         let mounted_at_root = Group::find("0::/kubepods/of/the/host\n", root.path()).unwrap();
-        assert_eq!((mounted_at_root.quota(), mounted_at_root.throttled_micros()), (Some(1.5), 1234));
+        assert_eq!(
+            (mounted_at_root.quota(), mounted_at_root.throttled_micros()),
+            (Some(1.5), 1234)
+        );
         let below = Group::find("0::/a\n", root.path()).unwrap();
-        assert_eq!((below.quota(), below), (None, Group::V2(root.path().join("a"))));
+        assert_eq!(
+            (below.quota(), below),
+            (None, Group::V2(root.path().join("a")))
+        );
     }
 
     #[test]
     fn version_1_counts_in_nanoseconds() {
         let root = folder(&[
-            ("cpu,cpuacct/b/cpu.stat", "nr_periods 5\nnr_throttled 2\nthrottled_time 5000000\n"),
+            (
+                "cpu,cpuacct/b/cpu.stat",
+                "nr_periods 5\nnr_throttled 2\nthrottled_time 5000000\n",
+            ),
             ("cpu,cpuacct/b/cpu.cfs_quota_us", "50000\n"),
             ("cpu,cpuacct/b/cpu.cfs_period_us", "100000\n"),
         ]);
@@ -177,7 +220,13 @@ mod tests {
     #[test]
     fn a_lap_is_what_there_was_since_the_one_before() {
         let now = Instant::now();
-        let mut meter = CpuMeter { cores: 1.5, group: None, used: process_cpu_micros(), throttled: 0, since: now };
+        let mut meter = CpuMeter {
+            cores: 1.5,
+            group: None,
+            used: process_cpu_micros(),
+            throttled: 0,
+            since: now,
+        };
         let lap = meter.lap(now + Duration::from_secs(2));
         assert_eq!((lap.available, lap.throttled), (3_000_000, 0));
         assert_eq!(meter.lap(now + Duration::from_secs(3)).available, 1_500_000);

@@ -21,7 +21,11 @@ pub(super) struct Deadline {
 
 impl Deadline {
     /// `None` when `at` came first.
-    pub(super) async fn bound<T>(&mut self, at: Instant, future: impl Future<Output = T>) -> Option<T> {
+    pub(super) async fn bound<T>(
+        &mut self,
+        at: Instant,
+        future: impl Future<Output = T>,
+    ) -> Option<T> {
         let mut future = std::pin::pin!(future);
         poll_fn(|cx| match future.as_mut().poll(cx) {
             Poll::Ready(value) => Poll::Ready(Some(value)),
@@ -32,7 +36,9 @@ impl Deadline {
     }
 
     fn has_passed(&mut self, at: Instant, cx: &mut Context<'_>) -> bool {
-        let sleep = self.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(at.into())));
+        let sleep = self
+            .sleep
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(at.into())));
         if sleep.deadline().into_std() > at {
             sleep.as_mut().reset(at.into());
             self.registered = false;
@@ -68,7 +74,12 @@ impl Backoff {
     pub(super) fn after(&mut self, end: End) -> Option<Duration> {
         match end {
             End::Answered | End::UserOver => self.next = None,
-            End::Unanswered => self.next = Some(self.next.map_or(Self::FIRST, |last| (last * 2).min(Self::LONGEST))),
+            End::Unanswered => {
+                self.next = Some(
+                    self.next
+                        .map_or(Self::FIRST, |last| (last * 2).min(Self::LONGEST)),
+                )
+            }
         }
         self.next
     }
@@ -81,7 +92,9 @@ mod tests {
     #[test]
     fn waiting_grows_to_a_second_and_ends_with_an_answer() {
         let mut backoff = Backoff::default();
-        let waits: Vec<_> = (0..9).map(|_| backoff.after(End::Unanswered).unwrap().as_millis()).collect();
+        let waits: Vec<_> = (0..9)
+            .map(|_| backoff.after(End::Unanswered).unwrap().as_millis())
+            .collect();
         assert_eq!(waits, [10, 20, 40, 80, 160, 320, 640, 1000, 1000]);
         assert_eq!(backoff.after(End::Answered), None);
     }
@@ -91,9 +104,15 @@ mod tests {
         let mut deadline = Deadline::default();
         for _ in 0..2 {
             let far = Instant::now() + Duration::from_secs(3600);
-            assert_eq!(deadline.bound(far, tokio::task::yield_now()).await, Some(()));
+            assert_eq!(
+                deadline.bound(far, tokio::task::yield_now()).await,
+                Some(())
+            );
             let near = Instant::now() + Duration::from_millis(2);
-            assert_eq!(deadline.bound(near, std::future::pending::<()>()).await, None);
+            assert_eq!(
+                deadline.bound(near, std::future::pending::<()>()).await,
+                None
+            );
             assert!(Instant::now() >= near);
         }
     }

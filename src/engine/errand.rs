@@ -81,7 +81,12 @@ pub(super) struct Given {
 
 impl PreparedOnce {
     fn give(&self, found: &Found) -> Given {
-        let slots = self.names.iter().map(|(_, slot)| usize::from(*slot) + 1).max().unwrap_or(0);
+        let slots = self
+            .names
+            .iter()
+            .map(|(_, slot)| usize::from(*slot) + 1)
+            .max()
+            .unwrap_or(0);
         let mut values = vec![None; slots];
         for (name, slot) in &self.names {
             values[usize::from(*slot)] = found.get(name).cloned();
@@ -99,7 +104,10 @@ impl Given {
 impl Prepared {
     /// What setup found is as secret as what comes from Secrets.
     pub(super) fn give(&self, found: &Found) -> Arc<Given> {
-        found.texts().iter().for_each(|text| self.redactor.learn(text.as_bytes()));
+        found
+            .texts()
+            .iter()
+            .for_each(|text| self.redactor.learn(text.as_bytes()));
         Arc::new(self.once.give(found))
     }
 
@@ -108,7 +116,9 @@ impl Prepared {
         let (orders, listener) = watch::channel(Order::Run);
         let (answer, outcome) = oneshot::channel();
         let run = move || {
-            let done = std::panic::catch_unwind(AssertUnwindSafe(|| carry_out(self, errand, terms, listener)));
+            let done = std::panic::catch_unwind(AssertUnwindSafe(|| {
+                carry_out(self, errand, terms, listener)
+            }));
             // whoever asked is gone if nobody hears it
             let _ = answer.send(done.unwrap_or_else(|_| Outcome::failed("it panicked")));
         };
@@ -118,16 +128,33 @@ impl Prepared {
     }
 }
 
-fn carry_out(prepared: Arc<Prepared>, errand: Errand, terms: Terms, orders: watch::Receiver<Order>) -> Outcome {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build_local(tokio::runtime::LocalOptions::default());
+fn carry_out(
+    prepared: Arc<Prepared>,
+    errand: Errand,
+    terms: Terms,
+    orders: watch::Receiver<Order>,
+) -> Outcome {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build_local(tokio::runtime::LocalOptions::default());
     match runtime {
         Ok(runtime) => runtime.block_on(run(prepared, errand, terms, orders)),
         Err(error) => Outcome::failed(&format!("cannot start a runtime: {error}")),
     }
 }
 
-async fn run(prepared: Arc<Prepared>, errand: Errand, terms: Terms, mut orders: watch::Receiver<Order>) -> Outcome {
-    let Terms { share, seed, found, within } = terms;
+async fn run(
+    prepared: Arc<Prepared>,
+    errand: Errand,
+    terms: Terms,
+    mut orders: watch::Receiver<Order>,
+) -> Outcome {
+    let Terms {
+        share,
+        seed,
+        found,
+        within,
+    } = terms;
     let once = &prepared.once;
     let (queue, mut seconds) = mpsc::channel(QUEUED_SECONDS);
     let (_announcer, levels) = watch::channel(Levels::default());
@@ -156,30 +183,56 @@ async fn run(prepared: Arc<Prepared>, errand: Errand, terms: Terms, mut orders: 
         // nobody who could want the rest is there, or they say so
         _ = orders.wait_for(|order| *order == Order::Cut) => Err(Some("it was cut off".into())),
     };
-    let found = once.names.iter().filter_map(|(name, slot)| Some((name.clone(), client.value(*slot)?.clone()))).collect::<Found>();
+    let found = once
+        .names
+        .iter()
+        .filter_map(|(name, slot)| Some((name.clone(), client.value(*slot)?.clone())))
+        .collect::<Found>();
     drop(client);
-    found.texts().iter().for_each(|text| prepared.redactor.learn(text.as_bytes()));
+    found
+        .texts()
+        .iter()
+        .for_each(|text| prepared.redactor.learn(text.as_bytes()));
     let snapshot = match errand {
         // like the requests for tokens, these are nobody's
         Errand::AwaitTargets => Snapshot::default(),
         Errand::Preflight | Errand::Setup | Errand::Teardown => measured(&shard, &mut seconds),
     };
     let ended = ended.and_then(|told| found.check_size().map_err(Some).map(|()| told));
-    let refused = (errand == Errand::Preflight).then(|| preflight::refusal(&prepared.plan, &snapshot)).flatten();
+    let refused = (errand == Errand::Preflight)
+        .then(|| preflight::refusal(&prepared.plan, &snapshot))
+        .flatten();
     let (told, failure) = match ended {
         Ok(told) => (told, refused),
-        Err(why) => (String::new(), Some(why.unwrap_or_else(|| failed_step(&prepared.plan, errand, &snapshot)))),
+        Err(why) => (
+            String::new(),
+            Some(why.unwrap_or_else(|| failed_step(&prepared.plan, errand, &snapshot))),
+        ),
     };
-    Outcome { failure, told, found, snapshot }
+    Outcome {
+        failure,
+        told,
+        found,
+        snapshot,
+    }
 }
 
 /// What there is to say of it; `None` where the statistics say why it failed.
-async fn act(errand: Errand, shard: &Rc<Shard>, client: &mut Client) -> Result<String, Option<String>> {
+async fn act(
+    errand: Errand,
+    shard: &Rc<Shard>,
+    client: &mut Client,
+) -> Result<String, Option<String>> {
     let once = &shard.prepared.once.steps;
     let program = match (errand, shard.prepared.plan.preflight) {
         (Errand::AwaitTargets, _) => return preflight::await_targets(shard).await.map_err(Some),
         (Errand::Preflight, Preflight::Off) => return Ok(String::new()),
-        (Errand::Preflight, Preflight::Connect) => return preflight::connect(shard).await.map(|()| String::new()).map_err(Some),
+        (Errand::Preflight, Preflight::Connect) => {
+            return preflight::connect(shard)
+                .await
+                .map(|()| String::new())
+                .map_err(Some);
+        }
         (Errand::Preflight, Preflight::Once) => {
             preflight::connect(shard).await.map_err(Some)?;
             preflight::rehearse(shard).await;
@@ -188,12 +241,22 @@ async fn act(errand: Errand, shard: &Rc<Shard>, client: &mut Client) -> Result<S
         (Errand::Setup, _) => &once.on_start,
         (Errand::Teardown, _) => &once.on_stop,
     };
-    if client.go_alone(once, program).await { Ok(String::new()) } else { Err(None) }
+    if client.go_alone(once, program).await {
+        Ok(String::new())
+    } else {
+        Err(None)
+    }
 }
 
 /// Rows for a preflight: those that all workers share it takes without asking, since the load takes them all the same.
 fn dealer(prepared: &Prepared, share: Share, seed: u64) -> Dealer {
-    let dealer = Dealer::new(prepared.plan.feeder_slots(), prepared.feeds.clone(), share, seed, 0);
+    let dealer = Dealer::new(
+        prepared.plan.feeder_slots(),
+        prepared.feeds.clone(),
+        share,
+        seed,
+        0,
+    );
     for FeedData { feeder, rows, .. } in prepared.feed_data() {
         dealer.supply().grant(feeder, 0..u64::from(rows), false);
     }
@@ -207,9 +270,15 @@ fn measured(shard: &Shard, seconds: &mut mpsc::Receiver<ShardDelta>) -> Snapshot
         snapshot.merge(&delta.snapshot);
     }
     let counters = &mut snapshot.counters;
-    (counters.cpu_micros, counters.core_micros, counters.throttled_micros) = (0, 0, 0);
+    (
+        counters.cpu_micros,
+        counters.core_micros,
+        counters.throttled_micros,
+    ) = (0, 0, 0);
     // what was found meanwhile was not known to be secret then
-    snapshot.errors.reword(|sample| shard.prepared.redactor.message(&sample));
+    snapshot
+        .errors
+        .reword(|sample| shard.prepared.redactor.message(&sample));
     snapshot
 }
 
@@ -223,10 +292,15 @@ fn failed_step(plan: &Plan, errand: Errand, snapshot: &Snapshot) -> String {
     let requests: Vec<_> = plan.steps().collect();
     let flows: Vec<_> = plan.flows().collect();
     let place_of = |number: usize| match requests.get(number) {
-        Some(place) => list.iter().position(|step| matches!(&step.action, Action::Request(request) if **request == *place.step)),
+        Some(place) => list.iter().position(
+            |step| matches!(&step.action, Action::Request(request) if **request == *place.step),
+        ),
         None => flows.get(number - requests.len()).map(|place| place.number),
     };
-    let placed = snapshot.errors.iter().filter_map(|(key, entry)| Some((place_of(key.step.into())?, entry)));
+    let placed = snapshot
+        .errors
+        .iter()
+        .filter_map(|(key, entry)| Some((place_of(key.step.into())?, entry)));
     match placed.max_by_key(|(place, _)| *place) {
         Some((place, entry)) => format!("{}: {}", described(place, &list[place]), entry.sample),
         None => "a step of it failed".to_owned(),
@@ -243,7 +317,9 @@ fn described(place: usize, step: &Step) -> String {
 impl Alone {
     /// What came of it, once. May be dropped while it waits, nothing is lost.
     pub async fn outcome(&mut self) -> Outcome {
-        (&mut self.outcome).await.unwrap_or_else(|_| Outcome::failed("its thread could not be started"))
+        (&mut self.outcome)
+            .await
+            .unwrap_or_else(|_| Outcome::failed("its thread could not be started"))
     }
 
     /// Ends it now.
@@ -260,6 +336,9 @@ impl Drop for Alone {
 
 impl Outcome {
     fn failed(why: &str) -> Self {
-        Self { failure: Some(why.to_owned()), ..Self::default() }
+        Self {
+            failure: Some(why.to_owned()),
+            ..Self::default()
+        }
     }
 }

@@ -37,18 +37,28 @@ pub(super) struct Events {
 
 impl Events {
     pub(super) fn new(format: StreamFormat) -> Self {
-        Self { format, ..Self::default() }
+        Self {
+            format,
+            ..Self::default()
+        }
     }
 
     /// Takes the next part of the body; calls `each` for every event that it completes.
-    pub(super) fn feed(&mut self, mut bytes: &[u8], each: &mut impl FnMut(Event<'_>)) -> Result<(), TooLong> {
+    pub(super) fn feed(
+        &mut self,
+        mut bytes: &[u8],
+        each: &mut impl FnMut(Event<'_>),
+    ) -> Result<(), TooLong> {
         while !bytes.is_empty() {
             if std::mem::take(&mut self.after_return) && bytes[0] == b'\n' {
                 bytes = &bytes[1..];
                 continue;
             }
             let is_sse = self.format == StreamFormat::Sse;
-            let Some(end) = bytes.iter().position(|byte| *byte == b'\n' || *byte == b'\r' && is_sse) else {
+            let Some(end) = bytes
+                .iter()
+                .position(|byte| *byte == b'\n' || *byte == b'\r' && is_sse)
+            else {
                 self.line.extend_from_slice(bytes);
                 return self.bounded();
             };
@@ -82,7 +92,11 @@ impl Events {
     }
 
     fn bounded(&self) -> Result<(), TooLong> {
-        if self.line.len() + self.data.len() > MAX_EVENT { Err(TooLong) } else { Ok(()) }
+        if self.line.len() + self.data.len() > MAX_EVENT {
+            Err(TooLong)
+        } else {
+            Ok(())
+        }
     }
 
     fn take_line(&mut self, mut line: &[u8], each: &mut impl FnMut(Event<'_>)) {
@@ -93,12 +107,18 @@ impl Events {
             StreamFormat::Lines => {
                 let line = line.strip_suffix(b"\r").unwrap_or(line);
                 if !line.is_empty() {
-                    each(Event { name: &[], data: line });
+                    each(Event {
+                        name: &[],
+                        data: line,
+                    });
                 }
             }
             StreamFormat::Sse if line.is_empty() => {
                 if let Some(data) = self.data.strip_suffix(b"\n") {
-                    each(Event { name: &self.name, data });
+                    each(Event {
+                        name: &self.name,
+                        data,
+                    });
                 }
                 self.data.clear();
                 self.name.clear();
@@ -164,29 +184,55 @@ mod tests {
         for format in [StreamFormat::Sse, StreamFormat::Lines] {
             let mut events = Events::new(format);
             let mut fed = 0;
-            while events.feed(&[b'x'; 1000], &mut |_| panic!("there is none")).is_ok() {
+            while events
+                .feed(&[b'x'; 1000], &mut |_| panic!("there is none"))
+                .is_ok()
+            {
                 fed += 1000;
                 assert!(fed <= MAX_EVENT);
             }
         }
         let mut events = Events::new(StreamFormat::Sse);
         let line = [b"data: ".as_slice(), &[b'x'; 1000], b"\n"].concat();
-        let lines = (0..2000).take_while(|_| events.feed(&line, &mut |_| panic!("there is none")).is_ok()).count();
+        let lines = (0..2000)
+            .take_while(|_| events.feed(&line, &mut |_| panic!("there is none")).is_ok())
+            .count();
         assert!((1000..1060).contains(&lines), "{lines}");
     }
 
     #[test]
     fn what_is_no_event_is_none() {
-        assert_eq!(sse(": a comment\n\n\nid: 7\n\nevent: ping\n\nretry: 10\nunknown: x\n\n"), []);
+        assert_eq!(
+            sse(": a comment\n\n\nid: 7\n\nevent: ping\n\nretry: 10\nunknown: x\n\n"),
+            []
+        );
         assert_eq!(data("event: a\n\ndata: x\n\n"), ["x"]);
-        assert_eq!(sse("event: a\n\ndata: x\n\n")[0].0, "", "the name of an event without data is that of no other");
+        assert_eq!(
+            sse("event: a\n\ndata: x\n\n")[0].0,
+            "",
+            "the name of an event without data is that of no other"
+        );
     }
 
     #[test]
     fn lines_end_in_each_way_the_standard_knows() {
         for end in ["\n", "\r\n", "\r"] {
-            let body = ["\u{feff}data: a", "data:b", ": comment", "", "event: e", "id: 1", "data:  c", "data", "", "data:", "", ""];
-            let expected = [("", "a\nb"), ("e", " c\n"), ("", "")].map(|(name, data)| (name.to_owned(), data.to_owned()));
+            let body = [
+                "\u{feff}data: a",
+                "data:b",
+                ": comment",
+                "",
+                "event: e",
+                "id: 1",
+                "data:  c",
+                "data",
+                "",
+                "data:",
+                "",
+                "",
+            ];
+            let expected = [("", "a\nb"), ("e", " c\n"), ("", "")]
+                .map(|(name, data)| (name.to_owned(), data.to_owned()));
             assert_eq!(sse(&body.join(end)), expected, "{end:?}");
         }
     }
@@ -199,7 +245,12 @@ mod tests {
     #[test]
     fn the_last_event_counts_also_without_an_empty_line() {
         assert_eq!(data("data: a\n\ndata: [DONE]"), ["a", "[DONE]"]);
-        assert_eq!(read(StreamFormat::Lines, b"\xef\xbb\xbf{}\r\n\r\n\nx\ry\nz", &[]).unwrap().len(), 3);
+        assert_eq!(
+            read(StreamFormat::Lines, b"\xef\xbb\xbf{}\r\n\r\n\nx\ry\nz", &[])
+                .unwrap()
+                .len(),
+            3
+        );
     }
 
     fn bodies() -> impl Strategy<Value = Vec<u8>> {

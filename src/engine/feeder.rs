@@ -76,7 +76,12 @@ struct Batch {
 
 impl Feed {
     pub(super) fn all(plan: &Plan, rows: Vec<Rows>) -> Arc<[Feed]> {
-        plan.feeders.iter().cloned().zip(rows).map(|(feeder, rows)| Feed { feeder, rows }).collect()
+        plan.feeders
+            .iter()
+            .cloned()
+            .zip(rows)
+            .map(|(feeder, rows)| Feed { feeder, rows })
+            .collect()
     }
 
     /// Visits each text of data that came from a Secret.
@@ -85,16 +90,27 @@ impl Feed {
             return;
         }
         for row in (0..self.rows.count()).map(|row| self.rows.get(row)) {
-            let cells = row.as_object().into_iter().flat_map(serde_json::Map::values);
+            let cells = row
+                .as_object()
+                .into_iter()
+                .flat_map(serde_json::Map::values);
             cells.filter_map(Value::as_str).for_each(&mut visit);
         }
     }
 
     /// What must be the same on every worker.
     pub(super) fn shared(feeds: &[Feed]) -> Vec<FeedData> {
-        let data =
-            |(i, feed): (usize, &Feed)| FeedData { feeder: i as u16, rows: feed.rows.count(), digest: feed.rows.digest().to_owned() };
-        feeds.iter().enumerate().filter(|(_, feed)| feed.feeder.scope == FeederScope::Test).map(data).collect()
+        let data = |(i, feed): (usize, &Feed)| FeedData {
+            feeder: i as u16,
+            rows: feed.rows.count(),
+            digest: feed.rows.digest().to_owned(),
+        };
+        feeds
+            .iter()
+            .enumerate()
+            .filter(|(_, feed)| feed.feeder.scope == FeederScope::Test)
+            .map(data)
+            .collect()
     }
 }
 
@@ -104,14 +120,28 @@ pub(super) fn declare(names: &mut Names, plan: &Plan, feeds: &[Feed]) {
         names.declare(&feeder.name, Declared::Row(slot));
     }
     for (slot, feed) in (plan.feeder_slots()..).zip(feeds) {
-        names.declare_columns(slot, Arc::new(Columns { names: feed.rows.columns().clone(), is_secret: feed.feeder.is_secret() }));
+        names.declare_columns(
+            slot,
+            Arc::new(Columns {
+                names: feed.rows.columns().clone(),
+                is_secret: feed.feeder.is_secret(),
+            }),
+        );
     }
 }
 
 impl Dealer {
     /// `first_block`: the rows of a feeder that the worker may want in its first second.
-    pub(super) fn new(first_slot: Slot, feeds: Arc<[Feed]>, share: Share, seed: u64, first_block: u64) -> Self {
-        let seeds: Box<[u64]> = (0..feeds.len() as u64).map(|i| seed ^ (i + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15)).collect();
+    pub(super) fn new(
+        first_slot: Slot,
+        feeds: Arc<[Feed]>,
+        share: Share,
+        seed: u64,
+        first_block: u64,
+    ) -> Self {
+        let seeds: Box<[u64]> = (0..feeds.len() as u64)
+            .map(|i| seed ^ (i + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15))
+            .collect();
         let order = |(feed, seed): (&Feed, &u64)| {
             let key = match feed.feeder.scope {
                 FeederScope::Worker => seed.wrapping_add(u64::from(share.worker) << 40),
@@ -121,9 +151,18 @@ impl Dealer {
         };
         let orders = feeds.iter().zip(&seeds).map(order).collect();
         let next = feeds.iter().map(|_| AtomicU64::new(0)).collect();
-        let shared = feeds.iter().map(|feed| feed.feeder.scope == FeederScope::Test);
+        let shared = feeds
+            .iter()
+            .map(|feed| feed.feeder.scope == FeederScope::Test);
         let supply = Arc::new(Supply::new(shared, first_block));
-        Self { first_slot, feeds, orders, seeds, next, supply }
+        Self {
+            first_slot,
+            feeds,
+            orders,
+            seeds,
+            next,
+            supply,
+        }
     }
 
     pub(super) fn supply(&self) -> &Arc<Supply> {
@@ -136,7 +175,12 @@ impl Dealer {
     }
 
     pub(super) fn hand(&self, user: u64) -> Hand {
-        Hand { user, next: self.feeds.iter().map(|_| 0).collect(), row: self.feeds.iter().map(|_| None).collect(), batches: Vec::new() }
+        Hand {
+            user,
+            next: self.feeds.iter().map(|_| 0).collect(),
+            row: self.feeds.iter().map(|_| None).collect(),
+            batches: Vec::new(),
+        }
     }
 }
 
@@ -169,9 +213,15 @@ impl Hand {
             }
             Some(count) => {
                 let mut rows = Vec::new();
-                let taken = self.deal(dealer, at, count, |row| rows.push(dealer.feeds[at].rows.get(row).clone()));
+                let taken = self.deal(dealer, at, count, |row| {
+                    rows.push(dealer.feeds[at].rows.get(row).clone())
+                });
                 if taken.is_ok() {
-                    self.batches.push(Batch { slot: need.slot, count, rows: Value::Array(rows) });
+                    self.batches.push(Batch {
+                        slot: need.slot,
+                        count,
+                        rows: Value::Array(rows),
+                    });
                 }
                 taken
             }
@@ -183,7 +233,12 @@ impl Hand {
     }
 
     /// As [`Hand::take`] for each, but, unless it is in a hurry, waits for the master to lease rows. Whether it waited.
-    pub(super) async fn take_all(&mut self, dealer: &Dealer, needs: &[Need], hurry: bool) -> Result<bool, NoRow> {
+    pub(super) async fn take_all(
+        &mut self,
+        dealer: &Dealer,
+        needs: &[Need],
+        hurry: bool,
+    ) -> Result<bool, NoRow> {
         let mut waited = false;
         for need in needs {
             match self.take(dealer, *need) {
@@ -221,27 +276,42 @@ impl Hand {
     }
 
     pub(super) fn batch(&self, slot: Slot, count: u32) -> Option<&Value> {
-        self.batches.iter().find(|batch| (batch.slot, batch.count) == (slot, count)).map(|batch| &batch.rows)
+        self.batches
+            .iter()
+            .find(|batch| (batch.slot, batch.count) == (slot, count))
+            .map(|batch| &batch.rows)
     }
 
     /// Calls `each` with `count` rows, or never.
-    fn deal(&mut self, dealer: &Dealer, at: usize, count: u32, mut each: impl FnMut(u32)) -> Result<(), NoRow> {
+    fn deal(
+        &mut self,
+        dealer: &Dealer,
+        at: usize,
+        count: u32,
+        mut each: impl FnMut(u32),
+    ) -> Result<(), NoRow> {
         let Feed { feeder, rows } = &dealer.feeds[at];
         let order = dealer.orders[at];
         let (order, first) = match feeder.scope {
             FeederScope::Test => {
-                let taken = dealer.supply.take(at as u16, count, |position| each(order.row(position)));
+                let taken = dealer
+                    .supply
+                    .take(at as u16, count, |position| each(order.row(position)));
                 return taken.map_err(|empty| match empty {
                     Empty::Later => NoRow::Later,
                     Empty::Exhausted => NoRow::Exhausted(feeder.on_exhausted),
                 });
             }
-            FeederScope::Worker => (order, dealer.next[at].fetch_add(count.into(), Ordering::Relaxed)),
+            FeederScope::Worker => (
+                order,
+                dealer.next[at].fetch_add(count.into(), Ordering::Relaxed),
+            ),
             FeederScope::User => {
                 let first = self.next[at];
                 self.next[at] += u64::from(count);
                 // the multiplier spreads users whose numbers are neighbours
-                let key = dealer.seeds[at].wrapping_add(self.user.wrapping_mul(0xd1b5_4a32_d192_ed03));
+                let key =
+                    dealer.seeds[at].wrapping_add(self.user.wrapping_mul(0xd1b5_4a32_d192_ed03));
                 (Order::new(feeder.strategy, rows.count(), key), first)
             }
         };

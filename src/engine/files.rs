@@ -2,10 +2,14 @@
 
 /// Lets this process open as many files as the system allows it. A load that needs more shows failures of class `exhausted`.
 pub(super) fn raise_limit() {
-    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
     // SAFETY: the struct lives through both calls
     unsafe {
-        if libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) == 0 && limit.rlim_cur < limit.rlim_max {
+        if libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) == 0 && limit.rlim_cur < limit.rlim_max
+        {
             limit.rlim_cur = limit.rlim_max;
             // macOS refuses its own "unlimited"; then the limit stays what it was
             libc::setrlimit(libc::RLIMIT_NOFILE, &limit);
@@ -21,7 +25,12 @@ mod tests {
     fn all_files_that_are_allowed_can_be_opened() {
         raise_limit();
         let limits = std::fs::read_to_string("/proc/self/limits").unwrap();
-        let files: Vec<_> = limits.lines().find(|line| line.starts_with("Max open files")).unwrap().split_whitespace().collect();
+        let files: Vec<_> = limits
+            .lines()
+            .find(|line| line.starts_with("Max open files"))
+            .unwrap()
+            .split_whitespace()
+            .collect();
         assert_eq!(files[3], files[4], "{files:?}");
     }
 }

@@ -23,13 +23,22 @@ pub(super) struct Frame {
 
 impl Frame {
     pub(super) fn new(shard: Rc<Shard>, user: u64) -> Self {
-        Self { user, iteration: 0, values: Vec::new(), hand: shard.dealer.hand(user), shard }
+        Self {
+            user,
+            iteration: 0,
+            values: Vec::new(),
+            hand: shard.dealer.hand(user),
+            shard,
+        }
     }
 
     /// Forgets what lives for one iteration only, and makes the variables that hold for the next one.
     pub(super) fn begin_iteration(&mut self, scenario: &PreparedScenario) {
-        let slots = scenario.of_iteration.start.min(self.values.len())..scenario.of_iteration.end.min(self.values.len());
-        self.values[slots].iter_mut().for_each(|value| *value = None);
+        let slots = scenario.of_iteration.start.min(self.values.len())
+            ..scenario.of_iteration.end.min(self.values.len());
+        self.values[slots]
+            .iter_mut()
+            .for_each(|value| *value = None);
         self.hand.begin();
         let shard = self.shard.clone();
         for Computed { slot, template } in &shard.prepared.computed {
@@ -49,7 +58,9 @@ impl Frame {
 
     /// Whether all that `needs` asks for has been taken.
     pub(super) fn has_rows(&self, needs: &[Need]) -> bool {
-        needs.iter().all(|need| self.hand.holds(&self.shard.dealer, *need))
+        needs
+            .iter()
+            .all(|need| self.hand.holds(&self.shard.dealer, *need))
     }
 
     /// Takes the iteration's rows that `needs` asks for; whether it waited for them, which one in a hurry does not.
@@ -87,7 +98,11 @@ impl Scope for Frame {
         match self.hand.row(&self.shard.dealer, slot) {
             Some(row) => Some(row),
             // what setup found is hidden by what has its name and is the user's own
-            None => self.values.get(usize::from(slot)).and_then(Option::as_ref).or_else(|| self.shard.given.value(slot)),
+            None => self
+                .values
+                .get(usize::from(slot))
+                .and_then(Option::as_ref)
+                .or_else(|| self.shard.given.value(slot)),
         }
     }
     fn batch(&self, slot: Slot, count: u32) -> Option<&Value> {

@@ -28,7 +28,10 @@ use super::auth::Credentials;
 use super::connection::Failure;
 use super::recorder::Part;
 use super::response::Response;
-use crate::plan::grpc::{CallKind, CompiledCall, Descriptors, GrpcRetry, GrpcStep, HEALTH, MessageDescriptor, MessageEncoder, to_json};
+use crate::plan::grpc::{
+    CallKind, CompiledCall, Descriptors, GrpcRetry, GrpcStep, HEALTH, MessageDescriptor,
+    MessageEncoder, to_json,
+};
 use crate::plan::template::{Need, Scope};
 use crate::plan::{Names, Problem, Target};
 use head::{Asked, Head};
@@ -77,22 +80,70 @@ pub(super) struct Surroundings<'a> {
 
 impl GrpcCall {
     /// `path` is the field path of the call, for problems.
-    pub(super) fn compile(step: &GrpcStep, around: &Surroundings<'_>, path: &str) -> Result<Self, Vec<Problem>> {
-        let Surroundings { target, credentials, descriptors, names, timeout, is_checked } = *around;
-        let GrpcStep { method, is_health_check, message: _, metadata, stream, gzip, max_message_size, retry } = step;
-        let asked = Asked { method, metadata, timeout, gzip: *gzip };
+    pub(super) fn compile(
+        step: &GrpcStep,
+        around: &Surroundings<'_>,
+        path: &str,
+    ) -> Result<Self, Vec<Problem>> {
+        let Surroundings {
+            target,
+            credentials,
+            descriptors,
+            names,
+            timeout,
+            is_checked,
+        } = *around;
+        let GrpcStep {
+            method,
+            is_health_check,
+            message: _,
+            metadata,
+            stream,
+            gzip,
+            max_message_size,
+            retry,
+        } = step;
+        let asked = Asked {
+            method,
+            metadata,
+            timeout,
+            gzip: *gzip,
+        };
         let mut problems = Vec::new();
-        let head = Head::compile(target, credentials, names, &asked, path).map_err(|found| problems.extend(found));
-        let call = CompiledCall::compile(step, descriptors, names, path).map_err(|found| problems.extend(found));
-        let (Ok(head), Ok(CompiledCall { rpc, messages, times })) = (head, call) else { return Err(problems) };
+        let head = Head::compile(target, credentials, names, &asked, path)
+            .map_err(|found| problems.extend(found));
+        let call = CompiledCall::compile(step, descriptors, names, path)
+            .map_err(|found| problems.extend(found));
+        let (
+            Ok(head),
+            Ok(CompiledCall {
+                rpc,
+                messages,
+                times,
+            }),
+        ) = (head, call)
+        else {
+            return Err(problems);
+        };
         let length = messages.len() as u32;
-        let messages: Option<Vec<Message>> = messages.into_iter().map(|message| Message::new(message, *gzip)).collect();
+        let messages: Option<Vec<Message>> = messages
+            .into_iter()
+            .map(|message| Message::new(message, *gzip))
+            .collect();
         Ok(Self {
             head,
             line: format!("POST {} HTTP/2\r\n\r\n", method.path()).into_bytes(),
             times: times.saturating_mul(length),
-            messages: messages.ok_or_else(|| vec![Problem::new(format!("{path}.message"), "is longer than a message can be, 4 GiB")])?,
-            interval: stream.as_ref().map(|stream| stream.interval).unwrap_or_default(),
+            messages: messages.ok_or_else(|| {
+                vec![Problem::new(
+                    format!("{path}.message"),
+                    "is longer than a message can be, 4 GiB",
+                )]
+            })?,
+            interval: stream
+                .as_ref()
+                .map(|stream| stream.interval)
+                .unwrap_or_default(),
             half_close: stream.as_ref().is_none_or(|stream| stream.half_close),
             kind: rpc.kind,
             input: rpc.input,
@@ -132,7 +183,11 @@ impl GrpcCall {
     /// The part of the run to which it belongs, being made in `part`. A health check that passes says nothing of the work that the target
     /// is tested by; one that fails stands for that work, which is not done then.
     pub(super) fn part(&self, part: Part, failed: bool) -> Part {
-        if self.is_health_check && !failed && part == Part::Measured { Part::Control } else { part }
+        if self.is_health_check && !failed && part == Part::Measured {
+            Part::Control
+        } else {
+            part
+        }
     }
 
     pub(super) fn client_streams(&self) -> bool {
@@ -144,13 +199,21 @@ impl GrpcCall {
     }
 
     /// The message `nth` of the call, with its prefix.
-    fn message(&self, nth: u32, scope: &mut impl Scope, scratch: &mut Vec<u8>) -> Result<Bytes, Failure> {
+    fn message(
+        &self,
+        nth: u32,
+        scope: &mut impl Scope,
+        scratch: &mut Vec<u8>,
+    ) -> Result<Bytes, Failure> {
         match &self.messages[nth as usize % self.messages.len()] {
             Message::Static(bytes) => Ok(bytes.clone()),
             Message::Dynamic(encoder) => {
                 frames::open(scratch);
-                encoder.encode(scope, scratch).map_err(|why| Failure::Unfit(why.to_string()))?;
-                frames::close(scratch, self.gzip).ok_or_else(|| Failure::Unfit("the message is longer than 4 GiB".into()))?;
+                encoder
+                    .encode(scope, scratch)
+                    .map_err(|why| Failure::Unfit(why.to_string()))?;
+                frames::close(scratch, self.gzip)
+                    .ok_or_else(|| Failure::Unfit("the message is longer than 4 GiB".into()))?;
                 Ok(Bytes::copy_from_slice(scratch))
             }
         }
@@ -158,7 +221,13 @@ impl GrpcCall {
 
     /// Makes a whole answer one that rules can read: its last message as JSON, if `wanted`.
     pub(super) fn look_into(&self, response: &mut Response, wanted: bool) -> Result<(), Fault> {
-        let Some(reply) = response.reply.as_mut().filter(|reply| reply.is_ok() && reply.count() > 0) else { return Ok(()) };
+        let Some(reply) = response
+            .reply
+            .as_mut()
+            .filter(|reply| reply.is_ok() && reply.count() > 0)
+        else {
+            return Ok(());
+        };
         let mut unpacked = Vec::new();
         if self.judges_health {
             match health(reply.last(&mut unpacked)?) {
@@ -169,7 +238,8 @@ impl GrpcCall {
             }
         }
         if wanted {
-            let json = to_json(&self.output, reply.last(&mut unpacked)?).map_err(Fault::Undecodable)?;
+            let json =
+                to_json(&self.output, reply.last(&mut unpacked)?).map_err(Fault::Undecodable)?;
             response.capture.body.clear();
             // writing to memory does not fail
             let _ = serde_json::to_writer(&mut response.capture.body, &json);
@@ -180,7 +250,9 @@ impl GrpcCall {
 
 impl Message {
     fn new(encoder: MessageEncoder, gzip: bool) -> Option<Self> {
-        let Some(bytes) = encoder.as_static() else { return Some(Self::Dynamic(encoder)) };
+        let Some(bytes) = encoder.as_static() else {
+            return Some(Self::Dynamic(encoder));
+        };
         let mut framed = Vec::new();
         frames::open(&mut framed);
         framed.extend_from_slice(bytes);

@@ -43,14 +43,23 @@ pub(super) struct Session {
 
 impl Session {
     /// The connection works in a task of its own, which ends when nobody has it any more.
-    pub(super) async fn open(stream: Stream, until: Option<Instant>, freed: Rc<Notify>, channels: Option<&Grpc>) -> Result<Self, Failure> {
+    pub(super) async fn open(
+        stream: Stream,
+        until: Option<Instant>,
+        freed: Rc<Notify>,
+        channels: Option<&Grpc>,
+    ) -> Result<Self, Failure> {
         let reads = Rc::new(Cell::new(0));
         let opened = Builder::new()
             .enable_push(false)
             .initial_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
             .max_header_list_size(MAX_HEAD as u32)
-            .handshake(Candid { stream, failed: None, reads: reads.clone() })
+            .handshake(Candid {
+                stream,
+                failed: None,
+                reads: reads.clone(),
+            })
             .await;
         let (sender, mut connection) = opened.map_err(|error| failure(error, Progress::Unsent))?;
         let keep_alive = match channels {
@@ -62,7 +71,11 @@ impl Session {
                     // a target that is silent from the beginning is found dead as soon as one that falls silent
                     Some(KeepAlive { timeout, .. }) => tokio::time::timeout(*timeout, greeting)
                         .await
-                        .map_err(|_| Failure::Grpc(Fault::NotHttp2("it did not answer within grpc.keepAlive.timeout".into())))?,
+                        .map_err(|_| {
+                            Failure::Grpc(Fault::NotHttp2(
+                                "it did not answer within grpc.keepAlive.timeout".into(),
+                            ))
+                        })?,
                 };
                 let pings = pings.map_err(|error| match channel::not_http2(&error) {
                     Some(fault) => Failure::Grpc(fault),
@@ -77,7 +90,9 @@ impl Session {
             // each stream says for itself why it failed
             match keep_alive {
                 None => drop(connection.await),
-                Some((pings, keep_alive)) => channel::drive(connection, pings, &keep_alive, &reads).await,
+                Some((pings, keep_alive)) => {
+                    channel::drive(connection, pings, &keep_alive, &reads).await
+                }
             }
             told.0.set(true);
             told.1.notify_waiters();
@@ -95,7 +110,9 @@ impl Session {
 
     /// Whether further requests may be sent on it at all: by age, number of requests, and as far as is known of the target's end.
     pub(super) fn may_serve(&self, now: Instant, most: Option<u32>) -> bool {
-        !self.ended.get() && self.until.is_none_or(|until| now < until) && most.is_none_or(|most| self.served.get() < most)
+        !self.ended.get()
+            && self.until.is_none_or(|until| now < until)
+            && most.is_none_or(|most| self.served.get() < most)
     }
 
     /// Streams open now.
@@ -111,19 +128,29 @@ impl Session {
     /// Begins to send a request; `None` if the connection has ended, and nothing of it was sent.
     pub(super) fn begin(self: &Rc<Self>, form: &Form) -> Option<Exchange> {
         let body = form.body();
-        let Begun { answer, mut sending, seat } = self.start(form.head(), body.is_empty())?;
+        let Begun {
+            answer,
+            mut sending,
+            seat,
+        } = self.start(form.head(), body.is_empty())?;
         // what flow control holds back is sent by and by, and kept without a copy until then
         if !body.is_empty() && sending.send_data(body, true).is_err() {
             self.ended.set(true);
             return None;
         }
-        Some(Exchange { seat, receiving: Receiving::Head(answer) })
+        Some(Exchange {
+            seat,
+            receiving: Receiving::Head(answer),
+        })
     }
 
     /// Opens a stream with a head; `None` if the connection has ended, and nothing of it was sent.
     pub(super) fn start(self: &Rc<Self>, head: http::Request<()>, is_all: bool) -> Option<Begun> {
         let mut sender = self.sender.borrow_mut();
-        if sender.poll_ready(&mut Context::from_waker(Waker::noop())).is_pending() {
+        if sender
+            .poll_ready(&mut Context::from_waker(Waker::noop()))
+            .is_pending()
+        {
             // it waits for the stream it began last; another one does not, and costs more than to ask
             let another = sender.clone();
             *sender = another;
@@ -134,7 +161,11 @@ impl Session {
         };
         self.streams.set(self.streams.get() + 1);
         self.served.set(self.served.get() + 1);
-        Some(Begun { answer, sending, seat: Seat(self.clone()) })
+        Some(Begun {
+            answer,
+            sending,
+            seat: Seat(self.clone()),
+        })
     }
 }
 
@@ -197,7 +228,9 @@ impl Candid {
         };
         // the other side has left, so that there is an end to be read
         match Pin::new(&mut self.stream).poll_read(cx, &mut ReadBuf::new(&mut [0])) {
-            Poll::Ready(Err(said)) if said.kind() == io::ErrorKind::InvalidData => Poll::Ready(Err(said)),
+            Poll::Ready(Err(said)) if said.kind() == io::ErrorKind::InvalidData => {
+                Poll::Ready(Err(said))
+            }
             Poll::Ready(_) => Poll::Ready(Err(failed)),
             Poll::Pending => {
                 self.failed = Some(failed);
@@ -208,20 +241,35 @@ impl Candid {
 }
 
 impl AsyncRead for Candid {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         let read = Pin::new(&mut self.stream).poll_read(cx, buffer);
-        self.reads.set(self.reads.get() + u64::from(read.is_ready()));
+        self.reads
+            .set(self.reads.get() + u64::from(read.is_ready()));
         read
     }
 }
 
 impl AsyncWrite for Candid {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        self.get_mut().write(cx, |stream, cx| stream.poll_write(cx, bytes))
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.get_mut()
+            .write(cx, |stream, cx| stream.poll_write(cx, bytes))
     }
 
-    fn poll_write_vectored(self: Pin<&mut Self>, cx: &mut Context<'_>, parts: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        self.get_mut().write(cx, |stream, cx| stream.poll_write_vectored(cx, parts))
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        parts: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.get_mut()
+            .write(cx, |stream, cx| stream.poll_write_vectored(cx, parts))
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -249,9 +297,16 @@ enum Receiving {
 }
 
 impl Exchange {
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>, response: &mut Response, flight: &Flight<'_>) -> Poll<Result<(), Failure>> {
+    pub(super) fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        response: &mut Response,
+        flight: &Flight<'_>,
+    ) -> Poll<Result<(), Failure>> {
         if let Receiving::Head(answer) = &mut self.receiving {
-            let (head, body) = ready!(Pin::new(answer).poll(cx)).map_err(|error| self.seat.failure(error, false))?.into_parts();
+            let (head, body) = ready!(Pin::new(answer).poll(cx))
+                .map_err(|error| self.seat.failure(error, false))?
+                .into_parts();
             self.seat.answered();
             response.take_http2_head(head.status.as_u16(), &head.headers);
             if body.is_end_stream() {
@@ -259,7 +314,9 @@ impl Exchange {
             }
             self.receiving = Receiving::Body(body);
         }
-        let Receiving::Body(body) = &mut self.receiving else { return Poll::Pending };
+        let Receiving::Body(body) = &mut self.receiving else {
+            return Poll::Pending;
+        };
         loop {
             match body.poll_data(cx) {
                 Poll::Pending => {
@@ -276,10 +333,16 @@ impl Exchange {
                 }
                 Poll::Ready(None) => return Poll::Ready(Ok(())),
                 // it has answered, and wants no more of the request
-                Poll::Ready(Some(Err(error))) if error.is_remote() && error.is_reset() && error.reason() == Some(Reason::NO_ERROR) => {
+                Poll::Ready(Some(Err(error)))
+                    if error.is_remote()
+                        && error.is_reset()
+                        && error.reason() == Some(Reason::NO_ERROR) =>
+                {
                     return Poll::Ready(Ok(()));
                 }
-                Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(self.seat.failure(error, true))),
+                Poll::Ready(Some(Err(error))) => {
+                    return Poll::Ready(Err(self.seat.failure(error, true)));
+                }
             }
         }
     }
@@ -305,7 +368,9 @@ fn failure(error: h2::Error, progress: Progress) -> Failure {
         _ => {}
     }
     let text = error.to_string();
-    let Some(error) = error.into_io() else { return Failure::Http2(text) };
+    let Some(error) = error.into_io() else {
+        return Failure::Http2(text);
+    };
     // so h2 says that the connection came to its end
     let is_end = error.kind() == io::ErrorKind::BrokenPipe;
     match progress {

@@ -65,8 +65,16 @@ pub(super) async fn drive(cohort: &Rc<Cohort>, iterations: &Iterations) -> Insta
     loop {
         let now = Instant::now();
         let warm = now < shard.zero;
-        let fleet = if warm { cohort.population().warmup_target as u64 } else { u64::from(iterations.users) };
-        let level = if !warm && now < cohort.zero { 0 } else { cohort.slice.of(fleet) };
+        let fleet = if warm {
+            cohort.population().warmup_target as u64
+        } else {
+            u64::from(iterations.users)
+        };
+        let level = if !warm && now < cohort.zero {
+            0
+        } else {
+            cohort.slice.of(fleet)
+        };
         users.bring_to(level, u64::MAX);
         let begun = now >= cohort.zero;
         // all that are wanted were started, and none is left that could do the rest
@@ -78,7 +86,11 @@ pub(super) async fn drive(cohort: &Rc<Cohort>, iterations: &Iterations) -> Insta
             shard.dropped(cohort.zero, quota.left.replace(0));
             return latest;
         }
-        let next = [Some(now + STEP), latest].into_iter().flatten().min().unwrap_or(now + Duration::from_secs(1));
+        let next = [Some(now + STEP), latest]
+            .into_iter()
+            .flatten()
+            .min()
+            .unwrap_or(now + Duration::from_secs(1));
         tokio::time::sleep_until(next.into()).await;
     }
 }

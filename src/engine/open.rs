@@ -50,13 +50,26 @@ enum Process {
     /// Every so-many-th of the fleet's.
     Constant,
     /// One of the shard's own, at its part of the rate. The next comes where the fleet's integral of the rate reaches `area`.
-    Poisson { random: Xoshiro256PlusPlus, area: f64 },
+    Poisson {
+        random: Xoshiro256PlusPlus,
+        area: f64,
+    },
 }
 
 impl Arrivals {
     /// Arrivals from before a worker joined are not its own to catch up on; those of a start that was only slow are.
-    fn new(profile: &Profile, arrival: Arrival, slice: Slice, seed: u64, joined_at: Duration) -> Self {
-        let missed = if joined_at < SLOW_START { 0.0 } else { profile.arrivals_until(joined_at) };
+    fn new(
+        profile: &Profile,
+        arrival: Arrival,
+        slice: Slice,
+        seed: u64,
+        joined_at: Duration,
+    ) -> Self {
+        let missed = if joined_at < SLOW_START {
+            0.0
+        } else {
+            profile.arrivals_until(joined_at)
+        };
         let (nth, process) = match arrival {
             Arrival::Constant => (slice.of((missed + 0.5).floor() as u64), Process::Constant),
             Arrival::Poisson => {
@@ -65,7 +78,12 @@ impl Arrivals {
                 (0, Process::Poisson { random, area })
             }
         };
-        Self { schedule: profile.schedule(), slice, nth, process }
+        Self {
+            schedule: profile.schedule(),
+            slice,
+            nth,
+            process,
+        }
     }
 
     /// What comes next, which is not taken by that: its number over the whole fleet, and the time since the profile's zero.
@@ -107,10 +125,17 @@ struct Slots {
 }
 
 /// Starts iterations until the profile is over; when it was.
-pub(super) async fn drive(cohort: &Rc<Cohort>, profile: &Profile, arrival: Arrival, max_in_flight: u32) -> Instant {
+pub(super) async fn drive(
+    cohort: &Rc<Cohort>,
+    profile: &Profile,
+    arrival: Arrival,
+    max_in_flight: u32,
+) -> Instant {
     let slots = Slots::new(cohort, max_in_flight);
     slots.warm_up(arrival).await;
-    slots.follow(profile, arrival, cohort.zero, cohort.seed()).await
+    slots
+        .follow(profile, arrival, cohort.zero, cohort.seed())
+        .await
 }
 
 /// Starts iterations at the levels that the master announces, until it says that the search is over; when it was.
@@ -123,24 +148,38 @@ pub(super) async fn search(cohort: &Rc<Cohort>, max_in_flight: u32) -> Instant {
 impl Slots {
     fn new(cohort: &Rc<Cohort>, max_in_flight: u32) -> Rc<Self> {
         let most = cohort.slice.of(max_in_flight.into());
-        Rc::new(Self { cohort: cohort.clone(), inboxes: RefCell::default(), free: RefCell::default(), most })
+        Rc::new(Self {
+            cohort: cohort.clone(),
+            inboxes: RefCell::default(),
+            free: RefCell::default(),
+            most,
+        })
     }
 
     async fn warm_up(self: &Rc<Self>, arrival: Arrival) {
         let (cohort, shard) = (&self.cohort, &self.cohort.shard);
         let length = shard.zero - shard.start;
         if !length.is_zero() {
-            let flat = Profile::ramp_and_hold(cohort.population().warmup_target, Duration::ZERO, length);
-            self.follow(&flat, arrival, shard.start, !cohort.seed()).await;
+            let flat =
+                Profile::ramp_and_hold(cohort.population().warmup_target, Duration::ZERO, length);
+            self.follow(&flat, arrival, shard.start, !cohort.seed())
+                .await;
         }
     }
 
     /// `zero` is the profile's. When the profile was over.
-    async fn follow(self: &Rc<Self>, profile: &Profile, arrival: Arrival, zero: Instant, seed: u64) -> Instant {
+    async fn follow(
+        self: &Rc<Self>,
+        profile: &Profile,
+        arrival: Arrival,
+        zero: Instant,
+        seed: u64,
+    ) -> Instant {
         let joined_at = self.cohort.shard.joined_at.saturating_duration_since(zero);
         let mut arrivals = Arrivals::new(profile, arrival, self.cohort.slice, seed, joined_at);
         let end = zero + profile.length();
-        self.carry_out(&mut arrivals, &mut Pacer::new(), zero, Some(end)).await;
+        self.carry_out(&mut arrivals, &mut Pacer::new(), zero, Some(end))
+            .await;
         end
     }
 
@@ -152,7 +191,13 @@ impl Slots {
         let mut pacer = Pacer::new();
         loop {
             let levels = announced.borrow_and_update().clone();
-            let mut rest = Arrivals::new(&levels.profile(), Arrival::Constant, self.cohort.slice, 0, joined_at);
+            let mut rest = Arrivals::new(
+                &levels.profile(),
+                Arrival::Constant,
+                self.cohort.slice,
+                0,
+                joined_at,
+            );
             // those of an earlier announcement are the same arrivals
             rest.nth = taken.unwrap_or(rest.nth);
             let end = levels.end.map(|end| start + end);
@@ -169,7 +214,13 @@ impl Slots {
     }
 
     /// Starts what arrives until `end`, or, where that is not known, until it is given up: what has not come by then is not taken.
-    async fn carry_out(self: &Rc<Self>, arrivals: &mut Arrivals, pacer: &mut Pacer, zero: Instant, end: Option<Instant>) {
+    async fn carry_out(
+        self: &Rc<Self>,
+        arrivals: &mut Arrivals,
+        pacer: &mut Pacer,
+        zero: Instant,
+        end: Option<Instant>,
+    ) {
         let (mut now, mut in_batch) = (Instant::now(), 0);
         while let Some((number, due)) = arrivals.peek() {
             let intended = zero + due;
@@ -209,7 +260,9 @@ impl Slots {
         let inbox = &self.inboxes.borrow()[place as usize];
         inbox.arrival.set(Some(due));
         // from now on it is not idle, though it has not looked yet
-        self.cohort.members.borrow()[place as usize].state.set(State::Busy);
+        self.cohort.members.borrow()[place as usize]
+            .state
+            .set(State::Busy);
         self.cohort.joined();
         if let Some(waker) = inbox.waker.take() {
             waker.wake();
@@ -220,7 +273,9 @@ impl Slots {
         let inbox = Rc::new(Inbox::default());
         let place = self.inboxes.borrow().len() as u32;
         self.inboxes.borrow_mut().push(inbox.clone());
-        let member = self.cohort.spawn(|state| slot(self.clone(), inbox, state, place));
+        let member = self
+            .cohort
+            .spawn(|state| slot(self.clone(), inbox, state, place));
         self.cohort.members.borrow_mut().push(member);
         place
     }
@@ -228,12 +283,18 @@ impl Slots {
 
 async fn slot(slots: Rc<Slots>, inbox: Rc<Inbox>, state: Rc<Cell<State>>, place: u32) {
     let cohort = &slots.cohort;
-    let mut client = Client::slot(cohort.shard.clone(), cohort.closing.clone(), cohort.user_number(place.into()));
+    let mut client = Client::slot(
+        cohort.shard.clone(),
+        cohort.closing.clone(),
+        cohort.user_number(place.into()),
+    );
     loop {
         let Due { number, intended } = next_arrival(&inbox).await;
         // in open load every scenario is dealt out by weight
         if let Some(scenario) = cohort.scenario(number) {
-            client.iterate(scenario, Instant::now(), Some(intended)).await;
+            client
+                .iterate(scenario, Instant::now(), Some(intended))
+                .await;
         }
         cohort.left(1);
         // not sooner: an arrival that was taken is carried out
@@ -286,8 +347,19 @@ mod tests {
     }
 
     fn ramp() -> Profile {
-        let stage = |seconds, target| Stage { duration: Duration::from_secs(seconds), target };
-        Profile { start_at: 0.0, stages: vec![stage(10, 200.0), stage(10, 200.0), stage(0, 50.0), stage(20, 50.0)] }
+        let stage = |seconds, target| Stage {
+            duration: Duration::from_secs(seconds),
+            target,
+        };
+        Profile {
+            start_at: 0.0,
+            stages: vec![
+                stage(10, 200.0),
+                stage(10, 200.0),
+                stage(0, 50.0),
+                stage(20, 50.0),
+            ],
+        }
     }
 
     proptest! {
@@ -312,11 +384,20 @@ mod tests {
     fn gaps_between_poisson_arrivals_are_exponential() {
         let steady = Profile::ramp_and_hold(100.0, Duration::ZERO, Duration::from_secs(200));
         let arrivals = fleet(&steady, Arrival::Poisson, 3, 2);
-        let gaps: Vec<f64> = arrivals.windows(2).map(|pair| (pair[1] - pair[0]).as_secs_f64()).collect();
+        let gaps: Vec<f64> = arrivals
+            .windows(2)
+            .map(|pair| (pair[1] - pair[0]).as_secs_f64())
+            .collect();
         // mean 10 ms; shares below a half, one and two means
-        let below = |mean: f64| gaps.iter().filter(|gap| **gap < 0.01 * mean).count() as f64 / gaps.len() as f64;
+        let below = |mean: f64| {
+            gaps.iter().filter(|gap| **gap < 0.01 * mean).count() as f64 / gaps.len() as f64
+        };
         for mean in [0.5, 1.0, 2.0, 4.0] {
-            assert!((below(mean) - (1.0 - (-mean).exp())).abs() < 0.015, "{} below {mean}", below(mean));
+            assert!(
+                (below(mean) - (1.0 - (-mean).exp())).abs() < 0.015,
+                "{} below {mean}",
+                below(mean)
+            );
         }
     }
 
@@ -324,7 +405,13 @@ mod tests {
     fn another_seed_gives_other_arrivals_and_the_same_seed_the_same() {
         let steady = Profile::ramp_and_hold(10.0, Duration::ZERO, Duration::from_secs(5));
         let of = |seed| {
-            let mut arrivals = Arrivals::new(&steady, Arrival::Poisson, Share::WHOLE.slice(0, 1), seed, Duration::ZERO);
+            let mut arrivals = Arrivals::new(
+                &steady,
+                Arrival::Poisson,
+                Share::WHOLE.slice(0, 1),
+                seed,
+                Duration::ZERO,
+            );
             std::iter::from_fn(move || next(&mut arrivals)).collect::<Vec<_>>()
         };
         assert_eq!(of(1), of(1));

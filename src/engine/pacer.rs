@@ -35,7 +35,9 @@ impl Pacer {
     pub(super) async fn until(&mut self, at: Instant) -> Instant {
         #[cfg(target_os = "linux")]
         if let Some(timer) = &mut self.timer {
-            let is_far = at.checked_duration_since(Instant::now()).is_some_and(|wait| wait >= WORTH_LEAD);
+            let is_far = at
+                .checked_duration_since(Instant::now())
+                .is_some_and(|wait| wait >= WORTH_LEAD);
             let awake = if is_far { at - LEAD } else { at };
             if timer.until(awake).await.is_ok() {
                 return spin_until(at).await;
@@ -77,23 +79,46 @@ mod linux {
     impl Timer {
         pub(super) fn new() -> io::Result<Self> {
             // SAFETY: a call without pointers
-            let fd = unsafe { libc::timerfd_create(libc::CLOCK_MONOTONIC, libc::TFD_NONBLOCK | libc::TFD_CLOEXEC) };
+            let fd = unsafe {
+                libc::timerfd_create(
+                    libc::CLOCK_MONOTONIC,
+                    libc::TFD_NONBLOCK | libc::TFD_CLOEXEC,
+                )
+            };
             if fd < 0 {
                 return Err(io::Error::last_os_error());
             }
             // SAFETY: it is open and nobody else's
             let owned = unsafe { OwnedFd::from_raw_fd(fd) };
             // SAFETY: it stays the same open descriptor for as long as it is owned here
-            Ok(Self(unsafe { AsyncFd::register_with_interest(owned, Interest::READABLE) }?))
+            Ok(Self(unsafe {
+                AsyncFd::register_with_interest(owned, Interest::READABLE)
+            }?))
         }
 
         pub(super) async fn until(&mut self, at: Instant) -> io::Result<()> {
-            let Some(wait) = at.checked_duration_since(Instant::now()).filter(|wait| !wait.is_zero()) else { return Ok(()) };
-            let zero = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-            let value = libc::timespec { tv_sec: wait.as_secs() as libc::time_t, tv_nsec: wait.subsec_nanos().into() };
-            let spec = libc::itimerspec { it_interval: zero, it_value: value };
+            let Some(wait) = at
+                .checked_duration_since(Instant::now())
+                .filter(|wait| !wait.is_zero())
+            else {
+                return Ok(());
+            };
+            let zero = libc::timespec {
+                tv_sec: 0,
+                tv_nsec: 0,
+            };
+            let value = libc::timespec {
+                tv_sec: wait.as_secs() as libc::time_t,
+                tv_nsec: wait.subsec_nanos().into(),
+            };
+            let spec = libc::itimerspec {
+                it_interval: zero,
+                it_value: value,
+            };
             // SAFETY: the descriptor is open and the struct lives through the call
-            if unsafe { libc::timerfd_settime(self.0.as_raw_fd(), 0, &spec, std::ptr::null_mut()) } < 0 {
+            if unsafe { libc::timerfd_settime(self.0.as_raw_fd(), 0, &spec, std::ptr::null_mut()) }
+                < 0
+            {
                 return Err(io::Error::last_os_error());
             }
             // setting the timer forgets earlier expiries, so it need not be read; an event from before is seen by the clock

@@ -57,7 +57,12 @@ enum Found {
 
 impl Pool {
     pub(super) fn new(slice: Slice, route: &Route) -> Self {
-        let most = route.channels.as_ref().map_or(route.http.http2_connections, |channels| channels.max_channels);
+        let most = route
+            .channels
+            .as_ref()
+            .map_or(route.http.http2_connections, |channels| {
+                channels.max_channels
+            });
         let (shards, shard) = (slice.shards, slice.shard);
         let most = (most / shards + u32::from(shard < most % shards)).max(1) as usize;
         let places = if route.channels.is_some() { 1 } else { most };
@@ -74,7 +79,12 @@ impl Pool {
     }
 
     /// Something to send the next request on, for one who has nothing kept. `place` is where it sent last.
-    pub(super) async fn carrier(&self, place: &mut usize, route: &Route, flight: &Flight<'_>) -> Result<Carrier, Failure> {
+    pub(super) async fn carrier(
+        &self,
+        place: &mut usize,
+        route: &Route,
+        flight: &Flight<'_>,
+    ) -> Result<Carrier, Failure> {
         if route.http.connections != Connections::Pooled {
             return self.connect(route, flight).await;
         }
@@ -85,7 +95,9 @@ impl Pool {
         }
         loop {
             // the one used last is the freshest
-            let Some(connection) = self.idle.borrow_mut().pop() else { return self.connect(route, flight).await };
+            let Some(connection) = self.idle.borrow_mut().pop() else {
+                return self.connect(route, flight).await;
+            };
             if let Some(connection) = living(connection, route, flight).await {
                 return Ok(Carrier::Http1(connection));
             }
@@ -113,7 +125,8 @@ impl Pool {
         flight.began.set(now);
         let until = age(route.http.connection_max_age, turn).map(|age| now + age);
         if route.is_http2(&stream)? {
-            let session = Session::open(stream, until, self.freed.clone(), route.channels.as_ref()).await?;
+            let session =
+                Session::open(stream, until, self.freed.clone(), route.channels.as_ref()).await?;
             flight.began.set(Instant::now());
             Ok(Carrier::Http2(Rc::new(session)))
         } else {
@@ -122,7 +135,12 @@ impl Pool {
     }
 
     /// A place on a shared connection; `None` after a wait, or when another carrier is called for.
-    async fn shared(&self, place: &mut usize, route: &Route, flight: &Flight<'_>) -> Result<Option<Carrier>, Failure> {
+    async fn shared(
+        &self,
+        place: &mut usize,
+        route: &Route,
+        flight: &Flight<'_>,
+    ) -> Result<Option<Carrier>, Failure> {
         let freed = self.freed.notified();
         *place = self.choose(*place);
         match self.find(*place, route, flight) {
@@ -143,11 +161,20 @@ impl Pool {
         let places = self.places.borrow();
         let streams = |place: usize| places[place % places.len()].streams();
         let here = streams(last);
-        if here > 0 && here <= streams(next) { last } else { next }
+        if here > 0 && here <= streams(next) {
+            last
+        } else {
+            next
+        }
     }
 
     /// A connection with room, or a place that has none yet; of such a one is made while there may be more and all are full.
-    fn find(&self, first: usize, route: &Route, flight: &Flight<'_>) -> Result<Rc<Session>, Option<Rc<Place>>> {
+    fn find(
+        &self,
+        first: usize,
+        route: &Route,
+        flight: &Flight<'_>,
+    ) -> Result<Rc<Session>, Option<Rc<Place>>> {
         let mut places = self.places.borrow_mut();
         let (before, from) = places.split_at(first % places.len());
         for place in from.iter().chain(before) {
@@ -171,7 +198,12 @@ impl Pool {
         places.resize_with(wanted, Rc::default);
     }
 
-    async fn fill(&self, place: &Place, route: &Route, flight: &Flight<'_>) -> Result<Option<Carrier>, Failure> {
+    async fn fill(
+        &self,
+        place: &Place,
+        route: &Route,
+        flight: &Flight<'_>,
+    ) -> Result<Option<Carrier>, Failure> {
         let _opening = place.opening.lock().await;
         flight.began.set(Instant::now());
         if !matches!(place.find(route, flight.began.get()), Found::Nothing) || self.is_http1.get() {
@@ -189,11 +221,19 @@ impl Pool {
 
 impl Place {
     fn streams(&self) -> usize {
-        self.session.borrow().as_ref().map_or(0, |session| session.streams())
+        self.session
+            .borrow()
+            .as_ref()
+            .map_or(0, |session| session.streams())
     }
 
     fn find(&self, route: &Route, now: Instant) -> Found {
-        match self.session.borrow().as_ref().filter(|session| session.may_serve(now, route.http.connection_max_requests)) {
+        match self
+            .session
+            .borrow()
+            .as_ref()
+            .filter(|session| session.may_serve(now, route.http.connection_max_requests))
+        {
             None => Found::Nothing,
             Some(session) if session.has_room(route.streams()) => Found::Room(session.clone()),
             Some(_) => Found::Full,
@@ -202,7 +242,11 @@ impl Place {
 }
 
 /// The connection, if it may carry one more request and has not ended since the last one.
-pub(super) async fn living(mut connection: Connection, route: &Route, flight: &Flight<'_>) -> Option<Connection> {
+pub(super) async fn living(
+    mut connection: Connection,
+    route: &Route,
+    flight: &Flight<'_>,
+) -> Option<Connection> {
     let may_serve = connection.may_serve(flight.began.get(), route.http.connection_max_requests);
     let lives = may_serve && !poll_fn(|cx| Poll::Ready(connection.has_ended(cx))).await;
     lives.then_some(connection)
@@ -223,7 +267,9 @@ mod tests {
     #[test]
     fn ages_lie_evenly_within_a_fifth() {
         let minute = Duration::from_secs(60);
-        let mut ages: Vec<_> = (1000..1100).map(|turn| age(minute, turn).unwrap().as_secs_f64()).collect();
+        let mut ages: Vec<_> = (1000..1100)
+            .map(|turn| age(minute, turn).unwrap().as_secs_f64())
+            .collect();
         ages.sort_by(f64::total_cmp);
         assert!(ages[0] >= 48.0 && ages[99] <= 72.0);
         assert!(ages.windows(2).all(|two| two[1] - two[0] < 1.0), "{ages:?}");

@@ -35,7 +35,11 @@ pub enum PrepareError {
 }
 
 fn join<T: ToString>(items: &[T]) -> String {
-    items.iter().map(T::to_string).collect::<Vec<_>>().join("; ")
+    items
+        .iter()
+        .map(T::to_string)
+        .collect::<Vec<_>>()
+        .join("; ")
 }
 
 /// A plan ready to be carried out: inputs read, requests compiled, TLS built, the target's host resolved.
@@ -70,7 +74,10 @@ pub struct Prepared {
 impl Prepared {
     /// Requests are written down as the plan asks.
     pub fn sampled_to(self, sink: SampleSink) -> Self {
-        Self { sampling: Sampling::new(&self.plan, self.redactor.clone(), sink), ..self }
+        Self {
+            sampling: Sampling::new(&self.plan, self.redactor.clone(), sink),
+            ..self
+        }
     }
 
     /// What must be the same on every worker.
@@ -92,7 +99,12 @@ impl Prepared {
 impl std::fmt::Debug for Prepared {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         // the requests hold credentials
-        write!(f, "Prepared({} steps to {})", self.steps.len(), self.plan.target.url)
+        write!(
+            f,
+            "Prepared({} steps to {})",
+            self.steps.len(),
+            self.plan.target.url
+        )
     }
 }
 
@@ -102,23 +114,44 @@ pub async fn prepare(plan: Arc<Plan>, inputs: &Inputs) -> Result<Prepared, Prepa
 }
 
 /// Likewise, in surroundings of the caller's choice.
-pub(super) async fn prepare_in(plan: Arc<Plan>, inputs: &Inputs, world: &World) -> Result<Prepared, PrepareError> {
-    let missing: Vec<Reference> = plan.references().into_iter().filter(|reference| inputs.get(reference).is_none()).cloned().collect();
+pub(super) async fn prepare_in(
+    plan: Arc<Plan>,
+    inputs: &Inputs,
+    world: &World,
+) -> Result<Prepared, PrepareError> {
+    let missing: Vec<Reference> = plan
+        .references()
+        .into_iter()
+        .filter(|reference| inputs.get(reference).is_none())
+        .cloned()
+        .collect();
     if !missing.is_empty() {
         return Err(PrepareError::MissingReferences(missing));
     }
     let mut problems = check(&plan);
-    let Resolved { names: mut declared, computed } = plan.variables.resolve(Some(inputs)).unwrap_or_else(|found| {
-        problems.extend(found);
-        Resolved::default()
-    });
+    let Resolved {
+        names: mut declared,
+        computed,
+    } = plan
+        .variables
+        .resolve(Some(inputs))
+        .unwrap_or_else(|found| {
+            problems.extend(found);
+            Resolved::default()
+        });
     let feeds = load_feeds(&plan, inputs).await.unwrap_or_else(|found| {
         problems.extend(found);
         [].into()
     });
     feeder::declare(&mut declared, &plan, &feeds);
-    let routes: Vec<_> = plan.all_targets().map(|target| Route::new(target, &plan.http, inputs, world)).collect();
-    let mut routes: Vec<_> = routes.into_iter().map(|route| route.map_err(|problem| problems.push(problem)).ok()).collect();
+    let routes: Vec<_> = plan
+        .all_targets()
+        .map(|target| Route::new(target, &plan.http, inputs, world))
+        .collect();
+    let mut routes: Vec<_> = routes
+        .into_iter()
+        .map(|route| route.map_err(|problem| problems.push(problem)).ok())
+        .collect();
     let redactor = Arc::new(Redactor::new(&plan, inputs, &feeds));
     let mut renewals = None;
     let mut served = Vec::new();
@@ -127,7 +160,16 @@ pub(super) async fn prepare_in(plan: Arc<Plan>, inputs: &Inputs, world: &World) 
         if services::are_asked_for(&plan) {
             renewals = Some(begin_renewals(&plan, &routes, &redactor).await?);
         }
-        match services::describe(&plan, inputs, &declared, world, &credentials(&routes), &redactor).await {
+        match services::describe(
+            &plan,
+            inputs,
+            &declared,
+            world,
+            &credentials(&routes),
+            &redactor,
+        )
+        .await
+        {
             Ok(found) => served = found,
             Err(Unknown::Invalid(found)) => problems.extend(found),
             Err(Unknown::Unreached(why)) => return Err(PrepareError::Target(why)),
@@ -135,12 +177,29 @@ pub(super) async fn prepare_in(plan: Arc<Plan>, inputs: &Inputs, world: &World) 
     }
     let calls = (0..routes.len()).map(|target| {
         let nth = served.iter().position(|served| served.target == target)?;
-        Some(Calls { descriptors: &served[nth].descriptors, route: routes.len() + nth })
+        Some(Calls {
+            descriptors: &served[nth].descriptors,
+            route: routes.len() + nth,
+        })
     });
     let calls: Vec<_> = calls.collect();
-    let known = Known { credentials: &credentials(&routes), calls: &calls };
+    let known = Known {
+        credentials: &credentials(&routes),
+        calls: &calls,
+    };
     let programs = compile(&plan, declared, inputs, known).map_err(|found| problems.extend(found));
-    let (true, Ok(Programs { steps, scenarios, once, looks_back, arrivals, readiness })) = (problems.is_empty(), programs) else {
+    let (
+        true,
+        Ok(Programs {
+            steps,
+            scenarios,
+            once,
+            looks_back,
+            arrivals,
+            readiness,
+        }),
+    ) = (problems.is_empty(), programs)
+    else {
         return Err(PrepareError::Invalid(problems));
     };
     files::raise_limit();
@@ -150,8 +209,13 @@ pub(super) async fn prepare_in(plan: Arc<Plan>, inputs: &Inputs, world: &World) 
         Some(begun) => begun,
         None => begin_renewals(&plan, &routes, &redactor).await?,
     };
-    let descriptor_digest =
-        (!served.is_empty()).then(|| served.iter().map(|served| served.descriptors.hash()).collect::<Vec<_>>().join(" "));
+    let descriptor_digest = (!served.is_empty()).then(|| {
+        served
+            .iter()
+            .map(|served| served.descriptors.hash())
+            .collect::<Vec<_>>()
+            .join(" ")
+    });
     let of_calls: Vec<_> = served.into_iter().map(|served| served.route).collect();
     // a way of calls finds its addresses when it is first taken, as it is that of its target
     routes.extend(of_calls.into_iter().map(Some));
@@ -159,7 +223,14 @@ pub(super) async fn prepare_in(plan: Arc<Plan>, inputs: &Inputs, world: &World) 
         Cast::new(population.scenarios.iter().map(|place| {
             let scenario = &plan.scenarios[usize::from(*place)];
             // one that is alone has all
-            (scenario.fixed_users, if population.scenarios.len() == 1 { 1 } else { scenario.weight })
+            (
+                scenario.fixed_users,
+                if population.scenarios.len() == 1 {
+                    1
+                } else {
+                    scenario.weight
+                },
+            )
         }))
     });
     let casts = casts.collect();
@@ -185,13 +256,30 @@ pub(super) async fn prepare_in(plan: Arc<Plan>, inputs: &Inputs, world: &World) 
 
 /// By target; `None` also where there is something wrong with it.
 fn credentials(routes: &[Option<Route>]) -> Vec<Option<&Credentials>> {
-    routes.iter().map(|route| route.as_ref().and_then(|route| route.credentials.as_ref())).collect()
+    routes
+        .iter()
+        .map(|route| route.as_ref().and_then(|route| route.credentials.as_ref()))
+        .collect()
 }
 
 /// Every token that is asked for is there afterwards.
-async fn begin_renewals(plan: &Plan, routes: &[Option<Route>], redactor: &Arc<Redactor>) -> Result<Vec<Renewal>, PrepareError> {
-    let begun = join_all(routes.iter().flatten().map(|route| begin_renewal(route, redactor))).await;
-    Ok(all_of(plan, "auth", begun).map_err(PrepareError::Token)?.into_iter().flatten().collect())
+async fn begin_renewals(
+    plan: &Plan,
+    routes: &[Option<Route>],
+    redactor: &Arc<Redactor>,
+) -> Result<Vec<Renewal>, PrepareError> {
+    let begun = join_all(
+        routes
+            .iter()
+            .flatten()
+            .map(|route| begin_renewal(route, redactor)),
+    )
+    .await;
+    Ok(all_of(plan, "auth", begun)
+        .map_err(PrepareError::Token)?
+        .into_iter()
+        .flatten()
+        .collect())
 }
 
 /// Where credentials are a token, it is there afterwards, and kept from expiring.
@@ -203,7 +291,11 @@ async fn begin_renewal(route: &Route, redactor: &Arc<Redactor>) -> Result<Option
 }
 
 /// What came of something that was done for each target, or all that went wrong with it, told at this field of the target.
-fn all_of<T>(plan: &Plan, field: &str, outcomes: Vec<Result<T, String>>) -> Result<Vec<T>, Vec<Problem>> {
+fn all_of<T>(
+    plan: &Plan,
+    field: &str,
+    outcomes: Vec<Result<T, String>>,
+) -> Result<Vec<T>, Vec<Problem>> {
     let mut done = Vec::new();
     let mut problems = Vec::new();
     for (target, outcome) in plan.all_targets().zip(outcomes) {
@@ -212,7 +304,11 @@ fn all_of<T>(plan: &Plan, field: &str, outcomes: Vec<Result<T, String>>) -> Resu
             Err(why) => problems.push(Problem::new(format!("{}.{field}", target.field()), why)),
         }
     }
-    if problems.is_empty() { Ok(done) } else { Err(problems) }
+    if problems.is_empty() {
+        Ok(done)
+    } else {
+        Err(problems)
+    }
 }
 
 /// Large data take seconds, in which others of this thread have work to do.
@@ -221,30 +317,50 @@ async fn load_feeds(plan: &Arc<Plan>, inputs: &Inputs) -> Result<Arc<[Feed]>, Ve
         return Ok([].into());
     }
     let (plan, inputs) = (plan.clone(), inputs.clone());
-    let loading = tokio::task::spawn_blocking(move || feeder::load(&plan, &inputs).map(|rows| Feed::all(&plan, rows)));
-    loading.await.unwrap_or_else(|e| Err(vec![Problem::new("spec.feeders", format!("cannot be read: {e}"))]))
+    let loading = tokio::task::spawn_blocking(move || {
+        feeder::load(&plan, &inputs).map(|rows| Feed::all(&plan, rows))
+    });
+    loading.await.unwrap_or_else(|e| {
+        Err(vec![Problem::new(
+            "spec.feeders",
+            format!("cannot be read: {e}"),
+        )])
+    })
 }
 
 /// What the engine relies on and a plan's type does not say; a plan made by validation never fails here.
 fn check(plan: &Plan) -> Vec<Problem> {
     let mut problems = Vec::new();
     for population in &plan.populations {
-        let scenarios: Vec<_> = population.scenarios.iter().map(|place| plan.scenarios.get(usize::from(*place))).collect();
+        let scenarios: Vec<_> = population
+            .scenarios
+            .iter()
+            .map(|place| plan.scenarios.get(usize::from(*place)))
+            .collect();
         let alone = scenarios.len() == 1;
-        let plays = |scenario: &Option<&Scenario>| scenario.is_some_and(|s| alone || s.fixed_users.unwrap_or(s.weight) > 0);
+        let plays = |scenario: &Option<&Scenario>| {
+            scenario.is_some_and(|s| alone || s.fixed_users.unwrap_or(s.weight) > 0)
+        };
         if scenarios.contains(&None) || !scenarios.iter().any(plays) {
             problems.push(Problem::new("spec.scenarios", "no scenario has a weight"));
         }
     }
     for (s, scenario) in plan.scenarios.iter().enumerate() {
         let in_order = scenario.order == Order::Sequential;
-        let weighted = |task: &crate::plan::Task| (task.weight > 0 || in_order) && !task.steps.is_empty();
+        let weighted =
+            |task: &crate::plan::Task| (task.weight > 0 || in_order) && !task.steps.is_empty();
         if !scenario.tasks.iter().any(weighted) {
-            problems.push(Problem::new(format!("spec.scenarios[{s}].tasks"), "no task has a weight and steps"));
+            problems.push(Problem::new(
+                format!("spec.scenarios[{s}].tasks"),
+                "no task has a weight and steps",
+            ));
         }
     }
     if plan.steps().count() > crate::plan::MAX_STEPS {
-        problems.push(Problem::new("spec.scenarios", format!("there are more than {} steps", crate::plan::MAX_STEPS)));
+        problems.push(Problem::new(
+            "spec.scenarios",
+            format!("there are more than {} steps", crate::plan::MAX_STEPS),
+        ));
     }
     problems
 }

@@ -73,9 +73,20 @@ impl PreparedStep {
     /// What of an answer is kept, whatever the protocol.
     pub(super) fn wanted(&self, is_sampled: bool) -> Wanted {
         // the head says how the events of a stream are encoded
-        let stream = matches!(&self.call, PreparedCall::Http(HttpCall { stream: Some(_), .. }));
+        let stream = matches!(
+            &self.call,
+            PreparedCall::Http(HttpCall {
+                stream: Some(_),
+                ..
+            })
+        );
         let Needs { head, body } = self.needs;
-        Wanted { head: head || stream || is_sampled, body: body || is_sampled, stream, ..Wanted::default() }
+        Wanted {
+            head: head || stream || is_sampled,
+            body: body || is_sampled,
+            stream,
+            ..Wanted::default()
+        }
     }
 }
 
@@ -127,7 +138,11 @@ pub(super) struct PreparedTask {
 
 impl PreparedScenario {
     /// What a user waits after an iteration that it began at `begun`.
-    pub(super) fn pause_after(&self, begun: Instant, random: impl FnMut() -> u64) -> Option<Duration> {
+    pub(super) fn pause_after(
+        &self,
+        begun: Instant,
+        random: impl FnMut() -> u64,
+    ) -> Option<Duration> {
         match self.pacing {
             Some(pacing) => Some((begun + pacing).saturating_duration_since(Instant::now())),
             None => self.think_time.map(|think| think.draw(random)),
@@ -141,7 +156,11 @@ impl PreparedScenario {
         }
         let at = ((u128::from(random()) * u128::from(self.weight)) >> 64) as u64;
         // `at` is below the weight, which is the last task's `until`
-        let picked = self.tasks.iter().position(|task| at < task.until).unwrap_or(0);
+        let picked = self
+            .tasks
+            .iter()
+            .position(|task| at < task.until)
+            .unwrap_or(0);
         &self.tasks[picked..=picked]
     }
 }

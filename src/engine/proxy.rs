@@ -25,16 +25,29 @@ pub(super) struct Proxy {
 }
 
 impl Proxy {
-    pub(super) fn new(proxy: &plan::Proxy, target: &Target, version: Version, inputs: &Inputs) -> Result<Self, Problem> {
+    pub(super) fn new(
+        proxy: &plan::Proxy,
+        target: &Target,
+        version: Version,
+        inputs: &Inputs,
+    ) -> Result<Self, Problem> {
         let mut authorization = Vec::new();
         if let Some(plan::Basic { username, password }) = &proxy.basic {
-            let pair = STANDARD.encode(format!("{}:{}", text(username, inputs)?, text(password, inputs)?));
+            let pair = STANDARD.encode(format!(
+                "{}:{}",
+                text(username, inputs)?,
+                text(password, inputs)?
+            ));
             authorization = format!("Proxy-Authorization: Basic {pair}\r\n").into_bytes();
         }
         let host = target.url.host_str().unwrap_or_default();
         let port = target.url.port_or_known_default().unwrap_or_default();
         let tunnels = target.url.scheme() == "https" || version == Version::Http2;
-        Ok(Self { tunnels, authority: format!("{host}:{port}"), authorization })
+        Ok(Self {
+            tunnels,
+            authority: format!("{host}:{port}"),
+            authorization,
+        })
     }
 
     pub(super) fn amend(&self, amendment: &mut Amendment) {
@@ -44,7 +57,8 @@ impl Proxy {
 
     /// Makes a fresh connection to the proxy one to the target.
     pub(super) async fn tunnel(&self, tcp: &mut TcpStream) -> Result<(), Failure> {
-        let mut request = format!("CONNECT {0} HTTP/1.1\r\nHost: {0}\r\n", self.authority).into_bytes();
+        let mut request =
+            format!("CONNECT {0} HTTP/1.1\r\nHost: {0}\r\n", self.authority).into_bytes();
         request.extend_from_slice(&self.authorization);
         request.extend_from_slice(b"\r\n");
         let broke = |error: io::Error| Failure::Proxy(format!("the connection broke: {error}"));
@@ -72,13 +86,21 @@ async fn read_head(tcp: &mut TcpStream) -> io::Result<Vec<u8>> {
         }
         let before = head.len();
         head.extend_from_slice(&piece[..ahead]);
-        let end = head.windows(4).position(|four| four == b"\r\n\r\n").map(|at| at + 4);
+        let end = head
+            .windows(4)
+            .position(|four| four == b"\r\n\r\n")
+            .map(|at| at + 4);
         head.truncate(end.unwrap_or(head.len()));
         let taken = head.len() - before;
         tcp.read_exact(&mut piece[..taken]).await?;
         match end {
             Some(_) => return Ok(head),
-            None if head.len() > MAX_HEAD => return Err(io::Error::new(io::ErrorKind::InvalidData, "its answer to CONNECT has no end")),
+            None if head.len() > MAX_HEAD => {
+                return Err(io::Error::new(
+                    io::ErrorKind::InvalidData,
+                    "its answer to CONNECT has no end",
+                ));
+            }
             None => {}
         }
     }

@@ -7,7 +7,9 @@ use tokio::sync::mpsc;
 
 use super::cpu::{CpuMeter, Lap};
 use super::transport::Phases;
-use crate::stats::{ErrorClass, ErrorKey, Phase, Snapshot, StepStats, StreamStats, TaskStats, TrendStats};
+use crate::stats::{
+    ErrorClass, ErrorKey, Phase, Snapshot, StepStats, StreamStats, TaskStats, TrendStats,
+};
 
 /// What a shard hands over: what happened in a run second, or the last of it.
 pub(super) struct ShardDelta {
@@ -65,7 +67,12 @@ pub(super) struct Sample<'a> {
 
 impl Sample<'_> {
     /// Of a request that never was one: it ended before anything was sent.
-    pub(super) fn unsent(step: u16, part: Part, (intended, ended): (Instant, Instant), class: ErrorClass) -> Self {
+    pub(super) fn unsent(
+        step: u16,
+        part: Part,
+        (intended, ended): (Instant, Instant),
+        class: ErrorClass,
+    ) -> Self {
         Self {
             step,
             part,
@@ -183,7 +190,14 @@ impl Recorder {
     pub(super) fn roll(&mut self, now: Instant) {
         while now >= self.boundary {
             let snapshot = self.take(now);
-            let delta = ShardDelta { shard: self.shard, second: self.second, snapshot, last: false, ended: None, failure: None };
+            let delta = ShardDelta {
+                shard: self.shard,
+                second: self.second,
+                snapshot,
+                last: false,
+                ended: None,
+                failure: None,
+            };
             // a reader that is far behind gets several seconds in one; load is never held up for it
             if let Err(mpsc::error::TrySendError::Full(delta)) = self.queue.try_send(delta) {
                 self.kept_back = Some(delta.snapshot);
@@ -196,19 +210,40 @@ impl Recorder {
     /// What has not been handed over yet.
     pub(super) fn finish(&mut self, now: Instant) -> ShardDelta {
         self.roll(now);
-        ShardDelta { shard: self.shard, second: self.second, snapshot: self.take(now), last: true, ended: None, failure: None }
+        ShardDelta {
+            shard: self.shard,
+            second: self.second,
+            snapshot: self.take(now),
+            last: true,
+            ended: None,
+            failure: None,
+        }
     }
 
     fn take(&mut self, now: Instant) -> Snapshot {
         let users = self.rest.users;
-        let mut snapshot = std::mem::replace(&mut self.rest, Snapshot { users, ..Snapshot::default() });
+        let mut snapshot = std::mem::replace(
+            &mut self.rest,
+            Snapshot {
+                users,
+                ..Snapshot::default()
+            },
+        );
         snapshot.steps = taken(&mut self.steps, |step| !step.is_empty());
         snapshot.tasks = taken(&mut self.tasks, |task| task.finished > 0);
         snapshot.trends = taken(&mut self.trends, |trend| !trend.is_empty());
         if let Some(cpu) = &mut self.cpu {
-            let Lap { used, available, throttled } = cpu.lap(now);
+            let Lap {
+                used,
+                available,
+                throttled,
+            } = cpu.lap(now);
             let counters = &mut snapshot.counters;
-            (counters.cpu_micros, counters.core_micros, counters.throttled_micros) = (used, available, throttled);
+            (
+                counters.cpu_micros,
+                counters.core_micros,
+                counters.throttled_micros,
+            ) = (used, available, throttled);
         }
         if let Some(mut earlier) = self.kept_back.take() {
             earlier.follow(&snapshot);
@@ -283,7 +318,13 @@ impl Recorder {
     }
 
     /// A message or an event of a stream came at `at`; `gap` is the time since the one before it, of those that count.
-    pub(super) fn message_received(&mut self, step: u16, part: Part, at: Instant, gap: Option<Duration>) {
+    pub(super) fn message_received(
+        &mut self,
+        step: u16,
+        part: Part,
+        at: Instant,
+        gap: Option<Duration>,
+    ) {
         if let Some(stream) = self.stream(step, part, at) {
             stream.messages_received += 1;
             if let Some(gap) = gap {
@@ -297,7 +338,8 @@ impl Recorder {
         if at >= self.boundary {
             self.roll(at);
         }
-        (part == Part::Measured).then(|| &mut **self.steps[usize::from(step)].stream.get_or_insert_default())
+        (part == Part::Measured)
+            .then(|| &mut **self.steps[usize::from(step)].stream.get_or_insert_default())
     }
 
     /// A request of a step with limits was cut at the end of the run.
@@ -307,9 +349,20 @@ impl Recorder {
         }
     }
 
-    fn record_error(&mut self, sample: &Sample<'_>, class: ErrorClass, why: impl FnOnce() -> String) {
-        let status = Some(sample.status).filter(|status| *status != 0).or(sample.grpc_status.map(u16::from));
-        let key = ErrorKey { class, step: sample.step, status };
+    fn record_error(
+        &mut self,
+        sample: &Sample<'_>,
+        class: ErrorClass,
+        why: impl FnOnce() -> String,
+    ) {
+        let status = Some(sample.status)
+            .filter(|status| *status != 0)
+            .or(sample.grpc_status.map(u16::from));
+        let key = ErrorKey {
+            class,
+            step: sample.step,
+            status,
+        };
         self.rest.errors.record(key, why);
         if let Some(wait) = sample.retry_after {
             self.rest.errors.asked_to_wait(key, wait);
@@ -318,17 +371,36 @@ impl Recorder {
 
     /// A step's `if`, `until` or `forEach` came to nothing, so the iteration has failed. `place` is its number among the steps that say when or
     /// how often.
-    pub(super) fn condition_failed(&mut self, place: u16, part: Part, why: impl FnOnce() -> String) {
+    pub(super) fn condition_failed(
+        &mut self,
+        place: u16,
+        part: Part,
+        why: impl FnOnce() -> String,
+    ) {
         if part != Part::Warmup {
             let step = self.steps.len() as u16 + place;
-            self.rest.errors.record(ErrorKey { class: ErrorClass::Condition, step, status: None }, why);
+            self.rest.errors.record(
+                ErrorKey {
+                    class: ErrorClass::Condition,
+                    step,
+                    status: None,
+                },
+                why,
+            );
         }
     }
 
     /// Something failed that no request waits for.
     pub(super) fn failed_beside(&mut self, class: ErrorClass, step: u16, count: u64, why: &str) {
         for _ in 0..count {
-            self.rest.errors.record(ErrorKey { class, step, status: None }, || why.to_owned());
+            self.rest.errors.record(
+                ErrorKey {
+                    class,
+                    step,
+                    status: None,
+                },
+                || why.to_owned(),
+            );
         }
     }
 
@@ -347,7 +419,12 @@ impl Recorder {
     }
 
     pub(super) fn iteration_finished(&mut self, iteration: Iteration) {
-        let Iteration { task, part, duration, failed } = iteration;
+        let Iteration {
+            task,
+            part,
+            duration,
+            failed,
+        } = iteration;
         if part != Part::Measured {
             return;
         }
@@ -405,8 +482,20 @@ impl Recorder {
 }
 
 fn record_phases(step: &mut StepStats, phases: Phases) {
-    let Phases { dns, connect, tls, wait, download } = phases;
-    let named = [(Phase::Dns, dns), (Phase::Connect, connect), (Phase::Tls, tls), (Phase::Wait, wait), (Phase::Download, download)];
+    let Phases {
+        dns,
+        connect,
+        tls,
+        wait,
+        download,
+    } = phases;
+    let named = [
+        (Phase::Dns, dns),
+        (Phase::Connect, connect),
+        (Phase::Tls, tls),
+        (Phase::Wait, wait),
+        (Phase::Download, download),
+    ];
     for (phase, time) in named {
         if let Some(time) = time {
             step.phases.record(phase, micros(time));
@@ -416,13 +505,29 @@ fn record_phases(step: &mut StepStats, phases: Phases) {
 
 fn record_stream(stats: &mut StreamStats, stream: &StreamSample, latency: Duration) {
     let StreamSample { first, llm } = stream;
-    first.iter().for_each(|first| stats.first.record(micros(*first)));
+    first
+        .iter()
+        .for_each(|first| stats.first.record(micros(*first)));
     let Some(llm) = llm else { return };
-    let LlmSample { first_answer, per_token, input_tokens, output_tokens, reasoning_tokens, counted_by_usage } = llm;
+    let LlmSample {
+        first_answer,
+        per_token,
+        input_tokens,
+        output_tokens,
+        reasoning_tokens,
+        counted_by_usage,
+    } = llm;
     let stats = stats.llm.get_or_insert_default();
-    first_answer.iter().for_each(|time| stats.first_answer.record(micros(*time)));
-    per_token.iter().for_each(|time| stats.per_token.record(micros(*time)));
-    if let Some(rate) = output_tokens.saturating_mul(1_000_000_000).checked_div(micros(latency)) {
+    first_answer
+        .iter()
+        .for_each(|time| stats.first_answer.record(micros(*time)));
+    per_token
+        .iter()
+        .for_each(|time| stats.per_token.record(micros(*time)));
+    if let Some(rate) = output_tokens
+        .saturating_mul(1_000_000_000)
+        .checked_div(micros(latency))
+    {
         stats.token_rate.record(rate);
     }
     stats.input_tokens += input_tokens;
@@ -434,8 +539,13 @@ fn record_stream(stats: &mut StreamStats, stream: &StreamSample, latency: Durati
 
 /// What has samples, by place, leaving nothing behind.
 fn taken<T: Default>(places: &mut [T], has_samples: impl Fn(&T) -> bool) -> BTreeMap<u16, T> {
-    let places = places.iter_mut().enumerate().filter(|(_, item)| has_samples(item));
-    places.map(|(place, item)| (place as u16, std::mem::take(item))).collect()
+    let places = places
+        .iter_mut()
+        .enumerate()
+        .filter(|(_, item)| has_samples(item));
+    places
+        .map(|(place, item)| (place as u16, std::mem::take(item)))
+        .collect()
 }
 
 /// The item at `place`, which may be the first one there.
@@ -465,7 +575,10 @@ mod tests {
             ended,
             latency,
             service_time: latency,
-            phases: Phases { wait: Some(latency), ..Phases::default() },
+            phases: Phases {
+                wait: Some(latency),
+                ..Phases::default()
+            },
             status: 200,
             grpc_status: None,
             failure: None,
@@ -487,18 +600,55 @@ mod tests {
         let mut recorder = Recorder::new(0, 1, 0, now + Duration::from_secs(1), None, queue);
         for part in [Part::Warmup, Part::Control] {
             recorder.iteration_started(now, Some(Duration::from_millis(1)), part);
-            recorder.record(Sample { part, ..sample(now) }, String::new);
+            recorder.record(
+                Sample {
+                    part,
+                    ..sample(now)
+                },
+                String::new,
+            );
             let failure = Some(ErrorClass::Connect);
-            recorder.record(Sample { part, failure, sent: false, status: 0, ..sample(now) }, || "refused".into());
-            recorder.iteration_finished(Iteration { task: 0, part, duration: Duration::from_millis(1), failed: false });
+            recorder.record(
+                Sample {
+                    part,
+                    failure,
+                    sent: false,
+                    status: 0,
+                    ..sample(now)
+                },
+                || "refused".into(),
+            );
+            recorder.iteration_finished(Iteration {
+                task: 0,
+                part,
+                duration: Duration::from_millis(1),
+                failed: false,
+            });
             recorder.dropped(1, Dropped::NoRow, part);
             recorder.trend(0, Some(5), part);
         }
         let snapshot = recorder.finish(now).snapshot;
-        let counters = Counters { warmup: 1, warmup_failures: 1, control: 1, control_failures: 1, ..Counters::default() };
+        let counters = Counters {
+            warmup: 1,
+            warmup_failures: 1,
+            control: 1,
+            control_failures: 1,
+            ..Counters::default()
+        };
         let errors = snapshot.errors.clone();
-        assert_eq!(errors.total(), 1, "why a control request failed is told, the warm-up is left out");
-        assert_eq!(snapshot, Snapshot { counters, errors, ..Snapshot::default() });
+        assert_eq!(
+            errors.total(),
+            1,
+            "why a control request failed is told, the warm-up is left out"
+        );
+        assert_eq!(
+            snapshot,
+            Snapshot {
+                counters,
+                errors,
+                ..Snapshot::default()
+            }
+        );
         assert_eq!(snapshot.received_by_target(), 2);
     }
 
@@ -513,15 +663,43 @@ mod tests {
         recorder.trend(3, Some(70), Part::Measured);
         recorder.trend(3, None, Part::Measured);
         for failed in [false, true] {
-            recorder.iteration_finished(Iteration { task: 2, part: Part::Measured, duration: Duration::from_millis(1), failed });
+            recorder.iteration_finished(Iteration {
+                task: 2,
+                part: Part::Measured,
+                duration: Duration::from_millis(1),
+                failed,
+            });
         }
         let snapshot = recorder.finish(now).snapshot;
         let step = &snapshot.steps[&0];
         assert_eq!((step.checks_passed, step.checks_failed), (2, 1));
-        assert_eq!((step.phases.of(Phase::Wait).max(), step.phases.of(Phase::Dns).count()), (5, 0));
-        assert_eq!((snapshot.tasks[&2].finished, snapshot.tasks[&2].failed, snapshot.tasks[&2].duration.count()), (2, 1, 1));
-        assert_eq!((snapshot.trends[&3].values.max(), snapshot.trends[&3].missing), (70, 1));
-        assert_eq!(snapshot.received_by_target(), 3, "a retry and a hop each reach the target");
+        assert_eq!(
+            (
+                step.phases.of(Phase::Wait).max(),
+                step.phases.of(Phase::Dns).count()
+            ),
+            (5, 0)
+        );
+        assert_eq!(
+            (
+                snapshot.tasks[&2].finished,
+                snapshot.tasks[&2].failed,
+                snapshot.tasks[&2].duration.count()
+            ),
+            (2, 1, 1)
+        );
+        assert_eq!(
+            (
+                snapshot.trends[&3].values.max(),
+                snapshot.trends[&3].missing
+            ),
+            (70, 1)
+        );
+        assert_eq!(
+            snapshot.received_by_target(),
+            3,
+            "a retry and a hop each reach the target"
+        );
     }
 
     #[test]
@@ -566,24 +744,64 @@ mod tests {
         recorder.message_received(0, Part::Measured, now, None);
         recorder.message_received(0, Part::Measured, now + second * 3 / 2, gap);
         recorder.message_received(0, Part::Warmup, now + second * 3 / 2, gap);
-        let tokens = LlmSample { output_tokens: 50, counted_by_usage: true, ..LlmSample::default() };
-        let stream = StreamSample { first: Some(Duration::from_millis(5)), llm: Some(tokens) };
-        let sample = Sample { latency: 2 * second, stream: Some(&stream), good: Some(true), ..sample(now + second * 5 / 2) };
+        let tokens = LlmSample {
+            output_tokens: 50,
+            counted_by_usage: true,
+            ..LlmSample::default()
+        };
+        let stream = StreamSample {
+            first: Some(Duration::from_millis(5)),
+            llm: Some(tokens),
+        };
+        let sample = Sample {
+            latency: 2 * second,
+            stream: Some(&stream),
+            good: Some(true),
+            ..sample(now + second * 5 / 2)
+        };
         recorder.record(sample, String::new);
         recorder.missed(0, Part::Measured);
         let last = recorder.finish(now + second * 5 / 2).snapshot;
-        let mut second = || deltas.try_recv().unwrap().snapshot.steps.remove(&0).unwrap();
+        let mut second = || {
+            deltas
+                .try_recv()
+                .unwrap()
+                .snapshot
+                .steps
+                .remove(&0)
+                .unwrap()
+        };
         let (first, next) = (second(), second());
         let messages = |step: &StepStats| {
             let stream = step.stream.as_ref().unwrap();
-            (step.requests, stream.messages_sent, stream.messages_received, stream.gap.count(), stream.first.count())
+            (
+                step.requests,
+                stream.messages_sent,
+                stream.messages_received,
+                stream.gap.count(),
+                stream.first.count(),
+            )
         };
-        assert_eq!((messages(&first), messages(&next)), ((0, 1, 1, 0, 0), (0, 0, 1, 1, 0)));
+        assert_eq!(
+            (messages(&first), messages(&next)),
+            ((0, 1, 1, 0, 0), (0, 0, 1, 1, 0))
+        );
         let last = &last.steps[&0];
         assert_eq!(messages(last), (1, 0, 0, 0, 1));
         assert_eq!(last.goodput, Goodput { good: 1, judged: 2 });
         let llm = last.stream.as_ref().unwrap().llm.as_ref().unwrap();
-        assert_eq!((llm.output_tokens, llm.counted_by_usage, llm.counted_by_events), (50, 1, 0));
-        assert_eq!(llm.token_rate.max(), 25_000, "50 tokens in 2 s, in thousandths");
+        assert_eq!(
+            (
+                llm.output_tokens,
+                llm.counted_by_usage,
+                llm.counted_by_events
+            ),
+            (50, 1, 0)
+        );
+        assert_eq!(
+            llm.token_rate.max(),
+            25_000,
+            "50 tokens in 2 s, in thousandths"
+        );
     }
 }

@@ -26,7 +26,11 @@ pub(super) const INSTEAD: &str = "***";
 const LONGEST: usize = 64 * 1024;
 
 /// All but the unreserved characters of RFC 3986, as templates write a path.
-const NOT_UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+const NOT_UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
 
 /// Knows the secrets of a test in each form in which a message may hold them. Several threads may ask and teach it.
 #[derive(Default)]
@@ -45,12 +49,18 @@ impl Redactor {
     /// What the plan takes out of Secrets.
     pub(super) fn new(plan: &Plan, inputs: &Inputs, feeds: &[Feed]) -> Self {
         let redactor = Self::default();
-        for reference in plan.references().into_iter().filter(|reference| reference.kind == Kind::Secret) {
+        for reference in plan
+            .references()
+            .into_iter()
+            .filter(|reference| reference.kind == Kind::Secret)
+        {
             if let Some(value) = inputs.get(reference) {
                 redactor.learn(value.trim_ascii());
             }
         }
-        feeds.iter().for_each(|feed| feed.secret_texts(|text| redactor.learn(text.as_bytes())));
+        feeds
+            .iter()
+            .for_each(|feed| feed.secret_texts(|text| redactor.learn(text.as_bytes())));
         redactor
     }
 
@@ -59,21 +69,32 @@ impl Redactor {
         if secret.len() < SHORTEST {
             return;
         }
-        let mut known = self.known.write().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut known = self
+            .known
+            .write()
+            .unwrap_or_else(|poisoned| poisoned.into_inner());
         known.searcher = None;
-        known.secrets.extend(forms(&secret[..secret.len().min(LONGEST)]));
+        known
+            .secrets
+            .extend(forms(&secret[..secret.len().min(LONGEST)]));
     }
 
     /// No form of a secret is longer.
     pub(super) fn longest(&self) -> usize {
-        let known = self.known.read().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let known = self
+            .known
+            .read()
+            .unwrap_or_else(|poisoned| poisoned.into_inner());
         known.secrets.iter().map(Vec::len).max().unwrap_or(0)
     }
 
     /// A message of ours without the secrets that it quotes, also one that was cut off.
     pub(super) fn message(&self, text: &str) -> String {
         let text = self.text(text.as_bytes());
-        let known = self.known.read().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let known = self
+            .known
+            .read()
+            .unwrap_or_else(|poisoned| poisoned.into_inner());
         without_beginnings(&known.secrets, &text)
     }
 
@@ -86,16 +107,25 @@ impl Redactor {
     /// begins among them nothing is shown.
     pub(super) fn beginning(&self, bytes: &[u8], most: usize) -> Vec<u8> {
         {
-            let known = self.known.read().unwrap_or_else(|poisoned| poisoned.into_inner());
+            let known = self
+                .known
+                .read()
+                .unwrap_or_else(|poisoned| poisoned.into_inner());
             match &known.searcher {
                 _ if known.secrets.is_empty() => return bytes[..bytes.len().min(most)].to_vec(),
                 Some(searcher) => return redacted(searcher, bytes, most),
                 None => {}
             }
         }
-        let mut known = self.known.write().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut known = self
+            .known
+            .write()
+            .unwrap_or_else(|poisoned| poisoned.into_inner());
         // secrets are bounded by the size of a Secret, which is far below what a searcher takes
-        let Ok(searcher) = AhoCorasick::builder().match_kind(MatchKind::LeftmostLongest).build(&known.secrets) else {
+        let Ok(searcher) = AhoCorasick::builder()
+            .match_kind(MatchKind::LeftmostLongest)
+            .build(&known.secrets)
+        else {
             return INSTEAD.as_bytes().to_vec();
         };
         let text = redacted(&searcher, bytes, most);
@@ -107,9 +137,14 @@ impl Redactor {
     pub(super) fn text_about(&self, request: &[u8], bytes: &[u8]) -> String {
         let mut text = self.text(bytes);
         let (head, _) = message::split(request);
-        for (_, value) in headers(head).filter(|(name, _)| !message::is_harmless(name) && !name.eq_ignore_ascii_case(b"host")) {
+        for (_, value) in headers(head)
+            .filter(|(name, _)| !message::is_harmless(name) && !name.eq_ignore_ascii_case(b"host"))
+        {
             let value = String::from_utf8_lossy(value);
-            for piece in value.split([' ', ';', '=', ',']).filter(|piece| piece.len() >= SHORTEST_SENT) {
+            for piece in value
+                .split([' ', ';', '=', ','])
+                .filter(|piece| piece.len() >= SHORTEST_SENT)
+            {
                 text = text.replace(piece, "***");
             }
         }
@@ -119,8 +154,15 @@ impl Redactor {
 
 /// What to say of Secrets whose values are too short to be taken out of texts.
 pub fn unredacted(plan: &Plan, inputs: &Inputs) -> Vec<String> {
-    let secrets = plan.references().into_iter().filter(|reference| reference.kind == Kind::Secret);
-    let short = secrets.filter(|reference| inputs.get(reference).is_some_and(|value| (1..SHORTEST).contains(&value.trim_ascii().len())));
+    let secrets = plan
+        .references()
+        .into_iter()
+        .filter(|reference| reference.kind == Kind::Secret);
+    let short = secrets.filter(|reference| {
+        inputs
+            .get(reference)
+            .is_some_and(|value| (1..SHORTEST).contains(&value.trim_ascii().len()))
+    });
     let told = short.map(|Reference { kind, name, key, field }| {
         format!(
             "{field}: {kind} {name:?} key {key:?} is shorter than {SHORTEST} characters, so it is not taken out of messages and samples"
@@ -135,8 +177,13 @@ pub fn unredacted(plan: &Plan, inputs: &Inputs) -> Vec<String> {
 fn without_beginnings(secrets: &[Vec<u8>], text: &str) -> String {
     let mut parts = Vec::new();
     for part in text.split('…') {
-        let (shown, quote) = part.strip_suffix('"').map_or((part, ""), |shown| (shown, "\""));
-        let longest = secrets.iter().filter_map(|secret| beginning(secret, shown)).max();
+        let (shown, quote) = part
+            .strip_suffix('"')
+            .map_or((part, ""), |shown| (shown, "\""));
+        let longest = secrets
+            .iter()
+            .filter_map(|secret| beginning(secret, shown))
+            .max();
         parts.push(match longest {
             Some(length) => format!("{}***{quote}", &shown[..shown.len() - length]),
             None => part.to_owned(),
@@ -148,7 +195,9 @@ fn without_beginnings(secrets: &[Vec<u8>], text: &str) -> String {
 /// How much of the end of `text` is the beginning of `secret`, if that says anything.
 fn beginning(secret: &[u8], text: &str) -> Option<usize> {
     let most = secret.len().saturating_sub(1).min(text.len());
-    let is_one = |length: &usize| text.is_char_boundary(text.len() - length) && text.as_bytes().ends_with(&secret[..*length]);
+    let is_one = |length: &usize| {
+        text.is_char_boundary(text.len() - length) && text.as_bytes().ends_with(&secret[..*length])
+    };
     (SHORTEST..=most).rev().find(is_one)
 }
 
@@ -156,7 +205,10 @@ fn redacted(searcher: &AhoCorasick, bytes: &[u8], most: usize) -> Vec<u8> {
     let most = bytes.len().min(most);
     let mut out = Vec::with_capacity(most);
     let mut shown = 0;
-    for found in searcher.find_iter(bytes).take_while(|found| found.start() < most) {
+    for found in searcher
+        .find_iter(bytes)
+        .take_while(|found| found.start() < most)
+    {
         out.extend_from_slice(&bytes[shown..found.start()]);
         out.extend_from_slice(INSTEAD.as_bytes());
         shown = found.end();
@@ -176,8 +228,17 @@ fn forms(secret: &[u8]) -> Vec<Vec<u8>> {
     if let Ok(text) = std::str::from_utf8(secret) {
         let json = serde_json::Value::from(text).to_string();
         let in_path = utf8_percent_encode(text, NOT_UNRESERVED).to_string();
-        let others = [in_path.replace("%20", "+"), in_path, utf8_percent_encode(text, NON_ALPHANUMERIC).to_string()];
-        forms.extend(others.into_iter().chain([json[1..json.len() - 1].to_owned()]).map(String::into_bytes));
+        let others = [
+            in_path.replace("%20", "+"),
+            in_path,
+            utf8_percent_encode(text, NON_ALPHANUMERIC).to_string(),
+        ];
+        forms.extend(
+            others
+                .into_iter()
+                .chain([json[1..json.len() - 1].to_owned()])
+                .map(String::into_bytes),
+        );
     }
     forms.retain(|form| form.len() >= SHORTEST);
     forms.sort();
@@ -208,11 +269,24 @@ mod tests {
             redactor.learn(secret.as_bytes());
         }
         assert_eq!(redactor.text(b"a pa\"ss/w ord b"), "a *** b");
-        assert_eq!(redactor.text(br#"{"p": "pa\"ss/w ord"}"#), r#"{"p": "***"}"#);
+        assert_eq!(
+            redactor.text(br#"{"p": "pa\"ss/w ord"}"#),
+            r#"{"p": "***"}"#
+        );
         assert_eq!(redactor.text(b"?p=pa%22ss%2Fw%20ord"), "?p=***");
         assert_eq!(redactor.text(b"q=pa%22ss%2Fw+ord"), "q=***");
-        assert_eq!(redactor.text(general_purpose::STANDARD_NO_PAD.encode("pa\"ss/w ord").as_bytes()), "***");
-        assert_eq!(redactor.text(b"pa\"ss pa\"s \xff abc"), "*** pa\"s \u{fffd} abc");
+        assert_eq!(
+            redactor.text(
+                general_purpose::STANDARD_NO_PAD
+                    .encode("pa\"ss/w ord")
+                    .as_bytes()
+            ),
+            "***"
+        );
+        assert_eq!(
+            redactor.text(b"pa\"ss pa\"s \xff abc"),
+            "*** pa\"s \u{fffd} abc"
+        );
     }
 
     #[test]
@@ -223,16 +297,28 @@ mod tests {
         let redactor = Redactor::default();
         redactor.learn(b"canary");
         let text = |bytes: &str| redactor.text_about(request, bytes.as_bytes());
-        assert_eq!(text("canary: extracted-token of session 0123456789 has expired"), "***: *** of session *** has expired");
-        assert_eq!(text("application/json at categorizer.example, a=b"), "application/json at categorizer.example, a=b");
+        assert_eq!(
+            text("canary: extracted-token of session 0123456789 has expired"),
+            "***: *** of session *** has expired"
+        );
+        assert_eq!(
+            text("application/json at categorizer.example, a=b"),
+            "application/json at categorizer.example, a=b"
+        );
     }
 
     #[test]
     fn a_secret_that_was_cut_off_is_not_shown_up_to_the_cut() {
         let redactor = Redactor::default();
         redactor.learn(b"token-0123456789");
-        assert_eq!(redactor.message("found \"Bearer token-01234\"…, token"), "found \"Bearer ***\"…, ***");
-        assert_eq!(redactor.message("found token-0123456789… and tok…"), "found ***… and tok…");
+        assert_eq!(
+            redactor.message("found \"Bearer token-01234\"…, token"),
+            "found \"Bearer ***\"…, ***"
+        );
+        assert_eq!(
+            redactor.message("found token-0123456789… and tok…"),
+            "found ***… and tok…"
+        );
         assert_eq!(redactor.message("token-01 is no end"), "token-01 is no end");
     }
 

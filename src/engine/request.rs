@@ -38,7 +38,12 @@ enum Piece {
 }
 
 impl Piece {
-    fn render(&self, scope: &mut impl Scope, body_length: usize, out: &mut Vec<u8>) -> Result<(), Unrendered> {
+    fn render(
+        &self,
+        scope: &mut impl Scope,
+        body_length: usize,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Unrendered> {
         match self {
             Piece::Bytes(bytes) => out.extend_from_slice(bytes),
             Piece::Template(template) => template.render(scope, out)?,
@@ -57,11 +62,18 @@ pub(super) struct Scratch {
 
 impl Request {
     /// The bytes to send.
-    pub(super) fn render<'a>(&'a self, scope: &mut impl Scope, scratch: &'a mut Scratch) -> Result<&'a [u8], Unrendered> {
+    pub(super) fn render<'a>(
+        &'a self,
+        scope: &mut impl Scope,
+        scratch: &'a mut Scratch,
+    ) -> Result<&'a [u8], Unrendered> {
         match &self.form {
             Form::Static(bytes) => Ok(bytes),
             Form::Dynamic { head, body } => {
-                let Scratch { request, body: rendered } = scratch;
+                let Scratch {
+                    request,
+                    body: rendered,
+                } = scratch;
                 request.clear();
                 rendered.clear();
                 for piece in body {
@@ -79,10 +91,17 @@ impl Request {
     /// Rows to take before it is rendered, each once.
     pub(super) fn needs(&self) -> Vec<Need> {
         let mut needs: Vec<Need> = Vec::new();
-        let Form::Dynamic { head, body } = &self.form else { return needs };
+        let Form::Dynamic { head, body } = &self.form else {
+            return needs;
+        };
         for piece in head.iter().chain(body) {
             if let Piece::Template(template) = piece {
-                let new: Vec<Need> = template.needs().iter().filter(|need| !needs.contains(need)).copied().collect();
+                let new: Vec<Need> = template
+                    .needs()
+                    .iter()
+                    .filter(|need| !needs.contains(need))
+                    .copied()
+                    .collect();
                 needs.extend(new);
             }
         }
@@ -103,14 +122,26 @@ impl Request {
         request: &HttpRequest,
         path: &str,
     ) -> Result<Self, Vec<Problem>> {
-        let mut compiler = Compiler { names, problems: Vec::new(), head: Pieces::default() };
-        let body = body::compile(request.body.as_ref(), names, inputs, path).unwrap_or_else(|problems| {
-            compiler.problems.extend(problems);
-            body::Compiled::default()
-        });
+        let mut compiler = Compiler {
+            names,
+            problems: Vec::new(),
+            head: Pieces::default(),
+        };
+        let body =
+            body::compile(request.body.as_ref(), names, inputs, path).unwrap_or_else(|problems| {
+                compiler.problems.extend(problems);
+                body::Compiled::default()
+            });
         compiler.request_line(target, request, path);
-        compiler.headers(target, credentials, &request.headers, path, body.content_type.as_deref());
-        let sends_body = request.body.is_some() || matches!(request.method.as_str(), "POST" | "PUT" | "PATCH");
+        compiler.headers(
+            target,
+            credentials,
+            &request.headers,
+            path,
+            body.content_type.as_deref(),
+        );
+        let sends_body =
+            request.body.is_some() || matches!(request.method.as_str(), "POST" | "PUT" | "PATCH");
         if sends_body {
             compiler.head.bytes(b"Content-Length: ");
             compiler.head.0.push(Piece::BodyLength);
@@ -120,15 +151,33 @@ impl Request {
         let Compiler { problems, head, .. } = compiler;
         let form = Form::of(head.0, body.pieces.0);
         let living = credentials.filter(|credentials| credentials.living().is_some());
-        let wants_credentials = living.is_some_and(|credentials| !request.headers.iter().any(|header| credentials.is_called(&header.name)));
+        let wants_credentials = living.is_some_and(|credentials| {
+            !request
+                .headers
+                .iter()
+                .any(|header| credentials.is_called(&header.name))
+        });
         let is_head = request.method == "HEAD";
-        if problems.is_empty() { Ok(Self { is_head, wants_credentials, form, http2: OnceLock::new() }) } else { Err(problems) }
+        if problems.is_empty() {
+            Ok(Self {
+                is_head,
+                wants_credentials,
+                form,
+                http2: OnceLock::new(),
+            })
+        } else {
+            Err(problems)
+        }
     }
 }
 
 impl Form {
     fn of(head: Vec<Piece>, body: Vec<Piece>) -> Self {
-        if head.iter().chain(&body).any(|piece| matches!(piece, Piece::Template(_))) {
+        if head
+            .iter()
+            .chain(&body)
+            .any(|piece| matches!(piece, Piece::Template(_)))
+        {
             return Form::Dynamic { head, body };
         }
         let joined = |pieces: Vec<Piece>, length: usize| {
@@ -206,23 +255,46 @@ impl Compiler<'_> {
         }
         self.head.bytes(request.method.as_bytes());
         self.head.bytes(b" ");
-        self.head.bytes(target.url.path().trim_end_matches('/').as_bytes());
+        self.head
+            .bytes(target.url.path().trim_end_matches('/').as_bytes());
         self.head.template(compiled);
         if !request.query.is_empty() {
             let has_query = request.path.source().contains('?');
             self.head.bytes(if has_query { b"&" } else { b"?" });
-            let query = body::form(&request.query, self.names, &format!("{path}.query"), &mut self.head);
+            let query = body::form(
+                &request.query,
+                self.names,
+                &format!("{path}.query"),
+                &mut self.head,
+            );
             self.problems.extend(query.err().unwrap_or_default());
         }
         self.head.bytes(b" HTTP/1.1\r\n");
     }
 
     /// A name given nearer to the step wins: step, credentials, target, what we would send by ourselves.
-    fn headers(&mut self, target: &Target, auth: Option<&Credentials>, step: &[Header], path: &str, body_type: Option<&str>) {
-        let names = |headers: &[Header]| headers.iter().map(|header| header.name.to_ascii_lowercase()).collect::<Vec<_>>();
+    fn headers(
+        &mut self,
+        target: &Target,
+        auth: Option<&Credentials>,
+        step: &[Header],
+        path: &str,
+        body_type: Option<&str>,
+    ) {
+        let names = |headers: &[Header]| {
+            headers
+                .iter()
+                .map(|header| header.name.to_ascii_lowercase())
+                .collect::<Vec<_>>()
+        };
         let (of_step, of_target) = (names(step), names(&target.headers));
-        let of_auth: Vec<_> = auth.iter().map(|auth| auth.header_name().to_ascii_lowercase()).collect();
-        let given = |name: &str, by: &[&Vec<String>]| by.iter().any(|names| names.iter().any(|n| n == name));
+        let of_auth: Vec<_> = auth
+            .iter()
+            .map(|auth| auth.header_name().to_ascii_lowercase())
+            .collect();
+        let given = |name: &str, by: &[&Vec<String>]| {
+            by.iter().any(|names| names.iter().any(|n| n == name))
+        };
 
         let all = [&of_step, &of_auth, &of_target];
         let own = [
@@ -238,10 +310,15 @@ impl Compiler<'_> {
         }
         for (i, header) in target.headers.iter().enumerate() {
             if !given(&of_target[i], &[&of_step, &of_auth]) {
-                self.header(header, format!("{}.headers.{}", target.field(), header.name));
+                self.header(
+                    header,
+                    format!("{}.headers.{}", target.field(), header.name),
+                );
             }
         }
-        if let Some(Credentials::Fixed { name, value }) = auth.filter(|_| !given(&of_auth[0], &[&of_step])) {
+        if let Some(Credentials::Fixed { name, value }) =
+            auth.filter(|_| !given(&of_auth[0], &[&of_step]))
+        {
             self.head.bytes(name.as_bytes());
             self.head.bytes(b": ");
             self.head.bytes(value);
@@ -253,8 +330,14 @@ impl Compiler<'_> {
     }
 
     fn header(&mut self, header: &Header, field: String) {
-        if FRAMING.iter().any(|name| header.name.eq_ignore_ascii_case(name)) {
-            return self.problem(field, "this header follows from the body and may not be set");
+        if FRAMING
+            .iter()
+            .any(|name| header.name.eq_ignore_ascii_case(name))
+        {
+            return self.problem(
+                field,
+                "this header follows from the body and may not be set",
+            );
         }
         if !is_token(&header.name) {
             return self.problem(field, "this is not the name of a header");
@@ -272,7 +355,10 @@ impl Compiler<'_> {
 }
 
 pub(super) fn is_token(name: &str) -> bool {
-    !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
+    !name.is_empty()
+        && name
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
 }
 
 /// What `Host` says for a URL.
@@ -287,7 +373,10 @@ pub(super) fn host(url: &Url) -> String {
 /// The text behind a reference, for a header. No message holds a part of it.
 pub(super) fn text<'a>(reference: &Reference, inputs: &'a Inputs) -> Result<&'a str, Problem> {
     let problem = |what: &str| Problem::new(reference.field.clone(), format!("{reference} {what}"));
-    let value = inputs.text(reference).ok_or_else(|| problem("is missing"))?.map_err(|_| problem("is not UTF-8 text"))?;
+    let value = inputs
+        .text(reference)
+        .ok_or_else(|| problem("is missing"))?
+        .map_err(|_| problem("is not UTF-8 text"))?;
     if value.bytes().any(|b| b < 0x20 && b != b'\t' || b == 0x7f) {
         return Err(problem("holds a control character, which a header cannot"));
     }
@@ -317,56 +406,135 @@ mod tests {
     }
 
     fn headers(pairs: &[(&str, &str)]) -> Vec<Header> {
-        pairs.iter().map(|(name, value)| Header { name: (*name).into(), value: Template::parse(value).unwrap() }).collect()
+        pairs
+            .iter()
+            .map(|(name, value)| Header {
+                name: (*name).into(),
+                value: Template::parse(value).unwrap(),
+            })
+            .collect()
     }
 
     fn get(path: &str) -> HttpRequest {
-        HttpRequest { method: "GET".into(), path: Template::parse(path).unwrap(), query: vec![], headers: vec![], body: None }
+        HttpRequest {
+            method: "GET".into(),
+            path: Template::parse(path).unwrap(),
+            query: vec![],
+            headers: vec![],
+            body: None,
+        }
     }
 
-    fn compiled(target: &Target, auth: Option<(&str, &str)>, request: &HttpRequest) -> Result<String, Vec<Problem>> {
-        let auth = auth.map(|(name, value)| Credentials::Fixed { name: name.to_owned(), value: value.as_bytes().to_vec() });
+    fn compiled(
+        target: &Target,
+        auth: Option<(&str, &str)>,
+        request: &HttpRequest,
+    ) -> Result<String, Vec<Problem>> {
+        let auth = auth.map(|(name, value)| Credentials::Fixed {
+            name: name.to_owned(),
+            value: value.as_bytes().to_vec(),
+        });
         let names = Names::from(&[("v".to_owned(), json!("a b"))].into());
-        let request = Request::compile(target, auth.as_ref(), &names, &Inputs::default(), request, "spec.http")?;
+        let request = Request::compile(
+            target,
+            auth.as_ref(),
+            &names,
+            &Inputs::default(),
+            request,
+            "spec.http",
+        )?;
         let mut scratch = Scratch::default();
-        Ok(String::from_utf8(request.render(&mut Fixed::default(), &mut scratch).unwrap().to_vec()).unwrap())
+        Ok(String::from_utf8(
+            request
+                .render(&mut Fixed::default(), &mut scratch)
+                .unwrap()
+                .to_vec(),
+        )
+        .unwrap())
     }
 
     #[test]
     fn what_would_break_the_message_is_refused() {
-        for path in ["/a b", "/ü", "/a\r\nX: y", "/{{ raw(v) }}", "/{{ nobody }}", "a"] {
-            assert!(compiled(&target(&[]), None, &get(path)).is_err(), "{path:?} was accepted");
+        for path in [
+            "/a b",
+            "/ü",
+            "/a\r\nX: y",
+            "/{{ raw(v) }}",
+            "/{{ nobody }}",
+            "a",
+        ] {
+            assert!(
+                compiled(&target(&[]), None, &get(path)).is_err(),
+                "{path:?} was accepted"
+            );
         }
-        for header in [("Content-Length", "3"), ("transfer-encoding", "chunked"), ("a b", "c"), ("X", "a\nb")] {
-            assert!(compiled(&target(&[header]), None, &get("/")).is_err(), "{header:?} was accepted");
+        for header in [
+            ("Content-Length", "3"),
+            ("transfer-encoding", "chunked"),
+            ("a b", "c"),
+            ("X", "a\nb"),
+        ] {
+            assert!(
+                compiled(&target(&[header]), None, &get("/")).is_err(),
+                "{header:?} was accepted"
+            );
         }
     }
 
     #[test]
     fn a_get_is_one_prepared_message() {
-        let expected =
-            format!("GET /base/x?q=a%20b HTTP/1.1\r\nHost: example.test:8000\r\nUser-Agent: {USER_AGENT}\r\nAccept: */*\r\n\r\n");
-        assert_eq!(compiled(&target(&[]), None, &get("/x?q={{ v }}")).unwrap(), expected);
+        let expected = format!(
+            "GET /base/x?q=a%20b HTTP/1.1\r\nHost: example.test:8000\r\nUser-Agent: {USER_AGENT}\r\nAccept: */*\r\n\r\n"
+        );
+        assert_eq!(
+            compiled(&target(&[]), None, &get("/x?q={{ v }}")).unwrap(),
+            expected
+        );
     }
 
     #[test]
     fn the_nearer_header_wins() {
-        let step = HttpRequest { headers: headers(&[("accept", "step")]), ..get("/") };
-        let text =
-            compiled(&target(&[("Accept", "target"), ("authorization", "target"), ("X", "1")]), Some(("Authorization", "Bearer t")), &step)
-                .unwrap();
-        assert!(text.ends_with("X: 1\r\nAuthorization: Bearer t\r\naccept: step\r\n\r\n"), "{text}");
+        let step = HttpRequest {
+            headers: headers(&[("accept", "step")]),
+            ..get("/")
+        };
+        let text = compiled(
+            &target(&[
+                ("Accept", "target"),
+                ("authorization", "target"),
+                ("X", "1"),
+            ]),
+            Some(("Authorization", "Bearer t")),
+            &step,
+        )
+        .unwrap();
+        assert!(
+            text.ends_with("X: 1\r\nAuthorization: Bearer t\r\naccept: step\r\n\r\n"),
+            "{text}"
+        );
         assert_eq!(text.to_lowercase().matches("accept").count(), 1);
         assert_eq!(text.to_lowercase().matches("authorization").count(), 1);
     }
 
     #[test]
     fn a_body_has_its_length_and_type() {
-        let json = Body::Json(JsonTemplate::new(json!({"u": "{{ user.id }}", "v": "{{ v }}"})).unwrap());
-        let post = HttpRequest { method: "POST".into(), body: Some(json), ..get("/") };
+        let json =
+            Body::Json(JsonTemplate::new(json!({"u": "{{ user.id }}", "v": "{{ v }}"})).unwrap());
+        let post = HttpRequest {
+            method: "POST".into(),
+            body: Some(json),
+            ..get("/")
+        };
         let text = compiled(&target(&[]), None, &post).unwrap();
         assert!(text.ends_with("Content-Type: application/json\r\nContent-Length: 17\r\n\r\n{\"u\":7,\"v\":\"a b\"}"), "{text}");
-        let empty = HttpRequest { method: "POST".into(), ..get("/") };
-        assert!(compiled(&target(&[]), None, &empty).unwrap().ends_with("Content-Length: 0\r\n\r\n"));
+        let empty = HttpRequest {
+            method: "POST".into(),
+            ..get("/")
+        };
+        assert!(
+            compiled(&target(&[]), None, &empty)
+                .unwrap()
+                .ends_with("Content-Length: 0\r\n\r\n")
+        );
     }
 }

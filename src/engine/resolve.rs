@@ -26,7 +26,10 @@ pub(super) struct Addresses {
 
 enum Name {
     Address(IpAddr),
-    Domain { domain: String, names: Box<NameServers> },
+    Domain {
+        domain: String,
+        names: Box<NameServers>,
+    },
 }
 
 #[derive(Clone)]
@@ -40,10 +43,21 @@ impl Addresses {
         let name = match host {
             url::Host::Ipv4(ip) => Name::Address(IpAddr::V4(*ip)),
             url::Host::Ipv6(ip) => Name::Address(IpAddr::V6(*ip)),
-            url::Host::Domain(domain) => Name::Domain { domain: (*domain).to_owned(), names: Box::new(names.clone()) },
+            url::Host::Domain(domain) => Name::Domain {
+                domain: (*domain).to_owned(),
+                names: Box::new(names.clone()),
+            },
         };
-        let none = Cached { addresses: Arc::new([]), until: None };
-        Self { name, port, cache: RwLock::new(none), asking: tokio::sync::Mutex::new(()) }
+        let none = Cached {
+            addresses: Arc::new([]),
+            until: None,
+        };
+        Self {
+            name,
+            port,
+            cache: RwLock::new(none),
+            asking: tokio::sync::Mutex::new(()),
+        }
     }
 
     /// Never empty, and never with an address that no step may reach.
@@ -63,7 +77,10 @@ impl Addresses {
             return Ok(addresses);
         }
         let found = lookup(domain, self.port, names).await?;
-        *self.cache.write().unwrap_or_else(|poisoned| poisoned.into_inner()) = found.clone();
+        *self
+            .cache
+            .write()
+            .unwrap_or_else(|poisoned| poisoned.into_inner()) = found.clone();
         Ok(found.addresses)
     }
 
@@ -71,13 +88,24 @@ impl Addresses {
     pub(super) fn count(&self) -> usize {
         match &self.name {
             Name::Address(_) => 1,
-            Name::Domain { .. } => self.cache.read().unwrap_or_else(|poisoned| poisoned.into_inner()).addresses.len(),
+            Name::Domain { .. } => self
+                .cache
+                .read()
+                .unwrap_or_else(|poisoned| poisoned.into_inner())
+                .addresses
+                .len(),
         }
     }
 
     fn cached(&self) -> Option<Arc<[SocketAddr]>> {
-        let cache = self.cache.read().unwrap_or_else(|poisoned| poisoned.into_inner());
-        cache.until.is_some_and(|until| Instant::now() < until).then(|| cache.addresses.clone())
+        let cache = self
+            .cache
+            .read()
+            .unwrap_or_else(|poisoned| poisoned.into_inner());
+        cache
+            .until
+            .is_some_and(|until| Instant::now() < until)
+            .then(|| cache.addresses.clone())
     }
 }
 
@@ -85,15 +113,22 @@ impl Addresses {
 async fn lookup(domain: &str, port: u16, names: &NameServers) -> Result<Cached, String> {
     let NameServers { config, options } = names.clone();
     let failed = |why: &dyn std::fmt::Display| format!("cannot resolve {domain}: {why}");
-    let builder = Resolver::builder_with_config(config, TokioRuntimeProvider::default()).with_options(options);
+    let builder = Resolver::builder_with_config(config, TokioRuntimeProvider::default())
+        .with_options(options);
     let resolver = builder.build().map_err(|e| failed(&e))?;
     let found = resolver.lookup_ip(domain).await.map_err(|e| failed(&e))?;
     let addresses: Arc<[SocketAddr]> = found.iter().map(|ip| SocketAddr::new(ip, port)).collect();
     if addresses.is_empty() {
         return Err(failed(&"the name has no address"));
     }
-    addresses.iter().try_for_each(|address| permit(address.ip())).map_err(|why| failed(&why))?;
-    Ok(Cached { addresses, until: Some(found.valid_until()) })
+    addresses
+        .iter()
+        .try_for_each(|address| permit(address.ip()))
+        .map_err(|why| failed(&why))?;
+    Ok(Cached {
+        addresses,
+        until: Some(found.valid_until()),
+    })
 }
 
 /// From these addresses cloud platforms serve credentials of the machine to whoever asks: never a target. Also those of other things that
@@ -106,14 +141,26 @@ fn permit(ip: IpAddr) -> Result<(), String> {
         IpAddr::V4(ip) => ip.is_link_local() || ip.octets() == OF_ALIBABA,
         IpAddr::V6(ip) => ip == OF_AWS || ip == OF_GOOGLE,
     };
-    if is_refused { Err(format!("{ip} serves credentials of the machine, and is never a target")) } else { Ok(()) }
+    if is_refused {
+        Err(format!(
+            "{ip} serves credentials of the machine, and is never a target"
+        ))
+    } else {
+        Ok(())
+    }
 }
 
 impl NameServers {
     /// Those of the system. Without any, names in the hosts file can still be found.
     pub(super) fn of_system() -> Self {
-        let none = || (ResolverConfig::from_parts(None, vec![], vec![]), ResolverOpts::default());
-        let (config, mut options) = hickory_resolver::system_conf::read_system_conf().unwrap_or_else(|_| none());
+        let none = || {
+            (
+                ResolverConfig::from_parts(None, vec![], vec![]),
+                ResolverOpts::default(),
+            )
+        };
+        let (config, mut options) =
+            hickory_resolver::system_conf::read_system_conf().unwrap_or_else(|_| none());
         // half of the connections would fail where there is no route for one of the two kinds
         options.ip_strategy = LookupIpStrategy::Ipv4thenIpv6;
         Self { config, options }
@@ -126,31 +173,74 @@ mod tests {
 
     #[tokio::test]
     async fn a_name_that_cannot_exist_is_an_error() {
-        let addresses = Addresses::new(&url::Host::Domain("starling.invalid"), 80, &NameServers::of_system());
-        assert!(addresses.get().await.unwrap_err().contains("starling.invalid"));
+        let addresses = Addresses::new(
+            &url::Host::Domain("starling.invalid"),
+            80,
+            &NameServers::of_system(),
+        );
+        assert!(
+            addresses
+                .get()
+                .await
+                .unwrap_err()
+                .contains("starling.invalid")
+        );
     }
 
     #[tokio::test]
     async fn where_a_cloud_serves_credentials_no_request_goes() {
-        for host in ["169.254.169.254", "169.254.170.2", "100.100.100.200", "[fd00:ec2::254]", "[fd20:ce::254]", "[::ffff:169.254.169.254]"]
-        {
+        for host in [
+            "169.254.169.254",
+            "169.254.170.2",
+            "100.100.100.200",
+            "[fd00:ec2::254]",
+            "[fd20:ce::254]",
+            "[::ffff:169.254.169.254]",
+        ] {
             let url = url::Url::parse(&format!("http://{host}/")).unwrap();
             let addresses = Addresses::new(&url.host().unwrap(), 80, &NameServers::of_system());
-            assert!(addresses.get().await.unwrap_err().contains("never a target"), "{host}");
+            assert!(
+                addresses
+                    .get()
+                    .await
+                    .unwrap_err()
+                    .contains("never a target"),
+                "{host}"
+            );
         }
-        assert!(permit([192, 168, 1, 1].into()).is_ok() && permit(Ipv6Addr::LOCALHOST.into()).is_ok());
+        assert!(
+            permit([192, 168, 1, 1].into()).is_ok() && permit(Ipv6Addr::LOCALHOST.into()).is_ok()
+        );
     }
 
     #[tokio::test]
     async fn an_address_needs_no_lookup() {
-        let addresses = Addresses::new(&url::Host::Ipv4([127, 0, 0, 1].into()), 80, &NameServers::of_system());
-        assert_eq!(*addresses.get().await.unwrap(), ["127.0.0.1:80".parse().unwrap()]);
+        let addresses = Addresses::new(
+            &url::Host::Ipv4([127, 0, 0, 1].into()),
+            80,
+            &NameServers::of_system(),
+        );
+        assert_eq!(
+            *addresses.get().await.unwrap(),
+            ["127.0.0.1:80".parse().unwrap()]
+        );
     }
 
     #[tokio::test]
     async fn localhost_is_found_without_a_name_server() {
-        let addresses = Addresses::new(&url::Host::Domain("localhost"), 80, &NameServers::of_system());
-        assert!(addresses.get().await.unwrap().iter().all(|address| address.ip().is_loopback()));
+        let addresses = Addresses::new(
+            &url::Host::Domain("localhost"),
+            80,
+            &NameServers::of_system(),
+        );
+        assert!(
+            addresses
+                .get()
+                .await
+                .unwrap()
+                .iter()
+                .all(|address| address.ip().is_loopback())
+        );
         assert!(addresses.cached().is_some());
     }
 }

@@ -82,14 +82,21 @@ impl RetryAfter {
     const DATE: usize = 29;
 
     fn of(value: &[u8]) -> Option<Self> {
-        let is_seconds = !value.is_empty() && value.len() <= 10 && value.iter().all(u8::is_ascii_digit);
-        let is_date = value.len() == Self::DATE && value.get(3..5) == Some(b", ") && value.ends_with(b" GMT") && value.is_ascii();
+        let is_seconds =
+            !value.is_empty() && value.len() <= 10 && value.iter().all(u8::is_ascii_digit);
+        let is_date = value.len() == Self::DATE
+            && value.get(3..5) == Some(b", ")
+            && value.ends_with(b" GMT")
+            && value.is_ascii();
         if !is_seconds && !is_date {
             return None;
         }
         let mut text = [0; Self::DATE];
         text[..value.len()].copy_from_slice(value);
-        Some(Self { text, length: value.len() as u8 })
+        Some(Self {
+            text,
+            length: value.len() as u8,
+        })
     }
 
     fn as_str(&self) -> &str {
@@ -127,7 +134,12 @@ enum State {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Chunk {
     /// The length so far, whether a digit came, whether an extension began, and the line's length.
-    Size { size: u64, digits: bool, extension: bool, line: usize },
+    Size {
+        size: u64,
+        digits: bool,
+        extension: bool,
+        line: usize,
+    },
     /// Bytes left.
     Data(u64),
     /// The line break after the data.
@@ -136,7 +148,12 @@ enum Chunk {
     Trailer { line: usize, all: usize },
 }
 
-const NEXT_CHUNK: Chunk = Chunk::Size { size: 0, digits: false, extension: false, line: 0 };
+const NEXT_CHUNK: Chunk = Chunk::Size {
+    size: 0,
+    digits: false,
+    extension: false,
+    line: 0,
+};
 
 impl Response {
     /// Makes ready for the next response, of which what is `wanted` is kept.
@@ -192,7 +209,10 @@ impl Response {
     }
 
     pub(super) fn grpc_status(&self) -> Option<u8> {
-        self.reply.as_ref().and_then(|reply| reply.code()).map(|code| code.0)
+        self.reply
+            .as_ref()
+            .and_then(|reply| reply.code())
+            .map(|code| code.0)
     }
 
     /// It has been looked at.
@@ -212,7 +232,9 @@ impl Response {
             sets_cookies |= name == http::header::SET_COOKIE;
         }
         if matches!(status, 429 | 503) {
-            self.retry_after = headers.get(http::header::RETRY_AFTER).and_then(|value| RetryAfter::of(value.as_bytes()));
+            self.retry_after = headers
+                .get(http::header::RETRY_AFTER)
+                .and_then(|value| RetryAfter::of(value.as_bytes()));
         }
         // the line with the status, and the empty one
         self.received += 19;
@@ -260,7 +282,11 @@ impl Response {
     /// Takes at most `left` of `available` bytes off a body; how many.
     fn take(&mut self, left: u64, available: usize, state: fn(u64) -> State) -> usize {
         let taken = left.min(available as u64);
-        self.state = if taken == left { State::Done } else { state(left - taken) };
+        self.state = if taken == left {
+            State::Done
+        } else {
+            state(left - taken)
+        };
         taken as usize
     }
 
@@ -280,35 +306,57 @@ impl Response {
         if !bytes.contains(&b'\n') {
             return self.head_goes_on();
         }
-        let Some(head) = parse_head(&self.aside, self.to_head)? else { return self.head_goes_on() };
+        let Some(head) = parse_head(&self.aside, self.to_head)? else {
+            return self.head_goes_on();
+        };
         let aside = std::mem::take(&mut self.aside);
         Ok(&bytes[self.take_head(head, &aside)? - before..])
     }
 
     fn head_goes_on(&self) -> Result<&'static [u8], Malformed> {
-        if self.aside.len() > MAX_HEAD { Err(Malformed::HeadTooLong) } else { Ok(&[]) }
+        if self.aside.len() > MAX_HEAD {
+            Err(Malformed::HeadTooLong)
+        } else {
+            Ok(&[])
+        }
     }
 
     /// `bytes` begin with the head. Its length.
     fn take_head(&mut self, head: Head, bytes: &[u8]) -> Result<usize, Malformed> {
-        let Head { length, status, keep_alive, body, retry_after, sets_cookies } = head;
+        let Head {
+            length,
+            status,
+            keep_alive,
+            body,
+            retry_after,
+            sets_cookies,
+        } = head;
         if (100..200).contains(&status) {
             // the real one follows
             self.interim += 1;
-            return if self.interim > MAX_INTERIM { Err(Malformed::Interim) } else { Ok(length) };
+            return if self.interim > MAX_INTERIM {
+                Err(Malformed::Interim)
+            } else {
+                Ok(length)
+            };
         }
         self.status = status;
         self.keep_alive = keep_alive;
         self.retry_after = retry_after;
         self.state = body;
-        self.capture.take_head(&bytes[..length], status, sets_cookies);
+        self.capture
+            .take_head(&bytes[..length], status, sets_cookies);
         Ok(length)
     }
 
     fn feed_chunk<'a>(&mut self, chunk: Chunk, bytes: &'a [u8]) -> Result<&'a [u8], Malformed> {
         if let Chunk::Data(left) = chunk {
             let taken = left.min(bytes.len() as u64);
-            self.state = State::Chunked(if taken == left { Chunk::DataEnd } else { Chunk::Data(left - taken) });
+            self.state = State::Chunked(if taken == left {
+                Chunk::DataEnd
+            } else {
+                Chunk::Data(left - taken)
+            });
             let (data, rest) = bytes.split_at(taken as usize);
             self.capture.take_body(data);
             return Ok(rest);
@@ -321,7 +369,10 @@ impl Response {
                 b'\n' => State::Chunked(Chunk::Trailer { line: 0, all }),
                 b'\r' if line == 0 => State::Chunked(chunk),
                 _ if all >= MAX_HEAD => return Err(Malformed::HeadTooLong),
-                _ => State::Chunked(Chunk::Trailer { line: line + 1, all: all + 1 }),
+                _ => State::Chunked(Chunk::Trailer {
+                    line: line + 1,
+                    all: all + 1,
+                }),
             },
             Chunk::Data(_) => State::Chunked(chunk),
         };
@@ -334,22 +385,66 @@ fn next_chunk(chunk: Chunk, byte: u8) -> Result<Chunk, Malformed> {
     match (chunk, byte) {
         (Chunk::DataEnd, b'\r') => Ok(Chunk::DataEnd),
         (Chunk::DataEnd, b'\n') => Ok(NEXT_CHUNK),
-        (Chunk::Size { size, digits: true, .. }, b'\n') => {
-            Ok(if size == 0 { Chunk::Trailer { line: 0, all: 0 } } else { Chunk::Data(size) })
-        }
+        (
+            Chunk::Size {
+                size, digits: true, ..
+            },
+            b'\n',
+        ) => Ok(if size == 0 {
+            Chunk::Trailer { line: 0, all: 0 }
+        } else {
+            Chunk::Data(size)
+        }),
         (Chunk::Size { line, .. }, _) if line >= MAX_CHUNK_LINE => Err(Malformed::Chunk),
-        (Chunk::Size { size, digits: true, line, .. }, b'\r' | b';' | b' ' | b'\t') => {
-            Ok(Chunk::Size { size, digits: true, extension: true, line: line + 1 })
-        }
-        (Chunk::Size { size, digits, extension: true, line }, _) => Ok(Chunk::Size { size, digits, extension: true, line: line + 1 }),
-        (Chunk::Size { size, extension: false, line, .. }, digit) => {
+        (
+            Chunk::Size {
+                size,
+                digits: true,
+                line,
+                ..
+            },
+            b'\r' | b';' | b' ' | b'\t',
+        ) => Ok(Chunk::Size {
+            size,
+            digits: true,
+            extension: true,
+            line: line + 1,
+        }),
+        (
+            Chunk::Size {
+                size,
+                digits,
+                extension: true,
+                line,
+            },
+            _,
+        ) => Ok(Chunk::Size {
+            size,
+            digits,
+            extension: true,
+            line: line + 1,
+        }),
+        (
+            Chunk::Size {
+                size,
+                extension: false,
+                line,
+                ..
+            },
+            digit,
+        ) => {
             let digit = (digit as char).to_digit(16).ok_or(Malformed::Chunk)?;
             let size = size
                 .checked_mul(16)
                 .and_then(|size| size.checked_add(digit.into()))
                 .filter(|size| *size <= i64::MAX as u64)
                 .ok_or(Malformed::Chunk)?;
-            Ok(Chunk::Size { size, digits: true, extension: false, line: line + 1 })
+            Ok(Chunk::Size {
+                size,
+                digits: true,
+                extension: false,
+                line: line + 1,
+            })
         }
         _ => Err(Malformed::Chunk),
     }
@@ -368,10 +463,16 @@ struct Head {
 fn parse_head(bytes: &[u8], to_head: bool) -> Result<Option<Head>, Malformed> {
     let mut headers = [const { MaybeUninit::uninit() }; MAX_HEADERS];
     let mut response = httparse::Response::new(&mut []);
-    let parsed = httparse::ParserConfig::default().parse_response_with_uninit_headers(&mut response, bytes, &mut headers);
+    let parsed = httparse::ParserConfig::default().parse_response_with_uninit_headers(
+        &mut response,
+        bytes,
+        &mut headers,
+    );
     let length = match parsed.map_err(Malformed::Head)? {
         httparse::Status::Partial => return Ok(None),
-        httparse::Status::Complete(length) if length > MAX_HEAD => return Err(Malformed::HeadTooLong),
+        httparse::Status::Complete(length) if length > MAX_HEAD => {
+            return Err(Malformed::HeadTooLong);
+        }
         httparse::Status::Complete(length) => length,
     };
     let status = response.code.unwrap_or_default();
@@ -394,15 +495,20 @@ fn parse_head(bytes: &[u8], to_head: bool) -> Result<Option<Head>, Malformed> {
             }
             17 if is("transfer-encoding") => {
                 encoded = true;
-                chunked = tokens(header.value).last().is_some_and(|last| last.eq_ignore_ascii_case(b"chunked"));
+                chunked = tokens(header.value)
+                    .last()
+                    .is_some_and(|last| last.eq_ignore_ascii_case(b"chunked"));
             }
             10 if is("connection") => {
                 for token in tokens(header.value) {
-                    keep_alive = (keep_alive || token.eq_ignore_ascii_case(b"keep-alive")) && !token.eq_ignore_ascii_case(b"close");
+                    keep_alive = (keep_alive || token.eq_ignore_ascii_case(b"keep-alive"))
+                        && !token.eq_ignore_ascii_case(b"close");
                 }
             }
             10 if is("set-cookie") => sets_cookies = true,
-            11 if matches!(status, 429 | 503) && is("retry-after") => retry_after = RetryAfter::of(header.value),
+            11 if matches!(status, 429 | 503) && is("retry-after") => {
+                retry_after = RetryAfter::of(header.value)
+            }
             _ => {}
         }
     }
@@ -414,14 +520,26 @@ fn parse_head(bytes: &[u8], to_head: bool) -> Result<Option<Head>, Malformed> {
         _ => State::UntilClose,
     };
     // both kinds of length at once is how requests are smuggled: read by the one that counts, then close
-    let keep_alive = keep_alive && body != State::UntilClose && !(encoded && content_length.is_some());
-    Ok(Some(Head { length, status, keep_alive, body, retry_after, sets_cookies }))
+    let keep_alive =
+        keep_alive && body != State::UntilClose && !(encoded && content_length.is_some());
+    Ok(Some(Head {
+        length,
+        status,
+        keep_alive,
+        body,
+        retry_after,
+        sets_cookies,
+    }))
 }
 
 fn number(value: &[u8]) -> Option<u64> {
     let text = std::str::from_utf8(value).ok()?.trim();
     // parse would take a sign
-    if text.bytes().all(|b| b.is_ascii_digit()) { text.parse().ok().filter(|n| *n <= i64::MAX as u64) } else { None }
+    if text.bytes().all(|b| b.is_ascii_digit()) {
+        text.parse().ok().filter(|n| *n <= i64::MAX as u64)
+    } else {
+        None
+    }
 }
 
 fn tokens(value: &[u8]) -> impl Iterator<Item = &[u8]> {
@@ -451,32 +569,67 @@ mod tests {
         read(bytes.as_bytes(), &[])
     }
 
-    const CHUNKED: &str =
-        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5;x=y\r\nhello\r\n1a\r\nabcdefghijklmnopqrstuvwxyz\r\n0\r\nT: v\r\n\r\n";
+    const CHUNKED: &str = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5;x=y\r\nhello\r\n1a\r\nabcdefghijklmnopqrstuvwxyz\r\n0\r\nT: v\r\n\r\n";
 
     #[test]
     fn what_is_not_http_is_refused() {
         let endless = format!("HTTP/1.1 200 OK\r\nX: {}", "x".repeat(MAX_HEAD));
         for (text, wrong) in [
             ("SSH-2.0-OpenSSH\r\n\r\n", None),
-            ("HTTP/1.1 200 OK\r\nContent-Length: 5, 6\r\n\r\n", Some(Malformed::Length)),
-            ("HTTP/1.1 200 OK\r\nContent-Length: -5\r\n\r\n", Some(Malformed::Length)),
-            ("HTTP/1.1 200 OK\r\nContent-Length: +5\r\n\r\n", Some(Malformed::Length)),
-            ("HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n", Some(Malformed::Length)),
+            (
+                "HTTP/1.1 200 OK\r\nContent-Length: 5, 6\r\n\r\n",
+                Some(Malformed::Length),
+            ),
+            (
+                "HTTP/1.1 200 OK\r\nContent-Length: -5\r\n\r\n",
+                Some(Malformed::Length),
+            ),
+            (
+                "HTTP/1.1 200 OK\r\nContent-Length: +5\r\n\r\n",
+                Some(Malformed::Length),
+            ),
+            (
+                "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n",
+                Some(Malformed::Length),
+            ),
             ("HTTP/1.1 101 Switching\r\n\r\n", Some(Malformed::Upgrade)),
-            ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n", Some(Malformed::Chunk)),
-            ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n\r\n", Some(Malformed::Chunk)),
-            ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nffffffffffffffffff\r\n", Some(Malformed::Chunk)),
-            ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhello\r\n", Some(Malformed::Chunk)),
+            (
+                "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n",
+                Some(Malformed::Chunk),
+            ),
+            (
+                "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n\r\n",
+                Some(Malformed::Chunk),
+            ),
+            (
+                "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nffffffffffffffffff\r\n",
+                Some(Malformed::Chunk),
+            ),
+            (
+                "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhello\r\n",
+                Some(Malformed::Chunk),
+            ),
             (&endless, Some(Malformed::HeadTooLong)),
-            (&"HTTP/1.1 100 Continue\r\n\r\n".repeat(40), Some(Malformed::Interim)),
-            (&format!("HTTP/1.1 200 OK\r\n{}\r\n", "A: b\r\n".repeat(200)), None),
-            ("HTTP/1.1 200 OK\r\nX: a\r\n folded\r\nContent-Length: 0\r\n\r\n", None),
+            (
+                &"HTTP/1.1 100 Continue\r\n\r\n".repeat(40),
+                Some(Malformed::Interim),
+            ),
+            (
+                &format!("HTTP/1.1 200 OK\r\n{}\r\n", "A: b\r\n".repeat(200)),
+                None,
+            ),
+            (
+                "HTTP/1.1 200 OK\r\nX: a\r\n folded\r\nContent-Length: 0\r\n\r\n",
+                None,
+            ),
             ("HTTP/1.1 2000 OK\r\n\r\n", None),
             ("HTTP/2.0 200 OK\r\n\r\n", None),
         ] {
             let error = whole(text).err();
-            assert!(error.is_some() && (wrong.is_none() || error == wrong), "{text:.40?} gave {error:?}");
+            assert!(
+                error.is_some() && (wrong.is_none() || error == wrong),
+                "{text:.40?} gave {error:?}"
+            );
         }
     }
 
@@ -484,17 +637,27 @@ mod tests {
     fn a_response_may_be_cut_at_every_byte() {
         for at in 0..=CHUNKED.len() {
             let (done, response) = read(CHUNKED.as_bytes(), &[at]).unwrap();
-            assert!(done && response.keep_alive && response.received == CHUNKED.len() as u64, "cut at {at}");
+            assert!(
+                done && response.keep_alive && response.received == CHUNKED.len() as u64,
+                "cut at {at}"
+            );
         }
         let every: Vec<usize> = (1..CHUNKED.len()).collect();
         assert!(read(CHUNKED.as_bytes(), &every).unwrap().0);
-        assert!(!read(&CHUNKED.as_bytes()[..CHUNKED.len() - 1], &[]).unwrap().0);
+        assert!(
+            !read(&CHUNKED.as_bytes()[..CHUNKED.len() - 1], &[])
+                .unwrap()
+                .0
+        );
     }
 
     #[test]
     fn the_end_of_the_stream_is_the_end_of_a_body_only_without_a_length() {
         let (_, mut until_close) = whole("HTTP/1.0 200 OK\r\n\r\nhel").unwrap();
-        assert_eq!((until_close.end_of_stream(), until_close.keep_alive), (Ended::Complete, false));
+        assert_eq!(
+            (until_close.end_of_stream(), until_close.keep_alive),
+            (Ended::Complete, false)
+        );
         let (_, mut short) = whole("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhel").unwrap();
         assert_eq!(short.end_of_stream(), Ended::Broken);
         let (_, mut nothing) = whole("").unwrap();
@@ -505,18 +668,33 @@ mod tests {
 
     #[test]
     fn only_seconds_or_a_date_are_kept_of_retry_after() {
-        for (value, kept) in
-            [("7", true), ("Sun, 06 Nov 1994 08:49:37 GMT", true), ("Bearer canary", false), ("", false), ("99999999999", false)]
-        {
-            let (_, response) = whole(&format!("HTTP/1.1 503 No\r\nRetry-After: {value}\r\nContent-Length: 0\r\n\r\n")).unwrap();
-            assert_eq!(response.retry_after.map(|after| after.to_string()), kept.then(|| value.to_owned()));
+        for (value, kept) in [
+            ("7", true),
+            ("Sun, 06 Nov 1994 08:49:37 GMT", true),
+            ("Bearer canary", false),
+            ("", false),
+            ("99999999999", false),
+        ] {
+            let (_, response) = whole(&format!(
+                "HTTP/1.1 503 No\r\nRetry-After: {value}\r\nContent-Length: 0\r\n\r\n"
+            ))
+            .unwrap();
+            assert_eq!(
+                response.retry_after.map(|after| after.to_string()),
+                kept.then(|| value.to_owned())
+            );
         }
     }
 
     #[test]
     fn a_wait_is_counted_from_now_whichever_way_it_is_told() {
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777);
-        let wait = |text: &str| RetryAfter::of(text.as_bytes()).unwrap().wait(now).map(|wait| wait.as_secs());
+        let wait = |text: &str| {
+            RetryAfter::of(text.as_bytes())
+                .unwrap()
+                .wait(now)
+                .map(|wait| wait.as_secs())
+        };
         assert_eq!(wait("120"), Some(120));
         assert_eq!(wait("Sun, 06 Nov 1994 08:50:37 GMT"), Some(60));
         assert_eq!(wait("Sat, 05 Nov 1994 08:49:37 GMT"), Some(0), "it is over");
@@ -529,16 +707,26 @@ mod tests {
             "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.1 201 Created\r\nContent-Length: 2\r\n\r\nok",
         )
         .unwrap();
-        assert_eq!((done, response.status, response.keep_alive), (true, 201, true));
+        assert_eq!(
+            (done, response.status, response.keep_alive),
+            (true, 201, true)
+        );
     }
 
     #[test]
     fn some_answers_have_no_body() {
         assert!(whole("HTTP/1.1 204 No Content\r\n\r\n").unwrap().0);
-        assert!(whole("HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n\r\n").unwrap().0);
+        assert!(
+            whole("HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n\r\n")
+                .unwrap()
+                .0
+        );
         let mut head = Response::default();
         head.begin(true, Wanted::default());
-        assert_eq!(head.feed(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n"), Ok(true));
+        assert_eq!(
+            head.feed(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n"),
+            Ok(true)
+        );
         assert!(head.keep_alive);
     }
 
@@ -546,11 +734,23 @@ mod tests {
     fn a_connection_is_kept_only_when_both_sides_can_go_on() {
         for (text, kept) in [
             ("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", true),
-            ("HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: foo, Close\r\n\r\n", false),
+            (
+                "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: foo, Close\r\n\r\n",
+                false,
+            ),
             ("HTTP/1.0 200 OK\r\nContent-Length: 0\r\n\r\n", false),
-            ("HTTP/1.0 200 OK\r\nContent-Length: 0\r\nConnection: keep-alive\r\n\r\n", true),
-            ("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok and more", false),
-            ("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", false),
+            (
+                "HTTP/1.0 200 OK\r\nContent-Length: 0\r\nConnection: keep-alive\r\n\r\n",
+                true,
+            ),
+            (
+                "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok and more",
+                false,
+            ),
+            (
+                "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+                false,
+            ),
         ] {
             let (done, response) = whole(text).unwrap();
             assert_eq!((done, response.keep_alive), (true, kept), "{text:?}");
@@ -561,22 +761,48 @@ mod tests {
     fn what_is_wanted_of_an_answer_is_kept_however_it_comes() {
         for at in 0..=CHUNKED.len() {
             let mut response = Response::default();
-            response.begin(false, Wanted { body: true, ..Wanted::default() });
+            response.begin(
+                false,
+                Wanted {
+                    body: true,
+                    ..Wanted::default()
+                },
+            );
             response.feed(&CHUNKED.as_bytes()[..at]).unwrap();
-            assert!(at == CHUNKED.len() || response.droppable() == 0, "a body that is wanted is not dropped");
+            assert!(
+                at == CHUNKED.len() || response.droppable() == 0,
+                "a body that is wanted is not dropped"
+            );
             response.feed(&CHUNKED.as_bytes()[at..]).unwrap();
-            assert_eq!(response.capture.body, b"helloabcdefghijklmnopqrstuvwxyz", "cut at {at}");
-            assert!(response.capture.head.ends_with(b"chunked\r\n\r\n"), "cut at {at}");
+            assert_eq!(
+                response.capture.body, b"helloabcdefghijklmnopqrstuvwxyz",
+                "cut at {at}"
+            );
+            assert!(
+                response.capture.head.ends_with(b"chunked\r\n\r\n"),
+                "cut at {at}"
+            );
         }
     }
 
     #[test]
     fn a_body_beyond_the_limit_is_dropped() {
         let mut response = Response::default();
-        response.begin(false, Wanted { body: true, ..Wanted::default() });
-        response.feed(b"HTTP/1.1 200 OK\r\nContent-Length: 3000000\r\n\r\n").unwrap();
+        response.begin(
+            false,
+            Wanted {
+                body: true,
+                ..Wanted::default()
+            },
+        );
+        response
+            .feed(b"HTTP/1.1 200 OK\r\nContent-Length: 3000000\r\n\r\n")
+            .unwrap();
         response.feed(&vec![b'x'; 2_000_000]).unwrap();
-        assert_eq!((response.capture.body.len(), response.capture.truncated), (1024 * 1024, true));
+        assert_eq!(
+            (response.capture.body.len(), response.capture.truncated),
+            (1024 * 1024, true)
+        );
         assert_eq!(response.droppable(), 999_999);
     }
 
@@ -584,13 +810,24 @@ mod tests {
     fn a_head_is_kept_for_its_cookies_or_its_redirect_only_when_it_has_them() {
         let kept = |text: &str| {
             let mut response = Response::default();
-            response.begin(false, Wanted { cookies: true, redirects: true, ..Wanted::default() });
+            response.begin(
+                false,
+                Wanted {
+                    cookies: true,
+                    redirects: true,
+                    ..Wanted::default()
+                },
+            );
             response.feed(text.as_bytes()).unwrap();
             !response.capture.head.is_empty()
         };
         assert!(!kept("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"));
-        assert!(kept("HTTP/1.1 200 OK\r\nSet-Cookie: a=b\r\nContent-Length: 0\r\n\r\n"));
-        assert!(kept("HTTP/1.1 302 Found\r\nLocation: /x\r\nContent-Length: 0\r\n\r\n"));
+        assert!(kept(
+            "HTTP/1.1 200 OK\r\nSet-Cookie: a=b\r\nContent-Length: 0\r\n\r\n"
+        ));
+        assert!(kept(
+            "HTTP/1.1 302 Found\r\nLocation: /x\r\nContent-Length: 0\r\n\r\n"
+        ));
     }
 
     #[test]

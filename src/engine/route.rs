@@ -53,33 +53,78 @@ enum Place {
 }
 
 impl Route {
-    pub(super) fn new(target: &Target, http: &Http, inputs: &Inputs, world: &World) -> Result<Self, Problem> {
+    pub(super) fn new(
+        target: &Target,
+        http: &Http,
+        inputs: &Inputs,
+        world: &World,
+    ) -> Result<Self, Problem> {
         let credentials = Credentials::new(target, inputs, world)?;
-        Ok(Self { credentials, ..Self::bare(target, http, inputs, world)? })
+        Ok(Self {
+            credentials,
+            ..Self::bare(target, http, inputs, world)?
+        })
     }
 
     /// A way for calls over gRPC: to the same target, by HTTP/2 whatever `http` says. Each call has its credentials.
-    pub(super) fn for_calls(target: &Target, http: &Http, grpc: &Grpc, inputs: &Inputs, world: &World) -> Result<Self, Problem> {
+    pub(super) fn for_calls(
+        target: &Target,
+        http: &Http,
+        grpc: &Grpc,
+        inputs: &Inputs,
+        world: &World,
+    ) -> Result<Self, Problem> {
         let connections = match grpc.channels {
             Channels::PerWorker => Connections::Pooled,
             Channels::PerUser => Connections::PerUser,
         };
-        let http = Http { version: Version::Http2, connections, connection_max_requests: None, ..http.clone() };
-        Ok(Self { channels: Some(grpc.clone()), ..Self::bare(target, &http, inputs, world)? })
+        let http = Http {
+            version: Version::Http2,
+            connections,
+            connection_max_requests: None,
+            ..http.clone()
+        };
+        Ok(Self {
+            channels: Some(grpc.clone()),
+            ..Self::bare(target, &http, inputs, world)?
+        })
     }
 
     fn bare(target: &Target, http: &Http, inputs: &Inputs, world: &World) -> Result<Self, Problem> {
-        let tls = if target.url.scheme() == "https" { Some(Tls::new(target, http.version, inputs)?) } else { None };
-        let proxy = target.proxy.as_ref().map(|proxy| Proxy::new(proxy, target, http.version, inputs)).transpose()?;
-        let url = target.proxy.as_ref().map_or(&target.url, |proxy| &proxy.url);
-        let place = match (&target.unix_socket, url.host().zip(url.port_or_known_default())) {
+        let tls = if target.url.scheme() == "https" {
+            Some(Tls::new(target, http.version, inputs)?)
+        } else {
+            None
+        };
+        let proxy = target
+            .proxy
+            .as_ref()
+            .map(|proxy| Proxy::new(proxy, target, http.version, inputs))
+            .transpose()?;
+        let url = target
+            .proxy
+            .as_ref()
+            .map_or(&target.url, |proxy| &proxy.url);
+        let place = match (
+            &target.unix_socket,
+            url.host().zip(url.port_or_known_default()),
+        ) {
             (Some(path), _) => Place::Unix(path.clone()),
             (None, Some((host, port))) => Place::Network(Addresses::new(&host, port, &world.names)),
-            (None, None) => return Err(Problem::new(format!("{}.url", target.field()), "there is no host in it")),
+            (None, None) => {
+                return Err(Problem::new(
+                    format!("{}.url", target.field()),
+                    "there is no host in it",
+                ));
+            }
         };
         for source in &http.source_addresses {
-            std::net::UdpSocket::bind(SocketAddr::new(*source, 0))
-                .map_err(|e| Problem::new("spec.http.sourceAddresses", format!("{source} cannot be used on this machine: {e}")))?;
+            std::net::UdpSocket::bind(SocketAddr::new(*source, 0)).map_err(|e| {
+                Problem::new(
+                    "spec.http.sourceAddresses",
+                    format!("{source} cannot be used on this machine: {e}"),
+                )
+            })?;
         }
         let mut amendment = Amendment::default();
         if let Some(proxy) = proxy.as_ref().filter(|proxy| !proxy.tunnels) {
@@ -90,7 +135,16 @@ impl Route {
             amendment.lines.extend_from_slice(b"Connection: close\r\n");
         }
         let amendment = Some(amendment).filter(|amendment| *amendment != Amendment::default());
-        Ok(Self { url: target.url.clone(), http: http.clone(), place, proxy, tls, credentials: None, channels: None, amendment })
+        Ok(Self {
+            url: target.url.clone(),
+            http: http.clone(),
+            place,
+            proxy,
+            tls,
+            credentials: None,
+            channels: None,
+            amendment,
+        })
     }
 
     /// Credentials that change while the load goes on.
@@ -113,7 +167,9 @@ impl Route {
 
     /// Streams that a connection may have at a time, if the target takes as many.
     pub(super) fn streams(&self) -> usize {
-        self.channels.as_ref().map_or(usize::MAX, |channels| channels.max_streams_per_channel as usize)
+        self.channels.as_ref().map_or(usize::MAX, |channels| {
+            channels.max_streams_per_channel as usize
+        })
     }
 
     /// Whether a connection could turn out to be one of HTTP/2.
@@ -128,10 +184,14 @@ impl Route {
     /// Whether this connection is one.
     pub(super) fn is_http2(&self, stream: &Stream) -> Result<bool, Failure> {
         match self.http.version {
-            Version::Http2 if self.tls.is_some() && !stream.chose_http2() => Err(match &self.channels {
-                None => Failure::NotHttp2,
-                Some(_) => Failure::Grpc(Fault::NotHttp2("it did not choose it in the TLS handshake".into())),
-            }),
+            Version::Http2 if self.tls.is_some() && !stream.chose_http2() => {
+                Err(match &self.channels {
+                    None => Failure::NotHttp2,
+                    Some(_) => Failure::Grpc(Fault::NotHttp2(
+                        "it did not choose it in the TLS handshake".into(),
+                    )),
+                })
+            }
             Version::Http2 => Ok(true),
             Version::Auto | Version::Http1 => Ok(stream.chose_http2()),
         }
@@ -151,20 +211,37 @@ impl Route {
         let mut opened = Opened::default();
         let (socket, to) = match &self.place {
             Place::Unix(path) => {
-                let socket = UnixStream::connect(path).await.map_err(|source| Failure::Connect { to: path.clone(), source })?;
+                let socket =
+                    UnixStream::connect(path)
+                        .await
+                        .map_err(|source| Failure::Connect {
+                            to: path.clone(),
+                            source,
+                        })?;
                 (Socket::Unix(socket), path.clone())
             }
             Place::Network(addresses) => {
                 let addresses = addresses.get().await.map_err(Failure::Dns)?;
                 let address = addresses[(turn % addresses.len() as u64) as usize];
                 opened.dns = Some(begun.elapsed());
-                (Socket::Tcp(self.connect(address, turn).await?), address.to_string())
+                (
+                    Socket::Tcp(self.connect(address, turn).await?),
+                    address.to_string(),
+                )
             }
         };
         let connected = Instant::now();
-        opened.connect = connected.saturating_duration_since(begun).saturating_sub(opened.dns.unwrap_or_default());
-        let Some(tls) = &self.tls else { return Ok((Stream::Plain(socket), opened)) };
-        let stream = tls.connector.connect(tls.name.clone(), socket).await.map_err(|source| Failure::Handshake { to, source })?;
+        opened.connect = connected
+            .saturating_duration_since(begun)
+            .saturating_sub(opened.dns.unwrap_or_default());
+        let Some(tls) = &self.tls else {
+            return Ok((Stream::Plain(socket), opened));
+        };
+        let stream = tls
+            .connector
+            .connect(tls.name.clone(), socket)
+            .await
+            .map_err(|source| Failure::Handshake { to, source })?;
         opened.tls = Some(connected.elapsed());
         Ok((Stream::Tls(Box::new(stream)), opened))
     }
@@ -175,7 +252,10 @@ impl Route {
         } else {
             connect_from(&self.http.source_addresses, address, turn).await
         };
-        let mut tcp = tcp.map_err(|source| Failure::Connect { to: address.to_string(), source })?;
+        let mut tcp = tcp.map_err(|source| Failure::Connect {
+            to: address.to_string(),
+            source,
+        })?;
         // only a hint; a connection without it works
         let _ = tcp.set_nodelay(true);
         if let Some(proxy) = self.proxy.as_ref().filter(|proxy| proxy.tunnels) {
@@ -186,13 +266,26 @@ impl Route {
 }
 
 async fn connect_from(sources: &[IpAddr], address: SocketAddr, turn: u64) -> io::Result<TcpStream> {
-    let fit = || sources.iter().filter(|source| source.is_ipv4() == address.is_ipv4());
-    let count = fit().count() as u64;
-    let source = turn.checked_rem(count).and_then(|nth| fit().nth(nth as usize));
-    let Some(source) = source else {
-        return Err(io::Error::new(io::ErrorKind::AddrNotAvailable, "no source address of its kind is given"));
+    let fit = || {
+        sources
+            .iter()
+            .filter(|source| source.is_ipv4() == address.is_ipv4())
     };
-    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    let count = fit().count() as u64;
+    let source = turn
+        .checked_rem(count)
+        .and_then(|nth| fit().nth(nth as usize));
+    let Some(source) = source else {
+        return Err(io::Error::new(
+            io::ErrorKind::AddrNotAvailable,
+            "no source address of its kind is given",
+        ));
+    };
+    let socket = if address.is_ipv4() {
+        TcpSocket::new_v4()
+    } else {
+        TcpSocket::new_v6()
+    }?;
     choose_port_late(&socket)?;
     socket.bind(SocketAddr::new(*source, 0))?;
     socket.connect(address).await
@@ -214,7 +307,11 @@ fn choose_port_late(socket: &TcpSocket) -> io::Result<()> {
             size_of_val(&on) as libc::socklen_t,
         )
     };
-    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
 }
 
 #[cfg(not(target_os = "linux"))]
@@ -234,10 +331,22 @@ pub(super) struct Amendment {
 impl Amendment {
     /// `request` with the changes, into `out`.
     pub(super) fn apply(&self, request: &[u8], out: &mut Vec<u8>) {
-        let path = request.iter().position(|byte| *byte == b' ').map_or(0, |space| space + 1);
-        let headers = request.iter().position(|byte| *byte == b'\n').map_or(request.len(), |end| end + 1);
+        let path = request
+            .iter()
+            .position(|byte| *byte == b' ')
+            .map_or(0, |space| space + 1);
+        let headers = request
+            .iter()
+            .position(|byte| *byte == b'\n')
+            .map_or(request.len(), |end| end + 1);
         out.clear();
-        for part in [&request[..path], &self.origin, &request[path..headers], &self.lines, &request[headers..]] {
+        for part in [
+            &request[..path],
+            &self.origin,
+            &request[path..headers],
+            &self.lines,
+            &request[headers..],
+        ] {
             out.extend_from_slice(part);
         }
     }
@@ -249,9 +358,15 @@ mod tests {
 
     #[test]
     fn a_request_is_amended_in_its_head_only() {
-        let amendment = Amendment { origin: b"http://t:1".to_vec(), lines: b"Connection: close\r\n".to_vec() };
+        let amendment = Amendment {
+            origin: b"http://t:1".to_vec(),
+            lines: b"Connection: close\r\n".to_vec(),
+        };
         let mut out = b"left over".to_vec();
         amendment.apply(b"POST /a b HTTP/1.1\r\nHost: t\r\n\r\nbody / \n", &mut out);
-        assert_eq!(String::from_utf8(out).unwrap(), "POST http://t:1/a b HTTP/1.1\r\nConnection: close\r\nHost: t\r\n\r\nbody / \n");
+        assert_eq!(
+            String::from_utf8(out).unwrap(),
+            "POST http://t:1/a b HTTP/1.1\r\nConnection: close\r\nHost: t\r\n\r\nbody / \n"
+        );
     }
 }

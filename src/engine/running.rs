@@ -74,10 +74,19 @@ impl Prepared {
     /// the users of now start at once, and arrivals from before (if that is more than a second ago) are not made up for.
     pub fn start(self: Arc<Self>, assignment: Assignment, start: Instant) -> Running {
         let joined_at = Instant::now();
-        let first_second = u32::try_from(joined_at.saturating_duration_since(start).as_secs()).unwrap_or(u32::MAX);
-        let useful = self.plan.populations.iter().map(|population| useful_shards(&population.load, assignment.share, assignment.shards));
+        let first_second =
+            u32::try_from(joined_at.saturating_duration_since(start).as_secs()).unwrap_or(u32::MAX);
+        let useful =
+            self.plan.populations.iter().map(|population| {
+                useful_shards(&population.load, assignment.share, assignment.shards)
+            });
         let shards = useful.max().unwrap_or(1);
-        let level = self.plan.populations.iter().map(|population| population.load.max_level().ceil() as u64).sum();
+        let level = self
+            .plan
+            .populations
+            .iter()
+            .map(|population| population.load.max_level().ceil() as u64)
+            .sum();
         let dealer = Arc::new(Dealer::new(
             self.plan.feeder_slots(),
             self.feeds.clone(),
@@ -94,7 +103,13 @@ impl Prepared {
             levels,
             queue,
             supply: dealer.supply().clone(),
-            shards: vec![Progress { next: first_second, ended: false }; shards as usize],
+            shards: vec![
+                Progress {
+                    next: first_second,
+                    ended: false
+                };
+                shards as usize
+            ],
             pending: BTreeMap::new(),
             next_second: first_second,
             last_second: first_second,
@@ -121,7 +136,11 @@ impl Prepared {
             };
             let thread = std::thread::Builder::new().name(format!("shard-{shard}"));
             if let Err(error) = thread.spawn(move || run_thread(outset)) {
-                running.take(died(shard, first_second, format!("cannot start a thread: {error}")));
+                running.take(died(
+                    shard,
+                    first_second,
+                    format!("cannot start a thread: {error}"),
+                ));
             }
         }
         running
@@ -129,7 +148,11 @@ impl Prepared {
 }
 
 fn run_thread(outset: Outset) {
-    let (shard, second, queue) = (outset.slice.shard, outset.first_second, outset.queue.clone());
+    let (shard, second, queue) = (
+        outset.slice.shard,
+        outset.first_second,
+        outset.queue.clone(),
+    );
     let ran = std::panic::catch_unwind(AssertUnwindSafe(|| {
         // the pacer's timer is seen among the runtime's events, so under load these must not be looked at too seldom
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -142,7 +165,10 @@ fn run_thread(outset: Outset) {
         Ok(Ok(())) => return,
         Ok(Err(error)) => format!("cannot start a runtime: {error}"),
         Err(panic) => {
-            let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
+            let text = panic
+                .downcast_ref::<String>()
+                .map(String::as_str)
+                .or_else(|| panic.downcast_ref::<&str>().copied());
             format!("shard {shard} panicked: {}", text.unwrap_or("no message"))
         }
     };
@@ -151,7 +177,14 @@ fn run_thread(outset: Outset) {
 }
 
 fn died(shard: u32, second: u32, why: String) -> ShardDelta {
-    ShardDelta { shard, second, snapshot: Snapshot::default(), last: true, ended: None, failure: Some(why) }
+    ShardDelta {
+        shard,
+        second,
+        snapshot: Snapshot::default(),
+        last: true,
+        ended: None,
+        failure: Some(why),
+    }
 }
 
 impl Running {
@@ -204,7 +237,14 @@ impl Running {
     }
 
     fn take(&mut self, delta: ShardDelta) {
-        let ShardDelta { shard, second, snapshot, last, ended, failure } = delta;
+        let ShardDelta {
+            shard,
+            second,
+            snapshot,
+            last,
+            ended,
+            failure,
+        } = delta;
         self.ended = self.ended.max(ended);
         let progress = &mut self.shards[shard as usize];
         // one that died may have handed over more than it knows
@@ -220,13 +260,26 @@ impl Running {
     fn complete(&mut self) -> Option<Delta> {
         let second = self.next_second;
         let over = self.shards.iter().all(|shard| shard.ended);
-        if !over && self.shards.iter().any(|shard| !shard.ended && shard.next <= second) {
+        if !over
+            && self
+                .shards
+                .iter()
+                .any(|shard| !shard.ended && shard.next <= second)
+        {
             return None;
         }
         self.finished = over && second >= self.last_second;
         self.next_second += 1;
-        let length = self.ended.filter(|_| self.finished).map(|ended| ended.saturating_duration_since(self.start));
-        Some(Delta { second, snapshot: self.pending.remove(&second).unwrap_or_default(), last: self.finished, length })
+        let length = self
+            .ended
+            .filter(|_| self.finished)
+            .map(|ended| ended.saturating_duration_since(self.start));
+        Some(Delta {
+            second,
+            snapshot: self.pending.remove(&second).unwrap_or_default(),
+            last: self.finished,
+            length,
+        })
     }
 }
 

@@ -130,17 +130,31 @@ impl SampleLog {
     /// Writes to `out`, which is flushed after each line.
     pub fn to(mut out: impl Write + Send + 'static) -> std::io::Result<Self> {
         let (queue, messages) = sync_channel(QUEUED);
-        let writer = std::thread::Builder::new().name("samples".into()).spawn(move || write_all(&messages, &mut out))?;
-        Ok(Self { queue, writer, written: Arc::default() })
+        let writer = std::thread::Builder::new()
+            .name("samples".into())
+            .spawn(move || write_all(&messages, &mut out))?;
+        Ok(Self {
+            queue,
+            writer,
+            written: Arc::default(),
+        })
     }
 
     pub fn sink(&self, run: &str) -> SampleSink {
-        SampleSink { queue: self.queue.clone(), written: self.written.clone(), run: run.into() }
+        SampleSink {
+            queue: self.queue.clone(),
+            written: self.written.clone(),
+            run: run.into(),
+        }
     }
 
     /// Waits until all is written that was handed over.
     pub fn close(self) -> Arc<Written> {
-        let Self { queue, writer, written } = self;
+        let Self {
+            queue,
+            writer,
+            written,
+        } = self;
         // either may have ended by itself: a panic there was printed, and load is not to suffer from it
         let _ = queue.send(Message::End);
         let _ = writer.join();
@@ -161,11 +175,20 @@ impl Written {
 fn write_all(messages: &Receiver<Message>, out: &mut impl Write) {
     while let Ok(Message::Sample(sampling, taken)) = messages.recv() {
         let line = sampling.line(&taken);
-        let fits = sampling.left.load(Ordering::Relaxed).checked_sub(line.len() as u64);
+        let fits = sampling
+            .left
+            .load(Ordering::Relaxed)
+            .checked_sub(line.len() as u64);
         let written = fits.is_some() && out.write_all(&line).and_then(|()| out.flush()).is_ok();
         // what cannot be written now will not be later
-        sampling.left.store(fits.filter(|_| written).unwrap_or(0), Ordering::Relaxed);
-        let count = if written { &sampling.sink.written.lines } else { &sampling.sink.written.left_out };
+        sampling
+            .left
+            .store(fits.filter(|_| written).unwrap_or(0), Ordering::Relaxed);
+        let count = if written {
+            &sampling.sink.written.lines
+        } else {
+            &sampling.sink.written.left_out
+        };
         count.fetch_add(1, Ordering::Relaxed);
     }
 }
@@ -174,7 +197,9 @@ impl Sampling {
     /// `None` where the plan asks for no samples.
     pub(super) fn new(plan: &Plan, redactor: Arc<Redactor>, sink: SampleSink) -> Option<Arc<Self>> {
         let settings = plan.samples?;
-        let name = |place: StepPlace<'_>| [place.scenario, place.task, &place.step.name].map(str::to_owned);
+        let name = |place: StepPlace<'_>| {
+            [place.scenario, place.task, &place.step.name].map(str::to_owned)
+        };
         Some(Arc::new(Self {
             settings,
             reach: settings.max_body_bytes as usize + redactor.longest().max(LONGEST_TOKEN),
@@ -186,14 +211,20 @@ impl Sampling {
     }
 
     fn copied(&self, head: &[u8], body: &[u8], body_bytes: u64) -> Copied {
-        Copied { head: head.to_vec(), body: body[..body.len().min(self.reach)].to_vec(), body_bytes }
+        Copied {
+            head: head.to_vec(),
+            body: body[..body.len().min(self.reach)].to_vec(),
+            body_bytes,
+        }
     }
 }
 
 /// The head of an answer, with its trailers, unless these are all that there is.
 fn whole_head<'a>(answer: &Answer<'a>) -> Cow<'a, [u8]> {
     match answer.call {
-        Some(OfCall { trailers, .. }) if header_texts(answer.head, "grpc-status").next().is_none() => {
+        Some(OfCall { trailers, .. })
+            if header_texts(answer.head, "grpc-status").next().is_none() =>
+        {
             [answer.head, trailers].concat().into()
         }
         _ => answer.head.into(),
@@ -209,21 +240,42 @@ impl Sampler {
     pub(super) fn new(sampling: Arc<Sampling>, worker: u32, seed: u64) -> Self {
         // from 0 to 1; what is beyond 64 bits is cut to them
         let most = (sampling.settings.rate * 2f64.powi(64)) as u64;
-        Self { sampling, worker, random: RefCell::new(Xoshiro256PlusPlus::seed_from_u64(seed ^ STREAM)), most }
+        Self {
+            sampling,
+            worker,
+            random: RefCell::new(Xoshiro256PlusPlus::seed_from_u64(seed ^ STREAM)),
+            most,
+        }
     }
 
     /// Whether the next request is written down.
     pub(super) fn draw(&self) -> bool {
         let is_chosen = self.random.borrow_mut().next_u64() <= self.most;
         if is_chosen && self.sampling.left.load(Ordering::Relaxed) == 0 {
-            self.sampling.sink.written.left_out.fetch_add(1, Ordering::Relaxed);
+            self.sampling
+                .sink
+                .written
+                .left_out
+                .fetch_add(1, Ordering::Relaxed);
             return false;
         }
         is_chosen
     }
 
     pub(super) fn take(&self, seen: Seen<'_>) {
-        let Seen { step, user, iteration, part, ended, latency, service_time, failure, sent, sent_size, answer } = seen;
+        let Seen {
+            step,
+            user,
+            iteration,
+            part,
+            ended,
+            latency,
+            service_time,
+            failure,
+            sent,
+            sent_size,
+            answer,
+        } = seen;
         let (head, body) = message::split(sent);
         let taken = Taken {
             at: SystemTime::now() - ended.elapsed() - latency,
@@ -235,14 +287,32 @@ impl Sampler {
             latency,
             service_time,
             failure,
-            sent: self.sampling.copied(head, body, sent_size.unwrap_or(body.len() as u64)),
+            sent: self
+                .sampling
+                .copied(head, body, sent_size.unwrap_or(body.len() as u64)),
             status: answer.as_ref().map_or(0, |answer| answer.status),
-            grpc_status: answer.as_ref().and_then(|answer| answer.call).map(|call| call.code),
-            received: answer.map(|answer| self.sampling.copied(&whole_head(&answer), answer.body, answer.size)),
+            grpc_status: answer
+                .as_ref()
+                .and_then(|answer| answer.call)
+                .map(|call| call.code),
+            received: answer.map(|answer| {
+                self.sampling
+                    .copied(&whole_head(&answer), answer.body, answer.size)
+            }),
         };
         // load is never held up for it
-        if self.sampling.sink.queue.try_send(Message::Sample(self.sampling.clone(), Box::new(taken))).is_err() {
-            self.sampling.sink.written.left_out.fetch_add(1, Ordering::Relaxed);
+        if self
+            .sampling
+            .sink
+            .queue
+            .try_send(Message::Sample(self.sampling.clone(), Box::new(taken)))
+            .is_err()
+        {
+            self.sampling
+                .sink
+                .written
+                .left_out
+                .fetch_add(1, Ordering::Relaxed);
         }
     }
 }

@@ -94,7 +94,10 @@ impl Shard {
     pub(super) async fn run(outset: Outset) {
         let (queue, orders) = (outset.queue.clone(), outset.orders.clone());
         let shard = Rc::new(Shard::new(outset));
-        let cohorts = shard.cohorts().into_iter().map(|cohort| Rc::new(cohort).run(orders.clone()));
+        let cohorts = shard
+            .cohorts()
+            .into_iter()
+            .map(|cohort| Rc::new(cohort).run(orders.clone()));
         let ended = tokio::select! {
             () = shard.tick() => None,
             ended = join_all(cohorts) => ended.into_iter().max(),
@@ -106,15 +109,42 @@ impl Shard {
     }
 
     pub(super) fn new(outset: Outset) -> Self {
-        let Outset { prepared, dealer, given, slice, seed, start, joined_at, first_second, done, queue, orders: _, levels } = outset;
+        let Outset {
+            prepared,
+            dealer,
+            given,
+            slice,
+            seed,
+            start,
+            joined_at,
+            first_second,
+            done,
+            queue,
+            orders: _,
+            levels,
+        } = outset;
         let cpu = (slice.shard == 0).then(|| CpuMeter::new(Instant::now()));
         let boundary = start + Duration::from_secs(u64::from(first_second) + 1);
-        let recorder = Recorder::new(slice.shard, prepared.steps.len(), first_second, boundary, cpu, queue);
+        let recorder = Recorder::new(
+            slice.shard,
+            prepared.steps.len(),
+            first_second,
+            boundary,
+            cpu,
+            queue,
+        );
         let seed = shard_seed(seed, slice);
-        let sampler = prepared.sampling.clone().map(|sampling| Sampler::new(sampling, slice.share.worker, seed));
+        let sampler = prepared
+            .sampling
+            .clone()
+            .map(|sampling| Sampler::new(sampling, slice.share.worker, seed));
         Self {
             zero: start + prepared.plan.warmup,
-            pools: prepared.routes.iter().map(|route| Pool::new(slice, route)).collect(),
+            pools: prepared
+                .routes
+                .iter()
+                .map(|route| Pool::new(slice, route))
+                .collect(),
             prepared,
             dealer,
             given,
@@ -137,7 +167,11 @@ impl Shard {
     }
 
     fn cohorts(self: &Rc<Self>) -> Vec<Cohort> {
-        let Slice { share, shard, shards } = self.slice;
+        let Slice {
+            share,
+            shard,
+            shards,
+        } = self.slice;
         let populations = self.prepared.plan.populations.iter().enumerate();
         let cohorts = populations.filter_map(|(place, population)| {
             let shards = useful_shards(&population.load, share, shards);
@@ -168,9 +202,22 @@ impl Shard {
             return;
         }
         for (place, route) in self.prepared.routes.iter().enumerate() {
-            let Some((count, why)) = route.living().and_then(Living::token).and_then(|token| token.take_failures()) else { continue };
-            let step = self.prepared.steps.iter().position(|step| step.route == place).unwrap_or_default();
-            self.recorder.borrow_mut().failed_beside(ErrorClass::Auth, step as u16, count, &why);
+            let Some((count, why)) = route
+                .living()
+                .and_then(Living::token)
+                .and_then(|token| token.take_failures())
+            else {
+                continue;
+            };
+            let step = self
+                .prepared
+                .steps
+                .iter()
+                .position(|step| step.route == place)
+                .unwrap_or_default();
+            self.recorder
+                .borrow_mut()
+                .failed_beside(ErrorClass::Auth, step as u16, count, &why);
         }
     }
 
@@ -182,12 +229,18 @@ impl Shard {
 
     /// So many iterations that should have started at `intended` will not.
     pub(super) fn dropped(&self, intended: Instant, count: u64) {
-        self.recorder.borrow_mut().dropped(count, Dropped::NoSlot, self.part(intended));
+        self.recorder
+            .borrow_mut()
+            .dropped(count, Dropped::NoSlot, self.part(intended));
     }
 
     /// To which part of the run an iteration belongs that starts then.
     pub(super) fn part(&self, start: Instant) -> Part {
-        if start < self.zero { Part::Warmup } else { Part::Measured }
+        if start < self.zero {
+            Part::Warmup
+        } else {
+            Part::Measured
+        }
     }
 
     pub(super) fn random(&self) -> u64 {

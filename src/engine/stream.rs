@@ -22,7 +22,11 @@ pub(super) enum Stream {
 macro_rules! hand_on {
     ($type:ident, $first:ident, $second:ident) => {
         impl AsyncRead for $type {
-            fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+            fn poll_read(
+                self: Pin<&mut Self>,
+                cx: &mut Context<'_>,
+                buffer: &mut ReadBuf<'_>,
+            ) -> Poll<io::Result<()>> {
                 match self.get_mut() {
                     Self::$first(stream) => Pin::new(stream).poll_read(cx, buffer),
                     Self::$second(stream) => Pin::new(stream).poll_read(cx, buffer),
@@ -31,14 +35,22 @@ macro_rules! hand_on {
         }
 
         impl AsyncWrite for $type {
-            fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+            fn poll_write(
+                self: Pin<&mut Self>,
+                cx: &mut Context<'_>,
+                bytes: &[u8],
+            ) -> Poll<io::Result<usize>> {
                 match self.get_mut() {
                     Self::$first(stream) => Pin::new(stream).poll_write(cx, bytes),
                     Self::$second(stream) => Pin::new(stream).poll_write(cx, bytes),
                 }
             }
 
-            fn poll_write_vectored(self: Pin<&mut Self>, cx: &mut Context<'_>, parts: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
+            fn poll_write_vectored(
+                self: Pin<&mut Self>,
+                cx: &mut Context<'_>,
+                parts: &[io::IoSlice<'_>],
+            ) -> Poll<io::Result<usize>> {
                 match self.get_mut() {
                     Self::$first(stream) => Pin::new(stream).poll_write_vectored(cx, parts),
                     Self::$second(stream) => Pin::new(stream).poll_write_vectored(cx, parts),

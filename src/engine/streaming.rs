@@ -59,14 +59,25 @@ struct Tally {
 
 impl State {
     fn new(format: StreamFormat) -> Self {
-        Self { events: Events::new(format), decoding: None, tally: Tally::default() }
+        Self {
+            events: Events::new(format),
+            decoding: None,
+            tally: Tally::default(),
+        }
     }
 }
 
 impl<'a> Streaming<'a> {
     pub(super) fn new(stream: &'a HttpStream, step: u16, part: Part) -> Self {
         let state = RefCell::new(State::new(stream.format));
-        Self { stream, step, part, state, marked: Notify::new(), left: Cell::new(false) }
+        Self {
+            stream,
+            step,
+            part,
+            state,
+            marked: Notify::new(),
+            left: Cell::new(false),
+        }
     }
 
     /// Another answer follows, of a retry or a redirect.
@@ -75,7 +86,10 @@ impl<'a> Streaming<'a> {
     }
 
     /// Waits for the exchange, after the last event not for long.
-    pub(super) async fn watch(&self, exchange: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    pub(super) async fn watch(
+        &self,
+        exchange: impl Future<Output = Result<(), Failure>>,
+    ) -> Result<(), Failure> {
         let lingered = async {
             self.marked.notified().await;
             tokio::time::sleep(LINGER).await;
@@ -90,15 +104,29 @@ impl<'a> Streaming<'a> {
     }
 
     /// Reads what has come of the body since the last call. Only what succeeded is a stream: a refusal has a body of another kind.
-    pub(super) fn read(&self, response: &mut Response, recorder: &RefCell<Recorder>) -> Result<(), Failure> {
-        let Response { status, capture: Capture { head, fresh, .. }, .. } = response;
+    pub(super) fn read(
+        &self,
+        response: &mut Response,
+        recorder: &RefCell<Recorder>,
+    ) -> Result<(), Failure> {
+        let Response {
+            status,
+            capture: Capture { head, fresh, .. },
+            ..
+        } = response;
         if fresh.is_empty() || !is_streamed(*status) {
             fresh.clear();
             return Ok(());
         }
         let now = Instant::now();
-        let State { events, decoding, tally } = &mut *self.state.borrow_mut();
-        let decoding = decoding.get_or_insert_with(|| Decoding::new(header_texts(head, "content-encoding").next(), fresh));
+        let State {
+            events,
+            decoding,
+            tally,
+        } = &mut *self.state.borrow_mut();
+        let decoding = decoding.get_or_insert_with(|| {
+            Decoding::new(header_texts(head, "content-encoding").next(), fresh)
+        });
         let mut overlong = Ok(());
         let decoded = decoding.feed(fresh, &mut |part| {
             overlong = events.feed(part, &mut |event| self.take(tally, event, now, recorder));
@@ -109,12 +137,22 @@ impl<'a> Streaming<'a> {
         decoded.map_err(|_| Failure::Coding)
     }
 
-    fn take(&self, tally: &mut Tally, event: Event<'_>, now: Instant, recorder: &RefCell<Recorder>) {
+    fn take(
+        &self,
+        tally: &mut Tally,
+        event: Event<'_>,
+        now: Instant,
+        recorder: &RefCell<Recorder>,
+    ) {
         // what comes after the last event is none of the stream's
         if tally.ended.is_some() {
             return;
         }
-        let mark = self.stream.until.as_ref().filter(|until| is_last(until, event));
+        let mark = self
+            .stream
+            .until
+            .as_ref()
+            .filter(|until| is_last(until, event));
         if mark.is_some() {
             tally.ended = Some(now);
             self.marked.notify_one();
@@ -125,7 +163,9 @@ impl<'a> Streaming<'a> {
         tally.received += 1;
         let counts = self.stream.preset.is_none() || tally.read_completion(event, now);
         let gap = if counts { tally.count(now) } else { None };
-        recorder.borrow_mut().message_received(self.step, self.part, now, gap);
+        recorder
+            .borrow_mut()
+            .message_received(self.step, self.part, now, gap);
     }
 
     /// What became of the stream, given what became of the exchange.
@@ -156,15 +196,26 @@ impl<'a> Streaming<'a> {
 
     /// When it ended: with its last event, where the rest was not waited for.
     pub(super) fn ended(&self, now: Instant) -> Instant {
-        self.state.borrow().tally.ended.filter(|_| self.left.get()).unwrap_or(now)
+        self.state
+            .borrow()
+            .tally
+            .ended
+            .filter(|_| self.left.get())
+            .unwrap_or(now)
     }
 
     /// Only of one that came to its proper end.
     pub(super) fn sample(&self, intended: Instant) -> StreamSample {
         let tally = &self.state.borrow().tally;
         let since = |at: Option<Instant>| at.map(|at| at.saturating_duration_since(intended));
-        let llm = self.stream.preset.map(|_| tally.llm(since(tally.first_answer)));
-        StreamSample { first: since(tally.first), llm }
+        let llm = self
+            .stream
+            .preset
+            .map(|_| tally.llm(since(tally.first_answer)));
+        StreamSample {
+            first: since(tally.first),
+            llm,
+        }
     }
 
     fn unfinished(&self, until: &Until, response: &Response) -> String {
@@ -173,10 +224,15 @@ impl<'a> Streaming<'a> {
             Until::Event(name) => format!("an event called {name:?}"),
             Until::JsonPath(path) => format!("an event with {}", path.source()),
         };
-        let kind = header_texts(&response.capture.head, "content-type").next().unwrap_or_default();
+        let kind = header_texts(&response.capture.head, "content-type")
+            .next()
+            .unwrap_or_default();
         match self.stream.format {
             StreamFormat::Sse if !kind.starts_with("text/event-stream") => {
-                format!("{wanted}; its Content-Type is {:?}", kind.chars().take(MAX_TYPE).collect::<String>())
+                format!(
+                    "{wanted}; its Content-Type is {:?}",
+                    kind.chars().take(MAX_TYPE).collect::<String>()
+                )
             }
             StreamFormat::Sse | StreamFormat::Lines => wanted,
         }
@@ -188,7 +244,9 @@ impl Tally {
     fn count(&mut self, now: Instant) -> Option<Duration> {
         self.count += 1;
         self.first.get_or_insert(now);
-        self.last.replace(now).map(|last| now.saturating_duration_since(last))
+        self.last
+            .replace(now)
+            .map(|last| now.saturating_duration_since(last))
     }
 
     /// Whether it bears content.
@@ -203,15 +261,27 @@ impl Tally {
     }
 
     fn llm(&self, first_answer: Option<Duration>) -> LlmSample {
-        let Self { count, first, last, usage, .. } = self;
+        let Self {
+            count,
+            first,
+            last,
+            usage,
+            ..
+        } = self;
         let output_tokens = usage.output.unwrap_or(*count);
-        let span = first.zip(*last).map(|(first, last)| last.saturating_duration_since(first));
+        let span = first
+            .zip(*last)
+            .map(|(first, last)| last.saturating_duration_since(first));
         // with one event there is nothing between its tokens
-        let between = output_tokens.checked_sub(1).filter(|between| *between > 0 && *count > 1);
+        let between = output_tokens
+            .checked_sub(1)
+            .filter(|between| *between > 0 && *count > 1);
         LlmSample {
             // else it is the first of all
             first_answer: first_answer.filter(|_| self.first_answer != *first),
-            per_token: span.zip(between).map(|(span, between)| span.div_f64(between as f64)),
+            per_token: span
+                .zip(between)
+                .map(|(span, between)| span.div_f64(between as f64)),
             input_tokens: usage.input.unwrap_or(0),
             output_tokens,
             reasoning_tokens: usage.reasoning.unwrap_or(0),
@@ -228,7 +298,9 @@ fn is_last(until: &Until, event: Event<'_>) -> bool {
     match until {
         Until::Text(text) => event.data.trim_ascii() == text.as_bytes(),
         Until::Event(name) => event.name == name.as_bytes(),
-        Until::JsonPath(path) => serde_json::from_slice(event.data)
-            .is_ok_and(|json| path.first(&json).is_some_and(|node| !node.is_null() && *node != serde_json::Value::Bool(false))),
+        Until::JsonPath(path) => serde_json::from_slice(event.data).is_ok_and(|json| {
+            path.first(&json)
+                .is_some_and(|node| !node.is_null() && *node != serde_json::Value::Bool(false))
+        }),
     }
 }

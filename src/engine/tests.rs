@@ -28,8 +28,8 @@ use url::Url;
 
 use super::{Assignment, Delta, Prepared, Running, prepare};
 use crate::plan::{
-    Action, Arrival, HttpRequest, HttpStep, Inputs, Load, OnFailure, Once, Order, Plan, Population, Profile, Protocol, RequestStep,
-    Scenario, Share, Step, Target, Task, Template, Tls,
+    Action, Arrival, HttpRequest, HttpStep, Inputs, Load, OnFailure, Once, Order, Plan, Population,
+    Profile, Protocol, RequestStep, Scenario, Share, Step, Target, Task, Template, Tls,
 };
 use crate::stats::{Counters, ErrorClass, Snapshot};
 
@@ -61,7 +61,11 @@ fn plan(url: &str, load: Load) -> Plan {
             fixed_users: None,
             think_time: None,
             pacing: None,
-            tasks: vec![Task { name: "t".into(), weight: 1, steps: vec![step] }],
+            tasks: vec![Task {
+                name: "t".into(),
+                weight: 1,
+                steps: vec![step],
+            }],
             order: Order::Weighted,
             on_start: vec![],
             on_stop: vec![],
@@ -79,7 +83,13 @@ fn plan(url: &str, load: Load) -> Plan {
 }
 
 fn step(name: &str, path: &str) -> Step {
-    let request = HttpRequest { method: "GET".into(), path: Template::parse(path).unwrap(), query: vec![], headers: vec![], body: None };
+    let request = HttpRequest {
+        method: "GET".into(),
+        path: Template::parse(path).unwrap(),
+        query: vec![],
+        headers: vec![],
+        body: None,
+    };
     step_of(RequestStep {
         name: name.into(),
         tags: Default::default(),
@@ -89,12 +99,23 @@ fn step(name: &str, path: &str) -> Step {
         record: vec![],
         target: 0,
         goodput: None,
-        call: Protocol::Http(HttpStep { request, follow_redirects: 0, retry: None, stream: None }),
+        call: Protocol::Http(HttpStep {
+            request,
+            follow_redirects: 0,
+            retry: None,
+            stream: None,
+        }),
     })
 }
 
 fn step_of(request: RequestStep) -> Step {
-    Step { condition: None, repeat: None, for_each: None, on_failure: OnFailure::AbortTask, action: Action::Request(Box::new(request)) }
+    Step {
+        condition: None,
+        repeat: None,
+        for_each: None,
+        on_failure: OnFailure::AbortTask,
+        action: Action::Request(Box::new(request)),
+    }
 }
 
 /// The request of a step, to change it.
@@ -114,20 +135,42 @@ fn http(step: &mut Step) -> &mut HttpStep {
 }
 
 fn users(count: u32, millis: u64) -> Load {
-    closed(Profile::ramp_and_hold(count.into(), Duration::ZERO, Duration::from_millis(millis)))
+    closed(Profile::ramp_and_hold(
+        count.into(),
+        Duration::ZERO,
+        Duration::from_millis(millis),
+    ))
 }
 
 fn closed(profile: Profile) -> Load {
-    Load::Closed { profile, spawn_rate: None }
+    Load::Closed {
+        profile,
+        spawn_rate: None,
+    }
 }
 
 fn rate(per_second: u32, millis: u64, max_in_flight: u32) -> Load {
-    let profile = Profile::ramp_and_hold(per_second.into(), Duration::ZERO, Duration::from_millis(millis));
-    Load::Open { profile, arrival: Arrival::Constant, max_in_flight, max_dropped: 0.01 }
+    let profile = Profile::ramp_and_hold(
+        per_second.into(),
+        Duration::ZERO,
+        Duration::from_millis(millis),
+    );
+    Load::Open {
+        profile,
+        arrival: Arrival::Constant,
+        max_in_flight,
+        max_dropped: 0.01,
+    }
 }
 
 fn whole(shards: u32) -> Assignment {
-    Assignment { share: Share::WHOLE, shards, seed: 7, done: 0, found: Default::default() }
+    Assignment {
+        share: Share::WHOLE,
+        shards,
+        seed: 7,
+        done: 0,
+        found: Default::default(),
+    }
 }
 
 async fn prepared(plan: Plan) -> Arc<Prepared> {

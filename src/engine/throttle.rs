@@ -20,7 +20,11 @@ impl Throttle {
     /// `per_second` is the fleet's; `slice` is one of those among which it is dealt out.
     pub(super) fn new(per_second: f64, slice: Slice, start: Instant) -> Self {
         let first = start + Duration::from_secs_f64(slice.number(0) as f64 / per_second);
-        Self { first, every: 1.0 / (per_second * slice.part()), next: Cell::new(0) }
+        Self {
+            first,
+            every: 1.0 / (per_second * slice.part()),
+            next: Cell::new(0),
+        }
     }
 
     /// Returns when a request may start; the moment it did.
@@ -36,7 +40,9 @@ impl Throttle {
 
     /// The next turn that is not over.
     fn take(&self, now: Instant) -> Instant {
-        let past = now.checked_duration_since(self.first + LATEST).map_or(0.0, |past| past.as_secs_f64() / self.every);
+        let past = now
+            .checked_duration_since(self.first + LATEST)
+            .map_or(0.0, |past| past.as_secs_f64() / self.every);
         let turn = self.next.get().max(past.ceil() as u64);
         self.next.set(turn + 1);
         self.first + Duration::from_secs_f64(turn as f64 * self.every)
@@ -80,7 +86,8 @@ mod tests {
         let start = Instant::now();
         let throttle = Throttle::new(100.0, Share::WHOLE.slice(0, 1), start);
         let later = start + Duration::from_secs(10);
-        let in_the_next_second = std::iter::from_fn(|| Some(throttle.take(later))).take_while(|at| *at < later + Duration::from_secs(1));
+        let in_the_next_second = std::iter::from_fn(|| Some(throttle.take(later)))
+            .take_while(|at| *at < later + Duration::from_secs(1));
         assert!(in_the_next_second.count() <= 102);
     }
 }

@@ -6,7 +6,10 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use rustls::{ClientConfig, ConfigBuilder, DigitallySignedStruct, RootCertStore, SignatureScheme, WantsVerifier};
+use rustls::{
+    ClientConfig, ConfigBuilder, DigitallySignedStruct, RootCertStore, SignatureScheme,
+    WantsVerifier,
+};
 use tokio_rustls::TlsConnector;
 
 use crate::plan::{ClientCertificate, Inputs, Problem, Reference, Target, Version};
@@ -21,14 +24,19 @@ impl Tls {
     /// Every reference has a value. No message holds a part of one.
     pub(super) fn new(target: &Target, version: Version, inputs: &Inputs) -> Result<Self, Problem> {
         let builder = if target.tls.insecure_skip_verify {
-            builder().dangerous().with_custom_certificate_verifier(Arc::new(TrustAnyone(Arc::new(ring::default_provider()))))
+            builder()
+                .dangerous()
+                .with_custom_certificate_verifier(Arc::new(TrustAnyone(Arc::new(
+                    ring::default_provider(),
+                ))))
         } else {
             builder().with_root_certificates(roots(target, inputs)?)
         };
         let mut config = match &target.tls.client {
             None => builder.with_no_client_auth(),
             Some(ClientCertificate { certificate, key }) => {
-                let parsed = PrivateKeyDer::from_pem_slice(bytes(key, inputs)).map_err(|_| problem(key, "holds no PEM private key"))?;
+                let parsed = PrivateKeyDer::from_pem_slice(bytes(key, inputs))
+                    .map_err(|_| problem(key, "holds no PEM private key"))?;
                 builder
                     .with_client_auth_cert(certificates(certificate, inputs)?, parsed)
                     .map_err(|e| problem(certificate, &format!("does not fit its key: {e}")))?
@@ -39,7 +47,10 @@ impl Tls {
             Version::Http1 => vec![b"http/1.1".to_vec()],
             Version::Http2 => vec![b"h2".to_vec()],
         };
-        Ok(Self { connector: TlsConnector::from(Arc::new(config)), name: server_name(target)? })
+        Ok(Self {
+            connector: TlsConnector::from(Arc::new(config)),
+            name: server_name(target)?,
+        })
     }
 }
 
@@ -49,17 +60,23 @@ pub(super) fn beside(target: &Target, inputs: &Inputs) -> Result<ClientConfig, P
     if target.tls.ca.is_some() {
         roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     }
-    Ok(builder().with_root_certificates(roots).with_no_client_auth())
+    Ok(builder()
+        .with_root_certificates(roots)
+        .with_no_client_auth())
 }
 
 /// For what speaks no TLS, or should not.
 pub(super) fn trusting_nobody() -> ClientConfig {
-    builder().with_root_certificates(RootCertStore::empty()).with_no_client_auth()
+    builder()
+        .with_root_certificates(RootCertStore::empty())
+        .with_no_client_auth()
 }
 
 fn builder() -> ConfigBuilder<ClientConfig, WantsVerifier> {
     let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()));
-    builder.with_safe_default_protocol_versions().expect("the provider knows the usual versions of TLS")
+    builder
+        .with_safe_default_protocol_versions()
+        .expect("the provider knows the usual versions of TLS")
 }
 
 fn server_name(target: &Target) -> Result<ServerName<'static>, Problem> {
@@ -68,8 +85,16 @@ fn server_name(target: &Target) -> Result<ServerName<'static>, Problem> {
         None => (target.url.host_str().unwrap_or_default(), "url"),
     };
     // a URL writes an IPv6 address in brackets
-    let bare = name.trim_start_matches('[').trim_end_matches(']').to_owned();
-    let wrong = |_| Problem::new(format!("{}.{field}", target.field()), format!("{name:?} is no name that a certificate could be for"));
+    let bare = name
+        .trim_start_matches('[')
+        .trim_end_matches(']')
+        .to_owned();
+    let wrong = |_| {
+        Problem::new(
+            format!("{}.{field}", target.field()),
+            format!("{name:?} is no name that a certificate could be for"),
+        )
+    };
     ServerName::try_from(bare).map_err(wrong)
 }
 
@@ -78,7 +103,9 @@ fn roots(target: &Target, inputs: &Inputs) -> Result<RootCertStore, Problem> {
     match &target.tls.ca {
         Some(ca) => {
             for certificate in certificates(ca, inputs)? {
-                roots.add(certificate).map_err(|e| problem(ca, &format!("holds a certificate that cannot be used: {e}")))?;
+                roots.add(certificate).map_err(|e| {
+                    problem(ca, &format!("holds a certificate that cannot be used: {e}"))
+                })?;
             }
         }
         None => {
@@ -86,14 +113,20 @@ fn roots(target: &Target, inputs: &Inputs) -> Result<RootCertStore, Problem> {
             roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
             if roots.is_empty() {
                 let field = format!("{}.tls", target.field());
-                return Err(Problem::new(field, "this machine has no trusted certificates; set caFrom"));
+                return Err(Problem::new(
+                    field,
+                    "this machine has no trusted certificates; set caFrom",
+                ));
             }
         }
     }
     Ok(roots)
 }
 
-fn certificates(reference: &Reference, inputs: &Inputs) -> Result<Vec<CertificateDer<'static>>, Problem> {
+fn certificates(
+    reference: &Reference,
+    inputs: &Inputs,
+) -> Result<Vec<CertificateDer<'static>>, Problem> {
     let all: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(bytes(reference, inputs)).collect();
     match all {
         Ok(all) if !all.is_empty() => Ok(all),
@@ -131,7 +164,12 @@ impl ServerCertVerifier for TrustAnyone {
         cert: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, cert, signed, &self.0.signature_verification_algorithms)
+        verify_tls12_signature(
+            message,
+            cert,
+            signed,
+            &self.0.signature_verification_algorithms,
+        )
     }
 
     fn verify_tls13_signature(
@@ -140,7 +178,12 @@ impl ServerCertVerifier for TrustAnyone {
         cert: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, cert, signed, &self.0.signature_verification_algorithms)
+        verify_tls13_signature(
+            message,
+            cert,
+            signed,
+            &self.0.signature_verification_algorithms,
+        )
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {

@@ -49,12 +49,23 @@ pub(super) struct Link {
 
 impl Link {
     pub(super) fn new(route: usize) -> Self {
-        Self { route, place: 0, kept: None, amended: Vec::new(), response: Response::default() }
+        Self {
+            route,
+            place: 0,
+            kept: None,
+            amended: Vec::new(),
+            response: Response::default(),
+        }
     }
 
     /// Sends `request` on an open connection, or on a new one where none still lives, and reads the answer to its end. A stream that
     /// the target refused is counted and tried once more: it promises not to have looked at it.
-    pub(super) async fn exchange(&mut self, request: Outgoing<'_>, wanted: Wanted, flight: &Flight<'_>) -> Result<(), Failure> {
+    pub(super) async fn exchange(
+        &mut self,
+        request: Outgoing<'_>,
+        wanted: Wanted,
+        flight: &Flight<'_>,
+    ) -> Result<(), Failure> {
         let mut tries = Tries::default();
         loop {
             let outcome = self.attempt(request, wanted, flight).await;
@@ -81,7 +92,12 @@ impl Link {
         }
     }
 
-    async fn attempt(&mut self, request: Outgoing<'_>, wanted: Wanted, flight: &Flight<'_>) -> Result<(), Failure> {
+    async fn attempt(
+        &mut self,
+        request: Outgoing<'_>,
+        wanted: Wanted,
+        flight: &Flight<'_>,
+    ) -> Result<(), Failure> {
         self.response.begin(request.is_head, wanted);
         match self.carrier(flight).await? {
             Carrier::Http1(connection) => self.over_http1(connection, request, flight).await,
@@ -91,12 +107,17 @@ impl Link {
 
     /// What the next request is sent on.
     async fn carrier(&mut self, flight: &Flight<'_>) -> Result<Carrier, Failure> {
-        let (pool, route) = (&flight.shard.pools[self.route], &flight.shard.prepared.routes[self.route]);
+        let (pool, route) = (
+            &flight.shard.pools[self.route],
+            &flight.shard.prepared.routes[self.route],
+        );
         let kept = match self.kept.take() {
-            Some(Carrier::Http1(connection)) => living(connection, route, flight).await.map(Carrier::Http1),
-            Some(Carrier::Http2(session)) => {
-                session.may_serve(flight.began.get(), route.http.connection_max_requests).then_some(Carrier::Http2(session))
+            Some(Carrier::Http1(connection)) => {
+                living(connection, route, flight).await.map(Carrier::Http1)
             }
+            Some(Carrier::Http2(session)) => session
+                .may_serve(flight.began.get(), route.http.connection_max_requests)
+                .then_some(Carrier::Http2(session)),
             None => None,
         };
         match kept {
@@ -106,10 +127,17 @@ impl Link {
     }
 
     /// The connection is closed if it cannot carry another request, or the exchange is dropped.
-    async fn over_http1(&mut self, mut connection: Connection, request: Outgoing<'_>, flight: &Flight<'_>) -> Result<(), Failure> {
+    async fn over_http1(
+        &mut self,
+        mut connection: Connection,
+        request: Outgoing<'_>,
+        flight: &Flight<'_>,
+    ) -> Result<(), Failure> {
         let shard = flight.shard;
         let (pool, route) = (&shard.pools[self.route], &shard.prepared.routes[self.route]);
-        let Self { response, amended, .. } = self;
+        let Self {
+            response, amended, ..
+        } = self;
         let bytes = match &route.amendment {
             None => request.bytes,
             Some(amendment) => {
@@ -118,7 +146,10 @@ impl Link {
             }
         };
         connection.begin();
-        poll_fn(|cx| connection.poll_exchange(cx, bytes, response, flight, &mut shard.buffer.borrow_mut())).await?;
+        poll_fn(|cx| {
+            connection.poll_exchange(cx, bytes, response, flight, &mut shard.buffer.borrow_mut())
+        })
+        .await?;
         if connection.served(bytes) && response.keep_alive {
             match route.http.connections {
                 Connections::PerUser => self.kept = Some(Carrier::Http1(connection)),
@@ -130,7 +161,12 @@ impl Link {
     }
 
     /// The connection outlives a failed stream, unless it is what failed.
-    async fn over_http2(&mut self, session: Rc<Session>, request: Outgoing<'_>, flight: &Flight<'_>) -> Result<(), Failure> {
+    async fn over_http2(
+        &mut self,
+        session: Rc<Session>,
+        request: Outgoing<'_>,
+        flight: &Flight<'_>,
+    ) -> Result<(), Failure> {
         let route = &flight.shard.prepared.routes[self.route];
         self.keep(&session, flight);
         let made;
@@ -295,7 +331,11 @@ impl<'a> Flight<'a> {
 
     /// What it means that its time is over.
     pub(super) fn timed_out(&self) -> Failure {
-        if self.written.get() > 0 { Failure::Timeout } else { Failure::TimeoutBeforeSent }
+        if self.written.get() > 0 {
+            Failure::Timeout
+        } else {
+            Failure::TimeoutBeforeSent
+        }
     }
 
     /// It came to an end at `ended`, by itself or by a timeout, and will be recorded as such.
@@ -304,10 +344,20 @@ impl<'a> Flight<'a> {
         let mut phases = self.phases.get();
         if received > 0 {
             let answered = self.answered.get();
-            phases.wait = Some(answered.unwrap_or(ended).saturating_duration_since(self.began.get()));
-            phases.download = Some(answered.map_or(Duration::ZERO, |answered| ended.saturating_duration_since(answered)));
+            phases.wait = Some(
+                answered
+                    .unwrap_or(ended)
+                    .saturating_duration_since(self.began.get()),
+            );
+            phases.download = Some(answered.map_or(Duration::ZERO, |answered| {
+                ended.saturating_duration_since(answered)
+            }));
         }
-        let Before { began, sent_bytes, received_bytes } = self.before.get();
+        let Before {
+            began,
+            sent_bytes,
+            received_bytes,
+        } = self.before.get();
         Totals {
             began: began.unwrap_or(self.began.get()),
             phases,
@@ -325,7 +375,12 @@ impl<'a> Flight<'a> {
 
     /// A connection was opened for it.
     pub(super) fn opened(&self, Opened { dns, connect, tls }: Opened) {
-        self.phases.set(Phases { dns, connect: Some(connect), tls, ..self.phases.get() });
+        self.phases.set(Phases {
+            dns,
+            connect: Some(connect),
+            tls,
+            ..self.phases.get()
+        });
     }
 }
 

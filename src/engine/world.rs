@@ -11,7 +11,12 @@ pub(super) struct World {
 
 impl World {
     pub(super) fn of_process() -> Self {
-        let metadata_host = std::env::var(METADATA_HOST).ok().filter(|host| !host.is_empty());
-        Self { names: NameServers::of_system(), metadata_host }
+        let metadata_host = std::env::var(METADATA_HOST)
+            .ok()
+            .filter(|host| !host.is_empty());
+        Self {
+            names: NameServers::of_system(),
+            metadata_host,
+        }
     }
 }

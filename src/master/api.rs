@@ -24,12 +24,18 @@ impl Token {
 
     /// Whether `authorization`, a whole header, carries this token. Takes as long whatever differs.
     pub fn admits(&self, authorization: Option<&[u8]>) -> bool {
-        let Some(given) = authorization.and_then(|header| header.strip_prefix(b"Bearer ")) else { return false };
+        let Some(given) = authorization.and_then(|header| header.strip_prefix(b"Bearer ")) else {
+            return false;
+        };
         let expected = self.0.as_bytes();
         // an empty token would let everyone in
         !expected.is_empty()
             && given.len() == expected.len()
-            && given.iter().zip(expected).fold(0, |differs, (a, b)| differs | (a ^ b)) == 0
+            && given
+                .iter()
+                .zip(expected)
+                .fold(0, |differs, (a, b)| differs | (a ^ b))
+                == 0
     }
 }
 
@@ -55,10 +61,20 @@ pub fn read(master: Shared, token: Token) -> Router {
 }
 
 async fn check_token(State(token): State<Token>, request: Request, next: Next) -> Response {
-    if token.admits(request.headers().get(header::AUTHORIZATION).map(|value| value.as_bytes())) {
+    if token.admits(
+        request
+            .headers()
+            .get(header::AUTHORIZATION)
+            .map(|value| value.as_bytes()),
+    ) {
         return next.run(request).await;
     }
-    (StatusCode::UNAUTHORIZED, [(header::WWW_AUTHENTICATE, "Bearer")], "a token is needed").into_response()
+    (
+        StatusCode::UNAUTHORIZED,
+        [(header::WWW_AUTHENTICATE, "Bearer")],
+        "a token is needed",
+    )
+        .into_response()
 }
 
 async fn progress(State(master): State<Shared>) -> Json<Progress> {
@@ -95,7 +111,14 @@ async fn acknowledge(State(master): State<Shared>, Json(asked): Json<Acknowledge
 
 fn same_run(master: &Shared, asked: &str) -> Result<(), (StatusCode, String)> {
     let actual = master.with(|conductor| conductor.file().run.clone());
-    if asked == actual { Ok(()) } else { Err((StatusCode::CONFLICT, format!("this is the master of run {actual}"))) }
+    if asked == actual {
+        Ok(())
+    } else {
+        Err((
+            StatusCode::CONFLICT,
+            format!("this is the master of run {actual}"),
+        ))
+    }
 }
 
 #[cfg(test)]
@@ -105,8 +128,14 @@ mod tests {
     #[test]
     fn only_the_whole_token_is_let_in() {
         let token = Token::new("s3cret\n");
-        for header in [None, Some(&b"Bearer "[..]), Some(b"Bearer s3cre"), Some(b"Bearer s3cret2"), Some(b"s3cret"), Some(b"Basic s3cret")]
-        {
+        for header in [
+            None,
+            Some(&b"Bearer "[..]),
+            Some(b"Bearer s3cre"),
+            Some(b"Bearer s3cret2"),
+            Some(b"s3cret"),
+            Some(b"Basic s3cret"),
+        ] {
             assert!(!token.admits(header), "{header:?}");
         }
         assert!(token.admits(Some(b"Bearer s3cret")));

@@ -75,7 +75,9 @@ impl Blocks {
 
     /// The whole of one run second, in their order.
     pub fn hear(&mut self, second: u32, snapshot: &Snapshot) {
-        let Some(since) = second.checked_sub(self.from) else { return };
+        let Some(since) = second.checked_sub(self.from) else {
+            return;
+        };
         let mut place = (f64::from(since) / self.width) as usize;
         while self.is_open_ended && place >= BLOCKS {
             self.close();
@@ -113,8 +115,15 @@ impl Blocks {
             self.done.resize_with(self.place + 1, Packed::default);
         }
         let busiest = self.busiest(KEPT);
-        let steps = current.steps.iter().filter(|(step, _)| busiest.contains(step)).map(|(step, stats)| (*step, Cell::of(stats)));
-        let packed = Packed { total: Cell::of(&all_steps(&current)), steps: steps.collect() };
+        let steps = current
+            .steps
+            .iter()
+            .filter(|(step, _)| busiest.contains(step))
+            .map(|(step, stats)| (*step, Cell::of(stats)));
+        let packed = Packed {
+            total: Cell::of(&all_steps(&current)),
+            steps: steps.collect(),
+        };
         // it may have been closed before, when blocks were put together
         self.done[self.place].add(packed);
     }
@@ -135,7 +144,11 @@ impl Blocks {
 
     /// The steps with the most requests so far; of equals those that come first in the plan.
     fn busiest(&self, most: usize) -> Vec<u16> {
-        let mut steps: Vec<(u16, u64)> = self.requests.iter().map(|(step, requests)| (*step, *requests)).collect();
+        let mut steps: Vec<(u16, u64)> = self
+            .requests
+            .iter()
+            .map(|(step, requests)| (*step, *requests))
+            .collect();
         steps.sort_by_key(|(_, requests)| std::cmp::Reverse(*requests));
         steps.into_iter().take(most).map(|(step, _)| step).collect()
     }
@@ -146,12 +159,27 @@ impl Blocks {
         let mut busiest = self.busiest(SHOWN);
         busiest.sort_unstable();
         let step = |place: u16| {
-            let StepName { scenario, task, step, is_control: _ } = names.get(usize::from(place))?.clone();
-            Some(StepBlocks { scenario, task, step, blocks: series(self.done.iter().map(|block| block.steps.get(&place))) })
+            let StepName {
+                scenario,
+                task,
+                step,
+                is_control: _,
+            } = names.get(usize::from(place))?.clone();
+            Some(StepBlocks {
+                scenario,
+                task,
+                step,
+                blocks: series(self.done.iter().map(|block| block.steps.get(&place))),
+            })
         };
         let steps = busiest.into_iter().filter_map(step).collect();
         let block_micros = (self.width * 1e6) as u64;
-        (!self.done.is_empty()).then_some(TimeBlocks { from_second: self.from, block_micros, total, steps })
+        (!self.done.is_empty()).then_some(TimeBlocks {
+            from_second: self.from,
+            block_micros,
+            total,
+            steps,
+        })
     }
 }
 
@@ -161,7 +189,12 @@ fn series<'a>(cells: impl Iterator<Item = Option<&'a Cell>>) -> BlockSeries {
         let cell = cell.cloned().unwrap_or_default();
         series.requests.push(cell.requests);
         series.failures.push(cell.failures);
-        series.latency.push(cell.histogram().to_hdr_v2().map(|v2| STANDARD.encode(v2)).unwrap_or_default());
+        series.latency.push(
+            cell.histogram()
+                .to_hdr_v2()
+                .map(|v2| STANDARD.encode(v2))
+                .unwrap_or_default(),
+        );
     }
     series
 }
@@ -177,13 +210,21 @@ impl Packed {
 
 impl Cell {
     fn of(stats: &StepStats) -> Self {
-        Self { requests: stats.requests, failures: stats.failures, latency: stats.latency.encode() }
+        Self {
+            requests: stats.requests,
+            failures: stats.failures,
+            latency: stats.latency.encode(),
+        }
     }
 
     fn add(&mut self, later: &Cell) {
         let mut latency = self.histogram();
         latency.merge(&later.histogram());
-        let Self { requests, failures, latency: packed } = self;
+        let Self {
+            requests,
+            failures,
+            latency: packed,
+        } = self;
         *requests += later.requests;
         *failures += later.failures;
         *packed = latency.encode();
@@ -210,7 +251,11 @@ mod tests {
         if let Some(duration) = warmup {
             spec["warmup"] = json!({"duration": duration});
         }
-        Blocks::new(&crate::crd::check(&serde_json::from_value(spec).unwrap()).unwrap().plan)
+        Blocks::new(
+            &crate::crd::check(&serde_json::from_value(spec).unwrap())
+                .unwrap()
+                .plan,
+        )
     }
 
     fn closed(duration: &str) -> Value {
@@ -221,7 +266,10 @@ mod tests {
     fn second(second: u32, steps: u16) -> Snapshot {
         let mut snapshot = Snapshot::default();
         for step in 0..steps {
-            let mut stats = StepStats { requests: 1, ..StepStats::default() };
+            let mut stats = StepStats {
+                requests: 1,
+                ..StepStats::default()
+            };
             stats.latency.record(u64::from(second) * 1000 + 1);
             snapshot.steps.insert(step, stats);
         }
@@ -229,7 +277,12 @@ mod tests {
     }
 
     fn names(count: usize) -> Vec<StepName> {
-        let name = |i: usize| StepName { scenario: "s".into(), task: "t".into(), step: i.to_string(), is_control: false };
+        let name = |i: usize| StepName {
+            scenario: "s".into(),
+            task: "t".into(),
+            step: i.to_string(),
+            is_control: false,
+        };
         (0..count).map(name).collect()
     }
 
@@ -250,24 +303,43 @@ mod tests {
     #[test]
     fn a_run_of_known_length_has_twenty_equal_blocks_and_the_drain_is_in_the_last() {
         let found = heard(blocks(closed("60s"), Some("5s")), 0..67);
-        assert_eq!((found.from_second, found.block_micros, found.total.requests.len()), (5, 3_000_000, 20));
+        assert_eq!(
+            (
+                found.from_second,
+                found.block_micros,
+                found.total.requests.len()
+            ),
+            (5, 3_000_000, 20)
+        );
         assert_eq!(found.total.requests[..19], [3; 19]);
         assert_eq!(found.total.requests[19], 5);
         assert_eq!(found.steps[0].blocks, found.total);
-        assert!(found.total.latency.iter().all(|latency| STANDARD.decode(latency).is_ok_and(|v2| v2.len() > 40)));
+        assert!(
+            found
+                .total
+                .latency
+                .iter()
+                .all(|latency| STANDARD.decode(latency).is_ok_and(|v2| v2.len() > 40))
+        );
     }
 
     #[test]
     fn a_short_run_has_a_block_a_second() {
         let found = heard(blocks(closed("4s"), None), 0..5);
-        assert_eq!((found.block_micros, found.total.requests), (1_000_000, vec![1, 1, 1, 2]));
+        assert_eq!(
+            (found.block_micros, found.total.requests),
+            (1_000_000, vec![1, 1, 1, 2])
+        );
     }
 
     #[test]
     fn blocks_of_a_run_without_an_end_grow_and_stay_equal() {
         let iterations = json!({"iterations": {"count": 10, "users": 1, "maxDuration": "1h"}});
         let found = heard(blocks(iterations, None), 0..131);
-        assert_eq!((found.block_micros, found.total.requests.len()), (8_000_000, 17));
+        assert_eq!(
+            (found.block_micros, found.total.requests.len()),
+            (8_000_000, 17)
+        );
         assert_eq!(found.total.requests[..16], [8; 16]);
         assert_eq!(found.total.requests[16], 3);
     }
@@ -278,7 +350,11 @@ mod tests {
         for at in 0..20 {
             let mut snapshot = second(at, 100);
             // the last ones are the busiest
-            snapshot.steps.iter_mut().filter(|(step, _)| **step >= 80).for_each(|(_, stats)| stats.requests += 5);
+            snapshot
+                .steps
+                .iter_mut()
+                .filter(|(step, _)| **step >= 80)
+                .for_each(|(_, stats)| stats.requests += 5);
             blocks.hear(at, &snapshot);
         }
         blocks.close();

@@ -91,7 +91,11 @@ impl Conductor {
     /// A master that remembers a grant was killed after it: it starts nothing, but looks for the workers that carry the run.
     pub fn new(file: RunFile, memory: Memory, now: Instant) -> Result<Self, MemoryError> {
         let facts = memory.load()?;
-        let state = if facts.granted { MasterState::Recovering } else { MasterState::Waiting };
+        let state = if facts.granted {
+            MasterState::Recovering
+        } else {
+            MasterState::Waiting
+        };
         let seed = file.plan.seed.unwrap_or_else(|| seed_of(&file.run));
         let interval = snapshot_interval(file.workers);
         let blocks = Blocks::new(&file.plan);
@@ -154,7 +158,11 @@ impl Conductor {
 
     pub fn progress(&self, now: Instant) -> Progress {
         let merged = self.roster.merged();
-        let latest = self.timeline.latest().filter(|_| self.state == MasterState::Running).unwrap_or_default();
+        let latest = self
+            .timeline
+            .latest()
+            .filter(|_| self.state == MasterState::Running)
+            .unwrap_or_default();
         Progress {
             run: self.file.run.clone(),
             epoch: self.facts.epoch,
@@ -165,7 +173,12 @@ impl Conductor {
             ready: self.roster.ready(),
             problems: self.roster.problems(now),
             elapsed_micros: self.elapsed(now).as_micros() as u64,
-            length_micros: self.file.plan.whole_length().unwrap_or_default().as_micros() as u64,
+            length_micros: self
+                .file
+                .plan
+                .whole_length()
+                .unwrap_or_default()
+                .as_micros() as u64,
             level: self.search.as_ref().and_then(Search::rate),
             planned_iterations: self.file.plan.iterations().unwrap_or(0),
             iterations: merged.counters.iterations,
@@ -181,27 +194,52 @@ impl Conductor {
     // ---- what workers say
 
     /// A worker's first words. Gives its connection a number, or says why it is turned away.
-    pub fn join(&mut self, hello: &fleet::Hello, outbound: mpsc::Sender<FromMaster>) -> Result<SessionId, fleet::Refused> {
-        let refuse = |reason: String| Err(fleet::Refused { reason, permanent: true });
+    pub fn join(
+        &mut self,
+        hello: &fleet::Hello,
+        outbound: mpsc::Sender<FromMaster>,
+    ) -> Result<SessionId, fleet::Refused> {
+        let refuse = |reason: String| {
+            Err(fleet::Refused {
+                reason,
+                permanent: true,
+            })
+        };
         if hello.protocol != PROTOCOL_VERSION {
-            return refuse(format!("the worker speaks protocol {}, this master {PROTOCOL_VERSION}", hello.protocol));
+            return refuse(format!(
+                "the worker speaks protocol {}, this master {PROTOCOL_VERSION}",
+                hello.protocol
+            ));
         }
         if hello.run != self.file.run {
-            return refuse(format!("the worker is of run {}, this master of {}", hello.run, self.file.run));
+            return refuse(format!(
+                "the worker is of run {}, this master of {}",
+                hello.run, self.file.run
+            ));
         }
         if hello.index >= self.file.workers {
-            return refuse(format!("there are {} shares, so none with index {}", self.file.workers, hello.index));
+            return refuse(format!(
+                "there are {} shares, so none with index {}",
+                self.file.workers, hello.index
+            ));
         }
         if self.roster.is_superseded(hello.index, &hello.instance) {
             // not for ever: if the other goes, this one's share is free again. Until then its lease runs out.
             let reason = format!("another process has taken share {}", hello.index);
-            return Err(fleet::Refused { reason, permanent: false });
+            return Err(fleet::Refused {
+                reason,
+                permanent: false,
+            });
         }
         let id = self.next_session;
         self.next_session += 1;
         let session = Session::new(id, hello.index, &hello.instance, outbound);
         let run_file = serde_json::to_string(&self.file).unwrap_or_default();
-        session.send(Message::Welcome(fleet::Welcome { version: crate::VERSION.into(), epoch: self.facts.epoch, run_file }));
+        session.send(Message::Welcome(fleet::Welcome {
+            version: crate::VERSION.into(),
+            epoch: self.facts.epoch,
+            run_file,
+        }));
         if self.acknowledged {
             session.send(Message::Release(fleet::Release {}));
         }
@@ -222,18 +260,25 @@ impl Conductor {
                 }
             }
             from_worker::Message::Delta(delta) => self.hear_delta(id, &delta),
-            from_worker::Message::Cumulative(cumulative) => self.hear_cumulative(id, &cumulative, now),
+            from_worker::Message::Cumulative(cumulative) => {
+                self.hear_cumulative(id, &cumulative, now)
+            }
             from_worker::Message::Pong(pong) => self.hear_pong(id, &pong),
             from_worker::Message::Leaving(_) => self.hear_leaving(id, now),
             from_worker::Message::ErrandDone(done) => self.hear_errand(id, done, now),
             from_worker::Message::RowsWanted(wanted) => self.hear_wanted(id, wanted),
-            from_worker::Message::UsedUp(fleet::UsedUp { feeder }) => self.hear_used_up(id, feeder as u16),
+            from_worker::Message::UsedUp(fleet::UsedUp { feeder }) => {
+                self.hear_used_up(id, feeder as u16)
+            }
         }
         self.tick(now);
     }
 
     pub fn leave(&mut self, id: SessionId, now: Instant) {
-        let at_work = self.roster.instance(id).is_some_and(|instance| instance.carrying && !instance.last);
+        let at_work = self
+            .roster
+            .instance(id)
+            .is_some_and(|instance| instance.carrying && !instance.last);
         if let Some(index) = self.roster.leave(id).filter(|_| at_work) {
             self.event(&format!("worker {index} lost its connection"));
         }
@@ -244,32 +289,52 @@ impl Conductor {
         self.hear_usage(id, &delta.feeders);
         let snapshot = match Snapshot::decode(&delta.snapshot) {
             Ok(snapshot) => snapshot,
-            Err(e) => return self.event(&format!("a worker's samples of second {} are lost: {e}", delta.second)),
+            Err(e) => {
+                return self.event(&format!(
+                    "a worker's samples of second {} are lost: {e}",
+                    delta.second
+                ));
+            }
         };
         let expected = self.roster.carriers();
-        let index = self.roster.sessions().find(|session| session.id == id).map_or(0, |session| session.index);
-        let Some(instance) = self.roster.instance(id) else { return };
+        let index = self
+            .roster
+            .sessions()
+            .find(|session| session.id == id)
+            .map_or(0, |session| session.index);
+        let Some(instance) = self.roster.instance(id) else {
+            return;
+        };
         // sent again after a reconnection: it is in the cumulative state already
-        if instance.through.is_none_or(|through| delta.second > through) {
+        if instance
+            .through
+            .is_none_or(|through| delta.second > through)
+        {
             instance.snapshot.follow(&snapshot);
             instance.through = Some(delta.second);
             if let Some(search) = &mut self.search {
                 search.add(index, delta.second, &snapshot);
             }
             let complete = self.timeline.add(delta.second, &snapshot, expected.max(1));
-            complete.iter().for_each(|(second, snapshot)| match &mut self.search {
-                Some(search) => search.hear(*second, snapshot),
-                None => {
-                    self.judge.hear(*second, snapshot);
-                    self.blocks.hear(*second, snapshot);
-                }
-            });
+            complete
+                .iter()
+                .for_each(|(second, snapshot)| match &mut self.search {
+                    Some(search) => search.hear(*second, snapshot),
+                    None => {
+                        self.judge.hear(*second, snapshot);
+                        self.blocks.hear(*second, snapshot);
+                    }
+                });
         }
         instance.last |= delta.last;
         instance.length_micros = instance.length_micros.max(delta.length_micros);
-        let newly_failed = !delta.failure.is_empty() && !std::mem::replace(&mut instance.failed, true);
+        let newly_failed =
+            !delta.failure.is_empty() && !std::mem::replace(&mut instance.failed, true);
         if newly_failed {
-            self.event(&format!("a part of a worker's share is not carried out: {}", delta.failure));
+            self.event(&format!(
+                "a part of a worker's share is not carried out: {}",
+                delta.failure
+            ));
         }
         self.acknowledge_second(id, delta.second);
     }
@@ -281,7 +346,9 @@ impl Conductor {
             Ok(snapshot) => snapshot,
             Err(e) => return self.event(&format!("a worker's samples are lost: {e}")),
         };
-        let Some(instance) = self.roster.instance(id) else { return };
+        let Some(instance) = self.roster.instance(id) else {
+            return;
+        };
         let seen = instance.through;
         instance.snapshot = snapshot;
         instance.errands = Snapshot::decode(&cumulative.errands).unwrap_or_default();
@@ -289,8 +356,13 @@ impl Conductor {
         instance.last = cumulative.last;
         instance.length_micros = cumulative.length_micros;
         instance.through = cumulative.through_second;
-        for point in cumulative.seconds.iter().filter(|point| seen.is_none_or(|seen| point.second > seen)) {
-            self.timeline.recall(point.second, point.requests, point.failures, point.users);
+        for point in cumulative
+            .seconds
+            .iter()
+            .filter(|point| seen.is_none_or(|seen| point.second > seen))
+        {
+            self.timeline
+                .recall(point.second, point.requests, point.failures, point.users);
             self.blocks.miss();
         }
         if self.clock.is_none() {
@@ -304,11 +376,14 @@ impl Conductor {
     }
 
     fn hear_pong(&mut self, id: SessionId, pong: &fleet::Pong) {
-        let Some(instance) = self.roster.instance(id) else { return };
+        let Some(instance) = self.roster.instance(id) else {
+            return;
+        };
         if pong.started_unix_micros != 0 && instance.started_micros.is_none() {
             // half of the round trip each way
             let middle = (pong.master_unix_micros + Timestamp::now().as_microsecond()) / 2;
-            instance.started_micros = Some(pong.started_unix_micros - (pong.worker_unix_micros - middle));
+            instance.started_micros =
+                Some(pong.started_unix_micros - (pong.worker_unix_micros - middle));
         }
     }
 
@@ -329,29 +404,53 @@ impl Conductor {
     // ---- what the operator says
 
     pub fn grant(&mut self, grant: &Grant, now: Instant) -> Result<(), Refusal> {
-        let Grant { run, epoch, incarnation, action } = grant;
+        let Grant {
+            run,
+            epoch,
+            incarnation,
+            action,
+        } = grant;
         if *run != self.file.run {
-            return Err(Refusal::OtherRun { asked: run.clone(), actual: self.file.run.clone() });
+            return Err(Refusal::OtherRun {
+                asked: run.clone(),
+                actual: self.file.run.clone(),
+            });
         }
         if *incarnation != self.facts.incarnation {
-            return Err(Refusal::OtherIncarnation { asked: incarnation.clone(), actual: self.facts.incarnation.clone() });
+            return Err(Refusal::OtherIncarnation {
+                asked: incarnation.clone(),
+                actual: self.facts.incarnation.clone(),
+            });
         }
         if *epoch < self.facts.epoch {
-            return Err(Refusal::OldEpoch { asked: *epoch, actual: self.facts.epoch });
+            return Err(Refusal::OldEpoch {
+                asked: *epoch,
+                actual: self.facts.epoch,
+            });
         }
         match (action, self.state) {
             (GrantAction::Start, MasterState::Waiting | MasterState::Ready) => {
-                self.remember(Facts { epoch: *epoch, ..self.facts.clone() })?;
+                self.remember(Facts {
+                    epoch: *epoch,
+                    ..self.facts.clone()
+                })?;
                 self.start_wanted = true;
             }
             (GrantAction::Resume, MasterState::Waiting | MasterState::Ready) => {
-                self.remember(Facts { epoch: *epoch, granted: true, ..self.facts.clone() })?;
+                self.remember(Facts {
+                    epoch: *epoch,
+                    granted: true,
+                    ..self.facts.clone()
+                })?;
                 self.state = MasterState::Recovering;
                 self.alone_since = Some(now);
                 self.feeding.forget();
             }
             // said before
-            _ => self.remember(Facts { epoch: *epoch, ..self.facts.clone() })?,
+            _ => self.remember(Facts {
+                epoch: *epoch,
+                ..self.facts.clone()
+            })?,
         }
         self.tick(now);
         Ok(())
@@ -359,7 +458,11 @@ impl Conductor {
 
     /// Ends the run as aborted. Of several the first counts.
     pub fn stop(&mut self, stop: Stop, now: Instant) {
-        if self.result.is_some() || self.stopped.is_some() || self.breached || self.errands.is_closing() {
+        if self.result.is_some()
+            || self.stopped.is_some()
+            || self.breached
+            || self.errands.is_closing()
+        {
             return;
         }
         self.event(&format!("stopped: {}", stop.message));
@@ -385,7 +488,9 @@ impl Conductor {
     pub fn tick(&mut self, now: Instant) {
         match self.state {
             MasterState::Stopping if self.errands.is_closing() => self.close(now),
-            MasterState::Waiting | MasterState::Ready | MasterState::Preparing => self.await_start(now),
+            MasterState::Waiting | MasterState::Ready | MasterState::Preparing => {
+                self.await_start(now)
+            }
             MasterState::Recovering => self.recover(now),
             MasterState::Running | MasterState::Stopping => self.watch(now),
             MasterState::Lost | MasterState::Finished => {}
@@ -395,7 +500,11 @@ impl Conductor {
 
     pub fn ping(&self) {
         let now = Timestamp::now().as_microsecond();
-        self.tell_all(|| Message::Ping(fleet::Ping { master_unix_micros: now }));
+        self.tell_all(|| {
+            Message::Ping(fleet::Ping {
+                master_unix_micros: now,
+            })
+        });
     }
 
     fn await_start(&mut self, now: Instant) {
@@ -404,7 +513,10 @@ impl Conductor {
         if self.start_wanted && all_ready {
             self.get_ready(now);
         }
-        if matches!(self.state, MasterState::Waiting | MasterState::Ready | MasterState::Preparing) {
+        if matches!(
+            self.state,
+            MasterState::Waiting | MasterState::Ready | MasterState::Preparing
+        ) {
             self.state = match (self.errands.is_under_way(), all_ready) {
                 (true, _) => MasterState::Preparing,
                 (false, true) => MasterState::Ready,
@@ -415,7 +527,10 @@ impl Conductor {
 
     fn start(&mut self, now: Instant) {
         // written first: a master that dies after this never starts the run again
-        if let Err(e) = self.remember(Facts { granted: true, ..self.facts.clone() }) {
+        if let Err(e) = self.remember(Facts {
+            granted: true,
+            ..self.facts.clone()
+        }) {
             return self.event(&format!("cannot start: {e}"));
         }
         self.start_wanted = false;
@@ -441,10 +556,18 @@ impl Conductor {
             .map(|session| (session, self.iterations_done(session.index)))
             .filter(|(session, done)| {
                 let found = self.errands.found();
-                let start =
-                    Message::Start(fleet::Start { epoch, workers, in_micros, seed, iterations_done: *done, found, interval_seconds });
+                let start = Message::Start(fleet::Start {
+                    epoch,
+                    workers,
+                    in_micros,
+                    seed,
+                    iterations_done: *done,
+                    found,
+                    interval_seconds,
+                });
                 let levels = self.search.as_ref().map(Search::announcement);
-                session.send(start) && levels.is_none_or(|levels| session.send(Message::Levels(levels)))
+                session.send(start)
+                    && levels.is_none_or(|levels| session.send(Message::Levels(levels)))
             })
             .map(|(session, done)| (session.index, session.instance.clone(), done))
             .collect();
@@ -454,7 +577,10 @@ impl Conductor {
                 self.event(&format!("worker {index} carries out again what was not reported beyond {done} iterations"));
             }
             if in_micros < 0 {
-                self.event(&format!("worker {index} joined {} s into the run", -in_micros / 1_000_000));
+                self.event(&format!(
+                    "worker {index} joined {} s into the run",
+                    -in_micros / 1_000_000
+                ));
             }
         }
     }
@@ -463,7 +589,9 @@ impl Conductor {
     /// replacement begins none anew.
     fn iterations_done(&self, index: u32) -> u64 {
         let populations = &self.file.plan.populations;
-        let counted = populations.iter().any(|population| matches!(population.load, Load::Iterations(_)));
+        let counted = populations
+            .iter()
+            .any(|population| matches!(population.load, Load::Iterations(_)));
         match (counted, populations.len()) {
             (false, _) => 0,
             (true, 1) => self.roster.iterations(index),
@@ -481,8 +609,15 @@ impl Conductor {
         if self.roster.carriers() > 0 && self.clock.is_some() {
             self.event("a new master process goes on with the run");
             self.alone_since = None;
-            self.state = if self.stopped.is_some() { MasterState::Stopping } else { MasterState::Running };
-        } else if self.alone_since.is_some_and(|since| now.duration_since(since) >= RECOVERY) {
+            self.state = if self.stopped.is_some() {
+                MasterState::Stopping
+            } else {
+                MasterState::Running
+            };
+        } else if self
+            .alone_since
+            .is_some_and(|since| now.duration_since(since) >= RECOVERY)
+        {
             self.state = MasterState::Lost;
         }
     }
@@ -491,11 +626,20 @@ impl Conductor {
     fn heed_thresholds(&mut self) {
         let breaches = self.judge.breaches();
         if breaches.len() > self.facts.breaches.len()
-            && let Err(e) = self.remember(Facts { breaches, ..self.facts.clone() })
+            && let Err(e) = self.remember(Facts {
+                breaches,
+                ..self.facts.clone()
+            })
         {
-            self.event(&format!("a breached threshold would not survive a restart of the master: {e}"));
+            self.event(&format!(
+                "a breached threshold would not survive a restart of the master: {e}"
+            ));
         }
-        if let Some(why) = self.judge.abort().filter(|_| self.state == MasterState::Running) {
+        if let Some(why) = self
+            .judge
+            .abort()
+            .filter(|_| self.state == MasterState::Running)
+        {
             self.event(&format!("stopped by a threshold: {why}"));
             self.breached = true;
             self.state = MasterState::Stopping;
@@ -505,8 +649,16 @@ impl Conductor {
 
     /// Goes on with the search for the capacity, if that is what the run is.
     fn seek(&mut self, now: Instant) {
-        let (elapsed, delivered, lead) = (self.elapsed(now), self.roster.delivered(), self.start_in / LEAD_PART);
-        let Some(levels) = self.search.as_mut().and_then(|search| search.advance(&self.file.plan, elapsed, delivered, lead)) else {
+        let (elapsed, delivered, lead) = (
+            self.elapsed(now),
+            self.roster.delivered(),
+            self.start_in / LEAD_PART,
+        );
+        let Some(levels) = self
+            .search
+            .as_mut()
+            .and_then(|search| search.advance(&self.file.plan, elapsed, delivered, lead))
+        else {
             return;
         };
         self.tell_all(|| Message::Levels(levels.clone()));
@@ -520,21 +672,41 @@ impl Conductor {
         self.mind_errand(now);
         let can_give_shares = self.recall_found(now);
         let due = self.is_due(now);
-        if self.roster.all_over() && (!due || self.is_open_ended() || self.state == MasterState::Stopping) {
+        if self.roster.all_over()
+            && (!due || self.is_open_ended() || self.state == MasterState::Stopping)
+        {
             return self.wind_up(self.natural_ending(), now);
         }
         if self.state == MasterState::Running && due && can_give_shares {
             self.employ_idle(now);
         }
         let nobody_at_work = self.roster.at_work() == 0;
-        let overdue = self.file.plan.whole_length().and_then(|length| self.elapsed(now).checked_sub(length)).unwrap_or_default();
-        let hopeless = overdue >= self.file.plan.stop_timeout + LAST_WORD || (nobody_at_work && overdue >= LAST_WORD);
+        let overdue = self
+            .file
+            .plan
+            .whole_length()
+            .and_then(|length| self.elapsed(now).checked_sub(length))
+            .unwrap_or_default();
+        let hopeless = overdue >= self.file.plan.stop_timeout + LAST_WORD
+            || (nobody_at_work && overdue >= LAST_WORD);
         let stopping_alone = self.state == MasterState::Stopping && nobody_at_work;
-        self.alone_since = if self.roster.connected() > 0 { None } else { self.alone_since.or(Some(now)) };
-        let deserted = self.alone_since.is_some_and(|since| now.duration_since(since) >= RECOVERY);
+        self.alone_since = if self.roster.connected() > 0 {
+            None
+        } else {
+            self.alone_since.or(Some(now))
+        };
+        let deserted = self
+            .alone_since
+            .is_some_and(|since| now.duration_since(since) >= RECOVERY);
         // of those whose load ends by itself nobody says when one that is lost would have
-        self.idle_since = if nobody_at_work && self.is_open_ended() { self.idle_since.or(Some(now)) } else { None };
-        let abandoned = self.idle_since.is_some_and(|since| now.duration_since(since) >= self.file.grace);
+        self.idle_since = if nobody_at_work && self.is_open_ended() {
+            self.idle_since.or(Some(now))
+        } else {
+            None
+        };
+        let abandoned = self
+            .idle_since
+            .is_some_and(|since| now.duration_since(since) >= self.file.grace);
         if abandoned {
             self.wind_up(self.natural_ending(), now);
         } else if deserted && due {
@@ -546,7 +718,10 @@ impl Conductor {
 
     /// Load should exist: the profile is not over, or only the workers know when it is.
     fn is_due(&self, now: Instant) -> bool {
-        self.file.plan.whole_length().is_none_or(|length| self.elapsed(now) < length)
+        self.file
+            .plan
+            .whole_length()
+            .is_none_or(|length| self.elapsed(now) < length)
     }
 
     /// Only the workers know when the load is over.
@@ -607,18 +782,29 @@ impl Conductor {
     fn event(&mut self, message: &str) {
         tracing::info!(run = self.file.run, "{message}");
         if self.events.len() < MAX_EVENTS {
-            self.events.push(Event { at: Timestamp::now().to_string(), message: message.to_owned() });
+            self.events.push(Event {
+                at: Timestamp::now().to_string(),
+                message: message.to_owned(),
+            });
         }
     }
 
     fn elapsed(&self, now: Instant) -> Duration {
-        self.clock.map_or(Duration::ZERO, |clock| now.saturating_duration_since(clock.zero))
+        self.clock.map_or(Duration::ZERO, |clock| {
+            now.saturating_duration_since(clock.zero)
+        })
     }
 
     fn clock_at(&self, now: Instant, elapsed_micros: i64) -> Clock {
         let span = Duration::from_micros(elapsed_micros.unsigned_abs());
-        let zero = if elapsed_micros < 0 { now + span } else { now.checked_sub(span).unwrap_or(now) };
-        let zero_at = Timestamp::from_microsecond(Timestamp::now().as_microsecond() - elapsed_micros).unwrap_or_else(|_| Timestamp::now());
+        let zero = if elapsed_micros < 0 {
+            now + span
+        } else {
+            now.checked_sub(span).unwrap_or(now)
+        };
+        let zero_at =
+            Timestamp::from_microsecond(Timestamp::now().as_microsecond() - elapsed_micros)
+                .unwrap_or_else(|_| Timestamp::now());
         Clock { zero, zero_at }
     }
 }
@@ -641,14 +827,24 @@ fn seed_of(run: &str) -> u64 {
 }
 
 fn reported(problem: fleet::Problem) -> Reported {
-    let fleet::Problem { kind, field, object, message } = problem;
+    let fleet::Problem {
+        kind,
+        field,
+        object,
+        message,
+    } = problem;
     let kind = match kind.as_str() {
         "MissingReference" => ProblemKind::MissingReference,
         "TargetUnresolved" => ProblemKind::TargetUnresolved,
         "NoToken" => ProblemKind::NoToken,
         _ => ProblemKind::InvalidSpec,
     };
-    Reported { kind, field, object, message }
+    Reported {
+        kind,
+        field,
+        object,
+        message,
+    }
 }
 
 #[cfg(test)]

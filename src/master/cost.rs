@@ -5,18 +5,32 @@ use std::time::Duration;
 
 use crate::plan::{Cost, Plan};
 use crate::stats::Snapshot;
-use crate::stats::result::{CapacityResult, ConcurrencyResult, CostResult, Generator, SeriesPoint, Totals};
+use crate::stats::result::{
+    CapacityResult, ConcurrencyResult, CostResult, Generator, SeriesPoint, Totals,
+};
 use crate::stats::summary::{Scale, all_steps};
 
 /// What was in flight in these run seconds, and what the rate and the latency say of it (Little's law).
-pub fn concurrency(points: &[SeriesPoint], seconds: Range<u32>, merged: &Snapshot, scale: Scale) -> Option<ConcurrencyResult> {
-    let within: Vec<u64> = points.iter().filter(|point| seconds.contains(&point.second)).map(|point| point.users).collect();
+pub fn concurrency(
+    points: &[SeriesPoint],
+    seconds: Range<u32>,
+    merged: &Snapshot,
+    scale: Scale,
+) -> Option<ConcurrencyResult> {
+    let within: Vec<u64> = points
+        .iter()
+        .filter(|point| seconds.contains(&point.second))
+        .map(|point| point.users)
+        .collect();
     let length = scale.length.as_secs_f64();
     if within.is_empty() || length <= 0.0 {
         return None;
     }
     let sum = all_steps(merged);
-    let spent = [&sum.latency, &sum.failed_latency].map(|latency| latency.mean() * latency.count() as f64).iter().sum::<f64>();
+    let spent = [&sum.latency, &sum.failed_latency]
+        .map(|latency| latency.mean() * latency.count() as f64)
+        .iter()
+        .sum::<f64>();
     Some(ConcurrencyResult {
         mean: within.iter().sum::<u64>() as f64 / within.len() as f64,
         max: within.iter().copied().max().unwrap_or_default(),
@@ -32,20 +46,40 @@ pub fn measured_seconds(plan: &Plan, length: Duration) -> Range<u32> {
 }
 
 /// What the run says of the price, or why it says nothing.
-pub fn price(cost: &Cost, totals: &Totals, merged: &Snapshot, capacity: Option<&CapacityResult>, generator: &Generator) -> CostResult {
+pub fn price(
+    cost: &Cost,
+    totals: &Totals,
+    merged: &Snapshot,
+    capacity: Option<&CapacityResult>,
+    generator: &Generator,
+) -> CostResult {
     let mut result = CostResult {
         currency: cost.currency.clone(),
         per_hour: cost.per_hour,
         wanted_rate: cost.wanted_rate,
-        basis: if capacity.is_some() { "Sustainable" } else { "Achieved" }.to_owned(),
+        basis: if capacity.is_some() {
+            "Sustainable"
+        } else {
+            "Achieved"
+        }
+        .to_owned(),
         ..CostResult::default()
     };
     let rate = match rate(totals, capacity, generator) {
         Ok(rate) => rate,
-        Err(why) => return CostResult { why_not: why.to_owned(), ..result },
+        Err(why) => {
+            return CostResult {
+                why_not: why.to_owned(),
+                ..result
+            };
+        }
     };
-    let llm = all_steps(merged).stream.and_then(|stream| stream.llm.clone());
-    let tokens = llm.and_then(|llm| cost.tokens_per_million_requests(totals.requests, llm.input_tokens, llm.output_tokens));
+    let llm = all_steps(merged)
+        .stream
+        .and_then(|stream| stream.llm.clone());
+    let tokens = llm.and_then(|llm| {
+        cost.tokens_per_million_requests(totals.requests, llm.input_tokens, llm.output_tokens)
+    });
     result.rate = Some(rate);
     result.endpoints = cost.endpoints(rate);
     result.tokens_per_million_requests = tokens;
@@ -54,17 +88,27 @@ pub fn price(cost: &Cost, totals: &Totals, merged: &Snapshot, capacity: Option<&
 }
 
 /// Requests per second that the endpoint serves.
-fn rate(totals: &Totals, capacity: Option<&CapacityResult>, generator: &Generator) -> Result<f64, &'static str> {
+fn rate(
+    totals: &Totals,
+    capacity: Option<&CapacityResult>,
+    generator: &Generator,
+) -> Result<f64, &'static str> {
     const LIMITED: &str = "the load generator was the limit, so the target may serve more";
     if generator.saturated {
         return Err(LIMITED);
     }
     let Some(capacity) = capacity else {
-        return if totals.failures < totals.requests { Ok(totals.rps) } else { Err("no request succeeded") };
+        return if totals.failures < totals.requests {
+            Ok(totals.rps)
+        } else {
+            Err("no request succeeded")
+        };
     };
     match (capacity.rate, capacity.limited_by.as_deref()) {
         (_, Some("Generator")) => Err(LIMITED),
-        (Some(iterations), Some(_)) if totals.iterations > 0 => Ok(iterations * totals.requests as f64 / totals.iterations as f64),
+        (Some(iterations), Some(_)) if totals.iterations > 0 => {
+            Ok(iterations * totals.requests as f64 / totals.iterations as f64)
+        }
         (Some(_), _) => Err("the search did not come to its end"),
         (None, _) => Err("no rate was found that holds"),
     }
@@ -76,32 +120,64 @@ mod tests {
     use crate::stats::StepStats;
 
     fn cost() -> Cost {
-        Cost { per_hour: Some(7.2), currency: "EUR".into(), wanted_rate: Some(1000.0), ..Cost::default() }
+        Cost {
+            per_hour: Some(7.2),
+            currency: "EUR".into(),
+            wanted_rate: Some(1000.0),
+            ..Cost::default()
+        }
     }
 
     fn totals() -> Totals {
-        Totals { requests: 600, iterations: 300, rps: 99.5, ..Totals::default() }
+        Totals {
+            requests: 600,
+            iterations: 300,
+            rps: 99.5,
+            ..Totals::default()
+        }
     }
 
     fn found(rate: Option<f64>, limited_by: &str) -> CapacityResult {
-        CapacityResult { rate, limited_by: Some(limited_by.into()), ..CapacityResult::default() }
+        CapacityResult {
+            rate,
+            limited_by: Some(limited_by.into()),
+            ..CapacityResult::default()
+        }
     }
 
     fn priced(capacity: Option<CapacityResult>, generator: Generator) -> CostResult {
-        price(&cost(), &totals(), &Snapshot::default(), capacity.as_ref(), &generator)
+        price(
+            &cost(),
+            &totals(),
+            &Snapshot::default(),
+            capacity.as_ref(),
+            &generator,
+        )
     }
 
     #[test]
     fn no_price_where_the_generator_was_the_limit_or_nothing_held() {
-        let saturated = Generator { saturated: true, ..Generator::default() };
+        let saturated = Generator {
+            saturated: true,
+            ..Generator::default()
+        };
         for (capacity, generator) in [
             (None, saturated),
             (Some(found(Some(100.0), "Generator")), Generator::default()),
             (Some(found(None, "Target")), Generator::default()),
-            (Some(CapacityResult { rate: Some(100.0), ..CapacityResult::default() }), Generator::default()),
+            (
+                Some(CapacityResult {
+                    rate: Some(100.0),
+                    ..CapacityResult::default()
+                }),
+                Generator::default(),
+            ),
         ] {
             let result = priced(capacity, generator);
-            assert_eq!((result.rate, result.per_million_requests, result.endpoints), (None, None, None));
+            assert_eq!(
+                (result.rate, result.per_million_requests, result.endpoints),
+                (None, None, None)
+            );
             assert!(!result.why_not.is_empty());
         }
     }
@@ -110,25 +186,48 @@ mod tests {
     fn a_sustainable_rate_counts_requests_not_iterations() {
         // two requests an iteration: 200/s cost 0.002/s
         let result = priced(Some(found(Some(100.0), "Target")), Generator::default());
-        assert_eq!((result.rate, result.basis.as_str(), result.endpoints), (Some(200.0), "Sustainable", Some(5)));
-        assert!((result.per_million_requests.unwrap() - 10.0).abs() < 1e-9, "{result:?}");
+        assert_eq!(
+            (result.rate, result.basis.as_str(), result.endpoints),
+            (Some(200.0), "Sustainable", Some(5))
+        );
+        assert!(
+            (result.per_million_requests.unwrap() - 10.0).abs() < 1e-9,
+            "{result:?}"
+        );
     }
 
     #[test]
     fn without_a_search_the_price_is_that_of_the_rate_that_came_about() {
         let result = priced(None, Generator::default());
-        assert_eq!((result.rate, result.basis.as_str(), result.endpoints), (Some(99.5), "Achieved", Some(11)));
+        assert_eq!(
+            (result.rate, result.basis.as_str(), result.endpoints),
+            (Some(99.5), "Achieved", Some(11))
+        );
     }
 
     #[test]
     fn concurrency_is_observed_and_follows_from_rate_and_latency() {
-        let mut step = StepStats { requests: 200, failures: 50, ..StepStats::default() };
+        let mut step = StepStats {
+            requests: 200,
+            failures: 50,
+            ..StepStats::default()
+        };
         (0..150).for_each(|_| step.latency.record(100_000));
         (0..50).for_each(|_| step.failed_latency.record(100_000));
-        let merged = Snapshot { steps: [(0, step)].into(), ..Snapshot::default() };
-        let point = |second, users| SeriesPoint { second, users, ..SeriesPoint::default() };
+        let merged = Snapshot {
+            steps: [(0, step)].into(),
+            ..Snapshot::default()
+        };
+        let point = |second, users| SeriesPoint {
+            second,
+            users,
+            ..SeriesPoint::default()
+        };
         let points = [point(0, 90), point(1, 1), point(2, 3), point(3, 90)];
-        let scale = Scale { length: Duration::from_secs(2), arrivals: None };
+        let scale = Scale {
+            length: Duration::from_secs(2),
+            arrivals: None,
+        };
         let result = concurrency(&points, 1..3, &merged, scale).unwrap();
         assert_eq!((result.mean, result.max), (2.0, 3));
         assert!((result.by_latency - 10.0).abs() < 0.1, "{result:?}");

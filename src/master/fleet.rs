@@ -29,8 +29,14 @@ impl FleetService {
 impl fleet_server::Fleet for FleetService {
     type JoinStream = Pin<Box<dyn Stream<Item = Result<FromMaster, Status>> + Send>>;
 
-    async fn join(&self, request: Request<Streaming<FromWorker>>) -> Result<Response<Self::JoinStream>, Status> {
-        let inbound = request.into_inner().filter_map(|message| async { message.ok() }).boxed();
+    async fn join(
+        &self,
+        request: Request<Streaming<FromWorker>>,
+    ) -> Result<Response<Self::JoinStream>, Status> {
+        let inbound = request
+            .into_inner()
+            .filter_map(|message| async { message.ok() })
+            .boxed();
         let (outbound, messages) = mpsc::channel(OUTBOUND);
         tokio::spawn(attend(self.master.clone(), inbound, outbound));
         Ok(Response::new(ReceiverStream::new(messages).map(Ok).boxed()))
@@ -38,15 +44,29 @@ impl fleet_server::Fleet for FleetService {
 }
 
 /// Serves one worker until either side ends. The same for a worker in this process and one behind a socket.
-pub async fn attend(master: Shared, mut inbound: impl Stream<Item = FromWorker> + Unpin, outbound: mpsc::Sender<FromMaster>) {
-    let Some(hello) = first_words(&mut inbound).await else { return };
+pub async fn attend(
+    master: Shared,
+    mut inbound: impl Stream<Item = FromWorker> + Unpin,
+    outbound: mpsc::Sender<FromMaster>,
+) {
+    let Some(hello) = first_words(&mut inbound).await else {
+        return;
+    };
     let joined = master.with(|conductor| conductor.join(&hello, outbound.clone()));
     let id = match joined {
         Ok(id) => id,
         Err(refused) => {
-            tracing::warn!(index = hello.index, "turned a worker away: {}", refused.reason);
+            tracing::warn!(
+                index = hello.index,
+                "turned a worker away: {}",
+                refused.reason
+            );
             // the stream ends either way
-            let _ = outbound.send(FromMaster { message: Some(from_master::Message::Refused(refused)) }).await;
+            let _ = outbound
+                .send(FromMaster {
+                    message: Some(from_master::Message::Refused(refused)),
+                })
+                .await;
             return;
         }
     };
@@ -61,7 +81,9 @@ pub async fn attend(master: Shared, mut inbound: impl Stream<Item = FromWorker> 
 
 async fn first_words(inbound: &mut (impl Stream<Item = FromWorker> + Unpin)) -> Option<Hello> {
     match tokio::time::timeout(HELLO_WITHIN, inbound.next()).await {
-        Ok(Some(FromWorker { message: Some(from_worker::Message::Hello(hello)) })) => Some(hello),
+        Ok(Some(FromWorker {
+            message: Some(from_worker::Message::Hello(hello)),
+        })) => Some(hello),
         _ => None,
     }
 }

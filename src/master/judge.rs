@@ -52,17 +52,33 @@ struct Rule {
 
 impl Judge {
     pub fn new(plan: &Plan) -> Self {
-        let end = plan.whole_length().map_or(u32::MAX, |length| length.as_secs() as u32);
+        let end = plan
+            .whole_length()
+            .map_or(u32::MAX, |length| length.as_secs() as u32);
         // a second that is partly warm-up is left out
         let measured = plan.warmup.as_secs_f64().ceil() as u32..end;
         let seconds = measured.len() as u32;
-        let rules = plan.thresholds.iter().map(|threshold| Rule::new(Reader::new(plan, threshold), seconds)).collect();
-        Self { rules, measured, next: None, plan: plan.clone() }
+        let rules = plan
+            .thresholds
+            .iter()
+            .map(|threshold| Rule::new(Reader::new(plan, threshold), seconds))
+            .collect();
+        Self {
+            rules,
+            measured,
+            next: None,
+            plan: plan.clone(),
+        }
     }
 
     /// What a master before this one, of the same run, had found already.
     pub fn restore(&mut self, breaches: &[Breach]) {
-        for Breach { threshold, second, observed } in breaches {
+        for Breach {
+            threshold,
+            second,
+            observed,
+        } in breaches
+        {
             if let Some(rule) = self.rules.get_mut(*threshold) {
                 rule.breach = rule.breach.or(Some((*second, *observed)));
             }
@@ -79,7 +95,11 @@ impl Judge {
         }
         let since_start = second - self.measured.start;
         let due = due_in(&self.plan, second);
-        for rule in self.rules.iter_mut().filter(|rule| rule.is_judged_on_the_way()) {
+        for rule in self
+            .rules
+            .iter_mut()
+            .filter(|rule| rule.is_judged_on_the_way())
+        {
             if is_gap {
                 rule.forget();
             }
@@ -88,33 +108,61 @@ impl Judge {
     }
 
     pub fn breaches(&self) -> Vec<Breach> {
-        let found = self.rules.iter().enumerate().filter_map(|(threshold, rule)| rule.breach.map(|breach| (threshold, breach)));
-        found.map(|(threshold, (second, observed))| Breach { threshold, second, observed }).collect()
+        let found = self
+            .rules
+            .iter()
+            .enumerate()
+            .filter_map(|(threshold, rule)| rule.breach.map(|breach| (threshold, breach)));
+        found
+            .map(|(threshold, (second, observed))| Breach {
+                threshold,
+                second,
+                observed,
+            })
+            .collect()
     }
 
     /// Why the run must end, if a threshold says so.
     pub fn abort(&self) -> Option<String> {
-        self.rules.iter().filter(|rule| rule.reader.threshold.abort_on_fail).find_map(|rule| {
-            let (second, observed) = rule.breach?;
-            Some(format!("{}: observed {} in second {second}", rule.words(), rule.reader.text(observed)))
-        })
+        self.rules
+            .iter()
+            .filter(|rule| rule.reader.threshold.abort_on_fail)
+            .find_map(|rule| {
+                let (second, observed) = rule.breach?;
+                Some(format!(
+                    "{}: observed {} in second {second}",
+                    rule.words(),
+                    rule.reader.text(observed)
+                ))
+            })
     }
 
     /// Every threshold, with all samples of the run.
     pub fn results(&self, merged: &Snapshot, scale: Scale) -> Vec<ThresholdResult> {
-        self.rules.iter().map(|rule| rule.result(merged, scale)).collect()
+        self.rules
+            .iter()
+            .map(|rule| rule.result(merged, scale))
+            .collect()
     }
 }
 
 /// Iterations that open load asks for in a run second.
 fn due_in(plan: &Plan, second: u32) -> u64 {
-    let until = |second: u32| plan.arrivals_until(Duration::from_secs(second.into()).saturating_sub(plan.warmup)).unwrap_or(0);
+    let until = |second: u32| {
+        plan.arrivals_until(Duration::from_secs(second.into()).saturating_sub(plan.warmup))
+            .unwrap_or(0)
+    };
     until(second + 1) - until(second)
 }
 
 impl Rule {
     fn new(reader: Reader, measured: u32) -> Self {
-        let Span { window_seconds, delay_seconds, for_seconds, min_count: _ } = reader.threshold.span;
+        let Span {
+            window_seconds,
+            delay_seconds,
+            for_seconds,
+            min_count: _,
+        } = reader.threshold.span;
         let takes = u64::from(window_seconds) + u64::from(delay_seconds) + u64::from(for_seconds);
         Self {
             reader,
@@ -164,7 +212,11 @@ impl Rule {
         if is_early || self.seconds < span.window_seconds {
             return;
         }
-        match self.reader.observe(&self.sum, f64::from(self.seconds), span.min_count.unwrap_or(MIN_COUNT)) {
+        match self.reader.observe(
+            &self.sum,
+            f64::from(self.seconds),
+            span.min_count.unwrap_or(MIN_COUNT),
+        ) {
             Some(observed) => self.judge(second, observed),
             None => self.breached_since = None,
         }
@@ -172,7 +224,13 @@ impl Rule {
 
     fn judge(&mut self, second: u32, observed: f64) {
         let ceiling = self.threshold().comparison.is_ceiling();
-        let is_worse = |than: f64| if ceiling { observed > than } else { observed < than };
+        let is_worse = |than: f64| {
+            if ceiling {
+                observed > than
+            } else {
+                observed < than
+            }
+        };
         if self.worst.is_none_or(|(_, worst)| is_worse(worst)) {
             self.worst = Some((second, observed));
         }
@@ -197,7 +255,8 @@ impl Rule {
             (None, true) => self.worst.map(seen),
             (None, false) => self.whole(merged, scale).map(|observed| (None, observed)),
         };
-        let (second, observed) = shown.map_or((None, None), |(second, observed)| (second, Some(observed)));
+        let (second, observed) =
+            shown.map_or((None, None), |(second, observed)| (second, Some(observed)));
         let verdict = match observed {
             _ if self.breach.is_some() => ThresholdVerdict::Failed,
             None => ThresholdVerdict::NotJudged,
@@ -206,7 +265,9 @@ impl Rule {
             Some(value) if threshold.is_met(value) => ThresholdVerdict::Passed,
             Some(_) => ThresholdVerdict::Failed,
         };
-        let at = second.map(|second| format!(" in second {second}")).unwrap_or_default();
+        let at = second
+            .map(|second| format!(" in second {second}"))
+            .unwrap_or_default();
         ThresholdResult {
             metric: threshold.name().to_owned(),
             expr: threshold.expr.clone(),
@@ -215,21 +276,32 @@ impl Rule {
             abort_on_fail: threshold.abort_on_fail,
             observed,
             observed_second: second,
-            observed_text: observed.map_or_else(|| "too few samples".to_owned(), |value| format!("{}{at}", self.reader.text(value))),
+            observed_text: observed.map_or_else(
+                || "too few samples".to_owned(),
+                |value| format!("{}{at}", self.reader.text(value)),
+            ),
             verdict,
         }
     }
 
     fn whole(&self, merged: &Snapshot, scale: Scale) -> Option<f64> {
         let reading = self.reader.read(merged, scale.arrivals.unwrap_or(0));
-        self.reader.observe(&reading, scale.length.as_secs_f64(), self.threshold().span.min_count.unwrap_or(1))
+        self.reader.observe(
+            &reading,
+            scale.length.as_secs_f64(),
+            self.threshold().span.min_count.unwrap_or(1),
+        )
     }
 
     /// `latency p(99) < 1s over 30s`
     fn words(&self) -> String {
         let threshold = self.threshold();
         let window = Duration::from_secs(threshold.span.window_seconds.into());
-        let over = if window.is_zero() { String::new() } else { format!(" over {}", duration::format(window)) };
+        let over = if window.is_zero() {
+            String::new()
+        } else {
+            format!(" over {}", duration::format(window))
+        };
         format!("{} {}{over}", threshold.name(), threshold.expr)
     }
 }
@@ -237,16 +309,26 @@ impl Rule {
 fn select_json(threshold: &Threshold) -> serde_json::Value {
     let select = &threshold.select;
     let mut json = serde_json::Map::new();
-    for (name, value) in [("scenario", &select.scenario), ("task", &select.task), ("step", &select.step)] {
+    for (name, value) in [
+        ("scenario", &select.scenario),
+        ("task", &select.task),
+        ("step", &select.step),
+    ] {
         if let Some(value) = value {
             json.insert(name.to_owned(), value.as_str().into());
         }
     }
     if !select.tags.is_empty() {
-        json.insert("tags".to_owned(), serde_json::to_value(&select.tags).unwrap_or_default());
+        json.insert(
+            "tags".to_owned(),
+            serde_json::to_value(&select.tags).unwrap_or_default(),
+        );
     }
     if select.outcome != Outcome::Success {
-        json.insert("outcome".to_owned(), serde_json::to_value(select.outcome).unwrap_or_default());
+        json.insert(
+            "outcome".to_owned(),
+            serde_json::to_value(select.outcome).unwrap_or_default(),
+        );
     }
     json.into()
 }

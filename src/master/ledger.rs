@@ -31,7 +31,12 @@ pub struct Lease {
 
 impl Ledger {
     pub fn new(is_finite: bool) -> Self {
-        Self { limit: None, is_finite, next: 0, reserved: 0 }
+        Self {
+            limit: None,
+            is_finite,
+            next: 0,
+            reserved: 0,
+        }
     }
 
     /// The data are as large as a worker says; all hold the same.
@@ -68,7 +73,11 @@ impl Ledger {
         if announce {
             self.reserved = self.next.saturating_add(ahead).min(limit);
         }
-        Some(Lease { positions, exhausted: self.next >= limit, reserved: announce.then_some(self.reserved) })
+        Some(Lease {
+            positions,
+            exhausted: self.next >= limit,
+            reserved: announce.then_some(self.reserved),
+        })
     }
 }
 

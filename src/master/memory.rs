@@ -45,23 +45,34 @@ impl Memory {
     }
 
     pub fn at(folder: &Path) -> Self {
-        Self { folder: Some(folder.to_owned()) }
+        Self {
+            folder: Some(folder.to_owned()),
+        }
     }
 
     /// The facts of this incarnation; new ones are written at once.
     pub fn load(&self) -> Result<Facts, MemoryError> {
-        let fresh = Facts { incarnation: format!("{:016x}", rand::random::<u64>()), ..Facts::default() };
-        let Some(folder) = &self.folder else { return Ok(fresh) };
+        let fresh = Facts {
+            incarnation: format!("{:016x}", rand::random::<u64>()),
+            ..Facts::default()
+        };
+        let Some(folder) = &self.folder else {
+            return Ok(fresh);
+        };
         match fs::read(folder.join(FILE)) {
             Ok(bytes) => serde_json::from_slice(&bytes).map_err(|e| self.failed("read", e.into())),
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => self.store(&fresh).map(|()| fresh),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+                self.store(&fresh).map(|()| fresh)
+            }
             Err(e) => Err(self.failed("read", e)),
         }
     }
 
     /// On return the facts survive a kill.
     pub fn store(&self, facts: &Facts) -> Result<(), MemoryError> {
-        let Some(folder) = &self.folder else { return Ok(()) };
+        let Some(folder) = &self.folder else {
+            return Ok(());
+        };
         let write = || {
             let draft = folder.join(format!("{FILE}.new"));
             let mut file = fs::File::create(&draft)?;
@@ -80,7 +91,9 @@ impl Memory {
 
     /// On return the numbers survive a kill of the process. Not a loss of the node, which takes the folder along: so nothing is synced.
     pub fn store_rows(&self, rows: &BTreeMap<u16, u64>) -> Result<(), MemoryError> {
-        let Some(folder) = &self.folder else { return Ok(()) };
+        let Some(folder) = &self.folder else {
+            return Ok(());
+        };
         let write = || {
             let draft = folder.join(format!("{ROWS_FILE}.new"));
             fs::write(&draft, serde_json::to_vec(rows)?)?;
@@ -90,7 +103,11 @@ impl Memory {
     }
 
     fn failed(&self, doing: &'static str, source: std::io::Error) -> MemoryError {
-        MemoryError { doing, path: self.folder.clone().unwrap_or_default(), source }
+        MemoryError {
+            doing,
+            path: self.folder.clone().unwrap_or_default(),
+            source,
+        }
     }
 }
 
@@ -105,7 +122,11 @@ mod tests {
         let mut facts = memory.load().unwrap();
         facts.granted = true;
         facts.epoch = 1;
-        facts.breaches.push(Breach { threshold: 1, second: 7, observed: 0.3 });
+        facts.breaches.push(Breach {
+            threshold: 1,
+            second: 7,
+            observed: 0.3,
+        });
         memory.store(&facts).unwrap();
         assert_eq!(Memory::at(folder.path()).load().unwrap(), facts);
     }
@@ -113,7 +134,10 @@ mod tests {
     #[test]
     fn another_pod_is_another_incarnation() {
         let (one, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        assert_ne!(Memory::at(one.path()).load().unwrap().incarnation, Memory::at(other.path()).load().unwrap().incarnation);
+        assert_ne!(
+            Memory::at(one.path()).load().unwrap().incarnation,
+            Memory::at(other.path()).load().unwrap().incarnation
+        );
     }
 
     #[test]

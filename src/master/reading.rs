@@ -32,21 +32,33 @@ pub struct Packed {
 impl Reader {
     pub fn new(plan: &Plan, threshold: &Threshold) -> Self {
         let select = &threshold.select;
-        let tasks = plan
-            .scenarios
-            .iter()
-            .flat_map(|scenario| scenario.tasks.iter().map(move |task| select.matches_task(&scenario.name, &task.name)));
+        let tasks = plan.scenarios.iter().flat_map(|scenario| {
+            scenario
+                .tasks
+                .iter()
+                .map(move |task| select.matches_task(&scenario.name, &task.name))
+        });
         Self {
             threshold: threshold.clone(),
-            steps: plan.steps().map(|place| select.matches(&place) && threshold.metric.is_measured_of(place.step)).collect(),
+            steps: plan
+                .steps()
+                .map(|place| select.matches(&place) && threshold.metric.is_measured_of(place.step))
+                .collect(),
             tasks: tasks.collect(),
         }
     }
 
     /// `due` are the iterations that open load asks for in the time of the samples.
     pub fn read(&self, snapshot: &Snapshot, due: u64) -> Reading {
-        let times = |times: Histogram| Reading { times, ..Reading::default() };
-        let share = |part, whole| Reading { part, whole, ..Reading::default() };
+        let times = |times: Histogram| Reading {
+            times,
+            ..Reading::default()
+        };
+        let share = |part, whole| Reading {
+            part,
+            whole,
+            ..Reading::default()
+        };
         let counters = snapshot.counters;
         match self.threshold.metric {
             Metric::Latency => times(self.latencies(snapshot)),
@@ -58,26 +70,37 @@ impl Reader {
             Metric::Download => times(self.phase(snapshot, Phase::Download)),
             Metric::Iteration => {
                 let mut sum = Histogram::new();
-                self.tasks_of(snapshot).for_each(|task| sum.merge(&task.duration));
+                self.tasks_of(snapshot)
+                    .for_each(|task| sum.merge(&task.duration));
                 times(sum)
             }
             Metric::Failures => {
-                let (failures, requests) = self.sum(snapshot, |step| (step.failures, step.requests));
+                let (failures, requests) =
+                    self.sum(snapshot, |step| (step.failures, step.requests));
                 share(failures, requests)
             }
             Metric::Checks => {
-                let (passed, all) = self.sum(snapshot, |step| (step.checks_passed, step.checks_passed + step.checks_failed));
+                let (passed, all) = self.sum(snapshot, |step| {
+                    (step.checks_passed, step.checks_passed + step.checks_failed)
+                });
                 share(passed, all)
             }
             Metric::Requests => share(self.sum(snapshot, |step| (step.requests, 0)).0, 0),
             Metric::Iterations => share(self.tasks_of(snapshot).map(|task| task.finished).sum(), 0),
-            Metric::FirstEvent | Metric::FirstMessage | Metric::Ttft => times(self.of_streams(snapshot, |stream| Some(&stream.first))),
-            Metric::Gap | Metric::Itl => times(self.of_streams(snapshot, |stream| Some(&stream.gap))),
-            Metric::Tpot => times(self.of_streams(snapshot, |stream| Some(&stream.llm.as_ref()?.per_token))),
+            Metric::FirstEvent | Metric::FirstMessage | Metric::Ttft => {
+                times(self.of_streams(snapshot, |stream| Some(&stream.first)))
+            }
+            Metric::Gap | Metric::Itl => {
+                times(self.of_streams(snapshot, |stream| Some(&stream.gap)))
+            }
+            Metric::Tpot => {
+                times(self.of_streams(snapshot, |stream| Some(&stream.llm.as_ref()?.per_token)))
+            }
             Metric::OutputTokens => share(self.output_tokens(snapshot), 0),
             Metric::Goodput => share(self.sum(snapshot, |step| (step.goodput.good, 0)).0, 0),
             Metric::GoodputRatio => {
-                let (good, judged) = self.sum(snapshot, |step| (step.goodput.good, step.goodput.judged));
+                let (good, judged) =
+                    self.sum(snapshot, |step| (step.goodput.good, step.goodput.judged));
                 // nobody knows which request a dropped arrival would have been
                 share(good, judged + counters.dropped)
             }
@@ -91,7 +114,11 @@ impl Reader {
     pub fn observe(&self, reading: &Reading, seconds: f64, min_count: u64) -> Option<f64> {
         let Reading { times, part, whole } = reading;
         let enough = |samples: u64| samples >= min_count.max(1);
-        let scale = if self.threshold.quantity == Quantity::Number { Unit::One.in_base() } else { 1.0 };
+        let scale = if self.threshold.quantity == Quantity::Number {
+            Unit::One.in_base()
+        } else {
+            1.0
+        };
         let of_times = |value: f64| enough(times.count()).then_some(value / scale);
         match self.threshold.aggregate {
             Aggregate::Percentile(percent) => of_times(times.percentile(percent) as f64),
@@ -100,9 +127,13 @@ impl Reader {
             Aggregate::Min => of_times(times.min() as f64),
             Aggregate::Max => of_times(times.max() as f64),
             Aggregate::Count => Some(*part as f64),
-            Aggregate::Rate if self.threshold.quantity == Quantity::Share => enough(*whole).then_some(*part as f64 / *whole as f64),
+            Aggregate::Rate if self.threshold.quantity == Quantity::Share => {
+                enough(*whole).then_some(*part as f64 / *whole as f64)
+            }
             // none in a time is a rate as well: it must not go unjudged
-            Aggregate::Rate | Aggregate::PerSecond => (seconds > 0.0).then_some(*part as f64 / seconds),
+            Aggregate::Rate | Aggregate::PerSecond => {
+                (seconds > 0.0).then_some(*part as f64 / seconds)
+            }
         }
     }
 
@@ -119,7 +150,11 @@ impl Reader {
     }
 
     fn recorded(&self, snapshot: &Snapshot) -> Histogram {
-        let trend = self.threshold.record.as_ref().and_then(|record| snapshot.trends.get(&record.place));
+        let trend = self
+            .threshold
+            .record
+            .as_ref()
+            .and_then(|record| snapshot.trends.get(&record.place));
         trend.map(|trend| trend.values.clone()).unwrap_or_default()
     }
 
@@ -133,33 +168,57 @@ impl Reader {
 
     fn phase(&self, snapshot: &Snapshot, phase: Phase) -> Histogram {
         let mut sum = Histogram::new();
-        self.selected_steps(snapshot).for_each(|step| sum.merge(step.phases.of(phase)));
+        self.selected_steps(snapshot)
+            .for_each(|step| sum.merge(step.phases.of(phase)));
         sum
     }
 
-    fn of_streams(&self, snapshot: &Snapshot, get: impl Fn(&StreamStats) -> Option<&Histogram>) -> Histogram {
+    fn of_streams(
+        &self,
+        snapshot: &Snapshot,
+        get: impl Fn(&StreamStats) -> Option<&Histogram>,
+    ) -> Histogram {
         let mut sum = Histogram::new();
-        let streams = self.selected_steps(snapshot).filter_map(|step| step.stream.as_ref());
-        streams.filter_map(|stream| get(stream)).for_each(|times| sum.merge(times));
+        let streams = self
+            .selected_steps(snapshot)
+            .filter_map(|step| step.stream.as_ref());
+        streams
+            .filter_map(|stream| get(stream))
+            .for_each(|times| sum.merge(times));
         sum
     }
 
     fn output_tokens(&self, snapshot: &Snapshot) -> u64 {
-        let models = self.selected_steps(snapshot).filter_map(|step| step.stream.as_ref()?.llm.as_ref());
+        let models = self
+            .selected_steps(snapshot)
+            .filter_map(|step| step.stream.as_ref()?.llm.as_ref());
         models.map(|llm| llm.output_tokens).sum()
     }
 
     fn selected_steps<'a>(&'a self, snapshot: &'a Snapshot) -> impl Iterator<Item = &'a StepStats> {
-        snapshot.steps.iter().filter(|(place, _)| self.selects(**place)).map(|(_, step)| step)
+        snapshot
+            .steps
+            .iter()
+            .filter(|(place, _)| self.selects(**place))
+            .map(|(_, step)| step)
     }
 
     fn sum(&self, snapshot: &Snapshot, get: impl Fn(&StepStats) -> (u64, u64)) -> (u64, u64) {
-        self.selected_steps(snapshot).map(get).fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1))
+        self.selected_steps(snapshot)
+            .map(get)
+            .fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1))
     }
 
-    fn tasks_of<'a>(&'a self, snapshot: &'a Snapshot) -> impl Iterator<Item = &'a crate::stats::TaskStats> {
+    fn tasks_of<'a>(
+        &'a self,
+        snapshot: &'a Snapshot,
+    ) -> impl Iterator<Item = &'a crate::stats::TaskStats> {
         let selects = |task: u16| self.tasks.get(usize::from(task)).copied().unwrap_or(false);
-        snapshot.tasks.iter().filter(move |(place, _)| selects(**place)).map(|(_, task)| task)
+        snapshot
+            .tasks
+            .iter()
+            .filter(move |(place, _)| selects(**place))
+            .map(|(_, task)| task)
     }
 
     fn latencies(&self, snapshot: &Snapshot) -> Histogram {
@@ -189,13 +248,18 @@ impl Reading {
     pub fn remove(&mut self, other: &Packed) {
         let Packed { times, part, whole } = other;
         // our own encoding, made a few minutes ago
-        self.times.remove(&Histogram::decode(times).unwrap_or_default());
+        self.times
+            .remove(&Histogram::decode(times).unwrap_or_default());
         self.part = self.part.saturating_sub(*part);
         self.whole = self.whole.saturating_sub(*whole);
     }
 
     pub fn pack(&self) -> Packed {
         let Reading { times, part, whole } = self;
-        Packed { times: times.encode(), part: *part, whole: *whole }
+        Packed {
+            times: times.encode(),
+            part: *part,
+            whole: *whole,
+        }
     }
 }

@@ -13,8 +13,14 @@ use super::search::Search;
 use super::timeline::Timeline;
 use super::verdict::{self, Judgement};
 use crate::plan::{Action, FlowPlace, OnSaturation, Plan, Section, Trend};
-use crate::stats::result::{CapacityResult, Event, FeederResult, Generator, RunResult, SCHEMA_VERSION, Totals, Verdict, Workers};
-use crate::stats::summary::{Scale, StepName, TrendName, error_results, histogram_results, record_results, step_results, task_results};
+use crate::stats::result::{
+    CapacityResult, Event, FeederResult, Generator, RunResult, SCHEMA_VERSION, Totals, Verdict,
+    Workers,
+};
+use crate::stats::summary::{
+    Scale, StepName, TrendName, error_results, histogram_results, record_results, step_results,
+    task_results,
+};
 use crate::stats::{Snapshot, format};
 use crate::wire::control::Stop;
 use crate::wire::layout::RunFile;
@@ -82,11 +88,20 @@ pub fn build(parts: Parts<'_>) -> RunResult {
     let plan = &file.plan;
     let kept = search.and_then(Search::kept);
     let (merged, scale) = match kept {
-        Some(level) => (with_the_rest_as_warmup(&level.samples, &roster.merged()), level.scale),
+        Some(level) => (
+            with_the_rest_as_warmup(&level.samples, &roster.merged()),
+            level.scale,
+        ),
         None => (roster.merged(), scale(plan, roster.length())),
     };
-    let thresholds = kept.map_or_else(|| judge.results(&merged, scale), |level| level.thresholds.clone());
-    let totals = Totals { late: timeline.late(), ..Totals::of(&merged, scale) };
+    let thresholds = kept.map_or_else(
+        || judge.results(&merged, scale),
+        |level| level.thresholds.clone(),
+    );
+    let totals = Totals {
+        late: timeline.late(),
+        ..Totals::of(&merged, scale)
+    };
     let names = step_names(plan);
     let judged = verdict::judge(plan, thresholds, &totals);
     let capacity = search.map(Search::result);
@@ -96,13 +111,19 @@ pub fn build(parts: Parts<'_>) -> RunResult {
     };
     let generator = saturation::judge(&roster.merged(), roster);
     let judgement = match obstacle.filter(|_| ending == Ending::NotStarted) {
-        Some(Obstacle { reason, message }) => {
-            Judgement { verdict: Verdict::Errored, reason: (*reason).to_owned(), message: message.clone(), ..judged }
-        }
+        Some(Obstacle { reason, message }) => Judgement {
+            verdict: Verdict::Errored,
+            reason: (*reason).to_owned(),
+            message: message.clone(),
+            ..judged
+        },
         None => judgement(plan, judged, &generator, ending, stop, judge),
     };
     let message = with_losses(judgement.message, roster);
-    let seconds = kept.map_or_else(|| cost::measured_seconds(plan, scale.length), |level| level.seconds.clone());
+    let seconds = kept.map_or_else(
+        || cost::measured_seconds(plan, scale.length),
+        |level| level.seconds.clone(),
+    );
     RunResult {
         schema_version: SCHEMA_VERSION.to_owned(),
         run: file.run.clone(),
@@ -124,15 +145,30 @@ pub fn build(parts: Parts<'_>) -> RunResult {
         records: record_results(&merged, &trend_names(plan)),
         errors: error_results(&merged, &[names.clone(), flow_names(plan)].concat()),
         thresholds: judgement.thresholds,
-        workers: Workers { planned: file.workers, lost: roster.lost(), rejoined: roster.rejoined() },
+        workers: Workers {
+            planned: file.workers,
+            lost: roster.lost(),
+            rejoined: roster.rejoined(),
+        },
         series: timeline.points().to_vec(),
         histograms: histogram_results(&merged, &names),
-        blocks: if search.is_some() { None } else { blocks.result(&names) },
+        blocks: if search.is_some() {
+            None
+        } else {
+            blocks.result(&names)
+        },
         feeders,
         events: events.to_vec(),
-        warnings: [warnings(file, roster, timeline, blocks, &generator), beside.to_vec()].concat(),
+        warnings: [
+            warnings(file, roster, timeline, blocks, &generator),
+            beside.to_vec(),
+        ]
+        .concat(),
         concurrency: cost::concurrency(timeline.points(), seconds, &merged, scale),
-        cost: plan.cost.as_ref().map(|prices| cost::price(prices, &totals, &merged, capacity.as_ref(), &generator)),
+        cost: plan
+            .cost
+            .as_ref()
+            .map(|prices| cost::price(prices, &totals, &merged, capacity.as_ref(), &generator)),
         capacity,
         generator,
         totals,
@@ -147,7 +183,10 @@ pub fn scale(plan: &Plan, took: Option<Duration>) -> Scale {
         (Some(planned), Some(took)) => planned.min(took),
         (planned, took) => planned.or(took).unwrap_or_default(),
     };
-    Scale { length, arrivals: plan.arrivals_until(length) }
+    Scale {
+        length,
+        arrivals: plan.arrivals_until(length),
+    }
 }
 
 pub fn step_names(plan: &Plan) -> Vec<StepName> {
@@ -164,7 +203,13 @@ pub fn step_names(plan: &Plan) -> Vec<StepName> {
 /// Steps that say when or how often, by where they stand: `steps[2] (call login)`.
 fn flow_names(plan: &Plan) -> Vec<StepName> {
     let name = |place: FlowPlace<'_>| {
-        let FlowPlace { scenario, task, section, number, step } = place;
+        let FlowPlace {
+            scenario,
+            task,
+            section,
+            number,
+            step,
+        } = place;
         let list = match section {
             Section::OnStart => "onStart",
             Section::OnStop => "onStop",
@@ -177,18 +222,35 @@ fn flow_names(plan: &Plan) -> Vec<StepName> {
             Action::Call(block) => format!("call {block}"),
             Action::Pause(_) => "pause".to_owned(),
         };
-        StepName { scenario: scenario.to_owned(), task: task.to_owned(), step: format!("{list}[{number}] ({act})"), is_control: false }
+        StepName {
+            scenario: scenario.to_owned(),
+            task: task.to_owned(),
+            step: format!("{list}[{number}] ({act})"),
+            is_control: false,
+        }
     };
     plan.flows().map(name).collect()
 }
 
 pub fn trend_names(plan: &Plan) -> Vec<TrendName> {
-    let name = |Trend { name, unit }: Trend| TrendName { name, unit: unit.name().to_owned(), in_base: unit.in_base() };
+    let name = |Trend { name, unit }: Trend| TrendName {
+        name,
+        unit: unit.name().to_owned(),
+        in_base: unit.in_base(),
+    };
     plan.trends().into_iter().map(name).collect()
 }
 
 fn task_names(plan: &Plan) -> Vec<(String, String)> {
-    plan.scenarios.iter().flat_map(|scenario| scenario.tasks.iter().map(|task| (scenario.name.clone(), task.name.clone()))).collect()
+    plan.scenarios
+        .iter()
+        .flat_map(|scenario| {
+            scenario
+                .tasks
+                .iter()
+                .map(|task| (scenario.name.clone(), task.name.clone()))
+        })
+        .collect()
 }
 
 /// The samples of one level; the requests of all others are counted, and else in no result. What is done once, or by users at their
@@ -197,13 +259,20 @@ fn with_the_rest_as_warmup(level: &Snapshot, whole: &Snapshot) -> Snapshot {
     let mut level = level.clone();
     level.counters.control = whole.counters.control;
     level.counters.control_failures = whole.counters.control_failures;
-    level.counters.warmup += whole.received_by_target().saturating_sub(level.received_by_target());
+    level.counters.warmup += whole
+        .received_by_target()
+        .saturating_sub(level.received_by_target());
     level
 }
 
 /// A search is judged by what it found.
 fn judge_capacity(found: &CapacityResult, judged: Judgement) -> Judgement {
-    let CapacityResult { rate, limited_by, at_least, curve } = found;
+    let CapacityResult {
+        rate,
+        limited_by,
+        at_least,
+        curve,
+    } = found;
     let per_second = |rate: f64| format!("{}/s", format::rate(rate));
     let limit = match limited_by.as_deref() {
         Some("Generator") => ", where the generator was the limit: the target may hold more",
@@ -212,19 +281,46 @@ fn judge_capacity(found: &CapacityResult, judged: Judgement) -> Judgement {
     };
     let (verdict, reason, message) = match (rate, at_least) {
         (None, _) => {
-            let why = curve.iter().rfind(|level| !level.held).map_or("no level was judged", |level| level.why.as_str());
-            (Verdict::Failed, "NothingHeld", format!("no rate was found that holds: {why}"))
+            let why = curve
+                .iter()
+                .rfind(|level| !level.held)
+                .map_or("no level was judged", |level| level.why.as_str());
+            (
+                Verdict::Failed,
+                "NothingHeld",
+                format!("no rate was found that holds: {why}"),
+            )
         }
         (Some(rate), Some(wanted)) if rate < wanted => {
-            let message = format!("{} hold{limit}, {} are wanted", per_second(*rate), per_second(*wanted));
+            let message = format!(
+                "{} hold{limit}, {} are wanted",
+                per_second(*rate),
+                per_second(*wanted)
+            );
             (Verdict::Failed, "CapacityTooLow", message)
         }
-        (Some(rate), _) => (Verdict::Passed, "CapacityFound", format!("{} hold{limit}", per_second(*rate))),
+        (Some(rate), _) => (
+            Verdict::Passed,
+            "CapacityFound",
+            format!("{} hold{limit}", per_second(*rate)),
+        ),
     };
-    Judgement { verdict, reason: reason.to_owned(), message, thresholds: judged.thresholds }
+    Judgement {
+        verdict,
+        reason: reason.to_owned(),
+        message,
+        thresholds: judged.thresholds,
+    }
 }
 
-fn judgement(plan: &Plan, judged: Judgement, generator: &Generator, ending: Ending, stop: Option<&Stop>, judge: &Judge) -> Judgement {
+fn judgement(
+    plan: &Plan,
+    judged: Judgement,
+    generator: &Generator,
+    ending: Ending,
+    stop: Option<&Stop>,
+    judge: &Judge,
+) -> Judgement {
     let instead = |verdict, reason: &str, message: String| Judgement {
         verdict,
         reason: reason.to_owned(),
@@ -232,16 +328,38 @@ fn judgement(plan: &Plan, judged: Judgement, generator: &Generator, ending: Endi
         thresholds: judged.thresholds.clone(),
     };
     match (ending, stop) {
-        (Ending::Natural | Ending::Breached, _) if generator.saturated && plan.on_saturation == OnSaturation::Fail => {
-            let why = generator.workers.iter().map(|worker| format!("worker {}: {}", worker.worker, worker.why)).collect::<Vec<_>>();
-            instead(Verdict::Errored, "GeneratorSaturated", format!("the load generator was the bottleneck: {}", why.join("; ")))
+        (Ending::Natural | Ending::Breached, _)
+            if generator.saturated && plan.on_saturation == OnSaturation::Fail =>
+        {
+            let why = generator
+                .workers
+                .iter()
+                .map(|worker| format!("worker {}: {}", worker.worker, worker.why))
+                .collect::<Vec<_>>();
+            instead(
+                Verdict::Errored,
+                "GeneratorSaturated",
+                format!("the load generator was the bottleneck: {}", why.join("; ")),
+            )
         }
         (Ending::Natural | Ending::NotStarted, _) => judged,
         // thresholds are shown as they stood, but do not decide
-        (Ending::Stopped, Some(stop)) => instead(Verdict::Aborted, &stop.reason, stop.message.clone()),
-        (Ending::Stopped, None) => instead(Verdict::Aborted, "Aborted", "the run was stopped".into()),
-        (Ending::Breached, _) => instead(Verdict::Failed, "ThresholdAborted", judge.abort().unwrap_or_default()),
-        (Ending::Deserted, _) => instead(Verdict::Errored, "WorkersLost", "all workers were lost and none came back in time".into()),
+        (Ending::Stopped, Some(stop)) => {
+            instead(Verdict::Aborted, &stop.reason, stop.message.clone())
+        }
+        (Ending::Stopped, None) => {
+            instead(Verdict::Aborted, "Aborted", "the run was stopped".into())
+        }
+        (Ending::Breached, _) => instead(
+            Verdict::Failed,
+            "ThresholdAborted",
+            judge.abort().unwrap_or_default(),
+        ),
+        (Ending::Deserted, _) => instead(
+            Verdict::Errored,
+            "WorkersLost",
+            "all workers were lost and none came back in time".into(),
+        ),
     }
 }
 
@@ -249,15 +367,29 @@ fn judgement(plan: &Plan, judged: Judgement, generator: &Generator, ending: Endi
 fn with_losses(message: String, roster: &Roster) -> String {
     match roster.lost() + roster.left_early() {
         0 => message,
-        1 => format!("{message}; a worker went before the end, so the load was below the profile for a time"),
-        gone => format!("{message}; {gone} workers went before the end, so the load was below the profile for a time"),
+        1 => format!(
+            "{message}; a worker went before the end, so the load was below the profile for a time"
+        ),
+        gone => format!(
+            "{message}; {gone} workers went before the end, so the load was below the profile for a time"
+        ),
     }
 }
 
-fn warnings(file: &RunFile, roster: &Roster, timeline: &Timeline, blocks: &Blocks, generator: &Generator) -> Vec<String> {
+fn warnings(
+    file: &RunFile,
+    roster: &Roster,
+    timeline: &Timeline,
+    blocks: &Blocks,
+    generator: &Generator,
+) -> Vec<String> {
     let mut warnings = file.warnings.clone();
     if generator.saturated {
-        let first = generator.workers.first().map(|worker| format!("; worker {}: {}", worker.worker, worker.why)).unwrap_or_default();
+        let first = generator
+            .workers
+            .first()
+            .map(|worker| format!("; worker {}: {}", worker.worker, worker.why))
+            .unwrap_or_default();
         warnings.push(format!("the load generator was the bottleneck: the numbers are its own, not the target's{first}"));
     }
     if roster.lost() > 0 {
@@ -273,11 +405,16 @@ fn warnings(file: &RunFile, roster: &Roster, timeline: &Timeline, blocks: &Block
         ));
     }
     if roster.failed() > 0 {
-        warnings.push(format!("{} worker processes did not carry out all of their share; the events say why", roster.failed()));
+        warnings.push(format!(
+            "{} worker processes did not carry out all of their share; the events say why",
+            roster.failed()
+        ));
     }
     let done = roster.merged().counters.iterations;
     if let Some(planned) = file.plan.iterations().filter(|planned| done < *planned) {
-        warnings.push(format!("only {done} of {planned} iterations were carried out"));
+        warnings.push(format!(
+            "only {done} of {planned} iterations were carried out"
+        ));
     }
     if blocks.lacks_seconds() {
         warnings.push("the time blocks lack what was measured before the master was restarted: of that only counts are known".to_owned());
@@ -299,15 +436,47 @@ mod tests {
     #[test]
     fn beside_the_kept_level_all_but_control_is_warmup() {
         let of = |requests, counters| Snapshot {
-            steps: [(0, StepStats { requests, ..StepStats::default() })].into(),
+            steps: [(
+                0,
+                StepStats {
+                    requests,
+                    ..StepStats::default()
+                },
+            )]
+            .into(),
             counters,
             ..Snapshot::default()
         };
-        let level = of(100, Counters { control: 1, retries: 2, ..Counters::default() });
-        let whole = of(700, Counters { control: 9, control_failures: 3, warmup: 50, retries: 5, ..Counters::default() });
+        let level = of(
+            100,
+            Counters {
+                control: 1,
+                retries: 2,
+                ..Counters::default()
+            },
+        );
+        let whole = of(
+            700,
+            Counters {
+                control: 9,
+                control_failures: 3,
+                warmup: 50,
+                retries: 5,
+                ..Counters::default()
+            },
+        );
         let kept = with_the_rest_as_warmup(&level, &whole);
-        assert_eq!((kept.requests(), kept.received_by_target()), (100, whole.received_by_target()));
-        let counters = Counters { control: 9, control_failures: 3, warmup: 653, retries: 2, ..Counters::default() };
+        assert_eq!(
+            (kept.requests(), kept.received_by_target()),
+            (100, whole.received_by_target())
+        );
+        let counters = Counters {
+            control: 9,
+            control_failures: 3,
+            warmup: 653,
+            retries: 2,
+            ..Counters::default()
+        };
         assert_eq!(kept.counters, counters);
     }
 }

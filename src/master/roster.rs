@@ -25,13 +25,27 @@ pub struct Session {
 }
 
 impl Session {
-    pub fn new(id: SessionId, index: u32, instance: &str, outbound: mpsc::Sender<FromMaster>) -> Self {
-        Self { id, index, instance: instance.to_owned(), outbound }
+    pub fn new(
+        id: SessionId,
+        index: u32,
+        instance: &str,
+        outbound: mpsc::Sender<FromMaster>,
+    ) -> Self {
+        Self {
+            id,
+            index,
+            instance: instance.to_owned(),
+            outbound,
+        }
     }
 
     /// False: the worker is gone, or so far behind that it must come back.
     pub fn send(&self, message: Message) -> bool {
-        self.outbound.try_send(FromMaster { message: Some(message) }).is_ok()
+        self.outbound
+            .try_send(FromMaster {
+                message: Some(message),
+            })
+            .is_ok()
     }
 }
 
@@ -104,7 +118,10 @@ pub struct Roster {
 
 impl Roster {
     pub fn new(workers: u32) -> Self {
-        Self { seats: (0..workers).map(|_| Seat::default()).collect(), instances: BTreeMap::new() }
+        Self {
+            seats: (0..workers).map(|_| Seat::default()).collect(),
+            instances: BTreeMap::new(),
+        }
     }
 
     pub fn workers(&self) -> u32 {
@@ -113,7 +130,9 @@ impl Roster {
 
     /// A process that comes back to find another on its seat, as after a partition in which it was replaced.
     pub fn is_superseded(&self, index: u32, instance: &str) -> bool {
-        let taken = self.sessions().any(|session| session.index == index && session.instance != instance);
+        let taken = self
+            .sessions()
+            .any(|session| session.index == index && session.instance != instance);
         taken && self.instances.contains_key(&(index, instance.to_owned()))
     }
 
@@ -121,14 +140,21 @@ impl Roster {
     pub fn take_seat(&mut self, session: Session) {
         let key = (session.index, session.instance.clone());
         if let Some(seat) = self.seats.get_mut(session.index as usize) {
-            *seat = Seat { session: Some(session), ..Seat::default() };
+            *seat = Seat {
+                session: Some(session),
+                ..Seat::default()
+            };
             self.instances.entry(key).or_default();
         }
     }
 
     /// Frees the seat, unless a newer connection has taken it. Gives back its index.
     pub fn leave(&mut self, id: SessionId) -> Option<u32> {
-        let seat = self.seats.iter_mut().find(|seat| seat.session.as_ref().is_some_and(|session| session.id == id))?;
+        let seat = self.seats.iter_mut().find(|seat| {
+            seat.session
+                .as_ref()
+                .is_some_and(|session| session.id == id)
+        })?;
         let index = seat.session.as_ref().map(|session| session.index);
         *seat = Seat::default();
         index
@@ -136,13 +162,22 @@ impl Roster {
 
     /// The seat that a connection holds; none when a newer one has taken it.
     pub fn seat(&mut self, id: SessionId) -> Option<&mut Seat> {
-        self.seats.iter_mut().find(|seat| seat.session.as_ref().is_some_and(|session| session.id == id))
+        self.seats.iter_mut().find(|seat| {
+            seat.session
+                .as_ref()
+                .is_some_and(|session| session.id == id)
+        })
     }
 
     /// The process behind a connection.
     pub fn instance(&mut self, id: SessionId) -> Option<&mut Instance> {
-        let session = self.seats.iter().filter_map(|seat| seat.session.as_ref()).find(|session| session.id == id)?;
-        self.instances.get_mut(&(session.index, session.instance.clone()))
+        let session = self
+            .seats
+            .iter()
+            .filter_map(|seat| seat.session.as_ref())
+            .find(|session| session.id == id)?;
+        self.instances
+            .get_mut(&(session.index, session.instance.clone()))
     }
 
     /// The share that a connection works for.
@@ -152,9 +187,17 @@ impl Roster {
 
     /// Every process at work that was given rows of `feeder` has none left.
     pub fn all_used_up(&self, feeder: u16) -> bool {
-        let at_work = self.sessions().filter_map(|session| self.of(session)).filter(|instance| instance.is_at_work());
+        let at_work = self
+            .sessions()
+            .filter_map(|session| self.of(session))
+            .filter(|instance| instance.is_at_work());
         at_work
-            .filter(|instance| instance.rows.get(&feeder).is_some_and(|rows| rows.leased > 0))
+            .filter(|instance| {
+                instance
+                    .rows
+                    .get(&feeder)
+                    .is_some_and(|rows| rows.leased > 0)
+            })
             .all(|instance| instance.used_up.contains(&feeder))
     }
 
@@ -166,14 +209,21 @@ impl Roster {
             let is_gone = instance.is_at_work() || instance.left_early;
             sum.leased += rows.leased;
             sum.used += rows.used;
-            sum.lost += if is_gone { rows.leased.saturating_sub(rows.used) } else { 0 };
+            sum.lost += if is_gone {
+                rows.leased.saturating_sub(rows.used)
+            } else {
+                0
+            };
         }
         sum
     }
 
     /// A connection to a process that can say what came of an errand.
     pub fn who_knows(&self, kind: ErrandKind) -> Option<SessionId> {
-        let known = self.seats.iter().find(|seat| seat.errands.contains(&kind))?;
+        let known = self
+            .seats
+            .iter()
+            .find(|seat| seat.errands.contains(&kind))?;
         known.session.as_ref().map(|session| session.id)
     }
 
@@ -201,12 +251,16 @@ impl Roster {
 
     /// Connected processes whose load goes on.
     pub fn at_work(&self) -> u32 {
-        self.sessions().filter(|session| self.of(session).is_some_and(Instance::is_at_work)).count() as u32
+        self.sessions()
+            .filter(|session| self.of(session).is_some_and(Instance::is_at_work))
+            .count() as u32
     }
 
     /// Connected processes that carry a share, those included whose load is over.
     pub fn carriers(&self) -> u32 {
-        self.sessions().filter(|session| self.of(session).is_some_and(|instance| instance.carrying)).count() as u32
+        self.sessions()
+            .filter(|session| self.of(session).is_some_and(|instance| instance.carrying))
+            .count() as u32
     }
 
     /// Seats that are ready but have nothing to do: those a running run can give a share to.
@@ -219,33 +273,52 @@ impl Roster {
     }
 
     pub fn mark_carrying(&mut self, index: u32, instance: &str) {
-        self.instances.entry((index, instance.to_owned())).or_default().carrying = true;
+        self.instances
+            .entry((index, instance.to_owned()))
+            .or_default()
+            .carrying = true;
     }
 
     /// Each share has a process that came to the end of its load, and nobody is at work: a replacement ends after the one that was drained.
     pub fn all_over(&self) -> bool {
-        self.at_work() == 0 && (0..self.workers()).all(|index| self.instances_of(index).any(|instance| instance.last))
+        self.at_work() == 0
+            && (0..self.workers())
+                .all(|index| self.instances_of(index).any(|instance| instance.last))
     }
 
     /// Processes that carried a share and are not known to have ended it.
     pub fn lost(&self) -> u32 {
-        self.instances.values().filter(|instance| instance.is_at_work()).count() as u32
+        self.instances
+            .values()
+            .filter(|instance| instance.is_at_work())
+            .count() as u32
     }
 
     /// Processes that did not carry out all of their share.
     pub fn failed(&self) -> u32 {
-        self.instances.values().filter(|instance| instance.failed).count() as u32
+        self.instances
+            .values()
+            .filter(|instance| instance.failed)
+            .count() as u32
     }
 
     /// Processes that were told to go before the profile was over.
     pub fn left_early(&self) -> u32 {
-        self.instances.values().filter(|instance| instance.left_early).count() as u32
+        self.instances
+            .values()
+            .filter(|instance| instance.left_early)
+            .count() as u32
     }
 
     /// Processes that took over a share.
     pub fn rejoined(&self) -> u32 {
         (0..self.workers())
-            .map(|index| self.instances_of(index).filter(|instance| instance.carrying).count().saturating_sub(1) as u32)
+            .map(|index| {
+                self.instances_of(index)
+                    .filter(|instance| instance.carrying)
+                    .count()
+                    .saturating_sub(1) as u32
+            })
             .sum()
     }
 
@@ -261,28 +334,46 @@ impl Roster {
 
     /// Iterations that the processes of a share began.
     pub fn iterations(&self, index: u32) -> u64 {
-        self.instances_of(index).map(|instance| instance.snapshot.counters.iterations).sum()
+        self.instances_of(index)
+            .map(|instance| instance.snapshot.counters.iterations)
+            .sum()
     }
 
     /// The first second that not every process at work has delivered.
     pub fn delivered(&self) -> u32 {
-        let working = self.sessions().filter_map(|session| self.of(session)).filter(|instance| instance.is_at_work());
-        working.map(|instance| instance.through.map_or(0, |through| through + 1)).min().unwrap_or(u32::MAX)
+        let working = self
+            .sessions()
+            .filter_map(|session| self.of(session))
+            .filter(|instance| instance.is_at_work());
+        working
+            .map(|instance| instance.through.map_or(0, |through| through + 1))
+            .min()
+            .unwrap_or(u32::MAX)
     }
 
     /// From the run's zero to the end of the load that ended last; `None` if none has ended.
     pub fn length(&self) -> Option<Duration> {
-        self.instances.values().filter_map(|instance| instance.length_micros).max().map(Duration::from_micros)
+        self.instances
+            .values()
+            .filter_map(|instance| instance.length_micros)
+            .max()
+            .map(Duration::from_micros)
     }
 
     /// What each process measured, by the share it carried.
     pub fn measured(&self) -> impl Iterator<Item = (u32, &Snapshot)> {
-        self.instances.iter().map(|((index, _), instance)| (*index, &instance.snapshot))
+        self.instances
+            .iter()
+            .map(|((index, _), instance)| (*index, &instance.snapshot))
     }
 
     /// Between the first and the last start of a share, over the processes that started with the run.
     pub fn start_skew_micros(&self) -> u64 {
-        let first = |index| self.instances_of(index).filter_map(|instance| instance.started_micros).min();
+        let first = |index| {
+            self.instances_of(index)
+                .filter_map(|instance| instance.started_micros)
+                .min()
+        };
         let starts: Vec<i64> = (0..self.workers()).filter_map(first).collect();
         match (starts.iter().min(), starts.iter().max()) {
             (Some(first), Some(last)) => last.abs_diff(*first),
@@ -294,26 +385,40 @@ impl Roster {
     pub fn problems(&self, now: Instant) -> Vec<WorkerProblem> {
         let mut first: BTreeMap<(ProblemKind, &str), WorkerProblem> = BTreeMap::new();
         for (worker, seat) in self.seats.iter().enumerate() {
-            for (since, Reported { kind, field, object, message }) in &seat.problems {
-                first.entry((*kind, field)).or_insert_with(|| WorkerProblem {
-                    worker: worker as u32,
-                    kind: *kind,
-                    field: field.clone(),
-                    object: object.clone(),
-                    message: message.clone(),
-                    for_seconds: now.duration_since(*since).as_secs(),
-                });
+            for (
+                since,
+                Reported {
+                    kind,
+                    field,
+                    object,
+                    message,
+                },
+            ) in &seat.problems
+            {
+                first
+                    .entry((*kind, field))
+                    .or_insert_with(|| WorkerProblem {
+                        worker: worker as u32,
+                        kind: *kind,
+                        field: field.clone(),
+                        object: object.clone(),
+                        message: message.clone(),
+                        for_seconds: now.duration_since(*since).as_secs(),
+                    });
             }
         }
         first.into_values().collect()
     }
 
     fn of(&self, session: &Session) -> Option<&Instance> {
-        self.instances.get(&(session.index, session.instance.clone()))
+        self.instances
+            .get(&(session.index, session.instance.clone()))
     }
 
     fn instances_of(&self, index: u32) -> impl Iterator<Item = &Instance> {
-        self.instances.range((index, String::new())..(index + 1, String::new())).map(|(_, instance)| instance)
+        self.instances
+            .range((index, String::new())..(index + 1, String::new()))
+            .map(|(_, instance)| instance)
     }
 }
 
@@ -328,8 +433,12 @@ impl Seat {
     pub fn set_problems(&mut self, reported: Vec<Reported>, now: Instant) {
         self.ready = false;
         let before = std::mem::take(&mut self.problems);
-        let since =
-            |new: &Reported| before.iter().find(|(_, old)| old.kind == new.kind && old.field == new.field).map_or(now, |(since, _)| *since);
+        let since = |new: &Reported| {
+            before
+                .iter()
+                .find(|(_, old)| old.kind == new.kind && old.field == new.field)
+                .map_or(now, |(since, _)| *since)
+        };
         self.problems = reported.into_iter().map(|new| (since(&new), new)).collect();
     }
 }

@@ -16,7 +16,10 @@ const SUSPECT_CPU: f64 = 0.6;
 const LISTED: usize = 20;
 
 pub fn judge(merged: &Snapshot, roster: &Roster) -> Generator {
-    let mut workers: Vec<SaturatedWorker> = roster.measured().filter_map(|(worker, snapshot)| judge_one(worker, snapshot)).collect();
+    let mut workers: Vec<SaturatedWorker> = roster
+        .measured()
+        .filter_map(|(worker, snapshot)| judge_one(worker, snapshot))
+        .collect();
     let saturated_workers = workers.len() as u32;
     workers.truncate(LISTED);
     Generator {
@@ -36,21 +39,54 @@ fn cpu(snapshot: &Snapshot) -> f64 {
 /// `None`: it kept up.
 pub fn judge_one(worker: u32, snapshot: &Snapshot) -> Option<SaturatedWorker> {
     let cpu = cpu(snapshot);
-    let throttled = snapshot.counters.throttled_micros as f64 / snapshot.counters.core_micros.max(1) as f64;
+    let throttled =
+        snapshot.counters.throttled_micros as f64 / snapshot.counters.core_micros.max(1) as f64;
     let schedule_lag_p99 = snapshot.lag.percentile(99.0);
-    let of_class = snapshot.errors.iter().filter(|(key, _)| key.class == ErrorClass::Exhausted);
+    let of_class = snapshot
+        .errors
+        .iter()
+        .filter(|(key, _)| key.class == ErrorClass::Exhausted);
     let exhausted = of_class.map(|(_, entry)| entry.count).sum();
     let reasons = [
-        (cpu >= CPU, format!("it used {} of its CPU time", format::percent(cpu))),
-        (throttled >= THROTTLED, format!("its CPU quota held it back for {} of its time", format::percent(throttled))),
+        (
+            cpu >= CPU,
+            format!("it used {} of its CPU time", format::percent(cpu)),
+        ),
+        (
+            throttled >= THROTTLED,
+            format!(
+                "its CPU quota held it back for {} of its time",
+                format::percent(throttled)
+            ),
+        ),
         (
             schedule_lag_p99 >= LAG && cpu >= SUSPECT_CPU,
-            format!("a hundredth of its actions began {} late or more", format::micros(schedule_lag_p99 as f64)),
+            format!(
+                "a hundredth of its actions began {} late or more",
+                format::micros(schedule_lag_p99 as f64)
+            ),
         ),
-        (exhausted > 0, format!("it had no port, file or memory left for {} connections", format::count(exhausted))),
+        (
+            exhausted > 0,
+            format!(
+                "it had no port, file or memory left for {} connections",
+                format::count(exhausted)
+            ),
+        ),
     ];
-    let why: Vec<String> = reasons.into_iter().filter(|(holds, _)| *holds).map(|(_, why)| why).collect();
-    (!why.is_empty()).then(|| SaturatedWorker { worker, cpu, throttled, schedule_lag_p99, exhausted, why: why.join(", ") })
+    let why: Vec<String> = reasons
+        .into_iter()
+        .filter(|(holds, _)| *holds)
+        .map(|(_, why)| why)
+        .collect();
+    (!why.is_empty()).then(|| SaturatedWorker {
+        worker,
+        cpu,
+        throttled,
+        schedule_lag_p99,
+        exhausted,
+        why: why.join(", "),
+    })
 }
 
 #[cfg(test)]
@@ -59,8 +95,16 @@ mod tests {
     use crate::stats::{Counters, ErrorKey};
 
     fn using(cpu_micros: u64, throttled_micros: u64) -> Snapshot {
-        let counters = Counters { cpu_micros, throttled_micros, core_micros: 100, ..Counters::default() };
-        Snapshot { counters, ..Snapshot::default() }
+        let counters = Counters {
+            cpu_micros,
+            throttled_micros,
+            core_micros: 100,
+            ..Counters::default()
+        };
+        Snapshot {
+            counters,
+            ..Snapshot::default()
+        }
     }
 
     fn why(snapshot: &Snapshot) -> Option<String> {
@@ -70,8 +114,18 @@ mod tests {
     #[test]
     fn a_worker_without_ports_is_saturated_however_idle() {
         let mut snapshot = using(1, 0);
-        snapshot.errors.record(ErrorKey { class: ErrorClass::Exhausted, step: 0, status: None }, || "no port".into());
-        assert_eq!(why(&snapshot).unwrap(), "it had no port, file or memory left for 1 connections");
+        snapshot.errors.record(
+            ErrorKey {
+                class: ErrorClass::Exhausted,
+                step: 0,
+                status: None,
+            },
+            || "no port".into(),
+        );
+        assert_eq!(
+            why(&snapshot).unwrap(),
+            "it had no port, file or memory left for 1 connections"
+        );
     }
 
     #[test]
@@ -89,7 +143,11 @@ mod tests {
     fn a_worker_is_judged_by_its_cpu_and_its_quota() {
         assert_eq!(why(&using(89, 4)), None);
         assert!(why(&using(95, 0)).unwrap().contains("used 95%"));
-        assert!(why(&using(50, 10)).unwrap().contains("held it back for 10%"));
+        assert!(
+            why(&using(50, 10))
+                .unwrap()
+                .contains("held it back for 10%")
+        );
         assert_eq!(why(&Snapshot::default()), None);
     }
 }

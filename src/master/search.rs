@@ -74,7 +74,15 @@ fn is_achieved(iterations: u64, due: f64, workers: usize) -> bool {
 
 impl Search {
     pub fn new(capacity: &Capacity) -> Self {
-        Self { capacity: capacity.clone(), levels: vec![], end: None, current: None, judged: vec![], outcome: None, kept: None }
+        Self {
+            capacity: capacity.clone(),
+            levels: vec![],
+            end: None,
+            current: None,
+            judged: vec![],
+            outcome: None,
+            kept: None,
+        }
     }
 
     /// Goes on with what a master before this one announced. What it had not judged, and what it had confirmed, is done again: the
@@ -83,10 +91,17 @@ impl Search {
         if announced.levels.len() <= self.levels.len() {
             return;
         }
-        let level = |level: &fleet::Level| Level { at: Duration::from_micros(level.at_micros), rate: level.rate };
+        let level = |level: &fleet::Level| Level {
+            at: Duration::from_micros(level.at_micros),
+            rate: level.rate,
+        };
         self.levels = announced.levels.iter().map(level).collect();
         self.judged = serde_json::from_str(&announced.tried).unwrap_or_default();
-        if self.judged.last().is_some_and(|last| last.tried.purpose == Purpose::Confirmation && last.tried.held) {
+        if self
+            .judged
+            .last()
+            .is_some_and(|last| last.tried.purpose == Purpose::Confirmation && last.tried.held)
+        {
             self.judged.pop();
         }
         self.current = None;
@@ -94,7 +109,11 @@ impl Search {
 
     /// A worker's samples that ended in `second`.
     pub fn add(&mut self, worker: u32, second: u32, snapshot: &Snapshot) {
-        if let Some(current) = self.current.as_mut().filter(|current| (current.judged_from..current.end).contains(&second)) {
+        if let Some(current) = self
+            .current
+            .as_mut()
+            .filter(|current| (current.judged_from..current.end).contains(&second))
+        {
             current.samples.entry(worker).or_default().follow(snapshot);
         }
     }
@@ -108,7 +127,13 @@ impl Search {
 
     /// Judges the level if it is over, and begins the next. `delivered` is the first second that not every worker has delivered. What
     /// is to be announced, if anything is; `lead` is what that takes to reach every worker.
-    pub fn advance(&mut self, plan: &Plan, elapsed: Duration, delivered: u32, lead: Duration) -> Option<fleet::Levels> {
+    pub fn advance(
+        &mut self,
+        plan: &Plan,
+        elapsed: Duration,
+        delivered: u32,
+        lead: Duration,
+    ) -> Option<fleet::Levels> {
         if self.outcome.is_some() {
             return None;
         }
@@ -124,7 +149,11 @@ impl Search {
         }
         let tried: Vec<Tried> = self.judged.iter().map(|judged| judged.tried).collect();
         // the first begins when the warm-up ends
-        let soonest = if self.levels.is_empty() { plan.warmup } else { elapsed + lead };
+        let soonest = if self.levels.is_empty() {
+            plan.warmup
+        } else {
+            elapsed + lead
+        };
         let at = soonest.as_secs() + u64::from(soonest.subsec_nanos() > 0);
         match self.capacity.next(&tried) {
             Next::Level { rate, purpose } => self.begin(plan, rate, purpose, at as u32),
@@ -141,10 +170,22 @@ impl Search {
         let (hold, settle) = (self.capacity.hold_for(purpose), self.capacity.settle);
         let max_dropped = 1.0 - ACHIEVED;
         let profile = Profile::ramp_and_hold(rate, Duration::ZERO, hold - settle);
-        let load = Load::Open { profile, arrival: Arrival::Constant, max_in_flight: self.capacity.max_in_flight, max_dropped };
+        let load = Load::Open {
+            profile,
+            arrival: Arrival::Constant,
+            max_in_flight: self.capacity.max_in_flight,
+            max_dropped,
+        };
         let populations = vec![Population::only(plan.scenarios.len(), load)];
-        let plan = Plan { warmup: Duration::from_secs(at.into()) + settle, populations, ..plan.clone() };
-        self.levels.push(Level { at: Duration::from_secs(at.into()), rate });
+        let plan = Plan {
+            warmup: Duration::from_secs(at.into()) + settle,
+            populations,
+            ..plan.clone()
+        };
+        self.levels.push(Level {
+            at: Duration::from_secs(at.into()),
+            rate,
+        });
         self.current = Some(Current {
             rate,
             purpose,
@@ -158,11 +199,28 @@ impl Search {
 
     /// `delivered` is the first second that is not there yet, where a threshold ended the level early.
     fn judge(&mut self, current: Current, delivered: u32) {
-        let Current { rate, purpose, judged_from, end, samples, plan, judge } = current;
-        let end = if judge.abort().is_some() { end.min(delivered.max(judged_from + 1)) } else { end };
+        let Current {
+            rate,
+            purpose,
+            judged_from,
+            end,
+            samples,
+            plan,
+            judge,
+        } = current;
+        let end = if judge.abort().is_some() {
+            end.min(delivered.max(judged_from + 1))
+        } else {
+            end
+        };
         let length = Duration::from_secs((end - judged_from).into());
-        let scale = Scale { length, arrivals: Some((rate * length.as_secs_f64()).round() as u64) };
-        let bottleneck = samples.iter().find_map(|(worker, snapshot)| judge_one(*worker, snapshot));
+        let scale = Scale {
+            length,
+            arrivals: Some((rate * length.as_secs_f64()).round() as u64),
+        };
+        let bottleneck = samples
+            .iter()
+            .find_map(|(worker, snapshot)| judge_one(*worker, snapshot));
         let mut merged = Snapshot::default();
         samples.values().for_each(|snapshot| merged.merge(snapshot));
         let totals = Totals::of(&merged, scale);
@@ -170,9 +228,19 @@ impl Search {
         let judgement = verdict::judge(&plan, thresholds.clone(), &totals);
         let saturated = bottleneck.is_some();
         let why = if let Some(worker) = bottleneck {
-            Some(format!("worker {} was the bottleneck: {}", worker.worker, worker.why))
-        } else if !is_achieved(totals.iterations, rate * length.as_secs_f64(), samples.len()) {
-            Some(format!("only {}/s were started", format::rate(totals.achieved_rate)))
+            Some(format!(
+                "worker {} was the bottleneck: {}",
+                worker.worker, worker.why
+            ))
+        } else if !is_achieved(
+            totals.iterations,
+            rate * length.as_secs_f64(),
+            samples.len(),
+        ) {
+            Some(format!(
+                "only {}/s were started",
+                format::rate(totals.achieved_rate)
+            ))
         } else {
             (judgement.verdict != Verdict::Passed).then_some(judgement.message)
         };
@@ -191,17 +259,37 @@ impl Search {
             p95: totals.latency.p95,
             p99: totals.latency.p99,
         };
-        self.judged.push(Judged { tried: Tried { rate, purpose, held, saturated }, row });
+        self.judged.push(Judged {
+            tried: Tried {
+                rate,
+                purpose,
+                held,
+                saturated,
+            },
+            row,
+        });
         // a recovery says nothing that anybody asked for
         if purpose != Purpose::Recovery && (held || self.kept.is_none()) {
-            self.kept = Some(Kept { samples: merged, scale, thresholds, seconds: judged_from..end });
+            self.kept = Some(Kept {
+                samples: merged,
+                scale,
+                thresholds,
+                seconds: judged_from..end,
+            });
         }
     }
 
     pub fn announcement(&self) -> fleet::Levels {
         let micros = |time: Duration| time.as_micros() as u64;
         fleet::Levels {
-            levels: self.levels.iter().map(|level| fleet::Level { at_micros: micros(level.at), rate: level.rate }).collect(),
+            levels: self
+                .levels
+                .iter()
+                .map(|level| fleet::Level {
+                    at_micros: micros(level.at),
+                    rate: level.rate,
+                })
+                .collect(),
             end_micros: self.end.map(micros),
             tried: serde_json::to_string(&self.judged).unwrap_or_default(),
         }
@@ -224,7 +312,11 @@ impl Search {
             rate: rate.flatten(),
             limited_by: limited_by.map(|limit| format!("{limit:?}")),
             at_least: self.capacity.at_least,
-            curve: self.judged.iter().map(|judged| judged.row.clone()).collect(),
+            curve: self
+                .judged
+                .iter()
+                .map(|judged| judged.row.clone())
+                .collect(),
         }
     }
 }
@@ -246,15 +338,27 @@ mod tests {
             "warmup": {"duration": "3s"},
             "thresholds": [{"metric": "latency", "expr": "p(95) < 50ms"}],
         });
-        crate::crd::check(&serde_json::from_value(spec).unwrap()).unwrap().plan
+        crate::crd::check(&serde_json::from_value(spec).unwrap())
+            .unwrap()
+            .plan
     }
 
     /// A second of one worker's half of a rate; slow where the target cannot hold it.
     fn half(rate: f64, limit: f64) -> Snapshot {
         let requests = (rate / 2.0).round() as u64;
-        let mut stats = StepStats { requests, ..StepStats::default() };
-        (0..requests).for_each(|_| stats.latency.record(if rate <= limit { 10_000 } else { 90_000 }));
-        let mut snapshot = Snapshot { steps: [(0, stats)].into(), ..Snapshot::default() };
+        let mut stats = StepStats {
+            requests,
+            ..StepStats::default()
+        };
+        (0..requests).for_each(|_| {
+            stats
+                .latency
+                .record(if rate <= limit { 10_000 } else { 90_000 })
+        });
+        let mut snapshot = Snapshot {
+            steps: [(0, stats)].into(),
+            ..Snapshot::default()
+        };
         snapshot.counters.iterations = requests;
         snapshot
     }
@@ -270,14 +374,24 @@ mod tests {
         fn new() -> Self {
             let plan = plan();
             let search = Search::new(plan.capacity().unwrap());
-            Self { plan, search, announced: vec![], second: 0 }
+            Self {
+                plan,
+                search,
+                announced: vec![],
+                second: 0,
+            }
         }
 
         fn pass_second(&mut self, limit: f64) {
             let elapsed = Duration::from_secs(self.second.into());
-            self.announced.extend(self.search.advance(&self.plan, elapsed, self.second, LEAD));
+            self.announced
+                .extend(self.search.advance(&self.plan, elapsed, self.second, LEAD));
             let rate = self.announced.last().map_or(0.0, |levels| {
-                let begun = levels.levels.iter().rev().find(|level| level.at_micros <= u64::from(self.second) * 1_000_000);
+                let begun = levels
+                    .levels
+                    .iter()
+                    .rev()
+                    .find(|level| level.at_micros <= u64::from(self.second) * 1_000_000);
                 begun.map_or(0.0, |level| level.rate)
             });
             let sample = half(rate, limit);
@@ -302,16 +416,32 @@ mod tests {
         let found = stage.run(400.0);
         let rate = found.rate.unwrap();
         assert!((380.0..=400.0).contains(&rate), "{found:?}");
-        assert_eq!((found.limited_by.as_deref(), found.at_least), (Some("Target"), Some(300.0)));
+        assert_eq!(
+            (found.limited_by.as_deref(), found.at_least),
+            (Some("Target"), Some(300.0))
+        );
         let last = found.curve.last().unwrap();
-        assert_eq!((last.purpose.as_str(), last.rate, last.held), ("Confirmation", rate, true));
+        assert_eq!(
+            (last.purpose.as_str(), last.rate, last.held),
+            ("Confirmation", rate, true)
+        );
         // judged for twice the hold without the time to settle
         let kept = stage.search.kept().unwrap();
-        assert_eq!((kept.scale.length, kept.samples.requests()), (Duration::from_secs(8), 8 * 2 * (rate / 2.0).round() as u64));
+        assert_eq!(
+            (kept.scale.length, kept.samples.requests()),
+            (Duration::from_secs(8), 8 * 2 * (rate / 2.0).round() as u64)
+        );
         let end = stage.announced.last().unwrap();
         assert!(end.end_micros.is_some());
-        assert_eq!(end.levels[0].at_micros, 3_000_000, "the first begins when the warm-up ends");
-        assert!(end.levels.windows(2).all(|pair| pair[1].at_micros >= pair[0].at_micros + 5_000_000));
+        assert_eq!(
+            end.levels[0].at_micros, 3_000_000,
+            "the first begins when the warm-up ends"
+        );
+        assert!(
+            end.levels
+                .windows(2)
+                .all(|pair| pair[1].at_micros >= pair[0].at_micros + 5_000_000)
+        );
     }
 
     #[test]
@@ -319,7 +449,11 @@ mod tests {
         let mut stage = Stage::new();
         let found = stage.run(50.0);
         assert_eq!((found.rate, found.curve.len()), (None, 1));
-        assert!(found.curve[0].why.contains("latency"), "{}", found.curve[0].why);
+        assert!(
+            found.curve[0].why.contains("latency"),
+            "{}",
+            found.curve[0].why
+        );
     }
 
     #[test]
@@ -327,7 +461,9 @@ mod tests {
         let mut stage = Stage::new();
         stage.search.advance(&stage.plan, Duration::ZERO, 0, LEAD);
         (3..8).for_each(|second| stage.search.add(0, second, &half(180.0, 1000.0)));
-        stage.search.advance(&stage.plan, Duration::from_secs(9), 9, LEAD);
+        stage
+            .search
+            .advance(&stage.plan, Duration::from_secs(9), 9, LEAD);
         assert_eq!(stage.search.result().curve[0].why, "only 90/s were started");
     }
 
@@ -342,7 +478,11 @@ mod tests {
             (90, 100.0, 50, true),
             (89, 100.0, 50, false),
         ] {
-            assert_eq!(is_achieved(iterations, due, workers), enough, "{iterations} of {due} by {workers}");
+            assert_eq!(
+                is_achieved(iterations, due, workers),
+                enough,
+                "{iterations} of {due} by {workers}"
+            );
         }
     }
 
@@ -356,15 +496,25 @@ mod tests {
             stage.search.add(0, second, &busy);
             stage.search.add(1, second, &half(100.0, 1000.0));
         }
-        stage.search.advance(&stage.plan, Duration::from_secs(9), 9, LEAD);
-        assert_eq!(stage.search.result().limited_by.as_deref(), Some("Generator"));
+        stage
+            .search
+            .advance(&stage.plan, Duration::from_secs(9), 9, LEAD);
+        assert_eq!(
+            stage.search.result().limited_by.as_deref(),
+            Some("Generator")
+        );
     }
 
     #[test]
     fn a_level_waits_for_the_samples_of_every_worker_but_not_for_ever() {
         let mut stage = Stage::new();
         let at = Duration::from_secs;
-        assert!(stage.search.advance(&stage.plan, Duration::ZERO, 0, LEAD).is_some());
+        assert!(
+            stage
+                .search
+                .advance(&stage.plan, Duration::ZERO, 0, LEAD)
+                .is_some()
+        );
         assert!(stage.search.advance(&stage.plan, at(9), 7, LEAD).is_none());
         assert!(stage.search.advance(&stage.plan, at(11), 7, LEAD).is_some());
     }
@@ -383,6 +533,11 @@ mod tests {
         assert_eq!(found.rate, Stage::new().run(400.0).rate);
         assert_eq!(found.curve[..4], before.search.result().curve[..4]);
         let levels = &after.announced.last().unwrap().levels;
-        assert!(levels.windows(2).all(|pair| pair[1].at_micros > pair[0].at_micros), "{levels:?}");
+        assert!(
+            levels
+                .windows(2)
+                .all(|pair| pair[1].at_micros > pair[0].at_micros),
+            "{levels:?}"
+        );
     }
 }

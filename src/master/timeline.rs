@@ -55,7 +55,10 @@ impl Timeline {
 
     /// One worker's part of `second`; `expected` workers deliver one. Gives back the seconds that are complete now, in their order.
     pub fn add(&mut self, second: u32, snapshot: &Snapshot, expected: u32) -> Vec<(u32, Snapshot)> {
-        if self.completed_through.is_some_and(|through| second <= through) {
+        if self
+            .completed_through
+            .is_some_and(|through| second <= through)
+        {
             self.late += snapshot.requests();
             return Vec::new();
         }
@@ -73,15 +76,27 @@ impl Timeline {
             point.users += users;
         } else if self.points.len() < MAX_POINTS {
             let at = self.points.partition_point(|point| point.second < second);
-            self.points.insert(at, SeriesPoint { second, requests, failures, users, ..SeriesPoint::default() });
+            self.points.insert(
+                at,
+                SeriesPoint {
+                    second,
+                    requests,
+                    failures,
+                    users,
+                    ..SeriesPoint::default()
+                },
+            );
         }
         self.completed_through = self.completed_through.max(Some(second));
     }
 
     /// Everything still open is as complete as it will be; gives it back.
     pub fn close(&mut self) -> Vec<(u32, Snapshot)> {
-        let rest = std::mem::take(&mut self.open).into_iter().map(|(second, open)| (second, open.snapshot));
-        rest.inspect(|(second, snapshot)| self.push(*second, snapshot)).collect()
+        let rest = std::mem::take(&mut self.open)
+            .into_iter()
+            .map(|(second, open)| (second, open.snapshot));
+        rest.inspect(|(second, snapshot)| self.push(*second, snapshot))
+            .collect()
     }
 
     pub fn latest(&self) -> Option<SeriesPoint> {
@@ -117,7 +132,9 @@ impl Timeline {
         self.completed_through = Some(second);
         let resolution = self.resolution.max(1);
         match self.points.last_mut() {
-            Some(last) if last.second / resolution == second / resolution => *last = joined(*last, point),
+            Some(last) if last.second / resolution == second / resolution => {
+                *last = joined(*last, point)
+            }
             _ => self.points.push(point),
         }
         if self.points.len() >= MAX_POINTS {
@@ -130,7 +147,9 @@ impl Timeline {
         let mut thinned: Vec<SeriesPoint> = Vec::with_capacity(MAX_POINTS);
         for point in self.points.drain(..) {
             match thinned.last_mut() {
-                Some(last) if last.second / self.resolution == point.second / self.resolution => *last = joined(*last, point),
+                Some(last) if last.second / self.resolution == point.second / self.resolution => {
+                    *last = joined(*last, point)
+                }
                 _ => thinned.push(point),
             }
         }
@@ -157,7 +176,17 @@ mod tests {
     use crate::stats::StepStats;
 
     fn requests(count: u64) -> Snapshot {
-        Snapshot { steps: [(0, StepStats { requests: count, ..StepStats::default() })].into(), ..Snapshot::default() }
+        Snapshot {
+            steps: [(
+                0,
+                StepStats {
+                    requests: count,
+                    ..StepStats::default()
+                },
+            )]
+            .into(),
+            ..Snapshot::default()
+        }
     }
 
     #[test]
@@ -166,7 +195,13 @@ mod tests {
         timeline.add(0, &requests(1), 2);
         assert!(timeline.latest().is_none());
         let complete = timeline.add(0, &requests(2), 2);
-        assert_eq!(complete.iter().map(|(second, snapshot)| (*second, snapshot.requests())).collect::<Vec<_>>(), [(0, 3)]);
+        assert_eq!(
+            complete
+                .iter()
+                .map(|(second, snapshot)| (*second, snapshot.requests()))
+                .collect::<Vec<_>>(),
+            [(0, 3)]
+        );
         assert_eq!(timeline.latest().unwrap().requests, 3);
     }
 
@@ -174,7 +209,9 @@ mod tests {
     fn a_large_fleet_that_delivers_seldom_is_waited_for_three_intervals() {
         let mut timeline = Timeline::new(5);
         timeline.add(0, &requests(1), 2);
-        (1..15).for_each(|second| assert!(timeline.add(second, &requests(1), 2).is_empty(), "{second}"));
+        (1..15).for_each(|second| {
+            assert!(timeline.add(second, &requests(1), 2).is_empty(), "{second}")
+        });
         assert_eq!(timeline.add(15, &requests(1), 2).len(), 1);
     }
 
@@ -197,6 +234,13 @@ mod tests {
         }
         timeline.close();
         assert!(timeline.points().len() <= MAX_POINTS);
-        assert_eq!(timeline.points().iter().map(|point| point.requests).sum::<u64>(), 10_000);
+        assert_eq!(
+            timeline
+                .points()
+                .iter()
+                .map(|point| point.requests)
+                .sum::<u64>(),
+            10_000
+        );
     }
 }

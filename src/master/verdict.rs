@@ -16,23 +16,49 @@ pub struct Judgement {
 /// Judges a whole run. `Passed` needs every threshold judged and met, at least one success, and few enough dropped arrivals.
 pub fn judge(plan: &Plan, thresholds: Vec<ThresholdResult>, totals: &Totals) -> Judgement {
     let (verdict, reason, message) = sum_up(plan, &thresholds, totals);
-    Judgement { verdict, reason: reason.to_owned(), message, thresholds }
+    Judgement {
+        verdict,
+        reason: reason.to_owned(),
+        message,
+        thresholds,
+    }
 }
 
-fn sum_up(plan: &Plan, thresholds: &[ThresholdResult], totals: &Totals) -> (Verdict, &'static str, String) {
+fn sum_up(
+    plan: &Plan,
+    thresholds: &[ThresholdResult],
+    totals: &Totals,
+) -> (Verdict, &'static str, String) {
     if totals.requests == 0 {
-        return (Verdict::Errored, "NoRequestFinished", "no request finished, so there is nothing to judge".into());
+        return (
+            Verdict::Errored,
+            "NoRequestFinished",
+            "no request finished, so there is nothing to judge".into(),
+        );
     }
-    let missed: Vec<String> = thresholds.iter().filter(|t| t.verdict != ThresholdVerdict::Passed).map(describe).collect();
+    let missed: Vec<String> = thresholds
+        .iter()
+        .filter(|t| t.verdict != ThresholdVerdict::Passed)
+        .map(describe)
+        .collect();
     if !missed.is_empty() {
         return (
             Verdict::Failed,
             "ThresholdsBreached",
-            format!("{} of {} thresholds not met: {}", missed.len(), thresholds.len(), missed.join("; ")),
+            format!(
+                "{} of {} thresholds not met: {}",
+                missed.len(),
+                thresholds.len(),
+                missed.join("; ")
+            ),
         );
     }
     if totals.failures == totals.requests {
-        return (Verdict::Failed, "NoSuccess", format!("all {} requests failed", totals.requests));
+        return (
+            Verdict::Failed,
+            "NoSuccess",
+            format!("all {} requests failed", totals.requests),
+        );
     }
     if let Some(max_dropped) = plan.max_dropped() {
         let due = totals.iterations + totals.dropped;
@@ -47,16 +73,34 @@ fn sum_up(plan: &Plan, thresholds: &[ThresholdResult], totals: &Totals) -> (Verd
         }
     }
     match thresholds.len() {
-        0 => (Verdict::Passed, "NoThresholds", "the run came to its end; there are no thresholds".into()),
-        1 => (Verdict::Passed, "ThresholdsMet", "the threshold was met".into()),
-        count => (Verdict::Passed, "ThresholdsMet", format!("all {count} thresholds were met")),
+        0 => (
+            Verdict::Passed,
+            "NoThresholds",
+            "the run came to its end; there are no thresholds".into(),
+        ),
+        1 => (
+            Verdict::Passed,
+            "ThresholdsMet",
+            "the threshold was met".into(),
+        ),
+        count => (
+            Verdict::Passed,
+            "ThresholdsMet",
+            format!("all {count} thresholds were met"),
+        ),
     }
 }
 
 fn describe(result: &ThresholdResult) -> String {
     match result.verdict {
-        ThresholdVerdict::NotJudged => format!("{} {}: too few samples to judge", result.metric, result.expr),
-        _ => format!("{} {}: observed {}", result.metric, result.expr, result.observed_text),
+        ThresholdVerdict::NotJudged => format!(
+            "{} {}: too few samples to judge",
+            result.metric, result.expr
+        ),
+        _ => format!(
+            "{} {}: observed {}",
+            result.metric, result.expr, result.observed_text
+        ),
     }
 }
 
@@ -77,7 +121,9 @@ mod tests {
             "scenarios": [{"name": "s", "tasks": [{"name": "t", "steps": [{"name": "a", "http": {"path": "/"}}, {"name": "b", "http": {"path": "/"}}]}]}],
             "load": load, "thresholds": thresholds,
         });
-        crate::crd::check(&serde_json::from_value(spec).unwrap()).unwrap().plan
+        crate::crd::check(&serde_json::from_value(spec).unwrap())
+            .unwrap()
+            .plan
     }
 
     fn closed() -> serde_json::Value {
@@ -86,17 +132,34 @@ mod tests {
 
     /// Step a: 100 successes of 10 ms; step b: 50 of 100 ms, of which `failures` failed instead.
     fn samples(failures: u64) -> Snapshot {
-        let mut a = StepStats { requests: 100, ..StepStats::default() };
+        let mut a = StepStats {
+            requests: 100,
+            ..StepStats::default()
+        };
         (0..100).for_each(|_| a.latency.record(10_000));
-        let mut b = StepStats { requests: 50, failures, ..StepStats::default() };
+        let mut b = StepStats {
+            requests: 50,
+            failures,
+            ..StepStats::default()
+        };
         (failures..50).for_each(|_| b.latency.record(100_000));
         (0..failures).for_each(|_| b.failed_latency.record(1_000_000));
-        Snapshot { steps: [(0, a), (1, b)].into(), ..Snapshot::default() }
+        Snapshot {
+            steps: [(0, a), (1, b)].into(),
+            ..Snapshot::default()
+        }
     }
 
     fn of(plan: &Plan, snapshot: &Snapshot) -> Judgement {
-        let scale = Scale { length: Duration::from_secs(10), arrivals: plan.max_dropped().map(|_| 100) };
-        judge(plan, Judge::new(plan).results(snapshot, scale), &Totals::of(snapshot, scale))
+        let scale = Scale {
+            length: Duration::from_secs(10),
+            arrivals: plan.max_dropped().map(|_| 100),
+        };
+        judge(
+            plan,
+            Judge::new(plan).results(snapshot, scale),
+            &Totals::of(snapshot, scale),
+        )
     }
 
     fn judged(thresholds: serde_json::Value, snapshot: &Snapshot) -> Judgement {
@@ -105,7 +168,10 @@ mod tests {
 
     #[test]
     fn nothing_finished_is_no_verdict() {
-        assert_eq!(judged(json!([]), &Snapshot::default()).verdict, Verdict::Errored);
+        assert_eq!(
+            judged(json!([]), &Snapshot::default()).verdict,
+            Verdict::Errored
+        );
     }
 
     #[test]
@@ -119,13 +185,22 @@ mod tests {
     fn a_threshold_without_samples_is_not_met() {
         let mut only_a = samples(0);
         only_a.steps.remove(&1);
-        let judgement = judged(json!([{"metric": "latency", "expr": "p(99) < 1h", "select": {"step": "b"}}]), &only_a);
-        assert_eq!((judgement.verdict, judgement.thresholds[0].verdict), (Verdict::Failed, ThresholdVerdict::NotJudged));
+        let judgement = judged(
+            json!([{"metric": "latency", "expr": "p(99) < 1h", "select": {"step": "b"}}]),
+            &only_a,
+        );
+        assert_eq!(
+            (judgement.verdict, judgement.thresholds[0].verdict),
+            (Verdict::Failed, ThresholdVerdict::NotJudged)
+        );
     }
 
     #[test]
     fn dropped_arrivals_fail_an_open_run() {
-        let plan = plan(json!([]), json!({"open": {"rate": 10, "duration": "10s", "maxInFlight": 1}}));
+        let plan = plan(
+            json!([]),
+            json!({"open": {"rate": 10, "duration": "10s", "maxInFlight": 1}}),
+        );
         let mut snapshot = samples(0);
         snapshot.counters.iterations = 98;
         snapshot.counters.dropped = 2;
@@ -134,7 +209,8 @@ mod tests {
 
     #[test]
     fn a_selection_narrows_what_is_judged() {
-        let rule = |step| json!([{"metric": "latency", "expr": "max < 50ms", "select": {"step": step}}]);
+        let rule =
+            |step| json!([{"metric": "latency", "expr": "max < 50ms", "select": {"step": step}}]);
         assert_eq!(judged(rule("a"), &samples(0)).verdict, Verdict::Passed);
         assert_eq!(judged(rule("b"), &samples(0)).reason, "ThresholdsBreached");
     }
@@ -142,14 +218,26 @@ mod tests {
     #[test]
     fn latency_is_of_successes_unless_asked_otherwise() {
         let rule = |outcome| json!([{"metric": "latency", "expr": "max < 500ms", "select": {"outcome": outcome}}]);
-        assert_eq!(judged(rule("Success"), &samples(5)).verdict, Verdict::Passed);
-        assert_eq!(judged(rule("Failure"), &samples(5)).verdict, Verdict::Failed);
+        assert_eq!(
+            judged(rule("Success"), &samples(5)).verdict,
+            Verdict::Passed
+        );
+        assert_eq!(
+            judged(rule("Failure"), &samples(5)).verdict,
+            Verdict::Failed
+        );
         assert_eq!(judged(rule("Any"), &samples(5)).verdict, Verdict::Failed);
     }
 
     #[test]
     fn failures_are_a_share_of_all_requests() {
-        let judgement = judged(json!([{"metric": "failures", "expr": "rate < 10%"}]), &samples(6));
-        assert_eq!((judgement.verdict, judgement.thresholds[0].observed), (Verdict::Passed, Some(0.04)));
+        let judgement = judged(
+            json!([{"metric": "failures", "expr": "rate < 10%"}]),
+            &samples(6),
+        );
+        assert_eq!(
+            (judgement.verdict, judgement.thresholds[0].observed),
+            (Verdict::Passed, Some(0.04))
+        );
     }
 }

@@ -14,9 +14,16 @@ pub enum ApiError {
     #[error("cannot {what} {name}: no answer within {} s", CALL_TIMEOUT.as_secs())]
     Timeout { what: &'static str, name: String },
     #[error("cannot {what} {name}: {source}")]
-    Kube { what: &'static str, name: String, source: Box<kube::Error> },
+    Kube {
+        what: &'static str,
+        name: String,
+        source: Box<kube::Error>,
+    },
     #[error("cannot grant run {run}: {source}")]
-    Grant { run: String, source: crate::wire::control::ControlError },
+    Grant {
+        run: String,
+        source: crate::wire::control::ControlError,
+    },
     #[error("cannot make the objects of run {run}: {why}")]
     Build { run: String, why: String },
 }
@@ -35,19 +42,41 @@ impl ApiError {
 }
 
 /// Bounds a call in time.
-pub async fn call<T>(what: &'static str, name: &str, work: impl Future<Output = T>) -> Result<T, ApiError> {
-    tokio::time::timeout(CALL_TIMEOUT, work).await.map_err(|_| ApiError::Timeout { what, name: name.to_owned() })
+pub async fn call<T>(
+    what: &'static str,
+    name: &str,
+    work: impl Future<Output = T>,
+) -> Result<T, ApiError> {
+    tokio::time::timeout(CALL_TIMEOUT, work)
+        .await
+        .map_err(|_| ApiError::Timeout {
+            what,
+            name: name.to_owned(),
+        })
 }
 
 /// [`call`], with the API server's error as ours.
-pub async fn kube_call<T>(what: &'static str, name: &str, work: impl Future<Output = kube::Result<T>>) -> Result<T, ApiError> {
-    call(what, name, work).await?.map_err(|source| ApiError::Kube { what, name: name.to_owned(), source: Box::new(source) })
+pub async fn kube_call<T>(
+    what: &'static str,
+    name: &str,
+    work: impl Future<Output = kube::Result<T>>,
+) -> Result<T, ApiError> {
+    call(what, name, work)
+        .await?
+        .map_err(|source| ApiError::Kube {
+            what,
+            name: name.to_owned(),
+            source: Box::new(source),
+        })
 }
 
 /// In the background and only this very object: without a policy a Job would orphan its Pods, and the load would go on.
 pub async fn delete(api: &Api<DynamicObject>, name: &str, uid: &str) -> Result<(), ApiError> {
     let params = DeleteParams {
-        preconditions: Some(Preconditions { uid: Some(uid.to_owned()), resource_version: None }),
+        preconditions: Some(Preconditions {
+            uid: Some(uid.to_owned()),
+            resource_version: None,
+        }),
         ..DeleteParams::background()
     };
     match kube_call("delete", name, api.delete(name, &params)).await {
@@ -60,8 +89,12 @@ pub async fn delete(api: &Api<DynamicObject>, name: &str, uid: &str) -> Result<(
 
 /// What a refused create means; `None` for what may be tried again.
 pub fn refusal_kind(said: &kube::core::Status) -> Option<RefusalKind> {
-    let terminating =
-        said.details.as_ref().is_some_and(|details| details.causes.iter().any(|cause| cause.reason == "NamespaceTerminating"));
+    let terminating = said.details.as_ref().is_some_and(|details| {
+        details
+            .causes
+            .iter()
+            .any(|cause| cause.reason == "NamespaceTerminating")
+    });
     match said.code {
         403 if terminating => Some(RefusalKind::Terminating),
         // the namespace is gone
@@ -77,17 +110,42 @@ mod tests {
     use super::*;
 
     fn said(code: u16, cause: Option<&str>) -> kube::core::Status {
-        let causes = cause.map(|reason| serde_json::json!([{"reason": reason, "message": "", "field": ""}]));
-        serde_json::from_value(serde_json::json!({"code": code, "details": {"causes": causes.unwrap_or_default()}})).unwrap_or_default()
+        let causes =
+            cause.map(|reason| serde_json::json!([{"reason": reason, "message": "", "field": ""}]));
+        serde_json::from_value(
+            serde_json::json!({"code": code, "details": {"causes": causes.unwrap_or_default()}}),
+        )
+        .unwrap_or_default()
     }
 
     #[test]
     fn a_refusal_is_told_from_an_outage() {
-        assert_eq!(refusal_kind(&said(403, Some("NamespaceTerminating"))), Some(RefusalKind::Terminating));
-        assert_eq!(refusal_kind(&kube::core::Status { code: 403, ..Default::default() }), Some(RefusalKind::Denied));
-        assert_eq!(refusal_kind(&kube::core::Status { code: 422, ..Default::default() }), Some(RefusalKind::Invalid));
+        assert_eq!(
+            refusal_kind(&said(403, Some("NamespaceTerminating"))),
+            Some(RefusalKind::Terminating)
+        );
+        assert_eq!(
+            refusal_kind(&kube::core::Status {
+                code: 403,
+                ..Default::default()
+            }),
+            Some(RefusalKind::Denied)
+        );
+        assert_eq!(
+            refusal_kind(&kube::core::Status {
+                code: 422,
+                ..Default::default()
+            }),
+            Some(RefusalKind::Invalid)
+        );
         for outage in [429, 500, 503, 504] {
-            assert_eq!(refusal_kind(&kube::core::Status { code: outage, ..Default::default() }), None);
+            assert_eq!(
+                refusal_kind(&kube::core::Status {
+                    code: outage,
+                    ..Default::default()
+                }),
+                None
+            );
         }
     }
 }

@@ -83,7 +83,12 @@ impl Pass<'_> {
     }
 
     fn namespace(&self) -> &str {
-        self.seen.test.metadata.namespace.as_deref().unwrap_or_default()
+        self.seen
+            .test
+            .metadata
+            .namespace
+            .as_deref()
+            .unwrap_or_default()
     }
 
     fn name(&self) -> &str {
@@ -99,7 +104,11 @@ impl Pass<'_> {
     }
 
     fn api(&self, child: Child) -> Api<DynamicObject> {
-        Api::namespaced_with(self.context.client.clone(), self.namespace(), &child.resource())
+        Api::namespaced_with(
+            self.context.client.clone(),
+            self.namespace(),
+            &child.resource(),
+        )
     }
 
     /// With the resourceVersion that was observed; `false` when it is no longer the newest.
@@ -108,7 +117,12 @@ impl Pass<'_> {
         let mut test = self.seen.test.clone();
         let old = test.status.replace(status.clone()).unwrap_or_default();
         test.metadata.managed_fields = None;
-        let written = kube_call("write the status of", self.name(), tests.replace_status(self.name(), &PostParams::default(), &test)).await;
+        let written = kube_call(
+            "write the status of",
+            self.name(),
+            tests.replace_status(self.name(), &PostParams::default(), &test),
+        )
+        .await;
         match written {
             Ok(_) => {
                 self.memory.status_written = Some(Instant::now());
@@ -123,14 +137,36 @@ impl Pass<'_> {
         }
     }
 
-    async fn create(&mut self, child: Child, plan_uid: &mut Option<String>) -> Result<Option<Refusal>, ApiError> {
+    async fn create(
+        &mut self,
+        child: Child,
+        plan_uid: &mut Option<String>,
+    ) -> Result<Option<Refusal>, ApiError> {
         let run = self.run();
-        let build_error = |why: String| ApiError::Build { run: run.id.clone(), why };
-        let object = self.object(child, &run, plan_uid.as_deref()).map_err(build_error)?;
-        let object: DynamicObject = serde_json::from_value(object).map_err(|error| build_error(error.to_string()))?;
+        let build_error = |why: String| ApiError::Build {
+            run: run.id.clone(),
+            why,
+        };
+        let object = self
+            .object(child, &run, plan_uid.as_deref())
+            .map_err(build_error)?;
+        let object: DynamicObject =
+            serde_json::from_value(object).map_err(|error| build_error(error.to_string()))?;
         let name = child.name(&run.id);
-        let refuse = |kind, message: String| Ok(Some(Refusal { child, kind, message }));
-        match call("create", &name, self.api(child).create(&PostParams::default(), &object)).await? {
+        let refuse = |kind, message: String| {
+            Ok(Some(Refusal {
+                child,
+                kind,
+                message,
+            }))
+        };
+        match call(
+            "create",
+            &name,
+            self.api(child).create(&PostParams::default(), &object),
+        )
+        .await?
+        {
             Ok(created) => {
                 if child == Child::Plan {
                     *plan_uid = created.metadata.uid;
@@ -140,12 +176,29 @@ impl Pass<'_> {
             Err(kube::Error::Api(said)) if said.is_already_exists() => {
                 // created by a pass that did not live to see the answer, by another operator, or by a stranger
                 let presence = match child {
-                    Child::Channel => Some(Presence::Ours { uid: String::new(), deleting: false }),
-                    _ => presence_of(&self.context.client, self.namespace(), child, &run.id, self.uid()).await?,
+                    Child::Channel => Some(Presence::Ours {
+                        uid: String::new(),
+                        deleting: false,
+                    }),
+                    _ => {
+                        presence_of(
+                            &self.context.client,
+                            self.namespace(),
+                            child,
+                            &run.id,
+                            self.uid(),
+                        )
+                        .await?
+                    }
                 };
                 match presence {
-                    Some(Presence::Foreign) => refuse(RefusalKind::Taken, "is there and is not of this run".into()),
-                    Some(Presence::Ours { uid, deleting: false }) => {
+                    Some(Presence::Foreign) => {
+                        refuse(RefusalKind::Taken, "is there and is not of this run".into())
+                    }
+                    Some(Presence::Ours {
+                        uid,
+                        deleting: false,
+                    }) => {
                         if child == Child::Plan {
                             *plan_uid = Some(uid);
                         }
@@ -156,24 +209,48 @@ impl Pass<'_> {
             }
             Err(kube::Error::Api(said)) => match refusal_kind(&said) {
                 Some(kind) => refuse(kind, said.message.clone()),
-                None => Err(ApiError::Kube { what: "create", name, source: Box::new(kube::Error::Api(said)) }),
+                None => Err(ApiError::Kube {
+                    what: "create",
+                    name,
+                    source: Box::new(kube::Error::Api(said)),
+                }),
             },
-            Err(source) => Err(ApiError::Kube { what: "create", name, source: Box::new(source) }),
+            Err(source) => Err(ApiError::Kube {
+                what: "create",
+                name,
+                source: Box::new(source),
+            }),
         }
     }
 
-    fn object(&self, child: Child, run: &RunStatus, plan_uid: Option<&str>) -> Result<Value, String> {
+    fn object(
+        &self,
+        child: Child,
+        run: &RunStatus,
+        plan_uid: Option<&str>,
+    ) -> Result<Value, String> {
         let test = &self.seen.test;
         if child == Child::Report {
-            let result = self.seen.result.as_deref().ok_or("there is no result to store")?;
+            let result = self
+                .seen
+                .result
+                .as_deref()
+                .ok_or("there is no result to store")?;
             return Ok(build::report(test, &run.id, result));
         }
-        let blueprint = Blueprint::new(test, run, &self.context.settings)
-            .map_err(|problems| problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))?;
+        let blueprint = Blueprint::new(test, run, &self.context.settings).map_err(|problems| {
+            problems
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+                .join("; ")
+        })?;
         Ok(match child {
             Child::Plan => blueprint.plan(),
-            Child::Channel => blueprint
-                .channel(&channel_of(self.context, run, self.uid())?, plan_uid.ok_or("the plan that owns the channel is not there")?),
+            Child::Channel => blueprint.channel(
+                &channel_of(self.context, run, self.uid())?,
+                plan_uid.ok_or("the plan that owns the channel is not there")?,
+            ),
             Child::Policy => blueprint.policy(),
             Child::Service => blueprint.service(),
             Child::Master => blueprint.master(),
@@ -190,10 +267,18 @@ impl Pass<'_> {
 
     /// Only a grant must be heard; a stop is told again by the next pass, and an acknowledgement is a courtesy.
     async fn tell_master(&self, write: &Write) -> Result<(), ApiError> {
-        let Some((_, client)) = &self.memory.master else { return Ok(()) };
+        let Some((_, client)) = &self.memory.master else {
+            return Ok(());
+        };
         let outcome = match write {
             Write::Grant(grant) => {
-                client.grant(grant).await.map_err(|source| ApiError::Grant { run: grant.run.clone(), source })?;
+                client
+                    .grant(grant)
+                    .await
+                    .map_err(|source| ApiError::Grant {
+                        run: grant.run.clone(),
+                        source,
+                    })?;
                 return Ok(());
             }
             Write::Stop(stop) => client.stop(stop).await,
@@ -213,13 +298,19 @@ fn status_label(old: &LoadTestStatus, new: &LoadTestStatus) -> &'static str {
     match () {
         () if id(before) != id(after) => "W1",
         () if !is_over(before) && is_over(after) => "W11",
-        () if before.and_then(|run| run.master.as_ref()) != after.and_then(|run| run.master.as_ref()) => "W8",
+        () if before.and_then(|run| run.master.as_ref())
+            != after.and_then(|run| run.master.as_ref()) =>
+        {
+            "W8"
+        }
         () => "W9",
     }
 }
 
 fn log_change(test: &LoadTest, old: &LoadTestStatus, new: &LoadTestStatus) {
-    if old.phase == new.phase && old.run.as_ref().map(|run| &run.id) == new.run.as_ref().map(|run| &run.id) {
+    if old.phase == new.phase
+        && old.run.as_ref().map(|run| &run.id) == new.run.as_ref().map(|run| &run.id)
+    {
         return;
     }
     let metadata = &test.metadata;

@@ -18,7 +18,10 @@ use crate::wire::layout::{ADMIN_PORT, CONTROL_PORT, RUN_FILE, RunFile, UI_PORT, 
 pub use report::{read as read_report, write as write_report};
 
 /// Addresses that cloud platforms serve credentials of the node from: never a target.
-const METADATA_ADDRESSES: [(&str, &str); 2] = [("0.0.0.0/0", "169.254.0.0/16"), ("::/0", "fd00:ec2::254/128")];
+const METADATA_ADDRESSES: [(&str, &str); 2] = [
+    ("0.0.0.0/0", "169.254.0.0/16"),
+    ("::/0", "fd00:ec2::254/128"),
+];
 
 /// Where Pods on Google's platform get their tokens, for tests that ask for them: the metadata service's address, and the one that nodes
 /// of GKE put in its place. The workers' own rule keeps steps from both.
@@ -42,8 +45,17 @@ pub struct Blueprint<'a> {
 }
 
 impl<'a> Blueprint<'a> {
-    pub fn new(test: &'a LoadTest, run: &'a RunStatus, settings: &'a Settings) -> Result<Self, Vec<Problem>> {
-        Ok(Self { test, run, settings, checked: check(&test.spec)? })
+    pub fn new(
+        test: &'a LoadTest,
+        run: &'a RunStatus,
+        settings: &'a Settings,
+    ) -> Result<Self, Vec<Problem>> {
+        Ok(Self {
+            test,
+            run,
+            settings,
+            checked: check(&test.spec)?,
+        })
     }
 
     pub fn plan(&self) -> Value {
@@ -59,34 +71,58 @@ impl<'a> Blueprint<'a> {
             plan: self.checked.plan.clone(),
         };
         let text = serde_json::to_string(&file).expect("a plan is JSON");
-        self.object(Child::Plan, json!({"immutable": true, "data": {RUN_FILE: text}}))
+        self.object(
+            Child::Plan,
+            json!({"immutable": true, "data": {RUN_FILE: text}}),
+        )
     }
 
     /// Owned by the plan rather than by the LoadTest: deleting the plan deletes it, so that the operator needs no right to delete Secrets.
     pub fn channel(&self, channel: &Channel, plan_uid: &str) -> Value {
-        let Channel { ca, master_cert, master_key, worker_token, operator_token, read_token } = channel;
+        let Channel {
+            ca,
+            master_cert,
+            master_key,
+            worker_token,
+            operator_token,
+            read_token,
+        } = channel;
         let data = json!({
             keys::CA: ca, keys::MASTER_CERT: master_cert, keys::MASTER_KEY: master_key,
             keys::WORKER_TOKEN: worker_token, keys::OPERATOR_TOKEN: operator_token, keys::READ_TOKEN: read_token,
         });
-        let mut secret = self.object(Child::Channel, json!({"immutable": true, "type": "Opaque", "stringData": data}));
-        secret["metadata"]["ownerReferences"] =
-            json!([{"apiVersion": "v1", "kind": "ConfigMap", "name": Child::Plan.name(&self.run.id), "uid": plan_uid}]);
+        let mut secret = self.object(
+            Child::Channel,
+            json!({"immutable": true, "type": "Opaque", "stringData": data}),
+        );
+        secret["metadata"]["ownerReferences"] = json!([{"apiVersion": "v1", "kind": "ConfigMap", "name": Child::Plan.name(&self.run.id), "uid": plan_uid}]);
         secret
     }
 
     pub fn policy(&self) -> Value {
-        let ports = |ports: &[u16]| ports.iter().map(|port| json!({"protocol": "TCP", "port": port})).collect::<Vec<_>>();
+        let ports = |ports: &[u16]| {
+            ports
+                .iter()
+                .map(|port| json!({"protocol": "TCP", "port": port}))
+                .collect::<Vec<_>>()
+        };
         let operator = json!({"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": self.settings.namespace}}});
-        let workers = json!({"podSelector": {"matchLabels": self.selector(Some(Component::Worker))}});
-        let outside = METADATA_ADDRESSES.map(|(all, except)| json!({"ipBlock": {"cidr": all, "except": [except]}}));
+        let workers =
+            json!({"podSelector": {"matchLabels": self.selector(Some(Component::Worker))}});
+        let outside = METADATA_ADDRESSES
+            .map(|(all, except)| json!({"ipBlock": {"cidr": all, "except": [except]}}));
         let mut egress = vec![
             // to anywhere: some platforms serve DNS from a link-local address
             json!({"ports": [{"protocol": "UDP", "port": 53}, {"protocol": "TCP", "port": 53}]}),
             // Pods apart, since an address block does not match them on every network
             json!({"to": [{"namespaceSelector": {}}, outside[0], outside[1]]}),
         ];
-        if self.checked.plan.all_targets().any(|target| matches!(target.auth, Some(Auth::Google(_)))) {
+        if self
+            .checked
+            .plan
+            .all_targets()
+            .any(|target| matches!(target.auth, Some(Auth::Google(_))))
+        {
             egress.extend(GOOGLE_TOKENS.map(|(address, port)| json!({"to": [{"ipBlock": {"cidr": address}}], "ports": ports(&[port])})));
         }
         self.object(
@@ -136,10 +172,17 @@ impl<'a> Blueprint<'a> {
     }
 
     pub fn workers(&self) -> Value {
-        let Checked { start_deadline, deadline, plan, .. } = &self.checked;
+        let Checked {
+            start_deadline,
+            deadline,
+            plan,
+            ..
+        } = &self.checked;
         // a last resort: everything else has ended the run long before
-        let active = start_deadline.as_secs() + deadline.as_secs() + plan.stop_timeout.as_secs() + 3600;
-        let bad_config = json!({"operator": "In", "values": [crate::wire::layout::exit::BAD_CONFIG]});
+        let active =
+            start_deadline.as_secs() + deadline.as_secs() + plan.stop_timeout.as_secs() + 3600;
+        let bad_config =
+            json!({"operator": "In", "values": [crate::wire::layout::exit::BAD_CONFIG]});
         let spec = json!({
             "completionMode": "Indexed",
             "completions": self.run.workers,
@@ -175,12 +218,20 @@ impl<'a> Blueprint<'a> {
 /// The ConfigMap that keeps the whole result, as far as it fits.
 pub fn report(test: &LoadTest, run: &str, result: &RunResult) -> Value {
     let packed = data_encoding::BASE64.encode(&write_report(result));
-    object(test, run, Child::Report, json!({"immutable": true, "binaryData": {report::KEY: packed}}))
+    object(
+        test,
+        run,
+        Child::Report,
+        json!({"immutable": true, "binaryData": {report::KEY: packed}}),
+    )
 }
 
 /// Every child has these: the LoadTest's deletion deletes it, and it can be found by run.
 fn object(test: &LoadTest, run: &str, child: Child, fields: Value) -> Value {
-    let (name, uid) = (test.metadata.name.as_deref().unwrap_or_default(), test.metadata.uid.as_deref().unwrap_or_default());
+    let (name, uid) = (
+        test.metadata.name.as_deref().unwrap_or_default(),
+        test.metadata.uid.as_deref().unwrap_or_default(),
+    );
     let resource = child.resource();
     let mut object = json!({
         "apiVersion": resource.api_version,

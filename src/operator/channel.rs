@@ -4,8 +4,8 @@
 use hkdf::Hkdf;
 use jiff::Timestamp;
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, PKCS_ED25519,
-    SerialNumber,
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose, PKCS_ED25519, SerialNumber,
 };
 use rustls::pki_types::PrivatePkcs8KeyDer;
 use sha2::Sha256;
@@ -14,7 +14,9 @@ use time::{Duration, OffsetDateTime};
 use crate::wire::layout::server_name;
 
 /// PKCS #8 version 1 (RFC 8410) around the 32 bytes of an Ed25519 seed.
-const PKCS8_PREFIX: [u8; 16] = [0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20];
+const PKCS8_PREFIX: [u8; 16] = [
+    0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20,
+];
 
 /// Certificates are valid from so long before the run's creation: clocks of nodes differ.
 const VALID_BEFORE: Duration = Duration::hours(24);
@@ -26,7 +28,11 @@ pub enum ChannelError {
     #[error("cannot make the certificates of run {run}: {source}")]
     Certificate { run: String, source: rcgen::Error },
     #[error("cannot read the creation time {text:?} of run {run}: {source}")]
-    Time { run: String, text: String, source: jiff::Error },
+    Time {
+        run: String,
+        text: String,
+        source: jiff::Error,
+    },
 }
 
 /// 32 random bytes that all channels of an installation are derived from.
@@ -58,16 +64,31 @@ impl std::fmt::Debug for Channel {
 
 impl Channel {
     /// `created_at` is the run's creation as written in its status (RFC 3339).
-    pub fn derive(key: &InstallKey, uid: &str, run: &str, created_at: &str) -> Result<Self, ChannelError> {
-        let created = created_at.parse::<Timestamp>().map_err(|source| ChannelError::Time {
-            run: run.to_owned(),
-            text: created_at.to_owned(),
-            source,
-        })?;
-        let created = OffsetDateTime::from_unix_timestamp(created.as_second()).unwrap_or(OffsetDateTime::UNIX_EPOCH);
-        let derived = Derived { hkdf: Hkdf::new(None, &key.0), uid, run };
+    pub fn derive(
+        key: &InstallKey,
+        uid: &str,
+        run: &str,
+        created_at: &str,
+    ) -> Result<Self, ChannelError> {
+        let created = created_at
+            .parse::<Timestamp>()
+            .map_err(|source| ChannelError::Time {
+                run: run.to_owned(),
+                text: created_at.to_owned(),
+                source,
+            })?;
+        let created = OffsetDateTime::from_unix_timestamp(created.as_second())
+            .unwrap_or(OffsetDateTime::UNIX_EPOCH);
+        let derived = Derived {
+            hkdf: Hkdf::new(None, &key.0),
+            uid,
+            run,
+        };
         let (ca, master_cert, master_key) =
-            certificates(&derived, created).map_err(|source| ChannelError::Certificate { run: run.to_owned(), source })?;
+            certificates(&derived, created).map_err(|source| ChannelError::Certificate {
+                run: run.to_owned(),
+                source,
+            })?;
         Ok(Self {
             ca,
             master_cert,
@@ -89,8 +110,17 @@ impl Derived<'_> {
     fn bytes(&self, purpose: &str) -> [u8; 32] {
         let mut out = [0; 32];
         // the separator is in none of the parts: UIDs and run ids hold no NUL
-        let info = [b"starling\0", self.uid.as_bytes(), b"\0", self.run.as_bytes(), b"\0", purpose.as_bytes()];
-        self.hkdf.expand_multi_info(&info.map(|part| part as &[u8]), &mut out).expect("32 bytes are a length that HKDF-SHA256 has");
+        let info = [
+            b"starling\0",
+            self.uid.as_bytes(),
+            b"\0",
+            self.run.as_bytes(),
+            b"\0",
+            purpose.as_bytes(),
+        ];
+        self.hkdf
+            .expand_multi_info(&info.map(|part| part as &[u8]), &mut out)
+            .expect("32 bytes are a length that HKDF-SHA256 has");
         out
     }
 
@@ -111,7 +141,10 @@ impl Derived<'_> {
 }
 
 /// Certificate of the authority, certificate and key of the master, as PEM.
-fn certificates(derived: &Derived<'_>, created: OffsetDateTime) -> Result<(String, String, String), rcgen::Error> {
+fn certificates(
+    derived: &Derived<'_>,
+    created: OffsetDateTime,
+) -> Result<(String, String, String), rcgen::Error> {
     let params = |name: String, serial: &str| {
         let mut params = CertificateParams::default();
         params.not_before = created - VALID_BEFORE;
@@ -169,13 +202,20 @@ mod tests {
             assert_ne!(channel.operator_token, other.operator_token);
             assert_ne!(channel.master_key, other.master_key);
         }
-        let tokens = std::collections::HashSet::from([&channel.worker_token, &channel.operator_token, &channel.read_token]);
+        let tokens = std::collections::HashSet::from([
+            &channel.worker_token,
+            &channel.operator_token,
+            &channel.read_token,
+        ]);
         assert_eq!(tokens.len(), 3);
     }
 
     #[test]
     fn a_creation_time_that_is_none_is_refused() {
-        assert!(matches!(Channel::derive(&KEY, "uid", RUN, "yesterday"), Err(ChannelError::Time { .. })));
+        assert!(matches!(
+            Channel::derive(&KEY, "uid", RUN, "yesterday"),
+            Err(ChannelError::Time { .. })
+        ));
     }
 
     async fn handshake(server: &Channel, client: &Channel, name: &str) -> std::io::Result<()> {
@@ -189,7 +229,9 @@ mod tests {
             .with_single_cert(certs, key)
             .unwrap();
         let mut roots = RootCertStore::empty();
-        roots.add(CertificateDer::from_pem_slice(client.ca.as_bytes()).unwrap()).unwrap();
+        roots
+            .add(CertificateDer::from_pem_slice(client.ca.as_bytes()).unwrap())
+            .unwrap();
         let client_config = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .unwrap()
@@ -197,12 +239,16 @@ mod tests {
             .with_no_client_auth();
         let (near, far) = tokio::io::duplex(16 * 1024);
         let serving = tokio::spawn(async move {
-            let mut stream = tokio_rustls::TlsAcceptor::from(Arc::new(server_config)).accept(far).await?;
+            let mut stream = tokio_rustls::TlsAcceptor::from(Arc::new(server_config))
+                .accept(far)
+                .await?;
             stream.write_all(b"hello").await?;
             stream.shutdown().await
         });
         let name = ServerName::try_from(name.to_owned()).unwrap();
-        let mut stream = tokio_rustls::TlsConnector::from(Arc::new(client_config)).connect(name, near).await?;
+        let mut stream = tokio_rustls::TlsConnector::from(Arc::new(client_config))
+            .connect(name, near)
+            .await?;
         let mut said = Vec::new();
         stream.read_to_end(&mut said).await?;
         assert_eq!(said, b"hello");
@@ -214,8 +260,14 @@ mod tests {
         let ours = Channel::derive(&KEY, "uid", RUN, &now()).unwrap();
         let theirs = Channel::derive(&KEY, "uid", "categorizer-aaaaaa", &now()).unwrap();
         handshake(&ours, &ours, &server_name(RUN)).await.unwrap();
-        assert!(handshake(&theirs, &ours, &server_name(RUN)).await.is_err(), "another run's certificate");
-        assert!(handshake(&ours, &ours, "other.starling").await.is_err(), "another name");
+        assert!(
+            handshake(&theirs, &ours, &server_name(RUN)).await.is_err(),
+            "another run's certificate"
+        );
+        assert!(
+            handshake(&ours, &ours, "other.starling").await.is_err(),
+            "another name"
+        );
     }
 
     #[test]

@@ -53,17 +53,35 @@ impl Component {
 }
 
 impl Child {
-    pub const ALL: [Child; 8] =
-        [Child::Plan, Child::Channel, Child::Policy, Child::Service, Child::Master, Child::Budget, Child::Workers, Child::Report];
+    pub const ALL: [Child; 8] = [
+        Child::Plan,
+        Child::Channel,
+        Child::Policy,
+        Child::Service,
+        Child::Master,
+        Child::Budget,
+        Child::Workers,
+        Child::Report,
+    ];
 
     /// What is there before the grant, in the order in which it is made: keys before the Pods that mount them, names before
     /// those that look them up.
-    pub const FLEET: [Child; 7] =
-        [Child::Plan, Child::Channel, Child::Policy, Child::Service, Child::Master, Child::Budget, Child::Workers];
+    pub const FLEET: [Child; 7] = [
+        Child::Plan,
+        Child::Channel,
+        Child::Policy,
+        Child::Service,
+        Child::Master,
+        Child::Budget,
+        Child::Workers,
+    ];
 
     /// Without one of these a run that has started cannot be carried to its end.
     pub fn is_essential(self) -> bool {
-        matches!(self, Child::Plan | Child::Channel | Child::Service | Child::Master | Child::Workers)
+        matches!(
+            self,
+            Child::Plan | Child::Channel | Child::Service | Child::Master | Child::Workers
+        )
     }
 
     pub fn name(self, run: &str) -> String {
@@ -82,10 +100,20 @@ impl Child {
         let (group, version, kind, plural) = match self {
             Child::Plan | Child::Report => ("", "v1", "ConfigMap", "configmaps"),
             Child::Channel => ("", "v1", "Secret", "secrets"),
-            Child::Policy => ("networking.k8s.io", "v1", "NetworkPolicy", "networkpolicies"),
+            Child::Policy => (
+                "networking.k8s.io",
+                "v1",
+                "NetworkPolicy",
+                "networkpolicies",
+            ),
             Child::Service => ("", "v1", "Service", "services"),
             Child::Master => ("apps", "v1", "Deployment", "deployments"),
-            Child::Budget => ("policy", "v1", "PodDisruptionBudget", "poddisruptionbudgets"),
+            Child::Budget => (
+                "policy",
+                "v1",
+                "PodDisruptionBudget",
+                "poddisruptionbudgets",
+            ),
             Child::Workers => ("batch", "v1", "Job", "jobs"),
         };
         ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(group, version, kind), plural)
@@ -121,5 +149,8 @@ pub fn labels(test: &str, uid: &str, run: &str, component: &str) -> BTreeMap<Str
         (TEST_LABEL, test),
         (UID_LABEL, uid),
     ];
-    pairs.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
+    pairs
+        .into_iter()
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .collect()
 }

@@ -52,37 +52,69 @@ pub struct Memory {
 impl Memory {
     /// When the channel was last looked for; never, while the master does not answer: its namespace may be going away.
     pub fn channel_looked_at(&self) -> Option<Instant> {
-        self.channel_seen.filter(|_| self.unreachable_since.is_none())
+        self.channel_seen
+            .filter(|_| self.unreachable_since.is_none())
     }
 
     /// Forgets what was about another run.
     pub fn turn_to(&mut self, run: Option<&str>) {
         if self.run.as_deref() != run {
-            *self = Memory { run: run.map(str::to_owned), failures: self.failures, ..Memory::default() };
+            *self = Memory {
+                run: run.map(str::to_owned),
+                failures: self.failures,
+                ..Memory::default()
+            };
         }
     }
 }
 
 impl Context {
-    pub fn new(client: Client, settings: Settings, keys: InstallKeys, metrics: Metrics, recorder: Recorder) -> Self {
-        let (kill, active_runs, memories) = (KillPoint::from_env(), AtomicU64::new(0), Mutex::default());
-        Self { client, settings, keys, kill, metrics, recorder, active_runs, memories }
+    pub fn new(
+        client: Client,
+        settings: Settings,
+        keys: InstallKeys,
+        metrics: Metrics,
+        recorder: Recorder,
+    ) -> Self {
+        let (kill, active_runs, memories) =
+            (KillPoint::from_env(), AtomicU64::new(0), Mutex::default());
+        Self {
+            client,
+            settings,
+            keys,
+            kill,
+            metrics,
+            recorder,
+            active_runs,
+            memories,
+        }
     }
 
     pub fn installation(&self) -> Installation {
-        Installation { id: self.keys.installation.clone(), key_id: self.keys.current.clone() }
+        Installation {
+            id: self.keys.installation.clone(),
+            key_id: self.keys.current.clone(),
+        }
     }
 
     pub fn pace(&self) -> Duration {
-        PACE.max(Duration::from_secs(self.active_runs.load(Ordering::Relaxed) / WRITES_PER_SECOND))
+        PACE.max(Duration::from_secs(
+            self.active_runs.load(Ordering::Relaxed) / WRITES_PER_SECOND,
+        ))
     }
 
     pub fn memory(&self, namespace: &str, name: &str) -> SharedMemory {
         let mut memories = self.memories.lock().unwrap_or_else(PoisonError::into_inner);
-        memories.entry((namespace.to_owned(), name.to_owned())).or_default().clone()
+        memories
+            .entry((namespace.to_owned(), name.to_owned()))
+            .or_default()
+            .clone()
     }
 
     pub fn forget(&self, namespace: &str, name: &str) {
-        self.memories.lock().unwrap_or_else(PoisonError::into_inner).remove(&(namespace.to_owned(), name.to_owned()));
+        self.memories
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&(namespace.to_owned(), name.to_owned()));
     }
 }

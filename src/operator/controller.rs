@@ -38,7 +38,10 @@ const WATCH_AGAIN: Duration = Duration::from_secs(2);
 /// The cached LoadTests of one Controller; used for counting only.
 pub type Cache = Store<Guarded>;
 
-fn api<K: Resource<DynamicType = (), Scope = NamespaceResourceScope>>(client: &Client, namespace: Option<&str>) -> Api<K> {
+fn api<K: Resource<DynamicType = (), Scope = NamespaceResourceScope>>(
+    client: &Client,
+    namespace: Option<&str>,
+) -> Api<K> {
     match namespace {
         Some(namespace) => Api::namespaced(client.clone(), namespace),
         None => Api::all(client.clone()),
@@ -47,18 +50,34 @@ fn api<K: Resource<DynamicType = (), Scope = NamespaceResourceScope>>(client: &C
 
 /// The Controller of one namespace, and its cache. It ends only after `stop`; errors of its watches, such as a missing Role, are retried with
 /// backoff and touch no other Controller.
-pub fn build(context: &Context, namespace: Option<&str>, concurrency: u16, stop: CancellationToken) -> (Controller<Guarded>, Cache) {
+pub fn build(
+    context: &Context,
+    namespace: Option<&str>,
+    concurrency: u16,
+    stop: CancellationToken,
+) -> (Controller<Guarded>, Cache) {
     let client = &context.client;
     let managed = || watcher::Config::default().labels(MANAGED_SELECTOR);
     let of_runs = watcher::Config::default().labels(&format!("{MANAGED_SELECTOR},{RUN_LABEL}"));
-    let controller = Controller::new(api::<Guarded>(client, namespace), watcher::Config::default())
-        .with_config(controller::Config::default().concurrency(concurrency).debounce(DEBOUNCE))
-        .owns(api::<Deployment>(client, namespace), managed())
-        .owns(api::<Job>(client, namespace), managed())
-        .owns(api::<Service>(client, namespace), managed())
-        // Pods belong to Jobs and ReplicaSets: their label leads to the LoadTest
-        .watches(api::<PartialObjectMeta<Pod>>(client, namespace), of_runs, |pod| test_of(&pod))
-        .graceful_shutdown_on(async move { stop.cancelled().await });
+    let controller = Controller::new(
+        api::<Guarded>(client, namespace),
+        watcher::Config::default(),
+    )
+    .with_config(
+        controller::Config::default()
+            .concurrency(concurrency)
+            .debounce(DEBOUNCE),
+    )
+    .owns(api::<Deployment>(client, namespace), managed())
+    .owns(api::<Job>(client, namespace), managed())
+    .owns(api::<Service>(client, namespace), managed())
+    // Pods belong to Jobs and ReplicaSets: their label leads to the LoadTest
+    .watches(
+        api::<PartialObjectMeta<Pod>>(client, namespace),
+        of_runs,
+        |pod| test_of(&pod),
+    )
+    .graceful_shutdown_on(async move { stop.cancelled().await });
     let cache = controller.store();
     (controller, cache)
 }
@@ -155,7 +174,10 @@ mod tests {
     /// Answers lists, and refuses the first watch as an API server does that has just learnt of the CRD.
     fn client(watches: Arc<AtomicU32>) -> Client {
         let answer = move |request: Request<Body>| {
-            let is_watch = request.uri().query().is_some_and(|query| query.contains("watch=true"));
+            let is_watch = request
+                .uri()
+                .query()
+                .is_some_and(|query| query.contains("watch=true"));
             let nth = watches.fetch_add(u32::from(is_watch), Ordering::Relaxed);
             async move {
                 let (status, body) = match (is_watch, nth) {
@@ -169,7 +191,9 @@ mod tests {
                     ),
                     (true, _) => std::future::pending().await,
                 };
-                Response::builder().status(status).body(Body::from(body.as_bytes().to_vec()))
+                Response::builder()
+                    .status(status)
+                    .body(Body::from(body.as_bytes().to_vec()))
             }
         };
         Client::new(tower::service_fn(answer), "default")
@@ -180,7 +204,11 @@ mod tests {
         let watches = Arc::new(AtomicU32::new(0));
         let watch = Metrics::default().watch("");
         let stop = CancellationToken::new();
-        let observing = tokio::spawn(observe_watch(watched(&client(watches.clone()), None), watch.clone(), stop.clone()));
+        let observing = tokio::spawn(observe_watch(
+            watched(&client(watches.clone()), None),
+            watch.clone(),
+            stop.clone(),
+        ));
         while watches.load(Ordering::Relaxed) < 2 {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }

@@ -51,7 +51,11 @@ pub enum Write {
     /// W12. Not needed for correctness: workers whose Job is deleted go anyway.
     Acknowledge,
     /// W13
-    Delete { child: Child, run: String, uid: String },
+    Delete {
+        child: Child,
+        run: String,
+        uid: String,
+    },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,7 +76,10 @@ pub struct Decision {
 
 impl Decision {
     fn rest() -> Self {
-        Self { writes: Vec::new(), again: Again::OnChange }
+        Self {
+            writes: Vec::new(),
+            again: Again::OnChange,
+        }
     }
 }
 
@@ -81,11 +88,17 @@ pub fn decide(seen: &Observed, now: Timestamp) -> Decision {
         // the garbage collector deletes the children
         return Decision::rest();
     }
-    if seen.refusal.as_ref().is_some_and(|refusal| refusal.kind == RefusalKind::Terminating) {
+    if seen
+        .refusal
+        .as_ref()
+        .is_some_and(|refusal| refusal.kind == RefusalKind::Terminating)
+    {
         return leave(seen);
     }
     match seen.status().run {
-        Some(run) if run.end.is_none() && run.installation != seen.installation.id => Decision::rest(),
+        Some(run) if run.end.is_none() && run.installation != seen.installation.id => {
+            Decision::rest()
+        }
         Some(run) if run.end.is_none() => going::decide(seen, &run, now),
         ended => idle::decide(seen, ended.as_ref(), now),
     }
@@ -95,12 +108,24 @@ pub fn decide(seen: &Observed, now: Timestamp) -> Decision {
 /// a failed Pod by its finalizer until it has made another, which is forbidden here. Without its Job the Pod may go.
 fn leave(seen: &Observed) -> Decision {
     let run = seen.status().run.map(|run| run.id).unwrap_or_default();
-    let workers = seen.children.uid(Child::Workers).map(|uid| Write::Delete { child: Child::Workers, run, uid: uid.to_owned() });
-    Decision { writes: workers.into_iter().collect(), again: Again::After(clocks::REFUSED) }
+    let workers = seen.children.uid(Child::Workers).map(|uid| Write::Delete {
+        child: Child::Workers,
+        run,
+        uid: uid.to_owned(),
+    });
+    Decision {
+        writes: workers.into_iter().collect(),
+        again: Again::After(clocks::REFUSED),
+    }
 }
 
 /// The next status, if it says something new and, where only progress is new, the last one is old enough.
-fn status_write(seen: &Observed, run: Option<&RunStatus>, situation: &Situation<'_>, now: Timestamp) -> Option<Write> {
+fn status_write(
+    seen: &Observed,
+    run: Option<&RunStatus>,
+    situation: &Situation<'_>,
+    now: Timestamp,
+) -> Option<Write> {
     let old = seen.status();
     let new = status::build(&seen.test, run, situation, now);
     if new == old {
@@ -116,17 +141,34 @@ fn grant_of(run: &RunStatus) -> Option<Grant> {
     let master = run.master.as_ref()?;
     run.started_at.as_ref()?;
     // the first epoch's master is the only one that ever starts load
-    let action = if master.epoch == 1 { GrantAction::Start } else { GrantAction::Resume };
-    Some(Grant { run: run.id.clone(), epoch: master.epoch, incarnation: master.incarnation.clone(), action })
+    let action = if master.epoch == 1 {
+        GrantAction::Start
+    } else {
+        GrantAction::Resume
+    };
+    Some(Grant {
+        run: run.id.clone(),
+        epoch: master.epoch,
+        incarnation: master.incarnation.clone(),
+        action,
+    })
 }
 
 /// The run as it is after its last write.
 fn ended(run: &RunStatus, end: RunEnd, now: Timestamp) -> RunStatus {
-    RunStatus { end: Some(end), finished_at: Some(written(now)), ..run.clone() }
+    RunStatus {
+        end: Some(end),
+        finished_at: Some(written(now)),
+        ..run.clone()
+    }
 }
 
 fn end(phase: Phase, reason: &str, message: impl Into<String>) -> RunEnd {
-    RunEnd { phase, reason: status::cut(reason, 64), message: status::cut(&message.into(), 1024) }
+    RunEnd {
+        phase,
+        reason: status::cut(reason, 64),
+        message: status::cut(&message.into(), 1024),
+    }
 }
 
 fn trigger_of(seen: &Observed) -> TriggerStatus {
@@ -135,7 +177,9 @@ fn trigger_of(seen: &Observed) -> TriggerStatus {
 
 /// RFC 3339 in whole seconds.
 pub fn written(at: Timestamp) -> String {
-    Timestamp::from_second(at.as_second()).unwrap_or(at).to_string()
+    Timestamp::from_second(at.as_second())
+        .unwrap_or(at)
+        .to_string()
 }
 
 fn read_time(text: &str) -> Option<Timestamp> {
@@ -143,7 +187,10 @@ fn read_time(text: &str) -> Option<Timestamp> {
 }
 
 fn after(at: Timestamp, duration: Duration) -> Timestamp {
-    SignedDuration::try_from(duration).ok().and_then(|duration| at.checked_add(duration).ok()).unwrap_or(Timestamp::MAX)
+    SignedDuration::try_from(duration)
+        .ok()
+        .and_then(|duration| at.checked_add(duration).ok())
+        .unwrap_or(Timestamp::MAX)
 }
 
 /// From now to then; nothing when that is past.

@@ -21,43 +21,102 @@ fn between(old: &LoadTestStatus, new: &LoadTestStatus) -> Vec<Event> {
         secondary: None,
     };
     let mut events = Vec::new();
-    let before = old.run.as_ref().filter(|before| new.run.as_ref().is_some_and(|run| run.id == before.id));
+    let before = old
+        .run
+        .as_ref()
+        .filter(|before| new.run.as_ref().is_some_and(|run| run.id == before.id));
     if let Some(run) = &new.run {
         if before.is_none() {
-            events.push(event(EventType::Normal, "RunCreated", &format!("run {}", run.id), "CreateRun"));
+            events.push(event(
+                EventType::Normal,
+                "RunCreated",
+                &format!("run {}", run.id),
+                "CreateRun",
+            ));
         }
         if run.started_at.is_some() && before.is_none_or(|before| before.started_at.is_none()) {
-            events.push(event(EventType::Normal, "RunStarted", &format!("run {} on {} workers", run.id, run.workers), "GrantRun"));
+            events.push(event(
+                EventType::Normal,
+                "RunStarted",
+                &format!("run {} on {} workers", run.id, run.workers),
+                "GrantRun",
+            ));
         }
-        let epoch = |run: &crate::crd::status::RunStatus| run.master.as_ref().map_or(0, |master| master.epoch);
+        let epoch = |run: &crate::crd::status::RunStatus| {
+            run.master.as_ref().map_or(0, |master| master.epoch)
+        };
         if epoch(run) > 1 && before.is_some_and(|before| epoch(before) != epoch(run)) {
-            events.push(event(EventType::Warning, "MasterReplaced", &format!("run {} goes on under another master", run.id), "ResumeRun"));
+            events.push(event(
+                EventType::Warning,
+                "MasterReplaced",
+                &format!("run {} goes on under another master", run.id),
+                "ResumeRun",
+            ));
         }
-        if let Some(end) = run.end.as_ref().filter(|_| before.is_none_or(|before| before.end.is_none())) {
-            let type_ = if end.phase == Phase::Succeeded { EventType::Normal } else { EventType::Warning };
+        if let Some(end) = run
+            .end
+            .as_ref()
+            .filter(|_| before.is_none_or(|before| before.end.is_none()))
+        {
+            let type_ = if end.phase == Phase::Succeeded {
+                EventType::Normal
+            } else {
+                EventType::Warning
+            };
             let note = format!("run {}: {} {}", run.id, end.reason, end.message);
             events.push(event(type_, &format!("Run{}", end.phase), &note, "EndRun"));
         }
     }
-    let reason = |status: &LoadTestStatus| status.columns.as_ref().map(|columns| columns.reason.clone()).unwrap_or_default();
+    let reason = |status: &LoadTestStatus| {
+        status
+            .columns
+            .as_ref()
+            .map(|columns| columns.reason.clone())
+            .unwrap_or_default()
+    };
     let told = reason(new);
-    let ended = new.run.as_ref().is_some_and(|run| run.end.is_some()) && new.phase != Some(Phase::Errored);
+    let ended =
+        new.run.as_ref().is_some_and(|run| run.end.is_some()) && new.phase != Some(Phase::Errored);
     if told != reason(old)
         && !ended
-        && ["InvalidSpec", "MissingReference", "QuotaExceeded", "CreateRefused", "ImagePullFailed", "Unschedulable"]
-            .contains(&told.as_str())
+        && [
+            "InvalidSpec",
+            "MissingReference",
+            "QuotaExceeded",
+            "CreateRefused",
+            "ImagePullFailed",
+            "Unschedulable",
+        ]
+        .contains(&told.as_str())
     {
-        let message = new.conditions.iter().find(|condition| condition.reason == told).map_or("", |condition| condition.message.as_str());
+        let message = new
+            .conditions
+            .iter()
+            .find(|condition| condition.reason == told)
+            .map_or("", |condition| condition.message.as_str());
         events.push(event(EventType::Warning, &told, message, "Validate"));
     }
     events
 }
 
 /// Best effort: an Event that is lost is in the conditions too.
-pub async fn publish(context: &Context, test: &LoadTest, old: &LoadTestStatus, new: &LoadTestStatus) {
+pub async fn publish(
+    context: &Context,
+    test: &LoadTest,
+    old: &LoadTestStatus,
+    new: &LoadTestStatus,
+) {
     for event in between(old, new) {
-        let published = call("publish an Event for", &event.reason, context.recorder.publish(&event, &test.object_ref(&()))).await;
-        if let Err(error) = published.map_err(|error| error.to_string()).and_then(|said| said.map_err(|error| error.to_string())) {
+        let published = call(
+            "publish an Event for",
+            &event.reason,
+            context.recorder.publish(&event, &test.object_ref(&())),
+        )
+        .await;
+        if let Err(error) = published
+            .map_err(|error| error.to_string())
+            .and_then(|said| said.map_err(|error| error.to_string()))
+        {
             tracing::debug!(%error, "an Event was not published");
         }
     }
@@ -69,7 +128,10 @@ mod tests {
     use crate::operator::fixture;
 
     fn reasons(old: &LoadTestStatus, new: &LoadTestStatus) -> Vec<String> {
-        between(old, new).into_iter().map(|event| event.reason).collect()
+        between(old, new)
+            .into_iter()
+            .map(|event| event.reason)
+            .collect()
     }
 
     #[test]

@@ -37,7 +37,11 @@ impl KillPoint {
     }
 
     fn kill_at(&self, moment: Moment, write: &str) {
-        if self.0.as_ref().is_some_and(|(at, name)| *at == moment && name == write) {
+        if self
+            .0
+            .as_ref()
+            .is_some_and(|(at, name)| *at == moment && name == write)
+        {
             eprintln!("{VARIABLE}: killed {moment:?} {write}");
             // SAFETY: neither has preconditions. The first process of a container ignores signals from within, even this one: it leaves at
             // once instead, without running anything of ours

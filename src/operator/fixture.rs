@@ -37,7 +37,10 @@ pub fn test() -> LoadTest {
 pub fn applied() -> Observed {
     Observed {
         test: test(),
-        installation: Installation { id: "1nsta11".into(), key_id: "k1".into() },
+        installation: Installation {
+            id: "1nsta11".into(),
+            key_id: "k1".into(),
+        },
         children: Children::default(),
         old_reports: Vec::new(),
         pods: Vec::new(),
@@ -52,7 +55,13 @@ pub fn applied() -> Observed {
 }
 
 pub fn ours(child: Child) -> (Child, Presence) {
-    (child, Presence::Ours { uid: format!("uid-of-{child:?}"), deleting: false })
+    (
+        child,
+        Presence::Ours {
+            uid: format!("uid-of-{child:?}"),
+            deleting: false,
+        },
+    )
 }
 
 pub fn progress(run: &str, state: MasterState) -> Progress {
@@ -89,10 +98,19 @@ pub fn ended() -> (LoadTest, LoadTestStatus) {
         installation: "1nsta11".into(),
         workers: 2,
         finished_at: Some(NOW.into()),
-        end: Some(RunEnd { phase: Phase::Succeeded, reason: "NoThresholds".into(), message: String::new() }),
+        end: Some(RunEnd {
+            phase: Phase::Succeeded,
+            reason: "NoThresholds".into(),
+            message: String::new(),
+        }),
         ..Default::default()
     };
-    let status = LoadTestStatus { runs: 1, run: Some(run), phase: Some(Phase::Succeeded), ..LoadTestStatus::default() };
+    let status = LoadTestStatus {
+        runs: 1,
+        run: Some(run),
+        phase: Some(Phase::Succeeded),
+        ..LoadTestStatus::default()
+    };
     (test, status)
 }
 

@@ -10,24 +10,40 @@ use crate::crd::{self, LoadTest, LoadTestStatus};
 /// Id of a LoadTest's `runs`th run: no two runs of a cluster have the same, and every operator computes the same.
 pub fn run_id(name: &str, uid: &str, runs: i64) -> String {
     let hash = Sha256::digest(format!("{uid}/{runs}"));
-    let suffix: String = BASE32_NOPAD.encode(&hash).to_ascii_lowercase().chars().take(6).collect();
+    let suffix: String = BASE32_NOPAD
+        .encode(&hash)
+        .to_ascii_lowercase()
+        .chars()
+        .take(6)
+        .collect();
     format!("{name}-{suffix}")
 }
 
 /// The annotation that asks for another run; empty without one.
 pub fn rerun(test: &LoadTest) -> String {
-    test.metadata.annotations.as_ref().and_then(|all| all.get(crd::RERUN_ANNOTATION)).cloned().unwrap_or_default()
+    test.metadata
+        .annotations
+        .as_ref()
+        .and_then(|all| all.get(crd::RERUN_ANNOTATION))
+        .cloned()
+        .unwrap_or_default()
 }
 
 /// What may start a run when only a trigger does.
 pub fn trigger(test: &LoadTest) -> TriggerStatus {
-    TriggerStatus { trigger: test.spec.run.trigger.clone(), rerun: rerun(test) }
+    TriggerStatus {
+        trigger: test.spec.run.trigger.clone(),
+        rerun: rerun(test),
+    }
 }
 
 /// Whether the resource asks for a run that it has not had.
 pub fn wants_run(test: &LoadTest, status: &LoadTestStatus) -> bool {
     match (test.spec.run.start, &status.run) {
-        (StartPolicy::OnTrigger, _) => status.trigger.as_ref().is_some_and(|seen| *seen != trigger(test)),
+        (StartPolicy::OnTrigger, _) => status
+            .trigger
+            .as_ref()
+            .is_some_and(|seen| *seen != trigger(test)),
         (StartPolicy::OnApply, None) => true,
         (StartPolicy::OnApply, Some(run)) => differs(test, run),
     }
@@ -35,7 +51,8 @@ pub fn wants_run(test: &LoadTest, status: &LoadTestStatus) -> bool {
 
 /// The digest is compared only when the spec was edited since: an upgrade of operator or schema alone starts nothing.
 fn differs(test: &LoadTest, run: &RunStatus) -> bool {
-    run.rerun != rerun(test) || test.metadata.generation != Some(run.generation) && run.digest != crd::digest(&test.spec)
+    run.rerun != rerun(test)
+        || test.metadata.generation != Some(run.generation) && run.digest != crd::digest(&test.spec)
 }
 
 /// Whether the spec is still the one that the run was made of.
@@ -55,7 +72,10 @@ mod tests {
         assert_ne!(id, run_id("categorizer", "uid-1", 2));
         assert_ne!(id, run_id("categorizer", "uid-2", 1));
         assert!(
-            id.len() == "categorizer-".len() + 6 && id.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-'),
+            id.len() == "categorizer-".len() + 6
+                && id
+                    .bytes()
+                    .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-'),
             "{id}"
         );
     }
@@ -71,11 +91,15 @@ mod tests {
     fn an_edit_of_the_load_or_the_annotation_asks_for_a_run() {
         let (mut test, status) = fixture::ended();
         test.metadata.generation = Some(2);
-        assert!(!wants_run(&test, &status), "the same spec under a new generation");
+        assert!(
+            !wants_run(&test, &status),
+            "the same spec under a new generation"
+        );
         test.spec.target.url = "http://other".into();
         assert!(wants_run(&test, &status));
         let (mut test, status) = fixture::ended();
-        test.metadata.annotations = Some([(crd::RERUN_ANNOTATION.to_owned(), "2".to_owned())].into());
+        test.metadata.annotations =
+            Some([(crd::RERUN_ANNOTATION.to_owned(), "2".to_owned())].into());
         assert!(wants_run(&test, &status));
     }
 

@@ -22,7 +22,9 @@ const CURRENT: &str = "current";
 pub enum KeyError {
     #[error(transparent)]
     Api(#[from] ApiError),
-    #[error("Secret {namespace}/{SECRET_NAME} {why}; delete it to have a new one made (runs in progress end Errored)")]
+    #[error(
+        "Secret {namespace}/{SECRET_NAME} {why}; delete it to have a new one made (runs in progress end Errored)"
+    )]
     Content { namespace: String, why: String },
 }
 
@@ -43,62 +45,112 @@ impl InstallKeys {
     /// A new installation, from random bytes.
     fn generate(random: [u8; 40]) -> Self {
         let (id, key) = random.split_at(8);
-        let (installation, current) =
-            (data_encoding::HEXLOWER.encode(&id[..4]), format!("key-{}", data_encoding::HEXLOWER.encode(&id[4..])));
+        let (installation, current) = (
+            data_encoding::HEXLOWER.encode(&id[..4]),
+            format!("key-{}", data_encoding::HEXLOWER.encode(&id[4..])),
+        );
         let key = InstallKey(key.try_into().expect("40 less 8 bytes are 32"));
-        Self { installation, keys: [(current.clone(), key)].into(), current }
+        Self {
+            installation,
+            keys: [(current.clone(), key)].into(),
+            current,
+        }
     }
 
     fn data(&self) -> BTreeMap<String, ByteString> {
         let text = [(INSTALLATION, &self.installation), (CURRENT, &self.current)];
-        let text = text.map(|(name, value)| (name.to_owned(), ByteString(value.as_bytes().to_vec())));
-        self.keys.iter().map(|(id, key)| (id.clone(), ByteString(key.0.to_vec()))).chain(text).collect()
+        let text =
+            text.map(|(name, value)| (name.to_owned(), ByteString(value.as_bytes().to_vec())));
+        self.keys
+            .iter()
+            .map(|(id, key)| (id.clone(), ByteString(key.0.to_vec())))
+            .chain(text)
+            .collect()
     }
 
     fn read(data: &BTreeMap<String, ByteString>) -> Result<Self, String> {
         let text = |name: &str| -> Result<String, String> {
-            let bytes = data.get(name).ok_or_else(|| format!("has no entry {name:?}"))?;
-            String::from_utf8(bytes.0.clone()).map(|text| text.trim().to_owned()).map_err(|_| format!("has no text in {name:?}"))
+            let bytes = data
+                .get(name)
+                .ok_or_else(|| format!("has no entry {name:?}"))?;
+            String::from_utf8(bytes.0.clone())
+                .map(|text| text.trim().to_owned())
+                .map_err(|_| format!("has no text in {name:?}"))
         };
         let (installation, current) = (text(INSTALLATION)?, text(CURRENT)?);
         let mut keys = BTreeMap::new();
-        for (id, bytes) in data.iter().filter(|(id, _)| ![INSTALLATION, CURRENT].contains(&id.as_str())) {
-            let key = bytes.0.as_slice().try_into().map_err(|_| format!("has {} bytes in {id:?}, not 32", bytes.0.len()))?;
+        for (id, bytes) in data
+            .iter()
+            .filter(|(id, _)| ![INSTALLATION, CURRENT].contains(&id.as_str()))
+        {
+            let key = bytes
+                .0
+                .as_slice()
+                .try_into()
+                .map_err(|_| format!("has {} bytes in {id:?}, not 32", bytes.0.len()))?;
             keys.insert(id.clone(), InstallKey(key));
         }
         if !keys.contains_key(&current) {
             return Err(format!("names {current:?} as current, and has no such key"));
         }
-        Ok(Self { installation, current, keys })
+        Ok(Self {
+            installation,
+            current,
+            keys,
+        })
     }
 }
 
 /// Reads the keys, making them first if there are none. Two operators that do so at once end up with the same.
 pub async fn load(client: &kube::Client, namespace: &str) -> Result<InstallKeys, KeyError> {
     let secrets: Api<Secret> = Api::namespaced(client.clone(), namespace);
-    if kube_call("read Secret", SECRET_NAME, secrets.get_opt(SECRET_NAME)).await?.is_none() {
+    if kube_call("read Secret", SECRET_NAME, secrets.get_opt(SECRET_NAME))
+        .await?
+        .is_none()
+    {
         let mut random = [0; 40];
         rand::fill(&mut random[..]);
-        let labels = [("app.kubernetes.io/name", "starling"), ("app.kubernetes.io/managed-by", "starling")];
+        let labels = [
+            ("app.kubernetes.io/name", "starling"),
+            ("app.kubernetes.io/managed-by", "starling"),
+        ];
         let secret = Secret {
             metadata: ObjectMeta {
                 name: Some(SECRET_NAME.to_owned()),
-                labels: Some(labels.map(|(key, value)| (key.to_owned(), value.to_owned())).into()),
+                labels: Some(
+                    labels
+                        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+                        .into(),
+                ),
                 ..ObjectMeta::default()
             },
             data: Some(InstallKeys::generate(random).data()),
             ..Secret::default()
         };
-        match call("create Secret", SECRET_NAME, secrets.create(&PostParams::default(), &secret)).await? {
+        match call(
+            "create Secret",
+            SECRET_NAME,
+            secrets.create(&PostParams::default(), &secret),
+        )
+        .await?
+        {
             Ok(_) => {}
             Err(kube::Error::Api(said)) if said.is_already_exists() => {}
             Err(source) => {
-                return Err(ApiError::Kube { what: "create Secret", name: SECRET_NAME.to_owned(), source: Box::new(source) }.into());
+                return Err(ApiError::Kube {
+                    what: "create Secret",
+                    name: SECRET_NAME.to_owned(),
+                    source: Box::new(source),
+                }
+                .into());
             }
         }
     }
     let secret = kube_call("read Secret", SECRET_NAME, secrets.get(SECRET_NAME)).await?;
-    InstallKeys::read(&secret.data.unwrap_or_default()).map_err(|why| KeyError::Content { namespace: namespace.to_owned(), why })
+    InstallKeys::read(&secret.data.unwrap_or_default()).map_err(|why| KeyError::Content {
+        namespace: namespace.to_owned(),
+        why,
+    })
 }
 
 #[cfg(test)]
@@ -119,7 +171,10 @@ mod tests {
         data.insert("key-2".into(), ByteString(vec![1; 32]));
         data.insert(CURRENT.into(), ByteString(b"key-2\n".to_vec()));
         let rotated = InstallKeys::read(&data).unwrap();
-        assert_eq!((rotated.installation, rotated.current.as_str()), (keys.installation, "key-2"));
+        assert_eq!(
+            (rotated.installation, rotated.current.as_str()),
+            (keys.installation, "key-2")
+        );
         assert!(rotated.keys.contains_key(&keys.current));
     }
 
@@ -127,7 +182,11 @@ mod tests {
     fn a_broken_secret_says_what_is_wrong() {
         let mut data = InstallKeys::generate([9; 40]).data();
         data.insert("short".into(), ByteString(vec![1; 5]));
-        assert!(InstallKeys::read(&data).unwrap_err().contains("5 bytes in \"short\""));
+        assert!(
+            InstallKeys::read(&data)
+                .unwrap_err()
+                .contains("5 bytes in \"short\"")
+        );
         data.remove("short");
         data.insert(CURRENT.into(), ByteString(b"none".to_vec()));
         assert!(InstallKeys::read(&data).unwrap_err().contains("\"none\""));

@@ -9,9 +9,19 @@ use crate::crd::{self, CRD_NAME};
 
 /// Logs what an older CRD would drop. Where the operator may not read it (an installation in one namespace), nothing is said.
 pub async fn warn_of_missing_fields(client: &Client) {
-    let resource = kube::api::ApiResource::from_gvk(&GroupVersionKind::gvk("apiextensions.k8s.io", "v1", "CustomResourceDefinition"));
+    let resource = kube::api::ApiResource::from_gvk(&GroupVersionKind::gvk(
+        "apiextensions.k8s.io",
+        "v1",
+        "CustomResourceDefinition",
+    ));
     let definitions: Api<DynamicObject> = Api::all_with(client.clone(), &resource);
-    match kube_call("read CustomResourceDefinition", CRD_NAME, definitions.get(CRD_NAME)).await {
+    match kube_call(
+        "read CustomResourceDefinition",
+        CRD_NAME,
+        definitions.get(CRD_NAME),
+    )
+    .await
+    {
         Ok(installed) => {
             let missing = missing(&crd::definition()["spec"], &installed.data["spec"]);
             if !missing.is_empty() {
@@ -34,14 +44,23 @@ fn missing(ours: &Value, installed: &Value) -> Vec<String> {
 
 fn compare(path: &str, ours: &Value, installed: &Value, missing: &mut Vec<String>) {
     for (name, schema) in ours["properties"].as_object().into_iter().flatten() {
-        let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+        let path = if path.is_empty() {
+            name.clone()
+        } else {
+            format!("{path}.{name}")
+        };
         match installed["properties"].get(name) {
             None => missing.push(path),
             Some(there) => compare(&path, schema, there, missing),
         }
     }
     if ours["items"].is_object() {
-        compare(&format!("{path}[]"), &ours["items"], &installed["items"], missing);
+        compare(
+            &format!("{path}[]"),
+            &ours["items"],
+            &installed["items"],
+            missing,
+        );
     }
 }
 
@@ -54,9 +73,19 @@ mod tests {
         let ours = crd::definition()["spec"].clone();
         assert_eq!(missing(&ours, &ours), [] as [&str; 0]);
         let mut older = ours.clone();
-        let status = &mut older["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["status"]["properties"];
-        status["run"]["properties"].as_object_mut().unwrap().remove("end");
-        status["results"]["properties"]["steps"]["items"]["properties"].as_object_mut().unwrap().remove("p99");
-        assert_eq!(missing(&ours, &older), ["status.results.steps[].p99", "status.run.end"]);
+        let status = &mut older["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["status"]
+            ["properties"];
+        status["run"]["properties"]
+            .as_object_mut()
+            .unwrap()
+            .remove("end");
+        status["results"]["properties"]["steps"]["items"]["properties"]
+            .as_object_mut()
+            .unwrap()
+            .remove("p99");
+        assert_eq!(
+            missing(&ours, &older),
+            ["status.results.steps[].p99", "status.run.end"]
+        );
     }
 }

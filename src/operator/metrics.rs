@@ -3,7 +3,10 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use prometheus::{Encoder, GaugeVec, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder};
+use prometheus::{
+    Encoder, GaugeVec, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGaugeVec, Opts,
+    Registry, TextEncoder,
+};
 
 use crate::crd::Phase;
 
@@ -46,21 +49,39 @@ impl Default for Metrics {
 impl Metrics {
     fn new() -> prometheus::Result<Self> {
         let registry = Registry::new();
-        let reconciles = IntCounter::new("starling_operator_reconciles_total", "Passes over a LoadTest")?;
+        let reconciles = IntCounter::new(
+            "starling_operator_reconciles_total",
+            "Passes over a LoadTest",
+        )?;
         let errors = IntCounterVec::new(
-            Opts::new("starling_operator_reconcile_errors_total", "Passes that failed, and failures of the queue"),
+            Opts::new(
+                "starling_operator_reconcile_errors_total",
+                "Passes that failed, and failures of the queue",
+            ),
             &["kind"],
         )?;
         let duration = Histogram::with_opts(
-            HistogramOpts::new("starling_operator_reconcile_duration_seconds", "Length of a pass")
-                .buckets(vec![0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0]),
+            HistogramOpts::new(
+                "starling_operator_reconcile_duration_seconds",
+                "Length of a pass",
+            )
+            .buckets(vec![0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0]),
         )?;
-        let active = IntGaugeVec::new(Opts::new("starling_operator_active_runs", "Runs in progress"), &["phase"])?;
+        let active = IntGaugeVec::new(
+            Opts::new("starling_operator_active_runs", "Runs in progress"),
+            &["phase"],
+        )?;
         let age = GaugeVec::new(
-            Opts::new("starling_operator_watch_age_seconds", "Since the watch of LoadTests last delivered something or began anew"),
+            Opts::new(
+                "starling_operator_watch_age_seconds",
+                "Since the watch of LoadTests last delivered something or began anew",
+            ),
             &["namespace"],
         )?;
-        let build = IntGaugeVec::new(Opts::new("starling_operator_build_info", "Always 1"), &["version"])?;
+        let build = IntGaugeVec::new(
+            Opts::new("starling_operator_build_info", "Always 1"),
+            &["version"],
+        )?;
         build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
         let all: [Box<dyn prometheus::core::Collector>; 6] = [
             Box::new(reconciles.clone()),
@@ -70,8 +91,17 @@ impl Metrics {
             Box::new(age.clone()),
             Box::new(build),
         ];
-        all.into_iter().try_for_each(|collector| registry.register(collector))?;
-        Ok(Self { registry, reconciles, errors, duration, active, age, watches: Arc::default() })
+        all.into_iter()
+            .try_for_each(|collector| registry.register(collector))?;
+        Ok(Self {
+            registry,
+            reconciles,
+            errors,
+            duration,
+            active,
+            age,
+            watches: Arc::default(),
+        })
     }
 
     pub fn error(&self, kind: &str) {
@@ -80,32 +110,58 @@ impl Metrics {
 
     /// A watch that is not up yet.
     pub fn watch(&self, namespace: &str) -> Arc<Watch> {
-        let watch = Arc::new(Watch { namespace: namespace.to_owned(), state: Mutex::new((Instant::now(), false)) });
-        self.watches.lock().unwrap_or_else(PoisonError::into_inner).push(watch.clone());
+        let watch = Arc::new(Watch {
+            namespace: namespace.to_owned(),
+            state: Mutex::new((Instant::now(), false)),
+        });
+        self.watches
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(watch.clone());
         watch
     }
 
     pub fn any_watch_up(&self) -> bool {
-        self.watches.lock().unwrap_or_else(PoisonError::into_inner).iter().any(|watch| watch.is_up())
+        self.watches
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .iter()
+            .any(|watch| watch.is_up())
     }
 
     /// Phases of all LoadTests whose run has not ended; says how many.
     pub fn set_active(&self, phases: impl Iterator<Item = Phase>) -> u64 {
         let mut counts = [0; Phase::ALL.len()];
         for phase in phases.filter(|phase| !phase.is_terminal()) {
-            counts[Phase::ALL.iter().position(|known| *known == phase).unwrap_or_default()] += 1;
+            counts[Phase::ALL
+                .iter()
+                .position(|known| *known == phase)
+                .unwrap_or_default()] += 1;
         }
-        for (phase, count) in Phase::ALL.into_iter().zip(counts).filter(|(phase, _)| !phase.is_terminal()) {
-            self.active.with_label_values(&[&phase.to_string()]).set(count);
+        for (phase, count) in Phase::ALL
+            .into_iter()
+            .zip(counts)
+            .filter(|(phase, _)| !phase.is_terminal())
+        {
+            self.active
+                .with_label_values(&[&phase.to_string()])
+                .set(count);
         }
         counts.iter().sum::<i64>().unsigned_abs()
     }
 
     /// In the Prometheus text format.
     pub fn text(&self) -> String {
-        for watch in self.watches.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+        for watch in self
+            .watches
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .iter()
+        {
             let since = watch.state.lock().unwrap_or_else(PoisonError::into_inner).0;
-            self.age.with_label_values(&[&watch.namespace]).set(since.elapsed().as_secs_f64());
+            self.age
+                .with_label_values(&[&watch.namespace])
+                .set(since.elapsed().as_secs_f64());
         }
         let mut out = Vec::new();
         // writing to memory does not fail; half a page would be worse than none
@@ -123,9 +179,23 @@ mod tests {
     #[test]
     fn runs_are_counted_by_phase_and_ended_ones_not_at_all() {
         let metrics = Metrics::default();
-        assert_eq!(metrics.set_active([Phase::Running, Phase::Running, Phase::Starting, Phase::Failed].into_iter()), 3);
+        assert_eq!(
+            metrics.set_active(
+                [
+                    Phase::Running,
+                    Phase::Running,
+                    Phase::Starting,
+                    Phase::Failed
+                ]
+                .into_iter()
+            ),
+            3
+        );
         let text = metrics.text();
-        for line in ["starling_operator_active_runs{phase=\"Running\"} 2", "starling_operator_active_runs{phase=\"Stopping\"} 0"] {
+        for line in [
+            "starling_operator_active_runs{phase=\"Running\"} 2",
+            "starling_operator_active_runs{phase=\"Stopping\"} 0",
+        ] {
             assert!(text.contains(line), "{text}");
         }
         assert!(!text.contains("Failed"));
@@ -140,6 +210,10 @@ mod tests {
         assert!(metrics.any_watch_up());
         watch.heard(false);
         assert!(!metrics.any_watch_up());
-        assert!(metrics.text().contains("starling_operator_watch_age_seconds{namespace=\"team-a\"}"));
+        assert!(
+            metrics
+                .text()
+                .contains("starling_operator_watch_age_seconds{namespace=\"team-a\"}")
+        );
     }
 }

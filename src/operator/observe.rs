@@ -14,7 +14,9 @@ use super::channel::Channel;
 use super::child::{COMPONENT_LABEL, Child, Component, RUN_LABEL, TEST_LABEL, UID_LABEL};
 use super::context::{Context, Memory};
 use super::pods;
-use super::view::{Children, MasterView, Observed, OldReport, PodView, Presence, Refusal, RefusalKind};
+use super::view::{
+    Children, MasterView, Observed, OldReport, PodView, Presence, Refusal, RefusalKind,
+};
 use crate::crd::LoadTest;
 use crate::crd::status::RunStatus;
 use crate::wire::RunResult;
@@ -25,9 +27,16 @@ use crate::wire::layout::CONTROL_PORT;
 const CHANNEL_EVERY: Duration = Duration::from_secs(30);
 
 /// `None`: there is no such LoadTest any more.
-pub async fn observe(context: &Context, namespace: &str, name: &str, memory: &mut Memory) -> Result<Option<Observed>, ApiError> {
+pub async fn observe(
+    context: &Context,
+    namespace: &str,
+    name: &str,
+    memory: &mut Memory,
+) -> Result<Option<Observed>, ApiError> {
     let tests: Api<LoadTest> = Api::namespaced(context.client.clone(), namespace);
-    let Some(test) = kube_call("read LoadTest", name, tests.get_opt(name)).await? else { return Ok(None) };
+    let Some(test) = kube_call("read LoadTest", name, tests.get_opt(name)).await? else {
+        return Ok(None);
+    };
     let status = test.status.clone().unwrap_or_default();
     let mut seen = Observed {
         installation: context.installation(),
@@ -44,16 +53,36 @@ pub async fn observe(context: &Context, namespace: &str, name: &str, memory: &mu
         test,
     };
     memory.turn_to(status.run.as_ref().map(|run| run.id.as_str()));
-    let Some(run) = status.run.filter(|run| run.installation == seen.installation.id || run.end.is_some()) else { return Ok(Some(seen)) };
+    let Some(run) = status
+        .run
+        .filter(|run| run.installation == seen.installation.id || run.end.is_some())
+    else {
+        return Ok(Some(seen));
+    };
     let uid = seen.test.metadata.uid.clone().unwrap_or_default();
-    let found = Look { client: &context.client, namespace, run: &run.id, uid: &uid };
+    let found = Look {
+        client: &context.client,
+        namespace,
+        run: &run.id,
+        uid: &uid,
+    };
     if run.end.is_none() {
-        let (children, pods, channel) = tokio::join!(found.children(), found.pods(), found.channel(memory.channel_looked_at()));
+        let (children, pods, channel) = tokio::join!(
+            found.children(),
+            found.pods(),
+            found.channel(memory.channel_looked_at())
+        );
         (seen.children, seen.master_refused) = children?;
         seen.pods = pods?;
         match channel? {
             Channelled::There { looked } => {
-                seen.children.0.insert(Child::Channel, Presence::Ours { uid: String::new(), deleting: false });
+                seen.children.0.insert(
+                    Child::Channel,
+                    Presence::Ours {
+                        uid: String::new(),
+                        deleting: false,
+                    },
+                );
                 if looked {
                     memory.channel_seen = Some(Instant::now());
                 }
@@ -61,12 +90,22 @@ pub async fn observe(context: &Context, namespace: &str, name: &str, memory: &mu
             Channelled::Absent => {}
             // no reason to end a run that may be going
             Channelled::Unknown if run.started_at.is_some() => {
-                seen.children.0.insert(Child::Channel, Presence::Ours { uid: String::new(), deleting: false });
+                seen.children.0.insert(
+                    Child::Channel,
+                    Presence::Ours {
+                        uid: String::new(),
+                        deleting: false,
+                    },
+                );
             }
             // the create itself meets the refusal again
             Channelled::Unknown => {}
             Channelled::Terminating(message) => {
-                seen.refusal = Some(Refusal { child: Child::Channel, kind: RefusalKind::Terminating, message });
+                seen.refusal = Some(Refusal {
+                    child: Child::Channel,
+                    kind: RefusalKind::Terminating,
+                    message,
+                });
             }
         }
         ask_master(context, &run, &mut seen, memory).await;
@@ -74,7 +113,8 @@ pub async fn observe(context: &Context, namespace: &str, name: &str, memory: &mu
             seen.result = found.report().await?.map(Box::new).or(seen.result);
         }
     } else {
-        let (children, pods, reports) = tokio::join!(found.children(), found.pods(), found.reports(name));
+        let (children, pods, reports) =
+            tokio::join!(found.children(), found.pods(), found.reports(name));
         (seen.children, seen.master_refused) = children?;
         (seen.pods, seen.old_reports) = (pods?, reports?);
         if run.started_at.is_some() && seen.children.uid(Child::Workers).is_some() {
@@ -111,20 +151,33 @@ impl Look<'_> {
 
     /// All but the channel, which the operator may not read; and why the master's Pod cannot be made.
     async fn children(&self) -> Result<(Children, Option<String>), ApiError> {
-        let read = Child::ALL.into_iter().filter(|child| *child != Child::Channel).map(|child| async move {
-            let name = child.name(self.run);
-            if child == Child::Master {
-                // the only one of which more than the metadata is of interest
-                let found = kube_call("read Deployment", &name, self.api(child).get_opt(&name)).await?;
-                let refused = found.as_ref().and_then(|object| pods::creation_failure(&object.data));
-                return Ok((child, found.map(|object| self.presence(&object)), refused));
-            }
-            let found = kube_call("read the metadata of", &name, self.api(child).get_metadata_opt(&name)).await?;
-            Ok::<_, ApiError>((child, found.map(|object| self.presence(&object)), None))
-        });
+        let read = Child::ALL
+            .into_iter()
+            .filter(|child| *child != Child::Channel)
+            .map(|child| async move {
+                let name = child.name(self.run);
+                if child == Child::Master {
+                    // the only one of which more than the metadata is of interest
+                    let found =
+                        kube_call("read Deployment", &name, self.api(child).get_opt(&name)).await?;
+                    let refused = found
+                        .as_ref()
+                        .and_then(|object| pods::creation_failure(&object.data));
+                    return Ok((child, found.map(|object| self.presence(&object)), refused));
+                }
+                let found = kube_call(
+                    "read the metadata of",
+                    &name,
+                    self.api(child).get_metadata_opt(&name),
+                )
+                .await?;
+                Ok::<_, ApiError>((child, found.map(|object| self.presence(&object)), None))
+            });
         let all = try_join_all(read).await?;
         let refused = all.iter().find_map(|(_, _, refused)| refused.clone());
-        let present = all.into_iter().filter_map(|(child, presence, _)| Some((child, presence?)));
+        let present = all
+            .into_iter()
+            .filter_map(|(child, presence, _)| Some((child, presence?)));
         Ok((Children(present.collect()), refused))
     }
 
@@ -132,12 +185,18 @@ impl Look<'_> {
         if !is_ours(object, self.uid, self.run) {
             return Presence::Foreign;
         }
-        Presence::Ours { uid: object.uid().unwrap_or_default(), deleting: object.meta().deletion_timestamp.is_some() }
+        Presence::Ours {
+            uid: object.uid().unwrap_or_default(),
+            deleting: object.meta().deletion_timestamp.is_some(),
+        }
     }
 
     async fn pods(&self) -> Result<Vec<PodView>, ApiError> {
         let pods: Api<Pod> = Api::namespaced(self.client.clone(), self.namespace);
-        let list = ListParams::default().labels(&format!("{RUN_LABEL}={},{UID_LABEL}={}", self.run, self.uid));
+        let list = ListParams::default().labels(&format!(
+            "{RUN_LABEL}={},{UID_LABEL}={}",
+            self.run, self.uid
+        ));
         let list = kube_call("list the Pods of run", self.run, pods.list(&list)).await?;
         Ok(list.items.iter().filter_map(pods::view).collect())
     }
@@ -149,21 +208,44 @@ impl Look<'_> {
         }
         let name = Child::Channel.name(self.run);
         let probe = DynamicObject::new(&name, &Child::Channel.resource()).within(self.namespace);
-        let (api, params) = (self.api(Child::Channel), PostParams { dry_run: true, field_manager: None });
-        Ok(match call("look for Secret", &name, api.create(&params, &probe)).await? {
-            Ok(_) => Channelled::Absent,
-            Err(kube::Error::Api(said)) if said.is_already_exists() => Channelled::There { looked: true },
-            Err(kube::Error::Api(said)) if refusal_kind(&said) == Some(RefusalKind::Terminating) => {
-                Channelled::Terminating(said.message.clone())
-            }
-            Err(_) => Channelled::Unknown,
-        })
+        let (api, params) = (
+            self.api(Child::Channel),
+            PostParams {
+                dry_run: true,
+                field_manager: None,
+            },
+        );
+        Ok(
+            match call("look for Secret", &name, api.create(&params, &probe)).await? {
+                Ok(_) => Channelled::Absent,
+                Err(kube::Error::Api(said)) if said.is_already_exists() => {
+                    Channelled::There { looked: true }
+                }
+                Err(kube::Error::Api(said))
+                    if refusal_kind(&said) == Some(RefusalKind::Terminating) =>
+                {
+                    Channelled::Terminating(said.message.clone())
+                }
+                Err(_) => Channelled::Unknown,
+            },
+        )
     }
 
     async fn report(&self) -> Result<Option<RunResult>, ApiError> {
         let name = Child::Report.name(self.run);
-        let object = kube_call("read ConfigMap", &name, self.api(Child::Report).get_opt(&name)).await?;
-        let Some(packed) = object.as_ref().and_then(|object| object.data["binaryData"].as_object()?.values().next()?.as_str()) else {
+        let object = kube_call(
+            "read ConfigMap",
+            &name,
+            self.api(Child::Report).get_opt(&name),
+        )
+        .await?;
+        let Some(packed) = object.as_ref().and_then(|object| {
+            object.data["binaryData"]
+                .as_object()?
+                .values()
+                .next()?
+                .as_str()
+        }) else {
             return Ok(None);
         };
         let result = data_encoding::BASE64
@@ -177,11 +259,22 @@ impl Look<'_> {
     }
 
     async fn reports(&self, test: &str) -> Result<Vec<OldReport>, ApiError> {
-        let list = ListParams::default().labels(&format!("{TEST_LABEL}={test},{UID_LABEL}={},{COMPONENT_LABEL}=report", self.uid));
-        let list = kube_call("list the reports of", test, self.api(Child::Report).list_metadata(&list)).await?;
+        let list = ListParams::default().labels(&format!(
+            "{TEST_LABEL}={test},{UID_LABEL}={},{COMPONENT_LABEL}=report",
+            self.uid
+        ));
+        let list = kube_call(
+            "list the reports of",
+            test,
+            self.api(Child::Report).list_metadata(&list),
+        )
+        .await?;
         let reports = list.items.iter().filter_map(|report| {
             let run = report.labels().get(RUN_LABEL)?.clone();
-            (report.name_any() == Child::Report.name(&run)).then(|| OldReport { run, uid: report.uid().unwrap_or_default() })
+            (report.name_any() == Child::Report.name(&run)).then(|| OldReport {
+                run,
+                uid: report.uid().unwrap_or_default(),
+            })
         });
         Ok(reports.collect())
     }
@@ -190,7 +283,8 @@ impl Look<'_> {
 /// Made for this LoadTest (not for one of the same name before it) and this run.
 pub fn is_ours(object: &impl ResourceExt, uid: &str, run: &str) -> bool {
     let labels = object.labels();
-    labels.get(RUN_LABEL).is_some_and(|label| label == run) && labels.get(UID_LABEL).is_some_and(|label| label == uid)
+    labels.get(RUN_LABEL).is_some_and(|label| label == run)
+        && labels.get(UID_LABEL).is_some_and(|label| label == uid)
 }
 
 /// Progress, and the result when it is final. That nobody answers is something seen, not an error.
@@ -203,7 +297,11 @@ async fn ask_master(context: &Context, run: &RunStatus, seen: &mut Observed, mem
             Ok(client) => match client.progress().await {
                 Err(error) => MasterView::Unreachable(error.to_string()),
                 Ok(progress) => {
-                    if progress.state == MasterState::Finished && run.started_at.is_some() && run.end.is_none() && progress.run == run.id {
+                    if progress.state == MasterState::Finished
+                        && run.started_at.is_some()
+                        && run.end.is_none()
+                        && progress.run == run.id
+                    {
                         seen.result = client
                             .result()
                             .await
@@ -221,13 +319,20 @@ async fn ask_master(context: &Context, run: &RunStatus, seen: &mut Observed, mem
     };
     match seen.master {
         MasterView::Up(_) => memory.unreachable_since = None,
-        _ => seen.unreachable_for = memory.unreachable_since.get_or_insert_with(Instant::now).elapsed(),
+        _ => {
+            seen.unreachable_for = memory
+                .unreachable_since
+                .get_or_insert_with(Instant::now)
+                .elapsed()
+        }
     }
 }
 
 /// A ReplicaSet makes a second master while a cut-off node keeps the first: the newest counts.
 fn newest_master(pods: &[PodView]) -> Option<std::net::SocketAddr> {
-    let masters = pods.iter().filter(|pod| pod.component == Component::Master && !pod.deleting && !pod.over);
+    let masters = pods
+        .iter()
+        .filter(|pod| pod.component == Component::Master && !pod.deleting && !pod.over);
     let newest = masters.max_by_key(|pod| pod.created)?;
     newest.address.map(|address| (address, CONTROL_PORT).into())
 }
@@ -245,7 +350,8 @@ fn master_client(
         return Ok(client.clone());
     }
     let channel = channel_of(context, run, uid)?;
-    let client = MasterClient::new(&run.id, address, &channel.ca, &channel.operator_token).map_err(|error| error.to_string())?;
+    let client = MasterClient::new(&run.id, address, &channel.ca, &channel.operator_token)
+        .map_err(|error| error.to_string())?;
     let client = Arc::new(client);
     memory.master = Some(((run.id.clone(), address), client.clone()));
     Ok(client)
@@ -253,17 +359,35 @@ fn master_client(
 
 /// The secrets of a run, computed.
 pub fn channel_of(context: &Context, run: &RunStatus, uid: &str) -> Result<Channel, String> {
-    let key = context
-        .keys
-        .get(&run.key_id)
-        .ok_or_else(|| format!("the install key {:?} that the run began with is not there any more", run.key_id))?;
+    let key = context.keys.get(&run.key_id).ok_or_else(|| {
+        format!(
+            "the install key {:?} that the run began with is not there any more",
+            run.key_id
+        )
+    })?;
     Channel::derive(key, uid, &run.id, &run.created_at).map_err(|error| error.to_string())
 }
 
 /// Whose the object is that has a child's name.
-pub async fn presence_of(client: &Client, namespace: &str, child: Child, run: &str, uid: &str) -> Result<Option<Presence>, ApiError> {
-    let look = Look { client, namespace, run, uid };
+pub async fn presence_of(
+    client: &Client,
+    namespace: &str,
+    child: Child,
+    run: &str,
+    uid: &str,
+) -> Result<Option<Presence>, ApiError> {
+    let look = Look {
+        client,
+        namespace,
+        run,
+        uid,
+    };
     let name = child.name(run);
-    let found = kube_call("read the metadata of", &name, look.api(child).get_metadata_opt(&name)).await?;
+    let found = kube_call(
+        "read the metadata of",
+        &name,
+        look.api(child).get_metadata_opt(&name),
+    )
+    .await?;
     Ok(found.map(|object| look.presence(&object)))
 }

@@ -16,12 +16,26 @@ pub fn view(pod: &Pod) -> Option<PodView> {
         _ => return None,
     };
     let status = pod.status.clone().unwrap_or_default();
-    let condition = |kind: &str| status.conditions.iter().flatten().find(|condition| condition.type_ == kind);
+    let condition = |kind: &str| {
+        status
+            .conditions
+            .iter()
+            .flatten()
+            .find(|condition| condition.type_ == kind)
+    };
     let over = matches!(status.phase.as_deref(), Some("Succeeded" | "Failed"));
-    let unschedulable = condition("PodScheduled").filter(|c| c.status == "False" && c.reason.as_deref() == Some("Unschedulable"));
+    let unschedulable = condition("PodScheduled")
+        .filter(|c| c.status == "False" && c.reason.as_deref() == Some("Unschedulable"));
     let trouble = match unschedulable {
-        Some(condition) => Some(Trouble { reason: "Unschedulable", message: condition.message.clone().unwrap_or_default() }),
-        None => status.container_statuses.iter().flatten().find_map(|container| trouble(container, component)),
+        Some(condition) => Some(Trouble {
+            reason: "Unschedulable",
+            message: condition.message.clone().unwrap_or_default(),
+        }),
+        None => status
+            .container_statuses
+            .iter()
+            .flatten()
+            .find_map(|container| trouble(container, component)),
     };
     Some(PodView {
         name: pod.name_any(),
@@ -44,26 +58,46 @@ fn trouble(container: &ContainerStatus, component: Component) -> Option<Trouble>
     if let Some(waiting) = state.waiting {
         let said = waiting.reason.unwrap_or_default();
         let reason = match said.as_str() {
-            "ErrImagePull" | "ImagePullBackOff" | "InvalidImageName" | "ErrImageNeverPull" => "ImagePullFailed",
-            "CreateContainerConfigError" | "CreateContainerError" | "RunContainerError" => "ContainerConfigError",
+            "ErrImagePull" | "ImagePullBackOff" | "InvalidImageName" | "ErrImageNeverPull" => {
+                "ImagePullFailed"
+            }
+            "CreateContainerConfigError" | "CreateContainerError" | "RunContainerError" => {
+                "ContainerConfigError"
+            }
             "CrashLoopBackOff" => crashed,
             _ => return None,
         };
-        let message =
-            waiting.message.filter(|message| !message.is_empty()).map_or_else(|| said.clone(), |message| format!("{said}: {message}"));
+        let message = waiting
+            .message
+            .filter(|message| !message.is_empty())
+            .map_or_else(|| said.clone(), |message| format!("{said}: {message}"));
         return Some(Trouble { reason, message });
     }
-    let ended =
-        state.terminated.filter(|ended| ended.exit_code != i32::from(exit::RELEASED) && ended.exit_code != i32::from(exit::DRAINED))?;
-    let why = ended.message.filter(|message| !message.is_empty()).or(ended.reason).unwrap_or_default();
-    let reason = if why == "OOMKilled" { "OutOfMemory" } else { crashed };
-    Some(Trouble { reason, message: format!("ended with code {}: {why}", ended.exit_code) })
+    let ended = state.terminated.filter(|ended| {
+        ended.exit_code != i32::from(exit::RELEASED) && ended.exit_code != i32::from(exit::DRAINED)
+    })?;
+    let why = ended
+        .message
+        .filter(|message| !message.is_empty())
+        .or(ended.reason)
+        .unwrap_or_default();
+    let reason = if why == "OOMKilled" {
+        "OutOfMemory"
+    } else {
+        crashed
+    };
+    Some(Trouble {
+        reason,
+        message: format!("ended with code {}: {why}", ended.exit_code),
+    })
 }
 
 /// What a Deployment says when its Pods are refused.
 pub fn creation_failure(deployment: &Value) -> Option<String> {
     let conditions = deployment["status"]["conditions"].as_array()?;
-    let failure = conditions.iter().find(|condition| condition["type"] == "ReplicaFailure" && condition["status"] == "True")?;
+    let failure = conditions
+        .iter()
+        .find(|condition| condition["type"] == "ReplicaFailure" && condition["status"] == "True")?;
     failure["message"].as_str().map(str::to_owned)
 }
 
@@ -75,7 +109,13 @@ mod tests {
 
     fn pod(status: Value) -> PodView {
         let labels = json!({"app.kubernetes.io/component": "worker"});
-        view(&serde_json::from_value(json!({"metadata": {"name": "p", "labels": labels}, "status": status})).unwrap()).unwrap()
+        view(
+            &serde_json::from_value(
+                json!({"metadata": {"name": "p", "labels": labels}, "status": status}),
+            )
+            .unwrap(),
+        )
+        .unwrap()
     }
 
     fn reason(status: Value) -> Option<&'static str> {
@@ -89,10 +129,28 @@ mod tests {
     #[test]
     fn what_keeps_a_pod_from_running_is_named() {
         let unschedulable = json!({"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/1 nodes"});
-        assert_eq!(reason(json!({"conditions": [unschedulable]})), Some("Unschedulable"));
-        assert_eq!(reason(container(json!({"waiting": {"reason": "ImagePullBackOff"}}))), Some("ImagePullFailed"));
-        assert_eq!(reason(container(json!({"terminated": {"exitCode": 137, "reason": "OOMKilled"}}))), Some("OutOfMemory"));
-        assert_eq!(reason(container(json!({"terminated": {"exitCode": 42, "reason": "Error"}}))), Some("WorkerCrashed"));
+        assert_eq!(
+            reason(json!({"conditions": [unschedulable]})),
+            Some("Unschedulable")
+        );
+        assert_eq!(
+            reason(container(
+                json!({"waiting": {"reason": "ImagePullBackOff"}})
+            )),
+            Some("ImagePullFailed")
+        );
+        assert_eq!(
+            reason(container(
+                json!({"terminated": {"exitCode": 137, "reason": "OOMKilled"}})
+            )),
+            Some("OutOfMemory")
+        );
+        assert_eq!(
+            reason(container(
+                json!({"terminated": {"exitCode": 42, "reason": "Error"}})
+            )),
+            Some("WorkerCrashed")
+        );
     }
 
     #[test]
@@ -110,7 +168,11 @@ mod tests {
     #[test]
     fn a_deployment_without_rights_to_pods_says_why() {
         let failure = json!({"type": "ReplicaFailure", "status": "True", "message": "pods \"x\" is forbidden: exceeded quota"});
-        assert!(creation_failure(&json!({"status": {"conditions": [failure]}})).unwrap().contains("exceeded quota"));
+        assert!(
+            creation_failure(&json!({"status": {"conditions": [failure]}}))
+                .unwrap()
+                .contains("exceeded quota")
+        );
         assert_eq!(creation_failure(&json!({"status": {}})), None);
     }
 }

@@ -27,8 +27,18 @@ pub struct Rule {
     pub names: &'static [&'static str],
 }
 
-const fn watched(group: &'static str, resources: &'static [&'static str], verbs: &'static [&'static str]) -> Rule {
-    Rule { place: Place::WatchedNamespaces, group, resources, verbs, names: &[] }
+const fn watched(
+    group: &'static str,
+    resources: &'static [&'static str],
+    verbs: &'static [&'static str],
+) -> Rule {
+    Rule {
+        place: Place::WatchedNamespaces,
+        group,
+        resources,
+        verbs,
+        names: &[],
+    }
 }
 
 pub const RULES: &[Rule] = &[
@@ -36,18 +46,50 @@ pub const RULES: &[Rule] = &[
     watched("starling.dev", &["loadtests/status"], &["update"]),
     // asked for by OwnerReferencesPermissionEnforcement where an owner reference blocks the owner's deletion
     watched("starling.dev", &["loadtests/finalizers"], &["update"]),
-    watched("apps", &["deployments"], &["create", "get", "list", "watch", "delete"]),
-    watched("batch", &["jobs"], &["create", "get", "list", "watch", "delete"]),
-    watched("", &["services"], &["create", "get", "list", "watch", "delete"]),
+    watched(
+        "apps",
+        &["deployments"],
+        &["create", "get", "list", "watch", "delete"],
+    ),
+    watched(
+        "batch",
+        &["jobs"],
+        &["create", "get", "list", "watch", "delete"],
+    ),
+    watched(
+        "",
+        &["services"],
+        &["create", "get", "list", "watch", "delete"],
+    ),
     watched("", &["configmaps"], &["create", "get", "list", "delete"]),
     // never read: their content is computed, and they are deleted with the ConfigMap that owns them
     watched("", &["secrets"], &["create"]),
-    watched("networking.k8s.io", &["networkpolicies"], &["create", "get", "list", "delete"]),
-    watched("policy", &["poddisruptionbudgets"], &["create", "get", "list", "delete"]),
+    watched(
+        "networking.k8s.io",
+        &["networkpolicies"],
+        &["create", "get", "list", "delete"],
+    ),
+    watched(
+        "policy",
+        &["poddisruptionbudgets"],
+        &["create", "get", "list", "delete"],
+    ),
     watched("", &["pods"], &["list", "watch"]),
     watched("events.k8s.io", &["events"], &["create", "patch"]),
-    Rule { place: Place::OwnNamespace, group: "", resources: &["secrets"], verbs: &["get"], names: &[SECRET_NAME] },
-    Rule { place: Place::OwnNamespace, group: "", resources: &["secrets"], verbs: &["create"], names: &[] },
+    Rule {
+        place: Place::OwnNamespace,
+        group: "",
+        resources: &["secrets"],
+        verbs: &["get"],
+        names: &[SECRET_NAME],
+    },
+    Rule {
+        place: Place::OwnNamespace,
+        group: "",
+        resources: &["secrets"],
+        verbs: &["create"],
+        names: &[],
+    },
     Rule {
         place: Place::Cluster,
         group: "apiextensions.k8s.io",
@@ -81,7 +123,12 @@ mod tests {
             let parts = rule.resources.iter().chain(rule.verbs).chain([&rule.group]);
             assert!(parts.clone().all(|part| !part.contains('*')), "{rule:?}");
             let secrets = rule.resources.contains(&"secrets");
-            assert!(!secrets || rule.verbs == ["create"] || rule.verbs == ["get"] && rule.names == [SECRET_NAME], "{rule:?}");
+            assert!(
+                !secrets
+                    || rule.verbs == ["create"]
+                    || rule.verbs == ["get"] && rule.names == [SECRET_NAME],
+                "{rule:?}"
+            );
         }
     }
 
@@ -96,9 +143,16 @@ mod tests {
                         && rule.group == resource.group
                         && rule.resources.contains(&resource.plural.as_str())
                 };
-                RULES.iter().filter(fits).any(|rule| rule.verbs.contains(verb))
+                RULES
+                    .iter()
+                    .filter(fits)
+                    .any(|rule| rule.verbs.contains(verb))
             };
-            let verbs: &[&str] = if child == Child::Channel { &["create"] } else { &["create", "get", "list", "delete"] };
+            let verbs: &[&str] = if child == Child::Channel {
+                &["create"]
+            } else {
+                &["create", "get", "list", "delete"]
+            };
             assert!(verbs.iter().all(may), "{child}");
         }
     }

@@ -18,7 +18,10 @@ const PASS_TIMEOUT: Duration = Duration::from_secs(30);
 const ROUNDS: usize = 8;
 
 /// Between passes that failed, for each LoadTest by itself.
-pub const BACKOFF: Backoff = Backoff { first: Duration::from_secs(1), most: Duration::from_secs(60) };
+pub const BACKOFF: Backoff = Backoff {
+    first: Duration::from_secs(1),
+    most: Duration::from_secs(60),
+};
 
 #[derive(Debug, thiserror::Error)]
 pub enum ReconcileError {
@@ -38,18 +41,29 @@ impl ReconcileError {
 }
 
 /// `None`: nothing to do until something changes.
-pub async fn reconcile(context: &Context, namespace: &str, name: &str) -> Result<Option<Duration>, ReconcileError> {
+pub async fn reconcile(
+    context: &Context,
+    namespace: &str,
+    name: &str,
+) -> Result<Option<Duration>, ReconcileError> {
     let began = Instant::now();
     let memory = context.memory(namespace, name);
     // one pass at a time: the controller never runs two of one object
     let mut memory = memory.lock().await;
-    let pass = tokio::time::timeout(PASS_TIMEOUT, rounds(context, namespace, name, &mut memory)).await;
+    let pass =
+        tokio::time::timeout(PASS_TIMEOUT, rounds(context, namespace, name, &mut memory)).await;
     let outcome = match pass {
         Ok(outcome) => outcome.map_err(ReconcileError::from),
-        Err(_) => Err(ReconcileError::Timeout { namespace: namespace.to_owned(), name: name.to_owned() }),
+        Err(_) => Err(ReconcileError::Timeout {
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+        }),
     };
     context.metrics.reconciles.inc();
-    context.metrics.duration.observe(began.elapsed().as_secs_f64());
+    context
+        .metrics
+        .duration
+        .observe(began.elapsed().as_secs_f64());
     match &outcome {
         Ok(_) => memory.failures = 0,
         Err(_) => memory.failures = memory.failures.saturating_add(1),
@@ -59,23 +73,43 @@ pub async fn reconcile(context: &Context, namespace: &str, name: &str) -> Result
 
 /// How long after a failed pass the next one is due.
 pub fn retry_after(context: &Context, namespace: &str, name: &str) -> Duration {
-    let failures = context.memory(namespace, name).try_lock().map_or(1, |memory| memory.failures);
+    let failures = context
+        .memory(namespace, name)
+        .try_lock()
+        .map_or(1, |memory| memory.failures);
     BACKOFF.jittered(failures)
 }
 
-async fn rounds(context: &Context, namespace: &str, name: &str, memory: &mut Memory) -> Result<Option<Duration>, ApiError> {
+async fn rounds(
+    context: &Context,
+    namespace: &str,
+    name: &str,
+    memory: &mut Memory,
+) -> Result<Option<Duration>, ApiError> {
     for _ in 0..ROUNDS {
         let Some(mut seen) = observe(context, namespace, name, memory).await? else {
             context.forget(namespace, name);
             return Ok(None);
         };
         let mut decision = decide(&seen, Timestamp::now());
-        let mut applied = Pass { context, seen: &seen, memory }.apply(&decision.writes).await?;
+        let mut applied = Pass {
+            context,
+            seen: &seen,
+            memory,
+        }
+        .apply(&decision.writes)
+        .await?;
         if let Applied::Refused(refusal) = applied {
             tracing::warn!(namespace, loadtest = name, child = %refusal.child, kind = ?refusal.kind, message = refusal.message, "a create was refused");
             seen.refusal = Some(refusal);
             decision = decide(&seen, Timestamp::now());
-            applied = Pass { context, seen: &seen, memory }.apply(&decision.writes).await?;
+            applied = Pass {
+                context,
+                seen: &seen,
+                memory,
+            }
+            .apply(&decision.writes)
+            .await?;
         }
         match next(&decision, &applied) {
             Again::AtOnce => {}

@@ -8,7 +8,9 @@ use jiff::Timestamp;
 
 use super::child::{COMPONENT_LABEL, Child, Component, RUN_LABEL};
 use super::identity;
-use crate::crd::status::{ColumnsStatus, HistoryEntry, ProgressStatus, ReportRef, RunEnd, RunStatus, WorkersStatus};
+use crate::crd::status::{
+    ColumnsStatus, HistoryEntry, ProgressStatus, ReportRef, RunEnd, RunStatus, WorkersStatus,
+};
 use crate::crd::{LoadTest, LoadTestStatus, Phase};
 use crate::plan::Problem;
 use crate::stats::format;
@@ -27,32 +29,74 @@ pub enum Situation<'a> {
     /// The spec cannot be carried out.
     Invalid(&'a [Problem]),
     /// Nothing is done until someone changes something.
-    Held { phase: Phase, reason: &'a str, message: &'a str },
+    Held {
+        phase: Phase,
+        reason: &'a str,
+        message: &'a str,
+    },
     /// A run is in progress.
-    Going { phase: Phase, reason: &'a str, message: &'a str, progress: Option<&'a Progress> },
+    Going {
+        phase: Phase,
+        reason: &'a str,
+        message: &'a str,
+        progress: Option<&'a Progress>,
+    },
     /// The run has just ended.
-    Ended { result: Option<&'a RunResult>, report: bool },
+    Ended {
+        result: Option<&'a RunResult>,
+        report: bool,
+    },
     /// The run ended before; what it left stays.
     Kept,
 }
 
 /// The status of `test` with `run` in it. Says the same again when nothing has changed, to the byte.
-pub fn build(test: &LoadTest, run: Option<&RunStatus>, situation: &Situation<'_>, now: Timestamp) -> LoadTestStatus {
+pub fn build(
+    test: &LoadTest,
+    run: Option<&RunStatus>,
+    situation: &Situation<'_>,
+    now: Timestamp,
+) -> LoadTestStatus {
     let old = test.status.clone().unwrap_or_default();
-    let mut new = LoadTestStatus { run: run.cloned(), ..old.clone() };
+    let mut new = LoadTestStatus {
+        run: run.cloned(),
+        ..old.clone()
+    };
     new.trigger.get_or_insert_with(|| identity::trigger(test));
     new.observed_generation = observed_generation(test, &new, situation);
     let end = run.and_then(|run| run.end.as_ref());
     let standing = match (situation, end) {
-        (Situation::Invalid(problems), _) => Standing::Invalid { message: problem_text(problems) },
-        (Situation::Held { phase, reason, message }, _) | (Situation::Going { phase, reason, message, .. }, _) => {
-            Standing::Open { phase: *phase, reason: cut(reason, 64), message: cut(message, 1024) }
-        }
+        (Situation::Invalid(problems), _) => Standing::Invalid {
+            message: problem_text(problems),
+        },
+        (
+            Situation::Held {
+                phase,
+                reason,
+                message,
+            },
+            _,
+        )
+        | (
+            Situation::Going {
+                phase,
+                reason,
+                message,
+                ..
+            },
+            _,
+        ) => Standing::Open {
+            phase: *phase,
+            reason: cut(reason, 64),
+            message: cut(message, 1024),
+        },
         (Situation::Ended { .. } | Situation::Kept, Some(end)) => Standing::Over(end.clone()),
         // cannot be: an ended run has an end. Said rather than left out.
-        (Situation::Ended { .. } | Situation::Kept, None) => {
-            Standing::Open { phase: Phase::Pending, reason: "Pending".into(), message: String::new() }
-        }
+        (Situation::Ended { .. } | Situation::Kept, None) => Standing::Open {
+            phase: Phase::Pending,
+            reason: "Pending".into(),
+            message: String::new(),
+        },
     };
     if let (Situation::Going { progress, .. }, Some(run)) = (situation, run) {
         show_progress(&mut new, run, *progress);
@@ -62,7 +106,13 @@ pub fn build(test: &LoadTest, run: Option<&RunStatus>, situation: &Situation<'_>
     }
     new.history.truncate(test.spec.run.history_limit as usize);
     new.phase = Some(standing.phase());
-    new.conditions = conditions::build(&old.conditions, &standing, new.results.as_ref(), new.observed_generation, now);
+    new.conditions = conditions::build(
+        &old.conditions,
+        &standing,
+        new.results.as_ref(),
+        new.observed_generation,
+        now,
+    );
     let reason = cut(standing.reason(), 64);
     new.columns.get_or_insert_default().reason = reason;
     fit(&mut new);
@@ -76,9 +126,19 @@ pub fn is_only_progress(old: &LoadTestStatus, new: &LoadTestStatus) -> bool {
             .conditions
             .iter()
             .zip(&new.conditions)
-            .all(|(old, new)| (&old.r#type, old.status, &old.reason) == (&new.r#type, new.status, &new.reason));
-    let LoadTestStatus { observed_generation, phase, runs, trigger, run, .. } = old;
-    let same = (*observed_generation, *phase, *runs) == (new.observed_generation, new.phase, new.runs)
+            .all(|(old, new)| {
+                (&old.r#type, old.status, &old.reason) == (&new.r#type, new.status, &new.reason)
+            });
+    let LoadTestStatus {
+        observed_generation,
+        phase,
+        runs,
+        trigger,
+        run,
+        ..
+    } = old;
+    let same = (*observed_generation, *phase, *runs)
+        == (new.observed_generation, new.phase, new.runs)
         && *trigger == new.trigger
         && *run == new.run;
     same && same_conditions
@@ -88,7 +148,9 @@ pub fn is_only_progress(old: &LoadTestStatus, new: &LoadTestStatus) -> bool {
 fn observed_generation(test: &LoadTest, new: &LoadTestStatus, situation: &Situation<'_>) -> i64 {
     let generation = test.metadata.generation.unwrap_or_default();
     match (situation, &new.run) {
-        (Situation::Going { .. } | Situation::Ended { .. }, Some(run)) if identity::wants_run(test, new) => {
+        (Situation::Going { .. } | Situation::Ended { .. }, Some(run))
+            if identity::wants_run(test, new) =>
+        {
             new.observed_generation.max(run.generation)
         }
         _ => generation,
@@ -101,9 +163,20 @@ fn problem_text(problems: &[Problem]) -> String {
 }
 
 fn show_progress(new: &mut LoadTestStatus, run: &RunStatus, progress: Option<&Progress>) {
-    let ready = progress.map_or_else(|| new.workers.as_ref().map_or(0, |workers| workers.ready), |progress| progress.ready);
-    let selector = format!("{RUN_LABEL}={},{COMPONENT_LABEL}={}", run.id, Component::Worker.label());
-    new.workers = Some(WorkersStatus { desired: run.workers, ready, selector });
+    let ready = progress.map_or_else(
+        || new.workers.as_ref().map_or(0, |workers| workers.ready),
+        |progress| progress.ready,
+    );
+    let selector = format!(
+        "{RUN_LABEL}={},{COMPONENT_LABEL}={}",
+        run.id,
+        Component::Worker.label()
+    );
+    new.workers = Some(WorkersStatus {
+        desired: run.workers,
+        ready,
+        selector,
+    });
     let columns = new.columns.get_or_insert_default();
     let Some(progress) = progress else {
         columns.workers = format!("{ready}/{}", run.workers);
@@ -135,15 +208,26 @@ fn show_progress(new: &mut LoadTestStatus, run: &RunStatus, progress: Option<&Pr
     new.progress = Some(shown);
 }
 
-fn show_end(new: &mut LoadTestStatus, run: &RunStatus, end: &RunEnd, result: Option<&RunResult>, report: bool) {
+fn show_end(
+    new: &mut LoadTestStatus,
+    run: &RunStatus,
+    end: &RunEnd,
+    result: Option<&RunResult>,
+    report: bool,
+) {
     if let Some(result) = result {
         let columns = new.columns.get_or_insert_default();
         columns.rps = format::rate(result.totals.rps);
         columns.p95 = format::micros(result.totals.latency.p95 as f64);
         columns.failures = format::percent(result.totals.failure_rate);
         let missing = result.workers.lost.saturating_sub(result.workers.rejoined);
-        columns.workers = format!("{}/{}", result.workers.planned.saturating_sub(missing), result.workers.planned);
-        let complete = matches!(end.phase, Phase::Succeeded | Phase::Failed) && end.reason != conditions::THRESHOLD_ABORTED;
+        columns.workers = format!(
+            "{}/{}",
+            result.workers.planned.saturating_sub(missing),
+            result.workers.planned
+        );
+        let complete = matches!(end.phase, Phase::Succeeded | Phase::Failed)
+            && end.reason != conditions::THRESHOLD_ABORTED;
         if complete {
             columns.progress = "100%".into();
             let progress = new.progress.get_or_insert_default();
@@ -153,10 +237,18 @@ fn show_end(new: &mut LoadTestStatus, run: &RunStatus, end: &RunEnd, result: Opt
         new.thresholds = results::thresholds(result);
         new.metrics = results::metrics(result);
     }
-    new.report_ref = report.then(|| ReportRef { config_map: Child::Report.name(&run.id) });
+    new.report_ref = report.then(|| ReportRef {
+        config_map: Child::Report.name(&run.id),
+    });
     if new.history.first().is_none_or(|entry| entry.run != run.id) {
         let columns = new.columns.clone().unwrap_or_default();
-        let shown = |text: &str| if result.is_some() { text.to_owned() } else { String::new() };
+        let shown = |text: &str| {
+            if result.is_some() {
+                text.to_owned()
+            } else {
+                String::new()
+            }
+        };
         new.history.insert(
             0,
             HistoryEntry {
@@ -174,7 +266,9 @@ fn show_end(new: &mut LoadTestStatus, run: &RunStatus, end: &RunEnd, result: Opt
 
 /// Leaves out metrics, then records, then steps, then errors, until the status fits; the report has them.
 fn fit(new: &mut LoadTestStatus) {
-    let fits = |status: &LoadTestStatus| serde_json::to_vec(status).is_ok_and(|json| json.len() <= MAX_STATUS);
+    let fits = |status: &LoadTestStatus| {
+        serde_json::to_vec(status).is_ok_and(|json| json.len() <= MAX_STATUS)
+    };
     for part in ["metrics", "records", "steps", "errors"] {
         if fits(new) {
             return;

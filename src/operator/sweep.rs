@@ -27,7 +27,11 @@ impl Owner {
     fn of(object: &impl ResourceExt) -> Option<Self> {
         let label = |name: &str| object.labels().get(name).cloned();
         label(RUN_LABEL)?;
-        Some(Self { namespace: object.namespace()?, test: label(TEST_LABEL)?, uid: label(UID_LABEL)? })
+        Some(Self {
+            namespace: object.namespace()?,
+            test: label(TEST_LABEL)?,
+            uid: label(UID_LABEL)?,
+        })
     }
 }
 
@@ -36,7 +40,10 @@ pub async fn run(context: &Context, namespace: Option<&str>, stop: CancellationT
     loop {
         match sweep(context, namespace).await {
             Ok(0) => {}
-            Ok(deleted) => tracing::info!(deleted, "deleted what LoadTests that are gone have left behind"),
+            Ok(deleted) => tracing::info!(
+                deleted,
+                "deleted what LoadTests that are gone have left behind"
+            ),
             Err(error) => {
                 context.metrics.error("sweep");
                 tracing::warn!(%error, "the sweep for children without a LoadTest failed");
@@ -54,12 +61,29 @@ async fn sweep(context: &Context, namespace: Option<&str>) -> Result<usize, ApiE
     let mut deleted = 0;
     // the Job first, since it makes the load. Reports stay: who orphans a LoadTest's children wants to keep something,
     // and channels go with their plans
-    for child in [Child::Workers, Child::Master, Child::Service, Child::Policy, Child::Budget, Child::Plan] {
+    for child in [
+        Child::Workers,
+        Child::Master,
+        Child::Service,
+        Child::Policy,
+        Child::Budget,
+        Child::Plan,
+    ] {
         let api = api(context, namespace, &child.resource());
-        let selector = format!("{MANAGED_SELECTOR},app.kubernetes.io/component={}", child.component());
-        let found = kube_call("list the children", child.component(), api.list_metadata(&ListParams::default().labels(&selector))).await?;
+        let selector = format!(
+            "{MANAGED_SELECTOR},app.kubernetes.io/component={}",
+            child.component()
+        );
+        let found = kube_call(
+            "list the children",
+            child.component(),
+            api.list_metadata(&ListParams::default().labels(&selector)),
+        )
+        .await?;
         for object in found.items {
-            let Some(owner) = Owner::of(&object) else { continue };
+            let Some(owner) = Owner::of(&object) else {
+                continue;
+            };
             let exists = match known.get(&owner) {
                 Some(exists) => *exists,
                 None => {
@@ -69,8 +93,17 @@ async fn sweep(context: &Context, namespace: Option<&str>) -> Result<usize, ApiE
                 }
             };
             if !exists {
-                let place: Api<DynamicObject> = Api::namespaced_with(context.client.clone(), &owner.namespace, &child.resource());
-                delete(&place, &object.name_any(), &object.uid().unwrap_or_default()).await?;
+                let place: Api<DynamicObject> = Api::namespaced_with(
+                    context.client.clone(),
+                    &owner.namespace,
+                    &child.resource(),
+                );
+                delete(
+                    &place,
+                    &object.name_any(),
+                    &object.uid().unwrap_or_default(),
+                )
+                .await?;
                 deleted += 1;
             }
         }
@@ -87,6 +120,11 @@ fn api(context: &Context, namespace: Option<&str>, resource: &ApiResource) -> Ap
 
 async fn exists(context: &Context, owner: &Owner) -> Result<bool, ApiError> {
     let tests: Api<LoadTest> = Api::namespaced(context.client.clone(), &owner.namespace);
-    let found = kube_call("read the metadata of LoadTest", &owner.test, tests.get_metadata_opt(&owner.test)).await?;
+    let found = kube_call(
+        "read the metadata of LoadTest",
+        &owner.test,
+        tests.get_metadata_opt(&owner.test),
+    )
+    .await?;
     Ok(found.is_some_and(|test| test.uid().as_deref() == Some(&owner.uid)))
 }

@@ -69,13 +69,19 @@ impl Children {
     /// UID, if it is ours and not on its way out.
     pub fn uid(&self, child: Child) -> Option<&str> {
         match self.0.get(&child) {
-            Some(Presence::Ours { uid, deleting: false }) => Some(uid),
+            Some(Presence::Ours {
+                uid,
+                deleting: false,
+            }) => Some(uid),
             _ => None,
         }
     }
 
     pub fn is_deleting(&self, child: Child) -> bool {
-        matches!(self.0.get(&child), Some(Presence::Ours { deleting: true, .. }))
+        matches!(
+            self.0.get(&child),
+            Some(Presence::Ours { deleting: true, .. })
+        )
     }
 
     pub fn is_foreign(&self, child: Child) -> bool {

@@ -12,7 +12,10 @@ pub enum Auth {
     /// `Authorization: Bearer <token>`
     Bearer { token: Reference },
     /// `Authorization: Basic <base64 of username:password>`
-    Basic { username: Reference, password: Reference },
+    Basic {
+        username: Reference,
+        password: Reference,
+    },
     /// A header of any name.
     Header { name: String, value: Reference },
     /// A bearer token by the client credentials grant.
@@ -75,8 +78,17 @@ impl Auth {
             Self::OAuth2(oauth2) => vec![&oauth2.client_secret],
             Self::Google(_) => vec![],
             Self::AwsSigV4(keys) => {
-                let AwsSigV4 { region: _, service: _, access_key_id, secret_access_key, session_token } = &**keys;
-                [access_key_id, secret_access_key].into_iter().chain(session_token).collect()
+                let AwsSigV4 {
+                    region: _,
+                    service: _,
+                    access_key_id,
+                    secret_access_key,
+                    session_token,
+                } = &**keys;
+                [access_key_id, secret_access_key]
+                    .into_iter()
+                    .chain(session_token)
+                    .collect()
             }
         }
     }

@@ -98,7 +98,10 @@ impl Levels {
         let mut now = Duration::ZERO;
         let mut rate = 0.0;
         let mut go_on_until = |at: Duration, rate: f64, now: &mut Duration| {
-            stages.push(Stage { duration: at.saturating_sub(*now), target: rate });
+            stages.push(Stage {
+                duration: at.saturating_sub(*now),
+                target: rate,
+            });
             *now = (*now).max(at);
         };
         for level in &self.levels {
@@ -107,49 +110,97 @@ impl Levels {
             go_on_until(now, rate, &mut now);
         }
         go_on_until(self.end.unwrap_or(FOR_EVER), rate, &mut now);
-        Profile { start_at: 0.0, stages }
+        Profile {
+            start_at: 0.0,
+            stages,
+        }
     }
 }
 
 impl Capacity {
     /// How long a level of such a purpose is held.
     pub fn hold_for(&self, purpose: Purpose) -> Duration {
-        if purpose == Purpose::Confirmation { self.hold * 2 } else { self.hold }
+        if purpose == Purpose::Confirmation {
+            self.hold * 2
+        } else {
+            self.hold
+        }
     }
 
     /// What is to be done after these levels.
     pub fn next(&self, tried: &[Tried]) -> Next {
         let level = |rate, purpose| Next::Level { rate, purpose };
-        let Some(last) = tried.last() else { return level(self.start, Purpose::Search) };
-        let lowest = tried.iter().filter(|t| !t.held && t.purpose != Purpose::Recovery).min_by(|a, b| a.rate.total_cmp(&b.rate));
+        let Some(last) = tried.last() else {
+            return level(self.start, Purpose::Search);
+        };
+        let lowest = tried
+            .iter()
+            .filter(|t| !t.held && t.purpose != Purpose::Recovery)
+            .min_by(|a, b| a.rate.total_cmp(&b.rate));
         let limited_by = match lowest {
             None => LimitedBy::Max,
             Some(failed) if failed.saturated => LimitedBy::Generator,
             Some(_) => LimitedBy::Target,
         };
-        let unconfirmed = tried.iter().filter(|t| !t.held && t.purpose == Purpose::Confirmation).map(|t| t.rate).reduce(f64::min);
-        let holds = |t: &&Tried| t.held && t.purpose == Purpose::Search && unconfirmed.is_none_or(|rate| t.rate < rate);
-        let Some(best) = tried.iter().filter(holds).map(|t| t.rate).reduce(f64::max) else {
-            return Next::Done { rate: None, limited_by };
+        let unconfirmed = tried
+            .iter()
+            .filter(|t| !t.held && t.purpose == Purpose::Confirmation)
+            .map(|t| t.rate)
+            .reduce(f64::min);
+        let holds = |t: &&Tried| {
+            t.held && t.purpose == Purpose::Search && unconfirmed.is_none_or(|rate| t.rate < rate)
         };
-        if tried.iter().any(|t| t.held && t.purpose == Purpose::Confirmation && t.rate == best) {
-            return Next::Done { rate: Some(best), limited_by };
+        let Some(best) = tried.iter().filter(holds).map(|t| t.rate).reduce(f64::max) else {
+            return Next::Done {
+                rate: None,
+                limited_by,
+            };
+        };
+        if tried
+            .iter()
+            .any(|t| t.held && t.purpose == Purpose::Confirmation && t.rate == best)
+        {
+            return Next::Done {
+                rate: Some(best),
+                limited_by,
+            };
         }
         if !last.held {
-            let recoveries = tried.iter().rev().take_while(|t| t.purpose == Purpose::Recovery).count();
-            let done = Next::Done { rate: None, limited_by: LimitedBy::Target };
-            return if recoveries >= RECOVERIES { done } else { level(self.start, Purpose::Recovery) };
+            let recoveries = tried
+                .iter()
+                .rev()
+                .take_while(|t| t.purpose == Purpose::Recovery)
+                .count();
+            let done = Next::Done {
+                rate: None,
+                limited_by: LimitedBy::Target,
+            };
+            return if recoveries >= RECOVERIES {
+                done
+            } else {
+                level(self.start, Purpose::Recovery)
+            };
         }
         if unconfirmed.is_some() {
             return level(best, Purpose::Confirmation);
         }
         match lowest.map(|failed| failed.rate) {
             None if best >= self.max => level(best, Purpose::Confirmation),
-            None => level(rounded(best * (1.0 + self.step)).max(best * 1.0001).min(self.max), Purpose::Search),
+            None => level(
+                rounded(best * (1.0 + self.step))
+                    .max(best * 1.0001)
+                    .min(self.max),
+                Purpose::Search,
+            ),
             Some(failed) => {
                 let middle = rounded((best + failed) / 2.0);
-                let close = failed <= best * (1.0 + self.precision) || middle <= best || middle >= failed;
-                if close { level(best, Purpose::Confirmation) } else { level(middle, Purpose::Search) }
+                let close =
+                    failed <= best * (1.0 + self.precision) || middle <= best || middle >= failed;
+                if close {
+                    level(best, Purpose::Confirmation)
+                } else {
+                    level(middle, Purpose::Search)
+                }
             }
         }
     }
@@ -158,7 +209,11 @@ impl Capacity {
 fn rounded(rate: f64) -> f64 {
     let unit = 10f64.powi(rate.log10().floor() as i32 - FIGURES + 1);
     // dividing by a power of ten gives the number that a person would write
-    if unit < 1.0 { (rate / unit).round() / unit.recip().round() } else { (rate / unit).round() * unit }
+    if unit < 1.0 {
+        (rate / unit).round() / unit.recip().round()
+    } else {
+        (rate / unit).round() * unit
+    }
 }
 
 #[cfg(test)]
@@ -182,12 +237,20 @@ mod tests {
     }
 
     /// Every level of a search where `holds` says what comes of each, and its end.
-    fn search(capacity: &Capacity, mut holds: impl FnMut(f64, Purpose) -> bool) -> (Vec<Tried>, Option<f64>, LimitedBy) {
+    fn search(
+        capacity: &Capacity,
+        mut holds: impl FnMut(f64, Purpose) -> bool,
+    ) -> (Vec<Tried>, Option<f64>, LimitedBy) {
         let mut tried = Vec::new();
         for _ in 0..500 {
             match capacity.next(&tried) {
                 Next::Done { rate, limited_by } => return (tried, rate, limited_by),
-                Next::Level { rate, purpose } => tried.push(Tried { rate, purpose, held: holds(rate, purpose), saturated: false }),
+                Next::Level { rate, purpose } => tried.push(Tried {
+                    rate,
+                    purpose,
+                    held: holds(rate, purpose),
+                    saturated: false,
+                }),
             }
         }
         panic!("it never ends: {:?}", &tried[480..]);
@@ -196,7 +259,10 @@ mod tests {
     #[test]
     fn a_target_that_never_holds_has_no_capacity() {
         let (tried, rate, limited_by) = search(&capacity(), |_, _| false);
-        assert_eq!((tried.len(), rate, limited_by), (1, None, LimitedBy::Target));
+        assert_eq!(
+            (tried.len(), rate, limited_by),
+            (1, None, LimitedBy::Target)
+        );
     }
 
     #[test]
@@ -207,40 +273,97 @@ mod tests {
             !broken
         });
         assert_eq!(rate, None);
-        assert_eq!(tried.iter().filter(|t| t.purpose == Purpose::Recovery).count(), RECOVERIES);
+        assert_eq!(
+            tried
+                .iter()
+                .filter(|t| t.purpose == Purpose::Recovery)
+                .count(),
+            RECOVERIES
+        );
     }
 
     #[test]
     fn a_target_that_holds_everything_is_limited_by_the_highest_rate() {
         let (tried, rate, limited_by) = search(&capacity(), |_, _| true);
         assert_eq!((rate, limited_by), (Some(5000.0), LimitedBy::Max));
-        assert_eq!(tried.iter().filter(|t| t.purpose == Purpose::Confirmation).count(), 1);
+        assert_eq!(
+            tried
+                .iter()
+                .filter(|t| t.purpose == Purpose::Confirmation)
+                .count(),
+            1
+        );
     }
 
     #[test]
     fn a_rate_that_does_not_hold_for_long_is_not_the_answer() {
-        let (tried, rate, _) = search(&capacity(), |rate, purpose| rate < if purpose == Purpose::Confirmation { 350.0 } else { 400.0 });
-        assert!(rate.is_some_and(|rate| rate < 350.0 && rate > 200.0), "{rate:?} {tried:?}");
+        let (tried, rate, _) = search(&capacity(), |rate, purpose| {
+            rate < if purpose == Purpose::Confirmation {
+                350.0
+            } else {
+                400.0
+            }
+        });
+        assert!(
+            rate.is_some_and(|rate| rate < 350.0 && rate > 200.0),
+            "{rate:?} {tried:?}"
+        );
     }
 
     #[test]
     fn the_generator_is_named_when_it_was_the_limit() {
-        let held = Tried { rate: 100.0, purpose: Purpose::Search, held: true, saturated: false };
-        let failed = Tried { rate: 104.0, purpose: Purpose::Search, held: false, saturated: true };
-        let recovered = Tried { purpose: Purpose::Recovery, ..held };
-        let confirmed = Tried { purpose: Purpose::Confirmation, ..held };
+        let held = Tried {
+            rate: 100.0,
+            purpose: Purpose::Search,
+            held: true,
+            saturated: false,
+        };
+        let failed = Tried {
+            rate: 104.0,
+            purpose: Purpose::Search,
+            held: false,
+            saturated: true,
+        };
+        let recovered = Tried {
+            purpose: Purpose::Recovery,
+            ..held
+        };
+        let confirmed = Tried {
+            purpose: Purpose::Confirmation,
+            ..held
+        };
         let next = capacity().next(&[held, failed, recovered, confirmed]);
-        assert_eq!(next, Next::Done { rate: Some(100.0), limited_by: LimitedBy::Generator });
+        assert_eq!(
+            next,
+            Next::Done {
+                rate: Some(100.0),
+                limited_by: LimitedBy::Generator
+            }
+        );
     }
 
     #[test]
     fn levels_are_a_profile_whose_last_goes_on() {
-        let level = |seconds, rate| Level { at: Duration::from_secs(seconds), rate };
-        let mut levels = Levels { levels: vec![level(2, 10.0), level(5, 20.0)], end: None };
-        let until = |levels: &Levels, seconds| levels.profile().arrivals_until(Duration::from_secs(seconds)).round();
+        let level = |seconds, rate| Level {
+            at: Duration::from_secs(seconds),
+            rate,
+        };
+        let mut levels = Levels {
+            levels: vec![level(2, 10.0), level(5, 20.0)],
+            end: None,
+        };
+        let until = |levels: &Levels, seconds| {
+            levels
+                .profile()
+                .arrivals_until(Duration::from_secs(seconds))
+                .round()
+        };
         assert_eq!([2, 5, 8].map(|at| until(&levels, at)), [0.0, 30.0, 90.0]);
         levels.end = Some(Duration::from_secs(7));
-        assert_eq!((until(&levels, 8), levels.profile().length()), (70.0, Duration::from_secs(7)));
+        assert_eq!(
+            (until(&levels, 8), levels.profile().length()),
+            (70.0, Duration::from_secs(7))
+        );
     }
 
     proptest! {

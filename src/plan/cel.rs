@@ -32,7 +32,8 @@ const PARSER_STACK: usize = 16 << 20;
 
 static ENVIRONMENT: LazyLock<Arc<Env>> = LazyLock::new(|| {
     let mut env = Env::stdlib().with_optional_support(false);
-    env.add_extension(extensions::strings).expect("its names are not among the standard ones");
+    env.add_extension(extensions::strings)
+        .expect("its names are not among the standard ones");
     Arc::new(env)
 });
 
@@ -93,7 +94,11 @@ impl Cel {
             return Err(format!("a CEL expression is at most {MAX_CEL} bytes long"));
         }
         let (expression, mentions) = with_stack(|| parse(source))??;
-        Ok(Self { source: source.to_owned(), expression: Arc::new(expression), mentions: Arc::new(mentions) })
+        Ok(Self {
+            source: source.to_owned(),
+            expression: Arc::new(expression),
+            mentions: Arc::new(mentions),
+        })
     }
 
     pub fn source(&self) -> &str {
@@ -110,15 +115,28 @@ impl Cel {
         for name in self.mentions.vars.keys() {
             match names.get(name) {
                 Some(Declared::Constant(_) | Declared::Given | Declared::Value(_)) => {}
-                Some(Declared::Row(_)) => return Err(format!("{name:?} is a feeder; write feeders.{name}")),
-                None => return Err(undeclared("vars", name, names, |declared| !matches!(declared, Declared::Row(_)))),
+                Some(Declared::Row(_)) => {
+                    return Err(format!("{name:?} is a feeder; write feeders.{name}"));
+                }
+                None => {
+                    return Err(undeclared("vars", name, names, |declared| {
+                        !matches!(declared, Declared::Row(_))
+                    }));
+                }
             }
         }
         for (name, wanted) in &self.mentions.feeders {
             let Some(Declared::Row(slot)) = names.get(name) else {
-                return Err(undeclared("feeders", name, names, |declared| matches!(declared, Declared::Row(_))));
+                return Err(undeclared("feeders", name, names, |declared| {
+                    matches!(declared, Declared::Row(_))
+                }));
             };
-            for column in wanted.fields().into_iter().flatten().map(|(column, _)| column) {
+            for column in wanted
+                .fields()
+                .into_iter()
+                .flatten()
+                .map(|(column, _)| column)
+            {
                 names.check_column(*slot, &format!("feeders.{name}"), column)?;
             }
         }
@@ -140,25 +158,48 @@ impl Cel {
                 feeders.push(*slot);
             }
         }
-        let needs = feeders.iter().map(|slot| Need { slot: *slot, take: None }).collect();
-        Ok(CompiledCel { cel: self.clone(), vars, feeders, needs })
+        let needs = feeders
+            .iter()
+            .map(|slot| Need {
+                slot: *slot,
+                take: None,
+            })
+            .collect();
+        Ok(CompiledCel {
+            cel: self.clone(),
+            vars,
+            feeders,
+            needs,
+        })
     }
 }
 
 /// Runs out of neither stack nor patience with what a user wrote: a resource must not bring the operator down.
 fn with_stack<T: Send>(work: impl FnOnce() -> T + Send) -> Result<T, String> {
     std::thread::scope(|scope| {
-        let thread = std::thread::Builder::new().stack_size(PARSER_STACK).spawn_scoped(scope, work);
-        let thread = thread.map_err(|error| format!("there is no thread to read CEL with: {error}"))?;
-        thread.join().map_err(|_| "the CEL parser cannot read this".to_owned())
+        let thread = std::thread::Builder::new()
+            .stack_size(PARSER_STACK)
+            .spawn_scoped(scope, work);
+        let thread =
+            thread.map_err(|error| format!("there is no thread to read CEL with: {error}"))?;
+        thread
+            .join()
+            .map_err(|_| "the CEL parser cannot read this".to_owned())
     })
 }
 
 fn parse(source: &str) -> Result<(IdedExpr, Mentions), String> {
-    let parsed = ENVIRONMENT.parser().max_recursion_depth(MAX_DEPTH as u16).parse(source);
+    let parsed = ENVIRONMENT
+        .parser()
+        .max_recursion_depth(MAX_DEPTH as u16)
+        .parse(source);
     let expression = parsed.map_err(|errors| match errors.errors.first() {
         Some(error) if error.msg.contains("Recursion limit") => too_deep(),
-        Some(error) => format!("is not CEL, column {}: {}", error.pos.1, error.msg.lines().next().unwrap_or_default()),
+        Some(error) => format!(
+            "is not CEL, column {}: {}",
+            error.pos.1,
+            error.msg.lines().next().unwrap_or_default()
+        ),
         None => "is not CEL".to_owned(),
     })?;
     if mentions::depth(&expression) > MAX_DEPTH {
@@ -173,10 +214,17 @@ fn too_deep() -> String {
 }
 
 fn undeclared(of: &str, name: &str, names: &Names, fits: fn(&Declared) -> bool) -> String {
-    let known: Vec<String> = names.iter().filter(|(_, declared)| fits(declared)).map(|(name, _)| format!("{of}.{name}")).collect();
+    let known: Vec<String> = names
+        .iter()
+        .filter(|(_, declared)| fits(declared))
+        .map(|(name, _)| format!("{of}.{name}"))
+        .collect();
     match known.as_slice() {
         [] => format!("{of}.{name} is not declared, nor is any other"),
-        known => format!("{of}.{name} is not declared; there are {}", known.join(", ")),
+        known => format!(
+            "{of}.{name} is not declared; there are {}",
+            known.join(", ")
+        ),
     }
 }
 
@@ -215,21 +263,52 @@ impl CompiledCel {
     }
 
     /// `facts` are those of the last answer; without one, an expression that asks for it fails.
-    pub fn is_true(&self, facts: Option<&dyn Facts>, scope: &impl Scope) -> Result<bool, Unevaluated> {
+    pub fn is_true(
+        &self,
+        facts: Option<&dyn Facts>,
+        scope: &impl Scope,
+    ) -> Result<bool, Unevaluated> {
         self.evaluate(facts, scope, |value| {
             let fits = value.downcast_ref::<CelBool>().map(|truth| *truth.inner());
-            fits.ok_or_else(|| format!("gives a value of type {}, not true or false", value.get_type().name()))
+            fits.ok_or_else(|| {
+                format!(
+                    "gives a value of type {}, not true or false",
+                    value.get_type().name()
+                )
+            })
         })
     }
 
     /// Never infinite or not a number.
-    pub fn number(&self, facts: Option<&dyn Facts>, scope: &impl Scope) -> Result<f64, Unevaluated> {
+    pub fn number(
+        &self,
+        facts: Option<&dyn Facts>,
+        scope: &impl Scope,
+    ) -> Result<f64, Unevaluated> {
         self.evaluate(facts, scope, |value| {
-            let whole = value.downcast_ref::<CelInt>().map(|number| *number.inner() as f64);
-            let positive = || value.downcast_ref::<CelUInt>().map(|number| *number.inner() as f64);
-            let broken = || value.downcast_ref::<CelDouble>().map(|number| *number.inner());
-            let number = whole.or_else(positive).or_else(broken).filter(|number| number.is_finite());
-            number.ok_or_else(|| format!("gives a value of type {}, not a number", value.get_type().name()))
+            let whole = value
+                .downcast_ref::<CelInt>()
+                .map(|number| *number.inner() as f64);
+            let positive = || {
+                value
+                    .downcast_ref::<CelUInt>()
+                    .map(|number| *number.inner() as f64)
+            };
+            let broken = || {
+                value
+                    .downcast_ref::<CelDouble>()
+                    .map(|number| *number.inner())
+            };
+            let number = whole
+                .or_else(positive)
+                .or_else(broken)
+                .filter(|number| number.is_finite());
+            number.ok_or_else(|| {
+                format!(
+                    "gives a value of type {}, not a number",
+                    value.get_type().name()
+                )
+            })
         })
     }
 
@@ -246,11 +325,28 @@ impl CompiledCel {
             Err(error) => Err(explain(&error)),
         };
         // a library's bug must not end a shard with all its users
-        catch_unwind(AssertUnwindSafe(resolve)).unwrap_or_else(|_| Err("the CEL interpreter gave up".into())).map_err(Unevaluated)
+        catch_unwind(AssertUnwindSafe(resolve))
+            .unwrap_or_else(|_| Err("the CEL interpreter gave up".into()))
+            .map_err(Unevaluated)
     }
 
-    fn bind<'v>(&'v self, facts: Option<&'v dyn Facts>, scope: &'v impl Scope, context: &mut Context<'_, 'v>) -> Result<(), String> {
-        let Mentions { status, headers, body, json, latency, vars, feeders, iteration, user } = &*self.cel.mentions;
+    fn bind<'v>(
+        &'v self,
+        facts: Option<&'v dyn Facts>,
+        scope: &'v impl Scope,
+        context: &mut Context<'_, 'v>,
+    ) -> Result<(), String> {
+        let Mentions {
+            status,
+            headers,
+            body,
+            json,
+            latency,
+            vars,
+            feeders,
+            iteration,
+            user,
+        } = &*self.cel.mentions;
         let facts = || facts.ok_or_else(|| "there is no answer yet".to_owned());
         if *status {
             context.add_variable_as_val("status", values::whole(facts()?.status().into()));
@@ -265,30 +361,43 @@ impl CompiledCel {
             context.add_variable_as_val("json", values::part(facts()?.json()?, wanted));
         }
         if *latency {
-            context.add_variable_as_val("latency", values::broken(facts()?.latency().as_secs_f64() * 1e3));
+            context.add_variable_as_val(
+                "latency",
+                values::broken(facts()?.latency().as_secs_f64() * 1e3),
+            );
         }
         if !vars.is_empty() {
-            let set = vars.iter().zip(&self.vars).filter_map(|((name, wanted), found)| {
-                let value = match found {
-                    Found::Constant(value) => Some(value),
-                    Found::Slot(slot) => scope.value(*slot),
-                };
-                Some((name.as_str(), values::part(value?, wanted)))
-            });
+            let set = vars
+                .iter()
+                .zip(&self.vars)
+                .filter_map(|((name, wanted), found)| {
+                    let value = match found {
+                        Found::Constant(value) => Some(value),
+                        Found::Slot(slot) => scope.value(*slot),
+                    };
+                    Some((name.as_str(), values::part(value?, wanted)))
+                });
             context.add_variable_as_val("vars", values::fields(set));
         }
         if !feeders.is_empty() {
             let rows = feeders
                 .iter()
                 .zip(&self.feeders)
-                .filter_map(|((name, wanted), slot)| scope.value(*slot).map(|row| (name.as_str(), values::part(row, wanted))));
+                .filter_map(|((name, wanted), slot)| {
+                    scope
+                        .value(*slot)
+                        .map(|row| (name.as_str(), values::part(row, wanted)))
+                });
             context.add_variable_as_val("feeders", values::fields(rows));
         }
         if *iteration {
             context.add_variable_as_val("iteration", values::whole(scope.iteration()));
         }
         if *user {
-            context.add_variable_as_val("user", values::fields([("id", values::whole(scope.user()))].into_iter()));
+            context.add_variable_as_val(
+                "user",
+                values::fields([("id", values::whole(scope.user()))].into_iter()),
+            );
         }
         Ok(())
     }
@@ -298,15 +407,25 @@ impl CompiledCel {
 fn explain(error: &ExecutionError) -> String {
     match error {
         ExecutionError::NoSuchKey(key) => format!("there is no {key:?}"),
-        ExecutionError::NoSuchOverload(_) | ExecutionError::UndeclaredReference(_) | ExecutionError::UnexpectedType { .. } => {
-            error.to_string()
+        ExecutionError::NoSuchOverload(_)
+        | ExecutionError::UndeclaredReference(_)
+        | ExecutionError::UnexpectedType { .. } => error.to_string(),
+        ExecutionError::FunctionError { function, .. } => {
+            format!("{function}() cannot do that with what it was given")
         }
-        ExecutionError::FunctionError { function, .. } => format!("{function}() cannot do that with what it was given"),
-        ExecutionError::DivisionByZero(_) | ExecutionError::RemainderByZero(_) => "a number was divided by 0".into(),
-        ExecutionError::Overflow(operator, ..) => format!("the result of {operator} is beyond 64 bits"),
+        ExecutionError::DivisionByZero(_) | ExecutionError::RemainderByZero(_) => {
+            "a number was divided by 0".into()
+        }
+        ExecutionError::Overflow(operator, ..) => {
+            format!("the result of {operator} is beyond 64 bits")
+        }
         ExecutionError::IndexOutOfBounds(_) => "an index is beyond the end of its list".into(),
-        ExecutionError::UnsupportedBinaryOperator(operator, ..) => format!("{operator} does not fit the types of its two values"),
-        ExecutionError::ValuesNotComparable(..) => "two values of different types were compared".into(),
+        ExecutionError::UnsupportedBinaryOperator(operator, ..) => {
+            format!("{operator} does not fit the types of its two values")
+        }
+        ExecutionError::ValuesNotComparable(..) => {
+            "two values of different types were compared".into()
+        }
         _ => "an operator or function does not fit its values".into(),
     }
 }
@@ -352,13 +471,19 @@ mod tests {
     }
 
     fn compiled(source: &str) -> CompiledCel {
-        Cel::parse(source).and_then(|cel| cel.compile(&names())).unwrap_or_else(|why| panic!("{source}: {why}"))
+        Cel::parse(source)
+            .and_then(|cel| cel.compile(&names()))
+            .unwrap_or_else(|why| panic!("{source}: {why}"))
     }
 
     fn evaluated(source: &str) -> Result<bool, String> {
-        let answer = Answered(Ok(json!({"n": 3, "f": 1.5, "t": "x", "items": [{"ok": true}, {"ok": false}], "deep": {"a": {"b": 1}}})));
+        let answer = Answered(Ok(
+            json!({"n": 3, "f": 1.5, "t": "x", "items": [{"ok": true}, {"ok": false}], "deep": {"a": {"b": 1}}}),
+        ));
         let values = Fixed::of([Some(json!("t-1")), None, Some(json!({"text": "row"}))]);
-        compiled(source).is_true(Some(&answer), &values).map_err(|why| why.to_string())
+        compiled(source)
+            .is_true(Some(&answer), &values)
+            .map_err(|why| why.to_string())
     }
 
     #[test]
@@ -369,7 +494,10 @@ mod tests {
             ("state == 200", "\"state\" is not known; there are status"),
             ("status.code == 200", "has no part"),
             ("vars == 1", "must be followed by a name"),
-            ("vars.nobody == 1", "vars.nobody is not declared; there are vars.limit, vars.token, vars.unset"),
+            (
+                "vars.nobody == 1",
+                "vars.nobody is not declared; there are vars.limit, vars.token, vars.unset",
+            ),
             ("vars['nobody'] == 1", "vars.nobody is not declared"),
             ("vars.texts.text == ''", "write feeders.texts"),
             ("feeders.nobody.x == ''", "there are feeders.texts"),
@@ -381,7 +509,9 @@ mod tests {
             ("optional.of(1) == 1", "there is no function .of()"),
             ("Message{a: 1} == 1", "no message type"),
         ] {
-            let error = Cel::parse(source).and_then(|cel| cel.check(&names())).expect_err(source);
+            let error = Cel::parse(source)
+                .and_then(|cel| cel.check(&names()))
+                .expect_err(source);
             assert!(error.contains(why), "{source} gave {error}");
         }
         assert!(Cel::parse(&format!("status == {}", "1".repeat(MAX_CEL))).is_err());
@@ -391,13 +521,32 @@ mod tests {
     fn a_column_that_no_row_has_is_found_where_the_data_are_known() {
         let mut names = names();
         let check = |names: &Names, source: &str| Cel::parse(source).unwrap().check(names);
-        assert_eq!(check(&names, "feeders.texts.txet == ''"), Ok(()), "nobody knows yet");
-        let columns = Columns { names: ["text".to_owned()].into(), is_secret: false };
+        assert_eq!(
+            check(&names, "feeders.texts.txet == ''"),
+            Ok(()),
+            "nobody knows yet"
+        );
+        let columns = Columns {
+            names: ["text".to_owned()].into(),
+            is_secret: false,
+        };
         names.declare_columns(2, Arc::new(columns));
-        for source in ["feeders.texts.txet == ''", "feeders.texts['txet'] == ''", "has(feeders.texts.txet)"] {
-            assert_eq!(check(&names, source).unwrap_err(), "feeders.texts has no column \"txet\"; it has text", "{source}");
+        for source in [
+            "feeders.texts.txet == ''",
+            "feeders.texts['txet'] == ''",
+            "has(feeders.texts.txet)",
+        ] {
+            assert_eq!(
+                check(&names, source).unwrap_err(),
+                "feeders.texts has no column \"txet\"; it has text",
+                "{source}"
+            );
         }
-        for source in ["feeders.texts.text == ''", "size(feeders.texts) == 1", "feeders.texts.text.size() > 1"] {
+        for source in [
+            "feeders.texts.text == ''",
+            "size(feeders.texts) == 1",
+            "feeders.texts.text.size() > 1",
+        ] {
             assert_eq!(check(&names, source), Ok(()), "{source}");
         }
     }
@@ -415,19 +564,36 @@ mod tests {
             ("[1].map(x,", "1", ")"),
         ] {
             for count in [10, 30, 90, 500] {
-                let _outcome = Cel::parse(&format!("{}{middle}{}", times(begin, count), times(end, count)));
+                let _outcome = Cel::parse(&format!(
+                    "{}{middle}{}",
+                    times(begin, count),
+                    times(end, count)
+                ));
             }
         }
-        for (first, more) in
-            [("json", ".a"), ("json", "[0]"), ("body", ".trim()"), ("1", " + 1"), ("true", " && true"), ("1", " == 1"), ("", "true ? 1 : ")]
-        {
+        for (first, more) in [
+            ("json", ".a"),
+            ("json", "[0]"),
+            ("body", ".trim()"),
+            ("1", " + 1"),
+            ("true", " && true"),
+            ("1", " == 1"),
+            ("", "true ? 1 : "),
+        ] {
             for count in [10, 24, 90, 250] {
                 if let Ok(cel) = Cel::parse(&format!("{first}{}", times(more, count))) {
-                    let _outcome = cel.compile(&names()).unwrap().is_true(Some(&Answered(Ok(json!({})))), &Fixed::default());
+                    let _outcome = cel
+                        .compile(&names())
+                        .unwrap()
+                        .is_true(Some(&Answered(Ok(json!({})))), &Fixed::default());
                 }
             }
         }
-        assert!(Cel::parse(&format!("1{}", " + 1".repeat(90))).unwrap_err().contains("nested more than"));
+        assert!(
+            Cel::parse(&format!("1{}", " + 1".repeat(90)))
+                .unwrap_err()
+                .contains("nested more than")
+        );
         let maps = format!("{}1{} == [1]", times("[1].map(x, ", 4), times(")", 4));
         assert_eq!(evaluated(&maps), Ok(false));
     }
@@ -442,7 +608,10 @@ mod tests {
             ("1 % (json.n - 3) == 1", "divided by 0"),
             ("9223372036854775807 + json.n == 0", "beyond 64 bits"),
             ("-(-9223372036854775807 - 1) == json.n", "beyond 64 bits"),
-            ("(-9223372036854775807 - 1) / (json.n - 4) == 1", "beyond 64 bits"),
+            (
+                "(-9223372036854775807 - 1) / (json.n - 4) == 1",
+                "beyond 64 bits",
+            ),
             ("(-9223372036854775807 - 1) % (json.n - 4) == 1", ""),
             ("json.items[7].ok", "beyond the end"),
             ("json.items[-1].ok", "beyond the end"),
@@ -457,7 +626,10 @@ mod tests {
             ("size(json.n) == 1", "no matching overload"),
         ] {
             match evaluated(source) {
-                Err(error) => assert!(error.contains(why) && error.len() < 200 && !error.contains("t-1"), "{source} gave {error}"),
+                Err(error) => assert!(
+                    error.contains(why) && error.len() < 200 && !error.contains("t-1"),
+                    "{source} gave {error}"
+                ),
                 Ok(truth) => panic!("{source} gave {truth}"),
             }
         }
@@ -466,16 +638,28 @@ mod tests {
     #[test]
     fn without_an_answer_only_what_asks_for_it_fails() {
         let values = Fixed::of([Some(json!(1)), None, None]);
-        assert_eq!(compiled("status == 200").is_true(None, &values), Err(Unevaluated("there is no answer yet".into())));
-        assert_eq!(compiled("vars.token == 1 && iteration == 3 && user.id == 7").is_true(None, &values), Ok(true));
+        assert_eq!(
+            compiled("status == 200").is_true(None, &values),
+            Err(Unevaluated("there is no answer yet".into()))
+        );
+        assert_eq!(
+            compiled("vars.token == 1 && iteration == 3 && user.id == 7").is_true(None, &values),
+            Ok(true)
+        );
     }
 
     #[test]
     fn a_body_that_is_no_json_fails_only_what_asks_for_json() {
         let values = Fixed::of([None, None, None]);
         let broken = Answered(Err("the body is not JSON"));
-        assert_eq!(compiled("json.a == 1").is_true(Some(&broken), &values), Err(Unevaluated("the body is not JSON".into())));
-        assert_eq!(compiled("status == 201").is_true(Some(&broken), &values), Ok(true));
+        assert_eq!(
+            compiled("json.a == 1").is_true(Some(&broken), &values),
+            Err(Unevaluated("the body is not JSON".into()))
+        );
+        assert_eq!(
+            compiled("status == 201").is_true(Some(&broken), &values),
+            Ok(true)
+        );
     }
 
     #[test]
@@ -507,7 +691,13 @@ mod tests {
     fn a_number_is_any_finite_number() {
         let answer = Answered(Ok(json!({"n": 3, "f": 0.5, "big": u64::MAX, "t": "3"})));
         let values = Fixed::default();
-        let number = |source: &str| Cel::parse(source).unwrap().compile(&Names::default()).unwrap().number(Some(&answer), &values);
+        let number = |source: &str| {
+            Cel::parse(source)
+                .unwrap()
+                .compile(&Names::default())
+                .unwrap()
+                .number(Some(&answer), &values)
+        };
         assert_eq!(number("json.n"), Ok(3.0));
         assert_eq!(number("json.f * 1000.0"), Ok(500.0));
         assert_eq!(number("json.big"), Ok(u64::MAX as f64));
@@ -519,9 +709,27 @@ mod tests {
     fn only_what_is_asked_for_must_be_kept() {
         let asks = |source: &str| Cel::parse(source).unwrap().asks();
         assert_eq!(asks("status == 200 && latency < 5.0"), Asks::default());
-        assert_eq!(asks("json.a == 1"), Asks { headers: false, body: true });
-        assert_eq!(asks("headers.a == body"), Asks { headers: true, body: true });
-        assert_eq!(compiled("feeders.texts.text == ''").needs(), [Need { slot: 2, take: None }]);
+        assert_eq!(
+            asks("json.a == 1"),
+            Asks {
+                headers: false,
+                body: true
+            }
+        );
+        assert_eq!(
+            asks("headers.a == body"),
+            Asks {
+                headers: true,
+                body: true
+            }
+        );
+        assert_eq!(
+            compiled("feeders.texts.text == ''").needs(),
+            [Need {
+                slot: 2,
+                take: None
+            }]
+        );
     }
 
     #[test]
@@ -533,7 +741,10 @@ mod tests {
     #[test]
     fn an_expression_is_its_source_in_json() {
         let cel = Cel::parse("json.a == 1").unwrap();
-        assert_eq!(serde_json::from_value::<Cel>(serde_json::to_value(&cel).unwrap()).unwrap(), cel);
+        assert_eq!(
+            serde_json::from_value::<Cel>(serde_json::to_value(&cel).unwrap()).unwrap(),
+            cel
+        );
         assert!(serde_json::from_value::<Cel>(json!("a ==")).is_err());
     }
 
@@ -566,16 +777,35 @@ mod tests {
         .prop_map(str::to_owned);
         atom.prop_recursive(4, 24, 2, |inner| {
             let operators = vec!["+", "-", "*", "/", "%", "==", "<", ">=", "&&", "||", "in"];
-            let functions = vec!["size", "int", "double", "string", "uint", "bool", "bytes", "type"];
-            let members = vec!["contains", "matches", "split", "indexOf", "charAt", "substring", "format", "join", "startsWith"];
+            let functions = vec![
+                "size", "int", "double", "string", "uint", "bool", "bytes", "type",
+            ];
+            let members = vec![
+                "contains",
+                "matches",
+                "split",
+                "indexOf",
+                "charAt",
+                "substring",
+                "format",
+                "join",
+                "startsWith",
+            ];
             prop_oneof![
-                (inner.clone(), prop::sample::select(operators), inner.clone())
+                (
+                    inner.clone(),
+                    prop::sample::select(operators),
+                    inner.clone()
+                )
                     .prop_map(|(a, operator, b)| format!("({a} {operator} {b})")),
-                (prop::sample::select(functions), inner.clone()).prop_map(|(function, a)| format!("{function}({a})")),
-                (inner.clone(), prop::sample::select(members), inner.clone()).prop_map(|(a, member, b)| format!("({a}).{member}({b})")),
+                (prop::sample::select(functions), inner.clone())
+                    .prop_map(|(function, a)| format!("{function}({a})")),
+                (inner.clone(), prop::sample::select(members), inner.clone())
+                    .prop_map(|(a, member, b)| format!("({a}).{member}({b})")),
                 (inner.clone(), inner.clone()).prop_map(|(a, b)| format!("({a})[{b}]")),
                 (inner.clone(), inner.clone()).prop_map(|(a, b)| format!("({a}).map(x, {b})")),
-                (inner.clone(), inner.clone()).prop_map(|(a, b)| format!("({a} ? {b} : x)").replace('x', "1")),
+                (inner.clone(), inner.clone())
+                    .prop_map(|(a, b)| format!("({a} ? {b} : x)").replace('x', "1")),
                 inner.prop_map(|a| format!("!({a})")),
             ]
         })

@@ -3,14 +3,24 @@
 use std::time::Duration;
 
 /// Units, largest first, with their length in microseconds.
-const UNITS: [(&str, u64); 5] = [("h", 3_600_000_000), ("m", 60_000_000), ("s", 1_000_000), ("ms", 1_000), ("us", 1)];
+const UNITS: [(&str, u64); 5] = [
+    ("h", 3_600_000_000),
+    ("m", 60_000_000),
+    ("s", 1_000_000),
+    ("ms", 1_000),
+    ("us", 1),
+];
 
 /// The pattern the resource's schema holds durations to; [`parse`] accepts exactly what it matches, up to overflow.
 pub const PATTERN: &str = r"^([0-9]{1,9}(h|m|s|ms|us))+$";
 
 /// Reads a duration: one or more whole numbers, each with a unit of `h`, `m`, `s`, `ms` or `us`.
 pub fn parse(text: &str) -> Result<Duration, String> {
-    let wrong = || format!("{text:?} is not a duration; write whole numbers with a unit, such as 500ms, 30s, 5m or 1h30m");
+    let wrong = || {
+        format!(
+            "{text:?} is not a duration; write whole numbers with a unit, such as 500ms, 30s, 5m or 1h30m"
+        )
+    };
     let mut rest = text;
     let mut micros: u64 = 0;
     if rest.is_empty() {
@@ -18,13 +28,22 @@ pub fn parse(text: &str) -> Result<Duration, String> {
     }
     while !rest.is_empty() {
         let digits = rest.find(|c: char| !c.is_ascii_digit()).ok_or_else(wrong)?;
-        let letters = rest[digits..].find(|c: char| c.is_ascii_digit()).map_or(rest.len(), |at| digits + at);
+        let letters = rest[digits..]
+            .find(|c: char| c.is_ascii_digit())
+            .map_or(rest.len(), |at| digits + at);
         if digits > 9 {
             return Err(wrong());
         }
         let count: u64 = rest[..digits].parse().map_err(|_| wrong())?;
-        let unit = UNITS.iter().find(|(name, _)| *name == &rest[digits..letters]).ok_or_else(wrong)?.1;
-        micros = count.checked_mul(unit).and_then(|part| micros.checked_add(part)).ok_or_else(|| format!("{text:?} is too long a time"))?;
+        let unit = UNITS
+            .iter()
+            .find(|(name, _)| *name == &rest[digits..letters])
+            .ok_or_else(wrong)?
+            .1;
+        micros = count
+            .checked_mul(unit)
+            .and_then(|part| micros.checked_add(part))
+            .ok_or_else(|| format!("{text:?} is too long a time"))?;
         rest = &rest[letters..];
     }
     Ok(Duration::from_micros(micros))
@@ -67,11 +86,18 @@ pub mod optional_micros {
 
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-    pub fn serialize<S: Serializer>(duration: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
-        duration.map(|duration| u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)).serialize(serializer)
+    pub fn serialize<S: Serializer>(
+        duration: &Option<Duration>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        duration
+            .map(|duration| u64::try_from(duration.as_micros()).unwrap_or(u64::MAX))
+            .serialize(serializer)
     }
 
-    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+    pub fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<Duration>, D::Error> {
         Ok(Option::<u64>::deserialize(deserializer)?.map(Duration::from_micros))
     }
 }
@@ -82,7 +108,19 @@ mod tests {
 
     #[test]
     fn what_is_no_duration_is_refused() {
-        for text in ["", "5", "s", "5 s", "-5s", "1.5s", "5d", "5sm", "1234567890s", "s5", "5µs"] {
+        for text in [
+            "",
+            "5",
+            "s",
+            "5 s",
+            "-5s",
+            "1.5s",
+            "5d",
+            "5sm",
+            "1234567890s",
+            "s5",
+            "5µs",
+        ] {
             assert!(parse(text).is_err(), "{text:?} was accepted");
         }
     }

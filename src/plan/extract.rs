@@ -83,15 +83,29 @@ pub struct Trend {
 /// The metrics of these records, each once, in the order of its first; its place is its number wherever statistics are kept.
 pub fn trends<'r>(records: impl IntoIterator<Item = &'r Record>) -> Result<Vec<Trend>, String> {
     let mut trends: Vec<Trend> = Vec::new();
-    for Record { name, unit, from: _ } in records {
+    for Record {
+        name,
+        unit,
+        from: _,
+    } in records
+    {
         match trends.iter().find(|trend| trend.name == *name) {
-            Some(trend) if trend.unit != *unit => return Err(format!("{name:?} is recorded in two units; records of one name share one")),
+            Some(trend) if trend.unit != *unit => {
+                return Err(format!(
+                    "{name:?} is recorded in two units; records of one name share one"
+                ));
+            }
             Some(_) => {}
-            None => trends.push(Trend { name: name.clone(), unit: *unit }),
+            None => trends.push(Trend {
+                name: name.clone(),
+                unit: *unit,
+            }),
         }
     }
     match trends.len() {
-        count if count > MAX_TRENDS => Err(format!("{count} names are recorded, at most {MAX_TRENDS} are allowed")),
+        count if count > MAX_TRENDS => Err(format!(
+            "{count} names are recorded, at most {MAX_TRENDS} are allowed"
+        )),
         _ => Ok(trends),
     }
 }
@@ -118,7 +132,10 @@ impl Unit {
     }
 
     pub fn is_time(self) -> bool {
-        matches!(self, Self::Seconds | Self::Milliseconds | Self::Microseconds)
+        matches!(
+            self,
+            Self::Seconds | Self::Milliseconds | Self::Microseconds
+        )
     }
 }
 
@@ -127,20 +144,43 @@ mod tests {
     use super::*;
 
     fn record(name: &str, unit: Unit) -> Record {
-        Record { name: name.into(), unit, from: RecordFrom::Header("x".into()) }
+        Record {
+            name: name.into(),
+            unit,
+            from: RecordFrom::Header("x".into()),
+        }
     }
 
     #[test]
     fn one_name_with_two_units_or_too_many_names_are_refused() {
         assert!(trends(&[record("a", Unit::Bytes), record("a", Unit::Seconds)]).is_err());
-        let many: Vec<Record> = (0..=MAX_TRENDS).map(|i| record(&format!("r{i}"), Unit::One)).collect();
+        let many: Vec<Record> = (0..=MAX_TRENDS)
+            .map(|i| record(&format!("r{i}"), Unit::One))
+            .collect();
         assert!(trends(&many).is_err());
         assert!(trends(&many[1..]).is_ok());
     }
 
     #[test]
     fn records_of_one_name_are_one_trend() {
-        let found = trends(&[record("b", Unit::Bytes), record("a", Unit::Seconds), record("b", Unit::Bytes)]).unwrap();
-        assert_eq!(found, [Trend { name: "b".into(), unit: Unit::Bytes }, Trend { name: "a".into(), unit: Unit::Seconds }]);
+        let found = trends(&[
+            record("b", Unit::Bytes),
+            record("a", Unit::Seconds),
+            record("b", Unit::Bytes),
+        ])
+        .unwrap();
+        assert_eq!(
+            found,
+            [
+                Trend {
+                    name: "b".into(),
+                    unit: Unit::Bytes
+                },
+                Trend {
+                    name: "a".into(),
+                    unit: Unit::Seconds
+                }
+            ]
+        );
     }
 }

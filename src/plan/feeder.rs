@@ -30,7 +30,11 @@ pub struct Feeder {
 #[serde(rename_all = "camelCase")]
 pub enum Source {
     /// Every value is text. Without `columns` the first line names them.
-    Csv { data: Data, delimiter: char, columns: Vec<String> },
+    Csv {
+        data: Data,
+        delimiter: char,
+        columns: Vec<String>,
+    },
     /// A list of objects.
     Json { data: Data },
     /// An object on each line that is not empty.
@@ -97,16 +101,28 @@ impl Feeder {
     /// The Secret or ConfigMap key that holds the rows.
     pub fn reference(&self) -> Option<&Reference> {
         match &self.source {
-            Source::Csv { data: Data::Reference(reference), .. }
-            | Source::Json { data: Data::Reference(reference) }
-            | Source::JsonLines { data: Data::Reference(reference) } => Some(reference),
-            Source::Csv { .. } | Source::Json { .. } | Source::JsonLines { .. } | Source::Inline { .. } | Source::Files { .. } => None,
+            Source::Csv {
+                data: Data::Reference(reference),
+                ..
+            }
+            | Source::Json {
+                data: Data::Reference(reference),
+            }
+            | Source::JsonLines {
+                data: Data::Reference(reference),
+            } => Some(reference),
+            Source::Csv { .. }
+            | Source::Json { .. }
+            | Source::JsonLines { .. }
+            | Source::Inline { .. }
+            | Source::Files { .. } => None,
         }
     }
 
     /// Its rows are of a Secret.
     pub fn is_secret(&self) -> bool {
-        self.reference().is_some_and(|reference| reference.kind == Kind::Secret)
+        self.reference()
+            .is_some_and(|reference| reference.kind == Kind::Secret)
     }
 
     /// There are only so many rows as the data has.
@@ -147,7 +163,9 @@ pub fn fits(glob: &str, name: &str) -> bool {
             }
             Some(c) if *c == '?' || *c == name[n] => (g, n) = (g + 1, n + 1),
             _ => {
-                let Some((at, taken)) = star else { return false };
+                let Some((at, taken)) = star else {
+                    return false;
+                };
                 star = Some((at, taken + 1));
                 (g, n) = (at + 1, taken + 1);
             }
@@ -162,10 +180,24 @@ mod tests {
 
     #[test]
     fn a_glob_fits_whole_names_only() {
-        for (glob, name) in [("*", ""), ("*.png", "a.png"), ("a?c*", "abcd"), ("*a*b*", "xaxbx"), ("ü?", "üö"), ("a.b", "a.b")] {
+        for (glob, name) in [
+            ("*", ""),
+            ("*.png", "a.png"),
+            ("a?c*", "abcd"),
+            ("*a*b*", "xaxbx"),
+            ("ü?", "üö"),
+            ("a.b", "a.b"),
+        ] {
             assert!(fits(glob, name), "{glob} {name}");
         }
-        for (glob, name) in [("", "a"), ("*.png", "a.png.txt"), ("?", ""), ("a.b", "axb"), ("*a*b*", "xbxa"), ("*?x", "x")] {
+        for (glob, name) in [
+            ("", "a"),
+            ("*.png", "a.png.txt"),
+            ("?", ""),
+            ("a.b", "axb"),
+            ("*a*b*", "xbxa"),
+            ("*?x", "x"),
+        ] {
             assert!(!fits(glob, name), "{glob} {name}");
         }
     }

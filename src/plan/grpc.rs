@@ -165,19 +165,30 @@ pub struct KeepAlive {
 
 impl Default for Grpc {
     fn default() -> Self {
-        Self { channels: Channels::PerWorker, max_streams_per_channel: 100, max_channels: 100, keep_alive: None }
+        Self {
+            channels: Channels::PerWorker,
+            max_streams_per_channel: 100,
+            max_channels: 100,
+            keep_alive: None,
+        }
     }
 }
 
 impl Method {
     pub fn parse(text: &str) -> Result<Self, String> {
-        let wrong = || format!("{text:?} is not a method; write its full name, such as package.Service/Method");
+        let wrong = || {
+            format!("{text:?} is not a method; write its full name, such as package.Service/Method")
+        };
         let is_word = |word: &str| {
-            word.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_') && word.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+            word.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+                && word.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
         };
         let (service, name) = text.split_once('/').ok_or_else(wrong)?;
         if service.split('.').all(is_word) && is_word(name) {
-            Ok(Self { service: service.to_owned(), name: name.to_owned() })
+            Ok(Self {
+                service: service.to_owned(),
+                name: name.to_owned(),
+            })
         } else {
             Err(wrong())
         }
@@ -226,7 +237,9 @@ fn listed<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
     let names: Vec<&str> = names.into_iter().collect();
     match names.len() {
         0 => "none".to_owned(),
-        count if count > SHOWN => format!("{} and {} more", names[..SHOWN].join(", "), count - SHOWN),
+        count if count > SHOWN => {
+            format!("{} and {} more", names[..SHOWN].join(", "), count - SHOWN)
+        }
         _ => names.join(", "),
     }
 }

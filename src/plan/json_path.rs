@@ -33,9 +33,13 @@ impl JsonPath {
         if source.len() > MAX_JSON_PATH {
             return Err(format!("a JSONPath is at most {MAX_JSON_PATH} bytes long"));
         }
-        let general = serde_json_path::JsonPath::parse(source).map_err(|e| format!("{source:?} is not a JSONPath (RFC 9535): {e}"))?;
+        let general = serde_json_path::JsonPath::parse(source)
+            .map_err(|e| format!("{source:?} is not a JSONPath (RFC 9535): {e}"))?;
         let query = singular(source).map_or(Query::General(general), Query::Singular);
-        Ok(Self { source: source.to_owned(), query })
+        Ok(Self {
+            source: source.to_owned(),
+            query,
+        })
     }
 
     pub fn source(&self) -> &str {
@@ -74,14 +78,20 @@ impl From<JsonPath> for String {
 }
 
 fn walk<'v>(segments: &[Segment], root: &'v Value) -> Option<&'v Value> {
-    segments.iter().try_fold(root, |node, segment| match (segment, node) {
-        (Segment::Name(name), Value::Object(fields)) => fields.get(name),
-        (Segment::Index(index), Value::Array(items)) => {
-            let from_end = || items.len().checked_sub(usize::try_from(index.unsigned_abs()).ok()?);
-            items.get(usize::try_from(*index).ok().or_else(from_end)?)
-        }
-        _ => None,
-    })
+    segments
+        .iter()
+        .try_fold(root, |node, segment| match (segment, node) {
+            (Segment::Name(name), Value::Object(fields)) => fields.get(name),
+            (Segment::Index(index), Value::Array(items)) => {
+                let from_end = || {
+                    items
+                        .len()
+                        .checked_sub(usize::try_from(index.unsigned_abs()).ok()?)
+                };
+                items.get(usize::try_from(*index).ok().or_else(from_end)?)
+            }
+            _ => None,
+        })
 }
 
 /// The segments of a path of names and indices only. `source` is a valid path; what is rarely written, such as an escape within a quoted
@@ -93,7 +103,10 @@ fn singular(source: &str) -> Option<Vec<Segment>> {
         let segment;
         if let Some(name) = rest.strip_prefix('.') {
             let end = name.find(['.', '[']).unwrap_or(name.len());
-            let plain = end > 0 && name[..end].chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || !c.is_ascii());
+            let plain = end > 0
+                && name[..end]
+                    .chars()
+                    .all(|c| c.is_ascii_alphanumeric() || c == '_' || !c.is_ascii());
             segment = plain.then(|| Segment::Name(name[..end].to_owned()))?;
             rest = &name[end..];
         } else {
@@ -128,8 +141,23 @@ mod tests {
 
     #[test]
     fn what_is_no_path_is_refused() {
-        for source in ["", "a", ".a", "$.", "$[", "$['a", "$[01]", "$.a b", " $", "$ ", "$[?@.a ==]", "$[?nope(@)]", "$.1a", "$..", "$[-0]"]
-        {
+        for source in [
+            "",
+            "a",
+            ".a",
+            "$.",
+            "$[",
+            "$['a",
+            "$[01]",
+            "$.a b",
+            " $",
+            "$ ",
+            "$[?@.a ==]",
+            "$[?nope(@)]",
+            "$.1a",
+            "$..",
+            "$[-0]",
+        ] {
             assert!(JsonPath::parse(source).is_err(), "{source:?} was accepted");
         }
         assert!(JsonPath::parse(&format!("$.{}", "a".repeat(MAX_JSON_PATH))).is_err());
@@ -138,8 +166,22 @@ mod tests {
     #[test]
     fn nothing_is_found_where_the_kinds_do_not_fit() {
         let value = json!({"a": [1, 2], "0": "zero", "t": "text"});
-        for source in ["$[0]", "$.a.x", "$.a[2]", "$.a[-3]", "$.t[0]", "$.t.x", "$.b", "$.a['0']", "$.a[9007199254740991]"] {
-            assert_eq!(JsonPath::parse(source).unwrap().first(&value), None, "{source}");
+        for source in [
+            "$[0]",
+            "$.a.x",
+            "$.a[2]",
+            "$.a[-3]",
+            "$.t[0]",
+            "$.t.x",
+            "$.b",
+            "$.a['0']",
+            "$.a[9007199254740991]",
+        ] {
+            assert_eq!(
+                JsonPath::parse(source).unwrap().first(&value),
+                None,
+                "{source}"
+            );
         }
     }
 
@@ -151,7 +193,14 @@ mod tests {
             {"category": "fiction", "author": "Herman Melville", "title": "Moby Dick", "isbn": "0-553-21311-3", "price": 8.99},
             {"category": "fiction", "author": "J. R. R. Tolkien", "title": "The Lord of the Rings", "isbn": "0-395-19395-8", "price": 22.99}
         ], "bicycle": {"color": "red", "price": 399}}});
-        let find = |source: &str| JsonPath::parse(source).unwrap().all(&store).into_iter().cloned().collect::<Vec<_>>();
+        let find = |source: &str| {
+            JsonPath::parse(source)
+                .unwrap()
+                .all(&store)
+                .into_iter()
+                .cloned()
+                .collect::<Vec<_>>()
+        };
         assert_eq!(find("$.store.book[*].author").len(), 4);
         assert_eq!(find("$..author").len(), 4);
         assert_eq!(find("$.store.*").len(), 2);
@@ -162,16 +211,40 @@ mod tests {
         assert_eq!(find("$..book[:2].price"), [json!(8.95), json!(12.99)]);
         assert_eq!(find("$..book[0,1].price"), find("$..book[:2].price"));
         assert_eq!(find("$..book[?@.isbn].price"), [json!(8.99), json!(22.99)]);
-        assert_eq!(find("$..book[?@.price<10].price"), [json!(8.95), json!(8.99)]);
-        assert_eq!(find("$.store.book[-1]['title']"), [json!("The Lord of the Rings")]);
+        assert_eq!(
+            find("$..book[?@.price<10].price"),
+            [json!(8.95), json!(8.99)]
+        );
+        assert_eq!(
+            find("$.store.book[-1]['title']"),
+            [json!("The Lord of the Rings")]
+        );
     }
 
     #[test]
     fn paths_to_one_node_take_the_quick_way() {
-        for source in ["$", "$.a", "$.a.b[0]", "$['a b'][\"c\"]", "$[-1]", "$.ünïcode", "$['a]b']", "$['a.b']"] {
+        for source in [
+            "$",
+            "$.a",
+            "$.a.b[0]",
+            "$['a b'][\"c\"]",
+            "$[-1]",
+            "$.ünïcode",
+            "$['a]b']",
+            "$['a.b']",
+        ] {
             assert!(is_singular(source), "{source}");
         }
-        for source in ["$.*", "$..a", "$[0,1]", "$[0:2]", "$[?@.a]", "$['a\\'b']", "$[ 0 ]", "$['a','b']"] {
+        for source in [
+            "$.*",
+            "$..a",
+            "$[0,1]",
+            "$[0:2]",
+            "$[?@.a]",
+            "$['a\\'b']",
+            "$[ 0 ]",
+            "$['a','b']",
+        ] {
             assert!(!is_singular(source), "{source}");
         }
     }
@@ -194,7 +267,8 @@ mod tests {
         leaf.prop_recursive(4, 40, 4, |inner| {
             prop_oneof![
                 prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
-                prop::collection::btree_map("[abü ]", inner, 0..4).prop_map(|fields| Value::Object(fields.into_iter().collect())),
+                prop::collection::btree_map("[abü ]", inner, 0..4)
+                    .prop_map(|fields| Value::Object(fields.into_iter().collect())),
             ]
         })
     }

@@ -41,19 +41,47 @@ pub struct Lexicon {
 
 impl<'a> Outline<'a> {
     pub fn of(scenario: &'a Scenario) -> Self {
-        let Scenario { on_start, on_stop, tasks, blocks, .. } = scenario;
+        let Scenario {
+            on_start,
+            on_stop,
+            tasks,
+            blocks,
+            ..
+        } = scenario;
         Self {
             on_start: on_start.iter().map(mention).collect(),
-            others: tasks.iter().flat_map(|task| &task.steps).chain(on_stop).map(mention).collect(),
-            blocks: blocks.iter().map(|block| (block.name.as_str(), block.steps.iter().map(mention).collect())).collect(),
+            others: tasks
+                .iter()
+                .flat_map(|task| &task.steps)
+                .chain(on_stop)
+                .map(mention)
+                .collect(),
+            blocks: blocks
+                .iter()
+                .map(|block| {
+                    (
+                        block.name.as_str(),
+                        block.steps.iter().map(mention).collect(),
+                    )
+                })
+                .collect(),
         }
     }
 
     /// Everything that `mentions` set, blocks that they call included.
-    fn extracted(&self, mentions: &[Mention<'a>], seen: &mut BTreeSet<&'a str>, found: &mut Vec<&'a str>) {
+    fn extracted(
+        &self,
+        mentions: &[Mention<'a>],
+        seen: &mut BTreeSet<&'a str>,
+        found: &mut Vec<&'a str>,
+    ) {
         for mention in mentions {
             found.extend(&mention.extracts);
-            if let Some(block) = mention.call.filter(|name| seen.insert(name)).and_then(|name| self.blocks.get(name)) {
+            if let Some(block) = mention
+                .call
+                .filter(|name| seen.insert(name))
+                .and_then(|name| self.blocks.get(name))
+            {
                 self.extracted(block, seen, found);
             }
         }
@@ -63,9 +91,24 @@ impl<'a> Outline<'a> {
 fn mention(step: &Step) -> Mention<'_> {
     let item = step.for_each.as_ref().map(|each| each.name.as_str());
     match &step.action {
-        Action::Request(step) => Mention { extracts: step.extract.iter().map(|extract| extract.name.as_str()).collect(), item, call: None },
-        Action::Call(block) => Mention { extracts: vec![], item, call: Some(block) },
-        Action::Pause(_) => Mention { item, ..Mention::default() },
+        Action::Request(step) => Mention {
+            extracts: step
+                .extract
+                .iter()
+                .map(|extract| extract.name.as_str())
+                .collect(),
+            item,
+            call: None,
+        },
+        Action::Call(block) => Mention {
+            extracts: vec![],
+            item,
+            call: Some(block),
+        },
+        Action::Pause(_) => Mention {
+            item,
+            ..Mention::default()
+        },
     }
 }
 
@@ -78,9 +121,24 @@ impl Lexicon {
             found.into_iter().map(str::to_owned).collect::<Vec<_>>()
         };
         let of_user = extracted(&outline.on_start);
-        let of_blocks: BTreeMap<_, _> = outline.blocks.iter().map(|(name, mentions)| ((*name).to_owned(), extracted(mentions))).collect();
-        let every = || outline.on_start.iter().chain(&outline.others).chain(outline.blocks.values().flatten());
-        let mut lexicon = Self { base, of_user, of_blocks, ..Self::default() };
+        let of_blocks: BTreeMap<_, _> = outline
+            .blocks
+            .iter()
+            .map(|(name, mentions)| ((*name).to_owned(), extracted(mentions)))
+            .collect();
+        let every = || {
+            outline
+                .on_start
+                .iter()
+                .chain(&outline.others)
+                .chain(outline.blocks.values().flatten())
+        };
+        let mut lexicon = Self {
+            base,
+            of_user,
+            of_blocks,
+            ..Self::default()
+        };
         let mut next = first;
         for name in lexicon.of_user.clone() {
             lexicon.give(&name, &mut next);
@@ -116,7 +174,9 @@ impl Lexicon {
 
     /// Names that live with the user, and their slots.
     pub fn of_user_with_slots(&self) -> impl Iterator<Item = (&str, Slot)> {
-        self.of_user.iter().filter_map(|name| Some((name.as_str(), self.slot(name)?)))
+        self.of_user
+            .iter()
+            .filter_map(|name| Some((name.as_str(), self.slot(name)?)))
     }
 
     /// What the first step of `onStart` may name.
@@ -127,28 +187,43 @@ impl Lexicon {
     /// What the first step of a task, or of `onStop`, may name.
     pub fn of_users(&self) -> Names {
         let mut names = self.base.clone();
-        self.of_user.iter().for_each(|name| self.declare(&mut names, name));
+        self.of_user
+            .iter()
+            .for_each(|name| self.declare(&mut names, name));
         names
     }
 
     /// What any step of a block may name.
     pub fn of_blocks(&self) -> Names {
         let mut names = self.base.clone();
-        self.slots.keys().for_each(|name| self.declare(&mut names, name));
+        self.slots
+            .keys()
+            .for_each(|name| self.declare(&mut names, name));
         names
     }
 
     /// Makes known what is set within the step itself.
     pub fn within(&self, names: &Names, mention: &Mention<'_>) -> Names {
         let mut names = names.clone();
-        mention.item.iter().for_each(|name| self.declare(&mut names, name));
+        mention
+            .item
+            .iter()
+            .for_each(|name| self.declare(&mut names, name));
         names
     }
 
     /// Makes known what the steps after this one may name.
     pub fn after(&self, names: &mut Names, mention: &Mention<'_>) {
-        mention.extracts.iter().for_each(|name| self.declare(names, name));
-        mention.call.iter().filter_map(|name| self.of_blocks.get(*name)).flatten().for_each(|name| self.declare(names, name));
+        mention
+            .extracts
+            .iter()
+            .for_each(|name| self.declare(names, name));
+        mention
+            .call
+            .iter()
+            .filter_map(|name| self.of_blocks.get(*name))
+            .flatten()
+            .for_each(|name| self.declare(names, name));
     }
 
     fn declare(&self, names: &mut Names, name: &str) {
@@ -161,12 +236,28 @@ impl Lexicon {
 /// Calls `visit` with each step of the plan, its field path and the names that it may use. `base` is what all of it knows.
 pub fn each_step(plan: &Plan, base: Names, mut visit: impl FnMut(&Step, &str, &Names)) {
     let of_once = Lexicon::new(base, plan.once_slots(), &plan.once.outline());
-    let once = plan.once.sections().into_iter().map(|(_, section, steps)| (section, steps));
+    let once = plan
+        .once
+        .sections()
+        .into_iter()
+        .map(|(_, section, steps)| (section, steps));
     each_step_of(&of_once, Order::Weighted, once, "spec", &mut visit);
     for (s, scenario) in plan.scenarios.iter().enumerate() {
-        let lexicon = Lexicon::new(of_once.of_users(), of_once.slots() as Slot, &Outline::of(scenario));
-        let sections = scenario.sections().map(|(_, _, section, steps)| (section, steps));
-        each_step_of(&lexicon, scenario.order, sections, &format!("spec.scenarios[{s}]"), &mut visit);
+        let lexicon = Lexicon::new(
+            of_once.of_users(),
+            of_once.slots() as Slot,
+            &Outline::of(scenario),
+        );
+        let sections = scenario
+            .sections()
+            .map(|(_, _, section, steps)| (section, steps));
+        each_step_of(
+            &lexicon,
+            scenario.order,
+            sections,
+            &format!("spec.scenarios[{s}]"),
+            &mut visit,
+        );
     }
 }
 
@@ -196,7 +287,11 @@ fn each_step_of<'a>(
         };
         for (i, step) in steps.iter().enumerate() {
             let mention = Mention::from(step);
-            visit(step, &format!("{path}.{section}[{i}]"), &lexicon.within(&known, &mention));
+            visit(
+                step,
+                &format!("{path}.{section}[{i}]"),
+                &lexicon.within(&known, &mention),
+            );
             lexicon.after(&mut known, &mention);
         }
     }
@@ -213,11 +308,17 @@ mod tests {
     use super::*;
 
     fn sets<'a>(names: &[&'a str]) -> Mention<'a> {
-        Mention { extracts: names.to_vec(), ..Mention::default() }
+        Mention {
+            extracts: names.to_vec(),
+            ..Mention::default()
+        }
     }
 
     fn calls(block: &str) -> Mention<'_> {
-        Mention { call: Some(block), ..Mention::default() }
+        Mention {
+            call: Some(block),
+            ..Mention::default()
+        }
     }
 
     fn known(names: &Names) -> Vec<&str> {
@@ -239,8 +340,15 @@ mod tests {
 
     #[test]
     fn a_step_sees_what_came_before_it_and_a_block_sees_all() {
-        let item = Mention { item: Some("item"), ..sets(&["found"]) };
-        let outline = Outline { others: vec![item.clone()], blocks: [("b", vec![sets(&["inner"])])].into(), ..Outline::default() };
+        let item = Mention {
+            item: Some("item"),
+            ..sets(&["found"])
+        };
+        let outline = Outline {
+            others: vec![item.clone()],
+            blocks: [("b", vec![sets(&["inner"])])].into(),
+            ..Outline::default()
+        };
         let lexicon = Lexicon::new(Names::default(), 0, &outline);
         let mut names = lexicon.of_users();
         assert_eq!(known(&lexicon.within(&names, &item)), ["item"]);
@@ -255,9 +363,16 @@ mod tests {
     fn blocks_that_call_each_other_in_a_circle_end_the_search() {
         let outline = Outline {
             on_start: vec![calls("a")],
-            blocks: [("a", vec![calls("b")]), ("b", vec![calls("a"), sets(&["x"])])].into(),
+            blocks: [
+                ("a", vec![calls("b")]),
+                ("b", vec![calls("a"), sets(&["x"])]),
+            ]
+            .into(),
             ..Outline::default()
         };
-        assert_eq!(known(&Lexicon::new(Names::default(), 0, &outline).of_users()), ["x"]);
+        assert_eq!(
+            known(&Lexicon::new(Names::default(), 0, &outline).of_users()),
+            ["x"]
+        );
     }
 }

@@ -62,12 +62,20 @@ pub struct Iterations {
 impl Iterations {
     /// Iterations of the whole fleet.
     pub fn total(&self) -> u64 {
-        if self.per_user { self.count * u64::from(self.users) } else { self.count }
+        if self.per_user {
+            self.count * u64::from(self.users)
+        } else {
+            self.count
+        }
     }
 
     /// Those of one shard, which has users; `done` is how many of its worker's another process has carried out.
     pub fn of(&self, slice: Slice, done: u64) -> u64 {
-        let all = if self.per_user { slice.of(self.users.into()) * self.count } else { slice.of(self.count) };
+        let all = if self.per_user {
+            slice.of(self.users.into()) * self.count
+        } else {
+            slice.of(self.count)
+        };
         all.saturating_sub(slice.of_workers(done))
     }
 }
@@ -88,7 +96,13 @@ pub const SPAWN_RATE: f64 = 100.0;
 impl Population {
     /// The only one: all of so many scenarios, from the start.
     pub fn only(scenarios: usize, load: Load) -> Self {
-        Self { scenarios: (0..scenarios as u16).collect(), start_after: Duration::ZERO, warmup_target: 0.0, throttle: None, load }
+        Self {
+            scenarios: (0..scenarios as u16).collect(),
+            start_after: Duration::ZERO,
+            warmup_target: 0.0,
+            throttle: None,
+            load,
+        }
     }
 
     /// From the end of the warm-up to the end of this population's load; `None` where only the run itself will tell.

@@ -53,10 +53,15 @@ impl Names {
     /// The error when `field` is no column of the feeder called `name`.
     pub fn check_column(&self, feeder: Slot, name: &str, field: &str) -> Result<(), String> {
         match self.columns.get(&feeder) {
-            Some(columns) if !columns.names.contains(field) && columns.is_secret => Err(format!("{name} has no column {field:?}")),
+            Some(columns) if !columns.names.contains(field) && columns.is_secret => {
+                Err(format!("{name} has no column {field:?}"))
+            }
             Some(columns) if !columns.names.contains(field) => {
                 let known: Vec<&str> = columns.names.iter().map(String::as_str).collect();
-                Err(format!("{name} has no column {field:?}; it has {}", known.join(", ")))
+                Err(format!(
+                    "{name} has no column {field:?}; it has {}",
+                    known.join(", ")
+                ))
             }
             _ => Ok(()),
         }
@@ -68,14 +73,22 @@ impl Names {
 
     /// All names, sorted.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Declared)> {
-        self.declared.iter().map(|(name, declared)| (name.as_str(), declared))
+        self.declared
+            .iter()
+            .map(|(name, declared)| (name.as_str(), declared))
     }
 }
 
 impl From<&BTreeMap<String, Value>> for Names {
     fn from(constants: &BTreeMap<String, Value>) -> Self {
-        let declared = constants.iter().map(|(name, value)| (name.clone(), Declared::Constant(value.clone()))).collect();
-        Self { declared, columns: BTreeMap::new() }
+        let declared = constants
+            .iter()
+            .map(|(name, value)| (name.clone(), Declared::Constant(value.clone())))
+            .collect();
+        Self {
+            declared,
+            columns: BTreeMap::new(),
+        }
     }
 }
 
@@ -88,11 +101,16 @@ impl std::fmt::Debug for Names {
 
 /// Whether `name` may be declared: letters, digits and `_`, no digit first, and nothing that templates know already.
 pub fn check_name(name: &str) -> Result<(), String> {
-    let is_word =
-        name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') && name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
+    let is_word = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+        && name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
     match name {
-        _ if !is_word => Err("a name in templates holds letters, digits and _ only, and does not begin with a digit".into()),
-        _ if RESERVED.contains(&name) => Err("this name has a meaning of its own in templates".into()),
+        _ if !is_word => Err(
+            "a name in templates holds letters, digits and _ only, and does not begin with a digit"
+                .into(),
+        ),
+        _ if RESERVED.contains(&name) => {
+            Err("this name has a meaning of its own in templates".into())
+        }
         _ => Ok(()),
     }
 }

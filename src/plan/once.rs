@@ -32,12 +32,17 @@ pub struct Once {
 impl Once {
     /// Its lists of steps, each with its name.
     pub fn sections(&self) -> [(&'static str, Section, &[Step]); 2] {
-        [("setup", Section::Setup, &self.setup), ("teardown", Section::Teardown, &self.teardown)]
+        [
+            ("setup", Section::Setup, &self.setup),
+            ("teardown", Section::Teardown, &self.teardown),
+        ]
     }
 
     /// Its requests, those of setup first.
     pub fn steps(&self) -> impl Iterator<Item = StepPlace<'_>> {
-        self.sections().into_iter().flat_map(|(name, section, steps)| requests(name, name, section, steps))
+        self.sections()
+            .into_iter()
+            .flat_map(|(name, section, steps)| requests(name, name, section, steps))
     }
 
     /// As far as names go: what setup finds is what a user's beginning finds, known to all that comes after.
@@ -71,7 +76,13 @@ impl Found {
     /// The error where there is more than every worker can be sent.
     pub fn check_size(&self) -> Result<(), String> {
         let size = self.to_json().len();
-        if size > MAX_FOUND { Err(format!("what setup extracts takes {size} bytes as JSON, at most {MAX_FOUND} may be")) } else { Ok(()) }
+        if size > MAX_FOUND {
+            Err(format!(
+                "what setup extracts takes {size} bytes as JSON, at most {MAX_FOUND} may be"
+            ))
+        } else {
+            Ok(())
+        }
     }
 
     /// All texts and long numbers in it, which no message may show.
@@ -97,7 +108,9 @@ impl std::fmt::Debug for Found {
 fn texts(value: &Value, found: &mut Vec<String>) {
     match value {
         Value::String(text) => found.push(text.trim().to_owned()),
-        Value::Number(number) if number.to_string().len() >= MIN_DIGITS => found.push(number.to_string()),
+        Value::Number(number) if number.to_string().len() >= MIN_DIGITS => {
+            found.push(number.to_string())
+        }
         Value::Array(items) => items.iter().for_each(|item| texts(item, found)),
         Value::Object(fields) => fields.values().for_each(|field| texts(field, found)),
         Value::Null | Value::Bool(_) | Value::Number(_) => {}
@@ -116,15 +129,25 @@ mod tests {
 
     #[test]
     fn what_no_message_may_show_is_found_however_deep_it_lies() {
-        let found = found(json!({"token": "canary-0123456789", "deep": {"list": ["whole text\n", 7, 1234567, true]}}));
-        assert_eq!(found.texts(), ["whole text", "1234567", "canary-0123456789"]);
+        let found = found(
+            json!({"token": "canary-0123456789", "deep": {"list": ["whole text\n", 7, 1234567, true]}}),
+        );
+        assert_eq!(
+            found.texts(),
+            ["whole text", "1234567", "canary-0123456789"]
+        );
         assert!(!format!("{found:?}").contains("canary"));
     }
 
     #[test]
     fn more_than_every_worker_can_be_sent_is_refused() {
         assert_eq!(found(json!({"a": "x".repeat(60_000)})).check_size(), Ok(()));
-        assert!(found(json!({"a": "x".repeat(33_000), "b": "y".repeat(33_000)})).check_size().unwrap_err().contains("66015 bytes"));
+        assert!(
+            found(json!({"a": "x".repeat(33_000), "b": "y".repeat(33_000)}))
+                .check_size()
+                .unwrap_err()
+                .contains("66015 bytes")
+        );
     }
 
     #[test]

@@ -32,7 +32,10 @@ pub enum ThinkTime {
 
 impl ThinkTime {
     pub fn constant(time: Duration) -> Self {
-        ThinkTime::Uniform { min: time, max: time }
+        ThinkTime::Uniform {
+            min: time,
+            max: time,
+        }
     }
 
     /// The next pause; `random` gives 64 uniform bits at each call.
@@ -45,11 +48,16 @@ impl ThinkTime {
             }
             ThinkTime::Normal { mean, std_dev } => {
                 // Box and Muller's: two uniform numbers make a normal one
-                let (radius, angle) = ((-2.0 * unit(random()).ln()).sqrt(), std::f64::consts::TAU * unit(random()));
+                let (radius, angle) = (
+                    (-2.0 * unit(random()).ln()).sqrt(),
+                    std::f64::consts::TAU * unit(random()),
+                );
                 let seconds = mean.as_secs_f64() + std_dev.as_secs_f64() * radius * angle.cos();
                 Duration::from_secs_f64(seconds.max(0.0))
             }
-            ThinkTime::Exponential { mean } => Duration::from_secs_f64(mean.as_secs_f64() * exponential(random())),
+            ThinkTime::Exponential { mean } => {
+                Duration::from_secs_f64(mean.as_secs_f64() * exponential(random()))
+            }
         }
     }
 }
@@ -76,9 +84,12 @@ mod tests {
     /// Mean and standard deviation of many draws, milliseconds.
     fn moments(think: ThinkTime) -> (f64, f64) {
         let mut random = Xoshiro256PlusPlus::seed_from_u64(5);
-        let draws: Vec<f64> = (0..20_000).map(|_| think.draw(|| random.next_u64()).as_secs_f64() * 1e3).collect();
+        let draws: Vec<f64> = (0..20_000)
+            .map(|_| think.draw(|| random.next_u64()).as_secs_f64() * 1e3)
+            .collect();
         let mean = draws.iter().sum::<f64>() / draws.len() as f64;
-        let variance = draws.iter().map(|draw| (draw - mean).powi(2)).sum::<f64>() / draws.len() as f64;
+        let variance =
+            draws.iter().map(|draw| (draw - mean).powi(2)).sum::<f64>() / draws.len() as f64;
         (mean, variance.sqrt())
     }
 
@@ -87,24 +98,54 @@ mod tests {
         for bits in [0, u64::MAX] {
             for think in [
                 ThinkTime::Exponential { mean: 100 * MS },
-                ThinkTime::Normal { mean: 100 * MS, std_dev: 50 * MS },
-                ThinkTime::Uniform { min: MS, max: 100 * MS },
+                ThinkTime::Normal {
+                    mean: 100 * MS,
+                    std_dev: 50 * MS,
+                },
+                ThinkTime::Uniform {
+                    min: MS,
+                    max: 100 * MS,
+                },
             ] {
                 assert!(think.draw(|| bits) < 40 * 100 * MS, "{think:?}");
             }
         }
-        assert_eq!(ThinkTime::Normal { mean: MS, std_dev: 1000 * MS }.draw(|| u64::MAX / 2), Duration::ZERO);
+        assert_eq!(
+            ThinkTime::Normal {
+                mean: MS,
+                std_dev: 1000 * MS
+            }
+            .draw(|| u64::MAX / 2),
+            Duration::ZERO
+        );
     }
 
     #[test]
     fn pauses_have_the_mean_and_the_spread_that_were_asked_for() {
         let close = |think, mean: f64, spread: f64| {
             let (m, s) = moments(think);
-            assert!((m - mean).abs() < 2.0 && (s - spread).abs() < 2.0, "{think:?}: {m} +- {s}");
+            assert!(
+                (m - mean).abs() < 2.0 && (s - spread).abs() < 2.0,
+                "{think:?}: {m} +- {s}"
+            );
         };
         close(ThinkTime::constant(100 * MS), 100.0, 0.0);
-        close(ThinkTime::Uniform { min: 40 * MS, max: 160 * MS }, 100.0, 34.6);
-        close(ThinkTime::Normal { mean: 100 * MS, std_dev: 20 * MS }, 100.0, 20.0);
+        close(
+            ThinkTime::Uniform {
+                min: 40 * MS,
+                max: 160 * MS,
+            },
+            100.0,
+            34.6,
+        );
+        close(
+            ThinkTime::Normal {
+                mean: 100 * MS,
+                std_dev: 20 * MS,
+            },
+            100.0,
+            20.0,
+        );
         close(ThinkTime::Exponential { mean: 100 * MS }, 100.0, 100.0);
     }
 }

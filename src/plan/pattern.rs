@@ -17,14 +17,24 @@ pub struct Pattern(Regex);
 impl Pattern {
     pub fn parse(source: &str) -> Result<Self, String> {
         if source.len() > MAX_PATTERN {
-            return Err(format!("a regular expression is at most {MAX_PATTERN} bytes long"));
+            return Err(format!(
+                "a regular expression is at most {MAX_PATTERN} bytes long"
+            ));
         }
-        RegexBuilder::new(source).size_limit(MAX_COMPILED).build().map(Self).map_err(|error| {
-            let text = error.to_string();
-            // the last line says what is wrong, those before point at it with a caret
-            let why = text.lines().last().unwrap_or_default().trim_start_matches("error: ");
-            format!("{source:?} is not a regular expression (RE2 syntax): {why}")
-        })
+        RegexBuilder::new(source)
+            .size_limit(MAX_COMPILED)
+            .build()
+            .map(Self)
+            .map_err(|error| {
+                let text = error.to_string();
+                // the last line says what is wrong, those before point at it with a caret
+                let why = text
+                    .lines()
+                    .last()
+                    .unwrap_or_default()
+                    .trim_start_matches("error: ");
+                format!("{source:?} is not a regular expression (RE2 syntax): {why}")
+            })
     }
 
     pub fn source(&self) -> &str {
@@ -71,7 +81,15 @@ mod tests {
 
     #[test]
     fn what_is_no_expression_or_too_much_of_one_is_refused_in_one_line() {
-        for source in ["(", "a{2,1}", "(?=a)", r"(a)\1", "(.{1000}){1000}", "*", r"\p{Nothing}"] {
+        for source in [
+            "(",
+            "a{2,1}",
+            "(?=a)",
+            r"(a)\1",
+            "(.{1000}){1000}",
+            "*",
+            r"\p{Nothing}",
+        ] {
             let why = Pattern::parse(source).expect_err(source);
             assert!(!why.contains('\n'), "{why}");
         }
@@ -80,7 +98,12 @@ mod tests {
 
     #[test]
     fn group_one_is_taken_where_there_is_one() {
-        let find = |source: &str, text: &str| Pattern::parse(source).unwrap().find(text.as_bytes()).map(<[u8]>::to_vec);
+        let find = |source: &str, text: &str| {
+            Pattern::parse(source)
+                .unwrap()
+                .find(text.as_bytes())
+                .map(<[u8]>::to_vec)
+        };
         assert_eq!(find("id=([0-9]+)", "x id=42 id=43"), Some(b"42".to_vec()));
         assert_eq!(find("id=[0-9]+", "x id=42"), Some(b"id=42".to_vec()));
         assert_eq!(find("id=(?:[0-9]+)", "id=42"), Some(b"id=42".to_vec()));
@@ -96,6 +119,9 @@ mod tests {
     #[test]
     fn a_pattern_is_its_source_in_json() {
         let pattern = Pattern::parse("^a(b)$").unwrap();
-        assert_eq!(serde_json::from_value::<Pattern>(serde_json::to_value(&pattern).unwrap()).unwrap(), pattern);
+        assert_eq!(
+            serde_json::from_value::<Pattern>(serde_json::to_value(&pattern).unwrap()).unwrap(),
+            pattern
+        );
     }
 }

@@ -75,7 +75,9 @@ impl Schedule {
         loop {
             let leg = self.legs.get(self.current)?;
             if leg.before + leg.area(leg.seconds) >= wanted {
-                return Some(Duration::from_secs_f64(leg.begin + leg.when(wanted - leg.before)));
+                return Some(Duration::from_secs_f64(
+                    leg.begin + leg.when(wanted - leg.before),
+                ));
             }
             self.current += 1;
         }
@@ -85,7 +87,19 @@ impl Schedule {
 impl Profile {
     /// `level` from the first moment, after a linear ramp of `ramp_up` from zero, held for `hold`.
     pub fn ramp_and_hold(level: f64, ramp_up: Duration, hold: Duration) -> Self {
-        Self { start_at: 0.0, stages: vec![Stage { duration: ramp_up, target: level }, Stage { duration: hold, target: level }] }
+        Self {
+            start_at: 0.0,
+            stages: vec![
+                Stage {
+                    duration: ramp_up,
+                    target: level,
+                },
+                Stage {
+                    duration: hold,
+                    target: level,
+                },
+            ],
+        }
     }
 
     pub fn length(&self) -> Duration {
@@ -94,7 +108,10 @@ impl Profile {
 
     /// The highest level that is held or passed.
     pub fn max_level(&self) -> f64 {
-        self.stages.iter().map(|stage| stage.target).fold(self.start_at, f64::max)
+        self.stages
+            .iter()
+            .map(|stage| stage.target)
+            .fold(self.start_at, f64::max)
     }
 
     /// The level `at` after the start; after the end, that of the end.
@@ -122,21 +139,30 @@ impl Profile {
     pub fn arrivals_until(&self, at: Duration) -> f64 {
         let at = at.as_secs_f64();
         self.legs()
-            .map_while(|leg| (leg.begin < at).then(|| leg.before + leg.area((at - leg.begin).min(leg.seconds))))
+            .map_while(|leg| {
+                (leg.begin < at).then(|| leg.before + leg.area((at - leg.begin).min(leg.seconds)))
+            })
             .last()
             .unwrap_or(0.0)
     }
 
     /// The arrivals, for one who goes through them in order.
     pub fn schedule(&self) -> Schedule {
-        Schedule { legs: self.legs().collect(), current: 0 }
+        Schedule {
+            legs: self.legs().collect(),
+            current: 0,
+        }
     }
 
     /// When arrival `number` (from 0) is due: where the integral of the rate reaches `number + 1/2`. `None` after the last.
     pub fn arrival(&self, number: u64) -> Option<Duration> {
         let wanted = number as f64 + 0.5;
-        let leg = self.legs().find(|leg| leg.before + leg.area(leg.seconds) >= wanted)?;
-        Some(Duration::from_secs_f64(leg.begin + leg.when(wanted - leg.before)))
+        let leg = self
+            .legs()
+            .find(|leg| leg.before + leg.area(leg.seconds) >= wanted)?;
+        Some(Duration::from_secs_f64(
+            leg.begin + leg.when(wanted - leg.before),
+        ))
     }
 
     /// Arrivals of the whole profile.
@@ -155,7 +181,13 @@ impl Profile {
         let mut level = self.start_at;
         let mut before = 0.0;
         self.stages.iter().filter_map(move |stage| {
-            let leg = Leg { begin, seconds: stage.duration.as_secs_f64(), from: level, to: stage.target, before };
+            let leg = Leg {
+                begin,
+                seconds: stage.duration.as_secs_f64(),
+                from: level,
+                to: stage.target,
+                before,
+            };
             level = stage.target;
             if stage.duration.is_zero() {
                 return None;
@@ -181,7 +213,13 @@ mod tests {
         let stages = prop::collection::vec((0u32..20, 0u32..500), 1..6);
         (0u32..200, stages).prop_map(|(start, stages)| Profile {
             start_at: start.into(),
-            stages: stages.into_iter().map(|(s, target)| Stage { duration: seconds(s.into()), target: target.into() }).collect(),
+            stages: stages
+                .into_iter()
+                .map(|(s, target)| Stage {
+                    duration: seconds(s.into()),
+                    target: target.into(),
+                })
+                .collect(),
         })
     }
 
@@ -189,7 +227,16 @@ mod tests {
     fn a_stage_without_length_jumps() {
         let profile = Profile {
             start_at: 0.0,
-            stages: vec![Stage { duration: Duration::ZERO, target: 10.0 }, Stage { duration: seconds(5.0), target: 10.0 }],
+            stages: vec![
+                Stage {
+                    duration: Duration::ZERO,
+                    target: 10.0,
+                },
+                Stage {
+                    duration: seconds(5.0),
+                    target: 10.0,
+                },
+            ],
         };
         assert_eq!(profile.users(Duration::ZERO), 10);
     }
@@ -197,13 +244,22 @@ mod tests {
     #[test]
     fn a_ramp_starts_users_one_by_one() {
         let profile = Profile::ramp_and_hold(10.0, seconds(10.0), seconds(5.0));
-        assert_eq!([0.0, 0.99, 1.0, 5.5, 10.0, 15.0].map(|at| profile.users(seconds(at))), [0, 0, 1, 5, 10, 10]);
+        assert_eq!(
+            [0.0, 0.99, 1.0, 5.5, 10.0, 15.0].map(|at| profile.users(seconds(at))),
+            [0, 0, 1, 5, 10, 10]
+        );
     }
 
     #[test]
     fn arrivals_at_a_constant_rate_are_evenly_spaced() {
         let profile = Profile::ramp_and_hold(10.0, Duration::ZERO, seconds(1.0));
-        let due: Vec<_> = (0..11).map(|n| profile.arrival(n).map(|at| (at.as_secs_f64() * 1000.0).round())).collect();
+        let due: Vec<_> = (0..11)
+            .map(|n| {
+                profile
+                    .arrival(n)
+                    .map(|at| (at.as_secs_f64() * 1000.0).round())
+            })
+            .collect();
         assert_eq!(due[0], Some(50.0));
         assert_eq!(due[9], Some(950.0));
         assert_eq!(due[10], None);

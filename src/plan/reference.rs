@@ -32,7 +32,11 @@ pub struct Reference {
 
 impl std::fmt::Display for Reference {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} {:?} key {:?} ({})", self.kind, self.name, self.key, self.field)
+        write!(
+            f,
+            "{} {:?} key {:?} ({})",
+            self.kind, self.name, self.key, self.field
+        )
     }
 }
 
@@ -44,7 +48,13 @@ pub struct Inputs {
 }
 
 impl Inputs {
-    pub fn insert(&mut self, kind: Kind, name: impl Into<String>, key: impl Into<String>, value: Vec<u8>) {
+    pub fn insert(
+        &mut self,
+        kind: Kind,
+        name: impl Into<String>,
+        key: impl Into<String>,
+        value: Vec<u8>,
+    ) {
         self.values.insert((kind, name.into(), key.into()), value);
     }
 
@@ -58,12 +68,19 @@ impl Inputs {
     }
 
     pub fn get(&self, reference: &Reference) -> Option<&[u8]> {
-        self.values.get(&(reference.kind, reference.name.clone(), reference.key.clone())).map(Vec::as_slice)
+        self.values
+            .get(&(
+                reference.kind,
+                reference.name.clone(),
+                reference.key.clone(),
+            ))
+            .map(Vec::as_slice)
     }
 
     /// The value as text without the line break that `echo` and editors leave at the end.
     pub fn text(&self, reference: &Reference) -> Option<Result<&str, std::str::Utf8Error>> {
-        self.get(reference).map(|bytes| std::str::from_utf8(bytes).map(|text| text.trim_end_matches(['\n', '\r'])))
+        self.get(reference)
+            .map(|bytes| std::str::from_utf8(bytes).map(|text| text.trim_end_matches(['\n', '\r'])))
     }
 }
 

@@ -9,7 +9,10 @@ use serde::{Deserialize, Serialize};
 use super::feeder::Data;
 use super::stream::{Goodput, HttpStream, StreamKind};
 use super::target::Header;
-use super::{Cel, Check, Extract, GrpcStep, JsonTemplate, Record, Section, StepPlace, Template, ThinkTime, duration};
+use super::{
+    Cel, Check, Extract, GrpcStep, JsonTemplate, Record, Section, StepPlace, Template, ThinkTime,
+    duration,
+};
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -36,26 +39,55 @@ pub struct Scenario {
 impl Scenario {
     /// All its requests in the order of [`Self::sections`].
     pub fn steps(&self) -> impl Iterator<Item = StepPlace<'_>> {
-        self.sections().flat_map(|(scenario, task, section, steps)| requests(scenario, task, section, steps))
+        self.sections()
+            .flat_map(|(scenario, task, section, steps)| requests(scenario, task, section, steps))
     }
 
     /// Its lists of steps in the order of the file, each with the scenario's name and its own.
     pub fn sections(&self) -> impl Iterator<Item = (&str, &str, Section, &[Step])> {
         let name = self.name.as_str();
-        let tasks = self.tasks.iter().enumerate().map(move |(i, task)| (name, task.name.as_str(), Section::Task(i), task.steps.as_slice()));
-        let blocks =
-            self.blocks.iter().enumerate().map(move |(i, block)| (name, block.name.as_str(), Section::Block(i), block.steps.as_slice()));
+        let tasks = self.tasks.iter().enumerate().map(move |(i, task)| {
+            (
+                name,
+                task.name.as_str(),
+                Section::Task(i),
+                task.steps.as_slice(),
+            )
+        });
+        let blocks = self.blocks.iter().enumerate().map(move |(i, block)| {
+            (
+                name,
+                block.name.as_str(),
+                Section::Block(i),
+                block.steps.as_slice(),
+            )
+        });
         std::iter::once((name, "onStart", Section::OnStart, self.on_start.as_slice()))
-            .chain(std::iter::once((name, "onStop", Section::OnStop, self.on_stop.as_slice())))
+            .chain(std::iter::once((
+                name,
+                "onStop",
+                Section::OnStop,
+                self.on_stop.as_slice(),
+            )))
             .chain(tasks)
             .chain(blocks)
     }
 }
 
 /// Those among `steps` that are one.
-pub(super) fn requests<'a>(scenario: &'a str, task: &'a str, section: Section, steps: &'a [Step]) -> impl Iterator<Item = StepPlace<'a>> {
+pub(super) fn requests<'a>(
+    scenario: &'a str,
+    task: &'a str,
+    section: Section,
+    steps: &'a [Step],
+) -> impl Iterator<Item = StepPlace<'a>> {
     steps.iter().filter_map(move |step| match &step.action {
-        Action::Request(step) => Some(StepPlace { scenario, task, section, step }),
+        Action::Request(step) => Some(StepPlace {
+            scenario,
+            task,
+            section,
+            step,
+        }),
         Action::Call(_) | Action::Pause(_) => None,
     })
 }
@@ -266,10 +298,15 @@ impl Body {
         match self {
             Body::File(data) => vec![("bodyFrom".to_owned(), data)],
             Body::Multipart(parts) => {
-                let files = parts.iter().enumerate().filter_map(|(i, part)| match &part.content {
-                    PartContent::File(data) => Some((format!("multipart[{i}].valueFrom"), data)),
-                    PartContent::Text(_) => None,
-                });
+                let files = parts
+                    .iter()
+                    .enumerate()
+                    .filter_map(|(i, part)| match &part.content {
+                        PartContent::File(data) => {
+                            Some((format!("multipart[{i}].valueFrom"), data))
+                        }
+                        PartContent::Text(_) => None,
+                    });
                 files.collect()
             }
             Body::Text(_) | Body::Json(_) | Body::Form(_) => vec![],

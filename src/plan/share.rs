@@ -21,16 +21,26 @@ pub struct Slice {
 }
 
 impl Share {
-    pub const WHOLE: Share = Share { worker: 0, workers: 1 };
+    pub const WHOLE: Share = Share {
+        worker: 0,
+        workers: 1,
+    };
 
     pub fn slice(self, shard: u32, shards: u32) -> Slice {
-        Slice { share: self, shard, shards }
+        Slice {
+            share: self,
+            shard,
+            shards,
+        }
     }
 
     /// This worker's place among those that get any of `count` things; `None` if it gets none.
     pub fn among(self, count: u64) -> Option<Share> {
         let workers = u32::try_from(count).unwrap_or(u32::MAX).min(self.workers);
-        (self.worker < workers).then_some(Share { worker: self.worker, workers })
+        (self.worker < workers).then_some(Share {
+            worker: self.worker,
+            workers,
+        })
     }
 
     /// How many of `count` things that are dealt out one by one belong to this worker.
@@ -44,8 +54,14 @@ impl Slice {
     /// them can carry out: each has at least one of the things.
     pub fn among(self, count: u64) -> Option<Slice> {
         let share = self.share.among(count)?;
-        let shards = u32::try_from(share.of(count)).unwrap_or(u32::MAX).min(self.shards);
-        (self.shard < shards).then_some(Slice { share, shard: self.shard, shards })
+        let shards = u32::try_from(share.of(count))
+            .unwrap_or(u32::MAX)
+            .min(self.shards);
+        (self.shard < shards).then_some(Slice {
+            share,
+            shard: self.shard,
+            shards,
+        })
     }
 
     /// This shard's part of something that flows: the part of each worker is the same, and so is that of each of its shards.
@@ -90,13 +106,21 @@ impl Mix {
         let total: i64 = weights.iter().sum();
         let mut credit = vec![0i64; weights.len()];
         let cycle = (0..total).map(|_| {
-            credit.iter_mut().zip(&weights).for_each(|(credit, weight)| *credit += weight);
+            credit
+                .iter_mut()
+                .zip(&weights)
+                .for_each(|(credit, weight)| *credit += weight);
             // the first of the highest, so that the order does not depend on the iterator
-            let chosen = (0..credit.len()).rev().max_by_key(|i| credit[*i]).unwrap_or(0);
+            let chosen = (0..credit.len())
+                .rev()
+                .max_by_key(|i| credit[*i])
+                .unwrap_or(0);
             credit[chosen] -= total;
             chosen as u16
         });
-        Self { cycle: cycle.collect() }
+        Self {
+            cycle: cycle.collect(),
+        }
     }
 
     /// What number `k` of the fleet gets.
@@ -117,9 +141,14 @@ pub struct Cast {
 impl Cast {
     /// For each scenario the number of users that it gets first, if it gets a fixed number and no others, and its weight.
     pub fn new(scenarios: impl Iterator<Item = (Option<u32>, u32)>) -> Self {
-        let parts = scenarios.map(|(fixed, weight)| (fixed.unwrap_or(0), if fixed.is_some() { 0 } else { weight }));
+        let parts = scenarios
+            .map(|(fixed, weight)| (fixed.unwrap_or(0), if fixed.is_some() { 0 } else { weight }));
         let (fixed, weights): (Vec<u32>, Vec<u32>) = parts.unzip();
-        Self { fixed_users: fixed.iter().map(|users| u64::from(*users)).sum(), fixed: Mix::new(&fixed), by_weight: Mix::new(&weights) }
+        Self {
+            fixed_users: fixed.iter().map(|users| u64::from(*users)).sum(),
+            fixed: Mix::new(&fixed),
+            by_weight: Mix::new(&weights),
+        }
     }
 
     /// What user or arrival `k` of the fleet plays; `None` if every scenario has a fixed number of users, and all have theirs.

@@ -59,7 +59,11 @@ pub enum StreamKind {
 
 impl HttpStream {
     pub fn kind(&self) -> StreamKind {
-        if self.preset.is_some() { StreamKind::Completion } else { StreamKind::Events }
+        if self.preset.is_some() {
+            StreamKind::Completion
+        } else {
+            StreamKind::Events
+        }
     }
 }
 
@@ -80,8 +84,17 @@ pub struct Goodput {
 
 impl Goodput {
     /// Whether a request that succeeded met all limits.
-    pub fn is_met(&self, latency: Duration, first: Option<Duration>, per_token: Option<Duration>) -> bool {
-        let Self { latency: most, first: most_first, per_token: most_per_token } = self;
+    pub fn is_met(
+        &self,
+        latency: Duration,
+        first: Option<Duration>,
+        per_token: Option<Duration>,
+    ) -> bool {
+        let Self {
+            latency: most,
+            first: most_first,
+            per_token: most_per_token,
+        } = self;
         most.is_none_or(|most| latency <= most)
             && most_first.is_none_or(|most| first.is_some_and(|first| first <= most))
             && most_per_token.is_none_or(|most| per_token.is_none_or(|time| time <= most))
@@ -95,13 +108,23 @@ mod tests {
     #[test]
     fn a_request_is_good_within_all_limits_that_are_set() {
         let ms = Duration::from_millis;
-        let limits = Goodput { latency: Some(ms(100)), first: Some(ms(10)), per_token: Some(ms(2)) };
+        let limits = Goodput {
+            latency: Some(ms(100)),
+            first: Some(ms(10)),
+            per_token: Some(ms(2)),
+        };
         assert!(limits.is_met(ms(100), Some(ms(10)), Some(ms(2))));
         assert!(!limits.is_met(ms(101), Some(ms(10)), Some(ms(2))));
         assert!(!limits.is_met(ms(100), Some(ms(11)), Some(ms(2))));
         assert!(!limits.is_met(ms(100), Some(ms(10)), Some(ms(3))));
-        assert!(!limits.is_met(ms(100), None, Some(ms(2))), "a stream without content never began");
-        assert!(limits.is_met(ms(100), Some(ms(10)), None), "one token has nothing between its tokens");
+        assert!(
+            !limits.is_met(ms(100), None, Some(ms(2))),
+            "a stream without content never began"
+        );
+        assert!(
+            limits.is_met(ms(100), Some(ms(10)), None),
+            "one token has nothing between its tokens"
+        );
         assert!(Goodput::default().is_met(ms(9999), None, None));
     }
 }

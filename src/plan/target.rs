@@ -49,13 +49,31 @@ impl Target {
 
     /// Every Secret or ConfigMap key it needs, in the order of the file.
     pub fn references(&self) -> Vec<&Reference> {
-        let Target { name: _, url: _, headers: _, auth, tls, proxy, unix_socket: _, ready_when: _ } = self;
-        let Tls { ca, client, server_name: _, insecure_skip_verify: _ } = tls;
+        let Target {
+            name: _,
+            url: _,
+            headers: _,
+            auth,
+            tls,
+            proxy,
+            unix_socket: _,
+            ready_when: _,
+        } = self;
+        let Tls {
+            ca,
+            client,
+            server_name: _,
+            insecure_skip_verify: _,
+        } = tls;
         let mut all: Vec<_> = auth.iter().flat_map(Auth::references).chain(ca).collect();
         if let Some(ClientCertificate { certificate, key }) = client {
             all.extend([certificate, key]);
         }
-        if let Some(Proxy { url: _, basic: Some(Basic { username, password }) }) = proxy {
+        if let Some(Proxy {
+            url: _,
+            basic: Some(Basic { username, password }),
+        }) = proxy
+        {
             all.extend([username, password]);
         }
         all

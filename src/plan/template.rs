@@ -89,7 +89,9 @@ pub enum Unrendered {
     Call { function: String, why: String },
     #[error("a header's value may not hold CR, LF or NUL")]
     LineBreak,
-    #[error("a path may not hold a space, a control character, # or what is not ASCII; percent-encode it, or put it in a variable")]
+    #[error(
+        "a path may not hold a space, a control character, # or what is not ASCII; percent-encode it, or put it in a variable"
+    )]
     NotInTarget,
     #[error("what is written is not JSON")]
     NotJson,
@@ -117,7 +119,10 @@ enum Piece {
 #[serde(untagged)]
 enum Form {
     Usual(String),
-    Other { source: String, delimiters: Delimiters },
+    Other {
+        source: String,
+        delimiters: Delimiters,
+    },
 }
 
 impl Template {
@@ -132,14 +137,19 @@ impl Template {
             if open > 0 {
                 parts.push(Piece::Text(rest[..open].to_owned()));
             }
-            let (expression, after) = expression::parse(&rest[open + delimiters.open().len()..], delimiters)?;
+            let (expression, after) =
+                expression::parse(&rest[open + delimiters.open().len()..], delimiters)?;
             parts.push(Piece::Expression(expression));
             rest = after;
         }
         if !rest.is_empty() {
             parts.push(Piece::Text(rest.to_owned()));
         }
-        Ok(Self { source: source.to_owned(), delimiters: delimiters.clone(), parts })
+        Ok(Self {
+            source: source.to_owned(),
+            delimiters: delimiters.clone(),
+            parts,
+        })
     }
 
     pub fn source(&self) -> &str {
@@ -163,7 +173,11 @@ impl Template {
             match part {
                 Piece::Text(text) => {
                     let mut bytes = Vec::new();
-                    let place = if place == Place::Path { Place::Target } else { place };
+                    let place = if place == Place::Path {
+                        Place::Target
+                    } else {
+                        place
+                    };
                     escape(text, place, &mut bytes).map_err(|why| why.to_string())?;
                     out.push_bytes(&bytes);
                 }
@@ -182,7 +196,9 @@ impl Template {
     }
 
     fn has_expressions(&self) -> bool {
-        self.parts.iter().any(|part| matches!(part, Piece::Expression(_)))
+        self.parts
+            .iter()
+            .any(|part| matches!(part, Piece::Expression(_)))
     }
 
     /// Adds every name that is looked up.
@@ -207,7 +223,17 @@ impl TryFrom<Form> for Template {
 }
 
 impl From<Template> for Form {
-    fn from(Template { source, delimiters, parts: _ }: Template) -> Form {
-        if delimiters.are_usual() { Form::Usual(source) } else { Form::Other { source, delimiters } }
+    fn from(
+        Template {
+            source,
+            delimiters,
+            parts: _,
+        }: Template,
+    ) -> Form {
+        if delimiters.are_usual() {
+            Form::Usual(source)
+        } else {
+            Form::Other { source, delimiters }
+        }
     }
 }

@@ -147,13 +147,26 @@ impl Metric {
     /// The aggregates that mean something, as they are written.
     fn aggregates(self) -> &'static [&'static str] {
         match self {
-            Self::Latency | Self::ServiceTime | Self::Iteration | Self::Dns | Self::Connect | Self::Tls | Self::Wait | Self::Download => {
-                TIMES
-            }
-            Self::FirstEvent | Self::FirstMessage | Self::Gap | Self::Ttft | Self::Itl | Self::Tpot | Self::Record => TIMES,
+            Self::Latency
+            | Self::ServiceTime
+            | Self::Iteration
+            | Self::Dns
+            | Self::Connect
+            | Self::Tls
+            | Self::Wait
+            | Self::Download => TIMES,
+            Self::FirstEvent
+            | Self::FirstMessage
+            | Self::Gap
+            | Self::Ttft
+            | Self::Itl
+            | Self::Tpot
+            | Self::Record => TIMES,
             Self::Failures | Self::Dropped => &["rate", "count", "perSecond"],
             Self::Checks | Self::Achieved | Self::GoodputRatio => &["rate"],
-            Self::Requests | Self::Iterations | Self::OutputTokens | Self::Goodput => &["count", "perSecond"],
+            Self::Requests | Self::Iterations | Self::OutputTokens | Self::Goodput => {
+                &["count", "perSecond"]
+            }
         }
     }
 
@@ -164,7 +177,9 @@ impl Metric {
             Self::FirstEvent => kind == Some(StreamKind::Events),
             Self::FirstMessage => kind == Some(StreamKind::Messages),
             Self::Gap => matches!(kind, Some(StreamKind::Events | StreamKind::Messages)),
-            Self::Ttft | Self::Itl | Self::Tpot | Self::OutputTokens => kind == Some(StreamKind::Completion),
+            Self::Ttft | Self::Itl | Self::Tpot | Self::OutputTokens => {
+                kind == Some(StreamKind::Completion)
+            }
             Self::Goodput | Self::GoodputRatio => step.goodput.is_some(),
             _ => true,
         }
@@ -172,7 +187,15 @@ impl Metric {
 
     /// A time of requests that succeeded, which says nothing of the others.
     pub fn reads_successes(self) -> bool {
-        matches!(self, Self::Latency | Self::ServiceTime | Self::FirstEvent | Self::FirstMessage | Self::Ttft | Self::Tpot)
+        matches!(
+            self,
+            Self::Latency
+                | Self::ServiceTime
+                | Self::FirstEvent
+                | Self::FirstMessage
+                | Self::Ttft
+                | Self::Tpot
+        )
     }
 
     /// What only some requests have, in words.
@@ -192,7 +215,9 @@ impl Metric {
         match aggregate {
             Aggregate::Count => Quantity::Count,
             Aggregate::PerSecond => Quantity::PerSecond,
-            Aggregate::Rate if self == Self::Achieved && !bound.ends_with('%') => Quantity::PerSecond,
+            Aggregate::Rate if self == Self::Achieved && !bound.ends_with('%') => {
+                Quantity::PerSecond
+            }
             Aggregate::Rate => Quantity::Share,
             _ => Quantity::Time,
         }
@@ -278,7 +303,10 @@ impl Select {
     pub fn matches(&self, place: &StepPlace<'_>) -> bool {
         self.matches_task(place.scenario, place.task)
             && fits(&self.step, &place.step.name)
-            && self.tags.iter().all(|(name, value)| place.step.tags.get(name) == Some(value))
+            && self
+                .tags
+                .iter()
+                .all(|(name, value)| place.step.tags.get(name) == Some(value))
     }
 
     pub fn matches_task(&self, scenario: &str, task: &str) -> bool {
@@ -287,16 +315,29 @@ impl Select {
 
     /// Says what is set though the samples of `metric` are not kept by it.
     fn check(&self, metric: Metric) -> Result<(), String> {
-        let Self { scenario, task, step, tags, outcome } = self;
+        let Self {
+            scenario,
+            task,
+            step,
+            tags,
+            outcome,
+        } = self;
         let kept = metric.kept_by();
         let set = [
             ("scenario", scenario.is_some(), kept != KeptBy::Nothing),
             ("task", task.is_some(), kept != KeptBy::Nothing),
             ("step", step.is_some(), kept == KeptBy::Step),
             ("tags", !tags.is_empty(), kept == KeptBy::Step),
-            ("outcome", *outcome != Outcome::Success, metric == Metric::Latency),
+            (
+                "outcome",
+                *outcome != Outcome::Success,
+                metric == Metric::Latency,
+            ),
         ];
-        match set.into_iter().find(|(_, is_set, allowed)| *is_set && !allowed) {
+        match set
+            .into_iter()
+            .find(|(_, is_set, allowed)| *is_set && !allowed)
+        {
             Some((name, ..)) => Err(format!("{} is not kept by {name}", metric.name())),
             None => Ok(()),
         }
@@ -352,7 +393,13 @@ pub struct Span {
 impl Threshold {
     /// Reads `expr`: an aggregate of `metric`, a comparison and a number with the unit of what the aggregate gives.
     pub fn parse(metric: Metric, select: Select, expr: &str) -> Result<Self, String> {
-        Self::read(metric, expr, |aggregate, bound| metric.quantity(aggregate, bound)).map(|threshold| Self { select, ..threshold })
+        Self::read(metric, expr, |aggregate, bound| {
+            metric.quantity(aggregate, bound)
+        })
+        .map(|threshold| Self {
+            select,
+            ..threshold
+        })
     }
 
     /// The same of the numbers of a record, which is at `place` of the plan's list of trends; the bound has the unit of these.
@@ -362,16 +409,28 @@ impl Threshold {
             Unit::Bytes => Quantity::Bytes,
             Unit::One => Quantity::Number,
         };
-        let record = Some(Recorded { place, name: trend.name.clone() });
-        Self::read(Metric::Record, expr, |_, _| quantity).map(|threshold| Self { record, ..threshold })
+        let record = Some(Recorded {
+            place,
+            name: trend.name.clone(),
+        });
+        Self::read(Metric::Record, expr, |_, _| quantity).map(|threshold| Self {
+            record,
+            ..threshold
+        })
     }
 
     /// What results call that which is judged.
     pub fn name(&self) -> &str {
-        self.record.as_ref().map_or(self.metric.name(), |record| &record.name)
+        self.record
+            .as_ref()
+            .map_or(self.metric.name(), |record| &record.name)
     }
 
-    fn read(metric: Metric, expr: &str, quantity: impl FnOnce(Aggregate, &str) -> Quantity) -> Result<Self, String> {
+    fn read(
+        metric: Metric,
+        expr: &str,
+        quantity: impl FnOnce(Aggregate, &str) -> Quantity,
+    ) -> Result<Self, String> {
         let at = expr
             .find(['<', '>'])
             .ok_or_else(|| format!("{expr:?} has no comparison; write <, <=, > or >= between the aggregate and the number"))?;
@@ -416,17 +475,34 @@ impl Threshold {
 }
 
 fn parse_aggregate(metric: Metric, text: &str) -> Result<Aggregate, String> {
-    let wrong = || format!("{text:?} is not an aggregate of {}; use {}", metric.name(), metric.aggregates().join(", "));
-    let percentile = text.strip_prefix("p(").and_then(|rest| rest.strip_suffix(')'));
-    if !metric.aggregates().contains(if percentile.is_some() { &"p(99)" } else { &text }) {
+    let wrong = || {
+        format!(
+            "{text:?} is not an aggregate of {}; use {}",
+            metric.name(),
+            metric.aggregates().join(", ")
+        )
+    };
+    let percentile = text
+        .strip_prefix("p(")
+        .and_then(|rest| rest.strip_suffix(')'));
+    if !metric.aggregates().contains(if percentile.is_some() {
+        &"p(99)"
+    } else {
+        &text
+    }) {
         return Err(wrong());
     }
     match (text, percentile) {
         (_, Some(number)) => {
-            let percent: f64 = number.trim().parse().map_err(|_| format!("{number:?} is not a percentile"))?;
+            let percent: f64 = number
+                .trim()
+                .parse()
+                .map_err(|_| format!("{number:?} is not a percentile"))?;
             match percent > 0.0 && percent <= 100.0 {
                 true => Ok(Aggregate::Percentile(percent)),
-                false => Err(format!("percentile {number} is not above 0 and at most 100")),
+                false => Err(format!(
+                    "percentile {number} is not above 0 and at most 100"
+                )),
             }
         }
         ("avg", _) => Ok(Aggregate::Avg),
@@ -442,7 +518,12 @@ fn parse_aggregate(metric: Metric, text: &str) -> Result<Aggregate, String> {
 
 fn parse_bound(quantity: Quantity, text: &str) -> Result<f64, String> {
     let number = |digits: &str| {
-        digits.trim().parse::<f64>().ok().filter(|n| n.is_finite() && *n >= 0.0).ok_or_else(|| format!("{text:?} is not a number"))
+        digits
+            .trim()
+            .parse::<f64>()
+            .ok()
+            .filter(|n| n.is_finite() && *n >= 0.0)
+            .ok_or_else(|| format!("{text:?} is not a number"))
     };
     match quantity {
         Quantity::Time => duration::parse(text).map(|bound| bound.as_micros() as f64),
@@ -451,7 +532,11 @@ fn parse_bound(quantity: Quantity, text: &str) -> Result<f64, String> {
                 Some(percent) => number(percent)? / 100.0,
                 None => number(text)?,
             };
-            if share <= 1.0 { Ok(share) } else { Err(format!("{text:?} is more than 100%; write 1% or 0.01")) }
+            if share <= 1.0 {
+                Ok(share)
+            } else {
+                Err(format!("{text:?} is more than 100%; write 1% or 0.01"))
+            }
         }
         Quantity::PerSecond => number(text.strip_suffix("/s").unwrap_or(text)),
         Quantity::Count | Quantity::Bytes | Quantity::Number => number(text),
@@ -495,7 +580,10 @@ mod tests {
             (Metric::GoodputRatio, "rate > 101%"),
             (Metric::GoodputRatio, "perSecond > 5/s"),
         ] {
-            assert!(parse(metric, expr).is_err(), "{expr:?} of {metric:?} was accepted");
+            assert!(
+                parse(metric, expr).is_err(),
+                "{expr:?} of {metric:?} was accepted"
+            );
         }
     }
 
@@ -504,48 +592,114 @@ mod tests {
         let latency = parse(Metric::Latency, "p(99.9)<=1s500ms").unwrap();
         assert_eq!(
             (latency.aggregate, latency.comparison, latency.bound),
-            (Aggregate::Percentile(99.9), Comparison::LessOrEqual, 1_500_000.0)
+            (
+                Aggregate::Percentile(99.9),
+                Comparison::LessOrEqual,
+                1_500_000.0
+            )
         );
         assert_eq!(parse(Metric::Failures, "rate < 1%").unwrap().bound, 0.01);
         assert_eq!(parse(Metric::Failures, "rate < 0.5").unwrap().bound, 0.5);
-        assert_eq!(parse(Metric::Achieved, "rate >= 750/s").unwrap().bound, 750.0);
+        assert_eq!(
+            parse(Metric::Achieved, "rate >= 750/s").unwrap().bound,
+            750.0
+        );
         let share = parse(Metric::Achieved, "rate >= 99%").unwrap();
         assert_eq!((share.bound, share.quantity), (0.99, Quantity::Share));
-        assert_eq!(parse(Metric::Failures, "count < 10").unwrap().quantity, Quantity::Count);
-        assert_eq!(parse(Metric::Requests, "perSecond > 100/s").unwrap().bound, 100.0);
+        assert_eq!(
+            parse(Metric::Failures, "count < 10").unwrap().quantity,
+            Quantity::Count
+        );
+        assert_eq!(
+            parse(Metric::Requests, "perSecond > 100/s").unwrap().bound,
+            100.0
+        );
         assert_eq!(parse(Metric::Checks, "rate > 99.5%").unwrap().bound, 0.995);
         assert_eq!(parse(Metric::Tpot, "p(50) < 50ms").unwrap().bound, 50_000.0);
-        assert_eq!(parse(Metric::OutputTokens, "perSecond > 1000/s").unwrap().bound, 1000.0);
-        assert_eq!(parse(Metric::GoodputRatio, "rate >= 95%").unwrap().bound, 0.95);
+        assert_eq!(
+            parse(Metric::OutputTokens, "perSecond > 1000/s")
+                .unwrap()
+                .bound,
+            1000.0
+        );
+        assert_eq!(
+            parse(Metric::GoodputRatio, "rate >= 95%").unwrap().bound,
+            0.95
+        );
     }
 
     #[test]
     fn what_samples_are_not_kept_by_cannot_be_selected() {
-        let step = Select { step: Some("a".into()), ..Select::default() };
-        let task = Select { task: Some("t".into()), ..Select::default() };
-        let failed = Select { outcome: Outcome::Failure, ..Select::default() };
+        let step = Select {
+            step: Some("a".into()),
+            ..Select::default()
+        };
+        let task = Select {
+            task: Some("t".into()),
+            ..Select::default()
+        };
+        let failed = Select {
+            outcome: Outcome::Failure,
+            ..Select::default()
+        };
         let check = |metric: Metric, select: &Select| {
-            let expr = metric.aggregates()[0].to_owned() + if metric.aggregates()[0] == "p(99)" { " < 1s" } else { " > 0" };
-            Threshold::parse(metric, select.clone(), &expr).unwrap().check_select()
+            let expr = metric.aggregates()[0].to_owned()
+                + if metric.aggregates()[0] == "p(99)" {
+                    " < 1s"
+                } else {
+                    " > 0"
+                };
+            Threshold::parse(metric, select.clone(), &expr)
+                .unwrap()
+                .check_select()
         };
         for metric in Metric::ALL {
-            assert_eq!(check(metric, &step).is_ok(), metric.kept_by() == KeptBy::Step, "{metric:?}");
-            assert_eq!(check(metric, &task).is_ok(), metric.kept_by() != KeptBy::Nothing, "{metric:?}");
-            assert_eq!(check(metric, &failed).is_ok(), metric == Metric::Latency, "{metric:?}");
+            assert_eq!(
+                check(metric, &step).is_ok(),
+                metric.kept_by() == KeptBy::Step,
+                "{metric:?}"
+            );
+            assert_eq!(
+                check(metric, &task).is_ok(),
+                metric.kept_by() != KeptBy::Nothing,
+                "{metric:?}"
+            );
+            assert_eq!(
+                check(metric, &failed).is_ok(),
+                metric == Metric::Latency,
+                "{metric:?}"
+            );
             assert_eq!(serde_json::to_value(metric).unwrap(), metric.name());
         }
     }
 
     #[test]
     fn the_bound_of_a_record_has_its_unit() {
-        let of = |unit: Unit, expr: &str| Threshold::of_record(2, &Trend { name: "inference".into(), unit }, expr);
+        let of = |unit: Unit, expr: &str| {
+            Threshold::of_record(
+                2,
+                &Trend {
+                    name: "inference".into(),
+                    unit,
+                },
+                expr,
+            )
+        };
         let time = of(Unit::Milliseconds, "p(95) < 40ms").unwrap();
         assert_eq!(
-            (time.bound, time.quantity, time.name(), time.record.as_ref().unwrap().place),
+            (
+                time.bound,
+                time.quantity,
+                time.name(),
+                time.record.as_ref().unwrap().place
+            ),
             (40_000.0, Quantity::Time, "inference", 2_u16)
         );
         assert_eq!(of(Unit::Bytes, "max <= 4096").unwrap().bound, 4096.0);
-        assert_eq!(of(Unit::One, "avg > 0.5").unwrap().quantity, Quantity::Number);
+        assert_eq!(
+            of(Unit::One, "avg > 0.5").unwrap().quantity,
+            Quantity::Number
+        );
         for (unit, expr) in [
             (Unit::Seconds, "p(95) < 40"),
             (Unit::Bytes, "max < 1s"),

@@ -42,8 +42,13 @@ impl Variables {
 
     /// Without `inputs`, as in validation, what comes from a Secret or ConfigMap is some text.
     pub fn resolve(&self, inputs: Option<&Inputs>) -> Result<Resolved, Vec<Problem>> {
-        let mut resolver =
-            Resolver { variables: self, resolved: Resolved::default(), under_way: vec![], done: BTreeSet::new(), problems: vec![] };
+        let mut resolver = Resolver {
+            variables: self,
+            resolved: Resolved::default(),
+            under_way: vec![],
+            done: BTreeSet::new(),
+            problems: vec![],
+        };
         for (name, reference) in &self.from {
             let text = match inputs {
                 None => Declared::Given,
@@ -56,7 +61,11 @@ impl Variables {
             resolver.resolved.names.declare(name, text);
         }
         self.values.keys().for_each(|name| resolver.visit(name));
-        if resolver.problems.is_empty() { Ok(resolver.resolved) } else { Err(resolver.problems) }
+        if resolver.problems.is_empty() {
+            Ok(resolver.resolved)
+        } else {
+            Err(resolver.problems)
+        }
     }
 }
 
@@ -71,26 +80,42 @@ struct Resolver<'a> {
 
 impl<'a> Resolver<'a> {
     fn wrong_reference(&mut self, reference: &Reference, what: &str) -> Declared {
-        self.problems.push(Problem::new(&reference.field, format!("{reference} {what}")));
+        self.problems.push(Problem::new(
+            &reference.field,
+            format!("{reference} {what}"),
+        ));
         Declared::Given
     }
 
     /// Resolves `name` after all that it names.
     fn visit(&mut self, name: &'a str) {
-        let Some((slot, (name, template))) = self.variables.values.iter().enumerate().find(|(_, (known, _))| *known == name) else {
+        let Some((slot, (name, template))) = self
+            .variables
+            .values
+            .iter()
+            .enumerate()
+            .find(|(_, (known, _))| *known == name)
+        else {
             return;
         };
         if let Some(at) = self.under_way.iter().position(|known| known == name) {
             // whoever names it is not wrong as well
-            self.resolved.names.declare(name, Declared::Value(slot as Slot));
+            self.resolved
+                .names
+                .declare(name, Declared::Value(slot as Slot));
             let circle = [&self.under_way[at..], &[name]].concat().join(" -> ");
-            return self.wrong(name, format!("variables name each other in a circle: {circle}"));
+            return self.wrong(
+                name,
+                format!("variables name each other in a circle: {circle}"),
+            );
         }
         if !self.done.insert(name) {
             return;
         }
         self.under_way.push(name);
-        let declared = self.named(name, template).and_then(|()| self.declare(slot as Slot, template));
+        let declared = self
+            .named(name, template)
+            .and_then(|()| self.declare(slot as Slot, template));
         self.under_way.pop();
         let declared = declared.unwrap_or_else(|message| {
             self.wrong(name, message);
@@ -106,8 +131,16 @@ impl<'a> Resolver<'a> {
             if let Some((other, _)) = values.get_key_value(&other) {
                 self.visit(other);
             } else if !from.contains_key(&other) && !RESERVED.contains(&other.as_str()) {
-                let known: Vec<&str> = values.keys().chain(from.keys()).map(String::as_str).filter(|known| *known != name).collect();
-                return Err(format!("{other:?} is no variable, and variables may name nothing else; the others are {}", known.join(", ")));
+                let known: Vec<&str> = values
+                    .keys()
+                    .chain(from.keys())
+                    .map(String::as_str)
+                    .filter(|known| *known != name)
+                    .collect();
+                return Err(format!(
+                    "{other:?} is no variable, and variables may name nothing else; the others are {}",
+                    known.join(", ")
+                ));
             }
         }
         Ok(())
@@ -117,18 +150,23 @@ impl<'a> Resolver<'a> {
         let compiled = template.compile(&self.resolved.names)?;
         match compiled.as_static() {
             Some(json) => {
-                let value: Value = serde_json::from_slice(json).map_err(|_| "what raw(x) writes is not JSON here")?;
+                let value: Value = serde_json::from_slice(json)
+                    .map_err(|_| "what raw(x) writes is not JSON here")?;
                 Ok(Declared::Constant(value))
             }
             None => {
-                self.resolved.computed.push(Computed { slot, template: compiled });
+                self.resolved.computed.push(Computed {
+                    slot,
+                    template: compiled,
+                });
                 Ok(Declared::Value(slot))
             }
         }
     }
 
     fn wrong(&mut self, name: &str, message: String) {
-        self.problems.push(Problem::new(format!("spec.variables.{name}"), message));
+        self.problems
+            .push(Problem::new(format!("spec.variables.{name}"), message));
     }
 }
 
@@ -141,9 +179,20 @@ mod tests {
 
     fn variables(values: Value) -> Variables {
         let fields = values.as_object().unwrap();
-        let values = fields.iter().map(|(name, value)| (name.clone(), JsonTemplate::new(value.clone()).unwrap())).collect();
-        let token = Reference { kind: Kind::Secret, name: "s".into(), key: "k".into(), field: "spec.variablesFrom.token".into() };
-        Variables { values, from: [("token".to_owned(), token)].into() }
+        let values = fields
+            .iter()
+            .map(|(name, value)| (name.clone(), JsonTemplate::new(value.clone()).unwrap()))
+            .collect();
+        let token = Reference {
+            kind: Kind::Secret,
+            name: "s".into(),
+            key: "k".into(),
+            field: "spec.variablesFrom.token".into(),
+        };
+        Variables {
+            values,
+            from: [("token".to_owned(), token)].into(),
+        }
     }
 
     fn inputs(value: &[u8]) -> Inputs {
@@ -179,8 +228,11 @@ mod tests {
 
     #[test]
     fn what_never_differs_is_a_constant_whatever_the_order() {
-        let resolved =
-            variables(json!({"a": "{{ b.n }}", "b": {"n": "{{ add(z, 1) }}"}, "f": "{{ float(1) }}", "z": 1})).resolve(None).unwrap();
+        let resolved = variables(
+            json!({"a": "{{ b.n }}", "b": {"n": "{{ add(z, 1) }}"}, "f": "{{ float(1) }}", "z": 1}),
+        )
+        .resolve(None)
+        .unwrap();
         assert!(resolved.computed.is_empty());
         assert!(resolved.names.get("a") == Some(&Declared::Constant(json!(2))));
         assert!(resolved.names.get("f") == Some(&Declared::Constant(json!(1.0))));
@@ -188,8 +240,14 @@ mod tests {
 
     #[test]
     fn what_differs_is_made_after_what_it_names() {
-        let resolved = variables(json!({"a": "<{{ b }}>", "b": "{{ uuid() }}", "c": 1})).resolve(None).unwrap();
-        let slots: Vec<Slot> = resolved.computed.iter().map(|computed| computed.slot).collect();
+        let resolved = variables(json!({"a": "<{{ b }}>", "b": "{{ uuid() }}", "c": 1}))
+            .resolve(None)
+            .unwrap();
+        let slots: Vec<Slot> = resolved
+            .computed
+            .iter()
+            .map(|computed| computed.slot)
+            .collect();
         assert_eq!(slots, [1, 0]);
         assert!(resolved.names.get("a") == Some(&Declared::Value(0)));
     }
@@ -206,9 +264,17 @@ mod tests {
 
     #[test]
     fn a_secret_that_is_no_text_is_named_and_not_shown() {
-        let problems = variables(json!({})).resolve(Some(&inputs(b"canary\xff"))).unwrap_err();
+        let problems = variables(json!({}))
+            .resolve(Some(&inputs(b"canary\xff")))
+            .unwrap_err();
         assert_eq!(problems[0].path, "spec.variablesFrom.token");
         assert!(!problems[0].message.contains("canary"), "{problems:?}");
-        assert!(variables(json!({})).resolve(Some(&Inputs::default())).unwrap_err()[0].message.contains("missing"));
+        assert!(
+            variables(json!({}))
+                .resolve(Some(&Inputs::default()))
+                .unwrap_err()[0]
+                .message
+                .contains("missing")
+        );
     }
 }

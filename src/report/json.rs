@@ -26,12 +26,22 @@ pub fn check(path: &Path) -> Result<(), WriteError> {
     let outcome = if is_special(path) {
         File::options().write(true).open(path).map(drop)
     } else {
-        draft(path).and_then(|draft| File::create(&draft).map(drop).and_then(|()| fs::remove_file(&draft)))
+        draft(path).and_then(|draft| {
+            File::create(&draft)
+                .map(drop)
+                .and_then(|()| fs::remove_file(&draft))
+        })
     };
-    outcome.map_err(|source| WriteError { path: path.to_owned(), source })
+    outcome.map_err(|source| WriteError {
+        path: path.to_owned(),
+        source,
+    })
 }
 
-fn replace(path: &Path, fill: impl FnOnce(&mut BufWriter<File>) -> serde_json::Result<()>) -> Result<(), WriteError> {
+fn replace(
+    path: &Path,
+    fill: impl FnOnce(&mut BufWriter<File>) -> serde_json::Result<()>,
+) -> Result<(), WriteError> {
     let save = |to: &Path| -> io::Result<()> {
         let mut out = BufWriter::new(File::create(to)?);
         fill(&mut out)?;
@@ -42,13 +52,18 @@ fn replace(path: &Path, fill: impl FnOnce(&mut BufWriter<File>) -> serde_json::R
         save(path)
     } else {
         draft(path).and_then(|draft| {
-            save(&draft).and_then(|()| fs::rename(&draft, path)).inspect_err(|_| {
-                // what is left of the draft is worth nothing, and the first error is the one to tell
-                let _ = fs::remove_file(&draft);
-            })
+            save(&draft)
+                .and_then(|()| fs::rename(&draft, path))
+                .inspect_err(|_| {
+                    // what is left of the draft is worth nothing, and the first error is the one to tell
+                    let _ = fs::remove_file(&draft);
+                })
         })
     };
-    outcome.map_err(|source| WriteError { path: path.to_owned(), source })
+    outcome.map_err(|source| WriteError {
+        path: path.to_owned(),
+        source,
+    })
 }
 
 /// `/dev/stdout` and pipes are written to; putting a file in their place would harm others.
@@ -58,9 +73,14 @@ fn is_special(path: &Path) -> bool {
 
 /// Beside the file, for a file can only be moved within its file system.
 fn draft(path: &Path) -> io::Result<PathBuf> {
-    let name = path.file_name().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "it names no file"))?;
+    let name = path
+        .file_name()
+        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "it names no file"))?;
     if path.is_dir() {
-        return Err(io::Error::new(io::ErrorKind::IsADirectory, "it is a folder"));
+        return Err(io::Error::new(
+            io::ErrorKind::IsADirectory,
+            "it is a folder",
+        ));
     }
     let mut draft = std::ffi::OsString::from(".");
     draft.push(name);
@@ -76,7 +96,11 @@ mod tests {
     #[test]
     fn where_nothing_can_be_written_is_known_beforehand() {
         let folder = tempfile::tempdir().unwrap();
-        for path in [folder.path().join("missing/result.json"), folder.path().to_owned(), PathBuf::from("/")] {
+        for path in [
+            folder.path().join("missing/result.json"),
+            folder.path().to_owned(),
+            PathBuf::from("/"),
+        ] {
             assert!(check(&path).is_err(), "{path:?}");
             assert!(write(&path, &[result()]).is_err(), "{path:?}");
         }
@@ -87,7 +111,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("result.json");
         fs::write(&path, "old").unwrap();
-        let failed = replace(&path, |_| Err(serde_json::Error::io(io::Error::other("no space"))));
+        let failed = replace(&path, |_| {
+            Err(serde_json::Error::io(io::Error::other("no space")))
+        });
         assert!(failed.unwrap_err().to_string().contains("result.json"));
         assert_eq!(fs::read_to_string(&path).unwrap(), "old");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);

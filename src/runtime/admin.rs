@@ -23,19 +23,38 @@ pub trait Admin: Send + Sync + 'static {
 /// The three routes, for servers that have others besides.
 pub fn router(admin: Arc<dyn Admin>) -> Router {
     Router::new()
-        .route("/livez", get(|State(admin): State<Arc<dyn Admin>>| async move { answer(admin.live()) }))
-        .route("/readyz", get(|State(admin): State<Arc<dyn Admin>>| async move { answer(admin.ready()) }))
+        .route(
+            "/livez",
+            get(|State(admin): State<Arc<dyn Admin>>| async move { answer(admin.live()) }),
+        )
+        .route(
+            "/readyz",
+            get(|State(admin): State<Arc<dyn Admin>>| async move { answer(admin.ready()) }),
+        )
         .route("/metrics", get(metrics))
         .with_state(admin)
 }
 
 /// Serves until `stop`, then lets requests that run end.
-pub async fn serve(listener: TcpListener, admin: Arc<dyn Admin>, stop: CancellationToken) -> std::io::Result<()> {
-    axum::serve(listener, router(admin)).with_graceful_shutdown(stop.cancelled_owned()).await
+pub async fn serve(
+    listener: TcpListener,
+    admin: Arc<dyn Admin>,
+    stop: CancellationToken,
+) -> std::io::Result<()> {
+    axum::serve(listener, router(admin))
+        .with_graceful_shutdown(stop.cancelled_owned())
+        .await
 }
 
 async fn metrics(State(admin): State<Arc<dyn Admin>>) -> Response {
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], admin.metrics()).into_response()
+    (
+        [(
+            header::CONTENT_TYPE,
+            "text/plain; version=0.0.4; charset=utf-8",
+        )],
+        admin.metrics(),
+    )
+        .into_response()
 }
 
 fn answer(outcome: Result<(), String>) -> Response {
@@ -79,7 +98,13 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_not_ready_says_why() {
-        assert_eq!(ask("/readyz").await, (StatusCode::SERVICE_UNAVAILABLE, "no watch is up yet\n".into()));
+        assert_eq!(
+            ask("/readyz").await,
+            (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "no watch is up yet\n".into()
+            )
+        );
         assert_eq!(ask("/livez").await, (StatusCode::OK, "ok\n".into()));
         assert_eq!(ask("/metrics").await, (StatusCode::OK, "runs 1\n".into()));
     }

@@ -29,13 +29,19 @@ impl Backoff {
 mod tests {
     use super::*;
 
-    const BACKOFF: Backoff = Backoff { first: Duration::from_secs(1), most: Duration::from_secs(60) };
+    const BACKOFF: Backoff = Backoff {
+        first: Duration::from_secs(1),
+        most: Duration::from_secs(60),
+    };
 
     #[test]
     fn it_never_passes_its_bound_however_often_it_failed() {
         for attempt in [0, 1, 7, 8, 40, u32::MAX] {
             assert!(BACKOFF.delay(attempt, 1.0) <= BACKOFF.most, "{attempt}");
-            assert!(BACKOFF.delay(attempt, 0.0) >= BACKOFF.first / 2, "{attempt}");
+            assert!(
+                BACKOFF.delay(attempt, 0.0) >= BACKOFF.first / 2,
+                "{attempt}"
+            );
         }
     }
 

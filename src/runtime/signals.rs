@@ -50,7 +50,10 @@ impl Signals {
 
     /// Whether this signal was the first.
     fn receive(&self, number: i32) -> bool {
-        let first = self.number.compare_exchange(0, number, Ordering::AcqRel, Ordering::Acquire).is_ok();
+        let first = self
+            .number
+            .compare_exchange(0, number, Ordering::AcqRel, Ordering::Acquire)
+            .is_ok();
         self.drain.cancel();
         first
     }
@@ -63,7 +66,10 @@ mod tests {
     #[test]
     fn the_first_signal_drains_and_is_remembered_and_the_second_is_told_apart() {
         let signals = Signals::default();
-        assert_eq!((signals.drain().is_cancelled(), signals.exit_code()), (false, None));
+        assert_eq!(
+            (signals.drain().is_cancelled(), signals.exit_code()),
+            (false, None)
+        );
         assert!(signals.receive(libc::SIGTERM));
         assert!(signals.drain().is_cancelled());
         assert!(!signals.receive(libc::SIGINT));

@@ -21,12 +21,20 @@ struct Observed {
 }
 
 /// `shared` is given for gRPC, whose status comes in the head or after the last message.
-pub(super) fn observe(response: Response<Body>, place: Place, shared: Option<Arc<Shared>>) -> Response<Body> {
+pub(super) fn observe(
+    response: Response<Body>,
+    place: Place,
+    shared: Option<Arc<Shared>>,
+) -> Response<Body> {
     if place.is_none() && shared.is_none() {
         return response;
     }
     let (head, body) = response.into_parts();
-    let mut observed = Observed { body, _place: place, grpc: shared };
+    let mut observed = Observed {
+        body,
+        _place: place,
+        grpc: shared,
+    };
     observed.look_at(&head.headers);
     Response::from_parts(head, Body::new(observed))
 }
@@ -46,7 +54,10 @@ impl HttpBody for Observed {
     type Data = Bytes;
     type Error = axum::Error;
 
-    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
         if let Some(Ok(frame)) = &frame
             && let Some(trailers) = frame.trailers_ref()

@@ -12,7 +12,12 @@ pub(super) enum Category {
 }
 
 /// In the order of the enum, which is the order of preference when two categories have as many words in the text.
-const SCORED: [Category; 4] = [Category::Sports, Category::Politics, Category::Tech, Category::Business];
+const SCORED: [Category; 4] = [
+    Category::Sports,
+    Category::Politics,
+    Category::Tech,
+    Category::Business,
+];
 
 /// No word in the table is longer, so that a word is lower-cased on the stack.
 const LONGEST_WORD: usize = 12;
@@ -22,7 +27,9 @@ impl Category {
         let mut scores = [0_u32; SCORED.len()];
         for word in text.split(|c: char| !c.is_alphanumeric()) {
             let mut lower = [0_u8; LONGEST_WORD];
-            let Some(lower) = lower.get_mut(..word.len()) else { continue };
+            let Some(lower) = lower.get_mut(..word.len()) else {
+                continue;
+            };
             lower.copy_from_slice(word.as_bytes());
             lower.make_ascii_lowercase();
             if let Some(category) = of_word(lower) {
@@ -55,14 +62,20 @@ impl fmt::Display for Category {
 
 fn of_word(word: &[u8]) -> Option<Category> {
     Some(match word {
-        b"football" | b"soccer" | b"tennis" | b"basketball" | b"team" | b"match" | b"goal" | b"league" | b"coach" | b"player"
-        | b"olympic" | b"tournament" | b"won" | b"scored" => Category::Sports,
-        b"election" | b"parliament" | b"senate" | b"president" | b"minister" | b"vote" | b"voted" | b"law" | b"government" | b"party"
-        | b"policy" | b"campaign" | b"treaty" => Category::Politics,
-        b"software" | b"computer" | b"internet" | b"chip" | b"robot" | b"kubernetes" | b"cloud" | b"app" | b"data" | b"model" | b"code"
-        | b"phone" | b"ai" => Category::Tech,
-        b"market" | b"markets" | b"stock" | b"shares" | b"profit" | b"bank" | b"economy" | b"trade" | b"inflation" | b"revenue"
-        | b"merger" | b"investors" | b"price" => Category::Business,
+        b"football" | b"soccer" | b"tennis" | b"basketball" | b"team" | b"match" | b"goal"
+        | b"league" | b"coach" | b"player" | b"olympic" | b"tournament" | b"won" | b"scored" => {
+            Category::Sports
+        }
+        b"election" | b"parliament" | b"senate" | b"president" | b"minister" | b"vote"
+        | b"voted" | b"law" | b"government" | b"party" | b"policy" | b"campaign" | b"treaty" => {
+            Category::Politics
+        }
+        b"software" | b"computer" | b"internet" | b"chip" | b"robot" | b"kubernetes" | b"cloud"
+        | b"app" | b"data" | b"model" | b"code" | b"phone" | b"ai" => Category::Tech,
+        b"market" | b"markets" | b"stock" | b"shares" | b"profit" | b"bank" | b"economy"
+        | b"trade" | b"inflation" | b"revenue" | b"merger" | b"investors" | b"price" => {
+            Category::Business
+        }
         _ => return None,
     })
 }
@@ -73,17 +86,32 @@ mod tests {
 
     #[test]
     fn a_text_without_a_known_word_is_other() {
-        for text in ["", "   ", "hello there", "ünïcode — ∑", "antidisestablishmentarianism"] {
+        for text in [
+            "",
+            "   ",
+            "hello there",
+            "ünïcode — ∑",
+            "antidisestablishmentarianism",
+        ] {
             assert_eq!(Category::of(text), Category::Other, "{text:?}");
         }
     }
 
     #[test]
     fn the_category_with_most_words_wins_whatever_their_case() {
-        assert_eq!(Category::of("The Team won the FOOTBALL match."), Category::Sports);
-        assert_eq!(Category::of("Parliament voted on the law; the team was there."), Category::Politics);
+        assert_eq!(
+            Category::of("The Team won the FOOTBALL match."),
+            Category::Sports
+        );
+        assert_eq!(
+            Category::of("Parliament voted on the law; the team was there."),
+            Category::Politics
+        );
         assert_eq!(Category::of("new software for the cloud"), Category::Tech);
-        assert_eq!(Category::of("shares fell, investors left: inflation"), Category::Business);
+        assert_eq!(
+            Category::of("shares fell, investors left: inflation"),
+            Category::Business
+        );
     }
 
     #[test]

@@ -82,21 +82,47 @@ impl Counts {
     }
 
     pub(super) fn total(&self) -> u64 {
-        self.by_path.iter().enumerate().filter(|(index, _)| routes::kind(*index) == Kind::Load).map(|(_, count)| read(count)).sum()
+        self.by_path
+            .iter()
+            .enumerate()
+            .filter(|(index, _)| routes::kind(*index) == Kind::Load)
+            .map(|(_, count)| read(count))
+            .sum()
     }
 
     /// A request under way keeps its place: its answer is counted after the reset, its arrival before.
     pub(super) fn reset(&self) {
-        let Counts { by_path, by_status, by_grpc_status, messages_received, messages_sent } = self;
-        for count in by_path.iter().chain(by_status).chain(by_grpc_status).chain([messages_received, messages_sent]) {
+        let Counts {
+            by_path,
+            by_status,
+            by_grpc_status,
+            messages_received,
+            messages_sent,
+        } = self;
+        for count in by_path
+            .iter()
+            .chain(by_status)
+            .chain(by_grpc_status)
+            .chain([messages_received, messages_sent])
+        {
             count.store(0, Ordering::Relaxed);
         }
     }
 
     pub(super) fn view(&self) -> CountView {
         let (mut by_path, mut aside) = (BTreeMap::new(), BTreeMap::new());
-        for (index, count) in self.by_path.iter().enumerate().map(|(index, count)| (index, read(count))).filter(|(_, count)| *count > 0) {
-            let names = if routes::kind(index) == Kind::Load { &mut by_path } else { &mut aside };
+        for (index, count) in self
+            .by_path
+            .iter()
+            .enumerate()
+            .map(|(index, count)| (index, read(count)))
+            .filter(|(_, count)| *count > 0)
+        {
+            let names = if routes::kind(index) == Kind::Load {
+                &mut by_path
+            } else {
+                &mut aside
+            };
             names.insert(routes::name(index), count);
         }
         let (received, sent) = (read(&self.messages_received), read(&self.messages_sent));
@@ -112,7 +138,12 @@ impl Counts {
 }
 
 fn seen(counts: &[AtomicU64]) -> BTreeMap<usize, u64> {
-    counts.iter().map(read).enumerate().filter(|(_, count)| *count > 0).collect()
+    counts
+        .iter()
+        .map(read)
+        .enumerate()
+        .filter(|(_, count)| *count > 0)
+        .collect()
 }
 
 fn read(count: &AtomicU64) -> u64 {
@@ -132,12 +163,19 @@ mod tests {
     #[test]
     fn what_tests_ask_is_not_counted_and_what_clients_ask_beside_their_load_is_counted_apart() {
         let counts = Counts::new();
-        for (method, path) in [(Method::GET, "/healthz"), (Method::GET, "/_count"), (Method::POST, "/oauth/token")] {
+        for (method, path) in [
+            (Method::GET, "/healthz"),
+            (Method::GET, "/_count"),
+            (Method::POST, "/oauth/token"),
+        ] {
             counts.arrived(Route::of(&method, path));
         }
         assert_eq!(counts.total(), 0);
         let json = serde_json::to_value(counts.view()).unwrap();
-        assert_eq!(json, serde_json::json!({"total": 0, "byPath": {}, "byStatus": {}, "aside": {"POST /oauth/token": 1}}));
+        assert_eq!(
+            json,
+            serde_json::json!({"total": 0, "byPath": {}, "byStatus": {}, "aside": {"POST /oauth/token": 1}})
+        );
     }
 
     #[test]
@@ -160,6 +198,9 @@ mod tests {
         });
         assert_eq!((json, counts.total()), (expected, 3));
         counts.reset();
-        assert_eq!(serde_json::to_value(counts.view()).unwrap(), serde_json::json!({"total": 0, "byPath": {}, "byStatus": {}}));
+        assert_eq!(
+            serde_json::to_value(counts.view()).unwrap(),
+            serde_json::json!({"total": 0, "byPath": {}, "byStatus": {}})
+        );
     }
 }

@@ -46,7 +46,9 @@ pub struct Stall {
 pub enum FaultError {
     #[error("{text:?} is not a duration between 0 and 1h, such as 5ms or 1s")]
     Duration { text: String },
-    #[error("{text:?} is not constant:TIME, uniform:MIN,MAX, normal:MEAN,DEVIATION or exponential:MEAN")]
+    #[error(
+        "{text:?} is not constant:TIME, uniform:MIN,MAX, normal:MEAN,DEVIATION or exponential:MEAN"
+    )]
     Latency { text: String },
     #[error("{text:?}: the first time must not be longer than the second")]
     Order { text: String },
@@ -95,8 +97,13 @@ impl Latency {
             Latency::Uniform { min, max } => min + max.saturating_sub(min).mul_f64(random.random()),
             Latency::Normal { mean, deviation } => {
                 // Box and Muller's way from two uniform numbers to a normal one; 1 - x keeps zero from the logarithm.
-                let (radius, angle): (f64, f64) = ((-2.0 * (1.0 - random.random::<f64>()).ln()).sqrt(), TAU * random.random::<f64>());
-                Duration::from_secs_f64((mean.as_secs_f64() + deviation.as_secs_f64() * radius * angle.cos()).max(0.0))
+                let (radius, angle): (f64, f64) = (
+                    (-2.0 * (1.0 - random.random::<f64>()).ln()).sqrt(),
+                    TAU * random.random::<f64>(),
+                );
+                Duration::from_secs_f64(
+                    (mean.as_secs_f64() + deviation.as_secs_f64() * radius * angle.cos()).max(0.0),
+                )
             }
             Latency::Exponential { mean } => mean.mul_f64(-(1.0 - random.random::<f64>()).ln()),
         }
@@ -108,12 +115,22 @@ impl FromStr for Latency {
 
     fn from_str(text: &str) -> Result<Latency, FaultError> {
         let (name, times) = text.split_once(':').unwrap_or((text, ""));
-        let times = times.split(',').filter(|time| !time.trim().is_empty()).map(parse_duration).collect::<Result<Vec<_>, _>>()?;
+        let times = times
+            .split(',')
+            .filter(|time| !time.trim().is_empty())
+            .map(parse_duration)
+            .collect::<Result<Vec<_>, _>>()?;
         match (name, times.as_slice()) {
             ("constant", [time]) => Ok(Latency::Constant(*time)),
             ("uniform", [min, max]) if min > max => Err(FaultError::Order { text: text.into() }),
-            ("uniform", [min, max]) => Ok(Latency::Uniform { min: *min, max: *max }),
-            ("normal", [mean, deviation]) => Ok(Latency::Normal { mean: *mean, deviation: *deviation }),
+            ("uniform", [min, max]) => Ok(Latency::Uniform {
+                min: *min,
+                max: *max,
+            }),
+            ("normal", [mean, deviation]) => Ok(Latency::Normal {
+                mean: *mean,
+                deviation: *deviation,
+            }),
             ("exponential", [mean]) => Ok(Latency::Exponential { mean: *mean }),
             _ => Err(FaultError::Latency { text: text.into() }),
         }
@@ -128,7 +145,8 @@ impl Stall {
             return Duration::ZERO;
         }
         let into_period = u64::try_from(since_start.as_nanos() % every).unwrap_or(u64::MAX);
-        self.lasting.saturating_sub(Duration::from_nanos(into_period))
+        self.lasting
+            .saturating_sub(Duration::from_nanos(into_period))
     }
 }
 
@@ -138,8 +156,15 @@ impl FromStr for Stall {
     fn from_str(text: &str) -> Result<Stall, FaultError> {
         let refused = || FaultError::Stall { text: text.into() };
         let (every, lasting) = text.split_once(',').ok_or_else(refused)?;
-        let stall = Stall { every: parse_duration(every)?, lasting: parse_duration(lasting)? };
-        if stall.lasting.is_zero() || stall.lasting >= stall.every { Err(refused()) } else { Ok(stall) }
+        let stall = Stall {
+            every: parse_duration(every)?,
+            lasting: parse_duration(lasting)?,
+        };
+        if stall.lasting.is_zero() || stall.lasting >= stall.every {
+            Err(refused())
+        } else {
+            Ok(stall)
+        }
     }
 }
 
@@ -158,10 +183,18 @@ impl Faults {
 
     /// The same seed gives the n-th request the same latency and the same error, whichever thread asks.
     pub(super) fn fate(&self, since_start: Duration, number: u64) -> Fate {
-        let stalled = self.stall.map_or(Duration::ZERO, |stall| stall.rest(since_start));
-        let latency =
-            self.latency.map_or(Duration::ZERO, |latency| latency.draw(&mut SplitMix64::seed_from_u64(self.origin.wrapping_add(number))));
-        Fate { wait: stalled + latency, fails: self.strikes(self.error_rate, number) }
+        let stalled = self
+            .stall
+            .map_or(Duration::ZERO, |stall| stall.rest(since_start));
+        let latency = self.latency.map_or(Duration::ZERO, |latency| {
+            latency.draw(&mut SplitMix64::seed_from_u64(
+                self.origin.wrapping_add(number),
+            ))
+        });
+        Fate {
+            wait: stalled + latency,
+            fails: self.strikes(self.error_rate, number),
+        }
     }
 
     /// If the answer to the n-th request is a stream.
@@ -186,12 +219,14 @@ impl Faults {
 impl Pace {
     /// Before the first part.
     pub(super) fn first(&mut self) -> Duration {
-        self.first.map_or(Duration::ZERO, |latency| latency.draw(&mut self.random))
+        self.first
+            .map_or(Duration::ZERO, |latency| latency.draw(&mut self.random))
     }
 
     /// Before each part after it.
     pub(super) fn gap(&mut self) -> Duration {
-        self.gap.map_or(Duration::ZERO, |latency| latency.draw(&mut self.random))
+        self.gap
+            .map_or(Duration::ZERO, |latency| latency.draw(&mut self.random))
     }
 
     pub(super) fn is_cut(&self) -> bool {
@@ -201,7 +236,12 @@ impl Pace {
 
 impl Default for Pace {
     fn default() -> Pace {
-        Pace { random: SplitMix64::seed_from_u64(0), first: None, gap: None, is_cut: false }
+        Pace {
+            random: SplitMix64::seed_from_u64(0),
+            first: None,
+            gap: None,
+            is_cut: false,
+        }
     }
 }
 
@@ -215,12 +255,16 @@ pub(super) fn parse_fraction(text: &str) -> Result<f64, FaultError> {
 
 /// For `--token-lifetime`, which clients are told in whole seconds.
 pub(super) fn parse_lifetime(text: &str) -> Result<Duration, FaultError> {
-    let whole = parse_duration(text).ok().filter(|time| !time.is_zero() && time.subsec_nanos() == 0);
+    let whole = parse_duration(text)
+        .ok()
+        .filter(|time| !time.is_zero() && time.subsec_nanos() == 0);
     whole.ok_or_else(|| FaultError::Lifetime { text: text.into() })
 }
 
 pub(super) fn parse_duration(text: &str) -> Result<Duration, FaultError> {
-    let parsed = duration::parse(text.trim()).ok().filter(|time| *time <= LONGEST);
+    let parsed = duration::parse(text.trim())
+        .ok()
+        .filter(|time| *time <= LONGEST);
     parsed.ok_or_else(|| FaultError::Duration { text: text.into() })
 }
 
@@ -231,32 +275,76 @@ mod tests {
     const MS: Duration = Duration::from_millis(1);
 
     fn waits(latency: &str, seed: u64) -> Vec<f64> {
-        let faults = Faults::new(&Options { latency: latency.parse().ok(), seed, ..Options::default() });
-        (0..20_000).map(|number| faults.fate(Duration::ZERO, number).wait.as_secs_f64() * 1000.0).collect()
+        let faults = Faults::new(&Options {
+            latency: latency.parse().ok(),
+            seed,
+            ..Options::default()
+        });
+        (0..20_000)
+            .map(|number| faults.fate(Duration::ZERO, number).wait.as_secs_f64() * 1000.0)
+            .collect()
     }
 
     fn mean_and_deviation(samples: &[f64]) -> (f64, f64) {
         let mean = samples.iter().sum::<f64>() / samples.len() as f64;
-        (mean, (samples.iter().map(|sample| (sample - mean).powi(2)).sum::<f64>() / samples.len() as f64).sqrt())
+        (
+            mean,
+            (samples
+                .iter()
+                .map(|sample| (sample - mean).powi(2))
+                .sum::<f64>()
+                / samples.len() as f64)
+                .sqrt(),
+        )
     }
 
     #[test]
     fn a_latency_of_no_known_form_is_refused() {
-        for text in ["", "5ms", "constant", "constant:", "constant:5ms,6ms", "uniform:5ms", "gamma:5ms"] {
-            assert_eq!(text.parse::<Latency>(), Err(FaultError::Latency { text: text.into() }), "{text:?}");
+        for text in [
+            "",
+            "5ms",
+            "constant",
+            "constant:",
+            "constant:5ms,6ms",
+            "uniform:5ms",
+            "gamma:5ms",
+        ] {
+            assert_eq!(
+                text.parse::<Latency>(),
+                Err(FaultError::Latency { text: text.into() }),
+                "{text:?}"
+            );
         }
-        for text in ["constant:5", "constant:-5ms", "exponential:2h", "normal:5ms,soon"] {
-            assert!(matches!(text.parse::<Latency>(), Err(FaultError::Duration { .. })), "{text:?}");
+        for text in [
+            "constant:5",
+            "constant:-5ms",
+            "exponential:2h",
+            "normal:5ms,soon",
+        ] {
+            assert!(
+                matches!(text.parse::<Latency>(), Err(FaultError::Duration { .. })),
+                "{text:?}"
+            );
         }
-        assert!(matches!("uniform:6ms,5ms".parse::<Latency>(), Err(FaultError::Order { .. })));
+        assert!(matches!(
+            "uniform:6ms,5ms".parse::<Latency>(),
+            Err(FaultError::Order { .. })
+        ));
     }
 
     #[test]
     fn a_stall_that_never_ends_or_never_begins_is_refused() {
         for text in ["", "10s", "1s,1s", "1s,2s", "1s,0s"] {
-            assert_eq!(text.parse::<Stall>(), Err(FaultError::Stall { text: text.into() }), "{text:?}");
+            assert_eq!(
+                text.parse::<Stall>(),
+                Err(FaultError::Stall { text: text.into() }),
+                "{text:?}"
+            );
         }
-        assert!(matches!("10s,1s,1s".parse::<Stall>(), Err(FaultError::Duration { .. })));
+        assert!(matches!(
+            "10s,1s,1s".parse::<Stall>(),
+            Err(FaultError::Duration { .. })
+        ));
     }
 
     #[test]
@@ -286,17 +374,28 @@ mod tests {
         let faults = Faults::new(&options);
         let gaps = |number| {
             let mut pace = faults.pace(number);
-            (pace.first(), (0..50).map(|_| pace.gap()).collect::<Vec<_>>())
+            (
+                pace.first(),
+                (0..50).map(|_| pace.gap()).collect::<Vec<_>>(),
+            )
         };
         assert_eq!(gaps(1), gaps(1));
         assert_ne!(gaps(1), gaps(2));
         assert_eq!(gaps(1).0, 50 * MS);
-        assert_eq!((0..1000).filter(|number| faults.pace(*number).is_cut()).count(), 250);
+        assert_eq!(
+            (0..1000)
+                .filter(|number| faults.pace(*number).is_cut())
+                .count(),
+            250
+        );
     }
 
     #[test]
     fn without_faults_nothing_waits_or_fails() {
-        let faults = Faults::new(&Options { seed: 3, ..Options::default() });
+        let faults = Faults::new(&Options {
+            seed: 3,
+            ..Options::default()
+        });
         assert!((0..1000).all(|number| faults.fate(MS, number) == Fate::default()));
     }
 
@@ -304,10 +403,24 @@ mod tests {
     fn errors_are_the_asked_fraction_of_all_requests_and_of_every_other() {
         for rate in [0.001, 0.01, 0.37, 0.5, 1.0] {
             for seed in 0..20 {
-                let faults = Faults::new(&Options { error_rate: rate, seed, ..Options::default() });
-                let count = |numbers: &mut dyn Iterator<Item = u64>| numbers.filter(|number| faults.fate(MS, *number).fails).count() as f64;
-                assert!((count(&mut (0..10_000)) - 10_000.0 * rate).abs() <= 5.0, "{rate} {seed}");
-                assert!((count(&mut (0..10_000).step_by(2)) - 5_000.0 * rate).abs() <= 5.0, "{rate} {seed}");
+                let faults = Faults::new(&Options {
+                    error_rate: rate,
+                    seed,
+                    ..Options::default()
+                });
+                let count = |numbers: &mut dyn Iterator<Item = u64>| {
+                    numbers
+                        .filter(|number| faults.fate(MS, *number).fails)
+                        .count() as f64
+                };
+                assert!(
+                    (count(&mut (0..10_000)) - 10_000.0 * rate).abs() <= 5.0,
+                    "{rate} {seed}"
+                );
+                assert!(
+                    (count(&mut (0..10_000).step_by(2)) - 5_000.0 * rate).abs() <= 5.0,
+                    "{rate} {seed}"
+                );
             }
         }
     }
@@ -325,20 +438,46 @@ mod tests {
         let uniform = waits("uniform:5ms,20ms", 0);
         assert!(uniform.iter().all(|wait| (5.0..=20.0).contains(wait)));
         let (mean, deviation) = mean_and_deviation(&uniform);
-        assert!((mean - 12.5).abs() < 0.2 && (deviation - 15.0 / 12_f64.sqrt()).abs() < 0.1, "{mean} {deviation}");
+        assert!(
+            (mean - 12.5).abs() < 0.2 && (deviation - 15.0 / 12_f64.sqrt()).abs() < 0.1,
+            "{mean} {deviation}"
+        );
 
         let (mean, deviation) = mean_and_deviation(&waits("normal:20ms,5ms", 0));
-        assert!((mean - 20.0).abs() < 0.2 && (deviation - 5.0).abs() < 0.1, "{mean} {deviation}");
+        assert!(
+            (mean - 20.0).abs() < 0.2 && (deviation - 5.0).abs() < 0.1,
+            "{mean} {deviation}"
+        );
 
         let (mean, deviation) = mean_and_deviation(&waits("exponential:10ms", 0));
-        assert!((mean - 10.0).abs() < 0.3 && (deviation - 10.0).abs() < 0.4, "{mean} {deviation}");
+        assert!(
+            (mean - 10.0).abs() < 0.3 && (deviation - 10.0).abs() < 0.4,
+            "{mean} {deviation}"
+        );
     }
 
     #[test]
     fn who_arrives_in_a_stall_waits_until_it_ends() {
-        let faults = Faults::new(&Options { latency: Some(Latency::Constant(5 * MS)), stall: "10s,1s".parse().ok(), ..Options::default() });
-        for (arrival_ms, wait_ms) in [(0, 5), (500, 5), (9_999, 5), (10_000, 1005), (10_400, 605), (10_999, 6), (11_000, 5), (20_999, 6)] {
-            assert_eq!(faults.fate(arrival_ms * MS, 0).wait, wait_ms * MS, "{arrival_ms}");
+        let faults = Faults::new(&Options {
+            latency: Some(Latency::Constant(5 * MS)),
+            stall: "10s,1s".parse().ok(),
+            ..Options::default()
+        });
+        for (arrival_ms, wait_ms) in [
+            (0, 5),
+            (500, 5),
+            (9_999, 5),
+            (10_000, 1005),
+            (10_400, 605),
+            (10_999, 6),
+            (11_000, 5),
+            (20_999, 6),
+        ] {
+            assert_eq!(
+                faults.fate(arrival_ms * MS, 0).wait,
+                wait_ms * MS,
+                "{arrival_ms}"
+            );
         }
     }
 }

@@ -27,14 +27,18 @@ struct Waiting<'a>(&'a AtomicU32);
 impl Gate {
     pub(super) fn new(options: &Options) -> Gate {
         Gate {
-            places: options.concurrency.map(|places| Arc::new(Semaphore::new(places.get() as usize))),
+            places: options
+                .concurrency
+                .map(|places| Arc::new(Semaphore::new(places.get() as usize))),
             waiting: AtomicU32::new(0),
             max_waiting: options.max_waiting.unwrap_or(u32::MAX),
         }
     }
 
     pub(super) async fn enter(&self) -> Result<Place, Full> {
-        let Some(places) = &self.places else { return Ok(None) };
+        let Some(places) = &self.places else {
+            return Ok(None);
+        };
         if let Ok(place) = Arc::clone(places).try_acquire_owned() {
             return Ok(Some(place));
         }
@@ -44,7 +48,11 @@ impl Gate {
             return Err(Full);
         }
         // the semaphore is never closed
-        Arc::clone(places).acquire_owned().await.map(Some).map_err(|_| Full)
+        Arc::clone(places)
+            .acquire_owned()
+            .await
+            .map(Some)
+            .map_err(|_| Full)
     }
 }
 
@@ -63,7 +71,11 @@ mod tests {
     use super::*;
 
     fn gate(places: u32, max_waiting: u32) -> Gate {
-        Gate::new(&Options { concurrency: NonZeroU32::new(places), max_waiting: Some(max_waiting), ..Options::default() })
+        Gate::new(&Options {
+            concurrency: NonZeroU32::new(places),
+            max_waiting: Some(max_waiting),
+            ..Options::default()
+        })
     }
 
     #[tokio::test]

@@ -23,7 +23,11 @@ use super::shared::Shared;
 const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/sample.bin"));
 
 /// Names for which health is told; the empty one is the whole service.
-const SERVICES: [&str; 3] = ["", "categorization.TextCategorization", "inference.GRPCInferenceService"];
+const SERVICES: [&str; 3] = [
+    "",
+    "categorization.TextCategorization",
+    "inference.GRPCInferenceService",
+];
 
 pub(super) struct Grpc {
     routes: Routes,
@@ -42,12 +46,23 @@ impl Grpc {
                 .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
         };
         if matches!(reflection, Reflection::Both | Reflection::V1) {
-            routes = routes.add_service(descriptors().build_v1().expect("our own descriptors are sound"));
+            routes = routes.add_service(
+                descriptors()
+                    .build_v1()
+                    .expect("our own descriptors are sound"),
+            );
         }
         if matches!(reflection, Reflection::Both | Reflection::V1alpha) {
-            routes = routes.add_service(descriptors().build_v1alpha().expect("our own descriptors are sound"));
+            routes = routes.add_service(
+                descriptors()
+                    .build_v1alpha()
+                    .expect("our own descriptors are sound"),
+            );
         }
-        Grpc { routes: routes.prepare(), health }
+        Grpc {
+            routes: routes.prepare(),
+            health,
+        }
     }
 
     /// Tells health that the service is there after so long, unless it stops before.
@@ -67,7 +82,9 @@ impl Grpc {
 
     pub(super) async fn call(&self, request: Request<Body>) -> Response<Body> {
         let answered = self.routes.clone().call(request).await;
-        answered.unwrap_or_else(|never: Infallible| match never {}).map(Body::new)
+        answered
+            .unwrap_or_else(|never: Infallible| match never {})
+            .map(Body::new)
     }
 }
 

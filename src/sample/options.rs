@@ -52,7 +52,12 @@ pub struct Options {
     pub token: Option<Token>,
 
     /// The only client, and its secret, that the token endpoint (POST /oauth/token) knows; without it, any
-    #[arg(long, env = "STARLING_SAMPLE_CLIENT", hide_env_values = true, value_name = "ID:SECRET")]
+    #[arg(
+        long,
+        env = "STARLING_SAMPLE_CLIENT",
+        hide_env_values = true,
+        value_name = "ID:SECRET"
+    )]
     pub client: Option<Client>,
 
     /// How long a token of the token endpoint is good, in whole seconds
@@ -145,7 +150,10 @@ impl FromStr for Client {
 
     fn from_str(text: &str) -> Result<Client, SampleError> {
         match text.trim().split_once(':') {
-            Some((id, secret)) if !id.is_empty() && !secret.is_empty() => Ok(Client { id: id.to_owned(), secret: secret.to_owned() }),
+            Some((id, secret)) if !id.is_empty() && !secret.is_empty() => Ok(Client {
+                id: id.to_owned(),
+                secret: secret.to_owned(),
+            }),
             _ => Err(SampleError::Client),
         }
     }

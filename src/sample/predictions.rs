@@ -44,7 +44,12 @@ impl Predictions {
     }
 
     fn with_capacity(seed: u64, capacity: usize) -> Predictions {
-        let (a, b, c, d) = (seed >> 32, (seed >> 16) & 0xffff, (seed >> 4) & 0xfff, seed & 0xf);
+        let (a, b, c, d) = (
+            seed >> 32,
+            (seed >> 16) & 0xffff,
+            (seed >> 4) & 0xfff,
+            seed & 0xf,
+        );
         Predictions {
             prefix: format!("{a:08x}-{b:04x}-4{c:03x}-8{d:03x}-"),
             turn: AtomicU64::new(0),
@@ -62,13 +67,17 @@ impl Predictions {
 
     /// `None` when there never was such an id, or when it is forgotten.
     pub(super) fn get(&self, id: &str) -> Option<Prediction> {
-        let digits = id.strip_prefix(&self.prefix).filter(|digits| digits.len() == 12)?;
+        let digits = id
+            .strip_prefix(&self.prefix)
+            .filter(|digits| digits.len() == 12)?;
         let number = u64::from_str_radix(digits, 16).ok()?;
         self.lock(number % SHARDS).get(number / SHARDS)
     }
 
     fn lock(&self, shard: u64) -> std::sync::MutexGuard<'_, Shard> {
-        self.shards[shard as usize].lock().unwrap_or_else(PoisonError::into_inner)
+        self.shards[shard as usize]
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -103,7 +112,10 @@ mod tests {
     use super::*;
 
     fn prediction(text: &str) -> Prediction {
-        Prediction { text: text.into(), category: Category::Other }
+        Prediction {
+            text: text.into(),
+            category: Category::Other,
+        }
     }
 
     #[test]
@@ -112,8 +124,15 @@ mod tests {
         let id = predictions.add(prediction("a"));
         let mut next = id.clone();
         next.replace_range(35.., "8");
-        for unknown in ["", "x", "00000000-0000-4000-8007-", &next, &id[..35], &format!("{id}0"), &Predictions::new(8).add(prediction("a"))]
-        {
+        for unknown in [
+            "",
+            "x",
+            "00000000-0000-4000-8007-",
+            &next,
+            &id[..35],
+            &format!("{id}0"),
+            &Predictions::new(8).add(prediction("a")),
+        ] {
             assert_eq!(predictions.get(unknown), None, "{unknown:?}");
         }
     }
@@ -121,18 +140,28 @@ mod tests {
     #[test]
     fn the_oldest_are_forgotten_when_the_bytes_run_out() {
         let predictions = Predictions::with_capacity(0, 3 * SHARDS as usize * (OVERHEAD + 10));
-        let ids: Vec<String> = (0..100).map(|n| predictions.add(prediction(&format!("{n:010}")))).collect();
-        let kept: Vec<usize> = (0..100).filter(|n| predictions.get(&ids[*n]).is_some()).collect();
+        let ids: Vec<String> = (0..100)
+            .map(|n| predictions.add(prediction(&format!("{n:010}"))))
+            .collect();
+        let kept: Vec<usize> = (0..100)
+            .filter(|n| predictions.get(&ids[*n]).is_some())
+            .collect();
         assert_eq!(kept, (76..100).collect::<Vec<_>>());
     }
 
     #[test]
     fn a_kept_prediction_is_found_by_an_id_like_a_uuid() {
         let predictions = Predictions::new(u64::MAX);
-        let ids: Vec<String> = (0..50).map(|n| predictions.add(prediction(&n.to_string()))).collect();
+        let ids: Vec<String> = (0..50)
+            .map(|n| predictions.add(prediction(&n.to_string())))
+            .collect();
         assert_eq!(ids.iter().collect::<HashSet<_>>().len(), 50);
         for (n, id) in ids.iter().enumerate() {
-            assert_eq!(id.split('-').map(str::len).collect::<Vec<_>>(), [8, 4, 4, 4, 12], "{id}");
+            assert_eq!(
+                id.split('-').map(str::len).collect::<Vec<_>>(),
+                [8, 4, 4, 4, 12],
+                "{id}"
+            );
             assert_eq!(predictions.get(id), Some(prediction(&n.to_string())));
         }
     }

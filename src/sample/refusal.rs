@@ -47,7 +47,12 @@ impl Dialect {
 
 impl Refusal {
     pub(super) fn of(status: StatusCode, message: impl Into<Cow<'static, str>>) -> Box<Refusal> {
-        Box::new(Refusal { status, message: message.into(), header: None, code: None })
+        Box::new(Refusal {
+            status,
+            message: message.into(),
+            header: None,
+            code: None,
+        })
     }
 
     pub(super) fn bad_request(message: impl Into<Cow<'static, str>>) -> Box<Refusal> {
@@ -56,61 +61,105 @@ impl Refusal {
 
     pub(super) fn wrong_method(allowed: &'static str) -> Box<Refusal> {
         let message = format!("this path takes {allowed} only");
-        Box::new(Refusal { header: Some((ALLOW, allowed)), ..*Refusal::of(StatusCode::METHOD_NOT_ALLOWED, message) })
+        Box::new(Refusal {
+            header: Some((ALLOW, allowed)),
+            ..*Refusal::of(StatusCode::METHOD_NOT_ALLOWED, message)
+        })
     }
 
     /// As many requests wait as may.
     pub(super) fn busy() -> Box<Refusal> {
-        let refusal = Refusal::of(StatusCode::TOO_MANY_REQUESTS, "too many requests wait (--max-waiting)");
-        Box::new(Refusal { header: Some((RETRY_AFTER, "1")), ..*refusal })
+        let refusal = Refusal::of(
+            StatusCode::TOO_MANY_REQUESTS,
+            "too many requests wait (--max-waiting)",
+        );
+        Box::new(Refusal {
+            header: Some((RETRY_AFTER, "1")),
+            ..*refusal
+        })
     }
 
     pub(super) fn not_ready() -> Box<Refusal> {
-        let refusal = Refusal::of(StatusCode::SERVICE_UNAVAILABLE, "the model is not ready yet (--ready-after)");
-        Box::new(Refusal { header: Some((RETRY_AFTER, "1")), ..*refusal })
+        let refusal = Refusal::of(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "the model is not ready yet (--ready-after)",
+        );
+        Box::new(Refusal {
+            header: Some((RETRY_AFTER, "1")),
+            ..*refusal
+        })
     }
 
     /// What a workspace answers whose IP access list does not hold the caller.
     pub(super) fn ip_access_list() -> Box<Refusal> {
         let message = "Source IP address: 203.0.113.7 is blocked by Databricks IP ACL for workspace: 1234567890123456";
-        Box::new(Refusal { code: Some(403.into()), ..*Refusal::of(StatusCode::FORBIDDEN, message) })
+        Box::new(Refusal {
+            code: Some(403.into()),
+            ..*Refusal::of(StatusCode::FORBIDDEN, message)
+        })
     }
 
     pub(super) fn unfit(unfit: Unfit) -> Box<Refusal> {
         let (status, challenge, message) = match unfit {
-            Unfit::Missing => {
-                (StatusCode::UNAUTHORIZED, Some("Bearer"), "Credential was not sent or was of an unsupported type for this API.")
-            }
+            Unfit::Missing => (
+                StatusCode::UNAUTHORIZED,
+                Some("Bearer"),
+                "Credential was not sent or was of an unsupported type for this API.",
+            ),
             Unfit::Expired => (
                 StatusCode::UNAUTHORIZED,
-                Some("Bearer error=\"invalid_token\", error_description=\"The access token expired\""),
+                Some(
+                    "Bearer error=\"invalid_token\", error_description=\"The access token expired\"",
+                ),
                 "Access token expired.",
             ),
             Unfit::Unknown => (StatusCode::FORBIDDEN, None, "Invalid access token."),
         };
         let header = challenge.map(|challenge| (WWW_AUTHENTICATE, challenge));
-        Box::new(Refusal { header, code: Some(status.as_u16().into()), ..*Refusal::of(status, message) })
+        Box::new(Refusal {
+            header,
+            code: Some(status.as_u16().into()),
+            ..*Refusal::of(status, message)
+        })
     }
 
     pub(super) fn denied(denied: Denied) -> Box<Refusal> {
-        let status = if denied.error == "invalid_client" { StatusCode::UNAUTHORIZED } else { StatusCode::BAD_REQUEST };
-        Box::new(Refusal { code: Some(denied.error.into()), ..*Refusal::of(status, denied.description) })
+        let status = if denied.error == "invalid_client" {
+            StatusCode::UNAUTHORIZED
+        } else {
+            StatusCode::BAD_REQUEST
+        };
+        Box::new(Refusal {
+            code: Some(denied.error.into()),
+            ..*Refusal::of(status, denied.description)
+        })
     }
 
     pub(super) fn into_response(self, dialect: Dialect) -> Response<Body> {
         if dialect == Dialect::Grpc {
             return self.into_status().into_http();
         }
-        let Refusal { status, message, header, code } = self;
+        let Refusal {
+            status,
+            message,
+            header,
+            code,
+        } = self;
         let body = match dialect {
-            Dialect::Databricks => json!({"error_code": code.unwrap_or_else(|| error_code(status).into()), "message": message}),
-            Dialect::OpenAi => json!({"error": {"message": message, "type": error_type(status), "code": code}}),
+            Dialect::Databricks => {
+                json!({"error_code": code.unwrap_or_else(|| error_code(status).into()), "message": message})
+            }
+            Dialect::OpenAi => {
+                json!({"error": {"message": message, "type": error_type(status), "code": code}})
+            }
             Dialect::OAuth => json!({"error": code, "error_description": message}),
             Dialect::Plain | Dialect::Grpc => json!({"error": message}),
         };
         let mut response = json_response(status, &body);
         if let Some((name, value)) = header {
-            response.headers_mut().insert(name, HeaderValue::from_static(value));
+            response
+                .headers_mut()
+                .insert(name, HeaderValue::from_static(value));
         }
         response
     }
@@ -124,7 +173,9 @@ impl Refusal {
             StatusCode::NOT_FOUND => Status::not_found(message),
             StatusCode::TOO_MANY_REQUESTS => Status::resource_exhausted(message),
             StatusCode::SERVICE_UNAVAILABLE => Status::unavailable(message),
-            StatusCode::NOT_IMPLEMENTED | StatusCode::METHOD_NOT_ALLOWED => Status::unimplemented(message),
+            StatusCode::NOT_IMPLEMENTED | StatusCode::METHOD_NOT_ALLOWED => {
+                Status::unimplemented(message)
+            }
             _ => Status::internal(message),
         }
     }
@@ -150,9 +201,12 @@ fn error_type(status: StatusCode) -> &'static str {
 }
 
 pub(super) fn json_response(status: StatusCode, value: &impl Serialize) -> Response<Body> {
-    let bytes = serde_json::to_vec(value).expect("values with string keys and finite numbers become JSON");
+    let bytes =
+        serde_json::to_vec(value).expect("values with string keys and finite numbers become JSON");
     let mut response = Response::new(Body::from(bytes));
     *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
 }

@@ -63,32 +63,96 @@ struct Known {
 const KNOWN: [Known; 33] = [
     load("POST", "/predict", Endpoint::Predict),
     load("GET", "/predictions/{id}", Endpoint::Prediction),
-    load("POST", "/categorization.TextCategorization/GetPrediction", Endpoint::Grpc),
-    load("POST", "/categorization.TextCategorization/WatchPrediction", Endpoint::Grpc),
-    load("POST", "/categorization.TextCategorization/SummarizePredictions", Endpoint::Grpc),
-    load("POST", "/categorization.TextCategorization/GetPredictions", Endpoint::Grpc),
-    load("POST", "/serving-endpoints/{name}/invocations", Endpoint::Invocations),
+    load(
+        "POST",
+        "/categorization.TextCategorization/GetPrediction",
+        Endpoint::Grpc,
+    ),
+    load(
+        "POST",
+        "/categorization.TextCategorization/WatchPrediction",
+        Endpoint::Grpc,
+    ),
+    load(
+        "POST",
+        "/categorization.TextCategorization/SummarizePredictions",
+        Endpoint::Grpc,
+    ),
+    load(
+        "POST",
+        "/categorization.TextCategorization/GetPredictions",
+        Endpoint::Grpc,
+    ),
+    load(
+        "POST",
+        "/serving-endpoints/{name}/invocations",
+        Endpoint::Invocations,
+    ),
     load("POST", "/v1/chat/completions", Endpoint::Chat),
     load("POST", "/api/chat", Endpoint::ChatLines),
     load("POST", "/redirect", Endpoint::Redirect),
     load("POST", "/v2/models/{model}/infer", Endpoint::Infer),
-    load("POST", "/v2/models/{model}/versions/{version}/infer", Endpoint::Infer),
+    load(
+        "POST",
+        "/v2/models/{model}/versions/{version}/infer",
+        Endpoint::Infer,
+    ),
     load("GET", "/v2/models/{model}", Endpoint::ModelMetadata),
-    load("GET", "/v2/models/{model}/versions/{version}", Endpoint::ModelMetadata),
+    load(
+        "GET",
+        "/v2/models/{model}/versions/{version}",
+        Endpoint::ModelMetadata,
+    ),
     load("GET", "/v2", Endpoint::ServerMetadata),
-    load("POST", "/inference.GRPCInferenceService/ModelInfer", Endpoint::GrpcModel),
-    load("POST", "/inference.GRPCInferenceService/ModelMetadata", Endpoint::GrpcModel),
-    load("POST", "/inference.GRPCInferenceService/ServerMetadata", Endpoint::GrpcModel),
-    aside("POST", "/inference.GRPCInferenceService/ServerLive", Endpoint::Grpc),
-    aside("POST", "/inference.GRPCInferenceService/ServerReady", Endpoint::Grpc),
-    aside("POST", "/inference.GRPCInferenceService/ModelReady", Endpoint::Grpc),
+    load(
+        "POST",
+        "/inference.GRPCInferenceService/ModelInfer",
+        Endpoint::GrpcModel,
+    ),
+    load(
+        "POST",
+        "/inference.GRPCInferenceService/ModelMetadata",
+        Endpoint::GrpcModel,
+    ),
+    load(
+        "POST",
+        "/inference.GRPCInferenceService/ServerMetadata",
+        Endpoint::GrpcModel,
+    ),
+    aside(
+        "POST",
+        "/inference.GRPCInferenceService/ServerLive",
+        Endpoint::Grpc,
+    ),
+    aside(
+        "POST",
+        "/inference.GRPCInferenceService/ServerReady",
+        Endpoint::Grpc,
+    ),
+    aside(
+        "POST",
+        "/inference.GRPCInferenceService/ModelReady",
+        Endpoint::Grpc,
+    ),
     aside("POST", "/grpc.health.v1.Health/{method}", Endpoint::Grpc),
-    aside("POST", "/grpc.reflection.v1.ServerReflection/{method}", Endpoint::Grpc),
-    aside("POST", "/grpc.reflection.v1alpha.ServerReflection/{method}", Endpoint::Grpc),
+    aside(
+        "POST",
+        "/grpc.reflection.v1.ServerReflection/{method}",
+        Endpoint::Grpc,
+    ),
+    aside(
+        "POST",
+        "/grpc.reflection.v1alpha.ServerReflection/{method}",
+        Endpoint::Grpc,
+    ),
     aside("GET", "/v2/health/live", Endpoint::ServerLive),
     aside("GET", "/v2/health/ready", Endpoint::ServerReady),
     aside("GET", "/v2/models/{model}/ready", Endpoint::ModelReady),
-    aside("GET", "/v2/models/{model}/versions/{version}/ready", Endpoint::ModelReady),
+    aside(
+        "GET",
+        "/v2/models/{model}/versions/{version}/ready",
+        Endpoint::ModelReady,
+    ),
     aside("POST", "/oauth/token", Endpoint::Token),
     aside("POST", "/oidc/v1/token", Endpoint::Token),
     silent("GET", "/healthz", Endpoint::Health),
@@ -100,29 +164,65 @@ const KNOWN: [Known; 33] = [
 pub(super) const NAMES: usize = KNOWN.len() + 2;
 
 const fn load(method: &'static str, path: &'static str, endpoint: Endpoint) -> Known {
-    Known { method, path, endpoint, kind: Kind::Load }
+    Known {
+        method,
+        path,
+        endpoint,
+        kind: Kind::Load,
+    }
 }
 
 const fn aside(method: &'static str, path: &'static str, endpoint: Endpoint) -> Known {
-    Known { method, path, endpoint, kind: Kind::Aside }
+    Known {
+        method,
+        path,
+        endpoint,
+        kind: Kind::Aside,
+    }
 }
 
 const fn silent(method: &'static str, path: &'static str, endpoint: Endpoint) -> Known {
-    Known { method, path, endpoint, kind: Kind::Silent }
+    Known {
+        method,
+        path,
+        endpoint,
+        kind: Kind::Silent,
+    }
 }
 
 impl Route {
     pub(super) fn of(method: &Method, path: &str) -> Route {
         let Some(index) = KNOWN.iter().position(|known| fits(known.path, path)) else {
-            return Route { endpoint: Endpoint::UnknownPath, kind: Kind::Load, index: KNOWN.len() };
+            return Route {
+                endpoint: Endpoint::UnknownPath,
+                kind: Kind::Load,
+                index: KNOWN.len(),
+            };
         };
-        let Known { method: allowed, endpoint, kind, .. } = KNOWN[index];
+        let Known {
+            method: allowed,
+            endpoint,
+            kind,
+            ..
+        } = KNOWN[index];
         if method.as_str() == allowed {
-            return Route { endpoint, kind, index };
+            return Route {
+                endpoint,
+                kind,
+                index,
+            };
         }
         // who asks the service itself in a wrong way is still no load
-        let kind = if kind == Kind::Silent { kind } else { Kind::Load };
-        Route { endpoint: Endpoint::WrongMethod { allowed }, kind, index: KNOWN.len() + 1 }
+        let kind = if kind == Kind::Silent {
+            kind
+        } else {
+            Kind::Load
+        };
+        Route {
+            endpoint: Endpoint::WrongMethod { allowed },
+            kind,
+            index: KNOWN.len() + 1,
+        }
     }
 }
 
@@ -150,7 +250,8 @@ fn fits(pattern: &str, path: &str) -> bool {
     loop {
         match (wanted.next(), given.next()) {
             (None, None) => return true,
-            (Some(wanted), Some(given)) if wanted == given || wanted.starts_with('{') && !given.is_empty() => {}
+            (Some(wanted), Some(given))
+                if wanted == given || wanted.starts_with('{') && !given.is_empty() => {}
             _ => return false,
         }
     }
@@ -173,7 +274,11 @@ mod tests {
             "/v2/models/m/infer/",
             "/categorization.TextCategorization/getprediction",
         ] {
-            assert_eq!(Route::of(&Method::POST, path).endpoint, Endpoint::UnknownPath, "{path}");
+            assert_eq!(
+                Route::of(&Method::POST, path).endpoint,
+                Endpoint::UnknownPath,
+                "{path}"
+            );
         }
     }
 
@@ -181,12 +286,21 @@ mod tests {
     fn a_known_path_with_another_method_says_which_is_allowed() {
         for (method, path, allowed, kind) in [
             (Method::GET, "/predict", "POST", Kind::Load),
-            (Method::GET, "/categorization.TextCategorization/GetPrediction", "POST", Kind::Load),
+            (
+                Method::GET,
+                "/categorization.TextCategorization/GetPrediction",
+                "POST",
+                Kind::Load,
+            ),
             (Method::DELETE, "/predictions/7", "GET", Kind::Load),
             (Method::GET, "/_reset", "POST", Kind::Silent),
         ] {
             let route = Route::of(&method, path);
-            assert_eq!((route.endpoint, route.kind), (Endpoint::WrongMethod { allowed }, kind), "{path}");
+            assert_eq!(
+                (route.endpoint, route.kind),
+                (Endpoint::WrongMethod { allowed }, kind),
+                "{path}"
+            );
         }
     }
 
@@ -194,10 +308,30 @@ mod tests {
     fn each_route_goes_by_the_name_of_its_template() {
         for (method, path, wanted, kind) in [
             (Method::POST, "/predict", "POST /predict", Kind::Load),
-            (Method::GET, "/predictions/7", "GET /predictions/{id}", Kind::Load),
-            (Method::POST, "/serving-endpoints/wine/invocations", "POST /serving-endpoints/{name}/invocations", Kind::Load),
-            (Method::GET, "/v2/models/wine/ready", "GET /v2/models/{model}/ready", Kind::Aside),
-            (Method::POST, "/oauth/token", "POST /oauth/token", Kind::Aside),
+            (
+                Method::GET,
+                "/predictions/7",
+                "GET /predictions/{id}",
+                Kind::Load,
+            ),
+            (
+                Method::POST,
+                "/serving-endpoints/wine/invocations",
+                "POST /serving-endpoints/{name}/invocations",
+                Kind::Load,
+            ),
+            (
+                Method::GET,
+                "/v2/models/wine/ready",
+                "GET /v2/models/{model}/ready",
+                Kind::Aside,
+            ),
+            (
+                Method::POST,
+                "/oauth/token",
+                "POST /oauth/token",
+                Kind::Aside,
+            ),
             (Method::GET, "/_count", "GET /_count", Kind::Silent),
             (Method::GET, "/nowhere", "unknown path", Kind::Load),
             (Method::PUT, "/predict", "wrong method", Kind::Load),
@@ -212,7 +346,11 @@ mod tests {
     fn no_route_hides_behind_one_before_it() {
         for (index, known) in KNOWN.iter().enumerate() {
             let path = known.path.replace(['{', '}'], "");
-            assert_eq!(Route::of(&Method::try_from(known.method).unwrap(), &path).index, index, "{path}");
+            assert_eq!(
+                Route::of(&Method::try_from(known.method).unwrap(), &path).index,
+                index,
+                "{path}"
+            );
         }
     }
 }

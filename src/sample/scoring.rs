@@ -4,7 +4,12 @@ use serde_json::{Map, Value};
 
 use super::categories::Category;
 
-const FORMS: [&str; 4] = ["dataframe_split", "dataframe_records", "inputs", "instances"];
+const FORMS: [&str; 4] = [
+    "dataframe_split",
+    "dataframe_records",
+    "inputs",
+    "instances",
+];
 
 /// Names of columns that a message shows at most; a body may hold thousands.
 const SHOWN: usize = 20;
@@ -19,18 +24,27 @@ struct Row {
 
 /// For each row the mean of its numbers, else the category of its texts, else 0; or what is wrong with the body.
 pub(super) fn score(body: &Value) -> Result<Vec<Value>, String> {
-    let given: Vec<_> = FORMS.into_iter().filter_map(|form| Some((form, body.get(form)?))).collect();
+    let given: Vec<_> = FORMS
+        .into_iter()
+        .filter_map(|form| Some((form, body.get(form)?)))
+        .collect();
     match given.as_slice() {
         [("dataframe_split", value)] => split(value),
         [("dataframe_records", value)] => records(value),
         [(form, value)] => tensors(form, value),
-        _ => Err(format!("Invalid input. The body must be a JSON object with exactly one of {}.", FORMS.join(", "))),
+        _ => Err(format!(
+            "Invalid input. The body must be a JSON object with exactly one of {}.",
+            FORMS.join(", ")
+        )),
     }
 }
 
 fn split(value: &Value) -> Result<Vec<Value>, String> {
     let list = |name: &str| {
-        value.get(name).and_then(Value::as_array).ok_or_else(|| format!("dataframe_split has no {name}, or they are not a list"))
+        value
+            .get(name)
+            .and_then(Value::as_array)
+            .ok_or_else(|| format!("dataframe_split has no {name}, or they are not a list"))
     };
     let (columns, data) = (list("columns")?, list("data")?);
     data.iter()
@@ -52,9 +66,17 @@ fn records(value: &Value) -> Result<Vec<Value>, String> {
     rows.iter()
         .enumerate()
         .map(|(row, record)| {
-            let record = record.as_object().ok_or_else(|| format!("dataframe_records[{row}] is not an object"))?;
-            match columns.get_or_insert(record).keys().find(|name| !record.contains_key(*name)) {
-                Some(name) => Err(format!("dataframe_records[{row}] has no {name:?}, which dataframe_records[0] has")),
+            let record = record
+                .as_object()
+                .ok_or_else(|| format!("dataframe_records[{row}] is not an object"))?;
+            match columns
+                .get_or_insert(record)
+                .keys()
+                .find(|name| !record.contains_key(*name))
+            {
+                Some(name) => Err(format!(
+                    "dataframe_records[{row}] has no {name:?}, which dataframe_records[0] has"
+                )),
                 None => Ok(predict(record.values())),
             }
         })
@@ -68,13 +90,24 @@ fn tensors(form: &str, value: &Value) -> Result<Vec<Value>, String> {
         Value::Object(columns) => {
             let mut lists = Vec::new();
             for (name, column) in columns {
-                lists.push((name, column.as_array().ok_or_else(|| format!("{form}.{name} is not a list"))?));
+                lists.push((
+                    name,
+                    column
+                        .as_array()
+                        .ok_or_else(|| format!("{form}.{name} is not a list"))?,
+                ));
             }
             let rows = lists.first().map_or(0, |(_, list)| list.len());
             if let Some((name, list)) = lists.iter().find(|(_, list)| list.len() != rows) {
-                return Err(format!("{form}.{name} has {} values, but {form}.{} has {rows}", list.len(), lists[0].0));
+                return Err(format!(
+                    "{form}.{name} has {} values, but {form}.{} has {rows}",
+                    list.len(),
+                    lists[0].0
+                ));
             }
-            Ok((0..rows).map(|row| predict(lists.iter().map(|(_, list)| &list[row]))).collect())
+            Ok((0..rows)
+                .map(|row| predict(lists.iter().map(|(_, list)| &list[row])))
+                .collect())
         }
         _ => Err(format!("{form} is neither a list nor an object of lists")),
     }
@@ -84,7 +117,9 @@ fn predict<'a>(cells: impl IntoIterator<Item = &'a Value>) -> Value {
     let mut row = Row::default();
     cells.into_iter().for_each(|cell| row.add(cell));
     match row {
-        Row { sum, numbers: 1.., .. } => Value::from(sum / f64::from(row.numbers)),
+        Row {
+            sum, numbers: 1.., ..
+        } => Value::from(sum / f64::from(row.numbers)),
         Row { text, .. } if !text.is_empty() => Value::from(Category::of(&text).as_str()),
         Row { .. } => Value::from(0.0),
     }
@@ -109,9 +144,22 @@ impl Row {
 }
 
 fn name_some(columns: &[Value]) -> String {
-    let name = |column: &Value| column.as_str().map_or_else(|| column.to_string(), str::to_owned);
-    let names = columns.iter().take(SHOWN).map(name).collect::<Vec<_>>().join(", ");
-    if columns.len() > SHOWN { names + ", ..." } else { names }
+    let name = |column: &Value| {
+        column
+            .as_str()
+            .map_or_else(|| column.to_string(), str::to_owned)
+    };
+    let names = columns
+        .iter()
+        .take(SHOWN)
+        .map(name)
+        .collect::<Vec<_>>()
+        .join(", ");
+    if columns.len() > SHOWN {
+        names + ", ..."
+    } else {
+        names
+    }
 }
 
 #[cfg(test)]
@@ -127,13 +175,25 @@ mod tests {
             (json!({}), "exactly one of dataframe_split"),
             (json!({"inputs": [], "instances": []}), "exactly one of"),
             (json!({"dataframe_split": {"columns": ["a"]}}), "no data"),
-            (json!({"dataframe_split": {"columns": "a", "data": []}}), "no columns"),
-            (json!({"dataframe_split": {"columns": ["a"], "data": [1]}}), "data[0] is not a list"),
+            (
+                json!({"dataframe_split": {"columns": "a", "data": []}}),
+                "no columns",
+            ),
+            (
+                json!({"dataframe_split": {"columns": ["a"], "data": [1]}}),
+                "data[0] is not a list",
+            ),
             (json!({"dataframe_records": {"a": 1}}), "not a list"),
-            (json!({"dataframe_records": [{"a": 1}, {"b": 1}]}), "dataframe_records[1] has no \"a\""),
+            (
+                json!({"dataframe_records": [{"a": 1}, {"b": 1}]}),
+                "dataframe_records[1] has no \"a\"",
+            ),
             (json!({"inputs": 5}), "neither a list nor"),
             (json!({"inputs": {"a": 5}}), "inputs.a is not a list"),
-            (json!({"inputs": {"a": [1, 2], "b": [1]}}), "inputs.b has 1 values, but inputs.a has 2"),
+            (
+                json!({"inputs": {"a": [1, 2], "b": [1]}}),
+                "inputs.b has 1 values, but inputs.a has 2",
+            ),
         ] {
             let error = score(&body).unwrap_err();
             assert!(error.contains(reason), "{body}: {error}");
@@ -142,20 +202,47 @@ mod tests {
 
     #[test]
     fn a_row_of_another_length_than_the_columns_is_named() {
-        let error = score(&json!({"dataframe_split": {"columns": ["a", "b"], "data": [[1, 2], [1, 2, 3]]}})).unwrap_err();
-        assert_eq!(error, "dataframe_split.data[1] has 3 values, but dataframe_split.columns has 2: a, b");
+        let error = score(
+            &json!({"dataframe_split": {"columns": ["a", "b"], "data": [[1, 2], [1, 2, 3]]}}),
+        )
+        .unwrap_err();
+        assert_eq!(
+            error,
+            "dataframe_split.data[1] has 3 values, but dataframe_split.columns has 2: a, b"
+        );
     }
 
     #[test]
     fn every_row_has_its_prediction_in_every_form() {
         for (body, predictions) in [
-            (json!({"dataframe_split": {"index": [0, 1], "columns": ["a", "b"], "data": [[1, 2], [4, "x"]]}}), json!([1.5, 4.0])),
-            (json!({"dataframe_split": {"columns": ["a"], "data": []}}), json!([])),
-            (json!({"dataframe_records": [{"a": 1, "b": 3}, {"a": null, "b": true}]}), json!([2.0, 0.0])),
-            (json!({"inputs": [[1, 3], [[5], [7]]], "params": {"x": 1}}), json!([2.0, 6.0])),
-            (json!({"inputs": {"a": [1, 2], "b": [3, 4]}}), json!([2.0, 3.0])),
-            (json!({"instances": ["the team won", "the market fell"]}), json!(["sports", "business"])),
-            (json!({"dataframe_split": {"columns": ["text"], "data": [["new software"]]}}), json!(["tech"])),
+            (
+                json!({"dataframe_split": {"index": [0, 1], "columns": ["a", "b"], "data": [[1, 2], [4, "x"]]}}),
+                json!([1.5, 4.0]),
+            ),
+            (
+                json!({"dataframe_split": {"columns": ["a"], "data": []}}),
+                json!([]),
+            ),
+            (
+                json!({"dataframe_records": [{"a": 1, "b": 3}, {"a": null, "b": true}]}),
+                json!([2.0, 0.0]),
+            ),
+            (
+                json!({"inputs": [[1, 3], [[5], [7]]], "params": {"x": 1}}),
+                json!([2.0, 6.0]),
+            ),
+            (
+                json!({"inputs": {"a": [1, 2], "b": [3, 4]}}),
+                json!([2.0, 3.0]),
+            ),
+            (
+                json!({"instances": ["the team won", "the market fell"]}),
+                json!(["sports", "business"]),
+            ),
+            (
+                json!({"dataframe_split": {"columns": ["text"], "data": [["new software"]]}}),
+                json!(["tech"]),
+            ),
         ] {
             assert_eq!(score(&body).map(Value::from), Ok(predictions), "{body}");
         }

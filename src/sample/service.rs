@@ -90,7 +90,10 @@ impl Service {
     }
 
     /// The request is counted before this returns, so that a client that goes away leaves its count behind.
-    pub(super) fn answer<B>(self: Arc<Self>, request: Request<B>) -> impl Future<Output = Result<Response<Body>, Infallible>> + use<B>
+    pub(super) fn answer<B>(
+        self: Arc<Self>,
+        request: Request<B>,
+    ) -> impl Future<Output = Result<Response<Body>, Infallible>> + use<B>
     where
         B: HttpBody<Data = Bytes> + Send + 'static,
         B::Error: Into<axum::BoxError>,
@@ -98,7 +101,8 @@ impl Service {
         let arrived = Instant::now();
         let route = Route::of(request.method(), request.uri().path());
         self.shared.counts.arrived(route);
-        let number = (route.kind == Kind::Load).then(|| self.arrivals.fetch_add(1, Ordering::Relaxed));
+        let number =
+            (route.kind == Kind::Load).then(|| self.arrivals.fetch_add(1, Ordering::Relaxed));
         async move {
             let request = request.map(Body::new);
             Ok(match number {
@@ -115,7 +119,10 @@ impl Service {
             Endpoint::Grpc => return self.grpc.call(request).await,
             Endpoint::Token => self.issue_token(request).await,
             Endpoint::ServerReady if !self.shared.is_ready() => Err(Refusal::not_ready()),
-            Endpoint::ModelReady => self.shared.model(segment(path, 2)).map(|()| json!({"name": segment(path, 2), "ready": true})),
+            Endpoint::ModelReady => self
+                .shared
+                .model(segment(path, 2))
+                .map(|()| json!({"name": segment(path, 2), "ready": true})),
             Endpoint::ServerLive => Ok(json!({"live": true})),
             Endpoint::ServerReady => Ok(json!({"ready": true})),
             Endpoint::Health => Ok(json!({"status": "ok"})),
@@ -136,21 +143,40 @@ impl Service {
     async fn issue_token(&self, request: Request<Body>) -> Refused<Value> {
         let (head, body) = request.into_parts();
         let body = to_bytes(body, BODY_LIMIT).await.map_err(|_| too_large())?;
-        self.tokens.issue(&head.headers, &body, self.shared.started.elapsed()).map_err(Refusal::denied)
+        self.tokens
+            .issue(&head.headers, &body, self.shared.started.elapsed())
+            .map_err(Refusal::denied)
     }
 
     /// Answers a request of the load, in its turn.
-    async fn serve(&self, endpoint: Endpoint, arrived: Instant, number: u64, request: Request<Body>) -> Response<Body> {
+    async fn serve(
+        &self,
+        endpoint: Endpoint,
+        arrived: Instant,
+        number: u64,
+        request: Request<Body>,
+    ) -> Response<Body> {
         let is_grpc = is_grpc(request.headers());
         let dialect = Dialect::of(endpoint, is_grpc);
         let fate = self.faults.fate(arrived - self.shared.started, number);
         let (place, served) = match self.gate.enter().await {
             Err(_full) => (None, Err(Refusal::busy())),
             Ok(place) => {
-                let begun = if place.is_some() { Instant::now() } else { arrived };
-                let turn = Turn { number, not_before: begun + fate.wait, fails: fate.fails, pace: self.faults.pace(number) };
+                let begun = if place.is_some() {
+                    Instant::now()
+                } else {
+                    arrived
+                };
+                let turn = Turn {
+                    number,
+                    not_before: begun + fate.wait,
+                    fails: fate.fails,
+                    pace: self.faults.pace(number),
+                };
                 let served = match endpoint {
-                    Endpoint::Grpc | Endpoint::GrpcModel => self.serve_grpc(endpoint, turn, request).await,
+                    Endpoint::Grpc | Endpoint::GrpcModel => {
+                        self.serve_grpc(endpoint, turn, request).await
+                    }
                     _ => self.serve_rest(endpoint, turn, request, is_grpc).await,
                 };
                 (place, served)
@@ -161,7 +187,12 @@ impl Service {
         observe(response, place, is_grpc.then(|| Arc::clone(&self.shared)))
     }
 
-    async fn serve_grpc(&self, endpoint: Endpoint, turn: Turn, mut request: Request<Body>) -> Refused<Response<Body>> {
+    async fn serve_grpc(
+        &self,
+        endpoint: Endpoint,
+        turn: Turn,
+        mut request: Request<Body>,
+    ) -> Refused<Response<Body>> {
         turn.wait().await?;
         if endpoint == Endpoint::GrpcModel {
             self.admit_if_asked(request.headers())?;
@@ -170,7 +201,13 @@ impl Service {
         Ok(self.grpc.call(request).await)
     }
 
-    async fn serve_rest(&self, endpoint: Endpoint, turn: Turn, request: Request<Body>, is_grpc: bool) -> Refused<Response<Body>> {
+    async fn serve_rest(
+        &self,
+        endpoint: Endpoint,
+        turn: Turn,
+        request: Request<Body>,
+        is_grpc: bool,
+    ) -> Refused<Response<Body>> {
         let (head, body) = request.into_parts();
         // A body that breaks off ends here too, but then nobody reads the answer.
         let body = to_bytes(body, BODY_LIMIT).await;
@@ -198,21 +235,42 @@ impl Service {
     }
 
     fn predict(&self, body: &[u8]) -> Refused<Response<Body>> {
-        let PredictBody { text } =
-            serde_json::from_slice(body).map_err(|error| Refusal::bad_request(format!("the body is not {{\"text\": ...}}: {error}")))?;
+        let PredictBody { text } = serde_json::from_slice(body).map_err(|error| {
+            Refusal::bad_request(format!("the body is not {{\"text\": ...}}: {error}"))
+        })?;
         let begun = Instant::now();
         let (id, category) = self.shared.categorize(&text);
         let took = begun.elapsed().as_secs_f64() * 1e3;
-        let mut response = json_response(StatusCode::OK, &PredictionView { prediction_id: &id, text: &text, category: category.as_str() });
-        let took = HeaderValue::from_str(&format!("{took:.3}")).expect("a number is a header's value");
+        let mut response = json_response(
+            StatusCode::OK,
+            &PredictionView {
+                prediction_id: &id,
+                text: &text,
+                category: category.as_str(),
+            },
+        );
+        let took =
+            HeaderValue::from_str(&format!("{took:.3}")).expect("a number is a header's value");
         response.headers_mut().insert(INFERENCE_TIME, took);
         Ok(response)
     }
 
     fn look_up(&self, id: &str) -> Refused<Response<Body>> {
-        let forgotten = || Refusal::of(StatusCode::NOT_FOUND, "no such prediction, or it is so old that it is forgotten");
+        let forgotten = || {
+            Refusal::of(
+                StatusCode::NOT_FOUND,
+                "no such prediction, or it is so old that it is forgotten",
+            )
+        };
         let Prediction { text, category } = self.shared.prediction(id).ok_or_else(forgotten)?;
-        Ok(json_response(StatusCode::OK, &PredictionView { prediction_id: id, text: &text, category: category.as_str() }))
+        Ok(json_response(
+            StatusCode::OK,
+            &PredictionView {
+                prediction_id: id,
+                text: &text,
+                category: category.as_str(),
+            },
+        ))
     }
 
     /// As Databricks serves models, its chat models among them.
@@ -222,13 +280,17 @@ impl Service {
         }
         self.admit(&head.headers)?;
         self.endpoint(segment(head.uri.path(), 1))?;
-        let body: Value =
-            serde_json::from_slice(body).map_err(|error| Refusal::bad_request(format!("Invalid input. The body is not JSON: {error}")))?;
+        let body: Value = serde_json::from_slice(body).map_err(|error| {
+            Refusal::bad_request(format!("Invalid input. The body is not JSON: {error}"))
+        })?;
         if body.get("messages").is_some() {
             return self.complete(body, turn, Form::Events).await;
         }
         let predictions = score(&body).map_err(Refusal::bad_request)?;
-        Ok(json_response(StatusCode::OK, &json!({"predictions": predictions})))
+        Ok(json_response(
+            StatusCode::OK,
+            &json!({"predictions": predictions}),
+        ))
     }
 
     /// Both are 404 there.
@@ -237,20 +299,39 @@ impl Service {
         if !self.shared.has_model(name) {
             return absent(format!("Endpoint '{name}' does not exist."));
         }
-        if self.shared.is_ready() { Ok(()) } else { absent(format!("Endpoint '{name}' is not ready yet.")) }
+        if self.shared.is_ready() {
+            Ok(())
+        } else {
+            absent(format!("Endpoint '{name}' is not ready yet."))
+        }
     }
 
-    async fn chat(&self, headers: &HeaderMap, turn: Turn, form: Form, body: &[u8]) -> Refused<Response<Body>> {
+    async fn chat(
+        &self,
+        headers: &HeaderMap,
+        turn: Turn,
+        form: Form,
+        body: &[u8],
+    ) -> Refused<Response<Body>> {
         self.admit_if_asked(headers)?;
-        let body: Value = serde_json::from_slice(body).map_err(|error| Refusal::bad_request(format!("the body is not JSON: {error}")))?;
-        self.shared.model(body["model"].as_str().unwrap_or_default())?;
+        let body: Value = serde_json::from_slice(body)
+            .map_err(|error| Refusal::bad_request(format!("the body is not JSON: {error}")))?;
+        self.shared
+            .model(body["model"].as_str().unwrap_or_default())?;
         self.complete(body, turn, form).await
     }
 
     async fn complete(&self, body: Value, turn: Turn, form: Form) -> Refused<Response<Body>> {
-        let request: ChatRequest =
-            serde_json::from_value(body).map_err(|error| Refusal::bad_request(format!("no chat request: {error}")))?;
-        Ok(chat::answer(request, form, turn.number, turn.pace, Arc::clone(&self.shared)).await)
+        let request: ChatRequest = serde_json::from_value(body)
+            .map_err(|error| Refusal::bad_request(format!("no chat request: {error}")))?;
+        Ok(chat::answer(
+            request,
+            form,
+            turn.number,
+            turn.pace,
+            Arc::clone(&self.shared),
+        )
+        .await)
     }
 
     fn infer(&self, head: &Parts, body: &[u8]) -> Refused<Response<Body>> {
@@ -262,11 +343,17 @@ impl Service {
     }
 
     fn admit(&self, headers: &HeaderMap) -> Refused<()> {
-        self.tokens.check(headers, self.shared.started.elapsed()).map_err(Refusal::unfit)
+        self.tokens
+            .check(headers, self.shared.started.elapsed())
+            .map_err(Refusal::unfit)
     }
 
     fn admit_if_asked(&self, headers: &HeaderMap) -> Refused<()> {
-        if self.tokens.is_asked_for() { self.admit(headers) } else { Ok(()) }
+        if self.tokens.is_asked_for() {
+            self.admit(headers)
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -277,15 +364,22 @@ impl Turn {
         if self.not_before.saturating_duration_since(Instant::now()) > Duration::ZERO {
             sleep_until(self.not_before).await;
         }
-        if self.fails { Err(Refusal::of(StatusCode::INTERNAL_SERVER_ERROR, INJECTED)) } else { Ok(()) }
+        if self.fails {
+            Err(Refusal::of(StatusCode::INTERNAL_SERVER_ERROR, INJECTED))
+        } else {
+            Ok(())
+        }
     }
 }
 
 /// To the address that the query names, with method and body as they are.
 fn redirect(uri: &Uri) -> Refused<Response<Body>> {
     let mut query = form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes());
-    let to = query.find(|(name, _)| name == "to").and_then(|(_, to)| HeaderValue::from_str(&to).ok());
-    let to = to.ok_or_else(|| Refusal::bad_request("the query does not say where to: ?to=http://..."))?;
+    let to = query
+        .find(|(name, _)| name == "to")
+        .and_then(|(_, to)| HeaderValue::from_str(&to).ok());
+    let to =
+        to.ok_or_else(|| Refusal::bad_request("the query does not say where to: ?to=http://..."))?;
     let mut response = json_response(StatusCode::TEMPORARY_REDIRECT, &json!({}));
     response.headers_mut().insert(LOCATION, to);
     Ok(response)
@@ -296,11 +390,16 @@ fn no_such_path() -> Box<Refusal> {
 }
 
 fn too_large() -> Box<Refusal> {
-    Refusal::of(StatusCode::PAYLOAD_TOO_LARGE, "the body is larger than 1 MiB")
+    Refusal::of(
+        StatusCode::PAYLOAD_TOO_LARGE,
+        "the body is larger than 1 MiB",
+    )
 }
 
 fn is_grpc(headers: &HeaderMap) -> bool {
-    headers.get(CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
+    headers
+        .get(CONTENT_TYPE)
+        .is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
 }
 
 #[cfg(test)]
@@ -308,14 +407,19 @@ mod tests {
     use super::*;
 
     async fn predict(service: &Arc<Service>) -> StatusCode {
-        let request = Request::post("/predict").body(Body::from(r#"{"text": "x"}"#)).unwrap();
+        let request = Request::post("/predict")
+            .body(Body::from(r#"{"text": "x"}"#))
+            .unwrap();
         let Ok(response) = Arc::clone(service).answer(request).await;
         response.status()
     }
 
     #[tokio::test]
     async fn the_asked_fraction_of_answers_are_errors() {
-        let service = Arc::new(Service::new(&Options { error_rate: 0.1, ..Options::default() }));
+        let service = Arc::new(Service::new(&Options {
+            error_rate: 0.1,
+            ..Options::default()
+        }));
         let mut errors = 0;
         for _ in 0..1000 {
             errors += u32::from(predict(&service).await == StatusCode::INTERNAL_SERVER_ERROR);
@@ -325,29 +429,51 @@ mod tests {
 
     #[tokio::test]
     async fn an_answer_waits_for_the_end_of_the_stall_and_then_the_latency() {
-        let options = Options { latency: "constant:5ms".parse().ok(), stall: "10s,1s".parse().ok(), ..Options::default() };
+        let options = Options {
+            latency: "constant:5ms".parse().ok(),
+            stall: "10s,1s".parse().ok(),
+            ..Options::default()
+        };
         let started = Instant::now() - Duration::from_millis(10_970);
         let mut shared = Shared::new(&options);
         shared.started = started;
         let service = Arc::new(Service::of(&options, shared));
         assert_eq!(predict(&service).await, StatusCode::OK);
-        assert!(started.elapsed() >= Duration::from_millis(11_005), "{:?}", started.elapsed());
+        assert!(
+            started.elapsed() >= Duration::from_millis(11_005),
+            "{:?}",
+            started.elapsed()
+        );
     }
 
     #[tokio::test]
     async fn a_request_under_way_is_counted_before_it_is_answered() {
-        let service = Arc::new(Service::new(&Options { latency: "constant:1h".parse().ok(), ..Options::default() }));
-        drop(Arc::clone(&service).answer(Request::get("/predictions/7").body(Body::empty()).unwrap()));
+        let service = Arc::new(Service::new(&Options {
+            latency: "constant:1h".parse().ok(),
+            ..Options::default()
+        }));
+        drop(
+            Arc::clone(&service)
+                .answer(Request::get("/predictions/7").body(Body::empty()).unwrap()),
+        );
         assert_eq!(service.shared.counts.total(), 1);
     }
 
     #[tokio::test]
     async fn who_waits_for_a_place_has_the_latency_still_before_it() {
         let latency = "constant:20ms".parse().ok();
-        let service = Arc::new(Service::new(&Options { latency, concurrency: 1.try_into().ok(), ..Options::default() }));
+        let service = Arc::new(Service::new(&Options {
+            latency,
+            concurrency: 1.try_into().ok(),
+            ..Options::default()
+        }));
         let begun = Instant::now();
         let answered = futures::future::join_all((0..3).map(|_| predict(&service))).await;
         assert_eq!(answered, [StatusCode::OK; 3]);
-        assert!(begun.elapsed() >= Duration::from_millis(60), "{:?}", begun.elapsed());
+        assert!(
+            begun.elapsed() >= Duration::from_millis(60),
+            "{:?}",
+            begun.elapsed()
+        );
     }
 }

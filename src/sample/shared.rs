@@ -34,7 +34,13 @@ impl Shared {
     /// The id of the prediction, which is kept, and the category.
     pub(super) fn categorize(&self, text: &str) -> (String, Category) {
         let category = Category::of(text);
-        (self.predictions.add(Prediction { text: text.into(), category }), category)
+        (
+            self.predictions.add(Prediction {
+                text: text.into(),
+                category,
+            }),
+            category,
+        )
     }
 
     pub(super) fn prediction(&self, id: &str) -> Option<Prediction> {
@@ -52,8 +58,15 @@ impl Shared {
     /// Whether this model can be asked now.
     pub(super) fn model(&self, name: &str) -> Refused<()> {
         if !self.has_model(name) {
-            return Err(Refusal::of(StatusCode::NOT_FOUND, format!("there is no model {name:?} here")));
+            return Err(Refusal::of(
+                StatusCode::NOT_FOUND,
+                format!("there is no model {name:?} here"),
+            ));
         }
-        if self.is_ready() { Ok(()) } else { Err(Refusal::not_ready()) }
+        if self.is_ready() {
+            Ok(())
+        } else {
+            Err(Refusal::not_ready())
+        }
     }
 }

@@ -37,11 +37,24 @@ pub(super) enum Answer {
 
 impl Datatype {
     pub(super) fn parse(name: &str) -> Result<Datatype, String> {
-        let bits = |digits: &str| digits.parse().ok().filter(|bits| [8, 16, 32, 64].contains(bits));
+        let bits = |digits: &str| {
+            digits
+                .parse()
+                .ok()
+                .filter(|bits| [8, 16, 32, 64].contains(bits))
+        };
         let integer = name
             .strip_prefix("UINT")
-            .and_then(|digits| Some(Datatype::Uint { bits: bits(digits)? }))
-            .or_else(|| Some(Datatype::Int { bits: bits(name.strip_prefix("INT")?)? }));
+            .and_then(|digits| {
+                Some(Datatype::Uint {
+                    bits: bits(digits)?,
+                })
+            })
+            .or_else(|| {
+                Some(Datatype::Int {
+                    bits: bits(name.strip_prefix("INT")?)?,
+                })
+            });
         match name {
             "BOOL" => Ok(Datatype::Bool),
             "FP32" => Ok(Datatype::Fp32),
@@ -65,8 +78,17 @@ impl Datatype {
     }
 
     fn number(self, value: &Value) -> Option<f64> {
-        let whole = || value.as_i64().map(i128::from).or_else(|| value.as_u64().map(i128::from));
-        let within = |low: i128, high: i128| whole().filter(|number| (low..=high).contains(number)).map(|number| number as f64);
+        let whole = || {
+            value
+                .as_i64()
+                .map(i128::from)
+                .or_else(|| value.as_u64().map(i128::from))
+        };
+        let within = |low: i128, high: i128| {
+            whole()
+                .filter(|number| (low..=high).contains(number))
+                .map(|number| number as f64)
+        };
         match self {
             Datatype::Bool => value.as_bool().map(f64::from),
             Datatype::Int { bits } => within(-(1 << (bits - 1)), (1 << (bits - 1)) - 1),
@@ -91,38 +113,62 @@ impl Datatype {
 
 impl Tensor {
     pub(super) fn new(name: &str, shape: Vec<u64>, data: Data) -> Result<Tensor, String> {
-        let wanted = shape.iter().try_fold(1_u64, |product, length| product.checked_mul(*length));
+        let wanted = shape
+            .iter()
+            .try_fold(1_u64, |product, length| product.checked_mul(*length));
         let given = match &data {
             Data::Numbers(numbers) => numbers.len(),
             Data::Texts(texts) => texts.len(),
         };
         match wanted {
             Some(wanted) if wanted == given as u64 => Ok(Tensor { shape, data }),
-            _ => Err(format!("input {name:?} has {given} values, which are not as many as its shape {shape:?} says")),
+            _ => Err(format!(
+                "input {name:?} has {given} values, which are not as many as its shape {shape:?} says"
+            )),
         }
     }
 
     /// The data of a JSON tensor are flat, or nested as its shape is.
-    pub(super) fn from_json(name: &str, datatype: Datatype, shape: Vec<u64>, data: &Value) -> Result<Tensor, String> {
+    pub(super) fn from_json(
+        name: &str,
+        datatype: Datatype,
+        shape: Vec<u64>,
+        data: &Value,
+    ) -> Result<Tensor, String> {
         let mut leaves = Vec::new();
         flatten(data, &mut leaves);
-        let wrong = |leaf: &Value| format!("input {name:?}: {leaf} is not of datatype {datatype:?}");
+        let wrong =
+            |leaf: &Value| format!("input {name:?}: {leaf} is not of datatype {datatype:?}");
         let data = match datatype {
             Datatype::Bytes => {
-                let texts = leaves.iter().map(|leaf| leaf.as_str().map(str::to_owned).ok_or_else(|| wrong(leaf)));
+                let texts = leaves
+                    .iter()
+                    .map(|leaf| leaf.as_str().map(str::to_owned).ok_or_else(|| wrong(leaf)));
                 Data::Texts(texts.collect::<Result<_, _>>()?)
             }
-            _ => Data::Numbers(leaves.iter().map(|leaf| datatype.number(leaf).ok_or_else(|| wrong(leaf))).collect::<Result<_, _>>()?),
+            _ => Data::Numbers(
+                leaves
+                    .iter()
+                    .map(|leaf| datatype.number(leaf).ok_or_else(|| wrong(leaf)))
+                    .collect::<Result<_, _>>()?,
+            ),
         };
         Tensor::new(name, shape, data)
     }
 
-    pub(super) fn from_raw(name: &str, datatype: Datatype, shape: Vec<u64>, mut raw: &[u8]) -> Result<Tensor, String> {
+    pub(super) fn from_raw(
+        name: &str,
+        datatype: Datatype,
+        shape: Vec<u64>,
+        mut raw: &[u8],
+    ) -> Result<Tensor, String> {
         let odd = || format!("input {name:?}: its raw contents do not end with an element");
         let data = match datatype.width() {
-            Some(width) if raw.len().is_multiple_of(width) => {
-                Data::Numbers(raw.chunks_exact(width).map(|bytes| datatype.raw_number(bytes)).collect())
-            }
+            Some(width) if raw.len().is_multiple_of(width) => Data::Numbers(
+                raw.chunks_exact(width)
+                    .map(|bytes| datatype.raw_number(bytes))
+                    .collect(),
+            ),
             Some(_) => return Err(odd()),
             None => {
                 let mut texts = Vec::new();
@@ -170,7 +216,10 @@ impl Answer {
     /// As the protocol has it for raw contents.
     pub(super) fn to_raw(&self) -> Vec<u8> {
         match self {
-            Answer::Scores(scores) => scores.iter().flat_map(|score| score.to_le_bytes()).collect(),
+            Answer::Scores(scores) => scores
+                .iter()
+                .flat_map(|score| score.to_le_bytes())
+                .collect(),
             Answer::Categories(categories) => {
                 let mut raw = Vec::new();
                 for category in categories {
@@ -188,7 +237,9 @@ pub(super) fn infer(inputs: &[Tensor]) -> Result<Answer, String> {
     let first = inputs.first().ok_or("inputs is empty")?;
     let rows = first.rows();
     if inputs.iter().any(|input| input.rows() != rows) {
-        return Err(format!("not all inputs have {rows} rows, the first dimension of their shapes"));
+        return Err(format!(
+            "not all inputs have {rows} rows, the first dimension of their shapes"
+        ));
     }
     let rows = usize::try_from(rows).map_err(|_| "too many rows")?;
     let (mut texts, mut numbers) = (Vec::new(), Vec::new());
@@ -199,10 +250,18 @@ pub(super) fn infer(inputs: &[Tensor]) -> Result<Answer, String> {
         }
     }
     if texts.is_empty() {
-        return Ok(Answer::Scores((0..rows).map(|row| mean(numbers.iter().flat_map(|data| part(data, row, rows)))).collect()));
+        return Ok(Answer::Scores(
+            (0..rows)
+                .map(|row| mean(numbers.iter().flat_map(|data| part(data, row, rows))))
+                .collect(),
+        ));
     }
     let category = |row| {
-        let words: Vec<_> = texts.iter().flat_map(|data| part(data, row, rows)).map(String::as_str).collect();
+        let words: Vec<_> = texts
+            .iter()
+            .flat_map(|data| part(data, row, rows))
+            .map(String::as_str)
+            .collect();
         Category::of(&words.join(" ")).as_str()
     };
     Ok(Answer::Categories((0..rows).map(category).collect()))
@@ -215,7 +274,9 @@ fn part<T>(data: &[T], row: usize, rows: usize) -> &[T] {
 }
 
 fn mean<'a>(numbers: impl Iterator<Item = &'a f64>) -> f64 {
-    let (sum, count) = numbers.fold((0.0, 0.0), |(sum, count), number| (sum + number, count + 1.0));
+    let (sum, count) = numbers.fold((0.0, 0.0), |(sum, count), number| {
+        (sum + number, count + 1.0)
+    });
     if count == 0.0 { 0.0 } else { sum / count }
 }
 
@@ -255,40 +316,87 @@ mod tests {
         }
         let one = tensor("FP32", &[1], json!([1])).unwrap();
         let two = tensor("FP32", &[2], json!([1, 2])).unwrap();
-        assert!(infer(&[one, two]).unwrap_err().contains("not all inputs have 1 rows"));
+        assert!(
+            infer(&[one, two])
+                .unwrap_err()
+                .contains("not all inputs have 1 rows")
+        );
         assert!(infer(&[]).is_err());
     }
 
     #[test]
     fn raw_contents_that_break_off_are_refused() {
-        for (datatype, raw) in [("FP32", &[0; 5][..]), ("BYTES", &[9, 0, 0, 0, b'a']), ("BYTES", &[1, 0, 0])] {
-            assert!(Tensor::from_raw("x", Datatype::parse(datatype).unwrap(), vec![1], raw).unwrap_err().contains("raw contents"));
+        for (datatype, raw) in [
+            ("FP32", &[0; 5][..]),
+            ("BYTES", &[9, 0, 0, 0, b'a']),
+            ("BYTES", &[1, 0, 0]),
+        ] {
+            assert!(
+                Tensor::from_raw("x", Datatype::parse(datatype).unwrap(), vec![1], raw)
+                    .unwrap_err()
+                    .contains("raw contents")
+            );
         }
     }
 
     #[test]
     fn rows_are_scored_or_categorised() {
         let answer = |tensors: &[Tensor]| infer(tensors).unwrap();
-        assert_eq!(answer(&[tensor("INT64", &[2, 2], json!([[1, 3], [5, 7]])).unwrap()]), Answer::Scores(vec![2.0, 6.0]));
-        assert_eq!(answer(&[tensor("FP64", &[], json!(2.5)).unwrap()]), Answer::Scores(vec![2.5]));
-        assert_eq!(answer(&[tensor("FP64", &[0, 2], json!([])).unwrap()]), Answer::Scores(vec![]));
-        assert_eq!(answer(&[tensor("FP64", &[u64::MAX, 0], json!([])).unwrap()]), Answer::Scores(vec![]));
+        assert_eq!(
+            answer(&[tensor("INT64", &[2, 2], json!([[1, 3], [5, 7]])).unwrap()]),
+            Answer::Scores(vec![2.0, 6.0])
+        );
+        assert_eq!(
+            answer(&[tensor("FP64", &[], json!(2.5)).unwrap()]),
+            Answer::Scores(vec![2.5])
+        );
+        assert_eq!(
+            answer(&[tensor("FP64", &[0, 2], json!([])).unwrap()]),
+            Answer::Scores(vec![])
+        );
+        assert_eq!(
+            answer(&[tensor("FP64", &[u64::MAX, 0], json!([])).unwrap()]),
+            Answer::Scores(vec![])
+        );
         let texts = tensor("BYTES", &[2], json!(["the team won", "hm"])).unwrap();
         let ignored = tensor("FP32", &[2], json!([1, 2])).unwrap();
-        assert_eq!(answer(&[texts, ignored]), Answer::Categories(vec!["sports", "other"]));
+        assert_eq!(
+            answer(&[texts, ignored]),
+            Answer::Categories(vec!["sports", "other"])
+        );
     }
 
     #[test]
     fn raw_contents_say_the_same_as_json() {
         let raw = |datatype: &str, shape: &[u64], raw: &[u8]| {
-            Tensor::from_raw("x", Datatype::parse(datatype).unwrap(), shape.to_vec(), raw).unwrap().data
+            Tensor::from_raw("x", Datatype::parse(datatype).unwrap(), shape.to_vec(), raw)
+                .unwrap()
+                .data
         };
-        assert_eq!(raw("INT16", &[2], &[0xff, 0xff, 2, 0]), Data::Numbers(vec![-1.0, 2.0]));
-        assert_eq!(raw("UINT8", &[2], &[0xff, 1]), Data::Numbers(vec![255.0, 1.0]));
-        assert_eq!(raw("FP32", &[1], &1.5_f32.to_le_bytes()), Data::Numbers(vec![1.5]));
-        assert_eq!(raw("FP64", &[1], &1.5_f64.to_le_bytes()), Data::Numbers(vec![1.5]));
+        assert_eq!(
+            raw("INT16", &[2], &[0xff, 0xff, 2, 0]),
+            Data::Numbers(vec![-1.0, 2.0])
+        );
+        assert_eq!(
+            raw("UINT8", &[2], &[0xff, 1]),
+            Data::Numbers(vec![255.0, 1.0])
+        );
+        assert_eq!(
+            raw("FP32", &[1], &1.5_f32.to_le_bytes()),
+            Data::Numbers(vec![1.5])
+        );
+        assert_eq!(
+            raw("FP64", &[1], &1.5_f64.to_le_bytes()),
+            Data::Numbers(vec![1.5])
+        );
         let categories = Answer::Categories(vec!["tech", "other"]);
-        assert_eq!(raw("BYTES", &[2], &categories.to_raw()), Data::Texts(vec!["tech".into(), "other".into()]));
-        assert_eq!(raw("FP64", &[1], &Answer::Scores(vec![0.5]).to_raw()), Data::Numbers(vec![0.5]));
+        assert_eq!(
+            raw("BYTES", &[2], &categories.to_raw()),
+            Data::Texts(vec!["tech".into(), "other".into()])
+        );
+        assert_eq!(
+            raw("FP64", &[1], &Answer::Scores(vec![0.5]).to_raw()),
+            Data::Numbers(vec![0.5])
+        );
     }
 }

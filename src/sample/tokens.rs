@@ -57,7 +57,11 @@ impl Tokens {
         let token = credentials(headers, "bearer").ok_or(Unfit::Missing)?;
         if let Some(until) = token.strip_prefix(&self.prefix) {
             let until = until.parse().map_err(|_| Unfit::Unknown)?;
-            return if now < Duration::from_millis(until) { Ok(()) } else { Err(Unfit::Expired) };
+            return if now < Duration::from_millis(until) {
+                Ok(())
+            } else {
+                Err(Unfit::Expired)
+            };
         }
         match &self.accepted {
             Some(accepted) if accepted != token => Err(Unfit::Unknown),
@@ -66,17 +70,40 @@ impl Tokens {
     }
 
     /// Answers a token request that came at this time since the start.
-    pub(super) fn issue(&self, headers: &HeaderMap, body: &[u8], now: Duration) -> Result<Value, Denied> {
+    pub(super) fn issue(
+        &self,
+        headers: &HeaderMap,
+        body: &[u8],
+        now: Duration,
+    ) -> Result<Value, Denied> {
         let form: HashMap<Cow<'_, str>, Cow<'_, str>> = form_urlencoded::parse(body).collect();
         if form.get("grant_type").map(AsRef::as_ref) != Some("client_credentials") {
-            return Err(Denied { error: "unsupported_grant_type", description: "grant_type is not client_credentials" });
+            return Err(Denied {
+                error: "unsupported_grant_type",
+                description: "grant_type is not client_credentials",
+            });
         }
         let basic = credentials(headers, "basic").and_then(decode_basic);
-        let posted = || Some((form.get("client_id")?.to_string(), form.get("client_secret")?.to_string()));
-        let nobody = Denied { error: "invalid_client", description: "no client id and secret, in the header or in the form" };
+        let posted = || {
+            Some((
+                form.get("client_id")?.to_string(),
+                form.get("client_secret")?.to_string(),
+            ))
+        };
+        let nobody = Denied {
+            error: "invalid_client",
+            description: "no client id and secret, in the header or in the form",
+        };
         let (id, secret) = basic.or_else(posted).ok_or(nobody)?;
-        if self.client.as_ref().is_some_and(|client| (&client.id, &client.secret) != (&id, &secret)) {
-            return Err(Denied { error: "invalid_client", description: "Client authentication failed" });
+        if self
+            .client
+            .as_ref()
+            .is_some_and(|client| (&client.id, &client.secret) != (&id, &secret))
+        {
+            return Err(Denied {
+                error: "invalid_client",
+                description: "Client authentication failed",
+            });
         }
         let until = (now + self.lifetime).as_millis();
         let scope = form.get("scope").map_or("all-apis", AsRef::as_ref);
@@ -91,7 +118,12 @@ impl Tokens {
 
 /// What follows the scheme in the `Authorization` header.
 fn credentials<'a>(headers: &'a HeaderMap, wanted: &str) -> Option<&'a str> {
-    let (scheme, rest) = headers.get(AUTHORIZATION)?.to_str().ok()?.trim().split_once(' ')?;
+    let (scheme, rest) = headers
+        .get(AUTHORIZATION)?
+        .to_str()
+        .ok()?
+        .trim()
+        .split_once(' ')?;
     scheme.eq_ignore_ascii_case(wanted).then_some(rest.trim())
 }
 
@@ -99,7 +131,14 @@ fn credentials<'a>(headers: &'a HeaderMap, wanted: &str) -> Option<&'a str> {
 fn decode_basic(text: &str) -> Option<(String, String)> {
     let pair = String::from_utf8(STANDARD.decode(text).ok()?).ok()?;
     let (id, secret) = pair.split_once(':')?;
-    let decode = |part: &str| Some(percent_encoding::percent_decode_str(part).decode_utf8().ok()?.into_owned());
+    let decode = |part: &str| {
+        Some(
+            percent_encoding::percent_decode_str(part)
+                .decode_utf8()
+                .ok()?
+                .into_owned(),
+        )
+    };
     Some((decode(id)?, decode(secret)?))
 }
 
@@ -119,7 +158,11 @@ mod tests {
     }
 
     fn strict() -> Tokens {
-        Tokens::new(&Options { token: "static".parse().ok(), client: "robot:a&b".parse().ok(), ..Options::default() })
+        Tokens::new(&Options {
+            token: "static".parse().ok(),
+            client: "robot:a&b".parse().ok(),
+            ..Options::default()
+        })
     }
 
     #[test]
@@ -127,13 +170,33 @@ mod tests {
         let none = HeaderMap::new();
         for (headers, form, error) in [
             (&none, &b""[..], "unsupported_grant_type"),
-            (&none, b"grant_type=password&client_id=robot&client_secret=a%26b", "unsupported_grant_type"),
+            (
+                &none,
+                b"grant_type=password&client_id=robot&client_secret=a%26b",
+                "unsupported_grant_type",
+            ),
             (&none, b"grant_type=client_credentials", "invalid_client"),
-            (&none, b"grant_type=client_credentials&client_id=robot&client_secret=a", "invalid_client"),
-            (&headers("Basic cm9ib3Q6YQ=="), b"grant_type=client_credentials", "invalid_client"),
-            (&headers("Basic %"), b"grant_type=client_credentials", "invalid_client"),
+            (
+                &none,
+                b"grant_type=client_credentials&client_id=robot&client_secret=a",
+                "invalid_client",
+            ),
+            (
+                &headers("Basic cm9ib3Q6YQ=="),
+                b"grant_type=client_credentials",
+                "invalid_client",
+            ),
+            (
+                &headers("Basic %"),
+                b"grant_type=client_credentials",
+                "invalid_client",
+            ),
         ] {
-            assert_eq!(strict().issue(headers, form, HOUR).unwrap_err().error, error, "{headers:?}");
+            assert_eq!(
+                strict().issue(headers, form, HOUR).unwrap_err().error,
+                error,
+                "{headers:?}"
+            );
         }
     }
 
@@ -141,9 +204,15 @@ mod tests {
     fn a_token_is_good_until_it_expires_and_only_where_it_was_issued() {
         let tokens = strict();
         let issued = tokens.issue(&HeaderMap::new(), FORM, HOUR).unwrap();
-        assert_eq!((&issued["token_type"], &issued["expires_in"]), (&json!("Bearer"), &json!(3600)));
+        assert_eq!(
+            (&issued["token_type"], &issued["expires_in"]),
+            (&json!("Bearer"), &json!(3600))
+        );
         let token = bearer(issued["access_token"].as_str().unwrap());
-        assert_eq!(tokens.check(&token, 2 * HOUR - Duration::from_millis(1)), Ok(()));
+        assert_eq!(
+            tokens.check(&token, 2 * HOUR - Duration::from_millis(1)),
+            Ok(())
+        );
         assert_eq!(tokens.check(&token, 2 * HOUR), Err(Unfit::Expired));
         assert_eq!(strict().check(&token, HOUR), Err(Unfit::Unknown));
     }
@@ -151,7 +220,11 @@ mod tests {
     #[test]
     fn a_client_may_name_itself_in_the_header() {
         let header = headers(&format!("basic {}", STANDARD.encode("robot:a%26b")));
-        assert!(strict().issue(&header, b"grant_type=client_credentials", HOUR).is_ok());
+        assert!(
+            strict()
+                .issue(&header, b"grant_type=client_credentials", HOUR)
+                .is_ok()
+        );
     }
 
     #[test]
@@ -161,6 +234,12 @@ mod tests {
         for nothing in [HeaderMap::new(), headers("Basic YTpi"), headers("any")] {
             assert_eq!(tokens.check(&nothing, HOUR), Err(Unfit::Missing));
         }
-        assert_eq!((strict().check(&bearer("static"), HOUR), strict().check(&bearer("any"), HOUR)), (Ok(()), Err(Unfit::Unknown)));
+        assert_eq!(
+            (
+                strict().check(&bearer("static"), HOUR),
+                strict().check(&bearer("any"), HOUR)
+            ),
+            (Ok(()), Err(Unfit::Unknown))
+        );
     }
 }

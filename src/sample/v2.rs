@@ -50,11 +50,23 @@ struct Output {
 
 /// Answers the body of a request, or says what is wrong with it.
 pub(super) fn answer<'a>(model: &'a str, body: &[u8]) -> Result<InferResponse<'a>, String> {
-    let InferRequest { id, inputs, outputs } = serde_json::from_slice(body).map_err(|error| format!("no inference request: {error}"))?;
-    let tensors = inputs.into_iter().map(|JsonTensor { name, shape, datatype, data }| {
-        let datatype = Datatype::parse(&datatype).map_err(|reason| format!("input {name:?}: {reason}"))?;
-        Tensor::from_json(&name, datatype, shape, &data)
-    });
+    let InferRequest {
+        id,
+        inputs,
+        outputs,
+    } = serde_json::from_slice(body).map_err(|error| format!("no inference request: {error}"))?;
+    let tensors = inputs.into_iter().map(
+        |JsonTensor {
+             name,
+             shape,
+             datatype,
+             data,
+         }| {
+            let datatype =
+                Datatype::parse(&datatype).map_err(|reason| format!("input {name:?}: {reason}"))?;
+            Tensor::from_json(&name, datatype, shape, &data)
+        },
+    );
     let answer = infer(&tensors.collect::<Result<Vec<_>, _>>()?)?;
     let (name, datatype) = answer.output();
     check_outputs(name, outputs.iter().map(|output| output.name.as_str()))?;
@@ -63,13 +75,28 @@ pub(super) fn answer<'a>(model: &'a str, body: &[u8]) -> Result<InferResponse<'a
         Answer::Categories(categories) => Value::from(categories),
         Answer::Scores(scores) => Value::from(scores),
     };
-    Ok(InferResponse { model_name: model, model_version: VERSION, id, outputs: [Output { name, shape, datatype, data }] })
+    Ok(InferResponse {
+        model_name: model,
+        model_version: VERSION,
+        id,
+        outputs: [Output {
+            name,
+            shape,
+            datatype,
+            data,
+        }],
+    })
 }
 
 /// Who asks for outputs asks for the one there is.
-pub(super) fn check_outputs<'a>(name: &str, mut requested: impl Iterator<Item = &'a str>) -> Result<(), String> {
+pub(super) fn check_outputs<'a>(
+    name: &str,
+    mut requested: impl Iterator<Item = &'a str>,
+) -> Result<(), String> {
     match requested.find(|requested| *requested != name) {
-        Some(unknown) => Err(format!("the model has no output {unknown:?} for these inputs; it has {name:?}")),
+        Some(unknown) => Err(format!(
+            "the model has no output {unknown:?} for these inputs; it has {name:?}"
+        )),
         None => Ok(()),
     }
 }
@@ -98,10 +125,22 @@ mod tests {
         for (body, reason) in [
             (json!({}), "missing field `inputs`"),
             (json!({"inputs": []}), "inputs is empty"),
-            (json!({"inputs": [{"name": "text"}]}), "missing field `shape`"),
-            (json!({"inputs": [{"name": "text", "shape": [1], "datatype": "TEXT", "data": []}]}), "input \"text\": datatype \"TEXT\""),
-            (json!({"inputs": [{"name": "text", "shape": [2], "datatype": "BYTES", "data": ["a"]}]}), "has 1 values"),
-            (json!({"inputs": [text], "outputs": [{"name": "score"}]}), "no output \"score\""),
+            (
+                json!({"inputs": [{"name": "text"}]}),
+                "missing field `shape`",
+            ),
+            (
+                json!({"inputs": [{"name": "text", "shape": [1], "datatype": "TEXT", "data": []}]}),
+                "input \"text\": datatype \"TEXT\"",
+            ),
+            (
+                json!({"inputs": [{"name": "text", "shape": [2], "datatype": "BYTES", "data": ["a"]}]}),
+                "has 1 values",
+            ),
+            (
+                json!({"inputs": [text], "outputs": [{"name": "score"}]}),
+                "no output \"score\"",
+            ),
         ] {
             let error = answer("m", body.to_string().as_bytes()).err().unwrap();
             assert!(error.contains(reason), "{body}: {error}");
@@ -113,7 +152,8 @@ mod tests {
         let body = json!({"id": "7", "inputs": [{"name": "x", "shape": [2, 2], "datatype": "FP32", "data": [1, 3, 5, 7]}]});
         let answered = answer("wine", body.to_string().as_bytes()).unwrap();
         let output = json!({"name": "score", "shape": [2], "datatype": "FP64", "data": [2.0, 6.0]});
-        let expected = json!({"model_name": "wine", "model_version": "1", "id": "7", "outputs": [output]});
+        let expected =
+            json!({"model_name": "wine", "model_version": "1", "id": "7", "outputs": [output]});
         assert_eq!(serde_json::to_value(answered).unwrap(), expected);
     }
 }

@@ -51,20 +51,29 @@ impl<'a> Reader<'a> {
         match self.number()? {
             0 => Ok(false),
             1 => Ok(true),
-            _ => Err(StatsError::Malformed("what says yes or no says something else")),
+            _ => Err(StatsError::Malformed(
+                "what says yes or no says something else",
+            )),
         }
     }
 
     pub(super) fn piece(&mut self) -> Result<&'a [u8], StatsError> {
         let length: usize = self.small()?;
-        let (piece, rest) = self.0.split_at_checked(length).ok_or(StatsError::Truncated)?;
+        let (piece, rest) = self
+            .0
+            .split_at_checked(length)
+            .ok_or(StatsError::Truncated)?;
         self.0 = rest;
         Ok(piece)
     }
 
     /// Everything must have been read.
     pub(super) fn end(self) -> Result<(), StatsError> {
-        if self.0.is_empty() { Ok(()) } else { Err(StatsError::Malformed("there are bytes after the end")) }
+        if self.0.is_empty() {
+            Ok(())
+        } else {
+            Err(StatsError::Malformed("there are bytes after the end"))
+        }
     }
 }
 
@@ -75,8 +84,15 @@ mod tests {
     #[test]
     fn numbers_past_64_bits_are_refused() {
         assert!(Reader(&[0xff; 9]).number().is_err());
-        assert!(Reader(&[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x02]).number().is_err());
-        assert_eq!(Reader(&[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01]).number(), Ok(u64::MAX));
+        assert!(
+            Reader(&[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x02])
+                .number()
+                .is_err()
+        );
+        assert_eq!(
+            Reader(&[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01]).number(),
+            Ok(u64::MAX)
+        );
     }
 
     #[test]

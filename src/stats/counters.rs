@@ -55,7 +55,9 @@ impl Counters {
     }
 
     pub(super) fn write(&self, out: &mut Writer) {
-        self.to_array().into_iter().for_each(|number| out.number(number));
+        self.to_array()
+            .into_iter()
+            .for_each(|number| out.number(number));
     }
 
     pub(super) fn read(reader: &mut Reader<'_>) -> Result<Self, StatsError> {

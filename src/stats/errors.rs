@@ -163,7 +163,14 @@ impl ErrorTable {
     pub fn record(&mut self, key: ErrorKey, sample: impl FnOnce() -> String) {
         match self.entries.get_mut(&key) {
             Some(entry) => entry.count += 1,
-            None => self.insert(key, ErrorEntry { count: 1, sample: clean(&sample()), retry_after: Histogram::new() }),
+            None => self.insert(
+                key,
+                ErrorEntry {
+                    count: 1,
+                    sample: clean(&sample()),
+                    retry_after: Histogram::new(),
+                },
+            ),
         }
     }
 
@@ -171,7 +178,9 @@ impl ErrorTable {
     pub fn asked_to_wait(&mut self, key: ErrorKey, wait: Duration) {
         // failures of further keys have no entry
         if let Some(entry) = self.entries.get_mut(&key) {
-            entry.retry_after.record(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX));
+            entry
+                .retry_after
+                .record(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX));
         }
     }
 
@@ -220,9 +229,26 @@ impl ErrorTable {
     pub(super) fn write(&self, out: &mut Writer) {
         out.number(self.other);
         out.number(self.entries.len() as u64);
-        for (ErrorKey { class, step, status }, ErrorEntry { count, sample, retry_after }) in &self.entries {
+        for (
+            ErrorKey {
+                class,
+                step,
+                status,
+            },
+            ErrorEntry {
+                count,
+                sample,
+                retry_after,
+            },
+        ) in &self.entries
+        {
             // the place in ALL; 0 for no status, as no answer has that one
-            for number in [*class as u64, u64::from(*step), u64::from(status.unwrap_or(0)), *count] {
+            for number in [
+                *class as u64,
+                u64::from(*step),
+                u64::from(status.unwrap_or(0)),
+                *count,
+            ] {
                 out.number(number);
             }
             out.piece(sample.as_bytes());
@@ -238,15 +264,24 @@ impl ErrorTable {
     }
 
     pub(super) fn read(reader: &mut Reader<'_>) -> Result<Self, StatsError> {
-        let mut table = Self { other: reader.number()?, ..Self::default() };
+        let mut table = Self {
+            other: reader.number()?,
+            ..Self::default()
+        };
         let count: usize = reader.small()?;
         if count > MAX_KEYS {
             return Err(StatsError::Malformed("there are too many kinds of errors"));
         }
         for _ in 0..count {
             let class: usize = reader.small()?;
-            let class = *ErrorClass::ALL.get(class).ok_or(StatsError::Malformed("an error class is unknown"))?;
-            let key = ErrorKey { class, step: reader.small()?, status: Some(reader.small()?).filter(|status| *status != 0) };
+            let class = *ErrorClass::ALL
+                .get(class)
+                .ok_or(StatsError::Malformed("an error class is unknown"))?;
+            let key = ErrorKey {
+                class,
+                step: reader.small()?,
+                status: Some(reader.small()?).filter(|status| *status != 0),
+            };
             let entry = ErrorEntry {
                 count: reader.number()?,
                 sample: clean(&String::from_utf8_lossy(reader.piece()?)),
@@ -262,7 +297,11 @@ impl ErrorTable {
 
 /// One line of bounded length: what a target sends must not move a terminal's cursor.
 fn clean(text: &str) -> String {
-    text.chars().map(|c| if c.is_whitespace() { ' ' } else { c }).filter(|c| !c.is_control()).take(MAX_SAMPLE).collect()
+    text.chars()
+        .map(|c| if c.is_whitespace() { ' ' } else { c })
+        .filter(|c| !c.is_control())
+        .take(MAX_SAMPLE)
+        .collect()
 }
 
 #[cfg(test)]
@@ -272,13 +311,19 @@ mod tests {
     use super::*;
 
     fn key(class: ErrorClass, step: u16) -> ErrorKey {
-        ErrorKey { class, step, status: None }
+        ErrorKey {
+            class,
+            step,
+            status: None,
+        }
     }
 
     #[test]
     fn a_sample_is_one_bounded_line() {
         let mut table = ErrorTable::default();
-        table.record(key(ErrorClass::Protocol, 0), || format!("a\x1b[2Jb\r\nc{}", "x".repeat(1000)));
+        table.record(key(ErrorClass::Protocol, 0), || {
+            format!("a\x1b[2Jb\r\nc{}", "x".repeat(1000))
+        });
         let (_, entry) = table.iter().next().unwrap();
         assert!(entry.sample.starts_with("a[2Jb  c"));
         assert_eq!(entry.sample.chars().count(), MAX_SAMPLE);
@@ -296,7 +341,10 @@ mod tests {
         let mut twice = table.clone();
         twice.merge(&table);
         let (_, entry) = twice.iter().next().unwrap();
-        assert_eq!((entry.retry_after.count(), entry.retry_after.max()), (6, 86_400_000));
+        assert_eq!(
+            (entry.retry_after.count(), entry.retry_after.max()),
+            (6, 86_400_000)
+        );
         assert!(entry.retry_after.percentile(50.0).abs_diff(30_000) <= 30);
     }
 

@@ -11,8 +11,16 @@ pub fn micros(micros: f64) -> String {
 }
 
 fn long(seconds: u64) -> String {
-    let parts = [(seconds / 3600, "h"), (seconds / 60 % 60, "m"), (seconds % 60, "s")];
-    parts.iter().filter(|(count, _)| *count > 0).map(|(count, unit)| format!("{count}{unit}")).collect()
+    let parts = [
+        (seconds / 3600, "h"),
+        (seconds / 60 % 60, "m"),
+        (seconds % 60, "s"),
+    ];
+    parts
+        .iter()
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, unit)| format!("{count}{unit}"))
+        .collect()
 }
 
 /// `0%`, `0.02%`, `61%`. Neither nothing nor everything unless it is: a single failure in a million is `<0.01%`.
@@ -76,7 +84,10 @@ pub fn money(price: f64) -> String {
     match price {
         p if p == 0.0 || p >= 0.995 => format!("{p:.2}"),
         // three digits that count
-        p => format!("{p:.*}", (2 - p.log10().floor() as i32).clamp(2, 9) as usize),
+        p => format!(
+            "{p:.*}",
+            (2 - p.log10().floor() as i32).clamp(2, 9) as usize
+        ),
     }
 }
 
@@ -103,7 +114,14 @@ fn three_digits(number: f64) -> String {
 }
 
 fn trimmed(number: String) -> String {
-    if number.contains('.') { number.trim_end_matches('0').trim_end_matches('.').to_owned() } else { number }
+    if number.contains('.') {
+        number
+            .trim_end_matches('0')
+            .trim_end_matches('.')
+            .to_owned()
+    } else {
+        number
+    }
 }
 
 #[cfg(test)]
@@ -112,21 +130,44 @@ mod tests {
 
     #[test]
     fn times_have_three_digits_and_a_unit() {
-        let times =
-            [0.0, 80.4, 999.4, 999.6, 1_000.0, 14_230.0, 999_499.0, 999_999.0, 1_500_000.0, 59_940_000.0, 59_990_000.0, 123_000_000.0];
-        let texts = ["0us", "80us", "999us", "1ms", "1ms", "14.2ms", "999ms", "1s", "1.5s", "59.9s", "1m", "2m3s"];
+        let times = [
+            0.0,
+            80.4,
+            999.4,
+            999.6,
+            1_000.0,
+            14_230.0,
+            999_499.0,
+            999_999.0,
+            1_500_000.0,
+            59_940_000.0,
+            59_990_000.0,
+            123_000_000.0,
+        ];
+        let texts = [
+            "0us", "80us", "999us", "1ms", "1ms", "14.2ms", "999ms", "1s", "1.5s", "59.9s", "1m",
+            "2m3s",
+        ];
         assert_eq!(times.map(micros), texts);
     }
 
     #[test]
     fn a_share_is_nothing_or_everything_only_when_it_is() {
         let shares = [0.0, 0.000_001, 0.0002, 0.5, 0.61, 0.1234, 0.999_999, 1.0];
-        assert_eq!(shares.map(percent), ["0%", "<0.01%", "0.02%", "50%", "61%", "12.34%", ">99.99%", "100%"]);
+        assert_eq!(
+            shares.map(percent),
+            [
+                "0%", "<0.01%", "0.02%", "50%", "61%", "12.34%", ">99.99%", "100%"
+            ]
+        );
     }
 
     #[test]
     fn rates_lose_digits_as_they_grow() {
-        assert_eq!([0.0, 1.25, 9.999, 123.44, 999.96, 18_240.4].map(rate), ["0", "1.25", "10", "123.4", "1000", "18240"]);
+        assert_eq!(
+            [0.0, 1.25, 9.999, 123.44, 999.96, 18_240.4].map(rate),
+            ["0", "1.25", "10", "123.4", "1000", "18240"]
+        );
     }
 
     #[test]
@@ -139,17 +180,29 @@ mod tests {
 
     #[test]
     fn a_number_has_three_digits_or_all_before_its_point() {
-        assert_eq!([0.0, 0.984, 41.26, 999.6, 5_472.4].map(number), ["0", "0.984", "41.3", "1,000", "5,472"]);
-        assert_eq!(["s", "ms", "us", "bytes", "none"].map(|unit| in_unit(1.5, unit)), ["1.5s", "1.5ms", "2us", "2 B", "1.5"]);
+        assert_eq!(
+            [0.0, 0.984, 41.26, 999.6, 5_472.4].map(number),
+            ["0", "0.984", "41.3", "1,000", "5,472"]
+        );
+        assert_eq!(
+            ["s", "ms", "us", "bytes", "none"].map(|unit| in_unit(1.5, unit)),
+            ["1.5s", "1.5ms", "2us", "2 B", "1.5"]
+        );
     }
 
     #[test]
     fn a_price_has_cents_and_a_small_one_three_digits() {
-        assert_eq!([0.0, 4.5555, 1234.0, 0.5, 0.0031234, 1e-12].map(money), ["0.00", "4.56", "1234.00", "0.500", "0.00312", "0.000000000"]);
+        assert_eq!(
+            [0.0, 4.5555, 1234.0, 0.5, 0.0031234, 1e-12].map(money),
+            ["0.00", "4.56", "1234.00", "0.500", "0.00312", "0.000000000"]
+        );
     }
 
     #[test]
     fn counts_are_grouped() {
-        assert_eq!([0, 999, 1_000, 5_472_000].map(count), ["0", "999", "1,000", "5,472,000"]);
+        assert_eq!(
+            [0, 999, 1_000, 5_472_000].map(count),
+            ["0", "999", "1,000", "5,472,000"]
+        );
     }
 }

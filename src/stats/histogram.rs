@@ -65,7 +65,17 @@ impl Histogram {
     }
 
     pub fn merge(&mut self, other: &Histogram) {
-        let Histogram { counts: Some(theirs), count, min, max, sum, clamped } = other else { return };
+        let Histogram {
+            counts: Some(theirs),
+            count,
+            min,
+            max,
+            sum,
+            clamped,
+        } = other
+        else {
+            return;
+        };
         match &mut self.counts {
             None => *self = other.clone(),
             Some(ours) => {
@@ -116,7 +126,11 @@ impl Histogram {
 
     /// Exact up to the rounding of the division; 0 when empty.
     pub fn mean(&self) -> f64 {
-        if self.is_empty() { 0.0 } else { self.sum as f64 / self.count as f64 }
+        if self.is_empty() {
+            0.0
+        } else {
+            self.sum as f64 / self.count as f64
+        }
     }
 
     /// Of all samples, microseconds.
@@ -127,7 +141,10 @@ impl Histogram {
     /// Samples of at most `us`, as exactly as percentiles are.
     pub fn count_up_to(&self, us: u64) -> u64 {
         let last = index(us.min(MAX_MICROS));
-        self.buckets().take_while(|(index, _)| *index <= last).map(|(_, count)| count).sum()
+        self.buckets()
+            .take_while(|(index, _)| *index <= last)
+            .map(|(_, count)| count)
+            .sum()
     }
 
     /// Samples above one hour.
@@ -138,7 +155,9 @@ impl Histogram {
     /// The smallest value that `p` percent of the samples do not pass (nearest rank), never beyond [`max`](Self::max); 0 when empty.
     pub fn percentile(&self, p: f64) -> u64 {
         // 99.9 percent of 1000 is rank 999, whatever the floats make of it
-        let rank = (p.clamp(0.0, 100.0) / 100.0 * self.count as f64 - 1e-6).ceil().max(1.0) as u64;
+        let rank = (p.clamp(0.0, 100.0) / 100.0 * self.count as f64 - 1e-6)
+            .ceil()
+            .max(1.0) as u64;
         let mut passed = 0;
         for (index, count) in self.buckets() {
             passed += count;
@@ -177,9 +196,17 @@ impl Histogram {
 
     /// The whole of it: min, max, sum, clamped and the V2 format; nothing when empty.
     pub fn encode(&self) -> Vec<u8> {
-        let Some(v2) = self.to_hdr_v2() else { return Vec::new() };
+        let Some(v2) = self.to_hdr_v2() else {
+            return Vec::new();
+        };
         let mut out = Writer(Vec::with_capacity(v2.len() + 32));
-        for number in [self.min, self.max, (self.sum >> 64) as u64, self.sum as u64, self.clamped] {
+        for number in [
+            self.min,
+            self.max,
+            (self.sum >> 64) as u64,
+            self.sum as u64,
+            self.clamped,
+        ] {
             out.number(number);
         }
         out.0.extend_from_slice(&v2);
@@ -192,7 +219,13 @@ impl Histogram {
             return Ok(Self::new());
         }
         let mut reader = Reader(bytes);
-        let (min, max, high, low, clamped) = (reader.number()?, reader.number()?, reader.number()?, reader.number()?, reader.number()?);
+        let (min, max, high, low, clamped) = (
+            reader.number()?,
+            reader.number()?,
+            reader.number()?,
+            reader.number()?,
+            reader.number()?,
+        );
         let (counts, count) = decode_v2(reader.0)?;
         let sum = u128::from(high) << 64 | u128::from(low);
         let fits = sum <= u128::from(count) * u128::from(MAX_MICROS)
@@ -201,9 +234,18 @@ impl Histogram {
             && max <= MAX_MICROS
             && counts.ends() == Some((index(min), index(max)));
         if !fits {
-            return Err(StatsError::Malformed("a histogram's counts and its minimum and maximum do not agree"));
+            return Err(StatsError::Malformed(
+                "a histogram's counts and its minimum and maximum do not agree",
+            ));
         }
-        Ok(Self { counts: Some(counts), count, min, max, sum, clamped })
+        Ok(Self {
+            counts: Some(counts),
+            count,
+            min,
+            max,
+            sum,
+            clamped,
+        })
     }
 
     /// Every bucket with samples, in ascending order.
@@ -214,7 +256,9 @@ impl Histogram {
     /// Memory on the heap.
     #[cfg(test)]
     pub(super) fn heap(&self) -> usize {
-        self.counts.as_ref().map_or(0, |counts| PAGES * 2 + counts.pages.capacity() * size_of::<Page>() + counts.carries.len() * 16)
+        self.counts.as_ref().map_or(0, |counts| {
+            PAGES * 2 + counts.pages.capacity() * size_of::<Page>() + counts.carries.len() * 16
+        })
     }
 }
 
@@ -222,8 +266,16 @@ impl Eq for Histogram {}
 
 impl PartialEq for Histogram {
     fn eq(&self, other: &Self) -> bool {
-        let Self { counts: _, count, min, max, sum, clamped } = self;
-        (*count, *min, *max, *sum, *clamped) == (other.count, other.min, other.max, other.sum, other.clamped)
+        let Self {
+            counts: _,
+            count,
+            min,
+            max,
+            sum,
+            clamped,
+        } = self;
+        (*count, *min, *max, *sum, *clamped)
+            == (other.count, other.min, other.max, other.sum, other.clamped)
             && self.buckets().eq(other.buckets())
     }
 }
@@ -257,7 +309,11 @@ fn middle(index: usize) -> u64 {
 /// is the middle of ours.
 fn v2_place(index: usize) -> u64 {
     let index = index as u64;
-    if index < 2 * HALF { index } else { 2 * index - 2 * HALF }
+    if index < 2 * HALF {
+        index
+    } else {
+        2 * index - 2 * HALF
+    }
 }
 
 /// What is kept of each count beside the others; few buckets are ever more than this, and what they are more is kept apart.
@@ -275,7 +331,11 @@ struct Counts {
 
 impl Default for Counts {
     fn default() -> Self {
-        Self { places: Box::new([0; PAGES]), pages: Vec::new(), carries: BTreeMap::new() }
+        Self {
+            places: Box::new([0; PAGES]),
+            pages: Vec::new(),
+            carries: BTreeMap::new(),
+        }
     }
 }
 
@@ -305,8 +365,17 @@ impl Counts {
     }
 
     fn merge(&mut self, other: &Counts) {
-        for (page, place) in other.places.iter().enumerate().filter(|(_, place)| **place > 0) {
-            for (slot, count) in other.pages[usize::from(*place) - 1].iter().enumerate().filter(|(_, count)| **count > 0) {
+        for (page, place) in other
+            .places
+            .iter()
+            .enumerate()
+            .filter(|(_, place)| **place > 0)
+        {
+            for (slot, count) in other.pages[usize::from(*place) - 1]
+                .iter()
+                .enumerate()
+                .filter(|(_, count)| **count > 0)
+            {
                 self.add(page * PAGE + slot, u64::from(*count));
             }
         }
@@ -331,21 +400,36 @@ impl Counts {
     }
 
     fn of(&self, index: usize) -> u64 {
-        let low = usize::from(self.places[index / PAGE]).checked_sub(1).map_or(0, |place| self.pages[place][index % PAGE]);
+        let low = usize::from(self.places[index / PAGE])
+            .checked_sub(1)
+            .map_or(0, |place| self.pages[place][index % PAGE]);
         self.carried(index, low)
     }
 
     fn carried(&self, index: usize, low: u16) -> u64 {
-        u64::from(low) + self.carries.get(&(index as u16)).map_or(0, |carries| carries << u16::BITS)
+        u64::from(low)
+            + self
+                .carries
+                .get(&(index as u16))
+                .map_or(0, |carries| carries << u16::BITS)
     }
 
     /// Buckets with samples, in ascending order.
     fn iter(&self) -> impl Iterator<Item = (usize, u64)> {
-        let pages = self.places.iter().enumerate().filter(|(_, place)| **place > 0);
+        let pages = self
+            .places
+            .iter()
+            .enumerate()
+            .filter(|(_, place)| **place > 0);
         let slots = pages.flat_map(|(page, place)| {
-            self.pages[usize::from(*place) - 1].iter().enumerate().map(move |(slot, low)| (page * PAGE + slot, *low))
+            self.pages[usize::from(*place) - 1]
+                .iter()
+                .enumerate()
+                .map(move |(slot, low)| (page * PAGE + slot, *low))
         });
-        slots.map(|(index, low)| (index, self.carried(index, low))).filter(|(_, count)| *count > 0)
+        slots
+            .map(|(index, low)| (index, self.carried(index, low)))
+            .filter(|(_, count)| *count > 0)
     }
 
     /// The first and the last bucket with samples.
@@ -363,7 +447,9 @@ fn decode_v2(bytes: &[u8]) -> Result<(Counts, u64), StatsError> {
     let word = |at: usize| u32::from_be_bytes(header[at..at + 4].try_into().expect("4 bytes"));
     let lowest = u64::from_be_bytes(header[16..24].try_into().expect("8 bytes"));
     if (word(0), word(8), word(12), lowest) != (COOKIE, 0, DIGITS, 1) {
-        return Err(StatsError::Malformed("a histogram has another format, range or precision"));
+        return Err(StatsError::Malformed(
+            "a histogram has another format, range or precision",
+        ));
     }
     if word(4) as usize != bytes.len() - HEADER {
         return Err(StatsError::Truncated);
@@ -381,8 +467,9 @@ fn decode_v2(bytes: &[u8]) -> Result<(Counts, u64), StatsError> {
             .checked_add(number as u64)
             .filter(|total| *total <= i64::MAX as u64)
             .ok_or(StatsError::Malformed("a histogram's counts overflow"))?;
-        let value =
-            value_at(place).filter(|value| *value <= MAX_MICROS).ok_or(StatsError::Malformed("a histogram reaches beyond an hour"))?;
+        let value = value_at(place)
+            .filter(|value| *value <= MAX_MICROS)
+            .ok_or(StatsError::Malformed("a histogram reaches beyond an hour"))?;
         if number > 0 {
             counts.add(index(value), number as u64);
         }
@@ -431,13 +518,24 @@ mod tests {
 
     /// Samples over all magnitudes.
     fn samples() -> impl Strategy<Value = Vec<u64>> {
-        prop::collection::vec((0u32..33, 0u64..1 << 32).prop_map(|(bits, seed)| (1u64 << bits) + seed % (1 << bits)), 0..200)
+        prop::collection::vec(
+            (0u32..33, 0u64..1 << 32).prop_map(|(bits, seed)| (1u64 << bits) + seed % (1 << bits)),
+            0..200,
+        )
     }
 
     #[test]
     fn nothing_recorded_summarises_to_zero() {
         let histogram = Histogram::new();
-        assert_eq!((histogram.count(), histogram.min(), histogram.max(), histogram.percentile(99.0)), (0, 0, 0, 0));
+        assert_eq!(
+            (
+                histogram.count(),
+                histogram.min(),
+                histogram.max(),
+                histogram.percentile(99.0)
+            ),
+            (0, 0, 0, 0)
+        );
         assert_eq!(histogram.mean(), 0.0);
         assert_eq!(Histogram::decode(&histogram.encode()), Ok(histogram));
     }
@@ -445,13 +543,24 @@ mod tests {
     #[test]
     fn values_out_of_range_are_clamped_and_counted() {
         let histogram = of(&[0, 5, MAX_MICROS + 1, u64::MAX]);
-        assert_eq!((histogram.min(), histogram.max(), histogram.clamped(), histogram.count()), (1, MAX_MICROS, 2, 4));
+        assert_eq!(
+            (
+                histogram.min(),
+                histogram.max(),
+                histogram.clamped(),
+                histogram.count()
+            ),
+            (1, MAX_MICROS, 2, 4)
+        );
     }
 
     #[test]
     fn ranks_are_exact() {
         let thousand = of(&(1..=1000).collect::<Vec<_>>());
-        assert_eq!([50.0, 99.0, 99.9, 100.0, 0.0].map(|p| thousand.percentile(p)), [500, 990, 999, 1000, 1]);
+        assert_eq!(
+            [50.0, 99.0, 99.9, 100.0, 0.0].map(|p| thousand.percentile(p)),
+            [500, 990, 999, 1000, 1]
+        );
         assert_eq!(thousand.mean(), 500.5);
     }
 
@@ -463,7 +572,10 @@ mod tests {
     #[test]
     fn every_bucket_begins_where_the_one_before_it_ends() {
         for bucket in 0..PAGES * PAGE - 1 {
-            assert_eq!((index(lowest(bucket)), index(highest(bucket))), (bucket, bucket));
+            assert_eq!(
+                (index(lowest(bucket)), index(highest(bucket))),
+                (bucket, bucket)
+            );
             assert_eq!(highest(bucket) + 1, lowest(bucket + 1));
         }
         assert!(index(MAX_MICROS) < PAGES * PAGE);
@@ -477,8 +589,14 @@ mod tests {
             histogram.merge(&twice);
         }
         histogram.merge(&of(&[9]));
-        assert_eq!((histogram.count(), histogram.count_up_to(7)), ((1 << 40) + 1, 1 << 40));
-        assert_eq!(Histogram::decode(&histogram.encode()).as_ref(), Ok(&histogram));
+        assert_eq!(
+            (histogram.count(), histogram.count_up_to(7)),
+            ((1 << 40) + 1, 1 << 40)
+        );
+        assert_eq!(
+            Histogram::decode(&histogram.encode()).as_ref(),
+            Ok(&histogram)
+        );
         let most = histogram.clone();
         histogram.merge(&of(&[7]));
         histogram.remove(&most);
@@ -494,7 +612,10 @@ mod tests {
         }
         let mut histogram = of(&[70_000]);
         histogram.merge(&many);
-        assert_eq!((histogram.count_up_to(7), histogram.percentile(50.0)), (1 << 16, 7));
+        assert_eq!(
+            (histogram.count_up_to(7), histogram.percentile(50.0)),
+            (1 << 16, 7)
+        );
         assert_eq!(Histogram::decode(&histogram.encode()), Ok(histogram));
     }
 

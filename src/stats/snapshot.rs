@@ -31,7 +31,15 @@ pub struct Snapshot {
 impl Snapshot {
     /// Adds what another shard or worker did in the same interval: everything adds up, `users` too.
     pub fn merge(&mut self, other: &Snapshot) {
-        let Snapshot { steps, tasks, trends, counters, errors, lag, users } = other;
+        let Snapshot {
+            steps,
+            tasks,
+            trends,
+            counters,
+            errors,
+            lag,
+            users,
+        } = other;
         for (place, step) in steps {
             self.steps.entry(*place).or_default().merge(step);
         }
@@ -64,12 +72,29 @@ impl Snapshot {
 
     /// Requests the target must have received: all that were written at least in part, whatever became of them.
     pub fn received_by_target(&self) -> u64 {
-        let Counters { interrupted, unsent, warmup, control, retries, redirect_hops, .. } = self.counters;
-        (self.requests() + interrupted + warmup + control + retries + redirect_hops).saturating_sub(unsent)
+        let Counters {
+            interrupted,
+            unsent,
+            warmup,
+            control,
+            retries,
+            redirect_hops,
+            ..
+        } = self.counters;
+        (self.requests() + interrupted + warmup + control + retries + redirect_hops)
+            .saturating_sub(unsent)
     }
 
     pub fn encode(&self) -> Vec<u8> {
-        let Snapshot { steps, tasks, trends, counters, errors, lag, users } = self;
+        let Snapshot {
+            steps,
+            tasks,
+            trends,
+            counters,
+            errors,
+            lag,
+            users,
+        } = self;
         let mut out = Writer::default();
         out.number(FORMAT);
         counters.write(&mut out);
@@ -117,13 +142,17 @@ fn read_places<'a, T>(
 ) -> Result<BTreeMap<u16, T>, StatsError> {
     let count: usize = reader.small()?;
     if count > MAX_PLACES {
-        return Err(StatsError::Malformed("there are too many steps, tasks or trends"));
+        return Err(StatsError::Malformed(
+            "there are too many steps, tasks or trends",
+        ));
     }
     let mut places = BTreeMap::new();
     for _ in 0..count {
         let place = reader.small()?;
         if places.insert(place, read(reader)?).is_some() {
-            return Err(StatsError::Malformed("a step, task or trend is there twice"));
+            return Err(StatsError::Malformed(
+                "a step, task or trend is there twice",
+            ));
         }
     }
     Ok(places)
@@ -140,7 +169,10 @@ mod tests {
     type Sample = (u16, u64, Option<u16>);
 
     fn samples() -> impl Strategy<Value = Vec<Sample>> {
-        prop::collection::vec((0u16..5, 1u64..10_000_000, prop::option::of(400u16..405)), 0..100)
+        prop::collection::vec(
+            (0u16..5, 1u64..10_000_000, prop::option::of(400u16..405)),
+            0..100,
+        )
     }
 
     fn record(snapshot: &mut Snapshot, (place, us, failed): Sample) {
@@ -152,9 +184,14 @@ mod tests {
             Some(status) => {
                 step.failures += 1;
                 step.failed_latency.record(us);
-                snapshot
-                    .errors
-                    .record(ErrorKey { class: ErrorClass::of_status(status), step: place, status: Some(status) }, || format!("{us}"));
+                snapshot.errors.record(
+                    ErrorKey {
+                        class: ErrorClass::of_status(status),
+                        step: place,
+                        status: Some(status),
+                    },
+                    || format!("{us}"),
+                );
             }
         }
         step_parts(snapshot.steps.entry(place).or_default(), us);
@@ -178,7 +215,10 @@ mod tests {
         if !us.is_multiple_of(3) {
             stream_parts(step.stream.get_or_insert_default(), us);
         }
-        Phase::ALL.into_iter().take(us as usize % 6).for_each(|phase| step.phases.record(phase, us));
+        Phase::ALL
+            .into_iter()
+            .take(us as usize % 6)
+            .for_each(|phase| step.phases.record(phase, us));
     }
 
     /// Messages of a stream may come in an interval in which no request ends, and of few of them a model's answer is made.
@@ -202,7 +242,9 @@ mod tests {
 
     fn of(samples: &[Sample]) -> Snapshot {
         let mut snapshot = Snapshot::default();
-        samples.iter().for_each(|sample| record(&mut snapshot, *sample));
+        samples
+            .iter()
+            .for_each(|sample| record(&mut snapshot, *sample));
         snapshot
     }
 
@@ -225,9 +267,20 @@ mod tests {
             redirect_hops: 80,
             ..Counters::default()
         };
-        let step = StepStats { requests: 100, failures: 50, ..StepStats::default() };
-        let snapshot = Snapshot { steps: [(0, step)].into(), counters, ..Snapshot::default() };
-        assert_eq!(snapshot.received_by_target(), 100 - 1 + 2 + 10 + 20 + 40 + 80);
+        let step = StepStats {
+            requests: 100,
+            failures: 50,
+            ..StepStats::default()
+        };
+        let snapshot = Snapshot {
+            steps: [(0, step)].into(),
+            counters,
+            ..Snapshot::default()
+        };
+        assert_eq!(
+            snapshot.received_by_target(),
+            100 - 1 + 2 + 10 + 20 + 40 + 80
+        );
     }
 
     /// Each step a task of its own whose answers are a model's, all numbers recorded that can be, each histogram densely filled from 1 ms to 1 min.
@@ -254,7 +307,10 @@ mod tests {
 
     #[test]
     fn users_add_over_places_and_not_over_time() {
-        let at = |users| Snapshot { users, ..Snapshot::default() };
+        let at = |users| Snapshot {
+            users,
+            ..Snapshot::default()
+        };
         let mut places = at(3);
         places.merge(&at(4));
         assert_eq!(places.users, 7);

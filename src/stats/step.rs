@@ -21,7 +21,13 @@ pub enum Phase {
 }
 
 impl Phase {
-    pub const ALL: [Self; 5] = [Self::Dns, Self::Connect, Self::Tls, Self::Wait, Self::Download];
+    pub const ALL: [Self; 5] = [
+        Self::Dns,
+        Self::Connect,
+        Self::Tls,
+        Self::Wait,
+        Self::Download,
+    ];
 
     pub fn name(self) -> &'static str {
         match self {
@@ -48,7 +54,10 @@ impl PhaseStats {
     }
 
     fn merge(&mut self, other: &PhaseStats) {
-        self.0.iter_mut().zip(&other.0).for_each(|(ours, theirs)| ours.merge(theirs));
+        self.0
+            .iter_mut()
+            .zip(&other.0)
+            .for_each(|(ours, theirs)| ours.merge(theirs));
     }
 }
 
@@ -83,7 +92,9 @@ pub struct StepStats {
 impl StepStats {
     /// A stream that goes on has samples before it is a request.
     pub fn is_empty(&self) -> bool {
-        self.requests == 0 && self.goodput.judged == 0 && self.stream.as_ref().is_none_or(|stream| stream.is_empty())
+        self.requests == 0
+            && self.goodput.judged == 0
+            && self.stream.as_ref().is_none_or(|stream| stream.is_empty())
     }
 
     pub fn merge(&mut self, other: &StepStats) {
@@ -142,10 +153,20 @@ impl StepStats {
             goodput,
             grpc_statuses,
         } = self;
-        for number in [requests, failures, sent_bytes, received_bytes, checks_passed, checks_failed] {
+        for number in [
+            requests,
+            failures,
+            sent_bytes,
+            received_bytes,
+            checks_passed,
+            checks_failed,
+        ] {
             out.number(*number);
         }
-        for histogram in [latency, service_time, failed_latency].into_iter().chain(&phases.0) {
+        for histogram in [latency, service_time, failed_latency]
+            .into_iter()
+            .chain(&phases.0)
+        {
             out.piece(&histogram.encode());
         }
         write_counts(statuses, out);
@@ -182,7 +203,10 @@ impl StepStats {
         if reader.is_there()? {
             step.stream = Some(Box::new(StreamStats::read(reader)?));
         }
-        step.goodput = Goodput { good: reader.number()?, judged: reader.number()? };
+        step.goodput = Goodput {
+            good: reader.number()?,
+            judged: reader.number()?,
+        };
         step.grpc_statuses = read_counts(reader)?;
         Ok(step)
     }
@@ -196,7 +220,9 @@ fn write_counts<K: Copy + Into<u64>>(counts: &BTreeMap<K, u64>, out: &mut Writer
     }
 }
 
-fn read_counts<K: TryFrom<u64> + Ord>(reader: &mut Reader<'_>) -> Result<BTreeMap<K, u64>, StatsError> {
+fn read_counts<K: TryFrom<u64> + Ord>(
+    reader: &mut Reader<'_>,
+) -> Result<BTreeMap<K, u64>, StatsError> {
     let mut counts = BTreeMap::new();
     for _ in 0..reader.number()? {
         let status = reader.small()?;
@@ -220,21 +246,33 @@ pub struct TaskStats {
 
 impl TaskStats {
     pub fn merge(&mut self, other: &TaskStats) {
-        let TaskStats { finished, failed, duration } = other;
+        let TaskStats {
+            finished,
+            failed,
+            duration,
+        } = other;
         self.finished += finished;
         self.failed += failed;
         self.duration.merge(duration);
     }
 
     pub(super) fn write(&self, out: &mut Writer) {
-        let TaskStats { finished, failed, duration } = self;
+        let TaskStats {
+            finished,
+            failed,
+            duration,
+        } = self;
         out.number(*finished);
         out.number(*failed);
         out.piece(&duration.encode());
     }
 
     pub(super) fn read(reader: &mut Reader<'_>) -> Result<Self, StatsError> {
-        Ok(Self { finished: reader.number()?, failed: reader.number()?, duration: Histogram::decode(reader.piece()?)? })
+        Ok(Self {
+            finished: reader.number()?,
+            failed: reader.number()?,
+            duration: Histogram::decode(reader.piece()?)?,
+        })
     }
 }
 
@@ -265,6 +303,9 @@ impl TrendStats {
     }
 
     pub(super) fn read(reader: &mut Reader<'_>) -> Result<Self, StatsError> {
-        Ok(Self { missing: reader.number()?, values: Histogram::decode(reader.piece()?)? })
+        Ok(Self {
+            missing: reader.number()?,
+            values: Histogram::decode(reader.piece()?)?,
+        })
     }
 }

@@ -48,12 +48,28 @@ pub struct Goodput {
 
 impl StreamStats {
     pub fn is_empty(&self) -> bool {
-        let Self { messages_sent, messages_received, first, gap, llm } = self;
-        *messages_sent == 0 && *messages_received == 0 && first.is_empty() && gap.is_empty() && llm.is_none()
+        let Self {
+            messages_sent,
+            messages_received,
+            first,
+            gap,
+            llm,
+        } = self;
+        *messages_sent == 0
+            && *messages_received == 0
+            && first.is_empty()
+            && gap.is_empty()
+            && llm.is_none()
     }
 
     pub fn merge(&mut self, other: &StreamStats) {
-        let StreamStats { messages_sent, messages_received, first, gap, llm } = other;
+        let StreamStats {
+            messages_sent,
+            messages_received,
+            first,
+            gap,
+            llm,
+        } = other;
         self.messages_sent += messages_sent;
         self.messages_received += messages_received;
         self.first.merge(first);
@@ -64,7 +80,13 @@ impl StreamStats {
     }
 
     pub(super) fn write(&self, out: &mut Writer) {
-        let StreamStats { messages_sent, messages_received, first, gap, llm } = self;
+        let StreamStats {
+            messages_sent,
+            messages_received,
+            first,
+            gap,
+            llm,
+        } = self;
         out.number(*messages_sent);
         out.number(*messages_received);
         out.piece(&first.encode());
@@ -81,7 +103,11 @@ impl StreamStats {
             messages_received: reader.number()?,
             first: Histogram::decode(reader.piece()?)?,
             gap: Histogram::decode(reader.piece()?)?,
-            llm: if reader.is_there()? { Some(Box::new(LlmStats::read(reader)?)) } else { None },
+            llm: if reader.is_there()? {
+                Some(Box::new(LlmStats::read(reader)?))
+            } else {
+                None
+            },
         })
     }
 }
@@ -122,7 +148,13 @@ impl LlmStats {
         for histogram in [first_answer, per_token, token_rate] {
             out.piece(&histogram.encode());
         }
-        for number in [input_tokens, output_tokens, reasoning_tokens, counted_by_usage, counted_by_events] {
+        for number in [
+            input_tokens,
+            output_tokens,
+            reasoning_tokens,
+            counted_by_usage,
+            counted_by_events,
+        ] {
             out.number(*number);
         }
     }

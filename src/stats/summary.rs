@@ -9,10 +9,12 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use super::result::{
-    ErrorResult, GoodputResult, HistogramResult, LatencySummary, PhaseResult, RecordResult, RetryAfterResult, SeriesPoint, StatusCount,
-    StepResult, StreamResult, TaskResult, Totals,
+    ErrorResult, GoodputResult, HistogramResult, LatencySummary, PhaseResult, RecordResult,
+    RetryAfterResult, SeriesPoint, StatusCount, StepResult, StreamResult, TaskResult, Totals,
 };
-use super::{Histogram, Phase, PhaseStats, Snapshot, StepStats, StreamStats, TaskStats, TrendStats};
+use super::{
+    Histogram, Phase, PhaseStats, Snapshot, StepStats, StreamStats, TaskStats, TrendStats,
+};
 
 /// The names of a step; its place in the list is the step's number.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,12 +38,20 @@ pub struct Scale {
 impl Scale {
     fn per_second(&self, count: u64) -> f64 {
         let seconds = self.length.as_secs_f64();
-        if seconds > 0.0 { count as f64 / seconds } else { 0.0 }
+        if seconds > 0.0 {
+            count as f64 / seconds
+        } else {
+            0.0
+        }
     }
 }
 
 fn share(part: u64, whole: u64) -> f64 {
-    if whole > 0 { part as f64 / whole as f64 } else { 0.0 }
+    if whole > 0 {
+        part as f64 / whole as f64
+    } else {
+        0.0
+    }
 }
 
 impl LatencySummary {
@@ -100,7 +110,10 @@ impl Totals {
 
 /// Those with samples, in their order.
 fn phase_results(phases: &PhaseStats) -> Vec<PhaseResult> {
-    let with_samples = Phase::ALL.into_iter().map(|phase| (phase, phases.of(phase))).filter(|(_, histogram)| !histogram.is_empty());
+    let with_samples = Phase::ALL
+        .into_iter()
+        .map(|phase| (phase, phases.of(phase)))
+        .filter(|(_, histogram)| !histogram.is_empty());
     let result = |(phase, histogram): (Phase, &Histogram)| PhaseResult {
         phase: phase.name().to_owned(),
         count: histogram.count(),
@@ -113,10 +126,22 @@ fn phase_results(phases: &PhaseStats) -> Vec<PhaseResult> {
 pub fn task_results(snapshot: &Snapshot, names: &[(String, String)]) -> Vec<TaskResult> {
     let none = TaskStats::default();
     let one = |(place, (scenario, task)): (usize, &(String, String))| {
-        let TaskStats { finished, failed, duration } =
-            u16::try_from(place).ok().and_then(|place| snapshot.tasks.get(&place)).unwrap_or(&none);
+        let TaskStats {
+            finished,
+            failed,
+            duration,
+        } = u16::try_from(place)
+            .ok()
+            .and_then(|place| snapshot.tasks.get(&place))
+            .unwrap_or(&none);
         let duration = LatencySummary::of(duration);
-        TaskResult { scenario: scenario.clone(), task: task.clone(), finished: *finished, failed: *failed, duration }
+        TaskResult {
+            scenario: scenario.clone(),
+            task: task.clone(),
+            finished: *finished,
+            failed: *failed,
+            duration,
+        }
     };
     names.iter().enumerate().map(one).collect()
 }
@@ -133,8 +158,18 @@ pub struct TrendName {
 /// One result for each name, in their order; all zero for one that found nothing.
 pub fn record_results(snapshot: &Snapshot, names: &[TrendName]) -> Vec<RecordResult> {
     let none = TrendStats::default();
-    let one = |(place, TrendName { name, unit, in_base }): (usize, &TrendName)| {
-        let TrendStats { values, missing } = u16::try_from(place).ok().and_then(|place| snapshot.trends.get(&place)).unwrap_or(&none);
+    let one = |(
+        place,
+        TrendName {
+            name,
+            unit,
+            in_base,
+        },
+    ): (usize, &TrendName)| {
+        let TrendStats { values, missing } = u16::try_from(place)
+            .ok()
+            .and_then(|place| snapshot.trends.get(&place))
+            .unwrap_or(&none);
         let p = |percent| values.percentile(percent) as f64 / in_base;
         RecordResult {
             name: name.clone(),
@@ -156,14 +191,23 @@ pub fn record_results(snapshot: &Snapshot, names: &[TrendName]) -> Vec<RecordRes
 }
 
 fn status_counts<K: Copy + Into<u16>>(counts: &BTreeMap<K, u64>) -> Vec<StatusCount> {
-    counts.iter().map(|(status, count)| StatusCount { status: (*status).into(), count: *count }).collect()
+    counts
+        .iter()
+        .map(|(status, count)| StatusCount {
+            status: (*status).into(),
+            count: *count,
+        })
+        .collect()
 }
 
 /// One result for each name, in their order; all zero for a step without samples.
 pub fn step_results(snapshot: &Snapshot, names: &[StepName], scale: Scale) -> Vec<StepResult> {
     let none = StepStats::default();
     let one = |(place, name): (usize, &StepName)| {
-        let stats = u16::try_from(place).ok().and_then(|place| snapshot.steps.get(&place)).unwrap_or(&none);
+        let stats = u16::try_from(place)
+            .ok()
+            .and_then(|place| snapshot.steps.get(&place))
+            .unwrap_or(&none);
         StepResult {
             scenario: name.scenario.clone(),
             task: name.task.clone(),
@@ -182,11 +226,19 @@ pub fn step_results(snapshot: &Snapshot, names: &[StepName], scale: Scale) -> Ve
             checks_failed: stats.checks_failed,
             statuses: status_counts(&stats.statuses),
             grpc_statuses: status_counts(&stats.grpc_statuses),
-            stream: stats.stream.as_ref().map(|stream| StreamResult::of(stream, scale)),
+            stream: stats
+                .stream
+                .as_ref()
+                .map(|stream| StreamResult::of(stream, scale)),
             goodput: GoodputResult::of(stats.goodput, snapshot.counters.dropped, scale),
         }
     };
-    names.iter().enumerate().filter(|(_, name)| !name.is_control).map(one).collect()
+    names
+        .iter()
+        .enumerate()
+        .filter(|(_, name)| !name.is_control)
+        .map(one)
+        .collect()
 }
 
 /// The most frequent first; what found no place in the table comes last. The names are those of the steps, and behind them those of the
@@ -197,7 +249,9 @@ pub fn error_results(snapshot: &Snapshot, names: &[StepName]) -> Vec<ErrorResult
         .iter()
         .map(|(key, entry)| {
             let name = names.get(usize::from(key.step));
-            let text = |of: fn(&StepName) -> &String| name.map(|name| of(name).clone()).unwrap_or_default();
+            let text = |of: fn(&StepName) -> &String| {
+                name.map(|name| of(name).clone()).unwrap_or_default()
+            };
             ErrorResult {
                 class: Some(key.class),
                 scenario: text(|name| &name.scenario),
@@ -230,15 +284,29 @@ pub fn error_results(snapshot: &Snapshot, names: &[StepName]) -> Vec<ErrorResult
 
 fn retry_after_result(asked: &Histogram) -> Option<RetryAfterResult> {
     let seconds = |millis: u64| (millis as f64 / 1e3).round() as u64;
-    let (min, median, max) = (seconds(asked.min()), seconds(asked.percentile(50.0)), seconds(asked.max()));
-    (!asked.is_empty()).then(|| RetryAfterResult { count: asked.count(), min, median, max })
+    let (min, median, max) = (
+        seconds(asked.min()),
+        seconds(asked.percentile(50.0)),
+        seconds(asked.max()),
+    );
+    (!asked.is_empty()).then(|| RetryAfterResult {
+        count: asked.count(),
+        min,
+        median,
+        max,
+    })
 }
 
 /// Every histogram with samples, in the order of the names.
 pub fn histogram_results(snapshot: &Snapshot, names: &[StepName]) -> Vec<HistogramResult> {
     let mut results = Vec::new();
     for (place, name) in names.iter().enumerate() {
-        let Some(stats) = u16::try_from(place).ok().and_then(|place| snapshot.steps.get(&place)) else { continue };
+        let Some(stats) = u16::try_from(place)
+            .ok()
+            .and_then(|place| snapshot.steps.get(&place))
+        else {
+            continue;
+        };
         let mut kinds = vec![
             ("Success", "latency", &stats.latency),
             ("Success", "serviceTime", &stats.service_time),
@@ -246,14 +314,35 @@ pub fn histogram_results(snapshot: &Snapshot, names: &[StepName]) -> Vec<Histogr
         ];
         match stats.stream.as_deref() {
             None => {}
-            Some(StreamStats { first, gap, llm: None, .. }) => kinds.extend([("Success", "first", first), ("Any", "gap", gap)]),
-            Some(StreamStats { first, gap, llm: Some(llm), .. }) => {
-                kinds.extend([("Success", "ttft", first), ("Any", "itl", gap), ("Success", "tpot", &llm.per_token)]);
+            Some(StreamStats {
+                first,
+                gap,
+                llm: None,
+                ..
+            }) => kinds.extend([("Success", "first", first), ("Any", "gap", gap)]),
+            Some(StreamStats {
+                first,
+                gap,
+                llm: Some(llm),
+                ..
+            }) => {
+                kinds.extend([
+                    ("Success", "ttft", first),
+                    ("Any", "itl", gap),
+                    ("Success", "tpot", &llm.per_token),
+                ]);
             }
         }
         for (outcome, metric, histogram) in kinds {
-            let Some(v2) = histogram.to_hdr_v2() else { continue };
-            let StepName { scenario, task, step, is_control: _ } = name.clone();
+            let Some(v2) = histogram.to_hdr_v2() else {
+                continue;
+            };
+            let StepName {
+                scenario,
+                task,
+                step,
+                is_control: _,
+            } = name.clone();
             results.push(HistogramResult {
                 scenario,
                 task,
@@ -272,14 +361,29 @@ impl SeriesPoint {
     pub fn of(second: u32, snapshot: &Snapshot) -> Self {
         let sum = all_steps(snapshot);
         let p = |percent| sum.latency.percentile(percent);
-        Self { second, requests: sum.requests, failures: sum.failures, users: snapshot.users, p50: p(50.0), p95: p(95.0), p99: p(99.0) }
+        Self {
+            second,
+            requests: sum.requests,
+            failures: sum.failures,
+            users: snapshot.users,
+            p50: p(50.0),
+            p95: p(95.0),
+            p99: p(99.0),
+        }
     }
 }
 
 /// The sum over the steps that `select` chooses by place.
 pub fn selected(snapshot: &Snapshot, mut select: impl FnMut(u16) -> bool) -> StepStats {
-    let mut sum = StepStats { statuses: BTreeMap::new(), ..StepStats::default() };
-    snapshot.steps.iter().filter(|(place, _)| select(**place)).for_each(|(_, stats)| sum.merge(stats));
+    let mut sum = StepStats {
+        statuses: BTreeMap::new(),
+        ..StepStats::default()
+    };
+    snapshot
+        .steps
+        .iter()
+        .filter(|(place, _)| select(**place))
+        .for_each(|(_, stats)| sum.merge(stats));
     sum
 }
 
@@ -293,17 +397,39 @@ mod tests {
     use super::*;
 
     fn names() -> Vec<StepName> {
-        ["a", "b"].map(|step| StepName { scenario: "s".into(), task: "t".into(), step: step.into(), is_control: false }).into()
+        ["a", "b"]
+            .map(|step| StepName {
+                scenario: "s".into(),
+                task: "t".into(),
+                step: step.into(),
+                is_control: false,
+            })
+            .into()
     }
 
-    const TEN_SECONDS: Scale = Scale { length: Duration::from_secs(10), arrivals: Some(100) };
+    const TEN_SECONDS: Scale = Scale {
+        length: Duration::from_secs(10),
+        arrivals: Some(100),
+    };
 
     #[test]
     fn an_empty_run_summarises_to_numbers() {
-        let nothing = Scale { length: Duration::ZERO, arrivals: Some(0) };
+        let nothing = Scale {
+            length: Duration::ZERO,
+            arrivals: Some(0),
+        };
         let totals = Totals::of(&Snapshot::default(), nothing);
-        assert_eq!(totals, Totals { requested_rate: Some(0.0), ..Totals::default() });
-        assert_eq!(step_results(&Snapshot::default(), &names(), nothing).len(), 2);
+        assert_eq!(
+            totals,
+            Totals {
+                requested_rate: Some(0.0),
+                ..Totals::default()
+            }
+        );
+        assert_eq!(
+            step_results(&Snapshot::default(), &names(), nothing).len(),
+            2
+        );
         assert!(!serde_json::to_string(&totals).unwrap().contains("null"));
         assert!(histogram_results(&Snapshot::default(), &names()).is_empty());
     }
@@ -312,9 +438,24 @@ mod tests {
     fn rates_divide_by_the_length_of_the_profile() {
         let mut snapshot = Snapshot::default();
         snapshot.counters.iterations = 90;
-        snapshot.steps.insert(1, StepStats { requests: 50, failures: 10, ..StepStats::default() });
+        snapshot.steps.insert(
+            1,
+            StepStats {
+                requests: 50,
+                failures: 10,
+                ..StepStats::default()
+            },
+        );
         let totals = Totals::of(&snapshot, TEN_SECONDS);
-        assert_eq!((totals.rps, totals.failure_rate, totals.achieved_rate, totals.requested_rate), (5.0, 0.2, 9.0, Some(10.0)));
+        assert_eq!(
+            (
+                totals.rps,
+                totals.failure_rate,
+                totals.achieved_rate,
+                totals.requested_rate
+            ),
+            (5.0, 0.2, 9.0, Some(10.0))
+        );
         let steps = step_results(&snapshot, &names(), TEN_SECONDS);
         assert_eq!((steps[0].requests, steps[1].requests), (0, 50));
     }
@@ -322,12 +463,31 @@ mod tests {
     #[test]
     fn the_most_frequent_error_comes_first() {
         let mut snapshot = Snapshot::default();
-        let mut fail =
-            |class, step, times| (0..times).for_each(|_| snapshot.errors.record(ErrorKey { class, step, status: None }, || "why".into()));
+        let mut fail = |class, step, times| {
+            (0..times).for_each(|_| {
+                snapshot.errors.record(
+                    ErrorKey {
+                        class,
+                        step,
+                        status: None,
+                    },
+                    || "why".into(),
+                )
+            })
+        };
         fail(ErrorClass::Connect, 0, 1);
         fail(ErrorClass::Timeout, 1, 3);
         let errors = error_results(&snapshot, &names());
-        assert_eq!(errors.iter().map(|e| (e.step.as_str(), e.count)).collect::<Vec<_>>(), [("b", 3), ("a", 1)]);
-        assert_eq!(serde_json::to_value(&errors[0]).unwrap()["class"], "timeout");
+        assert_eq!(
+            errors
+                .iter()
+                .map(|e| (e.step.as_str(), e.count))
+                .collect::<Vec<_>>(),
+            [("b", 3), ("a", 1)]
+        );
+        assert_eq!(
+            serde_json::to_value(&errors[0]).unwrap()["class"],
+            "timeout"
+        );
     }
 }

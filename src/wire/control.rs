@@ -83,15 +83,22 @@ impl Progress {
         if matches!(self.state, MasterState::Finished) {
             return 100;
         }
-        let (done, whole) =
-            if self.length_micros > 0 { (self.elapsed_micros, self.length_micros) } else { (self.iterations, self.planned_iterations) };
+        let (done, whole) = if self.length_micros > 0 {
+            (self.elapsed_micros, self.length_micros)
+        } else {
+            (self.iterations, self.planned_iterations)
+        };
         let part = done.saturating_mul(100).checked_div(whole).unwrap_or(0);
         part.min(99) as u32
     }
 
     /// Failures over requests, 0 without any.
     pub fn failure_rate(&self) -> f64 {
-        if self.requests == 0 { 0.0 } else { self.failures as f64 / self.requests as f64 }
+        if self.requests == 0 {
+            0.0
+        } else {
+            self.failures as f64 / self.requests as f64
+        }
     }
 }
 
@@ -159,9 +166,18 @@ pub enum ControlError {
     #[error("cannot make a client for the master of run {run}: {source}")]
     Client { run: String, source: reqwest::Error },
     #[error("cannot reach the master of run {run} at {address}: {source}")]
-    Unreachable { run: String, address: SocketAddr, source: reqwest::Error },
+    Unreachable {
+        run: String,
+        address: SocketAddr,
+        source: reqwest::Error,
+    },
     #[error("the master of run {run} refused {path} with {status}: {message}")]
-    Refused { run: String, path: &'static str, status: StatusCode, message: String },
+    Refused {
+        run: String,
+        path: &'static str,
+        status: StatusCode,
+        message: String,
+    },
 }
 
 /// A connection to the master of one run.
@@ -174,8 +190,16 @@ pub struct Client {
 
 impl Client {
     /// `ca` is the run's authority (PEM); `address` the master Pod's, since a Service could lead to another master.
-    pub fn new(run: &str, address: SocketAddr, ca: &str, token: &str) -> Result<Self, ControlError> {
-        let wrap = |source| ControlError::Client { run: run.to_owned(), source };
+    pub fn new(
+        run: &str,
+        address: SocketAddr,
+        ca: &str,
+        token: &str,
+    ) -> Result<Self, ControlError> {
+        let wrap = |source| ControlError::Client {
+            run: run.to_owned(),
+            source,
+        };
         let ca = Certificate::from_pem(ca.as_bytes()).map_err(wrap)?;
         let http = reqwest::Client::builder()
             .tls_certs_only([ca])
@@ -184,7 +208,12 @@ impl Client {
             .timeout(CALL_TIMEOUT)
             .build()
             .map_err(wrap)?;
-        Ok(Self { run: run.to_owned(), address, http, token: token.to_owned() })
+        Ok(Self {
+            run: run.to_owned(),
+            address,
+            http,
+            token: token.to_owned(),
+        })
     }
 
     pub async fn progress(&self) -> Result<Progress, ControlError> {
@@ -205,7 +234,14 @@ impl Client {
     }
 
     pub async fn acknowledge(&self) -> Result<Progress, ControlError> {
-        self.call(Method::POST, ACKNOWLEDGE, Some(&Acknowledge { run: self.run.clone() })).await
+        self.call(
+            Method::POST,
+            ACKNOWLEDGE,
+            Some(&Acknowledge {
+                run: self.run.clone(),
+            }),
+        )
+        .await
     }
 
     async fn call<T: DeserializeOwned>(
@@ -219,7 +255,11 @@ impl Client {
             address: self.address,
             source: source.without_url(),
         };
-        let url = format!("https://{}:{}{path}", server_name(&self.run), self.address.port());
+        let url = format!(
+            "https://{}:{}{path}",
+            server_name(&self.run),
+            self.address.port()
+        );
         let mut request = self.http.request(method, url).bearer_auth(&self.token);
         if let Some(body) = body {
             request = request.json(body);
@@ -227,8 +267,19 @@ impl Client {
         let response = request.send().await.map_err(unreachable)?;
         let status = response.status();
         if !status.is_success() {
-            let message: String = response.text().await.unwrap_or_default().chars().take(256).collect();
-            return Err(ControlError::Refused { run: self.run.clone(), path, status, message });
+            let message: String = response
+                .text()
+                .await
+                .unwrap_or_default()
+                .chars()
+                .take(256)
+                .collect();
+            return Err(ControlError::Refused {
+                run: self.run.clone(),
+                path,
+                status,
+                message,
+            });
         }
         response.json().await.map_err(unreachable)
     }

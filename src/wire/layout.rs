@@ -70,7 +70,12 @@ pub fn child_name(run: &str, role: &str) -> String {
 
 /// Where the value of a reference lies below [`INPUTS_DIR`]: `<kind>/<name>/<key>`.
 pub fn input_path(reference: &Reference) -> String {
-    format!("{}/{}/{}", input_kind(reference.kind), reference.name, reference.key)
+    format!(
+        "{}/{}/{}",
+        input_kind(reference.kind),
+        reference.name,
+        reference.key
+    )
 }
 
 /// Folder of all objects of one kind below [`INPUTS_DIR`].

@@ -21,7 +21,10 @@ pub struct Interval {
 impl Interval {
     pub fn new(seconds: u32, worker: u32) -> Self {
         let seconds = seconds.max(1);
-        Self { seconds, turn: worker % seconds }
+        Self {
+            seconds,
+            turn: worker % seconds,
+        }
     }
 
     /// It is over with this second.
@@ -52,7 +55,13 @@ pub struct Work {
 }
 
 impl Work {
-    pub fn new(running: Running, start: Instant, seed: u64, workers: u32, interval: Interval) -> Self {
+    pub fn new(
+        running: Running,
+        start: Instant,
+        seed: u64,
+        workers: u32,
+        interval: Interval,
+    ) -> Self {
         let ahead = start.saturating_duration_since(Instant::now());
         // a worker that joins late starts now, not at the profile's zero
         let started_at = Timestamp::now() + ahead;
@@ -88,7 +97,12 @@ impl Work {
     }
 
     fn take(&mut self, delta: Delta) -> fleet::Delta {
-        let Delta { second, snapshot, last, length } = delta;
+        let Delta {
+            second,
+            snapshot,
+            last,
+            length,
+        } = delta;
         self.cumulative.follow(&snapshot);
         self.seconds.push(fleet::SecondCount {
             second,
@@ -102,7 +116,14 @@ impl Work {
             self.over_since = Some(Instant::now());
         }
         let failure = self.running.failure().unwrap_or_default().to_owned();
-        fleet::Delta { second, snapshot: snapshot.encode(), last, failure, length_micros: length.map(micros), feeders: self.usage() }
+        fleet::Delta {
+            second,
+            snapshot: snapshot.encode(),
+            last,
+            failure,
+            length_micros: length.map(micros),
+            feeders: self.usage(),
+        }
     }
 
     /// All of it, what was held back included.
@@ -131,9 +152,20 @@ impl Work {
 
     /// The load goes on at these levels.
     pub fn follow(&mut self, announced: fleet::Levels) {
-        let level = |level: &fleet::Level| Level { at: Duration::from_micros(level.at_micros), rate: level.rate };
-        let levels = announced.levels.iter().filter(|level| level.rate.is_finite() && level.rate >= 0.0).map(level).collect();
-        self.running.follow(Levels { levels, end: announced.end_micros.map(Duration::from_micros) });
+        let level = |level: &fleet::Level| Level {
+            at: Duration::from_micros(level.at_micros),
+            rate: level.rate,
+        };
+        let levels = announced
+            .levels
+            .iter()
+            .filter(|level| level.rate.is_finite() && level.rate >= 0.0)
+            .map(level)
+            .collect();
+        self.running.follow(Levels {
+            levels,
+            end: announced.end_micros.map(Duration::from_micros),
+        });
         self.levels = Some(announced);
     }
 
@@ -144,7 +176,21 @@ impl Work {
 
     fn usage(&self) -> Vec<fleet::FeederUsage> {
         let usage = self.supply().usage().into_iter();
-        usage.map(|Usage { feeder, leased, used, reserved }| fleet::FeederUsage { feeder: feeder.into(), leased, used, reserved }).collect()
+        usage
+            .map(
+                |Usage {
+                     feeder,
+                     leased,
+                     used,
+                     reserved,
+                 }| fleet::FeederUsage {
+                    feeder: feeder.into(),
+                    leased,
+                    used,
+                    reserved,
+                },
+            )
+            .collect()
     }
 
     pub fn started_unix_micros(&self) -> i64 {
@@ -156,7 +202,8 @@ impl Work {
     }
 
     pub fn over_for(&self, now: Instant) -> Duration {
-        self.over_since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since))
+        self.over_since
+            .map_or(Duration::ZERO, |since| now.saturating_duration_since(since))
     }
 
     pub fn stop(&self, at_once: bool) {
@@ -180,8 +227,13 @@ mod tests {
     fn workers_of_a_large_fleet_take_turns_and_each_hands_over_once_in_an_interval() {
         for worker in 0..12 {
             let interval = Interval::new(5, worker);
-            let due: Vec<u32> = (0..20).filter(|second| interval.ends_with(*second)).collect();
-            assert_eq!(due, (0..4).map(|turn| turn * 5 + worker % 5).collect::<Vec<_>>());
+            let due: Vec<u32> = (0..20)
+                .filter(|second| interval.ends_with(*second))
+                .collect();
+            assert_eq!(
+                due,
+                (0..4).map(|turn| turn * 5 + worker % 5).collect::<Vec<_>>()
+            );
         }
         // a master that does not say wants every second
         assert!((0..9).all(|second| Interval::new(0, 3).ends_with(second)));

@@ -29,17 +29,26 @@ const DRAIN: Duration = Duration::from_secs(10);
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
     #[error("cannot read {path}: {source}")]
-    Read { path: std::path::PathBuf, source: std::io::Error },
+    Read {
+        path: std::path::PathBuf,
+        source: std::io::Error,
+    },
     #[error("the worker token is not a header's value")]
     Token,
     #[error("{master} is not HOST:PORT")]
     Address { master: String },
     #[error("cannot resolve {master}: {source}")]
-    Resolve { master: String, source: std::io::Error },
+    Resolve {
+        master: String,
+        source: std::io::Error,
+    },
     #[error("{master} has no address")]
     NoAddress { master: String },
     #[error("cannot reach the master at {address}: {message}")]
-    Dial { address: SocketAddr, message: String },
+    Dial {
+        address: SocketAddr,
+        message: String,
+    },
     #[error("the master at {address} answered {status}")]
     Join { address: SocketAddr, status: Status },
 }
@@ -62,17 +71,31 @@ impl Door {
             std::fs::read_to_string(&path).map_err(|source| ConnectError::Read { path, source })
         };
         if !options.master.contains(':') {
-            return Err(ConnectError::Address { master: options.master.clone() });
+            return Err(ConnectError::Address {
+                master: options.master.clone(),
+            });
         }
-        let tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(read(channel::CA)?)).domain_name(server_name(&options.run));
+        let tls = ClientTlsConfig::new()
+            .ca_certificate(Certificate::from_pem(read(channel::CA)?))
+            .domain_name(server_name(&options.run));
         let mut authorization: MetadataValue<Ascii> =
-            format!("Bearer {}", read(channel::WORKER_TOKEN)?.trim()).parse().map_err(|_| ConnectError::Token)?;
+            format!("Bearer {}", read(channel::WORKER_TOKEN)?.trim())
+                .parse()
+                .map_err(|_| ConnectError::Token)?;
         authorization.set_sensitive(true);
-        Ok(Self { master: options.master.clone(), tls, authorization, turn: Default::default() })
+        Ok(Self {
+            master: options.master.clone(),
+            tls,
+            authorization,
+            turn: Default::default(),
+        })
     }
 
     /// A stream with the first master that answers. The worker goes on working meanwhile.
-    pub(super) async fn open(&self, worker: &mut Worker) -> Result<(Inbound, mpsc::Sender<FromWorker>), ConnectError> {
+    pub(super) async fn open(
+        &self,
+        worker: &mut Worker,
+    ) -> Result<(Inbound, mpsc::Sender<FromWorker>), ConnectError> {
         let dialling = self.dial();
         let mut dialling = std::pin::pin!(dialling);
         loop {
@@ -84,11 +107,17 @@ impl Door {
     }
 
     async fn dial(&self) -> Result<(Inbound, mpsc::Sender<FromWorker>), ConnectError> {
-        let resolved =
-            tokio::net::lookup_host(&self.master).await.map_err(|source| ConnectError::Resolve { master: self.master.clone(), source })?;
+        let resolved = tokio::net::lookup_host(&self.master)
+            .await
+            .map_err(|source| ConnectError::Resolve {
+                master: self.master.clone(),
+                source,
+            })?;
         let mut addresses: Vec<SocketAddr> = resolved.collect();
         if addresses.is_empty() {
-            return Err(ConnectError::NoAddress { master: self.master.clone() });
+            return Err(ConnectError::NoAddress {
+                master: self.master.clone(),
+            });
         }
         let turn = self.turn.fetch_add(1, std::sync::atomic::Ordering::Relaxed) % addresses.len();
         addresses.rotate_left(turn);
@@ -99,11 +128,19 @@ impl Door {
                 Err(e) => failure = Some(e),
             }
         }
-        Err(failure.unwrap_or_else(|| ConnectError::NoAddress { master: self.master.clone() }))
+        Err(failure.unwrap_or_else(|| ConnectError::NoAddress {
+            master: self.master.clone(),
+        }))
     }
 
-    async fn join(&self, address: SocketAddr) -> Result<(Inbound, mpsc::Sender<FromWorker>), ConnectError> {
-        let failed = |e: tonic::transport::Error| ConnectError::Dial { address, message: with_causes(&e) };
+    async fn join(
+        &self,
+        address: SocketAddr,
+    ) -> Result<(Inbound, mpsc::Sender<FromWorker>), ConnectError> {
+        let failed = |e: tonic::transport::Error| ConnectError::Dial {
+            address,
+            message: with_causes(&e),
+        };
         let channel: Channel = Endpoint::from_shared(format!("https://{address}"))
             .map_err(failed)?
             .tls_config(self.tls.clone())
@@ -115,16 +152,24 @@ impl Door {
             .connect()
             .await
             .map_err(failed)?;
-        let mut client = FleetClient::new(channel).max_decoding_message_size(MAX_MESSAGE).max_encoding_message_size(MAX_MESSAGE);
+        let mut client = FleetClient::new(channel)
+            .max_decoding_message_size(MAX_MESSAGE)
+            .max_encoding_message_size(MAX_MESSAGE);
         let (outbound, messages) = mpsc::channel(OUTBOUND);
         let mut request = Request::new(ReceiverStream::new(messages));
-        request.metadata_mut().insert("authorization", self.authorization.clone());
-        let answer =
-            tokio::time::timeout(DIAL_TIMEOUT, client.join(request)).await.unwrap_or_else(|_| Err(Status::deadline_exceeded("no answer")));
-        let inbound = answer.map_err(|status| ConnectError::Join { address, status })?.into_inner();
+        request
+            .metadata_mut()
+            .insert("authorization", self.authorization.clone());
+        let answer = tokio::time::timeout(DIAL_TIMEOUT, client.join(request))
+            .await
+            .unwrap_or_else(|_| Err(Status::deadline_exceeded("no answer")));
+        let inbound = answer
+            .map_err(|status| ConnectError::Join { address, status })?
+            .into_inner();
         // an error ends the stream like a closed connection does
-        let inbound =
-            inbound.take_while(|message| std::future::ready(message.is_ok())).filter_map(|message| std::future::ready(message.ok()));
+        let inbound = inbound
+            .take_while(|message| std::future::ready(message.is_ok()))
+            .filter_map(|message| std::future::ready(message.ok()));
         Ok((inbound.boxed(), outbound))
     }
 }
@@ -143,7 +188,10 @@ impl Worker {
             }
             self.keep_going_for(Duration::from_millis(100)).await;
         }
-        if tokio::time::timeout(DRAIN.saturating_sub(begun.elapsed()), self.hand_over(door)).await.is_err() {
+        if tokio::time::timeout(DRAIN.saturating_sub(begun.elapsed()), self.hand_over(door))
+            .await
+            .is_err()
+        {
             tracing::warn!("no master took the last samples in time");
         }
     }
@@ -153,7 +201,15 @@ impl Worker {
         self.leaving = true;
         loop {
             if let Ok((inbound, outbound)) = door.open(self).await
-                && matches!(self.serve(inbound, outbound).await, End::Drained | End::Released | End::Refused { permanent: true, .. })
+                && matches!(
+                    self.serve(inbound, outbound).await,
+                    End::Drained
+                        | End::Released
+                        | End::Refused {
+                            permanent: true,
+                            ..
+                        }
+                )
             {
                 return;
             }

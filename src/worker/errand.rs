@@ -23,16 +23,29 @@ impl Errands {
     /// What a master may ask for and get an answer without anything being done again.
     pub(super) fn known(&self) -> Vec<i32> {
         let under_way = self.under_way.iter().map(|(kind, _)| kind);
-        self.done.keys().chain(under_way).map(|kind| *kind as i32).collect()
+        self.done
+            .keys()
+            .chain(under_way)
+            .map(|kind| *kind as i32)
+            .collect()
     }
 
     /// Begins what is asked for; the answer, if it is there already.
-    pub(super) fn ask(&mut self, asked: &fleet::Errand, prepared: Option<&Arc<Prepared>>, worker: u32) -> Option<fleet::ErrandDone> {
+    pub(super) fn ask(
+        &mut self,
+        asked: &fleet::Errand,
+        prepared: Option<&Arc<Prepared>>,
+        worker: u32,
+    ) -> Option<fleet::ErrandDone> {
         let kind = asked.kind();
         if self.done.contains_key(&kind) {
             return Some(self.answer(kind));
         }
-        if self.under_way.as_ref().is_some_and(|(under_way, _)| *under_way == kind) {
+        if self
+            .under_way
+            .as_ref()
+            .is_some_and(|(under_way, _)| *under_way == kind)
+        {
             return None;
         }
         let (errand, prepared) = match (errand(kind), prepared) {
@@ -43,8 +56,16 @@ impl Errands {
         if let Some(found) = asked.found.as_ref().and_then(read) {
             self.found = found;
         }
-        let share = Share { worker, workers: asked.workers.max(worker + 1) };
-        let terms = Terms { share, seed: asked.seed, found: self.found.clone(), within: Duration::from_micros(asked.within_micros) };
+        let share = Share {
+            worker,
+            workers: asked.workers.max(worker + 1),
+        };
+        let terms = Terms {
+            share,
+            seed: asked.seed,
+            found: self.found.clone(),
+            within: Duration::from_micros(asked.within_micros),
+        };
         tracing::info!(?kind, "begun");
         self.under_way = Some((kind, prepared.go_alone(errand, terms)));
         None
@@ -52,10 +73,17 @@ impl Errands {
 
     /// The answer when what is under way is over; pends without anything. Cancel safe.
     pub(super) async fn next(&mut self) -> fleet::ErrandDone {
-        let Some((kind, alone)) = &mut self.under_way else { return std::future::pending().await };
+        let Some((kind, alone)) = &mut self.under_way else {
+            return std::future::pending().await;
+        };
         let (kind, outcome) = (*kind, alone.outcome().await);
         self.under_way = None;
-        let Outcome { failure, told, found, snapshot } = outcome;
+        let Outcome {
+            failure,
+            told,
+            found,
+            snapshot,
+        } = outcome;
         tracing::info!(?kind, failure, "done");
         if kind == ErrandKind::Setup {
             self.found = found;
@@ -94,9 +122,19 @@ impl Errands {
     fn answer(&self, kind: ErrandKind) -> fleet::ErrandDone {
         fleet::ErrandDone {
             kind: kind.into(),
-            failure: self.done.get(&kind).and_then(|done| done.clone().err()).unwrap_or_default(),
-            told: self.done.get(&kind).and_then(|done| done.clone().ok()).unwrap_or_default(),
-            found: (kind == ErrandKind::Setup).then(|| fleet::Found { values: self.found.to_json() }),
+            failure: self
+                .done
+                .get(&kind)
+                .and_then(|done| done.clone().err())
+                .unwrap_or_default(),
+            told: self
+                .done
+                .get(&kind)
+                .and_then(|done| done.clone().ok())
+                .unwrap_or_default(),
+            found: (kind == ErrandKind::Setup).then(|| fleet::Found {
+                values: self.found.to_json(),
+            }),
             snapshot: self.measured(),
         }
     }
@@ -117,5 +155,9 @@ fn read(found: &fleet::Found) -> Option<Found> {
 }
 
 fn refusal(kind: ErrandKind, why: &str) -> fleet::ErrandDone {
-    fleet::ErrandDone { kind: kind.into(), failure: why.into(), ..fleet::ErrandDone::default() }
+    fleet::ErrandDone {
+        kind: kind.into(),
+        failure: why.into(),
+        ..fleet::ErrandDone::default()
+    }
 }

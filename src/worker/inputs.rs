@@ -43,10 +43,17 @@ mod tests {
             "scenarios": [{"name": "s", "tasks": [{"name": "t", "steps": [{"http": {"path": "/"}}]}]}],
             "load": {"closed": {"users": 1, "duration": "1s"}},
         });
-        let plan = crate::crd::check(&serde_json::from_value(spec).unwrap()).unwrap().plan;
+        let plan = crate::crd::check(&serde_json::from_value(spec).unwrap())
+            .unwrap()
+            .plan;
         let folder = tempfile::tempdir().unwrap();
         let source = InputSource::Folder(folder.path().to_owned());
-        let wanted = Reference { kind: Kind::Secret, name: "databricks".into(), key: "pat".into(), field: String::new() };
+        let wanted = Reference {
+            kind: Kind::Secret,
+            name: "databricks".into(),
+            key: "pat".into(),
+            field: String::new(),
+        };
         assert_eq!(source.read(&plan).get(&wanted), None);
 
         std::fs::create_dir_all(folder.path().join("secret/databricks")).unwrap();

@@ -46,7 +46,12 @@ pub struct Identity {
 
 impl Identity {
     pub fn new(run: &str, index: u32, cores: usize) -> Self {
-        Self { run: run.to_owned(), index, instance: format!("{:016x}", rand::random::<u64>()), cores }
+        Self {
+            run: run.to_owned(),
+            index,
+            instance: format!("{:016x}", rand::random::<u64>()),
+            cores,
+        }
     }
 }
 
@@ -117,11 +122,18 @@ impl Worker {
 
     /// Writes requests down as the plan asks.
     pub fn sampled_to(self, sink: Option<SampleSink>) -> Self {
-        Self { samples: sink, ..self }
+        Self {
+            samples: sink,
+            ..self
+        }
     }
 
     /// Speaks with one master until either side ends.
-    pub async fn serve(&mut self, mut inbound: impl Stream<Item = FromMaster> + Unpin, outbound: mpsc::Sender<FromWorker>) -> End {
+    pub async fn serve(
+        &mut self,
+        mut inbound: impl Stream<Item = FromMaster> + Unpin,
+        outbound: mpsc::Sender<FromWorker>,
+    ) -> End {
         if say(&outbound, Message::Hello(self.hello())).await.is_err() {
             return End::Lost;
         }
@@ -132,7 +144,9 @@ impl Worker {
                 Event::Said(Some(message)) => self.heed(message, &outbound).await,
                 Event::Demanded(demand) => say(&outbound, demanded(demand)).await,
                 Event::Done(done) => say(&outbound, Message::ErrandDone(done)).await,
-                Event::Measured(deltas) => say_all(&outbound, deltas.into_iter().map(Message::Delta)).await,
+                Event::Measured(deltas) => {
+                    say_all(&outbound, deltas.into_iter().map(Message::Delta)).await
+                }
                 Event::Prepared(outcome) => self.report_preparation(outcome, &outbound).await,
             };
             if let Err(end) = outcome {
@@ -174,7 +188,12 @@ impl Worker {
     }
 
     pub(super) fn hello(&self) -> fleet::Hello {
-        let Identity { run, index, instance, cores } = &self.identity;
+        let Identity {
+            run,
+            index,
+            instance,
+            cores,
+        } = &self.identity;
         fleet::Hello {
             protocol: PROTOCOL_VERSION,
             version: crate::VERSION.into(),
@@ -187,7 +206,10 @@ impl Worker {
         }
     }
 
-    async fn next_event(&mut self, inbound: &mut (impl Stream<Item = FromMaster> + Unpin)) -> Event {
+    async fn next_event(
+        &mut self,
+        inbound: &mut (impl Stream<Item = FromMaster> + Unpin),
+    ) -> Event {
         let unprepared = matches!(self.stage, Stage::Unprepared);
         let errands = &mut self.errands;
         match &mut self.stage {
@@ -208,7 +230,11 @@ impl Worker {
         }
     }
 
-    async fn heed(&mut self, message: from_master::Message, outbound: &mpsc::Sender<FromWorker>) -> Result<(), End> {
+    async fn heed(
+        &mut self,
+        message: from_master::Message,
+        outbound: &mpsc::Sender<FromWorker>,
+    ) -> Result<(), End> {
         // a master that turns this worker away renews no lease
         if !matches!(message, from_master::Message::Refused(_)) {
             self.heard = Instant::now();
@@ -217,7 +243,10 @@ impl Worker {
             from_master::Message::Welcome(welcome) => self.be_welcomed(welcome, outbound).await,
             from_master::Message::Refused(refused) => {
                 tracing::error!("the master refuses this worker: {}", refused.reason);
-                Err(End::Refused { reason: refused.reason, permanent: refused.permanent })
+                Err(End::Refused {
+                    reason: refused.reason,
+                    permanent: refused.permanent,
+                })
             }
             from_master::Message::Start(start) => self.start(start),
             from_master::Message::Levels(levels) => {
@@ -226,10 +255,15 @@ impl Worker {
                 }
                 Ok(())
             }
-            from_master::Message::Errand(errand) => match self.errands.ask(&errand, self.prepared.as_ref(), self.identity.index) {
-                Some(known) => say(outbound, Message::ErrandDone(known)).await,
-                None => Ok(()),
-            },
+            from_master::Message::Errand(errand) => {
+                match self
+                    .errands
+                    .ask(&errand, self.prepared.as_ref(), self.identity.index)
+                {
+                    Some(known) => say(outbound, Message::ErrandDone(known)).await,
+                    None => Ok(()),
+                }
+            }
             from_master::Message::Stop(stop) => {
                 self.errands.stop();
                 if let Some(work) = self.work() {
@@ -242,7 +276,11 @@ impl Worker {
                 let worker_unix_micros = jiff::Timestamp::now().as_microsecond();
                 say(
                     outbound,
-                    Message::Pong(fleet::Pong { master_unix_micros: ping.master_unix_micros, worker_unix_micros, started_unix_micros }),
+                    Message::Pong(fleet::Pong {
+                        master_unix_micros: ping.master_unix_micros,
+                        worker_unix_micros,
+                        started_unix_micros,
+                    }),
                 )
                 .await
             }
@@ -253,7 +291,12 @@ impl Worker {
             }
             from_master::Message::Ack(_) => Ok(()),
             from_master::Message::Release(_) => Err(End::Released),
-            from_master::Message::RowsLeased(fleet::RowsLeased { feeder, first, end, exhausted }) => {
+            from_master::Message::RowsLeased(fleet::RowsLeased {
+                feeder,
+                first,
+                end,
+                exhausted,
+            }) => {
                 if let Some(work) = self.work() {
                     work.supply().grant(feeder as u16, first..end, exhausted);
                 }
@@ -268,15 +311,26 @@ impl Worker {
         }
     }
 
-    async fn be_welcomed(&mut self, welcome: fleet::Welcome, outbound: &mpsc::Sender<FromWorker>) -> Result<(), End> {
+    async fn be_welcomed(
+        &mut self,
+        welcome: fleet::Welcome,
+        outbound: &mpsc::Sender<FromWorker>,
+    ) -> Result<(), End> {
         if welcome.epoch < self.epoch {
-            tracing::warn!(epoch = welcome.epoch, highest = self.epoch, "this master has been replaced; looking for the other");
+            tracing::warn!(
+                epoch = welcome.epoch,
+                highest = self.epoch,
+                "this master has been replaced; looking for the other"
+            );
             return Err(End::Lost);
         }
         self.epoch = welcome.epoch;
         if let Stage::Carrying(work) = &mut self.stage {
             let errands = &self.errands;
-            let cumulative = fleet::Cumulative { errands: errands.measured(), ..work.cumulative() };
+            let cumulative = fleet::Cumulative {
+                errands: errands.measured(),
+                ..work.cumulative()
+            };
             say(outbound, Message::Cumulative(cumulative)).await?;
             // what was asked of another master, or on another connection, nobody will answer
             work.supply().renew();
@@ -285,13 +339,22 @@ impl Worker {
         if self.plan.is_none() {
             let file: RunFile = serde_json::from_str(&welcome.run_file).map_err(|e| {
                 tracing::error!("the master's plan cannot be read: {e}");
-                End::Refused { reason: e.to_string(), permanent: true }
+                End::Refused {
+                    reason: e.to_string(),
+                    permanent: true,
+                }
             })?;
             self.plan = Some(Arc::new(file.plan));
         }
         match &self.stage {
             Stage::Prepared(_) => self.say_ready(outbound).await,
-            _ => self.report_preparation(prepare_now(self.plan.clone(), &self.inputs, self.samples.as_ref()).await, outbound).await,
+            _ => {
+                self.report_preparation(
+                    prepare_now(self.plan.clone(), &self.inputs, self.samples.as_ref()).await,
+                    outbound,
+                )
+                .await
+            }
         }
     }
 
@@ -311,7 +374,13 @@ impl Worker {
             }
             Err(e) => {
                 tracing::warn!("not ready: {e}");
-                say(outbound, Message::NotReady(fleet::NotReady { problems: problems(&e) })).await
+                say(
+                    outbound,
+                    Message::NotReady(fleet::NotReady {
+                        problems: problems(&e),
+                    }),
+                )
+                .await
             }
         }
     }
@@ -319,19 +388,37 @@ impl Worker {
     fn tell_reserved(&mut self) {
         let reserved = self.reserved.clone();
         if let Some(work) = self.work() {
-            reserved.into_iter().for_each(|(feeder, end)| work.supply().hear_reserved(feeder, end));
+            reserved
+                .into_iter()
+                .for_each(|(feeder, end)| work.supply().hear_reserved(feeder, end));
         }
     }
 
     async fn say_ready(&self, outbound: &mpsc::Sender<FromWorker>) -> Result<(), End> {
-        let data = |FeedData { feeder, rows, digest }: &FeedData| fleet::FeederData {
+        let data = |FeedData {
+                        feeder,
+                        rows,
+                        digest,
+                    }: &FeedData| fleet::FeederData {
             feeder: u32::from(*feeder),
             rows: *rows,
             digest: digest.clone(),
         };
-        let (feeders, descriptors) = (self.feeders.iter().map(data).collect(), self.descriptors.clone());
+        let (feeders, descriptors) = (
+            self.feeders.iter().map(data).collect(),
+            self.descriptors.clone(),
+        );
         let (errands, warnings) = (self.errands.known(), self.warnings.clone());
-        say(outbound, Message::Ready(fleet::Ready { errands, feeders, descriptors, warnings })).await
+        say(
+            outbound,
+            Message::Ready(fleet::Ready {
+                errands,
+                feeders,
+                descriptors,
+                warnings,
+            }),
+        )
+        .await
     }
 
     /// At most once in a process's life: whatever comes later finds the stage moved on.
@@ -339,12 +426,21 @@ impl Worker {
         if start.epoch < self.epoch {
             return Err(End::Lost);
         }
-        let Stage::Prepared(prepared) = &self.stage else { return Ok(()) };
+        let Stage::Prepared(prepared) = &self.stage else {
+            return Ok(());
+        };
         self.epoch = start.epoch;
         let ahead = Duration::from_micros(start.in_micros.unsigned_abs());
         let now = Instant::now();
-        let zero = if start.in_micros >= 0 { now + ahead } else { now.checked_sub(ahead).unwrap_or(now) };
-        let share = Share { worker: self.identity.index, workers: start.workers };
+        let zero = if start.in_micros >= 0 {
+            now + ahead
+        } else {
+            now.checked_sub(ahead).unwrap_or(now)
+        };
+        let share = Share {
+            worker: self.identity.index,
+            workers: start.workers,
+        };
         self.errands.learn(start.found.as_ref());
         let assignment = Assignment {
             share,
@@ -353,10 +449,21 @@ impl Worker {
             done: start.iterations_done,
             found: self.errands.found(),
         };
-        tracing::info!(worker = share.worker, workers = share.workers, in_micros = start.in_micros, "starting");
+        tracing::info!(
+            worker = share.worker,
+            workers = share.workers,
+            in_micros = start.in_micros,
+            "starting"
+        );
         let running = prepared.clone().start(assignment, zero);
         let interval = Interval::new(start.interval_seconds, share.worker);
-        self.stage = Stage::Carrying(Box::new(Work::new(running, zero, start.seed, start.workers, interval)));
+        self.stage = Stage::Carrying(Box::new(Work::new(
+            running,
+            zero,
+            start.seed,
+            start.workers,
+            interval,
+        )));
         self.tell_reserved();
         Ok(())
     }
@@ -369,7 +476,10 @@ impl Worker {
             self.errands.stop();
         }
         if let Some(work) = self.work().filter(|work| !work.is_over() && silent > grace) {
-            tracing::error!("no word from a master for {} s; stopping the load", silent.as_secs());
+            tracing::error!(
+                "no word from a master for {} s; stopping the load",
+                silent.as_secs()
+            );
             work.stop(true);
         }
     }
@@ -377,8 +487,13 @@ impl Worker {
 
 fn demanded(demand: Demand) -> Message {
     match demand {
-        Demand::Rows { feeder, count } => Message::RowsWanted(fleet::RowsWanted { feeder: feeder.into(), count }),
-        Demand::UsedUp { feeder } => Message::UsedUp(fleet::UsedUp { feeder: feeder.into() }),
+        Demand::Rows { feeder, count } => Message::RowsWanted(fleet::RowsWanted {
+            feeder: feeder.into(),
+            count,
+        }),
+        Demand::UsedUp { feeder } => Message::UsedUp(fleet::UsedUp {
+            feeder: feeder.into(),
+        }),
     }
 }
 
@@ -388,18 +503,32 @@ fn said(message: Option<FromMaster>) -> Event {
 }
 
 async fn say(outbound: &mpsc::Sender<FromWorker>, message: Message) -> Result<(), End> {
-    outbound.send(FromWorker { message: Some(message) }).await.map_err(|_| End::Lost)
+    outbound
+        .send(FromWorker {
+            message: Some(message),
+        })
+        .await
+        .map_err(|_| End::Lost)
 }
 
-async fn say_all(outbound: &mpsc::Sender<FromWorker>, messages: impl Iterator<Item = Message>) -> Result<(), End> {
+async fn say_all(
+    outbound: &mpsc::Sender<FromWorker>,
+    messages: impl Iterator<Item = Message>,
+) -> Result<(), End> {
     for message in messages {
         say(outbound, message).await?;
     }
     Ok(())
 }
 
-async fn prepare_now(plan: Option<Arc<Plan>>, inputs: &InputSource, samples: Option<&SampleSink>) -> Result<Arc<Prepared>, PrepareError> {
-    let Some(plan) = plan else { return std::future::pending().await };
+async fn prepare_now(
+    plan: Option<Arc<Plan>>,
+    inputs: &InputSource,
+    samples: Option<&SampleSink>,
+) -> Result<Arc<Prepared>, PrepareError> {
+    let Some(plan) = plan else {
+        return std::future::pending().await;
+    };
     let inputs = inputs.read(&plan);
     let prepared = engine::prepare(plan, &inputs).await?;
     Ok(Arc::new(match samples {
@@ -408,35 +537,72 @@ async fn prepare_now(plan: Option<Arc<Plan>>, inputs: &InputSource, samples: Opt
     }))
 }
 
-async fn prepare_again(plan: Option<Arc<Plan>>, inputs: &InputSource, samples: Option<&SampleSink>) -> Result<Arc<Prepared>, PrepareError> {
+async fn prepare_again(
+    plan: Option<Arc<Plan>>,
+    inputs: &InputSource,
+    samples: Option<&SampleSink>,
+) -> Result<Arc<Prepared>, PrepareError> {
     tokio::time::sleep(PREPARE_EVERY).await;
     prepare_now(plan, inputs, samples).await
 }
 
 /// What stands in the way, as the operator shows it.
 fn problems(error: &PrepareError) -> Vec<fleet::Problem> {
-    let problem = |kind: ProblemKind, field: &str, object: String, message: String| fleet::Problem {
-        kind: format!("{kind:?}"),
-        field: field.to_owned(),
-        object,
-        message,
-    };
+    let problem =
+        |kind: ProblemKind, field: &str, object: String, message: String| fleet::Problem {
+            kind: format!("{kind:?}"),
+            field: field.to_owned(),
+            object,
+            message,
+        };
     match error {
         PrepareError::MissingReferences(references) => references
             .iter()
             .map(|reference| {
-                let object = format!("{} {:?} key {:?}", reference.kind, reference.name, reference.key);
-                problem(ProblemKind::MissingReference, &reference.field, object, "is not there".into())
+                let object = format!(
+                    "{} {:?} key {:?}",
+                    reference.kind, reference.name, reference.key
+                );
+                problem(
+                    ProblemKind::MissingReference,
+                    &reference.field,
+                    object,
+                    "is not there".into(),
+                )
             })
             .collect(),
-        PrepareError::Invalid(problems) => {
-            problems.iter().map(|p| problem(ProblemKind::InvalidSpec, &p.path, String::new(), p.message.clone())).collect()
-        }
-        PrepareError::Target(problems) => {
-            problems.iter().map(|p| problem(ProblemKind::TargetUnresolved, &p.path, String::new(), p.message.clone())).collect()
-        }
-        PrepareError::Token(problems) => {
-            problems.iter().map(|p| problem(ProblemKind::NoToken, &p.path, String::new(), p.message.clone())).collect()
-        }
+        PrepareError::Invalid(problems) => problems
+            .iter()
+            .map(|p| {
+                problem(
+                    ProblemKind::InvalidSpec,
+                    &p.path,
+                    String::new(),
+                    p.message.clone(),
+                )
+            })
+            .collect(),
+        PrepareError::Target(problems) => problems
+            .iter()
+            .map(|p| {
+                problem(
+                    ProblemKind::TargetUnresolved,
+                    &p.path,
+                    String::new(),
+                    p.message.clone(),
+                )
+            })
+            .collect(),
+        PrepareError::Token(problems) => problems
+            .iter()
+            .map(|p| {
+                problem(
+                    ProblemKind::NoToken,
+                    &p.path,
+                    String::new(),
+                    p.message.clone(),
+                )
+            })
+            .collect(),
     }
 }

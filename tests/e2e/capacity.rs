@@ -11,19 +11,28 @@ const LIMIT: f64 = 20.0;
 #[test]
 fn two_workers_find_what_a_service_holds_and_what_it_costs() {
     play("capacity", async |stage| {
-        stage.open(&["--concurrency", "8", "--latency", "constant:400ms"]).await;
+        stage
+            .open(&["--concurrency", "8", "--latency", "constant:400ms"])
+            .await;
         let load = json!({"capacity": {
             "start": 8, "max": 128, "step": "100%", "precision": "50%", "hold": "5s", "settle": "2s", "maxInFlight": 200,
         }});
         // half as much again fills the queue with more than that; the median is no matter of single slow answers
         let thresholds = json!([{"metric": "latency", "expr": "p(50) < 1500ms"}, {"metric": "failures", "expr": "rate < 1%"}]);
-        let search =
-            json!({"load": {"closed": null}, "thresholds": thresholds, "cost": {"perHour": 3.6, "currency": "EUR", "wantedRate": 1000}});
+        let search = json!({"load": {"closed": null}, "thresholds": thresholds, "cost": {"perHour": 3.6, "currency": "EUR", "wantedRate": 1000}});
         let mut test = with(brief("search", 1), json!({"spec": search}));
         test["spec"]["load"] = load;
-        test["spec"]["scenarios"][0].as_object_mut().expect("a scenario").remove("thinkTime");
-        stage.apply(&with(test, json!({"spec": {"workers": {"replicas": 2, "resources": {"cpu": "300m"}}}})));
-        let ended = stage.until("search", "finishes", seconds(240), is_finished).await;
+        test["spec"]["scenarios"][0]
+            .as_object_mut()
+            .expect("a scenario")
+            .remove("thinkTime");
+        stage.apply(&with(
+            test,
+            json!({"spec": {"workers": {"replicas": 2, "resources": {"cpu": "300m"}}}}),
+        ));
+        let ended = stage
+            .until("search", "finishes", seconds(240), is_finished)
+            .await;
         assert!(is(&ended, "Succeeded"), "{:?}", ended.status);
 
         let whole = report(stage, &ended).await;
@@ -31,8 +40,20 @@ fn two_workers_find_what_a_service_holds_and_what_it_costs() {
         let rate = found.rate.unwrap_or_else(|| panic!("{found:?}"));
         assert!((0.2 * LIMIT..=1.3 * LIMIT).contains(&rate), "{found:?}");
         assert_ne!(found.limited_by.as_deref(), Some("Max"), "{found:?}");
-        assert!(found.curve.iter().any(|level| level.purpose == "Confirmation" && level.held), "{found:?}");
-        assert!(found.curve.iter().any(|level| !level.held && !level.why.is_empty() && level.rate > rate), "{found:?}");
+        assert!(
+            found
+                .curve
+                .iter()
+                .any(|level| level.purpose == "Confirmation" && level.held),
+            "{found:?}"
+        );
+        assert!(
+            found
+                .curve
+                .iter()
+                .any(|level| !level.held && !level.why.is_empty() && level.rate > rate),
+            "{found:?}"
+        );
         assert_eq!(whole.totals.received_by_target, stage.count().await);
 
         let results = status(&ended).results.expect("results");
@@ -42,7 +63,11 @@ fn two_workers_find_what_a_service_holds_and_what_it_costs() {
         // of what was answered, which is a little less than the rate where a queue grows
         let priced = whole.cost.and_then(|cost| cost.rate).expect("a price");
         assert!((0.2 * LIMIT..=1.3 * LIMIT).contains(&priced), "{cost:?}");
-        assert!(cost.per_million_requests.ends_with("EUR") && cost.endpoints == Some((1000.0 / priced).ceil() as u64), "{cost:?}");
+        assert!(
+            cost.per_million_requests.ends_with("EUR")
+                && cost.endpoints == Some((1000.0 / priced).ceil() as u64),
+            "{cost:?}"
+        );
         assert_eq!(cost.basis, "Sustainable");
         columns_tell_the_rate(stage, &told.rate);
     });
@@ -50,7 +75,14 @@ fn two_workers_find_what_a_service_holds_and_what_it_costs() {
 
 fn columns_tell_the_rate(stage: &Stage, rate: &str) {
     let table = stage.kubectl(&["get", "loadtests", "-o", "wide"]);
-    let rows: Vec<Vec<&str>> = table.lines().map(|line| line.split_whitespace().collect()).collect();
+    let rows: Vec<Vec<&str>> = table
+        .lines()
+        .map(|line| line.split_whitespace().collect())
+        .collect();
     assert_eq!(rows[1].len(), rows[0].len(), "no column is empty: {table}");
-    assert_eq!((&rows[1][..4], rows[1][10]), (&["search", "Succeeded", "100%", "2/2"][..], "CapacityFound"), "{table} {rate}");
+    assert_eq!(
+        (&rows[1][..4], rows[1][10]),
+        (&["search", "Succeeded", "100%", "2/2"][..], "CapacityFound"),
+        "{table} {rate}"
+    );
 }

@@ -1,12 +1,18 @@
 //! Taking a test away while it runs: its load ends and nothing of it is left.
 
 use crate::samples::{brief, report};
-use crate::stage::{Operator, Stage, eventually, is, phase, play, run, run_id, seconds, sent, status};
+use crate::stage::{
+    Operator, Stage, eventually, is, phase, play, run, run_id, seconds, sent, status,
+};
 
 async fn nothing_is_left(stage: &Stage, within: u64) {
     eventually("nothing is left", seconds(within), async || {
         let children = stage.children();
-        if children.is_empty() { Ok(()) } else { Err(format!("{children:?}")) }
+        if children.is_empty() {
+            Ok(())
+        } else {
+            Err(format!("{children:?}"))
+        }
     })
     .await;
 }
@@ -21,7 +27,11 @@ fn a_namespace_deleted_mid_run_is_gone_within_a_minute() {
         doomed.service_ready();
         doomed.apply(&brief("going", 120));
         doomed.loaded("going").await;
-        let said = run("kubectl", &["delete", "namespace", &doomed.namespace, "--timeout=60s"], None);
+        let said = run(
+            "kubectl",
+            &["delete", "namespace", &doomed.namespace, "--timeout=60s"],
+            None,
+        );
         assert!(said.ok, "{}", said.text);
         // and the operator goes on elsewhere
         stage.apply(&brief("after", 2));
@@ -47,7 +57,11 @@ fn a_test_deleted_before_its_workers_are_ready_leaves_no_child_and_sent_nothing(
     play("deleted-early", async |stage| {
         stage.open(&[]).await;
         stage.apply(&brief("going", 120));
-        stage.until("going", "begins", seconds(30), |test| phase(test).is_some() && !run_id(test).is_empty()).await;
+        stage
+            .until("going", "begins", seconds(30), |test| {
+                phase(test).is_some() && !run_id(test).is_empty()
+            })
+            .await;
         stage.kubectl(&["delete", "loadtest", "going"]);
         nothing_is_left(stage, 60).await;
         assert_eq!(stage.stands_still("the LoadTest is deleted").await, 0);
@@ -82,6 +96,9 @@ fn a_test_made_again_under_its_name_is_another_run() {
         assert!(is(&test, "Succeeded"), "{:?}", test.status);
         assert_ne!(run_id(&test), first);
         assert_eq!(status(&test).runs, 1);
-        assert_eq!(before + sent(&report(stage, &test).await), stage.count().await);
+        assert_eq!(
+            before + sent(&report(stage, &test).await),
+            stage.count().await
+        );
     });
 }

@@ -28,7 +28,8 @@ fn deploy_data(stage: &Stage) {
 /// Two workers with these feeders, whose users carry out this step.
 fn fed(name: &str, feeders: Value, step: Value) -> Value {
     let scenario = json!({"name": "client", "thinkTime": {"min": "100ms", "max": "300ms"}, "tasks": [{"name": "t", "steps": [step]}]});
-    let workers = json!({"replicas": 2, "volumes": [{"name": "mounted", "configMap": {"name": "data"}}]});
+    let workers =
+        json!({"replicas": 2, "volumes": [{"name": "mounted", "configMap": {"name": "data"}}]});
     with(
         vanishing(brief(name, 60)),
         json!({"spec": {"feeders": feeders, "scenarios": [scenario], "workers": workers, "samples": {"rate": "100%"}}}),
@@ -62,23 +63,43 @@ async fn each_row_goes_out_once(stage: &Stage) {
     let whole = report(stage, &ended).await;
     // the first who finds no row ends the run; what another has of one feeder alone is never sent
     let (requests, rows) = (whole.totals.requests, ROWS as u64);
-    assert!((rows / 2..=rows).contains(&requests) && whole.totals.failures == 0, "{requests}: {:?}", whole.errors);
+    assert!(
+        (rows / 2..=rows).contains(&requests) && whole.totals.failures == 0,
+        "{requests}: {:?}",
+        whole.errors
+    );
     assert_eq!(stage.count().await, requests);
     for feeder in &whole.feeders {
-        assert!(feeder.leased <= rows && feeder.used >= requests, "{feeder:?}");
+        assert!(
+            feeder.leased <= rows && feeder.used >= requests,
+            "{feeder:?}"
+        );
         assert!(feeder.used + feeder.lost <= feeder.leased, "{feeder:?}");
     }
     assert_eq!(whole.feeders.len(), 2, "those that the master leases");
     let sampled = stage.sampled("once").await;
-    let lines: Vec<&str> = sampled.iter().filter_map(|line| line["sent"]["line"].as_str()).collect();
+    let lines: Vec<&str> = sampled
+        .iter()
+        .filter_map(|line| line["sent"]["line"].as_str())
+        .collect();
     let sent = |row: &str| lines.iter().filter(|line| line.contains(row)).count();
     for n in 0..ROWS {
-        assert!(sent(&format!("?{n}-")) <= 1 && sent(&format!("-m{n}-")) <= 1, "row {n}: {lines:#?}");
+        assert!(
+            sent(&format!("?{n}-")) <= 1 && sent(&format!("-m{n}-")) <= 1,
+            "row {n}: {lines:#?}"
+        );
     }
     assert_eq!(lines.len() as u64, requests);
     let workers: BTreeSet<_> = sampled.iter().map(|line| line["worker"].as_u64()).collect();
     assert_eq!(workers.len(), 2, "both took part");
-    assert!(stage.logs().iter().filter(|(of, _)| of.contains("/once-")).all(|(_, log)| !log.contains(KEY)), "a row of a Secret is secret");
+    assert!(
+        stage
+            .logs()
+            .iter()
+            .filter(|(of, _)| of.contains("/once-"))
+            .all(|(_, log)| !log.contains(KEY)),
+        "a row of a Secret is secret"
+    );
 }
 
 /// Ten rows for sixty arrivals, and a body that comes from a ConfigMap.
@@ -91,14 +112,21 @@ async fn what_is_exhausted_drops_arrivals(stage: &Stage) {
         "checks": [{"jsonPath": "$.category", "equals": "sports"}],
     });
     let mut test = fed("few", feeders, step);
-    test["spec"]["scenarios"][0].as_object_mut().expect("a scenario").remove("thinkTime");
-    test["spec"]["load"] = json!({"open": {"rate": 20, "duration": "3s", "maxInFlight": 100, "maxDropped": "100%"}});
+    test["spec"]["scenarios"][0]
+        .as_object_mut()
+        .expect("a scenario")
+        .remove("thinkTime");
+    test["spec"]["load"] =
+        json!({"open": {"rate": 20, "duration": "3s", "maxInFlight": 100, "maxDropped": "100%"}});
     let before = stage.count().await;
     stage.apply(&test);
     let ended = stage.finished("few").await;
     assert!(is(&ended, "Succeeded"), "{:?}", ended.status);
     let totals = report(stage, &ended).await.totals;
-    assert_eq!((totals.requests, totals.failures, totals.checks_passed), (10, 0, 10));
+    assert_eq!(
+        (totals.requests, totals.failures, totals.checks_passed),
+        (10, 0, 10)
+    );
     assert_eq!((totals.dropped, totals.feeder_drops), (50, 50));
     assert_eq!(stage.count().await - before, 10);
 }

@@ -10,8 +10,10 @@ pub use crate::unhurried::unhurried;
 /// The objects in a file of `manifests/samples`.
 pub fn file(name: &str) -> Vec<Value> {
     let path = root().join("manifests/samples").join(name);
-    let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-    let all: Vec<Value> = serde_saphyr::from_multiple(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let text = std::fs::read_to_string(&path)
+        .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let all: Vec<Value> = serde_saphyr::from_multiple(&text)
+        .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     all.into_iter().filter(|object| !object.is_null()).collect()
 }
 
@@ -23,7 +25,10 @@ pub fn small() -> Value {
 
 /// The LoadTest of a sample, with seconds of load instead of its own, and asked for sound answers only.
 pub fn shortened(name: &str, load: Value) -> Value {
-    let mut test = file(name).into_iter().find(|object| object["kind"] == "LoadTest").expect("a LoadTest in the sample");
+    let mut test = file(name)
+        .into_iter()
+        .find(|object| object["kind"] == "LoadTest")
+        .expect("a LoadTest in the sample");
     test["spec"]["load"] = load;
     unhurried(&mut test);
     test
@@ -63,7 +68,9 @@ pub fn with(mut value: Value, patch: Value) -> Value {
 }
 
 fn merge(value: &mut Value, patch: Value) {
-    let Value::Object(fields) = patch else { return *value = patch };
+    let Value::Object(fields) = patch else {
+        return *value = patch;
+    };
     if !value.is_object() {
         *value = json!({});
     }
@@ -79,10 +86,21 @@ fn merge(value: &mut Value, patch: Value) {
 /// The whole result that the operator stored for the LoadTest's last run.
 pub async fn report(stage: &Stage, test: &LoadTest) -> RunResult {
     use k8s_openapi::api::core::v1::ConfigMap;
-    let name = status(test).report_ref.expect("status.reportRef").config_map;
+    let name = status(test)
+        .report_ref
+        .expect("status.reportRef")
+        .config_map;
     let maps: kube::Api<ConfigMap> = kube::Api::namespaced(stage.client.clone(), &stage.namespace);
-    let map = maps.get(&name).await.unwrap_or_else(|error| panic!("report {name}: {error}"));
-    let (_, packed) = map.binary_data.as_ref().and_then(|data| data.iter().next()).expect("binaryData");
-    let json = std::io::read_to_string(flate2::read::GzDecoder::new(packed.0.as_slice())).expect("gzip");
+    let map = maps
+        .get(&name)
+        .await
+        .unwrap_or_else(|error| panic!("report {name}: {error}"));
+    let (_, packed) = map
+        .binary_data
+        .as_ref()
+        .and_then(|data| data.iter().next())
+        .expect("binaryData");
+    let json =
+        std::io::read_to_string(flate2::read::GzDecoder::new(packed.0.as_slice())).expect("gzip");
     serde_json::from_str(&json).expect("a RunResult")
 }

@@ -64,13 +64,22 @@ fn perform(name: &str, test: impl AsyncFnOnce(&Stage)) {
         panic!("the suite could not be installed: {error}");
     }
     // commands block the test's own thread; logs are followed on the others
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .expect("a runtime");
     runtime.block_on(async {
         let stage = Stage::build(name).await;
-        let played = tokio::time::timeout(LONGEST, AssertUnwindSafe(test(&stage)).catch_unwind()).await;
-        let outcome = played.unwrap_or_else(|_| Err(Box::new(format!("{name} took longer than {LONGEST:?}"))));
+        let played =
+            tokio::time::timeout(LONGEST, AssertUnwindSafe(test(&stage)).catch_unwind()).await;
+        let outcome = played
+            .unwrap_or_else(|_| Err(Box::new(format!("{name} took longer than {LONGEST:?}"))));
         if outcome.is_err() {
-            eprintln!("what was seen of {name} is in {}", stage.evidence.keep(name).display());
+            eprintln!(
+                "what was seen of {name} is in {}",
+                stage.evidence.keep(name).display()
+            );
         }
         stage.evidence.strike();
         if let Err(panic) = outcome {
@@ -87,7 +96,9 @@ pub fn root() -> &'static Path {
 /// `STARLING_TEST_IMAGE`, as repository and tag.
 pub fn image() -> (String, String) {
     let image = required("STARLING_TEST_IMAGE");
-    let (repository, tag) = image.rsplit_once(':').unwrap_or_else(|| panic!("STARLING_TEST_IMAGE={image} has no tag"));
+    let (repository, tag) = image
+        .rsplit_once(':')
+        .unwrap_or_else(|| panic!("STARLING_TEST_IMAGE={image} has no tag"));
     (repository.to_owned(), tag.to_owned())
 }
 
@@ -102,12 +113,18 @@ fn required(variable: &str) -> String {
 }
 
 /// Looks until there is something, and says what was seen last if it never comes.
-pub async fn eventually<T>(what: &str, within: Duration, mut look: impl AsyncFnMut() -> Result<T, String>) -> T {
+pub async fn eventually<T>(
+    what: &str,
+    within: Duration,
+    mut look: impl AsyncFnMut() -> Result<T, String>,
+) -> T {
     let deadline = Instant::now() + within;
     loop {
         match look().await {
             Ok(found) => return found,
-            Err(seen) if Instant::now() > deadline => panic!("{what}: not within {within:?}; last seen: {seen}"),
+            Err(seen) if Instant::now() > deadline => {
+                panic!("{what}: not within {within:?}; last seen: {seen}")
+            }
             Err(_) => tokio::time::sleep(LOOK_EVERY).await,
         }
     }
@@ -119,16 +136,27 @@ pub const fn seconds(seconds: u64) -> Duration {
 
 impl Stage {
     async fn build(name: &str) -> Stage {
-        let kubeconfig = Kubeconfig::read_from(kubeconfig()).expect("STARLING_TEST_KUBECONFIG is a kubeconfig");
-        let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.expect("a kubeconfig with a cluster");
+        let kubeconfig =
+            Kubeconfig::read_from(kubeconfig()).expect("STARLING_TEST_KUBECONFIG is a kubeconfig");
+        let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
+            .await
+            .expect("a kubeconfig with a cluster");
         let client = Client::try_from(config).expect("a client");
         let evidence = Evidence::new(client.clone());
-        Stage { namespace: new_namespace(name, &evidence), client, evidence }
+        Stage {
+            namespace: new_namespace(name, &evidence),
+            client,
+            evidence,
+        }
     }
 
     /// Another namespace of the same test.
     pub fn neighbour(&self, name: &str) -> Stage {
-        Stage { namespace: new_namespace(name, &self.evidence), client: self.client.clone(), evidence: self.evidence.clone() }
+        Stage {
+            namespace: new_namespace(name, &self.evidence),
+            client: self.client.clone(),
+            evidence: self.evidence.clone(),
+        }
     }
 
     /// The stage as most tests want it: an operator, and a sample service with these flags.
@@ -158,7 +186,9 @@ impl Stage {
                 let container = &mut object["spec"]["template"]["spec"]["containers"][0];
                 container["image"] = format!("{repository}:{tag}").into();
                 container["resources"]["requests"]["cpu"] = "10m".into();
-                let args = container["args"].as_array_mut().expect("the sample service has arguments");
+                let args = container["args"]
+                    .as_array_mut()
+                    .expect("the sample service has arguments");
                 args.extend(flags.iter().map(|flag| Value::from(*flag)));
             }
             self.apply(&object);
@@ -171,7 +201,12 @@ impl Stage {
 
     /// Waits for a service of this name.
     pub fn ready(&self, service: &str) {
-        self.kubectl(&["rollout", "status", &format!("deployment/{service}"), "--timeout=2m"]);
+        self.kubectl(&[
+            "rollout",
+            "status",
+            &format!("deployment/{service}"),
+            "--timeout=2m",
+        ]);
     }
 
     /// What a person would type; it must succeed.
@@ -182,7 +217,11 @@ impl Stage {
     }
 
     pub fn try_kubectl(&self, args: &[&str], stdin: Option<&str>) -> Said {
-        run("kubectl", &[&["--namespace", &self.namespace], args].concat(), stdin)
+        run(
+            "kubectl",
+            &[&["--namespace", &self.namespace], args].concat(),
+            stdin,
+        )
     }
 
     pub fn apply(&self, object: &Value) {
@@ -197,13 +236,23 @@ impl Stage {
 
     /// Changes a LoadTest by a JSON merge patch; gives its generation.
     pub async fn patch(&self, name: &str, patch: Value) -> i64 {
-        let patched = self.tests().patch(name, &PatchParams::default(), &Patch::Merge(&patch)).await.expect("the patch is accepted");
+        let patched = self
+            .tests()
+            .patch(name, &PatchParams::default(), &Patch::Merge(&patch))
+            .await
+            .expect("the patch is accepted");
         patched.metadata.generation.expect("a generation")
     }
 
     /// Asks for another run, as a person does.
     pub fn rerun(&self, name: &str, value: &str) {
-        self.kubectl(&["annotate", "--overwrite", "loadtest", name, &format!("{}={value}", starling::crd::RERUN_ANNOTATION)]);
+        self.kubectl(&[
+            "annotate",
+            "--overwrite",
+            "loadtest",
+            name,
+            &format!("{}={value}", starling::crd::RERUN_ANNOTATION),
+        ]);
     }
 
     pub fn tests(&self) -> Api<LoadTest> {
@@ -211,29 +260,46 @@ impl Stage {
     }
 
     pub async fn test(&self, name: &str) -> LoadTest {
-        self.tests().get(name).await.unwrap_or_else(|error| panic!("cannot read LoadTest {name}: {error}"))
+        self.tests()
+            .get(name)
+            .await
+            .unwrap_or_else(|error| panic!("cannot read LoadTest {name}: {error}"))
     }
 
     /// The LoadTest as soon as it is as wanted.
-    pub async fn until(&self, name: &str, what: &str, within: Duration, wanted: impl Fn(&LoadTest) -> bool) -> LoadTest {
+    pub async fn until(
+        &self,
+        name: &str,
+        what: &str,
+        within: Duration,
+        wanted: impl Fn(&LoadTest) -> bool,
+    ) -> LoadTest {
         eventually(&format!("{name} {what}"), within, async || {
             let test = self.test(name).await;
-            if wanted(&test) { Ok(test) } else { Err(view::summary(&test)) }
+            if wanted(&test) {
+                Ok(test)
+            } else {
+                Err(view::summary(&test))
+            }
         })
         .await
     }
 
     /// The LoadTest once its run has ended and the operator has spoken of its newest generation.
     pub async fn finished(&self, name: &str) -> LoadTest {
-        self.until(name, "finishes", seconds(120), is_finished).await
+        self.until(name, "finishes", seconds(120), is_finished)
+            .await
     }
 
     /// The LoadTest when load exists: requests have arrived.
     pub async fn loaded(&self, name: &str) -> LoadTest {
-        self.until(name, "runs", seconds(60), |test| is(test, "Running")).await;
-        eventually("requests arrive", seconds(30), async || match self.count().await {
-            0 => Err("none".to_owned()),
-            count => Ok(count),
+        self.until(name, "runs", seconds(60), |test| is(test, "Running"))
+            .await;
+        eventually("requests arrive", seconds(30), async || {
+            match self.count().await {
+                0 => Err("none".to_owned()),
+                count => Ok(count),
+            }
         })
         .await;
         self.test(name).await
@@ -241,20 +307,31 @@ impl Stage {
 
     /// Requests the sample service has counted.
     pub async fn count(&self) -> u64 {
-        self.counts("sample-service").await["total"].as_u64().expect("a total")
+        self.counts("sample-service").await["total"]
+            .as_u64()
+            .expect("a total")
     }
 
     /// All that a service has counted, asked through the API server, which works on any cluster.
     pub async fn counts(&self, service: &str) -> Value {
-        let path = format!("/api/v1/namespaces/{}/services/http:{service}:8000/proxy/_count", self.namespace);
+        let path = format!(
+            "/api/v1/namespaces/{}/services/http:{service}:8000/proxy/_count",
+            self.namespace
+        );
         let text = self.raw(&path).await;
-        serde_json::from_str(&text).unwrap_or_else(|error| panic!("/_count is not JSON: {error}: {text}"))
+        serde_json::from_str(&text)
+            .unwrap_or_else(|error| panic!("/_count is not JSON: {error}: {text}"))
     }
 
     /// GET of a path of the API server.
     pub async fn raw(&self, path: &str) -> String {
-        let request = http::Request::get(path).body(Vec::new()).expect("a request");
-        self.client.request_text(request).await.unwrap_or_else(|error| panic!("GET {path}: {error}"))
+        let request = http::Request::get(path)
+            .body(Vec::new())
+            .expect("a request");
+        self.client
+            .request_text(request)
+            .await
+            .unwrap_or_else(|error| panic!("GET {path}: {error}"))
     }
 
     /// No request arrives any more. Gives the count.
@@ -268,7 +345,10 @@ impl Stage {
 
     pub async fn pods(&self, selector: &str) -> Vec<Pod> {
         let pods: Api<Pod> = Api::namespaced(self.client.clone(), &self.namespace);
-        pods.list(&ListParams::default().labels(selector)).await.expect("Pods can be listed").items
+        pods.list(&ListParams::default().labels(selector))
+            .await
+            .expect("Pods can be listed")
+            .items
     }
 
     /// Everything that belongs to runs, as kind/name.
@@ -288,8 +368,12 @@ impl Stage {
         // the log of a Pod that is gone comes to its end a moment later
         tokio::time::sleep(seconds(1)).await;
         let logs = self.logs();
-        let of_workers = logs.iter().filter(|(of, _)| of.contains(&format!("/{test}-")) && of.contains("-workers-"));
-        let lines = of_workers.flat_map(|(_, log)| log.lines()).filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        let of_workers = logs
+            .iter()
+            .filter(|(of, _)| of.contains(&format!("/{test}-")) && of.contains("-workers-"));
+        let lines = of_workers
+            .flat_map(|(_, log)| log.lines())
+            .filter_map(|line| serde_json::from_str::<Value>(line).ok());
         lines.filter(|line| line["sent"].is_object()).collect()
     }
 
@@ -307,13 +391,19 @@ fn new_namespace(name: &str, evidence: &Evidence) -> String {
         *made
     };
     // the time tells runs of the suite on one cluster apart
-    let second = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let second = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs());
     let name = format!("e2e-{name}-{:x}{number:x}", second & 0xffff);
     let namespace = json!({
         "apiVersion": "v1", "kind": "Namespace",
         "metadata": {"name": name, "labels": {"pod-security.kubernetes.io/enforce": "restricted"}},
     });
-    let said = run("kubectl", &["apply", "-f", "-"], Some(&namespace.to_string()));
+    let said = run(
+        "kubectl",
+        &["apply", "-f", "-"],
+        Some(&namespace.to_string()),
+    );
     assert!(said.ok, "{}", said.text);
     evidence.watch(&name);
     name

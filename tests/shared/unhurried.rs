@@ -11,12 +11,26 @@ const OUTPUT: [&str; 4] = ["achieved", "goodput", "goodputRatio", "outputTokens"
 /// Makes thresholds and checks of a LoadTest hold at any speed, and keeps their number, metrics and selections.
 pub fn unhurried(test: &mut Value) {
     let spec = &mut test["spec"];
-    for threshold in spec.get_mut("thresholds").and_then(Value::as_array_mut).into_iter().flatten() {
+    for threshold in spec
+        .get_mut("thresholds")
+        .and_then(Value::as_array_mut)
+        .into_iter()
+        .flatten()
+    {
         let metric = threshold["metric"].as_str().unwrap_or_default();
-        threshold["expr"] = patient(metric, threshold["expr"].as_str().expect("every threshold has an expression")).into();
+        threshold["expr"] = patient(
+            metric,
+            threshold["expr"]
+                .as_str()
+                .expect("every threshold has an expression"),
+        )
+        .into();
     }
     patient_load(spec);
-    for scenario in spec["scenarios"].as_array_mut().expect("every test has scenarios") {
+    for scenario in spec["scenarios"]
+        .as_array_mut()
+        .expect("every test has scenarios")
+    {
         patient_load(scenario);
         patient_checks(scenario);
     }
@@ -24,9 +38,13 @@ pub fn unhurried(test: &mut Value) {
 
 /// `p(95) < 250ms` with half a minute, `rate >= 49` with nothing; all else as it is.
 fn patient(metric: &str, expr: &str) -> String {
-    let Some(place) = expr.find(['<', '>']) else { return expr.to_owned() };
+    let Some(place) = expr.find(['<', '>']) else {
+        return expr.to_owned();
+    };
     let (aggregate, bound) = expr.split_at(place);
-    let unit = bound.trim_start_matches(['<', '>', '=', ' ']).trim_start_matches(|c: char| c.is_ascii_digit() || c == '.');
+    let unit = bound
+        .trim_start_matches(['<', '>', '=', ' '])
+        .trim_start_matches(|c: char| c.is_ascii_digit() || c == '.');
     if bound.starts_with('<') && unit.ends_with(['s', 'm', 'h']) && !unit.starts_with('/') {
         format!("{aggregate}< {PATIENT}")
     } else if bound.starts_with('>') && OUTPUT.contains(&metric) {
@@ -40,7 +58,10 @@ fn patient_load(of: &mut Value) {
     if let Some(open) = of.pointer_mut("/load/open") {
         open["maxDropped"] = json!("100%");
     }
-    if let Some(capacity) = of.pointer_mut("/load/capacity").and_then(Value::as_object_mut) {
+    if let Some(capacity) = of
+        .pointer_mut("/load/capacity")
+        .and_then(Value::as_object_mut)
+    {
         capacity.remove("atLeast");
     }
 }

@@ -18,40 +18,76 @@ impl Context<'_> {
     /// `path` is that of the list, `names` are those of the step.
     pub(super) fn checks(&mut self, path: &str, specs: &[CheckSpec], names: &Names) -> Vec<Check> {
         self.at_most(path, specs.len(), MAX_CHECKS, "checks");
-        specs.iter().enumerate().filter_map(|(i, spec)| self.check(&format!("{path}[{i}]"), spec, names)).collect()
+        specs
+            .iter()
+            .enumerate()
+            .filter_map(|(i, spec)| self.check(&format!("{path}[{i}]"), spec, names))
+            .collect()
     }
 
     fn check(&mut self, path: &str, spec: &CheckSpec, names: &Names) -> Option<Check> {
-        let CheckSpec { status, json_path, header, body, latency, size, cel, .. } = spec;
+        let CheckSpec {
+            status,
+            json_path,
+            header,
+            body,
+            latency,
+            size,
+            cel,
+            ..
+        } = spec;
         let is_of_part = json_path.is_some() || header.is_some() || spec.trailer.is_some();
         let must = self.conditions(path, spec, names, is_of_part);
         if spec.is_of_one_protocol() {
             return self.check_of_protocol(path, spec, must);
         }
         match (status, json_path, header, body, latency, size, cel) {
-            (Some(codes), None, None, None, None, None, None) => self.status(&format!("{path}.status"), codes),
+            (Some(codes), None, None, None, None, None, None) => {
+                self.status(&format!("{path}.status"), codes)
+            }
             (None, Some(source), None, None, None, None, None) => {
-                let json_path = self.problems.take(&format!("{path}.jsonPath"), JsonPath::parse(source))?;
-                Some(Check::JsonPath { path: json_path, must })
+                let json_path = self
+                    .problems
+                    .take(&format!("{path}.jsonPath"), JsonPath::parse(source))?;
+                Some(Check::JsonPath {
+                    path: json_path,
+                    must,
+                })
             }
             (None, None, Some(name), None, None, None, None) => {
                 let name = self.field_name(&format!("{path}.header"), name)?;
                 Some(Check::Header { name, must })
             }
-            (None, None, None, Some(body), None, None, None) => Some(self.body_check(&format!("{path}.body"), body, names)),
+            (None, None, None, Some(body), None, None, None) => {
+                Some(self.body_check(&format!("{path}.body"), body, names))
+            }
             (None, None, None, None, Some(LatencyCheckSpec { below }), None, None) => {
-                Some(Check::Latency { below: self.problems.positive_duration(&format!("{path}.latency.below"), below) })
+                Some(Check::Latency {
+                    below: self
+                        .problems
+                        .positive_duration(&format!("{path}.latency.below"), below),
+                })
             }
             (None, None, None, None, None, Some(SizeCheckSpec { above, below }), None) => {
                 let path = format!("{path}.size");
                 // nothing lies between n and n + 1
-                if above.is_none() && below.is_none() || above.zip(*below).is_some_and(|(above, below)| below <= above.saturating_add(1)) {
-                    self.problems.add(&path, "needs above or below, and room between them");
+                if above.is_none() && below.is_none()
+                    || above
+                        .zip(*below)
+                        .is_some_and(|(above, below)| below <= above.saturating_add(1))
+                {
+                    self.problems
+                        .add(&path, "needs above or below, and room between them");
                 }
                 let bytes = |bound: &Option<i64>| bound.and_then(|bytes| u64::try_from(bytes).ok());
-                Some(Check::Size { above: bytes(above), below: bytes(below) })
+                Some(Check::Size {
+                    above: bytes(above),
+                    below: bytes(below),
+                })
             }
-            (None, None, None, None, None, None, Some(source)) => self.cel(&format!("{path}.cel"), source, names).map(Check::Cel),
+            (None, None, None, None, None, None, Some(source)) => self
+                .cel(&format!("{path}.cel"), source, names)
+                .map(Check::Cel),
             _ => {
                 self.problems.add(
                     path,
@@ -68,23 +104,49 @@ impl Context<'_> {
         }
         let mut ranges = Vec::new();
         for (i, code) in codes.iter().enumerate() {
-            let text = code.as_str().map_or_else(|| code.to_string(), str::to_owned);
-            ranges.extend(self.problems.take(&format!("{path}[{i}]"), StatusRange::parse(&text)));
+            let text = code
+                .as_str()
+                .map_or_else(|| code.to_string(), str::to_owned);
+            ranges.extend(
+                self.problems
+                    .take(&format!("{path}[{i}]"), StatusRange::parse(&text)),
+            );
         }
         Some(Check::Status(ranges))
     }
 
     /// What only answers over gRPC have, or only streams of events.
-    fn check_of_protocol(&mut self, path: &str, spec: &CheckSpec, must: Vec<Condition>) -> Option<Check> {
-        let CheckSpec { grpc_status, trailer, messages, events, .. } = spec;
-        match (grpc_status, trailer, messages, events, spec.is_of_http_too()) {
+    fn check_of_protocol(
+        &mut self,
+        path: &str,
+        spec: &CheckSpec,
+        must: Vec<Condition>,
+    ) -> Option<Check> {
+        let CheckSpec {
+            grpc_status,
+            trailer,
+            messages,
+            events,
+            ..
+        } = spec;
+        match (
+            grpc_status,
+            trailer,
+            messages,
+            events,
+            spec.is_of_http_too(),
+        ) {
             (Some(codes), None, None, None, false) => {
                 if codes.is_empty() {
-                    self.problems.add(format!("{path}.grpcStatus"), "needs at least one code");
+                    self.problems
+                        .add(format!("{path}.grpcStatus"), "needs at least one code");
                 }
                 let codes = codes.iter().enumerate().filter_map(|(i, code)| {
-                    let text = code.as_str().map_or_else(|| code.to_string(), str::to_owned);
-                    self.problems.take(&format!("{path}.grpcStatus[{i}]"), Code::parse(&text))
+                    let text = code
+                        .as_str()
+                        .map_or_else(|| code.to_string(), str::to_owned);
+                    self.problems
+                        .take(&format!("{path}.grpcStatus[{i}]"), Code::parse(&text))
                 });
                 Some(Check::GrpcStatus(codes.collect()))
             }
@@ -110,46 +172,102 @@ impl Context<'_> {
     /// Its bounds.
     fn count(&mut self, path: &str, count: &CountCheckSpec) -> (Option<u64>, Option<u64>) {
         let CountCheckSpec { at_least, at_most } = count;
-        let none_fit = at_least.zip(*at_most).is_some_and(|(least, most)| least > most);
+        let none_fit = at_least
+            .zip(*at_most)
+            .is_some_and(|(least, most)| least > most);
         if none_fit || at_least.is_none() && at_most.is_none() {
-            self.problems.add(path, "needs atLeast or atMost, and room between them");
+            self.problems
+                .add(path, "needs atLeast or atMost, and room between them");
         }
         (at_least.map(u64::from), at_most.map(u64::from))
     }
 
     /// A step of one protocol asks nothing that only answers of the other have.
     pub(super) fn fits_protocol(&mut self, path: &str, step: &StepSpec) {
-        let StepSpec { http, grpc, checks, extract, .. } = step;
+        let StepSpec {
+            http,
+            grpc,
+            checks,
+            extract,
+            ..
+        } = step;
         let is_grpc = grpc.is_some();
         let is_stream = http.as_ref().is_some_and(|http| http.stream.is_some());
-        for (i, CheckSpec { status, grpc_status, trailer, messages, events, .. }) in checks.iter().enumerate() {
+        for (
+            i,
+            CheckSpec {
+                status,
+                grpc_status,
+                trailer,
+                messages,
+                events,
+                ..
+            },
+        ) in checks.iter().enumerate()
+        {
             let path = format!("{path}.checks[{i}]");
             if is_grpc && status.is_some() {
-                self.problems.add(format!("{path}.status"), "goes with http; a call by gRPC has grpcStatus");
+                self.problems.add(
+                    format!("{path}.status"),
+                    "goes with http; a call by gRPC has grpcStatus",
+                );
             }
-            let of_grpc = [("grpcStatus", grpc_status.is_some()), ("trailer", trailer.is_some()), ("messages", messages.is_some())];
-            for (field, _) in of_grpc.into_iter().filter(|(_, is_set)| *is_set && !is_grpc) {
-                self.problems.add(format!("{path}.{field}"), "goes with grpc only");
+            let of_grpc = [
+                ("grpcStatus", grpc_status.is_some()),
+                ("trailer", trailer.is_some()),
+                ("messages", messages.is_some()),
+            ];
+            for (field, _) in of_grpc
+                .into_iter()
+                .filter(|(_, is_set)| *is_set && !is_grpc)
+            {
+                self.problems
+                    .add(format!("{path}.{field}"), "goes with grpc only");
             }
             if events.is_some() && !is_stream {
-                self.problems.add(format!("{path}.events"), "goes with http.stream only");
+                self.problems
+                    .add(format!("{path}.events"), "goes with http.stream only");
             }
         }
-        for (name, _) in extract.iter().filter(|(_, spec)| is_grpc && spec.cookie.is_some()) {
-            self.problems.add(format!("{path}.extract.{name}.cookie"), "goes with http only");
+        for (name, _) in extract
+            .iter()
+            .filter(|(_, spec)| is_grpc && spec.cookie.is_some())
+        {
+            self.problems.add(
+                format!("{path}.extract.{name}.cookie"),
+                "goes with http only",
+            );
         }
     }
 
     fn body_check(&mut self, path: &str, spec: &BodyCheckSpec, names: &Names) -> Check {
-        let BodyCheckSpec { equals, contains, matches } = spec;
+        let BodyCheckSpec {
+            equals,
+            contains,
+            matches,
+        } = spec;
         let mut must = Vec::new();
-        for (field, text, condition) in
-            [("equals", equals, Condition::Equals as fn(JsonTemplate) -> Condition), ("contains", contains, Condition::Contains)]
-        {
-            let value = text.as_ref().and_then(|text| self.expected(&format!("{path}.{field}"), &Value::from(text.as_str()), names));
+        for (field, text, condition) in [
+            (
+                "equals",
+                equals,
+                Condition::Equals as fn(JsonTemplate) -> Condition,
+            ),
+            ("contains", contains, Condition::Contains),
+        ] {
+            let value = text.as_ref().and_then(|text| {
+                self.expected(
+                    &format!("{path}.{field}"),
+                    &Value::from(text.as_str()),
+                    names,
+                )
+            });
             must.extend(value.map(condition));
         }
-        let pattern = matches.as_ref().and_then(|source| self.problems.take(&format!("{path}.matches"), Pattern::parse(source)));
+        let pattern = matches.as_ref().and_then(|source| {
+            self.problems
+                .take(&format!("{path}.matches"), Pattern::parse(source))
+        });
         must.extend(pattern.map(Condition::Matches));
         if equals.is_none() && contains.is_none() && matches.is_none() {
             self.problems.add(path, "needs equals, contains or matches");
@@ -158,9 +276,27 @@ impl Context<'_> {
     }
 
     /// Never empty for a part of an answer, `allowed` for nothing else.
-    fn conditions(&mut self, path: &str, spec: &CheckSpec, names: &Names, allowed: bool) -> Vec<Condition> {
+    fn conditions(
+        &mut self,
+        path: &str,
+        spec: &CheckSpec,
+        names: &Names,
+        allowed: bool,
+    ) -> Vec<Condition> {
         let CheckSpec {
-            exists, equals, one_of, contains, matches, length, min_length, max_length, below, at_most, above, at_least, ..
+            exists,
+            equals,
+            one_of,
+            contains,
+            matches,
+            length,
+            min_length,
+            max_length,
+            below,
+            at_most,
+            above,
+            at_least,
+            ..
         } = spec;
         let set = [
             ("exists", exists.is_some()),
@@ -176,37 +312,64 @@ impl Context<'_> {
             ("above", above.is_some()),
             ("atLeast", at_least.is_some()),
         ];
-        let set: Vec<&str> = set.into_iter().filter(|(_, is_set)| *is_set).map(|(field, _)| field).collect();
+        let set: Vec<&str> = set
+            .into_iter()
+            .filter(|(_, is_set)| *is_set)
+            .map(|(field, _)| field)
+            .collect();
         if !allowed {
-            set.iter().for_each(|field| self.problems.add(format!("{path}.{field}"), "goes with jsonPath, header or trailer only"));
+            set.iter().for_each(|field| {
+                self.problems.add(
+                    format!("{path}.{field}"),
+                    "goes with jsonPath, header or trailer only",
+                )
+            });
             return Vec::new();
         }
         match (exists, set.len()) {
             (Some(exists), 1) => return vec![Condition::Exists(*exists)],
             (_, 0) => return vec![Condition::Exists(true)],
-            (Some(false), _) => self.problems.add(format!("{path}.exists"), "what does not exist can have no other property"),
+            (Some(false), _) => self.problems.add(
+                format!("{path}.exists"),
+                "what does not exist can have no other property",
+            ),
             _ => {}
         }
         let one_of = one_of.as_ref().map(|values| Value::from(values.as_slice()));
         let mut must = Vec::new();
         for (field, value, condition) in [
-            ("equals", equals, Condition::Equals as fn(JsonTemplate) -> Condition),
+            (
+                "equals",
+                equals,
+                Condition::Equals as fn(JsonTemplate) -> Condition,
+            ),
             ("in", &one_of, Condition::In),
             ("contains", contains, Condition::Contains),
         ] {
-            let value = value.as_ref().and_then(|value| self.expected(&format!("{path}.{field}"), value, names));
+            let value = value
+                .as_ref()
+                .and_then(|value| self.expected(&format!("{path}.{field}"), value, names));
             must.extend(value.map(condition));
         }
         for (field, value, condition) in [
-            ("below", below, Condition::Below as fn(JsonTemplate) -> Condition),
+            (
+                "below",
+                below,
+                Condition::Below as fn(JsonTemplate) -> Condition,
+            ),
             ("atMost", at_most, Condition::AtMost),
             ("above", above, Condition::Above),
             ("atLeast", at_least, Condition::AtLeast),
         ] {
-            let value = value.as_ref().and_then(|value| self.bound(&format!("{path}.{field}"), value, names));
+            let value = value
+                .as_ref()
+                .and_then(|value| self.bound(&format!("{path}.{field}"), value, names));
             must.extend(value.map(condition));
         }
-        let pattern = matches.as_ref().and_then(|source| self.problems.take(&format!("{path}.matches"), Pattern::parse(source)));
+        let pattern = matches.as_ref().and_then(|source| {
+            self.problems
+                .take(&format!("{path}.matches"), Pattern::parse(source))
+        });
         must.extend(pattern.map(Condition::Matches));
         must.extend(length.map(|length| Condition::Length(length.into())));
         must.extend(min_length.map(|length| Condition::MinLength(length.into())));
@@ -226,15 +389,23 @@ impl Context<'_> {
     fn bound(&mut self, path: &str, value: &Value, names: &Names) -> Option<JsonTemplate> {
         let template = self.expected(path, value, names)?;
         let compiled = self.problems.take(path, template.compile(names))?;
-        let is_number = |json: &[u8]| serde_json::from_slice::<Value>(json).is_ok_and(|value| value.is_number());
+        let is_number = |json: &[u8]| {
+            serde_json::from_slice::<Value>(json).is_ok_and(|value| value.is_number())
+        };
         if compiled.as_static().is_some_and(|json| !is_number(json)) {
-            self.problems.add(path, "must be a number, or a template that gives one");
+            self.problems
+                .add(path, "must be a number, or a template that gives one");
         }
         Some(template)
     }
 
     /// What a step takes out of its answer; `path` is that of the map, `names` are those known before it.
-    pub(super) fn extracts(&mut self, path: &str, specs: &BTreeMap<String, ExtractSpec>, names: &Names) -> Vec<Extract> {
+    pub(super) fn extracts(
+        &mut self,
+        path: &str,
+        specs: &BTreeMap<String, ExtractSpec>,
+        names: &Names,
+    ) -> Vec<Extract> {
         self.at_most(path, specs.len(), MAX_EXTRACTS, "values");
         let mut extracts = Vec::new();
         for (name, spec) in specs {
@@ -242,38 +413,71 @@ impl Context<'_> {
             self.problems.take(&path, check_name(name));
             match names.get(name) {
                 None | Some(Declared::Value(_)) => {}
-                Some(Declared::Constant(_) | Declared::Given) => self.problems.add(&path, "hides the variable of the same name"),
-                Some(Declared::Row(_)) => self.problems.add(&path, "hides the feeder of the same name"),
+                Some(Declared::Constant(_) | Declared::Given) => self
+                    .problems
+                    .add(&path, "hides the variable of the same name"),
+                Some(Declared::Row(_)) => self
+                    .problems
+                    .add(&path, "hides the feeder of the same name"),
             }
             if let Some((from, default)) = self.extract(&path, spec) {
-                extracts.push(Extract { name: name.clone(), from, default });
+                extracts.push(Extract {
+                    name: name.clone(),
+                    from,
+                    default,
+                });
             }
         }
         extracts
     }
 
     fn extract(&mut self, path: &str, spec: &ExtractSpec) -> Option<(ExtractFrom, Option<Value>)> {
-        let ExtractSpec { json_path, regex, header, cookie, body, all, default } = spec;
+        let ExtractSpec {
+            json_path,
+            regex,
+            header,
+            cookie,
+            body,
+            all,
+            default,
+        } = spec;
         if all.is_some() && json_path.is_none() {
-            self.problems.add(format!("{path}.all"), "goes with jsonPath only");
+            self.problems
+                .add(format!("{path}.all"), "goes with jsonPath only");
         }
         let mut default = default.clone();
         if let Some(value) = &mut default {
-            self.problems.take(&format!("{path}.default"), free_value_size(value).and_then(|()| canonicalise(value)));
+            self.problems.take(
+                &format!("{path}.default"),
+                free_value_size(value).and_then(|()| canonicalise(value)),
+            );
         }
         let from = match (json_path, regex, header, cookie, body) {
             (Some(source), None, None, None, None) => {
-                let json_path = self.problems.take(&format!("{path}.jsonPath"), JsonPath::parse(source))?;
-                ExtractFrom::JsonPath { path: json_path, all: all.unwrap_or_default() }
+                let json_path = self
+                    .problems
+                    .take(&format!("{path}.jsonPath"), JsonPath::parse(source))?;
+                ExtractFrom::JsonPath {
+                    path: json_path,
+                    all: all.unwrap_or_default(),
+                }
             }
-            (None, Some(source), None, None, None) => {
-                ExtractFrom::Regex(self.problems.take(&format!("{path}.regex"), Pattern::parse(source))?)
+            (None, Some(source), None, None, None) => ExtractFrom::Regex(
+                self.problems
+                    .take(&format!("{path}.regex"), Pattern::parse(source))?,
+            ),
+            (None, None, Some(name), None, None) => {
+                ExtractFrom::Header(self.field_name(&format!("{path}.header"), name)?)
             }
-            (None, None, Some(name), None, None) => ExtractFrom::Header(self.field_name(&format!("{path}.header"), name)?),
-            (None, None, None, Some(name), None) => ExtractFrom::Cookie(self.field_name(&format!("{path}.cookie"), name)?),
+            (None, None, None, Some(name), None) => {
+                ExtractFrom::Cookie(self.field_name(&format!("{path}.cookie"), name)?)
+            }
             (None, None, None, None, Some(true)) => ExtractFrom::Body,
             _ => {
-                self.problems.add(path, "needs exactly one of jsonPath, regex, header, cookie and body: true");
+                self.problems.add(
+                    path,
+                    "needs exactly one of jsonPath, regex, header, cookie and body: true",
+                );
                 return None;
             }
         };
@@ -281,40 +485,72 @@ impl Context<'_> {
     }
 
     /// The numbers that a step records; `path` is that of the list, `names` are those of the step.
-    pub(super) fn records(&mut self, path: &str, specs: &[RecordSpec], names: &Names) -> Vec<Record> {
+    pub(super) fn records(
+        &mut self,
+        path: &str,
+        specs: &[RecordSpec],
+        names: &Names,
+    ) -> Vec<Record> {
         self.at_most(path, specs.len(), MAX_RECORDS, "records");
-        self.problems.unique(path, "name", specs.iter().map(|spec| spec.name.as_str()));
+        self.problems
+            .unique(path, "name", specs.iter().map(|spec| spec.name.as_str()));
         let mut records = Vec::new();
         for (i, RecordSpec { name, unit, from }) in specs.iter().enumerate() {
             let path = format!("{path}[{i}]");
-            let is_word =
-                name.starts_with(|c: char| c.is_ascii_alphabetic()) && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+            let is_word = name.starts_with(|c: char| c.is_ascii_alphabetic())
+                && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
             if !is_word || name.len() > 63 {
                 self.problems
                     .add(format!("{path}.name"), "a metric's name begins with a letter and holds letters, digits and _, at most 63");
             }
             // results name both alike
             if Metric::ALL.iter().any(|metric| metric.name() == name) {
-                self.problems.add(format!("{path}.name"), format!("{name:?} is a metric of every test"));
+                self.problems.add(
+                    format!("{path}.name"),
+                    format!("{name:?} is a metric of every test"),
+                );
             }
             if let Some(from) = self.record_from(&format!("{path}.from"), from, names) {
-                records.push(Record { name: name.clone(), unit: *unit, from });
+                records.push(Record {
+                    name: name.clone(),
+                    unit: *unit,
+                    from,
+                });
             }
         }
         records
     }
 
-    fn record_from(&mut self, path: &str, spec: &RecordFromSpec, names: &Names) -> Option<RecordFrom> {
-        let RecordFromSpec { json_path, header, regex, cel } = spec;
+    fn record_from(
+        &mut self,
+        path: &str,
+        spec: &RecordFromSpec,
+        names: &Names,
+    ) -> Option<RecordFrom> {
+        let RecordFromSpec {
+            json_path,
+            header,
+            regex,
+            cel,
+        } = spec;
         match (json_path, header, regex, cel) {
-            (Some(source), None, None, None) => {
-                self.problems.take(&format!("{path}.jsonPath"), JsonPath::parse(source)).map(RecordFrom::JsonPath)
-            }
-            (None, Some(name), None, None) => self.field_name(&format!("{path}.header"), name).map(RecordFrom::Header),
-            (None, None, Some(source), None) => self.problems.take(&format!("{path}.regex"), Pattern::parse(source)).map(RecordFrom::Regex),
-            (None, None, None, Some(source)) => self.cel(&format!("{path}.cel"), source, names).map(RecordFrom::Cel),
+            (Some(source), None, None, None) => self
+                .problems
+                .take(&format!("{path}.jsonPath"), JsonPath::parse(source))
+                .map(RecordFrom::JsonPath),
+            (None, Some(name), None, None) => self
+                .field_name(&format!("{path}.header"), name)
+                .map(RecordFrom::Header),
+            (None, None, Some(source), None) => self
+                .problems
+                .take(&format!("{path}.regex"), Pattern::parse(source))
+                .map(RecordFrom::Regex),
+            (None, None, None, Some(source)) => self
+                .cel(&format!("{path}.cel"), source, names)
+                .map(RecordFrom::Cel),
             _ => {
-                self.problems.add(path, "needs exactly one of jsonPath, header, regex and cel");
+                self.problems
+                    .add(path, "needs exactly one of jsonPath, header, regex and cel");
                 None
             }
         }
@@ -337,7 +573,8 @@ impl Context<'_> {
 
     fn at_most(&mut self, path: &str, count: usize, most: usize, what: &str) {
         if count > most {
-            self.problems.add(path, format!("{count} {what}, at most {most} are allowed"));
+            self.problems
+                .add(path, format!("{count} {what}, at most {most} are allowed"));
         }
     }
 }
@@ -373,23 +610,45 @@ mod tests {
             problems: &mut problems,
         };
         let value = convert(&mut context);
-        if problems.0.is_empty() { Ok(value) } else { Err(problems.0) }
+        if problems.0.is_empty() {
+            Ok(value)
+        } else {
+            Err(problems.0)
+        }
     }
 
     fn checks(specs: Value) -> Result<Vec<Check>, Vec<Problem>> {
-        converted(|context| context.checks("c", &serde_json::from_value::<Vec<CheckSpec>>(specs).unwrap(), &names()))
+        converted(|context| {
+            context.checks(
+                "c",
+                &serde_json::from_value::<Vec<CheckSpec>>(specs).unwrap(),
+                &names(),
+            )
+        })
     }
 
     fn extracts(specs: Value) -> Result<Vec<Extract>, Vec<Problem>> {
-        converted(|context| context.extracts("e", &serde_json::from_value(specs).unwrap(), &names()))
+        converted(|context| {
+            context.extracts("e", &serde_json::from_value(specs).unwrap(), &names())
+        })
     }
 
     fn records(specs: Value) -> Result<Vec<Record>, Vec<Problem>> {
-        converted(|context| context.records("r", &serde_json::from_value::<Vec<RecordSpec>>(specs).unwrap(), &names()))
+        converted(|context| {
+            context.records(
+                "r",
+                &serde_json::from_value::<Vec<RecordSpec>>(specs).unwrap(),
+                &names(),
+            )
+        })
     }
 
     fn paths<T: std::fmt::Debug>(outcome: Result<T, Vec<Problem>>) -> Vec<String> {
-        outcome.expect_err("was accepted").into_iter().map(|problem| problem.path).collect()
+        outcome
+            .expect_err("was accepted")
+            .into_iter()
+            .map(|problem| problem.path)
+            .collect()
     }
 
     #[test]
@@ -402,18 +661,36 @@ mod tests {
             (json!({"status": [200], "exists": true}), "c[0].exists"),
             (json!({"cel": "true", "in": [1]}), "c[0].in"),
             (json!({"jsonPath": "a.b"}), "c[0].jsonPath"),
-            (json!({"jsonPath": "$.a", "equals": "{{ nobody }}"}), "c[0].equals"),
-            (json!({"jsonPath": "$.a", "equals": u64::MAX}), "c[0].equals"),
-            (json!({"jsonPath": "$.a", "in": ["{{ nobody }}"]}), "c[0].in"),
+            (
+                json!({"jsonPath": "$.a", "equals": "{{ nobody }}"}),
+                "c[0].equals",
+            ),
+            (
+                json!({"jsonPath": "$.a", "equals": u64::MAX}),
+                "c[0].equals",
+            ),
+            (
+                json!({"jsonPath": "$.a", "in": ["{{ nobody }}"]}),
+                "c[0].in",
+            ),
             (json!({"jsonPath": "$.a", "matches": "("}), "c[0].matches"),
             (json!({"jsonPath": "$.a", "below": "many"}), "c[0].below"),
-            (json!({"jsonPath": "$.a", "atLeast": "{{ word }}"}), "c[0].atLeast"),
+            (
+                json!({"jsonPath": "$.a", "atLeast": "{{ word }}"}),
+                "c[0].atLeast",
+            ),
             (json!({"jsonPath": "$.a", "above": [1]}), "c[0].above"),
-            (json!({"jsonPath": "$.a", "exists": false, "length": 1}), "c[0].exists"),
+            (
+                json!({"jsonPath": "$.a", "exists": false, "length": 1}),
+                "c[0].exists",
+            ),
             (json!({"header": "a b"}), "c[0].header"),
             (json!({"body": {}}), "c[0].body"),
             (json!({"body": {"matches": "("}}), "c[0].body.matches"),
-            (json!({"body": {"contains": "{{ nobody }}"}}), "c[0].body.contains"),
+            (
+                json!({"body": {"contains": "{{ nobody }}"}}),
+                "c[0].body.contains",
+            ),
             (json!({"latency": {"below": "fast"}}), "c[0].latency.below"),
             (json!({"latency": {"below": "0s"}}), "c[0].latency.below"),
             (json!({"size": {}}), "c[0].size"),
@@ -423,7 +700,10 @@ mod tests {
         ] {
             assert_eq!(paths(checks(json!([spec]))), [path], "{spec}");
         }
-        assert_eq!(paths(checks(Value::from(vec![json!({"status": [200]}); 17]))), ["c"]);
+        assert_eq!(
+            paths(checks(Value::from(vec![json!({"status": [200]}); 17]))),
+            ["c"]
+        );
     }
 
     #[test]
@@ -437,7 +717,10 @@ mod tests {
             (json!({"a": {"regex": "a", "all": true}}), "e.a.all"),
             (json!({"a": {"header": ""}}), "e.a.header"),
             (json!({"a": {"cookie": "a=b"}}), "e.a.cookie"),
-            (json!({"a": {"body": true, "default": u64::MAX}}), "e.a.default"),
+            (
+                json!({"a": {"body": true, "default": u64::MAX}}),
+                "e.a.default",
+            ),
             (json!({"1a": {"body": true}}), "e.1a"),
             (json!({"user": {"body": true}}), "e.user"),
             (json!({"limit": {"body": true}}), "e.limit"),
@@ -446,7 +729,9 @@ mod tests {
         ] {
             assert_eq!(paths(extracts(spec.clone())), [path], "{spec}");
         }
-        let many: BTreeMap<String, Value> = (0..17).map(|i| (format!("v{i}"), json!({"body": true}))).collect();
+        let many: BTreeMap<String, Value> = (0..17)
+            .map(|i| (format!("v{i}"), json!({"body": true})))
+            .collect();
         assert_eq!(paths(extracts(json!(many))), ["e"]);
     }
 
@@ -454,12 +739,27 @@ mod tests {
     fn every_mistake_in_a_record_has_its_field_path() {
         for (spec, path) in [
             (json!({"name": "a b", "from": {"header": "x"}}), "r[0].name"),
-            (json!({"name": "latency", "from": {"header": "x"}}), "r[0].name"),
+            (
+                json!({"name": "latency", "from": {"header": "x"}}),
+                "r[0].name",
+            ),
             (json!({"name": "a", "from": {}}), "r[0].from"),
-            (json!({"name": "a", "from": {"header": "x", "cel": "1"}}), "r[0].from"),
-            (json!({"name": "a", "from": {"jsonPath": "a"}}), "r[0].from.jsonPath"),
-            (json!({"name": "a", "from": {"regex": "("}}), "r[0].from.regex"),
-            (json!({"name": "a", "from": {"cel": "nobody"}}), "r[0].from.cel"),
+            (
+                json!({"name": "a", "from": {"header": "x", "cel": "1"}}),
+                "r[0].from",
+            ),
+            (
+                json!({"name": "a", "from": {"jsonPath": "a"}}),
+                "r[0].from.jsonPath",
+            ),
+            (
+                json!({"name": "a", "from": {"regex": "("}}),
+                "r[0].from.regex",
+            ),
+            (
+                json!({"name": "a", "from": {"cel": "nobody"}}),
+                "r[0].from.cel",
+            ),
         ] {
             assert_eq!(paths(records(json!([spec]))), [path], "{spec}");
         }
@@ -469,9 +769,22 @@ mod tests {
 
     #[test]
     fn a_check_of_a_part_without_a_condition_asks_whether_it_exists() {
-        let found = checks(json!([{"jsonPath": "$.a"}, {"header": "X-A", "exists": false}])).unwrap();
-        assert_eq!(found[0], Check::JsonPath { path: JsonPath::parse("$.a").unwrap(), must: vec![Condition::Exists(true)] });
-        assert_eq!(found[1], Check::Header { name: "X-A".into(), must: vec![Condition::Exists(false)] });
+        let found =
+            checks(json!([{"jsonPath": "$.a"}, {"header": "X-A", "exists": false}])).unwrap();
+        assert_eq!(
+            found[0],
+            Check::JsonPath {
+                path: JsonPath::parse("$.a").unwrap(),
+                must: vec![Condition::Exists(true)]
+            }
+        );
+        assert_eq!(
+            found[1],
+            Check::Header {
+                name: "X-A".into(),
+                must: vec![Condition::Exists(false)]
+            }
+        );
     }
 
     #[test]
@@ -489,19 +802,32 @@ mod tests {
         ]));
         let all = all.unwrap();
         assert_eq!(all.len(), 9);
-        assert_eq!(serde_json::from_value::<Vec<Check>>(serde_json::to_value(&all).unwrap()).unwrap(), all);
+        assert_eq!(
+            serde_json::from_value::<Vec<Check>>(serde_json::to_value(&all).unwrap()).unwrap(),
+            all
+        );
         let taken = extracts(json!({
             "a": {"jsonPath": "$.a", "all": true, "default": 1.0}, "b": {"regex": "a(b)"}, "c": {"header": "Location"}, "d": {"cookie": "sid"},
             "found": {"body": true},
         }));
         let taken = taken.unwrap();
         assert_eq!((taken.len(), &taken[0].default), (5, &Some(json!(1))));
-        assert_eq!(serde_json::from_value::<Vec<Extract>>(serde_json::to_value(&taken).unwrap()).unwrap(), taken);
+        assert_eq!(
+            serde_json::from_value::<Vec<Extract>>(serde_json::to_value(&taken).unwrap()).unwrap(),
+            taken
+        );
         let recorded = records(
             json!([{"name": "inference", "unit": "ms", "from": {"cel": "json.took * 1000.0"}}, {"name": "n", "from": {"header": "x"}}]),
         );
         let recorded = recorded.unwrap();
-        assert_eq!((recorded[0].unit, recorded[1].unit), (Unit::Milliseconds, Unit::One));
-        assert_eq!(serde_json::from_value::<Vec<Record>>(serde_json::to_value(&recorded).unwrap()).unwrap(), recorded);
+        assert_eq!(
+            (recorded[0].unit, recorded[1].unit),
+            (Unit::Milliseconds, Unit::One)
+        );
+        assert_eq!(
+            serde_json::from_value::<Vec<Record>>(serde_json::to_value(&recorded).unwrap())
+                .unwrap(),
+            recorded
+        );
     }
 }

@@ -5,14 +5,29 @@ use crate::crd::spec::CostSpec;
 use crate::plan::Cost;
 
 pub(super) fn check_cost(cost: &CostSpec, problems: &mut Problems) -> Cost {
-    let CostSpec { per_hour, currency, wanted_rate, per_million_input_tokens, per_million_output_tokens } = cost;
-    let prices =
-        [("perHour", per_hour), ("perMillionInputTokens", per_million_input_tokens), ("perMillionOutputTokens", per_million_output_tokens)];
-    for (field, _) in prices.iter().filter(|(_, price)| price.is_some_and(|price| !price.is_finite() || price < 0.0)) {
+    let CostSpec {
+        per_hour,
+        currency,
+        wanted_rate,
+        per_million_input_tokens,
+        per_million_output_tokens,
+    } = cost;
+    let prices = [
+        ("perHour", per_hour),
+        ("perMillionInputTokens", per_million_input_tokens),
+        ("perMillionOutputTokens", per_million_output_tokens),
+    ];
+    for (field, _) in prices
+        .iter()
+        .filter(|(_, price)| price.is_some_and(|price| !price.is_finite() || price < 0.0))
+    {
         problems.add(format!("spec.cost.{field}"), "is no price");
     }
     if prices.iter().all(|(_, price)| price.is_none()) && wanted_rate.is_none() {
-        problems.add("spec.cost", "says nothing: give perHour, prices of tokens, or wantedRate");
+        problems.add(
+            "spec.cost",
+            "says nothing: give perHour, prices of tokens, or wantedRate",
+        );
     }
     if wanted_rate.is_some_and(|rate| !rate.is_finite() || rate <= 0.0) {
         problems.add("spec.cost.wantedRate", "must be more than nothing");
@@ -34,15 +49,20 @@ mod tests {
 
     fn refused(cost: serde_json::Value) -> Vec<String> {
         let mut problems = Problems::default();
-        check_cost(&serde_json::from_value::<CostSpec>(cost).unwrap(), &mut problems);
+        check_cost(
+            &serde_json::from_value::<CostSpec>(cost).unwrap(),
+            &mut problems,
+        );
         problems.0.into_iter().map(|problem| problem.path).collect()
     }
 
     #[test]
     fn every_price_reaches_the_plan() {
-        let given =
-            json!({"perHour": 4.1, "currency": "EUR", "wantedRate": 50, "perMillionInputTokens": 0.15, "perMillionOutputTokens": 0.6});
-        let cost = check_cost(&serde_json::from_value(given).unwrap(), &mut Problems::default());
+        let given = json!({"perHour": 4.1, "currency": "EUR", "wantedRate": 50, "perMillionInputTokens": 0.15, "perMillionOutputTokens": 0.6});
+        let cost = check_cost(
+            &serde_json::from_value(given).unwrap(),
+            &mut Problems::default(),
+        );
         let expected = Cost {
             per_hour: Some(4.1),
             currency: "EUR".into(),
@@ -57,8 +77,14 @@ mod tests {
     fn what_is_no_price_is_refused() {
         assert_eq!(refused(json!({})), ["spec.cost"]);
         assert_eq!(refused(json!({"perHour": -1})), ["spec.cost.perHour"]);
-        assert_eq!(refused(json!({"perHour": 1, "wantedRate": 0})), ["spec.cost.wantedRate"]);
-        assert_eq!(refused(json!({"perMillionInputTokens": 0.15, "perMillionOutputTokens": -1})), ["spec.cost.perMillionOutputTokens"]);
+        assert_eq!(
+            refused(json!({"perHour": 1, "wantedRate": 0})),
+            ["spec.cost.wantedRate"]
+        );
+        assert_eq!(
+            refused(json!({"perMillionInputTokens": 0.15, "perMillionOutputTokens": -1})),
+            ["spec.cost.perMillionOutputTokens"]
+        );
         assert_eq!(refused(json!({"wantedRate": 0.5})), [""; 0]);
         assert_eq!(refused(json!({"perMillionOutputTokens": 0.6})), [""; 0]);
     }

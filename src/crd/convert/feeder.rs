@@ -14,17 +14,31 @@ use crate::plan::{Columns, Kind, Reference, Variables};
 /// More are not worth a name of their own.
 const MAX_FEEDERS: usize = 16;
 
-pub(super) fn check_feeders(specs: &[FeederSpec], variables: &Variables, problems: &mut Problems) -> Vec<Feeder> {
-    problems.unique("spec.feeders", "name", specs.iter().map(|feeder| feeder.name.as_str()));
+pub(super) fn check_feeders(
+    specs: &[FeederSpec],
+    variables: &Variables,
+    problems: &mut Problems,
+) -> Vec<Feeder> {
+    problems.unique(
+        "spec.feeders",
+        "name",
+        specs.iter().map(|feeder| feeder.name.as_str()),
+    );
     if specs.len() > MAX_FEEDERS {
-        problems.add("spec.feeders", format!("{} feeders, at most {MAX_FEEDERS} are allowed", specs.len()));
+        problems.add(
+            "spec.feeders",
+            format!("{} feeders, at most {MAX_FEEDERS} are allowed", specs.len()),
+        );
     }
     let mut feeders = Vec::new();
     for (i, spec) in specs.iter().enumerate() {
         let path = format!("spec.feeders[{i}]");
         problems.take(&format!("{path}.name"), check_name(&spec.name));
         if variables.values.contains_key(&spec.name) || variables.from.contains_key(&spec.name) {
-            problems.add(format!("{path}.name"), format!("{:?} is a variable already", spec.name));
+            problems.add(
+                format!("{path}.name"),
+                format!("{:?} is a variable already", spec.name),
+            );
         }
         feeders.extend(check_feeder(&path, spec, problems));
     }
@@ -32,15 +46,39 @@ pub(super) fn check_feeders(specs: &[FeederSpec], variables: &Variables, problem
 }
 
 fn check_feeder(path: &str, spec: &FeederSpec, problems: &mut Problems) -> Option<Feeder> {
-    let FeederSpec { name, csv, json, json_lines, inline, files, strategy, scope, on_exhausted } = spec;
+    let FeederSpec {
+        name,
+        csv,
+        json,
+        json_lines,
+        inline,
+        files,
+        strategy,
+        scope,
+        on_exhausted,
+    } = spec;
     let mut sources = Vec::new();
-    sources.extend(csv.as_ref().map(|csv| check_csv(&format!("{path}.csv"), csv, problems)));
-    sources.extend(json.as_ref().map(|json| check_data(&format!("{path}.json"), json, problems).map(|data| Source::Json { data })));
     sources.extend(
-        json_lines.as_ref().map(|lines| check_data(&format!("{path}.jsonLines"), lines, problems).map(|data| Source::JsonLines { data })),
+        csv.as_ref()
+            .map(|csv| check_csv(&format!("{path}.csv"), csv, problems)),
     );
-    sources.extend(inline.as_ref().map(|rows| check_inline(&format!("{path}.inline"), rows, problems)));
-    sources.extend(files.as_ref().map(|files| check_files(&format!("{path}.files"), files, problems)));
+    sources.extend(json.as_ref().map(|json| {
+        check_data(&format!("{path}.json"), json, problems).map(|data| Source::Json { data })
+    }));
+    sources.extend(json_lines.as_ref().map(|lines| {
+        check_data(&format!("{path}.jsonLines"), lines, problems)
+            .map(|data| Source::JsonLines { data })
+    }));
+    sources.extend(
+        inline
+            .as_ref()
+            .map(|rows| check_inline(&format!("{path}.inline"), rows, problems)),
+    );
+    sources.extend(
+        files
+            .as_ref()
+            .map(|files| check_files(&format!("{path}.files"), files, problems)),
+    );
     let strategy = match strategy {
         FeederStrategySpec::Circular => Strategy::Circular,
         FeederStrategySpec::Random => Strategy::Random,
@@ -59,27 +97,60 @@ fn check_feeder(path: &str, spec: &FeederSpec, problems: &mut Problems) -> Optio
         Some(OnExhaustedSpec::StopRun) => OnExhausted::StopRun,
     };
     if strategy == Strategy::Random && scope == FeederScope::Test {
-        problems.add(format!("{path}.scope"), "Test gives each row once, which Random does not; use Shuffle");
+        problems.add(
+            format!("{path}.scope"),
+            "Test gives each row once, which Random does not; use Shuffle",
+        );
     }
-    if matches!(strategy, Strategy::Circular | Strategy::Random) && on_exhausted != OnExhausted::Recycle {
-        let instead = if strategy == Strategy::Circular { "Queue" } else { "Shuffle" };
-        problems.add(format!("{path}.onExhausted"), format!("{strategy:?} never comes to an end; use {instead}"));
+    if matches!(strategy, Strategy::Circular | Strategy::Random)
+        && on_exhausted != OnExhausted::Recycle
+    {
+        let instead = if strategy == Strategy::Circular {
+            "Queue"
+        } else {
+            "Shuffle"
+        };
+        problems.add(
+            format!("{path}.onExhausted"),
+            format!("{strategy:?} never comes to an end; use {instead}"),
+        );
     }
     if sources.len() != 1 {
-        problems.add(path, format!("needs exactly one of csv, json, jsonLines, inline and files, has {}", sources.len()));
+        problems.add(
+            path,
+            format!(
+                "needs exactly one of csv, json, jsonLines, inline and files, has {}",
+                sources.len()
+            ),
+        );
         return None;
     }
     let source = sources.pop().flatten()?;
-    Some(Feeder { name: name.clone(), source, strategy, scope, on_exhausted })
+    Some(Feeder {
+        name: name.clone(),
+        source,
+        strategy,
+        scope,
+        on_exhausted,
+    })
 }
 
 fn check_csv(path: &str, spec: &CsvSpec, problems: &mut Problems) -> Option<Source> {
-    let CsvSpec { config_map_key_ref, secret_key_ref, file, delimiter, columns } = spec;
+    let CsvSpec {
+        config_map_key_ref,
+        secret_key_ref,
+        file,
+        delimiter,
+        columns,
+    } = spec;
     let mut characters = delimiter.chars();
     let delimiter = match (characters.next(), characters.next()) {
         (Some(c), None) if c.is_ascii() && !matches!(c, '"' | '\r' | '\n' | '\0') => c,
         _ => {
-            problems.add(format!("{path}.delimiter"), "must be one ASCII character, and neither a quote nor a line break");
+            problems.add(
+                format!("{path}.delimiter"),
+                "must be one ASCII character, and neither a quote nor a line break",
+            );
             ','
         }
     };
@@ -88,16 +159,39 @@ fn check_csv(path: &str, spec: &CsvSpec, problems: &mut Problems) -> Option<Sour
             problems.add(format!("{path}.columns[{i}]"), "must not be empty");
         }
         if columns[..i].contains(name) {
-            problems.add(format!("{path}.columns[{i}]"), format!("{name:?} is there twice"));
+            problems.add(
+                format!("{path}.columns[{i}]"),
+                format!("{name:?} is there twice"),
+            );
         }
     }
-    let data = check_data_of(path, config_map_key_ref.as_ref(), secret_key_ref.as_ref(), file.as_deref(), problems)?;
-    Some(Source::Csv { data, delimiter, columns: columns.clone() })
+    let data = check_data_of(
+        path,
+        config_map_key_ref.as_ref(),
+        secret_key_ref.as_ref(),
+        file.as_deref(),
+        problems,
+    )?;
+    Some(Source::Csv {
+        data,
+        delimiter,
+        columns: columns.clone(),
+    })
 }
 
 pub(super) fn check_data(path: &str, spec: &DataSpec, problems: &mut Problems) -> Option<Data> {
-    let DataSpec { config_map_key_ref, secret_key_ref, file } = spec;
-    check_data_of(path, config_map_key_ref.as_ref(), secret_key_ref.as_ref(), file.as_deref(), problems)
+    let DataSpec {
+        config_map_key_ref,
+        secret_key_ref,
+        file,
+    } = spec;
+    check_data_of(
+        path,
+        config_map_key_ref.as_ref(),
+        secret_key_ref.as_ref(),
+        file.as_deref(),
+        problems,
+    )
 }
 
 fn check_data_of(
@@ -107,8 +201,14 @@ fn check_data_of(
     file: Option<&str>,
     problems: &mut Problems,
 ) -> Option<Data> {
-    let reference =
-        |kind, key: &KeyRef| Data::Reference(Reference { kind, name: key.name.clone(), key: key.key.clone(), field: path.to_owned() });
+    let reference = |kind, key: &KeyRef| {
+        Data::Reference(Reference {
+            kind,
+            name: key.name.clone(),
+            key: key.key.clone(),
+            field: path.to_owned(),
+        })
+    };
     match (config_map, secret, file) {
         (Some(key), None, None) => Some(reference(Kind::ConfigMap, key)),
         (None, Some(key), None) => Some(reference(Kind::Secret, key)),
@@ -117,7 +217,10 @@ fn check_data_of(
             Some(Data::File(file.to_owned()))
         }
         _ => {
-            problems.add(path, "needs exactly one of configMapKeyRef, secretKeyRef and file");
+            problems.add(
+                path,
+                "needs exactly one of configMapKeyRef, secretKeyRef and file",
+            );
             None
         }
     }
@@ -136,27 +239,58 @@ fn check_inline(path: &str, rows: &[Value], problems: &mut Problems) -> Option<S
 
 /// The columns of rows that stand in the test itself, if they do and are good.
 pub(super) fn inline_columns(spec: &FeederSpec) -> Option<Arc<Columns>> {
-    let source = Source::Inline { rows: spec.inline.clone()? };
+    let source = Source::Inline {
+        rows: spec.inline.clone()?,
+    };
     let rows = Rows::parse(&source, &[]).ok()?;
-    Some(Arc::new(Columns { names: rows.columns().clone(), is_secret: false }))
+    Some(Arc::new(Columns {
+        names: rows.columns().clone(),
+        is_secret: false,
+    }))
 }
 
 fn check_files(path: &str, spec: &FilesSpec, problems: &mut Problems) -> Option<Source> {
     let FilesSpec { path: folder, glob } = spec;
     problems.take(&format!("{path}.path"), check_path(folder));
     if glob.is_empty() || glob.contains('/') {
-        problems.add(format!("{path}.glob"), "is for names of files within the folder, without /");
+        problems.add(
+            format!("{path}.glob"),
+            "is for names of files within the folder, without /",
+        );
     }
-    Some(Source::Files { path: folder.clone(), glob: glob.clone() })
+    Some(Source::Files {
+        path: folder.clone(),
+        glob: glob.clone(),
+    })
 }
 
 /// Volumes of which paths name the files.
 pub(super) fn check_volumes(volumes: &[VolumeSpec], problems: &mut Problems) {
-    problems.unique("spec.workers.volumes", "name", volumes.iter().map(|volume| volume.name.as_str()));
-    for (i, VolumeSpec { name: _, config_map, secret, persistent_volume_claim }) in volumes.iter().enumerate() {
-        let sources = [config_map.is_some(), secret.is_some(), persistent_volume_claim.is_some()];
+    problems.unique(
+        "spec.workers.volumes",
+        "name",
+        volumes.iter().map(|volume| volume.name.as_str()),
+    );
+    for (
+        i,
+        VolumeSpec {
+            name: _,
+            config_map,
+            secret,
+            persistent_volume_claim,
+        },
+    ) in volumes.iter().enumerate()
+    {
+        let sources = [
+            config_map.is_some(),
+            secret.is_some(),
+            persistent_volume_claim.is_some(),
+        ];
         if sources.into_iter().filter(|there| *there).count() != 1 {
-            problems.add(format!("spec.workers.volumes[{i}]"), "needs exactly one of configMap, secret and persistentVolumeClaim");
+            problems.add(
+                format!("spec.workers.volumes[{i}]"),
+                "needs exactly one of configMap, secret and persistentVolumeClaim",
+            );
         }
     }
 }
@@ -164,7 +298,11 @@ pub(super) fn check_volumes(volumes: &[VolumeSpec], problems: &mut Problems) {
 /// A path that leads nowhere but below the folder it begins at.
 pub(super) fn check_path(path: &str) -> Result<(), String> {
     let parts_are_names = path.split('/').all(|part| !matches!(part, "" | "." | ".."));
-    if parts_are_names && !path.contains('\0') { Ok(()) } else { Err("must be a relative path without . and .. in it".into()) }
+    if parts_are_names && !path.contains('\0') {
+        Ok(())
+    } else {
+        Err("must be a relative path without . and .. in it".into())
+    }
 }
 
 #[cfg(test)]
@@ -177,9 +315,16 @@ mod tests {
         let specs: Vec<FeederSpec> = serde_json::from_value(feeders).unwrap();
         let mut problems = Problems::default();
         let mut variables = Variables::default();
-        variables.values.insert("taken".into(), crate::plan::JsonTemplate::new(json!(1)).unwrap());
+        variables.values.insert(
+            "taken".into(),
+            crate::plan::JsonTemplate::new(json!(1)).unwrap(),
+        );
         let feeders = check_feeders(&specs, &variables, &mut problems);
-        if problems.0.is_empty() { Ok(feeders) } else { Err(problems.0.iter().map(ToString::to_string).collect()) }
+        if problems.0.is_empty() {
+            Ok(feeders)
+        } else {
+            Err(problems.0.iter().map(ToString::to_string).collect())
+        }
     }
 
     /// What is wrong with one feeder of one inline row, changed.
@@ -195,9 +340,13 @@ mod tests {
     fn names_are_those_of_templates_and_differ() {
         assert!(refused(json!({"name": "a-b"}))[0].starts_with("spec.feeders[0].name: "));
         assert!(refused(json!({"name": "user"}))[0].starts_with("spec.feeders[0].name: "));
-        assert_eq!(refused(json!({"name": "taken"})), ["spec.feeders[0].name: \"taken\" is a variable already"]);
+        assert_eq!(
+            refused(json!({"name": "taken"})),
+            ["spec.feeders[0].name: \"taken\" is a variable already"]
+        );
         let row = json!([{}]);
-        let twice = check(json!([{"name": "f", "inline": row}, {"name": "f", "inline": row}])).unwrap_err();
+        let twice =
+            check(json!([{"name": "f", "inline": row}, {"name": "f", "inline": row}])).unwrap_err();
         assert_eq!(twice, ["spec.feeders[1].name: \"f\" is there twice"]);
     }
 
@@ -209,24 +358,51 @@ mod tests {
         );
         assert_eq!(refused(json!({"inline": null})).len(), 1);
         let both = json!({"inline": null, "csv": {"file": "a/b", "configMapKeyRef": {"name": "n", "key": "k"}}});
-        assert_eq!(refused(both), ["spec.feeders[0].csv: needs exactly one of configMapKeyRef, secretKeyRef and file"]);
+        assert_eq!(
+            refused(both),
+            ["spec.feeders[0].csv: needs exactly one of configMapKeyRef, secretKeyRef and file"]
+        );
     }
 
     #[test]
     fn rows_in_the_test_itself_are_looked_at() {
-        assert_eq!(refused(json!({"inline": []})), ["spec.feeders[0].inline: holds no row"]);
-        assert_eq!(refused(json!({"inline": [{"a": 1}, "b"]})), ["spec.feeders[0].inline: row 2: is not an object"]);
-        assert!(refused(json!({"inline": [{"a": u64::MAX}]}))[0].starts_with("spec.feeders[0].inline[0]: "));
-        assert!(refused(json!({"inline": [{"a": "x".repeat(65536)}]}))[0].contains("at most 65536"));
+        assert_eq!(
+            refused(json!({"inline": []})),
+            ["spec.feeders[0].inline: holds no row"]
+        );
+        assert_eq!(
+            refused(json!({"inline": [{"a": 1}, "b"]})),
+            ["spec.feeders[0].inline: row 2: is not an object"]
+        );
+        assert!(
+            refused(json!({"inline": [{"a": u64::MAX}]}))[0]
+                .starts_with("spec.feeders[0].inline[0]: ")
+        );
+        assert!(
+            refused(json!({"inline": [{"a": "x".repeat(65536)}]}))[0].contains("at most 65536")
+        );
         let feeders = check(json!([{"name": "f", "inline": [{"a": 2.0}]}])).unwrap();
-        assert_eq!(feeders[0].source, Source::Inline { rows: vec![json!({"a": 2})] });
+        assert_eq!(
+            feeders[0].source,
+            Source::Inline {
+                rows: vec![json!({"a": 2})]
+            }
+        );
     }
 
     #[test]
     fn paths_stay_below_their_folder() {
         for path in ["/etc/passwd", "../x", "a/../b", "a//b", "./a", ""] {
-            assert!(refused(json!({"inline": null, "json": {"file": path}}))[0].starts_with("spec.feeders[0].json.file: "), "{path}");
-            assert!(refused(json!({"inline": null, "files": {"path": path}}))[0].starts_with("spec.feeders[0].files.path: "), "{path}");
+            assert!(
+                refused(json!({"inline": null, "json": {"file": path}}))[0]
+                    .starts_with("spec.feeders[0].json.file: "),
+                "{path}"
+            );
+            assert!(
+                refused(json!({"inline": null, "files": {"path": path}}))[0]
+                    .starts_with("spec.feeders[0].files.path: "),
+                "{path}"
+            );
         }
         assert_eq!(
             refused(json!({"inline": null, "files": {"path": "a", "glob": "b/*"}})),
@@ -238,39 +414,84 @@ mod tests {
     fn a_delimiter_is_one_character_and_columns_differ() {
         for delimiter in ["", "ab", "\"", "\n", "ü"] {
             let csv = json!({"file": "a", "delimiter": delimiter});
-            assert!(refused(json!({"inline": null, "csv": csv}))[0].starts_with("spec.feeders[0].csv.delimiter: "), "{delimiter:?}");
+            assert!(
+                refused(json!({"inline": null, "csv": csv}))[0]
+                    .starts_with("spec.feeders[0].csv.delimiter: "),
+                "{delimiter:?}"
+            );
         }
         let csv = json!({"file": "a", "columns": ["a", "a"]});
-        assert_eq!(refused(json!({"inline": null, "csv": csv})), ["spec.feeders[0].csv.columns[1]: \"a\" is there twice"]);
+        assert_eq!(
+            refused(json!({"inline": null, "csv": csv})),
+            ["spec.feeders[0].csv.columns[1]: \"a\" is there twice"]
+        );
     }
 
     #[test]
     fn what_never_ends_has_no_end_and_what_is_given_once_is_not_random() {
-        assert_eq!(refused(json!({"onExhausted": "StopRun"})), ["spec.feeders[0].onExhausted: Circular never comes to an end; use Queue"]);
-        assert_eq!(refused(json!({"strategy": "Random", "onExhausted": "StopUser"})).len(), 1);
-        assert_eq!(refused(json!({"strategy": "Random", "scope": "Test"})).len(), 1);
+        assert_eq!(
+            refused(json!({"onExhausted": "StopRun"})),
+            ["spec.feeders[0].onExhausted: Circular never comes to an end; use Queue"]
+        );
+        assert_eq!(
+            refused(json!({"strategy": "Random", "onExhausted": "StopUser"})).len(),
+            1
+        );
+        assert_eq!(
+            refused(json!({"strategy": "Random", "scope": "Test"})).len(),
+            1
+        );
     }
 
     #[test]
     fn a_queue_stops_users_and_all_else_recycles() {
-        let ends = |strategy: &str| check(json!([{"name": "f", "inline": [{}], "strategy": strategy}])).unwrap()[0].on_exhausted;
+        let ends = |strategy: &str| {
+            check(json!([{"name": "f", "inline": [{}], "strategy": strategy}])).unwrap()[0]
+                .on_exhausted
+        };
         assert_eq!(ends("Queue"), OnExhausted::StopUser);
-        assert!(["Circular", "Random", "Shuffle"].iter().all(|strategy| ends(strategy) == OnExhausted::Recycle));
+        assert!(
+            ["Circular", "Random", "Shuffle"]
+                .iter()
+                .all(|strategy| ends(strategy) == OnExhausted::Recycle)
+        );
     }
 
     #[test]
     fn a_volume_has_one_source_and_a_name_of_its_own() {
         let volumes = json!([{"name": "a", "configMap": {"name": "c"}, "secret": {"secretName": "s"}}, {"name": "a"}]);
         let mut problems = Problems::default();
-        check_volumes(&serde_json::from_value::<Vec<VolumeSpec>>(volumes).unwrap(), &mut problems);
-        let paths: Vec<&str> = problems.0.iter().map(|problem| problem.path.as_str()).collect();
-        assert_eq!(paths, ["spec.workers.volumes[1].name", "spec.workers.volumes[0]", "spec.workers.volumes[1]"]);
+        check_volumes(
+            &serde_json::from_value::<Vec<VolumeSpec>>(volumes).unwrap(),
+            &mut problems,
+        );
+        let paths: Vec<&str> = problems
+            .0
+            .iter()
+            .map(|problem| problem.path.as_str())
+            .collect();
+        assert_eq!(
+            paths,
+            [
+                "spec.workers.volumes[1].name",
+                "spec.workers.volumes[0]",
+                "spec.workers.volumes[1]"
+            ]
+        );
     }
 
     #[test]
     fn a_reference_says_where_the_test_names_it() {
         let feeders = check(json!([{"name": "f", "csv": {"configMapKeyRef": {"name": "texts", "key": "rows.csv"}}}])).unwrap();
         let field = "spec.feeders[0].csv".to_owned();
-        assert_eq!(feeders[0].reference(), Some(&Reference { kind: Kind::ConfigMap, name: "texts".into(), key: "rows.csv".into(), field }));
+        assert_eq!(
+            feeders[0].reference(),
+            Some(&Reference {
+                kind: Kind::ConfigMap,
+                name: "texts".into(),
+                key: "rows.csv".into(),
+                field
+            })
+        );
     }
 }

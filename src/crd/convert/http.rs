@@ -13,7 +13,11 @@ use crate::plan::*;
 
 impl Context<'_> {
     /// The request, and the name it has unless its step gives it one.
-    pub(super) fn http_call(&mut self, path: &str, http: &HttpStepSpec) -> Option<(String, Protocol)> {
+    pub(super) fn http_call(
+        &mut self,
+        path: &str,
+        http: &HttpStepSpec,
+    ) -> Option<(String, Protocol)> {
         let HttpStepSpec {
             method,
             path: http_path,
@@ -28,13 +32,27 @@ impl Context<'_> {
             retry,
             stream,
         } = http;
-        if http::Method::try_from(method.as_str()).is_err() || method.to_ascii_uppercase() != *method {
-            self.problems.add(format!("{path}.method"), format!("{method:?} is not a method"));
+        if http::Method::try_from(method.as_str()).is_err()
+            || method.to_ascii_uppercase() != *method
+        {
+            self.problems.add(
+                format!("{path}.method"),
+                format!("{method:?} is not a method"),
+            );
         }
         let headers = self.headers(&format!("{path}.headers"), headers);
         let query = self.fields(&format!("{path}.query"), query);
         let json = &*asking(json, stream.as_ref());
-        let body = self.body(path, Bodies { json, body, body_from, form, multipart });
+        let body = self.body(
+            path,
+            Bodies {
+                json,
+                body,
+                body_from,
+                form,
+                multipart,
+            },
+        );
         let stream = match stream {
             Some(stream) => Some(self.http_stream(path, method, json.as_ref(), stream)?),
             None => None,
@@ -42,12 +60,28 @@ impl Context<'_> {
         let retry = retry.as_ref().map(|RetrySpec { max, on, backoff }| Retry {
             max: *max,
             on: on.clone(),
-            backoff: self.problems.duration(&format!("{path}.retry.backoff"), backoff),
+            backoff: self
+                .problems
+                .duration(&format!("{path}.retry.backoff"), backoff),
         });
         let template = self.path(&format!("{path}.path"), http_path)?;
-        let request = HttpRequest { method: method.clone(), path: template, query, headers, body };
+        let request = HttpRequest {
+            method: method.clone(),
+            path: template,
+            query,
+            headers,
+            body,
+        };
         let follow_redirects = follow_redirects.unwrap_or(self.follow_redirects);
-        Some((default_name(method, http_path), Protocol::Http(HttpStep { request, follow_redirects, retry, stream })))
+        Some((
+            default_name(method, http_path),
+            Protocol::Http(HttpStep {
+                request,
+                follow_redirects,
+                retry,
+                stream,
+            }),
+        ))
     }
 
     fn path(&mut self, field: &str, source: &str) -> Option<Template> {
@@ -61,37 +95,66 @@ impl Context<'_> {
     fn fields(&mut self, path: &str, fields: &BTreeMap<String, String>) -> Vec<Field> {
         let checked = fields.iter().filter_map(|(name, value)| {
             let value = self.template(&format!("{path}.{name}"), value, Place::Form)?;
-            Some(Field { name: name.clone(), value })
+            Some(Field {
+                name: name.clone(),
+                value,
+            })
         });
         checked.collect()
     }
 
     fn body(&mut self, path: &str, bodies: Bodies<'_>) -> Option<Body> {
-        let Bodies { json, body, body_from, form, multipart } = bodies;
+        let Bodies {
+            json,
+            body,
+            body_from,
+            form,
+            multipart,
+        } = bodies;
         match (json, body, body_from, form, multipart) {
             (None, None, None, None, None) => None,
-            (Some(json), None, None, None, None) => self.json(&format!("{path}.json"), json).map(Body::Json),
-            (None, Some(text), None, None, None) => self.template(&format!("{path}.body"), text, Place::Text).map(Body::Text),
+            (Some(json), None, None, None, None) => {
+                self.json(&format!("{path}.json"), json).map(Body::Json)
+            }
+            (None, Some(text), None, None, None) => self
+                .template(&format!("{path}.body"), text, Place::Text)
+                .map(Body::Text),
             (None, None, Some(from), None, None) => {
                 let field = format!("{path}.bodyFrom");
                 check_data(&field, from, self.problems).map(Body::File)
             }
-            (None, None, None, Some(form), None) => Some(Body::Form(self.fields(&format!("{path}.form"), form))),
+            (None, None, None, Some(form), None) => {
+                Some(Body::Form(self.fields(&format!("{path}.form"), form)))
+            }
             (None, None, None, None, Some(parts)) => {
-                let parts = parts.iter().enumerate().filter_map(|(i, part)| self.part(&format!("{path}.multipart[{i}]"), part));
+                let parts = parts
+                    .iter()
+                    .enumerate()
+                    .filter_map(|(i, part)| self.part(&format!("{path}.multipart[{i}]"), part));
                 Some(Body::Multipart(parts.collect()))
             }
             _ => {
-                self.problems.add(path, "json, body, bodyFrom, form and multipart exclude each other");
+                self.problems.add(
+                    path,
+                    "json, body, bodyFrom, form and multipart exclude each other",
+                );
                 None
             }
         }
     }
 
     fn part(&mut self, path: &str, part: &PartSpec) -> Option<Part> {
-        let PartSpec { name, value, value_from, file_name, content_type } = part;
+        let PartSpec {
+            name,
+            value,
+            value_from,
+            file_name,
+            content_type,
+        } = part;
         let content = match (value, value_from) {
-            (Some(text), None) => PartContent::Text(self.template(&format!("{path}.value"), text, Place::Text)?),
+            (Some(text), None) => {
+                PartContent::Text(self.template(&format!("{path}.value"), text, Place::Text)?)
+            }
             (None, Some(from)) => {
                 let field = format!("{path}.valueFrom");
                 PartContent::File(check_data(&field, from, self.problems)?)
@@ -101,7 +164,12 @@ impl Context<'_> {
                 return None;
             }
         };
-        Some(Part { name: name.clone(), content, file_name: file_name.clone(), content_type: content_type.clone() })
+        Some(Part {
+            name: name.clone(),
+            content,
+            file_name: file_name.clone(),
+            content_type: content_type.clone(),
+        })
     }
 }
 

@@ -32,52 +32,146 @@ struct Models<'a> {
 }
 
 /// The length of the warm-up, and what is done side by side.
-pub(super) fn check_populations(parts: LoadParts<'_>, problems: &mut Problems) -> Option<(Duration, Vec<Population>)> {
-    let LoadParts { load, scenario_specs, scenarios, warmup } = parts;
-    let LoadSpec { closed, open, iterations, capacity, throttle, seed: _ } = load;
-    let own = scenario_specs.iter().filter(|scenario| scenario.load.is_some()).count();
-    let length = warmup.as_ref().map_or(Duration::ZERO, |warmup| problems.positive_duration("spec.warmup.duration", &warmup.duration));
+pub(super) fn check_populations(
+    parts: LoadParts<'_>,
+    problems: &mut Problems,
+) -> Option<(Duration, Vec<Population>)> {
+    let LoadParts {
+        load,
+        scenario_specs,
+        scenarios,
+        warmup,
+    } = parts;
+    let LoadSpec {
+        closed,
+        open,
+        iterations,
+        capacity,
+        throttle,
+        seed: _,
+    } = load;
+    let own = scenario_specs
+        .iter()
+        .filter(|scenario| scenario.load.is_some())
+        .count();
+    let length = warmup.as_ref().map_or(Duration::ZERO, |warmup| {
+        problems.positive_duration("spec.warmup.duration", &warmup.duration)
+    });
     let target = warmup.as_ref().and_then(|warmup| warmup.target);
     let mut populations = Vec::new();
     if own == 0 {
-        let models = Models { closed, open, iterations, capacity, throttle };
+        let models = Models {
+            closed,
+            open,
+            iterations,
+            capacity,
+            throttle,
+        };
         let population = check_load("spec.load", models, target, problems)?;
-        populations.push(Population { scenarios: (0..scenarios.len() as u16).collect(), ..population });
+        populations.push(Population {
+            scenarios: (0..scenarios.len() as u16).collect(),
+            ..population
+        });
     } else {
-        if *load != (LoadSpec { seed: load.seed, ..LoadSpec::default() }) {
-            problems.add("spec.load", "either this or the loads of the scenarios; a scenario has one of its own");
+        if *load
+            != (LoadSpec {
+                seed: load.seed,
+                ..LoadSpec::default()
+            })
+        {
+            problems.add(
+                "spec.load",
+                "either this or the loads of the scenarios; a scenario has one of its own",
+            );
         }
         if target.is_some() {
-            problems.add("spec.warmup.target", "of several loads each has its own; leave it to them, a tenth of each");
+            problems.add(
+                "spec.warmup.target",
+                "of several loads each has its own; leave it to them, a tenth of each",
+            );
         }
         for (i, scenario) in scenario_specs.iter().enumerate() {
             let path = format!("spec.scenarios[{i}].load");
             let Some(load) = &scenario.load else {
-                problems.add(path, "is missing: where one scenario has a load of its own, every one has");
+                problems.add(
+                    path,
+                    "is missing: where one scenario has a load of its own, every one has",
+                );
                 continue;
             };
-            let ScenarioLoadSpec { start_after, closed, open, iterations, throttle } = load;
+            let ScenarioLoadSpec {
+                start_after,
+                closed,
+                open,
+                iterations,
+                throttle,
+            } = load;
             let start_after = problems.duration(&format!("{path}.startAfter"), start_after);
-            let population = check_load(&path, Models { closed, open, iterations, capacity: &None, throttle }, None, problems);
-            populations.extend(population.map(|population| Population { scenarios: vec![i as u16], start_after, ..population }));
+            let population = check_load(
+                &path,
+                Models {
+                    closed,
+                    open,
+                    iterations,
+                    capacity: &None,
+                    throttle,
+                },
+                None,
+                problems,
+            );
+            populations.extend(population.map(|population| Population {
+                scenarios: vec![i as u16],
+                start_after,
+                ..population
+            }));
         }
     }
-    populations.iter().for_each(|population| check_casting(own > 0, population, scenarios, problems));
+    populations
+        .iter()
+        .for_each(|population| check_casting(own > 0, population, scenarios, problems));
     Some((length, populations))
 }
 
 /// That every user has something to play.
-fn check_casting(alone: bool, population: &Population, scenarios: &[Scenario], problems: &mut Problems) {
-    let members: Vec<(u16, &Scenario)> = population.scenarios.iter().filter_map(|i| Some((*i, scenarios.get(usize::from(*i))?))).collect();
-    let fixed: u64 = members.iter().filter_map(|(_, scenario)| scenario.fixed_users).map(u64::from).sum();
-    let by_weight = members.iter().any(|(_, scenario)| scenario.fixed_users.is_none() && (alone || scenario.weight > 0));
-    let path = if alone { format!("spec.scenarios[{}].load", population.scenarios[0]) } else { "spec.load".to_owned() };
+fn check_casting(
+    alone: bool,
+    population: &Population,
+    scenarios: &[Scenario],
+    problems: &mut Problems,
+) {
+    let members: Vec<(u16, &Scenario)> = population
+        .scenarios
+        .iter()
+        .filter_map(|i| Some((*i, scenarios.get(usize::from(*i))?)))
+        .collect();
+    let fixed: u64 = members
+        .iter()
+        .filter_map(|(_, scenario)| scenario.fixed_users)
+        .map(u64::from)
+        .sum();
+    let by_weight = members
+        .iter()
+        .any(|(_, scenario)| scenario.fixed_users.is_none() && (alone || scenario.weight > 0));
+    let path = if alone {
+        format!("spec.scenarios[{}].load", population.scenarios[0])
+    } else {
+        "spec.load".to_owned()
+    };
     if fixed == 0 && !by_weight {
-        problems.add("spec.scenarios", "at least one scenario must have a weight above 0");
+        problems.add(
+            "spec.scenarios",
+            "at least one scenario must have a weight above 0",
+        );
     }
     if population.load.is_open() {
-        for (i, _) in members.iter().filter(|(_, scenario)| scenario.fixed_users.is_some()) {
-            problems.add(format!("spec.scenarios[{i}].fixedUsers"), "open load has no users; give a weight instead");
+        for (i, _) in members
+            .iter()
+            .filter(|(_, scenario)| scenario.fixed_users.is_some())
+        {
+            problems.add(
+                format!("spec.scenarios[{i}].fixedUsers"),
+                "open load has no users; give a weight instead",
+            );
         }
         return;
     }
@@ -92,17 +186,32 @@ fn check_casting(alone: bool, population: &Population, scenarios: &[Scenario], p
 }
 
 /// A population without its scenarios.
-fn check_load(path: &str, models: Models<'_>, warmup_target: Option<u32>, problems: &mut Problems) -> Option<Population> {
-    let Models { closed, open, iterations, capacity, throttle } = models;
+fn check_load(
+    path: &str,
+    models: Models<'_>,
+    warmup_target: Option<u32>,
+    problems: &mut Problems,
+) -> Option<Population> {
+    let Models {
+        closed,
+        open,
+        iterations,
+        capacity,
+        throttle,
+    } = models;
     // how much 1 of what the file says is in the plan
     let mut unit = 1.0;
     let load = match (closed, open, iterations, capacity) {
-        (Some(closed), None, None, None) => check_closed(&format!("{path}.closed"), closed, problems)?,
+        (Some(closed), None, None, None) => {
+            check_closed(&format!("{path}.closed"), closed, problems)?
+        }
         (None, Some(open), None, None) => {
             unit = per_second(open.per);
             check_open(&format!("{path}.open"), open, problems)?
         }
-        (None, None, Some(iterations), None) => check_iterations(&format!("{path}.iterations"), iterations, problems),
+        (None, None, Some(iterations), None) => {
+            check_iterations(&format!("{path}.iterations"), iterations, problems)
+        }
         (None, None, None, Some(capacity)) => {
             unit = per_second(capacity.per);
             check_capacity(&format!("{path}.capacity"), capacity, problems)
@@ -115,8 +224,17 @@ fn check_load(path: &str, models: Models<'_>, warmup_target: Option<u32>, proble
     if load.max_level() <= 0.0 {
         problems.add(path, "no load: every level is 0");
     }
-    if let Some(length) = load.length().filter(|length| length.is_zero() || *length > MAX_LENGTH) {
-        problems.add(path, format!("lasts {}; it must last longer than nothing and at most 7 days", duration::format(length)));
+    if let Some(length) = load
+        .length()
+        .filter(|length| length.is_zero() || *length > MAX_LENGTH)
+    {
+        problems.add(
+            path,
+            format!(
+                "lasts {}; it must last longer than nothing and at most 7 days",
+                duration::format(length)
+            ),
+        );
     }
     if throttle.is_some() && load.is_open() {
         let why = "open load starts iterations when they are due; to delay them would hide it. Lower the rate instead";
@@ -128,22 +246,50 @@ fn check_load(path: &str, models: Models<'_>, warmup_target: Option<u32>, proble
     let tenth = (load.max_level() / unit / 10.0).floor().max(1.0);
     let warmup_target = warmup_target.map_or(tenth, f64::from) * unit;
     let throttle = throttle.as_ref().map(|throttle| throttle.rps.into());
-    Some(Population { scenarios: vec![], start_after: Duration::ZERO, warmup_target, throttle, load })
+    Some(Population {
+        scenarios: vec![],
+        start_after: Duration::ZERO,
+        warmup_target,
+        throttle,
+        load,
+    })
 }
 
 fn check_iterations(path: &str, iterations: &IterationsSpec, problems: &mut Problems) -> Load {
-    let IterationsSpec { count, users, per_user, max_duration } = iterations;
+    let IterationsSpec {
+        count,
+        users,
+        per_user,
+        max_duration,
+    } = iterations;
     for (field, number) in [("count", *count), ("users", *users)] {
         if number == 0 {
             problems.add(format!("{path}.{field}"), "must be at least 1");
         }
     }
-    let max_duration = max_duration.as_ref().map(|text| problems.positive_duration(&format!("{path}.maxDuration"), text));
-    Load::Iterations(Iterations { count: (*count).into(), users: *users, per_user: *per_user, max_duration })
+    let max_duration = max_duration
+        .as_ref()
+        .map(|text| problems.positive_duration(&format!("{path}.maxDuration"), text));
+    Load::Iterations(Iterations {
+        count: (*count).into(),
+        users: *users,
+        per_user: *per_user,
+        max_duration,
+    })
 }
 
 fn check_capacity(path: &str, capacity: &CapacitySpec, problems: &mut Problems) -> Load {
-    let CapacitySpec { start, max, per, step, hold, settle, precision, max_in_flight, at_least } = capacity;
+    let CapacitySpec {
+        start,
+        max,
+        per,
+        step,
+        hold,
+        settle,
+        precision,
+        max_in_flight,
+        at_least,
+    } = capacity;
     if *start == 0 || *max_in_flight == 0 {
         problems.add(path, "start and maxInFlight must be at least 1");
     }
@@ -151,24 +297,38 @@ fn check_capacity(path: &str, capacity: &CapacitySpec, problems: &mut Problems) 
         problems.add(format!("{path}.max"), "is less than start");
     }
     if at_least.is_some_and(|rate| rate > *max) {
-        problems.add(format!("{path}.atLeast"), "is more than max, so it could never be found");
+        problems.add(
+            format!("{path}.atLeast"),
+            "is more than max, so it could never be found",
+        );
     }
     let mut whole_seconds = |field: &str, text: &str| {
         let time = problems.duration(&format!("{path}.{field}"), text);
         if time.subsec_nanos() > 0 {
-            problems.add(format!("{path}.{field}"), "must be whole seconds, in which samples are counted");
+            problems.add(
+                format!("{path}.{field}"),
+                "must be whole seconds, in which samples are counted",
+            );
         }
         time
     };
     let (hold, settle) = (whole_seconds("hold", hold), whole_seconds("settle", settle));
     if settle >= hold || hold > MAX_HOLD {
         let longest = duration::format(MAX_HOLD);
-        problems.add(format!("{path}.hold"), format!("must be longer than settle, for the rest of it is judged, and at most {longest}"));
+        problems.add(
+            format!("{path}.hold"),
+            format!(
+                "must be longer than settle, for the rest of it is judged, and at most {longest}"
+            ),
+        );
     }
     let mut share = |field: &str, text: &str| {
         let share = percent(text).filter(|share| *share >= MIN_SHARE);
         if share.is_none() {
-            problems.add(format!("{path}.{field}"), format!("{text:?} is not a share from 1% to 100%"));
+            problems.add(
+                format!("{path}.{field}"),
+                format!("{text:?} is not a share from 1% to 100%"),
+            );
         }
         share.unwrap_or(MIN_SHARE)
     };
@@ -202,30 +362,72 @@ fn per_second(per: Per) -> f64 {
 }
 
 fn check_closed(path: &str, closed: &ClosedSpec, problems: &mut Problems) -> Option<Load> {
-    let ClosedSpec { users, duration, ramp_up, start_at, stages, spawn_rate } = closed;
-    let shape = Shape { level: *users, level_name: "users", duration, ramp_up, start_at, stages };
+    let ClosedSpec {
+        users,
+        duration,
+        ramp_up,
+        start_at,
+        stages,
+        spawn_rate,
+    } = closed;
+    let shape = Shape {
+        level: *users,
+        level_name: "users",
+        duration,
+        ramp_up,
+        start_at,
+        stages,
+    };
     if *spawn_rate == Some(0) {
         problems.add(format!("{path}.spawnRate"), "must be at least 1");
     }
-    Some(Load::Closed { profile: check_profile(path, shape, 1.0, problems)?, spawn_rate: spawn_rate.map(f64::from) })
+    Some(Load::Closed {
+        profile: check_profile(path, shape, 1.0, problems)?,
+        spawn_rate: spawn_rate.map(f64::from),
+    })
 }
 
 fn check_open(path: &str, open: &OpenSpec, problems: &mut Problems) -> Option<Load> {
-    let OpenSpec { rate, per, duration, ramp_up, start_at, stages, arrival, max_in_flight, max_dropped } = open;
+    let OpenSpec {
+        rate,
+        per,
+        duration,
+        ramp_up,
+        start_at,
+        stages,
+        arrival,
+        max_in_flight,
+        max_dropped,
+    } = open;
     if *max_in_flight == 0 {
         problems.add(format!("{path}.maxInFlight"), "must be at least 1");
     }
     let share = percent(max_dropped);
     if share.is_none() {
-        problems.add(format!("{path}.maxDropped"), format!("{max_dropped:?} is not a share from 0% to 100%"));
+        problems.add(
+            format!("{path}.maxDropped"),
+            format!("{max_dropped:?} is not a share from 0% to 100%"),
+        );
     }
-    let shape = Shape { level: *rate, level_name: "rate", duration, ramp_up, start_at, stages };
+    let shape = Shape {
+        level: *rate,
+        level_name: "rate",
+        duration,
+        ramp_up,
+        start_at,
+        stages,
+    };
     let profile = check_profile(path, shape, per_second(*per), problems)?;
     let arrival = match arrival {
         ArrivalSpec::Constant => Arrival::Constant,
         ArrivalSpec::Poisson => Arrival::Poisson,
     };
-    Some(Load::Open { profile, arrival, max_in_flight: *max_in_flight, max_dropped: share.unwrap_or_default() })
+    Some(Load::Open {
+        profile,
+        arrival,
+        max_in_flight: *max_in_flight,
+        max_dropped: share.unwrap_or_default(),
+    })
 }
 
 /// The fields that closed and open load write alike.
@@ -238,8 +440,20 @@ struct Shape<'a> {
     stages: &'a Option<Vec<StageSpec>>,
 }
 
-fn check_profile(path: &str, shape: Shape<'_>, scale: f64, problems: &mut Problems) -> Option<Profile> {
-    let Shape { level, level_name, duration, ramp_up, start_at, stages } = shape;
+fn check_profile(
+    path: &str,
+    shape: Shape<'_>,
+    scale: f64,
+    problems: &mut Problems,
+) -> Option<Profile> {
+    let Shape {
+        level,
+        level_name,
+        duration,
+        ramp_up,
+        start_at,
+        stages,
+    } = shape;
     match (level, duration, stages) {
         (Some(level), Some(duration), None) => {
             if level == 0 {
@@ -249,18 +463,33 @@ fn check_profile(path: &str, shape: Shape<'_>, scale: f64, problems: &mut Proble
                 problems.add(format!("{path}.startAt"), "goes with stages");
             }
             let hold = problems.duration(&format!("{path}.duration"), duration);
-            let ramp_up = ramp_up.as_ref().map_or(Duration::ZERO, |text| problems.duration(&format!("{path}.rampUp"), text));
-            Some(Profile::ramp_and_hold(f64::from(level) * scale, ramp_up, hold))
+            let ramp_up = ramp_up.as_ref().map_or(Duration::ZERO, |text| {
+                problems.duration(&format!("{path}.rampUp"), text)
+            });
+            Some(Profile::ramp_and_hold(
+                f64::from(level) * scale,
+                ramp_up,
+                hold,
+            ))
         }
         (None, None, Some(stages)) => {
             if ramp_up.is_some() {
-                problems.add(format!("{path}.rampUp"), "goes with a duration; stages ramp by themselves");
+                problems.add(
+                    format!("{path}.rampUp"),
+                    "goes with a duration; stages ramp by themselves",
+                );
             }
-            let stages = stages.iter().enumerate().map(|(i, StageSpec { duration, target })| Stage {
-                duration: problems.duration(&format!("{path}.stages[{i}].duration"), duration),
-                target: f64::from(*target) * scale,
-            });
-            Some(Profile { stages: stages.collect(), start_at: f64::from(start_at.unwrap_or(0)) * scale })
+            let stages = stages
+                .iter()
+                .enumerate()
+                .map(|(i, StageSpec { duration, target })| Stage {
+                    duration: problems.duration(&format!("{path}.stages[{i}].duration"), duration),
+                    target: f64::from(*target) * scale,
+                });
+            Some(Profile {
+                stages: stages.collect(),
+                start_at: f64::from(start_at.unwrap_or(0)) * scale,
+            })
         }
         _ => {
             problems.add(path, format!("either {level_name} and duration, or stages"));

@@ -13,10 +13,16 @@ impl Context<'_> {
         for (path, steps) in [("spec.setup", setup), ("spec.teardown", teardown)] {
             for (i, step) in steps.iter().enumerate() {
                 if step.call.is_some() {
-                    self.problems.add(format!("{path}[{i}].call"), "blocks belong to a scenario; write their steps here");
+                    self.problems.add(
+                        format!("{path}[{i}].call"),
+                        "blocks belong to a scenario; write their steps here",
+                    );
                 }
                 if !step.record.is_empty() {
-                    self.problems.add(format!("{path}[{i}].record"), "what is done once is in no result");
+                    self.problems.add(
+                        format!("{path}[{i}].record"),
+                        "what is done once is in no result",
+                    );
                 }
             }
         }
@@ -26,16 +32,27 @@ impl Context<'_> {
             ..Outline::default()
         };
         let lexicon = Lexicon::new(names, self.free_slot, &outline);
-        let setup = self.knowing(lexicon.at_start(), |context| context.steps(&lexicon, "spec.setup", setup));
-        let teardown = self.knowing(lexicon.of_users(), |context| context.steps(&lexicon, "spec.teardown", teardown));
+        let setup = self.knowing(lexicon.at_start(), |context| {
+            context.steps(&lexicon, "spec.setup", setup)
+        });
+        let teardown = self.knowing(lexicon.of_users(), |context| {
+            context.steps(&lexicon, "spec.teardown", teardown)
+        });
         for (name, slot) in lexicon.of_user_with_slots() {
             if matches!(self.names.get(name), Some(Declared::Row(_))) {
-                self.problems.add("spec.setup", format!("extracts {name:?}, which is a feeder already"));
+                self.problems.add(
+                    "spec.setup",
+                    format!("extracts {name:?}, which is a feeder already"),
+                );
             }
             self.names.declare(name, Declared::Value(slot));
         }
         self.free_slot = lexicon.slots() as u16;
-        Once { setup, teardown, setup_timeout: Duration::ZERO }
+        Once {
+            setup,
+            teardown,
+            setup_timeout: Duration::ZERO,
+        }
     }
 }
 
@@ -61,7 +78,11 @@ mod tests {
     }
 
     fn refused_at(change: impl FnOnce(&mut Value)) -> Vec<String> {
-        spec(change).expect_err("was accepted").into_iter().map(|problem| problem.path).collect()
+        spec(change)
+            .expect_err("was accepted")
+            .into_iter()
+            .map(|problem| problem.path)
+            .collect()
     }
 
     fn path(step: &mut Value, path: &str) {
@@ -70,32 +91,77 @@ mod tests {
 
     #[test]
     fn what_setup_extracts_is_known_after_it_and_nowhere_before() {
-        assert_eq!(refused_at(|s| path(&mut s["setup"][0], "/{{ thing }}")), ["spec.setup[0].http.path"]);
-        assert_eq!(refused_at(|s| s["target"]["headers"] = json!({"X": "{{ thing }}"})), ["spec.target.headers.X"]);
-        assert_eq!(refused_at(|s| path(&mut s["scenarios"][0]["tasks"][0]["steps"][0], "/{{ last }}")).len(), 1);
+        assert_eq!(
+            refused_at(|s| path(&mut s["setup"][0], "/{{ thing }}")),
+            ["spec.setup[0].http.path"]
+        );
+        assert_eq!(
+            refused_at(|s| s["target"]["headers"] = json!({"X": "{{ thing }}"})),
+            ["spec.target.headers.X"]
+        );
+        assert_eq!(
+            refused_at(|s| path(
+                &mut s["scenarios"][0]["tasks"][0]["steps"][0],
+                "/{{ last }}"
+            ))
+            .len(),
+            1
+        );
         let plan = spec(|_| {}).unwrap().plan;
         let names: Vec<&str> = plan.steps().map(|place| place.step.name.as_str()).collect();
-        assert_eq!(names, ["GET /{{ rows.n }}/{{ thing }}", "GET /make/{{ name }}", "GET /see/{{ thing }}", "GET /drop/{{ thing }}"]);
+        assert_eq!(
+            names,
+            [
+                "GET /{{ rows.n }}/{{ thing }}",
+                "GET /make/{{ name }}",
+                "GET /see/{{ thing }}",
+                "GET /drop/{{ thing }}"
+            ]
+        );
         assert_eq!(plan.steps().filter(|place| place.is_control()).count(), 3);
-        assert_eq!(serde_json::from_str::<Plan>(&serde_json::to_string(&plan).unwrap()).unwrap(), plan);
+        assert_eq!(
+            serde_json::from_str::<Plan>(&serde_json::to_string(&plan).unwrap()).unwrap(),
+            plan
+        );
     }
 
     #[test]
     fn what_is_done_once_has_neither_rows_nor_blocks() {
-        assert_eq!(refused_at(|s| path(&mut s["setup"][0], "/{{ rows.n }}")), ["spec.setup[0].http.path"]);
-        assert_eq!(refused_at(|s| path(&mut s["teardown"][0], "/{{ rows.n }}")), ["spec.teardown[0].http.path"]);
+        assert_eq!(
+            refused_at(|s| path(&mut s["setup"][0], "/{{ rows.n }}")),
+            ["spec.setup[0].http.path"]
+        );
+        assert_eq!(
+            refused_at(|s| path(&mut s["teardown"][0], "/{{ rows.n }}")),
+            ["spec.teardown[0].http.path"]
+        );
         // the target's headers go with it
-        assert_eq!(refused_at(|s| s["target"]["headers"] = json!({"X": "{{ rows.n }}"})), ["spec.target.headers.X"]);
-        assert_eq!(refused_at(|s| s["teardown"] = json!([{"call": "b"}])), ["spec.teardown[0].call"]);
+        assert_eq!(
+            refused_at(|s| s["target"]["headers"] = json!({"X": "{{ rows.n }}"})),
+            ["spec.target.headers.X"]
+        );
+        assert_eq!(
+            refused_at(|s| s["teardown"] = json!([{"call": "b"}])),
+            ["spec.teardown[0].call"]
+        );
         let record = json!([{"name": "size", "from": {"header": "Content-Length"}}]);
-        assert_eq!(refused_at(|s| s["setup"][1]["record"] = record), ["spec.setup[1].record"]);
+        assert_eq!(
+            refused_at(|s| s["setup"][1]["record"] = record),
+            ["spec.setup[1].record"]
+        );
     }
 
     #[test]
     fn a_name_of_setups_is_nobody_elses() {
         let extract = |name: &str| json!({name: {"body": true}});
-        for (name, path) in [("name", "spec.setup[1].extract.name"), ("rows", "spec.setup")] {
-            assert_eq!(refused_at(|s| s["setup"][1]["extract"] = extract(name)), [path]);
+        for (name, path) in [
+            ("name", "spec.setup[1].extract.name"),
+            ("rows", "spec.setup"),
+        ] {
+            assert_eq!(
+                refused_at(|s| s["setup"][1]["extract"] = extract(name)),
+                [path]
+            );
         }
     }
 
@@ -103,14 +169,22 @@ mod tests {
     fn the_deadline_leaves_time_for_setup() {
         let minutes = |checked: Checked| checked.deadline.as_secs_f64() / 60.0;
         assert_eq!(minutes(spec(|_| {}).unwrap()), 1.0 + 0.5 + 10.0 + 10.0);
-        assert_eq!(minutes(spec(|s| s["run"] = json!({"setupTimeout": "1m"})).unwrap()), 1.0 + 0.5 + 1.0 + 10.0);
-        assert_eq!(refused_at(|s| s["run"] = json!({"setupTimeout": "0s"})), ["spec.run.setupTimeout"]);
+        assert_eq!(
+            minutes(spec(|s| s["run"] = json!({"setupTimeout": "1m"})).unwrap()),
+            1.0 + 0.5 + 1.0 + 10.0
+        );
+        assert_eq!(
+            refused_at(|s| s["run"] = json!({"setupTimeout": "0s"})),
+            ["spec.run.setupTimeout"]
+        );
     }
 
     #[test]
     fn requests_of_setup_count_among_those_of_the_test() {
         let paths = refused_at(|s| {
-            let steps: Vec<_> = (0..198).map(|n| json!({"http": {"path": format!("/{n}")}})).collect();
+            let steps: Vec<_> = (0..198)
+                .map(|n| json!({"http": {"path": format!("/{n}")}}))
+                .collect();
             s["scenarios"][0]["tasks"][0]["steps"] = json!(steps);
         });
         assert_eq!(paths, ["spec.scenarios"]);

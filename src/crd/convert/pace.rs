@@ -9,25 +9,44 @@ use crate::plan::ThinkTime;
 impl Context<'_> {
     pub(super) fn think_time(&mut self, path: &str, think: &ThinkTimeSpec) -> Option<ThinkTime> {
         let problems = &mut *self.problems;
-        let ThinkTimeSpec { min, max, constant, normal, exponential } = think;
+        let ThinkTimeSpec {
+            min,
+            max,
+            constant,
+            normal,
+            exponential,
+        } = think;
         match (min, max, constant, normal, exponential) {
             (Some(min), Some(max), None, None, None) => {
-                let (min, max) = (problems.duration(&format!("{path}.min"), min), problems.duration(&format!("{path}.max"), max));
+                let (min, max) = (
+                    problems.duration(&format!("{path}.min"), min),
+                    problems.duration(&format!("{path}.max"), max),
+                );
                 if min > max {
                     problems.add(path, "min is longer than max");
                 }
                 Some(ThinkTime::Uniform { min, max })
             }
-            (None, None, Some(time), None, None) => Some(ThinkTime::constant(problems.duration(&format!("{path}.constant"), time))),
+            (None, None, Some(time), None, None) => Some(ThinkTime::constant(
+                problems.duration(&format!("{path}.constant"), time),
+            )),
             (None, None, None, Some(NormalSpec { mean, std_dev }), None) => {
                 let mean = problems.duration(&format!("{path}.normal.mean"), mean);
-                Some(ThinkTime::Normal { mean, std_dev: problems.duration(&format!("{path}.normal.stdDev"), std_dev) })
+                Some(ThinkTime::Normal {
+                    mean,
+                    std_dev: problems.duration(&format!("{path}.normal.stdDev"), std_dev),
+                })
             }
             (None, None, None, None, Some(ExponentialSpec { mean })) => {
-                Some(ThinkTime::Exponential { mean: problems.duration(&format!("{path}.exponential.mean"), mean) })
+                Some(ThinkTime::Exponential {
+                    mean: problems.duration(&format!("{path}.exponential.mean"), mean),
+                })
             }
             _ => {
-                problems.add(path, "exactly one of min with max, constant, normal and exponential");
+                problems.add(
+                    path,
+                    "exactly one of min with max, constant, normal and exponential",
+                );
                 None
             }
         }

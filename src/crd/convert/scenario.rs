@@ -18,30 +18,69 @@ impl Context<'_> {
     /// `beside`: requests elsewhere in the test.
     pub(super) fn scenarios(&mut self, scenarios: &[ScenarioSpec], beside: usize) -> Vec<Scenario> {
         let path = "spec.scenarios";
-        self.problems.unique(path, "name", scenarios.iter().map(|s| s.name.as_str()));
-        let steps =
-            scenarios.iter().flat_map(ScenarioSpec::steps).filter(|step| step.http.is_some() || step.grpc.is_some()).count() + beside;
+        self.problems
+            .unique(path, "name", scenarios.iter().map(|s| s.name.as_str()));
+        let steps = scenarios
+            .iter()
+            .flat_map(ScenarioSpec::steps)
+            .filter(|step| step.http.is_some() || step.grpc.is_some())
+            .count()
+            + beside;
         if steps > MAX_STEPS {
-            self.problems.add(path, format!("{steps} requests in all, at most {MAX_STEPS} are allowed"));
+            self.problems.add(
+                path,
+                format!("{steps} requests in all, at most {MAX_STEPS} are allowed"),
+            );
         }
-        scenarios.iter().enumerate().map(|(i, scenario)| self.scenario(&format!("{path}[{i}]"), scenario)).collect()
+        scenarios
+            .iter()
+            .enumerate()
+            .map(|(i, scenario)| self.scenario(&format!("{path}[{i}]"), scenario))
+            .collect()
     }
 
     fn scenario(&mut self, path: &str, scenario: &ScenarioSpec) -> Scenario {
-        let ScenarioSpec { name, weight, fixed_users, think_time, pacing, load, tasks, order, on_start, on_stop, blocks } = scenario;
+        let ScenarioSpec {
+            name,
+            weight,
+            fixed_users,
+            think_time,
+            pacing,
+            load,
+            tasks,
+            order,
+            on_start,
+            on_stop,
+            blocks,
+        } = scenario;
         let open = self.open;
         self.open = load.as_ref().map_or(open, |load| load.open.is_some());
-        let pacing = pacing.as_ref().map(|pacing| self.pacing(&format!("{path}.pacing"), pacing, think_time.is_some()));
+        let pacing = pacing
+            .as_ref()
+            .map(|pacing| self.pacing(&format!("{path}.pacing"), pacing, think_time.is_some()));
         if think_time.is_some() {
             self.only_with_users(&format!("{path}.thinkTime"));
         }
-        let think_time = think_time.as_ref().and_then(|think| self.think_time(&format!("{path}.thinkTime"), think));
+        let think_time = think_time
+            .as_ref()
+            .and_then(|think| self.think_time(&format!("{path}.thinkTime"), think));
         if !on_stop.is_empty() && self.open {
-            self.problems.add(format!("{path}.onStop"), "in open load there are no users that could stop; remove it or use closed load");
+            self.problems.add(
+                format!("{path}.onStop"),
+                "in open load there are no users that could stop; remove it or use closed load",
+            );
         }
-        self.problems.unique(&format!("{path}.tasks"), "name", tasks.iter().map(|t| t.name.as_str()));
-        if *order == Order::Weighted && tasks.iter().map(|t| u64::from(t.weight)).sum::<u64>() == 0 {
-            self.problems.add(format!("{path}.tasks"), "at least one task must have a weight above 0");
+        self.problems.unique(
+            &format!("{path}.tasks"),
+            "name",
+            tasks.iter().map(|t| t.name.as_str()),
+        );
+        if *order == Order::Weighted && tasks.iter().map(|t| u64::from(t.weight)).sum::<u64>() == 0
+        {
+            self.problems.add(
+                format!("{path}.tasks"),
+                "at least one task must have a weight above 0",
+            );
         }
         self.block_names(path, scenario);
         self.records_are_measured(path, scenario);
@@ -52,10 +91,16 @@ impl Context<'_> {
         let tasks = self.tasks(&lexicon, path, *order, tasks);
         self.names = lexicon.of_users();
         let on_stop = self.steps(&lexicon, &format!("{path}.onStop"), on_stop);
-        let checked = blocks.iter().enumerate().map(|(i, BlockSpec { name, steps })| {
-            self.names = lexicon.of_blocks();
-            Block { name: name.clone(), steps: self.steps(&lexicon, &format!("{path}.blocks[{i}].steps"), steps) }
-        });
+        let checked = blocks
+            .iter()
+            .enumerate()
+            .map(|(i, BlockSpec { name, steps })| {
+                self.names = lexicon.of_blocks();
+                Block {
+                    name: name.clone(),
+                    steps: self.steps(&lexicon, &format!("{path}.blocks[{i}].steps"), steps),
+                }
+            });
         let blocks = checked.collect();
         self.names = base;
         self.open = open;
@@ -73,48 +118,98 @@ impl Context<'_> {
         }
     }
 
-    fn tasks(&mut self, lexicon: &Lexicon, path: &str, order: Order, tasks: &[TaskSpec]) -> Vec<Task> {
+    fn tasks(
+        &mut self,
+        lexicon: &Lexicon,
+        path: &str,
+        order: Order,
+        tasks: &[TaskSpec],
+    ) -> Vec<Task> {
         let mut checked = Vec::new();
-        for (i, TaskSpec { name, weight, steps }) in tasks.iter().enumerate() {
+        for (
+            i,
+            TaskSpec {
+                name,
+                weight,
+                steps,
+            },
+        ) in tasks.iter().enumerate()
+        {
             // all tasks of a sequence are one iteration
             if order == Order::Weighted {
                 self.names = lexicon.of_users();
             }
             let steps = self.steps(lexicon, &format!("{path}.tasks[{i}].steps"), steps);
-            checked.push(Task { name: name.clone(), weight: *weight, steps });
+            checked.push(Task {
+                name: name.clone(),
+                weight: *weight,
+                steps,
+            });
         }
         checked
     }
 
     fn records_are_measured(&mut self, path: &str, scenario: &ScenarioSpec) {
-        for (section, steps) in [("onStart", &scenario.on_start), ("onStop", &scenario.on_stop)] {
-            for (i, _) in steps.iter().enumerate().filter(|(_, step)| !step.record.is_empty()) {
-                self.problems.add(format!("{path}.{section}[{i}].record"), format!("what {section} does is in no result"));
+        for (section, steps) in [
+            ("onStart", &scenario.on_start),
+            ("onStop", &scenario.on_stop),
+        ] {
+            for (i, _) in steps
+                .iter()
+                .enumerate()
+                .filter(|(_, step)| !step.record.is_empty())
+            {
+                self.problems.add(
+                    format!("{path}.{section}[{i}].record"),
+                    format!("what {section} does is in no result"),
+                );
             }
         }
     }
 
     fn block_names(&mut self, path: &str, scenario: &ScenarioSpec) {
         let ScenarioSpec { tasks, blocks, .. } = scenario;
-        self.problems.unique(&format!("{path}.blocks"), "name", blocks.iter().map(|b| b.name.as_str()));
+        self.problems.unique(
+            &format!("{path}.blocks"),
+            "name",
+            blocks.iter().map(|b| b.name.as_str()),
+        );
         for (i, block) in blocks.iter().enumerate() {
-            let taken = ["onStart", "onStop"].contains(&block.name.as_str()) || tasks.iter().any(|task| task.name == block.name);
+            let taken = ["onStart", "onStop"].contains(&block.name.as_str())
+                || tasks.iter().any(|task| task.name == block.name);
             if taken {
                 self.problems.add(
                     format!("{path}.blocks[{i}].name"),
-                    format!("{:?} is also the name of a task, and results name both alike", block.name),
+                    format!(
+                        "{:?} is also the name of a task, and results name both alike",
+                        block.name
+                    ),
                 );
             }
             if let Err(message) = depth(blocks, &block.name, 1) {
                 self.problems.add(format!("{path}.blocks[{i}]"), message);
             }
         }
-        for (i, task) in tasks.iter().enumerate().filter(|(_, task)| ["onStart", "onStop"].contains(&task.name.as_str())) {
-            self.problems.add(format!("{path}.tasks[{i}].name"), format!("{:?} has a meaning of its own in results", task.name));
+        for (i, task) in tasks
+            .iter()
+            .enumerate()
+            .filter(|(_, task)| ["onStart", "onStop"].contains(&task.name.as_str()))
+        {
+            self.problems.add(
+                format!("{path}.tasks[{i}].name"),
+                format!("{:?} has a meaning of its own in results", task.name),
+            );
         }
-        for call in scenario.steps().filter_map(|step| step.call.as_deref()).collect::<BTreeSet<_>>() {
+        for call in scenario
+            .steps()
+            .filter_map(|step| step.call.as_deref())
+            .collect::<BTreeSet<_>>()
+        {
             if !blocks.iter().any(|block| block.name == call) {
-                self.problems.add(format!("{path}.blocks"), format!("there is no block {call:?}, which a step calls"));
+                self.problems.add(
+                    format!("{path}.blocks"),
+                    format!("there is no block {call:?}, which a step calls"),
+                );
             }
         }
     }
@@ -141,13 +236,32 @@ impl Context<'_> {
     }
 
     fn step(&mut self, path: &str, step: &StepSpec, after: &Names) -> Option<Step> {
-        let StepSpec { condition, repeat, for_each, on_failure, http, grpc, call, pause, .. } = step;
+        let StepSpec {
+            condition,
+            repeat,
+            for_each,
+            on_failure,
+            http,
+            grpc,
+            call,
+            pause,
+            ..
+        } = step;
         let names = self.names.clone();
-        let condition = condition.as_ref().and_then(|source| self.cel(&format!("{path}.if"), source, &names));
-        let repeat = repeat.as_ref().and_then(|repeat| self.repeat(&format!("{path}.repeat"), repeat, after));
-        let for_each = for_each.as_ref().and_then(|each| self.for_each(&format!("{path}.forEach"), each));
+        let condition = condition
+            .as_ref()
+            .and_then(|source| self.cel(&format!("{path}.if"), source, &names));
+        let repeat = repeat
+            .as_ref()
+            .and_then(|repeat| self.repeat(&format!("{path}.repeat"), repeat, after));
+        let for_each = for_each
+            .as_ref()
+            .and_then(|each| self.for_each(&format!("{path}.forEach"), each));
         if repeat.is_some() && for_each.is_some() {
-            self.problems.add(path, "repeat and forEach exclude each other; put one of them into a block");
+            self.problems.add(
+                path,
+                "repeat and forEach exclude each other; put one of them into a block",
+            );
         }
         let action = match (http, grpc, call, pause) {
             (Some(http), None, None, None) => {
@@ -159,21 +273,40 @@ impl Context<'_> {
                 Action::Request(Box::new(self.request(path, step, call)?))
             }
             (None, None, Some(block), None) => Action::Call(block.clone()),
-            (None, None, None, Some(pause)) => Action::Pause(self.think_time(&format!("{path}.pause"), pause)?),
+            (None, None, None, Some(pause)) => {
+                Action::Pause(self.think_time(&format!("{path}.pause"), pause)?)
+            }
             _ => {
-                self.problems.add(path, "exactly one of http, grpc, call and pause");
+                self.problems
+                    .add(path, "exactly one of http, grpc, call and pause");
                 return None;
             }
         };
         if !matches!(action, Action::Request(_)) {
             self.only_of_requests(path, step);
         }
-        Some(Step { condition, repeat, for_each, on_failure: *on_failure, action })
+        Some(Step {
+            condition,
+            repeat,
+            for_each,
+            on_failure: *on_failure,
+            action,
+        })
     }
 
     /// What a request may say and nothing else.
     fn only_of_requests(&mut self, path: &str, step: &StepSpec) {
-        let StepSpec { name, tags, timeout, checks, extract, record, goodput, target, .. } = step;
+        let StepSpec {
+            name,
+            tags,
+            timeout,
+            checks,
+            extract,
+            record,
+            goodput,
+            target,
+            ..
+        } = step;
         let said = [
             ("target", target.is_some()),
             ("name", name.is_some()),
@@ -185,19 +318,35 @@ impl Context<'_> {
             ("goodput", goodput.is_some()),
         ];
         for (field, _) in said.into_iter().filter(|(_, said)| *said) {
-            self.problems.add(format!("{path}.{field}"), "goes with a request only");
+            self.problems
+                .add(format!("{path}.{field}"), "goes with a request only");
         }
     }
 
     /// `after` are the names known after the step, which `until` may use.
     fn repeat(&mut self, path: &str, repeat: &RepeatSpec, after: &Names) -> Option<Repeat> {
-        let RepeatSpec { count, until, max, every } = repeat;
-        let every = every.as_ref().map_or(Duration::ZERO, |text| self.problems.duration(&format!("{path}.every"), text));
+        let RepeatSpec {
+            count,
+            until,
+            max,
+            every,
+        } = repeat;
+        let every = every.as_ref().map_or(Duration::ZERO, |text| {
+            self.problems.duration(&format!("{path}.every"), text)
+        });
         match (count, until, max) {
-            (Some(count), None, None) => Some(Repeat { count: *count, until: None, every }),
+            (Some(count), None, None) => Some(Repeat {
+                count: *count,
+                until: None,
+                every,
+            }),
             (None, Some(until), Some(max)) => {
                 let until = self.cel(&format!("{path}.until"), until, after)?;
-                Some(Repeat { count: *max, until: Some(until), every })
+                Some(Repeat {
+                    count: *max,
+                    until: Some(until),
+                    every,
+                })
             }
             _ => {
                 self.problems.add(path, "either count, or until and max");
@@ -208,18 +357,41 @@ impl Context<'_> {
 
     fn for_each(&mut self, path: &str, each: &ForEachSpec) -> Option<ForEach> {
         let ForEachSpec { items, name } = each;
-        self.problems.take(&format!("{path}.as"), check_name(name))?;
+        self.problems
+            .take(&format!("{path}.as"), check_name(name))?;
         let items = self.json(&format!("{path}.in"), items)?;
-        Some(ForEach { items, name: name.clone() })
+        Some(ForEach {
+            items,
+            name: name.clone(),
+        })
     }
 
     /// `call` is what is asked in the words of its protocol, with the name that the request has unless the step gives it one.
     /// Without one, because there is something wrong with it, the rest is looked at all the same.
-    fn request(&mut self, path: &str, step: &StepSpec, call: Option<(String, Protocol)>) -> Option<RequestStep> {
-        let StepSpec { name, tags, timeout, checks, extract, record, goodput, target, .. } = step;
-        let target = target.as_deref().map_or(0, |name| self.place_of_target(&format!("{path}.target"), name));
+    fn request(
+        &mut self,
+        path: &str,
+        step: &StepSpec,
+        call: Option<(String, Protocol)>,
+    ) -> Option<RequestStep> {
+        let StepSpec {
+            name,
+            tags,
+            timeout,
+            checks,
+            extract,
+            record,
+            goodput,
+            target,
+            ..
+        } = step;
+        let target = target.as_deref().map_or(0, |name| {
+            self.place_of_target(&format!("{path}.target"), name)
+        });
         let timeout = match timeout {
-            Some(text) => self.problems.positive_duration(&format!("{path}.timeout"), text),
+            Some(text) => self
+                .problems
+                .positive_duration(&format!("{path}.timeout"), text),
             None => self.timeout,
         };
         let names = self.names.clone();
@@ -231,17 +403,35 @@ impl Context<'_> {
         let extract = self.extracts(&format!("{path}.extract"), extract, &names);
         let record = self.records(&format!("{path}.record"), record, &names);
         let (default_name, call) = call?;
-        let goodput = goodput.as_ref().map(|limits| self.goodput(&format!("{path}.goodput"), limits, &call));
+        let goodput = goodput
+            .as_ref()
+            .map(|limits| self.goodput(&format!("{path}.goodput"), limits, &call));
         let name = name.clone().unwrap_or(default_name);
-        Some(RequestStep { name, tags: tags.clone(), timeout, checks, extract, record, goodput, target, call })
+        Some(RequestStep {
+            name,
+            tags: tags.clone(),
+            timeout,
+            checks,
+            extract,
+            record,
+            goodput,
+            target,
+            call,
+        })
     }
 
     fn place_of_target(&mut self, path: &str, name: &str) -> usize {
         let place = self.targets.iter().position(|target| *target == name);
         if place.is_none() {
-            let known =
-                if self.targets.is_empty() { "there are none".to_owned() } else { format!("there are {}", self.targets.join(", ")) };
-            self.problems.add(path, format!("{name:?} is not one of spec.targets; {known}"));
+            let known = if self.targets.is_empty() {
+                "there are none".to_owned()
+            } else {
+                format!("there are {}", self.targets.join(", "))
+            };
+            self.problems.add(
+                path,
+                format!("{name:?} is not one of spec.targets; {known}"),
+            );
         }
         place.map_or(0, |place| place + 1)
     }
@@ -259,7 +449,10 @@ fn with_health(mut checks: Vec<Check>) -> Vec<Check> {
     if !checks.is_empty() {
         let path = JsonPath::parse("$.status").expect("it is one");
         let serving = JsonTemplate::new("SERVING".into()).expect("text is one");
-        checks.push(Check::JsonPath { path, must: vec![Condition::Equals(serving)] });
+        checks.push(Check::JsonPath {
+            path,
+            must: vec![Condition::Equals(serving)],
+        });
     }
     checks
 }
@@ -267,18 +460,45 @@ fn with_health(mut checks: Vec<Check>) -> Vec<Check> {
 /// How deep the block calls others, itself included; an error where it does not end.
 fn depth(blocks: &[BlockSpec], name: &str, above: usize) -> Result<(), String> {
     if above > MAX_CALLS {
-        return Err(format!("blocks call each other more than {MAX_CALLS} deep, or in a circle"));
+        return Err(format!(
+            "blocks call each other more than {MAX_CALLS} deep, or in a circle"
+        ));
     }
-    let Some(block) = blocks.iter().find(|block| block.name == name) else { return Ok(()) };
-    block.steps.iter().filter_map(|step| step.call.as_deref()).try_for_each(|call| depth(blocks, call, above + 1))
+    let Some(block) = blocks.iter().find(|block| block.name == name) else {
+        return Ok(());
+    };
+    block
+        .steps
+        .iter()
+        .filter_map(|step| step.call.as_deref())
+        .try_for_each(|call| depth(blocks, call, above + 1))
 }
 
 fn outline(scenario: &ScenarioSpec) -> Outline<'_> {
-    let ScenarioSpec { on_start, on_stop, tasks, blocks, .. } = scenario;
+    let ScenarioSpec {
+        on_start,
+        on_stop,
+        tasks,
+        blocks,
+        ..
+    } = scenario;
     Outline {
         on_start: on_start.iter().map(mention).collect(),
-        others: tasks.iter().flat_map(|task| &task.steps).chain(on_stop).map(mention).collect(),
-        blocks: blocks.iter().map(|block| (block.name.as_str(), block.steps.iter().map(mention).collect())).collect(),
+        others: tasks
+            .iter()
+            .flat_map(|task| &task.steps)
+            .chain(on_stop)
+            .map(mention)
+            .collect(),
+        blocks: blocks
+            .iter()
+            .map(|block| {
+                (
+                    block.name.as_str(),
+                    block.steps.iter().map(mention).collect(),
+                )
+            })
+            .collect(),
     }
 }
 

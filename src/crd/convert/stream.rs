@@ -14,75 +14,160 @@ const DONE: &str = "[DONE]";
 
 impl Context<'_> {
     /// `path` is that of the request.
-    pub(super) fn http_stream(&mut self, path: &str, method: &str, json: Option<&Value>, stream: &HttpStreamSpec) -> Option<HttpStream> {
-        let HttpStreamSpec { format, preset, until } = stream;
+    pub(super) fn http_stream(
+        &mut self,
+        path: &str,
+        method: &str,
+        json: Option<&Value>,
+        stream: &HttpStreamSpec,
+    ) -> Option<HttpStream> {
+        let HttpStreamSpec {
+            format,
+            preset,
+            until,
+        } = stream;
         if preset.is_some() && json.is_some_and(|json| json["stream"] == Value::Bool(false)) {
-            self.problems.add(format!("{path}.json"), "asks for no stream, by stream: false, and http.stream.preset reads one");
+            self.problems.add(
+                format!("{path}.json"),
+                "asks for no stream, by stream: false, and http.stream.preset reads one",
+            );
         }
         let path = format!("{path}.stream");
         if method == "HEAD" {
             self.problems.add(&path, "an answer to HEAD has no body");
         }
         if preset.is_some() && *format != StreamFormat::Sse {
-            self.problems.add(format!("{path}.format"), "must be SSE: a language model's events are server-sent events");
+            self.problems.add(
+                format!("{path}.format"),
+                "must be SSE: a language model's events are server-sent events",
+            );
         }
         let until = match (until, preset) {
             (Some(until), _) => Some(self.until(&format!("{path}.until"), *format, until)?),
             (None, Some(StreamPreset::OpenAI)) => Some(Until::Text(DONE.to_owned())),
             (None, None) => None,
         };
-        Some(HttpStream { format: *format, preset: *preset, until })
+        Some(HttpStream {
+            format: *format,
+            preset: *preset,
+            until,
+        })
     }
 
     fn until(&mut self, path: &str, format: StreamFormat, until: &UntilSpec) -> Option<Until> {
-        let UntilSpec { text, event, json_path } = until;
+        let UntilSpec {
+            text,
+            event,
+            json_path,
+        } = until;
         match (text, event, json_path) {
             (Some(text), None, None) => Some(Until::Text(text.clone())),
             (None, Some(_), None) if format == StreamFormat::Lines => {
-                self.problems.add(format!("{path}.event"), "lines have no names; use text or jsonPath");
+                self.problems.add(
+                    format!("{path}.event"),
+                    "lines have no names; use text or jsonPath",
+                );
                 None
             }
             (None, Some(event), None) => Some(Until::Event(event.clone())),
-            (None, None, Some(source)) => self.problems.take(&format!("{path}.jsonPath"), JsonPath::parse(source)).map(Until::JsonPath),
+            (None, None, Some(source)) => self
+                .problems
+                .take(&format!("{path}.jsonPath"), JsonPath::parse(source))
+                .map(Until::JsonPath),
             _ => {
-                self.problems.add(path, "exactly one of text, event and jsonPath");
+                self.problems
+                    .add(path, "exactly one of text, event and jsonPath");
                 None
             }
         }
     }
 
     pub(super) fn goodput(&mut self, path: &str, limits: &GoodputSpec, call: &Protocol) -> Goodput {
-        if matches!(call, Protocol::Grpc(GrpcStep { is_health_check: true, .. })) {
-            self.problems.add(path, "a health check is no request of the results, so none of them is a good one");
+        if matches!(
+            call,
+            Protocol::Grpc(GrpcStep {
+                is_health_check: true,
+                ..
+            })
+        ) {
+            self.problems.add(
+                path,
+                "a health check is no request of the results, so none of them is a good one",
+            );
         }
-        let GoodputSpec { latency, first_event, first_message, ttft, tpot } = limits;
+        let GoodputSpec {
+            latency,
+            first_event,
+            first_message,
+            ttft,
+            tpot,
+        } = limits;
         let kind = call.stream_kind();
         let measured = [
-            ("firstEvent", first_event.is_some(), kind == Some(StreamKind::Events), "the events of a stream that is no language model's"),
-            ("firstMessage", first_message.is_some(), kind == Some(StreamKind::Messages), "gRPC streams"),
-            ("ttft", ttft.is_some(), kind == Some(StreamKind::Completion), "streams of a language model: http.stream.preset"),
-            ("tpot", tpot.is_some(), kind == Some(StreamKind::Completion), "streams of a language model: http.stream.preset"),
+            (
+                "firstEvent",
+                first_event.is_some(),
+                kind == Some(StreamKind::Events),
+                "the events of a stream that is no language model's",
+            ),
+            (
+                "firstMessage",
+                first_message.is_some(),
+                kind == Some(StreamKind::Messages),
+                "gRPC streams",
+            ),
+            (
+                "ttft",
+                ttft.is_some(),
+                kind == Some(StreamKind::Completion),
+                "streams of a language model: http.stream.preset",
+            ),
+            (
+                "tpot",
+                tpot.is_some(),
+                kind == Some(StreamKind::Completion),
+                "streams of a language model: http.stream.preset",
+            ),
         ];
-        for (field, _, _, of) in measured.into_iter().filter(|(_, is_set, is_measured, _)| *is_set && !is_measured) {
-            self.problems.add(format!("{path}.{field}"), format!("is measured only of {of}"));
+        for (field, _, _, of) in measured
+            .into_iter()
+            .filter(|(_, is_set, is_measured, _)| *is_set && !is_measured)
+        {
+            self.problems.add(
+                format!("{path}.{field}"),
+                format!("is measured only of {of}"),
+            );
         }
-        if [latency, first_event, first_message, ttft, tpot].into_iter().all(Option::is_none) {
+        if [latency, first_event, first_message, ttft, tpot]
+            .into_iter()
+            .all(Option::is_none)
+        {
             self.problems.add(path, "at least one limit");
         }
         let mut limit = |field: &str, text: &Option<String>| -> Option<Duration> {
-            text.as_ref().map(|text| self.problems.positive_duration(&format!("{path}.{field}"), text))
+            text.as_ref().map(|text| {
+                self.problems
+                    .positive_duration(&format!("{path}.{field}"), text)
+            })
         };
         Goodput {
             latency: limit("latency", latency),
-            first: limit("firstEvent", first_event).or(limit("firstMessage", first_message)).or(limit("ttft", ttft)),
+            first: limit("firstEvent", first_event)
+                .or(limit("firstMessage", first_message))
+                .or(limit("ttft", ttft)),
             per_token: limit("tpot", tpot),
         }
     }
 }
 
 /// The body with what a preset asks of the target, unless its author says it.
-pub(super) fn asking<'a>(json: &'a Option<Value>, stream: Option<&HttpStreamSpec>) -> Cow<'a, Option<Value>> {
-    let (Some(Value::Object(body)), Some(StreamPreset::OpenAI)) = (json, stream.and_then(|stream| stream.preset)) else {
+pub(super) fn asking<'a>(
+    json: &'a Option<Value>,
+    stream: Option<&HttpStreamSpec>,
+) -> Cow<'a, Option<Value>> {
+    let (Some(Value::Object(body)), Some(StreamPreset::OpenAI)) =
+        (json, stream.and_then(|stream| stream.preset))
+    else {
         return Cow::Borrowed(json);
     };
     let mut body = body.clone();
@@ -106,12 +191,18 @@ mod tests {
             "thresholds": thresholds,
         });
         let checked = check(&serde_json::from_value(spec).unwrap());
-        checked.map(|checked| checked.plan).map_err(|problems| problems.into_iter().map(|p| (p.path, p.message)).collect())
+        checked
+            .map(|checked| checked.plan)
+            .map_err(|problems| problems.into_iter().map(|p| (p.path, p.message)).collect())
     }
 
     fn refused_at(http: Value, goodput: Value) -> Vec<String> {
-        let found = step(json!({"http": http, "goodput": goodput}), json!([])).expect_err("was accepted");
-        found.into_iter().map(|(path, _)| path.replace("spec.scenarios[0].tasks[0].steps[0].", "")).collect()
+        let found =
+            step(json!({"http": http, "goodput": goodput}), json!([])).expect_err("was accepted");
+        found
+            .into_iter()
+            .map(|(path, _)| path.replace("spec.scenarios[0].tasks[0].steps[0].", ""))
+            .collect()
     }
 
     #[test]
@@ -119,12 +210,28 @@ mod tests {
         let good = || json!({"latency": "1s"});
         let stream = |stream: Value| refused_at(json!({"path": "/", "stream": stream}), good());
         assert_eq!(stream(json!({"until": {}})), ["http.stream.until"]);
-        assert_eq!(stream(json!({"until": {"text": "a", "event": "b"}})), ["http.stream.until"]);
-        assert_eq!(stream(json!({"until": {"jsonPath": "no path"}})), ["http.stream.until.jsonPath"]);
-        assert_eq!(stream(json!({"format": "Lines", "until": {"event": "b"}})), ["http.stream.until.event"]);
-        assert_eq!(stream(json!({"format": "Lines", "preset": "OpenAI"})), ["http.stream.format"]);
-        assert_eq!(refused_at(json!({"method": "HEAD", "path": "/", "stream": {}}), good()), ["http.stream"]);
-        let unasked = json!({"path": "/", "json": {"stream": false}, "stream": {"preset": "OpenAI"}});
+        assert_eq!(
+            stream(json!({"until": {"text": "a", "event": "b"}})),
+            ["http.stream.until"]
+        );
+        assert_eq!(
+            stream(json!({"until": {"jsonPath": "no path"}})),
+            ["http.stream.until.jsonPath"]
+        );
+        assert_eq!(
+            stream(json!({"format": "Lines", "until": {"event": "b"}})),
+            ["http.stream.until.event"]
+        );
+        assert_eq!(
+            stream(json!({"format": "Lines", "preset": "OpenAI"})),
+            ["http.stream.format"]
+        );
+        assert_eq!(
+            refused_at(json!({"method": "HEAD", "path": "/", "stream": {}}), good()),
+            ["http.stream"]
+        );
+        let unasked =
+            json!({"path": "/", "json": {"stream": false}, "stream": {"preset": "OpenAI"}});
         assert_eq!(refused_at(unasked, good()), ["http.json"]);
     }
 
@@ -134,58 +241,119 @@ mod tests {
         let events = || json!({"path": "/", "stream": {}});
         let chat = || json!({"path": "/", "stream": {"preset": "OpenAI"}});
         assert_eq!(refused_at(plain(), json!({})), ["goodput"]);
-        assert_eq!(refused_at(plain(), json!({"latency": "0s"})), ["goodput.latency"]);
-        assert_eq!(refused_at(plain(), json!({"ttft": "1s", "tpot": "1s"})), ["goodput.ttft", "goodput.tpot"]);
-        assert_eq!(refused_at(events(), json!({"ttft": "1s"})), ["goodput.ttft"]);
-        assert_eq!(refused_at(chat(), json!({"firstEvent": "1s", "firstMessage": "1s"})), ["goodput.firstEvent", "goodput.firstMessage"]);
-        let found = step(json!({"pause": {"constant": "1s"}, "goodput": {"latency": "1s"}}), json!([])).unwrap_err();
+        assert_eq!(
+            refused_at(plain(), json!({"latency": "0s"})),
+            ["goodput.latency"]
+        );
+        assert_eq!(
+            refused_at(plain(), json!({"ttft": "1s", "tpot": "1s"})),
+            ["goodput.ttft", "goodput.tpot"]
+        );
+        assert_eq!(
+            refused_at(events(), json!({"ttft": "1s"})),
+            ["goodput.ttft"]
+        );
+        assert_eq!(
+            refused_at(chat(), json!({"firstEvent": "1s", "firstMessage": "1s"})),
+            ["goodput.firstEvent", "goodput.firstMessage"]
+        );
+        let found = step(
+            json!({"pause": {"constant": "1s"}, "goodput": {"latency": "1s"}}),
+            json!([]),
+        )
+        .unwrap_err();
         assert_eq!(found[0].0, "spec.scenarios[0].tasks[0].steps[0].goodput");
     }
 
     #[test]
     fn events_are_counted_only_of_streams_and_within_bounds() {
-        let check = |http: Value, checks: Value| step(json!({"http": http, "checks": checks}), json!([]));
+        let check =
+            |http: Value, checks: Value| step(json!({"http": http, "checks": checks}), json!([]));
         let plain = || json!({"path": "/"});
         let streamed = || json!({"path": "/", "stream": {}});
         let found = check(plain(), json!([{"events": {"atLeast": 1}}])).unwrap_err();
-        assert!(found[0].0.ends_with("checks[0].events") && found[0].1 == "goes with http.stream only", "{found:?}");
+        assert!(
+            found[0].0.ends_with("checks[0].events") && found[0].1 == "goes with http.stream only",
+            "{found:?}"
+        );
         for wrong in [json!({}), json!({"atLeast": 3, "atMost": 2})] {
             let found = check(streamed(), json!([{"events": wrong}])).unwrap_err();
-            assert!(found[0].0.ends_with("checks[0].events") && found[0].1.contains("room between them"), "{found:?}");
+            assert!(
+                found[0].0.ends_with("checks[0].events")
+                    && found[0].1.contains("room between them"),
+                "{found:?}"
+            );
         }
-        let found = check(streamed(), json!([{"events": {"atLeast": 1}, "status": [200]}])).unwrap_err();
+        let found = check(
+            streamed(),
+            json!([{"events": {"atLeast": 1}, "status": [200]}]),
+        )
+        .unwrap_err();
         assert!(found[0].0.ends_with("checks[0]"), "{found:?}");
         let plan = check(streamed(), json!([{"events": {"atLeast": 2, "atMost": 4}}])).unwrap();
         let checks = &plan.steps().next().unwrap().step.checks;
-        assert_eq!(checks, &[Check::Events { at_least: Some(2), at_most: Some(4) }]);
+        assert_eq!(
+            checks,
+            &[Check::Events {
+                at_least: Some(2),
+                at_most: Some(4)
+            }]
+        );
         assert_eq!(checks[0].to_string(), "events at least 2 at most 4");
     }
 
     #[test]
     fn thresholds_on_what_no_step_measures_are_refused() {
         let rule = |metric: &str, expr: &str, http: Value| {
-            step(json!({"http": http}), json!([{"metric": metric, "expr": expr}])).err().map(|found| found[0].1.clone())
+            step(
+                json!({"http": http}),
+                json!([{"metric": metric, "expr": expr}]),
+            )
+            .err()
+            .map(|found| found[0].1.clone())
         };
-        let (plain, events, chat) =
-            (json!({"path": "/"}), json!({"path": "/", "stream": {}}), json!({"path": "/", "stream": {"preset": "OpenAI"}}));
-        for (metric, expr, fits) in
-            [("firstEvent", "p(99) < 1s", &events), ("gap", "max < 1s", &events), ("ttft", "p(99) < 1s", &chat), ("itl", "avg < 1s", &chat)]
-        {
-            let refused: Vec<_> =
-                [&plain, &events, &chat].into_iter().filter(|http| rule(metric, expr, (*http).clone()).is_some()).collect();
+        let (plain, events, chat) = (
+            json!({"path": "/"}),
+            json!({"path": "/", "stream": {}}),
+            json!({"path": "/", "stream": {"preset": "OpenAI"}}),
+        );
+        for (metric, expr, fits) in [
+            ("firstEvent", "p(99) < 1s", &events),
+            ("gap", "max < 1s", &events),
+            ("ttft", "p(99) < 1s", &chat),
+            ("itl", "avg < 1s", &chat),
+        ] {
+            let refused: Vec<_> = [&plain, &events, &chat]
+                .into_iter()
+                .filter(|http| rule(metric, expr, (*http).clone()).is_some())
+                .collect();
             assert_eq!(refused.len(), 2, "{metric}");
             assert!(!refused.contains(&fits), "{metric}");
         }
-        assert!(rule("goodputRatio", "rate > 90%", chat.clone()).unwrap().contains("steps with goodput"));
+        assert!(
+            rule("goodputRatio", "rate > 90%", chat.clone())
+                .unwrap()
+                .contains("steps with goodput")
+        );
         assert_eq!(rule("outputTokens", "perSecond > 10/s", chat), None);
     }
 
     #[test]
     fn a_plan_with_a_stream_travels_as_json() {
-        let http = json!({"path": "/", "stream": {"format": "Lines", "until": {"jsonPath": "$.done"}}});
-        let plan = step(json!({"http": http, "goodput": {"latency": "1s", "firstEvent": "20ms"}}), json!([])).unwrap();
-        assert_eq!(serde_json::from_str::<Plan>(&serde_json::to_string(&plan).unwrap()).unwrap(), plan);
-        let Protocol::Http(http) = &plan.steps().next().unwrap().step.call else { panic!("it is HTTP") };
+        let http =
+            json!({"path": "/", "stream": {"format": "Lines", "until": {"jsonPath": "$.done"}}});
+        let plan = step(
+            json!({"http": http, "goodput": {"latency": "1s", "firstEvent": "20ms"}}),
+            json!([]),
+        )
+        .unwrap();
+        assert_eq!(
+            serde_json::from_str::<Plan>(&serde_json::to_string(&plan).unwrap()).unwrap(),
+            plan
+        );
+        let Protocol::Http(http) = &plan.steps().next().unwrap().step.call else {
+            panic!("it is HTTP")
+        };
         assert_eq!(http.stream.as_ref().unwrap().kind(), StreamKind::Events);
     }
 }

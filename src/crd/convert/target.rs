@@ -24,53 +24,121 @@ impl Context<'_> {
         checked.collect()
     }
 
-    fn target_at(&mut self, path: &str, name: Option<&String>, target: &TargetSpec) -> Option<Target> {
-        let TargetSpec { url, headers, auth, tls, proxy, unix_socket, ready_when } = target;
-        let url = self.problems.take(&format!("{path}.url"), check_url(url, path));
+    fn target_at(
+        &mut self,
+        path: &str,
+        name: Option<&String>,
+        target: &TargetSpec,
+    ) -> Option<Target> {
+        let TargetSpec {
+            url,
+            headers,
+            auth,
+            tls,
+            proxy,
+            unix_socket,
+            ready_when,
+        } = target;
+        let url = self
+            .problems
+            .take(&format!("{path}.url"), check_url(url, path));
         let headers = self.headers(&format!("{path}.headers"), headers);
         let auth = auth.as_ref().and_then(|auth| self.auth(path, auth));
         let tls = self.tls(&format!("{path}.tls"), tls.as_ref());
-        let unix_socket = unix_socket.as_ref().and_then(|socket| self.unix_socket(path, socket, proxy.is_some()));
+        let unix_socket = unix_socket
+            .as_ref()
+            .and_then(|socket| self.unix_socket(path, socket, proxy.is_some()));
         let proxy = proxy.as_ref().and_then(|proxy| self.proxy(path, proxy));
-        let ready_when = ready_when.as_ref().map(|ready| self.ready_when(&format!("{path}.readyWhen"), ready));
-        Some(Target { name: name.cloned(), url: url?, headers, auth, tls, proxy, unix_socket, ready_when })
+        let ready_when = ready_when
+            .as_ref()
+            .map(|ready| self.ready_when(&format!("{path}.readyWhen"), ready));
+        Some(Target {
+            name: name.cloned(),
+            url: url?,
+            headers,
+            auth,
+            tls,
+            proxy,
+            unix_socket,
+            ready_when,
+        })
     }
 
     fn ready_when(&mut self, path: &str, ready: &ReadyWhenSpec) -> ReadyWhen {
-        let ReadyWhenSpec { http, status, timeout } = ready;
+        let ReadyWhenSpec {
+            http,
+            status,
+            timeout,
+        } = ready;
         let is_plain = http.bytes().all(|byte| byte.is_ascii_graphic()) && !http.contains("{{");
         if !http.starts_with('/') || !is_plain {
-            self.problems.add(format!("{path}.http"), "must be a path that begins with /, without a template");
+            self.problems.add(
+                format!("{path}.http"),
+                "must be a path that begins with /, without a template",
+            );
         }
         if status.is_empty() || status.iter().any(|status| !(100..600).contains(status)) {
-            self.problems.add(format!("{path}.status"), "must be status codes, at least one");
+            self.problems.add(
+                format!("{path}.status"),
+                "must be status codes, at least one",
+            );
         }
-        let timeout = self.problems.positive_duration(&format!("{path}.timeout"), timeout);
-        ReadyWhen { path: http.clone(), status: status.clone(), timeout }
+        let timeout = self
+            .problems
+            .positive_duration(&format!("{path}.timeout"), timeout);
+        ReadyWhen {
+            path: http.clone(),
+            status: status.clone(),
+            timeout,
+        }
     }
 
     fn tls(&mut self, path: &str, tls: Option<&TlsSpec>) -> Tls {
-        let Some(TlsSpec { ca_from, cert_from, key_from, server_name, insecure_skip_verify }) = tls else { return Tls::default() };
+        let Some(TlsSpec {
+            ca_from,
+            cert_from,
+            key_from,
+            server_name,
+            insecure_skip_verify,
+        }) = tls
+        else {
+            return Tls::default();
+        };
         let field = |name: &str| format!("{path}.{name}");
-        let ca = ca_from.as_ref().and_then(|from| self.problems.take(&field("caFrom"), file_reference(from, &field("caFrom"))));
+        let ca = ca_from.as_ref().and_then(|from| {
+            self.problems
+                .take(&field("caFrom"), file_reference(from, &field("caFrom")))
+        });
         let client = match (cert_from, key_from) {
             (Some(cert), Some(key)) => self
                 .problems
                 .take(&field("certFrom"), file_reference(cert, &field("certFrom")))
-                .map(|certificate| ClientCertificate { certificate, key: secret_reference(key, &field("keyFrom")) }),
+                .map(|certificate| ClientCertificate {
+                    certificate,
+                    key: secret_reference(key, &field("keyFrom")),
+                }),
             (None, None) => None,
             _ => {
                 self.problems.add(path, "certFrom and keyFrom go together");
                 None
             }
         };
-        Tls { ca, client, server_name: server_name.clone(), insecure_skip_verify: *insecure_skip_verify }
+        Tls {
+            ca,
+            client,
+            server_name: server_name.clone(),
+            insecure_skip_verify: *insecure_skip_verify,
+        }
     }
 }
 
 fn check_target_name(name: &str) -> Result<(), String> {
     let begins = name.starts_with(|c: char| c.is_ascii_lowercase()) && name.len() <= 63;
-    if begins && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-') {
+    if begins
+        && name
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+    {
         Ok(())
     } else {
         Err("a target's name begins with a lower case letter and holds only those, digits and dashes, at most 63".into())
@@ -84,12 +152,16 @@ fn check_url(text: &str, path: &str) -> Result<Url, String> {
     }
     let url = Url::parse(text).map_err(|e| format!("{text:?} is not a URL: {e}"))?;
     match url {
-        _ if !["http", "https"].contains(&url.scheme()) => Err(format!("{text:?} does not begin with http:// or https://")),
-        _ if url.host_str().is_none_or(str::is_empty) => Err(format!("{text:?} has no host")),
-        _ if !url.username().is_empty() || url.password().is_some() => {
-            Err(format!("credentials do not belong into the URL; use {path}.auth"))
+        _ if !["http", "https"].contains(&url.scheme()) => {
+            Err(format!("{text:?} does not begin with http:// or https://"))
         }
-        _ if url.query().is_some() || url.fragment().is_some() => Err("a query or fragment belongs to a step's path".into()),
+        _ if url.host_str().is_none_or(str::is_empty) => Err(format!("{text:?} has no host")),
+        _ if !url.username().is_empty() || url.password().is_some() => Err(format!(
+            "credentials do not belong into the URL; use {path}.auth"
+        )),
+        _ if url.query().is_some() || url.fragment().is_some() => {
+            Err("a query or fragment belongs to a step's path".into())
+        }
         _ => Ok(url),
     }
 }
@@ -107,7 +179,12 @@ pub(super) fn file_reference(source: &FileSource, field: &str) -> Result<Referen
 }
 
 fn reference(kind: Kind, key: &KeyRef, field: &str) -> Reference {
-    Reference { kind, name: key.name.clone(), key: key.key.clone(), field: field.to_owned() }
+    Reference {
+        kind,
+        name: key.name.clone(),
+        key: key.key.clone(),
+        field: field.to_owned(),
+    }
 }
 
 #[cfg(test)]
@@ -125,34 +202,63 @@ mod tests {
             "load": {"closed": {"users": 1, "duration": "1m"}},
         });
         let checked = check(&serde_json::from_value(spec).unwrap());
-        checked.map(|checked| checked.plan).map_err(|problems| problems.into_iter().map(|problem| problem.path).collect())
+        checked
+            .map(|checked| checked.plan)
+            .map_err(|problems| problems.into_iter().map(|problem| problem.path).collect())
     }
 
     #[test]
     fn mistakes_of_a_named_target_have_its_name_in_their_path() {
         let prefix = "spec.targets.model";
         let refused = |model: Value| checked(json!({"model": model}), "model").unwrap_err();
-        assert_eq!(refused(json!({"url": "http://user:pw@t"}))[0], format!("{prefix}.url"));
-        assert_eq!(refused(json!({"url": "http://t", "auth": {}}))[0], format!("{prefix}.auth"));
-        assert_eq!(refused(json!({"url": "http://t", "headers": {"X": "{{ nobody }}"}})), [format!("{prefix}.headers.X")]);
-        assert_eq!(refused(json!({"url": "http://t", "proxy": {"url": "p"}})), [format!("{prefix}.proxy.url")]);
+        assert_eq!(
+            refused(json!({"url": "http://user:pw@t"}))[0],
+            format!("{prefix}.url")
+        );
+        assert_eq!(
+            refused(json!({"url": "http://t", "auth": {}}))[0],
+            format!("{prefix}.auth")
+        );
+        assert_eq!(
+            refused(json!({"url": "http://t", "headers": {"X": "{{ nobody }}"}})),
+            [format!("{prefix}.headers.X")]
+        );
+        assert_eq!(
+            refused(json!({"url": "http://t", "proxy": {"url": "p"}})),
+            [format!("{prefix}.proxy.url")]
+        );
         let from = json!({"configMapKeyRef": {"name": "c", "key": "k"}});
-        assert_eq!(refused(json!({"url": "https://t", "tls": {"certFrom": from}})), [format!("{prefix}.tls")]);
+        assert_eq!(
+            refused(json!({"url": "https://t", "tls": {"certFrom": from}})),
+            [format!("{prefix}.tls")]
+        );
         let ready = |ready: Value| refused(json!({"url": "http://t", "readyWhen": ready}));
-        assert_eq!(ready(json!({"http": "/{{ v }}"})), [format!("{prefix}.readyWhen.http")]);
+        assert_eq!(
+            ready(json!({"http": "/{{ v }}"})),
+            [format!("{prefix}.readyWhen.http")]
+        );
         assert_eq!(
             ready(json!({"http": "/", "status": [], "timeout": "0s"})),
             ["status", "timeout"].map(|f| format!("{prefix}.readyWhen.{f}"))
         );
-        assert_eq!(checked(json!({"Model_1": {"url": "http://t"}}), "Model_1").unwrap_err(), ["spec.targets.Model_1"]);
+        assert_eq!(
+            checked(json!({"Model_1": {"url": "http://t"}}), "Model_1").unwrap_err(),
+            ["spec.targets.Model_1"]
+        );
     }
 
     #[test]
     fn a_step_goes_only_to_targets_that_are_there() {
         let targets = json!({"b": {"url": "http://b"}, "a": {"url": "http://a"}});
-        assert_eq!(checked(targets.clone(), "c").unwrap_err(), ["spec.scenarios[0].tasks[0].steps[0].target"]);
+        assert_eq!(
+            checked(targets.clone(), "c").unwrap_err(),
+            ["spec.scenarios[0].tasks[0].steps[0].target"]
+        );
         let plan = checked(targets, "b").unwrap();
         let step = plan.steps().next().unwrap().step;
-        assert_eq!(plan.all_targets().nth(step.target).unwrap().url.as_str(), "http://b/");
+        assert_eq!(
+            plan.all_targets().nth(step.target).unwrap().url.as_str(),
+            "http://b/"
+        );
     }
 }

@@ -26,14 +26,18 @@ impl Context<'_> {
         let mut sources: Vec<IpAddr> = Vec::new();
         for (i, source) in source_addresses.iter().enumerate() {
             let path = format!("spec.http.sourceAddresses[{i}]");
-            let address = source.parse::<IpAddr>().map_err(|_| format!("{source:?} is not an IP address"));
+            let address = source
+                .parse::<IpAddr>()
+                .map_err(|_| format!("{source:?} is not an IP address"));
             sources.extend(self.problems.take(&path, address));
         }
         if *connection_max_requests == Some(0) {
-            self.problems.add("spec.http.connectionMaxRequests", "must be at least 1");
+            self.problems
+                .add("spec.http.connectionMaxRequests", "must be at least 1");
         }
         if http2.connections == 0 {
-            self.problems.add("spec.http.http2.connections", "must be at least 1");
+            self.problems
+                .add("spec.http.http2.connections", "must be at least 1");
         }
         Http {
             version: match version {
@@ -46,7 +50,9 @@ impl Context<'_> {
                 ConnectionsSpec::Pooled => Connections::Pooled,
                 ConnectionsSpec::PerRequest => Connections::PerRequest,
             },
-            connection_max_age: self.problems.duration("spec.http.connectionMaxAge", connection_max_age),
+            connection_max_age: self
+                .problems
+                .duration("spec.http.connectionMaxAge", connection_max_age),
             connection_max_requests: *connection_max_requests,
             source_addresses: sources,
             http2_connections: http2.connections,
@@ -57,12 +63,19 @@ impl Context<'_> {
     /// `path` is that of the target.
     pub(super) fn proxy(&mut self, path: &str, proxy: &ProxySpec) -> Option<Proxy> {
         let ProxySpec { url, basic } = proxy;
-        let url = self.problems.take(&format!("{path}.proxy.url"), check_proxy_url(url))?;
+        let url = self
+            .problems
+            .take(&format!("{path}.proxy.url"), check_proxy_url(url))?;
         let field = |name: &str| format!("{path}.proxy.basic.{name}");
-        let basic = basic.as_ref().map(|BasicSpec { username_from, password_from }| Basic {
-            username: secret_reference(username_from, &field("usernameFrom")),
-            password: secret_reference(password_from, &field("passwordFrom")),
-        });
+        let basic = basic.as_ref().map(
+            |BasicSpec {
+                 username_from,
+                 password_from,
+             }| Basic {
+                username: secret_reference(username_from, &field("usernameFrom")),
+                password: secret_reference(password_from, &field("passwordFrom")),
+            },
+        );
         Some(Proxy { url, basic })
     }
 
@@ -82,9 +95,13 @@ impl Context<'_> {
 fn check_proxy_url(text: &str) -> Result<Url, String> {
     let url = Url::parse(text).map_err(|e| format!("{text:?} is not a URL: {e}"))?;
     match url {
-        _ if url.scheme() != "http" => Err(format!("{text:?} does not begin with http://; proxies that want TLS are not supported")),
+        _ if url.scheme() != "http" => Err(format!(
+            "{text:?} does not begin with http://; proxies that want TLS are not supported"
+        )),
         _ if url.host_str().is_none_or(str::is_empty) => Err(format!("{text:?} has no host")),
-        _ if !url.username().is_empty() || url.password().is_some() => Err("credentials do not belong into the URL; use basic".into()),
+        _ if !url.username().is_empty() || url.password().is_some() => {
+            Err("credentials do not belong into the URL; use basic".into())
+        }
         _ if url.path() != "/" || url.query().is_some() => Err("a proxy has no path".into()),
         _ => Ok(url),
     }
@@ -105,14 +122,18 @@ mod tests {
         });
         change(&mut spec);
         let checked = check(&serde_json::from_value(spec).unwrap());
-        checked.map(|checked| checked.plan).map_err(|problems| problems.into_iter().map(|problem| problem.path).collect())
+        checked
+            .map(|checked| checked.plan)
+            .map_err(|problems| problems.into_iter().map(|problem| problem.path).collect())
     }
 
     #[test]
     fn every_mistake_has_its_field_path() {
         assert_eq!(
-            checked(|s| s["http"] = json!({"connectionMaxAge": "soon", "connectionMaxRequests": 0, "sourceAddresses": ["::1", "eth0"],
-                "http2": {"connections": 0}})),
+            checked(
+                |s| s["http"] = json!({"connectionMaxAge": "soon", "connectionMaxRequests": 0, "sourceAddresses": ["::1", "eth0"],
+                "http2": {"connections": 0}})
+            ),
             Err([
                 "spec.http.sourceAddresses[1]",
                 "spec.http.connectionMaxRequests",
@@ -128,23 +149,54 @@ mod tests {
         }
         let socket = |value: &str| checked(|s| s["target"]["unixSocket"] = json!(value));
         assert_eq!(socket("run/s"), Err(vec!["spec.target.unixSocket".into()]));
-        assert_eq!(socket("/run/s").unwrap().target.unix_socket.as_deref(), Some("/run/s"));
+        assert_eq!(
+            socket("/run/s").unwrap().target.unix_socket.as_deref(),
+            Some("/run/s")
+        );
     }
 
     #[test]
     fn a_proxys_secret_is_among_the_references() {
         let from = |key: &str| json!({"secretKeyRef": {"name": "proxy", "key": key}});
         let basic = json!({"usernameFrom": from("user"), "passwordFrom": from("password")});
-        let plan = checked(|s| s["target"]["proxy"] = json!({"url": "http://p:3128", "basic": basic})).unwrap();
-        let fields: Vec<_> = plan.references().iter().map(|reference| reference.field.clone()).collect();
-        assert_eq!(fields, ["spec.target.proxy.basic.usernameFrom", "spec.target.proxy.basic.passwordFrom"]);
+        let plan =
+            checked(|s| s["target"]["proxy"] = json!({"url": "http://p:3128", "basic": basic}))
+                .unwrap();
+        let fields: Vec<_> = plan
+            .references()
+            .iter()
+            .map(|reference| reference.field.clone())
+            .collect();
+        assert_eq!(
+            fields,
+            [
+                "spec.target.proxy.basic.usernameFrom",
+                "spec.target.proxy.basic.passwordFrom"
+            ]
+        );
     }
 
     #[test]
     fn connections_are_kept_by_their_users_for_five_minutes() {
         assert_eq!(checked(|_| {}).unwrap().http, Http::default());
-        let plan = checked(|s| s["http"] = json!({"version": "Http2", "connections": "Pooled", "connectionMaxAge": "0s"})).unwrap();
-        let Http { version, connections, connection_max_age, .. } = plan.http;
-        assert_eq!((version, connections, connection_max_age), (Version::Http2, Connections::Pooled, std::time::Duration::ZERO));
+        let plan = checked(|s| {
+            s["http"] =
+                json!({"version": "Http2", "connections": "Pooled", "connectionMaxAge": "0s"})
+        })
+        .unwrap();
+        let Http {
+            version,
+            connections,
+            connection_max_age,
+            ..
+        } = plan.http;
+        assert_eq!(
+            (version, connections, connection_max_age),
+            (
+                Version::Http2,
+                Connections::Pooled,
+                std::time::Duration::ZERO
+            )
+        );
     }
 }

@@ -10,9 +10,14 @@ use crate::crd::spec::{FileSource, TemplateDelimitersSpec};
 use crate::plan::names::check_name;
 use crate::plan::{Delimiters, JsonTemplate, Resolved, Variables};
 
-pub(super) fn check_delimiters(delimiters: &TemplateDelimitersSpec, problems: &mut Problems) -> Delimiters {
+pub(super) fn check_delimiters(
+    delimiters: &TemplateDelimitersSpec,
+    problems: &mut Problems,
+) -> Delimiters {
     let TemplateDelimitersSpec { open, close } = delimiters;
-    problems.take("spec.templateDelimiters", Delimiters::new(open, close)).unwrap_or_default()
+    problems
+        .take("spec.templateDelimiters", Delimiters::new(open, close))
+        .unwrap_or_default()
 }
 
 /// The variables, and what templates see of them before any Secret or ConfigMap is read.
@@ -26,10 +31,15 @@ pub(super) fn check_variables(
     for (name, value) in values {
         let path = format!("spec.variables.{name}");
         problems.take(&path, check_name(name));
-        let template = free_value_size(value).and_then(|()| JsonTemplate::new_with(value.clone(), delimiters));
+        let template =
+            free_value_size(value).and_then(|()| JsonTemplate::new_with(value.clone(), delimiters));
         // nobody who names it is wrong as well
-        let template = problems.take(&path, template).or_else(|| JsonTemplate::new(Value::Null).ok());
-        variables.values.extend(template.map(|template| (name.clone(), template)));
+        let template = problems
+            .take(&path, template)
+            .or_else(|| JsonTemplate::new(Value::Null).ok());
+        variables
+            .values
+            .extend(template.map(|template| (name.clone(), template)));
     }
     for (name, source) in from {
         let path = format!("spec.variablesFrom.{name}");
@@ -38,7 +48,9 @@ pub(super) fn check_variables(
             problems.add(&path, "spec.variables has this name, too");
         }
         let reference = problems.take(&path, file_reference(source, &path));
-        variables.from.extend(reference.map(|reference| (name.clone(), reference)));
+        variables
+            .from
+            .extend(reference.map(|reference| (name.clone(), reference)));
     }
     let resolved = variables.resolve(None).unwrap_or_else(|found| {
         problems.0.extend(found);

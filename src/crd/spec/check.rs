@@ -238,13 +238,33 @@ pub struct RecordFromSpec {
 impl CheckSpec {
     /// It says something of what only answers over gRPC have, or only streams of events.
     pub(in crate::crd) fn is_of_one_protocol(&self) -> bool {
-        self.grpc_status.is_some() || self.trailer.is_some() || self.messages.is_some() || self.events.is_some()
+        self.grpc_status.is_some()
+            || self.trailer.is_some()
+            || self.messages.is_some()
+            || self.events.is_some()
     }
 
     /// It says something of what other answers have as well.
     pub(in crate::crd) fn is_of_http_too(&self) -> bool {
-        let Self { status, json_path, header, body, latency, size, cel, .. } = self;
-        [status.is_some(), json_path.is_some(), header.is_some(), body.is_some(), latency.is_some(), size.is_some(), cel.is_some()]
-            .contains(&true)
+        let Self {
+            status,
+            json_path,
+            header,
+            body,
+            latency,
+            size,
+            cel,
+            ..
+        } = self;
+        [
+            status.is_some(),
+            json_path.is_some(),
+            header.is_some(),
+            body.is_some(),
+            latency.is_some(),
+            size.is_some(),
+            cel.is_some(),
+        ]
+        .contains(&true)
     }
 }

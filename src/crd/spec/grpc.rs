@@ -190,7 +190,9 @@ pub struct ProtoItemSpec {
 }
 
 fn retry_on() -> Vec<String> {
-    ["UNAVAILABLE", "RESOURCE_EXHAUSTED"].map(str::to_owned).into()
+    ["UNAVAILABLE", "RESOURCE_EXHAUSTED"]
+        .map(str::to_owned)
+        .into()
 }
 
 fn retry_backoff() -> String {

@@ -106,7 +106,10 @@ pub struct ResourcesSpec {
 
 impl Default for ResourcesSpec {
     fn default() -> Self {
-        Self { cpu: "500m".into(), memory: "512Mi".into() }
+        Self {
+            cpu: "500m".into(),
+            memory: "512Mi".into(),
+        }
     }
 }
 

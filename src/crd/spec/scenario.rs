@@ -62,7 +62,11 @@ impl ScenarioSpec {
     /// All its steps, wherever they stand.
     pub fn steps(&self) -> impl Iterator<Item = &StepSpec> {
         let of_tasks = self.tasks.iter().flat_map(|task| &task.steps);
-        self.on_start.iter().chain(&self.on_stop).chain(of_tasks).chain(self.blocks.iter().flat_map(|block| &block.steps))
+        self.on_start
+            .iter()
+            .chain(&self.on_stop)
+            .chain(of_tasks)
+            .chain(self.blocks.iter().flat_map(|block| &block.steps))
     }
 }
 

@@ -26,7 +26,10 @@ impl TemplateDelimitersSpec {
 
 impl Default for TemplateDelimitersSpec {
     fn default() -> Self {
-        Self { open: open(), close: close() }
+        Self {
+            open: open(),
+            close: close(),
+        }
     }
 }
 

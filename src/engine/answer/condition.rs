@@ -38,7 +38,9 @@ impl Expected {
     fn new(template: &JsonTemplate, names: &Names) -> Result<Self, String> {
         let compiled = template.compile(names)?;
         match compiled.as_static() {
-            Some(json) => serde_json::from_slice(json).map(Self::Known).map_err(|error| error.to_string()),
+            Some(json) => serde_json::from_slice(json)
+                .map(Self::Known)
+                .map_err(|error| error.to_string()),
             None => Ok(Self::Rendered(compiled)),
         }
     }
@@ -48,8 +50,12 @@ impl Expected {
             Self::Known(value) => Ok(Cow::Borrowed(value)),
             Self::Rendered(compiled) => {
                 let mut json = Vec::new();
-                compiled.render(scope, &mut json).map_err(|why| why.to_string())?;
-                serde_json::from_slice(&json).map(Cow::Owned).map_err(|_| "the value to compare with is not JSON".into())
+                compiled
+                    .render(scope, &mut json)
+                    .map_err(|why| why.to_string())?;
+                serde_json::from_slice(&json)
+                    .map(Cow::Owned)
+                    .map_err(|_| "the value to compare with is not JSON".into())
             }
         }
     }
@@ -64,8 +70,14 @@ impl PreparedCondition {
             Condition::In(values) => Self::In(expected(values)?),
             Condition::Contains(value) => Self::Contains(expected(value)?),
             Condition::Matches(pattern) => Self::Matches(pattern.clone()),
-            Condition::Length(length) => Self::Length { min: *length, max: *length },
-            Condition::MinLength(min) => Self::Length { min: *min, max: u64::MAX },
+            Condition::Length(length) => Self::Length {
+                min: *length,
+                max: *length,
+            },
+            Condition::MinLength(min) => Self::Length {
+                min: *min,
+                max: u64::MAX,
+            },
             Condition::MaxLength(max) => Self::Length { min: 0, max: *max },
             Condition::Below(value) => Self::Compared(Ordering::is_lt, expected(value)?),
             Condition::AtMost(value) => Self::Compared(Ordering::is_le, expected(value)?),
@@ -104,7 +116,9 @@ impl PreparedCondition {
             }
             Self::In(expected) => {
                 let expected = expected.get(scope)?;
-                let items = expected.as_array().ok_or("the value to look in is not a list")?;
+                let items = expected
+                    .as_array()
+                    .ok_or("the value to look in is not a list")?;
                 (items.iter().any(|item| part.equals(item)), "")
             }
             Self::Contains(expected) => (part.contains(&*expected.get(scope)?), ""),
@@ -116,7 +130,8 @@ impl PreparedCondition {
             },
             Self::Compared(fits, expected) => {
                 let expected = expected.get(scope)?;
-                let bound = number_of(&expected).ok_or("the value to compare with is not a number")?;
+                let bound =
+                    number_of(&expected).ok_or("the value to compare with is not a number")?;
                 match part.number() {
                     Some(number) => (compare(&number, &bound).is_some_and(fits), ""),
                     None => (false, "which is not a number"),
@@ -136,8 +151,12 @@ impl Part<'_> {
         match (self, expected) {
             (Part::Json(found), _) => equal(found, expected),
             (Part::Text(text), Value::String(expected)) => text == expected.as_bytes(),
-            (Part::Text(_), Value::Number(bound)) => self.number().is_some_and(|number| compare(&number, bound) == Some(Ordering::Equal)),
-            (Part::Text(text), Value::Bool(truth)) => text == if *truth { &b"true"[..] } else { b"false" },
+            (Part::Text(_), Value::Number(bound)) => self
+                .number()
+                .is_some_and(|number| compare(&number, bound) == Some(Ordering::Equal)),
+            (Part::Text(text), Value::Bool(truth)) => {
+                text == if *truth { &b"true"[..] } else { b"false" }
+            }
             (Part::Text(_), _) => false,
         }
     }
@@ -193,13 +212,19 @@ impl Part<'_> {
         // a large value is not written out only to be cut
         let text = match self {
             Part::Json(Value::Array(items)) => return format!("a list of {}", items.len()),
-            Part::Json(Value::Object(fields)) => return format!("an object of {} fields", fields.len()),
+            Part::Json(Value::Object(fields)) => {
+                return format!("an object of {} fields", fields.len());
+            }
             Part::Json(Value::String(text)) => Cow::Borrowed(text.as_str()),
             Part::Json(value) => return value.to_string(),
             Part::Text(text) => String::from_utf8_lossy(&text[..text.len().min(4 * MAX_SHOWN)]),
         };
         let start: String = text.chars().take(MAX_SHOWN).collect();
-        if start.len() < text.len() { format!("{start:?}…") } else { format!("{start:?}") }
+        if start.len() < text.len() {
+            format!("{start:?}…")
+        } else {
+            format!("{start:?}")
+        }
     }
 }
 
@@ -207,14 +232,25 @@ impl Part<'_> {
 fn equal(a: &Value, b: &Value) -> bool {
     match (a, b) {
         (Value::Number(a), Value::Number(b)) => compare(a, b) == Some(Ordering::Equal),
-        (Value::Array(a), Value::Array(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| equal(a, b)),
-        (Value::Object(a), Value::Object(b)) => a.len() == b.len() && a.iter().all(|(name, a)| b.get(name).is_some_and(|b| equal(a, b))),
+        (Value::Array(a), Value::Array(b)) => {
+            a.len() == b.len() && a.iter().zip(b).all(|(a, b)| equal(a, b))
+        }
+        (Value::Object(a), Value::Object(b)) => {
+            a.len() == b.len()
+                && a.iter()
+                    .all(|(name, a)| b.get(name).is_some_and(|b| equal(a, b)))
+        }
         (a, b) => a == b,
     }
 }
 
 fn compare(a: &Number, b: &Number) -> Option<Ordering> {
-    let whole = |number: &Number| number.as_i64().map(i128::from).or_else(|| number.as_u64().map(i128::from));
+    let whole = |number: &Number| {
+        number
+            .as_i64()
+            .map(i128::from)
+            .or_else(|| number.as_u64().map(i128::from))
+    };
     match (whole(a), whole(b)) {
         (Some(a), Some(b)) => Some(a.cmp(&b)),
         _ => a.as_f64()?.partial_cmp(&b.as_f64()?),
@@ -233,7 +269,12 @@ fn number_of(value: &Value) -> Option<Number> {
 /// The number that text is.
 pub(super) fn number_in(text: &str) -> Option<Number> {
     let text = text.trim();
-    let whole = || text.parse::<i64>().ok().map(Number::from).or_else(|| text.parse::<u64>().ok().map(Number::from));
+    let whole = || {
+        text.parse::<i64>()
+            .ok()
+            .map(Number::from)
+            .or_else(|| text.parse::<u64>().ok().map(Number::from))
+    };
     whole().or_else(|| text.parse().ok().and_then(Number::from_f64))
 }
 

@@ -11,7 +11,8 @@ use crate::plan::cel::{CompiledCel, Facts};
 use crate::plan::grpc::Code;
 use crate::plan::template::Need;
 use crate::plan::{
-    Check, Condition, Declared, Extract, ExtractFrom, JsonPath, Names, Pattern, Problem, Record, RecordFrom, Slot, StatusRange,
+    Check, Condition, Declared, Extract, ExtractFrom, JsonPath, Names, Pattern, Problem, Record,
+    RecordFrom, Slot, StatusRange,
 };
 use crate::stats::ErrorClass;
 
@@ -65,7 +66,10 @@ enum Kind {
     Header(String, Vec<PreparedCondition>),
     Body(Vec<PreparedCondition>),
     Latency(Duration),
-    Size { above: Option<u64>, below: Option<u64> },
+    Size {
+        above: Option<u64>,
+        below: Option<u64>,
+    },
     Cel(CompiledCel),
 }
 
@@ -109,26 +113,64 @@ impl PreparedRules {
                 Err(why) => problems.push(Problem::new(format!("{path}.checks[{i}]"), why)),
             }
         }
-        for Extract { name, from, default } in extracts {
+        for Extract {
+            name,
+            from,
+            default,
+        } in extracts
+        {
             match names.get(name) {
                 Some(Declared::Value(slot)) => {
-                    rules.extracts.push(PreparedExtract { name: name.clone(), slot: *slot, from: from.clone(), default: default.clone() });
+                    rules.extracts.push(PreparedExtract {
+                        name: name.clone(),
+                        slot: *slot,
+                        from: from.clone(),
+                        default: default.clone(),
+                    });
                 }
-                _ => problems.push(Problem::new(format!("{path}.extract.{name}"), "the name has no place to put its value")),
+                _ => problems.push(Problem::new(
+                    format!("{path}.extract.{name}"),
+                    "the name has no place to put its value",
+                )),
             }
         }
-        for (i, (trend, Record { name: _, unit, from })) in records.iter().enumerate() {
+        for (
+            i,
+            (
+                trend,
+                Record {
+                    name: _,
+                    unit,
+                    from,
+                },
+            ),
+        ) in records.iter().enumerate()
+        {
             match NumberFrom::new(from, names) {
-                Ok(from) => rules.records.push(PreparedRecord { trend: *trend, scale: unit.in_base(), from }),
+                Ok(from) => rules.records.push(PreparedRecord {
+                    trend: *trend,
+                    scale: unit.in_base(),
+                    from,
+                }),
                 Err(why) => problems.push(Problem::new(format!("{path}.record[{i}]"), why)),
             }
         }
         rules.find_needs();
-        if problems.is_empty() { Ok(rules) } else { Err(problems) }
+        if problems.is_empty() {
+            Ok(rules)
+        } else {
+            Err(problems)
+        }
     }
 
     fn find_needs(&mut self) {
-        let Self { checks, extracts, records, needs, feeds } = self;
+        let Self {
+            checks,
+            extracts,
+            records,
+            needs,
+            feeds,
+        } = self;
         let mut add = |head: bool, body: bool, rows: &[Need]| {
             needs.head |= head;
             needs.body |= body;
@@ -136,15 +178,26 @@ impl PreparedRules {
         };
         for check in checks {
             match &check.kind {
-                Kind::Status(_) | Kind::GrpcStatus(_) | Kind::Messages(_) | Kind::Events(_) | Kind::Latency(_) | Kind::Size { .. } => {}
-                Kind::JsonPath(_, must) | Kind::Body(must) => must.iter().for_each(|condition| add(false, true, condition.needs())),
-                Kind::Header(_, must) | Kind::Trailer(_, must) => must.iter().for_each(|condition| add(true, false, condition.needs())),
+                Kind::Status(_)
+                | Kind::GrpcStatus(_)
+                | Kind::Messages(_)
+                | Kind::Events(_)
+                | Kind::Latency(_)
+                | Kind::Size { .. } => {}
+                Kind::JsonPath(_, must) | Kind::Body(must) => must
+                    .iter()
+                    .for_each(|condition| add(false, true, condition.needs())),
+                Kind::Header(_, must) | Kind::Trailer(_, must) => must
+                    .iter()
+                    .for_each(|condition| add(true, false, condition.needs())),
                 Kind::Cel(cel) => add(cel.asks().headers, cel.asks().body, cel.needs()),
             }
         }
         for extract in extracts {
             match extract.from {
-                ExtractFrom::JsonPath { .. } | ExtractFrom::Regex(_) | ExtractFrom::Body => add(false, true, &[]),
+                ExtractFrom::JsonPath { .. } | ExtractFrom::Regex(_) | ExtractFrom::Body => {
+                    add(false, true, &[])
+                }
                 ExtractFrom::Header(_) | ExtractFrom::Cookie(_) => add(true, false, &[]),
             }
         }
@@ -180,7 +233,9 @@ impl PreparedRules {
 
     /// Whether the step says itself which status is a failure; else 400 and above is, and such an answer is not judged at all.
     pub(in crate::engine) fn has_status_check(&self) -> bool {
-        self.checks.iter().any(|check| matches!(check.kind, Kind::Status(_) | Kind::GrpcStatus(_)))
+        self.checks
+            .iter()
+            .any(|check| matches!(check.kind, Kind::Status(_) | Kind::GrpcStatus(_)))
     }
 
     /// All checks are made. Values are extracted also when one failed, since a step that goes on after a slow answer needs them as well;
@@ -193,26 +248,53 @@ impl PreparedRules {
                 Err(why) => {
                     judged.checks_failed += 1;
                     judged.failure.get_or_insert_with(|| {
-                        (check.kind.class_of_failure(answer), clipped(&format!("checks[{i}], {}: {why}", check.asked), MAX_MESSAGE))
+                        (
+                            check.kind.class_of_failure(answer),
+                            clipped(&format!("checks[{i}], {}: {why}", check.asked), MAX_MESSAGE),
+                        )
                     });
                 }
             }
         }
-        for PreparedExtract { name, slot, from, default } in &self.extracts {
+        for PreparedExtract {
+            name,
+            slot,
+            from,
+            default,
+        } in &self.extracts
+        {
             let found = extract(from, answer).or_else(|why| default.clone().ok_or(why));
             let found = found.map_err(|why| {
                 judged.failure.get_or_insert_with(|| {
-                    (ErrorClass::Extract, clipped(&format!("extract {name}, {}: {why}", clipped(&described(from), MAX_ASKED)), MAX_MESSAGE))
+                    (
+                        ErrorClass::Extract,
+                        clipped(
+                            &format!(
+                                "extract {name}, {}: {why}",
+                                clipped(&described(from), MAX_ASKED)
+                            ),
+                            MAX_MESSAGE,
+                        ),
+                    )
                 });
             });
             store.set(*slot, found.ok());
         }
         if judged.failure.is_none() {
-            judged.recorded.extend(self.records.iter().map(|PreparedRecord { trend, scale, from }| {
-                // a histogram has no place below 0, and none past 64 bits
-                let number = from.number(answer, store).map(|number| (number * scale).round());
-                (*trend, number.filter(|number| (0.0..=1e18).contains(number)).map(|number| number as u64))
-            }));
+            judged.recorded.extend(self.records.iter().map(
+                |PreparedRecord { trend, scale, from }| {
+                    // a histogram has no place below 0, and none past 64 bits
+                    let number = from
+                        .number(answer, store)
+                        .map(|number| (number * scale).round());
+                    (
+                        *trend,
+                        number
+                            .filter(|number| (0.0..=1e18).contains(number))
+                            .map(|number| number as u64),
+                    )
+                },
+            ));
         }
         judged
     }
@@ -220,21 +302,35 @@ impl PreparedRules {
 
 impl PreparedCheck {
     fn new(check: &Check, names: &Names) -> Result<Self, String> {
-        let prepared = |must: &[Condition]| must.iter().map(|condition| PreparedCondition::new(condition, names)).collect::<Result<_, _>>();
+        let prepared = |must: &[Condition]| {
+            must.iter()
+                .map(|condition| PreparedCondition::new(condition, names))
+                .collect::<Result<_, _>>()
+        };
         let kind = match check {
             Check::Status(ranges) => Kind::Status(ranges.clone()),
             Check::GrpcStatus(codes) => Kind::GrpcStatus(codes.clone()),
             Check::Trailer { name, must } => Kind::Trailer(name.clone(), prepared(must)?),
-            Check::Messages { at_least, at_most } => Kind::Messages(at_least.unwrap_or(0)..=at_most.unwrap_or(u64::MAX)),
-            Check::Events { at_least, at_most } => Kind::Events(at_least.unwrap_or(0)..=at_most.unwrap_or(u64::MAX)),
+            Check::Messages { at_least, at_most } => {
+                Kind::Messages(at_least.unwrap_or(0)..=at_most.unwrap_or(u64::MAX))
+            }
+            Check::Events { at_least, at_most } => {
+                Kind::Events(at_least.unwrap_or(0)..=at_most.unwrap_or(u64::MAX))
+            }
             Check::JsonPath { path, must } => Kind::JsonPath(path.clone(), prepared(must)?),
             Check::Header { name, must } => Kind::Header(name.clone(), prepared(must)?),
             Check::Body(must) => Kind::Body(prepared(must)?),
             Check::Latency { below } => Kind::Latency(*below),
-            Check::Size { above, below } => Kind::Size { above: *above, below: *below },
+            Check::Size { above, below } => Kind::Size {
+                above: *above,
+                below: *below,
+            },
             Check::Cel(cel) => Kind::Cel(cel.compile(names)?),
         };
-        Ok(Self { kind, asked: clipped(&check.to_string(), MAX_ASKED) })
+        Ok(Self {
+            kind,
+            asked: clipped(&check.to_string(), MAX_ASKED),
+        })
     }
 }
 
@@ -243,7 +339,9 @@ impl Kind {
     fn class_of_failure(&self, answer: &Answer<'_>) -> ErrorClass {
         match (self, answer.call) {
             (Self::Status(_), _) if answer.status >= 400 => ErrorClass::of_status(answer.status),
-            (Self::GrpcStatus(_), Some(call)) => ErrorClass::of_grpc(call.code.0).unwrap_or(ErrorClass::Check),
+            (Self::GrpcStatus(_), Some(call)) => {
+                ErrorClass::of_grpc(call.code.0).unwrap_or(ErrorClass::Check)
+            }
             _ => ErrorClass::Check,
         }
     }
@@ -251,7 +349,9 @@ impl Kind {
     /// Why the answer is not as asked.
     fn judge(&self, answer: &Answer<'_>, store: &mut impl Store) -> Result<(), String> {
         match self {
-            Self::Status(ranges) if ranges.iter().any(|range| range.contains(answer.status)) => Ok(()),
+            Self::Status(ranges) if ranges.iter().any(|range| range.contains(answer.status)) => {
+                Ok(())
+            }
             Self::Status(_) => Err(format!("found {}", answer.status)),
             Self::GrpcStatus(codes) => match answer.call {
                 Some(call) if codes.contains(&call.code) => Ok(()),
@@ -260,20 +360,33 @@ impl Kind {
             },
             Self::Messages(wanted) => counted(wanted, answer.call.map_or(0, |call| call.messages)),
             Self::Events(wanted) => counted(wanted, answer.events),
-            Self::JsonPath(path, must) => judge_part(must, path.first(answer.json()?).map(Part::Json), store),
-            Self::Header(name, must) => judge_values(must, store, |visit| answer.header(name, visit)),
-            Self::Trailer(name, must) => judge_values(must, store, |visit| answer.trailer(name, visit)),
+            Self::JsonPath(path, must) => {
+                judge_part(must, path.first(answer.json()?).map(Part::Json), store)
+            }
+            Self::Header(name, must) => {
+                judge_values(must, store, |visit| answer.header(name, visit))
+            }
+            Self::Trailer(name, must) => {
+                judge_values(must, store, |visit| answer.trailer(name, visit))
+            }
             Self::Body(must) => match judge_part(must, Some(Part::Text(answer.body)), store) {
                 // what is in the part that is kept is in the whole, but what equals it does not equal the whole
-                Ok(()) if answer.truncated && must.iter().any(PreparedCondition::is_of_whole) => Err(answer.cut()),
+                Ok(()) if answer.truncated && must.iter().any(PreparedCondition::is_of_whole) => {
+                    Err(answer.cut())
+                }
                 Err(why) if answer.truncated => Err(format!("{why}; {}", answer.cut())),
                 outcome => outcome,
             },
             Self::Latency(below) if answer.latency < *below => Ok(()),
             Self::Latency(_) => Err(format!("found {} ms", answer.latency.as_secs_f64() * 1e3)),
             Self::Size { above, below } => {
-                let fits = above.is_none_or(|above| answer.size > above) && below.is_none_or(|below| answer.size < below);
-                if fits { Ok(()) } else { Err(format!("found {} bytes", answer.size)) }
+                let fits = above.is_none_or(|above| answer.size > above)
+                    && below.is_none_or(|below| answer.size < below);
+                if fits {
+                    Ok(())
+                } else {
+                    Err(format!("found {} bytes", answer.size))
+                }
             }
             Self::Cel(cel) => match cel.is_true(Some(answer), store) {
                 Ok(true) => Ok(()),
@@ -285,12 +398,22 @@ impl Kind {
 }
 
 fn counted(wanted: &RangeInclusive<u64>, found: u64) -> Result<(), String> {
-    if wanted.contains(&found) { Ok(()) } else { Err(format!("found {found}")) }
+    if wanted.contains(&found) {
+        Ok(())
+    } else {
+        Err(format!("found {found}"))
+    }
 }
 
-fn judge_part(must: &[PreparedCondition], part: Option<Part<'_>>, store: &mut impl Store) -> Result<(), String> {
+fn judge_part(
+    must: &[PreparedCondition],
+    part: Option<Part<'_>>,
+    store: &mut impl Store,
+) -> Result<(), String> {
     match part {
-        Some(part) => must.iter().try_for_each(|condition| condition.judge(part, store)),
+        Some(part) => must
+            .iter()
+            .try_for_each(|condition| condition.judge(part, store)),
         None if must.iter().all(PreparedCondition::wants_nothing) => Ok(()),
         None => Err("found nothing".into()),
     }
@@ -303,13 +426,15 @@ fn judge_values<'a>(
     values: impl FnOnce(&mut dyn FnMut(&'a [u8]) -> Option<()>) -> Option<()>,
 ) -> Result<(), String> {
     let mut outcome = None;
-    let passed = values(&mut |value| match judge_part(must, Some(Part::Text(value)), store) {
-        Ok(()) => Some(()),
-        Err(why) => {
-            outcome.get_or_insert(why);
-            None
-        }
-    });
+    let passed = values(
+        &mut |value| match judge_part(must, Some(Part::Text(value)), store) {
+            Ok(()) => Some(()),
+            Err(why) => {
+                outcome.get_or_insert(why);
+                None
+            }
+        },
+    );
     match (passed, outcome) {
         (Some(()), _) => Ok(()),
         (None, Some(why)) => Err(why),
@@ -320,17 +445,25 @@ fn judge_values<'a>(
 fn extract(from: &ExtractFrom, answer: &Answer<'_>) -> Result<Value, String> {
     let nothing = || "found nothing".to_owned();
     match from {
-        ExtractFrom::JsonPath { path, all: false } => path.first(answer.json()?).cloned().ok_or_else(nothing),
+        ExtractFrom::JsonPath { path, all: false } => {
+            path.first(answer.json()?).cloned().ok_or_else(nothing)
+        }
         ExtractFrom::JsonPath { path, all: true } => {
             let found = path.all(answer.json()?);
-            if found.is_empty() { Err(nothing()) } else { Ok(found.into_iter().cloned().collect()) }
+            if found.is_empty() {
+                Err(nothing())
+            } else {
+                Ok(found.into_iter().cloned().collect())
+            }
         }
         ExtractFrom::Regex(pattern) => match pattern.find(answer.body) {
             Some(found) => Ok(text(found)),
             None if answer.truncated => Err(format!("found nothing; {}", answer.cut())),
             None => Err(nothing()),
         },
-        ExtractFrom::Header(name) => answer.header(name, |value| Some(text(value))).ok_or_else(nothing),
+        ExtractFrom::Header(name) => answer
+            .header(name, |value| Some(text(value)))
+            .ok_or_else(nothing),
         ExtractFrom::Cookie(name) => answer.cookie(name).map(text).ok_or_else(nothing),
         ExtractFrom::Body if answer.truncated => Err(answer.cut()),
         ExtractFrom::Body => Ok(text(answer.body)),
@@ -379,5 +512,9 @@ fn text(bytes: &[u8]) -> Value {
 fn clipped(message: &str, most: usize) -> String {
     let mut characters = message.chars();
     let start: String = characters.by_ref().take(most - 1).collect();
-    if characters.next().is_some() { format!("{start}…") } else { start }
+    if characters.next().is_some() {
+        format!("{start}…")
+    } else {
+        start
+    }
 }

@@ -63,7 +63,11 @@ impl Fetcher {
     async fn ask(&self) -> Result<Fetched, String> {
         let asked = Instant::now();
         let client = self.client().await?;
-        let method = if self.form.is_some() { Method::POST } else { Method::GET };
+        let method = if self.form.is_some() {
+            Method::POST
+        } else {
+            Method::GET
+        };
         let mut request = client.request(method, self.url.clone());
         for (name, value) in &self.headers {
             request = request.header(*name, *value);
@@ -72,16 +76,31 @@ impl Fetcher {
             request = request.basic_auth(name, Some(password));
         }
         if let Some(form) = &self.form {
-            let body = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(form).finish();
-            request = request.header("Content-Type", "application/x-www-form-urlencoded").body(body);
+            let body = url::form_urlencoded::Serializer::new(String::new())
+                .extend_pairs(form)
+                .finish();
+            request = request
+                .header("Content-Type", "application/x-www-form-urlencoded")
+                .body(body);
         }
         let mut response = request.send().await.map_err(|e| chain(&e.without_url()))?;
         let status = response.status();
-        if let Some((name, value)) = self.proof.filter(|(name, value)| response.headers().get(*name).is_none_or(|found| found != value)) {
-            return Err(format!("whoever answers there is not the metadata service: {name}: {value} is missing"));
+        if let Some((name, value)) = self.proof.filter(|(name, value)| {
+            response
+                .headers()
+                .get(*name)
+                .is_none_or(|found| found != value)
+        }) {
+            return Err(format!(
+                "whoever answers there is not the metadata service: {name}: {value} is missing"
+            ));
         }
         let mut body = Vec::new();
-        while let Some(piece) = response.chunk().await.map_err(|e| chain(&e.without_url()))? {
+        while let Some(piece) = response
+            .chunk()
+            .await
+            .map_err(|e| chain(&e.without_url()))?
+        {
             body.extend_from_slice(&piece);
             if body.len() > MAX_ANSWER {
                 return Err(format!("its answer is longer than {MAX_ANSWER} bytes"));
@@ -97,7 +116,11 @@ impl Fetcher {
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy()
             .timeout(TIMEOUT);
-        if let (Some(names), Some(host), Some(port)) = (&self.names, self.url.host(), self.url.port_or_known_default()) {
+        if let (Some(names), Some(host), Some(port)) = (
+            &self.names,
+            self.url.host(),
+            self.url.port_or_known_default(),
+        ) {
             // our own look-up refuses what is never to be reached
             let addresses = Addresses::new(&host, port, names).get().await?;
             builder = builder.resolve_to_addrs(&host.to_string(), &addresses);
@@ -107,7 +130,9 @@ impl Fetcher {
 
     fn redacted(&self, text: &str) -> String {
         let secrets = self.secrets.iter().filter(|secret| !secret.is_empty());
-        secrets.fold(text.to_owned(), |text, secret| text.replace(secret.as_str(), "[redacted]"))
+        secrets.fold(text.to_owned(), |text, secret| {
+            text.replace(secret.as_str(), "[redacted]")
+        })
     }
 }
 
@@ -135,24 +160,41 @@ struct Claims {
     iat: Option<u64>,
 }
 
-fn read(form: AnswerForm, status: StatusCode, body: &[u8], asked: Instant) -> Result<Fetched, String> {
+fn read(
+    form: AnswerForm,
+    status: StatusCode,
+    body: &[u8],
+    asked: Instant,
+) -> Result<Fetched, String> {
     if status != StatusCode::OK {
         return Err(refusal(status, body));
     }
     let (token, life) = match form {
         AnswerForm::Json => {
-            let Granted { access_token, expires_in } =
-                serde_json::from_slice(body).map_err(|e| format!("its answer is not one with an access_token: {e}"))?;
+            let Granted {
+                access_token,
+                expires_in,
+            } = serde_json::from_slice(body)
+                .map_err(|e| format!("its answer is not one with an access_token: {e}"))?;
             // some write the number as text
-            let seconds = expires_in.and_then(|value| value.as_u64().or_else(|| value.as_str()?.parse().ok()));
+            let seconds = expires_in
+                .and_then(|value| value.as_u64().or_else(|| value.as_str()?.parse().ok()));
             (access_token, seconds.map(Duration::from_secs))
         }
         AnswerForm::Jwt => {
-            let token = std::str::from_utf8(body).unwrap_or_default().trim().to_owned();
+            let token = std::str::from_utf8(body)
+                .unwrap_or_default()
+                .trim()
+                .to_owned();
             let claims = claims(&token).ok_or("its answer is not a JWT")?;
             let now = super::unix_seconds(std::time::SystemTime::now());
             // by the giver's clock where it tells it
-            (token, Some(Duration::from_secs(claims.exp.saturating_sub(claims.iat.unwrap_or(now)))))
+            (
+                token,
+                Some(Duration::from_secs(
+                    claims.exp.saturating_sub(claims.iat.unwrap_or(now)),
+                )),
+            )
         }
     };
     let fits_a_header = !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic());
@@ -172,12 +214,27 @@ fn claims(token: &str) -> Option<Claims> {
 
 fn refusal(status: StatusCode, body: &[u8]) -> String {
     let said = match serde_json::from_slice::<Refused>(body) {
-        Ok(Refused { error, error_description: Some(description) }) => format!("{error}: {description}"),
-        Ok(Refused { error, error_description: None }) => error,
-        Err(_) => String::from_utf8_lossy(body).lines().find(|line| !line.trim().is_empty()).unwrap_or_default().trim().to_owned(),
+        Ok(Refused {
+            error,
+            error_description: Some(description),
+        }) => format!("{error}: {description}"),
+        Ok(Refused {
+            error,
+            error_description: None,
+        }) => error,
+        Err(_) => String::from_utf8_lossy(body)
+            .lines()
+            .find(|line| !line.trim().is_empty())
+            .unwrap_or_default()
+            .trim()
+            .to_owned(),
     };
     let said: String = said.chars().take(MAX_SHOWN).collect();
-    if said.is_empty() { format!("it answered {status}") } else { format!("it answered {status}: {said}") }
+    if said.is_empty() {
+        format!("it answered {status}")
+    } else {
+        format!("it answered {status}: {said}")
+    }
 }
 
 #[cfg(test)]
@@ -189,34 +246,65 @@ mod tests {
     }
 
     fn told(form: AnswerForm, status: u16, body: &str) -> Result<(String, Option<u64>), String> {
-        let read = read(form, StatusCode::from_u16(status).unwrap(), body.as_bytes(), Instant::now());
+        let read = read(
+            form,
+            StatusCode::from_u16(status).unwrap(),
+            body.as_bytes(),
+            Instant::now(),
+        );
         read.map(|fetched| (fetched.token, fetched.life.map(|life| life.as_secs())))
     }
 
     #[test]
     fn a_refusal_says_why() {
         assert_eq!(
-            json(401, r#"{"error": "invalid_client", "error_description": "no such client"}"#).unwrap_err(),
+            json(
+                401,
+                r#"{"error": "invalid_client", "error_description": "no such client"}"#
+            )
+            .unwrap_err(),
             "it answered 401 Unauthorized: invalid_client: no such client"
         );
-        assert_eq!(json(502, "\n<html>bad gateway\n</html>").unwrap_err(), "it answered 502 Bad Gateway: <html>bad gateway");
+        assert_eq!(
+            json(502, "\n<html>bad gateway\n</html>").unwrap_err(),
+            "it answered 502 Bad Gateway: <html>bad gateway"
+        );
         assert!(json(200, "<html>").unwrap_err().contains("access_token"));
         for token in ["", "a b", "a\\nb"] {
-            assert!(json(200, &format!(r#"{{"access_token": "{token}"}}"#)).is_err(), "{token:?}");
+            assert!(
+                json(200, &format!(r#"{{"access_token": "{token}"}}"#)).is_err(),
+                "{token:?}"
+            );
         }
-        assert!(json(200, r#"{"access_token": "t", "expires_in": 0}"#).unwrap_err().contains("expired"));
+        assert!(
+            json(200, r#"{"access_token": "t", "expires_in": 0}"#)
+                .unwrap_err()
+                .contains("expired")
+        );
     }
 
     #[test]
     fn a_tokens_life_is_a_number_however_it_is_written() {
-        assert_eq!(json(200, r#"{"access_token": "t", "expires_in": 60}"#).unwrap(), ("t".into(), Some(60)));
-        assert_eq!(json(200, r#"{"access_token": "t", "expires_in": "60"}"#).unwrap(), ("t".into(), Some(60)));
-        assert_eq!(json(200, r#"{"access_token": "t"}"#).unwrap(), ("t".into(), None));
+        assert_eq!(
+            json(200, r#"{"access_token": "t", "expires_in": 60}"#).unwrap(),
+            ("t".into(), Some(60))
+        );
+        assert_eq!(
+            json(200, r#"{"access_token": "t", "expires_in": "60"}"#).unwrap(),
+            ("t".into(), Some(60))
+        );
+        assert_eq!(
+            json(200, r#"{"access_token": "t"}"#).unwrap(),
+            ("t".into(), None)
+        );
     }
 
     #[test]
     fn a_jwt_says_itself_how_long_it_lives() {
-        let jwt = format!("x.{}.y", URL_SAFE_NO_PAD.encode(r#"{"iat": 100, "exp": 3700}"#));
+        let jwt = format!(
+            "x.{}.y",
+            URL_SAFE_NO_PAD.encode(r#"{"iat": 100, "exp": 3700}"#)
+        );
         assert_eq!(told(AnswerForm::Jwt, 200, &jwt).unwrap(), (jwt, Some(3600)));
         assert!(told(AnswerForm::Jwt, 200, "no jwt").is_err());
     }

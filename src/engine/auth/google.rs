@@ -13,18 +13,37 @@ pub(in crate::engine) const METADATA_HOST: &str = "GCE_METADATA_HOST";
 /// Both ways: who asks cannot have been sent by a page, and who answers is no other service.
 const FLAVOR: (&str, &str) = ("Metadata-Flavor", "Google");
 
-pub(super) fn fetcher(google: &Google, target: &Target, metadata_host: Option<&str>) -> Result<Fetcher, Problem> {
+pub(super) fn fetcher(
+    google: &Google,
+    target: &Target,
+    metadata_host: Option<&str>,
+) -> Result<Fetcher, Problem> {
     let host = metadata_host.unwrap_or(METADATA_ADDRESS);
     let account = format!("http://{host}/computeMetadata/v1/instance/service-accounts/default");
     let (leaf, query, answer) = match google {
         Google::IdToken { audience } => {
-            let audience = audience.clone().unwrap_or_else(|| target.url.origin().ascii_serialization());
-            ("identity", vec![("audience", audience), ("format", "full".into())], AnswerForm::Jwt)
+            let audience = audience
+                .clone()
+                .unwrap_or_else(|| target.url.origin().ascii_serialization());
+            (
+                "identity",
+                vec![("audience", audience), ("format", "full".into())],
+                AnswerForm::Jwt,
+            )
         }
         Google::AccessToken { scopes } if scopes.is_empty() => ("token", vec![], AnswerForm::Json),
-        Google::AccessToken { scopes } => ("token", vec![("scopes", scopes.join(","))], AnswerForm::Json),
+        Google::AccessToken { scopes } => (
+            "token",
+            vec![("scopes", scopes.join(","))],
+            AnswerForm::Json,
+        ),
     };
-    let wrong = |e: url::ParseError| Problem::new(format!("{}.auth.google", target.field()), format!("{METADATA_HOST} {host:?}: {e}"));
+    let wrong = |e: url::ParseError| {
+        Problem::new(
+            format!("{}.auth.google", target.field()),
+            format!("{METADATA_HOST} {host:?}: {e}"),
+        )
+    };
     let mut url = Url::parse(&format!("{account}/{leaf}")).map_err(wrong)?;
     for (name, value) in query {
         url.query_pairs_mut().append_pair(name, &value);

@@ -8,19 +8,38 @@ use super::super::tls;
 use super::fetch::{AnswerForm, Fetcher};
 use crate::plan::{ClientAuthentication, Inputs, OAuth2, Problem, Target};
 
-pub(super) fn fetcher(oauth2: &OAuth2, target: &Target, inputs: &Inputs, names: &NameServers) -> Result<Fetcher, Problem> {
-    let OAuth2 { token_url, client_id, client_secret, scopes, audience, client_authentication } = oauth2;
+pub(super) fn fetcher(
+    oauth2: &OAuth2,
+    target: &Target,
+    inputs: &Inputs,
+    names: &NameServers,
+) -> Result<Fetcher, Problem> {
+    let OAuth2 {
+        token_url,
+        client_id,
+        client_secret,
+        scopes,
+        audience,
+        client_authentication,
+    } = oauth2;
     let secret = text(client_secret, inputs)?;
     let mut form = vec![("grant_type", "client_credentials".to_owned())];
     if !scopes.is_empty() {
         form.push(("scope", scopes.join(" ")));
     }
-    form.extend(audience.iter().map(|audience| ("audience", audience.clone())));
+    form.extend(
+        audience
+            .iter()
+            .map(|audience| ("audience", audience.clone())),
+    );
     let basic = match client_authentication {
         // RFC 6749, 2.3.1: both are encoded as in a form
         ClientAuthentication::Basic => Some((encoded(client_id), encoded(secret))),
         ClientAuthentication::Body => {
-            form.extend([("client_id", client_id.clone()), ("client_secret", secret.to_owned())]);
+            form.extend([
+                ("client_id", client_id.clone()),
+                ("client_secret", secret.to_owned()),
+            ]);
             None
         }
     };
@@ -31,7 +50,11 @@ pub(super) fn fetcher(oauth2: &OAuth2, target: &Target, inputs: &Inputs, names: 
         headers: vec![("Accept", "application/json")],
         proof: None,
         answer: AnswerForm::Json,
-        tls: if token_url.scheme() == "https" { tls::beside(target, inputs)? } else { tls::trusting_nobody() },
+        tls: if token_url.scheme() == "https" {
+            tls::beside(target, inputs)?
+        } else {
+            tls::trusting_nobody()
+        },
         names: Some(names.clone()),
         secrets: vec![secret.to_owned()],
     })

@@ -35,7 +35,11 @@ const UNSIGNED: [&str; 15] = [
 ];
 
 /// All but the unreserved characters of RFC 3986.
-const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+const RESERVED: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
 
 pub(in crate::engine) struct Signer {
     region: String,
@@ -47,8 +51,17 @@ pub(in crate::engine) struct Signer {
 
 impl Signer {
     pub(super) fn new(keys: &AwsSigV4, inputs: &Inputs) -> Result<Self, Problem> {
-        let AwsSigV4 { region, service, access_key_id, secret_access_key, session_token } = keys;
-        let session_token = session_token.as_ref().map(|token| text(token, inputs)).transpose()?;
+        let AwsSigV4 {
+            region,
+            service,
+            access_key_id,
+            secret_access_key,
+            session_token,
+        } = keys;
+        let session_token = session_token
+            .as_ref()
+            .map(|token| text(token, inputs))
+            .transpose()?;
         Ok(Self {
             region: region.clone(),
             service: service.clone(),
@@ -69,17 +82,31 @@ impl Signer {
         let mut signed: Vec<(String, String)> = headers(head).map(canonical_header).collect();
         signed.retain(|(name, _)| !UNSIGNED.contains(&name.as_str()));
         signed.push(("x-amz-date".into(), time.clone()));
-        signed.extend(self.session_token.iter().map(|token| ("x-amz-security-token".into(), token.clone())));
+        signed.extend(
+            self.session_token
+                .iter()
+                .map(|token| ("x-amz-security-token".into(), token.clone())),
+        );
         if is_s3 {
             signed.push(("x-amz-content-sha256".into(), hash.clone()));
         }
         signed.sort();
-        let names = signed.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(";");
+        let names = signed
+            .iter()
+            .map(|(name, _)| name.as_str())
+            .collect::<Vec<_>>()
+            .join(";");
 
-        let method = std::str::from_utf8(head.split(|byte| *byte == b' ').next().unwrap_or_default()).unwrap_or_default();
+        let method =
+            std::str::from_utf8(head.split(|byte| *byte == b' ').next().unwrap_or_default())
+                .unwrap_or_default();
         let target = message::path(message);
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
-        let path = if is_s3 { path.to_owned() } else { canonical_path(path) };
+        let path = if is_s3 {
+            path.to_owned()
+        } else {
+            canonical_path(path)
+        };
         let mut request = format!("{method}\n{path}\n{}\n", canonical_query(query));
         for (name, value) in &signed {
             let _ = writeln!(request, "{name}:{value}"); // into a String
@@ -87,9 +114,16 @@ impl Signer {
         let _ = write!(request, "\n{names}\n{hash}");
 
         let scope = format!("{day}/{}/{}/aws4_request", self.region, self.service);
-        let to_sign = format!("{ALGORITHM}\n{time}\n{scope}\n{}", hex(&Sha256::digest(request)));
+        let to_sign = format!(
+            "{ALGORITHM}\n{time}\n{scope}\n{}",
+            hex(&Sha256::digest(request))
+        );
         let parts = [day, &self.region, &self.service, "aws4_request"];
-        let key = parts.iter().fold(format!("AWS4{}", self.secret).into_bytes(), |key, part| hmac(&key, part));
+        let key = parts
+            .iter()
+            .fold(format!("AWS4{}", self.secret).into_bytes(), |key, part| {
+                hmac(&key, part)
+            });
         let signature = hex(&hmac(&key, &to_sign));
 
         let id = &self.key_id;
@@ -116,7 +150,10 @@ fn timestamp(unix_seconds: u64) -> String {
 fn canonical_header((name, value): (&[u8], &[u8])) -> (String, String) {
     let name = String::from_utf8_lossy(name).to_ascii_lowercase();
     let value = String::from_utf8_lossy(value);
-    (name, value.split_ascii_whitespace().collect::<Vec<_>>().join(" "))
+    (
+        name,
+        value.split_ascii_whitespace().collect::<Vec<_>>().join(" "),
+    )
 }
 
 /// Without `.` and `..`, and encoded once more than it is sent.
@@ -131,9 +168,14 @@ fn canonical_path(path: &str) -> String {
     }
     let mut canonical = String::new();
     for segment in &segments {
-        let _ = write!(canonical, "/{}", percent_encode(segment.as_bytes(), RESERVED)); // into a String
+        let _ = write!(
+            canonical,
+            "/{}",
+            percent_encode(segment.as_bytes(), RESERVED)
+        ); // into a String
     }
-    if canonical.is_empty() || path.ends_with('/') || path.ends_with("/.") || path.ends_with("/..") {
+    if canonical.is_empty() || path.ends_with('/') || path.ends_with("/.") || path.ends_with("/..")
+    {
         canonical.push('/');
     }
     canonical
@@ -141,7 +183,13 @@ fn canonical_path(path: &str) -> String {
 
 /// Sorted as it is encoded, and encoded in one way whatever way it is sent in.
 fn canonical_query(query: &str) -> String {
-    let encode = |text: &str| percent_encode(&percent_decode(text.as_bytes()).collect::<Vec<_>>(), RESERVED).to_string();
+    let encode = |text: &str| {
+        percent_encode(
+            &percent_decode(text.as_bytes()).collect::<Vec<_>>(),
+            RESERVED,
+        )
+        .to_string()
+    };
     let pairs = query.split('&').filter(|pair| !pair.is_empty());
     let mut pairs: Vec<(String, String)> = pairs
         .map(|pair| {
@@ -150,7 +198,11 @@ fn canonical_query(query: &str) -> String {
         })
         .collect();
     pairs.sort();
-    pairs.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join("&")
+    pairs
+        .iter()
+        .map(|(name, value)| format!("{name}={value}"))
+        .collect::<Vec<_>>()
+        .join("&")
 }
 
 fn hmac(key: &[u8], text: &str) -> Vec<u8> {
@@ -189,19 +241,46 @@ mod tests {
 
     fn signature(message: &str) -> String {
         let signed = signed(&signer("service", None), OF_THE_SUITE, message);
-        signed.split("Signature=").nth(1).unwrap().split("\r\n").next().unwrap().to_owned()
+        signed
+            .split("Signature=")
+            .nth(1)
+            .unwrap()
+            .split("\r\n")
+            .next()
+            .unwrap()
+            .to_owned()
     }
 
     #[test]
     fn signatures_are_those_of_the_published_suite() {
-        let vanilla = |method: &str, path: &str| signature(&format!("{method} {path} HTTP/1.1\r\nHost: example.amazonaws.com\r\n\r\n"));
-        assert_eq!(vanilla("GET", "/"), "5fa00fa31553b73ebf1942676e86291e8372ff2a2260956d9b8aae1d763fbf31");
-        assert_eq!(vanilla("GET", "/example/.."), vanilla("GET", "/"), "get-relative");
-        assert_eq!(vanilla("GET", "/?Param2=value2&Param1=value1"), "b97d918cfa904a5beff61c982a1b6f458b799221646efd99d3219ec94cdf2500");
-        assert_eq!(vanilla("POST", "/"), "5da7c1a2acd57cee7505fc6676e4e544621c30862966e37dddb68e92efbe5d6b");
+        let vanilla = |method: &str, path: &str| {
+            signature(&format!(
+                "{method} {path} HTTP/1.1\r\nHost: example.amazonaws.com\r\n\r\n"
+            ))
+        };
+        assert_eq!(
+            vanilla("GET", "/"),
+            "5fa00fa31553b73ebf1942676e86291e8372ff2a2260956d9b8aae1d763fbf31"
+        );
+        assert_eq!(
+            vanilla("GET", "/example/.."),
+            vanilla("GET", "/"),
+            "get-relative"
+        );
+        assert_eq!(
+            vanilla("GET", "/?Param2=value2&Param1=value1"),
+            "b97d918cfa904a5beff61c982a1b6f458b799221646efd99d3219ec94cdf2500"
+        );
+        assert_eq!(
+            vanilla("POST", "/"),
+            "5da7c1a2acd57cee7505fc6676e4e544621c30862966e37dddb68e92efbe5d6b"
+        );
         let form = "POST / HTTP/1.1\r\nHost: example.amazonaws.com\r\nUser-Agent: x\r\nContent-Type: application/x-www-form-urlencoded\r\n\
                     Content-Length: 13\r\n\r\nParam1=value1";
-        assert_eq!(signature(form), "ff11897932ad3f4e8b18135d722051e5ac45fc38421b1da7b9d196a0fe09473a");
+        assert_eq!(
+            signature(form),
+            "ff11897932ad3f4e8b18135d722051e5ac45fc38421b1da7b9d196a0fe09473a"
+        );
     }
 
     #[test]
@@ -209,7 +288,12 @@ mod tests {
         let token = "AQoDYXdzEPT//////////wEXAMPLEtc764bNrC9SAPBSM22wDOk4x4HIZ8j4FZTwdQWLWsKWHGBuFqwAeMicRXmxfpSPfIeoIYRqTflfKD8YUuwthAx7mSEI/qkPpKPi/kMcGdQrmGdeehM4IC1NtBmUpp2wUE8phUZampKsburEDy0KPkyQDYwT7WZ0wq5VSXDvp75YU9HFvlRd8Tx6q6fE8YQcHNVXAkiY9q6d+xo0rKwT38xVqr7ZD0u0iPPkUL64lIZbqBAz+scqKmlzm8FDrypNC9Yjc8fPOLn9FX9KSYvKTr4rvx3iSIlTJabIQwj2ICCR/oLxBA==";
         let post = "POST / HTTP/1.1\r\nHost: example.amazonaws.com\r\n\r\n";
         let signed = signed(&signer("service", Some(token)), OF_THE_SUITE, post);
-        assert!(signed.contains("Signature=85d96828115b5dc0cfc3bd16ad9e210dd772bbebba041836c64533a82be05ead\r\n"), "{signed}");
+        assert!(
+            signed.contains(
+                "Signature=85d96828115b5dc0cfc3bd16ad9e210dd772bbebba041836c64533a82be05ead\r\n"
+            ),
+            "{signed}"
+        );
         assert!(signed.contains(&format!("\r\nX-Amz-Security-Token: {token}\r\n")));
         assert!(!signed.contains("wJalr"), "the secret is never sent");
     }

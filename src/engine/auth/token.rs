@@ -45,16 +45,29 @@ impl Drop for Renewal {
 
 impl Token {
     pub(super) fn new(fetcher: Fetcher) -> Self {
-        let state = State { header: Err("there is no token yet".into()), failed: None };
-        Self { fetcher, version: AtomicU64::new(0), state: Mutex::new(state), redactor: OnceLock::new() }
+        let state = State {
+            header: Err("there is no token yet".into()),
+            failed: None,
+        };
+        Self {
+            fetcher,
+            version: AtomicU64::new(0),
+            state: Mutex::new(state),
+            redactor: OnceLock::new(),
+        }
     }
 
     /// Gets the first token; what comes after it is the renewal's.
-    pub(in crate::engine) async fn begin(self: &Arc<Self>, redactor: Arc<Redactor>) -> Result<Renewal, String> {
+    pub(in crate::engine) async fn begin(
+        self: &Arc<Self>,
+        redactor: Arc<Redactor>,
+    ) -> Result<Renewal, String> {
         self.redactor.get_or_init(|| redactor);
         let first = self.fetcher.fetch().await?;
         let life = self.take(first);
-        Ok(Renewal(tokio::spawn(self.clone().renew(life)).abort_handle()))
+        Ok(Renewal(
+            tokio::spawn(self.clone().renew(life)).abort_handle(),
+        ))
     }
 
     pub(super) fn version(&self) -> u64 {
@@ -79,7 +92,10 @@ impl Token {
         self.set(Ok(format!("Bearer {token}").into()));
         let whole = life.unwrap_or(UNTOLD);
         let ahead = (whole / 5).min(MOST_AHEAD);
-        Life { renew: asked + (whole - ahead), end: life.map(|life| asked + life) }
+        Life {
+            renew: asked + (whole - ahead),
+            end: life.map(|life| asked + life),
+        }
     }
 
     async fn renew(self: Arc<Self>, mut life: Life) {
@@ -91,7 +107,9 @@ impl Token {
                     Ok(fetched) => break self.take(fetched),
                     Err(why) => self.failed(&why, life.end),
                 }
-                let tick = life.end.map_or(pause, |end| pause.min(end.saturating_duration_since(Instant::now())));
+                let tick = life.end.map_or(pause, |end| {
+                    pause.min(end.saturating_duration_since(Instant::now()))
+                });
                 // one that has ended is asked for at the usual pace
                 let next = Instant::now() + if tick.is_zero() { pause } else { tick };
                 sleep_until(next.into()).await;
@@ -104,7 +122,9 @@ impl Token {
     async fn fetch_until(&self, end: Option<Instant>) -> Result<Fetched, String> {
         let fetch = self.fetcher.fetch();
         let mut fetch = std::pin::pin!(fetch);
-        let Some(end) = end.filter(|end| *end > Instant::now()) else { return fetch.await };
+        let Some(end) = end.filter(|end| *end > Instant::now()) else {
+            return fetch.await;
+        };
         tokio::select! {
             fetched = &mut fetch => return fetched,
             () = sleep_until(end.into()) => self.set(Err("the token has expired, and a new one has not come yet".into())),
@@ -115,7 +135,9 @@ impl Token {
     fn failed(&self, why: &str, end: Option<Instant>) {
         tracing::warn!("a token could not be renewed: {why}");
         if end.is_some_and(|end| end <= Instant::now()) {
-            self.set(Err(format!("the token has expired and could not be renewed: {why}")));
+            self.set(Err(format!(
+                "the token has expired and could not be renewed: {why}"
+            )));
         }
         let mut state = self.state();
         let before = state.failed.take().map_or(0, |(count, _)| count);
@@ -128,7 +150,9 @@ impl Token {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.state
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 }
 

@@ -102,12 +102,21 @@ impl Supply {
             is_shared,
             block: first_block.clamp(1, MAX_BLOCK),
             // a worker without users wants none, and would keep those it got from the others
-            request: if is_shared && first_block > 0 { Request::Wanted } else { Request::None },
+            request: if is_shared && first_block > 0 {
+                Request::Wanted
+            } else {
+                Request::None
+            },
             ..Stock::default()
         };
         let stocks: Box<[Stock]> = shared.map(stock).collect();
         let arrived = stocks.iter().map(|_| Notify::new()).collect();
-        Self { stocks: Mutex::new(stocks), demanded: Notify::new(), arrived, wakes: AtomicU64::new(0) }
+        Self {
+            stocks: Mutex::new(stocks),
+            demanded: Notify::new(),
+            arrived,
+            wakes: AtomicU64::new(0),
+        }
     }
 
     // ---- for the users
@@ -171,7 +180,10 @@ impl Supply {
             }
             if stock.request == Request::Wanted {
                 stock.request = Request::Sent;
-                return Some(Demand::Rows { feeder: i as u16, count: stock.wanted(now) as u32 });
+                return Some(Demand::Rows {
+                    feeder: i as u16,
+                    count: stock.wanted(now) as u32,
+                });
             }
         }
         None
@@ -193,7 +205,9 @@ impl Supply {
     /// The master's answer: these positions are this worker's alone. `exhausted`: there will be no others.
     pub fn grant(&self, feeder: u16, positions: Range<u64>, exhausted: bool) {
         let mut stocks = self.stocks();
-        let Some(stock) = stocks.get_mut(usize::from(feeder)) else { return };
+        let Some(stock) = stocks.get_mut(usize::from(feeder)) else {
+            return;
+        };
         stock.grant(positions, exhausted, Instant::now());
         let wanted = stock.request == Request::Wanted;
         drop(stocks);
@@ -213,8 +227,18 @@ impl Supply {
     /// Of each feeder whose rows the master leases.
     pub fn usage(&self) -> Vec<Usage> {
         let stocks = self.stocks();
-        let shared = stocks.iter().enumerate().filter(|(_, stock)| stock.is_shared);
-        shared.map(|(i, stock)| Usage { feeder: i as u16, leased: stock.leased, used: stock.used, reserved: stock.reserved }).collect()
+        let shared = stocks
+            .iter()
+            .enumerate()
+            .filter(|(_, stock)| stock.is_shared);
+        shared
+            .map(|(i, stock)| Usage {
+                feeder: i as u16,
+                leased: stock.leased,
+                used: stock.used,
+                reserved: stock.reserved,
+            })
+            .collect()
     }
 
     fn stocks(&self) -> MutexGuard<'_, Box<[Stock]>> {
@@ -228,7 +252,11 @@ impl Stock {
         if self.held < count {
             self.lacking = self.lacking.max(count);
             self.want();
-            return Err(if self.exhausted { Empty::Exhausted } else { Empty::Later });
+            return Err(if self.exhausted {
+                Empty::Exhausted
+            } else {
+                Empty::Later
+            });
         }
         let mut left = count;
         while let Some(range) = self.ranges.front_mut().filter(|_| left > 0) {
@@ -293,7 +321,9 @@ mod tests {
 
     fn take(supply: &Supply, count: u32) -> Result<Vec<u64>, Empty> {
         let mut positions = vec![];
-        supply.take(0, count, |position| positions.push(position)).map(|()| positions)
+        supply
+            .take(0, count, |position| positions.push(position))
+            .map(|()| positions)
     }
 
     fn asked(supply: &Supply) -> Option<u32> {
@@ -325,7 +355,15 @@ mod tests {
         assert_eq!(asked(&supply), None);
         assert_eq!(take(&supply, 1), Ok(vec![104]));
         assert!(asked(&supply).is_some());
-        assert_eq!(supply.usage(), [Usage { feeder: 0, leased: 10, used: 5, reserved: 0 }]);
+        assert_eq!(
+            supply.usage(),
+            [Usage {
+                feeder: 0,
+                leased: 10,
+                used: 5,
+                reserved: 0
+            }]
+        );
     }
 
     #[test]
@@ -354,7 +392,10 @@ mod tests {
         asked(&supply);
         supply.grant(0, 0..2, true);
         assert_eq!(take(&supply, 3), Err(Empty::Exhausted));
-        assert_eq!((take(&supply, 1), take(&supply, 1)), (Ok(vec![0]), Ok(vec![1])));
+        assert_eq!(
+            (take(&supply, 1), take(&supply, 1)),
+            (Ok(vec![0]), Ok(vec![1]))
+        );
         assert_eq!(take(&supply, 1), Err(Empty::Exhausted));
         assert_eq!(asked(&supply), None, "asked for what is not there");
     }
@@ -365,14 +406,23 @@ mod tests {
         supply.used_up(0);
         supply.used_up(0);
         let told = Some(Demand::UsedUp { feeder: 0 });
-        assert_eq!((supply.next_demand(Instant::now()), supply.next_demand(Instant::now())), (told, None));
+        assert_eq!(
+            (
+                supply.next_demand(Instant::now()),
+                supply.next_demand(Instant::now())
+            ),
+            (told, None)
+        );
         supply.renew();
         assert_eq!(supply.next_demand(Instant::now()), told);
     }
 
     #[test]
     fn blocks_follow_the_rate() {
-        let mut stock = Stock { block: 10, ..Stock::default() };
+        let mut stock = Stock {
+            block: 10,
+            ..Stock::default()
+        };
         let begin = Instant::now();
         stock.grant(0..1000, false, begin);
         stock.take(50, drop).unwrap();
@@ -381,6 +431,10 @@ mod tests {
         assert_eq!(stock.wanted(begin + Duration::from_secs(4)), 15);
         stock.grant(1000..1100, false, begin + Duration::from_secs(4));
         stock.take(900, drop).unwrap();
-        assert_eq!(stock.wanted(begin + Duration::from_secs(4)), 15 * GROWTH, "a burst is not a rate");
+        assert_eq!(
+            stock.wanted(begin + Duration::from_secs(4)),
+            15 * GROWTH,
+            "a burst is not a rate"
+        );
     }
 }

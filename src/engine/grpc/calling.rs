@@ -76,16 +76,25 @@ impl Calling<'_> {
     }
 
     /// Tries again while the step says so, and no message came.
-    async fn persist(&mut self, retry: &GrpcRetry, mut head: Rendered<'_>, message: &Bytes) -> Result<(), Failure> {
+    async fn persist(
+        &mut self,
+        retry: &GrpcRetry,
+        mut head: Rendered<'_>,
+        message: &Bytes,
+    ) -> Result<(), Failure> {
         let mut tries = 0;
         loop {
             let outcome = self.attempt(&head, message).await;
             let reply = self.link.response.reply.as_deref();
             let may_go_on = tries < retry.max && reply.is_none_or(|reply| reply.count() == 0);
-            if !may_go_on || !status_of(&outcome, reply).is_some_and(|code| retry.on.contains(&code)) {
+            if !may_go_on
+                || !status_of(&outcome, reply).is_some_and(|code| retry.on.contains(&code))
+            {
                 return outcome;
             }
-            self.flight.retry_after(self.link.response.received, retry.backoff, tries).await;
+            self.flight
+                .retry_after(self.link.response.received, retry.backoff, tries)
+                .await;
             // the token may be another one by now
             head.show_token()?;
             tries += 1;
@@ -105,14 +114,31 @@ impl Calling<'_> {
 
     /// A call with one message.
     async fn send_whole(&mut self, head: &Rendered<'_>, message: &Bytes) -> Result<(), Failure> {
-        let Begun { answer, mut sending, seat } = self.begin(head).await?;
-        self.tally.kept().into_iter().for_each(|kept| kept.keep(message));
+        let Begun {
+            answer,
+            mut sending,
+            seat,
+        } = self.begin(head).await?;
+        self.tally
+            .kept()
+            .into_iter()
+            .for_each(|kept| kept.keep(message));
         // what flow control holds back is sent by and by, and kept without a copy until then; an error shows in the answer
         let _ = sending.send_data(message.clone(), true);
         self.flight.written.set(head.size + message.len());
-        let Self { link, flight, tally, .. } = self;
+        let Self {
+            link,
+            flight,
+            tally,
+            ..
+        } = self;
         let mut incoming = Incoming::new(answer, seat);
-        poll_fn(|cx| incoming.poll(cx, &mut link.response, flight, |whole| tally.received(whole, flight))).await
+        poll_fn(|cx| {
+            incoming.poll(cx, &mut link.response, flight, |whole| {
+                tally.received(whole, flight)
+            })
+        })
+        .await
     }
 
     /// A call whose messages are sent one after the other.
@@ -127,12 +153,32 @@ impl Calling<'_> {
     }
 
     async fn send_in_turn(&mut self, head: &Rendered<'_>) -> Result<(), Failure> {
-        let Begun { answer, sending, seat } = self.begin(head).await?;
+        let Begun {
+            answer,
+            sending,
+            seat,
+        } = self.begin(head).await?;
         self.flight.written.set(head.size);
         let mut incoming = Incoming::new(answer, seat);
         let ends = self.call.half_close;
-        let mut outgoing = Outgoing { sending, begun: Instant::now(), sent: 0, sleep: None, ends, closed: false };
-        let Self { call, link, frame, scratch, flight, tally, closing, .. } = self;
+        let mut outgoing = Outgoing {
+            sending,
+            begun: Instant::now(),
+            sent: 0,
+            sleep: None,
+            ends,
+            closed: false,
+        };
+        let Self {
+            call,
+            link,
+            frame,
+            scratch,
+            flight,
+            tally,
+            closing,
+            ..
+        } = self;
         let mut over = pin!(async {
             match closing {
                 Some(closing) => closing.wait().await,
@@ -144,17 +190,26 @@ impl Calling<'_> {
             if !outgoing.closed {
                 let message = |nth| {
                     let message = call.message(nth, &mut **frame, scratch)?;
-                    tally.kept().into_iter().for_each(|kept| kept.keep(&message));
+                    tally
+                        .kept()
+                        .into_iter()
+                        .for_each(|kept| kept.keep(&message));
                     Ok(message)
                 };
                 outgoing.poll(cx, call, flight, tally, message)?;
             }
             // a stream that begins after the end says something all the same
-            if !outgoing.closed && !is_over && outgoing.sent > 0 && over.as_mut().poll(cx).is_ready() {
+            if !outgoing.closed
+                && !is_over
+                && outgoing.sent > 0
+                && over.as_mut().poll(cx).is_ready()
+            {
                 is_over = true;
                 outgoing.end(call, flight, tally);
             }
-            incoming.poll(cx, &mut link.response, flight, |whole| tally.received(whole, flight))
+            incoming.poll(cx, &mut link.response, flight, |whole| {
+                tally.received(whole, flight)
+            })
         })
         .await
     }
@@ -167,7 +222,10 @@ impl Calling<'_> {
             trailers: self.wanted.head,
         };
         self.link.response.begin_call(self.wanted, expected);
-        self.tally.kept().into_iter().for_each(|kept| kept.begin(head));
+        self.tally
+            .kept()
+            .into_iter()
+            .for_each(|kept| kept.begin(head));
         let session = self.link.session(self.flight).await?;
         session.start(head.request(), false).ok_or(Failure::Gone)
     }
@@ -182,7 +240,11 @@ fn status_of(outcome: &Result<(), Failure>, reply: Option<&Reply>) -> Option<Cod
     };
     let is_of_connection = matches!(
         failure.class(),
-        ErrorClass::Dns | ErrorClass::Connect | ErrorClass::Tls | ErrorClass::Reset | ErrorClass::StaleConnection
+        ErrorClass::Dns
+            | ErrorClass::Connect
+            | ErrorClass::Tls
+            | ErrorClass::Reset
+            | ErrorClass::StaleConnection
     );
     is_of_connection.then_some(Code::UNAVAILABLE)
 }
@@ -211,7 +273,10 @@ impl Outgoing {
     ) -> Result<(), Failure> {
         let most = self.sent.saturating_add(BATCH).min(call.times);
         while self.sent < most {
-            if self.poll_due(cx, call).is_pending() || self.poll_room(cx).is_pending() || self.closed {
+            if self.poll_due(cx, call).is_pending()
+                || self.poll_room(cx).is_pending()
+                || self.closed
+            {
                 return Ok(());
             }
             let before = self.sent;
@@ -258,7 +323,9 @@ impl Outgoing {
         if Instant::now() >= due {
             return Poll::Ready(());
         }
-        let sleep = self.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(due.into())));
+        let sleep = self
+            .sleep
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(due.into())));
         if sleep.deadline().into_std() != due {
             sleep.as_mut().reset(due.into());
         }
@@ -292,7 +359,15 @@ impl Outgoing {
 impl Tally {
     pub(in crate::engine) fn new(step: u16, part: Part, call: &PreparedCall) -> Self {
         let streams = matches!(call, PreparedCall::Grpc(call) if call.client_streams() || call.server_streams());
-        Self { step, part, streams, first: Cell::new(None), last: Cell::new(None), is_short: Cell::new(false), kept: OnceCell::new() }
+        Self {
+            step,
+            part,
+            streams,
+            first: Cell::new(None),
+            last: Cell::new(None),
+            is_short: Cell::new(false),
+            kept: OnceCell::new(),
+        }
     }
 
     /// So many bytes of what is sent are to be shown.
@@ -306,7 +381,10 @@ impl Tally {
 
     /// Of a stream that came to its end, and was meant to begin at `intended`.
     pub(in crate::engine) fn sample(&self, intended: Instant) -> Option<StreamSample> {
-        let first = self.first.get().map(|first| first.saturating_duration_since(intended));
+        let first = self
+            .first
+            .get()
+            .map(|first| first.saturating_duration_since(intended));
         self.streams.then_some(StreamSample { first, llm: None })
     }
 
@@ -334,7 +412,10 @@ impl Tally {
         }
         let mut recorder = flight.shard.recorder.borrow_mut();
         for _ in 0..count {
-            let gap = self.last.replace(Some(now)).map(|last| now.saturating_duration_since(last));
+            let gap = self
+                .last
+                .replace(Some(now))
+                .map(|last| now.saturating_duration_since(last));
             recorder.message_received(self.step, self.part, now, gap);
         }
     }

@@ -17,11 +17,15 @@ use super::Fault;
 use crate::plan::grpc::KeepAlive;
 
 /// Waits for the answer to a ping. With it have come the target's settings: how many streams it takes is known before the first call.
-pub(in crate::engine) async fn greet<T>(connection: &mut Connection<T, Bytes>) -> Result<Option<PingPong>, h2::Error>
+pub(in crate::engine) async fn greet<T>(
+    connection: &mut Connection<T, Bytes>,
+) -> Result<Option<PingPong>, h2::Error>
 where
     T: AsyncRead + AsyncWrite + Unpin,
 {
-    let Some(mut pings) = connection.ping_pong() else { return Ok(None) };
+    let Some(mut pings) = connection.ping_pong() else {
+        return Ok(None);
+    };
     {
         let mut pong = pin!(pings.ping(Ping::opaque()));
         poll_fn(|cx| match Pin::new(&mut *connection).poll(cx) {
@@ -40,15 +44,24 @@ pub(in crate::engine) fn not_http2(error: &h2::Error) -> Option<Fault> {
 }
 
 /// Drives the connection to its end, or until it is found dead. `reads` changes whenever something comes on it.
-pub(in crate::engine) async fn drive<T>(connection: Connection<T, Bytes>, mut pings: PingPong, keep_alive: &KeepAlive, reads: &Cell<u64>)
-where
+pub(in crate::engine) async fn drive<T>(
+    connection: Connection<T, Bytes>,
+    mut pings: PingPong,
+    keep_alive: &KeepAlive,
+    reads: &Cell<u64>,
+) where
     T: AsyncRead + AsyncWrite + Unpin,
 {
     let watching = async {
         loop {
             let before = reads.get();
             sleep(keep_alive.interval).await;
-            if reads.get() == before && !matches!(timeout(keep_alive.timeout, pings.ping(Ping::opaque())).await, Ok(Ok(_))) {
+            if reads.get() == before
+                && !matches!(
+                    timeout(keep_alive.timeout, pings.ping(Ping::opaque())).await,
+                    Ok(Ok(_))
+                )
+            {
                 return;
             }
         }

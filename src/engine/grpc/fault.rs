@@ -40,7 +40,9 @@ pub(in crate::engine) enum Fault {
 impl Fault {
     /// The status that clients of gRPC make of it; <https://github.com/grpc/grpc/blob/master/doc/http-grpc-status-mapping.md>.
     pub(super) fn code(&self) -> Option<Code> {
-        let Self::HttpStatus(status) = self else { return None };
+        let Self::HttpStatus(status) = self else {
+            return None;
+        };
         Some(match status {
             400 => Code::INTERNAL,
             401 => Code::UNAUTHENTICATED,

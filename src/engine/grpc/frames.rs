@@ -39,8 +39,17 @@ pub(super) struct Frames {
 
 impl Frames {
     pub(super) fn begin(&mut self, most: u32, keeps: bool) {
-        let (coming, last) = (std::mem::take(&mut self.coming), std::mem::take(&mut self.last));
-        *self = Self { most, keeps, coming, last, ..Self::default() };
+        let (coming, last) = (
+            std::mem::take(&mut self.coming),
+            std::mem::take(&mut self.last),
+        );
+        *self = Self {
+            most,
+            keeps,
+            coming,
+            last,
+            ..Self::default()
+        };
         self.coming.clear();
         self.last.clear();
     }
@@ -89,7 +98,10 @@ impl Frames {
             other => return Err(Fault::Flag(other)),
         }
         if length > self.most {
-            return Err(Fault::TooLarge { length: length.into(), most: self.most });
+            return Err(Fault::TooLarge {
+                length: length.into(),
+                most: self.most,
+            });
         }
         self.left = length as usize;
         Ok(())
@@ -107,10 +119,15 @@ impl Frames {
         }
         out.clear();
         let most = u64::from(self.most) + 1;
-        let read = MultiGzDecoder::new(self.last.as_slice()).take(most).read_to_end(out);
+        let read = MultiGzDecoder::new(self.last.as_slice())
+            .take(most)
+            .read_to_end(out);
         read.map_err(|error| Fault::NotGzip(error.to_string()))?;
         if out.len() as u64 == most {
-            return Err(Fault::TooLarge { length: most, most: self.most });
+            return Err(Fault::TooLarge {
+                length: most,
+                most: self.most,
+            });
         }
         Ok(out)
     }
@@ -145,7 +162,9 @@ pub(super) fn each(mut frames: &[u8], mut visit: impl FnMut(&[u8])) {
     reader.gzip = true;
     while let Some([_, length @ ..]) = frames.first_chunk::<PREFIX>() {
         let end = PREFIX + u32::from_be_bytes(*length) as usize;
-        let Some((frame, rest)) = frames.split_at_checked(end) else { return };
+        let Some((frame, rest)) = frames.split_at_checked(end) else {
+            return;
+        };
         if reader.feed(frame) == Ok(1)
             && let Ok(message) = reader.last(&mut unpacked)
         {
@@ -184,8 +203,17 @@ mod tests {
 
     #[test]
     fn what_is_too_large_compressed_unasked_or_no_message_is_an_error() {
-        assert_eq!(frames(9, false).feed(&framed(b"0123456789", false)), Err(Fault::TooLarge { length: 10, most: 9 }));
-        assert_eq!(frames(99, false).feed(&framed(b"x", true)), Err(Fault::NoEncoding));
+        assert_eq!(
+            frames(9, false).feed(&framed(b"0123456789", false)),
+            Err(Fault::TooLarge {
+                length: 10,
+                most: 9
+            })
+        );
+        assert_eq!(
+            frames(99, false).feed(&framed(b"x", true)),
+            Err(Fault::NoEncoding)
+        );
         assert_eq!(frames(99, true).feed(&[7, 0, 0, 0, 0]), Err(Fault::Flag(7)));
         let mut cut = frames(99, false);
         assert_eq!(cut.feed(&framed(b"abc", false)[..7]), Ok(0));
@@ -197,10 +225,19 @@ mod tests {
         let bomb = framed(&vec![0; 100_000], true);
         let mut reader = frames(50_000, true);
         assert_eq!(reader.feed(&bomb), Ok(1));
-        assert_eq!(reader.last(&mut Vec::new()), Err(Fault::TooLarge { length: 50_001, most: 50_000 }));
+        assert_eq!(
+            reader.last(&mut Vec::new()),
+            Err(Fault::TooLarge {
+                length: 50_001,
+                most: 50_000
+            })
+        );
         let mut reader = frames(50_000, true);
         reader.feed(&[1, 0, 0, 0, 2, 1, 2]).unwrap();
-        assert!(matches!(reader.last(&mut Vec::new()), Err(Fault::NotGzip(_))));
+        assert!(matches!(
+            reader.last(&mut Vec::new()),
+            Err(Fault::NotGzip(_))
+        ));
     }
 
     #[test]

@@ -29,7 +29,10 @@ enum Stage {
 
 impl Incoming {
     pub(super) fn new(answer: ResponseFuture, seat: Seat) -> Self {
-        Self { seat, stage: Stage::Head(answer) }
+        Self {
+            seat,
+            stage: Stage::Head(answer),
+        }
     }
 
     /// Ready when the status has come, and the answer is one. `arrived` is told how many messages became whole at a time.
@@ -41,7 +44,9 @@ impl Incoming {
         mut arrived: impl FnMut(u32),
     ) -> Poll<Result<(), Failure>> {
         if let Stage::Head(answer) = &mut self.stage {
-            let (head, body) = ready!(Pin::new(answer).poll(cx)).map_err(|error| self.seat.failure(error, false))?.into_parts();
+            let (head, body) = ready!(Pin::new(answer).poll(cx))
+                .map_err(|error| self.seat.failure(error, false))?
+                .into_parts();
             self.seat.answered();
             response.take_grpc_head(head.status.as_u16(), &head.headers)?;
             if body.is_end_stream() {
@@ -49,7 +54,9 @@ impl Incoming {
             }
             self.stage = Stage::Body { body, ended: false };
         }
-        let Stage::Body { body, ended } = &mut self.stage else { return Poll::Pending };
+        let Stage::Body { body, ended } = &mut self.stage else {
+            return Poll::Pending;
+        };
         while !*ended {
             match body.poll_data(cx) {
                 Poll::Pending => {
@@ -64,7 +71,9 @@ impl Incoming {
                         arrived(whole);
                     }
                 }
-                Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(self.seat.failure(error, true))),
+                Poll::Ready(Some(Err(error))) => {
+                    return Poll::Ready(Err(self.seat.failure(error, true)));
+                }
                 Poll::Ready(None) => *ended = true,
             }
         }

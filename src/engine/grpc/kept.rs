@@ -27,7 +27,10 @@ struct Content {
 
 impl Kept {
     pub(super) fn new(most: usize) -> Self {
-        Self { most, content: RefCell::default() }
+        Self {
+            most,
+            content: RefCell::default(),
+        }
     }
 
     /// A try begins: of an earlier one nothing is shown.

@@ -31,7 +31,10 @@ const MAX_ALL: usize = 64 << 20;
 const MAX_FILES: usize = 10_000;
 
 /// Both have the same messages.
-const SERVICES: [&str; 2] = ["grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection"];
+const SERVICES: [&str; 2] = [
+    "grpc.reflection.v1.ServerReflection",
+    "grpc.reflection.v1alpha.ServerReflection",
+];
 
 /// What a server offers beside its services is not told to those who look for one.
 const ASIDE: &str = "grpc.reflection.";
@@ -113,7 +116,9 @@ pub(in crate::engine) enum Unreflected {
     /// It may be well in a moment.
     #[error("asking the target for its services by reflection: {0}")]
     Unreached(String),
-    #[error("the target offers no server reflection ({0}); give the services' .proto files in spec.protos")]
+    #[error(
+        "the target offers no server reflection ({0}); give the services' .proto files in spec.protos"
+    )]
     Unoffered(String),
     #[error(
         "the target does not let these credentials use its server reflection ({0}); \
@@ -134,9 +139,21 @@ pub(in crate::engine) async fn reflect(
     let asking = async {
         let mut refused = None;
         for service in SERVICES {
-            let method = Method { service: service.to_owned(), name: "ServerReflectionInfo".to_owned() };
+            let method = Method {
+                service: service.to_owned(),
+                name: "ServerReflectionInfo".to_owned(),
+            };
             let head = head_of(&method).map_err(Unreflected::Wrong)?;
-            match (Asker { route, head: &head, conversation: None }.all(services).await, &refused) {
+            match (
+                Asker {
+                    route,
+                    head: &head,
+                    conversation: None,
+                }
+                .all(services)
+                .await,
+                &refused,
+            ) {
                 (Err(why @ Unreflected::Unoffered(_)), _) => refused = refused.or(Some(why)),
                 // says more than that the other version is not there
                 (Err(why @ Unreflected::Denied(_)), _) => refused = Some(why),
@@ -147,7 +164,10 @@ pub(in crate::engine) async fn reflect(
     };
     match timeout(PATIENCE, asking).await {
         Ok(outcome) => outcome,
-        Err(_) => Err(Unreflected::Unreached(format!("no answer within {} s", PATIENCE.as_secs()))),
+        Err(_) => Err(Unreflected::Unreached(format!(
+            "no answer within {} s",
+            PATIENCE.as_secs()
+        ))),
     }
 }
 
@@ -166,27 +186,47 @@ impl Asker<'_> {
         for service in services {
             match self.ask(Question::Symbol((*service).to_owned())).await? {
                 Some(Answer::Files(answer)) => files.take(answer)?,
-                Some(_) => return Err(Unreflected::Wrong("the answer is none to the question".into())),
+                Some(_) => {
+                    return Err(Unreflected::Wrong(
+                        "the answer is none to the question".into(),
+                    ));
+                }
                 None => all_known = false,
             }
         }
         while let Some(name) = files.next() {
             match self.ask(Question::File(name.clone())).await? {
                 Some(Answer::Files(answer)) => files.take(answer)?,
-                Some(_) => return Err(Unreflected::Wrong("the answer is none to the question".into())),
-                None => return Err(Unreflected::Wrong(format!("the target does not know the file {name:?}, which others import"))),
+                Some(_) => {
+                    return Err(Unreflected::Wrong(
+                        "the answer is none to the question".into(),
+                    ));
+                }
+                None => {
+                    return Err(Unreflected::Wrong(format!(
+                        "the target does not know the file {name:?}, which others import"
+                    )));
+                }
             }
         }
-        let offered = if all_known { None } else { self.offered().await };
+        let offered = if all_known {
+            None
+        } else {
+            self.offered().await
+        };
         Descriptors::of_reflection(files.by_name.into_values(), offered).map_err(Unreflected::Wrong)
     }
 
     /// The services that the target says it has; `None` if it does not say.
     async fn offered(&mut self) -> Option<BTreeSet<String>> {
         match self.ask(Question::Services(String::new())).await {
-            Ok(Some(Answer::Services(Services { services }))) => {
-                Some(services.into_iter().map(|service| service.name).filter(|name| !name.starts_with(ASIDE)).collect())
-            }
+            Ok(Some(Answer::Services(Services { services }))) => Some(
+                services
+                    .into_iter()
+                    .map(|service| service.name)
+                    .filter(|name| !name.starts_with(ASIDE))
+                    .collect(),
+            ),
             _ => None,
         }
     }
@@ -204,11 +244,15 @@ impl Asker<'_> {
             Err(Ended::Failed(why)) => return Err(why),
         };
         self.conversation = Some(conversation);
-        let Answer::Error(Refusal { code, message }) = answer else { return Ok(Some(answer)) };
+        let Answer::Error(Refusal { code, message }) = answer else {
+            return Ok(Some(answer));
+        };
         match u8::try_from(code).map(Code) {
             Ok(Code::NOT_FOUND) => Ok(None),
             Ok(code) => Err(refusal(code, format!("{code}: {message}"))),
-            Err(_) => Err(Unreflected::Wrong(format!("the target says {code}: {message}"))),
+            Err(_) => Err(Unreflected::Wrong(format!(
+                "the target says {code}: {message}"
+            ))),
         }
     }
 }
@@ -218,7 +262,9 @@ fn refusal(code: Code, words: String) -> Unreflected {
     match code {
         Code::UNIMPLEMENTED => Unreflected::Unoffered(words),
         Code::PERMISSION_DENIED | Code::UNAUTHENTICATED => Unreflected::Denied(words),
-        Code::UNAVAILABLE | Code::RESOURCE_EXHAUSTED | Code::DEADLINE_EXCEEDED => Unreflected::Unreached(words),
+        Code::UNAVAILABLE | Code::RESOURCE_EXHAUSTED | Code::DEADLINE_EXCEEDED => {
+            Unreflected::Unreached(words)
+        }
         _ => Unreflected::Wrong(format!("the target says {words}")),
     }
 }
@@ -236,13 +282,16 @@ struct Found {
 impl Found {
     fn take(&mut self, Files { files }: Files) -> Result<(), Unreflected> {
         for bytes in files {
-            let file = File::decode(bytes.as_slice()).map_err(|e| Unreflected::Wrong(format!("what came is no file: {e}")))?;
+            let file = File::decode(bytes.as_slice())
+                .map_err(|e| Unreflected::Wrong(format!("what came is no file: {e}")))?;
             self.size += bytes.len();
             self.wanted.extend(file.dependencies);
             self.by_name.insert(file.name, bytes);
         }
         if self.size > MAX_ALL || self.by_name.len() > MAX_FILES {
-            return Err(Unreflected::Wrong("the files are too large or too many".into()));
+            return Err(Unreflected::Wrong(
+                "the files are too large or too many".into(),
+            ));
         }
         Ok(())
     }
@@ -283,20 +332,42 @@ impl Conversation {
     async fn open(route: &Route, head: &Head) -> Result<Self, Unreflected> {
         let unreached = |why: &dyn std::fmt::Display| Unreflected::Unreached(why.to_string());
         let (stream, _) = route.open(0).await.map_err(|failure| unreached(&failure))?;
-        route.is_http2(&stream).map_err(|failure| unreached(&failure))?;
-        let handshake = Builder::new().enable_push(false).handshake::<_, Bytes>(stream).await;
-        let (mut sender, connection): (SendRequest<Bytes>, _) = handshake.map_err(|error| unreached(&error))?;
+        route
+            .is_http2(&stream)
+            .map_err(|failure| unreached(&failure))?;
+        let handshake = Builder::new()
+            .enable_push(false)
+            .handshake::<_, Bytes>(stream)
+            .await;
+        let (mut sender, connection): (SendRequest<Bytes>, _) =
+            handshake.map_err(|error| unreached(&error))?;
         // what goes wrong with it shows in the stream
         let driven = Driven(tokio::spawn(async move { drop(connection.await) }));
-        let (answer, sending) =
-            sender.send_request(head.plain().map_err(|failure| unreached(&failure))?, false).map_err(|error| unreached(&error))?;
+        let (answer, sending) = sender
+            .send_request(head.plain().map_err(|failure| unreached(&failure))?, false)
+            .map_err(|error| unreached(&error))?;
         let mut reply = Reply::default();
-        reply.begin(Expected { streams: true, most: MAX_ANSWER, message: true, trailers: false });
-        Ok(Self { sending, receiving: None, answer: Some(answer), reply, scratch: Vec::new(), _connection: driven })
+        reply.begin(Expected {
+            streams: true,
+            most: MAX_ANSWER,
+            message: true,
+            trailers: false,
+        });
+        Ok(Self {
+            sending,
+            receiving: None,
+            answer: Some(answer),
+            reply,
+            scratch: Vec::new(),
+            _connection: driven,
+        })
     }
 
     async fn ask(&mut self, question: Question) -> Result<Answer, Ended> {
-        let request = Request { host: String::new(), question: Some(question) };
+        let request = Request {
+            host: String::new(),
+            question: Some(question),
+        };
         let mut message = Vec::new();
         frames::open(&mut message);
         message.extend_from_slice(&request.encode_to_vec());
@@ -306,8 +377,11 @@ impl Conversation {
         }
         self.next_message().await?;
         let bytes = self.reply.last(&mut self.scratch).map_err(wrong)?;
-        let response = Response::decode(bytes).map_err(|e| Unreflected::Wrong(format!("the answer cannot be read: {e}")))?;
-        Ok(response.answer.ok_or_else(|| Unreflected::Wrong("the answer is none to the question".into()))?)
+        let response = Response::decode(bytes)
+            .map_err(|e| Unreflected::Wrong(format!("the answer cannot be read: {e}")))?;
+        Ok(response
+            .answer
+            .ok_or_else(|| Unreflected::Wrong("the answer is none to the question".into()))?)
     }
 
     /// Waits for the next message.
@@ -315,10 +389,14 @@ impl Conversation {
         let unreached = |error: h2::Error| Unreflected::Unreached(error.to_string());
         if let Some(answer) = self.answer.take() {
             let (head, body) = answer.await.map_err(unreached)?.into_parts();
-            self.reply.take_head(head.status.as_u16(), &head.headers).map_err(|fault| not_grpc(&fault))?;
+            self.reply
+                .take_head(head.status.as_u16(), &head.headers)
+                .map_err(|fault| not_grpc(&fault))?;
             self.receiving = Some(body);
         }
-        let Some(body) = &mut self.receiving else { return Err(Unreflected::Wrong("nothing came".into()).into()) };
+        let Some(body) = &mut self.receiving else {
+            return Err(Unreflected::Wrong("nothing came".into()).into());
+        };
         let before = self.reply.count();
         while self.reply.count() == before {
             match poll_fn(|cx| body.poll_data(cx)).await {
@@ -328,7 +406,10 @@ impl Conversation {
                     self.reply.frames.feed(&data).map_err(wrong)?;
                 }
                 None => {
-                    if let Some(trailers) = poll_fn(|cx| body.poll_trailers(cx)).await.map_err(unreached)? {
+                    if let Some(trailers) = poll_fn(|cx| body.poll_trailers(cx))
+                        .await
+                        .map_err(unreached)?
+                    {
                         self.reply.take_trailers(&trailers).map_err(wrong)?;
                     }
                     return Err(self.ended());
@@ -345,7 +426,9 @@ impl Conversation {
             None => self.reply.status_line(),
         };
         match self.reply.code() {
-            None | Some(Code::OK) => Unreflected::Wrong("the target ended the conversation".into()).into(),
+            None | Some(Code::OK) => {
+                Unreflected::Wrong("the target ended the conversation".into()).into()
+            }
             Some(Code::NOT_FOUND) => Ended::NotFound,
             Some(code) => refusal(code, words()).into(),
         }

@@ -66,7 +66,11 @@ impl Reply {
 
     /// What rules read of it beside its message.
     pub(in crate::engine) fn facts(&self) -> Option<OfCall<'_>> {
-        Some(OfCall { code: self.code?, trailers: &self.trailers, messages: self.count() })
+        Some(OfCall {
+            code: self.code?,
+            trailers: &self.trailers,
+            messages: self.count(),
+        })
     }
 
     /// The last message, uncompressed into `out`, or as it came.
@@ -85,7 +89,10 @@ impl Reply {
         if status != 200 && !has_status {
             return Err(Fault::HttpStatus(status));
         }
-        let content_type = headers.get(http::header::CONTENT_TYPE).map(|value| value.as_bytes()).unwrap_or_default();
+        let content_type = headers
+            .get(http::header::CONTENT_TYPE)
+            .map(|value| value.as_bytes())
+            .unwrap_or_default();
         if !is_grpc(content_type) {
             return Err(Fault::ContentType(shown(content_type)));
         }
@@ -94,7 +101,11 @@ impl Reply {
             Some(b"gzip") => true,
             Some(other) => return Err(Fault::Encoding(shown(other))),
         };
-        if has_status { self.take_trailers(headers) } else { Ok(()) }
+        if has_status {
+            self.take_trailers(headers)
+        } else {
+            Ok(())
+        }
     }
 
     /// Takes what stands at the end of an answer, be it in its trailers or in its head.
@@ -106,7 +117,8 @@ impl Reply {
             && let Some(message) = headers.get(MESSAGE)
         {
             let message = message.as_bytes();
-            self.message.extend_from_slice(&message[..message.len().min(MAX_MESSAGE)]);
+            self.message
+                .extend_from_slice(&message[..message.len().min(MAX_MESSAGE)]);
         }
         if self.expected.trailers {
             // a head begins with the line that says its status
@@ -139,12 +151,19 @@ impl Reply {
 
     /// The status in words.
     pub(in crate::engine) fn status_line(&self) -> String {
-        self.code.map_or_else(|| "no status".to_owned(), |code| format!("gRPC status {} {code}", code.0))
+        self.code.map_or_else(
+            || "no status".to_owned(),
+            |code| format!("gRPC status {} {code}", code.0),
+        )
     }
 
     /// What the target says of its failure.
     pub(in crate::engine) fn message(&self) -> Option<String> {
-        (!self.message.is_empty()).then(|| percent_decode(&self.message).decode_utf8_lossy().into_owned())
+        (!self.message.is_empty()).then(|| {
+            percent_decode(&self.message)
+                .decode_utf8_lossy()
+                .into_owned()
+        })
     }
 
     /// The answer has been looked at.
@@ -161,9 +180,16 @@ impl Response {
         self.reply.get_or_insert_default().begin(expected);
     }
 
-    pub(super) fn take_grpc_head(&mut self, status: u16, headers: &HeaderMap) -> Result<(), Failure> {
+    pub(super) fn take_grpc_head(
+        &mut self,
+        status: u16,
+        headers: &HeaderMap,
+    ) -> Result<(), Failure> {
         self.take_http2_head(status, headers);
-        Ok(self.reply.get_or_insert_default().take_head(status, headers)?)
+        Ok(self
+            .reply
+            .get_or_insert_default()
+            .take_head(status, headers)?)
     }
 
     /// How many messages became whole.
@@ -174,7 +200,10 @@ impl Response {
     }
 
     pub(super) fn take_grpc_trailers(&mut self, trailers: &HeaderMap) -> Result<(), Failure> {
-        self.received += trailers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum::<usize>() as u64;
+        self.received += trailers
+            .iter()
+            .map(|(name, value)| name.as_str().len() + value.len() + 4)
+            .sum::<usize>() as u64;
         Ok(self.reply.get_or_insert_default().take_trailers(trailers)?)
     }
 
@@ -186,12 +215,19 @@ impl Response {
 
 /// `application/grpc`, with what may follow: the format of messages, parameters.
 fn is_grpc(content_type: &[u8]) -> bool {
-    content_type.strip_prefix(b"application/grpc").is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';' | b' ')))
+    content_type
+        .strip_prefix(b"application/grpc")
+        .is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';' | b' ')))
 }
 
 fn code(text: &[u8]) -> Result<Code, Fault> {
-    let number = std::str::from_utf8(text).ok().filter(|text| text.bytes().all(|b| b.is_ascii_digit())).and_then(|text| text.parse().ok());
-    number.map(Code).ok_or_else(|| Fault::BadStatus(shown(text)))
+    let number = std::str::from_utf8(text)
+        .ok()
+        .filter(|text| text.bytes().all(|b| b.is_ascii_digit()))
+        .and_then(|text| text.parse().ok());
+    number
+        .map(Code)
+        .ok_or_else(|| Fault::BadStatus(shown(text)))
 }
 
 fn shown(bytes: &[u8]) -> String {
@@ -205,12 +241,25 @@ mod tests {
     use super::*;
 
     fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
-        pairs.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_str(value).unwrap())).collect()
+        pairs
+            .iter()
+            .map(|(name, value)| {
+                (
+                    HeaderName::from_static(name),
+                    HeaderValue::from_str(value).unwrap(),
+                )
+            })
+            .collect()
     }
 
     fn reply() -> Reply {
         let mut reply = Reply::default();
-        reply.begin(Expected { most: 99, message: true, trailers: true, ..Expected::default() });
+        reply.begin(Expected {
+            most: 99,
+            message: true,
+            trailers: true,
+            ..Expected::default()
+        });
         reply
     }
 
@@ -220,14 +269,29 @@ mod tests {
 
     #[test]
     fn what_is_no_answer_of_grpc_is_an_error() {
-        assert_eq!(head(503, &[("content-type", "application/grpc")]), Err(Fault::HttpStatus(503)));
-        assert_eq!(head(200, &[("content-type", "text/html")]), Err(Fault::ContentType("text/html".into())));
-        assert_eq!(head(200, &[("content-type", "application/grpc-web")]), Err(Fault::ContentType("application/grpc-web".into())));
+        assert_eq!(
+            head(503, &[("content-type", "application/grpc")]),
+            Err(Fault::HttpStatus(503))
+        );
+        assert_eq!(
+            head(200, &[("content-type", "text/html")]),
+            Err(Fault::ContentType("text/html".into()))
+        );
+        assert_eq!(
+            head(200, &[("content-type", "application/grpc-web")]),
+            Err(Fault::ContentType("application/grpc-web".into()))
+        );
         assert_eq!(head(200, &[]), Err(Fault::ContentType(String::new())));
         let grpc = ("content-type", "application/grpc+proto");
-        assert_eq!(head(200, &[grpc, ("grpc-encoding", "snappy")]), Err(Fault::Encoding("snappy".into())));
+        assert_eq!(
+            head(200, &[grpc, ("grpc-encoding", "snappy")]),
+            Err(Fault::Encoding("snappy".into()))
+        );
         for status in ["", "-1", "x", "256", "+3"] {
-            assert_eq!(head(200, &[grpc, ("grpc-status", status)]), Err(Fault::BadStatus(status.into())));
+            assert_eq!(
+                head(200, &[grpc, ("grpc-status", status)]),
+                Err(Fault::BadStatus(status.into()))
+            );
         }
         assert_eq!(head(200, &[grpc]), Ok(()));
     }
@@ -251,11 +315,18 @@ mod tests {
     #[test]
     fn a_failure_is_told_in_the_words_of_its_target() {
         let mut reply = reply();
-        let only =
-            headers(&[("content-type", "application/grpc"), ("grpc-status", "14"), ("grpc-message", "h%C3%A4lf%0Agone%"), ("x", "y")]);
+        let only = headers(&[
+            ("content-type", "application/grpc"),
+            ("grpc-status", "14"),
+            ("grpc-message", "h%C3%A4lf%0Agone%"),
+            ("x", "y"),
+        ]);
         reply.take_head(200, &only).unwrap();
         assert_eq!(reply.check(), Ok(()));
-        assert_eq!((reply.status_line().as_str(), reply.message().as_deref()), ("gRPC status 14 UNAVAILABLE", Some("hälf\ngone%")));
+        assert_eq!(
+            (reply.status_line().as_str(), reply.message().as_deref()),
+            ("gRPC status 14 UNAVAILABLE", Some("hälf\ngone%"))
+        );
         let trailers: Vec<_> = super::super::super::capture::headers(&reply.trailers).collect();
         assert_eq!(trailers.last(), Some(&(&b"x"[..], &b"y"[..])));
     }

@@ -32,7 +32,9 @@ pub(in crate::engine) fn named(plan: &Plan) -> BTreeMap<usize, BTreeSet<&str>> {
     let mut all: BTreeMap<usize, BTreeSet<&str>> = BTreeMap::new();
     for place in plan.steps() {
         if let Protocol::Grpc(grpc) = &place.step.call {
-            all.entry(place.step.target).or_default().insert(grpc.method.service.as_str());
+            all.entry(place.step.target)
+                .or_default()
+                .insert(grpc.method.service.as_str());
         }
     }
     all
@@ -40,7 +42,11 @@ pub(in crate::engine) fn named(plan: &Plan) -> BTreeMap<usize, BTreeSet<&str>> {
 
 /// Whether a target is to be asked for its services. That for health is always known.
 pub(in crate::engine) fn are_asked_for(plan: &Plan) -> bool {
-    plan.protos.is_none() && named(plan).values().flatten().any(|service| *service != HEALTH)
+    plan.protos.is_none()
+        && named(plan)
+            .values()
+            .flatten()
+            .any(|service| *service != HEALTH)
 }
 
 /// What is asked, and on whose behalf.
@@ -67,24 +73,43 @@ pub(in crate::engine) async fn describe(
         return Ok(vec![]);
     }
     let of_files = match &plan.protos {
-        Some(_) => Some(compile_files(plan, inputs).await.map_err(Unknown::Invalid)?),
+        Some(_) => Some(
+            compile_files(plan, inputs)
+                .await
+                .map_err(Unknown::Invalid)?,
+        ),
         None => None,
     };
     let mut all = Vec::new();
     for (place, target) in plan.all_targets().enumerate() {
-        let Some(services) = named.get(&place) else { continue };
+        let Some(services) = named.get(&place) else {
+            continue;
+        };
         let invalid = |problem: Problem| Unknown::Invalid(vec![problem]);
-        let route = Route::for_calls(target, &plan.http, &plan.grpc, inputs, world).map_err(invalid)?;
-        let asked: BTreeSet<&str> = services.iter().copied().filter(|service| *service != HEALTH).collect();
+        let route =
+            Route::for_calls(target, &plan.http, &plan.grpc, inputs, world).map_err(invalid)?;
+        let asked: BTreeSet<&str> = services
+            .iter()
+            .copied()
+            .filter(|service| *service != HEALTH)
+            .collect();
         let descriptors = match &of_files {
             Some(descriptors) => descriptors.clone(),
             None if asked.is_empty() => Descriptors::of_health(),
             None => {
-                let asking = Asking { names, credentials: credentials.get(place).copied().flatten(), redactor };
+                let asking = Asking {
+                    names,
+                    credentials: credentials.get(place).copied().flatten(),
+                    redactor,
+                };
                 ask(target, &route, &asked, asking).await?
             }
         };
-        all.push(Served { target: place, route, descriptors });
+        all.push(Served {
+            target: place,
+            route,
+            descriptors,
+        });
     }
     Ok(all)
 }
@@ -93,22 +118,52 @@ pub(in crate::engine) async fn describe(
 async fn compile_files(plan: &Arc<Plan>, inputs: &Inputs) -> Result<Descriptors, Vec<Problem>> {
     let (plan, inputs) = (plan.clone(), inputs.clone());
     let compiling = tokio::task::spawn_blocking(move || super::protos::load(&plan, &inputs));
-    compiling.await.unwrap_or_else(|e| Err(vec![Problem::new("spec.protos", format!("cannot be compiled: {e}"))]))
+    compiling.await.unwrap_or_else(|e| {
+        Err(vec![Problem::new(
+            "spec.protos",
+            format!("cannot be compiled: {e}"),
+        )])
+    })
 }
 
-async fn ask(target: &Target, route: &Route, services: &BTreeSet<&str>, asking: Asking<'_>) -> Result<Descriptors, Unknown> {
-    let Asking { names, credentials, redactor } = asking;
+async fn ask(
+    target: &Target,
+    route: &Route,
+    services: &BTreeSet<&str>,
+    asking: Asking<'_>,
+) -> Result<Descriptors, Unknown> {
+    let Asking {
+        names,
+        credentials,
+        redactor,
+    } = asking;
     let head_of = |method: &Method| {
-        let asked = Asked { method, metadata: &[], timeout: PATIENCE, gzip: false };
+        let asked = Asked {
+            method,
+            metadata: &[],
+            timeout: PATIENCE,
+            gzip: false,
+        };
         let head = Head::compile(target, credentials, names, &asked, "spec.protos");
-        head.map_err(|problems| problems.first().map(ToString::to_string).unwrap_or_default())
+        head.map_err(|problems| {
+            problems
+                .first()
+                .map(ToString::to_string)
+                .unwrap_or_default()
+        })
     };
     reflect(route, services, head_of).await.map_err(|error| {
-        let whose = target.name.as_ref().map_or(String::new(), |name| format!("of target {name:?}: "));
+        let whose = target
+            .name
+            .as_ref()
+            .map_or(String::new(), |name| format!("of target {name:?}: "));
         // a target may repeat what it was shown
         let message = redactor.message(&format!("{whose}{error}"));
         match error {
-            Unreflected::Unreached(_) => Unknown::Unreached(vec![Problem::new(format!("{}.url", target.field()), message)]),
+            Unreflected::Unreached(_) => Unknown::Unreached(vec![Problem::new(
+                format!("{}.url", target.field()),
+                message,
+            )]),
             Unreflected::Unoffered(_) | Unreflected::Denied(_) | Unreflected::Wrong(_) => {
                 Unknown::Invalid(vec![Problem::new("spec.protos", message)])
             }

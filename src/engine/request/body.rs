@@ -18,21 +18,34 @@ pub(super) struct Compiled {
 }
 
 /// `path` is the field path of the request, for problems.
-pub(super) fn compile(body: Option<&Body>, names: &Names, inputs: &Inputs, path: &str) -> Result<Compiled, Vec<Problem>> {
+pub(super) fn compile(
+    body: Option<&Body>,
+    names: &Names,
+    inputs: &Inputs,
+    path: &str,
+) -> Result<Compiled, Vec<Problem>> {
     let mut pieces = Pieces::default();
     let at = |field: &str| format!("{path}.{field}");
     let content_type = match body {
         None => return Ok(Compiled::default()),
         Some(Body::Text(text)) => {
-            pieces.template(text.compile(names, Place::Text).map_err(|why| vec![Problem::new(at("body"), why)])?);
+            pieces.template(
+                text.compile(names, Place::Text)
+                    .map_err(|why| vec![Problem::new(at("body"), why)])?,
+            );
             "text/plain; charset=utf-8".to_owned()
         }
         Some(Body::Json(json)) => {
-            pieces.template(json.compile(names).map_err(|why| vec![Problem::new(at("json"), why)])?);
+            pieces.template(
+                json.compile(names)
+                    .map_err(|why| vec![Problem::new(at("json"), why)])?,
+            );
             "application/json".to_owned()
         }
         Some(Body::File(file)) => {
-            pieces.bytes(&content(file, inputs).map_err(|why| vec![Problem::new(at("bodyFrom"), why)])?);
+            pieces.bytes(
+                &content(file, inputs).map_err(|why| vec![Problem::new(at("bodyFrom"), why)])?,
+            );
             "application/octet-stream".to_owned()
         }
         Some(Body::Form(fields)) => {
@@ -44,22 +57,38 @@ pub(super) fn compile(body: Option<&Body>, names: &Names, inputs: &Inputs, path:
             format!("multipart/form-data; boundary={boundary}")
         }
     };
-    Ok(Compiled { pieces, content_type: Some(content_type) })
+    Ok(Compiled {
+        pieces,
+        content_type: Some(content_type),
+    })
 }
 
 /// `name=value` pairs with `&` between them; also what a query is.
-pub(super) fn form(fields: &[Field], names: &Names, path: &str, pieces: &mut Pieces) -> Result<(), Vec<Problem>> {
+pub(super) fn form(
+    fields: &[Field],
+    names: &Names,
+    path: &str,
+    pieces: &mut Pieces,
+) -> Result<(), Vec<Problem>> {
     let mut problems = Vec::new();
     for (i, Field { name, value }) in fields.iter().enumerate() {
         pieces.bytes(if i == 0 { b"" } else { b"&" });
-        pieces.bytes(utf8_percent_encode(name, NON_ALPHANUMERIC).to_string().as_bytes());
+        pieces.bytes(
+            utf8_percent_encode(name, NON_ALPHANUMERIC)
+                .to_string()
+                .as_bytes(),
+        );
         pieces.bytes(b"=");
         match value.compile(names, Place::Form) {
             Ok(value) => pieces.template(value),
             Err(why) => problems.push(Problem::new(format!("{path}.{name}"), why)),
         }
     }
-    if problems.is_empty() { Ok(()) } else { Err(problems) }
+    if problems.is_empty() {
+        Ok(())
+    } else {
+        Err(problems)
+    }
 }
 
 /// What of a part is no header.
@@ -69,15 +98,24 @@ enum Inner<'a> {
 }
 
 /// The boundary between the parts.
-fn multipart(parts: &[Part], names: &Names, inputs: &Inputs, path: &str, pieces: &mut Pieces) -> Result<String, Vec<Problem>> {
+fn multipart(
+    parts: &[Part],
+    names: &Names,
+    inputs: &Inputs,
+    path: &str,
+    pieces: &mut Pieces,
+) -> Result<String, Vec<Problem>> {
     let mut problems = Vec::new();
     let mut inner = Vec::new();
     for (i, part) in parts.iter().enumerate() {
         let read = match &part.content {
-            PartContent::Text(text) => {
-                text.compile(names, Place::Text).map(|compiled| Inner::Text(text, compiled)).map_err(|why| ("value", why))
-            }
-            PartContent::File(file) => content(file, inputs).map(Inner::File).map_err(|why| ("valueFrom", why)),
+            PartContent::Text(text) => text
+                .compile(names, Place::Text)
+                .map(|compiled| Inner::Text(text, compiled))
+                .map_err(|why| ("value", why)),
+            PartContent::File(file) => content(file, inputs)
+                .map(Inner::File)
+                .map_err(|why| ("valueFrom", why)),
         };
         match read {
             Ok(read) => inner.push(read),
@@ -88,8 +126,19 @@ fn multipart(parts: &[Part], names: &Names, inputs: &Inputs, path: &str, pieces:
         return Err(problems);
     }
     let boundary = boundary(parts, &inner);
-    for (Part { name, file_name, content_type, content: _ }, inner) in parts.iter().zip(inner) {
-        pieces.bytes(format!("--{boundary}\r\nContent-Disposition: form-data; name=\"{name}\"").as_bytes());
+    for (
+        Part {
+            name,
+            file_name,
+            content_type,
+            content: _,
+        },
+        inner,
+    ) in parts.iter().zip(inner)
+    {
+        pieces.bytes(
+            format!("--{boundary}\r\nContent-Disposition: form-data; name=\"{name}\"").as_bytes(),
+        );
         if let Some(file_name) = file_name {
             pieces.bytes(format!("; filename=\"{file_name}\"").as_bytes());
         }
@@ -118,5 +167,8 @@ fn boundary(parts: &[Part], inner: &[Inner]) -> String {
             Inner::File(bytes) => hash.update(bytes),
         }
     }
-    format!("starling-{}", data_encoding::HEXLOWER.encode(&hash.finalize()[..16]))
+    format!(
+        "starling-{}",
+        data_encoding::HEXLOWER.encode(&hash.finalize()[..16])
+    )
 }

@@ -10,7 +10,12 @@ use crate::engine::recorder::Part;
 use crate::engine::redactor::INSTEAD;
 
 /// Headers whose values are never shown, and words that make a header one of them.
-const CREDENTIALS: [&str; 4] = ["authorization", "proxy-authorization", "cookie", "set-cookie"];
+const CREDENTIALS: [&str; 4] = [
+    "authorization",
+    "proxy-authorization",
+    "cookie",
+    "set-cookie",
+];
 const SUSPECT: [&str; 5] = ["token", "secret", "password", "api-key", "apikey"];
 
 /// Shorter words of such a header, like the name of a scheme, are no credentials.
@@ -66,12 +71,20 @@ struct Message {
 impl Sampling {
     /// With the line break at its end.
     pub(super) fn line(&self, taken: &Taken) -> Vec<u8> {
-        let [scenario, task, step] = self.names.get(usize::from(taken.step)).map_or([""; 3], |names| names.each_ref().map(String::as_str));
+        let [scenario, task, step] = self
+            .names
+            .get(usize::from(taken.step))
+            .map_or([""; 3], |names| names.each_ref().map(String::as_str));
         let credentials = credentials(&taken.sent.head);
         let micros = |time: std::time::Duration| time.as_micros() as u64;
-        let why = taken.failure.as_ref().map(|(_, why)| self.redactor.text(why.as_bytes()));
+        let why = taken
+            .failure
+            .as_ref()
+            .map(|(_, why)| self.redactor.text(why.as_bytes()));
         let line = Line {
-            time: jiff::Timestamp::try_from(taken.at).map(|at| at.to_string()).unwrap_or_default(),
+            time: jiff::Timestamp::try_from(taken.at)
+                .map(|at| at.to_string())
+                .unwrap_or_default(),
             run: &self.sink.run,
             worker: taken.worker,
             user: taken.user,
@@ -91,7 +104,10 @@ impl Sampling {
             error: taken.failure.as_ref().map(|(class, _)| class.name()),
             why,
             sent: self.message(&taken.sent, &[]),
-            received: taken.received.as_ref().map(|received| self.message(received, &credentials)),
+            received: taken
+                .received
+                .as_ref()
+                .map(|received| self.message(received, &credentials)),
         };
         let mut json = serde_json::to_vec(&line).expect("names and texts are JSON");
         json.push(b'\n');
@@ -100,12 +116,25 @@ impl Sampling {
 
     /// `credentials` are those that were sent: a target may send them back.
     fn message(&self, copied: &Copied, credentials: &[String]) -> Message {
-        let without = |text: String| credentials.iter().fold(text, |text, credential| text.replace(credential, INSTEAD));
-        let line = copied.head.split(|byte| *byte == b'\n').next().unwrap_or_default().trim_ascii_end();
+        let without = |text: String| {
+            credentials
+                .iter()
+                .fold(text, |text, credential| text.replace(credential, INSTEAD))
+        };
+        let line = copied
+            .head
+            .split(|byte| *byte == b'\n')
+            .next()
+            .unwrap_or_default()
+            .trim_ascii_end();
         let line = self.redactor.text(line);
         let headers = headers(&copied.head).map(|(name, value)| {
             let name = String::from_utf8_lossy(name).into_owned();
-            let value = if is_credential(&name) { INSTEAD.to_owned() } else { without(self.redactor.text(value)) };
+            let value = if is_credential(&name) {
+                INSTEAD.to_owned()
+            } else {
+                without(self.redactor.text(value))
+            };
             (name, value)
         });
         let headers = headers.collect();
@@ -115,7 +144,13 @@ impl Sampling {
             Ok(text) => (Some(without(text)).filter(|text| !text.is_empty()), None),
             Err(bytes) => (None, Some(STANDARD.encode(bytes))),
         };
-        Message { line, headers, body, body_base64, body_bytes: copied.body_bytes }
+        Message {
+            line,
+            headers,
+            body,
+            body_base64,
+            body_bytes: copied.body_bytes,
+        }
     }
 }
 
@@ -123,8 +158,14 @@ impl Sampling {
 fn credentials(head: &[u8]) -> Vec<String> {
     let values = headers(head).filter(|(name, _)| is_credential(&String::from_utf8_lossy(name)));
     let texts = values.map(|(_, value)| String::from_utf8_lossy(value).into_owned());
-    let words = texts.flat_map(|text| text.split([' ', ';', '=', ',']).map(str::to_owned).collect::<Vec<_>>());
-    words.filter(|word| word.len() >= SHORTEST_CREDENTIAL).collect()
+    let words = texts.flat_map(|text| {
+        text.split([' ', ';', '=', ','])
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+    });
+    words
+        .filter(|word| word.len() >= SHORTEST_CREDENTIAL)
+        .collect()
 }
 
 fn is_credential(header: &str) -> bool {
@@ -151,8 +192,22 @@ mod tests {
 
     #[test]
     fn headers_of_credentials_are_known_by_name() {
-        assert!(["Authorization", "COOKIE", "set-cookie", "X-Api-Key", "X-Amz-Security-Token"].into_iter().all(is_credential));
-        assert!(!["Content-Type", "X-Request-Id", "Host"].into_iter().any(is_credential));
+        assert!(
+            [
+                "Authorization",
+                "COOKIE",
+                "set-cookie",
+                "X-Api-Key",
+                "X-Amz-Security-Token"
+            ]
+            .into_iter()
+            .all(is_credential)
+        );
+        assert!(
+            !["Content-Type", "X-Request-Id", "Host"]
+                .into_iter()
+                .any(is_credential)
+        );
     }
 
     #[test]
@@ -160,6 +215,9 @@ mod tests {
         let cut = "aé".as_bytes()[..2].to_vec();
         assert_eq!(text_of(cut.clone(), true), Ok("a".to_owned()));
         assert_eq!(text_of(cut.clone(), false), Err(cut));
-        assert_eq!(text_of(b"\xff\xfe text".to_vec(), true), Err(b"\xff\xfe text".to_vec()));
+        assert_eq!(
+            text_of(b"\xff\xfe text".to_vec(), true),
+            Err(b"\xff\xfe text".to_vec())
+        );
     }
 }

@@ -7,7 +7,12 @@ use crate::plan::{Capacity, Iterations, Level, Levels, ThinkTime};
 const MINUTE: Duration = Duration::from_secs(60);
 
 fn iterations(count: u64, users: u32, per_user: bool) -> Load {
-    Load::Iterations(Iterations { count, users, per_user, max_duration: None })
+    Load::Iterations(Iterations {
+        count,
+        users,
+        per_user,
+        max_duration: None,
+    })
 }
 
 /// Everything that a fleet of so many workers and shards each did, and the longest of their loads.
@@ -16,13 +21,27 @@ async fn fleet(plan: Plan, workers: u32, shards: u32, done: u64) -> (Snapshot, D
     let start = Instant::now();
     let running: Vec<_> = (0..workers)
         .map(|worker| {
-            prepared.clone().start(Assignment { share: Share { worker, workers }, shards, seed: 1, done, found: Default::default() }, start)
+            prepared.clone().start(
+                Assignment {
+                    share: Share { worker, workers },
+                    shards,
+                    seed: 1,
+                    done,
+                    found: Default::default(),
+                },
+                start,
+            )
         })
         .collect();
     let (mut all, mut longest) = (Snapshot::default(), Duration::ZERO);
     for mut running in running {
         let deltas = deltas(&mut running).await;
-        longest = longest.max(deltas.last().and_then(|delta| delta.length).unwrap_or_default());
+        longest = longest.max(
+            deltas
+                .last()
+                .and_then(|delta| delta.length)
+                .unwrap_or_default(),
+        );
         all.merge(&sum(&deltas));
     }
     (all, longest)
@@ -30,14 +49,35 @@ async fn fleet(plan: Plan, workers: u32, shards: u32, done: u64) -> (Snapshot, D
 
 #[tokio::test]
 async fn iterations_are_carried_out_exactly_whoever_shares_them() {
-    for (count, users, per_user, workers, shards) in
-        [(1000, 8, false, 1, 2), (101, 3, false, 4, 2), (7, 20, false, 2, 3), (5, 7, true, 3, 2), (1, 1, true, 2, 2)]
-    {
+    for (count, users, per_user, workers, shards) in [
+        (1000, 8, false, 1, 2),
+        (101, 3, false, 4, 2),
+        (7, 20, false, 2, 3),
+        (5, 7, true, 3, 2),
+        (1, 1, true, 2, 2),
+    ] {
         let server = Server::start();
-        let wanted = if per_user { count * u64::from(users) } else { count };
-        let (all, length) = fleet(plan(&server.url, iterations(count, users, per_user)), workers, shards, 0).await;
-        assert_eq!((all.counters.finished, all.requests(), server.received()), (wanted, wanted, wanted), "{count} by {users}");
-        assert!(length > Duration::ZERO && length < Duration::from_secs(5), "{length:?}");
+        let wanted = if per_user {
+            count * u64::from(users)
+        } else {
+            count
+        };
+        let (all, length) = fleet(
+            plan(&server.url, iterations(count, users, per_user)),
+            workers,
+            shards,
+            0,
+        )
+        .await;
+        assert_eq!(
+            (all.counters.finished, all.requests(), server.received()),
+            (wanted, wanted, wanted),
+            "{count} by {users}"
+        );
+        assert!(
+            length > Duration::ZERO && length < Duration::from_secs(5),
+            "{length:?}"
+        );
     }
 }
 
@@ -61,11 +101,23 @@ async fn users_that_think_after_the_last_iteration_do_not_hold_up_the_end() {
 #[tokio::test]
 async fn what_is_not_begun_in_time_is_dropped_and_counted() {
     let server = Server::start();
-    let mut load = Iterations { count: 100, users: 2, per_user: false, max_duration: Some(Duration::from_millis(300)) };
+    let mut load = Iterations {
+        count: 100,
+        users: 2,
+        per_user: false,
+        max_duration: Some(Duration::from_millis(300)),
+    };
     let mut slow = plan(&server.url, Load::Iterations(load.clone()));
     slow.scenarios[0].tasks[0].steps = vec![step("get", "/slow/200")];
     let (all, length) = fleet(slow, 1, 1, 0).await;
-    assert_eq!((all.counters.finished, all.counters.dropped, server.received()), (4, 96, 4));
+    assert_eq!(
+        (
+            all.counters.finished,
+            all.counters.dropped,
+            server.received()
+        ),
+        (4, 96, 4)
+    );
     assert_eq!(length, Duration::from_millis(300));
     load.max_duration = Some(MINUTE);
     let (all, length) = fleet(plan(&server.url, Load::Iterations(load)), 1, 1, 0).await;
@@ -79,7 +131,11 @@ async fn a_throttle_holds_over_the_fleet_and_leaves_waiting_out_of_latency() {
     let mut plan = plan(&server.url, users(20, 900));
     plan.populations[0].throttle = Some(100.0);
     let (all, _) = fleet(plan, 3, 2, 0).await;
-    assert!((75..=91).contains(&all.requests()), "{} requests in 0.9 s at 100/s", all.requests());
+    assert!(
+        (75..=91).contains(&all.requests()),
+        "{} requests in 0.9 s at 100/s",
+        all.requests()
+    );
     assert_eq!(all.requests(), server.received());
     assert!(all.steps[&0].latency.percentile(50.0) < 50_000);
 }
@@ -91,7 +147,10 @@ async fn few_users_reach_a_throttle_that_many_shards_share() {
     plan.populations[0].throttle = Some(200.0);
     let (all, length) = fleet(plan, 4, 2, 0).await;
     assert_eq!(all.requests(), 40);
-    assert!((Duration::from_millis(190)..Duration::from_millis(400)).contains(&length), "{length:?}");
+    assert!(
+        (Duration::from_millis(190)..Duration::from_millis(400)).contains(&length),
+        "{length:?}"
+    );
 }
 
 #[tokio::test]
@@ -102,9 +161,16 @@ async fn a_warm_up_is_counted_and_else_in_no_result() {
         let counted = matches!(load, Load::Iterations(_));
         let mut plan = plan(&server.url, load);
         plan.scenarios[0].tasks[0].steps = vec![step("get", "/slow/10")];
-        (plan.warmup, plan.populations[0].warmup_target) = (Duration::from_millis(300), if open { 50.0 } else { 2.0 });
+        (plan.warmup, plan.populations[0].warmup_target) =
+            (Duration::from_millis(300), if open { 50.0 } else { 2.0 });
         let (all, _) = fleet(plan, 2, 1, 0).await;
-        let Counters { iterations, warmup, interrupted, dropped, .. } = all.counters;
+        let Counters {
+            iterations,
+            warmup,
+            interrupted,
+            dropped,
+            ..
+        } = all.counters;
         assert_eq!(all.requests() + warmup + interrupted, server.received());
         assert_eq!((dropped, iterations), (0, all.steps[&0].latency.count()));
         match (open, counted) {
@@ -129,7 +195,11 @@ async fn populations_go_on_side_by_side_each_at_its_time() {
         start_after: Duration::from_millis(millis),
         ..Population::only(1, load)
     };
-    plan.populations = vec![at(0, 0, rate(100, 500, 32)), at(1, 400, users(6, 300)), at(2, 100, iterations(25, 2, false))];
+    plan.populations = vec![
+        at(0, 0, rate(100, 500, 32)),
+        at(1, 400, users(6, 300)),
+        at(2, 100, iterations(25, 2, false)),
+    ];
     let (all, length) = fleet(plan, 2, 2, 0).await;
     let requests = |place: u16| all.steps[&place].requests;
     assert_eq!([0, 1, 2].map(requests), [50, 6, 25]);
@@ -155,25 +225,51 @@ async fn levels_announced_on_the_way_are_followed_by_the_fleet_as_one() {
     let start = Instant::now();
     let mut workers: Vec<_> = (0..3)
         .map(|worker| {
-            prepared
-                .clone()
-                .start(Assignment { share: Share { worker, workers: 3 }, shards: 2, seed: 1, done: 0, found: Default::default() }, start)
+            prepared.clone().start(
+                Assignment {
+                    share: Share { worker, workers: 3 },
+                    shards: 2,
+                    seed: 1,
+                    done: 0,
+                    found: Default::default(),
+                },
+                start,
+            )
         })
         .collect();
-    let level = |millis, rate| Level { at: Duration::from_millis(millis), rate };
-    let mut levels = Levels { levels: vec![level(0, 100.0)], end: None };
-    workers.iter().for_each(|running| running.follow(levels.clone()));
+    let level = |millis, rate| Level {
+        at: Duration::from_millis(millis),
+        rate,
+    };
+    let mut levels = Levels {
+        levels: vec![level(0, 100.0)],
+        end: None,
+    };
+    workers
+        .iter()
+        .for_each(|running| running.follow(levels.clone()));
     tokio::time::sleep(Duration::from_millis(250)).await;
     levels.levels.push(level(500, 202.0));
-    workers.iter().for_each(|running| running.follow(levels.clone()));
+    workers
+        .iter()
+        .for_each(|running| running.follow(levels.clone()));
     levels.end = Some(Duration::from_millis(1_000));
     tokio::time::sleep(Duration::from_millis(100)).await;
-    workers.iter().for_each(|running| running.follow(levels.clone()));
+    workers
+        .iter()
+        .for_each(|running| running.follow(levels.clone()));
     let mut all = Snapshot::default();
     for running in &mut workers {
         let deltas = deltas(running).await;
         assert_eq!(deltas.last().unwrap().length, Some(second));
         all.merge(&sum(&deltas));
     }
-    assert_eq!((all.counters.iterations, all.counters.dropped, server.received()), (151, 0, 151));
+    assert_eq!(
+        (
+            all.counters.iterations,
+            all.counters.dropped,
+            server.received()
+        ),
+        (151, 0, 151)
+    );
 }

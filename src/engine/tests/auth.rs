@@ -33,24 +33,45 @@ impl Giver {
     /// Tokens that live so many seconds; host and port.
     pub(super) async fn start(&self, life: u64) -> String {
         let next = move |giver: &Giver, credentials: &HeaderMap, asked: String| -> Response {
-            let shown = credentials.get("authorization").map_or(String::new(), |value| value.to_str().unwrap().to_owned());
+            let shown = credentials
+                .get("authorization")
+                .map_or(String::new(), |value| value.to_str().unwrap().to_owned());
             let mut all = giver.asked.lock().unwrap();
             all.push((shown, asked));
             if giver.refuses.load(Ordering::Relaxed) {
-                return (StatusCode::UNAUTHORIZED, axum::Json(json!({"error": "invalid_client", "error_description": "not hush-hush"})))
+                return (
+                    StatusCode::UNAUTHORIZED,
+                    axum::Json(
+                        json!({"error": "invalid_client", "error_description": "not hush-hush"}),
+                    ),
+                )
                     .into_response();
             }
             axum::Json(json!({"access_token": format!("token-{}", all.len()), "expires_in": life, "token_type": "Bearer"})).into_response()
         };
         let google = "/computeMetadata/v1/instance/service-accounts/default";
         let router = Router::new()
-            .route("/token", post(async move |State(giver): State<Giver>, headers: HeaderMap, form: String| next(&giver, &headers, form)))
+            .route(
+                "/token",
+                post(
+                    async move |State(giver): State<Giver>, headers: HeaderMap, form: String| {
+                        next(&giver, &headers, form)
+                    },
+                ),
+            )
             .route(
                 &format!("{google}/token"),
-                get(async move |State(giver): State<Giver>, Query(query): Query<BTreeMap<String, String>>, headers: HeaderMap| {
-                    assert_eq!(headers["metadata-flavor"], "Google");
-                    ([("metadata-flavor", "Google")], next(&giver, &headers, format!("{query:?}")))
-                }),
+                get(
+                    async move |State(giver): State<Giver>,
+                                Query(query): Query<BTreeMap<String, String>>,
+                                headers: HeaderMap| {
+                        assert_eq!(headers["metadata-flavor"], "Google");
+                        (
+                            [("metadata-flavor", "Google")],
+                            next(&giver, &headers, format!("{query:?}")),
+                        )
+                    },
+                ),
             )
             .with_state(self.clone());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -84,13 +105,21 @@ pub(super) fn oauth2(address: &str) -> Value {
     }})
 }
 
-pub(super) async fn ready(plan: Plan, metadata_host: Option<String>) -> Result<Arc<Prepared>, PrepareError> {
+pub(super) async fn ready(
+    plan: Plan,
+    metadata_host: Option<String>,
+) -> Result<Arc<Prepared>, PrepareError> {
     let mut inputs = super::grpc::inputs();
     inputs.insert(Kind::Secret, "keys", "secret", b"hush-hush\n".to_vec());
     inputs.insert(Kind::Secret, "keys", "pin", b" 123\n".to_vec());
     inputs.insert(Kind::Secret, "keys", "id", b"AKIDEXAMPLE".to_vec());
-    let world = World { names: NameServers::of_system(), metadata_host };
-    prepare_in(Arc::new(plan), &inputs, &world).await.map(Arc::new)
+    let world = World {
+        names: NameServers::of_system(),
+        metadata_host,
+    };
+    prepare_in(Arc::new(plan), &inputs, &world)
+        .await
+        .map(Arc::new)
 }
 
 pub(super) async fn carried_out(prepared: Arc<Prepared>, shards: u32) -> Snapshot {
@@ -110,7 +139,11 @@ async fn without_a_first_token_nothing_begins_and_the_secret_stays_one() {
     giver.refuses.store(true, Ordering::Relaxed);
     let plan = plan_with(&target, oauth2(&giver.start(60).await), "/x", 100);
     let error = ready(plan, None).await.unwrap_err().to_string();
-    assert!(error.starts_with("spec.target.auth: ") && error.contains("401 Unauthorized: invalid_client: not [redacted]"), "{error}");
+    assert!(
+        error.starts_with("spec.target.auth: ")
+            && error.contains("401 Unauthorized: invalid_client: not [redacted]"),
+        "{error}"
+    );
     assert!(target.lines().is_empty());
 }
 
@@ -128,20 +161,43 @@ async fn a_token_is_renewed_before_it_ends_beside_the_load() {
     let (target, giver) = (Target::start(), Giver::default());
     let plan = plan_with(&target, oauth2(&giver.start(1).await), "/x", 1_500);
     let snapshot = carried_out(ready(plan, None).await.unwrap(), 1).await;
-    assert_eq!((snapshot.failures(), snapshot.received_by_target()), (0, target.lines().len() as u64), "{:?}", snapshot.errors);
+    assert_eq!(
+        (snapshot.failures(), snapshot.received_by_target()),
+        (0, target.lines().len() as u64),
+        "{:?}",
+        snapshot.errors
+    );
     let shown = shown(&target);
-    assert!(shown.len() >= 2 && shown[..2] == ["Bearer token-1", "Bearer token-2"], "{shown:?}");
-    let basic = format!("Basic {}", data_encoding::BASE64.encode(b"me%40home:hush%2Dhush"));
-    assert_eq!(giver.asked()[0], (basic, "grant_type=client_credentials&scope=a+b".into()));
+    assert!(
+        shown.len() >= 2 && shown[..2] == ["Bearer token-1", "Bearer token-2"],
+        "{shown:?}"
+    );
+    let basic = format!(
+        "Basic {}",
+        data_encoding::BASE64.encode(b"me%40home:hush%2Dhush")
+    );
+    assert_eq!(
+        giver.asked()[0],
+        (basic, "grant_type=client_credentials&scope=a+b".into())
+    );
     let asked = giver.asked().len();
     tokio::time::sleep(Duration::from_millis(1_000)).await;
-    assert_eq!(giver.asked().len(), asked, "nobody renews for a load that is over");
+    assert_eq!(
+        giver.asked().len(),
+        asked,
+        "nobody renews for a load that is over"
+    );
 }
 
 #[tokio::test]
 async fn requests_that_differ_and_those_over_http2_take_the_token_of_now() {
     let (target, giver) = (Target::start(), Giver::default());
-    let plan = plan_with(&target, oauth2(&giver.start(1).await), "/{{ iteration }}", 1_200);
+    let plan = plan_with(
+        &target,
+        oauth2(&giver.start(1).await),
+        "/{{ iteration }}",
+        1_200,
+    );
     let snapshot = carried_out(ready(plan, None).await.unwrap(), 1).await;
     assert_eq!(snapshot.failures(), 0, "{:?}", snapshot.errors);
     assert!(shown(&target).len() >= 2, "{:?}", shown(&target));
@@ -157,11 +213,25 @@ async fn without_a_valid_token_requests_fail_and_are_not_sent() {
     let snapshot = carried_out(prepared, 2).await;
     assert_eq!(shown(&target), ["Bearer token-1"]);
     assert_eq!(snapshot.received_by_target(), target.lines().len() as u64);
-    assert!(snapshot.counters.unsent > 0 && snapshot.failures() == snapshot.counters.unsent, "{:?}", snapshot.counters);
+    assert!(
+        snapshot.counters.unsent > 0 && snapshot.failures() == snapshot.counters.unsent,
+        "{:?}",
+        snapshot.counters
+    );
     let (key, entry) = snapshot.errors.iter().next().unwrap();
-    assert_eq!((key.class, snapshot.errors.iter().count()), (ErrorClass::Auth, 1));
-    assert!(entry.count > snapshot.failures(), "renewals that failed are told, too");
-    assert!(entry.sample.contains("invalid_client") && !entry.sample.contains("hush"), "{}", entry.sample);
+    assert_eq!(
+        (key.class, snapshot.errors.iter().count()),
+        (ErrorClass::Auth, 1)
+    );
+    assert!(
+        entry.count > snapshot.failures(),
+        "renewals that failed are told, too"
+    );
+    assert!(
+        entry.sample.contains("invalid_client") && !entry.sample.contains("hush"),
+        "{}",
+        entry.sample
+    );
 }
 
 #[tokio::test]
@@ -171,15 +241,30 @@ async fn a_token_of_the_metadata_service_needs_no_secret() {
     let plan = plan_with(&target, auth, "/x", 200);
     carried_out(ready(plan, Some(giver.start(3600).await)).await.unwrap(), 1).await;
     assert_eq!(shown(&target), ["Bearer token-1"]);
-    assert_eq!(giver.asked(), [(String::new(), r#"{"scopes": "https://www.googleapis.com/auth/cloud-platform"}"#.to_owned())]);
+    assert_eq!(
+        giver.asked(),
+        [(
+            String::new(),
+            r#"{"scopes": "https://www.googleapis.com/auth/cloud-platform"}"#.to_owned()
+        )]
+    );
 }
 
 #[tokio::test]
 async fn signed_requests_carry_a_time_and_no_secret() {
     let target = Target::start();
     let keys = json!({"awsSigV4": {"region": "eu-west-1", "service": "sagemaker", "accessKeyIdFrom": from("id"), "secretAccessKeyFrom": from("secret")}});
-    let snapshot = carried_out(ready(plan_with(&target, keys, "/to/there?b=2&a=1", 1_300), None).await.unwrap(), 1).await;
-    assert_eq!((snapshot.failures(), snapshot.received_by_target()), (0, target.lines().len() as u64));
+    let snapshot = carried_out(
+        ready(plan_with(&target, keys, "/to/there?b=2&a=1", 1_300), None)
+            .await
+            .unwrap(),
+        1,
+    )
+    .await;
+    assert_eq!(
+        (snapshot.failures(), snapshot.received_by_target()),
+        (0, target.lines().len() as u64)
+    );
     let last = target.last();
     let signed = last.headers["authorization"].to_str().unwrap();
     let day = &last.headers["x-amz-date"].to_str().unwrap()[..8];
@@ -187,15 +272,24 @@ async fn signed_requests_carry_a_time_and_no_secret() {
         "AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/{day}/eu-west-1/sagemaker/aws4_request, SignedHeaders=host;x-amz-date, Signature="
     );
     assert!(signed.starts_with(&expected), "{signed}");
-    assert!(shown(&target).len() >= 2, "each second has signatures of its own");
+    assert!(
+        shown(&target).len() >= 2,
+        "each second has signatures of its own"
+    );
 }
 
 #[tokio::test]
 async fn a_step_that_says_who_it_is_is_believed() {
     let (target, giver) = (Target::start(), Giver::default());
     let mut plan = plan_with(&target, oauth2(&giver.start(60).await), "/x", 200);
-    let header = crate::plan::Header { name: "authorization".into(), value: Template::parse("Bearer mine").unwrap() };
-    http(&mut plan.scenarios[0].tasks[0].steps[0]).request.headers.push(header);
+    let header = crate::plan::Header {
+        name: "authorization".into(),
+        value: Template::parse("Bearer mine").unwrap(),
+    };
+    http(&mut plan.scenarios[0].tasks[0].steps[0])
+        .request
+        .headers
+        .push(header);
     carried_out(ready(plan, None).await.unwrap(), 1).await;
     assert_eq!(shown(&target), ["Bearer mine"]);
 }
@@ -203,7 +297,19 @@ async fn a_step_that_says_who_it_is_is_believed() {
 #[tokio::test]
 async fn a_secret_too_short_to_be_taken_out_of_messages_is_told() {
     let target = Target::start();
-    let prepared = async |key: &str| ready(plan_with(&target, json!({"bearer": {"tokenFrom": from(key)}}), "/x", 100), None).await.unwrap();
+    let prepared = async |key: &str| {
+        ready(
+            plan_with(
+                &target,
+                json!({"bearer": {"tokenFrom": from(key)}}),
+                "/x",
+                100,
+            ),
+            None,
+        )
+        .await
+        .unwrap()
+    };
     let told = "spec.target.auth.bearer.tokenFrom: Secret \"keys\" key \"pin\" is shorter than 4 characters, \
                 so it is not taken out of messages and samples";
     assert_eq!(prepared("pin").await.warnings(), [told]);
@@ -217,7 +323,12 @@ async fn what_a_target_says_of_a_refusal_is_shown_without_the_credentials() {
     let snapshot = carried_out(ready(plan, None).await.unwrap(), 1).await;
     let (_, entry) = snapshot.errors.iter().next().unwrap();
     assert_eq!(entry.sample, "401 Unauthorized: Bearer ***");
-    let plan = plan_with(&target, json!({"bearer": {"tokenFrom": from("secret")}}), "/refuse/403", 200);
+    let plan = plan_with(
+        &target,
+        json!({"bearer": {"tokenFrom": from("secret")}}),
+        "/refuse/403",
+        200,
+    );
     let snapshot = carried_out(ready(plan, None).await.unwrap(), 1).await;
     let (_, entry) = snapshot.errors.iter().next().unwrap();
     assert_eq!(entry.sample, "403 Forbidden: Bearer ***");

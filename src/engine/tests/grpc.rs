@@ -15,7 +15,10 @@ use super::super::{Errand, Terms};
 use super::*;
 use crate::plan::Preflight;
 use crate::plan::grpc::{GrpcStep, Method, ProtoFile, Protos};
-use crate::plan::{Check, Condition, Extract, ExtractFrom, Header, Iterations, JsonPath, JsonTemplate, Kind, Reference, ThinkTime};
+use crate::plan::{
+    Check, Condition, Extract, ExtractFrom, Header, Iterations, JsonPath, JsonTemplate, Kind,
+    Reference, ThinkTime,
+};
 use chat::{Chat, PROTO};
 
 /// A call of `test.Chat`.
@@ -44,7 +47,15 @@ pub(super) fn grpc(step: &mut Step) -> &mut GrpcStep {
 /// Steps so often, by two users; descriptors come from a ConfigMap.
 pub(super) fn counted(url: &str, count: u64, steps: Vec<Step>) -> Plan {
     let mut plan = calls(url, 1, 1, steps);
-    plan.populations = vec![Population::only(1, Load::Iterations(Iterations { count, users: 2, per_user: false, max_duration: None }))];
+    plan.populations = vec![Population::only(
+        1,
+        Load::Iterations(Iterations {
+            count,
+            users: 2,
+            per_user: false,
+            max_duration: None,
+        }),
+    )];
     plan
 }
 
@@ -53,17 +64,34 @@ pub(super) fn calls(url: &str, count: u32, millis: u64, steps: Vec<Step>) -> Pla
     let mut plan = plan(url, users(count, millis));
     plan.scenarios[0].think_time = Some(ThinkTime::constant(Duration::from_millis(2)));
     plan.scenarios[0].tasks[0].steps = steps;
-    plan.protos = Some(Protos { files: vec![ProtoFile { path: "chat.proto".into(), source: proto() }], sets: vec![], root: None });
+    plan.protos = Some(Protos {
+        files: vec![ProtoFile {
+            path: "chat.proto".into(),
+            source: proto(),
+        }],
+        sets: vec![],
+        root: None,
+    });
     plan
 }
 
 fn proto() -> Reference {
-    Reference { kind: Kind::ConfigMap, name: "protos".into(), key: "chat.proto".into(), field: "spec.protos.configMaps[0]".into() }
+    Reference {
+        kind: Kind::ConfigMap,
+        name: "protos".into(),
+        key: "chat.proto".into(),
+        field: "spec.protos.configMaps[0]".into(),
+    }
 }
 
 pub(super) fn inputs() -> Inputs {
     let mut inputs = Inputs::default();
-    inputs.insert(Kind::ConfigMap, "protos", "chat.proto", PROTO.as_bytes().to_vec());
+    inputs.insert(
+        Kind::ConfigMap,
+        "protos",
+        "chat.proto",
+        PROTO.as_bytes().to_vec(),
+    );
     inputs.insert(Kind::Secret, "token", "pat", b"dapi-secret".to_vec());
     inputs
 }
@@ -74,7 +102,11 @@ pub(super) async fn run_calls(plan: Plan) -> Snapshot {
 }
 
 pub(super) fn samples(snapshot: &Snapshot) -> Vec<&str> {
-    snapshot.errors.iter().map(|(_, entry)| entry.sample.as_str()).collect()
+    snapshot
+        .errors
+        .iter()
+        .map(|(_, entry)| entry.sample.as_str())
+        .collect()
 }
 
 fn note(text: &str) -> Value {
@@ -82,11 +114,17 @@ fn note(text: &str) -> Value {
 }
 
 fn header(name: &str, value: &str) -> Header {
-    Header { name: name.into(), value: Template::parse(value).unwrap() }
+    Header {
+        name: name.into(),
+        value: Template::parse(value).unwrap(),
+    }
 }
 
 fn json_path(path: &str, equals: Value) -> Check {
-    Check::JsonPath { path: JsonPath::parse(path).unwrap(), must: vec![Condition::Equals(JsonTemplate::new(equals).unwrap())] }
+    Check::JsonPath {
+        path: JsonPath::parse(path).unwrap(),
+        must: vec![Condition::Equals(JsonTemplate::new(equals).unwrap())],
+    }
 }
 
 /// All failed in one way, and all were seen.
@@ -94,32 +132,92 @@ async fn all_fail(text: &str, class: ErrorClass, code: u8, sample: &str) {
     let chat = Chat::start().await;
     let snapshot = run_calls(counted(&chat.url, 6, vec![call("Say", note(text))])).await;
     assert_eq!(snapshot.requests(), 6, "the user goes on");
-    assert_eq!(classes(&snapshot), [(class, snapshot.requests())], "{:?}", snapshot.errors);
-    assert_eq!(snapshot.steps[&0].grpc_statuses, [(code, snapshot.requests())].into(), "{text}");
-    assert_eq!((samples(&snapshot), snapshot.received_by_target()), (vec![sample], chat.seen.calls()));
-    assert!(snapshot.errors.iter().all(|(key, _)| key.status == Some(code.into())));
+    assert_eq!(
+        classes(&snapshot),
+        [(class, snapshot.requests())],
+        "{:?}",
+        snapshot.errors
+    );
+    assert_eq!(
+        snapshot.steps[&0].grpc_statuses,
+        [(code, snapshot.requests())].into(),
+        "{text}"
+    );
+    assert_eq!(
+        (samples(&snapshot), snapshot.received_by_target()),
+        (vec![sample], chat.seen.calls())
+    );
+    assert!(
+        snapshot
+            .errors
+            .iter()
+            .all(|(key, _)| key.status == Some(code.into()))
+    );
 }
 
 #[tokio::test]
 async fn a_preflight_tells_the_message_that_a_check_does_not_let_pass() {
     let chat = Chat::start().await;
     let mut step = call("Say", note("hi"));
-    request(&mut step).checks = vec![Check::Latency { below: Duration::from_nanos(1) }];
+    request(&mut step).checks = vec![Check::Latency {
+        below: Duration::from_nanos(1),
+    }];
     let mut plan = counted(&chat.url, 1, vec![step]);
     plan.preflight = Preflight::Once;
     let prepared = Arc::new(prepare(Arc::new(plan), &inputs()).await.unwrap());
-    let terms = Terms { share: Share::WHOLE, seed: 7, found: Default::default(), within: Duration::from_secs(20) };
-    let failure = prepared.go_alone(Errand::Preflight, terms).outcome().await.failure.unwrap();
-    assert!(failure.starts_with("step \"Say\": checks[0], latency below "), "{failure}");
-    assert!(failure.contains("; the answer: gRPC status 0 OK: {") && failure.contains("\"text\":\"hi\""), "{failure}");
+    let terms = Terms {
+        share: Share::WHOLE,
+        seed: 7,
+        found: Default::default(),
+        within: Duration::from_secs(20),
+    };
+    let failure = prepared
+        .go_alone(Errand::Preflight, terms)
+        .outcome()
+        .await
+        .failure
+        .unwrap();
+    assert!(
+        failure.starts_with("step \"Say\": checks[0], latency below "),
+        "{failure}"
+    );
+    assert!(
+        failure.contains("; the answer: gRPC status 0 OK: {")
+            && failure.contains("\"text\":\"hi\""),
+        "{failure}"
+    );
 }
 
 #[tokio::test]
 async fn a_status_that_is_not_ok_is_a_failure_of_its_class() {
-    all_fail("fail 5 no h\u{e4}lf\nsuch", ErrorClass::Grpc, 5, "gRPC status 5 NOT_FOUND: no hälf such").await;
-    all_fail("fail 14 later", ErrorClass::Unavailable, 14, "gRPC status 14 UNAVAILABLE: later").await;
-    all_fail("fail 8 slower", ErrorClass::Throttled, 8, "gRPC status 8 RESOURCE_EXHAUSTED: slower").await;
-    all_fail("fail 4 late", ErrorClass::Timeout, 4, "gRPC status 4 DEADLINE_EXCEEDED: late").await;
+    all_fail(
+        "fail 5 no h\u{e4}lf\nsuch",
+        ErrorClass::Grpc,
+        5,
+        "gRPC status 5 NOT_FOUND: no hälf such",
+    )
+    .await;
+    all_fail(
+        "fail 14 later",
+        ErrorClass::Unavailable,
+        14,
+        "gRPC status 14 UNAVAILABLE: later",
+    )
+    .await;
+    all_fail(
+        "fail 8 slower",
+        ErrorClass::Throttled,
+        8,
+        "gRPC status 8 RESOURCE_EXHAUSTED: slower",
+    )
+    .await;
+    all_fail(
+        "fail 4 late",
+        ErrorClass::Timeout,
+        4,
+        "gRPC status 4 DEADLINE_EXCEEDED: late",
+    )
+    .await;
 }
 
 #[tokio::test]
@@ -129,8 +227,16 @@ async fn a_method_that_the_server_does_not_have_is_unimplemented() {
     let mut plan = counted(&chat.url, 4, steps);
     plan.scenarios[0].tasks[0].steps[0].on_failure = OnFailure::Continue;
     let snapshot = run_calls(plan).await;
-    assert_eq!(classes(&snapshot), [(ErrorClass::Grpc, snapshot.steps[&0].requests)], "{:?}", snapshot.errors);
-    assert_eq!(snapshot.steps[&0].grpc_statuses.keys().collect::<Vec<_>>(), [&12]);
+    assert_eq!(
+        classes(&snapshot),
+        [(ErrorClass::Grpc, snapshot.steps[&0].requests)],
+        "{:?}",
+        snapshot.errors
+    );
+    assert_eq!(
+        snapshot.steps[&0].grpc_statuses.keys().collect::<Vec<_>>(),
+        [&12]
+    );
     assert_eq!(snapshot.steps[&1].failures, 0);
     assert_eq!(snapshot.received_by_target(), chat.seen.calls());
 }
@@ -142,9 +248,20 @@ async fn an_unknown_method_or_field_is_found_before_the_first_call() {
         (call("Say", json!({"txt": "a"})), "message.txt"),
         (call("Say", json!({"number": "many"})), "message.number"),
     ] {
-        let error = prepare(Arc::new(calls("http://127.0.0.1:1", 1, 50, vec![step])), &inputs()).await.unwrap_err();
-        let super::super::PrepareError::Invalid(problems) = &error else { panic!("{error}") };
-        assert_eq!(problems[0].path, format!("spec.scenarios[0].tasks[0].steps[0].grpc.{path}"), "{error}");
+        let error = prepare(
+            Arc::new(calls("http://127.0.0.1:1", 1, 50, vec![step])),
+            &inputs(),
+        )
+        .await
+        .unwrap_err();
+        let super::super::PrepareError::Invalid(problems) = &error else {
+            panic!("{error}")
+        };
+        assert_eq!(
+            problems[0].path,
+            format!("spec.scenarios[0].tasks[0].steps[0].grpc.{path}"),
+            "{error}"
+        );
     }
 }
 
@@ -155,34 +272,61 @@ async fn a_deadline_that_passes_costs_no_connection_and_the_server_is_told_of_it
     request(&mut step).timeout = Duration::from_millis(200);
     let snapshot = run_calls(counted(&chat.url, 4, vec![step])).await;
     assert_eq!(snapshot.requests(), 4);
-    assert_eq!(classes(&snapshot), [(ErrorClass::Timeout, snapshot.requests())]);
-    assert_eq!((snapshot.counters.connects, snapshot.received_by_target()), (1, chat.seen.calls()));
-    assert_eq!(chat.seen.metadata("grpc-timeout").as_deref(), Some("200000u"));
+    assert_eq!(
+        classes(&snapshot),
+        [(ErrorClass::Timeout, snapshot.requests())]
+    );
+    assert_eq!(
+        (snapshot.counters.connects, snapshot.received_by_target()),
+        (1, chat.seen.calls())
+    );
+    assert_eq!(
+        chat.seen.metadata("grpc-timeout").as_deref(),
+        Some("200000u")
+    );
 }
 
 #[tokio::test]
 async fn answers_are_looked_into_only_as_checks_and_extracts_ask() {
     let chat = Chat::start().await;
-    let (mut first, mut second) = (call("Say", note("{{ uuid() }}")), call("Say", note("{{ said }} again")));
+    let (mut first, mut second) = (
+        call("Say", note("{{ uuid() }}")),
+        call("Say", note("{{ said }} again")),
+    );
     request(&mut first).extract = vec![Extract {
         name: "said".into(),
-        from: ExtractFrom::JsonPath { path: JsonPath::parse("$.text").unwrap(), all: false },
+        from: ExtractFrom::JsonPath {
+            path: JsonPath::parse("$.text").unwrap(),
+            all: false,
+        },
         default: None,
     }];
     request(&mut second).checks = vec![
         Check::GrpcStatus(vec![crate::plan::grpc::Code::OK]),
         json_path("$.number", json!(2)),
         json_path("$.text", json!("{{ said }} again")),
-        Check::Messages { at_least: Some(1), at_most: Some(1) },
-        Check::Header { name: "x-served-by".into(), must: vec![] },
-        Check::Trailer { name: "grpc-status".into(), must: vec![Condition::Equals(JsonTemplate::new(json!("0")).unwrap())] },
+        Check::Messages {
+            at_least: Some(1),
+            at_most: Some(1),
+        },
+        Check::Header {
+            name: "x-served-by".into(),
+            must: vec![],
+        },
+        Check::Trailer {
+            name: "grpc-status".into(),
+            must: vec![Condition::Equals(JsonTemplate::new(json!("0")).unwrap())],
+        },
         Check::Cel(crate::plan::Cel::parse("status == 0 && json.number == 2").unwrap()),
     ];
     let snapshot = run_calls(counted(&chat.url, 6, vec![first, second])).await;
     assert_eq!(snapshot.requests(), 12);
     assert_eq!(snapshot.failures(), 0, "{:?}", snapshot.errors);
     let step = &snapshot.steps[&1];
-    assert_eq!((step.checks_passed, &step.grpc_statuses), (step.requests * 7, &[(0, step.requests)].into()));
+    assert_eq!(
+        (step.checks_passed, &step.grpc_statuses),
+        (step.requests * 7, &[(0, step.requests)].into())
+    );
     assert!(step.statuses.is_empty() && step.stream.is_none());
     assert_eq!(snapshot.received_by_target(), chat.seen.calls());
 }
@@ -196,7 +340,12 @@ async fn a_failed_check_is_a_failure_and_a_status_check_replaces_the_rule() {
     let mut expected = call("Say", note("fail 5 none"));
     request(&mut expected).checks = vec![Check::GrpcStatus(vec![crate::plan::grpc::Code(5)])];
     let snapshot = run_calls(counted(&chat.url, 4, vec![odd, expected])).await;
-    assert_eq!(classes(&snapshot), [(ErrorClass::Check, snapshot.steps[&0].requests)], "{:?}", snapshot.errors);
+    assert_eq!(
+        classes(&snapshot),
+        [(ErrorClass::Check, snapshot.steps[&0].requests)],
+        "{:?}",
+        snapshot.errors
+    );
     assert!(snapshot.steps[&1].requests > 1 && snapshot.steps[&1].failures == 0);
 }
 
@@ -204,11 +353,26 @@ async fn a_failed_check_is_a_failure_and_a_status_check_replaces_the_rule() {
 async fn metadata_and_credentials_go_with_each_call() {
     let chat = Chat::start().await;
     let mut step = call("Say", note("hi"));
-    grpc(&mut step).metadata = vec![header("x-user", "user {{ user.id }}"), header("trace-bin", "AAECAw=="), header("x-fixed", "f")];
+    grpc(&mut step).metadata = vec![
+        header("x-user", "user {{ user.id }}"),
+        header("trace-bin", "AAECAw=="),
+        header("x-fixed", "f"),
+    ];
     let mut plan = counted(&chat.url, 2, vec![step]);
-    plan.target.headers = vec![header("x-fixed", "target"), header("x-target", "t"), header("content-type", "application/json")];
-    let token = Reference { kind: Kind::Secret, name: "token".into(), key: "pat".into(), field: "spec.target.auth".into() };
-    let Load::Iterations(iterations) = &mut plan.populations[0].load else { unreachable!() };
+    plan.target.headers = vec![
+        header("x-fixed", "target"),
+        header("x-target", "t"),
+        header("content-type", "application/json"),
+    ];
+    let token = Reference {
+        kind: Kind::Secret,
+        name: "token".into(),
+        key: "pat".into(),
+        field: "spec.target.auth".into(),
+    };
+    let Load::Iterations(iterations) = &mut plan.populations[0].load else {
+        unreachable!()
+    };
     iterations.users = 1;
     plan.target.auth = Some(crate::plan::Auth::Bearer { token });
     let snapshot = run_calls(plan).await;
@@ -229,14 +393,29 @@ async fn metadata_and_credentials_go_with_each_call() {
 #[tokio::test]
 async fn open_load_on_several_shards_reports_what_the_server_saw() {
     let chat = Chat::start().await;
-    let mut plan = calls(&chat.url, 1, 1, vec![call("Say", note("n {{ iteration }}"))]);
+    let mut plan = calls(
+        &chat.url,
+        1,
+        1,
+        vec![call("Say", note("n {{ iteration }}"))],
+    );
     plan.populations = vec![Population::only(1, rate(400, 500, 600))];
     plan.scenarios[0].think_time = None;
     let prepared = Arc::new(prepare(Arc::new(plan), &inputs()).await.unwrap());
     assert!(prepared.descriptor_digest().is_some());
     let snapshot = sum(&deltas(&mut prepared.start(whole(3), Instant::now())).await);
-    assert_eq!((snapshot.requests(), snapshot.failures()), (200, 0), "{:?}", snapshot.errors);
+    assert_eq!(
+        (snapshot.requests(), snapshot.failures()),
+        (200, 0),
+        "{:?}",
+        snapshot.errors
+    );
     assert_eq!(chat.seen.calls(), 200);
     let step = &snapshot.steps[&0];
-    assert!(step.sent_bytes > 200 * 100 && step.received_bytes > 200 * 20, "{} and {} bytes", step.sent_bytes, step.received_bytes);
+    assert!(
+        step.sent_bytes > 200 * 100 && step.received_bytes > 200 * 20,
+        "{} and {} bytes",
+        step.sent_bytes,
+        step.received_bytes
+    );
 }

@@ -16,7 +16,10 @@ async fn outcome(url: &str) -> Snapshot {
 
 async fn only_class(url: &str) -> ErrorClass {
     let snapshot = outcome(url).await;
-    assert!(snapshot.requests() > 0 && snapshot.failures() == snapshot.requests(), "{snapshot:?}");
+    assert!(
+        snapshot.requests() > 0 && snapshot.failures() == snapshot.requests(),
+        "{snapshot:?}"
+    );
     match classes(&snapshot).as_slice() {
         [(class, _)] => *class,
         several => panic!("{several:?}"),
@@ -26,14 +29,27 @@ async fn only_class(url: &str) -> ErrorClass {
 #[tokio::test]
 async fn a_refused_connection_is_counted_as_unsent_and_does_not_spin() {
     let snapshot = outcome(&format!("http://{}", closed_port())).await;
-    assert_eq!(classes(&snapshot), [(ErrorClass::Connect, snapshot.requests())]);
-    assert_eq!((snapshot.counters.unsent, snapshot.received_by_target()), (snapshot.requests(), 0));
-    assert!((1..=6).contains(&snapshot.requests()), "{} attempts in 60 ms", snapshot.requests());
+    assert_eq!(
+        classes(&snapshot),
+        [(ErrorClass::Connect, snapshot.requests())]
+    );
+    assert_eq!(
+        (snapshot.counters.unsent, snapshot.received_by_target()),
+        (snapshot.requests(), 0)
+    );
+    assert!(
+        (1..=6).contains(&snapshot.requests()),
+        "{} attempts in 60 ms",
+        snapshot.requests()
+    );
 }
 
 #[tokio::test]
 async fn garbage_is_a_protocol_error() {
-    assert_eq!(only_class(&scripted(|peer| peer.always("SSH-2.0-OpenSSH_9.2\r\n\r\n")).await).await, ErrorClass::Protocol);
+    assert_eq!(
+        only_class(&scripted(|peer| peer.always("SSH-2.0-OpenSSH_9.2\r\n\r\n")).await).await,
+        ErrorClass::Protocol
+    );
 }
 
 #[tokio::test]
@@ -52,7 +68,8 @@ async fn a_head_without_end_is_a_protocol_error() {
 async fn an_answer_cut_short_is_a_reset() {
     let url = scripted(|mut peer: Peer| async move {
         peer.request().await;
-        peer.send("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf").await;
+        peer.send("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf")
+            .await;
     });
     assert_eq!(only_class(&url.await).await, ErrorClass::Reset);
 }
@@ -61,7 +78,8 @@ async fn an_answer_cut_short_is_a_reset() {
 async fn a_long_answer_cut_short_is_a_reset() {
     let url = scripted(|mut peer: Peer| async move {
         peer.request().await;
-        peer.send("HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n").await;
+        peer.send("HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n")
+            .await;
         peer.send(vec![b'x'; 200_000]).await;
     });
     assert_eq!(only_class(&url.await).await, ErrorClass::Reset);
@@ -79,42 +97,63 @@ async fn a_first_request_without_an_answer_is_a_reset() {
 async fn a_later_request_without_an_answer_is_a_stale_connection() {
     let url = scripted(|mut peer: Peer| async move {
         peer.request().await;
-        peer.send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await;
+        peer.send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+            .await;
         peer.request().await;
     });
     let snapshot = outcome(&url.await).await;
     let failures = snapshot.failures();
     assert!(failures > 0);
-    assert_eq!(classes(&snapshot), [(ErrorClass::StaleConnection, failures)]);
+    assert_eq!(
+        classes(&snapshot),
+        [(ErrorClass::StaleConnection, failures)]
+    );
 }
 
 #[tokio::test]
 async fn an_idle_connection_that_ended_is_replaced_without_an_error() {
     let url = scripted(|mut peer: Peer| async move {
         peer.request().await;
-        peer.send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await;
+        peer.send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+            .await;
     });
     let mut plan = plan(&url.await, users(1, 600));
     let pause = Duration::from_millis(20);
     plan.scenarios[0].think_time = Some(crate::plan::ThinkTime::constant(pause));
     let snapshot = run(plan, 1).await;
-    assert!(snapshot.requests() > 2 && snapshot.failures() == 0, "{:?}", classes(&snapshot));
+    assert!(
+        snapshot.requests() > 2 && snapshot.failures() == 0,
+        "{:?}",
+        classes(&snapshot)
+    );
     assert_eq!(snapshot.counters.connects, snapshot.requests());
 }
 
 #[tokio::test]
 async fn a_connection_the_target_will_close_is_not_used_again() {
-    let url = scripted(|peer: Peer| peer.always("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")).await;
+    let url = scripted(|peer: Peer| {
+        peer.always("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
+    })
+    .await;
     let snapshot = outcome(&url).await;
     assert!(snapshot.requests() > 1);
-    assert_eq!((snapshot.failures(), snapshot.counters.connects), (0, snapshot.counters.iterations));
+    assert_eq!(
+        (snapshot.failures(), snapshot.counters.connects),
+        (0, snapshot.counters.iterations)
+    );
 }
 
 #[tokio::test]
 async fn bytes_after_an_answer_are_not_taken_for_the_next_one() {
-    let url = scripted(|peer: Peer| peer.always("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok and more")).await;
+    let url = scripted(|peer: Peer| {
+        peer.always("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok and more")
+    })
+    .await;
     let snapshot = outcome(&url).await;
-    assert_eq!((snapshot.failures(), snapshot.counters.connects), (0, snapshot.counters.iterations));
+    assert_eq!(
+        (snapshot.failures(), snapshot.counters.connects),
+        (0, snapshot.counters.iterations)
+    );
 }
 
 #[tokio::test]
@@ -133,9 +172,21 @@ async fn chunks_may_be_cut_at_every_byte() {
         }
     });
     let snapshot = run(plan(&url.await, users(4, 1_000)), 1).await;
-    assert!(snapshot.requests() > ANSWER.len() as u64, "{} requests", snapshot.requests());
-    assert_eq!((snapshot.failures(), snapshot.counters.connects), (0, 4), "{:?}", classes(&snapshot));
-    assert_eq!(snapshot.steps[&0].received_bytes, snapshot.requests() * ANSWER.len() as u64);
+    assert!(
+        snapshot.requests() > ANSWER.len() as u64,
+        "{} requests",
+        snapshot.requests()
+    );
+    assert_eq!(
+        (snapshot.failures(), snapshot.counters.connects),
+        (0, 4),
+        "{:?}",
+        classes(&snapshot)
+    );
+    assert_eq!(
+        snapshot.steps[&0].received_bytes,
+        snapshot.requests() * ANSWER.len() as u64
+    );
 }
 
 #[tokio::test]
@@ -146,14 +197,19 @@ async fn an_answer_to_the_end_of_the_stream_is_whole() {
         peer.send(" the end").await;
     });
     let snapshot = outcome(&url.await).await;
-    assert!(snapshot.requests() > 1 && snapshot.failures() == 0, "{:?}", classes(&snapshot));
+    assert!(
+        snapshot.requests() > 1 && snapshot.failures() == 0,
+        "{:?}",
+        classes(&snapshot)
+    );
 }
 
 #[tokio::test]
 async fn a_timeout_is_a_sample_and_costs_the_connection() {
     let url = scripted(|mut peer: Peer| async move {
         peer.request().await;
-        peer.send("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf").await;
+        peer.send("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf")
+            .await;
         tokio::time::sleep(Duration::from_secs(60)).await;
     });
     let mut plan = plan(&url.await, users(1, 250));
@@ -161,17 +217,29 @@ async fn a_timeout_is_a_sample_and_costs_the_connection() {
     let snapshot = run(plan, 1).await;
     let requests = snapshot.requests();
     assert_eq!(
-        (classes(&snapshot), snapshot.counters.connects, snapshot.counters.unsent),
+        (
+            classes(&snapshot),
+            snapshot.counters.connects,
+            snapshot.counters.unsent
+        ),
         (vec![(ErrorClass::Timeout, requests)], requests, 0)
     );
     let latency = &snapshot.steps[&0].failed_latency;
-    assert!(latency.min() >= 100_000 && latency.max() < 200_000, "{} to {}", latency.min(), latency.max());
+    assert!(
+        latency.min() >= 100_000 && latency.max() < 200_000,
+        "{} to {}",
+        latency.min(),
+        latency.max()
+    );
 }
 
 #[tokio::test]
 async fn an_answer_before_the_request_is_read_is_an_answer() {
     let url = scripted(|mut peer: Peer| async move {
-        peer.send("HTTP/1.1 413 Content Too Large\r\nContent-Length: 0\r\nConnection: close\r\n\r\n").await;
+        peer.send(
+            "HTTP/1.1 413 Content Too Large\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
+        )
+        .await;
         tokio::time::sleep(Duration::from_millis(200)).await;
     });
     let mut plan = plan(&url.await, users(1, 60));
@@ -179,11 +247,18 @@ async fn an_answer_before_the_request_is_read_is_an_answer() {
     let request = &mut http(&mut plan.scenarios[0].tasks[0].steps[0]).request;
     (request.method, request.body) = ("POST".into(), Some(body));
     let snapshot = run(plan, 1).await;
-    assert_eq!(snapshot.steps[&0].statuses.get(&413), Some(&snapshot.requests()), "{:?}", snapshot.errors);
+    assert_eq!(
+        snapshot.steps[&0].statuses.get(&413),
+        Some(&snapshot.requests()),
+        "{:?}",
+        snapshot.errors
+    );
 }
 
 /// The class of a target that misbehaves like this at every other connection: in between, the user must go on as if nothing had been.
-async fn class_between_good_ones<F>(script: impl Fn(Peer) -> F + Clone + Send + Sync + 'static) -> ErrorClass
+async fn class_between_good_ones<F>(
+    script: impl Fn(Peer) -> F + Clone + Send + Sync + 'static,
+) -> ErrorClass
 where
     F: Future<Output = ()> + Send + 'static,
 {
@@ -191,19 +266,27 @@ where
     class_within(Duration::from_secs(2), users(1, 400), script).await
 }
 
-async fn class_within<F>(timeout: Duration, load: Load, script: impl Fn(Peer) -> F + Clone + Send + Sync + 'static) -> ErrorClass
+async fn class_within<F>(
+    timeout: Duration,
+    load: Load,
+    script: impl Fn(Peer) -> F + Clone + Send + Sync + 'static,
+) -> ErrorClass
 where
     F: Future<Output = ()> + Send + 'static,
 {
     let turn = Arc::new(AtomicU32::new(0));
     let url = scripted(move |mut peer: Peer| {
-        let (bad, script) = (turn.fetch_add(1, Ordering::Relaxed).is_multiple_of(2), script.clone());
+        let (bad, script) = (
+            turn.fetch_add(1, Ordering::Relaxed).is_multiple_of(2),
+            script.clone(),
+        );
         async move {
             if bad {
                 return script(peer).await;
             }
             peer.request().await;
-            peer.send("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n").await;
+            peer.send("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
+                .await;
         }
     });
     let mut plan = plan(&url.await, load);
@@ -247,12 +330,18 @@ async fn an_answer_that_is_malformed_costs_only_itself() {
 
 #[tokio::test]
 async fn a_reset_costs_only_itself() {
-    for answer in ["", "HTTP/1.1 200 OK\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\nhalf"] {
+    for answer in [
+        "",
+        "HTTP/1.1 200 OK\r\n",
+        "HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\nhalf",
+    ] {
         let class = class_between_good_ones(move |mut peer: Peer| async move {
             peer.request().await;
             peer.send(answer).await;
             // without waiting for what is on its way: a reset instead of an end
-            socket2::SockRef::from(&peer.0).set_linger(Some(Duration::ZERO)).unwrap();
+            socket2::SockRef::from(&peer.0)
+                .set_linger(Some(Duration::ZERO))
+                .unwrap();
         });
         assert_eq!(class.await, ErrorClass::Reset, "{answer:?}");
     }
@@ -260,13 +349,17 @@ async fn a_reset_costs_only_itself() {
 
 #[tokio::test]
 async fn an_end_on_one_side_only_costs_only_itself() {
-    for answer in
-        ["", "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhalf"]
-    {
+    for answer in [
+        "",
+        "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhalf",
+    ] {
         let class = class_between_good_ones(move |mut peer: Peer| async move {
             peer.request().await;
             peer.send(answer).await;
-            tokio::io::AsyncWriteExt::shutdown(&mut peer.0).await.unwrap();
+            tokio::io::AsyncWriteExt::shutdown(&mut peer.0)
+                .await
+                .unwrap();
             // goes on reading what never comes
             peer.request().await;
         });
@@ -279,20 +372,30 @@ async fn an_answer_that_trickles_for_ever_ends_with_the_timeout() {
     for (begin, piece) in [
         ("HTTP/1.1 200 OK\r\nX: ", "x"),
         ("HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n", "x"),
-        ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", "1\r\nx\r\n"),
+        (
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
+            "1\r\nx\r\n",
+        ),
         ("HTTP/1.1 200 OK\r\n\r\n", "x"),
         ("", "\r\n"),
     ] {
-        let class = class_within(Duration::from_millis(200), users(1, 1000), move |mut peer: Peer| async move {
-            peer.request().await;
-            peer.send(begin).await;
-            loop {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-                if tokio::io::AsyncWriteExt::write_all(&mut peer.0, piece.as_bytes()).await.is_err() {
-                    break;
+        let class = class_within(
+            Duration::from_millis(200),
+            users(1, 1000),
+            move |mut peer: Peer| async move {
+                peer.request().await;
+                peer.send(begin).await;
+                loop {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                    if tokio::io::AsyncWriteExt::write_all(&mut peer.0, piece.as_bytes())
+                        .await
+                        .is_err()
+                    {
+                        break;
+                    }
                 }
-            }
-        });
+            },
+        );
         assert_eq!(class.await, ErrorClass::Timeout, "{begin:?}");
     }
 }
@@ -301,14 +404,21 @@ async fn an_answer_that_trickles_for_ever_ends_with_the_timeout() {
 async fn a_body_without_end_is_dropped_as_it_comes() {
     let url = scripted(|mut peer: Peer| async move {
         peer.request().await;
-        peer.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n").await;
+        peer.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+            .await;
         let chunk = [b"40000\r\n".as_slice(), &vec![b'x'; 0x40000], b"\r\n"].concat();
-        while tokio::io::AsyncWriteExt::write_all(&mut peer.0, &chunk).await.is_ok() {}
+        while tokio::io::AsyncWriteExt::write_all(&mut peer.0, &chunk)
+            .await
+            .is_ok()
+        {}
     });
     let mut plan = plan(&url.await, users(1, 600));
     request(&mut plan.scenarios[0].tasks[0].steps[0]).timeout = Duration::from_millis(150);
     let snapshot = run(plan, 1).await;
-    assert_eq!(classes(&snapshot), [(ErrorClass::Timeout, snapshot.requests())]);
+    assert_eq!(
+        classes(&snapshot),
+        [(ErrorClass::Timeout, snapshot.requests())]
+    );
     assert!(snapshot.steps[&0].received_bytes > 1_000_000);
 }
 
@@ -316,17 +426,33 @@ async fn a_body_without_end_is_dropped_as_it_comes() {
 async fn answers_without_a_body_end_with_their_head() {
     for (method, answer) in [
         ("HEAD", "HTTP/1.1 200 OK\r\nContent-Length: 5000\r\n\r\n"),
-        ("HEAD", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"),
+        (
+            "HEAD",
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
+        ),
         ("GET", "HTTP/1.1 204 No Content\r\n\r\n"),
-        ("GET", "HTTP/1.1 304 Not Modified\r\nContent-Length: 5000\r\n\r\n"),
-        ("GET", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nServer-Timing: x\r\nX: y\r\n\r\n"),
+        (
+            "GET",
+            "HTTP/1.1 304 Not Modified\r\nContent-Length: 5000\r\n\r\n",
+        ),
+        (
+            "GET",
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nServer-Timing: x\r\nX: y\r\n\r\n",
+        ),
     ] {
         let url = scripted(move |peer: Peer| peer.always(answer)).await;
         let mut plan = plan(&url, users(1, 250));
-        http(&mut plan.scenarios[0].tasks[0].steps[0]).request.method = method.into();
+        http(&mut plan.scenarios[0].tasks[0].steps[0])
+            .request
+            .method = method.into();
         let snapshot = run(plan, 1).await;
         assert!(snapshot.requests() > 1);
-        assert_eq!((snapshot.failures(), snapshot.counters.connects), (0, 1), "{method} {answer:?}: {:?}", snapshot.errors);
+        assert_eq!(
+            (snapshot.failures(), snapshot.counters.connects),
+            (0, 1),
+            "{method} {answer:?}: {:?}",
+            snapshot.errors
+        );
     }
 }
 
@@ -336,7 +462,8 @@ async fn the_time_of_a_request_is_told_by_phases() {
     let url = scripted(move |mut peer: Peer| async move {
         while peer.request().await {
             tokio::time::sleep(pause).await;
-            peer.send("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nha").await;
+            peer.send("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nha")
+                .await;
             tokio::time::sleep(pause).await;
             peer.send("lf").await;
         }
@@ -346,16 +473,38 @@ async fn the_time_of_a_request_is_told_by_phases() {
     let step = &snapshot.steps[&0];
     let count = |phase| step.phases.of(phase).count();
     assert!(step.requests > 4 && step.failures == 0);
-    assert_eq!([Phase::Dns, Phase::Connect, Phase::Tls].map(count), [2, 2, 0]);
-    assert_eq!([Phase::Wait, Phase::Download].map(count), [step.requests; 2]);
+    assert_eq!(
+        [Phase::Dns, Phase::Connect, Phase::Tls].map(count),
+        [2, 2, 0]
+    );
+    assert_eq!(
+        [Phase::Wait, Phase::Download].map(count),
+        [step.requests; 2]
+    );
     for phase in [Phase::Wait, Phase::Download] {
         let times = step.phases.of(phase);
         // a busy machine may see the first part late, never early
-        assert!(times.max() >= 29_000, "{phase:?}: {} to {} us", times.min(), times.max());
+        assert!(
+            times.max() >= 29_000,
+            "{phase:?}: {} to {} us",
+            times.min(),
+            times.max()
+        );
     }
     let parts = step.phases.of(Phase::Wait).mean() + step.phases.of(Phase::Download).mean();
-    assert!(parts <= step.service_time.mean() * 1.01, "no time is in two phases: {parts} us of {}", step.service_time.mean());
+    assert!(
+        parts <= step.service_time.mean() * 1.01,
+        "no time is in two phases: {parts} us of {}",
+        step.service_time.mean()
+    );
 
-    let quick = run(plan(&scripted(|peer: Peer| peer.always(OK)).await, users(1, 50)), 1).await;
-    assert!(quick.steps[&0].phases.of(Phase::Download).max() <= 1, "it came in one piece");
+    let quick = run(
+        plan(&scripted(|peer: Peer| peer.always(OK)).await, users(1, 50)),
+        1,
+    )
+    .await;
+    assert!(
+        quick.steps[&0].phases.of(Phase::Download).max() <= 1,
+        "it came in one piece"
+    );
 }

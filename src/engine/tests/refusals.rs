@@ -6,7 +6,10 @@ use crate::plan::{Auth, Kind, Reference};
 
 /// One sample of a run against a target that answers so, with a token that is a secret.
 async fn sample(status: &str, body: String) -> String {
-    let answer = format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+    let answer = format!(
+        "HTTP/1.1 {status}\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
     let url = scripted(move |mut peer: Peer| {
         let answer = answer.clone();
         async move {
@@ -16,7 +19,12 @@ async fn sample(status: &str, body: String) -> String {
         }
     });
     let mut plan = plan(&url.await, users(1, 40));
-    let token = Reference { kind: Kind::Secret, name: "s".into(), key: "token".into(), field: "spec.target.auth".into() };
+    let token = Reference {
+        kind: Kind::Secret,
+        name: "s".into(),
+        key: "token".into(),
+        field: "spec.target.auth".into(),
+    };
     plan.target.auth = Some(Auth::Bearer { token });
     let mut inputs = Inputs::default();
     inputs.insert(Kind::Secret, "s", "token", b"canary-token\n".to_vec());
@@ -34,13 +42,19 @@ async fn a_refusal_is_named_and_told_in_the_targets_words() {
         sample("403 Forbidden", body.into()).await,
         "403 Forbidden: an IP access list of the target refuses this address: Source IP address: 127.0.0.1 is blocked by Databricks IP ACL"
     );
-    assert_eq!(sample("500 Oops", "went wrong\nat line 3".into()).await, "500 Internal Server Error: went wrong");
+    assert_eq!(
+        sample("500 Oops", "went wrong\nat line 3".into()).await,
+        "500 Internal Server Error: went wrong"
+    );
 }
 
 #[tokio::test]
 async fn a_target_that_repeats_the_token_does_not_make_us_show_it() {
     let sample = sample("401 Unauthorized", "Invalid token canary-token".into()).await;
-    assert_eq!(sample, "401 Unauthorized: the token is not valid: Invalid token ***");
+    assert_eq!(
+        sample,
+        "401 Unauthorized: the token is not valid: Invalid token ***"
+    );
 }
 
 #[tokio::test]

@@ -33,9 +33,21 @@ impl Write for Page {
 }
 
 /// Sends back what it got; `/fail` fails.
-async fn echo(uri: Uri, headers: HeaderMap, body: Bytes) -> (StatusCode, [(&'static str, String); 1], String) {
-    let status = if uri.path() == "/fail" { StatusCode::INTERNAL_SERVER_ERROR } else { StatusCode::OK };
-    (status, [("x-seen", uri.to_string())], format!("{headers:?} {}", String::from_utf8_lossy(&body)))
+async fn echo(
+    uri: Uri,
+    headers: HeaderMap,
+    body: Bytes,
+) -> (StatusCode, [(&'static str, String); 1], String) {
+    let status = if uri.path() == "/fail" {
+        StatusCode::INTERNAL_SERVER_ERROR
+    } else {
+        StatusCode::OK
+    };
+    (
+        status,
+        [("x-seen", uri.to_string())],
+        format!("{headers:?} {}", String::from_utf8_lossy(&body)),
+    )
 }
 
 /// What was written of a run of one user; how many lines were, and how many were left out.
@@ -64,13 +76,24 @@ async fn sampled(samples: Value, steps: Value) -> Samples {
     inputs.insert(Kind::Secret, "s", "password", b"canary pass\"word".to_vec());
     let page = Page::default();
     let log = SampleLog::to(page.clone()).unwrap();
-    let prepared = prepare(Arc::new(plan), &inputs).await.unwrap().sampled_to(log.sink("run-1"));
+    let prepared = prepare(Arc::new(plan), &inputs)
+        .await
+        .unwrap()
+        .sampled_to(log.sink("run-1"));
     let mut running = Arc::new(prepared).start(whole(1), Instant::now());
     let snapshot = sum(&deltas(&mut running).await);
     let written = log.close();
     let text = page.text();
-    let lines = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    Samples { text, lines, written: (written.lines(), written.left_out()), snapshot }
+    let lines = text
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    Samples {
+        text,
+        lines,
+        written: (written.lines(), written.left_out()),
+        snapshot,
+    }
 }
 
 fn post(path: &str) -> Value {
@@ -80,55 +103,135 @@ fn post(path: &str) -> Value {
 
 #[tokio::test]
 async fn a_line_tells_a_request_without_its_secrets() {
-    let Samples { text, lines, written, snapshot } = sampled(json!({"rate": "100%"}), json!([post("/a?q={{ password }}")])).await;
-    assert_eq!((lines.len() as u64, written), (snapshot.requests(), (snapshot.requests(), 0)));
+    let Samples {
+        text,
+        lines,
+        written,
+        snapshot,
+    } = sampled(
+        json!({"rate": "100%"}),
+        json!([post("/a?q={{ password }}")]),
+    )
+    .await;
+    assert_eq!(
+        (lines.len() as u64, written),
+        (snapshot.requests(), (snapshot.requests(), 0))
+    );
     assert!(!text.contains("canary"), "{text}");
     assert!(!text.contains("Y2FuYXJ5"), "as base64: {text}");
     let line = &lines[0];
-    for (field, value) in [("run", json!("run-1")), ("step", json!("send")), ("part", json!("measured")), ("status", json!(200))] {
+    for (field, value) in [
+        ("run", json!("run-1")),
+        ("step", json!("send")),
+        ("part", json!("measured")),
+        ("status", json!(200)),
+    ] {
         assert_eq!(line[field], value);
     }
-    assert!(line["latencyMicros"].as_u64().unwrap() > 0 && line["time"].as_str().unwrap().ends_with('Z'), "{line}");
+    assert!(
+        line["latencyMicros"].as_u64().unwrap() > 0
+            && line["time"].as_str().unwrap().ends_with('Z'),
+        "{line}"
+    );
     assert_eq!(line["sent"]["line"], "POST /a?q=*** HTTP/1.1");
     assert_eq!(line["sent"]["body"], "{\"b\":\"***==\",\"p\":\"***\"}");
     let header = |name: &str| {
         let headers = line["sent"]["headers"].as_array().unwrap();
-        headers.iter().find(|header| header[0] == name).map(|header| header[1].clone())
+        headers
+            .iter()
+            .find(|header| header[0] == name)
+            .map(|header| header[1].clone())
     };
-    assert_eq!([header("X-Plain"), header("X-Word")], [Some(json!("plain")), Some(json!("<***>"))]);
-    assert_eq!([header("Authorization"), header("Cookie")], [Some(json!("***")), Some(json!("***"))]);
+    assert_eq!(
+        [header("X-Plain"), header("X-Word")],
+        [Some(json!("plain")), Some(json!("<***>"))]
+    );
+    assert_eq!(
+        [header("Authorization"), header("Cookie")],
+        [Some(json!("***")), Some(json!("***"))]
+    );
     assert_eq!(line["received"]["line"], "HTTP/1.1 200 OK");
-    assert!(line["received"]["body"].as_str().unwrap().contains("x-plain"), "{line}");
+    assert!(
+        line["received"]["body"]
+            .as_str()
+            .unwrap()
+            .contains("x-plain"),
+        "{line}"
+    );
 }
 
 #[tokio::test]
 async fn a_failure_says_its_class_and_why() {
     let steps = json!([{"http": {"path": "/fail"}, "onFailure": "Continue"}, {"http": {"path": "/ok"}, "checks": [{"body": {"contains": "nowhere"}}]}]);
     let Samples { lines, .. } = sampled(json!({"rate": "100%"}), steps).await;
-    assert_eq!((&lines[0]["error"], &lines[0]["status"]), (&json!("status"), &json!(500)));
-    assert!(lines[0]["why"].as_str().unwrap().starts_with("500 Internal Server Error"), "{}", lines[0]);
-    assert_eq!((&lines[1]["error"], &lines[1]["status"]), (&json!("check"), &json!(200)));
-    assert!(lines[1]["why"].as_str().unwrap().starts_with("checks[0]"), "{}", lines[1]);
+    assert_eq!(
+        (&lines[0]["error"], &lines[0]["status"]),
+        (&json!("status"), &json!(500))
+    );
+    assert!(
+        lines[0]["why"]
+            .as_str()
+            .unwrap()
+            .starts_with("500 Internal Server Error"),
+        "{}",
+        lines[0]
+    );
+    assert_eq!(
+        (&lines[1]["error"], &lines[1]["status"]),
+        (&json!("check"), &json!(200))
+    );
+    assert!(
+        lines[1]["why"].as_str().unwrap().starts_with("checks[0]"),
+        "{}",
+        lines[1]
+    );
 }
 
 #[tokio::test]
 async fn no_more_is_written_than_asked_for() {
     let samples = json!({"rate": "100%", "maxBytes": 2048, "maxBodyBytes": 5});
-    let Samples { text, lines, written: (written, left_out), snapshot } = sampled(samples, json!([post("/a")])).await;
-    assert!(!lines.is_empty() && text.len() <= 2048, "{} bytes", text.len());
+    let Samples {
+        text,
+        lines,
+        written: (written, left_out),
+        snapshot,
+    } = sampled(samples, json!([post("/a")])).await;
+    assert!(
+        !lines.is_empty() && text.len() <= 2048,
+        "{} bytes",
+        text.len()
+    );
     assert_eq!(lines[0]["sent"]["body"], "{\"b\":");
     assert!(lines[0]["sent"]["bodyBytes"].as_u64().unwrap() > 5);
     assert!(left_out > 0);
-    assert_eq!(written + left_out, snapshot.requests(), "what is left out is counted");
+    assert_eq!(
+        written + left_out,
+        snapshot.requests(),
+        "what is left out is counted"
+    );
 }
 
 #[tokio::test]
 async fn only_the_share_asked_for_is_written_and_the_same_with_the_same_seed() {
-    let chosen = |lines: &[Value]| lines.iter().map(|line| line["iteration"].as_u64().unwrap()).collect::<Vec<_>>();
+    let chosen = |lines: &[Value]| {
+        lines
+            .iter()
+            .map(|line| line["iteration"].as_u64().unwrap())
+            .collect::<Vec<_>>()
+    };
     let first = sampled(json!({"rate": "40%"}), json!([{"http": {"path": "/a"}}])).await;
     let second = sampled(json!({"rate": "40%"}), json!([{"http": {"path": "/a"}}])).await;
-    assert!(first.written.0 > 0 && first.written.0 < first.snapshot.requests(), "{:?}", first.written);
+    assert!(
+        first.written.0 > 0 && first.written.0 < first.snapshot.requests(),
+        "{:?}",
+        first.written
+    );
     let both = first.snapshot.requests().min(second.snapshot.requests());
-    let begin = |lines: &[Value]| chosen(lines).into_iter().filter(|iteration| *iteration < both).collect::<Vec<_>>();
+    let begin = |lines: &[Value]| {
+        chosen(lines)
+            .into_iter()
+            .filter(|iteration| *iteration < both)
+            .collect::<Vec<_>>()
+    };
     assert_eq!(begin(&first.lines), begin(&second.lines));
 }

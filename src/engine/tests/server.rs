@@ -28,7 +28,11 @@ struct Seen {
 
 impl Server {
     pub(super) fn start() -> Self {
-        let seen = Arc::new(Seen { requests: AtomicU64::new(0), stall: Default::default(), rows: Default::default() });
+        let seen = Arc::new(Seen {
+            requests: AtomicU64::new(0),
+            stall: Default::default(),
+            rows: Default::default(),
+        });
         let counted = |seen: &Seen| seen.requests.fetch_add(1, Ordering::Relaxed);
         let router = Router::new()
             .route(
@@ -114,7 +118,10 @@ where
 }
 
 /// Likewise, at this address.
-pub(super) async fn scripted_at<F>(address: &str, script: impl Fn(Peer) -> F + Send + 'static) -> String
+pub(super) async fn scripted_at<F>(
+    address: &str,
+    script: impl Fn(Peer) -> F + Send + 'static,
+) -> String
 where
     F: Future<Output = ()> + Send + 'static,
 {
@@ -162,5 +169,8 @@ impl Peer {
 
 /// An address where nobody listens.
 pub(super) fn closed_port() -> SocketAddr {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+    std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
 }

@@ -44,7 +44,10 @@ pub(super) async fn name_server(addresses: Arc<Mutex<Vec<Ipv4Addr>>>) -> NameSer
 }
 
 /// Likewise, so long after the question.
-pub(super) async fn slow_name_server(addresses: Arc<Mutex<Vec<Ipv4Addr>>>, delay: Duration) -> NameServers {
+pub(super) async fn slow_name_server(
+    addresses: Arc<Mutex<Vec<Ipv4Addr>>>,
+    delay: Duration,
+) -> NameServers {
     let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
     let port = socket.local_addr().unwrap().port();
     tokio::spawn(async move {
@@ -72,7 +75,10 @@ pub(super) async fn slow_name_server(addresses: Arc<Mutex<Vec<Ipv4Addr>>>, delay
     let mut server = NameServerConfig::udp(IpAddr::V4(Ipv4Addr::LOCALHOST));
     server.connections = vec![udp];
     let NameServers { options, .. } = NameServers::of_system();
-    NameServers { config: ResolverConfig::from_parts(None, vec![], vec![server]), options }
+    NameServers {
+        config: ResolverConfig::from_parts(None, vec![], vec![server]),
+        options,
+    }
 }
 
 #[tokio::test]
@@ -94,11 +100,18 @@ async fn load_moves_to_new_addresses_within_one_age() {
     let port = url.rsplit_once(':').unwrap().1;
     scripted_at(&format!("{new}:{port}"), script(served[1].clone())).await;
     let addresses = Arc::new(Mutex::new(vec![old]));
-    let world = World { names: name_server(addresses.clone()).await, metadata_host: None };
+    let world = World {
+        names: name_server(addresses.clone()).await,
+        metadata_host: None,
+    };
 
     let mut plan = thinking(&format!("http://models.example.:{port}"), 8, 1_500, 5);
     plan.http.connection_max_age = Duration::from_millis(400);
-    let prepared = Arc::new(prepare_in(Arc::new(plan), &Inputs::default(), &world).await.unwrap());
+    let prepared = Arc::new(
+        prepare_in(Arc::new(plan), &Inputs::default(), &world)
+            .await
+            .unwrap(),
+    );
     let mut running = prepared.start(whole(2), Instant::now());
     tokio::time::sleep(Duration::from_millis(300)).await;
     let before = served.each_ref().map(|count| count.load(Ordering::Relaxed));
@@ -108,7 +121,11 @@ async fn load_moves_to_new_addresses_within_one_age() {
     let moved = served[0].load(Ordering::Relaxed);
     let snapshot = sum(&deltas(&mut running).await);
     assert!(before[0] > 0 && before[1] == 0, "{before:?}");
-    assert_eq!(served[0].load(Ordering::Relaxed), moved, "some requests still went to the old address");
+    assert_eq!(
+        served[0].load(Ordering::Relaxed),
+        moved,
+        "some requests still went to the old address"
+    );
     assert!(served[1].load(Ordering::Relaxed) > 0);
     assert_eq!(snapshot.failures(), 0, "{:?}", snapshot.errors);
 }
@@ -118,10 +135,17 @@ async fn a_name_that_loses_its_addresses_fails_until_it_has_one_again() {
     let server = Server::start();
     let port = server.url.rsplit_once(':').unwrap().1;
     let addresses = Arc::new(Mutex::new(vec![Ipv4Addr::LOCALHOST]));
-    let world = World { names: name_server(addresses.clone()).await, metadata_host: None };
+    let world = World {
+        names: name_server(addresses.clone()).await,
+        metadata_host: None,
+    };
     let mut plan = thinking(&format!("http://models.example.:{port}"), 1, 1_000, 5);
     plan.http.connections = Connections::PerRequest;
-    let prepared = Arc::new(prepare_in(Arc::new(plan), &Inputs::default(), &world).await.unwrap());
+    let prepared = Arc::new(
+        prepare_in(Arc::new(plan), &Inputs::default(), &world)
+            .await
+            .unwrap(),
+    );
     let mut running = prepared.start(whole(1), Instant::now());
     tokio::time::sleep(Duration::from_millis(200)).await;
     addresses.lock().unwrap().clear();
@@ -130,10 +154,23 @@ async fn a_name_that_loses_its_addresses_fails_until_it_has_one_again() {
     addresses.lock().unwrap().push(Ipv4Addr::LOCALHOST);
     let snapshot = sum(&deltas(&mut running).await);
     let failures = snapshot.failures();
-    assert!(before > 0 && server.received() > before, "{before} and {} requests", server.received());
+    assert!(
+        before > 0 && server.received() > before,
+        "{before} and {} requests",
+        server.received()
+    );
     assert_eq!(classes(&snapshot), [(ErrorClass::Dns, failures)]);
-    assert!(failures > 0 && snapshot.counters.unsent == failures, "{:?}", snapshot.errors);
-    assert!(snapshot.errors.iter().all(|(_, entry)| entry.sample.starts_with("cannot resolve models.example.")));
+    assert!(
+        failures > 0 && snapshot.counters.unsent == failures,
+        "{:?}",
+        snapshot.errors
+    );
+    assert!(
+        snapshot
+            .errors
+            .iter()
+            .all(|(_, entry)| entry.sample.starts_with("cannot resolve models.example."))
+    );
 }
 
 #[tokio::test]
@@ -149,14 +186,29 @@ async fn addresses_take_turns() {
     let port = url.rsplit_once(':').unwrap().1;
     scripted_at(&format!("127.0.0.3:{port}"), script(log.clone())).await;
     let addresses = vec![Ipv4Addr::new(127, 0, 0, 2), Ipv4Addr::new(127, 0, 0, 3)];
-    let world = World { names: name_server(Arc::new(Mutex::new(addresses))).await, metadata_host: None };
+    let world = World {
+        names: name_server(Arc::new(Mutex::new(addresses))).await,
+        metadata_host: None,
+    };
     let plan = thinking(&format!("http://models.example.:{port}"), 6, 200, 20);
-    let prepared = Arc::new(prepare_in(Arc::new(plan), &Inputs::default(), &world).await.unwrap());
+    let prepared = Arc::new(
+        prepare_in(Arc::new(plan), &Inputs::default(), &world)
+            .await
+            .unwrap(),
+    );
     let snapshot = sum(&deltas(&mut prepared.start(whole(2), Instant::now())).await);
     let all = log.all();
-    assert_eq!((snapshot.counters.connects, snapshot.failures(), all.len()), (6, 0, 6));
+    assert_eq!(
+        (snapshot.counters.connects, snapshot.failures(), all.len()),
+        (6, 0, 6)
+    );
     // the name server's answers may change places between two lookups
-    assert!(["127.0.0.2", "127.0.0.3"].iter().all(|ip| all.iter().any(|seen| seen == ip)), "{all:?}");
+    assert!(
+        ["127.0.0.2", "127.0.0.3"]
+            .iter()
+            .all(|ip| all.iter().any(|seen| seen == ip)),
+        "{all:?}"
+    );
 }
 
 #[tokio::test]
@@ -167,16 +219,27 @@ async fn a_new_connection_per_request_is_left_to_the_target_to_close() {
         let seen = seen.clone();
         async move {
             seen.add(peer.head().await.unwrap());
-            peer.send("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n").await;
+            peer.send("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
+                .await;
         }
     });
     let mut plan = thinking(&url.await, 2, 100, 10);
     plan.http.connections = Connections::PerRequest;
     let snapshot = run(plan, 1).await;
     // a busy machine may come to no more than one of each user
-    assert!(snapshot.requests() >= 2 && snapshot.failures() == 0, "{:?}", snapshot.errors);
+    assert!(
+        snapshot.requests() >= 2 && snapshot.failures() == 0,
+        "{:?}",
+        snapshot.errors
+    );
     assert_eq!(snapshot.counters.connects, snapshot.requests());
-    assert!(log.all().iter().all(|head| head.starts_with("GET / HTTP/1.1\r\nConnection: close\r\n")), "{:?}", log.all());
+    assert!(
+        log.all()
+            .iter()
+            .all(|head| head.starts_with("GET / HTTP/1.1\r\nConnection: close\r\n")),
+        "{:?}",
+        log.all()
+    );
 }
 
 #[tokio::test]
@@ -189,7 +252,11 @@ async fn users_of_a_pool_share_connections() {
     let mut shared = thinking(&server.url, 10, 300, 100);
     shared.http.connections = Connections::Pooled;
     let snapshot = run(shared, 1).await;
-    assert!(snapshot.requests() >= 20 && snapshot.counters.connects <= 10, "{} connections", snapshot.counters.connects);
+    assert!(
+        snapshot.requests() >= 20 && snapshot.counters.connects <= 10,
+        "{} connections",
+        snapshot.counters.connects
+    );
 }
 
 #[tokio::test]
@@ -212,7 +279,9 @@ async fn connections_come_from_the_given_addresses_in_turn() {
     })
     .await;
     let mut plan = thinking(&url, 4, 100, 10);
-    plan.http.source_addresses = ["127.0.0.4", "::1", "127.0.0.5"].map(|ip| ip.parse().unwrap()).into();
+    plan.http.source_addresses = ["127.0.0.4", "::1", "127.0.0.5"]
+        .map(|ip| ip.parse().unwrap())
+        .into();
     let snapshot = run(plan, 1).await;
     assert_eq!(snapshot.failures(), 0, "{:?}", snapshot.errors);
     let mut all = log.all();
@@ -225,8 +294,15 @@ async fn a_source_address_of_another_machine_is_found_before_load() {
     let mut plan = plan("http://127.0.0.1:1", users(1, 1));
     // from the block for documentation
     plan.http.source_addresses = vec!["192.0.2.1".parse().unwrap()];
-    let error = prepare(Arc::new(plan), &Inputs::default()).await.unwrap_err();
-    assert!(error.to_string().starts_with("spec.http.sourceAddresses: 192.0.2.1 cannot be used"), "{error}");
+    let error = prepare(Arc::new(plan), &Inputs::default())
+        .await
+        .unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .starts_with("spec.http.sourceAddresses: 192.0.2.1 cannot be used"),
+        "{error}"
+    );
 }
 
 #[tokio::test]
@@ -238,8 +314,19 @@ async fn a_unix_socket_takes_the_place_of_the_host() {
         while let Ok((mut stream, _)) = listener.accept().await {
             tokio::spawn(async move {
                 let mut request = [0; 1024];
-                while tokio::io::AsyncReadExt::read(&mut stream, &mut request).await.is_ok_and(|count| count > 0) {
-                    stream.write_all(format!("HTTP/1.1 200 OK\r\nContent-Length: 50000\r\n\r\n{}", "x".repeat(50_000)).as_bytes()).await?;
+                while tokio::io::AsyncReadExt::read(&mut stream, &mut request)
+                    .await
+                    .is_ok_and(|count| count > 0)
+                {
+                    stream
+                        .write_all(
+                            format!(
+                                "HTTP/1.1 200 OK\r\nContent-Length: 50000\r\n\r\n{}",
+                                "x".repeat(50_000)
+                            )
+                            .as_bytes(),
+                        )
+                        .await?;
                 }
                 std::io::Result::Ok(())
             });
@@ -249,17 +336,36 @@ async fn a_unix_socket_takes_the_place_of_the_host() {
     there.target.unix_socket = Some(path.to_str().unwrap().into());
     let snapshot = run(there.clone(), 1).await;
     assert!(snapshot.requests() > 2);
-    assert_eq!((snapshot.failures(), snapshot.counters.connects), (0, 2), "{:?}", snapshot.errors);
+    assert_eq!(
+        (snapshot.failures(), snapshot.counters.connects),
+        (0, 2),
+        "{:?}",
+        snapshot.errors
+    );
 
     there.target.unix_socket = Some(folder.path().join("none").to_str().unwrap().into());
     let snapshot = run(there, 1).await;
-    assert_eq!(classes(&snapshot), [(ErrorClass::Connect, snapshot.requests())]);
+    assert_eq!(
+        classes(&snapshot),
+        [(ErrorClass::Connect, snapshot.requests())]
+    );
 }
 
 fn with_proxy(mut plan: Plan, url: &str) -> (Plan, Inputs) {
-    let reference = |key: &str| Reference { kind: Kind::Secret, name: "proxy".into(), key: key.into(), field: "f".into() };
-    let basic = Basic { username: reference("user"), password: reference("password") };
-    plan.target.proxy = Some(Proxy { url: Url::parse(url).unwrap(), basic: Some(basic) });
+    let reference = |key: &str| Reference {
+        kind: Kind::Secret,
+        name: "proxy".into(),
+        key: key.into(),
+        field: "f".into(),
+    };
+    let basic = Basic {
+        username: reference("user"),
+        password: reference("password"),
+    };
+    plan.target.proxy = Some(Proxy {
+        url: Url::parse(url).unwrap(),
+        basic: Some(basic),
+    });
     let mut inputs = Inputs::default();
     inputs.insert(Kind::Secret, "proxy", "user", b"me".to_vec());
     inputs.insert(Kind::Secret, "proxy", "password", b"canary".to_vec());
@@ -286,9 +392,20 @@ async fn a_proxy_is_asked_for_whole_urls() {
     let prepared = Arc::new(prepare(Arc::new(plan), &inputs).await.unwrap());
     let snapshot = sum(&deltas(&mut prepared.start(whole(1), Instant::now())).await);
     assert!(snapshot.requests() > 1);
-    assert_eq!((snapshot.failures(), snapshot.counters.connects), (0, 1), "{:?}", snapshot.errors);
-    let expected = format!("GET http://nobody.invalid:80/base/ HTTP/1.1\r\n{CREDENTIALS}Host: nobody.invalid\r\n");
-    assert!(log.all().iter().all(|head| head.starts_with(&expected)), "{:?}", log.all());
+    assert_eq!(
+        (snapshot.failures(), snapshot.counters.connects),
+        (0, 1),
+        "{:?}",
+        snapshot.errors
+    );
+    let expected = format!(
+        "GET http://nobody.invalid:80/base/ HTTP/1.1\r\n{CREDENTIALS}Host: nobody.invalid\r\n"
+    );
+    assert!(
+        log.all().iter().all(|head| head.starts_with(&expected)),
+        "{:?}",
+        log.all()
+    );
 }
 
 #[tokio::test]
@@ -303,7 +420,8 @@ async fn a_proxy_makes_a_tunnel_for_tls() {
             let head = peer.head().await.unwrap();
             let authority = head.split(' ').nth(1).unwrap().to_owned();
             seen.add(head);
-            peer.send("HTTP/1.1 200 Connection established\r\nVia: test\r\n\r\n").await;
+            peer.send("HTTP/1.1 200 Connection established\r\nVia: test\r\n\r\n")
+                .await;
             let mut target = TcpStream::connect(authority).await.unwrap();
             // ends with whichever side ends first
             let _ = tokio::io::copy_bidirectional(&mut peer.0, &mut target).await;
@@ -315,7 +433,12 @@ async fn a_proxy_makes_a_tunnel_for_tls() {
     let prepared = Arc::new(prepare(Arc::new(plan), &inputs).await.unwrap());
     let snapshot = sum(&deltas(&mut prepared.start(whole(1), Instant::now())).await);
     assert!(snapshot.requests() > 2);
-    assert_eq!((snapshot.failures(), snapshot.counters.connects), (0, 2), "{:?}", snapshot.errors);
+    assert_eq!(
+        (snapshot.failures(), snapshot.counters.connects),
+        (0, 2),
+        "{:?}",
+        snapshot.errors
+    );
     let place = target.strip_prefix("https://").unwrap();
     let expected = format!("CONNECT {place} HTTP/1.1\r\nHost: {place}\r\n{CREDENTIALS}\r\n");
     assert_eq!(log.all(), [expected.clone(), expected]);
@@ -323,7 +446,11 @@ async fn a_proxy_makes_a_tunnel_for_tls() {
 
 #[tokio::test]
 async fn a_proxy_that_refuses_a_tunnel_is_no_connection() {
-    for answer in ["HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n", "SSH-2.0\r\n\r\n", ""] {
+    for answer in [
+        "HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n",
+        "SSH-2.0\r\n\r\n",
+        "",
+    ] {
         let url = scripted(move |mut peer: Peer| async move {
             peer.request().await;
             peer.send(answer).await;
@@ -332,17 +459,34 @@ async fn a_proxy_that_refuses_a_tunnel_is_no_connection() {
         plan.target.tls.insecure_skip_verify = true;
         let prepared = Arc::new(prepare(Arc::new(plan), &inputs).await.unwrap());
         let snapshot = sum(&deltas(&mut prepared.start(whole(1), Instant::now())).await);
-        assert_eq!(classes(&snapshot), [(ErrorClass::Connect, snapshot.requests())], "{answer:?}");
-        let samples: Vec<_> = snapshot.errors.iter().map(|(_, entry)| entry.sample.clone()).collect();
-        assert!(samples[0].starts_with("proxy: ") && !samples[0].contains("canary"), "{samples:?}");
+        assert_eq!(
+            classes(&snapshot),
+            [(ErrorClass::Connect, snapshot.requests())],
+            "{answer:?}"
+        );
+        let samples: Vec<_> = snapshot
+            .errors
+            .iter()
+            .map(|(_, entry)| entry.sample.clone())
+            .collect();
+        assert!(
+            samples[0].starts_with("proxy: ") && !samples[0].contains("canary"),
+            "{samples:?}"
+        );
         assert_eq!(snapshot.counters.unsent, snapshot.requests());
     }
 }
 
 #[tokio::test]
 async fn a_proxy_that_is_not_there_is_no_connection() {
-    let (plan, inputs) = with_proxy(plan("http://nobody.invalid", users(1, 40)), &format!("http://{}", closed_port()));
+    let (plan, inputs) = with_proxy(
+        plan("http://nobody.invalid", users(1, 40)),
+        &format!("http://{}", closed_port()),
+    );
     let prepared = Arc::new(prepare(Arc::new(plan), &inputs).await.unwrap());
     let snapshot = sum(&deltas(&mut prepared.start(whole(1), Instant::now())).await);
-    assert_eq!(classes(&snapshot), [(ErrorClass::Connect, snapshot.requests())]);
+    assert_eq!(
+        classes(&snapshot),
+        [(ErrorClass::Connect, snapshot.requests())]
+    );
 }

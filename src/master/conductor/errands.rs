@@ -70,7 +70,9 @@ impl Errands {
 
     /// What is being done, in words.
     pub(super) fn doing(&self) -> Option<&'static str> {
-        self.under_way.as_ref().map(|under_way| words(under_way.kind))
+        self.under_way
+            .as_ref()
+            .map(|under_way| words(under_way.kind))
     }
 
     /// What goes with a share.
@@ -114,7 +116,10 @@ fn before_start(plan: &Plan) -> VecDeque<ErrandKind> {
         // its steps may name what setup found
         Preflight::Once => [setup, Some(ErrandKind::Preflight)],
     };
-    await_targets.into_iter().chain(preflight.into_iter().flatten()).collect()
+    await_targets
+        .into_iter()
+        .chain(preflight.into_iter().flatten())
+        .collect()
 }
 
 /// As a person calls it.
@@ -153,7 +158,10 @@ impl Conductor {
     /// A master that has lost its memory asks for what setup found; without it no worker can be given a share. Whether it is known.
     pub(super) fn recall_found(&mut self, now: Instant) -> bool {
         let is_known = self.errands.found.is_some() || self.file.plan.once.setup.is_empty();
-        if !is_known && !self.errands.is_under_way() && self.roster.who_knows(ErrandKind::Setup).is_some() {
+        if !is_known
+            && !self.errands.is_under_way()
+            && self.roster.who_knows(ErrandKind::Setup).is_some()
+        {
             self.ask(ErrandKind::Setup, now);
         }
         is_known
@@ -169,7 +177,10 @@ impl Conductor {
         }
         self.state = MasterState::Stopping;
         let patience = self.file.plan.stop_timeout + ANSWER;
-        self.errands.closing = Some(Closing { ending, until: now + patience });
+        self.errands.closing = Some(Closing {
+            ending,
+            until: now + patience,
+        });
         if let Some(under_way) = &mut self.errands.under_way {
             under_way.until = under_way.until.min(now + ANSWER);
             let session = under_way.session;
@@ -182,9 +193,13 @@ impl Conductor {
     fn owes_teardown(&self) -> bool {
         // who was asked before this process began has something to show for it
         let was_touched = || {
-            [ErrandKind::Setup, ErrandKind::Preflight].into_iter().any(|kind| self.touches(kind) && self.roster.who_knows(kind).is_some())
+            [ErrandKind::Setup, ErrandKind::Preflight]
+                .into_iter()
+                .any(|kind| self.touches(kind) && self.roster.who_knows(kind).is_some())
         };
-        !self.file.plan.once.teardown.is_empty() && !self.errands.torn_down && (self.errands.touched || self.facts.granted || was_touched())
+        !self.file.plan.once.teardown.is_empty()
+            && !self.errands.torn_down
+            && (self.errands.touched || self.facts.granted || was_touched())
     }
 
     /// It sends more than questions whether the target is there.
@@ -198,7 +213,9 @@ impl Conductor {
 
     /// Goes on with what [`wind_up`](Self::wind_up) began.
     pub(super) fn close(&mut self, now: Instant) {
-        let Some(Closing { ending, until }) = self.errands.closing else { return };
+        let Some(Closing { ending, until }) = self.errands.closing else {
+            return;
+        };
         self.mind_errand(now);
         self.recall_found(now);
         if self.errands.is_under_way() {
@@ -207,7 +224,9 @@ impl Conductor {
         if !self.owes_teardown() {
             self.finish(ending);
         } else if now >= until {
-            self.errands.warnings.push("teardown was not carried out: no worker was left that could".to_owned());
+            self.errands
+                .warnings
+                .push("teardown was not carried out: no worker was left that could".to_owned());
             self.finish(ending);
         } else {
             self.ask(ErrandKind::Teardown, now);
@@ -216,23 +235,44 @@ impl Conductor {
 
     /// Lets go of an errand whose worker is gone, and gives up one that nobody answers.
     pub(super) fn mind_errand(&mut self, now: Instant) {
-        let Some(UnderWay { kind, session, until }) = self.errands.under_way else { return };
+        let Some(UnderWay {
+            kind,
+            session,
+            until,
+        }) = self.errands.under_way
+        else {
+            return;
+        };
         if self.roster.index(session).is_none() {
             self.errands.under_way = None;
-            self.event(&format!("the worker that did the {} is gone before it was done", words(kind)));
+            self.event(&format!(
+                "the worker that did the {} is gone before it was done",
+                words(kind)
+            ));
         } else if now >= until {
             self.errands.under_way = None;
-            self.settle(kind, Some("the worker did not answer in time".to_owned()), now);
+            self.settle(
+                kind,
+                Some("the worker did not answer in time".to_owned()),
+                now,
+            );
         }
     }
 
     /// Begins an errand, if there is a worker for it.
     fn ask(&mut self, kind: ErrandKind, now: Instant) {
         let known = self.roster.who_knows(kind);
-        let Some(session) = known.or_else(|| self.roster.first_ready()) else { return };
+        let Some(session) = known.or_else(|| self.roster.first_ready()) else {
+            return;
+        };
         let within = match (kind, self.errands.closing) {
-            (ErrandKind::Teardown, Some(closing)) => closing.until.saturating_duration_since(now).saturating_sub(ANSWER),
-            (ErrandKind::AwaitTargets, _) => self.file.plan.readiness_timeout().unwrap_or_default() + ANSWER,
+            (ErrandKind::Teardown, Some(closing)) => closing
+                .until
+                .saturating_duration_since(now)
+                .saturating_sub(ANSWER),
+            (ErrandKind::AwaitTargets, _) => {
+                self.file.plan.readiness_timeout().unwrap_or_default() + ANSWER
+            }
             (ErrandKind::Preflight, _) => PREFLIGHT,
             _ => self.file.plan.once.setup_timeout,
         };
@@ -243,13 +283,27 @@ impl Conductor {
         let found = self.errands.found();
         self.tell(
             session,
-            Message::Errand(fleet::Errand { kind: kind.into(), within_micros: within.as_micros() as u64, workers, seed, found }),
+            Message::Errand(fleet::Errand {
+                kind: kind.into(),
+                within_micros: within.as_micros() as u64,
+                workers,
+                seed,
+                found,
+            }),
         );
         self.errands.touched |= self.touches(kind);
-        self.errands.under_way = Some(UnderWay { kind, session, until: now + within + ANSWER });
+        self.errands.under_way = Some(UnderWay {
+            kind,
+            session,
+            until: now + within + ANSWER,
+        });
         let index = self.roster.index(session).filter(|_| known.is_none());
         if let Some(index) = index {
-            self.event(&format!("worker {index} does the {}, for {} at most", words(kind), duration::format(within)));
+            self.event(&format!(
+                "worker {index} does the {}, for {} at most",
+                words(kind),
+                duration::format(within)
+            ));
         }
     }
 
@@ -260,7 +314,12 @@ impl Conductor {
             instance.errands = measured;
         }
         // of whom nothing was asked, or no longer
-        if self.errands.under_way.take_if(|under_way| (under_way.session, under_way.kind) == (id, kind)).is_none() {
+        if self
+            .errands
+            .under_way
+            .take_if(|under_way| (under_way.session, under_way.kind) == (id, kind))
+            .is_none()
+        {
             return;
         }
         if kind == ErrandKind::Setup {
@@ -269,7 +328,11 @@ impl Conductor {
         if !done.told.is_empty() {
             self.event(&format!("{}: {}", words(kind), done.told));
         }
-        self.settle(kind, Some(done.failure).filter(|failure| !failure.is_empty()), now);
+        self.settle(
+            kind,
+            Some(done.failure).filter(|failure| !failure.is_empty()),
+            now,
+        );
     }
 
     /// What comes of an errand that is over.
@@ -285,7 +348,10 @@ impl Conductor {
             Some(why) if self.errands.is_closing() || self.facts.granted => self.event(&why),
             Some(why) => {
                 self.event(&why);
-                self.errands.obstacle = Some(Obstacle { reason: reason(kind), message: why });
+                self.errands.obstacle = Some(Obstacle {
+                    reason: reason(kind),
+                    message: why,
+                });
                 self.errands.before.clear();
                 return self.wind_up(Ending::NotStarted, now);
             }

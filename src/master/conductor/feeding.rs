@@ -38,15 +38,27 @@ struct Data {
 impl Feeding {
     /// `remembered`: the numbers of this incarnation. `granted`: rows may have been leased already.
     pub(super) fn new(plan: &Plan, remembered: Option<BTreeMap<u16, u64>>, granted: bool) -> Self {
-        let shared = plan.feeders.iter().enumerate().filter(|(_, feeder)| feeder.scope == FeederScope::Test);
-        let mut ledgers: BTreeMap<u16, Ledger> = shared.map(|(i, feeder)| (i as u16, Ledger::new(feeder.is_finite()))).collect();
+        let shared = plan
+            .feeders
+            .iter()
+            .enumerate()
+            .filter(|(_, feeder)| feeder.scope == FeederScope::Test);
+        let mut ledgers: BTreeMap<u16, Ledger> = shared
+            .map(|(i, feeder)| (i as u16, Ledger::new(feeder.is_finite())))
+            .collect();
         let unsure = (granted && remembered.is_none()).then_some(None);
         for (feeder, next) in remembered.unwrap_or_default() {
             if let Some(ledger) = ledgers.get_mut(&feeder) {
                 ledger.skip_to(next);
             }
         }
-        Self { ledgers, data: BTreeMap::new(), descriptors: None, waiting: Vec::new(), unsure }
+        Self {
+            ledgers,
+            data: BTreeMap::new(),
+            descriptors: None,
+            waiting: Vec::new(),
+            unsure,
+        }
     }
 
     /// A new Pod is told that the run is under way already.
@@ -60,7 +72,11 @@ impl Feeding {
     fn compare(&mut self, worker: u32, theirs: &fleet::FeederData) -> Option<Reported> {
         let feeder = theirs.feeder as u16;
         let ledger = self.ledgers.get_mut(&feeder)?;
-        let first = self.data.entry(feeder).or_insert_with(|| Data { worker, rows: theirs.rows, digest: theirs.digest.clone() });
+        let first = self.data.entry(feeder).or_insert_with(|| Data {
+            worker,
+            rows: theirs.rows,
+            digest: theirs.digest.clone(),
+        });
         if first.digest == theirs.digest && first.rows == theirs.rows {
             ledger.set_rows(theirs.rows.into());
             return None;
@@ -70,38 +86,76 @@ impl Feeding {
         } else {
             format!("{} rows instead of {}", theirs.rows, first.rows)
         };
-        let message = format!("worker {worker} holds other data than worker {}: {how}", first.worker);
-        Some(Reported { kind: ProblemKind::InvalidSpec, field: format!("spec.feeders[{feeder}]"), object: String::new(), message })
+        let message = format!(
+            "worker {worker} holds other data than worker {}: {how}",
+            first.worker
+        );
+        Some(Reported {
+            kind: ProblemKind::InvalidSpec,
+            field: format!("spec.feeders[{feeder}]"),
+            object: String::new(),
+            message,
+        })
     }
 
     fn compare_descriptors(&mut self, worker: u32, theirs: &str) -> Option<Reported> {
-        let (first, digest) = self.descriptors.get_or_insert_with(|| (worker, theirs.to_owned()));
-        let message =
-            format!("worker {worker} knows other gRPC services or messages than worker {first}; they asked servers of two versions");
+        let (first, digest) = self
+            .descriptors
+            .get_or_insert_with(|| (worker, theirs.to_owned()));
+        let message = format!(
+            "worker {worker} knows other gRPC services or messages than worker {first}; they asked servers of two versions"
+        );
         let field = "spec.protos".to_owned();
-        (digest != theirs).then_some(Reported { kind: ProblemKind::InvalidSpec, field, object: String::new(), message })
+        (digest != theirs).then_some(Reported {
+            kind: ProblemKind::InvalidSpec,
+            field,
+            object: String::new(),
+            message,
+        })
     }
 
     fn next(&self) -> BTreeMap<u16, u64> {
-        self.ledgers.iter().map(|(feeder, ledger)| (*feeder, ledger.next())).collect()
+        self.ledgers
+            .iter()
+            .map(|(feeder, ledger)| (*feeder, ledger.next()))
+            .collect()
     }
 }
 
 impl Conductor {
     /// A worker is ready, unless its data are not those of the others.
     pub(super) fn hear_ready(&mut self, id: SessionId, ready: &fleet::Ready, now: Instant) {
-        let Some(worker) = self.roster.index(id) else { return };
-        let mut problems: Vec<Reported> = ready.feeders.iter().filter_map(|data| self.feeding.compare(worker, data)).collect();
+        let Some(worker) = self.roster.index(id) else {
+            return;
+        };
+        let mut problems: Vec<Reported> = ready
+            .feeders
+            .iter()
+            .filter_map(|data| self.feeding.compare(worker, data))
+            .collect();
         problems.extend(self.feeding.compare_descriptors(worker, &ready.descriptors));
         self.errands.hear_warnings(&ready.warnings);
-        let reserved: Vec<(u16, u64)> = self.feeding.ledgers.iter().map(|(feeder, ledger)| (*feeder, ledger.reserved())).collect();
-        let Some(seat) = self.roster.seat(id) else { return };
+        let reserved: Vec<(u16, u64)> = self
+            .feeding
+            .ledgers
+            .iter()
+            .map(|(feeder, ledger)| (*feeder, ledger.reserved()))
+            .collect();
+        let Some(seat) = self.roster.seat(id) else {
+            return;
+        };
         if !problems.is_empty() {
             return seat.set_problems(problems, now);
         }
         seat.set_ready(ready.errands().collect());
         for (feeder, end) in reserved.into_iter().filter(|(_, end)| *end > 0) {
-            self.tell(id, Message::RowsReserved(fleet::RowsReserved { feeder: feeder.into(), end }));
+            self.tell(
+                id,
+                Message::RowsReserved(fleet::RowsReserved {
+                    feeder: feeder.into(),
+                    end,
+                }),
+            );
         }
     }
 
@@ -130,10 +184,18 @@ impl Conductor {
         if let Some(instance) = self.roster.instance(id) {
             instance.used_up.insert(feeder);
         }
-        let is_over = !self.feeding.ledgers.contains_key(&feeder) || self.roster.all_used_up(feeder);
+        let is_over =
+            !self.feeding.ledgers.contains_key(&feeder) || self.roster.all_used_up(feeder);
         if is_over && self.state == MasterState::Running {
-            let name = self.file.plan.feeders.get(usize::from(feeder)).map_or("", |feeder| feeder.name.as_str());
-            self.event(&format!("every row of feeder {name:?} has been used, which ends the load"));
+            let name = self
+                .file
+                .plan
+                .feeders
+                .get(usize::from(feeder))
+                .map_or("", |feeder| feeder.name.as_str());
+            self.event(&format!(
+                "every row of feeder {name:?} has been used, which ends the load"
+            ));
             self.state = MasterState::Stopping;
             self.tell_all(|| Message::Stop(fleet::Stop { at_once: false }));
         }
@@ -146,7 +208,9 @@ impl Conductor {
         }
         if let Some(since) = &mut self.feeding.unsure {
             let since = *since.get_or_insert(now);
-            if self.roster.carriers() < self.roster.workers() && now.duration_since(since) < HEAR_ALL {
+            if self.roster.carriers() < self.roster.workers()
+                && now.duration_since(since) < HEAR_ALL
+            {
                 return;
             }
             self.feeding.unsure = None;
@@ -166,20 +230,38 @@ impl Conductor {
             return;
         }
         let workers = self.roster.workers();
-        let Some(ledger) = self.feeding.ledgers.get_mut(&feeder) else { return };
-        let Some(lease) = ledger.lease(wanted.count.into(), workers) else { return };
+        let Some(ledger) = self.feeding.ledgers.get_mut(&feeder) else {
+            return;
+        };
+        let Some(lease) = ledger.lease(wanted.count.into(), workers) else {
+            return;
+        };
         if let Err(e) = self.memory.store_rows(&self.feeding.next()) {
             // these positions are skipped; the worker asks again when it comes back
             return self.event(&format!("cannot lease rows: {e}"));
         }
         if let Some(end) = lease.reserved {
-            self.tell_all(|| Message::RowsReserved(fleet::RowsReserved { feeder: feeder.into(), end }));
+            self.tell_all(|| {
+                Message::RowsReserved(fleet::RowsReserved {
+                    feeder: feeder.into(),
+                    end,
+                })
+            });
         }
         if let Some(instance) = self.roster.instance(id) {
-            instance.rows.entry(feeder).or_default().leased += lease.positions.end - lease.positions.start;
+            instance.rows.entry(feeder).or_default().leased +=
+                lease.positions.end - lease.positions.start;
         }
         let (first, end) = (lease.positions.start, lease.positions.end);
-        self.tell(id, Message::RowsLeased(fleet::RowsLeased { feeder: feeder.into(), first, end, exhausted: lease.exhausted }));
+        self.tell(
+            id,
+            Message::RowsLeased(fleet::RowsLeased {
+                feeder: feeder.into(),
+                first,
+                end,
+                exhausted: lease.exhausted,
+            }),
+        );
     }
 
     /// What became of the rows.
@@ -187,7 +269,12 @@ impl Conductor {
         let result = |feeder: &u16| {
             let name = self.file.plan.feeders[usize::from(*feeder)].name.clone();
             let rows = self.roster.rows(*feeder);
-            FeederResult { name, leased: rows.leased, used: rows.used, lost: rows.lost }
+            FeederResult {
+                name,
+                leased: rows.leased,
+                used: rows.used,
+                lost: rows.lost,
+            }
         };
         self.feeding.ledgers.keys().map(result).collect()
     }

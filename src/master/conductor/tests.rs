@@ -15,7 +15,9 @@ fn run_file(workers: u32, change: impl FnOnce(&mut serde_json::Value)) -> RunFil
         "run": {"preflight": "Off"},
     });
     change(&mut spec);
-    let plan = crate::crd::check(&serde_json::from_value(spec).unwrap()).unwrap().plan;
+    let plan = crate::crd::check(&serde_json::from_value(spec).unwrap())
+        .unwrap()
+        .plan;
     RunFile {
         run: "r-1".into(),
         name: "r".into(),
@@ -42,7 +44,9 @@ pub(super) struct Player {
 
 impl Player {
     pub(super) fn heard(&mut self) -> Vec<Message> {
-        std::iter::from_fn(|| self.heard.try_recv().ok()).filter_map(|message| message.message).collect()
+        std::iter::from_fn(|| self.heard.try_recv().ok())
+            .filter_map(|message| message.message)
+            .collect()
     }
 
     fn was_told_to_start(&mut self) -> Option<fleet::Start> {
@@ -58,9 +62,16 @@ impl Stage {
         Self::of(workers, memory, |_| {})
     }
 
-    pub(super) fn of(workers: u32, memory: Memory, change: impl FnOnce(&mut serde_json::Value)) -> Self {
+    pub(super) fn of(
+        workers: u32,
+        memory: Memory,
+        change: impl FnOnce(&mut serde_json::Value),
+    ) -> Self {
         let now = Instant::now();
-        Self { conductor: Conductor::new(run_file(workers, change), memory, now).unwrap(), now }
+        Self {
+            conductor: Conductor::new(run_file(workers, change), memory, now).unwrap(),
+            now,
+        }
     }
 
     /// One worker, granted and told to start.
@@ -87,7 +98,10 @@ impl Stage {
             carrying,
             ..Default::default()
         };
-        Player { id: self.conductor.join(&hello, sender).unwrap(), heard }
+        Player {
+            id: self.conductor.join(&hello, sender).unwrap(),
+            heard,
+        }
     }
 
     pub(super) fn say(&mut self, player: &Player, message: from_worker::Message) {
@@ -99,18 +113,40 @@ impl Stage {
     }
 
     pub(super) fn grant(&mut self, epoch: u32, action: GrantAction) -> Result<(), Refusal> {
-        let grant = Grant { run: "r-1".into(), epoch, incarnation: self.conductor.incarnation().to_owned(), action };
+        let grant = Grant {
+            run: "r-1".into(),
+            epoch,
+            incarnation: self.conductor.incarnation().to_owned(),
+            action,
+        };
         self.conductor.grant(&grant, self.now)
     }
 
     pub(super) fn deliver(&mut self, player: &Player, second: u32, requests: u64, last: bool) {
-        let delta = fleet::Delta { second, snapshot: samples(requests).encode(), last, ..fleet::Delta::default() };
+        let delta = fleet::Delta {
+            second,
+            snapshot: samples(requests).encode(),
+            last,
+            ..fleet::Delta::default()
+        };
         self.say(player, from_worker::Message::Delta(delta));
     }
 
     /// A request, and what became of rows.
-    pub(super) fn deliver_with(&mut self, player: &Player, second: u32, last: bool, feeders: Vec<fleet::FeederUsage>) {
-        let delta = fleet::Delta { second, snapshot: samples(1).encode(), last, feeders, ..fleet::Delta::default() };
+    pub(super) fn deliver_with(
+        &mut self,
+        player: &Player,
+        second: u32,
+        last: bool,
+        feeders: Vec<fleet::FeederUsage>,
+    ) {
+        let delta = fleet::Delta {
+            second,
+            snapshot: samples(1).encode(),
+            last,
+            feeders,
+            ..fleet::Delta::default()
+        };
         self.say(player, from_worker::Message::Delta(delta));
     }
 
@@ -122,20 +158,35 @@ impl Stage {
 const OUTBOUND_FOR_TESTS: usize = 64;
 
 fn samples(requests: u64) -> Snapshot {
-    let mut stats = StepStats { requests, ..StepStats::default() };
+    let mut stats = StepStats {
+        requests,
+        ..StepStats::default()
+    };
     (0..requests).for_each(|_| stats.latency.record(1000));
-    Snapshot { steps: [(0, stats)].into(), ..Snapshot::default() }
+    Snapshot {
+        steps: [(0, stats)].into(),
+        ..Snapshot::default()
+    }
 }
 
 fn cumulative(through: u32, requests: u64) -> from_worker::Message {
     cumulative_with(through, requests, vec![])
 }
 
-pub(super) fn cumulative_with(through: u32, requests: u64, feeders: Vec<fleet::FeederUsage>) -> from_worker::Message {
+pub(super) fn cumulative_with(
+    through: u32,
+    requests: u64,
+    feeders: Vec<fleet::FeederUsage>,
+) -> from_worker::Message {
     from_worker::Message::Cumulative(fleet::Cumulative {
         through_second: Some(through),
         snapshot: samples(requests).encode(),
-        seconds: vec![fleet::SecondCount { second: through, requests, failures: 0, users: 1 }],
+        seconds: vec![fleet::SecondCount {
+            second: through,
+            requests,
+            failures: 0,
+            users: 1,
+        }],
         last: false,
         elapsed_micros: 5_000_000,
         started_unix_micros: 1,
@@ -161,10 +212,21 @@ fn nothing_starts_without_a_grant() {
 #[test]
 fn a_grant_for_another_incarnation_or_an_older_epoch_is_refused() {
     let mut stage = Stage::new(1, Memory::none());
-    let grant = Grant { run: "r-1".into(), epoch: 1, incarnation: "other".into(), action: GrantAction::Start };
-    assert!(matches!(stage.conductor.grant(&grant, stage.now), Err(Refusal::OtherIncarnation { .. })));
+    let grant = Grant {
+        run: "r-1".into(),
+        epoch: 1,
+        incarnation: "other".into(),
+        action: GrantAction::Start,
+    };
+    assert!(matches!(
+        stage.conductor.grant(&grant, stage.now),
+        Err(Refusal::OtherIncarnation { .. })
+    ));
     stage.grant(2, GrantAction::Start).unwrap();
-    assert!(matches!(stage.grant(1, GrantAction::Start), Err(Refusal::OldEpoch { .. })));
+    assert!(matches!(
+        stage.grant(1, GrantAction::Start),
+        Err(Refusal::OldEpoch { .. })
+    ));
 }
 
 #[test]
@@ -176,7 +238,10 @@ fn a_grant_waits_for_the_last_worker() {
     assert!(first.was_told_to_start().is_none());
     let mut second = stage.join(1, "b", false);
     stage.ready(&second);
-    let (a, b) = (first.was_told_to_start().unwrap(), second.was_told_to_start().unwrap());
+    let (a, b) = (
+        first.was_told_to_start().unwrap(),
+        second.was_told_to_start().unwrap(),
+    );
     assert_eq!((a.workers, a.in_micros, a.seed), (2, b.in_micros, b.seed));
 }
 
@@ -192,7 +257,10 @@ fn a_run_ends_when_every_worker_has_had_its_last_word() {
     stage.deliver(&players[1], 0, 4, true);
     assert_eq!(stage.state(), MasterState::Finished);
     let result = stage.conductor.result().unwrap();
-    assert_eq!((result.totals.requests, result.verdict, result.workers.lost), (7, Verdict::Passed, 0));
+    assert_eq!(
+        (result.totals.requests, result.verdict, result.workers.lost),
+        (7, Verdict::Passed, 0)
+    );
 }
 
 #[test]
@@ -217,11 +285,21 @@ fn a_replacement_takes_up_the_share_where_the_profile_is() {
     stage.pass(2);
     let mut replacement = stage.join(0, "b", false);
     stage.ready(&replacement);
-    assert_eq!(replacement.was_told_to_start().unwrap().in_micros, -4_000_000);
+    assert_eq!(
+        replacement.was_told_to_start().unwrap().in_micros,
+        -4_000_000
+    );
     stage.pass(10);
     stage.deliver(&replacement, 9, 2, true);
     let result = stage.conductor.result().unwrap();
-    assert_eq!((result.totals.requests, result.workers.lost, result.workers.rejoined), (5, 1, 1));
+    assert_eq!(
+        (
+            result.totals.requests,
+            result.workers.lost,
+            result.workers.rejoined
+        ),
+        (5, 1, 1)
+    );
 }
 
 #[test]
@@ -236,7 +314,13 @@ fn a_run_whose_workers_all_vanish_ends() {
     };
     stage.pass(31);
     stage.pass(31);
-    assert_eq!(stage.conductor.result().map(|result| result.reason.as_str()), Some("WorkersLost"));
+    assert_eq!(
+        stage
+            .conductor
+            .result()
+            .map(|result| result.reason.as_str()),
+        Some("WorkersLost")
+    );
 }
 
 #[test]
@@ -248,7 +332,10 @@ fn a_master_killed_after_the_grant_starts_nothing() {
     before.grant(1, GrantAction::Start).unwrap();
 
     let mut after = Stage::new(1, Memory::at(folder.path()));
-    assert_eq!((after.state(), after.conductor.incarnation()), (MasterState::Recovering, before.conductor.incarnation()));
+    assert_eq!(
+        (after.state(), after.conductor.incarnation()),
+        (MasterState::Recovering, before.conductor.incarnation())
+    );
     let mut fresh = after.join(0, "b", false);
     after.ready(&fresh);
     after.grant(1, GrantAction::Start).unwrap();
@@ -285,20 +372,45 @@ fn a_resumed_master_without_such_workers_is_lost() {
 #[test]
 fn a_stop_before_the_start_ends_the_run_without_load() {
     let mut stage = Stage::new(1, Memory::none());
-    stage.conductor.stop(Stop { run: "r-1".into(), reason: "Suspended".into(), message: "m".into() }, stage.now);
+    stage.conductor.stop(
+        Stop {
+            run: "r-1".into(),
+            reason: "Suspended".into(),
+            message: "m".into(),
+        },
+        stage.now,
+    );
     let result = stage.conductor.result().unwrap();
-    assert_eq!((result.verdict, result.reason.as_str(), &result.started_at), (Verdict::Aborted, "Suspended", &None));
+    assert_eq!(
+        (result.verdict, result.reason.as_str(), &result.started_at),
+        (Verdict::Aborted, "Suspended", &None)
+    );
 }
 
 #[test]
 fn a_stop_tells_the_workers_and_keeps_what_was_measured() {
     let (mut stage, mut player) = Stage::started();
     stage.pass(5);
-    stage.conductor.stop(Stop { run: "r-1".into(), reason: "Suspended".into(), message: "m".into() }, stage.now);
-    assert!(player.heard().iter().any(|message| matches!(message, Message::Stop(_))));
+    stage.conductor.stop(
+        Stop {
+            run: "r-1".into(),
+            reason: "Suspended".into(),
+            message: "m".into(),
+        },
+        stage.now,
+    );
+    assert!(
+        player
+            .heard()
+            .iter()
+            .any(|message| matches!(message, Message::Stop(_)))
+    );
     stage.deliver(&player, 1, 9, true);
     let result = stage.conductor.result().unwrap();
-    assert_eq!((result.verdict, result.totals.requests), (Verdict::Aborted, 9));
+    assert_eq!(
+        (result.verdict, result.totals.requests),
+        (Verdict::Aborted, 9)
+    );
 }
 
 #[test]
@@ -306,7 +418,12 @@ fn workers_go_only_when_the_result_is_stored() {
     let (mut stage, mut player) = Stage::started();
     stage.pass(14);
     stage.deliver(&player, 0, 1, true);
-    let released = |player: &mut Player| player.heard().iter().any(|message| matches!(message, Message::Release(_)));
+    let released = |player: &mut Player| {
+        player
+            .heard()
+            .iter()
+            .any(|message| matches!(message, Message::Release(_)))
+    };
     assert!(!released(&mut player));
     stage.conductor.acknowledge();
     assert!(released(&mut player));
@@ -318,9 +435,23 @@ fn workers_go_only_when_the_result_is_stored() {
 fn a_worker_of_another_run_is_turned_away() {
     let mut stage = Stage::new(1, Memory::none());
     let (sender, _heard) = mpsc::channel(1);
-    let hello = fleet::Hello { protocol: PROTOCOL_VERSION, run: "other".into(), ..Default::default() };
-    assert!(stage.conductor.join(&hello, sender.clone()).unwrap_err().permanent);
-    let hello = fleet::Hello { protocol: PROTOCOL_VERSION + 1, run: "r-1".into(), ..Default::default() };
+    let hello = fleet::Hello {
+        protocol: PROTOCOL_VERSION,
+        run: "other".into(),
+        ..Default::default()
+    };
+    assert!(
+        stage
+            .conductor
+            .join(&hello, sender.clone())
+            .unwrap_err()
+            .permanent
+    );
+    let hello = fleet::Hello {
+        protocol: PROTOCOL_VERSION + 1,
+        run: "r-1".into(),
+        ..Default::default()
+    };
     assert!(stage.conductor.join(&hello, sender).is_err());
 }
 
@@ -335,13 +466,18 @@ fn a_missing_secret_is_told_with_how_long_it_has_been_missing() {
             object: "Secret \"s\" key \"k\"".into(),
             message: "is not there".into(),
         };
-        from_worker::Message::NotReady(fleet::NotReady { problems: vec![problem] })
+        from_worker::Message::NotReady(fleet::NotReady {
+            problems: vec![problem],
+        })
     };
     stage.say(&player, missing());
     stage.pass(21);
     stage.say(&player, missing());
     let problems = stage.conductor.progress(stage.now).problems;
-    assert_eq!((problems[0].kind, problems[0].for_seconds), (ProblemKind::MissingReference, 21));
+    assert_eq!(
+        (problems[0].kind, problems[0].for_seconds),
+        (ProblemKind::MissingReference, 21)
+    );
 }
 
 #[test]
@@ -351,7 +487,13 @@ fn a_process_that_was_replaced_does_not_take_its_seat_back() {
     stage.conductor.leave(old.id, stage.now);
     let _new = stage.join(0, "b", false);
     let (sender, _heard) = mpsc::channel(OUTBOUND_FOR_TESTS);
-    let hello = fleet::Hello { protocol: PROTOCOL_VERSION, run: "r-1".into(), instance: "a".into(), carrying: true, ..Default::default() };
+    let hello = fleet::Hello {
+        protocol: PROTOCOL_VERSION,
+        run: "r-1".into(),
+        instance: "a".into(),
+        carrying: true,
+        ..Default::default()
+    };
     let refused = stage.conductor.join(&hello, sender).unwrap_err();
     assert!(!refused.permanent, "{refused:?}");
 }
@@ -364,12 +506,19 @@ fn a_verdict_over_less_load_than_was_asked_for_says_so() {
     stage.grant(1, GrantAction::Start).unwrap();
     stage.pass(5);
     stage.deliver(&players[0], 1, 3, true);
-    stage.say(&players[0], from_worker::Message::Leaving(fleet::Leaving {}));
+    stage.say(
+        &players[0],
+        from_worker::Message::Leaving(fleet::Leaving {}),
+    );
     stage.conductor.leave(players[0].id, stage.now);
     stage.pass(9);
     stage.deliver(&players[1], 9, 3, true);
     let result = stage.conductor.result().unwrap();
-    assert!(result.message.contains("below the profile"), "{}", result.message);
+    assert!(
+        result.message.contains("below the profile"),
+        "{}",
+        result.message
+    );
     assert_eq!((result.verdict, result.workers.lost), (Verdict::Passed, 0));
 }
 
@@ -389,7 +538,14 @@ fn the_end_waits_for_the_replacement_of_a_drained_worker() {
     assert_eq!(stage.state(), MasterState::Running);
     stage.deliver(&replacement, 9, 3, true);
     let result = stage.conductor.result().unwrap();
-    assert_eq!((result.totals.requests, result.workers.lost, result.workers.rejoined), (9, 0, 1));
+    assert_eq!(
+        (
+            result.totals.requests,
+            result.workers.lost,
+            result.workers.rejoined
+        ),
+        (9, 0, 1)
+    );
 }
 
 /// A rule that a sample of [`samples`] breaks, judged each second.
@@ -400,7 +556,12 @@ fn breakable() -> serde_json::Value {
 #[test]
 fn a_breached_threshold_ends_the_run_as_failed() {
     let now = Instant::now();
-    let conductor = Conductor::new(run_file(1, |spec| spec["thresholds"] = breakable()), Memory::none(), now).unwrap();
+    let conductor = Conductor::new(
+        run_file(1, |spec| spec["thresholds"] = breakable()),
+        Memory::none(),
+        now,
+    )
+    .unwrap();
     let mut stage = Stage { conductor, now };
     let mut player = stage.join(0, "a", false);
     stage.ready(&player);
@@ -410,12 +571,33 @@ fn a_breached_threshold_ends_the_run_as_failed() {
     assert_eq!(stage.state(), MasterState::Running);
     stage.deliver(&player, 1, 100, false);
     assert_eq!(stage.state(), MasterState::Stopping);
-    assert!(player.heard().iter().any(|message| matches!(message, Message::Stop(_))));
-    stage.conductor.stop(Stop { run: "r-1".into(), reason: "Late".into(), message: "too late".into() }, stage.now);
+    assert!(
+        player
+            .heard()
+            .iter()
+            .any(|message| matches!(message, Message::Stop(_)))
+    );
+    stage.conductor.stop(
+        Stop {
+            run: "r-1".into(),
+            reason: "Late".into(),
+            message: "too late".into(),
+        },
+        stage.now,
+    );
     stage.deliver(&player, 2, 1, true);
     let result = stage.conductor.result().unwrap();
-    assert_eq!((result.verdict, result.reason.as_str()), (Verdict::Failed, "ThresholdAborted"));
-    assert!(result.message.starts_with("requests count < 100 over 1s: observed 100 in second 1"), "{}", result.message);
+    assert_eq!(
+        (result.verdict, result.reason.as_str()),
+        (Verdict::Failed, "ThresholdAborted")
+    );
+    assert!(
+        result
+            .message
+            .starts_with("requests count < 100 over 1s: observed 100 in second 1"),
+        "{}",
+        result.message
+    );
     assert_eq!(result.totals.requests, 200);
 }
 
@@ -423,8 +605,18 @@ fn a_breached_threshold_ends_the_run_as_failed() {
 fn a_new_master_process_remembers_what_was_breached() {
     let folder = tempfile::tempdir().unwrap();
     let now = Instant::now();
-    let new = || Conductor::new(run_file(1, |spec| spec["thresholds"] = breakable()), Memory::at(folder.path()), now).unwrap();
-    let mut stage = Stage { conductor: new(), now };
+    let new = || {
+        Conductor::new(
+            run_file(1, |spec| spec["thresholds"] = breakable()),
+            Memory::at(folder.path()),
+            now,
+        )
+        .unwrap()
+    };
+    let mut stage = Stage {
+        conductor: new(),
+        now,
+    };
     let player = stage.join(0, "a", false);
     stage.ready(&player);
     stage.grant(1, GrantAction::Start).unwrap();
@@ -435,16 +627,27 @@ fn a_new_master_process_remembers_what_was_breached() {
     stage.say(&player, cumulative(1, 100));
     stage.pass(1);
     assert_eq!(stage.state(), MasterState::Stopping);
-    assert!(player.heard().iter().any(|message| matches!(message, Message::Stop(_))));
+    assert!(
+        player
+            .heard()
+            .iter()
+            .any(|message| matches!(message, Message::Stop(_)))
+    );
 }
 
 #[test]
 fn a_worker_that_was_the_limit_is_named_and_may_cost_the_run_its_verdict() {
-    for (on_saturation, verdict) in [(OnSaturation::Warn, Verdict::Passed), (OnSaturation::Fail, Verdict::Errored)] {
+    for (on_saturation, verdict) in [
+        (OnSaturation::Warn, Verdict::Passed),
+        (OnSaturation::Fail, Verdict::Errored),
+    ] {
         let now = Instant::now();
         let mut file = run_file(2, |_| {});
         file.plan.on_saturation = on_saturation;
-        let mut stage = Stage { conductor: Conductor::new(file, Memory::none(), now).unwrap(), now };
+        let mut stage = Stage {
+            conductor: Conductor::new(file, Memory::none(), now).unwrap(),
+            now,
+        };
         let players = [stage.join(0, "a", false), stage.join(1, "b", false)];
         players.iter().for_each(|player| stage.ready(player));
         stage.grant(1, GrantAction::Start).unwrap();
@@ -455,17 +658,41 @@ fn a_worker_that_was_the_limit_is_named_and_may_cost_the_run_its_verdict() {
         let (snapshot, failure) = (busy.encode(), String::new());
         stage.say(
             &players[1],
-            from_worker::Message::Delta(fleet::Delta { second: 0, snapshot, last: true, failure, ..fleet::Delta::default() }),
+            from_worker::Message::Delta(fleet::Delta {
+                second: 0,
+                snapshot,
+                last: true,
+                failure,
+                ..fleet::Delta::default()
+            }),
         );
         let result = stage.conductor.result().unwrap();
         assert_eq!(result.verdict, verdict);
-        assert_eq!(result.generator.workers.iter().map(|worker| worker.worker).collect::<Vec<_>>(), [1]);
-        let said = if verdict == Verdict::Errored { &result.message } else { &result.warnings[0] };
-        assert!(said.ends_with("worker 1: it used 95% of its CPU time"), "{said}");
+        assert_eq!(
+            result
+                .generator
+                .workers
+                .iter()
+                .map(|worker| worker.worker)
+                .collect::<Vec<_>>(),
+            [1]
+        );
+        let said = if verdict == Verdict::Errored {
+            &result.message
+        } else {
+            &result.warnings[0]
+        };
+        assert!(
+            said.ends_with("worker 1: it used 95% of its CPU time"),
+            "{said}"
+        );
     }
 }
 
 #[test]
 fn the_larger_the_fleet_the_seldomer_workers_hand_over() {
-    assert_eq!([1, 100, 101, 500, 501, 5000].map(snapshot_interval), [1, 1, 2, 2, 5, 5]);
+    assert_eq!(
+        [1, 100, 101, 500, 501, 5000].map(snapshot_interval),
+        [1, 1, 2, 2, 5, 5]
+    );
 }

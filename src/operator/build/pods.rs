@@ -9,8 +9,8 @@ use super::Blueprint;
 use crate::crd::spec::{PodSpec, ResourcesSpec, VolumeSpec};
 use crate::plan::{Kind, duration};
 use crate::wire::layout::{
-    ADMIN_PORT, CHANNEL_DIR, CONTROL_PORT, FILES, INPUTS_DIR, RUN_DIR, RUN_FILE, STATE_DIR, UI_PORT, channel as keys, child_name,
-    input_kind,
+    ADMIN_PORT, CHANNEL_DIR, CONTROL_PORT, FILES, INPUTS_DIR, RUN_DIR, RUN_FILE, STATE_DIR,
+    UI_PORT, channel as keys, child_name, input_kind,
 };
 
 use super::super::child::Child;
@@ -23,9 +23,14 @@ const TOLERATE_LOST_NODE: i64 = 10;
 
 impl Blueprint<'_> {
     pub(super) fn master_pod(&self) -> Value {
-        let probe =
-            |path: &str, period: u32| json!({"httpGet": {"path": path, "port": "admin"}, "periodSeconds": period, "timeoutSeconds": 2});
-        let channel = [keys::MASTER_CERT, keys::MASTER_KEY, keys::WORKER_TOKEN, keys::OPERATOR_TOKEN, keys::READ_TOKEN];
+        let probe = |path: &str, period: u32| json!({"httpGet": {"path": path, "port": "admin"}, "periodSeconds": period, "timeoutSeconds": 2});
+        let channel = [
+            keys::MASTER_CERT,
+            keys::MASTER_KEY,
+            keys::WORKER_TOKEN,
+            keys::OPERATOR_TOKEN,
+            keys::READ_TOKEN,
+        ];
         let container = json!({
             "name": Component::Master.label(),
             "args": ["master", "--run-file", format!("{RUN_DIR}/{RUN_FILE}"), "--channel", CHANNEL_DIR, "--state", STATE_DIR],
@@ -47,18 +52,33 @@ impl Blueprint<'_> {
         ];
         let spec = &self.test.spec.master;
         let rest = json!({"terminationGracePeriodSeconds": 30});
-        self.pod(Component::Master, spec.pod.as_ref(), &spec.resources, container, volumes, rest)
+        self.pod(
+            Component::Master,
+            spec.pod.as_ref(),
+            &spec.resources,
+            container,
+            volumes,
+            rest,
+        )
     }
 
     pub(super) fn worker_pod(&self) -> Value {
         let run = &self.run.id;
         let stop_timeout = self.checked.plan.stop_timeout;
         let (mounts, inputs) = self.inputs();
-        let mut volume_mounts = vec![json!({"name": "channel", "mountPath": CHANNEL_DIR, "readOnly": true})];
+        let mut volume_mounts =
+            vec![json!({"name": "channel", "mountPath": CHANNEL_DIR, "readOnly": true})];
         volume_mounts.extend(mounts);
         let mut volumes = vec![self.channel_volume(&[keys::CA, keys::WORKER_TOKEN])];
         volumes.extend(inputs);
-        let (mounts, files): (Vec<Value>, Vec<Value>) = self.test.spec.workers.volumes.iter().map(file_volume).unzip();
+        let (mounts, files): (Vec<Value>, Vec<Value>) = self
+            .test
+            .spec
+            .workers
+            .volumes
+            .iter()
+            .map(file_volume)
+            .unzip();
         volume_mounts.extend(mounts);
         volumes.extend(files);
         let container = json!({
@@ -71,7 +91,14 @@ impl Blueprint<'_> {
         });
         let spec = &self.test.spec.workers;
         let rest = json!({"restartPolicy": "Never", "terminationGracePeriodSeconds": stop_timeout.as_secs() + 15});
-        self.pod(Component::Worker, spec.pod.as_ref(), &spec.resources, container, volumes, rest)
+        self.pod(
+            Component::Worker,
+            spec.pod.as_ref(),
+            &spec.resources,
+            container,
+            volumes,
+            rest,
+        )
     }
 
     fn pod(
@@ -84,21 +111,38 @@ impl Blueprint<'_> {
         rest: Value,
     ) -> Value {
         let nothing = PodSpec::default();
-        let PodSpec { labels: extra, annotations, node_selector, tolerations, priority_class_name } = wishes.unwrap_or(&nothing);
+        let PodSpec {
+            labels: extra,
+            annotations,
+            node_selector,
+            tolerations,
+            priority_class_name,
+        } = wishes.unwrap_or(&nothing);
         let mut all_labels = extra.clone();
         let uid = self.test.metadata.uid.as_deref().unwrap_or_default();
-        all_labels.extend(labels(self.test_name(), uid, &self.run.id, component.label()));
+        all_labels.extend(labels(
+            self.test_name(),
+            uid,
+            &self.run.id,
+            component.label(),
+        ));
 
         let ResourcesSpec { cpu, memory } = resources;
         container["image"] = json!(self.settings.image);
         container["imagePullPolicy"] = json!(self.settings.pull_policy);
         container["resources"] = json!({"requests": {"cpu": cpu, "memory": memory}, "limits": {"cpu": cpu, "memory": memory}});
-        container["securityContext"] =
-            json!({"allowPrivilegeEscalation": false, "readOnlyRootFilesystem": true, "capabilities": {"drop": ["ALL"]}});
+        container["securityContext"] = json!({"allowPrivilegeEscalation": false, "readOnlyRootFilesystem": true, "capabilities": {"drop": ["ALL"]}});
 
         let lost = |key: &str| json!({"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": TOLERATE_LOST_NODE});
-        let mut all_tolerations = vec![lost("node.kubernetes.io/not-ready"), lost("node.kubernetes.io/unreachable")];
-        all_tolerations.extend(tolerations.iter().map(|toleration| serde_json::to_value(toleration).expect("a toleration is JSON")));
+        let mut all_tolerations = vec![
+            lost("node.kubernetes.io/not-ready"),
+            lost("node.kubernetes.io/unreachable"),
+        ];
+        all_tolerations.extend(
+            tolerations
+                .iter()
+                .map(|toleration| serde_json::to_value(toleration).expect("a toleration is JSON")),
+        );
 
         let mut spec = json!({
             "automountServiceAccountToken": false,
@@ -125,7 +169,10 @@ impl Blueprint<'_> {
     }
 
     fn channel_volume(&self, keys: &[&str]) -> Value {
-        let items: Vec<Value> = keys.iter().map(|key| json!({"key": key, "path": key})).collect();
+        let items: Vec<Value> = keys
+            .iter()
+            .map(|key| json!({"key": key, "path": key}))
+            .collect();
         json!({"name": "channel", "secret": {"secretName": Child::Channel.name(&self.run.id), "defaultMode": READ_ONLY, "items": items}})
     }
 
@@ -133,7 +180,10 @@ impl Blueprint<'_> {
     fn inputs(&self) -> (Vec<Value>, Vec<Value>) {
         let mut objects: BTreeMap<(Kind, &str), BTreeSet<&str>> = BTreeMap::new();
         for reference in self.checked.plan.references() {
-            objects.entry((reference.kind, &reference.name)).or_default().insert(&reference.key);
+            objects
+                .entry((reference.kind, &reference.name))
+                .or_default()
+                .insert(&reference.key);
         }
         let objects = objects.into_iter().enumerate().map(|(i, ((kind, name), keys))| {
             let volume = format!("input-{i}");
@@ -152,16 +202,26 @@ impl Blueprint<'_> {
 
 /// Mount and volume of the test's own files. An object that is missing is no reason for a Pod not to start: the worker says what is missing.
 fn file_volume(volume: &VolumeSpec) -> (Value, Value) {
-    let VolumeSpec { name, config_map, secret, persistent_volume_claim } = volume;
+    let VolumeSpec {
+        name,
+        config_map,
+        secret,
+        persistent_volume_claim,
+    } = volume;
     let mut source = json!({"name": format!("files-{name}")});
     if let Some(config_map) = config_map {
-        source["configMap"] = json!({"name": config_map.name, "optional": true, "defaultMode": READ_ONLY});
+        source["configMap"] =
+            json!({"name": config_map.name, "optional": true, "defaultMode": READ_ONLY});
     }
     if let Some(secret) = secret {
-        source["secret"] = json!({"secretName": secret.secret_name, "optional": true, "defaultMode": READ_ONLY});
+        source["secret"] =
+            json!({"secretName": secret.secret_name, "optional": true, "defaultMode": READ_ONLY});
     }
     if let Some(claim) = persistent_volume_claim {
         source["persistentVolumeClaim"] = json!({"claimName": claim.claim_name, "readOnly": true});
     }
-    (json!({"name": source["name"], "mountPath": format!("{INPUTS_DIR}/{FILES}/{name}"), "readOnly": true}), source)
+    (
+        json!({"name": source["name"], "mountPath": format!("{INPUTS_DIR}/{FILES}/{name}"), "readOnly": true}),
+        source,
+    )
 }

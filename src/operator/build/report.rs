@@ -31,12 +31,19 @@ pub fn write(result: &RunResult) -> Vec<u8> {
 fn write_within(result: &RunResult, limit: usize) -> Vec<u8> {
     let mut cut = result.clone();
     let mut packed = pack(&cut);
-    for leave_out in [leave_out_series, leave_out_blocks, leave_out_rare_histograms, leave_out_histograms] {
+    for leave_out in [
+        leave_out_series,
+        leave_out_blocks,
+        leave_out_rare_histograms,
+        leave_out_histograms,
+    ] {
         if packed.len() <= limit {
             break;
         }
         if let Some(what) = leave_out(&mut cut) {
-            cut.warnings.push(format!("the report leaves out {what}: it is too large to be stored"));
+            cut.warnings.push(format!(
+                "the report leaves out {what}: it is too large to be stored"
+            ));
             packed = pack(&cut);
         }
     }
@@ -54,16 +61,32 @@ fn leave_out_blocks(result: &mut RunResult) -> Option<String> {
 }
 
 fn leave_out_rare_histograms(result: &mut RunResult) -> Option<String> {
-    let requests: BTreeMap<_, _> =
-        result.steps.iter().map(|step| ((step.scenario.clone(), step.task.clone(), step.step.clone()), step.requests)).collect();
+    let requests: BTreeMap<_, _> = result
+        .steps
+        .iter()
+        .map(|step| {
+            (
+                (step.scenario.clone(), step.task.clone(), step.step.clone()),
+                step.requests,
+            )
+        })
+        .collect();
     let before = result.histograms.len();
-    let of = |h: &HistogramResult| requests.get(&(h.scenario.clone(), h.task.clone(), h.step.clone())).copied().unwrap_or(0);
+    let of = |h: &HistogramResult| {
+        requests
+            .get(&(h.scenario.clone(), h.task.clone(), h.step.clone()))
+            .copied()
+            .unwrap_or(0)
+    };
     let mut counts: Vec<u64> = result.histograms.iter().map(of).collect();
     counts.sort_unstable_by_key(|count| std::cmp::Reverse(*count));
     let least = *counts.get(MAX_HISTOGRAMS)?;
     // those of one step stay or go together
     result.histograms.retain(|histogram| of(histogram) > least);
-    Some(format!("{} histograms of the steps with the fewest requests", before - result.histograms.len()))
+    Some(format!(
+        "{} histograms of the steps with the fewest requests",
+        before - result.histograms.len()
+    ))
 }
 
 fn leave_out_histograms(result: &mut RunResult) -> Option<String> {
@@ -74,13 +97,18 @@ fn leave_out_histograms(result: &mut RunResult) -> Option<String> {
 fn pack(result: &RunResult) -> Vec<u8> {
     let json = serde_json::to_vec(result).expect("a result is JSON");
     let mut gzip = GzEncoder::new(Vec::new(), Compression::default());
-    gzip.write_all(&json).and_then(|()| gzip.finish()).expect("writing to memory does not fail")
+    gzip.write_all(&json)
+        .and_then(|()| gzip.finish())
+        .expect("writing to memory does not fail")
 }
 
 /// Reads what [`write`] has written.
 pub fn read(packed: &[u8]) -> Result<RunResult, String> {
     let mut json = Vec::new();
-    GzDecoder::new(packed).take(MAX_UNPACKED).read_to_end(&mut json).map_err(|error| format!("is not gzip: {error}"))?;
+    GzDecoder::new(packed)
+        .take(MAX_UNPACKED)
+        .read_to_end(&mut json)
+        .map_err(|error| format!("is not gzip: {error}"))?;
     serde_json::from_slice(&json).map_err(|error| format!("is not a result: {error}"))
 }
 
@@ -93,7 +121,9 @@ mod tests {
     #[test]
     fn what_is_too_large_loses_one_part_after_the_other_and_says_so() {
         let mut result = fixture::result();
-        let random = |i: u64| data_encoding::HEXLOWER.encode(&i.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_le_bytes());
+        let random = |i: u64| {
+            data_encoding::HEXLOWER.encode(&i.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_le_bytes())
+        };
         result.histograms = (0..200)
             .map(|i| HistogramResult {
                 scenario: "s".into(),
@@ -105,28 +135,57 @@ mod tests {
             })
             .collect();
         result.series = (0..1200)
-            .map(|second| crate::wire::result::SeriesPoint { second, requests: u64::from(second) * 7919, ..Default::default() })
+            .map(|second| crate::wire::result::SeriesPoint {
+                second,
+                requests: u64::from(second) * 7919,
+                ..Default::default()
+            })
             .collect();
-        let names = result.histograms.iter().enumerate().map(|(i, histogram)| StepResult {
-            scenario: "s".into(),
-            task: "t".into(),
-            step: histogram.step.clone(),
-            requests: i as u64,
-            ..StepResult::default()
-        });
+        let names = result
+            .histograms
+            .iter()
+            .enumerate()
+            .map(|(i, histogram)| StepResult {
+                scenario: "s".into(),
+                task: "t".into(),
+                step: histogram.step.clone(),
+                requests: i as u64,
+                ..StepResult::default()
+            });
         result.steps = names.collect();
-        let total = BlockSeries { requests: vec![1; 20], failures: vec![0; 20], latency: (0..20).map(|i| random(i + 7)).collect() };
-        result.blocks = Some(TimeBlocks { total, ..TimeBlocks::default() });
+        let total = BlockSeries {
+            requests: vec![1; 20],
+            failures: vec![0; 20],
+            latency: (0..20).map(|i| random(i + 7)).collect(),
+        };
+        result.blocks = Some(TimeBlocks {
+            total,
+            ..TimeBlocks::default()
+        });
         let left = |limit: usize| {
             let cut = read(&write_within(&result, limit)).unwrap();
-            (cut.series.len(), cut.blocks.is_some(), cut.histograms.len(), cut.warnings.len())
+            (
+                cut.series.len(),
+                cut.blocks.is_some(),
+                cut.histograms.len(),
+                cut.warnings.len(),
+            )
         };
         let whole = pack(&result).len();
         assert_eq!(left(whole), (1200, true, 200, 0));
         assert_eq!(left(whole - 1), (0, true, 200, 1));
-        let without_series = pack(&RunResult { series: vec![], ..result.clone() }).len();
+        let without_series = pack(&RunResult {
+            series: vec![],
+            ..result.clone()
+        })
+        .len();
         assert_eq!(left(without_series - 1), (0, false, 200, 2));
-        let without_blocks = pack(&RunResult { series: vec![], blocks: None, ..result.clone() }).len();
+        let without_blocks = pack(&RunResult {
+            series: vec![],
+            blocks: None,
+            ..result.clone()
+        })
+        .len();
         assert_eq!(left(without_blocks - 1), (0, false, 100, 3));
         assert_eq!(left(100), (0, false, 0, 4));
     }

@@ -16,11 +16,21 @@ use crate::wire::layout;
 const RUN: &str = "categorizer-k3v7ra";
 
 fn settings() -> Settings {
-    Settings { image: "starling:1".into(), pull_policy: "IfNotPresent".into(), namespace: "starling-system".into() }
+    Settings {
+        image: "starling:1".into(),
+        pull_policy: "IfNotPresent".into(),
+        namespace: "starling-system".into(),
+    }
 }
 
 fn run() -> RunStatus {
-    RunStatus { id: RUN.into(), workers: 3, digest: "d".into(), created_at: fixture::NOW.into(), ..RunStatus::default() }
+    RunStatus {
+        id: RUN.into(),
+        workers: 3,
+        digest: "d".into(),
+        created_at: fixture::NOW.into(),
+        ..RunStatus::default()
+    }
 }
 
 fn fleet(test: &LoadTest) -> Vec<(Child, Value)> {
@@ -40,7 +50,11 @@ fn fleet(test: &LoadTest) -> Vec<(Child, Value)> {
 }
 
 fn object(child: Child) -> Value {
-    fleet(&fixture::test()).into_iter().find(|(c, _)| *c == child).unwrap().1
+    fleet(&fixture::test())
+        .into_iter()
+        .find(|(c, _)| *c == child)
+        .unwrap()
+        .1
 }
 
 /// Every field of `value` has a place in the typed form.
@@ -51,8 +65,13 @@ fn assert_typed<T: DeserializeOwned + Serialize>(value: &Value) {
 
 fn assert_contains(whole: &Value, part: &Value, path: &str) {
     match part {
-        Value::Object(fields) => fields.iter().for_each(|(key, field)| assert_contains(&whole[key], field, &format!("{path}.{key}"))),
-        Value::Array(items) => items.iter().enumerate().for_each(|(i, item)| assert_contains(&whole[i], item, &format!("{path}[{i}]"))),
+        Value::Object(fields) => fields
+            .iter()
+            .for_each(|(key, field)| assert_contains(&whole[key], field, &format!("{path}.{key}"))),
+        Value::Array(items) => items
+            .iter()
+            .enumerate()
+            .for_each(|(i, item)| assert_contains(&whole[i], item, &format!("{path}[{i}]"))),
         scalar => assert_eq!(whole, scalar, "{path} is not a field"),
     }
 }
@@ -91,11 +110,15 @@ fn names_fit_a_label_and_a_host_name_for_the_longest_test() {
 #[test]
 fn every_child_is_owned_and_found_and_carries_no_label_of_the_loadtest() {
     let mut test = fixture::test();
-    test.metadata.labels = Some([("argocd.argoproj.io/instance".to_owned(), "app".to_owned())].into());
+    test.metadata.labels =
+        Some([("argocd.argoproj.io/instance".to_owned(), "app".to_owned())].into());
     for (child, value) in fleet(&test) {
         let owner = &value["metadata"]["ownerReferences"][0];
         match child {
-            Child::Channel => assert_eq!((&owner["kind"], &owner["uid"]), (&json!("ConfigMap"), &json!("uid-of-plan"))),
+            Child::Channel => assert_eq!(
+                (&owner["kind"], &owner["uid"]),
+                (&json!("ConfigMap"), &json!("uid-of-plan"))
+            ),
             _ => assert_eq!(
                 (&owner["kind"], &owner["uid"], &owner["controller"]),
                 (&json!("LoadTest"), &json!("0b0c"), &json!(true)),
@@ -112,18 +135,46 @@ fn every_child_is_owned_and_found_and_carries_no_label_of_the_loadtest() {
 fn pods_keep_to_the_restricted_standard() {
     for child in [Child::Master, Child::Workers] {
         let pod = &object(child)["spec"]["template"]["spec"];
-        assert_eq!(pod["securityContext"], json!({"runAsNonRoot": true, "seccompProfile": {"type": "RuntimeDefault"}}));
-        assert_eq!((&pod["automountServiceAccountToken"], &pod["enableServiceLinks"]), (&json!(false), &json!(false)));
-        for field in ["hostNetwork", "hostPID", "hostIPC", "serviceAccountName", "initContainers"] {
+        assert_eq!(
+            pod["securityContext"],
+            json!({"runAsNonRoot": true, "seccompProfile": {"type": "RuntimeDefault"}})
+        );
+        assert_eq!(
+            (
+                &pod["automountServiceAccountToken"],
+                &pod["enableServiceLinks"]
+            ),
+            (&json!(false), &json!(false))
+        );
+        for field in [
+            "hostNetwork",
+            "hostPID",
+            "hostIPC",
+            "serviceAccountName",
+            "initContainers",
+        ] {
             assert_eq!(pod[field], Value::Null, "{child}: {field}");
         }
         let container = &pod["containers"][0];
         let expected = json!({"allowPrivilegeEscalation": false, "readOnlyRootFilesystem": true, "capabilities": {"drop": ["ALL"]}});
         assert_eq!(container["securityContext"], expected);
-        assert_eq!(container["resources"]["requests"], container["resources"]["limits"]);
+        assert_eq!(
+            container["resources"]["requests"],
+            container["resources"]["limits"]
+        );
         for volume in pod["volumes"].as_array().unwrap() {
-            let kinds: Vec<&String> = volume.as_object().unwrap().keys().filter(|key| *key != "name").collect();
-            assert!(kinds.iter().all(|kind| ["secret", "configMap", "emptyDir"].contains(&kind.as_str())), "{kinds:?}");
+            let kinds: Vec<&String> = volume
+                .as_object()
+                .unwrap()
+                .keys()
+                .filter(|key| *key != "name")
+                .collect();
+            assert!(
+                kinds
+                    .iter()
+                    .all(|kind| ["secret", "configMap", "emptyDir"].contains(&kind.as_str())),
+                "{kinds:?}"
+            );
         }
     }
 }
@@ -132,22 +183,62 @@ fn pods_keep_to_the_restricted_standard() {
 fn a_role_is_given_only_the_keys_it_needs() {
     let keys = |child: Child| -> Vec<String> {
         let pod = object(child)["spec"]["template"]["spec"].clone();
-        let volume = pod["volumes"].as_array().unwrap().iter().find(|volume| volume["name"] == "channel").unwrap().clone();
-        volume["secret"]["items"].as_array().unwrap().iter().map(|item| item["key"].as_str().unwrap().to_owned()).collect()
+        let volume = pod["volumes"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|volume| volume["name"] == "channel")
+            .unwrap()
+            .clone();
+        volume["secret"]["items"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|item| item["key"].as_str().unwrap().to_owned())
+            .collect()
     };
     assert_eq!(keys(Child::Workers), ["ca.crt", "worker.token"]);
-    assert_eq!(keys(Child::Master), ["tls.crt", "tls.key", "worker.token", "operator.token", "read.token"]);
+    assert_eq!(
+        keys(Child::Master),
+        [
+            "tls.crt",
+            "tls.key",
+            "worker.token",
+            "operator.token",
+            "read.token"
+        ]
+    );
 }
 
 #[test]
 fn what_the_test_refers_to_is_mounted_key_by_key_where_the_worker_looks() {
     let test = fixture::test();
     let pod = object(Child::Workers)["spec"]["template"]["spec"].clone();
-    let volume = pod["volumes"].as_array().unwrap().iter().find(|volume| volume["secret"]["secretName"] == "databricks").unwrap().clone();
-    assert_eq!(volume["secret"]["items"], json!([{"key": "pat", "path": "pat"}]));
-    assert_eq!((&volume["secret"]["optional"], &volume["secret"]["defaultMode"]), (&json!(true), &json!(0o444)));
-    let mount =
-        pod["containers"][0]["volumeMounts"].as_array().unwrap().iter().find(|mount| mount["name"] == volume["name"]).unwrap().clone();
+    let volume = pod["volumes"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|volume| volume["secret"]["secretName"] == "databricks")
+        .unwrap()
+        .clone();
+    assert_eq!(
+        volume["secret"]["items"],
+        json!([{"key": "pat", "path": "pat"}])
+    );
+    assert_eq!(
+        (
+            &volume["secret"]["optional"],
+            &volume["secret"]["defaultMode"]
+        ),
+        (&json!(true), &json!(0o444))
+    );
+    let mount = pod["containers"][0]["volumeMounts"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|mount| mount["name"] == volume["name"])
+        .unwrap()
+        .clone();
     let plan = check(&test.spec).unwrap().plan;
     let reference = plan.references()[0];
     assert_eq!(
@@ -166,25 +257,52 @@ fn volumes_of_files_are_mounted_by_name_and_read_only() {
     ]))
     .unwrap();
     let fleet = fleet(&test);
-    let [master, worker] = [Child::Master, Child::Workers]
-        .map(|wanted| &fleet.iter().find(|(child, _)| *child == wanted).unwrap().1["spec"]["template"]["spec"]);
+    let [master, worker] = [Child::Master, Child::Workers].map(|wanted| {
+        &fleet.iter().find(|(child, _)| *child == wanted).unwrap().1["spec"]["template"]["spec"]
+    });
     assert!(!master.to_string().contains("files-"));
     assert_typed::<k8s_openapi::api::core::v1::PodSpec>(worker);
-    let find = |list: &Value, name: &str| list.as_array().unwrap().iter().find(|item| item["name"] == name).cloned().unwrap();
+    let find = |list: &Value, name: &str| {
+        list.as_array()
+            .unwrap()
+            .iter()
+            .find(|item| item["name"] == name)
+            .cloned()
+            .unwrap()
+    };
     for name in ["texts", "keys", "images"] {
-        let mount = find(&worker["containers"][0]["volumeMounts"], &format!("files-{name}"));
-        assert_eq!(mount["mountPath"], format!("{}/files/{name}", layout::INPUTS_DIR));
+        let mount = find(
+            &worker["containers"][0]["volumeMounts"],
+            &format!("files-{name}"),
+        );
+        assert_eq!(
+            mount["mountPath"],
+            format!("{}/files/{name}", layout::INPUTS_DIR)
+        );
         assert_eq!(mount["readOnly"], true);
     }
-    assert_eq!(find(&worker["volumes"], "files-texts")["configMap"]["optional"], true);
-    assert_eq!(find(&worker["volumes"], "files-keys")["secret"]["secretName"], "s");
-    assert_eq!(find(&worker["volumes"], "files-images")["persistentVolumeClaim"], json!({"claimName": "p", "readOnly": true}));
+    assert_eq!(
+        find(&worker["volumes"], "files-texts")["configMap"]["optional"],
+        true
+    );
+    assert_eq!(
+        find(&worker["volumes"], "files-keys")["secret"]["secretName"],
+        "s"
+    );
+    assert_eq!(
+        find(&worker["volumes"], "files-images")["persistentVolumeClaim"],
+        json!({"claimName": "p", "readOnly": true})
+    );
 }
 
 #[test]
 fn the_plan_reads_back_and_holds_no_secret_but_its_name() {
-    let file: RunFile = serde_json::from_str(object(Child::Plan)["data"][RUN_FILE].as_str().unwrap()).unwrap();
-    assert_eq!((file.run.as_str(), file.workers, file.namespace.as_deref()), (RUN, 3, Some("team-a")));
+    let file: RunFile =
+        serde_json::from_str(object(Child::Plan)["data"][RUN_FILE].as_str().unwrap()).unwrap();
+    assert_eq!(
+        (file.run.as_str(), file.workers, file.namespace.as_deref()),
+        (RUN, 3, Some("team-a"))
+    );
     assert_eq!(file.plan.references()[0].name, "databricks");
 }
 
@@ -192,27 +310,55 @@ fn the_plan_reads_back_and_holds_no_secret_but_its_name() {
 fn the_job_is_sized_and_bounded() {
     let job = object(Child::Workers);
     let spec = &job["spec"];
-    assert_eq!((&spec["completions"], &spec["parallelism"], &spec["backoffLimitPerIndex"]), (&json!(3), &json!(3), &json!(3)));
+    assert_eq!(
+        (
+            &spec["completions"],
+            &spec["parallelism"],
+            &spec["backoffLimitPerIndex"]
+        ),
+        (&json!(3), &json!(3), &json!(3))
+    );
     // start deadline 600, deadline 10 + 30 + 600, stop timeout 30, and an hour
     assert_eq!(spec["activeDeadlineSeconds"], 600 + 640 + 30 + 3600);
-    assert_eq!(spec["template"]["spec"]["terminationGracePeriodSeconds"], 45);
+    assert_eq!(
+        spec["template"]["spec"]["terminationGracePeriodSeconds"],
+        45
+    );
     assert_eq!(object(Child::Budget)["spec"]["minAvailable"], 4);
 }
 
 #[test]
 fn a_users_pod_labels_cannot_replace_ours() {
     let mut test = fixture::test();
-    let labels = [(RUN_LABEL.to_owned(), "other".to_owned()), ("team".to_owned(), "ml".to_owned())].into();
-    test.spec.workers.pod = Some(crate::crd::spec::PodSpec { labels, ..Default::default() });
-    let job = fleet(&test).into_iter().find(|(child, _)| *child == Child::Workers).unwrap().1;
+    let labels = [
+        (RUN_LABEL.to_owned(), "other".to_owned()),
+        ("team".to_owned(), "ml".to_owned()),
+    ]
+    .into();
+    test.spec.workers.pod = Some(crate::crd::spec::PodSpec {
+        labels,
+        ..Default::default()
+    });
+    let job = fleet(&test)
+        .into_iter()
+        .find(|(child, _)| *child == Child::Workers)
+        .unwrap()
+        .1;
     let labels = &job["spec"]["template"]["metadata"]["labels"];
-    assert_eq!((&labels[RUN_LABEL], &labels["team"]), (&json!(RUN), &json!("ml")));
+    assert_eq!(
+        (&labels[RUN_LABEL], &labels["team"]),
+        (&json!(RUN), &json!("ml"))
+    );
 }
 
 #[test]
 fn only_a_test_that_asks_for_googles_tokens_reaches_where_they_are_given_out() {
     let rules = |test: &LoadTest| {
-        let policy = fleet(test).into_iter().find(|(child, _)| *child == Child::Policy).unwrap().1;
+        let policy = fleet(test)
+            .into_iter()
+            .find(|(child, _)| *child == Child::Policy)
+            .unwrap()
+            .1;
         assert_typed::<NetworkPolicy>(&policy);
         policy["spec"]["egress"].as_array().unwrap().len()
     };

@@ -8,7 +8,9 @@ use super::super::child::{Child, Component};
 use super::super::identity;
 use super::super::status::Situation;
 use super::super::view::{MasterView, Observed};
-use super::{Again, Decision, Write, after, clocks, read_time, status_write, trigger_of, until, written};
+use super::{
+    Again, Decision, Write, after, clocks, read_time, status_write, trigger_of, until, written,
+};
 use crate::crd::status::{RunEnd, RunStatus};
 use crate::crd::{Checked, LoadTestStatus, Phase, check};
 use crate::plan::{Problem, duration};
@@ -26,25 +28,53 @@ enum Wish {
 
 pub fn decide(seen: &Observed, ended: Option<&RunStatus>, now: Timestamp) -> Decision {
     let wish = wish(seen);
-    let cleared = ended.map(|run| clear_up(seen, run, matches!(wish, Wish::Run(_)), now)).unwrap_or_default();
+    let cleared = ended
+        .map(|run| clear_up(seen, run, matches!(wish, Wish::Run(_)), now))
+        .unwrap_or_default();
     if !cleared.writes.is_empty() {
-        return Decision { writes: cleared.writes, again: Again::AtOnce };
+        return Decision {
+            writes: cleared.writes,
+            again: Again::AtOnce,
+        };
     }
     let again = cleared.again_after.map_or(Again::OnChange, Again::After);
     let mut writes = Vec::new();
     match wish {
-        Wish::Run(_) if cleared.still_going => return Decision { writes, again: Again::After(clocks::SOON) },
-        Wish::Run(checked) => return Decision { writes: vec![begin(seen, &checked, now)], again: Again::AtOnce },
-        Wish::None => writes.extend(ended.and_then(|run| status_write(seen, Some(run), &Situation::Kept, now))),
-        Wish::Invalid(problems) => writes.extend(status_write(seen, ended, &Situation::Invalid(&problems), now)),
+        Wish::Run(_) if cleared.still_going => {
+            return Decision {
+                writes,
+                again: Again::After(clocks::SOON),
+            };
+        }
+        Wish::Run(checked) => {
+            return Decision {
+                writes: vec![begin(seen, &checked, now)],
+                again: Again::AtOnce,
+            };
+        }
+        Wish::None => writes
+            .extend(ended.and_then(|run| status_write(seen, Some(run), &Situation::Kept, now))),
+        Wish::Invalid(problems) => writes.extend(status_write(
+            seen,
+            ended,
+            &Situation::Invalid(&problems),
+            now,
+        )),
         Wish::Suspended => {
-            let situation =
-                Situation::Held { phase: Phase::Suspended, reason: "Suspended", message: "spec.run.suspend is true; no run has begun" };
+            let situation = Situation::Held {
+                phase: Phase::Suspended,
+                reason: "Suspended",
+                message: "spec.run.suspend is true; no run has begun",
+            };
             writes.extend(status_write(seen, ended, &situation, now));
         }
         Wish::Trigger => {
             let message = "spec.run.start is OnTrigger: a changed spec.run.trigger or starling.dev/rerun annotation starts a run";
-            let situation = Situation::Held { phase: Phase::Pending, reason: "WaitingForTrigger", message };
+            let situation = Situation::Held {
+                phase: Phase::Pending,
+                reason: "WaitingForTrigger",
+                message,
+            };
             writes.extend(status_write(seen, None, &situation, now));
         }
     }
@@ -53,7 +83,10 @@ pub fn decide(seen: &Observed, ended: Option<&RunStatus>, now: Timestamp) -> Dec
 
 fn wish(seen: &Observed) -> Wish {
     let status = seen.status();
-    match (identity::wants_run(&seen.test, &status), check(&seen.test.spec)) {
+    match (
+        identity::wants_run(&seen.test, &status),
+        check(&seen.test.spec),
+    ) {
         (true, Ok(_)) if seen.test.spec.run.suspend => Wish::Suspended,
         (true, Ok(checked)) => Wish::Run(Box::new(checked)),
         (true, Err(problems)) => Wish::Invalid(problems),
@@ -69,7 +102,11 @@ fn begin(seen: &Observed, checked: &Checked, now: Timestamp) -> Write {
     let metadata = &seen.test.metadata;
     let runs = old.runs + 1;
     let run = RunStatus {
-        id: identity::run_id(metadata.name.as_deref().unwrap_or_default(), metadata.uid.as_deref().unwrap_or_default(), runs),
+        id: identity::run_id(
+            metadata.name.as_deref().unwrap_or_default(),
+            metadata.uid.as_deref().unwrap_or_default(),
+            runs,
+        ),
         generation: metadata.generation.unwrap_or_default(),
         digest: crate::crd::digest(&seen.test.spec),
         rerun: identity::rerun(&seen.test),
@@ -91,9 +128,18 @@ fn begin(seen: &Observed, checked: &Checked, now: Timestamp) -> Write {
     };
     let mut test = seen.test.clone();
     test.status = Some(fresh);
-    let situation =
-        Situation::Going { phase: Phase::Starting, reason: "Starting", message: "the run's objects are being created", progress: None };
-    Write::Status(Box::new(super::status::build(&test, Some(&run), &situation, now)))
+    let situation = Situation::Going {
+        phase: Phase::Starting,
+        reason: "Starting",
+        message: "the run's objects are being created",
+        progress: None,
+    };
+    Write::Status(Box::new(super::status::build(
+        &test,
+        Some(&run),
+        &situation,
+        now,
+    )))
 }
 
 #[derive(Default)]
@@ -107,27 +153,51 @@ struct Cleared {
 
 /// W12 and W13: the Job at once, what shows the result after its time, or as soon as another run begins.
 fn clear_up(seen: &Observed, run: &RunStatus, next: bool, now: Timestamp) -> Cleared {
-    let finished = run.finished_at.as_deref().and_then(read_time).unwrap_or(now);
+    let finished = run
+        .finished_at
+        .as_deref()
+        .and_then(read_time)
+        .unwrap_or(now);
     let kept_for = match run.end.as_ref().is_some_and(|end| shows_result(run, end)) {
         true => duration::parse(&seen.test.spec.run.ttl_after_finished).unwrap_or_default(),
         false => Duration::ZERO,
     };
     let all = next || now >= after(finished, kept_for);
     let goes = |child: &Child| all || matches!(child, Child::Workers | Child::Budget);
-    let delete = |child: Child| seen.children.uid(child).map(|uid| Write::Delete { child, run: run.id.clone(), uid: uid.to_owned() });
+    let delete = |child: Child| {
+        seen.children.uid(child).map(|uid| Write::Delete {
+            child,
+            run: run.id.clone(),
+            uid: uid.to_owned(),
+        })
+    };
     // the Job first: it is what could still make load; the channel goes with the plan that owns it
-    let mut writes: Vec<Write> =
-        Child::FLEET.into_iter().rev().filter(|child| *child != Child::Channel).filter(goes).filter_map(delete).collect();
+    let mut writes: Vec<Write> = Child::FLEET
+        .into_iter()
+        .rev()
+        .filter(|child| *child != Child::Channel)
+        .filter(goes)
+        .filter_map(delete)
+        .collect();
     let waits = run.started_at.is_some() && seen.children.uid(Child::Workers).is_some();
     if waits && matches!(seen.master, MasterView::Up(_)) {
         writes.insert(0, Write::Acknowledge);
     }
     writes.extend(forgotten_reports(seen, run));
-    let left = Child::FLEET.iter().any(|child| *child != Child::Channel && seen.children.has(*child) && !seen.children.is_foreign(*child));
-    let workers = seen.pods.iter().any(|pod| pod.component == Component::Worker && !pod.over) && now < after(finished, clocks::OLD_WORKERS);
+    let left = Child::FLEET.iter().any(|child| {
+        *child != Child::Channel && seen.children.has(*child) && !seen.children.is_foreign(*child)
+    });
+    let workers = seen
+        .pods
+        .iter()
+        .any(|pod| pod.component == Component::Worker && !pod.over)
+        && now < after(finished, clocks::OLD_WORKERS);
     Cleared {
         writes,
-        still_going: workers || Child::FLEET.iter().any(|child| seen.children.is_deleting(*child)),
+        still_going: workers
+            || Child::FLEET
+                .iter()
+                .any(|child| seen.children.is_deleting(*child)),
         again_after: (left && !all).then(|| until(now, after(finished, kept_for)) + clocks::SOON),
     }
 }
@@ -144,5 +214,11 @@ fn forgotten_reports(seen: &Observed, run: &RunStatus) -> Vec<Write> {
     let limit = seen.test.spec.run.history_limit as usize;
     let kept = |id: &str| id == run.id || history.iter().take(limit).any(|entry| entry.run == id);
     let forgotten = seen.old_reports.iter().filter(|report| !kept(&report.run));
-    forgotten.map(|report| Write::Delete { child: Child::Report, run: report.run.clone(), uid: report.uid.clone() }).collect()
+    forgotten
+        .map(|report| Write::Delete {
+            child: Child::Report,
+            run: report.run.clone(),
+            uid: report.uid.clone(),
+        })
+        .collect()
 }

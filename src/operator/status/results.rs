@@ -4,13 +4,16 @@ use std::collections::BTreeMap;
 
 use super::text::cut;
 use crate::crd::status::{
-    CapacityLevelStatus, CapacityStatus, ConcurrencyStatus, CostStatus, ErrorStatus, GeneratorStatus, GoodputStatus, LatencyStatus,
-    MetricSample, RecordStatus, ResultWorkersStatus, ResultsStatus, StepStatus, StreamStatus, ThresholdStatus,
+    CapacityLevelStatus, CapacityStatus, ConcurrencyStatus, CostStatus, ErrorStatus,
+    GeneratorStatus, GoodputStatus, LatencyStatus, MetricSample, RecordStatus, ResultWorkersStatus,
+    ResultsStatus, StepStatus, StreamStatus, ThresholdStatus,
 };
 use crate::stats::ErrorClass;
 use crate::stats::format::{in_unit, micros, money, percent, rate};
 use crate::wire::RunResult;
-use crate::wire::result::{CapacityResult, ConcurrencyResult, CostResult, LatencySummary, StreamResult, ThresholdResult};
+use crate::wire::result::{
+    CapacityResult, ConcurrencyResult, CostResult, LatencySummary, StreamResult, ThresholdResult,
+};
 
 const STEPS: usize = 20;
 const ERRORS: usize = 10;
@@ -26,8 +29,11 @@ pub fn results(result: &RunResult) -> ResultsStatus {
         ("records", result.records.len() - records.len()),
         ("errors", result.errors.len() - errors.len()),
     ];
-    let omitted: BTreeMap<String, u64> =
-        left_out.into_iter().filter(|(_, n)| *n > 0).map(|(name, n)| (name.to_owned(), n as u64)).collect();
+    let omitted: BTreeMap<String, u64> = left_out
+        .into_iter()
+        .filter(|(_, n)| *n > 0)
+        .map(|(name, n)| (name.to_owned(), n as u64))
+        .collect();
     ResultsStatus {
         requests: totals.requests,
         failures: totals.failures,
@@ -42,12 +48,21 @@ pub fn results(result: &RunResult) -> ResultsStatus {
         sent_bytes: totals.sent_bytes,
         received_bytes: totals.received_bytes,
         capacity: result.capacity.as_ref().map(capacity),
-        goodput: totals.goodput.map(|good| GoodputStatus { per_second: rate(good.per_second), ratio: percent(good.ratio) }),
-        concurrency: result.concurrency.map(|ConcurrencyResult { mean, max, by_latency }| ConcurrencyStatus {
-            mean: rate(mean),
-            max,
-            by_latency: rate(by_latency),
+        goodput: totals.goodput.map(|good| GoodputStatus {
+            per_second: rate(good.per_second),
+            ratio: percent(good.ratio),
         }),
+        concurrency: result.concurrency.map(
+            |ConcurrencyResult {
+                 mean,
+                 max,
+                 by_latency,
+             }| ConcurrencyStatus {
+                mean: rate(mean),
+                max,
+                by_latency: rate(by_latency),
+            },
+        ),
         cost: result.cost.as_ref().map(cost),
         latency: latency(&totals.latency),
         service_time: latency(&totals.service_time),
@@ -64,16 +79,25 @@ pub fn results(result: &RunResult) -> ResultsStatus {
                 .generator
                 .workers
                 .first()
-                .map_or_else(String::new, |first| cut(&format!("worker {}: {}", first.worker, first.why), 256)),
+                .map_or_else(String::new, |first| {
+                    cut(&format!("worker {}: {}", first.worker, first.why), 256)
+                }),
         },
-        workers: ResultWorkersStatus { planned: result.workers.planned, lost: result.workers.lost },
+        workers: ResultWorkersStatus {
+            planned: result.workers.planned,
+            lost: result.workers.lost,
+        },
         truncated: !omitted.is_empty(),
         omitted,
     }
 }
 
 fn capacity(found: &CapacityResult) -> CapacityStatus {
-    let tried: Vec<_> = found.curve.iter().filter(|level| level.purpose != "Recovery").collect();
+    let tried: Vec<_> = found
+        .curve
+        .iter()
+        .filter(|level| level.purpose != "Recovery")
+        .collect();
     let mut levels = tried[tried.len().saturating_sub(LEVELS)..].to_vec();
     levels.sort_by(|a, b| a.rate.total_cmp(&b.rate));
     let levels = levels.into_iter().map(|level| CapacityLevelStatus {
@@ -92,7 +116,11 @@ fn capacity(found: &CapacityResult) -> CapacityStatus {
 }
 
 fn cost(cost: &CostResult) -> CostStatus {
-    let price = |price: Option<f64>| price.map(|price| format!("{} {}", money(price), cut(&cost.currency, 16))).unwrap_or_default();
+    let price = |price: Option<f64>| {
+        price
+            .map(|price| format!("{} {}", money(price), cut(&cost.currency, 16)))
+            .unwrap_or_default()
+    };
     CostStatus {
         per_million_requests: price(cost.per_million_requests),
         tokens_per_million_requests: price(cost.tokens_per_million_requests),
@@ -104,7 +132,16 @@ fn cost(cost: &CostResult) -> CostStatus {
 }
 
 fn latency(summary: &LatencySummary) -> LatencyStatus {
-    let LatencySummary { min, mean, p50, p90, p95, p99, p999, max } = *summary;
+    let LatencySummary {
+        min,
+        mean,
+        p50,
+        p90,
+        p95,
+        p99,
+        p999,
+        max,
+    } = *summary;
     LatencyStatus {
         min: micros(min as f64),
         mean: micros(mean),
@@ -120,8 +157,13 @@ fn latency(summary: &LatencySummary) -> LatencyStatus {
 fn stream(result: &StreamResult) -> StreamStatus {
     let time = |micros_of: u64| micros(micros_of as f64);
     let Some(llm) = &result.llm else {
-        let p99 = |times: Option<LatencySummary>| times.map(|times| time(times.p99)).unwrap_or_default();
-        return StreamStatus { first_p99: p99(result.first), gap_p99: p99(result.gap), ..StreamStatus::default() };
+        let p99 =
+            |times: Option<LatencySummary>| times.map(|times| time(times.p99)).unwrap_or_default();
+        return StreamStatus {
+            first_p99: p99(result.first),
+            gap_p99: p99(result.gap),
+            ..StreamStatus::default()
+        };
     };
     StreamStatus {
         ttft_p50: time(llm.ttft.p50),
@@ -185,21 +227,31 @@ fn errors(result: &RunResult) -> Vec<ErrorStatus> {
 }
 
 pub fn thresholds(result: &RunResult) -> Vec<ThresholdStatus> {
-    let shown = result.thresholds.iter().take(THRESHOLDS).map(|threshold| ThresholdStatus {
-        metric: cut(&threshold.metric, 63),
-        select: cut(&select(threshold), 128),
-        expr: cut(&threshold.expr, 64),
-        observed: cut(&threshold.observed_text, 32),
-        verdict: format!("{:?}", threshold.verdict),
-    });
+    let shown = result
+        .thresholds
+        .iter()
+        .take(THRESHOLDS)
+        .map(|threshold| ThresholdStatus {
+            metric: cut(&threshold.metric, 63),
+            select: cut(&select(threshold), 128),
+            expr: cut(&threshold.expr, 64),
+            observed: cut(&threshold.observed_text, 32),
+            verdict: format!("{:?}", threshold.verdict),
+        });
     shown.collect()
 }
 
 /// `window: 30s, step: POST /predict, outcome: Any`; nothing for everything in the whole run.
 fn select(threshold: &ThresholdResult) -> String {
     let fields = threshold.select.as_object().into_iter().flatten();
-    let named = fields.filter_map(|(name, value)| value.as_str().map(|value| (name.as_str(), value.to_owned())));
-    let window = threshold.window_micros.map(|window| ("window", micros(window as f64)));
+    let named = fields.filter_map(|(name, value)| {
+        value
+            .as_str()
+            .map(|value| (name.as_str(), value.to_owned()))
+    });
+    let window = threshold
+        .window_micros
+        .map(|window| ("window", micros(window as f64)));
     window
         .into_iter()
         .chain(named)
@@ -214,28 +266,76 @@ pub fn metrics(result: &RunResult) -> Vec<MetricSample> {
     let totals = &result.totals;
     let sample = |name: &str, labels: &[(&str, &str)], value: String| MetricSample {
         name: name.to_owned(),
-        labels: labels.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
+        labels: labels
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect(),
         value,
     };
     let mut all = vec![
         sample("starling_requests_total", &[], totals.requests.to_string()),
-        sample("starling_iterations_total", &[], totals.iterations.to_string()),
+        sample(
+            "starling_iterations_total",
+            &[],
+            totals.iterations.to_string(),
+        ),
         sample("starling_dropped_total", &[], totals.dropped.to_string()),
-        sample("starling_sent_bytes_total", &[], totals.sent_bytes.to_string()),
-        sample("starling_received_bytes_total", &[], totals.received_bytes.to_string()),
+        sample(
+            "starling_sent_bytes_total",
+            &[],
+            totals.sent_bytes.to_string(),
+        ),
+        sample(
+            "starling_received_bytes_total",
+            &[],
+            totals.received_bytes.to_string(),
+        ),
     ];
     let mut classes: BTreeMap<&str, u64> = BTreeMap::new();
     // of conditions that could not be told no request has failed
-    for error in result.errors.iter().filter(|error| error.class != Some(ErrorClass::Condition)) {
-        *classes.entry(error.class.map_or("other", |class| class.name())).or_default() += error.count;
+    for error in result
+        .errors
+        .iter()
+        .filter(|error| error.class != Some(ErrorClass::Condition))
+    {
+        *classes
+            .entry(error.class.map_or("other", |class| class.name()))
+            .or_default() += error.count;
     }
     if classes.is_empty() {
-        all.push(sample("starling_failures_total", &[], totals.failures.to_string()));
+        all.push(sample(
+            "starling_failures_total",
+            &[],
+            totals.failures.to_string(),
+        ));
     }
-    all.extend(classes.into_iter().map(|(class, count)| sample("starling_failures_total", &[("class", class)], count.to_string())));
-    let LatencySummary { p50, p90, p95, p99, p999, .. } = totals.latency;
-    for (quantile, value) in [("0.5", p50), ("0.9", p90), ("0.95", p95), ("0.99", p99), ("0.999", p999)] {
-        all.push(sample("starling_latency_seconds", &[("quantile", quantile)], format!("{}", value as f64 / 1e6)));
+    all.extend(classes.into_iter().map(|(class, count)| {
+        sample(
+            "starling_failures_total",
+            &[("class", class)],
+            count.to_string(),
+        )
+    }));
+    let LatencySummary {
+        p50,
+        p90,
+        p95,
+        p99,
+        p999,
+        ..
+    } = totals.latency;
+    for (quantile, value) in [
+        ("0.5", p50),
+        ("0.9", p90),
+        ("0.95", p95),
+        ("0.99", p99),
+        ("0.999", p999),
+    ] {
+        all.push(sample(
+            "starling_latency_seconds",
+            &[("quantile", quantile)],
+            format!("{}", value as f64 / 1e6),
+        ));
     }
     all
 }

@@ -5,13 +5,19 @@ use serde_json::json;
 use super::*;
 use crate::crd::status::{Condition, RunEnd};
 use crate::operator::fixture;
-use crate::wire::result::{ErrorResult, LlmResult, RecordResult, StepResult, StreamResult, ThresholdResult, ThresholdVerdict};
+use crate::wire::result::{
+    ErrorResult, LlmResult, RecordResult, StepResult, StreamResult, ThresholdResult,
+    ThresholdVerdict,
+};
 
 /// A result as large as the schema lets one be.
 fn largest() -> RunResult {
     let wide = |n: usize| "ß".repeat(n);
     let mut result = fixture::result();
-    let stream = StreamResult { llm: Some(LlmResult::default()), ..StreamResult::default() };
+    let stream = StreamResult {
+        llm: Some(LlmResult::default()),
+        ..StreamResult::default()
+    };
     let step = StepResult {
         scenario: wide(63),
         task: wide(63),
@@ -45,7 +51,13 @@ fn largest() -> RunResult {
         verdict: ThresholdVerdict::NotJudged,
     };
     result.thresholds = vec![threshold; 32];
-    let record = RecordResult { name: "r".repeat(63), unit: "bytes".into(), count: u64::MAX, max: 3.6e9, ..RecordResult::default() };
+    let record = RecordResult {
+        name: "r".repeat(63),
+        unit: "bytes".into(),
+        count: u64::MAX,
+        max: 3.6e9,
+        ..RecordResult::default()
+    };
     result.records = vec![record; 32];
     result.message = wide(2000);
     result
@@ -53,16 +65,37 @@ fn largest() -> RunResult {
 
 fn ended_with(result: &RunResult) -> LoadTestStatus {
     let (mut test, mut status) = fixture::ended();
-    let entry = HistoryEntry { run: "r".repeat(48), verdict: "Succeeded".into(), reason: "R".repeat(64), ..HistoryEntry::default() };
+    let entry = HistoryEntry {
+        run: "r".repeat(48),
+        verdict: "Succeeded".into(),
+        reason: "R".repeat(64),
+        ..HistoryEntry::default()
+    };
     status.history = vec![entry; 10];
     let mut run = status.run.clone().unwrap();
-    run.end = Some(RunEnd { phase: Phase::Failed, reason: "ThresholdsBreached".into(), message: cut(&result.message, 1024) });
+    run.end = Some(RunEnd {
+        phase: Phase::Failed,
+        reason: "ThresholdsBreached".into(),
+        message: cut(&result.message, 1024),
+    });
     test.status = Some(status);
-    build(&test, Some(&run), &Situation::Ended { result: Some(result), report: true }, fixture::now())
+    build(
+        &test,
+        Some(&run),
+        &Situation::Ended {
+            result: Some(result),
+            report: true,
+        },
+        fixture::now(),
+    )
 }
 
 fn is(conditions: &[Condition], kind: &str) -> crate::crd::ConditionStatus {
-    conditions.iter().find(|condition| condition.r#type == kind).unwrap().status
+    conditions
+        .iter()
+        .find(|condition| condition.r#type == kind)
+        .unwrap()
+        .status
 }
 
 #[test]
@@ -71,7 +104,10 @@ fn the_largest_status_stays_within_its_bound_and_says_what_it_left_out() {
     assert!(serde_json::to_vec(&status).unwrap().len() <= MAX_STATUS);
     let results = status.results.unwrap();
     assert!(results.truncated);
-    assert_eq!(results.omitted["steps"], 180 + (20 - results.steps.len() as u64));
+    assert_eq!(
+        results.omitted["steps"],
+        180 + (20 - results.steps.len() as u64)
+    );
     assert_eq!(results.omitted["errors"], 54);
     assert_eq!(status.history.len(), 10);
     assert_eq!(status.thresholds.len(), 32);
@@ -80,7 +116,8 @@ fn the_largest_status_stays_within_its_bound_and_says_what_it_left_out() {
 #[test]
 fn the_largest_status_is_one_that_the_schema_takes() {
     let status = serde_json::to_value(ended_with(&largest())).unwrap();
-    let schema = &crate::crd::definition()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["status"];
+    let schema = &crate::crd::definition()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]
+        ["status"];
     check("status", &status, schema);
 }
 
@@ -89,16 +126,30 @@ fn check(path: &str, value: &serde_json::Value, schema: &serde_json::Value) {
     match value {
         serde_json::Value::String(text) => {
             let most = schema["maxLength"].as_u64().unwrap_or(u64::MAX);
-            assert!(text.chars().count() as u64 <= most, "{path} is longer than {most}");
+            assert!(
+                text.chars().count() as u64 <= most,
+                "{path} is longer than {most}"
+            );
         }
         serde_json::Value::Array(items) => {
-            assert!(items.len() as u64 <= schema["maxItems"].as_u64().unwrap_or(u64::MAX), "{path} is too long");
-            items.iter().for_each(|item| check(&format!("{path}[]"), item, &schema["items"]));
+            assert!(
+                items.len() as u64 <= schema["maxItems"].as_u64().unwrap_or(u64::MAX),
+                "{path} is too long"
+            );
+            items
+                .iter()
+                .for_each(|item| check(&format!("{path}[]"), item, &schema["items"]));
         }
         serde_json::Value::Object(fields) => {
             for (name, field) in fields {
-                let known = schema["properties"].get(name).or_else(|| schema.get("additionalProperties"));
-                check(&format!("{path}.{name}"), field, known.unwrap_or_else(|| panic!("{path}.{name} is not in the schema")));
+                let known = schema["properties"]
+                    .get(name)
+                    .or_else(|| schema.get("additionalProperties"));
+                check(
+                    &format!("{path}.{name}"),
+                    field,
+                    known.unwrap_or_else(|| panic!("{path}.{name} is not in the schema")),
+                );
             }
         }
         _ => {}
@@ -111,7 +162,10 @@ fn saying_it_again_says_the_same() {
     let mut test = fixture::test();
     test.status = Some(status.clone());
     let later = fixture::now() + jiff::SignedDuration::from_secs(60);
-    assert_eq!(build(&test, status.run.as_ref(), &Situation::Kept, later), status);
+    assert_eq!(
+        build(&test, status.run.as_ref(), &Situation::Kept, later),
+        status
+    );
 }
 
 #[test]
@@ -120,11 +174,26 @@ fn a_mistake_in_the_spec_is_stalled_and_taking_it_back_restores_the_verdict() {
     let mut test = fixture::test();
     test.status = Some(status.clone());
     let problems = [Problem::new("spec.load", "exactly one of closed and open")];
-    let invalid = build(&test, status.run.as_ref(), &Situation::Invalid(&problems), fixture::now());
-    assert_eq!((invalid.phase, is(&invalid.conditions, "Stalled")), (Some(Phase::Errored), crate::crd::ConditionStatus::True));
-    assert!(invalid.conditions[0].message.contains("spec.load: exactly one"));
+    let invalid = build(
+        &test,
+        status.run.as_ref(),
+        &Situation::Invalid(&problems),
+        fixture::now(),
+    );
+    assert_eq!(
+        (invalid.phase, is(&invalid.conditions, "Stalled")),
+        (Some(Phase::Errored), crate::crd::ConditionStatus::True)
+    );
+    assert!(
+        invalid.conditions[0]
+            .message
+            .contains("spec.load: exactly one")
+    );
     test.status = Some(invalid);
-    assert_eq!(build(&test, status.run.as_ref(), &Situation::Kept, fixture::now()), status);
+    assert_eq!(
+        build(&test, status.run.as_ref(), &Situation::Kept, fixture::now()),
+        status
+    );
 }
 
 #[test]
@@ -133,10 +202,25 @@ fn the_conditions_of_an_old_run_never_claim_the_generation_that_waits() {
     let run = status.run.clone().unwrap();
     test.metadata.generation = Some(2);
     test.spec.target.url = "http://other".into();
-    test.status = Some(LoadTestStatus { observed_generation: 1, ..status });
-    let new = build(&test, Some(&run), &Situation::Ended { result: Some(&fixture::result()), report: true }, fixture::now());
+    test.status = Some(LoadTestStatus {
+        observed_generation: 1,
+        ..status
+    });
+    let new = build(
+        &test,
+        Some(&run),
+        &Situation::Ended {
+            result: Some(&fixture::result()),
+            report: true,
+        },
+        fixture::now(),
+    );
     assert_eq!(new.observed_generation, 1);
-    assert!(new.conditions.iter().all(|condition| condition.observed_generation == 1));
+    assert!(
+        new.conditions
+            .iter()
+            .all(|condition| condition.observed_generation == 1)
+    );
 }
 
 #[test]
@@ -146,8 +230,22 @@ fn history_keeps_as_many_as_asked_for_and_each_run_once() {
     test.spec.run.history_limit = 1;
     test.status = Some(status);
     for _ in 0..2 {
-        let new = build(&test, Some(&run), &Situation::Ended { result: Some(&fixture::result()), report: true }, fixture::now());
-        assert_eq!(new.history.iter().map(|entry| entry.run.as_str()).collect::<Vec<_>>(), ["categorizer-aaaaaa"]);
+        let new = build(
+            &test,
+            Some(&run),
+            &Situation::Ended {
+                result: Some(&fixture::result()),
+                report: true,
+            },
+            fixture::now(),
+        );
+        assert_eq!(
+            new.history
+                .iter()
+                .map(|entry| entry.run.as_str())
+                .collect::<Vec<_>>(),
+            ["categorizer-aaaaaa"]
+        );
         test.status = Some(new);
     }
 }

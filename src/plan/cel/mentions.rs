@@ -40,7 +40,11 @@ impl Wanted {
     fn add(&mut self, path: &[&str]) {
         match path {
             [] => self.whole = true,
-            [first, rest @ ..] => self.fields.entry((*first).to_owned()).or_default().add(rest),
+            [first, rest @ ..] => self
+                .fields
+                .entry((*first).to_owned())
+                .or_default()
+                .add(rest),
         }
     }
 }
@@ -53,35 +57,64 @@ impl Mentions {
     }
 
     pub(super) fn asks(&self) -> Asks {
-        Asks { headers: self.headers, body: self.body || self.json.is_some() }
+        Asks {
+            headers: self.headers,
+            body: self.body || self.json.is_some(),
+        }
     }
 
     /// `bound` are the names that macros such as `exists(x, …)` have introduced.
-    fn walk<'e>(&mut self, expression: &'e IdedExpr, bound: &mut Vec<&'e str>) -> Result<(), String> {
+    fn walk<'e>(
+        &mut self,
+        expression: &'e IdedExpr,
+        bound: &mut Vec<&'e str>,
+    ) -> Result<(), String> {
         if let Some((root, path)) = chain(expression) {
-            return if bound.contains(&root) { Ok(()) } else { self.mention(root, &path) };
+            return if bound.contains(&root) {
+                Ok(())
+            } else {
+                self.mention(root, &path)
+            };
         }
         match &expression.expr {
             Expr::Unspecified | Expr::Literal(_) | Expr::Ident(_) => Ok(()),
             Expr::Select(select) => self.walk(&select.operand, bound),
             Expr::Call(call) => {
                 known_function(call)?;
-                call.target.iter().map(|target| &**target).chain(&call.args).try_for_each(|part| self.walk(part, bound))
+                call.target
+                    .iter()
+                    .map(|target| &**target)
+                    .chain(&call.args)
+                    .try_for_each(|part| self.walk(part, bound))
             }
             Expr::Comprehension(comprehension) => {
                 self.walk(&comprehension.iter_range, bound)?;
                 self.walk(&comprehension.accu_init, bound)?;
                 let outside = bound.len();
-                bound.extend([comprehension.iter_var.as_str(), comprehension.accu_var.as_str()]);
+                bound.extend([
+                    comprehension.iter_var.as_str(),
+                    comprehension.accu_var.as_str(),
+                ]);
                 bound.extend(comprehension.iter_var2.as_deref());
-                let inside = [&comprehension.loop_cond, &comprehension.loop_step, &comprehension.result];
-                let walked = inside.into_iter().try_for_each(|part| self.walk(part, bound));
+                let inside = [
+                    &comprehension.loop_cond,
+                    &comprehension.loop_step,
+                    &comprehension.result,
+                ];
+                let walked = inside
+                    .into_iter()
+                    .try_for_each(|part| self.walk(part, bound));
                 bound.truncate(outside);
                 walked
             }
-            Expr::List(list) => list.elements.iter().try_for_each(|element| self.walk(element, bound)),
+            Expr::List(list) => list
+                .elements
+                .iter()
+                .try_for_each(|element| self.walk(element, bound)),
             Expr::Map(map) => map.entries.iter().try_for_each(|entry| match &entry.expr {
-                EntryExpr::MapEntry(entry) => self.walk(&entry.key, bound).and_then(|()| self.walk(&entry.value, bound)),
+                EntryExpr::MapEntry(entry) => self
+                    .walk(&entry.key, bound)
+                    .and_then(|()| self.walk(&entry.value, bound)),
                 EntryExpr::StructField(field) => self.walk(&field.value, bound),
             }),
             Expr::Struct(made) => Err(format!("there is no message type {:?}", made.type_name)),
@@ -98,10 +131,22 @@ impl Mentions {
             ("iteration", []) => self.iteration = true,
             ("user", ["id"]) => self.user = true,
             ("user", _) => return Err("of user there is user.id only".into()),
-            ("vars", [name, rest @ ..]) => self.vars.entry((*name).to_owned()).or_default().add(rest),
-            ("feeders", [name, rest @ ..]) => self.feeders.entry((*name).to_owned()).or_default().add(rest),
-            ("vars" | "feeders", []) => return Err(format!("{root} must be followed by a name, such as {root}.name")),
-            ("status" | "body" | "latency" | "iteration", [part, ..]) => return Err(format!("{root} has no part {part:?}")),
+            ("vars", [name, rest @ ..]) => {
+                self.vars.entry((*name).to_owned()).or_default().add(rest)
+            }
+            ("feeders", [name, rest @ ..]) => self
+                .feeders
+                .entry((*name).to_owned())
+                .or_default()
+                .add(rest),
+            ("vars" | "feeders", []) => {
+                return Err(format!(
+                    "{root} must be followed by a name, such as {root}.name"
+                ));
+            }
+            ("status" | "body" | "latency" | "iteration", [part, ..]) => {
+                return Err(format!("{root} has no part {part:?}"));
+            }
             (name, []) if is_type(name) => {}
             _ => return Err(format!("{root:?} is not known; there are {KNOWN}")),
         }
@@ -115,15 +160,44 @@ pub(super) fn depth(expression: &IdedExpr) -> usize {
         EntryExpr::MapEntry(entry) => depth(&entry.key).max(depth(&entry.value)),
         EntryExpr::StructField(field) => depth(&field.value),
     };
-    let deepest = |parts: &[&IdedExpr]| parts.iter().map(|part| depth(part)).max().unwrap_or_default();
+    let deepest = |parts: &[&IdedExpr]| {
+        parts
+            .iter()
+            .map(|part| depth(part))
+            .max()
+            .unwrap_or_default()
+    };
     1 + match &expression.expr {
         Expr::Unspecified | Expr::Literal(_) | Expr::Ident(_) => 0,
         Expr::Select(select) => depth(&select.operand),
-        Expr::Call(call) => call.target.iter().map(|target| &**target).chain(&call.args).map(depth).max().unwrap_or_default(),
-        Expr::Comprehension(part) => deepest(&[&part.iter_range, &part.accu_init, &part.loop_cond, &part.loop_step, &part.result]),
+        Expr::Call(call) => call
+            .target
+            .iter()
+            .map(|target| &**target)
+            .chain(&call.args)
+            .map(depth)
+            .max()
+            .unwrap_or_default(),
+        Expr::Comprehension(part) => deepest(&[
+            &part.iter_range,
+            &part.accu_init,
+            &part.loop_cond,
+            &part.loop_step,
+            &part.result,
+        ]),
         Expr::List(list) => list.elements.iter().map(depth).max().unwrap_or_default(),
-        Expr::Map(map) => map.entries.iter().map(|part| entry(&part.expr)).max().unwrap_or_default(),
-        Expr::Struct(made) => made.entries.iter().map(|part| entry(&part.expr)).max().unwrap_or_default(),
+        Expr::Map(map) => map
+            .entries
+            .iter()
+            .map(|part| entry(&part.expr))
+            .max()
+            .unwrap_or_default(),
+        Expr::Struct(made) => made
+            .entries
+            .iter()
+            .map(|part| entry(&part.expr))
+            .max()
+            .unwrap_or_default(),
     }
 }
 
@@ -141,8 +215,21 @@ fn chain(expression: &IdedExpr) -> Option<(&str, Vec<&str>)> {
                 path.push(select.field.as_str());
                 expression = &select.operand;
             }
-            Expr::Call(CallExpr { func_name, target: None, args }) if func_name == INDEX => {
-                let [of, IdedExpr { expr: Expr::Literal(LiteralValue::String(key)), .. }] = args.as_slice() else { return None };
+            Expr::Call(CallExpr {
+                func_name,
+                target: None,
+                args,
+            }) if func_name == INDEX => {
+                let [
+                    of,
+                    IdedExpr {
+                        expr: Expr::Literal(LiteralValue::String(key)),
+                        ..
+                    },
+                ] = args.as_slice()
+                else {
+                    return None;
+                };
                 path.push(key.inner());
                 expression = of;
             }
@@ -157,21 +244,42 @@ fn is_type(name: &str) -> bool {
 }
 
 fn known_function(call: &CallExpr) -> Result<(), String> {
-    let CallExpr { func_name: name, target, args: _ } = call;
+    let CallExpr {
+        func_name: name,
+        target,
+        args: _,
+    } = call;
     // operators have names that no function can have
     let is_operator = !name.starts_with(|c: char| c.is_ascii_alphabetic());
     if is_operator && ![OPT_INDEX, OPT_SELECT].contains(&name.as_str()) {
         return Ok(());
     }
-    let nothing = IdedExpr { id: 0, expr: Expr::Literal(LiteralValue::Null) };
-    let bare = CallExpr { func_name: name.clone(), target: target.as_ref().map(|_| Box::new(nothing)), args: Vec::new() };
+    let nothing = IdedExpr {
+        id: 0,
+        expr: Expr::Literal(LiteralValue::Null),
+    };
+    let bare = CallExpr {
+        func_name: name.clone(),
+        target: target.as_ref().map(|_| Box::new(nothing)),
+        args: Vec::new(),
+    };
     match probe(Expr::Call(bare)) {
-        Err(ExecutionError::UndeclaredReference(_)) if target.is_some() => Err(format!("there is no function .{name}()")),
-        Err(ExecutionError::UndeclaredReference(_)) => Err(format!("there is no function {name}()")),
+        Err(ExecutionError::UndeclaredReference(_)) if target.is_some() => {
+            Err(format!("there is no function .{name}()"))
+        }
+        Err(ExecutionError::UndeclaredReference(_)) => {
+            Err(format!("there is no function {name}()"))
+        }
         _ => Ok(()),
     }
 }
 
 fn probe(expression: Expr) -> Result<Value, ExecutionError> {
-    Value::resolve(&IdedExpr { id: 0, expr: expression }, &Context::with_env(ENVIRONMENT.clone()))
+    Value::resolve(
+        &IdedExpr {
+            id: 0,
+            expr: expression,
+        },
+        &Context::with_env(ENVIRONMENT.clone()),
+    )
 }

@@ -3,7 +3,9 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 
-use ::cel::common::types::{CelBool, CelDouble, CelInt, CelList, CelMap, CelMapKey, CelNull, CelString, CelUInt};
+use ::cel::common::types::{
+    CelBool, CelDouble, CelInt, CelList, CelMap, CelMapKey, CelNull, CelString, CelUInt,
+};
 use ::cel::common::value::Val;
 use serde_json::Value;
 
@@ -36,19 +38,32 @@ pub(super) fn headers<'v>(facts: &dyn Facts) -> Box<dyn Val + 'v> {
             .and_modify(|before| *before = format!("{before}, {value}"))
             .or_insert_with(|| value.into_owned());
     });
-    let fields = joined.into_iter().map(|(name, value)| (CelMapKey::from(name), Box::new(CelString::from(value)) as Box<dyn Val + 'v>));
+    let fields = joined.into_iter().map(|(name, value)| {
+        (
+            CelMapKey::from(name),
+            Box::new(CelString::from(value)) as Box<dyn Val + 'v>,
+        )
+    });
     Box::new(CelMap::from(fields.collect::<HashMap<_, _>>()))
 }
 
-pub(super) fn fields<'v>(fields: impl Iterator<Item = (&'v str, Box<dyn Val + 'v>)>) -> Box<dyn Val + 'v> {
-    Box::new(CelMap::from(fields.map(|(name, value)| (CelMapKey::from(name), value)).collect::<HashMap<_, _>>()))
+pub(super) fn fields<'v>(
+    fields: impl Iterator<Item = (&'v str, Box<dyn Val + 'v>)>,
+) -> Box<dyn Val + 'v> {
+    Box::new(CelMap::from(
+        fields
+            .map(|(name, value)| (CelMapKey::from(name), value))
+            .collect::<HashMap<_, _>>(),
+    ))
 }
 
 /// The wanted fields of an object; anything else whole.
 pub(super) fn part<'v>(value: &'v Value, wanted: &'v Wanted) -> Box<dyn Val + 'v> {
     match (value, wanted.fields()) {
         (Value::Object(object), Some(wanted)) => {
-            fields(wanted.iter().filter_map(|(name, wanted)| Some((name.as_str(), part(object.get(name)?, wanted)))))
+            fields(wanted.iter().filter_map(|(name, wanted)| {
+                Some((name.as_str(), part(object.get(name)?, wanted)))
+            }))
         }
         _ => json(value),
     }
@@ -65,6 +80,10 @@ fn json(value: &Value) -> Box<dyn Val + '_> {
         },
         Value::String(text) => Box::new(CelString::from(Cow::Borrowed(text.as_str()))),
         Value::Array(items) => Box::new(CelList::from(items.iter().map(json).collect::<Vec<_>>())),
-        Value::Object(object) => fields(object.iter().map(|(name, value)| (name.as_str(), json(value)))),
+        Value::Object(object) => fields(
+            object
+                .iter()
+                .map(|(name, value)| (name.as_str(), json(value))),
+        ),
     }
 }

@@ -18,7 +18,11 @@ pub struct Order {
 impl Order {
     /// There is at least one row. Takers with different keys get different random orders.
     pub fn new(strategy: Strategy, rows: u32, key: u64) -> Self {
-        Self { strategy, rows: rows.max(1), key }
+        Self {
+            strategy,
+            rows: rows.max(1),
+            key,
+        }
     }
 
     /// The row at `position`.
@@ -30,7 +34,11 @@ impl Order {
                 let random = mix(self.key ^ mix(position));
                 ((u128::from(random) * u128::from(rows)) >> 64) as u32
             }
-            Strategy::Shuffle => permuted((position % rows) as u32, self.rows, mix(self.key ^ mix(position / rows))),
+            Strategy::Shuffle => permuted(
+                (position % rows) as u32,
+                self.rows,
+                mix(self.key ^ mix(position / rows)),
+            ),
         }
     }
 }
@@ -111,6 +119,9 @@ mod tests {
             counts[Order::new(Strategy::Shuffle, 8, key).row(0) as usize] += 1;
             counts[Order::new(Strategy::Random, 8, key).row(0) as usize] += 1;
         }
-        assert!(counts.iter().all(|count| (1800..2200).contains(count)), "{counts:?}");
+        assert!(
+            counts.iter().all(|count| (1800..2200).contains(count)),
+            "{counts:?}"
+        );
     }
 }

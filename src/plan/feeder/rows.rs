@@ -50,7 +50,11 @@ impl Rows {
             return Err(RowsError::TooLarge(data.len() as u64));
         }
         let rows = match source {
-            Source::Csv { data: _, delimiter, columns } => csv_rows(data, *delimiter, columns, MAX_ROWS)?,
+            Source::Csv {
+                data: _,
+                delimiter,
+                columns,
+            } => csv_rows(data, *delimiter, columns, MAX_ROWS)?,
             Source::Json { .. } => json_rows(data)?,
             Source::JsonLines { .. } => json_lines(data, MAX_ROWS)?,
             Source::Inline { rows } => rows.clone(),
@@ -58,7 +62,13 @@ impl Rows {
         };
         // how the bytes are read matters as much as the bytes
         let how = serde_json::to_vec(source).unwrap_or_default();
-        Self::new(rows, Sha256::new().chain_update((how.len() as u64).to_be_bytes()).chain_update(how).chain_update(data))
+        Self::new(
+            rows,
+            Sha256::new()
+                .chain_update((how.len() as u64).to_be_bytes())
+                .chain_update(how)
+                .chain_update(data),
+        )
     }
 
     /// A row for each file: name and content.
@@ -70,8 +80,17 @@ impl Rows {
                 hash.update((part.len() as u64).to_be_bytes());
                 hash.update(part);
             }
-            let fields = [("name", name.into()), ("bytes", content.len().into()), ("base64", STANDARD.encode(&content).into())];
-            rows.push(Value::Object(fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()));
+            let fields = [
+                ("name", name.into()),
+                ("bytes", content.len().into()),
+                ("base64", STANDARD.encode(&content).into()),
+            ];
+            rows.push(Value::Object(
+                fields
+                    .into_iter()
+                    .map(|(name, value)| (name.to_owned(), value))
+                    .collect(),
+            ));
         }
         Self::new(rows, hash)
     }
@@ -86,14 +105,26 @@ impl Rows {
         let mut columns = BTreeSet::new();
         for (i, row) in rows.iter().enumerate() {
             let Value::Object(fields) = row else {
-                return Err(RowsError::Row { row: i + 1, message: "is not an object".into() });
+                return Err(RowsError::Row {
+                    row: i + 1,
+                    message: "is not an object".into(),
+                });
             };
-            for name in fields.keys().filter(|name| !columns.contains(name.as_str())).cloned().collect::<Vec<_>>() {
+            for name in fields
+                .keys()
+                .filter(|name| !columns.contains(name.as_str()))
+                .cloned()
+                .collect::<Vec<_>>()
+            {
                 columns.insert(name);
             }
         }
         let digest = data_encoding::HEXLOWER.encode(&hash.finalize());
-        Ok(Self { rows: rows.into(), columns, digest })
+        Ok(Self {
+            rows: rows.into(),
+            columns,
+            digest,
+        })
     }
 
     /// How many there are.
@@ -119,11 +150,20 @@ impl Rows {
 
 // No message holds a piece of the data, not even a column's name: it may come from a Secret, or from the wrong one.
 
-fn csv_rows(data: &[u8], delimiter: char, columns: &[String], most: usize) -> Result<Vec<Value>, RowsError> {
+fn csv_rows(
+    data: &[u8],
+    delimiter: char,
+    columns: &[String],
+    most: usize,
+) -> Result<Vec<Value>, RowsError> {
     let data = data.strip_prefix(b"\xef\xbb\xbf").unwrap_or(data);
     let delimiter = u8::try_from(delimiter).unwrap_or(b',');
     // lengths are compared here, where the message can say more
-    let mut reader = csv::ReaderBuilder::new().has_headers(false).flexible(true).delimiter(delimiter).from_reader(data);
+    let mut reader = csv::ReaderBuilder::new()
+        .has_headers(false)
+        .flexible(true)
+        .delimiter(delimiter)
+        .from_reader(data);
     let mut names: Option<Vec<String>> = (!columns.is_empty()).then(|| columns.to_vec());
     let mut rows = Vec::new();
     for record in reader.records() {
@@ -134,13 +174,21 @@ fn csv_rows(data: &[u8], delimiter: char, columns: &[String], most: usize) -> Re
             continue;
         };
         if record.len() != names.len() {
-            let message = format!("{}, but there are {} columns", fields(record.len()), names.len());
+            let message = format!(
+                "{}, but there are {} columns",
+                fields(record.len()),
+                names.len()
+            );
             return Err(RowsError::Line { line, message });
         }
         if rows.len() == most {
             return Err(RowsError::TooMany);
         }
-        let row: Map<String, Value> = names.iter().cloned().zip(record.iter().map(Value::from)).collect();
+        let row: Map<String, Value> = names
+            .iter()
+            .cloned()
+            .zip(record.iter().map(Value::from))
+            .collect();
         rows.push(Value::Object(row));
     }
     Ok(rows)
@@ -162,7 +210,11 @@ fn header(record: &csv::StringRecord) -> Result<Vec<String>, String> {
 }
 
 fn fields(count: usize) -> String {
-    if count == 1 { "1 field".into() } else { format!("{count} fields") }
+    if count == 1 {
+        "1 field".into()
+    } else {
+        format!("{count} fields")
+    }
 }
 
 fn csv_error(error: csv::Error) -> RowsError {
@@ -175,18 +227,27 @@ fn csv_error(error: csv::Error) -> RowsError {
 }
 
 fn json_rows(data: &[u8]) -> Result<Vec<Value>, RowsError> {
-    serde_json::from_slice(data)
-        .map_err(|error| RowsError::Line { line: error.line() as u64, message: json_message(&error, "is not a list of objects") })
+    serde_json::from_slice(data).map_err(|error| RowsError::Line {
+        line: error.line() as u64,
+        message: json_message(&error, "is not a list of objects"),
+    })
 }
 
 fn json_lines(data: &[u8], most: usize) -> Result<Vec<Value>, RowsError> {
     let mut rows = Vec::new();
-    for (i, line) in data.split(|byte| *byte == b'\n').enumerate().filter(|(_, line)| !line.trim_ascii().is_empty()) {
+    for (i, line) in data
+        .split(|byte| *byte == b'\n')
+        .enumerate()
+        .filter(|(_, line)| !line.trim_ascii().is_empty())
+    {
         if rows.len() == most {
             return Err(RowsError::TooMany);
         }
-        let row: Map<String, Value> = serde_json::from_slice(line)
-            .map_err(|error| RowsError::Line { line: i as u64 + 1, message: json_message(&error, "is not an object") })?;
+        let row: Map<String, Value> =
+            serde_json::from_slice(line).map_err(|error| RowsError::Line {
+                line: i as u64 + 1,
+                message: json_message(&error, "is not an object"),
+            })?;
         rows.push(Value::Object(row));
     }
     Ok(rows)
@@ -216,36 +277,67 @@ mod tests {
     }
 
     fn csv() -> Source {
-        Source::Csv { data: data(), delimiter: ',', columns: vec![] }
+        Source::Csv {
+            data: data(),
+            delimiter: ',',
+            columns: vec![],
+        }
     }
 
     fn refused(source: &Source, data: &str) -> String {
-        Rows::parse(source, data.as_bytes()).expect_err("was accepted").to_string()
+        Rows::parse(source, data.as_bytes())
+            .expect_err("was accepted")
+            .to_string()
     }
 
     fn rows(source: &Source, data: &str) -> Value {
-        Rows::parse(source, data.as_bytes()).map(|rows| rows.rows.to_vec().into()).unwrap()
+        Rows::parse(source, data.as_bytes())
+            .map(|rows| rows.rows.to_vec().into())
+            .unwrap()
     }
 
     #[test]
     fn a_mistake_in_csv_has_its_line() {
-        assert_eq!(refused(&csv(), "id,text\n1,a\n\"2\n\",b\n3\n"), "line 5: 1 field, but there are 2 columns");
-        assert_eq!(refused(&csv(), "id,text\n1,a,b\n"), "line 2: 3 fields, but there are 2 columns");
+        assert_eq!(
+            refused(&csv(), "id,text\n1,a\n\"2\n\",b\n3\n"),
+            "line 5: 1 field, but there are 2 columns"
+        );
+        assert_eq!(
+            refused(&csv(), "id,text\n1,a,b\n"),
+            "line 2: 3 fields, but there are 2 columns"
+        );
         assert_eq!(refused(&csv(), "id,\n"), "line 1: column 2 has no name");
-        assert_eq!(refused(&csv(), "id, id\n"), "line 1: column 2 has the name of another");
-        let latin = Rows::parse(&csv(), b"id,text\n1,a\n2,caf\xe9\n").unwrap_err().to_string();
+        assert_eq!(
+            refused(&csv(), "id, id\n"),
+            "line 1: column 2 has the name of another"
+        );
+        let latin = Rows::parse(&csv(), b"id,text\n1,a\n2,caf\xe9\n")
+            .unwrap_err()
+            .to_string();
         assert_eq!(latin, "line 3: field 2 is not UTF-8");
     }
 
     #[test]
     fn a_mistake_in_json_has_its_line() {
         let json = Source::Json { data: data() };
-        assert_eq!(refused(&json, "[\n  {\"a\": 1},\n  {\"a\": }\n]"), "line 3: expected value (column 9)");
-        assert_eq!(refused(&json, "{\"a\": 1}"), "line 1: is not a list of objects");
+        assert_eq!(
+            refused(&json, "[\n  {\"a\": 1},\n  {\"a\": }\n]"),
+            "line 3: expected value (column 9)"
+        );
+        assert_eq!(
+            refused(&json, "{\"a\": 1}"),
+            "line 1: is not a list of objects"
+        );
         assert_eq!(refused(&json, "[{}, 5]"), "row 2: is not an object");
         let lines = Source::JsonLines { data: data() };
-        assert_eq!(refused(&lines, "{\"a\": 1}\n\n{\"a\": 2\n"), "line 3: EOF while parsing an object (column 7)");
-        assert_eq!(refused(&lines, "{\"a\": 1}\n\"s3cret\""), "line 2: is not an object");
+        assert_eq!(
+            refused(&lines, "{\"a\": 1}\n\n{\"a\": 2\n"),
+            "line 3: EOF while parsing an object (column 7)"
+        );
+        assert_eq!(
+            refused(&lines, "{\"a\": 1}\n\"s3cret\""),
+            "line 2: is not an object"
+        );
     }
 
     #[test]
@@ -253,49 +345,90 @@ mod tests {
         for text in ["", "\n\n", "id,text\n", "\u{feff}id\n"] {
             assert_eq!(refused(&csv(), text), "holds no row", "{text:?}");
         }
-        assert_eq!(refused(&Source::Json { data: data() }, "[]"), "holds no row");
-        assert_eq!(refused(&Source::JsonLines { data: data() }, " \n"), "holds no row");
+        assert_eq!(
+            refused(&Source::Json { data: data() }, "[]"),
+            "holds no row"
+        );
+        assert_eq!(
+            refused(&Source::JsonLines { data: data() }, " \n"),
+            "holds no row"
+        );
         assert_eq!(Rows::of_files([]).unwrap_err(), RowsError::Empty);
     }
 
     #[test]
     fn too_much_is_refused() {
-        assert_eq!(refused(&csv(), &"x".repeat(MAX_DATA + 1)), format!("{} bytes, at most {MAX_DATA} are allowed", MAX_DATA + 1));
+        assert_eq!(
+            refused(&csv(), &"x".repeat(MAX_DATA + 1)),
+            format!("{} bytes, at most {MAX_DATA} are allowed", MAX_DATA + 1)
+        );
         assert!(csv_rows(b"x\n1\n2\n", ',', &[], 2).is_ok());
-        assert_eq!(csv_rows(b"x\n1\n2\n3\n", ',', &[], 2), Err(RowsError::TooMany));
+        assert_eq!(
+            csv_rows(b"x\n1\n2\n3\n", ',', &[], 2),
+            Err(RowsError::TooMany)
+        );
         assert_eq!(json_lines(b"{}\n{}\n{}\n", 2), Err(RowsError::TooMany));
     }
 
     #[test]
     fn csv_is_read_as_spreadsheets_write_it() {
         let text = "\u{feff}id, text \r\n1,\"a, \"\"b\"\"\nc\"\r\n\r\n2,\r\n";
-        assert_eq!(rows(&csv(), text), json!([{"id": "1", "text": "a, \"b\"\nc"}, {"id": "2", "text": ""}]));
-        let other = Source::Csv { data: data(), delimiter: ';', columns: vec!["a".into(), "b".into()] };
-        assert_eq!(rows(&other, "1;x,y\n2;\"z;\"\n"), json!([{"a": "1", "b": "x,y"}, {"a": "2", "b": "z;"}]));
+        assert_eq!(
+            rows(&csv(), text),
+            json!([{"id": "1", "text": "a, \"b\"\nc"}, {"id": "2", "text": ""}])
+        );
+        let other = Source::Csv {
+            data: data(),
+            delimiter: ';',
+            columns: vec!["a".into(), "b".into()],
+        };
+        assert_eq!(
+            rows(&other, "1;x,y\n2;\"z;\"\n"),
+            json!([{"a": "1", "b": "x,y"}, {"a": "2", "b": "z;"}])
+        );
     }
 
     #[test]
     fn json_keeps_its_types_and_rows_may_differ() {
         let text = "{\"a\": 1.0}\r\n\n{\"b\": [true, null]}";
         let lines = Rows::parse(&Source::JsonLines { data: data() }, text.as_bytes()).unwrap();
-        assert_eq!((lines.get(0), lines.get(1)), (&json!({"a": 1.0}), &json!({"b": [true, null]})));
+        assert_eq!(
+            (lines.get(0), lines.get(1)),
+            (&json!({"a": 1.0}), &json!({"b": [true, null]}))
+        );
         assert_eq!(lines.columns().iter().collect::<Vec<_>>(), ["a", "b"]);
-        assert_eq!(rows(&Source::Json { data: data() }, "[{\"a\": 1}]"), json!([{"a": 1}]));
+        assert_eq!(
+            rows(&Source::Json { data: data() }, "[{\"a\": 1}]"),
+            json!([{"a": 1}])
+        );
     }
 
     #[test]
     fn files_are_name_size_and_base64() {
-        let files = Rows::of_files([("a.png".into(), vec![0xff, 0]), ("b".into(), vec![])]).unwrap();
-        assert_eq!(files.get(0), &json!({"name": "a.png", "bytes": 2, "base64": "/wA="}));
+        let files =
+            Rows::of_files([("a.png".into(), vec![0xff, 0]), ("b".into(), vec![])]).unwrap();
+        assert_eq!(
+            files.get(0),
+            &json!({"name": "a.png", "bytes": 2, "base64": "/wA="})
+        );
         assert_eq!(files.count(), 2);
     }
 
     #[test]
     fn the_digest_tells_other_data_and_another_reading_apart() {
-        let digest = |source: &Source, data: &str| Rows::parse(source, data.as_bytes()).unwrap().digest().to_owned();
+        let digest = |source: &Source, data: &str| {
+            Rows::parse(source, data.as_bytes())
+                .unwrap()
+                .digest()
+                .to_owned()
+        };
         assert_eq!(digest(&csv(), "a\n1\n"), digest(&csv(), "a\n1\n"));
         assert_ne!(digest(&csv(), "a\n1\n"), digest(&csv(), "a\n2\n"));
-        let named = Source::Csv { data: data(), delimiter: ',', columns: vec!["a".into()] };
+        let named = Source::Csv {
+            data: data(),
+            delimiter: ',',
+            columns: vec!["a".into()],
+        };
         assert_ne!(digest(&csv(), "a\n1\n"), digest(&named, "a\n1\n"));
     }
 

@@ -52,31 +52,81 @@ pub struct CompiledCall {
 
 impl CompiledCall {
     /// `path` is that of the step's `grpc`.
-    pub fn compile(step: &GrpcStep, descriptors: &Descriptors, names: &Names, path: &str) -> Result<Self, Vec<Problem>> {
-        let GrpcStep { method, message, stream, retry, is_health_check: _, metadata: _, gzip: _, max_message_size: _ } = step;
-        let rpc = descriptors.rpc(method).map_err(|why| vec![Problem::new(format!("{path}.method"), why)])?;
+    pub fn compile(
+        step: &GrpcStep,
+        descriptors: &Descriptors,
+        names: &Names,
+        path: &str,
+    ) -> Result<Self, Vec<Problem>> {
+        let GrpcStep {
+            method,
+            message,
+            stream,
+            retry,
+            is_health_check: _,
+            metadata: _,
+            gzip: _,
+            max_message_size: _,
+        } = step;
+        let rpc = descriptors
+            .rpc(method)
+            .map_err(|why| vec![Problem::new(format!("{path}.method"), why)])?;
         let mut problems = Vec::new();
         if stream.is_some() && !rpc.kind.client_streams() {
-            problems.push(Problem::new(format!("{path}.stream"), format!("{method} takes one message, not a stream of them")));
+            problems.push(Problem::new(
+                format!("{path}.stream"),
+                format!("{method} takes one message, not a stream of them"),
+            ));
         }
         if retry.is_some() && rpc.kind.client_streams() {
-            problems.push(Problem::new(format!("{path}.retry"), format!("{method} takes a stream of messages, which is not sent twice")));
+            problems.push(Problem::new(
+                format!("{path}.retry"),
+                format!("{method} takes a stream of messages, which is not sent twice"),
+            ));
         }
         let mut compiled = |template: Option<&JsonTemplate>, path: String| match template {
-            Some(template) => MessageEncoder::compile(template, &rpc.input, names, &path).map_err(|found| problems.extend(found)).ok(),
+            Some(template) => MessageEncoder::compile(template, &rpc.input, names, &path)
+                .map_err(|found| problems.extend(found))
+                .ok(),
             None => Some(MessageEncoder::empty()),
         };
         let (messages, times) = match stream {
-            Some(GrpcStream { messages: Messages::List(list), .. }) => {
+            Some(GrpcStream {
+                messages: Messages::List(list),
+                ..
+            }) => {
                 let list = list.iter().enumerate();
-                (list.filter_map(|(i, template)| compiled(Some(template), format!("{path}.stream.messages[{i}]"))).collect(), 1)
+                (
+                    list.filter_map(|(i, template)| {
+                        compiled(Some(template), format!("{path}.stream.messages[{i}]"))
+                    })
+                    .collect(),
+                    1,
+                )
             }
-            Some(GrpcStream { messages: Messages::Times(times), .. }) => {
-                (compiled(message.as_ref(), format!("{path}.message")).into_iter().collect(), *times)
-            }
-            None => (Vec::from_iter(compiled(message.as_ref(), format!("{path}.message"))), 1),
+            Some(GrpcStream {
+                messages: Messages::Times(times),
+                ..
+            }) => (
+                compiled(message.as_ref(), format!("{path}.message"))
+                    .into_iter()
+                    .collect(),
+                *times,
+            ),
+            None => (
+                Vec::from_iter(compiled(message.as_ref(), format!("{path}.message"))),
+                1,
+            ),
         };
-        if problems.is_empty() { Ok(Self { rpc, messages, times }) } else { Err(problems) }
+        if problems.is_empty() {
+            Ok(Self {
+                rpc,
+                messages,
+                times,
+            })
+        } else {
+            Err(problems)
+        }
     }
 
     /// The rows of feeders to take before anything is sent, each once.

@@ -42,13 +42,22 @@ impl Code {
 
     /// A number, or a name in upper case.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let number = text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse::<u8>().ok()).flatten();
+        let number = text
+            .bytes()
+            .all(|b| b.is_ascii_digit())
+            .then(|| text.parse::<u8>().ok())
+            .flatten();
         let number = number.filter(|number| usize::from(*number) < NAMES.len());
-        let named = NAMES.iter().position(|name| *name == text).map(|number| number as u8);
-        number
-            .or(named)
-            .map(Self)
-            .ok_or_else(|| format!("{text:?} is not a gRPC status; write a number from 0 to 16 or a name: {}", NAMES.join(", ")))
+        let named = NAMES
+            .iter()
+            .position(|name| *name == text)
+            .map(|number| number as u8);
+        number.or(named).map(Self).ok_or_else(|| {
+            format!(
+                "{text:?} is not a gRPC status; write a number from 0 to 16 or a name: {}",
+                NAMES.join(", ")
+            )
+        })
     }
 
     pub fn name(self) -> Option<&'static str> {
@@ -71,7 +80,17 @@ mod tests {
 
     #[test]
     fn what_is_no_status_is_refused() {
-        for text in ["", "17", "-1", "ok", "NOT FOUND", "+0", "200", "256", "NotFound"] {
+        for text in [
+            "",
+            "17",
+            "-1",
+            "ok",
+            "NOT FOUND",
+            "+0",
+            "200",
+            "256",
+            "NotFound",
+        ] {
             assert!(Code::parse(text).is_err(), "{text:?} was accepted");
         }
     }
@@ -82,6 +101,9 @@ mod tests {
             assert_eq!(Code::parse(name), Code::parse(&number.to_string()));
             assert_eq!(Code::parse(name).unwrap().to_string(), *name);
         }
-        assert_eq!((Code::parse("UNAVAILABLE"), Code(99).to_string()), (Ok(Code::UNAVAILABLE), "99".to_owned()));
+        assert_eq!(
+            (Code::parse("UNAVAILABLE"), Code(99).to_string()),
+            (Ok(Code::UNAVAILABLE), "99".to_owned())
+        );
     }
 }

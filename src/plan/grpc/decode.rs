@@ -5,8 +5,10 @@ use serde_json::Value;
 
 /// Fields are called as in the `.proto` file, which is what the author of a check has before him, and those that were not sent have their
 /// default. Numbers of 64 bits are numbers, not text, so that they can be compared and sent again.
-const FORM: SerializeOptions =
-    SerializeOptions::new().use_proto_field_name(true).stringify_64_bit_integers(false).skip_default_fields(false);
+const FORM: SerializeOptions = SerializeOptions::new()
+    .use_proto_field_name(true)
+    .stringify_64_bit_integers(false)
+    .skip_default_fields(false);
 
 /// The JSON form of an encoded message. The error shows nothing of it.
 pub fn to_json(message: &MessageDescriptor, bytes: &[u8]) -> Result<Value, String> {
@@ -18,7 +20,11 @@ pub fn to_sparse_json(message: &MessageDescriptor, bytes: &[u8]) -> Result<Value
     decoded(message, bytes, &FORM.skip_default_fields(true))
 }
 
-fn decoded(message: &MessageDescriptor, bytes: &[u8], form: &SerializeOptions) -> Result<Value, String> {
+fn decoded(
+    message: &MessageDescriptor,
+    bytes: &[u8],
+    form: &SerializeOptions,
+) -> Result<Value, String> {
     let decoded = DynamicMessage::decode(message.clone(), bytes);
     let decoded = decoded.map_err(|_| format!("what came is not a {}", message.full_name()))?;
     let json = decoded.serialize_with_options(serde_json::value::Serializer, form);

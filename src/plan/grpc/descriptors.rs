@@ -79,29 +79,50 @@ impl CallKind {
 impl Descriptors {
     /// Of `.proto` texts and of descriptor sets, in which the texts may find what they import. Of the texts those in `wanted` are compiled,
     /// with all that they import; without any, all.
-    pub fn compile(texts: &[Source], sets: &[Source], wanted: &[String]) -> Result<Self, Vec<Problem>> {
+    pub fn compile(
+        texts: &[Source],
+        sets: &[Source],
+        wanted: &[String],
+    ) -> Result<Self, Vec<Problem>> {
         let mut problems = Vec::new();
         let mut library = Library::default();
         for Source { path, field, bytes } in texts {
             match std::str::from_utf8(bytes) {
-                Err(_) => {
-                    problems.push(Problem::new(field, "is not UTF-8 text, so no .proto file; descriptor sets go into descriptorSets"))
-                }
+                Err(_) => problems.push(Problem::new(
+                    field,
+                    "is not UTF-8 text, so no .proto file; descriptor sets go into descriptorSets",
+                )),
                 Ok(text) => {
-                    if library.texts.insert(path.clone(), text.to_owned()).is_some() {
+                    if library
+                        .texts
+                        .insert(path.clone(), text.to_owned())
+                        .is_some()
+                    {
                         problems.push(Problem::new(field, format!("{path} is there twice")));
                     }
                 }
             }
         }
         let mut of_sets = Vec::new();
-        for Source { path: _, field, bytes } in sets {
+        for Source {
+            path: _,
+            field,
+            bytes,
+        } in sets
+        {
             match read_set(bytes) {
-                Ok(files) => of_sets.extend(files.into_iter().map(|file| (file.name().to_owned(), field.clone(), file))),
+                Ok(files) => of_sets.extend(
+                    files
+                        .into_iter()
+                        .map(|file| (file.name().to_owned(), field.clone(), file)),
+                ),
                 Err(why) => problems.push(Problem::new(field, why)),
             }
         }
-        let mut roots: Vec<(String, String)> = texts.iter().map(|source| (source.path.clone(), source.field.clone())).collect();
+        let mut roots: Vec<(String, String)> = texts
+            .iter()
+            .map(|source| (source.path.clone(), source.field.clone()))
+            .collect();
         if !wanted.is_empty() {
             roots.retain(|(path, _)| wanted.contains(path));
         }
@@ -115,27 +136,51 @@ impl Descriptors {
 
     /// Of the files that a server's reflection gives, each an encoded `FileDescriptorProto`. `offered` are the services that the server says
     /// it has, if it was asked and said so.
-    pub fn of_reflection(files: impl IntoIterator<Item = Vec<u8>>, offered: Option<BTreeSet<String>>) -> Result<Self, String> {
+    pub fn of_reflection(
+        files: impl IntoIterator<Item = Vec<u8>>,
+        offered: Option<BTreeSet<String>>,
+    ) -> Result<Self, String> {
         let mut library = Library::default();
         for bytes in files {
-            let file = edition::decode(&bytes).map_err(|e| format!("what reflection gave is no file descriptor: {e}"))?;
+            let file = edition::decode(&bytes)
+                .map_err(|e| format!("what reflection gave is no file descriptor: {e}"))?;
             library.files.entry(file.name().to_owned()).or_insert(file);
         }
-        let roots: Vec<(String, String)> = library.files.keys().map(|name| (name.clone(), String::new())).collect();
+        let roots: Vec<(String, String)> = library
+            .files
+            .keys()
+            .map(|name| (name.clone(), String::new()))
+            .collect();
         let compiled = library.compile(&roots, vec![]);
-        let compiled = compiled.map_err(|problems| problems.first().map(|problem| problem.message.clone()).unwrap_or_default())?;
-        Ok(Self { offer: Offer::Target(offered), ..compiled })
+        let compiled = compiled.map_err(|problems| {
+            problems
+                .first()
+                .map(|problem| problem.message.clone())
+                .unwrap_or_default()
+        })?;
+        Ok(Self {
+            offer: Offer::Target(offered),
+            ..compiled
+        })
     }
 
     /// The health service alone.
     pub fn of_health() -> Self {
-        let library = Library { texts: [(HEALTH_PROTO.0.to_owned(), HEALTH_PROTO.1.to_owned())].into(), ..Library::default() };
-        library.compile(&[(HEALTH_PROTO.0.to_owned(), String::new())], vec![]).expect("the file is part of the program")
+        let library = Library {
+            texts: [(HEALTH_PROTO.0.to_owned(), HEALTH_PROTO.1.to_owned())].into(),
+            ..Library::default()
+        };
+        library
+            .compile(&[(HEALTH_PROTO.0.to_owned(), String::new())], vec![])
+            .expect("the file is part of the program")
     }
 
     /// What a method takes and gives, or what there is instead of it.
     pub fn rpc(&self, method: &Method) -> Result<Rpc, String> {
-        let Method { service: service_name, name } = method;
+        let Method {
+            service: service_name,
+            name,
+        } = method;
         let service = match self.pool.get_service_by_name(service_name) {
             Some(service) => service,
             None if service_name == HEALTH => return Self::of_health().rpc(method),
@@ -143,8 +188,14 @@ impl Descriptors {
         };
         let found = service.methods().find(|known| known.name() == name);
         let found = found.ok_or_else(|| {
-            let known: Vec<String> = service.methods().map(|known| known.name().to_owned()).collect();
-            format!("{service_name} has no method {name:?}; it has {}", listed(known.iter().map(String::as_str)))
+            let known: Vec<String> = service
+                .methods()
+                .map(|known| known.name().to_owned())
+                .collect();
+            format!(
+                "{service_name} has no method {name:?}; it has {}",
+                listed(known.iter().map(String::as_str))
+            )
         })?;
         let kind = match (found.is_client_streaming(), found.is_server_streaming()) {
             (false, false) => CallKind::Unary,
@@ -152,46 +203,67 @@ impl Descriptors {
             (true, false) => CallKind::ClientStreaming,
             (true, true) => CallKind::Bidirectional,
         };
-        Ok(Rpc { kind, input: found.input(), output: found.output() })
+        Ok(Rpc {
+            kind,
+            input: found.input(),
+            output: found.output(),
+        })
     }
 
     fn no_service(&self, name: &str) -> String {
         let described: BTreeSet<String>;
         let known = match &self.offer {
             Offer::Target(Some(offered)) => offered,
-            Offer::Target(None) => return format!("the target's reflection knows no service {name:?}"),
+            Offer::Target(None) => {
+                return format!("the target's reflection knows no service {name:?}");
+            }
             Offer::Files => {
                 described = self.services().collect();
                 &described
             }
         };
         if known.contains(name) {
-            return format!("the target offers {name}, but its reflection does not describe it; give its .proto file in spec.protos");
+            return format!(
+                "the target offers {name}, but its reflection does not describe it; give its .proto file in spec.protos"
+            );
         }
         // what is most often left out, or put in as it is in code
         let last = |name: &str| name.rsplit('.').next().unwrap_or_default().to_lowercase();
         let alike = known.iter().find(|other| last(other) == last(name));
         let all = listed(known.iter().map(String::as_str));
         match (&self.offer, alike) {
-            (Offer::Files, Some(alike)) => format!("there is no service {name:?}; did you mean {alike}?"),
+            (Offer::Files, Some(alike)) => {
+                format!("there is no service {name:?}; did you mean {alike}?")
+            }
             (Offer::Files, None) => format!("there is no service {name:?}; there are {all}"),
-            (Offer::Target(_), Some(alike)) => format!("the target has no service {name:?}; did you mean {alike}? It offers {all}"),
-            (Offer::Target(_), None) => format!("the target has no service {name:?}; it offers {all}"),
+            (Offer::Target(_), Some(alike)) => {
+                format!("the target has no service {name:?}; did you mean {alike}? It offers {all}")
+            }
+            (Offer::Target(_), None) => {
+                format!("the target has no service {name:?}; it offers {all}")
+            }
         }
     }
 
     /// Full names, in the order of their files.
     pub fn services(&self) -> impl Iterator<Item = String> {
-        self.pool.services().map(|service: ServiceDescriptor| service.full_name().to_owned())
+        self.pool
+            .services()
+            .map(|service: ServiceDescriptor| service.full_name().to_owned())
     }
 
     /// Whether two workers know the same: SHA-256 over all files without comments and positions, in hexadecimal.
     pub fn hash(&self) -> String {
         let files = self.pool.file_descriptor_protos();
-        let files: BTreeMap<&str, &FileDescriptorProto> = files.map(|file| (file.name(), file)).collect();
+        let files: BTreeMap<&str, &FileDescriptorProto> =
+            files.map(|file| (file.name(), file)).collect();
         let mut hash = Sha256::new();
         for file in files.into_values() {
-            let bytes = FileDescriptorProto { source_code_info: None, ..file.clone() }.encode_to_vec();
+            let bytes = FileDescriptorProto {
+                source_code_info: None,
+                ..file.clone()
+            }
+            .encode_to_vec();
             hash.update((bytes.len() as u64).to_le_bytes());
             hash.update(&bytes);
         }
@@ -208,7 +280,11 @@ struct Library {
 
 impl Library {
     /// `roots` are paths and where the test names them.
-    fn compile(self, roots: &[(String, String)], mut problems: Vec<Problem>) -> Result<Descriptors, Vec<Problem>> {
+    fn compile(
+        self,
+        roots: &[(String, String)],
+        mut problems: Vec<Problem>,
+    ) -> Result<Descriptors, Vec<Problem>> {
         let mut compiler = Compiler::with_file_resolver(self);
         for (path, field) in roots {
             if let Err(error) = compiler.open_file(path) {
@@ -220,7 +296,14 @@ impl Library {
                 }
             }
         }
-        if problems.is_empty() { Ok(Descriptors { pool: compiler.descriptor_pool(), offer: Offer::Files }) } else { Err(problems) }
+        if problems.is_empty() {
+            Ok(Descriptors {
+                pool: compiler.descriptor_pool(),
+                offer: Offer::Files,
+            })
+        } else {
+            Err(problems)
+        }
     }
 }
 
@@ -235,11 +318,16 @@ impl FileResolver for Library {
 }
 
 fn read_text(name: &str, text: &str) -> Result<File, protox::Error> {
-    let Some(proto3) = edition::as_proto3(name, text).map_err(|why| protox::Error::new(Told(why)))? else {
+    let Some(proto3) =
+        edition::as_proto3(name, text).map_err(|why| protox::Error::new(Told(why)))?
+    else {
         return File::from_source(name, text);
     };
-    let file = File::from_source(name, &proto3)?.file_descriptor_proto().clone();
-    let lowered = edition::lower(file).map_err(|why| protox::Error::new(Told(format!("{name}: {why}"))))?;
+    let file = File::from_source(name, &proto3)?
+        .file_descriptor_proto()
+        .clone();
+    let lowered =
+        edition::lower(file).map_err(|why| protox::Error::new(Told(format!("{name}: {why}"))))?;
     Ok(File::from_file_descriptor_proto(lowered))
 }
 
@@ -265,17 +353,29 @@ fn read_set(bytes: &[u8]) -> Result<Vec<FileDescriptorProto>, String> {
     let mut unpacked = Vec::new();
     let bytes = if bytes.starts_with(&[0x1f, 0x8b]) {
         let mut reader = GzDecoder::new(bytes).take(MAX_BYTES as u64 + 1);
-        reader.read_to_end(&mut unpacked).map_err(|e| format!("cannot be decompressed: {e}"))?;
+        reader
+            .read_to_end(&mut unpacked)
+            .map_err(|e| format!("cannot be decompressed: {e}"))?;
         unpacked.as_slice()
     } else {
         bytes
     };
     if bytes.len() > MAX_BYTES {
-        return Err(format!("is larger than {} MiB, which is all that descriptors may be", MAX_BYTES >> 20));
+        return Err(format!(
+            "is larger than {} MiB, which is all that descriptors may be",
+            MAX_BYTES >> 20
+        ));
     }
-    let no_set = |why: String| format!("is no descriptor set, as protoc --descriptor_set_out writes it: {why}");
+    let no_set = |why: String| {
+        format!("is no descriptor set, as protoc --descriptor_set_out writes it: {why}")
+    };
     let set = Set::decode(bytes).map_err(|e| no_set(e.to_string()))?;
-    let files: Vec<FileDescriptorProto> = set.files.iter().map(|file| edition::decode(file)).collect::<Result<_, _>>().map_err(no_set)?;
+    let files: Vec<FileDescriptorProto> = set
+        .files
+        .iter()
+        .map(|file| edition::decode(file))
+        .collect::<Result<_, _>>()
+        .map_err(no_set)?;
     match files.iter().any(|file| !file.name().is_empty()) {
         true => Ok(files),
         false => Err(no_set("there is no file in it".to_owned())),
@@ -293,11 +393,16 @@ mod tests {
     use super::*;
 
     fn source(path: &str, text: &str) -> Source {
-        Source { path: path.into(), field: format!("spec.protos[{path}]"), bytes: text.as_bytes().to_vec() }
+        Source {
+            path: path.into(),
+            field: format!("spec.protos[{path}]"),
+            bytes: text.as_bytes().to_vec(),
+        }
     }
 
     fn compiled(texts: &[Source]) -> Result<Descriptors, Vec<String>> {
-        Descriptors::compile(texts, &[], &[]).map_err(|problems| problems.iter().map(ToString::to_string).collect())
+        Descriptors::compile(texts, &[], &[])
+            .map_err(|problems| problems.iter().map(ToString::to_string).collect())
     }
 
     const API: &str = r#"
@@ -316,7 +421,11 @@ mod tests {
     const TYPES: &str = "syntax = \"proto3\"; package shop; message Order { string id = 1; }";
 
     fn shop() -> Descriptors {
-        compiled(&[source("shop/api.proto", API), source("shop/types.proto", TYPES)]).unwrap()
+        compiled(&[
+            source("shop/api.proto", API),
+            source("shop/types.proto", TYPES),
+        ])
+        .unwrap()
     }
 
     fn rpc(descriptors: &Descriptors, method: &str) -> Result<Rpc, String> {
@@ -326,28 +435,50 @@ mod tests {
     #[test]
     fn a_missing_import_is_named_with_file_and_line() {
         let problems = compiled(&[source("shop/api.proto", API)]).unwrap_err();
-        assert_eq!(problems, ["spec.protos[shop/api.proto]: shop/api.proto:4:9: import 'shop/types.proto' not found"]);
+        assert_eq!(
+            problems,
+            [
+                "spec.protos[shop/api.proto]: shop/api.proto:4:9: import 'shop/types.proto' not found"
+            ]
+        );
     }
 
     #[test]
     fn a_mistake_in_a_file_has_line_and_column_and_is_told_once() {
         let broken = "syntax = \"proto3\";\nmessage Order {\n  strin id = 1;\n}";
-        let problems = compiled(&[source("shop/types.proto", broken), source("shop/api.proto", API)]).unwrap_err();
+        let problems = compiled(&[
+            source("shop/types.proto", broken),
+            source("shop/api.proto", API),
+        ])
+        .unwrap_err();
         assert!(
-            problems[0].starts_with("spec.protos[shop/types.proto]: shop/types.proto:3:3: name 'strin' is not defined"),
+            problems[0].starts_with(
+                "spec.protos[shop/types.proto]: shop/types.proto:3:3: name 'strin' is not defined"
+            ),
             "{problems:?}"
         );
         assert_eq!(problems.len(), 1, "{problems:?}");
-        let problems = compiled(&[source("a.proto", "syntax = \"proto3\";\nmessage {}")]).unwrap_err();
+        let problems =
+            compiled(&[source("a.proto", "syntax = \"proto3\";\nmessage {}")]).unwrap_err();
         assert!(problems[0].contains("a.proto:2:9: "), "{problems:?}");
     }
 
     #[test]
     fn what_is_no_text_or_no_set_is_refused() {
-        let bytes = Source { bytes: vec![0xff, 0xfe], ..source("a.proto", "") };
+        let bytes = Source {
+            bytes: vec![0xff, 0xfe],
+            ..source("a.proto", "")
+        };
         assert!(compiled(&[bytes]).unwrap_err()[0].contains("descriptorSets"));
-        for bytes in [b"syntax = \"proto3\";".to_vec(), vec![], vec![0x1f, 0x8b, 0, 0]] {
-            let set = Source { bytes, ..source("set", "") };
+        for bytes in [
+            b"syntax = \"proto3\";".to_vec(),
+            vec![],
+            vec![0x1f, 0x8b, 0, 0],
+        ] {
+            let set = Source {
+                bytes,
+                ..source("set", "")
+            };
             let problems = Descriptors::compile(&[], &[set], &[]).unwrap_err();
             assert_eq!(problems[0].path, "spec.protos[set]");
         }
@@ -362,21 +493,44 @@ mod tests {
 
     #[test]
     fn an_unknown_service_or_method_names_what_there_is() {
-        assert_eq!(rpc(&shop(), "Orders/Get").unwrap_err(), "there is no service \"Orders\"; did you mean shop.v1.Orders?");
-        assert_eq!(rpc(&shop(), "shop.v1.Order/Get").unwrap_err(), "there is no service \"shop.v1.Order\"; there are shop.v1.Orders");
+        assert_eq!(
+            rpc(&shop(), "Orders/Get").unwrap_err(),
+            "there is no service \"Orders\"; did you mean shop.v1.Orders?"
+        );
+        assert_eq!(
+            rpc(&shop(), "shop.v1.Order/Get").unwrap_err(),
+            "there is no service \"shop.v1.Order\"; there are shop.v1.Orders"
+        );
         let message = rpc(&shop(), "shop.v1.Orders/get").unwrap_err();
-        assert_eq!(message, "shop.v1.Orders has no method \"get\"; it has Get, Watch, Put, Talk");
+        assert_eq!(
+            message,
+            "shop.v1.Orders has no method \"get\"; it has Get, Watch, Put, Talk"
+        );
     }
 
     #[test]
     fn a_service_that_a_target_does_not_describe_is_told_with_what_it_offers() {
         let told = |offered: Option<&[&str]>| {
-            let offered = offered.map(|names| names.iter().map(|name| (*name).to_owned()).collect());
-            rpc(&Descriptors::of_reflection([], offered).unwrap(), "shop.Orders/Get").unwrap_err()
+            let offered =
+                offered.map(|names| names.iter().map(|name| (*name).to_owned()).collect());
+            rpc(
+                &Descriptors::of_reflection([], offered).unwrap(),
+                "shop.Orders/Get",
+            )
+            .unwrap_err()
         };
-        assert_eq!(told(None), "the target's reflection knows no service \"shop.Orders\"");
-        assert_eq!(told(Some(&[])), "the target has no service \"shop.Orders\"; it offers none");
-        assert_eq!(told(Some(&["a.B", "c.D"])), "the target has no service \"shop.Orders\"; it offers a.B, c.D");
+        assert_eq!(
+            told(None),
+            "the target's reflection knows no service \"shop.Orders\""
+        );
+        assert_eq!(
+            told(Some(&[])),
+            "the target has no service \"shop.Orders\"; it offers none"
+        );
+        assert_eq!(
+            told(Some(&["a.B", "c.D"])),
+            "the target has no service \"shop.Orders\"; it offers a.B, c.D"
+        );
         let alike = "the target has no service \"shop.Orders\"; did you mean shop.v1.Orders? It offers a.B, shop.v1.Orders";
         assert_eq!(told(Some(&["a.B", "shop.v1.Orders"])), alike);
         assert!(told(Some(&["shop.Orders"])).contains("give its .proto file in spec.protos"));
@@ -384,27 +538,64 @@ mod tests {
 
     #[test]
     fn the_kind_of_a_call_is_in_the_descriptor() {
-        let kinds = ["Get", "Watch", "Put", "Talk"].map(|method| rpc(&shop(), &format!("shop.v1.Orders/{method}")).unwrap().kind);
-        assert_eq!(kinds, [CallKind::Unary, CallKind::ServerStreaming, CallKind::ClientStreaming, CallKind::Bidirectional]);
-        assert_eq!(rpc(&shop(), "shop.v1.Orders/Get").unwrap().output.full_name(), "shop.Order");
+        let kinds = ["Get", "Watch", "Put", "Talk"].map(|method| {
+            rpc(&shop(), &format!("shop.v1.Orders/{method}"))
+                .unwrap()
+                .kind
+        });
+        assert_eq!(
+            kinds,
+            [
+                CallKind::Unary,
+                CallKind::ServerStreaming,
+                CallKind::ClientStreaming,
+                CallKind::Bidirectional
+            ]
+        );
+        assert_eq!(
+            rpc(&shop(), "shop.v1.Orders/Get")
+                .unwrap()
+                .output
+                .full_name(),
+            "shop.Order"
+        );
     }
 
     #[test]
     fn the_health_service_is_always_known() {
-        assert_eq!(rpc(&shop(), "grpc.health.v1.Health/Check").unwrap().kind, CallKind::Unary);
-        assert_eq!(rpc(&Descriptors::default(), "grpc.health.v1.Health/Watch").unwrap().kind, CallKind::ServerStreaming);
+        assert_eq!(
+            rpc(&shop(), "grpc.health.v1.Health/Check").unwrap().kind,
+            CallKind::Unary
+        );
+        assert_eq!(
+            rpc(&Descriptors::default(), "grpc.health.v1.Health/Watch")
+                .unwrap()
+                .kind,
+            CallKind::ServerStreaming
+        );
     }
 
     #[test]
     fn texts_sets_and_reflection_give_the_same() {
-        let files: Vec<FileDescriptorProto> = shop().pool.file_descriptor_protos().cloned().collect();
-        let reflected = Descriptors::of_reflection(files.iter().rev().map(Message::encode_to_vec), None).unwrap();
+        let files: Vec<FileDescriptorProto> =
+            shop().pool.file_descriptor_protos().cloned().collect();
+        let reflected =
+            Descriptors::of_reflection(files.iter().rev().map(Message::encode_to_vec), None)
+                .unwrap();
         let set = FileDescriptorSet { file: files }.encode_to_vec();
         let mut packed = GzEncoder::new(Vec::new(), Compression::fast());
         packed.write_all(&set).unwrap();
         let packed = packed.finish().unwrap();
         for bytes in [set, packed] {
-            let descriptors = Descriptors::compile(&[], &[Source { bytes, ..source("set", "") }], &[]).unwrap();
+            let descriptors = Descriptors::compile(
+                &[],
+                &[Source {
+                    bytes,
+                    ..source("set", "")
+                }],
+                &[],
+            )
+            .unwrap();
             assert_eq!(descriptors.hash(), shop().hash());
         }
         assert_eq!(reflected.hash(), shop().hash());
@@ -413,22 +604,42 @@ mod tests {
 
     #[test]
     fn a_set_without_its_imports_needs_only_those_that_are_not_well_known() {
-        let files: Vec<FileDescriptorProto> = shop().pool.file_descriptor_protos().cloned().collect();
+        let files: Vec<FileDescriptorProto> =
+            shop().pool.file_descriptor_protos().cloned().collect();
         let only = |keep: &[&str]| {
-            let file = files.iter().filter(|file| keep.contains(&file.name())).cloned().collect();
-            let set = Source { bytes: FileDescriptorSet { file }.encode_to_vec(), ..source("set", "") };
+            let file = files
+                .iter()
+                .filter(|file| keep.contains(&file.name()))
+                .cloned()
+                .collect();
+            let set = Source {
+                bytes: FileDescriptorSet { file }.encode_to_vec(),
+                ..source("set", "")
+            };
             Descriptors::compile(&[], &[set], &[])
         };
         assert!(only(&["shop/api.proto", "shop/types.proto"]).is_ok());
         let problems = only(&["shop/api.proto"]).unwrap_err();
-        assert!(problems[0].message.contains("import 'shop/types.proto' not found"), "{problems:?}");
+        assert!(
+            problems[0]
+                .message
+                .contains("import 'shop/types.proto' not found"),
+            "{problems:?}"
+        );
     }
 
     #[test]
     fn of_a_folder_only_what_is_wanted_is_compiled() {
-        let texts = [source("shop/api.proto", API), source("shop/types.proto", TYPES), source("old.proto", "what is this")];
+        let texts = [
+            source("shop/api.proto", API),
+            source("shop/types.proto", TYPES),
+            source("old.proto", "what is this"),
+        ];
         assert!(Descriptors::compile(&texts, &[], &[]).is_err());
         let descriptors = Descriptors::compile(&texts, &[], &["shop/api.proto".into()]).unwrap();
-        assert_eq!(descriptors.services().collect::<Vec<_>>(), ["shop.v1.Orders"]);
+        assert_eq!(
+            descriptors.services().collect::<Vec<_>>(),
+            ["shop.v1.Orders"]
+        );
     }
 }

@@ -11,7 +11,8 @@ use prost::Message;
 use prost_reflect::prost_types::field_descriptor_proto::{Label, Type};
 use prost_reflect::prost_types::uninterpreted_option::NamePart;
 use prost_reflect::prost_types::{
-    DescriptorProto, EnumDescriptorProto, FieldDescriptorProto, FieldOptions, FileDescriptorProto, UninterpretedOption,
+    DescriptorProto, EnumDescriptorProto, FieldDescriptorProto, FieldOptions, FileDescriptorProto,
+    UninterpretedOption,
 };
 use regex::{Captures, Regex};
 
@@ -102,10 +103,18 @@ struct Features {
 
 impl Features {
     fn with(self, set: Option<&FeatureSet>) -> Self {
-        let Some(FeatureSet { field_presence, repeated_field_encoding, message_encoding }) = set else { return self };
+        let Some(FeatureSet {
+            field_presence,
+            repeated_field_encoding,
+            message_encoding,
+        }) = set
+        else {
+            return self;
+        };
         Self {
             implicit: field_presence.map_or(self.implicit, |presence| presence == IMPLICIT),
-            expanded: repeated_field_encoding.map_or(self.expanded, |encoding| encoding == EXPANDED),
+            expanded: repeated_field_encoding
+                .map_or(self.expanded, |encoding| encoding == EXPANDED),
             delimited: message_encoding.map_or(self.delimited, |encoding| encoding == DELIMITED),
         }
     }
@@ -119,32 +128,58 @@ pub fn decode(bytes: &[u8]) -> Result<FileDescriptorProto, String> {
     }
     let features = OfFile::decode(bytes).map_err(|e| e.to_string())?;
     if !KNOWN.iter().any(|(_, number)| *number == features.edition) {
-        return Err(unknown(file.name(), &format!("number {}", features.edition)));
+        return Err(unknown(
+            file.name(),
+            &format!("number {}", features.edition),
+        ));
     }
     let name = file.name().to_owned();
-    Lowering::default().file(&mut file, &features).map_err(|why| format!("{name}: {why}"))?;
+    Lowering::default()
+        .file(&mut file, &features)
+        .map_err(|why| format!("{name}: {why}"))?;
     Ok(file)
 }
 
 /// The text of a file with `syntax = "proto3"` in place of its edition; `None` where it has none.
 pub fn as_proto3(name: &str, text: &str) -> Result<Option<String>, String> {
-    let Some(at) = first_word(text).filter(|at| text[*at..].starts_with("edition")) else { return Ok(None) };
+    let Some(at) = first_word(text).filter(|at| text[*at..].starts_with("edition")) else {
+        return Ok(None);
+    };
     let rest = &text[at + "edition".len()..];
-    let Some((_, edition)) = rest.split_once('=').filter(|(between, _)| between.trim().is_empty()) else { return Ok(None) };
+    let Some((_, edition)) = rest
+        .split_once('=')
+        .filter(|(between, _)| between.trim().is_empty())
+    else {
+        return Ok(None);
+    };
     let edition = edition.trim_start();
-    let Some((value, after)) = edition.strip_prefix(['"', '\'']).and_then(|quoted| quoted.split_once(['"', '\''])) else { return Ok(None) };
+    let Some((value, after)) = edition
+        .strip_prefix(['"', '\''])
+        .and_then(|quoted| quoted.split_once(['"', '\'']))
+    else {
+        return Ok(None);
+    };
     if !KNOWN.iter().any(|(known, _)| *known == value) {
         return Err(unknown(name, &format!("{value:?}")));
     }
-    Ok(Some(format!("{}syntax = \"proto3\"{}", &text[..at], quoted(after))))
+    Ok(Some(format!(
+        "{}syntax = \"proto3\"{}",
+        &text[..at],
+        quoted(after)
+    )))
 }
 
 /// Reserved names, which are in quotes everywhere but in editions.
 fn quoted(text: &str) -> Cow<'_, str> {
-    static NAMES: LazyLock<Regex> =
-        LazyLock::new(|| Regex::new(r"\breserved\s+([A-Za-z_][A-Za-z0-9_]*(?:\s*,\s*[A-Za-z_][A-Za-z0-9_]*)*)\s*;").expect("it is one"));
+    static NAMES: LazyLock<Regex> = LazyLock::new(|| {
+        Regex::new(r"\breserved\s+([A-Za-z_][A-Za-z0-9_]*(?:\s*,\s*[A-Za-z_][A-Za-z0-9_]*)*)\s*;")
+            .expect("it is one")
+    });
     NAMES.replace_all(text, |found: &Captures<'_>| {
-        let names: Vec<String> = found[1].split(',').map(|name| format!("{:?}", name.trim())).collect();
+        let names: Vec<String> = found[1]
+            .split(',')
+            .map(|name| format!("{:?}", name.trim()))
+            .collect();
         format!("reserved {};", names.join(", "))
     })
 }
@@ -156,7 +191,9 @@ pub fn lower(mut file: FileDescriptorProto) -> Result<FileDescriptorProto, Strin
 }
 
 fn unknown(name: &str, edition: &str) -> String {
-    format!("{name}: edition {edition} is not known here; 2023 and 2024 are, as are proto2 and proto3")
+    format!(
+        "{name}: edition {edition} is not known here; 2023 and 2024 are, as are proto2 and proto3"
+    )
 }
 
 /// Behind white space and comments.
@@ -182,11 +219,22 @@ struct Lowering {
 
 impl Lowering {
     fn file(&mut self, file: &mut FileDescriptorProto, of: &OfFile) -> Result<(), String> {
-        self.is_proto2 = !file.enum_type.iter().all(begins_at_zero) || !file.message_type.iter().all(enums_begin_at_zero);
+        self.is_proto2 = !file.enum_type.iter().all(begins_at_zero)
+            || !file.message_type.iter().all(enums_begin_at_zero);
         file.syntax = Some(if self.is_proto2 { "proto2" } else { "proto3" }.to_owned());
         leave_out_languages(file);
-        let named = taken(file.options.as_mut().map(|options| &mut options.uninterpreted_option))?;
-        let features = Features::default().with(of.options.as_ref().and_then(|options| options.features.as_ref())).with(Some(&named));
+        let named = taken(
+            file.options
+                .as_mut()
+                .map(|options| &mut options.uninterpreted_option),
+        )?;
+        let features = Features::default()
+            .with(
+                of.options
+                    .as_ref()
+                    .and_then(|options| options.features.as_ref()),
+            )
+            .with(Some(&named));
         for (i, field) in file.extension.iter_mut().enumerate() {
             self.field(field, of.extensions.get(i), features)?;
         }
@@ -196,18 +244,50 @@ impl Lowering {
         file.enum_type.iter_mut().try_for_each(forget)
     }
 
-    fn message(&self, message: &mut DescriptorProto, of: Option<&OfMessage>, above: Features) -> Result<(), String> {
-        let named = taken(message.options.as_mut().map(|options| &mut options.uninterpreted_option))?;
-        let set = of.and_then(|of| of.options.as_ref()).and_then(|options| options.features.as_ref());
+    fn message(
+        &self,
+        message: &mut DescriptorProto,
+        of: Option<&OfMessage>,
+        above: Features,
+    ) -> Result<(), String> {
+        let named = taken(
+            message
+                .options
+                .as_mut()
+                .map(|options| &mut options.uninterpreted_option),
+        )?;
+        let set = of
+            .and_then(|of| of.options.as_ref())
+            .and_then(|options| options.features.as_ref());
         let features = above.with(set).with(Some(&named));
-        let is_entry = |message: &DescriptorProto| message.options.as_ref().is_some_and(|options| options.map_entry());
-        let entries: Vec<&str> = message.nested_type.iter().filter(|nested| is_entry(nested)).map(|nested| nested.name()).collect();
+        let is_entry = |message: &DescriptorProto| {
+            message
+                .options
+                .as_ref()
+                .is_some_and(|options| options.map_entry())
+        };
+        let entries: Vec<&str> = message
+            .nested_type
+            .iter()
+            .filter(|nested| is_entry(nested))
+            .map(|nested| nested.name())
+            .collect();
         // neither maps nor the fields of their entries have features
         let is_map = |field: &FieldDescriptorProto| {
-            field.label() == Label::Repeated && field.type_name().rsplit('.').next().is_some_and(|name| entries.contains(&name))
+            field.label() == Label::Repeated
+                && field
+                    .type_name()
+                    .rsplit('.')
+                    .next()
+                    .is_some_and(|name| entries.contains(&name))
         };
         let own = !is_entry(message);
-        for (i, field) in message.field.iter_mut().enumerate().filter(|(_, field)| own && !is_map(field)) {
+        for (i, field) in message
+            .field
+            .iter_mut()
+            .enumerate()
+            .filter(|(_, field)| own && !is_map(field))
+        {
             self.field(field, of.and_then(|of| of.fields.get(i)), features)?;
         }
         for (i, field) in message.extension.iter_mut().enumerate() {
@@ -216,21 +296,44 @@ impl Lowering {
         for (i, nested) in message.nested_type.iter_mut().enumerate() {
             self.message(nested, of.and_then(|of| of.nested.get(i)), features)?;
         }
-        for oneof in message.oneof_decl.iter_mut().filter_map(|oneof| oneof.options.as_mut()) {
+        for oneof in message
+            .oneof_decl
+            .iter_mut()
+            .filter_map(|oneof| oneof.options.as_mut())
+        {
             taken(Some(&mut oneof.uninterpreted_option))?;
         }
         message.enum_type.iter_mut().try_for_each(forget)
     }
 
-    fn field(&self, field: &mut FieldDescriptorProto, of: Option<&OfField>, above: Features) -> Result<(), String> {
-        let named = taken(field.options.as_mut().map(|options| &mut options.uninterpreted_option))?;
-        let set = of.and_then(|of| of.options.as_ref()).and_then(|options| options.features.as_ref());
-        let Features { implicit, expanded, delimited } = above.with(set).with(Some(&named));
+    fn field(
+        &self,
+        field: &mut FieldDescriptorProto,
+        of: Option<&OfField>,
+        above: Features,
+    ) -> Result<(), String> {
+        let named = taken(
+            field
+                .options
+                .as_mut()
+                .map(|options| &mut options.uninterpreted_option),
+        )?;
+        let set = of
+            .and_then(|of| of.options.as_ref())
+            .and_then(|options| options.features.as_ref());
+        let Features {
+            implicit,
+            expanded,
+            delimited,
+        } = above.with(set).with(Some(&named));
         // in a text a name may be that of a message or of an enum
         let kind = field.r#type.and_then(|number| Type::try_from(number).ok());
         if field.label() == Label::Repeated {
             if expanded || self.is_proto2 {
-                field.options.get_or_insert_with(FieldOptions::default).packed = Some(!expanded);
+                field
+                    .options
+                    .get_or_insert_with(FieldOptions::default)
+                    .packed = Some(!expanded);
             }
         } else if field.oneof_index.is_none() && field.extendee.is_none() {
             match (implicit, self.is_proto2) {
@@ -243,7 +346,12 @@ impl Lowering {
             Some(Type::Message) | None if !delimited => {}
             Some(Type::Message) => field.r#type = Some(Type::Group.into()),
             None if named.message_encoding.is_some() => field.r#type = Some(Type::Group.into()),
-            None => return Err(format!("features.message_encoding = DELIMITED must be said at the field {} itself", field.name())),
+            None => {
+                return Err(format!(
+                    "features.message_encoding = DELIMITED must be said at the field {} itself",
+                    field.name()
+                ));
+            }
             Some(_) => {}
         }
         Ok(())
@@ -251,7 +359,9 @@ impl Lowering {
 }
 
 fn mixed(field: &str) -> String {
-    format!("{field} has features.field_presence = IMPLICIT in a file with an enum whose first value is not 0; keep them in two files")
+    format!(
+        "{field} has features.field_presence = IMPLICIT in a file with an enum whose first value is not 0; keep them in two files"
+    )
 }
 
 fn begins_at_zero(of: &EnumDescriptorProto) -> bool {
@@ -259,12 +369,17 @@ fn begins_at_zero(of: &EnumDescriptorProto) -> bool {
 }
 
 fn enums_begin_at_zero(message: &DescriptorProto) -> bool {
-    message.enum_type.iter().all(begins_at_zero) && message.nested_type.iter().all(enums_begin_at_zero)
+    message.enum_type.iter().all(begins_at_zero)
+        && message.nested_type.iter().all(enums_begin_at_zero)
 }
 
 /// An enum is sent in one way, whatever features it has.
 fn forget(of: &mut EnumDescriptorProto) -> Result<(), String> {
-    let values = of.value.iter_mut().filter_map(|value| value.options.as_mut()).map(|options| &mut options.uninterpreted_option);
+    let values = of
+        .value
+        .iter_mut()
+        .filter_map(|value| value.options.as_mut())
+        .map(|options| &mut options.uninterpreted_option);
     of.options
         .as_mut()
         .map(|options| &mut options.uninterpreted_option)
@@ -278,34 +393,73 @@ fn leave_out_languages(file: &mut FileDescriptorProto) {
     let before = std::mem::take(&mut file.dependency);
     let mut places = Vec::new();
     for name in before {
-        places.push((!OF_LANGUAGES.contains(&name.as_str())).then_some(file.dependency.len() as i32));
+        places
+            .push((!OF_LANGUAGES.contains(&name.as_str())).then_some(file.dependency.len() as i32));
         if places.last().is_some_and(Option::is_some) {
             file.dependency.push(name);
         }
     }
     for imports in [&mut file.public_dependency, &mut file.weak_dependency] {
-        *imports = imports.iter().filter_map(|place| places.get(*place as usize).copied().flatten()).collect();
+        *imports = imports
+            .iter()
+            .filter_map(|place| places.get(*place as usize).copied().flatten())
+            .collect();
     }
 }
 
 /// Takes the features out of options that have only been read, where there are any.
 fn taken(options: Option<&mut Vec<UninterpretedOption>>) -> Result<FeatureSet, String> {
     let mut set = FeatureSet::default();
-    let Some(options) = options else { return Ok(set) };
-    let is_feature = |option: &mut UninterpretedOption| option.name.first().is_some_and(|part| part.name_part == "features");
+    let Some(options) = options else {
+        return Ok(set);
+    };
+    let is_feature = |option: &mut UninterpretedOption| {
+        option
+            .name
+            .first()
+            .is_some_and(|part| part.name_part == "features")
+    };
     let features: Vec<_> = options.extract_if(.., is_feature).collect();
     for option in features {
         match (option.name.as_slice(), option.identifier_value.as_deref()) {
-            ([_, NamePart { name_part, is_extension: false }], Some(value)) => name(&mut set, name_part, value)?,
-            ([_, NamePart { is_extension: true, .. }, ..], _) => {}
-            _ => return Err(format!("{} is not understood; write one feature a line: features.field_presence = IMPLICIT", names(&option))),
+            (
+                [
+                    _,
+                    NamePart {
+                        name_part,
+                        is_extension: false,
+                    },
+                ],
+                Some(value),
+            ) => name(&mut set, name_part, value)?,
+            (
+                [
+                    _,
+                    NamePart {
+                        is_extension: true, ..
+                    },
+                    ..,
+                ],
+                _,
+            ) => {}
+            _ => {
+                return Err(format!(
+                    "{} is not understood; write one feature a line: features.field_presence = IMPLICIT",
+                    names(&option)
+                ));
+            }
         }
     }
     Ok(set)
 }
 
 fn names(option: &UninterpretedOption) -> String {
-    option.name.iter().map(|part| part.name_part.as_str()).collect::<Vec<_>>().join(".")
+    option
+        .name
+        .iter()
+        .map(|part| part.name_part.as_str())
+        .collect::<Vec<_>>()
+        .join(".")
 }
 
 fn name(set: &mut FeatureSet, feature: &str, value: &str) -> Result<(), String> {

@@ -87,13 +87,23 @@ enum Target {
 impl MessageEncoder {
     /// A message without fields.
     pub fn empty() -> Self {
-        Self { form: Form::Static(Bytes::new()), needs: vec![] }
+        Self {
+            form: Form::Static(Bytes::new()),
+            needs: vec![],
+        }
     }
 
     /// `path` is that of the template, for problems.
-    pub fn compile(template: &JsonTemplate, message: &MessageDescriptor, names: &Names, path: &str) -> Result<Self, Vec<Problem>> {
+    pub fn compile(
+        template: &JsonTemplate,
+        message: &MessageDescriptor,
+        names: &Names,
+        path: &str,
+    ) -> Result<Self, Vec<Problem>> {
         let at = |(below, why): (String, String)| Problem::new(format!("{path}{below}"), why);
-        let shape = template.shape(names).map_err(|problems| problems.into_iter().map(at).collect::<Vec<_>>())?;
+        let shape = template
+            .shape(names)
+            .map_err(|problems| problems.into_iter().map(at).collect::<Vec<_>>())?;
         let mut compiler = Compiler::default();
         let mut segments = Segments::default();
         compiler.content(message, &shape, "", &mut segments);
@@ -102,7 +112,10 @@ impl MessageEncoder {
         }
         let mut needs = Vec::new();
         shape.needs(&mut needs);
-        Ok(Self { form: segments.into_form(), needs })
+        Ok(Self {
+            form: segments.into_form(),
+            needs,
+        })
     }
 
     /// The whole message, when nothing in it differs.
@@ -130,7 +143,11 @@ impl MessageEncoder {
     }
 }
 
-fn write_all(segments: &[Segment], scope: &mut impl Scope, out: &mut Vec<u8>) -> Result<(), Unrendered> {
+fn write_all(
+    segments: &[Segment],
+    scope: &mut impl Scope,
+    out: &mut Vec<u8>,
+) -> Result<(), Unrendered> {
     for segment in segments {
         match segment {
             Segment::Bytes(bytes) => out.extend_from_slice(bytes),
@@ -151,10 +168,19 @@ fn write_all(segments: &[Segment], scope: &mut impl Scope, out: &mut Vec<u8>) ->
 
 impl ScalarHole {
     fn write(&self, scope: &mut impl Scope, out: &mut Vec<u8>) -> Result<(), Unrendered> {
-        let Self { scalar, source, absence, .. } = self;
+        let Self {
+            scalar,
+            source,
+            absence,
+            ..
+        } = self;
         match (source, scalar) {
-            (Source::Hole(hole), Scalar::String) if hole.is_text() => self.write_text(out, |out| hole.write(scope, out)),
-            (Source::Text(text), Scalar::String) => self.write_text(out, |out| text.render(scope, out)),
+            (Source::Hole(hole), Scalar::String) if hole.is_text() => {
+                self.write_text(out, |out| hole.write(scope, out))
+            }
+            (Source::Text(text), Scalar::String) => {
+                self.write_text(out, |out| text.render(scope, out))
+            }
             (Source::Hole(hole), _) => {
                 let value = hole.value(scope)?;
                 if value.is_null() && *absence != Absence::Never {
@@ -171,7 +197,10 @@ impl ScalarHole {
     }
 
     fn write_value(&self, value: &Value, out: &mut Vec<u8>) -> Result<(), Unrendered> {
-        let wired = self.scalar.wired(value, Origin::Made).map_err(|why| misfit(&self.path, why))?;
+        let wired = self
+            .scalar
+            .wired(value, Origin::Made)
+            .map_err(|why| misfit(&self.path, why))?;
         if !(self.absence == Absence::NullAndDefault && wired.is_default()) {
             out.extend_from_slice(&self.tag);
             wired.write(out);
@@ -180,7 +209,11 @@ impl ScalarHole {
     }
 
     /// Text goes out as it is made.
-    fn write_text(&self, out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>) -> Result<(), Unrendered>) -> Result<(), Unrendered> {
+    fn write_text(
+        &self,
+        out: &mut Vec<u8>,
+        write: impl FnOnce(&mut Vec<u8>) -> Result<(), Unrendered>,
+    ) -> Result<(), Unrendered> {
         let before = out.len();
         out.extend_from_slice(&self.tag);
         let begun = out.len();
@@ -215,7 +248,10 @@ impl Target {
 }
 
 fn misfit(path: &str, why: String) -> Unrendered {
-    Unrendered::Misfit { field: format!("message{path}"), why }
+    Unrendered::Misfit {
+        field: format!("message{path}"),
+        why,
+    }
 }
 
 /// Segments as they come, what is known of them joined.
@@ -247,7 +283,8 @@ impl Segments {
     }
 
     fn into_form(mut self) -> Form {
-        self.0.retain(|segment| !matches!(segment, Segment::Bytes(bytes) if bytes.is_empty()));
+        self.0
+            .retain(|segment| !matches!(segment, Segment::Bytes(bytes) if bytes.is_empty()));
         match self.0.as_mut_slice() {
             [] => Form::Static(Bytes::new()),
             [Segment::Bytes(bytes)] => Form::Static(std::mem::take(bytes).into()),
@@ -278,17 +315,34 @@ impl Compiler {
     }
 
     /// What is in a message, without tag and length.
-    fn content(&mut self, message: &MessageDescriptor, shape: &Shape, path: &str, out: &mut Segments) {
+    fn content(
+        &mut self,
+        message: &MessageDescriptor,
+        shape: &Shape,
+        path: &str,
+        out: &mut Segments,
+    ) {
         match shape {
-            Shape::Object(fields) if WellKnown::of(message).is_none() => self.fields(message, fields, path, out),
-            shape if WellKnown::of(message).is_some() || matches!(shape, Shape::Hole(_) | Shape::Constant(_)) => {
+            Shape::Object(fields) if WellKnown::of(message).is_none() => {
+                self.fields(message, fields, path, out)
+            }
+            shape
+                if WellKnown::of(message).is_some()
+                    || matches!(shape, Shape::Hole(_) | Shape::Constant(_)) =>
+            {
                 self.whole(Target::Content(message.clone()), shape, path, out);
             }
             shape => self.wrong(path, message::not_a_message(message, &stand_in(shape))),
         }
     }
 
-    fn fields(&mut self, message: &MessageDescriptor, shapes: &BTreeMap<String, Shape>, path: &str, out: &mut Segments) {
+    fn fields(
+        &mut self,
+        message: &MessageDescriptor,
+        shapes: &BTreeMap<String, Shape>,
+        path: &str,
+        out: &mut Segments,
+    ) {
         let mut by_number: BTreeMap<u32, (Field, &Shape, String)> = BTreeMap::new();
         let mut chosen: Vec<Field> = Vec::new();
         for (name, shape) in shapes {
@@ -300,16 +354,29 @@ impl Compiler {
                     continue;
                 }
             };
-            let absent = matches!(shape, Shape::Literal(Value::Null) | Shape::Constant(Value::Null)) && !takes_null(&field);
+            let absent = matches!(
+                shape,
+                Shape::Literal(Value::Null) | Shape::Constant(Value::Null)
+            ) && !takes_null(&field);
             if let Some(oneof) = choice_of(&field).filter(|_| !absent) {
-                if let Some(other) = chosen.iter().find(|other| choice_of(other).as_ref() == Some(&oneof)) {
+                if let Some(other) = chosen
+                    .iter()
+                    .find(|other| choice_of(other).as_ref() == Some(&oneof))
+                {
                     let why = excluded(&oneof, other, &field);
                     self.wrong(&path, why);
                 }
                 chosen.push(field.clone());
             }
             if by_number.contains_key(&field.number()) {
-                self.wrong(&path, format!("is there twice, as {} and as {}", field.name(), field.json_name()));
+                self.wrong(
+                    &path,
+                    format!(
+                        "is there twice, as {} and as {}",
+                        field.name(),
+                        field.json_name()
+                    ),
+                );
             }
             if !absent {
                 by_number.insert(field.number(), (field, shape, path));
@@ -326,24 +393,53 @@ impl Compiler {
             Shape::Object(entries) if field.is_map() => self.map(field, entries, path, out),
             Shape::Array(items) if field.is_list() => self.list(field, items, path, out),
             shape if field.is_map() || field.is_list() => match shape {
-                Shape::Hole(_) | Shape::Constant(_) => self.whole(Target::Field(field.clone()), shape, path, out),
+                Shape::Hole(_) | Shape::Constant(_) => {
+                    self.whole(Target::Field(field.clone()), shape, path, out)
+                }
                 _ => {
-                    let wanted = if field.is_map() { "an object" } else { "a list" };
-                    self.wrong(path, format!("must be {wanted}, not {}", kind_of(&stand_in(shape))));
+                    let wanted = if field.is_map() {
+                        "an object"
+                    } else {
+                        "a list"
+                    };
+                    self.wrong(
+                        path,
+                        format!("must be {wanted}, not {}", kind_of(&stand_in(shape))),
+                    );
                 }
             },
             shape => {
-                let absence = if field.supports_presence() { Absence::Null } else { Absence::NullAndDefault };
+                let absence = if field.supports_presence() {
+                    Absence::Null
+                } else {
+                    Absence::NullAndDefault
+                };
                 self.single(field, shape, absence, path, out);
             }
         }
     }
 
     /// A field that is no list, or an item of one that is not packed.
-    fn single(&mut self, field: &Field, shape: &Shape, absence: Absence, path: &str, out: &mut Segments) {
+    fn single(
+        &mut self,
+        field: &Field,
+        shape: &Shape,
+        absence: Absence,
+        path: &str,
+        out: &mut Segments,
+    ) {
         let Kind::Message(message) = field.kind() else {
-            let Some(scalar) = Scalar::of(&field.kind()) else { return };
-            return self.scalar(tag(field, scalar.wire_type()), scalar, shape, absence, path, out);
+            let Some(scalar) = Scalar::of(&field.kind()) else {
+                return;
+            };
+            return self.scalar(
+                tag(field, scalar.wire_type()),
+                scalar,
+                shape,
+                absence,
+                path,
+                out,
+            );
         };
         let has_own_form = WellKnown::of(&message).is_some();
         match shape {
@@ -358,7 +454,11 @@ impl Compiler {
                 out.nested(tag(field, WireType::Length), inner);
             }
             shape if has_own_form || matches!(shape, Shape::Hole(_) | Shape::Constant(_)) => {
-                let target = if absence == Absence::Never { Target::Item(field.clone()) } else { Target::Field(field.clone()) };
+                let target = if absence == Absence::Never {
+                    Target::Item(field.clone())
+                } else {
+                    Target::Field(field.clone())
+                };
                 self.whole(target, shape, path, out);
             }
             shape => self.wrong(path, message::not_a_message(&message, &stand_in(shape))),
@@ -372,16 +472,34 @@ impl Compiler {
             Some(scalar) => {
                 let mut inner = Segments::default();
                 for (i, item) in items.iter().enumerate() {
-                    self.scalar(Vec::new(), scalar.clone(), item, Absence::Never, &at(i), &mut inner);
+                    self.scalar(
+                        Vec::new(),
+                        scalar.clone(),
+                        item,
+                        Absence::Never,
+                        &at(i),
+                        &mut inner,
+                    );
                 }
                 out.nested(tag(field, WireType::Length), inner);
             }
-            None => items.iter().enumerate().for_each(|(i, item)| self.single(field, item, Absence::Never, &at(i), out)),
+            None => items
+                .iter()
+                .enumerate()
+                .for_each(|(i, item)| self.single(field, item, Absence::Never, &at(i), out)),
         }
     }
 
-    fn map(&mut self, field: &Field, entries: &BTreeMap<String, Shape>, path: &str, out: &mut Segments) {
-        let Kind::Message(entry) = field.kind() else { return };
+    fn map(
+        &mut self,
+        field: &Field,
+        entries: &BTreeMap<String, Shape>,
+        path: &str,
+        out: &mut Segments,
+    ) {
+        let Kind::Message(entry) = field.kind() else {
+            return;
+        };
         let of_values = Field::Own(entry.map_entry_value_field());
         for (key, shape) in entries {
             let path = format!("{path}.{key}");
@@ -394,7 +512,15 @@ impl Compiler {
         }
     }
 
-    fn scalar(&mut self, tag: Vec<u8>, scalar: Scalar, shape: &Shape, absence: Absence, path: &str, out: &mut Segments) {
+    fn scalar(
+        &mut self,
+        tag: Vec<u8>,
+        scalar: Scalar,
+        shape: &Shape,
+        absence: Absence,
+        path: &str,
+        out: &mut Segments,
+    ) {
         let encoded = |value: &Value, origin| {
             let mut bytes = Vec::new();
             if !(value.is_null() && absence != Absence::Never) {
@@ -408,7 +534,11 @@ impl Compiler {
         };
         let source = match shape {
             Shape::Literal(value) | Shape::Constant(value) => {
-                let origin = if matches!(shape, Shape::Literal(_)) { Origin::Written } else { Origin::Made };
+                let origin = if matches!(shape, Shape::Literal(_)) {
+                    Origin::Written
+                } else {
+                    Origin::Made
+                };
                 match encoded(value, origin) {
                     Ok(bytes) => out.bytes().extend(bytes),
                     Err(why) => self.wrong(path, why),
@@ -416,11 +546,18 @@ impl Compiler {
                 return;
             }
             Shape::Hole(hole) => {
-                if let Some(why) = hole.samples().iter().find_map(|sample| encoded(sample, Origin::Made).err()) {
+                if let Some(why) = hole
+                    .samples()
+                    .iter()
+                    .find_map(|sample| encoded(sample, Origin::Made).err())
+                {
                     return self.wrong(path, why);
                 }
                 if let Some(options) = hole.options() {
-                    let options = options.into_iter().filter_map(|option| encoded(option, Origin::Made).ok()).collect();
+                    let options = options
+                        .into_iter()
+                        .filter_map(|option| encoded(option, Origin::Made).ok())
+                        .collect();
                     return out.0.push(Segment::OneOf(options));
                 }
                 Source::Hole(hole.clone())
@@ -431,7 +568,13 @@ impl Compiler {
                 return self.wrong(path, why.unwrap_or_default());
             }
         };
-        out.0.push(Segment::Scalar(Box::new(ScalarHole { tag, scalar, source, absence, path: path.to_owned() })));
+        out.0.push(Segment::Scalar(Box::new(ScalarHole {
+            tag,
+            scalar,
+            source,
+            absence,
+            path: path.to_owned(),
+        })));
     }
 
     /// What is written by its descriptor: now if it never differs.
@@ -444,11 +587,18 @@ impl Compiler {
             };
         }
         if let Shape::Hole(hole) = shape
-            && let Some(found) = hole.samples().iter().find_map(|sample| target.write(sample, &mut Vec::new()).err())
+            && let Some(found) = hole
+                .samples()
+                .iter()
+                .find_map(|sample| target.write(sample, &mut Vec::new()).err())
         {
             return self.misfit(path, found);
         }
-        out.0.push(Segment::Whole(Box::new(WholeHole { target, shape: shape.clone(), path: path.to_owned() })));
+        out.0.push(Segment::Whole(Box::new(WholeHole {
+            target,
+            shape: shape.clone(),
+            path: path.to_owned(),
+        })));
     }
 }
 

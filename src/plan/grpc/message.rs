@@ -1,6 +1,8 @@
 //! JSON values as the fields of messages, by their descriptors: what expressions give only when a message is made.
 
-use prost_reflect::{ExtensionDescriptor, FieldDescriptor, Kind, MessageDescriptor, OneofDescriptor};
+use prost_reflect::{
+    ExtensionDescriptor, FieldDescriptor, Kind, MessageDescriptor, OneofDescriptor,
+};
 use serde_json::Value;
 
 use super::listed;
@@ -18,7 +20,10 @@ pub struct Misfit {
 
 impl Misfit {
     pub fn here(why: String) -> Self {
-        Self { path: String::new(), why }
+        Self {
+            path: String::new(),
+            why,
+        }
     }
 
     pub fn under(mut self, field: &str) -> Self {
@@ -90,18 +95,30 @@ impl Field {
 /// The field called `name` in either of its two ways, or the extension `[name.of.extension]`.
 pub fn find_field(message: &MessageDescriptor, name: &str) -> Result<Field, String> {
     if name.starts_with('[') {
-        return message.get_extension_by_json_name(name).map(Field::Extension).ok_or_else(|| {
-            let known: Vec<ExtensionDescriptor> = message.extensions().collect();
-            let known = listed(known.iter().map(ExtensionDescriptor::json_name));
-            format!("no file that is known extends {} by this; known extensions: {known}", message.full_name())
-        });
+        return message
+            .get_extension_by_json_name(name)
+            .map(Field::Extension)
+            .ok_or_else(|| {
+                let known: Vec<ExtensionDescriptor> = message.extensions().collect();
+                let known = listed(known.iter().map(ExtensionDescriptor::json_name));
+                format!(
+                    "no file that is known extends {} by this; known extensions: {known}",
+                    message.full_name()
+                )
+            });
     }
-    let own = message.get_field_by_json_name(name).or_else(|| message.get_field_by_name(name));
+    let own = message
+        .get_field_by_json_name(name)
+        .or_else(|| message.get_field_by_name(name));
     own.map(Field::Own).ok_or_else(|| {
         let fields: Vec<FieldDescriptor> = message.fields().collect();
         match fields.is_empty() {
             true => format!("{} has no fields", message.full_name()),
-            false => format!("{} has no such field; it has {}", message.full_name(), listed(fields.iter().map(FieldDescriptor::name))),
+            false => format!(
+                "{} has no such field; it has {}",
+                message.full_name(),
+                listed(fields.iter().map(FieldDescriptor::name))
+            ),
         }
     })
 }
@@ -110,7 +127,9 @@ pub fn find_field(message: &MessageDescriptor, name: &str) -> Result<Field, Stri
 pub fn choice_of(field: &Field) -> Option<OneofDescriptor> {
     match field {
         // an optional field of proto3 is in one of its own
-        Field::Own(field) => field.containing_oneof().filter(|oneof| !oneof.is_synthetic()),
+        Field::Own(field) => field
+            .containing_oneof()
+            .filter(|oneof| !oneof.is_synthetic()),
         Field::Extension(_) => None,
     }
 }
@@ -168,7 +187,12 @@ pub fn write_body<'v>(
     for (name, value) in fields {
         let field = find_field(message, name).map_err(|why| Misfit::here(why).under(name))?;
         if seen.contains(&field.number()) {
-            return Err(Misfit::here(format!("{} is there twice, as {} and as {}", field.name(), field.name(), field.json_name())));
+            return Err(Misfit::here(format!(
+                "{} is there twice, as {} and as {}",
+                field.name(),
+                field.name(),
+                field.json_name()
+            )));
         }
         seen.push(field.number());
         if value.is_null() && !takes_null(&field) {
@@ -186,11 +210,20 @@ pub fn write_body<'v>(
 }
 
 pub fn excluded(oneof: &OneofDescriptor, one: &Field, other: &Field) -> String {
-    format!("{} and {} exclude each other: they are of the oneof {}", one.name(), other.name(), oneof.name())
+    format!(
+        "{} and {} exclude each other: they are of the oneof {}",
+        one.name(),
+        other.name(),
+        oneof.name()
+    )
 }
 
 /// Writes a message without tag and length.
-pub fn write_content(message: &MessageDescriptor, value: &Value, out: &mut Vec<u8>) -> Result<(), Misfit> {
+pub fn write_content(
+    message: &MessageDescriptor,
+    value: &Value,
+    out: &mut Vec<u8>,
+) -> Result<(), Misfit> {
     match (WellKnown::of(message), value) {
         (Some(known), _) => known.write(message, value, out),
         (None, Value::Object(fields)) => write_body(message, fields.iter(), out),
@@ -199,10 +232,19 @@ pub fn write_content(message: &MessageDescriptor, value: &Value, out: &mut Vec<u
 }
 
 pub fn not_a_message(message: &MessageDescriptor, value: &Value) -> String {
-    format!("must be an object, a {}, not {}", message.full_name(), kind_of(value))
+    format!(
+        "must be an object, a {}, not {}",
+        message.full_name(),
+        kind_of(value)
+    )
 }
 
-fn write_message(field: &Field, message: &MessageDescriptor, value: &Value, out: &mut Vec<u8>) -> Result<(), Misfit> {
+fn write_message(
+    field: &Field,
+    message: &MessageDescriptor,
+    value: &Value,
+    out: &mut Vec<u8>,
+) -> Result<(), Misfit> {
     if field.is_group() {
         wire::tag(field.number(), WireType::StartGroup, out);
         write_content(message, value, out)?;
@@ -213,8 +255,16 @@ fn write_message(field: &Field, message: &MessageDescriptor, value: &Value, out:
     wire::prefixed(out, |out| write_content(message, value, out))
 }
 
-fn write_scalar(field: &Field, kind: &Kind, value: &Value, leave_out: bool, out: &mut Vec<u8>) -> Result<(), Misfit> {
-    let Some(scalar) = Scalar::of(kind) else { return Ok(()) };
+fn write_scalar(
+    field: &Field,
+    kind: &Kind,
+    value: &Value,
+    leave_out: bool,
+    out: &mut Vec<u8>,
+) -> Result<(), Misfit> {
+    let Some(scalar) = Scalar::of(kind) else {
+        return Ok(());
+    };
     let wired = scalar.wired(value, Origin::Made).map_err(Misfit::here)?;
     if !(leave_out && wired.is_default()) {
         wire::tag(field.number(), scalar.wire_type(), out);
@@ -224,24 +274,42 @@ fn write_scalar(field: &Field, kind: &Kind, value: &Value, leave_out: bool, out:
 }
 
 fn write_list(field: &Field, value: &Value, out: &mut Vec<u8>) -> Result<(), Misfit> {
-    let Value::Array(items) = value else { return Err(Misfit::here(format!("must be a list, not {}", kind_of(value)))) };
+    let Value::Array(items) = value else {
+        return Err(Misfit::here(format!(
+            "must be a list, not {}",
+            kind_of(value)
+        )));
+    };
     match Scalar::of(&field.kind()).filter(|_| field.is_packed()) {
         Some(_) if items.is_empty() => Ok(()),
         Some(scalar) => {
             wire::tag(field.number(), WireType::Length, out);
             wire::prefixed(out, |out| {
                 items.iter().enumerate().try_for_each(|(i, item)| {
-                    scalar.wired(item, Origin::Made).map(|wired| wired.write(out)).map_err(|why| Misfit::here(why).at(i))
+                    scalar
+                        .wired(item, Origin::Made)
+                        .map(|wired| wired.write(out))
+                        .map_err(|why| Misfit::here(why).at(i))
                 })
             })
         }
-        None => items.iter().enumerate().try_for_each(|(i, item)| write_item(field, item, out).map_err(|misfit| misfit.at(i))),
+        None => items
+            .iter()
+            .enumerate()
+            .try_for_each(|(i, item)| write_item(field, item, out).map_err(|misfit| misfit.at(i))),
     }
 }
 
 fn write_map(field: &Field, value: &Value, out: &mut Vec<u8>) -> Result<(), Misfit> {
-    let Value::Object(entries) = value else { return Err(Misfit::here(format!("must be an object, not {}", kind_of(value)))) };
-    let Kind::Message(entry) = field.kind() else { return Ok(()) };
+    let Value::Object(entries) = value else {
+        return Err(Misfit::here(format!(
+            "must be an object, not {}",
+            kind_of(value)
+        )));
+    };
+    let Kind::Message(entry) = field.kind() else {
+        return Ok(());
+    };
     let of_values = Field::Own(entry.map_entry_value_field());
     for (key, value) in entries {
         wire::tag(field.number(), WireType::Length, out);
@@ -257,9 +325,13 @@ fn write_map(field: &Field, value: &Value, out: &mut Vec<u8>) -> Result<(), Misf
 /// The key of an entry of a map, which in JSON is always text.
 pub fn write_key(entry: &MessageDescriptor, key: &str, out: &mut Vec<u8>) -> Result<(), String> {
     let field = entry.map_entry_key_field();
-    let Some(scalar) = Scalar::of(&field.kind()) else { return Ok(()) };
+    let Some(scalar) = Scalar::of(&field.kind()) else {
+        return Ok(());
+    };
     let key = Value::from(key);
-    let wired = scalar.wired(&key, Origin::Made).map_err(|why| format!("the key {why}"))?;
+    let wired = scalar
+        .wired(&key, Origin::Made)
+        .map_err(|why| format!("the key {why}"))?;
     wire::tag(field.number(), scalar.wire_type(), out);
     wired.write(out);
     Ok(())

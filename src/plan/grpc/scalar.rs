@@ -49,8 +49,9 @@ pub enum Wired<'v> {
 }
 
 /// Padding may be left out.
-const BASE64: GeneralPurposeConfig =
-    GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true).with_decode_padding_mode(DecodePaddingMode::Indifferent);
+const BASE64: GeneralPurposeConfig = GeneralPurposeConfig::new()
+    .with_decode_allow_trailing_bits(true)
+    .with_decode_padding_mode(DecodePaddingMode::Indifferent);
 const STANDARD: GeneralPurpose = GeneralPurpose::new(&alphabet::STANDARD, BASE64);
 const URL_SAFE: GeneralPurpose = GeneralPurpose::new(&alphabet::URL_SAFE, BASE64);
 
@@ -90,9 +91,18 @@ impl Scalar {
     /// The message shows nothing of the value, which may be a credential.
     pub fn wired<'v>(&self, value: &'v Value, origin: Origin) -> Result<Wired<'v>, String> {
         let wrong = || format!("must be {}, not {}", self.in_words(), kind_of(value));
-        let signed =
-            |min: i64, max: i64| whole(value).and_then(|n| i64::try_from(n).ok()).filter(|n| (min..=max).contains(n)).ok_or_else(wrong);
-        let unsigned = |max: u64| whole(value).and_then(|n| u64::try_from(n).ok()).filter(|n| *n <= max).ok_or_else(wrong);
+        let signed = |min: i64, max: i64| {
+            whole(value)
+                .and_then(|n| i64::try_from(n).ok())
+                .filter(|n| (min..=max).contains(n))
+                .ok_or_else(wrong)
+        };
+        let unsigned = |max: u64| {
+            whole(value)
+                .and_then(|n| u64::try_from(n).ok())
+                .filter(|n| *n <= max)
+                .ok_or_else(wrong)
+        };
         let (min, max) = (i64::from(i32::MIN), i64::from(i32::MAX));
         Ok(match self {
             Self::Int32 => Wired::Varint(signed(min, max)? as u64),
@@ -118,7 +128,9 @@ impl Scalar {
             Self::Bool => Wired::Varint(u64::from(truth(value, origin).ok_or_else(wrong)?)),
             Self::String => Wired::Bytes(text(value, origin).ok_or_else(wrong)?),
             Self::Bytes => Wired::Bytes(bytes(value).ok_or_else(wrong)?.into()),
-            Self::Enum(of) => Wired::Varint(i64::from(variant(of, value).ok_or_else(wrong)?) as u64),
+            Self::Enum(of) => {
+                Wired::Varint(i64::from(variant(of, value).ok_or_else(wrong)?) as u64)
+            }
         })
     }
 
@@ -217,14 +229,19 @@ fn truth(value: &Value, origin: Origin) -> Option<bool> {
 fn text(value: &Value, origin: Origin) -> Option<Cow<'_, [u8]>> {
     match (value, origin) {
         (Value::String(text), _) => Some(Cow::Borrowed(text.as_bytes())),
-        (Value::Number(_) | Value::Bool(_), Origin::Made) => Some(Cow::Owned(value.to_string().into_bytes())),
+        (Value::Number(_) | Value::Bool(_), Origin::Made) => {
+            Some(Cow::Owned(value.to_string().into_bytes()))
+        }
         _ => None,
     }
 }
 
 fn bytes(value: &Value) -> Option<Vec<u8>> {
     let text = value.as_str()?;
-    STANDARD.decode(text).or_else(|_| URL_SAFE.decode(text)).ok()
+    STANDARD
+        .decode(text)
+        .or_else(|_| URL_SAFE.decode(text))
+        .ok()
 }
 
 /// A name, or a number whether it has a name or not.

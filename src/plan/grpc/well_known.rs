@@ -29,43 +29,67 @@ pub enum WellKnown {
 
 impl WellKnown {
     pub fn of(message: &MessageDescriptor) -> Option<Self> {
-        Some(match message.full_name().strip_prefix("google.protobuf.")? {
-            "Timestamp" => Self::Timestamp,
-            "Duration" => Self::Duration,
-            "FieldMask" => Self::FieldMask,
-            "Struct" => Self::Struct,
-            "Value" => Self::Value,
-            "ListValue" => Self::List,
-            "Any" => Self::Any,
-            "Empty" => Self::Empty,
-            "DoubleValue" | "FloatValue" | "Int64Value" | "UInt64Value" | "Int32Value" | "UInt32Value" | "BoolValue" | "StringValue"
-            | "BytesValue" => Self::Wrapper,
-            _ => return None,
-        })
+        Some(
+            match message.full_name().strip_prefix("google.protobuf.")? {
+                "Timestamp" => Self::Timestamp,
+                "Duration" => Self::Duration,
+                "FieldMask" => Self::FieldMask,
+                "Struct" => Self::Struct,
+                "Value" => Self::Value,
+                "ListValue" => Self::List,
+                "Any" => Self::Any,
+                "Empty" => Self::Empty,
+                "DoubleValue" | "FloatValue" | "Int64Value" | "UInt64Value" | "Int32Value"
+                | "UInt32Value" | "BoolValue" | "StringValue" | "BytesValue" => Self::Wrapper,
+                _ => return None,
+            },
+        )
     }
 
     /// Writes the message, without tag and length.
-    pub fn write(self, message: &MessageDescriptor, value: &Value, out: &mut Vec<u8>) -> Result<(), Misfit> {
+    pub fn write(
+        self,
+        message: &MessageDescriptor,
+        value: &Value,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Misfit> {
         let not = |wanted: &str| Misfit::here(format!("must be {wanted}, not {}", kind_of(value)));
         match self {
             Self::Timestamp => {
-                let (seconds, nanos) = value.as_str().and_then(timestamp).ok_or_else(|| not("a time such as 2026-01-31T12:00:00Z"))?;
+                let (seconds, nanos) = value
+                    .as_str()
+                    .and_then(timestamp)
+                    .ok_or_else(|| not("a time such as 2026-01-31T12:00:00Z"))?;
                 seconds_and_nanos(seconds, nanos, out);
             }
             Self::Duration => {
-                let (seconds, nanos) = value.as_str().and_then(duration).ok_or_else(|| not("a duration in seconds such as 1.5s"))?;
+                let (seconds, nanos) = value
+                    .as_str()
+                    .and_then(duration)
+                    .ok_or_else(|| not("a duration in seconds such as 1.5s"))?;
                 seconds_and_nanos(seconds, nanos, out);
             }
             Self::FieldMask => {
-                let paths = value.as_str().and_then(field_mask).ok_or_else(|| not("paths of fields such as user.displayName,photo"))?;
+                let paths = value
+                    .as_str()
+                    .and_then(field_mask)
+                    .ok_or_else(|| not("paths of fields such as user.displayName,photo"))?;
                 paths.iter().for_each(|path| text(1, path, out));
             }
             Self::Struct => write_struct(value.as_object().ok_or_else(|| not("an object"))?, out),
             Self::List => write_list(value.as_array().ok_or_else(|| not("a list"))?, out),
             Self::Value => write_value(value, out),
-            Self::Any => write_any(message, value.as_object().ok_or_else(|| not("an object with @type"))?, out)?,
+            Self::Any => write_any(
+                message,
+                value
+                    .as_object()
+                    .ok_or_else(|| not("an object with @type"))?,
+                out,
+            )?,
             Self::Wrapper => {
-                let field = message.get_field(1).ok_or_else(|| Misfit::here("has no field 1".to_owned()))?;
+                let field = message
+                    .get_field(1)
+                    .ok_or_else(|| Misfit::here("has no field 1".to_owned()))?;
                 write_single(&Field::Own(field), value, out)?;
             }
             Self::Empty if value.as_object().is_some_and(Map::is_empty) => {}
@@ -89,7 +113,9 @@ fn timestamp(text: &str) -> Option<(i64, i32)> {
     let is_strict = text.as_bytes().get(10) == Some(&b'T') && !text.ends_with('z');
     let parsed: Timestamp = text.parse().ok().filter(|_| is_strict)?;
     let nanos = parsed.as_nanosecond();
-    let seconds = i64::try_from(nanos.div_euclid(1_000_000_000)).ok().filter(|seconds| TIMESTAMPS.contains(seconds))?;
+    let seconds = i64::try_from(nanos.div_euclid(1_000_000_000))
+        .ok()
+        .filter(|seconds| TIMESTAMPS.contains(seconds))?;
     Some((seconds, nanos.rem_euclid(1_000_000_000) as i32))
 }
 
@@ -101,7 +127,10 @@ fn duration(text: &str) -> Option<(i64, i32)> {
     if !is_number(whole) || !is_number(fraction) || fraction.len() > 9 {
         return None;
     }
-    let seconds = whole.parse::<u64>().ok().filter(|seconds| *seconds <= MAX_DURATION)?;
+    let seconds = whole
+        .parse::<u64>()
+        .ok()
+        .filter(|seconds| *seconds <= MAX_DURATION)?;
     let nanos: i32 = format!("{fraction:0<9}").parse().ok()?;
     Some((sign * seconds as i64, sign as i32 * nanos))
 }
@@ -119,7 +148,10 @@ fn field_mask(text: &str) -> Option<Vec<String>> {
         }
         Some(snake)
     };
-    text.split(',').filter(|path| !path.is_empty()).map(snake).collect()
+    text.split(',')
+        .filter(|path| !path.is_empty())
+        .map(snake)
+        .collect()
 }
 
 fn text(number: u32, text: &str, out: &mut Vec<u8>) {
@@ -147,7 +179,9 @@ fn write_struct(fields: &Map<String, Value>, out: &mut Vec<u8>) {
 }
 
 fn write_list(items: &[Value], out: &mut Vec<u8>) {
-    items.iter().for_each(|item| nested(1, out, |out| write_value(item, out)));
+    items
+        .iter()
+        .for_each(|item| nested(1, out, |out| write_value(item, out)));
 }
 
 /// By the numbers of `google.protobuf.Value`.
@@ -172,18 +206,35 @@ fn write_value(value: &Value, out: &mut Vec<u8>) {
 }
 
 /// `{"@type": "type.googleapis.com/package.Message", ...}` with the fields of that message, or, where it has a form of its own, with `value`.
-fn write_any(any: &MessageDescriptor, fields: &Map<String, Value>, out: &mut Vec<u8>) -> Result<(), Misfit> {
-    let url = fields.get("@type").and_then(Value::as_str).ok_or_else(|| Misfit::here("needs @type, the name of a message".to_owned()))?;
+fn write_any(
+    any: &MessageDescriptor,
+    fields: &Map<String, Value>,
+    out: &mut Vec<u8>,
+) -> Result<(), Misfit> {
+    let url = fields
+        .get("@type")
+        .and_then(Value::as_str)
+        .ok_or_else(|| Misfit::here("needs @type, the name of a message".to_owned()))?;
     let name = url.rsplit('/').next().unwrap_or_default();
     let message = any.parent_pool().get_message_by_name(name);
-    let message = message.ok_or_else(|| Misfit::here("there is no message as @type names it".to_owned()).under("@type"))?;
+    let message = message.ok_or_else(|| {
+        Misfit::here("there is no message as @type names it".to_owned()).under("@type")
+    })?;
     text(1, url, out);
     let mut body = Vec::new();
     match WellKnown::of(&message) {
-        Some(known) => {
-            known.write(&message, fields.get("value").unwrap_or(&Value::Null), &mut body).map_err(|misfit| misfit.under("value"))?
-        }
-        None => write_body(&message, fields.iter().filter(|(name, _)| *name != "@type"), &mut body)?,
+        Some(known) => known
+            .write(
+                &message,
+                fields.get("value").unwrap_or(&Value::Null),
+                &mut body,
+            )
+            .map_err(|misfit| misfit.under("value"))?,
+        None => write_body(
+            &message,
+            fields.iter().filter(|(name, _)| *name != "@type"),
+            &mut body,
+        )?,
     }
     if !body.is_empty() {
         nested(2, out, |out| out.extend_from_slice(&body));

@@ -28,7 +28,10 @@ pub fn zigzag(value: i64) -> u64 {
 }
 
 /// Writes by `write`, and the length of that before it. What is short, as nearly always, is not moved.
-pub fn prefixed<E>(out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>) -> Result<(), E> {
+pub fn prefixed<E>(
+    out: &mut Vec<u8>,
+    write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
+) -> Result<(), E> {
     let at = out.len();
     out.push(0);
     write(out)?;
@@ -65,6 +68,9 @@ mod tests {
 
     #[test]
     fn small_numbers_of_either_sign_are_short() {
-        assert_eq!([0, -1, 1, -2, i64::MAX, i64::MIN].map(zigzag), [0, 1, 2, 3, u64::MAX - 1, u64::MAX]);
+        assert_eq!(
+            [0, -1, 1, -2, i64::MAX, i64::MIN].map(zigzag),
+            [0, 1, 2, 3, u64::MAX - 1, u64::MAX]
+        );
     }
 }

@@ -80,17 +80,28 @@ impl Compiled {
         }
     }
 
-    pub(super) fn push_expression(&mut self, expression: &Expression, names: &Names, place: Place) -> Result<(), String> {
+    pub(super) fn push_expression(
+        &mut self,
+        expression: &Expression,
+        names: &Names,
+        place: Place,
+    ) -> Result<(), String> {
         let (expression, place) = outermost(expression, place);
         let folded = expression.fold(names)?;
         let escaped = |value: &Value| {
             let mut bytes = Vec::new();
-            write_value(value, place, &mut bytes).map(|()| bytes).map_err(|why| why.to_string())
+            write_value(value, place, &mut bytes)
+                .map(|()| bytes)
+                .map_err(|why| why.to_string())
         };
         match &folded {
             Folded::Constant(value) => self.push_bytes(&escaped(value)?),
             Folded::Pick(options) if options.iter().all(|option| option.constant().is_some()) => {
-                let options = options.iter().filter_map(Folded::constant).map(escaped).collect::<Result<_, _>>()?;
+                let options = options
+                    .iter()
+                    .filter_map(Folded::constant)
+                    .map(escaped)
+                    .collect::<Result<_, _>>()?;
                 self.segments.push(Segment::OneOf(options));
             }
             _ => {
@@ -105,13 +116,19 @@ impl Compiled {
 /// Takes off the call that only says how the value is to be escaped.
 fn outermost(expression: &Expression, place: Place) -> (&Expression, Place) {
     match (expression, place) {
-        (Expression::Call(name, arguments), _) if name == "raw" && arguments.len() == 1 => match place {
-            Place::Header => (&arguments[0], place),
-            Place::Path | Place::Target => (&arguments[0], Place::Target),
-            Place::Text | Place::Form | Place::JsonString | Place::JsonValue => (&arguments[0], Place::Text),
-        },
+        (Expression::Call(name, arguments), _) if name == "raw" && arguments.len() == 1 => {
+            match place {
+                Place::Header => (&arguments[0], place),
+                Place::Path | Place::Target => (&arguments[0], Place::Target),
+                Place::Text | Place::Form | Place::JsonString | Place::JsonValue => {
+                    (&arguments[0], Place::Text)
+                }
+            }
+        }
         // the place encodes, and hardly anyone means to do it twice
-        (Expression::Call(name, arguments), Place::Path | Place::Form) if name == "urlEncode" && arguments.len() == 1 => {
+        (Expression::Call(name, arguments), Place::Path | Place::Form)
+            if name == "urlEncode" && arguments.len() == 1 =>
+        {
             (&arguments[0], Place::Path)
         }
         _ => (expression, place),

@@ -19,9 +19,14 @@ impl Delimiters {
     /// Each of 2 to 4 signs of ASCII, other than those that expressions are made of in that place.
     pub fn new(open: &str, close: &str) -> Result<Self, String> {
         for (name, text) in [("open", open), ("close", close)] {
-            let fits = (2..=4).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_punctuation() && !b"_\"'".contains(&b));
+            let fits = (2..=4).contains(&text.len())
+                && text
+                    .bytes()
+                    .all(|b| b.is_ascii_punctuation() && !b"_\"'".contains(&b));
             if !fits {
-                return Err(format!("{name} must be 2 to 4 signs, such as [[, without letters, digits, spaces, quotes and _"));
+                return Err(format!(
+                    "{name} must be 2 to 4 signs, such as [[, without letters, digits, spaces, quotes and _"
+                ));
             }
         }
         if open == close {
@@ -30,7 +35,10 @@ impl Delimiters {
         if close.starts_with(['.', '[', '(']) {
             return Err("close may not begin with . [ or (, which go on with an expression".into());
         }
-        Ok(Self { open: open.to_owned(), close: close.to_owned() })
+        Ok(Self {
+            open: open.to_owned(),
+            close: close.to_owned(),
+        })
     }
 
     pub fn open(&self) -> &str {
@@ -48,7 +56,10 @@ impl Delimiters {
 
 impl Default for Delimiters {
     fn default() -> Self {
-        Self { open: "{{".into(), close: "}}".into() }
+        Self {
+            open: "{{".into(),
+            close: "}}".into(),
+        }
     }
 }
 

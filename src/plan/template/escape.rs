@@ -6,7 +6,11 @@ use serde_json::Value;
 use super::{Place, Unrendered};
 
 /// All but the unreserved characters of RFC 3986.
-const NOT_UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+const NOT_UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
 
 /// As above, and a space, which a form writes as `+`.
 const NOT_IN_FORM: &AsciiSet = &NOT_UNRESERVED.remove(b' ');
@@ -15,7 +19,10 @@ const NOT_IN_FORM: &AsciiSet = &NOT_UNRESERVED.remove(b' ');
 pub fn write_value(value: &Value, place: Place, out: &mut Vec<u8>) -> Result<(), Unrendered> {
     match (value, place) {
         (Value::String(text), _) => return escape(text, place, out),
-        (Value::Array(_) | Value::Object(_), Place::JsonString | Place::Path | Place::Form | Place::Target) => {
+        (
+            Value::Array(_) | Value::Object(_),
+            Place::JsonString | Place::Path | Place::Form | Place::Target,
+        ) => {
             return escape(&value.to_string(), place, out);
         }
         // what else JSON has needs no escaping anywhere, and no line break
@@ -27,15 +34,26 @@ pub fn write_value(value: &Value, place: Place, out: &mut Vec<u8>) -> Result<(),
 pub fn escape(text: &str, place: Place, out: &mut Vec<u8>) -> Result<(), Unrendered> {
     match place {
         Place::Text => out.extend_from_slice(text.as_bytes()),
-        Place::Header if text.bytes().any(|b| matches!(b, b'\r' | b'\n' | 0)) => return Err(Unrendered::LineBreak),
+        Place::Header if text.bytes().any(|b| matches!(b, b'\r' | b'\n' | 0)) => {
+            return Err(Unrendered::LineBreak);
+        }
         Place::Header => out.extend_from_slice(text.as_bytes()),
         Place::Path => percent_encode(text, NOT_UNRESERVED, out),
         Place::Form => {
             let start = out.len();
             percent_encode(text, NOT_IN_FORM, out);
-            out[start..].iter_mut().filter(|byte| **byte == b' ').for_each(|byte| *byte = b'+');
+            out[start..]
+                .iter_mut()
+                .filter(|byte| **byte == b' ')
+                .for_each(|byte| *byte = b'+');
         }
-        Place::Target if text.bytes().any(|b| !(0x21..=0x7e).contains(&b) || b == b'#') => return Err(Unrendered::NotInTarget),
+        Place::Target
+            if text
+                .bytes()
+                .any(|b| !(0x21..=0x7e).contains(&b) || b == b'#') =>
+        {
+            return Err(Unrendered::NotInTarget);
+        }
         Place::Target => out.extend_from_slice(text.as_bytes()),
         Place::JsonString => json_string(text, out),
         Place::JsonValue => {
@@ -93,7 +111,11 @@ pub static HEX: [[u8; 2]; 256] = {
 };
 
 /// Writes text by `write`, escaped where it must be. Where that changes nothing, as nearly always, nothing is copied.
-pub fn write_text(place: Place, out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>) -> Result<(), Unrendered>) -> Result<(), Unrendered> {
+pub fn write_text(
+    place: Place,
+    out: &mut Vec<u8>,
+    write: impl FnOnce(&mut Vec<u8>) -> Result<(), Unrendered>,
+) -> Result<(), Unrendered> {
     let quoted = place == Place::JsonValue;
     out.extend(quoted.then_some(b'"'));
     let start = out.len();
@@ -101,8 +123,12 @@ pub fn write_text(place: Place, out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u
     let harmless = |b: &u8| b.is_ascii_alphanumeric() || b"-._".contains(b);
     let plain = match place {
         Place::Text => true,
-        Place::JsonString | Place::JsonValue => out[start..].iter().all(|b| *b >= 0x20 && !b"\"\\".contains(b)),
-        Place::Path | Place::Form | Place::Target | Place::Header => out[start..].iter().all(harmless),
+        Place::JsonString | Place::JsonValue => out[start..]
+            .iter()
+            .all(|b| *b >= 0x20 && !b"\"\\".contains(b)),
+        Place::Path | Place::Form | Place::Target | Place::Header => {
+            out[start..].iter().all(harmless)
+        }
     };
     if !plain {
         let text = String::from_utf8_lossy(&out[start..]).into_owned();

@@ -51,7 +51,9 @@ impl Expression {
         match self {
             Expression::Literal(_) => {}
             Expression::Name(name) => drop(found.insert(name.clone())),
-            Expression::Call(_, arguments) => arguments.iter().for_each(|argument| argument.names(found)),
+            Expression::Call(_, arguments) => {
+                arguments.iter().for_each(|argument| argument.names(found))
+            }
             Expression::Path(of, suffixes) => {
                 of.names(found);
                 for suffix in suffixes {
@@ -75,12 +77,17 @@ pub fn parse<'a>(text: &'a str, delimiters: &Delimiters) -> Result<(Expression, 
     if reader.rest.starts_with(close) {
         return Err(format!("there is no expression in {open} {close}"));
     }
-    let expression = reader.expression(0).map_err(|message| format!("{message}, in {open} {close}"))?;
+    let expression = reader
+        .expression(0)
+        .map_err(|message| format!("{message}, in {open} {close}"))?;
     reader.skip_space();
     match reader.rest.strip_prefix(close) {
         Some(after) => Ok((expression, after)),
         None if reader.rest.is_empty() => Err(format!("{open} is not closed by {close}")),
-        None => Err(format!("unexpected {:?} in {open} {close}; there are no operators", reader.next())),
+        None => Err(format!(
+            "unexpected {:?} in {open} {close}; there are no operators",
+            reader.next()
+        )),
     }
 }
 
@@ -137,10 +144,16 @@ impl<'a> Reader<'a> {
         self.skip_space();
         let part = match self.atom(MAX_DEPTH) {
             Ok(Expression::Literal(Value::String(name))) => Part::Field(name),
-            Ok(Expression::Literal(Value::Number(n))) if n.is_u64() => Part::Index(n.as_u64().unwrap_or(0) as usize),
+            Ok(Expression::Literal(Value::Number(n))) if n.is_u64() => {
+                Part::Index(n.as_u64().unwrap_or(0) as usize)
+            }
             _ => return Err("only a whole number from 0 or a string may stand in [ ]".into()),
         };
-        if self.take(']') { Ok(part) } else { Err("[ is not closed by ]".into()) }
+        if self.take(']') {
+            Ok(part)
+        } else {
+            Err("[ is not closed by ]".into())
+        }
     }
 
     fn atom(&mut self, depth: usize) -> Result<Expression, String> {
@@ -180,16 +193,23 @@ impl<'a> Reader<'a> {
     fn number(&mut self) -> Result<Expression, String> {
         let end = number_end(self.rest.as_bytes());
         let (digits, rest) = self.rest.split_at(end);
-        let number: Number = serde_json::from_str(digits).map_err(|_| format!("{digits:?} is not a number"))?;
+        let number: Number =
+            serde_json::from_str(digits).map_err(|_| format!("{digits:?} is not a number"))?;
         if rest.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_') {
-            return Err(format!("{digits:?} is followed by {:?}", rest.chars().next().unwrap_or(' ')));
+            return Err(format!(
+                "{digits:?} is followed by {:?}",
+                rest.chars().next().unwrap_or(' ')
+            ));
         }
         self.rest = rest;
         Ok(Expression::Literal(Value::Number(number)))
     }
 
     fn word(&mut self) -> Option<&'a str> {
-        let end = self.rest.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).unwrap_or(self.rest.len());
+        let end = self
+            .rest
+            .find(|c: char| !(c.is_ascii_alphanumeric() || c == '_'))
+            .unwrap_or(self.rest.len());
         let (word, rest) = self.rest.split_at(end);
         self.rest = rest;
         (!word.is_empty()).then_some(word)
@@ -200,7 +220,10 @@ impl<'a> Reader<'a> {
             return Err(format!("unexpected {:?}", self.next()));
         };
         if self.rest.starts_with('(') {
-            return Ok(Expression::Call(name.to_owned(), self.arguments(name, depth)?));
+            return Ok(Expression::Call(
+                name.to_owned(),
+                self.arguments(name, depth)?,
+            ));
         }
         Ok(match name {
             "true" => Expression::Literal(true.into()),
@@ -216,7 +239,9 @@ impl<'a> Reader<'a> {
         let mut arguments = Vec::new();
         while !self.take(')') {
             if !arguments.is_empty() && !self.take(',') {
-                return Err(format!("the arguments of {name} are not separated by commas or not closed by )"));
+                return Err(format!(
+                    "the arguments of {name} are not separated by commas or not closed by )"
+                ));
             }
             arguments.push(self.expression(depth + 1)?);
         }

@@ -18,13 +18,21 @@ pub(crate) struct Fixed {
 
 impl Default for Fixed {
     fn default() -> Self {
-        Self { values: Vec::new(), batch: None, iteration: 3, random: 0 }
+        Self {
+            values: Vec::new(),
+            batch: None,
+            iteration: 3,
+            random: 0,
+        }
     }
 }
 
 impl Fixed {
     pub(crate) fn of(values: impl IntoIterator<Item = Option<Value>>) -> Self {
-        Self { values: values.into_iter().collect(), ..Self::default() }
+        Self {
+            values: values.into_iter().collect(),
+            ..Self::default()
+        }
     }
 }
 
@@ -52,6 +60,9 @@ impl Scope for Fixed {
         self.values.get(usize::from(slot))?.as_ref()
     }
     fn batch(&self, slot: Slot, count: u32) -> Option<&Value> {
-        self.batch.as_ref().filter(|(at, of, _)| (*at, *of) == (slot, count)).map(|(_, _, rows)| rows)
+        self.batch
+            .as_ref()
+            .filter(|(at, of, _)| (*at, *of) == (slot, count))
+            .map(|(_, _, rows)| rows)
     }
 }

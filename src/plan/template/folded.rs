@@ -89,7 +89,11 @@ impl Expression {
                 for suffix in suffixes {
                     match suffix {
                         Suffix::Part(part) => folded = folded.part(part)?,
-                        Suffix::Method(name, _) => return Err(format!("there is no {name}(...) here; only feeders have take(n)")),
+                        Suffix::Method(name, _) => {
+                            return Err(format!(
+                                "there is no {name}(...) here; only feeders have take(n)"
+                            ));
+                        }
                     }
                 }
                 Ok(folded)
@@ -99,22 +103,46 @@ impl Expression {
 }
 
 /// Names whose first suffix belongs to them: `user.id`, `rows.take(8)`.
-fn fold_root<'a>(of: &Expression, suffixes: &'a [Suffix], names: &Names) -> Result<(Folded, &'a [Suffix]), String> {
-    let Expression::Name(name) = of else { return Ok((of.fold(names)?, suffixes)) };
+fn fold_root<'a>(
+    of: &Expression,
+    suffixes: &'a [Suffix],
+    names: &Names,
+) -> Result<(Folded, &'a [Suffix]), String> {
+    let Expression::Name(name) = of else {
+        return Ok((of.fold(names)?, suffixes));
+    };
     match (name.as_str(), suffixes) {
-        ("user", [Suffix::Part(Part::Field(field)), rest @ ..]) if field == "id" => Ok((Folded::UserId, rest)),
-        ("worker", [Suffix::Part(Part::Field(field)), rest @ ..]) if field == "index" => Ok((Folded::WorkerIndex, rest)),
+        ("user", [Suffix::Part(Part::Field(field)), rest @ ..]) if field == "id" => {
+            Ok((Folded::UserId, rest))
+        }
+        ("worker", [Suffix::Part(Part::Field(field)), rest @ ..]) if field == "index" => {
+            Ok((Folded::WorkerIndex, rest))
+        }
         (_, [Suffix::Method(method, arguments), rest @ ..]) if method == "take" => {
-            let Some(Declared::Row(slot)) = names.get(name) else { return Err(format!("{name:?} is no feeder, so it has no take(n)")) };
+            let Some(Declared::Row(slot)) = names.get(name) else {
+                return Err(format!("{name:?} is no feeder, so it has no take(n)"));
+            };
             let count = match arguments.as_slice() {
                 [count] => match count.fold(names)? {
-                    Folded::Constant(Value::Number(n)) => n.as_i64().filter(|n| (1..=MAX_ROWS).contains(n)),
+                    Folded::Constant(Value::Number(n)) => {
+                        n.as_i64().filter(|n| (1..=MAX_ROWS).contains(n))
+                    }
                     _ => None,
                 },
                 _ => None,
             };
-            let count = count.ok_or_else(|| format!("take(n) takes one whole number, from 1 to {MAX_ROWS}, written out"))?;
-            Ok((Folded::Batch { slot: *slot, count: count as u32, name: name.clone(), parts: vec![] }, rest))
+            let count = count.ok_or_else(|| {
+                format!("take(n) takes one whole number, from 1 to {MAX_ROWS}, written out")
+            })?;
+            Ok((
+                Folded::Batch {
+                    slot: *slot,
+                    count: count as u32,
+                    name: name.clone(),
+                    parts: vec![],
+                },
+                rest,
+            ))
         }
         _ => Ok((fold_name(name, names)?, suffixes)),
     }
@@ -123,17 +151,35 @@ fn fold_root<'a>(of: &Expression, suffixes: &'a [Suffix], names: &Names) -> Resu
 /// Where the data of a feeder are known, a field of its rows must be a column.
 fn check_column(folded: &Folded, suffixes: &[Suffix], names: &Names) -> Result<(), String> {
     match (folded, suffixes) {
-        (Folded::Slot { slot, row: true, name, .. }, [Suffix::Part(Part::Field(field)), ..])
+        (
+            Folded::Slot {
+                slot,
+                row: true,
+                name,
+                ..
+            },
+            [Suffix::Part(Part::Field(field)), ..],
+        )
         | (Folded::Batch { slot, name, .. }, [Suffix::Part(Part::Field(field)), ..])
-        | (Folded::Batch { slot, name, .. }, [Suffix::Part(Part::Index(_)), Suffix::Part(Part::Field(field)), ..]) => {
-            names.check_column(*slot, name, field)
-        }
+        | (
+            Folded::Batch { slot, name, .. },
+            [
+                Suffix::Part(Part::Index(_)),
+                Suffix::Part(Part::Field(field)),
+                ..,
+            ],
+        ) => names.check_column(*slot, name, field),
         _ => Ok(()),
     }
 }
 
 fn fold_name(name: &str, names: &Names) -> Result<Folded, String> {
-    let slot = |slot: Slot, row| Folded::Slot { slot, row, name: name.to_owned(), parts: vec![] };
+    let slot = |slot: Slot, row| Folded::Slot {
+        slot,
+        row,
+        name: name.to_owned(),
+        parts: vec![],
+    };
     match (name, names.get(name)) {
         ("iteration", _) => Ok(Folded::Iteration),
         ("user", _) => Err("user has only user.id".into()),
@@ -142,21 +188,36 @@ fn fold_name(name: &str, names: &Names) -> Result<Folded, String> {
         (_, Some(Declared::Given)) => Ok(Folded::Given(name.to_owned())),
         (_, Some(Declared::Value(number))) => Ok(slot(*number, false)),
         (_, Some(Declared::Row(number))) => Ok(slot(*number, true)),
-        (_, None) if function::find(name, 0).is_ok() => Err(format!("{name} is a function; write {name}()")),
+        (_, None) if function::find(name, 0).is_ok() => {
+            Err(format!("{name} is a function; write {name}()"))
+        }
         (_, None) => {
-            let known: Vec<&str> = names.iter().map(|(name, _)| name).chain(["user.id", "iteration", "worker.index"]).collect();
-            Err(format!("{name:?} is not declared; known names are {}", known.join(", ")))
+            let known: Vec<&str> = names
+                .iter()
+                .map(|(name, _)| name)
+                .chain(["user.id", "iteration", "worker.index"])
+                .collect();
+            Err(format!(
+                "{name:?} is not declared; known names are {}",
+                known.join(", ")
+            ))
         }
     }
 }
 
 fn fold_call(name: &str, arguments: &[Expression], names: &Names) -> Result<Folded, String> {
     let function = function::find(name, arguments.len())?;
-    let folded = arguments.iter().map(|argument| argument.fold(names)).collect::<Result<Vec<_>, _>>()?;
+    let folded = arguments
+        .iter()
+        .map(|argument| argument.fold(names))
+        .collect::<Result<Vec<_>, _>>()?;
     let constants: Option<Vec<&Value>> = folded.iter().map(Folded::constant).collect();
     let refused = |why: Unrendered| why.to_string();
     match (function, constants) {
-        (Some(function), Some(constants)) => function.apply(&constants).map(Folded::Constant).map_err(refused),
+        (Some(function), Some(constants)) => function
+            .apply(&constants)
+            .map(Folded::Constant)
+            .map_err(refused),
         (Some(function), None) => Ok(Folded::Apply(function, folded)),
         (None, constants) => match (name, constants.as_deref()) {
             ("uuid", _) => Ok(Folded::Uuid),
@@ -166,7 +227,9 @@ fn fold_call(name: &str, arguments: &[Expression], names: &Names) -> Result<Fold
             ("now", _) => Err("now's format must be written out".into()),
             ("raw", _) => Err("raw(x) must enclose the whole expression".into()),
             ("pick", _) => fold_pick(folded),
-            ("randInt", Some([min, max])) => range(min, max).map(|(min, max)| Folded::RandInt { min, max }).map_err(refused),
+            ("randInt", Some([min, max])) => range(min, max)
+                .map(|(min, max)| Folded::RandInt { min, max })
+                .map_err(refused),
             ("randInt", _) => Ok(Folded::Random(Random::Int, folded)),
             ("randString", Some([length, rest @ ..])) => {
                 let (length, alphabet) = letters(length, rest.first().copied()).map_err(refused)?;
@@ -185,9 +248,18 @@ fn fold_call(name: &str, arguments: &[Expression], names: &Names) -> Result<Fold
 
 fn fold_pick(mut options: Vec<Folded>) -> Result<Folded, String> {
     match options.as_mut_slice() {
-        [Folded::Constant(Value::Array(items))] if items.is_empty() => Err("pick has nothing to pick from".into()),
-        [Folded::Constant(Value::Array(items))] => Ok(Folded::Pick(std::mem::take(items).into_iter().map(Folded::Constant).collect())),
-        [Folded::Constant(_) | Folded::Given(_)] => Err("pick takes a list, or several values".into()),
+        [Folded::Constant(Value::Array(items))] if items.is_empty() => {
+            Err("pick has nothing to pick from".into())
+        }
+        [Folded::Constant(Value::Array(items))] => Ok(Folded::Pick(
+            std::mem::take(items)
+                .into_iter()
+                .map(Folded::Constant)
+                .collect(),
+        )),
+        [Folded::Constant(_) | Folded::Given(_)] => {
+            Err("pick takes a list, or several values".into())
+        }
         [_] => Ok(Folded::Random(Random::Item, options)),
         _ => Ok(Folded::Pick(options)),
     }
@@ -225,7 +297,9 @@ impl Folded {
                 parts.push(part.clone());
                 Ok(self)
             }
-            Folded::Pick(_) | Folded::Random(Random::Item, _) | Folded::Apply(Function::JsonDecode, _) => {
+            Folded::Pick(_)
+            | Folded::Random(Random::Item, _)
+            | Folded::Apply(Function::JsonDecode, _) => {
                 Ok(Folded::Parts(Box::new(self), vec![part.clone()]))
             }
             Folded::Given(name) => Err(format!("{name} is text, which has no {part}")),
@@ -242,10 +316,14 @@ impl Folded {
             }
         };
         match self {
-            Folded::Slot { slot, row: true, .. } => need(*slot, None),
+            Folded::Slot {
+                slot, row: true, ..
+            } => need(*slot, None),
             Folded::Batch { slot, count, .. } => need(*slot, Some(*count)),
             Folded::Parts(of, _) => of.needs(needs),
-            Folded::Pick(inner) | Folded::Apply(_, inner) | Folded::Random(_, inner) => inner.iter().for_each(|folded| folded.needs(needs)),
+            Folded::Pick(inner) | Folded::Apply(_, inner) | Folded::Random(_, inner) => {
+                inner.iter().for_each(|folded| folded.needs(needs))
+            }
             _ => {}
         }
     }
@@ -254,8 +332,15 @@ impl Folded {
     pub fn value<'s>(&'s self, scope: &'s mut impl Scope) -> Result<Cow<'s, Value>, Unrendered> {
         Ok(Cow::Owned(match self {
             Folded::Constant(value) => return Ok(Cow::Borrowed(value)),
-            Folded::Slot { slot, name, parts, .. } => return walk(slot_value(scope, *slot, name)?, parts, name).map(Cow::Borrowed),
-            Folded::Batch { slot, count, name, parts } => return batch_value(scope, *slot, *count, name, parts),
+            Folded::Slot {
+                slot, name, parts, ..
+            } => return walk(slot_value(scope, *slot, name)?, parts, name).map(Cow::Borrowed),
+            Folded::Batch {
+                slot,
+                count,
+                name,
+                parts,
+            } => return batch_value(scope, *slot, *count, name, parts),
             Folded::Parts(of, parts) => match of.value(scope)? {
                 Cow::Borrowed(value) => return walk(value, parts, "the value").map(Cow::Borrowed),
                 Cow::Owned(value) => walk(&value, parts, "the value")?.clone(),
@@ -290,9 +375,16 @@ impl Folded {
     }
 
     /// Appends what is generated. Constants were written when the template was compiled.
-    pub fn write(&self, place: Place, scope: &mut impl Scope, out: &mut Vec<u8>) -> Result<(), Unrendered> {
+    pub fn write(
+        &self,
+        place: Place,
+        scope: &mut impl Scope,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Unrendered> {
         match self {
-            Folded::Uuid | Folded::RandString { .. } | Folded::Now(Format::Rfc3339 | Format::Strftime(_)) => {
+            Folded::Uuid
+            | Folded::RandString { .. }
+            | Folded::Now(Format::Rfc3339 | Format::Strftime(_)) => {
                 write_text(place, out, |out| self.write_plain(scope, out))
             }
             _ => write_value(&*self.value(scope)?, place, out),
@@ -319,23 +411,44 @@ impl Folded {
 }
 
 fn owned(arguments: &[Folded], scope: &mut impl Scope) -> Result<Vec<Value>, Unrendered> {
-    arguments.iter().map(|argument| argument.value(scope).map(Cow::into_owned)).collect()
+    arguments
+        .iter()
+        .map(|argument| argument.value(scope).map(Cow::into_owned))
+        .collect()
 }
 
 fn slot_value<'s>(scope: &'s impl Scope, slot: Slot, name: &str) -> Result<&'s Value, Unrendered> {
-    scope.value(slot).ok_or_else(|| Unrendered::Unset(name.to_owned()))
+    scope
+        .value(slot)
+        .ok_or_else(|| Unrendered::Unset(name.to_owned()))
 }
 
 fn walk<'v>(value: &'v Value, parts: &[Part], name: &str) -> Result<&'v Value, Unrendered> {
-    let no_part = |part: &Part| Unrendered::NoPart { of: name.to_owned(), part: part.to_string() };
-    parts.iter().try_fold(value, |value, part| part.of(value).ok_or_else(|| no_part(part)))
+    let no_part = |part: &Part| Unrendered::NoPart {
+        of: name.to_owned(),
+        part: part.to_string(),
+    };
+    parts.iter().try_fold(value, |value, part| {
+        part.of(value).ok_or_else(|| no_part(part))
+    })
 }
 
-fn batch_value<'s>(scope: &'s impl Scope, slot: Slot, count: u32, name: &str, parts: &[Part]) -> Result<Cow<'s, Value>, Unrendered> {
-    let rows = scope.batch(slot, count).ok_or_else(|| Unrendered::Unset(name.to_owned()))?;
+fn batch_value<'s>(
+    scope: &'s impl Scope,
+    slot: Slot,
+    count: u32,
+    name: &str,
+    parts: &[Part],
+) -> Result<Cow<'s, Value>, Unrendered> {
+    let rows = scope
+        .batch(slot, count)
+        .ok_or_else(|| Unrendered::Unset(name.to_owned()))?;
     match (rows, parts.first()) {
         (Value::Array(rows), Some(Part::Field(_))) => {
-            let column: Result<Vec<Value>, Unrendered> = rows.iter().map(|row| walk(row, parts, name).cloned()).collect();
+            let column: Result<Vec<Value>, Unrendered> = rows
+                .iter()
+                .map(|row| walk(row, parts, name).cloned())
+                .collect();
             column.map(|column| Cow::Owned(column.into()))
         }
         _ => walk(rows, parts, name).map(Cow::Borrowed),
@@ -343,8 +456,17 @@ fn batch_value<'s>(scope: &'s impl Scope, slot: Slot, count: u32, name: &str, pa
 }
 
 fn item(list: Cow<'_, Value>, random: u64) -> Result<Cow<'_, Value>, Unrendered> {
-    let nothing = || Unrendered::Call { function: "pick".into(), why: "this is no list, or an empty one".into() };
-    let at = |items: &[Value]| if items.is_empty() { Err(nothing()) } else { Ok(below(items.len(), random)) };
+    let nothing = || Unrendered::Call {
+        function: "pick".into(),
+        why: "this is no list, or an empty one".into(),
+    };
+    let at = |items: &[Value]| {
+        if items.is_empty() {
+            Err(nothing())
+        } else {
+            Ok(below(items.len(), random))
+        }
+    };
     match list {
         Cow::Borrowed(Value::Array(items)) => Ok(Cow::Borrowed(&items[at(items)?])),
         Cow::Owned(Value::Array(mut items)) => {
@@ -358,7 +480,9 @@ fn item(list: Cow<'_, Value>, random: u64) -> Result<Cow<'_, Value>, Unrendered>
 impl Random {
     fn value(self, bounds: &[Value], scope: &mut impl Scope) -> Result<Value, Unrendered> {
         match (self, bounds) {
-            (Random::Int, [min, max]) => range(min, max).map(|(min, max)| between(min, max, scope.random()).into()),
+            (Random::Int, [min, max]) => {
+                range(min, max).map(|(min, max)| between(min, max, scope.random()).into())
+            }
             (Random::String, [length, rest @ ..]) => {
                 let (length, alphabet) = letters(length, rest.first())?;
                 let mut text = Vec::new();
@@ -371,41 +495,78 @@ impl Random {
 }
 
 fn wrong(function: &str, why: &str) -> Unrendered {
-    Unrendered::Call { function: function.into(), why: why.into() }
+    Unrendered::Call {
+        function: function.into(),
+        why: why.into(),
+    }
 }
 
 fn range(min: &Value, max: &Value) -> Result<(i64, i64), Unrendered> {
     match (function::int(min), function::int(max)) {
         (Ok(min), Ok(max)) if min <= max => Ok((min, max)),
-        _ => Err(wrong("randInt", "it needs two whole numbers, the smaller first")),
+        _ => Err(wrong(
+            "randInt",
+            "it needs two whole numbers, the smaller first",
+        )),
     }
 }
 
 /// From `min` to `max`, rounded to so many digits behind the point if that is given.
 fn rand_float(bounds: &[&Value], random: u64) -> Result<Value, Unrendered> {
-    let (Some(min), Some(max)) = (bounds.first().and_then(|min| function::float(min)), bounds.get(1).and_then(|max| function::float(max)))
-    else {
-        return Err(wrong("randFloat", "it needs two numbers, the smaller first"));
+    let (Some(min), Some(max)) = (
+        bounds.first().and_then(|min| function::float(min)),
+        bounds.get(1).and_then(|max| function::float(max)),
+    ) else {
+        return Err(wrong(
+            "randFloat",
+            "it needs two numbers, the smaller first",
+        ));
     };
     if min > max || !(max - min).is_finite() {
-        return Err(wrong("randFloat", "it needs two numbers, the smaller first"));
+        return Err(wrong(
+            "randFloat",
+            "it needs two numbers, the smaller first",
+        ));
     }
     // 53 bits are all that a float has
     let mut float = min + (max - min) * ((random >> 11) as f64 / ((1u64 << 53) - 1) as f64);
     if let Some(digits) = bounds.get(2) {
-        let digits = function::int(digits).ok().filter(|digits| (0..=15).contains(digits));
-        let scale = 10f64.powi(digits.ok_or_else(|| wrong("randFloat", "the digits must be a whole number from 0 to 15"))? as i32);
+        let digits = function::int(digits)
+            .ok()
+            .filter(|digits| (0..=15).contains(digits));
+        let scale = 10f64.powi(digits.ok_or_else(|| {
+            wrong(
+                "randFloat",
+                "the digits must be a whole number from 0 to 15",
+            )
+        })? as i32);
         let rounded = (float * scale).round() / scale;
         float = if rounded.is_finite() { rounded } else { float };
     }
-    Number::from_f64(float.clamp(min, max)).map(Value::Number).ok_or_else(|| wrong("randFloat", "the result is no number"))
+    Number::from_f64(float.clamp(min, max))
+        .map(Value::Number)
+        .ok_or_else(|| wrong("randFloat", "the result is no number"))
 }
 
 fn letters(length: &Value, alphabet: Option<&Value>) -> Result<(usize, Vec<char>), Unrendered> {
-    let length = function::int(length).ok().filter(|length| (0..=MAX_LENGTH).contains(length));
-    let length = length.ok_or_else(|| wrong("randString", "the length must be a whole number from 0 to 65536"))?;
-    let alphabet: Vec<char> = alphabet.map_or(Cow::Borrowed(LETTERS_AND_DIGITS), function::text).chars().collect();
-    if alphabet.is_empty() { Err(wrong("randString", "the alphabet is empty")) } else { Ok((length as usize, alphabet)) }
+    let length = function::int(length)
+        .ok()
+        .filter(|length| (0..=MAX_LENGTH).contains(length));
+    let length = length.ok_or_else(|| {
+        wrong(
+            "randString",
+            "the length must be a whole number from 0 to 65536",
+        )
+    })?;
+    let alphabet: Vec<char> = alphabet
+        .map_or(Cow::Borrowed(LETTERS_AND_DIGITS), function::text)
+        .chars()
+        .collect();
+    if alphabet.is_empty() {
+        Err(wrong("randString", "the alphabet is empty"))
+    } else {
+        Ok((length as usize, alphabet))
+    }
 }
 
 /// Multiplies and shifts: uniform to `count` parts in 2^64.
@@ -428,7 +589,11 @@ fn write_letters(length: usize, alphabet: &[char], scope: &mut impl Scope, out: 
         let wide = u128::from(random) * alphabet.len() as u128;
         random = wide as u64;
         let mut buffer = [0; 4];
-        out.extend_from_slice(alphabet[(wide >> 64) as usize].encode_utf8(&mut buffer).as_bytes());
+        out.extend_from_slice(
+            alphabet[(wide >> 64) as usize]
+                .encode_utf8(&mut buffer)
+                .as_bytes(),
+        );
     }
 }
 

@@ -50,7 +50,11 @@ const TABLE: [(&str, RangeInclusive<usize>, Option<Function>); 26] = [
     ("base64Url(text)", 1..=1, Some(Function::Base64Url)),
     ("base64Decode(text)", 1..=1, Some(Function::Base64Decode)),
     ("sha256(text[, \"base64\"])", 1..=2, Some(Function::Sha256)),
-    ("hmacSha256(key, text[, \"base64\"])", 2..=3, Some(Function::HmacSha256)),
+    (
+        "hmacSha256(key, text[, \"base64\"])",
+        2..=3,
+        Some(Function::HmacSha256),
+    ),
     ("jsonEncode(x)", 1..=1, Some(Function::JsonEncode)),
     ("jsonDecode(text)", 1..=1, Some(Function::JsonDecode)),
     ("urlEncode(text)", 1..=1, Some(Function::UrlEncode)),
@@ -68,11 +72,24 @@ const TABLE: [(&str, RangeInclusive<usize>, Option<Function>); 26] = [
 
 /// Finds a function that takes so many arguments; `None` stands for one that is not in [`Function`].
 pub fn find(name: &str, arguments: usize) -> Result<Option<Function>, String> {
-    let Some((signature, arity, function)) = TABLE.iter().find(|(signature, ..)| name_of(signature) == name) else {
-        let known: Vec<&str> = TABLE.iter().map(|(signature, ..)| name_of(signature)).collect();
-        return Err(format!("there is no function {name:?}; there are {}", known.join(", ")));
+    let Some((signature, arity, function)) = TABLE
+        .iter()
+        .find(|(signature, ..)| name_of(signature) == name)
+    else {
+        let known: Vec<&str> = TABLE
+            .iter()
+            .map(|(signature, ..)| name_of(signature))
+            .collect();
+        return Err(format!(
+            "there is no function {name:?}; there are {}",
+            known.join(", ")
+        ));
     };
-    if arity.contains(&arguments) { Ok(*function) } else { Err(format!("{signature} does not take {arguments} arguments")) }
+    if arity.contains(&arguments) {
+        Ok(*function)
+    } else {
+        Err(format!("{signature} does not take {arguments} arguments"))
+    }
 }
 
 fn name_of(signature: &str) -> &str {
@@ -87,7 +104,10 @@ impl Function {
 
     /// Fails on a value that does not fit; the message does not show it.
     pub fn apply(self, arguments: &[&Value]) -> Result<Value, Unrendered> {
-        self.value_of(arguments).map_err(|why| Unrendered::Call { function: self.name().to_owned(), why })
+        self.value_of(arguments).map_err(|why| Unrendered::Call {
+            function: self.name().to_owned(),
+            why,
+        })
     }
 
     fn value_of(self, arguments: &[&Value]) -> Result<Value, String> {
@@ -98,22 +118,33 @@ impl Function {
             Function::Base64 => STANDARD.encode(text(first).as_bytes()).into(),
             Function::Base64Url => URL_SAFE_NO_PAD.encode(text(first).as_bytes()).into(),
             Function::Base64Decode => base64_decode(&text(first))?.into(),
-            Function::Sha256 => digest(&Sha256::digest(text(first).as_bytes()), arguments.get(1))?.into(),
+            Function::Sha256 => {
+                digest(&Sha256::digest(text(first).as_bytes()), arguments.get(1))?.into()
+            }
             Function::HmacSha256 => {
-                let mut mac = Hmac::<Sha256>::new_from_slice(text(first).as_bytes()).map_err(|e| e.to_string())?;
+                let mut mac = Hmac::<Sha256>::new_from_slice(text(first).as_bytes())
+                    .map_err(|e| e.to_string())?;
                 mac.update(text(second).as_bytes());
                 digest(&mac.finalize().into_bytes(), arguments.get(2))?.into()
             }
             Function::JsonEncode => first.to_string().into(),
-            Function::JsonDecode => serde_json::from_str(&text(first)).map_err(|_| "the text is not JSON".to_owned())?,
+            Function::JsonDecode => {
+                serde_json::from_str(&text(first)).map_err(|_| "the text is not JSON".to_owned())?
+            }
             Function::UrlEncode => url_encode(&text(first)).into(),
-            Function::Float => Value::Number(float(first).and_then(Number::from_f64).ok_or("this is no number")?),
+            Function::Float => Value::Number(
+                float(first)
+                    .and_then(Number::from_f64)
+                    .ok_or("this is no number")?,
+            ),
             Function::Int => int(first)?.into(),
             Function::String => text(first).into(),
             Function::Lower => text(first).to_lowercase().into(),
             Function::Upper => text(first).to_uppercase().into(),
             Function::Length => length(first)?.into(),
-            Function::Add | Function::Sub | Function::Mul | Function::Mod => self.arithmetic(first, second)?,
+            Function::Add | Function::Sub | Function::Mul | Function::Mod => {
+                self.arithmetic(first, second)?
+            }
         })
     }
 
@@ -126,16 +157,22 @@ impl Function {
                 Function::Mul => a.checked_mul(b),
                 _ => a.checked_rem_euclid(b),
             };
-            return result.map(Value::from).ok_or_else(|| "the result is no signed 64-bit integer".into());
+            return result
+                .map(Value::from)
+                .ok_or_else(|| "the result is no signed 64-bit integer".into());
         }
-        let (Some(a), Some(b)) = (float(a), float(b)) else { return Err("an argument is no number".into()) };
+        let (Some(a), Some(b)) = (float(a), float(b)) else {
+            return Err("an argument is no number".into());
+        };
         let result = match self {
             Function::Add => a + b,
             Function::Sub => a - b,
             Function::Mul => a * b,
             _ => a.rem_euclid(b),
         };
-        Number::from_f64(result).map(Value::Number).ok_or_else(|| "the result is no number".into())
+        Number::from_f64(result)
+            .map(Value::Number)
+            .ok_or_else(|| "the result is no number".into())
     }
 }
 
@@ -150,7 +187,10 @@ pub fn text(value: &Value) -> Cow<'_, str> {
 /// A whole number, as such or in text, where feeders and answers often have it. What stands behind the point is cut off.
 pub fn int(value: &Value) -> Result<i64, String> {
     let cut = |float: f64| (float.abs() < i64::MAX as f64).then_some(float as i64);
-    whole(value).ok().or_else(|| float(value).and_then(cut)).ok_or_else(|| "this is no whole number of 64 bits".into())
+    whole(value)
+        .ok()
+        .or_else(|| float(value).and_then(cut))
+        .ok_or_else(|| "this is no whole number of 64 bits".into())
 }
 
 fn whole(value: &Value) -> Result<i64, ()> {
@@ -190,8 +230,15 @@ fn digest(bytes: &[u8], encoding: Option<&&Value>) -> Result<String, String> {
 
 /// Either alphabet, with or without padding.
 fn base64_decode(text: &str) -> Result<String, String> {
-    let usual: String = text.trim().trim_end_matches('=').chars().map(|c| if c == '+' { '-' } else { c }).collect();
-    let bytes = URL_SAFE_NO_PAD.decode(usual.replace('/', "_")).map_err(|_| "the text is not base64")?;
+    let usual: String = text
+        .trim()
+        .trim_end_matches('=')
+        .chars()
+        .map(|c| if c == '+' { '-' } else { c })
+        .collect();
+    let bytes = URL_SAFE_NO_PAD
+        .decode(usual.replace('/', "_"))
+        .map_err(|_| "the text is not base64")?;
     String::from_utf8(bytes).map_err(|_| "what the base64 stands for is not text".into())
 }
 
@@ -210,7 +257,10 @@ mod tests {
 
     #[test]
     fn every_function_has_one_entry() {
-        let mut names: Vec<&str> = TABLE.iter().map(|(signature, ..)| name_of(signature)).collect();
+        let mut names: Vec<&str> = TABLE
+            .iter()
+            .map(|(signature, ..)| name_of(signature))
+            .collect();
         names.sort_unstable();
         names.dedup();
         assert_eq!(names.len(), TABLE.len());
@@ -218,37 +268,71 @@ mod tests {
 
     #[test]
     fn digests_are_those_of_the_standards() {
-        let hmac = Function::HmacSha256.apply(&[&json!("Jefe"), &json!("what do ya want for nothing?")]).unwrap();
+        let hmac = Function::HmacSha256
+            .apply(&[&json!("Jefe"), &json!("what do ya want for nothing?")])
+            .unwrap();
         // RFC 4231, test case 2
-        assert_eq!(hmac, "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843");
+        assert_eq!(
+            hmac,
+            "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843"
+        );
         let sha = Function::Sha256.apply(&[&json!("abc")]).unwrap();
-        assert_eq!(sha, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
-        let sha = Function::Sha256.apply(&[&json!("abc"), &json!("base64")]).unwrap();
+        assert_eq!(
+            sha,
+            "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+        );
+        let sha = Function::Sha256
+            .apply(&[&json!("abc"), &json!("base64")])
+            .unwrap();
         assert_eq!(sha, "ungWv48Bz+pBQUDeXa4iI7ADYaOWF3qctBD/YfIAFa0=");
     }
 
     #[test]
     fn base64_is_read_in_every_form() {
         for text in ["w7w/Pz4-", "w7w_Pz4+", "w7w/Pz4+"] {
-            assert_eq!(Function::Base64Decode.apply(&[&json!(text)]).unwrap(), "ü??>>", "{text}");
+            assert_eq!(
+                Function::Base64Decode.apply(&[&json!(text)]).unwrap(),
+                "ü??>>",
+                "{text}"
+            );
         }
-        assert_eq!(Function::Base64Decode.apply(&[&json!("YQ==")]).unwrap(), "a");
+        assert_eq!(
+            Function::Base64Decode.apply(&[&json!("YQ==")]).unwrap(),
+            "a"
+        );
         assert!(Function::Base64Decode.apply(&[&json!("*")]).is_err());
     }
 
     #[test]
     fn a_message_does_not_show_the_value() {
-        for function in [Function::Int, Function::Float, Function::JsonDecode, Function::Base64Decode] {
-            let error = function.apply(&[&json!("canary!")]).unwrap_err().to_string();
+        for function in [
+            Function::Int,
+            Function::Float,
+            Function::JsonDecode,
+            Function::Base64Decode,
+        ] {
+            let error = function
+                .apply(&[&json!("canary!")])
+                .unwrap_err()
+                .to_string();
             assert!(!error.contains("canary"), "{error}");
         }
     }
 
     #[test]
     fn whole_numbers_stay_whole() {
-        assert_eq!(Function::Add.apply(&[&json!(1), &json!("2")]).unwrap(), json!(3));
-        assert_eq!(Function::Mod.apply(&[&json!(-1), &json!(3)]).unwrap(), json!(2));
-        assert_eq!(Function::Mul.apply(&[&json!(1.5), &json!(2)]).unwrap(), json!(3.0));
+        assert_eq!(
+            Function::Add.apply(&[&json!(1), &json!("2")]).unwrap(),
+            json!(3)
+        );
+        assert_eq!(
+            Function::Mod.apply(&[&json!(-1), &json!(3)]).unwrap(),
+            json!(2)
+        );
+        assert_eq!(
+            Function::Mul.apply(&[&json!(1.5), &json!(2)]).unwrap(),
+            json!(3.0)
+        );
         assert!(Function::Mul.apply(&[&json!(i64::MAX), &json!(2)]).is_err());
         assert!(Function::Mod.apply(&[&json!(1), &json!(0)]).is_err());
     }

@@ -26,7 +26,10 @@ impl JsonTemplate {
     /// Brings `value` into the form an API server would give it back in: keys sorted, whole floats as integers. Integers past 64 bits are refused.
     pub fn new_with(mut value: Value, delimiters: &Delimiters) -> Result<Self, String> {
         canonicalise(&mut value)?;
-        Ok(Self { value, delimiters: delimiters.clone() })
+        Ok(Self {
+            value,
+            delimiters: delimiters.clone(),
+        })
     }
 
     pub fn check(&self, names: &Names) -> Result<(), String> {
@@ -43,8 +46,14 @@ impl JsonTemplate {
     pub fn shape(&self, names: &Names) -> Result<Shape, Vec<(String, String)>> {
         let mut problems = Vec::new();
         let parse = |text: &str| Template::parse_with(text, &self.delimiters);
-        let shape = Shape::of(&self.value, &parse, names, "", &mut |path, why| problems.push((path.to_owned(), why)));
-        if problems.is_empty() { Ok(shape) } else { Err(problems) }
+        let shape = Shape::of(&self.value, &parse, names, "", &mut |path, why| {
+            problems.push((path.to_owned(), why))
+        });
+        if problems.is_empty() {
+            Ok(shape)
+        } else {
+            Err(problems)
+        }
     }
 
     /// Every name that is looked up.
@@ -57,20 +66,32 @@ impl JsonTemplate {
     fn names_of(&self, value: &Value, found: &mut BTreeSet<String>) -> Result<(), String> {
         match value {
             Value::Null | Value::Bool(_) | Value::Number(_) => Ok(()),
-            Value::String(text) => Template::parse_with(text, &self.delimiters).map(|template| template.names(found)),
+            Value::String(text) => {
+                Template::parse_with(text, &self.delimiters).map(|template| template.names(found))
+            }
             Value::Array(items) => items.iter().try_for_each(|item| self.names_of(item, found)),
-            Value::Object(fields) => fields.values().try_for_each(|item| self.names_of(item, found)),
+            Value::Object(fields) => fields
+                .values()
+                .try_for_each(|item| self.names_of(item, found)),
         }
     }
 
-    fn compile_value(&self, value: &Value, names: &Names, out: &mut Compiled) -> Result<(), String> {
+    fn compile_value(
+        &self,
+        value: &Value,
+        names: &Names,
+        out: &mut Compiled,
+    ) -> Result<(), String> {
         match value {
-            Value::Null | Value::Bool(_) | Value::Number(_) => out.push_bytes(value.to_string().as_bytes()),
+            Value::Null | Value::Bool(_) | Value::Number(_) => {
+                out.push_bytes(value.to_string().as_bytes())
+            }
             Value::String(text) => self.compile_string(text, names, out)?,
             Value::Array(items) => {
                 for (i, item) in items.iter().enumerate() {
                     out.push_bytes(if i == 0 { b"[" } else { b"," });
-                    self.compile_value(item, names, out).map_err(|e| format!("[{i}]: {e}"))?;
+                    self.compile_value(item, names, out)
+                        .map_err(|e| format!("[{i}]: {e}"))?;
                 }
                 out.push_bytes(if items.is_empty() { b"[]" } else { b"]" });
             }
@@ -84,7 +105,8 @@ impl JsonTemplate {
                     out.push_bytes(if i == 0 { b"{" } else { b"," });
                     out.push_bytes(Value::from(key.as_str()).to_string().as_bytes());
                     out.push_bytes(b":");
-                    self.compile_value(item, names, out).map_err(|e| format!("{key}: {e}"))?;
+                    self.compile_value(item, names, out)
+                        .map_err(|e| format!("{key}: {e}"))?;
                 }
                 out.push_bytes(if fields.is_empty() { b"{}" } else { b"}" });
             }
@@ -108,7 +130,11 @@ impl JsonTemplate {
 pub fn canonicalise(value: &mut Value) -> Result<(), String> {
     match value {
         Value::Number(number) if number.is_i64() => {}
-        Value::Number(number) if number.is_u64() => return Err(format!("{number} does not fit a signed 64-bit integer; write it as text")),
+        Value::Number(number) if number.is_u64() => {
+            return Err(format!(
+                "{number} does not fit a signed 64-bit integer; write it as text"
+            ));
+        }
         Value::Number(number) => {
             let float = number.as_f64().unwrap_or(f64::NAN);
             // past 2^53 a float is not exact, so it stays a float

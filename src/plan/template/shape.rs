@@ -42,13 +42,21 @@ impl Shape {
     ) -> Self {
         match value {
             Value::Null | Value::Bool(_) | Value::Number(_) => Shape::Literal(value.clone()),
-            Value::String(text) => parse(text).and_then(|template| Self::of_text(&template, names)).unwrap_or_else(|why| {
-                wrong(path, why);
-                Shape::Literal(Value::Null)
-            }),
+            Value::String(text) => parse(text)
+                .and_then(|template| Self::of_text(&template, names))
+                .unwrap_or_else(|why| {
+                    wrong(path, why);
+                    Shape::Literal(Value::Null)
+                }),
             Value::Array(items) => {
                 let items = items.iter().enumerate();
-                Shape::Array(items.map(|(i, item)| Self::of(item, parse, names, &format!("{path}[{i}]"), wrong)).collect())
+                Shape::Array(
+                    items
+                        .map(|(i, item)| {
+                            Self::of(item, parse, names, &format!("{path}[{i}]"), wrong)
+                        })
+                        .collect(),
+                )
             }
             Value::Object(fields) => {
                 let mut shapes = BTreeMap::new();
@@ -76,7 +84,11 @@ impl Shape {
             None => Shape::Text(text),
             Some(text) => {
                 let text = Value::from(String::from_utf8_lossy(text));
-                if template.has_expressions() { Shape::Constant(text) } else { Shape::Literal(text) }
+                if template.has_expressions() {
+                    Shape::Constant(text)
+                } else {
+                    Shape::Literal(text)
+                }
             }
         })
     }
@@ -88,7 +100,9 @@ impl Shape {
             Shape::Text(_) | Shape::Hole(_) => None,
             Shape::Array(items) => items.iter().map(Shape::constant).collect(),
             Shape::Object(fields) => {
-                let fields = fields.iter().map(|(name, field)| Some((name.clone(), field.constant()?)));
+                let fields = fields
+                    .iter()
+                    .map(|(name, field)| Some((name.clone(), field.constant()?)));
                 fields.collect::<Option<Map<_, _>>>().map(Value::Object)
             }
         }
@@ -99,7 +113,12 @@ impl Shape {
         match self {
             Shape::Literal(_) | Shape::Constant(_) => {}
             Shape::Text(text) => {
-                let new: Vec<Need> = text.needs().iter().filter(|need| !needs.contains(need)).copied().collect();
+                let new: Vec<Need> = text
+                    .needs()
+                    .iter()
+                    .filter(|need| !needs.contains(need))
+                    .copied()
+                    .collect();
                 needs.extend(new);
             }
             Shape::Hole(Hole(folded)) => folded.needs(needs),
@@ -118,9 +137,16 @@ impl Shape {
                 String::from_utf8_lossy(&bytes).into_owned().into()
             }
             Shape::Hole(hole) => hole.value(scope)?.into_owned(),
-            Shape::Array(items) => Value::Array(items.iter().map(|item| item.value(scope)).collect::<Result<_, _>>()?),
+            Shape::Array(items) => Value::Array(
+                items
+                    .iter()
+                    .map(|item| item.value(scope))
+                    .collect::<Result<_, _>>()?,
+            ),
             Shape::Object(fields) => {
-                let fields = fields.iter().map(|(name, field)| Ok((name.clone(), field.value(scope)?)));
+                let fields = fields
+                    .iter()
+                    .map(|(name, field)| Ok((name.clone(), field.value(scope)?)));
                 Value::Object(fields.collect::<Result<_, Unrendered>>()?)
             }
         })
@@ -150,17 +176,35 @@ impl Hole {
 
     /// It is made letter by letter, hence always text.
     pub fn is_text(&self) -> bool {
-        matches!(self.0, Folded::Uuid | Folded::RandString { .. } | Folded::Now(Format::Rfc3339 | Format::Strftime(_)))
+        matches!(
+            self.0,
+            Folded::Uuid
+                | Folded::RandString { .. }
+                | Folded::Now(Format::Rfc3339 | Format::Strftime(_))
+        )
     }
 
     /// Values that it can take, as far as they are known: where one of them does not fit, the test is wrong.
     pub fn samples(&self) -> Vec<Value> {
         match &self.0 {
-            Folded::Pick(options) => options.iter().filter_map(Folded::constant).cloned().collect(),
+            Folded::Pick(options) => options
+                .iter()
+                .filter_map(Folded::constant)
+                .cloned()
+                .collect(),
             Folded::RandInt { min, max } => vec![(*min).into(), (*max).into()],
-            Folded::UserId | Folded::Iteration | Folded::WorkerIndex | Folded::Sequence => vec![0.into()],
+            Folded::UserId | Folded::Iteration | Folded::WorkerIndex | Folded::Sequence => {
+                vec![0.into()]
+            }
             Folded::Uuid => vec!["00000000-0000-4000-8000-000000000000".into()],
-            Folded::RandString { length, alphabet } => vec![alphabet.iter().cycle().take(*length).collect::<String>().into()],
+            Folded::RandString { length, alphabet } => vec![
+                alphabet
+                    .iter()
+                    .cycle()
+                    .take(*length)
+                    .collect::<String>()
+                    .into(),
+            ],
             Folded::Now(Format::Unix) => vec![1_800_000_000.into()],
             Folded::Now(Format::UnixMillis) => vec![1_800_000_000_000_u64.into()],
             Folded::Now(Format::Rfc3339) => vec!["2027-01-15T08:00:00.000Z".into()],

@@ -12,7 +12,8 @@ use crate::plan::names::Declared;
 
 /// Slot 1 is a value, 2 a value of null, 3 unset, 4 a row of which there are batches of 2.
 fn scope() -> Fixed {
-    let item = json!({"id": 5, "tags": ["a b", "c"], "max": "9", "list": [10, 20], "evil": "x\r\nY: z"});
+    let item =
+        json!({"id": 5, "tags": ["a b", "c"], "max": "9", "list": [10, 20], "evil": "x\r\nY: z"});
     let row = json!({"text": "t\"1", "n": 1.5});
     let batch = Some((4, 2, json!([{"text": "one"}, {"text": "two"}])));
     let mut scope = Fixed::of([None, Some(item), Some(Value::Null), None, Some(row)]);
@@ -41,7 +42,9 @@ fn names() -> Names {
 
 fn render(compiled: &Compiled) -> Result<String, String> {
     let mut out = Vec::new();
-    compiled.render(&mut scope(), &mut out).map_err(|e| e.to_string())?;
+    compiled
+        .render(&mut scope(), &mut out)
+        .map_err(|e| e.to_string())?;
     Ok(String::from_utf8(out).unwrap())
 }
 
@@ -62,7 +65,8 @@ fn rendered_json(value: Value) -> Result<String, String> {
 }
 
 fn whole(expression: &str) -> String {
-    rendered_json(json!(format!("{{{{ {expression} }}}}"))).unwrap_or_else(|e| panic!("{expression}: {e}"))
+    rendered_json(json!(format!("{{{{ {expression} }}}}")))
+        .unwrap_or_else(|e| panic!("{expression}: {e}"))
 }
 
 #[test]
@@ -110,17 +114,27 @@ fn mistakes_are_found_before_anything_is_sent() {
         "{{ 1a }}",
         "{{ a..b }}",
     ] {
-        assert!(rendered(source, Place::Text).is_err(), "{source} was accepted");
+        assert!(
+            rendered(source, Place::Text).is_err(),
+            "{source} was accepted"
+        );
     }
     let deep = format!("{{{{ {}1{} }}}}", "float(".repeat(1000), ")".repeat(1000));
     assert!(rendered(&deep, Place::Text).unwrap_err().contains("deep"));
-    assert!(rendered_json(json!({"{{ name }}": 1})).unwrap_err().contains("keys"));
+    assert!(
+        rendered_json(json!({"{{ name }}": 1}))
+            .unwrap_err()
+            .contains("keys")
+    );
 }
 
 #[test]
 fn a_mistake_in_a_name_says_which_there_are() {
     let error = rendered("{{ itme.id }}", Place::Text).unwrap_err();
-    assert!(error.contains("\"itme\"") && error.contains("item") && error.contains("worker.index"), "{error}");
+    assert!(
+        error.contains("\"itme\"") && error.contains("item") && error.contains("worker.index"),
+        "{error}"
+    );
     let error = rendered("{{ randomInt(1, 2) }}", Place::Text).unwrap_err();
     assert!(error.contains("randInt"), "{error}");
 }
@@ -132,55 +146,123 @@ fn what_is_not_set_is_never_an_empty_string() {
         ("{{ sha256(unset) }}", "unset is not set"),
         ("{{ token }}", "token is not set"),
         ("{{ texts.take(3) }}", "texts is not set"),
-        ("{{ item.nothing }}", "there is no field \"nothing\" in item"),
+        (
+            "{{ item.nothing }}",
+            "there is no field \"nothing\" in item",
+        ),
         ("{{ item.tags[2] }}", "there is no item [2] in item"),
-        ("{{ texts.take(2).word }}", "there is no field \"word\" in texts"),
-        ("{{ pick(item.id) }}", "pick: this is no list, or an empty one"),
+        (
+            "{{ texts.take(2).word }}",
+            "there is no field \"word\" in texts",
+        ),
+        (
+            "{{ pick(item.id) }}",
+            "pick: this is no list, or an empty one",
+        ),
     ] {
-        assert_eq!(rendered(source, Place::Text).unwrap_err(), expected, "{source}");
+        assert_eq!(
+            rendered(source, Place::Text).unwrap_err(),
+            expected,
+            "{source}"
+        );
     }
     assert_eq!(whole("none"), "null");
 }
 
 #[test]
 fn a_header_never_holds_a_line_break() {
-    for source in
-        ["{{ evil }}", "{{ raw(evil) }}", "a\nb", "{{ item.evil }}", "{{ raw(item.evil) }}", "{{ now('%n') }}", "{{ pick('a', '\\n') }}"]
-    {
+    for source in [
+        "{{ evil }}",
+        "{{ raw(evil) }}",
+        "a\nb",
+        "{{ item.evil }}",
+        "{{ raw(item.evil) }}",
+        "{{ now('%n') }}",
+        "{{ pick('a', '\\n') }}",
+    ] {
         let error = rendered(source, Place::Header).unwrap_err();
         assert!(error.contains("CR, LF or NUL"), "{source}: {error}");
     }
-    assert_eq!(rendered("Bearer {{ item.max }} {{ texts }}", Place::Header).unwrap(), r#"Bearer 9 {"n":1.5,"text":"t\"1"}"#);
+    assert_eq!(
+        rendered("Bearer {{ item.max }} {{ texts }}", Place::Header).unwrap(),
+        r#"Bearer 9 {"n":1.5,"text":"t\"1"}"#
+    );
 }
 
 #[test]
 fn a_path_stays_one_path() {
-    for source in ["/a b", "/ü", "/a#b", "/{{ raw(name) }}", "/{{ raw(item.evil) }}"] {
-        assert!(rendered(source, Place::Path).is_err(), "{source} was accepted");
+    for source in [
+        "/a b",
+        "/ü",
+        "/a#b",
+        "/{{ raw(name) }}",
+        "/{{ raw(item.evil) }}",
+    ] {
+        assert!(
+            rendered(source, Place::Path).is_err(),
+            "{source} was accepted"
+        );
     }
-    assert_eq!(rendered("/a/{{ name }}", Place::Path).unwrap(), "/a/a%20%22b%22%2F%C3%BC");
-    assert_eq!(rendered("/{{ item.evil }}?q={{ item.list }}", Place::Path).unwrap(), "/x%0D%0AY%3A%20z?q=%5B10%2C20%5D");
-    assert_eq!(rendered("/{{ raw('x/y?z=1') }}", Place::Path).unwrap(), "/x/y?z=1");
-    assert_eq!(rendered("/{{ urlEncode('x/y') }}/{{ string(urlEncode('x/y')) }}", Place::Path).unwrap(), "/x%2Fy/x%252Fy");
-    assert_eq!(rendered("/{{ now() }}", Place::Path).unwrap(), "/2023-11-14T22%3A13%3A20.123Z");
+    assert_eq!(
+        rendered("/a/{{ name }}", Place::Path).unwrap(),
+        "/a/a%20%22b%22%2F%C3%BC"
+    );
+    assert_eq!(
+        rendered("/{{ item.evil }}?q={{ item.list }}", Place::Path).unwrap(),
+        "/x%0D%0AY%3A%20z?q=%5B10%2C20%5D"
+    );
+    assert_eq!(
+        rendered("/{{ raw('x/y?z=1') }}", Place::Path).unwrap(),
+        "/x/y?z=1"
+    );
+    assert_eq!(
+        rendered(
+            "/{{ urlEncode('x/y') }}/{{ string(urlEncode('x/y')) }}",
+            Place::Path
+        )
+        .unwrap(),
+        "/x%2Fy/x%252Fy"
+    );
+    assert_eq!(
+        rendered("/{{ now() }}", Place::Path).unwrap(),
+        "/2023-11-14T22%3A13%3A20.123Z"
+    );
 }
 
 #[test]
 fn values_are_escaped_by_place() {
     assert_eq!(text("x={{ name }}"), "x=a \"b\"/ü");
-    assert_eq!(text("{{ rows[0].x }}-{{ user.id }}-{{ iteration }}-{{ worker.index }}-{{ seq() }}"), "1.5-7-3-2-11");
-    assert_eq!(rendered("a b+{{ name }}~", Place::Form).unwrap(), "a+b%2Ba+%22b%22%2F%C3%BC~");
+    assert_eq!(
+        text("{{ rows[0].x }}-{{ user.id }}-{{ iteration }}-{{ worker.index }}-{{ seq() }}"),
+        "1.5-7-3-2-11"
+    );
+    assert_eq!(
+        rendered("a b+{{ name }}~", Place::Form).unwrap(),
+        "a+b%2Ba+%22b%22%2F%C3%BC~"
+    );
     assert_eq!(rendered("{{ item.tags[0] }}", Place::Form).unwrap(), "a+b");
-    assert_eq!(rendered("{{ raw('a=b&c') }}", Place::Form).unwrap(), "a=b&c");
-    assert_eq!(rendered_json(json!("<{{ texts.text }}>")).unwrap(), r#""<t\"1>""#);
-    assert_eq!(rendered_json(json!("<{{ rows }}>")).unwrap(), r#""<[{\"x\":1.5}]>""#);
+    assert_eq!(
+        rendered("{{ raw('a=b&c') }}", Place::Form).unwrap(),
+        "a=b&c"
+    );
+    assert_eq!(
+        rendered_json(json!("<{{ texts.text }}>")).unwrap(),
+        r#""<t\"1>""#
+    );
+    assert_eq!(
+        rendered_json(json!("<{{ rows }}>")).unwrap(),
+        r#""<[{\"x\":1.5}]>""#
+    );
     assert_eq!(whole("raw('[1, 2]')"), "[1, 2]");
 }
 
 #[test]
 fn a_whole_expression_keeps_its_type_in_json() {
     assert_eq!(
-        rendered_json(json!({"b": "{{ n }}", "a": "n={{ n }}", "c": "{{ name }}", "d": "{{ rows }}"})).unwrap(),
+        rendered_json(
+            json!({"b": "{{ n }}", "a": "n={{ n }}", "c": "{{ name }}", "d": "{{ rows }}"})
+        )
+        .unwrap(),
         r#"{"a":"n=5","b":5,"c":"a \"b\"/ü","d":[{"x":1.5}]}"#
     );
     for (expression, expected) in [
@@ -231,10 +313,19 @@ fn functions_make_what_they_say() {
     assert_eq!(whole("now('unixMillis')"), "1700000000123");
     assert_eq!(whole("now()"), "\"2023-11-14T22:13:20.123Z\"");
     assert_eq!(whole("now('%d.%m.%Y \"%H\"')"), r#""14.11.2023 \"22\"""#);
-    assert_eq!(text("{{ base64('a?>') }} {{ base64Url('a?>') }} {{ base64(item.max) }}"), "YT8+ YT8- OQ==");
-    assert_eq!(text("{{ base64Decode('w7w=') }} {{ upper(item.tags[0]) }} {{ lower('AB') }}"), "ü A B ab");
+    assert_eq!(
+        text("{{ base64('a?>') }} {{ base64Url('a?>') }} {{ base64(item.max) }}"),
+        "YT8+ YT8- OQ=="
+    );
+    assert_eq!(
+        text("{{ base64Decode('w7w=') }} {{ upper(item.tags[0]) }} {{ lower('AB') }}"),
+        "ü A B ab"
+    );
     assert_eq!(text("{{ sha256(item.max) }}"), text("{{ sha256('9') }}"));
-    assert_eq!(text("{{ hmacSha256('k', item.max) }}"), text("{{ hmacSha256('k', '9') }}"));
+    assert_eq!(
+        text("{{ hmacSha256('k', item.max) }}"),
+        text("{{ hmacSha256('k', '9') }}")
+    );
     assert_eq!(text("{{ urlEncode('ä&b') }}"), "%C3%A4%26b");
     assert_eq!(text("{{ '{{' }} }}"), "{{ }}");
 }
@@ -243,22 +334,52 @@ fn functions_make_what_they_say() {
 fn random_values_stay_within_their_bounds() {
     let mut scope = scope();
     let mut value = |expression: &str| {
-        let compiled = JsonTemplate::new(json!(format!("{{{{ {expression} }}}}"))).unwrap().compile(&names()).unwrap();
-        (0..500).map(|_| compiled.value(&mut scope).unwrap()).collect::<Vec<_>>()
+        let compiled = JsonTemplate::new(json!(format!("{{{{ {expression} }}}}")))
+            .unwrap()
+            .compile(&names())
+            .unwrap();
+        (0..500)
+            .map(|_| compiled.value(&mut scope).unwrap())
+            .collect::<Vec<_>>()
     };
     for bounds in ["randInt(-2, 2)", "randInt(item.id, item.max)"] {
         let drawn: BTreeSet<i64> = value(bounds).iter().map(|v| v.as_i64().unwrap()).collect();
-        let expected = if bounds.contains("item") { 5..=9 } else { -2..=2 };
+        let expected = if bounds.contains("item") {
+            5..=9
+        } else {
+            -2..=2
+        };
         assert_eq!(drawn, expected.collect(), "{bounds}");
     }
-    for v in value("randFloat(0.5, 2, 1)").iter().map(|v| v.as_f64().unwrap()) {
+    for v in value("randFloat(0.5, 2, 1)")
+        .iter()
+        .map(|v| v.as_f64().unwrap())
+    {
         assert!((0.5..=2.0).contains(&v) && v.to_string().len() <= 3, "{v}");
     }
-    assert!(value("randFloat(n, item.max)").iter().all(|v| (5.0..=9.0).contains(&v.as_f64().unwrap())));
-    for expression in ["randString(20)", "randString(20, 'äbc')", "randString(mul(item.id, 4), 'ab')"] {
-        assert!(value(expression).iter().all(|v| v.as_str().unwrap().chars().count() == 20), "{expression}");
+    assert!(
+        value("randFloat(n, item.max)")
+            .iter()
+            .all(|v| (5.0..=9.0).contains(&v.as_f64().unwrap()))
+    );
+    for expression in [
+        "randString(20)",
+        "randString(20, 'äbc')",
+        "randString(mul(item.id, 4), 'ab')",
+    ] {
+        assert!(
+            value(expression)
+                .iter()
+                .all(|v| v.as_str().unwrap().chars().count() == 20),
+            "{expression}"
+        );
     }
-    for (expression, count) in [("pick('a', n, item.id)", 2), ("pick('a', 'b', 'c')", 3), ("pick(a_b)", 2), ("pick(item.list)", 2)] {
+    for (expression, count) in [
+        ("pick('a', n, item.id)", 2),
+        ("pick('a', 'b', 'c')", 3),
+        ("pick(a_b)", 2),
+        ("pick(item.list)", 2),
+    ] {
         let drawn: BTreeSet<String> = value(expression).iter().map(Value::to_string).collect();
         // n and item.id are both 5
         assert_eq!(drawn.len(), count, "{expression}: {drawn:?}");
@@ -267,15 +388,34 @@ fn random_values_stay_within_their_bounds() {
 
 #[test]
 fn all_rows_that_are_needed_are_named_once() {
-    let compiled = compiled("{{ texts.text }}{{ texts }}{{ sha256(texts.take(2)) }}{{ pick(texts.take(2)).text }}{{ item }}", Place::Text);
-    let expected = [Need { slot: 4, take: None }, Need { slot: 4, take: Some(2) }];
+    let compiled = compiled(
+        "{{ texts.text }}{{ texts }}{{ sha256(texts.take(2)) }}{{ pick(texts.take(2)).text }}{{ item }}",
+        Place::Text,
+    );
+    let expected = [
+        Need {
+            slot: 4,
+            take: None,
+        },
+        Need {
+            slot: 4,
+            take: Some(2),
+        },
+    ];
     assert_eq!(compiled.unwrap().needs(), expected);
 }
 
 #[test]
 fn what_never_differs_is_one_piece() {
-    for value in ["{{ name }}", "{{ sha256(name) }}-{{ rows[0].x }}", "{{ float(n) }}"] {
-        let compiled = JsonTemplate::new(json!({"a": value, "b": [1, "x"]})).unwrap().compile(&names()).unwrap();
+    for value in [
+        "{{ name }}",
+        "{{ sha256(name) }}-{{ rows[0].x }}",
+        "{{ float(n) }}",
+    ] {
+        let compiled = JsonTemplate::new(json!({"a": value, "b": [1, "x"]}))
+            .unwrap()
+            .compile(&names())
+            .unwrap();
         assert!(compiled.as_static().is_some(), "{value}");
     }
 }
@@ -285,12 +425,19 @@ fn nothing_that_is_shown_holds_a_value() {
     let mut names = Names::default();
     names.declare("token", Declared::Constant(json!("canary")));
     let shown = |source: &str| {
-        let compiled = Template::parse(source).unwrap().compile(&names, Place::Header);
+        let compiled = Template::parse(source)
+            .unwrap()
+            .compile(&names, Place::Header);
         format!("{compiled:?} {names:?}")
     };
-    for source in
-        ["{{ token }}", "{{ token.x }}", "{{ int(token) }}", "{{ pick(token) }}", "{{ now(token) }}", "{{ pick(token, user.id) }}"]
-    {
+    for source in [
+        "{{ token }}",
+        "{{ token.x }}",
+        "{{ int(token) }}",
+        "{{ pick(token) }}",
+        "{{ now(token) }}",
+        "{{ pick(token, user.id) }}",
+    ] {
         assert!(!shown(source).contains("canary"), "{}", shown(source));
     }
 }
@@ -299,15 +446,24 @@ fn nothing_that_is_shown_holds_a_value() {
 fn other_delimiters_leave_the_usual_ones_alone() {
     let square = Delimiters::new("[[", "]]").unwrap();
     let template = Template::parse_with("{{ a }}[[ a_b[0] ]]-[[a_b[1]]]", &square).unwrap();
-    assert_eq!(render(&template.compile(&names(), Place::Text).unwrap()).unwrap(), "{{ a }}x-y");
+    assert_eq!(
+        render(&template.compile(&names(), Place::Text).unwrap()).unwrap(),
+        "{{ a }}x-y"
+    );
     let json = JsonTemplate::new_with(json!({"a": "[[ n ]]", "b": "{{ n }}"}), &square).unwrap();
-    assert_eq!(render(&json.compile(&names()).unwrap()).unwrap(), r#"{"a":5,"b":"{{ n }}"}"#);
+    assert_eq!(
+        render(&json.compile(&names()).unwrap()).unwrap(),
+        r#"{"a":5,"b":"{{ n }}"}"#
+    );
 
     let copy: Template = serde_json::from_str(&serde_json::to_string(&template).unwrap()).unwrap();
     assert_eq!(copy, template);
     let copy: JsonTemplate = serde_json::from_str(&serde_json::to_string(&json).unwrap()).unwrap();
     assert_eq!(copy, json);
-    assert_eq!(serde_json::to_value(Template::parse("{{ n }}").unwrap()).unwrap(), json!("{{ n }}"));
+    assert_eq!(
+        serde_json::to_value(Template::parse("{{ n }}").unwrap()).unwrap(),
+        json!("{{ n }}")
+    );
 }
 
 #[test]
@@ -325,12 +481,29 @@ fn delimiters_that_expressions_are_made_of_are_refused() {
         ("«", "»"),
     ] {
         assert!(Delimiters::new(open, close).is_err(), "{open} {close}");
-        assert!(serde_json::from_value::<Delimiters>(json!({"open": open, "close": close})).is_err(), "{open} {close}");
+        assert!(
+            serde_json::from_value::<Delimiters>(json!({"open": open, "close": close})).is_err(),
+            "{open} {close}"
+        );
     }
-    for (open, close) in [("<%", "%>"), ("${{", "}}"), ("((", "))"), ("@@", "##"), ("<-", "->")] {
+    for (open, close) in [
+        ("<%", "%>"),
+        ("${{", "}}"),
+        ("((", "))"),
+        ("@@", "##"),
+        ("<-", "->"),
+    ] {
         let delimiters = Delimiters::new(open, close).unwrap();
-        let template = Template::parse_with(&format!("{open} add(n, 1) {close}{open}-1{close}{open} n{close}"), &delimiters).unwrap();
-        assert_eq!(render(&template.compile(&names(), Place::Text).unwrap()).unwrap(), "6-15", "{open} {close}");
+        let template = Template::parse_with(
+            &format!("{open} add(n, 1) {close}{open}-1{close}{open} n{close}"),
+            &delimiters,
+        )
+        .unwrap();
+        assert_eq!(
+            render(&template.compile(&names(), Place::Text).unwrap()).unwrap(),
+            "6-15",
+            "{open} {close}"
+        );
     }
 }
 
@@ -345,7 +518,8 @@ fn any_json() -> impl Strategy<Value = Value> {
     leaf.prop_recursive(3, 24, 4, |inner| {
         prop_oneof![
             prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
-            prop::collection::btree_map(".{0,6}", inner, 0..4).prop_map(|fields| Value::Object(fields.into_iter().collect())),
+            prop::collection::btree_map(".{0,6}", inner, 0..4)
+                .prop_map(|fields| Value::Object(fields.into_iter().collect())),
         ]
     })
 }
@@ -407,16 +581,40 @@ fn columns_that_a_feeder_lacks_are_found_where_its_data_are_known() {
     let mut names = Names::default();
     names.declare("texts", Declared::Row(4));
     let checked = |names: &Names, source: &str| Template::parse(source)?.check(names, Place::Text);
-    let wrong = ["{{ texts.txet }}", "{{ texts.take(2).txet }}", "{{ texts.take(2)[0].txet }}", "{{ sha256(texts['txet']) }}"];
+    let wrong = [
+        "{{ texts.txet }}",
+        "{{ texts.take(2).txet }}",
+        "{{ texts.take(2)[0].txet }}",
+        "{{ sha256(texts['txet']) }}",
+    ];
     assert!(wrong.iter().all(|source| checked(&names, source).is_ok()));
-    let columns = |is_secret| Columns { names: ["id".to_owned(), "text".to_owned()].into(), is_secret }.into();
+    let columns = |is_secret| {
+        Columns {
+            names: ["id".to_owned(), "text".to_owned()].into(),
+            is_secret,
+        }
+        .into()
+    };
     names.declare_columns(4, columns(false));
     for source in wrong {
-        assert_eq!(checked(&names, source).unwrap_err(), "texts has no column \"txet\"; it has id, text", "{source}");
+        assert_eq!(
+            checked(&names, source).unwrap_err(),
+            "texts has no column \"txet\"; it has id, text",
+            "{source}"
+        );
     }
-    for source in ["{{ texts.text.deep }}", "{{ texts.take(2).id }}", "{{ texts.take(2)[1].id }}", "{{ texts }}", "{{ texts.take(1) }}"] {
+    for source in [
+        "{{ texts.text.deep }}",
+        "{{ texts.take(2).id }}",
+        "{{ texts.take(2)[1].id }}",
+        "{{ texts }}",
+        "{{ texts.take(1) }}",
+    ] {
         checked(&names, source).unwrap();
     }
     names.declare_columns(4, columns(true));
-    assert_eq!(checked(&names, wrong[0]).unwrap_err(), "texts has no column \"txet\"");
+    assert_eq!(
+        checked(&names, wrong[0]).unwrap_err(),
+        "texts has no column \"txet\""
+    );
 }

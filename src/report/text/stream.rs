@@ -2,11 +2,16 @@
 
 use super::{NAME, Page, clean, end_of};
 use crate::stats::format;
-use crate::stats::result::{GoodputResult, LlmResult, StepResult, StreamResult, TokenRate, TokensFrom};
+use crate::stats::result::{
+    GoodputResult, LlmResult, StepResult, StreamResult, TokenRate, TokensFrom,
+};
 
 impl Page {
     pub(super) fn streams(&mut self, steps: &[StepResult]) {
-        let streams: Vec<_> = steps.iter().filter_map(|step| Some((step, step.stream.as_ref()?))).collect();
+        let streams: Vec<_> = steps
+            .iter()
+            .filter_map(|step| Some((step, step.stream.as_ref()?)))
+            .collect();
         if streams.is_empty() {
             return;
         }
@@ -24,11 +29,26 @@ impl Page {
     }
 
     fn stream(&mut self, stream: &StreamResult) {
-        let StreamResult { messages_sent, messages_received, received_per_second, first, gap, llm } = stream;
+        let StreamResult {
+            messages_sent,
+            messages_received,
+            received_per_second,
+            first,
+            gap,
+            llm,
+        } = stream;
         first.iter().for_each(|times| self.times("first", times));
         gap.iter().for_each(|times| self.times("gap", times));
-        let sent = if *messages_sent > 0 { format!("{} sent, ", format::count(*messages_sent)) } else { String::new() };
-        let received = format!("{} received ({}/s)", format::count(*messages_received), format::rate(*received_per_second));
+        let sent = if *messages_sent > 0 {
+            format!("{} sent, ", format::count(*messages_sent))
+        } else {
+            String::new()
+        };
+        let received = format!(
+            "{} received ({}/s)",
+            format::count(*messages_received),
+            format::rate(*received_per_second)
+        );
         match llm {
             None => self.entry("messages", &format!("{sent}{received}")),
             Some(llm) => self.llm(llm),
@@ -50,7 +70,9 @@ impl Page {
             tokens_from,
         } = llm;
         self.times("TTFT", ttft);
-        first_answer.iter().for_each(|times| self.times("- answer", times));
+        first_answer
+            .iter()
+            .for_each(|times| self.times("- answer", times));
         self.times("ITL", itl);
         self.times("TPOT", tpot);
         let from = match tokens_from {
@@ -58,23 +80,57 @@ impl Page {
             TokensFrom::Events => "counted by events: the target sent no usage",
             TokensFrom::Both => "counted by events where the target sent no usage",
         };
-        let reasoning =
-            if *reasoning_tokens > 0 { format!(", {} of them reasoning", format::count(*reasoning_tokens)) } else { String::new() };
-        let (output, rate) = (format::count(*output_tokens), format::rate(*output_tokens_per_second));
-        self.entry("tokens out", &format!("{output} ({rate}/s){reasoning}; {from}"));
+        let reasoning = if *reasoning_tokens > 0 {
+            format!(", {} of them reasoning", format::count(*reasoning_tokens))
+        } else {
+            String::new()
+        };
+        let (output, rate) = (
+            format::count(*output_tokens),
+            format::rate(*output_tokens_per_second),
+        );
+        self.entry(
+            "tokens out",
+            &format!("{output} ({rate}/s){reasoning}; {from}"),
+        );
         if *input_tokens > 0 {
-            self.entry("tokens in", &format!("{} ({}/s)", format::count(*input_tokens), format::rate(*input_tokens_per_second)));
+            self.entry(
+                "tokens in",
+                &format!(
+                    "{} ({}/s)",
+                    format::count(*input_tokens),
+                    format::rate(*input_tokens_per_second)
+                ),
+            );
         }
-        let TokenRate { mean: _, p5, p50, p95 } = answer_rate;
+        let TokenRate {
+            mean: _,
+            p5,
+            p50,
+            p95,
+        } = answer_rate;
         let [p5, p50, p95] = [p5, p50, p95].map(|rate| format::rate(*rate));
-        self.entry("an answer", &format!("{p50} tokens/s at the median, {p5} to {p95} for 90% of all"));
+        self.entry(
+            "an answer",
+            &format!("{p50} tokens/s at the median, {p5} to {p95} for 90% of all"),
+        );
     }
 }
 
 /// `9.3/s within all limits, 93% of the 1,000 intended`
 pub(super) fn good(goodput: &GoodputResult) -> String {
-    let GoodputResult { good: _, intended, per_second, ratio } = goodput;
-    format!("{}/s within all limits, {} of the {} intended", format::rate(*per_second), format::percent(*ratio), format::count(*intended))
+    let GoodputResult {
+        good: _,
+        intended,
+        per_second,
+        ratio,
+    } = goodput;
+    format!(
+        "{}/s within all limits, {} of the {} intended",
+        format::rate(*per_second),
+        format::percent(*ratio),
+        format::count(*intended)
+    )
 }
 
 #[cfg(test)]
@@ -86,9 +142,17 @@ mod tests {
     fn of(stream: StreamResult) -> String {
         let mut result = result();
         result.steps[0].stream = Some(stream);
-        result.totals.goodput = Some(GoodputResult { good: 93, intended: 1_000, per_second: 9.3, ratio: 0.093 });
+        result.totals.goodput = Some(GoodputResult {
+            good: 93,
+            intended: 1_000,
+            per_second: 9.3,
+            ratio: 0.093,
+        });
         let text = render(&result, Style::Plain);
-        assert!(text.lines().all(|line| line.chars().count() <= WIDTH), "{text}");
+        assert!(
+            text.lines().all(|line| line.chars().count() <= WIDTH),
+            "{text}"
+        );
         text
     }
 
@@ -103,10 +167,15 @@ mod tests {
         };
         let text = of(stream);
         assert!(
-            text.contains("\n  first ") && text.contains("\n  gap ") && text.contains("  messages    1,234 received (123.4/s)\n"),
+            text.contains("\n  first ")
+                && text.contains("\n  gap ")
+                && text.contains("  messages    1,234 received (123.4/s)\n"),
             "{text}"
         );
-        assert!(text.contains("  goodput     9.3/s within all limits, 9.3% of the 1,000 intended\n"), "{text}");
+        assert!(
+            text.contains("  goodput     9.3/s within all limits, 9.3% of the 1,000 intended\n"),
+            "{text}"
+        );
     }
 
     #[test]
@@ -116,11 +185,19 @@ mod tests {
             output_tokens: 50_000,
             reasoning_tokens: 7,
             output_tokens_per_second: 5_000.0,
-            answer_rate: TokenRate { mean: 41.0, p5: 20.0, p50: 40.0, p95: 60.0 },
+            answer_rate: TokenRate {
+                mean: 41.0,
+                p5: 20.0,
+                p50: 40.0,
+                p95: 60.0,
+            },
             tokens_from: TokensFrom::Events,
             ..LlmResult::default()
         };
-        let text = of(StreamResult { llm: Some(llm), ..StreamResult::default() });
+        let text = of(StreamResult {
+            llm: Some(llm),
+            ..StreamResult::default()
+        });
         for line in [
             "\n  TTFT ",
             "\n  ITL ",
@@ -130,6 +207,9 @@ mod tests {
         ] {
             assert!(text.contains(line), "{line:?} in {text}");
         }
-        assert!(!text.contains("tokens in") && !text.contains("- answer"), "{text}");
+        assert!(
+            !text.contains("tokens in") && !text.contains("- answer"),
+            "{text}"
+        );
     }
 }

@@ -10,7 +10,9 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::super::faults::Pace;
 use super::super::shared::Shared;
-use super::super::wire::text_categorization_server::{TextCategorization, TextCategorizationServer};
+use super::super::wire::text_categorization_server::{
+    TextCategorization, TextCategorizationServer,
+};
 use super::super::wire::{PredictionReply, PredictionRequest, PredictionSummary, WatchRequest};
 
 /// Messages of a watch that asks for no number.
@@ -23,7 +25,9 @@ type Replies = BoxStream<'static, Result<PredictionReply, Status>>;
 pub(in super::super) struct Categorizer(Arc<Shared>);
 
 pub(super) fn server(shared: Arc<Shared>) -> TextCategorizationServer<Categorizer> {
-    TextCategorizationServer::new(Categorizer(shared)).accept_compressed(Gzip).send_compressed(Gzip)
+    TextCategorizationServer::new(Categorizer(shared))
+        .accept_compressed(Gzip)
+        .send_compressed(Gzip)
 }
 
 #[tonic::async_trait]
@@ -31,18 +35,28 @@ impl TextCategorization for Categorizer {
     type WatchPredictionStream = Replies;
     type GetPredictionsStream = Replies;
 
-    async fn get_prediction(&self, request: Request<PredictionRequest>) -> Result<Response<PredictionReply>, Status> {
+    async fn get_prediction(
+        &self,
+        request: Request<PredictionRequest>,
+    ) -> Result<Response<PredictionReply>, Status> {
         Ok(Response::new(self.0.reply(request.into_inner())))
     }
 
-    async fn watch_prediction(&self, request: Request<WatchRequest>) -> Result<Response<Replies>, Status> {
+    async fn watch_prediction(
+        &self,
+        request: Request<WatchRequest>,
+    ) -> Result<Response<Replies>, Status> {
         let mut pace = pace(&request);
         self.0.counts.received();
         let WatchRequest { text, count } = request.into_inner();
         let count = match count {
             0 => USUAL_MESSAGES,
             count if count <= MOST_MESSAGES => count,
-            _ => return Err(Status::invalid_argument(format!("count is above {MOST_MESSAGES}"))),
+            _ => {
+                return Err(Status::invalid_argument(format!(
+                    "count is above {MOST_MESSAGES}"
+                )));
+            }
         };
         let end = if pace.is_cut() { count / 2 } else { count };
         let (shared, is_cut) = (Arc::clone(&self.0), end < count);
@@ -64,37 +78,52 @@ impl TextCategorization for Categorizer {
         Ok(Response::new(replies.chain(end).boxed()))
     }
 
-    async fn summarize_predictions(&self, request: Request<Streaming<PredictionRequest>>) -> Result<Response<PredictionSummary>, Status> {
+    async fn summarize_predictions(
+        &self,
+        request: Request<Streaming<PredictionRequest>>,
+    ) -> Result<Response<PredictionSummary>, Status> {
         let mut requests = request.into_inner();
-        let mut summary = PredictionSummary { texts: 0, categories: HashMap::new() };
+        let mut summary = PredictionSummary {
+            texts: 0,
+            categories: HashMap::new(),
+        };
         while let Some(PredictionRequest { text }) = requests.message().await? {
             self.0.counts.received();
             summary.texts += 1;
-            *summary.categories.entry(self.0.categorize(&text).1.to_string()).or_default() += 1;
+            *summary
+                .categories
+                .entry(self.0.categorize(&text).1.to_string())
+                .or_default() += 1;
         }
         self.0.counts.sent();
         Ok(Response::new(summary))
     }
 
-    async fn get_predictions(&self, request: Request<Streaming<PredictionRequest>>) -> Result<Response<Replies>, Status> {
+    async fn get_predictions(
+        &self,
+        request: Request<Streaming<PredictionRequest>>,
+    ) -> Result<Response<Replies>, Status> {
         let mut pace = pace(&request);
         if pace.is_cut() {
             return Err(Status::aborted(CUT));
         }
         let first = pace.first();
         let state = (request.into_inner(), Arc::clone(&self.0), pace, Some(first));
-        let replies = stream::unfold(state, |(mut requests, shared, mut pace, first)| async move {
-            let reply = match requests.message().await {
-                Ok(None) => return None,
-                Err(status) => Err(status),
-                Ok(Some(PredictionRequest { text })) => {
-                    shared.counts.received();
-                    sleep(first.unwrap_or_else(|| pace.gap())).await;
-                    Ok(shared.send(text))
-                }
-            };
-            Some((reply, (requests, shared, pace, None)))
-        });
+        let replies = stream::unfold(
+            state,
+            |(mut requests, shared, mut pace, first)| async move {
+                let reply = match requests.message().await {
+                    Ok(None) => return None,
+                    Err(status) => Err(status),
+                    Ok(Some(PredictionRequest { text })) => {
+                        shared.counts.received();
+                        sleep(first.unwrap_or_else(|| pace.gap())).await;
+                        Ok(shared.send(text))
+                    }
+                };
+                Some((reply, (requests, shared, pace, None)))
+            },
+        );
         Ok(Response::new(replies.boxed()))
     }
 }
@@ -110,11 +139,19 @@ impl Shared {
     fn send(&self, text: String) -> PredictionReply {
         let (prediction_id, category) = self.categorize(&text);
         self.counts.sent();
-        PredictionReply { text, prediction_id, category: category.to_string() }
+        PredictionReply {
+            text,
+            prediction_id,
+            category: category.to_string(),
+        }
     }
 }
 
 /// Put there by the service for every call that counts.
 fn pace<T>(request: &Request<T>) -> Pace {
-    request.extensions().get::<Pace>().cloned().unwrap_or_default()
+    request
+        .extensions()
+        .get::<Pace>()
+        .cloned()
+        .unwrap_or_default()
 }

@@ -1,12 +1,20 @@
 //! From the statistics of streams to what a result says of them.
 
 use super::{Scale, share};
-use crate::stats::result::{GoodputResult, LatencySummary, LlmResult, StreamResult, TokenRate, TokensFrom};
+use crate::stats::result::{
+    GoodputResult, LatencySummary, LlmResult, StreamResult, TokenRate, TokensFrom,
+};
 use crate::stats::{Goodput, Histogram, LlmStats, StreamStats};
 
 impl StreamResult {
     pub(super) fn of(stats: &StreamStats, scale: Scale) -> Self {
-        let StreamStats { messages_sent, messages_received, first, gap, llm } = stats;
+        let StreamStats {
+            messages_sent,
+            messages_received,
+            first,
+            gap,
+            llm,
+        } = stats;
         let of_messages = |times: &Histogram| llm.is_none().then(|| LatencySummary::of(times));
         Self {
             messages_sent: *messages_sent,
@@ -14,7 +22,9 @@ impl StreamResult {
             received_per_second: scale.per_second(*messages_received),
             first: of_messages(first),
             gap: of_messages(gap),
-            llm: llm.as_ref().map(|llm| LlmResult::of(llm, first, gap, scale)),
+            llm: llm
+                .as_ref()
+                .map(|llm| LlmResult::of(llm, first, gap, scale)),
         }
     }
 }
@@ -55,7 +65,12 @@ impl TokenRate {
     /// From thousandths.
     fn of(rates: &Histogram) -> Self {
         let p = |percent| rates.percentile(percent) as f64 / 1e3;
-        Self { mean: rates.mean() / 1e3, p5: p(5.0), p50: p(50.0), p95: p(95.0) }
+        Self {
+            mean: rates.mean() / 1e3,
+            p5: p(5.0),
+            p50: p(50.0),
+            p95: p(95.0),
+        }
     }
 }
 
@@ -64,7 +79,12 @@ impl GoodputResult {
     pub(super) fn of(stats: Goodput, dropped: u64, scale: Scale) -> Option<Self> {
         let Goodput { good, judged } = stats;
         let intended = judged + dropped;
-        (judged > 0).then(|| Self { good, intended, per_second: scale.per_second(good), ratio: share(good, intended) })
+        (judged > 0).then(|| Self {
+            good,
+            intended,
+            per_second: scale.per_second(good),
+            ratio: share(good, intended),
+        })
     }
 }
 
@@ -74,7 +94,10 @@ mod tests {
 
     use super::*;
 
-    const TEN_SECONDS: Scale = Scale { length: Duration::from_secs(10), arrivals: None };
+    const TEN_SECONDS: Scale = Scale {
+        length: Duration::from_secs(10),
+        arrivals: None,
+    };
 
     #[test]
     fn requests_without_limits_are_neither_good_nor_bad() {
@@ -85,16 +108,42 @@ mod tests {
 
     #[test]
     fn dropped_arrivals_were_intended() {
-        let found = GoodputResult::of(Goodput { good: 60, judged: 80 }, 20, TEN_SECONDS).unwrap();
-        assert_eq!((found.intended, found.per_second, found.ratio), (100, 6.0, 0.6));
+        let found = GoodputResult::of(
+            Goodput {
+                good: 60,
+                judged: 80,
+            },
+            20,
+            TEN_SECONDS,
+        )
+        .unwrap();
+        assert_eq!(
+            (found.intended, found.per_second, found.ratio),
+            (100, 6.0, 0.6)
+        );
     }
 
     #[test]
     fn the_result_says_who_counted_the_tokens() {
         let from = |counted_by_usage, counted_by_events| {
-            let llm = LlmStats { counted_by_usage, counted_by_events, output_tokens: 50, ..LlmStats::default() };
-            let result = StreamResult::of(&StreamStats { llm: Some(Box::new(llm)), ..StreamStats::default() }, TEN_SECONDS);
-            assert_eq!((result.first, result.gap), (None, None), "these are TTFT and ITL then");
+            let llm = LlmStats {
+                counted_by_usage,
+                counted_by_events,
+                output_tokens: 50,
+                ..LlmStats::default()
+            };
+            let result = StreamResult::of(
+                &StreamStats {
+                    llm: Some(Box::new(llm)),
+                    ..StreamStats::default()
+                },
+                TEN_SECONDS,
+            );
+            assert_eq!(
+                (result.first, result.gap),
+                (None, None),
+                "these are TTFT and ITL then"
+            );
             result.llm.unwrap()
         };
         assert_eq!(
@@ -106,10 +155,20 @@ mod tests {
 
     #[test]
     fn a_stream_of_events_has_a_first_and_gaps() {
-        let mut stats = StreamStats { messages_received: 30, ..StreamStats::default() };
+        let mut stats = StreamStats {
+            messages_received: 30,
+            ..StreamStats::default()
+        };
         stats.first.record(7);
         let result = StreamResult::of(&stats, TEN_SECONDS);
-        assert_eq!((result.received_per_second, result.first.unwrap().max, result.gap.unwrap().max), (3.0, 7, 0));
+        assert_eq!(
+            (
+                result.received_per_second,
+                result.first.unwrap().max,
+                result.gap.unwrap().max
+            ),
+            (3.0, 7, 0)
+        );
         assert_eq!(result.llm, None);
     }
 }

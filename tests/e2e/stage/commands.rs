@@ -16,7 +16,11 @@ pub fn run(program: &str, args: &[&str], stdin: Option<&str>) -> Said {
         .args(args)
         .current_dir(super::root())
         .env("KUBECONFIG", super::kubeconfig())
-        .stdin(if stdin.is_some() { Stdio::piped() } else { Stdio::null() })
+        .stdin(if stdin.is_some() {
+            Stdio::piped()
+        } else {
+            Stdio::null()
+        })
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
@@ -25,9 +29,15 @@ pub fn run(program: &str, args: &[&str], stdin: Option<&str>) -> Said {
         // one that refuses early reads nothing; its words say why
         let _ = pipe.write_all(text.as_bytes());
     }
-    let output = child.wait_with_output().unwrap_or_else(|error| panic!("{program}: {error}"));
-    let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
-    Said { ok: output.status.success(), text }
+    let output = child
+        .wait_with_output()
+        .unwrap_or_else(|error| panic!("{program}: {error}"));
+    let text = String::from_utf8_lossy(&output.stdout).into_owned()
+        + &String::from_utf8_lossy(&output.stderr);
+    Said {
+        ok: output.status.success(),
+        text,
+    }
 }
 
 pub fn helm(args: &[&str]) -> Said {

@@ -32,7 +32,10 @@ struct Seen {
 
 impl Evidence {
     pub fn new(client: Client) -> Evidence {
-        Evidence { client, seen: Arc::default() }
+        Evidence {
+            client,
+            seen: Arc::default(),
+        }
     }
 
     fn seen(&self) -> std::sync::MutexGuard<'_, Seen> {
@@ -48,7 +51,9 @@ impl Evidence {
             loop {
                 // the API server may be away, or the namespace; the next look tells
                 if let Ok(list) = pods.list(&ListParams::default()).await {
-                    list.items.iter().for_each(|pod| evidence.note(&namespace, pod));
+                    list.items
+                        .iter()
+                        .for_each(|pod| evidence.note(&namespace, pod));
                 }
                 tokio::time::sleep(LOOK_EVERY).await;
             }
@@ -57,24 +62,52 @@ impl Evidence {
 
     /// Follows each container of the Pod that runs or ran, each time it was started.
     fn note(&self, namespace: &str, pod: &Pod) {
-        let (Some(name), Some(uid)) = (&pod.metadata.name, &pod.metadata.uid) else { return };
-        if pod.metadata.labels.as_ref().is_some_and(|labels| labels.contains_key("starling.dev/run")) {
-            self.seen().run_pods.insert((namespace.to_owned(), uid.clone()));
+        let (Some(name), Some(uid)) = (&pod.metadata.name, &pod.metadata.uid) else {
+            return;
+        };
+        if pod
+            .metadata
+            .labels
+            .as_ref()
+            .is_some_and(|labels| labels.contains_key("starling.dev/run"))
+        {
+            self.seen()
+                .run_pods
+                .insert((namespace.to_owned(), uid.clone()));
         }
-        let statuses = pod.status.as_ref().and_then(|status| status.container_statuses.as_deref()).unwrap_or_default();
+        let statuses = pod
+            .status
+            .as_ref()
+            .and_then(|status| status.container_statuses.as_deref())
+            .unwrap_or_default();
         for status in statuses {
-            let begun = status.state.as_ref().is_some_and(|state| state.running.is_some() || state.terminated.is_some());
-            let key = format!("{namespace}/{name}/{} #{}", status.name, status.restart_count);
+            let begun = status
+                .state
+                .as_ref()
+                .is_some_and(|state| state.running.is_some() || state.terminated.is_some());
+            let key = format!(
+                "{namespace}/{name}/{} #{}",
+                status.name, status.restart_count
+            );
             if begun && !self.seen().logs.contains_key(&key) {
                 self.seen().logs.insert(key.clone(), String::new());
-                tokio::spawn(self.clone().follow(namespace.to_owned(), name.clone(), status.name.clone(), key));
+                tokio::spawn(self.clone().follow(
+                    namespace.to_owned(),
+                    name.clone(),
+                    status.name.clone(),
+                    key,
+                ));
             }
         }
     }
 
     async fn follow(self, namespace: String, pod: String, container: String, key: String) {
         let pods: Api<Pod> = Api::namespaced(self.client.clone(), &namespace);
-        let params = LogParams { follow: true, container: Some(container), ..LogParams::default() };
+        let params = LogParams {
+            follow: true,
+            container: Some(container),
+            ..LogParams::default()
+        };
         let mut stream = match pods.log_stream(&pod, &params).await {
             Ok(stream) => Box::pin(stream),
             Err(error) => {
@@ -93,11 +126,19 @@ impl Evidence {
     }
 
     pub fn run_pods(&self, namespace: &str) -> usize {
-        self.seen().run_pods.iter().filter(|(of, _)| of == namespace).count()
+        self.seen()
+            .run_pods
+            .iter()
+            .filter(|(of, _)| of == namespace)
+            .count()
     }
 
     pub fn logs(&self) -> Vec<(String, String)> {
-        self.seen().logs.iter().map(|(key, log)| (key.clone(), log.clone())).collect()
+        self.seen()
+            .logs
+            .iter()
+            .map(|(key, log)| (key.clone(), log.clone()))
+            .collect()
     }
 
     /// Writes down all there is to see; gives the file.
@@ -107,20 +148,37 @@ impl Evidence {
         for namespace in &namespaces {
             for what in [
                 &["get", "loadtests", "-o", "yaml"][..],
-                &["get", "pods,jobs,deployments,services,configmaps,secrets", "-o", "wide"],
+                &[
+                    "get",
+                    "pods,jobs,deployments,services,configmaps,secrets",
+                    "-o",
+                    "wide",
+                ],
                 &["describe", "pods"],
                 &["get", "events", "--sort-by=.lastTimestamp"],
             ] {
-                let said = run("kubectl", &[&["--namespace", namespace], what].concat(), None);
-                let _ = writeln!(text, "==== {namespace}: kubectl {}\n{}", what.join(" "), said.text); // a String takes anything
+                let said = run(
+                    "kubectl",
+                    &[&["--namespace", namespace], what].concat(),
+                    None,
+                );
+                let _ = writeln!(
+                    text,
+                    "==== {namespace}: kubectl {}\n{}",
+                    what.join(" "),
+                    said.text
+                ); // a String takes anything
             }
         }
         for (key, log) in self.logs() {
             let _ = writeln!(text, "==== log of {key}\n{log}");
         }
-        let folder = std::env::var_os("STARLING_TEST_LOGS").map_or_else(std::env::temp_dir, PathBuf::from);
+        let folder =
+            std::env::var_os("STARLING_TEST_LOGS").map_or_else(std::env::temp_dir, PathBuf::from);
         let file = folder.join(format!("{name}.txt"));
-        if let Err(error) = std::fs::create_dir_all(&folder).and_then(|()| std::fs::write(&file, &text)) {
+        if let Err(error) =
+            std::fs::create_dir_all(&folder).and_then(|()| std::fs::write(&file, &text))
+        {
             eprintln!("cannot write {}: {error}\n{text}", file.display());
         }
         file
@@ -130,6 +188,14 @@ impl Evidence {
     pub fn strike(&self) {
         let namespaces = self.seen().namespaces.clone();
         let names: Vec<&str> = namespaces.iter().map(String::as_str).collect();
-        run("kubectl", &[&["delete", "namespace", "--wait=false", "--ignore-not-found"], &names[..]].concat(), None);
+        run(
+            "kubectl",
+            &[
+                &["delete", "namespace", "--wait=false", "--ignore-not-found"],
+                &names[..],
+            ]
+            .concat(),
+            None,
+        );
     }
 }

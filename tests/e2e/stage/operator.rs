@@ -22,15 +22,26 @@ impl Operator {
     }
 
     pub fn watching(stage: &Stage, watched: &[&Stage], sets: &[&str]) -> Operator {
-        let watched = watched.iter().map(|stage| stage.namespace.clone()).collect();
-        let operator = Operator { namespace: stage.namespace.clone(), release: "operator".into(), watched };
+        let watched = watched
+            .iter()
+            .map(|stage| stage.namespace.clone())
+            .collect();
+        let operator = Operator {
+            namespace: stage.namespace.clone(),
+            release: "operator".into(),
+            watched,
+        };
         operator.upgrade(sets);
         operator
     }
 
     /// For this namespace, by a user who is its admin.
     pub fn install_as(stage: &Stage, user: &str) -> Operator {
-        let operator = Operator { namespace: stage.namespace.clone(), release: "operator".into(), watched: vec![stage.namespace.clone()] };
+        let operator = Operator {
+            namespace: stage.namespace.clone(),
+            release: "operator".into(),
+            watched: vec![stage.namespace.clone()],
+        };
         operator.upgrade_as(&["--wait", "--kube-as-user", user], &[]);
         operator
     }
@@ -49,7 +60,12 @@ impl Operator {
             "resources.requests.cpu=10m",
             "logLevel=info\\,starling=debug",
         ];
-        let said = helm_upgrade(&self.release, &self.namespace, flags, &[&own[..], sets].concat());
+        let said = helm_upgrade(
+            &self.release,
+            &self.namespace,
+            flags,
+            &[&own[..], sets].concat(),
+        );
         assert!(said.is_ok(), "{said:?}");
     }
 
@@ -59,7 +75,10 @@ impl Operator {
     }
 
     pub fn selector(&self) -> String {
-        format!("app.kubernetes.io/instance={},app.kubernetes.io/component=operator", self.release)
+        format!(
+            "app.kubernetes.io/instance={},app.kubernetes.io/component=operator",
+            self.release
+        )
     }
 
     /// As the audit log names it.
@@ -69,22 +88,53 @@ impl Operator {
 
     /// What Prometheus would see.
     pub async fn metrics(&self, stage: &Stage) -> String {
-        stage.raw(&format!("/api/v1/namespaces/{}/services/http:{}-metrics:9090/proxy/metrics", self.namespace, self.name())).await
+        stage
+            .raw(&format!(
+                "/api/v1/namespaces/{}/services/http:{}-metrics:9090/proxy/metrics",
+                self.namespace,
+                self.name()
+            ))
+            .await
     }
 }
 
 /// `helm upgrade --install` of the chart with our image.
-pub fn helm_upgrade(release: &str, namespace: &str, flags: &[&str], sets: &[&str]) -> Result<String, String> {
+pub fn helm_upgrade(
+    release: &str,
+    namespace: &str,
+    flags: &[&str],
+    sets: &[&str],
+) -> Result<String, String> {
     let (repository, tag) = image();
-    let image = [format!("image.repository={repository}"), format!("image.tag={tag}")];
-    let sets = sets.iter().copied().chain(image.iter().map(String::as_str)).flat_map(|set| ["--set", set]);
-    let args: Vec<&str> = ["upgrade", "--install", release, CHART, "--namespace", namespace, "--timeout", "2m"]
-        .into_iter()
-        .chain(flags.iter().copied())
-        .chain(sets)
-        .collect();
+    let image = [
+        format!("image.repository={repository}"),
+        format!("image.tag={tag}"),
+    ];
+    let sets = sets
+        .iter()
+        .copied()
+        .chain(image.iter().map(String::as_str))
+        .flat_map(|set| ["--set", set]);
+    let args: Vec<&str> = [
+        "upgrade",
+        "--install",
+        release,
+        CHART,
+        "--namespace",
+        namespace,
+        "--timeout",
+        "2m",
+    ]
+    .into_iter()
+    .chain(flags.iter().copied())
+    .chain(sets)
+    .collect();
     let said = helm(&args);
-    if said.ok { Ok(said.text) } else { Err(format!("helm {args:?}: {}", said.text)) }
+    if said.ok {
+        Ok(said.text)
+    } else {
+        Err(format!("helm {args:?}: {}", said.text))
+    }
 }
 
 /// The CRD, people's roles, and an operator that watches nothing but its own namespace.
@@ -102,7 +152,21 @@ pub fn install_suite() -> Result<(), String> {
 /// The suite's release as tests expect it.
 pub fn narrow_suite(flags: &[&str]) -> Result<(), String> {
     let watched = format!("watchNamespaces={{{SYSTEM}}}");
-    helm_upgrade("starling", SYSTEM, &[&["--wait"], flags].concat(), &[&watched, "resources.requests.cpu=10m"])?;
-    let said = run("kubectl", &["wait", "--for=condition=Established", &format!("crd/{CRD}"), "--timeout=30s"], None);
+    helm_upgrade(
+        "starling",
+        SYSTEM,
+        &[&["--wait"], flags].concat(),
+        &[&watched, "resources.requests.cpu=10m"],
+    )?;
+    let said = run(
+        "kubectl",
+        &[
+            "wait",
+            "--for=condition=Established",
+            &format!("crd/{CRD}"),
+            "--timeout=30s",
+        ],
+        None,
+    );
     if said.ok { Ok(()) } else { Err(said.text) }
 }

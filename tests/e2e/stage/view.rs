@@ -22,21 +22,38 @@ pub fn run_id(test: &LoadTest) -> String {
 
 /// Status and reason, such as `True/ThresholdsBreached`, and the message.
 pub fn condition(test: &LoadTest, kind: &str) -> (String, String) {
-    let found = status(test).conditions.into_iter().find(|condition| condition.r#type == kind);
-    found.map_or(("absent".into(), String::new()), |Condition { status, reason, message, .. }| (format!("{status:?}/{reason}"), message))
+    let found = status(test)
+        .conditions
+        .into_iter()
+        .find(|condition| condition.r#type == kind);
+    found.map_or(
+        ("absent".into(), String::new()),
+        |Condition {
+             status,
+             reason,
+             message,
+             ..
+         }| (format!("{status:?}/{reason}"), message),
+    )
 }
 
 /// The run is over, and the conditions speak of the newest generation.
 pub fn is_finished(test: &LoadTest) -> bool {
     let status = status(test);
-    let said = status.conditions.iter().any(|condition| condition.r#type == "Finished" && condition.status == ConditionStatus::True);
-    said && status.phase.is_some_and(Phase::is_terminal) && Some(status.observed_generation) == test.metadata.generation
+    let said = status.conditions.iter().any(|condition| {
+        condition.r#type == "Finished" && condition.status == ConditionStatus::True
+    });
+    said && status.phase.is_some_and(Phase::is_terminal)
+        && Some(status.observed_generation) == test.metadata.generation
 }
 
 /// One line for a message.
 pub fn summary(test: &LoadTest) -> String {
     let status = status(test);
-    let conditions = status.conditions.iter().map(|c| format!("{}={:?}/{} {:?}", c.r#type, c.status, c.reason, c.message));
+    let conditions = status
+        .conditions
+        .iter()
+        .map(|c| format!("{}={:?}/{} {:?}", c.r#type, c.status, c.reason, c.message));
     let conditions: Vec<String> = conditions.collect();
     format!(
         "phase {:?}, runs {}, run {:?}, generation {:?}, observed {}, {}",

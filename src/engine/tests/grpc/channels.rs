@@ -19,7 +19,15 @@ use crate::plan::grpc::{Channels, KeepAlive};
 /// So many users at once.
 fn busy(url: &str, users: u32, count: u64, message: Value) -> Plan {
     let mut plan = counted(url, count, vec![call("Say", message)]);
-    plan.populations = vec![Population::only(1, Load::Iterations(Iterations { count, users, per_user: false, max_duration: None }))];
+    plan.populations = vec![Population::only(
+        1,
+        Load::Iterations(Iterations {
+            count,
+            users,
+            per_user: false,
+            max_duration: None,
+        }),
+    )];
     plan
 }
 
@@ -33,7 +41,12 @@ fn with_channels(mut plan: Plan, streams: u32, channels: u32) -> Plan {
 async fn one_channel_carries_all_users_while_it_has_streams() {
     let chat = Chat::start().await;
     let snapshot = run_calls(busy(&chat.url, 8, 24, note("wait 50"))).await;
-    assert_eq!((snapshot.failures(), snapshot.counters.connects), (0, 1), "{:?}", snapshot.errors);
+    assert_eq!(
+        (snapshot.failures(), snapshot.counters.connects),
+        (0, 1),
+        "{:?}",
+        snapshot.errors
+    );
     assert!(chat.seen.most_open.load(Ordering::SeqCst) > 4);
 }
 
@@ -41,19 +54,42 @@ async fn one_channel_carries_all_users_while_it_has_streams() {
 async fn without_a_free_stream_there_is_one_more_channel_and_then_waiting() {
     let chat = Chat::start().await;
     let snapshot = run_calls(with_channels(busy(&chat.url, 8, 32, note("wait 40")), 2, 2)).await;
-    assert_eq!((snapshot.failures(), snapshot.counters.connects), (0, 2), "{:?}", snapshot.errors);
+    assert_eq!(
+        (snapshot.failures(), snapshot.counters.connects),
+        (0, 2),
+        "{:?}",
+        snapshot.errors
+    );
     assert_eq!(chat.seen.most_open.load(Ordering::SeqCst), 4);
     let step = &snapshot.steps[&0];
-    assert!(step.latency.percentile(50.0) >= 79_000, "{} us with the waiting", step.latency.percentile(50.0));
-    assert!(step.service_time.min() < 79_000, "{} us without it", step.service_time.min());
+    assert!(
+        step.latency.percentile(50.0) >= 79_000,
+        "{} us with the waiting",
+        step.latency.percentile(50.0)
+    );
+    assert!(
+        step.service_time.min() < 79_000,
+        "{} us without it",
+        step.service_time.min()
+    );
     assert_eq!(snapshot.received_by_target(), chat.seen.calls());
 }
 
 #[tokio::test]
 async fn a_server_may_allow_fewer_streams() {
     let chat = Chat::start_at("127.0.0.1:0", Some(3)).await;
-    let snapshot = run_calls(with_channels(busy(&chat.url, 9, 36, note("wait 20")), 100, 2)).await;
-    assert_eq!((snapshot.failures(), snapshot.counters.connects), (0, 2), "{:?}", snapshot.errors);
+    let snapshot = run_calls(with_channels(
+        busy(&chat.url, 9, 36, note("wait 20")),
+        100,
+        2,
+    ))
+    .await;
+    assert_eq!(
+        (snapshot.failures(), snapshot.counters.connects),
+        (0, 2),
+        "{:?}",
+        snapshot.errors
+    );
     assert_eq!(chat.seen.most_open.load(Ordering::SeqCst), 6);
 }
 
@@ -64,7 +100,12 @@ async fn users_may_have_channels_of_their_own() {
     plan.grpc.channels = Channels::PerUser;
     let snapshot = run_calls(plan).await;
     assert!(snapshot.requests() > 5);
-    assert_eq!((snapshot.failures(), snapshot.counters.connects), (0, 5), "{:?}", snapshot.errors);
+    assert_eq!(
+        (snapshot.failures(), snapshot.counters.connects),
+        (0, 5),
+        "{:?}",
+        snapshot.errors
+    );
 }
 
 #[tokio::test]
@@ -72,12 +113,31 @@ async fn calls_go_to_every_address_and_to_new_ones_within_an_age() {
     let hosts = [2, 3, 4].map(|last| Ipv4Addr::new(127, 0, 0, last));
     let first = Chat::start_at(&format!("{}:0", hosts[0]), None).await;
     let port = first.url.rsplit_once(':').unwrap().1.to_owned();
-    let others = [Chat::start_at(&format!("{}:{port}", hosts[1]), None).await, Chat::start_at(&format!("{}:{port}", hosts[2]), None).await];
+    let others = [
+        Chat::start_at(&format!("{}:{port}", hosts[1]), None).await,
+        Chat::start_at(&format!("{}:{port}", hosts[2]), None).await,
+    ];
     let addresses = Arc::new(Mutex::new(hosts[..2].to_vec()));
     let names = name_server(addresses.clone()).await;
-    let mut plan = calls(&format!("http://models.example.:{port}"), 6, 60_000, vec![call("Say", note("hi"))]);
+    let mut plan = calls(
+        &format!("http://models.example.:{port}"),
+        6,
+        60_000,
+        vec![call("Say", note("hi"))],
+    );
     plan.http.connection_max_age = Duration::from_millis(300);
-    let prepared = Arc::new(prepare_in(Arc::new(plan), &inputs(), &World { names, metadata_host: None }).await.unwrap());
+    let prepared = Arc::new(
+        prepare_in(
+            Arc::new(plan),
+            &inputs(),
+            &World {
+                names,
+                metadata_host: None,
+            },
+        )
+        .await
+        .unwrap(),
+    );
     let mut running = prepared.start(whole(1), Instant::now());
     until(|| first.seen.calls() > 0 && others[0].seen.calls() > 0).await;
     assert_eq!(others[1].seen.calls(), 0);
@@ -89,7 +149,11 @@ async fn calls_go_to_every_address_and_to_new_ones_within_an_age() {
     tokio::time::sleep(Duration::from_millis(100)).await;
     running.stop();
     let snapshot = sum(&deltas(&mut running).await);
-    assert_eq!(first.seen.calls(), moved, "some calls still went to the old address");
+    assert_eq!(
+        first.seen.calls(),
+        moved,
+        "some calls still went to the old address"
+    );
     assert_eq!(snapshot.failures(), 0, "{:?}", snapshot.errors);
 }
 
@@ -108,8 +172,11 @@ async fn relay(to: String, silent: tokio::sync::watch::Receiver<bool>) -> String
     let url = format!("http://{}", listener.local_addr().unwrap());
     tokio::spawn(async move {
         while let Ok((near, _)) = listener.accept().await {
-            let far = tokio::net::TcpStream::connect(to.trim_start_matches("http://")).await.unwrap();
-            let ((mut near_in, mut near_out), (mut far_in, mut far_out)) = (near.into_split(), far.into_split());
+            let far = tokio::net::TcpStream::connect(to.trim_start_matches("http://"))
+                .await
+                .unwrap();
+            let ((mut near_in, mut near_out), (mut far_in, mut far_out)) =
+                (near.into_split(), far.into_split());
             let quiet = silent.clone();
             tokio::spawn(async move {
                 let (mut bytes, mut dead) = ([0; 4096], false);
@@ -142,7 +209,10 @@ async fn a_channel_that_is_found_dead_by_its_pings_is_replaced() {
     let url = relay(chat.url.clone(), silent).await;
     let mut plan = calls(&url, 1, 60_000, vec![call("Say", note("hi"))]);
     request(&mut plan.scenarios[0].tasks[0].steps[0]).timeout = Duration::from_secs(30);
-    let pings = |interval, timeout| KeepAlive { interval: Duration::from_millis(interval), timeout: Duration::from_millis(timeout) };
+    let pings = |interval, timeout| KeepAlive {
+        interval: Duration::from_millis(interval),
+        timeout: Duration::from_millis(timeout),
+    };
     plan.grpc.keep_alive = Some(pings(50, 150));
     let prepared = Arc::new(prepare(Arc::new(plan), &inputs()).await.unwrap());
     let mut running = prepared.start(whole(1), Instant::now());
@@ -155,9 +225,24 @@ async fn a_channel_that_is_found_dead_by_its_pings_is_replaced() {
     until(|| chat.seen.calls() > before).await;
     running.stop();
     let snapshot = sum(&deltas(&mut running).await);
-    let lost = [ErrorClass::StaleConnection, ErrorClass::Reset, ErrorClass::Protocol];
-    assert!(snapshot.failures() > 0 && classes(&snapshot).iter().all(|(class, _)| lost.contains(class)), "{:?}", snapshot.errors);
-    assert!(snapshot.counters.connects >= 2 && snapshot.requests() > snapshot.failures(), "{:?}", snapshot.counters);
+    let lost = [
+        ErrorClass::StaleConnection,
+        ErrorClass::Reset,
+        ErrorClass::Protocol,
+    ];
+    assert!(
+        snapshot.failures() > 0
+            && classes(&snapshot)
+                .iter()
+                .all(|(class, _)| lost.contains(class)),
+        "{:?}",
+        snapshot.errors
+    );
+    assert!(
+        snapshot.counters.connects >= 2 && snapshot.requests() > snapshot.failures(),
+        "{:?}",
+        snapshot.counters
+    );
 }
 
 #[tokio::test]
@@ -172,7 +257,9 @@ async fn channels_are_encrypted_and_show_certificates_as_asked() {
         while let Ok((stream, _)) = listener.accept().await {
             let (tls, to) = (tls.clone(), to.clone());
             tokio::spawn(async move {
-                let Ok(mut near) = tls.accept(stream).await else { return };
+                let Ok(mut near) = tls.accept(stream).await else {
+                    return;
+                };
                 let mut far = tokio::net::TcpStream::connect(to).await.unwrap();
                 // ends as either side does
                 let _ = tokio::io::copy_bidirectional(&mut near, &mut far).await;
@@ -183,16 +270,36 @@ async fn channels_are_encrypted_and_show_certificates_as_asked() {
         let mut plan = counted(&url, 4, vec![call("Say", note("hi"))]);
         plan.target.tls = tls;
         let mut inputs = inputs();
-        pairs.iter().for_each(|(key, value)| inputs.insert(Kind::ConfigMap, "tls", *key, value.clone().into_bytes()));
+        pairs.iter().for_each(|(key, value)| {
+            inputs.insert(Kind::ConfigMap, "tls", *key, value.clone().into_bytes())
+        });
         let prepared = Arc::new(prepare(Arc::new(plan), &inputs).await.unwrap());
         sum(&deltas(&mut prepared.start(whole(1), Instant::now())).await)
     };
-    let without = Tls { ca: Some(reference("ca")), ..Tls::default() };
+    let without = Tls {
+        ca: Some(reference("ca")),
+        ..Tls::default()
+    };
     all_failed_in_tls(&run(without.clone(), &[("ca", ours.pem())]).await);
     let (certificate, key) = signed(&clients, "client", ExtendedKeyUsagePurpose::ClientAuth);
-    let with = Tls { client: Some(ClientCertificate { certificate: reference("cert"), key: reference("key") }), ..without };
-    let snapshot = run(with, &[("ca", ours.pem()), ("cert", certificate), ("key", key)]).await;
-    assert_eq!((snapshot.requests(), snapshot.failures()), (4, 0), "{:?}", snapshot.errors);
+    let with = Tls {
+        client: Some(ClientCertificate {
+            certificate: reference("cert"),
+            key: reference("key"),
+        }),
+        ..without
+    };
+    let snapshot = run(
+        with,
+        &[("ca", ours.pem()), ("cert", certificate), ("key", key)],
+    )
+    .await;
+    assert_eq!(
+        (snapshot.requests(), snapshot.failures()),
+        (4, 0),
+        "{:?}",
+        snapshot.errors
+    );
     assert_eq!(snapshot.received_by_target(), chat.seen.calls());
 }
 
@@ -206,15 +313,27 @@ async fn a_tls_server_that_does_not_choose_http2_is_named_as_that() {
         while let Ok((stream, _)) = listener.accept().await {
             let tls = tls.clone();
             tokio::spawn(async move {
-                let Ok(mut stream) = tls.accept(stream).await else { return };
+                let Ok(mut stream) = tls.accept(stream).await else {
+                    return;
+                };
                 // until it is hung up on
                 let _ = stream.read(&mut [0; 99]).await;
             });
         }
     });
     let mut plan = counted(&url, 2, vec![call("Say", note("hi"))]);
-    plan.target.tls = Tls { insecure_skip_verify: true, ..Tls::default() };
+    plan.target.tls = Tls {
+        insecure_skip_verify: true,
+        ..Tls::default()
+    };
     let snapshot = run_calls(plan).await;
-    assert_eq!(classes(&snapshot), [(ErrorClass::Protocol, snapshot.requests())]);
-    assert!(samples(&snapshot)[0].contains("HTTP/2, which gRPC needs"), "{:?}", snapshot.errors);
+    assert_eq!(
+        classes(&snapshot),
+        [(ErrorClass::Protocol, snapshot.requests())]
+    );
+    assert!(
+        samples(&snapshot)[0].contains("HTTP/2, which gRPC needs"),
+        "{:?}",
+        snapshot.errors
+    );
 }

@@ -87,7 +87,9 @@ impl Chat {
         let listener = TcpListener::bind(address).await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let seen = Arc::new(Seen::default());
-        let server = tonic::transport::Server::builder().max_concurrent_streams(streams).add_service(Script::new(&seen));
+        let server = tonic::transport::Server::builder()
+            .max_concurrent_streams(streams)
+            .add_service(Script::new(&seen));
         tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
         Self { url, seen }
     }
@@ -130,8 +132,13 @@ async fn obey(text: &str) -> Result<String, Status> {
 
 async fn say(seen: Arc<Seen>, note: Note) -> Result<Response<Note>, Status> {
     seen.message();
-    let mut response = Response::new(Note { text: obey(&note.text).await?, number: note.number + 1 });
-    response.metadata_mut().insert("x-served-by", "chat".parse().unwrap());
+    let mut response = Response::new(Note {
+        text: obey(&note.text).await?,
+        number: note.number + 1,
+    });
+    response
+        .metadata_mut()
+        .insert("x-served-by", "chat".parse().unwrap());
     Ok(response)
 }
 
@@ -145,7 +152,10 @@ fn listen(seen: &Seen, note: Note) -> Notes {
             match text.strip_prefix("until ") {
                 Some(last) if last == number.to_string() => Err(Status::aborted("enough")),
                 Some(_) => Ok(Note { text, number }),
-                None => Ok(Note { text: obey(&text).await?, number }),
+                None => Ok(Note {
+                    text: obey(&text).await?,
+                    number,
+                }),
             }
         }
     }))
@@ -167,7 +177,10 @@ fn talk(seen: Arc<Seen>, notes: Streaming<Note>) -> Notes {
         async move {
             let note = note?;
             seen.message();
-            Ok(Note { text: obey(&note.text).await?, number: note.number })
+            Ok(Note {
+                text: obey(&note.text).await?,
+                number: note.number,
+            })
         }
     }))
 }
@@ -184,7 +197,10 @@ impl Service<http::Request<Body>> for Script {
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
         let seen = self.seen.clone();
         seen.calls.fetch_add(1, Ordering::SeqCst);
-        let metadata = request.headers().iter().map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned()));
+        let metadata = request
+            .headers()
+            .iter()
+            .map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned()));
         *seen.metadata.lock().unwrap() = metadata.collect();
         let open = seen.open.fetch_add(1, Ordering::SeqCst) + 1;
         seen.most_open.fetch_max(open, Ordering::SeqCst);
@@ -193,7 +209,13 @@ impl Service<http::Request<Body>> for Script {
             let mut grpc = Grpc::new(ProstCodec::<Note, Note>::default());
             let method = request.uri().path().rsplit('/').next().unwrap().to_owned();
             let response = match method.as_str() {
-                "Say" => grpc.unary(service_fn(|r: tonic::Request<Note>| say(seen.clone(), r.into_inner())), request).await,
+                "Say" => {
+                    grpc.unary(
+                        service_fn(|r: tonic::Request<Note>| say(seen.clone(), r.into_inner())),
+                        request,
+                    )
+                    .await
+                }
                 "Listen" => {
                     let listen = |r: tonic::Request<Note>| {
                         let notes = listen(&seen, r.into_inner());
@@ -202,7 +224,8 @@ impl Service<http::Request<Body>> for Script {
                     grpc.server_streaming(service_fn(listen), request).await
                 }
                 "Tell" => {
-                    let tell = |r: tonic::Request<Streaming<Note>>| tell(seen.clone(), r.into_inner());
+                    let tell =
+                        |r: tonic::Request<Streaming<Note>>| tell(seen.clone(), r.into_inner());
                     grpc.client_streaming(service_fn(tell), request).await
                 }
                 "Talk" => {

@@ -14,7 +14,11 @@ use crate::stats::StreamStats;
 
 fn streaming(name: &str, messages: Messages, interval: u64) -> Step {
     let mut step = call(name, note("hi"));
-    grpc(&mut step).stream = Some(GrpcStream { messages, interval: Duration::from_millis(interval), half_close: true });
+    grpc(&mut step).stream = Some(GrpcStream {
+        messages,
+        interval: Duration::from_millis(interval),
+        half_close: true,
+    });
     step
 }
 
@@ -26,16 +30,31 @@ fn stats(snapshot: &Snapshot) -> &StreamStats {
 async fn a_server_stream_has_a_first_message_gaps_and_a_count() {
     let chat = Chat::start().await;
     let mut step = call("Listen", json!({"text": "wait 4", "number": 5}));
-    request(&mut step).checks = vec![Check::Messages { at_least: Some(5), at_most: Some(5) }, json_path("$.number", json!(5))];
+    request(&mut step).checks = vec![
+        Check::Messages {
+            at_least: Some(5),
+            at_most: Some(5),
+        },
+        json_path("$.number", json!(5)),
+    ];
     let snapshot = run_calls(counted(&chat.url, 5, vec![step])).await;
     let (requests, stream) = (snapshot.requests(), stats(&snapshot));
     assert_eq!(requests, 5);
     assert_eq!(snapshot.failures(), 0, "{:?}", snapshot.errors);
-    assert_eq!((stream.messages_received, stream.messages_sent), (5 * requests, 0));
-    assert_eq!((stream.first.count(), stream.gap.count()), (requests, 4 * requests));
+    assert_eq!(
+        (stream.messages_received, stream.messages_sent),
+        (5 * requests, 0)
+    );
+    assert_eq!(
+        (stream.first.count(), stream.gap.count()),
+        (requests, 4 * requests)
+    );
     // messages that a busy machine reads late come together
     assert!(stream.first.min() >= 4_000, "{} us", stream.first.min());
-    assert!(snapshot.steps[&0].latency.min() >= 20_000, "the latency of a stream is that of the whole call");
+    assert!(
+        snapshot.steps[&0].latency.min() >= 20_000,
+        "the latency of a stream is that of the whole call"
+    );
     assert_eq!(snapshot.received_by_target(), chat.seen.calls());
 }
 
@@ -45,31 +64,84 @@ async fn a_call_is_good_whose_first_message_comes_in_time() {
     let limited = |name: &str, first: u64| {
         let mut step = call(name, json!({"text": "wait 4", "number": 3}));
         let first = Some(Duration::from_millis(first));
-        request(&mut step).goodput = Some(Goodput { first, ..Goodput::default() });
+        request(&mut step).goodput = Some(Goodput {
+            first,
+            ..Goodput::default()
+        });
         step
     };
-    let snapshot = run_calls(counted(&chat.url, 2, vec![limited("Listen", 60_000), limited("Listen", 3)])).await;
-    let goodput = |step: u16| (snapshot.steps[&step].goodput.good, snapshot.steps[&step].goodput.judged);
-    assert_eq!((goodput(0), goodput(1)), ((2, 2), (0, 2)), "the first message comes after 4 ms");
-    let refused = prepare(Arc::new(counted(&chat.url, 1, vec![limited("Say", 1_000)])), &inputs()).await.unwrap_err();
-    assert!(refused.to_string().contains("goodput.firstMessage: is measured only of streams"), "{refused}");
+    let snapshot = run_calls(counted(
+        &chat.url,
+        2,
+        vec![limited("Listen", 60_000), limited("Listen", 3)],
+    ))
+    .await;
+    let goodput = |step: u16| {
+        (
+            snapshot.steps[&step].goodput.good,
+            snapshot.steps[&step].goodput.judged,
+        )
+    };
+    assert_eq!(
+        (goodput(0), goodput(1)),
+        ((2, 2), (0, 2)),
+        "the first message comes after 4 ms"
+    );
+    let refused = prepare(
+        Arc::new(counted(&chat.url, 1, vec![limited("Say", 1_000)])),
+        &inputs(),
+    )
+    .await
+    .unwrap_err();
+    assert!(
+        refused
+            .to_string()
+            .contains("goodput.firstMessage: is measured only of streams"),
+        "{refused}"
+    );
 }
 
 #[tokio::test]
 async fn a_stream_that_ends_with_a_failure_or_without_its_status_has_failed() {
     let chat = Chat::start().await;
-    let snapshot = run_calls(counted(&chat.url, 3, vec![call("Listen", json!({"text": "until 3", "number": 9}))])).await;
-    assert_eq!(classes(&snapshot), [(ErrorClass::Grpc, snapshot.requests())], "{:?}", snapshot.errors);
-    assert_eq!((stats(&snapshot).messages_received, stats(&snapshot).first.count()), (2 * snapshot.requests(), 0));
+    let snapshot = run_calls(counted(
+        &chat.url,
+        3,
+        vec![call("Listen", json!({"text": "until 3", "number": 9}))],
+    ))
+    .await;
+    assert_eq!(
+        classes(&snapshot),
+        [(ErrorClass::Grpc, snapshot.requests())],
+        "{:?}",
+        snapshot.errors
+    );
+    assert_eq!(
+        (
+            stats(&snapshot).messages_received,
+            stats(&snapshot).first.count()
+        ),
+        (2 * snapshot.requests(), 0)
+    );
 
     let (url, _) = server(|mut asked: Asked| async move {
-        let head = Response::builder().header("content-type", "application/grpc").body(()).unwrap();
+        let head = Response::builder()
+            .header("content-type", "application/grpc")
+            .body(())
+            .unwrap();
         let mut stream = asked.answer.send_response(head, false).unwrap();
-        stream.send_data(Bytes::from_static(&[0; 10]), true).unwrap();
+        stream
+            .send_data(Bytes::from_static(&[0; 10]), true)
+            .unwrap();
     })
     .await;
     let snapshot = run_calls(counted(&url, 3, vec![call("Listen", note("hi"))])).await;
-    assert_eq!(classes(&snapshot), [(ErrorClass::Protocol, snapshot.requests())], "{:?}", snapshot.errors);
+    assert_eq!(
+        classes(&snapshot),
+        [(ErrorClass::Protocol, snapshot.requests())],
+        "{:?}",
+        snapshot.errors
+    );
     assert_eq!(stats(&snapshot).messages_received, 2 * snapshot.requests());
 }
 
@@ -83,9 +155,21 @@ async fn a_client_stream_sends_all_its_messages_at_its_pace() {
     let requests = snapshot.requests();
     assert_eq!(requests, 5);
     assert_eq!(snapshot.failures(), 0, "{:?}", snapshot.errors);
-    assert_eq!((stats(&snapshot).messages_sent, stats(&snapshot).messages_received), (4 * requests, requests));
-    assert!(snapshot.steps[&0].latency.min() >= 15_000, "three intervals lie between four messages");
-    assert_eq!((snapshot.received_by_target(), chat.seen.messages()), (chat.seen.calls(), 4 * requests));
+    assert_eq!(
+        (
+            stats(&snapshot).messages_sent,
+            stats(&snapshot).messages_received
+        ),
+        (4 * requests, requests)
+    );
+    assert!(
+        snapshot.steps[&0].latency.min() >= 15_000,
+        "three intervals lie between four messages"
+    );
+    assert_eq!(
+        (snapshot.received_by_target(), chat.seen.messages()),
+        (chat.seen.calls(), 4 * requests)
+    );
 }
 
 #[tokio::test]
@@ -94,9 +178,17 @@ async fn a_list_of_messages_is_sent_in_its_order() {
     let list = ["a", "b", "c"].map(|text| JsonTemplate::new(json!({"text": text})).unwrap());
     let mut step = streaming("Tell", Messages::List(list.to_vec()), 0);
     grpc(&mut step).message = None;
-    request(&mut step).checks = vec![json_path("$.text", json!("c")), json_path("$.number", json!(3))];
+    request(&mut step).checks = vec![
+        json_path("$.text", json!("c")),
+        json_path("$.number", json!(3)),
+    ];
     let snapshot = run_calls(counted(&chat.url, 3, vec![step])).await;
-    assert_eq!((snapshot.failures(), stats(&snapshot).messages_sent), (0, 3 * snapshot.requests()), "{:?}", snapshot.errors);
+    assert_eq!(
+        (snapshot.failures(), stats(&snapshot).messages_sent),
+        (0, 3 * snapshot.requests()),
+        "{:?}",
+        snapshot.errors
+    );
 }
 
 #[tokio::test]
@@ -105,7 +197,12 @@ async fn a_server_that_has_heard_enough_ends_a_stream_before_its_client() {
     let mut step = streaming("Tell", Messages::Times(1_000_000), 0);
     grpc(&mut step).message = Some(JsonTemplate::new(note("fail 11 enough")).unwrap());
     let snapshot = run_calls(counted(&chat.url, 5, vec![step])).await;
-    assert_eq!(classes(&snapshot), [(ErrorClass::Grpc, snapshot.requests())], "{:?}", snapshot.errors);
+    assert_eq!(
+        classes(&snapshot),
+        [(ErrorClass::Grpc, snapshot.requests())],
+        "{:?}",
+        snapshot.errors
+    );
     assert_eq!(snapshot.counters.connects, 1);
 }
 
@@ -113,14 +210,26 @@ async fn a_server_that_has_heard_enough_ends_a_stream_before_its_client() {
 async fn both_sides_stream_at_once() {
     let chat = Chat::start().await;
     let mut step = streaming("Talk", Messages::Times(6), 20);
-    request(&mut step).checks = vec![Check::Messages { at_least: Some(6), at_most: Some(6) }];
+    request(&mut step).checks = vec![Check::Messages {
+        at_least: Some(6),
+        at_most: Some(6),
+    }];
     let snapshot = run_calls(counted(&chat.url, 4, vec![step])).await;
     let (requests, stream) = (snapshot.requests(), stats(&snapshot));
     assert_eq!(requests, 4);
     assert_eq!(snapshot.failures(), 0, "{:?}", snapshot.errors);
-    assert_eq!((stream.messages_sent, stream.messages_received), (6 * requests, 6 * requests));
-    assert!(stream.first.min() + 30_000 < snapshot.steps[&0].latency.min(), "answers come while messages are sent");
-    assert_eq!((snapshot.received_by_target(), chat.seen.messages()), (chat.seen.calls(), 6 * requests));
+    assert_eq!(
+        (stream.messages_sent, stream.messages_received),
+        (6 * requests, 6 * requests)
+    );
+    assert!(
+        stream.first.min() + 30_000 < snapshot.steps[&0].latency.min(),
+        "answers come while messages are sent"
+    );
+    assert_eq!(
+        (snapshot.received_by_target(), chat.seen.messages()),
+        (chat.seen.calls(), 6 * requests)
+    );
 }
 
 #[tokio::test]
@@ -146,8 +255,21 @@ async fn streams_open_at_the_end_are_half_closed() {
     (stream.messages, stream.half_close) = (Messages::Times(1), false);
     for step in [step, waiting] {
         let before = chat.seen.calls();
-        let snapshot = run_calls(Plan { stop_timeout: Duration::from_secs(20), ..calls(&chat.url, 3, 400, vec![step]) }).await;
-        assert_eq!((snapshot.requests(), snapshot.failures(), snapshot.counters.interrupted), (3, 0, 0), "{:?}", snapshot.errors);
+        let snapshot = run_calls(Plan {
+            stop_timeout: Duration::from_secs(20),
+            ..calls(&chat.url, 3, 400, vec![step])
+        })
+        .await;
+        assert_eq!(
+            (
+                snapshot.requests(),
+                snapshot.failures(),
+                snapshot.counters.interrupted
+            ),
+            (3, 0, 0),
+            "{:?}",
+            snapshot.errors
+        );
         assert_eq!(chat.seen.calls() - before, 3);
     }
 }
@@ -171,6 +293,16 @@ async fn streams_that_a_server_does_not_end_are_cancelled_after_the_stop_timeout
     plan.stop_timeout = Duration::from_millis(200);
     let snapshot = run_calls(plan).await;
     assert!(closed.load(Ordering::SeqCst), "half-closed first");
-    assert_eq!((snapshot.requests(), snapshot.counters.interrupted, seen.requests()), (0, 2, 2));
-    assert!(stats(&snapshot).messages_sent > 4, "what was sent counts whatever becomes of the stream");
+    assert_eq!(
+        (
+            snapshot.requests(),
+            snapshot.counters.interrupted,
+            seen.requests()
+        ),
+        (0, 2, 2)
+    );
+    assert!(
+        stats(&snapshot).messages_sent > 4,
+        "what was sent counts whatever becomes of the stream"
+    );
 }

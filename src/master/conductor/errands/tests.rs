@@ -20,14 +20,24 @@ fn stage(workers: u32, memory: Memory) -> Stage {
 
 fn ready(stage: &mut Stage, player: &Player, known: &[ErrandKind]) {
     let errands = known.iter().map(|kind| *kind as i32).collect();
-    stage.say(player, from_worker::Message::Ready(fleet::Ready { errands, ..fleet::Ready::default() }));
+    stage.say(
+        player,
+        from_worker::Message::Ready(fleet::Ready {
+            errands,
+            ..fleet::Ready::default()
+        }),
+    );
 }
 
 /// All workers, ready, and the grant given.
 fn granted(workers: u32) -> (Stage, Vec<Player>) {
     let mut stage = stage(workers, Memory::none());
-    let players: Vec<Player> = (0..workers).map(|index| stage.join(index, "a", false)).collect();
-    players.iter().for_each(|player| ready(&mut stage, player, &[]));
+    let players: Vec<Player> = (0..workers)
+        .map(|index| stage.join(index, "a", false))
+        .collect();
+    players
+        .iter()
+        .for_each(|player| ready(&mut stage, player, &[]));
     assert_eq!(stage.state(), MasterState::Ready);
     stage.grant(1, GrantAction::Start).unwrap();
     (stage, players)
@@ -43,17 +53,22 @@ enum Told {
 
 fn told(player: &mut Player) -> Vec<Told> {
     let values = |found: Option<fleet::Found>| found.map(|found| found.values);
-    let told = player.heard().into_iter().filter_map(|message| match message {
-        Message::Errand(errand) => Some(Told::Errand(errand.kind(), values(errand.found))),
-        Message::Start(start) => Some(Told::Start(values(start.found))),
-        Message::Stop(_) => Some(Told::Stop),
-        _ => None,
-    });
+    let told = player
+        .heard()
+        .into_iter()
+        .filter_map(|message| match message {
+            Message::Errand(errand) => Some(Told::Errand(errand.kind(), values(errand.found))),
+            Message::Start(start) => Some(Told::Start(values(start.found))),
+            Message::Stop(_) => Some(Told::Stop),
+            _ => None,
+        });
     told.collect()
 }
 
 fn found() -> Option<fleet::Found> {
-    Some(fleet::Found { values: b"{\"token\":\"canary\"}".to_vec() })
+    Some(fleet::Found {
+        values: b"{\"token\":\"canary\"}".to_vec(),
+    })
 }
 
 fn values() -> Option<Vec<u8>> {
@@ -61,27 +76,58 @@ fn values() -> Option<Vec<u8>> {
 }
 
 fn answer(stage: &mut Stage, player: &Player, kind: ErrandKind, failure: &str) {
-    let counters = Counters { control: 3, ..Counters::default() };
-    let snapshot = Snapshot { counters, ..Snapshot::default() }.encode();
+    let counters = Counters {
+        control: 3,
+        ..Counters::default()
+    };
+    let snapshot = Snapshot {
+        counters,
+        ..Snapshot::default()
+    }
+    .encode();
     let found = found().filter(|_| kind == ErrandKind::Setup);
-    let done = fleet::ErrandDone { kind: kind.into(), failure: failure.into(), found, snapshot, told: String::new() };
+    let done = fleet::ErrandDone {
+        kind: kind.into(),
+        failure: failure.into(),
+        found,
+        snapshot,
+        told: String::new(),
+    };
     stage.say(player, from_worker::Message::ErrandDone(done));
 }
 
 fn stop(stage: &mut Stage) {
-    stage.conductor.stop(Stop { run: "r-1".into(), reason: "Suspended".into(), message: "m".into() }, stage.now);
+    stage.conductor.stop(
+        Stop {
+            run: "r-1".into(),
+            reason: "Suspended".into(),
+            message: "m".into(),
+        },
+        stage.now,
+    );
 }
 
 #[test]
 fn setup_goes_to_the_first_worker_and_the_load_waits_for_it() {
     let (mut stage, mut players) = granted(2);
-    assert_eq!(told(&mut players[0]), [Told::Errand(ErrandKind::Setup, None)]);
-    assert_eq!((told(&mut players[1]), stage.state()), (vec![], MasterState::Preparing));
+    assert_eq!(
+        told(&mut players[0]),
+        [Told::Errand(ErrandKind::Setup, None)]
+    );
+    assert_eq!(
+        (told(&mut players[1]), stage.state()),
+        (vec![], MasterState::Preparing)
+    );
     stage.pass(50);
-    assert_eq!(stage.conductor.progress(stage.now).errand.as_deref(), Some("setup"));
+    assert_eq!(
+        stage.conductor.progress(stage.now).errand.as_deref(),
+        Some("setup")
+    );
     answer(&mut stage, &players[0], ErrandKind::Setup, "");
     assert_eq!(stage.state(), MasterState::Running);
-    players.iter_mut().for_each(|player| assert_eq!(told(player), [Told::Start(values())]));
+    players
+        .iter_mut()
+        .for_each(|player| assert_eq!(told(player), [Told::Start(values())]));
 }
 
 #[test]
@@ -100,14 +146,38 @@ fn nothing_is_asked_before_the_grant_or_while_a_worker_is_missing() {
 #[test]
 fn a_setup_that_fails_sends_no_load_and_is_torn_down() {
     let (mut stage, mut players) = granted(2);
-    answer(&mut stage, &players[0], ErrandKind::Setup, "step \"create\": 503 Service Unavailable");
-    assert_eq!(told(&mut players[0])[1..], [Told::Errand(ErrandKind::Teardown, values())]);
-    assert_eq!((told(&mut players[1]), stage.state()), (vec![], MasterState::Stopping));
+    answer(
+        &mut stage,
+        &players[0],
+        ErrandKind::Setup,
+        "step \"create\": 503 Service Unavailable",
+    );
+    assert_eq!(
+        told(&mut players[0])[1..],
+        [Told::Errand(ErrandKind::Teardown, values())]
+    );
+    assert_eq!(
+        (told(&mut players[1]), stage.state()),
+        (vec![], MasterState::Stopping)
+    );
     answer(&mut stage, &players[0], ErrandKind::Teardown, "");
     let result = stage.conductor.result().unwrap();
-    assert_eq!((result.verdict, result.reason.as_str()), (Verdict::Errored, "SetupFailed"));
-    assert_eq!(result.message, "setup failed: step \"create\": 503 Service Unavailable");
-    assert_eq!((&result.started_at, result.totals.requests, result.totals.control), (&None, 0, 3));
+    assert_eq!(
+        (result.verdict, result.reason.as_str()),
+        (Verdict::Errored, "SetupFailed")
+    );
+    assert_eq!(
+        result.message,
+        "setup failed: step \"create\": 503 Service Unavailable"
+    );
+    assert_eq!(
+        (
+            &result.started_at,
+            result.totals.requests,
+            result.totals.control
+        ),
+        (&None, 0, 3)
+    );
     assert!(!serde_json::to_string(result).unwrap().contains("canary"));
 }
 
@@ -118,12 +188,18 @@ fn another_worker_sets_up_anew_when_the_first_dies() {
     assert_eq!(stage.state(), MasterState::Waiting);
     let mut replacement = stage.join(0, "c", false);
     ready(&mut stage, &replacement, &[]);
-    assert_eq!(told(&mut replacement), [Told::Errand(ErrandKind::Setup, None)]);
+    assert_eq!(
+        told(&mut replacement),
+        [Told::Errand(ErrandKind::Setup, None)]
+    );
     // of this one nothing was asked
     answer(&mut stage, &players[1], ErrandKind::Setup, "");
     assert_eq!(stage.state(), MasterState::Preparing);
     answer(&mut stage, &replacement, ErrandKind::Setup, "");
-    assert_eq!((told(&mut players[1]), stage.state()), (vec![Told::Start(values())], MasterState::Running));
+    assert_eq!(
+        (told(&mut players[1]), stage.state()),
+        (vec![Told::Start(values())], MasterState::Running)
+    );
 }
 
 #[test]
@@ -144,20 +220,39 @@ fn a_worker_that_never_answers_is_not_waited_for_for_ever() {
     assert_eq!(stage.state(), MasterState::Stopping);
     stage.pass(26);
     let result = stage.conductor.result().unwrap();
-    assert_eq!(result.message, "setup failed: the worker did not answer in time");
-    assert!(result.warnings.iter().any(|warning| warning.starts_with("teardown failed: the worker did not")), "{:?}", result.warnings);
+    assert_eq!(
+        result.message,
+        "setup failed: the worker did not answer in time"
+    );
+    assert!(
+        result
+            .warnings
+            .iter()
+            .any(|warning| warning.starts_with("teardown failed: the worker did not")),
+        "{:?}",
+        result.warnings
+    );
 }
 
 #[test]
 fn a_stop_during_setup_cuts_it_off_and_tears_down() {
     let (mut stage, mut players) = granted(1);
     stop(&mut stage);
-    assert_eq!(told(&mut players[0]), [Told::Errand(ErrandKind::Setup, None), Told::Stop]);
+    assert_eq!(
+        told(&mut players[0]),
+        [Told::Errand(ErrandKind::Setup, None), Told::Stop]
+    );
     answer(&mut stage, &players[0], ErrandKind::Setup, "it was cut off");
-    assert_eq!(told(&mut players[0]), [Told::Errand(ErrandKind::Teardown, values())]);
+    assert_eq!(
+        told(&mut players[0]),
+        [Told::Errand(ErrandKind::Teardown, values())]
+    );
     answer(&mut stage, &players[0], ErrandKind::Teardown, "");
     let result = stage.conductor.result().unwrap();
-    assert_eq!((result.verdict, result.reason.as_str()), (Verdict::Aborted, "Suspended"));
+    assert_eq!(
+        (result.verdict, result.reason.as_str()),
+        (Verdict::Aborted, "Suspended")
+    );
 }
 
 #[test]
@@ -166,11 +261,26 @@ fn what_workers_say_of_their_inputs_is_a_warning_once() {
     for index in 0..2 {
         let player = stage.join(index, "a", false);
         let warnings = vec!["spec.target.auth: short".to_owned()];
-        stage.say(&player, from_worker::Message::Ready(fleet::Ready { warnings, ..fleet::Ready::default() }));
+        stage.say(
+            &player,
+            from_worker::Message::Ready(fleet::Ready {
+                warnings,
+                ..fleet::Ready::default()
+            }),
+        );
     }
     stop(&mut stage);
     let result = stage.conductor.result().unwrap();
-    assert_eq!(result.warnings.iter().filter(|warning| warning.contains("short")).count(), 1, "{:?}", result.warnings);
+    assert_eq!(
+        result
+            .warnings
+            .iter()
+            .filter(|warning| warning.contains("short"))
+            .count(),
+        1,
+        "{:?}",
+        result.warnings
+    );
 }
 
 #[test]
@@ -179,7 +289,10 @@ fn what_was_never_set_up_is_not_torn_down() {
     let mut player = stage.join(0, "a", false);
     ready(&mut stage, &player, &[]);
     stop(&mut stage);
-    assert_eq!((told(&mut player), stage.state()), (vec![], MasterState::Finished));
+    assert_eq!(
+        (told(&mut player), stage.state()),
+        (vec![], MasterState::Finished)
+    );
 
     let connecting = || {
         let mut stage = Stage::of(1, Memory::none(), |spec| {
@@ -190,19 +303,47 @@ fn what_was_never_set_up_is_not_torn_down() {
         let mut player = stage.join(0, "a", false);
         ready(&mut stage, &player, &[]);
         stage.grant(1, GrantAction::Start).unwrap();
-        assert_eq!(told(&mut player), [Told::Errand(ErrandKind::Preflight, None)]);
+        assert_eq!(
+            told(&mut player),
+            [Told::Errand(ErrandKind::Preflight, None)]
+        );
         (stage, player)
     };
     let (mut stage, mut player) = connecting();
-    answer(&mut stage, &player, ErrandKind::Preflight, "spec.target: connecting to 127.0.0.1:9: refused");
-    assert!(!told(&mut player).iter().any(|told| matches!(told, Told::Errand(..))));
-    assert_eq!((stage.state(), stage.conductor.result().unwrap().reason.as_str()), (MasterState::Finished, "PreflightFailed"));
+    answer(
+        &mut stage,
+        &player,
+        ErrandKind::Preflight,
+        "spec.target: connecting to 127.0.0.1:9: refused",
+    );
+    assert!(
+        !told(&mut player)
+            .iter()
+            .any(|told| matches!(told, Told::Errand(..)))
+    );
+    assert_eq!(
+        (
+            stage.state(),
+            stage.conductor.result().unwrap().reason.as_str()
+        ),
+        (MasterState::Finished, "PreflightFailed")
+    );
     let (mut stage, mut player) = connecting();
     stop(&mut stage);
-    assert_eq!((told(&mut player), stage.state()), (vec![Told::Stop], MasterState::Stopping));
+    assert_eq!(
+        (told(&mut player), stage.state()),
+        (vec![Told::Stop], MasterState::Stopping)
+    );
     answer(&mut stage, &player, ErrandKind::Preflight, "it was cut off");
-    assert!(!told(&mut player).iter().any(|told| matches!(told, Told::Errand(..))));
-    assert_eq!((stage.state(), stage.conductor.result().unwrap().verdict), (MasterState::Finished, Verdict::Aborted));
+    assert!(
+        !told(&mut player)
+            .iter()
+            .any(|told| matches!(told, Told::Errand(..)))
+    );
+    assert_eq!(
+        (stage.state(), stage.conductor.result().unwrap().verdict),
+        (MasterState::Finished, Verdict::Aborted)
+    );
 }
 
 #[test]
@@ -214,8 +355,16 @@ fn what_a_preflight_did_is_torn_down() {
     let mut player = stage.join(0, "a", false);
     ready(&mut stage, &player, &[]);
     stage.grant(1, GrantAction::Start).unwrap();
-    answer(&mut stage, &player, ErrandKind::Preflight, "step \"create\": 404 Not Found");
-    assert_eq!(told(&mut player)[1..], [Told::Errand(ErrandKind::Teardown, None)]);
+    answer(
+        &mut stage,
+        &player,
+        ErrandKind::Preflight,
+        "step \"create\": 404 Not Found",
+    );
+    assert_eq!(
+        told(&mut player)[1..],
+        [Told::Errand(ErrandKind::Teardown, None)]
+    );
     answer(&mut stage, &player, ErrandKind::Teardown, "");
     assert_eq!(stage.conductor.result().unwrap().reason, "PreflightFailed");
 }
@@ -233,11 +382,35 @@ fn a_replacement_gets_what_setup_found_and_a_teardown_that_fails_is_a_warning() 
     told(&mut players[1]);
     stage.deliver(&players[1], 9, 3, true);
     stage.deliver(&replacement, 9, 4, true);
-    assert_eq!((stage.state(), told(&mut replacement)), (MasterState::Stopping, vec![Told::Errand(ErrandKind::Teardown, values())]));
-    answer(&mut stage, &replacement, ErrandKind::Teardown, "step \"drop\": 404 Not Found");
+    assert_eq!(
+        (stage.state(), told(&mut replacement)),
+        (
+            MasterState::Stopping,
+            vec![Told::Errand(ErrandKind::Teardown, values())]
+        )
+    );
+    answer(
+        &mut stage,
+        &replacement,
+        ErrandKind::Teardown,
+        "step \"drop\": 404 Not Found",
+    );
     let result = stage.conductor.result().unwrap();
-    assert_eq!((result.verdict, result.totals.requests, result.totals.control), (Verdict::Passed, 7, 6));
-    assert!(result.warnings.contains(&"teardown failed: step \"drop\": 404 Not Found".to_owned()), "{:?}", result.warnings);
+    assert_eq!(
+        (
+            result.verdict,
+            result.totals.requests,
+            result.totals.control
+        ),
+        (Verdict::Passed, 7, 6)
+    );
+    assert!(
+        result
+            .warnings
+            .contains(&"teardown failed: step \"drop\": 404 Not Found".to_owned()),
+        "{:?}",
+        result.warnings
+    );
 }
 
 #[test]
@@ -249,13 +422,23 @@ fn a_teardown_is_begun_anew_elsewhere_and_left_when_nobody_is_there() {
     stage.deliver(&players[1], 0, 3, true);
     told(&mut players[1]);
     stage.conductor.leave(players[0].id, stage.now);
-    assert_eq!(told(&mut players[1]), [Told::Errand(ErrandKind::Teardown, values())]);
+    assert_eq!(
+        told(&mut players[1]),
+        [Told::Errand(ErrandKind::Teardown, values())]
+    );
     stage.conductor.leave(players[1].id, stage.now);
     stage.pass(20);
     assert_eq!(stage.state(), MasterState::Stopping);
     stage.pass(6);
     let result = stage.conductor.result().unwrap();
-    assert!(result.warnings.iter().any(|warning| warning.starts_with("teardown was not carried out")), "{:?}", result.warnings);
+    assert!(
+        result
+            .warnings
+            .iter()
+            .any(|warning| warning.starts_with("teardown was not carried out")),
+        "{:?}",
+        result.warnings
+    );
     assert_eq!(result.verdict, Verdict::Passed);
 }
 
@@ -291,7 +474,10 @@ fn a_master_killed_during_setup_hears_what_came_of_it() {
     after.grant(1, GrantAction::Start).unwrap();
     assert_eq!(told(&mut player), [Told::Errand(ErrandKind::Setup, None)]);
     answer(&mut after, &player, ErrandKind::Setup, "");
-    assert_eq!((told(&mut player), after.state()), (vec![Told::Start(values())], MasterState::Running));
+    assert_eq!(
+        (told(&mut player), after.state()),
+        (vec![Told::Start(values())], MasterState::Running)
+    );
 }
 
 #[test]
@@ -308,25 +494,64 @@ fn a_target_that_is_not_ready_or_refuses_keeps_the_load_from_starting() {
         (stage, player)
     };
     for (preflight, order) in [
-        ("Connect", [ErrandKind::AwaitTargets, ErrandKind::Preflight, ErrandKind::Setup]),
-        ("Once", [ErrandKind::AwaitTargets, ErrandKind::Setup, ErrandKind::Preflight]),
+        (
+            "Connect",
+            [
+                ErrandKind::AwaitTargets,
+                ErrandKind::Preflight,
+                ErrandKind::Setup,
+            ],
+        ),
+        (
+            "Once",
+            [
+                ErrandKind::AwaitTargets,
+                ErrandKind::Setup,
+                ErrandKind::Preflight,
+            ],
+        ),
     ] {
         let (mut stage, mut player) = staged(preflight);
         for kind in order {
-            let asked = told(&mut player).into_iter().map(|told| if let Told::Errand(kind, _) = told { Some(kind) } else { None });
+            let asked = told(&mut player).into_iter().map(|told| {
+                if let Told::Errand(kind, _) = told {
+                    Some(kind)
+                } else {
+                    None
+                }
+            });
             assert_eq!(asked.collect::<Vec<_>>(), [Some(kind)]);
             answer(&mut stage, &player, kind, "");
         }
         assert_eq!(stage.state(), MasterState::Running);
     }
     let (mut stage, player) = staged("Connect");
-    answer(&mut stage, &player, ErrandKind::AwaitTargets, "spec.target.readyWhen: not ready within 5m");
+    answer(
+        &mut stage,
+        &player,
+        ErrandKind::AwaitTargets,
+        "spec.target.readyWhen: not ready within 5m",
+    );
     let result = stage.conductor.result().unwrap();
-    assert_eq!((result.verdict, result.reason.as_str()), (Verdict::Errored, "TargetNotReady"));
+    assert_eq!(
+        (result.verdict, result.reason.as_str()),
+        (Verdict::Errored, "TargetNotReady")
+    );
     let (mut stage, player) = staged("Connect");
     answer(&mut stage, &player, ErrandKind::AwaitTargets, "");
-    answer(&mut stage, &player, ErrandKind::Preflight, "spec.target: connecting to 127.0.0.1:9: refused");
+    answer(
+        &mut stage,
+        &player,
+        ErrandKind::Preflight,
+        "spec.target: connecting to 127.0.0.1:9: refused",
+    );
     let result = stage.conductor.result().unwrap();
-    assert_eq!((result.reason.as_str(), result.totals.requests), ("PreflightFailed", 0));
-    assert_eq!(result.message, "preflight failed: spec.target: connecting to 127.0.0.1:9: refused");
+    assert_eq!(
+        (result.reason.as_str(), result.totals.requests),
+        ("PreflightFailed", 0)
+    );
+    assert_eq!(
+        result.message,
+        "preflight failed: spec.target: connecting to 127.0.0.1:9: refused"
+    );
 }

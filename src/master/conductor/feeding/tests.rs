@@ -22,12 +22,25 @@ fn stage(workers: u32, memory: Memory, on_exhausted: &str) -> Stage {
 }
 
 fn ready(stage: &mut Stage, player: &Player, digest: &str, rows: u32) {
-    let data = fleet::FeederData { feeder: 1, rows, digest: digest.into() };
-    stage.say(player, from_worker::Message::Ready(fleet::Ready { feeders: vec![data], ..fleet::Ready::default() }));
+    let data = fleet::FeederData {
+        feeder: 1,
+        rows,
+        digest: digest.into(),
+    };
+    stage.say(
+        player,
+        from_worker::Message::Ready(fleet::Ready {
+            feeders: vec![data],
+            ..fleet::Ready::default()
+        }),
+    );
 }
 
 fn ask(stage: &mut Stage, player: &Player, count: u32) {
-    stage.say(player, from_worker::Message::RowsWanted(fleet::RowsWanted { feeder: 1, count }));
+    stage.say(
+        player,
+        from_worker::Message::RowsWanted(fleet::RowsWanted { feeder: 1, count }),
+    );
 }
 
 /// The leases a worker has heard of, and the highest position it knows to be reserved.
@@ -44,14 +57,23 @@ fn leases(player: &mut Player) -> (Vec<(u64, u64, bool)>, u64) {
 }
 
 fn report(stage: &mut Stage, player: &Player, used: u64, last: bool) {
-    let usage = fleet::FeederUsage { feeder: 1, leased: 0, used, reserved: 0 };
+    let usage = fleet::FeederUsage {
+        feeder: 1,
+        leased: 0,
+        used,
+        reserved: 0,
+    };
     stage.deliver_with(player, 0, last, vec![usage]);
 }
 
 fn started(workers: u32, memory: Memory, on_exhausted: &str) -> (Stage, Vec<Player>) {
     let mut stage = stage(workers, memory, on_exhausted);
-    let players: Vec<Player> = (0..workers).map(|index| stage.join(index, "a", false)).collect();
-    players.iter().for_each(|player| ready(&mut stage, player, "d", ROWS));
+    let players: Vec<Player> = (0..workers)
+        .map(|index| stage.join(index, "a", false))
+        .collect();
+    players
+        .iter()
+        .for_each(|player| ready(&mut stage, player, "d", ROWS));
     stage.grant(1, GrantAction::Start).unwrap();
     (stage, players)
 }
@@ -65,8 +87,14 @@ fn a_worker_with_other_data_keeps_the_run_from_starting() {
     assert_eq!(stage.state(), MasterState::Waiting);
     let progress = stage.conductor.progress(stage.now);
     let problem = &progress.problems[0];
-    assert_eq!((problem.worker, problem.kind, problem.field.as_str()), (1, ProblemKind::InvalidSpec, "spec.feeders[1]"));
-    assert_eq!(problem.message, "worker 1 holds other data than worker 0: 7 rows instead of 1000");
+    assert_eq!(
+        (problem.worker, problem.kind, problem.field.as_str()),
+        (1, ProblemKind::InvalidSpec, "spec.feeders[1]")
+    );
+    assert_eq!(
+        problem.message,
+        "worker 1 holds other data than worker 0: 7 rows instead of 1000"
+    );
     ready(&mut stage, &players[1], "d", ROWS);
     assert_eq!(stage.state(), MasterState::Ready);
 }
@@ -75,7 +103,9 @@ fn a_worker_with_other_data_keeps_the_run_from_starting() {
 fn no_row_is_leased_before_the_start_and_none_twice_after_it() {
     let mut stage = stage(2, Memory::none(), "StopUser");
     let mut players = [stage.join(0, "a", false), stage.join(1, "b", false)];
-    players.iter().for_each(|player| ready(&mut stage, player, "d", ROWS));
+    players
+        .iter()
+        .for_each(|player| ready(&mut stage, player, "d", ROWS));
     ask(&mut stage, &players[0], 10);
     assert_eq!(leases(&mut players[0]).0, []);
     stage.grant(1, GrantAction::Start).unwrap();
@@ -97,12 +127,24 @@ fn rows_of_a_worker_that_died_are_lost_and_those_left_at_the_end_are_not() {
     ready(&mut stage, &replacement, "d", ROWS);
     players[1] = replacement;
     ask(&mut stage, &players[1], 5);
-    assert_eq!(leases(&mut players[1]).0, [(20, 25, false)], "what the dead one had is not leased again");
+    assert_eq!(
+        leases(&mut players[1]).0,
+        [(20, 25, false)],
+        "what the dead one had is not leased again"
+    );
     stage.pass(14);
     report(&mut stage, &players[0], 9, true);
     report(&mut stage, &players[1], 5, true);
     let result = stage.conductor.result().unwrap();
-    assert_eq!(result.feeders, [FeederResult { name: "rows".into(), leased: 25, used: 18, lost: 6 }]);
+    assert_eq!(
+        result.feeders,
+        [FeederResult {
+            name: "rows".into(),
+            leased: 25,
+            used: 18,
+            lost: 6
+        }]
+    );
 }
 
 #[test]
@@ -144,28 +186,52 @@ fn a_new_pod_waits_for_a_lost_worker_only_so_long() {
 #[test]
 fn the_run_ends_when_no_worker_has_a_row_left_and_is_judged() {
     let (mut stage, mut players) = started(2, Memory::none(), "StopRun");
-    players.iter().for_each(|player| ask(&mut stage, player, 10));
+    players
+        .iter()
+        .for_each(|player| ask(&mut stage, player, 10));
     let used_up = || from_worker::Message::UsedUp(fleet::UsedUp { feeder: 1 });
     stage.say(&players[0], used_up());
-    assert_eq!(stage.state(), MasterState::Running, "the other may have rows");
+    assert_eq!(
+        stage.state(),
+        MasterState::Running,
+        "the other may have rows"
+    );
     stage.say(&players[1], used_up());
     assert_eq!(stage.state(), MasterState::Stopping);
     for player in &mut players {
-        assert!(player.heard().iter().any(|message| matches!(message, Message::Stop(fleet::Stop { at_once: false }))));
+        assert!(
+            player
+                .heard()
+                .iter()
+                .any(|message| matches!(message, Message::Stop(fleet::Stop { at_once: false })))
+        );
     }
-    players.iter().for_each(|player| report(&mut stage, player, 10, true));
-    assert_eq!(stage.conductor.result().unwrap().verdict, crate::stats::result::Verdict::Passed);
+    players
+        .iter()
+        .for_each(|player| report(&mut stage, player, 10, true));
+    assert_eq!(
+        stage.conductor.result().unwrap().verdict,
+        crate::stats::result::Verdict::Passed
+    );
 }
 
 #[test]
 fn of_rows_that_nobody_shares_the_first_end_ends_the_run() {
     let (mut stage, players) = started(2, Memory::none(), "StopUser");
-    stage.say(&players[0], from_worker::Message::UsedUp(fleet::UsedUp { feeder: 0 }));
+    stage.say(
+        &players[0],
+        from_worker::Message::UsedUp(fleet::UsedUp { feeder: 0 }),
+    );
     assert_eq!(stage.state(), MasterState::Stopping);
 }
 
 fn cumulative(reserved: u64) -> from_worker::Message {
-    let usage = fleet::FeederUsage { feeder: 1, leased: 10, used: 5, reserved };
+    let usage = fleet::FeederUsage {
+        feeder: 1,
+        leased: 10,
+        used: 5,
+        reserved,
+    };
     super::super::tests::cumulative_with(0, 1, vec![usage])
 }
 
@@ -186,15 +252,28 @@ fn a_worker_that_knows_other_services_keeps_the_run_from_starting() {
     let mut stage = stage(2, Memory::none(), "StopUser");
     let players = [stage.join(0, "a", false), stage.join(1, "b", false)];
     let say = |stage: &mut Stage, player: &Player, descriptors: &str| {
-        let feeders = vec![fleet::FeederData { feeder: 1, rows: ROWS, digest: "d".into() }];
-        stage
-            .say(player, from_worker::Message::Ready(fleet::Ready { feeders, descriptors: descriptors.into(), ..fleet::Ready::default() }));
+        let feeders = vec![fleet::FeederData {
+            feeder: 1,
+            rows: ROWS,
+            digest: "d".into(),
+        }];
+        stage.say(
+            player,
+            from_worker::Message::Ready(fleet::Ready {
+                feeders,
+                descriptors: descriptors.into(),
+                ..fleet::Ready::default()
+            }),
+        );
     };
     say(&mut stage, &players[0], "v1");
     say(&mut stage, &players[1], "v2");
     assert_eq!(stage.state(), MasterState::Waiting);
     let problem = &stage.conductor.progress(stage.now).problems[0];
-    assert_eq!((problem.worker, problem.kind, problem.field.as_str()), (1, ProblemKind::InvalidSpec, "spec.protos"));
+    assert_eq!(
+        (problem.worker, problem.kind, problem.field.as_str()),
+        (1, ProblemKind::InvalidSpec, "spec.protos")
+    );
     say(&mut stage, &players[1], "v1");
     assert_eq!(stage.state(), MasterState::Ready);
 }

@@ -55,7 +55,14 @@ struct World {
 
 impl World {
     fn new() -> Self {
-        Self { seen: applied(), now: now(), incarnations: 0, started: BTreeMap::new(), created_jobs: BTreeMap::new(), finished: false }
+        Self {
+            seen: applied(),
+            now: now(),
+            incarnations: 0,
+            started: BTreeMap::new(),
+            created_jobs: BTreeMap::new(),
+            finished: false,
+        }
     }
 
     fn apply(&mut self, write: Write) {
@@ -73,7 +80,12 @@ impl World {
             Write::Delete { child, run, uid } => {
                 if child == Child::Report {
                     self.seen.old_reports.retain(|report| report.uid != uid);
-                } else if self.seen.status().run.is_some_and(|current| current.id == run) {
+                } else if self
+                    .seen
+                    .status()
+                    .run
+                    .is_some_and(|current| current.id == run)
+                {
                     self.seen.children.0.remove(&child);
                 }
                 if child == Child::Master {
@@ -88,8 +100,16 @@ impl World {
         check_step(&old, &new, self.seen.test.metadata.generation.unwrap());
         if old.run.as_ref().map(|run| &run.id) != new.run.as_ref().map(|run| &run.id) {
             // the channel is the garbage collector's, and has a name of its own
-            let left = self.seen.children.0.keys().find(|child| !matches!(child, Child::Report | Child::Channel));
-            assert_eq!(left, None, "a run begins among the children of the one before");
+            let left = self
+                .seen
+                .children
+                .0
+                .keys()
+                .find(|child| !matches!(child, Child::Report | Child::Channel));
+            assert_eq!(
+                left, None,
+                "a run begins among the children of the one before"
+            );
             self.seen.children = Children::default();
             self.seen.master = MasterView::Absent;
             self.finished = false;
@@ -101,7 +121,10 @@ impl World {
         let run = run_of(&self.seen);
         let (name, presence) = ours(child);
         assert!(!self.seen.children.has(child), "{child} is there already");
-        assert!(child == Child::Report || run.started_at.is_none(), "{child} made after the grant");
+        assert!(
+            child == Child::Report || run.started_at.is_none(),
+            "{child} made after the grant"
+        );
         self.seen.children.0.insert(name, presence);
         if child == Child::Master {
             self.new_master();
@@ -114,14 +137,26 @@ impl World {
     fn hear(&mut self, grant: &Grant) {
         let run = run_of(&self.seen);
         let master = run.master.clone().expect("a grant is in the status first");
-        assert_eq!((grant.epoch, &grant.incarnation), (master.epoch, &master.incarnation));
+        assert_eq!(
+            (grant.epoch, &grant.incarnation),
+            (master.epoch, &master.incarnation)
+        );
         if grant.action == GrantAction::Start {
-            self.started.entry(run.id.clone()).or_default().insert(grant.incarnation.clone());
+            self.started
+                .entry(run.id.clone())
+                .or_default()
+                .insert(grant.incarnation.clone());
         }
-        let MasterView::Up(progress) = &mut self.seen.master else { return };
+        let MasterView::Up(progress) = &mut self.seen.master else {
+            return;
+        };
         if progress.incarnation == grant.incarnation {
             progress.epoch = grant.epoch;
-            progress.state = if grant.action == GrantAction::Start { MasterState::Running } else { MasterState::Recovering };
+            progress.state = if grant.action == GrantAction::Start {
+                MasterState::Running
+            } else {
+                MasterState::Recovering
+            };
         }
     }
 
@@ -138,7 +173,8 @@ impl World {
     /// What the operator would see: the result only while a finished master or the report has it.
     fn look(&mut self) -> Observed {
         let mut seen = self.seen.clone();
-        let from_master = self.finished && matches!(&seen.master, MasterView::Up(progress) if progress.state == MasterState::Finished);
+        let from_master = self.finished
+            && matches!(&seen.master, MasterView::Up(progress) if progress.state == MasterState::Finished);
         let going = seen.status().run.is_some_and(|run| run.end.is_none());
         if going && (from_master || seen.children.has(Child::Report)) {
             seen.result = Some(Box::new(fixture::result()));
@@ -160,9 +196,10 @@ impl World {
                 self.pass(writes);
             }
             Event::Seconds(seconds) => self.now += SignedDuration::from_secs(seconds),
-            Event::WorkersReady => {
-                self.advance(&[(MasterState::Waiting, MasterState::Ready), (MasterState::Recovering, MasterState::Running)])
-            }
+            Event::WorkersReady => self.advance(&[
+                (MasterState::Waiting, MasterState::Ready),
+                (MasterState::Recovering, MasterState::Running),
+            ]),
             Event::NewMaster => self.new_master(),
             Event::MasterGone => self.seen.master = MasterView::Absent,
             Event::Finish => {
@@ -170,8 +207,13 @@ impl World {
                 self.advance(&[(MasterState::Running, MasterState::Finished)]);
             }
             Event::Suspend(suspend) => self.edit(|test| test.spec.run.suspend = suspend),
-            Event::Rerun(n) => self.seen.test.metadata.annotations = Some([(RERUN_ANNOTATION.to_owned(), n.to_string())].into()),
-            Event::Retarget(n) => self.edit(|test| test.spec.target.url = format!("http://target-{n}")),
+            Event::Rerun(n) => {
+                self.seen.test.metadata.annotations =
+                    Some([(RERUN_ANNOTATION.to_owned(), n.to_string())].into())
+            }
+            Event::Retarget(n) => {
+                self.edit(|test| test.spec.target.url = format!("http://target-{n}"))
+            }
             Event::Replicas(n) => self.edit(|test| test.spec.workers.replicas = n),
             Event::DeleteChild(n) => {
                 self.seen.children.0.remove(&Child::FLEET[n]);
@@ -202,7 +244,11 @@ impl World {
 
 fn rank(status: &LoadTestStatus) -> u8 {
     let run = status.run.as_ref();
-    match (run.and_then(|run| run.end.as_ref()), run.and_then(|run| run.started_at.as_ref()), status.phase) {
+    match (
+        run.and_then(|run| run.end.as_ref()),
+        run.and_then(|run| run.started_at.as_ref()),
+        status.phase,
+    ) {
         (Some(_), ..) => 3,
         (None, Some(_), Some(Phase::Stopping)) => 2,
         (None, Some(_), _) => 1,
@@ -212,24 +258,42 @@ fn rank(status: &LoadTestStatus) -> u8 {
 
 /// What must hold between any two statuses.
 fn check_step(old: &LoadTestStatus, new: &LoadTestStatus, generation: i64) {
-    let is_true = |kind: &str| new.conditions.iter().any(|c| c.r#type == kind && c.status == crate::crd::ConditionStatus::True);
+    let is_true = |kind: &str| {
+        new.conditions
+            .iter()
+            .any(|c| c.r#type == kind && c.status == crate::crd::ConditionStatus::True)
+    };
     assert!(!(is_true("Reconciling") && is_true("Stalled")));
     assert!(new.observed_generation <= generation);
     let id = |status: &LoadTestStatus| status.run.as_ref().map(|run| run.id.clone());
     if id(old) == id(new) {
-        assert!(rank(old) <= rank(new), "back from {:?} to {:?}", old.phase, new.phase);
+        assert!(
+            rank(old) <= rank(new),
+            "back from {:?} to {:?}",
+            old.phase,
+            new.phase
+        );
         assert_eq!(old.runs, new.runs);
         let (old, new) = (old.run.as_ref(), new.run.as_ref());
         let started = |run: Option<&RunStatus>| run.and_then(|run| run.started_at.clone());
-        assert!(started(old).is_none() || started(old) == started(new), "startedAt changed");
-        let epoch = |run: Option<&RunStatus>| run.and_then(|run| run.master.as_ref()).map_or(0, |master| master.epoch);
+        assert!(
+            started(old).is_none() || started(old) == started(new),
+            "startedAt changed"
+        );
+        let epoch = |run: Option<&RunStatus>| {
+            run.and_then(|run| run.master.as_ref())
+                .map_or(0, |master| master.epoch)
+        };
         assert!(epoch(old) <= epoch(new));
     } else {
         assert_eq!(new.runs, old.runs + 1, "one id per count");
         let ended = old.run.as_ref().is_none_or(|run| run.end.is_some());
         assert!(ended, "a run begins while another goes on");
         if let (Some(old), Some(new)) = (&old.run, &new.run) {
-            assert!(old.digest != new.digest || old.rerun != new.rerun, "two runs of one identity");
+            assert!(
+                old.digest != new.digest || old.rerun != new.rerun,
+                "two runs of one identity"
+            );
         }
     }
 }
