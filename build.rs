@@ -5,7 +5,8 @@ use std::error::Error;
 use std::fs;
 use std::path::Path;
 
-/// What the sample service speaks, and tells of itself by reflection; paths from the package's root, imports from `src`.
+/// What the sample service speaks, and tells of itself by reflection; paths from the package's
+/// root, imports from `src`.
 const SAMPLE: &[&str] = &[
     "src/sample/categorization.proto",
     "src/sample/inference.proto",

@@ -45,7 +45,8 @@ enum Command {
     Validate(validate::Options),
     /// Serve a text categoriser and a model endpoint to try load tests on
     ///
-    /// POST /predict, POST /serving-endpoints/NAME/invocations, and GET /_count for the requests received so far.
+    /// POST /predict, POST /serving-endpoints/NAME/invocations, and GET /_count for the requests
+    /// received so far.
     SampleService(Box<sample::Options>),
     Crd(generate::CrdOptions),
     Rbac(generate::RbacOptions),
@@ -84,7 +85,8 @@ fn block_on<T>(work: impl Future<Output = T>) -> std::io::Result<T> {
         .block_on(work))
 }
 
-/// To standard output. Who closed the pipe does not want to read it; the exit code still says how it went.
+/// To standard output. Who closed the pipe does not want to read it; the exit code still says how
+/// it went.
 fn print(text: &str) {
     let _ = std::io::stdout().lock().write_all(text.as_bytes());
 }

@@ -1,8 +1,9 @@
 //! Starling: load tests as a Kubernetes resource.
 //!
-//! One library, one thin binary. Who may import whom is a rule (`tests/structure.rs` enforces it): `plan` and `stats` know
-//! neither Kubernetes nor the wire, `engine` carries out a share of a plan, `master` and `worker` speak `wire`, `operator` is the
-//! only room with Kubernetes rights, and `cli` joins them.
+//! One library, one thin binary. Who may import whom is a rule (`tests/structure.rs` enforces it):
+//! `plan` and `stats` know neither Kubernetes nor the wire, `engine` carries out a share of a plan,
+//! `master` and `worker` speak `wire`, `operator` is the only room with Kubernetes rights, and
+//! `cli` joins them.
 
 /// Of this program, as in its package.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -1,4 +1,5 @@
-//! The master: roster, merge, verdict, and what it serves to the operator, to people and to Prometheus.
+//! The master: roster, merge, verdict, and what it serves to the operator, to people and to
+//! Prometheus.
 
 pub mod api;
 mod blocks;
@@ -267,7 +268,8 @@ async fn serve_control(
     Ok(())
 }
 
-/// Alive as long as it answers; ready as soon as it listens, since workers come before there is anything to be ready for.
+/// Alive as long as it answers; ready as soon as it listens, since workers come before there is
+/// anything to be ready for.
 impl Admin for Shared {
     fn live(&self) -> Result<(), String> {
         Ok(())

@@ -1,8 +1,10 @@
-//! The operator: the only role with Kubernetes rights. It carries each LoadTest's run through the writes of its life, one pass at a time:
-//! observe, decide, build, apply, status. Of these, decide, build and status are pure.
+//! The operator: the only role with Kubernetes rights. It carries each LoadTest's run through the
+//! writes of its life, one pass at a time: observe, decide, build, apply, status. Of these, decide,
+//! build and status are pure.
 //!
-//! `/livez` fails when a Controller has ended; `/readyz` succeeds when the install key is there and at least one watch of LoadTests is up: a
-//! namespace that refuses its watch is retried, and does not take the others out of service.
+//! `/livez` fails when a Controller has ended; `/readyz` succeeds when the install key is there and
+//! at least one watch of LoadTests is up: a namespace that refuses its watch is retried, and does
+//! not take the others out of service.
 
 mod api;
 mod apply;

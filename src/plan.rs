@@ -1,6 +1,8 @@
-//! The validated test that every role speaks: loose input has become strict types, every reference is named, every default is set.
+//! The validated test that every role speaks: loose input has become strict types, every reference
+//! is named, every default is set.
 //!
-//! A plan travels as JSON (durations in microseconds). It holds no secret, only [`Reference`]s to them, and is immutable once a run has started.
+//! A plan travels as JSON (durations in microseconds). It holds no secret, only [`Reference`]s to
+//! them, and is immutable once a run has started.
 
 mod auth;
 pub mod capacity;
@@ -70,7 +72,8 @@ pub const MAX_STEPS: usize = 200;
 /// One mistake in a test, where it is and what is wrong with it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Problem {
-    /// Field path from the root of the resource, such as `spec.scenarios[0].tasks[1].steps[0].http.path`.
+    /// Field path from the root of the resource, such as
+    /// `spec.scenarios[0].tasks[1].steps[0].http.path`.
     pub path: String,
     pub message: String,
 }
@@ -173,7 +176,8 @@ pub enum Section {
     Teardown,
 }
 
-/// A request with the names that lead to it; its place in [`Plan::steps`] is its number everywhere statistics are kept.
+/// A request with the names that lead to it; its place in [`Plan::steps`] is its number everywhere
+/// statistics are kept.
 #[derive(Debug, Clone, Copy)]
 pub struct StepPlace<'a> {
     pub scenario: &'a str,
@@ -204,7 +208,8 @@ impl StepPlace<'_> {
     }
 }
 
-/// A step that says when or how often it is carried out, with the names that lead to it; its place in [`Plan::flows`] is its number.
+/// A step that says when or how often it is carried out, with the names that lead to it; its place
+/// in [`Plan::flows`] is its number.
 #[derive(Debug, Clone, Copy)]
 pub struct FlowPlace<'a> {
     pub scenario: &'a str,
@@ -267,7 +272,8 @@ impl Plan {
         trends(self.steps().flat_map(|place| &place.step.record)).unwrap_or_default()
     }
 
-    /// The measured part of the run: from the end of the warm-up to the end of the last population. `None` where only the run itself will tell.
+    /// The measured part of the run: from the end of the warm-up to the end of the last population.
+    /// `None` where only the run itself will tell.
     pub fn length(&self) -> Option<Duration> {
         self.populations
             .iter()
@@ -280,7 +286,8 @@ impl Plan {
         Some(self.warmup + self.length()?)
     }
 
-    /// Arrivals that the profiles ask for up to `at` of the measured part; `None` if a population is not under open load.
+    /// Arrivals that the profiles ask for up to `at` of the measured part; `None` if a population
+    /// is not under open load.
     pub fn arrivals_until(&self, at: Duration) -> Option<u64> {
         self.populations
             .iter()
@@ -304,7 +311,8 @@ impl Plan {
         totals.sum()
     }
 
-    /// Share of the arrivals that may be dropped in a run that passes; of several populations' the smallest.
+    /// Share of the arrivals that may be dropped in a run that passes; of several populations' the
+    /// smallest.
     pub fn max_dropped(&self) -> Option<f64> {
         let shares = self
             .populations

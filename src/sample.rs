@@ -1,8 +1,8 @@
 //! The sample service: what the users of Starling test.
 //!
-//! A text categoriser over REST and gRPC, models behind the protocols that model servers speak, chat completions, and a token
-//! endpoint, all on one port, with faults on request and an exact count of what arrived, so that a test can compare requests sent
-//! with requests received.
+//! A text categoriser over REST and gRPC, models behind the protocols that model servers speak,
+//! chat completions, and a token endpoint, all on one port, with faults on request and an exact
+//! count of what arrived, so that a test can compare requests sent with requests received.
 
 mod body;
 mod categories;
@@ -53,7 +53,8 @@ use service::Service;
 /// Requests under way get this long when the service shuts down.
 const DRAIN: Duration = Duration::from_secs(5);
 
-/// When a connection cannot be accepted (no file left, say), trying again at once would only burn the processor.
+/// When a connection cannot be accepted (no file left, say), trying again at once would only burn
+/// the processor.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 #[derive(Debug, thiserror::Error)]
@@ -104,7 +105,8 @@ impl SampleService {
         self.address
     }
 
-    /// Requests whose head has arrived since the start or the last `POST /_reset`; the `total` of `GET /_count`.
+    /// Requests whose head has arrived since the start or the last `POST /_reset`; the `total` of
+    /// `GET /_count`.
     pub fn count(&self) -> u64 {
         self.service.shared.counts.total()
     }
@@ -161,9 +163,11 @@ fn report_panic(ended: Result<(), tokio::task::JoinError>) {
     }
 }
 
-/// Speaks HTTP/1.1 or HTTP/2, whichever the client's first bytes are. An idle client may stay: it decides when to leave.
+/// Speaks HTTP/1.1 or HTTP/2, whichever the client's first bytes are. An idle client may stay: it
+/// decides when to leave.
 async fn serve_connection(stream: TcpStream, service: Arc<Service>, stop: CancellationToken) {
-    // Without it, an answer may wait for the acknowledgement of the one before; the connection works all the same.
+    // Without it, an answer may wait for the acknowledgement of the one before; the connection
+    // works all the same.
     let _ = stream.set_nodelay(true);
     let answer = service_fn(move |request| Arc::clone(&service).answer(request));
     let builder = auto::Builder::new(TokioExecutor::new());

@@ -1,7 +1,8 @@
 //! Record, merge and summarise samples.
 //!
-//! A worker hands over a [`Snapshot`] per interval. Snapshots add up in any order: what is merged has the percentiles that one
-//! histogram of all samples would have. Steps are numbers here; their names come in when a result is written.
+//! A worker hands over a [`Snapshot`] per interval. Snapshots add up in any order: what is merged
+//! has the percentiles that one histogram of all samples would have. Steps are numbers here; their
+//! names come in when a result is written.
 
 mod codec;
 pub mod counters;

@@ -19,5 +19,6 @@ impl std::fmt::Debug for fleet::Found {
 /// Raised when a master could not understand an older worker, or the reverse.
 pub const PROTOCOL_VERSION: u32 = 1;
 
-/// One message may be so large: the cumulative state of 200 steps, each histogram of which is dense, takes some 30 MiB.
+/// One message may be so large: the cumulative state of 200 steps, each histogram of which is
+/// dense, takes some 30 MiB.
 pub const MAX_MESSAGE: usize = 64 * 1024 * 1024;

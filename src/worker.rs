@@ -1,7 +1,7 @@
 //! The worker: accepts a share, runs the engine, hands over snapshots, drains.
 //!
-//! It starts a run at most once. What it measured it keeps until the master says that the result is stored, so that a master which lost
-//! its memory can be told everything again.
+//! It starts a run at most once. What it measured it keeps until the master says that the result is
+//! stored, so that a master which lost its memory can be told everything again.
 
 mod carried;
 mod connect;
@@ -52,8 +52,8 @@ pub struct Options {
     pub cores: Option<usize>,
 }
 
-/// Works until released, drained (`stop` cancelled) or without hope. Gives back the process's exit code, one of [`layout::exit`].
-/// Requests that the plan wants written down go to standard output.
+/// Works until released, drained (`stop` cancelled) or without hope. Gives back the process's exit
+/// code, one of [`layout::exit`]. Requests that the plan wants written down go to standard output.
 pub async fn run(options: Options, stop: CancellationToken) -> u8 {
     let log = match SampleLog::to(std::io::stdout()) {
         Ok(log) => log,

@@ -1,4 +1,5 @@
-//! Between two requests a template allocates nothing but the room for what it writes, which is kept for the next.
+//! Between two requests a template allocates nothing but the room for what it writes, which is kept
+//! for the next.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;

@@ -1,4 +1,5 @@
-//! The chart, rendered by the real helm: what it makes of good values, what it refuses, and that generated files are those committed.
+//! The chart, rendered by the real helm: what it makes of good values, what it refuses, and that
+//! generated files are those committed.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -247,7 +248,8 @@ fn every_value_has_a_place_in_the_schema_and_a_default() {
         assert_eq!(schema["additionalProperties"], false, "{path}");
         let mut named: BTreeSet<&str> = properties.keys().map(String::as_str).collect();
         named.remove("global");
-        // Free Kubernetes objects are empty by default; their schema names more than the defaults do.
+        // Free Kubernetes objects are empty by default; their schema names more than the defaults
+        // do.
         if ["/resources", "/affinity"].contains(&path) {
             return;
         }

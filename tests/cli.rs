@@ -186,7 +186,8 @@ fn with_token(name: &str) -> String {
     )
 }
 
-/// What the target received: all requests but those that failed before a byte was sent, and those cut at the end.
+/// What the target received: all requests but those that failed before a byte was sent, and those
+/// cut at the end.
 fn received(result: &Value) -> u64 {
     let number = |name: &str| result["totals"][name].as_u64().expect("a count");
     number("requests") + number("interrupted") - number("unsent")

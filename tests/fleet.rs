@@ -1,4 +1,5 @@
-//! Master and workers as in a cluster, over real sockets with TLS and tokens: exact sums, losses, restarts.
+//! Master and workers as in a cluster, over real sockets with TLS and tokens: exact sums, losses,
+//! restarts.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -782,8 +783,9 @@ async fn limited(at_once: usize, time: Duration) -> String {
     url
 }
 
-/// Eight at a time, 40 ms each: 200 a second. A level far above that fills all places within its time to settle, so that arrivals are
-/// dropped; a machine that is busy with other tests holds less.
+/// Eight at a time, 40 ms each: 200 a second. A level far above that fills all places within its
+/// time to settle, so that arrivals are dropped; a machine that is busy with other tests holds
+/// less.
 #[tokio::test(flavor = "multi_thread")]
 async fn workers_find_together_what_the_target_holds() {
     let url = limited(8, Duration::from_millis(40)).await;

@@ -1,5 +1,5 @@
-//! Load sent to servers that others wrote: gRPC's own for Python, MLServer and MLflow's scoring server. `tests/foreign/prepare.sh`
-//! installs them; where it cannot, these tests fail.
+//! Load sent to servers that others wrote: gRPC's own for Python, MLServer and MLflow's scoring
+//! server. `tests/foreign/prepare.sh` installs them; where it cannot, these tests fail.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};

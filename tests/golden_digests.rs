@@ -1,7 +1,8 @@
-//! Digests of the released examples: a digest that changes starts load on every cluster that upgrades.
+//! Digests of the released examples: a digest that changes starts load on every cluster that
+//! upgrades.
 //!
-//! `tests/fixtures/digests.txt` is written by hand, never generated: a line is added with a new example and is not edited
-//! afterwards. A test that fails prints the lines as they are now.
+//! `tests/fixtures/digests.txt` is written by hand, never generated: a line is added with a new
+//! example and is not edited afterwards. A test that fails prints the lines as they are now.
 
 use std::collections::BTreeMap;
 use std::fs;

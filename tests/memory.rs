@@ -1,4 +1,5 @@
-//! Memory does not grow with the number of requests: after ten times as many the engine holds what it held before.
+//! Memory does not grow with the number of requests: after ten times as many the engine holds what
+//! it held before.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -17,11 +18,13 @@ use tokio::net::{TcpListener, TcpStream};
 /// Bytes that all threads but servers' hold.
 static HELD: AtomicI64 = AtomicI64::new(0);
 
-/// Requests after which memory is looked at for the first time; the second time is after ten times as many.
+/// Requests after which memory is looked at for the first time; the second time is after ten times
+/// as many.
 const REQUESTS: u64 = 1_000;
 
-/// By so much the smallest figures around both times may differ: histograms of a second in which more kinds of latencies were seen. Nine
-/// thousand requests that left eight bytes each would pass it.
+/// By so much the smallest figures around both times may differ: histograms of a second in which
+/// more kinds of latencies were seen. Nine thousand requests that left eight bytes each would pass
+/// it.
 const SPREAD: i64 = 64 * 1024;
 
 /// Iterations under way at a time.

@@ -1,4 +1,5 @@
-//! docs/loadtest.md is what the program prints, and its examples are what they claim: valid, run, and enough.
+//! docs/loadtest.md is what the program prints, and its examples are what they claim: valid, run,
+//! and enough.
 
 use std::collections::VecDeque;
 use std::fs;
@@ -49,7 +50,8 @@ fn reference() -> Output {
     starling(&["reference", "docs/examples"])
 }
 
-/// What goes wrong when the file is run for about a second and asked for sound answers only; nothing if it passes.
+/// What goes wrong when the file is run for about a second and asked for sound answers only;
+/// nothing if it passes.
 fn run(file: &Path) -> Option<String> {
     let yaml = fs::read_to_string(file).expect("it is there");
     if yaml.lines().any(|line| line.starts_with(ONLY_CHECKED)) {

@@ -1,4 +1,5 @@
-//! The samples and the guides are what they claim: their files are valid and pass against the sample service, their commands run.
+//! The samples and the guides are what they claim: their files are valid and pass against the
+//! sample service, their commands run.
 
 use std::collections::VecDeque;
 use std::fs;

@@ -1,4 +1,5 @@
-//! The shape of the source: which module may know which, one way to lay out files, and none too long to read.
+//! The shape of the source: which module may know which, one way to lay out files, and none too
+//! long to read.
 
 use std::collections::BTreeSet;
 use std::fs;

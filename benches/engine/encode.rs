@@ -1,4 +1,5 @@
-//! One message that differs from call to call: by our compiled encoder, beside prost-reflect, which makes it of JSON.
+//! One message that differs from call to call: by our compiled encoder, beside prost-reflect, which
+//! makes it of JSON.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant, SystemTime};

@@ -1,4 +1,5 @@
-//! Whether latency is told as it was: open load on a server that freezes for a second in ten, beside the server's own log.
+//! Whether latency is told as it was: open load on a server that freezes for a second in ten,
+//! beside the server's own log.
 
 use std::time::Duration;
 

@@ -19,7 +19,8 @@ pub struct Ticks {
 /// Keeps what `command` starts on one core.
 pub fn on_core(command: &mut Command, core: usize) -> &mut Command {
     let pin = move || {
-        // SAFETY: all zeros are an empty set, and the pointer lives through the call, which is async-signal-safe
+        // SAFETY: all zeros are an empty set, and the pointer lives through the call, which is
+        // async-signal-safe
         unsafe {
             let mut set: libc::cpu_set_t = std::mem::zeroed();
             libc::CPU_SET(core, &mut set);

@@ -1,11 +1,13 @@
-//! What load costs the machine that makes it, and whether its figures are true: `cargo bench --bench engine`.
+//! What load costs the machine that makes it, and whether its figures are true: `cargo bench
+//! --bench engine`.
 //!
-//! Client and server are processes of their own, each on a core of its own, over loopback. The client is `starling run`, as it is
-//! shipped, with all its recording; a peer does the same work in turn, so that both see the same machine. docs/performance.md tells
-//! the method and what came out.
+//! Client and server are processes of their own, each on a core of its own, over loopback. The
+//! client is `starling run`, as it is shipped, with all its recording; a peer does the same work in
+//! turn, so that both see the same machine. docs/performance.md tells the method and what came out.
 //!
-//!   cargo bench --bench engine                     every row: seven pairs of ten seconds after two of warm-up, some fifteen minutes
-//!   cargo bench --bench engine -- --quick post     one row, three pairs of three seconds after one
+//! - `cargo bench --bench engine`: every row, seven pairs of ten seconds after two of warm-up; some
+//!   fifteen minutes.
+//! - `cargo bench --bench engine -- --quick post`: one row, three pairs of three seconds after one.
 
 mod clients;
 mod encode;

@@ -1,4 +1,5 @@
-//! One measurement of one client: CPU of its process over so many seconds, and the requests that the server received meanwhile.
+//! One measurement of one client: CPU of its process over so many seconds, and the requests that
+//! the server received meanwhile.
 
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -15,7 +16,8 @@ pub struct Figure {
     pub requests: u64,
     pub cpu_micros: u64,
     pub seconds: f64,
-    /// Shares of the time of both cores: taken by the host, and used by processes that are neither client nor server.
+    /// Shares of the time of both cores: taken by the host, and used by processes that are neither
+    /// client nor server.
     pub stolen: f64,
     pub others: f64,
 }

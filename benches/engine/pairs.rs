@@ -1,4 +1,5 @@
-//! CPU per request beside that of peers: rounds of runs in turn, of which the median ratio to the first peer counts.
+//! CPU per request beside that of peers: rounds of runs in turn, of which the median ratio to the
+//! first peer counts.
 
 use std::path::Path;
 use std::process::Command;

@@ -1,4 +1,5 @@
-//! Clients of this program, which record nothing: what the h2 crate costs with hardly anything around it, and a client that tonic made.
+//! Clients of this program, which record nothing: what the h2 crate costs with hardly anything
+//! around it, and a client that tonic made.
 
 use std::error::Error;
 use std::net::SocketAddr;

@@ -1,5 +1,5 @@
-//! What the load goes to, each in a process of its own on the core of servers: nginx, an HTTP/2 server of hyper, a gRPC
-//! server of tonic, and one that freezes.
+//! What the load goes to, each in a process of its own on the core of servers: nginx, an HTTP/2
+//! server of hyper, a gRPC server of tonic, and one that freezes.
 
 use std::convert::Infallible;
 use std::fmt::Write as _;
@@ -143,7 +143,8 @@ impl Server {
     /// Requests received so far.
     pub fn requests(&self) -> u64 {
         match self.counts {
-            // the third number in the line below "server accepts handled requests"; this question is one of them
+            // the third number in the line below "server accepts handled requests"; this question
+            // is one of them
             Counts::Nginx => nth_number(&ask(self.address), 3) - 1,
             Counts::At(address) => ask(address)
                 .lines()
@@ -222,7 +223,8 @@ struct Received {
     log: Mutex<Vec<u64>>,
 }
 
-/// Serves until this process is killed. The first line of standard output tells where, and where the count is.
+/// Serves until this process is killed. The first line of standard output tells where, and where
+/// the count is.
 pub fn serve(kind: &str) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

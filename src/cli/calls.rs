@@ -9,7 +9,8 @@ use crate::plan::feeder::Data;
 use crate::plan::grpc::{self, DescriptorSet, ProtoRoot, Protos};
 use crate::plan::{Inputs, Plan, Problem};
 
-/// Adds to the findings what descriptors show to be wrong, and to the notes which of them are not here. Tests with mistakes go.
+/// Adds to the findings what descriptors show to be wrong, and to the notes which of them are not
+/// here. Tests with mistakes go.
 pub fn check(documents: &mut Documents) {
     let Documents {
         tests,

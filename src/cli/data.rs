@@ -1,5 +1,5 @@
-//! Data that stand among the given files or beside them: what templates and expressions name must be in those of feeders, and bodies must be
-//! such as can be sent.
+//! Data that stand among the given files or beside them: what templates and expressions name must
+//! be in those of feeders, and bodies must be such as can be sent.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,7 +12,8 @@ use crate::plan::feeder::{Data, Feeder, Source};
 use crate::plan::lexicon::each_step;
 use crate::plan::{Action, Body, Columns, Inputs, Names, Plan, Problem, Protocol};
 
-/// Adds to the findings what the data of feeders and bodies show to be wrong, and to the notes which data are not here. Tests with mistakes go.
+/// Adds to the findings what the data of feeders and bodies show to be wrong, and to the notes
+/// which data are not here. Tests with mistakes go.
 pub fn check(documents: &mut Documents) {
     let Documents {
         tests,
@@ -90,7 +91,8 @@ fn check_one(
     }
 }
 
-/// What is wrong with files that are bodies or parts of them; `note` is told of those that are not here.
+/// What is wrong with files that are bodies or parts of them; `note` is told of those that are not
+/// here.
 fn check_bodies(plan: &Plan, inputs: &Inputs, mut note: impl FnMut(String)) -> Vec<Problem> {
     let mut problems = Vec::new();
     each_step(plan, Names::default(), |step, path, _| {

@@ -1,4 +1,5 @@
-//! Files into checked LoadTests and the objects they refer to; every mistake with its file, document, field path and line.
+//! Files into checked LoadTests and the objects they refer to; every mistake with its file,
+//! document, field path and line.
 
 use std::fmt;
 use std::io::Read;
@@ -237,7 +238,8 @@ impl Documents {
     }
 }
 
-/// Holds a document to the schema and to the rules behind it, and lists all that is wrong by either.
+/// Holds a document to the schema and to the rules behind it, and lists all that is wrong by
+/// either.
 fn check(node: &Node) -> Result<(LoadTestSpec, Checked), Vec<Problem>> {
     let mut json = node.to_json();
     let mut problems = strict::problems(node, &json);

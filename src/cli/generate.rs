@@ -1,4 +1,5 @@
-//! `starling crd`, `starling rbac` and `starling reference`: files whose one source is this program.
+//! `starling crd`, `starling rbac` and `starling reference`: files whose one source is this
+//! program.
 
 use std::path::{Path, PathBuf};
 
@@ -18,7 +19,8 @@ pub fn crd(_: &CrdOptions) -> Exit {
     print("crd", crd::definition())
 }
 
-/// Print the rules of the roles the operator needs as YAML: in watched namespaces, in its own, and in the cluster
+/// Print the rules of the roles the operator needs as YAML: in watched namespaces, in its own, and
+/// in the cluster
 #[derive(Debug, clap::Args)]
 pub struct RbacOptions {}
 
@@ -35,7 +37,8 @@ pub fn rbac(_: &RbacOptions) -> Exit {
     Exit::Passed
 }
 
-/// Print the reference of every field of a LoadTest as Markdown, with examples; what has no example is told on standard error
+/// Print the reference of every field of a LoadTest as Markdown, with examples; what has no example
+/// is told on standard error
 #[derive(Debug, clap::Args)]
 pub struct ReferenceOptions {
     /// Folder of LoadTests, each named after the path of what it shows: load.open.yaml

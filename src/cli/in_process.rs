@@ -1,4 +1,5 @@
-//! A run in one process: the same master and worker as in a cluster, joined by two queues instead of a socket.
+//! A run in one process: the same master and worker as in a cluster, joined by two queues instead
+//! of a socket.
 
 use std::time::{Duration, Instant};
 
@@ -45,7 +46,9 @@ fn describe(problem: &WorkerProblem) -> String {
     }
 }
 
-/// Carries out `file`, a run of one worker, on `cores` cores. Requests that the plan wants written down go to `samples`. When `stop` is cancelled the load is ended and the run aborted; the result is whole either way.
+/// Carries out `file`, a run of one worker, on `cores` cores. Requests that the plan wants written
+/// down go to `samples`. When `stop` is cancelled the load is ended and the run aborted; the result
+/// is whole either way.
 pub async fn carry_out(
     file: RunFile,
     inputs: Inputs,

@@ -1,4 +1,5 @@
-//! Secrets and ConfigMaps that stand in the given files, and the ways to give a value for a reference without a cluster.
+//! Secrets and ConfigMaps that stand in the given files, and the ways to give a value for a
+//! reference without a cluster.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -55,7 +56,8 @@ impl std::fmt::Debug for Objects {
 }
 
 impl Objects {
-    /// Takes in a document of kind Secret or ConfigMap. As in a cluster, `stringData` goes before `data`.
+    /// Takes in a document of kind Secret or ConfigMap. As in a cluster, `stringData` goes before
+    /// `data`.
     pub fn add(&mut self, kind: &str, node: &Node) -> Vec<Problem> {
         let metadata = |field: &str| {
             node.get("metadata")

@@ -17,16 +17,19 @@ pub struct Overrides {
     /// Give a declared variable another value: JSON if it is JSON, else text
     #[arg(long, value_name = "NAME=VALUE")]
     pub var: Vec<Variable>,
-    /// So many users, in closed load; where the file has stages, only together with --duration, and flat
+    /// So many users, in closed load; where the file has stages, only together with --duration,
+    /// and flat
     #[arg(long, value_name = "N", conflicts_with = "rate", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub users: Option<u32>,
-    /// So many iterations (per second, or what the file says), in open load; with stages as --users
+    /// So many iterations (per second, or what the file says), in open load; with stages as
+    /// --users
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
     pub rate: Option<u32>,
     /// How long the load is held, such as 30s or 5m
     #[arg(long, value_name = "TIME", value_parser = checked_duration)]
     pub duration: Option<String>,
-    /// Send only requests with this tag, and what users do at their start and end; several: with any of them
+    /// Send only requests with this tag, and what users do at their start and end; several: with
+    /// any of them
     #[arg(long, value_name = "NAME[=VALUE]")]
     pub tags: Vec<Tag>,
     /// Leave out requests with this tag

@@ -1,4 +1,5 @@
-//! How far a run is, on the terminal: one line that is written over and over, or a plain line now and then for a log.
+//! How far a run is, on the terminal: one line that is written over and over, or a plain line now
+//! and then for a log.
 
 use std::io::Write;
 use std::time::Duration;

@@ -1,4 +1,5 @@
-//! `starling operator`, and the roles that it starts in a cluster: `starling master` and `starling worker`.
+//! `starling operator`, and the roles that it starts in a cluster: `starling master` and `starling
+//! worker`.
 
 use std::process::ExitCode;
 

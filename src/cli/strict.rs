@@ -1,4 +1,5 @@
-//! Holds a document to the resource's schema, as an API server would, and besides refuses fields that it does not know.
+//! Holds a document to the resource's schema, as an API server would, and besides refuses fields
+//! that it does not know.
 
 use std::sync::LazyLock;
 

@@ -48,8 +48,9 @@ impl Tag {
     }
 }
 
-/// Leaves the requests that have one of `only` (any, if that is empty) and none of `without`. What is done once, and what users do
-/// at their start and end, is left out only by `without`. Tasks and scenarios in which nothing is left go.
+/// Leaves the requests that have one of `only` (any, if that is empty) and none of `without`. What
+/// is done once, and what users do at their start and end, is left out only by `without`. Tasks and
+/// scenarios in which nothing is left go.
 pub fn choose(spec: &mut LoadTestSpec, only: &[Tag], without: &[Tag]) -> Result<(), Problem> {
     if only.is_empty() && without.is_empty() {
         return Ok(());

@@ -8,8 +8,8 @@ use crate::report::text::clean;
 
 /// Check LoadTests as the operator and a local run would
 ///
-/// Prints every mistake with its document, line and field path. The data of feeders, files that are bodies and the descriptors of gRPC are looked at where they stand in the files,
-/// or beside them.
+/// Prints every mistake with its document, line and field path. The data of feeders, files that are
+/// bodies and the descriptors of gRPC are looked at where they stand in the files, or beside them.
 /// Exit code 0: all are valid; 2: at least one is not.
 #[derive(Debug, clap::Args)]
 pub struct Options {

@@ -1,4 +1,5 @@
-//! YAML text into JSON values that know their lines, read as `kubectl` would read it and refused where it would surprise.
+//! YAML text into JSON values that know their lines, read as `kubectl` would read it and refused
+//! where it would surprise.
 
 use std::fmt;
 
@@ -101,7 +102,8 @@ fn in_our_words(message: &str) -> String {
     )
 }
 
-/// The parser recurses, by some 40 KB a level without optimisation, which a thread's usual stack may not hold.
+/// The parser recurses, by some 40 KB a level without optimisation, which a thread's usual stack
+/// may not hold.
 fn on_a_large_stack<T: Send>(
     work: impl FnOnce() -> Result<T, YamlError> + Send,
 ) -> Result<T, YamlError> {
@@ -148,7 +150,8 @@ fn field_at(text: &str, nth: usize) -> String {
         .rposition(|line| line.starts_with("---"))
         .map_or(0, |at| at + 1);
     let mut path = Vec::new();
-    // where the entry begins whose parent is looked for, and which item of a list it is if it is one
+    // where the entry begins whose parent is looked for, and which item of a list it is if it is
+    // one
     let (mut within, mut item) = (usize::MAX, None);
     for line in lines[begin..].iter().rev() {
         for entry in entries(line).into_iter().rev() {
@@ -265,7 +268,8 @@ impl Node {
         }
     }
 
-    /// Moves the names that a message begins with (`list: [0]: a: is wrong`), as far as they lead on from `path`, into the path.
+    /// Moves the names that a message begins with (`list: [0]: a: is wrong`), as far as they lead
+    /// on from `path`, into the path.
     pub fn deepen(&self, path: &str, message: &str) -> (String, String) {
         let (mut path, mut message) = (path.to_owned(), message);
         let mut node = self.at(&path);
@@ -410,7 +414,8 @@ impl<'de> Visitor<'de> for ContentVisitor {
     }
 }
 
-/// Keys are text in JSON; `kubectl` turns numbers into text, too, and `n` into `false`, which nobody means.
+/// Keys are text in JSON; `kubectl` turns numbers into text, too, and `n` into `false`, which
+/// nobody means.
 fn key_text<E: serde::de::Error>(key: Content) -> Result<String, E> {
     match key {
         Content::Scalar(Value::String(text)) => Ok(text),

@@ -1,4 +1,5 @@
-//! From a spec to a plan: every rule that the schema cannot say, each mistake with its field path. One place for CLI and operator.
+//! From a spec to a plan: every rule that the schema cannot say, each mistake with its field path.
+//! One place for CLI and operator.
 
 mod auth;
 mod check;
@@ -62,7 +63,8 @@ pub fn check(spec: &LoadTestSpec) -> Result<Checked, Vec<Problem>> {
     check_with(spec, &BTreeMap::new())
 }
 
-/// The same where more is known than the spec says: by name, the columns of feeders whose data could be read.
+/// The same where more is known than the spec says: by name, the columns of feeders whose data
+/// could be read.
 pub fn check_with(
     spec: &LoadTestSpec,
     columns: &BTreeMap<String, Arc<Columns>>,
@@ -259,7 +261,8 @@ fn declare_feeders(
     }
 }
 
-/// From the grant; by default what is planned and ten minutes, and two hours where only the run itself tells how long it takes.
+/// From the grant; by default what is planned and ten minutes, and two hours where only the run
+/// itself tells how long it takes.
 fn check_deadline(
     given: Option<&str>,
     load: Option<&(Duration, Vec<Population>)>,

@@ -19,8 +19,8 @@ const NOT_IN_DIGEST: [&[&str]; 9] = [
     &["run", "stopTimeout"],
 ];
 
-/// SHA-256, in hexadecimal, of the spec's canonical JSON without the values that equal their schema's default: an upgrade that adds
-/// defaulted fields changes no digest.
+/// SHA-256, in hexadecimal, of the spec's canonical JSON without the values that equal their
+/// schema's default: an upgrade that adds defaulted fields changes no digest.
 pub fn digest(spec: &LoadTestSpec) -> String {
     let mut value = serde_json::to_value(spec).expect("a spec is JSON");
     for path in NOT_IN_DIGEST {

@@ -1,4 +1,5 @@
-//! The reference of every field of a LoadTest as Markdown, from the schema's own descriptions; and which example shows which field.
+//! The reference of every field of a LoadTest as Markdown, from the schema's own descriptions; and
+//! which example shows which field.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
@@ -30,7 +31,8 @@ spec: {}               # all that follows
 /// A file with one LoadTest.
 #[derive(Debug, Clone)]
 pub struct Example {
-    /// The path of the section it belongs to, without `spec.` and `[]`; `-` and what sets it apart may follow: `load.open-poisson`.
+    /// The path of the section it belongs to, without `spec.` and `[]`; `-` and what sets it apart
+    /// may follow: `load.open-poisson`.
     pub name: String,
     pub text: String,
     /// The LoadTest's `spec`.
@@ -175,7 +177,8 @@ impl<'a> Reference<'a> {
                 .as_array()
                 .is_some_and(|required| required.iter().any(|other| *other == name))
         };
-        // what must be there comes first, and what is used at several places has its section where it must be
+        // what must be there comes first, and what is used at several places has its section where
+        // it must be
         let mut properties: Vec<_> = fields_of(schema)
             .map(|(name, property)| (!is_required(name), name, property))
             .collect();

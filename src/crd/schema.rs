@@ -1,4 +1,5 @@
-//! The custom resource definition: what the derive yields, made into what an API server, `kubectl` and GitOps tools want.
+//! The custom resource definition: what the derive yields, made into what an API server, `kubectl`
+//! and GitOps tools want.
 
 use std::sync::LazyLock;
 
@@ -33,7 +34,8 @@ const OTHER_STEPS: [&str; 5] = [
 
 static DEFINITION: LazyLock<Value> = LazyLock::new(define);
 
-/// The definition as it is installed. JSON, since the typed form writes every bound as a float, which GitOps tools would see as a change for ever.
+/// The definition as it is installed. JSON, since the typed form writes every bound as a float,
+/// which GitOps tools would see as a change for ever.
 pub fn definition() -> &'static Value {
     &DEFINITION
 }
@@ -60,7 +62,8 @@ fn define() -> Value {
     crd
 }
 
-/// A definition knows no references, and steps are described once: six times would be more than a client-side apply can carry.
+/// A definition knows no references, and steps are described once: six times would be more than a
+/// client-side apply can carry.
 fn refer_to_tasks(spec: &mut Value) {
     for place in OTHER_STEPS {
         let step = spec.pointer_mut(place).expect("the schema has it");
@@ -76,7 +79,8 @@ fn be_silent(schema: &mut Value) {
     each_child(schema, &mut be_silent);
 }
 
-/// The schema of a whole LoadTest as plain JSON Schema, which refuses unknown fields: what `validate` holds a file to.
+/// The schema of a whole LoadTest as plain JSON Schema, which refuses unknown fields: what
+/// `validate` holds a file to.
 pub fn strict_schema() -> Value {
     let mut crd = definition().clone();
     let root = root_schema(&mut crd);
@@ -104,7 +108,8 @@ fn refuse_unknown(schema: &mut Value) {
     each_child(schema, &mut refuse_unknown);
 }
 
-/// Bounds every string, drops what an API server would warn of, and writes whole numbers as whole numbers.
+/// Bounds every string, drops what an API server would warn of, and writes whole numbers as whole
+/// numbers.
 fn finish(schema: &mut Value) {
     let Some(fields) = schema.as_object_mut() else {
         return;

@@ -1,4 +1,5 @@
-//! What the operator writes back: the status of a LoadTest. Numbers that are not whole are text with their unit.
+//! What the operator writes back: the status of a LoadTest. Numbers that are not whole are text
+//! with their unit.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +15,8 @@ pub struct LoadTestStatus {
     pub phase: Option<Phase>,
     /// Runs begun so far; part of the next run's id.
     pub runs: i64,
-    /// What could have started a run when the last one began, or when the resource was first seen: only a change of it does with `OnTrigger`.
+    /// What could have started a run when the last one began, or when the resource was first seen:
+    /// only a change of it does with `OnTrigger`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub trigger: Option<TriggerStatus>,
     /// The run in progress, or the last one.

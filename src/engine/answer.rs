@@ -1,4 +1,5 @@
-//! A whole answer as checks, extracts, records and CEL read it: borrowed from the user's buffers, its JSON parsed once and only when asked for.
+//! A whole answer as checks, extracts, records and CEL read it: borrowed from the user's buffers,
+//! its JSON parsed once and only when asked for.
 
 mod condition;
 mod rules;
@@ -56,7 +57,8 @@ pub(super) trait Store: Scope {
 }
 
 impl<'a> Answer<'a> {
-    /// The first value that `visit` takes of the headers called `name`, in any case; trailers of a call are among them.
+    /// The first value that `visit` takes of the headers called `name`, in any case; trailers of a
+    /// call are among them.
     pub(super) fn header<T>(
         &self,
         name: &str,

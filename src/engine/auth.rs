@@ -1,4 +1,5 @@
-//! What a target is shown with each request: a header that stays the same, a token that is renewed, or a signature of the request.
+//! What a target is shown with each request: a header that stays the same, a token that is renewed,
+//! or a signature of the request.
 
 mod fetch;
 mod google;

@@ -1,4 +1,5 @@
-//! What is kept of an answer for those who look at it: its head, and its body up to a limit. Without anyone who looks, nothing is.
+//! What is kept of an answer for those who look at it: its head, and its body up to a limit.
+//! Without anyone who looks, nothing is.
 
 /// Bodies are kept up to this; what comes after is counted and dropped.
 pub(super) const MAX_BODY: usize = 1024 * 1024;
@@ -6,7 +7,8 @@ pub(super) const MAX_BODY: usize = 1024 * 1024;
 /// Of the body of a failing answer at least so much is kept: it tells why it fails.
 pub(super) const MAX_REFUSAL: usize = 4 * 1024;
 
-/// A buffer that grew beyond this is given back when the answer has been looked at, so that idle users stay small.
+/// A buffer that grew beyond this is given back when the answer has been looked at, so that idle
+/// users stay small.
 const WORTH_KEEPING: usize = 4 * 1024;
 
 /// What of the next answer is to be kept.

@@ -29,7 +29,8 @@ use crate::stats::ErrorClass;
 pub(super) enum End {
     /// Each step got an answer, even if the last one was a failure.
     Answered,
-    /// A request got no whole answer: the target may be down, and asking at once again would only burn CPU.
+    /// A request got no whole answer: the target may be down, and asking at once again would only
+    /// burn CPU.
     Unanswered,
     /// A step that failed says that the user ends.
     UserOver,
@@ -59,7 +60,8 @@ pub(super) struct Client {
 /// The time of an iteration.
 #[derive(Clone, Copy)]
 struct Clock {
-    /// When the next step should begin: the arrival, then the end of the step before it and the pauses since.
+    /// When the next step should begin: the arrival, then the end of the step before it and the
+    /// pauses since.
     intended: Instant,
     now: Instant,
     part: Part,
@@ -124,7 +126,8 @@ impl Client {
         }
     }
 
-    /// One iteration, begun `now`; how and when it ended. `intended` is when it should have begun, where that was planned.
+    /// One iteration, begun `now`; how and when it ended. `intended` is when it should have begun,
+    /// where that was planned.
     pub(super) async fn iterate(
         &mut self,
         scenario: &PreparedScenario,
@@ -213,7 +216,8 @@ impl Client {
         }
     }
 
-    /// An iteration without its first row is none; an arrival is missing then, unless the end of the rows is that of the run.
+    /// An iteration without its first row is none; an arrival is missing then, unless the end of
+    /// the rows is that of the run.
     fn not_begun(&self, none: NoRow, part: Part) -> End {
         if self.is_slot && none != NoRow::Exhausted(OnExhausted::StopRun) {
             self.shard

@@ -66,7 +66,8 @@ fn level(cohort: &Cohort, profile: &Profile, now: Instant) -> u64 {
     }
 }
 
-/// The moments at which this shard may start a user: those of all shards together lie evenly, so that the fleet keeps to the rate.
+/// The moments at which this shard may start a user: those of all shards together lie evenly, so
+/// that the fleet keeps to the rate.
 struct Turns {
     first: Instant,
     every: f64,
@@ -107,7 +108,8 @@ impl Users {
         }
     }
 
-    /// From now on there should be so many; of those that are missing at most `may_start` start now. User `nth` is `members[nth]`.
+    /// From now on there should be so many; of those that are missing at most `may_start` start
+    /// now. User `nth` is `members[nth]`.
     pub(super) fn bring_to(self: &Rc<Self>, level: u64, may_start: u64) {
         let before = self.wanted.replace(level);
         if level < before {

@@ -7,7 +7,8 @@ use std::rc::Rc;
 
 use super::capture::MAX_BODY;
 
-/// A decoder is given so many bytes at once: deflate makes at most 1,032 of one, so that all it makes of them fits [`PLAIN`].
+/// A decoder is given so many bytes at once: deflate makes at most 1,032 of one, so that all it
+/// makes of them fits [`PLAIN`].
 const PIECE: usize = 16;
 
 /// Room for what is decoded at once.
@@ -98,8 +99,8 @@ fn is_zlib(body: &[u8]) -> bool {
     body.first().is_some_and(|first| first & 0x0f == 8)
 }
 
-/// Appends what `body` says under a `Content-Encoding` to `out`, up to the most that is kept of a body; whether that is all. What
-/// cannot be read as that coding is left out.
+/// Appends what `body` says under a `Content-Encoding` to `out`, up to the most that is kept of a
+/// body; whether that is all. What cannot be read as that coding is left out.
 pub(super) fn decode(coding: &str, body: &[u8], out: &mut Vec<u8>) -> bool {
     out.clear();
     let most = MAX_BODY as u64 + 1;

@@ -144,7 +144,8 @@ impl Cohort {
         Some(&self.shard.prepared.scenarios[usize::from(self.population().scenarios[place])])
     }
 
-    /// The number that this shard's user or slot `nth` of the population has over the whole fleet and all populations.
+    /// The number that this shard's user or slot `nth` of the population has over the whole fleet
+    /// and all populations.
     pub(super) fn user_number(&self, nth: u64) -> u64 {
         self.first_user + self.slice.number(nth)
     }

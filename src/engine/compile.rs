@@ -1,4 +1,5 @@
-//! From the scenarios of a plan to programs: every name gets its slot, every request its number and its bytes.
+//! From the scenarios of a plan to programs: every name gets its slot, every request its number and
+//! its bytes.
 
 use super::answer::{Needs, PreparedRules};
 use super::auth::Credentials;
@@ -52,11 +53,13 @@ pub(super) struct Calls<'a> {
 #[derive(Clone, Copy)]
 pub(super) struct Known<'a> {
     pub(super) credentials: &'a [Option<&'a Credentials>],
-    /// Empty where there is something wrong with what these would be: steps with calls are left out then.
+    /// Empty where there is something wrong with what these would be: steps with calls are left
+    /// out then.
     pub(super) calls: &'a [Option<Calls<'a>>],
 }
 
-/// The programs of `plan`, whose variables and feeders are `names`, or everything that is wrong with them.
+/// The programs of `plan`, whose variables and feeders are `names`, or everything that is wrong
+/// with them.
 pub(super) fn compile(
     plan: &Plan,
     names: Names,
@@ -414,7 +417,8 @@ impl Compiler<'_> {
         Some(compiled)
     }
 
-    /// Compiles a request and gives it the next number. What is wrong with it is told; what follows is compiled too, to find all of that.
+    /// Compiles a request and gives it the next number. What is wrong with it is told; what follows
+    /// is compiled too, to find all of that.
     fn request(&mut self, step: &RequestStep, known: &Names, path: &str) -> Act {
         let number = self.steps.len() as u16;
         let RequestStep {

@@ -1,7 +1,9 @@
-//! What is looked for in an event of a language model that speaks as OpenAI's does: whether it bears content, and the tokens counted.
+//! What is looked for in an event of a language model that speaks as OpenAI's does: whether it
+//! bears content, and the tokens counted.
 //!
-//! Nothing is copied, what is not looked for is passed over, and a field that is not what it is called says nothing. Targets differ
-//! in what else they send, and in names: Databricks sends content in parts, vLLM calls `reasoning` what others call `reasoning_content`.
+//! Nothing is copied, what is not looked for is passed over, and a field that is not what it is
+//! called says nothing. Targets differ in what else they send, and in names: Databricks sends
+//! content in parts, vLLM calls `reasoning` what others call `reasoning_content`.
 
 use std::fmt;
 

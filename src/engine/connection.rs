@@ -75,7 +75,8 @@ pub(super) enum Failure {
 }
 
 impl Failure {
-    /// Of HTTP, where the answer came to no more than that; a status whose body never came whole is not an answer.
+    /// Of HTTP, where the answer came to no more than that; a status whose body never came whole is
+    /// not an answer.
     pub(super) fn status(&self) -> u16 {
         match self {
             Self::Grpc(Fault::HttpStatus(status)) => *status,
@@ -144,7 +145,8 @@ impl Connection {
         self.until.is_none_or(|until| now < until) && most.is_none_or(|most| self.served < most)
     }
 
-    /// Whether an idle connection is of no more use: ended, broken, or with bytes on it that nobody asked for.
+    /// Whether an idle connection is of no more use: ended, broken, or with bytes on it that nobody
+    /// asked for.
     pub(super) fn has_ended(&mut self, cx: &mut Context<'_>) -> bool {
         let mut byte = [0];
         self.poll_read(cx, &mut ReadBuf::new(&mut byte)).is_ready()
@@ -156,8 +158,9 @@ impl Connection {
         self.flushed = false;
     }
 
-    /// Writes what is left of `request` and reads until the response is complete. Both at once: a target may answer before it has
-    /// read everything. `buffer` is scratch space, its content has no meaning between two calls.
+    /// Writes what is left of `request` and reads until the response is complete. Both at once: a
+    /// target may answer before it has read everything. `buffer` is scratch space, its content
+    /// has no meaning between two calls.
     pub(super) fn poll_exchange(
         &mut self,
         cx: &mut Context<'_>,
@@ -202,7 +205,8 @@ impl Connection {
         self.written == request.len()
     }
 
-    /// Writes as much as goes. Fails only if nothing of the request could be written; later the answer, if there is one, says more.
+    /// Writes as much as goes. Fails only if nothing of the request could be written; later the
+    /// answer, if there is one, says more.
     fn poll_send(&mut self, cx: &mut Context<'_>, request: &[u8]) -> Result<(), Failure> {
         while self.written < request.len() {
             match Pin::new(&mut self.stream).poll_write(cx, &request[self.written..]) {
@@ -221,7 +225,8 @@ impl Connection {
         Ok(())
     }
 
-    /// A read that fills less than the buffer leaves tokio knowing that nothing more is there, which saves a system call per response.
+    /// A read that fills less than the buffer leaves tokio knowing that nothing more is there,
+    /// which saves a system call per response.
     fn poll_read(
         &mut self,
         cx: &mut Context<'_>,
@@ -248,7 +253,8 @@ impl Connection {
                 return Poll::Ready(Err(Failure::Broken(error)));
             }
             let wanted = response.droppable().min(1 << 30) as usize;
-            // SAFETY: with MSG_TRUNC a TCP socket drops the bytes instead of writing them, so no memory is touched
+            // SAFETY: with MSG_TRUNC a TCP socket drops the bytes instead of writing them, so no
+            // memory is touched
             let dropped = stream.try_io(tokio::io::Interest::READABLE, || {
                 match unsafe {
                     libc::recv(

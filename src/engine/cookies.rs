@@ -9,7 +9,8 @@ use super::capture::header_texts;
 pub(super) struct Jar(Option<Box<CookieStore>>);
 
 impl Jar {
-    /// Takes what the head of an answer from `url` sets. What a browser would refuse is refused: another domain's, or nonsense.
+    /// Takes what the head of an answer from `url` sets. What a browser would refuse is refused:
+    /// another domain's, or nonsense.
     pub(super) fn take(&mut self, head: &[u8], url: &Url) {
         for value in header_texts(head, "set-cookie") {
             if let Ok(cookie) = RawCookie::parse(value.to_owned()) {

@@ -58,7 +58,8 @@ impl CpuMeter {
 
 pub(super) fn process_cpu_micros() -> u64 {
     let mut usage = MaybeUninit::<libc::rusage>::uninit();
-    // SAFETY: getrusage fills the struct it is given, and RUSAGE_SELF with a valid pointer cannot fail
+    // SAFETY: getrusage fills the struct it is given, and RUSAGE_SELF with a valid pointer cannot
+    // fail
     let usage = unsafe {
         libc::getrusage(libc::RUSAGE_SELF, usage.as_mut_ptr());
         usage.assume_init()
@@ -67,7 +68,8 @@ pub(super) fn process_cpu_micros() -> u64 {
     micros(usage.ru_utime) + micros(usage.ru_stime)
 }
 
-/// The control group that limits this process; the two versions of them keep the same facts in different files.
+/// The control group that limits this process; the two versions of them keep the same facts in
+/// different files.
 #[derive(Debug, PartialEq, Eq)]
 enum Group {
     V2(PathBuf),
@@ -81,8 +83,9 @@ impl Group {
         Self::find(&membership, Path::new("/sys/fs/cgroup"))
     }
 
-    /// `membership` has a line `hierarchy:controllers:path` for each hierarchy; that of version 2 names no controller. In a container
-    /// the path may be the host's, while the container's own group is mounted at the root.
+    /// `membership` has a line `hierarchy:controllers:path` for each hierarchy; that of version 2
+    /// names no controller. In a container the path may be the host's, while the container's
+    /// own group is mounted at the root.
     fn find(membership: &str, root: &Path) -> Option<Self> {
         let lines = membership.lines().filter_map(|line| {
             let mut parts = line.splitn(3, ':').skip(1);

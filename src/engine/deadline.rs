@@ -10,8 +10,8 @@ use tokio::time::Sleep;
 
 use super::client::End;
 
-/// A timer that is set seldom: it is left at the deadline of an earlier request, and set anew only when it goes off too early. So
-/// requests that end in time touch no timer.
+/// A timer that is set seldom: it is left at the deadline of an earlier request, and set anew only
+/// when it goes off too early. So requests that end in time touch no timer.
 #[derive(Default)]
 pub(super) struct Deadline {
     sleep: Option<Pin<Box<Sleep>>>,

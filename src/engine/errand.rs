@@ -248,7 +248,8 @@ async fn act(
     }
 }
 
-/// Rows for a preflight: those that all workers share it takes without asking, since the load takes them all the same.
+/// Rows for a preflight: those that all workers share it takes without asking, since the load takes
+/// them all the same.
 fn dealer(prepared: &Prepared, share: Share, seed: u64) -> Dealer {
     let dealer = Dealer::new(
         prepared.plan.feeder_slots(),

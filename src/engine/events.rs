@@ -1,4 +1,5 @@
-//! Divides the body of an answer, as it comes, into events: server-sent events as the HTML standard reads them, or lines.
+//! Divides the body of an answer, as it comes, into events: server-sent events as the HTML standard
+//! reads them, or lines.
 //!
 //! Pure: no socket and no clock here. Bytes may be cut anywhere.
 
@@ -29,7 +30,8 @@ pub(super) struct Events {
     /// Of the unfinished event, each line with a line feed.
     data: Vec<u8>,
     name: Vec<u8>,
-    /// The last byte was a carriage return, which ended a line; a line feed after it belongs to that end.
+    /// The last byte was a carriage return, which ended a line; a line feed after it belongs to
+    /// that end.
     after_return: bool,
     /// A line has come, so that no byte order mark can.
     begun: bool,
@@ -79,8 +81,9 @@ impl Events {
         Ok(())
     }
 
-    /// The body came to its proper end. The standard drops an event that no empty line follows; clients that read line by line, as
-    /// those of language models do, would see it, so it counts.
+    /// The body came to its proper end. The standard drops an event that no empty line follows;
+    /// clients that read line by line, as those of language models do, would see it, so it
+    /// counts.
     pub(super) fn end(&mut self, each: &mut impl FnMut(Event<'_>)) {
         let line = std::mem::take(&mut self.line);
         if !line.is_empty() {
@@ -142,7 +145,8 @@ impl Events {
                 self.name.clear();
                 self.name.extend_from_slice(value);
             }
-            // a comment (its name is empty), an id, a time to wait before connecting again, or what nobody knows
+            // a comment (its name is empty), an id, a time to wait before connecting again, or what
+            // nobody knows
             _ => {}
         }
     }

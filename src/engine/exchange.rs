@@ -1,4 +1,5 @@
-//! One request of a user, with its cookies, redirects and retries: carried out, judged and recorded as one sample.
+//! One request of a user, with its cookies, redirects and retries: carried out, judged and recorded
+//! as one sample.
 
 use std::borrow::Cow;
 use std::cell::Cell;
@@ -90,7 +91,8 @@ struct Sending<'a> {
     message: &'a [u8],
     http2: Option<&'a OnceLock<Form>>,
     frame: &'a mut Frame,
-    /// A redirect led to another origin, so that the rest is the target's matter and no longer the step's.
+    /// A redirect led to another origin, so that the rest is the target's matter and no longer the
+    /// step's.
     is_astray: bool,
     changed: &'a mut Vec<u8>,
     flight: &'a Flight<'a>,
@@ -456,7 +458,8 @@ impl Sending<'_> {
             .map_err(astray)?;
         let there = here.join(location).map_err(astray)?;
         let same_origin = there.origin() == here.origin();
-        // never to a host that the test does not name: neither load nor credentials may end up elsewhere
+        // never to a host that the test does not name: neither load nor credentials may end up
+        // elsewhere
         let to = if same_origin {
             Some(from)
         } else {
@@ -640,7 +643,8 @@ fn seen<'a>(
     }
 }
 
-/// What was sent in the form of a message of HTTP, and the bytes of its body, where these are not the ones it shows.
+/// What was sent in the form of a message of HTTP, and the bytes of its body, where these are not
+/// the ones it shows.
 fn shown<'a>(
     call: &PreparedCall,
     tally: &Tally,
@@ -687,7 +691,8 @@ fn is_worth_another(retry: &Retry, outcome: &Result<(), Failure>, status: u16) -
     })
 }
 
-/// Records a request that could not be put together. Returns when that was, and the class it was told.
+/// Records a request that could not be put together. Returns when that was, and the class it was
+/// told.
 pub(super) fn unrendered(
     shard: &Shard,
     number: u16,
@@ -710,8 +715,8 @@ pub(super) fn unrendered(
     (ended, Some(class))
 }
 
-/// The sample of a failure of `request`; `judged` is what a check or an extract says of it. An answer that is a failure only by that is told when
-/// `tells_answers`.
+/// The sample of a failure of `request`; `judged` is what a check or an extract says of it. An
+/// answer that is a failure only by that is told when `tells_answers`.
 pub(super) fn describe(
     outcome: &Result<(), Failure>,
     judged: Option<String>,

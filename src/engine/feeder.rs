@@ -1,8 +1,9 @@
 //! Rows of test data at run time: who gets which, one an iteration, fixed to its end.
 //!
-//! A row follows from a position, and a position from a counter: the user's own (scope `User`), one of the worker (`Worker`), or a range that
-//! the master has leased to it (`Test`, see [`supply`]). The worker's counter is shared by its shards and touched once a row: shards that
-//! stride the rows without it would leave out those of a shard none of whose users wants any.
+//! A row follows from a position, and a position from a counter: the user's own (scope `User`), one
+//! of the worker (`Worker`), or a range that the master has leased to it (`Test`, see [`supply`]).
+//! The worker's counter is shared by its shards and touched once a row: shards that stride the rows
+//! without it would leave out those of a shard none of whose users wants any.
 
 mod load;
 mod supply;
@@ -48,7 +49,8 @@ pub(super) struct Dealer {
     /// The slot of the first feeder.
     first_slot: Slot,
     feeds: Arc<[Feed]>,
-    /// By feeder; the order that the users of the worker share, and of scope `User` the seed of theirs.
+    /// By feeder; the order that the users of the worker share, and of scope `User` the seed of
+    /// theirs.
     orders: Box<[Order]>,
     seeds: Box<[u64]>,
     /// By feeder: the next position of scope `Worker`.
@@ -232,7 +234,8 @@ impl Hand {
         taken
     }
 
-    /// As [`Hand::take`] for each, but, unless it is in a hurry, waits for the master to lease rows. Whether it waited.
+    /// As [`Hand::take`] for each, but, unless it is in a hurry, waits for the master to lease
+    /// rows. Whether it waited.
     pub(super) async fn take_all(
         &mut self,
         dealer: &Dealer,
@@ -253,7 +256,8 @@ impl Hand {
         Ok(waited)
     }
 
-    /// As [`Hand::take`], but waits for the master to lease rows, until [`Supply::wake`] makes whoever waits look around.
+    /// As [`Hand::take`], but waits for the master to lease rows, until [`Supply::wake`] makes
+    /// whoever waits look around.
     async fn wait_for(&mut self, dealer: &Dealer, need: Need) -> Result<(), NoRow> {
         let wakes = dealer.supply.wakes();
         loop {

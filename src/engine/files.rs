@@ -1,6 +1,7 @@
 //! Open files: every connection is one, and shells start programs with some thousand.
 
-/// Lets this process open as many files as the system allows it. A load that needs more shows failures of class `exhausted`.
+/// Lets this process open as many files as the system allows it. A load that needs more shows
+/// failures of class `exhausted`.
 pub(super) fn raise_limit() {
     let mut limit = libc::rlimit {
         rlim_cur: 0,

@@ -1,4 +1,5 @@
-//! What the templates and conditions of one user read: its number, the values it took out of answers, its rows.
+//! What the templates and conditions of one user read: its number, the values it took out of
+//! answers, its rows.
 
 use std::rc::Rc;
 use std::time::SystemTime;
@@ -32,7 +33,8 @@ impl Frame {
         }
     }
 
-    /// Forgets what lives for one iteration only, and makes the variables that hold for the next one.
+    /// Forgets what lives for one iteration only, and makes the variables that hold for the next
+    /// one.
     pub(super) fn begin_iteration(&mut self, scenario: &PreparedScenario) {
         let slots = scenario.of_iteration.start.min(self.values.len())
             ..scenario.of_iteration.end.min(self.values.len());
@@ -63,7 +65,8 @@ impl Frame {
             .all(|need| self.hand.holds(&self.shard.dealer, *need))
     }
 
-    /// Takes the iteration's rows that `needs` asks for; whether it waited for them, which one in a hurry does not.
+    /// Takes the iteration's rows that `needs` asks for; whether it waited for them, which one in a
+    /// hurry does not.
     pub(super) async fn take_rows(&mut self, needs: &[Need], hurry: bool) -> Result<bool, NoRow> {
         self.hand.take_all(&self.shard.dealer, needs, hurry).await
     }

@@ -1,7 +1,8 @@
-//! Calls over gRPC: compiled once, sent over HTTP/2 connections that users share, answered by messages and a status.
+//! Calls over gRPC: compiled once, sent over HTTP/2 connections that users share, answered by
+//! messages and a status.
 //!
-//! They go on the `h2` crate directly: head and static messages are made before load, and nobody decodes an answer unless a rule
-//! looks into it.
+//! They go on the `h2` crate directly: head and static messages are made before load, and nobody
+//! decodes an answer unless a rule looks into it.
 
 mod calling;
 pub(super) mod channel;
@@ -180,8 +181,9 @@ impl GrpcCall {
         self.kind
     }
 
-    /// The part of the run to which it belongs, being made in `part`. A health check that passes says nothing of the work that the target
-    /// is tested by; one that fails stands for that work, which is not done then.
+    /// The part of the run to which it belongs, being made in `part`. A health check that passes
+    /// says nothing of the work that the target is tested by; one that fails stands for that
+    /// work, which is not done then.
     pub(super) fn part(&self, part: Part, failed: bool) -> Part {
         if self.is_health_check && !failed && part == Part::Measured {
             Part::Control

@@ -68,7 +68,8 @@ impl Session {
                 let greeting = channel::greet(&mut connection);
                 let pings = match &channels.keep_alive {
                     None => greeting.await,
-                    // a target that is silent from the beginning is found dead as soon as one that falls silent
+                    // a target that is silent from the beginning is found dead as soon as one that
+                    // falls silent
                     Some(KeepAlive { timeout, .. }) => tokio::time::timeout(*timeout, greeting)
                         .await
                         .map_err(|_| {
@@ -108,7 +109,8 @@ impl Session {
         })
     }
 
-    /// Whether further requests may be sent on it at all: by age, number of requests, and as far as is known of the target's end.
+    /// Whether further requests may be sent on it at all: by age, number of requests, and as far as
+    /// is known of the target's end.
     pub(super) fn may_serve(&self, now: Instant, most: Option<u32>) -> bool {
         !self.ended.get()
             && self.until.is_none_or(|until| now < until)
@@ -151,7 +153,8 @@ impl Session {
             .poll_ready(&mut Context::from_waker(Waker::noop()))
             .is_pending()
         {
-            // it waits for the stream it began last; another one does not, and costs more than to ask
+            // it waits for the stream it began last; another one does not, and costs more than to
+            // ask
             let another = sender.clone();
             *sender = another;
         }
@@ -204,7 +207,8 @@ impl Drop for Seat {
     }
 }
 
-/// A target that refuses a client's certificate says so and leaves; h2 gives up at the first write that fails, and would not hear it.
+/// A target that refuses a client's certificate says so and leaves; h2 gives up at the first write
+/// that fails, and would not hear it.
 struct Candid {
     stream: Stream,
     /// Why a write failed, until it is known what was said before.

@@ -31,7 +31,8 @@ impl Quota {
         }
     }
 
-    /// Whether a user that began `done` iterations that count may begin another; `None` if not, else whether that counts.
+    /// Whether a user that began `done` iterations that count may begin another; `None` if not,
+    /// else whether that counts.
     pub(super) fn begin(&self, done: u64, now: Instant) -> Option<bool> {
         if now < self.zero {
             return Some(false);

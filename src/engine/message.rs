@@ -1,4 +1,5 @@
-//! Changes to a request that is rendered already: a cookie put in, or what a redirect makes of it. Only requests that need it pay.
+//! Changes to a request that is rendered already: a cookie put in, or what a redirect makes of it.
+//! Only requests that need it pay.
 
 /// Headers that may go to any origin; all others may hold credentials.
 const HARMLESS: [&str; 8] = [
@@ -69,8 +70,9 @@ pub(super) struct Redirect<'a> {
     pub(super) same_origin: bool,
 }
 
-/// Writes the request that follows a redirect of `message` to `out`; whether it is a HEAD. 303 and, of a POST, 301 and 302 become a
-/// GET without a body (RFC 9110, 15.4). Credentials and cookies stay behind when the origin is another.
+/// Writes the request that follows a redirect of `message` to `out`; whether it is a HEAD. 303 and,
+/// of a POST, 301 and 302 become a GET without a body (RFC 9110, 15.4). Credentials and cookies
+/// stay behind when the origin is another.
 pub(super) fn redirected(message: &[u8], redirect: Redirect<'_>, out: &mut Vec<u8>) -> bool {
     let Redirect {
         status,

@@ -1,7 +1,8 @@
 //! Open load: iterations start when the profile says so, whether earlier ones have ended or not.
 //!
-//! A slot carries out one iteration at a time on a connection of its own. Slots are opened on demand up to the shard's part of
-//! `maxInFlight`; an arrival that finds none free is dropped and counted, never delayed.
+//! A slot carries out one iteration at a time on a connection of its own. Slots are opened on
+//! demand up to the shard's part of `maxInFlight`; an arrival that finds none free is dropped and
+//! counted, never delayed.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -49,7 +50,8 @@ struct Arrivals {
 enum Process {
     /// Every so-many-th of the fleet's.
     Constant,
-    /// One of the shard's own, at its part of the rate. The next comes where the fleet's integral of the rate reaches `area`.
+    /// One of the shard's own, at its part of the rate. The next comes where the fleet's integral
+    /// of the rate reaches `area`.
     Poisson {
         random: Xoshiro256PlusPlus,
         area: f64,
@@ -57,7 +59,8 @@ enum Process {
 }
 
 impl Arrivals {
-    /// Arrivals from before a worker joined are not its own to catch up on; those of a start that was only slow are.
+    /// Arrivals from before a worker joined are not its own to catch up on; those of a start that
+    /// was only slow are.
     fn new(
         profile: &Profile,
         arrival: Arrival,
@@ -86,7 +89,8 @@ impl Arrivals {
         }
     }
 
-    /// What comes next, which is not taken by that: its number over the whole fleet, and the time since the profile's zero.
+    /// What comes next, which is not taken by that: its number over the whole fleet, and the time
+    /// since the profile's zero.
     fn peek(&mut self) -> Option<(u64, Duration)> {
         let number = self.slice.number(self.nth);
         let due = match &self.process {
@@ -119,7 +123,8 @@ struct Inbox {
 struct Slots {
     cohort: Rc<Cohort>,
     inboxes: RefCell<Vec<Rc<Inbox>>>,
-    /// The one that was used last is used next: its connection is the freshest, and rarely used ones may close.
+    /// The one that was used last is used next: its connection is the freshest, and rarely used
+    /// ones may close.
     free: RefCell<Vec<u32>>,
     most: u64,
 }
@@ -138,7 +143,8 @@ pub(super) async fn drive(
         .await
 }
 
-/// Starts iterations at the levels that the master announces, until it says that the search is over; when it was.
+/// Starts iterations at the levels that the master announces, until it says that the search is
+/// over; when it was.
 pub(super) async fn search(cohort: &Rc<Cohort>, max_in_flight: u32) -> Instant {
     let slots = Slots::new(cohort, max_in_flight);
     slots.warm_up(Arrival::Constant).await;
@@ -183,7 +189,8 @@ impl Slots {
         end
     }
 
-    /// Each announcement holds all levels, so that every shard goes through the same integral, and the arrivals of all interleave.
+    /// Each announcement holds all levels, so that every shard goes through the same integral, and
+    /// the arrivals of all interleave.
     async fn follow_levels(self: &Rc<Self>, mut announced: watch::Receiver<Levels>) -> Instant {
         let start = self.cohort.shard.start;
         let joined_at = self.cohort.shard.joined_at.saturating_duration_since(start);
@@ -213,7 +220,8 @@ impl Slots {
         }
     }
 
-    /// Starts what arrives until `end`, or, where that is not known, until it is given up: what has not come by then is not taken.
+    /// Starts what arrives until `end`, or, where that is not known, until it is given up: what has
+    /// not come by then is not taken.
     async fn carry_out(
         self: &Rc<Self>,
         arrivals: &mut Arrivals,

@@ -1,19 +1,22 @@
 //! Waits for a moment to some 50 us, where tokio's timer knows only milliseconds.
 //!
-//! On Linux by a `timerfd` among the runtime's other events: the kernel wakes the thread, and hardly anything spins, so the CPU that
-//! a run reports is that of the requests. Elsewhere, or without a free file descriptor, by tokio's timer and a short yielding spin.
+//! On Linux by a `timerfd` among the runtime's other events: the kernel wakes the thread, and
+//! hardly anything spins, so the CPU that a run reports is that of the requests. Elsewhere, or
+//! without a free file descriptor, by tokio's timer and a short yielding spin.
 
 use std::time::{Duration, Instant};
 
 /// tokio's timer rounds up to the next of its milliseconds.
 const COARSE: Duration = Duration::from_micros(1200);
 
-/// A thread that sleeps is awake some 40 us after it should be, and at the 99th percentile 170 us, seen on a virtual machine that is
-/// else idle. So it is woken so much earlier, and stays awake for what is left: 0 us, and 40 us.
+/// A thread that sleeps is awake some 40 us after it should be, and at the 99th percentile 170 us,
+/// seen on a virtual machine that is else idle. So it is woken so much earlier, and stays awake for
+/// what is left: 0 us, and 40 us.
 #[cfg(target_os = "linux")]
 const LEAD: Duration = Duration::from_micros(60);
 
-/// Where moments are nearer to each other, being awake before each would be a large part of the CPU that a run reports.
+/// Where moments are nearer to each other, being awake before each would be a large part of the CPU
+/// that a run reports.
 #[cfg(target_os = "linux")]
 const WORTH_LEAD: Duration = Duration::from_micros(500);
 
@@ -121,7 +124,8 @@ mod linux {
             {
                 return Err(io::Error::last_os_error());
             }
-            // setting the timer forgets earlier expiries, so it need not be read; an event from before is seen by the clock
+            // setting the timer forgets earlier expiries, so it need not be read; an event from
+            // before is seen by the clock
             loop {
                 let mut ready = self.0.readable_mut().await?;
                 ready.clear_ready();

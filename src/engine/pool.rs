@@ -1,4 +1,5 @@
-//! A shard's connections to one target: who gets which, when a new one is opened, and how old they grow.
+//! A shard's connections to one target: who gets which, when a new one is opened, and how old they
+//! grow.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -78,7 +79,8 @@ impl Pool {
         }
     }
 
-    /// Something to send the next request on, for one who has nothing kept. `place` is where it sent last.
+    /// Something to send the next request on, for one who has nothing kept. `place` is where it
+    /// sent last.
     pub(super) async fn carrier(
         &self,
         place: &mut usize,
@@ -109,7 +111,8 @@ impl Pool {
         self.idle.borrow_mut().push(connection);
     }
 
-    /// Rare, and kept out of the size of every user: that is memory, and bytes moved for each request.
+    /// Rare, and kept out of the size of every user: that is memory, and bytes moved for each
+    /// request.
     async fn connect(&self, route: &Route, flight: &Flight<'_>) -> Result<Carrier, Failure> {
         Box::pin(self.open(route, flight)).await
     }
@@ -153,8 +156,9 @@ impl Pool {
         Ok(None)
     }
 
-    /// Connections take turns, but where others send, too, a user stays, unless there is less to do elsewhere: many who were answered at
-    /// once send at once, and on one connection they share a write.
+    /// Connections take turns, but where others send, too, a user stays, unless there is less to do
+    /// elsewhere: many who were answered at once send at once, and on one connection they share
+    /// a write.
     fn choose(&self, last: usize) -> usize {
         let next = self.next.get();
         self.next.set(next.wrapping_add(1));
@@ -168,7 +172,8 @@ impl Pool {
         }
     }
 
-    /// A connection with room, or a place that has none yet; of such a one is made while there may be more and all are full.
+    /// A connection with room, or a place that has none yet; of such a one is made while there may
+    /// be more and all are full.
     fn find(
         &self,
         first: usize,
@@ -191,7 +196,8 @@ impl Pool {
         Err(places.last().cloned())
     }
 
-    /// Sees to it that there is a place for each of so many addresses, so that none of them is left out.
+    /// Sees to it that there is a place for each of so many addresses, so that none of them is left
+    /// out.
     fn reach(&self, addresses: usize) {
         let mut places = self.places.borrow_mut();
         let wanted = addresses.min(self.most).max(places.len());
@@ -252,8 +258,9 @@ pub(super) async fn living(
     lives.then_some(connection)
 }
 
-/// How old the `turn`th connection may grow: within a fifth of `age`, and those opened at once reach theirs evenly over that time.
-/// The multiplier is the golden ratio's, which spreads any number of them.
+/// How old the `turn`th connection may grow: within a fifth of `age`, and those opened at once
+/// reach theirs evenly over that time. The multiplier is the golden ratio's, which spreads any
+/// number of them.
 fn age(age: Duration, turn: u64) -> Option<Duration> {
     let part = turn.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 11;
     let factor = 0.8 + 0.4 * part as f64 / (1u64 << 53) as f64;

@@ -30,7 +30,8 @@ pub(super) struct Readiness {
     pub(super) timeout: Duration,
 }
 
-/// Asks all targets that say so until each is ready. In words how long that took, or the last answer.
+/// Asks all targets that say so until each is ready. In words how long that took, or the last
+/// answer.
 pub(super) async fn await_targets(shard: &Rc<Shard>) -> Result<String, String> {
     let waits = shard.prepared.readiness.iter().map(async |readiness| {
         let field = shard

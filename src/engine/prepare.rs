@@ -1,4 +1,5 @@
-//! Everything that can be done, and everything that can be found wrong, before a single request is sent.
+//! Everything that can be done, and everything that can be found wrong, before a single request is
+//! sent.
 
 use std::sync::Arc;
 
@@ -42,7 +43,8 @@ fn join<T: ToString>(items: &[T]) -> String {
         .join("; ")
 }
 
-/// A plan ready to be carried out: inputs read, requests compiled, TLS built, the target's host resolved.
+/// A plan ready to be carried out: inputs read, requests compiled, TLS built, the target's host
+/// resolved.
 pub struct Prepared {
     pub(super) plan: Arc<Plan>,
     /// By place in [`Plan::steps`].
@@ -85,12 +87,14 @@ impl Prepared {
         Feed::shared(&self.feeds)
     }
 
-    /// Of what services and messages are known to be, where there are calls over gRPC; the same on every worker.
+    /// Of what services and messages are known to be, where there are calls over gRPC; the same on
+    /// every worker.
     pub fn descriptor_digest(&self) -> Option<&str> {
         self.descriptor_digest.as_deref()
     }
 
-    /// What is allowed but most likely not meant, as far as only the inputs show it. No text holds a value of theirs.
+    /// What is allowed but most likely not meant, as far as only the inputs show it. No text holds
+    /// a value of theirs.
     pub fn warnings(&self) -> &[String] {
         &self.warnings
     }
@@ -290,7 +294,8 @@ async fn begin_renewal(route: &Route, redactor: &Arc<Redactor>) -> Result<Option
     }
 }
 
-/// What came of something that was done for each target, or all that went wrong with it, told at this field of the target.
+/// What came of something that was done for each target, or all that went wrong with it, told at
+/// this field of the target.
 fn all_of<T>(
     plan: &Plan,
     field: &str,
@@ -328,7 +333,8 @@ async fn load_feeds(plan: &Arc<Plan>, inputs: &Inputs) -> Result<Arc<[Feed]>, Ve
     })
 }
 
-/// What the engine relies on and a plan's type does not say; a plan made by validation never fails here.
+/// What the engine relies on and a plan's type does not say; a plan made by validation never fails
+/// here.
 fn check(plan: &Plan) -> Vec<Problem> {
     let mut problems = Vec::new();
     for population in &plan.populations {

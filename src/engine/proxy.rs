@@ -1,4 +1,5 @@
-//! An HTTP proxy between us and the target: a tunnel for TLS and HTTP/2, whole URLs for plain HTTP/1.1.
+//! An HTTP proxy between us and the target: a tunnel for TLS and HTTP/2, whole URLs for plain
+//! HTTP/1.1.
 
 use std::io;
 

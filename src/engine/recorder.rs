@@ -23,13 +23,15 @@ pub(super) struct ShardDelta {
     pub(super) failure: Option<String>,
 }
 
-/// To which part of the run a sample belongs: that of the iteration it is made in, by when this started.
+/// To which part of the run a sample belongs: that of the iteration it is made in, by when this
+/// started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Part {
     Measured,
     /// Counted, and else left out of the results.
     Warmup,
-    /// Setup, teardown, onStart, onStop and health checks that pass: as the warm-up, but why one failed is told.
+    /// Setup, teardown, onStart, onStop and health checks that pass: as the warm-up, but why one
+    /// failed is told.
     Control,
 }
 
@@ -52,7 +54,8 @@ pub(super) struct Sample<'a> {
     pub(super) failure: Option<ErrorClass>,
     /// What the answer of 429 or 503 asked for.
     pub(super) retry_after: Option<Duration>,
-    /// Whether a byte of its last attempt was written; those before it are told by [`Recorder::retried`].
+    /// Whether a byte of its last attempt was written; those before it are told by
+    /// [`Recorder::retried`].
     pub(super) sent: bool,
     pub(super) sent_bytes: u64,
     pub(super) received_bytes: u64,
@@ -98,7 +101,8 @@ impl Sample<'_> {
 /// A stream that came to its proper end.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct StreamSample {
-    /// Intended time to the first message; of a language model's to the first event that bears content.
+    /// Intended time to the first message; of a language model's to the first event that bears
+    /// content.
     pub(super) first: Option<Duration>,
     pub(super) llm: Option<LlmSample>,
 }
@@ -317,7 +321,8 @@ impl Recorder {
         }
     }
 
-    /// A message or an event of a stream came at `at`; `gap` is the time since the one before it, of those that count.
+    /// A message or an event of a stream came at `at`; `gap` is the time since the one before it,
+    /// of those that count.
     pub(super) fn message_received(
         &mut self,
         step: u16,
@@ -369,8 +374,8 @@ impl Recorder {
         }
     }
 
-    /// A step's `if`, `until` or `forEach` came to nothing, so the iteration has failed. `place` is its number among the steps that say when or
-    /// how often.
+    /// A step's `if`, `until` or `forEach` came to nothing, so the iteration has failed. `place` is
+    /// its number among the steps that say when or how often.
     pub(super) fn condition_failed(
         &mut self,
         place: u16,
@@ -456,7 +461,8 @@ impl Recorder {
         self.rest.counters.redirect_hops += 1;
     }
 
-    /// What an answer held for the trend at `place` of the plan's list, in its base unit. Belongs to the second of the latest sample.
+    /// What an answer held for the trend at `place` of the plan's list, in its base unit. Belongs
+    /// to the second of the latest sample.
     pub(super) fn trend(&mut self, place: u16, value: Option<u64>, part: Part) {
         if part != Part::Measured {
             return;

@@ -32,7 +32,8 @@ const NOT_UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'_')
     .remove(b'~');
 
-/// Knows the secrets of a test in each form in which a message may hold them. Several threads may ask and teach it.
+/// Knows the secrets of a test in each form in which a message may hold them. Several threads may
+/// ask and teach it.
 #[derive(Default)]
 pub(super) struct Redactor {
     known: RwLock<Known>,
@@ -103,8 +104,8 @@ impl Redactor {
         String::from_utf8_lossy(&self.beginning(bytes, bytes.len())).into_owned()
     }
 
-    /// The first `most` bytes without secrets, if at least [`longest`](Self::longest) more are in `bytes`, or all there are: of a secret that
-    /// begins among them nothing is shown.
+    /// The first `most` bytes without secrets, if at least [`longest`](Self::longest) more are in
+    /// `bytes`, or all there are: of a secret that begins among them nothing is shown.
     pub(super) fn beginning(&self, bytes: &[u8], most: usize) -> Vec<u8> {
         {
             let known = self
@@ -133,7 +134,8 @@ impl Redactor {
         text
     }
 
-    /// Likewise, and without what `request` said in headers that may hold credentials: not all of them come from Secrets.
+    /// Likewise, and without what `request` said in headers that may hold credentials: not all of
+    /// them come from Secrets.
     pub(super) fn text_about(&self, request: &[u8], bytes: &[u8]) -> String {
         let mut text = self.text(bytes);
         let (head, _) = message::split(request);
@@ -173,7 +175,8 @@ pub fn unredacted(plan: &Plan, inputs: &Inputs) -> Vec<String> {
     told
 }
 
-/// The text without beginnings of secrets where it was cut off; both limits of what is shown write `…` there.
+/// The text without beginnings of secrets where it was cut off; both limits of what is shown write
+/// `…` there.
 fn without_beginnings(secrets: &[Vec<u8>], text: &str) -> String {
     let mut parts = Vec::new();
     for part in text.split('…') {
@@ -246,8 +249,8 @@ fn forms(secret: &[u8]) -> Vec<Vec<u8>> {
     forms
 }
 
-/// What shows of `secret` in the base64 of a text in which it stands behind so many bytes more than a multiple of three: the characters that it
-/// alone decides.
+/// What shows of `secret` in the base64 of a text in which it stands behind so many bytes more than
+/// a multiple of three: the characters that it alone decides.
 fn within_base64(engine: &GeneralPurpose, secret: &[u8], before: usize) -> Vec<u8> {
     let mut padded = vec![0; before];
     padded.extend_from_slice(secret);

@@ -1,4 +1,5 @@
-//! What a failing answer says of why it fails: the reasons that users of model endpoints meet by name, and the target's own words.
+//! What a failing answer says of why it fails: the reasons that users of model endpoints meet by
+//! name, and the target's own words.
 
 use serde_json::Value;
 
@@ -10,7 +11,8 @@ const MAX_WORDS: usize = 160;
 /// Statuses, texts of which the answer holds one in any case, and what it means.
 type Known = (&'static [u16], &'static [&'static str], &'static str);
 
-/// The first that fits is it. Texts are those of Databricks, of RFC 6750, of cloud gateways and of V2 inference servers.
+/// The first that fits is it. Texts are those of Databricks, of RFC 6750, of cloud gateways and of
+/// V2 inference servers.
 const KNOWN: [Known; 9] = [
     (
         &[401, 403],
@@ -89,7 +91,8 @@ const KNOWN: [Known; 9] = [
     ),
 ];
 
-/// One line: the reason if it is a known one, and what the target says itself, without what `redact` takes out.
+/// One line: the reason if it is a known one, and what the target says itself, without what
+/// `redact` takes out.
 pub(super) fn reason(
     status: u16,
     head: &[u8],
@@ -114,7 +117,8 @@ pub(super) fn reason(
     }
 }
 
-/// What a body says in one line of at most [`MAX_WORDS`] characters. Nothing is cut before it is redacted: of a secret no beginning is left.
+/// What a body says in one line of at most [`MAX_WORDS`] characters. Nothing is cut before it is
+/// redacted: of a secret no beginning is left.
 pub(super) fn first_line(body: &[u8], redact: impl Fn(&[u8]) -> String) -> Option<String> {
     let body = redact(&body[..body.len().min(MAX_REFUSAL)]);
     // what JSON has in another form than is looked for is in its plain form now

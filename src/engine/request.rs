@@ -1,4 +1,5 @@
-//! A step's request as bytes: wholly prepared when nothing in it differs, else pieces that are put together per request.
+//! A step's request as bytes: wholly prepared when nothing in it differs, else pieces that are put
+//! together per request.
 
 mod body;
 pub(super) mod http2;
@@ -13,13 +14,15 @@ use crate::plan::{Header, HttpRequest, Inputs, Names, Problem, Reference, Target
 
 pub(super) const USER_AGENT: &str = concat!("starling/", env!("CARGO_PKG_VERSION"));
 
-/// Headers that frame a message: whoever sets them by hand would send something that is not one request.
+/// Headers that frame a message: whoever sets them by hand would send something that is not one
+/// request.
 const FRAMING: [&str; 2] = ["content-length", "transfer-encoding"];
 
 pub(super) struct Request {
     /// Answers to HEAD have no body whatever their headers say.
     pub(super) is_head: bool,
-    /// Credentials that change while the load goes on are to be put in: the step says nothing else.
+    /// Credentials that change while the load goes on are to be put in: the step says nothing
+    /// else.
     pub(super) wants_credentials: bool,
     form: Form,
     /// The same for HTTP/2, where requests never differ and one was sent that way.
@@ -53,7 +56,8 @@ impl Piece {
     }
 }
 
-/// Where requests that differ are put together; one for each user, empty for those that never differ.
+/// Where requests that differ are put together; one for each user, empty for those that never
+/// differ.
 #[derive(Default)]
 pub(super) struct Scratch {
     request: Vec<u8>,
@@ -272,7 +276,8 @@ impl Compiler<'_> {
         self.head.bytes(b" HTTP/1.1\r\n");
     }
 
-    /// A name given nearer to the step wins: step, credentials, target, what we would send by ourselves.
+    /// A name given nearer to the step wins: step, credentials, target, what we would send by
+    /// ourselves.
     fn headers(
         &mut self,
         target: &Target,

@@ -1,4 +1,5 @@
-//! The target's addresses: looked up when needed, kept for as long as the records say, one after the other given out.
+//! The target's addresses: looked up when needed, kept for as long as the records say, one after
+//! the other given out.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, RwLock};
@@ -20,7 +21,8 @@ pub(super) struct Addresses {
     name: Name,
     port: u16,
     cache: RwLock<Cached>,
-    /// Held while a lookup is under way, so that a thousand users who find the cache stale ask once.
+    /// Held while a lookup is under way, so that a thousand users who find the cache stale ask
+    /// once.
     asking: tokio::sync::Mutex<()>,
 }
 
@@ -109,7 +111,8 @@ impl Addresses {
     }
 }
 
-/// A resolver's connections belong to the runtime that asked, and every shard has its own; so one is made per lookup, and the cache is ours.
+/// A resolver's connections belong to the runtime that asked, and every shard has its own; so one
+/// is made per lookup, and the cache is ours.
 async fn lookup(domain: &str, port: u16, names: &NameServers) -> Result<Cached, String> {
     let NameServers { config, options } = names.clone();
     let failed = |why: &dyn std::fmt::Display| format!("cannot resolve {domain}: {why}");
@@ -131,8 +134,9 @@ async fn lookup(domain: &str, port: u16, names: &NameServers) -> Result<Cached, 
     })
 }
 
-/// From these addresses cloud platforms serve credentials of the machine to whoever asks: never a target. Also those of other things that
-/// belong to the machine rather than to a network (link-local).
+/// From these addresses cloud platforms serve credentials of the machine to whoever asks: never a
+/// target. Also those of other things that belong to the machine rather than to a network
+/// (link-local).
 fn permit(ip: IpAddr) -> Result<(), String> {
     const OF_AWS: Ipv6Addr = Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254);
     const OF_GOOGLE: Ipv6Addr = Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254);

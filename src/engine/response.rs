@@ -1,6 +1,8 @@
-//! Reads one HTTP/1.1 response after the other from bytes as they come: head by `httparse`, body counted and dropped.
+//! Reads one HTTP/1.1 response after the other from bytes as they come: head by `httparse`, body
+//! counted and dropped.
 //!
-//! Pure: no socket here. Bytes are looked at where they lie; only a head that has come in part is copied aside.
+//! Pure: no socket here. Bytes are looked at where they lie; only a head that has come in part is
+//! copied aside.
 
 use std::mem::MaybeUninit;
 use std::time::{Duration, SystemTime};
@@ -70,7 +72,8 @@ pub(super) struct Response {
     pub(super) reply: Option<Box<Reply>>,
 }
 
-/// Seconds or a date, as the target wrote it. Anything else in that header is not kept: it would be shown, and could be anything.
+/// Seconds or a date, as the target wrote it. Anything else in that header is not kept: it would be
+/// shown, and could be anything.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct RetryAfter {
     text: [u8; Self::DATE],
@@ -169,8 +172,8 @@ impl Response {
         self.retry_after = None;
     }
 
-    /// Takes what was read; true when the response is complete. What follows a complete response is an answer to nothing, so the
-    /// connection is not kept.
+    /// Takes what was read; true when the response is complete. What follows a complete response is
+    /// an answer to nothing, so the connection is not kept.
     pub(super) fn feed(&mut self, mut bytes: &[u8]) -> Result<bool, Malformed> {
         self.received += bytes.len() as u64;
         while !bytes.is_empty() && self.state != State::Done {
@@ -259,11 +262,13 @@ impl Response {
         }
     }
 
-    /// Bytes of the body that are sure to come and that nobody looks at: they may be dropped unread.
+    /// Bytes of the body that are sure to come and that nobody looks at: they may be dropped
+    /// unread.
     pub(super) fn droppable(&self) -> u64 {
         match self.state {
             _ if !self.capture.is_full() => 0,
-            // a chunk must stay in sight to its end, so that the next state follows from bytes that were read
+            // a chunk must stay in sight to its end, so that the next state follows from bytes that
+            // were read
             State::Length(left) | State::Chunked(Chunk::Data(left)) => left.saturating_sub(1),
             _ => 0,
         }
@@ -519,7 +524,8 @@ fn parse_head(bytes: &[u8], to_head: bool) -> Result<Option<Head>, Malformed> {
         Some(left) if !encoded => State::Length(left),
         _ => State::UntilClose,
     };
-    // both kinds of length at once is how requests are smuggled: read by the one that counts, then close
+    // both kinds of length at once is how requests are smuggled: read by the one that counts, then
+    // close
     let keep_alive =
         keep_alive && body != State::UntilClose && !(encoded && content_length.is_some());
     Ok(Some(Head {

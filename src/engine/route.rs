@@ -66,7 +66,8 @@ impl Route {
         })
     }
 
-    /// A way for calls over gRPC: to the same target, by HTTP/2 whatever `http` says. Each call has its credentials.
+    /// A way for calls over gRPC: to the same target, by HTTP/2 whatever `http` says. Each call has
+    /// its credentials.
     pub(super) fn for_calls(
         target: &Target,
         http: &Http,
@@ -291,7 +292,8 @@ async fn connect_from(sources: &[IpAddr], address: SocketAddr, turn: u64) -> io:
     socket.connect(address).await
 }
 
-/// A port chosen when the target is known can be used for others at the same time; else each source address has 28,000 in all.
+/// A port chosen when the target is known can be used for others at the same time; else each source
+/// address has 28,000 in all.
 #[cfg(target_os = "linux")]
 fn choose_port_late(socket: &TcpSocket) -> io::Result<()> {
     use std::os::fd::AsRawFd;

@@ -24,7 +24,8 @@ pub struct Assignment {
     /// At least 1.
     pub shards: u32,
     pub seed: u64,
-    /// Iterations of the share that another process has carried out, where their number is what is asked for.
+    /// Iterations of the share that another process has carried out, where their number is what is
+    /// asked for.
     pub done: u64,
     /// By setup.
     pub found: Found,
@@ -70,8 +71,9 @@ struct Progress {
 }
 
 impl Prepared {
-    /// Starts the load; `start` is the run's zero, when the warm-up begins. It may lie in the future, or, for a worker that joins late, in the past: then
-    /// the users of now start at once, and arrivals from before (if that is more than a second ago) are not made up for.
+    /// Starts the load; `start` is the run's zero, when the warm-up begins. It may lie in the
+    /// future, or, for a worker that joins late, in the past: then the users of now start at
+    /// once, and arrivals from before (if that is more than a second ago) are not made up for.
     pub fn start(self: Arc<Self>, assignment: Assignment, start: Instant) -> Running {
         let joined_at = Instant::now();
         let first_second =
@@ -154,7 +156,8 @@ fn run_thread(outset: Outset) {
         outset.queue.clone(),
     );
     let ran = std::panic::catch_unwind(AssertUnwindSafe(|| {
-        // the pacer's timer is seen among the runtime's events, so under load these must not be looked at too seldom
+        // the pacer's timer is seen among the runtime's events, so under load these must not be
+        // looked at too seldom
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .event_interval(31)
@@ -188,8 +191,8 @@ fn died(shard: u32, second: u32, why: String) -> ShardDelta {
 }
 
 impl Running {
-    /// One for each run second, also for those in which nothing happened; after the end one with `last`, then `None`. May be
-    /// dropped while it waits, nothing is lost.
+    /// One for each run second, also for those in which nothing happened; after the end one with
+    /// `last`, then `None`. May be dropped while it waits, nothing is lost.
     pub async fn next_delta(&mut self) -> Option<Delta> {
         while !self.finished {
             if let Some(delta) = self.complete() {
@@ -208,7 +211,8 @@ impl Running {
         &self.supply
     }
 
-    /// No new iteration starts; those that run have the plan's `stop_timeout` to finish, then they are cut.
+    /// No new iteration starts; those that run have the plan's `stop_timeout` to finish, then they
+    /// are cut.
     pub fn stop(&self) {
         self.order(Order::Stop);
     }

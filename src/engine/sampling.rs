@@ -1,7 +1,8 @@
-//! Requests that are chosen at random and written down, each as one line of JSON: what was sent, and what came back.
+//! Requests that are chosen at random and written down, each as one line of JSON: what was sent,
+//! and what came back.
 //!
-//! A shard only copies the first bytes of each; a thread of its own takes the secrets out and writes. Without `spec.samples`, or without a
-//! [`SampleLog`], no request is looked at.
+//! A shard only copies the first bytes of each; a thread of its own takes the secrets out and
+//! writes. Without `spec.samples`, or without a [`SampleLog`], no request is looked at.
 
 mod line;
 
@@ -25,13 +26,15 @@ use crate::stats::ErrorClass;
 use rand_xoshiro::Xoshiro256PlusPlus;
 use rand_xoshiro::rand_core::{RngCore, SeedableRng};
 
-/// Requests on their way to the thread that writes; when it falls behind, further ones are left out.
+/// Requests on their way to the thread that writes; when it falls behind, further ones are left
+/// out.
 const QUEUED: usize = 64;
 
 /// Tokens that become known only later are at most so long in each form.
 const LONGEST_TOKEN: usize = 16 * 1024;
 
-/// Mixed into a shard's seed, so that what else is random in it is the same whether requests are sampled or not.
+/// Mixed into a shard's seed, so that what else is random in it is the same whether requests are
+/// sampled or not.
 const STREAM: u64 = 0x5a4d_504c_4553_0001;
 
 /// Writes samples until it is closed.
@@ -49,7 +52,8 @@ pub struct SampleSink {
     run: Arc<str>,
 }
 
-/// How many requests were written down, and how many chosen ones were not: `maxBytes` was reached, or the disk was too slow.
+/// How many requests were written down, and how many chosen ones were not: `maxBytes` was reached,
+/// or the disk was too slow.
 #[derive(Debug, Default)]
 pub struct Written {
     lines: AtomicU64,
@@ -155,7 +159,8 @@ impl SampleLog {
             writer,
             written,
         } = self;
-        // either may have ended by itself: a panic there was printed, and load is not to suffer from it
+        // either may have ended by itself: a panic there was printed, and load is not to suffer
+        // from it
         let _ = queue.send(Message::End);
         let _ = writer.join();
         written

@@ -1,4 +1,5 @@
-//! One thread's part of a share: its users or slots, connections, statistics and random numbers, shared with no one.
+//! One thread's part of a share: its users or slots, connections, statistics and random numbers,
+//! shared with no one.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -196,7 +197,8 @@ impl Shard {
         }
     }
 
-    /// Tokens that could not be renewed are told by one shard, at the first step that would show them.
+    /// Tokens that could not be renewed are told by one shard, at the first step that would show
+    /// them.
     fn report_renewals(&self) {
         if self.slice.shard > 0 {
             return;
@@ -263,8 +265,8 @@ impl Shard {
 /// Fewer slots than this are not worth another shard.
 const SLOTS_PER_SHARD: u64 = 16;
 
-/// On how many of the worker's shards a load is carried out. Open load needs enough slots in each, for an arrival that finds none in
-/// its own is dropped though another has one.
+/// On how many of the worker's shards a load is carried out. Open load needs enough slots in each,
+/// for an arrival that finds none in its own is dropped though another has one.
 pub(super) fn useful_shards(load: &Load, share: Share, shards: u32) -> u32 {
     let most = match load {
         Load::Closed { .. } | Load::Iterations(_) => u64::from(shards),

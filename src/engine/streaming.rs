@@ -1,4 +1,5 @@
-//! One answer read event by event while it comes: what is measured of it, and whether it came to its proper end.
+//! One answer read event by event while it comes: what is measured of it, and whether it came to
+//! its proper end.
 
 use std::cell::{Cell, RefCell};
 use std::time::{Duration, Instant};
@@ -14,8 +15,8 @@ use super::recorder::{LlmSample, Part, Recorder, StreamSample};
 use super::response::Response;
 use crate::plan::{HttpStream, StreamFormat, Until};
 
-/// After its last event a body may take so long to end; then it is left, and its connection with it. Most targets end it at once,
-/// some never do.
+/// After its last event a body may take so long to end; then it is left, and its connection with
+/// it. Most targets end it at once, some never do.
 const LINGER: Duration = Duration::from_millis(100);
 
 /// Characters of a `Content-Type` in a message.
@@ -103,7 +104,8 @@ impl<'a> Streaming<'a> {
         }
     }
 
-    /// Reads what has come of the body since the last call. Only what succeeded is a stream: a refusal has a body of another kind.
+    /// Reads what has come of the body since the last call. Only what succeeded is a stream: a
+    /// refusal has a body of another kind.
     pub(super) fn read(
         &self,
         response: &mut Response,

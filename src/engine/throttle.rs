@@ -5,10 +5,12 @@ use std::time::{Duration, Instant};
 
 use crate::plan::share::Slice;
 
-/// A turn may be taken so late. The runtime's timer knows only milliseconds, so without it few users would never reach the cap.
+/// A turn may be taken so late. The runtime's timer knows only milliseconds, so without it few
+/// users would never reach the cap.
 const LATEST: Duration = Duration::from_millis(10);
 
-/// The turns of one shard: those of all shards together lie evenly, and no more of them than the cap.
+/// The turns of one shard: those of all shards together lie evenly, and no more of them than the
+/// cap.
 pub(super) struct Throttle {
     first: Instant,
     /// Seconds between two of this shard's turns.

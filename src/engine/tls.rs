@@ -54,7 +54,8 @@ impl Tls {
     }
 }
 
-/// For a server that is not the target but belongs to it: what the target is trusted by, and whom the system trusts.
+/// For a server that is not the target but belongs to it: what the target is trusted by, and whom
+/// the system trusts.
 pub(super) fn beside(target: &Target, inputs: &Inputs) -> Result<ClientConfig, Problem> {
     let mut roots = roots(target, inputs)?;
     if target.tls.ca.is_some() {

@@ -1,4 +1,5 @@
-//! How a request gets to its target and the answer back: what one user sends by, and what a request under way is known by.
+//! How a request gets to its target and the answer back: what one user sends by, and what a request
+//! under way is known by.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -19,7 +20,8 @@ use super::shard::Shard;
 use super::streaming::Streaming;
 use crate::plan::Connections;
 
-/// Connections that may turn out to have ended, one after the other, before a request can be sent at all.
+/// Connections that may turn out to have ended, one after the other, before a request can be sent
+/// at all.
 const MOST_GONE: u32 = 3;
 
 /// A request as it is sent.
@@ -58,8 +60,9 @@ impl Link {
         }
     }
 
-    /// Sends `request` on an open connection, or on a new one where none still lives, and reads the answer to its end. A stream that
-    /// the target refused is counted and tried once more: it promises not to have looked at it.
+    /// Sends `request` on an open connection, or on a new one where none still lives, and reads the
+    /// answer to its end. A stream that the target refused is counted and tried once more: it
+    /// promises not to have looked at it.
     pub(super) async fn exchange(
         &mut self,
         request: Outgoing<'_>,
@@ -195,7 +198,8 @@ pub(super) struct Tries {
 }
 
 impl Tries {
-    /// Whether to try once more: a stream that the target refused, which is counted, or a connection on which nothing was sent.
+    /// Whether to try once more: a stream that the target refused, which is counted, or a
+    /// connection on which nothing was sent.
     pub(super) fn go_on(&mut self, outcome: &Result<(), Failure>, flight: &Flight<'_>) -> bool {
         match outcome {
             Err(Failure::Refused(_)) if !self.refused => {
@@ -213,13 +217,15 @@ impl Tries {
     }
 }
 
-/// A request under way. Dropped before it is done (the run was cut), it counts as interrupted if a byte of it was written.
+/// A request under way. Dropped before it is done (the run was cut), it counts as interrupted if a
+/// byte of it was written.
 pub(super) struct Flight<'a> {
     pub(super) shard: &'a Shard,
     /// First byte written, as near as matters: set when the request is about to be.
     pub(super) began: Cell<Instant>,
     pub(super) written: Cell<usize>,
-    /// When the first byte of the answer came; not read from the clock where the last one came with it.
+    /// When the first byte of the answer came; not read from the clock where the last one came
+    /// with it.
     answered: Cell<Option<Instant>>,
     phases: Cell<Phases>,
     done: Cell<bool>,
@@ -251,7 +257,8 @@ pub(super) struct Totals {
 /// Where a request's time went. What did not happen for it is not there.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Phases {
-    /// Looking up the target's name, or finding it known; only of a request that had to connect, as are the next two.
+    /// Looking up the target's name, or finding it known; only of a request that had to connect,
+    /// as are the next two.
     pub(super) dns: Option<Duration>,
     pub(super) connect: Option<Duration>,
     pub(super) tls: Option<Duration>,
@@ -296,8 +303,8 @@ impl<'a> Flight<'a> {
         }
     }
 
-    /// The message is done with, its answer was `received` bytes long, and another follows for the same request. Whether any byte of
-    /// it was written.
+    /// The message is done with, its answer was `received` bytes long, and another follows for the
+    /// same request. Whether any byte of it was written.
     pub(super) fn again(&self, received: u64) -> bool {
         let written = self.written.take();
         let mut before = self.before.get();

@@ -1,4 +1,5 @@
-//! The measured part in equal stretches of time, with histograms of each: two runs are compared by drawing from them. Pure.
+//! The measured part in equal stretches of time, with histograms of each: two runs are compared by
+//! drawing from them. Pure.
 
 use std::collections::BTreeMap;
 
@@ -16,8 +17,9 @@ const BLOCKS: usize = 20;
 /// Steps whose blocks are in the result.
 const SHOWN: usize = 20;
 
-/// Steps of which blocks are kept while nobody knows yet which of them will have the most requests: those that have had the most so far.
-/// With [`BLOCKS`] they take some 30 MB where each histogram is as full as it can be, and a tenth of that as a rule.
+/// Steps of which blocks are kept while nobody knows yet which of them will have the most requests:
+/// those that have had the most so far. With [`BLOCKS`] they take some 30 MB where each histogram
+/// is as full as it can be, and a tenth of that as a rule.
 const KEPT: usize = 64;
 
 #[derive(Debug)]

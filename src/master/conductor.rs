@@ -1,4 +1,5 @@
-//! The run as the master sees it: a state machine fed with what workers and the operator say. It does no I/O but to its memory, and never waits.
+//! The run as the master sees it: a state machine fed with what workers and the operator say. It
+//! does no I/O but to its memory, and never waits.
 
 mod errands;
 mod feeding;
@@ -88,7 +89,8 @@ pub struct Conductor {
 }
 
 impl Conductor {
-    /// A master that remembers a grant was killed after it: it starts nothing, but looks for the workers that carry the run.
+    /// A master that remembers a grant was killed after it: it starts nothing, but looks for the
+    /// workers that carry the run.
     pub fn new(file: RunFile, memory: Memory, now: Instant) -> Result<Self, MemoryError> {
         let facts = memory.load()?;
         let state = if facts.granted {
@@ -128,7 +130,8 @@ impl Conductor {
         })
     }
 
-    /// For a run in one process: there is nothing to wait for between the start message and the start.
+    /// For a run in one process: there is nothing to wait for between the start message and the
+    /// start.
     pub fn starting_in(mut self, start_in: Duration) -> Self {
         self.start_in = start_in;
         self
@@ -224,7 +227,8 @@ impl Conductor {
             ));
         }
         if self.roster.is_superseded(hello.index, &hello.instance) {
-            // not for ever: if the other goes, this one's share is free again. Until then its lease runs out.
+            // not for ever: if the other goes, this one's share is free again. Until then its lease
+            // runs out.
             let reason = format!("another process has taken share {}", hello.index);
             return Err(fleet::Refused {
                 reason,
@@ -339,7 +343,8 @@ impl Conductor {
         self.acknowledge_second(id, delta.second);
     }
 
-    /// Replaces what is held of the process; the seconds this master had not seen go into the series as counts.
+    /// Replaces what is held of the process; the seconds this master had not seen go into the
+    /// series as counts.
     fn hear_cumulative(&mut self, id: SessionId, cumulative: &fleet::Cumulative, now: Instant) {
         self.hear_usage(id, &cumulative.feeders);
         let snapshot = match Snapshot::decode(&cumulative.snapshot) {
@@ -541,7 +546,8 @@ impl Conductor {
         self.employ_idle(now);
     }
 
-    /// Gives every ready worker that carries nothing the share of its seat, from where the profile is by now.
+    /// Gives every ready worker that carries nothing the share of its seat, from where the profile
+    /// is by now.
     fn employ_idle(&mut self, now: Instant) {
         let Some(clock) = self.clock else { return };
         let in_micros = match clock.zero.checked_duration_since(now) {
@@ -585,8 +591,8 @@ impl Conductor {
         }
     }
 
-    /// What earlier processes carried out of the iterations of a share. With other load beside them nobody knows which they were, so a
-    /// replacement begins none anew.
+    /// What earlier processes carried out of the iterations of a share. With other load beside them
+    /// nobody knows which they were, so a replacement begins none anew.
     fn iterations_done(&self, index: u32) -> u64 {
         let populations = &self.file.plan.populations;
         let counted = populations
@@ -809,7 +815,8 @@ impl Conductor {
     }
 }
 
-/// How often workers hand over what they have measured, second by second: a large fleet seldom, so that the master keeps up.
+/// How often workers hand over what they have measured, second by second: a large fleet seldom, so
+/// that the master keeps up.
 fn snapshot_interval(workers: u32) -> u32 {
     match workers {
         0..=100 => 1,

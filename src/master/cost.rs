@@ -1,4 +1,5 @@
-//! What an endpoint holds at once, and what that costs: the questions that its users ask before they put it to work.
+//! What an endpoint holds at once, and what that costs: the questions that its users ask before
+//! they put it to work.
 
 use std::ops::Range;
 use std::time::Duration;
@@ -10,7 +11,8 @@ use crate::stats::result::{
 };
 use crate::stats::summary::{Scale, all_steps};
 
-/// What was in flight in these run seconds, and what the rate and the latency say of it (Little's law).
+/// What was in flight in these run seconds, and what the rate and the latency say of it (Little's
+/// law).
 pub fn concurrency(
     points: &[SeriesPoint],
     seconds: Range<u32>,

@@ -43,7 +43,8 @@ impl fleet_server::Fleet for FleetService {
     }
 }
 
-/// Serves one worker until either side ends. The same for a worker in this process and one behind a socket.
+/// Serves one worker until either side ends. The same for a worker in this process and one behind a
+/// socket.
 pub async fn attend(
     master: Shared,
     mut inbound: impl Stream<Item = FromWorker> + Unpin,

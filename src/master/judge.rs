@@ -1,4 +1,5 @@
-//! The judge of thresholds: fed with each complete second of the run, asked for the results at its end. Pure.
+//! The judge of thresholds: fed with each complete second of the run, asked for the results at its
+//! end. Pure.
 
 use std::collections::VecDeque;
 use std::time::Duration;

@@ -1,18 +1,21 @@
-//! Which rows of a feeder the fleet has been given. A row is a position here; a position is leased at most once, whatever becomes of the worker
-//! that got it.
+//! Which rows of a feeder the fleet has been given. A row is a position here; a position is leased
+//! at most once, whatever becomes of the worker that got it.
 //!
-//! What must survive the master is one number: the first position never leased. A killed process finds it in its own memory. A new Pod
-//! learns from the workers what had been *reserved*: positions are announced to all of them well before the first is leased.
+//! What must survive the master is one number: the first position never leased. A killed process
+//! finds it in its own memory. A new Pod learns from the workers what had been *reserved*:
+//! positions are announced to all of them well before the first is leased.
 
 use std::ops::Range;
 
-/// So many leases of the present size are announced together; each is some rows that a new Pod of the master skips.
+/// So many leases of the present size are announced together; each is some rows that a new Pod of
+/// the master skips.
 const RESERVED_LEASES: u64 = 4;
 
 /// The rows of one feeder.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ledger {
-    /// Positions there are; `u64::MAX` where rows recycle. `None` until a worker has said how many rows there are.
+    /// Positions there are; `u64::MAX` where rows recycle. `None` until a worker has said how many
+    /// rows there are.
     limit: Option<u64>,
     is_finite: bool,
     next: u64,
@@ -59,8 +62,8 @@ impl Ledger {
         self.reserved
     }
 
-    /// At most `count` positions. Towards the end each of `workers` gets a part of what is left, so that one does not sit on all of it.
-    /// `None` while the number of rows is unknown.
+    /// At most `count` positions. Towards the end each of `workers` gets a part of what is left, so
+    /// that one does not sit on all of it. `None` while the number of rows is unknown.
     pub fn lease(&mut self, count: u64, workers: u32) -> Option<Lease> {
         let limit = self.limit?;
         let left = limit.saturating_sub(self.next);

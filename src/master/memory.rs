@@ -1,4 +1,5 @@
-//! What a master must not forget when its process is killed: who it is, and whether it ever started its run.
+//! What a master must not forget when its process is killed: who it is, and whether it ever started
+//! its run.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -83,13 +84,15 @@ impl Memory {
         write().map_err(|e| self.failed("write", e))
     }
 
-    /// For each feeder whose rows all workers share, the first that was never given out; `None` where this incarnation never said.
+    /// For each feeder whose rows all workers share, the first that was never given out; `None`
+    /// where this incarnation never said.
     pub fn load_rows(&self) -> Option<BTreeMap<u16, u64>> {
         let bytes = fs::read(self.folder.as_ref()?.join(ROWS_FILE)).ok()?;
         serde_json::from_slice(&bytes).ok()
     }
 
-    /// On return the numbers survive a kill of the process. Not a loss of the node, which takes the folder along: so nothing is synced.
+    /// On return the numbers survive a kill of the process. Not a loss of the node, which takes the
+    /// folder along: so nothing is synced.
     pub fn store_rows(&self, rows: &BTreeMap<u16, u64>) -> Result<(), MemoryError> {
         let Some(folder) = &self.folder else {
             return Ok(());

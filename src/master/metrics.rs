@@ -1,4 +1,5 @@
-//! The run as Prometheus sees it: merged counters and a real histogram, labelled with the run, a bounded number of steps and nothing else.
+//! The run as Prometheus sees it: merged counters and a real histogram, labelled with the run, a
+//! bounded number of steps and nothing else.
 
 use std::time::Instant;
 
@@ -11,7 +12,8 @@ use crate::stats::summary::TrendName;
 use crate::stats::{Histogram, StreamStats};
 use crate::wire::control::MasterState;
 
-/// Upper bounds of the latency histogram's buckets, in seconds: a factor of about 2.5 apart, as Prometheus' own defaults, from 1 ms to 1 min.
+/// Upper bounds of the latency histogram's buckets, in seconds: a factor of about 2.5 apart, as
+/// Prometheus' own defaults, from 1 ms to 1 min.
 const BUCKETS: [f64; 15] = [
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0,
 ];
@@ -275,7 +277,8 @@ impl Families {
         let _ = TextEncoder::new().encode_utf8(&collector.collect(), &mut self.text);
     }
 
-    /// Quantiles rather than buckets: nobody knows beforehand between which numbers they should lie.
+    /// Quantiles rather than buckets: nobody knows beforehand between which numbers they should
+    /// lie.
     fn record(&mut self, trend: &TrendName, values: &Histogram) {
         use std::fmt::Write;
         // in the base units of Prometheus

@@ -13,7 +13,8 @@ pub struct Reader {
     tasks: Vec<bool>,
 }
 
-/// Times or other numbers of answers, or a part of a whole; which of them counts is the threshold's business.
+/// Times or other numbers of answers, or a part of a whole; which of them counts is the threshold's
+/// business.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Reading {
     times: Histogram,
@@ -110,7 +111,8 @@ impl Reader {
         }
     }
 
-    /// What the reading comes to over so many seconds; `None` where there is nothing to judge, or less than `min_count` samples.
+    /// What the reading comes to over so many seconds; `None` where there is nothing to judge, or
+    /// less than `min_count` samples.
     pub fn observe(&self, reading: &Reading, seconds: f64, min_count: u64) -> Option<f64> {
         let Reading { times, part, whole } = reading;
         let enough = |samples: u64| samples >= min_count.max(1);

@@ -175,7 +175,8 @@ pub fn build(parts: Parts<'_>) -> RunResult {
     }
 }
 
-/// What a summary of this plan's samples needs to know; `took` is how long the load was, from the run's zero, if that is known.
+/// What a summary of this plan's samples needs to know; `took` is how long the load was, from the
+/// run's zero, if that is known.
 pub fn scale(plan: &Plan, took: Option<Duration>) -> Scale {
     let took = took.map(|took| took.saturating_sub(plan.warmup));
     // one that was stopped took less than planned, and one that was lost does not know
@@ -253,8 +254,8 @@ fn task_names(plan: &Plan) -> Vec<(String, String)> {
         .collect()
 }
 
-/// The samples of one level; the requests of all others are counted, and else in no result. What is done once, or by users at their
-/// beginning and end, is of no level.
+/// The samples of one level; the requests of all others are counted, and else in no result. What is
+/// done once, or by users at their beginning and end, is of no level.
 fn with_the_rest_as_warmup(level: &Snapshot, whole: &Snapshot) -> Snapshot {
     let mut level = level.clone();
     level.counters.control = whole.counters.control;

@@ -1,4 +1,5 @@
-//! Who works on the run: one seat per share, the process that holds it, and what every process has measured.
+//! Who works on the run: one seat per share, the process that holds it, and what every process has
+//! measured.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -128,7 +129,8 @@ impl Roster {
         self.seats.len() as u32
     }
 
-    /// A process that comes back to find another on its seat, as after a partition in which it was replaced.
+    /// A process that comes back to find another on its seat, as after a partition in which it was
+    /// replaced.
     pub fn is_superseded(&self, index: u32, instance: &str) -> bool {
         let taken = self
             .sessions()
@@ -279,7 +281,8 @@ impl Roster {
             .carrying = true;
     }
 
-    /// Each share has a process that came to the end of its load, and nobody is at work: a replacement ends after the one that was drained.
+    /// Each share has a process that came to the end of its load, and nobody is at work: a
+    /// replacement ends after the one that was drained.
     pub fn all_over(&self) -> bool {
         self.at_work() == 0
             && (0..self.workers())
@@ -367,7 +370,8 @@ impl Roster {
             .map(|((index, _), instance)| (*index, &instance.snapshot))
     }
 
-    /// Between the first and the last start of a share, over the processes that started with the run.
+    /// Between the first and the last start of a share, over the processes that started with the
+    /// run.
     pub fn start_skew_micros(&self) -> u64 {
         let first = |index| {
             self.instances_of(index)

@@ -1,4 +1,5 @@
-//! Whether the workers themselves were the limit: judged for each, by what it measured of itself. Pure.
+//! Whether the workers themselves were the limit: judged for each, by what it measured of itself.
+//! Pure.
 
 use super::roster::Roster;
 use crate::stats::result::{Generator, SaturatedWorker};
@@ -8,7 +9,8 @@ use crate::stats::{ErrorClass, Snapshot, format};
 const CPU: f64 = 0.9;
 /// or when its quota held it back for so much of its CPU time,
 const THROTTLED: f64 = 0.05;
-/// or when it began actions so late at the 99th percentile (microseconds), with its cores busy enough to be the reason,
+/// or when it began actions so late at the 99th percentile (microseconds), with its cores busy
+/// enough to be the reason,
 const LAG: u64 = 10_000;
 /// at least this much,
 const SUSPECT_CPU: f64 = 0.6;

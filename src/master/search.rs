@@ -1,4 +1,5 @@
-//! The search for the capacity as the master conducts it: levels announced, judged second by second, and what came of them.
+//! The search for the capacity as the master conducts it: levels announced, judged second by
+//! second, and what came of them.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -19,12 +20,14 @@ use crate::wire::fleet;
 
 /// A level holds only if so much of it was achieved,
 const ACHIEVED: f64 = 0.99;
-/// but for one arrival of each worker, which a moment's delay moves past the level's end, and for no more than this part.
+/// but for one arrival of each worker, which a moment's delay moves past the level's end, and for
+/// no more than this part.
 const MOVED: f64 = 0.1;
 /// Samples of a level's last second are waited for so long.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// What a level came to, in the form that is kept: workers hold it for a master that has lost its memory.
+/// What a level came to, in the form that is kept: workers hold it for a master that has lost its
+/// memory.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Judged {
     tried: Tried,
@@ -85,8 +88,8 @@ impl Search {
         }
     }
 
-    /// Goes on with what a master before this one announced. What it had not judged, and what it had confirmed, is done again: the
-    /// samples are lost.
+    /// Goes on with what a master before this one announced. What it had not judged, and what it
+    /// had confirmed, is done again: the samples are lost.
     pub fn recall(&mut self, announced: &fleet::Levels) {
         if announced.levels.len() <= self.levels.len() {
             return;
@@ -125,8 +128,9 @@ impl Search {
         }
     }
 
-    /// Judges the level if it is over, and begins the next. `delivered` is the first second that not every worker has delivered. What
-    /// is to be announced, if anything is; `lead` is what that takes to reach every worker.
+    /// Judges the level if it is over, and begins the next. `delivered` is the first second that
+    /// not every worker has delivered. What is to be announced, if anything is; `lead` is what
+    /// that takes to reach every worker.
     pub fn advance(
         &mut self,
         plan: &Plan,
@@ -197,7 +201,8 @@ impl Search {
         });
     }
 
-    /// `delivered` is the first second that is not there yet, where a threshold ended the level early.
+    /// `delivered` is the first second that is not there yet, where a threshold ended the level
+    /// early.
     fn judge(&mut self, current: Current, delivered: u32) {
         let Current {
             rate,

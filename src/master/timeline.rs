@@ -8,7 +8,8 @@ use crate::stats::result::SeriesPoint;
 /// A series holds at most so many points; when it is full, two neighbours become one.
 const MAX_POINTS: usize = 1200;
 
-/// A second is complete when every expected worker has delivered it, or when so many intervals of theirs have passed.
+/// A second is complete when every expected worker has delivered it, or when so many intervals of
+/// theirs have passed.
 const PATIENCE: u32 = 3;
 
 /// Seconds in the making, and the finished series.
@@ -53,7 +54,8 @@ impl Timeline {
         }
     }
 
-    /// One worker's part of `second`; `expected` workers deliver one. Gives back the seconds that are complete now, in their order.
+    /// One worker's part of `second`; `expected` workers deliver one. Gives back the seconds that
+    /// are complete now, in their order.
     pub fn add(&mut self, second: u32, snapshot: &Snapshot, expected: u32) -> Vec<(u32, Snapshot)> {
         if self
             .completed_through
@@ -68,7 +70,8 @@ impl Timeline {
         self.complete(expected)
     }
 
-    /// Seconds that only counts are known of: a worker's earlier ones, told to a master that had not seen them.
+    /// Seconds that only counts are known of: a worker's earlier ones, told to a master that had
+    /// not seen them.
     pub fn recall(&mut self, second: u32, requests: u64, failures: u64, users: u64) {
         if let Some(point) = self.points.iter_mut().find(|point| point.second == second) {
             point.requests += requests;

@@ -13,7 +13,8 @@ pub struct Judgement {
     pub thresholds: Vec<ThresholdResult>,
 }
 
-/// Judges a whole run. `Passed` needs every threshold judged and met, at least one success, and few enough dropped arrivals.
+/// Judges a whole run. `Passed` needs every threshold judged and met, at least one success, and few
+/// enough dropped arrivals.
 pub fn judge(plan: &Plan, thresholds: Vec<ThresholdResult>, totals: &Totals) -> Judgement {
     let (verdict, reason, message) = sum_up(plan, &thresholds, totals);
     Judgement {

@@ -70,7 +70,8 @@ pub async fn kube_call<T>(
         })
 }
 
-/// In the background and only this very object: without a policy a Job would orphan its Pods, and the load would go on.
+/// In the background and only this very object: without a policy a Job would orphan its Pods, and
+/// the load would go on.
 pub async fn delete(api: &Api<DynamicObject>, name: &str, uid: &str) -> Result<(), ApiError> {
     let params = DeleteParams {
         preconditions: Some(Preconditions {

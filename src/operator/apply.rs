@@ -1,4 +1,5 @@
-//! Writing: what was decided, in that order, until something is refused. Thin; every call has a timeout.
+//! Writing: what was decided, in that order, until something is refused. Thin; every call has a
+//! timeout.
 
 use std::time::Instant;
 
@@ -174,7 +175,8 @@ impl Pass<'_> {
                 Ok(None)
             }
             Err(kube::Error::Api(said)) if said.is_already_exists() => {
-                // created by a pass that did not live to see the answer, by another operator, or by a stranger
+                // created by a pass that did not live to see the answer, by another operator, or by
+                // a stranger
                 let presence = match child {
                     Child::Channel => Some(Presence::Ours {
                         uid: String::new(),
@@ -265,7 +267,8 @@ impl Pass<'_> {
         delete(&self.api(child), &child.name(run), uid).await
     }
 
-    /// Only a grant must be heard; a stop is told again by the next pass, and an acknowledgement is a courtesy.
+    /// Only a grant must be heard; a stop is told again by the next pass, and an acknowledgement is
+    /// a courtesy.
     async fn tell_master(&self, write: &Write) -> Result<(), ApiError> {
         let Some((_, client)) = &self.memory.master else {
             return Ok(());

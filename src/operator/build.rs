@@ -1,6 +1,8 @@
-//! The objects of a run, as they are posted: pure functions of the LoadTest, its run and the operator's settings.
+//! The objects of a run, as they are posted: pure functions of the LoadTest, its run and the
+//! operator's settings.
 //!
-//! They are JSON, as the API takes it; a test holds each to the typed form, so that no misspelt field is dropped in silence.
+//! They are JSON, as the API takes it; a test holds each to the typed form, so that no misspelt
+//! field is dropped in silence.
 
 mod pods;
 mod report;
@@ -23,8 +25,9 @@ const METADATA_ADDRESSES: [(&str, &str); 2] = [
     ("::/0", "fd00:ec2::254/128"),
 ];
 
-/// Where Pods on Google's platform get their tokens, for tests that ask for them: the metadata service's address, and the one that nodes
-/// of GKE put in its place. The workers' own rule keeps steps from both.
+/// Where Pods on Google's platform get their tokens, for tests that ask for them: the metadata
+/// service's address, and the one that nodes of GKE put in its place. The workers' own rule keeps
+/// steps from both.
 const GOOGLE_TOKENS: [(&str, u16); 2] = [("169.254.169.254/32", 80), ("169.254.169.252/32", 988)];
 
 /// What the operator's flags say about the objects it makes.
@@ -77,7 +80,8 @@ impl<'a> Blueprint<'a> {
         )
     }
 
-    /// Owned by the plan rather than by the LoadTest: deleting the plan deletes it, so that the operator needs no right to delete Secrets.
+    /// Owned by the plan rather than by the LoadTest: deleting the plan deletes it, so that the
+    /// operator needs no right to delete Secrets.
     pub fn channel(&self, channel: &Channel, plan_uid: &str) -> Value {
         let Channel {
             ca,

@@ -1,5 +1,5 @@
-//! The secrets of one run: a pure function of the install key and the run, so that a restarted operator, or a second one, has the same
-//! without ever reading a Secret.
+//! The secrets of one run: a pure function of the install key and the run, so that a restarted
+//! operator, or a second one, has the same without ever reading a Secret.
 
 use hkdf::Hkdf;
 use jiff::Timestamp;

@@ -64,8 +64,8 @@ impl Child {
         Child::Report,
     ];
 
-    /// What is there before the grant, in the order in which it is made: keys before the Pods that mount them, names before
-    /// those that look them up.
+    /// What is there before the grant, in the order in which it is made: keys before the Pods that
+    /// mount them, names before those that look them up.
     pub const FLEET: [Child; 7] = [
         Child::Plan,
         Child::Channel,
@@ -138,7 +138,8 @@ impl std::fmt::Display for Child {
     }
 }
 
-/// Labels of a child and of its Pods. Nothing is copied from the LoadTest: its GitOps labels would make the tool prune the child.
+/// Labels of a child and of its Pods. Nothing is copied from the LoadTest: its GitOps labels would
+/// make the tool prune the child.
 pub fn labels(test: &str, uid: &str, run: &str, component: &str) -> BTreeMap<String, String> {
     let pairs = [
         ("app.kubernetes.io/name", "starling"),

@@ -1,5 +1,5 @@
-//! What all passes share, and what is remembered of one LoadTest between its passes. Nothing here is needed for correctness: an operator
-//! that starts anew knows all it must from the API server.
+//! What all passes share, and what is remembered of one LoadTest between its passes. Nothing here
+//! is needed for correctness: an operator that starts anew knows all it must from the API server.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -50,7 +50,8 @@ pub struct Memory {
 }
 
 impl Memory {
-    /// When the channel was last looked for; never, while the master does not answer: its namespace may be going away.
+    /// When the channel was last looked for; never, while the master does not answer: its namespace
+    /// may be going away.
     pub fn channel_looked_at(&self) -> Option<Instant> {
         self.channel_seen
             .filter(|_| self.unreachable_since.is_none())

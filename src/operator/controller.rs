@@ -1,4 +1,5 @@
-//! What makes passes happen: one kube Controller for each watched namespace, or one for all, and a watch beside it that tells whether it lives.
+//! What makes passes happen: one kube Controller for each watched namespace, or one for all, and a
+//! watch beside it that tells whether it lives.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -48,8 +49,8 @@ fn api<K: Resource<DynamicType = (), Scope = NamespaceResourceScope>>(
     }
 }
 
-/// The Controller of one namespace, and its cache. It ends only after `stop`; errors of its watches, such as a missing Role, are retried with
-/// backoff and touch no other Controller.
+/// The Controller of one namespace, and its cache. It ends only after `stop`; errors of its
+/// watches, such as a missing Role, are retried with backoff and touch no other Controller.
 pub fn build(
     context: &Context,
     namespace: Option<&str>,
@@ -129,7 +130,8 @@ fn failed(test: Arc<Guarded>, error: &ReconcileError, context: Arc<Context>) -> 
     Action::requeue(delay)
 }
 
-/// Watches the metadata of LoadTests only to know whether watching works: the Controller does not show when its own watch is alive.
+/// Watches the metadata of LoadTests only to know whether watching works: the Controller does not
+/// show when its own watch is alive.
 pub async fn observe_watch<K>(api: Api<K>, watch: Arc<Watch>, stop: CancellationToken)
 where
     K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + DeserializeOwned + Send + 'static,
@@ -171,7 +173,8 @@ mod tests {
     use super::*;
     use crate::operator::metrics::Metrics;
 
-    /// Answers lists, and refuses the first watch as an API server does that has just learnt of the CRD.
+    /// Answers lists, and refuses the first watch as an API server does that has just learnt of the
+    /// CRD.
     fn client(watches: Arc<AtomicU32>) -> Client {
         let answer = move |request: Request<Body>| {
             let is_watch = request

@@ -1,7 +1,9 @@
-//! From what was seen to exactly the next writes: no I/O, no clock, no randomness. The order of LIFECYCLE's table is here.
+//! From what was seen to exactly the next writes: no I/O, no clock, no randomness. The order of
+//! LIFECYCLE's table is here.
 //!
-//! A decision lists its writes in the order in which they are made; the first that fails ends the pass, and the next pass begins with
-//! what is then seen. So each list is safe to stop after any of its parts.
+//! A decision lists its writes in the order in which they are made; the first that fails ends the
+//! pass, and the next pass begins with what is then seen. So each list is safe to stop after any of
+//! its parts.
 
 mod going;
 mod idle;
@@ -21,7 +23,8 @@ use crate::wire::control::{Grant, GrantAction, Stop};
 pub mod clocks {
     use std::time::Duration;
 
-    /// A reference has to be missing for so long, with all else up, before the run ends: Secrets are often applied after the LoadTest.
+    /// A reference has to be missing for so long, with all else up, before the run ends: Secrets
+    /// are often applied after the LoadTest.
     pub const MISSING_REFERENCE: Duration = Duration::from_secs(20);
     /// Between two looks at a run that is about to start or to end.
     pub const SOON: Duration = Duration::from_secs(1);
@@ -29,11 +32,13 @@ pub mod clocks {
     pub const POLL: Duration = Duration::from_secs(5);
     /// A run past its deadline is stopped, and given so long for its result.
     pub const AFTER_DEADLINE: Duration = Duration::from_secs(600);
-    /// A run to be stopped whose master does not answer is given up, and its workers deleted, after so long.
+    /// A run to be stopped whose master does not answer is given up, and its workers deleted, after
+    /// so long.
     pub const STOP_UNREACHABLE: Duration = Duration::from_secs(120);
     /// After a refused create.
     pub const REFUSED: Duration = Duration::from_secs(5);
-    /// The workers of an ended run are waited for before the next begins; those of a lost node may never go.
+    /// The workers of an ended run are waited for before the next begins; those of a lost node may
+    /// never go.
     pub const OLD_WORKERS: Duration = Duration::from_secs(120);
 }
 
@@ -104,8 +109,9 @@ pub fn decide(seen: &Observed, now: Timestamp) -> Decision {
     }
 }
 
-/// The namespace is going away: its Pods first, all else when they are gone. But with a backoff limit per index the Job's controller holds
-/// a failed Pod by its finalizer until it has made another, which is forbidden here. Without its Job the Pod may go.
+/// The namespace is going away: its Pods first, all else when they are gone. But with a backoff
+/// limit per index the Job's controller holds a failed Pod by its finalizer until it has made
+/// another, which is forbidden here. Without its Job the Pod may go.
 fn leave(seen: &Observed) -> Decision {
     let run = seen.status().run.map(|run| run.id).unwrap_or_default();
     let workers = seen.children.uid(Child::Workers).map(|uid| Write::Delete {
@@ -119,7 +125,8 @@ fn leave(seen: &Observed) -> Decision {
     }
 }
 
-/// The next status, if it says something new and, where only progress is new, the last one is old enough.
+/// The next status, if it says something new and, where only progress is new, the last one is old
+/// enough.
 fn status_write(
     seen: &Observed,
     run: Option<&RunStatus>,

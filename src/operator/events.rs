@@ -1,4 +1,5 @@
-//! Events for people: one for each thing that happened to a run, read off two statuses, so that nothing is said twice.
+//! Events for people: one for each thing that happened to a run, read off two statuses, so that
+//! nothing is said twice.
 
 use kube::Resource;
 use kube::runtime::events::{Event, EventType};

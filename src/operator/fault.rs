@@ -1,7 +1,9 @@
-//! A hook for tests: the process kills itself right after a write of its choice, as a node failure would.
+//! A hook for tests: the process kills itself right after a write of its choice, as a node failure
+//! would.
 //!
-//! `STARLING_KILL_AFTER=W3` ends it with SIGKILL after W3 (LIFECYCLE 2), `before:W3` right before, hence again at every start until the
-//! variable is taken back. Without the variable nothing happens.
+//! `STARLING_KILL_AFTER=W3` ends it with SIGKILL after W3 (LIFECYCLE 2), `before:W3` right before,
+//! hence again at every start until the variable is taken back. Without the variable nothing
+//! happens.
 
 /// Environment variable that names the write.
 pub const VARIABLE: &str = "STARLING_KILL_AFTER";
@@ -43,8 +45,9 @@ impl KillPoint {
             .is_some_and(|(at, name)| *at == moment && name == write)
         {
             eprintln!("{VARIABLE}: killed {moment:?} {write}");
-            // SAFETY: neither has preconditions. The first process of a container ignores signals from within, even this one: it leaves at
-            // once instead, without running anything of ours
+            // SAFETY: neither has preconditions. The first process of a container ignores signals
+            // from within, even this one: it leaves at once instead, without running
+            // anything of ours
             unsafe {
                 libc::raise(libc::SIGKILL);
                 libc::_exit(128 + libc::SIGKILL);

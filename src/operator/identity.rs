@@ -1,4 +1,5 @@
-//! What makes a run this run and no other: its id, and whether the resource now asks for another one.
+//! What makes a run this run and no other: its id, and whether the resource now asks for another
+//! one.
 
 use data_encoding::BASE32_NOPAD;
 use sha2::{Digest, Sha256};
@@ -7,7 +8,8 @@ use crate::crd::spec::StartPolicy;
 use crate::crd::status::{RunStatus, TriggerStatus};
 use crate::crd::{self, LoadTest, LoadTestStatus};
 
-/// Id of a LoadTest's `runs`th run: no two runs of a cluster have the same, and every operator computes the same.
+/// Id of a LoadTest's `runs`th run: no two runs of a cluster have the same, and every operator
+/// computes the same.
 pub fn run_id(name: &str, uid: &str, runs: i64) -> String {
     let hash = Sha256::digest(format!("{uid}/{runs}"));
     let suffix: String = BASE32_NOPAD
@@ -49,7 +51,8 @@ pub fn wants_run(test: &LoadTest, status: &LoadTestStatus) -> bool {
     }
 }
 
-/// The digest is compared only when the spec was edited since: an upgrade of operator or schema alone starts nothing.
+/// The digest is compared only when the spec was edited since: an upgrade of operator or schema
+/// alone starts nothing.
 fn differs(test: &LoadTest, run: &RunStatus) -> bool {
     run.rerun != rerun(test)
         || test.metadata.generation != Some(run.generation) && run.digest != crd::digest(&test.spec)

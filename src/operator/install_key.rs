@@ -1,7 +1,9 @@
-//! The install key: 32 random bytes in a Secret of the operator's own namespace, made by the operator itself.
+//! The install key: 32 random bytes in a Secret of the operator's own namespace, made by the
+//! operator itself.
 //!
-//! The Secret's data: `installation` (an id), `current` (the id of the key for new runs), and one entry of 32 bytes for each key id. Adding a key
-//! and naming it `current` rotates; a key may be removed when no run that began with it goes on. The operator reads it at its start.
+//! The Secret's data: `installation` (an id), `current` (the id of the key for new runs), and one
+//! entry of 32 bytes for each key id. Adding a key and naming it `current` rotates; a key may be
+//! removed when no run that began with it goes on. The operator reads it at its start.
 
 use std::collections::BTreeMap;
 
@@ -30,7 +32,8 @@ pub enum KeyError {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InstallKeys {
-    /// Marks the runs of this installation; kept when the chart is installed again in the same namespace.
+    /// Marks the runs of this installation; kept when the chart is installed again in the same
+    /// namespace.
     pub installation: String,
     /// Key id of new runs.
     pub current: String,
@@ -101,7 +104,8 @@ impl InstallKeys {
     }
 }
 
-/// Reads the keys, making them first if there are none. Two operators that do so at once end up with the same.
+/// Reads the keys, making them first if there are none. Two operators that do so at once end up
+/// with the same.
 pub async fn load(client: &kube::Client, namespace: &str) -> Result<InstallKeys, KeyError> {
     let secrets: Api<Secret> = Api::namespaced(client.clone(), namespace);
     if kube_call("read Secret", SECRET_NAME, secrets.get_opt(SECRET_NAME))

@@ -1,4 +1,5 @@
-//! Whether the installed CRD knows every field of this version: one that it does not know is dropped by the API server in silence.
+//! Whether the installed CRD knows every field of this version: one that it does not know is
+//! dropped by the API server in silence.
 
 use kube::Client;
 use kube::api::{Api, DynamicObject, GroupVersionKind};
@@ -7,7 +8,8 @@ use serde_json::Value;
 use super::api::kube_call;
 use crate::crd::{self, CRD_NAME};
 
-/// Logs what an older CRD would drop. Where the operator may not read it (an installation in one namespace), nothing is said.
+/// Logs what an older CRD would drop. Where the operator may not read it (an installation in one
+/// namespace), nothing is said.
 pub async fn warn_of_missing_fields(client: &Client) {
     let resource = kube::api::ApiResource::from_gvk(&GroupVersionKind::gvk(
         "apiextensions.k8s.io",

@@ -1,4 +1,5 @@
-//! The operator's own metrics. No label holds the name of an object: their number would have no bound.
+//! The operator's own metrics. No label holds the name of an object: their number would have no
+//! bound.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;

@@ -1,4 +1,5 @@
-//! Looking: the LoadTest as it is now, its run's children and Pods, and what its master says. Thin; it decides nothing.
+//! Looking: the LoadTest as it is now, its run's children and Pods, and what its master says. Thin;
+//! it decides nothing.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -149,7 +150,8 @@ impl Look<'_> {
         Api::namespaced_with(self.client.clone(), self.namespace, &child.resource())
     }
 
-    /// All but the channel, which the operator may not read; and why the master's Pod cannot be made.
+    /// All but the channel, which the operator may not read; and why the master's Pod cannot be
+    /// made.
     async fn children(&self) -> Result<(Children, Option<String>), ApiError> {
         let read = Child::ALL
             .into_iter()
@@ -201,7 +203,8 @@ impl Look<'_> {
         Ok(list.items.iter().filter_map(pods::view).collect())
     }
 
-    /// Whether the channel Secret is there, without the right to read Secrets: a create that is only tried says that the name is taken.
+    /// Whether the channel Secret is there, without the right to read Secrets: a create that is
+    /// only tried says that the name is taken.
     async fn channel(&self, seen: Option<Instant>) -> Result<Channelled, ApiError> {
         if seen.is_some_and(|at| at.elapsed() < CHANNEL_EVERY) {
             return Ok(Channelled::There { looked: false });

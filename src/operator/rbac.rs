@@ -44,7 +44,8 @@ const fn watched(
 pub const RULES: &[Rule] = &[
     watched("starling.dev", &["loadtests"], &["get", "list", "watch"]),
     watched("starling.dev", &["loadtests/status"], &["update"]),
-    // asked for by OwnerReferencesPermissionEnforcement where an owner reference blocks the owner's deletion
+    // asked for by OwnerReferencesPermissionEnforcement where an owner reference blocks the
+    // owner's deletion
     watched("starling.dev", &["loadtests/finalizers"], &["update"]),
     watched(
         "apps",
@@ -62,7 +63,8 @@ pub const RULES: &[Rule] = &[
         &["create", "get", "list", "watch", "delete"],
     ),
     watched("", &["configmaps"], &["create", "get", "list", "delete"]),
-    // never read: their content is computed, and they are deleted with the ConfigMap that owns them
+    // never read: their content is computed, and they are deleted with the ConfigMap that owns
+    // them
     watched("", &["secrets"], &["create"]),
     watched(
         "networking.k8s.io",

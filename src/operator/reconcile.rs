@@ -1,4 +1,5 @@
-//! One pass over a LoadTest: observe, decide, apply, until there is something to wait for. A pass never waits itself; it comes back.
+//! One pass over a LoadTest: observe, decide, apply, until there is something to wait for. A pass
+//! never waits itself; it comes back.
 
 use std::time::{Duration, Instant};
 
@@ -14,7 +15,8 @@ use crate::runtime::backoff::Backoff;
 /// One pass; a longer one is given up and begun anew.
 const PASS_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// From the id of a run to its grant it is four; more would mean that two decisions undo each other.
+/// From the id of a run to its grant it is four; more would mean that two decisions undo each
+/// other.
 const ROUNDS: usize = 8;
 
 /// Between passes that failed, for each LoadTest by itself.
@@ -124,7 +126,8 @@ fn next(decision: &Decision, applied: &Applied) -> Again {
     match applied {
         Applied::All => decision.again,
         Applied::Conflict => Again::AtOnce,
-        // what the decision after a refusal wrote was refused too: only a report is created then, and it is left out next time
+        // what the decision after a refusal wrote was refused too: only a report is created then,
+        // and it is left out next time
         Applied::Refused(_) => Again::After(clocks::REFUSED),
     }
 }

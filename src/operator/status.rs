@@ -1,4 +1,5 @@
-//! From what is so to what the status says: conditions, columns, results, within a budget of bytes. Pure.
+//! From what is so to what the status says: conditions, columns, results, within a budget of bytes.
+//! Pure.
 
 mod conditions;
 mod results;
@@ -50,7 +51,8 @@ pub enum Situation<'a> {
     Kept,
 }
 
-/// The status of `test` with `run` in it. Says the same again when nothing has changed, to the byte.
+/// The status of `test` with `run` in it. Says the same again when nothing has changed, to the
+/// byte.
 pub fn build(
     test: &LoadTest,
     run: Option<&RunStatus>,
@@ -264,7 +266,8 @@ fn show_end(
     }
 }
 
-/// Leaves out metrics, then records, then steps, then errors, until the status fits; the report has them.
+/// Leaves out metrics, then records, then steps, then errors, until the status fits; the report has
+/// them.
 fn fit(new: &mut LoadTestStatus) {
     let fits = |status: &LoadTestStatus| {
         serde_json::to_vec(status).is_ok_and(|json| json.len() <= MAX_STATUS)

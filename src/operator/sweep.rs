@@ -1,4 +1,5 @@
-//! The operator's own garbage collection: what a deletion with `--cascade=orphan` leaves behind would go on making load.
+//! The operator's own garbage collection: what a deletion with `--cascade=orphan` leaves behind
+//! would go on making load.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -59,8 +60,8 @@ pub async fn run(context: &Context, namespace: Option<&str>, stop: CancellationT
 async fn sweep(context: &Context, namespace: Option<&str>) -> Result<usize, ApiError> {
     let mut known: BTreeMap<Owner, bool> = BTreeMap::new();
     let mut deleted = 0;
-    // the Job first, since it makes the load. Reports stay: who orphans a LoadTest's children wants to keep something,
-    // and channels go with their plans
+    // the Job first, since it makes the load. Reports stay: who orphans a LoadTest's children wants
+    // to keep something, and channels go with their plans
     for child in [
         Child::Workers,
         Child::Master,

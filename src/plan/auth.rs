@@ -52,7 +52,8 @@ pub enum ClientAuthentication {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Google {
-    /// For services that check the caller themselves; without an audience it is for the target's origin.
+    /// For services that check the caller themselves; without an audience it is for the target's
+    /// origin.
     IdToken { audience: Option<String> },
     /// For Google's APIs; without scopes those of the identity.
     AccessToken { scopes: Vec<String> },

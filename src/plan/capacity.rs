@@ -1,4 +1,5 @@
-//! The search for the highest rate that meets the thresholds: which level comes next, after what came of those before.
+//! The search for the highest rate that meets the thresholds: which level comes next, after what
+//! came of those before.
 
 use std::time::Duration;
 
@@ -6,7 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{Profile, Stage, duration};
 
-/// So often the target may fail at the lowest rate, after a level that did not hold, before it is given up.
+/// So often the target may fail at the lowest rate, after a level that did not hold, before it is
+/// given up.
 const RECOVERIES: usize = 5;
 /// Figures of a rate that matter: finer steps would suggest more than a search can know.
 const FIGURES: i32 = 4;

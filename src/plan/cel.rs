@@ -1,8 +1,10 @@
-//! Expressions in CEL over an answer and the user's values: for `if`, `until`, and checks that nothing shorter can say.
+//! Expressions in CEL over an answer and the user's values: for `if`, `until`, and checks that
+//! nothing shorter can say.
 //!
-//! They may name `status`, `headers`, `body`, `json` and `latency` of the last answer, `vars.NAME` (variables and extracted values),
-//! `feeders.NAME.COLUMN`, `iteration` and `user.id`. Header names are in lower case, values of one name are joined by `, `; `latency` is in
-//! milliseconds. Functions are those of CEL and of its strings library.
+//! They may name `status`, `headers`, `body`, `json` and `latency` of the last answer, `vars.NAME`
+//! (variables and extracted values), `feeders.NAME.COLUMN`, `iteration` and `user.id`. Header names
+//! are in lower case, values of one name are joined by `, `; `latency` is in milliseconds.
+//! Functions are those of CEL and of its strings library.
 
 mod mentions;
 mod values;
@@ -24,10 +26,12 @@ use mentions::Mentions;
 /// Longest expression, in bytes.
 pub const MAX_CEL: usize = 1024;
 
-/// Expressions within each other. Evaluation recurses, and a shard must not run out of stack: unoptimised, a level takes 35 KB of its 2 MB.
+/// Expressions within each other. Evaluation recurses, and a shard must not run out of stack:
+/// unoptimised, a level takes 35 KB of its 2 MB.
 const MAX_DEPTH: usize = 24;
 
-/// Stack to parse with: unoptimised, the parser takes 110 KB a level, far more than the threads that validate have.
+/// Stack to parse with: unoptimised, the parser takes 110 KB a level, far more than the threads
+/// that validate have.
 const PARSER_STACK: usize = 16 << 20;
 
 static ENVIRONMENT: LazyLock<Arc<Env>> = LazyLock::new(|| {
@@ -174,7 +178,8 @@ impl Cel {
     }
 }
 
-/// Runs out of neither stack nor patience with what a user wrote: a resource must not bring the operator down.
+/// Runs out of neither stack nor patience with what a user wrote: a resource must not bring the
+/// operator down.
 fn with_stack<T: Send>(work: impl FnOnce() -> T + Send) -> Result<T, String> {
     std::thread::scope(|scope| {
         let thread = std::thread::Builder::new()

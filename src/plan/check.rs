@@ -14,7 +14,8 @@ pub const MAX_CHECKS: usize = 16;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Check {
-    /// The status is among these. A check of this kind replaces the rule that 400 and above are failures.
+    /// The status is among these. A check of this kind replaces the rule that 400 and above are
+    /// failures.
     Status(Vec<StatusRange>),
     /// All hold for the first node found in the body's JSON.
     JsonPath {
@@ -37,7 +38,8 @@ pub enum Check {
     },
     /// Gives true.
     Cel(Cel),
-    /// The status of a gRPC call is among these. A check of this kind replaces the rule that all but OK are failures.
+    /// The status of a gRPC call is among these. A check of this kind replaces the rule that all
+    /// but OK are failures.
     GrpcStatus(Vec<Code>),
     /// As `Header`, of what a gRPC server sends after its messages.
     Trailer { name: String, must: Vec<Condition> },
@@ -61,7 +63,8 @@ pub struct StatusRange {
     pub to: u16,
 }
 
-/// What a part of an answer must be like. Values are templates; numbers are equal by value, so that 1 is 1.0.
+/// What a part of an answer must be like. Values are templates; numbers are equal by value, so that
+/// 1 is 1.0.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Condition {
@@ -83,7 +86,8 @@ pub enum Condition {
     AtLeast(JsonTemplate),
 }
 
-/// What is asked for, as a message says it: templates as they are written, since what they give may be a credential.
+/// What is asked for, as a message says it: templates as they are written, since what they give may
+/// be a credential.
 impl std::fmt::Display for Check {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let conditions = |f: &mut std::fmt::Formatter<'_>, must: &[Condition]| {

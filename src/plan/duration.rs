@@ -11,7 +11,8 @@ const UNITS: [(&str, u64); 5] = [
     ("us", 1),
 ];
 
-/// The pattern the resource's schema holds durations to; [`parse`] accepts exactly what it matches, up to overflow.
+/// The pattern the resource's schema holds durations to; [`parse`] accepts exactly what it matches,
+/// up to overflow.
 pub const PATTERN: &str = r"^([0-9]{1,9}(h|m|s|ms|us))+$";
 
 /// Reads a duration: one or more whole numbers, each with a unit of `h`, `m`, `s`, `ms` or `us`.

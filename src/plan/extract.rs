@@ -1,4 +1,5 @@
-//! What is taken out of an answer: values for later steps, and numbers for a metric of the test's own.
+//! What is taken out of an answer: values for later steps, and numbers for a metric of the test's
+//! own.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -80,7 +81,8 @@ pub struct Trend {
     pub unit: Unit,
 }
 
-/// The metrics of these records, each once, in the order of its first; its place is its number wherever statistics are kept.
+/// The metrics of these records, each once, in the order of its first; its place is its number
+/// wherever statistics are kept.
 pub fn trends<'r>(records: impl IntoIterator<Item = &'r Record>) -> Result<Vec<Trend>, String> {
     let mut trends: Vec<Trend> = Vec::new();
     for Record {

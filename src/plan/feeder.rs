@@ -11,7 +11,8 @@ use super::{Kind, Reference};
 pub use order::Order;
 pub use rows::{MAX_DATA, MAX_ROWS, Rows, RowsError};
 
-/// A named set of rows. An iteration takes one row on first use and keeps it to its end; `take(n)` takes n more.
+/// A named set of rows. An iteration takes one row on first use and keeps it to its end; `take(n)`
+/// takes n more.
 ///
 /// Its place in [`super::Plan::feeders`] is its number everywhere.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -41,7 +42,8 @@ pub enum Source {
     JsonLines { data: Data },
     /// Objects, never none.
     Inline { rows: Vec<Value> },
-    /// The files of the folder `path` whose names fit `glob`, sorted by name: `name`, `bytes` (how many) and `base64` of each.
+    /// The files of the folder `path` whose names fit `glob`, sorted by name: `name`, `bytes` (how
+    /// many) and `base64` of each.
     Files { path: String, glob: String },
 }
 
@@ -50,7 +52,8 @@ pub enum Source {
 #[serde(rename_all = "camelCase")]
 pub enum Data {
     Reference(Reference),
-    /// Relative, without `..`: to the folder of the LoadTest's file, or, in a Pod, to the folder of the volumes, whose names it begins with.
+    /// Relative, without `..`: to the folder of the LoadTest's file, or, in a Pod, to the folder of
+    /// the volumes, whose names it begins with.
     File(String),
 }
 

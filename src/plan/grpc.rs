@@ -1,4 +1,5 @@
-//! gRPC: what a call asks for, where the descriptors of its messages come from, and which channels carry it.
+//! gRPC: what a call asks for, where the descriptors of its messages come from, and which channels
+//! carry it.
 
 mod call;
 mod code;
@@ -36,13 +37,15 @@ pub const MAX_MESSAGES: u32 = 1_000_000;
 #[serde(rename_all = "camelCase")]
 pub struct GrpcStep {
     pub method: Method,
-    /// It asks whether the target serves, before what it is tested by: passed, it is no request of the results.
+    /// It asks whether the target serves, before what it is tested by: passed, it is no request of
+    /// the results.
     #[serde(default)]
     pub is_health_check: bool,
-    /// In protobuf's JSON form, field names as in the `.proto` file or in lower camel case. `None` is a message without fields, unless
-    /// `stream` lists the messages.
+    /// In protobuf's JSON form, field names as in the `.proto` file or in lower camel case. `None`
+    /// is a message without fields, unless `stream` lists the messages.
     pub message: Option<JsonTemplate>,
-    /// Sent with the call beside the target's headers, of which they replace those of the same name; names are in lower case.
+    /// Sent with the call beside the target's headers, of which they replace those of the same
+    /// name; names are in lower case.
     pub metadata: Vec<Header>,
     /// Only of methods whose client streams; without one, such a method is sent one message.
     pub stream: Option<GrpcStream>,
@@ -75,7 +78,8 @@ pub struct GrpcStream {
     /// From the sending of one message to that of the next.
     #[serde(with = "duration::micros")]
     pub interval: Duration,
-    /// The client says that it has sent all, at once after the last message; else it waits for the server to end the call.
+    /// The client says that it has sent all, at once after the last message; else it waits for the
+    /// server to end the call.
     pub half_close: bool,
 }
 
@@ -103,7 +107,8 @@ pub struct Method {
 pub struct Protos {
     /// Texts of `.proto` files.
     pub files: Vec<ProtoFile>,
-    /// `FileDescriptorSet`s as `protoc --descriptor_set_out` writes them, also compressed with gzip.
+    /// `FileDescriptorSet`s as `protoc --descriptor_set_out` writes them, also compressed with
+    /// gzip.
     pub sets: Vec<DescriptorSet>,
     /// A folder of `.proto` files, as feeders name files.
     pub root: Option<ProtoRoot>,
@@ -128,7 +133,8 @@ pub struct DescriptorSet {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ProtoRoot {
     pub folder: String,
-    /// The files to compile, with all that they import; without any, every `.proto` file below the folder.
+    /// The files to compile, with all that they import; without any, every `.proto` file below the
+    /// folder.
     pub files: Vec<String>,
 }
 

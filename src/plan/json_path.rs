@@ -94,8 +94,8 @@ fn walk<'v>(segments: &[Segment], root: &'v Value) -> Option<&'v Value> {
         })
 }
 
-/// The segments of a path of names and indices only. `source` is a valid path; what is rarely written, such as an escape within a quoted
-/// name, is left to the general way.
+/// The segments of a path of names and indices only. `source` is a valid path; what is rarely
+/// written, such as an escape within a quoted name, is left to the general way.
 fn singular(source: &str) -> Option<Vec<Segment>> {
     let mut rest = source.strip_prefix('$')?;
     let mut segments = Vec::new();

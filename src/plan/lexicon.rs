@@ -1,7 +1,8 @@
 //! Which names the steps of a scenario may use where, and the slots that hold their values.
 //!
-//! A value taken out of an answer by `onStart` lives as long as the user, any other as long as the iteration. Steps see what steps
-//! before them took out, blocks see every name of their scenario: whether it is set when they are called shows at run time.
+//! A value taken out of an answer by `onStart` lives as long as the user, any other as long as the
+//! iteration. Steps see what steps before them took out, blocks see every name of their scenario:
+//! whether it is set when they are called shows at run time.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -233,7 +234,8 @@ impl Lexicon {
     }
 }
 
-/// Calls `visit` with each step of the plan, its field path and the names that it may use. `base` is what all of it knows.
+/// Calls `visit` with each step of the plan, its field path and the names that it may use. `base`
+/// is what all of it knows.
 pub fn each_step(plan: &Plan, base: Names, mut visit: impl FnMut(&Step, &str, &Names)) {
     let of_once = Lexicon::new(base, plan.once_slots(), &plan.once.outline());
     let once = plan

@@ -69,7 +69,8 @@ impl Iterations {
         }
     }
 
-    /// Those of one shard, which has users; `done` is how many of its worker's another process has carried out.
+    /// Those of one shard, which has users; `done` is how many of its worker's another process has
+    /// carried out.
     pub fn of(&self, slice: Slice, done: u64) -> u64 {
         let all = if self.per_user {
             slice.of(self.users.into()) * self.count
@@ -105,7 +106,8 @@ impl Population {
         }
     }
 
-    /// From the end of the warm-up to the end of this population's load; `None` where only the run itself will tell.
+    /// From the end of the warm-up to the end of this population's load; `None` where only the run
+    /// itself will tell.
     pub fn length(&self) -> Option<Duration> {
         Some(self.start_after + self.load.length()?)
     }

@@ -1,4 +1,5 @@
-//! What templates may name: the test's variables, its feeders, and what earlier steps took out of answers.
+//! What templates may name: the test's variables, its feeders, and what earlier steps took out of
+//! answers.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -31,7 +32,8 @@ pub struct Columns {
 pub enum Declared {
     /// Folded when a template is compiled.
     Constant(Value),
-    /// Some text that is known only where the load is made; declared anew as a constant there, before anything is rendered.
+    /// Some text that is known only where the load is made; declared anew as a constant there,
+    /// before anything is rendered.
     Given,
     /// Read at run time: extracted, `forEach.as`, what `setup` found.
     Value(Slot),
@@ -99,7 +101,8 @@ impl std::fmt::Debug for Names {
     }
 }
 
-/// Whether `name` may be declared: letters, digits and `_`, no digit first, and nothing that templates know already.
+/// Whether `name` may be declared: letters, digits and `_`, no digit first, and nothing that
+/// templates know already.
 pub fn check_name(name: &str) -> Result<(), String> {
     let is_word = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
         && name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');

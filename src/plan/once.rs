@@ -1,4 +1,5 @@
-//! What is done once for the whole run: setup before the load, teardown after it, and the values that setup finds for all.
+//! What is done once for the whole run: setup before the load, teardown after it, and the values
+//! that setup finds for all.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -20,7 +21,8 @@ const MIN_DIGITS: usize = 6;
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Once {
-    /// After all workers are ready, before any load. What they take out of answers, every scenario and teardown may name.
+    /// After all workers are ready, before any load. What they take out of answers, every scenario
+    /// and teardown may name.
     pub setup: Vec<Step>,
     /// When the load is over, also when it was aborted.
     pub teardown: Vec<Step>,
@@ -45,7 +47,8 @@ impl Once {
             .flat_map(|(name, section, steps)| requests(name, name, section, steps))
     }
 
-    /// As far as names go: what setup finds is what a user's beginning finds, known to all that comes after.
+    /// As far as names go: what setup finds is what a user's beginning finds, known to all that
+    /// comes after.
     pub fn outline(&self) -> Outline<'_> {
         Outline {
             on_start: self.setup.iter().map(Mention::from).collect(),

@@ -46,7 +46,8 @@ impl Pattern {
         self.0.is_match(text)
     }
 
-    /// Group 1 of the first match if the expression has one, else the whole match. A group that took no part in the match is nothing found.
+    /// Group 1 of the first match if the expression has one, else the whole match. A group that
+    /// took no part in the match is nothing found.
     pub fn find<'t>(&self, text: &'t [u8]) -> Option<&'t [u8]> {
         match self.0.captures_len() {
             1 => self.0.find(text).map(|found| found.as_bytes()),

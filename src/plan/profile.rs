@@ -1,4 +1,5 @@
-//! Load over time: a level that moves linearly from stage to stage, and when each arrival of it is due.
+//! Load over time: a level that moves linearly from stage to stage, and when each arrival of it is
+//! due.
 
 use std::time::Duration;
 
@@ -6,7 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use super::duration;
 
-/// Levels are users or iterations per second; a sum of products of them is never exact, so a level this close to the next whole one has reached it.
+/// Levels are users or iterations per second; a sum of products of them is never exact, so a level
+/// this close to the next whole one has reached it.
 const ROUNDING: f64 = 1e-9;
 
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -14,11 +16,13 @@ pub struct Stage {
     /// Zero: the level jumps.
     #[serde(with = "duration::micros")]
     pub duration: Duration,
-    /// The level at the end of the stage; the level moves there linearly from the end of the stage before.
+    /// The level at the end of the stage; the level moves there linearly from the end of the stage
+    /// before.
     pub target: f64,
 }
 
-/// Starts at `start_at` and goes through the stages in order. Users for closed load, iterations per second for open load.
+/// Starts at `start_at` and goes through the stages in order. Users for closed load, iterations per
+/// second for open load.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Profile {
@@ -70,7 +74,8 @@ impl Schedule {
         self.reaches(number as f64 + 0.5)
     }
 
-    /// When the integral of the level reaches `wanted`, for numbers that only grow from call to call. `None` if it never does.
+    /// When the integral of the level reaches `wanted`, for numbers that only grow from call to
+    /// call. `None` if it never does.
     pub fn reaches(&mut self, wanted: f64) -> Option<Duration> {
         loop {
             let leg = self.legs.get(self.current)?;
@@ -154,7 +159,8 @@ impl Profile {
         }
     }
 
-    /// When arrival `number` (from 0) is due: where the integral of the rate reaches `number + 1/2`. `None` after the last.
+    /// When arrival `number` (from 0) is due: where the integral of the rate reaches `number +
+    /// 1/2`. `None` after the last.
     pub fn arrival(&self, number: u64) -> Option<Duration> {
         let wanted = number as f64 + 0.5;
         let leg = self

@@ -1,4 +1,5 @@
-//! References to keys of Secrets and ConfigMaps, and the values found for them where the load is made.
+//! References to keys of Secrets and ConfigMaps, and the values found for them where the load is
+//! made.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -40,7 +41,8 @@ impl std::fmt::Display for Reference {
     }
 }
 
-/// The values of a plan's references, and where its files are. Secret: neither shown nor serialised.
+/// The values of a plan's references, and where its files are. Secret: neither shown nor
+/// serialised.
 #[derive(Clone, Default)]
 pub struct Inputs {
     values: HashMap<(Kind, String, String), Vec<u8>>,

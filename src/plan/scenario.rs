@@ -18,14 +18,16 @@ use super::{
 #[serde(rename_all = "camelCase")]
 pub struct Scenario {
     pub name: String,
-    /// Share of the users or arrivals, relative to the other scenarios of its population; the sum over all is positive, unless each has
-    /// `fixed_users`.
+    /// Share of the users or arrivals, relative to the other scenarios of its population; the sum
+    /// over all is positive, unless each has `fixed_users`.
     pub weight: u32,
-    /// So many users play it before any are dealt out by weight, of which it then gets none; never set in open load.
+    /// So many users play it before any are dealt out by weight, of which it then gets none; never
+    /// set in open load.
     pub fixed_users: Option<u32>,
     /// Pause between two iterations of a user; never set in open load.
     pub think_time: Option<ThinkTime>,
-    /// An iteration begins at the earliest so long after the beginning of the user's last; never set in open load.
+    /// An iteration begins at the earliest so long after the beginning of the user's last; never
+    /// set in open load.
     #[serde(with = "duration::optional_micros")]
     pub pacing: Option<Duration>,
     /// Never empty; one is chosen by weight for each iteration.

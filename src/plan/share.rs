@@ -1,7 +1,8 @@
-//! How a plan splits: which users and arrivals belong to which worker and shard, and which scenario a user plays.
+//! How a plan splits: which users and arrivals belong to which worker and shard, and which scenario
+//! a user plays.
 //!
-//! User k belongs to worker k mod W, there to shard (k div W) mod S. Arrival j belongs to worker j mod W likewise. So any
-//! number of workers carries out the same users and the same arrivals.
+//! User k belongs to worker k mod W, there to shard (k div W) mod S. Arrival j belongs to worker j
+//! mod W likewise. So any number of workers carries out the same users and the same arrivals.
 
 use serde::{Deserialize, Serialize};
 
@@ -50,8 +51,9 @@ impl Share {
 }
 
 impl Slice {
-    /// This shard's place among those that get any of `count` things; `None` if it gets none. What is dealt out over these places, each of
-    /// them can carry out: each has at least one of the things.
+    /// This shard's place among those that get any of `count` things; `None` if it gets none. What
+    /// is dealt out over these places, each of them can carry out: each has at least one of the
+    /// things.
     pub fn among(self, count: u64) -> Option<Slice> {
         let share = self.share.among(count)?;
         let shards = u32::try_from(share.of(count))
@@ -64,7 +66,8 @@ impl Slice {
         })
     }
 
-    /// This shard's part of something that flows: the part of each worker is the same, and so is that of each of its shards.
+    /// This shard's part of something that flows: the part of each worker is the same, and so is
+    /// that of each of its shards.
     pub fn part(self) -> f64 {
         1.0 / (f64::from(self.share.workers) * f64::from(self.shards))
     }
@@ -91,7 +94,8 @@ fn dealt(count: u64, index: u32, of: u32) -> u64 {
     count / of + u64::from(index < count % of)
 }
 
-/// Deals out scenarios (or anything weighted) so that any prefix is within one of the weights: smooth weighted round-robin.
+/// Deals out scenarios (or anything weighted) so that any prefix is within one of the weights:
+/// smooth weighted round-robin.
 #[derive(Debug, Clone)]
 pub struct Mix {
     /// One whole cycle, as long as the sum of the weights over their greatest common divisor.
@@ -139,7 +143,8 @@ pub struct Cast {
 }
 
 impl Cast {
-    /// For each scenario the number of users that it gets first, if it gets a fixed number and no others, and its weight.
+    /// For each scenario the number of users that it gets first, if it gets a fixed number and no
+    /// others, and its weight.
     pub fn new(scenarios: impl Iterator<Item = (Option<u32>, u32)>) -> Self {
         let parts = scenarios
             .map(|(fixed, weight)| (fixed.unwrap_or(0), if fixed.is_some() { 0 } else { weight }));
@@ -151,7 +156,8 @@ impl Cast {
         }
     }
 
-    /// What user or arrival `k` of the fleet plays; `None` if every scenario has a fixed number of users, and all have theirs.
+    /// What user or arrival `k` of the fleet plays; `None` if every scenario has a fixed number of
+    /// users, and all have theirs.
     pub fn at(&self, k: u64) -> Option<usize> {
         match k.checked_sub(self.fixed_users) {
             None => Some(self.fixed.at(k)),

@@ -74,7 +74,8 @@ pub struct Goodput {
     /// Intended time to last byte.
     #[serde(with = "duration::optional_micros")]
     pub latency: Option<Duration>,
-    /// Intended time to the first message or event; of a language model's to the first that bears content.
+    /// Intended time to the first message or event; of a language model's to the first that bears
+    /// content.
     #[serde(with = "duration::optional_micros")]
     pub first: Option<Duration>,
     /// Per output token after the first; an answer of one token has none, and meets it.

@@ -13,7 +13,8 @@ pub struct Target {
     /// `None` for the test's own, which steps go to unless they name another.
     #[serde(default)]
     pub name: Option<String>,
-    /// `http` or `https`, with a host, without user information, query or fragment. Its path is put before every step's path.
+    /// `http` or `https`, with a host, without user information, query or fragment. Its path is
+    /// put before every step's path.
     pub url: Url,
     /// Sent with every request; a step's header of the same name replaces it.
     pub headers: Vec<Header>,

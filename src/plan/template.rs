@@ -1,8 +1,10 @@
-//! Text with `{{ expression }}` in it: parsed when the test is validated, compiled to byte segments before the start, rendered without a look at strings.
+//! Text with `{{ expression }}` in it: parsed when the test is validated, compiled to byte segments
+//! before the start, rendered without a look at strings.
 //!
-//! `expr = atom {'.' name ['(' args ')'] | '[' int or string ']'}`; atoms are a name, a function call, a string, a number, `true`, `false`,
-//! `null`; there are no operators. Names are those that [`Names`] declares, `user.id`, `worker.index` and `iteration`; feeders have `take(n)`.
-//! Text that holds the opening delimiter itself is written as an expression: `{{ "{{" }}`.
+//! `expr = atom {'.' name ['(' args ')'] | '[' int or string ']'}`; atoms are a name, a function
+//! call, a string, a number, `true`, `false`, `null`; there are no operators. Names are those that
+//! [`Names`] declares, `user.id`, `worker.index` and `iteration`; feeders have `take(n)`. Text that
+//! holds the opening delimiter itself is written as an expression: `{{ "{{" }}`.
 
 mod compiled;
 mod delimiters;
@@ -39,11 +41,14 @@ pub enum Place {
     Text,
     /// A header's value: as it is, but never with CR, LF or NUL.
     Header,
-    /// A path or query: values are percent-encoded, all but unreserved characters; the author's own text must be [`Place::Target`].
+    /// A path or query: values are percent-encoded, all but unreserved characters; the author's own
+    /// text must be [`Place::Target`].
     Path,
-    /// What is a path or query already: as it is, but never with a space, a control character, `#` or what is not ASCII.
+    /// What is a path or query already: as it is, but never with a space, a control character, `#`
+    /// or what is not ASCII.
     Target,
-    /// The value of a field of an `application/x-www-form-urlencoded` body; the author's own text is encoded as well.
+    /// The value of a field of an `application/x-www-form-urlencoded` body; the author's own text
+    /// is encoded as well.
     Form,
     /// Inside a JSON string.
     JsonString,
@@ -100,7 +105,8 @@ pub enum Unrendered {
     Misfit { field: String, why: String },
 }
 
-/// A parsed template; in JSON it is its source text, with its delimiters where these are not the usual ones.
+/// A parsed template; in JSON it is its source text, with its delimiters where these are not the
+/// usual ones.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "Form", into = "Form")]
 pub struct Template {
@@ -156,7 +162,8 @@ impl Template {
         &self.source
     }
 
-    /// The error for the first name that is not declared, call that does not fit or value that may not stand in `place`.
+    /// The error for the first name that is not declared, call that does not fit or value that may
+    /// not stand in `place`.
     pub fn check(&self, names: &Names, place: Place) -> Result<(), String> {
         self.compile(names, place).map(|_| ())
     }

@@ -1,4 +1,5 @@
-//! One pass-fail rule: `p(99) < 250ms` of a metric, over what it selects, in the whole run or in windows that slide over it.
+//! One pass-fail rule: `p(99) < 250ms` of a metric, over what it selects, in the whole run or in
+//! windows that slide over it.
 
 use std::collections::BTreeMap;
 
@@ -18,7 +19,8 @@ pub enum Metric {
     Latency,
     /// First byte written to last byte, of successes.
     ServiceTime,
-    /// Intended start of an iteration to the end of its last step, of those in which no step failed.
+    /// Intended start of an iteration to the end of its last step, of those in which no step
+    /// failed.
     Iteration,
     /// The phases of successes.
     Dns,
@@ -386,12 +388,14 @@ pub struct Span {
     pub delay_seconds: u32,
     /// So long it must be breached without a break.
     pub for_seconds: u32,
-    /// With fewer samples it is not judged. `None`: [`MIN_COUNT`] in a window and for ending the run, 1 at its end.
+    /// With fewer samples it is not judged. `None`: [`MIN_COUNT`] in a window and for ending the
+    /// run, 1 at its end.
     pub min_count: Option<u64>,
 }
 
 impl Threshold {
-    /// Reads `expr`: an aggregate of `metric`, a comparison and a number with the unit of what the aggregate gives.
+    /// Reads `expr`: an aggregate of `metric`, a comparison and a number with the unit of what the
+    /// aggregate gives.
     pub fn parse(metric: Metric, select: Select, expr: &str) -> Result<Self, String> {
         Self::read(metric, expr, |aggregate, bound| {
             metric.quantity(aggregate, bound)
@@ -402,7 +406,8 @@ impl Threshold {
         })
     }
 
-    /// The same of the numbers of a record, which is at `place` of the plan's list of trends; the bound has the unit of these.
+    /// The same of the numbers of a record, which is at `place` of the plan's list of trends; the
+    /// bound has the unit of these.
     pub fn of_record(place: u16, trend: &Trend, expr: &str) -> Result<Self, String> {
         let quantity = match trend.unit {
             Unit::Seconds | Unit::Milliseconds | Unit::Microseconds => Quantity::Time,

@@ -13,14 +13,16 @@ use super::{Reference, duration};
 pub struct Http {
     pub version: Version,
     pub connections: Connections,
-    /// A connection carries no more requests after this, give or take a fifth; zero: it never grows too old.
+    /// A connection carries no more requests after this, give or take a fifth; zero: it never
+    /// grows too old.
     #[serde(with = "duration::micros")]
     pub connection_max_age: Duration,
     /// Nor after so many requests.
     pub connection_max_requests: Option<u32>,
     /// Connections come from these in turn; without any the system chooses.
     pub source_addresses: Vec<IpAddr>,
-    /// HTTP/2 connections that the users of a worker share, where they are pooled; at least one for each shard.
+    /// HTTP/2 connections that the users of a worker share, where they are pooled; at least one
+    /// for each shard.
     pub http2_connections: u32,
     /// Whether users keep cookies.
     pub cookies: bool,

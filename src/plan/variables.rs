@@ -1,4 +1,5 @@
-//! The test's variables: constants where they can be, values made anew for each iteration where they differ, texts of Secrets and ConfigMaps.
+//! The test's variables: constants where they can be, values made anew for each iteration where
+//! they differ, texts of Secrets and ConfigMaps.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -35,7 +36,8 @@ pub struct Computed {
 }
 
 impl Variables {
-    /// They take the slots from 0 up to this one, the same whether their references are known or not.
+    /// They take the slots from 0 up to this one, the same whether their references are known or
+    /// not.
     pub fn slots(&self) -> Slot {
         self.values.len() as Slot
     }

@@ -55,7 +55,8 @@ fn replace(
             save(&draft)
                 .and_then(|()| fs::rename(&draft, path))
                 .inspect_err(|_| {
-                    // what is left of the draft is worth nothing, and the first error is the one to tell
+                    // what is left of the draft is worth nothing, and the first error is the one to
+                    // tell
                     let _ = fs::remove_file(&draft);
                 })
         })

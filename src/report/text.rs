@@ -1,5 +1,5 @@
-//! A result as a person reads it on a terminal: the verdict and why, then the numbers. At most [`WIDTH`] columns, and nothing in it
-//! that a target could steer the terminal with.
+//! A result as a person reads it on a terminal: the verdict and why, then the numbers. At most
+//! [`WIDTH`] columns, and nothing in it that a target could steer the terminal with.
 
 mod stream;
 

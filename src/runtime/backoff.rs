@@ -1,4 +1,5 @@
-//! Delays between attempts that failed: exponential, bounded, with jitter so that many who failed together do not come back together.
+//! Delays between attempts that failed: exponential, bounded, with jitter so that many who failed
+//! together do not come back together.
 
 use std::time::Duration;
 
@@ -11,8 +12,8 @@ pub struct Backoff {
 }
 
 impl Backoff {
-    /// The delay after the `attempt`th failure in a row (from 1). `random` lies in 0..1 and picks from the upper half of the range,
-    /// so that a delay never shrinks to nothing.
+    /// The delay after the `attempt`th failure in a row (from 1). `random` lies in 0..1 and picks
+    /// from the upper half of the range, so that a delay never shrinks to nothing.
     pub fn delay(&self, attempt: u32, random: f64) -> Duration {
         let doublings = attempt.saturating_sub(1).min(31);
         let bound = self.first.saturating_mul(1 << doublings).min(self.most);

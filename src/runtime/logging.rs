@@ -21,8 +21,9 @@ pub fn init(format: Format) {
     install(format, DEFAULT);
 }
 
-/// For a program whose user reads something else: only what `RUST_LOG` asks for. Without it, each place that could log something
-/// would look for a logger of another kind, which is felt in every request over HTTP/2.
+/// For a program whose user reads something else: only what `RUST_LOG` asks for. Without it, each
+/// place that could log something would look for a logger of another kind, which is felt in every
+/// request over HTTP/2.
 pub fn init_silent() {
     install(Format::Auto, "off");
 }

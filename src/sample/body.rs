@@ -1,4 +1,5 @@
-//! The body of an answer: it holds its place among the requests served, and tells how a gRPC call ended.
+//! The body of an answer: it holds its place among the requests served, and tells how a gRPC call
+//! ended.
 
 use std::pin::Pin;
 use std::sync::Arc;

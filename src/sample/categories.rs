@@ -11,7 +11,8 @@ pub(super) enum Category {
     Other,
 }
 
-/// In the order of the enum, which is the order of preference when two categories have as many words in the text.
+/// In the order of the enum, which is the order of preference when two categories have as many
+/// words in the text.
 const SCORED: [Category; 4] = [
     Category::Sports,
     Category::Politics,

@@ -1,4 +1,5 @@
-//! Chat completions, whole or token by token: as server-sent events in OpenAI's form, or as lines of JSON in Ollama's.
+//! Chat completions, whole or token by token: as server-sent events in OpenAI's form, or as lines
+//! of JSON in Ollama's.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -76,7 +77,8 @@ struct Script {
     finish_reason: &'static str,
 }
 
-/// The parts of a streamed answer in their order. Those from `first` on that are tokens come at the pace of tokens.
+/// The parts of a streamed answer in their order. Those from `first` on that are tokens come at the
+/// pace of tokens.
 struct Parts {
     all: Vec<Bytes>,
     tokens: std::ops::Range<usize>,

@@ -1,4 +1,5 @@
-//! The request counter: exact, by route and by status, and bounded however many paths clients think of.
+//! The request counter: exact, by route and by status, and bounded however many paths clients think
+//! of.
 
 use std::array;
 use std::collections::BTreeMap;
@@ -22,7 +23,8 @@ pub(super) struct Counts {
     pub(super) messages_sent: AtomicU64,
 }
 
-/// What `GET /_count` shows. `total` is the sum of `byPath`; the statuses count answers, so a client that leaves early is missing there.
+/// What `GET /_count` shows. `total` is the sum of `byPath`; the statuses count answers, so a
+/// client that leaves early is missing there.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct CountView {
@@ -31,7 +33,8 @@ pub(super) struct CountView {
     by_status: BTreeMap<usize, u64>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     by_grpc_status: BTreeMap<usize, u64>,
-    /// Of gRPC calls that count, of each of the four kinds, and tokens and other events of streamed chats.
+    /// Of gRPC calls that count, of each of the four kinds, and tokens and other events of
+    /// streamed chats.
     #[serde(skip_serializing_if = "Option::is_none")]
     messages: Option<Messages>,
     /// What is no load: tokens asked for, health, descriptors.
@@ -90,7 +93,8 @@ impl Counts {
             .sum()
     }
 
-    /// A request under way keeps its place: its answer is counted after the reset, its arrival before.
+    /// A request under way keeps its place: its answer is counted after the reset, its arrival
+    /// before.
     pub(super) fn reset(&self) {
         let Counts {
             by_path,

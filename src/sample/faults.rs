@@ -1,4 +1,5 @@
-//! What the sample service does badly on purpose: latency, errors and stalls, decided for each request from its number.
+//! What the sample service does badly on purpose: latency, errors and stalls, decided for each
+//! request from its number.
 
 use std::f64::consts::TAU;
 use std::str::FromStr;
@@ -10,13 +11,15 @@ use rand_xoshiro::SplitMix64;
 use super::options::Options;
 use crate::plan::duration;
 
-/// 2^64 divided by the golden ratio. Steps of it, modulo 2^64, fall evenly on the whole range, and so does every n-th of them.
+/// 2^64 divided by the golden ratio. Steps of it, modulo 2^64, fall evenly on the whole range, and
+/// so does every n-th of them.
 const GOLDEN_STEP: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// No client waits longer, and a longer time is a slip of the pen.
 const LONGEST: Duration = Duration::from_secs(3600);
 
-/// How long an answer takes at least. Waits end on the millisecond after, which is the timer's resolution.
+/// How long an answer takes at least. Waits end on the millisecond after, which is the timer's
+/// resolution.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Latency {
     Constant(Duration),
@@ -34,7 +37,8 @@ pub enum Latency {
     },
 }
 
-/// The service freezes at each multiple of `every` since its start, for `lasting`; who arrives then is held until it ends.
+/// The service freezes at each multiple of `every` since its start, for `lasting`; who arrives then
+/// is held until it ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stall {
     pub every: Duration,
@@ -96,7 +100,8 @@ impl Latency {
             Latency::Constant(time) => time,
             Latency::Uniform { min, max } => min + max.saturating_sub(min).mul_f64(random.random()),
             Latency::Normal { mean, deviation } => {
-                // Box and Muller's way from two uniform numbers to a normal one; 1 - x keeps zero from the logarithm.
+                // Box and Muller's way from two uniform numbers to a normal one; 1 - x keeps zero
+                // from the logarithm.
                 let (radius, angle): (f64, f64) = (
                     (-2.0 * (1.0 - random.random::<f64>()).ln()).sqrt(),
                     TAU * random.random::<f64>(),
@@ -181,7 +186,8 @@ impl Faults {
         }
     }
 
-    /// The same seed gives the n-th request the same latency and the same error, whichever thread asks.
+    /// The same seed gives the n-th request the same latency and the same error, whichever thread
+    /// asks.
     pub(super) fn fate(&self, since_start: Duration, number: u64) -> Fate {
         let stalled = self
             .stall
@@ -208,7 +214,8 @@ impl Faults {
         }
     }
 
-    /// Spread evenly rather than by chance: among any n requests, those struck are within a few of n times the rate.
+    /// Spread evenly rather than by chance: among any n requests, those struck are within a few of
+    /// n times the rate.
     fn strikes(&self, rate: f64, number: u64) -> bool {
         let step = self.origin.wrapping_add(number.wrapping_mul(GOLDEN_STEP));
         // The upper 53 bits are what a float holds exactly, so that the fraction stays below 1.

@@ -15,7 +15,8 @@ pub struct Options {
     #[arg(long, value_name = "ADDRESS", default_value_t = Options::default().listen)]
     pub listen: SocketAddr,
 
-    /// How long answers take: constant:5ms, uniform:5ms,20ms, normal:20ms,5ms (mean, deviation) or exponential:10ms (mean)
+    /// How long answers take: constant:5ms, uniform:5ms,20ms, normal:20ms,5ms (mean, deviation) or
+    /// exponential:10ms (mean)
     #[arg(long, value_name = "DISTRIBUTION")]
     pub latency: Option<Latency>,
 
@@ -23,19 +24,23 @@ pub struct Options {
     #[arg(long, value_name = "FRACTION", default_value_t = Options::default().error_rate, value_parser = faults::parse_fraction)]
     pub error_rate: f64,
 
-    /// Freeze every so often for so long: 10s,1s holds each request that arrives in the frozen second until it ends
+    /// Freeze every so often for so long: 10s,1s holds each request that arrives in the frozen
+    /// second until it ends
     #[arg(long, value_name = "EVERY,FOR")]
     pub stall: Option<Stall>,
 
-    /// So many requests are served at once, streams to their end; others wait for their turn. Without it, all at once
+    /// So many requests are served at once, streams to their end; others wait for their turn.
+    /// Without it, all at once
     #[arg(long, value_name = "REQUESTS")]
     pub concurrency: Option<NonZeroU32>,
 
-    /// So many requests wait for their turn at most; others are answered 429 (gRPC: RESOURCE_EXHAUSTED). Without it, all wait
+    /// So many requests wait for their turn at most; others are answered 429 (gRPC:
+    /// RESOURCE_EXHAUSTED). Without it, all wait
     #[arg(long, value_name = "REQUESTS", requires = "concurrency")]
     pub max_waiting: Option<u32>,
 
-    /// Time before the first token of a chat or message of a gRPC stream, after the latency; forms as of --latency
+    /// Time before the first token of a chat or message of a gRPC stream, after the latency; forms
+    /// as of --latency
     #[arg(long, value_name = "DISTRIBUTION")]
     pub first_token_delay: Option<Latency>,
 
@@ -47,11 +52,13 @@ pub struct Options {
     #[arg(long, value_name = "FRACTION", default_value_t = Options::default().cut_rate, value_parser = faults::parse_fraction)]
     pub cut_rate: f64,
 
-    /// The bearer token that models ask for, beside those of the token endpoint; without it, any, and none but for /serving-endpoints
+    /// The bearer token that models ask for, beside those of the token endpoint; without it, any,
+    /// and none but for /serving-endpoints
     #[arg(long, env = "STARLING_SAMPLE_TOKEN", hide_env_values = true)]
     pub token: Option<Token>,
 
-    /// The only client, and its secret, that the token endpoint (POST /oauth/token) knows; without it, any
+    /// The only client, and its secret, that the token endpoint (POST /oauth/token) knows; without
+    /// it, any
     #[arg(
         long,
         env = "STARLING_SAMPLE_CLIENT",
@@ -64,11 +71,13 @@ pub struct Options {
     #[arg(long, value_name = "TIME", default_value = "1h", value_parser = faults::parse_lifetime)]
     pub token_lifetime: Duration,
 
-    /// Names of the models that are there; others are answered 404 (gRPC: NOT_FOUND). Without it, every name
+    /// Names of the models that are there; others are answered 404 (gRPC: NOT_FOUND). Without it,
+    /// every name
     #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
     pub models: Vec<String>,
 
-    /// Models are not ready before so long after the start: 503 (gRPC: UNAVAILABLE), /serving-endpoints 404
+    /// Models are not ready before so long after the start: 503 (gRPC: UNAVAILABLE),
+    /// /serving-endpoints 404
     #[arg(long, value_name = "TIME", default_value = "0s", value_parser = faults::parse_duration)]
     pub ready_after: Duration,
 

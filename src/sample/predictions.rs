@@ -9,7 +9,8 @@ use super::categories::Category;
 /// Requests on different cores rarely meet at one lock.
 const SHARDS: u64 = 8;
 
-/// Bytes that all shards hold at most: some 400,000 predictions of a short sentence, which is 20 s at 20,000 a second.
+/// Bytes that all shards hold at most: some 400,000 predictions of a short sentence, which is 20 s
+/// at 20,000 a second.
 const CAPACITY: usize = 64 << 20;
 
 /// Bytes a prediction takes beside its text: its place in the queue and the allocator's own.
@@ -22,7 +23,8 @@ pub(super) struct Prediction {
 }
 
 pub(super) struct Predictions {
-    /// What all ids of this process begin with; the number of the prediction follows, in twelve hexadecimal digits.
+    /// What all ids of this process begin with; the number of the prediction follows, in twelve
+    /// hexadecimal digits.
     prefix: String,
     turn: AtomicU64,
     shards: Vec<Mutex<Shard>>,

@@ -19,7 +19,8 @@ pub(super) struct Refusal {
     pub(super) status: StatusCode,
     pub(super) message: Cow<'static, str>,
     header: Option<(HeaderName, &'static str)>,
-    /// What stands for the status in a protocol that has words of its own; else the status decides.
+    /// What stands for the status in a protocol that has words of its own; else the status
+    /// decides.
     code: Option<Value>,
 }
 

@@ -36,7 +36,8 @@ pub(super) enum Endpoint {
 pub(super) enum Kind {
     /// What a load test sends: in the total, and subject to faults.
     Load,
-    /// What clients ask beside their load (tokens, health, descriptors): counted apart, and never troubled.
+    /// What clients ask beside their load (tokens, health, descriptors): counted apart, and never
+    /// troubled.
     Aside,
     /// For tests of the service itself.
     Silent,

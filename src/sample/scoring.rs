@@ -1,4 +1,5 @@
-//! Model serving as Databricks and MLflow have it: rows in any of their forms in, one prediction per row out.
+//! Model serving as Databricks and MLflow have it: rows in any of their forms in, one prediction
+//! per row out.
 
 use serde_json::{Map, Value};
 
@@ -22,7 +23,8 @@ struct Row {
     text: String,
 }
 
-/// For each row the mean of its numbers, else the category of its texts, else 0; or what is wrong with the body.
+/// For each row the mean of its numbers, else the category of its texts, else 0; or what is wrong
+/// with the body.
 pub(super) fn score(body: &Value) -> Result<Vec<Value>, String> {
     let given: Vec<_> = FORMS
         .into_iter()

@@ -89,7 +89,8 @@ impl Service {
         }
     }
 
-    /// The request is counted before this returns, so that a client that goes away leaves its count behind.
+    /// The request is counted before this returns, so that a client that goes away leaves its count
+    /// behind.
     pub(super) fn answer<B>(
         self: Arc<Self>,
         request: Request<B>,

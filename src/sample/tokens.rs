@@ -1,4 +1,5 @@
-//! Bearer tokens: which a model accepts, and the endpoint that gives them to clients for a while (OAuth 2.0 client credentials).
+//! Bearer tokens: which a model accepts, and the endpoint that gives them to clients for a while
+//! (OAuth 2.0 client credentials).
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -18,7 +19,8 @@ pub(super) struct Tokens {
     accepted: Option<String>,
     client: Option<Client>,
     lifetime: Duration,
-    /// What tokens of this process begin with; when they expire follows, in milliseconds since the start.
+    /// What tokens of this process begin with; when they expire follows, in milliseconds since the
+    /// start.
     prefix: String,
 }
 

@@ -1,6 +1,7 @@
 //! The bytes of statistics: LEB128 numbers and length-prefixed pieces.
 //!
-//! A reader allocates nothing by a number it has read: a length is checked against what is left before anything is taken.
+//! A reader allocates nothing by a number it has read: a length is checked against what is left
+//! before anything is taken.
 
 use super::StatsError;
 

@@ -3,20 +3,23 @@
 use super::StatsError;
 use super::codec::{Reader, Writer};
 
-/// Everything that is only counted. "Measured" is what belongs to iterations that started after the warm-up.
+/// Everything that is only counted. "Measured" is what belongs to iterations that started after the
+/// warm-up.
 ///
-/// What the target received = measured requests (of all steps) - `unsent` + `interrupted` + `warmup` + `control` + `retries` +
-/// `redirect_hops`: see [`Snapshot::received_by_target`](super::Snapshot::received_by_target).
+/// What the target received = measured requests (of all steps) - `unsent` + `interrupted` +
+/// `warmup` + `control` + `retries` + `redirect_hops`: see
+/// [`Snapshot::received_by_target`](super::Snapshot::received_by_target).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counters {
     /// Measured iterations started.
     pub iterations: u64,
     /// Measured iterations ended, whether each step succeeded or one failed.
     pub finished: u64,
-    /// Measured arrivals that became no iteration: no slot was free, or no feeder row could be had.
+    /// Measured arrivals that became no iteration: no slot was free, or no feeder row could be
+    /// had.
     pub dropped: u64,
-    /// Requests that were written, at least in part, and cut at the end of the run, whatever part of the run they belong to; in no
-    /// other count.
+    /// Requests that were written, at least in part, and cut at the end of the run, whatever part
+    /// of the run they belong to; in no other count.
     pub interrupted: u64,
     /// Finished (failed) measured requests of which no byte was written, not counting retries.
     pub unsent: u64,
@@ -30,7 +33,8 @@ pub struct Counters {
     pub warmup: u64,
     /// Requests of the warm-up that failed, sent or not.
     pub warmup_failures: u64,
-    /// Requests of setup, teardown, onStart and onStop, and health checks that passed, of which a byte was written.
+    /// Requests of setup, teardown, onStart and onStop, and health checks that passed, of which a
+    /// byte was written.
     pub control: u64,
     /// Those of them that failed, sent or not; why is in the table of errors.
     pub control_failures: u64,

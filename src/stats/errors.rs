@@ -1,4 +1,5 @@
-//! Failures by class, step and status, with one sample message each, in a table that cannot grow without bound.
+//! Failures by class, step and status, with one sample message each, in a table that cannot grow
+//! without bound.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -26,7 +27,8 @@ pub enum ErrorClass {
     Exhausted,
     /// The handshake failed, or the certificate is not trusted.
     Tls,
-    /// The step's timeout passed before the last byte, or the target's gRPC status says so: DEADLINE_EXCEEDED.
+    /// The step's timeout passed before the last byte, or the target's gRPC status says so:
+    /// DEADLINE_EXCEEDED.
     Timeout,
     /// The connection broke within a response, or while the request was written.
     Reset,
@@ -48,13 +50,15 @@ pub enum ErrorClass {
     Extract,
     /// Redirected too often, or to where no target is.
     Redirect,
-    /// What `if`, `until` or `forEach` ask for could not be told, or did not come true: an iteration failed, and no request.
+    /// What `if`, `until` or `forEach` ask for could not be told, or did not come true: an
+    /// iteration failed, and no request.
     Condition,
     /// A token could not be renewed, or there is none that is valid.
     Auth,
     /// A status of gRPC other than OK and those that have classes of their own.
     Grpc,
-    /// The answer is a stream that ended before its last event, holds an endless one, or tells of an error itself.
+    /// The answer is a stream that ended before its last event, holds an endless one, or tells of
+    /// an error itself.
     Stream,
 }
 
@@ -150,8 +154,8 @@ pub struct ErrorEntry {
     pub retry_after: Histogram,
 }
 
-/// Merging is commutative and associative: of more than [`MAX_KEYS`] keys those that sort first stay, with exact counts, and of two
-/// samples the one that sorts first.
+/// Merging is commutative and associative: of more than [`MAX_KEYS`] keys those that sort first
+/// stay, with exact counts, and of two samples the one that sorts first.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ErrorTable {
     entries: BTreeMap<ErrorKey, ErrorEntry>,

@@ -23,7 +23,8 @@ fn long(seconds: u64) -> String {
         .collect()
 }
 
-/// `0%`, `0.02%`, `61%`. Neither nothing nor everything unless it is: a single failure in a million is `<0.01%`.
+/// `0%`, `0.02%`, `61%`. Neither nothing nor everything unless it is: a single failure in a million
+/// is `<0.01%`.
 pub fn percent(share: f64) -> String {
     let percent = share * 100.0;
     match percent {

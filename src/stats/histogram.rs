@@ -1,10 +1,12 @@
 //! A distribution of times in microseconds, with exact count, sum, minimum and maximum beside it.
 //!
-//! Percentiles are right within 0.1% or 1 us, whichever is larger, from 1 us to 1 h. Times up to 1023 us are counted each by
-//! itself, above that each doubling has 512 buckets, and a bucket stands for its middle: half a bucket is less than a thousandth
-//! of any time in it. That is half the memory of an HdrHistogram of three digits, which stands for the end of its buckets.
+//! Percentiles are right within 0.1% or 1 us, whichever is larger, from 1 us to 1 h. Times up to
+//! 1023 us are counted each by itself, above that each doubling has 512 buckets, and a bucket
+//! stands for its middle: half a bucket is less than a thousandth of any time in it. That is half
+//! the memory of an HdrHistogram of three digits, which stands for the end of its buckets.
 //!
-//! An empty histogram holds no memory, and one takes memory only for the ranges that it has seen samples in.
+//! An empty histogram holds no memory, and one takes memory only for the ranges that it has seen
+//! samples in.
 
 use std::collections::BTreeMap;
 
@@ -48,7 +50,8 @@ impl Histogram {
         Self::default()
     }
 
-    /// Zero counts as 1 us, what is above one hour as one hour (and is counted in [`clamped`](Self::clamped)).
+    /// Zero counts as 1 us, what is above one hour as one hour (and is counted in
+    /// [`clamped`](Self::clamped)).
     pub fn record(&mut self, us: u64) {
         if us > MAX_MICROS {
             self.clamped += 1;
@@ -89,7 +92,8 @@ impl Histogram {
         }
     }
 
-    /// Takes out samples that were merged in before. Minimum and maximum are then as exact as percentiles are, no more.
+    /// Takes out samples that were merged in before. Minimum and maximum are then as exact as
+    /// percentiles are, no more.
     pub fn remove(&mut self, other: &Histogram) {
         let Some(theirs) = &other.counts else { return };
         self.count = self.count.saturating_sub(other.count);
@@ -152,7 +156,8 @@ impl Histogram {
         self.clamped
     }
 
-    /// The smallest value that `p` percent of the samples do not pass (nearest rank), never beyond [`max`](Self::max); 0 when empty.
+    /// The smallest value that `p` percent of the samples do not pass (nearest rank), never beyond
+    /// [`max`](Self::max); 0 when empty.
     pub fn percentile(&self, p: f64) -> u64 {
         // 99.9 percent of 1000 is rank 999, whatever the floats make of it
         let rank = (p.clamp(0.0, 100.0) / 100.0 * self.count as f64 - 1e-6)
@@ -213,7 +218,8 @@ impl Histogram {
         out.0
     }
 
-    /// Reads what [`encode`](Self::encode) wrote. Takes at most some 30 KB of memory, whatever the bytes say.
+    /// Reads what [`encode`](Self::encode) wrote. Takes at most some 30 KB of memory, whatever the
+    /// bytes say.
     pub fn decode(bytes: &[u8]) -> Result<Self, StatsError> {
         if bytes.is_empty() {
             return Ok(Self::new());
@@ -305,8 +311,8 @@ fn middle(index: usize) -> u64 {
     lowest(index) + (highest(index) - lowest(index)) / 2
 }
 
-/// A bucket's place in the V2 format, which has twice as many: readers of it take the end of a bucket, and the end of the lower half
-/// is the middle of ours.
+/// A bucket's place in the V2 format, which has twice as many: readers of it take the end of a
+/// bucket, and the end of the lower half is the middle of ours.
 fn v2_place(index: usize) -> u64 {
     let index = index as u64;
     if index < 2 * HALF {
@@ -316,7 +322,8 @@ fn v2_place(index: usize) -> u64 {
     }
 }
 
-/// What is kept of each count beside the others; few buckets are ever more than this, and what they are more is kept apart.
+/// What is kept of each count beside the others; few buckets are ever more than this, and what they
+/// are more is kept apart.
 type Page = [u16; PAGE];
 
 /// The counts of the buckets, where there are any.
@@ -440,8 +447,9 @@ impl Counts {
     }
 }
 
-/// Reads the V2 format as this version writes it; how many samples there are, too. Nothing is taken by what the header says, and no
-/// number can make it overflow: each is a count, or if negative a run of zeros.
+/// Reads the V2 format as this version writes it; how many samples there are, too. Nothing is taken
+/// by what the header says, and no number can make it overflow: each is a count, or if negative a
+/// run of zeros.
 fn decode_v2(bytes: &[u8]) -> Result<(Counts, u64), StatsError> {
     let header = bytes.get(..HEADER).ok_or(StatsError::Truncated)?;
     let word = |at: usize| u32::from_be_bytes(header[at..at + 4].try_into().expect("4 bytes"));
@@ -478,7 +486,8 @@ fn decode_v2(bytes: &[u8]) -> Result<(Counts, u64), StatsError> {
     Ok((counts, total))
 }
 
-/// The lowest value of a place in the V2 format's counts: single microseconds first, then 1024 places for each doubling.
+/// The lowest value of a place in the V2 format's counts: single microseconds first, then 1024
+/// places for each doubling.
 fn value_at(place: u64) -> Option<u64> {
     match place / 1024 {
         0 | 1 => Some(place),

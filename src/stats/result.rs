@@ -1,6 +1,7 @@
 //! The whole result of a run, as `--json` writes it and the report stores it.
 //!
-//! Names are camelCase; numbers are in base units: microseconds, bytes, per second, shares from 0 to 1.
+//! Names are camelCase; numbers are in base units: microseconds, bytes, per second, shares from 0
+//! to 1.
 
 mod stream;
 
@@ -104,7 +105,8 @@ pub struct Totals {
     pub warmup: u64,
     #[serde(default)]
     pub warmup_failures: u64,
-    /// Requests of setup, teardown, onStart and onStop, and health checks that passed, that were sent; in no other count.
+    /// Requests of setup, teardown, onStart and onStop, and health checks that passed, that were
+    /// sent; in no other count.
     #[serde(default)]
     pub control: u64,
     #[serde(default)]
@@ -122,7 +124,8 @@ pub struct Totals {
     pub checks_passed: u64,
     #[serde(default)]
     pub checks_failed: u64,
-    /// Requests whose data came after their second was complete: in the totals, not in the series and no window.
+    /// Requests whose data came after their second was complete: in the totals, not in the series
+    /// and no window.
     #[serde(default)]
     pub late: u64,
     /// Requests over the profile's length.
@@ -167,7 +170,8 @@ pub struct TaskResult {
     pub duration: LatencySummary,
 }
 
-/// What all records of one name found. Unlike anywhere else, the numbers are in the unit beside them.
+/// What all records of one name found. Unlike anywhere else, the numbers are in the unit beside
+/// them.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RecordResult {
@@ -289,7 +293,8 @@ pub struct ThresholdResult {
     pub window_micros: Option<u64>,
     /// A breach was to end the run.
     pub abort_on_fail: bool,
-    /// In the unit of the metric; of windows the worst. `None` when there was nothing to judge, or too little.
+    /// In the unit of the metric; of windows the worst. `None` when there was nothing to judge, or
+    /// too little.
     pub observed: Option<f64>,
     /// The run second at whose end that was observed; `None`: the end of the run.
     pub observed_second: Option<u32>,
@@ -304,7 +309,8 @@ pub struct ThresholdResult {
 pub struct CapacityResult {
     /// The highest rate that was confirmed to hold; `None` if none was.
     pub rate: Option<f64>,
-    /// `Target`, `Generator` (then the rate is a lower bound) or `Max`; `None` if the search did not come to its end.
+    /// `Target`, `Generator` (then the rate is a lower bound) or `Max`; `None` if the search did
+    /// not come to its end.
     pub limited_by: Option<String>,
     /// What the rate had to be.
     pub at_least: Option<f64>,
@@ -330,7 +336,8 @@ pub struct CostResult {
     pub currency: String,
     /// Of one endpoint.
     pub per_hour: Option<f64>,
-    /// `Sustainable`: of the rate that a search confirmed. `Achieved`: of the rate that this load came to.
+    /// `Sustainable`: of the rate that a search confirmed. `Achieved`: of the rate that this load
+    /// came to.
     pub basis: String,
     /// Requests per second; `None` where `why_not` says why there is no price.
     pub rate: Option<f64>,
@@ -349,7 +356,8 @@ pub struct CostResult {
 #[serde(rename_all = "camelCase")]
 pub struct CapacityLevel {
     pub rate: f64,
-    /// `Search`, `Recovery` (the lowest rate again, after a level that did not hold) or `Confirmation`.
+    /// `Search`, `Recovery` (the lowest rate again, after a level that did not hold) or
+    /// `Confirmation`.
     pub purpose: String,
     pub held: bool,
     /// Why it did not hold.
@@ -443,8 +451,8 @@ pub struct SeriesPoint {
 pub struct TimeBlocks {
     /// Run second with which the first begins.
     pub from_second: u32,
-    /// Length of each, in whole seconds where a run is short; a sample belongs to the block of the run second in which it ended, what ended
-    /// after the profile to the last.
+    /// Length of each, in whole seconds where a run is short; a sample belongs to the block of the
+    /// run second in which it ended, what ended after the profile to the last.
     pub block_micros: u64,
     pub total: BlockSeries,
     /// The steps with the most requests.
@@ -480,7 +488,8 @@ pub struct HistogramResult {
     pub step: String,
     /// `Success` or `Failure`; `Any` of gaps in streams.
     pub outcome: String,
-    /// `latency` or `serviceTime`; of streams `first` and `gap`, of a language model's `ttft`, `itl` and `tpot`
+    /// `latency` or `serviceTime`; of streams `first` and `gap`, of a language model's `ttft`,
+    /// `itl` and `tpot`
     pub metric: String,
     /// Base64.
     pub hdr_v2: String,

@@ -55,8 +55,8 @@ impl Snapshot {
         self.users += users;
     }
 
-    /// Adds what the same fleet did in a later interval: as [`merge`](Self::merge), but `users` becomes the later number, since a
-    /// gauge does not add up over time.
+    /// Adds what the same fleet did in a later interval: as [`merge`](Self::merge), but `users`
+    /// becomes the later number, since a gauge does not add up over time.
     pub fn follow(&mut self, later: &Snapshot) {
         self.merge(later);
         self.users = later.users;
@@ -70,7 +70,8 @@ impl Snapshot {
         self.steps.values().map(|step| step.failures).sum()
     }
 
-    /// Requests the target must have received: all that were written at least in part, whatever became of them.
+    /// Requests the target must have received: all that were written at least in part, whatever
+    /// became of them.
     pub fn received_by_target(&self) -> u64 {
         let Counters {
             interrupted,
@@ -107,7 +108,8 @@ impl Snapshot {
         out.0
     }
 
-    /// Reads what [`encode`](Self::encode) wrote. Any bytes are safe: the memory taken is bounded by their number.
+    /// Reads what [`encode`](Self::encode) wrote. Any bytes are safe: the memory taken is bounded
+    /// by their number.
     pub fn decode(bytes: &[u8]) -> Result<Snapshot, StatsError> {
         let mut reader = Reader(bytes);
         let format = reader.number()?;
@@ -221,7 +223,8 @@ mod tests {
             .for_each(|phase| step.phases.record(phase, us));
     }
 
-    /// Messages of a stream may come in an interval in which no request ends, and of few of them a model's answer is made.
+    /// Messages of a stream may come in an interval in which no request ends, and of few of them a
+    /// model's answer is made.
     fn stream_parts(stream: &mut StreamStats, us: u64) {
         stream.messages_sent += us % 7;
         stream.messages_received += 1;
@@ -283,7 +286,8 @@ mod tests {
         );
     }
 
-    /// Each step a task of its own whose answers are a model's, all numbers recorded that can be, each histogram densely filled from 1 ms to 1 min.
+    /// Each step a task of its own whose answers are a model's, all numbers recorded that can be,
+    /// each histogram densely filled from 1 ms to 1 min.
     #[test]
     fn the_statistics_of_200_steps_fit_64_megabytes() {
         let mut dense = Histogram::new();
@@ -293,12 +297,14 @@ mod tests {
             us += (us / 1024).max(1);
         }
         let of_streams = size_of::<StreamStats>() + size_of::<LlmStats>();
-        // of latencies, phases, a stream, a model and a task; and as many as numbers may be recorded
+        // of latencies, phases, a stream, a model and a task; and as many as numbers may be
+        // recorded
         let histograms = 200 * (3 + Phase::ALL.len() + 2 + 3 + 1) + 32;
         let rest = 200 * (size_of::<StepStats>() + of_streams + size_of::<TaskStats>());
         let whole = histograms * dense.heap() + rest;
         assert!(whole < 64 << 20, "{} MiB", whole >> 20);
-        // what one second adds on each thread: a hundred samples a step, as far apart as they can be
+        // what one second adds on each thread: a hundred samples a step, as far apart as they can
+        // be
         let mut sparse = Histogram::new();
         (0..100).for_each(|i| sparse.record(dense.percentile(f64::from(i))));
         let second = histograms * sparse.heap() + rest;

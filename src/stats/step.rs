@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use super::codec::{Reader, Writer};
 use super::{Goodput, Histogram, StatsError, StreamStats};
 
-/// The parts of a request's time, in their order. Each is recorded only for successes and only where it happened.
+/// The parts of a request's time, in their order. Each is recorded only for successes and only
+/// where it happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Phase {
     /// Looking up the target's name.

@@ -1,17 +1,19 @@
-//! What is kept of streams: their messages, the time to the first, the gaps between them, and what a language model wrote in them.
+//! What is kept of streams: their messages, the time to the first, the gaps between them, and what
+//! a language model wrote in them.
 
 use super::codec::{Reader, Writer};
 use super::{Histogram, StatsError};
 
-/// Messages are counted, and gaps kept, in the interval in which they happen, whatever becomes of the request; all else belongs to
-/// requests that succeeded, in the interval in which they ended.
+/// Messages are counted, and gaps kept, in the interval in which they happen, whatever becomes of
+/// the request; all else belongs to requests that succeeded, in the interval in which they ended.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct StreamStats {
     /// By the client, over gRPC.
     pub messages_sent: u64,
     /// Messages over gRPC, events over HTTP.
     pub messages_received: u64,
-    /// Intended time to the first of them; of a language model's to the first that bears content (TTFT).
+    /// Intended time to the first of them; of a language model's to the first that bears content
+    /// (TTFT).
     pub first: Histogram,
     /// From one to the next; of a language model's between those that bear content (ITL).
     pub gap: Histogram,
@@ -24,7 +26,8 @@ pub struct StreamStats {
 pub struct LlmStats {
     /// Intended time to the first text that is no reasoning, of answers that begin by reasoning.
     pub first_answer: Histogram,
-    /// Time from the first to the last content, by the tokens after the first (TPOT); of answers of several tokens.
+    /// Time from the first to the last content, by the tokens after the first (TPOT); of answers
+    /// of several tokens.
     pub per_token: Histogram,
     /// Thousandths of an output token per second of latency, one value an answer.
     pub token_rate: Histogram,
@@ -34,7 +37,8 @@ pub struct LlmStats {
     pub reasoning_tokens: u64,
     /// Answers whose tokens are those that the target counted.
     pub counted_by_usage: u64,
-    /// Answers that did not say, of which each event with content counts as one output token and nothing as input.
+    /// Answers that did not say, of which each event with content counts as one output token and
+    /// nothing as input.
     pub counted_by_events: u64,
 }
 

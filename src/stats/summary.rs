@@ -241,8 +241,8 @@ pub fn step_results(snapshot: &Snapshot, names: &[StepName], scale: Scale) -> Ve
         .collect()
 }
 
-/// The most frequent first; what found no place in the table comes last. The names are those of the steps, and behind them those of the
-/// steps that say when or how often.
+/// The most frequent first; what found no place in the table comes last. The names are those of the
+/// steps, and behind them those of the steps that say when or how often.
 pub fn error_results(snapshot: &Snapshot, names: &[StepName]) -> Vec<ErrorResult> {
     let mut results: Vec<_> = snapshot
         .errors

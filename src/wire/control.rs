@@ -142,7 +142,8 @@ pub struct Grant {
 pub enum GrantAction {
     /// Start the load.
     Start,
-    /// Load was started under another incarnation: rebuild from the workers that carry it, start nothing.
+    /// Load was started under another incarnation: rebuild from the workers that carry it, start
+    /// nothing.
     Resume,
 }
 
@@ -189,7 +190,8 @@ pub struct Client {
 }
 
 impl Client {
-    /// `ca` is the run's authority (PEM); `address` the master Pod's, since a Service could lead to another master.
+    /// `ca` is the run's authority (PEM); `address` the master Pod's, since a Service could lead to
+    /// another master.
     pub fn new(
         run: &str,
         address: SocketAddr,

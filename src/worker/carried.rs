@@ -82,8 +82,8 @@ impl Work {
         }
     }
 
-    /// What was measured in the run seconds of the next interval, already added to the whole. Pends for ever when nothing more comes. Cancel
-    /// safe.
+    /// What was measured in the run seconds of the next interval, already added to the whole. Pends
+    /// for ever when nothing more comes. Cancel safe.
     pub async fn next(&mut self) -> Vec<fleet::Delta> {
         while let Some(delta) = self.running.next_delta().await {
             let delta = self.take(delta);

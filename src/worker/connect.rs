@@ -1,4 +1,5 @@
-//! Finding and dialling the master: every address of the headless Service is tried, over TLS with the run's own authority.
+//! Finding and dialling the master: every address of the headless Service is tried, over TLS with
+//! the run's own authority.
 
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -196,7 +197,8 @@ impl Worker {
         }
     }
 
-    /// A new connection, since the session's was given up: the cumulative state, which comes first, says it all.
+    /// A new connection, since the session's was given up: the cumulative state, which comes first,
+    /// says it all.
     async fn hand_over(&mut self, door: &Door) {
         self.leaving = true;
         loop {

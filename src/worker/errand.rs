@@ -1,4 +1,5 @@
-//! What this worker does alone for the whole run, each kind once in a process's life, and what setup found, here or elsewhere.
+//! What this worker does alone for the whole run, each kind once in a process's life, and what
+//! setup found, here or elsewhere.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

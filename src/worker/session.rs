@@ -1,4 +1,5 @@
-//! One worker's side of the protocol. A session is one connection; the worker and its work outlive it.
+//! One worker's side of the protocol. A session is one connection; the worker and its work outlive
+//! it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -284,7 +285,8 @@ impl Worker {
                 )
                 .await
             }
-            // the first thing a connection hands over is the cumulative state, so whatever is acknowledged includes it
+            // the first thing a connection hands over is the cumulative state, so whatever is
+            // acknowledged includes it
             from_master::Message::Ack(_) if self.leaving => {
                 say(outbound, Message::Leaving(fleet::Leaving {})).await?;
                 Err(End::Drained)

@@ -1,4 +1,5 @@
-//! Mistakes: refused by the API server where the schema can say it, else by the operator with the field path, and never in another's way.
+//! Mistakes: refused by the API server where the schema can say it, else by the operator with the
+//! field path, and never in another's way.
 
 use serde_json::{Value, json};
 

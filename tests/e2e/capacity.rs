@@ -5,7 +5,8 @@ use serde_json::json;
 use crate::samples::{brief, report, with};
 use crate::stage::{Stage, is, is_finished, play, seconds, status};
 
-/// Eight at a time, 400 ms each: 20 requests per second, of which each takes longer than any delay by a busy machine.
+/// Eight at a time, 400 ms each: 20 requests per second, of which each takes longer than any delay
+/// by a busy machine.
 const LIMIT: f64 = 20.0;
 
 #[test]
@@ -17,7 +18,8 @@ fn two_workers_find_what_a_service_holds_and_what_it_costs() {
         let load = json!({"capacity": {
             "start": 8, "max": 128, "step": "100%", "precision": "50%", "hold": "5s", "settle": "2s", "maxInFlight": 200,
         }});
-        // half as much again fills the queue with more than that; the median is no matter of single slow answers
+        // half as much again fills the queue with more than that; the median is no matter of single
+        // slow answers
         let thresholds = json!([{"metric": "latency", "expr": "p(50) < 1500ms"}, {"metric": "failures", "expr": "rate < 1%"}]);
         let search = json!({"load": {"closed": null}, "thresholds": thresholds, "cost": {"perHour": 3.6, "currency": "EUR", "wantedRate": 1000}});
         let mut test = with(brief("search", 1), json!({"spec": search}));

@@ -46,7 +46,8 @@ fn a_test_deleted_mid_run_leaves_no_child_and_no_load() {
         stage.apply(&brief("going", 120));
         stage.loaded("going").await;
         stage.kubectl(&["delete", "loadtest", "going"]);
-        // the Pods' grace is 20 s; on a fresh cluster the garbage collector hears of LoadTests up to 30 s late
+        // the Pods' grace is 20 s; on a fresh cluster the garbage collector hears of LoadTests up
+        // to 30 s late
         nothing_is_left(stage, 50).await;
         stage.stands_still("the LoadTest is deleted").await;
     });

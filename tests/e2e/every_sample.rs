@@ -1,4 +1,5 @@
-//! Each file of `manifests/samples` runs in a cluster, and what it counts is what its service received.
+//! Each file of `manifests/samples` runs in a cluster, and what it counts is what its service
+//! received.
 
 use futures::future::join_all;
 use serde_json::{Value, json};

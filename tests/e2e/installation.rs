@@ -1,4 +1,5 @@
-//! Starling installed, upgraded, taken away and installed again, and what its operator says of itself.
+//! Starling installed, upgraded, taken away and installed again, and what its operator says of
+//! itself.
 
 use std::path::PathBuf;
 

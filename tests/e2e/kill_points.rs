@@ -1,4 +1,5 @@
-//! The operator is killed right after each write of a run's life, and started again: one run, one result, no load but its own.
+//! The operator is killed right after each write of a run's life, and started again: one run, one
+//! result, no load but its own.
 
 use serde_json::json;
 

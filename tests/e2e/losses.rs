@@ -50,8 +50,8 @@ fn master_and_workers_deleted_together_are_one_run_whatever_becomes_of_it() {
         let test = stage.finished("lost").await;
         let count = stage.stands_still("the run is over").await;
         assert_eq!(status(&test).runs, 1);
-        // A Pod deleted by force still gets a second or two. Either its worker hands the run to the new master in that time, which then
-        // goes on with it, or the run is lost.
+        // A Pod deleted by force still gets a second or two. Either its worker hands the run to the
+        // new master in that time, which then goes on with it, or the run is lost.
         if is(&test, "Errored") {
             assert_eq!(condition(&test, "Stalled").0, "True/MasterLost");
         } else {
@@ -254,7 +254,8 @@ fn a_worker_process_killed_alone_is_told_as_lost_and_little_of_its_count_is_miss
             whole.warnings
         );
         assert_eq!(status(&test).results.expect("results").workers.lost, 1);
-        // what it sent after its last snapshot, nobody knows: of 50 requests per second two seconds' worth at most
+        // what it sent after its last snapshot, nobody knows: of 50 requests per second two
+        // seconds' worth at most
         let known = sent(&whole);
         assert!(
             known <= counted && counted - known <= 100,

@@ -1,8 +1,10 @@
-//! Starling on a real Kubernetes, as its users have it: installed by helm, driven by `kubectl`, its image in every Pod.
+//! Starling on a real Kubernetes, as its users have it: installed by helm, driven by `kubectl`, its
+//! image in every Pod.
 //!
-//! `tests/cluster/with.sh PROGRAM THIS` gives the two variables it needs: `STARLING_TEST_KUBECONFIG` and `STARLING_TEST_IMAGE`
-//! (repository:tag), and `helm` and `kubectl` in the PATH. Without them every test fails and says so. What was seen of a failed test
-//! (objects, events, logs of all its Pods) is left in a file in `STARLING_TEST_LOGS`.
+//! `tests/cluster/with.sh PROGRAM THIS` gives the two variables it needs:
+//! `STARLING_TEST_KUBECONFIG` and `STARLING_TEST_IMAGE` (repository:tag), and `helm` and `kubectl`
+//! in the PATH. Without them every test fails and says so. What was seen of a failed test (objects,
+//! events, logs of all its Pods) is left in a file in `STARLING_TEST_LOGS`.
 
 mod samples;
 mod stage;

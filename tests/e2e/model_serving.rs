@@ -1,4 +1,5 @@
-//! gRPC and model serving in the cluster: what descriptors lack, refusals by their name, and the guide.
+//! gRPC and model serving in the cluster: what descriptors lack, refusals by their name, and the
+//! guide.
 
 use serde_json::{Value, json};
 

@@ -5,7 +5,8 @@ use serde_json::{Value, json};
 use crate::samples::{brief, report, vanishing, with};
 use crate::stage::{Stage, condition, is, play, seconds, status};
 
-/// Two workers that look up what setup made; teardown asks for it by a road of its own, so that the service's counts tell them apart.
+/// Two workers that look up what setup made; teardown asks for it by a road of its own, so that the
+/// service's counts tell them apart.
 fn with_setup(name: &str, setup: &str) -> Value {
     let make = json!({
         "name": "make", "http": {"method": "POST", "path": setup, "json": {"text": "the team won"}},

@@ -17,13 +17,15 @@ pub fn file(name: &str) -> Vec<Value> {
     all.into_iter().filter(|object| !object.is_null()).collect()
 }
 
-/// Pods so small that several tests fit on a small node; and so short that a suite of them ends soon.
+/// Pods so small that several tests fit on a small node; and so short that a suite of them ends
+/// soon.
 pub fn small() -> Value {
     let resources = |cpu: &str| json!({"cpu": cpu, "memory": "128Mi"});
     json!({"spec": {"workers": {"resources": resources("150m")}, "master": {"resources": resources("100m")}, "run": {"stopTimeout": "5s"}}})
 }
 
-/// The LoadTest of a sample, with seconds of load instead of its own, and asked for sound answers only.
+/// The LoadTest of a sample, with seconds of load instead of its own, and asked for sound answers
+/// only.
 pub fn shortened(name: &str, load: Value) -> Value {
     let mut test = file(name)
         .into_iter()
@@ -56,7 +58,8 @@ pub fn brief(name: &str, duration: u32) -> Value {
     with(test, small())
 }
 
-/// One whose run leaves no Pod behind when it has ended: the next run in the same namespace may need what its master holds.
+/// One whose run leaves no Pod behind when it has ended: the next run in the same namespace may
+/// need what its master holds.
 pub fn vanishing(test: Value) -> Value {
     with(test, json!({"spec": {"run": {"ttlAfterFinished": "0s"}}}))
 }

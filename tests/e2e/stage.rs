@@ -1,9 +1,12 @@
-//! The stage of a test: namespaces of its own with an operator and a sample service, and what people do and see there.
+//! The stage of a test: namespaces of its own with an operator and a sample service, and what
+//! people do and see there.
 //!
-//! Who operates what: the suite installs the chart once, as release `starling` in `starling-system`, for the CRD and people's roles;
-//! that operator watches its own namespace only. Each test then installs, without a cluster-scoped object, an operator of its own that
-//! watches the test's namespaces, so that it may be killed, doubled or upgraded and its logs speak of one test. Tests of the
-//! cluster-wide installation run alone ([`play_alone`]) and leave the suite's release as they found it.
+//! Who operates what: the suite installs the chart once, as release `starling` in
+//! `starling-system`, for the CRD and people's roles; that operator watches its own namespace only.
+//! Each test then installs, without a cluster-scoped object, an operator of its own that
+//! watches the test's namespaces, so that it may be killed, doubled or upgraded and its logs speak
+//! of one test. Tests of the cluster-wide installation run alone ([`play_alone`]) and leave the
+//! suite's release as they found it.
 
 mod commands;
 mod evidence;
@@ -363,7 +366,8 @@ impl Stage {
         self.evidence.run_pods(&self.namespace)
     }
 
-    /// Requests that workers have written down (`spec.samples`), once those of the run's last moment are here, too.
+    /// Requests that workers have written down (`spec.samples`), once those of the run's last
+    /// moment are here, too.
     pub async fn sampled(&self, test: &str) -> Vec<Value> {
         // the log of a Pod that is gone comes to its end a moment later
         tokio::time::sleep(seconds(1)).await;

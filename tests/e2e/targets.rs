@@ -1,4 +1,5 @@
-//! A flow over two services: each gets its own requests and its own credentials, whoever leads there.
+//! A flow over two services: each gets its own requests and its own credentials, whoever leads
+//! there.
 
 use serde_json::{Value, json};
 use starling::stats::result::Verdict;
@@ -38,7 +39,8 @@ fn token(key: &str) -> Value {
     json!({"bearer": {"tokenFrom": {"secretKeyRef": {"name": "tokens", "key": key}}}})
 }
 
-/// Twenty iterations of these steps by two workers; the main target has a token, `targets` are further ones.
+/// Twenty iterations of these steps by two workers; the main target has a token, `targets` are
+/// further ones.
 fn flow(name: &str, targets: Value, steps: Vec<Value>) -> Value {
     let steps = steps
         .into_iter()

@@ -1,4 +1,5 @@
-//! A LoadTest asked for sound answers only: how fast and how punctual a machine full of tests is says nothing about the file, nor about us.
+//! A LoadTest asked for sound answers only: how fast and how punctual a machine full of tests is
+//! says nothing about the file, nor about us.
 
 use serde_json::{Value, json};
 
@@ -8,7 +9,8 @@ const PATIENT: &str = "30s";
 /// What there is less of when the machine is slow.
 const OUTPUT: [&str; 4] = ["achieved", "goodput", "goodputRatio", "outputTokens"];
 
-/// Makes thresholds and checks of a LoadTest hold at any speed, and keeps their number, metrics and selections.
+/// Makes thresholds and checks of a LoadTest hold at any speed, and keeps their number, metrics and
+/// selections.
 pub fn unhurried(test: &mut Value) {
     let spec = &mut test["spec"];
     for threshold in spec

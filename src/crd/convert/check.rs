@@ -399,7 +399,8 @@ impl Context<'_> {
         Some(template)
     }
 
-    /// What a step takes out of its answer; `path` is that of the map, `names` are those known before it.
+    /// What a step takes out of its answer; `path` is that of the map, `names` are those known
+    /// before it.
     pub(super) fn extracts(
         &mut self,
         path: &str,

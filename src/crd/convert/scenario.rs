@@ -366,8 +366,9 @@ impl Context<'_> {
         })
     }
 
-    /// `call` is what is asked in the words of its protocol, with the name that the request has unless the step gives it one.
-    /// Without one, because there is something wrong with it, the rest is looked at all the same.
+    /// `call` is what is asked in the words of its protocol, with the name that the request has
+    /// unless the step gives it one. Without one, because there is something wrong with it, the
+    /// rest is looked at all the same.
     fn request(
         &mut self,
         path: &str,

@@ -115,7 +115,8 @@ fn check_threshold(
                 problems.add(format!("{path}.select"), "what is recorded under one name is not kept apart; record it under several names");
             }
             let place = place_of(name, judged.trends);
-            // records that were refused above are missing from the list; one mistake is enough to report
+            // records that were refused above are missing from the list; one mistake is enough to
+            // report
             let place = if problems.0.is_empty() {
                 problems.take(&format!("{path}.record"), place)
             } else {

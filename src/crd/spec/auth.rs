@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 
 use super::SecretSource;
 
-/// Exactly one of `bearer`, `basic`, `header`, `oauth2`, `google` and `awsSigV4`. A step that sets the header by itself is not given it.
+/// Exactly one of `bearer`, `basic`, `header`, `oauth2`, `google` and `awsSigV4`. A step that sets
+/// the header by itself is not given it.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("minProperties" = 1, "maxProperties" = 1))]
@@ -19,12 +20,14 @@ pub struct AuthSpec {
     /// A header of any name, such as `X-Api-Key`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub header: Option<HeaderAuthSpec>,
-    /// A bearer token by OAuth 2.0 client credentials. It is got before the load and renewed before it expires, beside the load: neither is
-    /// counted, nor in a latency. While there is none that is valid, requests fail with class `auth` and are not sent.
+    /// A bearer token by OAuth 2.0 client credentials. It is got before the load and renewed
+    /// before it expires, beside the load: neither is counted, nor in a latency. While there
+    /// is none that is valid, requests fail with class `auth` and are not sent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub oauth2: Option<OAuth2Spec>,
-    /// A bearer token of Google's metadata service, for the identity that the worker's Pod or machine has (Workload Identity); renewed as that
-    /// of `oauth2` is. Steps never reach that service.
+    /// A bearer token of Google's metadata service, for the identity that the worker's Pod or
+    /// machine has (Workload Identity); renewed as that of `oauth2` is. Steps never reach that
+    /// service.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub google: Option<GoogleSpec>,
     /// Signs each request with AWS Signature Version 4.
@@ -76,7 +79,8 @@ pub struct OAuth2Spec {
     /// Sent as `audience`, which some servers want.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub audience: Option<String>,
-    /// How the client shows who it is. `Basic`: by the header `Authorization`. `Body`: by `client_id` and `client_secret` in the form.
+    /// How the client shows who it is. `Basic`: by the header `Authorization`. `Body`: by
+    /// `client_id` and `client_secret` in the form.
     #[serde(default)]
     pub client_authentication: ClientAuthenticationSpec,
 }

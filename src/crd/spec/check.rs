@@ -6,22 +6,23 @@ use serde_json::Value;
 
 use crate::plan::Unit;
 
-/// One property that the answer must have. Exactly one of `status`, `jsonPath`, `header`, `body`, `latency`, `size`, `cel`,
-/// `grpcStatus`, `trailer`, `messages` and `events` says of what; with `jsonPath`, `header` and `trailer`, the other fields say how it must be, all of them, and without any it must exist.
-/// A failed check makes the request a failure of class `check`.
+/// One property that the answer must have. Exactly one of `status`, `jsonPath`, `header`, `body`,
+/// `latency`, `size`, `cel`, `grpcStatus`, `trailer`, `messages` and `events` says of what; with
+/// `jsonPath`, `header` and `trailer`, the other fields say how it must be, all of them, and
+/// without any it must exist. A failed check makes the request a failure of class `check`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 #[schemars(extend("oneOf" = [{"required": ["status"]}, {"required": ["jsonPath"]}, {"required": ["header"]}, {"required": ["body"]},
     {"required": ["latency"]}, {"required": ["size"]}, {"required": ["cel"]},
     {"required": ["grpcStatus"]}, {"required": ["trailer"]}, {"required": ["messages"]}, {"required": ["events"]}]))]
 pub struct CheckSpec {
-    /// Codes such as `200`, classes such as `2xx` or ranges such as `200-204`; one of them must be answered. A check of this kind
-    /// replaces the rule that 400 and above are failures.
+    /// Codes such as `200`, classes such as `2xx` or ranges such as `200-204`; one of them must be
+    /// answered. A check of this kind replaces the rule that 400 and above are failures.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "crate::crd::schema::status_codes")]
     pub status: Option<Vec<Value>>,
-    /// JSONPath (RFC 9535) into the body; of several nodes the first is looked at. Of gRPC the body is the last message as JSON, with fields
-    /// named as in the `.proto` file.
+    /// JSONPath (RFC 9535) into the body; of several nodes the first is looked at. Of gRPC the
+    /// body is the last message as JSON, with fields named as in the `.proto` file.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 512))]
     pub json_path: Option<String>,
@@ -38,13 +39,14 @@ pub struct CheckSpec {
     /// Bytes of the body, as the target sent it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub size: Option<SizeCheckSpec>,
-    /// An expression in CEL that must give true. It may name `status` (of gRPC the number of its code), `headers` (names in lower case), `body`, `json`, `latency` (in
-    /// milliseconds), `vars.NAME`, `feeders.NAME.COLUMN`, `iteration` and `user.id`.
+    /// An expression in CEL that must give true. It may name `status` (of gRPC the number of its
+    /// code), `headers` (names in lower case), `body`, `json`, `latency` (in milliseconds),
+    /// `vars.NAME`, `feeders.NAME.COLUMN`, `iteration` and `user.id`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 1024))]
     pub cel: Option<String>,
-    /// Numbers or names of gRPC status codes, such as `OK` or `5`; one of them must be answered. A check of this kind replaces the rule
-    /// that all but `OK` are failures.
+    /// Numbers or names of gRPC status codes, such as `OK` or `5`; one of them must be answered. A
+    /// check of this kind replaces the rule that all but `OK` are failures.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "crate::crd::schema::status_codes")]
     pub grpc_status: Option<Vec<Value>>,
@@ -55,7 +57,8 @@ pub struct CheckSpec {
     /// The messages received in a gRPC call.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub messages: Option<CountCheckSpec>,
-    /// The events received of an `http.stream`, those without content and the one that ends it included, but for a mark as of `until.text`.
+    /// The events received of an `http.stream`, those without content and the one that ends it
+    /// included, but for a mark as of `until.text`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub events: Option<CountCheckSpec>,
     /// Whether it must be there at all; `null` is there.
@@ -73,7 +76,8 @@ pub struct CheckSpec {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "crate::crd::schema::free_value")]
     pub contains: Option<Value>,
-    /// A regular expression (RE2 syntax) that must match somewhere in it; what is no text is matched as JSON.
+    /// A regular expression (RE2 syntax) that must match somewhere in it; what is no text is
+    /// matched as JSON.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 512))]
     pub matches: Option<String>,
@@ -161,8 +165,9 @@ pub struct CountCheckSpec {
     pub at_most: Option<u32>,
 }
 
-/// Where in the answer a value is: exactly one of `jsonPath`, `regex`, `header`, `cookie` and `body`. Nothing found makes the request
-/// a failure of class `extract`, unless there is a `default`.
+/// Where in the answer a value is: exactly one of `jsonPath`, `regex`, `header`, `cookie` and
+/// `body`. Nothing found makes the request a failure of class `extract`, unless there is a
+/// `default`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 #[schemars(extend("oneOf" = [{"required": ["jsonPath"]}, {"required": ["regex"]}, {"required": ["header"]}, {"required": ["cookie"]},
@@ -172,7 +177,8 @@ pub struct ExtractSpec {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 512))]
     pub json_path: Option<String>,
-    /// A regular expression (RE2 syntax) over the body: group 1 of the first match if there is one, else the whole match.
+    /// A regular expression (RE2 syntax) over the body: group 1 of the first match if there is
+    /// one, else the whole match.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 512))]
     pub regex: Option<String>,
@@ -196,9 +202,10 @@ pub struct ExtractSpec {
     pub default: Option<Value>,
 }
 
-/// A number of each good answer, kept as a metric of its own that thresholds may judge. An answer without it is counted, and is no failure.
-/// Kept apart within 0.1% are times from 1 us to an hour, sizes from 1 byte to 3.6 GB, and other numbers from 0.001 to 3.6 million; smaller
-/// ones count as the smallest, larger ones as the largest, and negative ones as none.
+/// A number of each good answer, kept as a metric of its own that thresholds may judge. An answer
+/// without it is counted, and is no failure. Kept apart within 0.1% are times from 1 us to an hour,
+/// sizes from 1 byte to 3.6 GB, and other numbers from 0.001 to 3.6 million; smaller ones count as
+/// the smallest, larger ones as the largest, and negative ones as none.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct RecordSpec {
     /// The metric's name; steps that record under one name share it.
@@ -225,7 +232,8 @@ pub struct RecordFromSpec {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 128))]
     pub header: Option<String>,
-    /// A regular expression (RE2 syntax) over the body: group 1 of the first match if there is one, else the whole match.
+    /// A regular expression (RE2 syntax) over the body: group 1 of the first match if there is
+    /// one, else the whole match.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 512))]
     pub regex: Option<String>,

@@ -3,7 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Prices, from which the result says what a million requests cost at this run's thresholds, and how many such endpoints a rate needs.
+/// Prices, from which the result says what a million requests cost at this run's thresholds, and
+/// how many such endpoints a rate needs.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct CostSpec {
@@ -19,8 +20,9 @@ pub struct CostSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0))]
     pub wanted_rate: Option<f64>,
-    /// Price of a million tokens of questions, where the service is paid by the token. The result says what those of a million requests cost; the
-    /// counts are those of steps with `stream`.
+    /// Price of a million tokens of questions, where the service is paid by the token. The result
+    /// says what those of a million requests cost; the counts are those of steps with
+    /// `stream`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0))]
     pub per_million_input_tokens: Option<f64>,

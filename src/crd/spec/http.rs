@@ -27,11 +27,13 @@ pub struct HttpStepSpec {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 32))]
     pub headers: BTreeMap<String, String>,
-    /// A JSON body; its strings are templates, and a string that is wholly one expression becomes that value.
+    /// A JSON body; its strings are templates, and a string that is wholly one expression becomes
+    /// that value.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "crate::crd::schema::free_value")]
     pub json: Option<Value>,
-    /// A text body, a template. Of `json`, `body`, `bodyFrom`, `form` and `multipart` there is at most one.
+    /// A text body, a template. Of `json`, `body`, `bodyFrom`, `form` and `multipart` there is at
+    /// most one.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 65536))]
     pub body: Option<String>,
@@ -50,7 +52,8 @@ pub struct HttpStepSpec {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 20))]
     pub follow_redirects: Option<u32>,
-    /// Sends again what failed; without it nothing is sent twice. All tries together are one sample, and each further one counts as a retry.
+    /// Sends again what failed; without it nothing is sent twice. All tries together are one
+    /// sample, and each further one counts as a retry.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retry: Option<RetrySpec>,
     /// Reads the answer as a stream of events.
@@ -89,7 +92,8 @@ pub struct RetrySpec {
     /// Tries after the first.
     #[schemars(range(min = 1, max = 10))]
     pub max: u32,
-    /// What is tried again: `Connect` (no connection), `Reset` (it broke, or was stale), `Throttled` (429), `Unavailable` (503), `ServerError` (500 and above).
+    /// What is tried again: `Connect` (no connection), `Reset` (it broke, or was stale),
+    /// `Throttled` (429), `Unavailable` (503), `ServerError` (500 and above).
     #[serde(default = "retry_on")]
     #[schemars(length(min = 1, max = 5), extend("x-kubernetes-list-type" = "atomic"))]
     pub on: Vec<RetryOn>,

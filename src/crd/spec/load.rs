@@ -3,7 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Exactly one of `closed`, `open`, `iterations` and `capacity`; none where the scenarios have loads of their own.
+/// Exactly one of `closed`, `open`, `iterations` and `capacity`; none where the scenarios have
+/// loads of their own.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 #[schemars(extend("oneOf" = [{"required": ["closed"]}, {"required": ["open"]}, {"required": ["iterations"]}, {"required": ["capacity"]},
@@ -21,7 +22,8 @@ pub struct LoadSpec {
     /// A search for the highest rate that meets the thresholds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub capacity: Option<CapacitySpec>,
-    /// A cap on the requests per second; not in open load, where waiting would hide what is asked for.
+    /// A cap on the requests per second; not in open load, where waiting would hide what is asked
+    /// for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub throttle: Option<ThrottleSpec>,
     /// Seeds all that is random; taken from the run's id if unset.
@@ -36,7 +38,8 @@ impl LoadSpec {
     }
 }
 
-/// The load of one scenario, beside those of the others: exactly one of `closed`, `open` and `iterations`.
+/// The load of one scenario, beside those of the others: exactly one of `closed`, `open` and
+/// `iterations`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("oneOf" = [{"required": ["closed"]}, {"required": ["open"]}, {"required": ["iterations"]}]))]
@@ -72,16 +75,18 @@ pub struct IterationsSpec {
     /// Each user does `count` iterations, instead of all together.
     #[serde(default)]
     pub per_user: bool,
-    /// No iteration starts later; those that are left are counted as dropped. Without it only `spec.run.deadline` ends a run that hangs.
+    /// No iteration starts later; those that are left are counted as dropped. Without it only
+    /// `spec.run.deadline` ends a run that hangs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "crate::crd::schema::optional_duration")]
     pub max_duration: Option<String>,
 }
 
-/// Open load whose rate grows from level to level until one does not hold; then the rate in between is sought, and the answer held once
-/// more, for twice as long. A level holds if over its judged part every threshold is met, 99% of the rate (but for one arrival of each
-/// worker) is achieved, and no worker is saturated. After one that did not, the target gets `start` until that holds again. The results
-/// are those of the confirmed level.
+/// Open load whose rate grows from level to level until one does not hold; then the rate in between
+/// is sought, and the answer held once more, for twice as long. A level holds if over its judged
+/// part every threshold is met, 99% of the rate (but for one arrival of each worker) is achieved,
+/// and no worker is saturated. After one that did not, the target gets `start` until that holds
+/// again. The results are those of the confirmed level.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct CapacitySpec {
@@ -110,7 +115,8 @@ pub struct CapacitySpec {
     #[serde(default = "five_percent")]
     #[schemars(schema_with = "crate::crd::schema::percent")]
     pub precision: String,
-    /// Iterations that may run at once over the whole fleet; an arrival that finds no room is dropped.
+    /// Iterations that may run at once over the whole fleet; an arrival that finds no room is
+    /// dropped.
     #[schemars(range(min = 1, max = 1_000_000))]
     pub max_in_flight: u32,
     /// The run passes if the answer is at least this rate; without it, if any rate holds.
@@ -119,7 +125,8 @@ pub struct CapacitySpec {
     pub at_least: Option<u32>,
 }
 
-/// Requests that find the second full wait for their turn; that they do is not part of their latency.
+/// Requests that find the second full wait for their turn; that they do is not part of their
+/// latency.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ThrottleSpec {
@@ -128,15 +135,16 @@ pub struct ThrottleSpec {
     pub rps: u32,
 }
 
-/// Load before the part of the run that is measured: it fills caches and opens connections, and is in no result and no threshold.
+/// Load before the part of the run that is measured: it fills caches and opens connections, and is
+/// in no result and no threshold.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct WarmupSpec {
     /// How long; the load's own time begins after it.
     #[schemars(schema_with = "crate::crd::schema::duration")]
     pub duration: String,
-    /// Users, or iterations in the unit of `rate`; a tenth of the load's highest level if unset, and at least 1. Not where scenarios have
-    /// loads of their own.
+    /// Users, or iterations in the unit of `rate`; a tenth of the load's highest level if unset,
+    /// and at least 1. Not where scenarios have loads of their own.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 10_000_000))]
     pub target: Option<u32>,
@@ -163,11 +171,13 @@ pub struct ClosedSpec {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 1_000_000))]
     pub start_at: Option<u32>,
-    /// A course of load in stages, each moving linearly from the level before it; instead of `users`, `duration` and `rampUp`.
+    /// A course of load in stages, each moving linearly from the level before it; instead of
+    /// `users`, `duration` and `rampUp`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 64), extend("x-kubernetes-list-type" = "atomic"))]
     pub stages: Option<Vec<StageSpec>>,
-    /// Users that may start per second over the whole fleet, also where the level jumps; 100 for each worker if unset.
+    /// Users that may start per second over the whole fleet, also where the level jumps; 100 for
+    /// each worker if unset.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1_000_000))]
     pub spawn_rate: Option<u32>,
@@ -197,15 +207,17 @@ pub struct OpenSpec {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 10_000_000))]
     pub start_at: Option<u32>,
-    /// A course of load in stages, each moving linearly from the rate before it; instead of `rate`, `duration` and `rampUp`.
+    /// A course of load in stages, each moving linearly from the rate before it; instead of
+    /// `rate`, `duration` and `rampUp`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 64), extend("x-kubernetes-list-type" = "atomic"))]
     pub stages: Option<Vec<StageSpec>>,
-    /// How arrivals follow each other: `Constant` as evenly as the rate allows, `Poisson` at random and independent of each other, as those
-    /// of many people are.
+    /// How arrivals follow each other: `Constant` as evenly as the rate allows, `Poisson` at
+    /// random and independent of each other, as those of many people are.
     #[serde(default)]
     pub arrival: ArrivalSpec,
-    /// Iterations that may run at once over the whole fleet; an arrival that finds no room is dropped and counted.
+    /// Iterations that may run at once over the whole fleet; an arrival that finds no room is
+    /// dropped and counted.
     #[schemars(range(min = 1, max = 1_000_000))]
     pub max_in_flight: u32,
     /// Share of the arrivals that may be dropped in a run that passes.

@@ -17,11 +17,13 @@ pub struct WorkersSpec {
     /// How long a worker that has lost its master goes on before it stops its load by itself.
     #[schemars(schema_with = "crate::crd::schema::duration")]
     pub grace: String,
-    /// Files for feeders and bodies with `file` or `files`, whose paths begin with a volume's name. Mounted into each worker, read-only.
+    /// Files for feeders and bodies with `file` or `files`, whose paths begin with a volume's
+    /// name. Mounted into each worker, read-only.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
     pub volumes: Vec<VolumeSpec>,
-    /// CPU and memory; requests are made equal to limits, since a load generator that bursts lies about latency.
+    /// CPU and memory; requests are made equal to limits, since a load generator that bursts lies
+    /// about latency.
     pub resources: ResourcesSpec,
     /// What the workers' Pods carry, and where they may run.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -21,32 +21,36 @@ pub struct ScenarioSpec {
     #[serde(default = "one")]
     #[schemars(range(min = 0, max = 1000))]
     pub weight: u32,
-    /// So many users, over the whole fleet, play this scenario before any are dealt out by weight; `weight` is not looked at then. Not in
-    /// open load.
+    /// So many users, over the whole fleet, play this scenario before any are dealt out by weight;
+    /// `weight` is not looked at then. Not in open load.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1_000_000))]
     pub fixed_users: Option<u32>,
     /// Pause of a user between two iterations; not in open load.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub think_time: Option<ThinkTimeSpec>,
-    /// A user's iteration begins at the earliest so long after the beginning of its last, and at once when that took longer. Not together
-    /// with `thinkTime`, and not in open load.
+    /// A user's iteration begins at the earliest so long after the beginning of its last, and at
+    /// once when that took longer. Not together with `thinkTime`, and not in open load.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "crate::crd::schema::optional_duration")]
     pub pacing: Option<String>,
-    /// `Weighted`: an iteration is one task, chosen by weight. `Sequential`: it is all tasks, each once, in the order of the file.
+    /// `Weighted`: an iteration is one task, chosen by weight. `Sequential`: it is all tasks, each
+    /// once, in the order of the file.
     #[serde(default)]
     pub order: Order,
-    /// Carried out once by each user before its first iteration, such as a login; what they extract is known to the user for its life.
-    /// Their requests count as `control` and are in no latency. In open load they are carried out once by each slot.
+    /// Carried out once by each user before its first iteration, such as a login; what they
+    /// extract is known to the user for its life. Their requests count as `control` and are in
+    /// no latency. In open load they are carried out once by each slot.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32), extend("x-kubernetes-list-type" = "atomic"))]
     pub on_start: Vec<StepSpec>,
-    /// Carried out once by each user that had started, after its last iteration. Counted as those of `onStart` are.
+    /// Carried out once by each user that had started, after its last iteration. Counted as those
+    /// of `onStart` are.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32), extend("x-kubernetes-list-type" = "atomic"))]
     pub on_stop: Vec<StepSpec>,
-    /// A load of this scenario's own, beside those of the others; then every scenario has one, and `spec.load` has none.
+    /// A load of this scenario's own, beside those of the others; then every scenario has one, and
+    /// `spec.load` has none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub load: Option<ScenarioLoadSpec>,
     /// What a user does: each iteration is one of them.
@@ -80,7 +84,8 @@ pub struct TaskSpec {
     #[serde(default = "one")]
     #[schemars(range(min = 0, max = 1000))]
     pub weight: u32,
-    /// Carried out in order; the first that fails ends the iteration, unless it says otherwise by `onFailure`.
+    /// Carried out in order; the first that fails ends the iteration, unless it says otherwise by
+    /// `onFailure`.
     #[schemars(length(min = 1, max = 32), extend("x-kubernetes-list-type" = "atomic"))]
     pub steps: Vec<StepSpec>,
 }
@@ -96,21 +101,25 @@ pub struct BlockSpec {
     pub steps: Vec<StepSpec>,
 }
 
-/// Exactly one of `http`, `grpc`, `call` and `pause`; the rest says when, how often, and what comes of it.
+/// Exactly one of `http`, `grpc`, `call` and `pause`; the rest says when, how often, and what comes
+/// of it.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("oneOf" = [{"required": ["http"]}, {"required": ["grpc"]}, {"required": ["call"]}, {"required": ["pause"]}]))]
 pub struct StepSpec {
-    /// Name of a request in results and thresholds; without one, the method and the path, of gRPC the method.
+    /// Name of a request in results and thresholds; without one, the method and the path, of gRPC
+    /// the method.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 128))]
     pub name: Option<String>,
-    /// Any names and values; `thresholds[].select.tags`, `--tags` and `--exclude-tags` choose requests by them.
+    /// Any names and values; `thresholds[].select.tags`, `--tags` and `--exclude-tags` choose
+    /// requests by them.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 16))]
     pub tags: BTreeMap<String, String>,
-    /// A CEL expression; the step is left out unless it is true. It sees the answer before it (`status`, `headers`, `body`, `json`,
-    /// `latency` in milliseconds), `vars.NAME`, `feeders.NAME`, `user` and `iteration`. One that cannot be told fails the step.
+    /// A CEL expression; the step is left out unless it is true. It sees the answer before it
+    /// (`status`, `headers`, `body`, `json`, `latency` in milliseconds), `vars.NAME`,
+    /// `feeders.NAME`, `user` and `iteration`. One that cannot be told fails the step.
     #[serde(rename = "if", skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 1024))]
     pub condition: Option<String>,
@@ -120,7 +129,8 @@ pub struct StepSpec {
     /// Carries the step out once for each item of an array.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub for_each: Option<ForEachSpec>,
-    /// What a failure means: go on with the next step, end the iteration, or end the user (in open load: the iteration).
+    /// What a failure means: go on with the next step, end the iteration, or end the user (in open
+    /// load: the iteration).
     #[serde(default)]
     pub on_failure: OnFailure,
     /// The name of one of `spec.targets`, where the request goes instead of to `spec.target`.
@@ -133,22 +143,26 @@ pub struct StepSpec {
     /// A gRPC call.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub grpc: Option<GrpcStepSpec>,
-    /// The name of a block of this scenario, whose steps are carried out here. Blocks call others at most 4 deep, and never themselves.
+    /// The name of a block of this scenario, whose steps are carried out here. Blocks call others
+    /// at most 4 deep, and never themselves.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 63))]
     pub call: Option<String>,
     /// Waits.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pause: Option<ThinkTimeSpec>,
-    /// What the answer must be; one that is not fails the request. A `status` among them replaces the rule that 400 and above have failed.
+    /// What the answer must be; one that is not fails the request. A `status` among them replaces
+    /// the rule that 400 and above have failed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "atomic"))]
     pub checks: Vec<CheckSpec>,
-    /// Values taken out of the answer, by the name that later steps use: `{{ NAME }}`. They live for the iteration, those of `onStart` for the user.
+    /// Values taken out of the answer, by the name that later steps use: `{{ NAME }}`. They live
+    /// for the iteration, those of `onStart` for the user.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 16))]
     pub extract: BTreeMap<String, ExtractSpec>,
-    /// Numbers of the answer, such as the time that a model says it took, each kept as a metric of its own. Not in `onStart` and `onStop`.
+    /// Numbers of the answer, such as the time that a model says it took, each kept as a metric of
+    /// its own. Not in `onStart` and `onStop`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8), extend("x-kubernetes-list-type" = "atomic"))]
     pub record: Vec<RecordSpec>,
@@ -177,7 +191,8 @@ pub struct RepeatSpec {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 10_000))]
     pub count: Option<u32>,
-    /// A CEL expression, looked at after each time; when it is true the step is done. It sees what `if` sees.
+    /// A CEL expression, looked at after each time; when it is true the step is done. It sees what
+    /// `if` sees.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 1024))]
     pub until: Option<String>,

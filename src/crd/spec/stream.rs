@@ -5,19 +5,24 @@ use serde::{Deserialize, Serialize};
 
 use crate::plan::{StreamFormat, StreamPreset};
 
-/// Reads the answer event by event while it comes: time to the first event, gaps between events, and what a language model wrote. The
-/// step's timeout covers the whole stream. One that breaks off has failed; one that goes on when the run ends is cut after `run.stopTimeout`.
+/// Reads the answer event by event while it comes: time to the first event, gaps between events,
+/// and what a language model wrote. The step's timeout covers the whole stream. One that breaks off
+/// has failed; one that goes on when the run ends is cut after `run.stopTimeout`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct HttpStreamSpec {
-    /// `SSE`: server-sent events. `Lines`: each line that is not empty is an event, as in JSON Lines.
+    /// `SSE`: server-sent events. `Lines`: each line that is not empty is an event, as in JSON
+    /// Lines.
     pub format: StreamFormat,
-    /// `OpenAI`: the events are those of a language model's completions or chat completions, so that TTFT, ITL, TPOT and tokens are measured, over
-    /// the events that bear content; reasoning is content, and is shown apart. `stream: true` and `stream_options.include_usage` are put
-    /// into the `json` body unless it says so itself, and the stream must end with `[DONE]` unless `until` says otherwise.
+    /// `OpenAI`: the events are those of a language model's completions or chat completions, so
+    /// that TTFT, ITL, TPOT and tokens are measured, over the events that bear content;
+    /// reasoning is content, and is shown apart. `stream: true` and `stream_options.include_usage`
+    /// are put into the `json` body unless it says so itself, and the stream must end with
+    /// `[DONE]` unless `until` says otherwise.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub preset: Option<StreamPreset>,
-    /// The last event; a stream that ends without it has failed, and what comes after it is not waited for. If unset the stream goes to the end of the body.
+    /// The last event; a stream that ends without it has failed, and what comes after it is not
+    /// waited for. If unset the stream goes to the end of the body.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub until: Option<UntilSpec>,
 }
@@ -41,8 +46,9 @@ pub struct UntilSpec {
     pub json_path: Option<String>,
 }
 
-/// A request that succeeds within all limits that are set is a good one. The result tells how many there are per second, and what share of all
-/// intended requests they are: failed ones, those cut at the end of the run and dropped arrivals included.
+/// A request that succeeds within all limits that are set is a good one. The result tells how many
+/// there are per second, and what share of all intended requests they are: failed ones, those cut
+/// at the end of the run and dropped arrivals included.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 #[schemars(extend("minProperties" = 1))]

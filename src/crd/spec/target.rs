@@ -26,7 +26,8 @@ pub struct TargetSpec {
     pub tls: Option<TlsSpec>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub proxy: Option<ProxySpec>,
-    /// Path of a Unix socket on the worker's machine to connect to instead of the URL's host, such as that of a container beside it.
+    /// Path of a Unix socket on the worker's machine to connect to instead of the URL's host, such
+    /// as that of a container beside it.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 107))]
     pub unix_socket: Option<String>,
@@ -35,13 +36,15 @@ pub struct TargetSpec {
     pub ready_when: Option<ReadyWhenSpec>,
 }
 
-/// A GET that one worker sends every second, when all are ready and before any load, until it is answered as it should be. Its requests
-/// are in no count; an event tells how many there were. A target that is not ready in time ends the run `Errored`, reason
-/// `TargetNotReady`, with the last answer.
+/// A GET that one worker sends every second, when all are ready and before any load, until it is
+/// answered as it should be. Its requests are in no count; an event tells how many there were. A
+/// target that is not ready in time ends the run `Errored`, reason `TargetNotReady`, with the last
+/// answer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ReadyWhenSpec {
-    /// The path, put behind that of the target's URL; no template. The target's headers and credentials are sent.
+    /// The path, put behind that of the target's URL; no template. The target's headers and
+    /// credentials are sent.
     #[schemars(length(max = 2048), extend("pattern" = "^/"))]
     pub http: String,
     /// Status codes that mean ready.

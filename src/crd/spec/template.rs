@@ -5,11 +5,13 @@ use serde::{Deserialize, Serialize};
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct TemplateDelimitersSpec {
-    /// What an expression begins with: 2 to 4 signs, such as `[[`; no letters, digits, spaces, quotes or `_`.
+    /// What an expression begins with: 2 to 4 signs, such as `[[`; no letters, digits, spaces,
+    /// quotes or `_`.
     #[serde(default = "open")]
     #[schemars(length(min = 2, max = 4), extend("pattern" = PATTERN))]
     pub open: String,
-    /// What it ends with, likewise; not the same as `open`, and not beginning with `.`, `(` or `[`.
+    /// What it ends with, likewise; not the same as `open`, and not beginning with `.`, `(` or
+    /// `[`.
     #[serde(default = "close")]
     #[schemars(length(min = 2, max = 4), extend("pattern" = PATTERN))]
     pub close: String,

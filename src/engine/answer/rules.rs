@@ -43,10 +43,12 @@ pub(in crate::engine) struct Needs {
 pub(in crate::engine) struct Judged {
     pub(in crate::engine) checks_passed: u32,
     pub(in crate::engine) checks_failed: u32,
-    /// By place of the trend, in base units of trends (microseconds, bytes, thousandths of anything else), what the records found; `None`: no
-    /// number, for which the request has not failed.
+    /// By place of the trend, in base units of trends (microseconds, bytes, thousandths of
+    /// anything else), what the records found; `None`: no number, for which the request has
+    /// not failed.
     pub(in crate::engine) recorded: Vec<(u16, Option<u64>)>,
-    /// The first thing that was wrong, checks before extracts, in at most [`MAX_MESSAGE`] characters.
+    /// The first thing that was wrong, checks before extracts, in at most [`MAX_MESSAGE`]
+    /// characters.
     pub(in crate::engine) failure: Option<(ErrorClass, String)>,
 }
 
@@ -96,8 +98,8 @@ enum NumberFrom {
 }
 
 impl PreparedRules {
-    /// Each record comes with the place of its trend. `names` are those of the step, with what it extracts declared as values. `path` is the
-    /// step's field path.
+    /// Each record comes with the place of its trend. `names` are those of the step, with what it
+    /// extracts declared as values. `path` is the step's field path.
     pub(in crate::engine) fn compile(
         checks: &[Check],
         extracts: &[Extract],
@@ -231,15 +233,17 @@ impl PreparedRules {
         &self.feeds
     }
 
-    /// Whether the step says itself which status is a failure; else 400 and above is, and such an answer is not judged at all.
+    /// Whether the step says itself which status is a failure; else 400 and above is, and such an
+    /// answer is not judged at all.
     pub(in crate::engine) fn has_status_check(&self) -> bool {
         self.checks
             .iter()
             .any(|check| matches!(check.kind, Kind::Status(_) | Kind::GrpcStatus(_)))
     }
 
-    /// All checks are made. Values are extracted also when one failed, since a step that goes on after a slow answer needs them as well;
-    /// numbers are recorded of what passed only, as latencies are.
+    /// All checks are made. Values are extracted also when one failed, since a step that goes on
+    /// after a slow answer needs them as well; numbers are recorded of what passed only, as
+    /// latencies are.
     pub(in crate::engine) fn judge(&self, answer: &Answer<'_>, store: &mut impl Store) -> Judged {
         let mut judged = Judged::default();
         for (i, check) in self.checks.iter().enumerate() {
@@ -335,7 +339,8 @@ impl PreparedCheck {
 }
 
 impl Kind {
-    /// 429, 503 and the other statuses of failure keep their classes, whoever found that they are one.
+    /// 429, 503 and the other statuses of failure keep their classes, whoever found that they are
+    /// one.
     fn class_of_failure(&self, answer: &Answer<'_>) -> ErrorClass {
         match (self, answer.call) {
             (Self::Status(_), _) if answer.status >= 400 => ErrorClass::of_status(answer.status),
@@ -370,7 +375,8 @@ impl Kind {
                 judge_values(must, store, |visit| answer.trailer(name, visit))
             }
             Self::Body(must) => match judge_part(must, Some(Part::Text(answer.body)), store) {
-                // what is in the part that is kept is in the whole, but what equals it does not equal the whole
+                // what is in the part that is kept is in the whole, but what equals it does not
+                // equal the whole
                 Ok(()) if answer.truncated && must.iter().any(PreparedCondition::is_of_whole) => {
                     Err(answer.cut())
                 }

@@ -1,4 +1,5 @@
-//! Tokens of Google's metadata service, which knows who this Pod or machine is (Workload Identity). The only call to it there is.
+//! Tokens of Google's metadata service, which knows who this Pod or machine is (Workload Identity).
+//! The only call to it there is.
 
 use url::Url;
 
@@ -6,7 +7,8 @@ use super::super::tls;
 use super::fetch::{AnswerForm, Fetcher};
 use crate::plan::{Google, Problem, Target};
 
-/// Where the service is, unless the environment says otherwise, as it does to Google's own libraries.
+/// Where the service is, unless the environment says otherwise, as it does to Google's own
+/// libraries.
 const METADATA_ADDRESS: &str = "169.254.169.254";
 pub(in crate::engine) const METADATA_HOST: &str = "GCE_METADATA_HOST";
 

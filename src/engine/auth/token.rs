@@ -1,4 +1,5 @@
-//! A bearer token: got before the load, renewed before it expires by one task of the process, never while a request waits for it.
+//! A bearer token: got before the load, renewed before it expires by one task of the process, never
+//! while a request waits for it.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};

@@ -8,7 +8,8 @@ use crate::engine::content::{content, folder, read_data, unreadable};
 use crate::plan::feeder::{Feeder, MAX_DATA, Rows, Source, fits};
 use crate::plan::{Inputs, Plan, Problem};
 
-/// The rows of each feeder, or what is wrong with the data of any. Reads files, hence may take its time.
+/// The rows of each feeder, or what is wrong with the data of any. Reads files, hence may take its
+/// time.
 pub fn load(plan: &Plan, inputs: &Inputs) -> Result<Vec<Rows>, Vec<Problem>> {
     let mut rows = Vec::new();
     let mut problems = Vec::new();
@@ -47,7 +48,8 @@ pub fn load_feeder(feeder: &Feeder, inputs: &Inputs) -> Result<Rows, String> {
     rows.map_err(|e| e.to_string())
 }
 
-/// Names and contents, sorted by name. Names that begin with a dot are those of the volumes' own workings.
+/// Names and contents, sorted by name. Names that begin with a dot are those of the volumes' own
+/// workings.
 fn read_folder(path: &Path, glob: &str) -> io::Result<Vec<(String, Vec<u8>)>> {
     let mut names = Vec::new();
     for entry in fs::read_dir(path)? {

@@ -1,6 +1,8 @@
-//! Rows that the master leases to this worker: asked for before they run out, taken by the users of all shards.
+//! Rows that the master leases to this worker: asked for before they run out, taken by the users of
+//! all shards.
 //!
-//! Only positions come over the wire. What was leased is never leased again, so rows left here when the worker ends are lost.
+//! Only positions come over the wire. What was leased is never leased again, so rows left here when
+//! the worker ends are lost.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -202,7 +204,8 @@ impl Supply {
         self.demanded.notify_one();
     }
 
-    /// The master's answer: these positions are this worker's alone. `exhausted`: there will be no others.
+    /// The master's answer: these positions are this worker's alone. `exhausted`: there will be no
+    /// others.
     pub fn grant(&self, feeder: u16, positions: Range<u64>, exhausted: bool) {
         let mut stocks = self.stocks();
         let Some(stock) = stocks.get_mut(usize::from(feeder)) else {

@@ -1,4 +1,5 @@
-//! One call on its way: sent, answered to its end, and tried once more where its stream was refused.
+//! One call on its way: sent, answered to its end, and tried once more where its stream was
+//! refused.
 
 use std::cell::{Cell, OnceCell};
 use std::future::Future;
@@ -30,7 +31,8 @@ use crate::stats::ErrorClass;
 /// Messages that are sent before others get a turn, when many are due at once.
 const BATCH: u32 = 64;
 
-/// Those that are due at once go in frames of about so many bytes: many small frames are what a server takes for a flood.
+/// Those that are due at once go in frames of about so many bytes: many small frames are what a
+/// server takes for a flood.
 const FRAME: usize = 16 * 1024;
 
 /// What goes on until the status has come.
@@ -123,7 +125,8 @@ impl Calling<'_> {
             .kept()
             .into_iter()
             .for_each(|kept| kept.keep(message));
-        // what flow control holds back is sent by and by, and kept without a copy until then; an error shows in the answer
+        // what flow control holds back is sent by and by, and kept without a copy until then; an
+        // error shows in the answer
         let _ = sending.send_data(message.clone(), true);
         self.flight.written.set(head.size + message.len());
         let Self {
@@ -231,7 +234,8 @@ impl Calling<'_> {
     }
 }
 
-/// The status that a call came to, also where its target sent none: what clients of gRPC make of that.
+/// The status that a call came to, also where its target sent none: what clients of gRPC make of
+/// that.
 fn status_of(outcome: &Result<(), Failure>, reply: Option<&Reply>) -> Option<Code> {
     let failure = match outcome {
         Ok(()) => return reply.and_then(Reply::code),
@@ -262,7 +266,8 @@ struct Outgoing {
 }
 
 impl Outgoing {
-    /// Sends what is due. A message that cannot be made is the only thing that fails here; all else shows in the answer.
+    /// Sends what is due. A message that cannot be made is the only thing that fails here; all else
+    /// shows in the answer.
     fn poll(
         &mut self,
         cx: &mut Context<'_>,
@@ -303,7 +308,8 @@ impl Outgoing {
         Ok(())
     }
 
-    /// The load is over. What does not take longer than iterations may take to finish is sent to its end, all else is left out.
+    /// The load is over. What does not take longer than iterations may take to finish is sent to
+    /// its end, all else is left out.
     fn end(&mut self, call: &GrpcCall, flight: &Flight<'_>, tally: &Tally) {
         self.ends = true;
         let left = call.times - self.sent;
@@ -332,7 +338,8 @@ impl Outgoing {
         sleep.as_mut().poll(cx)
     }
 
-    /// Whether flow control lets more be sent. One message is ahead of it at most: a target that reads slowly is not buried here.
+    /// Whether flow control lets more be sent. One message is ahead of it at most: a target that
+    /// reads slowly is not buried here.
     fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.sending.reserve_capacity(1);
         while self.sending.capacity() == 0 {

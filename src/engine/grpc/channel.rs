@@ -1,5 +1,5 @@
-//! What a connection that carries calls has beyond one that carries requests: it is known to speak HTTP/2 from the beginning, and known
-//! to live while nothing is heard.
+//! What a connection that carries calls has beyond one that carries requests: it is known to speak
+//! HTTP/2 from the beginning, and known to live while nothing is heard.
 
 use std::cell::Cell;
 use std::future::Future;
@@ -16,7 +16,8 @@ use tokio::time::{sleep, timeout};
 use super::Fault;
 use crate::plan::grpc::KeepAlive;
 
-/// Waits for the answer to a ping. With it have come the target's settings: how many streams it takes is known before the first call.
+/// Waits for the answer to a ping. With it have come the target's settings: how many streams it
+/// takes is known before the first call.
 pub(in crate::engine) async fn greet<T>(
     connection: &mut Connection<T, Bytes>,
 ) -> Result<Option<PingPong>, h2::Error>
@@ -38,12 +39,14 @@ where
     Ok(Some(pings))
 }
 
-/// What an error is while the target has not shown that it speaks HTTP/2; `None` where it is the connection's.
+/// What an error is while the target has not shown that it speaks HTTP/2; `None` where it is the
+/// connection's.
 pub(in crate::engine) fn not_http2(error: &h2::Error) -> Option<Fault> {
     (!error.is_io()).then(|| Fault::NotHttp2(error.to_string()))
 }
 
-/// Drives the connection to its end, or until it is found dead. `reads` changes whenever something comes on it.
+/// Drives the connection to its end, or until it is found dead. `reads` changes whenever something
+/// comes on it.
 pub(in crate::engine) async fn drive<T>(
     connection: Connection<T, Bytes>,
     mut pings: PingPong,

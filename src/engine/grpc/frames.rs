@@ -12,7 +12,8 @@ use super::fault::Fault;
 
 const PREFIX: usize = 5;
 
-/// A buffer that grew beyond this is given back when the answer has been looked at, so that idle users stay small.
+/// A buffer that grew beyond this is given back when the answer has been looked at, so that idle
+/// users stay small.
 const WORTH_KEEPING: usize = 4 * 1024;
 
 /// Reads messages from bytes as they come.
@@ -142,7 +143,8 @@ impl Frames {
     }
 }
 
-/// Makes `out`, which begins with [`room`] for it, a message with its prefix. `None` when it is longer than a prefix can say.
+/// Makes `out`, which begins with [`room`] for it, a message with its prefix. `None` when it is
+/// longer than a prefix can say.
 pub(super) fn close(out: &mut Vec<u8>, gzip: bool) -> Option<()> {
     if gzip {
         let mut encoder = GzEncoder::new(vec![1, 0, 0, 0, 0], Compression::fast());

@@ -1,4 +1,5 @@
-//! The head of a call: method, metadata, deadline; made once, but for what differs from call to call.
+//! The head of a call: method, metadata, deadline; made once, but for what differs from call to
+//! call.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -153,7 +154,8 @@ impl Head {
         Ok(rendered)
     }
 
-    /// Of a call whose metadata is the target's alone; what of it differs from call to call is left out.
+    /// Of a call whose metadata is the target's alone; what of it differs from call to call is left
+    /// out.
     pub(super) fn plain(&self) -> Result<http::Request<()>, Failure> {
         let mut rendered = Rendered {
             head: self,

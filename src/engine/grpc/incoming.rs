@@ -35,7 +35,8 @@ impl Incoming {
         }
     }
 
-    /// Ready when the status has come, and the answer is one. `arrived` is told how many messages became whole at a time.
+    /// Ready when the status has come, and the answer is one. `arrived` is told how many messages
+    /// became whole at a time.
     pub(super) fn poll(
         &mut self,
         cx: &mut Context<'_>,

@@ -49,7 +49,8 @@ impl Kept {
         content.size += frames.len() as u64;
     }
 
-    /// As a message of HTTP, in whose body each message of `call` is a line of JSON; and how many bytes they all were.
+    /// As a message of HTTP, in whose body each message of `call` is a line of JSON; and how many
+    /// bytes they all were.
     pub(in crate::engine) fn shown(&self, call: &GrpcCall) -> (Vec<u8>, u64) {
         let content = self.content.borrow();
         let mut shown = content.head.clone();

@@ -15,7 +15,8 @@ const MAX_DEPTH: usize = 16;
 /// Bytes of one file.
 const MAX_FILE: usize = 16 << 20;
 
-/// The descriptors of the plan's files, or what is wrong with any. Reads files, hence may take its time.
+/// The descriptors of the plan's files, or what is wrong with any. Reads files, hence may take its
+/// time.
 pub fn load(plan: &Plan, inputs: &Inputs) -> Result<Descriptors, Vec<Problem>> {
     let Some(Protos { files, sets, root }) = &plan.protos else {
         return Ok(Descriptors::default());

@@ -129,8 +129,8 @@ pub(in crate::engine) enum Unreflected {
     Wrong(String),
 }
 
-/// The descriptors of `services`, as far as the target knows them, and all they refer to. `head_of` makes the head of a call of a method,
-/// with the target's metadata.
+/// The descriptors of `services`, as far as the target knows them, and all they refer to. `head_of`
+/// makes the head of a call of a method, with the target's metadata.
 pub(in crate::engine) async fn reflect(
     route: &Route,
     services: &BTreeSet<&str>,
@@ -179,7 +179,8 @@ struct Asker<'a> {
 }
 
 impl Asker<'_> {
-    /// The files of all services, with what these import. Where one is not known, all that there are are asked for.
+    /// The files of all services, with what these import. Where one is not known, all that there
+    /// are are asked for.
     async fn all(mut self, services: &BTreeSet<&str>) -> Result<Descriptors, Unreflected> {
         let mut files = Found::default();
         let mut all_known = true;

@@ -59,7 +59,8 @@ struct Asking<'a> {
     redactor: &'a Redactor,
 }
 
-/// The ways of calls to their targets, and what is known of the services there. `credentials` are by target.
+/// The ways of calls to their targets, and what is known of the services there. `credentials` are
+/// by target.
 pub(in crate::engine) async fn describe(
     plan: &Arc<Plan>,
     inputs: &Inputs,

@@ -1,4 +1,5 @@
-//! A request as HTTP/2 wants it, made from its HTTP/1.1 form: once where it never differs, else for each.
+//! A request as HTTP/2 wants it, made from its HTTP/1.1 form: once where it never differs, else for
+//! each.
 
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};

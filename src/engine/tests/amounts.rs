@@ -1,4 +1,5 @@
-//! Loads that end by themselves, loads with a cap, loads before and beside others: each exactly as much as was asked for.
+//! Loads that end by themselves, loads with a cap, loads before and beside others: each exactly as
+//! much as was asked for.
 
 use super::server::Server;
 use super::*;

@@ -1,4 +1,5 @@
-//! Calls over gRPC against tonic: what the server saw is what is reported, and whatever it answers, the user goes on.
+//! Calls over gRPC against tonic: what the server saw is what is reported, and whatever it answers,
+//! the user goes on.
 
 mod broken;
 mod channels;

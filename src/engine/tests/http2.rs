@@ -68,7 +68,8 @@ impl Asked {
     }
 }
 
-/// A server of streams, each answered by `script`; `last` is the last request that a connection takes before it says goodbye.
+/// A server of streams, each answered by `script`; `last` is the last request that a connection
+/// takes before it says goodbye.
 pub(super) async fn serve<S, F>(
     stream: S,
     builder: Builder,
@@ -279,7 +280,8 @@ async fn a_target_that_says_goodbye_is_connected_to_anew() {
             "{} connections",
             snapshot.counters.connects
         );
-        // a stream above the last one that the goodbye names was not looked at, and not counted there
+        // a stream above the last one that the goodbye names was not looked at, and not counted
+        // there
         let received = seen.requests() - before;
         let reported = snapshot.received_by_target();
         assert!(
@@ -654,7 +656,8 @@ async fn tls_finds_out_what_the_target_speaks() {
         );
         assert!(snapshot.counters.connects <= 2);
     }
-    // refused in the handshake by those who know the extension, found right after it with those who do not
+    // refused in the handshake by those who know the extension, found right after it with those who
+    // do not
     let snapshot = run_plan(on_tls(&old, Version::Http2), trusting.clone(), &inputs)
         .await
         .unwrap();

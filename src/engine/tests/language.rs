@@ -1,4 +1,5 @@
-//! What a test can say, seen from the target: which requests come, in which order, with what in them.
+//! What a test can say, seen from the target: which requests come, in which order, with what in
+//! them.
 
 use std::sync::{Arc, Mutex};
 
@@ -23,8 +24,8 @@ pub(super) struct Seen {
     body: String,
 }
 
-/// Keeps every request, and answers by its path: `/status/N`, `/to/PATH` (a redirect), `/cookie/NAME`,
-/// `/refuse/N` (with the credentials it was shown), anything else 200.
+/// Keeps every request, and answers by its path: `/status/N`, `/to/PATH` (a redirect),
+/// `/cookie/NAME`, `/refuse/N` (with the credentials it was shown), anything else 200.
 pub(super) struct Target {
     pub(super) url: String,
     seen: Arc<Mutex<Vec<Seen>>>,

@@ -255,7 +255,8 @@ async fn an_answer_before_the_request_is_read_is_an_answer() {
     );
 }
 
-/// The class of a target that misbehaves like this at every other connection: in between, the user must go on as if nothing had been.
+/// The class of a target that misbehaves like this at every other connection: in between, the user
+/// must go on as if nothing had been.
 async fn class_between_good_ones<F>(
     script: impl Fn(Peer) -> F + Clone + Send + Sync + 'static,
 ) -> ErrorClass

@@ -1,4 +1,5 @@
-//! Setup and teardown: what is sent, what is found and who sees it, and what becomes of one that fails.
+//! Setup and teardown: what is sent, what is found and who sees it, and what becomes of one that
+//! fails.
 
 use std::sync::{Arc, Mutex};
 

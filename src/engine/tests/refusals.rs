@@ -1,4 +1,5 @@
-//! What is said of answers that refuse: the reason by name, in the target's words, without a secret.
+//! What is said of answers that refuse: the reason by name, in the target's words, without a
+//! secret.
 
 use super::server::{Peer, scripted};
 use super::*;

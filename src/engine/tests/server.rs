@@ -1,4 +1,5 @@
-//! Targets: a real HTTP server that counts, and sockets that answer with whatever bytes a test wants.
+//! Targets: a real HTTP server that counts, and sockets that answer with whatever bytes a test
+//! wants.
 
 use std::net::SocketAddr;
 use std::sync::Arc;

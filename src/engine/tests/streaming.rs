@@ -1,4 +1,5 @@
-//! Answers that come event by event: what is measured of them, and streams that do not end as they should.
+//! Answers that come event by event: what is measured of them, and streams that do not end as they
+//! should.
 
 use std::sync::Mutex;
 

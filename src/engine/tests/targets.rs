@@ -1,4 +1,5 @@
-//! A flow over several targets: each request goes where its step says, with what belongs to that target and nothing else.
+//! A flow over several targets: each request goes where its step says, with what belongs to that
+//! target and nothing else.
 
 use serde_json::{Value, json};
 

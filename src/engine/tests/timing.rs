@@ -1,4 +1,5 @@
-//! Open load keeps its schedule, and its latency counts from there; what a request waits for is told by phases.
+//! Open load keeps its schedule, and its latency counts from there; what a request waits for is
+//! told by phases.
 
 use std::net::Ipv4Addr;
 use std::sync::Mutex;

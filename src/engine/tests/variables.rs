@@ -1,4 +1,5 @@
-//! Variables in a running load: made once per iteration, read from Secrets, and a failure of their own where they cannot be made.
+//! Variables in a running load: made once per iteration, read from Secrets, and a failure of their
+//! own where they cannot be made.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};

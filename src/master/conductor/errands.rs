@@ -1,7 +1,9 @@
-//! The conductor's part in what one worker does alone: before the start, one errand after the other, and when the load is over.
+//! The conductor's part in what one worker does alone: before the start, one errand after the
+//! other, and when the load is over.
 //!
-//! An errand goes to the ready worker of the lowest index, or to one that has done it already, which only says again what came of it: so
-//! a master that has lost its memory is told, too. When a worker dies before it has answered, another begins anew.
+//! An errand goes to the ready worker of the lowest index, or to one that has done it already,
+//! which only says again what came of it: so a master that has lost its memory is told, too. When a
+//! worker dies before it has answered, another begins anew.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -155,7 +157,8 @@ impl Conductor {
         }
     }
 
-    /// A master that has lost its memory asks for what setup found; without it no worker can be given a share. Whether it is known.
+    /// A master that has lost its memory asks for what setup found; without it no worker can be
+    /// given a share. Whether it is known.
     pub(super) fn recall_found(&mut self, now: Instant) -> bool {
         let is_known = self.errands.found.is_some() || self.file.plan.once.setup.is_empty();
         if !is_known

@@ -1,4 +1,5 @@
-//! The conductor's part in feeders of scope Test: it compares the data that workers hold and leases out the rows.
+//! The conductor's part in feeders of scope Test: it compares the data that workers hold and leases
+//! out the rows.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -12,7 +13,8 @@ use crate::stats::result::FeederResult;
 use crate::wire::control::{MasterState, ProblemKind};
 use crate::wire::fleet::{self, from_master::Message};
 
-/// A new Pod of the master, which remembers nothing, waits so long for all workers to say what they know before it leases rows.
+/// A new Pod of the master, which remembers nothing, waits so long for all workers to say what they
+/// know before it leases rows.
 const HEAR_ALL: Duration = Duration::from_secs(10);
 
 /// The rows that all workers share.
@@ -179,7 +181,8 @@ impl Conductor {
         self.feeding.waiting.push((id, wanted));
     }
 
-    /// Of a feeder that is leased out, the end has come when no worker has any row left; of others when one is through.
+    /// Of a feeder that is leased out, the end has come when no worker has any row left; of others
+    /// when one is through.
     pub(super) fn hear_used_up(&mut self, id: SessionId, feeder: u16) {
         if let Some(instance) = self.roster.instance(id) {
             instance.used_up.insert(feeder);

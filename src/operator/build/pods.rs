@@ -1,4 +1,5 @@
-//! The Pods of master and workers: restricted, without an API token, with only the keys their role needs.
+//! The Pods of master and workers: restricted, without an API token, with only the keys their role
+//! needs.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -176,7 +177,8 @@ impl Blueprint<'_> {
         json!({"name": "channel", "secret": {"secretName": Child::Channel.name(&self.run.id), "defaultMode": READ_ONLY, "items": items}})
     }
 
-    /// Mounts and volumes of what the test refers to. Optional: the worker says what is missing, where a volume would only keep its Pod from starting.
+    /// Mounts and volumes of what the test refers to. Optional: the worker says what is missing,
+    /// where a volume would only keep its Pod from starting.
     fn inputs(&self) -> (Vec<Value>, Vec<Value>) {
         let mut objects: BTreeMap<(Kind, &str), BTreeSet<&str>> = BTreeMap::new();
         for reference in self.checked.plan.references() {
@@ -200,7 +202,8 @@ impl Blueprint<'_> {
     }
 }
 
-/// Mount and volume of the test's own files. An object that is missing is no reason for a Pod not to start: the worker says what is missing.
+/// Mount and volume of the test's own files. An object that is missing is no reason for a Pod not
+/// to start: the worker says what is missing.
 fn file_volume(volume: &VolumeSpec) -> (Value, Value) {
     let VolumeSpec {
         name,

@@ -22,8 +22,8 @@ const MAX_UNPACKED: u64 = 64 * 1024 * 1024;
 /// Histograms that are kept longer than others: those of the steps with the most requests.
 const MAX_HISTOGRAMS: usize = 100;
 
-/// Packs the result. What does not fit is left out and named in its `warnings`: first the series, then the time blocks, then the histograms of all
-/// but the busiest steps, then those.
+/// Packs the result. What does not fit is left out and named in its `warnings`: first the series,
+/// then the time blocks, then the histograms of all but the busiest steps, then those.
 pub fn write(result: &RunResult) -> Vec<u8> {
     write_within(result, MAX_STORED)
 }

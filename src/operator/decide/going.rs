@@ -81,7 +81,8 @@ fn before_grant(seen: &Observed, run: &RunStatus, now: Timestamp) -> Decision {
         .iter()
         .any(|child| seen.children.is_deleting(*child));
     let creates = missing.into_iter().filter(|_| free).map(Write::Create);
-    // creates first: where one is refused, the status says so at once instead of alternating with "waiting"
+    // creates first: where one is refused, the status says so at once instead of alternating with
+    // "waiting"
     Decision {
         writes: creates.chain(status).collect(),
         again: Again::After(clocks::SOON),

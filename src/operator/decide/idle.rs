@@ -1,4 +1,5 @@
-//! No run, or one that has ended: clear up after it, then begin the next if the resource asks for one.
+//! No run, or one that has ended: clear up after it, then begin the next if the resource asks for
+//! one.
 
 use std::time::Duration;
 
@@ -151,7 +152,8 @@ struct Cleared {
     again_after: Option<Duration>,
 }
 
-/// W12 and W13: the Job at once, what shows the result after its time, or as soon as another run begins.
+/// W12 and W13: the Job at once, what shows the result after its time, or as soon as another run
+/// begins.
 fn clear_up(seen: &Observed, run: &RunStatus, next: bool, now: Timestamp) -> Cleared {
     let finished = run
         .finished_at

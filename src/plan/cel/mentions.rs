@@ -1,4 +1,5 @@
-//! What an expression names, found before it is evaluated: only that is handed to it, and a wrong name is found at validation.
+//! What an expression names, found before it is evaluated: only that is handed to it, and a wrong
+//! name is found at validation.
 
 use std::collections::BTreeMap;
 

@@ -1,6 +1,8 @@
-//! Which row stands at which position. Takers count positions from 0 without end; a row follows from its position alone.
+//! Which row stands at which position. Takers count positions from 0 without end; a row follows
+//! from its position alone.
 //!
-//! So nothing is remembered per taker but a number, and any number of workers that share positions share the same order.
+//! So nothing is remembered per taker but a number, and any number of workers that share positions
+//! share the same order.
 
 use super::Strategy;
 
@@ -43,7 +45,8 @@ impl Order {
     }
 }
 
-/// A bijection of 0..`rows`: a Feistel network over the next power of four, walked until it comes out within.
+/// A bijection of 0..`rows`: a Feistel network over the next power of four, walked until it comes
+/// out within.
 fn permuted(row: u32, rows: u32, key: u64) -> u32 {
     let half = (64 - u64::from(rows.saturating_sub(1)).leading_zeros()).div_ceil(2);
     let mask = (1u64 << half) - 1;

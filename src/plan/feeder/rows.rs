@@ -9,7 +9,8 @@ use sha2::{Digest, Sha256};
 
 use super::Source;
 
-/// The data of one feeder may be so large, in bytes. In memory a row takes its text and about 100 bytes for each column.
+/// The data of one feeder may be so large, in bytes. In memory a row takes its text and about 100
+/// bytes for each column.
 pub const MAX_DATA: usize = 64 * 1024 * 1024;
 /// One feeder may have so many rows.
 pub const MAX_ROWS: usize = 1_000_000;
@@ -148,7 +149,8 @@ impl Rows {
     }
 }
 
-// No message holds a piece of the data, not even a column's name: it may come from a Secret, or from the wrong one.
+// No message holds a piece of the data, not even a column's name: it may come from a Secret, or
+// from the wrong one.
 
 fn csv_rows(
     data: &[u8],
@@ -253,7 +255,8 @@ fn json_lines(data: &[u8], most: usize) -> Result<Vec<Value>, RowsError> {
     Ok(rows)
 }
 
-/// What is wrong with JSON's form in the parser's own words; where the form is right it would show the value.
+/// What is wrong with JSON's form in the parser's own words; where the form is right it would show
+/// the value.
 fn json_message(error: &serde_json::Error, wrong_kind: &str) -> String {
     if error.is_data() {
         return wrong_kind.to_owned();

@@ -7,7 +7,8 @@ use crate::plan::lexicon::each_step;
 use crate::plan::template::Need;
 use crate::plan::{Action, Declared, JsonTemplate, Names, Plan, Problem, Protocol, RequestStep};
 
-/// All that is wrong with a plan's calls as far as descriptors tell, before anything else is known: the values of Secrets, rows of feeders.
+/// All that is wrong with a plan's calls as far as descriptors tell, before anything else is known:
+/// the values of Secrets, rows of feeders.
 pub fn check(plan: &Plan, descriptors: &Descriptors) -> Vec<Problem> {
     // what is wrong with variables has been said when the plan was made
     let mut names = plan.variables.resolve(None).unwrap_or_default().names;
@@ -28,7 +29,8 @@ pub fn check(plan: &Plan, descriptors: &Descriptors) -> Vec<Problem> {
     problems
 }
 
-/// What is wrong with the limits of a step that calls a method of this kind: of one message there is no first.
+/// What is wrong with the limits of a step that calls a method of this kind: of one message there
+/// is no first.
 pub fn check_limits(step: &RequestStep, kind: CallKind, path: &str) -> Option<Problem> {
     let limits_first = step.goodput.is_some_and(|goodput| goodput.first.is_some());
     let is_unary = !kind.client_streams() && !kind.server_streams();

@@ -3,8 +3,9 @@
 use prost_reflect::{DynamicMessage, MessageDescriptor, SerializeOptions};
 use serde_json::Value;
 
-/// Fields are called as in the `.proto` file, which is what the author of a check has before him, and those that were not sent have their
-/// default. Numbers of 64 bits are numbers, not text, so that they can be compared and sent again.
+/// Fields are called as in the `.proto` file, which is what the author of a check has before him,
+/// and those that were not sent have their default. Numbers of 64 bits are numbers, not text, so
+/// that they can be compared and sent again.
 const FORM: SerializeOptions = SerializeOptions::new()
     .use_proto_field_name(true)
     .stringify_64_bit_integers(false)

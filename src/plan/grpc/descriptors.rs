@@ -1,4 +1,5 @@
-//! Descriptors of services and messages, from `.proto` texts, descriptor sets or a server's reflection, and the methods found in them.
+//! Descriptors of services and messages, from `.proto` texts, descriptor sets or a server's
+//! reflection, and the methods found in them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
@@ -77,8 +78,8 @@ impl CallKind {
 }
 
 impl Descriptors {
-    /// Of `.proto` texts and of descriptor sets, in which the texts may find what they import. Of the texts those in `wanted` are compiled,
-    /// with all that they import; without any, all.
+    /// Of `.proto` texts and of descriptor sets, in which the texts may find what they import. Of
+    /// the texts those in `wanted` are compiled, with all that they import; without any, all.
     pub fn compile(
         texts: &[Source],
         sets: &[Source],
@@ -134,8 +135,8 @@ impl Descriptors {
         library.compile(&roots, problems)
     }
 
-    /// Of the files that a server's reflection gives, each an encoded `FileDescriptorProto`. `offered` are the services that the server says
-    /// it has, if it was asked and said so.
+    /// Of the files that a server's reflection gives, each an encoded `FileDescriptorProto`.
+    /// `offered` are the services that the server says it has, if it was asked and said so.
     pub fn of_reflection(
         files: impl IntoIterator<Item = Vec<u8>>,
         offered: Option<BTreeSet<String>>,
@@ -252,7 +253,8 @@ impl Descriptors {
             .map(|service: ServiceDescriptor| service.full_name().to_owned())
     }
 
-    /// Whether two workers know the same: SHA-256 over all files without comments and positions, in hexadecimal.
+    /// Whether two workers know the same: SHA-256 over all files without comments and positions, in
+    /// hexadecimal.
     pub fn hash(&self) -> String {
         let files = self.pool.file_descriptor_protos();
         let files: BTreeMap<&str, &FileDescriptorProto> =

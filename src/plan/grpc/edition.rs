@@ -1,8 +1,9 @@
-//! Files of protobuf editions, which neither of the crates behind [`Descriptors`](super::Descriptors) knows, as files of proto3 that mean
-//! the same on the wire and in JSON.
+//! Files of protobuf editions, which neither of the crates behind
+//! [`Descriptors`](super::Descriptors) knows, as files of proto3 that mean the same on the wire and
+//! in JSON.
 //!
-//! What editions have instead of a syntax is features, which are inherited from the file by its messages and from these by their fields:
-//! <https://protobuf.dev/editions/features/>. Three of them change what is sent; the others are left out.
+//! What editions have instead of a syntax is features, which are inherited from the file by its
+//! messages and from these by their fields: <https://protobuf.dev/editions/features/>. Three of them change what is sent; the others are left out.
 
 use std::borrow::Cow;
 use std::sync::LazyLock;
@@ -16,7 +17,8 @@ use prost_reflect::prost_types::{
 };
 use regex::{Captures, Regex};
 
-/// As `Edition` of `descriptor.proto` numbers them. Both have the same defaults of what counts here.
+/// As `Edition` of `descriptor.proto` numbers them. Both have the same defaults of what counts
+/// here.
 const KNOWN: [(&str, i32); 2] = [("2023", 1000), ("2024", 1001)];
 
 /// Features of languages, of no meaning on the wire.

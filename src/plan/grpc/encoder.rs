@@ -1,4 +1,5 @@
-//! Message templates as bytes: what never differs is encoded once, the rest is segments with typed holes.
+//! Message templates as bytes: what never differs is encoded once, the rest is segments with typed
+//! holes.
 
 use std::collections::BTreeMap;
 
@@ -38,7 +39,8 @@ enum Segment {
         tag: Vec<u8>,
         segments: Vec<Segment>,
     },
-    /// What only its descriptor can tell how to write when its value is there: a whole list, map or message out of one expression.
+    /// What only its descriptor can tell how to write when its value is there: a whole list, map or
+    /// message out of one expression.
     Whole(Box<WholeHole>),
 }
 

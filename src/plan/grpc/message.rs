@@ -1,4 +1,5 @@
-//! JSON values as the fields of messages, by their descriptors: what expressions give only when a message is made.
+//! JSON values as the fields of messages, by their descriptors: what expressions give only when a
+//! message is made.
 
 use prost_reflect::{
     ExtensionDescriptor, FieldDescriptor, Kind, MessageDescriptor, OneofDescriptor,
@@ -10,7 +11,8 @@ use super::scalar::{Origin, Scalar, kind_of};
 use super::well_known::WellKnown;
 use super::wire::{self, WireType};
 
-/// Why a value is no such field, and where in it. Nothing of the value is shown: it may be a credential.
+/// Why a value is no such field, and where in it. Nothing of the value is shown: it may be a
+/// credential.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Misfit {
     /// From the value on, such as `.rows[3]`.

@@ -31,8 +31,9 @@ pub enum Scalar {
     Enum(EnumDescriptor),
 }
 
-/// Who says what the value is. What the author wrote must have the field's type; what an expression gives is brought to it where that is
-/// plain: a number becomes text, and text a number or a truth value, as it comes from a CSV file.
+/// Who says what the value is. What the author wrote must have the field's type; what an expression
+/// gives is brought to it where that is plain: a number becomes text, and text a number or a truth
+/// value, as it comes from a CSV file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Origin {
     Written,

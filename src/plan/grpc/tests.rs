@@ -1,4 +1,5 @@
-//! Messages: each mistake with its path, holes of every type, and the content that another encoder writes.
+//! Messages: each mistake with its path, holes of every type, and the content that another encoder
+//! writes.
 
 use std::sync::LazyLock;
 use std::time::Duration;
@@ -89,7 +90,8 @@ fn old() -> MessageDescriptor {
         .input
 }
 
-/// Slot 0 is the value, 1 a row of it with batches of 2, 2 unset. The iteration's number takes two bytes.
+/// Slot 0 is the value, 1 a row of it with batches of 2, 2 unset. The iteration's number takes two
+/// bytes.
 fn scope(value: Value, batch: Value) -> Fixed {
     Fixed {
         batch: Some((1, 2, batch)),
@@ -753,7 +755,8 @@ fn free() -> impl Strategy<Value = Value> {
     })
 }
 
-/// The message as an expression gives it: every scalar and some whole parts of the template are looked up in `v`.
+/// The message as an expression gives it: every scalar and some whole parts of the template are
+/// looked up in `v`.
 fn looked_up(value: &Value, path: &str, whole: u64, seen: &mut u32) -> Value {
     *seen += 1;
     if whole >> (*seen % 64) & 1 == 1 {

@@ -1,4 +1,5 @@
-//! The messages that have a JSON form of their own: `google.protobuf.Timestamp`, `Struct` and their like.
+//! The messages that have a JSON form of their own: `google.protobuf.Timestamp`, `Struct` and their
+//! like.
 
 use jiff::Timestamp;
 use prost_reflect::MessageDescriptor;
@@ -205,7 +206,8 @@ fn write_value(value: &Value, out: &mut Vec<u8>) {
     }
 }
 
-/// `{"@type": "type.googleapis.com/package.Message", ...}` with the fields of that message, or, where it has a form of its own, with `value`.
+/// `{"@type": "type.googleapis.com/package.Message", ...}` with the fields of that message, or,
+/// where it has a form of its own, with `value`.
 fn write_any(
     any: &MessageDescriptor,
     fields: &Map<String, Value>,

@@ -27,7 +27,8 @@ pub fn zigzag(value: i64) -> u64 {
     (value << 1 ^ value >> 63) as u64
 }
 
-/// Writes by `write`, and the length of that before it. What is short, as nearly always, is not moved.
+/// Writes by `write`, and the length of that before it. What is short, as nearly always, is not
+/// moved.
 pub fn prefixed<E>(
     out: &mut Vec<u8>,
     write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,

@@ -48,7 +48,8 @@ impl Compiled {
         &self.needs
     }
 
-    /// Appends the rendered text. Only what is known no sooner than now can fail; then `out` holds a part of it.
+    /// Appends the rendered text. Only what is known no sooner than now can fail; then `out` holds
+    /// a part of it.
     pub fn render(&self, scope: &mut impl Scope, out: &mut Vec<u8>) -> Result<(), Unrendered> {
         for segment in &self.segments {
             match segment {

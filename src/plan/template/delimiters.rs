@@ -1,4 +1,5 @@
-//! What encloses an expression: `{{` and `}}`, or what a test chooses because Helm or another tool takes those for its own.
+//! What encloses an expression: `{{` and `}}`, or what a test chooses because Helm or another tool
+//! takes those for its own.
 
 use serde::{Deserialize, Serialize};
 

@@ -110,7 +110,8 @@ pub static HEX: [[u8; 2]; 256] = {
     table
 };
 
-/// Writes text by `write`, escaped where it must be. Where that changes nothing, as nearly always, nothing is copied.
+/// Writes text by `write`, escaped where it must be. Where that changes nothing, as nearly always,
+/// nothing is copied.
 pub fn write_text(
     place: Place,
     out: &mut Vec<u8>,

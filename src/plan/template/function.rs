@@ -1,4 +1,5 @@
-//! The functions of templates that make one value of others. Those that make values out of nothing are [`super::folded::Folded`]'s own.
+//! The functions of templates that make one value of others. Those that make values out of nothing
+//! are [`super::folded::Folded`]'s own.
 
 use std::borrow::Cow;
 use std::ops::RangeInclusive;
@@ -36,7 +37,8 @@ pub enum Function {
     Mod,
 }
 
-/// Every function: how it is written, how many arguments it takes, and which one it is if its value depends on those alone.
+/// Every function: how it is written, how many arguments it takes, and which one it is if its value
+/// depends on those alone.
 const TABLE: [(&str, RangeInclusive<usize>, Option<Function>); 26] = [
     ("uuid()", 0..=0, None),
     ("randInt(min, max)", 2..=2, None),
@@ -70,7 +72,8 @@ const TABLE: [(&str, RangeInclusive<usize>, Option<Function>); 26] = [
     ("mod(a, b)", 2..=2, Some(Function::Mod)),
 ];
 
-/// Finds a function that takes so many arguments; `None` stands for one that is not in [`Function`].
+/// Finds a function that takes so many arguments; `None` stands for one that is not in
+/// [`Function`].
 pub fn find(name: &str, arguments: usize) -> Result<Option<Function>, String> {
     let Some((signature, arity, function)) = TABLE
         .iter()
@@ -184,7 +187,8 @@ pub fn text(value: &Value) -> Cow<'_, str> {
     }
 }
 
-/// A whole number, as such or in text, where feeders and answers often have it. What stands behind the point is cut off.
+/// A whole number, as such or in text, where feeders and answers often have it. What stands behind
+/// the point is cut off.
 pub fn int(value: &Value) -> Result<i64, String> {
     let cut = |float: f64| (float.abs() < i64::MAX as f64).then_some(float as i64);
     whole(value)

@@ -10,7 +10,8 @@ use super::shape::Shape;
 use super::{Delimiters, Place, Template};
 use crate::plan::names::Names;
 
-/// A JSON value whose strings are templates; a string that is wholly one expression becomes what the expression is.
+/// A JSON value whose strings are templates; a string that is wholly one expression becomes what
+/// the expression is.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct JsonTemplate {
     value: Value,
@@ -23,7 +24,8 @@ impl JsonTemplate {
         Self::new_with(value, &Delimiters::default())
     }
 
-    /// Brings `value` into the form an API server would give it back in: keys sorted, whole floats as integers. Integers past 64 bits are refused.
+    /// Brings `value` into the form an API server would give it back in: keys sorted, whole floats
+    /// as integers. Integers past 64 bits are refused.
     pub fn new_with(mut value: Value, delimiters: &Delimiters) -> Result<Self, String> {
         canonicalise(&mut value)?;
         Ok(Self {
@@ -42,7 +44,8 @@ impl JsonTemplate {
         Ok(compiled)
     }
 
-    /// The template's parts with their constants known, or every mistake with the path to it, such as `.rows[3]`.
+    /// The template's parts with their constants known, or every mistake with the path to it, such
+    /// as `.rows[3]`.
     pub fn shape(&self, names: &Names) -> Result<Shape, Vec<(String, String)>> {
         let mut problems = Vec::new();
         let parse = |text: &str| Template::parse_with(text, &self.delimiters);
@@ -126,7 +129,8 @@ impl JsonTemplate {
     }
 }
 
-/// Numbers as an API server stores them: `1.0` and `1e3` are integers, nothing is beyond a signed 64-bit integer.
+/// Numbers as an API server stores them: `1.0` and `1e3` are integers, nothing is beyond a signed
+/// 64-bit integer.
 pub fn canonicalise(value: &mut Value) -> Result<(), String> {
     match value {
         Value::Number(number) if number.is_i64() => {}

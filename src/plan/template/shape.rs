@@ -32,7 +32,8 @@ pub enum Shape {
 pub struct Hole(Folded);
 
 impl Shape {
-    /// Calls `wrong` with the path from here, such as `.rows[3]`, and what is wrong there; the shape is of no use then.
+    /// Calls `wrong` with the path from here, such as `.rows[3]`, and what is wrong there; the
+    /// shape is of no use then.
     pub(super) fn of(
         value: &Value,
         parse: &dyn Fn(&str) -> Result<Template, String>,
@@ -184,7 +185,8 @@ impl Hole {
         )
     }
 
-    /// Values that it can take, as far as they are known: where one of them does not fit, the test is wrong.
+    /// Values that it can take, as far as they are known: where one of them does not fit, the test
+    /// is wrong.
     pub fn samples(&self) -> Vec<Value> {
         match &self.0 {
             Folded::Pick(options) => options

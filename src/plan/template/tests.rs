@@ -1,4 +1,5 @@
-//! What templates promise: mistakes found early, values escaped by place, types kept, nothing rendered that is not set.
+//! What templates promise: mistakes found early, values escaped by place, types kept, nothing
+//! rendered that is not set.
 
 use std::collections::BTreeMap;
 

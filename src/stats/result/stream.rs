@@ -35,7 +35,8 @@ pub struct LlmResult {
     pub first_answer: Option<LatencySummary>,
     /// Between events with content: one distribution over all gaps, those of failures included.
     pub itl: LatencySummary,
-    /// From the first to the last event with content, by the output tokens after the first: one value an answer.
+    /// From the first to the last event with content, by the output tokens after the first: one
+    /// value an answer.
     pub tpot: LatencySummary,
     /// Of one answer: output tokens by its latency.
     pub answer_rate: TokenRate,
@@ -77,7 +78,8 @@ pub struct TokenRate {
 #[serde(rename_all = "camelCase")]
 pub struct GoodputResult {
     pub good: u64,
-    /// All that were intended: finished, failed or not, cut at the end, and each dropped arrival as one.
+    /// All that were intended: finished, failed or not, cut at the end, and each dropped arrival
+    /// as one.
     pub intended: u64,
     /// Good ones, over the profile's length.
     pub per_second: f64,

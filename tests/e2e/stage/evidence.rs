@@ -1,4 +1,5 @@
-//! What is remembered of a test: every Pod it had and all they logged, so that a failure can be understood after all is gone.
+//! What is remembered of a test: every Pod it had and all they logged, so that a failure can be
+//! understood after all is gone.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;

@@ -16,7 +16,8 @@ pub struct Operator {
 }
 
 impl Operator {
-    /// An operator for this namespace alone, as the admin of a namespace installs it; `sets` are more values.
+    /// An operator for this namespace alone, as the admin of a namespace installs it; `sets` are
+    /// more values.
     pub fn install(stage: &Stage, sets: &[&str]) -> Operator {
         Operator::watching(stage, &[stage], sets)
     }

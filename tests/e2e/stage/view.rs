@@ -66,7 +66,8 @@ pub fn summary(test: &LoadTest) -> String {
     )
 }
 
-/// Requests that reached the target: finished ones and those cut at the end, without those that never left.
+/// Requests that reached the target: finished ones and those cut at the end, without those that
+/// never left.
 pub fn sent(result: &RunResult) -> u64 {
     let totals = &result.totals;
     totals.requests + totals.interrupted - totals.unsent

@@ -1,4 +1,5 @@
-//! Answers that are none, streams that are refused, reset or cut, and servers that speak something else.
+//! Answers that are none, streams that are refused, reset or cut, and servers that speak something
+//! else.
 
 use bytes::Bytes;
 use h2::Reason;

@@ -166,7 +166,8 @@ async fn until(holds: impl Fn() -> bool) {
     }
 }
 
-/// Hands bytes on to `to`; a connection on which something comes in the silence is silent from then on.
+/// Hands bytes on to `to`; a connection on which something comes in the silence is silent from then
+/// on.
 async fn relay(to: String, silent: tokio::sync::watch::Receiver<bool>) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());

@@ -22,7 +22,8 @@ use super::super::server::{Peer, closed_port, scripted};
 use super::chat::Script;
 use super::*;
 
-/// Files as reflection registers them; the second imports the first, which imports what is well known.
+/// Files as reflection registers them; the second imports the first, which imports what is well
+/// known.
 pub(super) fn described() -> FileDescriptorSet {
     let types = r#"syntax = "proto3"; package test; import "google/protobuf/timestamp.proto";
         message Note { string text = 1; uint32 number = 2; google.protobuf.Timestamp at = 3; }"#;
@@ -153,7 +154,8 @@ async fn what_reflection_does_not_know_is_told_at_the_step_that_names_it() {
     }
 }
 
-/// Answers questions as servers in other languages do: with an error in a message, and the conversation goes on.
+/// Answers questions as servers in other languages do: with an error in a message, and the
+/// conversation goes on.
 struct Foreign {
     /// The code of the answer to each question but that for all services.
     refusal: i32,
@@ -360,7 +362,8 @@ async fn health_is_a_step_that_only_serving_passes() {
     assert_eq!(samples(&snapshot)[0], "the target's health is NOT_SERVING");
 }
 
-/// A target that says of `good` that it serves and of `bad` that it does not, and does what messages say.
+/// A target that says of `good` that it serves and of `bad` that it does not, and does what
+/// messages say.
 async fn with_health(seen: &Arc<chat::Seen>) -> String {
     let (reporter, health) = tonic_health::server::health_reporter();
     reporter

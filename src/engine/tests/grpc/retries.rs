@@ -1,4 +1,5 @@
-//! Calls that are tried again: only as asked, only before their first message, and each try is counted.
+//! Calls that are tried again: only as asked, only before their first message, and each try is
+//! counted.
 
 use super::super::super::PrepareError;
 use super::super::http2::{Asked, server};

@@ -1,4 +1,5 @@
-//! Calls that are written down: what was said with them, the messages sent, and what came back, without the secrets.
+//! Calls that are written down: what was said with them, the messages sent, and what came back,
+//! without the secrets.
 
 use super::super::sampling::Page;
 use super::*;

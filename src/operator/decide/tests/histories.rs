@@ -1,4 +1,5 @@
-//! Random histories: an operator that is killed between any two writes, masters that come and go, users who change their mind.
+//! Random histories: an operator that is killed between any two writes, masters that come and go,
+//! users who change their mind.
 
 use std::collections::{BTreeMap, BTreeSet};
 
