@@ -5,8 +5,8 @@
 
 mod carried;
 mod connect;
-mod errand;
 pub mod inputs;
+mod one_off;
 pub mod session;
 
 use std::path::PathBuf;

@@ -704,7 +704,7 @@ async fn another_worker_sets_up_when_the_first_dies_over_it() {
     stage.grant(1, GrantAction::Start).await;
     stage
         .until("setting up", |progress| {
-            progress.errand.as_deref() == Some("setup") && door.count("/login") == 1
+            progress.one_off.as_deref() == Some("setup") && door.count("/login") == 1
         })
         .await;
     first.abort();

@@ -88,11 +88,11 @@ fn line(progress: &Progress, unit: &str) -> String {
         }
         MasterState::Preparing => format!(
             "before the load: {}",
-            progress.errand.as_deref().unwrap_or("everything is there")
+            progress.one_off.as_deref().unwrap_or("everything is there")
         ),
-        MasterState::Stopping if progress.errand.is_some() => format!(
+        MasterState::Stopping if progress.one_off.is_some() => format!(
             "after the load: {}",
-            progress.errand.as_deref().unwrap_or_default()
+            progress.one_off.as_deref().unwrap_or_default()
         ),
         MasterState::Running
         | MasterState::Stopping
@@ -145,7 +145,7 @@ mod tests {
             failures: 1,
             users: 50,
             rps: 1_834,
-            errand: None,
+            one_off: None,
             p95_micros: 14_230,
         }
     }

@@ -3,8 +3,8 @@
 
 use super::answer::{Needs, PreparedRules};
 use super::auth::Credentials;
-use super::errand::PreparedOnce;
 use super::grpc::{GrpcCall, Surroundings};
+use super::one_off::PreparedOnce;
 use super::preflight::Readiness;
 use super::program::{
     Act, Each, Flow, HttpCall, Op, PreparedCall, PreparedRepeat, PreparedScenario, PreparedStep,

@@ -7,10 +7,10 @@ use futures::future::join_all;
 
 use super::auth::{Credentials, Living, Renewal};
 use super::compile::{Arrival, Calls, Known, Programs, compile};
-use super::errand::PreparedOnce;
 use super::feeder::{self, Feed, FeedData};
 use super::files;
 use super::grpc::services::{self, Unknown};
+use super::one_off::PreparedOnce;
 use super::preflight::Readiness;
 use super::program::{PreparedScenario, PreparedStep};
 use super::redactor::{Redactor, unredacted};

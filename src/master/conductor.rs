@@ -1,16 +1,16 @@
 //! The run as the master sees it: a state machine fed with what workers and the operator say. It
 //! does no I/O but to its memory, and never waits.
 
-mod errands;
 mod feeding;
+mod one_offs;
 
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use tokio::sync::mpsc;
 
-use errands::Errands;
 use feeding::Feeding;
+use one_offs::OneOffs;
 
 use super::blocks::Blocks;
 use super::judge::Judge;
@@ -74,7 +74,7 @@ pub struct Conductor {
     stopped: Option<Stop>,
     roster: Roster,
     feeding: Feeding,
-    errands: Errands,
+    one_offs: OneOffs,
     timeline: Timeline,
     blocks: Blocks,
     /// Where the run is a search for the capacity; it judges each level.
@@ -107,7 +107,7 @@ impl Conductor {
             search: file.plan.capacity().map(Search::new),
             roster: Roster::new(file.workers),
             feeding: Feeding::new(&file.plan, memory.load_rows(), facts.granted),
-            errands: Errands::new(&file.plan),
+            one_offs: OneOffs::new(&file.plan),
             alone_since: facts.granted.then_some(now),
             file,
             seed,
@@ -190,7 +190,7 @@ impl Conductor {
             users: latest.users,
             rps: latest.requests,
             p95_micros: latest.p95,
-            errand: self.errands.doing().map(str::to_owned),
+            one_off: self.one_offs.doing().map(str::to_owned),
         }
     }
 
@@ -269,7 +269,7 @@ impl Conductor {
             }
             from_worker::Message::Pong(pong) => self.hear_pong(id, &pong),
             from_worker::Message::Leaving(_) => self.hear_leaving(id, now),
-            from_worker::Message::ErrandDone(done) => self.hear_errand(id, done, now),
+            from_worker::Message::OneOffDone(done) => self.on_one_off(id, done, now),
             from_worker::Message::RowsWanted(wanted) => self.hear_wanted(id, wanted),
             from_worker::Message::UsedUp(fleet::UsedUp { feeder }) => {
                 self.hear_used_up(id, feeder as u16)
@@ -356,7 +356,7 @@ impl Conductor {
         };
         let seen = instance.through;
         instance.snapshot = snapshot;
-        instance.errands = Snapshot::decode(&cumulative.errands).unwrap_or_default();
+        instance.one_offs = Snapshot::decode(&cumulative.one_offs).unwrap_or_default();
         instance.carrying = true;
         instance.last = cumulative.last;
         instance.length_micros = cumulative.length_micros;
@@ -466,7 +466,7 @@ impl Conductor {
         if self.result.is_some()
             || self.stopped.is_some()
             || self.breached
-            || self.errands.is_closing()
+            || self.one_offs.is_closing()
         {
             return;
         }
@@ -492,7 +492,7 @@ impl Conductor {
     /// To be called after every change and at least every quarter of a second.
     pub fn tick(&mut self, now: Instant) {
         match self.state {
-            MasterState::Stopping if self.errands.is_closing() => self.close(now),
+            MasterState::Stopping if self.one_offs.is_closing() => self.close(now),
             MasterState::Waiting | MasterState::Ready | MasterState::Preparing => {
                 self.await_start(now)
             }
@@ -513,7 +513,7 @@ impl Conductor {
     }
 
     fn await_start(&mut self, now: Instant) {
-        self.mind_errand(now);
+        self.watch_one_off(now);
         let all_ready = self.roster.all_ready();
         if self.start_wanted && all_ready {
             self.get_ready(now);
@@ -522,7 +522,7 @@ impl Conductor {
             self.state,
             MasterState::Waiting | MasterState::Ready | MasterState::Preparing
         ) {
-            self.state = match (self.errands.is_under_way(), all_ready) {
+            self.state = match (self.one_offs.is_under_way(), all_ready) {
                 (true, _) => MasterState::Preparing,
                 (false, true) => MasterState::Ready,
                 (false, false) => MasterState::Waiting,
@@ -561,7 +561,7 @@ impl Conductor {
             .idle()
             .map(|session| (session, self.iterations_done(session.index)))
             .filter(|(session, done)| {
-                let found = self.errands.found();
+                let found = self.one_offs.found();
                 let start = Message::Start(fleet::Start {
                     epoch,
                     workers,
@@ -675,7 +675,7 @@ impl Conductor {
             self.seek(now);
         }
         self.heed_thresholds();
-        self.mind_errand(now);
+        self.watch_one_off(now);
         let can_give_shares = self.recall_found(now);
         let due = self.is_due(now);
         if self.roster.all_over()
@@ -756,7 +756,7 @@ impl Conductor {
             seed: self.seed,
             ending,
             stop: self.stopped.as_ref(),
-            obstacle: self.errands.obstacle(),
+            obstacle: self.one_offs.obstacle(),
             started_at,
             finished_at: Timestamp::now(),
             roster: &self.roster,
@@ -765,7 +765,7 @@ impl Conductor {
             judge: &self.judge,
             events: &self.events,
             feeders: self.feeder_results(),
-            warnings: self.errands.warnings(),
+            warnings: self.one_offs.warnings(),
             blocks: &self.blocks,
         }));
     }

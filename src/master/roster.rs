@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 
 use crate::stats::Snapshot;
 use crate::wire::control::{ProblemKind, WorkerProblem};
-use crate::wire::fleet::{ErrandKind, FromMaster, from_master::Message};
+use crate::wire::fleet::{FromMaster, OneOffKind, from_master::Message};
 
 /// Identifies one connection.
 pub type SessionId = u64;
@@ -56,7 +56,7 @@ pub struct Seat {
     pub session: Option<Session>,
     pub ready: bool,
     /// Of what one worker does alone: what its process can say the outcome of.
-    errands: Vec<ErrandKind>,
+    one_offs: Vec<OneOffKind>,
     problems: Vec<(Instant, Reported)>,
 }
 
@@ -73,7 +73,7 @@ pub struct Reported {
 pub struct Instance {
     pub snapshot: Snapshot,
     /// What it did alone; not in `snapshot`.
-    pub errands: Snapshot,
+    pub one_offs: Snapshot,
     /// The last run second that is in `snapshot`.
     pub through: Option<u32>,
     /// Has started its share.
@@ -220,12 +220,12 @@ impl Roster {
         sum
     }
 
-    /// A connection to a process that can say what came of an errand.
-    pub fn who_knows(&self, kind: ErrandKind) -> Option<SessionId> {
+    /// A connection to a process that can say what came of a one-off.
+    pub fn who_knows(&self, kind: OneOffKind) -> Option<SessionId> {
         let known = self
             .seats
             .iter()
-            .find(|seat| seat.errands.contains(&kind))?;
+            .find(|seat| seat.one_offs.contains(&kind))?;
         known.session.as_ref().map(|session| session.id)
     }
 
@@ -330,7 +330,7 @@ impl Roster {
         let mut sum = Snapshot::default();
         for instance in self.instances.values() {
             sum.merge(&instance.snapshot);
-            sum.merge(&instance.errands);
+            sum.merge(&instance.one_offs);
         }
         sum
     }
@@ -427,9 +427,9 @@ impl Roster {
 }
 
 impl Seat {
-    pub fn set_ready(&mut self, errands: Vec<ErrandKind>) {
+    pub fn set_ready(&mut self, one_offs: Vec<OneOffKind>) {
         self.ready = true;
-        self.errands = errands;
+        self.one_offs = one_offs;
         self.problems.clear();
     }
 

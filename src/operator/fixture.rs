@@ -84,7 +84,7 @@ pub fn progress(run: &str, state: MasterState) -> Progress {
         users: 0,
         rps: 0,
         p95_micros: 0,
-        errand: None,
+        one_off: None,
     }
 }
 

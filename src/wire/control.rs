@@ -73,8 +73,9 @@ pub struct Progress {
     pub rps: u64,
     pub p95_micros: u64,
     /// What one worker is doing alone, such as `setup`.
-    #[serde(default)]
-    pub errand: Option<String>,
+    /// The name on the wire is the released one.
+    #[serde(default, rename = "errand")]
+    pub one_off: Option<String>,
 }
 
 impl Progress {

@@ -146,7 +146,7 @@ impl Work {
             levels: self.levels.clone(),
             feeders: self.usage(),
             // only the worker knows them
-            errands: vec![],
+            one_offs: vec![],
         }
     }
 

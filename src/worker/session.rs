@@ -9,8 +9,8 @@ use futures::{Stream, StreamExt};
 use tokio::sync::mpsc;
 
 use super::carried::{Interval, Work};
-use super::errand::Errands;
 use super::inputs::InputSource;
+use super::one_off::OneOffs;
 use crate::engine::{self, Assignment, Demand, FeedData, PrepareError, Prepared, SampleSink};
 use crate::plan::{Plan, Share};
 use crate::wire::PROTOCOL_VERSION;
@@ -76,7 +76,7 @@ pub struct Worker {
     stage: Stage,
     /// Kept for what is done when the load is over.
     prepared: Option<Arc<Prepared>>,
-    errands: Errands,
+    one_offs: OneOffs,
     /// What must be the same on every worker.
     feeders: Vec<FeedData>,
     /// Digest of what gRPC services and messages are known to be here.
@@ -96,7 +96,7 @@ enum Event {
     Said(Option<from_master::Message>),
     Measured(Vec<fleet::Delta>),
     Demanded(Demand),
-    Done(fleet::ErrandDone),
+    Done(fleet::OneOffDone),
     Prepared(Result<Arc<Prepared>, PrepareError>),
 }
 
@@ -111,7 +111,7 @@ impl Worker {
             plan: None,
             stage: Stage::Unprepared,
             prepared: None,
-            errands: Errands::default(),
+            one_offs: OneOffs::default(),
             feeders: vec![],
             descriptors: String::new(),
             warnings: vec![],
@@ -144,7 +144,7 @@ impl Worker {
                 Event::Said(None) => Err(End::Lost),
                 Event::Said(Some(message)) => self.heed(message, &outbound).await,
                 Event::Demanded(demand) => say(&outbound, demanded(demand)).await,
-                Event::Done(done) => say(&outbound, Message::ErrandDone(done)).await,
+                Event::Done(done) => say(&outbound, Message::OneOffDone(done)).await,
                 Event::Measured(deltas) => {
                     say_all(&outbound, deltas.into_iter().map(Message::Delta)).await
                 }
@@ -212,7 +212,7 @@ impl Worker {
         inbound: &mut (impl Stream<Item = FromMaster> + Unpin),
     ) -> Event {
         let unprepared = matches!(self.stage, Stage::Unprepared);
-        let errands = &mut self.errands;
+        let one_offs = &mut self.one_offs;
         match &mut self.stage {
             Stage::Carrying(work) => {
                 let supply = work.supply().clone();
@@ -220,13 +220,13 @@ impl Worker {
                     message = inbound.next() => said(message),
                     deltas = work.next() => Event::Measured(deltas),
                     demand = supply.demand() => Event::Demanded(demand),
-                    done = errands.next() => Event::Done(done),
+                    done = one_offs.next() => Event::Done(done),
                 }
             }
             Stage::Unprepared | Stage::Prepared(_) => tokio::select! {
                 message = inbound.next() => said(message),
                 outcome = prepare_again(self.plan.clone(), &self.inputs, self.samples.as_ref()), if unprepared => Event::Prepared(outcome),
-                done = errands.next() => Event::Done(done),
+                done = one_offs.next() => Event::Done(done),
             },
         }
     }
@@ -256,17 +256,17 @@ impl Worker {
                 }
                 Ok(())
             }
-            from_master::Message::Errand(errand) => {
+            from_master::Message::OneOff(one_off) => {
                 match self
-                    .errands
-                    .ask(&errand, self.prepared.as_ref(), self.identity.index)
+                    .one_offs
+                    .ask(&one_off, self.prepared.as_ref(), self.identity.index)
                 {
-                    Some(known) => say(outbound, Message::ErrandDone(known)).await,
+                    Some(known) => say(outbound, Message::OneOffDone(known)).await,
                     None => Ok(()),
                 }
             }
             from_master::Message::Stop(stop) => {
-                self.errands.stop();
+                self.one_offs.stop();
                 if let Some(work) = self.work() {
                     work.stop(stop.at_once);
                 }
@@ -328,9 +328,9 @@ impl Worker {
         }
         self.epoch = welcome.epoch;
         if let Stage::Carrying(work) = &mut self.stage {
-            let errands = &self.errands;
+            let one_offs = &self.one_offs;
             let cumulative = fleet::Cumulative {
-                errands: errands.measured(),
+                one_offs: one_offs.measured(),
                 ..work.cumulative()
             };
             say(outbound, Message::Cumulative(cumulative)).await?;
@@ -410,11 +410,11 @@ impl Worker {
             self.feeders.iter().map(data).collect(),
             self.descriptors.clone(),
         );
-        let (errands, warnings) = (self.errands.known(), self.warnings.clone());
+        let (one_offs, warnings) = (self.one_offs.known(), self.warnings.clone());
         say(
             outbound,
             Message::Ready(fleet::Ready {
-                errands,
+                one_offs,
                 feeders,
                 descriptors,
                 warnings,
@@ -443,13 +443,13 @@ impl Worker {
             worker: self.identity.index,
             workers: start.workers,
         };
-        self.errands.learn(start.found.as_ref());
+        self.one_offs.learn(start.found.as_ref());
         let assignment = Assignment {
             share,
             shards: self.identity.cores.max(1) as u32,
             seed: start.seed,
             done: start.iterations_done,
-            found: self.errands.found(),
+            found: self.one_offs.found(),
         };
         tracing::info!(
             worker = share.worker,
@@ -475,7 +475,7 @@ impl Worker {
         let silent = self.heard.elapsed();
         let grace = self.grace;
         if silent > grace {
-            self.errands.stop();
+            self.one_offs.stop();
         }
         if let Some(work) = self.work().filter(|work| !work.is_over() && silent > grace) {
             tracing::error!(

@@ -12,7 +12,7 @@ mod tokens;
 
 use serde_json::{Value, json};
 
-use super::super::{Errand, Terms};
+use super::super::{OneOff, Terms};
 use super::*;
 use crate::plan::Preflight;
 use crate::plan::grpc::{GrpcStep, Method, ProtoFile, Protos};
@@ -173,7 +173,7 @@ async fn a_preflight_tells_the_message_that_a_check_does_not_let_pass() {
         within: Duration::from_secs(20),
     };
     let failure = prepared
-        .go_alone(Errand::Preflight, terms)
+        .go_alone(OneOff::Preflight, terms)
         .outcome()
         .await
         .failure

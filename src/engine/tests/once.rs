@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
 
-use super::super::{Errand, Outcome, Terms};
+use super::super::{OneOff, Outcome, Terms};
 use super::server::scripted;
 use super::*;
 use crate::plan::Found;
@@ -80,7 +80,7 @@ async fn prepared_with(url: &str, setup: Value, teardown: Value) -> Arc<Prepared
     .await
 }
 
-async fn carry_out(prepared: &Arc<Prepared>, errand: Errand, found: Found) -> Outcome {
+async fn carry_out(prepared: &Arc<Prepared>, one_off: OneOff, found: Found) -> Outcome {
     let terms = Terms {
         share: Share {
             worker: 1,
@@ -90,7 +90,7 @@ async fn carry_out(prepared: &Arc<Prepared>, errand: Errand, found: Found) -> Ou
         found,
         within: Duration::from_secs(10),
     };
-    prepared.clone().go_alone(errand, terms).outcome().await
+    prepared.clone().go_alone(one_off, terms).outcome().await
 }
 
 async fn set_up(url: &str, setup: Value) -> Outcome {
@@ -101,7 +101,7 @@ async fn set_up(url: &str, setup: Value) -> Outcome {
     }
     carry_out(
         &prepared_with(url, json!(steps), json!([])).await,
-        Errand::Setup,
+        OneOff::Setup,
         Found::default(),
     )
     .await
@@ -118,7 +118,7 @@ async fn what_setup_finds_is_seen_by_the_load_and_by_teardown() {
         found,
         snapshot,
         ..
-    } = carry_out(&prepared, Errand::Setup, Found::default()).await;
+    } = carry_out(&prepared, OneOff::Setup, Found::default()).await;
     assert_eq!(failure, None);
     assert_eq!(
         (found.get("token"), found.get("id")),
@@ -144,7 +144,7 @@ async fn what_setup_finds_is_seen_by_the_load_and_by_teardown() {
     );
     assert_eq!(sum(&deltas(&mut running).await).requests(), 1);
     assert_eq!(
-        carry_out(&prepared, Errand::Teardown, found).await.failure,
+        carry_out(&prepared, OneOff::Teardown, found).await.failure,
         None
     );
     let expected = [
@@ -243,7 +243,7 @@ async fn a_setup_that_hangs_is_given_up_and_one_that_is_not_wanted_any_more_is_c
     };
     let late = prepared
         .clone()
-        .go_alone(Errand::Setup, terms(Duration::from_millis(300)))
+        .go_alone(OneOff::Setup, terms(Duration::from_millis(300)))
         .outcome()
         .await;
     assert_eq!(
@@ -258,7 +258,7 @@ async fn a_setup_that_hangs_is_given_up_and_one_that_is_not_wanted_any_more_is_c
         (1, 1),
         "what was sent is counted"
     );
-    let mut unwanted = prepared.go_alone(Errand::Setup, terms(Duration::from_secs(60)));
+    let mut unwanted = prepared.go_alone(OneOff::Setup, terms(Duration::from_secs(60)));
     unwanted.cut();
     assert_eq!(
         unwanted.outcome().await.failure.as_deref(),

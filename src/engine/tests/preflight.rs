@@ -2,13 +2,13 @@
 
 use serde_json::{Value, json};
 
-use super::super::{Errand, Outcome, Terms};
+use super::super::{OneOff, Outcome, Terms};
 use super::language::Target;
 use super::server::{closed_port, scripted};
 use super::*;
 use crate::plan::Found;
 
-async fn tried(errand: Errand, target: Value, tasks: Value, preflight: &str) -> Outcome {
+async fn tried(one_off: OneOff, target: Value, tasks: Value, preflight: &str) -> Outcome {
     let spec = json!({
         "target": target,
         "feeders": [{"name": "rows", "inline": [{"id": "r1"}, {"id": "r2"}], "strategy": "Queue", "scope": "Test"}],
@@ -28,7 +28,7 @@ async fn tried(errand: Errand, target: Value, tasks: Value, preflight: &str) -> 
         found: Found::default(),
         within: Duration::from_secs(20),
     };
-    prepared.go_alone(errand, terms).outcome().await
+    prepared.go_alone(one_off, terms).outcome().await
 }
 
 fn task(name: &str, path: &str) -> Value {
@@ -60,7 +60,7 @@ async fn a_target_that_does_not_get_ready_is_told_with_its_last_answer() {
     let target =
         json!({"url": waking(100).await, "readyWhen": {"http": "/health", "timeout": "1500ms"}});
     let outcome = tried(
-        Errand::AwaitTargets,
+        OneOff::AwaitTargets,
         target,
         json!([task("t", "/x")]),
         "Off",
@@ -79,7 +79,7 @@ async fn a_target_that_does_not_get_ready_is_told_with_its_last_answer() {
 async fn a_target_is_waited_for_until_it_is_ready() {
     let target = json!({"url": waking(1).await, "readyWhen": {"http": "/health"}});
     let outcome = tried(
-        Errand::AwaitTargets,
+        OneOff::AwaitTargets,
         target,
         json!([task("t", "/x")]),
         "Off",
@@ -97,7 +97,7 @@ async fn a_target_is_waited_for_until_it_is_ready() {
 async fn a_target_that_nobody_serves_is_found_by_connecting() {
     let target = json!({"url": format!("http://{}", closed_port())});
     let failure = tried(
-        Errand::Preflight,
+        OneOff::Preflight,
         target,
         json!([task("t", "/x")]),
         "Connect",
@@ -111,7 +111,7 @@ async fn a_target_that_nobody_serves_is_found_by_connecting() {
     );
     let target = Target::start();
     let outcome = tried(
-        Errand::Preflight,
+        OneOff::Preflight,
         json!({"url": target.url}),
         json!([task("t", "/x")]),
         "Connect",
@@ -135,7 +135,7 @@ async fn each_task_is_tried_once_with_rows_of_its_own_and_counted_as_control() {
         task("b", "/status/500"),
         task("c", "/c/{{ rows.id }}")
     ]);
-    let outcome = tried(Errand::Preflight, json!({"url": target.url}), tasks, "Once").await;
+    let outcome = tried(OneOff::Preflight, json!({"url": target.url}), tasks, "Once").await;
     assert_eq!(
         outcome.failure, None,
         "how a target fares is for the load to find out"
@@ -159,7 +159,7 @@ async fn each_task_is_tried_once_with_rows_of_its_own_and_counted_as_control() {
 async fn a_refusal_or_a_failed_check_is_told_with_the_first_line_of_the_answer() {
     let target = Target::start();
     let tasks = json!([task("a", "/a"), task("b", "/refuse/404")]);
-    let outcome = tried(Errand::Preflight, json!({"url": target.url}), tasks, "Once").await;
+    let outcome = tried(OneOff::Preflight, json!({"url": target.url}), tasks, "Once").await;
     assert_eq!(
         outcome.failure.as_deref(),
         Some("step \"/refuse/404\": 404 Not Found: none")
@@ -167,7 +167,7 @@ async fn a_refusal_or_a_failed_check_is_told_with_the_first_line_of_the_answer()
     let mut checked = task("a", "/json/1");
     checked["steps"][0]["checks"] = json!([{"jsonPath": "$.nothing"}]);
     let outcome = tried(
-        Errand::Preflight,
+        OneOff::Preflight,
         json!({"url": target.url}),
         json!([checked]),
         "Once",
@@ -196,7 +196,7 @@ async fn an_answer_that_is_told_shows_no_credential_and_no_more_than_a_line() {
     let mut checked = task("a", "/a");
     // nobody but the preflight wants the body
     checked["steps"][0]["checks"] = json!([{"header": "X-Missing"}]);
-    let failure = tried(Errand::Preflight, target, json!([checked]), "Once")
+    let failure = tried(OneOff::Preflight, target, json!([checked]), "Once")
         .await
         .failure
         .unwrap();

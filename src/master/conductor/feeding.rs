@@ -136,7 +136,7 @@ impl Conductor {
             .filter_map(|data| self.feeding.compare(worker, data))
             .collect();
         problems.extend(self.feeding.compare_descriptors(worker, &ready.descriptors));
-        self.errands.hear_warnings(&ready.warnings);
+        self.one_offs.hear_warnings(&ready.warnings);
         let reserved: Vec<(u16, u64)> = self
             .feeding
             .ledgers
@@ -149,7 +149,7 @@ impl Conductor {
         if !problems.is_empty() {
             return seat.set_problems(problems, now);
         }
-        seat.set_ready(ready.errands().collect());
+        seat.set_ready(ready.one_offs().collect());
         for (feeder, end) in reserved.into_iter().filter(|(_, end)| *end > 0) {
             self.tell(
                 id,

@@ -192,7 +192,7 @@ pub(super) fn cumulative_with(
         started_unix_micros: 1,
         seed: 7,
         feeders,
-        errands: vec![],
+        one_offs: vec![],
         workers: 1,
         length_micros: None,
         levels: None,

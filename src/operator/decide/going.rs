@@ -500,9 +500,9 @@ fn follow(
             Phase::Stopping,
             Doing::new("Stopping", stop.message.clone()),
         ),
-        (None, MasterState::Stopping) if progress.errand.is_some() => (
+        (None, MasterState::Stopping) if progress.one_off.is_some() => (
             Phase::Stopping,
-            Doing::new("Stopping", format!("after the load: {}", errand(progress))),
+            Doing::new("Stopping", format!("after the load: {}", one_off(progress))),
         ),
         (None, MasterState::Stopping) => (
             Phase::Stopping,
@@ -527,7 +527,7 @@ fn follow(
             Phase::Running,
             Doing::new(
                 "Preparing",
-                format!("before the load: {}", errand(progress)),
+                format!("before the load: {}", one_off(progress)),
             ),
         ),
         (None, MasterState::Running | MasterState::Lost) => {
@@ -566,8 +566,8 @@ fn follow(
 }
 
 /// What one worker does alone.
-fn errand(progress: &Progress) -> &str {
-    progress.errand.as_deref().unwrap_or("everything is there")
+fn one_off(progress: &Progress) -> &str {
+    progress.one_off.as_deref().unwrap_or("everything is there")
 }
 
 /// The run goes on without being seen.

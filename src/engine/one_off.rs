@@ -23,7 +23,7 @@ const SEQUENCE: u64 = 1 << 40;
 const QUEUED_SECONDS: usize = 16;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Errand {
+pub enum OneOff {
     /// Waits for targets that are not ready.
     AwaitTargets,
     /// Tries what [`Plan::preflight`] says.
@@ -32,7 +32,7 @@ pub enum Errand {
     Teardown,
 }
 
-/// Under which conditions an errand is done.
+/// Under which conditions a one-off is done.
 #[derive(Debug, Clone)]
 pub struct Terms {
     /// Of the worker that does it.
@@ -57,7 +57,7 @@ pub struct Outcome {
     pub snapshot: Snapshot,
 }
 
-/// An errand under way. Dropping it cuts it.
+/// A one-off under way. Dropping it cuts it.
 #[derive(Debug)]
 pub struct Alone {
     orders: watch::Sender<Order>,
@@ -111,26 +111,28 @@ impl Prepared {
         Arc::new(self.once.give(found))
     }
 
-    /// Begins an errand.
-    pub fn go_alone(self: Arc<Self>, errand: Errand, terms: Terms) -> Alone {
+    /// Begins a one-off.
+    pub fn go_alone(self: Arc<Self>, one_off: OneOff, terms: Terms) -> Alone {
         let (orders, listener) = watch::channel(Order::Run);
         let (answer, outcome) = oneshot::channel();
         let run = move || {
             let done = std::panic::catch_unwind(AssertUnwindSafe(|| {
-                carry_out(self, errand, terms, listener)
+                carry_out(self, one_off, terms, listener)
             }));
             // whoever asked is gone if nobody hears it
             let _ = answer.send(done.unwrap_or_else(|_| Outcome::failed("it panicked")));
         };
         // one that cannot be started drops the answer, and that is heard
-        let _ = std::thread::Builder::new().name("errand".into()).spawn(run);
+        let _ = std::thread::Builder::new()
+            .name("one-off".into())
+            .spawn(run);
         Alone { orders, outcome }
     }
 }
 
 fn carry_out(
     prepared: Arc<Prepared>,
-    errand: Errand,
+    one_off: OneOff,
     terms: Terms,
     orders: watch::Receiver<Order>,
 ) -> Outcome {
@@ -138,14 +140,14 @@ fn carry_out(
         .enable_all()
         .build_local(tokio::runtime::LocalOptions::default());
     match runtime {
-        Ok(runtime) => runtime.block_on(run(prepared, errand, terms, orders)),
+        Ok(runtime) => runtime.block_on(run(prepared, one_off, terms, orders)),
         Err(error) => Outcome::failed(&format!("cannot start a runtime: {error}")),
     }
 }
 
 async fn run(
     prepared: Arc<Prepared>,
-    errand: Errand,
+    one_off: OneOff,
     terms: Terms,
     mut orders: watch::Receiver<Order>,
 ) -> Outcome {
@@ -173,12 +175,12 @@ async fn run(
         orders: orders.clone(),
         levels,
     });
-    shard.tells_answers = errand == Errand::Preflight;
+    shard.tells_answers = one_off == OneOff::Preflight;
     let shard = Rc::new(shard);
     shard.skip_sequence(SEQUENCE);
     let mut client = Client::user(shard.clone(), Rc::default(), 0);
     let ended = tokio::select! {
-        done = act(errand, &shard, &mut client) => done,
+        done = act(one_off, &shard, &mut client) => done,
         () = tokio::time::sleep(within) => Err(Some(format!("it was not done within {}", duration::format(within)))),
         // nobody who could want the rest is there, or they say so
         _ = orders.wait_for(|order| *order == Order::Cut) => Err(Some("it was cut off".into())),
@@ -193,20 +195,20 @@ async fn run(
         .texts()
         .iter()
         .for_each(|text| prepared.redactor.learn(text.as_bytes()));
-    let snapshot = match errand {
+    let snapshot = match one_off {
         // like the requests for tokens, these are nobody's
-        Errand::AwaitTargets => Snapshot::default(),
-        Errand::Preflight | Errand::Setup | Errand::Teardown => measured(&shard, &mut seconds),
+        OneOff::AwaitTargets => Snapshot::default(),
+        OneOff::Preflight | OneOff::Setup | OneOff::Teardown => measured(&shard, &mut seconds),
     };
     let ended = ended.and_then(|told| found.check_size().map_err(Some).map(|()| told));
-    let refused = (errand == Errand::Preflight)
+    let refused = (one_off == OneOff::Preflight)
         .then(|| preflight::refusal(&prepared.plan, &snapshot))
         .flatten();
     let (told, failure) = match ended {
         Ok(told) => (told, refused),
         Err(why) => (
             String::new(),
-            Some(why.unwrap_or_else(|| failed_step(&prepared.plan, errand, &snapshot))),
+            Some(why.unwrap_or_else(|| failed_step(&prepared.plan, one_off, &snapshot))),
         ),
     };
     Outcome {
@@ -219,27 +221,27 @@ async fn run(
 
 /// What there is to say of it; `None` where the statistics say why it failed.
 async fn act(
-    errand: Errand,
+    one_off: OneOff,
     shard: &Rc<Shard>,
     client: &mut Client,
 ) -> Result<String, Option<String>> {
     let once = &shard.prepared.once.steps;
-    let program = match (errand, shard.prepared.plan.preflight) {
-        (Errand::AwaitTargets, _) => return preflight::await_targets(shard).await.map_err(Some),
-        (Errand::Preflight, Preflight::Off) => return Ok(String::new()),
-        (Errand::Preflight, Preflight::Connect) => {
+    let program = match (one_off, shard.prepared.plan.preflight) {
+        (OneOff::AwaitTargets, _) => return preflight::await_targets(shard).await.map_err(Some),
+        (OneOff::Preflight, Preflight::Off) => return Ok(String::new()),
+        (OneOff::Preflight, Preflight::Connect) => {
             return preflight::connect(shard)
                 .await
                 .map(|()| String::new())
                 .map_err(Some);
         }
-        (Errand::Preflight, Preflight::Once) => {
+        (OneOff::Preflight, Preflight::Once) => {
             preflight::connect(shard).await.map_err(Some)?;
             preflight::rehearse(shard).await;
             return Ok(String::new());
         }
-        (Errand::Setup, _) => &once.on_start,
-        (Errand::Teardown, _) => &once.on_stop,
+        (OneOff::Setup, _) => &once.on_start,
+        (OneOff::Teardown, _) => &once.on_stop,
     };
     if client.go_alone(once, program).await {
         Ok(String::new())
@@ -284,11 +286,11 @@ fn measured(shard: &Shard, seconds: &mut mpsc::Receiver<ShardDelta>) -> Snapshot
 }
 
 /// The step that went wrong: those before it that failed may go wrong, and it was the last.
-fn failed_step(plan: &Plan, errand: Errand, snapshot: &Snapshot) -> String {
-    let list = match errand {
-        Errand::Setup => &plan.once.setup,
-        Errand::Teardown => &plan.once.teardown,
-        Errand::AwaitTargets | Errand::Preflight => return "a step of it failed".to_owned(),
+fn failed_step(plan: &Plan, one_off: OneOff, snapshot: &Snapshot) -> String {
+    let list = match one_off {
+        OneOff::Setup => &plan.once.setup,
+        OneOff::Teardown => &plan.once.teardown,
+        OneOff::AwaitTargets | OneOff::Preflight => return "a step of it failed".to_owned(),
     };
     let requests: Vec<_> = plan.steps().collect();
     let flows: Vec<_> = plan.flows().collect();

@@ -1,7 +1,7 @@
-//! The conductor's part in what one worker does alone: before the start, one errand after the
+//! The conductor's part in what one worker does alone: before the start, one after the
 //! other, and when the load is over.
 //!
-//! An errand goes to the ready worker of the lowest index, or to one that has done it already,
+//! A one-off goes to the ready worker of the lowest index, or to one that has done it already,
 //! which only says again what came of it: so a master that has lost its memory is told, too. When a
 //! worker dies before it has answered, another begins anew.
 
@@ -14,9 +14,9 @@ use super::Conductor;
 use crate::plan::{Plan, Preflight, duration};
 use crate::stats::Snapshot;
 use crate::wire::control::MasterState;
-use crate::wire::fleet::{self, ErrandKind, from_master::Message};
+use crate::wire::fleet::{self, OneOffKind, from_master::Message};
 
-/// A worker ends an errand by itself when its time is over; the answer gets so much more.
+/// A worker ends a one-off by itself when its time is over; the answer gets so much more.
 const ANSWER: Duration = Duration::from_secs(5);
 /// So long a preflight may take; one that only connects has given up long before.
 const PREFLIGHT: Duration = Duration::from_secs(300);
@@ -25,11 +25,11 @@ const PREFLIGHT: Duration = Duration::from_secs(300);
 const MAX_WARNINGS: usize = 64;
 
 /// What is done once.
-pub(super) struct Errands {
+pub(super) struct OneOffs {
     /// Still to be done before the start, in this order.
-    before: VecDeque<ErrandKind>,
+    before: VecDeque<OneOffKind>,
     under_way: Option<UnderWay>,
-    /// By setup, for workers and errands. Secret.
+    /// By setup, for workers and one-offs. Secret.
     found: Option<fleet::Found>,
     /// A worker was asked to send what teardown may have to undo.
     touched: bool,
@@ -43,7 +43,7 @@ pub(super) struct Errands {
 
 #[derive(Debug, Clone, Copy)]
 struct UnderWay {
-    kind: ErrandKind,
+    kind: OneOffKind,
     session: SessionId,
     /// No answer comes any more.
     until: Instant,
@@ -56,7 +56,7 @@ struct Closing {
     until: Instant,
 }
 
-impl Errands {
+impl OneOffs {
     pub(super) fn new(plan: &Plan) -> Self {
         Self {
             before: before_start(plan),
@@ -109,14 +109,14 @@ impl Errands {
 }
 
 /// All that comes before the start.
-fn before_start(plan: &Plan) -> VecDeque<ErrandKind> {
-    let await_targets = plan.readiness_timeout().map(|_| ErrandKind::AwaitTargets);
-    let setup = (!plan.once.setup.is_empty()).then_some(ErrandKind::Setup);
+fn before_start(plan: &Plan) -> VecDeque<OneOffKind> {
+    let await_targets = plan.readiness_timeout().map(|_| OneOffKind::AwaitTargets);
+    let setup = (!plan.once.setup.is_empty()).then_some(OneOffKind::Setup);
     let preflight = match plan.preflight {
         Preflight::Off => [None, setup],
-        Preflight::Connect => [Some(ErrandKind::Preflight), setup],
+        Preflight::Connect => [Some(OneOffKind::Preflight), setup],
         // its steps may name what setup found
-        Preflight::Once => [setup, Some(ErrandKind::Preflight)],
+        Preflight::Once => [setup, Some(OneOffKind::Preflight)],
     };
     await_targets
         .into_iter()
@@ -125,33 +125,33 @@ fn before_start(plan: &Plan) -> VecDeque<ErrandKind> {
 }
 
 /// As a person calls it.
-fn words(kind: ErrandKind) -> &'static str {
+fn words(kind: OneOffKind) -> &'static str {
     match kind {
-        ErrandKind::Unspecified => "nothing",
-        ErrandKind::Setup => "setup",
-        ErrandKind::Teardown => "teardown",
-        ErrandKind::AwaitTargets => "wait for the target",
-        ErrandKind::Preflight => "preflight",
+        OneOffKind::Unspecified => "nothing",
+        OneOffKind::Setup => "setup",
+        OneOffKind::Teardown => "teardown",
+        OneOffKind::AwaitTargets => "wait for the target",
+        OneOffKind::Preflight => "preflight",
     }
 }
 
 /// The reason of a run that could not start for it.
-fn reason(kind: ErrandKind) -> &'static str {
+fn reason(kind: OneOffKind) -> &'static str {
     match kind {
-        ErrandKind::Setup => "SetupFailed",
-        ErrandKind::AwaitTargets => "TargetNotReady",
-        ErrandKind::Preflight => "PreflightFailed",
-        ErrandKind::Unspecified | ErrandKind::Teardown => "NotPrepared",
+        OneOffKind::Setup => "SetupFailed",
+        OneOffKind::AwaitTargets => "TargetNotReady",
+        OneOffKind::Preflight => "PreflightFailed",
+        OneOffKind::Unspecified | OneOffKind::Teardown => "NotPrepared",
     }
 }
 
 impl Conductor {
-    /// Has the next errand done that comes before the start; starts the load when none is left.
+    /// Has the next one-off done that comes before the start; starts the load when none is left.
     pub(super) fn get_ready(&mut self, now: Instant) {
-        if self.errands.is_under_way() {
+        if self.one_offs.is_under_way() {
             return;
         }
-        match self.errands.before.front() {
+        match self.one_offs.before.front() {
             Some(kind) => self.ask(*kind, now),
             None => self.start(now),
         }
@@ -160,31 +160,31 @@ impl Conductor {
     /// A master that has lost its memory asks for what setup found; without it no worker can be
     /// given a share. Whether it is known.
     pub(super) fn recall_found(&mut self, now: Instant) -> bool {
-        let is_known = self.errands.found.is_some() || self.file.plan.once.setup.is_empty();
+        let is_known = self.one_offs.found.is_some() || self.file.plan.once.setup.is_empty();
         if !is_known
-            && !self.errands.is_under_way()
-            && self.roster.who_knows(ErrandKind::Setup).is_some()
+            && !self.one_offs.is_under_way()
+            && self.roster.who_knows(OneOffKind::Setup).is_some()
         {
-            self.ask(ErrandKind::Setup, now);
+            self.ask(OneOffKind::Setup, now);
         }
         is_known
     }
 
     /// Ends the run, after teardown where there is one to do.
     pub(super) fn wind_up(&mut self, ending: Ending, now: Instant) {
-        if self.errands.is_closing() {
+        if self.one_offs.is_closing() {
             return;
         }
-        if !self.owes_teardown() && !self.errands.is_under_way() {
+        if !self.owes_teardown() && !self.one_offs.is_under_way() {
             return self.finish(ending);
         }
         self.state = MasterState::Stopping;
         let patience = self.file.plan.stop_timeout + ANSWER;
-        self.errands.closing = Some(Closing {
+        self.one_offs.closing = Some(Closing {
             ending,
             until: now + patience,
         });
-        if let Some(under_way) = &mut self.errands.under_way {
+        if let Some(under_way) = &mut self.one_offs.under_way {
             under_way.until = under_way.until.min(now + ANSWER);
             let session = under_way.session;
             self.tell(session, Message::Stop(fleet::Stop { at_once: true }));
@@ -196,64 +196,64 @@ impl Conductor {
     fn owes_teardown(&self) -> bool {
         // who was asked before this process began has something to show for it
         let was_touched = || {
-            [ErrandKind::Setup, ErrandKind::Preflight]
+            [OneOffKind::Setup, OneOffKind::Preflight]
                 .into_iter()
                 .any(|kind| self.touches(kind) && self.roster.who_knows(kind).is_some())
         };
         !self.file.plan.once.teardown.is_empty()
-            && !self.errands.torn_down
-            && (self.errands.touched || self.facts.granted || was_touched())
+            && !self.one_offs.torn_down
+            && (self.one_offs.touched || self.facts.granted || was_touched())
     }
 
     /// It sends more than questions whether the target is there.
-    fn touches(&self, kind: ErrandKind) -> bool {
+    fn touches(&self, kind: OneOffKind) -> bool {
         match kind {
-            ErrandKind::Setup => true,
-            ErrandKind::Preflight => self.file.plan.preflight == Preflight::Once,
-            ErrandKind::AwaitTargets | ErrandKind::Teardown | ErrandKind::Unspecified => false,
+            OneOffKind::Setup => true,
+            OneOffKind::Preflight => self.file.plan.preflight == Preflight::Once,
+            OneOffKind::AwaitTargets | OneOffKind::Teardown | OneOffKind::Unspecified => false,
         }
     }
 
     /// Goes on with what [`wind_up`](Self::wind_up) began.
     pub(super) fn close(&mut self, now: Instant) {
-        let Some(Closing { ending, until }) = self.errands.closing else {
+        let Some(Closing { ending, until }) = self.one_offs.closing else {
             return;
         };
-        self.mind_errand(now);
+        self.watch_one_off(now);
         self.recall_found(now);
-        if self.errands.is_under_way() {
+        if self.one_offs.is_under_way() {
             return;
         }
         if !self.owes_teardown() {
             self.finish(ending);
         } else if now >= until {
-            self.errands
+            self.one_offs
                 .warnings
                 .push("teardown was not carried out: no worker was left that could".to_owned());
             self.finish(ending);
         } else {
-            self.ask(ErrandKind::Teardown, now);
+            self.ask(OneOffKind::Teardown, now);
         }
     }
 
-    /// Lets go of an errand whose worker is gone, and gives up one that nobody answers.
-    pub(super) fn mind_errand(&mut self, now: Instant) {
+    /// Lets go of a one-off whose worker is gone, and gives up one that nobody answers.
+    pub(super) fn watch_one_off(&mut self, now: Instant) {
         let Some(UnderWay {
             kind,
             session,
             until,
-        }) = self.errands.under_way
+        }) = self.one_offs.under_way
         else {
             return;
         };
         if self.roster.index(session).is_none() {
-            self.errands.under_way = None;
+            self.one_offs.under_way = None;
             self.event(&format!(
                 "the worker that did the {} is gone before it was done",
                 words(kind)
             ));
         } else if now >= until {
-            self.errands.under_way = None;
+            self.one_offs.under_way = None;
             self.settle(
                 kind,
                 Some("the worker did not answer in time".to_owned()),
@@ -262,31 +262,31 @@ impl Conductor {
         }
     }
 
-    /// Begins an errand, if there is a worker for it.
-    fn ask(&mut self, kind: ErrandKind, now: Instant) {
+    /// Begins a one-off, if there is a worker for it.
+    fn ask(&mut self, kind: OneOffKind, now: Instant) {
         let known = self.roster.who_knows(kind);
         let Some(session) = known.or_else(|| self.roster.first_ready()) else {
             return;
         };
-        let within = match (kind, self.errands.closing) {
-            (ErrandKind::Teardown, Some(closing)) => closing
+        let within = match (kind, self.one_offs.closing) {
+            (OneOffKind::Teardown, Some(closing)) => closing
                 .until
                 .saturating_duration_since(now)
                 .saturating_sub(ANSWER),
-            (ErrandKind::AwaitTargets, _) => {
+            (OneOffKind::AwaitTargets, _) => {
                 self.file.plan.readiness_timeout().unwrap_or_default() + ANSWER
             }
-            (ErrandKind::Preflight, _) => PREFLIGHT,
+            (OneOffKind::Preflight, _) => PREFLIGHT,
             _ => self.file.plan.once.setup_timeout,
         };
-        if kind == ErrandKind::Teardown && within.is_zero() {
+        if kind == OneOffKind::Teardown && within.is_zero() {
             return;
         }
         let (workers, seed) = (self.file.workers, self.seed);
-        let found = self.errands.found();
+        let found = self.one_offs.found();
         self.tell(
             session,
-            Message::Errand(fleet::Errand {
+            Message::OneOff(fleet::OneOff {
                 kind: kind.into(),
                 within_micros: within.as_micros() as u64,
                 workers,
@@ -294,8 +294,8 @@ impl Conductor {
                 found,
             }),
         );
-        self.errands.touched |= self.touches(kind);
-        self.errands.under_way = Some(UnderWay {
+        self.one_offs.touched |= self.touches(kind);
+        self.one_offs.under_way = Some(UnderWay {
             kind,
             session,
             until: now + within + ANSWER,
@@ -310,23 +310,23 @@ impl Conductor {
         }
     }
 
-    pub(super) fn hear_errand(&mut self, id: SessionId, done: fleet::ErrandDone, now: Instant) {
+    pub(super) fn on_one_off(&mut self, id: SessionId, done: fleet::OneOffDone, now: Instant) {
         let kind = done.kind();
         let measured = Snapshot::decode(&done.snapshot);
         if let (Ok(measured), Some(instance)) = (measured, self.roster.instance(id)) {
-            instance.errands = measured;
+            instance.one_offs = measured;
         }
         // of whom nothing was asked, or no longer
         if self
-            .errands
+            .one_offs
             .under_way
             .take_if(|under_way| (under_way.session, under_way.kind) == (id, kind))
             .is_none()
         {
             return;
         }
-        if kind == ErrandKind::Setup {
-            self.errands.found = done.found.or(self.errands.found.take());
+        if kind == OneOffKind::Setup {
+            self.one_offs.found = done.found.or(self.one_offs.found.take());
         }
         if !done.told.is_empty() {
             self.event(&format!("{}: {}", words(kind), done.told));
@@ -338,29 +338,29 @@ impl Conductor {
         );
     }
 
-    /// What comes of an errand that is over.
-    fn settle(&mut self, kind: ErrandKind, failure: Option<String>, now: Instant) {
+    /// What comes of a one-off that is over.
+    fn settle(&mut self, kind: OneOffKind, failure: Option<String>, now: Instant) {
         let why = failure.map(|why| format!("{} failed: {why}", words(kind)));
         match why {
             None => self.event(&format!("the {} is done", words(kind))),
-            Some(why) if kind == ErrandKind::Teardown => {
+            Some(why) if kind == OneOffKind::Teardown => {
                 self.event(&why);
-                self.errands.warnings.push(why);
+                self.one_offs.warnings.push(why);
             }
             // it was cut off with the run
-            Some(why) if self.errands.is_closing() || self.facts.granted => self.event(&why),
+            Some(why) if self.one_offs.is_closing() || self.facts.granted => self.event(&why),
             Some(why) => {
                 self.event(&why);
-                self.errands.obstacle = Some(Obstacle {
+                self.one_offs.obstacle = Some(Obstacle {
                     reason: reason(kind),
                     message: why,
                 });
-                self.errands.before.clear();
+                self.one_offs.before.clear();
                 return self.wind_up(Ending::NotStarted, now);
             }
         }
-        self.errands.before.retain(|left| *left != kind);
-        self.errands.torn_down |= kind == ErrandKind::Teardown;
+        self.one_offs.before.retain(|left| *left != kind);
+        self.one_offs.torn_down |= kind == OneOffKind::Teardown;
     }
 }
 

@@ -5,22 +5,22 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::engine::{Alone, Errand, Outcome, Prepared, Terms};
+use crate::engine::{Alone, OneOff, Outcome, Prepared, Terms};
 use crate::plan::{Found, Share};
 use crate::stats::Snapshot;
-use crate::wire::fleet::{self, ErrandKind};
+use crate::wire::fleet::{self, OneOffKind};
 
 #[derive(Default)]
-pub(super) struct Errands {
+pub(super) struct OneOffs {
     /// Of each that is over: why it failed, or else what there is to say of it.
-    done: BTreeMap<ErrandKind, Result<String, String>>,
-    under_way: Option<(ErrandKind, Alone)>,
+    done: BTreeMap<OneOffKind, Result<String, String>>,
+    under_way: Option<(OneOffKind, Alone)>,
     found: Found,
     /// By all of them.
     measured: Snapshot,
 }
 
-impl Errands {
+impl OneOffs {
     /// What a master may ask for and get an answer without anything being done again.
     pub(super) fn known(&self) -> Vec<i32> {
         let under_way = self.under_way.iter().map(|(kind, _)| kind);
@@ -34,10 +34,10 @@ impl Errands {
     /// Begins what is asked for; the answer, if it is there already.
     pub(super) fn ask(
         &mut self,
-        asked: &fleet::Errand,
+        asked: &fleet::OneOff,
         prepared: Option<&Arc<Prepared>>,
         worker: u32,
-    ) -> Option<fleet::ErrandDone> {
+    ) -> Option<fleet::OneOffDone> {
         let kind = asked.kind();
         if self.done.contains_key(&kind) {
             return Some(self.answer(kind));
@@ -49,8 +49,8 @@ impl Errands {
         {
             return None;
         }
-        let (errand, prepared) = match (errand(kind), prepared) {
-            (Some(errand), Some(prepared)) => (errand, prepared.clone()),
+        let (one_off, prepared) = match (one_off(kind), prepared) {
+            (Some(one_off), Some(prepared)) => (one_off, prepared.clone()),
             (Some(_), None) => return Some(refusal(kind, "this worker is not ready")),
             (None, _) => return Some(refusal(kind, "this worker does not know how")),
         };
@@ -68,12 +68,12 @@ impl Errands {
             within: Duration::from_micros(asked.within_micros),
         };
         tracing::info!(?kind, "begun");
-        self.under_way = Some((kind, prepared.go_alone(errand, terms)));
+        self.under_way = Some((kind, prepared.go_alone(one_off, terms)));
         None
     }
 
     /// The answer when what is under way is over; pends without anything. Cancel safe.
-    pub(super) async fn next(&mut self) -> fleet::ErrandDone {
+    pub(super) async fn next(&mut self) -> fleet::OneOffDone {
         let Some((kind, alone)) = &mut self.under_way else {
             return std::future::pending().await;
         };
@@ -86,7 +86,7 @@ impl Errands {
             snapshot,
         } = outcome;
         tracing::info!(?kind, failure, "done");
-        if kind == ErrandKind::Setup {
+        if kind == OneOffKind::Setup {
             self.found = found;
         }
         self.measured.merge(&snapshot);
@@ -98,7 +98,7 @@ impl Errands {
     pub(super) fn learn(&mut self, found: Option<&fleet::Found>) {
         if let Some(found) = found.and_then(read) {
             self.found = found;
-            self.done.insert(ErrandKind::Setup, Ok(String::new()));
+            self.done.insert(OneOffKind::Setup, Ok(String::new()));
         }
     }
 
@@ -114,14 +114,14 @@ impl Errands {
     /// The run is stopped, or nobody is left who wants it: only a teardown goes on.
     pub(super) fn stop(&self) {
         if let Some((kind, alone)) = &self.under_way
-            && *kind != ErrandKind::Teardown
+            && *kind != OneOffKind::Teardown
         {
             alone.cut();
         }
     }
 
-    fn answer(&self, kind: ErrandKind) -> fleet::ErrandDone {
-        fleet::ErrandDone {
+    fn answer(&self, kind: OneOffKind) -> fleet::OneOffDone {
+        fleet::OneOffDone {
             kind: kind.into(),
             failure: self
                 .done
@@ -133,7 +133,7 @@ impl Errands {
                 .get(&kind)
                 .and_then(|done| done.clone().ok())
                 .unwrap_or_default(),
-            found: (kind == ErrandKind::Setup).then(|| fleet::Found {
+            found: (kind == OneOffKind::Setup).then(|| fleet::Found {
                 values: self.found.to_json(),
             }),
             snapshot: self.measured(),
@@ -141,13 +141,13 @@ impl Errands {
     }
 }
 
-fn errand(kind: ErrandKind) -> Option<Errand> {
+fn one_off(kind: OneOffKind) -> Option<OneOff> {
     match kind {
-        ErrandKind::Unspecified => None,
-        ErrandKind::Setup => Some(Errand::Setup),
-        ErrandKind::Teardown => Some(Errand::Teardown),
-        ErrandKind::AwaitTargets => Some(Errand::AwaitTargets),
-        ErrandKind::Preflight => Some(Errand::Preflight),
+        OneOffKind::Unspecified => None,
+        OneOffKind::Setup => Some(OneOff::Setup),
+        OneOffKind::Teardown => Some(OneOff::Teardown),
+        OneOffKind::AwaitTargets => Some(OneOff::AwaitTargets),
+        OneOffKind::Preflight => Some(OneOff::Preflight),
     }
 }
 
@@ -155,10 +155,10 @@ fn read(found: &fleet::Found) -> Option<Found> {
     Found::from_json(&found.values)
 }
 
-fn refusal(kind: ErrandKind, why: &str) -> fleet::ErrandDone {
-    fleet::ErrandDone {
+fn refusal(kind: OneOffKind, why: &str) -> fleet::OneOffDone {
+    fleet::OneOffDone {
         kind: kind.into(),
         failure: why.into(),
-        ..fleet::ErrandDone::default()
+        ..fleet::OneOffDone::default()
     }
 }

@@ -18,12 +18,12 @@ fn stage(workers: u32, memory: Memory) -> Stage {
     })
 }
 
-fn ready(stage: &mut Stage, player: &Player, known: &[ErrandKind]) {
-    let errands = known.iter().map(|kind| *kind as i32).collect();
+fn ready(stage: &mut Stage, player: &Player, known: &[OneOffKind]) {
+    let one_offs = known.iter().map(|kind| *kind as i32).collect();
     stage.say(
         player,
         from_worker::Message::Ready(fleet::Ready {
-            errands,
+            one_offs,
             ..fleet::Ready::default()
         }),
     );
@@ -46,7 +46,7 @@ fn granted(workers: u32) -> (Stage, Vec<Player>) {
 /// What a worker was told, of what matters here.
 #[derive(Debug, PartialEq)]
 enum Told {
-    Errand(ErrandKind, Option<Vec<u8>>),
+    OneOff(OneOffKind, Option<Vec<u8>>),
     Start(Option<Vec<u8>>),
     Stop,
 }
@@ -57,7 +57,7 @@ fn told(player: &mut Player) -> Vec<Told> {
         .heard()
         .into_iter()
         .filter_map(|message| match message {
-            Message::Errand(errand) => Some(Told::Errand(errand.kind(), values(errand.found))),
+            Message::OneOff(one_off) => Some(Told::OneOff(one_off.kind(), values(one_off.found))),
             Message::Start(start) => Some(Told::Start(values(start.found))),
             Message::Stop(_) => Some(Told::Stop),
             _ => None,
@@ -75,7 +75,7 @@ fn values() -> Option<Vec<u8>> {
     found().map(|found| found.values)
 }
 
-fn answer(stage: &mut Stage, player: &Player, kind: ErrandKind, failure: &str) {
+fn answer(stage: &mut Stage, player: &Player, kind: OneOffKind, failure: &str) {
     let counters = Counters {
         control: 3,
         ..Counters::default()
@@ -85,15 +85,15 @@ fn answer(stage: &mut Stage, player: &Player, kind: ErrandKind, failure: &str) {
         ..Snapshot::default()
     }
     .encode();
-    let found = found().filter(|_| kind == ErrandKind::Setup);
-    let done = fleet::ErrandDone {
+    let found = found().filter(|_| kind == OneOffKind::Setup);
+    let done = fleet::OneOffDone {
         kind: kind.into(),
         failure: failure.into(),
         found,
         snapshot,
         told: String::new(),
     };
-    stage.say(player, from_worker::Message::ErrandDone(done));
+    stage.say(player, from_worker::Message::OneOffDone(done));
 }
 
 fn stop(stage: &mut Stage) {
@@ -112,7 +112,7 @@ fn setup_goes_to_the_first_worker_and_the_load_waits_for_it() {
     let (mut stage, mut players) = granted(2);
     assert_eq!(
         told(&mut players[0]),
-        [Told::Errand(ErrandKind::Setup, None)]
+        [Told::OneOff(OneOffKind::Setup, None)]
     );
     assert_eq!(
         (told(&mut players[1]), stage.state()),
@@ -120,10 +120,10 @@ fn setup_goes_to_the_first_worker_and_the_load_waits_for_it() {
     );
     stage.pass(50);
     assert_eq!(
-        stage.conductor.progress(stage.now).errand.as_deref(),
+        stage.conductor.progress(stage.now).one_off.as_deref(),
         Some("setup")
     );
-    answer(&mut stage, &players[0], ErrandKind::Setup, "");
+    answer(&mut stage, &players[0], OneOffKind::Setup, "");
     assert_eq!(stage.state(), MasterState::Running);
     players
         .iter_mut()
@@ -140,7 +140,7 @@ fn nothing_is_asked_before_the_grant_or_while_a_worker_is_missing() {
     assert_eq!(told(&mut first), []);
     let second = stage.join(1, "b", false);
     ready(&mut stage, &second, &[]);
-    assert_eq!(told(&mut first), [Told::Errand(ErrandKind::Setup, None)]);
+    assert_eq!(told(&mut first), [Told::OneOff(OneOffKind::Setup, None)]);
 }
 
 #[test]
@@ -149,18 +149,18 @@ fn a_setup_that_fails_sends_no_load_and_is_torn_down() {
     answer(
         &mut stage,
         &players[0],
-        ErrandKind::Setup,
+        OneOffKind::Setup,
         "step \"create\": 503 Service Unavailable",
     );
     assert_eq!(
         told(&mut players[0])[1..],
-        [Told::Errand(ErrandKind::Teardown, values())]
+        [Told::OneOff(OneOffKind::Teardown, values())]
     );
     assert_eq!(
         (told(&mut players[1]), stage.state()),
         (vec![], MasterState::Stopping)
     );
-    answer(&mut stage, &players[0], ErrandKind::Teardown, "");
+    answer(&mut stage, &players[0], OneOffKind::Teardown, "");
     let result = stage.conductor.result().unwrap();
     assert_eq!(
         (result.verdict, result.reason.as_str()),
@@ -190,12 +190,12 @@ fn another_worker_sets_up_anew_when_the_first_dies() {
     ready(&mut stage, &replacement, &[]);
     assert_eq!(
         told(&mut replacement),
-        [Told::Errand(ErrandKind::Setup, None)]
+        [Told::OneOff(OneOffKind::Setup, None)]
     );
     // of this one nothing was asked
-    answer(&mut stage, &players[1], ErrandKind::Setup, "");
+    answer(&mut stage, &players[1], OneOffKind::Setup, "");
     assert_eq!(stage.state(), MasterState::Preparing);
-    answer(&mut stage, &replacement, ErrandKind::Setup, "");
+    answer(&mut stage, &replacement, OneOffKind::Setup, "");
     assert_eq!(
         (told(&mut players[1]), stage.state()),
         (vec![Told::Start(values())], MasterState::Running)
@@ -207,9 +207,9 @@ fn a_connection_that_comes_back_says_what_came_of_the_setup() {
     let (mut stage, players) = granted(2);
     stage.conductor.leave(players[0].id, stage.now);
     let mut again = stage.join(0, "a", false);
-    ready(&mut stage, &again, &[ErrandKind::Setup]);
-    assert_eq!(told(&mut again), [Told::Errand(ErrandKind::Setup, None)]);
-    answer(&mut stage, &again, ErrandKind::Setup, "");
+    ready(&mut stage, &again, &[OneOffKind::Setup]);
+    assert_eq!(told(&mut again), [Told::OneOff(OneOffKind::Setup, None)]);
+    answer(&mut stage, &again, OneOffKind::Setup, "");
     assert_eq!(stage.state(), MasterState::Running);
 }
 
@@ -240,14 +240,14 @@ fn a_stop_during_setup_cuts_it_off_and_tears_down() {
     stop(&mut stage);
     assert_eq!(
         told(&mut players[0]),
-        [Told::Errand(ErrandKind::Setup, None), Told::Stop]
+        [Told::OneOff(OneOffKind::Setup, None), Told::Stop]
     );
-    answer(&mut stage, &players[0], ErrandKind::Setup, "it was cut off");
+    answer(&mut stage, &players[0], OneOffKind::Setup, "it was cut off");
     assert_eq!(
         told(&mut players[0]),
-        [Told::Errand(ErrandKind::Teardown, values())]
+        [Told::OneOff(OneOffKind::Teardown, values())]
     );
-    answer(&mut stage, &players[0], ErrandKind::Teardown, "");
+    answer(&mut stage, &players[0], OneOffKind::Teardown, "");
     let result = stage.conductor.result().unwrap();
     assert_eq!(
         (result.verdict, result.reason.as_str()),
@@ -305,7 +305,7 @@ fn what_was_never_set_up_is_not_torn_down() {
         stage.grant(1, GrantAction::Start).unwrap();
         assert_eq!(
             told(&mut player),
-            [Told::Errand(ErrandKind::Preflight, None)]
+            [Told::OneOff(OneOffKind::Preflight, None)]
         );
         (stage, player)
     };
@@ -313,13 +313,13 @@ fn what_was_never_set_up_is_not_torn_down() {
     answer(
         &mut stage,
         &player,
-        ErrandKind::Preflight,
+        OneOffKind::Preflight,
         "spec.target: connecting to 127.0.0.1:9: refused",
     );
     assert!(
         !told(&mut player)
             .iter()
-            .any(|told| matches!(told, Told::Errand(..)))
+            .any(|told| matches!(told, Told::OneOff(..)))
     );
     assert_eq!(
         (
@@ -334,11 +334,11 @@ fn what_was_never_set_up_is_not_torn_down() {
         (told(&mut player), stage.state()),
         (vec![Told::Stop], MasterState::Stopping)
     );
-    answer(&mut stage, &player, ErrandKind::Preflight, "it was cut off");
+    answer(&mut stage, &player, OneOffKind::Preflight, "it was cut off");
     assert!(
         !told(&mut player)
             .iter()
-            .any(|told| matches!(told, Told::Errand(..)))
+            .any(|told| matches!(told, Told::OneOff(..)))
     );
     assert_eq!(
         (stage.state(), stage.conductor.result().unwrap().verdict),
@@ -358,21 +358,21 @@ fn what_a_preflight_did_is_torn_down() {
     answer(
         &mut stage,
         &player,
-        ErrandKind::Preflight,
+        OneOffKind::Preflight,
         "step \"create\": 404 Not Found",
     );
     assert_eq!(
         told(&mut player)[1..],
-        [Told::Errand(ErrandKind::Teardown, None)]
+        [Told::OneOff(OneOffKind::Teardown, None)]
     );
-    answer(&mut stage, &player, ErrandKind::Teardown, "");
+    answer(&mut stage, &player, OneOffKind::Teardown, "");
     assert_eq!(stage.conductor.result().unwrap().reason, "PreflightFailed");
 }
 
 #[test]
 fn a_replacement_gets_what_setup_found_and_a_teardown_that_fails_is_a_warning() {
     let (mut stage, mut players) = granted(2);
-    answer(&mut stage, &players[0], ErrandKind::Setup, "");
+    answer(&mut stage, &players[0], OneOffKind::Setup, "");
     stage.pass(5);
     stage.conductor.leave(players[0].id, stage.now);
     let mut replacement = stage.join(0, "c", false);
@@ -386,13 +386,13 @@ fn a_replacement_gets_what_setup_found_and_a_teardown_that_fails_is_a_warning() 
         (stage.state(), told(&mut replacement)),
         (
             MasterState::Stopping,
-            vec![Told::Errand(ErrandKind::Teardown, values())]
+            vec![Told::OneOff(OneOffKind::Teardown, values())]
         )
     );
     answer(
         &mut stage,
         &replacement,
-        ErrandKind::Teardown,
+        OneOffKind::Teardown,
         "step \"drop\": 404 Not Found",
     );
     let result = stage.conductor.result().unwrap();
@@ -416,7 +416,7 @@ fn a_replacement_gets_what_setup_found_and_a_teardown_that_fails_is_a_warning() 
 #[test]
 fn a_teardown_is_begun_anew_elsewhere_and_left_when_nobody_is_there() {
     let (mut stage, mut players) = granted(2);
-    answer(&mut stage, &players[0], ErrandKind::Setup, "");
+    answer(&mut stage, &players[0], OneOffKind::Setup, "");
     stage.pass(14);
     stage.deliver(&players[0], 0, 3, true);
     stage.deliver(&players[1], 0, 3, true);
@@ -424,7 +424,7 @@ fn a_teardown_is_begun_anew_elsewhere_and_left_when_nobody_is_there() {
     stage.conductor.leave(players[0].id, stage.now);
     assert_eq!(
         told(&mut players[1]),
-        [Told::Errand(ErrandKind::Teardown, values())]
+        [Told::OneOff(OneOffKind::Teardown, values())]
     );
     stage.conductor.leave(players[1].id, stage.now);
     stage.pass(20);
@@ -447,15 +447,15 @@ fn a_new_master_asks_who_knows_before_it_gives_a_share_away() {
     let mut stage = stage(2, Memory::none());
     let mut carrier = stage.join(1, "a", true);
     stage.say(&carrier, cumulative_with(4, 5, vec![]));
-    ready(&mut stage, &carrier, &[ErrandKind::Setup]);
+    ready(&mut stage, &carrier, &[OneOffKind::Setup]);
     stage.grant(2, GrantAction::Resume).unwrap();
     stage.pass(0);
     assert_eq!(stage.state(), MasterState::Running);
-    assert_eq!(told(&mut carrier), [Told::Errand(ErrandKind::Setup, None)]);
+    assert_eq!(told(&mut carrier), [Told::OneOff(OneOffKind::Setup, None)]);
     let mut fresh = stage.join(0, "b", false);
     ready(&mut stage, &fresh, &[]);
     assert_eq!(told(&mut fresh), []);
-    answer(&mut stage, &carrier, ErrandKind::Setup, "");
+    answer(&mut stage, &carrier, OneOffKind::Setup, "");
     assert_eq!(told(&mut fresh), [Told::Start(values())]);
 }
 
@@ -470,10 +470,10 @@ fn a_master_killed_during_setup_hears_what_came_of_it() {
 
     let mut after = stage(1, Memory::at(folder.path()));
     let mut player = after.join(0, "a", false);
-    ready(&mut after, &player, &[ErrandKind::Setup]);
+    ready(&mut after, &player, &[OneOffKind::Setup]);
     after.grant(1, GrantAction::Start).unwrap();
-    assert_eq!(told(&mut player), [Told::Errand(ErrandKind::Setup, None)]);
-    answer(&mut after, &player, ErrandKind::Setup, "");
+    assert_eq!(told(&mut player), [Told::OneOff(OneOffKind::Setup, None)]);
+    answer(&mut after, &player, OneOffKind::Setup, "");
     assert_eq!(
         (told(&mut player), after.state()),
         (vec![Told::Start(values())], MasterState::Running)
@@ -497,24 +497,24 @@ fn a_target_that_is_not_ready_or_refuses_keeps_the_load_from_starting() {
         (
             "Connect",
             [
-                ErrandKind::AwaitTargets,
-                ErrandKind::Preflight,
-                ErrandKind::Setup,
+                OneOffKind::AwaitTargets,
+                OneOffKind::Preflight,
+                OneOffKind::Setup,
             ],
         ),
         (
             "Once",
             [
-                ErrandKind::AwaitTargets,
-                ErrandKind::Setup,
-                ErrandKind::Preflight,
+                OneOffKind::AwaitTargets,
+                OneOffKind::Setup,
+                OneOffKind::Preflight,
             ],
         ),
     ] {
         let (mut stage, mut player) = staged(preflight);
         for kind in order {
             let asked = told(&mut player).into_iter().map(|told| {
-                if let Told::Errand(kind, _) = told {
+                if let Told::OneOff(kind, _) = told {
                     Some(kind)
                 } else {
                     None
@@ -529,7 +529,7 @@ fn a_target_that_is_not_ready_or_refuses_keeps_the_load_from_starting() {
     answer(
         &mut stage,
         &player,
-        ErrandKind::AwaitTargets,
+        OneOffKind::AwaitTargets,
         "spec.target.readyWhen: not ready within 5m",
     );
     let result = stage.conductor.result().unwrap();
@@ -538,11 +538,11 @@ fn a_target_that_is_not_ready_or_refuses_keeps_the_load_from_starting() {
         (Verdict::Errored, "TargetNotReady")
     );
     let (mut stage, player) = staged("Connect");
-    answer(&mut stage, &player, ErrandKind::AwaitTargets, "");
+    answer(&mut stage, &player, OneOffKind::AwaitTargets, "");
     answer(
         &mut stage,
         &player,
-        ErrandKind::Preflight,
+        OneOffKind::Preflight,
         "spec.target: connecting to 127.0.0.1:9: refused",
     );
     let result = stage.conductor.result().unwrap();
