@@ -3,7 +3,7 @@
 
 pub mod api;
 mod blocks;
-pub mod conductor;
+pub mod coordinator;
 mod cost;
 pub mod fleet;
 mod judge;
@@ -38,7 +38,7 @@ use crate::wire::fleet::fleet_server::FleetServer;
 use crate::wire::layout::{self, RunFile, channel};
 
 pub use api::Token;
-pub use conductor::Conductor;
+pub use coordinator::Coordinator;
 pub use memory::Memory;
 
 /// How often time itself may change something.
@@ -92,33 +92,33 @@ pub enum MasterError {
     Http(std::io::Error),
 }
 
-/// The conductor, and who waits for it to change.
+/// The coordinator, and who waits for it to change.
 #[derive(Clone)]
 pub struct Shared {
-    conductor: Arc<Mutex<Conductor>>,
+    coordinator: Arc<Mutex<Coordinator>>,
     changed: Arc<watch::Sender<()>>,
 }
 
 impl Shared {
-    pub fn new(conductor: Conductor) -> Self {
+    pub fn new(coordinator: Coordinator) -> Self {
         Self {
-            conductor: Arc::new(Mutex::new(conductor)),
+            coordinator: Arc::new(Mutex::new(coordinator)),
             changed: Arc::new(watch::Sender::new(())),
         }
     }
 
-    /// The conductor never waits, so neither does this, for long.
-    pub fn with<T>(&self, act: impl FnOnce(&mut Conductor) -> T) -> T {
+    /// The coordinator never waits, so neither does this, for long.
+    pub fn with<T>(&self, act: impl FnOnce(&mut Coordinator) -> T) -> T {
         // a panic while it was held left it consistent enough to say how far the run got
         let outcome = act(&mut self
-            .conductor
+            .coordinator
             .lock()
             .unwrap_or_else(PoisonError::into_inner));
         self.changed.send_replace(());
         outcome
     }
 
-    /// Lets time pass for the conductor, for ever.
+    /// Lets time pass for the coordinator, for ever.
     pub async fn keep_time(self) {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
@@ -127,10 +127,10 @@ impl Shared {
             tick.tick().await;
             let now = Instant::now();
             let ping = pinged.is_none_or(|at| now.duration_since(at) >= PING_EVERY);
-            self.with(|conductor| {
-                conductor.tick(now);
+            self.with(|coordinator| {
+                coordinator.tick(now);
                 if ping {
-                    conductor.ping();
+                    coordinator.ping();
                 }
             });
             if ping {
@@ -140,13 +140,13 @@ impl Shared {
     }
 
     /// Resolves when `wanted` says yes, which it is asked whenever something may have changed.
-    pub async fn until(&self, wanted: impl Fn(&Conductor) -> bool) {
+    pub async fn until(&self, wanted: impl Fn(&Coordinator) -> bool) {
         let mut changes = self.changed.subscribe();
         loop {
             changes.borrow_and_update();
             if wanted(
                 &self
-                    .conductor
+                    .coordinator
                     .lock()
                     .unwrap_or_else(PoisonError::into_inner),
             ) {
@@ -204,7 +204,7 @@ pub async fn serve(
         operator: Token::new(&secret(channel::OPERATOR_TOKEN)?),
         read: Token::new(&secret(channel::READ_TOKEN)?),
     };
-    let master = Shared::new(Conductor::new(file, memory, Instant::now())?);
+    let master = Shared::new(Coordinator::new(file, memory, Instant::now())?);
     let Listeners { control, ui, admin } = listeners;
     let control = serve_control(master.clone(), identity, &tokens, control, stop.clone());
     let ui = axum::serve(ui, api::read(master.clone(), tokens.read.clone()))

@@ -9,7 +9,7 @@ use super::objects::Objects;
 use crate::crd;
 use crate::engine::{load_content, load_feeder, unredacted};
 use crate::plan::feeder::{Data, Feeder, Source};
-use crate::plan::lexicon::each_step;
+use crate::plan::symbols::each_step;
 use crate::plan::{Action, Body, Columns, Inputs, Names, Plan, Problem, Protocol};
 
 /// Adds to the findings what the data of feeders and bodies show to be wrong, and to the notes

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::engine::SampleSink;
 use crate::master::fleet::attend;
-use crate::master::{Conductor, Memory, Shared};
+use crate::master::{Coordinator, Memory, Shared};
 use crate::plan::Inputs;
 use crate::stats::RunResult;
 use crate::wire::control::{Grant, GrantAction, MasterState, Progress, Stop, WorkerProblem};
@@ -58,10 +58,10 @@ pub async fn carry_out(
     stop: CancellationToken,
 ) -> Result<RunResult, RunError> {
     let (run, grace) = (file.run.clone(), file.grace);
-    let conductor = Conductor::new(file, Memory::none(), Instant::now())
+    let coordinator = Coordinator::new(file, Memory::none(), Instant::now())
         .map_err(|e| RunError::Master(e.to_string()))?
         .starting_in(START_IN);
-    let master = Shared::new(conductor);
+    let master = Shared::new(coordinator);
     let (to_master, from_worker) = mpsc::channel(QUEUE);
     let (to_worker, from_master) = mpsc::channel(QUEUE);
     let mut worker = Worker::new(
@@ -91,9 +91,9 @@ async fn conduct(
     on_progress: &mut impl FnMut(&Progress),
     stop: CancellationToken,
 ) -> Result<RunResult, RunError> {
-    let state = |master: &Shared| master.with(|conductor| conductor.progress(Instant::now()));
+    let state = |master: &Shared| master.with(|coordinator| coordinator.progress(Instant::now()));
     master
-        .until(|conductor| is_settled(&conductor.progress(Instant::now())))
+        .until(|coordinator| is_settled(&coordinator.progress(Instant::now())))
         .await;
     let progress = state(master);
     if !progress.problems.is_empty() {
@@ -106,24 +106,24 @@ async fn conduct(
         action: GrantAction::Start,
     };
     master
-        .with(|conductor| conductor.grant(&grant, Instant::now()))
+        .with(|coordinator| coordinator.grant(&grant, Instant::now()))
         .map_err(|e| RunError::Master(e.to_string()))?;
     let mut tick = tokio::time::interval(PROGRESS_EVERY);
     let mut stopping = false;
     loop {
         tokio::select! {
-            () = master.until(|conductor| conductor.result().is_some()) => break,
+            () = master.until(|coordinator| coordinator.result().is_some()) => break,
             _ = tick.tick() => on_progress(&state(master)),
             () = stop.cancelled(), if !stopping => {
                 stopping = true;
                 let stop = Stop { run: run.to_owned(), reason: "Interrupted".into(), message: "stopped by a signal".into() };
-                master.with(|conductor| conductor.stop(stop, Instant::now()));
+                master.with(|coordinator| coordinator.stop(stop, Instant::now()));
             }
         }
     }
     on_progress(&state(master));
     master
-        .with(|conductor| conductor.result().cloned())
+        .with(|coordinator| coordinator.result().cloned())
         .ok_or_else(|| RunError::Master("the result is gone".into()))
 }
 

@@ -13,7 +13,7 @@ use super::program::{
 use super::request::Request;
 use crate::plan::cel::CompiledCel;
 use crate::plan::grpc::{Descriptors, GrpcStep, check_limits};
-use crate::plan::lexicon::{Lexicon, Mention, Outline};
+use crate::plan::symbols::{Mention, Outline, SymbolTable};
 use crate::plan::template::{Compiled, Need, Place};
 use crate::plan::{
     Action, Block, Cel, Delimiters, ForEach, HttpRequest, HttpStep, Inputs, Names, Order, Plan,
@@ -83,7 +83,7 @@ pub(super) fn compile(
     };
     let readiness = compiler.readiness();
     // what setup finds every scenario may name; its own requests come last
-    let of_once = Lexicon::new(
+    let of_once = SymbolTable::new(
         compiler.names.clone(),
         plan.once_slots(),
         &plan.once.outline(),
@@ -97,14 +97,14 @@ pub(super) fn compile(
     let mut first_task = 0;
     let mut scenarios = Vec::new();
     for (s, scenario) in plan.scenarios.iter().enumerate() {
-        let lexicon = Lexicon::new(
+        let symbols = SymbolTable::new(
             compiler.names.clone(),
             of_once.slots() as Slot,
             &Outline::of(scenario),
         );
         scenarios.push(compiler.scenario(
             scenario,
-            &lexicon,
+            &symbols,
             &format!("spec.scenarios[{s}]"),
             first_task,
         ));
@@ -222,22 +222,22 @@ impl Compiler<'_> {
     }
 
     /// What is done once, as what a user does at its start and at its end.
-    fn once(&mut self, lexicon: &Lexicon) -> PreparedOnce {
+    fn once(&mut self, symbols: &SymbolTable) -> PreparedOnce {
         let first_step = self.steps.len();
         let mut steps = PreparedScenario {
-            of_iteration: lexicon.of_iteration(),
+            of_iteration: symbols.of_iteration(),
             ..PreparedScenario::default()
         };
         for (_, section, list) in self.plan.once.sections() {
-            self.begin(lexicon, Order::Weighted, section);
-            let program = self.program(&[], lexicon, &field_path("spec", section), list);
+            self.begin(symbols, Order::Weighted, section);
+            let program = self.program(&[], symbols, &field_path("spec", section), list);
             match section {
                 Section::Setup => steps.on_start = program,
                 _ => steps.on_stop = program,
             }
         }
         self.keep_what_was_asked(first_step);
-        let names = lexicon
+        let names = symbols
             .of_user_with_slots()
             .map(|(name, slot)| (name.to_owned(), slot))
             .collect();
@@ -247,18 +247,18 @@ impl Compiler<'_> {
     fn scenario(
         &mut self,
         scenario: &Scenario,
-        lexicon: &Lexicon,
+        symbols: &SymbolTable,
         path: &str,
         first_task: u16,
     ) -> PreparedScenario {
         let first_step = self.steps.len();
-        let base = std::mem::replace(&mut self.names, lexicon.at_start());
+        let base = std::mem::replace(&mut self.names, symbols.at_start());
         let (mut on_start, mut on_stop) = (Program::default(), Program::default());
         let (mut tasks, mut blocks, mut weight) = (Vec::new(), Vec::new(), 0);
         for (_, _, section, steps) in scenario.sections() {
-            self.begin(lexicon, scenario.order, section);
+            self.begin(symbols, scenario.order, section);
             let program =
-                self.program(&scenario.blocks, lexicon, &field_path(path, section), steps);
+                self.program(&scenario.blocks, symbols, &field_path(path, section), steps);
             match section {
                 Section::OnStart => on_start = program,
                 Section::OnStop => on_stop = program,
@@ -277,7 +277,7 @@ impl Compiler<'_> {
         }
         self.names = base;
         self.keep_what_was_asked(first_step);
-        let of_iteration = lexicon.of_iteration();
+        let of_iteration = symbols.of_iteration();
         PreparedScenario {
             think_time: scenario.think_time,
             pacing: scenario.pacing,
@@ -301,22 +301,22 @@ impl Compiler<'_> {
     }
 
     /// Sets the names that the first step of a section may use.
-    fn begin(&mut self, lexicon: &Lexicon, order: Order, section: Section) {
+    fn begin(&mut self, symbols: &SymbolTable, order: Order, section: Section) {
         match section {
-            Section::OnStart | Section::Setup => self.names = lexicon.at_start(),
+            Section::OnStart | Section::Setup => self.names = symbols.at_start(),
             // all tasks of a sequence are one iteration
             Section::Task(t) if order == Order::Sequential && t > 0 => {}
             Section::Task(_) | Section::OnStop | Section::Teardown => {
-                self.names = lexicon.of_users()
+                self.names = symbols.of_users()
             }
-            Section::Block(_) => self.names = lexicon.of_blocks(),
+            Section::Block(_) => self.names = symbols.of_blocks(),
         }
     }
 
     fn program(
         &mut self,
         blocks: &[Block],
-        lexicon: &Lexicon,
+        symbols: &SymbolTable,
         path: &str,
         steps: &[Step],
     ) -> Program {
@@ -324,10 +324,10 @@ impl Compiler<'_> {
         for (i, step) in steps.iter().enumerate() {
             let mention = Mention::from(step);
             let mut after = self.names.clone();
-            self.names = lexicon.within(&after, &mention);
+            self.names = symbols.within(&after, &mention);
             let path = format!("{path}[{i}]");
             let mut known = self.names.clone();
-            lexicon.after(&mut known, &mention);
+            symbols.after(&mut known, &mention);
             let act = match &step.action {
                 Action::Request(step) => Some(self.request(step, &known, &path)),
                 Action::Call(name) => blocks
@@ -336,7 +336,7 @@ impl Compiler<'_> {
                     .map(Act::Call),
                 Action::Pause(range) => Some(Act::Pause(*range)),
             };
-            let flow = self.flow(lexicon, step, &known, &path);
+            let flow = self.flow(symbols, step, &known, &path);
             match act {
                 Some(act) => ops.push(Op {
                     act,
@@ -345,7 +345,7 @@ impl Compiler<'_> {
                 }),
                 None => self.problem(path, "calls a block that is not there"),
             }
-            lexicon.after(&mut after, &mention);
+            symbols.after(&mut after, &mention);
             self.names = after;
         }
         ops.into()
@@ -354,7 +354,7 @@ impl Compiler<'_> {
     /// `known` is what is known after the step, which `until` may use.
     fn flow(
         &mut self,
-        lexicon: &Lexicon,
+        symbols: &SymbolTable,
         step: &Step,
         known: &Names,
         path: &str,
@@ -388,7 +388,7 @@ impl Compiler<'_> {
             },
         );
         let for_each = for_each.as_ref().and_then(|ForEach { items, name }| {
-            match (items.compile(&self.names), lexicon.slot(name)) {
+            match (items.compile(&self.names), symbols.slot(name)) {
                 (Ok(items), Some(slot)) => Some(Each { items, slot }),
                 (Err(why), _) => {
                     self.problem(format!("{path}.forEach.in"), why);

@@ -78,16 +78,16 @@ async fn check_token(State(token): State<Token>, request: Request, next: Next) -
 }
 
 async fn progress(State(master): State<Shared>) -> Json<Progress> {
-    Json(master.with(|conductor| conductor.progress(Instant::now())))
+    Json(master.with(|coordinator| coordinator.progress(Instant::now())))
 }
 
 /// `null` while the run goes on.
 async fn result(State(master): State<Shared>) -> Response {
-    Json(master.with(|conductor| conductor.result().cloned())).into_response()
+    Json(master.with(|coordinator| coordinator.result().cloned())).into_response()
 }
 
 async fn grant(State(master): State<Shared>, Json(asked): Json<Grant>) -> Response {
-    match master.with(|conductor| conductor.grant(&asked, Instant::now())) {
+    match master.with(|coordinator| coordinator.grant(&asked, Instant::now())) {
         Ok(()) => progress(State(master)).await.into_response(),
         Err(refusal) => (StatusCode::CONFLICT, refusal.to_string()).into_response(),
     }
@@ -97,7 +97,7 @@ async fn stop(State(master): State<Shared>, Json(asked): Json<Stop>) -> Response
     if let Err(refused) = same_run(&master, &asked.run) {
         return refused.into_response();
     }
-    master.with(|conductor| conductor.stop(asked, Instant::now()));
+    master.with(|coordinator| coordinator.stop(asked, Instant::now()));
     progress(State(master)).await.into_response()
 }
 
@@ -105,12 +105,12 @@ async fn acknowledge(State(master): State<Shared>, Json(asked): Json<Acknowledge
     if let Err(refused) = same_run(&master, &asked.run) {
         return refused.into_response();
     }
-    master.with(|conductor| conductor.acknowledge());
+    master.with(|coordinator| coordinator.acknowledge());
     progress(State(master)).await.into_response()
 }
 
 fn same_run(master: &Shared, asked: &str) -> Result<(), (StatusCode, String)> {
-    let actual = master.with(|conductor| conductor.file().run.clone());
+    let actual = master.with(|coordinator| coordinator.file().run.clone());
     if asked == actual {
         Ok(())
     } else {

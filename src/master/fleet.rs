@@ -1,4 +1,4 @@
-//! The workers' door: gRPC streams turned into what the conductor hears, with a token at the sill.
+//! The workers' door: gRPC streams turned into what the coordinator hears, with a token at the sill.
 
 use std::pin::Pin;
 use std::time::Instant;
@@ -53,7 +53,7 @@ pub async fn attend(
     let Some(hello) = first_words(&mut inbound).await else {
         return;
     };
-    let joined = master.with(|conductor| conductor.join(&hello, outbound.clone()));
+    let joined = master.with(|coordinator| coordinator.join(&hello, outbound.clone()));
     let id = match joined {
         Ok(id) => id,
         Err(refused) => {
@@ -71,13 +71,13 @@ pub async fn attend(
             return;
         }
     };
-    // the conductor holds the only sender now: when it drops the session, the stream ends
+    // the coordinator holds the only sender now: when it drops the session, the stream ends
     let closed = outbound.downgrade();
     drop(outbound);
     while let Some(message) = next(&mut inbound, &closed).await {
-        master.with(|conductor| conductor.hear(id, message, Instant::now()));
+        master.with(|coordinator| coordinator.hear(id, message, Instant::now()));
     }
-    master.with(|conductor| conductor.leave(id, Instant::now()));
+    master.with(|coordinator| coordinator.leave(id, Instant::now()));
 }
 
 async fn first_words(inbound: &mut (impl Stream<Item = FromWorker> + Unpin)) -> Option<Hello> {

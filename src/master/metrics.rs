@@ -20,17 +20,17 @@ const BUCKETS: [f64; 15] = [
 
 /// The text format, whole.
 pub fn text(master: &Shared) -> String {
-    let (progress, merged, late, names, trends, run) = master.with(|conductor| {
-        let plan = &conductor.file().plan;
+    let (progress, merged, late, names, trends, run) = master.with(|coordinator| {
+        let plan = &coordinator.file().plan;
         let (names, trends, run) = (
             step_names(plan),
             trend_names(plan),
-            conductor.file().run.clone(),
+            coordinator.file().run.clone(),
         );
         (
-            conductor.progress(Instant::now()),
-            conductor.merged(),
-            conductor.late(),
+            coordinator.progress(Instant::now()),
+            coordinator.merged(),
+            coordinator.late(),
             names,
             trends,
             run,

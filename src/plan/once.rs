@@ -7,8 +7,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::lexicon::{Mention, Outline};
 use super::scenario::requests;
+use super::symbols::{Mention, Outline};
 use super::{Section, Step, StepPlace, duration};
 
 /// What setup finds may take so much as JSON: every worker gets it with its share.

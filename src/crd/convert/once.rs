@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::Context;
 use crate::crd::spec::StepSpec;
-use crate::plan::lexicon::{Lexicon, Outline};
+use crate::plan::symbols::{Outline, SymbolTable};
 use crate::plan::{Declared, Names, Once};
 
 impl Context<'_> {
@@ -31,14 +31,14 @@ impl Context<'_> {
             others: teardown.iter().map(super::scenario::mention).collect(),
             ..Outline::default()
         };
-        let lexicon = Lexicon::new(names, self.free_slot, &outline);
-        let setup = self.knowing(lexicon.at_start(), |context| {
-            context.steps(&lexicon, "spec.setup", setup)
+        let symbols = SymbolTable::new(names, self.free_slot, &outline);
+        let setup = self.knowing(symbols.at_start(), |context| {
+            context.steps(&symbols, "spec.setup", setup)
         });
-        let teardown = self.knowing(lexicon.of_users(), |context| {
-            context.steps(&lexicon, "spec.teardown", teardown)
+        let teardown = self.knowing(symbols.of_users(), |context| {
+            context.steps(&symbols, "spec.teardown", teardown)
         });
-        for (name, slot) in lexicon.of_user_with_slots() {
+        for (name, slot) in symbols.of_user_with_slots() {
             if matches!(self.names.get(name), Some(Declared::Row(_))) {
                 self.problems.add(
                     "spec.setup",
@@ -47,7 +47,7 @@ impl Context<'_> {
             }
             self.names.declare(name, Declared::Value(slot));
         }
-        self.free_slot = lexicon.slots() as u16;
+        self.free_slot = symbols.slots() as u16;
         Once {
             setup,
             teardown,

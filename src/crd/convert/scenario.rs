@@ -7,8 +7,8 @@ use serde_json::Value;
 
 use super::{Context, free_value_size};
 use crate::crd::spec::*;
-use crate::plan::lexicon::{Lexicon, Mention, Outline};
 use crate::plan::names::check_name;
+use crate::plan::symbols::{Mention, Outline, SymbolTable};
 use crate::plan::*;
 
 /// Blocks call others at most so deep.
@@ -84,21 +84,21 @@ impl Context<'_> {
         }
         self.block_names(path, scenario);
         self.records_are_measured(path, scenario);
-        let lexicon = Lexicon::new(self.names.clone(), self.free_slot, &outline(scenario));
-        let base = std::mem::replace(&mut self.names, lexicon.at_start());
-        let on_start = self.steps(&lexicon, &format!("{path}.onStart"), on_start);
-        self.names = lexicon.of_users();
-        let tasks = self.tasks(&lexicon, path, *order, tasks);
-        self.names = lexicon.of_users();
-        let on_stop = self.steps(&lexicon, &format!("{path}.onStop"), on_stop);
+        let symbols = SymbolTable::new(self.names.clone(), self.free_slot, &outline(scenario));
+        let base = std::mem::replace(&mut self.names, symbols.at_start());
+        let on_start = self.steps(&symbols, &format!("{path}.onStart"), on_start);
+        self.names = symbols.of_users();
+        let tasks = self.tasks(&symbols, path, *order, tasks);
+        self.names = symbols.of_users();
+        let on_stop = self.steps(&symbols, &format!("{path}.onStop"), on_stop);
         let checked = blocks
             .iter()
             .enumerate()
             .map(|(i, BlockSpec { name, steps })| {
-                self.names = lexicon.of_blocks();
+                self.names = symbols.of_blocks();
                 Block {
                     name: name.clone(),
-                    steps: self.steps(&lexicon, &format!("{path}.blocks[{i}].steps"), steps),
+                    steps: self.steps(&symbols, &format!("{path}.blocks[{i}].steps"), steps),
                 }
             });
         let blocks = checked.collect();
@@ -120,7 +120,7 @@ impl Context<'_> {
 
     fn tasks(
         &mut self,
-        lexicon: &Lexicon,
+        symbols: &SymbolTable,
         path: &str,
         order: Order,
         tasks: &[TaskSpec],
@@ -137,9 +137,9 @@ impl Context<'_> {
         {
             // all tasks of a sequence are one iteration
             if order == Order::Weighted {
-                self.names = lexicon.of_users();
+                self.names = symbols.of_users();
             }
-            let steps = self.steps(lexicon, &format!("{path}.tasks[{i}].steps"), steps);
+            let steps = self.steps(symbols, &format!("{path}.tasks[{i}].steps"), steps);
             checked.push(Task {
                 name: name.clone(),
                 weight: *weight,
@@ -215,16 +215,21 @@ impl Context<'_> {
     }
 
     /// A list of steps; afterwards everything they set is known.
-    pub(super) fn steps(&mut self, lexicon: &Lexicon, path: &str, steps: &[StepSpec]) -> Vec<Step> {
+    pub(super) fn steps(
+        &mut self,
+        symbols: &SymbolTable,
+        path: &str,
+        steps: &[StepSpec],
+    ) -> Vec<Step> {
         let mut checked = Vec::new();
         for (i, step) in steps.iter().enumerate() {
             let mention = mention(step);
             let mut after = self.names.clone();
-            self.names = lexicon.within(&after, &mention);
+            self.names = symbols.within(&after, &mention);
             let mut known = self.names.clone();
-            lexicon.after(&mut known, &mention);
+            symbols.after(&mut known, &mention);
             checked.extend(self.step(&format!("{path}[{i}]"), step, &known));
-            lexicon.after(&mut after, &mention);
+            symbols.after(&mut after, &mention);
             self.names = after;
         }
         let names = checked.iter().map(|step: &Step| match &step.action {

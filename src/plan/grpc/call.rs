@@ -3,7 +3,7 @@
 use super::descriptors::{CallKind, Descriptors, Rpc};
 use super::encoder::MessageEncoder;
 use super::{GrpcStep, GrpcStream, Messages};
-use crate::plan::lexicon::each_step;
+use crate::plan::symbols::each_step;
 use crate::plan::template::Need;
 use crate::plan::{Action, Declared, JsonTemplate, Names, Plan, Problem, Protocol, RequestStep};
 

@@ -97,7 +97,7 @@ fn answer(stage: &mut Stage, player: &Player, kind: OneOffKind, failure: &str) {
 }
 
 fn stop(stage: &mut Stage) {
-    stage.conductor.stop(
+    stage.coordinator.stop(
         Stop {
             run: "r-1".into(),
             reason: "Suspended".into(),
@@ -120,7 +120,7 @@ fn setup_goes_to_the_first_worker_and_the_load_waits_for_it() {
     );
     stage.pass(50);
     assert_eq!(
-        stage.conductor.progress(stage.now).one_off.as_deref(),
+        stage.coordinator.progress(stage.now).one_off.as_deref(),
         Some("setup")
     );
     answer(&mut stage, &players[0], OneOffKind::Setup, "");
@@ -161,7 +161,7 @@ fn a_setup_that_fails_sends_no_load_and_is_torn_down() {
         (vec![], MasterState::Stopping)
     );
     answer(&mut stage, &players[0], OneOffKind::Teardown, "");
-    let result = stage.conductor.result().unwrap();
+    let result = stage.coordinator.result().unwrap();
     assert_eq!(
         (result.verdict, result.reason.as_str()),
         (Verdict::Errored, "SetupFailed")
@@ -184,7 +184,7 @@ fn a_setup_that_fails_sends_no_load_and_is_torn_down() {
 #[test]
 fn another_worker_sets_up_anew_when_the_first_dies() {
     let (mut stage, mut players) = granted(2);
-    stage.conductor.leave(players[0].id, stage.now);
+    stage.coordinator.leave(players[0].id, stage.now);
     assert_eq!(stage.state(), MasterState::Waiting);
     let mut replacement = stage.join(0, "c", false);
     ready(&mut stage, &replacement, &[]);
@@ -205,7 +205,7 @@ fn another_worker_sets_up_anew_when_the_first_dies() {
 #[test]
 fn a_connection_that_comes_back_says_what_came_of_the_setup() {
     let (mut stage, players) = granted(2);
-    stage.conductor.leave(players[0].id, stage.now);
+    stage.coordinator.leave(players[0].id, stage.now);
     let mut again = stage.join(0, "a", false);
     ready(&mut stage, &again, &[OneOffKind::Setup]);
     assert_eq!(told(&mut again), [Told::OneOff(OneOffKind::Setup, None)]);
@@ -219,7 +219,7 @@ fn a_worker_that_never_answers_is_not_waited_for_for_ever() {
     stage.pass(66);
     assert_eq!(stage.state(), MasterState::Stopping);
     stage.pass(26);
-    let result = stage.conductor.result().unwrap();
+    let result = stage.coordinator.result().unwrap();
     assert_eq!(
         result.message,
         "setup failed: the worker did not answer in time"
@@ -248,7 +248,7 @@ fn a_stop_during_setup_cuts_it_off_and_tears_down() {
         [Told::OneOff(OneOffKind::Teardown, values())]
     );
     answer(&mut stage, &players[0], OneOffKind::Teardown, "");
-    let result = stage.conductor.result().unwrap();
+    let result = stage.coordinator.result().unwrap();
     assert_eq!(
         (result.verdict, result.reason.as_str()),
         (Verdict::Aborted, "Suspended")
@@ -270,7 +270,7 @@ fn what_workers_say_of_their_inputs_is_a_warning_once() {
         );
     }
     stop(&mut stage);
-    let result = stage.conductor.result().unwrap();
+    let result = stage.coordinator.result().unwrap();
     assert_eq!(
         result
             .warnings
@@ -324,7 +324,7 @@ fn what_was_never_set_up_is_not_torn_down() {
     assert_eq!(
         (
             stage.state(),
-            stage.conductor.result().unwrap().reason.as_str()
+            stage.coordinator.result().unwrap().reason.as_str()
         ),
         (MasterState::Finished, "PreflightFailed")
     );
@@ -341,7 +341,7 @@ fn what_was_never_set_up_is_not_torn_down() {
             .any(|told| matches!(told, Told::OneOff(..)))
     );
     assert_eq!(
-        (stage.state(), stage.conductor.result().unwrap().verdict),
+        (stage.state(), stage.coordinator.result().unwrap().verdict),
         (MasterState::Finished, Verdict::Aborted)
     );
 }
@@ -366,7 +366,10 @@ fn what_a_preflight_did_is_torn_down() {
         [Told::OneOff(OneOffKind::Teardown, None)]
     );
     answer(&mut stage, &player, OneOffKind::Teardown, "");
-    assert_eq!(stage.conductor.result().unwrap().reason, "PreflightFailed");
+    assert_eq!(
+        stage.coordinator.result().unwrap().reason,
+        "PreflightFailed"
+    );
 }
 
 #[test]
@@ -374,7 +377,7 @@ fn a_replacement_gets_what_setup_found_and_a_teardown_that_fails_is_a_warning() 
     let (mut stage, mut players) = granted(2);
     answer(&mut stage, &players[0], OneOffKind::Setup, "");
     stage.pass(5);
-    stage.conductor.leave(players[0].id, stage.now);
+    stage.coordinator.leave(players[0].id, stage.now);
     let mut replacement = stage.join(0, "c", false);
     ready(&mut stage, &replacement, &[]);
     assert_eq!(told(&mut replacement), [Told::Start(values())]);
@@ -395,7 +398,7 @@ fn a_replacement_gets_what_setup_found_and_a_teardown_that_fails_is_a_warning() 
         OneOffKind::Teardown,
         "step \"drop\": 404 Not Found",
     );
-    let result = stage.conductor.result().unwrap();
+    let result = stage.coordinator.result().unwrap();
     assert_eq!(
         (
             result.verdict,
@@ -421,16 +424,16 @@ fn a_teardown_is_begun_anew_elsewhere_and_left_when_nobody_is_there() {
     stage.deliver(&players[0], 0, 3, true);
     stage.deliver(&players[1], 0, 3, true);
     told(&mut players[1]);
-    stage.conductor.leave(players[0].id, stage.now);
+    stage.coordinator.leave(players[0].id, stage.now);
     assert_eq!(
         told(&mut players[1]),
         [Told::OneOff(OneOffKind::Teardown, values())]
     );
-    stage.conductor.leave(players[1].id, stage.now);
+    stage.coordinator.leave(players[1].id, stage.now);
     stage.pass(20);
     assert_eq!(stage.state(), MasterState::Stopping);
     stage.pass(6);
-    let result = stage.conductor.result().unwrap();
+    let result = stage.coordinator.result().unwrap();
     assert!(
         result
             .warnings
@@ -532,7 +535,7 @@ fn a_target_that_is_not_ready_or_refuses_keeps_the_load_from_starting() {
         OneOffKind::AwaitTargets,
         "spec.target.readyWhen: not ready within 5m",
     );
-    let result = stage.conductor.result().unwrap();
+    let result = stage.coordinator.result().unwrap();
     assert_eq!(
         (result.verdict, result.reason.as_str()),
         (Verdict::Errored, "TargetNotReady")
@@ -545,7 +548,7 @@ fn a_target_that_is_not_ready_or_refuses_keeps_the_load_from_starting() {
         OneOffKind::Preflight,
         "spec.target: connecting to 127.0.0.1:9: refused",
     );
-    let result = stage.conductor.result().unwrap();
+    let result = stage.coordinator.result().unwrap();
     assert_eq!(
         (result.reason.as_str(), result.totals.requests),
         ("PreflightFailed", 0)

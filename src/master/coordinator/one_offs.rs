@@ -1,4 +1,4 @@
-//! The conductor's part in what one worker does alone: before the start, one after the
+//! The coordinator's part in what one worker does alone: before the start, one after the
 //! other, and when the load is over.
 //!
 //! A one-off goes to the ready worker of the lowest index, or to one that has done it already,
@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use super::super::result::{Ending, Obstacle};
 use super::super::roster::SessionId;
-use super::Conductor;
+use super::Coordinator;
 use crate::plan::{Plan, Preflight, duration};
 use crate::stats::Snapshot;
 use crate::wire::control::MasterState;
@@ -145,7 +145,7 @@ fn reason(kind: OneOffKind) -> &'static str {
     }
 }
 
-impl Conductor {
+impl Coordinator {
     /// Has the next one-off done that comes before the start; starts the load when none is left.
     pub(super) fn get_ready(&mut self, now: Instant) {
         if self.one_offs.is_under_way() {

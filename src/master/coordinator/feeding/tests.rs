@@ -85,7 +85,7 @@ fn a_worker_with_other_data_keeps_the_run_from_starting() {
     ready(&mut stage, &players[0], "d", ROWS);
     ready(&mut stage, &players[1], "e", 7);
     assert_eq!(stage.state(), MasterState::Waiting);
-    let progress = stage.conductor.progress(stage.now);
+    let progress = stage.coordinator.progress(stage.now);
     let problem = &progress.problems[0];
     assert_eq!(
         (problem.worker, problem.kind, problem.field.as_str()),
@@ -122,7 +122,7 @@ fn rows_of_a_worker_that_died_are_lost_and_those_left_at_the_end_are_not() {
     ask(&mut stage, &players[0], 10);
     ask(&mut stage, &players[1], 10);
     report(&mut stage, &players[1], 4, false);
-    stage.conductor.leave(players[1].id, stage.now);
+    stage.coordinator.leave(players[1].id, stage.now);
     let replacement = stage.join(1, "b", false);
     ready(&mut stage, &replacement, "d", ROWS);
     players[1] = replacement;
@@ -135,7 +135,7 @@ fn rows_of_a_worker_that_died_are_lost_and_those_left_at_the_end_are_not() {
     stage.pass(14);
     report(&mut stage, &players[0], 9, true);
     report(&mut stage, &players[1], 5, true);
-    let result = stage.conductor.result().unwrap();
+    let result = stage.coordinator.result().unwrap();
     assert_eq!(
         result.feeders,
         [FeederResult {
@@ -210,7 +210,7 @@ fn the_run_ends_when_no_worker_has_a_row_left_and_is_judged() {
         .iter()
         .for_each(|player| report(&mut stage, player, 10, true));
     assert_eq!(
-        stage.conductor.result().unwrap().verdict,
+        stage.coordinator.result().unwrap().verdict,
         crate::stats::result::Verdict::Passed
     );
 }
@@ -269,7 +269,7 @@ fn a_worker_that_knows_other_services_keeps_the_run_from_starting() {
     say(&mut stage, &players[0], "v1");
     say(&mut stage, &players[1], "v2");
     assert_eq!(stage.state(), MasterState::Waiting);
-    let problem = &stage.conductor.progress(stage.now).problems[0];
+    let problem = &stage.coordinator.progress(stage.now).problems[0];
     assert_eq!(
         (problem.worker, problem.kind, problem.field.as_str()),
         (1, ProblemKind::InvalidSpec, "spec.protos")

@@ -1,4 +1,4 @@
-//! The conductor's part in feeders of scope Test: it compares the data that workers hold and leases
+//! The coordinator's part in feeders of scope Test: it compares the data that workers hold and leases
 //! out the rows.
 
 use std::collections::BTreeMap;
@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::super::ledger::Ledger;
 use super::super::roster::{Reported, SessionId};
-use super::Conductor;
+use super::Coordinator;
 use crate::plan::Plan;
 use crate::plan::feeder::FeederScope;
 use crate::stats::result::FeederResult;
@@ -124,7 +124,7 @@ impl Feeding {
     }
 }
 
-impl Conductor {
+impl Coordinator {
     /// A worker is ready, unless its data are not those of the others.
     pub(super) fn hear_ready(&mut self, id: SessionId, ready: &fleet::Ready, now: Instant) {
         let Some(worker) = self.roster.index(id) else {

@@ -33,7 +33,7 @@ fn run_file(workers: u32, change: impl FnOnce(&mut serde_json::Value)) -> RunFil
 
 /// A master and the clock of its test.
 pub(super) struct Stage {
-    pub(super) conductor: Conductor,
+    pub(super) coordinator: Coordinator,
     pub(super) now: Instant,
 }
 
@@ -69,7 +69,7 @@ impl Stage {
     ) -> Self {
         let now = Instant::now();
         Self {
-            conductor: Conductor::new(run_file(workers, change), memory, now).unwrap(),
+            coordinator: Coordinator::new(run_file(workers, change), memory, now).unwrap(),
             now,
         }
     }
@@ -85,7 +85,7 @@ impl Stage {
 
     pub(super) fn pass(&mut self, seconds: u64) {
         self.now += Duration::from_secs(seconds);
-        self.conductor.tick(self.now);
+        self.coordinator.tick(self.now);
     }
 
     pub(super) fn join(&mut self, index: u32, instance: &str, carrying: bool) -> Player {
@@ -99,13 +99,13 @@ impl Stage {
             ..Default::default()
         };
         Player {
-            id: self.conductor.join(&hello, sender).unwrap(),
+            id: self.coordinator.join(&hello, sender).unwrap(),
             heard,
         }
     }
 
     pub(super) fn say(&mut self, player: &Player, message: from_worker::Message) {
-        self.conductor.hear(player.id, message, self.now);
+        self.coordinator.hear(player.id, message, self.now);
     }
 
     fn ready(&mut self, player: &Player) {
@@ -116,10 +116,10 @@ impl Stage {
         let grant = Grant {
             run: "r-1".into(),
             epoch,
-            incarnation: self.conductor.incarnation().to_owned(),
+            incarnation: self.coordinator.incarnation().to_owned(),
             action,
         };
-        self.conductor.grant(&grant, self.now)
+        self.coordinator.grant(&grant, self.now)
     }
 
     pub(super) fn deliver(&mut self, player: &Player, second: u32, requests: u64, last: bool) {
@@ -151,7 +151,7 @@ impl Stage {
     }
 
     pub(super) fn state(&self) -> MasterState {
-        self.conductor.progress(self.now).state
+        self.coordinator.progress(self.now).state
     }
 }
 
@@ -219,7 +219,7 @@ fn a_grant_for_another_incarnation_or_an_older_epoch_is_refused() {
         action: GrantAction::Start,
     };
     assert!(matches!(
-        stage.conductor.grant(&grant, stage.now),
+        stage.coordinator.grant(&grant, stage.now),
         Err(Refusal::OtherIncarnation { .. })
     ));
     stage.grant(2, GrantAction::Start).unwrap();
@@ -256,7 +256,7 @@ fn a_run_ends_when_every_worker_has_had_its_last_word() {
     assert_eq!(stage.state(), MasterState::Running);
     stage.deliver(&players[1], 0, 4, true);
     assert_eq!(stage.state(), MasterState::Finished);
-    let result = stage.conductor.result().unwrap();
+    let result = stage.coordinator.result().unwrap();
     assert_eq!(
         (result.totals.requests, result.verdict, result.workers.lost),
         (7, Verdict::Passed, 0)
@@ -269,11 +269,11 @@ fn what_is_sent_twice_counts_once() {
     stage.pass(5);
     stage.deliver(&player, 0, 3, false);
     stage.deliver(&player, 0, 3, false);
-    assert_eq!(stage.conductor.merged().requests(), 3);
+    assert_eq!(stage.coordinator.merged().requests(), 3);
     // the same process on a new connection tells everything again
     let again = stage.join(0, "a", true);
     stage.say(&again, cumulative(1, 5));
-    assert_eq!(stage.conductor.merged().requests(), 5);
+    assert_eq!(stage.coordinator.merged().requests(), 5);
 }
 
 #[test]
@@ -281,7 +281,7 @@ fn a_replacement_takes_up_the_share_where_the_profile_is() {
     let (mut stage, player) = Stage::started();
     stage.pass(5);
     stage.deliver(&player, 0, 3, false);
-    stage.conductor.leave(player.id, stage.now);
+    stage.coordinator.leave(player.id, stage.now);
     stage.pass(2);
     let mut replacement = stage.join(0, "b", false);
     stage.ready(&replacement);
@@ -291,7 +291,7 @@ fn a_replacement_takes_up_the_share_where_the_profile_is() {
     );
     stage.pass(10);
     stage.deliver(&replacement, 9, 2, true);
-    let result = stage.conductor.result().unwrap();
+    let result = stage.coordinator.result().unwrap();
     assert_eq!(
         (
             result.totals.requests,
@@ -306,9 +306,9 @@ fn a_replacement_takes_up_the_share_where_the_profile_is() {
 fn a_run_whose_workers_all_vanish_ends() {
     let (mut stage, player) = Stage::started();
     stage.pass(4);
-    stage.conductor.leave(player.id, stage.now);
+    stage.coordinator.leave(player.id, stage.now);
     // the clock of the profile stands for a longer one
-    stage.conductor.file.plan.populations[0].load = crate::plan::Load::Closed {
+    stage.coordinator.file.plan.populations[0].load = crate::plan::Load::Closed {
         profile: crate::plan::Profile::ramp_and_hold(1.0, Duration::ZERO, Duration::from_secs(600)),
         spawn_rate: None,
     };
@@ -316,7 +316,7 @@ fn a_run_whose_workers_all_vanish_ends() {
     stage.pass(31);
     assert_eq!(
         stage
-            .conductor
+            .coordinator
             .result()
             .map(|result| result.reason.as_str()),
         Some("WorkersLost")
@@ -333,8 +333,8 @@ fn a_master_killed_after_the_grant_starts_nothing() {
 
     let mut after = Stage::new(1, Memory::at(folder.path()));
     assert_eq!(
-        (after.state(), after.conductor.incarnation()),
-        (MasterState::Recovering, before.conductor.incarnation())
+        (after.state(), after.coordinator.incarnation()),
+        (MasterState::Recovering, before.coordinator.incarnation())
     );
     let mut fresh = after.join(0, "b", false);
     after.ready(&fresh);
@@ -354,7 +354,7 @@ fn a_new_master_goes_on_with_the_workers_that_carry_the_run() {
     assert_eq!(stage.state(), MasterState::Running);
     stage.pass(6);
     stage.deliver(&player, 10, 2, true);
-    let result = stage.conductor.result().unwrap();
+    let result = stage.coordinator.result().unwrap();
     assert_eq!((result.totals.requests, result.seed), (7, 7));
 }
 
@@ -372,7 +372,7 @@ fn a_resumed_master_without_such_workers_is_lost() {
 #[test]
 fn a_stop_before_the_start_ends_the_run_without_load() {
     let mut stage = Stage::new(1, Memory::none());
-    stage.conductor.stop(
+    stage.coordinator.stop(
         Stop {
             run: "r-1".into(),
             reason: "Suspended".into(),
@@ -380,7 +380,7 @@ fn a_stop_before_the_start_ends_the_run_without_load() {
         },
         stage.now,
     );
-    let result = stage.conductor.result().unwrap();
+    let result = stage.coordinator.result().unwrap();
     assert_eq!(
         (result.verdict, result.reason.as_str(), &result.started_at),
         (Verdict::Aborted, "Suspended", &None)
@@ -391,7 +391,7 @@ fn a_stop_before_the_start_ends_the_run_without_load() {
 fn a_stop_tells_the_workers_and_keeps_what_was_measured() {
     let (mut stage, mut player) = Stage::started();
     stage.pass(5);
-    stage.conductor.stop(
+    stage.coordinator.stop(
         Stop {
             run: "r-1".into(),
             reason: "Suspended".into(),
@@ -406,7 +406,7 @@ fn a_stop_tells_the_workers_and_keeps_what_was_measured() {
             .any(|message| matches!(message, Message::Stop(_)))
     );
     stage.deliver(&player, 1, 9, true);
-    let result = stage.conductor.result().unwrap();
+    let result = stage.coordinator.result().unwrap();
     assert_eq!(
         (result.verdict, result.totals.requests),
         (Verdict::Aborted, 9)
@@ -425,7 +425,7 @@ fn workers_go_only_when_the_result_is_stored() {
             .any(|message| matches!(message, Message::Release(_)))
     };
     assert!(!released(&mut player));
-    stage.conductor.acknowledge();
+    stage.coordinator.acknowledge();
     assert!(released(&mut player));
     let mut late = stage.join(0, "a", true);
     assert!(released(&mut late));
@@ -442,7 +442,7 @@ fn a_worker_of_another_run_is_turned_away() {
     };
     assert!(
         stage
-            .conductor
+            .coordinator
             .join(&hello, sender.clone())
             .unwrap_err()
             .permanent
@@ -452,7 +452,7 @@ fn a_worker_of_another_run_is_turned_away() {
         run: "r-1".into(),
         ..Default::default()
     };
-    assert!(stage.conductor.join(&hello, sender).is_err());
+    assert!(stage.coordinator.join(&hello, sender).is_err());
 }
 
 #[test]
@@ -473,7 +473,7 @@ fn a_missing_secret_is_told_with_how_long_it_has_been_missing() {
     stage.say(&player, missing());
     stage.pass(21);
     stage.say(&player, missing());
-    let problems = stage.conductor.progress(stage.now).problems;
+    let problems = stage.coordinator.progress(stage.now).problems;
     assert_eq!(
         (problems[0].kind, problems[0].for_seconds),
         (ProblemKind::MissingReference, 21)
@@ -484,7 +484,7 @@ fn a_missing_secret_is_told_with_how_long_it_has_been_missing() {
 fn a_process_that_was_replaced_does_not_take_its_seat_back() {
     let mut stage = Stage::new(1, Memory::none());
     let old = stage.join(0, "a", false);
-    stage.conductor.leave(old.id, stage.now);
+    stage.coordinator.leave(old.id, stage.now);
     let _new = stage.join(0, "b", false);
     let (sender, _heard) = mpsc::channel(OUTBOUND_FOR_TESTS);
     let hello = fleet::Hello {
@@ -494,7 +494,7 @@ fn a_process_that_was_replaced_does_not_take_its_seat_back() {
         carrying: true,
         ..Default::default()
     };
-    let refused = stage.conductor.join(&hello, sender).unwrap_err();
+    let refused = stage.coordinator.join(&hello, sender).unwrap_err();
     assert!(!refused.permanent, "{refused:?}");
 }
 
@@ -510,10 +510,10 @@ fn a_verdict_over_less_load_than_was_asked_for_says_so() {
         &players[0],
         from_worker::Message::Leaving(fleet::Leaving {}),
     );
-    stage.conductor.leave(players[0].id, stage.now);
+    stage.coordinator.leave(players[0].id, stage.now);
     stage.pass(9);
     stage.deliver(&players[1], 9, 3, true);
-    let result = stage.conductor.result().unwrap();
+    let result = stage.coordinator.result().unwrap();
     assert!(
         result.message.contains("below the profile"),
         "{}",
@@ -530,14 +530,14 @@ fn the_end_waits_for_the_replacement_of_a_drained_worker() {
     stage.grant(1, GrantAction::Start).unwrap();
     stage.pass(5);
     stage.deliver(&players[0], 1, 3, true);
-    stage.conductor.leave(players[0].id, stage.now);
+    stage.coordinator.leave(players[0].id, stage.now);
     let replacement = stage.join(0, "c", false);
     stage.ready(&replacement);
     stage.pass(9);
     stage.deliver(&players[1], 9, 3, true);
     assert_eq!(stage.state(), MasterState::Running);
     stage.deliver(&replacement, 9, 3, true);
-    let result = stage.conductor.result().unwrap();
+    let result = stage.coordinator.result().unwrap();
     assert_eq!(
         (
             result.totals.requests,
@@ -556,13 +556,13 @@ fn breakable() -> serde_json::Value {
 #[test]
 fn a_breached_threshold_ends_the_run_as_failed() {
     let now = Instant::now();
-    let conductor = Conductor::new(
+    let coordinator = Coordinator::new(
         run_file(1, |spec| spec["thresholds"] = breakable()),
         Memory::none(),
         now,
     )
     .unwrap();
-    let mut stage = Stage { conductor, now };
+    let mut stage = Stage { coordinator, now };
     let mut player = stage.join(0, "a", false);
     stage.ready(&player);
     stage.grant(1, GrantAction::Start).unwrap();
@@ -577,7 +577,7 @@ fn a_breached_threshold_ends_the_run_as_failed() {
             .iter()
             .any(|message| matches!(message, Message::Stop(_)))
     );
-    stage.conductor.stop(
+    stage.coordinator.stop(
         Stop {
             run: "r-1".into(),
             reason: "Late".into(),
@@ -586,7 +586,7 @@ fn a_breached_threshold_ends_the_run_as_failed() {
         stage.now,
     );
     stage.deliver(&player, 2, 1, true);
-    let result = stage.conductor.result().unwrap();
+    let result = stage.coordinator.result().unwrap();
     assert_eq!(
         (result.verdict, result.reason.as_str()),
         (Verdict::Failed, "ThresholdAborted")
@@ -606,7 +606,7 @@ fn a_new_master_process_remembers_what_was_breached() {
     let folder = tempfile::tempdir().unwrap();
     let now = Instant::now();
     let new = || {
-        Conductor::new(
+        Coordinator::new(
             run_file(1, |spec| spec["thresholds"] = breakable()),
             Memory::at(folder.path()),
             now,
@@ -614,7 +614,7 @@ fn a_new_master_process_remembers_what_was_breached() {
         .unwrap()
     };
     let mut stage = Stage {
-        conductor: new(),
+        coordinator: new(),
         now,
     };
     let player = stage.join(0, "a", false);
@@ -622,7 +622,7 @@ fn a_new_master_process_remembers_what_was_breached() {
     stage.grant(1, GrantAction::Start).unwrap();
     stage.pass(4);
     stage.deliver(&player, 0, 100, false);
-    stage.conductor = new();
+    stage.coordinator = new();
     let mut player = stage.join(0, "a", true);
     stage.say(&player, cumulative(1, 100));
     stage.pass(1);
@@ -645,7 +645,7 @@ fn a_worker_that_was_the_limit_is_named_and_may_cost_the_run_its_verdict() {
         let mut file = run_file(2, |_| {});
         file.plan.on_saturation = on_saturation;
         let mut stage = Stage {
-            conductor: Conductor::new(file, Memory::none(), now).unwrap(),
+            coordinator: Coordinator::new(file, Memory::none(), now).unwrap(),
             now,
         };
         let players = [stage.join(0, "a", false), stage.join(1, "b", false)];
@@ -666,7 +666,7 @@ fn a_worker_that_was_the_limit_is_named_and_may_cost_the_run_its_verdict() {
                 ..fleet::Delta::default()
             }),
         );
-        let result = stage.conductor.result().unwrap();
+        let result = stage.coordinator.result().unwrap();
         assert_eq!(result.verdict, verdict);
         assert_eq!(
             result

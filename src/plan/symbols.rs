@@ -31,7 +31,7 @@ pub struct Outline<'a> {
 }
 
 #[derive(Debug, Clone, Default)]
-pub struct Lexicon {
+pub struct SymbolTable {
     base: Names,
     slots: BTreeMap<String, Slot>,
     of_user: Vec<String>,
@@ -113,7 +113,7 @@ fn mention(step: &Step) -> Mention<'_> {
     }
 }
 
-impl Lexicon {
+impl SymbolTable {
     /// `base` is what every scenario knows; `first` the first slot that it leaves free.
     pub fn new(base: Names, first: Slot, outline: &Outline<'_>) -> Self {
         let extracted = |mentions: &[Mention<'_>]| {
@@ -134,22 +134,22 @@ impl Lexicon {
                 .chain(&outline.others)
                 .chain(outline.blocks.values().flatten())
         };
-        let mut lexicon = Self {
+        let mut symbols = Self {
             base,
             of_user,
             of_blocks,
             ..Self::default()
         };
         let mut next = first;
-        for name in lexicon.of_user.clone() {
-            lexicon.give(&name, &mut next);
+        for name in symbols.of_user.clone() {
+            symbols.give(&name, &mut next);
         }
         let of_user = next;
         for name in every().flat_map(|mention| mention.extracts.iter().chain(&mention.item)) {
-            lexicon.give(name, &mut next);
+            symbols.give(name, &mut next);
         }
-        lexicon.of_iteration = of_user..next;
-        lexicon
+        symbols.of_iteration = of_user..next;
+        symbols
     }
 
     fn give(&mut self, name: &str, next: &mut Slot) {
@@ -237,7 +237,7 @@ impl Lexicon {
 /// Calls `visit` with each step of the plan, its field path and the names that it may use. `base`
 /// is what all of it knows.
 pub fn each_step(plan: &Plan, base: Names, mut visit: impl FnMut(&Step, &str, &Names)) {
-    let of_once = Lexicon::new(base, plan.once_slots(), &plan.once.outline());
+    let of_once = SymbolTable::new(base, plan.once_slots(), &plan.once.outline());
     let once = plan
         .once
         .sections()
@@ -245,7 +245,7 @@ pub fn each_step(plan: &Plan, base: Names, mut visit: impl FnMut(&Step, &str, &N
         .map(|(_, section, steps)| (section, steps));
     each_step_of(&of_once, Order::Weighted, once, "spec", &mut visit);
     for (s, scenario) in plan.scenarios.iter().enumerate() {
-        let lexicon = Lexicon::new(
+        let symbols = SymbolTable::new(
             of_once.of_users(),
             of_once.slots() as Slot,
             &Outline::of(scenario),
@@ -254,7 +254,7 @@ pub fn each_step(plan: &Plan, base: Names, mut visit: impl FnMut(&Step, &str, &N
             .sections()
             .map(|(_, _, section, steps)| (section, steps));
         each_step_of(
-            &lexicon,
+            &symbols,
             scenario.order,
             sections,
             &format!("spec.scenarios[{s}]"),
@@ -264,20 +264,20 @@ pub fn each_step(plan: &Plan, base: Names, mut visit: impl FnMut(&Step, &str, &N
 }
 
 fn each_step_of<'a>(
-    lexicon: &Lexicon,
+    symbols: &SymbolTable,
     order: Order,
     sections: impl Iterator<Item = (Section, &'a [Step])>,
     path: &str,
     visit: &mut impl FnMut(&Step, &str, &Names),
 ) {
-    let mut known = lexicon.at_start();
+    let mut known = symbols.at_start();
     for (section, steps) in sections {
         known = match section {
-            Section::OnStart | Section::Setup => lexicon.at_start(),
+            Section::OnStart | Section::Setup => symbols.at_start(),
             // all tasks of a sequence are one iteration
             Section::Task(t) if order == Order::Sequential && t > 0 => known,
-            Section::Task(_) | Section::OnStop | Section::Teardown => lexicon.of_users(),
-            Section::Block(_) => lexicon.of_blocks(),
+            Section::Task(_) | Section::OnStop | Section::Teardown => symbols.of_users(),
+            Section::Block(_) => symbols.of_blocks(),
         };
         let section = match section {
             Section::OnStart => "onStart".to_owned(),
@@ -292,9 +292,9 @@ fn each_step_of<'a>(
             visit(
                 step,
                 &format!("{path}.{section}[{i}]"),
-                &lexicon.within(&known, &mention),
+                &symbols.within(&known, &mention),
             );
-            lexicon.after(&mut known, &mention);
+            symbols.after(&mut known, &mention);
         }
     }
 }
@@ -334,10 +334,10 @@ mod tests {
             others: vec![sets(&["order"])],
             blocks: [("login", vec![sets(&["token"])])].into(),
         };
-        let lexicon = Lexicon::new(Names::default(), 3, &outline);
-        assert_eq!(known(&lexicon.at_start()), [""; 0]);
-        assert_eq!(known(&lexicon.of_users()), ["account", "token"]);
-        assert_eq!((lexicon.slots(), lexicon.of_iteration()), (6, 5..6));
+        let symbols = SymbolTable::new(Names::default(), 3, &outline);
+        assert_eq!(known(&symbols.at_start()), [""; 0]);
+        assert_eq!(known(&symbols.of_users()), ["account", "token"]);
+        assert_eq!((symbols.slots(), symbols.of_iteration()), (6, 5..6));
     }
 
     #[test]
@@ -351,14 +351,14 @@ mod tests {
             blocks: [("b", vec![sets(&["inner"])])].into(),
             ..Outline::default()
         };
-        let lexicon = Lexicon::new(Names::default(), 0, &outline);
-        let mut names = lexicon.of_users();
-        assert_eq!(known(&lexicon.within(&names, &item)), ["item"]);
-        lexicon.after(&mut names, &item);
+        let symbols = SymbolTable::new(Names::default(), 0, &outline);
+        let mut names = symbols.of_users();
+        assert_eq!(known(&symbols.within(&names, &item)), ["item"]);
+        symbols.after(&mut names, &item);
         assert_eq!(known(&names), ["found"]);
-        lexicon.after(&mut names, &calls("b"));
+        symbols.after(&mut names, &calls("b"));
         assert_eq!(known(&names), ["found", "inner"]);
-        assert_eq!(known(&lexicon.of_blocks()), ["found", "inner", "item"]);
+        assert_eq!(known(&symbols.of_blocks()), ["found", "inner", "item"]);
     }
 
     #[test]
@@ -373,7 +373,7 @@ mod tests {
             ..Outline::default()
         };
         assert_eq!(
-            known(&Lexicon::new(Names::default(), 0, &outline).of_users()),
+            known(&SymbolTable::new(Names::default(), 0, &outline).of_users()),
             ["x"]
         );
     }

@@ -57,7 +57,7 @@ struct Clock {
     zero_at: Timestamp,
 }
 
-pub struct Conductor {
+pub struct Coordinator {
     file: RunFile,
     seed: u64,
     start_in: Duration,
@@ -88,7 +88,7 @@ pub struct Conductor {
     next_session: SessionId,
 }
 
-impl Conductor {
+impl Coordinator {
     /// A master that remembers a grant was killed after it: it starts nothing, but looks for the
     /// workers that carry the run.
     pub fn new(file: RunFile, memory: Memory, now: Instant) -> Result<Self, MemoryError> {
