@@ -108,12 +108,15 @@ fn refuse_unknown(schema: &mut Value) {
     each_child(schema, &mut refuse_unknown);
 }
 
-/// Bounds every string, drops what an API server would warn of, and writes whole numbers as whole
-/// numbers.
+/// Bounds every string, drops what an API server would warn of, writes whole numbers as whole
+/// numbers, and sets each paragraph of a description on one line.
 fn finish(schema: &mut Value) {
     let Some(fields) = schema.as_object_mut() else {
         return;
     };
+    if let Some(Value::String(description)) = fields.get_mut("description") {
+        *description = unwrapped(description);
+    }
     fields.remove("nullable");
     if fields
         .get("format")
@@ -140,6 +143,25 @@ fn finish(schema: &mut Value) {
         fields.insert("maxLength".into(), MAX_STRING.into());
     }
     each_child(schema, &mut finish);
+}
+
+/// A doc comment with each paragraph and each list item on one line, so that the width at which the
+/// source is wrapped never changes the definition.
+fn unwrapped(doc: &str) -> String {
+    let mut text = String::new();
+    for line in doc.lines().map(str::trim) {
+        let is_list_item = line.starts_with("- ");
+        match text.chars().last() {
+            Some('\n') if line.is_empty() => {}
+            Some(_) if line.is_empty() => text.push_str("\n\n"),
+            Some('\n') | None => {}
+            Some(_) if is_list_item => text.push('\n'),
+            Some(_) => text.push(' '),
+        }
+        text.push_str(line);
+    }
+    text.truncate(text.trim_end().len());
+    text
 }
 
 fn each_child(schema: &mut Value, visit: &mut dyn FnMut(&mut Value)) {
@@ -314,6 +336,19 @@ mod tests {
             silent.is_empty(),
             "docs/loadtest.md would say nothing of {silent:#?}"
         );
+    }
+
+    #[test]
+    fn the_width_of_the_source_does_not_change_a_description() {
+        let narrow = "A pause:\n- `min`, the\nshortest\n- `max`\n\n\nIts unit\nis the second.\n";
+        let wide = "A pause:\n- `min`, the shortest\n- `max`\n\nIts unit is the second.";
+        assert_eq!(unwrapped(narrow), wide);
+        assert_eq!(unwrapped(wide), wide);
+        assert_eq!(unwrapped(""), "");
+        walk("", &root(), &mut |path, schema| {
+            let description = schema["description"].as_str().unwrap_or_default();
+            assert_eq!(description, unwrapped(description), "{path}");
+        });
     }
 
     #[test]
