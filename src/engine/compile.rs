@@ -13,7 +13,7 @@ use super::program::{
 use super::request::Request;
 use crate::plan::cel::CompiledCel;
 use crate::plan::grpc::{Descriptors, GrpcStep, check_limits};
-use crate::plan::symbols::{Mention, Outline, SymbolTable};
+use crate::plan::symbols::{Outline, StepNames, SymbolTable};
 use crate::plan::template::{Compiled, Need, Place};
 use crate::plan::{
     Action, Block, Cel, Delimiters, ForEach, HttpRequest, HttpStep, Inputs, Names, Order, Plan,
@@ -322,12 +322,12 @@ impl Compiler<'_> {
     ) -> Program {
         let mut ops = Vec::new();
         for (i, step) in steps.iter().enumerate() {
-            let mention = Mention::from(step);
+            let step_names = StepNames::from(step);
             let mut after = self.names.clone();
-            self.names = symbols.within(&after, &mention);
+            self.names = symbols.within(&after, &step_names);
             let path = format!("{path}[{i}]");
             let mut known = self.names.clone();
-            symbols.after(&mut known, &mention);
+            symbols.after(&mut known, &step_names);
             let act = match &step.action {
                 Action::Request(step) => Some(self.request(step, &known, &path)),
                 Action::Call(name) => blocks
@@ -345,7 +345,7 @@ impl Compiler<'_> {
                 }),
                 None => self.problem(path, "calls a block that is not there"),
             }
-            symbols.after(&mut after, &mention);
+            symbols.after(&mut after, &step_names);
             self.names = after;
         }
         ops.into()

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::scenario::requests;
-use super::symbols::{Mention, Outline};
+use super::symbols::{Outline, StepNames};
 use super::{Section, Step, StepPlace, duration};
 
 /// What setup finds may take so much as JSON: every worker gets it with its share.
@@ -51,8 +51,8 @@ impl Once {
     /// comes after.
     pub fn outline(&self) -> Outline<'_> {
         Outline {
-            on_start: self.setup.iter().map(Mention::from).collect(),
-            others: self.teardown.iter().map(Mention::from).collect(),
+            on_start: self.setup.iter().map(StepNames::from).collect(),
+            others: self.teardown.iter().map(StepNames::from).collect(),
             blocks: BTreeMap::new(),
         }
     }

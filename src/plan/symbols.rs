@@ -12,7 +12,7 @@ use super::{Action, Order, Plan, Scenario, Section, Step};
 
 /// What a step says about names.
 #[derive(Debug, Clone, Default)]
-pub struct Mention<'a> {
+pub struct StepNames<'a> {
     /// Names that it sets.
     pub extracts: Vec<&'a str>,
     /// `forEach.as`
@@ -24,10 +24,10 @@ pub struct Mention<'a> {
 /// The lists of steps of a scenario, as far as names go.
 #[derive(Debug, Clone, Default)]
 pub struct Outline<'a> {
-    pub on_start: Vec<Mention<'a>>,
+    pub on_start: Vec<StepNames<'a>>,
     /// Tasks and `onStop`.
-    pub others: Vec<Mention<'a>>,
-    pub blocks: BTreeMap<&'a str, Vec<Mention<'a>>>,
+    pub others: Vec<StepNames<'a>>,
+    pub blocks: BTreeMap<&'a str, Vec<StepNames<'a>>>,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -50,35 +50,35 @@ impl<'a> Outline<'a> {
             ..
         } = scenario;
         Self {
-            on_start: on_start.iter().map(mention).collect(),
+            on_start: on_start.iter().map(StepNames::from).collect(),
             others: tasks
                 .iter()
                 .flat_map(|task| &task.steps)
                 .chain(on_stop)
-                .map(mention)
+                .map(StepNames::from)
                 .collect(),
             blocks: blocks
                 .iter()
                 .map(|block| {
                     (
                         block.name.as_str(),
-                        block.steps.iter().map(mention).collect(),
+                        block.steps.iter().map(StepNames::from).collect(),
                     )
                 })
                 .collect(),
         }
     }
 
-    /// Everything that `mentions` set, blocks that they call included.
+    /// Everything that `steps` set, blocks that they call included.
     fn extracted(
         &self,
-        mentions: &[Mention<'a>],
+        steps: &[StepNames<'a>],
         seen: &mut BTreeSet<&'a str>,
         found: &mut Vec<&'a str>,
     ) {
-        for mention in mentions {
-            found.extend(&mention.extracts);
-            if let Some(block) = mention
+        for step_names in steps {
+            found.extend(&step_names.extracts);
+            if let Some(block) = step_names
                 .call
                 .filter(|name| seen.insert(name))
                 .and_then(|name| self.blocks.get(name))
@@ -89,43 +89,19 @@ impl<'a> Outline<'a> {
     }
 }
 
-fn mention(step: &Step) -> Mention<'_> {
-    let item = step.for_each.as_ref().map(|each| each.name.as_str());
-    match &step.action {
-        Action::Request(step) => Mention {
-            extracts: step
-                .extract
-                .iter()
-                .map(|extract| extract.name.as_str())
-                .collect(),
-            item,
-            call: None,
-        },
-        Action::Call(block) => Mention {
-            extracts: vec![],
-            item,
-            call: Some(block),
-        },
-        Action::Pause(_) => Mention {
-            item,
-            ..Mention::default()
-        },
-    }
-}
-
 impl SymbolTable {
     /// `base` is what every scenario knows; `first` the first slot that it leaves free.
     pub fn new(base: Names, first: Slot, outline: &Outline<'_>) -> Self {
-        let extracted = |mentions: &[Mention<'_>]| {
+        let extracted = |steps: &[StepNames<'_>]| {
             let mut found = Vec::new();
-            outline.extracted(mentions, &mut BTreeSet::new(), &mut found);
+            outline.extracted(steps, &mut BTreeSet::new(), &mut found);
             found.into_iter().map(str::to_owned).collect::<Vec<_>>()
         };
         let of_user = extracted(&outline.on_start);
         let of_blocks: BTreeMap<_, _> = outline
             .blocks
             .iter()
-            .map(|(name, mentions)| ((*name).to_owned(), extracted(mentions)))
+            .map(|(name, steps)| ((*name).to_owned(), extracted(steps)))
             .collect();
         let every = || {
             outline
@@ -145,7 +121,9 @@ impl SymbolTable {
             symbols.give(&name, &mut next);
         }
         let of_user = next;
-        for name in every().flat_map(|mention| mention.extracts.iter().chain(&mention.item)) {
+        for name in
+            every().flat_map(|step_names| step_names.extracts.iter().chain(&step_names.item))
+        {
             symbols.give(name, &mut next);
         }
         symbols.of_iteration = of_user..next;
@@ -204,9 +182,9 @@ impl SymbolTable {
     }
 
     /// Makes known what is set within the step itself.
-    pub fn within(&self, names: &Names, mention: &Mention<'_>) -> Names {
+    pub fn within(&self, names: &Names, step_names: &StepNames<'_>) -> Names {
         let mut names = names.clone();
-        mention
+        step_names
             .item
             .iter()
             .for_each(|name| self.declare(&mut names, name));
@@ -214,12 +192,12 @@ impl SymbolTable {
     }
 
     /// Makes known what the steps after this one may name.
-    pub fn after(&self, names: &mut Names, mention: &Mention<'_>) {
-        mention
+    pub fn after(&self, names: &mut Names, step_names: &StepNames<'_>) {
+        step_names
             .extracts
             .iter()
             .for_each(|name| self.declare(names, name));
-        mention
+        step_names
             .call
             .iter()
             .filter_map(|name| self.of_blocks.get(*name))
@@ -288,20 +266,40 @@ fn each_step_of<'a>(
             Section::Teardown => "teardown".to_owned(),
         };
         for (i, step) in steps.iter().enumerate() {
-            let mention = Mention::from(step);
+            let step_names = StepNames::from(step);
             visit(
                 step,
                 &format!("{path}.{section}[{i}]"),
-                &symbols.within(&known, &mention),
+                &symbols.within(&known, &step_names),
             );
-            symbols.after(&mut known, &mention);
+            symbols.after(&mut known, &step_names);
         }
     }
 }
 
-impl<'a> From<&'a Step> for Mention<'a> {
+impl<'a> From<&'a Step> for StepNames<'a> {
     fn from(step: &'a Step) -> Self {
-        mention(step)
+        let item = step.for_each.as_ref().map(|each| each.name.as_str());
+        match &step.action {
+            Action::Request(step) => Self {
+                extracts: step
+                    .extract
+                    .iter()
+                    .map(|extract| extract.name.as_str())
+                    .collect(),
+                item,
+                call: None,
+            },
+            Action::Call(block) => Self {
+                extracts: vec![],
+                item,
+                call: Some(block),
+            },
+            Action::Pause(_) => Self {
+                item,
+                ..Self::default()
+            },
+        }
     }
 }
 
@@ -309,17 +307,17 @@ impl<'a> From<&'a Step> for Mention<'a> {
 mod tests {
     use super::*;
 
-    fn sets<'a>(names: &[&'a str]) -> Mention<'a> {
-        Mention {
+    fn sets<'a>(names: &[&'a str]) -> StepNames<'a> {
+        StepNames {
             extracts: names.to_vec(),
-            ..Mention::default()
+            ..StepNames::default()
         }
     }
 
-    fn calls(block: &str) -> Mention<'_> {
-        Mention {
+    fn calls(block: &str) -> StepNames<'_> {
+        StepNames {
             call: Some(block),
-            ..Mention::default()
+            ..StepNames::default()
         }
     }
 
@@ -342,7 +340,7 @@ mod tests {
 
     #[test]
     fn a_step_sees_what_came_before_it_and_a_block_sees_all() {
-        let item = Mention {
+        let item = StepNames {
             item: Some("item"),
             ..sets(&["found"])
         };

@@ -27,8 +27,8 @@ impl Context<'_> {
             }
         }
         let outline = Outline {
-            on_start: setup.iter().map(super::scenario::mention).collect(),
-            others: teardown.iter().map(super::scenario::mention).collect(),
+            on_start: setup.iter().map(super::scenario::step_names).collect(),
+            others: teardown.iter().map(super::scenario::step_names).collect(),
             ..Outline::default()
         };
         let symbols = SymbolTable::new(names, self.free_slot, &outline);

@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::{Context, free_value_size};
 use crate::crd::spec::*;
 use crate::plan::names::check_name;
-use crate::plan::symbols::{Mention, Outline, SymbolTable};
+use crate::plan::symbols::{Outline, StepNames, SymbolTable};
 use crate::plan::*;
 
 /// Blocks call others at most so deep.
@@ -223,13 +223,13 @@ impl Context<'_> {
     ) -> Vec<Step> {
         let mut checked = Vec::new();
         for (i, step) in steps.iter().enumerate() {
-            let mention = mention(step);
+            let step_names = step_names(step);
             let mut after = self.names.clone();
-            self.names = symbols.within(&after, &mention);
+            self.names = symbols.within(&after, &step_names);
             let mut known = self.names.clone();
-            symbols.after(&mut known, &mention);
+            symbols.after(&mut known, &step_names);
             checked.extend(self.step(&format!("{path}[{i}]"), step, &known));
-            symbols.after(&mut after, &mention);
+            symbols.after(&mut after, &step_names);
             self.names = after;
         }
         let names = checked.iter().map(|step: &Step| match &step.action {
@@ -489,27 +489,27 @@ fn outline(scenario: &ScenarioSpec) -> Outline<'_> {
         ..
     } = scenario;
     Outline {
-        on_start: on_start.iter().map(mention).collect(),
+        on_start: on_start.iter().map(step_names).collect(),
         others: tasks
             .iter()
             .flat_map(|task| &task.steps)
             .chain(on_stop)
-            .map(mention)
+            .map(step_names)
             .collect(),
         blocks: blocks
             .iter()
             .map(|block| {
                 (
                     block.name.as_str(),
-                    block.steps.iter().map(mention).collect(),
+                    block.steps.iter().map(step_names).collect(),
                 )
             })
             .collect(),
     }
 }
 
-pub(super) fn mention(step: &StepSpec) -> Mention<'_> {
-    Mention {
+pub(super) fn step_names(step: &StepSpec) -> StepNames<'_> {
+    StepNames {
         extracts: step.extract.keys().map(String::as_str).collect(),
         item: step.for_each.as_ref().map(|each| each.name.as_str()),
         call: step.call.as_deref(),
