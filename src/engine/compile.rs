@@ -83,12 +83,12 @@ pub(super) fn compile(
     };
     let readiness = compiler.readiness();
     // what setup finds every scenario may name; its own requests come last
-    let of_once = SymbolTable::new(
+    let once_symbols = SymbolTable::new(
         compiler.names.clone(),
         plan.once_slots(),
         &plan.once.outline(),
     );
-    compiler.names = of_once.of_users();
+    compiler.names = once_symbols.user_names();
     compiler.arrivals = plan
         .all_targets()
         .zip(credentials)
@@ -99,7 +99,7 @@ pub(super) fn compile(
     for (s, scenario) in plan.scenarios.iter().enumerate() {
         let symbols = SymbolTable::new(
             compiler.names.clone(),
-            of_once.slots() as Slot,
+            once_symbols.slots() as Slot,
             &Outline::of(scenario),
         );
         scenarios.push(compiler.scenario(
@@ -110,7 +110,7 @@ pub(super) fn compile(
         ));
         first_task += scenario.tasks.len() as u16;
     }
-    let once = compiler.once(&of_once);
+    let once = compiler.once(&once_symbols);
     let Compiler {
         steps,
         looks_back,
@@ -225,7 +225,7 @@ impl Compiler<'_> {
     fn once(&mut self, symbols: &SymbolTable) -> PreparedOnce {
         let first_step = self.steps.len();
         let mut steps = PreparedScenario {
-            of_iteration: symbols.of_iteration(),
+            of_iteration: symbols.iteration_slots(),
             ..PreparedScenario::default()
         };
         for (_, section, list) in self.plan.once.sections() {
@@ -238,7 +238,7 @@ impl Compiler<'_> {
         }
         self.keep_what_was_asked(first_step);
         let names = symbols
-            .of_user_with_slots()
+            .user_slots()
             .map(|(name, slot)| (name.to_owned(), slot))
             .collect();
         PreparedOnce { steps, names }
@@ -252,7 +252,7 @@ impl Compiler<'_> {
         first_task: u16,
     ) -> PreparedScenario {
         let first_step = self.steps.len();
-        let base = std::mem::replace(&mut self.names, symbols.at_start());
+        let base = std::mem::replace(&mut self.names, symbols.initial_names());
         let (mut on_start, mut on_stop) = (Program::default(), Program::default());
         let (mut tasks, mut blocks, mut weight) = (Vec::new(), Vec::new(), 0);
         for (_, _, section, steps) in scenario.sections() {
@@ -277,7 +277,7 @@ impl Compiler<'_> {
         }
         self.names = base;
         self.keep_what_was_asked(first_step);
-        let of_iteration = symbols.of_iteration();
+        let of_iteration = symbols.iteration_slots();
         PreparedScenario {
             think_time: scenario.think_time,
             pacing: scenario.pacing,
@@ -303,13 +303,13 @@ impl Compiler<'_> {
     /// Sets the names that the first step of a section may use.
     fn begin(&mut self, symbols: &SymbolTable, order: Order, section: Section) {
         match section {
-            Section::OnStart | Section::Setup => self.names = symbols.at_start(),
+            Section::OnStart | Section::Setup => self.names = symbols.initial_names(),
             // all tasks of a sequence are one iteration
             Section::Task(t) if order == Order::Sequential && t > 0 => {}
             Section::Task(_) | Section::OnStop | Section::Teardown => {
-                self.names = symbols.of_users()
+                self.names = symbols.user_names()
             }
-            Section::Block(_) => self.names = symbols.of_blocks(),
+            Section::Block(_) => self.names = symbols.block_names(),
         }
     }
 

@@ -34,10 +34,10 @@ pub struct Outline<'a> {
 pub struct SymbolTable {
     base: Names,
     slots: BTreeMap<String, Slot>,
-    of_user: Vec<String>,
-    of_blocks: BTreeMap<String, Vec<String>>,
+    set_on_start: Vec<String>,
+    set_by_block: BTreeMap<String, Vec<String>>,
     /// Slots that begin each iteration empty.
-    of_iteration: Range<Slot>,
+    iteration: Range<Slot>,
 }
 
 impl<'a> Outline<'a> {
@@ -97,8 +97,8 @@ impl SymbolTable {
             outline.extracted(steps, &mut BTreeSet::new(), &mut found);
             found.into_iter().map(str::to_owned).collect::<Vec<_>>()
         };
-        let of_user = extracted(&outline.on_start);
-        let of_blocks: BTreeMap<_, _> = outline
+        let set_on_start = extracted(&outline.on_start);
+        let set_by_block: BTreeMap<_, _> = outline
             .blocks
             .iter()
             .map(|(name, steps)| ((*name).to_owned(), extracted(steps)))
@@ -112,25 +112,25 @@ impl SymbolTable {
         };
         let mut symbols = Self {
             base,
-            of_user,
-            of_blocks,
+            set_on_start,
+            set_by_block,
             ..Self::default()
         };
         let mut next = first;
-        for name in symbols.of_user.clone() {
-            symbols.give(&name, &mut next);
+        for name in symbols.set_on_start.clone() {
+            symbols.assign_slot(&name, &mut next);
         }
-        let of_user = next;
+        let first_of_iteration = next;
         for name in
             every().flat_map(|step_names| step_names.extracts.iter().chain(&step_names.item))
         {
-            symbols.give(name, &mut next);
+            symbols.assign_slot(name, &mut next);
         }
-        symbols.of_iteration = of_user..next;
+        symbols.iteration = first_of_iteration..next;
         symbols
     }
 
-    fn give(&mut self, name: &str, next: &mut Slot) {
+    fn assign_slot(&mut self, name: &str, next: &mut Slot) {
         if !self.slots.contains_key(name) {
             self.slots.insert(name.to_owned(), *next);
             *next += 1;
@@ -139,11 +139,11 @@ impl SymbolTable {
 
     /// Slots in all, those of the base included.
     pub fn slots(&self) -> usize {
-        usize::from(self.of_iteration.end)
+        usize::from(self.iteration.end)
     }
 
-    pub fn of_iteration(&self) -> Range<usize> {
-        usize::from(self.of_iteration.start)..usize::from(self.of_iteration.end)
+    pub fn iteration_slots(&self) -> Range<usize> {
+        usize::from(self.iteration.start)..usize::from(self.iteration.end)
     }
 
     /// The slot of a name that a step of the scenario sets.
@@ -152,28 +152,28 @@ impl SymbolTable {
     }
 
     /// Names that live with the user, and their slots.
-    pub fn of_user_with_slots(&self) -> impl Iterator<Item = (&str, Slot)> {
-        self.of_user
+    pub fn user_slots(&self) -> impl Iterator<Item = (&str, Slot)> {
+        self.set_on_start
             .iter()
             .filter_map(|name| Some((name.as_str(), self.slot(name)?)))
     }
 
     /// What the first step of `onStart` may name.
-    pub fn at_start(&self) -> Names {
+    pub fn initial_names(&self) -> Names {
         self.base.clone()
     }
 
     /// What the first step of a task, or of `onStop`, may name.
-    pub fn of_users(&self) -> Names {
+    pub fn user_names(&self) -> Names {
         let mut names = self.base.clone();
-        self.of_user
+        self.set_on_start
             .iter()
             .for_each(|name| self.declare(&mut names, name));
         names
     }
 
     /// What any step of a block may name.
-    pub fn of_blocks(&self) -> Names {
+    pub fn block_names(&self) -> Names {
         let mut names = self.base.clone();
         self.slots
             .keys()
@@ -200,7 +200,7 @@ impl SymbolTable {
         step_names
             .call
             .iter()
-            .filter_map(|name| self.of_blocks.get(*name))
+            .filter_map(|name| self.set_by_block.get(*name))
             .flatten()
             .for_each(|name| self.declare(names, name));
     }
@@ -215,17 +215,17 @@ impl SymbolTable {
 /// Calls `visit` with each step of the plan, its field path and the names that it may use. `base`
 /// is what all of it knows.
 pub fn each_step(plan: &Plan, base: Names, mut visit: impl FnMut(&Step, &str, &Names)) {
-    let of_once = SymbolTable::new(base, plan.once_slots(), &plan.once.outline());
+    let once_symbols = SymbolTable::new(base, plan.once_slots(), &plan.once.outline());
     let once = plan
         .once
         .sections()
         .into_iter()
         .map(|(_, section, steps)| (section, steps));
-    each_step_of(&of_once, Order::Weighted, once, "spec", &mut visit);
+    each_step_of(&once_symbols, Order::Weighted, once, "spec", &mut visit);
     for (s, scenario) in plan.scenarios.iter().enumerate() {
         let symbols = SymbolTable::new(
-            of_once.of_users(),
-            of_once.slots() as Slot,
+            once_symbols.user_names(),
+            once_symbols.slots() as Slot,
             &Outline::of(scenario),
         );
         let sections = scenario
@@ -248,14 +248,14 @@ fn each_step_of<'a>(
     path: &str,
     visit: &mut impl FnMut(&Step, &str, &Names),
 ) {
-    let mut known = symbols.at_start();
+    let mut known = symbols.initial_names();
     for (section, steps) in sections {
         known = match section {
-            Section::OnStart | Section::Setup => symbols.at_start(),
+            Section::OnStart | Section::Setup => symbols.initial_names(),
             // all tasks of a sequence are one iteration
             Section::Task(t) if order == Order::Sequential && t > 0 => known,
-            Section::Task(_) | Section::OnStop | Section::Teardown => symbols.of_users(),
-            Section::Block(_) => symbols.of_blocks(),
+            Section::Task(_) | Section::OnStop | Section::Teardown => symbols.user_names(),
+            Section::Block(_) => symbols.block_names(),
         };
         let section = match section {
             Section::OnStart => "onStart".to_owned(),
@@ -333,9 +333,9 @@ mod tests {
             blocks: [("login", vec![sets(&["token"])])].into(),
         };
         let symbols = SymbolTable::new(Names::default(), 3, &outline);
-        assert_eq!(known(&symbols.at_start()), [""; 0]);
-        assert_eq!(known(&symbols.of_users()), ["account", "token"]);
-        assert_eq!((symbols.slots(), symbols.of_iteration()), (6, 5..6));
+        assert_eq!(known(&symbols.initial_names()), [""; 0]);
+        assert_eq!(known(&symbols.user_names()), ["account", "token"]);
+        assert_eq!((symbols.slots(), symbols.iteration_slots()), (6, 5..6));
     }
 
     #[test]
@@ -350,13 +350,13 @@ mod tests {
             ..Outline::default()
         };
         let symbols = SymbolTable::new(Names::default(), 0, &outline);
-        let mut names = symbols.of_users();
+        let mut names = symbols.user_names();
         assert_eq!(known(&symbols.within(&names, &item)), ["item"]);
         symbols.after(&mut names, &item);
         assert_eq!(known(&names), ["found"]);
         symbols.after(&mut names, &calls("b"));
         assert_eq!(known(&names), ["found", "inner"]);
-        assert_eq!(known(&symbols.of_blocks()), ["found", "inner", "item"]);
+        assert_eq!(known(&symbols.block_names()), ["found", "inner", "item"]);
     }
 
     #[test]
@@ -371,7 +371,7 @@ mod tests {
             ..Outline::default()
         };
         assert_eq!(
-            known(&SymbolTable::new(Names::default(), 0, &outline).of_users()),
+            known(&SymbolTable::new(Names::default(), 0, &outline).user_names()),
             ["x"]
         );
     }

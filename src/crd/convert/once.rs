@@ -32,13 +32,13 @@ impl Context<'_> {
             ..Outline::default()
         };
         let symbols = SymbolTable::new(names, self.free_slot, &outline);
-        let setup = self.knowing(symbols.at_start(), |context| {
+        let setup = self.knowing(symbols.initial_names(), |context| {
             context.steps(&symbols, "spec.setup", setup)
         });
-        let teardown = self.knowing(symbols.of_users(), |context| {
+        let teardown = self.knowing(symbols.user_names(), |context| {
             context.steps(&symbols, "spec.teardown", teardown)
         });
-        for (name, slot) in symbols.of_user_with_slots() {
+        for (name, slot) in symbols.user_slots() {
             if matches!(self.names.get(name), Some(Declared::Row(_))) {
                 self.problems.add(
                     "spec.setup",

@@ -85,17 +85,17 @@ impl Context<'_> {
         self.block_names(path, scenario);
         self.records_are_measured(path, scenario);
         let symbols = SymbolTable::new(self.names.clone(), self.free_slot, &outline(scenario));
-        let base = std::mem::replace(&mut self.names, symbols.at_start());
+        let base = std::mem::replace(&mut self.names, symbols.initial_names());
         let on_start = self.steps(&symbols, &format!("{path}.onStart"), on_start);
-        self.names = symbols.of_users();
+        self.names = symbols.user_names();
         let tasks = self.tasks(&symbols, path, *order, tasks);
-        self.names = symbols.of_users();
+        self.names = symbols.user_names();
         let on_stop = self.steps(&symbols, &format!("{path}.onStop"), on_stop);
         let checked = blocks
             .iter()
             .enumerate()
             .map(|(i, BlockSpec { name, steps })| {
-                self.names = symbols.of_blocks();
+                self.names = symbols.block_names();
                 Block {
                     name: name.clone(),
                     steps: self.steps(&symbols, &format!("{path}.blocks[{i}].steps"), steps),
@@ -137,7 +137,7 @@ impl Context<'_> {
         {
             // all tasks of a sequence are one iteration
             if order == Order::Weighted {
-                self.names = symbols.of_users();
+                self.names = symbols.user_names();
             }
             let steps = self.steps(symbols, &format!("{path}.tasks[{i}].steps"), steps);
             checked.push(Task {
