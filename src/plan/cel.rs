@@ -6,7 +6,7 @@
 //! are in lower case, values of one name are joined by `, `; `latency` is in milliseconds.
 //! Functions are those of CEL and of its strings library.
 
-mod mentions;
+mod references;
 mod values;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -21,7 +21,7 @@ use serde_json::Value;
 
 use super::names::{Declared, Names, Slot};
 use super::template::{Need, Scope};
-use mentions::Mentions;
+use references::References;
 
 /// Longest expression, in bytes.
 pub const MAX_CEL: usize = 1024;
@@ -47,7 +47,7 @@ static ENVIRONMENT: LazyLock<Arc<Env>> = LazyLock::new(|| {
 pub struct Cel {
     source: String,
     expression: Arc<IdedExpr>,
-    mentions: Arc<Mentions>,
+    references: Arc<References>,
 }
 
 /// What an expression may ask an answer for.
@@ -73,15 +73,15 @@ pub struct Asks {
 #[derive(Debug, Clone)]
 pub struct CompiledCel {
     cel: Cel,
-    /// By place in [`Mentions::vars`].
-    vars: Vec<Found>,
-    /// The row of each feeder, by place in [`Mentions::feeders`].
+    /// By place in [`References::vars`].
+    vars: Vec<Binding>,
+    /// The row of each feeder, by place in [`References::feeders`].
     feeders: Vec<Slot>,
     needs: Vec<Need>,
 }
 
 #[derive(Debug, Clone)]
-enum Found {
+enum Binding {
     Constant(Value),
     Slot(Slot),
 }
@@ -97,11 +97,11 @@ impl Cel {
         if source.len() > MAX_CEL {
             return Err(format!("a CEL expression is at most {MAX_CEL} bytes long"));
         }
-        let (expression, mentions) = with_stack(|| parse(source))??;
+        let (expression, references) = with_stack(|| parse(source))??;
         Ok(Self {
             source: source.to_owned(),
             expression: Arc::new(expression),
-            mentions: Arc::new(mentions),
+            references: Arc::new(references),
         })
     }
 
@@ -111,12 +111,12 @@ impl Cel {
 
     /// What of an answer it reads.
     pub fn asks(&self) -> Asks {
-        self.mentions.asks()
+        self.references.asks()
     }
 
     /// The error for the first variable or feeder that is not declared.
     pub fn check(&self, names: &Names) -> Result<(), String> {
-        for name in self.mentions.vars.keys() {
+        for name in self.references.vars.keys() {
             match names.get(name) {
                 Some(Declared::Constant(_) | Declared::Given | Declared::Value(_)) => {}
                 Some(Declared::Row(_)) => {
@@ -129,7 +129,7 @@ impl Cel {
                 }
             }
         }
-        for (name, wanted) in &self.mentions.feeders {
+        for (name, wanted) in &self.references.feeders {
             let Some(Declared::Row(slot)) = names.get(name) else {
                 return Err(undeclared("feeders", name, names, |declared| {
                     matches!(declared, Declared::Row(_))
@@ -150,14 +150,14 @@ impl Cel {
     pub fn compile(&self, names: &Names) -> Result<CompiledCel, String> {
         self.check(names)?;
         let (mut vars, mut feeders) = (Vec::new(), Vec::new());
-        for name in self.mentions.vars.keys() {
+        for name in self.references.vars.keys() {
             match names.get(name) {
-                Some(Declared::Constant(value)) => vars.push(Found::Constant(value.clone())),
-                Some(Declared::Value(slot)) => vars.push(Found::Slot(*slot)),
+                Some(Declared::Constant(value)) => vars.push(Binding::Constant(value.clone())),
+                Some(Declared::Value(slot)) => vars.push(Binding::Slot(*slot)),
                 _ => return Err(format!("vars.{name} has no value yet")),
             }
         }
-        for name in self.mentions.feeders.keys() {
+        for name in self.references.feeders.keys() {
             if let Some(Declared::Row(slot)) = names.get(name) {
                 feeders.push(*slot);
             }
@@ -193,7 +193,7 @@ fn with_stack<T: Send>(work: impl FnOnce() -> T + Send) -> Result<T, String> {
     })
 }
 
-fn parse(source: &str) -> Result<(IdedExpr, Mentions), String> {
+fn parse(source: &str) -> Result<(IdedExpr, References), String> {
     let parsed = ENVIRONMENT
         .parser()
         .max_recursion_depth(MAX_DEPTH as u16)
@@ -207,11 +207,11 @@ fn parse(source: &str) -> Result<(IdedExpr, Mentions), String> {
         ),
         None => "is not CEL".to_owned(),
     })?;
-    if mentions::depth(&expression) > MAX_DEPTH {
+    if references::depth(&expression) > MAX_DEPTH {
         return Err(too_deep());
     }
-    let mentions = Mentions::of(&expression)?;
-    Ok((expression, mentions))
+    let references = References::of(&expression)?;
+    Ok((expression, references))
 }
 
 fn too_deep() -> String {
@@ -341,7 +341,7 @@ impl CompiledCel {
         scope: &'v impl Scope,
         context: &mut Context<'_, 'v>,
     ) -> Result<(), String> {
-        let Mentions {
+        let References {
             status,
             headers,
             body,
@@ -351,7 +351,7 @@ impl CompiledCel {
             feeders,
             iteration,
             user,
-        } = &*self.cel.mentions;
+        } = &*self.cel.references;
         let facts = || facts.ok_or_else(|| "there is no answer yet".to_owned());
         if *status {
             context.add_variable_as_val("status", values::whole(facts()?.status().into()));
@@ -375,10 +375,10 @@ impl CompiledCel {
             let set = vars
                 .iter()
                 .zip(&self.vars)
-                .filter_map(|((name, wanted), found)| {
-                    let value = match found {
-                        Found::Constant(value) => Some(value),
-                        Found::Slot(slot) => scope.value(*slot),
+                .filter_map(|((name, wanted), binding)| {
+                    let value = match binding {
+                        Binding::Constant(value) => Some(value),
+                        Binding::Slot(slot) => scope.value(*slot),
                     };
                     Some((name.as_str(), values::part(value?, wanted)))
                 });

@@ -10,7 +10,7 @@ use ::cel::common::value::Val;
 use serde_json::Value;
 
 use super::Facts;
-use super::mentions::Wanted;
+use super::references::Wanted;
 
 pub(super) fn whole<'v>(number: u64) -> Box<dyn Val + 'v> {
     // an int where it fits: CEL's arithmetic does not mix it with uint

@@ -17,7 +17,7 @@ pub(super) struct Wanted {
 }
 
 #[derive(Debug, Default, PartialEq)]
-pub(super) struct Mentions {
+pub(super) struct References {
     pub(super) status: bool,
     pub(super) headers: bool,
     pub(super) body: bool,
@@ -50,11 +50,11 @@ impl Wanted {
     }
 }
 
-impl Mentions {
+impl References {
     pub(super) fn of(expression: &IdedExpr) -> Result<Self, String> {
-        let mut mentions = Self::default();
-        mentions.walk(expression, &mut Vec::new())?;
-        Ok(mentions)
+        let mut references = Self::default();
+        references.walk(expression, &mut Vec::new())?;
+        Ok(references)
     }
 
     pub(super) fn asks(&self) -> Asks {
@@ -74,7 +74,7 @@ impl Mentions {
             return if bound.contains(&root) {
                 Ok(())
             } else {
-                self.mention(root, &path)
+                self.add(root, &path)
             };
         }
         match &expression.expr {
@@ -122,7 +122,7 @@ impl Mentions {
         }
     }
 
-    fn mention(&mut self, root: &str, path: &[&str]) -> Result<(), String> {
+    fn add(&mut self, root: &str, path: &[&str]) -> Result<(), String> {
         match (root, path) {
             ("status", []) => self.status = true,
             ("headers", _) => self.headers = true,
