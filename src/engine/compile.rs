@@ -410,10 +410,10 @@ impl Compiler<'_> {
             .compile(names)
             .map_err(|why| self.problem(path, why))
             .ok()?;
-        let asks = compiled.asks();
-        self.looks_back |= asks.headers || asks.body;
-        self.asked.head |= asks.headers;
-        self.asked.body |= asks.body;
+        let answer_parts = compiled.answer_parts();
+        self.looks_back |= answer_parts.headers || answer_parts.body;
+        self.asked.head |= answer_parts.headers;
+        self.asked.body |= answer_parts.body;
         Some(compiled)
     }
 

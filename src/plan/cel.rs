@@ -64,7 +64,7 @@ pub trait Facts {
 
 /// What must be kept of an answer for an expression.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Asks {
+pub struct AnswerParts {
     pub headers: bool,
     pub body: bool,
 }
@@ -110,8 +110,8 @@ impl Cel {
     }
 
     /// What of an answer it reads.
-    pub fn asks(&self) -> Asks {
-        self.references.asks()
+    pub fn answer_parts(&self) -> AnswerParts {
+        self.references.answer_parts()
     }
 
     /// The error for the first variable or feeder that is not declared.
@@ -258,8 +258,8 @@ impl CompiledCel {
         &self.cel.source
     }
 
-    pub fn asks(&self) -> Asks {
-        self.cel.asks()
+    pub fn answer_parts(&self) -> AnswerParts {
+        self.cel.answer_parts()
     }
 
     /// The rows to fetch before it is evaluated.
@@ -712,18 +712,21 @@ mod tests {
 
     #[test]
     fn only_what_is_asked_for_must_be_kept() {
-        let asks = |source: &str| Cel::parse(source).unwrap().asks();
-        assert_eq!(asks("status == 200 && latency < 5.0"), Asks::default());
+        let answer_parts = |source: &str| Cel::parse(source).unwrap().answer_parts();
         assert_eq!(
-            asks("json.a == 1"),
-            Asks {
+            answer_parts("status == 200 && latency < 5.0"),
+            AnswerParts::default()
+        );
+        assert_eq!(
+            answer_parts("json.a == 1"),
+            AnswerParts {
                 headers: false,
                 body: true
             }
         );
         assert_eq!(
-            asks("headers.a == body"),
-            Asks {
+            answer_parts("headers.a == body"),
+            AnswerParts {
                 headers: true,
                 body: true
             }

@@ -192,7 +192,11 @@ impl PreparedRules {
                 Kind::Header(_, must) | Kind::Trailer(_, must) => must
                     .iter()
                     .for_each(|condition| add(true, false, condition.needs())),
-                Kind::Cel(cel) => add(cel.asks().headers, cel.asks().body, cel.needs()),
+                Kind::Cel(cel) => add(
+                    cel.answer_parts().headers,
+                    cel.answer_parts().body,
+                    cel.needs(),
+                ),
             }
         }
         for extract in extracts {
@@ -207,7 +211,11 @@ impl PreparedRules {
             match &record.from {
                 NumberFrom::JsonPath(_) | NumberFrom::Regex(_) => add(false, true, &[]),
                 NumberFrom::Header(_) => add(true, false, &[]),
-                NumberFrom::Cel(cel) => add(cel.asks().headers, cel.asks().body, cel.needs()),
+                NumberFrom::Cel(cel) => add(
+                    cel.answer_parts().headers,
+                    cel.answer_parts().body,
+                    cel.needs(),
+                ),
             }
         }
         let mut seen = Vec::new();

@@ -7,7 +7,7 @@ use ::cel::common::ast::operators::{INDEX, OPT_INDEX, OPT_SELECT};
 use ::cel::common::ast::{CallExpr, EntryExpr, Expr, LiteralValue};
 use ::cel::{Context, ExecutionError, IdedExpr, Value};
 
-use super::{Asks, ENVIRONMENT};
+use super::{AnswerParts, ENVIRONMENT};
 
 /// Which parts of a value are wanted; without any, the whole of it.
 #[derive(Debug, Default, PartialEq)]
@@ -57,8 +57,8 @@ impl References {
         Ok(references)
     }
 
-    pub(super) fn asks(&self) -> Asks {
-        Asks {
+    pub(super) fn answer_parts(&self) -> AnswerParts {
+        AnswerParts {
             headers: self.headers,
             body: self.body || self.json.is_some(),
         }
