@@ -30,7 +30,7 @@ pub struct Columns {
 
 #[derive(Clone, PartialEq)]
 pub enum Declared {
-    /// Folded when a template is compiled.
+    /// A value that is known when a template is compiled.
     Constant(Value),
     /// Some text that is known only where the load is made; declared anew as a constant there,
     /// before anything is rendered.

@@ -12,12 +12,12 @@ mod escape;
 mod expression;
 #[cfg(test)]
 pub(crate) mod fixed;
-mod folded;
 mod function;
 mod json;
 mod shape;
 #[cfg(test)]
 mod tests;
+mod value_source;
 
 use std::collections::BTreeSet;
 use std::time::SystemTime;
@@ -168,7 +168,7 @@ impl Template {
         self.compile(names, place).map(|_| ())
     }
 
-    /// Constants are folded and escaped now; only what differs per rendering is left.
+    /// Constants are worked out and escaped now; only what differs per rendering is left.
     pub fn compile(&self, names: &Names, place: Place) -> Result<Compiled, String> {
         let mut compiled = Compiled::default();
         self.compile_into(names, place, &mut compiled)?;

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::escape::write_value;
 use super::expression::Expression;
-use super::folded::Folded;
+use super::value_source::ValueSource;
 use super::{Need, Place, Scope, Unrendered};
 use crate::plan::names::Names;
 
@@ -22,7 +22,7 @@ enum Segment {
     Bytes(Vec<u8>),
     /// One of these, already escaped, all equally likely.
     OneOf(Vec<Vec<u8>>),
-    Dynamic(Folded, Place),
+    Dynamic(ValueSource, Place),
 }
 
 impl Compiled {
@@ -58,7 +58,7 @@ impl Compiled {
                     let at = (u128::from(scope.random()) * options.len() as u128) >> 64;
                     out.extend_from_slice(&options[at as usize]);
                 }
-                Segment::Dynamic(folded, place) => folded.write(*place, scope, out)?,
+                Segment::Dynamic(source, place) => source.write(*place, scope, out)?,
             }
         }
         Ok(())
@@ -66,8 +66,8 @@ impl Compiled {
 
     /// What a JSON template stands for, as a value.
     pub fn value(&self, scope: &mut impl Scope) -> Result<Value, Unrendered> {
-        if let [Segment::Dynamic(folded, Place::JsonValue)] = self.segments.as_slice() {
-            return folded.value(scope).map(Cow::into_owned);
+        if let [Segment::Dynamic(source, Place::JsonValue)] = self.segments.as_slice() {
+            return source.value(scope).map(Cow::into_owned);
         }
         let mut json = Vec::new();
         self.render(scope, &mut json)?;
@@ -88,26 +88,28 @@ impl Compiled {
         place: Place,
     ) -> Result<(), String> {
         let (expression, place) = outermost(expression, place);
-        let folded = expression.fold(names)?;
+        let source = expression.resolve(names)?;
         let escaped = |value: &Value| {
             let mut bytes = Vec::new();
             write_value(value, place, &mut bytes)
                 .map(|()| bytes)
                 .map_err(|why| why.to_string())
         };
-        match &folded {
-            Folded::Constant(value) => self.push_bytes(&escaped(value)?),
-            Folded::Pick(options) if options.iter().all(|option| option.constant().is_some()) => {
+        match &source {
+            ValueSource::Constant(value) => self.push_bytes(&escaped(value)?),
+            ValueSource::Pick(options)
+                if options.iter().all(|option| option.constant().is_some()) =>
+            {
                 let options = options
                     .iter()
-                    .filter_map(Folded::constant)
+                    .filter_map(ValueSource::constant)
                     .map(escaped)
                     .collect::<Result<_, _>>()?;
                 self.segments.push(Segment::OneOf(options));
             }
             _ => {
-                folded.needs(&mut self.needs);
-                self.segments.push(Segment::Dynamic(folded, place));
+                source.needs(&mut self.needs);
+                self.segments.push(Segment::Dynamic(source, place));
             }
         }
         Ok(())
@@ -138,7 +140,7 @@ fn outermost(expression: &Expression, place: Place) -> (&Expression, Place) {
 
 impl std::fmt::Debug for Compiled {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        // what was folded may come from a Secret
+        // a constant may come from a Secret
         write!(f, "Compiled({} segments)", self.segments.len())
     }
 }

@@ -1,5 +1,5 @@
 //! The functions of templates that make one value of others. Those that make values out of nothing
-//! are [`super::folded::Folded`]'s own.
+//! are [`super::value_source::ValueSource`]'s own.
 
 use std::borrow::Cow;
 use std::ops::RangeInclusive;

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use super::compiled::Compiled;
 use super::expression::Expression;
-use super::folded::{Folded, Format};
+use super::value_source::{Format, ValueSource};
 use super::{Need, Place, Scope, Template, Unrendered};
 use crate::plan::names::Names;
 
@@ -29,7 +29,7 @@ pub enum Shape {
 
 /// A value that is made anew each time.
 #[derive(Clone)]
-pub struct Hole(Folded);
+pub struct Hole(ValueSource);
 
 impl Shape {
     /// Calls `wrong` with the path from here, such as `.rows[3]`, and what is wrong there; the
@@ -75,9 +75,9 @@ impl Shape {
 
     fn of_text(template: &Template, names: &Names) -> Result<Self, String> {
         if let Some(expression) = template.single_expression() {
-            return Ok(match unescaped(expression).fold(names)? {
-                Folded::Constant(value) => Shape::Constant(value),
-                folded => Shape::Hole(Hole(folded)),
+            return Ok(match unescaped(expression).resolve(names)? {
+                ValueSource::Constant(value) => Shape::Constant(value),
+                source => Shape::Hole(Hole(source)),
             });
         }
         let text = template.compile(names, Place::Text)?;
@@ -122,7 +122,7 @@ impl Shape {
                     .collect();
                 needs.extend(new);
             }
-            Shape::Hole(Hole(folded)) => folded.needs(needs),
+            Shape::Hole(Hole(source)) => source.needs(needs),
             Shape::Array(items) => items.iter().for_each(|item| item.needs(needs)),
             Shape::Object(fields) => fields.values().for_each(|field| field.needs(needs)),
         }
@@ -179,9 +179,9 @@ impl Hole {
     pub fn is_text(&self) -> bool {
         matches!(
             self.0,
-            Folded::Uuid
-                | Folded::RandString { .. }
-                | Folded::Now(Format::Rfc3339 | Format::Strftime(_))
+            ValueSource::Uuid
+                | ValueSource::RandString { .. }
+                | ValueSource::Now(Format::Rfc3339 | Format::Strftime(_))
         )
     }
 
@@ -189,17 +189,20 @@ impl Hole {
     /// is wrong.
     pub fn samples(&self) -> Vec<Value> {
         match &self.0 {
-            Folded::Pick(options) => options
+            ValueSource::Pick(options) => options
                 .iter()
-                .filter_map(Folded::constant)
+                .filter_map(ValueSource::constant)
                 .cloned()
                 .collect(),
-            Folded::RandInt { min, max } => vec![(*min).into(), (*max).into()],
-            Folded::UserId | Folded::Iteration | Folded::WorkerIndex | Folded::Sequence => {
+            ValueSource::RandInt { min, max } => vec![(*min).into(), (*max).into()],
+            ValueSource::UserId
+            | ValueSource::Iteration
+            | ValueSource::WorkerIndex
+            | ValueSource::Sequence => {
                 vec![0.into()]
             }
-            Folded::Uuid => vec!["00000000-0000-4000-8000-000000000000".into()],
-            Folded::RandString { length, alphabet } => vec![
+            ValueSource::Uuid => vec!["00000000-0000-4000-8000-000000000000".into()],
+            ValueSource::RandString { length, alphabet } => vec![
                 alphabet
                     .iter()
                     .cycle()
@@ -207,9 +210,9 @@ impl Hole {
                     .collect::<String>()
                     .into(),
             ],
-            Folded::Now(Format::Unix) => vec![1_800_000_000.into()],
-            Folded::Now(Format::UnixMillis) => vec![1_800_000_000_000_u64.into()],
-            Folded::Now(Format::Rfc3339) => vec!["2027-01-15T08:00:00.000Z".into()],
+            ValueSource::Now(Format::Unix) => vec![1_800_000_000.into()],
+            ValueSource::Now(Format::UnixMillis) => vec![1_800_000_000_000_u64.into()],
+            ValueSource::Now(Format::Rfc3339) => vec!["2027-01-15T08:00:00.000Z".into()],
             _ => vec![],
         }
     }
@@ -217,7 +220,7 @@ impl Hole {
     /// All values that it can take, where these are few and known; all equally likely.
     pub fn options(&self) -> Option<Vec<&Value>> {
         match &self.0 {
-            Folded::Pick(options) => options.iter().map(Folded::constant).collect(),
+            ValueSource::Pick(options) => options.iter().map(ValueSource::constant).collect(),
             _ => None,
         }
     }
@@ -230,7 +233,7 @@ impl Hole {
 
 impl std::fmt::Debug for Hole {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        // what was folded may come from a Secret
+        // a constant may come from a Secret
         f.write_str("Hole")
     }
 }

@@ -19,7 +19,7 @@ const MAX_LENGTH: i64 = 65_536;
 const LETTERS_AND_DIGITS: &str = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
 
 #[derive(Clone, PartialEq)]
-pub enum Folded {
+pub enum ValueSource {
     Constant(Value),
     /// Some text that is not known yet; see [`Declared::Given`].
     Given(String),
@@ -37,7 +37,7 @@ pub enum Folded {
         name: String,
         parts: Vec<Part>,
     },
-    Parts(Box<Folded>, Vec<Part>),
+    Parts(Box<ValueSource>, Vec<Part>),
     UserId,
     Iteration,
     WorkerIndex,
@@ -53,10 +53,10 @@ pub enum Folded {
     },
     Now(Format),
     /// One of them, all equally likely.
-    Pick(Vec<Folded>),
-    Apply(Function, Vec<Folded>),
+    Pick(Vec<ValueSource>),
+    Apply(Function, Vec<ValueSource>),
     /// Random values whose bounds are known no sooner than now.
-    Random(Random, Vec<Folded>),
+    Random(Random, Vec<ValueSource>),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,17 +78,17 @@ pub enum Format {
 }
 
 impl Expression {
-    pub fn fold(&self, names: &Names) -> Result<Folded, String> {
+    pub fn resolve(&self, names: &Names) -> Result<ValueSource, String> {
         match self {
-            Expression::Literal(value) => Ok(Folded::Constant(value.clone())),
-            Expression::Name(name) => fold_name(name, names),
-            Expression::Call(name, arguments) => fold_call(name, arguments, names),
+            Expression::Literal(value) => Ok(ValueSource::Constant(value.clone())),
+            Expression::Name(name) => resolve_name(name, names),
+            Expression::Call(name, arguments) => resolve_call(name, arguments, names),
             Expression::Path(of, suffixes) => {
-                let (mut folded, suffixes) = fold_root(of, suffixes, names)?;
-                check_column(&folded, suffixes, names)?;
+                let (mut source, suffixes) = resolve_root(of, suffixes, names)?;
+                check_column(&source, suffixes, names)?;
                 for suffix in suffixes {
                     match suffix {
-                        Suffix::Part(part) => folded = folded.part(part)?,
+                        Suffix::Part(part) => source = source.part(part)?,
                         Suffix::Method(name, _) => {
                             return Err(format!(
                                 "there is no {name}(...) here; only feeders have take(n)"
@@ -96,35 +96,35 @@ impl Expression {
                         }
                     }
                 }
-                Ok(folded)
+                Ok(source)
             }
         }
     }
 }
 
 /// Names whose first suffix belongs to them: `user.id`, `rows.take(8)`.
-fn fold_root<'a>(
+fn resolve_root<'a>(
     of: &Expression,
     suffixes: &'a [Suffix],
     names: &Names,
-) -> Result<(Folded, &'a [Suffix]), String> {
+) -> Result<(ValueSource, &'a [Suffix]), String> {
     let Expression::Name(name) = of else {
-        return Ok((of.fold(names)?, suffixes));
+        return Ok((of.resolve(names)?, suffixes));
     };
     match (name.as_str(), suffixes) {
         ("user", [Suffix::Part(Part::Field(field)), rest @ ..]) if field == "id" => {
-            Ok((Folded::UserId, rest))
+            Ok((ValueSource::UserId, rest))
         }
         ("worker", [Suffix::Part(Part::Field(field)), rest @ ..]) if field == "index" => {
-            Ok((Folded::WorkerIndex, rest))
+            Ok((ValueSource::WorkerIndex, rest))
         }
         (_, [Suffix::Method(method, arguments), rest @ ..]) if method == "take" => {
             let Some(Declared::Row(slot)) = names.get(name) else {
                 return Err(format!("{name:?} is no feeder, so it has no take(n)"));
             };
             let count = match arguments.as_slice() {
-                [count] => match count.fold(names)? {
-                    Folded::Constant(Value::Number(n)) => {
+                [count] => match count.resolve(names)? {
+                    ValueSource::Constant(Value::Number(n)) => {
                         n.as_i64().filter(|n| (1..=MAX_ROWS).contains(n))
                     }
                     _ => None,
@@ -135,7 +135,7 @@ fn fold_root<'a>(
                 format!("take(n) takes one whole number, from 1 to {MAX_ROWS}, written out")
             })?;
             Ok((
-                Folded::Batch {
+                ValueSource::Batch {
                     slot: *slot,
                     count: count as u32,
                     name: name.clone(),
@@ -144,15 +144,15 @@ fn fold_root<'a>(
                 rest,
             ))
         }
-        _ => Ok((fold_name(name, names)?, suffixes)),
+        _ => Ok((resolve_name(name, names)?, suffixes)),
     }
 }
 
 /// Where the data of a feeder are known, a field of its rows must be a column.
-fn check_column(folded: &Folded, suffixes: &[Suffix], names: &Names) -> Result<(), String> {
-    match (folded, suffixes) {
+fn check_column(source: &ValueSource, suffixes: &[Suffix], names: &Names) -> Result<(), String> {
+    match (source, suffixes) {
         (
-            Folded::Slot {
+            ValueSource::Slot {
                 slot,
                 row: true,
                 name,
@@ -160,9 +160,9 @@ fn check_column(folded: &Folded, suffixes: &[Suffix], names: &Names) -> Result<(
             },
             [Suffix::Part(Part::Field(field)), ..],
         )
-        | (Folded::Batch { slot, name, .. }, [Suffix::Part(Part::Field(field)), ..])
+        | (ValueSource::Batch { slot, name, .. }, [Suffix::Part(Part::Field(field)), ..])
         | (
-            Folded::Batch { slot, name, .. },
+            ValueSource::Batch { slot, name, .. },
             [
                 Suffix::Part(Part::Index(_)),
                 Suffix::Part(Part::Field(field)),
@@ -173,19 +173,19 @@ fn check_column(folded: &Folded, suffixes: &[Suffix], names: &Names) -> Result<(
     }
 }
 
-fn fold_name(name: &str, names: &Names) -> Result<Folded, String> {
-    let slot = |slot: Slot, row| Folded::Slot {
+fn resolve_name(name: &str, names: &Names) -> Result<ValueSource, String> {
+    let slot = |slot: Slot, row| ValueSource::Slot {
         slot,
         row,
         name: name.to_owned(),
         parts: vec![],
     };
     match (name, names.get(name)) {
-        ("iteration", _) => Ok(Folded::Iteration),
+        ("iteration", _) => Ok(ValueSource::Iteration),
         ("user", _) => Err("user has only user.id".into()),
         ("worker", _) => Err("worker has only worker.index".into()),
-        (_, Some(Declared::Constant(value))) => Ok(Folded::Constant(value.clone())),
-        (_, Some(Declared::Given)) => Ok(Folded::Given(name.to_owned())),
+        (_, Some(Declared::Constant(value))) => Ok(ValueSource::Constant(value.clone())),
+        (_, Some(Declared::Given)) => Ok(ValueSource::Given(name.to_owned())),
         (_, Some(Declared::Value(number))) => Ok(slot(*number, false)),
         (_, Some(Declared::Row(number))) => Ok(slot(*number, true)),
         (_, None) if function::find(name, 0).is_ok() => {
@@ -205,63 +205,67 @@ fn fold_name(name: &str, names: &Names) -> Result<Folded, String> {
     }
 }
 
-fn fold_call(name: &str, arguments: &[Expression], names: &Names) -> Result<Folded, String> {
+fn resolve_call(
+    name: &str,
+    arguments: &[Expression],
+    names: &Names,
+) -> Result<ValueSource, String> {
     let function = function::find(name, arguments.len())?;
-    let folded = arguments
+    let resolved = arguments
         .iter()
-        .map(|argument| argument.fold(names))
+        .map(|argument| argument.resolve(names))
         .collect::<Result<Vec<_>, _>>()?;
-    let constants: Option<Vec<&Value>> = folded.iter().map(Folded::constant).collect();
+    let constants: Option<Vec<&Value>> = resolved.iter().map(ValueSource::constant).collect();
     let refused = |why: Unrendered| why.to_string();
     match (function, constants) {
         (Some(function), Some(constants)) => function
             .apply(&constants)
-            .map(Folded::Constant)
+            .map(ValueSource::Constant)
             .map_err(refused),
-        (Some(function), None) => Ok(Folded::Apply(function, folded)),
+        (Some(function), None) => Ok(ValueSource::Apply(function, resolved)),
         (None, constants) => match (name, constants.as_deref()) {
-            ("uuid", _) => Ok(Folded::Uuid),
-            ("seq", _) => Ok(Folded::Sequence),
-            ("now", Some([])) => Ok(Folded::Now(Format::Rfc3339)),
-            ("now", Some([format])) => Format::parse(&function::text(format)).map(Folded::Now),
+            ("uuid", _) => Ok(ValueSource::Uuid),
+            ("seq", _) => Ok(ValueSource::Sequence),
+            ("now", Some([])) => Ok(ValueSource::Now(Format::Rfc3339)),
+            ("now", Some([format])) => Format::parse(&function::text(format)).map(ValueSource::Now),
             ("now", _) => Err("now's format must be written out".into()),
             ("raw", _) => Err("raw(x) must enclose the whole expression".into()),
-            ("pick", _) => fold_pick(folded),
+            ("pick", _) => resolve_pick(resolved),
             ("randInt", Some([min, max])) => range(min, max)
-                .map(|(min, max)| Folded::RandInt { min, max })
+                .map(|(min, max)| ValueSource::RandInt { min, max })
                 .map_err(refused),
-            ("randInt", _) => Ok(Folded::Random(Random::Int, folded)),
+            ("randInt", _) => Ok(ValueSource::Random(Random::Int, resolved)),
             ("randString", Some([length, rest @ ..])) => {
                 let (length, alphabet) = letters(length, rest.first().copied()).map_err(refused)?;
-                Ok(Folded::RandString { length, alphabet })
+                Ok(ValueSource::RandString { length, alphabet })
             }
-            ("randString", _) => Ok(Folded::Random(Random::String, folded)),
+            ("randString", _) => Ok(ValueSource::Random(Random::String, resolved)),
             // tried out now, so that a mistake is found now
             ("randFloat", Some(constants)) => {
                 rand_float(constants, 0).map_err(refused)?;
-                Ok(Folded::Random(Random::Float, folded))
+                Ok(ValueSource::Random(Random::Float, resolved))
             }
-            (_, _) => Ok(Folded::Random(Random::Float, folded)),
+            (_, _) => Ok(ValueSource::Random(Random::Float, resolved)),
         },
     }
 }
 
-fn fold_pick(mut options: Vec<Folded>) -> Result<Folded, String> {
+fn resolve_pick(mut options: Vec<ValueSource>) -> Result<ValueSource, String> {
     match options.as_mut_slice() {
-        [Folded::Constant(Value::Array(items))] if items.is_empty() => {
+        [ValueSource::Constant(Value::Array(items))] if items.is_empty() => {
             Err("pick has nothing to pick from".into())
         }
-        [Folded::Constant(Value::Array(items))] => Ok(Folded::Pick(
+        [ValueSource::Constant(Value::Array(items))] => Ok(ValueSource::Pick(
             std::mem::take(items)
                 .into_iter()
-                .map(Folded::Constant)
+                .map(ValueSource::Constant)
                 .collect(),
         )),
-        [Folded::Constant(_) | Folded::Given(_)] => {
+        [ValueSource::Constant(_) | ValueSource::Given(_)] => {
             Err("pick takes a list, or several values".into())
         }
-        [_] => Ok(Folded::Random(Random::Item, options)),
-        _ => Ok(Folded::Pick(options)),
+        [_] => Ok(ValueSource::Random(Random::Item, options)),
+        _ => Ok(ValueSource::Pick(options)),
     }
 }
 
@@ -279,30 +283,32 @@ impl Format {
     }
 }
 
-impl Folded {
+impl ValueSource {
     pub fn constant(&self) -> Option<&Value> {
         match self {
-            Folded::Constant(value) => Some(value),
+            ValueSource::Constant(value) => Some(value),
             _ => None,
         }
     }
 
-    fn part(mut self, part: &Part) -> Result<Folded, String> {
+    fn part(mut self, part: &Part) -> Result<ValueSource, String> {
         match &mut self {
-            Folded::Constant(value) => match part.of(value) {
-                Some(value) => Ok(Folded::Constant(value.clone())),
+            ValueSource::Constant(value) => match part.of(value) {
+                Some(value) => Ok(ValueSource::Constant(value.clone())),
                 None => Err(format!("there is no {part} in this value")),
             },
-            Folded::Slot { parts, .. } | Folded::Batch { parts, .. } | Folded::Parts(_, parts) => {
+            ValueSource::Slot { parts, .. }
+            | ValueSource::Batch { parts, .. }
+            | ValueSource::Parts(_, parts) => {
                 parts.push(part.clone());
                 Ok(self)
             }
-            Folded::Pick(_)
-            | Folded::Random(Random::Item, _)
-            | Folded::Apply(Function::JsonDecode, _) => {
-                Ok(Folded::Parts(Box::new(self), vec![part.clone()]))
+            ValueSource::Pick(_)
+            | ValueSource::Random(Random::Item, _)
+            | ValueSource::Apply(Function::JsonDecode, _) => {
+                Ok(ValueSource::Parts(Box::new(self), vec![part.clone()]))
             }
-            Folded::Given(name) => Err(format!("{name} is text, which has no {part}")),
+            ValueSource::Given(name) => Err(format!("{name} is text, which has no {part}")),
             _ => Err(format!("a generated value has no {part}")),
         }
     }
@@ -316,14 +322,14 @@ impl Folded {
             }
         };
         match self {
-            Folded::Slot {
+            ValueSource::Slot {
                 slot, row: true, ..
             } => need(*slot, None),
-            Folded::Batch { slot, count, .. } => need(*slot, Some(*count)),
-            Folded::Parts(of, _) => of.needs(needs),
-            Folded::Pick(inner) | Folded::Apply(_, inner) | Folded::Random(_, inner) => {
-                inner.iter().for_each(|folded| folded.needs(needs))
-            }
+            ValueSource::Batch { slot, count, .. } => need(*slot, Some(*count)),
+            ValueSource::Parts(of, _) => of.needs(needs),
+            ValueSource::Pick(inner)
+            | ValueSource::Apply(_, inner)
+            | ValueSource::Random(_, inner) => inner.iter().for_each(|source| source.needs(needs)),
             _ => {}
         }
     }
@@ -331,46 +337,46 @@ impl Folded {
     /// The value itself.
     pub fn value<'s>(&'s self, scope: &'s mut impl Scope) -> Result<Cow<'s, Value>, Unrendered> {
         Ok(Cow::Owned(match self {
-            Folded::Constant(value) => return Ok(Cow::Borrowed(value)),
-            Folded::Slot {
+            ValueSource::Constant(value) => return Ok(Cow::Borrowed(value)),
+            ValueSource::Slot {
                 slot, name, parts, ..
             } => return walk(slot_value(scope, *slot, name)?, parts, name).map(Cow::Borrowed),
-            Folded::Batch {
+            ValueSource::Batch {
                 slot,
                 count,
                 name,
                 parts,
             } => return batch_value(scope, *slot, *count, name, parts),
-            Folded::Parts(of, parts) => match of.value(scope)? {
+            ValueSource::Parts(of, parts) => match of.value(scope)? {
                 Cow::Borrowed(value) => return walk(value, parts, "the value").map(Cow::Borrowed),
                 Cow::Owned(value) => walk(&value, parts, "the value")?.clone(),
             },
-            Folded::Pick(options) => {
+            ValueSource::Pick(options) => {
                 let at = below(options.len(), scope.random());
                 return options[at].value(scope);
             }
-            Folded::Random(Random::Item, list) => {
+            ValueSource::Random(Random::Item, list) => {
                 let random = scope.random();
                 return item(list[0].value(scope)?, random);
             }
-            Folded::Given(name) => return Err(Unrendered::Unset(name.clone())),
-            Folded::UserId => scope.user().into(),
-            Folded::Iteration => scope.iteration().into(),
-            Folded::WorkerIndex => scope.worker().into(),
-            Folded::Sequence => scope.sequence().into(),
-            Folded::RandInt { min, max } => between(*min, *max, scope.random()).into(),
-            Folded::Now(Format::Unix) => (unix_millis(scope.now()).div_euclid(1000)).into(),
-            Folded::Now(Format::UnixMillis) => unix_millis(scope.now()).into(),
-            Folded::Uuid | Folded::RandString { .. } | Folded::Now(_) => {
+            ValueSource::Given(name) => return Err(Unrendered::Unset(name.clone())),
+            ValueSource::UserId => scope.user().into(),
+            ValueSource::Iteration => scope.iteration().into(),
+            ValueSource::WorkerIndex => scope.worker().into(),
+            ValueSource::Sequence => scope.sequence().into(),
+            ValueSource::RandInt { min, max } => between(*min, *max, scope.random()).into(),
+            ValueSource::Now(Format::Unix) => (unix_millis(scope.now()).div_euclid(1000)).into(),
+            ValueSource::Now(Format::UnixMillis) => unix_millis(scope.now()).into(),
+            ValueSource::Uuid | ValueSource::RandString { .. } | ValueSource::Now(_) => {
                 let mut text = Vec::new();
                 self.write_plain(scope, &mut text)?;
                 String::from_utf8_lossy(&text).into_owned().into()
             }
-            Folded::Apply(function, arguments) => match arguments.as_slice() {
+            ValueSource::Apply(function, arguments) => match arguments.as_slice() {
                 [only] => function.apply(&[&*only.value(scope)?])?,
                 several => function.apply(&owned(several, scope)?.iter().collect::<Vec<_>>())?,
             },
-            Folded::Random(kind, bounds) => kind.value(&owned(bounds, scope)?, scope)?,
+            ValueSource::Random(kind, bounds) => kind.value(&owned(bounds, scope)?, scope)?,
         }))
     }
 
@@ -382,9 +388,9 @@ impl Folded {
         out: &mut Vec<u8>,
     ) -> Result<(), Unrendered> {
         match self {
-            Folded::Uuid
-            | Folded::RandString { .. }
-            | Folded::Now(Format::Rfc3339 | Format::Strftime(_)) => {
+            ValueSource::Uuid
+            | ValueSource::RandString { .. }
+            | ValueSource::Now(Format::Rfc3339 | Format::Strftime(_)) => {
                 write_text(place, out, |out| self.write_plain(scope, out))
             }
             _ => write_value(&*self.value(scope)?, place, out),
@@ -394,9 +400,11 @@ impl Folded {
     /// Text that is made letter by letter.
     fn write_plain(&self, scope: &mut impl Scope, out: &mut Vec<u8>) -> Result<(), Unrendered> {
         match self {
-            Folded::Uuid => write_uuid(scope, out),
-            Folded::RandString { length, alphabet } => write_letters(*length, alphabet, scope, out),
-            Folded::Now(format) => {
+            ValueSource::Uuid => write_uuid(scope, out),
+            ValueSource::RandString { length, alphabet } => {
+                write_letters(*length, alphabet, scope, out)
+            }
+            ValueSource::Now(format) => {
                 let now = Timestamp::try_from(scope.now()).unwrap_or(Timestamp::UNIX_EPOCH);
                 // a vector takes all, and the format was tried when the template was compiled
                 let _ = match format {
@@ -410,7 +418,7 @@ impl Folded {
     }
 }
 
-fn owned(arguments: &[Folded], scope: &mut impl Scope) -> Result<Vec<Value>, Unrendered> {
+fn owned(arguments: &[ValueSource], scope: &mut impl Scope) -> Result<Vec<Value>, Unrendered> {
     arguments
         .iter()
         .map(|argument| argument.value(scope).map(Cow::into_owned))
