@@ -32,7 +32,7 @@ use expression::Expression;
 pub use compiled::Compiled;
 pub use delimiters::Delimiters;
 pub use json::{JsonTemplate, canonicalise};
-pub use shape::{Hole, Shape};
+pub use shape::{Placeholder, Shape};
 
 /// What a rendered value is put into, hence how it is escaped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

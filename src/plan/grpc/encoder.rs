@@ -11,7 +11,7 @@ use super::message::{self, Field, Misfit, choice_of, excluded, find_field, takes
 use super::scalar::{Origin, Scalar, kind_of};
 use super::well_known::WellKnown;
 use super::wire::{self, WireType};
-use crate::plan::template::{Compiled, Hole, Need, Scope, Shape, Unrendered};
+use crate::plan::template::{Compiled, Need, Placeholder, Scope, Shape, Unrendered};
 use crate::plan::{JsonTemplate, Names, Problem};
 
 /// Makes the messages of a step.
@@ -57,7 +57,7 @@ struct ScalarHole {
 
 #[derive(Debug, Clone)]
 enum Source {
-    Hole(Hole),
+    Placeholder(Placeholder),
     Text(Compiled),
 }
 
@@ -157,12 +157,12 @@ fn write_all(
                 let at = (u128::from(scope.random()) * options.len() as u128) >> 64;
                 out.extend_from_slice(&options[at as usize]);
             }
-            Segment::Scalar(hole) => hole.write(scope, out)?,
+            Segment::Scalar(placeholder) => placeholder.write(scope, out)?,
             Segment::Nested { tag, segments } => {
                 out.extend_from_slice(tag);
                 wire::prefixed(out, |out| write_all(segments, scope, out))?;
             }
-            Segment::Whole(hole) => hole.write(scope, out)?,
+            Segment::Whole(placeholder) => placeholder.write(scope, out)?,
         }
     }
     Ok(())
@@ -177,14 +177,14 @@ impl ScalarHole {
             ..
         } = self;
         match (source, scalar) {
-            (Source::Hole(hole), Scalar::String) if hole.is_text() => {
-                self.write_text(out, |out| hole.write(scope, out))
+            (Source::Placeholder(placeholder), Scalar::String) if placeholder.is_text() => {
+                self.write_text(out, |out| placeholder.write(scope, out))
             }
             (Source::Text(text), Scalar::String) => {
                 self.write_text(out, |out| text.render(scope, out))
             }
-            (Source::Hole(hole), _) => {
-                let value = hole.value(scope)?;
+            (Source::Placeholder(placeholder), _) => {
+                let value = placeholder.value(scope)?;
                 if value.is_null() && *absence != Absence::Never {
                     return Ok(());
                 }
@@ -232,7 +232,7 @@ impl WholeHole {
     fn write(&self, scope: &mut impl Scope, out: &mut Vec<u8>) -> Result<(), Unrendered> {
         let written = match &self.shape {
             // borrowed where it can be: it may be a batch of rows
-            Shape::Hole(hole) => self.target.write(&*hole.value(scope)?, out),
+            Shape::Placeholder(placeholder) => self.target.write(&*placeholder.value(scope)?, out),
             shape => self.target.write(&shape.value(scope)?, out),
         };
         written.map_err(|Misfit { path, why }| misfit(&format!("{}{path}", self.path), why))
@@ -330,7 +330,7 @@ impl Compiler {
             }
             shape
                 if WellKnown::of(message).is_some()
-                    || matches!(shape, Shape::Hole(_) | Shape::Constant(_)) =>
+                    || matches!(shape, Shape::Placeholder(_) | Shape::Constant(_)) =>
             {
                 self.whole(Target::Content(message.clone()), shape, path, out);
             }
@@ -395,7 +395,7 @@ impl Compiler {
             Shape::Object(entries) if field.is_map() => self.map(field, entries, path, out),
             Shape::Array(items) if field.is_list() => self.list(field, items, path, out),
             shape if field.is_map() || field.is_list() => match shape {
-                Shape::Hole(_) | Shape::Constant(_) => {
+                Shape::Placeholder(_) | Shape::Constant(_) => {
                     self.whole(Target::Field(field.clone()), shape, path, out)
                 }
                 _ => {
@@ -455,7 +455,9 @@ impl Compiler {
                 self.content(&message, shape, path, &mut inner);
                 out.nested(tag(field, WireType::Length), inner);
             }
-            shape if has_own_form || matches!(shape, Shape::Hole(_) | Shape::Constant(_)) => {
+            shape
+                if has_own_form || matches!(shape, Shape::Placeholder(_) | Shape::Constant(_)) =>
+            {
                 let target = if absence == Absence::Never {
                     Target::Item(field.clone())
                 } else {
@@ -547,22 +549,22 @@ impl Compiler {
                 }
                 return;
             }
-            Shape::Hole(hole) => {
-                if let Some(why) = hole
-                    .samples()
+            Shape::Placeholder(placeholder) => {
+                if let Some(why) = placeholder
+                    .examples()
                     .iter()
                     .find_map(|sample| encoded(sample, Origin::Made).err())
                 {
                     return self.wrong(path, why);
                 }
-                if let Some(options) = hole.options() {
+                if let Some(options) = placeholder.options() {
                     let options = options
                         .into_iter()
                         .filter_map(|option| encoded(option, Origin::Made).ok())
                         .collect();
                     return out.0.push(Segment::OneOf(options));
                 }
-                Source::Hole(hole.clone())
+                Source::Placeholder(placeholder.clone())
             }
             Shape::Text(text) => Source::Text(text.clone()),
             Shape::Array(_) | Shape::Object(_) => {
@@ -588,9 +590,9 @@ impl Compiler {
                 Err(found) => self.misfit(path, found),
             };
         }
-        if let Shape::Hole(hole) = shape
-            && let Some(found) = hole
-                .samples()
+        if let Shape::Placeholder(placeholder) = shape
+            && let Some(found) = placeholder
+                .examples()
                 .iter()
                 .find_map(|sample| target.write(sample, &mut Vec::new()).err())
         {
@@ -608,7 +610,7 @@ impl Compiler {
 fn stand_in(shape: &Shape) -> Value {
     match shape {
         Shape::Literal(value) | Shape::Constant(value) => value.clone(),
-        Shape::Text(_) | Shape::Hole(_) => Value::String(String::new()),
+        Shape::Text(_) | Shape::Placeholder(_) => Value::String(String::new()),
         Shape::Array(_) => Value::Array(vec![]),
         Shape::Object(_) => Value::Object(serde_json::Map::new()),
     }

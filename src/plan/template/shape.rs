@@ -21,7 +21,7 @@ pub enum Shape {
     /// Text with expressions in it.
     Text(Compiled),
     /// What is wholly one expression.
-    Hole(Hole),
+    Placeholder(Placeholder),
     Array(Vec<Shape>),
     /// Sorted by name.
     Object(BTreeMap<String, Shape>),
@@ -29,7 +29,7 @@ pub enum Shape {
 
 /// A value that is made anew each time.
 #[derive(Clone)]
-pub struct Hole(ValueSource);
+pub struct Placeholder(ValueSource);
 
 impl Shape {
     /// Calls `wrong` with the path from here, such as `.rows[3]`, and what is wrong there; the
@@ -77,7 +77,7 @@ impl Shape {
         if let Some(expression) = template.single_expression() {
             return Ok(match unescaped(expression).resolve(names)? {
                 ValueSource::Constant(value) => Shape::Constant(value),
-                source => Shape::Hole(Hole(source)),
+                source => Shape::Placeholder(Placeholder(source)),
             });
         }
         let text = template.compile(names, Place::Text)?;
@@ -98,7 +98,7 @@ impl Shape {
     pub fn constant(&self) -> Option<Value> {
         match self {
             Shape::Literal(value) | Shape::Constant(value) => Some(value.clone()),
-            Shape::Text(_) | Shape::Hole(_) => None,
+            Shape::Text(_) | Shape::Placeholder(_) => None,
             Shape::Array(items) => items.iter().map(Shape::constant).collect(),
             Shape::Object(fields) => {
                 let fields = fields
@@ -122,7 +122,7 @@ impl Shape {
                     .collect();
                 needs.extend(new);
             }
-            Shape::Hole(Hole(source)) => source.needs(needs),
+            Shape::Placeholder(Placeholder(source)) => source.needs(needs),
             Shape::Array(items) => items.iter().for_each(|item| item.needs(needs)),
             Shape::Object(fields) => fields.values().for_each(|field| field.needs(needs)),
         }
@@ -137,7 +137,7 @@ impl Shape {
                 text.render(scope, &mut bytes)?;
                 String::from_utf8_lossy(&bytes).into_owned().into()
             }
-            Shape::Hole(hole) => hole.value(scope)?.into_owned(),
+            Shape::Placeholder(placeholder) => placeholder.value(scope)?.into_owned(),
             Shape::Array(items) => Value::Array(
                 items
                     .iter()
@@ -165,7 +165,7 @@ fn unescaped(expression: &Expression) -> &Expression {
     }
 }
 
-impl Hole {
+impl Placeholder {
     pub fn value<'s>(&'s self, scope: &'s mut impl Scope) -> Result<Cow<'s, Value>, Unrendered> {
         self.0.value(scope)
     }
@@ -187,7 +187,7 @@ impl Hole {
 
     /// Values that it can take, as far as they are known: where one of them does not fit, the test
     /// is wrong.
-    pub fn samples(&self) -> Vec<Value> {
+    pub fn examples(&self) -> Vec<Value> {
         match &self.0 {
             ValueSource::Pick(options) => options
                 .iter()
@@ -231,9 +231,9 @@ impl Hole {
     }
 }
 
-impl std::fmt::Debug for Hole {
+impl std::fmt::Debug for Placeholder {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         // a constant may come from a Secret
-        f.write_str("Hole")
+        f.write_str("Placeholder")
     }
 }
