@@ -73,7 +73,7 @@ fuzz_target!(|data: &[u8]| {
     let mut names = Names::default();
     names.declare("constant", Declared::Constant(json!("a b&c\r\nd")));
     names.declare("list", Declared::Constant(json!([1, "x", {"y": null}])));
-    names.declare("given", Declared::Given);
+    names.declare("given", Declared::External);
     names.declare("value", Declared::Value(0));
     names.declare("row", Declared::Row(1));
     names.declare("unset", Declared::Value(2));

@@ -118,7 +118,7 @@ impl Cel {
     pub fn check(&self, names: &Names) -> Result<(), String> {
         for name in self.references.vars.keys() {
             match names.get(name) {
-                Some(Declared::Constant(_) | Declared::Given | Declared::Value(_)) => {}
+                Some(Declared::Constant(_) | Declared::External | Declared::Value(_)) => {}
                 Some(Declared::Row(_)) => {
                     return Err(format!("{name:?} is a feeder; write feeders.{name}"));
                 }

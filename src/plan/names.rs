@@ -34,7 +34,7 @@ pub enum Declared {
     Constant(Value),
     /// Some text that is known only where the load is made; declared anew as a constant there,
     /// before anything is rendered.
-    Given,
+    External,
     /// Read at run time: extracted, `forEach.as`, what `setup` found.
     Value(Slot),
     /// A feeder: its current row is an object, `take(n)` gives a list of further rows.

@@ -53,7 +53,7 @@ impl Variables {
         };
         for (name, reference) in &self.from {
             let text = match inputs {
-                None => Declared::Given,
+                None => Declared::External,
                 Some(inputs) => match inputs.text(reference) {
                     Some(Ok(text)) => Declared::Constant(text.into()),
                     Some(Err(_)) => resolver.wrong_reference(reference, "is not UTF-8 text"),
@@ -86,7 +86,7 @@ impl<'a> Resolver<'a> {
             &reference.field,
             format!("{reference} {what}"),
         ));
-        Declared::Given
+        Declared::External
     }
 
     /// Resolves `name` after all that it names.

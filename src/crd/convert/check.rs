@@ -414,7 +414,7 @@ impl Context<'_> {
             self.problems.take(&path, check_name(name));
             match names.get(name) {
                 None | Some(Declared::Value(_)) => {}
-                Some(Declared::Constant(_) | Declared::Given) => self
+                Some(Declared::Constant(_) | Declared::External) => self
                     .problems
                     .add(&path, "hides the variable of the same name"),
                 Some(Declared::Row(_)) => self
@@ -591,7 +591,7 @@ mod tests {
         let mut names = Names::default();
         names.declare("limit", Declared::Constant(json!(5)));
         names.declare("word", Declared::Constant(json!("x")));
-        names.declare("secret", Declared::Given);
+        names.declare("secret", Declared::External);
         names.declare("texts", Declared::Row(0));
         names.declare("found", Declared::Value(1));
         names

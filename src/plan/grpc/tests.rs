@@ -105,7 +105,7 @@ fn names() -> Names {
     names.declare("v", Declared::Value(0));
     names.declare("rows", Declared::Row(1));
     names.declare("unset", Declared::Value(2));
-    names.declare("secret", Declared::Given);
+    names.declare("secret", Declared::External);
     names.declare("number", Declared::Constant(json!(5)));
     names.declare(
         "object",

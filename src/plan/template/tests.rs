@@ -37,7 +37,7 @@ fn names() -> Names {
     names.declare("none", Declared::Value(2));
     names.declare("unset", Declared::Value(3));
     names.declare("texts", Declared::Row(4));
-    names.declare("token", Declared::Given);
+    names.declare("token", Declared::External);
     names
 }
 

@@ -21,8 +21,8 @@ const LETTERS_AND_DIGITS: &str = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrst
 #[derive(Clone, PartialEq)]
 pub enum ValueSource {
     Constant(Value),
-    /// Some text that is not known yet; see [`Declared::Given`].
-    Given(String),
+    /// Some text that is not known yet; see [`Declared::External`].
+    External(String),
     Slot {
         slot: Slot,
         /// A feeder's row, hence fetched before.
@@ -185,7 +185,7 @@ fn resolve_name(name: &str, names: &Names) -> Result<ValueSource, String> {
         ("user", _) => Err("user has only user.id".into()),
         ("worker", _) => Err("worker has only worker.index".into()),
         (_, Some(Declared::Constant(value))) => Ok(ValueSource::Constant(value.clone())),
-        (_, Some(Declared::Given)) => Ok(ValueSource::Given(name.to_owned())),
+        (_, Some(Declared::External)) => Ok(ValueSource::External(name.to_owned())),
         (_, Some(Declared::Value(number))) => Ok(slot(*number, false)),
         (_, Some(Declared::Row(number))) => Ok(slot(*number, true)),
         (_, None) if function::find(name, 0).is_ok() => {
@@ -261,7 +261,7 @@ fn resolve_pick(mut options: Vec<ValueSource>) -> Result<ValueSource, String> {
                 .map(ValueSource::Constant)
                 .collect(),
         )),
-        [ValueSource::Constant(_) | ValueSource::Given(_)] => {
+        [ValueSource::Constant(_) | ValueSource::External(_)] => {
             Err("pick takes a list, or several values".into())
         }
         [_] => Ok(ValueSource::Random(Random::Item, options)),
@@ -308,7 +308,7 @@ impl ValueSource {
             | ValueSource::Apply(Function::JsonDecode, _) => {
                 Ok(ValueSource::Parts(Box::new(self), vec![part.clone()]))
             }
-            ValueSource::Given(name) => Err(format!("{name} is text, which has no {part}")),
+            ValueSource::External(name) => Err(format!("{name} is text, which has no {part}")),
             _ => Err(format!("a generated value has no {part}")),
         }
     }
@@ -359,7 +359,7 @@ impl ValueSource {
                 let random = scope.random();
                 return item(list[0].value(scope)?, random);
             }
-            ValueSource::Given(name) => return Err(Unrendered::Unset(name.clone())),
+            ValueSource::External(name) => return Err(Unrendered::Unset(name.clone())),
             ValueSource::UserId => scope.user().into(),
             ValueSource::Iteration => scope.iteration().into(),
             ValueSource::WorkerIndex => scope.worker().into(),
