@@ -48,7 +48,7 @@ pub use grpc::{Grpc, GrpcStep, Protos};
 pub use json_path::JsonPath;
 pub use load::{Arrival, Iterations, Load, Population, SPAWN_RATE};
 pub use names::{Columns, Declared, Names, Slot};
-pub use once::{Found, MAX_FOUND, Once};
+pub use once::{MAX_SETUP_VALUES, Once, SetupValues};
 pub use pace::ThinkTime;
 pub use pattern::Pattern;
 pub use profile::{Profile, Stage};

@@ -14,7 +14,7 @@ use super::prepare::Prepared;
 use super::program::PreparedScenario;
 use super::recorder::ShardDelta;
 use super::shard::{Order, Outset, Shard};
-use crate::plan::{Action, Found, Levels, Plan, Preflight, Share, Slot, Step, duration};
+use crate::plan::{Action, Levels, Plan, Preflight, SetupValues, Share, Slot, Step, duration};
 use crate::stats::Snapshot;
 
 /// The numbers that `seq()` gives here are far beyond those of the load.
@@ -39,7 +39,7 @@ pub struct Terms {
     pub share: Share,
     pub seed: u64,
     /// By setup, for what comes after it.
-    pub found: Found,
+    pub found: SetupValues,
     /// Then it is given up.
     pub within: Duration,
 }
@@ -52,7 +52,7 @@ pub struct Outcome {
     /// What else there is to say when all went well.
     pub told: String,
     /// By setup; where that failed, as far as it came.
-    pub found: Found,
+    pub found: SetupValues,
     /// Its requests, counted as `control`.
     pub snapshot: Snapshot,
 }
@@ -80,7 +80,7 @@ pub(super) struct Given {
 }
 
 impl PreparedOnce {
-    fn give(&self, found: &Found) -> Given {
+    fn give(&self, found: &SetupValues) -> Given {
         let slots = self
             .names
             .iter()
@@ -103,7 +103,7 @@ impl Given {
 
 impl Prepared {
     /// What setup found is as secret as what comes from Secrets.
-    pub(super) fn give(&self, found: &Found) -> Arc<Given> {
+    pub(super) fn give(&self, found: &SetupValues) -> Arc<Given> {
         found
             .texts()
             .iter()
@@ -189,7 +189,7 @@ async fn run(
         .names
         .iter()
         .filter_map(|(name, slot)| Some((name.clone(), client.value(*slot)?.clone())))
-        .collect::<Found>();
+        .collect::<SetupValues>();
     drop(client);
     found
         .texts()

@@ -11,7 +11,7 @@ use super::feeder::{Dealer, Supply};
 use super::prepare::Prepared;
 use super::recorder::ShardDelta;
 use super::shard::{Order, Outset, Shard, useful_shards};
-use crate::plan::{Found, Levels, Share};
+use crate::plan::{Levels, SetupValues, Share};
 use crate::stats::Snapshot;
 
 /// Seconds that a shard may be ahead of the reader before they are put together.
@@ -28,7 +28,7 @@ pub struct Assignment {
     /// asked for.
     pub done: u64,
     /// By setup.
-    pub found: Found,
+    pub found: SetupValues,
 }
 
 /// What happened in one run second, over all shards.

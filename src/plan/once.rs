@@ -12,7 +12,7 @@ use super::symbols::{Outline, StepNames};
 use super::{Section, Step, StepPlace, duration};
 
 /// What setup finds may take so much as JSON: every worker gets it with its share.
-pub const MAX_FOUND: usize = 64 * 1024;
+pub const MAX_SETUP_VALUES: usize = 64 * 1024;
 
 /// A number of so many digits may be a secret; shorter ones are everywhere.
 const MIN_DIGITS: usize = 6;
@@ -61,9 +61,9 @@ impl Once {
 /// Values that setup took out of answers, by name. Secret: neither shown nor logged.
 #[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct Found(BTreeMap<String, Value>);
+pub struct SetupValues(BTreeMap<String, Value>);
 
-impl Found {
+impl SetupValues {
     pub fn get(&self, name: &str) -> Option<&Value> {
         self.0.get(name)
     }
@@ -79,9 +79,9 @@ impl Found {
     /// The error where there is more than every worker can be sent.
     pub fn check_size(&self) -> Result<(), String> {
         let size = self.to_json().len();
-        if size > MAX_FOUND {
+        if size > MAX_SETUP_VALUES {
             Err(format!(
-                "what setup extracts takes {size} bytes as JSON, at most {MAX_FOUND} may be"
+                "what setup extracts takes {size} bytes as JSON, at most {MAX_SETUP_VALUES} may be"
             ))
         } else {
             Ok(())
@@ -96,15 +96,15 @@ impl Found {
     }
 }
 
-impl FromIterator<(String, Value)> for Found {
+impl FromIterator<(String, Value)> for SetupValues {
     fn from_iter<T: IntoIterator<Item = (String, Value)>>(values: T) -> Self {
         Self(values.into_iter().collect())
     }
 }
 
-impl std::fmt::Debug for Found {
+impl std::fmt::Debug for SetupValues {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Found({} values)", self.0.len())
+        write!(f, "SetupValues({} values)", self.0.len())
     }
 }
 
@@ -126,7 +126,7 @@ mod tests {
 
     use super::*;
 
-    fn found(values: Value) -> Found {
+    fn found(values: Value) -> SetupValues {
         serde_json::from_value(values).unwrap()
     }
 
@@ -156,7 +156,7 @@ mod tests {
     #[test]
     fn values_survive_their_way_to_another_worker() {
         let values = found(json!({"id": 7, "list": [1.5, null, "ü"]}));
-        assert_eq!(Found::from_json(&values.to_json()), Some(values));
-        assert_eq!(Found::from_json(b"{"), None);
+        assert_eq!(SetupValues::from_json(&values.to_json()), Some(values));
+        assert_eq!(SetupValues::from_json(b"{"), None);
     }
 }

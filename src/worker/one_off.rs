@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::engine::{Alone, OneOff, Outcome, Prepared, Terms};
-use crate::plan::{Found, Share};
+use crate::plan::{SetupValues, Share};
 use crate::stats::Snapshot;
 use crate::wire::fleet::{self, OneOffKind};
 
@@ -15,7 +15,7 @@ pub(super) struct OneOffs {
     /// Of each that is over: why it failed, or else what there is to say of it.
     done: BTreeMap<OneOffKind, Result<String, String>>,
     under_way: Option<(OneOffKind, Alone)>,
-    found: Found,
+    found: SetupValues,
     /// By all of them.
     measured: Snapshot,
 }
@@ -102,7 +102,7 @@ impl OneOffs {
         }
     }
 
-    pub(super) fn found(&self) -> Found {
+    pub(super) fn found(&self) -> SetupValues {
         self.found.clone()
     }
 
@@ -151,8 +151,8 @@ fn one_off(kind: OneOffKind) -> Option<OneOff> {
     }
 }
 
-fn read(found: &fleet::Found) -> Option<Found> {
-    Found::from_json(&found.values)
+fn read(found: &fleet::Found) -> Option<SetupValues> {
+    SetupValues::from_json(&found.values)
 }
 
 fn refusal(kind: OneOffKind, why: &str) -> fleet::OneOffDone {

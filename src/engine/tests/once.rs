@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::super::{OneOff, Outcome, Terms};
 use super::server::scripted;
 use super::*;
-use crate::plan::Found;
+use crate::plan::SetupValues;
 
 /// Notes each request's line and `X-Token`; answers by the path.
 async fn target() -> (String, Arc<Mutex<Vec<String>>>) {
@@ -80,7 +80,7 @@ async fn prepared_with(url: &str, setup: Value, teardown: Value) -> Arc<Prepared
     .await
 }
 
-async fn carry_out(prepared: &Arc<Prepared>, one_off: OneOff, found: Found) -> Outcome {
+async fn carry_out(prepared: &Arc<Prepared>, one_off: OneOff, found: SetupValues) -> Outcome {
     let terms = Terms {
         share: Share {
             worker: 1,
@@ -102,7 +102,7 @@ async fn set_up(url: &str, setup: Value) -> Outcome {
     carry_out(
         &prepared_with(url, json!(steps), json!([])).await,
         OneOff::Setup,
-        Found::default(),
+        SetupValues::default(),
     )
     .await
 }
@@ -118,7 +118,7 @@ async fn what_setup_finds_is_seen_by_the_load_and_by_teardown() {
         found,
         snapshot,
         ..
-    } = carry_out(&prepared, OneOff::Setup, Found::default()).await;
+    } = carry_out(&prepared, OneOff::Setup, SetupValues::default()).await;
     assert_eq!(failure, None);
     assert_eq!(
         (found.get("token"), found.get("id")),
@@ -238,7 +238,7 @@ async fn a_setup_that_hangs_is_given_up_and_one_that_is_not_wanted_any_more_is_c
     let terms = |within| Terms {
         share: Share::WHOLE,
         seed: 7,
-        found: Found::default(),
+        found: SetupValues::default(),
         within,
     };
     let late = prepared

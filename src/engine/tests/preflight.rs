@@ -6,7 +6,7 @@ use super::super::{OneOff, Outcome, Terms};
 use super::language::Target;
 use super::server::{closed_port, scripted};
 use super::*;
-use crate::plan::Found;
+use crate::plan::SetupValues;
 
 async fn tried(one_off: OneOff, target: Value, tasks: Value, preflight: &str) -> Outcome {
     let spec = json!({
@@ -25,7 +25,7 @@ async fn tried(one_off: OneOff, target: Value, tasks: Value, preflight: &str) ->
     let terms = Terms {
         share: Share::WHOLE,
         seed: 7,
-        found: Found::default(),
+        found: SetupValues::default(),
         within: Duration::from_secs(20),
     };
     prepared.go_alone(one_off, terms).outcome().await
