@@ -21,7 +21,7 @@ pub mod pace;
 pub mod pattern;
 pub mod profile;
 pub mod reference;
-mod samples;
+mod request_log;
 mod scenario;
 pub mod share;
 mod stream;
@@ -53,7 +53,7 @@ pub use pace::ThinkTime;
 pub use pattern::Pattern;
 pub use profile::{Profile, Stage};
 pub use reference::{Inputs, Kind, Reference};
-pub use samples::Samples;
+pub use request_log::RequestLog;
 pub use scenario::{
     Action, Block, Body, Field, ForEach, HttpRequest, HttpStep, OnFailure, Order, Part,
     PartContent, Protocol, Repeat, RequestStep, Retry, RetryOn, Scenario, Step, Task,
@@ -134,8 +134,8 @@ pub struct Plan {
     pub preflight: Preflight,
     pub on_saturation: OnSaturation,
     /// `None`: no request is written down.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub samples: Option<Samples>,
+    #[serde(rename = "samples", default, skip_serializing_if = "Option::is_none")]
+    pub request_log: Option<RequestLog>,
     /// Seeds all that is random; `None` until the run has an id to take it from.
     pub seed: Option<u64>,
 }

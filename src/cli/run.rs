@@ -246,7 +246,9 @@ async fn carry_out_all(
 
 /// `None`: no request is to be written down.
 fn open_samples(options: &Options, prepared: &[Prepared]) -> anyhow::Result<Option<SampleLog>> {
-    let is_wanted = prepared.iter().any(|test| test.file.plan.samples.is_some());
+    let is_wanted = prepared
+        .iter()
+        .any(|test| test.file.plan.request_log.is_some());
     match &options.samples {
         Some(path) if is_wanted => {
             let file = File::create(path)

@@ -156,9 +156,9 @@ pub fn check_with(
         trends: &trends,
     };
     let thresholds = check_thresholds(thresholds, &judged, &mut problems);
-    let samples = samples
+    let request_log = samples
         .as_ref()
-        .and_then(|samples| check_samples(samples, &mut problems));
+        .and_then(|samples| check_request_log(samples, &mut problems));
     let start_deadline =
         problems.positive_duration("spec.workers.startDeadline", &workers.start_deadline);
     let grace = problems.positive_duration("spec.workers.grace", &workers.grace);
@@ -203,7 +203,7 @@ pub fn check_with(
                 stop_timeout,
                 preflight: run.preflight,
                 on_saturation: run.on_saturation,
-                samples,
+                request_log,
                 seed: load.seed.map(|seed| seed as u64),
             };
             let warnings = warnings(&plan);
@@ -306,7 +306,7 @@ fn check_deadline(
     deadline
 }
 
-fn check_samples(spec: &SamplesSpec, problems: &mut Problems) -> Option<Samples> {
+fn check_request_log(spec: &SamplesSpec, problems: &mut Problems) -> Option<RequestLog> {
     let SamplesSpec {
         rate,
         max_bytes,
@@ -319,7 +319,7 @@ fn check_samples(spec: &SamplesSpec, problems: &mut Problems) -> Option<Samples>
         );
         return None;
     };
-    Some(Samples {
+    Some(RequestLog {
         rate: share,
         max_bytes: (*max_bytes).into(),
         max_body_bytes: *max_body_bytes,

@@ -21,7 +21,7 @@ use super::message;
 use super::recorder::Part;
 use super::redactor::Redactor;
 use crate::plan::grpc::Code;
-use crate::plan::{Plan, Samples, StepPlace};
+use crate::plan::{Plan, RequestLog, StepPlace};
 use crate::stats::ErrorClass;
 use rand_xoshiro::Xoshiro256PlusPlus;
 use rand_xoshiro::rand_core::{RngCore, SeedableRng};
@@ -67,7 +67,7 @@ enum Message {
 
 /// What the shards of a worker share.
 pub(super) struct Sampling {
-    settings: Samples,
+    settings: RequestLog,
     redactor: Arc<Redactor>,
     /// So many bytes of a body must be at hand for none of a secret to be shown.
     reach: usize,
@@ -201,7 +201,7 @@ fn write_all(messages: &Receiver<Message>, out: &mut impl Write) {
 impl Sampling {
     /// `None` where the plan asks for no samples.
     pub(super) fn new(plan: &Plan, redactor: Arc<Redactor>, sink: SampleSink) -> Option<Arc<Self>> {
-        let settings = plan.samples?;
+        let settings = plan.request_log?;
         let name = |place: StepPlace<'_>| {
             [place.scenario, place.task, &place.step.name].map(str::to_owned)
         };

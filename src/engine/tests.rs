@@ -77,7 +77,7 @@ fn plan(url: &str, load: Load) -> Plan {
         stop_timeout: Duration::from_millis(500),
         preflight: Default::default(),
         on_saturation: Default::default(),
-        samples: None,
+        request_log: None,
         seed: None,
     }
 }

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Samples {
+pub struct RequestLog {
     /// Share of the requests, above 0 and at most 1.
     pub rate: f64,
     /// A worker writes at most so many bytes.
