@@ -305,7 +305,7 @@ fn failed_step(plan: &Plan, one_off: OneOff, snapshot: &Snapshot) -> String {
         .iter()
         .filter_map(|(key, entry)| Some((place_of(key.step.into())?, entry)));
     match placed.max_by_key(|(place, _)| *place) {
-        Some((place, entry)) => format!("{}: {}", described(place, &list[place]), entry.sample),
+        Some((place, entry)) => format!("{}: {}", described(place, &list[place]), entry.message),
         None => "a step of it failed".to_owned(),
     }
 }

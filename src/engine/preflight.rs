@@ -182,7 +182,7 @@ pub(super) fn refusal(plan: &Plan, snapshot: &Snapshot) -> Option<String> {
         .map_or("a step's condition".to_owned(), |place| {
             format!("step {:?}", place.step.name)
         });
-    Some(format!("{step}: {}", entry.sample))
+    Some(format!("{step}: {}", entry.message))
 }
 
 /// How a target fares under load is for the load to find out.

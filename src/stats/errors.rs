@@ -1,4 +1,4 @@
-//! Failures by class, step and status, with one sample message each, in a table that cannot grow
+//! Failures by class, step and status, with one message each, in a table that cannot grow
 //! without bound.
 
 use std::collections::BTreeMap;
@@ -12,8 +12,8 @@ use super::{Histogram, StatsError};
 /// Keys a table holds; failures of further keys are counted together.
 pub const MAX_KEYS: usize = 64;
 
-/// Characters of a sample message.
-pub const MAX_SAMPLE: usize = 256;
+/// Characters of a message.
+pub const MAX_MESSAGE: usize = 256;
 
 /// What went wrong. The names are part of the API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -148,14 +148,14 @@ pub struct ErrorKey {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ErrorEntry {
     pub count: u64,
-    /// At most [`MAX_SAMPLE`] characters, none of them a control character.
-    pub sample: String,
+    /// At most [`MAX_MESSAGE`] characters, none of them a control character.
+    pub message: String,
     /// What answers asked for by `Retry-After`, in milliseconds: it may be days.
     pub retry_after: Histogram,
 }
 
 /// Merging is commutative and associative: of more than [`MAX_KEYS`] keys those that sort first
-/// stay, with exact counts, and of two samples the one that sorts first.
+/// stay, with exact counts, and of two messages the one that sorts first.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ErrorTable {
     entries: BTreeMap<ErrorKey, ErrorEntry>,
@@ -163,15 +163,15 @@ pub struct ErrorTable {
 }
 
 impl ErrorTable {
-    /// Counts one failure; `sample` is only asked when the key is new.
-    pub fn record(&mut self, key: ErrorKey, sample: impl FnOnce() -> String) {
+    /// Counts one failure; `message` is only called when the key is new.
+    pub fn record(&mut self, key: ErrorKey, message: impl FnOnce() -> String) {
         match self.entries.get_mut(&key) {
             Some(entry) => entry.count += 1,
             None => self.insert(
                 key,
                 ErrorEntry {
                     count: 1,
-                    sample: clean(&sample()),
+                    message: clean(&message()),
                     retry_after: Histogram::new(),
                 },
             ),
@@ -196,8 +196,8 @@ impl ErrorTable {
                 Some(ours) => {
                     ours.count += theirs.count;
                     ours.retry_after.merge(&theirs.retry_after);
-                    if theirs.sample < ours.sample {
-                        ours.sample.clone_from(&theirs.sample);
+                    if theirs.message < ours.message {
+                        ours.message.clone_from(&theirs.message);
                     }
                 }
             }
@@ -241,7 +241,7 @@ impl ErrorTable {
             },
             ErrorEntry {
                 count,
-                sample,
+                message,
                 retry_after,
             },
         ) in &self.entries
@@ -255,15 +255,15 @@ impl ErrorTable {
             ] {
                 out.number(number);
             }
-            out.piece(sample.as_bytes());
+            out.piece(message.as_bytes());
             out.piece(&retry_after.encode());
         }
     }
 
-    /// Says each sample in other words.
+    /// Replaces each message by what `reword` makes of it.
     pub fn reword(&mut self, mut reword: impl FnMut(String) -> String) {
         for entry in self.entries.values_mut() {
-            entry.sample = reword(std::mem::take(&mut entry.sample));
+            entry.message = reword(std::mem::take(&mut entry.message));
         }
     }
 
@@ -288,7 +288,7 @@ impl ErrorTable {
             };
             let entry = ErrorEntry {
                 count: reader.number()?,
-                sample: clean(&String::from_utf8_lossy(reader.piece()?)),
+                message: clean(&String::from_utf8_lossy(reader.piece()?)),
                 retry_after: Histogram::decode(reader.piece()?)?,
             };
             if table.entries.insert(key, entry).is_some() {
@@ -304,7 +304,7 @@ fn clean(text: &str) -> String {
     text.chars()
         .map(|c| if c.is_whitespace() { ' ' } else { c })
         .filter(|c| !c.is_control())
-        .take(MAX_SAMPLE)
+        .take(MAX_MESSAGE)
         .collect()
 }
 
@@ -323,14 +323,14 @@ mod tests {
     }
 
     #[test]
-    fn a_sample_is_one_bounded_line() {
+    fn a_message_is_one_bounded_line() {
         let mut table = ErrorTable::default();
         table.record(key(ErrorClass::Protocol, 0), || {
             format!("a\x1b[2Jb\r\nc{}", "x".repeat(1000))
         });
         let (_, entry) = table.iter().next().unwrap();
-        assert!(entry.sample.starts_with("a[2Jb  c"));
-        assert_eq!(entry.sample.chars().count(), MAX_SAMPLE);
+        assert!(entry.message.starts_with("a[2Jb  c"));
+        assert_eq!(entry.message.chars().count(), MAX_MESSAGE);
     }
 
     #[test]
@@ -364,9 +364,9 @@ mod tests {
         #[test]
         fn any_order_of_merging_gives_the_same(failures in prop::collection::vec((0usize..ErrorClass::ALL.len(), 0u16..20, "[ab]{0,2}"), 0..300), split in any::<u64>()) {
             let mut parts = vec![ErrorTable::default(); 3];
-            for (i, (class, step, sample)) in failures.iter().enumerate() {
+            for (i, (class, step, message)) in failures.iter().enumerate() {
                 let part = (split.wrapping_mul(i as u64 + 1) >> 40) as usize % 3;
-                parts[part].record(key(ErrorClass::ALL[*class], *step), || sample.clone());
+                parts[part].record(key(ErrorClass::ALL[*class], *step), || message.clone());
             }
             let merged = |order: [usize; 3]| {
                 let mut all = ErrorTable::default();

@@ -259,7 +259,7 @@ pub fn error_results(snapshot: &Snapshot, names: &[StepName]) -> Vec<ErrorResult
                 step: text(|name| &name.step),
                 status: key.status,
                 count: entry.count,
-                sample: entry.sample.clone(),
+                sample: entry.message.clone(),
                 retry_after: retry_after_result(&entry.retry_after),
             }
         })

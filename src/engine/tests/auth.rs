@@ -228,9 +228,9 @@ async fn without_a_valid_token_requests_fail_and_are_not_sent() {
         "renewals that failed are told, too"
     );
     assert!(
-        entry.sample.contains("invalid_client") && !entry.sample.contains("hush"),
+        entry.message.contains("invalid_client") && !entry.message.contains("hush"),
         "{}",
-        entry.sample
+        entry.message
     );
 }
 
@@ -322,7 +322,7 @@ async fn what_a_target_says_of_a_refusal_is_shown_without_the_credentials() {
     let plan = plan_with(&target, oauth2(&giver.start(60).await), "/refuse/401", 200);
     let snapshot = carried_out(ready(plan, None).await.unwrap(), 1).await;
     let (_, entry) = snapshot.errors.iter().next().unwrap();
-    assert_eq!(entry.sample, "401 Unauthorized: Bearer ***");
+    assert_eq!(entry.message, "401 Unauthorized: Bearer ***");
     let plan = plan_with(
         &target,
         json!({"bearer": {"tokenFrom": from("secret")}}),
@@ -331,5 +331,5 @@ async fn what_a_target_says_of_a_refusal_is_shown_without_the_credentials() {
     );
     let snapshot = carried_out(ready(plan, None).await.unwrap(), 1).await;
     let (_, entry) = snapshot.errors.iter().next().unwrap();
-    assert_eq!(entry.sample, "403 Forbidden: Bearer ***");
+    assert_eq!(entry.message, "403 Forbidden: Bearer ***");
 }

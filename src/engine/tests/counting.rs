@@ -142,7 +142,7 @@ async fn failing_statuses_have_classes_of_their_own() {
     let samples: Vec<_> = snapshot
         .errors
         .iter()
-        .map(|(_, entry)| entry.sample.as_str())
+        .map(|(_, entry)| entry.message.as_str())
         .collect();
     assert_eq!(
         samples,

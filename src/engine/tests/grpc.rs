@@ -106,7 +106,7 @@ pub(super) fn samples(snapshot: &Snapshot) -> Vec<&str> {
     snapshot
         .errors
         .iter()
-        .map(|(_, entry)| entry.sample.as_str())
+        .map(|(_, entry)| entry.message.as_str())
         .collect()
 }
 

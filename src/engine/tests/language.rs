@@ -521,7 +521,7 @@ async fn a_check_that_fails_is_a_failure_that_says_why() {
     let snapshot = target.steps(json!([step, get("/never")])).await;
     assert_eq!(target.lines(), ["GET /json/3"]);
     assert_eq!(classes(&snapshot), [(ErrorClass::Check, 1)]);
-    let why = snapshot.errors.iter().next().unwrap().1.sample.clone();
+    let why = snapshot.errors.iter().next().unwrap().1.message.clone();
     assert!(
         why.contains("$.count") && why.contains('3') && why.contains('4'),
         "{why}"
@@ -644,7 +644,7 @@ fn whys(snapshot: &Snapshot) -> Vec<(u16, String)> {
         .iter()
         .filter(|(key, _)| key.class == ErrorClass::Condition);
     conditions
-        .map(|(key, entry)| (key.step, entry.sample.clone()))
+        .map(|(key, entry)| (key.step, entry.message.clone()))
         .collect()
 }
 

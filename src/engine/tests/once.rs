@@ -218,7 +218,7 @@ async fn what_setup_found_is_in_no_message() {
         .snapshot
         .errors
         .iter()
-        .map(|(_, entry)| entry.sample.clone())
+        .map(|(_, entry)| entry.message.clone())
         .collect();
     assert!(
         !samples.contains("canary") && samples.contains("***"),

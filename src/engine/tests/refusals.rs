@@ -33,7 +33,7 @@ async fn sample(status: &str, body: String) -> String {
     let snapshot = sum(&deltas(&mut prepared.start(whole(1), Instant::now())).await);
     assert!(snapshot.failures() > 0 && snapshot.failures() == snapshot.requests());
     let (_, entry) = snapshot.errors.iter().next().unwrap();
-    entry.sample.clone()
+    entry.message.clone()
 }
 
 #[tokio::test]

@@ -89,7 +89,7 @@ fn streamed(snapshot: &Snapshot) -> &StreamStats {
 
 fn why(snapshot: &Snapshot) -> (ErrorClass, &str) {
     let (key, entry) = snapshot.errors.iter().next().unwrap();
-    (key.class, &entry.sample)
+    (key.class, &entry.message)
 }
 
 fn content(text: &str) -> String {

@@ -225,7 +225,7 @@ async fn an_expired_certificate_is_refused() {
         snapshot
             .errors
             .iter()
-            .all(|(_, entry)| entry.sample.contains("expired")),
+            .all(|(_, entry)| entry.message.contains("expired")),
         "{:?}",
         snapshot.errors
     );

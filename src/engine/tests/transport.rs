@@ -169,7 +169,7 @@ async fn a_name_that_loses_its_addresses_fails_until_it_has_one_again() {
         snapshot
             .errors
             .iter()
-            .all(|(_, entry)| entry.sample.starts_with("cannot resolve models.example."))
+            .all(|(_, entry)| entry.message.starts_with("cannot resolve models.example."))
     );
 }
 
@@ -467,7 +467,7 @@ async fn a_proxy_that_refuses_a_tunnel_is_no_connection() {
         let samples: Vec<_> = snapshot
             .errors
             .iter()
-            .map(|(_, entry)| entry.sample.clone())
+            .map(|(_, entry)| entry.message.clone())
             .collect();
         assert!(
             samples[0].starts_with("proxy: ") && !samples[0].contains("canary"),

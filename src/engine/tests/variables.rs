@@ -72,7 +72,7 @@ async fn a_value_that_cannot_be_made_fails_the_step_and_sends_nothing() {
     assert_eq!(server.received(), 0);
     let (key, entry) = snapshot.errors.iter().next().unwrap();
     assert_eq!(key.class, ErrorClass::Template);
-    assert_eq!(entry.sample, "id is not set");
+    assert_eq!(entry.message, "id is not set");
 }
 
 #[tokio::test]

@@ -80,7 +80,7 @@ async fn outcome(
         (snapshot.requests(), seen.requests())
     );
     let (key, entry) = snapshot.errors.iter().next().unwrap();
-    (key.class, key.status, entry.sample.clone())
+    (key.class, key.status, entry.message.clone())
 }
 
 #[tokio::test]
