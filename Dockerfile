@@ -5,7 +5,7 @@ WORKDIR /src
 COPY . .
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/src/target \
-    cargo build --release --locked && cp target/release/starling /starling
+    cargo build --profile dist --locked && cp target/dist/starling /starling
 
 # glibc, libgcc and CA certificates, no shell; the same files as the test image has.
 FROM gcr.io/distroless/cc-debian12:nonroot

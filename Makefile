@@ -3,7 +3,7 @@
 .PHONY: build test fuzz cluster-demo generate lint
 
 build: ## the program, as it is shipped
-	cargo build --release
+	cargo build --profile dist
 
 test: ## every test, with all they need: as root on Linux, or against STARLING_TEST_KUBECONFIG and STARLING_TEST_IMAGE
 	tests/run.sh
