@@ -1,5 +1,5 @@
 # syntax=docker/dockerfile:1
-# One image for every role: operator, master, worker, sample service.
+# One image for every role: operator, master, worker, demo service.
 FROM rust:1.95-bookworm AS build
 WORKDIR /src
 COPY . .

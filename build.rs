@@ -5,12 +5,9 @@ use std::error::Error;
 use std::fs;
 use std::path::Path;
 
-/// What the sample service speaks, and tells of itself by reflection; paths from the package's
+/// What the demo service speaks, and tells of itself by reflection; paths from the package's
 /// root, imports from `src`.
-const SAMPLE: &[&str] = &[
-    "src/sample/categorization.proto",
-    "src/sample/inference.proto",
-];
+const DEMO: &[&str] = &["src/demo/categorization.proto", "src/demo/inference.proto"];
 /// What our own processes say to each other.
 const FLEET: &[&str] = &["src/wire/fleet.proto"];
 
@@ -18,21 +15,18 @@ const FLEET: &[&str] = &["src/wire/fleet.proto"];
 const SECRET: &[&str] = &["starling.fleet.v1.Found"];
 
 fn main() -> Result<(), Box<dyn Error>> {
-    for proto in SAMPLE.iter().chain(FLEET) {
+    for proto in DEMO.iter().chain(FLEET) {
         println!("cargo:rerun-if-changed={proto}");
     }
-    for protos in [SAMPLE, FLEET] {
+    for protos in [DEMO, FLEET] {
         tonic_prost_build::configure()
             .skip_debug(SECRET)
             .compile_fds(protox::compile(protos, ["src"])?)?;
     }
     let described = protox::Compiler::new(["src"])?
         .include_imports(true)
-        .open_files(SAMPLE)?
+        .open_files(DEMO)?
         .encode_file_descriptor_set();
-    fs::write(
-        Path::new(&env::var("OUT_DIR")?).join("sample.bin"),
-        described,
-    )?;
+    fs::write(Path::new(&env::var("OUT_DIR")?).join("demo.bin"), described)?;
     Ok(())
 }

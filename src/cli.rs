@@ -2,6 +2,7 @@
 
 mod calls;
 mod data;
+mod demo_service;
 mod documents;
 mod exit;
 mod generate;
@@ -11,7 +12,6 @@ mod overrides;
 mod progress;
 mod roles;
 mod run;
-mod sample_service;
 mod strict;
 mod tags;
 mod validate;
@@ -24,7 +24,7 @@ use clap::{Parser, Subcommand};
 
 pub use exit::Exit;
 
-use crate::{master, operator, sample, worker};
+use crate::{demo, master, operator, worker};
 
 /// Load tests as a Kubernetes resource, and without a cluster.
 #[derive(Debug, Parser)]
@@ -47,7 +47,8 @@ enum Command {
     ///
     /// POST /predict, POST /serving-endpoints/NAME/invocations, and GET /_count for the requests
     /// received so far.
-    SampleService(Box<sample::Options>),
+    #[command(visible_alias = "sample-service")]
+    DemoService(Box<demo::Options>),
     Crd(generate::CrdOptions),
     Rbac(generate::RbacOptions),
     #[command(hide = true)]
@@ -67,7 +68,7 @@ pub fn main() -> ExitCode {
     let exit = match Cli::parse().command {
         Command::Run(options) => run::run(*options),
         Command::Validate(options) => validate::run(&options),
-        Command::SampleService(options) => sample_service::run(*options),
+        Command::DemoService(options) => demo_service::run(*options),
         Command::Crd(options) => generate::crd(&options),
         Command::Rbac(options) => generate::rbac(&options),
         Command::Reference(options) => generate::reference(&options),

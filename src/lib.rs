@@ -10,13 +10,13 @@ pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 pub mod cli;
 pub mod crd;
+pub mod demo;
 pub mod engine;
 pub mod master;
 pub mod operator;
 pub mod plan;
 pub mod report;
 pub mod runtime;
-pub mod sample;
 pub mod stats;
 pub mod wire;
 pub mod worker;

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# From nothing to a verdict: a cluster, the chart, the sample service, and a LoadTest followed to its end.
+# From nothing to a verdict: a cluster, the chart, the demo service, and a LoadTest followed to its end.
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."

@@ -7,9 +7,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::json;
+use starling::demo::{self, DemoService};
 use starling::master::{self, Listeners, Memory};
 use starling::operator::channel::{Channel, InstallKey};
-use starling::sample::{self, SampleService};
 use starling::stats::result::{RunResult, Verdict};
 use starling::wire::control::{Client, Grant, GrantAction, MasterState, ProblemKind, Progress};
 use starling::wire::layout::{RunFile, channel, exit};
@@ -27,7 +27,7 @@ const PATIENCE: Duration = Duration::from_secs(40);
 /// A run's files, its service under test and the address its master listens on.
 struct Stage {
     folder: TempDir,
-    service: SampleService,
+    service: DemoService,
     channel: Channel,
     control: SocketAddr,
 }
@@ -47,11 +47,11 @@ impl Drop for Master {
 impl Stage {
     async fn new(workers: u32, seconds: u32, change: impl FnOnce(&mut serde_json::Value)) -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let options = sample::Options {
+        let options = demo::Options {
             listen: "127.0.0.1:0".parse().unwrap(),
-            ..sample::Options::default()
+            ..demo::Options::default()
         };
-        let service = SampleService::start(options).await.unwrap();
+        let service = DemoService::start(options).await.unwrap();
         let mut spec = json!({
             "target": {"url": format!("http://{}", service.address())},
             "scenarios": [{"name": "s", "thinkTime": {"min": "5ms", "max": "15ms"},

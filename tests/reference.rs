@@ -78,7 +78,7 @@ fn run(file: &Path) -> Option<String> {
     let shorter: &[&str] = if is_held { &["--duration", "1s"] } else { &[] };
     let output = starling(
         &[
-            &["run", "--sample-service", patient.to_str().expect("UTF-8")],
+            &["run", "--demo-service", patient.to_str().expect("UTF-8")],
             shorter,
         ]
         .concat(),
@@ -146,7 +146,7 @@ fn every_example_is_valid_and_warns_of_nothing() {
 }
 
 #[test]
-fn every_example_that_holds_load_passes_against_the_sample_service() {
+fn every_example_that_holds_load_passes_against_the_demo_service() {
     let left = Mutex::new(VecDeque::from(examples()));
     let failed = Mutex::new(Vec::new());
     std::thread::scope(|scope| {

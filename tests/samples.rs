@@ -1,5 +1,5 @@
 //! The samples and the guides are what they claim: their files are valid and pass against the
-//! sample service, their commands run.
+//! demo service, their commands run.
 
 use std::collections::VecDeque;
 use std::fs;
@@ -123,7 +123,7 @@ fn run(sample: &Path) -> Option<String> {
     let token = format!("databricks/pat={}", token.display());
     let output = starling(&[
         "run",
-        "--sample-service",
+        "--demo-service",
         "--secret",
         &token,
         file.to_str().expect("UTF-8"),
@@ -153,7 +153,7 @@ fn every_sample_is_valid_and_warns_of_nothing() {
 }
 
 #[test]
-fn every_sample_passes_against_the_sample_service() {
+fn every_sample_passes_against_the_demo_service() {
     let left = Mutex::new(VecDeque::from(samples()));
     let failed = Mutex::new(Vec::new());
     std::thread::scope(|scope| {
@@ -176,7 +176,7 @@ fn every_sample_passes_against_the_sample_service() {
     assert!(failed.is_empty(), "{}", failed.join("\n"));
 }
 
-/// A guide tells how to test these; the sample service plays them all.
+/// A guide tells how to test these; the demo service plays them all.
 const ENDPOINTS: [&str; 5] = [
     "https://adb-1234567890123456.7.azuredatabricks.net",
     "http://models.example.com:8080",
@@ -205,14 +205,14 @@ fn parts(page: &str) -> Vec<Part> {
     parts
 }
 
-/// `starling sample-service` on a free port.
+/// `starling demo-service` on a free port.
 struct Service(Child, String);
 
 impl Service {
     fn start() -> Service {
         let mut command = Command::new(env!("CARGO_BIN_EXE_starling"));
         let mut child = command
-            .args(["sample-service", "--listen", "127.0.0.1:0"])
+            .args(["demo-service", "--listen", "127.0.0.1:0"])
             .stdout(Stdio::piped())
             .spawn()
             .expect("it starts");

@@ -76,7 +76,7 @@ const RULES: &[Rule] = &[
         not: &["tonic"],
     },
     Rule {
-        module: "sample",
+        module: "demo",
         may: &["plan", "runtime"],
         not: KUBERNETES,
     },
@@ -232,9 +232,9 @@ fn modules_import_only_what_they_may() {
 #[test]
 fn the_ways_to_write_an_import_are_seen() {
     let text = code(
-        "use crate::{plan::{a, wire}, stats};\nlet x = crate::sample::Y; // crate::operator\nuse super::super::engine::Z;\nmycrate::report::x;",
+        "use crate::{plan::{a, wire}, stats};\nlet x = crate::demo::Y; // crate::operator\nuse super::super::engine::Z;\nmycrate::report::x;",
     );
-    let expected = ["engine", "plan", "sample", "stats"].map(str::to_owned);
+    let expected = ["demo", "engine", "plan", "stats"].map(str::to_owned);
     assert_eq!(own_imports(&text, 2), BTreeSet::from(expected));
     assert!(own_imports("#[cfg(test)]\nuse crate::crd;", 1).contains("crd"));
 }

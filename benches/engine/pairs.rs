@@ -18,7 +18,7 @@ pub const MAX_STOLEN: f64 = 0.05;
 /// A row holds up to this much above its must: what two runs of one program differ by.
 const TOLERANCE: f64 = 1.05;
 /// Of the service called over gRPC.
-const PROTO: &str = include_str!("../../src/sample/categorization.proto");
+const PROTO: &str = include_str!("../../src/demo/categorization.proto");
 /// Clients run so much longer than they are measured, for they start and end at their own pace.
 const MARGIN: Duration = Duration::from_secs(2);
 

@@ -17,10 +17,10 @@ use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
-use starling::sample::wire::text_categorization_server::{
+use starling::demo::wire::text_categorization_server::{
     TextCategorization, TextCategorizationServer,
 };
-use starling::sample::wire::{PredictionReply, PredictionRequest, PredictionSummary, WatchRequest};
+use starling::demo::wire::{PredictionReply, PredictionRequest, PredictionSummary, WatchRequest};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tonic::Streaming;
@@ -282,7 +282,7 @@ async fn serve_http2(stream: tokio::net::TcpStream, received: Arc<Received>) {
         .await;
 }
 
-/// The sample service's categoriser, without any categorising.
+/// The demo service's categoriser, without any categorising.
 struct Categorization(Arc<Received>);
 
 /// Of the methods that nobody here calls.

@@ -16,13 +16,13 @@ use super::objects::{Given, Sources};
 use super::overrides::{Overrides, Place};
 use super::progress::{Display, Kind};
 use crate::crd::{self, Checked};
+use crate::demo::{self, DemoService};
 use crate::engine::{SampleLog, SampleSink};
 use crate::plan::{Inputs, Problem};
 use crate::report::json;
 use crate::report::text::{self, Style};
 use crate::runtime::logging;
 use crate::runtime::signals::Signals;
-use crate::sample::{self, SampleService};
 use crate::stats::RunResult;
 use crate::stats::result::Verdict;
 use crate::wire::control::ProblemKind;
@@ -65,9 +65,9 @@ pub struct Options {
     /// Read a key of a ConfigMap from a file
     #[arg(long, value_name = "NAME/KEY=FILE")]
     config_map: Vec<Given>,
-    /// Start the sample service on a free port, and send the load to it
-    #[arg(long, conflicts_with = "target")]
-    sample_service: bool,
+    /// Start the demo service on a free port, and send the load to it
+    #[arg(long, visible_alias = "sample-service", conflicts_with = "target")]
+    demo_service: bool,
     #[command(flatten)]
     overrides: Overrides,
 }
@@ -96,8 +96,8 @@ async fn run_all(mut options: Options, documents: Documents) -> anyhow::Result<E
     if let Some(path) = &options.json {
         json::check(path)?;
     }
-    let sample = if options.sample_service {
-        Some(start_sample(&mut options.overrides).await?)
+    let demo = if options.demo_service {
+        Some(start_demo(&mut options.overrides).await?)
     } else {
         None
     };
@@ -110,17 +110,17 @@ async fn run_all(mut options: Options, documents: Documents) -> anyhow::Result<E
             Exit::Invalid
         }
     };
-    if let Some(sample) = sample {
-        sample.shut_down().await;
+    if let Some(demo) = demo {
+        demo.shut_down().await;
     }
     Ok(exit)
 }
 
-async fn start_sample(overrides: &mut Overrides) -> anyhow::Result<SampleService> {
+async fn start_demo(overrides: &mut Overrides) -> anyhow::Result<DemoService> {
     let listen = (std::net::Ipv4Addr::LOCALHOST, 0).into();
-    let service = SampleService::start(sample::Options {
+    let service = DemoService::start(demo::Options {
         listen,
-        ..sample::Options::default()
+        ..demo::Options::default()
     })
     .await?;
     overrides.target = vec![Place::All(format!("http://{}", service.address()))];

@@ -267,11 +267,11 @@ fn a_target_that_refuses_connections_is_found_before_the_load_or_fails_every_req
 }
 
 #[test]
-fn the_sample_service_starts_by_itself() {
+fn the_demo_service_starts_by_itself() {
     let scratch = Scratch::new();
     let ended = starling(&[
         "run",
-        "--sample-service",
+        "--demo-service",
         &scratch.quickstart(),
         "--duration",
         "1s",
@@ -446,7 +446,7 @@ fn what_is_wrong_with_a_feeders_data_is_said_with_its_line_before_anything_is_se
     ];
     for (i, (feeder, message)) in cases.into_iter().enumerate() {
         let file = scratch.file(&format!("{i}.yaml"), &with_feeder("fed", &feeder));
-        let ended = starling(&["run", "--sample-service", &file]).with_code(2);
+        let ended = starling(&["run", "--demo-service", &file]).with_code(2);
         assert!(
             ended.stderr.contains(message),
             "{message}:\n{}",
@@ -493,7 +493,7 @@ fn chosen_requests_are_written_down_where_the_flag_says() {
     let (json, samples) = (scratch.path("result.json"), scratch.path("samples.jsonl"));
     let ended = starling(&[
         "run",
-        "--sample-service",
+        "--demo-service",
         &file,
         "--json",
         &json,
@@ -524,7 +524,7 @@ fn chosen_requests_are_written_down_where_the_flag_says() {
     );
     assert!(ended.stderr.contains(&note), "{note}: {}", ended.stderr);
 
-    let ended = starling(&["run", "--sample-service", &file]).with_code(0);
+    let ended = starling(&["run", "--demo-service", &file]).with_code(0);
     assert!(
         ended
             .stderr
@@ -534,7 +534,7 @@ fn chosen_requests_are_written_down_where_the_flag_says() {
     );
     starling(&[
         "run",
-        "--sample-service",
+        "--demo-service",
         &file,
         "--samples",
         &scratch.path("no/such/folder"),
@@ -557,7 +557,7 @@ fn every_row_that_the_master_leases_is_used_once_and_the_result_says_so() {
         &with_feeder("fed", feeder).replace("duration: 1s", "duration: 1m"),
     );
     let json = scratch.path("result.json");
-    starling(&["run", "--sample-service", &file, "--json", &json]).with_code(0);
+    starling(&["run", "--demo-service", &file, "--json", &json]).with_code(0);
     let result = scratch.json("result.json");
     assert_eq!(result["totals"]["requests"], 25);
     assert_eq!(
@@ -601,4 +601,54 @@ fn names_in_a_file_do_not_steer_the_terminal() {
     let file = scratch.file("t.yaml", &test("\"a\\e[31mb\""));
     let ended = starling(&["validate", &file]).with_code(2);
     assert!(!ended.stderr.contains('\x1b'), "{}", ended.stderr);
+}
+
+#[test]
+fn the_names_of_the_demo_service_in_the_first_version_still_work() {
+    let scratch = Scratch::new();
+    starling(&[
+        "run",
+        "--sample-service",
+        &scratch.quickstart(),
+        "--duration",
+        "1s",
+    ])
+    .with_code(0);
+    let file = scratch.file("t.yaml", &with_token("t"));
+    let secret = format!("data-bricks/pat={}", scratch.file("pat", "right"));
+    for (command, variable) in [
+        ("demo-service", "STARLING_DEMO_TOKEN"),
+        ("sample-service", "STARLING_SAMPLE_TOKEN"),
+    ] {
+        for (token, code) in [("right", 0), ("wrong", 99)] {
+            let service = Service::start_as(command, &[(variable, token)]);
+            starling(&["run", &file, "--secret", &secret, "--target", &service.url])
+                .with_code(code);
+        }
+        starling(&[command, "--help"]).with_code(0);
+    }
+    let both = |help: &str, names: [&str; 2]| names.iter().all(|name| help.contains(name));
+    let help = starling(&["--help"]).with_code(0).stdout;
+    assert!(both(&help, ["demo-service", "sample-service"]), "{help}");
+    let help = starling(&["run", "--help"]).with_code(0).stdout;
+    assert!(
+        both(&help, ["--demo-service", "--sample-service"]),
+        "{help}"
+    );
+}
+
+#[test]
+fn a_variable_of_the_demo_service_wins_over_its_name_in_the_first_version() {
+    let variables = [
+        ("STARLING_DEMO_CLIENT", "robot:canary"),
+        ("STARLING_SAMPLE_CLIENT", "no secret"),
+    ];
+    Service::start_as("demo-service", &variables);
+    let mut refused = command(&["demo-service", "--listen", "127.0.0.1:0"]);
+    let output = refused
+        .env("STARLING_SAMPLE_CLIENT", "no secret")
+        .output()
+        .expect("it starts");
+    let ended = Ended::of(output).with_code(2);
+    assert!(ended.stderr.contains("ID:SECRET"), "{}", ended.stderr);
 }

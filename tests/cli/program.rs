@@ -88,7 +88,7 @@ impl Scratch {
     }
 }
 
-/// `starling sample-service` on a free port.
+/// `starling demo-service` on a free port.
 pub struct Service {
     pub child: Child,
     pub url: String,
@@ -96,10 +96,19 @@ pub struct Service {
 
 impl Service {
     pub fn start(args: &[&str]) -> Self {
-        let mut child = command(&[&["sample-service", "--listen", "127.0.0.1:0"], args].concat())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("it starts");
+        Self::spawn(&mut command(
+            &[&["demo-service", "--listen", "127.0.0.1:0"], args].concat(),
+        ))
+    }
+
+    /// The service under this name of its command, with these environment variables.
+    pub fn start_as(name: &str, variables: &[(&str, &str)]) -> Self {
+        let mut command = command(&[name, "--listen", "127.0.0.1:0"]);
+        Self::spawn(command.envs(variables.iter().copied()))
+    }
+
+    fn spawn(command: &mut Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).spawn().expect("it starts");
         let mut line = String::new();
         BufReader::new(child.stdout.take().expect("a pipe"))
             .read_line(&mut line)

@@ -41,7 +41,7 @@ pub fn closed(users: u32, duration: u32) -> Value {
     json!({"closed": {"users": users, "duration": format!("{duration}s")}})
 }
 
-/// A LoadTest of a few seconds against the sample service: about 100 requests per second.
+/// A LoadTest of a few seconds against the demo service: about 100 requests per second.
 pub fn brief(name: &str, duration: u32) -> Value {
     let test = json!({
         "apiVersion": "starling.dev/v1alpha1", "kind": "LoadTest", "metadata": {"name": name},

@@ -58,7 +58,7 @@ fn a_token_from_a_secret_is_sent_and_seen_nowhere_else() {
             "-o",
             "yaml",
         ]);
-        // the sample service is told its token by a flag; nothing else may name it
+        // the demo service is told its token by a flag; nothing else may name it
         let told: Vec<&str> = objects
             .lines()
             .filter(|line| line.contains(CANARY))

@@ -1,4 +1,4 @@
-//! The stage of a test: namespaces of its own with an operator and a sample service, and what
+//! The stage of a test: namespaces of its own with an operator and a demo service, and what
 //! people do and see there.
 //!
 //! Who operates what: the suite installs the chart once, as release `starling` in
@@ -162,7 +162,7 @@ impl Stage {
         }
     }
 
-    /// The stage as most tests want it: an operator, and a sample service with these flags.
+    /// The stage as most tests want it: an operator, and a demo service with these flags.
     pub async fn open(&self, service_flags: &[&str]) -> Operator {
         self.deploy_service(service_flags);
         let operator = Operator::install(self, &[]);
@@ -170,7 +170,7 @@ impl Stage {
         operator
     }
 
-    /// The sample service of `manifests/samples`, without waiting for it.
+    /// The demo service of `manifests/samples`, without waiting for it.
     pub fn deploy_service(&self, flags: &[&str]) {
         self.deploy_service_as("sample-service", flags);
     }
@@ -191,7 +191,7 @@ impl Stage {
                 container["resources"]["requests"]["cpu"] = "10m".into();
                 let args = container["args"]
                     .as_array_mut()
-                    .expect("the sample service has arguments");
+                    .expect("the demo service has arguments");
                 args.extend(flags.iter().map(|flag| Value::from(*flag)));
             }
             self.apply(&object);
@@ -308,7 +308,7 @@ impl Stage {
         self.test(name).await
     }
 
-    /// Requests the sample service has counted.
+    /// Requests the demo service has counted.
     pub async fn count(&self) -> u64 {
         self.counts("sample-service").await["total"]
             .as_u64()

@@ -1,4 +1,4 @@
-//! How the sample service listens, whom it lets in, and what it does badly on purpose.
+//! How the demo service listens, whom it lets in, and what it does badly on purpose.
 
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -6,7 +6,7 @@ use std::num::NonZeroU32;
 use std::str::FromStr;
 use std::time::Duration;
 
-use super::SampleError;
+use super::DemoError;
 use super::faults::{self, Latency, Stall};
 
 #[derive(Debug, Clone, clap::Args)]
@@ -54,14 +54,18 @@ pub struct Options {
 
     /// The bearer token that models ask for, beside those of the token endpoint; without it, any,
     /// and none but for /serving-endpoints
-    #[arg(long, env = "STARLING_SAMPLE_TOKEN", hide_env_values = true)]
+    #[arg(
+        long,
+        env = variable("STARLING_DEMO_TOKEN", "STARLING_SAMPLE_TOKEN"),
+        hide_env_values = true
+    )]
     pub token: Option<Token>,
 
     /// The only client, and its secret, that the token endpoint (POST /oauth/token) knows; without
     /// it, any
     #[arg(
         long,
-        env = "STARLING_SAMPLE_CLIENT",
+        env = variable("STARLING_DEMO_CLIENT", "STARLING_SAMPLE_CLIENT"),
         hide_env_values = true,
         value_name = "ID:SECRET"
     )]
@@ -113,6 +117,17 @@ pub struct Client {
     pub(super) secret: String,
 }
 
+/// Name of the environment variable that an option is read from: `former`, the variable of the first
+/// version, where only that one is set.
+fn variable(name: &'static str, former: &'static str) -> &'static str {
+    let is_set = |name| std::env::var_os(name).is_some();
+    if is_set(former) && !is_set(name) {
+        former
+    } else {
+        name
+    }
+}
+
 impl Default for Options {
     fn default() -> Options {
         Options {
@@ -138,11 +153,11 @@ impl Default for Options {
 }
 
 impl FromStr for Token {
-    type Err = SampleError;
+    type Err = DemoError;
 
-    fn from_str(text: &str) -> Result<Token, SampleError> {
+    fn from_str(text: &str) -> Result<Token, DemoError> {
         match text.trim() {
-            "" => Err(SampleError::EmptyToken),
+            "" => Err(DemoError::EmptyToken),
             token => Ok(Token(token.to_owned())),
         }
     }
@@ -155,15 +170,15 @@ impl fmt::Debug for Token {
 }
 
 impl FromStr for Client {
-    type Err = SampleError;
+    type Err = DemoError;
 
-    fn from_str(text: &str) -> Result<Client, SampleError> {
+    fn from_str(text: &str) -> Result<Client, DemoError> {
         match text.trim().split_once(':') {
             Some((id, secret)) if !id.is_empty() && !secret.is_empty() => Ok(Client {
                 id: id.to_owned(),
                 secret: secret.to_owned(),
             }),
-            _ => Err(SampleError::Client),
+            _ => Err(DemoError::Client),
         }
     }
 }

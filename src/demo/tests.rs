@@ -31,13 +31,12 @@ struct Answer {
 }
 
 fn parse(arguments: &[&str]) -> Result<Options, clap::Error> {
-    Command::try_parse_from(["sample-service"].iter().chain(arguments))
-        .map(|command| command.options)
+    Command::try_parse_from(["demo-service"].iter().chain(arguments)).map(|command| command.options)
 }
 
-async fn start(arguments: &[&str]) -> SampleService {
+async fn start(arguments: &[&str]) -> DemoService {
     let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    SampleService::start(Options {
+    DemoService::start(Options {
         listen,
         ..parse(arguments).unwrap()
     })
@@ -45,7 +44,7 @@ async fn start(arguments: &[&str]) -> SampleService {
     .unwrap()
 }
 
-async fn connect(service: &SampleService, text: &str) -> TcpStream {
+async fn connect(service: &DemoService, text: &str) -> TcpStream {
     let mut stream = TcpStream::connect(service.address()).await.unwrap();
     stream.write_all(text.as_bytes()).await.unwrap();
     stream
@@ -62,7 +61,7 @@ async fn read_answer(mut stream: TcpStream) -> Answer {
     }
 }
 
-async fn send(service: &SampleService, line: &str, headers: &str, body: &str) -> Answer {
+async fn send(service: &DemoService, line: &str, headers: &str, body: &str) -> Answer {
     let length = body.len();
     let text = format!(
         "{line} HTTP/1.1\r\nhost: sample\r\nconnection: close\r\ncontent-length: {length}\r\n{headers}\r\n{body}"
@@ -70,7 +69,7 @@ async fn send(service: &SampleService, line: &str, headers: &str, body: &str) ->
     read_answer(connect(service, &text).await).await
 }
 
-async fn predict(service: &SampleService) -> Answer {
+async fn predict(service: &DemoService) -> Answer {
     send(service, "POST /predict", "", r#"{"text": "the team won"}"#).await
 }
 
@@ -109,7 +108,7 @@ fn no_option_at_all_is_the_default_and_a_token_is_never_shown() {
 #[tokio::test]
 async fn a_taken_port_is_named() {
     let first = start(&[]).await;
-    let error = SampleService::start(Options {
+    let error = DemoService::start(Options {
         listen: first.address(),
         ..Options::default()
     })
@@ -434,17 +433,13 @@ async fn shutting_down_finishes_what_runs_and_takes_no_more() {
 
 type Grpc<C> = Result<C, tonic::transport::Error>;
 
-async fn categorizer(
-    service: &SampleService,
-) -> TextCategorizationClient<tonic::transport::Channel> {
+async fn categorizer(service: &DemoService) -> TextCategorizationClient<tonic::transport::Channel> {
     let connected: Grpc<_> =
         TextCategorizationClient::connect(format!("http://{}", service.address())).await;
     connected.unwrap()
 }
 
-async fn inference(
-    service: &SampleService,
-) -> GrpcInferenceServiceClient<tonic::transport::Channel> {
+async fn inference(service: &DemoService) -> GrpcInferenceServiceClient<tonic::transport::Channel> {
     let connected: Grpc<_> =
         GrpcInferenceServiceClient::connect(format!("http://{}", service.address())).await;
     connected.unwrap()
@@ -592,7 +587,7 @@ async fn a_method_that_is_not_there_is_unimplemented_and_counted() {
 }
 
 /// Services that reflection of this version names; `None` if there is none.
-async fn reflected(service: &SampleService, version: &str) -> Option<BTreeSet<String>> {
+async fn reflected(service: &DemoService, version: &str) -> Option<BTreeSet<String>> {
     let channel = tonic::transport::Endpoint::from_shared(format!("http://{}", service.address()))
         .unwrap()
         .connect()
@@ -751,7 +746,7 @@ async fn before_it_is_ready_every_protocol_says_so() {
 
 #[tokio::test]
 async fn a_workspace_refuses_in_its_own_words() {
-    let invoke = async |service: &SampleService, name: &str, body: &str| {
+    let invoke = async |service: &DemoService, name: &str, body: &str| {
         let answer = send(
             service,
             &format!("POST /serving-endpoints/{name}/invocations"),

@@ -1,25 +1,25 @@
-//! `starling sample-service`: the service that the samples test, until a signal ends it.
+//! `starling demo-service`: serves what the examples test, until a signal ends it.
 
 use anyhow::Context;
 
 use super::exit::Exit;
+use crate::demo::{DemoService, Options};
 use crate::runtime::logging;
 use crate::runtime::signals::Signals;
-use crate::sample::{Options, SampleService};
 
+/// Serves until SIGINT or SIGTERM; a service that was ended by a signal has not failed.
 pub fn run(options: Options) -> Exit {
     logging::init(logging::Format::Auto);
     let served = super::block_on(serve(options))
         .map_err(anyhow::Error::from)
         .flatten();
-    // whoever ends a service by a signal did not see it fail
     served.map_or_else(super::could_not_run, |()| Exit::Passed)
 }
 
 async fn serve(options: Options) -> anyhow::Result<()> {
     let signals = Signals::install().context("cannot listen for signals")?;
-    let service = SampleService::start(options).await?;
-    // the first line of a pipe, so that a script which asked for port 0 learns the port
+    let service = DemoService::start(options).await?;
+    // Scripts that asked for port 0 read the port from this line, so its words do not change.
     println!("sample service on http://{}", service.address());
     signals.drain().cancelled().await;
     service.shut_down().await;

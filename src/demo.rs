@@ -1,4 +1,4 @@
-//! The sample service: what the users of Starling test.
+//! The demo service: what the users of Starling test.
 //!
 //! A text categoriser over REST and gRPC, models behind the protocols that model servers speak,
 //! chat completions, and a token endpoint, all on one port, with faults on request and an exact
@@ -58,30 +58,30 @@ const DRAIN: Duration = Duration::from_secs(5);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 #[derive(Debug, thiserror::Error)]
-pub enum SampleError {
-    #[error("the sample service cannot listen on {address}: {source}")]
+pub enum DemoError {
+    #[error("the demo service cannot listen on {address}: {source}")]
     Bind {
         address: SocketAddr,
         source: io::Error,
     },
-    #[error("the bearer token of the sample service is empty")]
+    #[error("the bearer token of the demo service is empty")]
     EmptyToken,
-    #[error("a client of the sample service is ID:SECRET")]
+    #[error("a client of the demo service is ID:SECRET")]
     Client,
 }
 
-/// A running sample service. Dropping it stops it as `shut_down` does, without waiting.
-pub struct SampleService {
+/// A running demo service. Dropping it stops it as `shut_down` does, without waiting.
+pub struct DemoService {
     address: SocketAddr,
     service: Arc<Service>,
     stop: DropGuard,
     serving: JoinHandle<()>,
 }
 
-impl SampleService {
+impl DemoService {
     /// Listens (on a free port if the port is 0) and serves on the current tokio runtime.
-    pub async fn start(options: Options) -> Result<SampleService, SampleError> {
-        let cannot_listen = |source| SampleError::Bind {
+    pub async fn start(options: Options) -> Result<DemoService, DemoError> {
+        let cannot_listen = |source| DemoError::Bind {
             address: options.listen,
             source,
         };
@@ -93,7 +93,7 @@ impl SampleService {
         let stop = CancellationToken::new();
         service.grpc.open(options.ready_after, stop.clone()).await;
         let serving = tokio::spawn(accept(listener, Arc::clone(&service), stop.clone(), DRAIN));
-        Ok(SampleService {
+        Ok(DemoService {
             address,
             service,
             stop: stop.drop_guard(),
@@ -115,7 +115,7 @@ impl SampleService {
     pub async fn shut_down(self) {
         drop(self.stop);
         if let Err(error) = self.serving.await {
-            tracing::error!(%error, "the sample service broke down");
+            tracing::error!(%error, "the demo service broke down");
         }
     }
 }
@@ -135,7 +135,7 @@ async fn accept(
                     connections.spawn(serve_connection(stream, Arc::clone(&service), stop.clone()));
                 }
                 Err(error) => {
-                    tracing::warn!(%error, "the sample service cannot accept a connection");
+                    tracing::warn!(%error, "the demo service cannot accept a connection");
                     sleep(ACCEPT_PAUSE).await;
                 }
             },
@@ -152,14 +152,14 @@ async fn accept(
     if drained.await.is_err() {
         tracing::warn!(
             left = connections.len(),
-            "the sample service cuts connections that are still busy"
+            "the demo service cuts connections that are still busy"
         );
     }
 }
 
 fn report_panic(ended: Result<(), tokio::task::JoinError>) {
     if let Err(error) = ended {
-        tracing::error!(%error, "a connection of the sample service broke down");
+        tracing::error!(%error, "a connection of the demo service broke down");
     }
 }
 

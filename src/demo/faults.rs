@@ -1,4 +1,4 @@
-//! What the sample service does badly on purpose: latency, errors and stalls, decided for each
+//! What the demo service does badly on purpose: latency, errors and stalls, decided for each
 //! request from its number.
 
 use std::f64::consts::TAU;

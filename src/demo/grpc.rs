@@ -20,7 +20,7 @@ use super::options::Reflection;
 use super::shared::Shared;
 
 /// Every message and service, for reflection.
-const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/sample.bin"));
+const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/demo.bin"));
 
 /// Names for which health is told; the empty one is the whole service.
 const SERVICES: [&str; 3] = [
