@@ -46,8 +46,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-pub use faults::{FaultError, Latency, Stall};
-pub use options::{Client, Options, Reflection, Token};
+pub use options::{Client, Latency, OptionError, Options, Reflection, Stall, Token};
 use service::Service;
 
 /// Requests under way get this long when the service shuts down.
@@ -64,10 +63,6 @@ pub enum DemoError {
         address: SocketAddr,
         source: io::Error,
     },
-    #[error("the bearer token of the demo service is empty")]
-    EmptyToken,
-    #[error("a client of the demo service is ID:SECRET")]
-    Client,
 }
 
 /// A running demo service. Dropping it stops it as `shut_down` does, without waiting.

@@ -1,68 +1,16 @@
 //! What the demo service does badly on purpose: latency, errors and stalls, decided for each
 //! request from its number.
 
-use std::f64::consts::TAU;
-use std::str::FromStr;
 use std::time::Duration;
 
-use rand::{Rng, RngCore, SeedableRng};
+use rand::{RngCore, SeedableRng};
 use rand_xoshiro::SplitMix64;
 
-use super::options::Options;
-use crate::plan::duration;
+use super::options::{Latency, Options, Stall};
 
 /// 2^64 divided by the golden ratio. Steps of it, modulo 2^64, fall evenly on the whole range, and
 /// so does every n-th of them.
 const GOLDEN_STEP: u64 = 0x9e37_79b9_7f4a_7c15;
-
-/// No client waits longer, and a longer time is a slip of the pen.
-const LONGEST: Duration = Duration::from_secs(3600);
-
-/// How long an answer takes at least. Waits end on the millisecond after, which is the timer's
-/// resolution.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Latency {
-    Constant(Duration),
-    Uniform {
-        min: Duration,
-        max: Duration,
-    },
-    /// Where the bell reaches below zero, there is no wait.
-    Normal {
-        mean: Duration,
-        deviation: Duration,
-    },
-    Exponential {
-        mean: Duration,
-    },
-}
-
-/// The service freezes at each multiple of `every` since its start, for `lasting`; who arrives then
-/// is held until it ends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Stall {
-    pub every: Duration,
-    pub lasting: Duration,
-}
-
-/// Why the text of an option was refused.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
-pub enum FaultError {
-    #[error("{text:?} is not a duration between 0 and 1h, such as 5ms or 1s")]
-    Duration { text: String },
-    #[error(
-        "{text:?} is not constant:TIME, uniform:MIN,MAX, normal:MEAN,DEVIATION or exponential:MEAN"
-    )]
-    Latency { text: String },
-    #[error("{text:?}: the first time must not be longer than the second")]
-    Order { text: String },
-    #[error("{text:?} is not EVERY,FOR, with FOR above 0 and shorter than EVERY, such as 10s,1s")]
-    Stall { text: String },
-    #[error("{text:?} is not a number between 0 and 1")]
-    Fraction { text: String },
-    #[error("{text:?} is not a number of whole seconds between 1s and 1h")]
-    Lifetime { text: String },
-}
 
 /// All that the service does badly.
 #[derive(Debug, Clone)]
@@ -92,85 +40,6 @@ pub(super) struct Pace {
     first: Option<Latency>,
     gap: Option<Latency>,
     is_cut: bool,
-}
-
-impl Latency {
-    fn draw(self, random: &mut impl Rng) -> Duration {
-        match self {
-            Latency::Constant(time) => time,
-            Latency::Uniform { min, max } => min + max.saturating_sub(min).mul_f64(random.random()),
-            Latency::Normal { mean, deviation } => {
-                // Box and Muller's way from two uniform numbers to a normal one; 1 - x keeps zero
-                // from the logarithm.
-                let (radius, angle): (f64, f64) = (
-                    (-2.0 * (1.0 - random.random::<f64>()).ln()).sqrt(),
-                    TAU * random.random::<f64>(),
-                );
-                Duration::from_secs_f64(
-                    (mean.as_secs_f64() + deviation.as_secs_f64() * radius * angle.cos()).max(0.0),
-                )
-            }
-            Latency::Exponential { mean } => mean.mul_f64(-(1.0 - random.random::<f64>()).ln()),
-        }
-    }
-}
-
-impl FromStr for Latency {
-    type Err = FaultError;
-
-    fn from_str(text: &str) -> Result<Latency, FaultError> {
-        let (name, times) = text.split_once(':').unwrap_or((text, ""));
-        let times = times
-            .split(',')
-            .filter(|time| !time.trim().is_empty())
-            .map(parse_duration)
-            .collect::<Result<Vec<_>, _>>()?;
-        match (name, times.as_slice()) {
-            ("constant", [time]) => Ok(Latency::Constant(*time)),
-            ("uniform", [min, max]) if min > max => Err(FaultError::Order { text: text.into() }),
-            ("uniform", [min, max]) => Ok(Latency::Uniform {
-                min: *min,
-                max: *max,
-            }),
-            ("normal", [mean, deviation]) => Ok(Latency::Normal {
-                mean: *mean,
-                deviation: *deviation,
-            }),
-            ("exponential", [mean]) => Ok(Latency::Exponential { mean: *mean }),
-            _ => Err(FaultError::Latency { text: text.into() }),
-        }
-    }
-}
-
-impl Stall {
-    /// How much of a stall is still to come for one who arrives this long after the start.
-    fn rest(self, since_start: Duration) -> Duration {
-        let every = self.every.as_nanos().max(1);
-        if since_start < self.every {
-            return Duration::ZERO;
-        }
-        let into_period = u64::try_from(since_start.as_nanos() % every).unwrap_or(u64::MAX);
-        self.lasting
-            .saturating_sub(Duration::from_nanos(into_period))
-    }
-}
-
-impl FromStr for Stall {
-    type Err = FaultError;
-
-    fn from_str(text: &str) -> Result<Stall, FaultError> {
-        let refused = || FaultError::Stall { text: text.into() };
-        let (every, lasting) = text.split_once(',').ok_or_else(refused)?;
-        let stall = Stall {
-            every: parse_duration(every)?,
-            lasting: parse_duration(lasting)?,
-        };
-        if stall.lasting.is_zero() || stall.lasting >= stall.every {
-            Err(refused())
-        } else {
-            Ok(stall)
-        }
-    }
 }
 
 impl Faults {
@@ -252,29 +121,6 @@ impl Default for Pace {
     }
 }
 
-/// For `--error-rate`.
-pub(super) fn parse_fraction(text: &str) -> Result<f64, FaultError> {
-    match text.trim().parse::<f64>() {
-        Ok(fraction) if (0.0..=1.0).contains(&fraction) => Ok(fraction),
-        _ => Err(FaultError::Fraction { text: text.into() }),
-    }
-}
-
-/// For `--token-lifetime`, which clients are told in whole seconds.
-pub(super) fn parse_lifetime(text: &str) -> Result<Duration, FaultError> {
-    let whole = parse_duration(text)
-        .ok()
-        .filter(|time| !time.is_zero() && time.subsec_nanos() == 0);
-    whole.ok_or_else(|| FaultError::Lifetime { text: text.into() })
-}
-
-pub(super) fn parse_duration(text: &str) -> Result<Duration, FaultError> {
-    let parsed = duration::parse(text.trim())
-        .ok()
-        .filter(|time| *time <= LONGEST);
-    parsed.ok_or_else(|| FaultError::Duration { text: text.into() })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -303,71 +149,6 @@ mod tests {
                 / samples.len() as f64)
                 .sqrt(),
         )
-    }
-
-    #[test]
-    fn a_latency_of_no_known_form_is_refused() {
-        for text in [
-            "",
-            "5ms",
-            "constant",
-            "constant:",
-            "constant:5ms,6ms",
-            "uniform:5ms",
-            "gamma:5ms",
-        ] {
-            assert_eq!(
-                text.parse::<Latency>(),
-                Err(FaultError::Latency { text: text.into() }),
-                "{text:?}"
-            );
-        }
-        for text in [
-            "constant:5",
-            "constant:-5ms",
-            "exponential:2h",
-            "normal:5ms,soon",
-        ] {
-            assert!(
-                matches!(text.parse::<Latency>(), Err(FaultError::Duration { .. })),
-                "{text:?}"
-            );
-        }
-        assert!(matches!(
-            "uniform:6ms,5ms".parse::<Latency>(),
-            Err(FaultError::Order { .. })
-        ));
-    }
-
-    #[test]
-    fn a_stall_that_never_ends_or_never_begins_is_refused() {
-        for text in ["", "10s", "1s,1s", "1s,2s", "1s,0s"] {
-            assert_eq!(
-                text.parse::<Stall>(),
-                Err(FaultError::Stall { text: text.into() }),
-                "{text:?}"
-            );
-        }
-        assert!(matches!(
-            "10s,1s,1s".parse::<Stall>(),
-            Err(FaultError::Duration { .. })
-        ));
-    }
-
-    #[test]
-    fn an_error_rate_is_a_fraction() {
-        for text in ["", "-0.1", "1.1", "1%", "NaN"] {
-            assert!(parse_fraction(text).is_err(), "{text:?}");
-        }
-        assert_eq!(parse_fraction("0.01"), Ok(0.01));
-    }
-
-    #[test]
-    fn a_lifetime_is_whole_seconds() {
-        for text in ["", "0s", "500ms", "2h", "soon"] {
-            assert!(parse_lifetime(text).is_err(), "{text:?}");
-        }
-        assert_eq!(parse_lifetime("2s"), Ok(2000 * MS));
     }
 
     #[test]

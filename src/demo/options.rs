@@ -1,13 +1,12 @@
 //! How the demo service listens, whom it lets in, and what it does badly on purpose.
 
-use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZeroU32;
-use std::str::FromStr;
 use std::time::Duration;
 
-use super::DemoError;
-use super::faults::{self, Latency, Stall};
+mod values;
+
+pub use values::{Client, Latency, OptionError, Stall, Token};
 
 #[derive(Debug, Clone, clap::Args)]
 pub struct Options {
@@ -21,7 +20,7 @@ pub struct Options {
     pub latency: Option<Latency>,
 
     /// This fraction of requests is answered 500 (gRPC: INTERNAL), spread evenly
-    #[arg(long, value_name = "FRACTION", default_value_t = Options::default().error_rate, value_parser = faults::parse_fraction)]
+    #[arg(long, value_name = "FRACTION", default_value_t = Options::default().error_rate, value_parser = values::parse_fraction)]
     pub error_rate: f64,
 
     /// Freeze every so often for so long: 10s,1s holds each request that arrives in the frozen
@@ -49,7 +48,7 @@ pub struct Options {
     pub token_gap: Option<Latency>,
 
     /// This fraction of streams ends halfway: chats without their end marker, gRPC streams ABORTED
-    #[arg(long, value_name = "FRACTION", default_value_t = Options::default().cut_rate, value_parser = faults::parse_fraction)]
+    #[arg(long, value_name = "FRACTION", default_value_t = Options::default().cut_rate, value_parser = values::parse_fraction)]
     pub cut_rate: f64,
 
     /// The bearer token that models ask for, beside those of the token endpoint; without it, any,
@@ -72,7 +71,7 @@ pub struct Options {
     pub client: Option<Client>,
 
     /// How long a token of the token endpoint is good, in whole seconds
-    #[arg(long, value_name = "TIME", default_value = "1h", value_parser = faults::parse_lifetime)]
+    #[arg(long, value_name = "TIME", default_value = "1h", value_parser = values::parse_lifetime)]
     pub token_lifetime: Duration,
 
     /// Names of the models that are there; others are answered 404 (gRPC: NOT_FOUND). Without it,
@@ -82,7 +81,7 @@ pub struct Options {
 
     /// Models are not ready before so long after the start: 503 (gRPC: UNAVAILABLE),
     /// /serving-endpoints 404
-    #[arg(long, value_name = "TIME", default_value = "0s", value_parser = faults::parse_duration)]
+    #[arg(long, value_name = "TIME", default_value = "0s", value_parser = values::parse_duration)]
     pub ready_after: Duration,
 
     /// Answer /serving-endpoints as a workspace whose IP access list does not hold the caller: 403
@@ -104,17 +103,6 @@ pub enum Reflection {
     V1,
     V1alpha,
     Off,
-}
-
-/// A bearer token, which no log shows.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Token(pub(super) String);
-
-/// Who may ask for a token; no log shows the secret.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Client {
-    pub(super) id: String,
-    pub(super) secret: String,
 }
 
 /// Name of the environment variable that an option is read from: `former`, the variable of the first
@@ -149,42 +137,5 @@ impl Default for Options {
             reflection: Reflection::Both,
             seed: 0,
         }
-    }
-}
-
-impl FromStr for Token {
-    type Err = DemoError;
-
-    fn from_str(text: &str) -> Result<Token, DemoError> {
-        match text.trim() {
-            "" => Err(DemoError::EmptyToken),
-            token => Ok(Token(token.to_owned())),
-        }
-    }
-}
-
-impl fmt::Debug for Token {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Token(hidden)")
-    }
-}
-
-impl FromStr for Client {
-    type Err = DemoError;
-
-    fn from_str(text: &str) -> Result<Client, DemoError> {
-        match text.trim().split_once(':') {
-            Some((id, secret)) if !id.is_empty() && !secret.is_empty() => Ok(Client {
-                id: id.to_owned(),
-                secret: secret.to_owned(),
-            }),
-            _ => Err(DemoError::Client),
-        }
-    }
-}
-
-impl fmt::Debug for Client {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Client({}, hidden)", self.id)
     }
 }

@@ -22,7 +22,7 @@ const CUT: &str = "a stream cut on purpose (--cut-rate)";
 
 type Replies = BoxStream<'static, Result<PredictionReply, Status>>;
 
-pub(in super::super) struct Categorizer(Arc<Shared>);
+pub(in crate::demo) struct Categorizer(Arc<Shared>);
 
 pub(super) fn server(shared: Arc<Shared>) -> TextCategorizationServer<Categorizer> {
     TextCategorizationServer::new(Categorizer(shared))

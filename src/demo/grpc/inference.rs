@@ -21,7 +21,7 @@ use super::super::shared::Shared;
 use super::super::tensors::{Answer, Datatype, Tensor, infer};
 use super::super::v2::{PLATFORM, SERVER, VERSION, check_outputs};
 
-pub(in super::super) struct Inference(Arc<Shared>);
+pub(in crate::demo) struct Inference(Arc<Shared>);
 
 pub(super) fn server(shared: Arc<Shared>) -> GrpcInferenceServiceServer<Inference> {
     GrpcInferenceServiceServer::new(Inference(shared))

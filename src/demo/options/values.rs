@@ -1,0 +1,286 @@
+//! Values of options, each read from its text: distributions of times, stalls, tokens, clients,
+//! fractions and lifetimes.
+
+use std::f64::consts::TAU;
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use rand::Rng;
+
+use crate::plan::duration;
+
+/// No client waits longer, and a longer time is a slip of the pen.
+const LONGEST: Duration = Duration::from_secs(3600);
+
+/// How long an answer takes at least. Waits end on the millisecond after, which is the timer's
+/// resolution.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Latency {
+    Constant(Duration),
+    Uniform {
+        min: Duration,
+        max: Duration,
+    },
+    /// Where the bell reaches below zero, there is no wait.
+    Normal {
+        mean: Duration,
+        deviation: Duration,
+    },
+    Exponential {
+        mean: Duration,
+    },
+}
+
+/// The service freezes at each multiple of `every` since its start, for `lasting`; who arrives then
+/// is held until it ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stall {
+    pub every: Duration,
+    pub lasting: Duration,
+}
+
+/// Why the text of an option was refused.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum OptionError {
+    #[error("{text:?} is not a duration between 0 and 1h, such as 5ms or 1s")]
+    Duration { text: String },
+    #[error(
+        "{text:?} is not constant:TIME, uniform:MIN,MAX, normal:MEAN,DEVIATION or exponential:MEAN"
+    )]
+    Latency { text: String },
+    #[error("{text:?}: the first time must not be longer than the second")]
+    Order { text: String },
+    #[error("{text:?} is not EVERY,FOR, with FOR above 0 and shorter than EVERY, such as 10s,1s")]
+    Stall { text: String },
+    #[error("{text:?} is not a number between 0 and 1")]
+    Fraction { text: String },
+    #[error("{text:?} is not a number of whole seconds between 1s and 1h")]
+    Lifetime { text: String },
+    #[error("the bearer token of the demo service is empty")]
+    EmptyToken,
+    #[error("a client of the demo service is ID:SECRET")]
+    Client,
+}
+
+/// A bearer token, which no log shows.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Token(pub(in crate::demo) String);
+
+/// Who may ask for a token; no log shows the secret.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Client {
+    pub(in crate::demo) id: String,
+    pub(in crate::demo) secret: String,
+}
+
+impl Latency {
+    pub(in crate::demo) fn draw(self, random: &mut impl Rng) -> Duration {
+        match self {
+            Latency::Constant(time) => time,
+            Latency::Uniform { min, max } => min + max.saturating_sub(min).mul_f64(random.random()),
+            Latency::Normal { mean, deviation } => {
+                // Box and Muller's way from two uniform numbers to a normal one; 1 - x keeps zero
+                // from the logarithm.
+                let (radius, angle): (f64, f64) = (
+                    (-2.0 * (1.0 - random.random::<f64>()).ln()).sqrt(),
+                    TAU * random.random::<f64>(),
+                );
+                Duration::from_secs_f64(
+                    (mean.as_secs_f64() + deviation.as_secs_f64() * radius * angle.cos()).max(0.0),
+                )
+            }
+            Latency::Exponential { mean } => mean.mul_f64(-(1.0 - random.random::<f64>()).ln()),
+        }
+    }
+}
+
+impl FromStr for Latency {
+    type Err = OptionError;
+
+    fn from_str(text: &str) -> Result<Latency, OptionError> {
+        let (name, times) = text.split_once(':').unwrap_or((text, ""));
+        let times = times
+            .split(',')
+            .filter(|time| !time.trim().is_empty())
+            .map(parse_duration)
+            .collect::<Result<Vec<_>, _>>()?;
+        match (name, times.as_slice()) {
+            ("constant", [time]) => Ok(Latency::Constant(*time)),
+            ("uniform", [min, max]) if min > max => Err(OptionError::Order { text: text.into() }),
+            ("uniform", [min, max]) => Ok(Latency::Uniform {
+                min: *min,
+                max: *max,
+            }),
+            ("normal", [mean, deviation]) => Ok(Latency::Normal {
+                mean: *mean,
+                deviation: *deviation,
+            }),
+            ("exponential", [mean]) => Ok(Latency::Exponential { mean: *mean }),
+            _ => Err(OptionError::Latency { text: text.into() }),
+        }
+    }
+}
+
+impl Stall {
+    /// How much of a stall is still to come for one who arrives this long after the start.
+    pub(in crate::demo) fn rest(self, since_start: Duration) -> Duration {
+        let every = self.every.as_nanos().max(1);
+        if since_start < self.every {
+            return Duration::ZERO;
+        }
+        let into_period = u64::try_from(since_start.as_nanos() % every).unwrap_or(u64::MAX);
+        self.lasting
+            .saturating_sub(Duration::from_nanos(into_period))
+    }
+}
+
+impl FromStr for Stall {
+    type Err = OptionError;
+
+    fn from_str(text: &str) -> Result<Stall, OptionError> {
+        let refused = || OptionError::Stall { text: text.into() };
+        let (every, lasting) = text.split_once(',').ok_or_else(refused)?;
+        let stall = Stall {
+            every: parse_duration(every)?,
+            lasting: parse_duration(lasting)?,
+        };
+        if stall.lasting.is_zero() || stall.lasting >= stall.every {
+            Err(refused())
+        } else {
+            Ok(stall)
+        }
+    }
+}
+
+impl FromStr for Token {
+    type Err = OptionError;
+
+    fn from_str(text: &str) -> Result<Token, OptionError> {
+        match text.trim() {
+            "" => Err(OptionError::EmptyToken),
+            token => Ok(Token(token.to_owned())),
+        }
+    }
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Token(hidden)")
+    }
+}
+
+impl FromStr for Client {
+    type Err = OptionError;
+
+    fn from_str(text: &str) -> Result<Client, OptionError> {
+        match text.trim().split_once(':') {
+            Some((id, secret)) if !id.is_empty() && !secret.is_empty() => Ok(Client {
+                id: id.to_owned(),
+                secret: secret.to_owned(),
+            }),
+            _ => Err(OptionError::Client),
+        }
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Client({}, hidden)", self.id)
+    }
+}
+
+/// For `--error-rate`.
+pub(super) fn parse_fraction(text: &str) -> Result<f64, OptionError> {
+    match text.trim().parse::<f64>() {
+        Ok(fraction) if (0.0..=1.0).contains(&fraction) => Ok(fraction),
+        _ => Err(OptionError::Fraction { text: text.into() }),
+    }
+}
+
+/// For `--token-lifetime`, which clients are told in whole seconds.
+pub(super) fn parse_lifetime(text: &str) -> Result<Duration, OptionError> {
+    let whole = parse_duration(text)
+        .ok()
+        .filter(|time| !time.is_zero() && time.subsec_nanos() == 0);
+    whole.ok_or_else(|| OptionError::Lifetime { text: text.into() })
+}
+
+pub(super) fn parse_duration(text: &str) -> Result<Duration, OptionError> {
+    let parsed = duration::parse(text.trim())
+        .ok()
+        .filter(|time| *time <= LONGEST);
+    parsed.ok_or_else(|| OptionError::Duration { text: text.into() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    #[test]
+    fn a_latency_of_no_known_form_is_refused() {
+        for text in [
+            "",
+            "5ms",
+            "constant",
+            "constant:",
+            "constant:5ms,6ms",
+            "uniform:5ms",
+            "gamma:5ms",
+        ] {
+            assert_eq!(
+                text.parse::<Latency>(),
+                Err(OptionError::Latency { text: text.into() }),
+                "{text:?}"
+            );
+        }
+        for text in [
+            "constant:5",
+            "constant:-5ms",
+            "exponential:2h",
+            "normal:5ms,soon",
+        ] {
+            assert!(
+                matches!(text.parse::<Latency>(), Err(OptionError::Duration { .. })),
+                "{text:?}"
+            );
+        }
+        assert!(matches!(
+            "uniform:6ms,5ms".parse::<Latency>(),
+            Err(OptionError::Order { .. })
+        ));
+    }
+
+    #[test]
+    fn a_stall_that_never_ends_or_never_begins_is_refused() {
+        for text in ["", "10s", "1s,1s", "1s,2s", "1s,0s"] {
+            assert_eq!(
+                text.parse::<Stall>(),
+                Err(OptionError::Stall { text: text.into() }),
+                "{text:?}"
+            );
+        }
+        assert!(matches!(
+            "10s,1s,1s".parse::<Stall>(),
+            Err(OptionError::Duration { .. })
+        ));
+    }
+
+    #[test]
+    fn an_error_rate_is_a_fraction() {
+        for text in ["", "-0.1", "1.1", "1%", "NaN"] {
+            assert!(parse_fraction(text).is_err(), "{text:?}");
+        }
+        assert_eq!(parse_fraction("0.01"), Ok(0.01));
+    }
+
+    #[test]
+    fn a_lifetime_is_whole_seconds() {
+        for text in ["", "0s", "500ms", "2h", "soon"] {
+            assert!(parse_lifetime(text).is_err(), "{text:?}");
+        }
+        assert_eq!(parse_lifetime("2s"), Ok(2000 * MS));
+    }
+}
