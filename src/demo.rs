@@ -1,8 +1,12 @@
-//! The demo service: what the users of Starling test.
+//! The demo service: something to send load to.
 //!
 //! A text categoriser over REST and gRPC, models behind the protocols that model servers speak,
-//! chat completions, and a token endpoint, all on one port, with faults on request and an exact
-//! count of what arrived, so that a test can compare requests sent with requests received.
+//! chat completions, and a token endpoint share one port. The service makes faults on request and
+//! counts exactly what arrives, so that a test can compare requests sent with requests received.
+//!
+//! Read `options` for what can be asked of it, `routes` for its paths, then `service` for the way
+//! of one request. `grpc`, `chat`, `scoring` and `v2` hold one protocol each; `faults` and `gate`
+//! decide how badly a request fares.
 
 mod body;
 mod categories;
@@ -22,12 +26,14 @@ mod tensors;
 mod tokens;
 mod v2;
 
-/// Generated from `categorization.proto`: messages, server and client.
+/// Messages, server and client of the text categoriser, generated from `categorization.proto`.
+#[allow(missing_docs, reason = "generated")]
 pub mod wire {
     tonic::include_proto!("categorization");
 }
 
-/// Generated from `inference.proto`: messages, server and client.
+/// Messages, server and client of the V2 inference protocol, generated from `inference.proto`.
+#[allow(missing_docs, reason = "generated")]
 pub mod inference_wire {
     tonic::include_proto!("inference");
 }
@@ -49,23 +55,28 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 pub use options::{Client, Latency, OptionError, Options, Reflection, Stall, Token};
 use service::Service;
 
-/// Requests under way get this long when the service shuts down.
+/// Time that requests under way get when the service shuts down.
 const DRAIN: Duration = Duration::from_secs(5);
 
-/// When a connection cannot be accepted (no file left, say), trying again at once would only burn
-/// the processor.
+/// Pause after a connection could not be accepted, for lack of file handles for example: trying
+/// again at once would only burn the processor.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
+/// Error of starting the demo service.
 #[derive(Debug, thiserror::Error)]
 pub enum DemoError {
+    /// The address is taken, or is not one of this machine.
     #[error("the demo service cannot listen on {address}: {source}")]
     Bind {
+        /// Address that was asked for.
         address: SocketAddr,
+        /// Reason that the operating system gave.
         source: io::Error,
     },
 }
 
-/// A running demo service. Dropping it stops it as `shut_down` does, without waiting.
+/// A running demo service. Dropping it stops it as [`DemoService::shut_down`] does, without
+/// waiting for requests under way.
 pub struct DemoService {
     address: SocketAddr,
     service: Arc<Service>,
@@ -74,7 +85,10 @@ pub struct DemoService {
 }
 
 impl DemoService {
-    /// Listens (on a free port if the port is 0) and serves on the current tokio runtime.
+    /// Starts to listen, on a free port if the port is 0, and serves on the current tokio runtime.
+    ///
+    /// # Errors
+    /// Fails if the address cannot be listened on.
     pub async fn start(options: Options) -> Result<DemoService, DemoError> {
         let cannot_listen = |source| DemoError::Bind {
             address: options.listen,
@@ -96,12 +110,14 @@ impl DemoService {
         })
     }
 
+    /// Returns the address that the service listens on, with the port that was chosen if the
+    /// options asked for port 0.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Requests whose head has arrived since the start or the last `POST /_reset`; the `total` of
-    /// `GET /_count`.
+    /// Returns the number of requests whose head has arrived since the start or the last
+    /// `POST /_reset`: the `total` of `GET /_count`.
     pub fn count(&self) -> u64 {
         self.service.shared.counts.total()
     }
@@ -115,7 +131,7 @@ impl DemoService {
     }
 }
 
-/// Ends at most `drain` after the stop.
+/// Accepts connections until `stop`, then lets those that are busy finish for at most `drain`.
 async fn accept(
     listener: TcpListener,
     service: Arc<Service>,
@@ -158,16 +174,17 @@ fn report_panic(ended: Result<(), tokio::task::JoinError>) {
     }
 }
 
-/// Speaks HTTP/1.1 or HTTP/2, whichever the client's first bytes are. An idle client may stay: it
-/// decides when to leave.
+/// Serves one connection with HTTP/1.1 or HTTP/2, whichever the client's first bytes ask for. An
+/// idle connection stays open until its client closes it.
 async fn serve_connection(stream: TcpStream, service: Arc<Service>, stop: CancellationToken) {
-    // Without it, an answer may wait for the acknowledgement of the one before; the connection
-    // works all the same.
+    // Without TCP_NODELAY an answer may wait for the acknowledgement of the one before. The
+    // connection works all the same, so a failure to set it is ignored.
     let _ = stream.set_nodelay(true);
     let answer = service_fn(move |request| Arc::clone(&service).answer(request));
     let builder = auto::Builder::new(TokioExecutor::new());
     let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), answer));
-    // An error is a client that broke off or did not speak HTTP; its requests, if any, are counted.
+    // An error means that the client broke off or did not speak HTTP. Its requests, if any, are
+    // counted, and nobody is left to tell.
     let _ = tokio::select! {
         ended = connection.as_mut() => ended,
         () = stop.cancelled() => {

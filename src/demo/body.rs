@@ -1,4 +1,4 @@
-//! The body of an answer: it holds its place among the requests served, and tells how a gRPC call
+//! Bodies of answers that hold their place among the requests served, and tell how a gRPC call
 //! ended.
 
 use std::pin::Pin;
@@ -13,15 +13,16 @@ use tonic::Status;
 use super::gate::Place;
 use super::shared::Shared;
 
-/// A body that gives its place back when it ends or its client goes.
+/// Body that gives its place back when it ends or its client goes away.
 struct Observed {
     body: Body,
     _place: Place,
-    /// Until the status was seen.
+    /// State to count the gRPC status in, until the status has been seen.
     grpc: Option<Arc<Shared>>,
 }
 
-/// `shared` is given for gRPC, whose status comes in the head or after the last message.
+/// Wraps the body of a response so that it keeps `place` until its end. With `shared`, which is
+/// given for gRPC, it counts the status, which comes in the head or after the last message.
 pub(super) fn observe(
     response: Response<Body>,
     place: Place,

@@ -1,18 +1,24 @@
-//! Which category a text is in: the one with most of its words in a small table.
+//! Categories of texts: a text belongs to the one with most of its words in a small table.
 
 use std::fmt;
 
+/// Category of a text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Category {
+    /// Ball games, teams, tournaments.
     Sports,
+    /// Elections, laws, governments.
     Politics,
+    /// Computers, software, networks.
     Tech,
+    /// Markets, money, trade.
     Business,
+    /// Texts without a word of any other category.
     Other,
 }
 
-/// In the order of the enum, which is the order of preference when two categories have as many
-/// words in the text.
+/// Categories that have words, in the order of the enum. When two of them have as many words in a
+/// text, the first wins.
 const SCORED: [Category; 4] = [
     Category::Sports,
     Category::Politics,
@@ -20,10 +26,12 @@ const SCORED: [Category; 4] = [
     Category::Business,
 ];
 
-/// No word in the table is longer, so that a word is lower-cased on the stack.
+/// Bytes of the longest word in the table; shorter words are lower-cased on the stack, and longer
+/// ones have no category.
 const LONGEST_WORD: usize = 12;
 
 impl Category {
+    /// Finds the category of a text; letter case does not matter.
     pub(super) fn of(text: &str) -> Category {
         let mut scores = [0_u32; SCORED.len()];
         for word in text.split(|c: char| !c.is_alphanumeric()) {
@@ -44,6 +52,7 @@ impl Category {
         }
     }
 
+    /// Returns the name of the category, as answers have it.
     pub(super) fn as_str(self) -> &'static str {
         match self {
             Category::Sports => "sports",

@@ -18,24 +18,28 @@ use super::faults::Pace;
 use super::refusal::json_response;
 use super::shared::Shared;
 
-/// Tokens of an answer for which no limit was asked.
+/// Tokens of an answer when the request sets no limit.
 const USUAL_TOKENS: u32 = 24;
+/// Most tokens of an answer.
 const MOST_TOKENS: u32 = 4096;
-/// Tokens of thought before the answer of a model that was asked to reason.
+/// Tokens of reasoning before the answer, if the request asks for it.
 const REASONING_TOKENS: u32 = 8;
 
+/// Words that answers are made of.
 const WORDS: [&str; 12] = [
     "the", "text", "is", "about", "what", "its", "words", "say", "and", "they", "say", "it",
 ];
 
+/// Form of chats.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Form {
-    /// `data: {...}` and an empty line for each part; the last is `[DONE]`.
+    /// OpenAI's: `data: {...}` and an empty line for each part; the last is `[DONE]`.
     Events,
-    /// A line of JSON for each part; the last says `"done": true`.
+    /// Ollama's: a line of JSON for each part; the last says `"done": true`.
     Lines,
 }
 
+/// Body of a chat request, of either form.
 #[derive(Debug, Deserialize)]
 pub(super) struct ChatRequest {
     #[serde(default)]
@@ -60,13 +64,13 @@ struct StreamOptions {
     include_usage: bool,
 }
 
-/// Ollama's place for the limit.
+/// Options of Ollama's form, which has the limit of tokens here.
 #[derive(Debug, Deserialize)]
 struct LineOptions {
     num_predict: Option<u32>,
 }
 
-/// All that is going to be said.
+/// Whole answer, written before its first part is sent.
 struct Script {
     id: String,
     created: u64,
@@ -77,8 +81,8 @@ struct Script {
     finish_reason: &'static str,
 }
 
-/// The parts of a streamed answer in their order. Those from `first` on that are tokens come at the
-/// pace of tokens.
+/// Parts of a streamed answer, in order. The parts in `tokens` come at the pace of tokens, the
+/// others without a pause.
 struct Parts {
     all: Vec<Bytes>,
     tokens: std::ops::Range<usize>,
@@ -289,7 +293,7 @@ impl Script {
     }
 }
 
-/// A message's text: a string, or the texts of its parts.
+/// Returns the text of a message: a string, or the texts of its parts.
 fn text_of(content: &Value) -> String {
     match content {
         Value::String(text) => text.clone(),

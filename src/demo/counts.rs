@@ -1,5 +1,5 @@
-//! The request counter: exact, by route and by status, and bounded however many paths clients think
-//! of.
+//! The request counter: exact, by route and by status, and of fixed size whatever paths clients
+//! ask for.
 
 use std::array;
 use std::collections::BTreeMap;
@@ -14,17 +14,18 @@ use super::routes::{self, Kind, NAMES, Route};
 const STATUSES: usize = 1000;
 const GRPC_STATUSES: usize = Code::Unauthenticated as usize + 1;
 
-/// Plain adding to shared numbers: a request costs two of them, tens of nanoseconds each.
+/// Counts of requests, answers and messages. A request costs two additions to shared numbers, tens
+/// of nanoseconds each.
 pub(super) struct Counts {
     by_path: [AtomicU64; NAMES],
     by_status: Box<[AtomicU64]>,
     by_grpc_status: [AtomicU64; GRPC_STATUSES],
-    pub(super) messages_received: AtomicU64,
-    pub(super) messages_sent: AtomicU64,
+    messages_received: AtomicU64,
+    messages_sent: AtomicU64,
 }
 
-/// What `GET /_count` shows. `total` is the sum of `byPath`; the statuses count answers, so a
-/// client that leaves early is missing there.
+/// Body of `GET /_count`. `total` is the sum of `byPath`; the statuses count answers, so a client
+/// that leaves early is missing there.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct CountView {
@@ -33,11 +34,11 @@ pub(super) struct CountView {
     by_status: BTreeMap<usize, u64>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     by_grpc_status: BTreeMap<usize, u64>,
-    /// Of gRPC calls that count, of each of the four kinds, and tokens and other events of
-    /// streamed chats.
+    /// Messages of gRPC calls that are load, of each of the four kinds, and tokens and other events
+    /// of streamed chats.
     #[serde(skip_serializing_if = "Option::is_none")]
     messages: Option<Messages>,
-    /// What is no load: tokens asked for, health, descriptors.
+    /// Requests that are no load: for tokens, health, descriptors.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     aside: BTreeMap<String, u64>,
 }
@@ -49,6 +50,7 @@ struct Messages {
 }
 
 impl Counts {
+    /// Creates counts of zero.
     pub(super) fn new() -> Counts {
         Counts {
             by_path: array::from_fn(|_| AtomicU64::new(0)),
@@ -59,31 +61,34 @@ impl Counts {
         }
     }
 
-    /// Counts a request when its head has arrived.
+    /// Counts a request, to be called when its head has arrived.
     pub(super) fn arrived(&self, route: Route) {
         if route.kind != Kind::Silent {
             add_one(&self.by_path[route.index]);
         }
     }
 
+    /// Counts an answer by its HTTP status.
     pub(super) fn answered(&self, status: StatusCode) {
         add_one(&self.by_status[usize::from(status.as_u16())]);
     }
 
+    /// Counts the end of a gRPC call by its status.
     pub(super) fn answered_grpc(&self, code: Code) {
         add_one(&self.by_grpc_status[code as usize]);
     }
 
-    /// A message of a stream, or of a call, that came.
+    /// Counts a message of a call or stream that arrived.
     pub(super) fn received(&self) {
         add_one(&self.messages_received);
     }
 
-    /// A message or event that was handed to the connection.
+    /// Counts a message or event that was handed to the connection.
     pub(super) fn sent(&self) {
         add_one(&self.messages_sent);
     }
 
+    /// Returns the number of requests that are load.
     pub(super) fn total(&self) -> u64 {
         self.by_path
             .iter()
@@ -93,8 +98,8 @@ impl Counts {
             .sum()
     }
 
-    /// A request under way keeps its place: its answer is counted after the reset, its arrival
-    /// before.
+    /// Sets every count to zero. Of a request under way, the arrival was counted before the reset
+    /// and the answer is counted after it.
     pub(super) fn reset(&self) {
         let Counts {
             by_path,
@@ -113,6 +118,7 @@ impl Counts {
         }
     }
 
+    /// Returns the counts as `GET /_count` shows them.
     pub(super) fn view(&self) -> CountView {
         let (mut by_path, mut aside) = (BTreeMap::new(), BTreeMap::new());
         for (index, count) in self

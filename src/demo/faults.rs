@@ -1,5 +1,5 @@
-//! What the demo service does badly on purpose: latency, errors and stalls, decided for each
-//! request from its number.
+//! Faults on purpose: latency, errors, stalls and cut streams, decided for each request from its
+//! number.
 
 use std::time::Duration;
 
@@ -8,11 +8,11 @@ use rand_xoshiro::SplitMix64;
 
 use super::options::{Latency, Options, Stall};
 
-/// 2^64 divided by the golden ratio. Steps of it, modulo 2^64, fall evenly on the whole range, and
-/// so does every n-th of them.
+/// 2^64 divided by the golden ratio. Multiples of it, modulo 2^64, fall evenly on the whole range,
+/// and so does every n-th of them.
 const GOLDEN_STEP: u64 = 0x9e37_79b9_7f4a_7c15;
 
-/// All that the service does badly.
+/// Faults that the service makes.
 #[derive(Debug, Clone)]
 pub(super) struct Faults {
     latency: Option<Latency>,
@@ -21,19 +21,21 @@ pub(super) struct Faults {
     first_token: Option<Latency>,
     token_gap: Option<Latency>,
     cut_rate: f64,
-    /// The seed, mixed, so that seeds next to each other begin far apart.
+    /// Seed, mixed so that neighbouring seeds begin far apart.
     origin: u64,
 }
 
-/// What awaits one request.
+/// Faults of one request.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Fate {
-    /// From its arrival to its answer, at least.
+    /// Least time from the turn of the request to its answer.
     pub(super) wait: Duration,
+    /// `true` if the answer is an error.
     pub(super) fails: bool,
 }
 
-/// How a streamed answer comes, drawn as it goes. The default is at once, and whole.
+/// Times between the parts of a streamed answer, drawn one by one. The default has no pauses and
+/// does not cut the answer.
 #[derive(Debug, Clone)]
 pub(super) struct Pace {
     random: SplitMix64,
@@ -43,6 +45,7 @@ pub(super) struct Pace {
 }
 
 impl Faults {
+    /// Creates the faults that the options ask for.
     pub(super) fn new(options: &Options) -> Faults {
         Faults {
             latency: options.latency,
@@ -55,8 +58,9 @@ impl Faults {
         }
     }
 
-    /// The same seed gives the n-th request the same latency and the same error, whichever thread
-    /// asks.
+    /// Decides the faults of the request with this number, which arrived `since_start` after the
+    /// start. The same seed gives the same latency and the same error to the same number, on any
+    /// thread.
     pub(super) fn fate(&self, since_start: Duration, number: u64) -> Fate {
         let stalled = self
             .stall
@@ -72,10 +76,10 @@ impl Faults {
         }
     }
 
-    /// If the answer to the n-th request is a stream.
+    /// Returns the pace of the answer to the request with this number, should it be a stream.
     pub(super) fn pace(&self, number: u64) -> Pace {
         Pace {
-            // not the numbers that the latency is made of
+            // Inverted, so that the pace does not repeat the numbers that the latency is made of.
             random: SplitMix64::seed_from_u64(!self.origin.wrapping_add(number)),
             first: self.first_token,
             gap: self.token_gap,
@@ -83,8 +87,8 @@ impl Faults {
         }
     }
 
-    /// Spread evenly rather than by chance: among any n requests, those struck are within a few of
-    /// n times the rate.
+    /// Decides whether a fault of this rate strikes this number. Strikes are spread evenly rather
+    /// than by chance: any n requests in a row have n times the rate of them, give or take a few.
     fn strikes(&self, rate: f64, number: u64) -> bool {
         let step = self.origin.wrapping_add(number.wrapping_mul(GOLDEN_STEP));
         // The upper 53 bits are what a float holds exactly, so that the fraction stays below 1.
@@ -93,18 +97,19 @@ impl Faults {
 }
 
 impl Pace {
-    /// Before the first part.
+    /// Draws the pause before the first part.
     pub(super) fn first(&mut self) -> Duration {
         self.first
             .map_or(Duration::ZERO, |latency| latency.draw(&mut self.random))
     }
 
-    /// Before each part after it.
+    /// Draws the pause before a part that is not the first.
     pub(super) fn gap(&mut self) -> Duration {
         self.gap
             .map_or(Duration::ZERO, |latency| latency.draw(&mut self.random))
     }
 
+    /// Tells whether the answer ends halfway.
     pub(super) fn is_cut(&self) -> bool {
         self.is_cut
     }

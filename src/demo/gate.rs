@@ -1,4 +1,4 @@
-//! How many requests are served at once, and how many may wait for their turn.
+//! The gate: bounds on the requests that are served at once and on those that wait for their turn.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -7,24 +7,25 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::options::Options;
 
-/// Lets everyone in where no limit was asked for.
+/// Bounds the requests served at once. Without `--concurrency` it lets every request in.
 pub(super) struct Gate {
     places: Option<Arc<Semaphore>>,
     waiting: AtomicU32,
     max_waiting: u32,
 }
 
-/// A place taken, until it is dropped.
+/// Place among the requests served, given back when it is dropped; `None` where there is no limit.
 pub(super) type Place = Option<OwnedSemaphorePermit>;
 
-/// As many wait as may.
+/// Error of a request that finds no place and no room to wait.
 #[derive(Debug)]
 pub(super) struct Full;
 
-/// One who waits; leaving by whatever way ends it.
+/// One waiting request; dropping it lowers the count, however the wait ends.
 struct Waiting<'a>(&'a AtomicU32);
 
 impl Gate {
+    /// Creates a gate with the limits of the options.
     pub(super) fn new(options: &Options) -> Gate {
         Gate {
             places: options
@@ -35,6 +36,10 @@ impl Gate {
         }
     }
 
+    /// Takes a place, waiting for one if the options allow.
+    ///
+    /// # Errors
+    /// Fails at once if as many requests wait as may.
     pub(super) async fn enter(&self) -> Result<Place, Full> {
         let Some(places) = &self.places else {
             return Ok(None);
@@ -47,7 +52,7 @@ impl Gate {
         if waiting >= self.max_waiting {
             return Err(Full);
         }
-        // the semaphore is never closed
+        // The semaphore is never closed, so its error cannot occur.
         Arc::clone(places)
             .acquire_owned()
             .await

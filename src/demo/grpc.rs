@@ -19,22 +19,24 @@ use tower::Service as _;
 use super::options::Reflection;
 use super::shared::Shared;
 
-/// Every message and service, for reflection.
+/// Descriptors of every message and service, for reflection.
 const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/demo.bin"));
 
-/// Names for which health is told; the empty one is the whole service.
+/// Names of services that health answers for; the empty one is the whole server.
 const SERVICES: [&str; 3] = [
     "",
     "categorization.TextCategorization",
     "inference.GRPCInferenceService",
 ];
 
+/// All gRPC services of the demo service.
 pub(super) struct Grpc {
     routes: Routes,
     health: HealthReporter,
 }
 
 impl Grpc {
+    /// Creates the services, with reflection as asked. Health says nothing before [`Grpc::open`].
     pub(super) fn new(shared: &Arc<Shared>, reflection: Reflection) -> Grpc {
         let (health, health_service) = tonic_health::server::health_reporter();
         let mut routes = Routes::new(categorizer::server(Arc::clone(shared)))
@@ -65,7 +67,8 @@ impl Grpc {
         }
     }
 
-    /// Tells health that the service is there after so long, unless it stops before.
+    /// Lets health say that the services are not ready, and after `ready_after` that they are. A
+    /// task waits for that time, and ends early at `stop`.
     pub(super) async fn open(&self, ready_after: Duration, stop: CancellationToken) {
         set(&self.health, ServingStatus::NotServing).await;
         if ready_after.is_zero() {
@@ -80,6 +83,7 @@ impl Grpc {
         });
     }
 
+    /// Carries out one call; failures are gRPC statuses in the response.
     pub(super) async fn call(&self, request: Request<Body>) -> Response<Body> {
         let answered = self.routes.clone().call(request).await;
         answered

@@ -1,4 +1,4 @@
-//! How the demo service listens, whom it lets in, and what it does badly on purpose.
+//! Options of the demo service: its address, the clients it lets in, the faults it makes.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZeroU32;
@@ -8,32 +8,33 @@ mod values;
 
 pub use values::{Client, Latency, OptionError, Stall, Token};
 
+/// Options of the demo service, as flags of `starling demo-service`.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Options {
-    /// Where to listen, for HTTP/1.1, HTTP/2 and gRPC alike; in a cluster 0.0.0.0:8000
+    /// Address to listen on, for HTTP/1.1, HTTP/2 and gRPC alike; in a cluster 0.0.0.0:8000
     #[arg(long, value_name = "ADDRESS", default_value_t = Options::default().listen)]
     pub listen: SocketAddr,
 
-    /// How long answers take: constant:5ms, uniform:5ms,20ms, normal:20ms,5ms (mean, deviation) or
+    /// Time that answers take: constant:5ms, uniform:5ms,20ms, normal:20ms,5ms (mean, deviation) or
     /// exponential:10ms (mean)
     #[arg(long, value_name = "DISTRIBUTION")]
     pub latency: Option<Latency>,
 
-    /// This fraction of requests is answered 500 (gRPC: INTERNAL), spread evenly
+    /// Fraction of requests that are answered 500 (gRPC: INTERNAL), spread evenly
     #[arg(long, value_name = "FRACTION", default_value_t = Options::default().error_rate, value_parser = values::parse_fraction)]
     pub error_rate: f64,
 
-    /// Freeze every so often for so long: 10s,1s holds each request that arrives in the frozen
-    /// second until it ends
+    /// Freeze once in each period EVERY, for the time FOR: 10s,1s holds each request that arrives
+    /// in the frozen second until it ends
     #[arg(long, value_name = "EVERY,FOR")]
     pub stall: Option<Stall>,
 
-    /// So many requests are served at once, streams to their end; others wait for their turn.
-    /// Without it, all at once
+    /// Requests that are served at once, streams to their end; others wait for their turn. Without
+    /// it, all are served at once
     #[arg(long, value_name = "REQUESTS")]
     pub concurrency: Option<NonZeroU32>,
 
-    /// So many requests wait for their turn at most; others are answered 429 (gRPC:
+    /// Requests that may wait for their turn; further ones are answered 429 (gRPC:
     /// RESOURCE_EXHAUSTED). Without it, all wait
     #[arg(long, value_name = "REQUESTS", requires = "concurrency")]
     pub max_waiting: Option<u32>,
@@ -47,7 +48,7 @@ pub struct Options {
     #[arg(long, value_name = "DISTRIBUTION")]
     pub token_gap: Option<Latency>,
 
-    /// This fraction of streams ends halfway: chats without their end marker, gRPC streams ABORTED
+    /// Fraction of streams that end halfway: chats without their end marker, gRPC streams ABORTED
     #[arg(long, value_name = "FRACTION", default_value_t = Options::default().cut_rate, value_parser = values::parse_fraction)]
     pub cut_rate: f64,
 
@@ -70,7 +71,7 @@ pub struct Options {
     )]
     pub client: Option<Client>,
 
-    /// How long a token of the token endpoint is good, in whole seconds
+    /// Lifetime of a token of the token endpoint, in whole seconds
     #[arg(long, value_name = "TIME", default_value = "1h", value_parser = values::parse_lifetime)]
     pub token_lifetime: Duration,
 
@@ -79,7 +80,7 @@ pub struct Options {
     #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
     pub models: Vec<String>,
 
-    /// Models are not ready before so long after the start: 503 (gRPC: UNAVAILABLE),
+    /// Time after the start during which models are not ready: 503 (gRPC: UNAVAILABLE),
     /// /serving-endpoints 404
     #[arg(long, value_name = "TIME", default_value = "0s", value_parser = values::parse_duration)]
     pub ready_after: Duration,
@@ -88,7 +89,7 @@ pub struct Options {
     #[arg(long)]
     pub ip_access_list: bool,
 
-    /// Which gRPC reflection there is
+    /// Versions of gRPC reflection that are served
     #[arg(long, value_enum, default_value_t = Options::default().reflection)]
     pub reflection: Reflection,
 
@@ -97,16 +98,21 @@ pub struct Options {
     pub seed: u64,
 }
 
+/// Versions of the gRPC reflection service that the demo service answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Reflection {
+    /// `grpc.reflection.v1` and `grpc.reflection.v1alpha`.
     Both,
+    /// The service `grpc.reflection.v1` alone.
     V1,
+    /// The service `grpc.reflection.v1alpha` alone, as older servers have it.
     V1alpha,
+    /// No reflection.
     Off,
 }
 
-/// Name of the environment variable that an option is read from: `former`, the variable of the first
-/// version, where only that one is set.
+/// Name of the environment variable that an option is read from: `former`, the variable of the
+/// first version, where only that one is set.
 fn variable(name: &'static str, former: &'static str) -> &'static str {
     let is_set = |name| std::env::var_os(name).is_some();
     if is_set(former) && !is_set(name) {

@@ -1,4 +1,4 @@
-//! The predictions made so far, within a bound on memory: the oldest are forgotten.
+//! Predictions made so far, within a bound on memory: the oldest are forgotten.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -6,24 +6,28 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::categories::Category;
 
-/// Requests on different cores rarely meet at one lock.
+/// Number of locks, so that requests on different cores rarely meet at one.
 const SHARDS: u64 = 8;
 
-/// Bytes that all shards hold at most: some 400,000 predictions of a short sentence, which is 20 s
+/// Most bytes that all shards hold: some 400,000 predictions of a short sentence, which is 20 s
 /// at 20,000 a second.
 const CAPACITY: usize = 64 << 20;
 
-/// Bytes a prediction takes beside its text: its place in the queue and the allocator's own.
+/// Bytes of a prediction beside its text: its place in the queue, and what the allocator adds.
 const OVERHEAD: usize = 64;
 
+/// A text and the category that was found for it.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Prediction {
+    /// Text of the request.
     pub(super) text: Arc<str>,
+    /// Category of the text.
     pub(super) category: Category,
 }
 
+/// Store of predictions, looked up by id.
 pub(super) struct Predictions {
-    /// What all ids of this process begin with; the number of the prediction follows, in twelve
+    /// Beginning of all ids of this process; the number of the prediction follows, in twelve
     /// hexadecimal digits.
     prefix: String,
     turn: AtomicU64,
@@ -31,7 +35,8 @@ pub(super) struct Predictions {
     shard_capacity: usize,
 }
 
-/// Holds the predictions whose number is `place * SHARDS + shard`, for all places from `first` on.
+/// Part of the store: the predictions whose number is `place * SHARDS + shard`, for all places from
+/// `first` on.
 #[derive(Default)]
 struct Shard {
     first: u64,
@@ -40,7 +45,7 @@ struct Shard {
 }
 
 impl Predictions {
-    /// Two processes with different seeds give different ids.
+    /// Creates an empty store. Stores with different seeds give different ids.
     pub(super) fn new(seed: u64) -> Predictions {
         Predictions::with_capacity(seed, CAPACITY)
     }
@@ -67,7 +72,7 @@ impl Predictions {
         format!("{}{:012x}", self.prefix, place * SHARDS + shard)
     }
 
-    /// `None` when there never was such an id, or when it is forgotten.
+    /// Returns the prediction with this id, unless it was never given or has been forgotten.
     pub(super) fn get(&self, id: &str) -> Option<Prediction> {
         let digits = id
             .strip_prefix(&self.prefix)

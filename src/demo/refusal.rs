@@ -1,4 +1,4 @@
-//! Why a request is not served, in the words of the protocol it came by.
+//! Refusals: errors in the words of the protocol that a request came by.
 
 use std::borrow::Cow;
 
@@ -12,29 +12,37 @@ use tonic::Status;
 use super::routes::Endpoint;
 use super::tokens::{Denied, Unfit};
 
+/// Result of serving a request; the error is boxed because it is large and rare.
 pub(super) type Refused<T> = Result<T, Box<Refusal>>;
 
+/// Error that a request is answered with.
 #[derive(Debug)]
 pub(super) struct Refusal {
-    pub(super) status: StatusCode,
-    pub(super) message: Cow<'static, str>,
+    status: StatusCode,
+    message: Cow<'static, str>,
     header: Option<(HeaderName, &'static str)>,
-    /// What stands for the status in a protocol that has words of its own; else the status
+    /// Code in place of the status, in a protocol that has codes of its own; without it, the status
     /// decides.
     code: Option<Value>,
 }
 
-/// The form an error has.
+/// Form of an error body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Dialect {
+    /// `{"error": message}`.
     Plain,
+    /// `{"error_code": code, "message": message}`.
     Databricks,
+    /// `{"error": {"message": ..., "type": ...}}`.
     OpenAi,
+    /// The error of RFC 6749, 5.2.
     OAuth,
+    /// A status in the head, and no body.
     Grpc,
 }
 
 impl Dialect {
+    /// Returns the form of errors of an endpoint.
     pub(super) fn of(endpoint: Endpoint, is_grpc: bool) -> Dialect {
         match endpoint {
             Endpoint::Invocations => Dialect::Databricks,
@@ -47,6 +55,7 @@ impl Dialect {
 }
 
 impl Refusal {
+    /// Creates a refusal with a status and a message for people.
     pub(super) fn of(status: StatusCode, message: impl Into<Cow<'static, str>>) -> Box<Refusal> {
         Box::new(Refusal {
             status,
@@ -56,10 +65,12 @@ impl Refusal {
         })
     }
 
+    /// Creates a refusal of a body or query that cannot be used (400).
     pub(super) fn bad_request(message: impl Into<Cow<'static, str>>) -> Box<Refusal> {
         Refusal::of(StatusCode::BAD_REQUEST, message)
     }
 
+    /// Creates a refusal of a known path with a wrong method (405), which names the right one.
     pub(super) fn wrong_method(allowed: &'static str) -> Box<Refusal> {
         let message = format!("this path takes {allowed} only");
         Box::new(Refusal {
@@ -68,7 +79,7 @@ impl Refusal {
         })
     }
 
-    /// As many requests wait as may.
+    /// Creates the refusal of a request when as many wait as may (429).
     pub(super) fn busy() -> Box<Refusal> {
         let refusal = Refusal::of(
             StatusCode::TOO_MANY_REQUESTS,
@@ -80,6 +91,7 @@ impl Refusal {
         })
     }
 
+    /// Creates the refusal of a model that is not ready yet (503).
     pub(super) fn not_ready() -> Box<Refusal> {
         let refusal = Refusal::of(
             StatusCode::SERVICE_UNAVAILABLE,
@@ -91,7 +103,7 @@ impl Refusal {
         })
     }
 
-    /// What a workspace answers whose IP access list does not hold the caller.
+    /// Creates the refusal of a workspace whose IP access list does not hold the caller (403).
     pub(super) fn ip_access_list() -> Box<Refusal> {
         let message = "Source IP address: 203.0.113.7 is blocked by Databricks IP ACL for workspace: 1234567890123456";
         Box::new(Refusal {
@@ -100,6 +112,7 @@ impl Refusal {
         })
     }
 
+    /// Creates the refusal of a request whose bearer token is missing, unknown or expired.
     pub(super) fn unfit(unfit: Unfit) -> Box<Refusal> {
         let (status, challenge, message) = match unfit {
             Unfit::Missing => (
@@ -124,6 +137,7 @@ impl Refusal {
         })
     }
 
+    /// Creates the refusal of a request for a token.
     pub(super) fn denied(denied: Denied) -> Box<Refusal> {
         let status = if denied.error == "invalid_client" {
             StatusCode::UNAUTHORIZED
@@ -136,6 +150,7 @@ impl Refusal {
         })
     }
 
+    /// Turns the refusal into a response in the form of a protocol.
     pub(super) fn into_response(self, dialect: Dialect) -> Response<Body> {
         if dialect == Dialect::Grpc {
             return self.into_status().into_http();
@@ -165,6 +180,7 @@ impl Refusal {
         response
     }
 
+    /// Turns the refusal into a gRPC status.
     pub(super) fn into_status(self) -> Status {
         let message = self.message.into_owned();
         match self.status {
@@ -201,6 +217,7 @@ fn error_type(status: StatusCode) -> &'static str {
     }
 }
 
+/// Creates a response with a JSON body.
 pub(super) fn json_response(status: StatusCode, value: &impl Serialize) -> Response<Body> {
     let bytes =
         serde_json::to_vec(value).expect("values with string keys and finite numbers become JSON");

@@ -1,66 +1,87 @@
-//! Which paths there are, and which of their requests count as load.
+//! Paths of the service, and which of their requests count as load.
 
 use http::Method;
 
-/// Who answers.
+/// Part of the service that answers a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Endpoint {
+    /// Categorises a text.
     Predict,
+    /// Looks up a prediction made before.
     Prediction,
+    /// Model serving as Databricks has it.
     Invocations,
+    /// Chat completions in OpenAI's form.
     Chat,
+    /// Chats in Ollama's form, as lines of JSON.
     ChatLines,
+    /// Redirects to the address in the query.
     Redirect,
+    /// Metadata of the server, in the V2 protocol.
     ServerMetadata,
+    /// Metadata of a model, in the V2 protocol.
     ModelMetadata,
+    /// Inference in the V2 protocol.
     Infer,
-    /// The categoriser, reflection and health: no token, no model.
+    /// The categoriser, reflection and health over gRPC, which ask for no token and no model.
     Grpc,
-    /// The gRPC of the V2 protocol.
+    /// The V2 protocol over gRPC.
     GrpcModel,
+    /// Liveness of the server, in the V2 protocol.
     ServerLive,
+    /// Readiness of the server, in the V2 protocol.
     ServerReady,
+    /// Readiness of a model, in the V2 protocol.
     ModelReady,
+    /// Gives bearer tokens.
     Token,
+    /// Health of the process.
     Health,
+    /// Shows the counts.
     Count,
+    /// Sets the counts to zero.
     Reset,
+    /// A path that fits no route.
     UnknownPath,
+    /// A known path with another method.
     WrongMethod {
+        /// Method that the path takes.
         allowed: &'static str,
     },
 }
 
-/// What a request is to the counter.
+/// Role of a request for the counter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// What a load test sends: in the total, and subject to faults.
+    /// Load: in the total, and subject to faults.
     Load,
-    /// What clients ask beside their load (tokens, health, descriptors): counted apart, and never
-    /// troubled.
+    /// Requests that clients make beside their load, for tokens, health and descriptors: counted
+    /// apart, and free of faults.
     Aside,
-    /// For tests of the service itself.
+    /// Requests about the service itself: not counted.
     Silent,
 }
 
-/// Where a request goes.
+/// Destination of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Route {
+    /// Part of the service that answers.
     pub(super) endpoint: Endpoint,
+    /// Role for the counter.
     pub(super) kind: Kind,
-    /// Of its name among `NAMES`.
+    /// Index of the name to count it under, below [`NAMES`].
     pub(super) index: usize,
 }
 
 struct Known {
     method: &'static str,
-    /// A segment in braces stands for any that is not empty.
+    /// Pattern; a segment in braces stands for any that is not empty.
     path: &'static str,
     endpoint: Endpoint,
     kind: Kind,
 }
 
-/// The first that fits is meant; what is asked most stands first.
+/// Known routes. The first that fits is taken, so the busiest stand first.
 const KNOWN: [Known; 33] = [
     load("POST", "/predict", Endpoint::Predict),
     load("GET", "/predictions/{id}", Endpoint::Prediction),
@@ -161,7 +182,8 @@ const KNOWN: [Known; 33] = [
     silent("POST", "/_reset", Endpoint::Reset),
 ];
 
-/// Names that are counted: those of the known routes in their order, and two for what fits none.
+/// Number of names to count under: those of the known routes in their order, one for unknown paths
+/// and one for wrong methods.
 pub(super) const NAMES: usize = KNOWN.len() + 2;
 
 const fn load(method: &'static str, path: &'static str, endpoint: Endpoint) -> Known {
@@ -192,6 +214,7 @@ const fn silent(method: &'static str, path: &'static str, endpoint: Endpoint) ->
 }
 
 impl Route {
+    /// Finds the route of a request; every request has one.
     pub(super) fn of(method: &Method, path: &str) -> Route {
         let Some(index) = KNOWN.iter().position(|known| fits(known.path, path)) else {
             return Route {
@@ -213,7 +236,7 @@ impl Route {
                 index,
             };
         }
-        // who asks the service itself in a wrong way is still no load
+        // A request about the service itself is no load, even with a wrong method.
         let kind = if kind == Kind::Silent {
             kind
         } else {
@@ -227,7 +250,7 @@ impl Route {
     }
 }
 
-/// How the `index`-th name reads.
+/// Returns the `index`-th name, as the counts show it.
 pub(super) fn name(index: usize) -> String {
     match KNOWN.get(index) {
         Some(Known { method, path, .. }) => format!("{method} {path}"),
@@ -236,12 +259,12 @@ pub(super) fn name(index: usize) -> String {
     }
 }
 
-/// What requests counted under the `index`-th name are.
+/// Returns the role of requests that are counted under the `index`-th name.
 pub(super) fn kind(index: usize) -> Kind {
     KNOWN.get(index).map_or(Kind::Load, |known| known.kind)
 }
 
-/// The `place`-th segment of a path, which the route says is there.
+/// Returns the `place`-th segment of a path, empty if there is none.
 pub(super) fn segment(path: &str, place: usize) -> &str {
     path.split('/').nth(place + 1).unwrap_or_default()
 }

@@ -12,10 +12,10 @@ const FORMS: [&str; 4] = [
     "instances",
 ];
 
-/// Names of columns that a message shows at most; a body may hold thousands.
+/// Most names of columns that a message shows; a body may hold thousands.
 const SHOWN: usize = 20;
 
-/// What is seen of a row.
+/// Sum of the numbers and the texts of a row.
 #[derive(Default)]
 struct Row {
     sum: f64,
@@ -23,8 +23,11 @@ struct Row {
     text: String,
 }
 
-/// For each row the mean of its numbers, else the category of its texts, else 0; or what is wrong
-/// with the body.
+/// Predicts, for each row of a body, the mean of its numbers, else the category of its texts, else
+/// 0.
+///
+/// # Errors
+/// Fails with a sentence about what is wrong with the body.
 pub(super) fn score(body: &Value) -> Result<Vec<Value>, String> {
     let given: Vec<_> = FORMS
         .into_iter()
@@ -85,7 +88,7 @@ fn records(value: &Value) -> Result<Vec<Value>, String> {
         .collect()
 }
 
-/// A list holds a row in each place, an object a column under each name.
+/// Reads tensors: a list holds a row in each place, an object a column under each name.
 fn tensors(form: &str, value: &Value) -> Result<Vec<Value>, String> {
     match value {
         Value::Array(rows) => Ok(rows.iter().map(|row| predict([row])).collect()),

@@ -1,4 +1,4 @@
-//! Answers one request, over REST or gRPC: count it, let it suffer its fate, predict.
+//! The way of one request, over REST or gRPC: count it, wait as its faults say, answer it.
 
 use std::borrow::Cow;
 use std::convert::Infallible;
@@ -29,30 +29,34 @@ use super::shared::Shared;
 use super::tokens::Tokens;
 use super::v2;
 
-/// Bytes of a request body; larger ones are refused.
+/// Most bytes of a request body; larger ones are refused.
 const BODY_LIMIT: usize = 1 << 20;
 
-/// Milliseconds that finding the category took, as servers of models tell it.
+/// Header with the milliseconds that finding the category took, as model servers have it.
 const INFERENCE_TIME: HeaderName = HeaderName::from_static("x-inference-time");
 
+/// Message of an error that `--error-rate` asked for.
 const INJECTED: &str = "an error on purpose (--error-rate)";
 
-/// What all connections share.
+/// The service behind all connections.
 pub(super) struct Service {
+    /// State that protocols share.
     pub(super) shared: Arc<Shared>,
+    /// Services over gRPC.
     pub(super) grpc: Grpc,
     faults: Faults,
     gate: Gate,
     tokens: Tokens,
     has_ip_access_list: bool,
-    /// Requests since the start, which number them; a reset of the counts leaves it alone.
+    /// Requests since the start, which gives each its number. A reset of the counts does not change
+    /// it.
     arrivals: AtomicU64,
 }
 
-/// What awaits one request of the load.
+/// Faults of one request of the load, once it has its place.
 struct Turn {
     number: u64,
-    /// No answer before.
+    /// Earliest time of an answer.
     not_before: Instant,
     fails: bool,
     pace: Pace,
@@ -72,6 +76,7 @@ struct PredictionView<'a> {
 }
 
 impl Service {
+    /// Creates a service that starts now.
     pub(super) fn new(options: &Options) -> Service {
         Service::of(options, Shared::new(options))
     }
@@ -89,8 +94,8 @@ impl Service {
         }
     }
 
-    /// The request is counted before this returns, so that a client that goes away leaves its count
-    /// behind.
+    /// Answers a request. It is counted before this returns, not when the future is polled, so that
+    /// a client that goes away has been counted.
     pub(super) fn answer<B>(
         self: Arc<Self>,
         request: Request<B>,
@@ -113,7 +118,7 @@ impl Service {
         }
     }
 
-    /// Answers what is no load, at once.
+    /// Answers a request that is no load, at once.
     async fn attend(&self, endpoint: Endpoint, request: Request<Body>) -> Response<Body> {
         let path = request.uri().path();
         let attended = match endpoint {
@@ -274,7 +279,7 @@ impl Service {
         ))
     }
 
-    /// As Databricks serves models, its chat models among them.
+    /// Answers as Databricks serves models, chat models included.
     async fn invoke(&self, head: &Parts, turn: Turn, body: &[u8]) -> Refused<Response<Body>> {
         if self.has_ip_access_list {
             return Err(Refusal::ip_access_list());
@@ -294,7 +299,7 @@ impl Service {
         ))
     }
 
-    /// Both are 404 there.
+    /// Checks that an endpoint is there and ready. Databricks answers 404 for both.
     fn endpoint(&self, name: &str) -> Refused<()> {
         let absent = |message: String| Err(Refusal::of(StatusCode::NOT_FOUND, message));
         if !self.shared.has_model(name) {
@@ -359,9 +364,12 @@ impl Service {
 }
 
 impl Turn {
-    /// Fails if the request is to fail.
+    /// Waits until an answer may be given.
+    ///
+    /// # Errors
+    /// Fails if the request is to fail on purpose.
     async fn wait(&self) -> Refused<()> {
-        // Asking the clock is cheaper than a timer that has run out already.
+        // A look at the clock is cheaper than a timer that has run out already.
         if self.not_before.saturating_duration_since(Instant::now()) > Duration::ZERO {
             sleep_until(self.not_before).await;
         }
@@ -373,7 +381,7 @@ impl Turn {
     }
 }
 
-/// To the address that the query names, with method and body as they are.
+/// Redirects to the address that the query names; method and body stay as they are.
 fn redirect(uri: &Uri) -> Refused<Response<Body>> {
     let mut query = form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes());
     let to = query

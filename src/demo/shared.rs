@@ -1,4 +1,4 @@
-//! What REST and gRPC answer from: the predictions made, the models there are, the counts.
+//! State that REST and gRPC share: the predictions made, the names of the models, the counts.
 
 use std::time::Duration;
 
@@ -11,16 +11,20 @@ use super::options::Options;
 use super::predictions::{Prediction, Predictions};
 use super::refusal::{Refusal, Refused};
 
+/// State that all connections and protocols of a service share.
 pub(super) struct Shared {
+    /// Requests, answers and messages so far.
     pub(super) counts: Counts,
     predictions: Predictions,
+    /// Start of the service, from which stalls, readiness and the expiry of tokens are reckoned.
     pub(super) started: Instant,
     ready_after: Duration,
-    /// Empty: every name is a model.
+    /// Names of the models; if empty, every name is one.
     models: Vec<String>,
 }
 
 impl Shared {
+    /// Creates the state of a service that starts now.
     pub(super) fn new(options: &Options) -> Shared {
         Shared {
             counts: Counts::new(),
@@ -31,7 +35,7 @@ impl Shared {
         }
     }
 
-    /// The id of the prediction, which is kept, and the category.
+    /// Categorises a text, keeps the prediction, and returns its id and the category.
     pub(super) fn categorize(&self, text: &str) -> (String, Category) {
         let category = Category::of(text);
         (
@@ -43,19 +47,25 @@ impl Shared {
         )
     }
 
+    /// Returns the prediction with this id, unless it was never made or has been forgotten.
     pub(super) fn prediction(&self, id: &str) -> Option<Prediction> {
         self.predictions.get(id)
     }
 
+    /// Tells whether the time of `--ready-after` has passed.
     pub(super) fn is_ready(&self) -> bool {
         self.started.elapsed() >= self.ready_after
     }
 
+    /// Tells whether there is a model of this name, ready or not.
     pub(super) fn has_model(&self, name: &str) -> bool {
         self.models.is_empty() || self.models.iter().any(|model| model == name)
     }
 
-    /// Whether this model can be asked now.
+    /// Checks that this model can be asked now.
+    ///
+    /// # Errors
+    /// Fails with 404 if there is no such model, with 503 if the service is not ready.
     pub(super) fn model(&self, name: &str) -> Refused<()> {
         if !self.has_model(name) {
             return Err(Refusal::of(

@@ -4,38 +4,59 @@ use serde_json::Value;
 
 use super::categories::Category;
 
-/// Element types that are served; the protocol's halves of floats are not.
+/// Datatype of elements. The half-precision floats of the protocol are not served.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Datatype {
+    /// `BOOL`.
     Bool,
-    Int { bits: u32 },
-    Uint { bits: u32 },
+    /// `INT8` to `INT64`.
+    Int {
+        /// Width: 8, 16, 32 or 64.
+        bits: u32,
+    },
+    /// `UINT8` to `UINT64`.
+    Uint {
+        /// Width: 8, 16, 32 or 64.
+        bits: u32,
+    },
+    /// `FP32`.
     Fp32,
+    /// `FP64`.
     Fp64,
+    /// `BYTES`: texts.
     Bytes,
 }
 
-/// An input of whatever protocol, its data as many as its shape says.
+/// Input of a model, of REST or gRPC, with as many elements as its shape says.
 #[derive(Debug)]
 pub(super) struct Tensor {
     shape: Vec<u64>,
     data: Data,
 }
 
+/// Elements of a tensor, in row-major order.
 #[derive(Debug, PartialEq)]
 pub(super) enum Data {
+    /// Elements of every datatype but `BYTES`.
     Numbers(Vec<f64>),
+    /// Elements of `BYTES`.
     Texts(Vec<String>),
 }
 
-/// One for each row.
+/// Output of a model, one element for each row.
 #[derive(Debug, PartialEq)]
 pub(super) enum Answer {
+    /// Categories of the texts of the rows.
     Categories(Vec<&'static str>),
+    /// Means of the numbers of the rows.
     Scores(Vec<f64>),
 }
 
 impl Datatype {
+    /// Parses the protocol's name of a datatype.
+    ///
+    /// # Errors
+    /// Fails with a sentence that lists the datatypes served.
     pub(super) fn parse(name: &str) -> Result<Datatype, String> {
         let bits = |digits: &str| {
             digits
@@ -66,7 +87,8 @@ impl Datatype {
         }
     }
 
-    /// Bytes of an element in raw contents; texts have their length before them.
+    /// Returns the bytes of an element in raw contents; `None` for texts, which have their length
+    /// before them.
     fn width(self) -> Option<usize> {
         match self {
             Datatype::Bool => Some(1),
@@ -112,6 +134,10 @@ impl Datatype {
 }
 
 impl Tensor {
+    /// Creates the input `name`.
+    ///
+    /// # Errors
+    /// Fails if there are not as many elements as the shape says.
     pub(super) fn new(name: &str, shape: Vec<u64>, data: Data) -> Result<Tensor, String> {
         let wanted = shape
             .iter()
@@ -128,7 +154,10 @@ impl Tensor {
         }
     }
 
-    /// The data of a JSON tensor are flat, or nested as its shape is.
+    /// Creates the input `name` from JSON, whose data are flat, or nested as the shape is.
+    ///
+    /// # Errors
+    /// Fails if an element is not of the datatype, or their number not that of the shape.
     pub(super) fn from_json(
         name: &str,
         datatype: Datatype,
@@ -156,6 +185,11 @@ impl Tensor {
         Tensor::new(name, shape, data)
     }
 
+    /// Creates the input `name` from raw contents: little-endian numbers, and texts with their
+    /// length in four bytes before each.
+    ///
+    /// # Errors
+    /// Fails if the contents end within an element, or have not as many as the shape says.
     pub(super) fn from_raw(
         name: &str,
         datatype: Datatype,
@@ -187,7 +221,8 @@ impl Tensor {
         Tensor::new(name, shape, data)
     }
 
-    /// None where there is nothing, whatever the shape says: a row costs memory.
+    /// Returns the number of rows. An input without elements has none, whatever its shape says: a
+    /// row costs memory.
     fn rows(&self) -> u64 {
         match &self.data {
             Data::Numbers(numbers) if numbers.is_empty() => 0,
@@ -198,7 +233,7 @@ impl Tensor {
 }
 
 impl Answer {
-    /// Name and datatype of the output.
+    /// Returns name and datatype of the output.
     pub(super) fn output(&self) -> (&'static str, &'static str) {
         match self {
             Answer::Categories(_) => ("category", "BYTES"),
@@ -206,6 +241,7 @@ impl Answer {
         }
     }
 
+    /// Returns the number of rows.
     pub(super) fn rows(&self) -> usize {
         match self {
             Answer::Categories(categories) => categories.len(),
@@ -213,7 +249,7 @@ impl Answer {
         }
     }
 
-    /// As the protocol has it for raw contents.
+    /// Returns the elements as raw contents.
     pub(super) fn to_raw(&self) -> Vec<u8> {
         match self {
             Answer::Scores(scores) => scores
@@ -232,7 +268,11 @@ impl Answer {
     }
 }
 
-/// The category of the texts of a row if there are any, else the mean of its numbers.
+/// Answers each row with the category of its texts if there are any, else with the mean of its
+/// numbers.
+///
+/// # Errors
+/// Fails without inputs, or if the inputs differ in their number of rows.
 pub(super) fn infer(inputs: &[Tensor]) -> Result<Answer, String> {
     let first = inputs.first().ok_or("inputs is empty")?;
     let rows = first.rows();
@@ -267,7 +307,7 @@ pub(super) fn infer(inputs: &[Tensor]) -> Result<Answer, String> {
     Ok(Answer::Categories((0..rows).map(category).collect()))
 }
 
-/// What belongs to one of so many rows.
+/// Returns the elements of one of `rows` rows.
 fn part<T>(data: &[T], row: usize, rows: usize) -> &[T] {
     let width = data.len() / rows;
     &data[row * width..(row + 1) * width]

@@ -1,5 +1,5 @@
-//! Bearer tokens: which a model accepts, and the endpoint that gives them to clients for a while
-//! (OAuth 2.0 client credentials).
+//! Bearer tokens: those that a model accepts, and the endpoint that gives them to clients for a
+//! while (OAuth 2.0 client credentials).
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -14,32 +14,39 @@ use url::form_urlencoded;
 
 use super::options::{Client, Options};
 
+/// Bearer tokens that are accepted and issued.
 pub(super) struct Tokens {
-    /// The only token beside those that were issued; `None`: any.
+    /// Token that is accepted beside those that were issued; `None` accepts any.
     accepted: Option<String>,
     client: Option<Client>,
     lifetime: Duration,
-    /// What tokens of this process begin with; when they expire follows, in milliseconds since the
-    /// start.
+    /// Beginning of the tokens of this process; their time of expiry follows, in milliseconds since
+    /// the start.
     prefix: String,
 }
 
-/// What is wrong with the token of a request.
+/// Reason why the token of a request is not accepted.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Unfit {
+    /// No bearer token.
     Missing,
+    /// A token that was not issued here and is not the accepted one.
     Unknown,
+    /// A token that was issued here and has expired.
     Expired,
 }
 
-/// Why no token is given: the `error` of RFC 6749, 5.2, and words about it.
+/// Reason why no token is given, as RFC 6749, 5.2, has it.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Denied {
+    /// Code, such as `invalid_client`.
     pub(super) error: &'static str,
+    /// Sentence for people.
     pub(super) description: &'static str,
 }
 
 impl Tokens {
+    /// Creates tokens as the options ask; those of another process are unknown here.
     pub(super) fn new(options: &Options) -> Tokens {
         Tokens {
             accepted: options.token.as_ref().map(|token| token.0.clone()),
@@ -49,12 +56,15 @@ impl Tokens {
         }
     }
 
-    /// Whether models ask for a token that speak a protocol which needs none.
+    /// Tells whether a token is asked for by models whose protocol does not need one.
     pub(super) fn is_asked_for(&self) -> bool {
         self.accepted.is_some()
     }
 
-    /// Whether the token of the headers is good at this time since the start.
+    /// Checks the token in the headers of a request that came `now` after the start.
+    ///
+    /// # Errors
+    /// Fails with the reason why the token is not accepted.
     pub(super) fn check(&self, headers: &HeaderMap, now: Duration) -> Result<(), Unfit> {
         let token = credentials(headers, "bearer").ok_or(Unfit::Missing)?;
         if let Some(until) = token.strip_prefix(&self.prefix) {
@@ -71,7 +81,10 @@ impl Tokens {
         }
     }
 
-    /// Answers a token request that came at this time since the start.
+    /// Answers a request for a token that came `now` after the start.
+    ///
+    /// # Errors
+    /// Fails with the reason why no token is given.
     pub(super) fn issue(
         &self,
         headers: &HeaderMap,
@@ -118,7 +131,7 @@ impl Tokens {
     }
 }
 
-/// What follows the scheme in the `Authorization` header.
+/// Returns the credentials in the `Authorization` header, if they have the wanted scheme.
 fn credentials<'a>(headers: &'a HeaderMap, wanted: &str) -> Option<&'a str> {
     let (scheme, rest) = headers
         .get(AUTHORIZATION)?
@@ -129,7 +142,7 @@ fn credentials<'a>(headers: &'a HeaderMap, wanted: &str) -> Option<&'a str> {
     scheme.eq_ignore_ascii_case(wanted).then_some(rest.trim())
 }
 
-/// Id and secret, which RFC 6749, 2.3.1, has form-encoded before they are joined.
+/// Decodes id and secret, which RFC 6749, 2.3.1, has form-encoded before they are joined.
 fn decode_basic(text: &str) -> Option<(String, String)> {
     let pair = String::from_utf8(STANDARD.decode(text).ok()?).ok()?;
     let (id, secret) = pair.split_once(':')?;

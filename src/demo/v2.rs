@@ -5,9 +5,12 @@ use serde_json::{Value, json};
 
 use super::tensors::{Answer, Datatype, Tensor, infer};
 
-/// Of the model, in its metadata.
+/// Platform of every model, in its metadata.
 pub(super) const PLATFORM: &str = "starling_sample";
+/// Name of the server, in its metadata. Clients may compare it, so it keeps the name of the first
+/// version.
 pub(super) const SERVER: &str = "starling-sample-service";
+/// Version of every model.
 pub(super) const VERSION: &str = "1";
 
 #[derive(Deserialize)]
@@ -31,6 +34,7 @@ struct Requested {
     name: String,
 }
 
+/// Answer to an inference request, as JSON.
 #[derive(Serialize)]
 pub(super) struct InferResponse<'a> {
     model_name: &'a str,
@@ -48,7 +52,10 @@ struct Output {
     data: Value,
 }
 
-/// Answers the body of a request, or says what is wrong with it.
+/// Answers the body of an inference request.
+///
+/// # Errors
+/// Fails with a sentence about what is wrong with the body.
 pub(super) fn answer<'a>(model: &'a str, body: &[u8]) -> Result<InferResponse<'a>, String> {
     let InferRequest {
         id,
@@ -88,7 +95,10 @@ pub(super) fn answer<'a>(model: &'a str, body: &[u8]) -> Result<InferResponse<'a
     })
 }
 
-/// Who asks for outputs asks for the one there is.
+/// Checks that the outputs a request asks for are the one that the model has.
+///
+/// # Errors
+/// Fails with a sentence that names an unknown output.
 pub(super) fn check_outputs<'a>(
     name: &str,
     mut requested: impl Iterator<Item = &'a str>,
@@ -101,10 +111,12 @@ pub(super) fn check_outputs<'a>(
     }
 }
 
+/// Returns the metadata of the server.
 pub(super) fn server_metadata() -> Value {
     json!({"name": SERVER, "version": crate::VERSION, "extensions": []})
 }
 
+/// Returns the metadata of a model: every model takes texts and gives categories.
 pub(super) fn model_metadata(model: &str) -> Value {
     json!({
         "name": model,

@@ -15,15 +15,17 @@ use super::super::wire::text_categorization_server::{
 };
 use super::super::wire::{PredictionReply, PredictionRequest, PredictionSummary, WatchRequest};
 
-/// Messages of a watch that asks for no number.
+/// Messages of a watch that does not say how many it wants.
 const USUAL_MESSAGES: u32 = 3;
 const MOST_MESSAGES: u32 = 10_000;
 const CUT: &str = "a stream cut on purpose (--cut-rate)";
 
 type Replies = BoxStream<'static, Result<PredictionReply, Status>>;
 
+/// Implementation of the text categoriser.
 pub(in crate::demo) struct Categorizer(Arc<Shared>);
 
+/// Creates the service, which takes and gives gzip.
 pub(super) fn server(shared: Arc<Shared>) -> TextCategorizationServer<Categorizer> {
     TextCategorizationServer::new(Categorizer(shared))
         .accept_compressed(Gzip)
@@ -129,13 +131,13 @@ impl TextCategorization for Categorizer {
 }
 
 impl Shared {
-    /// Answers the one message of a call.
+    /// Answers the only message of a call.
     fn reply(&self, PredictionRequest { text }: PredictionRequest) -> PredictionReply {
         self.counts.received();
         self.send(text)
     }
 
-    /// Counts the message it makes.
+    /// Creates the reply to a text, and counts it as sent.
     fn send(&self, text: String) -> PredictionReply {
         let (prediction_id, category) = self.categorize(&text);
         self.counts.sent();
@@ -147,7 +149,7 @@ impl Shared {
     }
 }
 
-/// Put there by the service for every call that counts.
+/// Returns the pace that the service attached to the request, as it does to every call of the load.
 fn pace<T>(request: &Request<T>) -> Pace {
     request
         .extensions()

@@ -18,11 +18,14 @@ use super::super::inference_wire::{
     ServerReadyResponse,
 };
 use super::super::shared::Shared;
+use super::super::tensors::Data::{self, Numbers, Texts};
 use super::super::tensors::{Answer, Datatype, Tensor, infer};
 use super::super::v2::{PLATFORM, SERVER, VERSION, check_outputs};
 
+/// Implementation of the V2 inference protocol.
 pub(in crate::demo) struct Inference(Arc<Shared>);
 
+/// Creates the service, which takes and gives gzip.
 pub(super) fn server(shared: Arc<Shared>) -> GrpcInferenceServiceServer<Inference> {
     GrpcInferenceServiceServer::new(Inference(shared))
         .accept_compressed(Gzip)
@@ -111,7 +114,7 @@ impl GrpcInferenceService for Inference {
     }
 }
 
-/// Raw contents are answered raw.
+/// Answers an inference request; raw contents are answered with raw contents.
 fn answer(request: ModelInferRequest) -> Result<ModelInferResponse, String> {
     let ModelInferRequest {
         model_name,
@@ -181,9 +184,8 @@ fn tensor(input: InferInputTensor, raw: Option<Vec<u8>>) -> Result<Tensor, Strin
     }
 }
 
-/// The field that belongs to the datatype; what stands in another is as if it were not there.
-fn data(datatype: Datatype, contents: InferTensorContents) -> super::super::tensors::Data {
-    use super::super::tensors::Data::{Numbers, Texts};
+/// Returns the field of the contents that belongs to the datatype; the other fields are ignored.
+fn data(datatype: Datatype, contents: InferTensorContents) -> Data {
     match datatype {
         Datatype::Bool => Numbers(contents.bool_contents.into_iter().map(f64::from).collect()),
         Datatype::Int { bits: 64 } => Numbers(

@@ -10,78 +10,120 @@ use rand::Rng;
 
 use crate::plan::duration;
 
-/// No client waits longer, and a longer time is a slip of the pen.
+/// Longest time an option takes: no client waits longer, so a longer one is a slip of the pen.
 const LONGEST: Duration = Duration::from_secs(3600);
 
-/// How long an answer takes at least. Waits end on the millisecond after, which is the timer's
-/// resolution.
+/// Distribution of the least time that an answer takes. Waits end on the next millisecond, which is
+/// the resolution of the timer.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Latency {
+    /// The same time for every answer.
     Constant(Duration),
+    /// A uniform distribution.
     Uniform {
+        /// Shortest time.
         min: Duration,
+        /// Longest time, not below `min`.
         max: Duration,
     },
-    /// Where the bell reaches below zero, there is no wait.
+    /// A normal distribution; a time below zero counts as no wait.
     Normal {
+        /// Mean of the distribution, before times below zero are cut.
         mean: Duration,
+        /// Standard deviation.
         deviation: Duration,
     },
+    /// An exponential distribution.
     Exponential {
+        /// Mean time.
         mean: Duration,
     },
 }
 
-/// The service freezes at each multiple of `every` since its start, for `lasting`; who arrives then
-/// is held until it ends.
+/// Recurrent freeze of the service: it begins at each multiple of `every` since the start, and
+/// holds each request that arrives during it until its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stall {
+    /// Time from the beginning of one freeze to the beginning of the next.
     pub every: Duration,
+    /// Length of a freeze: above zero, and shorter than `every`.
     pub lasting: Duration,
 }
 
-/// Why the text of an option was refused.
+/// Reason why the text of an option was refused.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum OptionError {
+    /// No duration, or one above an hour.
     #[error("{text:?} is not a duration between 0 and 1h, such as 5ms or 1s")]
-    Duration { text: String },
+    Duration {
+        /// Text as given.
+        text: String,
+    },
+    /// No distribution of a known form.
     #[error(
         "{text:?} is not constant:TIME, uniform:MIN,MAX, normal:MEAN,DEVIATION or exponential:MEAN"
     )]
-    Latency { text: String },
+    Latency {
+        /// Text as given.
+        text: String,
+    },
+    /// A uniform distribution whose bounds are in the wrong order.
     #[error("{text:?}: the first time must not be longer than the second")]
-    Order { text: String },
+    Order {
+        /// Text as given.
+        text: String,
+    },
+    /// No stall, or one without end.
     #[error("{text:?} is not EVERY,FOR, with FOR above 0 and shorter than EVERY, such as 10s,1s")]
-    Stall { text: String },
+    Stall {
+        /// Text as given.
+        text: String,
+    },
+    /// No fraction.
     #[error("{text:?} is not a number between 0 and 1")]
-    Fraction { text: String },
+    Fraction {
+        /// Text as given.
+        text: String,
+    },
+    /// No lifetime that can be told in whole seconds.
     #[error("{text:?} is not a number of whole seconds between 1s and 1h")]
-    Lifetime { text: String },
+    Lifetime {
+        /// Text as given.
+        text: String,
+    },
+    /// A token of no character.
     #[error("the bearer token of the demo service is empty")]
     EmptyToken,
+    /// A client without an id or a secret.
     #[error("a client of the demo service is ID:SECRET")]
     Client,
 }
 
-/// A bearer token, which no log shows.
+/// A bearer token. Its `Debug` form hides it, so that no log shows it.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Token(pub(in crate::demo) String);
+pub struct Token(
+    /// The token itself, not empty.
+    pub(in crate::demo) String,
+);
 
-/// Who may ask for a token; no log shows the secret.
+/// Credentials of a client that may ask for a token. The `Debug` form hides the secret.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Client {
+    /// Id of the client, not empty.
     pub(in crate::demo) id: String,
+    /// Secret of the client, not empty.
     pub(in crate::demo) secret: String,
 }
 
 impl Latency {
+    /// Draws one time from the distribution.
     pub(in crate::demo) fn draw(self, random: &mut impl Rng) -> Duration {
         match self {
             Latency::Constant(time) => time,
             Latency::Uniform { min, max } => min + max.saturating_sub(min).mul_f64(random.random()),
             Latency::Normal { mean, deviation } => {
-                // Box and Muller's way from two uniform numbers to a normal one; 1 - x keeps zero
-                // from the logarithm.
+                // The Box-Muller transform makes a normal number of two uniform ones; 1 - x keeps
+                // the logarithm from zero.
                 let (radius, angle): (f64, f64) = (
                     (-2.0 * (1.0 - random.random::<f64>()).ln()).sqrt(),
                     TAU * random.random::<f64>(),
@@ -123,7 +165,8 @@ impl FromStr for Latency {
 }
 
 impl Stall {
-    /// How much of a stall is still to come for one who arrives this long after the start.
+    /// Returns the time until the freeze ends for a request that arrives `since_start` after the
+    /// start; zero outside of a freeze.
     pub(in crate::demo) fn rest(self, since_start: Duration) -> Duration {
         let every = self.every.as_nanos().max(1);
         if since_start < self.every {
@@ -190,7 +233,7 @@ impl fmt::Debug for Client {
     }
 }
 
-/// For `--error-rate`.
+/// Parses a fraction between 0 and 1, both included.
 pub(super) fn parse_fraction(text: &str) -> Result<f64, OptionError> {
     match text.trim().parse::<f64>() {
         Ok(fraction) if (0.0..=1.0).contains(&fraction) => Ok(fraction),
@@ -198,7 +241,8 @@ pub(super) fn parse_fraction(text: &str) -> Result<f64, OptionError> {
     }
 }
 
-/// For `--token-lifetime`, which clients are told in whole seconds.
+/// Parses the lifetime of a token: whole seconds, since clients are told it in these, from 1 s to
+/// 1 h.
 pub(super) fn parse_lifetime(text: &str) -> Result<Duration, OptionError> {
     let whole = parse_duration(text)
         .ok()
@@ -206,6 +250,7 @@ pub(super) fn parse_lifetime(text: &str) -> Result<Duration, OptionError> {
     whole.ok_or_else(|| OptionError::Lifetime { text: text.into() })
 }
 
+/// Parses a duration from 0 to 1 h.
 pub(super) fn parse_duration(text: &str) -> Result<Duration, OptionError> {
     let parsed = duration::parse(text.trim())
         .ok()
