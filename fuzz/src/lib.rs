@@ -9,29 +9,36 @@ mod starling {
     pub mod stats;
 
     pub mod engine {
-        mod capture;
-        mod response;
+        mod answer {
+            pub(crate) mod capture;
+        }
 
-        /// Answers over gRPC are not read here.
-        mod grpc {
-            use crate::plan::grpc::Code;
+        mod protocol {
+            /// Answers over gRPC are not read here.
+            pub(crate) mod grpc {
+                use crate::plan::grpc::Code;
 
-            #[derive(Debug)]
-            pub enum Reply {}
+                #[derive(Debug)]
+                pub enum Reply {}
 
-            impl Reply {
-                pub fn code(&self) -> Option<Code> {
-                    match *self {}
+                impl Reply {
+                    pub fn code(&self) -> Option<Code> {
+                        match *self {}
+                    }
+
+                    pub fn let_go(&mut self) {
+                        match *self {}
+                    }
                 }
+            }
 
-                pub fn let_go(&mut self) {
-                    match *self {}
-                }
+            pub(crate) mod http {
+                pub(crate) mod response;
             }
         }
 
-        use capture::Wanted;
-        use response::Response;
+        use answer::capture::Wanted;
+        use protocol::http::response::Response;
 
         /// What came of one response, as far as its pieces must not matter.
         #[derive(Debug, PartialEq, Eq)]

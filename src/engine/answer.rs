@@ -1,6 +1,7 @@
 //! A whole answer as checks, extracts, records and CEL read it: borrowed from the user's buffers,
 //! its JSON parsed once and only when asked for.
 
+pub(super) mod capture;
 mod condition;
 mod rules;
 
@@ -9,49 +10,49 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::capture::headers;
+use crate::engine::answer::capture::headers;
 use crate::plan::Slot;
 use crate::plan::cel::Facts;
 use crate::plan::grpc::Code;
 use crate::plan::template::Scope;
 
-pub(super) use rules::{Judged, Needs, PreparedRules};
+pub(crate) use rules::{Judged, Needs, PreparedRules};
 
-pub(super) struct Answer<'a> {
-    pub(super) status: u16,
+pub(crate) struct Answer<'a> {
+    pub(crate) status: u16,
     /// As HTTP/1.1 writes it, status line included; empty when nobody needs it.
-    pub(super) head: &'a [u8],
+    pub(crate) head: &'a [u8],
     /// Without framing and compression; empty when nobody needs it.
-    pub(super) body: &'a [u8],
+    pub(crate) body: &'a [u8],
     /// Only the first part of the body is in `body`.
-    pub(super) truncated: bool,
+    pub(crate) truncated: bool,
     /// Bytes of the body as the target sent it.
-    pub(super) size: u64,
+    pub(crate) size: u64,
     /// From the intended time to the last byte.
-    pub(super) latency: Duration,
+    pub(crate) latency: Duration,
     /// Where it answers a call over gRPC; its body is then the last message as JSON.
-    pub(super) call: Option<OfCall<'a>>,
+    pub(crate) call: Option<OfCall<'a>>,
     /// Events that came, where it is read as a stream.
-    pub(super) events: u64,
-    pub(super) json: Json,
+    pub(crate) events: u64,
+    pub(crate) json: Json,
 }
 
 /// What only an answer over gRPC has.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct OfCall<'a> {
-    pub(super) code: Code,
+pub(crate) struct OfCall<'a> {
+    pub(crate) code: Code,
     /// In the form of a head; empty when nobody needs them.
-    pub(super) trailers: &'a [u8],
+    pub(crate) trailers: &'a [u8],
     /// Messages that came.
-    pub(super) messages: u64,
+    pub(crate) messages: u64,
 }
 
 /// The body's JSON once somebody asked for it; begins as its default.
 #[derive(Debug, Default)]
-pub(super) struct Json(OnceCell<Result<Value, String>>);
+pub(crate) struct Json(OnceCell<Result<Value, String>>);
 
 /// Where judging reads a user's values from, and puts what it finds.
-pub(super) trait Store: Scope {
+pub(crate) trait Store: Scope {
     /// `None`: nothing was found, so what an earlier answer left there is no longer true.
     fn set(&mut self, slot: Slot, value: Option<Value>);
 }
@@ -59,7 +60,7 @@ pub(super) trait Store: Scope {
 impl<'a> Answer<'a> {
     /// The first value that `visit` takes of the headers called `name`, in any case; trailers of a
     /// call are among them.
-    pub(super) fn header<T>(
+    pub(crate) fn header<T>(
         &self,
         name: &str,
         mut visit: impl FnMut(&'a [u8]) -> Option<T>,

@@ -15,25 +15,25 @@ use std::time::SystemTime;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-pub(super) use google::METADATA_HOST;
-pub(super) use token::{Renewal, Token};
+pub(crate) use google::METADATA_HOST;
+pub(crate) use token::{Renewal, Token};
 
-use super::message;
-use super::request::http2::Form;
-use super::request::{is_token, text};
-use super::world::World;
+use crate::engine::prepare::world::World;
+use crate::engine::protocol::http::message;
+use crate::engine::protocol::http::request::http2::Form;
+use crate::engine::protocol::http::request::{is_token, text};
 use crate::plan::{Auth, Inputs, Problem, Target};
 use fetch::Fetcher;
 use sigv4::Signer;
 
-pub(super) enum Credentials {
+pub(crate) enum Credentials {
     /// The same header for the whole run. Its value appears in no message.
     Fixed { name: String, value: Vec<u8> },
     /// They change while the load goes on.
     Living(Living),
 }
 
-pub(super) enum Living {
+pub(crate) enum Living {
     Token(Arc<Token>),
     Signature(Box<Signer>),
 }
@@ -41,11 +41,11 @@ pub(super) enum Living {
 /// Why a request cannot be shown its credentials.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-pub(super) struct NoCredentials(pub(super) String);
+pub(crate) struct NoCredentials(pub(crate) String);
 
 impl Credentials {
     /// Those of `target`. A token is asked for only by [`Living::begin`].
-    pub(super) fn new(
+    pub(crate) fn new(
         target: &Target,
         inputs: &Inputs,
         world: &World,
@@ -90,18 +90,18 @@ impl Credentials {
     }
 
     /// The name of the header that they are, or the most of them.
-    pub(super) fn header_name(&self) -> &str {
+    pub(crate) fn header_name(&self) -> &str {
         match self {
             Self::Fixed { name, .. } => name,
             Self::Living(_) => "Authorization",
         }
     }
 
-    pub(super) fn is_called(&self, name: &str) -> bool {
+    pub(crate) fn is_called(&self, name: &str) -> bool {
         self.header_name().eq_ignore_ascii_case(name)
     }
 
-    pub(super) fn living(&self) -> Option<&Living> {
+    pub(crate) fn living(&self) -> Option<&Living> {
         match self {
             Self::Fixed { .. } => None,
             Self::Living(living) => Some(living),
@@ -110,7 +110,7 @@ impl Credentials {
 }
 
 impl Living {
-    pub(super) fn token(&self) -> Option<&Arc<Token>> {
+    pub(crate) fn token(&self) -> Option<&Arc<Token>> {
         match self {
             Self::Token(token) => Some(token),
             Self::Signature(_) => None,
@@ -125,7 +125,7 @@ impl Living {
         }
     }
 
-    pub(super) fn put_into(&self, message: &[u8], out: &mut Vec<u8>) -> Result<(), NoCredentials> {
+    pub(crate) fn put_into(&self, message: &[u8], out: &mut Vec<u8>) -> Result<(), NoCredentials> {
         match self {
             Self::Token(token) => {
                 let value = token.header().map_err(NoCredentials)?;
@@ -143,19 +143,19 @@ fn unix_seconds(now: SystemTime) -> u64 {
 }
 
 /// A request that never differs but for its credentials, with those of now.
-pub(super) struct Dressed {
+pub(crate) struct Dressed {
     version: u64,
-    pub(super) bytes: Vec<u8>,
-    pub(super) http2: OnceLock<Form>,
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) http2: OnceLock<Form>,
 }
 
 /// A shard's, by step; made anew only when the credentials have changed.
 #[derive(Default)]
-pub(super) struct Wardrobe(RefCell<Vec<Option<Rc<Dressed>>>>);
+pub(crate) struct Wardrobe(RefCell<Vec<Option<Rc<Dressed>>>>);
 
 impl Wardrobe {
     /// `message`, which is always the same for `step`, with credentials.
-    pub(super) fn dress(
+    pub(crate) fn dress(
         &self,
         step: u16,
         message: &[u8],

@@ -7,13 +7,13 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::client::Client;
-use super::feeder::{Dealer, FeedData};
-use super::preflight;
-use super::prepare::Prepared;
-use super::program::PreparedScenario;
-use super::recorder::ShardDelta;
-use super::shard::{Order, Outset, Shard};
+use crate::engine::load::shard::{Order, Outset, Shard};
+use crate::engine::prepare::Prepared;
+use crate::engine::prepare::feeder::{Dealer, FeedData};
+use crate::engine::prepare::preflight;
+use crate::engine::prepare::program::PreparedScenario;
+use crate::engine::record::recorder::ShardDelta;
+use crate::engine::user::client::Client;
 use crate::plan::{Action, Levels, Plan, Preflight, SetupValues, Share, Slot, Step, duration};
 use crate::stats::Snapshot;
 
@@ -66,15 +66,15 @@ pub struct Alone {
 
 /// Setup and teardown made ready: they are what a user does at its start and at its end.
 #[derive(Default)]
-pub(super) struct PreparedOnce {
-    pub(super) steps: PreparedScenario,
+pub(crate) struct PreparedOnce {
+    pub(crate) steps: PreparedScenario,
     /// What setup takes out of answers, and where templates look for it.
-    pub(super) names: Vec<(String, Slot)>,
+    pub(crate) names: Vec<(String, Slot)>,
 }
 
 /// What setup found, as the templates of a load see it.
 #[derive(Default)]
-pub(super) struct Given {
+pub(crate) struct Given {
     /// By slot, as far as the last that setup sets.
     values: Vec<Option<serde_json::Value>>,
 }
@@ -96,14 +96,14 @@ impl PreparedOnce {
 }
 
 impl Given {
-    pub(super) fn value(&self, slot: Slot) -> Option<&serde_json::Value> {
+    pub(crate) fn value(&self, slot: Slot) -> Option<&serde_json::Value> {
         self.values.get(usize::from(slot))?.as_ref()
     }
 }
 
 impl Prepared {
     /// What setup found is as secret as what comes from Secrets.
-    pub(super) fn give(&self, found: &SetupValues) -> Arc<Given> {
+    pub(crate) fn give(&self, found: &SetupValues) -> Arc<Given> {
         found
             .texts()
             .iter()

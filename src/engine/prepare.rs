@@ -1,22 +1,29 @@
 //! Everything that can be done, and everything that can be found wrong, before a single request is
 //! sent.
 
+pub(super) mod compile;
+pub(super) mod content;
+pub(super) mod feeder;
+pub(super) mod files;
+pub(super) mod preflight;
+pub(super) mod program;
+pub(super) mod world;
+
 use std::sync::Arc;
 
 use futures::future::join_all;
 
-use super::auth::{Credentials, Living, Renewal};
-use super::compile::{Arrival, Calls, Known, Programs, compile};
-use super::feeder::{self, Feed, FeedData};
-use super::files;
-use super::grpc::services::{self, Unknown};
-use super::one_off::PreparedOnce;
-use super::preflight::Readiness;
-use super::program::{PreparedScenario, PreparedStep};
-use super::redactor::{Redactor, unredacted};
-use super::route::Route;
-use super::sampling::{SampleSink, Sampling};
-use super::world::World;
+use crate::engine::auth::{Credentials, Living, Renewal};
+use crate::engine::net::route::Route;
+use crate::engine::one_off::PreparedOnce;
+use crate::engine::prepare::compile::{Arrival, Calls, Known, Programs, compile};
+use crate::engine::prepare::feeder::{Feed, FeedData};
+use crate::engine::prepare::preflight::Readiness;
+use crate::engine::prepare::program::{PreparedScenario, PreparedStep};
+use crate::engine::prepare::world::World;
+use crate::engine::protocol::grpc::services::{self, Unknown};
+use crate::engine::record::redactor::{Redactor, unredacted};
+use crate::engine::record::sampling::{SampleSink, Sampling};
 use crate::plan::share::Cast;
 use crate::plan::{Computed, Inputs, Order, Plan, Problem, Reference, Resolved, Scenario};
 
@@ -46,29 +53,29 @@ fn join<T: ToString>(items: &[T]) -> String {
 /// A plan ready to be carried out: inputs read, requests compiled, TLS built, the target's host
 /// resolved.
 pub struct Prepared {
-    pub(super) plan: Arc<Plan>,
+    pub(crate) plan: Arc<Plan>,
     /// By place in [`Plan::steps`].
-    pub(super) steps: Vec<PreparedStep>,
+    pub(crate) steps: Vec<PreparedStep>,
     /// Variables that each iteration begins with.
-    pub(super) computed: Vec<Computed>,
-    pub(super) scenarios: Vec<PreparedScenario>,
-    pub(super) once: PreparedOnce,
+    pub(crate) computed: Vec<Computed>,
+    pub(crate) scenarios: Vec<PreparedScenario>,
+    pub(crate) once: PreparedOnce,
     /// For each population which of its scenarios a user or an arrival gets.
-    pub(super) casts: Vec<Cast>,
+    pub(crate) casts: Vec<Cast>,
     /// Conditions look at answers when these have been judged.
-    pub(super) looks_back: bool,
-    pub(super) feeds: Arc<[Feed]>,
+    pub(crate) looks_back: bool,
+    pub(crate) feeds: Arc<[Feed]>,
     /// By route: what a redirect that comes from elsewhere says there.
-    pub(super) arrivals: Vec<Arrival>,
-    pub(super) readiness: Vec<Readiness>,
+    pub(crate) arrivals: Vec<Arrival>,
+    pub(crate) readiness: Vec<Readiness>,
     /// The way to each target, the test's own first, and behind them those of calls over gRPC.
-    pub(super) routes: Vec<Route>,
+    pub(crate) routes: Vec<Route>,
     /// For texts of the target's that are shown.
-    pub(super) redactor: Arc<Redactor>,
+    pub(crate) redactor: Arc<Redactor>,
     descriptor_digest: Option<String>,
     warnings: Vec<String>,
     /// Requests that are written down, if any are.
-    pub(super) sampling: Option<Arc<Sampling>>,
+    pub(crate) sampling: Option<Arc<Sampling>>,
     /// Keep the tokens from expiring.
     _renewals: Vec<Renewal>,
 }
@@ -118,7 +125,7 @@ pub async fn prepare(plan: Arc<Plan>, inputs: &Inputs) -> Result<Prepared, Prepa
 }
 
 /// Likewise, in surroundings of the caller's choice.
-pub(super) async fn prepare_in(
+pub(crate) async fn prepare_in(
     plan: Arc<Plan>,
     inputs: &Inputs,
     world: &World,

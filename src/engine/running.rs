@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, watch};
 
-use super::feeder::{Dealer, Supply};
-use super::prepare::Prepared;
-use super::recorder::ShardDelta;
-use super::shard::{Order, Outset, Shard, useful_shards};
+use crate::engine::load::shard::{Order, Outset, Shard, useful_shards};
+use crate::engine::prepare::Prepared;
+use crate::engine::prepare::feeder::{Dealer, Supply};
+use crate::engine::record::recorder::ShardDelta;
 use crate::plan::{Levels, SetupValues, Share};
 use crate::stats::Snapshot;
 

@@ -26,7 +26,11 @@ use std::time::{Duration, Instant};
 
 use url::Url;
 
-use super::{Assignment, Delta, Prepared, Running, prepare};
+use crate::engine::Assignment;
+use crate::engine::Delta;
+use crate::engine::Prepared;
+use crate::engine::Running;
+use crate::engine::prepare;
 use crate::plan::{
     Action, Arrival, HttpRequest, HttpStep, Inputs, Load, OnFailure, Once, Order, Plan, Population,
     Profile, Protocol, RequestStep, Scenario, Share, Step, Target, Task, Template, Tls,

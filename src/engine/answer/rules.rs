@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::condition::{Part, PreparedCondition, number_in};
-use super::{Answer, Store};
+use crate::engine::answer::condition::{Part, PreparedCondition, number_in};
+use crate::engine::answer::{Answer, Store};
 use crate::plan::cel::{CompiledCel, Facts};
 use crate::plan::grpc::Code;
 use crate::plan::template::Need;
@@ -23,7 +23,7 @@ const MAX_MESSAGE: usize = 200;
 const MAX_ASKED: usize = 100;
 
 #[derive(Default)]
-pub(in crate::engine) struct PreparedRules {
+pub(crate) struct PreparedRules {
     checks: Vec<PreparedCheck>,
     extracts: Vec<PreparedExtract>,
     records: Vec<PreparedRecord>,
@@ -33,23 +33,23 @@ pub(in crate::engine) struct PreparedRules {
 
 /// What must be kept of an answer.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(in crate::engine) struct Needs {
-    pub(in crate::engine) head: bool,
-    pub(in crate::engine) body: bool,
+pub(crate) struct Needs {
+    pub(crate) head: bool,
+    pub(crate) body: bool,
 }
 
 /// What came of an answer.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(in crate::engine) struct Judged {
-    pub(in crate::engine) checks_passed: u32,
-    pub(in crate::engine) checks_failed: u32,
+pub(crate) struct Judged {
+    pub(crate) checks_passed: u32,
+    pub(crate) checks_failed: u32,
     /// By place of the trend, in base units of trends (microseconds, bytes, thousandths of
     /// anything else), what the records found; `None`: no number, for which the request has
     /// not failed.
-    pub(in crate::engine) recorded: Vec<(u16, Option<u64>)>,
+    pub(crate) recorded: Vec<(u16, Option<u64>)>,
     /// The first thing that was wrong, checks before extracts, in at most [`MAX_MESSAGE`]
     /// characters.
-    pub(in crate::engine) failure: Option<(ErrorClass, String)>,
+    pub(crate) failure: Option<(ErrorClass, String)>,
 }
 
 struct PreparedCheck {
@@ -100,7 +100,7 @@ enum NumberFrom {
 impl PreparedRules {
     /// Each record comes with the place of its trend. `names` are those of the step, with what it
     /// extracts declared as values. `path` is the step's field path.
-    pub(in crate::engine) fn compile(
+    pub(crate) fn compile(
         checks: &[Check],
         extracts: &[Extract],
         records: &[(u16, &Record)],
@@ -228,22 +228,22 @@ impl PreparedRules {
     }
 
     /// Nothing to do with any answer.
-    pub(in crate::engine) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.checks.is_empty() && self.extracts.is_empty() && self.records.is_empty()
     }
 
-    pub(in crate::engine) fn needs(&self) -> Needs {
+    pub(crate) fn needs(&self) -> Needs {
         self.needs
     }
 
     /// The rows of feeders to fetch before an answer is judged, each once.
-    pub(in crate::engine) fn feeds(&self) -> &[Need] {
+    pub(crate) fn feeds(&self) -> &[Need] {
         &self.feeds
     }
 
     /// Whether the step says itself which status is a failure; else 400 and above is, and such an
     /// answer is not judged at all.
-    pub(in crate::engine) fn has_status_check(&self) -> bool {
+    pub(crate) fn has_status_check(&self) -> bool {
         self.checks
             .iter()
             .any(|check| matches!(check.kind, Kind::Status(_) | Kind::GrpcStatus(_)))
@@ -252,7 +252,7 @@ impl PreparedRules {
     /// All checks are made. Values are extracted also when one failed, since a step that goes on
     /// after a slow answer needs them as well; numbers are recorded of what passed only, as
     /// latencies are.
-    pub(in crate::engine) fn judge(&self, answer: &Answer<'_>, store: &mut impl Store) -> Judged {
+    pub(crate) fn judge(&self, answer: &Answer<'_>, store: &mut impl Store) -> Judged {
         let mut judged = Judged::default();
         for (i, check) in self.checks.iter().enumerate() {
             match check.kind.judge(answer, store) {

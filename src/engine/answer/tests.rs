@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::*;
+use crate::engine::answer::*;
 use crate::plan::template::Need;
 use crate::plan::template::fixed::Fixed;
 use crate::plan::{

@@ -8,7 +8,7 @@ use reqwest::{Method, StatusCode};
 use serde::Deserialize;
 use url::Url;
 
-use super::super::resolve::{Addresses, NameServers};
+use crate::engine::net::resolve::{Addresses, NameServers};
 
 /// How long one call may take.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -187,7 +187,7 @@ fn read(
                 .trim()
                 .to_owned();
             let claims = claims(&token).ok_or("its answer is not a JWT")?;
-            let now = super::unix_seconds(std::time::SystemTime::now());
+            let now = crate::engine::auth::unix_seconds(std::time::SystemTime::now());
             // by the giver's clock where it tells it
             (
                 token,

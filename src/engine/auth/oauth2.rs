@@ -2,10 +2,10 @@
 
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
-use super::super::request::text;
-use super::super::resolve::NameServers;
-use super::super::tls;
-use super::fetch::{AnswerForm, Fetcher};
+use crate::engine::auth::fetch::{AnswerForm, Fetcher};
+use crate::engine::net::resolve::NameServers;
+use crate::engine::net::tls;
+use crate::engine::protocol::http::request::text;
 use crate::plan::{ClientAuthentication, Inputs, OAuth2, Problem, Target};
 
 pub(super) fn fetcher(

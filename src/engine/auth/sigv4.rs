@@ -8,9 +8,9 @@ use hmac::{Hmac, KeyInit, Mac};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode, percent_encode};
 use sha2::{Digest, Sha256};
 
-use super::super::capture::headers;
-use super::super::message;
-use super::super::request::text;
+use crate::engine::answer::capture::headers;
+use crate::engine::protocol::http::message;
+use crate::engine::protocol::http::request::text;
 use crate::plan::{AwsSigV4, Inputs, Problem};
 
 const ALGORITHM: &str = "AWS4-HMAC-SHA256";
@@ -41,7 +41,7 @@ const RESERVED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'_')
     .remove(b'~');
 
-pub(in crate::engine) struct Signer {
+pub(crate) struct Signer {
     region: String,
     service: String,
     key_id: String,

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use tokio::task::AbortHandle;
 use tokio::time::sleep_until;
 
-use super::super::redactor::Redactor;
-use super::fetch::{Fetched, Fetcher};
+use crate::engine::auth::fetch::{Fetched, Fetcher};
+use crate::engine::record::redactor::Redactor;
 
 /// A token is renewed so long before its end at most.
 const MOST_AHEAD: Duration = Duration::from_secs(300);
@@ -19,7 +19,7 @@ const UNTOLD: Duration = Duration::from_secs(600);
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
-pub(in crate::engine) struct Token {
+pub(crate) struct Token {
     fetcher: Fetcher,
     /// Counts the changes of `state`.
     version: AtomicU64,
@@ -36,7 +36,7 @@ struct State {
 }
 
 /// Renews a token for as long as it lives.
-pub(in crate::engine) struct Renewal(AbortHandle);
+pub(crate) struct Renewal(AbortHandle);
 
 impl Drop for Renewal {
     fn drop(&mut self) {
@@ -59,7 +59,7 @@ impl Token {
     }
 
     /// Gets the first token; what comes after it is the renewal's.
-    pub(in crate::engine) async fn begin(
+    pub(crate) async fn begin(
         self: &Arc<Self>,
         redactor: Arc<Redactor>,
     ) -> Result<Renewal, String> {
@@ -76,12 +76,12 @@ impl Token {
     }
 
     /// `Bearer` and the token.
-    pub(in crate::engine) fn header(&self) -> Result<Arc<str>, String> {
+    pub(crate) fn header(&self) -> Result<Arc<str>, String> {
         self.state().header.clone()
     }
 
     /// Renewals that failed since this was last asked, and why the last one did.
-    pub(in crate::engine) fn take_failures(&self) -> Option<(u64, String)> {
+    pub(crate) fn take_failures(&self) -> Option<(u64, String)> {
         self.state().failed.take()
     }
 

@@ -1,8 +1,8 @@
 //! Loads that end by themselves, loads with a cap, loads before and beside others: each exactly as
 //! much as was asked for.
 
-use super::server::Server;
-use super::*;
+use crate::engine::tests::server::Server;
+use crate::engine::tests::*;
 use crate::plan::{Capacity, Iterations, Level, Levels, ThinkTime};
 
 const MINUTE: Duration = Duration::from_secs(60);

@@ -12,13 +12,13 @@ use axum::routing::{get, post};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
-use super::super::PrepareError;
-use super::super::prepare::prepare_in;
-use super::super::resolve::NameServers;
-use super::super::world::World;
-use super::language::Target;
-use super::*;
 use crate::crd::{LoadTestSpec, check};
+use crate::engine::PrepareError;
+use crate::engine::net::resolve::NameServers;
+use crate::engine::prepare::prepare_in;
+use crate::engine::prepare::world::World;
+use crate::engine::tests::language::Target;
+use crate::engine::tests::*;
 use crate::plan::Kind;
 
 /// Gives out `token-1`, `token-2` and so on.
@@ -109,7 +109,7 @@ pub(super) async fn ready(
     plan: Plan,
     metadata_host: Option<String>,
 ) -> Result<Arc<Prepared>, PrepareError> {
-    let mut inputs = super::grpc::inputs();
+    let mut inputs = crate::engine::tests::grpc::inputs();
     inputs.insert(Kind::Secret, "keys", "secret", b"hush-hush\n".to_vec());
     inputs.insert(Kind::Secret, "keys", "pin", b" 123\n".to_vec());
     inputs.insert(Kind::Secret, "keys", "id", b"AKIDEXAMPLE".to_vec());

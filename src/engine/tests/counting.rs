@@ -2,9 +2,9 @@
 
 use serde_json::json;
 
-use super::super::PrepareError;
-use super::server::Server;
-use super::*;
+use crate::engine::PrepareError;
+use crate::engine::tests::server::Server;
+use crate::engine::tests::*;
 use crate::plan::{Auth, Body, JsonTemplate, Kind, Reference, ThinkTime};
 
 fn with_path(url: &str, path: &str, load: Load) -> Plan {
@@ -269,7 +269,7 @@ async fn users_leave_when_the_level_falls() {
 async fn credentials_are_sent_and_shown_nowhere() {
     const CANARY: &str = "canary-7f3a";
     // a target that gives back what it was sent, wherever it can
-    let url = super::server::scripted(|peer| {
+    let url = crate::engine::tests::server::scripted(|peer| {
         peer.always(format!(
             "HTTP/1.1 401 {CANARY}\r\nRetry-After: {CANARY}\r\nContent-Length: 11\r\n\r\n{CANARY}"
         ))

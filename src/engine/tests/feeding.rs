@@ -2,9 +2,10 @@
 
 use serde_json::json;
 
-use super::super::{Demand, PrepareError};
-use super::server::Server;
-use super::*;
+use crate::engine::Demand;
+use crate::engine::PrepareError;
+use crate::engine::tests::server::Server;
+use crate::engine::tests::*;
 use crate::plan::feeder::{Feeder, FeederScope, OnExhausted, Source, Strategy};
 
 /// GET /row/N for each row of a feeder with `count` rows.

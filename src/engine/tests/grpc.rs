@@ -12,8 +12,9 @@ mod tokens;
 
 use serde_json::{Value, json};
 
-use super::super::{OneOff, Terms};
-use super::*;
+use crate::engine::OneOff;
+use crate::engine::Terms;
+use crate::engine::tests::*;
 use crate::plan::Preflight;
 use crate::plan::grpc::{GrpcStep, Method, ProtoFile, Protos};
 use crate::plan::{
@@ -255,7 +256,7 @@ async fn an_unknown_method_or_field_is_found_before_the_first_call() {
         )
         .await
         .unwrap_err();
-        let super::super::PrepareError::Invalid(problems) = &error else {
+        let crate::engine::PrepareError::Invalid(problems) = &error else {
             panic!("{error}")
         };
         assert_eq!(

@@ -11,9 +11,11 @@ use serde_json::json;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpListener;
 
-use super::server::{Peer, scripted};
-use super::tls::{acceptor, all_failed_in_tls, authority, reference, run_plan, signed};
-use super::*;
+use crate::engine::tests::server::{Peer, scripted};
+use crate::engine::tests::tls::{
+    acceptor, all_failed_in_tls, authority, reference, run_plan, signed,
+};
+use crate::engine::tests::*;
 use crate::plan::{Body, ClientCertificate, Connections, JsonTemplate, ThinkTime, Version};
 
 /// What a server saw.

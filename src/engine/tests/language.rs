@@ -11,8 +11,8 @@ use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
-use super::*;
 use crate::crd::{LoadTestSpec, check};
+use crate::engine::tests::*;
 use crate::plan::{Kind, Retry, RetryOn};
 
 /// A request as it came.
@@ -369,7 +369,7 @@ async fn retries_are_counted_and_one_sample() {
 
 #[tokio::test]
 async fn a_retry_that_never_connects_sends_nothing() {
-    let address = super::server::closed_port();
+    let address = crate::engine::tests::server::closed_port();
     let mut plan = plan(&format!("http://{address}"), users(1, 50));
     plan.scenarios[0].think_time = Some(crate::plan::ThinkTime::constant(Duration::from_secs(1)));
     let retry = Retry {
@@ -449,7 +449,7 @@ async fn files_arrive_byte_by_byte_as_bodies_and_as_parts() {
     std::fs::create_dir(folder.path().join("images")).unwrap();
     std::fs::write(folder.path().join("images/cat.png"), &bytes).unwrap();
     let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
-    let url = super::server::scripted(move |mut peer| {
+    let url = crate::engine::tests::server::scripted(move |mut peer| {
         let tell = tell.clone();
         async move {
             while let Some(head) = peer.head().await {

@@ -2,8 +2,8 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use super::server::{Peer, closed_port, scripted};
-use super::*;
+use crate::engine::tests::server::{Peer, closed_port, scripted};
+use crate::engine::tests::*;
 use crate::plan::ThinkTime;
 use crate::stats::Phase;
 

@@ -5,9 +5,11 @@ use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
 
-use super::super::{OneOff, Outcome, Terms};
-use super::server::scripted;
-use super::*;
+use crate::engine::OneOff;
+use crate::engine::Outcome;
+use crate::engine::Terms;
+use crate::engine::tests::server::scripted;
+use crate::engine::tests::*;
 use crate::plan::SetupValues;
 
 /// Notes each request's line and `X-Token`; answers by the path.

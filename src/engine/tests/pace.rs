@@ -1,7 +1,7 @@
 //! How fast users come, and when they begin their iterations.
 
-use super::server::Server;
-use super::*;
+use crate::engine::tests::server::Server;
+use crate::engine::tests::*;
 use crate::plan::ThinkTime;
 
 const MINUTE: Duration = Duration::from_secs(60);

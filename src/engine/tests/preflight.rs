@@ -2,10 +2,12 @@
 
 use serde_json::{Value, json};
 
-use super::super::{OneOff, Outcome, Terms};
-use super::language::Target;
-use super::server::{closed_port, scripted};
-use super::*;
+use crate::engine::OneOff;
+use crate::engine::Outcome;
+use crate::engine::Terms;
+use crate::engine::tests::language::Target;
+use crate::engine::tests::server::{closed_port, scripted};
+use crate::engine::tests::*;
 use crate::plan::SetupValues;
 
 async fn tried(one_off: OneOff, target: Value, tasks: Value, preflight: &str) -> Outcome {

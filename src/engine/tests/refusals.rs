@@ -1,8 +1,8 @@
 //! What is said of answers that refuse: the reason by name, in the target's words, without a
 //! secret.
 
-use super::server::{Peer, scripted};
-use super::*;
+use crate::engine::tests::server::{Peer, scripted};
+use crate::engine::tests::*;
 use crate::plan::{Auth, Kind, Reference};
 
 /// One sample of a run against a target that answers so, with a token that is a secret.

@@ -8,9 +8,9 @@ use axum::body::Bytes;
 use axum::http::{HeaderMap, StatusCode, Uri};
 use serde_json::{Value, json};
 
-use super::*;
 use crate::crd::check;
 use crate::engine::SampleLog;
+use crate::engine::tests::*;
 use crate::plan::Kind;
 
 /// A file that can be read afterwards.

@@ -8,9 +8,9 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use serde_json::{Value, json};
 
-use super::server::{Peer, scripted};
-use super::*;
 use crate::crd::{LoadTestSpec, check};
+use crate::engine::tests::server::{Peer, scripted};
+use crate::engine::tests::*;
 use crate::stats::{Goodput, LlmStats, StepStats, StreamStats};
 
 /// How a server ends its answer.

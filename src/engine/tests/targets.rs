@@ -3,9 +3,9 @@
 
 use serde_json::{Value, json};
 
-use super::language::Target;
-use super::*;
 use crate::crd::{LoadTestSpec, check};
+use crate::engine::tests::language::Target;
+use crate::engine::tests::*;
 use crate::plan::Kind;
 
 /// One user who does `steps` once; `wine` has credentials and headers of its own.

@@ -4,11 +4,11 @@
 use std::net::Ipv4Addr;
 use std::sync::Mutex;
 
-use super::super::prepare::prepare_in;
-use super::super::world::World;
-use super::server::{Peer, Server, scripted};
-use super::transport::slow_name_server;
-use super::*;
+use crate::engine::prepare::prepare_in;
+use crate::engine::prepare::world::World;
+use crate::engine::tests::server::{Peer, Server, scripted};
+use crate::engine::tests::transport::slow_name_server;
+use crate::engine::tests::*;
 use crate::plan::{Kind, ThinkTime};
 use crate::stats::Phase;
 

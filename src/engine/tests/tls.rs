@@ -12,8 +12,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
-use super::super::PrepareError;
-use super::*;
+use crate::engine::PrepareError;
+use crate::engine::tests::*;
 use crate::plan::{ClientCertificate, Kind, Reference};
 
 pub(super) type Authority = CertifiedIssuer<'static, KeyPair>;
@@ -233,7 +233,10 @@ async fn an_expired_certificate_is_refused() {
 
 #[tokio::test]
 async fn a_target_that_speaks_no_tls_is_a_failed_handshake() {
-    let url = super::server::scripted(|peer| peer.always("HTTP/1.1 400 Bad Request\r\n\r\n")).await;
+    let url = crate::engine::tests::server::scripted(|peer| {
+        peer.always("HTTP/1.1 400 Bad Request\r\n\r\n")
+    })
+    .await;
     let tls = Tls {
         insecure_skip_verify: true,
         ..Tls::default()
@@ -245,11 +248,10 @@ async fn a_target_that_speaks_no_tls_is_a_failed_handshake() {
     assert_eq!(classes(&silent), [(ErrorClass::Timeout, silent.requests())]);
     assert_eq!(silent.counters.unsent, silent.requests());
 
-    let url =
-        super::server::scripted(
-            |mut peer| async move { peer.send("SSH-2.0-OpenSSH_9.2\r\n").await },
-        )
-        .await;
+    let url = crate::engine::tests::server::scripted(|mut peer| async move {
+        peer.send("SSH-2.0-OpenSSH_9.2\r\n").await
+    })
+    .await;
     all_failed_in_tls(
         &run_tls(&url.replace("http:", "https:"), tls, &[])
             .await

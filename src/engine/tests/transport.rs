@@ -8,11 +8,11 @@ use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolverConfi
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpStream, UdpSocket, UnixListener};
 
-use super::super::prepare::prepare_in;
-use super::super::resolve::NameServers;
-use super::super::world::World;
-use super::server::{Peer, Server, closed_port, scripted, scripted_at};
-use super::*;
+use crate::engine::net::resolve::NameServers;
+use crate::engine::prepare::prepare_in;
+use crate::engine::prepare::world::World;
+use crate::engine::tests::server::{Peer, Server, closed_port, scripted, scripted_at};
+use crate::engine::tests::*;
 use crate::plan::{Basic, Connections, Kind, Proxy, Reference, ThinkTime};
 
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
@@ -410,8 +410,8 @@ async fn a_proxy_is_asked_for_whole_urls() {
 
 #[tokio::test]
 async fn a_proxy_makes_a_tunnel_for_tls() {
-    let authority = super::tls::authority();
-    let target = super::tls::server(&authority, "127.0.0.1", None).await;
+    let authority = crate::engine::tests::tls::authority();
+    let target = crate::engine::tests::tls::server(&authority, "127.0.0.1", None).await;
     let log = Log::default();
     let seen = log.clone();
     let url = scripted(move |mut peer: Peer| {
@@ -428,7 +428,7 @@ async fn a_proxy_makes_a_tunnel_for_tls() {
         }
     });
     let (mut plan, mut inputs) = with_proxy(thinking(&target, 2, 600, 5), &url.await);
-    plan.target.tls.ca = Some(super::tls::reference("ca"));
+    plan.target.tls.ca = Some(crate::engine::tests::tls::reference("ca"));
     inputs.insert(Kind::ConfigMap, "tls", "ca", authority.pem().into_bytes());
     let prepared = Arc::new(prepare(Arc::new(plan), &inputs).await.unwrap());
     let snapshot = sum(&deltas(&mut prepared.start(whole(1), Instant::now())).await);

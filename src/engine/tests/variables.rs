@@ -6,9 +6,9 @@ use std::sync::{Arc, Mutex};
 
 use serde_json::json;
 
-use super::super::PrepareError;
-use super::server::{Server, scripted};
-use super::*;
+use crate::engine::PrepareError;
+use crate::engine::tests::server::{Server, scripted};
+use crate::engine::tests::*;
 use crate::plan::{Header, JsonTemplate, Kind, Reference, Variables};
 
 /// The plan with these variables, and `steps` with an `X-Id` of that template.

@@ -6,9 +6,9 @@ use h2::Reason;
 use h2::server::Builder;
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 
-use super::super::http2::{Asked, server, server_with};
-use super::super::server::{Peer, scripted};
-use super::*;
+use crate::engine::tests::grpc::*;
+use crate::engine::tests::http2::{Asked, server, server_with};
+use crate::engine::tests::server::{Peer, scripted};
 
 pub(super) const GRPC: (&str, &str) = ("content-type", "application/grpc");
 pub(super) const OK: &[(&str, &str)] = &[("grpc-status", "0")];

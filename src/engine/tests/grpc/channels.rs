@@ -8,11 +8,11 @@ use rcgen::ExtendedKeyUsagePurpose;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
-use super::super::super::prepare::prepare_in;
-use super::super::super::world::World;
-use super::super::tls::{acceptor, all_failed_in_tls, authority, reference, signed};
-use super::super::transport::name_server;
-use super::*;
+use crate::engine::prepare::prepare_in;
+use crate::engine::prepare::world::World;
+use crate::engine::tests::grpc::*;
+use crate::engine::tests::tls::{acceptor, all_failed_in_tls, authority, reference, signed};
+use crate::engine::tests::transport::name_server;
 use crate::plan::ClientCertificate;
 use crate::plan::grpc::{Channels, KeepAlive};
 

@@ -18,7 +18,7 @@ use tonic::{Code, Response, Status, Streaming};
 use tonic_prost::ProstCodec;
 use tower::service_fn;
 
-use super::*;
+use crate::engine::tests::grpc::*;
 
 /// `Missing` is not served.
 pub(super) const PROTO: &str = r#"

@@ -16,11 +16,11 @@ use tonic_reflection::pb::v1::server_reflection_response::MessageResponse as Ans
 use tonic_reflection::server::Builder;
 use tonic_reflection::server::v1::{ServerReflection, ServerReflectionServer};
 
-use super::super::super::PrepareError;
-use super::super::http2::server;
-use super::super::server::{Peer, closed_port, scripted};
-use super::chat::Script;
-use super::*;
+use crate::engine::PrepareError;
+use crate::engine::tests::grpc::chat::Script;
+use crate::engine::tests::grpc::*;
+use crate::engine::tests::http2::server;
+use crate::engine::tests::server::{Peer, closed_port, scripted};
 
 /// Files as reflection registers them; the second imports the first, which imports what is well
 /// known.

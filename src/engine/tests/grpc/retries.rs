@@ -1,11 +1,11 @@
 //! Calls that are tried again: only as asked, only before their first message, and each try is
 //! counted.
 
-use super::super::super::PrepareError;
-use super::super::http2::{Asked, server};
-use super::super::server::closed_port;
-use super::broken::{GRPC, HI, OK, answer};
-use super::*;
+use crate::engine::PrepareError;
+use crate::engine::tests::grpc::broken::{GRPC, HI, OK, answer};
+use crate::engine::tests::grpc::*;
+use crate::engine::tests::http2::{Asked, server};
+use crate::engine::tests::server::closed_port;
 use crate::plan::grpc::{Code, GrpcRetry};
 
 const UNAVAILABLE: &[(&str, &str)] = &[("grpc-status", "14"), ("grpc-message", "later")];
@@ -24,7 +24,7 @@ fn retried(mut step: Step, max: u32, on: &[Code]) -> Step {
 async fn each_third(
     status: u16,
     trailers: &'static [(&'static str, &'static str)],
-) -> (String, Arc<super::super::http2::Seen>) {
+) -> (String, Arc<crate::engine::tests::http2::Seen>) {
     server(move |asked: Asked| async move {
         match asked.nth % 3 {
             0 => answer(asked, 200, &[GRPC], Some(HI), Some(OK)),

@@ -1,10 +1,10 @@
 //! Calls that are written down: what was said with them, the messages sent, and what came back,
 //! without the secrets.
 
-use super::super::sampling::Page;
-use super::*;
 use crate::crd::{LoadTestSpec, check};
 use crate::engine::SampleLog;
+use crate::engine::tests::grpc::*;
+use crate::engine::tests::sampling::Page;
 use crate::plan::grpc::{GrpcStream, Messages};
 
 /// The lines of a run of one user and one iteration.

@@ -6,8 +6,8 @@ use std::sync::atomic::Ordering;
 use bytes::Bytes;
 use http::Response;
 
-use super::super::http2::{Asked, server};
-use super::*;
+use crate::engine::tests::grpc::*;
+use crate::engine::tests::http2::{Asked, server};
 use crate::plan::Goodput;
 use crate::plan::grpc::{GrpcStream, Messages};
 use crate::stats::StreamStats;

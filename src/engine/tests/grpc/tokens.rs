@@ -3,10 +3,10 @@
 use std::sync::Mutex;
 use std::sync::atomic::Ordering;
 
-use super::super::auth::{Giver, carried_out, oauth2, ready};
-use super::super::http2::{self, server};
-use super::*;
 use crate::crd::{LoadTestSpec, check};
+use crate::engine::tests::auth::{Giver, carried_out, oauth2, ready};
+use crate::engine::tests::grpc::*;
+use crate::engine::tests::http2::{self, server};
 use crate::plan::grpc::{Code, GrpcRetry};
 use crate::stats::ErrorClass;
 

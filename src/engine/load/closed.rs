@@ -1,0 +1,271 @@
+//! Closed load: so many users, each one iteration after the other on a connection of its own.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use crate::engine::load::cohort::{Cohort, State};
+use crate::engine::load::iterations::Quota;
+use crate::engine::user::client::{Client, End};
+use crate::engine::user::deadline::Backoff;
+use crate::plan::share::Slice;
+use crate::plan::{Profile, SPAWN_RATE};
+
+/// How often the number of users is brought to the profile's level.
+pub(crate) const STEP: Duration = Duration::from_millis(10);
+
+/// How often a user that pauses looks whether it is still wanted.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// The users of a cohort, and how many of them there should be.
+pub(crate) struct Users {
+    cohort: Rc<Cohort>,
+    wanted: Cell<u64>,
+    /// What they may do; without one, as much as they can.
+    quota: Option<Rc<Quota>>,
+}
+
+/// Starts and ends users until the profile is over. When it was over.
+pub(crate) async fn drive(
+    cohort: &Rc<Cohort>,
+    profile: &Profile,
+    spawn_rate: Option<f64>,
+) -> Instant {
+    let shard = &cohort.shard;
+    tokio::time::sleep_until(shard.start.into()).await;
+    let end = cohort.zero + profile.length();
+    let users = Rc::new(Users::new(cohort.clone(), None));
+    let rate = spawn_rate.unwrap_or(SPAWN_RATE * f64::from(cohort.slice.share.workers));
+    let mut turns = Turns::new(
+        cohort.slice,
+        rate,
+        shard.start,
+        shard.joined_at.max(shard.start),
+    );
+    loop {
+        let now = Instant::now();
+        if now >= end {
+            return end;
+        }
+        users.bring_to(
+            cohort.slice.of(level(cohort, profile, now)),
+            turns.passed(now),
+        );
+        tokio::time::sleep_until((now + STEP).min(end).into()).await;
+    }
+}
+
+/// Users over the whole fleet.
+fn level(cohort: &Cohort, profile: &Profile, now: Instant) -> u64 {
+    if now < cohort.shard.zero {
+        cohort.population().warmup_target as u64
+    } else if now < cohort.zero {
+        0
+    } else {
+        profile.users(cohort.elapsed(now))
+    }
+}
+
+/// The moments at which this shard may start a user: those of all shards together lie evenly, so
+/// that the fleet keeps to the rate.
+struct Turns {
+    first: Instant,
+    every: f64,
+    taken: u64,
+}
+
+impl Turns {
+    /// `rate` is the fleet's; what is before `from` is nobody's turn any more.
+    fn new(slice: Slice, rate: f64, start: Instant, from: Instant) -> Self {
+        let first = start + Duration::from_secs_f64(slice.number(0) as f64 / rate);
+        let mut turns = Self {
+            first,
+            every: 1.0 / (rate * slice.part()),
+            taken: 0,
+        };
+        if let Some(before) = from.checked_sub(Duration::from_nanos(1)) {
+            turns.passed(before);
+        }
+        turns
+    }
+
+    /// How many came since the last look.
+    fn passed(&mut self, now: Instant) -> u64 {
+        let Some(since) = now.checked_duration_since(self.first) else {
+            return 0;
+        };
+        let taken = (since.as_secs_f64() / self.every) as u64 + 1;
+        taken - std::mem::replace(&mut self.taken, taken)
+    }
+}
+
+impl Users {
+    pub(crate) fn new(cohort: Rc<Cohort>, quota: Option<Rc<Quota>>) -> Self {
+        Self {
+            cohort,
+            wanted: Cell::new(0),
+            quota,
+        }
+    }
+
+    /// From now on there should be so many; of those that are missing at most `may_start` start
+    /// now. User `nth` is `members[nth]`.
+    pub(crate) fn bring_to(self: &Rc<Self>, level: u64, may_start: u64) {
+        let before = self.wanted.replace(level);
+        if level < before {
+            self.release(level as usize);
+        }
+        if self.cohort.users() < level {
+            self.start_missing(may_start);
+        }
+    }
+
+    /// The highest stop first; those within an iteration see at its end that they are not wanted.
+    fn release(&self, level: usize) {
+        for member in self.cohort.members.borrow().iter().skip(level) {
+            self.cohort.left(u64::from(member.release()));
+        }
+    }
+
+    /// Starts the lowest that are missing, at most so many.
+    fn start_missing(self: &Rc<Self>, mut most: u64) {
+        let members = &mut *self.cohort.members.borrow_mut();
+        for nth in 0..self.wanted.get() as usize {
+            // one that still finishes an iteration goes on when it is wanted again
+            if members
+                .get(nth)
+                .is_some_and(|member| member.state.get() != State::Gone)
+            {
+                continue;
+            }
+            if most == 0 {
+                return;
+            }
+            most -= 1;
+            let member = self
+                .cohort
+                .spawn(|state| user(self.clone(), state, nth as u64));
+            self.cohort.joined();
+            match members.get_mut(nth) {
+                Some(gone) => *gone = member,
+                None => members.push(member),
+            }
+        }
+    }
+
+    fn wants(&self, nth: u64) -> bool {
+        !self.cohort.is_over() && nth < self.wanted.get()
+    }
+}
+
+async fn user(users: Rc<Users>, state: Rc<Cell<State>>, nth: u64) {
+    let cohort = &users.cohort;
+    let shard = &cohort.shard;
+    let mut client = Client::user(
+        shard.clone(),
+        cohort.closing.clone(),
+        cohort.user_number(nth),
+    )
+    .throttled(cohort.throttle.clone());
+    let mut backoff = Backoff::default();
+    let Some(scenario) = cohort.scenario(cohort.slice.number(nth)) else {
+        state.set(State::Retired);
+        return cohort.left(1);
+    };
+    let mut last = State::Gone;
+    let mut done = 0;
+    // when the iteration before ended, if nothing was waited for since
+    let mut ready = None;
+    while users.wants(nth) {
+        if let Some(throttle) = &cohort.throttle {
+            throttle.turn().await;
+            ready = None;
+            if !users.wants(nth) {
+                break;
+            }
+        }
+        let begun = ready.take().unwrap_or_else(Instant::now);
+        let counts = match users.quota.as_ref().map(|quota| quota.begin(done, begun)) {
+            // there is nothing left for it, nor for one in its place
+            Some(None) => {
+                last = State::Retired;
+                break;
+            }
+            Some(Some(counts)) => counts,
+            None => false,
+        };
+        state.set(State::Busy);
+        let (end, ended) = client.iterate(scenario, begun, None).await;
+        ready = Some(ended);
+        if let Some(quota) = users.quota.as_ref().filter(|_| counts) {
+            quota.end(ended);
+            done += 1;
+        }
+        if end == End::UserOver {
+            last = State::Retired;
+            break;
+        }
+        // one that is over ends itself, as the others do when they look
+        if !users.wants(nth) {
+            break;
+        }
+        // one that has something to do at its end is not ended from outside
+        if scenario.on_stop.is_empty() {
+            state.set(State::Idle);
+        }
+        let pause = scenario
+            .pause_after(begun, || shard.random())
+            .max(backoff.after(end));
+        if let Some(pause) = pause {
+            sleep_while(pause, || users.wants(nth)).await;
+            ready = None;
+        }
+    }
+    client.finish(scenario).await;
+    state.set(last);
+    cohort.left(1);
+}
+
+/// Sleeps for `pause`, or until a moment after `wanted` no longer holds.
+async fn sleep_while(pause: Duration, wanted: impl Fn() -> bool) {
+    let end = Instant::now() + pause;
+    while wanted() {
+        let now = Instant::now();
+        if now >= end {
+            return;
+        }
+        tokio::time::sleep_until((now + LOOK).min(end).into()).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::plan::Share;
+
+    proptest! {
+        #[test]
+        fn the_fleet_starts_no_more_users_than_the_rate(workers in 1u32..9, shards in 1u32..5, rate in 1u32..500, step in 1u64..300) {
+            let start = Instant::now();
+            let slices = (0..workers).flat_map(|worker| (0..shards).map(move |shard| Share { worker, workers }.slice(shard, shards)));
+            let mut turns: Vec<_> = slices.map(|slice| Turns::new(slice, rate.into(), start, start)).collect();
+            let mut passed = 0;
+            for millis in (0..3_000).step_by(step as usize) {
+                passed += turns.iter_mut().map(|turns| turns.passed(start + Duration::from_millis(millis))).sum::<u64>();
+                let due = millis as f64 / 1e3 * f64::from(rate) + 1.0;
+                prop_assert!((passed as f64 - due).abs() <= 1.001, "{passed} of {due} after {millis} ms");
+            }
+        }
+    }
+
+    #[test]
+    fn a_worker_that_joins_late_has_no_turns_to_make_up_for() {
+        let start = Instant::now();
+        let minute = Duration::from_secs(60);
+        let mut turns = Turns::new(Share::WHOLE.slice(0, 1), 100.0, start, start + minute);
+        assert!(turns.passed(start + minute) <= 1);
+        assert_eq!(turns.passed(start + minute + Duration::from_secs(1)), 100);
+    }
+}

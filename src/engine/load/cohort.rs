@@ -1,0 +1,216 @@
+//! One population in one shard: its users or slots, from the start of the warm-up to the drain.
+
+use std::cell::{Cell, RefCell};
+use std::future::Future;
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use futures::future::poll_fn;
+use tokio::sync::watch;
+use tokio::task::{AbortHandle, JoinSet};
+
+use crate::engine::load::closed;
+use crate::engine::load::iterations;
+use crate::engine::load::open;
+use crate::engine::load::shard::{Order, Shard};
+use crate::engine::load::throttle::Throttle;
+use crate::engine::prepare::program::PreparedScenario;
+use crate::engine::protocol::closing::Closing;
+use crate::plan::share::Slice;
+use crate::plan::{Load, Population};
+
+pub(crate) struct Cohort {
+    pub(crate) shard: Rc<Shard>,
+    /// Among the plan's populations.
+    place: usize,
+    pub(crate) slice: Slice,
+    /// The zero of its profile.
+    pub(crate) zero: Instant,
+    /// Each request waits for its turn.
+    pub(crate) throttle: Option<Rc<Throttle>>,
+    /// Number of its first user or slot over all populations.
+    first_user: u64,
+    /// Nothing new starts.
+    pub(crate) closing: Rc<Closing>,
+    /// Users alive or slots busy.
+    users: Cell<u64>,
+    /// By their number in this cohort.
+    pub(crate) members: RefCell<Vec<Member>>,
+    crew: RefCell<JoinSet<()>>,
+}
+
+/// What a user or slot is doing, as those see it who may end it.
+pub(crate) struct Member {
+    pub(crate) state: Rc<Cell<State>>,
+    abort: AbortHandle,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum State {
+    /// Between two iterations: may be ended at any time.
+    Idle,
+    /// In an iteration, which it finishes first.
+    Busy,
+    Gone,
+    /// Gone, and none takes its place.
+    Retired,
+}
+
+impl Member {
+    /// Ends it unless it is in an iteration; whether it did.
+    pub(crate) fn release(&self) -> bool {
+        let idle = self.state.get() == State::Idle;
+        if idle {
+            self.abort.abort();
+            self.state.set(State::Gone);
+        }
+        idle
+    }
+}
+
+impl Cohort {
+    pub(crate) fn new(shard: Rc<Shard>, place: usize, slice: Slice) -> Self {
+        let populations = &shard.prepared.plan.populations;
+        let first_user = populations[..place]
+            .iter()
+            .map(|population| population.load.most())
+            .sum();
+        Self {
+            zero: shard.zero + populations[place].start_after,
+            throttle: populations[place]
+                .throttle
+                .zip(slice.among(populations[place].load.most()))
+                .map(|(rps, slice)| Rc::new(Throttle::new(rps, slice, shard.start))),
+            place,
+            slice,
+            first_user,
+            closing: Rc::default(),
+            users: Cell::new(0),
+            members: RefCell::default(),
+            crew: RefCell::default(),
+            shard,
+        }
+    }
+
+    /// Carries out its load, then drains. When its load was over, without the drain.
+    pub(crate) async fn run(self: Rc<Self>, mut orders: watch::Receiver<Order>) -> Instant {
+        let ended = tokio::select! {
+            ended = self.drive() => ended,
+            () = told(&mut orders, Order::Stop) => Instant::now(),
+        };
+        self.closing.begin();
+        // users that wait for rows will not get any
+        self.shard.dealer.supply().wake();
+        let open = self.population().load.is_open();
+        self.members
+            .borrow()
+            .iter()
+            .for_each(|member| self.left(u64::from(member.release() && !open)));
+        tokio::select! {
+            () = self.drained() => {}
+            () = tokio::time::sleep(self.shard.prepared.plan.stop_timeout) => {}
+            () = told(&mut orders, Order::Cut) => {}
+        }
+        // dropping a request under way counts it
+        let mut crew = self.crew.take();
+        crew.shutdown().await;
+        self.left(self.users());
+        ended
+    }
+
+    async fn drive(self: &Rc<Self>) -> Instant {
+        match &self.population().load {
+            Load::Closed {
+                profile,
+                spawn_rate,
+            } => closed::drive(self, profile, *spawn_rate).await,
+            Load::Capacity(capacity) => open::search(self, capacity.max_in_flight).await,
+            Load::Iterations(iterations) => iterations::drive(self, iterations).await,
+            Load::Open {
+                profile,
+                arrival,
+                max_in_flight,
+                max_dropped: _,
+            } => open::drive(self, profile, *arrival, *max_in_flight).await,
+        }
+    }
+
+    pub(crate) fn population(&self) -> &Population {
+        &self.shard.prepared.plan.populations[self.place]
+    }
+
+    /// What user or arrival `k` of the population plays.
+    pub(crate) fn scenario(&self, k: u64) -> Option<&PreparedScenario> {
+        let place = self.shard.prepared.casts[self.place].at(k)?;
+        Some(&self.shard.prepared.scenarios[usize::from(self.population().scenarios[place])])
+    }
+
+    /// The number that this shard's user or slot `nth` of the population has over the whole fleet
+    /// and all populations.
+    pub(crate) fn user_number(&self, nth: u64) -> u64 {
+        self.first_user + self.slice.number(nth)
+    }
+
+    /// Differs between any two cohorts of a fleet.
+    pub(crate) fn seed(&self) -> u64 {
+        self.shard.seed ^ (self.place as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+    }
+
+    /// Starts a user or slot; it begins idle.
+    pub(crate) fn spawn<F: Future<Output = ()> + 'static>(
+        &self,
+        member: impl FnOnce(Rc<Cell<State>>) -> F,
+    ) -> Member {
+        let state = Rc::new(Cell::new(State::Idle));
+        let abort = self.crew.borrow_mut().spawn_local(member(state.clone()));
+        Member { state, abort }
+    }
+
+    pub(crate) fn is_over(&self) -> bool {
+        self.closing.is_over()
+    }
+
+    /// Time since the zero of its profile.
+    pub(crate) fn elapsed(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.zero)
+    }
+
+    pub(crate) fn users(&self) -> u64 {
+        self.users.get()
+    }
+
+    pub(crate) fn joined(&self) {
+        self.users.set(self.users() + 1);
+        self.shard.count_users(|users| users + 1);
+    }
+
+    pub(crate) fn left(&self, count: u64) {
+        self.users.set(self.users() - count);
+        self.shard.count_users(|users| users - count);
+    }
+
+    /// Waits until every user and slot is gone.
+    async fn drained(&self) {
+        poll_fn(|cx| {
+            loop {
+                match self.crew.borrow_mut().poll_join_next(cx) {
+                    Poll::Ready(None) => return Poll::Ready(()),
+                    Poll::Ready(Some(Err(error))) if error.is_panic() => {
+                        std::panic::resume_unwind(error.into_panic())
+                    }
+                    Poll::Ready(Some(_)) => {}
+                    Poll::Pending => return Poll::Pending,
+                }
+            }
+        })
+        .await
+    }
+}
+
+/// Waits until the order is at least `wanted`, or nobody is left who could give one.
+async fn told(orders: &mut watch::Receiver<Order>, wanted: Order) {
+    if orders.wait_for(|order| *order >= wanted).await.is_err() {
+        // the run's owner is gone, and with it everyone who could want the load
+    }
+}

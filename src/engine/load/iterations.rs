@@ -1,0 +1,97 @@
+//! So many iterations: users go on one after the other until all are done.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use crate::engine::load::closed::{STEP, Users};
+use crate::engine::load::cohort::Cohort;
+use crate::plan::Iterations;
+
+/// What is left to do in this shard.
+pub(crate) struct Quota {
+    left: Cell<u64>,
+    per_user: Option<u64>,
+    /// What begins before is not counted.
+    zero: Instant,
+    /// Iterations that count and run.
+    running: Cell<u64>,
+    /// When the last one ended.
+    ended: Cell<Instant>,
+}
+
+impl Quota {
+    fn new(iterations: &Iterations, cohort: &Cohort) -> Self {
+        Self {
+            left: Cell::new(iterations.of(cohort.slice, cohort.shard.done)),
+            per_user: iterations.per_user.then_some(iterations.count),
+            zero: cohort.zero,
+            running: Cell::new(0),
+            ended: Cell::new(cohort.zero),
+        }
+    }
+
+    /// Whether a user that began `done` iterations that count may begin another; `None` if not,
+    /// else whether that counts.
+    pub(crate) fn begin(&self, done: u64, now: Instant) -> Option<bool> {
+        if now < self.zero {
+            return Some(false);
+        }
+        if self.left.get() == 0 || self.per_user.is_some_and(|most| done >= most) {
+            return None;
+        }
+        self.left.set(self.left.get() - 1);
+        self.running.set(self.running.get() + 1);
+        Some(true)
+    }
+
+    /// One that counts ended.
+    pub(crate) fn end(&self, now: Instant) {
+        self.running.set(self.running.get() - 1);
+        self.ended.set(now);
+    }
+
+    fn is_done(&self) -> bool {
+        self.left.get() == 0 && self.running.get() == 0
+    }
+}
+
+/// Until all is done, or `max_duration` is over; when that was.
+pub(crate) async fn drive(cohort: &Rc<Cohort>, iterations: &Iterations) -> Instant {
+    let shard = &cohort.shard;
+    tokio::time::sleep_until(shard.start.into()).await;
+    let quota = Rc::new(Quota::new(iterations, cohort));
+    let users = Rc::new(Users::new(cohort.clone(), Some(quota.clone())));
+    let latest = iterations.max_duration.map(|time| cohort.zero + time);
+    loop {
+        let now = Instant::now();
+        let warm = now < shard.zero;
+        let fleet = if warm {
+            cohort.population().warmup_target as u64
+        } else {
+            u64::from(iterations.users)
+        };
+        let level = if !warm && now < cohort.zero {
+            0
+        } else {
+            cohort.slice.of(fleet)
+        };
+        users.bring_to(level, u64::MAX);
+        let begun = now >= cohort.zero;
+        // all that are wanted were started, and none is left that could do the rest
+        let deserted = begun && level > 0 && cohort.users() == 0;
+        if begun && (quota.is_done() || deserted) {
+            return quota.ended.get();
+        }
+        if let Some(latest) = latest.filter(|latest| now >= *latest) {
+            shard.dropped(cohort.zero, quota.left.replace(0));
+            return latest;
+        }
+        let next = [Some(now + STEP), latest]
+            .into_iter()
+            .flatten()
+            .min()
+            .unwrap_or(now + Duration::from_secs(1));
+        tokio::time::sleep_until(next.into()).await;
+    }
+}

@@ -1,0 +1,428 @@
+//! Open load: iterations start when the profile says so, whether earlier ones have ended or not.
+//!
+//! A slot carries out one iteration at a time on a connection of its own. Slots are opened on
+//! demand up to the shard's part of `maxInFlight`; an arrival that finds none free is dropped and
+//! counted, never delayed.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::task::{Poll, Waker};
+use std::time::{Duration, Instant};
+
+use futures::future::poll_fn;
+use rand_xoshiro::Xoshiro256PlusPlus;
+use rand_xoshiro::rand_core::{RngCore, SeedableRng};
+use tokio::sync::watch;
+
+use crate::engine::load::cohort::{Cohort, State};
+use crate::engine::load::pacer::Pacer;
+use crate::engine::user::client::Client;
+use crate::plan::pace::exponential;
+use crate::plan::profile::Schedule;
+use crate::plan::share::Slice;
+use crate::plan::{Arrival, Levels, Profile};
+
+/// Arrivals that are started before others get a turn, when many are due at once.
+const BATCH: u32 = 64;
+
+/// No iteration starts after the profile's end; what was due just before it may be late by this.
+const LATEST: Duration = Duration::from_millis(200);
+
+/// A worker that comes sooner than this after the profile's zero was there from the start.
+const SLOW_START: Duration = Duration::from_secs(1);
+
+/// One iteration to start.
+struct Due {
+    /// Over the whole fleet.
+    number: u64,
+    intended: Instant,
+}
+
+/// The arrivals of one shard, one after the other.
+struct Arrivals {
+    schedule: Schedule,
+    slice: Slice,
+    /// Those before the next, in this shard.
+    nth: u64,
+    process: Process,
+}
+
+enum Process {
+    /// Every so-many-th of the fleet's.
+    Constant,
+    /// One of the shard's own, at its part of the rate. The next comes where the fleet's integral
+    /// of the rate reaches `area`.
+    Poisson {
+        random: Xoshiro256PlusPlus,
+        area: f64,
+    },
+}
+
+impl Arrivals {
+    /// Arrivals from before a worker joined are not its own to catch up on; those of a start that
+    /// was only slow are.
+    fn new(
+        profile: &Profile,
+        arrival: Arrival,
+        slice: Slice,
+        seed: u64,
+        joined_at: Duration,
+    ) -> Self {
+        let missed = if joined_at < SLOW_START {
+            0.0
+        } else {
+            profile.arrivals_until(joined_at)
+        };
+        let (nth, process) = match arrival {
+            Arrival::Constant => (slice.of((missed + 0.5).floor() as u64), Process::Constant),
+            Arrival::Poisson => {
+                let mut random = Xoshiro256PlusPlus::seed_from_u64(seed);
+                let area = missed + gap(&mut random, slice);
+                (0, Process::Poisson { random, area })
+            }
+        };
+        Self {
+            schedule: profile.schedule(),
+            slice,
+            nth,
+            process,
+        }
+    }
+
+    /// What comes next, which is not taken by that: its number over the whole fleet, and the time
+    /// since the profile's zero.
+    fn peek(&mut self) -> Option<(u64, Duration)> {
+        let number = self.slice.number(self.nth);
+        let due = match &self.process {
+            Process::Constant => self.schedule.arrival(number),
+            Process::Poisson { area, .. } => self.schedule.reaches(*area),
+        };
+        Some((number, due?))
+    }
+
+    fn take(&mut self) {
+        self.nth += 1;
+        if let Process::Poisson { random, area } = &mut self.process {
+            *area += gap(random, self.slice);
+        }
+    }
+}
+
+/// To the next arrival of a shard: gaps of mean 1 in its own arrivals are so long in the fleet's.
+fn gap(random: &mut Xoshiro256PlusPlus, slice: Slice) -> f64 {
+    exponential(random.next_u64()) / slice.part()
+}
+
+/// Where an idle slot waits for its next arrival.
+#[derive(Default)]
+struct Inbox {
+    arrival: Cell<Option<Due>>,
+    waker: Cell<Option<Waker>>,
+}
+
+struct Slots {
+    cohort: Rc<Cohort>,
+    inboxes: RefCell<Vec<Rc<Inbox>>>,
+    /// The one that was used last is used next: its connection is the freshest, and rarely used
+    /// ones may close.
+    free: RefCell<Vec<u32>>,
+    most: u64,
+}
+
+/// Starts iterations until the profile is over; when it was.
+pub(crate) async fn drive(
+    cohort: &Rc<Cohort>,
+    profile: &Profile,
+    arrival: Arrival,
+    max_in_flight: u32,
+) -> Instant {
+    let slots = Slots::new(cohort, max_in_flight);
+    slots.warm_up(arrival).await;
+    slots
+        .follow(profile, arrival, cohort.zero, cohort.seed())
+        .await
+}
+
+/// Starts iterations at the levels that the master announces, until it says that the search is
+/// over; when it was.
+pub(crate) async fn search(cohort: &Rc<Cohort>, max_in_flight: u32) -> Instant {
+    let slots = Slots::new(cohort, max_in_flight);
+    slots.warm_up(Arrival::Constant).await;
+    slots.follow_levels(cohort.shard.levels.clone()).await
+}
+
+impl Slots {
+    fn new(cohort: &Rc<Cohort>, max_in_flight: u32) -> Rc<Self> {
+        let most = cohort.slice.of(max_in_flight.into());
+        Rc::new(Self {
+            cohort: cohort.clone(),
+            inboxes: RefCell::default(),
+            free: RefCell::default(),
+            most,
+        })
+    }
+
+    async fn warm_up(self: &Rc<Self>, arrival: Arrival) {
+        let (cohort, shard) = (&self.cohort, &self.cohort.shard);
+        let length = shard.zero - shard.start;
+        if !length.is_zero() {
+            let flat =
+                Profile::ramp_and_hold(cohort.population().warmup_target, Duration::ZERO, length);
+            self.follow(&flat, arrival, shard.start, !cohort.seed())
+                .await;
+        }
+    }
+
+    /// `zero` is the profile's. When the profile was over.
+    async fn follow(
+        self: &Rc<Self>,
+        profile: &Profile,
+        arrival: Arrival,
+        zero: Instant,
+        seed: u64,
+    ) -> Instant {
+        let joined_at = self.cohort.shard.joined_at.saturating_duration_since(zero);
+        let mut arrivals = Arrivals::new(profile, arrival, self.cohort.slice, seed, joined_at);
+        let end = zero + profile.length();
+        self.carry_out(&mut arrivals, &mut Pacer::new(), zero, Some(end))
+            .await;
+        end
+    }
+
+    /// Each announcement holds all levels, so that every shard goes through the same integral, and
+    /// the arrivals of all interleave.
+    async fn follow_levels(self: &Rc<Self>, mut announced: watch::Receiver<Levels>) -> Instant {
+        let start = self.cohort.shard.start;
+        let joined_at = self.cohort.shard.joined_at.saturating_duration_since(start);
+        let mut taken = None;
+        let mut pacer = Pacer::new();
+        loop {
+            let levels = announced.borrow_and_update().clone();
+            let mut rest = Arrivals::new(
+                &levels.profile(),
+                Arrival::Constant,
+                self.cohort.slice,
+                0,
+                joined_at,
+            );
+            // those of an earlier announcement are the same arrivals
+            rest.nth = taken.unwrap_or(rest.nth);
+            let end = levels.end.map(|end| start + end);
+            tokio::select! {
+                biased;
+                // nobody is left who could announce anything: the orders say so, too
+                Ok(()) = announced.changed() => {}
+                () = self.carry_out(&mut rest, &mut pacer, start, end) => return end.unwrap_or(start),
+            }
+            if !levels.levels.is_empty() {
+                taken = Some(rest.nth);
+            }
+        }
+    }
+
+    /// Starts what arrives until `end`, or, where that is not known, until it is given up: what has
+    /// not come by then is not taken.
+    async fn carry_out(
+        self: &Rc<Self>,
+        arrivals: &mut Arrivals,
+        pacer: &mut Pacer,
+        zero: Instant,
+        end: Option<Instant>,
+    ) {
+        let (mut now, mut in_batch) = (Instant::now(), 0);
+        while let Some((number, due)) = arrivals.peek() {
+            let intended = zero + due;
+            if intended > now {
+                now = pacer.until(intended).await;
+                in_batch = 0;
+            } else if in_batch == BATCH {
+                tokio::task::yield_now().await;
+                now = Instant::now();
+                in_batch = 0;
+            }
+            in_batch += 1;
+            arrivals.take();
+            if end.is_some_and(|end| now > end + LATEST) {
+                self.drop_arrival(intended);
+            } else {
+                self.dispatch(Due { number, intended });
+            }
+        }
+        match end {
+            Some(end) => tokio::time::sleep_until(end.into()).await,
+            None => std::future::pending().await,
+        }
+    }
+
+    fn drop_arrival(&self, intended: Instant) {
+        self.cohort.shard.dropped(intended, 1);
+    }
+
+    fn dispatch(self: &Rc<Self>, due: Due) {
+        let free = self.free.borrow_mut().pop();
+        let place = match free {
+            Some(place) => place,
+            None if (self.inboxes.borrow().len() as u64) < self.most => self.open_slot(),
+            None => return self.drop_arrival(due.intended),
+        };
+        let inbox = &self.inboxes.borrow()[place as usize];
+        inbox.arrival.set(Some(due));
+        // from now on it is not idle, though it has not looked yet
+        self.cohort.members.borrow()[place as usize]
+            .state
+            .set(State::Busy);
+        self.cohort.joined();
+        if let Some(waker) = inbox.waker.take() {
+            waker.wake();
+        }
+    }
+
+    fn open_slot(self: &Rc<Self>) -> u32 {
+        let inbox = Rc::new(Inbox::default());
+        let place = self.inboxes.borrow().len() as u32;
+        self.inboxes.borrow_mut().push(inbox.clone());
+        let member = self
+            .cohort
+            .spawn(|state| slot(self.clone(), inbox, state, place));
+        self.cohort.members.borrow_mut().push(member);
+        place
+    }
+}
+
+async fn slot(slots: Rc<Slots>, inbox: Rc<Inbox>, state: Rc<Cell<State>>, place: u32) {
+    let cohort = &slots.cohort;
+    let mut client = Client::slot(
+        cohort.shard.clone(),
+        cohort.closing.clone(),
+        cohort.user_number(place.into()),
+    );
+    loop {
+        let Due { number, intended } = next_arrival(&inbox).await;
+        // in open load every scenario is dealt out by weight
+        if let Some(scenario) = cohort.scenario(number) {
+            client
+                .iterate(scenario, Instant::now(), Some(intended))
+                .await;
+        }
+        cohort.left(1);
+        // not sooner: an arrival that was taken is carried out
+        if cohort.is_over() {
+            break;
+        }
+        state.set(State::Idle);
+        slots.free.borrow_mut().push(place);
+    }
+    state.set(State::Gone);
+}
+
+async fn next_arrival(inbox: &Inbox) -> Due {
+    poll_fn(|cx| match inbox.arrival.take() {
+        Some(arrival) => Poll::Ready(arrival),
+        None => {
+            inbox.waker.set(Some(cx.waker().clone()));
+            Poll::Pending
+        }
+    })
+    .await
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::plan::{Share, Stage};
+
+    fn next(arrivals: &mut Arrivals) -> Option<Duration> {
+        let (_, due) = arrivals.peek()?;
+        arrivals.take();
+        Some(due)
+    }
+
+    /// Every arrival of the fleet, in order.
+    fn fleet(profile: &Profile, arrival: Arrival, workers: u32, shards: u32) -> Vec<Duration> {
+        let mut all = Vec::new();
+        for worker in 0..workers {
+            for shard in 0..shards {
+                let slice = Share { worker, workers }.slice(shard, shards);
+                let seed = u64::from(worker) << 8 | u64::from(shard);
+                let mut arrivals = Arrivals::new(profile, arrival, slice, seed, Duration::ZERO);
+                all.extend(std::iter::from_fn(|| next(&mut arrivals)));
+            }
+        }
+        all.sort();
+        all
+    }
+
+    fn ramp() -> Profile {
+        let stage = |seconds, target| Stage {
+            duration: Duration::from_secs(seconds),
+            target,
+        };
+        Profile {
+            start_at: 0.0,
+            stages: vec![
+                stage(10, 200.0),
+                stage(10, 200.0),
+                stage(0, 50.0),
+                stage(20, 50.0),
+            ],
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn constant_arrivals_are_the_same_however_many_share_them(workers in 1u32..9, shards in 1u32..5) {
+            let whole = fleet(&ramp(), Arrival::Constant, 1, 1);
+            prop_assert_eq!(whole.len() as u64, ramp().total_arrivals());
+            prop_assert_eq!(fleet(&ramp(), Arrival::Constant, workers, shards), whole);
+        }
+
+        #[test]
+        fn poisson_arrivals_are_as_many_as_the_profile_integrates_to(workers in 1u32..9, shards in 1u32..5) {
+            let arrivals = fleet(&ramp(), Arrival::Poisson, workers, shards);
+            // 4000 on average, with a standard deviation of its root, 63; the seeds are fixed
+            prop_assert!((arrivals.len() as f64 - 4000.0).abs() < 4.0 * 63.3, "{}", arrivals.len());
+            let in_the_ramp = arrivals.iter().filter(|at| **at < Duration::from_secs(10)).count() as f64;
+            prop_assert!((in_the_ramp - 1000.0).abs() < 4.0 * 31.7, "{in_the_ramp}");
+        }
+    }
+
+    #[test]
+    fn gaps_between_poisson_arrivals_are_exponential() {
+        let steady = Profile::ramp_and_hold(100.0, Duration::ZERO, Duration::from_secs(200));
+        let arrivals = fleet(&steady, Arrival::Poisson, 3, 2);
+        let gaps: Vec<f64> = arrivals
+            .windows(2)
+            .map(|pair| (pair[1] - pair[0]).as_secs_f64())
+            .collect();
+        // mean 10 ms; shares below a half, one and two means
+        let below = |mean: f64| {
+            gaps.iter().filter(|gap| **gap < 0.01 * mean).count() as f64 / gaps.len() as f64
+        };
+        for mean in [0.5, 1.0, 2.0, 4.0] {
+            assert!(
+                (below(mean) - (1.0 - (-mean).exp())).abs() < 0.015,
+                "{} below {mean}",
+                below(mean)
+            );
+        }
+    }
+
+    #[test]
+    fn another_seed_gives_other_arrivals_and_the_same_seed_the_same() {
+        let steady = Profile::ramp_and_hold(10.0, Duration::ZERO, Duration::from_secs(5));
+        let of = |seed| {
+            let mut arrivals = Arrivals::new(
+                &steady,
+                Arrival::Poisson,
+                Share::WHOLE.slice(0, 1),
+                seed,
+                Duration::ZERO,
+            );
+            std::iter::from_fn(move || next(&mut arrivals)).collect::<Vec<_>>()
+        };
+        assert_eq!(of(1), of(1));
+        assert_ne!(of(1), of(2));
+    }
+}

@@ -1,0 +1,95 @@
+//! A cap on requests per second: each waits for its turn.
+
+use std::cell::Cell;
+use std::time::{Duration, Instant};
+
+use crate::plan::share::Slice;
+
+/// A turn may be taken so late. The runtime's timer knows only milliseconds, so without it few
+/// users would never reach the cap.
+const LATEST: Duration = Duration::from_millis(10);
+
+/// The turns of one shard: those of all shards together lie evenly, and no more of them than the
+/// cap.
+pub(crate) struct Throttle {
+    first: Instant,
+    /// Seconds between two of this shard's turns.
+    every: f64,
+    next: Cell<u64>,
+}
+
+impl Throttle {
+    /// `per_second` is the fleet's; `slice` is one of those among which it is dealt out.
+    pub(crate) fn new(per_second: f64, slice: Slice, start: Instant) -> Self {
+        let first = start + Duration::from_secs_f64(slice.number(0) as f64 / per_second);
+        Self {
+            first,
+            every: 1.0 / (per_second * slice.part()),
+            next: Cell::new(0),
+        }
+    }
+
+    /// Returns when a request may start; the moment it did.
+    pub(crate) async fn turn(&self) -> Instant {
+        let now = Instant::now();
+        let at = self.take(now);
+        if at <= now {
+            return now;
+        }
+        tokio::time::sleep_until(at.into()).await;
+        Instant::now()
+    }
+
+    /// The next turn that is not over.
+    fn take(&self, now: Instant) -> Instant {
+        let past = now
+            .checked_duration_since(self.first + LATEST)
+            .map_or(0.0, |past| past.as_secs_f64() / self.every);
+        let turn = self.next.get().max(past.ceil() as u64);
+        self.next.set(turn + 1);
+        self.first + Duration::from_secs_f64(turn as f64 * self.every)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::plan::Share;
+
+    proptest! {
+        #[test]
+        fn the_fleet_never_takes_more_turns_than_the_cap(
+            rps in 1u32..2000, users in 1u64..40, workers in 1u32..9, shards in 1u32..5, ask in 1u64..50,
+        ) {
+            let start = Instant::now();
+            let slices = (0..workers).flat_map(|worker| (0..shards).map(move |shard| Share { worker, workers }.slice(shard, shards)));
+            let throttles: Vec<_> = slices.filter_map(|slice| slice.among(users)).map(|s| Throttle::new(rps.into(), s, start)).collect();
+            // each shard takes the turns that come, as soon as it may, and looks every few milliseconds
+            let mut taken = Vec::new();
+            for throttle in &throttles {
+                let mut at = start;
+                while at < start + Duration::from_secs(2) {
+                    at = throttle.take(at).max(at);
+                    taken.push(at);
+                    at += Duration::from_millis(ask).mul_f64(throttle.every.min(1.0));
+                }
+            }
+            for seconds in [0.5, 1.0, 2.0] {
+                let count = taken.iter().filter(|at| **at <= start + Duration::from_secs_f64(seconds)).count() as f64;
+                prop_assert!(count <= seconds * f64::from(rps) + 1.001, "{count} in {seconds} s");
+            }
+        }
+    }
+
+    #[test]
+    fn turns_that_nobody_took_are_not_made_up_for() {
+        let start = Instant::now();
+        let throttle = Throttle::new(100.0, Share::WHOLE.slice(0, 1), start);
+        let later = start + Duration::from_secs(10);
+        let in_the_next_second = std::iter::from_fn(|| Some(throttle.take(later)))
+            .take_while(|at| *at < later + Duration::from_secs(1));
+        assert!(in_the_next_second.count() <= 102);
+    }
+}

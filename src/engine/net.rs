@@ -1,0 +1,14 @@
+//! *Bytes*: the way to a target (name, proxy, TLS), pools of connections, and sessions of HTTP/1.1
+//! and HTTP/2 on them.
+//!
+//! Nothing here knows steps or users. Read `route` first (how a target is reached), then `pool`
+//! (which connection a request takes), then the sessions: `connection` and `http2`.
+
+pub(super) mod connection;
+pub(super) mod http2;
+pub(super) mod pool;
+pub(super) mod proxy;
+pub(super) mod resolve;
+pub(super) mod route;
+pub(super) mod stream;
+pub(super) mod tls;

@@ -1,0 +1,387 @@
+//! An HTTP/2 connection, and the exchange of one request for one response on a stream of it.
+
+use std::cell::{Cell, RefCell};
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker, ready};
+use std::time::Instant;
+
+use bytes::Bytes;
+use h2::client::{Builder, ResponseFuture, SendRequest};
+use h2::{Reason, RecvStream, SendStream};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::Notify;
+
+use crate::engine::net::connection::Failure;
+use crate::engine::net::stream::Stream;
+use crate::engine::protocol::grpc::{Fault, channel};
+use crate::engine::protocol::http::request::http2::Form;
+use crate::engine::protocol::http::response::{MAX_HEAD, Response};
+use crate::engine::protocol::transport::Flight;
+use crate::plan::grpc::{Grpc, KeepAlive};
+
+/// How far a target may be ahead of what was read, on one stream and on all of a connection.
+const STREAM_WINDOW: u32 = 1 << 20;
+const CONNECTION_WINDOW: u32 = 4 << 20;
+
+/// A connection; several users may have it.
+pub(crate) struct Session {
+    sender: RefCell<SendRequest<Bytes>>,
+    until: Option<Instant>,
+    /// Requests it has carried.
+    served: Cell<u32>,
+    /// Streams open now.
+    streams: Cell<usize>,
+    /// An answer has come on it.
+    answered: Cell<bool>,
+    ended: Rc<Cell<bool>>,
+    /// Told when a stream ends.
+    freed: Rc<Notify>,
+}
+
+impl Session {
+    /// The connection works in a task of its own, which ends when nobody has it any more.
+    pub(crate) async fn open(
+        stream: Stream,
+        until: Option<Instant>,
+        freed: Rc<Notify>,
+        channels: Option<&Grpc>,
+    ) -> Result<Self, Failure> {
+        let reads = Rc::new(Cell::new(0));
+        let opened = Builder::new()
+            .enable_push(false)
+            .initial_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
+            .max_header_list_size(MAX_HEAD as u32)
+            .handshake(Candid {
+                stream,
+                failed: None,
+                reads: reads.clone(),
+            })
+            .await;
+        let (sender, mut connection) = opened.map_err(|error| failure(error, Progress::Unsent))?;
+        let keep_alive = match channels {
+            None => None,
+            Some(channels) => {
+                let greeting = channel::greet(&mut connection);
+                let pings = match &channels.keep_alive {
+                    None => greeting.await,
+                    // a target that is silent from the beginning is found dead as soon as one that
+                    // falls silent
+                    Some(KeepAlive { timeout, .. }) => tokio::time::timeout(*timeout, greeting)
+                        .await
+                        .map_err(|_| {
+                            Failure::Grpc(Fault::NotHttp2(
+                                "it did not answer within grpc.keepAlive.timeout".into(),
+                            ))
+                        })?,
+                };
+                let pings = pings.map_err(|error| match channel::not_http2(&error) {
+                    Some(fault) => Failure::Grpc(fault),
+                    None => failure(error, Progress::Unsent),
+                })?;
+                pings.zip(channels.keep_alive.clone())
+            }
+        };
+        let ended = Rc::new(Cell::new(false));
+        let told = (ended.clone(), freed.clone());
+        tokio::task::spawn_local(async move {
+            // each stream says for itself why it failed
+            match keep_alive {
+                None => drop(connection.await),
+                Some((pings, keep_alive)) => {
+                    channel::drive(connection, pings, &keep_alive, &reads).await
+                }
+            }
+            told.0.set(true);
+            told.1.notify_waiters();
+        });
+        Ok(Self {
+            sender: RefCell::new(sender),
+            until,
+            served: Cell::new(0),
+            streams: Cell::new(0),
+            answered: Cell::new(false),
+            ended,
+            freed,
+        })
+    }
+
+    /// Whether further requests may be sent on it at all: by age, number of requests, and as far as
+    /// is known of the target's end.
+    pub(crate) fn may_serve(&self, now: Instant, most: Option<u32>) -> bool {
+        !self.ended.get()
+            && self.until.is_none_or(|until| now < until)
+            && most.is_none_or(|most| self.served.get() < most)
+    }
+
+    /// Streams open now.
+    pub(crate) fn streams(&self) -> usize {
+        self.streams.get()
+    }
+
+    /// Whether the target takes one more stream now.
+    pub(crate) fn has_room(&self, most: usize) -> bool {
+        self.streams.get() < self.sender.borrow().current_max_send_streams().min(most)
+    }
+
+    /// Begins to send a request; `None` if the connection has ended, and nothing of it was sent.
+    pub(crate) fn begin(self: &Rc<Self>, form: &Form) -> Option<Exchange> {
+        let body = form.body();
+        let Begun {
+            answer,
+            mut sending,
+            seat,
+        } = self.start(form.head(), body.is_empty())?;
+        // what flow control holds back is sent by and by, and kept without a copy until then
+        if !body.is_empty() && sending.send_data(body, true).is_err() {
+            self.ended.set(true);
+            return None;
+        }
+        Some(Exchange {
+            seat,
+            receiving: Receiving::Head(answer),
+        })
+    }
+
+    /// Opens a stream with a head; `None` if the connection has ended, and nothing of it was sent.
+    pub(crate) fn start(self: &Rc<Self>, head: http::Request<()>, is_all: bool) -> Option<Begun> {
+        let mut sender = self.sender.borrow_mut();
+        if sender
+            .poll_ready(&mut Context::from_waker(Waker::noop()))
+            .is_pending()
+        {
+            // it waits for the stream it began last; another one does not, and costs more than to
+            // ask
+            let another = sender.clone();
+            *sender = another;
+        }
+        let Ok((answer, sending)) = sender.send_request(head, is_all) else {
+            self.ended.set(true);
+            return None;
+        };
+        self.streams.set(self.streams.get() + 1);
+        self.served.set(self.served.get() + 1);
+        Some(Begun {
+            answer,
+            sending,
+            seat: Seat(self.clone()),
+        })
+    }
+}
+
+/// A stream of which the head was sent.
+pub(crate) struct Begun {
+    pub(crate) answer: ResponseFuture,
+    /// Dropped before its end, as the answer is, it resets the stream.
+    pub(crate) sending: SendStream<Bytes>,
+    pub(crate) seat: Seat,
+}
+
+/// A place among a connection's streams, free for another when it is dropped.
+pub(crate) struct Seat(Rc<Session>);
+
+impl Seat {
+    /// An answer has begun to come.
+    pub(crate) fn answered(&self) {
+        self.0.answered.set(true);
+    }
+
+    /// Why its stream failed; `answered` says whether its own answer had begun to come.
+    pub(crate) fn failure(&self, error: h2::Error, answered: bool) -> Failure {
+        let progress = match (answered, self.0.answered.get()) {
+            (true, _) => Progress::Answered,
+            (false, true) => Progress::Later,
+            (false, false) => Progress::First,
+        };
+        failure(error, progress)
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.0.streams.set(self.0.streams.get() - 1);
+        self.0.freed.notify_one();
+    }
+}
+
+/// A target that refuses a client's certificate says so and leaves; h2 gives up at the first write
+/// that fails, and would not hear it.
+struct Candid {
+    stream: Stream,
+    /// Why a write failed, until it is known what was said before.
+    failed: Option<io::Error>,
+    /// Changes whenever something came.
+    reads: Rc<Cell<u64>>,
+}
+
+impl Candid {
+    fn write<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        write: impl FnOnce(Pin<&mut Stream>, &mut Context<'_>) -> Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        let failed = match self.failed.take() {
+            Some(error) => error,
+            None => match write(Pin::new(&mut self.stream), cx) {
+                Poll::Ready(Err(error)) if self.stream.is_tls() => error,
+                outcome => return outcome,
+            },
+        };
+        // the other side has left, so that there is an end to be read
+        match Pin::new(&mut self.stream).poll_read(cx, &mut ReadBuf::new(&mut [0])) {
+            Poll::Ready(Err(said)) if said.kind() == io::ErrorKind::InvalidData => {
+                Poll::Ready(Err(said))
+            }
+            Poll::Ready(_) => Poll::Ready(Err(failed)),
+            Poll::Pending => {
+                self.failed = Some(failed);
+                Poll::Pending
+            }
+        }
+    }
+}
+
+impl AsyncRead for Candid {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let read = Pin::new(&mut self.stream).poll_read(cx, buffer);
+        self.reads
+            .set(self.reads.get() + u64::from(read.is_ready()));
+        read
+    }
+}
+
+impl AsyncWrite for Candid {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.get_mut()
+            .write(cx, |stream, cx| stream.poll_write(cx, bytes))
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        parts: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.get_mut()
+            .write(cx, |stream, cx| stream.poll_write_vectored(cx, parts))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.get_mut().write(cx, |stream, cx| stream.poll_flush(cx))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
+    }
+}
+
+/// A stream. Dropped before its end, it is reset.
+pub(crate) struct Exchange {
+    seat: Seat,
+    receiving: Receiving,
+}
+
+enum Receiving {
+    Head(ResponseFuture),
+    Body(RecvStream),
+}
+
+impl Exchange {
+    pub(crate) fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        response: &mut Response,
+        flight: &Flight<'_>,
+    ) -> Poll<Result<(), Failure>> {
+        if let Receiving::Head(answer) = &mut self.receiving {
+            let (head, body) = ready!(Pin::new(answer).poll(cx))
+                .map_err(|error| self.seat.failure(error, false))?
+                .into_parts();
+            self.seat.answered();
+            response.take_http2_head(head.status.as_u16(), &head.headers);
+            if body.is_end_stream() {
+                return Poll::Ready(Ok(()));
+            }
+            self.receiving = Receiving::Body(body);
+        }
+        let Receiving::Body(body) = &mut self.receiving else {
+            return Poll::Pending;
+        };
+        loop {
+            match body.poll_data(cx) {
+                Poll::Pending => {
+                    flight.goes_on();
+                    return Poll::Pending;
+                }
+                Poll::Ready(Some(Ok(data))) => {
+                    response.take_http2_data(&data);
+                    // fails only when the stream has ended, which the next look at it shows
+                    let _ = body.flow_control().release_capacity(data.len());
+                    if let Err(failure) = flight.read_stream(response) {
+                        return Poll::Ready(Err(failure));
+                    }
+                }
+                Poll::Ready(None) => return Poll::Ready(Ok(())),
+                // it has answered, and wants no more of the request
+                Poll::Ready(Some(Err(error)))
+                    if error.is_remote()
+                        && error.is_reset()
+                        && error.reason() == Some(Reason::NO_ERROR) =>
+                {
+                    return Poll::Ready(Ok(()));
+                }
+                Poll::Ready(Some(Err(error))) => {
+                    return Poll::Ready(Err(self.seat.failure(error, true)));
+                }
+            }
+        }
+    }
+}
+
+/// How far a request had come when it failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Progress {
+    Unsent,
+    /// On its way, on a connection on which no answer has come yet.
+    First,
+    /// Likewise, on one that has served before.
+    Later,
+    Answered,
+}
+
+fn failure(error: h2::Error, progress: Progress) -> Failure {
+    let refuses = error.is_go_away() || error.reason() == Some(Reason::REFUSED_STREAM);
+    match error.reason() {
+        // a GOAWAY fails only streams that it says were not looked at
+        Some(reason) if error.is_remote() && refuses => return Failure::Refused(reason),
+        Some(reason) if error.is_remote() => return Failure::StreamReset(reason),
+        _ => {}
+    }
+    let text = error.to_string();
+    let Some(error) = error.into_io() else {
+        return Failure::Http2(text);
+    };
+    // so h2 says that the connection came to its end
+    let is_end = error.kind() == io::ErrorKind::BrokenPipe;
+    match progress {
+        _ if error.kind() == io::ErrorKind::InvalidData => Failure::Tls(error),
+        Progress::Later => Failure::Stale,
+        Progress::First if is_end => Failure::Unanswered,
+        Progress::Answered if is_end => Failure::Cut,
+        _ => Failure::Broken(error),
+    }
+}

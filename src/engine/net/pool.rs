@@ -1,0 +1,285 @@
+//! A shard's connections to one target: who gets which, when a new one is opened, and how old they
+//! grow.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use futures::future::poll_fn;
+use tokio::sync::Notify;
+
+use crate::engine::net::connection::{Connection, Failure};
+use crate::engine::net::http2::Session;
+use crate::engine::net::route::Route;
+use crate::engine::protocol::transport::Flight;
+use crate::plan::Connections;
+use crate::plan::share::Slice;
+
+/// What carries a request.
+pub(crate) enum Carrier {
+    /// Ours alone.
+    Http1(Connection),
+    /// Others may send on it at the same time.
+    Http2(Rc<Session>),
+}
+
+pub(crate) struct Pool {
+    /// Counts connections, so that they take turns.
+    turn: Cell<u64>,
+    /// Open HTTP/1.1 connections that nobody uses; only where users share them.
+    idle: RefCell<Vec<Connection>>,
+    /// Open HTTP/2 connections; likewise.
+    places: RefCell<Vec<Rc<Place>>>,
+    /// So many places at most; there are fewer only where they are opened by and by.
+    most: usize,
+    /// Whose turn it is among them.
+    next: Cell<usize>,
+    /// The target turned out to speak no HTTP/2.
+    is_http1: Cell<bool>,
+    /// Told when a stream of an HTTP/2 connection ends.
+    freed: Rc<Notify>,
+}
+
+/// Where an HTTP/2 connection is shared.
+#[derive(Default)]
+struct Place {
+    session: RefCell<Option<Rc<Session>>>,
+    /// Held while one is opened, so that a thousand users who find none open one.
+    opening: tokio::sync::Mutex<()>,
+}
+
+/// What a place has for one more request.
+enum Found {
+    Room(Rc<Session>),
+    Full,
+    Nothing,
+}
+
+impl Pool {
+    pub(crate) fn new(slice: Slice, route: &Route) -> Self {
+        let most = route
+            .channels
+            .as_ref()
+            .map_or(route.http.http2_connections, |channels| {
+                channels.max_channels
+            });
+        let (shards, shard) = (slice.shards, slice.shard);
+        let most = (most / shards + u32::from(shard < most % shards)).max(1) as usize;
+        let places = if route.channels.is_some() { 1 } else { most };
+        Self {
+            // shards that begin at different addresses reach all of them sooner
+            turn: Cell::new(slice.number(0)),
+            idle: RefCell::default(),
+            places: RefCell::new((0..places).map(|_| Rc::default()).collect()),
+            most,
+            next: Cell::new(0),
+            is_http1: Cell::new(false),
+            freed: Rc::default(),
+        }
+    }
+
+    /// Something to send the next request on, for one who has nothing kept. `place` is where it
+    /// sent last.
+    pub(crate) async fn carrier(
+        &self,
+        place: &mut usize,
+        route: &Route,
+        flight: &Flight<'_>,
+    ) -> Result<Carrier, Failure> {
+        if route.http.connections != Connections::Pooled {
+            return self.connect(route, flight).await;
+        }
+        while route.may_be_http2() && !self.is_http1.get() {
+            if let Some(carrier) = self.shared(place, route, flight).await? {
+                return Ok(carrier);
+            }
+        }
+        loop {
+            // the one used last is the freshest
+            let Some(connection) = self.idle.borrow_mut().pop() else {
+                return self.connect(route, flight).await;
+            };
+            if let Some(connection) = living(connection, route, flight).await {
+                return Ok(Carrier::Http1(connection));
+            }
+        }
+    }
+
+    /// Takes a connection that may carry another request, where users share them.
+    pub(crate) fn put_back(&self, connection: Connection) {
+        self.idle.borrow_mut().push(connection);
+    }
+
+    /// Rare, and kept out of the size of every user: that is memory, and bytes moved for each
+    /// request.
+    async fn connect(&self, route: &Route, flight: &Flight<'_>) -> Result<Carrier, Failure> {
+        Box::pin(self.open(route, flight)).await
+    }
+
+    async fn open(&self, route: &Route, flight: &Flight<'_>) -> Result<Carrier, Failure> {
+        let turn = self.turn.get();
+        self.turn.set(turn.wrapping_add(1));
+        let (stream, opened) = route.open(turn).await?;
+        flight.opened(opened);
+        self.reach(route.addresses());
+        flight.shard.recorder.borrow_mut().connected();
+        let now = Instant::now();
+        flight.began.set(now);
+        let until = age(route.http.connection_max_age, turn).map(|age| now + age);
+        if route.is_http2(&stream)? {
+            let session =
+                Session::open(stream, until, self.freed.clone(), route.channels.as_ref()).await?;
+            flight.began.set(Instant::now());
+            Ok(Carrier::Http2(Rc::new(session)))
+        } else {
+            Ok(Carrier::Http1(Connection::new(stream, until)))
+        }
+    }
+
+    /// A place on a shared connection; `None` after a wait, or when another carrier is called for.
+    async fn shared(
+        &self,
+        place: &mut usize,
+        route: &Route,
+        flight: &Flight<'_>,
+    ) -> Result<Option<Carrier>, Failure> {
+        let freed = self.freed.notified();
+        *place = self.choose(*place);
+        match self.find(*place, route, flight) {
+            Ok(session) => return Ok(Some(Carrier::Http2(session))),
+            Err(Some(place)) => return Box::pin(self.fill(&place, route, flight)).await,
+            Err(None) => {}
+        }
+        freed.await;
+        flight.began.set(Instant::now());
+        Ok(None)
+    }
+
+    /// Connections take turns, but where others send, too, a user stays, unless there is less to do
+    /// elsewhere: many who were answered at once send at once, and on one connection they share
+    /// a write.
+    fn choose(&self, last: usize) -> usize {
+        let next = self.next.get();
+        self.next.set(next.wrapping_add(1));
+        let places = self.places.borrow();
+        let streams = |place: usize| places[place % places.len()].streams();
+        let here = streams(last);
+        if here > 0 && here <= streams(next) {
+            last
+        } else {
+            next
+        }
+    }
+
+    /// A connection with room, or a place that has none yet; of such a one is made while there may
+    /// be more and all are full.
+    fn find(
+        &self,
+        first: usize,
+        route: &Route,
+        flight: &Flight<'_>,
+    ) -> Result<Rc<Session>, Option<Rc<Place>>> {
+        let mut places = self.places.borrow_mut();
+        let (before, from) = places.split_at(first % places.len());
+        for place in from.iter().chain(before) {
+            match place.find(route, flight.began.get()) {
+                Found::Room(session) => return Ok(session),
+                Found::Nothing => return Err(Some(place.clone())),
+                Found::Full => {}
+            }
+        }
+        if places.len() == self.most {
+            return Err(None);
+        }
+        places.push(Rc::default());
+        Err(places.last().cloned())
+    }
+
+    /// Sees to it that there is a place for each of so many addresses, so that none of them is left
+    /// out.
+    fn reach(&self, addresses: usize) {
+        let mut places = self.places.borrow_mut();
+        let wanted = addresses.min(self.most).max(places.len());
+        places.resize_with(wanted, Rc::default);
+    }
+
+    async fn fill(
+        &self,
+        place: &Place,
+        route: &Route,
+        flight: &Flight<'_>,
+    ) -> Result<Option<Carrier>, Failure> {
+        let _opening = place.opening.lock().await;
+        flight.began.set(Instant::now());
+        if !matches!(place.find(route, flight.began.get()), Found::Nothing) || self.is_http1.get() {
+            // another one was quicker
+            return Ok(None);
+        }
+        let carrier = self.connect(route, flight).await?;
+        match &carrier {
+            Carrier::Http1(_) => self.is_http1.set(true),
+            Carrier::Http2(session) => drop(place.session.borrow_mut().replace(session.clone())),
+        }
+        Ok(Some(carrier))
+    }
+}
+
+impl Place {
+    fn streams(&self) -> usize {
+        self.session
+            .borrow()
+            .as_ref()
+            .map_or(0, |session| session.streams())
+    }
+
+    fn find(&self, route: &Route, now: Instant) -> Found {
+        match self
+            .session
+            .borrow()
+            .as_ref()
+            .filter(|session| session.may_serve(now, route.http.connection_max_requests))
+        {
+            None => Found::Nothing,
+            Some(session) if session.has_room(route.streams()) => Found::Room(session.clone()),
+            Some(_) => Found::Full,
+        }
+    }
+}
+
+/// The connection, if it may carry one more request and has not ended since the last one.
+pub(crate) async fn living(
+    mut connection: Connection,
+    route: &Route,
+    flight: &Flight<'_>,
+) -> Option<Connection> {
+    let may_serve = connection.may_serve(flight.began.get(), route.http.connection_max_requests);
+    let lives = may_serve && !poll_fn(|cx| Poll::Ready(connection.has_ended(cx))).await;
+    lives.then_some(connection)
+}
+
+/// How old the `turn`th connection may grow: within a fifth of `age`, and those opened at once
+/// reach theirs evenly over that time. The multiplier is the golden ratio's, which spreads any
+/// number of them.
+fn age(age: Duration, turn: u64) -> Option<Duration> {
+    let part = turn.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 11;
+    let factor = 0.8 + 0.4 * part as f64 / (1u64 << 53) as f64;
+    (!age.is_zero()).then(|| age.mul_f64(factor))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ages_lie_evenly_within_a_fifth() {
+        let minute = Duration::from_secs(60);
+        let mut ages: Vec<_> = (1000..1100)
+            .map(|turn| age(minute, turn).unwrap().as_secs_f64())
+            .collect();
+        ages.sort_by(f64::total_cmp);
+        assert!(ages[0] >= 48.0 && ages[99] <= 72.0);
+        assert!(ages.windows(2).all(|two| two[1] - two[0] < 1.0), "{ages:?}");
+        assert_eq!(age(Duration::ZERO, 7), None);
+    }
+}

@@ -1,0 +1,108 @@
+//! An HTTP proxy between us and the target: a tunnel for TLS and HTTP/2, whole URLs for plain
+//! HTTP/1.1.
+
+use std::io;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use crate::engine::net::connection::Failure;
+use crate::engine::net::route::Amendment;
+use crate::engine::protocol::http::request::text;
+use crate::plan::{self, Inputs, Problem, Target, Version};
+
+/// Longest head of the proxy's answer.
+const MAX_HEAD: usize = 8 * 1024;
+
+pub(crate) struct Proxy {
+    /// Whether it is asked for a connection rather than for each answer.
+    pub(crate) tunnels: bool,
+    /// Host and port of the target.
+    authority: String,
+    /// The header line with the credentials, empty without any.
+    authorization: Vec<u8>,
+}
+
+impl Proxy {
+    pub(crate) fn new(
+        proxy: &plan::Proxy,
+        target: &Target,
+        version: Version,
+        inputs: &Inputs,
+    ) -> Result<Self, Problem> {
+        let mut authorization = Vec::new();
+        if let Some(plan::Basic { username, password }) = &proxy.basic {
+            let pair = STANDARD.encode(format!(
+                "{}:{}",
+                text(username, inputs)?,
+                text(password, inputs)?
+            ));
+            authorization = format!("Proxy-Authorization: Basic {pair}\r\n").into_bytes();
+        }
+        let host = target.url.host_str().unwrap_or_default();
+        let port = target.url.port_or_known_default().unwrap_or_default();
+        let tunnels = target.url.scheme() == "https" || version == Version::Http2;
+        Ok(Self {
+            tunnels,
+            authority: format!("{host}:{port}"),
+            authorization,
+        })
+    }
+
+    pub(crate) fn amend(&self, amendment: &mut Amendment) {
+        amendment.origin = format!("http://{}", self.authority).into_bytes();
+        amendment.lines.extend_from_slice(&self.authorization);
+    }
+
+    /// Makes a fresh connection to the proxy one to the target.
+    pub(crate) async fn tunnel(&self, tcp: &mut TcpStream) -> Result<(), Failure> {
+        let mut request =
+            format!("CONNECT {0} HTTP/1.1\r\nHost: {0}\r\n", self.authority).into_bytes();
+        request.extend_from_slice(&self.authorization);
+        request.extend_from_slice(b"\r\n");
+        let broke = |error: io::Error| Failure::Proxy(format!("the connection broke: {error}"));
+        tcp.write_all(&request).await.map_err(broke)?;
+        let head = read_head(tcp).await.map_err(broke)?;
+        let mut answer = httparse::Response::new(&mut []);
+        // of a head with headers only the first line is read, which is complete
+        let _ = answer.parse(&head);
+        match answer.code {
+            Some(200..300) => Ok(()),
+            Some(code) => Err(Failure::Proxy(format!("it answered {code} to CONNECT"))),
+            None => Err(Failure::Proxy("its answer to CONNECT is not HTTP".into())),
+        }
+    }
+}
+
+/// Reads to the end of the head and not a byte further: what follows is the target's.
+async fn read_head(tcp: &mut TcpStream) -> io::Result<Vec<u8>> {
+    let mut head = Vec::new();
+    let mut piece = [0; 1024];
+    loop {
+        let ahead = tcp.peek(&mut piece).await?;
+        if ahead == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        let before = head.len();
+        head.extend_from_slice(&piece[..ahead]);
+        let end = head
+            .windows(4)
+            .position(|four| four == b"\r\n\r\n")
+            .map(|at| at + 4);
+        head.truncate(end.unwrap_or(head.len()));
+        let taken = head.len() - before;
+        tcp.read_exact(&mut piece[..taken]).await?;
+        match end {
+            Some(_) => return Ok(head),
+            None if head.len() > MAX_HEAD => {
+                return Err(io::Error::new(
+                    io::ErrorKind::InvalidData,
+                    "its answer to CONNECT has no end",
+                ));
+            }
+            None => {}
+        }
+    }
+}

@@ -1,0 +1,374 @@
+//! The way to a target: its addresses, what lies between, and TLS.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use http::uri::Scheme;
+use tokio::net::{TcpSocket, TcpStream, UnixStream};
+use url::Url;
+
+use crate::engine::auth::{Credentials, Living};
+use crate::engine::net::connection::Failure;
+use crate::engine::net::proxy::Proxy;
+use crate::engine::net::resolve::Addresses;
+use crate::engine::net::stream::{Socket, Stream};
+use crate::engine::net::tls::Tls;
+use crate::engine::prepare::world::World;
+use crate::engine::protocol::grpc::Fault;
+use crate::plan::grpc::{Channels, Grpc};
+use crate::plan::{Connections, Http, Inputs, Problem, Target, Version};
+
+static HTTP: Scheme = Scheme::HTTP;
+static HTTPS: Scheme = Scheme::HTTPS;
+
+/// Made ready before load, shared by all shards.
+pub(crate) struct Route {
+    /// Of the target; its path is put before every step's path.
+    pub(crate) url: Url,
+    pub(crate) http: Http,
+    place: Place,
+    proxy: Option<Proxy>,
+    tls: Option<Tls>,
+    pub(crate) credentials: Option<Credentials>,
+    /// Where it carries calls over gRPC.
+    pub(crate) channels: Option<Grpc>,
+    /// How the head of an HTTP/1.1 request differs on this way, if it does.
+    pub(crate) amendment: Option<Amendment>,
+}
+
+/// How long it took to open a connection.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Opened {
+    pub(crate) dns: Option<Duration>,
+    pub(crate) connect: Duration,
+    pub(crate) tls: Option<Duration>,
+}
+
+/// Where to connect to.
+enum Place {
+    /// The target itself, or its proxy.
+    Network(Addresses),
+    Unix(String),
+}
+
+impl Route {
+    pub(crate) fn new(
+        target: &Target,
+        http: &Http,
+        inputs: &Inputs,
+        world: &World,
+    ) -> Result<Self, Problem> {
+        let credentials = Credentials::new(target, inputs, world)?;
+        Ok(Self {
+            credentials,
+            ..Self::bare(target, http, inputs, world)?
+        })
+    }
+
+    /// A way for calls over gRPC: to the same target, by HTTP/2 whatever `http` says. Each call has
+    /// its credentials.
+    pub(crate) fn for_calls(
+        target: &Target,
+        http: &Http,
+        grpc: &Grpc,
+        inputs: &Inputs,
+        world: &World,
+    ) -> Result<Self, Problem> {
+        let connections = match grpc.channels {
+            Channels::PerWorker => Connections::Pooled,
+            Channels::PerUser => Connections::PerUser,
+        };
+        let http = Http {
+            version: Version::Http2,
+            connections,
+            connection_max_requests: None,
+            ..http.clone()
+        };
+        Ok(Self {
+            channels: Some(grpc.clone()),
+            ..Self::bare(target, &http, inputs, world)?
+        })
+    }
+
+    fn bare(target: &Target, http: &Http, inputs: &Inputs, world: &World) -> Result<Self, Problem> {
+        let tls = if target.url.scheme() == "https" {
+            Some(Tls::new(target, http.version, inputs)?)
+        } else {
+            None
+        };
+        let proxy = target
+            .proxy
+            .as_ref()
+            .map(|proxy| Proxy::new(proxy, target, http.version, inputs))
+            .transpose()?;
+        let url = target
+            .proxy
+            .as_ref()
+            .map_or(&target.url, |proxy| &proxy.url);
+        let place = match (
+            &target.unix_socket,
+            url.host().zip(url.port_or_known_default()),
+        ) {
+            (Some(path), _) => Place::Unix(path.clone()),
+            (None, Some((host, port))) => Place::Network(Addresses::new(&host, port, &world.names)),
+            (None, None) => {
+                return Err(Problem::new(
+                    format!("{}.url", target.field()),
+                    "there is no host in it",
+                ));
+            }
+        };
+        for source in &http.source_addresses {
+            std::net::UdpSocket::bind(SocketAddr::new(*source, 0)).map_err(|e| {
+                Problem::new(
+                    "spec.http.sourceAddresses",
+                    format!("{source} cannot be used on this machine: {e}"),
+                )
+            })?;
+        }
+        let mut amendment = Amendment::default();
+        if let Some(proxy) = proxy.as_ref().filter(|proxy| !proxy.tunnels) {
+            proxy.amend(&mut amendment);
+        }
+        if http.connections == Connections::PerRequest {
+            // who closes first keeps the port for a minute, and targets have more of them to spare
+            amendment.lines.extend_from_slice(b"Connection: close\r\n");
+        }
+        let amendment = Some(amendment).filter(|amendment| *amendment != Amendment::default());
+        Ok(Self {
+            url: target.url.clone(),
+            http: http.clone(),
+            place,
+            proxy,
+            tls,
+            credentials: None,
+            channels: None,
+            amendment,
+        })
+    }
+
+    /// Credentials that change while the load goes on.
+    pub(crate) fn living(&self) -> Option<&Living> {
+        self.credentials.as_ref().and_then(Credentials::living)
+    }
+
+    /// Of the target's URL.
+    pub(crate) fn scheme(&self) -> &'static Scheme {
+        if self.tls.is_some() { &HTTPS } else { &HTTP }
+    }
+
+    /// Addresses that the target is known to have.
+    pub(crate) fn addresses(&self) -> usize {
+        match &self.place {
+            Place::Network(addresses) => addresses.count(),
+            Place::Unix(_) => 1,
+        }
+    }
+
+    /// Streams that a connection may have at a time, if the target takes as many.
+    pub(crate) fn streams(&self) -> usize {
+        self.channels.as_ref().map_or(usize::MAX, |channels| {
+            channels.max_streams_per_channel as usize
+        })
+    }
+
+    /// Whether a connection could turn out to be one of HTTP/2.
+    pub(crate) fn may_be_http2(&self) -> bool {
+        match self.http.version {
+            Version::Auto => self.tls.is_some(),
+            Version::Http1 => false,
+            Version::Http2 => true,
+        }
+    }
+
+    /// Whether this connection is one.
+    pub(crate) fn is_http2(&self, stream: &Stream) -> Result<bool, Failure> {
+        match self.http.version {
+            Version::Http2 if self.tls.is_some() && !stream.chose_http2() => {
+                Err(match &self.channels {
+                    None => Failure::NotHttp2,
+                    Some(_) => Failure::Grpc(Fault::NotHttp2(
+                        "it did not choose it in the TLS handshake".into(),
+                    )),
+                })
+            }
+            Version::Http2 => Ok(true),
+            Version::Auto | Version::Http1 => Ok(stream.chose_http2()),
+        }
+    }
+
+    /// Whether there is an address to connect to at all.
+    pub(crate) async fn resolve(&self) -> Result<(), String> {
+        match &self.place {
+            Place::Network(addresses) => addresses.get().await.map(drop),
+            Place::Unix(_) => Ok(()),
+        }
+    }
+
+    /// Connects for the `turn`th time: addresses take turns, and so do source addresses.
+    pub(crate) async fn open(&self, turn: u64) -> Result<(Stream, Opened), Failure> {
+        let begun = Instant::now();
+        let mut opened = Opened::default();
+        let (socket, to) = match &self.place {
+            Place::Unix(path) => {
+                let socket =
+                    UnixStream::connect(path)
+                        .await
+                        .map_err(|source| Failure::Connect {
+                            to: path.clone(),
+                            source,
+                        })?;
+                (Socket::Unix(socket), path.clone())
+            }
+            Place::Network(addresses) => {
+                let addresses = addresses.get().await.map_err(Failure::Dns)?;
+                let address = addresses[(turn % addresses.len() as u64) as usize];
+                opened.dns = Some(begun.elapsed());
+                (
+                    Socket::Tcp(self.connect(address, turn).await?),
+                    address.to_string(),
+                )
+            }
+        };
+        let connected = Instant::now();
+        opened.connect = connected
+            .saturating_duration_since(begun)
+            .saturating_sub(opened.dns.unwrap_or_default());
+        let Some(tls) = &self.tls else {
+            return Ok((Stream::Plain(socket), opened));
+        };
+        let stream = tls
+            .connector
+            .connect(tls.name.clone(), socket)
+            .await
+            .map_err(|source| Failure::Handshake { to, source })?;
+        opened.tls = Some(connected.elapsed());
+        Ok((Stream::Tls(Box::new(stream)), opened))
+    }
+
+    async fn connect(&self, address: SocketAddr, turn: u64) -> Result<TcpStream, Failure> {
+        let tcp = if self.http.source_addresses.is_empty() {
+            TcpStream::connect(address).await
+        } else {
+            connect_from(&self.http.source_addresses, address, turn).await
+        };
+        let mut tcp = tcp.map_err(|source| Failure::Connect {
+            to: address.to_string(),
+            source,
+        })?;
+        // only a hint; a connection without it works
+        let _ = tcp.set_nodelay(true);
+        if let Some(proxy) = self.proxy.as_ref().filter(|proxy| proxy.tunnels) {
+            proxy.tunnel(&mut tcp).await?;
+        }
+        Ok(tcp)
+    }
+}
+
+async fn connect_from(sources: &[IpAddr], address: SocketAddr, turn: u64) -> io::Result<TcpStream> {
+    let fit = || {
+        sources
+            .iter()
+            .filter(|source| source.is_ipv4() == address.is_ipv4())
+    };
+    let count = fit().count() as u64;
+    let source = turn
+        .checked_rem(count)
+        .and_then(|nth| fit().nth(nth as usize));
+    let Some(source) = source else {
+        return Err(io::Error::new(
+            io::ErrorKind::AddrNotAvailable,
+            "no source address of its kind is given",
+        ));
+    };
+    let socket = if address.is_ipv4() {
+        TcpSocket::new_v4()
+    } else {
+        TcpSocket::new_v6()
+    }?;
+    choose_port_late(&socket)?;
+    socket.bind(SocketAddr::new(*source, 0))?;
+    socket.connect(address).await
+}
+
+/// A port chosen when the target is known can be used for others at the same time; else each source
+/// address has 28,000 in all.
+#[cfg(target_os = "linux")]
+fn choose_port_late(socket: &TcpSocket) -> io::Result<()> {
+    use std::os::fd::AsRawFd;
+
+    let on: libc::c_int = 1;
+    // SAFETY: the option takes an int, and gets one with its size
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::IPPROTO_IP,
+            libc::IP_BIND_ADDRESS_NO_PORT,
+            (&raw const on).cast(),
+            size_of_val(&on) as libc::socklen_t,
+        )
+    };
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn choose_port_late(_: &TcpSocket) -> io::Result<()> {
+    Ok(())
+}
+
+/// What a way changes in the head of each request, which is compiled without knowing it.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Amendment {
+    /// Put before the path: a proxy wants the whole URL.
+    pub(crate) origin: Vec<u8>,
+    /// Header lines, each with its line break.
+    pub(crate) lines: Vec<u8>,
+}
+
+impl Amendment {
+    /// `request` with the changes, into `out`.
+    pub(crate) fn apply(&self, request: &[u8], out: &mut Vec<u8>) {
+        let path = request
+            .iter()
+            .position(|byte| *byte == b' ')
+            .map_or(0, |space| space + 1);
+        let headers = request
+            .iter()
+            .position(|byte| *byte == b'\n')
+            .map_or(request.len(), |end| end + 1);
+        out.clear();
+        for part in [
+            &request[..path],
+            &self.origin,
+            &request[path..headers],
+            &self.lines,
+            &request[headers..],
+        ] {
+            out.extend_from_slice(part);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_is_amended_in_its_head_only() {
+        let amendment = Amendment {
+            origin: b"http://t:1".to_vec(),
+            lines: b"Connection: close\r\n".to_vec(),
+        };
+        let mut out = b"left over".to_vec();
+        amendment.apply(b"POST /a b HTTP/1.1\r\nHost: t\r\n\r\nbody / \n", &mut out);
+        assert_eq!(
+            String::from_utf8(out).unwrap(),
+            "POST http://t:1/a b HTTP/1.1\r\nConnection: close\r\nHost: t\r\n\r\nbody / \n"
+        );
+    }
+}

@@ -1,0 +1,574 @@
+//! From the scenarios of a plan to programs: every name gets its slot, every request its number and
+//! its bytes.
+
+use crate::engine::answer::{Needs, PreparedRules};
+use crate::engine::auth::Credentials;
+use crate::engine::one_off::PreparedOnce;
+use crate::engine::prepare::preflight::Readiness;
+use crate::engine::prepare::program::{
+    Act, Each, Flow, HttpCall, Op, PreparedCall, PreparedRepeat, PreparedScenario, PreparedStep,
+    PreparedTask, Program,
+};
+use crate::engine::protocol::grpc::{GrpcCall, Surroundings};
+use crate::engine::protocol::http::request::Request;
+use crate::plan::cel::CompiledCel;
+use crate::plan::grpc::{Descriptors, GrpcStep, check_limits};
+use crate::plan::symbols::{Outline, StepNames, SymbolTable};
+use crate::plan::template::{Compiled, Need, Place};
+use crate::plan::{
+    Action, Block, Cel, Delimiters, ForEach, HttpRequest, HttpStep, Inputs, Names, Order, Plan,
+    Problem, Protocol, ReadyWhen, Record, Repeat, RequestStep, Scenario, Section, Slot, Step,
+    Target, Template, Trend,
+};
+
+/// Everything that users do.
+pub(crate) struct Programs {
+    /// By place in [`Plan::steps`].
+    pub(crate) steps: Vec<PreparedStep>,
+    pub(crate) scenarios: Vec<PreparedScenario>,
+    pub(crate) once: PreparedOnce,
+    /// A condition looks at answers.
+    pub(crate) looks_back: bool,
+    /// By target.
+    pub(crate) arrivals: Vec<Arrival>,
+    /// Of the targets that are waited for.
+    pub(crate) readiness: Vec<Readiness>,
+}
+
+/// The headers of a target, for a request that was not made for it.
+#[derive(Default)]
+pub(crate) struct Arrival {
+    pub(crate) headers: Vec<(String, Compiled)>,
+}
+
+/// What calls over gRPC to a target need beside the plan.
+#[derive(Clone, Copy)]
+pub(crate) struct Calls<'a> {
+    pub(crate) descriptors: &'a Descriptors,
+    /// Place of the way they take.
+    pub(crate) route: usize,
+}
+
+/// What is known of the targets, by their places.
+#[derive(Clone, Copy)]
+pub(crate) struct Known<'a> {
+    pub(crate) credentials: &'a [Option<&'a Credentials>],
+    /// Empty where there is something wrong with what these would be: steps with calls are left
+    /// out then.
+    pub(crate) calls: &'a [Option<Calls<'a>>],
+}
+
+/// The programs of `plan`, whose variables and feeders are `names`, or everything that is wrong
+/// with them.
+pub(crate) fn compile(
+    plan: &Plan,
+    names: Names,
+    inputs: &Inputs,
+    known: Known<'_>,
+) -> Result<Programs, Vec<Problem>> {
+    let Known { credentials, calls } = known;
+    let mut compiler = Compiler {
+        plan,
+        inputs,
+        calls,
+        trends: plan.trends(),
+        flows: 0,
+        credentials,
+        arrivals: vec![],
+        names,
+        steps: vec![],
+        asked: Needs::default(),
+        looks_back: false,
+        problems: vec![],
+    };
+    let readiness = compiler.readiness();
+    // what setup finds every scenario may name; its own requests come last
+    let once_symbols = SymbolTable::new(
+        compiler.names.clone(),
+        plan.once_slots(),
+        &plan.once.outline(),
+    );
+    compiler.names = once_symbols.user_names();
+    compiler.arrivals = plan
+        .all_targets()
+        .zip(credentials)
+        .map(|(target, credentials)| compiler.arrival(target, *credentials))
+        .collect();
+    let mut first_task = 0;
+    let mut scenarios = Vec::new();
+    for (s, scenario) in plan.scenarios.iter().enumerate() {
+        let symbols = SymbolTable::new(
+            compiler.names.clone(),
+            once_symbols.slots() as Slot,
+            &Outline::of(scenario),
+        );
+        scenarios.push(compiler.scenario(
+            scenario,
+            &symbols,
+            &format!("spec.scenarios[{s}]"),
+            first_task,
+        ));
+        first_task += scenario.tasks.len() as u16;
+    }
+    let once = compiler.once(&once_symbols);
+    let Compiler {
+        steps,
+        looks_back,
+        mut problems,
+        arrivals,
+        ..
+    } = compiler;
+    // a target's header is compiled for each step, and wrong in each
+    problems.dedup();
+    if problems.is_empty() {
+        Ok(Programs {
+            steps,
+            scenarios,
+            once,
+            looks_back,
+            arrivals,
+            readiness,
+        })
+    } else {
+        Err(problems)
+    }
+}
+
+struct Compiler<'a> {
+    plan: &'a Plan,
+    inputs: &'a Inputs,
+    trends: Vec<Trend>,
+    /// Steps so far that say when or how often.
+    flows: u16,
+    /// By target.
+    credentials: &'a [Option<&'a Credentials>],
+    arrivals: Vec<Arrival>,
+    calls: &'a [Option<Calls<'a>>],
+    /// What templates may name at the step that is compiled.
+    names: Names,
+    steps: Vec<PreparedStep>,
+    /// By the conditions of the scenario that is compiled.
+    asked: Needs,
+    looks_back: bool,
+    problems: Vec<Problem>,
+}
+
+/// A request with the rows it needs.
+struct Ready {
+    call: PreparedCall,
+    route: usize,
+    rows: Vec<Need>,
+}
+
+impl Compiler<'_> {
+    fn readiness(&mut self) -> Vec<Readiness> {
+        let mut all = Vec::new();
+        for (route, target) in self.plan.all_targets().enumerate() {
+            let Some(ReadyWhen {
+                path,
+                status,
+                timeout,
+            }) = &target.ready_when
+            else {
+                continue;
+            };
+            let field = format!("{}.readyWhen.http", target.field());
+            let request = Template::parse_with(path, &Delimiters::default())
+                .map_err(|why| vec![Problem::new(&field, why)])
+                .and_then(|path| {
+                    let get = HttpRequest {
+                        method: "GET".into(),
+                        path,
+                        query: vec![],
+                        headers: vec![],
+                        body: None,
+                    };
+                    Request::compile(
+                        target,
+                        self.credentials[route],
+                        &self.names,
+                        self.inputs,
+                        &get,
+                        &field,
+                    )
+                });
+            match request {
+                Ok(request) => all.push(Readiness {
+                    route,
+                    request,
+                    status: status.clone(),
+                    timeout: *timeout,
+                }),
+                Err(problems) => self.problems.extend(problems),
+            }
+        }
+        all
+    }
+
+    /// What is wrong with a header is told by the steps that go to the target.
+    fn arrival(&self, target: &Target, credentials: Option<&Credentials>) -> Arrival {
+        let others = target.headers.iter().filter(|header| {
+            credentials.is_none_or(|credentials| !credentials.is_called(&header.name))
+        });
+        let headers = others.filter_map(|header| {
+            Some((
+                header.name.clone(),
+                header.value.compile(&self.names, Place::Header).ok()?,
+            ))
+        });
+        Arrival {
+            headers: headers.collect(),
+        }
+    }
+
+    /// What is done once, as what a user does at its start and at its end.
+    fn once(&mut self, symbols: &SymbolTable) -> PreparedOnce {
+        let first_step = self.steps.len();
+        let mut steps = PreparedScenario {
+            of_iteration: symbols.iteration_slots(),
+            ..PreparedScenario::default()
+        };
+        for (_, section, list) in self.plan.once.sections() {
+            self.begin(symbols, Order::Weighted, section);
+            let program = self.program(&[], symbols, &field_path("spec", section), list);
+            match section {
+                Section::Setup => steps.on_start = program,
+                _ => steps.on_stop = program,
+            }
+        }
+        self.keep_what_was_asked(first_step);
+        let names = symbols
+            .user_slots()
+            .map(|(name, slot)| (name.to_owned(), slot))
+            .collect();
+        PreparedOnce { steps, names }
+    }
+
+    fn scenario(
+        &mut self,
+        scenario: &Scenario,
+        symbols: &SymbolTable,
+        path: &str,
+        first_task: u16,
+    ) -> PreparedScenario {
+        let first_step = self.steps.len();
+        let base = std::mem::replace(&mut self.names, symbols.initial_names());
+        let (mut on_start, mut on_stop) = (Program::default(), Program::default());
+        let (mut tasks, mut blocks, mut weight) = (Vec::new(), Vec::new(), 0);
+        for (_, _, section, steps) in scenario.sections() {
+            self.begin(symbols, scenario.order, section);
+            let program =
+                self.program(&scenario.blocks, symbols, &field_path(path, section), steps);
+            match section {
+                Section::OnStart => on_start = program,
+                Section::OnStop => on_stop = program,
+                Section::Task(t) => {
+                    weight += u64::from(scenario.tasks[t].weight);
+                    tasks.push(PreparedTask {
+                        place: first_task + t as u16,
+                        until: weight,
+                        program,
+                    });
+                }
+                Section::Block(_) => blocks.push(program),
+                // of no scenario
+                Section::Setup | Section::Teardown => {}
+            }
+        }
+        self.names = base;
+        self.keep_what_was_asked(first_step);
+        let of_iteration = symbols.iteration_slots();
+        PreparedScenario {
+            think_time: scenario.think_time,
+            pacing: scenario.pacing,
+            on_start,
+            on_stop,
+            blocks,
+            order: scenario.order,
+            tasks,
+            weight,
+            of_iteration,
+        }
+    }
+
+    /// Which answer a condition will look at shows only at run time.
+    fn keep_what_was_asked(&mut self, first_step: usize) {
+        let asked = std::mem::take(&mut self.asked);
+        for step in &mut self.steps[first_step..] {
+            step.needs.head |= asked.head;
+            step.needs.body |= asked.body;
+        }
+    }
+
+    /// Sets the names that the first step of a section may use.
+    fn begin(&mut self, symbols: &SymbolTable, order: Order, section: Section) {
+        match section {
+            Section::OnStart | Section::Setup => self.names = symbols.initial_names(),
+            // all tasks of a sequence are one iteration
+            Section::Task(t) if order == Order::Sequential && t > 0 => {}
+            Section::Task(_) | Section::OnStop | Section::Teardown => {
+                self.names = symbols.user_names()
+            }
+            Section::Block(_) => self.names = symbols.block_names(),
+        }
+    }
+
+    fn program(
+        &mut self,
+        blocks: &[Block],
+        symbols: &SymbolTable,
+        path: &str,
+        steps: &[Step],
+    ) -> Program {
+        let mut ops = Vec::new();
+        for (i, step) in steps.iter().enumerate() {
+            let step_names = StepNames::from(step);
+            let mut after = self.names.clone();
+            self.names = symbols.within(&after, &step_names);
+            let path = format!("{path}[{i}]");
+            let mut known = self.names.clone();
+            symbols.after(&mut known, &step_names);
+            let act = match &step.action {
+                Action::Request(step) => Some(self.request(step, &known, &path)),
+                Action::Call(name) => blocks
+                    .iter()
+                    .position(|block| block.name == *name)
+                    .map(Act::Call),
+                Action::Pause(range) => Some(Act::Pause(*range)),
+            };
+            let flow = self.flow(symbols, step, &known, &path);
+            match act {
+                Some(act) => ops.push(Op {
+                    act,
+                    on_failure: step.on_failure,
+                    flow,
+                }),
+                None => self.problem(path, "calls a block that is not there"),
+            }
+            symbols.after(&mut after, &step_names);
+            self.names = after;
+        }
+        ops.into()
+    }
+
+    /// `known` is what is known after the step, which `until` may use.
+    fn flow(
+        &mut self,
+        symbols: &SymbolTable,
+        step: &Step,
+        known: &Names,
+        path: &str,
+    ) -> Option<Box<Flow>> {
+        if !step.has_flow() {
+            return None;
+        }
+        let place = self.flows;
+        self.flows += 1;
+        let Step {
+            condition,
+            repeat,
+            for_each,
+            on_failure: _,
+            action: _,
+        } = step;
+        let condition = condition
+            .as_ref()
+            .and_then(|cel| self.cel(cel, &self.names.clone(), &format!("{path}.if")));
+        let repeat = repeat.as_ref().map(
+            |Repeat {
+                 count,
+                 until,
+                 every,
+             }| PreparedRepeat {
+                count: *count,
+                until: until
+                    .as_ref()
+                    .and_then(|cel| self.cel(cel, known, &format!("{path}.repeat.until"))),
+                every: *every,
+            },
+        );
+        let for_each = for_each.as_ref().and_then(|ForEach { items, name }| {
+            match (items.compile(&self.names), symbols.slot(name)) {
+                (Ok(items), Some(slot)) => Some(Each { items, slot }),
+                (Err(why), _) => {
+                    self.problem(format!("{path}.forEach.in"), why);
+                    None
+                }
+                (Ok(_), None) => None,
+            }
+        });
+        Some(Box::new(Flow {
+            place,
+            condition,
+            repeat,
+            for_each,
+        }))
+    }
+
+    fn cel(&mut self, cel: &Cel, names: &Names, path: &str) -> Option<CompiledCel> {
+        let compiled = cel
+            .compile(names)
+            .map_err(|why| self.problem(path, why))
+            .ok()?;
+        let answer_parts = compiled.answer_parts();
+        self.looks_back |= answer_parts.headers || answer_parts.body;
+        self.asked.head |= answer_parts.headers;
+        self.asked.body |= answer_parts.body;
+        Some(compiled)
+    }
+
+    /// Compiles a request and gives it the next number. What is wrong with it is told; what follows
+    /// is compiled too, to find all of that.
+    fn request(&mut self, step: &RequestStep, known: &Names, path: &str) -> Act {
+        let number = self.steps.len() as u16;
+        let RequestStep {
+            name: _,
+            tags: _,
+            timeout,
+            checks,
+            extract,
+            record,
+            goodput,
+            target,
+            call,
+        } = step;
+        let place = |record: &Record| {
+            self.trends
+                .iter()
+                .position(|trend| trend.name == record.name)
+        };
+        let records: Vec<(u16, &Record)> = record
+            .iter()
+            .filter_map(|record| Some((place(record)? as u16, record)))
+            .collect();
+        let rules = PreparedRules::compile(checks, extract, &records, known, path).unwrap_or_else(
+            |found| {
+                self.problems.extend(found);
+                PreparedRules::default()
+            },
+        );
+        let compiled = match call {
+            Protocol::Http(http) => self.http(http, *target, &format!("{path}.http")),
+            Protocol::Grpc(grpc) => self.grpc(step, grpc, path),
+        };
+        match compiled {
+            Ok(Ready {
+                call,
+                route,
+                mut rows,
+            }) => {
+                let needs = rules.needs();
+                let more: Vec<Need> = rules
+                    .feeds()
+                    .iter()
+                    .filter(|need| !rows.contains(need))
+                    .copied()
+                    .collect();
+                rows.extend(more);
+                self.steps.push(PreparedStep {
+                    call,
+                    route,
+                    timeout: *timeout,
+                    rows: rows.into(),
+                    rules,
+                    needs,
+                    goodput: *goodput,
+                });
+            }
+            Err(found) => self.problems.extend(found),
+        }
+        Act::Request(number)
+    }
+
+    fn http(&self, step: &HttpStep, target: usize, path: &str) -> Result<Ready, Vec<Problem>> {
+        let HttpStep {
+            request,
+            follow_redirects,
+            retry,
+            stream,
+        } = step;
+        let place = self
+            .plan
+            .all_targets()
+            .nth(target)
+            .ok_or_else(|| vec![Problem::new(path, "goes to a target that is not there")])?;
+        let request = Request::compile(
+            place,
+            self.credentials[target],
+            &self.names,
+            self.inputs,
+            request,
+            path,
+        )?;
+        let mut rows = request.needs();
+        if *follow_redirects > 0 {
+            // wherever it is sent to, what is said there must be known
+            let elsewhere = self
+                .arrivals
+                .iter()
+                .enumerate()
+                .filter(|(other, _)| *other != target);
+            for need in elsewhere
+                .flat_map(|(_, arrival)| &arrival.headers)
+                .flat_map(|(_, value)| value.needs())
+            {
+                if !rows.contains(need) {
+                    rows.push(*need);
+                }
+            }
+        }
+        let (follow_redirects, retry, stream) = (*follow_redirects, retry.clone(), stream.clone());
+        let call = PreparedCall::Http(HttpCall {
+            request,
+            follow_redirects,
+            retry,
+            stream,
+        });
+        Ok(Ready {
+            call,
+            route: target,
+            rows,
+        })
+    }
+
+    fn grpc(&self, step: &RequestStep, grpc: &GrpcStep, path: &str) -> Result<Ready, Vec<Problem>> {
+        let place = self.plan.all_targets().nth(step.target);
+        let (Some(target), Some(Some(Calls { descriptors, route }))) =
+            (place, self.calls.get(step.target))
+        else {
+            return Err(vec![]);
+        };
+        let around = Surroundings {
+            target,
+            credentials: self.credentials[step.target],
+            descriptors,
+            names: &self.names,
+            timeout: step.timeout,
+            is_checked: !step.checks.is_empty(),
+        };
+        let call = GrpcCall::compile(grpc, &around, &format!("{path}.grpc"))?;
+        if let Some(problem) = check_limits(step, call.kind(), path) {
+            return Err(vec![problem]);
+        }
+        Ok(Ready {
+            route: *route,
+            rows: call.needs(),
+            call: PreparedCall::Grpc(call),
+        })
+    }
+
+    fn problem(&mut self, path: impl Into<String>, message: impl Into<String>) {
+        self.problems.push(Problem::new(path, message));
+    }
+}
+
+fn field_path(scenario: &str, section: Section) -> String {
+    match section {
+        Section::OnStart => format!("{scenario}.onStart"),
+        Section::OnStop => format!("{scenario}.onStop"),
+        Section::Task(t) => format!("{scenario}.tasks[{t}].steps"),
+        Section::Block(b) => format!("{scenario}.blocks[{b}].steps"),
+        Section::Setup => format!("{scenario}.setup"),
+        Section::Teardown => format!("{scenario}.teardown"),
+    }
+}

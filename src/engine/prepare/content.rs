@@ -1,0 +1,54 @@
+//! What keys and files hold that a test names, read where the load is made.
+
+use std::borrow::Cow;
+use std::fs;
+use std::io::{self, Read};
+use std::path::Path;
+
+use crate::plan::Inputs;
+use crate::plan::feeder::{Data, MAX_DATA, RowsError};
+
+/// The bytes of a key or of a file.
+pub fn content<'a>(data: &Data, inputs: &'a Inputs) -> Result<Cow<'a, [u8]>, String> {
+    match data {
+        Data::Reference(reference) => inputs
+            .get(reference)
+            .map(Cow::Borrowed)
+            .ok_or_else(|| format!("{reference} is not there")),
+        Data::File(path) => read_data(&folder(inputs)?.join(path), MAX_DATA)
+            .map(Cow::Owned)
+            .map_err(|e| unreadable(path, &e)),
+    }
+}
+
+/// Where the files are that paths lead to.
+pub(crate) fn folder(inputs: &Inputs) -> Result<&Path, String> {
+    inputs
+        .folder()
+        .ok_or_else(|| "there is no folder with files here".to_owned())
+}
+
+pub(crate) fn unreadable(path: &str, error: &io::Error) -> String {
+    format!(
+        "cannot read {path:?}: {error}; in a cluster the first part of a path is the name of a volume of spec.workers.volumes"
+    )
+}
+
+/// At most `most` bytes of data.
+pub(crate) fn read_data(path: &Path, most: usize) -> io::Result<Vec<u8>> {
+    read_file(path, most)?
+        .map_err(|length| io::Error::other(RowsError::TooLarge(length as u64).to_string()))
+}
+
+/// The file, unless it is longer than `most` bytes; then how much of it was read.
+pub(crate) fn read_file(path: &Path, most: usize) -> io::Result<Result<Vec<u8>, usize>> {
+    let mut data = Vec::new();
+    fs::File::open(path)?
+        .take(most as u64 + 1)
+        .read_to_end(&mut data)?;
+    Ok(if data.len() > most {
+        Err(data.len())
+    } else {
+        Ok(data)
+    })
+}

@@ -1,0 +1,229 @@
+//! Before any load: whether targets are ready, can be reached, and take what the test sends.
+
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use futures::future::join_all;
+use tokio::time::{sleep, timeout_at};
+
+use crate::engine::answer::capture::Wanted;
+use crate::engine::load::shard::Shard;
+use crate::engine::protocol::http::request::{Request, Scratch};
+use crate::engine::protocol::transport::{Flight, Link, Outgoing};
+use crate::engine::user::client::Client;
+use crate::engine::user::exchange::describe;
+use crate::engine::user::frame::Frame;
+use crate::plan::{Plan, duration};
+use crate::stats::{ErrorClass, ErrorKey, Snapshot};
+
+/// Between one question to a target that is not ready and the next.
+const ASK_EVERY: Duration = Duration::from_secs(1);
+/// How long an answer, or a connection, is waited for.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What a target answers when it is ready.
+pub(crate) struct Readiness {
+    /// Place among the targets.
+    pub(crate) route: usize,
+    pub(crate) request: Request,
+    pub(crate) status: Vec<u16>,
+    pub(crate) timeout: Duration,
+}
+
+/// Asks all targets that say so until each is ready. In words how long that took, or the last
+/// answer.
+pub(crate) async fn await_targets(shard: &Rc<Shard>) -> Result<String, String> {
+    let waits = shard.prepared.readiness.iter().map(async |readiness| {
+        let field = shard
+            .prepared
+            .plan
+            .all_targets()
+            .nth(readiness.route)
+            .map_or_else(String::new, |target| target.field());
+        await_target(shard, readiness).await.map_err(|last| {
+            format!(
+                "{field}.readyWhen: not ready within {}; the last answer: {last}",
+                duration::format(readiness.timeout)
+            )
+        })
+    });
+    let told: Result<Vec<String>, String> = join_all(waits).await.into_iter().collect();
+    Ok(told?.join("; "))
+}
+
+async fn await_target(shard: &Rc<Shard>, readiness: &Readiness) -> Result<String, String> {
+    let (mut frame, mut link, mut scratch) = (
+        Frame::new(shard.clone(), 0),
+        Link::new(readiness.route),
+        Scratch::default(),
+    );
+    let begun = Instant::now();
+    let until = begun + readiness.timeout;
+    for asked in 1u32.. {
+        let patience = until.min(Instant::now() + PATIENCE);
+        let answer = timeout_at(
+            patience.into(),
+            ask(shard, readiness, &mut link, &mut frame, &mut scratch),
+        )
+        .await;
+        let last = match answer {
+            Ok(Ok(())) => {
+                return Ok(format!(
+                    "ready after {asked} requests in {}",
+                    duration::format(rounded(begun.elapsed()))
+                ));
+            }
+            Ok(Err(last)) => last,
+            Err(_) => "none came in time".to_owned(),
+        };
+        if Instant::now() + ASK_EVERY >= until {
+            return Err(last);
+        }
+        sleep(ASK_EVERY).await;
+    }
+    Err("none".to_owned())
+}
+
+fn rounded(time: Duration) -> Duration {
+    Duration::from_millis(time.as_millis() as u64)
+}
+
+/// One request, which is counted nowhere; what was answered unless that means ready.
+async fn ask(
+    shard: &Shard,
+    readiness: &Readiness,
+    link: &mut Link,
+    frame: &mut Frame,
+    scratch: &mut Scratch,
+) -> Result<(), String> {
+    let bare = readiness
+        .request
+        .render(frame, scratch)
+        .map_err(|why| why.to_string())?;
+    let mut dressed = Vec::new();
+    let bytes = match shard.prepared.routes[readiness.route]
+        .living()
+        .filter(|_| readiness.request.wants_credentials)
+    {
+        None => bare,
+        Some(living) => {
+            living
+                .put_into(bare, &mut dressed)
+                .map_err(|why| why.to_string())?;
+            &dressed
+        }
+    };
+    let flight = Flight::new(shard, Instant::now());
+    let outcome = link
+        .exchange(
+            Outgoing {
+                bytes,
+                is_head: false,
+                http2: None,
+            },
+            Wanted::default(),
+            &flight,
+        )
+        .await;
+    flight.finish(Instant::now(), link.response.received);
+    if outcome.is_ok() && readiness.status.contains(&link.response.status) {
+        return Ok(());
+    }
+    Err(describe(
+        &outcome,
+        None,
+        &link.response,
+        (&shard.prepared.redactor, bytes, true),
+    ))
+}
+
+/// Opens a connection to each target, and closes it.
+pub(crate) async fn connect(shard: &Shard) -> Result<(), String> {
+    let prepared = &shard.prepared;
+    let attempts =
+        prepared
+            .plan
+            .all_targets()
+            .zip(&prepared.routes)
+            .map(async |(target, route)| {
+                let opened = timeout_at((Instant::now() + PATIENCE).into(), route.open(0)).await;
+                let reached = match opened {
+                    Ok(opened) => opened
+                        .and_then(|(stream, _)| route.is_http2(&stream))
+                        .map(drop)
+                        .map_err(|failure| failure.to_string()),
+                    Err(_) => Err(format!(
+                        "no connection within {}",
+                        duration::format(PATIENCE)
+                    )),
+                };
+                reached.map_err(|why| format!("{}: {why}", target.field()))
+            });
+    join_all(attempts).await.into_iter().collect()
+}
+
+/// Carries out each task of each scenario once, by one user each.
+pub(crate) async fn rehearse(shard: &Rc<Shard>) {
+    let prepared = shard.prepared.clone();
+    for (place, scenario) in prepared.scenarios.iter().enumerate() {
+        Client::user(shard.clone(), Rc::default(), place as u64)
+            .rehearse(scenario)
+            .await;
+    }
+}
+
+/// The first step that failed for a reason that time does not mend, and why.
+pub(crate) fn refusal(plan: &Plan, snapshot: &Snapshot) -> Option<String> {
+    let lasting = snapshot.errors.iter().filter(|(key, _)| !passes(key));
+    let (key, entry) = lasting.min_by_key(|(key, _)| key.step)?;
+    let step = plan
+        .steps()
+        .nth(key.step.into())
+        .map_or("a step's condition".to_owned(), |place| {
+            format!("step {:?}", place.step.name)
+        });
+    Some(format!("{step}: {}", entry.message))
+}
+
+/// How a target fares under load is for the load to find out.
+fn passes(key: &ErrorKey) -> bool {
+    match key.class {
+        ErrorClass::Throttled | ErrorClass::Unavailable | ErrorClass::Timeout => true,
+        ErrorClass::Status => key
+            .status
+            .is_some_and(|status| status >= 500 || status == 408 || status == 425),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_time_does_not_mend_ends_a_run() {
+        let key = |class, status| ErrorKey {
+            class,
+            step: 0,
+            status,
+        };
+        assert!(
+            passes(&key(ErrorClass::Throttled, Some(429)))
+                && passes(&key(ErrorClass::Status, Some(500)))
+        );
+        assert!(passes(&key(ErrorClass::Timeout, None)));
+        for status in [400, 401, 403, 404, 422] {
+            assert!(!passes(&key(ErrorClass::Status, Some(status))), "{status}");
+        }
+        for class in [
+            ErrorClass::Check,
+            ErrorClass::Extract,
+            ErrorClass::Connect,
+            ErrorClass::Tls,
+            ErrorClass::Auth,
+            ErrorClass::Template,
+        ] {
+            assert!(!passes(&key(class, None)), "{class}");
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! What a connection that carries calls has beyond one that carries requests: it is known to speak
+//! HTTP/2 from the beginning, and known to live while nothing is heard.
+
+use std::cell::Cell;
+use std::future::Future;
+use std::pin::{Pin, pin};
+use std::task::Poll;
+
+use bytes::Bytes;
+use futures::future::{poll_fn, select};
+use h2::client::Connection;
+use h2::{Ping, PingPong};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::{sleep, timeout};
+
+use crate::engine::protocol::grpc::Fault;
+use crate::plan::grpc::KeepAlive;
+
+/// Waits for the answer to a ping. With it have come the target's settings: how many streams it
+/// takes is known before the first call.
+pub(crate) async fn greet<T>(
+    connection: &mut Connection<T, Bytes>,
+) -> Result<Option<PingPong>, h2::Error>
+where
+    T: AsyncRead + AsyncWrite + Unpin,
+{
+    let Some(mut pings) = connection.ping_pong() else {
+        return Ok(None);
+    };
+    {
+        let mut pong = pin!(pings.ping(Ping::opaque()));
+        poll_fn(|cx| match Pin::new(&mut *connection).poll(cx) {
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            // at its end a ping fails
+            Poll::Ready(Ok(())) | Poll::Pending => pong.as_mut().poll(cx).map_ok(drop),
+        })
+        .await?;
+    }
+    Ok(Some(pings))
+}
+
+/// What an error is while the target has not shown that it speaks HTTP/2; `None` where it is the
+/// connection's.
+pub(crate) fn not_http2(error: &h2::Error) -> Option<Fault> {
+    (!error.is_io()).then(|| Fault::NotHttp2(error.to_string()))
+}
+
+/// Drives the connection to its end, or until it is found dead. `reads` changes whenever something
+/// comes on it.
+pub(crate) async fn drive<T>(
+    connection: Connection<T, Bytes>,
+    mut pings: PingPong,
+    keep_alive: &KeepAlive,
+    reads: &Cell<u64>,
+) where
+    T: AsyncRead + AsyncWrite + Unpin,
+{
+    let watching = async {
+        loop {
+            let before = reads.get();
+            sleep(keep_alive.interval).await;
+            if reads.get() == before
+                && !matches!(
+                    timeout(keep_alive.timeout, pings.ping(Ping::opaque())).await,
+                    Ok(Ok(_))
+                )
+            {
+                return;
+            }
+        }
+    };
+    // each stream says for itself why it failed
+    select(pin!(connection), pin!(watching)).await;
+}

@@ -1,0 +1,333 @@
+//! What came of a call: its messages, its trailers, its status.
+
+use http::HeaderMap;
+use percent_encoding::percent_decode;
+
+use crate::engine::answer::OfCall;
+use crate::engine::answer::capture::Wanted;
+use crate::engine::net::connection::Failure;
+use crate::engine::protocol::grpc::fault::Fault;
+use crate::engine::protocol::grpc::frames::Frames;
+use crate::engine::protocol::http::response::Response;
+use crate::plan::grpc::Code;
+
+const STATUS: &str = "grpc-status";
+const MESSAGE: &str = "grpc-message";
+const ENCODING: &str = "grpc-encoding";
+
+/// Bytes of `grpc-message` that are kept: what fills a sample.
+const MAX_MESSAGE: usize = 1024;
+
+/// Bytes of a header that a fault shows.
+const MAX_SHOWN: usize = 64;
+
+/// What is expected of an answer.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Expected {
+    /// The answer is a stream; else it is one message.
+    pub(crate) streams: bool,
+    /// Bytes of a message, uncompressed.
+    pub(crate) most: u32,
+    /// Somebody looks at the last message.
+    pub(crate) message: bool,
+    /// Somebody looks at the trailers.
+    pub(crate) trailers: bool,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Reply {
+    expected: Expected,
+    pub(super) frames: Frames,
+    code: Option<Code>,
+    /// Of a call that failed: what its target says of it, as it came.
+    message: Vec<u8>,
+    /// In the form of a kept head, if somebody looks at them.
+    trailers: Vec<u8>,
+}
+
+impl Reply {
+    /// Makes ready for the next call.
+    pub(crate) fn begin(&mut self, expected: Expected) {
+        self.expected = expected;
+        self.frames.begin(expected.most, expected.message);
+        self.code = None;
+        self.message.clear();
+        self.trailers.clear();
+    }
+
+    /// The status, once it has come.
+    pub(crate) fn code(&self) -> Option<Code> {
+        self.code
+    }
+
+    pub(crate) fn is_ok(&self) -> bool {
+        self.code == Some(Code::OK)
+    }
+
+    /// What rules read of it beside its message.
+    pub(crate) fn facts(&self) -> Option<OfCall<'_>> {
+        Some(OfCall {
+            code: self.code?,
+            trailers: &self.trailers,
+            messages: self.count(),
+        })
+    }
+
+    /// The last message, uncompressed into `out`, or as it came.
+    pub(super) fn last<'a>(&'a self, out: &'a mut Vec<u8>) -> Result<&'a [u8], Fault> {
+        self.frames.last(out)
+    }
+
+    /// Messages that came.
+    pub(crate) fn count(&self) -> u64 {
+        self.frames.count
+    }
+
+    /// Takes the head of an answer. One that has a status in it may be all there is.
+    pub(super) fn take_head(&mut self, status: u16, headers: &HeaderMap) -> Result<(), Fault> {
+        let has_status = headers.contains_key(STATUS);
+        if status != 200 && !has_status {
+            return Err(Fault::HttpStatus(status));
+        }
+        let content_type = headers
+            .get(http::header::CONTENT_TYPE)
+            .map(|value| value.as_bytes())
+            .unwrap_or_default();
+        if !is_grpc(content_type) {
+            return Err(Fault::ContentType(shown(content_type)));
+        }
+        self.frames.gzip = match headers.get(ENCODING).map(|value| value.as_bytes()) {
+            None | Some(b"identity") => false,
+            Some(b"gzip") => true,
+            Some(other) => return Err(Fault::Encoding(shown(other))),
+        };
+        if has_status {
+            self.take_trailers(headers)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Takes what stands at the end of an answer, be it in its trailers or in its head.
+    pub(super) fn take_trailers(&mut self, headers: &HeaderMap) -> Result<(), Fault> {
+        if let Some(status) = headers.get(STATUS).map(|value| value.as_bytes()) {
+            self.code = Some(code(status)?);
+        }
+        if self.code.is_some_and(|code| code != Code::OK)
+            && let Some(message) = headers.get(MESSAGE)
+        {
+            let message = message.as_bytes();
+            self.message
+                .extend_from_slice(&message[..message.len().min(MAX_MESSAGE)]);
+        }
+        if self.expected.trailers {
+            // a head begins with the line that says its status
+            self.trailers.clear();
+            self.trailers.extend_from_slice(b"\n");
+            for (name, value) in headers {
+                for part in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
+                    self.trailers.extend_from_slice(part);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the answer, which has come to its end, is one.
+    pub(super) fn check(&self) -> Result<(), Fault> {
+        match self.code {
+            None => Err(Fault::NoStatus),
+            // of a call that failed nothing else is expected
+            Some(code) if code != Code::OK => Ok(()),
+            Some(_) if !self.frames.are_whole() => Err(Fault::Truncated),
+            Some(_) if self.expected.streams => Ok(()),
+            Some(_) => match self.count() {
+                0 => Err(Fault::NoMessage),
+                1 => Ok(()),
+                _ => Err(Fault::Several),
+            },
+        }
+    }
+
+    /// The status in words.
+    pub(crate) fn status_line(&self) -> String {
+        self.code.map_or_else(
+            || "no status".to_owned(),
+            |code| format!("gRPC status {} {code}", code.0),
+        )
+    }
+
+    /// What the target says of its failure.
+    pub(crate) fn message(&self) -> Option<String> {
+        (!self.message.is_empty()).then(|| {
+            percent_decode(&self.message)
+                .decode_utf8_lossy()
+                .into_owned()
+        })
+    }
+
+    /// The answer has been looked at.
+    pub(crate) fn let_go(&mut self) {
+        self.frames.let_go();
+    }
+}
+
+/// An answer to a call, beside what it has of HTTP.
+impl Response {
+    /// Makes ready for the answer to a call.
+    pub(super) fn begin_call(&mut self, wanted: Wanted, expected: Expected) {
+        self.begin(false, wanted);
+        self.reply.get_or_insert_default().begin(expected);
+    }
+
+    pub(super) fn take_grpc_head(
+        &mut self,
+        status: u16,
+        headers: &HeaderMap,
+    ) -> Result<(), Failure> {
+        self.take_http2_head(status, headers);
+        Ok(self
+            .reply
+            .get_or_insert_default()
+            .take_head(status, headers)?)
+    }
+
+    /// How many messages became whole.
+    pub(super) fn take_grpc_data(&mut self, data: &[u8]) -> Result<u32, Failure> {
+        self.received += data.len() as u64;
+        self.capture.size += data.len() as u64;
+        Ok(self.reply.get_or_insert_default().frames.feed(data)?)
+    }
+
+    pub(super) fn take_grpc_trailers(&mut self, trailers: &HeaderMap) -> Result<(), Failure> {
+        self.received += trailers
+            .iter()
+            .map(|(name, value)| name.as_str().len() + value.len() + 4)
+            .sum::<usize>() as u64;
+        Ok(self.reply.get_or_insert_default().take_trailers(trailers)?)
+    }
+
+    /// Whether the answer, which has come to its end, is one.
+    pub(super) fn check_reply(&mut self) -> Result<(), Failure> {
+        Ok(self.reply.get_or_insert_default().check()?)
+    }
+}
+
+/// `application/grpc`, with what may follow: the format of messages, parameters.
+fn is_grpc(content_type: &[u8]) -> bool {
+    content_type
+        .strip_prefix(b"application/grpc")
+        .is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';' | b' ')))
+}
+
+fn code(text: &[u8]) -> Result<Code, Fault> {
+    let number = std::str::from_utf8(text)
+        .ok()
+        .filter(|text| text.bytes().all(|b| b.is_ascii_digit()))
+        .and_then(|text| text.parse().ok());
+    number
+        .map(Code)
+        .ok_or_else(|| Fault::BadStatus(shown(text)))
+}
+
+fn shown(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(&bytes[..bytes.len().min(MAX_SHOWN)]).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use http::{HeaderName, HeaderValue};
+
+    use super::*;
+
+    fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
+        pairs
+            .iter()
+            .map(|(name, value)| {
+                (
+                    HeaderName::from_static(name),
+                    HeaderValue::from_str(value).unwrap(),
+                )
+            })
+            .collect()
+    }
+
+    fn reply() -> Reply {
+        let mut reply = Reply::default();
+        reply.begin(Expected {
+            most: 99,
+            message: true,
+            trailers: true,
+            ..Expected::default()
+        });
+        reply
+    }
+
+    fn head(status: u16, pairs: &[(&'static str, &str)]) -> Result<(), Fault> {
+        reply().take_head(status, &headers(pairs))
+    }
+
+    #[test]
+    fn what_is_no_answer_of_grpc_is_an_error() {
+        assert_eq!(
+            head(503, &[("content-type", "application/grpc")]),
+            Err(Fault::HttpStatus(503))
+        );
+        assert_eq!(
+            head(200, &[("content-type", "text/html")]),
+            Err(Fault::ContentType("text/html".into()))
+        );
+        assert_eq!(
+            head(200, &[("content-type", "application/grpc-web")]),
+            Err(Fault::ContentType("application/grpc-web".into()))
+        );
+        assert_eq!(head(200, &[]), Err(Fault::ContentType(String::new())));
+        let grpc = ("content-type", "application/grpc+proto");
+        assert_eq!(
+            head(200, &[grpc, ("grpc-encoding", "snappy")]),
+            Err(Fault::Encoding("snappy".into()))
+        );
+        for status in ["", "-1", "x", "256", "+3"] {
+            assert_eq!(
+                head(200, &[grpc, ("grpc-status", status)]),
+                Err(Fault::BadStatus(status.into()))
+            );
+        }
+        assert_eq!(head(200, &[grpc]), Ok(()));
+    }
+
+    #[test]
+    fn an_answer_without_status_message_or_end_is_an_error() {
+        assert_eq!(reply().check(), Err(Fault::NoStatus));
+        let ok = headers(&[("grpc-status", "0")]);
+        let with = |bytes: &[u8]| {
+            let mut reply = reply();
+            reply.frames.feed(bytes).unwrap();
+            reply.take_trailers(&ok).unwrap();
+            reply.check()
+        };
+        assert_eq!(with(&[]), Err(Fault::NoMessage));
+        assert_eq!(with(&[0, 0, 0, 0, 2, 1]), Err(Fault::Truncated));
+        assert_eq!(with(&[0; 10]), Err(Fault::Several));
+        assert_eq!(with(&[0; 5]), Ok(()));
+    }
+
+    #[test]
+    fn a_failure_is_told_in_the_words_of_its_target() {
+        let mut reply = reply();
+        let only = headers(&[
+            ("content-type", "application/grpc"),
+            ("grpc-status", "14"),
+            ("grpc-message", "h%C3%A4lf%0Agone%"),
+            ("x", "y"),
+        ]);
+        reply.take_head(200, &only).unwrap();
+        assert_eq!(reply.check(), Ok(()));
+        assert_eq!(
+            (reply.status_line().as_str(), reply.message().as_deref()),
+            ("gRPC status 14 UNAVAILABLE", Some("hälf\ngone%"))
+        );
+        let trailers: Vec<_> = crate::engine::answer::capture::headers(&reply.trailers).collect();
+        assert_eq!(trailers.last(), Some(&(&b"x"[..], &b"y"[..])));
+    }
+}

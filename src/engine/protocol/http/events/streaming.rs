@@ -1,0 +1,308 @@
+//! One answer read event by event while it comes: what is measured of it, and whether it came to
+//! its proper end.
+
+use std::cell::{Cell, RefCell};
+use std::time::{Duration, Instant};
+
+use tokio::sync::Notify;
+
+use crate::engine::answer::capture::{Capture, header_texts};
+use crate::engine::net::connection::Failure;
+use crate::engine::protocol::http::coding::Decoding;
+use crate::engine::protocol::http::events::completion::{Completion, Usage};
+use crate::engine::protocol::http::events::{Event, Events, TooLong};
+use crate::engine::protocol::http::response::Response;
+use crate::engine::record::recorder::{LlmSample, Part, Recorder, StreamSample};
+use crate::plan::{HttpStream, StreamFormat, Until};
+
+/// After its last event a body may take so long to end; then it is left, and its connection with
+/// it. Most targets end it at once, some never do.
+const LINGER: Duration = Duration::from_millis(100);
+
+/// Characters of a `Content-Type` in a message.
+const MAX_TYPE: usize = 64;
+
+pub(crate) struct Streaming<'a> {
+    stream: &'a HttpStream,
+    step: u16,
+    part: Part,
+    state: RefCell<State>,
+    /// Told when the last event has come.
+    marked: Notify,
+    /// The exchange itself did not come to its end after the last event.
+    left: Cell<bool>,
+}
+
+struct State {
+    events: Events,
+    /// Once the first part of the body has come.
+    decoding: Option<Decoding>,
+    tally: Tally,
+}
+
+/// What is known of the events so far.
+#[derive(Default)]
+struct Tally {
+    /// Of all events but a mark.
+    received: u64,
+    /// Of events that count: those with content, where a language model answers.
+    count: u64,
+    first: Option<Instant>,
+    last: Option<Instant>,
+    /// The first that bears something else than reasoning.
+    first_answer: Option<Instant>,
+    usage: Usage,
+    /// A language model says that it failed.
+    told_error: bool,
+    /// When the last event came, which the step knows it by.
+    ended: Option<Instant>,
+}
+
+impl State {
+    fn new(format: StreamFormat) -> Self {
+        Self {
+            events: Events::new(format),
+            decoding: None,
+            tally: Tally::default(),
+        }
+    }
+}
+
+impl<'a> Streaming<'a> {
+    pub(crate) fn new(stream: &'a HttpStream, step: u16, part: Part) -> Self {
+        let state = RefCell::new(State::new(stream.format));
+        Self {
+            stream,
+            step,
+            part,
+            state,
+            marked: Notify::new(),
+            left: Cell::new(false),
+        }
+    }
+
+    /// Another answer follows, of a retry or a redirect.
+    pub(crate) fn reset(&self) {
+        self.state.replace(State::new(self.stream.format));
+    }
+
+    /// Waits for the exchange, after the last event not for long.
+    pub(crate) async fn watch(
+        &self,
+        exchange: impl Future<Output = Result<(), Failure>>,
+    ) -> Result<(), Failure> {
+        let lingered = async {
+            self.marked.notified().await;
+            tokio::time::sleep(LINGER).await;
+        };
+        tokio::select! {
+            outcome = exchange => outcome,
+            () = lingered => {
+                self.left.set(true);
+                Ok(())
+            }
+        }
+    }
+
+    /// Reads what has come of the body since the last call. Only what succeeded is a stream: a
+    /// refusal has a body of another kind.
+    pub(crate) fn read(
+        &self,
+        response: &mut Response,
+        recorder: &RefCell<Recorder>,
+    ) -> Result<(), Failure> {
+        let Response {
+            status,
+            capture: Capture { head, fresh, .. },
+            ..
+        } = response;
+        if fresh.is_empty() || !is_streamed(*status) {
+            fresh.clear();
+            return Ok(());
+        }
+        let now = Instant::now();
+        let State {
+            events,
+            decoding,
+            tally,
+        } = &mut *self.state.borrow_mut();
+        let decoding = decoding.get_or_insert_with(|| {
+            Decoding::new(header_texts(head, "content-encoding").next(), fresh)
+        });
+        let mut overlong = Ok(());
+        let decoded = decoding.feed(fresh, &mut |part| {
+            overlong = events.feed(part, &mut |event| self.take(tally, event, now, recorder));
+            overlong.is_ok()
+        });
+        fresh.clear();
+        overlong.map_err(|TooLong| Failure::LongEvent)?;
+        decoded.map_err(|_| Failure::Coding)
+    }
+
+    fn take(
+        &self,
+        tally: &mut Tally,
+        event: Event<'_>,
+        now: Instant,
+        recorder: &RefCell<Recorder>,
+    ) {
+        // what comes after the last event is none of the stream's
+        if tally.ended.is_some() {
+            return;
+        }
+        let mark = self
+            .stream
+            .until
+            .as_ref()
+            .filter(|until| is_last(until, event));
+        if mark.is_some() {
+            tally.ended = Some(now);
+            self.marked.notify_one();
+        }
+        if matches!(mark, Some(Until::Text(_))) {
+            return;
+        }
+        tally.received += 1;
+        let counts = self.stream.preset.is_none() || tally.read_completion(event, now);
+        let gap = if counts { tally.count(now) } else { None };
+        recorder
+            .borrow_mut()
+            .message_received(self.step, self.part, now, gap);
+    }
+
+    /// What became of the stream, given what became of the exchange.
+    pub(crate) fn conclude(
+        &self,
+        outcome: Result<(), Failure>,
+        response: &mut Response,
+        recorder: &RefCell<Recorder>,
+    ) -> Result<(), Failure> {
+        let State { events, tally, .. } = &mut *self.state.borrow_mut();
+        if outcome.is_ok() && is_streamed(response.status) {
+            let now = Instant::now();
+            events.end(&mut |event| self.take(tally, event, now, recorder));
+        }
+        response.events = tally.received;
+        match (tally.told_error, tally.ended, outcome, &self.stream.until) {
+            (true, ..) => Err(Failure::ToldInStream),
+            (false, Some(_), outcome, _) => {
+                self.left.set(self.left.get() || outcome.is_err());
+                Ok(())
+            }
+            (false, None, Ok(()), Some(until)) if is_streamed(response.status) => {
+                Err(Failure::Unfinished(self.unfinished(until, response)))
+            }
+            (false, None, outcome, _) => outcome,
+        }
+    }
+
+    /// When it ended: with its last event, where the rest was not waited for.
+    pub(crate) fn ended(&self, now: Instant) -> Instant {
+        self.state
+            .borrow()
+            .tally
+            .ended
+            .filter(|_| self.left.get())
+            .unwrap_or(now)
+    }
+
+    /// Only of one that came to its proper end.
+    pub(crate) fn sample(&self, intended: Instant) -> StreamSample {
+        let tally = &self.state.borrow().tally;
+        let since = |at: Option<Instant>| at.map(|at| at.saturating_duration_since(intended));
+        let llm = self
+            .stream
+            .preset
+            .map(|_| tally.llm(since(tally.first_answer)));
+        StreamSample {
+            first: since(tally.first),
+            llm,
+        }
+    }
+
+    fn unfinished(&self, until: &Until, response: &Response) -> String {
+        let wanted = match until {
+            Until::Text(text) => format!("the event {text:?}"),
+            Until::Event(name) => format!("an event called {name:?}"),
+            Until::JsonPath(path) => format!("an event with {}", path.source()),
+        };
+        let kind = header_texts(&response.capture.head, "content-type")
+            .next()
+            .unwrap_or_default();
+        match self.stream.format {
+            StreamFormat::Sse if !kind.starts_with("text/event-stream") => {
+                format!(
+                    "{wanted}; its Content-Type is {:?}",
+                    kind.chars().take(MAX_TYPE).collect::<String>()
+                )
+            }
+            StreamFormat::Sse | StreamFormat::Lines => wanted,
+        }
+    }
+}
+
+impl Tally {
+    /// An event that counts came; how long after the last one.
+    fn count(&mut self, now: Instant) -> Option<Duration> {
+        self.count += 1;
+        self.first.get_or_insert(now);
+        self.last
+            .replace(now)
+            .map(|last| now.saturating_duration_since(last))
+    }
+
+    /// Whether it bears content.
+    fn read_completion(&mut self, event: Event<'_>, now: Instant) -> bool {
+        let completion = Completion::read(event.data);
+        self.usage.update(completion.usage);
+        self.told_error |= completion.is_error;
+        if completion.has_answer {
+            self.first_answer.get_or_insert(now);
+        }
+        completion.has_content()
+    }
+
+    fn llm(&self, first_answer: Option<Duration>) -> LlmSample {
+        let Self {
+            count,
+            first,
+            last,
+            usage,
+            ..
+        } = self;
+        let output_tokens = usage.output.unwrap_or(*count);
+        let span = first
+            .zip(*last)
+            .map(|(first, last)| last.saturating_duration_since(first));
+        // with one event there is nothing between its tokens
+        let between = output_tokens
+            .checked_sub(1)
+            .filter(|between| *between > 0 && *count > 1);
+        LlmSample {
+            // else it is the first of all
+            first_answer: first_answer.filter(|_| self.first_answer != *first),
+            per_token: span
+                .zip(between)
+                .map(|(span, between)| span.div_f64(between as f64)),
+            input_tokens: usage.input.unwrap_or(0),
+            output_tokens,
+            reasoning_tokens: usage.reasoning.unwrap_or(0),
+            counted_by_usage: usage.output.is_some(),
+        }
+    }
+}
+
+fn is_streamed(status: u16) -> bool {
+    (200..300).contains(&status)
+}
+
+fn is_last(until: &Until, event: Event<'_>) -> bool {
+    match until {
+        Until::Text(text) => event.data.trim_ascii() == text.as_bytes(),
+        Until::Event(name) => event.name == name.as_bytes(),
+        Until::JsonPath(path) => serde_json::from_slice(event.data).is_ok_and(|json| {
+            path.first(&json)
+                .is_some_and(|node| !node.is_null() && *node != serde_json::Value::Bool(false))
+        }),
+    }
+}

@@ -1,0 +1,200 @@
+//! Changes to a request that is rendered already: a cookie put in, or what a redirect makes of it.
+//! Only requests that need it pay.
+
+/// Headers that may go to any origin; all others may hold credentials.
+const HARMLESS: [&str; 8] = [
+    "user-agent",
+    "accept",
+    "accept-encoding",
+    "accept-language",
+    "content-type",
+    "content-encoding",
+    "content-length",
+    "connection",
+];
+
+/// Whether a header of this name holds no credential.
+pub(crate) fn is_harmless(name: &[u8]) -> bool {
+    HARMLESS
+        .iter()
+        .any(|harmless| name.eq_ignore_ascii_case(harmless.as_bytes()))
+}
+
+/// The head of a message, with the line break after its last header, and its body.
+pub(crate) fn split(message: &[u8]) -> (&[u8], &[u8]) {
+    let end = message.windows(4).position(|four| four == b"\r\n\r\n");
+    end.map_or((message, &[]), |at| {
+        (&message[..at + 2], &message[at + 4..])
+    })
+}
+
+/// The request target of a message: its path and query.
+pub(crate) fn path(message: &[u8]) -> &str {
+    let path = message
+        .split(|byte| *byte == b' ')
+        .nth(1)
+        .unwrap_or_default();
+    std::str::from_utf8(path).unwrap_or_default()
+}
+
+/// Writes `message` with one more header to `out`.
+pub(crate) fn with_header(message: &[u8], name: &str, value: &[u8], out: &mut Vec<u8>) {
+    with(message, &[name.as_bytes(), b": ", value, b"\r\n"], out);
+}
+
+/// Writes `message` with more headers to `out`; each of the `lines` has its line break.
+pub(crate) fn with_lines(message: &[u8], lines: &[u8], out: &mut Vec<u8>) {
+    with(message, &[lines], out);
+}
+
+fn with(message: &[u8], more: &[&[u8]], out: &mut Vec<u8>) {
+    let line_end = message
+        .windows(2)
+        .position(|pair| pair == b"\r\n")
+        .map_or(0, |at| at + 2);
+    out.clear();
+    out.extend_from_slice(&message[..line_end]);
+    more.iter().for_each(|part| out.extend_from_slice(part));
+    out.extend_from_slice(&message[line_end..]);
+}
+
+/// What a redirect asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Redirect<'a> {
+    /// Of the answer.
+    pub(crate) status: u16,
+    /// Path and query to go to.
+    pub(crate) path: &'a str,
+    /// `Host` there.
+    pub(crate) host: &'a str,
+    pub(crate) same_origin: bool,
+}
+
+/// Writes the request that follows a redirect of `message` to `out`; whether it is a HEAD. 303 and,
+/// of a POST, 301 and 302 become a GET without a body (RFC 9110, 15.4). Credentials and cookies
+/// stay behind when the origin is another.
+pub(crate) fn redirected(message: &[u8], redirect: Redirect<'_>, out: &mut Vec<u8>) -> bool {
+    let Redirect {
+        status,
+        path,
+        host,
+        same_origin,
+    } = redirect;
+    let head_end = message
+        .windows(4)
+        .position(|four| four == b"\r\n\r\n")
+        .map_or(message.len(), |at| at + 2);
+    let (head, body) = message.split_at(head_end);
+    let mut lines = head
+        .split(|byte| *byte == b'\n')
+        .map(|line| line.strip_suffix(b"\r").unwrap_or(line));
+    let method = lines
+        .next()
+        .and_then(|line| line.split(|byte| *byte == b' ').next())
+        .unwrap_or(b"GET");
+    let to_get =
+        status == 303 && method != b"HEAD" || matches!(status, 301 | 302) && method == b"POST";
+    let method: &[u8] = if to_get { b"GET" } else { method };
+    out.clear();
+    for part in [
+        method,
+        b" ",
+        path.as_bytes(),
+        b" HTTP/1.1\r\nHost: ",
+        host.as_bytes(),
+        b"\r\n",
+    ] {
+        out.extend_from_slice(part);
+    }
+    for line in lines.filter(|line| !line.is_empty()) {
+        let name = line.split(|byte| *byte == b':').next().unwrap_or_default();
+        let of_body = name.len() > 8 && name[..8].eq_ignore_ascii_case(b"content-");
+        let goes = same_origin || is_harmless(name);
+        // cookies are looked up anew for the new path
+        let is_anew = name.eq_ignore_ascii_case(b"host") || name.eq_ignore_ascii_case(b"cookie");
+        if !is_anew && goes && !(to_get && of_body) {
+            out.extend_from_slice(line);
+            out.extend_from_slice(b"\r\n");
+        }
+    }
+    if to_get {
+        out.extend_from_slice(b"\r\n")
+    } else {
+        out.extend_from_slice(body)
+    }
+    method == b"HEAD"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const POST: &[u8] = b"POST /a?b HTTP/1.1\r\nHost: one\r\nAuthorization: Bearer t\r\nX-Key: k\r\nCookie: a=b\r\nContent-Type: text/plain\r\nContent-Length: 2\r\n\r\nhi";
+
+    fn after(status: u16, same_origin: bool) -> String {
+        let mut out = Vec::new();
+        redirected(
+            POST,
+            Redirect {
+                status,
+                path: "/new",
+                host: "two",
+                same_origin,
+            },
+            &mut out,
+        );
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn credentials_and_cookies_do_not_follow_to_another_origin() {
+        let other = after(307, false);
+        assert_eq!(
+            other,
+            "POST /new HTTP/1.1\r\nHost: two\r\nContent-Type: text/plain\r\nContent-Length: 2\r\n\r\nhi"
+        );
+        assert!(after(307, true).contains("Authorization: Bearer t\r\nX-Key: k\r\n"));
+        assert!(!after(307, true).contains("Cookie"));
+    }
+
+    #[test]
+    fn a_post_becomes_a_get_without_its_body_unless_told_to_stay_one() {
+        for status in [301, 302, 303] {
+            assert_eq!(
+                after(status, true),
+                "GET /new HTTP/1.1\r\nHost: two\r\nAuthorization: Bearer t\r\nX-Key: k\r\n\r\n"
+            );
+        }
+        for status in [307, 308] {
+            assert!(
+                after(status, true).starts_with("POST /new ")
+                    && after(status, true).ends_with("\r\n\r\nhi")
+            );
+        }
+    }
+
+    #[test]
+    fn a_head_stays_a_head() {
+        let mut out = Vec::new();
+        let head = b"HEAD / HTTP/1.1\r\nHost: one\r\n\r\n";
+        assert!(redirected(
+            head,
+            Redirect {
+                status: 303,
+                path: "/x",
+                host: "one",
+                same_origin: true
+            },
+            &mut out
+        ));
+        assert!(out.starts_with(b"HEAD /x "));
+    }
+
+    #[test]
+    fn a_header_is_put_in_after_the_request_line() {
+        let mut out = Vec::new();
+        with_header(POST, "Cookie", b"c=d", &mut out);
+        assert!(out.starts_with(b"POST /a?b HTTP/1.1\r\nCookie: c=d\r\nHost: one\r\n"));
+        assert_eq!(path(POST), "/a?b");
+    }
+}

@@ -1,0 +1,813 @@
+//! A shard's own statistics: written without a lock, handed over once a run second.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use tokio::sync::mpsc;
+
+use crate::engine::protocol::transport::Phases;
+use crate::engine::record::cpu::{CpuMeter, Lap};
+use crate::stats::{
+    ErrorClass, ErrorKey, Phase, Snapshot, StepStats, StreamStats, TaskStats, TrendStats,
+};
+
+/// What a shard hands over: what happened in a run second, or the last of it.
+pub(crate) struct ShardDelta {
+    pub(crate) shard: u32,
+    pub(crate) second: u32,
+    pub(crate) snapshot: Snapshot,
+    pub(crate) last: bool,
+    /// With the last: when its load was over, without the drain; `None` for one that died.
+    pub(crate) ended: Option<Instant>,
+    /// Why the shard ended before its time.
+    pub(crate) failure: Option<String>,
+}
+
+/// To which part of the run a sample belongs: that of the iteration it is made in, by when this
+/// started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Part {
+    Measured,
+    /// Counted, and else left out of the results.
+    Warmup,
+    /// Setup, teardown, onStart, onStop and health checks that pass: as the warm-up, but why one
+    /// failed is told.
+    Control,
+}
+
+/// One finished request, with its retries and redirections.
+pub(crate) struct Sample<'a> {
+    pub(crate) step: u16,
+    pub(crate) part: Part,
+    /// When it ended: decides the run second.
+    pub(crate) ended: Instant,
+    /// From its intended time.
+    pub(crate) latency: Duration,
+    /// From its first byte; unused for failures.
+    pub(crate) service_time: Duration,
+    /// Unused for failures.
+    pub(crate) phases: Phases,
+    /// The answer's status, 0 without an answer.
+    pub(crate) status: u16,
+    /// Of gRPC, if one came with a whole answer.
+    pub(crate) grpc_status: Option<u8>,
+    pub(crate) failure: Option<ErrorClass>,
+    /// What the answer of 429 or 503 asked for.
+    pub(crate) retry_after: Option<Duration>,
+    /// Whether a byte of its last attempt was written; those before it are told by
+    /// [`Recorder::retried`].
+    pub(crate) sent: bool,
+    pub(crate) sent_bytes: u64,
+    pub(crate) received_bytes: u64,
+    /// Checks made on the answer, by how they came out.
+    pub(crate) checks_passed: u32,
+    pub(crate) checks_failed: u32,
+    /// What its stream came to; unused for failures. Messages are told one by one, as they come.
+    pub(crate) stream: Option<&'a StreamSample>,
+    /// Whether it met all limits of its step; `None` where that has none.
+    pub(crate) good: Option<bool>,
+}
+
+impl Sample<'_> {
+    /// Of a request that never was one: it ended before anything was sent.
+    pub(crate) fn unsent(
+        step: u16,
+        part: Part,
+        (intended, ended): (Instant, Instant),
+        class: ErrorClass,
+    ) -> Self {
+        Self {
+            step,
+            part,
+            ended,
+            latency: ended.saturating_duration_since(intended),
+            service_time: Duration::ZERO,
+            phases: Phases::default(),
+            status: 0,
+            grpc_status: None,
+            failure: Some(class),
+            retry_after: None,
+            sent: false,
+            sent_bytes: 0,
+            received_bytes: 0,
+            checks_passed: 0,
+            checks_failed: 0,
+            stream: None,
+            good: None,
+        }
+    }
+}
+
+/// A stream that came to its proper end.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct StreamSample {
+    /// Intended time to the first message; of a language model's to the first event that bears
+    /// content.
+    pub(crate) first: Option<Duration>,
+    pub(crate) llm: Option<LlmSample>,
+}
+
+/// What a language model wrote.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct LlmSample {
+    /// Intended time to the first text that is no reasoning, if reasoning came before it.
+    pub(crate) first_answer: Option<Duration>,
+    /// Of an answer of several tokens.
+    pub(crate) per_token: Option<Duration>,
+    pub(crate) input_tokens: u64,
+    pub(crate) output_tokens: u64,
+    /// Of those.
+    pub(crate) reasoning_tokens: u64,
+    /// The target counted the tokens; else each event with content is one.
+    pub(crate) counted_by_usage: bool,
+}
+
+/// One iteration that came to its end.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Iteration {
+    /// Place among the plan's tasks.
+    pub(crate) task: u16,
+    pub(crate) part: Part,
+    /// From its intended start to the end of its last step.
+    pub(crate) duration: Duration,
+    /// A step failed.
+    pub(crate) failed: bool,
+}
+
+/// Why an arrival became no iteration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Dropped {
+    NoSlot,
+    /// No row of a feeder could be had.
+    NoRow,
+}
+
+pub(crate) struct Recorder {
+    shard: u32,
+    /// Dense, by place in the plan's list of steps.
+    steps: Vec<StepStats>,
+    /// By place in the plan's list of tasks, grown on demand.
+    tasks: Vec<TaskStats>,
+    /// By place in the plan's list of trends, grown on demand.
+    trends: Vec<TrendStats>,
+    /// The rest of the second's snapshot; its `users` is kept up to date.
+    rest: Snapshot,
+    second: u32,
+    /// When the second is over.
+    boundary: Instant,
+    /// Only one shard of the process has it.
+    cpu: Option<CpuMeter>,
+    /// A snapshot that found the queue full; goes with the next.
+    kept_back: Option<Snapshot>,
+    queue: mpsc::Sender<ShardDelta>,
+}
+
+impl Recorder {
+    /// `boundary` is the end of `second`.
+    pub(crate) fn new(
+        shard: u32,
+        steps: usize,
+        second: u32,
+        boundary: Instant,
+        cpu: Option<CpuMeter>,
+        queue: mpsc::Sender<ShardDelta>,
+    ) -> Self {
+        Self {
+            shard,
+            steps: vec![StepStats::default(); steps],
+            tasks: Vec::new(),
+            trends: Vec::new(),
+            rest: Snapshot::default(),
+            second,
+            boundary,
+            cpu,
+            kept_back: None,
+            queue,
+        }
+    }
+
+    pub(crate) fn boundary(&self) -> Instant {
+        self.boundary
+    }
+
+    /// Hands over every second that is over at `now`.
+    pub(crate) fn roll(&mut self, now: Instant) {
+        while now >= self.boundary {
+            let snapshot = self.take(now);
+            let delta = ShardDelta {
+                shard: self.shard,
+                second: self.second,
+                snapshot,
+                last: false,
+                ended: None,
+                failure: None,
+            };
+            // a reader that is far behind gets several seconds in one; load is never held up for it
+            if let Err(mpsc::error::TrySendError::Full(delta)) = self.queue.try_send(delta) {
+                self.kept_back = Some(delta.snapshot);
+            }
+            self.second += 1;
+            self.boundary += Duration::from_secs(1);
+        }
+    }
+
+    /// What has not been handed over yet.
+    pub(crate) fn finish(&mut self, now: Instant) -> ShardDelta {
+        self.roll(now);
+        ShardDelta {
+            shard: self.shard,
+            second: self.second,
+            snapshot: self.take(now),
+            last: true,
+            ended: None,
+            failure: None,
+        }
+    }
+
+    fn take(&mut self, now: Instant) -> Snapshot {
+        let users = self.rest.users;
+        let mut snapshot = std::mem::replace(
+            &mut self.rest,
+            Snapshot {
+                users,
+                ..Snapshot::default()
+            },
+        );
+        snapshot.steps = taken(&mut self.steps, |step| !step.is_empty());
+        snapshot.tasks = taken(&mut self.tasks, |task| task.finished > 0);
+        snapshot.trends = taken(&mut self.trends, |trend| !trend.is_empty());
+        if let Some(cpu) = &mut self.cpu {
+            let Lap {
+                used,
+                available,
+                throttled,
+            } = cpu.lap(now);
+            let counters = &mut snapshot.counters;
+            (
+                counters.cpu_micros,
+                counters.core_micros,
+                counters.throttled_micros,
+            ) = (used, available, throttled);
+        }
+        if let Some(mut earlier) = self.kept_back.take() {
+            earlier.follow(&snapshot);
+            return earlier;
+        }
+        snapshot
+    }
+
+    /// `why` is asked only for the first failure of its kind in a second.
+    pub(crate) fn record(&mut self, sample: Sample<'_>, why: impl FnOnce() -> String) {
+        if sample.ended >= self.boundary {
+            self.roll(sample.ended);
+        }
+        match sample.part {
+            Part::Measured => self.record_measured(&sample, why),
+            Part::Warmup => {
+                self.rest.counters.warmup += u64::from(sample.sent);
+                self.rest.counters.warmup_failures += u64::from(sample.failure.is_some());
+            }
+            Part::Control => {
+                self.rest.counters.control += u64::from(sample.sent);
+                if let Some(class) = sample.failure {
+                    self.rest.counters.control_failures += 1;
+                    self.record_error(&sample, class, why);
+                }
+            }
+        }
+    }
+
+    fn record_measured(&mut self, sample: &Sample<'_>, why: impl FnOnce() -> String) {
+        let step = &mut self.steps[usize::from(sample.step)];
+        step.requests += 1;
+        step.sent_bytes += sample.sent_bytes;
+        step.received_bytes += sample.received_bytes;
+        step.checks_passed += u64::from(sample.checks_passed);
+        step.checks_failed += u64::from(sample.checks_failed);
+        if sample.status != 0 {
+            *step.statuses.entry(sample.status).or_default() += 1;
+        }
+        if let Some(good) = sample.good {
+            step.goodput.judged += 1;
+            step.goodput.good += u64::from(good);
+        }
+        if let Some(status) = sample.grpc_status {
+            *step.grpc_statuses.entry(status).or_default() += 1;
+        }
+        match sample.failure {
+            None => {
+                step.latency.record(micros(sample.latency));
+                step.service_time.record(micros(sample.service_time));
+                record_phases(step, sample.phases);
+                if let Some(stream) = sample.stream {
+                    record_stream(step.stream.get_or_insert_default(), stream, sample.latency);
+                }
+            }
+            Some(class) => {
+                step.failures += 1;
+                step.failed_latency.record(micros(sample.latency));
+                self.record_error(sample, class, why);
+            }
+        }
+        if !sample.sent {
+            self.rest.counters.unsent += 1;
+        }
+    }
+
+    /// A message of a stream was sent at `at`.
+    pub(crate) fn message_sent(&mut self, step: u16, part: Part, at: Instant) {
+        if let Some(stream) = self.stream(step, part, at) {
+            stream.messages_sent += 1;
+        }
+    }
+
+    /// A message or an event of a stream came at `at`; `gap` is the time since the one before it,
+    /// of those that count.
+    pub(crate) fn message_received(
+        &mut self,
+        step: u16,
+        part: Part,
+        at: Instant,
+        gap: Option<Duration>,
+    ) {
+        if let Some(stream) = self.stream(step, part, at) {
+            stream.messages_received += 1;
+            if let Some(gap) = gap {
+                stream.gap.record(micros(gap));
+            }
+        }
+    }
+
+    /// The streams of a step in the second of `at`; `None` where they are not measured.
+    fn stream(&mut self, step: u16, part: Part, at: Instant) -> Option<&mut StreamStats> {
+        if at >= self.boundary {
+            self.roll(at);
+        }
+        (part == Part::Measured)
+            .then(|| &mut **self.steps[usize::from(step)].stream.get_or_insert_default())
+    }
+
+    /// A request of a step with limits was cut at the end of the run.
+    pub(crate) fn missed(&mut self, step: u16, part: Part) {
+        if part == Part::Measured {
+            self.steps[usize::from(step)].goodput.judged += 1;
+        }
+    }
+
+    fn record_error(
+        &mut self,
+        sample: &Sample<'_>,
+        class: ErrorClass,
+        why: impl FnOnce() -> String,
+    ) {
+        let status = Some(sample.status)
+            .filter(|status| *status != 0)
+            .or(sample.grpc_status.map(u16::from));
+        let key = ErrorKey {
+            class,
+            step: sample.step,
+            status,
+        };
+        self.rest.errors.record(key, why);
+        if let Some(wait) = sample.retry_after {
+            self.rest.errors.asked_to_wait(key, wait);
+        }
+    }
+
+    /// A step's `if`, `until` or `forEach` came to nothing, so the iteration has failed. `place` is
+    /// its number among the steps that say when or how often.
+    pub(crate) fn condition_failed(
+        &mut self,
+        place: u16,
+        part: Part,
+        why: impl FnOnce() -> String,
+    ) {
+        if part != Part::Warmup {
+            let step = self.steps.len() as u16 + place;
+            self.rest.errors.record(
+                ErrorKey {
+                    class: ErrorClass::Condition,
+                    step,
+                    status: None,
+                },
+                why,
+            );
+        }
+    }
+
+    /// Something failed that no request waits for.
+    pub(crate) fn failed_beside(&mut self, class: ErrorClass, step: u16, count: u64, why: &str) {
+        for _ in 0..count {
+            self.rest.errors.record(
+                ErrorKey {
+                    class,
+                    step,
+                    status: None,
+                },
+                || why.to_owned(),
+            );
+        }
+    }
+
+    /// An iteration starts at `now`; `lag` after it should have, where there was such a time.
+    pub(crate) fn iteration_started(&mut self, now: Instant, lag: Option<Duration>, part: Part) {
+        if now >= self.boundary {
+            self.roll(now);
+        }
+        if part != Part::Measured {
+            return;
+        }
+        self.rest.counters.iterations += 1;
+        if let Some(lag) = lag {
+            self.rest.lag.record(micros(lag));
+        }
+    }
+
+    pub(crate) fn iteration_finished(&mut self, iteration: Iteration) {
+        let Iteration {
+            task,
+            part,
+            duration,
+            failed,
+        } = iteration;
+        if part != Part::Measured {
+            return;
+        }
+        self.rest.counters.finished += 1;
+        let task = grown(&mut self.tasks, task);
+        task.finished += 1;
+        if failed {
+            task.failed += 1;
+        } else {
+            task.duration.record(micros(duration));
+        }
+    }
+
+    /// Arrivals of the warm-up are not missed when they drop.
+    pub(crate) fn dropped(&mut self, count: u64, why: Dropped, part: Part) {
+        if part == Part::Measured {
+            self.rest.counters.dropped += count;
+            self.rest.counters.feeder_drops += if why == Dropped::NoRow { count } else { 0 };
+        }
+    }
+
+    /// An attempt of which a byte was written is given up for another.
+    pub(crate) fn retried(&mut self) {
+        self.rest.counters.retries += 1;
+    }
+
+    /// A redirection was answered and is followed.
+    pub(crate) fn redirected(&mut self) {
+        self.rest.counters.redirect_hops += 1;
+    }
+
+    /// What an answer held for the trend at `place` of the plan's list, in its base unit. Belongs
+    /// to the second of the latest sample.
+    pub(crate) fn trend(&mut self, place: u16, value: Option<u64>, part: Part) {
+        if part != Part::Measured {
+            return;
+        }
+        let trend = grown(&mut self.trends, place);
+        match value {
+            Some(value) => trend.values.record(value),
+            None => trend.missing += 1,
+        }
+    }
+
+    pub(crate) fn interrupted(&mut self) {
+        self.rest.counters.interrupted += 1;
+    }
+
+    pub(crate) fn connected(&mut self) {
+        self.rest.counters.connects += 1;
+    }
+
+    pub(crate) fn users(&mut self, users: u64) {
+        self.rest.users = users;
+    }
+}
+
+fn record_phases(step: &mut StepStats, phases: Phases) {
+    let Phases {
+        dns,
+        connect,
+        tls,
+        wait,
+        download,
+    } = phases;
+    let named = [
+        (Phase::Dns, dns),
+        (Phase::Connect, connect),
+        (Phase::Tls, tls),
+        (Phase::Wait, wait),
+        (Phase::Download, download),
+    ];
+    for (phase, time) in named {
+        if let Some(time) = time {
+            step.phases.record(phase, micros(time));
+        }
+    }
+}
+
+fn record_stream(stats: &mut StreamStats, stream: &StreamSample, latency: Duration) {
+    let StreamSample { first, llm } = stream;
+    first
+        .iter()
+        .for_each(|first| stats.first.record(micros(*first)));
+    let Some(llm) = llm else { return };
+    let LlmSample {
+        first_answer,
+        per_token,
+        input_tokens,
+        output_tokens,
+        reasoning_tokens,
+        counted_by_usage,
+    } = llm;
+    let stats = stats.llm.get_or_insert_default();
+    first_answer
+        .iter()
+        .for_each(|time| stats.first_answer.record(micros(*time)));
+    per_token
+        .iter()
+        .for_each(|time| stats.per_token.record(micros(*time)));
+    if let Some(rate) = output_tokens
+        .saturating_mul(1_000_000_000)
+        .checked_div(micros(latency))
+    {
+        stats.token_rate.record(rate);
+    }
+    stats.input_tokens += input_tokens;
+    stats.output_tokens += output_tokens;
+    stats.reasoning_tokens += reasoning_tokens;
+    stats.counted_by_usage += u64::from(*counted_by_usage);
+    stats.counted_by_events += u64::from(!counted_by_usage);
+}
+
+/// What has samples, by place, leaving nothing behind.
+fn taken<T: Default>(places: &mut [T], has_samples: impl Fn(&T) -> bool) -> BTreeMap<u16, T> {
+    let places = places
+        .iter_mut()
+        .enumerate()
+        .filter(|(_, item)| has_samples(item));
+    places
+        .map(|(place, item)| (place as u16, std::mem::take(item)))
+        .collect()
+}
+
+/// The item at `place`, which may be the first one there.
+fn grown<T: Default>(places: &mut Vec<T>, place: u16) -> &mut T {
+    let place = usize::from(place);
+    if place >= places.len() {
+        places.resize_with(place + 1, T::default);
+    }
+    &mut places[place]
+}
+
+fn micros(time: Duration) -> u64 {
+    // u128 arithmetic costs more than the histogram
+    time.as_secs() * 1_000_000 + u64::from(time.subsec_micros())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stats::{Counters, Goodput};
+
+    fn sample(ended: Instant) -> Sample<'static> {
+        let latency = Duration::from_micros(5);
+        Sample {
+            step: 0,
+            part: Part::Measured,
+            ended,
+            latency,
+            service_time: latency,
+            phases: Phases {
+                wait: Some(latency),
+                ..Phases::default()
+            },
+            status: 200,
+            grpc_status: None,
+            failure: None,
+            retry_after: None,
+            sent: true,
+            sent_bytes: 1,
+            received_bytes: 2,
+            checks_passed: 2,
+            checks_failed: 1,
+            stream: None,
+            good: None,
+        }
+    }
+
+    #[test]
+    fn warm_up_and_control_are_counted_and_leave_no_sample() {
+        let (queue, _deltas) = mpsc::channel(8);
+        let now = Instant::now();
+        let mut recorder = Recorder::new(0, 1, 0, now + Duration::from_secs(1), None, queue);
+        for part in [Part::Warmup, Part::Control] {
+            recorder.iteration_started(now, Some(Duration::from_millis(1)), part);
+            recorder.record(
+                Sample {
+                    part,
+                    ..sample(now)
+                },
+                String::new,
+            );
+            let failure = Some(ErrorClass::Connect);
+            recorder.record(
+                Sample {
+                    part,
+                    failure,
+                    sent: false,
+                    status: 0,
+                    ..sample(now)
+                },
+                || "refused".into(),
+            );
+            recorder.iteration_finished(Iteration {
+                task: 0,
+                part,
+                duration: Duration::from_millis(1),
+                failed: false,
+            });
+            recorder.dropped(1, Dropped::NoRow, part);
+            recorder.trend(0, Some(5), part);
+        }
+        let snapshot = recorder.finish(now).snapshot;
+        let counters = Counters {
+            warmup: 1,
+            warmup_failures: 1,
+            control: 1,
+            control_failures: 1,
+            ..Counters::default()
+        };
+        let errors = snapshot.errors.clone();
+        assert_eq!(
+            errors.total(),
+            1,
+            "why a control request failed is told, the warm-up is left out"
+        );
+        assert_eq!(
+            snapshot,
+            Snapshot {
+                counters,
+                errors,
+                ..Snapshot::default()
+            }
+        );
+        assert_eq!(snapshot.received_by_target(), 2);
+    }
+
+    #[test]
+    fn a_measured_request_shows_its_parts_checks_and_attempts() {
+        let (queue, _deltas) = mpsc::channel(8);
+        let now = Instant::now();
+        let mut recorder = Recorder::new(0, 1, 0, now + Duration::from_secs(1), None, queue);
+        recorder.retried();
+        recorder.redirected();
+        recorder.record(sample(now), String::new);
+        recorder.trend(3, Some(70), Part::Measured);
+        recorder.trend(3, None, Part::Measured);
+        for failed in [false, true] {
+            recorder.iteration_finished(Iteration {
+                task: 2,
+                part: Part::Measured,
+                duration: Duration::from_millis(1),
+                failed,
+            });
+        }
+        let snapshot = recorder.finish(now).snapshot;
+        let step = &snapshot.steps[&0];
+        assert_eq!((step.checks_passed, step.checks_failed), (2, 1));
+        assert_eq!(
+            (
+                step.phases.of(Phase::Wait).max(),
+                step.phases.of(Phase::Dns).count()
+            ),
+            (5, 0)
+        );
+        assert_eq!(
+            (
+                snapshot.tasks[&2].finished,
+                snapshot.tasks[&2].failed,
+                snapshot.tasks[&2].duration.count()
+            ),
+            (2, 1, 1)
+        );
+        assert_eq!(
+            (
+                snapshot.trends[&3].values.max(),
+                snapshot.trends[&3].missing
+            ),
+            (70, 1)
+        );
+        assert_eq!(
+            snapshot.received_by_target(),
+            3,
+            "a retry and a hop each reach the target"
+        );
+    }
+
+    #[test]
+    fn a_sample_belongs_to_the_second_in_which_it_ended() {
+        let (queue, mut deltas) = mpsc::channel(8);
+        let zero = Instant::now();
+        let at = |seconds: f64| zero + Duration::from_secs_f64(seconds);
+        let mut recorder = Recorder::new(0, 1, 0, at(1.0), None, queue);
+        for ended in [0.1, 0.999, 1.0, 3.5] {
+            recorder.record(sample(at(ended)), String::new);
+        }
+        let last = recorder.finish(at(3.6));
+        let mut seen = Vec::new();
+        while let Ok(delta) = deltas.try_recv() {
+            seen.push((delta.second, delta.snapshot.requests()));
+        }
+        assert_eq!(seen, [(0, 2), (1, 1), (2, 0)]);
+        assert_eq!((last.second, last.snapshot.requests()), (3, 1));
+    }
+
+    #[test]
+    fn a_reader_far_behind_loses_nothing() {
+        let (queue, mut deltas) = mpsc::channel(1);
+        let zero = Instant::now();
+        let at = |seconds: u64| zero + Duration::from_secs(seconds);
+        let mut recorder = Recorder::new(0, 1, 0, at(1), None, queue);
+        for second in 0..5 {
+            recorder.record(sample(at(second)), String::new);
+        }
+        let last = recorder.finish(at(5));
+        let first = deltas.try_recv().unwrap();
+        assert_eq!(first.snapshot.requests() + last.snapshot.requests(), 5);
+    }
+
+    #[test]
+    fn messages_and_gaps_count_in_the_second_in_which_they_come() {
+        let (queue, mut deltas) = mpsc::channel(8);
+        let (now, second) = (Instant::now(), Duration::from_secs(1));
+        let gap = Some(Duration::from_millis(400));
+        let mut recorder = Recorder::new(0, 1, 0, now + second, None, queue);
+        recorder.message_sent(0, Part::Measured, now);
+        recorder.message_received(0, Part::Measured, now, None);
+        recorder.message_received(0, Part::Measured, now + second * 3 / 2, gap);
+        recorder.message_received(0, Part::Warmup, now + second * 3 / 2, gap);
+        let tokens = LlmSample {
+            output_tokens: 50,
+            counted_by_usage: true,
+            ..LlmSample::default()
+        };
+        let stream = StreamSample {
+            first: Some(Duration::from_millis(5)),
+            llm: Some(tokens),
+        };
+        let sample = Sample {
+            latency: 2 * second,
+            stream: Some(&stream),
+            good: Some(true),
+            ..sample(now + second * 5 / 2)
+        };
+        recorder.record(sample, String::new);
+        recorder.missed(0, Part::Measured);
+        let last = recorder.finish(now + second * 5 / 2).snapshot;
+        let mut second = || {
+            deltas
+                .try_recv()
+                .unwrap()
+                .snapshot
+                .steps
+                .remove(&0)
+                .unwrap()
+        };
+        let (first, next) = (second(), second());
+        let messages = |step: &StepStats| {
+            let stream = step.stream.as_ref().unwrap();
+            (
+                step.requests,
+                stream.messages_sent,
+                stream.messages_received,
+                stream.gap.count(),
+                stream.first.count(),
+            )
+        };
+        assert_eq!(
+            (messages(&first), messages(&next)),
+            ((0, 1, 1, 0, 0), (0, 0, 1, 1, 0))
+        );
+        let last = &last.steps[&0];
+        assert_eq!(messages(last), (1, 0, 0, 0, 1));
+        assert_eq!(last.goodput, Goodput { good: 1, judged: 2 });
+        let llm = last.stream.as_ref().unwrap().llm.as_ref().unwrap();
+        assert_eq!(
+            (
+                llm.output_tokens,
+                llm.counted_by_usage,
+                llm.counted_by_events
+            ),
+            (50, 1, 0)
+        );
+        assert_eq!(
+            llm.token_rate.max(),
+            25_000,
+            "50 tokens in 2 s, in thousandths"
+        );
+    }
+}

@@ -1,0 +1,223 @@
+//! A sampled request as a line of JSON.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::Serialize;
+
+use crate::engine::answer::capture::headers;
+use crate::engine::record::recorder::Part;
+use crate::engine::record::redactor::INSTEAD;
+use crate::engine::record::sampling::{Copied, Sampling, Taken};
+
+/// Headers whose values are never shown, and words that make a header one of them.
+const CREDENTIALS: [&str; 4] = [
+    "authorization",
+    "proxy-authorization",
+    "cookie",
+    "set-cookie",
+];
+const SUSPECT: [&str; 5] = ["token", "secret", "password", "api-key", "apikey"];
+
+/// Shorter words of such a header, like the name of a scheme, are no credentials.
+const SHORTEST_CREDENTIAL: usize = 8;
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Line<'a> {
+    /// When it should have been sent, RFC 3339.
+    time: String,
+    run: &'a str,
+    worker: u32,
+    user: u64,
+    iteration: u64,
+    scenario: &'a str,
+    task: &'a str,
+    step: &'a str,
+    /// `measured`, `warmup` or `control`
+    part: &'a str,
+    /// Of the answer; none without one.
+    status: Option<u16>,
+    /// By name, of a call over gRPC that was answered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    grpc_status: Option<String>,
+    latency_micros: u64,
+    service_time_micros: u64,
+    /// Class of the failure.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    why: Option<String>,
+    sent: Message,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    received: Option<Message>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Message {
+    /// The request line or the status line.
+    line: String,
+    headers: Vec<(String, String)>,
+    /// The beginning, as text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    body: Option<String>,
+    /// The beginning, where it is no text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    body_base64: Option<String>,
+    /// Of the whole body.
+    body_bytes: u64,
+}
+
+impl Sampling {
+    /// With the line break at its end.
+    pub(super) fn line(&self, taken: &Taken) -> Vec<u8> {
+        let [scenario, task, step] = self
+            .names
+            .get(usize::from(taken.step))
+            .map_or([""; 3], |names| names.each_ref().map(String::as_str));
+        let credentials = credentials(&taken.sent.head);
+        let micros = |time: std::time::Duration| time.as_micros() as u64;
+        let why = taken
+            .failure
+            .as_ref()
+            .map(|(_, why)| self.redactor.text(why.as_bytes()));
+        let line = Line {
+            time: jiff::Timestamp::try_from(taken.at)
+                .map(|at| at.to_string())
+                .unwrap_or_default(),
+            run: &self.sink.run,
+            worker: taken.worker,
+            user: taken.user,
+            iteration: taken.iteration,
+            scenario,
+            task,
+            step,
+            part: match taken.part {
+                Part::Measured => "measured",
+                Part::Warmup => "warmup",
+                Part::Control => "control",
+            },
+            status: Some(taken.status).filter(|status| *status != 0),
+            grpc_status: taken.grpc_status.map(|code| code.to_string()),
+            latency_micros: micros(taken.latency),
+            service_time_micros: micros(taken.service_time),
+            error: taken.failure.as_ref().map(|(class, _)| class.name()),
+            why,
+            sent: self.message(&taken.sent, &[]),
+            received: taken
+                .received
+                .as_ref()
+                .map(|received| self.message(received, &credentials)),
+        };
+        let mut json = serde_json::to_vec(&line).expect("names and texts are JSON");
+        json.push(b'\n');
+        json
+    }
+
+    /// `credentials` are those that were sent: a target may send them back.
+    fn message(&self, copied: &Copied, credentials: &[String]) -> Message {
+        let without = |text: String| {
+            credentials
+                .iter()
+                .fold(text, |text, credential| text.replace(credential, INSTEAD))
+        };
+        let line = copied
+            .head
+            .split(|byte| *byte == b'\n')
+            .next()
+            .unwrap_or_default()
+            .trim_ascii_end();
+        let line = self.redactor.text(line);
+        let headers = headers(&copied.head).map(|(name, value)| {
+            let name = String::from_utf8_lossy(name).into_owned();
+            let value = if is_credential(&name) {
+                INSTEAD.to_owned()
+            } else {
+                without(self.redactor.text(value))
+            };
+            (name, value)
+        });
+        let headers = headers.collect();
+        let most = self.settings.max_body_bytes as usize;
+        let body = self.redactor.beginning(&copied.body, most);
+        let (body, body_base64) = match text_of(body, copied.body.len() > most) {
+            Ok(text) => (Some(without(text)).filter(|text| !text.is_empty()), None),
+            Err(bytes) => (None, Some(STANDARD.encode(bytes))),
+        };
+        Message {
+            line,
+            headers,
+            body,
+            body_base64,
+            body_bytes: copied.body_bytes,
+        }
+    }
+}
+
+/// What headers of credentials say, word by word.
+fn credentials(head: &[u8]) -> Vec<String> {
+    let values = headers(head).filter(|(name, _)| is_credential(&String::from_utf8_lossy(name)));
+    let texts = values.map(|(_, value)| String::from_utf8_lossy(value).into_owned());
+    let words = texts.flat_map(|text| {
+        text.split([' ', ';', '=', ','])
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+    });
+    words
+        .filter(|word| word.len() >= SHORTEST_CREDENTIAL)
+        .collect()
+}
+
+fn is_credential(header: &str) -> bool {
+    let name = header.to_ascii_lowercase();
+    CREDENTIALS.contains(&name.as_str()) || SUSPECT.iter().any(|word| name.contains(word))
+}
+
+/// As text; one that was cut may end within a character.
+fn text_of(bytes: Vec<u8>, is_cut: bool) -> Result<String, Vec<u8>> {
+    String::from_utf8(bytes).or_else(|error| {
+        let valid = error.utf8_error().valid_up_to();
+        let is_end = error.utf8_error().error_len().is_none();
+        let mut bytes = error.into_bytes();
+        if is_cut && is_end {
+            bytes.truncate(valid);
+        }
+        String::from_utf8(bytes).map_err(std::string::FromUtf8Error::into_bytes)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn headers_of_credentials_are_known_by_name() {
+        assert!(
+            [
+                "Authorization",
+                "COOKIE",
+                "set-cookie",
+                "X-Api-Key",
+                "X-Amz-Security-Token"
+            ]
+            .into_iter()
+            .all(is_credential)
+        );
+        assert!(
+            !["Content-Type", "X-Request-Id", "Host"]
+                .into_iter()
+                .any(is_credential)
+        );
+    }
+
+    #[test]
+    fn a_text_that_was_cut_within_a_character_is_a_text() {
+        let cut = "aé".as_bytes()[..2].to_vec();
+        assert_eq!(text_of(cut.clone(), true), Ok("a".to_owned()));
+        assert_eq!(text_of(cut.clone(), false), Err(cut));
+        assert_eq!(
+            text_of(b"\xff\xfe text".to_vec(), true),
+            Err(b"\xff\xfe text".to_vec())
+        );
+    }
+}

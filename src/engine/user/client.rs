@@ -1,0 +1,569 @@
+//! One user or slot: carries out iterations, step by step, over its own ways to the targets.
+
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::engine::load::shard::Shard;
+use crate::engine::load::throttle::Throttle;
+use crate::engine::prepare::feeder::NoRow;
+use crate::engine::prepare::program::{
+    Act, Each, Flow, Op, PreparedRepeat, PreparedScenario, PreparedTask, Program,
+};
+use crate::engine::protocol::closing::Closing;
+use crate::engine::protocol::transport::Link;
+use crate::engine::record::recorder::{Dropped, Iteration, Part};
+use crate::engine::user::cookies::Jar;
+use crate::engine::user::deadline::Deadline;
+use crate::engine::user::exchange::{Answered, Exchange, Scratch, unrendered};
+use crate::engine::user::frame::Frame;
+use crate::plan::cel::{CompiledCel, Facts, Unevaluated};
+use crate::plan::feeder::OnExhausted;
+use crate::plan::template::{Need, Scope, Unrendered};
+use crate::plan::{OnFailure, Order, Slot};
+use crate::stats::ErrorClass;
+
+/// How an iteration ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum End {
+    /// Each step got an answer, even if the last one was a failure.
+    Answered,
+    /// A request got no whole answer: the target may be down, and asking at once again would only
+    /// burn CPU.
+    Unanswered,
+    /// A step that failed says that the user ends.
+    UserOver,
+}
+
+pub(crate) struct Client {
+    shard: Rc<Shard>,
+    /// By route; opened when first used.
+    links: Vec<Link>,
+    deadline: Deadline,
+    scratch: Scratch,
+    frame: Frame,
+    jar: Jar,
+    answered: Option<Answered>,
+    is_slot: bool,
+    /// What `onStart` asks for has been done.
+    started: bool,
+    /// The last request that failed got no whole answer.
+    unanswered: bool,
+    throttle: Option<Rc<Throttle>>,
+    /// Of its cohort.
+    closing: Rc<Closing>,
+    /// The turn of the next request was taken before the iteration began.
+    has_turn: bool,
+}
+
+/// The time of an iteration.
+#[derive(Clone, Copy)]
+struct Clock {
+    /// When the next step should begin: the arrival, then the end of the step before it and the
+    /// pauses since.
+    intended: Instant,
+    now: Instant,
+    part: Part,
+}
+
+/// How a list of steps ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Outcome {
+    Done,
+    Failed,
+    /// One failed, and with it the user is over.
+    UserOver,
+}
+
+/// Why a step cannot be told when or how often it is to be carried out. No message holds a value.
+#[derive(Debug, thiserror::Error)]
+enum Untold {
+    #[error(transparent)]
+    Unevaluated(#[from] Unevaluated),
+    #[error(transparent)]
+    Unrendered(#[from] Unrendered),
+    #[error("gives no list")]
+    NoList,
+    #[error("no row of a feeder is left for it")]
+    NoRow(Outcome),
+    #[error("did not become true in {0} times")]
+    Never(u32),
+}
+
+impl Client {
+    /// `user` is its number over the whole fleet.
+    pub(crate) fn user(shard: Rc<Shard>, closing: Rc<Closing>, user: u64) -> Self {
+        Self::new(shard, closing, user, false)
+    }
+
+    /// Each request waits for its turn; that of an iteration's first is the iteration's own.
+    pub(crate) fn throttled(self, throttle: Option<Rc<Throttle>>) -> Self {
+        Self { throttle, ..self }
+    }
+
+    /// Each of whose iterations is another person's.
+    pub(crate) fn slot(shard: Rc<Shard>, closing: Rc<Closing>, slot: u64) -> Self {
+        Self::new(shard, closing, slot, true)
+    }
+
+    fn new(shard: Rc<Shard>, closing: Rc<Closing>, user: u64, is_slot: bool) -> Self {
+        let links = (0..shard.prepared.routes.len()).map(Link::new).collect();
+        Self {
+            links,
+            deadline: Deadline::default(),
+            scratch: Scratch::default(),
+            frame: Frame::new(shard.clone(), user),
+            jar: Jar::default(),
+            answered: None,
+            is_slot,
+            started: false,
+            unanswered: false,
+            throttle: None,
+            closing,
+            has_turn: false,
+            shard,
+        }
+    }
+
+    /// One iteration, begun `now`; how and when it ended. `intended` is when it should have begun,
+    /// where that was planned.
+    pub(crate) async fn iterate(
+        &mut self,
+        scenario: &PreparedScenario,
+        now: Instant,
+        intended: Option<Instant>,
+    ) -> (End, Instant) {
+        self.unanswered = false;
+        self.has_turn = true;
+        if self.is_slot {
+            // whoever arrives is somebody else
+            self.jar.clear();
+        }
+        self.frame.begin_iteration(scenario);
+        let now = if self.started || scenario.on_start.is_empty() {
+            self.started = true;
+            now
+        } else {
+            match Box::pin(self.start(scenario, now)).await {
+                Outcome::Done => Instant::now(),
+                failed => return (self.end(failed), Instant::now()),
+            }
+        };
+        // what it sees are its own answers
+        self.answered = None;
+        let shard = self.shard.clone();
+        let part = shard.part(intended.unwrap_or(now));
+        let tasks = scenario.pick_tasks(|| shard.random());
+        let now = match self.first_rows(tasks).await {
+            Ok(true) => Instant::now(),
+            Ok(false) => now,
+            Err(none) => return (self.not_begun(none, part), Instant::now()),
+        };
+        shard.recorder.borrow_mut().iteration_started(
+            now,
+            intended.map(|intended| now.saturating_duration_since(intended)),
+            part,
+        );
+        let mut clock = Clock {
+            intended: intended.unwrap_or(now),
+            now,
+            part,
+        };
+        let mut outcome = Outcome::Done;
+        for task in tasks {
+            let begun = clock.intended;
+            outcome = self.run(scenario, &task.program, &mut clock).await;
+            let duration = clock.now.saturating_duration_since(begun);
+            let failed = outcome != Outcome::Done;
+            shard.recorder.borrow_mut().iteration_finished(Iteration {
+                task: task.place,
+                part,
+                duration,
+                failed,
+            });
+            if failed {
+                break;
+            }
+        }
+        self.frame.iteration += 1;
+        // pauses move what is intended, steps without requests move nothing
+        let ended = if clock.now > now {
+            clock.now
+        } else {
+            Instant::now()
+        };
+        (self.end(outcome), ended)
+    }
+
+    /// Takes the rows that the iteration begins with; whether it waited for them.
+    async fn first_rows(&mut self, tasks: &[PreparedTask]) -> Result<bool, NoRow> {
+        let first = tasks.first().and_then(|task| task.program.first());
+        match first {
+            Some(Op {
+                act: Act::Request(number),
+                flow: None,
+                ..
+            }) => {
+                self.frame
+                    .take_rows(
+                        &self.shard.prepared.steps[usize::from(*number)].rows,
+                        self.is_slot,
+                    )
+                    .await
+            }
+            _ => Ok(false),
+        }
+    }
+
+    /// An iteration without its first row is none; an arrival is missing then, unless the end of
+    /// the rows is that of the run.
+    fn not_begun(&self, none: NoRow, part: Part) -> End {
+        if self.is_slot && none != NoRow::Exhausted(OnExhausted::StopRun) {
+            self.shard
+                .recorder
+                .borrow_mut()
+                .dropped(1, Dropped::NoRow, part);
+        }
+        match none {
+            NoRow::Exhausted(_) if !self.is_slot => End::UserOver,
+            _ => End::Answered,
+        }
+    }
+
+    /// Does what `onStop` asks for, if `onStart` was done.
+    pub(crate) async fn finish(&mut self, scenario: &PreparedScenario) {
+        if self.started && !scenario.on_stop.is_empty() {
+            let now = Instant::now();
+            // its failures are recorded; nothing follows that could go on or not
+            let _ = self
+                .run(
+                    scenario,
+                    &scenario.on_stop,
+                    &mut Clock {
+                        intended: now,
+                        now,
+                        part: Part::Control,
+                    },
+                )
+                .await;
+        }
+    }
+
+    /// Carries out steps that belong to no iteration; whether all went well.
+    pub(crate) async fn go_alone(
+        &mut self,
+        scenario: &PreparedScenario,
+        program: &Program,
+    ) -> bool {
+        self.frame.begin_iteration(scenario);
+        let now = Instant::now();
+        self.run(
+            scenario,
+            program,
+            &mut Clock {
+                intended: now,
+                now,
+                part: Part::Control,
+            },
+        )
+        .await
+            == Outcome::Done
+    }
+
+    /// Does each task once, for nobody's statistics.
+    pub(crate) async fn rehearse(&mut self, scenario: &PreparedScenario) {
+        self.frame.begin_iteration(scenario);
+        if self.start(scenario, Instant::now()).await != Outcome::Done {
+            return;
+        }
+        for (nth, task) in scenario.tasks.iter().enumerate() {
+            // all tasks of a sequence are one iteration
+            if scenario.order == Order::Weighted && nth > 0 {
+                self.frame.iteration += 1;
+                self.frame.begin_iteration(scenario);
+            }
+            let now = Instant::now();
+            // its failures are recorded
+            let _ = self
+                .run(
+                    scenario,
+                    &task.program,
+                    &mut Clock {
+                        intended: now,
+                        now,
+                        part: Part::Control,
+                    },
+                )
+                .await;
+        }
+        self.finish(scenario).await;
+    }
+
+    pub(crate) fn value(&self, slot: Slot) -> Option<&Value> {
+        self.frame.value(slot)
+    }
+
+    async fn start(&mut self, scenario: &PreparedScenario, now: Instant) -> Outcome {
+        let outcome = self
+            .run(
+                scenario,
+                &scenario.on_start,
+                &mut Clock {
+                    intended: now,
+                    now,
+                    part: Part::Control,
+                },
+            )
+            .await;
+        self.started = outcome == Outcome::Done;
+        outcome
+    }
+
+    fn end(&self, outcome: Outcome) -> End {
+        match outcome {
+            Outcome::UserOver if !self.is_slot => End::UserOver,
+            _ if self.unanswered => End::Unanswered,
+            _ => End::Answered,
+        }
+    }
+
+    async fn run(
+        &mut self,
+        scenario: &PreparedScenario,
+        program: &Program,
+        clock: &mut Clock,
+    ) -> Outcome {
+        for op in program {
+            let outcome = match (&op.flow, op.act) {
+                (None, Act::Request(number)) => self.request(number, clock).await,
+                // rare, and kept out of the size of every user
+                _ => Box::pin(self.step(scenario, op, clock)).await,
+            };
+            match (outcome, op.on_failure) {
+                (Outcome::Done, _) | (Outcome::Failed, OnFailure::Continue) => {}
+                (Outcome::Failed, OnFailure::AbortTask) => return Outcome::Failed,
+                (Outcome::Failed, OnFailure::StopUser) | (Outcome::UserOver, _) => {
+                    return Outcome::UserOver;
+                }
+            }
+        }
+        Outcome::Done
+    }
+
+    /// A step that is more than a request.
+    async fn step(&mut self, scenario: &PreparedScenario, op: &Op, clock: &mut Clock) -> Outcome {
+        let Some(flow) = &op.flow else {
+            return self.once(scenario, op.act, clock).await;
+        };
+        if let Some(condition) = &flow.condition {
+            match self.is_true(condition, clock).await {
+                Ok(true) => {}
+                Ok(false) => return Outcome::Done,
+                Err(untold) => return self.untold(flow, "if", untold, clock),
+            }
+        }
+        match (&flow.repeat, &flow.for_each) {
+            (Some(repeat), _) => self.repeat(scenario, op.act, flow, repeat, clock).await,
+            (None, Some(each)) => self.for_each(scenario, op.act, flow, each, clock).await,
+            (None, None) => self.once(scenario, op.act, clock).await,
+        }
+    }
+
+    async fn repeat(
+        &mut self,
+        scenario: &PreparedScenario,
+        act: Act,
+        flow: &Flow,
+        repeat: &PreparedRepeat,
+        clock: &mut Clock,
+    ) -> Outcome {
+        for time in 0..repeat.count {
+            if time > 0 {
+                pause(repeat.every, clock).await;
+            }
+            let outcome = self.once(scenario, act, clock).await;
+            if outcome != Outcome::Done {
+                return outcome;
+            }
+            if let Some(until) = &repeat.until {
+                match self.is_true(until, clock).await {
+                    Ok(true) => return Outcome::Done,
+                    Ok(false) => {}
+                    Err(untold) => return self.untold(flow, "repeat.until", untold, clock),
+                }
+            }
+        }
+        match repeat.until {
+            Some(_) => self.untold(flow, "repeat.until", Untold::Never(repeat.count), clock),
+            None => Outcome::Done,
+        }
+    }
+
+    /// Records that what a step asks for came to nothing, and what becomes of the step.
+    fn untold(&self, flow: &Flow, field: &str, untold: Untold, clock: &Clock) -> Outcome {
+        self.shard
+            .recorder
+            .borrow_mut()
+            .condition_failed(flow.place, clock.part, || format!("{field}: {untold}"));
+        match untold {
+            Untold::NoRow(outcome) => outcome,
+            Untold::Unevaluated(_) | Untold::Unrendered(_) | Untold::NoList | Untold::Never(_) => {
+                Outcome::Failed
+            }
+        }
+    }
+
+    async fn is_true(
+        &mut self,
+        condition: &CompiledCel,
+        clock: &mut Clock,
+    ) -> Result<bool, Untold> {
+        self.rows(condition.needs(), clock)
+            .await
+            .map_err(Untold::NoRow)?;
+        let mut decoded = Vec::new();
+        let answer = self
+            .answered
+            .and_then(|answered| answered.facts(&self.links, &mut decoded));
+        Ok(condition.is_true(
+            answer.as_ref().map(|answer| answer as &dyn Facts),
+            &self.frame,
+        )?)
+    }
+
+    async fn rows_of(&mut self, number: u16, clock: &mut Clock) -> Result<(), Outcome> {
+        let prepared = self.shard.prepared.clone();
+        self.rows(&prepared.steps[usize::from(number)].rows, clock)
+            .await
+    }
+
+    /// Takes the rows that `needs` asks for, or what becomes of a step without them.
+    async fn rows(&mut self, needs: &[Need], clock: &mut Clock) -> Result<(), Outcome> {
+        match self.frame.take_rows(needs, self.is_slot).await {
+            Ok(false) => {}
+            // nothing was late while the user waited
+            Ok(true) => (clock.intended, clock.now) = (Instant::now(), Instant::now()),
+            Err(NoRow::Later) => return Err(Outcome::Failed),
+            Err(NoRow::Exhausted(_)) => return Err(Outcome::UserOver),
+        }
+        Ok(())
+    }
+
+    async fn for_each(
+        &mut self,
+        scenario: &PreparedScenario,
+        act: Act,
+        flow: &Flow,
+        each: &Each,
+        clock: &mut Clock,
+    ) -> Outcome {
+        let items = match self.rows(each.items.needs(), clock).await {
+            Ok(()) => self.items(each),
+            Err(outcome) => Err(Untold::NoRow(outcome)),
+        };
+        let items = match items {
+            Ok(items) => items,
+            Err(untold) => return self.untold(flow, "forEach.in", untold, clock),
+        };
+        let mut outcome = Outcome::Done;
+        for item in items {
+            self.frame.set(each.slot, Some(item));
+            outcome = self.once(scenario, act, clock).await;
+            if outcome != Outcome::Done {
+                break;
+            }
+        }
+        self.frame.set(each.slot, None);
+        outcome
+    }
+
+    fn items(&mut self, each: &Each) -> Result<Vec<Value>, Untold> {
+        let mut json = Vec::new();
+        each.items.render(&mut self.frame, &mut json)?;
+        serde_json::from_slice(&json).map_err(|_| Untold::NoList)
+    }
+
+    async fn once(&mut self, scenario: &PreparedScenario, act: Act, clock: &mut Clock) -> Outcome {
+        match act {
+            Act::Request(number) => self.request(number, clock).await,
+            Act::Call(block) => Box::pin(self.run(scenario, &scenario.blocks[block], clock)).await,
+            Act::Pause(range) => {
+                let shard = &self.shard;
+                pause(range.draw(|| shard.random()), clock).await;
+                Outcome::Done
+            }
+        }
+    }
+
+    async fn request(&mut self, number: u16, clock: &mut Clock) -> Outcome {
+        let has_rows = self
+            .frame
+            .has_rows(&self.shard.prepared.steps[usize::from(number)].rows);
+        if !has_rows && let Err(outcome) = Box::pin(self.rows_of(number, clock)).await {
+            let why = (
+                ErrorClass::Template,
+                &"no row of a feeder is left for it" as &dyn std::fmt::Display,
+            );
+            let (ended, _) = unrendered(&self.shard, number, clock.part, clock.intended, why);
+            (clock.intended, clock.now) = (ended, ended);
+            return outcome;
+        }
+        let Self {
+            shard,
+            links,
+            deadline,
+            scratch,
+            frame,
+            jar,
+            unanswered,
+            answered,
+            throttle,
+            has_turn,
+            closing,
+            ..
+        } = self;
+        if let Some(throttle) = throttle.as_ref().filter(|_| !std::mem::take(has_turn)) {
+            // what waits for its turn is meant for then
+            clock.now = throttle.turn().await;
+            clock.intended = clock.now;
+        }
+        // what is done at the end of a load is not ended by it
+        let closing = (clock.part != Part::Control).then_some(&**closing);
+        let exchange = Exchange {
+            shard,
+            number,
+            links,
+            frame,
+            jar,
+            scratch,
+            part: clock.part,
+            closing,
+            answered,
+        };
+        let (ended, failure) = exchange
+            .carry_out(deadline, clock.intended, clock.now)
+            .await;
+        (clock.intended, clock.now) = (ended, ended);
+        let Some(class) = failure else {
+            return Outcome::Done;
+        };
+        *unanswered = is_unanswered(class);
+        Outcome::Failed
+    }
+}
+
+async fn pause(time: Duration, clock: &mut Clock) {
+    clock.intended += time;
+    tokio::time::sleep_until(clock.intended.into()).await;
+    clock.now = Instant::now();
+}
+
+/// No whole answer came, and not because it was waited for in vain.
+fn is_unanswered(class: ErrorClass) -> bool {
+    use ErrorClass::*;
+    matches!(
+        class,
+        Dns | Connect | Exhausted | Tls | Reset | StaleConnection | Protocol | Template | Auth
+    )
+}

@@ -1,0 +1,119 @@
+//! Bounds on what a client waits for: a step's timeout, and the pause of one whose target is down.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use futures::future::poll_fn;
+use tokio::time::Sleep;
+
+use crate::engine::user::client::End;
+
+/// A timer that is set seldom: it is left at the deadline of an earlier request, and set anew only
+/// when it goes off too early. So requests that end in time touch no timer.
+#[derive(Default)]
+pub(crate) struct Deadline {
+    sleep: Option<Pin<Box<Sleep>>>,
+    /// The task's waker is in the timer; it is the same for the task's life.
+    registered: bool,
+}
+
+impl Deadline {
+    /// `None` when `at` came first.
+    pub(crate) async fn bound<T>(
+        &mut self,
+        at: Instant,
+        future: impl Future<Output = T>,
+    ) -> Option<T> {
+        let mut future = std::pin::pin!(future);
+        poll_fn(|cx| match future.as_mut().poll(cx) {
+            Poll::Ready(value) => Poll::Ready(Some(value)),
+            Poll::Pending if self.has_passed(at, cx) => Poll::Ready(None),
+            Poll::Pending => Poll::Pending,
+        })
+        .await
+    }
+
+    fn has_passed(&mut self, at: Instant, cx: &mut Context<'_>) -> bool {
+        let sleep = self
+            .sleep
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(at.into())));
+        if sleep.deadline().into_std() > at {
+            sleep.as_mut().reset(at.into());
+            self.registered = false;
+        }
+        loop {
+            if self.registered && !sleep.is_elapsed() {
+                return false;
+            }
+            if sleep.as_mut().poll(cx).is_pending() {
+                self.registered = true;
+                return false;
+            }
+            if Instant::now() >= at {
+                return true;
+            }
+            sleep.as_mut().reset(at.into());
+            self.registered = false;
+        }
+    }
+}
+
+/// Grows while every request fails at once, so that a user does not spin on a target that is down.
+#[derive(Default)]
+pub(crate) struct Backoff {
+    next: Option<Duration>,
+}
+
+impl Backoff {
+    const FIRST: Duration = Duration::from_millis(10);
+    const LONGEST: Duration = Duration::from_secs(1);
+
+    /// How long to wait after an iteration that ended so.
+    pub(crate) fn after(&mut self, end: End) -> Option<Duration> {
+        match end {
+            End::Answered | End::UserOver => self.next = None,
+            End::Unanswered => {
+                self.next = Some(
+                    self.next
+                        .map_or(Self::FIRST, |last| (last * 2).min(Self::LONGEST)),
+                )
+            }
+        }
+        self.next
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waiting_grows_to_a_second_and_ends_with_an_answer() {
+        let mut backoff = Backoff::default();
+        let waits: Vec<_> = (0..9)
+            .map(|_| backoff.after(End::Unanswered).unwrap().as_millis())
+            .collect();
+        assert_eq!(waits, [10, 20, 40, 80, 160, 320, 640, 1000, 1000]);
+        assert_eq!(backoff.after(End::Answered), None);
+    }
+
+    #[tokio::test]
+    async fn a_deadline_holds_after_an_earlier_and_a_later_one() {
+        let mut deadline = Deadline::default();
+        for _ in 0..2 {
+            let far = Instant::now() + Duration::from_secs(3600);
+            assert_eq!(
+                deadline.bound(far, tokio::task::yield_now()).await,
+                Some(())
+            );
+            let near = Instant::now() + Duration::from_millis(2);
+            assert_eq!(
+                deadline.bound(near, std::future::pending::<()>()).await,
+                None
+            );
+            assert!(Instant::now() >= near);
+        }
+    }
+}

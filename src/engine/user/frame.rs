@@ -1,0 +1,114 @@
+//! What the templates and conditions of one user read: its number, the values it took out of
+//! answers, its rows.
+
+use std::rc::Rc;
+use std::time::SystemTime;
+
+use serde_json::Value;
+
+use crate::engine::answer::Store;
+use crate::engine::load::shard::Shard;
+use crate::engine::prepare::feeder::{Hand, NoRow};
+use crate::engine::prepare::program::PreparedScenario;
+use crate::plan::template::{Need, Scope};
+use crate::plan::{Computed, Slot};
+
+pub(crate) struct Frame {
+    shard: Rc<Shard>,
+    pub(crate) user: u64,
+    pub(crate) iteration: u64,
+    /// By slot; empty until the first value is set, since most tests set none.
+    values: Vec<Option<Value>>,
+    hand: Hand,
+}
+
+impl Frame {
+    pub(crate) fn new(shard: Rc<Shard>, user: u64) -> Self {
+        Self {
+            user,
+            iteration: 0,
+            values: Vec::new(),
+            hand: shard.dealer.hand(user),
+            shard,
+        }
+    }
+
+    /// Forgets what lives for one iteration only, and makes the variables that hold for the next
+    /// one.
+    pub(crate) fn begin_iteration(&mut self, scenario: &PreparedScenario) {
+        let slots = scenario.of_iteration.start.min(self.values.len())
+            ..scenario.of_iteration.end.min(self.values.len());
+        self.values[slots]
+            .iter_mut()
+            .for_each(|value| *value = None);
+        self.hand.begin();
+        let shard = self.shard.clone();
+        for Computed { slot, template } in &shard.prepared.computed {
+            // one that cannot be made is not set: the step that names it fails
+            let value = template.value(self).ok();
+            self.set(*slot, value);
+        }
+    }
+
+    pub(crate) fn set(&mut self, slot: Slot, value: Option<Value>) {
+        let slot = usize::from(slot);
+        if self.values.len() <= slot {
+            self.values.resize_with(slot + 1, || None);
+        }
+        self.values[slot] = value;
+    }
+
+    /// Whether all that `needs` asks for has been taken.
+    pub(crate) fn has_rows(&self, needs: &[Need]) -> bool {
+        needs
+            .iter()
+            .all(|need| self.hand.holds(&self.shard.dealer, *need))
+    }
+
+    /// Takes the iteration's rows that `needs` asks for; whether it waited for them, which one in a
+    /// hurry does not.
+    pub(crate) async fn take_rows(&mut self, needs: &[Need], hurry: bool) -> Result<bool, NoRow> {
+        self.hand.take_all(&self.shard.dealer, needs, hurry).await
+    }
+}
+
+impl Store for Frame {
+    fn set(&mut self, slot: Slot, value: Option<Value>) {
+        Frame::set(self, slot, value);
+    }
+}
+
+impl Scope for Frame {
+    fn user(&self) -> u64 {
+        self.user
+    }
+    fn iteration(&self) -> u64 {
+        self.iteration
+    }
+    fn worker(&self) -> u32 {
+        self.shard.slice.share.worker
+    }
+    fn random(&mut self) -> u64 {
+        self.shard.random()
+    }
+    fn sequence(&mut self) -> u64 {
+        self.shard.sequence()
+    }
+    fn now(&self) -> SystemTime {
+        SystemTime::now()
+    }
+    fn value(&self, slot: Slot) -> Option<&Value> {
+        match self.hand.row(&self.shard.dealer, slot) {
+            Some(row) => Some(row),
+            // what setup found is hidden by what has its name and is the user's own
+            None => self
+                .values
+                .get(usize::from(slot))
+                .and_then(Option::as_ref)
+                .or_else(|| self.shard.given.value(slot)),
+        }
+    }
+    fn batch(&self, slot: Slot, count: u32) -> Option<&Value> {
+        self.hand.batch(slot, count)
+    }
+}
