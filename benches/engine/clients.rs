@@ -39,12 +39,20 @@ pub fn closed(users: u32, duration: Duration) -> Value {
     json!({"closed": {"users": users, "duration": format!("{}ms", duration.as_millis())}})
 }
 
+/// This program, as it was built for the benchmark.
+pub const PROGRAM: &str = env!("CARGO_BIN_EXE_starling");
+
 /// `starling run` of `test` on one core; its result goes to `folder`.
 pub fn starling(test: &Value, folder: &Path) -> Result<Command, String> {
+    starling_of(Path::new(PROGRAM), test, folder)
+}
+
+/// The same by `program`, another build of this one.
+pub fn starling_of(program: &Path, test: &Value, folder: &Path) -> Result<Command, String> {
     let file = folder.join("test.yaml");
     // JSON is YAML
     fs::write(&file, test.to_string()).map_err(|error| error.to_string())?;
-    let mut command = Command::new(env!("CARGO_BIN_EXE_starling"));
+    let mut command = Command::new(program);
     command
         .args(["run", "--cores", "1", "--json"])
         .arg(result_file(folder))

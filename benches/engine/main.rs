@@ -8,7 +8,10 @@
 //! - `cargo bench --bench engine`: every row, seven pairs of ten seconds after two of warm-up; some
 //!   fifteen minutes.
 //! - `cargo bench --bench engine -- --quick post`: one row, three pairs of three seconds after one.
+//! - `cargo bench --bench engine -- --against=PROGRAM get`: this program and another build of it in
+//!   turn, such as the one before a change, on the rows that have peers.
 
+mod against;
 mod clients;
 mod encode;
 mod frozen;
@@ -20,6 +23,7 @@ mod pairs;
 mod peers;
 mod servers;
 
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -77,7 +81,13 @@ fn main() -> ExitCode {
         .map(String::as_str)
         .filter(|argument| !argument.starts_with("--"))
         .collect();
-    ended(carry_out(&names, effort))
+    let other = arguments
+        .iter()
+        .find_map(|argument| argument.strip_prefix(against::OPTION));
+    ended(match other {
+        Some(other) => hold_against(Path::new(other), &names, effort),
+        None => carry_out(&names, effort),
+    })
 }
 
 fn ended(outcome: Result<(), String>) -> ExitCode {
@@ -100,6 +110,26 @@ fn be_peer(kind: &str, address: &str, millis: &str) -> Result<(), String> {
     // as our own client does, so that nothing looks for a logger
     starling::runtime::logging::init_silent();
     peers::load(kind, address, Duration::from_millis(millis)).map_err(|error| error.to_string())
+}
+
+fn hold_against(other: &Path, names: &[&str], effort: Effort) -> Result<(), String> {
+    println!("{}", machine::description());
+    let rows: Vec<Row> = Row::ALL
+        .into_iter()
+        .filter(|row| names.is_empty() || names.contains(&row.name()))
+        .collect();
+    if rows.is_empty() {
+        return Err(format!("none of {} is a row with peers", names.join(", ")));
+    }
+    let mut summary = vec![
+        "| row | this / other | |".to_owned(),
+        "|---|---|---|".to_owned(),
+    ];
+    for row in rows {
+        summary.push(against::compare(row, other, effort)?);
+    }
+    println!("\n{}", summary.join("\n"));
+    Ok(())
 }
 
 fn carry_out(names: &[&str], effort: Effort) -> Result<(), String> {

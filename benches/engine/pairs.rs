@@ -167,35 +167,66 @@ impl Row {
     }
 }
 
+/// Server and files of a row, kept while it is measured.
+pub struct Bench {
+    row: Row,
+    folder: tempfile::TempDir,
+    duration: Duration,
+    pub server: Server,
+}
+
+impl Bench {
+    /// Starts the row's server.
+    pub fn new(row: Row, effort: Effort) -> Result<Self, String> {
+        let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
+        // what a test's `protos` names lies beside its file
+        let protos = folder.path().join("protos");
+        let written = std::fs::create_dir(&protos)
+            .and_then(|()| std::fs::write(protos.join("categorization.proto"), PROTO));
+        written.map_err(|error| error.to_string())?;
+        Ok(Self {
+            row,
+            folder,
+            duration: effort.warm_up + effort.measured + MARGIN,
+            server: row.server()?,
+        })
+    }
+
+    /// Command line of `program`, a build of this one, with the row's test.
+    pub fn starling(&self, program: &Path) -> Result<Command, String> {
+        let test = self.row.test(&self.server, self.duration);
+        clients::starling_of(program, &test, self.folder.path())
+    }
+
+    /// An error if requests of the run before failed.
+    pub fn check_result(&self) -> Result<(), String> {
+        let result = clients::result(self.folder.path())?;
+        if result["totals"]["failures"] != 0 {
+            return Err(format!("requests failed: {}", result["errors"]));
+        }
+        Ok(())
+    }
+}
+
 /// Prints the figures of a row; its line of the summary.
 pub fn compare(row: Row, effort: Effort) -> Result<String, String> {
     println!("\n{}: {}", row.name(), row.title());
-    let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
-    let server = row.server()?;
-    let duration = effort.warm_up + effort.measured + MARGIN;
-    // what a test's `protos` names lies beside its file
-    let protos = folder.path().join("protos");
-    let written = std::fs::create_dir(&protos)
-        .and_then(|()| std::fs::write(protos.join("categorization.proto"), PROTO));
-    written.map_err(|error| error.to_string())?;
+    let bench = Bench::new(row, effort)?;
     // of each round the ratios to the first peer: our own, then those of further peers
     let mut rounds: Vec<Vec<f64>> = Vec::new();
     let mut names = Vec::new();
     for round in 1..=effort.pairs {
         let ours = measure(
-            clients::starling(&row.test(&server, duration), folder.path())?,
-            &server,
+            bench.starling(Path::new(clients::PROGRAM))?,
+            &bench.server,
             effort,
         )?;
-        let result = clients::result(folder.path())?;
-        if result["totals"]["failures"] != 0 {
-            return Err(format!("requests failed: {}", result["errors"]));
-        }
+        bench.check_result()?;
         println!("  {round}  {:<9}{}", "starling", line(&ours));
         let mut figures = vec![ours];
         names.clear();
-        for (name, command) in row.peers(&server, duration, folder.path())? {
-            let figure = measure(command, &server, effort)?;
+        for (name, command) in row.peers(&bench.server, bench.duration, bench.folder.path())? {
+            let figure = measure(command, &bench.server, effort)?;
             println!("     {name:<9}{}", line(&figure));
             figures.push(figure);
             names.push(name);
@@ -220,7 +251,7 @@ pub fn compare(row: Row, effort: Effort) -> Result<String, String> {
     Ok(summary(row, &rounds, &names, effort.pairs))
 }
 
-fn line(figure: &Figure) -> String {
+pub fn line(figure: &Figure) -> String {
     format!(
         "{:7.2} us CPU a request, {:7.0} requests/s, core {:3.0}% busy, stolen {:.1}%, others {:.1}%",
         figure.per_request(),
