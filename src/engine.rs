@@ -7,7 +7,9 @@
 
 mod answer;
 mod auth;
+mod inputs;
 mod load;
+mod message;
 mod net;
 mod one_off;
 mod prepare;
@@ -15,12 +17,13 @@ mod protocol;
 mod record;
 mod running;
 mod user;
+mod world;
 
 #[cfg(test)]
 mod tests;
 
+pub use inputs::content as load_content;
 pub use one_off::{Alone, OneOff, Outcome, Terms};
-pub use prepare::content::content as load_content;
 pub use prepare::feeder::{Demand, FeedData, Supply, Usage, load_feeder};
 pub use prepare::{PrepareError, Prepared, prepare};
 pub use protocol::grpc::load_descriptors;

@@ -18,10 +18,10 @@ use base64::engine::general_purpose::STANDARD;
 pub(crate) use google::METADATA_HOST;
 pub(crate) use token::{Renewal, Token};
 
-use crate::engine::prepare::world::World;
-use crate::engine::protocol::http::message;
+use crate::engine::message;
 use crate::engine::protocol::http::request::http2::Form;
 use crate::engine::protocol::http::request::{is_token, text};
+use crate::engine::world::World;
 use crate::plan::{Auth, Inputs, Problem, Target};
 use fetch::Fetcher;
 use sigv4::Signer;

@@ -10,4 +10,3 @@ pub(super) mod iterations;
 pub(super) mod open;
 pub(super) mod pacer;
 pub(super) mod shard;
-pub(super) mod throttle;

@@ -6,6 +6,7 @@
 
 pub(super) mod connection;
 pub(super) mod http2;
+pub(super) mod keep_alive;
 pub(super) mod pool;
 pub(super) mod proxy;
 pub(super) mod resolve;

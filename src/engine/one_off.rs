@@ -1,5 +1,7 @@
 //! What one worker does alone, on a thread of its own: setup before the load, teardown after it.
 
+pub(super) mod preflight;
+
 use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -10,7 +12,6 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::engine::load::shard::{Order, Outset, Shard};
 use crate::engine::prepare::Prepared;
 use crate::engine::prepare::feeder::{Dealer, FeedData};
-use crate::engine::prepare::preflight;
 use crate::engine::prepare::program::PreparedScenario;
 use crate::engine::record::recorder::ShardDelta;
 use crate::engine::user::client::Client;

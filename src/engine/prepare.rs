@@ -2,12 +2,9 @@
 //! sent.
 
 pub(super) mod compile;
-pub(super) mod content;
 pub(super) mod feeder;
 pub(super) mod files;
-pub(super) mod preflight;
 pub(super) mod program;
-pub(super) mod world;
 
 use std::sync::Arc;
 
@@ -16,14 +13,14 @@ use futures::future::join_all;
 use crate::engine::auth::{Credentials, Living, Renewal};
 use crate::engine::net::route::Route;
 use crate::engine::one_off::PreparedOnce;
+use crate::engine::one_off::preflight::Readiness;
 use crate::engine::prepare::compile::{Arrival, Calls, Known, Programs, compile};
 use crate::engine::prepare::feeder::{Feed, FeedData};
-use crate::engine::prepare::preflight::Readiness;
 use crate::engine::prepare::program::{PreparedScenario, PreparedStep};
-use crate::engine::prepare::world::World;
 use crate::engine::protocol::grpc::services::{self, Unknown};
 use crate::engine::record::redactor::{Redactor, unredacted};
 use crate::engine::record::sampling::{SampleSink, Sampling};
+use crate::engine::world::World;
 use crate::plan::share::Cast;
 use crate::plan::{Computed, Inputs, Order, Plan, Problem, Reference, Resolved, Scenario};
 

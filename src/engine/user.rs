@@ -5,7 +5,7 @@
 //! (one request), then what they hold: `frame`, `cookies`, `deadline`.
 
 pub(super) mod client;
-pub(super) mod cookies;
 pub(super) mod deadline;
 pub(super) mod exchange;
 pub(super) mod frame;
+pub(super) mod throttle;

@@ -9,7 +9,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode, percent_encod
 use sha2::{Digest, Sha256};
 
 use crate::engine::answer::capture::headers;
-use crate::engine::protocol::http::message;
+use crate::engine::message;
 use crate::engine::protocol::http::request::text;
 use crate::plan::{AwsSigV4, Inputs, Problem};
 

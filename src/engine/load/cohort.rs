@@ -14,9 +14,9 @@ use crate::engine::load::closed;
 use crate::engine::load::iterations;
 use crate::engine::load::open;
 use crate::engine::load::shard::{Order, Shard};
-use crate::engine::load::throttle::Throttle;
 use crate::engine::prepare::program::PreparedScenario;
 use crate::engine::protocol::closing::Closing;
+use crate::engine::user::throttle::Throttle;
 use crate::plan::share::Slice;
 use crate::plan::{Load, Population};
 

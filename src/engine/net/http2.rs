@@ -15,8 +15,9 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::Notify;
 
 use crate::engine::net::connection::Failure;
+use crate::engine::net::keep_alive;
 use crate::engine::net::stream::Stream;
-use crate::engine::protocol::grpc::{Fault, channel};
+use crate::engine::protocol::grpc::Fault;
 use crate::engine::protocol::http::request::http2::Form;
 use crate::engine::protocol::http::response::{MAX_HEAD, Response};
 use crate::engine::protocol::transport::Flight;
@@ -62,11 +63,11 @@ impl Session {
             })
             .await;
         let (sender, mut connection) = opened.map_err(|error| failure(error, Progress::Unsent))?;
-        let keep_alive = match channels {
+        let pings = match channels {
             None => None,
             Some(channels) => {
-                let greeting = channel::greet(&mut connection);
-                let pings = match &channels.keep_alive {
+                let greeting = keep_alive::greet(&mut connection);
+                let greeted = match &channels.keep_alive {
                     None => greeting.await,
                     // a target that is silent from the beginning is found dead as soon as one that
                     // falls silent
@@ -78,21 +79,21 @@ impl Session {
                             ))
                         })?,
                 };
-                let pings = pings.map_err(|error| match channel::not_http2(&error) {
+                let greeted = greeted.map_err(|error| match keep_alive::not_http2(&error) {
                     Some(fault) => Failure::Grpc(fault),
                     None => failure(error, Progress::Unsent),
                 })?;
-                pings.zip(channels.keep_alive.clone())
+                greeted.zip(channels.keep_alive.clone())
             }
         };
         let ended = Rc::new(Cell::new(false));
         let told = (ended.clone(), freed.clone());
         tokio::task::spawn_local(async move {
             // each stream says for itself why it failed
-            match keep_alive {
+            match pings {
                 None => drop(connection.await),
                 Some((pings, keep_alive)) => {
-                    channel::drive(connection, pings, &keep_alive, &reads).await
+                    keep_alive::drive(connection, pings, &keep_alive, &reads).await
                 }
             }
             told.0.set(true);

@@ -14,8 +14,8 @@ use crate::engine::net::proxy::Proxy;
 use crate::engine::net::resolve::Addresses;
 use crate::engine::net::stream::{Socket, Stream};
 use crate::engine::net::tls::Tls;
-use crate::engine::prepare::world::World;
 use crate::engine::protocol::grpc::Fault;
+use crate::engine::world::World;
 use crate::plan::grpc::{Channels, Grpc};
 use crate::plan::{Connections, Http, Inputs, Problem, Target, Version};
 

@@ -4,7 +4,7 @@
 use crate::engine::answer::{Needs, PreparedRules};
 use crate::engine::auth::Credentials;
 use crate::engine::one_off::PreparedOnce;
-use crate::engine::prepare::preflight::Readiness;
+use crate::engine::one_off::preflight::Readiness;
 use crate::engine::prepare::program::{
     Act, Each, Flow, HttpCall, Op, PreparedCall, PreparedRepeat, PreparedScenario, PreparedStep,
     PreparedTask, Program,

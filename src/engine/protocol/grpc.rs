@@ -5,7 +5,6 @@
 //! decodes an answer unless a rule looks into it.
 
 mod calling;
-pub(crate) mod channel;
 mod fault;
 mod frames;
 mod head;

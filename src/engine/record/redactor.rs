@@ -10,8 +10,8 @@ use base64::engine::general_purpose::NO_PAD;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::engine::answer::capture::headers;
+use crate::engine::message;
 use crate::engine::prepare::feeder::Feed;
-use crate::engine::protocol::http::message;
 use crate::plan::{Inputs, Kind, Plan, Reference};
 
 /// Shorter ones are in any text, and taking them out would tell where.

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use crate::engine::answer::capture::header_texts;
 use crate::engine::answer::{Answer, OfCall};
-use crate::engine::protocol::http::message;
+use crate::engine::message;
 use crate::engine::record::recorder::Part;
 use crate::engine::record::redactor::Redactor;
 use crate::plan::grpc::Code;

@@ -16,9 +16,9 @@ use crate::crd::{LoadTestSpec, check};
 use crate::engine::PrepareError;
 use crate::engine::net::resolve::NameServers;
 use crate::engine::prepare::prepare_in;
-use crate::engine::prepare::world::World;
 use crate::engine::tests::language::Target;
 use crate::engine::tests::*;
+use crate::engine::world::World;
 use crate::plan::Kind;
 
 /// Gives out `token-1`, `token-2` and so on.

@@ -5,10 +5,10 @@ use std::net::Ipv4Addr;
 use std::sync::Mutex;
 
 use crate::engine::prepare::prepare_in;
-use crate::engine::prepare::world::World;
 use crate::engine::tests::server::{Peer, Server, scripted};
 use crate::engine::tests::transport::slow_name_server;
 use crate::engine::tests::*;
+use crate::engine::world::World;
 use crate::plan::{Kind, ThinkTime};
 use crate::stats::Phase;
 

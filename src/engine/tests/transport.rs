@@ -10,9 +10,9 @@ use tokio::net::{TcpStream, UdpSocket, UnixListener};
 
 use crate::engine::net::resolve::NameServers;
 use crate::engine::prepare::prepare_in;
-use crate::engine::prepare::world::World;
 use crate::engine::tests::server::{Peer, Server, closed_port, scripted, scripted_at};
 use crate::engine::tests::*;
+use crate::engine::world::World;
 use crate::plan::{Basic, Connections, Kind, Proxy, Reference, ThinkTime};
 
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";

@@ -6,18 +6,18 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::engine::load::shard::Shard;
-use crate::engine::load::throttle::Throttle;
 use crate::engine::prepare::feeder::NoRow;
 use crate::engine::prepare::program::{
     Act, Each, Flow, Op, PreparedRepeat, PreparedScenario, PreparedTask, Program,
 };
 use crate::engine::protocol::closing::Closing;
+use crate::engine::protocol::http::cookies::Jar;
 use crate::engine::protocol::transport::Link;
 use crate::engine::record::recorder::{Dropped, Iteration, Part};
-use crate::engine::user::cookies::Jar;
 use crate::engine::user::deadline::Deadline;
 use crate::engine::user::exchange::{Answered, Exchange, Scratch, unrendered};
 use crate::engine::user::frame::Frame;
+use crate::engine::user::throttle::Throttle;
 use crate::plan::cel::{CompiledCel, Facts, Unevaluated};
 use crate::plan::feeder::OnExhausted;
 use crate::plan::template::{Need, Scope, Unrendered};

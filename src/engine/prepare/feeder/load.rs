@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use crate::engine::prepare::content::{content, folder, read_data, unreadable};
+use crate::engine::inputs::{content, folder, read_data, unreadable};
 use crate::plan::feeder::{Feeder, MAX_DATA, Rows, Source, fits};
 use crate::plan::{Inputs, Plan, Problem};
 

@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use crate::engine::prepare::content::{folder, read_file, unreadable};
+use crate::engine::inputs::{folder, read_file, unreadable};
 use crate::plan::feeder::Data;
 use crate::plan::grpc::{Descriptors, ProtoFile, ProtoRoot, Protos, Source};
 use crate::plan::{Inputs, Plan, Problem};

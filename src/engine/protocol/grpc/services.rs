@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use crate::engine::auth::Credentials;
 use crate::engine::net::route::Route;
-use crate::engine::prepare::world::World;
 use crate::engine::protocol::grpc::head::{Asked, Head};
 use crate::engine::protocol::grpc::reflect::{PATIENCE, Unreflected, reflect};
 use crate::engine::record::redactor::Redactor;
+use crate::engine::world::World;
 use crate::plan::grpc::{Descriptors, HEALTH, Method};
 use crate::plan::{Inputs, Names, Plan, Problem, Protocol, Target};
 

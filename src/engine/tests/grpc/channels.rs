@@ -9,10 +9,10 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 use crate::engine::prepare::prepare_in;
-use crate::engine::prepare::world::World;
 use crate::engine::tests::grpc::*;
 use crate::engine::tests::tls::{acceptor, all_failed_in_tls, authority, reference, signed};
 use crate::engine::tests::transport::name_server;
+use crate::engine::world::World;
 use crate::plan::ClientCertificate;
 use crate::plan::grpc::{Channels, KeepAlive};
 

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use sha2::{Digest, Sha256};
 
-use crate::engine::prepare::content::content;
+use crate::engine::inputs::content;
 use crate::engine::protocol::http::request::Pieces;
 use crate::plan::template::{self, Place};
 use crate::plan::{Body, Field, Inputs, Names, Part, PartContent, Problem, Template};
