@@ -1,5 +1,7 @@
-//! A whole answer as checks, extracts, records and CEL read it: borrowed from the user's buffers,
-//! its JSON parsed once and only when asked for.
+//! The facts of one answer, and the rules that are held against them: checks, extracts, records and
+//! expressions.
+//!
+//! [`Facts`] is all that a rule sees. A protocol fills it in, and nothing here knows which one did.
 
 pub(super) mod capture;
 mod condition;
@@ -12,39 +14,41 @@ use serde_json::Value;
 
 use crate::engine::answer::capture::headers;
 use crate::plan::Slot;
-use crate::plan::cel::Facts;
+use crate::plan::cel::Subject;
 use crate::plan::grpc::Code;
 use crate::plan::template::Scope;
 
 pub(crate) use rules::{Judged, Needs, PreparedRules};
 
-pub(crate) struct Answer<'a> {
+/// The facts of a whole answer, borrowed from the user's buffers.
+///
+/// A protocol sets the facts that its answers have and leaves the others at their defaults; a rule
+/// that asks for one of those is refused when the test is validated.
+#[derive(Default)]
+pub(crate) struct Facts<'a> {
+    /// Status code of the HTTP response.
     pub(crate) status: u16,
-    /// As HTTP/1.1 writes it, status line included; empty when nobody needs it.
+    /// Status code of the gRPC call.
+    pub(crate) grpc_status: Option<Code>,
+    /// Headers as HTTP/1.1 writes them, status line included; empty when no rule reads them.
     pub(crate) head: &'a [u8],
-    /// Without framing and compression; empty when nobody needs it.
+    /// Headers that came after the body, in the form of a head; empty when no rule reads them.
+    pub(crate) trailers: &'a [u8],
+    /// The body without framing and compression, or the last message as JSON; empty when no rule
+    /// reads it.
     pub(crate) body: &'a [u8],
-    /// Only the first part of the body is in `body`.
+    /// Whether `body` holds only the first part of the body.
     pub(crate) truncated: bool,
     /// Bytes of the body as the target sent it.
     pub(crate) size: u64,
-    /// From the intended time to the last byte.
+    /// Time from the intended start of the request to the last byte of the answer.
     pub(crate) latency: Duration,
-    /// Where it answers a call over gRPC; its body is then the last message as JSON.
-    pub(crate) call: Option<OfCall<'a>>,
-    /// Events that came, where it is read as a stream.
-    pub(crate) events: u64,
-    pub(crate) json: Json,
-}
-
-/// What only an answer over gRPC has.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct OfCall<'a> {
-    pub(crate) code: Code,
-    /// In the form of a head; empty when nobody needs them.
-    pub(crate) trailers: &'a [u8],
-    /// Messages that came.
+    /// Messages received.
     pub(crate) messages: u64,
+    /// Events received.
+    pub(crate) events: u64,
+    /// JSON of the body, parsed at most once and only when a rule asks for it.
+    pub(crate) json: Json,
 }
 
 /// The body's JSON once somebody asked for it; begins as its default.
@@ -57,7 +61,7 @@ pub(crate) trait Store: Scope {
     fn set(&mut self, slot: Slot, value: Option<Value>);
 }
 
-impl<'a> Answer<'a> {
+impl<'a> Facts<'a> {
     /// The first value that `visit` takes of the headers called `name`, in any case; trailers of a
     /// call are among them.
     pub(crate) fn header<T>(
@@ -70,11 +74,7 @@ impl<'a> Answer<'a> {
 
     /// Likewise of trailers alone.
     fn trailer<T>(&self, name: &str, mut visit: impl FnMut(&'a [u8]) -> Option<T>) -> Option<T> {
-        first(headers(self.trailers()), name, &mut visit)
-    }
-
-    fn trailers(&self) -> &'a [u8] {
-        self.call.map_or(&[], |call| call.trailers)
+        first(headers(self.trailers), name, &mut visit)
     }
 
     /// What the answer sets a cookie to; of several the last, as users keep that one.
@@ -113,14 +113,14 @@ fn first<'a, T>(
     })
 }
 
-impl Facts for Answer<'_> {
+impl Subject for Facts<'_> {
     fn status(&self) -> u16 {
-        self.call.map_or(self.status, |call| call.code.0.into())
+        self.grpc_status.map_or(self.status, |code| code.0.into())
     }
 
     fn headers(&self, each: &mut dyn FnMut(&str, &[u8])) {
         headers(self.head)
-            .chain(headers(self.trailers()))
+            .chain(headers(self.trailers))
             .filter_map(|(name, value)| Some((std::str::from_utf8(name).ok()?, value)))
             .for_each(|(name, value)| each(name, value));
     }

@@ -50,8 +50,8 @@ pub struct Cel {
     references: Arc<References>,
 }
 
-/// What an expression may ask an answer for.
-pub trait Facts {
+/// The answer that an expression is about: everything it may ask for.
+pub trait Subject {
     fn status(&self) -> u16;
     /// Calls `each` with the name, in any case, and the value of every header.
     fn headers(&self, each: &mut dyn FnMut(&str, &[u8]));
@@ -270,7 +270,7 @@ impl CompiledCel {
     /// `facts` are those of the last answer; without one, an expression that asks for it fails.
     pub fn is_true(
         &self,
-        facts: Option<&dyn Facts>,
+        facts: Option<&dyn Subject>,
         scope: &impl Scope,
     ) -> Result<bool, Unevaluated> {
         self.evaluate(facts, scope, |value| {
@@ -287,7 +287,7 @@ impl CompiledCel {
     /// Never infinite or not a number.
     pub fn number(
         &self,
-        facts: Option<&dyn Facts>,
+        facts: Option<&dyn Subject>,
         scope: &impl Scope,
     ) -> Result<f64, Unevaluated> {
         self.evaluate(facts, scope, |value| {
@@ -319,7 +319,7 @@ impl CompiledCel {
 
     fn evaluate<T>(
         &self,
-        facts: Option<&dyn Facts>,
+        facts: Option<&dyn Subject>,
         scope: &impl Scope,
         take: impl Fn(&dyn Val) -> Result<T, String>,
     ) -> Result<T, Unevaluated> {
@@ -337,7 +337,7 @@ impl CompiledCel {
 
     fn bind<'v>(
         &'v self,
-        facts: Option<&'v dyn Facts>,
+        facts: Option<&'v dyn Subject>,
         scope: &'v impl Scope,
         context: &mut Context<'_, 'v>,
     ) -> Result<(), String> {
@@ -446,7 +446,7 @@ mod tests {
 
     struct Answered(Result<Value, &'static str>);
 
-    impl Facts for Answered {
+    impl Subject for Answered {
         fn status(&self) -> u16 {
             201
         }

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::engine::answer::condition::{Part, PreparedCondition, number_in};
-use crate::engine::answer::{Answer, Store};
-use crate::plan::cel::{CompiledCel, Facts};
+use super::condition::{Part, PreparedCondition, number_in};
+use super::{Facts, Store};
+use crate::plan::cel::{CompiledCel, Subject};
 use crate::plan::grpc::Code;
 use crate::plan::template::Need;
 use crate::plan::{
@@ -23,7 +23,7 @@ const MAX_MESSAGE: usize = 200;
 const MAX_ASKED: usize = 100;
 
 #[derive(Default)]
-pub(crate) struct PreparedRules {
+pub(in crate::engine) struct PreparedRules {
     checks: Vec<PreparedCheck>,
     extracts: Vec<PreparedExtract>,
     records: Vec<PreparedRecord>,
@@ -33,23 +33,23 @@ pub(crate) struct PreparedRules {
 
 /// What must be kept of an answer.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Needs {
-    pub(crate) head: bool,
-    pub(crate) body: bool,
+pub(in crate::engine) struct Needs {
+    pub(in crate::engine) head: bool,
+    pub(in crate::engine) body: bool,
 }
 
 /// What came of an answer.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Judged {
-    pub(crate) checks_passed: u32,
-    pub(crate) checks_failed: u32,
+pub(in crate::engine) struct Judged {
+    pub(in crate::engine) checks_passed: u32,
+    pub(in crate::engine) checks_failed: u32,
     /// By place of the trend, in base units of trends (microseconds, bytes, thousandths of
     /// anything else), what the records found; `None`: no number, for which the request has
     /// not failed.
-    pub(crate) recorded: Vec<(u16, Option<u64>)>,
+    pub(in crate::engine) recorded: Vec<(u16, Option<u64>)>,
     /// The first thing that was wrong, checks before extracts, in at most [`MAX_MESSAGE`]
     /// characters.
-    pub(crate) failure: Option<(ErrorClass, String)>,
+    pub(in crate::engine) failure: Option<(ErrorClass, String)>,
 }
 
 struct PreparedCheck {
@@ -100,7 +100,7 @@ enum NumberFrom {
 impl PreparedRules {
     /// Each record comes with the place of its trend. `names` are those of the step, with what it
     /// extracts declared as values. `path` is the step's field path.
-    pub(crate) fn compile(
+    pub(in crate::engine) fn compile(
         checks: &[Check],
         extracts: &[Extract],
         records: &[(u16, &Record)],
@@ -228,22 +228,22 @@ impl PreparedRules {
     }
 
     /// Nothing to do with any answer.
-    pub(crate) fn is_empty(&self) -> bool {
+    pub(in crate::engine) fn is_empty(&self) -> bool {
         self.checks.is_empty() && self.extracts.is_empty() && self.records.is_empty()
     }
 
-    pub(crate) fn needs(&self) -> Needs {
+    pub(in crate::engine) fn needs(&self) -> Needs {
         self.needs
     }
 
     /// The rows of feeders to fetch before an answer is judged, each once.
-    pub(crate) fn feeds(&self) -> &[Need] {
+    pub(in crate::engine) fn feeds(&self) -> &[Need] {
         &self.feeds
     }
 
     /// Whether the step says itself which status is a failure; else 400 and above is, and such an
     /// answer is not judged at all.
-    pub(crate) fn has_status_check(&self) -> bool {
+    pub(in crate::engine) fn has_status_check(&self) -> bool {
         self.checks
             .iter()
             .any(|check| matches!(check.kind, Kind::Status(_) | Kind::GrpcStatus(_)))
@@ -252,16 +252,16 @@ impl PreparedRules {
     /// All checks are made. Values are extracted also when one failed, since a step that goes on
     /// after a slow answer needs them as well; numbers are recorded of what passed only, as
     /// latencies are.
-    pub(crate) fn judge(&self, answer: &Answer<'_>, store: &mut impl Store) -> Judged {
+    pub(in crate::engine) fn judge(&self, facts: &Facts<'_>, store: &mut impl Store) -> Judged {
         let mut judged = Judged::default();
         for (i, check) in self.checks.iter().enumerate() {
-            match check.kind.judge(answer, store) {
+            match check.kind.judge(facts, store) {
                 Ok(()) => judged.checks_passed += 1,
                 Err(why) => {
                     judged.checks_failed += 1;
                     judged.failure.get_or_insert_with(|| {
                         (
-                            check.kind.class_of_failure(answer),
+                            check.kind.class_of_failure(facts),
                             clipped(&format!("checks[{i}], {}: {why}", check.asked), MAX_MESSAGE),
                         )
                     });
@@ -275,7 +275,7 @@ impl PreparedRules {
             default,
         } in &self.extracts
         {
-            let found = extract(from, answer).or_else(|why| default.clone().ok_or(why));
+            let found = extract(from, facts).or_else(|why| default.clone().ok_or(why));
             let found = found.map_err(|why| {
                 judged.failure.get_or_insert_with(|| {
                     (
@@ -297,7 +297,7 @@ impl PreparedRules {
                 |PreparedRecord { trend, scale, from }| {
                     // a histogram has no place below 0, and none past 64 bits
                     let number = from
-                        .number(answer, store)
+                        .number(facts, store)
                         .map(|number| (number * scale).round());
                     (
                         *trend,
@@ -349,60 +349,60 @@ impl PreparedCheck {
 impl Kind {
     /// 429, 503 and the other statuses of failure keep their classes, whoever found that they are
     /// one.
-    fn class_of_failure(&self, answer: &Answer<'_>) -> ErrorClass {
-        match (self, answer.call) {
-            (Self::Status(_), _) if answer.status >= 400 => ErrorClass::of_status(answer.status),
-            (Self::GrpcStatus(_), Some(call)) => {
-                ErrorClass::of_grpc(call.code.0).unwrap_or(ErrorClass::Check)
+    fn class_of_failure(&self, facts: &Facts<'_>) -> ErrorClass {
+        match (self, facts.grpc_status) {
+            (Self::Status(_), _) if facts.status >= 400 => ErrorClass::of_status(facts.status),
+            (Self::GrpcStatus(_), Some(code)) => {
+                ErrorClass::of_grpc(code.0).unwrap_or(ErrorClass::Check)
             }
             _ => ErrorClass::Check,
         }
     }
 
     /// Why the answer is not as asked.
-    fn judge(&self, answer: &Answer<'_>, store: &mut impl Store) -> Result<(), String> {
+    fn judge(&self, facts: &Facts<'_>, store: &mut impl Store) -> Result<(), String> {
         match self {
-            Self::Status(ranges) if ranges.iter().any(|range| range.contains(answer.status)) => {
+            Self::Status(ranges) if ranges.iter().any(|range| range.contains(facts.status)) => {
                 Ok(())
             }
-            Self::Status(_) => Err(format!("found {}", answer.status)),
-            Self::GrpcStatus(codes) => match answer.call {
-                Some(call) if codes.contains(&call.code) => Ok(()),
-                Some(call) => Err(format!("found {}", call.code)),
+            Self::Status(_) => Err(format!("found {}", facts.status)),
+            Self::GrpcStatus(codes) => match facts.grpc_status {
+                Some(code) if codes.contains(&code) => Ok(()),
+                Some(code) => Err(format!("found {code}")),
                 None => Err("found an answer that is not one of gRPC".into()),
             },
-            Self::Messages(wanted) => counted(wanted, answer.call.map_or(0, |call| call.messages)),
-            Self::Events(wanted) => counted(wanted, answer.events),
+            Self::Messages(wanted) => counted(wanted, facts.messages),
+            Self::Events(wanted) => counted(wanted, facts.events),
             Self::JsonPath(path, must) => {
-                judge_part(must, path.first(answer.json()?).map(Part::Json), store)
+                judge_part(must, path.first(facts.json()?).map(Part::Json), store)
             }
             Self::Header(name, must) => {
-                judge_values(must, store, |visit| answer.header(name, visit))
+                judge_values(must, store, |visit| facts.header(name, visit))
             }
             Self::Trailer(name, must) => {
-                judge_values(must, store, |visit| answer.trailer(name, visit))
+                judge_values(must, store, |visit| facts.trailer(name, visit))
             }
-            Self::Body(must) => match judge_part(must, Some(Part::Text(answer.body)), store) {
+            Self::Body(must) => match judge_part(must, Some(Part::Text(facts.body)), store) {
                 // what is in the part that is kept is in the whole, but what equals it does not
                 // equal the whole
-                Ok(()) if answer.truncated && must.iter().any(PreparedCondition::is_of_whole) => {
-                    Err(answer.cut())
+                Ok(()) if facts.truncated && must.iter().any(PreparedCondition::is_of_whole) => {
+                    Err(facts.cut())
                 }
-                Err(why) if answer.truncated => Err(format!("{why}; {}", answer.cut())),
+                Err(why) if facts.truncated => Err(format!("{why}; {}", facts.cut())),
                 outcome => outcome,
             },
-            Self::Latency(below) if answer.latency < *below => Ok(()),
-            Self::Latency(_) => Err(format!("found {} ms", answer.latency.as_secs_f64() * 1e3)),
+            Self::Latency(below) if facts.latency < *below => Ok(()),
+            Self::Latency(_) => Err(format!("found {} ms", facts.latency.as_secs_f64() * 1e3)),
             Self::Size { above, below } => {
-                let fits = above.is_none_or(|above| answer.size > above)
-                    && below.is_none_or(|below| answer.size < below);
+                let fits = above.is_none_or(|above| facts.size > above)
+                    && below.is_none_or(|below| facts.size < below);
                 if fits {
                     Ok(())
                 } else {
-                    Err(format!("found {} bytes", answer.size))
+                    Err(format!("found {} bytes", facts.size))
                 }
             }
-            Self::Cel(cel) => match cel.is_true(Some(answer), store) {
+            Self::Cel(cel) => match cel.is_true(Some(facts), store) {
                 Ok(true) => Ok(()),
                 Ok(false) => Err("found false".into()),
                 Err(why) => Err(why.to_string()),
@@ -456,31 +456,31 @@ fn judge_values<'a>(
     }
 }
 
-fn extract(from: &ExtractFrom, answer: &Answer<'_>) -> Result<Value, String> {
+fn extract(from: &ExtractFrom, facts: &Facts<'_>) -> Result<Value, String> {
     let nothing = || "found nothing".to_owned();
     match from {
         ExtractFrom::JsonPath { path, all: false } => {
-            path.first(answer.json()?).cloned().ok_or_else(nothing)
+            path.first(facts.json()?).cloned().ok_or_else(nothing)
         }
         ExtractFrom::JsonPath { path, all: true } => {
-            let found = path.all(answer.json()?);
+            let found = path.all(facts.json()?);
             if found.is_empty() {
                 Err(nothing())
             } else {
                 Ok(found.into_iter().cloned().collect())
             }
         }
-        ExtractFrom::Regex(pattern) => match pattern.find(answer.body) {
+        ExtractFrom::Regex(pattern) => match pattern.find(facts.body) {
             Some(found) => Ok(text(found)),
-            None if answer.truncated => Err(format!("found nothing; {}", answer.cut())),
+            None if facts.truncated => Err(format!("found nothing; {}", facts.cut())),
             None => Err(nothing()),
         },
-        ExtractFrom::Header(name) => answer
+        ExtractFrom::Header(name) => facts
             .header(name, |value| Some(text(value)))
             .ok_or_else(nothing),
-        ExtractFrom::Cookie(name) => answer.cookie(name).map(text).ok_or_else(nothing),
-        ExtractFrom::Body if answer.truncated => Err(answer.cut()),
-        ExtractFrom::Body => Ok(text(answer.body)),
+        ExtractFrom::Cookie(name) => facts.cookie(name).map(text).ok_or_else(nothing),
+        ExtractFrom::Body if facts.truncated => Err(facts.cut()),
+        ExtractFrom::Body => Ok(text(facts.body)),
     }
 }
 
@@ -504,17 +504,17 @@ impl NumberFrom {
         })
     }
 
-    fn number(&self, answer: &Answer<'_>, store: &impl Store) -> Option<f64> {
+    fn number(&self, facts: &Facts<'_>, store: &impl Store) -> Option<f64> {
         let in_text = |text: &[u8]| number_in(std::str::from_utf8(text).ok()?)?.as_f64();
         match self {
-            Self::JsonPath(path) => match path.first(answer.json().ok()?)? {
+            Self::JsonPath(path) => match path.first(facts.json().ok()?)? {
                 Value::Number(number) => number.as_f64(),
                 Value::String(text) => in_text(text.as_bytes()),
                 _ => None,
             },
-            Self::Header(name) => answer.header(name, in_text),
-            Self::Regex(pattern) => in_text(pattern.find(answer.body)?),
-            Self::Cel(cel) => cel.number(Some(answer), store).ok(),
+            Self::Header(name) => facts.header(name, in_text),
+            Self::Regex(pattern) => in_text(pattern.find(facts.body)?),
+            Self::Cel(cel) => cel.number(Some(facts), store).ok(),
         }
     }
 }

@@ -49,17 +49,16 @@ fn names() -> Names {
     names
 }
 
-fn answer<'a>(status: u16, body: &'a [u8]) -> Answer<'a> {
-    Answer {
+fn answer<'a>(status: u16, body: &'a [u8]) -> Facts<'a> {
+    Facts {
         status,
         head: HEAD,
         body,
         truncated: false,
         size: body.len() as u64,
         latency: Duration::from_millis(20),
-        call: None,
         events: 3,
-        json: Json::default(),
+        ..Facts::default()
     }
 }
 
@@ -68,7 +67,7 @@ fn rules(checks: &[Check], extracts: &[Extract], records: &[Record]) -> Prepared
     PreparedRules::compile(checks, extracts, &records, &names(), "s").unwrap()
 }
 
-fn failure_of(check: &Check, answer: &Answer<'_>) -> Option<(ErrorClass, String)> {
+fn failure_of(check: &Check, answer: &Facts<'_>) -> Option<(ErrorClass, String)> {
     let judged = rules(std::slice::from_ref(check), &[], &[]).judge(answer, &mut values());
     assert_eq!(
         (judged.checks_passed, judged.checks_failed),
@@ -280,11 +279,11 @@ fn what_is_as_asked_passes() {
 #[test]
 fn a_body_that_is_no_whole_json_fails_what_needs_it_and_says_why() {
     let exists = at("$.a", Condition::Exists(true));
-    let message = |answer: &Answer<'_>| failure_of(&exists, answer).unwrap().1;
+    let message = |answer: &Facts<'_>| failure_of(&exists, answer).unwrap().1;
     assert!(message(&answer(200, b"<html>")).ends_with("the body is not JSON, line 1 column 1"));
     assert!(message(&answer(200, b"{\"a\": 1} x")).contains("not JSON"));
     assert!(message(&answer(200, b"")).ends_with("the body is empty, not JSON"));
-    let cut = Answer {
+    let cut = Facts {
         truncated: true,
         ..answer(200, b"{\"a\": 1}")
     };
@@ -306,7 +305,7 @@ fn a_body_that_is_no_whole_json_fails_what_needs_it_and_says_why() {
 
 #[test]
 fn of_a_cut_body_only_what_is_seen_in_it_is_sure() {
-    let cut = Answer {
+    let cut = Facts {
         truncated: true,
         ..answer(200, b"start of it")
     };
@@ -529,7 +528,7 @@ fn what_is_not_found_fails_the_request_and_forgets_the_old_value() {
     ] {
         assert_eq!(extracted(from), None);
     }
-    let cut = Answer {
+    let cut = Facts {
         truncated: true,
         ..answer(200, b"id=")
     };

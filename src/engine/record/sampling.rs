@@ -15,8 +15,8 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
+use crate::engine::answer::Facts;
 use crate::engine::answer::capture::header_texts;
-use crate::engine::answer::{Answer, OfCall};
 use crate::engine::message;
 use crate::engine::record::recorder::Part;
 use crate::engine::record::redactor::Redactor;
@@ -102,7 +102,7 @@ pub(crate) struct Seen<'a> {
     /// Bytes of its body, where not all of it is in `sent`, or not as it was.
     pub(crate) sent_size: Option<u64>,
     /// `None` where no whole answer came.
-    pub(crate) answer: Option<Answer<'a>>,
+    pub(crate) answer: Option<Facts<'a>>,
 }
 
 /// A copy of what may be shown of a request, secrets included.
@@ -225,14 +225,13 @@ impl Sampling {
 }
 
 /// The head of an answer, with its trailers, unless these are all that there is.
-fn whole_head<'a>(answer: &Answer<'a>) -> Cow<'a, [u8]> {
-    match answer.call {
-        Some(OfCall { trailers, .. })
-            if header_texts(answer.head, "grpc-status").next().is_none() =>
-        {
-            [answer.head, trailers].concat().into()
+fn whole_head<'a>(facts: &Facts<'a>) -> Cow<'a, [u8]> {
+    let Facts { head, trailers, .. } = *facts;
+    match facts.grpc_status {
+        Some(_) if header_texts(head, "grpc-status").next().is_none() => {
+            [head, trailers].concat().into()
         }
-        _ => answer.head.into(),
+        _ => head.into(),
     }
 }
 
@@ -296,10 +295,7 @@ impl Sampler {
                 .sampling
                 .copied(head, body, sent_size.unwrap_or(body.len() as u64)),
             status: answer.as_ref().map_or(0, |answer| answer.status),
-            grpc_status: answer
-                .as_ref()
-                .and_then(|answer| answer.call)
-                .map(|call| call.code),
+            grpc_status: answer.as_ref().and_then(|answer| answer.grpc_status),
             received: answer.map(|answer| {
                 self.sampling
                     .copied(&whole_head(&answer), answer.body, answer.size)

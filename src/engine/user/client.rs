@@ -18,7 +18,7 @@ use crate::engine::user::deadline::Deadline;
 use crate::engine::user::exchange::{Answered, Exchange, Scratch, unrendered};
 use crate::engine::user::frame::Frame;
 use crate::engine::user::throttle::Throttle;
-use crate::plan::cel::{CompiledCel, Facts, Unevaluated};
+use crate::plan::cel::{CompiledCel, Subject, Unevaluated};
 use crate::plan::feeder::OnExhausted;
 use crate::plan::template::{Need, Scope, Unrendered};
 use crate::plan::{OnFailure, Order, Slot};
@@ -423,11 +423,11 @@ impl Client {
             .await
             .map_err(Untold::NoRow)?;
         let mut decoded = Vec::new();
-        let answer = self
+        let facts = self
             .answered
             .and_then(|answered| answered.facts(&self.links, &mut decoded));
         Ok(condition.is_true(
-            answer.as_ref().map(|answer| answer as &dyn Facts),
+            facts.as_ref().map(|facts| facts as &dyn Subject),
             &self.frame,
         )?)
     }

@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::engine::answer::capture::{Capture, Wanted, header_texts, headers};
-use crate::engine::answer::{Answer, Json, Judged};
+use crate::engine::answer::{Facts, Judged};
 use crate::engine::auth::{Credentials, Dressed, Living, NoCredentials};
 use crate::engine::load::shard::Shard;
 use crate::engine::message::{self, Redirect};
@@ -71,7 +71,7 @@ pub(crate) struct Answered {
 
 impl Answered {
     /// What conditions read; `None` where no whole answer came.
-    pub(crate) fn facts<'a>(&self, links: &'a [Link], body: &'a mut Vec<u8>) -> Option<Answer<'a>> {
+    pub(crate) fn facts<'a>(&self, links: &'a [Link], body: &'a mut Vec<u8>) -> Option<Facts<'a>> {
         self.whole
             .then(|| answer(&links[self.route].response, self.latency, body))
     }
@@ -584,7 +584,7 @@ fn judge(
 }
 
 /// `decoded` takes the body where it came compressed.
-fn answer<'a>(response: &'a Response, latency: Duration, decoded: &'a mut Vec<u8>) -> Answer<'a> {
+fn answer<'a>(response: &'a Response, latency: Duration, decoded: &'a mut Vec<u8>) -> Facts<'a> {
     let Capture {
         head,
         body,
@@ -597,18 +597,20 @@ fn answer<'a>(response: &'a Response, latency: Duration, decoded: &'a mut Vec<u8
         Some(whole) => (decoded.as_slice(), *truncated || !whole),
         None => (body.as_slice(), *truncated),
     };
-    let call = response.reply.as_ref().and_then(|reply| reply.facts());
-    Answer {
+    let mut facts = Facts {
         status: response.status,
         head,
         body,
         truncated,
         size: *size,
         latency,
-        call,
         events: response.events,
-        json: Json::default(),
+        ..Facts::default()
+    };
+    if let Some(reply) = &response.reply {
+        reply.add_to(&mut facts);
     }
+    facts
 }
 
 /// What is written down of a request.
@@ -617,7 +619,7 @@ fn seen<'a>(
     frame: &Frame,
     failure: Option<(ErrorClass, String)>,
     (sent, size): &'a (Cow<'_, [u8]>, Option<u64>),
-    answer: Option<Answer<'a>>,
+    answer: Option<Facts<'a>>,
 ) -> Seen<'a> {
     let Sample {
         step,
@@ -737,7 +739,7 @@ pub(crate) fn describe(
     };
     let redact = |text: &[u8]| redactor.text_about(request, text);
     let mut decoded = Vec::new();
-    let Answer { head, body, .. } = answer(response, Duration::ZERO, &mut decoded);
+    let Facts { head, body, .. } = answer(response, Duration::ZERO, &mut decoded);
     let words = match &response.reply {
         Some(reply) if is_refusal => reply.message().map(|message| redact(message.as_bytes())),
         None if is_refusal => refusal::reason(response.status, head, body, redact),

@@ -9,7 +9,7 @@ use ::cel::common::types::{
 use ::cel::common::value::Val;
 use serde_json::Value;
 
-use super::Facts;
+use super::Subject;
 use super::references::Wanted;
 
 pub(super) fn whole<'v>(number: u64) -> Box<dyn Val + 'v> {
@@ -29,7 +29,7 @@ pub(super) fn text(bytes: &[u8]) -> Box<dyn Val + '_> {
 }
 
 /// Names in lower case; the values of one name are joined.
-pub(super) fn headers<'v>(facts: &dyn Facts) -> Box<dyn Val + 'v> {
+pub(super) fn headers<'v>(facts: &dyn Subject) -> Box<dyn Val + 'v> {
     let mut joined: HashMap<String, String> = HashMap::new();
     facts.headers(&mut |name, value| {
         let value = String::from_utf8_lossy(value);

@@ -3,7 +3,7 @@
 use http::HeaderMap;
 use percent_encoding::percent_decode;
 
-use crate::engine::answer::OfCall;
+use crate::engine::answer::Facts;
 use crate::engine::answer::capture::Wanted;
 use crate::engine::net::connection::Failure;
 use crate::engine::protocol::grpc::fault::Fault;
@@ -64,13 +64,13 @@ impl Reply {
         self.code == Some(Code::OK)
     }
 
-    /// What rules read of it beside its message.
-    pub(crate) fn facts(&self) -> Option<OfCall<'_>> {
-        Some(OfCall {
-            code: self.code?,
-            trailers: &self.trailers,
-            messages: self.count(),
-        })
+    /// Adds the facts that only a call has, once its status has come.
+    pub(crate) fn add_to<'a>(&'a self, facts: &mut Facts<'a>) {
+        if self.code.is_some() {
+            facts.grpc_status = self.code;
+            facts.trailers = &self.trailers;
+            facts.messages = self.count();
+        }
     }
 
     /// The last message, uncompressed into `out`, or as it came.
