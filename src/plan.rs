@@ -11,6 +11,7 @@ pub mod check;
 mod cost;
 pub mod duration;
 pub mod extract;
+pub mod facts;
 pub mod feeder;
 pub mod grpc;
 pub mod json_path;

@@ -4,6 +4,7 @@
 mod auth;
 mod check;
 mod cost;
+mod extract;
 mod feeder;
 mod grpc;
 mod http;

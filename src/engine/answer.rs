@@ -4,7 +4,9 @@
 //! [`Facts`] is all that a rule sees. A protocol fills it in, and nothing here knows which one did.
 
 pub(super) mod capture;
+mod check;
 mod condition;
+mod extract;
 mod rules;
 
 use std::cell::OnceCell;

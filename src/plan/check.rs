@@ -1,93 +1,189 @@
-//! What an answer must be like.
+//! Checks: properties that an answer must have.
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::facts::Fact;
 use super::grpc::Code;
 use super::{Cel, JsonPath, JsonTemplate, Pattern, duration};
 
-/// At most so many checks a step.
+/// Largest number of checks in a step.
 pub const MAX_CHECKS: usize = 16;
 
 /// One property of an answer; a request whose answer lacks it has failed.
+///
+/// `C` is what conditions are and `X` what an expression is: as the test writes them in a plan, or
+/// prepared for judging (see [`prepare`](Check::prepare)), so that a kind is listed once.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub enum Check {
-    /// The status is among these. A check of this kind replaces the rule that 400 and above are
-    /// failures.
+pub enum Check<C = Vec<Condition>, X = Cel> {
+    /// The status is in one of these ranges. A check of this kind replaces the rule that 400 and
+    /// above are failures.
     Status(Vec<StatusRange>),
-    /// All hold for the first node found in the body's JSON.
+    /// All conditions hold for the first node that is found in the body's JSON.
     JsonPath {
+        /// Query for the node.
         path: JsonPath,
-        must: Vec<Condition>,
+        /// Conditions for the node.
+        must: C,
     },
-    /// All hold for one of the header's values; its name in any case.
-    Header { name: String, must: Vec<Condition> },
-    /// All hold for the body as text.
-    Body(Vec<Condition>),
-    /// From the intended time to the last byte, exclusive.
+    /// All conditions hold for one of the values of a header.
+    Header {
+        /// Name of the header, in any case.
+        name: String,
+        /// Conditions for one value.
+        must: C,
+    },
+    /// All conditions hold for the body as text.
+    Body(C),
+    /// The time from the intended start to the last byte is below a bound.
     Latency {
+        /// Bound, exclusive.
         #[serde(with = "duration::micros")]
         below: Duration,
     },
-    /// Bytes of the body, exclusive.
+    /// The number of bytes of the body is within bounds.
     Size {
+        /// Lower bound, exclusive.
         above: Option<u64>,
+        /// Upper bound, exclusive.
         below: Option<u64>,
     },
-    /// Gives true.
-    Cel(Cel),
-    /// The status of a gRPC call is among these. A check of this kind replaces the rule that all
+    /// The expression gives true.
+    Cel(X),
+    /// The status of a gRPC call is one of these. A check of this kind replaces the rule that all
     /// but OK are failures.
     GrpcStatus(Vec<Code>),
-    /// As `Header`, of what a gRPC server sends after its messages.
-    Trailer { name: String, must: Vec<Condition> },
-    /// Messages received in a gRPC call, both bounds included.
+    /// All conditions hold for one of the values of a trailer, which a gRPC server sends after its
+    /// messages.
+    Trailer {
+        /// Name of the trailer, in any case.
+        name: String,
+        /// Conditions for one value.
+        must: C,
+    },
+    /// The number of messages received in a gRPC call is within bounds.
     Messages {
+        /// Lower bound, inclusive.
         at_least: Option<u64>,
+        /// Upper bound, inclusive.
         at_most: Option<u64>,
     },
-    /// Events of an answer that is read as a stream, both bounds included.
+    /// The number of events received is within bounds.
     Events {
+        /// Lower bound, inclusive.
         at_least: Option<u64>,
+        /// Upper bound, inclusive.
         at_most: Option<u64>,
     },
 }
 
-/// Codes from `from` to `to`, both included: `200`, `2xx`, `200-204`.
+/// Range of HTTP status codes, both ends included, written as `200`, `2xx` or `200-204`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct StatusRange {
+    /// First code of the range, at least 100.
     pub from: u16,
+    /// Last code of the range, at most 599.
     pub to: u16,
 }
 
-/// What a part of an answer must be like. Values are templates; numbers are equal by value, so that
-/// 1 is 1.0.
+/// Condition for a part of an answer. Values are templates; numbers are compared by value, so 1
+/// equals 1.0.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Condition {
-    /// Stands alone; every other condition implies `true`.
+    /// Whether the part exists. Stands alone: every other condition implies `true`.
     Exists(bool),
+    /// The part equals this value.
     Equals(JsonTemplate),
-    /// Equals an item of this list.
+    /// The part equals an item of this list.
     In(JsonTemplate),
-    /// Of text a part, of a list an item, of an object a field's name.
+    /// The part contains this value: a substring of text, an item of a list, the name of an
+    /// object's field.
     Contains(JsonTemplate),
+    /// The pattern matches somewhere in the part.
     Matches(Pattern),
-    /// Characters of text, items of a list, fields of an object.
+    /// Exact length: characters of text, items of a list, fields of an object.
     Length(u64),
+    /// Smallest allowed length.
     MinLength(u64),
+    /// Largest allowed length.
     MaxLength(u64),
+    /// The part is a number below this one.
     Below(JsonTemplate),
+    /// The part is a number that is not above this one.
     AtMost(JsonTemplate),
+    /// The part is a number above this one.
     Above(JsonTemplate),
+    /// The part is a number that is not below this one.
     AtLeast(JsonTemplate),
 }
 
-/// What is asked for, as a message says it: templates as they are written, since what they give may
-/// be a credential.
+impl<C, X> Check<C, X> {
+    /// Fact of the answer that the check reads; `None` for an expression, which reads only facts
+    /// that every answer has.
+    pub fn fact(&self) -> Option<Fact> {
+        Some(match self {
+            Self::Status(_) => Fact::Status,
+            Self::JsonPath { .. } | Self::Body(_) => Fact::Body,
+            Self::Header { .. } => Fact::Headers,
+            Self::Latency { .. } => Fact::Latency,
+            Self::Size { .. } => Fact::Size,
+            Self::Cel(_) => return None,
+            Self::GrpcStatus(_) => Fact::GrpcStatus,
+            Self::Trailer { .. } => Fact::Trailers,
+            Self::Messages { .. } => Fact::Messages,
+            Self::Events { .. } => Fact::Events,
+        })
+    }
+}
+
+impl Check {
+    /// Makes the same check with its conditions prepared by `conditions` and its expression by
+    /// `expression`; fails as these do.
+    pub fn prepare<C, X, E>(
+        &self,
+        conditions: impl FnOnce(&[Condition]) -> Result<C, E>,
+        expression: impl FnOnce(&Cel) -> Result<X, E>,
+    ) -> Result<Check<C, X>, E> {
+        Ok(match self {
+            Self::Status(ranges) => Check::Status(ranges.clone()),
+            Self::JsonPath { path, must } => Check::JsonPath {
+                path: path.clone(),
+                must: conditions(must)?,
+            },
+            Self::Header { name, must } => Check::Header {
+                name: name.clone(),
+                must: conditions(must)?,
+            },
+            Self::Body(must) => Check::Body(conditions(must)?),
+            Self::Latency { below } => Check::Latency { below: *below },
+            Self::Size { above, below } => Check::Size {
+                above: *above,
+                below: *below,
+            },
+            Self::Cel(cel) => Check::Cel(expression(cel)?),
+            Self::GrpcStatus(codes) => Check::GrpcStatus(codes.clone()),
+            Self::Trailer { name, must } => Check::Trailer {
+                name: name.clone(),
+                must: conditions(must)?,
+            },
+            Self::Messages { at_least, at_most } => Check::Messages {
+                at_least: *at_least,
+                at_most: *at_most,
+            },
+            Self::Events { at_least, at_most } => Check::Events {
+                at_least: *at_least,
+                at_most: *at_most,
+            },
+        })
+    }
+}
+
+/// Writes the check as messages show it. Templates are shown as they are written, since the values
+/// they give may be secret.
 impl std::fmt::Display for Check {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let conditions = |f: &mut std::fmt::Formatter<'_>, must: &[Condition]| {
@@ -171,6 +267,7 @@ impl std::fmt::Display for Condition {
 }
 
 impl StatusRange {
+    /// Reads a code (`200`), a class (`2xx`) or a range (`200-204`) of codes from 100 to 599.
     pub fn parse(text: &str) -> Result<Self, String> {
         let wrong = || {
             format!(
@@ -203,6 +300,7 @@ impl StatusRange {
         }
     }
 
+    /// Whether the code is in the range.
     pub fn contains(&self, status: u16) -> bool {
         (self.from..=self.to).contains(&status)
     }

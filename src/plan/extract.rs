@@ -1,39 +1,50 @@
-//! What is taken out of an answer: values for later steps, and numbers for a metric of the test's
+//! Values that are taken out of an answer for later steps, and numbers for a metric of the test's
 //! own.
+
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::facts::Fact;
 use super::{Cel, JsonPath, Pattern};
 
-/// At most so many values a step.
+/// Largest number of values that a step extracts.
 pub const MAX_EXTRACTS: usize = 16;
 
-/// At most so many numbers a step.
+/// Largest number of records in a step.
 pub const MAX_RECORDS: usize = 8;
 
-/// At most so many names of records in a test.
+/// Largest number of different names of records in a test.
 pub const MAX_TRENDS: usize = 32;
 
-/// A value kept under a name that later templates may use.
+/// A value that is kept under a name for later templates.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Extract {
+    /// Name that templates use.
     pub name: String,
+    /// Part of the answer that holds the value.
     pub from: ExtractFrom,
-    /// Taken when nothing is found; without one, the request has failed then.
+    /// Value that is used when the answer has none; without a default, the request has failed.
     pub default: Option<Value>,
 }
 
+/// Part of an answer that a value is taken from.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum ExtractFrom {
-    /// The first node, or a list of all; none is nothing found.
-    JsonPath { path: JsonPath, all: bool },
-    /// Group 1 of the first match in the body if there is one, else the match; text.
+    /// Node of the body's JSON, or a list of nodes; an empty list counts as nothing found.
+    JsonPath {
+        /// Query for the nodes.
+        path: JsonPath,
+        /// Whether all nodes are taken instead of the first.
+        all: bool,
+    },
+    /// Text of the first match in the body: group 1 if there is one, else the whole match.
     Regex(Pattern),
-    /// The first value of this name in any case; text.
+    /// First value of the header of this name, in any case; text.
     Header(String),
-    /// The value that the answer sets this cookie to; text.
+    /// Value that the answer sets the cookie of this name to; text.
     Cookie(String),
     /// The whole body; text.
     Body,
@@ -42,47 +53,115 @@ pub enum ExtractFrom {
 /// A number of each answer that is kept as a metric.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Record {
+    /// Name of the metric.
     pub name: String,
+    /// Unit of the number.
     pub unit: Unit,
+    /// Part of the answer that holds the number.
     pub from: RecordFrom,
 }
 
-/// Where the number is; text is read as one.
+/// Part of an answer that a number is read from; text is read as a number.
+///
+/// `X` is what an expression is: as the test writes it, or compiled (see
+/// [`prepare`](RecordFrom::prepare)).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub enum RecordFrom {
+pub enum RecordFrom<X = Cel> {
+    /// First node of the body's JSON.
     JsonPath(JsonPath),
+    /// First value of the header of this name, in any case, that is a number.
     Header(String),
+    /// Text of the first match in the body: group 1 if there is one, else the whole match.
     Regex(Pattern),
-    Cel(Cel),
+    /// Value of an expression.
+    Cel(X),
 }
 
-/// What the number counts.
+/// Unit of a recorded number.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Unit {
-    /// Nothing in particular.
+    /// No unit.
     #[default]
     #[serde(rename = "none")]
     One,
+    /// Seconds.
     #[serde(rename = "s")]
     Seconds,
+    /// Milliseconds.
     #[serde(rename = "ms")]
     Milliseconds,
+    /// Microseconds.
     #[serde(rename = "us")]
     Microseconds,
+    /// Bytes.
     #[serde(rename = "bytes")]
     Bytes,
 }
 
-/// A metric of the test's own: what all records of one name make together.
+/// A metric of the test's own, which holds all records of one name.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Trend {
+    /// Name of the records.
     pub name: String,
+    /// Unit of the records.
     pub unit: Unit,
 }
 
-/// The metrics of these records, each once, in the order of its first; its place is its number
-/// wherever statistics are kept.
+impl ExtractFrom {
+    /// Fact of the answer that the value is taken from.
+    pub fn fact(&self) -> Fact {
+        match self {
+            Self::JsonPath { .. } | Self::Regex(_) | Self::Body => Fact::Body,
+            Self::Header(_) => Fact::Headers,
+            Self::Cookie(_) => Fact::Cookies,
+        }
+    }
+}
+
+/// Writes the part of the answer as messages show it.
+impl fmt::Display for ExtractFrom {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::JsonPath { path, .. } => write!(f, "jsonPath {}", path.source()),
+            Self::Regex(pattern) => write!(f, "regex {}", pattern.source()),
+            Self::Header(name) => write!(f, "header {name}"),
+            Self::Cookie(name) => write!(f, "cookie {name}"),
+            Self::Body => f.write_str("body"),
+        }
+    }
+}
+
+impl<X> RecordFrom<X> {
+    /// Fact of the answer that the number is read from; `None` for an expression, which reads only
+    /// facts that every answer has.
+    pub fn fact(&self) -> Option<Fact> {
+        match self {
+            Self::JsonPath(_) | Self::Regex(_) => Some(Fact::Body),
+            Self::Header(_) => Some(Fact::Headers),
+            Self::Cel(_) => None,
+        }
+    }
+}
+
+impl RecordFrom {
+    /// Makes the same source with its expression prepared by `expression`; fails as that does.
+    pub fn prepare<X, E>(
+        &self,
+        expression: impl FnOnce(&Cel) -> Result<X, E>,
+    ) -> Result<RecordFrom<X>, E> {
+        Ok(match self {
+            Self::JsonPath(path) => RecordFrom::JsonPath(path.clone()),
+            Self::Header(name) => RecordFrom::Header(name.clone()),
+            Self::Regex(pattern) => RecordFrom::Regex(pattern.clone()),
+            Self::Cel(cel) => RecordFrom::Cel(expression(cel)?),
+        })
+    }
+}
+
+/// Lists the metrics of these records, each once, in the order in which their names first appear; a
+/// metric's place in the list is its number wherever statistics are kept. Fails if one name is
+/// recorded in two units, or if there are more than [`MAX_TRENDS`] names.
 pub fn trends<'r>(records: impl IntoIterator<Item = &'r Record>) -> Result<Vec<Trend>, String> {
     let mut trends: Vec<Trend> = Vec::new();
     for Record {
@@ -113,7 +192,7 @@ pub fn trends<'r>(records: impl IntoIterator<Item = &'r Record>) -> Result<Vec<T
 }
 
 impl Unit {
-    /// As the test writes it.
+    /// The name that tests write.
     pub fn name(self) -> &'static str {
         match self {
             Self::One => "none",
@@ -124,7 +203,8 @@ impl Unit {
         }
     }
 
-    /// Base units of trends (microseconds, bytes, thousandths of anything else) in one of these.
+    /// Number of base units in one of this unit. The base units of trends are microseconds, bytes,
+    /// and thousandths of anything else.
     pub fn in_base(self) -> f64 {
         match self {
             Self::Seconds => 1e6,
@@ -133,6 +213,7 @@ impl Unit {
         }
     }
 
+    /// Whether numbers of this unit are times.
     pub fn is_time(self) -> bool {
         matches!(
             self,

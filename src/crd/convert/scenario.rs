@@ -401,12 +401,12 @@ impl Context<'_> {
             None => self.timeout,
         };
         let names = self.names.clone();
-        self.fits_protocol(path, step);
-        let mut checks = self.checks(&format!("{path}.checks"), checks, &names);
+        let answers = step.answer_kind();
+        let mut checks = self.checks(&format!("{path}.checks"), checks, &names, answers);
         if step.grpc.as_ref().is_some_and(|grpc| grpc.health.is_some()) {
             checks = with_health(checks);
         }
-        let extract = self.extracts(&format!("{path}.extract"), extract, &names);
+        let extract = self.extracts(&format!("{path}.extract"), extract, &names, answers);
         let record = self.records(&format!("{path}.record"), record, &names);
         let (default_name, call) = call?;
         let goodput = goodput

@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::load::ScenarioLoadSpec;
 use super::pace::ThinkTimeSpec;
 use super::{CheckSpec, ExtractSpec, GoodputSpec, GrpcStepSpec, HttpStepSpec, RecordSpec};
+use crate::plan::facts::AnswerKind;
 use crate::plan::{OnFailure, Order};
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -179,6 +180,15 @@ impl StepSpec {
     /// It asks something of a target, by whatever protocol.
     pub fn is_request(&self) -> bool {
         self.http.is_some() || self.grpc.is_some()
+    }
+
+    /// Kind of the answers to a step that is a request.
+    pub(in crate::crd) fn answer_kind(&self) -> AnswerKind {
+        match &self.http {
+            _ if self.grpc.is_some() => AnswerKind::Grpc,
+            Some(http) if http.stream.is_some() => AnswerKind::HttpStream,
+            _ => AnswerKind::Http,
+        }
     }
 }
 

@@ -1,0 +1,189 @@
+//! The judge of checks: one check of a step, prepared once and held against the facts of answers.
+
+use super::condition::{Part, PreparedCondition};
+use super::{Facts, Store};
+use crate::plan::cel::{AnswerParts, CompiledCel, Subject};
+use crate::plan::facts::Fact;
+use crate::plan::template::Need;
+use crate::plan::{Check, Condition, Names};
+use crate::stats::ErrorClass;
+
+/// A check whose conditions and expression are ready to be evaluated.
+type Prepared = Check<Vec<PreparedCondition>, CompiledCel>;
+
+/// One check of a step, ready to be held against answers.
+pub(super) struct PreparedCheck {
+    check: Prepared,
+    /// The check as messages show it.
+    pub(super) asked: String,
+    /// Parts of an answer that must be kept for it.
+    pub(super) parts: AnswerParts,
+    /// Rows of feeders that must be fetched for it.
+    pub(super) feeds: Vec<Need>,
+}
+
+impl PreparedCheck {
+    /// Fails where a template or the expression names something that `names` does not declare.
+    pub(super) fn new(check: &Check, names: &Names) -> Result<Self, String> {
+        let mut expression = None;
+        let mut rows = Vec::new();
+        let prepared = check.prepare(
+            |must| prepare(must, names, &mut rows),
+            |cel| {
+                let compiled = cel.compile(names)?;
+                expression = Some((compiled.answer_parts(), compiled.needs().to_vec()));
+                Ok::<_, String>(compiled)
+            },
+        )?;
+        let (parts, feeds) = match expression {
+            Some(of_expression) => of_expression,
+            None => (
+                check.fact().map(Fact::answer_parts).unwrap_or_default(),
+                rows,
+            ),
+        };
+        Ok(Self {
+            check: prepared,
+            asked: check.to_string(),
+            parts,
+            feeds,
+        })
+    }
+
+    /// Whether the check decides which status is a failure, in place of the protocol's own rule.
+    pub(super) fn is_of_status(&self) -> bool {
+        matches!(self.check, Check::Status(_) | Check::GrpcStatus(_))
+    }
+
+    /// Class of a failure of this check. 429, 503 and the other statuses of failure keep the
+    /// classes that they have without a check.
+    pub(super) fn class_of_failure(&self, facts: &Facts<'_>) -> ErrorClass {
+        match (&self.check, facts.grpc_status) {
+            (Check::Status(_), _) if facts.status >= 400 => ErrorClass::of_status(facts.status),
+            (Check::GrpcStatus(_), Some(code)) => {
+                ErrorClass::of_grpc(code.0).unwrap_or(ErrorClass::Check)
+            }
+            _ => ErrorClass::Check,
+        }
+    }
+
+    /// Holds the check against an answer; fails with what was found instead.
+    pub(super) fn judge(&self, facts: &Facts<'_>, store: &mut impl Store) -> Result<(), String> {
+        match &self.check {
+            Check::Status(ranges) => found(
+                ranges.iter().any(|range| range.contains(facts.status)),
+                facts.status,
+            ),
+            Check::GrpcStatus(codes) => match facts.grpc_status {
+                Some(code) => found(codes.contains(&code), code),
+                None => Err("found an answer that is not one of gRPC".into()),
+            },
+            Check::Messages { at_least, at_most } => within(facts.messages, *at_least, *at_most),
+            Check::Events { at_least, at_most } => within(facts.events, *at_least, *at_most),
+            Check::JsonPath { path, must } => {
+                judge_part(must, path.first(facts.json()?).map(Part::Json), store)
+            }
+            Check::Header { name, must } => {
+                judge_values(must, store, |visit| facts.header(name, visit))
+            }
+            Check::Trailer { name, must } => {
+                judge_values(must, store, |visit| facts.trailer(name, visit))
+            }
+            Check::Body(must) => judge_body(must, facts, store),
+            Check::Latency { below } => found(
+                facts.latency < *below,
+                format_args!("{} ms", facts.latency.as_secs_f64() * 1e3),
+            ),
+            Check::Size { above, below } => {
+                let fits = above.is_none_or(|above| facts.size > above)
+                    && below.is_none_or(|below| facts.size < below);
+                found(fits, format_args!("{} bytes", facts.size))
+            }
+            Check::Cel(cel) => match cel.is_true(Some(facts), store) {
+                Ok(is_true) => found(is_true, is_true),
+                Err(why) => Err(why.to_string()),
+            },
+        }
+    }
+}
+
+/// Prepares conditions, and adds to `rows` the rows of feeders that they read.
+fn prepare(
+    must: &[Condition],
+    names: &Names,
+    rows: &mut Vec<Need>,
+) -> Result<Vec<PreparedCondition>, String> {
+    let prepared = must
+        .iter()
+        .map(|condition| PreparedCondition::new(condition, names))
+        .collect::<Result<Vec<_>, _>>()?;
+    rows.extend(prepared.iter().flat_map(PreparedCondition::needs));
+    Ok(prepared)
+}
+
+fn found(fits: bool, what: impl std::fmt::Display) -> Result<(), String> {
+    if fits {
+        Ok(())
+    } else {
+        Err(format!("found {what}"))
+    }
+}
+
+fn within(count: u64, at_least: Option<u64>, at_most: Option<u64>) -> Result<(), String> {
+    let fits =
+        at_least.is_none_or(|least| count >= least) && at_most.is_none_or(|most| count <= most);
+    found(fits, count)
+}
+
+fn judge_body(
+    must: &[PreparedCondition],
+    facts: &Facts<'_>,
+    store: &mut impl Store,
+) -> Result<(), String> {
+    match judge_part(must, Some(Part::Text(facts.body)), store) {
+        // what is in the part that is kept is in the whole, but what equals it does not equal the
+        // whole
+        Ok(()) if facts.truncated && must.iter().any(PreparedCondition::is_of_whole) => {
+            Err(facts.cut())
+        }
+        Err(why) if facts.truncated => Err(format!("{why}; {}", facts.cut())),
+        outcome => outcome,
+    }
+}
+
+fn judge_part(
+    must: &[PreparedCondition],
+    part: Option<Part<'_>>,
+    store: &mut impl Store,
+) -> Result<(), String> {
+    match part {
+        Some(part) => must
+            .iter()
+            .try_for_each(|condition| condition.judge(part, store)),
+        None if must.iter().all(PreparedCondition::wants_nothing) => Ok(()),
+        None => Err("found nothing".into()),
+    }
+}
+
+/// Judges values of one name: one for which all conditions hold is enough.
+fn judge_values<'a>(
+    must: &[PreparedCondition],
+    store: &mut impl Store,
+    values: impl FnOnce(&mut dyn FnMut(&'a [u8]) -> Option<()>) -> Option<()>,
+) -> Result<(), String> {
+    let mut outcome = None;
+    let passed = values(
+        &mut |value| match judge_part(must, Some(Part::Text(value)), store) {
+            Ok(()) => Some(()),
+            Err(why) => {
+                outcome.get_or_insert(why);
+                None
+            }
+        },
+    );
+    match (passed, outcome) {
+        (Some(()), _) => Ok(()),
+        (None, Some(why)) => Err(why),
+        (None, None) => judge_part(must, None, store),
+    }
+}

@@ -1,0 +1,127 @@
+//! Values and numbers taken out of the facts of an answer.
+
+use serde_json::Value;
+
+use super::condition::number_in;
+use super::{Facts, Store};
+use crate::plan::cel::{AnswerParts, CompiledCel, Subject};
+use crate::plan::facts::Fact;
+use crate::plan::template::Need;
+use crate::plan::{ExtractFrom, Names, Record, RecordFrom, Slot};
+
+/// Largest number that a histogram holds.
+const MAX_RECORDED: f64 = 1e18;
+
+/// A value that a step takes out of its answers.
+pub(super) struct PreparedExtract {
+    /// Name that the test gave the value.
+    pub(super) name: String,
+    /// Slot of the user that takes the value.
+    pub(super) slot: Slot,
+    /// Part of the answer that holds the value.
+    pub(super) from: ExtractFrom,
+    /// Value for answers that have none.
+    pub(super) default: Option<Value>,
+}
+
+/// A number that a step takes out of its answers.
+pub(super) struct PreparedRecord {
+    /// Place in the plan's list of trends.
+    pub(super) trend: u16,
+    /// Number of the trend's base units in one of the record's own unit.
+    scale: f64,
+    from: RecordFrom<CompiledCel>,
+}
+
+impl PreparedExtract {
+    /// The value, or the default where the answer has none; fails with what was found instead.
+    pub(super) fn value(&self, facts: &Facts<'_>) -> Result<Value, String> {
+        extract(&self.from, facts).or_else(|why| self.default.clone().ok_or(why))
+    }
+}
+
+fn extract(from: &ExtractFrom, facts: &Facts<'_>) -> Result<Value, String> {
+    let nothing = || "found nothing".to_owned();
+    match from {
+        ExtractFrom::JsonPath { path, all: false } => {
+            path.first(facts.json()?).cloned().ok_or_else(nothing)
+        }
+        ExtractFrom::JsonPath { path, all: true } => {
+            let found = path.all(facts.json()?);
+            if found.is_empty() {
+                Err(nothing())
+            } else {
+                Ok(found.into_iter().cloned().collect())
+            }
+        }
+        ExtractFrom::Regex(pattern) => match pattern.find(facts.body) {
+            Some(found) => Ok(text(found)),
+            None if facts.truncated => Err(format!("found nothing; {}", facts.cut())),
+            None => Err(nothing()),
+        },
+        ExtractFrom::Header(name) => facts
+            .header(name, |value| Some(text(value)))
+            .ok_or_else(nothing),
+        ExtractFrom::Cookie(name) => facts.cookie(name).map(text).ok_or_else(nothing),
+        ExtractFrom::Body if facts.truncated => Err(facts.cut()),
+        ExtractFrom::Body => Ok(text(facts.body)),
+    }
+}
+
+impl PreparedRecord {
+    /// Fails where the expression names something that `names` does not declare.
+    pub(super) fn new(trend: u16, record: &Record, names: &Names) -> Result<Self, String> {
+        let Record {
+            name: _,
+            unit,
+            from,
+        } = record;
+        Ok(Self {
+            trend,
+            scale: unit.in_base(),
+            from: from.prepare(|cel| cel.compile(names))?,
+        })
+    }
+
+    /// Parts of an answer that must be kept for the number.
+    pub(super) fn answer_parts(&self) -> AnswerParts {
+        match &self.from {
+            RecordFrom::Cel(cel) => cel.answer_parts(),
+            from => from.fact().map(Fact::answer_parts).unwrap_or_default(),
+        }
+    }
+
+    /// Rows of feeders that must be fetched for the number.
+    pub(super) fn feeds(&self) -> &[Need] {
+        match &self.from {
+            RecordFrom::Cel(cel) => cel.needs(),
+            RecordFrom::JsonPath(_) | RecordFrom::Header(_) | RecordFrom::Regex(_) => &[],
+        }
+    }
+
+    /// The number in base units; `None` where the answer has none that a histogram can hold.
+    pub(super) fn number(&self, facts: &Facts<'_>, store: &impl Store) -> Option<u64> {
+        let number = (number(&self.from, facts, store)? * self.scale).round();
+        (0.0..=MAX_RECORDED)
+            .contains(&number)
+            .then_some(number as u64)
+    }
+}
+
+fn number(from: &RecordFrom<CompiledCel>, facts: &Facts<'_>, store: &impl Store) -> Option<f64> {
+    let in_text = |text: &[u8]| number_in(std::str::from_utf8(text).ok()?)?.as_f64();
+    match from {
+        RecordFrom::JsonPath(path) => match path.first(facts.json().ok()?)? {
+            Value::Number(number) => number.as_f64(),
+            Value::String(text) => in_text(text.as_bytes()),
+            _ => None,
+        },
+        RecordFrom::Header(name) => facts.header(name, in_text),
+        RecordFrom::Regex(pattern) => in_text(pattern.find(facts.body)?),
+        RecordFrom::Cel(cel) => cel.number(Some(facts), store).ok(),
+    }
+}
+
+fn text(bytes: &[u8]) -> Value {
+    Value::String(String::from_utf8_lossy(bytes).into_owned())
+}
