@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::judge::Judge;
 use super::saturation::judge_one;
 use super::verdict;
-use crate::plan::capacity::{LimitedBy, Next, Purpose, Tried};
+use crate::plan::capacity::{JudgedLevel, LimitedBy, Next, Purpose};
 use crate::plan::{Arrival, Capacity, Level, Load, Plan, Population, Profile};
 use crate::stats::Snapshot;
 use crate::stats::format;
@@ -30,7 +30,7 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// memory.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Judged {
-    tried: Tried,
+    tried: JudgedLevel,
     row: CapacityLevel,
 }
 
@@ -151,7 +151,7 @@ impl Search {
         if let Some(current) = self.current.take() {
             self.judge(current, delivered);
         }
-        let tried: Vec<Tried> = self.judged.iter().map(|judged| judged.tried).collect();
+        let tried: Vec<JudgedLevel> = self.judged.iter().map(|judged| judged.tried).collect();
         // the first begins when the warm-up ends
         let soonest = if self.levels.is_empty() {
             plan.warmup
@@ -265,7 +265,7 @@ impl Search {
             p99: totals.latency.p99,
         };
         self.judged.push(Judged {
-            tried: Tried {
+            tried: JudgedLevel {
                 rate,
                 purpose,
                 held,

@@ -64,7 +64,7 @@ pub enum Purpose {
 /// A level that was judged.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Tried {
+pub struct JudgedLevel {
     pub rate: f64,
     pub purpose: Purpose,
     pub held: bool,
@@ -130,7 +130,7 @@ impl Capacity {
     }
 
     /// What is to be done after these levels.
-    pub fn next(&self, tried: &[Tried]) -> Next {
+    pub fn next(&self, tried: &[JudgedLevel]) -> Next {
         let level = |rate, purpose| Next::Level { rate, purpose };
         let Some(last) = tried.last() else {
             return level(self.start, Purpose::Search);
@@ -149,7 +149,7 @@ impl Capacity {
             .filter(|t| !t.held && t.purpose == Purpose::Confirmation)
             .map(|t| t.rate)
             .reduce(f64::min);
-        let holds = |t: &&Tried| {
+        let holds = |t: &&JudgedLevel| {
             t.held && t.purpose == Purpose::Search && unconfirmed.is_none_or(|rate| t.rate < rate)
         };
         let Some(best) = tried.iter().filter(holds).map(|t| t.rate).reduce(f64::max) else {
@@ -242,12 +242,12 @@ mod tests {
     fn search(
         capacity: &Capacity,
         mut holds: impl FnMut(f64, Purpose) -> bool,
-    ) -> (Vec<Tried>, Option<f64>, LimitedBy) {
+    ) -> (Vec<JudgedLevel>, Option<f64>, LimitedBy) {
         let mut tried = Vec::new();
         for _ in 0..500 {
             match capacity.next(&tried) {
                 Next::Done { rate, limited_by } => return (tried, rate, limited_by),
-                Next::Level { rate, purpose } => tried.push(Tried {
+                Next::Level { rate, purpose } => tried.push(JudgedLevel {
                     rate,
                     purpose,
                     held: holds(rate, purpose),
@@ -314,23 +314,23 @@ mod tests {
 
     #[test]
     fn the_generator_is_named_when_it_was_the_limit() {
-        let held = Tried {
+        let held = JudgedLevel {
             rate: 100.0,
             purpose: Purpose::Search,
             held: true,
             saturated: false,
         };
-        let failed = Tried {
+        let failed = JudgedLevel {
             rate: 104.0,
             purpose: Purpose::Search,
             held: false,
             saturated: true,
         };
-        let recovered = Tried {
+        let recovered = JudgedLevel {
             purpose: Purpose::Recovery,
             ..held
         };
-        let confirmed = Tried {
+        let confirmed = JudgedLevel {
             purpose: Purpose::Confirmation,
             ..held
         };
