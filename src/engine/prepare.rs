@@ -21,7 +21,7 @@ use crate::engine::protocol::grpc::services::{self, Unknown};
 use crate::engine::record::redactor::{Redactor, unredacted};
 use crate::engine::record::sampling::{SampleSink, Sampling};
 use crate::engine::world::World;
-use crate::plan::share::Cast;
+use crate::plan::share::ScenarioAssignment;
 use crate::plan::{Computed, Inputs, Order, Plan, Problem, Reference, Resolved, Scenario};
 
 /// Why a plan cannot be carried out here. No message holds a credential.
@@ -58,7 +58,7 @@ pub struct Prepared {
     pub(crate) scenarios: Vec<PreparedScenario>,
     pub(crate) once: PreparedOnce,
     /// For each population which of its scenarios a user or an arrival gets.
-    pub(crate) casts: Vec<Cast>,
+    pub(crate) assignments: Vec<ScenarioAssignment>,
     /// Conditions look at answers when these have been judged.
     pub(crate) looks_back: bool,
     pub(crate) feeds: Arc<[Feed]>,
@@ -227,8 +227,8 @@ pub(crate) async fn prepare_in(
     let of_calls: Vec<_> = served.into_iter().map(|served| served.route).collect();
     // a way of calls finds its addresses when it is first taken, as it is that of its target
     routes.extend(of_calls.into_iter().map(Some));
-    let casts = plan.populations.iter().map(|population| {
-        Cast::new(population.scenarios.iter().map(|place| {
+    let assignments = plan.populations.iter().map(|population| {
+        ScenarioAssignment::new(population.scenarios.iter().map(|place| {
             let scenario = &plan.scenarios[usize::from(*place)];
             // one that is alone has all
             (
@@ -241,14 +241,14 @@ pub(crate) async fn prepare_in(
             )
         }))
     });
-    let casts = casts.collect();
+    let assignments = assignments.collect();
     Ok(Prepared {
         looks_back,
         steps,
         computed,
         scenarios,
         once,
-        casts,
+        assignments,
         feeds,
         arrivals,
         readiness,

@@ -97,12 +97,12 @@ fn dealt(count: u64, index: u32, of: u32) -> u64 {
 /// Deals out scenarios (or anything weighted) so that any prefix is within one of the weights:
 /// smooth weighted round-robin.
 #[derive(Debug, Clone)]
-pub struct Mix {
+pub struct WeightedRoundRobin {
     /// One whole cycle, as long as the sum of the weights over their greatest common divisor.
     cycle: Vec<u16>,
 }
 
-impl Mix {
+impl WeightedRoundRobin {
     /// `weights` has a positive sum.
     pub fn new(weights: &[u32]) -> Self {
         let divisor = weights.iter().fold(0, |a, b| gcd(a, *b)).max(1);
@@ -135,14 +135,14 @@ impl Mix {
 
 /// Which scenario each user of a population plays: the fixed ones first, then by weight.
 #[derive(Debug, Clone)]
-pub struct Cast {
+pub struct ScenarioAssignment {
     /// Users that are dealt out by `fixed`.
     fixed_users: u64,
-    fixed: Mix,
-    by_weight: Mix,
+    fixed: WeightedRoundRobin,
+    by_weight: WeightedRoundRobin,
 }
 
-impl Cast {
+impl ScenarioAssignment {
     /// For each scenario the number of users that it gets first, if it gets a fixed number and no
     /// others, and its weight.
     pub fn new(scenarios: impl Iterator<Item = (Option<u32>, u32)>) -> Self {
@@ -151,8 +151,8 @@ impl Cast {
         let (fixed, weights): (Vec<u32>, Vec<u32>) = parts.unzip();
         Self {
             fixed_users: fixed.iter().map(|users| u64::from(*users)).sum(),
-            fixed: Mix::new(&fixed),
-            by_weight: Mix::new(&weights),
+            fixed: WeightedRoundRobin::new(&fixed),
+            by_weight: WeightedRoundRobin::new(&weights),
         }
     }
 
@@ -211,7 +211,7 @@ mod tests {
         fn any_prefix_is_within_one_of_the_weights(weights in prop::collection::vec(0u32..20, 1..6), length in 0u64..400) {
             prop_assume!(weights.iter().sum::<u32>() > 0);
             let total = f64::from(weights.iter().sum::<u32>());
-            let mix = Mix::new(&weights);
+            let mix = WeightedRoundRobin::new(&weights);
             let mut given = vec![0u64; weights.len()];
             for k in 0..length { given[mix.at(k)] += 1; }
             for (weight, given) in weights.iter().zip(given) {
@@ -223,13 +223,14 @@ mod tests {
 
     #[test]
     fn what_weighs_nothing_is_never_chosen() {
-        let mix = Mix::new(&[0, 3, 0]);
+        let mix = WeightedRoundRobin::new(&[0, 3, 0]);
         assert!((0..10).all(|k| mix.at(k) == 1));
     }
 
     #[test]
     fn fixed_users_come_first_and_get_no_others() {
-        let cast = Cast::new([(None, 3), (Some(2), 9), (None, 1), (Some(1), 1)].into_iter());
+        let cast =
+            ScenarioAssignment::new([(None, 3), (Some(2), 9), (None, 1), (Some(1), 1)].into_iter());
         let played: Vec<_> = (0..11).filter_map(|k| cast.at(k)).collect();
         let count = |scenario| played.iter().filter(|played| **played == scenario).count();
         assert_eq!([0, 1, 2, 3].map(count), [6, 2, 2, 1]);
@@ -238,13 +239,13 @@ mod tests {
 
     #[test]
     fn users_beyond_the_fixed_ones_play_nothing_if_nothing_has_a_weight() {
-        let cast = Cast::new([(Some(2), 1)].into_iter());
+        let cast = ScenarioAssignment::new([(Some(2), 1)].into_iter());
         assert_eq!([0, 1, 2].map(|k| cast.at(k)), [Some(0), Some(0), None]);
     }
 
     #[test]
     fn nine_to_one_is_spread_out() {
-        let mix = Mix::new(&[1, 9]);
+        let mix = WeightedRoundRobin::new(&[1, 9]);
         assert_eq!((0..20).filter(|k| mix.at(*k) == 0).count(), 2);
     }
 }

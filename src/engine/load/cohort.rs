@@ -142,7 +142,7 @@ impl Cohort {
 
     /// What user or arrival `k` of the population plays.
     pub(crate) fn scenario(&self, k: u64) -> Option<&PreparedScenario> {
-        let place = self.shard.prepared.casts[self.place].at(k)?;
+        let place = self.shard.prepared.assignments[self.place].at(k)?;
         Some(&self.shard.prepared.scenarios[usize::from(self.population().scenarios[place])])
     }
 
