@@ -85,7 +85,7 @@ pub struct Need {
 
 /// Why a template gave nothing. No message holds a value: it may be a credential.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Unrendered {
+pub enum RenderError {
     #[error("{0} is not set")]
     Unset(String),
     #[error("there is no {part} in {of}")]

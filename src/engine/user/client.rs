@@ -20,7 +20,7 @@ use crate::engine::user::frame::Frame;
 use crate::engine::user::throttle::Throttle;
 use crate::plan::cel::{CompiledCel, Subject, Unevaluated};
 use crate::plan::feeder::OnExhausted;
-use crate::plan::template::{Need, Scope, Unrendered};
+use crate::plan::template::{Need, RenderError, Scope};
 use crate::plan::{OnFailure, Order, Slot};
 use crate::stats::ErrorClass;
 
@@ -82,7 +82,7 @@ enum Untold {
     #[error(transparent)]
     Unevaluated(#[from] Unevaluated),
     #[error(transparent)]
-    Unrendered(#[from] Unrendered),
+    Render(#[from] RenderError),
     #[error("gives no list")]
     NoList,
     #[error("no row of a feeder is left for it")]
@@ -408,7 +408,7 @@ impl Client {
             .condition_failed(flow.place, clock.part, || format!("{field}: {untold}"));
         match untold {
             Untold::NoRow(outcome) => outcome,
-            Untold::Unevaluated(_) | Untold::Unrendered(_) | Untold::NoList | Untold::Never(_) => {
+            Untold::Unevaluated(_) | Untold::Render(_) | Untold::NoList | Untold::Never(_) => {
                 Outcome::Failed
             }
         }

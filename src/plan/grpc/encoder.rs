@@ -11,7 +11,7 @@ use super::message::{self, Field, Misfit, choice_of, excluded, find_field, takes
 use super::scalar::{Origin, Scalar, kind_of};
 use super::well_known::WellKnown;
 use super::wire::{self, WireType};
-use crate::plan::template::{Compiled, Need, Placeholder, Scope, Shape, Unrendered};
+use crate::plan::template::{Compiled, Need, Placeholder, RenderError, Scope, Shape};
 use crate::plan::{JsonTemplate, Names, Problem};
 
 /// Makes the messages of a step.
@@ -134,7 +134,7 @@ impl MessageEncoder {
     }
 
     /// Appends the encoded message. What fails leaves a part of it in `out`.
-    pub fn encode(&self, scope: &mut impl Scope, out: &mut Vec<u8>) -> Result<(), Unrendered> {
+    pub fn encode(&self, scope: &mut impl Scope, out: &mut Vec<u8>) -> Result<(), RenderError> {
         match &self.form {
             Form::Static(bytes) => {
                 out.extend_from_slice(bytes);
@@ -149,7 +149,7 @@ fn write_all(
     segments: &[Segment],
     scope: &mut impl Scope,
     out: &mut Vec<u8>,
-) -> Result<(), Unrendered> {
+) -> Result<(), RenderError> {
     for segment in segments {
         match segment {
             Segment::Bytes(bytes) => out.extend_from_slice(bytes),
@@ -169,7 +169,7 @@ fn write_all(
 }
 
 impl ScalarHole {
-    fn write(&self, scope: &mut impl Scope, out: &mut Vec<u8>) -> Result<(), Unrendered> {
+    fn write(&self, scope: &mut impl Scope, out: &mut Vec<u8>) -> Result<(), RenderError> {
         let Self {
             scalar,
             source,
@@ -198,7 +198,7 @@ impl ScalarHole {
         }
     }
 
-    fn write_value(&self, value: &Value, out: &mut Vec<u8>) -> Result<(), Unrendered> {
+    fn write_value(&self, value: &Value, out: &mut Vec<u8>) -> Result<(), RenderError> {
         let wired = self
             .scalar
             .wired(value, Origin::Made)
@@ -214,8 +214,8 @@ impl ScalarHole {
     fn write_text(
         &self,
         out: &mut Vec<u8>,
-        write: impl FnOnce(&mut Vec<u8>) -> Result<(), Unrendered>,
-    ) -> Result<(), Unrendered> {
+        write: impl FnOnce(&mut Vec<u8>) -> Result<(), RenderError>,
+    ) -> Result<(), RenderError> {
         let before = out.len();
         out.extend_from_slice(&self.tag);
         let begun = out.len();
@@ -229,7 +229,7 @@ impl ScalarHole {
 }
 
 impl WholeHole {
-    fn write(&self, scope: &mut impl Scope, out: &mut Vec<u8>) -> Result<(), Unrendered> {
+    fn write(&self, scope: &mut impl Scope, out: &mut Vec<u8>) -> Result<(), RenderError> {
         let written = match &self.shape {
             // borrowed where it can be: it may be a batch of rows
             Shape::Placeholder(placeholder) => self.target.write(&*placeholder.value(scope)?, out),
@@ -249,8 +249,8 @@ impl Target {
     }
 }
 
-fn misfit(path: &str, why: String) -> Unrendered {
-    Unrendered::Misfit {
+fn misfit(path: &str, why: String) -> RenderError {
+    RenderError::Misfit {
         field: format!("message{path}"),
         why,
     }

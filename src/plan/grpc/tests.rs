@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::plan::names::Declared;
 use crate::plan::template::fixed::Fixed;
-use crate::plan::template::{Need, Unrendered};
+use crate::plan::template::{Need, RenderError};
 use crate::plan::{Delimiters, Names, Problem};
 
 const PROTO: &str = r#"
@@ -121,7 +121,7 @@ fn compiled(message: &MessageDescriptor, template: &Value) -> Result<MessageEnco
 }
 
 /// What `template` becomes when `v` is `value`, read by the other implementation.
-fn made(template: Value, value: Value) -> Result<Value, Unrendered> {
+fn made(template: Value, value: Value) -> Result<Value, RenderError> {
     let message = all();
     let encoder = compiled(&message, &template).unwrap();
     let mut out = Vec::new();

@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::escape::write_value;
 use super::expression::Expression;
 use super::value_source::ValueSource;
-use super::{Need, Place, Scope, Unrendered};
+use super::{Need, Place, RenderError, Scope};
 use crate::plan::names::Names;
 
 /// What a template has become when all that can be known beforehand is known.
@@ -50,7 +50,7 @@ impl Compiled {
 
     /// Appends the rendered text. Only what is known no sooner than now can fail; then `out` holds
     /// a part of it.
-    pub fn render(&self, scope: &mut impl Scope, out: &mut Vec<u8>) -> Result<(), Unrendered> {
+    pub fn render(&self, scope: &mut impl Scope, out: &mut Vec<u8>) -> Result<(), RenderError> {
         for segment in &self.segments {
             match segment {
                 Segment::Bytes(bytes) => out.extend_from_slice(bytes),
@@ -65,13 +65,13 @@ impl Compiled {
     }
 
     /// What a JSON template stands for, as a value.
-    pub fn value(&self, scope: &mut impl Scope) -> Result<Value, Unrendered> {
+    pub fn value(&self, scope: &mut impl Scope) -> Result<Value, RenderError> {
         if let [Segment::Dynamic(source, Place::JsonValue)] = self.segments.as_slice() {
             return source.value(scope).map(Cow::into_owned);
         }
         let mut json = Vec::new();
         self.render(scope, &mut json)?;
-        serde_json::from_slice(&json).map_err(|_| Unrendered::NotJson)
+        serde_json::from_slice(&json).map_err(|_| RenderError::NotJson)
     }
 
     pub(super) fn push_bytes(&mut self, bytes: &[u8]) {

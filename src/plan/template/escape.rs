@@ -3,7 +3,7 @@
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC};
 use serde_json::Value;
 
-use super::{Place, Unrendered};
+use super::{Place, RenderError};
 
 /// All but the unreserved characters of RFC 3986.
 const NOT_UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC
@@ -16,7 +16,7 @@ const NOT_UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC
 const NOT_IN_FORM: &AsciiSet = &NOT_UNRESERVED.remove(b' ');
 
 /// Text as it is; anything else as JSON, which in [`Place::JsonValue`] text is as well.
-pub fn write_value(value: &Value, place: Place, out: &mut Vec<u8>) -> Result<(), Unrendered> {
+pub fn write_value(value: &Value, place: Place, out: &mut Vec<u8>) -> Result<(), RenderError> {
     match (value, place) {
         (Value::String(text), _) => return escape(text, place, out),
         (
@@ -31,11 +31,11 @@ pub fn write_value(value: &Value, place: Place, out: &mut Vec<u8>) -> Result<(),
     Ok(())
 }
 
-pub fn escape(text: &str, place: Place, out: &mut Vec<u8>) -> Result<(), Unrendered> {
+pub fn escape(text: &str, place: Place, out: &mut Vec<u8>) -> Result<(), RenderError> {
     match place {
         Place::Text => out.extend_from_slice(text.as_bytes()),
         Place::Header if text.bytes().any(|b| matches!(b, b'\r' | b'\n' | 0)) => {
-            return Err(Unrendered::LineBreak);
+            return Err(RenderError::LineBreak);
         }
         Place::Header => out.extend_from_slice(text.as_bytes()),
         Place::Path => percent_encode(text, NOT_UNRESERVED, out),
@@ -52,7 +52,7 @@ pub fn escape(text: &str, place: Place, out: &mut Vec<u8>) -> Result<(), Unrende
                 .bytes()
                 .any(|b| !(0x21..=0x7e).contains(&b) || b == b'#') =>
         {
-            return Err(Unrendered::NotInTarget);
+            return Err(RenderError::NotInTarget);
         }
         Place::Target => out.extend_from_slice(text.as_bytes()),
         Place::JsonString => json_string(text, out),
@@ -115,8 +115,8 @@ pub static HEX: [[u8; 2]; 256] = {
 pub fn write_text(
     place: Place,
     out: &mut Vec<u8>,
-    write: impl FnOnce(&mut Vec<u8>) -> Result<(), Unrendered>,
-) -> Result<(), Unrendered> {
+    write: impl FnOnce(&mut Vec<u8>) -> Result<(), RenderError>,
+) -> Result<(), RenderError> {
     let quoted = place == Place::JsonValue;
     out.extend(quoted.then_some(b'"'));
     let start = out.len();

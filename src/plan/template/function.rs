@@ -12,7 +12,7 @@ use serde_json::{Number, Value};
 use sha2::{Digest, Sha256};
 
 use super::escape::escape;
-use super::{Place, Unrendered};
+use super::{Place, RenderError};
 
 /// What a function of templates does; arguments come in the order of its signature.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -106,8 +106,8 @@ impl Function {
     }
 
     /// Fails on a value that does not fit; the message does not show it.
-    pub fn apply(self, arguments: &[&Value]) -> Result<Value, Unrendered> {
-        self.value_of(arguments).map_err(|why| Unrendered::Call {
+    pub fn apply(self, arguments: &[&Value]) -> Result<Value, RenderError> {
+        self.value_of(arguments).map_err(|why| RenderError::Call {
             function: self.name().to_owned(),
             why,
         })

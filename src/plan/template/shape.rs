@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use super::compiled::Compiled;
 use super::expression::Expression;
 use super::value_source::{Format, ValueSource};
-use super::{Need, Place, Scope, Template, Unrendered};
+use super::{Need, Place, RenderError, Scope, Template};
 use crate::plan::names::Names;
 
 /// A JSON template whose constants are known.
@@ -129,7 +129,7 @@ impl Shape {
     }
 
     /// The whole as a value.
-    pub fn value(&self, scope: &mut impl Scope) -> Result<Value, Unrendered> {
+    pub fn value(&self, scope: &mut impl Scope) -> Result<Value, RenderError> {
         Ok(match self {
             Shape::Literal(value) | Shape::Constant(value) => value.clone(),
             Shape::Text(text) => {
@@ -148,7 +148,7 @@ impl Shape {
                 let fields = fields
                     .iter()
                     .map(|(name, field)| Ok((name.clone(), field.value(scope)?)));
-                Value::Object(fields.collect::<Result<_, Unrendered>>()?)
+                Value::Object(fields.collect::<Result<_, RenderError>>()?)
             }
         })
     }
@@ -166,12 +166,12 @@ fn unescaped(expression: &Expression) -> &Expression {
 }
 
 impl Placeholder {
-    pub fn value<'s>(&'s self, scope: &'s mut impl Scope) -> Result<Cow<'s, Value>, Unrendered> {
+    pub fn value<'s>(&'s self, scope: &'s mut impl Scope) -> Result<Cow<'s, Value>, RenderError> {
         self.0.value(scope)
     }
 
     /// Appends the value as text: text as it is, anything else as JSON.
-    pub fn write(&self, scope: &mut impl Scope, out: &mut Vec<u8>) -> Result<(), Unrendered> {
+    pub fn write(&self, scope: &mut impl Scope, out: &mut Vec<u8>) -> Result<(), RenderError> {
         self.0.write(Place::Text, scope, out)
     }
 

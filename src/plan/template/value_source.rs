@@ -10,7 +10,7 @@ use serde_json::{Number, Value};
 use super::escape::{HEX, write_text, write_value};
 use super::expression::{Expression, Part, Suffix};
 use super::function::{self, Function};
-use super::{Need, Place, Scope, Unrendered};
+use super::{Need, Place, RenderError, Scope};
 use crate::plan::names::{Declared, Names, Slot};
 
 /// `take` and `randString` make at most so many.
@@ -216,7 +216,7 @@ fn resolve_call(
         .map(|argument| argument.resolve(names))
         .collect::<Result<Vec<_>, _>>()?;
     let constants: Option<Vec<&Value>> = resolved.iter().map(ValueSource::constant).collect();
-    let refused = |why: Unrendered| why.to_string();
+    let refused = |why: RenderError| why.to_string();
     match (function, constants) {
         (Some(function), Some(constants)) => function
             .apply(&constants)
@@ -335,7 +335,7 @@ impl ValueSource {
     }
 
     /// The value itself.
-    pub fn value<'s>(&'s self, scope: &'s mut impl Scope) -> Result<Cow<'s, Value>, Unrendered> {
+    pub fn value<'s>(&'s self, scope: &'s mut impl Scope) -> Result<Cow<'s, Value>, RenderError> {
         Ok(Cow::Owned(match self {
             ValueSource::Constant(value) => return Ok(Cow::Borrowed(value)),
             ValueSource::Slot {
@@ -359,7 +359,7 @@ impl ValueSource {
                 let random = scope.random();
                 return item(list[0].value(scope)?, random);
             }
-            ValueSource::External(name) => return Err(Unrendered::Unset(name.clone())),
+            ValueSource::External(name) => return Err(RenderError::Unset(name.clone())),
             ValueSource::UserId => scope.user().into(),
             ValueSource::Iteration => scope.iteration().into(),
             ValueSource::WorkerIndex => scope.worker().into(),
@@ -386,7 +386,7 @@ impl ValueSource {
         place: Place,
         scope: &mut impl Scope,
         out: &mut Vec<u8>,
-    ) -> Result<(), Unrendered> {
+    ) -> Result<(), RenderError> {
         match self {
             ValueSource::Uuid
             | ValueSource::RandString { .. }
@@ -398,7 +398,7 @@ impl ValueSource {
     }
 
     /// Text that is made letter by letter.
-    fn write_plain(&self, scope: &mut impl Scope, out: &mut Vec<u8>) -> Result<(), Unrendered> {
+    fn write_plain(&self, scope: &mut impl Scope, out: &mut Vec<u8>) -> Result<(), RenderError> {
         match self {
             ValueSource::Uuid => write_uuid(scope, out),
             ValueSource::RandString { length, alphabet } => {
@@ -418,21 +418,21 @@ impl ValueSource {
     }
 }
 
-fn owned(arguments: &[ValueSource], scope: &mut impl Scope) -> Result<Vec<Value>, Unrendered> {
+fn owned(arguments: &[ValueSource], scope: &mut impl Scope) -> Result<Vec<Value>, RenderError> {
     arguments
         .iter()
         .map(|argument| argument.value(scope).map(Cow::into_owned))
         .collect()
 }
 
-fn slot_value<'s>(scope: &'s impl Scope, slot: Slot, name: &str) -> Result<&'s Value, Unrendered> {
+fn slot_value<'s>(scope: &'s impl Scope, slot: Slot, name: &str) -> Result<&'s Value, RenderError> {
     scope
         .value(slot)
-        .ok_or_else(|| Unrendered::Unset(name.to_owned()))
+        .ok_or_else(|| RenderError::Unset(name.to_owned()))
 }
 
-fn walk<'v>(value: &'v Value, parts: &[Part], name: &str) -> Result<&'v Value, Unrendered> {
-    let no_part = |part: &Part| Unrendered::NoPart {
+fn walk<'v>(value: &'v Value, parts: &[Part], name: &str) -> Result<&'v Value, RenderError> {
+    let no_part = |part: &Part| RenderError::NoPart {
         of: name.to_owned(),
         part: part.to_string(),
     };
@@ -447,13 +447,13 @@ fn batch_value<'s>(
     count: u32,
     name: &str,
     parts: &[Part],
-) -> Result<Cow<'s, Value>, Unrendered> {
+) -> Result<Cow<'s, Value>, RenderError> {
     let rows = scope
         .batch(slot, count)
-        .ok_or_else(|| Unrendered::Unset(name.to_owned()))?;
+        .ok_or_else(|| RenderError::Unset(name.to_owned()))?;
     match (rows, parts.first()) {
         (Value::Array(rows), Some(Part::Field(_))) => {
-            let column: Result<Vec<Value>, Unrendered> = rows
+            let column: Result<Vec<Value>, RenderError> = rows
                 .iter()
                 .map(|row| walk(row, parts, name).cloned())
                 .collect();
@@ -463,8 +463,8 @@ fn batch_value<'s>(
     }
 }
 
-fn item(list: Cow<'_, Value>, random: u64) -> Result<Cow<'_, Value>, Unrendered> {
-    let nothing = || Unrendered::Call {
+fn item(list: Cow<'_, Value>, random: u64) -> Result<Cow<'_, Value>, RenderError> {
+    let nothing = || RenderError::Call {
         function: "pick".into(),
         why: "this is no list, or an empty one".into(),
     };
@@ -486,7 +486,7 @@ fn item(list: Cow<'_, Value>, random: u64) -> Result<Cow<'_, Value>, Unrendered>
 }
 
 impl Random {
-    fn value(self, bounds: &[Value], scope: &mut impl Scope) -> Result<Value, Unrendered> {
+    fn value(self, bounds: &[Value], scope: &mut impl Scope) -> Result<Value, RenderError> {
         match (self, bounds) {
             (Random::Int, [min, max]) => {
                 range(min, max).map(|(min, max)| between(min, max, scope.random()).into())
@@ -502,14 +502,14 @@ impl Random {
     }
 }
 
-fn wrong(function: &str, why: &str) -> Unrendered {
-    Unrendered::Call {
+fn wrong(function: &str, why: &str) -> RenderError {
+    RenderError::Call {
         function: function.into(),
         why: why.into(),
     }
 }
 
-fn range(min: &Value, max: &Value) -> Result<(i64, i64), Unrendered> {
+fn range(min: &Value, max: &Value) -> Result<(i64, i64), RenderError> {
     match (function::int(min), function::int(max)) {
         (Ok(min), Ok(max)) if min <= max => Ok((min, max)),
         _ => Err(wrong(
@@ -520,7 +520,7 @@ fn range(min: &Value, max: &Value) -> Result<(i64, i64), Unrendered> {
 }
 
 /// From `min` to `max`, rounded to so many digits behind the point if that is given.
-fn rand_float(bounds: &[&Value], random: u64) -> Result<Value, Unrendered> {
+fn rand_float(bounds: &[&Value], random: u64) -> Result<Value, RenderError> {
     let (Some(min), Some(max)) = (
         bounds.first().and_then(|min| function::float(min)),
         bounds.get(1).and_then(|max| function::float(max)),
@@ -556,7 +556,7 @@ fn rand_float(bounds: &[&Value], random: u64) -> Result<Value, Unrendered> {
         .ok_or_else(|| wrong("randFloat", "the result is no number"))
 }
 
-fn letters(length: &Value, alphabet: Option<&Value>) -> Result<(usize, Vec<char>), Unrendered> {
+fn letters(length: &Value, alphabet: Option<&Value>) -> Result<(usize, Vec<char>), RenderError> {
     let length = function::int(length)
         .ok()
         .filter(|length| (0..=MAX_LENGTH).contains(length));

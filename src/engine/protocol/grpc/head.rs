@@ -15,7 +15,7 @@ use crate::engine::auth::{Credentials, Token};
 use crate::engine::net::connection::Failure;
 use crate::engine::protocol::http::request::{USER_AGENT, host};
 use crate::plan::grpc;
-use crate::plan::template::{Compiled, Need, Place, Scope, Unrendered};
+use crate::plan::template::{Compiled, Need, Place, RenderError, Scope};
 use crate::plan::{self, Names, Problem, Target};
 
 /// Names that belong to the protocol. All that begin with `grpc-` do, too.
@@ -142,12 +142,12 @@ impl Head {
         };
         for Varying { name, value } in &self.varying {
             let mut bytes = Vec::new();
-            let unfit = |why: Unrendered| Failure::Unfit(why.to_string());
+            let unfit = |why: RenderError| Failure::Unfit(why.to_string());
             value.render(scope, &mut bytes).map_err(unfit)?;
             rendered.add(
                 name.clone(),
                 HeaderValue::from_maybe_shared(Bytes::from(bytes))
-                    .map_err(|_| unfit(Unrendered::LineBreak))?,
+                    .map_err(|_| unfit(RenderError::LineBreak))?,
             );
         }
         rendered.show_token()?;

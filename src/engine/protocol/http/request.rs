@@ -9,7 +9,7 @@ use std::sync::OnceLock;
 use url::Url;
 
 use crate::engine::auth::Credentials;
-use crate::plan::template::{Compiled, Need, Place, Scope, Unrendered};
+use crate::plan::template::{Compiled, Need, Place, Scope, RenderError};
 use crate::plan::{Header, HttpRequest, Inputs, Names, Problem, Reference, Target};
 
 pub(crate) const USER_AGENT: &str = concat!("starling/", env!("CARGO_PKG_VERSION"));
@@ -46,7 +46,7 @@ impl Piece {
         scope: &mut impl Scope,
         body_length: usize,
         out: &mut Vec<u8>,
-    ) -> Result<(), Unrendered> {
+    ) -> Result<(), RenderError> {
         match self {
             Piece::Bytes(bytes) => out.extend_from_slice(bytes),
             Piece::Template(template) => template.render(scope, out)?,
@@ -70,7 +70,7 @@ impl Request {
         &'a self,
         scope: &mut impl Scope,
         scratch: &'a mut Scratch,
-    ) -> Result<&'a [u8], Unrendered> {
+    ) -> Result<&'a [u8], RenderError> {
         match &self.form {
             Form::Static(bytes) => Ok(bytes),
             Form::Dynamic { head, body } => {
