@@ -89,7 +89,7 @@ enum Binding {
 /// Why an expression gave no truth or number. No message holds a value: it may be a credential.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub struct Unevaluated(String);
+pub struct EvaluationError(String);
 
 impl Cel {
     /// Names of variables and feeders are left to [`check`](Self::check).
@@ -272,7 +272,7 @@ impl CompiledCel {
         &self,
         facts: Option<&dyn Subject>,
         scope: &impl Scope,
-    ) -> Result<bool, Unevaluated> {
+    ) -> Result<bool, EvaluationError> {
         self.evaluate(facts, scope, |value| {
             let fits = value.downcast_ref::<CelBool>().map(|truth| *truth.inner());
             fits.ok_or_else(|| {
@@ -289,7 +289,7 @@ impl CompiledCel {
         &self,
         facts: Option<&dyn Subject>,
         scope: &impl Scope,
-    ) -> Result<f64, Unevaluated> {
+    ) -> Result<f64, EvaluationError> {
         self.evaluate(facts, scope, |value| {
             let whole = value
                 .downcast_ref::<CelInt>()
@@ -322,9 +322,10 @@ impl CompiledCel {
         facts: Option<&dyn Subject>,
         scope: &impl Scope,
         take: impl Fn(&dyn Val) -> Result<T, String>,
-    ) -> Result<T, Unevaluated> {
+    ) -> Result<T, EvaluationError> {
         let mut context = Context::with_env(ENVIRONMENT.clone());
-        self.bind(facts, scope, &mut context).map_err(Unevaluated)?;
+        self.bind(facts, scope, &mut context)
+            .map_err(EvaluationError)?;
         let resolve = || match ::cel::Value::resolve_val(&self.cel.expression, &context) {
             Ok(value) => take(&*value),
             Err(error) => Err(explain(&error)),
@@ -332,7 +333,7 @@ impl CompiledCel {
         // a library's bug must not end a shard with all its users
         catch_unwind(AssertUnwindSafe(resolve))
             .unwrap_or_else(|_| Err("the CEL interpreter gave up".into()))
-            .map_err(Unevaluated)
+            .map_err(EvaluationError)
     }
 
     fn bind<'v>(
@@ -645,7 +646,7 @@ mod tests {
         let values = Fixed::of([Some(json!(1)), None, None]);
         assert_eq!(
             compiled("status == 200").is_true(None, &values),
-            Err(Unevaluated("there is no answer yet".into()))
+            Err(EvaluationError("there is no answer yet".into()))
         );
         assert_eq!(
             compiled("vars.token == 1 && iteration == 3 && user.id == 7").is_true(None, &values),
@@ -659,7 +660,7 @@ mod tests {
         let broken = Answered(Err("the body is not JSON"));
         assert_eq!(
             compiled("json.a == 1").is_true(Some(&broken), &values),
-            Err(Unevaluated("the body is not JSON".into()))
+            Err(EvaluationError("the body is not JSON".into()))
         );
         assert_eq!(
             compiled("status == 201").is_true(Some(&broken), &values),
@@ -826,7 +827,7 @@ mod tests {
                 let compiled = cel.compile(&names()).unwrap();
                 let answer = Answered(Ok(json!({"n": 3, "f": 1.5, "t": "é", "items": [1, "a"], "deep": {"a": null}})));
                 let outcome = compiled.is_true(Some(&answer), &Fixed::of([Some(json!("t")), None, None]));
-                prop_assert_ne!(outcome, Err(Unevaluated("the CEL interpreter gave up".into())));
+                prop_assert_ne!(outcome, Err(EvaluationError("the CEL interpreter gave up".into())));
             }
         }
 

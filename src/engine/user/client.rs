@@ -18,7 +18,7 @@ use crate::engine::user::deadline::Deadline;
 use crate::engine::user::exchange::{Answered, Exchange, Scratch, unrendered};
 use crate::engine::user::frame::Frame;
 use crate::engine::user::throttle::Throttle;
-use crate::plan::cel::{CompiledCel, Subject, Unevaluated};
+use crate::plan::cel::{CompiledCel, EvaluationError, Subject};
 use crate::plan::feeder::OnExhausted;
 use crate::plan::template::{Need, RenderError, Scope};
 use crate::plan::{OnFailure, Order, Slot};
@@ -80,7 +80,7 @@ enum Outcome {
 #[derive(Debug, thiserror::Error)]
 enum Untold {
     #[error(transparent)]
-    Unevaluated(#[from] Unevaluated),
+    Evaluate(#[from] EvaluationError),
     #[error(transparent)]
     Render(#[from] RenderError),
     #[error("gives no list")]
@@ -408,7 +408,7 @@ impl Client {
             .condition_failed(flow.place, clock.part, || format!("{field}: {untold}"));
         match untold {
             Untold::NoRow(outcome) => outcome,
-            Untold::Unevaluated(_) | Untold::Render(_) | Untold::NoList | Untold::Never(_) => {
+            Untold::Evaluate(_) | Untold::Render(_) | Untold::NoList | Untold::Never(_) => {
                 Outcome::Failed
             }
         }
