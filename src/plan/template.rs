@@ -102,7 +102,7 @@ pub enum RenderError {
     NotJson,
     /// A field of a message takes no such value.
     #[error("{field}: {why}")]
-    Misfit { field: String, why: String },
+    Field { field: String, why: String },
 }
 
 /// A parsed template; in JSON it is its source text, with its delimiters where these are not the

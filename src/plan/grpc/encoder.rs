@@ -7,7 +7,7 @@ use bytes::Bytes;
 use prost_reflect::{Kind, MessageDescriptor};
 use serde_json::Value;
 
-use super::message::{self, Field, Misfit, choice_of, excluded, find_field, takes_null};
+use super::message::{self, Field, FieldError, choice_of, excluded, find_field, takes_null};
 use super::scalar::{Origin, Scalar, kind_of};
 use super::well_known::WellKnown;
 use super::wire::{self, WireType};
@@ -202,7 +202,7 @@ impl ScalarHole {
         let wired = self
             .scalar
             .wired(value, Origin::Made)
-            .map_err(|why| misfit(&self.path, why))?;
+            .map_err(|why| render_error(&self.path, why))?;
         if !(self.absence == Absence::NullAndDefault && wired.is_default()) {
             out.extend_from_slice(&self.tag);
             wired.write(out);
@@ -235,12 +235,13 @@ impl WholeHole {
             Shape::Placeholder(placeholder) => self.target.write(&*placeholder.value(scope)?, out),
             shape => self.target.write(&shape.value(scope)?, out),
         };
-        written.map_err(|Misfit { path, why }| misfit(&format!("{}{path}", self.path), why))
+        written
+            .map_err(|FieldError { path, why }| render_error(&format!("{}{path}", self.path), why))
     }
 }
 
 impl Target {
-    fn write(&self, value: &Value, out: &mut Vec<u8>) -> Result<(), Misfit> {
+    fn write(&self, value: &Value, out: &mut Vec<u8>) -> Result<(), FieldError> {
         match self {
             Self::Field(field) => message::write_field(field, value, out),
             Self::Item(field) => message::write_item(field, value, out),
@@ -249,8 +250,8 @@ impl Target {
     }
 }
 
-fn misfit(path: &str, why: String) -> RenderError {
-    RenderError::Misfit {
+fn render_error(path: &str, why: String) -> RenderError {
+    RenderError::Field {
         field: format!("message{path}"),
         why,
     }
@@ -312,7 +313,7 @@ impl Compiler {
         self.problems.push((path.to_owned(), why.into()));
     }
 
-    fn misfit(&mut self, path: &str, Misfit { path: below, why }: Misfit) {
+    fn field_error(&mut self, path: &str, FieldError { path: below, why }: FieldError) {
         self.wrong(&format!("{path}{below}"), why);
     }
 
@@ -587,16 +588,16 @@ impl Compiler {
             let mut bytes = Vec::new();
             return match target.write(&value, &mut bytes) {
                 Ok(()) => out.bytes().extend(bytes),
-                Err(found) => self.misfit(path, found),
+                Err(error) => self.field_error(path, error),
             };
         }
         if let Shape::Placeholder(placeholder) = shape
-            && let Some(found) = placeholder
+            && let Some(error) = placeholder
                 .examples()
                 .iter()
                 .find_map(|sample| target.write(sample, &mut Vec::new()).err())
         {
-            return self.misfit(path, found);
+            return self.field_error(path, error);
         }
         out.0.push(Segment::Whole(Box::new(WholeHole {
             target,

@@ -14,14 +14,14 @@ use super::wire::{self, WireType};
 /// Why a value is no such field, and where in it. Nothing of the value is shown: it may be a
 /// credential.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Misfit {
+pub struct FieldError {
     /// From the value on, such as `.rows[3]`.
     pub path: String,
     pub why: String,
 }
 
-impl Misfit {
-    pub fn here(why: String) -> Self {
+impl FieldError {
+    pub fn new(why: String) -> Self {
         Self {
             path: String::new(),
             why,
@@ -149,7 +149,7 @@ pub fn takes_null(field: &Field) -> bool {
 }
 
 /// Writes a field with its tag; null writes nothing.
-pub fn write_field(field: &Field, value: &Value, out: &mut Vec<u8>) -> Result<(), Misfit> {
+pub fn write_field(field: &Field, value: &Value, out: &mut Vec<u8>) -> Result<(), FieldError> {
     if value.is_null() && !takes_null(field) {
         return Ok(());
     }
@@ -163,7 +163,7 @@ pub fn write_field(field: &Field, value: &Value, out: &mut Vec<u8>) -> Result<()
 }
 
 /// Writes one that is no list and no map.
-pub fn write_single(field: &Field, value: &Value, out: &mut Vec<u8>) -> Result<(), Misfit> {
+pub fn write_single(field: &Field, value: &Value, out: &mut Vec<u8>) -> Result<(), FieldError> {
     match field.kind() {
         Kind::Message(message) => write_message(field, &message, value, out),
         kind => write_scalar(field, &kind, value, !field.supports_presence(), out),
@@ -171,7 +171,7 @@ pub fn write_single(field: &Field, value: &Value, out: &mut Vec<u8>) -> Result<(
 }
 
 /// Writes one item of a list, which is never left out.
-pub fn write_item(field: &Field, value: &Value, out: &mut Vec<u8>) -> Result<(), Misfit> {
+pub fn write_item(field: &Field, value: &Value, out: &mut Vec<u8>) -> Result<(), FieldError> {
     match field.kind() {
         Kind::Message(message) => write_message(field, &message, value, out),
         kind => write_scalar(field, &kind, value, false, out),
@@ -183,13 +183,13 @@ pub fn write_body<'v>(
     message: &MessageDescriptor,
     fields: impl Iterator<Item = (&'v String, &'v Value)>,
     out: &mut Vec<u8>,
-) -> Result<(), Misfit> {
+) -> Result<(), FieldError> {
     let mut chosen: Vec<(Field, OneofDescriptor)> = Vec::new();
     let mut seen: Vec<u32> = Vec::new();
     for (name, value) in fields {
-        let field = find_field(message, name).map_err(|why| Misfit::here(why).under(name))?;
+        let field = find_field(message, name).map_err(|why| FieldError::new(why).under(name))?;
         if seen.contains(&field.number()) {
-            return Err(Misfit::here(format!(
+            return Err(FieldError::new(format!(
                 "{} is there twice, as {} and as {}",
                 field.name(),
                 field.name(),
@@ -202,11 +202,11 @@ pub fn write_body<'v>(
         }
         if let Some(oneof) = choice_of(&field) {
             if let Some((other, _)) = chosen.iter().find(|(_, known)| *known == oneof) {
-                return Err(Misfit::here(excluded(&oneof, other, &field)));
+                return Err(FieldError::new(excluded(&oneof, other, &field)));
             }
             chosen.push((field.clone(), oneof));
         }
-        write_field(&field, value, out).map_err(|misfit| misfit.under(name))?;
+        write_field(&field, value, out).map_err(|error| error.under(name))?;
     }
     Ok(())
 }
@@ -225,11 +225,11 @@ pub fn write_content(
     message: &MessageDescriptor,
     value: &Value,
     out: &mut Vec<u8>,
-) -> Result<(), Misfit> {
+) -> Result<(), FieldError> {
     match (WellKnown::of(message), value) {
         (Some(known), _) => known.write(message, value, out),
         (None, Value::Object(fields)) => write_body(message, fields.iter(), out),
-        (None, _) => Err(Misfit::here(not_a_message(message, value))),
+        (None, _) => Err(FieldError::new(not_a_message(message, value))),
     }
 }
 
@@ -246,7 +246,7 @@ fn write_message(
     message: &MessageDescriptor,
     value: &Value,
     out: &mut Vec<u8>,
-) -> Result<(), Misfit> {
+) -> Result<(), FieldError> {
     if field.is_group() {
         wire::tag(field.number(), WireType::StartGroup, out);
         write_content(message, value, out)?;
@@ -263,11 +263,11 @@ fn write_scalar(
     value: &Value,
     leave_out: bool,
     out: &mut Vec<u8>,
-) -> Result<(), Misfit> {
+) -> Result<(), FieldError> {
     let Some(scalar) = Scalar::of(kind) else {
         return Ok(());
     };
-    let wired = scalar.wired(value, Origin::Made).map_err(Misfit::here)?;
+    let wired = scalar.wired(value, Origin::Made).map_err(FieldError::new)?;
     if !(leave_out && wired.is_default()) {
         wire::tag(field.number(), scalar.wire_type(), out);
         wired.write(out);
@@ -275,9 +275,9 @@ fn write_scalar(
     Ok(())
 }
 
-fn write_list(field: &Field, value: &Value, out: &mut Vec<u8>) -> Result<(), Misfit> {
+fn write_list(field: &Field, value: &Value, out: &mut Vec<u8>) -> Result<(), FieldError> {
     let Value::Array(items) = value else {
-        return Err(Misfit::here(format!(
+        return Err(FieldError::new(format!(
             "must be a list, not {}",
             kind_of(value)
         )));
@@ -291,20 +291,20 @@ fn write_list(field: &Field, value: &Value, out: &mut Vec<u8>) -> Result<(), Mis
                     scalar
                         .wired(item, Origin::Made)
                         .map(|wired| wired.write(out))
-                        .map_err(|why| Misfit::here(why).at(i))
+                        .map_err(|why| FieldError::new(why).at(i))
                 })
             })
         }
         None => items
             .iter()
             .enumerate()
-            .try_for_each(|(i, item)| write_item(field, item, out).map_err(|misfit| misfit.at(i))),
+            .try_for_each(|(i, item)| write_item(field, item, out).map_err(|error| error.at(i))),
     }
 }
 
-fn write_map(field: &Field, value: &Value, out: &mut Vec<u8>) -> Result<(), Misfit> {
+fn write_map(field: &Field, value: &Value, out: &mut Vec<u8>) -> Result<(), FieldError> {
     let Value::Object(entries) = value else {
-        return Err(Misfit::here(format!(
+        return Err(FieldError::new(format!(
             "must be an object, not {}",
             kind_of(value)
         )));
@@ -316,10 +316,10 @@ fn write_map(field: &Field, value: &Value, out: &mut Vec<u8>) -> Result<(), Misf
     for (key, value) in entries {
         wire::tag(field.number(), WireType::Length, out);
         let written = wire::prefixed(out, |out| {
-            write_key(&entry, key, out).map_err(Misfit::here)?;
+            write_key(&entry, key, out).map_err(FieldError::new)?;
             write_item(&of_values, value, out)
         });
-        written.map_err(|misfit| misfit.under(key))?;
+        written.map_err(|error| error.under(key))?;
     }
     Ok(())
 }

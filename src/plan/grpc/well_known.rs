@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use prost_reflect::MessageDescriptor;
 use serde_json::{Map, Value};
 
-use super::message::{Field, Misfit, write_body, write_single};
+use super::message::{Field, FieldError, write_body, write_single};
 use super::scalar::kind_of;
 use super::wire::{self, WireType};
 
@@ -53,8 +53,9 @@ impl WellKnown {
         message: &MessageDescriptor,
         value: &Value,
         out: &mut Vec<u8>,
-    ) -> Result<(), Misfit> {
-        let not = |wanted: &str| Misfit::here(format!("must be {wanted}, not {}", kind_of(value)));
+    ) -> Result<(), FieldError> {
+        let not =
+            |wanted: &str| FieldError::new(format!("must be {wanted}, not {}", kind_of(value)));
         match self {
             Self::Timestamp => {
                 let (seconds, nanos) = value
@@ -90,7 +91,7 @@ impl WellKnown {
             Self::Wrapper => {
                 let field = message
                     .get_field(1)
-                    .ok_or_else(|| Misfit::here("has no field 1".to_owned()))?;
+                    .ok_or_else(|| FieldError::new("has no field 1".to_owned()))?;
                 write_single(&Field::Own(field), value, out)?;
             }
             Self::Empty if value.as_object().is_some_and(Map::is_empty) => {}
@@ -212,15 +213,15 @@ fn write_any(
     any: &MessageDescriptor,
     fields: &Map<String, Value>,
     out: &mut Vec<u8>,
-) -> Result<(), Misfit> {
+) -> Result<(), FieldError> {
     let url = fields
         .get("@type")
         .and_then(Value::as_str)
-        .ok_or_else(|| Misfit::here("needs @type, the name of a message".to_owned()))?;
+        .ok_or_else(|| FieldError::new("needs @type, the name of a message".to_owned()))?;
     let name = url.rsplit('/').next().unwrap_or_default();
     let message = any.parent_pool().get_message_by_name(name);
     let message = message.ok_or_else(|| {
-        Misfit::here("there is no message as @type names it".to_owned()).under("@type")
+        FieldError::new("there is no message as @type names it".to_owned()).under("@type")
     })?;
     text(1, url, out);
     let mut body = Vec::new();
@@ -231,7 +232,7 @@ fn write_any(
                 fields.get("value").unwrap_or(&Value::Null),
                 &mut body,
             )
-            .map_err(|misfit| misfit.under("value"))?,
+            .map_err(|error| error.under("value"))?,
         None => write_body(
             &message,
             fields.iter().filter(|(name, _)| *name != "@type"),
