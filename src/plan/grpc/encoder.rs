@@ -199,13 +199,13 @@ impl ScalarHole {
     }
 
     fn write_value(&self, value: &Value, out: &mut Vec<u8>) -> Result<(), RenderError> {
-        let wired = self
+        let wire_value = self
             .scalar
-            .wired(value, Origin::Made)
+            .to_wire(value, Origin::Expression)
             .map_err(|why| render_error(&self.path, why))?;
-        if !(self.absence == Absence::NullAndDefault && wired.is_default()) {
+        if !(self.absence == Absence::NullAndDefault && wire_value.is_default()) {
             out.extend_from_slice(&self.tag);
-            wired.write(out);
+            wire_value.write(out);
         }
         Ok(())
     }
@@ -529,10 +529,10 @@ impl Compiler {
         let encoded = |value: &Value, origin| {
             let mut bytes = Vec::new();
             if !(value.is_null() && absence != Absence::Never) {
-                let wired = scalar.wired(value, origin)?;
-                if !(absence == Absence::NullAndDefault && wired.is_default()) {
+                let wire_value = scalar.to_wire(value, origin)?;
+                if !(absence == Absence::NullAndDefault && wire_value.is_default()) {
                     bytes.extend_from_slice(&tag);
-                    wired.write(&mut bytes);
+                    wire_value.write(&mut bytes);
                 }
             }
             Ok::<_, String>(bytes)
@@ -540,9 +540,9 @@ impl Compiler {
         let source = match shape {
             Shape::Literal(value) | Shape::Constant(value) => {
                 let origin = if matches!(shape, Shape::Literal(_)) {
-                    Origin::Written
+                    Origin::Literal
                 } else {
-                    Origin::Made
+                    Origin::Expression
                 };
                 match encoded(value, origin) {
                     Ok(bytes) => out.bytes().extend(bytes),
@@ -554,14 +554,14 @@ impl Compiler {
                 if let Some(why) = placeholder
                     .examples()
                     .iter()
-                    .find_map(|sample| encoded(sample, Origin::Made).err())
+                    .find_map(|sample| encoded(sample, Origin::Expression).err())
                 {
                     return self.wrong(path, why);
                 }
                 if let Some(options) = placeholder.options() {
                     let options = options
                         .into_iter()
-                        .filter_map(|option| encoded(option, Origin::Made).ok())
+                        .filter_map(|option| encoded(option, Origin::Expression).ok())
                         .collect();
                     return out.0.push(Segment::OneOf(options));
                 }
@@ -569,7 +569,7 @@ impl Compiler {
             }
             Shape::Text(text) => Source::Text(text.clone()),
             Shape::Array(_) | Shape::Object(_) => {
-                let why = encoded(&stand_in(shape), Origin::Written).err();
+                let why = encoded(&stand_in(shape), Origin::Literal).err();
                 return self.wrong(path, why.unwrap_or_default());
             }
         };

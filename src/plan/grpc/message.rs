@@ -267,10 +267,12 @@ fn write_scalar(
     let Some(scalar) = Scalar::of(kind) else {
         return Ok(());
     };
-    let wired = scalar.wired(value, Origin::Made).map_err(FieldError::new)?;
-    if !(leave_out && wired.is_default()) {
+    let wire_value = scalar
+        .to_wire(value, Origin::Expression)
+        .map_err(FieldError::new)?;
+    if !(leave_out && wire_value.is_default()) {
         wire::tag(field.number(), scalar.wire_type(), out);
-        wired.write(out);
+        wire_value.write(out);
     }
     Ok(())
 }
@@ -289,8 +291,8 @@ fn write_list(field: &Field, value: &Value, out: &mut Vec<u8>) -> Result<(), Fie
             wire::prefixed(out, |out| {
                 items.iter().enumerate().try_for_each(|(i, item)| {
                     scalar
-                        .wired(item, Origin::Made)
-                        .map(|wired| wired.write(out))
+                        .to_wire(item, Origin::Expression)
+                        .map(|wire_value| wire_value.write(out))
                         .map_err(|why| FieldError::new(why).at(i))
                 })
             })
@@ -331,10 +333,10 @@ pub fn write_key(entry: &MessageDescriptor, key: &str, out: &mut Vec<u8>) -> Res
         return Ok(());
     };
     let key = Value::from(key);
-    let wired = scalar
-        .wired(&key, Origin::Made)
+    let wire_value = scalar
+        .to_wire(&key, Origin::Expression)
         .map_err(|why| format!("the key {why}"))?;
     wire::tag(field.number(), scalar.wire_type(), out);
-    wired.write(out);
+    wire_value.write(out);
     Ok(())
 }

@@ -36,13 +36,13 @@ pub enum Scalar {
 /// value, as it comes from a CSV file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Origin {
-    Written,
-    Made,
+    Literal,
+    Expression,
 }
 
 /// A value as it goes out.
 #[derive(Debug, PartialEq)]
-pub enum Wired<'v> {
+pub enum WireValue<'v> {
     Varint(u64),
     Fixed32([u8; 4]),
     Fixed64([u8; 8]),
@@ -90,7 +90,11 @@ impl Scalar {
     }
 
     /// The message shows nothing of the value, which may be a credential.
-    pub fn wired<'v>(&self, value: &'v Value, origin: Origin) -> Result<Wired<'v>, String> {
+    pub fn wire_value<'v>(
+        &self,
+        value: &'v Value,
+        origin: Origin,
+    ) -> Result<WireValue<'v>, String> {
         let wrong = || format!("must be {}, not {}", self.in_words(), kind_of(value));
         let signed = |min: i64, max: i64| {
             whole(value)
@@ -106,17 +110,17 @@ impl Scalar {
         };
         let (min, max) = (i64::from(i32::MIN), i64::from(i32::MAX));
         Ok(match self {
-            Self::Int32 => Wired::Varint(signed(min, max)? as u64),
-            Self::Int64 => Wired::Varint(signed(i64::MIN, i64::MAX)? as u64),
-            Self::Uint32 => Wired::Varint(unsigned(u32::MAX.into())?),
-            Self::Uint64 => Wired::Varint(unsigned(u64::MAX)?),
-            Self::Sint32 => Wired::Varint(wire::zigzag(signed(min, max)?)),
-            Self::Sint64 => Wired::Varint(wire::zigzag(signed(i64::MIN, i64::MAX)?)),
-            Self::Fixed32 => Wired::Fixed32((unsigned(u32::MAX.into())? as u32).to_le_bytes()),
-            Self::Fixed64 => Wired::Fixed64(unsigned(u64::MAX)?.to_le_bytes()),
-            Self::Sfixed32 => Wired::Fixed32((signed(min, max)? as i32).to_le_bytes()),
-            Self::Sfixed64 => Wired::Fixed64(signed(i64::MIN, i64::MAX)?.to_le_bytes()),
-            Self::Double => Wired::Fixed64(float(value).ok_or_else(wrong)?.to_le_bytes()),
+            Self::Int32 => WireValue::Varint(signed(min, max)? as u64),
+            Self::Int64 => WireValue::Varint(signed(i64::MIN, i64::MAX)? as u64),
+            Self::Uint32 => WireValue::Varint(unsigned(u32::MAX.into())?),
+            Self::Uint64 => WireValue::Varint(unsigned(u64::MAX)?),
+            Self::Sint32 => WireValue::Varint(wire::zigzag(signed(min, max)?)),
+            Self::Sint64 => WireValue::Varint(wire::zigzag(signed(i64::MIN, i64::MAX)?)),
+            Self::Fixed32 => WireValue::Fixed32((unsigned(u32::MAX.into())? as u32).to_le_bytes()),
+            Self::Fixed64 => WireValue::Fixed64(unsigned(u64::MAX)?.to_le_bytes()),
+            Self::Sfixed32 => WireValue::Fixed32((signed(min, max)? as i32).to_le_bytes()),
+            Self::Sfixed64 => WireValue::Fixed64(signed(i64::MIN, i64::MAX)?.to_le_bytes()),
+            Self::Double => WireValue::Fixed64(float(value).ok_or_else(wrong)?.to_le_bytes()),
             Self::Float => {
                 let wide = float(value).ok_or_else(wrong)?;
                 // infinity was written as such
@@ -124,13 +128,13 @@ impl Scalar {
                 if narrow.is_infinite() && wide.is_finite() && wide.abs() > f64::from(f32::MAX) {
                     return Err(wrong());
                 }
-                Wired::Fixed32(narrow.to_le_bytes())
+                WireValue::Fixed32(narrow.to_le_bytes())
             }
-            Self::Bool => Wired::Varint(u64::from(truth(value, origin).ok_or_else(wrong)?)),
-            Self::String => Wired::Bytes(text(value, origin).ok_or_else(wrong)?),
-            Self::Bytes => Wired::Bytes(bytes(value).ok_or_else(wrong)?.into()),
+            Self::Bool => WireValue::Varint(u64::from(truth(value, origin).ok_or_else(wrong)?)),
+            Self::String => WireValue::Bytes(text(value, origin).ok_or_else(wrong)?),
+            Self::Bytes => WireValue::Bytes(bytes(value).ok_or_else(wrong)?.into()),
             Self::Enum(of) => {
-                Wired::Varint(i64::from(variant(of, value).ok_or_else(wrong)?) as u64)
+                WireValue::Varint(i64::from(variant(of, value).ok_or_else(wrong)?) as u64)
             }
         })
     }
@@ -154,7 +158,7 @@ impl Scalar {
     }
 }
 
-impl Wired<'_> {
+impl WireValue<'_> {
     /// What a field has that was not set, where that makes no difference.
     pub fn is_default(&self) -> bool {
         match self {
@@ -222,7 +226,7 @@ fn float(value: &Value) -> Option<f64> {
 fn truth(value: &Value, origin: Origin) -> Option<bool> {
     match (value, origin) {
         (Value::Bool(truth), _) => Some(*truth),
-        (Value::String(text), Origin::Made) => text.parse().ok(),
+        (Value::String(text), Origin::Expression) => text.parse().ok(),
         _ => None,
     }
 }
@@ -230,7 +234,7 @@ fn truth(value: &Value, origin: Origin) -> Option<bool> {
 fn text(value: &Value, origin: Origin) -> Option<Cow<'_, [u8]>> {
     match (value, origin) {
         (Value::String(text), _) => Some(Cow::Borrowed(text.as_bytes())),
-        (Value::Number(_) | Value::Bool(_), Origin::Made) => {
+        (Value::Number(_) | Value::Bool(_), Origin::Expression) => {
             Some(Cow::Owned(value.to_string().into_bytes()))
         }
         _ => None,
