@@ -22,7 +22,7 @@ pub fn check(plan: &Plan, descriptors: &Descriptors) -> Vec<Problem> {
         {
             match CompiledCall::compile(grpc, descriptors, names, &format!("{path}.grpc")) {
                 Ok(call) => problems.extend(check_limits(request, call.rpc.kind, path)),
-                Err(found) => problems.extend(found),
+                Err(wrong) => problems.extend(wrong),
             }
         }
     });
@@ -88,7 +88,7 @@ impl CompiledCall {
         }
         let mut compiled = |template: Option<&JsonTemplate>, path: String| match template {
             Some(template) => MessageEncoder::compile(template, &rpc.input, names, &path)
-                .map_err(|found| problems.extend(found))
+                .map_err(|wrong| problems.extend(wrong))
                 .ok(),
             None => Some(MessageEncoder::empty()),
         };

@@ -104,7 +104,7 @@ impl Descriptors {
                 }
             }
         }
-        let mut of_sets = Vec::new();
+        let mut set_files = Vec::new();
         for Source {
             path: _,
             field,
@@ -112,7 +112,7 @@ impl Descriptors {
         } in sets
         {
             match read_set(bytes) {
-                Ok(files) => of_sets.extend(
+                Ok(files) => set_files.extend(
                     files
                         .into_iter()
                         .map(|file| (file.name().to_owned(), field.clone(), file)),
@@ -127,7 +127,7 @@ impl Descriptors {
         if !wanted.is_empty() {
             roots.retain(|(path, _)| wanted.contains(path));
         }
-        for (name, field, file) in of_sets {
+        for (name, field, file) in set_files {
             roots.push((name.clone(), field));
             // of two sets with a file the first has it, as a text has it before both
             library.files.entry(name).or_insert(file);
@@ -187,8 +187,8 @@ impl Descriptors {
             None if service_name == HEALTH => return Self::of_health().rpc(method),
             None => return Err(self.no_service(service_name)),
         };
-        let found = service.methods().find(|known| known.name() == name);
-        let found = found.ok_or_else(|| {
+        let method = service.methods().find(|known| known.name() == name);
+        let method = method.ok_or_else(|| {
             let known: Vec<String> = service
                 .methods()
                 .map(|known| known.name().to_owned())
@@ -198,7 +198,7 @@ impl Descriptors {
                 listed(known.iter().map(String::as_str))
             )
         })?;
-        let kind = match (found.is_client_streaming(), found.is_server_streaming()) {
+        let kind = match (method.is_client_streaming(), method.is_server_streaming()) {
             (false, false) => CallKind::Unary,
             (false, true) => CallKind::ServerStreaming,
             (true, false) => CallKind::ClientStreaming,
@@ -206,8 +206,8 @@ impl Descriptors {
         };
         Ok(Rpc {
             kind,
-            input: found.input(),
-            output: found.output(),
+            input: method.input(),
+            output: method.output(),
         })
     }
 
@@ -321,24 +321,24 @@ impl FileResolver for Library {
 
 fn read_text(name: &str, text: &str) -> Result<File, protox::Error> {
     let Some(proto3) =
-        edition::as_proto3(name, text).map_err(|why| protox::Error::new(Told(why)))?
+        edition::as_proto3(name, text).map_err(|why| protox::Error::new(EditionError(why)))?
     else {
         return File::from_source(name, text);
     };
     let file = File::from_source(name, &proto3)?
         .file_descriptor_proto()
         .clone();
-    let lowered =
-        edition::lower(file).map_err(|why| protox::Error::new(Told(format!("{name}: {why}"))))?;
+    let lowered = edition::lower(file)
+        .map_err(|why| protox::Error::new(EditionError(format!("{name}: {why}"))))?;
     Ok(File::from_file_descriptor_proto(lowered))
 }
 
 /// What is wrong with a file, as its Debug form, which is what is told of an error.
 #[derive(thiserror::Error)]
 #[error("{0}")]
-struct Told(String);
+struct EditionError(String);
 
-impl std::fmt::Debug for Told {
+impl std::fmt::Debug for EditionError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&self.0)
     }

@@ -31,49 +31,49 @@ const OF_LANGUAGES: [&str; 4] = [
 
 /// What is left of the features of a file of `descriptor.proto`: `prost-types` drops all of them.
 #[derive(Clone, PartialEq, Message)]
-struct OfFile {
+struct FileFeatures {
     #[prost(message, repeated, tag = "4")]
-    messages: Vec<OfMessage>,
+    messages: Vec<MessageFeatures>,
     #[prost(message, repeated, tag = "7")]
-    extensions: Vec<OfField>,
+    extensions: Vec<FieldFeatures>,
     #[prost(message, optional, tag = "8")]
-    options: Option<FileOptions>,
+    options: Option<FileOptionFeatures>,
     #[prost(int32, tag = "14")]
     edition: i32,
 }
 
 #[derive(Clone, PartialEq, Message)]
-struct FileOptions {
+struct FileOptionFeatures {
     #[prost(message, optional, tag = "50")]
     features: Option<FeatureSet>,
 }
 
 #[derive(Clone, PartialEq, Message)]
-struct OfMessage {
+struct MessageFeatures {
     #[prost(message, repeated, tag = "2")]
-    fields: Vec<OfField>,
+    fields: Vec<FieldFeatures>,
     #[prost(message, repeated, tag = "3")]
-    nested: Vec<OfMessage>,
+    nested: Vec<MessageFeatures>,
     #[prost(message, repeated, tag = "6")]
-    extensions: Vec<OfField>,
+    extensions: Vec<FieldFeatures>,
     #[prost(message, optional, tag = "7")]
-    options: Option<MessageOptions>,
+    options: Option<MessageOptionFeatures>,
 }
 
 #[derive(Clone, PartialEq, Message)]
-struct MessageOptions {
+struct MessageOptionFeatures {
     #[prost(message, optional, tag = "12")]
     features: Option<FeatureSet>,
 }
 
 #[derive(Clone, PartialEq, Message)]
-struct OfField {
+struct FieldFeatures {
     #[prost(message, optional, tag = "8")]
-    options: Option<OptionsOfField>,
+    options: Option<FieldOptionFeatures>,
 }
 
 #[derive(Clone, PartialEq, Message)]
-struct OptionsOfField {
+struct FieldOptionFeatures {
     #[prost(message, optional, tag = "21")]
     features: Option<FeatureSet>,
 }
@@ -128,7 +128,7 @@ pub fn decode(bytes: &[u8]) -> Result<FileDescriptorProto, String> {
     if file.syntax() != "editions" {
         return Ok(file);
     }
-    let features = OfFile::decode(bytes).map_err(|e| e.to_string())?;
+    let features = FileFeatures::decode(bytes).map_err(|e| e.to_string())?;
     if !KNOWN.iter().any(|(_, number)| *number == features.edition) {
         return Err(unknown(
             file.name(),
@@ -188,7 +188,7 @@ fn quoted(text: &str) -> Cow<'_, str> {
 
 /// What became of such a text, with the features that it names.
 pub fn lower(mut file: FileDescriptorProto) -> Result<FileDescriptorProto, String> {
-    Lowering::default().file(&mut file, &OfFile::default())?;
+    Lowering::default().file(&mut file, &FileFeatures::default())?;
     Ok(file)
 }
 
@@ -220,46 +220,51 @@ struct Lowering {
 }
 
 impl Lowering {
-    fn file(&mut self, file: &mut FileDescriptorProto, of: &OfFile) -> Result<(), String> {
+    fn file(
+        &mut self,
+        file: &mut FileDescriptorProto,
+        declared: &FileFeatures,
+    ) -> Result<(), String> {
         self.is_proto2 = !file.enum_type.iter().all(begins_at_zero)
             || !file.message_type.iter().all(enums_begin_at_zero);
         file.syntax = Some(if self.is_proto2 { "proto2" } else { "proto3" }.to_owned());
-        leave_out_languages(file);
-        let named = taken(
+        drop_language_imports(file);
+        let named = take_features(
             file.options
                 .as_mut()
                 .map(|options| &mut options.uninterpreted_option),
         )?;
         let features = Features::default()
             .with(
-                of.options
+                declared
+                    .options
                     .as_ref()
                     .and_then(|options| options.features.as_ref()),
             )
             .with(Some(&named));
         for (i, field) in file.extension.iter_mut().enumerate() {
-            self.field(field, of.extensions.get(i), features)?;
+            self.field(field, declared.extensions.get(i), features)?;
         }
         for (i, message) in file.message_type.iter_mut().enumerate() {
-            self.message(message, of.messages.get(i), features)?;
+            self.message(message, declared.messages.get(i), features)?;
         }
-        file.enum_type.iter_mut().try_for_each(forget)
+        file.enum_type.iter_mut().try_for_each(drop_enum_features)
     }
 
     fn message(
         &self,
         message: &mut DescriptorProto,
-        of: Option<&OfMessage>,
+        declared: Option<&MessageFeatures>,
         above: Features,
     ) -> Result<(), String> {
-        let named = taken(
+        let named = take_features(
             message
                 .options
                 .as_mut()
                 .map(|options| &mut options.uninterpreted_option),
         )?;
-        let set = of
-            .and_then(|of| of.options.as_ref())
+        let set = declared
+            .and_then(|declared| declared.options.as_ref())
             .and_then(|options| options.features.as_ref());
         let features = above.with(set).with(Some(&named));
         let is_entry = |message: &DescriptorProto| {
@@ -290,38 +295,53 @@ impl Lowering {
             .enumerate()
             .filter(|(_, field)| own && !is_map(field))
         {
-            self.field(field, of.and_then(|of| of.fields.get(i)), features)?;
+            self.field(
+                field,
+                declared.and_then(|declared| declared.fields.get(i)),
+                features,
+            )?;
         }
         for (i, field) in message.extension.iter_mut().enumerate() {
-            self.field(field, of.and_then(|of| of.extensions.get(i)), features)?;
+            self.field(
+                field,
+                declared.and_then(|declared| declared.extensions.get(i)),
+                features,
+            )?;
         }
         for (i, nested) in message.nested_type.iter_mut().enumerate() {
-            self.message(nested, of.and_then(|of| of.nested.get(i)), features)?;
+            self.message(
+                nested,
+                declared.and_then(|declared| declared.nested.get(i)),
+                features,
+            )?;
         }
         for oneof in message
             .oneof_decl
             .iter_mut()
             .filter_map(|oneof| oneof.options.as_mut())
         {
-            taken(Some(&mut oneof.uninterpreted_option))?;
+            take_features(Some(&mut oneof.uninterpreted_option))?;
         }
-        message.enum_type.iter_mut().try_for_each(forget)
+        message
+            .enum_type
+            .iter_mut()
+            .try_for_each(drop_enum_features)
     }
 
     fn field(
         &self,
         field: &mut FieldDescriptorProto,
-        of: Option<&OfField>,
+        declared: Option<&FieldFeatures>,
         above: Features,
     ) -> Result<(), String> {
-        let named = taken(
+        let named = take_features(
             field
                 .options
                 .as_mut()
                 .map(|options| &mut options.uninterpreted_option),
         )?;
-        let set = of
-            .and_then(|of| of.options.as_ref())
+        let set = declared
+            .and_then(|declared| declared.options.as_ref())
             .and_then(|options| options.features.as_ref());
         let Features {
             implicit,
@@ -366,8 +386,11 @@ fn mixed(field: &str) -> String {
     )
 }
 
-fn begins_at_zero(of: &EnumDescriptorProto) -> bool {
-    of.value.first().is_none_or(|value| value.number() == 0)
+fn begins_at_zero(declared: &EnumDescriptorProto) -> bool {
+    declared
+        .value
+        .first()
+        .is_none_or(|value| value.number() == 0)
 }
 
 fn enums_begin_at_zero(message: &DescriptorProto) -> bool {
@@ -376,22 +399,23 @@ fn enums_begin_at_zero(message: &DescriptorProto) -> bool {
 }
 
 /// An enum is sent in one way, whatever features it has.
-fn forget(of: &mut EnumDescriptorProto) -> Result<(), String> {
-    let values = of
+fn drop_enum_features(declared: &mut EnumDescriptorProto) -> Result<(), String> {
+    let values = declared
         .value
         .iter_mut()
         .filter_map(|value| value.options.as_mut())
         .map(|options| &mut options.uninterpreted_option);
-    of.options
+    declared
+        .options
         .as_mut()
         .map(|options| &mut options.uninterpreted_option)
         .into_iter()
         .chain(values)
-        .try_for_each(|options| taken(Some(options)).map(drop))
+        .try_for_each(|options| take_features(Some(options)).map(drop))
 }
 
 /// The imports of files that describe features of languages go with these features.
-fn leave_out_languages(file: &mut FileDescriptorProto) {
+fn drop_language_imports(file: &mut FileDescriptorProto) {
     let before = std::mem::take(&mut file.dependency);
     let mut places = Vec::new();
     for name in before {
@@ -410,7 +434,7 @@ fn leave_out_languages(file: &mut FileDescriptorProto) {
 }
 
 /// Takes the features out of options that have only been read, where there are any.
-fn taken(options: Option<&mut Vec<UninterpretedOption>>) -> Result<FeatureSet, String> {
+fn take_features(options: Option<&mut Vec<UninterpretedOption>>) -> Result<FeatureSet, String> {
     let mut set = FeatureSet::default();
     let Some(options) = options else {
         return Ok(set);
@@ -433,7 +457,7 @@ fn taken(options: Option<&mut Vec<UninterpretedOption>>) -> Result<FeatureSet, S
                     },
                 ],
                 Some(value),
-            ) => name(&mut set, name_part, value)?,
+            ) => set_feature(&mut set, name_part, value)?,
             (
                 [
                     _,
@@ -447,7 +471,7 @@ fn taken(options: Option<&mut Vec<UninterpretedOption>>) -> Result<FeatureSet, S
             _ => {
                 return Err(format!(
                     "{} is not understood; write one feature a line: features.field_presence = IMPLICIT",
-                    names(&option)
+                    option_name(&option)
                 ));
             }
         }
@@ -455,7 +479,7 @@ fn taken(options: Option<&mut Vec<UninterpretedOption>>) -> Result<FeatureSet, S
     Ok(set)
 }
 
-fn names(option: &UninterpretedOption) -> String {
+fn option_name(option: &UninterpretedOption) -> String {
     option
         .name
         .iter()
@@ -464,7 +488,7 @@ fn names(option: &UninterpretedOption) -> String {
         .join(".")
 }
 
-fn name(set: &mut FeatureSet, feature: &str, value: &str) -> Result<(), String> {
+fn set_feature(set: &mut FeatureSet, feature: &str, value: &str) -> Result<(), String> {
     let (place, number) = match (feature, value) {
         ("field_presence", "EXPLICIT" | "LEGACY_REQUIRED") => (&mut set.field_presence, 1),
         ("field_presence", "IMPLICIT") => (&mut set.field_presence, IMPLICIT),

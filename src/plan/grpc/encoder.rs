@@ -33,7 +33,7 @@ enum Segment {
     /// One of these, all equally likely.
     OneOf(Vec<Vec<u8>>),
     /// A field, or an item of a list, that is no message.
-    Scalar(Box<ScalarHole>),
+    Scalar(Box<ScalarPlaceholder>),
     /// What the length of the others stands before; with its tag.
     Nested {
         tag: Vec<u8>,
@@ -41,11 +41,11 @@ enum Segment {
     },
     /// What only its descriptor can tell how to write when its value is there: a whole list, map or
     /// message out of one expression.
-    Whole(Box<WholeHole>),
+    Whole(Box<WholePlaceholder>),
 }
 
 #[derive(Debug, Clone)]
-struct ScalarHole {
+struct ScalarPlaceholder {
     /// Empty within a packed list.
     tag: Vec<u8>,
     scalar: Scalar,
@@ -72,7 +72,7 @@ enum Absence {
 }
 
 #[derive(Debug, Clone)]
-struct WholeHole {
+struct WholePlaceholder {
     target: Target,
     shape: Shape,
     path: String,
@@ -168,7 +168,7 @@ fn write_all(
     Ok(())
 }
 
-impl ScalarHole {
+impl ScalarPlaceholder {
     fn write(&self, scope: &mut impl Scope, out: &mut Vec<u8>) -> Result<(), RenderError> {
         let Self {
             scalar,
@@ -228,7 +228,7 @@ impl ScalarHole {
     }
 }
 
-impl WholeHole {
+impl WholePlaceholder {
     fn write(&self, scope: &mut impl Scope, out: &mut Vec<u8>) -> Result<(), RenderError> {
         let written = match &self.shape {
             // borrowed where it can be: it may be a batch of rows
@@ -335,7 +335,7 @@ impl Compiler {
             {
                 self.whole(Target::Content(message.clone()), shape, path, out);
             }
-            shape => self.wrong(path, message::not_a_message(message, &stand_in(shape))),
+            shape => self.wrong(path, message::not_a_message(message, &example_of(shape))),
         }
     }
 
@@ -407,7 +407,7 @@ impl Compiler {
                     };
                     self.wrong(
                         path,
-                        format!("must be {wanted}, not {}", kind_of(&stand_in(shape))),
+                        format!("must be {wanted}, not {}", kind_of(&example_of(shape))),
                     );
                 }
             },
@@ -466,7 +466,7 @@ impl Compiler {
                 };
                 self.whole(target, shape, path, out);
             }
-            shape => self.wrong(path, message::not_a_message(&message, &stand_in(shape))),
+            shape => self.wrong(path, message::not_a_message(&message, &example_of(shape))),
         }
     }
 
@@ -505,14 +505,14 @@ impl Compiler {
         let Kind::Message(entry) = field.kind() else {
             return;
         };
-        let of_values = Field::Own(entry.map_entry_value_field());
+        let value_field = Field::Own(entry.map_entry_value_field());
         for (key, shape) in entries {
             let path = format!("{path}.{key}");
             let mut inner = Segments::default();
             if let Err(why) = message::write_key(&entry, key, inner.bytes()) {
                 self.wrong(&path, why);
             }
-            self.single(&of_values, shape, Absence::Never, &path, &mut inner);
+            self.single(&value_field, shape, Absence::Never, &path, &mut inner);
             out.nested(tag(field, WireType::Length), inner);
         }
     }
@@ -554,7 +554,7 @@ impl Compiler {
                 if let Some(why) = placeholder
                     .examples()
                     .iter()
-                    .find_map(|sample| encoded(sample, Origin::Expression).err())
+                    .find_map(|example| encoded(example, Origin::Expression).err())
                 {
                     return self.wrong(path, why);
                 }
@@ -569,11 +569,11 @@ impl Compiler {
             }
             Shape::Text(text) => Source::Text(text.clone()),
             Shape::Array(_) | Shape::Object(_) => {
-                let why = encoded(&stand_in(shape), Origin::Literal).err();
+                let why = encoded(&example_of(shape), Origin::Literal).err();
                 return self.wrong(path, why.unwrap_or_default());
             }
         };
-        out.0.push(Segment::Scalar(Box::new(ScalarHole {
+        out.0.push(Segment::Scalar(Box::new(ScalarPlaceholder {
             tag,
             scalar,
             source,
@@ -595,11 +595,11 @@ impl Compiler {
             && let Some(error) = placeholder
                 .examples()
                 .iter()
-                .find_map(|sample| target.write(sample, &mut Vec::new()).err())
+                .find_map(|example| target.write(example, &mut Vec::new()).err())
         {
             return self.field_error(path, error);
         }
-        out.0.push(Segment::Whole(Box::new(WholeHole {
+        out.0.push(Segment::Whole(Box::new(WholePlaceholder {
             target,
             shape: shape.clone(),
             path: path.to_owned(),
@@ -608,7 +608,7 @@ impl Compiler {
 }
 
 /// A value of the same kind, for a message that says what kind that is.
-fn stand_in(shape: &Shape) -> Value {
+fn example_of(shape: &Shape) -> Value {
     match shape {
         Shape::Literal(value) | Shape::Constant(value) => value.clone(),
         Shape::Text(_) | Shape::Placeholder(_) => Value::String(String::new()),

@@ -314,12 +314,12 @@ fn write_map(field: &Field, value: &Value, out: &mut Vec<u8>) -> Result<(), Fiel
     let Kind::Message(entry) = field.kind() else {
         return Ok(());
     };
-    let of_values = Field::Own(entry.map_entry_value_field());
+    let value_field = Field::Own(entry.map_entry_value_field());
     for (key, value) in entries {
         wire::tag(field.number(), WireType::Length, out);
         let written = wire::prefixed(out, |out| {
             write_key(&entry, key, out).map_err(FieldError::new)?;
-            write_item(&of_values, value, out)
+            write_item(&value_field, value, out)
         });
         written.map_err(|error| error.under(key))?;
     }
