@@ -90,7 +90,7 @@ impl Scalar {
     }
 
     /// The message shows nothing of the value, which may be a credential.
-    pub fn wire_value<'v>(
+    pub fn to_wire<'v>(
         &self,
         value: &'v Value,
         origin: Origin,
