@@ -90,11 +90,7 @@ impl Scalar {
     }
 
     /// The message shows nothing of the value, which may be a credential.
-    pub fn to_wire<'v>(
-        &self,
-        value: &'v Value,
-        origin: Origin,
-    ) -> Result<WireValue<'v>, String> {
+    pub fn to_wire<'v>(&self, value: &'v Value, origin: Origin) -> Result<WireValue<'v>, String> {
         let wrong = || format!("must be {}, not {}", self.in_words(), kind_of(value));
         let signed = |min: i64, max: i64| {
             whole(value)

@@ -9,7 +9,7 @@ use std::sync::OnceLock;
 use url::Url;
 
 use crate::engine::auth::Credentials;
-use crate::plan::template::{Compiled, Need, Place, Scope, RenderError};
+use crate::plan::template::{Compiled, Need, Place, RenderError, Scope};
 use crate::plan::{Header, HttpRequest, Inputs, Names, Problem, Reference, Target};
 
 pub(crate) const USER_AGENT: &str = concat!("starling/", env!("CARGO_PKG_VERSION"));
