@@ -5,9 +5,6 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use syn::punctuated::Punctuated;
-use syn::{Attribute, Field, Fields, ImplItem, Item, Meta, TraitItem, Variant, Visibility, token};
-
 /// Words that a doc does not begin with: what they point at is not on the reader's screen.
 const POINTING: &[&str] = &[
     // pronouns and question words
@@ -121,154 +118,115 @@ impl Source {
     }
 }
 
-/// Collects the visible items of a file that have no doc.
-struct Undocumented<'a> {
-    file: &'a str,
-    found: Vec<String>,
-}
-
-impl Undocumented<'_> {
-    fn look_at(&mut self, name: &str, attributes: &[Attribute]) {
-        if !attributes
-            .iter()
-            .any(|attribute| attribute.path().is_ident("doc"))
-        {
-            self.found.push(format!("{}: {name}", self.file));
-        }
-    }
-
-    fn items(&mut self, items: &[Item]) {
-        for item in items {
-            self.item(item);
-        }
-    }
-
-    fn item(&mut self, item: &Item) {
-        match item {
-            Item::Mod(module) if !is_test(&module.attrs) => {
-                if let Some((_, items)) = &module.content {
-                    self.items(items);
-                }
-            }
-            Item::Impl(block) if block.trait_.is_none() && !is_test(&block.attrs) => {
-                let owner = type_name(&block.self_ty);
-                for item in &block.items {
-                    self.impl_item(&owner, item);
-                }
-            }
-            Item::Struct(it) if is_visible(&it.vis, &it.attrs) => {
-                self.look_at(&it.ident.to_string(), &it.attrs);
-                self.fields(&it.ident.to_string(), &it.fields);
-            }
-            Item::Struct(it) if !is_test(&it.attrs) => {
-                self.fields(&it.ident.to_string(), &it.fields);
-            }
-            Item::Enum(it) if is_visible(&it.vis, &it.attrs) => {
-                self.look_at(&it.ident.to_string(), &it.attrs);
-                self.variants(&it.ident.to_string(), &it.variants);
-            }
-            Item::Trait(it) if is_visible(&it.vis, &it.attrs) => {
-                self.look_at(&it.ident.to_string(), &it.attrs);
-                for item in &it.items {
-                    self.trait_item(&it.ident.to_string(), item);
-                }
-            }
-            Item::Fn(it) if is_visible(&it.vis, &it.attrs) => {
-                self.look_at(&it.sig.ident.to_string(), &it.attrs);
-            }
-            Item::Type(it) if is_visible(&it.vis, &it.attrs) => {
-                self.look_at(&it.ident.to_string(), &it.attrs);
-            }
-            Item::Const(it) if is_visible(&it.vis, &it.attrs) => {
-                self.look_at(&it.ident.to_string(), &it.attrs);
-            }
-            Item::Static(it) if is_visible(&it.vis, &it.attrs) => {
-                self.look_at(&it.ident.to_string(), &it.attrs);
-            }
-            _ => {}
-        }
-    }
-
-    fn impl_item(&mut self, owner: &str, item: &ImplItem) {
-        let (visibility, name, attributes) = match item {
-            ImplItem::Fn(it) => (&it.vis, &it.sig.ident, &it.attrs),
-            ImplItem::Const(it) => (&it.vis, &it.ident, &it.attrs),
-            ImplItem::Type(it) => (&it.vis, &it.ident, &it.attrs),
-            _ => return,
-        };
-        if is_visible(visibility, attributes) {
-            self.look_at(&format!("{owner}::{name}"), attributes);
-        }
-    }
-
-    fn trait_item(&mut self, owner: &str, item: &TraitItem) {
-        match item {
-            TraitItem::Fn(it) => self.look_at(&format!("{owner}::{}", it.sig.ident), &it.attrs),
-            TraitItem::Const(it) => self.look_at(&format!("{owner}::{}", it.ident), &it.attrs),
-            TraitItem::Type(it) => self.look_at(&format!("{owner}::{}", it.ident), &it.attrs),
-            _ => {}
-        }
-    }
-
-    /// Named fields that are visible. Positional ones have the doc of their type.
-    fn fields(&mut self, owner: &str, fields: &Fields) {
-        for field in fields
-            .iter()
-            .filter(|field| is_visible(&field.vis, &field.attrs))
-        {
-            self.field(owner, field);
-        }
-    }
-
-    fn field(&mut self, owner: &str, field: &Field) {
-        if let Some(name) = &field.ident {
-            self.look_at(&format!("{owner}.{name}"), &field.attrs);
-        }
-    }
-
-    fn variants(&mut self, owner: &str, variants: &Punctuated<Variant, token::Comma>) {
-        for variant in variants {
-            let name = format!("{owner}::{}", variant.ident);
-            self.look_at(&name, &variant.attrs);
-            for field in &variant.fields {
-                self.field(&name, field);
-            }
-        }
-    }
-}
-
-/// `pub` or `pub(...)`, and in the program rather than in its tests.
-fn is_visible(visibility: &Visibility, attributes: &[Attribute]) -> bool {
-    !matches!(visibility, Visibility::Inherited) && !is_test(attributes)
-}
-
-fn is_test(attributes: &[Attribute]) -> bool {
-    attributes.iter().any(|attribute| match &attribute.meta {
-        Meta::List(list) => list.path.is_ident("cfg") && list.tokens.to_string() == "test",
-        _ => false,
-    })
-}
-
-fn type_name(of: &syn::Type) -> String {
-    match of {
-        syn::Type::Path(path) => path
-            .path
-            .segments
-            .last()
-            .map_or_else(|| "impl".to_owned(), |segment| segment.ident.to_string()),
-        _ => "impl".to_owned(),
-    }
-}
-
+/// Visible items of a file that have no doc, by line and name. Relies on rustfmt: each item, variant
+/// and field begins a line, and a closing brace stands as far in as what it closes.
 fn undocumented(source: &Source) -> Vec<String> {
-    let file = syn::parse_file(&source.text)
-        .unwrap_or_else(|error| panic!("{} is no Rust: {error}", source.path));
-    let mut found = Undocumented {
-        file: &source.path,
-        found: Vec::new(),
-    };
-    found.items(&file.items);
-    found.found
+    let lines = source.program();
+    // braces of the visible enum or trait around the line: how far in, and whether it is an enum
+    let mut around: Option<(usize, bool)> = None;
+    let mut found = Vec::new();
+    for (at, line) in lines.iter().enumerate() {
+        let text = line.trim_start();
+        let indent = line.len() - text.len();
+        if around.is_some_and(|(of, _)| indent == of && text.starts_with('}')) {
+            around = None;
+        }
+        let is_inner =
+            |is_enum: bool, depth: usize| around == Some((indent.wrapping_sub(depth), is_enum));
+        let visible = after_visibility(text);
+        let name = if is_inner(false, 4) {
+            item_name(text).map(|(_, name)| name)
+        } else if is_inner(true, 4) {
+            variant_name(text)
+        } else if is_inner(true, 8) {
+            field_name(text)
+        } else {
+            let item = visible.and_then(item_name);
+            if let Some((kind @ ("enum" | "trait"), _)) = item
+                && line.ends_with('{')
+            {
+                around = Some((indent, kind == "enum"));
+            }
+            item.map(|(_, name)| name).or(visible.and_then(field_name))
+        };
+        if let Some(name) = name
+            && !has_doc(&lines[..at])
+        {
+            found.push(format!("{}:{}: {name}", source.path, at + 1));
+        }
+    }
+    found
+}
+
+/// What follows `pub` or `pub(...)`.
+fn after_visibility(text: &str) -> Option<&str> {
+    let rest = text.strip_prefix("pub")?;
+    match rest.strip_prefix('(') {
+        Some(rest) => Some(rest.split_once(") ")?.1),
+        None => rest.strip_prefix(' '),
+    }
+}
+
+/// Kind and name of an item that begins with `text`.
+fn item_name(text: &str) -> Option<(&str, &str)> {
+    let mut words = text.split_whitespace().peekable();
+    let mut kind = words.next()?;
+    while ["const", "async", "unsafe", "extern", "\"C\""].contains(&kind)
+        && words
+            .peek()
+            .is_some_and(|next| ["fn", "async", "unsafe", "extern", "\"C\""].contains(next))
+    {
+        kind = words.next()?;
+    }
+    let is_item = [
+        "fn", "struct", "enum", "trait", "type", "const", "static", "union",
+    ]
+    .contains(&kind);
+    let name = words
+        .next()
+        .map(identifier)
+        .filter(|name| !name.is_empty())?;
+    is_item.then_some((kind, name))
+}
+
+fn field_name(text: &str) -> Option<&str> {
+    let name = identifier(text.strip_prefix("r#").unwrap_or(text));
+    let is_field = text[text.find(name)? + name.len()..].starts_with(": ");
+    (is_field && name.starts_with(|c: char| c.is_ascii_lowercase())).then_some(name)
+}
+
+fn variant_name(text: &str) -> Option<&str> {
+    let name = identifier(text);
+    name.starts_with(|c: char| c.is_ascii_uppercase())
+        .then_some(name)
+}
+
+fn identifier(text: &str) -> &str {
+    let end = text.find(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+    &text[..end.unwrap_or(text.len())]
+}
+
+/// Whether a doc stands above an item, with nothing but attributes between them.
+fn has_doc(above: &[&str]) -> bool {
+    let mut left = above.len();
+    while left > 0 {
+        let line = above[left - 1].trim_start();
+        if line.starts_with("///") {
+            return true;
+        }
+        if !line.ends_with(']') || line.starts_with("//") {
+            return false;
+        }
+        // an attribute of several lines begins with the nearest line above that opens one
+        let Some(begin) = above[..left]
+            .iter()
+            .rposition(|line| line.trim_start().starts_with("#["))
+        else {
+            return false;
+        };
+        left = begin;
+    }
+    false
 }
 
 /// Docs of a file that begin with a word of [`POINTING`] and are no exception.
@@ -416,22 +374,53 @@ fn source(path: &str, text: &str) -> Source {
 
 #[test]
 fn what_has_no_doc_is_found_wherever_it_stands() {
-    let text = "
-        /// A.
-        pub struct A { pub(super) b: u8, c: u8 }
-        struct Hidden { pub d: u8 }
-        pub enum E { F { g: u8 }, H(u8) }
-        impl A { pub fn i(&self) {} fn j(&self) {} }
-        impl Clone for A { fn clone(&self) -> A { todo!() } }
-        pub(crate) trait K { fn l(&self); }
-        mod m { pub const N: u8 = 0; }
-        #[cfg(test)] mod tests { pub fn o() {} }
-    ";
+    let text = "\
+/// A.
+#[derive(Debug)]
+#[serde(
+    default
+)]
+pub struct A {
+    pub(super) b: u8,
+    c: u8,
+}
+struct Hidden {
+    pub d: u8,
+}
+pub enum E {
+    F {
+        g: u8,
+    },
+    #[serde(skip)]
+    H(u8),
+    /// Known.
+    I,
+}
+impl A {
+    pub const async fn i(&self) {
+        let j: u8 = 0;
+    }
+    fn k(&self) {}
+}
+impl Clone for A {
+    fn clone(&self) -> A {}
+}
+pub(crate) trait L {
+    fn m(&self);
+}
+mod n {
+    pub const N: u8 = 0;
+}
+#[cfg(test)]
+mod tests {
+    pub fn o() {}
+}
+";
     let expected = [
-        "A.b", "Hidden.d", "E", "E::F", "E::F.g", "E::H", "A::i", "K", "K::l", "N",
+        "7: b", "11: d", "13: E", "14: F", "15: g", "18: H", "23: i", "31: L", "32: m", "35: N",
     ];
     let found = undocumented(&source("a", text));
-    assert_eq!(found, expected.map(|name| format!("a: {name}")));
+    assert_eq!(found, expected.map(|name| format!("a:{name}")));
 }
 
 #[test]
