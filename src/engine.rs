@@ -6,6 +6,7 @@
 //! [`Running`] gives out what happened, second by second.
 
 mod answer;
+mod attempt;
 mod auth;
 mod inputs;
 mod load;

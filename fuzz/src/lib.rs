@@ -14,23 +14,7 @@ mod starling {
         }
 
         mod protocol {
-            /// Answers over gRPC are not read here.
-            pub(crate) mod grpc {
-                use crate::plan::grpc::Code;
-
-                #[derive(Debug)]
-                pub enum Reply {}
-
-                impl Reply {
-                    pub fn code(&self) -> Option<Code> {
-                        match *self {}
-                    }
-
-                    pub fn let_go(&mut self) {
-                        match *self {}
-                    }
-                }
-            }
+            pub(crate) mod received;
 
             pub(crate) mod http {
                 pub(crate) mod response;
@@ -39,6 +23,7 @@ mod starling {
 
         use answer::capture::Wanted;
         use protocol::http::response::Response;
+        use protocol::received::Received;
 
         /// What came of one response, as far as its pieces must not matter.
         #[derive(Debug, PartialEq, Eq)]
@@ -50,31 +35,29 @@ mod starling {
 
         /// Reads `bytes` as they come in pieces of `piece` bytes.
         pub fn read(bytes: &[u8], to_head: bool, piece: usize) -> Read {
-            let mut response = Response::default();
-            response.begin(
-                to_head,
-                Wanted {
-                    head: true,
-                    body: true,
-                    cookies: true,
-                    redirects: true,
-                    stream: false,
-                },
-            );
+            let (mut response, mut answer) = (Response::default(), Received::default());
+            response.begin(to_head);
+            answer.begin(Wanted {
+                head: true,
+                body: true,
+                cookies: true,
+                redirects: true,
+                stream: false,
+            });
             for piece in bytes.chunks(piece) {
-                match response.feed(piece) {
+                match response.feed(piece, &mut answer) {
                     Ok(false) => {}
                     Ok(true) => {
                         return Read::Whole {
-                            status: response.status,
-                            body: response.capture.body.clone(),
+                            status: answer.status,
+                            body: answer.capture.body.clone(),
                         };
                     }
                     Err(_) => return Read::Malformed,
                 }
             }
             // whatever it means, it must be something
-            let _ = response.end_of_stream();
+            let _ = response.end_of_stream(&answer);
             Read::Unfinished
         }
     }

@@ -7,20 +7,17 @@ mod oauth2;
 mod sigv4;
 mod token;
 
-use std::cell::RefCell;
-use std::rc::Rc;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-pub(crate) use google::METADATA_HOST;
 pub(crate) use token::{Renewal, Token};
 
+use crate::engine::inputs::text;
 use crate::engine::message;
-use crate::engine::protocol::http::request::http2::Form;
-use crate::engine::protocol::http::request::{is_token, text};
+use crate::engine::message::is_token;
 use crate::engine::world::World;
 use crate::plan::{Auth, Inputs, Problem, Target};
 use fetch::Fetcher;
@@ -30,10 +27,10 @@ pub(crate) enum Credentials {
     /// The same header for the whole run. Its value appears in no message.
     Fixed { name: String, value: Vec<u8> },
     /// They change while the load goes on.
-    Living(Living),
+    Refreshed(RefreshedCredentials),
 }
 
-pub(crate) enum Living {
+pub(crate) enum RefreshedCredentials {
     Token(Arc<Token>),
     Signature(Box<Signer>),
 }
@@ -44,7 +41,7 @@ pub(crate) enum Living {
 pub(crate) struct NoCredentials(pub(crate) String);
 
 impl Credentials {
-    /// Those of `target`. A token is asked for only by [`Living::begin`].
+    /// Those of `target`. A token is asked for only by [`RefreshedCredentials::begin`].
     pub(crate) fn new(
         target: &Target,
         inputs: &Inputs,
@@ -57,9 +54,9 @@ impl Credentials {
             }))
         };
         let renewed = |fetcher: Fetcher| {
-            Ok(Some(Self::Living(Living::Token(Arc::new(Token::new(
-                fetcher,
-            ))))))
+            Ok(Some(Self::Refreshed(RefreshedCredentials::Token(
+                Arc::new(Token::new(fetcher)),
+            ))))
         };
         match &target.auth {
             None => Ok(None),
@@ -83,9 +80,9 @@ impl Credentials {
                 target,
                 world.metadata_host.as_deref(),
             )?),
-            Some(Auth::AwsSigV4(keys)) => Ok(Some(Self::Living(Living::Signature(Box::new(
-                Signer::new(keys, inputs)?,
-            ))))),
+            Some(Auth::AwsSigV4(keys)) => Ok(Some(Self::Refreshed(
+                RefreshedCredentials::Signature(Box::new(Signer::new(keys, inputs)?)),
+            ))),
         }
     }
 
@@ -93,7 +90,7 @@ impl Credentials {
     pub(crate) fn header_name(&self) -> &str {
         match self {
             Self::Fixed { name, .. } => name,
-            Self::Living(_) => "Authorization",
+            Self::Refreshed(_) => "Authorization",
         }
     }
 
@@ -101,15 +98,15 @@ impl Credentials {
         self.header_name().eq_ignore_ascii_case(name)
     }
 
-    pub(crate) fn living(&self) -> Option<&Living> {
+    pub(crate) fn refreshed(&self) -> Option<&RefreshedCredentials> {
         match self {
             Self::Fixed { .. } => None,
-            Self::Living(living) => Some(living),
+            Self::Refreshed(credentials) => Some(credentials),
         }
     }
 }
 
-impl Living {
+impl RefreshedCredentials {
     pub(crate) fn token(&self) -> Option<&Arc<Token>> {
         match self {
             Self::Token(token) => Some(token),
@@ -118,14 +115,15 @@ impl Living {
     }
 
     /// Differs whenever a message would be given others than before.
-    fn version(&self) -> u64 {
+    pub(crate) fn version(&self) -> u64 {
         match self {
             Self::Token(token) => token.version(),
             Self::Signature(_) => unix_seconds(SystemTime::now()),
         }
     }
 
-    pub(crate) fn put_into(&self, message: &[u8], out: &mut Vec<u8>) -> Result<(), NoCredentials> {
+    /// Writes `message` with the credentials of now to `out`.
+    pub(crate) fn add_to(&self, message: &[u8], out: &mut Vec<u8>) -> Result<(), NoCredentials> {
         match self {
             Self::Token(token) => {
                 let value = token.header().map_err(NoCredentials)?;
@@ -140,49 +138,6 @@ impl Living {
 fn unix_seconds(now: SystemTime) -> u64 {
     now.duration_since(SystemTime::UNIX_EPOCH)
         .map_or(0, |since| since.as_secs())
-}
-
-/// A request that never differs but for its credentials, with those of now.
-pub(crate) struct Dressed {
-    version: u64,
-    pub(crate) bytes: Vec<u8>,
-    pub(crate) http2: OnceLock<Form>,
-}
-
-/// A shard's, by step; made anew only when the credentials have changed.
-#[derive(Default)]
-pub(crate) struct Wardrobe(RefCell<Vec<Option<Rc<Dressed>>>>);
-
-impl Wardrobe {
-    /// `message`, which is always the same for `step`, with credentials.
-    pub(crate) fn dress(
-        &self,
-        step: u16,
-        message: &[u8],
-        living: &Living,
-    ) -> Result<Rc<Dressed>, NoCredentials> {
-        let step = usize::from(step);
-        let version = living.version();
-        let mut all = self.0.borrow_mut();
-        if all.len() <= step {
-            all.resize_with(step + 1, || None);
-        }
-        if let Some(dressed) = all[step]
-            .as_ref()
-            .filter(|dressed| dressed.version == version)
-        {
-            return Ok(dressed.clone());
-        }
-        let mut bytes = Vec::with_capacity(message.len() + 256);
-        living.put_into(message, &mut bytes)?;
-        let dressed = Rc::new(Dressed {
-            version,
-            bytes,
-            http2: OnceLock::new(),
-        });
-        all[step] = Some(dressed.clone());
-        Ok(dressed)
-    }
 }
 
 #[cfg(test)]

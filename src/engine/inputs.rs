@@ -5,8 +5,8 @@ use std::fs;
 use std::io::{self, Read};
 use std::path::Path;
 
-use crate::plan::Inputs;
 use crate::plan::feeder::{Data, MAX_DATA, RowsError};
+use crate::plan::{Inputs, Problem, Reference};
 
 /// The bytes of a key or of a file.
 pub fn content<'a>(data: &Data, inputs: &'a Inputs) -> Result<Cow<'a, [u8]>, String> {
@@ -51,4 +51,17 @@ pub(crate) fn read_file(path: &Path, most: usize) -> io::Result<Result<Vec<u8>, 
     } else {
         Ok(data)
     })
+}
+
+/// The text behind a reference, for a header. No message holds a part of it.
+pub(crate) fn text<'a>(reference: &Reference, inputs: &'a Inputs) -> Result<&'a str, Problem> {
+    let problem = |what: &str| Problem::new(reference.field.clone(), format!("{reference} {what}"));
+    let value = inputs
+        .text(reference)
+        .ok_or_else(|| problem("is missing"))?
+        .map_err(|_| problem("is not UTF-8 text"))?;
+    if value.bytes().any(|b| b < 0x20 && b != b'\t' || b == 0x7f) {
+        return Err(problem("holds a control character, which a header cannot"));
+    }
+    Ok(value)
 }

@@ -1,6 +1,11 @@
 //! Changes to a request that is rendered already: a cookie put in, or what a redirect makes of it.
 //! Only requests that need it pay.
 
+use url::Url;
+
+/// Value of `User-Agent` where the test says none.
+pub(crate) const USER_AGENT: &str = concat!("starling/", env!("CARGO_PKG_VERSION"));
+
 /// Headers that may go to any origin; all others may hold credentials.
 const HARMLESS: [&str; 8] = [
     "user-agent",
@@ -20,12 +25,29 @@ pub(crate) fn is_harmless(name: &[u8]) -> bool {
         .any(|harmless| name.eq_ignore_ascii_case(harmless.as_bytes()))
 }
 
+/// Whether `name` can be the name of a header (RFC 9110, 5.6.2).
+pub(crate) fn is_token(name: &str) -> bool {
+    !name.is_empty()
+        && name
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
+}
+
 /// The head of a message, with the line break after its last header, and its body.
 pub(crate) fn split(message: &[u8]) -> (&[u8], &[u8]) {
     let end = message.windows(4).position(|four| four == b"\r\n\r\n");
     end.map_or((message, &[]), |at| {
         (&message[..at + 2], &message[at + 4..])
     })
+}
+
+/// Returns the value of `Host` for a URL.
+pub(crate) fn host(url: &Url) -> String {
+    let host = url.host_str().unwrap_or_default();
+    match url.port() {
+        Some(port) => format!("{host}:{port}"),
+        None => host.to_owned(),
+    }
 }
 
 /// The request target of a message: its path and query.

@@ -5,10 +5,13 @@
 //! (which connection a request takes), then the sessions: `connection` and `http2`.
 
 pub(super) mod connection;
+pub(super) mod connector;
+pub(super) mod http1;
 pub(super) mod http2;
 pub(super) mod keep_alive;
 pub(super) mod pool;
 pub(super) mod proxy;
+pub(super) mod reader;
 pub(super) mod resolve;
 pub(super) mod route;
 pub(super) mod stream;

@@ -9,13 +9,13 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::engine::load::shard::{Order, Outset, Shard};
+use crate::engine::load::shard::Order;
 use crate::engine::prepare::Prepared;
 use crate::engine::prepare::feeder::{Dealer, FeedData};
-use crate::engine::prepare::program::PreparedScenario;
 use crate::engine::record::recorder::ShardDelta;
 use crate::engine::user::client::Client;
-use crate::plan::{Action, Levels, Plan, Preflight, SetupValues, Share, Slot, Step, duration};
+use crate::engine::user::context::{Context, ContextStart};
+use crate::plan::{Action, Plan, Preflight, SetupValues, Share, Step, duration};
 use crate::stats::Snapshot;
 
 /// The numbers that `seq()` gives here are far beyond those of the load.
@@ -65,53 +65,7 @@ pub struct Alone {
     outcome: oneshot::Receiver<Outcome>,
 }
 
-/// Setup and teardown made ready: they are what a user does at its start and at its end.
-#[derive(Default)]
-pub(crate) struct PreparedOnce {
-    pub(crate) steps: PreparedScenario,
-    /// What setup takes out of answers, and where templates look for it.
-    pub(crate) names: Vec<(String, Slot)>,
-}
-
-/// What setup found, as the templates of a load see it.
-#[derive(Default)]
-pub(crate) struct Given {
-    /// By slot, as far as the last that setup sets.
-    values: Vec<Option<serde_json::Value>>,
-}
-
-impl PreparedOnce {
-    fn give(&self, found: &SetupValues) -> Given {
-        let slots = self
-            .names
-            .iter()
-            .map(|(_, slot)| usize::from(*slot) + 1)
-            .max()
-            .unwrap_or(0);
-        let mut values = vec![None; slots];
-        for (name, slot) in &self.names {
-            values[usize::from(*slot)] = found.get(name).cloned();
-        }
-        Given { values }
-    }
-}
-
-impl Given {
-    pub(crate) fn value(&self, slot: Slot) -> Option<&serde_json::Value> {
-        self.values.get(usize::from(slot))?.as_ref()
-    }
-}
-
 impl Prepared {
-    /// What setup found is as secret as what comes from Secrets.
-    pub(crate) fn give(&self, found: &SetupValues) -> Arc<Given> {
-        found
-            .texts()
-            .iter()
-            .for_each(|text| self.redactor.learn(text.as_bytes()));
-        Arc::new(self.once.give(found))
-    }
-
     /// Begins a one-off.
     pub fn go_alone(self: Arc<Self>, one_off: OneOff, terms: Terms) -> Alone {
         let (orders, listener) = watch::channel(Order::Run);
@@ -160,28 +114,24 @@ async fn run(
     } = terms;
     let once = &prepared.once;
     let (queue, mut seconds) = mpsc::channel(QUEUED_SECONDS);
-    let (_announcer, levels) = watch::channel(Levels::default());
     let now = Instant::now();
-    let mut shard = Shard::new(Outset {
+    let mut context = Context::new(ContextStart {
         prepared: prepared.clone(),
         dealer: Arc::new(dealer(&prepared, share, seed)),
-        given: prepared.give(&found),
+        setup: prepared.setup_slots(&found),
         slice: share.slice(0, 1),
         seed,
         start: now,
         joined_at: now,
         first_second: 0,
-        done: 0,
         queue,
-        orders: orders.clone(),
-        levels,
     });
-    shard.tells_answers = one_off == OneOff::Preflight;
-    let shard = Rc::new(shard);
-    shard.skip_sequence(SEQUENCE);
-    let mut client = Client::user(shard.clone(), Rc::default(), 0);
+    context.tells_answers = one_off == OneOff::Preflight;
+    context.skip_sequence(SEQUENCE);
+    let context = Rc::new(context);
+    let mut client = Client::user(context.clone(), Rc::default(), 0);
     let ended = tokio::select! {
-        done = act(one_off, &shard, &mut client) => done,
+        done = act(one_off, &context, &mut client) => done,
         () = tokio::time::sleep(within) => Err(Some(format!("it was not done within {}", duration::format(within)))),
         // nobody who could want the rest is there, or they say so
         _ = orders.wait_for(|order| *order == Order::Cut) => Err(Some("it was cut off".into())),
@@ -199,7 +149,7 @@ async fn run(
     let snapshot = match one_off {
         // like the requests for tokens, these are nobody's
         OneOff::AwaitTargets => Snapshot::default(),
-        OneOff::Preflight | OneOff::Setup | OneOff::Teardown => measured(&shard, &mut seconds),
+        OneOff::Preflight | OneOff::Setup | OneOff::Teardown => measured(&context, &mut seconds),
     };
     let ended = ended.and_then(|told| found.check_size().map_err(Some).map(|()| told));
     let refused = (one_off == OneOff::Preflight)
@@ -223,28 +173,28 @@ async fn run(
 /// What there is to say of it; `None` where the statistics say why it failed.
 async fn act(
     one_off: OneOff,
-    shard: &Rc<Shard>,
+    context: &Rc<Context>,
     client: &mut Client,
 ) -> Result<String, Option<String>> {
-    let once = &shard.prepared.once.steps;
-    let program = match (one_off, shard.prepared.plan.preflight) {
-        (OneOff::AwaitTargets, _) => return preflight::await_targets(shard).await.map_err(Some),
+    let once = &context.prepared.once.steps;
+    let program = match (one_off, context.prepared.plan.preflight) {
+        (OneOff::AwaitTargets, _) => return preflight::await_targets(context).await.map_err(Some),
         (OneOff::Preflight, Preflight::Off) => return Ok(String::new()),
         (OneOff::Preflight, Preflight::Connect) => {
-            return preflight::connect(shard)
+            return preflight::connect(context)
                 .await
                 .map(|()| String::new())
                 .map_err(Some);
         }
         (OneOff::Preflight, Preflight::Once) => {
-            preflight::connect(shard).await.map_err(Some)?;
-            preflight::rehearse(shard).await;
+            preflight::connect(context).await.map_err(Some)?;
+            preflight::rehearse(context).await;
             return Ok(String::new());
         }
         (OneOff::Setup, _) => &once.on_start,
         (OneOff::Teardown, _) => &once.on_stop,
     };
-    if client.go_alone(once, program).await {
+    if client.run_once(once, program).await {
         Ok(String::new())
     } else {
         Err(None)
@@ -268,8 +218,12 @@ fn dealer(prepared: &Prepared, share: Share, seed: u64) -> Dealer {
 }
 
 /// All that was recorded; the CPU time is that of the load beside it.
-fn measured(shard: &Shard, seconds: &mut mpsc::Receiver<ShardDelta>) -> Snapshot {
-    let mut snapshot = shard.recorder.borrow_mut().finish(Instant::now()).snapshot;
+fn measured(context: &Context, seconds: &mut mpsc::Receiver<ShardDelta>) -> Snapshot {
+    let mut snapshot = context
+        .recorder
+        .borrow_mut()
+        .finish(Instant::now())
+        .snapshot;
     while let Ok(delta) = seconds.try_recv() {
         snapshot.merge(&delta.snapshot);
     }
@@ -282,7 +236,7 @@ fn measured(shard: &Shard, seconds: &mut mpsc::Receiver<ShardDelta>) -> Snapshot
     // what was found meanwhile was not known to be secret then
     snapshot
         .errors
-        .reword(|sample| shard.prepared.redactor.message(&sample));
+        .reword(|sample| context.prepared.redactor.message(&sample));
     snapshot
 }
 

@@ -10,19 +10,22 @@ use std::sync::Arc;
 
 use futures::future::join_all;
 
-use crate::engine::auth::{Credentials, Living, Renewal};
+use crate::engine::auth::{Credentials, RefreshedCredentials, Renewal};
 use crate::engine::net::route::Route;
-use crate::engine::one_off::PreparedOnce;
-use crate::engine::one_off::preflight::Readiness;
-use crate::engine::prepare::compile::{Arrival, Calls, Known, Programs, compile};
+use crate::engine::prepare::compile::{Calls, Known, Programs, compile};
 use crate::engine::prepare::feeder::{Feed, FeedData};
-use crate::engine::prepare::program::{PreparedScenario, PreparedStep};
+use crate::engine::prepare::program::{
+    PreparedOnce, PreparedScenario, PreparedStep, Readiness, SetupSlots,
+};
 use crate::engine::protocol::grpc::services::{self, Unknown};
+use crate::engine::protocol::transport::Targets;
 use crate::engine::record::redactor::{Redactor, unredacted};
 use crate::engine::record::sampling::{SampleSink, Sampling};
 use crate::engine::world::World;
 use crate::plan::share::ScenarioAssignment;
-use crate::plan::{Computed, Inputs, Order, Plan, Problem, Reference, Resolved, Scenario};
+use crate::plan::{
+    Computed, Inputs, Order, Plan, Problem, Reference, Resolved, Scenario, SetupValues,
+};
 
 /// Why a plan cannot be carried out here. No message holds a credential.
 #[derive(Debug, thiserror::Error)]
@@ -62,11 +65,9 @@ pub struct Prepared {
     /// Conditions look at answers when these have been judged.
     pub(crate) looks_back: bool,
     pub(crate) feeds: Arc<[Feed]>,
-    /// By route: what a redirect that comes from elsewhere says there.
-    pub(crate) arrivals: Vec<Arrival>,
     pub(crate) readiness: Vec<Readiness>,
-    /// The way to each target, the test's own first, and behind them those of calls over gRPC.
-    pub(crate) routes: Vec<Route>,
+    /// Ways to the targets of the test, with their credentials.
+    pub(crate) targets: Arc<Targets>,
     /// For texts of the target's that are shown.
     pub(crate) redactor: Arc<Redactor>,
     descriptor_digest: Option<String>,
@@ -84,6 +85,16 @@ impl Prepared {
             sampling: Sampling::new(&self.plan, self.redactor.clone(), sink),
             ..self
         }
+    }
+
+    /// Puts the values that setup found where templates look for them; they are as secret as what
+    /// comes from Secrets.
+    pub(crate) fn setup_slots(&self, found: &SetupValues) -> Arc<SetupSlots> {
+        found
+            .texts()
+            .iter()
+            .for_each(|text| self.redactor.learn(text.as_bytes()));
+        Arc::new(self.once.slots(found))
     }
 
     /// What must be the same on every worker.
@@ -154,30 +165,36 @@ pub(crate) async fn prepare_in(
     feeder::declare(&mut declared, &plan, &feeds);
     let routes: Vec<_> = plan
         .all_targets()
-        .map(|target| Route::new(target, &plan.http, inputs, world))
+        .map(|target| {
+            let credentials = Credentials::new(target, inputs, world)?;
+            Ok((
+                Route::new(target, &plan.http, inputs, &world.names)?,
+                credentials,
+            ))
+        })
         .collect();
-    let mut routes: Vec<_> = routes
+    let (mut routes, credentials): (Vec<_>, Vec<_>) = routes
         .into_iter()
-        .map(|route| route.map_err(|problem| problems.push(problem)).ok())
-        .collect();
-    let redactor = Arc::new(Redactor::new(&plan, inputs, &feeds));
+        .map(
+            |target| match target.map_err(|problem| problems.push(problem)) {
+                Ok((route, credentials)) => (Some(route), credentials),
+                Err(()) => (None, None),
+            },
+        )
+        .unzip();
+    let shown: Vec<_> = credentials.iter().map(Option::as_ref).collect();
+    let redactor = Arc::new(Redactor::new(&plan, inputs));
+    feeds
+        .iter()
+        .for_each(|feed| feed.secret_texts(|text| redactor.learn(text.as_bytes())));
     let mut renewals = None;
     let mut served = Vec::new();
     // what is wrong already is told without asking anybody
     if problems.is_empty() {
         if services::are_asked_for(&plan) {
-            renewals = Some(begin_renewals(&plan, &routes, &redactor).await?);
+            renewals = Some(begin_renewals(&plan, &credentials, &redactor).await?);
         }
-        match services::describe(
-            &plan,
-            inputs,
-            &declared,
-            world,
-            &credentials(&routes),
-            &redactor,
-        )
-        .await
-        {
+        match services::describe(&plan, inputs, &declared, world, &shown, &redactor).await {
             Ok(found) => served = found,
             Err(Unknown::Invalid(found)) => problems.extend(found),
             Err(Unknown::Unreached(why)) => return Err(PrepareError::Target(why)),
@@ -192,7 +209,7 @@ pub(crate) async fn prepare_in(
     });
     let calls: Vec<_> = calls.collect();
     let known = Known {
-        credentials: &credentials(&routes),
+        credentials: &shown,
         calls: &calls,
     };
     let programs = compile(&plan, declared, inputs, known).map_err(|found| problems.extend(found));
@@ -203,7 +220,7 @@ pub(crate) async fn prepare_in(
             scenarios,
             once,
             looks_back,
-            arrivals,
+            headers,
             readiness,
         }),
     ) = (problems.is_empty(), programs)
@@ -215,7 +232,7 @@ pub(crate) async fn prepare_in(
     all_of(&plan, "url", resolved).map_err(PrepareError::Target)?;
     let renewals = match renewals {
         Some(begun) => begun,
-        None => begin_renewals(&plan, &routes, &redactor).await?,
+        None => begin_renewals(&plan, &credentials, &redactor).await?,
     };
     let descriptor_digest = (!served.is_empty()).then(|| {
         served
@@ -250,9 +267,12 @@ pub(crate) async fn prepare_in(
         once,
         assignments,
         feeds,
-        arrivals,
         readiness,
-        routes: routes.into_iter().flatten().collect(),
+        targets: Arc::new(Targets {
+            routes: routes.into_iter().flatten().collect(),
+            credentials,
+            headers,
+        }),
         redactor,
         descriptor_digest,
         warnings: unredacted(&plan, inputs),
@@ -262,25 +282,16 @@ pub(crate) async fn prepare_in(
     })
 }
 
-/// By target; `None` also where there is something wrong with it.
-fn credentials(routes: &[Option<Route>]) -> Vec<Option<&Credentials>> {
-    routes
-        .iter()
-        .map(|route| route.as_ref().and_then(|route| route.credentials.as_ref()))
-        .collect()
-}
-
 /// Every token that is asked for is there afterwards.
 async fn begin_renewals(
     plan: &Plan,
-    routes: &[Option<Route>],
+    credentials: &[Option<Credentials>],
     redactor: &Arc<Redactor>,
 ) -> Result<Vec<Renewal>, PrepareError> {
     let begun = join_all(
-        routes
+        credentials
             .iter()
-            .flatten()
-            .map(|route| begin_renewal(route, redactor)),
+            .map(|credentials| begin_renewal(credentials.as_ref(), redactor)),
     )
     .await;
     Ok(all_of(plan, "auth", begun)
@@ -291,8 +302,14 @@ async fn begin_renewals(
 }
 
 /// Where credentials are a token, it is there afterwards, and kept from expiring.
-async fn begin_renewal(route: &Route, redactor: &Arc<Redactor>) -> Result<Option<Renewal>, String> {
-    match route.living().and_then(Living::token) {
+async fn begin_renewal(
+    credentials: Option<&Credentials>,
+    redactor: &Arc<Redactor>,
+) -> Result<Option<Renewal>, String> {
+    match credentials
+        .and_then(Credentials::refreshed)
+        .and_then(RefreshedCredentials::token)
+    {
         Some(token) => token.begin(redactor.clone()).await.map(Some),
         None => Ok(None),
     }

@@ -7,10 +7,11 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, watch};
 
-use crate::engine::load::shard::{Order, Outset, Shard, useful_shards};
+use crate::engine::load::shard::{Order, Shard, ShardStart, useful_shards};
 use crate::engine::prepare::Prepared;
 use crate::engine::prepare::feeder::{Dealer, Supply};
 use crate::engine::record::recorder::ShardDelta;
+use crate::engine::user::context::ContextStart;
 use crate::plan::{Levels, SetupValues, Share};
 use crate::stats::Snapshot;
 
@@ -96,7 +97,7 @@ impl Prepared {
             assignment.seed,
             assignment.share.of(level),
         ));
-        let given = self.give(&assignment.found);
+        let setup = self.setup_slots(&assignment.found);
         let (orders, listener) = watch::channel(Order::Run);
         let (levels, level_listener) = watch::channel(Levels::default());
         let (sender, queue) = mpsc::channel(QUEUED_SECONDS * shards as usize);
@@ -122,22 +123,24 @@ impl Prepared {
         };
         for shard in 0..shards {
             let slice = assignment.share.slice(shard, shards);
-            let outset = Outset {
-                prepared: self.clone(),
-                dealer: dealer.clone(),
-                given: given.clone(),
-                slice,
-                seed: assignment.seed,
-                start,
-                joined_at,
-                first_second,
+            let begin = ShardStart {
+                context: ContextStart {
+                    prepared: self.clone(),
+                    dealer: dealer.clone(),
+                    setup: setup.clone(),
+                    slice,
+                    seed: assignment.seed,
+                    start,
+                    joined_at,
+                    first_second,
+                    queue: sender.clone(),
+                },
                 done: assignment.done,
-                queue: sender.clone(),
                 orders: listener.clone(),
                 levels: level_listener.clone(),
             };
             let thread = std::thread::Builder::new().name(format!("shard-{shard}"));
-            if let Err(error) = thread.spawn(move || run_thread(outset)) {
+            if let Err(error) = thread.spawn(move || run_thread(begin)) {
                 running.take(died(
                     shard,
                     first_second,
@@ -149,11 +152,11 @@ impl Prepared {
     }
 }
 
-fn run_thread(outset: Outset) {
+fn run_thread(begin: ShardStart) {
     let (shard, second, queue) = (
-        outset.slice.shard,
-        outset.first_second,
-        outset.queue.clone(),
+        begin.context.slice.shard,
+        begin.context.first_second,
+        begin.context.queue.clone(),
     );
     let ran = std::panic::catch_unwind(AssertUnwindSafe(|| {
         // the pacer's timer is seen among the runtime's events, so under load these must not be
@@ -162,7 +165,7 @@ fn run_thread(outset: Outset) {
             .enable_all()
             .event_interval(31)
             .build_local(tokio::runtime::LocalOptions::default());
-        runtime.map(|runtime| runtime.block_on(Shard::run(outset)))
+        runtime.map(|runtime| runtime.block_on(Shard::run(begin)))
     }));
     let why = match ran {
         Ok(Ok(())) => return,

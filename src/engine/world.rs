@@ -1,15 +1,21 @@
-//! What the engine finds where it runs, and a test may put something else for.
+//! Surroundings of the process: what the engine finds where it runs. Tests put something else in
+//! its place.
 
-use crate::engine::auth::METADATA_HOST;
 use crate::engine::net::resolve::NameServers;
 
+/// Environment variable with host and port of Google's metadata service.
+pub(crate) const METADATA_HOST: &str = "GCE_METADATA_HOST";
+
+/// Name servers and services of the machine that the engine runs on.
 pub(crate) struct World {
+    /// Servers that are asked for the addresses of targets.
     pub(crate) names: NameServers,
-    /// Host and port of Google's metadata service; `None`: where it always is.
+    /// Host and port of Google's metadata service; `None` for its usual address.
     pub(crate) metadata_host: Option<String>,
 }
 
 impl World {
+    /// Reads the surroundings of this process.
     pub(crate) fn of_process() -> Self {
         let metadata_host = std::env::var(METADATA_HOST)
             .ok()

@@ -5,12 +5,12 @@ use url::Url;
 
 use crate::engine::auth::fetch::{AnswerForm, Fetcher};
 use crate::engine::net::tls;
+use crate::engine::world::METADATA_HOST;
 use crate::plan::{Google, Problem, Target};
 
 /// Where the service is, unless the environment says otherwise, as it does to Google's own
 /// libraries.
 const METADATA_ADDRESS: &str = "169.254.169.254";
-pub(crate) const METADATA_HOST: &str = "GCE_METADATA_HOST";
 
 /// Both ways: who asks cannot have been sent by a page, and who answers is no other service.
 const FLAVOR: (&str, &str) = ("Metadata-Flavor", "Google");

@@ -3,9 +3,9 @@
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::engine::auth::fetch::{AnswerForm, Fetcher};
+use crate::engine::inputs::text;
 use crate::engine::net::resolve::NameServers;
 use crate::engine::net::tls;
-use crate::engine::protocol::http::request::text;
 use crate::plan::{ClientAuthentication, Inputs, OAuth2, Problem, Target};
 
 pub(super) fn fetcher(

@@ -9,8 +9,8 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode, percent_encod
 use sha2::{Digest, Sha256};
 
 use crate::engine::answer::capture::headers;
+use crate::engine::inputs::text;
 use crate::engine::message;
-use crate::engine::protocol::http::request::text;
 use crate::plan::{AwsSigV4, Inputs, Problem};
 
 const ALGORITHM: &str = "AWS4-HMAC-SHA256";

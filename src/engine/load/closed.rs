@@ -57,7 +57,7 @@ pub(crate) async fn drive(
 
 /// Users over the whole fleet.
 fn level(cohort: &Cohort, profile: &Profile, now: Instant) -> u64 {
-    if now < cohort.shard.zero {
+    if now < cohort.shard.context.zero {
         cohort.population().warmup_target as u64
     } else if now < cohort.zero {
         0
@@ -162,7 +162,7 @@ async fn user(users: Rc<Users>, state: Rc<Cell<State>>, nth: u64) {
     let cohort = &users.cohort;
     let shard = &cohort.shard;
     let mut client = Client::user(
-        shard.clone(),
+        shard.context.clone(),
         cohort.closing.clone(),
         cohort.user_number(nth),
     )
@@ -214,7 +214,7 @@ async fn user(users: Rc<Users>, state: Rc<Cell<State>>, nth: u64) {
             state.set(State::Idle);
         }
         let pause = scenario
-            .pause_after(begun, || shard.random())
+            .pause_after(begun, || shard.context.random())
             .max(backoff.after(end));
         if let Some(pause) = pause {
             sleep_while(pause, || users.wants(nth)).await;

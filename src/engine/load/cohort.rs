@@ -71,13 +71,13 @@ impl Member {
 
 impl Cohort {
     pub(crate) fn new(shard: Rc<Shard>, place: usize, slice: Slice) -> Self {
-        let populations = &shard.prepared.plan.populations;
+        let populations = &shard.context.prepared.plan.populations;
         let first_user = populations[..place]
             .iter()
             .map(|population| population.load.most())
             .sum();
         Self {
-            zero: shard.zero + populations[place].start_after,
+            zero: shard.context.zero + populations[place].start_after,
             throttle: populations[place]
                 .throttle
                 .zip(slice.among(populations[place].load.most()))
@@ -101,7 +101,7 @@ impl Cohort {
         };
         self.closing.begin();
         // users that wait for rows will not get any
-        self.shard.dealer.supply().wake();
+        self.shard.context.dealer.supply().wake();
         let open = self.population().load.is_open();
         self.members
             .borrow()
@@ -109,7 +109,7 @@ impl Cohort {
             .for_each(|member| self.left(u64::from(member.release() && !open)));
         tokio::select! {
             () = self.drained() => {}
-            () = tokio::time::sleep(self.shard.prepared.plan.stop_timeout) => {}
+            () = tokio::time::sleep(self.shard.context.prepared.plan.stop_timeout) => {}
             () = told(&mut orders, Order::Cut) => {}
         }
         // dropping a request under way counts it
@@ -137,13 +137,14 @@ impl Cohort {
     }
 
     pub(crate) fn population(&self) -> &Population {
-        &self.shard.prepared.plan.populations[self.place]
+        &self.shard.context.prepared.plan.populations[self.place]
     }
 
     /// What user or arrival `k` of the population plays.
     pub(crate) fn scenario(&self, k: u64) -> Option<&PreparedScenario> {
-        let place = self.shard.prepared.assignments[self.place].at(k)?;
-        Some(&self.shard.prepared.scenarios[usize::from(self.population().scenarios[place])])
+        let prepared = &self.shard.context.prepared;
+        let place = prepared.assignments[self.place].at(k)?;
+        Some(&prepared.scenarios[usize::from(self.population().scenarios[place])])
     }
 
     /// The number that this shard's user or slot `nth` of the population has over the whole fleet

@@ -65,7 +65,7 @@ pub(crate) async fn drive(cohort: &Rc<Cohort>, iterations: &Iterations) -> Insta
     let latest = iterations.max_duration.map(|time| cohort.zero + time);
     loop {
         let now = Instant::now();
-        let warm = now < shard.zero;
+        let warm = now < shard.context.zero;
         let fleet = if warm {
             cohort.population().warmup_target as u64
         } else {

@@ -164,7 +164,7 @@ impl Slots {
 
     async fn warm_up(self: &Rc<Self>, arrival: Arrival) {
         let (cohort, shard) = (&self.cohort, &self.cohort.shard);
-        let length = shard.zero - shard.start;
+        let length = shard.context.zero - shard.start;
         if !length.is_zero() {
             let flat =
                 Profile::ramp_and_hold(cohort.population().warmup_target, Duration::ZERO, length);
@@ -292,7 +292,7 @@ impl Slots {
 async fn slot(slots: Rc<Slots>, inbox: Rc<Inbox>, state: Rc<Cell<State>>, place: u32) {
     let cohort = &slots.cohort;
     let mut client = Client::slot(
-        cohort.shard.clone(),
+        cohort.shard.context.clone(),
         cohort.closing.clone(),
         cohort.user_number(place.into()),
     );

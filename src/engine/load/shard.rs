@@ -1,31 +1,20 @@
 //! One thread's part of a share: its users or slots, connections, statistics and random numbers,
 //! shared with no one.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::rc::Rc;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use futures::future::join_all;
-use rand_xoshiro::Xoshiro256PlusPlus;
-use rand_xoshiro::rand_core::{RngCore, SeedableRng};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 
-use crate::engine::auth::{Living, Wardrobe};
+use crate::engine::auth::RefreshedCredentials;
 use crate::engine::load::cohort::Cohort;
-use crate::engine::net::pool::Pool;
-use crate::engine::one_off::Given;
-use crate::engine::prepare::Prepared;
-use crate::engine::prepare::feeder::Dealer;
-use crate::engine::record::cpu::CpuMeter;
-use crate::engine::record::recorder::{Dropped, Part, Recorder, ShardDelta};
-use crate::engine::record::sampling::Sampler;
+use crate::engine::record::recorder::Dropped;
+use crate::engine::user::context::{Context, ContextStart};
 use crate::plan::share::Slice;
 use crate::plan::{Levels, Load, Share};
 use crate::stats::ErrorClass;
-
-/// One buffer for all reads of a thread: connections that wait need none.
-const READ_BUFFER: usize = 64 * 1024;
 
 /// What a running load was told from outside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -37,64 +26,41 @@ pub(crate) enum Order {
     Cut,
 }
 
-/// Everything a shard's thread starts with.
-pub(crate) struct Outset {
-    pub(crate) prepared: Arc<Prepared>,
-    pub(crate) dealer: Arc<Dealer>,
-    pub(crate) given: Arc<Given>,
-    pub(crate) slice: Slice,
+/// Everything that a shard starts with.
+pub(crate) struct ShardStart {
+    /// What its users share.
+    pub(crate) context: ContextStart,
+    /// Iterations of the share that another process has carried out.
+    pub(crate) done: u64,
+    /// Orders from outside.
+    pub(crate) orders: watch::Receiver<Order>,
+    /// Levels that the master announces.
+    pub(crate) levels: watch::Receiver<Levels>,
+}
+
+/// One thread's part of a load.
+pub(crate) struct Shard {
+    /// What its users share.
+    pub(crate) context: Rc<Context>,
+    /// Seed of the run, the same in each shard.
     pub(crate) seed: u64,
     /// The run's zero, when the warm-up begins.
     pub(crate) start: Instant,
     /// When the load was asked for; after `start` for a worker that joins late.
     pub(crate) joined_at: Instant,
-    pub(crate) first_second: u32,
-    /// See [`Assignment::done`](crate::engine::Assignment::done).
+    /// Iterations of the share that another process has carried out.
     pub(crate) done: u64,
-    pub(crate) queue: mpsc::Sender<ShardDelta>,
-    pub(crate) orders: watch::Receiver<Order>,
+    /// Levels that the master announces; of meaning in the search for the capacity.
     pub(crate) levels: watch::Receiver<Levels>,
-}
-
-pub(crate) struct Shard {
-    pub(crate) prepared: Arc<Prepared>,
-    pub(crate) dealer: Arc<Dealer>,
-    /// What setup found.
-    pub(crate) given: Arc<Given>,
-    pub(crate) slice: Slice,
-    /// Differs between any two shards of a fleet.
-    pub(crate) seed: u64,
-    /// The run's zero, when the warm-up begins.
-    pub(crate) start: Instant,
-    /// The end of the warm-up: what starts before is not in the results.
-    pub(crate) zero: Instant,
-    /// See [`Outset::joined_at`].
-    pub(crate) joined_at: Instant,
-    pub(crate) done: u64,
-    /// What the master announces; of meaning in the search for the capacity.
-    pub(crate) levels: watch::Receiver<Levels>,
-    pub(crate) recorder: RefCell<Recorder>,
-    pub(crate) buffer: RefCell<Box<[u8]>>,
-    /// Requests with credentials that change.
-    pub(crate) wardrobe: Wardrobe,
-    random: RefCell<Xoshiro256PlusPlus>,
-    /// By place among [`Prepared::routes`].
-    pub(crate) pools: Vec<Pool>,
-    /// How often `seq()` was asked for, and a lead over whoever held this slice before.
-    sequence: Cell<u64>,
     /// Users alive or slots busy, of all populations.
     users: Cell<u64>,
-    /// Chooses the requests that are written down.
-    pub(crate) sampler: Option<Sampler>,
-    /// Failed checks are told with the answers.
-    pub(crate) tells_answers: bool,
 }
 
 impl Shard {
     /// Carries out the slice, from start to drain.
-    pub(crate) async fn run(outset: Outset) {
-        let (queue, orders) = (outset.queue.clone(), outset.orders.clone());
-        let shard = Rc::new(Shard::new(outset));
+    pub(crate) async fn run(begin: ShardStart) {
+        let (queue, orders) = (begin.context.queue.clone(), begin.orders.clone());
+        let shard = Rc::new(Shard::new(begin));
         let cohorts = shard
             .cohorts()
             .into_iter()
@@ -103,67 +69,27 @@ impl Shard {
             () = shard.tick() => None,
             ended = join_all(cohorts) => ended.into_iter().max(),
         };
-        let mut last = shard.recorder.borrow_mut().finish(Instant::now());
+        let mut last = shard.context.recorder.borrow_mut().finish(Instant::now());
         last.ended = ended;
         // nobody is left to tell
         let _ = queue.send(last).await;
     }
 
-    pub(crate) fn new(outset: Outset) -> Self {
-        let Outset {
-            prepared,
-            dealer,
-            given,
-            slice,
-            seed,
-            start,
-            joined_at,
-            first_second,
+    fn new(begin: ShardStart) -> Self {
+        let ShardStart {
+            context,
             done,
-            queue,
             orders: _,
             levels,
-        } = outset;
-        let cpu = (slice.shard == 0).then(|| CpuMeter::new(Instant::now()));
-        let boundary = start + Duration::from_secs(u64::from(first_second) + 1);
-        let recorder = Recorder::new(
-            slice.shard,
-            prepared.steps.len(),
-            first_second,
-            boundary,
-            cpu,
-            queue,
-        );
-        let seed = shard_seed(seed, slice);
-        let sampler = prepared
-            .sampling
-            .clone()
-            .map(|sampling| Sampler::new(sampling, slice.share.worker, seed));
+        } = begin;
         Self {
-            zero: start + prepared.plan.warmup,
-            pools: prepared
-                .routes
-                .iter()
-                .map(|route| Pool::new(slice, route))
-                .collect(),
-            prepared,
-            dealer,
-            given,
-            slice,
-            seed,
-            start,
-            joined_at,
+            seed: context.seed,
+            start: context.start,
+            joined_at: context.joined_at,
+            context: Rc::new(Context::new(context)),
             done,
             levels,
-            recorder: RefCell::new(recorder),
-            buffer: RefCell::new(vec![0; READ_BUFFER].into()),
-            wardrobe: Wardrobe::default(),
-            // in one shard, nobody asks more often than once a microsecond
-            sequence: Cell::new(joined_at.saturating_duration_since(start).as_micros() as u64),
-            random: RefCell::new(Xoshiro256PlusPlus::seed_from_u64(seed)),
             users: Cell::new(0),
-            sampler,
-            tells_answers: false,
         }
     }
 
@@ -172,8 +98,8 @@ impl Shard {
             share,
             shard,
             shards,
-        } = self.slice;
-        let populations = self.prepared.plan.populations.iter().enumerate();
+        } = self.context.slice;
+        let populations = self.context.prepared.plan.populations.iter().enumerate();
         let cohorts = populations.filter_map(|(place, population)| {
             let shards = useful_shards(&population.load, share, shards);
             let slice = share.slice(shard, shards);
@@ -190,75 +116,57 @@ impl Shard {
     /// Hands over a second when it is over, whether anything happens in it or not. Never ends.
     async fn tick(&self) {
         loop {
-            let boundary = self.recorder.borrow().boundary();
+            let boundary = self.context.recorder.borrow().boundary();
             tokio::time::sleep_until(boundary.into()).await;
             self.report_renewals();
-            self.recorder.borrow_mut().roll(Instant::now());
+            self.context.recorder.borrow_mut().roll(Instant::now());
         }
     }
 
     /// Tokens that could not be renewed are told by one shard, at the first step that would show
     /// them.
     fn report_renewals(&self) {
-        if self.slice.shard > 0 {
+        if self.context.slice.shard > 0 {
             return;
         }
-        for (place, route) in self.prepared.routes.iter().enumerate() {
-            let Some((count, why)) = route
-                .living()
-                .and_then(Living::token)
+        let targets = &self.context.prepared.targets;
+        for place in 0..targets.credentials.len() {
+            let Some((count, why)) = targets
+                .refreshed(place)
+                .and_then(RefreshedCredentials::token)
                 .and_then(|token| token.take_failures())
             else {
                 continue;
             };
             let step = self
+                .context
                 .prepared
                 .steps
                 .iter()
                 .position(|step| step.route == place)
                 .unwrap_or_default();
-            self.recorder
-                .borrow_mut()
-                .failed_beside(ErrorClass::Auth, step as u16, count, &why);
+            self.context.recorder.borrow_mut().failed_beside(
+                ErrorClass::Auth,
+                step as u16,
+                count,
+                &why,
+            );
         }
     }
 
     /// `change` makes of the number of users so far the new one.
     pub(crate) fn count_users(&self, change: impl FnOnce(u64) -> u64) {
         self.users.set(change(self.users.get()));
-        self.recorder.borrow_mut().users(self.users.get());
+        self.context.recorder.borrow_mut().users(self.users.get());
     }
 
     /// So many iterations that should have started at `intended` will not.
     pub(crate) fn dropped(&self, intended: Instant, count: u64) {
-        self.recorder
-            .borrow_mut()
-            .dropped(count, Dropped::NoSlot, self.part(intended));
-    }
-
-    /// To which part of the run an iteration belongs that starts then.
-    pub(crate) fn part(&self, start: Instant) -> Part {
-        if start < self.zero {
-            Part::Warmup
-        } else {
-            Part::Measured
-        }
-    }
-
-    pub(crate) fn random(&self) -> u64 {
-        self.random.borrow_mut().next_u64()
-    }
-
-    /// A number that no other shard, worker or earlier process of this worker gives out in the run.
-    pub(crate) fn sequence(&self) -> u64 {
-        let nth = self.sequence.get();
-        self.sequence.set(nth + 1);
-        self.slice.number(nth)
-    }
-
-    /// Leaves so many numbers to others.
-    pub(crate) fn skip_sequence(&self, count: u64) {
-        self.sequence.set(self.sequence.get() + count);
+        self.context.recorder.borrow_mut().dropped(
+            count,
+            Dropped::NoSlot,
+            self.context.part(intended),
+        );
     }
 }
 
@@ -273,11 +181,4 @@ pub(crate) fn useful_shards(load: &Load, share: Share, shards: u32) -> u32 {
         Load::Open { .. } | Load::Capacity(_) => share.of(load.most()) / SLOTS_PER_SHARD,
     };
     most.clamp(1, shards.max(1).into()) as u32
-}
-
-/// Differs between any two shards of a fleet; the multipliers are those of splitmix64.
-fn shard_seed(seed: u64, slice: Slice) -> u64 {
-    let place = u64::from(slice.share.worker) << 32 | u64::from(slice.shard);
-    let mixed = (place.wrapping_add(0x9e37_79b9_7f4a_7c15)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    seed ^ (mixed ^ (mixed >> 31)).wrapping_mul(0x94d0_49bb_1331_11eb)
 }

@@ -1,4 +1,4 @@
-//! An HTTP/2 connection, and the exchange of one request for one response on a stream of it.
+//! A connection of HTTP/2, and the exchange of one request for one answer on a stream of it.
 
 use std::cell::{Cell, RefCell};
 use std::future::Future;
@@ -9,23 +9,24 @@ use std::task::{Context, Poll, Waker, ready};
 use std::time::Instant;
 
 use bytes::Bytes;
-use h2::client::{Builder, ResponseFuture, SendRequest};
-use h2::{Reason, RecvStream, SendStream};
+use h2::client::{Builder, Connection, ResponseFuture, SendRequest};
+use h2::{PingPong, Reason, RecvStream, SendStream};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::Notify;
 
-use crate::engine::net::connection::Failure;
+use crate::engine::attempt::Attempt;
+use crate::engine::attempt::failure::Failure;
 use crate::engine::net::keep_alive;
+use crate::engine::net::reader::StreamReader;
 use crate::engine::net::stream::Stream;
-use crate::engine::protocol::grpc::Fault;
-use crate::engine::protocol::http::request::http2::Form;
-use crate::engine::protocol::http::response::{MAX_HEAD, Response};
-use crate::engine::protocol::transport::Flight;
 use crate::plan::grpc::{Grpc, KeepAlive};
 
 /// How far a target may be ahead of what was read, on one stream and on all of a connection.
 const STREAM_WINDOW: u32 = 1 << 20;
 const CONNECTION_WINDOW: u32 = 4 << 20;
+
+/// Bytes of the longest head of an answer.
+const MAX_HEAD: u32 = 64 * 1024;
 
 /// A connection; several users may have it.
 pub(crate) struct Session {
@@ -55,8 +56,8 @@ impl Session {
             .enable_push(false)
             .initial_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
-            .max_header_list_size(MAX_HEAD as u32)
-            .handshake(Candid {
+            .max_header_list_size(MAX_HEAD)
+            .handshake(AlertStream {
                 stream,
                 failed: None,
                 reads: reads.clone(),
@@ -65,26 +66,7 @@ impl Session {
         let (sender, mut connection) = opened.map_err(|error| failure(error, Progress::Unsent))?;
         let pings = match channels {
             None => None,
-            Some(channels) => {
-                let greeting = keep_alive::greet(&mut connection);
-                let greeted = match &channels.keep_alive {
-                    None => greeting.await,
-                    // a target that is silent from the beginning is found dead as soon as one that
-                    // falls silent
-                    Some(KeepAlive { timeout, .. }) => tokio::time::timeout(*timeout, greeting)
-                        .await
-                        .map_err(|_| {
-                            Failure::Grpc(Fault::NotHttp2(
-                                "it did not answer within grpc.keepAlive.timeout".into(),
-                            ))
-                        })?,
-                };
-                let greeted = greeted.map_err(|error| match keep_alive::not_http2(&error) {
-                    Some(fault) => Failure::Grpc(fault),
-                    None => failure(error, Progress::Unsent),
-                })?;
-                greeted.zip(channels.keep_alive.clone())
-            }
+            Some(channels) => greet(&mut connection, channels).await?,
         };
         let ended = Rc::new(Cell::new(false));
         let told = (ended.clone(), freed.clone());
@@ -129,13 +111,12 @@ impl Session {
     }
 
     /// Begins to send a request; `None` if the connection has ended, and nothing of it was sent.
-    pub(crate) fn begin(self: &Rc<Self>, form: &Form) -> Option<Exchange> {
-        let body = form.body();
+    pub(crate) fn begin(self: &Rc<Self>, head: http::Request<()>, body: Bytes) -> Option<Exchange> {
         let Begun {
             answer,
             mut sending,
             seat,
-        } = self.start(form.head(), body.is_empty())?;
+        } = self.start(head, body.is_empty())?;
         // what flow control holds back is sent by and by, and kept without a copy until then
         if !body.is_empty() && sending.send_data(body, true).is_err() {
             self.ended.set(true);
@@ -173,6 +154,33 @@ impl Session {
     }
 }
 
+/// Waits until the target has shown that it speaks HTTP/2; what keeps the connection alive
+/// afterwards, if anything does.
+async fn greet(
+    connection: &mut Connection<AlertStream, Bytes>,
+    channels: &Grpc,
+) -> Result<Option<(PingPong, KeepAlive)>, Failure> {
+    let greeting = keep_alive::greet(connection);
+    let greeted =
+        match &channels.keep_alive {
+            None => greeting.await,
+            // a target that is silent from the beginning is found dead as soon as one that falls silent
+            Some(KeepAlive { timeout, .. }) => tokio::time::timeout(*timeout, greeting)
+                .await
+                .map_err(|_| {
+                    Failure::NoCallsOverHttp2(
+                        "it did not answer within grpc.keepAlive.timeout".into(),
+                    )
+                })?,
+        };
+    let pings = greeted.map_err(|error| match error.is_io() {
+        true => failure(error, Progress::Unsent),
+        // the target has not shown yet that it speaks HTTP/2
+        false => Failure::NoCallsOverHttp2(error.to_string()),
+    })?;
+    Ok(pings.zip(channels.keep_alive.clone()))
+}
+
 /// A stream of which the head was sent.
 pub(crate) struct Begun {
     pub(crate) answer: ResponseFuture,
@@ -208,9 +216,10 @@ impl Drop for Seat {
     }
 }
 
-/// A target that refuses a client's certificate says so and leaves; h2 gives up at the first write
-/// that fails, and would not hear it.
-struct Candid {
+/// Stream whose failed write reports what the target said before it left. A target that refuses a
+/// client's certificate sends a TLS alert and leaves; h2 gives up at the first write that fails,
+/// and would not hear it.
+struct AlertStream {
     stream: Stream,
     /// Why a write failed, until it is known what was said before.
     failed: Option<io::Error>,
@@ -218,7 +227,7 @@ struct Candid {
     reads: Rc<Cell<u64>>,
 }
 
-impl Candid {
+impl AlertStream {
     fn write<T>(
         &mut self,
         cx: &mut Context<'_>,
@@ -245,7 +254,7 @@ impl Candid {
     }
 }
 
-impl AsyncRead for Candid {
+impl AsyncRead for AlertStream {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -258,7 +267,7 @@ impl AsyncRead for Candid {
     }
 }
 
-impl AsyncWrite for Candid {
+impl AsyncWrite for AlertStream {
     fn poll_write(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -302,18 +311,19 @@ enum Receiving {
 }
 
 impl Exchange {
+    /// Reads until the answer is complete.
     pub(crate) fn poll(
         &mut self,
         cx: &mut Context<'_>,
-        response: &mut Response,
-        flight: &Flight<'_>,
+        reader: &mut impl StreamReader,
+        attempt: &Attempt<'_>,
     ) -> Poll<Result<(), Failure>> {
         if let Receiving::Head(answer) = &mut self.receiving {
             let (head, body) = ready!(Pin::new(answer).poll(cx))
                 .map_err(|error| self.seat.failure(error, false))?
                 .into_parts();
             self.seat.answered();
-            response.take_http2_head(head.status.as_u16(), &head.headers);
+            reader.take_head(head.status.as_u16(), &head.headers)?;
             if body.is_end_stream() {
                 return Poll::Ready(Ok(()));
             }
@@ -325,16 +335,14 @@ impl Exchange {
         loop {
             match body.poll_data(cx) {
                 Poll::Pending => {
-                    flight.goes_on();
+                    attempt.answer_continues();
                     return Poll::Pending;
                 }
                 Poll::Ready(Some(Ok(data))) => {
-                    response.take_http2_data(&data);
+                    let taken = reader.take_data(&data);
                     // fails only when the stream has ended, which the next look at it shows
                     let _ = body.flow_control().release_capacity(data.len());
-                    if let Err(failure) = flight.read_stream(response) {
-                        return Poll::Ready(Err(failure));
-                    }
+                    taken?;
                 }
                 Poll::Ready(None) => return Poll::Ready(Ok(())),
                 // it has answered, and wants no more of the request

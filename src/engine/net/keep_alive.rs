@@ -13,7 +13,6 @@ use h2::{Ping, PingPong};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{sleep, timeout};
 
-use crate::engine::protocol::grpc::Fault;
 use crate::plan::grpc::KeepAlive;
 
 /// Waits for the answer to a ping. With it have come the target's settings: how many streams it
@@ -37,12 +36,6 @@ where
         .await?;
     }
     Ok(Some(pings))
-}
-
-/// What an error is while the target has not shown that it speaks HTTP/2; `None` where it is the
-/// connection's.
-pub(crate) fn not_http2(error: &h2::Error) -> Option<Fault> {
-    (!error.is_io()).then(|| Fault::NotHttp2(error.to_string()))
 }
 
 /// Drives the connection to its end, or until it is found dead. `reads` changes whenever something

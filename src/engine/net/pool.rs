@@ -9,26 +9,20 @@ use std::time::{Duration, Instant};
 use futures::future::poll_fn;
 use tokio::sync::Notify;
 
-use crate::engine::net::connection::{Connection, Failure};
+use crate::engine::attempt::Attempt;
+use crate::engine::attempt::failure::Failure;
+use crate::engine::net::connection::Connection;
+use crate::engine::net::http1;
 use crate::engine::net::http2::Session;
 use crate::engine::net::route::Route;
-use crate::engine::protocol::transport::Flight;
 use crate::plan::Connections;
 use crate::plan::share::Slice;
-
-/// What carries a request.
-pub(crate) enum Carrier {
-    /// Ours alone.
-    Http1(Connection),
-    /// Others may send on it at the same time.
-    Http2(Rc<Session>),
-}
 
 pub(crate) struct Pool {
     /// Counts connections, so that they take turns.
     turn: Cell<u64>,
     /// Open HTTP/1.1 connections that nobody uses; only where users share them.
-    idle: RefCell<Vec<Connection>>,
+    idle: RefCell<Vec<http1::Session>>,
     /// Open HTTP/2 connections; likewise.
     places: RefCell<Vec<Rc<Place>>>,
     /// So many places at most; there are fewer only where they are opened by and by.
@@ -81,78 +75,77 @@ impl Pool {
 
     /// Something to send the next request on, for one who has nothing kept. `place` is where it
     /// sent last.
-    pub(crate) async fn carrier(
+    pub(crate) async fn connection(
         &self,
         place: &mut usize,
         route: &Route,
-        flight: &Flight<'_>,
-    ) -> Result<Carrier, Failure> {
+        attempt: &Attempt<'_>,
+    ) -> Result<Connection, Failure> {
         if route.http.connections != Connections::Pooled {
-            return self.connect(route, flight).await;
+            return self.connect(route, attempt).await;
         }
         while route.may_be_http2() && !self.is_http1.get() {
-            if let Some(carrier) = self.shared(place, route, flight).await? {
-                return Ok(carrier);
+            if let Some(connection) = self.shared(place, route, attempt).await? {
+                return Ok(connection);
             }
         }
         loop {
             // the one used last is the freshest
             let Some(connection) = self.idle.borrow_mut().pop() else {
-                return self.connect(route, flight).await;
+                return self.connect(route, attempt).await;
             };
-            if let Some(connection) = living(connection, route, flight).await {
-                return Ok(Carrier::Http1(connection));
+            if let Some(connection) = if_usable(connection, route, attempt).await {
+                return Ok(Connection::Http1(connection));
             }
         }
     }
 
     /// Takes a connection that may carry another request, where users share them.
-    pub(crate) fn put_back(&self, connection: Connection) {
+    pub(crate) fn put_back(&self, connection: http1::Session) {
         self.idle.borrow_mut().push(connection);
     }
 
     /// Rare, and kept out of the size of every user: that is memory, and bytes moved for each
     /// request.
-    async fn connect(&self, route: &Route, flight: &Flight<'_>) -> Result<Carrier, Failure> {
-        Box::pin(self.open(route, flight)).await
+    async fn connect(&self, route: &Route, attempt: &Attempt<'_>) -> Result<Connection, Failure> {
+        Box::pin(self.open(route, attempt)).await
     }
 
-    async fn open(&self, route: &Route, flight: &Flight<'_>) -> Result<Carrier, Failure> {
+    async fn open(&self, route: &Route, attempt: &Attempt<'_>) -> Result<Connection, Failure> {
         let turn = self.turn.get();
         self.turn.set(turn.wrapping_add(1));
         let (stream, opened) = route.open(turn).await?;
-        flight.opened(opened);
+        attempt.opened(opened);
         self.reach(route.addresses());
-        flight.shard.recorder.borrow_mut().connected();
         let now = Instant::now();
-        flight.began.set(now);
+        attempt.began.set(now);
         let until = age(route.http.connection_max_age, turn).map(|age| now + age);
         if route.is_http2(&stream)? {
             let session =
                 Session::open(stream, until, self.freed.clone(), route.channels.as_ref()).await?;
-            flight.began.set(Instant::now());
-            Ok(Carrier::Http2(Rc::new(session)))
+            attempt.began.set(Instant::now());
+            Ok(Connection::Http2(Rc::new(session)))
         } else {
-            Ok(Carrier::Http1(Connection::new(stream, until)))
+            Ok(Connection::Http1(http1::Session::new(stream, until)))
         }
     }
 
-    /// A place on a shared connection; `None` after a wait, or when another carrier is called for.
+    /// A place on a shared connection; `None` after a wait, or when a connection of another kind is called for.
     async fn shared(
         &self,
         place: &mut usize,
         route: &Route,
-        flight: &Flight<'_>,
-    ) -> Result<Option<Carrier>, Failure> {
+        attempt: &Attempt<'_>,
+    ) -> Result<Option<Connection>, Failure> {
         let freed = self.freed.notified();
         *place = self.choose(*place);
-        match self.find(*place, route, flight) {
-            Ok(session) => return Ok(Some(Carrier::Http2(session))),
-            Err(Some(place)) => return Box::pin(self.fill(&place, route, flight)).await,
+        match self.find(*place, route, attempt) {
+            Ok(session) => return Ok(Some(Connection::Http2(session))),
+            Err(Some(place)) => return Box::pin(self.fill(&place, route, attempt)).await,
             Err(None) => {}
         }
         freed.await;
-        flight.began.set(Instant::now());
+        attempt.began.set(Instant::now());
         Ok(None)
     }
 
@@ -178,12 +171,12 @@ impl Pool {
         &self,
         first: usize,
         route: &Route,
-        flight: &Flight<'_>,
+        attempt: &Attempt<'_>,
     ) -> Result<Rc<Session>, Option<Rc<Place>>> {
         let mut places = self.places.borrow_mut();
         let (before, from) = places.split_at(first % places.len());
         for place in from.iter().chain(before) {
-            match place.find(route, flight.began.get()) {
+            match place.find(route, attempt.began.get()) {
                 Found::Room(session) => return Ok(session),
                 Found::Nothing => return Err(Some(place.clone())),
                 Found::Full => {}
@@ -208,20 +201,21 @@ impl Pool {
         &self,
         place: &Place,
         route: &Route,
-        flight: &Flight<'_>,
-    ) -> Result<Option<Carrier>, Failure> {
+        attempt: &Attempt<'_>,
+    ) -> Result<Option<Connection>, Failure> {
         let _opening = place.opening.lock().await;
-        flight.began.set(Instant::now());
-        if !matches!(place.find(route, flight.began.get()), Found::Nothing) || self.is_http1.get() {
+        attempt.began.set(Instant::now());
+        if !matches!(place.find(route, attempt.began.get()), Found::Nothing) || self.is_http1.get()
+        {
             // another one was quicker
             return Ok(None);
         }
-        let carrier = self.connect(route, flight).await?;
-        match &carrier {
-            Carrier::Http1(_) => self.is_http1.set(true),
-            Carrier::Http2(session) => drop(place.session.borrow_mut().replace(session.clone())),
+        let connection = self.connect(route, attempt).await?;
+        match &connection {
+            Connection::Http1(_) => self.is_http1.set(true),
+            Connection::Http2(session) => drop(place.session.borrow_mut().replace(session.clone())),
         }
-        Ok(Some(carrier))
+        Ok(Some(connection))
     }
 }
 
@@ -248,12 +242,12 @@ impl Place {
 }
 
 /// The connection, if it may carry one more request and has not ended since the last one.
-pub(crate) async fn living(
-    mut connection: Connection,
+pub(crate) async fn if_usable(
+    mut connection: http1::Session,
     route: &Route,
-    flight: &Flight<'_>,
-) -> Option<Connection> {
-    let may_serve = connection.may_serve(flight.began.get(), route.http.connection_max_requests);
+    attempt: &Attempt<'_>,
+) -> Option<http1::Session> {
+    let may_serve = connection.may_serve(attempt.began.get(), route.http.connection_max_requests);
     let lives = may_serve && !poll_fn(|cx| Poll::Ready(connection.has_ended(cx))).await;
     lives.then_some(connection)
 }

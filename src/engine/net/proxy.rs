@@ -8,9 +8,9 @@ use base64::engine::general_purpose::STANDARD;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::engine::net::connection::Failure;
+use crate::engine::attempt::failure::Failure;
+use crate::engine::inputs::text;
 use crate::engine::net::route::Amendment;
-use crate::engine::protocol::http::request::text;
 use crate::plan::{self, Inputs, Problem, Target, Version};
 
 /// Longest head of the proxy's answer.

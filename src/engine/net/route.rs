@@ -2,20 +2,18 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use http::uri::Scheme;
 use tokio::net::{TcpSocket, TcpStream, UnixStream};
 use url::Url;
 
-use crate::engine::auth::{Credentials, Living};
-use crate::engine::net::connection::Failure;
+use crate::engine::attempt::Opened;
+use crate::engine::attempt::failure::Failure;
 use crate::engine::net::proxy::Proxy;
-use crate::engine::net::resolve::Addresses;
+use crate::engine::net::resolve::{Addresses, NameServers};
 use crate::engine::net::stream::{Socket, Stream};
 use crate::engine::net::tls::Tls;
-use crate::engine::protocol::grpc::Fault;
-use crate::engine::world::World;
 use crate::plan::grpc::{Channels, Grpc};
 use crate::plan::{Connections, Http, Inputs, Problem, Target, Version};
 
@@ -30,19 +28,10 @@ pub(crate) struct Route {
     place: Place,
     proxy: Option<Proxy>,
     tls: Option<Tls>,
-    pub(crate) credentials: Option<Credentials>,
     /// Where it carries calls over gRPC.
     pub(crate) channels: Option<Grpc>,
     /// How the head of an HTTP/1.1 request differs on this way, if it does.
     pub(crate) amendment: Option<Amendment>,
-}
-
-/// How long it took to open a connection.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Opened {
-    pub(crate) dns: Option<Duration>,
-    pub(crate) connect: Duration,
-    pub(crate) tls: Option<Duration>,
 }
 
 /// Where to connect to.
@@ -53,19 +42,6 @@ enum Place {
 }
 
 impl Route {
-    pub(crate) fn new(
-        target: &Target,
-        http: &Http,
-        inputs: &Inputs,
-        world: &World,
-    ) -> Result<Self, Problem> {
-        let credentials = Credentials::new(target, inputs, world)?;
-        Ok(Self {
-            credentials,
-            ..Self::bare(target, http, inputs, world)?
-        })
-    }
-
     /// A way for calls over gRPC: to the same target, by HTTP/2 whatever `http` says. Each call has
     /// its credentials.
     pub(crate) fn for_calls(
@@ -73,7 +49,7 @@ impl Route {
         http: &Http,
         grpc: &Grpc,
         inputs: &Inputs,
-        world: &World,
+        names: &NameServers,
     ) -> Result<Self, Problem> {
         let connections = match grpc.channels {
             Channels::PerWorker => Connections::Pooled,
@@ -87,11 +63,17 @@ impl Route {
         };
         Ok(Self {
             channels: Some(grpc.clone()),
-            ..Self::bare(target, &http, inputs, world)?
+            ..Self::new(target, &http, inputs, names)?
         })
     }
 
-    fn bare(target: &Target, http: &Http, inputs: &Inputs, world: &World) -> Result<Self, Problem> {
+    /// Makes the way to `target` ready. Every reference of it has a value.
+    pub(crate) fn new(
+        target: &Target,
+        http: &Http,
+        inputs: &Inputs,
+        names: &NameServers,
+    ) -> Result<Self, Problem> {
         let tls = if target.url.scheme() == "https" {
             Some(Tls::new(target, http.version, inputs)?)
         } else {
@@ -111,7 +93,7 @@ impl Route {
             url.host().zip(url.port_or_known_default()),
         ) {
             (Some(path), _) => Place::Unix(path.clone()),
-            (None, Some((host, port))) => Place::Network(Addresses::new(&host, port, &world.names)),
+            (None, Some((host, port))) => Place::Network(Addresses::new(&host, port, names)),
             (None, None) => {
                 return Err(Problem::new(
                     format!("{}.url", target.field()),
@@ -142,15 +124,9 @@ impl Route {
             place,
             proxy,
             tls,
-            credentials: None,
             channels: None,
             amendment,
         })
-    }
-
-    /// Credentials that change while the load goes on.
-    pub(crate) fn living(&self) -> Option<&Living> {
-        self.credentials.as_ref().and_then(Credentials::living)
     }
 
     /// Of the target's URL.
@@ -188,9 +164,9 @@ impl Route {
             Version::Http2 if self.tls.is_some() && !stream.chose_http2() => {
                 Err(match &self.channels {
                     None => Failure::NotHttp2,
-                    Some(_) => Failure::Grpc(Fault::NotHttp2(
+                    Some(_) => Failure::NoCallsOverHttp2(
                         "it did not choose it in the TLS handshake".into(),
-                    )),
+                    ),
                 })
             }
             Version::Http2 => Ok(true),

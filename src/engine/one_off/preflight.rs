@@ -7,12 +7,16 @@ use futures::future::join_all;
 use tokio::time::{sleep, timeout_at};
 
 use crate::engine::answer::capture::Wanted;
-use crate::engine::load::shard::Shard;
-use crate::engine::protocol::http::request::{Request, Scratch};
-use crate::engine::protocol::transport::{Flight, Link, Outgoing};
+use crate::engine::attempt::Attempt;
+use crate::engine::prepare::program::Readiness;
+use crate::engine::protocol::channel::Channel;
+use crate::engine::protocol::http::exchange::HttpExchange;
+use crate::engine::protocol::http::request::Scratch;
+use crate::engine::protocol::http::sender::{Message, Sender};
 use crate::engine::user::client::Client;
-use crate::engine::user::exchange::describe;
+use crate::engine::user::context::Context;
 use crate::engine::user::frame::Frame;
+use crate::engine::user::sent::describe;
 use crate::plan::{Plan, duration};
 use crate::stats::{ErrorClass, ErrorKey, Snapshot};
 
@@ -21,26 +25,17 @@ const ASK_EVERY: Duration = Duration::from_secs(1);
 /// How long an answer, or a connection, is waited for.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// What a target answers when it is ready.
-pub(crate) struct Readiness {
-    /// Place among the targets.
-    pub(crate) route: usize,
-    pub(crate) request: Request,
-    pub(crate) status: Vec<u16>,
-    pub(crate) timeout: Duration,
-}
-
 /// Asks all targets that say so until each is ready. In words how long that took, or the last
 /// answer.
-pub(crate) async fn await_targets(shard: &Rc<Shard>) -> Result<String, String> {
-    let waits = shard.prepared.readiness.iter().map(async |readiness| {
-        let field = shard
+pub(crate) async fn await_targets(context: &Rc<Context>) -> Result<String, String> {
+    let waits = context.prepared.readiness.iter().map(async |readiness| {
+        let field = context
             .prepared
             .plan
             .all_targets()
             .nth(readiness.route)
             .map_or_else(String::new, |target| target.field());
-        await_target(shard, readiness).await.map_err(|last| {
+        await_target(context, readiness).await.map_err(|last| {
             format!(
                 "{field}.readyWhen: not ready within {}; the last answer: {last}",
                 duration::format(readiness.timeout)
@@ -51,10 +46,10 @@ pub(crate) async fn await_targets(shard: &Rc<Shard>) -> Result<String, String> {
     Ok(told?.join("; "))
 }
 
-async fn await_target(shard: &Rc<Shard>, readiness: &Readiness) -> Result<String, String> {
-    let (mut frame, mut link, mut scratch) = (
-        Frame::new(shard.clone(), 0),
-        Link::new(readiness.route),
+async fn await_target(context: &Rc<Context>, readiness: &Readiness) -> Result<String, String> {
+    let (mut frame, mut channel, mut scratch) = (
+        Frame::new(context.clone(), 0),
+        Channel::default(),
         Scratch::default(),
     );
     let begun = Instant::now();
@@ -63,7 +58,7 @@ async fn await_target(shard: &Rc<Shard>, readiness: &Readiness) -> Result<String
         let patience = until.min(Instant::now() + PATIENCE);
         let answer = timeout_at(
             patience.into(),
-            ask(shard, readiness, &mut link, &mut frame, &mut scratch),
+            ask(context, readiness, &mut channel, &mut frame, &mut scratch),
         )
         .await;
         let last = match answer {
@@ -90,9 +85,9 @@ fn rounded(time: Duration) -> Duration {
 
 /// One request, which is counted nowhere; what was answered unless that means ready.
 async fn ask(
-    shard: &Shard,
+    context: &Context,
     readiness: &Readiness,
-    link: &mut Link,
+    channel: &mut Channel,
     frame: &mut Frame,
     scratch: &mut Scratch,
 ) -> Result<(), String> {
@@ -100,73 +95,75 @@ async fn ask(
         .request
         .render(frame, scratch)
         .map_err(|why| why.to_string())?;
-    let mut dressed = Vec::new();
-    let bytes = match shard.prepared.routes[readiness.route]
-        .living()
+    let mut authorized = Vec::new();
+    let bytes = match context
+        .transport
+        .targets
+        .refreshed(readiness.route)
         .filter(|_| readiness.request.wants_credentials)
     {
         None => bare,
-        Some(living) => {
-            living
-                .put_into(bare, &mut dressed)
+        Some(credentials) => {
+            credentials
+                .add_to(bare, &mut authorized)
                 .map_err(|why| why.to_string())?;
-            &dressed
+            &authorized
         }
     };
-    let flight = Flight::new(shard, Instant::now());
-    let outcome = link
-        .exchange(
-            Outgoing {
-                bytes,
-                is_head: false,
-                http2: None,
-            },
-            Wanted::default(),
-            &flight,
-        )
-        .await;
-    flight.finish(Instant::now(), link.response.received);
-    if outcome.is_ok() && readiness.status.contains(&link.response.status) {
+    let attempt = Attempt::new(&context.recorder, Instant::now());
+    let sender = Sender {
+        transport: &context.transport,
+        attempt: &attempt,
+        wanted: Wanted::default(),
+        stream: None,
+    };
+    let message = Message {
+        bytes,
+        is_head: false,
+        http2: None,
+    };
+    let outcome = sender.exchange(readiness.route, channel, message).await;
+    attempt.finish(Instant::now(), channel.answer.bytes);
+    if outcome.is_ok() && readiness.status.contains(&channel.answer.status) {
         return Ok(());
     }
-    Err(describe(
+    Err(describe::<HttpExchange<'_>>(
         &outcome,
         None,
-        &link.response,
-        (&shard.prepared.redactor, bytes, true),
+        channel,
+        (&context.prepared.redactor, bytes, true),
     ))
 }
 
 /// Opens a connection to each target, and closes it.
-pub(crate) async fn connect(shard: &Shard) -> Result<(), String> {
-    let prepared = &shard.prepared;
-    let attempts =
-        prepared
-            .plan
-            .all_targets()
-            .zip(&prepared.routes)
-            .map(async |(target, route)| {
-                let opened = timeout_at((Instant::now() + PATIENCE).into(), route.open(0)).await;
-                let reached = match opened {
-                    Ok(opened) => opened
-                        .and_then(|(stream, _)| route.is_http2(&stream))
-                        .map(drop)
-                        .map_err(|failure| failure.to_string()),
-                    Err(_) => Err(format!(
-                        "no connection within {}",
-                        duration::format(PATIENCE)
-                    )),
-                };
-                reached.map_err(|why| format!("{}: {why}", target.field()))
-            });
+pub(crate) async fn connect(context: &Context) -> Result<(), String> {
+    let prepared = &context.prepared;
+    let attempts = prepared
+        .plan
+        .all_targets()
+        .zip(&prepared.targets.routes)
+        .map(async |(target, route)| {
+            let opened = timeout_at((Instant::now() + PATIENCE).into(), route.open(0)).await;
+            let reached = match opened {
+                Ok(opened) => opened
+                    .and_then(|(stream, _)| route.is_http2(&stream))
+                    .map(drop)
+                    .map_err(|failure| failure.to_string()),
+                Err(_) => Err(format!(
+                    "no connection within {}",
+                    duration::format(PATIENCE)
+                )),
+            };
+            reached.map_err(|why| format!("{}: {why}", target.field()))
+        });
     join_all(attempts).await.into_iter().collect()
 }
 
 /// Carries out each task of each scenario once, by one user each.
-pub(crate) async fn rehearse(shard: &Rc<Shard>) {
-    let prepared = shard.prepared.clone();
+pub(crate) async fn rehearse(context: &Rc<Context>) {
+    let prepared = context.prepared.clone();
     for (place, scenario) in prepared.scenarios.iter().enumerate() {
-        Client::user(shard.clone(), Rc::default(), place as u64)
+        Client::user(context.clone(), Rc::default(), place as u64)
             .rehearse(scenario)
             .await;
     }

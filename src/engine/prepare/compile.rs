@@ -3,18 +3,19 @@
 
 use crate::engine::answer::{Needs, PreparedRules};
 use crate::engine::auth::Credentials;
-use crate::engine::one_off::PreparedOnce;
-use crate::engine::one_off::preflight::Readiness;
 use crate::engine::prepare::program::{
-    Act, Each, Flow, HttpCall, Op, PreparedCall, PreparedRepeat, PreparedScenario, PreparedStep,
-    PreparedTask, Program,
+    Act, Each, Flow, Op, PreparedOnce, PreparedRepeat, PreparedScenario, PreparedStep,
+    PreparedTask, Program, Readiness,
 };
-use crate::engine::protocol::grpc::{GrpcCall, Surroundings};
+use crate::engine::protocol::call::Call;
+use crate::engine::protocol::grpc::call::{GrpcCall, Surroundings};
+use crate::engine::protocol::http::exchange::HttpCall;
 use crate::engine::protocol::http::request::Request;
+use crate::engine::protocol::transport::TargetHeaders;
 use crate::plan::cel::CompiledCel;
 use crate::plan::grpc::{Descriptors, GrpcStep, check_limits};
 use crate::plan::symbols::{Outline, StepNames, SymbolTable};
-use crate::plan::template::{Compiled, Need, Place};
+use crate::plan::template::{Need, Place};
 use crate::plan::{
     Action, Block, Cel, Delimiters, ForEach, HttpRequest, HttpStep, Inputs, Names, Order, Plan,
     Problem, Protocol, ReadyWhen, Record, Repeat, RequestStep, Scenario, Section, Slot, Step,
@@ -30,15 +31,9 @@ pub(crate) struct Programs {
     /// A condition looks at answers.
     pub(crate) looks_back: bool,
     /// By target.
-    pub(crate) arrivals: Vec<Arrival>,
+    pub(crate) headers: Vec<TargetHeaders>,
     /// Of the targets that are waited for.
     pub(crate) readiness: Vec<Readiness>,
-}
-
-/// The headers of a target, for a request that was not made for it.
-#[derive(Default)]
-pub(crate) struct Arrival {
-    pub(crate) headers: Vec<(String, Compiled)>,
 }
 
 /// What calls over gRPC to a target need beside the plan.
@@ -74,7 +69,7 @@ pub(crate) fn compile(
         trends: plan.trends(),
         flows: 0,
         credentials,
-        arrivals: vec![],
+        headers: vec![],
         names,
         steps: vec![],
         asked: Needs::default(),
@@ -89,10 +84,10 @@ pub(crate) fn compile(
         &plan.once.outline(),
     );
     compiler.names = once_symbols.user_names();
-    compiler.arrivals = plan
+    compiler.headers = plan
         .all_targets()
         .zip(credentials)
-        .map(|(target, credentials)| compiler.arrival(target, *credentials))
+        .map(|(target, credentials)| compiler.target_headers(target, *credentials))
         .collect();
     let mut first_task = 0;
     let mut scenarios = Vec::new();
@@ -115,7 +110,7 @@ pub(crate) fn compile(
         steps,
         looks_back,
         mut problems,
-        arrivals,
+        headers,
         ..
     } = compiler;
     // a target's header is compiled for each step, and wrong in each
@@ -126,7 +121,7 @@ pub(crate) fn compile(
             scenarios,
             once,
             looks_back,
-            arrivals,
+            headers,
             readiness,
         })
     } else {
@@ -142,7 +137,7 @@ struct Compiler<'a> {
     flows: u16,
     /// By target.
     credentials: &'a [Option<&'a Credentials>],
-    arrivals: Vec<Arrival>,
+    headers: Vec<TargetHeaders>,
     calls: &'a [Option<Calls<'a>>],
     /// What templates may name at the step that is compiled.
     names: Names,
@@ -155,7 +150,7 @@ struct Compiler<'a> {
 
 /// A request with the rows it needs.
 struct Ready {
-    call: PreparedCall,
+    call: Call,
     route: usize,
     rows: Vec<Need>,
 }
@@ -206,7 +201,7 @@ impl Compiler<'_> {
     }
 
     /// What is wrong with a header is told by the steps that go to the target.
-    fn arrival(&self, target: &Target, credentials: Option<&Credentials>) -> Arrival {
+    fn target_headers(&self, target: &Target, credentials: Option<&Credentials>) -> TargetHeaders {
         let others = target.headers.iter().filter(|header| {
             credentials.is_none_or(|credentials| !credentials.is_called(&header.name))
         });
@@ -216,7 +211,7 @@ impl Compiler<'_> {
                 header.value.compile(&self.names, Place::Header).ok()?,
             ))
         });
-        Arrival {
+        TargetHeaders {
             headers: headers.collect(),
         }
     }
@@ -504,12 +499,12 @@ impl Compiler<'_> {
         if *follow_redirects > 0 {
             // wherever it is sent to, what is said there must be known
             let elsewhere = self
-                .arrivals
+                .headers
                 .iter()
                 .enumerate()
                 .filter(|(other, _)| *other != target);
             for need in elsewhere
-                .flat_map(|(_, arrival)| &arrival.headers)
+                .flat_map(|(_, target)| &target.headers)
                 .flat_map(|(_, value)| value.needs())
             {
                 if !rows.contains(need) {
@@ -518,7 +513,7 @@ impl Compiler<'_> {
             }
         }
         let (follow_redirects, retry, stream) = (*follow_redirects, retry.clone(), stream.clone());
-        let call = PreparedCall::Http(HttpCall {
+        let call = Call::Http(HttpCall {
             request,
             follow_redirects,
             retry,
@@ -544,6 +539,7 @@ impl Compiler<'_> {
             descriptors,
             names: &self.names,
             timeout: step.timeout,
+            stop_timeout: self.plan.stop_timeout,
             is_checked: !step.checks.is_empty(),
         };
         let call = GrpcCall::compile(grpc, &around, &format!("{path}.grpc"))?;
@@ -553,7 +549,7 @@ impl Compiler<'_> {
         Ok(Ready {
             route: *route,
             rows: call.needs(),
-            call: PreparedCall::Grpc(call),
+            call: Call::Grpc(call),
         })
     }
 

@@ -3,14 +3,12 @@
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
-use crate::engine::answer::capture::Wanted;
 use crate::engine::answer::{Needs, PreparedRules};
-use crate::engine::protocol::grpc::GrpcCall;
+use crate::engine::protocol::call::Call;
 use crate::engine::protocol::http::request::Request;
-use crate::engine::record::recorder::Part;
 use crate::plan::cel::CompiledCel;
 use crate::plan::template::{Compiled, Need};
-use crate::plan::{Goodput, HttpStream, OnFailure, Order, Retry, Slot, ThinkTime};
+use crate::plan::{Goodput, OnFailure, Order, SetupValues, Slot, ThinkTime};
 
 /// Carried out in order.
 pub(crate) type Program = Box<[Op]>;
@@ -55,8 +53,8 @@ pub(crate) struct Each {
 
 /// A request with all that belongs to it.
 pub(crate) struct PreparedStep {
-    pub(crate) call: PreparedCall,
-    /// Place among [`Prepared::routes`](crate::engine::prepare::Prepared).
+    pub(crate) call: Call,
+    /// Place among [`Targets::routes`](crate::engine::protocol::transport::Targets).
     pub(crate) route: usize,
     pub(crate) timeout: Duration,
     /// To take before it is rendered, for it and for its rules, each once.
@@ -67,50 +65,6 @@ pub(crate) struct PreparedStep {
     pub(crate) needs: Needs,
     /// What makes one of its requests a good one.
     pub(crate) goodput: Option<Goodput>,
-}
-
-impl PreparedStep {
-    /// What of an answer is kept, whatever the protocol.
-    pub(crate) fn wanted(&self, is_sampled: bool) -> Wanted {
-        // the head says how the events of a stream are encoded
-        let stream = matches!(
-            &self.call,
-            PreparedCall::Http(HttpCall {
-                stream: Some(_),
-                ..
-            })
-        );
-        let Needs { head, body } = self.needs;
-        Wanted {
-            head: head || stream || is_sampled,
-            body: body || is_sampled,
-            stream,
-            ..Wanted::default()
-        }
-    }
-}
-
-/// By protocol.
-pub(crate) enum PreparedCall {
-    Http(HttpCall),
-    Grpc(GrpcCall),
-}
-
-impl PreparedCall {
-    /// The part of the run to which it belongs, being made in `part`.
-    pub(crate) fn part(&self, part: Part, failed: bool) -> Part {
-        match self {
-            Self::Http(_) => part,
-            Self::Grpc(call) => call.part(part, failed),
-        }
-    }
-}
-
-pub(crate) struct HttpCall {
-    pub(crate) request: Request,
-    pub(crate) follow_redirects: u32,
-    pub(crate) retry: Option<Retry>,
-    pub(crate) stream: Option<HttpStream>,
 }
 
 #[derive(Default)]
@@ -162,5 +116,57 @@ impl PreparedScenario {
             .position(|task| at < task.until)
             .unwrap_or(0);
         &self.tasks[picked..=picked]
+    }
+}
+
+/// What a target answers when it is ready.
+pub(crate) struct Readiness {
+    /// Place among the targets.
+    pub(crate) route: usize,
+    /// Request that asks for it.
+    pub(crate) request: Request,
+    /// Statuses that mean ready.
+    pub(crate) status: Vec<u16>,
+    /// Longest wait for it.
+    pub(crate) timeout: Duration,
+}
+
+/// Setup and teardown made ready: they are what a user does at its start and at its end.
+#[derive(Default)]
+pub(crate) struct PreparedOnce {
+    /// The steps of both.
+    pub(crate) steps: PreparedScenario,
+    /// What setup takes out of answers, and where templates look for it.
+    pub(crate) names: Vec<(String, Slot)>,
+}
+
+/// Values that setup found, as the templates of a load see them.
+#[derive(Default)]
+pub(crate) struct SetupSlots {
+    /// By slot, as far as the last that setup sets.
+    values: Vec<Option<serde_json::Value>>,
+}
+
+impl PreparedOnce {
+    /// Puts the values that setup found where templates look for them.
+    pub(crate) fn slots(&self, found: &SetupValues) -> SetupSlots {
+        let slots = self
+            .names
+            .iter()
+            .map(|(_, slot)| usize::from(*slot) + 1)
+            .max()
+            .unwrap_or(0);
+        let mut values = vec![None; slots];
+        for (name, slot) in &self.names {
+            values[usize::from(*slot)] = found.get(name).cloned();
+        }
+        SetupSlots { values }
+    }
+}
+
+impl SetupSlots {
+    /// Returns what setup found for `slot`.
+    pub(crate) fn value(&self, slot: Slot) -> Option<&serde_json::Value> {
+        self.values.get(usize::from(slot))?.as_ref()
     }
 }

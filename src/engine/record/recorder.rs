@@ -1,11 +1,13 @@
 //! A shard's own statistics: written without a lock, handed over once a run second.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
-use crate::engine::protocol::transport::Phases;
+use crate::engine::attempt::Events;
+use crate::engine::attempt::sample::{LlmSample, Part, Phases, Sample, StreamSample};
 use crate::engine::record::cpu::{CpuMeter, Lap};
 use crate::stats::{
     ErrorClass, ErrorKey, Phase, Snapshot, StepStats, StreamStats, TaskStats, TrendStats,
@@ -21,105 +23,6 @@ pub(crate) struct ShardDelta {
     pub(crate) ended: Option<Instant>,
     /// Why the shard ended before its time.
     pub(crate) failure: Option<String>,
-}
-
-/// To which part of the run a sample belongs: that of the iteration it is made in, by when this
-/// started.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Part {
-    Measured,
-    /// Counted, and else left out of the results.
-    Warmup,
-    /// Setup, teardown, onStart, onStop and health checks that pass: as the warm-up, but why one
-    /// failed is told.
-    Control,
-}
-
-/// One finished request, with its retries and redirections.
-pub(crate) struct Sample<'a> {
-    pub(crate) step: u16,
-    pub(crate) part: Part,
-    /// When it ended: decides the run second.
-    pub(crate) ended: Instant,
-    /// From its intended time.
-    pub(crate) latency: Duration,
-    /// From its first byte; unused for failures.
-    pub(crate) service_time: Duration,
-    /// Unused for failures.
-    pub(crate) phases: Phases,
-    /// The answer's status, 0 without an answer.
-    pub(crate) status: u16,
-    /// Of gRPC, if one came with a whole answer.
-    pub(crate) grpc_status: Option<u8>,
-    pub(crate) failure: Option<ErrorClass>,
-    /// What the answer of 429 or 503 asked for.
-    pub(crate) retry_after: Option<Duration>,
-    /// Whether a byte of its last attempt was written; those before it are told by
-    /// [`Recorder::retried`].
-    pub(crate) sent: bool,
-    pub(crate) sent_bytes: u64,
-    pub(crate) received_bytes: u64,
-    /// Checks made on the answer, by how they came out.
-    pub(crate) checks_passed: u32,
-    pub(crate) checks_failed: u32,
-    /// What its stream came to; unused for failures. Messages are told one by one, as they come.
-    pub(crate) stream: Option<&'a StreamSample>,
-    /// Whether it met all limits of its step; `None` where that has none.
-    pub(crate) good: Option<bool>,
-}
-
-impl Sample<'_> {
-    /// Of a request that never was one: it ended before anything was sent.
-    pub(crate) fn unsent(
-        step: u16,
-        part: Part,
-        (intended, ended): (Instant, Instant),
-        class: ErrorClass,
-    ) -> Self {
-        Self {
-            step,
-            part,
-            ended,
-            latency: ended.saturating_duration_since(intended),
-            service_time: Duration::ZERO,
-            phases: Phases::default(),
-            status: 0,
-            grpc_status: None,
-            failure: Some(class),
-            retry_after: None,
-            sent: false,
-            sent_bytes: 0,
-            received_bytes: 0,
-            checks_passed: 0,
-            checks_failed: 0,
-            stream: None,
-            good: None,
-        }
-    }
-}
-
-/// A stream that came to its proper end.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct StreamSample {
-    /// Intended time to the first message; of a language model's to the first event that bears
-    /// content.
-    pub(crate) first: Option<Duration>,
-    pub(crate) llm: Option<LlmSample>,
-}
-
-/// What a language model wrote.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct LlmSample {
-    /// Intended time to the first text that is no reasoning, if reasoning came before it.
-    pub(crate) first_answer: Option<Duration>,
-    /// Of an answer of several tokens.
-    pub(crate) per_token: Option<Duration>,
-    pub(crate) input_tokens: u64,
-    pub(crate) output_tokens: u64,
-    /// Of those.
-    pub(crate) reasoning_tokens: u64,
-    /// The target counted the tokens; else each event with content is one.
-    pub(crate) counted_by_usage: bool,
 }
 
 /// One iteration that came to its end.
@@ -314,22 +217,16 @@ impl Recorder {
         }
     }
 
-    /// A message of a stream was sent at `at`.
-    pub(crate) fn message_sent(&mut self, step: u16, part: Part, at: Instant) {
+    /// Messages of a stream were sent at `at`.
+    fn messages_sent(&mut self, step: u16, part: Part, at: Instant, count: u32) {
         if let Some(stream) = self.stream(step, part, at) {
-            stream.messages_sent += 1;
+            stream.messages_sent += u64::from(count);
         }
     }
 
     /// A message or an event of a stream came at `at`; `gap` is the time since the one before it,
     /// of those that count.
-    pub(crate) fn message_received(
-        &mut self,
-        step: u16,
-        part: Part,
-        at: Instant,
-        gap: Option<Duration>,
-    ) {
+    fn message_received(&mut self, step: u16, part: Part, at: Instant, gap: Option<Duration>) {
         if let Some(stream) = self.stream(step, part, at) {
             stream.messages_received += 1;
             if let Some(gap) = gap {
@@ -348,7 +245,7 @@ impl Recorder {
     }
 
     /// A request of a step with limits was cut at the end of the run.
-    pub(crate) fn missed(&mut self, step: u16, part: Part) {
+    fn missed(&mut self, step: u16, part: Part) {
         if part == Part::Measured {
             self.steps[usize::from(step)].goodput.judged += 1;
         }
@@ -451,13 +348,11 @@ impl Recorder {
         }
     }
 
-    /// An attempt of which a byte was written is given up for another.
-    pub(crate) fn retried(&mut self) {
+    fn retried(&mut self) {
         self.rest.counters.retries += 1;
     }
 
-    /// A redirection was answered and is followed.
-    pub(crate) fn redirected(&mut self) {
+    fn redirected(&mut self) {
         self.rest.counters.redirect_hops += 1;
     }
 
@@ -474,16 +369,38 @@ impl Recorder {
         }
     }
 
-    pub(crate) fn interrupted(&mut self) {
-        self.rest.counters.interrupted += 1;
-    }
-
-    pub(crate) fn connected(&mut self) {
-        self.rest.counters.connects += 1;
-    }
-
     pub(crate) fn users(&mut self, users: u64) {
         self.rest.users = users;
+    }
+}
+
+impl Events for RefCell<Recorder> {
+    fn connected(&self) {
+        self.borrow_mut().rest.counters.connects += 1;
+    }
+
+    fn retried(&self) {
+        self.borrow_mut().retried();
+    }
+
+    fn redirected(&self) {
+        self.borrow_mut().redirected();
+    }
+
+    fn interrupted(&self) {
+        self.borrow_mut().rest.counters.interrupted += 1;
+    }
+
+    fn missed(&self, step: u16, part: Part) {
+        self.borrow_mut().missed(step, part);
+    }
+
+    fn messages_sent(&self, step: u16, part: Part, at: Instant, count: u32) {
+        self.borrow_mut().messages_sent(step, part, at, count);
+    }
+
+    fn message_received(&self, step: u16, part: Part, at: Instant, gap: Option<Duration>) {
+        self.borrow_mut().message_received(step, part, at, gap);
     }
 }
 
@@ -746,7 +663,7 @@ mod tests {
         let (now, second) = (Instant::now(), Duration::from_secs(1));
         let gap = Some(Duration::from_millis(400));
         let mut recorder = Recorder::new(0, 1, 0, now + second, None, queue);
-        recorder.message_sent(0, Part::Measured, now);
+        recorder.messages_sent(0, Part::Measured, now, 1);
         recorder.message_received(0, Part::Measured, now, None);
         recorder.message_received(0, Part::Measured, now + second * 3 / 2, gap);
         recorder.message_received(0, Part::Warmup, now + second * 3 / 2, gap);

@@ -11,7 +11,6 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::engine::answer::capture::headers;
 use crate::engine::message;
-use crate::engine::prepare::feeder::Feed;
 use crate::plan::{Inputs, Kind, Plan, Reference};
 
 /// Shorter ones are in any text, and taking them out would tell where.
@@ -48,7 +47,7 @@ struct Known {
 
 impl Redactor {
     /// What the plan takes out of Secrets.
-    pub(crate) fn new(plan: &Plan, inputs: &Inputs, feeds: &[Feed]) -> Self {
+    pub(crate) fn new(plan: &Plan, inputs: &Inputs) -> Self {
         let redactor = Self::default();
         for reference in plan
             .references()
@@ -59,9 +58,6 @@ impl Redactor {
                 redactor.learn(value.trim_ascii());
             }
         }
-        feeds
-            .iter()
-            .for_each(|feed| feed.secret_texts(|text| redactor.learn(text.as_bytes())));
         redactor
     }
 

@@ -17,8 +17,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use crate::engine::answer::Facts;
 use crate::engine::answer::capture::header_texts;
+use crate::engine::attempt::sample::Part;
 use crate::engine::message;
-use crate::engine::record::recorder::Part;
 use crate::engine::record::redactor::Redactor;
 use crate::plan::grpc::Code;
 use crate::plan::{Plan, RequestLog, StepPlace};

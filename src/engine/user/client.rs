@@ -5,18 +5,21 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::engine::load::shard::Shard;
+use crate::engine::attempt::sample::Part;
 use crate::engine::prepare::feeder::NoRow;
 use crate::engine::prepare::program::{
     Act, Each, Flow, Op, PreparedRepeat, PreparedScenario, PreparedTask, Program,
 };
+use crate::engine::protocol::channel::Channel;
 use crate::engine::protocol::closing::Closing;
+use crate::engine::protocol::exchange::Scratch;
 use crate::engine::protocol::http::cookies::Jar;
-use crate::engine::protocol::transport::Link;
-use crate::engine::record::recorder::{Dropped, Iteration, Part};
+use crate::engine::record::recorder::{Dropped, Iteration};
+use crate::engine::user::context::Context;
 use crate::engine::user::deadline::Deadline;
-use crate::engine::user::exchange::{Answered, Exchange, Scratch, unrendered};
+use crate::engine::user::executor::{Executor, record_unsent};
 use crate::engine::user::frame::Frame;
+use crate::engine::user::sent::Answered;
 use crate::engine::user::throttle::Throttle;
 use crate::plan::cel::{CompiledCel, EvaluationError, Subject};
 use crate::plan::feeder::OnExhausted;
@@ -37,9 +40,9 @@ pub(crate) enum End {
 }
 
 pub(crate) struct Client {
-    shard: Rc<Shard>,
+    context: Rc<Context>,
     /// By route; opened when first used.
-    links: Vec<Link>,
+    channels: Vec<Channel>,
     deadline: Deadline,
     scratch: Scratch,
     frame: Frame,
@@ -93,8 +96,8 @@ enum Untold {
 
 impl Client {
     /// `user` is its number over the whole fleet.
-    pub(crate) fn user(shard: Rc<Shard>, closing: Rc<Closing>, user: u64) -> Self {
-        Self::new(shard, closing, user, false)
+    pub(crate) fn user(context: Rc<Context>, closing: Rc<Closing>, user: u64) -> Self {
+        Self::new(context, closing, user, false)
     }
 
     /// Each request waits for its turn; that of an iteration's first is the iteration's own.
@@ -103,17 +106,17 @@ impl Client {
     }
 
     /// Each of whose iterations is another person's.
-    pub(crate) fn slot(shard: Rc<Shard>, closing: Rc<Closing>, slot: u64) -> Self {
-        Self::new(shard, closing, slot, true)
+    pub(crate) fn slot(context: Rc<Context>, closing: Rc<Closing>, slot: u64) -> Self {
+        Self::new(context, closing, slot, true)
     }
 
-    fn new(shard: Rc<Shard>, closing: Rc<Closing>, user: u64, is_slot: bool) -> Self {
-        let links = (0..shard.prepared.routes.len()).map(Link::new).collect();
+    fn new(context: Rc<Context>, closing: Rc<Closing>, user: u64, is_slot: bool) -> Self {
+        let routes = context.prepared.targets.routes.iter();
         Self {
-            links,
+            channels: routes.map(|_| Channel::default()).collect(),
             deadline: Deadline::default(),
             scratch: Scratch::default(),
-            frame: Frame::new(shard.clone(), user),
+            frame: Frame::new(context.clone(), user),
             jar: Jar::default(),
             answered: None,
             is_slot,
@@ -122,7 +125,7 @@ impl Client {
             throttle: None,
             closing,
             has_turn: false,
-            shard,
+            context,
         }
     }
 
@@ -152,15 +155,15 @@ impl Client {
         };
         // what it sees are its own answers
         self.answered = None;
-        let shard = self.shard.clone();
-        let part = shard.part(intended.unwrap_or(now));
-        let tasks = scenario.pick_tasks(|| shard.random());
+        let context = self.context.clone();
+        let part = context.part(intended.unwrap_or(now));
+        let tasks = scenario.pick_tasks(|| context.random());
         let now = match self.first_rows(tasks).await {
             Ok(true) => Instant::now(),
             Ok(false) => now,
             Err(none) => return (self.not_begun(none, part), Instant::now()),
         };
-        shard.recorder.borrow_mut().iteration_started(
+        context.recorder.borrow_mut().iteration_started(
             now,
             intended.map(|intended| now.saturating_duration_since(intended)),
             part,
@@ -176,7 +179,7 @@ impl Client {
             outcome = self.run(scenario, &task.program, &mut clock).await;
             let duration = clock.now.saturating_duration_since(begun);
             let failed = outcome != Outcome::Done;
-            shard.recorder.borrow_mut().iteration_finished(Iteration {
+            context.recorder.borrow_mut().iteration_finished(Iteration {
                 task: task.place,
                 part,
                 duration,
@@ -207,7 +210,7 @@ impl Client {
             }) => {
                 self.frame
                     .take_rows(
-                        &self.shard.prepared.steps[usize::from(*number)].rows,
+                        &self.context.prepared.steps[usize::from(*number)].rows,
                         self.is_slot,
                     )
                     .await
@@ -220,7 +223,7 @@ impl Client {
     /// the rows is that of the run.
     fn not_begun(&self, none: NoRow, part: Part) -> End {
         if self.is_slot && none != NoRow::Exhausted(OnExhausted::StopRun) {
-            self.shard
+            self.context
                 .recorder
                 .borrow_mut()
                 .dropped(1, Dropped::NoRow, part);
@@ -251,7 +254,7 @@ impl Client {
     }
 
     /// Carries out steps that belong to no iteration; whether all went well.
-    pub(crate) async fn go_alone(
+    pub(crate) async fn run_once(
         &mut self,
         scenario: &PreparedScenario,
         program: &Program,
@@ -402,7 +405,7 @@ impl Client {
 
     /// Records that what a step asks for came to nothing, and what becomes of the step.
     fn untold(&self, flow: &Flow, field: &str, untold: Untold, clock: &Clock) -> Outcome {
-        self.shard
+        self.context
             .recorder
             .borrow_mut()
             .condition_failed(flow.place, clock.part, || format!("{field}: {untold}"));
@@ -425,7 +428,7 @@ impl Client {
         let mut decoded = Vec::new();
         let facts = self
             .answered
-            .and_then(|answered| answered.facts(&self.links, &mut decoded));
+            .and_then(|answered| answered.facts(&self.channels, &mut decoded));
         Ok(condition.is_true(
             facts.as_ref().map(|facts| facts as &dyn Subject),
             &self.frame,
@@ -433,7 +436,7 @@ impl Client {
     }
 
     async fn rows_of(&mut self, number: u16, clock: &mut Clock) -> Result<(), Outcome> {
-        let prepared = self.shard.prepared.clone();
+        let prepared = self.context.prepared.clone();
         self.rows(&prepared.steps[usize::from(number)].rows, clock)
             .await
     }
@@ -489,8 +492,8 @@ impl Client {
             Act::Request(number) => self.request(number, clock).await,
             Act::Call(block) => Box::pin(self.run(scenario, &scenario.blocks[block], clock)).await,
             Act::Pause(range) => {
-                let shard = &self.shard;
-                pause(range.draw(|| shard.random()), clock).await;
+                let context = &self.context;
+                pause(range.draw(|| context.random()), clock).await;
                 Outcome::Done
             }
         }
@@ -499,19 +502,21 @@ impl Client {
     async fn request(&mut self, number: u16, clock: &mut Clock) -> Outcome {
         let has_rows = self
             .frame
-            .has_rows(&self.shard.prepared.steps[usize::from(number)].rows);
+            .has_rows(&self.context.prepared.steps[usize::from(number)].rows);
         if !has_rows && let Err(outcome) = Box::pin(self.rows_of(number, clock)).await {
-            let why = (
+            let (ended, _) = record_unsent(
+                &self.context,
+                (number, clock.part),
+                clock.intended,
                 ErrorClass::Template,
-                &"no row of a feeder is left for it" as &dyn std::fmt::Display,
+                &"no row of a feeder is left for it",
             );
-            let (ended, _) = unrendered(&self.shard, number, clock.part, clock.intended, why);
             (clock.intended, clock.now) = (ended, ended);
             return outcome;
         }
         let Self {
-            shard,
-            links,
+            context,
+            channels,
             deadline,
             scratch,
             frame,
@@ -530,10 +535,10 @@ impl Client {
         }
         // what is done at the end of a load is not ended by it
         let closing = (clock.part != Part::Control).then_some(&**closing);
-        let exchange = Exchange {
-            shard,
+        let executor = Executor {
+            context,
             number,
-            links,
+            channels,
             frame,
             jar,
             scratch,
@@ -541,7 +546,7 @@ impl Client {
             closing,
             answered,
         };
-        let (ended, failure) = exchange
+        let (ended, failure) = executor
             .carry_out(deadline, clock.intended, clock.now)
             .await;
         (clock.intended, clock.now) = (ended, ended);

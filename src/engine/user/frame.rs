@@ -7,14 +7,14 @@ use std::time::SystemTime;
 use serde_json::Value;
 
 use crate::engine::answer::Store;
-use crate::engine::load::shard::Shard;
 use crate::engine::prepare::feeder::{Hand, NoRow};
 use crate::engine::prepare::program::PreparedScenario;
+use crate::engine::user::context::Context;
 use crate::plan::template::{Need, Scope};
 use crate::plan::{Computed, Slot};
 
 pub(crate) struct Frame {
-    shard: Rc<Shard>,
+    context: Rc<Context>,
     pub(crate) user: u64,
     pub(crate) iteration: u64,
     /// By slot; empty until the first value is set, since most tests set none.
@@ -23,13 +23,13 @@ pub(crate) struct Frame {
 }
 
 impl Frame {
-    pub(crate) fn new(shard: Rc<Shard>, user: u64) -> Self {
+    pub(crate) fn new(context: Rc<Context>, user: u64) -> Self {
         Self {
             user,
             iteration: 0,
             values: Vec::new(),
-            hand: shard.dealer.hand(user),
-            shard,
+            hand: context.dealer.hand(user),
+            context,
         }
     }
 
@@ -42,8 +42,8 @@ impl Frame {
             .iter_mut()
             .for_each(|value| *value = None);
         self.hand.begin();
-        let shard = self.shard.clone();
-        for Computed { slot, template } in &shard.prepared.computed {
+        let context = self.context.clone();
+        for Computed { slot, template } in &context.prepared.computed {
             // one that cannot be made is not set: the step that names it fails
             let value = template.value(self).ok();
             self.set(*slot, value);
@@ -62,13 +62,13 @@ impl Frame {
     pub(crate) fn has_rows(&self, needs: &[Need]) -> bool {
         needs
             .iter()
-            .all(|need| self.hand.holds(&self.shard.dealer, *need))
+            .all(|need| self.hand.holds(&self.context.dealer, *need))
     }
 
     /// Takes the iteration's rows that `needs` asks for; whether it waited for them, which one in a
     /// hurry does not.
     pub(crate) async fn take_rows(&mut self, needs: &[Need], hurry: bool) -> Result<bool, NoRow> {
-        self.hand.take_all(&self.shard.dealer, needs, hurry).await
+        self.hand.take_all(&self.context.dealer, needs, hurry).await
     }
 }
 
@@ -86,26 +86,26 @@ impl Scope for Frame {
         self.iteration
     }
     fn worker(&self) -> u32 {
-        self.shard.slice.share.worker
+        self.context.slice.share.worker
     }
     fn random(&mut self) -> u64 {
-        self.shard.random()
+        self.context.random()
     }
     fn sequence(&mut self) -> u64 {
-        self.shard.sequence()
+        self.context.sequence()
     }
     fn now(&self) -> SystemTime {
         SystemTime::now()
     }
     fn value(&self, slot: Slot) -> Option<&Value> {
-        match self.hand.row(&self.shard.dealer, slot) {
+        match self.hand.row(&self.context.dealer, slot) {
             Some(row) => Some(row),
             // what setup found is hidden by what has its name and is the user's own
             None => self
                 .values
                 .get(usize::from(slot))
                 .and_then(Option::as_ref)
-                .or_else(|| self.shard.given.value(slot)),
+                .or_else(|| self.context.setup.value(slot)),
         }
     }
     fn batch(&self, slot: Slot, count: u32) -> Option<&Value> {

@@ -1,12 +1,12 @@
 //! What can be wrong with an answer before its status is known.
 
+use crate::engine::attempt::failure::Failure;
 use crate::plan::grpc::Code;
 use crate::stats::ErrorClass;
 
+/// Fault of an answer that breaks the rules of gRPC, or never was one of it.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Fault {
-    #[error("the target does not speak HTTP/2, which gRPC needs: {0}")]
-    NotHttp2(String),
     #[error("HTTP status {0} instead of an answer of gRPC")]
     HttpStatus(u16),
     #[error("the answer is not gRPC: its content-type is {0:?}")]
@@ -38,26 +38,38 @@ pub(crate) enum Fault {
 }
 
 impl Fault {
-    /// The status that clients of gRPC make of it; <https://github.com/grpc/grpc/blob/master/doc/http-grpc-status-mapping.md>.
-    pub(super) fn code(&self) -> Option<Code> {
-        let Self::HttpStatus(status) = self else {
-            return None;
-        };
-        Some(match status {
-            400 => Code::INTERNAL,
-            401 => Code::UNAUTHENTICATED,
-            403 => Code::PERMISSION_DENIED,
-            404 => Code::UNIMPLEMENTED,
-            429 | 502 | 503 | 504 => Code::UNAVAILABLE,
-            _ => Code::UNKNOWN,
-        })
-    }
-
+    /// Class under which it is counted.
     pub(crate) fn class(&self) -> ErrorClass {
         match self {
             Self::HttpStatus(status) if *status >= 400 => ErrorClass::of_status(*status),
             Self::NotServing(_) => ErrorClass::Unavailable,
             _ => ErrorClass::Protocol,
         }
+    }
+}
+
+impl From<Fault> for Failure {
+    fn from(fault: Fault) -> Self {
+        Self::Malformed {
+            why: fault.to_string(),
+            class: fault.class(),
+            status: match fault {
+                Fault::HttpStatus(status) => status,
+                _ => 0,
+            },
+        }
+    }
+}
+
+/// Returns the status that clients of gRPC make of one of HTTP;
+/// <https://github.com/grpc/grpc/blob/master/doc/http-grpc-status-mapping.md>.
+pub(super) fn code_of_http(status: u16) -> Code {
+    match status {
+        400 => Code::INTERNAL,
+        401 => Code::UNAUTHENTICATED,
+        403 => Code::PERMISSION_DENIED,
+        404 => Code::UNIMPLEMENTED,
+        429 | 502 | 503 | 504 => Code::UNAVAILABLE,
+        _ => Code::UNKNOWN,
     }
 }

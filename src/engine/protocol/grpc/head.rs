@@ -11,9 +11,9 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{Method, Uri, Version};
 
+use crate::engine::attempt::failure::Failure;
 use crate::engine::auth::{Credentials, Token};
-use crate::engine::net::connection::Failure;
-use crate::engine::protocol::http::request::{USER_AGENT, host};
+use crate::engine::message::{USER_AGENT, host};
 use crate::plan::grpc;
 use crate::plan::template::{Compiled, Need, Place, RenderError, Scope};
 use crate::plan::{self, Names, Problem, Target};
@@ -318,7 +318,7 @@ impl Compiler<'_> {
     fn credentials(&mut self, credentials: &Credentials, field: &str) {
         let (name, value) = match credentials {
             Credentials::Fixed { name, value } => (name, value),
-            Credentials::Living(living) => match living.token() {
+            Credentials::Refreshed(credentials) => match credentials.token() {
                 Some(token) => return self.token = Some(token.clone()),
                 None => {
                     return self.problems.push(Problem::new(

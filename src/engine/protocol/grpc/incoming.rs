@@ -6,11 +6,15 @@ use std::task::{Context, Poll, ready};
 
 use h2::RecvStream;
 use h2::client::ResponseFuture;
+use http::HeaderMap;
 
-use crate::engine::net::connection::Failure;
+use crate::engine::answer::capture::Wanted;
+use crate::engine::attempt::Attempt;
+use crate::engine::attempt::failure::Failure;
 use crate::engine::net::http2::Seat;
-use crate::engine::protocol::http::response::Response;
-use crate::engine::protocol::transport::Flight;
+use crate::engine::protocol::channel::Channel;
+use crate::engine::protocol::grpc::reply::{Expected, Reply};
+use crate::engine::protocol::received::Received;
 
 /// Dropped before its end, the stream is reset.
 pub(super) struct Incoming {
@@ -40,8 +44,8 @@ impl Incoming {
     pub(super) fn poll(
         &mut self,
         cx: &mut Context<'_>,
-        response: &mut Response,
-        flight: &Flight<'_>,
+        reading: &mut Reading<'_>,
+        attempt: &Attempt<'_>,
         mut arrived: impl FnMut(u32),
     ) -> Poll<Result<(), Failure>> {
         if let Stage::Head(answer) = &mut self.stage {
@@ -49,9 +53,9 @@ impl Incoming {
                 .map_err(|error| self.seat.failure(error, false))?
                 .into_parts();
             self.seat.answered();
-            response.take_grpc_head(head.status.as_u16(), &head.headers)?;
+            reading.take_head(head.status.as_u16(), &head.headers)?;
             if body.is_end_stream() {
-                return Poll::Ready(response.check_reply());
+                return Poll::Ready(reading.check());
             }
             self.stage = Stage::Body { body, ended: false };
         }
@@ -61,13 +65,13 @@ impl Incoming {
         while !*ended {
             match body.poll_data(cx) {
                 Poll::Pending => {
-                    flight.goes_on();
+                    attempt.answer_continues();
                     return Poll::Pending;
                 }
                 Poll::Ready(Some(Ok(data))) => {
                     // fails only when the stream has ended, which the next look at it shows
                     let _ = body.flow_control().release_capacity(data.len());
-                    let whole = response.take_grpc_data(&data)?;
+                    let whole = reading.take_data(&data)?;
                     if whole > 0 {
                         arrived(whole);
                     }
@@ -80,16 +84,63 @@ impl Incoming {
         }
         match body.poll_trailers(cx) {
             Poll::Pending => {
-                flight.goes_on();
+                attempt.answer_continues();
                 Poll::Pending
             }
             Poll::Ready(Ok(trailers)) => {
                 if let Some(trailers) = trailers {
-                    response.take_grpc_trailers(&trailers)?;
+                    reading.take_trailers(&trailers)?;
                 }
-                Poll::Ready(response.check_reply())
+                Poll::Ready(reading.check())
             }
             Poll::Ready(Err(error)) => Poll::Ready(Err(self.seat.failure(error, true))),
         }
+    }
+}
+
+/// Answer that is being read: what it has of HTTP, and what of gRPC.
+pub(super) struct Reading<'a> {
+    answer: &'a mut Received,
+    reply: &'a mut Reply,
+}
+
+impl<'a> Reading<'a> {
+    /// Makes `channel` ready for the answer to a call.
+    pub(super) fn begin(channel: &mut Channel, wanted: Wanted, expected: Expected) {
+        channel.answer.begin(wanted);
+        channel.reply.get_or_insert_default().begin(expected);
+    }
+
+    /// Reads on in the answer that was begun in `channel`.
+    pub(super) fn of(channel: &'a mut Channel) -> Self {
+        Self {
+            answer: &mut channel.answer,
+            reply: channel.reply.get_or_insert_default(),
+        }
+    }
+
+    fn take_head(&mut self, status: u16, headers: &HeaderMap) -> Result<(), Failure> {
+        self.answer.take_http2_head(status, headers);
+        Ok(self.reply.take_head(status, headers)?)
+    }
+
+    /// Returns how many messages became whole.
+    fn take_data(&mut self, data: &[u8]) -> Result<u32, Failure> {
+        self.answer.bytes += data.len() as u64;
+        self.answer.capture.size += data.len() as u64;
+        Ok(self.reply.frames.feed(data)?)
+    }
+
+    fn take_trailers(&mut self, trailers: &HeaderMap) -> Result<(), Failure> {
+        self.answer.bytes += trailers
+            .iter()
+            .map(|(name, value)| name.as_str().len() + value.len() + 4)
+            .sum::<usize>() as u64;
+        Ok(self.reply.take_trailers(trailers)?)
+    }
+
+    /// Says whether the answer, which has come to its end, is one.
+    fn check(&self) -> Result<(), Failure> {
+        Ok(self.reply.check()?)
     }
 }

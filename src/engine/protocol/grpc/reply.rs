@@ -4,11 +4,8 @@ use http::HeaderMap;
 use percent_encoding::percent_decode;
 
 use crate::engine::answer::Facts;
-use crate::engine::answer::capture::Wanted;
-use crate::engine::net::connection::Failure;
 use crate::engine::protocol::grpc::fault::Fault;
 use crate::engine::protocol::grpc::frames::Frames;
-use crate::engine::protocol::http::response::Response;
 use crate::plan::grpc::Code;
 
 const STATUS: &str = "grpc-status";
@@ -169,47 +166,6 @@ impl Reply {
     /// The answer has been looked at.
     pub(crate) fn let_go(&mut self) {
         self.frames.let_go();
-    }
-}
-
-/// An answer to a call, beside what it has of HTTP.
-impl Response {
-    /// Makes ready for the answer to a call.
-    pub(super) fn begin_call(&mut self, wanted: Wanted, expected: Expected) {
-        self.begin(false, wanted);
-        self.reply.get_or_insert_default().begin(expected);
-    }
-
-    pub(super) fn take_grpc_head(
-        &mut self,
-        status: u16,
-        headers: &HeaderMap,
-    ) -> Result<(), Failure> {
-        self.take_http2_head(status, headers);
-        Ok(self
-            .reply
-            .get_or_insert_default()
-            .take_head(status, headers)?)
-    }
-
-    /// How many messages became whole.
-    pub(super) fn take_grpc_data(&mut self, data: &[u8]) -> Result<u32, Failure> {
-        self.received += data.len() as u64;
-        self.capture.size += data.len() as u64;
-        Ok(self.reply.get_or_insert_default().frames.feed(data)?)
-    }
-
-    pub(super) fn take_grpc_trailers(&mut self, trailers: &HeaderMap) -> Result<(), Failure> {
-        self.received += trailers
-            .iter()
-            .map(|(name, value)| name.as_str().len() + value.len() + 4)
-            .sum::<usize>() as u64;
-        Ok(self.reply.get_or_insert_default().take_trailers(trailers)?)
-    }
-
-    /// Whether the answer, which has come to its end, is one.
-    pub(super) fn check_reply(&mut self) -> Result<(), Failure> {
-        Ok(self.reply.get_or_insert_default().check()?)
     }
 }
 

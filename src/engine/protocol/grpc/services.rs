@@ -87,8 +87,8 @@ pub(crate) async fn describe(
             continue;
         };
         let invalid = |problem: Problem| Unknown::Invalid(vec![problem]);
-        let route =
-            Route::for_calls(target, &plan.http, &plan.grpc, inputs, world).map_err(invalid)?;
+        let route = Route::for_calls(target, &plan.http, &plan.grpc, inputs, &world.names)
+            .map_err(invalid)?;
         let asked: BTreeSet<&str> = services
             .iter()
             .copied()

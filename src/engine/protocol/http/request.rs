@@ -6,13 +6,10 @@ pub(crate) mod http2;
 
 use std::sync::OnceLock;
 
-use url::Url;
-
 use crate::engine::auth::Credentials;
+use crate::engine::message::{USER_AGENT, host, is_token};
 use crate::plan::template::{Compiled, Need, Place, RenderError, Scope};
-use crate::plan::{Header, HttpRequest, Inputs, Names, Problem, Reference, Target};
-
-pub(crate) const USER_AGENT: &str = concat!("starling/", env!("CARGO_PKG_VERSION"));
+use crate::plan::{Header, HttpRequest, Inputs, Names, Problem, Target};
 
 /// Headers that frame a message: whoever sets them by hand would send something that is not one
 /// request.
@@ -154,8 +151,8 @@ impl Request {
         compiler.head.bytes(b"\r\n");
         let Compiler { problems, head, .. } = compiler;
         let form = Form::of(head.0, body.pieces.0);
-        let living = credentials.filter(|credentials| credentials.living().is_some());
-        let wants_credentials = living.is_some_and(|credentials| {
+        let refreshed = credentials.filter(|credentials| credentials.refreshed().is_some());
+        let wants_credentials = refreshed.is_some_and(|credentials| {
             !request
                 .headers
                 .iter()
@@ -357,35 +354,6 @@ impl Compiler<'_> {
             Err(message) => self.problem(field, message),
         }
     }
-}
-
-pub(crate) fn is_token(name: &str) -> bool {
-    !name.is_empty()
-        && name
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
-}
-
-/// What `Host` says for a URL.
-pub(crate) fn host(url: &Url) -> String {
-    let host = url.host_str().unwrap_or_default();
-    match url.port() {
-        Some(port) => format!("{host}:{port}"),
-        None => host.to_owned(),
-    }
-}
-
-/// The text behind a reference, for a header. No message holds a part of it.
-pub(crate) fn text<'a>(reference: &Reference, inputs: &'a Inputs) -> Result<&'a str, Problem> {
-    let problem = |what: &str| Problem::new(reference.field.clone(), format!("{reference} {what}"));
-    let value = inputs
-        .text(reference)
-        .ok_or_else(|| problem("is missing"))?
-        .map_err(|_| problem("is not UTF-8 text"))?;
-    if value.bytes().any(|b| b < 0x20 && b != b'\t' || b == 0x7f) {
-        return Err(problem("holds a control character, which a header cannot"));
-    }
-    Ok(value)
 }
 
 #[cfg(test)]

@@ -5,11 +5,8 @@
 //! copied aside.
 
 use std::mem::MaybeUninit;
-use std::time::{Duration, SystemTime};
 
-use crate::engine::answer::capture::{Capture, Wanted};
-use crate::engine::protocol::grpc::Reply;
-use crate::stats::ErrorClass;
+use crate::engine::protocol::received::{Received, RetryAfter};
 
 /// Longest head, trailers included.
 pub(crate) const MAX_HEAD: usize = 64 * 1024;
@@ -49,6 +46,7 @@ pub(crate) enum Ended {
     Broken,
 }
 
+/// Parser of one answer after the other; what it finds goes to a [`Received`].
 #[derive(Debug, Default)]
 pub(crate) struct Response {
     state: State,
@@ -58,69 +56,8 @@ pub(crate) struct Response {
     to_head: bool,
     /// Interim answers so far.
     interim: u8,
-    pub(crate) status: u16,
     /// Whether the connection may carry another request.
     pub(crate) keep_alive: bool,
-    /// Bytes of heads, framing and body.
-    pub(crate) received: u64,
-    /// Only of 429 and 503.
-    pub(crate) retry_after: Option<RetryAfter>,
-    pub(crate) capture: Capture,
-    /// Events that came, of the latest answer that was read as a stream.
-    pub(crate) events: u64,
-    /// What it has of gRPC, where that is spoken.
-    pub(crate) reply: Option<Box<Reply>>,
-}
-
-/// Seconds or a date, as the target wrote it. Anything else in that header is not kept: it would be
-/// shown, and could be anything.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct RetryAfter {
-    text: [u8; Self::DATE],
-    length: u8,
-}
-
-impl RetryAfter {
-    /// Length of `Sun, 06 Nov 1994 08:49:37 GMT`.
-    const DATE: usize = 29;
-
-    fn of(value: &[u8]) -> Option<Self> {
-        let is_seconds =
-            !value.is_empty() && value.len() <= 10 && value.iter().all(u8::is_ascii_digit);
-        let is_date = value.len() == Self::DATE
-            && value.get(3..5) == Some(b", ")
-            && value.ends_with(b" GMT")
-            && value.is_ascii();
-        if !is_seconds && !is_date {
-            return None;
-        }
-        let mut text = [0; Self::DATE];
-        text[..value.len()].copy_from_slice(value);
-        Some(Self {
-            text,
-            length: value.len() as u8,
-        })
-    }
-
-    fn as_str(&self) -> &str {
-        std::str::from_utf8(&self.text[..usize::from(self.length)]).unwrap_or_default()
-    }
-
-    /// How long that is from `now`; `None` for what looks like a date and is none.
-    pub(crate) fn wait(&self, now: SystemTime) -> Option<Duration> {
-        let text = self.as_str();
-        if let Ok(seconds) = text.parse() {
-            return Some(Duration::from_secs(seconds));
-        }
-        let date = SystemTime::from(jiff::fmt::rfc2822::parse(text).ok()?.timestamp());
-        Some(date.duration_since(now).unwrap_or_default())
-    }
-}
-
-impl std::fmt::Display for RetryAfter {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.as_str())
-    }
 }
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -159,34 +96,34 @@ const NEXT_CHUNK: Chunk = Chunk::Size {
 };
 
 impl Response {
-    /// Makes ready for the next response, of which what is `wanted` is kept.
-    pub(crate) fn begin(&mut self, to_head: bool, wanted: Wanted) {
-        self.capture.begin(wanted);
+    /// Makes ready for the next answer.
+    pub(crate) fn begin(&mut self, to_head: bool) {
         self.state = State::Head;
         self.aside.clear();
         self.to_head = to_head;
         self.interim = 0;
-        self.status = 0;
         self.keep_alive = true;
-        self.received = 0;
-        self.retry_after = None;
     }
 
     /// Takes what was read; true when the response is complete. What follows a complete response is
     /// an answer to nothing, so the connection is not kept.
-    pub(crate) fn feed(&mut self, mut bytes: &[u8]) -> Result<bool, Malformed> {
-        self.received += bytes.len() as u64;
+    pub(crate) fn feed(
+        &mut self,
+        mut bytes: &[u8],
+        answer: &mut Received,
+    ) -> Result<bool, Malformed> {
+        answer.bytes += bytes.len() as u64;
         while !bytes.is_empty() && self.state != State::Done {
             match self.state {
-                State::Head => bytes = self.feed_head(bytes)?,
+                State::Head => bytes = self.feed_head(bytes, answer)?,
                 State::Length(left) => {
                     let (body, rest) = bytes.split_at(self.take(left, bytes.len(), State::Length));
-                    self.capture.take_body(body);
+                    answer.capture.take_body(body);
                     bytes = rest;
                 }
-                State::Chunked(chunk) => bytes = self.feed_chunk(chunk, bytes)?,
+                State::Chunked(chunk) => bytes = self.feed_chunk(chunk, bytes, answer)?,
                 State::UntilClose => {
-                    self.capture.take_body(bytes);
+                    answer.capture.take_body(bytes);
                     bytes = &[];
                 }
                 State::Done => {}
@@ -198,75 +135,24 @@ impl Response {
         Ok(self.state == State::Done)
     }
 
-    /// The class of an answer that is whole, and a failure unless the step says otherwise.
-    pub(crate) fn refusal(&self) -> Option<ErrorClass> {
-        match &self.reply {
-            Some(reply) => reply.code().and_then(|code| ErrorClass::of_grpc(code.0)),
-            None => (self.status >= 400).then(|| ErrorClass::of_status(self.status)),
-        }
-    }
-
-    /// The status, where it is that of HTTP that counts.
-    pub(crate) fn http_status(&self) -> u16 {
-        if self.reply.is_none() { self.status } else { 0 }
-    }
-
-    pub(crate) fn grpc_status(&self) -> Option<u8> {
-        self.reply
-            .as_ref()
-            .and_then(|reply| reply.code())
-            .map(|code| code.0)
-    }
-
-    /// It has been looked at.
-    pub(crate) fn let_go(&mut self) {
-        self.capture.let_go();
-        if let Some(reply) = &mut self.reply {
-            reply.let_go();
-        }
-    }
-
-    /// Takes a head that came over HTTP/2. Its size is counted as HTTP/1.1 would write it.
-    pub(crate) fn take_http2_head(&mut self, status: u16, headers: &http::HeaderMap) {
-        self.status = status;
-        let mut sets_cookies = false;
-        for (name, value) in headers {
-            self.received += (name.as_str().len() + value.len() + 4) as u64;
-            sets_cookies |= name == http::header::SET_COOKIE;
-        }
-        if matches!(status, 429 | 503) {
-            self.retry_after = headers
-                .get(http::header::RETRY_AFTER)
-                .and_then(|value| RetryAfter::of(value.as_bytes()));
-        }
-        // the line with the status, and the empty one
-        self.received += 19;
-        self.capture.take_http2_head(status, sets_cookies, headers);
-    }
-
-    /// Takes a part of a body that came over HTTP/2.
-    pub(crate) fn take_http2_data(&mut self, data: &[u8]) {
-        self.received += data.len() as u64;
-        self.capture.take_body(data);
-    }
-
-    pub(crate) fn end_of_stream(&mut self) -> Ended {
+    /// Takes the end of the connection, and says what it means for the answer.
+    pub(crate) fn end_of_stream(&mut self, answer: &Received) -> Ended {
         self.keep_alive = false;
         match self.state {
             State::UntilClose => {
                 self.state = State::Done;
                 Ended::Complete
             }
-            _ if self.received == 0 => Ended::Unanswered,
+            _ if answer.bytes == 0 => Ended::Unanswered,
             _ => Ended::Broken,
         }
     }
 
     /// Bytes of the body that are sure to come and that nobody looks at: they may be dropped
     /// unread.
-    pub(crate) fn droppable(&self) -> u64 {
+    pub(crate) fn droppable(&self, answer: &Received) -> u64 {
         match self.state {
-            _ if !self.capture.is_full() => 0,
+            _ if !answer.capture.is_full() => 0,
             // a chunk must stay in sight to its end, so that the next state follows from bytes that
             // were read
             State::Length(left) | State::Chunked(Chunk::Data(left)) => left.saturating_sub(1),
@@ -275,9 +161,9 @@ impl Response {
     }
 
     /// So many of [`droppable`](Self::droppable) bytes were dropped.
-    pub(crate) fn dropped(&mut self, count: u64) {
-        self.received += count;
-        self.capture.size += count;
+    pub(crate) fn dropped(&mut self, count: u64, answer: &mut Received) {
+        answer.bytes += count;
+        answer.capture.size += count;
         match &mut self.state {
             State::Length(left) | State::Chunked(Chunk::Data(left)) => *left -= count,
             _ => {}
@@ -296,14 +182,18 @@ impl Response {
     }
 
     /// Returns what follows the head; nothing when it is not complete yet.
-    fn feed_head<'a>(&mut self, bytes: &'a [u8]) -> Result<&'a [u8], Malformed> {
+    fn feed_head<'a>(
+        &mut self,
+        bytes: &'a [u8],
+        answer: &mut Received,
+    ) -> Result<&'a [u8], Malformed> {
         if self.aside.is_empty() {
             let parsed = parse_head(bytes, self.to_head)?;
             let Some(head) = parsed else {
                 self.aside.extend_from_slice(bytes);
                 return self.head_goes_on();
             };
-            return Ok(&bytes[self.take_head(head, bytes)?..]);
+            return Ok(&bytes[self.take_head(head, bytes, answer)?..]);
         }
         let before = self.aside.len();
         self.aside.extend_from_slice(bytes);
@@ -315,7 +205,7 @@ impl Response {
             return self.head_goes_on();
         };
         let aside = std::mem::take(&mut self.aside);
-        Ok(&bytes[self.take_head(head, &aside)? - before..])
+        Ok(&bytes[self.take_head(head, &aside, answer)? - before..])
     }
 
     fn head_goes_on(&self) -> Result<&'static [u8], Malformed> {
@@ -327,7 +217,12 @@ impl Response {
     }
 
     /// `bytes` begin with the head. Its length.
-    fn take_head(&mut self, head: Head, bytes: &[u8]) -> Result<usize, Malformed> {
+    fn take_head(
+        &mut self,
+        head: Head,
+        bytes: &[u8],
+        answer: &mut Received,
+    ) -> Result<usize, Malformed> {
         let Head {
             length,
             status,
@@ -345,16 +240,22 @@ impl Response {
                 Ok(length)
             };
         }
-        self.status = status;
+        answer.status = status;
+        answer.retry_after = retry_after;
         self.keep_alive = keep_alive;
-        self.retry_after = retry_after;
         self.state = body;
-        self.capture
+        answer
+            .capture
             .take_head(&bytes[..length], status, sets_cookies);
         Ok(length)
     }
 
-    fn feed_chunk<'a>(&mut self, chunk: Chunk, bytes: &'a [u8]) -> Result<&'a [u8], Malformed> {
+    fn feed_chunk<'a>(
+        &mut self,
+        chunk: Chunk,
+        bytes: &'a [u8],
+        answer: &mut Received,
+    ) -> Result<&'a [u8], Malformed> {
         if let Chunk::Data(left) = chunk {
             let taken = left.min(bytes.len() as u64);
             self.state = State::Chunked(if taken == left {
@@ -363,7 +264,7 @@ impl Response {
                 Chunk::Data(left - taken)
             });
             let (data, rest) = bytes.split_at(taken as usize);
-            self.capture.take_body(data);
+            answer.capture.take_body(data);
             return Ok(rest);
         }
         let (byte, rest) = (bytes[0], &bytes[1..]);
@@ -557,10 +458,49 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::engine::answer::capture::Wanted;
+
+    /// A parser with the answer that it fills.
+    #[derive(Default)]
+    struct Reader {
+        response: Response,
+        answer: Received,
+    }
+
+    impl Reader {
+        fn begin(&mut self, to_head: bool, wanted: Wanted) {
+            self.response.begin(to_head);
+            self.answer.begin(wanted);
+        }
+
+        fn feed(&mut self, bytes: &[u8]) -> Result<bool, Malformed> {
+            self.response.feed(bytes, &mut self.answer)
+        }
+
+        fn end_of_stream(&mut self) -> Ended {
+            self.response.end_of_stream(&self.answer)
+        }
+
+        fn droppable(&self) -> u64 {
+            self.response.droppable(&self.answer)
+        }
+
+        fn dropped(&mut self, count: u64) {
+            self.response.dropped(count, &mut self.answer);
+        }
+    }
+
+    impl std::ops::Deref for Reader {
+        type Target = Received;
+
+        fn deref(&self) -> &Received {
+            &self.answer
+        }
+    }
 
     /// Feeds `bytes` in pieces cut at `cuts`; whether the response is complete, and the reader.
-    fn read(bytes: &[u8], cuts: &[usize]) -> Result<(bool, Response), Malformed> {
-        let mut response = Response::default();
+    fn read(bytes: &[u8], cuts: &[usize]) -> Result<(bool, Reader), Malformed> {
+        let mut response = Reader::default();
         response.begin(false, Wanted::default());
         let mut done = false;
         let mut from = 0;
@@ -571,7 +511,7 @@ mod tests {
         Ok((done, response))
     }
 
-    fn whole(bytes: &str) -> Result<(bool, Response), Malformed> {
+    fn whole(bytes: &str) -> Result<(bool, Reader), Malformed> {
         read(bytes.as_bytes(), &[])
     }
 
@@ -644,7 +584,7 @@ mod tests {
         for at in 0..=CHUNKED.len() {
             let (done, response) = read(CHUNKED.as_bytes(), &[at]).unwrap();
             assert!(
-                done && response.keep_alive && response.received == CHUNKED.len() as u64,
+                done && response.response.keep_alive && response.bytes == CHUNKED.len() as u64,
                 "cut at {at}"
             );
         }
@@ -661,7 +601,7 @@ mod tests {
     fn the_end_of_the_stream_is_the_end_of_a_body_only_without_a_length() {
         let (_, mut until_close) = whole("HTTP/1.0 200 OK\r\n\r\nhel").unwrap();
         assert_eq!(
-            (until_close.end_of_stream(), until_close.keep_alive),
+            (until_close.end_of_stream(), until_close.response.keep_alive),
             (Ended::Complete, false)
         );
         let (_, mut short) = whole("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhel").unwrap();
@@ -693,28 +633,13 @@ mod tests {
     }
 
     #[test]
-    fn a_wait_is_counted_from_now_whichever_way_it_is_told() {
-        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777);
-        let wait = |text: &str| {
-            RetryAfter::of(text.as_bytes())
-                .unwrap()
-                .wait(now)
-                .map(|wait| wait.as_secs())
-        };
-        assert_eq!(wait("120"), Some(120));
-        assert_eq!(wait("Sun, 06 Nov 1994 08:50:37 GMT"), Some(60));
-        assert_eq!(wait("Sat, 05 Nov 1994 08:49:37 GMT"), Some(0), "it is over");
-        assert_eq!(wait("Xyz, 99 Foo 1994 08:49:37 GMT"), None);
-    }
-
-    #[test]
     fn interim_answers_are_skipped() {
         let (done, response) = whole(
             "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.1 201 Created\r\nContent-Length: 2\r\n\r\nok",
         )
         .unwrap();
         assert_eq!(
-            (done, response.status, response.keep_alive),
+            (done, response.status, response.response.keep_alive),
             (true, 201, true)
         );
     }
@@ -727,13 +652,13 @@ mod tests {
                 .unwrap()
                 .0
         );
-        let mut head = Response::default();
+        let mut head = Reader::default();
         head.begin(true, Wanted::default());
         assert_eq!(
             head.feed(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n"),
             Ok(true)
         );
-        assert!(head.keep_alive);
+        assert!(head.response.keep_alive);
     }
 
     #[test]
@@ -759,14 +684,18 @@ mod tests {
             ),
         ] {
             let (done, response) = whole(text).unwrap();
-            assert_eq!((done, response.keep_alive), (true, kept), "{text:?}");
+            assert_eq!(
+                (done, response.response.keep_alive),
+                (true, kept),
+                "{text:?}"
+            );
         }
     }
 
     #[test]
     fn what_is_wanted_of_an_answer_is_kept_however_it_comes() {
         for at in 0..=CHUNKED.len() {
-            let mut response = Response::default();
+            let mut response = Reader::default();
             response.begin(
                 false,
                 Wanted {
@@ -793,7 +722,7 @@ mod tests {
 
     #[test]
     fn a_body_beyond_the_limit_is_dropped() {
-        let mut response = Response::default();
+        let mut response = Reader::default();
         response.begin(
             false,
             Wanted {
@@ -815,7 +744,7 @@ mod tests {
     #[test]
     fn a_head_is_kept_for_its_cookies_or_its_redirect_only_when_it_has_them() {
         let kept = |text: &str| {
-            let mut response = Response::default();
+            let mut response = Reader::default();
             response.begin(
                 false,
                 Wanted {
@@ -855,13 +784,13 @@ mod tests {
 
         #[test]
         fn what_is_kept_of_a_head_is_bounded(line in "[ -~]{0,20}", size in 1usize..5000) {
-            let mut response = Response::default();
+            let mut response = Reader::default();
             response.begin(false, Wanted::default());
             let piece = format!("{line}\r\n").repeat(size);
             let mut fed = response.feed(b"HTTP/1.1 200 OK\r\nA: b\r\nB: ");
             for _ in 0..100 {
                 fed = fed.and_then(|done| if done { Ok(true) } else { response.feed(piece.as_bytes()) });
-                prop_assert!(response.aside.len() <= MAX_HEAD + piece.len());
+                prop_assert!(response.response.aside.len() <= MAX_HEAD + piece.len());
             }
         }
 
@@ -880,8 +809,8 @@ mod tests {
             let mut cuts: Vec<_> = cuts.iter().map(|cut| cut.index(bytes.len() + 1)).collect();
             cuts.sort_unstable();
             let (done, response) = read(&bytes, &cuts).unwrap();
-            prop_assert!(done && response.keep_alive);
-            prop_assert_eq!(response.received, bytes.len() as u64);
+            prop_assert!(done && response.response.keep_alive);
+            prop_assert_eq!(response.bytes, bytes.len() as u64);
             prop_assert!(!read(&bytes[..bytes.len() - 1], &[]).unwrap().0);
         }
     }

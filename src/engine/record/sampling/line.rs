@@ -5,7 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
 
 use crate::engine::answer::capture::headers;
-use crate::engine::record::recorder::Part;
+use crate::engine::attempt::sample::Part;
 use crate::engine::record::redactor::INSTEAD;
 use crate::engine::record::sampling::{Copied, Sampling, Taken};
 

@@ -7,12 +7,13 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
 use crate::engine::answer::capture::{Capture, header_texts};
-use crate::engine::net::connection::Failure;
+use crate::engine::attempt::Events;
+use crate::engine::attempt::failure::Failure;
+use crate::engine::attempt::sample::{LlmSample, Part, StreamSample};
 use crate::engine::protocol::http::coding::Decoding;
 use crate::engine::protocol::http::events::completion::{Completion, Usage};
-use crate::engine::protocol::http::events::{Event, Events, TooLong};
-use crate::engine::protocol::http::response::Response;
-use crate::engine::record::recorder::{LlmSample, Part, Recorder, StreamSample};
+use crate::engine::protocol::http::events::{self, Event, TooLong};
+use crate::engine::protocol::received::Received;
 use crate::plan::{HttpStream, StreamFormat, Until};
 
 /// After its last event a body may take so long to end; then it is left, and its connection with
@@ -34,7 +35,7 @@ pub(crate) struct Streaming<'a> {
 }
 
 struct State {
-    events: Events,
+    events: events::Events,
     /// Once the first part of the body has come.
     decoding: Option<Decoding>,
     tally: Tally,
@@ -61,7 +62,7 @@ struct Tally {
 impl State {
     fn new(format: StreamFormat) -> Self {
         Self {
-            events: Events::new(format),
+            events: events::Events::new(format),
             decoding: None,
             tally: Tally::default(),
         }
@@ -106,16 +107,12 @@ impl<'a> Streaming<'a> {
 
     /// Reads what has come of the body since the last call. Only what succeeded is a stream: a
     /// refusal has a body of another kind.
-    pub(crate) fn read(
-        &self,
-        response: &mut Response,
-        recorder: &RefCell<Recorder>,
-    ) -> Result<(), Failure> {
-        let Response {
+    pub(crate) fn read(&self, answer: &mut Received, sink: &dyn Events) -> Result<(), Failure> {
+        let Received {
             status,
             capture: Capture { head, fresh, .. },
             ..
-        } = response;
+        } = answer;
         if fresh.is_empty() || !is_streamed(*status) {
             fresh.clear();
             return Ok(());
@@ -131,7 +128,7 @@ impl<'a> Streaming<'a> {
         });
         let mut overlong = Ok(());
         let decoded = decoding.feed(fresh, &mut |part| {
-            overlong = events.feed(part, &mut |event| self.take(tally, event, now, recorder));
+            overlong = events.feed(part, &mut |event| self.take(tally, event, now, sink));
             overlong.is_ok()
         });
         fresh.clear();
@@ -139,13 +136,7 @@ impl<'a> Streaming<'a> {
         decoded.map_err(|_| Failure::Coding)
     }
 
-    fn take(
-        &self,
-        tally: &mut Tally,
-        event: Event<'_>,
-        now: Instant,
-        recorder: &RefCell<Recorder>,
-    ) {
+    fn take(&self, tally: &mut Tally, event: Event<'_>, now: Instant, sink: &dyn Events) {
         // what comes after the last event is none of the stream's
         if tally.ended.is_some() {
             return;
@@ -165,32 +156,30 @@ impl<'a> Streaming<'a> {
         tally.received += 1;
         let counts = self.stream.preset.is_none() || tally.read_completion(event, now);
         let gap = if counts { tally.count(now) } else { None };
-        recorder
-            .borrow_mut()
-            .message_received(self.step, self.part, now, gap);
+        sink.message_received(self.step, self.part, now, gap);
     }
 
     /// What became of the stream, given what became of the exchange.
     pub(crate) fn conclude(
         &self,
         outcome: Result<(), Failure>,
-        response: &mut Response,
-        recorder: &RefCell<Recorder>,
+        answer: &mut Received,
+        sink: &dyn Events,
     ) -> Result<(), Failure> {
         let State { events, tally, .. } = &mut *self.state.borrow_mut();
-        if outcome.is_ok() && is_streamed(response.status) {
+        if outcome.is_ok() && is_streamed(answer.status) {
             let now = Instant::now();
-            events.end(&mut |event| self.take(tally, event, now, recorder));
+            events.end(&mut |event| self.take(tally, event, now, sink));
         }
-        response.events = tally.received;
+        answer.events = tally.received;
         match (tally.told_error, tally.ended, outcome, &self.stream.until) {
             (true, ..) => Err(Failure::ToldInStream),
             (false, Some(_), outcome, _) => {
                 self.left.set(self.left.get() || outcome.is_err());
                 Ok(())
             }
-            (false, None, Ok(()), Some(until)) if is_streamed(response.status) => {
-                Err(Failure::Unfinished(self.unfinished(until, response)))
+            (false, None, Ok(()), Some(until)) if is_streamed(answer.status) => {
+                Err(Failure::Unfinished(self.unfinished(until, answer)))
             }
             (false, None, outcome, _) => outcome,
         }
@@ -220,13 +209,13 @@ impl<'a> Streaming<'a> {
         }
     }
 
-    fn unfinished(&self, until: &Until, response: &Response) -> String {
+    fn unfinished(&self, until: &Until, answer: &Received) -> String {
         let wanted = match until {
             Until::Text(text) => format!("the event {text:?}"),
             Until::Event(name) => format!("an event called {name:?}"),
             Until::JsonPath(path) => format!("an event with {}", path.source()),
         };
-        let kind = header_texts(&response.capture.head, "content-type")
+        let kind = header_texts(&answer.capture.head, "content-type")
             .next()
             .unwrap_or_default();
         match self.stream.format {

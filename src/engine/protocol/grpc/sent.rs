@@ -4,12 +4,13 @@ use std::cell::RefCell;
 
 use bytes::Bytes;
 
+use crate::engine::protocol::grpc::call::GrpcCall;
+use crate::engine::protocol::grpc::frames;
 use crate::engine::protocol::grpc::head::Rendered;
-use crate::engine::protocol::grpc::{GrpcCall, frames};
 use crate::plan::grpc::to_sparse_json;
 
 /// Filled while a call that is to be shown goes on.
-pub(crate) struct Kept {
+pub(crate) struct Sent {
     /// Bytes of messages that are kept.
     most: usize,
     content: RefCell<Content>,
@@ -25,7 +26,7 @@ struct Content {
     size: u64,
 }
 
-impl Kept {
+impl Sent {
     pub(super) fn new(most: usize) -> Self {
         Self {
             most,

@@ -1,6 +1,7 @@
-//! One call on its way: sent, answered to its end, and tried once more where its stream was
-//! refused.
+//! One request of a step over gRPC: sent, answered to its end, and tried once more where its stream
+//! was refused.
 
+use std::borrow::Cow;
 use std::cell::{Cell, OnceCell};
 use std::future::Future;
 use std::pin::{Pin, pin};
@@ -13,66 +14,196 @@ use h2::SendStream;
 use tokio::time::Sleep;
 
 use crate::engine::answer::capture::Wanted;
-use crate::engine::net::connection::Failure;
+use crate::engine::attempt::Attempt;
+use crate::engine::attempt::failure::Failure;
+use crate::engine::attempt::sample::{Part, StreamSample};
 use crate::engine::net::http2::Begun;
-use crate::engine::prepare::program::PreparedCall;
+use crate::engine::protocol::channel::Channel;
 use crate::engine::protocol::closing::Closing;
-use crate::engine::protocol::grpc::GrpcCall;
+use crate::engine::protocol::exchange::{
+    Exchange, Place, Protocol, Scratch, SendContext, Statuses, Unsent,
+};
+use crate::engine::protocol::grpc::call::GrpcCall;
+use crate::engine::protocol::grpc::fault::code_of_http;
 use crate::engine::protocol::grpc::head::Rendered;
-use crate::engine::protocol::grpc::incoming::Incoming;
-use crate::engine::protocol::grpc::kept::Kept;
+use crate::engine::protocol::grpc::incoming::{Incoming, Reading};
 use crate::engine::protocol::grpc::reply::{Expected, Reply};
-use crate::engine::protocol::transport::{Flight, Link, Tries};
-use crate::engine::record::recorder::{Part, StreamSample};
-use crate::engine::user::frame::Frame;
+use crate::engine::protocol::grpc::sent::Sent;
+use crate::engine::protocol::transport::{Transport, Tries, backoff};
 use crate::plan::grpc::{Code, GrpcRetry};
+use crate::plan::template::Scope;
 use crate::stats::ErrorClass;
 
 /// Messages that are sent before others get a turn, when many are due at once.
 const BATCH: u32 = 64;
 
-/// Those that are due at once go in frames of about so many bytes: many small frames are what a
-/// server takes for a flood.
+/// Bytes of a frame for messages that are due at once, about: many small frames are what a server
+/// takes for a flood.
 const FRAME: usize = 16 * 1024;
 
-/// What goes on until the status has come.
-pub(crate) struct Calling<'a> {
-    pub(crate) call: &'a GrpcCall,
-    pub(crate) link: &'a mut Link,
-    pub(crate) frame: &'a mut Frame,
+/// One request of a call.
+pub(crate) struct GrpcExchange<'a> {
+    call: &'a GrpcCall,
+    route: usize,
     /// Where messages that differ are put together.
-    pub(crate) scratch: &'a mut Vec<u8>,
-    pub(crate) flight: &'a Flight<'a>,
-    pub(crate) wanted: Wanted,
-    pub(crate) tally: &'a Tally,
-    /// What ends streams with the load; `None` where none is to be ended.
-    pub(crate) closing: Option<&'a Closing>,
+    scratch: &'a mut Vec<u8>,
+    progress: Progress,
+    /// The last message of the answer is looked at.
+    wants_body: bool,
 }
 
-/// What is known of a call's messages while it goes on.
-pub(crate) struct Tally {
+impl Protocol for GrpcCall {
+    type Exchange<'a> = GrpcExchange<'a>;
+
+    fn begin<'a>(
+        &'a self,
+        place: Place,
+        _transport: &Transport,
+        _scope: &mut impl Scope,
+        scratch: &'a mut Scratch,
+    ) -> Result<GrpcExchange<'a>, Unsent> {
+        Ok(GrpcExchange {
+            call: self,
+            route: place.route,
+            scratch: &mut scratch.message,
+            progress: Progress::new(place, self),
+            wants_body: false,
+        })
+    }
+}
+
+impl Exchange for GrpcExchange<'_> {
+    async fn send<S: Scope>(
+        &mut self,
+        context: &mut SendContext<'_, S>,
+        attempt: &Attempt<'_>,
+    ) -> Result<(), Failure> {
+        self.wants_body = context.wanted.body;
+        let mut calling = Calling {
+            call: self.call,
+            route: self.route,
+            channel: &mut context.channels[self.route],
+            transport: context.transport,
+            scope: &mut *context.scope,
+            scratch: self.scratch,
+            attempt,
+            wanted: context.wanted,
+            progress: &self.progress,
+            closing: context.closing,
+        };
+        calling.run().await
+    }
+
+    fn conclude(
+        &mut self,
+        outcome: Result<(), Failure>,
+        channel: &mut Channel,
+        _attempt: &Attempt<'_>,
+    ) -> Result<(), Failure> {
+        outcome?;
+        Ok(self.call.look_into(channel, self.wants_body)?)
+    }
+
+    fn route(&self) -> usize {
+        self.route
+    }
+
+    fn part(&self, part: Part, failed: bool) -> Part {
+        self.call.part(part, failed)
+    }
+
+    fn stream(&self, intended: Instant) -> Option<StreamSample> {
+        self.progress.sample(intended)
+    }
+
+    fn is_cut_short(&self) -> bool {
+        self.progress.is_short.get()
+    }
+
+    fn keep_sent(&mut self, most: usize) {
+        self.progress.sent.get_or_init(|| Box::new(Sent::new(most)));
+    }
+
+    fn message(&self) -> &[u8] {
+        self.call.line()
+    }
+
+    fn logged(&self) -> (Cow<'_, [u8]>, Option<u64>) {
+        match self.progress.sent() {
+            None => (Cow::Borrowed(self.call.line()), None),
+            Some(sent) => {
+                let (shown, size) = sent.shown(self.call);
+                (Cow::Owned(shown), Some(size))
+            }
+        }
+    }
+
+    fn statuses(channel: &Channel) -> Statuses {
+        Statuses {
+            http: 0,
+            grpc: code(channel).map(|code| code.0),
+        }
+    }
+
+    fn refusal(channel: &Channel) -> Option<ErrorClass> {
+        code(channel).and_then(|code| ErrorClass::of_grpc(code.0))
+    }
+
+    fn status_line(channel: &Channel) -> String {
+        let reply = channel.reply.as_deref();
+        reply.map_or_else(String::new, Reply::status_line)
+    }
+
+    fn reason(channel: &Channel, redact: impl Fn(&[u8]) -> String) -> Option<String> {
+        let message = channel.reply.as_ref()?.message()?;
+        Some(redact(message.as_bytes()))
+    }
+}
+
+fn code(channel: &Channel) -> Option<Code> {
+    channel.reply.as_ref()?.code()
+}
+
+/// What goes on until the status has come.
+struct Calling<'a, S> {
+    call: &'a GrpcCall,
+    route: usize,
+    channel: &'a mut Channel,
+    transport: &'a Transport,
+    scope: &'a mut S,
+    scratch: &'a mut Vec<u8>,
+    attempt: &'a Attempt<'a>,
+    wanted: Wanted,
+    progress: &'a Progress,
+    /// What ends streams with the load; `None` where none is to be ended.
+    closing: Option<&'a Closing>,
+}
+
+/// Messages of a call while it goes on.
+struct Progress {
     step: u16,
     part: Part,
     /// It is a stream: its messages are statistics of their own.
     streams: bool,
     first: Cell<Option<Instant>>,
     last: Cell<Option<Instant>>,
+    /// It was ended before all was said.
     is_short: Cell<bool>,
     /// What is sent, where that is to be shown.
-    kept: OnceCell<Box<Kept>>,
+    sent: OnceCell<Box<Sent>>,
 }
 
-impl Calling<'_> {
-    pub(crate) async fn run(mut self) -> Result<(), Failure> {
+impl<S: Scope> Calling<'_, S> {
+    async fn run(&mut self) -> Result<(), Failure> {
         let call = self.call;
-        let head = call.head.render(self.frame)?;
+        let head = call.head.render(self.scope)?;
         if call.client_streams() {
             // rare, and kept out of the size of every user
             return Box::pin(self.stream(&head)).await;
         }
-        let message = call.message(0, self.frame, self.scratch)?;
+        let message = call.message(0, self.scope, self.scratch)?;
         match &call.retry {
-            None => self.attempt(&head, &message).await,
+            None => self.try_whole(&head, &message).await,
             Some(retry) => Box::pin(self.persist(retry, head, &message)).await,
         }
     }
@@ -86,17 +217,16 @@ impl Calling<'_> {
     ) -> Result<(), Failure> {
         let mut tries = 0;
         loop {
-            let outcome = self.attempt(&head, message).await;
-            let reply = self.link.response.reply.as_deref();
+            let outcome = self.try_whole(&head, message).await;
+            let reply = self.channel.reply.as_deref();
             let may_go_on = tries < retry.max && reply.is_none_or(|reply| reply.count() == 0);
             if !may_go_on
                 || !status_of(&outcome, reply).is_some_and(|code| retry.on.contains(&code))
             {
                 return outcome;
             }
-            self.flight
-                .retry_after(self.link.response.received, retry.backoff, tries)
-                .await;
+            self.attempt.retry(self.channel.answer.bytes);
+            tokio::time::sleep(backoff(retry.backoff, tries)).await;
             // the token may be another one by now
             head.show_token()?;
             tries += 1;
@@ -104,11 +234,11 @@ impl Calling<'_> {
     }
 
     /// Sends it once, unless its stream is refused or its connection turns out to have ended.
-    async fn attempt(&mut self, head: &Rendered<'_>, message: &Bytes) -> Result<(), Failure> {
+    async fn try_whole(&mut self, head: &Rendered<'_>, message: &Bytes) -> Result<(), Failure> {
         let mut tries = Tries::default();
         loop {
             let outcome = self.send_whole(head, message).await;
-            if !tries.go_on(&outcome, self.flight) {
+            if !tries.one_more(&outcome, self.attempt) {
                 return outcome;
             }
         }
@@ -121,24 +251,24 @@ impl Calling<'_> {
             mut sending,
             seat,
         } = self.begin(head).await?;
-        self.tally
-            .kept()
-            .into_iter()
-            .for_each(|kept| kept.keep(message));
+        if let Some(sent) = self.progress.sent() {
+            sent.keep(message);
+        }
         // what flow control holds back is sent by and by, and kept without a copy until then; an
         // error shows in the answer
         let _ = sending.send_data(message.clone(), true);
-        self.flight.written.set(head.size + message.len());
+        self.attempt.written.set(head.size + message.len());
         let Self {
-            link,
-            flight,
-            tally,
+            channel,
+            attempt,
+            progress,
             ..
         } = self;
         let mut incoming = Incoming::new(answer, seat);
+        let mut reading = Reading::of(channel);
         poll_fn(|cx| {
-            incoming.poll(cx, &mut link.response, flight, |whole| {
-                tally.received(whole, flight)
+            incoming.poll(cx, &mut reading, attempt, |whole| {
+                progress.count_received(whole, attempt)
             })
         })
         .await
@@ -149,7 +279,7 @@ impl Calling<'_> {
         let mut tries = Tries::default();
         loop {
             let outcome = self.send_in_turn(head).await;
-            if !tries.go_on(&outcome, self.flight) {
+            if !tries.one_more(&outcome, self.attempt) {
                 return outcome;
             }
         }
@@ -161,7 +291,7 @@ impl Calling<'_> {
             sending,
             seat,
         } = self.begin(head).await?;
-        self.flight.written.set(head.size);
+        self.attempt.written.set(head.size);
         let mut incoming = Incoming::new(answer, seat);
         let ends = self.call.half_close;
         let mut outgoing = Outgoing {
@@ -174,14 +304,15 @@ impl Calling<'_> {
         };
         let Self {
             call,
-            link,
-            frame,
+            channel,
+            scope,
             scratch,
-            flight,
-            tally,
+            attempt,
+            progress,
             closing,
             ..
         } = self;
+        let mut reading = Reading::of(channel);
         let mut over = pin!(async {
             match closing {
                 Some(closing) => closing.wait().await,
@@ -192,14 +323,13 @@ impl Calling<'_> {
         poll_fn(|cx| {
             if !outgoing.closed {
                 let message = |nth| {
-                    let message = call.message(nth, &mut **frame, scratch)?;
-                    tally
-                        .kept()
-                        .into_iter()
-                        .for_each(|kept| kept.keep(&message));
+                    let message = call.message(nth, &mut **scope, scratch)?;
+                    if let Some(sent) = progress.sent() {
+                        sent.keep(&message);
+                    }
                     Ok(message)
                 };
-                outgoing.poll(cx, call, flight, tally, message)?;
+                outgoing.poll(cx, call, attempt, progress, message)?;
             }
             // a stream that begins after the end says something all the same
             if !outgoing.closed
@@ -208,10 +338,10 @@ impl Calling<'_> {
                 && over.as_mut().poll(cx).is_ready()
             {
                 is_over = true;
-                outgoing.end(call, flight, tally);
+                outgoing.end(call, progress);
             }
-            incoming.poll(cx, &mut link.response, flight, |whole| {
-                tally.received(whole, flight)
+            incoming.poll(cx, &mut reading, attempt, |whole| {
+                progress.count_received(whole, attempt)
             })
         })
         .await
@@ -224,12 +354,14 @@ impl Calling<'_> {
             message: self.wanted.body || self.call.judges_health,
             trailers: self.wanted.head,
         };
-        self.link.response.begin_call(self.wanted, expected);
-        self.tally
-            .kept()
-            .into_iter()
-            .for_each(|kept| kept.begin(head));
-        let session = self.link.session(self.flight).await?;
+        Reading::begin(self.channel, self.wanted, expected);
+        if let Some(sent) = self.progress.sent() {
+            sent.begin(head);
+        }
+        let route = &self.transport.targets.routes[self.route];
+        let pool = &self.transport.pools[self.route];
+        let connecting = self.channel.connector.http2(route, pool, self.attempt);
+        let session = connecting.await?;
         session.start(head.request(), false).ok_or(Failure::Gone)
     }
 }
@@ -239,7 +371,9 @@ impl Calling<'_> {
 fn status_of(outcome: &Result<(), Failure>, reply: Option<&Reply>) -> Option<Code> {
     let failure = match outcome {
         Ok(()) => return reply.and_then(Reply::code),
-        Err(Failure::Grpc(fault)) => return fault.code(),
+        Err(Failure::Malformed { status, .. }) => {
+            return (*status > 0).then(|| code_of_http(*status));
+        }
         Err(failure) => failure,
     };
     let is_of_connection = matches!(
@@ -272,8 +406,8 @@ impl Outgoing {
         &mut self,
         cx: &mut Context<'_>,
         call: &GrpcCall,
-        flight: &Flight<'_>,
-        tally: &Tally,
+        attempt: &Attempt<'_>,
+        progress: &Progress,
         mut message: impl FnMut(u32) -> Result<Bytes, Failure>,
     ) -> Result<(), Failure> {
         let most = self.sent.saturating_add(BATCH).min(call.times);
@@ -295,8 +429,8 @@ impl Outgoing {
                 }
                 frame = joined.into();
             }
-            flight.written.set(flight.written.get() + frame.len());
-            tally.sent(self.sent - before, flight);
+            attempt.written.set(attempt.written.get() + frame.len());
+            progress.count_sent(self.sent - before, attempt);
             self.closed = self.sent == call.times && self.ends;
             if self.sending.send_data(frame, self.closed).is_err() {
                 self.closed = true;
@@ -310,12 +444,12 @@ impl Outgoing {
 
     /// The load is over. What does not take longer than iterations may take to finish is sent to
     /// its end, all else is left out.
-    fn end(&mut self, call: &GrpcCall, flight: &Flight<'_>, tally: &Tally) {
+    fn end(&mut self, call: &GrpcCall, progress: &Progress) {
         self.ends = true;
         let left = call.times - self.sent;
-        let fits = call.interval.saturating_mul(left) < flight.shard.prepared.plan.stop_timeout;
+        let fits = call.interval.saturating_mul(left) < call.stop_timeout;
         if left == 0 || !fits {
-            tally.is_short.set(left > 0);
+            progress.is_short.set(left > 0);
             self.close();
         }
     }
@@ -363,31 +497,25 @@ impl Outgoing {
     }
 }
 
-impl Tally {
-    pub(crate) fn new(step: u16, part: Part, call: &PreparedCall) -> Self {
-        let streams = matches!(call, PreparedCall::Grpc(call) if call.client_streams() || call.server_streams());
+impl Progress {
+    fn new(place: Place, call: &GrpcCall) -> Self {
         Self {
-            step,
-            part,
-            streams,
+            step: place.step,
+            part: place.part,
+            streams: call.client_streams() || call.server_streams(),
             first: Cell::new(None),
             last: Cell::new(None),
             is_short: Cell::new(false),
-            kept: OnceCell::new(),
+            sent: OnceCell::new(),
         }
     }
 
-    /// So many bytes of what is sent are to be shown.
-    pub(crate) fn keep(&self, most: usize) {
-        self.kept.get_or_init(|| Box::new(Kept::new(most)));
+    fn sent(&self) -> Option<&Sent> {
+        self.sent.get().map(|sent| &**sent)
     }
 
-    pub(crate) fn kept(&self) -> Option<&Kept> {
-        self.kept.get().map(|kept| &**kept)
-    }
-
-    /// Of a stream that came to its end, and was meant to begin at `intended`.
-    pub(crate) fn sample(&self, intended: Instant) -> Option<StreamSample> {
+    /// Measurements of a stream that came to its end, and was meant to begin at `intended`.
+    fn sample(&self, intended: Instant) -> Option<StreamSample> {
         let first = self
             .first
             .get()
@@ -395,21 +523,18 @@ impl Tally {
         self.streams.then_some(StreamSample { first, llm: None })
     }
 
-    /// It was left before all was said, so that no check holds.
-    pub(crate) fn is_short(&self) -> bool {
-        self.is_short.get()
-    }
-
-    fn sent(&self, count: u32, flight: &Flight<'_>) {
+    /// Counts messages that were sent.
+    fn count_sent(&self, count: u32, attempt: &Attempt<'_>) {
         if self.streams {
             let now = Instant::now();
-            let mut recorder = flight.shard.recorder.borrow_mut();
-            (0..count).for_each(|_| recorder.message_sent(self.step, self.part, now));
+            attempt
+                .events
+                .messages_sent(self.step, self.part, now, count);
         }
     }
 
-    /// So many messages came at once.
-    fn received(&self, count: u32, flight: &Flight<'_>) {
+    /// Counts messages that came at once.
+    fn count_received(&self, count: u32, attempt: &Attempt<'_>) {
         if !self.streams {
             return;
         }
@@ -417,13 +542,14 @@ impl Tally {
         if self.first.get().is_none() {
             self.first.set(Some(now));
         }
-        let mut recorder = flight.shard.recorder.borrow_mut();
         for _ in 0..count {
             let gap = self
                 .last
                 .replace(Some(now))
                 .map(|last| now.saturating_duration_since(last));
-            recorder.message_received(self.step, self.part, now, gap);
+            attempt
+                .events
+                .message_received(self.step, self.part, now, gap);
         }
     }
 }

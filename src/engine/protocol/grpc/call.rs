@@ -1,0 +1,259 @@
+//! Call of a step over gRPC, compiled before load: its head, and its messages with what differs.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::engine::attempt::failure::Failure;
+use crate::engine::attempt::sample::Part;
+use crate::engine::auth::Credentials;
+use crate::engine::protocol::channel::Channel;
+use crate::engine::protocol::grpc::fault::Fault;
+use crate::engine::protocol::grpc::frames;
+use crate::engine::protocol::grpc::head::{Asked, Head};
+use crate::plan::grpc::{
+    CallKind, CompiledCall, Descriptors, GrpcRetry, GrpcStep, HEALTH, MessageDescriptor,
+    MessageEncoder, to_json,
+};
+use crate::plan::template::{Need, Scope};
+use crate::plan::{Names, Problem, Target};
+
+/// A step's call, ready to be made.
+pub(crate) struct GrpcCall {
+    pub(super) head: Head,
+    /// How it begins, for those who are shown it.
+    line: Vec<u8>,
+    /// Sent in turn; never none.
+    messages: Vec<Message>,
+    /// Messages in all.
+    pub(super) times: u32,
+    pub(super) interval: Duration,
+    /// Our half of the stream ends with the last message.
+    pub(super) half_close: bool,
+    kind: CallKind,
+    pub(super) input: MessageDescriptor,
+    output: MessageDescriptor,
+    /// Bytes of a message of the answer.
+    pub(super) most: u32,
+    gzip: bool,
+    /// It asks for the target's health, and no check says which is good.
+    pub(super) judges_health: bool,
+    /// Only its failures are among the requests.
+    is_health_check: bool,
+    pub(super) retry: Option<GrpcRetry>,
+    /// Time that iterations have to finish after the end of the load.
+    pub(super) stop_timeout: Duration,
+}
+
+enum Message {
+    /// With its prefix.
+    Static(Bytes),
+    Dynamic(MessageEncoder),
+}
+
+/// What of a plan a call is made of beside its step.
+pub(crate) struct Surroundings<'a> {
+    pub(crate) target: &'a Target,
+    pub(crate) credentials: Option<&'a Credentials>,
+    pub(crate) descriptors: &'a Descriptors,
+    pub(crate) names: &'a Names,
+    pub(crate) timeout: Duration,
+    /// Time that iterations have to finish after the end of the load.
+    pub(crate) stop_timeout: Duration,
+    /// The step has checks of its own.
+    pub(crate) is_checked: bool,
+}
+
+impl GrpcCall {
+    /// `path` is the field path of the call, for problems.
+    pub(crate) fn compile(
+        step: &GrpcStep,
+        around: &Surroundings<'_>,
+        path: &str,
+    ) -> Result<Self, Vec<Problem>> {
+        let Surroundings {
+            target,
+            credentials,
+            descriptors,
+            names,
+            timeout,
+            stop_timeout,
+            is_checked,
+        } = *around;
+        let GrpcStep {
+            method,
+            is_health_check,
+            message: _,
+            metadata,
+            stream,
+            gzip,
+            max_message_size,
+            retry,
+        } = step;
+        let asked = Asked {
+            method,
+            metadata,
+            timeout,
+            gzip: *gzip,
+        };
+        let mut problems = Vec::new();
+        let head = Head::compile(target, credentials, names, &asked, path)
+            .map_err(|found| problems.extend(found));
+        let call = CompiledCall::compile(step, descriptors, names, path)
+            .map_err(|found| problems.extend(found));
+        let (
+            Ok(head),
+            Ok(CompiledCall {
+                rpc,
+                messages,
+                times,
+            }),
+        ) = (head, call)
+        else {
+            return Err(problems);
+        };
+        let length = messages.len() as u32;
+        let messages: Option<Vec<Message>> = messages
+            .into_iter()
+            .map(|message| Message::new(message, *gzip))
+            .collect();
+        Ok(Self {
+            head,
+            line: format!("POST {} HTTP/2\r\n\r\n", method.path()).into_bytes(),
+            times: times.saturating_mul(length),
+            messages: messages.ok_or_else(|| {
+                vec![Problem::new(
+                    format!("{path}.message"),
+                    "is longer than a message can be, 4 GiB",
+                )]
+            })?,
+            interval: stream
+                .as_ref()
+                .map(|stream| stream.interval)
+                .unwrap_or_default(),
+            half_close: stream.as_ref().is_none_or(|stream| stream.half_close),
+            kind: rpc.kind,
+            input: rpc.input,
+            output: rpc.output,
+            most: *max_message_size,
+            gzip: *gzip,
+            judges_health: !is_checked && method.service == HEALTH && method.name == "Check",
+            is_health_check: *is_health_check,
+            retry: retry.clone(),
+            stop_timeout,
+        })
+    }
+
+    /// Rows to take before it is rendered.
+    pub(crate) fn needs(&self) -> Vec<Need> {
+        let of_messages = self.messages.iter().flat_map(|message| match message {
+            Message::Static(_) => &[],
+            Message::Dynamic(encoder) => encoder.needs(),
+        });
+        let mut needs: Vec<Need> = Vec::new();
+        for need in self.head.needs().chain(of_messages.copied()) {
+            if !needs.contains(&need) {
+                needs.push(need);
+            }
+        }
+        needs
+    }
+
+    /// As a request of HTTP begins.
+    pub(crate) fn line(&self) -> &[u8] {
+        &self.line
+    }
+
+    pub(crate) fn kind(&self) -> CallKind {
+        self.kind
+    }
+
+    /// The part of the run to which it belongs, being made in `part`. A health check that passes
+    /// says nothing of the work that the target is tested by; one that fails stands for that
+    /// work, which is not done then.
+    pub(crate) fn part(&self, part: Part, failed: bool) -> Part {
+        if self.is_health_check && !failed && part == Part::Measured {
+            Part::Control
+        } else {
+            part
+        }
+    }
+
+    pub(crate) fn client_streams(&self) -> bool {
+        self.kind.client_streams()
+    }
+
+    pub(crate) fn server_streams(&self) -> bool {
+        self.kind.server_streams()
+    }
+
+    /// Makes the message `nth` of the call, with its prefix.
+    pub(super) fn message(
+        &self,
+        nth: u32,
+        scope: &mut impl Scope,
+        scratch: &mut Vec<u8>,
+    ) -> Result<Bytes, Failure> {
+        match &self.messages[nth as usize % self.messages.len()] {
+            Message::Static(bytes) => Ok(bytes.clone()),
+            Message::Dynamic(encoder) => {
+                frames::open(scratch);
+                encoder
+                    .encode(scope, scratch)
+                    .map_err(|why| Failure::Unfit(why.to_string()))?;
+                frames::close(scratch, self.gzip)
+                    .ok_or_else(|| Failure::Unfit("the message is longer than 4 GiB".into()))?;
+                Ok(Bytes::copy_from_slice(scratch))
+            }
+        }
+    }
+
+    /// Makes a whole answer one that rules can read: its last message as JSON, if `wanted`.
+    pub(super) fn look_into(&self, channel: &mut Channel, wanted: bool) -> Result<(), Fault> {
+        let Some(reply) = channel
+            .reply
+            .as_mut()
+            .filter(|reply| reply.is_ok() && reply.count() > 0)
+        else {
+            return Ok(());
+        };
+        let mut unpacked = Vec::new();
+        if self.judges_health {
+            match health(reply.last(&mut unpacked)?) {
+                1 => {}
+                2 => return Err(Fault::NotServing("NOT_SERVING")),
+                3 => return Err(Fault::NotServing("SERVICE_UNKNOWN")),
+                _ => return Err(Fault::NotServing("UNKNOWN")),
+            }
+        }
+        if wanted {
+            let json =
+                to_json(&self.output, reply.last(&mut unpacked)?).map_err(Fault::Undecodable)?;
+            channel.answer.capture.body.clear();
+            // writing to memory does not fail
+            let _ = serde_json::to_writer(&mut channel.answer.capture.body, &json);
+        }
+        Ok(())
+    }
+}
+
+impl Message {
+    fn new(encoder: MessageEncoder, gzip: bool) -> Option<Self> {
+        let Some(bytes) = encoder.as_static() else {
+            return Some(Self::Dynamic(encoder));
+        };
+        let mut framed = Vec::new();
+        frames::open(&mut framed);
+        framed.extend_from_slice(bytes);
+        frames::close(&mut framed, gzip)?;
+        Some(Self::Static(framed.into()))
+    }
+}
+
+/// The status of a `HealthCheckResponse`, of which it is the only field; 0 is unknown.
+fn health(message: &[u8]) -> u8 {
+    match message {
+        [0x08, status] => *status,
+        _ => 0,
+    }
+}

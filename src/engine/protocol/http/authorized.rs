@@ -1,0 +1,53 @@
+//! Requests that never differ but for credentials which are refreshed while the load goes on.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::OnceLock;
+
+use crate::engine::auth::{NoCredentials, RefreshedCredentials};
+use crate::engine::protocol::http::request::http2::Form;
+
+/// Request with the credentials of now.
+pub(crate) struct AuthorizedRequest {
+    version: u64,
+    /// The whole message, as HTTP/1.1 writes it.
+    pub(crate) bytes: Vec<u8>,
+    /// Its HTTP/2 form, once it was sent that way.
+    pub(crate) http2: OnceLock<Form>,
+}
+
+/// Requests of one thread, by step; made anew only when the credentials have changed.
+#[derive(Default)]
+pub(crate) struct AuthorizedRequests(RefCell<Vec<Option<Rc<AuthorizedRequest>>>>);
+
+impl AuthorizedRequests {
+    /// Returns `message`, which is always the same for `step`, with credentials.
+    pub(crate) fn get(
+        &self,
+        step: u16,
+        message: &[u8],
+        credentials: &RefreshedCredentials,
+    ) -> Result<Rc<AuthorizedRequest>, NoCredentials> {
+        let step = usize::from(step);
+        let version = credentials.version();
+        let mut all = self.0.borrow_mut();
+        if all.len() <= step {
+            all.resize_with(step + 1, || None);
+        }
+        if let Some(request) = all[step]
+            .as_ref()
+            .filter(|request| request.version == version)
+        {
+            return Ok(request.clone());
+        }
+        let mut bytes = Vec::with_capacity(message.len() + 256);
+        credentials.add_to(message, &mut bytes)?;
+        let request = Rc::new(AuthorizedRequest {
+            version,
+            bytes,
+            http2: OnceLock::new(),
+        });
+        all[step] = Some(request.clone());
+        Ok(request)
+    }
+}

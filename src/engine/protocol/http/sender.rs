@@ -1,0 +1,237 @@
+//! One message of HTTP and its answer, on whichever connection there is.
+
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::sync::OnceLock;
+
+use http::HeaderMap;
+
+use crate::engine::answer::capture::Wanted;
+use crate::engine::attempt::failure::Failure;
+use crate::engine::attempt::{Attempt, Events};
+use crate::engine::net::connection::Connection;
+use crate::engine::net::http1;
+use crate::engine::net::http2;
+use crate::engine::net::reader::{ByteReader, StreamReader};
+use crate::engine::protocol::channel::Channel;
+use crate::engine::protocol::http::events::streaming::Streaming;
+use crate::engine::protocol::http::request::http2::Form;
+use crate::engine::protocol::http::response::{Ended, Malformed, Response};
+use crate::engine::protocol::received::Received;
+use crate::engine::protocol::transport::{Transport, Tries};
+use crate::stats::ErrorClass;
+
+/// Request as it is sent.
+#[derive(Clone, Copy)]
+pub(crate) struct Message<'a> {
+    /// The whole message, head and body, as HTTP/1.1 writes it.
+    pub(crate) bytes: &'a [u8],
+    /// Whether the method is HEAD: such answers have no body whatever their headers say.
+    pub(crate) is_head: bool,
+    /// Where its HTTP/2 form is kept, if it never differs.
+    pub(crate) http2: Option<&'a OnceLock<Form>>,
+}
+
+/// Sends the messages of one request.
+#[derive(Clone, Copy)]
+pub(crate) struct Sender<'a> {
+    /// Connections of the thread.
+    pub(crate) transport: &'a Transport,
+    /// The request.
+    pub(crate) attempt: &'a Attempt<'a>,
+    /// What of an answer is kept.
+    pub(crate) wanted: Wanted,
+    /// Reads the answer while it comes, if it is a stream.
+    pub(crate) stream: Option<&'a Streaming<'a>>,
+}
+
+impl Sender<'_> {
+    /// Sends `message` on an open connection, or on a new one where none is usable, and reads the
+    /// answer to its end. A stream that the target refused is counted and tried once more: it
+    /// promises not to have looked at it.
+    pub(crate) async fn exchange(
+        &self,
+        route: usize,
+        channel: &mut Channel,
+        message: Message<'_>,
+    ) -> Result<(), Failure> {
+        let mut tries = Tries::default();
+        loop {
+            let outcome = self.try_once(route, channel, message).await;
+            if !tries.one_more(&outcome, self.attempt) {
+                return outcome;
+            }
+            self.reset_stream();
+        }
+    }
+
+    /// Forgets what was read of a stream: another answer follows.
+    pub(crate) fn reset_stream(&self) {
+        if let Some(stream) = self.stream {
+            stream.reset();
+        }
+    }
+
+    async fn try_once(
+        &self,
+        route: usize,
+        channel: &mut Channel,
+        message: Message<'_>,
+    ) -> Result<(), Failure> {
+        channel.response.begin(message.is_head);
+        channel.answer.begin(self.wanted);
+        let connecting = channel.connector.connection(
+            &self.transport.targets.routes[route],
+            &self.transport.pools[route],
+            self.attempt,
+        );
+        match connecting.await? {
+            Connection::Http1(session) => self.over_http1(session, route, channel, message).await,
+            Connection::Http2(session) => self.over_http2(session, route, channel, message).await,
+        }
+    }
+
+    /// The connection is closed if it cannot carry another request, or the exchange is dropped.
+    async fn over_http1(
+        &self,
+        mut session: http1::Session,
+        route: usize,
+        channel: &mut Channel,
+        message: Message<'_>,
+    ) -> Result<(), Failure> {
+        let Transport {
+            targets,
+            pools,
+            buffer,
+            ..
+        } = self.transport;
+        let (pool, route) = (&pools[route], &targets.routes[route]);
+        let Channel {
+            connector,
+            answer,
+            response,
+            amended,
+            ..
+        } = channel;
+        let bytes = match &route.amendment {
+            None => message.bytes,
+            Some(amendment) => {
+                amendment.apply(message.bytes, amended);
+                amended
+            }
+        };
+        session.begin();
+        let mut reading = self.reading(response, answer);
+        poll_fn(|cx| {
+            let buffer = &mut buffer.borrow_mut();
+            session.poll_exchange(cx, bytes, &mut reading, self.attempt, buffer)
+        })
+        .await?;
+        if session.served(bytes) && response.keep_alive {
+            connector.keep_http1(session, route, pool);
+        }
+        Ok(())
+    }
+
+    /// The connection outlives a failed stream, unless it is what failed.
+    async fn over_http2(
+        &self,
+        session: Rc<http2::Session>,
+        route: usize,
+        channel: &mut Channel,
+        message: Message<'_>,
+    ) -> Result<(), Failure> {
+        let route = &self.transport.targets.routes[route];
+        channel.connector.keep_http2(&session, route);
+        let made;
+        let form = match message.http2.map(|cell| (cell, cell.get())) {
+            Some((_, Some(form))) => form,
+            Some((cell, None)) => {
+                let form = Form::of(message.bytes, route.scheme()).map_err(Failure::Unfit)?;
+                cell.get_or_init(|| form)
+            }
+            None => {
+                made = Form::of(message.bytes, route.scheme()).map_err(Failure::Unfit)?;
+                &made
+            }
+        };
+        let mut exchange = session
+            .begin(form.head(), form.body())
+            .ok_or(Failure::Gone)?;
+        self.attempt.written.set(message.bytes.len());
+        let mut reading = self.reading(&mut channel.response, &mut channel.answer);
+        poll_fn(|cx| exchange.poll(cx, &mut reading, self.attempt)).await
+    }
+
+    fn reading<'b>(&'b self, response: &'b mut Response, answer: &'b mut Received) -> Reading<'b> {
+        Reading {
+            response,
+            answer,
+            stream: self.stream,
+            events: self.attempt.events,
+        }
+    }
+}
+
+/// Answer that is being read.
+struct Reading<'a> {
+    response: &'a mut Response,
+    answer: &'a mut Received,
+    stream: Option<&'a Streaming<'a>>,
+    events: &'a dyn Events,
+}
+
+impl Reading<'_> {
+    fn read_stream(&mut self) -> Result<(), Failure> {
+        match self.stream {
+            Some(stream) => stream.read(self.answer, self.events),
+            None => Ok(()),
+        }
+    }
+}
+
+impl ByteReader for Reading<'_> {
+    fn feed(&mut self, bytes: &[u8]) -> Result<bool, Failure> {
+        let is_whole = self.response.feed(bytes, self.answer)?;
+        self.read_stream()?;
+        Ok(is_whole)
+    }
+
+    fn end_of_stream(&mut self) -> bool {
+        self.response.end_of_stream(self.answer) == Ended::Complete
+    }
+
+    fn received(&self) -> u64 {
+        self.answer.bytes
+    }
+
+    fn droppable(&self) -> u64 {
+        self.response.droppable(self.answer)
+    }
+
+    fn dropped(&mut self, count: u64) {
+        self.response.dropped(count, self.answer);
+    }
+}
+
+impl StreamReader for Reading<'_> {
+    fn take_head(&mut self, status: u16, headers: &HeaderMap) -> Result<(), Failure> {
+        self.answer.take_http2_head(status, headers);
+        Ok(())
+    }
+
+    fn take_data(&mut self, data: &[u8]) -> Result<(), Failure> {
+        self.answer.take_http2_data(data);
+        self.read_stream()
+    }
+}
+
+impl From<Malformed> for Failure {
+    fn from(why: Malformed) -> Self {
+        Self::Malformed {
+            why: why.to_string(),
+            class: ErrorClass::Protocol,
+            status: 0,
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! The latest answer of one target to one user, as far as it came, whatever its protocol.
+
+use std::time::{Duration, SystemTime};
+
+use http::HeaderMap;
+
+use crate::engine::answer::capture::{Capture, Wanted};
+
+/// Answer as it is received: status, sizes, and what of it is kept for those who look at it.
+#[derive(Debug, Default)]
+pub(crate) struct Received {
+    /// Status of HTTP, 0 before it came.
+    pub(crate) status: u16,
+    /// Bytes of heads, framing and body.
+    pub(crate) bytes: u64,
+    /// Wait that the target asks for; only of 429 and 503.
+    pub(crate) retry_after: Option<RetryAfter>,
+    /// Head and body, as far as they are kept.
+    pub(crate) capture: Capture,
+    /// Events that came, of the latest answer that was read as a stream.
+    pub(crate) events: u64,
+}
+
+impl Received {
+    /// Makes ready for the next answer, of which what is `wanted` is kept.
+    pub(crate) fn begin(&mut self, wanted: Wanted) {
+        self.capture.begin(wanted);
+        self.status = 0;
+        self.bytes = 0;
+        self.retry_after = None;
+    }
+
+    /// Takes a head that came over HTTP/2. Its size is counted as HTTP/1.1 would write it.
+    pub(crate) fn take_http2_head(&mut self, status: u16, headers: &HeaderMap) {
+        self.status = status;
+        let mut sets_cookies = false;
+        for (name, value) in headers {
+            self.bytes += (name.as_str().len() + value.len() + 4) as u64;
+            sets_cookies |= name == http::header::SET_COOKIE;
+        }
+        if matches!(status, 429 | 503) {
+            self.retry_after = headers
+                .get(http::header::RETRY_AFTER)
+                .and_then(|value| RetryAfter::of(value.as_bytes()));
+        }
+        // the line with the status, and the empty one
+        self.bytes += 19;
+        self.capture.take_http2_head(status, sets_cookies, headers);
+    }
+
+    /// Takes a part of a body that came over HTTP/2.
+    pub(crate) fn take_http2_data(&mut self, data: &[u8]) {
+        self.bytes += data.len() as u64;
+        self.capture.take_body(data);
+    }
+}
+
+/// Value of `Retry-After`: seconds or a date, as the target wrote it. Anything else in that header
+/// is not kept: it would be shown, and could be anything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct RetryAfter {
+    text: [u8; Self::DATE],
+    length: u8,
+}
+
+impl RetryAfter {
+    /// Length of `Sun, 06 Nov 1994 08:49:37 GMT`.
+    const DATE: usize = 29;
+
+    /// Reads the value of the header.
+    pub(crate) fn of(value: &[u8]) -> Option<Self> {
+        let is_seconds =
+            !value.is_empty() && value.len() <= 10 && value.iter().all(u8::is_ascii_digit);
+        let is_date = value.len() == Self::DATE
+            && value.get(3..5) == Some(b", ")
+            && value.ends_with(b" GMT")
+            && value.is_ascii();
+        if !is_seconds && !is_date {
+            return None;
+        }
+        let mut text = [0; Self::DATE];
+        text[..value.len()].copy_from_slice(value);
+        Some(Self {
+            text,
+            length: value.len() as u8,
+        })
+    }
+
+    fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.text[..usize::from(self.length)]).unwrap_or_default()
+    }
+
+    /// How long that is from `now`; `None` for what looks like a date and is none.
+    pub(crate) fn wait(&self, now: SystemTime) -> Option<Duration> {
+        let text = self.as_str();
+        if let Ok(seconds) = text.parse() {
+            return Some(Duration::from_secs(seconds));
+        }
+        let date = SystemTime::from(jiff::fmt::rfc2822::parse(text).ok()?.timestamp());
+        Some(date.duration_since(now).unwrap_or_default())
+    }
+}
+
+impl std::fmt::Display for RetryAfter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wait_is_counted_from_now_whichever_way_it_is_told() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777);
+        let wait = |text: &str| {
+            RetryAfter::of(text.as_bytes())
+                .unwrap()
+                .wait(now)
+                .map(|wait| wait.as_secs())
+        };
+        assert_eq!(wait("120"), Some(120));
+        assert_eq!(wait("Sun, 06 Nov 1994 08:50:37 GMT"), Some(60));
+        assert_eq!(wait("Sat, 05 Nov 1994 08:49:37 GMT"), Some(0), "it is over");
+        assert_eq!(wait("Xyz, 99 Foo 1994 08:49:37 GMT"), None);
+    }
+}

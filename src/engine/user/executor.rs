@@ -1,0 +1,158 @@
+//! The one executor: carries out a request of a step over whichever protocol, within the step's
+//! time.
+
+use std::time::Instant;
+
+use crate::engine::answer::Needs;
+use crate::engine::answer::capture::Wanted;
+use crate::engine::attempt::Attempt;
+use crate::engine::attempt::sample::{Part, Sample};
+use crate::engine::prepare::program::PreparedStep;
+use crate::engine::protocol::call::Call;
+use crate::engine::protocol::channel::Channel;
+use crate::engine::protocol::closing::Closing;
+use crate::engine::protocol::exchange::{Exchange, Place, Protocol, Scratch, SendContext};
+use crate::engine::protocol::http::cookies::Jar;
+use crate::engine::user::context::Context;
+use crate::engine::user::deadline::Deadline;
+use crate::engine::user::frame::Frame;
+use crate::engine::user::sent::{Answered, Sent, Times};
+use crate::stats::ErrorClass;
+
+/// One request of a user, about to be carried out.
+pub(crate) struct Executor<'a> {
+    /// What users of the thread share.
+    pub(crate) context: &'a Context,
+    /// Number of the step.
+    pub(crate) number: u16,
+    /// The user's side of each target, by route.
+    pub(crate) channels: &'a mut [Channel],
+    /// The user's variables.
+    pub(crate) frame: &'a mut Frame,
+    /// The user's cookies.
+    pub(crate) jar: &'a mut Jar,
+    /// The user's buffers.
+    pub(crate) scratch: &'a mut Scratch,
+    /// Part of the run.
+    pub(crate) part: Part,
+    /// Ends streams; `None` where the end of the load is none of theirs.
+    pub(crate) closing: Option<&'a Closing>,
+    /// The latest answer, for the conditions that look at it.
+    pub(crate) answered: &'a mut Option<Answered>,
+}
+
+impl Executor<'_> {
+    /// Carries out the request. Returns when it ended, and the class of its failure.
+    pub(crate) async fn carry_out(
+        self,
+        deadline: &mut Deadline,
+        intended: Instant,
+        now: Instant,
+    ) -> (Instant, Option<ErrorClass>) {
+        let context = self.context;
+        let step: &PreparedStep = &context.prepared.steps[usize::from(self.number)];
+        let until = intended + step.timeout;
+        let times = Times {
+            intended,
+            now,
+            until,
+        };
+        match &step.call {
+            Call::Http(call) => self.execute(step, call, deadline, times).await,
+            Call::Grpc(call) => self.execute(step, call, deadline, times).await,
+        }
+    }
+
+    /// Carries out a request of `call`, whatever its protocol.
+    async fn execute<P: Protocol>(
+        self,
+        step: &PreparedStep,
+        call: &P,
+        deadline: &mut Deadline,
+        times: Times,
+    ) -> (Instant, Option<ErrorClass>) {
+        let Self {
+            context,
+            number,
+            channels,
+            frame,
+            jar,
+            scratch,
+            part,
+            closing,
+            answered,
+        } = self;
+        let place = Place {
+            step: number,
+            part,
+            route: step.route,
+        };
+        let mut exchange = match call.begin(place, &context.transport, frame, scratch) {
+            Ok(exchange) => exchange,
+            Err(why) => {
+                let class = why.class();
+                return record_unsent(context, (number, part), times.intended, class, &why);
+            }
+        };
+        let attempt = Attempt::new(&context.recorder, times.now);
+        attempt.limit(step.goodput.map(|_| (number, part)));
+        let sampler = context.sampler.as_ref().filter(|sampler| sampler.draw());
+        if let Some(sampler) = sampler {
+            exchange.keep_sent(sampler.reach());
+        }
+        let Needs { head, body } = step.needs;
+        let is_shown = sampler.is_some() || context.tells_answers;
+        let mut send_context = SendContext {
+            transport: &context.transport,
+            channels: &mut *channels,
+            scope: &mut *frame,
+            jar,
+            wanted: Wanted {
+                head: head || is_shown,
+                body: body || is_shown,
+                ..Wanted::default()
+            },
+            closing,
+        };
+        let in_time = deadline
+            .bound(times.until, exchange.send(&mut send_context, &attempt))
+            .await;
+        let now = Instant::now();
+        let sent = Sent {
+            context,
+            step,
+            place,
+            exchange: &mut exchange,
+            attempt: &attempt,
+            sampler,
+            times,
+        };
+        let (answer, class) = sent.record(in_time, now, channels, frame);
+        *answered = Some(answer);
+        (now, class)
+    }
+}
+
+/// Records a request that could not be put together. Returns when that was, and the class it was
+/// told.
+pub(crate) fn record_unsent(
+    context: &Context,
+    (number, part): (u16, Part),
+    intended: Instant,
+    class: ErrorClass,
+    why: &dyn std::fmt::Display,
+) -> (Instant, Option<ErrorClass>) {
+    let ended = Instant::now();
+    let good = context.prepared.steps[usize::from(number)]
+        .goodput
+        .map(|_| false);
+    let sample = Sample {
+        good,
+        ..Sample::unsent(number, part, (intended, ended), class)
+    };
+    context
+        .recorder
+        .borrow_mut()
+        .record(sample, || why.to_string());
+    (ended, Some(class))
+}

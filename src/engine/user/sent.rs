@@ -1,0 +1,315 @@
+//! A request that was sent: judged by what its step asks for, written down, and recorded.
+
+use std::time::{Duration, Instant, SystemTime};
+
+use crate::engine::answer::{Facts, Judged};
+use crate::engine::attempt::Attempt;
+use crate::engine::attempt::failure::Failure;
+use crate::engine::attempt::sample::{Sample, StreamSample};
+use crate::engine::prepare::program::PreparedStep;
+use crate::engine::protocol::channel::Channel;
+use crate::engine::protocol::exchange::{Exchange, Place, Statuses};
+use crate::engine::record::redactor::Redactor;
+use crate::engine::record::refusal;
+use crate::engine::record::sampling::{Sampler, Seen};
+use crate::engine::user::context::Context;
+use crate::engine::user::frame::Frame;
+use crate::plan::Goodput;
+use crate::stats::ErrorClass;
+
+/// Characters of what a check says where the answer is told with it.
+const MAX_WHY: usize = 120;
+
+/// Where an answer lies.
+#[derive(Clone, Copy)]
+pub(crate) struct Answered {
+    route: usize,
+    latency: Duration,
+    /// It came to its end.
+    whole: bool,
+}
+
+impl Answered {
+    /// Returns what conditions read; `None` where no whole answer came.
+    pub(crate) fn facts<'a>(
+        &self,
+        channels: &'a [Channel],
+        body: &'a mut Vec<u8>,
+    ) -> Option<Facts<'a>> {
+        self.whole
+            .then(|| channels[self.route].facts(self.latency, body))
+    }
+}
+
+/// When a request was meant to begin, began, and has to be over.
+#[derive(Clone, Copy)]
+pub(super) struct Times {
+    pub(super) intended: Instant,
+    pub(super) now: Instant,
+    pub(super) until: Instant,
+}
+
+/// A request that was sent, whether or not its answer came in time.
+pub(super) struct Sent<'a, E> {
+    pub(super) context: &'a Context,
+    pub(super) step: &'a PreparedStep,
+    pub(super) place: Place,
+    pub(super) exchange: &'a mut E,
+    pub(super) attempt: &'a Attempt<'a>,
+    /// Writes the request down, if it was chosen.
+    pub(super) sampler: Option<&'a Sampler>,
+    pub(super) times: Times,
+}
+
+/// What a request came to.
+struct Verdict {
+    outcome: Result<(), Failure>,
+    judged: Judged,
+    /// Class of its failure.
+    class: Option<ErrorClass>,
+    /// When it ended: a stream with its last event, where the rest was not waited for.
+    ended: Instant,
+    latency: Duration,
+    stream: Option<StreamSample>,
+}
+
+impl<E: Exchange> Sent<'_, E> {
+    /// Judges the request, whose sending returned `in_time` or not until `now`, and records it.
+    /// Returns where its answer lies, and the class of its failure.
+    pub(super) fn record(
+        mut self,
+        in_time: Option<Result<(), Failure>>,
+        now: Instant,
+        channels: &mut [Channel],
+        frame: &mut Frame,
+    ) -> (Answered, Option<ErrorClass>) {
+        let route = self.exchange.route();
+        let channel = &mut channels[route];
+        let verdict = self.conclude(in_time, now, channel, frame);
+        let sample = self.sample(&verdict, channel);
+        if let Some(sampler) = self.sampler {
+            self.log(sampler, &sample, &verdict, channel, frame);
+        }
+        let mut recorder = self.context.recorder.borrow_mut();
+        recorder.record(sample, || self.describe(&verdict, channel));
+        for (trend, value) in &verdict.judged.recorded {
+            recorder.trend(*trend, *value, self.place.part);
+        }
+        drop(recorder);
+        if !self.context.prepared.looks_back {
+            channel.release();
+        }
+        let answered = Answered {
+            route,
+            latency: verdict.latency,
+            whole: verdict.outcome.is_ok(),
+        };
+        (answered, verdict.class)
+    }
+
+    /// Holds the answer against what the step asks for, and takes out of it what the step wants.
+    fn conclude(
+        &mut self,
+        in_time: Option<Result<(), Failure>>,
+        now: Instant,
+        channel: &mut Channel,
+        frame: &mut Frame,
+    ) -> Verdict {
+        let Self {
+            step,
+            exchange,
+            attempt,
+            times,
+            ..
+        } = self;
+        let outcome = in_time.unwrap_or_else(|| Err(attempt.timed_out()));
+        let outcome = exchange.conclude(outcome, channel, attempt);
+        let ended = exchange.ended(now);
+        let latency = ended.saturating_duration_since(times.intended);
+        let refusal = match E::refusal(channel) {
+            // a server that keeps the deadline may tell of it by other words
+            Some(ErrorClass::Grpc) if ended >= times.until => Some(ErrorClass::Timeout),
+            refusal => refusal,
+        };
+        let judged = match outcome {
+            Ok(()) => judge(step, channel, latency, frame, refusal),
+            Err(_) => Judged::default(),
+        };
+        let judged = if exchange.is_cut_short() {
+            Judged::default()
+        } else {
+            judged
+        };
+        let class = match (&outcome, &judged.failure) {
+            (Err(failure), _) => Some(failure.class()),
+            (Ok(()), Some((class, _))) => Some(*class),
+            (Ok(()), None) => refusal.filter(|_| !step.rules.has_status_check()),
+        };
+        Verdict {
+            outcome,
+            judged,
+            class,
+            ended,
+            latency,
+            stream: exchange.stream(times.intended),
+        }
+    }
+
+    fn sample<'b>(&self, verdict: &'b Verdict, channel: &Channel) -> Sample<'b> {
+        let Verdict {
+            outcome,
+            judged,
+            class,
+            ended,
+            latency,
+            stream,
+        } = verdict;
+        let totals = self.attempt.finish(*ended, channel.answer.bytes);
+        let statuses = match outcome {
+            Ok(()) => E::statuses(channel),
+            Err(failure) => Statuses {
+                http: failure.status(),
+                grpc: None,
+            },
+        };
+        Sample {
+            step: self.place.step,
+            part: self.exchange.part(self.place.part, class.is_some()),
+            ended: *ended,
+            latency: *latency,
+            service_time: ended.saturating_duration_since(totals.began),
+            phases: totals.phases,
+            status: statuses.http,
+            grpc_status: statuses.grpc,
+            failure: *class,
+            retry_after: channel
+                .answer
+                .retry_after
+                .filter(|_| class.is_some())
+                .and_then(|after| after.wait(SystemTime::now())),
+            sent: self.attempt.written.get() > 0,
+            sent_bytes: totals.sent_bytes,
+            received_bytes: totals.received_bytes,
+            checks_passed: judged.checks_passed,
+            checks_failed: judged.checks_failed,
+            stream: stream.as_ref(),
+            good: self
+                .step
+                .goodput
+                .map(|limits| class.is_none() && is_good(&limits, *latency, stream.as_ref())),
+        }
+    }
+
+    /// Hands the request over to be written down.
+    fn log(
+        &self,
+        sampler: &Sampler,
+        sample: &Sample<'_>,
+        verdict: &Verdict,
+        channel: &Channel,
+        frame: &Frame,
+    ) {
+        let mut decoded = Vec::new();
+        let (sent, sent_size) = self.exchange.logged();
+        sampler.take(Seen {
+            step: sample.step,
+            user: frame.user,
+            iteration: frame.iteration,
+            part: sample.part,
+            ended: sample.ended,
+            latency: sample.latency,
+            service_time: sample.service_time,
+            failure: verdict
+                .class
+                .map(|class| (class, self.describe(verdict, channel))),
+            sent: &sent,
+            sent_size,
+            answer: match verdict.outcome {
+                Ok(()) => Some(channel.facts(verdict.latency, &mut decoded)),
+                Err(_) => None,
+            },
+        });
+    }
+
+    /// Says why the request failed.
+    fn describe(&self, verdict: &Verdict, channel: &Channel) -> String {
+        let why = verdict.judged.failure.as_ref();
+        describe::<E>(
+            &verdict.outcome,
+            why.map(|(_, why)| why.as_str()),
+            channel,
+            (
+                &self.context.prepared.redactor,
+                self.exchange.message(),
+                self.context.tells_answers,
+            ),
+        )
+    }
+}
+
+/// Holds an answer against what the step asks for, and takes out of it what the step wants.
+fn judge(
+    step: &PreparedStep,
+    channel: &Channel,
+    latency: Duration,
+    frame: &mut Frame,
+    refusal: Option<ErrorClass>,
+) -> Judged {
+    if step.rules.is_empty() || refusal.is_some() && !step.rules.has_status_check() {
+        return Judged::default();
+    }
+    let mut decoded = Vec::new();
+    step.rules
+        .judge(&channel.facts(latency, &mut decoded), frame)
+}
+
+/// Says whether a request that succeeded met the limits of its step.
+fn is_good(limits: &Goodput, latency: Duration, stream: Option<&StreamSample>) -> bool {
+    let per_token = stream
+        .and_then(|stream| stream.llm)
+        .and_then(|llm| llm.per_token);
+    limits.is_met(latency, stream.and_then(|stream| stream.first), per_token)
+}
+
+/// Says why `request` failed; `judged` is what a check or an extract says of it. An answer that is a
+/// failure only by that is told when `tells_answers`.
+pub(crate) fn describe<E: Exchange>(
+    outcome: &Result<(), Failure>,
+    judged: Option<&str>,
+    channel: &Channel,
+    (redactor, request, tells_answers): (&Redactor, &[u8], bool),
+) -> String {
+    if let Err(failure) = outcome {
+        return failure.to_string();
+    }
+    let is_refusal = E::refusal(channel).is_some();
+    let line = match judged.map(|why| redactor.message(why)) {
+        Some(why) if is_refusal => why,
+        Some(why) if tells_answers => {
+            let line = E::status_line(channel);
+            format!("{}; the answer: {line}", shortened(why))
+        }
+        Some(why) => return why,
+        None => E::status_line(channel),
+    };
+    let redact = |text: &[u8]| redactor.text_about(request, text);
+    let words = if is_refusal {
+        E::reason(channel, redact)
+    } else {
+        let mut decoded = Vec::new();
+        let Facts { body, .. } = channel.facts(Duration::ZERO, &mut decoded);
+        refusal::first_line(body, redact)
+    };
+    match words {
+        Some(words) => format!("{line}: {words}"),
+        None => line,
+    }
+}
+
+/// Leaves room for the answer beside it.
+fn shortened(why: String) -> String {
+    match why.char_indices().nth(MAX_WHY) {
+        Some((end, _)) => format!("{}…", &why[..end]),
+        None => why,
+    }
+}
