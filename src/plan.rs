@@ -141,15 +141,17 @@ pub struct Plan {
     pub seed: Option<u64>,
 }
 
-/// What is tried before any load.
+/// Trial before any load.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Preflight {
-    /// Nothing.
+    /// No trial.
     Off,
     /// A connection to each target.
     #[default]
     Connect,
-    /// Each task once.
+    /// Each task of each scenario once, by one user. The run ends, with the first line of the
+    /// answer, if a request is refused (400 to 499, except 408, 425 and 429), a check or an extract
+    /// fails, or there is no connection.
     Once,
 }
 

@@ -1,29 +1,42 @@
-//! The custom resource definition: what the derive yields, made into what an API server, `kubectl`
-//! and GitOps tools want.
+//! The custom resource definition: what the derive yields, made fit for API servers, `kubectl` and
+//! GitOps tools.
+//!
+//! Descriptions come from the doc comments of [`super::spec`] and [`super::status`]. A doc comment
+//! says neither what the values of an enum mean, which their own doc comments do, nor a scalar's
+//! default, which the schema holds: both are added here, since `kubectl explain` shows only the
+//! description.
 
 use std::sync::LazyLock;
 
 use kube::CustomResourceExt;
-use schemars::{Schema, SchemaGenerator, json_schema};
+use schemars::generate::SchemaSettings;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_json::{Value, json};
 
-use super::spec::LoadTest;
+use super::spec::{LoadTest, LoadTestSpec};
+use super::status::LoadTestStatus;
 use crate::plan::duration;
 use crate::plan::threshold::Metric;
 
-/// A string without a bound of its own may be so long.
+/// Largest length, in characters, of a string whose field sets none.
 const MAX_STRING: u64 = 1024;
 
+/// Pattern of the name of a LoadTest, after which Services are named.
 const TEST_NAME: &str = "^[a-z]([-a-z0-9]*[a-z0-9])?$";
 const PERCENT: &str = r"^(100|[0-9]{1,2}(\.[0-9]{1,4})?)%$";
 const QUANTITY: &str = r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|Ki|Mi|Gi|Ti)?$";
+/// Pattern of the name of an HTTP header.
 pub(in crate::crd) const HEADER_NAME: &str = "^[-!#$%&'*+.^_`|~0-9A-Za-z]{1,128}$";
+/// Pattern of the name of a Kubernetes object.
 pub(in crate::crd) const OBJECT_NAME: &str = "^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$";
+/// Pattern of a key of a Secret or ConfigMap.
 pub(in crate::crd) const OBJECT_KEY: &str = "^[-._a-zA-Z0-9]+$";
 
-const DESCRIPTION: &str = "A load test: what to send, how hard, and what counts as passing. Its merged results and its verdict are in the status.";
+/// Description of the whole resource.
+const DESCRIPTION: &str = "A load test: what to send, how hard, and what counts as passing. \
+    Its merged results and its verdict are in the status.";
 
-/// Where steps stand beside the tasks, in the schema of the spec.
+/// Places of lists of steps other than the tasks', as JSON pointers into the schema of the spec.
 const OTHER_STEPS: [&str; 5] = [
     "/properties/setup/items",
     "/properties/teardown/items",
@@ -34,13 +47,13 @@ const OTHER_STEPS: [&str; 5] = [
 
 static DEFINITION: LazyLock<Value> = LazyLock::new(define);
 
-/// The definition as it is installed. JSON, since the typed form writes every bound as a float,
-/// which GitOps tools would see as a change for ever.
+/// Returns the definition as it is installed: as JSON, since the typed form writes every bound as a
+/// float, which GitOps tools would report as a permanent difference.
 pub fn definition() -> &'static Value {
     &DEFINITION
 }
 
-/// The schema of the field `spec`.
+/// Returns the schema of the field `spec`.
 pub fn spec_schema() -> &'static Value {
     &DEFINITION["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
 }
@@ -50,37 +63,41 @@ fn define() -> Value {
     let root = root_schema(&mut crd);
     root["description"] = DESCRIPTION.into();
     finish(root);
-    refer_to_tasks(&mut root["properties"]["spec"]);
+    let fields = &mut root["properties"];
+    explain(&mut fields["spec"], &plain_schema::<LoadTestSpec>());
+    explain(&mut fields["status"], &plain_schema::<LoadTestStatus>());
+    refer_to_tasks(&mut fields["spec"]);
     // until the operator has seen a resource it must not look ready to kstatus
     root["properties"]["status"]["default"] = json!({"observedGeneration": -1});
     root["properties"]["metadata"] =
         json!({"type": "object", "properties": {"name": {"type": "string", "maxLength": 40}}});
     root["x-kubernetes-validations"] = json!([{
         "rule": format!("self.metadata.name.matches('{TEST_NAME}')"),
-        "message": "metadata.name must begin with a letter and hold only lower case letters, digits and dashes: Services are named after it",
+        "message": "metadata.name must begin with a letter and hold only lower case letters, \
+            digits and dashes: Services are named after it",
     }]);
     crd
 }
 
-/// A definition knows no references, and steps are described once: six times would be more than a
-/// client-side apply can carry.
+/// Drops the descriptions of all steps but those of tasks. A definition has no references, and with
+/// six copies of them it would be too large for a client-side apply.
 fn refer_to_tasks(spec: &mut Value) {
     for place in OTHER_STEPS {
         let step = spec.pointer_mut(place).expect("the schema has it");
-        be_silent(step);
+        drop_descriptions(step);
         step["description"] = "Its fields are described at scenarios.tasks.steps.".into();
     }
 }
 
-fn be_silent(schema: &mut Value) {
+fn drop_descriptions(schema: &mut Value) {
     schema
         .as_object_mut()
         .map(|fields| fields.remove("description"));
-    each_child(schema, &mut be_silent);
+    each_child(schema, &mut drop_descriptions);
 }
 
-/// The schema of a whole LoadTest as plain JSON Schema, which refuses unknown fields: what
-/// `validate` holds a file to.
+/// Returns the schema of a whole LoadTest as plain JSON Schema that refuses unknown fields, against
+/// which `starling validate` checks a file.
 pub fn strict_schema() -> Value {
     let mut crd = definition().clone();
     let root = root_schema(&mut crd);
@@ -164,6 +181,63 @@ fn unwrapped(doc: &str) -> String {
     text
 }
 
+/// Returns the schema of `T` before kube makes it structural, in which an enum still lists its
+/// values with their descriptions. All types are inlined, as in the definition.
+fn plain_schema<T: JsonSchema>() -> Value {
+    SchemaSettings::draft2020_12()
+        .with(|settings| settings.inline_subschemas = true)
+        .into_generator()
+        .into_root_schema_for::<T>()
+        .to_value()
+}
+
+/// Adds to the description of each field the meaning of its values, if it is an enum, and its
+/// default, if that is a scalar. `plain` is the [`plain_schema`] of the same type.
+fn explain(schema: &mut Value, plain: &Value) {
+    let plain = required_form(plain);
+    if let Some(properties) = schema.get_mut("properties").and_then(Value::as_object_mut) {
+        for (name, field) in properties {
+            let plain = &plain["properties"][name];
+            let added = meanings(plain) + &default_in_words(&field["default"]);
+            if let Some(Value::String(description)) = field.get_mut("description") {
+                description.push_str(&added);
+            }
+            explain(field, plain);
+        }
+    }
+    for key in ["items", "additionalProperties"] {
+        if let Some(child) = schema.get_mut(key).filter(|child| child.is_object()) {
+            explain(child, &plain[key]);
+        }
+    }
+}
+
+/// Returns the schema of an optional field's value, without the alternative `null`.
+fn required_form(plain: &Value) -> &Value {
+    let mut alternatives = plain["anyOf"].as_array().into_iter().flatten();
+    alternatives
+        .find(|alternative| alternative["type"] != "null")
+        .unwrap_or(plain)
+}
+
+/// Describes the values of an enum; empty for anything else.
+fn meanings(plain: &Value) -> String {
+    let values = required_form(plain)["oneOf"].as_array();
+    let described = values.into_iter().flatten().filter_map(|value| {
+        let (name, meaning) = (value["const"].as_str()?, value["description"].as_str()?);
+        Some(format!(" `{name}`: {}", unwrapped(meaning)))
+    });
+    described.collect()
+}
+
+fn default_in_words(default: &Value) -> String {
+    match default {
+        Value::String(text) if !text.is_empty() => format!(" Default `{text}`."),
+        Value::Bool(_) | Value::Number(_) => format!(" Default `{default}`."),
+        _ => String::new(),
+    }
+}
+
 fn each_child(schema: &mut Value, visit: &mut dyn FnMut(&mut Value)) {
     if let Some(properties) = schema.get_mut("properties").and_then(Value::as_object_mut) {
         properties.values_mut().for_each(&mut *visit);
@@ -175,7 +249,8 @@ fn each_child(schema: &mut Value, visit: &mut dyn FnMut(&mut Value)) {
     }
 }
 
-/// What a text must do to match one of the schema's patterns.
+/// Describes a pattern of the schema: the words after "must" in a message. `None` for a pattern
+/// that has none.
 pub fn pattern_in_words(pattern: &str) -> Option<&'static str> {
     Some(match pattern {
         TEST_NAME => {
@@ -194,73 +269,94 @@ pub fn pattern_in_words(pattern: &str) -> Option<&'static str> {
     })
 }
 
+/// Schema of a duration such as `1m30s`.
 pub(in crate::crd) fn duration(_: &mut SchemaGenerator) -> Schema {
     json_schema!({"type": "string", "maxLength": 32, "pattern": duration::PATTERN})
 }
 
+/// Schema of an optional duration: the same, since an absent field needs no type of its own.
 pub(in crate::crd) fn optional_duration(generator: &mut SchemaGenerator) -> Schema {
     duration(generator)
 }
 
+/// Schema of a name in results: 1 to 63 characters.
 pub(in crate::crd) fn name(_: &mut SchemaGenerator) -> Schema {
     json_schema!({"type": "string", "minLength": 1, "maxLength": 63})
 }
 
+/// Schema of a share such as `1%` or `0.5%`.
 pub(in crate::crd) fn percent(_: &mut SchemaGenerator) -> Schema {
     json_schema!({"type": "string", "maxLength": 16, "pattern": PERCENT})
 }
 
+/// Schema of a Kubernetes quantity such as `500m` or `2Gi`.
 pub(in crate::crd) fn quantity(_: &mut SchemaGenerator) -> Schema {
     json_schema!({"type": "string", "maxLength": 32, "pattern": QUANTITY})
 }
 
+/// Schema of the name of a metric that every test has.
 pub(in crate::crd) fn metric(_: &mut SchemaGenerator) -> Schema {
     json_schema!({"type": "string", "enum": Metric::ALL.map(Metric::name)})
 }
 
+/// Schema of an [`Outcome`](crate::plan::threshold::Outcome).
 pub(in crate::crd) fn outcome(_: &mut SchemaGenerator) -> Schema {
     json_schema!({"type": "string", "enum": ["Success", "Failure", "Any"]})
 }
 
-/// Status codes as numbers, or as texts such as `2xx`.
+/// Schema of a list of status codes: numbers, or texts such as `2xx`.
 pub(in crate::crd) fn status_codes(_: &mut SchemaGenerator) -> Schema {
-    json_schema!({"type": "array", "minItems": 1, "maxItems": 16, "x-kubernetes-list-type": "atomic",
-        "items": {"x-kubernetes-int-or-string": true, "anyOf": [{"type": "integer"}, {"type": "string"}]}})
+    json_schema!({
+        "type": "array", "minItems": 1, "maxItems": 16, "x-kubernetes-list-type": "atomic",
+        "items": {
+            "x-kubernetes-int-or-string": true,
+            "anyOf": [{"type": "integer"}, {"type": "string"}]
+        }
+    })
 }
 
+/// Schema of the [`Unit`](crate::plan::Unit) of a record.
 pub(in crate::crd) fn unit(_: &mut SchemaGenerator) -> Schema {
     json_schema!({"type": "string", "enum": ["none", "s", "ms", "us", "bytes"]})
 }
 
-/// Any JSON values.
+/// Schema of a list of any JSON values.
 pub(in crate::crd) fn free_list(_: &mut SchemaGenerator) -> Schema {
-    json_schema!({"type": "array", "minItems": 1, "maxItems": 64, "x-kubernetes-list-type": "atomic",
-        "items": {"x-kubernetes-preserve-unknown-fields": true}})
+    json_schema!({
+        "type": "array", "minItems": 1, "maxItems": 64, "x-kubernetes-list-type": "atomic",
+        "items": {"x-kubernetes-preserve-unknown-fields": true}
+    })
 }
 
+/// Schema of [`OnSaturation`](crate::plan::OnSaturation).
 pub(in crate::crd) fn on_saturation(_: &mut SchemaGenerator) -> Schema {
     json_schema!({"type": "string", "enum": ["Warn", "Fail"]})
 }
 
-/// Any JSON value; its size is bounded when it is made into a plan.
+/// Schema of any JSON value; the conversion to a plan bounds its size.
 pub(in crate::crd) fn free_value(_: &mut SchemaGenerator) -> Schema {
     json_schema!({"x-kubernetes-preserve-unknown-fields": true})
 }
 
-/// Objects of any kind; their size is bounded when they are made into a plan.
+/// Schema of a list of any objects; the conversion to a plan bounds their size.
 pub(in crate::crd) fn free_objects(_: &mut SchemaGenerator) -> Schema {
-    json_schema!({"type": "array", "minItems": 1, "maxItems": 1000, "x-kubernetes-list-type": "atomic",
-        "items": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}})
+    json_schema!({
+        "type": "array", "minItems": 1, "maxItems": 1000, "x-kubernetes-list-type": "atomic",
+        "items": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}
+    })
 }
 
-/// Leads nowhere but below the folder it begins at.
+/// Schema of a relative path; the conversion to a plan refuses `.` and `..` in it.
 pub(in crate::crd) fn relative_path(_: &mut SchemaGenerator) -> Schema {
     json_schema!({"type": "string", "maxLength": 512, "pattern": "^[^/]+(/[^/]+)*$"})
 }
 
-/// Any JSON value under any name.
+/// Schema of a map from any names to any JSON values.
 pub(in crate::crd) fn free_map(_: &mut SchemaGenerator) -> Schema {
-    json_schema!({"type": "object", "additionalProperties": {"x-kubernetes-preserve-unknown-fields": true}})
+    json_schema!({
+        "type": "object",
+        "additionalProperties": {"x-kubernetes-preserve-unknown-fields": true}
+    })
 }
 
 #[cfg(test)]
@@ -349,6 +445,22 @@ mod tests {
             let description = schema["description"].as_str().unwrap_or_default();
             assert_eq!(description, unwrapped(description), "{path}");
         });
+    }
+
+    #[test]
+    fn a_description_says_what_values_mean_and_the_default() {
+        let http = &spec_schema()["properties"]["http"]["properties"];
+        let of = |field: &str| http[field]["description"].as_str().unwrap();
+        assert!(of("version").contains(" `Http1`: HTTP/1.1 only. `Http2`: "));
+        assert!(of("version").ends_with(" Default `Auto`."));
+        assert!(of("timeout").ends_with(" Default `30s`."));
+        assert!(!of("connectionMaxRequests").contains("Default"));
+        let feeder = &spec_schema()["properties"]["feeders"]["items"]["properties"];
+        let on_exhausted = feeder["onExhausted"]["description"].as_str().unwrap();
+        assert!(
+            on_exhausted.contains(" `StopRun`: "),
+            "of an optional field"
+        );
     }
 
     #[test]

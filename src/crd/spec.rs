@@ -1,5 +1,9 @@
-//! What a user writes: the spec of a LoadTest, as the API server's schema has it.
-//! [`super::convert`] turns it into a plan.
+//! The spec of a LoadTest, as users write it and the API server's schema has it; [`super::convert`]
+//! turns it into a plan.
+//!
+//! The doc comments are the descriptions of the definition, which `kubectl explain` and
+//! docs/loadtest.md show, so they are written for users. [`super::schema`] adds the meaning of an
+//! enum's values and the default of a scalar.
 
 // clippy takes two columns of one type for the same attribute written twice
 #![allow(clippy::duplicated_attributes)]
@@ -53,8 +57,8 @@ pub use template::*;
 pub use threshold::*;
 pub use transport::*;
 
-/// A load test: what to send, how hard, and what counts as passing. Each change that matters for
-/// the load starts one run; its merged results and verdict are in the status.
+/// Test definition: what to send, how hard, and what counts as passing. Each change that matters
+/// for the load starts one run; its merged results and its verdict are in the status.
 #[derive(CustomResource, Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[kube(
     group = "starling.dev",
@@ -104,87 +108,96 @@ pub use transport::*;
 )]
 #[serde(rename_all = "camelCase")]
 pub struct LoadTestSpec {
-    /// The system under test: where steps go unless they name another of `targets`.
+    /// System under test: requests go here unless their step names one of `targets`.
     pub target: TargetSpec,
-    /// Further targets by name, for steps that say `target: NAME`, each with headers, credentials
-    /// and TLS of its own. They are sent to no other origin. A redirect to the origin of one
-    /// of them is followed there, with its headers and credentials.
+    /// Further targets by name, for steps that say `target: NAME`; each has its own headers,
+    /// credentials and TLS, which are sent to no other origin. A name begins with a lower case
+    /// letter and holds lower case letters, digits and dashes. A redirect to the origin of one of
+    /// them is followed with that target's headers and credentials.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 16))]
     pub targets: BTreeMap<String, TargetSpec>,
-    /// How requests are made.
+    /// Settings of HTTP requests: timeout, version, connections, redirects, cookies.
     #[serde(default)]
     pub http: HttpSpec,
-    /// How gRPC calls are made.
+    /// Settings of gRPC calls: channels, message size, keep-alive.
     #[serde(default, skip_serializing_if = "GrpcSpec::is_default")]
     pub grpc: GrpcSpec,
-    /// Where the descriptors of gRPC services come from. Unset: each worker asks the target by
-    /// server reflection (`grpc.reflection.v1`, else `v1alpha`) before it is ready.
+    /// Source of the descriptors of gRPC services. If unset, each worker asks the target by server
+    /// reflection (`grpc.reflection.v1`, else `v1alpha`) before it is ready.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub protos: Option<ProtosSpec>,
-    /// Values that templates may name: `{{ endpoint }}`. Their strings are templates themselves,
-    /// over functions and other variables. A variable in which nothing differs is a constant
-    /// of the run; any other, such as `"{{ uuid() }}"`, is made anew at the beginning of each
-    /// iteration and is the same wherever that iteration uses it.
+    /// Values by name that templates use as `{{ NAME }}`, each at most 64 KiB as JSON. Strings in
+    /// them are templates themselves, over functions and other variables. A variable that always
+    /// gives the same value is a constant of the run; any other, such as `"{{ uuid() }}"`, is
+    /// evaluated when an iteration starts and is the same throughout that iteration.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "super::schema::free_map", extend("maxProperties" = 64))]
     pub variables: BTreeMap<String, Value>,
-    /// Further variables, whose values are texts of Secrets and ConfigMaps in the LoadTest's
-    /// namespace, without the line break at their end. Results and logs do not show them.
+    /// Further variables, by name, whose values are texts of Secrets and ConfigMaps in the
+    /// LoadTest's namespace, without their final line break. Results and logs do not show them.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 64))]
     pub variables_from: BTreeMap<String, FileSource>,
-    /// What encloses expressions in all templates of the test, where Helm or another tool takes
-    /// `{{ }}` for its own.
+    /// Delimiters around expressions in all templates of the test, for files that pass through Helm
+    /// or another tool that uses `{{ }}` itself.
     #[serde(default, skip_serializing_if = "TemplateDelimitersSpec::are_usual")]
     pub template_delimiters: TemplateDelimitersSpec,
-    /// Rows of test data that templates name: `{{ texts.text }}`.
+    /// Rows of test data that templates use, such as `{{ texts.text }}`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
+    #[schemars(
+        length(max = 16),
+        extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"])
+    )]
     pub feeders: Vec<FeederSpec>,
-    /// Carried out once, by one worker, when all are ready and before any load, such as the
-    /// creation of test data. When a step fails, no load is sent and the run ends `Errored`,
-    /// reason `SetupFailed`. What the steps extract, at most 64 KiB together, the templates of all
-    /// scenarios and of `teardown` may name; it is held in memory only and shown nowhere. The
-    /// steps may name variables, but no feeders, and call no blocks. Their requests count as
-    /// `control`. If the worker dies before it is done, another begins anew.
+    /// Steps carried out once, by one worker, when all workers are ready and before any load, such
+    /// as the creation of test data. When a step fails, no load is sent and the run ends `Errored`,
+    /// reason `SetupFailed`. The values that the steps extract, at most 64 KiB together, are
+    /// variables of all scenarios and of `teardown`; they are held in memory only and shown
+    /// nowhere. The steps may use variables, but no feeders, and call no blocks. Their requests
+    /// count as `control`. If the worker dies before the end, another worker starts from the first
+    /// step.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32), extend("x-kubernetes-list-type" = "atomic"))]
     pub setup: Vec<StepSpec>,
-    /// Carried out once when the load is over, also when the run was aborted or `setup` failed,
-    /// but not when nothing was sent before, by any worker and within `run.stopTimeout`. It may be
-    /// carried out twice when a worker dies, and must bear that. A step that fails is a warning.
-    /// Names, blocks and counts as in `setup`.
+    /// Steps carried out once after the load, by any worker, within `run.stopTimeout`; also when
+    /// the run was aborted or `setup` failed, but not when nothing had been sent. They must be
+    /// idempotent: if the worker dies, another repeats them. A failed step is a warning. Variables,
+    /// blocks and counts are as in `setup`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32), extend("x-kubernetes-list-type" = "atomic"))]
     pub teardown: Vec<StepSpec>,
-    /// What the users do.
-    #[schemars(length(min = 1, max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
+    /// Behaviours of the users, each a set of tasks; users or arrivals are divided among them by
+    /// weight.
+    #[schemars(
+        length(min = 1, max = 16),
+        extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"])
+    )]
     pub scenarios: Vec<ScenarioSpec>,
-    /// How much of it, over time.
+    /// Load profile: how many users, arrivals per second or iterations, over time.
     #[serde(default, skip_serializing_if = "LoadSpec::is_empty")]
     pub load: LoadSpec,
-    /// Load before the measured part.
+    /// Load before the measured part of the run. If unset, the measured part starts at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub warmup: Option<WarmupSpec>,
-    /// The rules that decide between passed and failed. Without any, a run with at least one
-    /// success passes.
+    /// Rules that decide between passed and failed. Without any, a run with at least one successful
+    /// request passes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32), extend("x-kubernetes-list-type" = "atomic"))]
     pub thresholds: Vec<ThresholdSpec>,
-    /// Requests that are written down as they are made; none if unset.
+    /// Request log: which requests are written down in full. If unset, none are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub samples: Option<SamplesSpec>,
-    /// What the system under test costs. Changing it starts no run.
+    /// Prices of the system under test, for the cost in the result. Changing them starts no run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cost: Option<CostSpec>,
-    /// The Pods that make the load.
+    /// Worker Pods, which generate the load.
     #[serde(default)]
     pub workers: WorkersSpec,
-    /// The Pod that merges the results.
+    /// Master Pod, which coordinates the workers and merges their results.
     #[serde(default)]
     pub master: MasterSpec,
-    /// When a run starts, how it ends, and what is kept of it.
+    /// Start, end and retention of a run.
     #[serde(default)]
     pub run: RunSpec,
 }

@@ -1,71 +1,101 @@
-//! What the operator writes back: the status of a LoadTest. Numbers that are not whole are text
-//! with their unit.
+//! The status of a LoadTest, which the operator writes. Numbers that are not whole are texts with
+//! their unit.
+//!
+//! The doc comments are descriptions of the definition, like those of [`super::spec`].
+
+mod results;
 
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use results::*;
+
+/// State of a LoadTest as the operator last wrote it: phase, the run in progress or the last one,
+/// and its results. Numbers that are not whole are texts with their unit.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct LoadTestStatus {
-    /// The generation that the conditions speak of; -1 until the operator has seen the resource.
+    /// Generation that the conditions describe; -1 until the operator has seen the resource.
     pub observed_generation: i64,
+    /// Phase of the run in progress or, where there is none, of the resource.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub phase: Option<Phase>,
-    /// Runs begun so far; part of the next run's id.
+    /// Number of runs begun so far, from which the next run's id is made.
     pub runs: i64,
-    /// What could have started a run when the last one began, or when the resource was first seen:
-    /// only a change of it does with `OnTrigger`.
+    /// Triggers at the time the last run began or, before any run, the resource was first seen.
+    /// With `run.start: OnTrigger` only a change of one of them starts a run.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub trigger: Option<TriggerStatus>,
-    /// The run in progress, or the last one.
+    /// Run in progress, or the last one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub run: Option<RunStatus>,
+    /// Worker Pods of the run, as the scale subresource shows them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub workers: Option<WorkersStatus>,
+    /// Progress of the run in progress, as last reported by its master.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub progress: Option<ProgressStatus>,
-    /// What `kubectl get` shows.
+    /// Texts of the columns of `kubectl get`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub columns: Option<ColumnsStatus>,
+    /// Results of the last run, shortened; the report holds all of them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub results: Option<ResultsStatus>,
+    /// Thresholds of the last run with their verdicts, at most 32.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32), extend("x-kubernetes-list-type" = "atomic"))]
     pub thresholds: Vec<ThresholdStatus>,
-    /// Samples under the names and labels that Prometheus sees.
+    /// Totals of the last run under the names and labels of the Prometheus metrics, in base units.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32), extend("x-kubernetes-list-type" = "atomic"))]
     pub metrics: Vec<MetricSample>,
-    /// Ended runs, newest first.
+    /// Ended runs, newest first, at most `spec.run.historyLimit`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 10), extend("x-kubernetes-list-type" = "atomic"))]
     pub history: Vec<HistoryEntry>,
-    /// Where the whole result is kept.
+    /// Object that holds the whole result.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub report_ref: Option<ReportRef>,
+    /// Conditions: `Ready`, `Reconciling` and `Stalled` as GitOps tools read them, `Finished`,
+    /// `Complete`, `Passed` and, with results, `GeneratorSaturated`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
+    #[schemars(
+        length(max = 16),
+        extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"])
+    )]
     pub conditions: Vec<Condition>,
 }
 
+/// Phase of a LoadTest or of its run. `Succeeded`, `Failed`, `Errored` and `Aborted` are final for
+/// a run.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
 )]
 pub enum Phase {
+    /// No run yet, waiting for a trigger.
     Pending,
+    /// Held by `spec.run.suspend`.
     Suspended,
+    /// Objects are created and workers become ready.
     Starting,
+    /// Load may exist.
     Running,
+    /// Load ends and results are collected.
     Stopping,
+    /// Every threshold was met.
     Succeeded,
+    /// A threshold or another rule of the verdict was not met.
     Failed,
+    /// The spec is invalid, or the run could not be carried out.
     Errored,
+    /// Stopped by hand.
     Aborted,
 }
 
 impl Phase {
+    /// All phases, in the order in which a run goes through them.
     pub const ALL: [Phase; 9] = [
         Phase::Pending,
         Phase::Suspended,
@@ -78,7 +108,7 @@ impl Phase {
         Phase::Aborted,
     ];
 
-    /// The run is over and will not change any more.
+    /// Returns whether a run in this phase is over and stays in it.
     pub fn is_terminal(self) -> bool {
         matches!(
             self,
@@ -93,399 +123,217 @@ impl std::fmt::Display for Phase {
     }
 }
 
+/// Identity and times of a run.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RunStatus {
+    /// Name of the run, from which the names of its objects are made.
     pub id: String,
     /// `metadata.generation` when the run began.
     pub generation: i64,
-    /// SHA-256 of what matters for the load.
+    /// SHA-256, in hexadecimal, of the part of the spec that matters for the load.
     pub digest: String,
-    /// The `starling.dev/rerun` annotation when the run began.
+    /// Annotation `starling.dev/rerun` when the run began.
     #[serde(default)]
     pub rerun: String,
-    /// The operator installation that began the run; another leaves it alone.
+    /// Id of the operator installation that began the run; other installations leave it alone.
     pub installation: String,
-    /// Id of the install key the channel's keys come from.
+    /// Id of the install key from which the keys of the run's channel are derived.
     pub key_id: String,
-    /// Workers the run began with.
+    /// Number of workers with which the run began.
     pub workers: u32,
-    /// When the run id was written.
+    /// Time at which the run's id was written; RFC 3339.
     pub created_at: String,
-    /// Every worker has to be ready by then.
+    /// Time by which every worker must be ready; RFC 3339.
     #[serde(default)]
     pub start_by: String,
-    /// How long after `startedAt` the run is ended if it has not ended by itself.
+    /// Duration after `startedAt` at which the run is ended if it has not ended by itself.
     #[serde(default)]
     pub deadline: String,
-    /// When the grant was written: from here on load may exist.
+    /// Time of the grant, before which there is no load; RFC 3339.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub started_at: Option<String>,
+    /// Time at which the run ended; RFC 3339.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub finished_at: Option<String>,
+    /// Master that holds the grant.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub master: Option<MasterStatus>,
-    /// Set once, in the write that ends the run.
+    /// End of the run, written once.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub end: Option<RunEnd>,
 }
 
-/// How a run ended.
+/// Outcome of a run: phase, reason and message.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RunEnd {
+    /// Final phase.
     pub phase: Phase,
+    /// Reason in CamelCase, such as `ThresholdAborted`.
     #[schemars(length(max = 64))]
     pub reason: String,
+    /// Explanation for people.
     #[schemars(length(max = 1024))]
     pub message: String,
 }
 
+/// Values whose change starts a run with `run.start: OnTrigger`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct TriggerStatus {
-    /// `spec.run.trigger`
+    /// Value of `spec.run.trigger`.
     pub trigger: String,
-    /// The `starling.dev/rerun` annotation.
+    /// Value of the annotation `starling.dev/rerun`.
     pub rerun: String,
 }
 
-/// The master that holds the grant.
+/// Master that holds the grant of a run.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct MasterStatus {
+    /// Number of the grant: 1 at the start, one more for each master that takes over.
     pub epoch: u32,
+    /// Random id of the master's Pod, which survives a restart of its container.
     pub incarnation: String,
 }
 
+/// Worker Pods of a run.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct WorkersStatus {
+    /// Number of workers wanted.
     pub desired: u32,
+    /// Number of workers that are ready.
     pub ready: u32,
+    /// Label selector of the worker Pods.
     pub selector: String,
 }
 
+/// Progress of a run.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ProgressStatus {
+    /// Elapsed share of the run, from 0 to 100.
     pub percent: u32,
+    /// Users, or iterations in flight of open load.
     pub users: u64,
+    /// Requests per second.
     pub rps: String,
+    /// 95th percentile of the latency of successful requests, with its unit.
     pub p95: String,
+    /// Share of failed requests, such as `0.5%`.
     pub failure_rate: String,
+    /// Connected and planned workers, such as `3/4`.
     pub workers: String,
 }
 
+/// Texts of the columns of `kubectl get`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct ColumnsStatus {
+    /// Elapsed share of the run, such as `40%`.
     pub progress: String,
+    /// Workers there and planned, such as `3/4`.
     pub workers: String,
+    /// Users, or iterations in flight.
     pub users: String,
+    /// Requests per second.
     pub rps: String,
+    /// 95th percentile of the latency.
     pub p95: String,
+    /// Share of failed requests.
     pub failures: String,
+    /// Reason of the conditions.
     pub reason: String,
 }
 
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", default)]
-pub struct ResultsStatus {
-    pub requests: u64,
-    pub failures: u64,
-    pub failure_rate: String,
-    /// Requests per second over the profile's length.
-    pub rps: String,
-    pub iterations: u64,
-    /// Sent but cut off at the end.
-    pub interrupted: u64,
-    /// Open load: iterations asked for per second.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub requested_rate: Option<String>,
-    /// Open load: iterations started per second.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub achieved_rate: Option<String>,
-    pub dropped: u64,
-    pub sent_bytes: u64,
-    pub received_bytes: u64,
-    /// What a search for the capacity found.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub capacity: Option<CapacityStatus>,
-    /// Of the steps that have limits.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub goodput: Option<GoodputStatus>,
-    /// What was in flight.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub concurrency: Option<ConcurrencyStatus>,
-    /// What the target costs at this run's thresholds.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub cost: Option<CostStatus>,
-    pub latency: LatencyStatus,
-    pub service_time: LatencyStatus,
-    /// The steps with the most requests.
-    #[schemars(length(max = 20), extend("x-kubernetes-list-type" = "atomic"))]
-    pub steps: Vec<StepStatus>,
-    /// The first numbers that the test's records found in answers.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 8), extend("x-kubernetes-list-type" = "atomic"))]
-    pub records: Vec<RecordStatus>,
-    /// The most frequent errors.
-    #[schemars(length(max = 10), extend("x-kubernetes-list-type" = "atomic"))]
-    pub errors: Vec<ErrorStatus>,
-    pub generator: GeneratorStatus,
-    pub workers: ResultWorkersStatus,
-    /// Something was left out here; the report has it.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pub truncated: bool,
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(extend("maxProperties" = 8))]
-    pub omitted: BTreeMap<String, u64>,
-}
-
-/// What a search for the capacity found.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, rename_all = "camelCase")]
-pub struct CapacityStatus {
-    /// Iterations per second that were confirmed to hold; empty if none were.
-    pub rate: String,
-    /// `Target`, `Generator` (then the rate is a lower bound) or `Max`.
-    pub limited_by: String,
-    /// The levels by rate, those tried last where there are too many.
-    #[schemars(length(max = 24), extend("x-kubernetes-list-type" = "atomic"))]
-    pub levels: Vec<CapacityLevelStatus>,
-}
-
-/// Users of a closed load, iterations in flight of an open one.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, rename_all = "camelCase")]
-pub struct ConcurrencyStatus {
-    pub mean: String,
-    pub max: u64,
-    /// Requests in flight as the rate times the mean latency has it.
-    pub by_latency: String,
-}
-
-/// What the target costs.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, rename_all = "camelCase")]
-pub struct CostStatus {
-    /// With the currency.
-    pub per_million_requests: String,
-    /// What the tokens of a million requests cost.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub tokens_per_million_requests: String,
-    /// Requests per second that it is the price of.
-    pub rate: String,
-    /// `Sustainable` (a search found it) or `Achieved`.
-    pub basis: String,
-    /// Endpoints that serve the wanted rate.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub endpoints: Option<u64>,
-    /// Why there is no price.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    #[schemars(length(max = 256))]
-    pub why_not: String,
-}
-
-/// One level of a search.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, rename_all = "camelCase")]
-pub struct CapacityLevelStatus {
-    pub rate: String,
-    pub held: bool,
-    pub p50: String,
-    pub p95: String,
-    pub p99: String,
-    pub failure_rate: String,
-}
-
-/// Of successful requests, each with its unit.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(default)]
-pub struct LatencyStatus {
-    pub min: String,
-    pub mean: String,
-    pub p50: String,
-    pub p90: String,
-    pub p95: String,
-    pub p99: String,
-    pub p999: String,
-    pub max: String,
-}
-
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", default)]
-pub struct StepStatus {
-    #[schemars(length(max = 128))]
-    pub scenario: String,
-    #[schemars(length(max = 128))]
-    pub task: String,
-    #[schemars(length(max = 128))]
-    pub step: String,
-    pub requests: u64,
-    pub failures: u64,
-    pub rps: String,
-    pub p50: String,
-    pub p95: String,
-    pub p99: String,
-    pub max: String,
-    /// Only of a step whose requests or answers are streams.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub stream: Option<StreamStatus>,
-}
-
-/// The streams of a step: of a language model's its own measures, of others those of messages.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", default)]
-pub struct StreamStatus {
-    /// To the first message or event.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub first_p99: String,
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub gap_p99: String,
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub ttft_p50: String,
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub ttft_p99: String,
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub itl_p99: String,
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub tpot_p50: String,
-    /// Per second, over the profile's length.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub output_tokens: String,
-    /// `Usage`: counted by the target. `Events`: each event with content is taken for one. `Both`.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub tokens_from: String,
-}
-
-/// Requests that met all limits of their step.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", default)]
-pub struct GoodputStatus {
-    pub per_second: String,
-    /// Their share of all that were intended.
-    pub ratio: String,
-}
-
-/// Numbers of one record, each with its unit.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(default)]
-pub struct RecordStatus {
-    #[schemars(length(max = 63))]
-    pub name: String,
-    pub count: u64,
-    pub mean: String,
-    pub p50: String,
-    pub p95: String,
-    pub p99: String,
-    pub max: String,
-}
-
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(default)]
-pub struct ErrorStatus {
-    pub class: String,
-    #[schemars(length(max = 128))]
-    pub step: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub status: Option<u16>,
-    pub count: u64,
-    #[schemars(length(max = 256))]
-    pub sample: String,
-}
-
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", default)]
-pub struct GeneratorStatus {
-    /// The workers, not the target, were the limit; the numbers are not the target's.
-    pub saturated: bool,
-    /// Share of the workers' cores in use.
-    pub cpu: String,
-    /// How late actions began, 99th percentile.
-    pub schedule_lag_p99: String,
-    /// Between the first and the last worker's start.
-    pub start_skew: String,
-    /// How many workers were the limit.
-    #[serde(skip_serializing_if = "is_zero")]
-    pub saturated_workers: u32,
-    /// Why the first of them was.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    #[schemars(length(max = 256))]
-    pub why: String,
-}
-
-fn is_zero(count: &u32) -> bool {
-    *count == 0
-}
-
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(default)]
-pub struct ResultWorkersStatus {
-    pub planned: u32,
-    pub lost: u32,
-}
-
+/// Threshold with its verdict.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct ThresholdStatus {
+    /// Metric or record that was judged.
     pub metric: String,
-    /// The selection in words; empty for everything.
+    /// Selection and window in words; empty for everything in the whole run.
     #[serde(skip_serializing_if = "String::is_empty")]
     #[schemars(length(max = 512))]
     pub select: String,
+    /// Rule as written in the spec.
     pub expr: String,
+    /// Value observed, with its unit.
     pub observed: String,
+    /// Verdict on the threshold.
     pub verdict: String,
 }
 
+/// Value of a Prometheus metric.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct MetricSample {
+    /// Name of the metric.
     pub name: String,
+    /// Labels by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 8))]
     pub labels: BTreeMap<String, String>,
+    /// Value in the metric's base unit.
     pub value: String,
 }
 
+/// One ended run.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct HistoryEntry {
+    /// Id of the run.
     pub run: String,
-    /// The phase it ended in.
+    /// Final phase of the run.
     pub verdict: String,
+    /// Reason of the end.
     pub reason: String,
+    /// Requests per second.
     pub rps: String,
+    /// 95th percentile of the latency.
     pub p95: String,
+    /// Share of failed requests.
     pub failure_rate: String,
+    /// Time of the end; RFC 3339.
     pub finished_at: String,
 }
 
+/// Object that holds the whole result of a run.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ReportRef {
+    /// Name of the ConfigMap, in the LoadTest's namespace.
     pub config_map: String,
 }
 
-/// As `metav1.Condition`, with every string bounded.
+/// Condition as in `metav1.Condition`, with every string bounded.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Condition {
+    /// Type of the condition.
     #[schemars(length(max = 64))]
     pub r#type: String,
+    /// Status of the condition.
     pub status: ConditionStatus,
+    /// Generation that the condition describes.
     #[serde(default)]
     pub observed_generation: i64,
-    /// When `status` last changed.
+    /// Time at which `status` last changed; RFC 3339.
     #[schemars(extend("format" = "date-time"))]
     pub last_transition_time: String,
+    /// Reason in CamelCase.
     #[schemars(length(max = 64))]
     pub reason: String,
+    /// Explanation for people.
     #[schemars(length(max = 1024))]
     pub message: String,
 }
 
+/// Status of a condition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum ConditionStatus {
+    /// The condition holds.
     True,
+    /// The condition does not hold.
     False,
+    /// Nothing is known about the condition.
     Unknown,
 }

@@ -109,13 +109,13 @@ pub struct Block {
     pub steps: Vec<Step>,
 }
 
-/// Which of a scenario's tasks an iteration is.
+/// Tasks that make an iteration.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Order {
-    /// One, chosen by weight.
+    /// One task, chosen by weight.
     #[default]
     Weighted,
-    /// All, each once, in the order of the file.
+    /// All tasks, each once, in the order of the file; their weights are ignored.
     Sequential,
 }
 
@@ -166,14 +166,15 @@ pub struct ForEach {
     pub name: String,
 }
 
-/// What a failed step means for what follows.
+/// Consequence of a failed step.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum OnFailure {
+    /// The next step follows.
     Continue,
     /// The iteration ends.
     #[default]
     AbortTask,
-    /// The user ends after this iteration's end; in open load as `AbortTask`, for a slot is nobody.
+    /// The iteration ends, and with it the user; in open load only the iteration.
     StopUser,
 }
 
@@ -232,7 +233,7 @@ pub struct HttpStep {
     pub stream: Option<HttpStream>,
 }
 
-/// What may be tried again.
+/// Failure after which an HTTP request may be retried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum RetryOn {
     /// No connection came about, so nothing was sent.

@@ -17,20 +17,24 @@ pub struct HttpStream {
     pub until: Option<Until>,
 }
 
+/// Format of a stream of events.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum StreamFormat {
     /// Server-sent events.
     #[default]
     #[serde(rename = "SSE")]
     Sse,
-    /// An event a line.
+    /// Lines, each of which is an event unless it is empty, as in JSON Lines.
     Lines,
 }
 
-/// Whose events they are.
+/// Kind of service behind a stream of events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum StreamPreset {
-    /// Completions and chat completions of a language model.
+    /// Completions or chat completions of a language model: TTFT, ITL, TPOT and tokens are
+    /// measured, over the events that bear content; reasoning is content, and is shown apart.
+    /// `stream: true` and `stream_options.include_usage` are added to the `json` body unless it
+    /// sets them, and the stream must end with `[DONE]` unless `until` is set.
     OpenAI,
 }
 

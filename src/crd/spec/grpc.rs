@@ -8,111 +8,121 @@ use serde_json::Value;
 
 use super::DataSpec;
 
-/// A call by gRPC: of a `method`, be it unary or a stream, or of the target's `health`.
+/// A gRPC call: either of a `method`, unary or streaming, or of the target's `health` service.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("oneOf" = [{"required": ["method"]}, {"required": ["health"]}]))]
 pub struct GrpcStepSpec {
-    /// The method's full name, `package.Service/Method`; which side streams is in its descriptor.
+    /// Full name of the method, `package.Service/Method`. The descriptor says which side streams.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 512), extend("pattern" = "^[A-Za-z_][A-Za-z0-9_.]*/[A-Za-z_][A-Za-z0-9_]*$"))]
+    #[schemars(
+        length(max = 512),
+        extend("pattern" = "^[A-Za-z_][A-Za-z0-9_.]*/[A-Za-z_][A-Za-z0-9_]*$")
+    )]
     pub method: Option<String>,
-    /// Asks the target's health service (`grpc.health.v1`) whether it serves. Whatever does not
-    /// answer `SERVING` fails, as a request that failed: what follows in the task is not done.
-    /// What answers so is no request of the results: it stands in no rate, latency or
-    /// threshold, only among the `control` requests. To measure it as any other call, name its
-    /// `method`.
+    /// Call of the target's health service (`grpc.health.v1`). Any answer but `SERVING` fails like
+    /// a failed request. A check that passes is in no rate, latency or threshold, only among the
+    /// `control` requests; to measure it like any other call, name its `method`. Excludes `message`
+    /// and `stream`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub health: Option<GrpcHealthSpec>,
-    /// The message in the JSON form of protobuf, with fields as the `.proto` file or JSON names
-    /// them and extensions as `[full.name]`; its strings are templates. Unset: one without
-    /// fields.
+    /// Message in the JSON form of protobuf, at most 64 KiB, with fields as the `.proto` file or
+    /// JSON names them and extensions as `[full.name]`; strings in it are templates. If unset, a
+    /// message without fields.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "crate::crd::schema::free_value")]
     pub message: Option<Value>,
-    /// Sent with the call; values are templates.
+    /// Metadata of the call by key; values are templates. Keys that gRPC sets itself are refused.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 32))]
     pub metadata: BTreeMap<String, String>,
-    /// What the client of a streaming method sends; unset: one message.
+    /// Messages of a streaming client. If unset, one message is sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stream: Option<GrpcStreamSpec>,
-    /// Compress messages with gzip.
+    /// Compresses messages with gzip. If unset, `false`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub gzip: bool,
-    /// Bytes; overrides `spec.grpc.maxMessageSize`.
+    /// Largest received message in bytes, uncompressed; overrides `spec.grpc.maxMessageSize`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 2147483647))]
     pub max_message_size: Option<u32>,
-    /// Tries a call again that failed before its first message came; without it nothing is sent
-    /// twice. Only of methods whose client sends one message. All tries together are one
-    /// sample, and each further one counts as a retry.
+    /// Retries of a call that failed before its first message arrived. If unset, nothing is sent
+    /// twice. Only for methods whose client sends one message. All attempts together are one
+    /// sample, and each retry is counted in `retries`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retry: Option<GrpcRetrySpec>,
 }
 
+/// Retries of a gRPC call.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct GrpcRetrySpec {
-    /// Tries after the first.
+    /// Highest number of retries after the first attempt.
     #[schemars(range(min = 1, max = 10))]
     pub max: u32,
-    /// Statuses that are tried again, by name. Where no status came, `UNAVAILABLE` is a connection
-    /// that failed or broke, as it is to gRPC's own clients.
+    /// Statuses, by name, after which the call is retried. A connection that failed or broke counts
+    /// as `UNAVAILABLE`, as for gRPC's own clients. If unset, `UNAVAILABLE` and
+    /// `RESOURCE_EXHAUSTED`.
     #[serde(default = "retry_on")]
-    #[schemars(length(min = 1, max = 16), inner(length(min = 1, max = 32)), extend("x-kubernetes-list-type" = "atomic"))]
+    #[schemars(
+        length(min = 1, max = 16),
+        inner(length(min = 1, max = 32)),
+        extend("x-kubernetes-list-type" = "atomic")
+    )]
     pub on: Vec<String>,
-    /// Pause before the second try; doubles with each.
+    /// Pause before the first retry; doubled for each further one.
     #[serde(default = "retry_backoff")]
     #[schemars(schema_with = "crate::crd::schema::duration")]
     pub backoff: String,
 }
 
+/// Question to a gRPC health service.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct GrpcHealthSpec {
-    /// The service asked about; unset: the server as a whole.
+    /// Service to ask about. If unset, the server as a whole.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     #[schemars(length(max = 512))]
     pub service: String,
 }
 
+/// Messages that the client of a streaming method sends.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct GrpcStreamSpec {
-    /// How often `message` is sent, made anew each time where it differs; or a list of messages to
-    /// send instead, each like `message`.
+    /// Number of times that `message` is sent, from 1 to 1,000,000, its templates evaluated each
+    /// time; or a list of messages to send instead, each like `message`.
     #[schemars(schema_with = "crate::crd::schema::free_value")]
     pub messages: Value,
-    /// From one message to the next.
+    /// Time from one message to the next. `0s`: no pause.
     #[serde(default = "at_once")]
     #[schemars(schema_with = "crate::crd::schema::duration")]
     pub interval: String,
-    /// Tells the server after the last message that it was the last; else the server ends the
+    /// Half-closes the stream after the client's last message. If `false`, the server ends the
     /// call.
     #[serde(default = "yes")]
     pub half_close: bool,
 }
 
-/// How gRPC calls are made: over HTTP/2, with an `https://` target by TLS, with an `http://` one by prior knowledge (h2c). What `spec.http` says of time limits, of the age of connections and of their source addresses holds as well.
+/// Settings of gRPC calls, which use HTTP/2: over TLS with an `https://` target, by prior knowledge
+/// (h2c) with an `http://` one. The timeout, the age of connections and the source addresses of
+/// `spec.http` apply, too.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct GrpcSpec {
-    /// Who shares a channel, which is one HTTP/2 connection. `PerWorker`: all users of a worker,
-    /// over as many channels as their calls need. `PerUser`: nobody, each user (in open load:
-    /// each of the `maxInFlight` slots) keeps its own.
+    /// Sharing of channels; a channel is one HTTP/2 connection.
     pub channels: ChannelsSpec,
-    /// Calls at a time on a channel, unless the server allows fewer; for more a further channel is
-    /// opened.
+    /// Highest number of calls at a time on a channel, unless the server allows fewer; a further
+    /// channel is opened beyond that.
     #[schemars(range(min = 1, max = 65535))]
     pub max_streams_per_channel: u32,
-    /// Channels of a worker that its users share, at least one for each of its threads. While none
-    /// takes another call, calls wait, which counts in their latency.
+    /// Highest number of channels that the users of a worker share, at least one for each of its
+    /// threads. While none of them takes a further call, calls wait, which counts in their latency.
     #[schemars(range(min = 1, max = 4096))]
     pub max_channels: u32,
-    /// HTTP/2 pings that find out whether a silent channel is still there. Unset: none are sent.
+    /// HTTP/2 pings that find dead channels. If unset, none are sent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub keep_alive: Option<KeepAliveSpec>,
-    /// Bytes of a received message, uncompressed; a larger one fails the call. A step may set its
-    /// own.
+    /// Largest received message in bytes, uncompressed; a larger one fails the call. A step may set
+    /// its own.
     #[schemars(range(min = 1, max = 2147483647))]
     pub max_message_size: u32,
 }
@@ -130,25 +140,30 @@ impl Default for GrpcSpec {
 }
 
 impl GrpcSpec {
+    /// Returns whether nothing differs from the defaults, so that the field can be left out.
     pub(super) fn is_default(&self) -> bool {
         *self == Self::default()
     }
 }
 
+/// Sharing of gRPC channels among users.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum ChannelsSpec {
+    /// Channels shared by all users of a worker, as many as their calls need.
     #[default]
     PerWorker,
+    /// Channel of each user alone (in open load: of each of the `maxInFlight` slots).
     PerUser,
 }
 
+/// HTTP/2 pings on a silent gRPC channel.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct KeepAliveSpec {
-    /// A ping is sent when nothing has come for so long. Servers close channels that ping more
-    /// often than they allow, by default every 5 minutes.
+    /// Silence after which a ping is sent. Servers close channels that ping more often than they
+    /// allow, by default every 5 minutes.
     #[schemars(schema_with = "crate::crd::schema::duration")]
     pub interval: String,
-    /// A channel whose ping is not answered by then is given up, and its calls have failed.
+    /// Longest wait for the answer to a ping; then the channel is closed, and its calls fail.
     #[serde(default = "twenty_seconds")]
     #[schemars(schema_with = "crate::crd::schema::duration")]
     pub timeout: String,
@@ -164,41 +179,47 @@ pub struct ProtosSpec {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "atomic"))]
     pub config_maps: Vec<ProtoConfigMapSpec>,
-    /// Outputs of `protoc --descriptor_set_out --include_imports` or `buf build -o`, as they are
-    /// or compressed with gzip; in a ConfigMap they are `binaryData`. What they lack is looked
-    /// for among the `.proto` files.
+    /// Descriptor sets, as `protoc --descriptor_set_out --include_imports` or `buf build -o` writes
+    /// them, plain or compressed with gzip; a ConfigMap holds them as `binaryData`. What a set
+    /// lacks is looked up among the `.proto` files.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "atomic"))]
     pub descriptor_sets: Vec<DataSpec>,
-    /// A folder of `.proto` files at which import paths begin, as a relative path. In a cluster
-    /// its first part is the name of a volume of `spec.workers.volumes`; `starling run` begins
-    /// at the folder of the LoadTest's file.
+    /// Folder of `.proto` files, at which import paths begin, as a relative path. In a cluster its
+    /// first part is the name of a volume of `spec.workers.volumes`; for `starling run` it is
+    /// relative to the folder of the LoadTest's file.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "crate::crd::schema::relative_path")]
     pub root: Option<String>,
-    /// The files of `root` to read, with all that they import; unset: all whose names end in
+    /// Files of `root` to read, with all that they import. If empty, all files whose names end in
     /// `.proto`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 64), inner(length(min = 1, max = 512)), extend("x-kubernetes-list-type" = "atomic"))]
+    #[schemars(
+        length(max = 64),
+        inner(length(min = 1, max = 512)),
+        extend("x-kubernetes-list-type" = "atomic")
+    )]
     pub files: Vec<String>,
 }
 
+/// A ConfigMap that holds `.proto` files.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ProtoConfigMapSpec {
     /// Name of the ConfigMap.
     #[schemars(length(max = 253), extend("pattern" = crate::crd::schema::OBJECT_NAME))]
     pub name: String,
-    /// Its keys.
+    /// Keys to read, each with its import path.
     #[schemars(length(min = 1, max = 64), extend("x-kubernetes-list-type" = "atomic"))]
     pub items: Vec<ProtoItemSpec>,
 }
 
+/// A `.proto` file in a ConfigMap.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ProtoItemSpec {
-    /// The key, which cannot hold a `/`.
+    /// Key of the ConfigMap, which cannot hold a `/`.
     #[schemars(length(max = 253), extend("pattern" = crate::crd::schema::OBJECT_KEY))]
     pub key: String,
-    /// The path by which other files import it, such as `shop/v1/order.proto`.
+    /// Path by which other files import this one, such as `shop/v1/order.proto`.
     #[schemars(schema_with = "crate::crd::schema::relative_path")]
     pub path: String,
 }

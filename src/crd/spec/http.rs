@@ -1,4 +1,4 @@
-//! HTTP requests: method, path, headers, body.
+//! HTTP requests of steps: method, path, headers, body.
 
 use std::collections::BTreeMap;
 
@@ -9,51 +9,56 @@ use serde_json::Value;
 use super::{DataSpec, HttpStreamSpec};
 use crate::plan::RetryOn;
 
+/// An HTTP request. At most one of `json`, `body`, `bodyFrom`, `form` and `multipart` is set;
+/// without any there is no body.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct HttpStepSpec {
-    /// The request's method.
+    /// Method of the request.
     #[serde(default = "get")]
     #[schemars(extend("enum" = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]))]
     pub method: String,
-    /// A template that starts with `/`; may hold a query.
+    /// Path, beginning with `/`, appended to that of the target's URL; a template, which may hold a
+    /// query.
     #[schemars(length(max = 2048), extend("pattern" = "^/"))]
     pub path: String,
-    /// Added to the path's query; values are templates and are percent-encoded.
+    /// Query parameters by name, added to those of the path; values are templates and are
+    /// percent-encoded.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 64))]
     pub query: BTreeMap<String, String>,
-    /// Values are templates; they replace the target's headers of the same name.
+    /// Headers by name; values are templates. They replace the target's headers of the same name.
+    /// `Content-Length`, `Transfer-Encoding` and `Connection` are set by Starling and refused here.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 32))]
     pub headers: BTreeMap<String, String>,
-    /// A JSON body; its strings are templates, and a string that is wholly one expression becomes
-    /// that value.
+    /// JSON body, at most 64 KiB, sent compact with sorted keys; strings in it are templates, and a
+    /// string that is a single expression becomes the value of the expression, with its type. Use
+    /// `body` where the order of keys matters.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "crate::crd::schema::free_value")]
     pub json: Option<Value>,
-    /// A text body, a template. Of `json`, `body`, `bodyFrom`, `form` and `multipart` there is at
-    /// most one.
+    /// Text body, sent as written; a template.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 65536))]
     pub body: Option<String>,
-    /// The body is this content, byte by byte; no template.
+    /// Body of these bytes; no template.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub body_from: Option<DataSpec>,
-    /// An `application/x-www-form-urlencoded` body; values are templates.
+    /// Fields of an `application/x-www-form-urlencoded` body by name; values are templates.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("maxProperties" = 64))]
     pub form: Option<BTreeMap<String, String>>,
-    /// A `multipart/form-data` body.
+    /// Parts of a `multipart/form-data` body.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 32), extend("x-kubernetes-list-type" = "atomic"))]
     pub multipart: Option<Vec<PartSpec>>,
-    /// Redirects followed at most; overrides `spec.http.followRedirects`.
+    /// Highest number of redirects followed; overrides `spec.http.followRedirects`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 20))]
     pub follow_redirects: Option<u32>,
-    /// Sends again what failed; without it nothing is sent twice. All tries together are one
-    /// sample, and each further one counts as a retry.
+    /// Retries after a failure. If unset, nothing is sent twice. All attempts of a request together
+    /// are one sample, and each retry is counted in `retries`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retry: Option<RetrySpec>,
     /// Reads the answer as a stream of events.
@@ -61,43 +66,46 @@ pub struct HttpStepSpec {
     pub stream: Option<HttpStreamSpec>,
 }
 
-/// One part of a multipart body: a `value` or the content of a key.
+/// One part of a multipart body: either `value` or `valueFrom`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("oneOf" = [{"required": ["value"]}, {"required": ["valueFrom"]}]))]
 pub struct PartSpec {
-    /// Name of the form's field.
+    /// Name of the form field.
     #[schemars(length(min = 1, max = 128), extend("pattern" = "^[^\"\\r\\n]+$"))]
     pub name: String,
-    /// A template.
+    /// Content of the part as text; a template.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 65536))]
     pub value: Option<String>,
-    /// This content, byte by byte.
+    /// Content of the part as bytes; no template.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub value_from: Option<DataSpec>,
-    /// Makes the part a file of this name.
+    /// File name, which makes the part a file upload.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 255), extend("pattern" = "^[^\"\\r\\n]+$"))]
     pub file_name: Option<String>,
-    /// Of the part; for a file `application/octet-stream` if unset.
+    /// Content type of the part. If unset, `application/octet-stream` for a file, and none
+    /// otherwise.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 128), extend("pattern" = "^[!-~ ]+$"))]
     pub content_type: Option<String>,
 }
 
+/// Retries of an HTTP request.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RetrySpec {
-    /// Tries after the first.
+    /// Highest number of retries after the first attempt.
     #[schemars(range(min = 1, max = 10))]
     pub max: u32,
-    /// What is tried again: `Connect` (no connection), `Reset` (it broke, or was stale),
-    /// `Throttled` (429), `Unavailable` (503), `ServerError` (500 and above).
+    /// Failures after which the request is retried: `Connect` (no connection), `Reset` (the
+    /// connection broke, or was stale), `Throttled` (status 429), `Unavailable` (503),
+    /// `ServerError` (500 and above). If unset, `Connect`, `Throttled` and `Unavailable`.
     #[serde(default = "retry_on")]
     #[schemars(length(min = 1, max = 5), extend("x-kubernetes-list-type" = "atomic"))]
     pub on: Vec<RetryOn>,
-    /// Pause before the second try; doubles with each.
+    /// Pause before the first retry; doubled for each further one.
     #[serde(default = "retry_backoff")]
     #[schemars(schema_with = "crate::crd::schema::duration")]
     pub backoff: String,

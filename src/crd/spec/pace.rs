@@ -1,39 +1,45 @@
-//! What a user does between two iterations.
+//! Pauses of users: between two iterations, and as steps.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Exactly one of `min` with `max`, `constant`, `normal` and `exponential`.
+/// Length of a pause: exactly one of `min` with `max`, `constant`, `normal` and `exponential`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-#[schemars(extend("oneOf" = [
-    {"required": ["min", "max"]}, {"required": ["constant"]}, {"required": ["normal"]}, {"required": ["exponential"]}]))]
+#[schemars(
+    extend(
+        "oneOf" = [
+            {"required": ["min", "max"]}, {"required": ["constant"]}, {"required": ["normal"]},
+            {"required": ["exponential"]},
+        ]
+    )
+)]
 pub struct ThinkTimeSpec {
-    /// The shortest pause; all between it and `max` are equally likely.
+    /// Shortest pause; all lengths between `min` and `max` are equally likely.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "crate::crd::schema::optional_duration")]
     pub min: Option<String>,
-    /// The longest pause.
+    /// Longest pause; not shorter than `min`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "crate::crd::schema::optional_duration")]
     pub max: Option<String>,
-    /// Always the same pause.
+    /// Same length every time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "crate::crd::schema::optional_duration")]
     pub constant: Option<String>,
-    /// Pauses that lie around a mean.
+    /// Normal distribution; a negative draw is no pause.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub normal: Option<NormalSpec>,
-    /// Short pauses often, long ones seldom: what independent people make.
+    /// Exponential distribution: often short, seldom long, like the pauses of independent people.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub exponential: Option<ExponentialSpec>,
 }
 
-/// Normally distributed; what is drawn below zero is no pause.
+/// Normal distribution of pauses.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct NormalSpec {
-    /// What the pauses lie around.
+    /// Mean of the pauses.
     #[schemars(schema_with = "crate::crd::schema::duration")]
     pub mean: String,
     /// Standard deviation: two thirds of the pauses are no further from the mean.
@@ -41,10 +47,10 @@ pub struct NormalSpec {
     pub std_dev: String,
 }
 
-/// Exponentially distributed.
+/// Exponential distribution of pauses.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ExponentialSpec {
-    /// Length of the pauses on average.
+    /// Mean of the pauses.
     #[schemars(schema_with = "crate::crd::schema::duration")]
     pub mean: String,
 }

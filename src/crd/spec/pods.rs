@@ -5,27 +5,34 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+/// Worker Pods of a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct WorkersSpec {
-    /// Worker Pods; the load is split over them exactly.
+    /// Number of worker Pods; the load is divided among them exactly. A change starts no run and
+    /// acts on the next one.
     #[schemars(range(min = 1, max = 1000))]
     pub replicas: u32,
-    /// From the run's begin until every worker is ready, else the run ends `Errored`.
+    /// Longest time from the creation of the run until every worker is ready; then the run ends
+    /// `Errored`.
     #[schemars(schema_with = "crate::crd::schema::duration")]
     pub start_deadline: String,
-    /// How long a worker that has lost its master goes on before it stops its load by itself.
+    /// Time for which a worker without contact to its master keeps up its load before it stops by
+    /// itself.
     #[schemars(schema_with = "crate::crd::schema::duration")]
     pub grace: String,
-    /// Files for feeders and bodies with `file` or `files`, whose paths begin with a volume's
-    /// name. Mounted into each worker, read-only.
+    /// Volumes with files for feeders, bodies and descriptors, mounted read-only into each worker.
+    /// A relative path begins with a volume's name.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
+    #[schemars(
+        length(max = 16),
+        extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"])
+    )]
     pub volumes: Vec<VolumeSpec>,
-    /// CPU and memory; requests are made equal to limits, since a load generator that bursts lies
-    /// about latency.
+    /// CPU and memory of each worker, as requests and limits alike: a load generator that bursts
+    /// measures wrong latencies.
     pub resources: ResourcesSpec,
-    /// What the workers' Pods carry, and where they may run.
+    /// Labels, annotations and scheduling of the workers' Pods.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pod: Option<PodSpec>,
 }
@@ -43,58 +50,71 @@ impl Default for WorkersSpec {
     }
 }
 
-/// Exactly one of `configMap`, `secret` and `persistentVolumeClaim`.
+/// Volume of files: exactly one of `configMap`, `secret` and `persistentVolumeClaim`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-#[schemars(extend("oneOf" = [{"required": ["configMap"]}, {"required": ["secret"]}, {"required": ["persistentVolumeClaim"]}]))]
+#[schemars(
+    extend(
+        "oneOf" = [
+            {"required": ["configMap"]}, {"required": ["secret"]},
+            {"required": ["persistentVolumeClaim"]},
+        ]
+    )
+)]
 pub struct VolumeSpec {
-    /// The first part of the paths to its files.
+    /// Name of the volume, the first part of the paths to its files.
     #[schemars(length(min = 1, max = 50), extend("pattern" = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
     pub name: String,
-    /// A file for each key of a ConfigMap.
+    /// ConfigMap, a file for each of its keys.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub config_map: Option<ConfigMapVolumeSpec>,
-    /// A file for each key of a Secret.
+    /// Secret, a file for each of its keys.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret: Option<SecretVolumeSpec>,
-    /// What somebody put on a volume, which all workers must be able to mount at once.
+    /// PersistentVolumeClaim with files already on it, which all workers must be able to mount at
+    /// once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub persistent_volume_claim: Option<ClaimVolumeSpec>,
 }
 
+/// ConfigMap mounted as files.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ConfigMapVolumeSpec {
-    /// Of the ConfigMap, in the LoadTest's namespace.
+    /// Name of the ConfigMap, in the LoadTest's namespace.
     #[schemars(length(min = 1, max = 253))]
     pub name: String,
 }
 
+/// Secret mounted as files.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SecretVolumeSpec {
-    /// Of the Secret, in the LoadTest's namespace.
+    /// Name of the Secret, in the LoadTest's namespace.
     #[schemars(length(min = 1, max = 253))]
     pub secret_name: String,
 }
 
+/// PersistentVolumeClaim mounted as files.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ClaimVolumeSpec {
-    /// Of the PersistentVolumeClaim, in the LoadTest's namespace.
+    /// Name of the PersistentVolumeClaim, in the LoadTest's namespace.
     #[schemars(length(min = 1, max = 253))]
     pub claim_name: String,
 }
 
+/// Master Pod of a run.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct MasterSpec {
-    /// CPU and memory of the master's Pod; requests are made equal to limits.
+    /// CPU and memory of the master, as requests and limits alike.
     pub resources: ResourcesSpec,
-    /// What the master's Pod carries, and where it may run.
+    /// Labels, annotations and scheduling of the master's Pod.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pod: Option<PodSpec>,
 }
 
+/// CPU and memory of a Pod.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct ResourcesSpec {
@@ -115,7 +135,7 @@ impl Default for ResourcesSpec {
     }
 }
 
-/// What may be said about a Pod; all else is fixed.
+/// Settings of a Pod; everything else about it is fixed.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct PodSpec {
@@ -131,24 +151,25 @@ pub struct PodSpec {
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 32))]
     pub node_selector: BTreeMap<String, String>,
-    /// Taints of nodes that the Pod puts up with.
+    /// Taints of nodes that the Pod tolerates.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "atomic"))]
     pub tolerations: Vec<TolerationSpec>,
-    /// The Pod's priority class.
+    /// Priority class of the Pod.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]
     pub priority_class_name: Option<String>,
 }
 
+/// Toleration of a node's taint.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct TolerationSpec {
-    /// Key of the taint; every key if unset, with `operator: Exists`.
+    /// Key of the taint. If unset, every key, with `operator: Exists`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 316))]
     pub key: Option<String>,
-    /// `Equal` compares the values, `Exists` does not.
+    /// Comparison of the taint's value: `Equal` compares it, `Exists` does not. If unset, `Equal`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("enum" = ["Exists", "Equal"]))]
     pub operator: Option<String>,
@@ -156,11 +177,11 @@ pub struct TolerationSpec {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 63))]
     pub value: Option<String>,
-    /// Effect of the taint; every effect if unset.
+    /// Effect of the taint. If unset, every effect.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("enum" = ["NoSchedule", "PreferNoSchedule", "NoExecute"]))]
     pub effect: Option<String>,
-    /// How long a `NoExecute` taint is put up with; for ever if unset.
+    /// Seconds for which a `NoExecute` taint is tolerated. If unset, without end.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub toleration_seconds: Option<i64>,
 }

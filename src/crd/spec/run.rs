@@ -1,51 +1,51 @@
-//! When a run starts, how it ends, and what is kept of it.
+//! Start, end and retention of runs.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::plan::{OnSaturation, Preflight};
 
+/// Start, end and retention of a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct RunSpec {
-    /// `OnApply`: each change that matters for the load starts a run. `OnTrigger`: only a changed
-    /// `trigger` or `starling.dev/rerun` annotation does.
+    /// Change that starts a run.
     pub start: StartPolicy,
     /// Any text; changing it starts a new run.
     #[schemars(length(max = 128))]
     pub trigger: String,
-    /// How long iterations that run at the end may go on before they are cut.
+    /// Longest time for which iterations may go on after the end of the load; then they are cut,
+    /// and their requests counted as `interrupted`.
     #[schemars(schema_with = "crate::crd::schema::duration")]
     pub stop_timeout: String,
-    /// How long `spec.setup` may take; then it has failed.
+    /// Longest time for `spec.setup`; then it has failed.
     #[schemars(schema_with = "crate::crd::schema::duration")]
     pub setup_timeout: String,
-    /// What is tried before any load, so that a wrong URL or token ends the run at once, `Errored`
-    /// with reason `PreflightFailed`. `"Off"`, in quotes since YAML takes a bare `Off` for
-    /// `false`: nothing. `Connect`: a connection to each target. `Once`: each task of each
-    /// scenario once, by one user; the run ends, with the first line of the answer, if a request
-    /// is refused (400 to 499, but 408, 425 and 429), a check or an extract fails, or no
-    /// connection comes about. These requests count as `control`; the rows they take from
-    /// feeders are taken again by the load. In a cluster one worker does it.
+    /// Trial before any load, so that a wrong URL or token ends the run at once, `Errored` with
+    /// reason `PreflightFailed`. In a cluster one worker does it. Its requests count as `control`;
+    /// rows that it takes from feeders are taken by the load as well. In YAML `"Off"` is written in
+    /// quotes, since a bare `Off` means `false`.
     pub preflight: Preflight,
-    /// A run that has not ended by then ends `Errored`; the planned length, `stopTimeout`,
-    /// `setupTimeout` where there is a `setup`, and 10 minutes if unset, and at least
-    /// 2 hours where only the run itself tells how long it takes, as with `iterations` and
-    /// `capacity`.
+    /// Longest time from the start of the run (`status.run.startedAt`) to its end; then it ends
+    /// `Errored`. Not shorter than the load, `stopTimeout` and what comes before the load together.
+    /// If unset, those and 10 minutes, and at least 2 hours where the length is unknown beforehand,
+    /// as with `iterations` and `capacity`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "crate::crd::schema::optional_duration")]
     pub deadline: Option<String>,
-    /// What becomes of a run in which a worker was the limit (its CPU, its quota, its ports), so
-    /// that the numbers are not the target's. `Warn`: it is judged, and says so first. `Fail`:
-    /// it ends `Errored`, reason `GeneratorSaturated`.
+    /// Verdict on a run in which a worker was the limit (its CPU, its quota, its ports), so that
+    /// the numbers are not the target's. `Warn`: The run is judged, and the result says so first.
+    /// `Fail`: The run ends `Errored`, reason `GeneratorSaturated`.
     #[schemars(schema_with = "crate::crd::schema::on_saturation")]
     pub on_saturation: OnSaturation,
-    /// How long the master is kept after the end.
+    /// Time for which the master is kept after the end of a run, with its result; the next run
+    /// removes it at once.
     #[schemars(schema_with = "crate::crd::schema::duration")]
     pub ttl_after_finished: String,
-    /// Holds a run that has not started; ends one that has.
+    /// Holds a run that has not started; ends one that has, `Aborted`. Setting it back to `false`
+    /// starts no run anew; a changed `trigger` or annotation does.
     pub suspend: bool,
-    /// Ended runs shown in `status.history`.
+    /// Number of ended runs kept in `status.history`.
     #[schemars(range(min = 0, max = 10))]
     pub history_limit: u32,
 }
@@ -67,9 +67,12 @@ impl Default for RunSpec {
     }
 }
 
+/// Change that starts a run.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum StartPolicy {
+    /// Each change of the spec that matters for the load.
     #[default]
     OnApply,
+    /// A changed `trigger` or `starling.dev/rerun` annotation only.
     OnTrigger,
 }

@@ -1,46 +1,50 @@
-//! How requests are made.
+//! Settings of HTTP requests, and proxies.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::BasicSpec;
 
+/// Settings of HTTP requests.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct HttpSpec {
-    /// From the intended time of a request to the last byte of its answer; a step may set its own.
+    /// Longest time from the intended start of a request to the last byte of its answer, redirects
+    /// and retries included; the request then fails with class `timeout`. A step may set its own.
     #[schemars(schema_with = "crate::crd::schema::duration")]
     pub timeout: String,
-    /// `Auto`: HTTP/2 where the target offers it in TLS, else HTTP/1.1. `Http2`: nothing else;
-    /// without TLS by prior knowledge (h2c). `Http1`: HTTP/1.1 always.
+    /// Version of HTTP.
     pub version: VersionSpec,
-    /// Who shares a connection. `PerUser`: nobody, each user (in open load: each of the
-    /// `maxInFlight` slots) keeps its own. `Pooled`: the users of a thread use the same ones in
-    /// turn, as the replicas of a service behind one gateway do; over HTTP/2 at the same time, see
-    /// `http2.connections`. `PerRequest`: every request opens a new one and asks the target to
-    /// close it.
+    /// Sharing of connections.
     pub connections: ConnectionsSpec,
-    /// A connection carries no new request when it is older than this, give or take a fifth, so
-    /// that new Pods of the target get load; `0s`: it may live for ever.
+    /// Age, give or take a fifth, after which a connection carries no new request, so that new Pods
+    /// of the target get load. `0s`: no limit.
     #[schemars(schema_with = "crate::crd::schema::duration")]
     pub connection_max_age: String,
-    /// A connection carries at most so many requests. Unset: any number.
+    /// Highest number of requests on a connection. If unset, no limit.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 2147483647))]
     pub connection_max_requests: Option<u32>,
-    /// IP addresses of the worker's machine that connections come from, in turn: each has some
-    /// 28,000 ports towards one address of the target. Unset: the system chooses.
+    /// IP addresses of the worker's machine that connections use as their source, in turn: each has
+    /// some 28,000 ports towards one address of the target. If empty, the system chooses.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 64), inner(length(max = 45)), extend("x-kubernetes-list-type" = "atomic"))]
+    #[schemars(
+        length(max = 64),
+        inner(length(max = 45)),
+        extend("x-kubernetes-list-type" = "atomic")
+    )]
     pub source_addresses: Vec<String>,
+    /// Settings of HTTP/2 connections.
     #[serde(skip_serializing_if = "Http2Spec::is_default")]
     pub http2: Http2Spec,
-    /// Redirects followed at most, within the origins of the targets; a step may set its own. A
-    /// chain is one sample, and each hop counts as `redirectHops`.
+    /// Highest number of redirects followed per request; a step may set its own. One redirect more,
+    /// or one to an origin that is no target of the test, fails the request with class `redirect`;
+    /// at `0` redirects are answers like any other. A chain is one sample, and each hop is counted
+    /// in `redirectHops`.
     #[schemars(range(min = 0, max = 20))]
     pub follow_redirects: u32,
-    /// Whether each user keeps cookies and sends them back, as a browser does; in open load, where
-    /// a user lives for an iteration, for that long.
+    /// Keeps cookies for each user and sends them back, as a browser does. A user of open load
+    /// keeps them for one iteration.
     pub cookies: bool,
 }
 
@@ -60,21 +64,25 @@ impl Default for HttpSpec {
     }
 }
 
+/// Version of HTTP that a worker speaks.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum VersionSpec {
+    /// HTTP/2 where the target offers it during the TLS handshake, else HTTP/1.1.
     #[default]
     Auto,
+    /// HTTP/1.1 only.
     Http1,
+    /// HTTP/2 only; without TLS by prior knowledge (h2c).
     Http2,
 }
 
-/// What only HTTP/2 has.
+/// Settings of HTTP/2 connections.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Http2Spec {
     /// Connections that the users of a worker share with `connections: Pooled`, at least one for
-    /// each of its threads. A request goes to the next one that takes a further stream; while none
-    /// does it waits, which counts in its latency.
+    /// each of its threads. While none of them takes a further stream, requests wait, which counts
+    /// in their latency.
     #[schemars(range(min = 1, max = 4096))]
     pub connections: u32,
 }
@@ -91,23 +99,27 @@ impl Http2Spec {
     }
 }
 
+/// Sharing of connections among users.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum ConnectionsSpec {
+    /// Connections of each user alone (in open load: of each of the `maxInFlight` slots).
     #[default]
     PerUser,
+    /// Connections shared by the users of a thread, one request at a time, as by the replicas of a
+    /// service behind a gateway; over HTTP/2 several at a time, see `http2.connections`.
     Pooled,
+    /// New connection for every request, which asks the target to close it.
     PerRequest,
 }
 
-/// An HTTP proxy. It is asked for a tunnel (CONNECT) to an https target, and for whole URLs of an
-/// http one. It resolves the target's name.
+/// An HTTP proxy in front of a target.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ProxySpec {
-    /// `http://` with a host and optionally a port.
+    /// Address of the proxy: `http://`, a host and optionally a port.
     #[schemars(length(max = 512), extend("pattern" = "^http://[^@?#/{}\\s]+/?$"))]
     pub url: String,
-    /// Name and password for the proxy.
+    /// User name and password for the proxy.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub basic: Option<BasicSpec>,
 }
