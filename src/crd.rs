@@ -1,4 +1,8 @@
-//! The `LoadTest` resource: its types, its schema, and the way from a spec to a plan.
+//! The `LoadTest` resource: types, schema, digest, reference, and the conversion of a spec into a
+//! plan.
+//!
+//! Read [`spec`] and [`status`] first, then [`schema`], which makes the definition of them, then
+//! [`convert`]. Nothing here knows of clusters, engines or terminals.
 
 pub mod convert;
 pub mod digest;
@@ -13,7 +17,7 @@ pub use schema::definition;
 pub use spec::{LoadTest, LoadTestSpec};
 pub use status::{Condition, ConditionStatus, LoadTestStatus, Phase};
 
-/// Changing its value starts a new run.
+/// Name of the annotation whose change starts a new run.
 pub const RERUN_ANNOTATION: &str = "starling.dev/rerun";
 
 /// Name of the custom resource definition.

@@ -1,4 +1,4 @@
-//! What a run's identity is made of: the part of a spec that matters for the load.
+//! The digest of a spec, part of a run's identity: a changed digest starts a run.
 
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
@@ -6,7 +6,7 @@ use sha2::{Digest, Sha256};
 use super::schema;
 use super::spec::LoadTestSpec;
 
-/// Fields that say where or how long, not what load: changing them starts nothing.
+/// Fields that matter for where or how long, not for the load: changing them starts no run.
 const NOT_IN_DIGEST: [&[&str]; 9] = [
     &["workers", "replicas"],
     &["workers", "resources"],
@@ -19,8 +19,9 @@ const NOT_IN_DIGEST: [&[&str]; 9] = [
     &["run", "stopTimeout"],
 ];
 
-/// SHA-256, in hexadecimal, of the spec's canonical JSON without the values that equal their
-/// schema's default: an upgrade that adds defaulted fields changes no digest.
+/// Returns the SHA-256, in hexadecimal, of the spec's canonical JSON, without the fields that do
+/// not matter for the load and without values that equal their schema's default: an upgrade that
+/// adds fields with defaults changes no digest.
 pub fn digest(spec: &LoadTestSpec) -> String {
     let mut value = serde_json::to_value(spec).expect("a spec is JSON");
     for path in NOT_IN_DIGEST {
@@ -44,7 +45,8 @@ fn remove(value: &mut Value, path: &[&str]) {
     }
 }
 
-/// An object left empty goes too: `run: {}` and no `run` say the same.
+/// Removes values that equal their schema's default, and objects that this leaves empty: `run: {}`
+/// and no `run` mean the same.
 fn strip_defaults(value: &mut Value, schema: &Value) {
     match value {
         Value::Object(fields) => {

@@ -8,7 +8,7 @@ use crate::crd::spec::*;
 use crate::plan::*;
 
 impl Context<'_> {
-    /// `path` is that of the target.
+    /// Checks the credentials of the target at `path`; `None` if they have a mistake.
     pub(super) fn auth(&mut self, path: &str, auth: &AuthSpec) -> Option<Auth> {
         let path = format!("{path}.auth");
         let AuthSpec {
@@ -49,25 +49,7 @@ impl Context<'_> {
                 .problems
                 .take(&format!("{path}.google"), check_google(google)),
             (None, None, None, None, None, Some(keys)) => {
-                let AwsSigV4Spec {
-                    region,
-                    service,
-                    access_key_id_from,
-                    secret_access_key_from,
-                    session_token_from,
-                } = keys;
-                Some(Auth::AwsSigV4(Box::new(AwsSigV4 {
-                    region: region.clone(),
-                    service: service.clone(),
-                    access_key_id: reference(access_key_id_from, "awsSigV4.accessKeyIdFrom"),
-                    secret_access_key: reference(
-                        secret_access_key_from,
-                        "awsSigV4.secretAccessKeyFrom",
-                    ),
-                    session_token: session_token_from
-                        .as_ref()
-                        .map(|from| reference(from, "awsSigV4.sessionTokenFrom")),
-                })))
+                Some(Auth::AwsSigV4(Box::new(aws_sig_v4_of(&path, keys))))
             }
             _ => {
                 self.problems.add(
@@ -111,6 +93,29 @@ impl Context<'_> {
                 ClientAuthenticationSpec::Body => ClientAuthentication::Body,
             },
         })))
+    }
+}
+
+/// `path` is that of the credentials.
+fn aws_sig_v4_of(path: &str, spec: &AwsSigV4Spec) -> AwsSigV4 {
+    let AwsSigV4Spec {
+        region,
+        service,
+        access_key_id_from,
+        secret_access_key_from,
+        session_token_from,
+    } = spec;
+    let reference = |source: &SecretSource, field: &str| {
+        secret_reference(source, &format!("{path}.awsSigV4.{field}"))
+    };
+    AwsSigV4 {
+        region: region.clone(),
+        service: service.clone(),
+        access_key_id: reference(access_key_id_from, "accessKeyIdFrom"),
+        secret_access_key: reference(secret_access_key_from, "secretAccessKeyFrom"),
+        session_token: session_token_from
+            .as_ref()
+            .map(|from| reference(from, "sessionTokenFrom")),
     }
 }
 

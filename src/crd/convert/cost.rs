@@ -1,9 +1,10 @@
-//! Prices.
+//! The prices of the system under test.
 
 use super::Problems;
 use crate::crd::spec::CostSpec;
 use crate::plan::Cost;
 
+/// Checks the prices: none is negative, and at least one field is set.
 pub(super) fn check_cost(cost: &CostSpec, problems: &mut Problems) -> Cost {
     let CostSpec {
         per_hour,

@@ -1,5 +1,6 @@
-//! The checks of feeders: what can be said of them without their data.
+//! Feeders, as far as they can be checked without their data, and the volumes that hold files.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -9,11 +10,12 @@ use crate::crd::spec::*;
 use crate::plan::feeder::{Data, Feeder, FeederScope, OnExhausted, Rows, Source, Strategy};
 use crate::plan::names::check_name;
 use crate::plan::template::canonicalise;
-use crate::plan::{Columns, Kind, Reference, Variables};
+use crate::plan::{Columns, Declared, Kind, Names, Reference, Slot, Variables};
 
-/// More are not worth a name of their own.
+/// Largest number of feeders of a test.
 const MAX_FEEDERS: usize = 16;
 
+/// Checks the feeders; their names must differ from each other and from those of variables.
 pub(super) fn check_feeders(
     specs: &[FeederSpec],
     variables: &Variables,
@@ -45,6 +47,26 @@ pub(super) fn check_feeders(
     feeders
 }
 
+/// Declares feeders as names of templates, in slots from `first` on, with their columns where these
+/// are known: from `columns`, or from rows in the spec itself.
+pub(super) fn declare_feeders(
+    names: &mut Names,
+    first: Slot,
+    feeders: &[FeederSpec],
+    columns: &BTreeMap<String, Arc<Columns>>,
+) {
+    for (slot, feeder) in (first..).zip(feeders) {
+        names.declare(&feeder.name, Declared::Row(slot));
+        if let Some(columns) = columns
+            .get(&feeder.name)
+            .cloned()
+            .or_else(|| inline_columns(feeder))
+        {
+            names.declare_columns(slot, columns);
+        }
+    }
+}
+
 fn check_feeder(path: &str, spec: &FeederSpec, problems: &mut Problems) -> Option<Feeder> {
     let FeederSpec {
         name,
@@ -58,27 +80,53 @@ fn check_feeder(path: &str, spec: &FeederSpec, problems: &mut Problems) -> Optio
         on_exhausted,
     } = spec;
     let mut sources = Vec::new();
-    sources.extend(
-        csv.as_ref()
-            .map(|csv| check_csv(&format!("{path}.csv"), csv, problems)),
-    );
-    sources.extend(json.as_ref().map(|json| {
-        check_data(&format!("{path}.json"), json, problems).map(|data| Source::Json { data })
-    }));
-    sources.extend(json_lines.as_ref().map(|lines| {
-        check_data(&format!("{path}.jsonLines"), lines, problems)
-            .map(|data| Source::JsonLines { data })
-    }));
-    sources.extend(
-        inline
-            .as_ref()
-            .map(|rows| check_inline(&format!("{path}.inline"), rows, problems)),
-    );
-    sources.extend(
-        files
-            .as_ref()
-            .map(|files| check_files(&format!("{path}.files"), files, problems)),
-    );
+    let field = |name: &str| format!("{path}.{name}");
+    if let Some(csv) = csv {
+        sources.push(check_csv(&field("csv"), csv, problems));
+    }
+    if let Some(json) = json {
+        let data = check_data(&field("json"), json, problems);
+        sources.push(data.map(|data| Source::Json { data }));
+    }
+    if let Some(lines) = json_lines {
+        let data = check_data(&field("jsonLines"), lines, problems);
+        sources.push(data.map(|data| Source::JsonLines { data }));
+    }
+    if let Some(rows) = inline {
+        sources.push(check_inline(&field("inline"), rows, problems));
+    }
+    if let Some(files) = files {
+        sources.push(check_files(&field("files"), files, problems));
+    }
+    let (strategy, scope, on_exhausted) =
+        check_order(path, *strategy, *scope, *on_exhausted, problems);
+    if sources.len() != 1 {
+        problems.add(
+            path,
+            format!(
+                "needs exactly one of csv, json, jsonLines, inline and files, has {}",
+                sources.len()
+            ),
+        );
+        return None;
+    }
+    Some(Feeder {
+        name: name.clone(),
+        source: sources.pop().flatten()?,
+        strategy,
+        scope,
+        on_exhausted,
+    })
+}
+
+/// Checks that order, scope and end of the rows go together.
+fn check_order(
+    path: &str,
+    strategy: FeederStrategySpec,
+    scope: FeederScopeSpec,
+    on_exhausted: Option<OnExhaustedSpec>,
+    problems: &mut Problems,
+) -> (Strategy, FeederScope, OnExhausted) {
     let strategy = match strategy {
         FeederStrategySpec::Circular => Strategy::Circular,
         FeederStrategySpec::Random => Strategy::Random,
@@ -115,24 +163,7 @@ fn check_feeder(path: &str, spec: &FeederSpec, problems: &mut Problems) -> Optio
             format!("{strategy:?} never comes to an end; use {instead}"),
         );
     }
-    if sources.len() != 1 {
-        problems.add(
-            path,
-            format!(
-                "needs exactly one of csv, json, jsonLines, inline and files, has {}",
-                sources.len()
-            ),
-        );
-        return None;
-    }
-    let source = sources.pop().flatten()?;
-    Some(Feeder {
-        name: name.clone(),
-        source,
-        strategy,
-        scope,
-        on_exhausted,
-    })
+    (strategy, scope, on_exhausted)
 }
 
 fn check_csv(path: &str, spec: &CsvSpec, problems: &mut Problems) -> Option<Source> {
@@ -179,6 +210,7 @@ fn check_csv(path: &str, spec: &CsvSpec, problems: &mut Problems) -> Option<Sour
     })
 }
 
+/// Checks the source of bytes at `path`; `None` if it has a mistake.
 pub(super) fn check_data(path: &str, spec: &DataSpec, problems: &mut Problems) -> Option<Data> {
     let DataSpec {
         config_map_key_ref,
@@ -237,8 +269,8 @@ fn check_inline(path: &str, rows: &[Value], problems: &mut Problems) -> Option<S
     Some(source)
 }
 
-/// The columns of rows that stand in the test itself, if they do and are good.
-pub(super) fn inline_columns(spec: &FeederSpec) -> Option<Arc<Columns>> {
+/// Returns the columns of inline rows; `None` where there are none, or where they are wrong.
+fn inline_columns(spec: &FeederSpec) -> Option<Arc<Columns>> {
     let source = Source::Inline {
         rows: spec.inline.clone()?,
     };
@@ -264,7 +296,7 @@ fn check_files(path: &str, spec: &FilesSpec, problems: &mut Problems) -> Option<
     })
 }
 
-/// Volumes of which paths name the files.
+/// Checks the volumes: their names differ, and each has exactly one source.
 pub(super) fn check_volumes(volumes: &[VolumeSpec], problems: &mut Problems) {
     problems.unique(
         "spec.workers.volumes",
@@ -295,7 +327,11 @@ pub(super) fn check_volumes(volumes: &[VolumeSpec], problems: &mut Problems) {
     }
 }
 
-/// A path that leads nowhere but below the folder it begins at.
+/// Checks that a path leads only below the folder at which it begins.
+///
+/// # Errors
+///
+/// Absolute paths, and those with `.`, `..` or empty parts.
 pub(super) fn check_path(path: &str) -> Result<(), String> {
     let parts_are_names = path.split('/').all(|part| !matches!(part, "" | "." | ".."));
     if parts_are_names && !path.contains('\0') {

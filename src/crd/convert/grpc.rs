@@ -1,4 +1,4 @@
-//! gRPC: calls, channels and the sources of descriptors.
+//! gRPC: calls of steps, channels, and the sources of descriptors.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +15,8 @@ use crate::plan::template::Place;
 use crate::plan::*;
 
 impl Context<'_> {
-    /// The call, and the name it has unless its step gives it one.
+    /// Checks the call at `path`. Returns it with the name that it has unless its step gives it
+    /// one; `None` if the method has a mistake.
     pub(super) fn grpc_call(
         &mut self,
         path: &str,
@@ -53,24 +54,15 @@ impl Context<'_> {
                     .take(&format!("{path}.method"), Method::parse(method))?,
                 message,
             ),
-            (None, Some(GrpcHealthSpec { service })) => {
+            (None, Some(health)) => {
                 if message.is_some() || stream.is_some() {
                     self.problems.add(
                         path,
                         "health has a message of its own; message and stream go with method only",
                     );
                 }
-                let asked = self.json(
-                    &format!("{path}.health.service"),
-                    &json!({"service": service}),
-                );
-                (
-                    Method {
-                        service: HEALTH.to_owned(),
-                        name: "Check".to_owned(),
-                    },
-                    Some(asked),
-                )
+                let (method, question) = self.health(path, health);
+                (method, Some(question))
             }
             _ => {
                 self.problems.add(path, "either method or health");
@@ -86,22 +78,32 @@ impl Context<'_> {
         }
         let max_message_size = max_message_size.unwrap_or(self.max_message_size);
         let name = method.to_string().chars().take(128).collect();
-        // what is wrong with a message was said
-        let message = message.flatten();
-        let (is_health_check, gzip) = (health.is_some(), *gzip);
-        Some((
-            name,
-            Protocol::Grpc(GrpcStep {
-                method,
-                is_health_check,
-                message,
-                metadata,
-                stream,
-                gzip,
-                max_message_size,
-                retry,
-            }),
-        ))
+        let call = GrpcStep {
+            method,
+            is_health_check: health.is_some(),
+            // a mistake in it has been added
+            message: message.flatten(),
+            metadata,
+            stream,
+            gzip: *gzip,
+            max_message_size,
+            retry,
+        };
+        Some((name, Protocol::Grpc(call)))
+    }
+
+    /// Returns the method and the message of a question to the health service.
+    fn health(&mut self, path: &str, health: &GrpcHealthSpec) -> (Method, Option<JsonTemplate>) {
+        let GrpcHealthSpec { service } = health;
+        let method = Method {
+            service: HEALTH.to_owned(),
+            name: "Check".to_owned(),
+        };
+        let question = json!({"service": service});
+        (
+            method,
+            self.json(&format!("{path}.health.service"), &question),
+        )
     }
 
     fn grpc_retry(&mut self, path: &str, retry: &GrpcRetrySpec, streams: bool) -> GrpcRetry {
@@ -209,6 +211,7 @@ impl Context<'_> {
     }
 }
 
+/// Checks `spec.grpc`, apart from `maxMessageSize`, which is part of each step in a plan.
 pub(super) fn check_grpc(spec: &GrpcSpec, problems: &mut Problems) -> Grpc {
     let GrpcSpec {
         channels,
@@ -242,6 +245,7 @@ pub(super) fn check_grpc(spec: &GrpcSpec, problems: &mut Problems) -> Grpc {
     }
 }
 
+/// Checks `spec.protos`: at least one source of descriptors, and each import path once.
 pub(super) fn check_protos(spec: &ProtosSpec, problems: &mut Problems) -> Protos {
     let ProtosSpec {
         config_maps,

@@ -1,4 +1,4 @@
-//! HTTP requests: method, path, headers, body.
+//! HTTP requests of steps: method, path, headers, body.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,8 @@ use crate::plan::template::Place;
 use crate::plan::*;
 
 impl Context<'_> {
-    /// The request, and the name it has unless its step gives it one.
+    /// Checks the request at `path`. Returns it with the name that it has unless its step gives it
+    /// one; `None` if the path or the stream has a mistake.
     pub(super) fn http_call(
         &mut self,
         path: &str,
@@ -57,13 +58,7 @@ impl Context<'_> {
             Some(stream) => Some(self.http_stream(path, method, json.as_ref(), stream)?),
             None => None,
         };
-        let retry = retry.as_ref().map(|RetrySpec { max, on, backoff }| Retry {
-            max: *max,
-            on: on.clone(),
-            backoff: self
-                .problems
-                .duration(&format!("{path}.retry.backoff"), backoff),
-        });
+        let retry = retry.as_ref().map(|retry| self.http_retry(path, retry));
         let template = self.path(&format!("{path}.path"), http_path)?;
         let request = HttpRequest {
             method: method.clone(),
@@ -72,16 +67,24 @@ impl Context<'_> {
             headers,
             body,
         };
-        let follow_redirects = follow_redirects.unwrap_or(self.follow_redirects);
-        Some((
-            default_name(method, http_path),
-            Protocol::Http(HttpStep {
-                request,
-                follow_redirects,
-                retry,
-                stream,
-            }),
-        ))
+        let call = HttpStep {
+            request,
+            follow_redirects: follow_redirects.unwrap_or(self.follow_redirects),
+            retry,
+            stream,
+        };
+        Some((default_name(method, http_path), Protocol::Http(call)))
+    }
+
+    fn http_retry(&mut self, path: &str, retry: &RetrySpec) -> Retry {
+        let RetrySpec { max, on, backoff } = retry;
+        Retry {
+            max: *max,
+            on: on.clone(),
+            backoff: self
+                .problems
+                .duration(&format!("{path}.retry.backoff"), backoff),
+        }
     }
 
     fn path(&mut self, field: &str, source: &str) -> Option<Template> {
@@ -91,7 +94,7 @@ impl Context<'_> {
         self.template(field, source, Place::Path)
     }
 
-    /// Names as they are, values templates.
+    /// Checks the fields of a query or form, whose values are templates.
     fn fields(&mut self, path: &str, fields: &BTreeMap<String, String>) -> Vec<Field> {
         let checked = fields.iter().filter_map(|(name, value)| {
             let value = self.template(&format!("{path}.{name}"), value, Place::Form)?;
@@ -182,7 +185,7 @@ struct Bodies<'a> {
     multipart: &'a Option<Vec<PartSpec>>,
 }
 
-/// The method and the path, cut to a name's length.
+/// Returns the method and the path, cut to the length of a name.
 fn default_name(method: &str, path: &str) -> String {
     format!("{method} {path}").chars().take(128).collect()
 }

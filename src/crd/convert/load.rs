@@ -1,4 +1,4 @@
-//! How much load, over time.
+//! Load profiles and the populations that follow them.
 
 use std::time::Duration;
 
@@ -6,23 +6,27 @@ use super::Problems;
 use crate::crd::spec::*;
 use crate::plan::*;
 
-/// A profile may be so long.
+/// Longest load profile.
 const MAX_LENGTH: Duration = Duration::from_secs(7 * 24 * 3600);
 
-/// A level of a search may be held so long.
+/// Longest time for which a level of a search is held.
 const MAX_HOLD: Duration = Duration::from_secs(24 * 3600);
-/// Finer steps and answers would make a search take for ever.
+/// Smallest step and precision of a search: finer ones would take too long.
 const MIN_SHARE: f64 = 0.01;
 
-/// The parts of `spec` that say how much load there is.
+/// The parts of a spec that the load is made of.
 pub(super) struct LoadParts<'a> {
+    /// `spec.load`.
     pub load: &'a LoadSpec,
+    /// `spec.scenarios`.
     pub scenario_specs: &'a [ScenarioSpec],
+    /// The same scenarios, as checked.
     pub scenarios: &'a [Scenario],
+    /// `spec.warmup`.
     pub warmup: &'a Option<WarmupSpec>,
 }
 
-/// One load, wherever it stands.
+/// A load, of the test or of one scenario: one of the models is set.
 struct Models<'a> {
     closed: &'a Option<ClosedSpec>,
     open: &'a Option<OpenSpec>,
@@ -31,7 +35,8 @@ struct Models<'a> {
     throttle: &'a Option<ThrottleSpec>,
 }
 
-/// The length of the warm-up, and what is done side by side.
+/// Returns the length of the warm-up and the populations: one for `spec.load`, or one for each
+/// scenario with a load of its own. `None` if `spec.load` has a mistake.
 pub(super) fn check_populations(
     parts: LoadParts<'_>,
     problems: &mut Problems,
@@ -42,43 +47,19 @@ pub(super) fn check_populations(
         scenarios,
         warmup,
     } = parts;
-    let LoadSpec {
-        closed,
-        open,
-        iterations,
-        capacity,
-        throttle,
-        seed: _,
-    } = load;
-    let own = scenario_specs
+    let each_has_its_own = scenario_specs
         .iter()
-        .filter(|scenario| scenario.load.is_some())
-        .count();
+        .any(|scenario| scenario.load.is_some());
     let length = warmup.as_ref().map_or(Duration::ZERO, |warmup| {
         problems.positive_duration("spec.warmup.duration", &warmup.duration)
     });
     let target = warmup.as_ref().and_then(|warmup| warmup.target);
-    let mut populations = Vec::new();
-    if own == 0 {
-        let models = Models {
-            closed,
-            open,
-            iterations,
-            capacity,
-            throttle,
+    let populations = if each_has_its_own {
+        let seed_only = LoadSpec {
+            seed: load.seed,
+            ..LoadSpec::default()
         };
-        let population = check_load("spec.load", models, target, problems)?;
-        populations.push(Population {
-            scenarios: (0..scenarios.len() as u16).collect(),
-            ..population
-        });
-    } else {
-        if *load
-            != (LoadSpec {
-                seed: load.seed,
-                ..LoadSpec::default()
-            })
-        {
+        if *load != seed_only {
             problems.add(
                 "spec.load",
                 "either this or the loads of the scenarios; a scenario has one of its own",
@@ -90,49 +71,74 @@ pub(super) fn check_populations(
                 "of several loads each has its own; leave it to them, a tenth of each",
             );
         }
-        for (i, scenario) in scenario_specs.iter().enumerate() {
-            let path = format!("spec.scenarios[{i}].load");
-            let Some(load) = &scenario.load else {
-                problems.add(
-                    path,
-                    "is missing: where one scenario has a load of its own, every one has",
-                );
-                continue;
-            };
-            let ScenarioLoadSpec {
-                start_after,
-                closed,
-                open,
-                iterations,
-                throttle,
-            } = load;
-            let start_after = problems.duration(&format!("{path}.startAfter"), start_after);
-            let population = check_load(
-                &path,
-                Models {
-                    closed,
-                    open,
-                    iterations,
-                    capacity: &None,
-                    throttle,
-                },
-                None,
-                problems,
-            );
-            populations.extend(population.map(|population| Population {
-                scenarios: vec![i as u16],
-                start_after,
-                ..population
-            }));
-        }
-    }
+        check_own_loads(scenario_specs, problems)
+    } else {
+        let LoadSpec {
+            closed,
+            open,
+            iterations,
+            capacity,
+            throttle,
+            seed: _,
+        } = load;
+        let models = Models {
+            closed,
+            open,
+            iterations,
+            capacity,
+            throttle,
+        };
+        let population = check_load("spec.load", models, target, problems)?;
+        vec![Population {
+            scenarios: (0..scenarios.len() as u16).collect(),
+            ..population
+        }]
+    };
     populations
         .iter()
-        .for_each(|population| check_casting(own > 0, population, scenarios, problems));
+        .for_each(|population| check_casting(each_has_its_own, population, scenarios, problems));
     Some((length, populations))
 }
 
-/// That every user has something to play.
+/// Checks the loads of the scenarios, where one has a load and so each must.
+fn check_own_loads(scenarios: &[ScenarioSpec], problems: &mut Problems) -> Vec<Population> {
+    let mut populations = Vec::new();
+    for (i, scenario) in scenarios.iter().enumerate() {
+        let path = format!("spec.scenarios[{i}].load");
+        let Some(load) = &scenario.load else {
+            problems.add(
+                path,
+                "is missing: where one scenario has a load of its own, every one has",
+            );
+            continue;
+        };
+        let ScenarioLoadSpec {
+            start_after,
+            closed,
+            open,
+            iterations,
+            throttle,
+        } = load;
+        let start_after = problems.duration(&format!("{path}.startAfter"), start_after);
+        let models = Models {
+            closed,
+            open,
+            iterations,
+            capacity: &None,
+            throttle,
+        };
+        let population = check_load(&path, models, None, problems);
+        populations.extend(population.map(|population| Population {
+            scenarios: vec![i as u16],
+            start_after,
+            ..population
+        }));
+    }
+    populations
+}
+
+/// Checks that every user has a scenario to play. `alone` says that the population is that of one
+/// scenario with a load of its own.
 fn check_casting(
     alone: bool,
     population: &Population,
@@ -185,7 +191,7 @@ fn check_casting(
     }
 }
 
-/// A population without its scenarios.
+/// Checks the load at `path` and returns its population, still without scenarios.
 fn check_load(
     path: &str,
     models: Models<'_>,
@@ -199,7 +205,7 @@ fn check_load(
         capacity,
         throttle,
     } = models;
-    // how much 1 of what the file says is in the plan
+    // users, or iterations per second, that a level of 1 in the file stands for
     let mut unit = 1.0;
     let load = match (closed, open, iterations, capacity) {
         (Some(closed), None, None, None) => {
@@ -221,6 +227,22 @@ fn check_load(
             return None;
         }
     };
+    check_extent(path, &load, problems);
+    check_throttle(path, throttle, &load, problems);
+    let tenth = (load.max_level() / unit / 10.0).floor().max(1.0);
+    let warmup_target = warmup_target.map_or(tenth, f64::from) * unit;
+    let throttle = throttle.as_ref().map(|throttle| throttle.rps.into());
+    Some(Population {
+        scenarios: vec![],
+        start_after: Duration::ZERO,
+        warmup_target,
+        throttle,
+        load,
+    })
+}
+
+/// Checks that a load has a level above 0 and a length that is neither zero nor too long.
+fn check_extent(path: &str, load: &Load, problems: &mut Problems) {
     if load.max_level() <= 0.0 {
         problems.add(path, "no load: every level is 0");
     }
@@ -236,6 +258,14 @@ fn check_load(
             ),
         );
     }
+}
+
+fn check_throttle(
+    path: &str,
+    throttle: &Option<ThrottleSpec>,
+    load: &Load,
+    problems: &mut Problems,
+) {
     if throttle.is_some() && load.is_open() {
         let why = "open load starts iterations when they are due; to delay them would hide it. Lower the rate instead";
         problems.add(format!("{path}.throttle"), why);
@@ -243,16 +273,6 @@ fn check_load(
     if throttle.as_ref().is_some_and(|throttle| throttle.rps == 0) {
         problems.add(format!("{path}.throttle.rps"), "must be at least 1");
     }
-    let tenth = (load.max_level() / unit / 10.0).floor().max(1.0);
-    let warmup_target = warmup_target.map_or(tenth, f64::from) * unit;
-    let throttle = throttle.as_ref().map(|throttle| throttle.rps.into());
-    Some(Population {
-        scenarios: vec![],
-        start_after: Duration::ZERO,
-        warmup_target,
-        throttle,
-        load,
-    })
 }
 
 fn check_iterations(path: &str, iterations: &IterationsSpec, problems: &mut Problems) -> Load {
@@ -302,26 +322,7 @@ fn check_capacity(path: &str, capacity: &CapacitySpec, problems: &mut Problems) 
             "is more than max, so it could never be found",
         );
     }
-    let mut whole_seconds = |field: &str, text: &str| {
-        let time = problems.duration(&format!("{path}.{field}"), text);
-        if time.subsec_nanos() > 0 {
-            problems.add(
-                format!("{path}.{field}"),
-                "must be whole seconds, in which samples are counted",
-            );
-        }
-        time
-    };
-    let (hold, settle) = (whole_seconds("hold", hold), whole_seconds("settle", settle));
-    if settle >= hold || hold > MAX_HOLD {
-        let longest = duration::format(MAX_HOLD);
-        problems.add(
-            format!("{path}.hold"),
-            format!(
-                "must be longer than settle, for the rest of it is judged, and at most {longest}"
-            ),
-        );
-    }
+    let (hold, settle) = check_hold(path, hold, settle, problems);
     let mut share = |field: &str, text: &str| {
         let share = percent(text).filter(|share| *share >= MIN_SHARE);
         if share.is_none() {
@@ -346,13 +347,43 @@ fn check_capacity(path: &str, capacity: &CapacitySpec, problems: &mut Problems) 
     })
 }
 
-/// A share from `0%` to `100%`.
+/// Checks the times of a search's level: both in whole seconds, and a part of `hold` left to judge.
+fn check_hold(
+    path: &str,
+    hold: &str,
+    settle: &str,
+    problems: &mut Problems,
+) -> (Duration, Duration) {
+    let mut whole_seconds = |field: &str, text: &str| {
+        let time = problems.duration(&format!("{path}.{field}"), text);
+        if time.subsec_nanos() > 0 {
+            problems.add(
+                format!("{path}.{field}"),
+                "must be whole seconds, in which samples are counted",
+            );
+        }
+        time
+    };
+    let (hold, settle) = (whole_seconds("hold", hold), whole_seconds("settle", settle));
+    if settle >= hold || hold > MAX_HOLD {
+        let longest = duration::format(MAX_HOLD);
+        problems.add(
+            format!("{path}.hold"),
+            format!(
+                "must be longer than settle, for the rest of it is judged, and at most {longest}"
+            ),
+        );
+    }
+    (hold, settle)
+}
+
+/// Reads a share from `0%` to `100%` as a number from 0 to 1; `None` for anything else.
 pub(super) fn percent(text: &str) -> Option<f64> {
     let percent = text.strip_suffix('%')?.parse::<f64>().ok()?;
     (0.0..=100.0).contains(&percent).then_some(percent / 100.0)
 }
 
-/// How much 1 of such a rate is per second.
+/// Returns a rate of 1 in this unit as a rate per second.
 fn per_second(per: Per) -> f64 {
     match per {
         Per::Second => 1.0,
@@ -430,7 +461,7 @@ fn check_open(path: &str, open: &OpenSpec, problems: &mut Problems) -> Option<Lo
     })
 }
 
-/// The fields that closed and open load write alike.
+/// The fields that closed and open load have in common.
 struct Shape<'a> {
     level: Option<u32>,
     level_name: &'a str,

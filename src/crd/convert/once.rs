@@ -1,4 +1,4 @@
-//! What is done once: setup before the load, teardown after it.
+//! `setup` before the load and `teardown` after it.
 
 use std::time::Duration;
 
@@ -8,7 +8,8 @@ use crate::plan::symbols::{Outline, SymbolTable};
 use crate::plan::{Declared, Names, Once};
 
 impl Context<'_> {
-    /// Afterwards the scenarios know what setup extracts. `names` is what its own steps begin with.
+    /// Checks `setup` and `teardown`, whose steps know `names`. Declares what `setup` extracts, for
+    /// the scenarios checked after it.
     pub(super) fn once(&mut self, names: Names, setup: &[StepSpec], teardown: &[StepSpec]) -> Once {
         for (path, steps) in [("spec.setup", setup), ("spec.teardown", teardown)] {
             for (i, step) in steps.iter().enumerate() {

@@ -1,4 +1,4 @@
-//! What a user does between two iterations.
+//! Pauses of users: between two iterations, and as steps.
 
 use std::time::Duration;
 
@@ -7,6 +7,7 @@ use crate::crd::spec::*;
 use crate::plan::ThinkTime;
 
 impl Context<'_> {
+    /// Checks the length of a pause; `None` if it has a mistake.
     pub(super) fn think_time(&mut self, path: &str, think: &ThinkTimeSpec) -> Option<ThinkTime> {
         let problems = &mut *self.problems;
         let ThinkTimeSpec {
@@ -52,6 +53,8 @@ impl Context<'_> {
         }
     }
 
+    /// Checks the pacing of a scenario; `thinks` says that the scenario has a think time, too,
+    /// which is a mistake.
     pub(super) fn pacing(&mut self, path: &str, pacing: &str, thinks: bool) -> Duration {
         self.only_with_users(path);
         if thinks {
@@ -60,6 +63,7 @@ impl Context<'_> {
         self.problems.positive_duration(path, pacing)
     }
 
+    /// Adds a mistake if the scenario's load is open.
     pub(super) fn only_with_users(&mut self, path: &str) {
         if self.open {
             self.problems.add(

@@ -1,4 +1,4 @@
-//! What the users do: scenarios, tasks, steps.
+//! Behaviour of the users: scenarios, tasks, steps.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -11,11 +11,12 @@ use crate::plan::names::check_name;
 use crate::plan::symbols::{Outline, StepNames, SymbolTable};
 use crate::plan::*;
 
-/// Blocks call others at most so deep.
+/// Greatest depth to which blocks call others.
 const MAX_CALLS: usize = 4;
 
 impl Context<'_> {
-    /// `beside`: requests elsewhere in the test.
+    /// Checks the scenarios. `beside` is the number of requests elsewhere in the test, which count
+    /// for the limit of [`MAX_STEPS`].
     pub(super) fn scenarios(&mut self, scenarios: &[ScenarioSpec], beside: usize) -> Vec<Scenario> {
         let path = "spec.scenarios";
         self.problems
@@ -70,18 +71,7 @@ impl Context<'_> {
                 "in open load there are no users that could stop; remove it or use closed load",
             );
         }
-        self.problems.unique(
-            &format!("{path}.tasks"),
-            "name",
-            tasks.iter().map(|t| t.name.as_str()),
-        );
-        if *order == Order::Weighted && tasks.iter().map(|t| u64::from(t.weight)).sum::<u64>() == 0
-        {
-            self.problems.add(
-                format!("{path}.tasks"),
-                "at least one task must have a weight above 0",
-            );
-        }
+        self.names_and_weights(path, *order, tasks);
         self.block_names(path, scenario);
         self.records_are_measured(path, scenario);
         let symbols = SymbolTable::new(self.names.clone(), self.free_slot, &outline(scenario));
@@ -91,17 +81,7 @@ impl Context<'_> {
         let tasks = self.tasks(&symbols, path, *order, tasks);
         self.names = symbols.user_names();
         let on_stop = self.steps(&symbols, &format!("{path}.onStop"), on_stop);
-        let checked = blocks
-            .iter()
-            .enumerate()
-            .map(|(i, BlockSpec { name, steps })| {
-                self.names = symbols.block_names();
-                Block {
-                    name: name.clone(),
-                    steps: self.steps(&symbols, &format!("{path}.blocks[{i}].steps"), steps),
-                }
-            });
-        let blocks = checked.collect();
+        let blocks = self.blocks(&symbols, path, blocks);
         self.names = base;
         self.open = open;
         Scenario {
@@ -116,6 +96,28 @@ impl Context<'_> {
             on_stop,
             blocks,
         }
+    }
+
+    fn names_and_weights(&mut self, path: &str, order: Order, tasks: &[TaskSpec]) {
+        let path = format!("{path}.tasks");
+        self.problems
+            .unique(&path, "name", tasks.iter().map(|task| task.name.as_str()));
+        if order == Order::Weighted && tasks.iter().all(|task| task.weight == 0) {
+            self.problems
+                .add(path, "at least one task must have a weight above 0");
+        }
+    }
+
+    fn blocks(&mut self, symbols: &SymbolTable, path: &str, blocks: &[BlockSpec]) -> Vec<Block> {
+        let mut checked = Vec::new();
+        for (i, BlockSpec { name, steps }) in blocks.iter().enumerate() {
+            self.names = symbols.block_names();
+            checked.push(Block {
+                name: name.clone(),
+                steps: self.steps(symbols, &format!("{path}.blocks[{i}].steps"), steps),
+            });
+        }
+        checked
     }
 
     fn tasks(
@@ -214,7 +216,7 @@ impl Context<'_> {
         }
     }
 
-    /// A list of steps; afterwards everything they set is known.
+    /// Checks the list of steps at `path`. Afterwards the names that they set are known.
     pub(super) fn steps(
         &mut self,
         symbols: &SymbolTable,
@@ -246,10 +248,6 @@ impl Context<'_> {
             repeat,
             for_each,
             on_failure,
-            http,
-            grpc,
-            call,
-            pause,
             ..
         } = step;
         let names = self.names.clone();
@@ -268,7 +266,29 @@ impl Context<'_> {
                 "repeat and forEach exclude each other; put one of them into a block",
             );
         }
-        let action = match (http, grpc, call, pause) {
+        let action = self.action(path, step)?;
+        if !matches!(action, Action::Request(_)) {
+            self.only_of_requests(path, step);
+        }
+        Some(Step {
+            condition,
+            repeat,
+            for_each,
+            on_failure: *on_failure,
+            action,
+        })
+    }
+
+    /// Checks what the step at `path` does; `None` if there is a mistake in it.
+    fn action(&mut self, path: &str, step: &StepSpec) -> Option<Action> {
+        let StepSpec {
+            http,
+            grpc,
+            call,
+            pause,
+            ..
+        } = step;
+        Some(match (http, grpc, call, pause) {
             (Some(http), None, None, None) => {
                 let call = self.http_call(&format!("{path}.http"), http);
                 Action::Request(Box::new(self.request(path, step, call)?))
@@ -286,20 +306,10 @@ impl Context<'_> {
                     .add(path, "exactly one of http, grpc, call and pause");
                 return None;
             }
-        };
-        if !matches!(action, Action::Request(_)) {
-            self.only_of_requests(path, step);
-        }
-        Some(Step {
-            condition,
-            repeat,
-            for_each,
-            on_failure: *on_failure,
-            action,
         })
     }
 
-    /// What a request may say and nothing else.
+    /// Adds a mistake for each field of a step without a request that only requests have.
     fn only_of_requests(&mut self, path: &str, step: &StepSpec) {
         let StepSpec {
             name,
@@ -328,7 +338,8 @@ impl Context<'_> {
         }
     }
 
-    /// `after` are the names known after the step, which `until` may use.
+    /// Checks the repetition at `path`. `after` are the names known after the step, which `until`
+    /// may use.
     fn repeat(&mut self, path: &str, repeat: &RepeatSpec, after: &Names) -> Option<Repeat> {
         let RepeatSpec {
             count,
@@ -371,9 +382,9 @@ impl Context<'_> {
         })
     }
 
-    /// `call` is what is asked in the words of its protocol, with the name that the request has
-    /// unless the step gives it one. Without one, because there is something wrong with it, the
-    /// rest is looked at all the same.
+    /// Checks the request of a step. `call` is the part that belongs to its protocol, with the name
+    /// that the request has unless the step gives it one; if it is `None`, because it has a
+    /// mistake, the other fields are checked all the same.
     fn request(
         &mut self,
         path: &str,
@@ -442,6 +453,7 @@ impl Context<'_> {
         place.map_or(0, |place| place + 1)
     }
 
+    /// Checks a free value whose strings are templates; `None` if it has a mistake.
     pub(super) fn json(&mut self, path: &str, json: &Value) -> Option<JsonTemplate> {
         let checked = free_value_size(json)
             .and_then(|()| JsonTemplate::new_with(json.clone(), self.delimiters))
@@ -450,7 +462,8 @@ impl Context<'_> {
     }
 }
 
-/// Without a check of its own a health step is judged by the engine, which then needs no JSON.
+/// Adds the check of the answer `SERVING` to a health step that has checks. One without checks is
+/// judged by the engine, which then needs no JSON.
 fn with_health(mut checks: Vec<Check>) -> Vec<Check> {
     if !checks.is_empty() {
         let path = JsonPath::parse("$.status").expect("it is one");
@@ -463,7 +476,8 @@ fn with_health(mut checks: Vec<Check>) -> Vec<Check> {
     checks
 }
 
-/// How deep the block calls others, itself included; an error where it does not end.
+/// Checks that a block calls others no more than [`MAX_CALLS`] deep, itself included, which also
+/// excludes circles. `above` is the depth of the block itself.
 fn depth(blocks: &[BlockSpec], name: &str, above: usize) -> Result<(), String> {
     if above > MAX_CALLS {
         return Err(format!(
@@ -508,6 +522,7 @@ fn outline(scenario: &ScenarioSpec) -> Outline<'_> {
     }
 }
 
+/// Returns what a step declares and calls, from which the symbol table is made.
 pub(super) fn step_names(step: &StepSpec) -> StepNames<'_> {
     StepNames {
         extracts: step.extract.keys().map(String::as_str).collect(),

@@ -1,4 +1,4 @@
-//! Answers that are read event by event, and the limits that make a request a good one.
+//! Streams of events, and the limits of a good request.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use crate::plan::*;
 const DONE: &str = "[DONE]";
 
 impl Context<'_> {
-    /// `path` is that of the request.
+    /// Checks `http.stream` of the request at `path`, which has this method and JSON body.
     pub(super) fn http_stream(
         &mut self,
         path: &str,
@@ -82,6 +82,7 @@ impl Context<'_> {
         }
     }
 
+    /// Checks the limits of a good request of this `call`.
     pub(super) fn goodput(&mut self, path: &str, limits: &GoodputSpec, call: &Protocol) -> Goodput {
         if matches!(
             call,
@@ -102,42 +103,7 @@ impl Context<'_> {
             ttft,
             tpot,
         } = limits;
-        let kind = call.stream_kind();
-        let measured = [
-            (
-                "firstEvent",
-                first_event.is_some(),
-                kind == Some(StreamKind::Events),
-                "the events of a stream that is no language model's",
-            ),
-            (
-                "firstMessage",
-                first_message.is_some(),
-                kind == Some(StreamKind::Messages),
-                "gRPC streams",
-            ),
-            (
-                "ttft",
-                ttft.is_some(),
-                kind == Some(StreamKind::Completion),
-                "streams of a language model: http.stream.preset",
-            ),
-            (
-                "tpot",
-                tpot.is_some(),
-                kind == Some(StreamKind::Completion),
-                "streams of a language model: http.stream.preset",
-            ),
-        ];
-        for (field, _, _, of) in measured
-            .into_iter()
-            .filter(|(_, is_set, is_measured, _)| *is_set && !is_measured)
-        {
-            self.problems.add(
-                format!("{path}.{field}"),
-                format!("is measured only of {of}"),
-            );
-        }
+        self.limits_are_measured(path, limits, call.stream_kind());
         if [latency, first_event, first_message, ttft, tpot]
             .into_iter()
             .all(Option::is_none)
@@ -158,9 +124,39 @@ impl Context<'_> {
             per_token: limit("tpot", tpot),
         }
     }
+
+    /// Adds a mistake for each limit on what a request with answers of `kind` does not measure.
+    fn limits_are_measured(&mut self, path: &str, limits: &GoodputSpec, kind: Option<StreamKind>) {
+        let model = "streams of a language model: http.stream.preset";
+        let events = "the events of a stream that is no language model's";
+        let measured = [
+            (
+                "firstEvent",
+                &limits.first_event,
+                StreamKind::Events,
+                events,
+            ),
+            (
+                "firstMessage",
+                &limits.first_message,
+                StreamKind::Messages,
+                "gRPC streams",
+            ),
+            ("ttft", &limits.ttft, StreamKind::Completion, model),
+            ("tpot", &limits.tpot, StreamKind::Completion, model),
+        ];
+        for (field, limit, needed, of) in measured {
+            if limit.is_some() && kind != Some(needed) {
+                self.problems.add(
+                    format!("{path}.{field}"),
+                    format!("is measured only of {of}"),
+                );
+            }
+        }
+    }
 }
 
-/// The body with what a preset asks of the target, unless its author says it.
+/// Returns the body with what a preset asks of the target added, unless the body says it itself.
 pub(super) fn asking<'a>(
     json: &'a Option<Value>,
     stream: Option<&HttpStreamSpec>,

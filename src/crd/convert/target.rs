@@ -1,4 +1,4 @@
-//! The target: its address, headers, credentials and TLS.
+//! Targets: address, headers, credentials and TLS.
 
 use std::collections::BTreeMap;
 
@@ -9,12 +9,12 @@ use crate::crd::spec::*;
 use crate::plan::*;
 
 impl Context<'_> {
-    /// That of the spec.
+    /// Checks `spec.target`; `None` if its URL has a mistake.
     pub(super) fn target(&mut self, target: &TargetSpec) -> Option<Target> {
         self.target_at("spec.target", None, target)
     }
 
-    /// Those that steps go to by name, in the order of their names.
+    /// Checks `spec.targets`, in the order of their names.
     pub(super) fn targets(&mut self, targets: &BTreeMap<String, TargetSpec>) -> Vec<Target> {
         let checked = targets.iter().filter_map(|(name, target)| {
             let path = format!("spec.targets.{name}");
@@ -166,10 +166,16 @@ fn check_url(text: &str, path: &str) -> Result<Url, String> {
     }
 }
 
+/// Returns the reference to a key of a Secret; `field` is its path in the spec.
 pub(super) fn secret_reference(source: &SecretSource, field: &str) -> Reference {
     reference(Kind::Secret, &source.secret_key_ref, field)
 }
 
+/// Returns the reference to a key of a Secret or ConfigMap; `field` is its path in the spec.
+///
+/// # Errors
+///
+/// Both or neither of them set.
 pub(super) fn file_reference(source: &FileSource, field: &str) -> Result<Reference, String> {
     match (&source.secret_key_ref, &source.config_map_key_ref) {
         (Some(key), None) => Ok(reference(Kind::Secret, key, field)),

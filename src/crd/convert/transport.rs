@@ -1,4 +1,4 @@
-//! How requests are made, and what stands between the load and the target.
+//! Settings of HTTP requests, proxies and Unix sockets.
 
 use std::net::IpAddr;
 
@@ -10,7 +10,8 @@ use crate::crd::spec::*;
 use crate::plan::*;
 
 impl Context<'_> {
-    /// `timeout` and `followRedirects` are the steps' own.
+    /// Checks `spec.http`, apart from `timeout` and `followRedirects`, which are part of each step
+    /// in a plan.
     pub(super) fn http(&mut self, http: &HttpSpec) -> Http {
         let HttpSpec {
             timeout: _,
@@ -60,7 +61,7 @@ impl Context<'_> {
         }
     }
 
-    /// `path` is that of the target.
+    /// Checks the proxy of the target at `path`.
     pub(super) fn proxy(&mut self, path: &str, proxy: &ProxySpec) -> Option<Proxy> {
         let ProxySpec { url, basic } = proxy;
         let url = self
@@ -79,7 +80,8 @@ impl Context<'_> {
         Some(Proxy { url, basic })
     }
 
-    /// Likewise.
+    /// Checks the Unix socket of the target at `path`; `proxy` says that the target has a proxy,
+    /// too, which is a mistake.
     pub(super) fn unix_socket(&mut self, path: &str, socket: &str, proxy: bool) -> Option<String> {
         let field = format!("{path}.unixSocket");
         if !socket.starts_with('/') {

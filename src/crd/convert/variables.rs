@@ -1,4 +1,4 @@
-//! The variables, and how templates are written.
+//! Variables, and the delimiters of templates.
 
 use std::collections::BTreeMap;
 
@@ -10,6 +10,7 @@ use crate::crd::spec::{FileSource, TemplateDelimitersSpec};
 use crate::plan::names::check_name;
 use crate::plan::{Delimiters, JsonTemplate, Resolved, Variables};
 
+/// Checks the delimiters; the usual ones if they have a mistake.
 pub(super) fn check_delimiters(
     delimiters: &TemplateDelimitersSpec,
     problems: &mut Problems,
@@ -20,7 +21,8 @@ pub(super) fn check_delimiters(
         .unwrap_or_default()
 }
 
-/// The variables, and what templates see of them before any Secret or ConfigMap is read.
+/// Checks the variables. Returns them, and the names that templates know before any Secret or
+/// ConfigMap is read.
 pub(super) fn check_variables(
     values: &BTreeMap<String, Value>,
     from: &BTreeMap<String, FileSource>,
@@ -33,7 +35,7 @@ pub(super) fn check_variables(
         problems.take(&path, check_name(name));
         let template =
             free_value_size(value).and_then(|()| JsonTemplate::new_with(value.clone(), delimiters));
-        // nobody who names it is wrong as well
+        // a template that uses the variable is not reported, too
         let template = problems
             .take(&path, template)
             .or_else(|| JsonTemplate::new(Value::Null).ok());

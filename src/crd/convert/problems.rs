@@ -1,0 +1,81 @@
+//! The list of mistakes that a check fills, each with its field path.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::plan::{Problem, duration};
+
+/// Largest size of a free value (`json`, a variable, ...) as JSON, in bytes.
+const MAX_FREE_VALUE: usize = 64 * 1024;
+
+/// Mistakes found so far.
+#[derive(Default)]
+pub(super) struct Problems(
+    /// Mistakes in the order in which they were found.
+    pub(super) Vec<Problem>,
+);
+
+impl Problems {
+    /// Adds a mistake in the field at `path`.
+    pub(super) fn add(&mut self, path: impl Into<String>, message: impl Into<String>) {
+        self.0.push(Problem::new(path, message));
+    }
+
+    /// Returns the value of `outcome`, or adds its error as a mistake in the field at `path`.
+    pub(super) fn take<T>(&mut self, path: &str, outcome: Result<T, String>) -> Option<T> {
+        outcome.map_err(|message| self.add(path, message)).ok()
+    }
+
+    /// Reads a duration; a mistake counts as zero, so that the check can go on.
+    pub(super) fn duration(&mut self, path: &str, text: &str) -> Duration {
+        self.take(path, duration::parse(text)).unwrap_or_default()
+    }
+
+    /// Reads a duration that must not be zero.
+    pub(super) fn positive_duration(&mut self, path: &str, text: &str) -> Duration {
+        let parsed = duration::parse(text);
+        if parsed == Ok(Duration::ZERO) {
+            self.add(path, "must be longer than nothing");
+        }
+        self.take(path, parsed).unwrap_or_default()
+    }
+
+    /// Adds a mistake for each name of the list at `path` that stands there a second time. Items
+    /// without a name (`None`) are skipped.
+    pub(super) fn unique<'a>(
+        &mut self,
+        path: &str,
+        field: &str,
+        names: impl Iterator<Item = impl Into<Option<&'a str>>>,
+    ) {
+        let mut seen = HashSet::new();
+        for (i, name) in names.enumerate() {
+            if let Some(name) = name.into()
+                && !seen.insert(name)
+            {
+                self.add(
+                    format!("{path}[{i}].{field}"),
+                    format!("{name:?} is there twice"),
+                );
+            }
+        }
+    }
+}
+
+/// Checks the size of a free value.
+///
+/// # Errors
+///
+/// Values larger than [`MAX_FREE_VALUE`].
+pub(super) fn free_value_size(value: &Value) -> Result<(), String> {
+    let size = value.to_string().len();
+    if size > MAX_FREE_VALUE {
+        Err(format!(
+            "{size} bytes as JSON, at most {MAX_FREE_VALUE} are allowed"
+        ))
+    } else {
+        Ok(())
+    }
+}
