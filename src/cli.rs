@@ -1,10 +1,15 @@
-//! Arguments in, exit code out: the commands of the `starling` program.
+//! The commands of the `starling` program: from arguments to an exit code.
+//!
+//! Each command has a file of its own. `run` and `validate` share `documents`, which reads files,
+//! `objects`, which finds the values of references, and `data` and `calls`, which check what
+//! only data and descriptors show.
 
 mod calls;
 mod data;
 mod demo_service;
 mod documents;
 mod exit;
+mod files;
 mod generate;
 pub mod in_process;
 mod objects;
@@ -26,7 +31,7 @@ pub use exit::Exit;
 
 use crate::{demo, master, operator, worker};
 
-/// Load tests as a Kubernetes resource, and without a cluster.
+/// Run load tests that are Kubernetes resources, in a cluster or without one.
 #[derive(Debug, Parser)]
 #[command(
     name = "starling",
@@ -45,8 +50,8 @@ enum Command {
     Validate(validate::Options),
     /// Serve a text categoriser and a model endpoint to try load tests on
     ///
-    /// POST /predict, POST /serving-endpoints/NAME/invocations, and GET /_count for the requests
-    /// received so far.
+    /// The service answers POST /predict and POST /serving-endpoints/NAME/invocations; GET /_count
+    /// gives the number of requests received so far.
     #[command(visible_alias = "sample-service")]
     DemoService(Box<demo::Options>),
     Crd(generate::CrdOptions),
@@ -55,15 +60,15 @@ enum Command {
     Reference(generate::ReferenceOptions),
     /// Carry out the LoadTests of a cluster
     Operator(operator::Options),
-    /// Conduct one run in a cluster; the operator starts it
+    /// Coordinate one run in a cluster; the operator starts this command
     #[command(hide = true)]
     Master(master::Options),
-    /// Make one share of a run's load in a cluster; the operator starts it
+    /// Generate one share of a run's load in a cluster; the operator starts this command
     #[command(hide = true)]
     Worker(worker::Options),
 }
 
-/// Carries out the command line of this process.
+/// Carries out the command line of this process and returns its exit code.
 pub fn main() -> ExitCode {
     let exit = match Cli::parse().command {
         Command::Run(options) => run::run(*options),
@@ -86,8 +91,8 @@ fn block_on<T>(work: impl Future<Output = T>) -> std::io::Result<T> {
         .block_on(work))
 }
 
-/// To standard output. Who closed the pipe does not want to read it; the exit code still says how
-/// it went.
+/// Writes `text` to standard output. A closed pipe is no error: nobody reads the rest, and the exit
+/// code still says what happened.
 fn print(text: &str) {
     let _ = std::io::stdout().lock().write_all(text.as_bytes());
 }

@@ -5,7 +5,7 @@
 //! `master` and `worker` speak `wire`, `operator` is the only room with Kubernetes rights, and
 //! `cli` joins them.
 
-/// Of this program, as in its package.
+/// Version of the program, as in its package.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 pub mod cli;

@@ -1,4 +1,5 @@
-//! Calls over gRPC held against the descriptors that stand among the given files or beside them.
+//! Checks of gRPC calls against descriptors, as far as these stand among the given files or beside
+//! them.
 
 use std::path::Path;
 
@@ -9,8 +10,8 @@ use crate::plan::feeder::Data;
 use crate::plan::grpc::{self, DescriptorSet, ProtoRoot, Protos};
 use crate::plan::{Inputs, Plan, Problem};
 
-/// Adds to the findings what descriptors show to be wrong, and to the notes which of them are not
-/// here. Tests with mistakes go.
+/// Checks the calls of all tests. Mistakes become findings, and their tests are removed;
+/// descriptors that are not here become notes.
 pub fn check(documents: &mut Documents) {
     let Documents {
         tests,
@@ -35,7 +36,7 @@ pub fn check(documents: &mut Documents) {
     });
 }
 
-/// The error is what would have to be there.
+/// Checks the calls of one test; the error names a descriptor that is not here.
 fn check_one(test: &Document, objects: &Objects) -> Result<Vec<Problem>, String> {
     let Some(protos) = &test.checked.plan.protos else {
         return Ok(vec![]);
@@ -63,7 +64,8 @@ fn check_one(test: &Document, objects: &Objects) -> Result<Vec<Problem>, String>
     }
 }
 
-/// What is wrong with the plan's calls; all that its descriptors are made of is there.
+/// Returns the mistakes in the calls of a plan, whose descriptors are in `inputs` or in the folder
+/// of `inputs`. A plan that uses reflection has none before it runs.
 pub fn check_with(plan: &Plan, inputs: &Inputs) -> Vec<Problem> {
     if plan.protos.is_none() {
         return vec![];
@@ -74,7 +76,8 @@ pub fn check_with(plan: &Plan, inputs: &Inputs) -> Vec<Problem> {
     }
 }
 
-/// In a cluster files come from volumes, which need not be where the test is written.
+/// Returns the first file or folder of descriptors that is not in `folder`: in a cluster files come
+/// from volumes, which need not be on this machine.
 fn absent_file<'a>(protos: &'a Protos, folder: &Path) -> Option<&'a str> {
     let sets = protos
         .sets

@@ -1,5 +1,5 @@
-//! Data that stand among the given files or beside them: what templates and expressions name must
-//! be in those of feeders, and bodies must be such as can be sent.
+//! Checks of the data of feeders and bodies, as far as these stand among the given files or beside
+//! them: feeders must have the columns that templates use, and bodies must be readable.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,8 +12,8 @@ use crate::plan::feeder::{Data, Feeder, Source};
 use crate::plan::symbols::each_step;
 use crate::plan::{Action, Body, Columns, Inputs, Names, Plan, Problem, Protocol};
 
-/// Adds to the findings what the data of feeders and bodies show to be wrong, and to the notes
-/// which data are not here. Tests with mistakes go.
+/// Checks the data of all tests. Mistakes become findings, and their tests are removed; data that
+/// are not here become notes.
 pub fn check(documents: &mut Documents) {
     let Documents {
         tests,
@@ -32,23 +32,13 @@ pub fn check(documents: &mut Documents) {
     });
 }
 
+/// Checks the data of one test, whose plan is made anew with the columns that were found.
 fn check_one(
     test: &mut Document,
     objects: &Objects,
     notes: &mut Vec<String>,
 ) -> Result<(), Vec<Problem>> {
-    let mut inputs = Inputs::default();
-    inputs.set_folder(test.place.folder());
-    for reference in test.checked.plan.references() {
-        if let Some(value) = objects.get(reference, test.namespace.as_deref()) {
-            inputs.insert(
-                reference.kind,
-                &reference.name,
-                &reference.key,
-                value.to_owned(),
-            );
-        }
-    }
+    let inputs = inputs_here(test, objects);
     let (mut columns, mut problems) = (BTreeMap::new(), Vec::new());
     for (i, feeder) in test.checked.plan.feeders.iter().enumerate() {
         let field = format!("spec.feeders[{i}].{}", feeder.source.field());
@@ -91,8 +81,25 @@ fn check_one(
     }
 }
 
-/// What is wrong with files that are bodies or parts of them; `note` is told of those that are not
-/// here.
+/// Returns the values of the test's references that are among the given files.
+fn inputs_here(test: &Document, objects: &Objects) -> Inputs {
+    let mut inputs = Inputs::default();
+    inputs.set_folder(test.place.folder());
+    for reference in test.checked.plan.references() {
+        if let Some(value) = objects.get(reference, test.namespace.as_deref()) {
+            inputs.insert(
+                reference.kind,
+                &reference.name,
+                &reference.key,
+                value.to_owned(),
+            );
+        }
+    }
+    inputs
+}
+
+/// Returns the mistakes in files that are bodies or parts of them; `note` is called for each file
+/// that is not here.
 fn check_bodies(plan: &Plan, inputs: &Inputs, mut note: impl FnMut(String)) -> Vec<Problem> {
     let mut problems = Vec::new();
     each_step(plan, Names::default(), |step, path, _| {
@@ -121,7 +128,7 @@ fn check_bodies(plan: &Plan, inputs: &Inputs, mut note: impl FnMut(String)) -> V
     problems
 }
 
-/// What would have to be there to read the data.
+/// Returns the object or file that holds the data, if it is not here.
 fn absent(feeder: &Feeder, inputs: &Inputs) -> Option<String> {
     let folder = inputs.folder()?;
     match &feeder.source {

@@ -1,12 +1,12 @@
-//! Files into checked LoadTests and the objects they refer to; every mistake with its file,
-//! document, field path and line.
+//! Documents of YAML files: checked LoadTests, the objects they refer to, and every mistake with
+//! its file, document, field path and line.
 
 use std::fmt;
-use std::io::Read;
 use std::path::Path;
 
 use serde_json::Value;
 
+use super::files::read_text;
 use super::objects::Objects;
 use super::strict;
 use super::yaml::{self, Node};
@@ -14,49 +14,63 @@ use crate::crd::{self, Checked, LoadTestSpec};
 use crate::plan::{Problem, template};
 use crate::report::text::clean;
 
+/// Beginning of the `apiVersion` of the program's own resources.
 const GROUP: &str = "starling.dev/";
 
-/// More mistakes of one document than a person reads at once are only counted.
+/// Largest number of mistakes shown of one document; the rest is only counted.
 const MAX_SHOWN: usize = 50;
 
-/// A LoadTest found good.
+/// LoadTest without mistakes, as far as files show them.
 #[derive(Debug, Clone)]
 pub struct Document {
+    /// Place of the document among the files.
     pub place: Place,
+    /// Name of the test, from `metadata.name`.
     pub name: String,
+    /// Namespace of the test, if it names one.
     pub namespace: Option<String>,
+    /// Spec as read, before any change by flags.
     pub spec: LoadTestSpec,
+    /// Plan and warnings of the spec.
     pub checked: Checked,
-    /// As written, for the lines of what shows later.
+    /// Document as written, for the lines of mistakes found later.
     source: Node,
 }
 
-/// Where a document stands.
+/// Place of a document: its file, and its number in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place {
+    /// Path of the file as given; `-` is standard input.
     pub file: String,
-    /// From 1, empty documents not counted.
+    /// Number of the document in the file, from 1; empty documents are not counted.
     pub number: usize,
+    /// Value of `metadata.name`, if there is one.
     pub name: Option<String>,
 }
 
-/// One mistake, and where it is.
+/// One mistake and its place.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
-    /// `None`: of the file as a whole.
+    /// Document with the mistake; `None` if the whole file has it.
     pub place: Option<Place>,
+    /// Path of the file as given.
     pub file: String,
+    /// Line of the field, from 1, as far as it is known.
     pub line: Option<u64>,
+    /// Field path, empty for a whole document, and message.
     pub problem: Problem,
 }
 
-/// What a set of files holds.
+/// Content of a set of files.
 #[derive(Debug, Default)]
 pub struct Documents {
+    /// LoadTests without mistakes, in the order of the files.
     pub tests: Vec<Document>,
+    /// Values of Secrets and ConfigMaps among the files.
     pub objects: Objects,
+    /// Mistakes, in the order of the files.
     pub findings: Vec<Finding>,
-    /// What was left alone.
+    /// Notes about documents and data that were skipped.
     pub notes: Vec<String>,
 }
 
@@ -70,7 +84,7 @@ impl fmt::Display for Place {
 }
 
 impl Place {
-    /// Where the relative paths of a document begin.
+    /// Returns the folder at which the relative paths of the document begin.
     pub fn folder(&self) -> &Path {
         match Path::new(&self.file).parent() {
             Some(parent) if parent != Path::new("") => parent,
@@ -98,7 +112,7 @@ impl fmt::Display for Finding {
 }
 
 impl Finding {
-    /// A mistake that showed after the document was read.
+    /// Returns the finding for a mistake that was found after the document was read.
     pub fn of(document: &Document, problem: Problem) -> Self {
         let place = document.place.clone();
         let line = document.source.line_of(&problem.path);
@@ -112,7 +126,7 @@ impl Finding {
 }
 
 impl Documents {
-    /// Reads all of `files`; `-` is standard input. One LoadTest at least must be among them.
+    /// Reads all of `files`; `-` is standard input. Files without a single LoadTest are a mistake.
     pub fn read(files: &[String]) -> Self {
         let mut documents = Documents::default();
         for file in files {
@@ -127,7 +141,7 @@ impl Documents {
         documents
     }
 
-    /// To standard error: what was left alone, and every mistake.
+    /// Prints the notes and every mistake to standard error.
     pub fn print_findings(&self) {
         self.notes
             .iter()
@@ -137,7 +151,7 @@ impl Documents {
             .for_each(|finding| eprintln!("{}", clean(&finding.to_string())));
     }
 
-    /// Takes in the documents of one file.
+    /// Adds the documents of one file with this content.
     pub fn add(&mut self, file: &str, text: &str) {
         let nodes = match yaml::read(text) {
             Ok(nodes) => nodes,
@@ -238,13 +252,13 @@ impl Documents {
     }
 }
 
-/// Holds a document to the schema and to the rules behind it, and lists all that is wrong by
-/// either.
+/// Checks a document against the schema and the rules of the conversion, and returns the mistakes
+/// of both.
 fn check(node: &Node) -> Result<(LoadTestSpec, Checked), Vec<Problem>> {
     let mut json = node.to_json();
     let mut problems = strict::problems(node, &json);
     let mut spec = json.get_mut("spec").map(Value::take).unwrap_or_default();
-    // what does not fit is named with its path below
+    // a number that does not fit is reported with its path below
     let _ = template::canonicalise(&mut spec);
     let spec = match serde_json::from_value::<LoadTestSpec>(spec) {
         Ok(spec) => spec,
@@ -264,33 +278,6 @@ fn check(node: &Node) -> Result<(LoadTestSpec, Checked), Vec<Problem>> {
             Err(problems)
         }
     }
-}
-
-fn read_text(file: &str) -> Result<String, String> {
-    let bytes = if file == "-" {
-        read_bounded(std::io::stdin().lock())
-    } else {
-        read_file(Path::new(file))
-    }?;
-    String::from_utf8(bytes).map_err(|_| "is not UTF-8 text".into())
-}
-
-/// The bytes of a file no larger than a Secret may be.
-pub fn read_file(path: &Path) -> Result<Vec<u8>, String> {
-    let file = std::fs::File::open(path).map_err(|error| format!("cannot be read: {error}"))?;
-    read_bounded(file)
-}
-
-fn read_bounded(source: impl Read) -> Result<Vec<u8>, String> {
-    let mut bytes = Vec::new();
-    source
-        .take(yaml::MAX_FILE + 1)
-        .read_to_end(&mut bytes)
-        .map_err(|error| format!("cannot be read: {error}"))?;
-    if bytes.len() as u64 > yaml::MAX_FILE {
-        return Err("is larger than 1 MiB, which is all that a file may be".into());
-    }
-    Ok(bytes)
 }
 
 #[cfg(test)]
@@ -552,11 +539,8 @@ spec:
     }
 
     #[test]
-    fn a_megabyte_is_refused_quickly() {
+    fn a_spec_of_almost_a_megabyte_is_refused_quickly() {
         let begun = std::time::Instant::now();
-        let long = format!("{GOOD}\n# {}", "x".repeat(yaml::MAX_FILE as usize));
-        assert!(read_bounded(long.as_bytes()).unwrap_err().contains("1 MiB"));
-        // just below the limit the YAML is read, and the spec is found too large
         let text = GOOD.replace(
             "{path: /}",
             &format!(

@@ -1,23 +1,24 @@
-//! What the program's exit code says.
+//! The exit codes of the program.
 
-/// In the order of importance: of several documents the greatest counts.
+/// Outcome of a command, in order of importance: of several documents the greatest counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Exit {
+    /// Every run passed, or the command did what it was asked.
     Passed,
     /// A threshold was not met.
     Breached,
-    /// Stopped by SIGINT.
+    /// SIGINT stopped the command.
     Interrupted,
-    /// Stopped by SIGTERM.
+    /// SIGTERM stopped the command.
     Terminated,
-    /// Could not run, or the run ended without a verdict.
+    /// The command could not run, or a run ended without a verdict.
     Failed,
     /// A file or an argument is not valid.
     Invalid,
 }
 
 impl Exit {
-    /// Of `128 + signal`.
+    /// Returns the outcome for an exit code of `128 + signal`.
     pub fn of_signal(code: u8) -> Self {
         if code == Exit::Terminated.code() {
             Exit::Terminated
@@ -26,6 +27,7 @@ impl Exit {
         }
     }
 
+    /// Returns the exit code of the process.
     pub fn code(self) -> u8 {
         match self {
             Exit::Passed => 0,

@@ -1,5 +1,5 @@
-//! `starling crd`, `starling rbac` and `starling reference`: files whose one source is this
-//! program.
+//! `starling crd`, `starling rbac` and `starling reference`: files of which this program is the
+//! source.
 
 use std::path::{Path, PathBuf};
 
@@ -15,15 +15,17 @@ use crate::{crd, operator};
 #[derive(Debug, clap::Args)]
 pub struct CrdOptions {}
 
+/// Prints the definition as YAML.
 pub fn crd(_: &CrdOptions) -> Exit {
     print("crd", crd::definition())
 }
 
-/// Print the rules of the roles the operator needs as YAML: in watched namespaces, in its own, and
-/// in the cluster
+/// Print the roles that the operator needs as YAML: in watched namespaces, in its own, and in the
+/// cluster
 #[derive(Debug, clap::Args)]
 pub struct RbacOptions {}
 
+/// Prints the roles of the operator as YAML documents.
 pub fn rbac(_: &RbacOptions) -> Exit {
     for (i, document) in operator::rbac::documents().iter().enumerate() {
         if i > 0 {
@@ -37,15 +39,16 @@ pub fn rbac(_: &RbacOptions) -> Exit {
     Exit::Passed
 }
 
-/// Print the reference of every field of a LoadTest as Markdown, with examples; what has no example
-/// is told on standard error
+/// Print the reference of every field of a LoadTest as Markdown, with examples; fields without an
+/// example are listed on standard error
 #[derive(Debug, clap::Args)]
 pub struct ReferenceOptions {
-    /// Folder of LoadTests, each named after the path of what it shows: load.open.yaml
+    /// Folder of LoadTests, each named after the path of the field it shows: load.open.yaml
     #[arg(value_name = "DIR")]
     examples: PathBuf,
 }
 
+/// Prints the reference page. Examples named after no field are an error.
 pub fn reference(options: &ReferenceOptions) -> Exit {
     let examples = match read_examples(&options.examples) {
         Ok(examples) => examples,

@@ -1,5 +1,5 @@
-//! A run in one process: the same master and worker as in a cluster, joined by two queues instead
-//! of a socket.
+//! Runs in one process: the same master and worker as in a cluster, joined by two queues instead of
+//! a socket.
 
 use std::time::{Duration, Instant};
 
@@ -16,18 +16,20 @@ use crate::wire::control::{Grant, GrantAction, MasterState, Progress, Stop, Work
 use crate::wire::layout::RunFile;
 use crate::worker::{Identity, InputSource, Worker};
 
-/// How often progress is told.
+/// Interval of calls to `on_progress`.
 const PROGRESS_EVERY: Duration = Duration::from_millis(500);
-/// Nothing travels far here.
+/// Time from the master's start message to the start of the load: short, since it travels nowhere.
 const START_IN: Duration = Duration::from_millis(50);
-/// Messages on their way between master and worker.
+/// Largest number of messages in each queue.
 const QUEUE: usize = 64;
 
+/// Reason for which a run in this process has no result.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
-    /// The first of each kind and field.
+    /// Problems of the worker with the test: the first of each kind and field.
     #[error("the run cannot start: {}", .0.iter().map(describe).collect::<Vec<_>>().join("; "))]
     NotReady(Vec<WorkerProblem>),
+    /// The master refused the run, or a part of it ended early.
     #[error("cannot begin the run: {0}")]
     Master(String),
 }
@@ -46,9 +48,13 @@ fn describe(problem: &WorkerProblem) -> String {
     }
 }
 
-/// Carries out `file`, a run of one worker, on `cores` cores. Requests that the plan wants written
-/// down go to `samples`. When `stop` is cancelled the load is ended and the run aborted; the result
-/// is whole either way.
+/// Carries out `file`, a run of one worker, on `cores` cores, and returns its result. The request
+/// log goes to `samples`. When `stop` is cancelled, the load ends and the run is aborted; its
+/// result is complete all the same.
+///
+/// # Errors
+///
+/// A test that the worker cannot run, and a master or worker that ends early.
 pub async fn carry_out(
     file: RunFile,
     inputs: Inputs,
@@ -76,16 +82,17 @@ pub async fn carry_out(
             .serve(ReceiverStream::new(from_master), to_master)
             .await
     };
-    let conducting = conduct(&master, &run, &mut on_progress, stop);
+    let finished = follow(&master, &run, &mut on_progress, stop);
     tokio::select! {
-        outcome = conducting => outcome,
-        // both go on until the run is over; that they end first is a defect, told as one
+        outcome = finished => outcome,
+        // both work until the run is over; to end before it is a defect, reported as one
         ((), end) = async { tokio::join!(attending, working) } => Err(RunError::Master(format!("the worker ended early: {end:?}"))),
         () = master.clone().keep_time() => Err(RunError::Master("time stood still".into())),
     }
 }
 
-async fn conduct(
+/// Starts the run once the worker is ready, and waits for its result.
+async fn follow(
     master: &Shared,
     run: &str,
     on_progress: &mut impl FnMut(&Progress),
@@ -127,7 +134,7 @@ async fn conduct(
         .ok_or_else(|| RunError::Master("the result is gone".into()))
 }
 
-/// The worker is ready, or has said why not.
+/// Returns whether the worker is ready or has reported why it is not.
 fn is_settled(progress: &Progress) -> bool {
     progress.state != MasterState::Waiting || !progress.problems.is_empty()
 }

@@ -1,5 +1,5 @@
-//! Secrets and ConfigMaps that stand in the given files, and the ways to give a value for a
-//! reference without a cluster.
+//! Values of references without a cluster: from Secrets and ConfigMaps among the given files, from
+//! flags, and from the environment.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -9,29 +9,32 @@ use std::str::FromStr;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use super::documents::read_file;
+use super::files::read_file;
 use super::yaml::Node;
 use crate::plan::{Inputs, Kind, Plan, Problem, Reference};
 
-/// Values by kind, name and key.
+/// Values of Secrets and ConfigMaps by kind, name and key.
 #[derive(Default)]
 pub struct Objects(BTreeMap<(Kind, String, String), Value>);
 
 struct Value {
     bytes: Vec<u8>,
-    /// `None`: of whatever namespace the test is in.
+    /// Namespace of the object; `None`: the one that the test is in.
     namespace: Option<String>,
 }
 
-/// `NAME/KEY=FILE` of the command line.
+/// Value of a reference on the command line: `NAME/KEY=FILE`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Given {
+pub struct KeyFile {
+    /// Name of the Secret or ConfigMap.
     pub name: String,
+    /// Key in the object.
     pub key: String,
+    /// File that holds the value.
     pub file: PathBuf,
 }
 
-impl FromStr for Given {
+impl FromStr for KeyFile {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -41,7 +44,7 @@ impl FromStr for Given {
         if [name, key, file].contains(&"") {
             return Err(wrong());
         }
-        Ok(Given {
+        Ok(KeyFile {
             name: name.to_owned(),
             key: key.to_owned(),
             file: file.into(),
@@ -56,8 +59,8 @@ impl std::fmt::Debug for Objects {
 }
 
 impl Objects {
-    /// Takes in a document of kind Secret or ConfigMap. As in a cluster, `stringData` goes before
-    /// `data`.
+    /// Adds the values of a Secret or ConfigMap and returns its mistakes. `stringData` overrides
+    /// `data`, as in a cluster.
     pub fn add(&mut self, kind: &str, node: &Node) -> Vec<Problem> {
         let metadata = |field: &str| {
             node.get("metadata")
@@ -104,7 +107,8 @@ impl Objects {
         problems
     }
 
-    /// The value of `reference` for a test of `namespace`.
+    /// Returns the value of `reference` for a test in `namespace`. Where either the test or the
+    /// object names no namespace, they fit.
     pub fn get(&self, reference: &Reference, namespace: Option<&str>) -> Option<&[u8]> {
         let value = self.0.get(&(
             reference.kind,
@@ -118,16 +122,25 @@ impl Objects {
     }
 }
 
-/// Where values of references come from, in this order: flags, the given files, the environment.
+/// Sources of the values of references, in the order in which they are asked: flags, the given
+/// files, the environment.
 pub struct Sources<'a> {
-    pub secrets: &'a [Given],
-    pub config_maps: &'a [Given],
+    /// Values of `--secret`.
+    pub secrets: &'a [KeyFile],
+    /// Values of `--config-map`.
+    pub config_maps: &'a [KeyFile],
+    /// Values of objects among the files.
     pub objects: &'a Objects,
+    /// Lookup of an environment variable by name.
     pub environment: &'a dyn Fn(&str) -> Option<OsString>,
 }
 
 impl Sources<'_> {
-    /// The value of each reference of `plan`, or what is missing and how to give it.
+    /// Returns the value of each reference of `plan`.
+    ///
+    /// # Errors
+    ///
+    /// Each missing value, with the ways to give it.
     pub fn resolve(&self, plan: &Plan, namespace: Option<&str>) -> Result<Inputs, Vec<Problem>> {
         let mut inputs = Inputs::default();
         let mut problems = Vec::new();
@@ -155,11 +168,11 @@ impl Sources<'_> {
             Kind::Secret => (self.secrets, "--secret"),
             Kind::ConfigMap => (self.config_maps, "--config-map"),
         };
-        if let Some(given) = flags
+        if let Some(key_file) = flags
             .iter()
-            .find(|given| given.name == *name && given.key == *key)
+            .find(|flag| flag.name == *name && flag.key == *key)
         {
-            return read_given(flag, &given.file);
+            return read_key_file(flag, &key_file.file);
         }
         if let Some(bytes) = self.objects.get(reference, namespace) {
             return Ok(bytes.to_owned());
@@ -174,11 +187,12 @@ impl Sources<'_> {
     }
 }
 
-fn read_given(flag: &str, file: &Path) -> Result<Vec<u8>, String> {
+fn read_key_file(flag: &str, file: &Path) -> Result<Vec<u8>, String> {
     read_file(file).map_err(|error| format!("{flag}: {} {error}", file.display()))
 }
 
-/// `STARLING_SECRET_<NAME>_<KEY>`, upper case, with `_` for all that is neither letter nor digit.
+/// Returns the environment variable for a reference: `STARLING_SECRET_<NAME>_<KEY>`, upper case,
+/// with `_` for all that is neither letter nor digit.
 fn variable_name(reference: &Reference) -> String {
     let kind = match reference.kind {
         Kind::Secret => "SECRET",
@@ -269,7 +283,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("token");
         std::fs::write(&file, "by flag").unwrap();
-        let given = [Given {
+        let flags = [KeyFile {
             name: "data-bricks".into(),
             key: "p.at".into(),
             file,
@@ -285,7 +299,7 @@ mod tests {
             objects,
             environment: &environment,
         };
-        assert_eq!(value(&sources(&given, &both)).unwrap(), "by flag");
+        assert_eq!(value(&sources(&flags, &both)).unwrap(), "by flag");
         assert_eq!(value(&sources(&[], &both)).unwrap(), "by file");
         assert_eq!(value(&sources(&[], &none)).unwrap(), "by environment");
     }
@@ -304,11 +318,11 @@ mod tests {
     #[test]
     fn a_flag_that_does_not_fit_is_refused() {
         for text in ["a", "a/b", "a=b", "/b=c", "a/=c", "a/b="] {
-            assert!(text.parse::<Given>().is_err(), "{text}");
+            assert!(text.parse::<KeyFile>().is_err(), "{text}");
         }
         assert_eq!(
             "a/b=c=d".parse(),
-            Ok(Given {
+            Ok(KeyFile {
                 name: "a".into(),
                 key: "b".into(),
                 file: "c=d".into()

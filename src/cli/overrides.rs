@@ -1,4 +1,4 @@
-//! What the command line changes in a LoadTest, and how that is written into the result.
+//! Flags that change a LoadTest, and their texts in the result.
 
 use std::str::FromStr;
 
@@ -6,42 +6,44 @@ use serde_json::Value;
 
 use super::tags::{Tag, choose};
 use crate::crd::LoadTestSpec;
-use crate::crd::spec::{ClosedSpec, OpenSpec};
+use crate::crd::spec::{ClosedSpec, OpenSpec, ScenarioSpec};
 use crate::plan::{Problem, duration};
 
+/// Changes of a LoadTest by flags.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct Overrides {
-    /// Send the load there instead of to spec.target.url, or to that of one of spec.targets
+    /// Send the load to this URL instead of spec.target.url, or instead of the URL of the target
+    /// NAME of spec.targets
     #[arg(long, value_name = "[NAME=]URL")]
     pub target: Vec<Place>,
-    /// Give a declared variable another value: JSON if it is JSON, else text
+    /// Set a declared variable: a JSON value, or text if it is no JSON
     #[arg(long, value_name = "NAME=VALUE")]
     pub var: Vec<Variable>,
-    /// So many users, in closed load; where the file has stages, only together with --duration,
-    /// and flat
+    /// Number of users, in closed load; where the file has stages, a constant number, and only
+    /// together with --duration
     #[arg(long, value_name = "N", conflicts_with = "rate", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub users: Option<u32>,
-    /// So many iterations (per second, or what the file says), in open load; with stages as
-    /// --users
+    /// Iterations per second, or per the file's unit, in open load; where the file has stages, a
+    /// constant rate, and only together with --duration
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
     pub rate: Option<u32>,
-    /// How long the load is held, such as 30s or 5m
+    /// Time for which the load is held, such as 30s or 5m
     #[arg(long, value_name = "TIME", value_parser = checked_duration)]
     pub duration: Option<String>,
-    /// Send only requests with this tag, and what users do at their start and end; several: with
-    /// any of them
+    /// Send only requests with one of these tags, besides what users do at their start and end
     #[arg(long, value_name = "NAME[=VALUE]")]
     pub tags: Vec<Tag>,
-    /// Leave out requests with this tag
+    /// Leave out requests with one of these tags
     #[arg(long, value_name = "NAME[=VALUE]")]
     pub exclude_tags: Vec<Tag>,
 }
 
-/// Where a target is instead.
+/// Replacement of a target's URL.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Place {
-    /// Of the target of this name, or of the test's own.
+    /// URL of the target of this name, or of `spec.target`.
     One(Option<String>, String),
+    /// URL of all targets.
     All(String),
 }
 
@@ -93,11 +95,12 @@ impl Place {
     }
 }
 
+/// Value of a declared variable: `NAME=VALUE`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Variable {
     name: String,
     value: Value,
-    /// As given.
+    /// Argument as given, for the result.
     text: String,
 }
 
@@ -128,14 +131,18 @@ fn checked_duration(text: &str) -> Result<String, String> {
 }
 
 impl Overrides {
-    /// Changes `spec`. Gives back what was changed, as written, or what does not fit this test.
+    /// Changes `spec` and returns the flags as they were written.
+    ///
+    /// # Errors
+    ///
+    /// Each flag that does not fit this test.
     pub fn apply(&self, spec: &mut LoadTestSpec) -> Result<Vec<String>, Vec<Problem>> {
         let Overrides {
             target,
             var,
-            users,
-            rate,
-            duration,
+            users: _,
+            rate: _,
+            duration: _,
             tags,
             exclude_tags,
         } = self;
@@ -153,56 +160,47 @@ impl Overrides {
                 None => problems.push(Problem::new("spec.variables", no_such_variable(name, spec))),
             }
         }
+        self.change_load(spec, &mut problems);
+        if problems.is_empty() {
+            Ok(self.texts())
+        } else {
+            Err(problems)
+        }
+    }
+
+    /// Changes the load profile by `--users`, `--rate` and `--duration`.
+    fn change_load(&self, spec: &mut LoadTestSpec, problems: &mut Vec<Problem>) {
+        let (users, rate, duration) = (self.users, self.rate, self.duration.as_ref());
+        if users.is_none() && rate.is_none() && duration.is_none() {
+            return;
+        }
+        let of_open = "--rate is for open load; use --users";
         if let Some(closed) = &mut spec.load.closed {
-            problems.extend(
-                rate.map(|_| {
-                    Problem::new("spec.load.closed", "--rate is for open load; use --users")
-                }),
-            );
-            problems.extend(closed_load(closed, *users, duration.as_ref()));
+            problems.extend(rate.map(|_| Problem::new("spec.load.closed", of_open)));
+            problems.extend(closed_load(closed, users, duration));
         }
         if let Some(iterations) = &mut spec.load.iterations {
-            problems.extend(rate.map(|_| {
-                Problem::new(
-                    "spec.load.iterations",
-                    "--rate is for open load; use --users",
-                )
-            }));
-            problems.extend(duration.as_ref().map(|_| {
-                Problem::new(
-                    "spec.load.iterations",
-                    "ends when all are done; --duration is for other load",
-                )
+            let path = "spec.load.iterations";
+            problems.extend(rate.map(|_| Problem::new(path, of_open)));
+            problems.extend(duration.map(|_| {
+                Problem::new(path, "ends when all are done; --duration is for other load")
             }));
             iterations.users = users.unwrap_or(iterations.users);
         }
-        if users.is_some() || rate.is_some() || duration.is_some() {
-            let own = spec
-                .scenarios
-                .iter()
-                .position(|scenario| scenario.load.is_some());
-            let why = "has a load of its own; --users, --rate and --duration change spec.load";
-            problems.extend(own.map(|i| Problem::new(format!("spec.scenarios[{i}].load"), why)));
-        }
-        if spec.load.capacity.is_some() && (users.is_some() || rate.is_some() || duration.is_some())
-        {
+        let has_own = |scenario: &ScenarioSpec| scenario.load.is_some();
+        let why = "has a load of its own; --users, --rate and --duration change spec.load";
+        let own = spec.scenarios.iter().position(has_own);
+        problems.extend(own.map(|i| Problem::new(format!("spec.scenarios[{i}].load"), why)));
+        if spec.load.capacity.is_some() {
             problems.push(Problem::new(
                 "spec.load.capacity",
                 "finds its rates and its length by itself; --users, --rate and --duration do not fit",
             ));
         }
         if let Some(open) = &mut spec.load.open {
-            problems.extend(
-                users.map(|_| {
-                    Problem::new("spec.load.open", "--users is for closed load; use --rate")
-                }),
-            );
-            problems.extend(open_load(open, *rate, duration.as_ref()));
-        }
-        if problems.is_empty() {
-            Ok(self.texts())
-        } else {
-            Err(problems)
+            let of_closed = "--users is for closed load; use --rate";
+            problems.extend(users.map(|_| Problem::new("spec.load.open", of_closed)));
+            problems.extend(open_load(open, rate, duration));
         }
     }
 

@@ -1,5 +1,5 @@
-//! How far a run is, on the terminal: one line that is written over and over, or a plain line now
-//! and then for a log.
+//! Progress of a run on the terminal: one line that is rewritten, or a plain line now and then for
+//! a log.
 
 use std::io::Write;
 use std::time::Duration;
@@ -8,30 +8,33 @@ use crate::plan::Plan;
 use crate::stats::format;
 use crate::wire::control::{MasterState, Progress};
 
-/// A log gets a line so often.
+/// Interval of the lines of a log.
 const PLAIN_EVERY: Duration = Duration::from_secs(5);
 
-/// Leaves what the line before had more.
+/// Control sequence that clears the rest of a longer previous line.
 const CLEAR: &str = "\x1b[K";
 
+/// Kind of output, which decides how progress is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// A terminal: the line is rewritten.
+    /// Terminal, on which one line is rewritten.
     Live,
-    /// A file or a pipe.
+    /// File or pipe, which gets a line now and then.
     Plain,
 }
 
+/// Display of a run's progress.
 pub struct Display<W: Write> {
     out: W,
     kind: Kind,
-    /// What the plan's levels count.
+    /// Unit of the plan's levels: users, or iterations in flight.
     unit: &'static str,
-    /// When the last plain line was due.
+    /// Time of the last plain line, since the display was made.
     shown: Duration,
 }
 
 impl<W: Write> Display<W> {
+    /// Returns a display that writes to `out`; `plan` decides the unit of its levels.
     pub fn new(out: W, kind: Kind, plan: &Plan) -> Self {
         let open = plan
             .populations
@@ -46,7 +49,8 @@ impl<W: Write> Display<W> {
         }
     }
 
-    /// `since` the display was made. What cannot be shown is not worth stopping a run for.
+    /// Shows `progress`. `since` is the time since the display was made. A failure to write is no
+    /// reason to stop a run and is ignored.
     pub fn show(&mut self, progress: &Progress, since: Duration) {
         let line = line(progress, self.unit);
         let _ = match self.kind {
@@ -59,7 +63,7 @@ impl<W: Write> Display<W> {
         };
     }
 
-    /// Makes place for what comes next.
+    /// Clears the rewritten line, so that other output can follow.
     pub fn finish(mut self) {
         if self.kind == Kind::Live {
             let _ = write!(self.out, "\r{CLEAR}").and_then(|()| self.out.flush());
@@ -67,7 +71,7 @@ impl<W: Write> Display<W> {
     }
 }
 
-/// Never longer than 80 columns, for a line that wraps cannot be written over.
+/// Returns the line for `progress`, shorter than 80 columns: a line that wraps cannot be rewritten.
 fn line(progress: &Progress, unit: &str) -> String {
     let Progress {
         state,

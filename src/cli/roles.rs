@@ -1,5 +1,5 @@
-//! `starling operator`, and the roles that it starts in a cluster: `starling master` and `starling
-//! worker`.
+//! `starling operator`, and the roles that it starts in a cluster: `starling master` and
+//! `starling worker`.
 
 use std::process::ExitCode;
 
@@ -11,19 +11,22 @@ use crate::runtime::signals::Signals;
 use crate::wire::layout::exit;
 use crate::{master, operator, worker};
 
+/// Runs the operator until a signal stops it.
 pub fn operator(options: operator::Options) -> ExitCode {
     serve(|stop| async { Ok(operator::run(options, stop).await.map(|()| 0)?) })
 }
 
+/// Runs the master of one run until the run is over or a signal stops it.
 pub fn master(options: master::Options) -> ExitCode {
     serve(|stop| async { Ok(master::run(options, stop).await.map(|()| 0)?) })
 }
 
+/// Runs one worker of a run until the master releases it or a signal stops it.
 pub fn worker(options: worker::Options) -> ExitCode {
     serve(|stop| async { Ok(worker::run(options, stop).await) })
 }
 
-/// Until the role is done or a signal has drained it.
+/// Runs a role until it is done or a signal has drained it.
 fn serve<F: Future<Output = anyhow::Result<u8>>>(
     role: impl FnOnce(CancellationToken) -> F,
 ) -> ExitCode {

@@ -1,4 +1,4 @@
-//! `starling run`: LoadTests carried out from this machine, one after the other.
+//! `starling run`: LoadTests carried out on this machine, one after the other.
 
 use std::fs::File;
 use std::io::IsTerminal;
@@ -12,7 +12,7 @@ use super::calls::check_with;
 use super::documents::{Document, Documents, Finding};
 use super::exit::Exit;
 use super::in_process::{self, RunError};
-use super::objects::{Given, Sources};
+use super::objects::{KeyFile, Sources};
 use super::overrides::{Overrides, Place};
 use super::progress::{Display, Kind};
 use crate::crd::{self, Checked};
@@ -31,10 +31,10 @@ use crate::worker;
 
 /// Run LoadTests from this machine, without a cluster
 ///
-/// Secrets and ConfigMaps that a test refers to come from --secret and --config-map, from Secret
-/// and ConfigMap documents among the files, or from the environment, in this order. The variables
-/// are STARLING_SECRET_<NAME>_<KEY> and STARLING_CONFIG_MAP_<NAME>_<KEY>, in upper case, with _ for
-/// all that is neither letter nor digit.
+/// Values of Secrets and ConfigMaps to which a test refers come from --secret and --config-map, from
+/// Secret and ConfigMap documents among the files, or from the environment, in this order. The
+/// variables are STARLING_SECRET_<NAME>_<KEY> and STARLING_CONFIG_MAP_<NAME>_<KEY>, in upper case,
+/// with _ for all that is neither letter nor digit.
 ///
 /// Exit codes:
 ///   0         passed
@@ -50,21 +50,21 @@ pub struct Options {
     /// YAML files with LoadTests; - is standard input
     #[arg(required = true, value_name = "FILE")]
     files: Vec<String>,
-    /// Write the whole result there; a list if there are several tests
+    /// Write the whole result to this file; a list if there are several tests
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// Write the requests that `spec.samples` chooses there, one JSON line each
+    /// Write the requests that spec.samples chooses to this file, one JSON line each
     #[arg(long, value_name = "FILE")]
     samples: Option<PathBuf>,
-    /// Make the load on so many cores [default: all]
+    /// Number of cores that generate the load [default: all]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     cores: Option<u16>,
     /// Read a key of a Secret from a file
     #[arg(long, value_name = "NAME/KEY=FILE")]
-    secret: Vec<Given>,
+    secret: Vec<KeyFile>,
     /// Read a key of a ConfigMap from a file
     #[arg(long, value_name = "NAME/KEY=FILE")]
-    config_map: Vec<Given>,
+    config_map: Vec<KeyFile>,
     /// Start the demo service on a free port, and send the load to it
     #[arg(long, visible_alias = "sample-service", conflicts_with = "target")]
     demo_service: bool,
@@ -72,12 +72,13 @@ pub struct Options {
     overrides: Overrides,
 }
 
-/// A test with all it needs.
+/// A test with all that its run needs.
 struct Prepared {
     file: RunFile,
     inputs: Inputs,
 }
 
+/// Carries out all tests of the files; the worst outcome counts.
 pub fn run(options: Options) -> Exit {
     logging::init_silent();
     let documents = Documents::read(&options.files);
@@ -116,6 +117,7 @@ async fn run_all(mut options: Options, documents: Documents) -> anyhow::Result<E
     Ok(exit)
 }
 
+/// Starts the demo service on a free port and makes it the target of all tests.
 async fn start_demo(overrides: &mut Overrides) -> anyhow::Result<DemoService> {
     let listen = (std::net::Ipv4Addr::LOCALHOST, 0).into();
     let service = DemoService::start(demo::Options {
@@ -127,7 +129,8 @@ async fn start_demo(overrides: &mut Overrides) -> anyhow::Result<DemoService> {
     Ok(service)
 }
 
-/// All tests, or all that is wrong with any: nothing starts before everything is good.
+/// Prepares all tests, or returns the mistakes of all of them: nothing starts before every test is
+/// valid.
 fn prepare_all(options: &Options, documents: &Documents) -> Result<Vec<Prepared>, Vec<Finding>> {
     let sources = Sources {
         secrets: &options.secret,
@@ -187,7 +190,7 @@ fn prepare(
     Ok(Prepared { file, inputs })
 }
 
-/// As in a cluster: the name, and what makes it unique.
+/// Returns an id like those of a cluster's runs: the test's name and six random characters.
 fn run_id(name: &str) -> String {
     const LETTERS: &[u8] = b"abcdefghijklmnopqrstuvwxyz0123456789";
     let mut random = rand::rng();
@@ -203,7 +206,7 @@ async fn carry_out_all(
     signals: &Signals,
 ) -> anyhow::Result<Exit> {
     let cores = options.cores.map_or_else(worker::usable_cores, usize::from);
-    let log = open_samples(options, &prepared)?;
+    let log = open_request_log(options, &prepared)?;
     let mut results = Vec::new();
     let mut worst = Exit::Passed;
     for Prepared { file, inputs } in prepared {
@@ -244,8 +247,8 @@ async fn carry_out_all(
     Ok(worst.max(signals.exit_code().map_or(Exit::Passed, Exit::of_signal)))
 }
 
-/// `None`: no request is to be written down.
-fn open_samples(options: &Options, prepared: &[Prepared]) -> anyhow::Result<Option<SampleLog>> {
+/// Opens the file of the request log; `None` if no request is to be logged.
+fn open_request_log(options: &Options, prepared: &[Prepared]) -> anyhow::Result<Option<SampleLog>> {
     let is_wanted = prepared
         .iter()
         .any(|test| test.file.plan.request_log.is_some());

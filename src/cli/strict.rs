@@ -1,5 +1,5 @@
-//! Holds a document to the resource's schema, as an API server would, and besides refuses fields
-//! that it does not know.
+//! Checks of a document against the resource's schema, as an API server does them, but refusing
+//! unknown fields.
 
 use std::sync::LazyLock;
 
@@ -11,7 +11,7 @@ use super::yaml::Node;
 use crate::crd::schema;
 use crate::plan::{Problem, duration};
 
-/// A wrong file may be wrong in a hundred thousand places; nobody waits for all.
+/// Largest number of mistakes looked for in one document, which may have a hundred thousand.
 const MAX_PROBLEMS: usize = 500;
 
 const NO_SUCH_FIELD: &str = "no such field";
@@ -21,7 +21,7 @@ static SCHEMA: LazyLock<Value> = LazyLock::new(schema::strict_schema);
 static VALIDATOR: LazyLock<Validator> =
     LazyLock::new(|| jsonschema::validator_for(&SCHEMA).expect("our schema is a JSON Schema"));
 
-/// Everything in `json`, which is `node`'s, that breaks the schema.
+/// Returns the mistakes by the schema in `json`, which is the content of `node`.
 pub fn problems(node: &Node, json: &Value) -> Vec<Problem> {
     VALIDATOR
         .iter_errors(json)
@@ -30,7 +30,8 @@ pub fn problems(node: &Node, json: &Value) -> Vec<Problem> {
         .collect()
 }
 
-/// Problems that name a field of their own stand beside whatever else is said there.
+/// Returns whether a mistake of this module is about a field that is unknown or missing, and so is
+/// shown beside other mistakes at the same path.
 pub fn names_a_field(problem: &Problem) -> bool {
     problem.message.starts_with(NO_SUCH_FIELD) || problem.message == MISSING
 }
@@ -105,7 +106,7 @@ fn wrong_type(wanted: &str, error: &ValidationError<'_>) -> String {
     }
 }
 
-/// The fields that the schema knows where `error` is.
+/// Returns the fields that the schema has at the place of `error`.
 fn known_fields(error: &ValidationError<'_>) -> Vec<String> {
     let parent = parent_schema(error);
     parent
@@ -114,13 +115,13 @@ fn known_fields(error: &ValidationError<'_>) -> Vec<String> {
         .unwrap_or_default()
 }
 
-/// The schema one of whose keywords `error` broke.
+/// Returns the schema with the keyword that `error` is about.
 fn parent_schema(error: &ValidationError<'_>) -> Option<&'static Value> {
     let schema: &'static Value = &SCHEMA;
     schema.pointer(error.schema_path().as_str().rsplit_once('/')?.0)
 }
 
-/// `users and duration, or stages`
+/// Describes the alternatives of a `oneOf`: `users and duration, or stages`.
 fn alternatives(error: &ValidationError<'_>) -> String {
     let names = |schema: &Value| {
         let required = schema["required"].as_array().into_iter().flatten();
@@ -153,7 +154,8 @@ fn no_such_field(name: &str, known: &[String]) -> String {
     }
 }
 
-/// Letters to insert, remove or replace, whatever their case, to come from `a` to `b`.
+/// Returns the number of letters to insert, remove or replace between `a` and `b`, without regard
+/// to case (Levenshtein distance).
 fn distance(a: &str, b: &str) -> usize {
     let (a, b): (Vec<_>, Vec<_>) = (
         a.to_lowercase().chars().take(64).collect(),

@@ -1,4 +1,4 @@
-//! `--tags` and `--exclude-tags`: which requests of a test are left.
+//! `--tags` and `--exclude-tags`, which choose requests of a test.
 
 use std::str::FromStr;
 
@@ -6,7 +6,7 @@ use crate::crd::LoadTestSpec;
 use crate::crd::spec::StepSpec;
 use crate::plan::Problem;
 
-/// A tag's name, and its value if only that one is meant.
+/// Name of a tag, and a value if only that one is meant.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tag {
     name: String,

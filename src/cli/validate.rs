@@ -1,4 +1,4 @@
-//! `starling validate`: all that is wrong with a file, before anything runs.
+//! `starling validate`: every mistake in a file, before anything runs.
 
 use super::calls;
 use super::data;
@@ -8,8 +8,8 @@ use crate::report::text::clean;
 
 /// Check LoadTests as the operator and a local run would
 ///
-/// Prints every mistake with its document, line and field path. The data of feeders, files that are
-/// bodies and the descriptors of gRPC are looked at where they stand in the files, or beside them.
+/// Prints every mistake with its document, line and field path. Data of feeders, files that are
+/// bodies and descriptors of gRPC are checked where they stand in the files or beside them.
 /// Exit code 0: all are valid; 2: at least one is not.
 #[derive(Debug, clap::Args)]
 pub struct Options {
@@ -18,6 +18,7 @@ pub struct Options {
     files: Vec<String>,
 }
 
+/// Checks the files and prints the outcome.
 pub fn run(options: &Options) -> Exit {
     let mut documents = Documents::read(&options.files);
     data::check(&mut documents);

@@ -1,5 +1,5 @@
-//! YAML text into JSON values that know their lines, read as `kubectl` would read it and refused
-//! where it would surprise.
+//! YAML text read into JSON values that know their lines: as `kubectl` reads it, but refused where
+//! that would surprise.
 
 use std::fmt;
 
@@ -7,26 +7,31 @@ use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 use serde_saphyr::Spanned;
 
-/// One file may be so large; a Secret or ConfigMap in a cluster may not be larger either.
+/// Largest file, in bytes: as large as a Secret or ConfigMap of a cluster may be.
 pub const MAX_FILE: u64 = 1024 * 1024;
 
-/// Aliases may add so many nodes to a file: enough for any real one, and no bomb.
+/// Largest number of values in a file, with what aliases add: enough for any real file, and no
+/// bomb.
 const MAX_NODES: usize = 100_000;
 const MAX_DEPTH: usize = 64;
 const TOO_MUCH: &str =
     "too much: at most 100,000 values, nested at most 64 deep, are read from a file";
 const STACK: usize = 16 * 1024 * 1024;
 
+/// Mistake in YAML text.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("line {line}: {message}")]
 pub struct YamlError {
+    /// Line of the mistake, from 1.
     pub line: u64,
+    /// Description of the mistake.
     pub message: String,
 }
 
-/// A value with the line it begins on; the value of a field with that of the field's name.
+/// Value with the line on which it begins; the value of a field has the line of the field's name.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Node {
+    /// Line of the value, from 1.
     pub line: u64,
     content: Content,
 }
@@ -38,7 +43,11 @@ enum Content {
     Map(Vec<(String, Node)>),
 }
 
-/// The documents of `text` that are not empty.
+/// Reads the documents of `text` that are not empty.
+///
+/// # Errors
+///
+/// The first mistake, with its line.
 pub fn read(text: &str) -> Result<Vec<Node>, YamlError> {
     on_a_large_stack(|| parse(text)).map_err(|YamlError { line, message }| YamlError {
         line,
@@ -58,7 +67,7 @@ fn parse(text: &str) -> Result<Vec<Node>, YamlError> {
     serde_saphyr::from_multiple_with_options(text, options).map_err(|error| {
         let line = error.location().map_or(1, |location| location.line());
         let message = error.without_snippet().to_string();
-        // the line is told apart
+        // the line is a field of the error
         let message = message
             .rsplit_once(" at line ")
             .map_or(message.as_str(), |(message, _)| message);
@@ -69,7 +78,7 @@ fn parse(text: &str) -> Result<Vec<Node>, YamlError> {
     })
 }
 
-/// The parser's sentences speak to programmers, where they speak of more than YAML.
+/// Rewords a message of the parser for people who do not program.
 fn in_our_words(message: &str) -> String {
     if message.contains("budget breached") {
         return TOO_MUCH.into();
@@ -123,7 +132,7 @@ fn on_a_large_stack<T: Send>(
     })
 }
 
-/// What an unquoted `{{ x }}` really is, for YAML takes it for a map.
+/// Hint at an unquoted `{{ x }}`, which YAML reads as a map.
 const UNQUOTED: &str = "YAML takes an unquoted {{ ... }} for a map; quote it, as in \"{{ name }}\"";
 
 fn hint(text: &str, line: u64, message: &str) -> Option<String> {
@@ -196,6 +205,7 @@ fn entries(line: &str) -> Vec<(usize, Option<&str>)> {
 }
 
 impl Node {
+    /// Returns the value as JSON, without the lines.
     pub fn to_json(&self) -> Value {
         match &self.content {
             Content::Scalar(value) => value.clone(),
@@ -209,6 +219,7 @@ impl Node {
         }
     }
 
+    /// Returns the value of the field `key` of a map.
     pub fn get(&self, key: &str) -> Option<&Node> {
         match &self.content {
             Content::Map(fields) => fields
@@ -219,6 +230,7 @@ impl Node {
         }
     }
 
+    /// Returns a text; `None` for any other value.
     pub fn as_str(&self) -> Option<&str> {
         match &self.content {
             Content::Scalar(Value::String(text)) => Some(text),
@@ -226,7 +238,7 @@ impl Node {
         }
     }
 
-    /// The fields of a map, in the order of the file.
+    /// Returns the fields of a map, in the order of the file; none for any other value.
     pub fn fields(&self) -> impl Iterator<Item = (&str, &Node)> {
         let fields = match &self.content {
             Content::Map(fields) => fields.as_slice(),
@@ -235,13 +247,13 @@ impl Node {
         fields.iter().map(|(key, node)| (key.as_str(), node))
     }
 
-    /// The line of the deepest node that `path` (`spec.load.stages[0].target`) leads to.
+    /// Returns the line of the deepest node to which `path` (`spec.load.stages[0].target`) leads.
     pub fn line_of(&self, path: &str) -> u64 {
         self.step(path)
             .map_or(self.line, |(node, rest)| node.line_of(rest))
     }
 
-    /// The node that the whole of `path` leads to.
+    /// Returns the node to which the whole of `path` leads.
     fn at(&self, path: &str) -> Option<&Node> {
         if path.is_empty() {
             Some(self)
@@ -250,7 +262,7 @@ impl Node {
         }
     }
 
-    /// The child that `path` begins with, and the rest of the path.
+    /// Returns the child with which `path` begins, and the rest of the path.
     fn step<'a>(&self, path: &'a str) -> Option<(&Node, &'a str)> {
         let rest = path.strip_prefix('.').unwrap_or(path);
         match &self.content {
@@ -268,8 +280,8 @@ impl Node {
         }
     }
 
-    /// Moves the names that a message begins with (`list: [0]: a: is wrong`), as far as they lead
-    /// on from `path`, into the path.
+    /// Returns `path` and `message` with the names at the beginning of the message
+    /// (`list: [0]: a: is wrong`) moved into the path, as far as they lead on from it.
     pub fn deepen(&self, path: &str, message: &str) -> (String, String) {
         let (mut path, mut message) = (path.to_owned(), message);
         let mut node = self.at(&path);
@@ -283,7 +295,7 @@ impl Node {
         (path, message.to_owned())
     }
 
-    /// The entry that a message calls `name` or `[3]`, and the step to it.
+    /// Returns the entry that a message calls `name` or `[3]`, and the part of a path to it.
     fn child(&self, name: &str) -> Option<(&Node, String)> {
         match &self.content {
             Content::Scalar(_) => None,
@@ -295,7 +307,7 @@ impl Node {
         }
     }
 
-    /// The same place as a JSON pointer, written as a field path.
+    /// Returns the field path of a JSON pointer into this value.
     pub fn field_path(&self, pointer: &str) -> String {
         let mut path = String::new();
         let mut node = Some(self);
@@ -414,8 +426,8 @@ impl<'de> Visitor<'de> for ContentVisitor {
     }
 }
 
-/// Keys are text in JSON; `kubectl` turns numbers into text, too, and `n` into `false`, which
-/// nobody means.
+/// Returns a key as text, which JSON requires. `kubectl` turns numbers into text, too, and `n` into
+/// `false`, which nobody means.
 fn key_text<E: serde::de::Error>(key: Content) -> Result<String, E> {
     match key {
         Content::Scalar(Value::String(text)) => Ok(text),

@@ -1,7 +1,7 @@
 //! The conversion of a spec into a plan: every rule that the schema cannot express, and each
 //! mistake with its field path. CLI, operator and workers share it.
 //!
-//! This file holds the order of the checks; [`context`] is what the checks of targets and steps
+//! This file holds the order of the checks; `context` is what the checks of targets and steps
 //! share, and the other files have one part of the spec each.
 
 mod auth;
