@@ -8,7 +8,6 @@ use std::time::Instant;
 use futures::future::join_all;
 use tokio::sync::watch;
 
-use crate::engine::auth::RefreshedCredentials;
 use crate::engine::load::cohort::Cohort;
 use crate::engine::record::recorder::Dropped;
 use crate::engine::user::context::{Context, ContextStart};
@@ -129,15 +128,7 @@ impl Shard {
         if self.context.slice.shard > 0 {
             return;
         }
-        let targets = &self.context.prepared.targets;
-        for place in 0..targets.credentials.len() {
-            let Some((count, why)) = targets
-                .refreshed(place)
-                .and_then(RefreshedCredentials::token)
-                .and_then(|token| token.take_failures())
-            else {
-                continue;
-            };
+        for (place, count, why) in self.context.prepared.targets.take_renewal_failures() {
             let step = self
                 .context
                 .prepared

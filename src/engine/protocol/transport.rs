@@ -57,6 +57,19 @@ impl Targets {
     pub(crate) fn refreshed(&self, route: usize) -> Option<&RefreshedCredentials> {
         self.credentials.get(route)?.as_ref()?.refreshed()
     }
+
+    /// Takes the failures to renew tokens since the last call: place of the target, how many there
+    /// were, and why the last one failed.
+    pub(crate) fn take_renewal_failures(&self) -> impl Iterator<Item = (usize, u64, String)> {
+        self.credentials
+            .iter()
+            .enumerate()
+            .filter_map(|(place, credentials)| {
+                let token = credentials.as_ref()?.refreshed()?.token()?;
+                let (count, why) = token.take_failures()?;
+                Some((place, count, why))
+            })
+    }
 }
 
 impl Transport {
