@@ -83,7 +83,7 @@ pub enum MasterError {
         source: serde_json::Error,
     },
     #[error(transparent)]
-    Memory(#[from] memory::MemoryError),
+    Begin(#[from] coordinator::BeginError),
     #[error("cannot listen on port {port}: {source}")]
     Listen { port: u16, source: std::io::Error },
     #[error("cannot serve workers: {0}")]

@@ -38,6 +38,18 @@ const LAST_WORD: Duration = Duration::from_secs(10);
 /// Events kept in the result.
 const MAX_EVENTS: usize = 200;
 
+/// Why a coordinator cannot be made, so that the master ends before it has begun its run.
+#[derive(Debug, thiserror::Error)]
+pub enum BeginError {
+    #[error(transparent)]
+    Memory(#[from] MemoryError),
+    #[error("cannot write the plan of run {run} as JSON: {source}")]
+    Plan {
+        run: String,
+        source: serde_json::Error,
+    },
+}
+
 #[derive(Debug, thiserror::Error)]
 pub enum Refusal {
     #[error("this is the master of run {actual}, not of {asked}")]
@@ -57,8 +69,30 @@ struct Clock {
     zero_at: Timestamp,
 }
 
+impl Clock {
+    /// The clock of a run whose zero was `elapsed_micros` before `now`, or is as far ahead where
+    /// that is negative. `None` for a time that no clock can show.
+    fn at(now: Instant, elapsed_micros: i64) -> Option<Self> {
+        let span = Duration::from_micros(elapsed_micros.unsigned_abs());
+        let zero = if elapsed_micros < 0 {
+            now.checked_add(span)?
+        } else {
+            now.checked_sub(span)?
+        };
+        let zero_micros = Timestamp::now()
+            .as_microsecond()
+            .checked_sub(elapsed_micros)?;
+        let zero_at = Timestamp::from_microsecond(zero_micros).ok()?;
+        Some(Self { zero, zero_at })
+    }
+}
+
 pub struct Coordinator {
     file: RunFile,
+    /// `file` as JSON, which every worker is sent.
+    file_json: String,
+    /// The plan of `file` as JSON, which is part of the result.
+    plan_json: serde_json::Value,
     seed: u64,
     start_in: Duration,
     memory: Memory,
@@ -80,8 +114,8 @@ pub struct Coordinator {
     /// Where the run is a search for the capacity; it judges each level.
     search: Option<Search>,
     judge: Judge,
-    /// A threshold has ended the load.
-    breached: bool,
+    /// The threshold that has ended the load, in words.
+    breached: Option<String>,
     events: Vec<Event>,
     result: Option<RunResult>,
     acknowledged: bool,
@@ -91,8 +125,17 @@ pub struct Coordinator {
 impl Coordinator {
     /// A master that remembers a grant was killed after it: it starts nothing, but looks for the
     /// workers that carry the run.
-    pub fn new(file: RunFile, memory: Memory, now: Instant) -> Result<Self, MemoryError> {
+    ///
+    /// Fails when the memory cannot be read or written, or the plan not be sent to workers.
+    pub fn new(file: RunFile, memory: Memory, now: Instant) -> Result<Self, BeginError> {
         let facts = memory.load()?;
+        let rows = memory.load_rows()?;
+        let unwritable = |source| BeginError::Plan {
+            run: file.run.clone(),
+            source,
+        };
+        let file_json = serde_json::to_string(&file).map_err(unwritable)?;
+        let plan_json = serde_json::to_value(&file.plan).map_err(unwritable)?;
         let state = if facts.granted {
             MasterState::Recovering
         } else {
@@ -106,10 +149,12 @@ impl Coordinator {
         Ok(Self {
             search: file.plan.capacity().map(Search::new),
             roster: Roster::new(file.workers),
-            feeding: Feeding::new(&file.plan, memory.load_rows(), facts.granted),
+            feeding: Feeding::new(&file.plan, rows, facts.granted),
             one_offs: OneOffs::new(&file.plan),
             alone_since: facts.granted.then_some(now),
             file,
+            file_json,
+            plan_json,
             seed,
             start_in: START_IN,
             memory,
@@ -122,7 +167,7 @@ impl Coordinator {
             timeline: Timeline::new(interval),
             blocks,
             judge,
-            breached: false,
+            breached: None,
             events: Vec::new(),
             result: None,
             acknowledged: false,
@@ -161,6 +206,7 @@ impl Coordinator {
 
     pub fn progress(&self, now: Instant) -> Progress {
         let merged = self.roster.merged();
+        // without load, and before its first second is complete, there are no users and no rate
         let latest = self
             .timeline
             .latest()
@@ -176,13 +222,14 @@ impl Coordinator {
             ready: self.roster.ready(),
             problems: self.roster.problems(now),
             elapsed_micros: self.elapsed(now).as_micros() as u64,
+            // 0 is the protocol's word for a length that nobody knows beforehand
             length_micros: self
                 .file
                 .plan
                 .whole_length()
-                .unwrap_or_default()
-                .as_micros() as u64,
+                .map_or(0, |length| length.as_micros() as u64),
             level: self.search.as_ref().and_then(Search::rate),
+            // 0 is the protocol's word for load that does not count iterations
             planned_iterations: self.file.plan.iterations().unwrap_or(0),
             iterations: merged.counters.iterations,
             requests: merged.requests(),
@@ -238,11 +285,11 @@ impl Coordinator {
         let id = self.next_session;
         self.next_session += 1;
         let session = Session::new(id, hello.index, &hello.instance, outbound);
-        let run_file = serde_json::to_string(&self.file).unwrap_or_default();
+        // whether it arrives shows in what the worker says next
         session.send(Message::Welcome(fleet::Welcome {
             version: crate::VERSION.into(),
             epoch: self.facts.epoch,
-            run_file,
+            run_file: self.file_json.clone(),
         }));
         if self.acknowledged {
             session.send(Message::Release(fleet::Release {}));
@@ -259,8 +306,12 @@ impl Coordinator {
             from_worker::Message::Hello(_) => {}
             from_worker::Message::Ready(ready) => self.hear_ready(id, &ready, now),
             from_worker::Message::NotReady(fleet::NotReady { problems }) => {
+                let problems = problems
+                    .into_iter()
+                    .map(|problem| self.reported(problem))
+                    .collect();
                 if let Some(seat) = self.roster.seat(id) {
-                    seat.set_problems(problems.into_iter().map(reported).collect(), now);
+                    seat.set_problems(problems, now);
                 }
             }
             from_worker::Message::Delta(delta) => self.hear_delta(id, &delta),
@@ -301,12 +352,8 @@ impl Coordinator {
             }
         };
         let expected = self.roster.carriers();
-        let index = self
-            .roster
-            .sessions()
-            .find(|session| session.id == id)
-            .map_or(0, |session| session.index);
-        let Some(instance) = self.roster.instance(id) else {
+        let index = self.roster.index(id);
+        let (Some(index), Some(instance)) = (index, self.roster.instance(id)) else {
             return;
         };
         // sent again after a reconnection: it is in the cumulative state already
@@ -351,12 +398,12 @@ impl Coordinator {
             Ok(snapshot) => snapshot,
             Err(e) => return self.event(&format!("a worker's samples are lost: {e}")),
         };
+        self.hear_one_offs_measured(id, &cumulative.one_offs);
         let Some(instance) = self.roster.instance(id) else {
             return;
         };
         let seen = instance.through;
         instance.snapshot = snapshot;
-        instance.one_offs = Snapshot::decode(&cumulative.one_offs).unwrap_or_default();
         instance.carrying = true;
         instance.last = cumulative.last;
         instance.length_micros = cumulative.length_micros;
@@ -371,13 +418,64 @@ impl Coordinator {
             self.blocks.miss();
         }
         if self.clock.is_none() {
-            self.clock = Some(self.clock_at(now, cumulative.elapsed_micros));
-            self.seed = cumulative.seed;
+            match Clock::at(now, cumulative.elapsed_micros) {
+                Some(clock) => {
+                    self.clock = Some(clock);
+                    self.seed = cumulative.seed;
+                }
+                // without a clock the run is not gone on with; if no other worker knows one, it is
+                // lost
+                None => self.event(&format!(
+                    "a worker says that its load began {} us ago, which cannot be",
+                    cumulative.elapsed_micros
+                )),
+            }
         }
-        if let (Some(search), Some(levels)) = (&mut self.search, &cumulative.levels) {
-            search.recall(levels);
+        if let (Some(search), Some(levels)) = (&mut self.search, &cumulative.levels)
+            && let Err(e) = search.recall(levels)
+        {
+            self.event(&format!(
+                "the search for the capacity begins anew, since what came of its levels cannot be read: {e}"
+            ));
         }
+        // a worker that leaves waits for an acknowledgement, even of nothing
         self.acknowledge_second(id, cumulative.through_second.unwrap_or(0));
+    }
+
+    /// Takes what a worker's process measured in one-offs, if it says anything of them.
+    fn hear_one_offs_measured(&mut self, id: SessionId, encoded: &[u8]) {
+        if encoded.is_empty() {
+            return;
+        }
+        match Snapshot::decode(encoded) {
+            Ok(measured) => {
+                if let Some(instance) = self.roster.instance(id) {
+                    instance.one_offs = measured;
+                }
+            }
+            Err(e) => self.event(&format!("a worker's samples of one-offs are lost: {e}")),
+        }
+    }
+
+    /// A worker's problem. One of a kind that only another version knows is still a reason not to
+    /// start, so it is taken for what a user can do the most about.
+    fn reported(&mut self, problem: fleet::Problem) -> Reported {
+        let fleet::Problem {
+            kind,
+            field,
+            object,
+            message,
+        } = problem;
+        let kind = kind.parse().unwrap_or_else(|e| {
+            self.event(&format!("{field}: {e}"));
+            ProblemKind::InvalidSpec
+        });
+        Reported {
+            kind,
+            field,
+            object,
+            message,
+        }
     }
 
     fn hear_pong(&mut self, id: SessionId, pong: &fleet::Pong) {
@@ -465,7 +563,7 @@ impl Coordinator {
     pub fn stop(&mut self, stop: Stop, now: Instant) {
         if self.result.is_some()
             || self.stopped.is_some()
-            || self.breached
+            || self.breached.is_some()
             || self.one_offs.is_closing()
         {
             return;
@@ -476,7 +574,7 @@ impl Coordinator {
             self.state = MasterState::Stopping;
             self.tell_all(|| Message::Stop(fleet::Stop { at_once: false }));
         } else if self.state != MasterState::Stopping {
-            self.wind_up(Ending::Stopped, now);
+            self.wind_up(self.natural_ending(), now);
         }
         self.tick(now);
     }
@@ -531,6 +629,10 @@ impl Coordinator {
     }
 
     fn start(&mut self, now: Instant) {
+        let ahead = self.start_in.as_micros() as i64;
+        let Some(clock) = Clock::at(now, -ahead) else {
+            return self.event("cannot start: this machine's clock is at its end");
+        };
         // written first: a master that dies after this never starts the run again
         if let Err(e) = self.remember(Facts {
             granted: true,
@@ -540,7 +642,7 @@ impl Coordinator {
         }
         self.start_wanted = false;
         self.state = MasterState::Running;
-        self.clock = Some(self.clock_at(now, -(self.start_in.as_micros() as i64)));
+        self.clock = Some(clock);
         self.event("all workers are ready; the load starts");
         self.seek(now);
         self.employ_idle(now);
@@ -647,7 +749,7 @@ impl Coordinator {
             .filter(|_| self.state == MasterState::Running)
         {
             self.event(&format!("stopped by a threshold: {why}"));
-            self.breached = true;
+            self.breached = Some(why);
             self.state = MasterState::Stopping;
             self.tell_all(|| Message::Stop(fleet::Stop { at_once: false }));
         }
@@ -687,14 +789,16 @@ impl Coordinator {
             self.employ_idle(now);
         }
         let nobody_at_work = self.roster.at_work() == 0;
-        let overdue = self
+        let patience = if nobody_at_work {
+            LAST_WORD
+        } else {
+            self.file.plan.stop_timeout + LAST_WORD
+        };
+        let hopeless = self
             .file
             .plan
             .whole_length()
-            .and_then(|length| self.elapsed(now).checked_sub(length))
-            .unwrap_or_default();
-        let hopeless = overdue >= self.file.plan.stop_timeout + LAST_WORD
-            || (nobody_at_work && overdue >= LAST_WORD);
+            .is_some_and(|length| self.elapsed(now) >= length + patience);
         let stopping_alone = self.state == MasterState::Stopping && nobody_at_work;
         self.alone_since = if self.roster.connected() > 0 {
             None
@@ -736,10 +840,10 @@ impl Coordinator {
     }
 
     fn natural_ending(&self) -> Ending {
-        match (&self.stopped, self.breached) {
-            (Some(_), _) => Ending::Stopped,
-            (None, true) => Ending::Breached,
-            (None, false) => Ending::Natural,
+        match (&self.stopped, &self.breached) {
+            (Some(stop), _) => Ending::Stopped(stop.clone()),
+            (None, Some(why)) => Ending::Breached { why: why.clone() },
+            (None, None) => Ending::Natural,
         }
     }
 
@@ -753,10 +857,9 @@ impl Coordinator {
         self.state = MasterState::Finished;
         self.result = Some(result::build(result::Parts {
             file: &self.file,
+            plan_json: self.plan_json.clone(),
             seed: self.seed,
             ending,
-            stop: self.stopped.as_ref(),
-            obstacle: self.one_offs.obstacle(),
             started_at,
             finished_at: Timestamp::now(),
             roster: &self.roster,
@@ -800,19 +903,6 @@ impl Coordinator {
             now.saturating_duration_since(clock.zero)
         })
     }
-
-    fn clock_at(&self, now: Instant, elapsed_micros: i64) -> Clock {
-        let span = Duration::from_micros(elapsed_micros.unsigned_abs());
-        let zero = if elapsed_micros < 0 {
-            now + span
-        } else {
-            now.checked_sub(span).unwrap_or(now)
-        };
-        let zero_at =
-            Timestamp::from_microsecond(Timestamp::now().as_microsecond() - elapsed_micros)
-                .unwrap_or_else(|_| Timestamp::now());
-        Clock { zero, zero_at }
-    }
 }
 
 /// How often workers hand over what they have measured, second by second: a large fleet seldom, so
@@ -828,30 +918,9 @@ fn snapshot_interval(workers: u32) -> u32 {
 /// What is random in a run can be had again: by default it follows from the run's id.
 fn seed_of(run: &str) -> u64 {
     use sha2::{Digest, Sha256};
-    let hash = Sha256::digest(run.as_bytes());
+    let [a, b, c, d, e, f, g, h, ..]: [u8; 32] = Sha256::digest(run.as_bytes()).into();
     // a JSON reader may hold numbers as floats, exact up to 2^53
-    u64::from_be_bytes(hash[..8].try_into().unwrap_or_default()) >> 11
-}
-
-fn reported(problem: fleet::Problem) -> Reported {
-    let fleet::Problem {
-        kind,
-        field,
-        object,
-        message,
-    } = problem;
-    let kind = match kind.as_str() {
-        "MissingReference" => ProblemKind::MissingReference,
-        "TargetUnresolved" => ProblemKind::TargetUnresolved,
-        "NoToken" => ProblemKind::NoToken,
-        _ => ProblemKind::InvalidSpec,
-    };
-    Reported {
-        kind,
-        field,
-        object,
-        message,
-    }
+    u64::from_be_bytes([a, b, c, d, e, f, g, h]) >> 11
 }
 
 #[cfg(test)]

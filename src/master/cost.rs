@@ -24,8 +24,9 @@ pub fn concurrency(
         .filter(|point| seconds.contains(&point.second))
         .map(|point| point.users)
         .collect();
+    let max = within.iter().copied().max()?;
     let length = scale.length.as_secs_f64();
-    if within.is_empty() || length <= 0.0 {
+    if length <= 0.0 {
         return None;
     }
     let sum = all_steps(merged);
@@ -35,7 +36,7 @@ pub fn concurrency(
         .sum::<f64>();
     Some(ConcurrencyResult {
         mean: within.iter().sum::<u64>() as f64 / within.len() as f64,
-        max: within.iter().copied().max().unwrap_or_default(),
+        max,
         by_latency: spent / 1e6 / length,
     })
 }

@@ -35,7 +35,12 @@ impl fleet_server::Fleet for FleetService {
     ) -> Result<Response<Self::JoinStream>, Status> {
         let inbound = request
             .into_inner()
-            .filter_map(|message| async { message.ok() })
+            .filter_map(|message| async {
+                // the stream ends with it, and the coordinator hears that the worker is gone
+                message
+                    .inspect_err(|status| tracing::warn!("a worker's stream broke: {status}"))
+                    .ok()
+            })
             .boxed();
         let (outbound, messages) = mpsc::channel(OUTBOUND);
         tokio::spawn(attend(self.master.clone(), inbound, outbound));
@@ -85,7 +90,15 @@ async fn first_words(inbound: &mut (impl Stream<Item = FromWorker> + Unpin)) -> 
         Ok(Some(FromWorker {
             message: Some(from_worker::Message::Hello(hello)),
         })) => Some(hello),
-        _ => None,
+        other => {
+            let what = match other {
+                Ok(Some(_)) => "its first message was not Hello",
+                Ok(None) => "it ended before a first message",
+                Err(_) => "no first message came in time",
+            };
+            tracing::warn!("closed a worker's connection: {what}");
+            None
+        }
     }
 }
 

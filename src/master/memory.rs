@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::Write;
+use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -31,7 +31,15 @@ pub struct Facts {
 pub struct MemoryError {
     doing: &'static str,
     path: PathBuf,
-    source: std::io::Error,
+    source: io::Error,
+}
+
+fn failed(doing: &'static str, folder: &Path, source: io::Error) -> MemoryError {
+    MemoryError {
+        doing,
+        path: folder.to_owned(),
+        source,
+    }
 }
 
 /// Where the facts are kept; nowhere in a local run, whose end is the end of everything.
@@ -61,11 +69,11 @@ impl Memory {
             return Ok(fresh);
         };
         match fs::read(folder.join(FILE)) {
-            Ok(bytes) => serde_json::from_slice(&bytes).map_err(|e| self.failed("read", e.into())),
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
-                self.store(&fresh).map(|()| fresh)
+            Ok(bytes) => {
+                serde_json::from_slice(&bytes).map_err(|e| failed("read", folder, e.into()))
             }
-            Err(e) => Err(self.failed("read", e)),
+            Err(e) if e.kind() == ErrorKind::NotFound => self.store(&fresh).map(|()| fresh),
+            Err(e) => Err(failed("read", folder, e)),
         }
     }
 
@@ -81,14 +89,32 @@ impl Memory {
             file.sync_all()?;
             fs::rename(&draft, folder.join(FILE))
         };
-        write().map_err(|e| self.failed("write", e))
+        write().map_err(|e| failed("write", folder, e))
     }
 
     /// For each feeder whose rows all workers share, the first that was never given out; `None`
-    /// where this incarnation never said.
-    pub fn load_rows(&self) -> Option<BTreeMap<u16, u64>> {
-        let bytes = fs::read(self.folder.as_ref()?.join(ROWS_FILE)).ok()?;
-        serde_json::from_slice(&bytes).ok()
+    /// where this incarnation never said, or where a loss of power tore what it said: either way
+    /// the workers must be asked.
+    pub fn load_rows(&self) -> Result<Option<BTreeMap<u16, u64>>, MemoryError> {
+        let Some(folder) = &self.folder else {
+            return Ok(None);
+        };
+        let path = folder.join(ROWS_FILE);
+        let bytes = match fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(e) => return Err(failed("read", folder, e)),
+        };
+        match serde_json::from_slice(&bytes) {
+            Ok(rows) => Ok(Some(rows)),
+            Err(e) => {
+                tracing::warn!(
+                    "{} is damaged, so the workers are asked: {e}",
+                    path.display()
+                );
+                Ok(None)
+            }
+        }
     }
 
     /// On return the numbers survive a kill of the process. Not a loss of the node, which takes the
@@ -102,15 +128,7 @@ impl Memory {
             fs::write(&draft, serde_json::to_vec(rows)?)?;
             fs::rename(&draft, folder.join(ROWS_FILE))
         };
-        write().map_err(|e| self.failed("write", e))
-    }
-
-    fn failed(&self, doing: &'static str, source: std::io::Error) -> MemoryError {
-        MemoryError {
-            doing,
-            path: self.folder.clone().unwrap_or_default(),
-            source,
-        }
+        write().map_err(|e| failed("write", folder, e))
     }
 }
 
@@ -148,5 +166,22 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join(FILE), "{").unwrap();
         assert!(Memory::at(folder.path()).load().is_err());
+    }
+
+    #[test]
+    fn rows_that_cannot_be_read_are_an_error_and_torn_ones_are_asked_for_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let memory = Memory::at(folder.path());
+        assert_eq!(memory.load_rows().unwrap(), None);
+        memory.store_rows(&[(1, 7)].into()).unwrap();
+        assert_eq!(memory.load_rows().unwrap(), Some([(1, 7)].into()));
+
+        fs::write(folder.path().join(ROWS_FILE), "{\"1\":").unwrap();
+        assert_eq!(memory.load_rows().unwrap(), None);
+
+        fs::remove_file(folder.path().join(ROWS_FILE)).unwrap();
+        fs::create_dir(folder.path().join(ROWS_FILE)).unwrap();
+        let error = memory.load_rows().unwrap_err().to_string();
+        assert!(error.contains("cannot read the master's memory"), "{error}");
     }
 }

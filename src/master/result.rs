@@ -26,18 +26,18 @@ use crate::wire::control::Stop;
 use crate::wire::layout::RunFile;
 
 /// How a run came to its end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Ending {
     /// The profile is over.
     Natural,
     /// Somebody stopped it.
-    Stopped,
+    Stopped(Stop),
     /// A threshold that was breached ended it.
-    Breached,
+    Breached { why: String },
     /// All workers were lost and none came back.
     Deserted,
     /// What comes before the load went wrong, so there was none.
-    NotStarted,
+    NotStarted(Obstacle),
 }
 
 /// What kept the load from starting.
@@ -50,10 +50,10 @@ pub struct Obstacle {
 
 pub struct Parts<'a> {
     pub file: &'a RunFile,
+    /// The plan of `file` as JSON.
+    pub plan_json: serde_json::Value,
     pub seed: u64,
     pub ending: Ending,
-    pub stop: Option<&'a Stop>,
-    pub obstacle: Option<&'a Obstacle>,
     pub started_at: Option<Timestamp>,
     pub finished_at: Timestamp,
     pub roster: &'a Roster,
@@ -70,10 +70,9 @@ pub struct Parts<'a> {
 pub fn build(parts: Parts<'_>) -> RunResult {
     let Parts {
         file,
+        plan_json,
         seed,
         ending,
-        stop,
-        obstacle,
         started_at,
         finished_at,
         roster,
@@ -110,15 +109,7 @@ pub fn build(parts: Parts<'_>) -> RunResult {
         None => judged,
     };
     let generator = saturation::judge(&roster.merged(), roster);
-    let judgement = match obstacle.filter(|_| ending == Ending::NotStarted) {
-        Some(Obstacle { reason, message }) => Judgement {
-            verdict: Verdict::Errored,
-            reason: (*reason).to_owned(),
-            message: message.clone(),
-            ..judged
-        },
-        None => judgement(plan, judged, &generator, ending, stop, judge),
-    };
+    let judgement = judgement(plan, judged, &generator, ending);
     let message = with_losses(judgement.message, roster);
     let seconds = kept.map_or_else(
         || cost::measured_seconds(plan, scale.length),
@@ -131,7 +122,7 @@ pub fn build(parts: Parts<'_>) -> RunResult {
         namespace: file.namespace.clone(),
         target: plan.target.url.to_string(),
         digest: file.digest.clone(),
-        plan: serde_json::to_value(plan).unwrap_or_default(),
+        plan: plan_json,
         seed,
         overrides: file.overrides.clone(),
         started_at: started_at.map(|at| at.to_string()),
@@ -182,7 +173,9 @@ pub fn scale(plan: &Plan, took: Option<Duration>) -> Scale {
     // one that was stopped took less than planned, and one that was lost does not know
     let length = match (plan.length(), took) {
         (Some(planned), Some(took)) => planned.min(took),
-        (planned, took) => planned.or(took).unwrap_or_default(),
+        // of load that ends by itself and whose workers were all lost nobody knows, so there are no
+        // rates
+        (planned, took) => planned.or(took).unwrap_or(Duration::ZERO),
     };
     Scale {
         length,
@@ -314,22 +307,16 @@ fn judge_capacity(found: &CapacityResult, judged: Judgement) -> Judgement {
     }
 }
 
-fn judgement(
-    plan: &Plan,
-    judged: Judgement,
-    generator: &Generator,
-    ending: Ending,
-    stop: Option<&Stop>,
-    judge: &Judge,
-) -> Judgement {
+/// What decides where the end itself does; `judged` is what the samples alone say.
+fn judgement(plan: &Plan, judged: Judgement, generator: &Generator, ending: Ending) -> Judgement {
     let instead = |verdict, reason: &str, message: String| Judgement {
         verdict,
         reason: reason.to_owned(),
         message,
         thresholds: judged.thresholds.clone(),
     };
-    match (ending, stop) {
-        (Ending::Natural | Ending::Breached, _)
+    match ending {
+        Ending::Natural | Ending::Breached { .. }
             if generator.saturated && plan.on_saturation == OnSaturation::Fail =>
         {
             let why = generator
@@ -343,20 +330,14 @@ fn judgement(
                 format!("the load generator was the bottleneck: {}", why.join("; ")),
             )
         }
-        (Ending::Natural | Ending::NotStarted, _) => judged,
+        Ending::Natural => judged,
+        Ending::NotStarted(Obstacle { reason, message }) => {
+            instead(Verdict::Errored, reason, message)
+        }
         // thresholds are shown as they stood, but do not decide
-        (Ending::Stopped, Some(stop)) => {
-            instead(Verdict::Aborted, &stop.reason, stop.message.clone())
-        }
-        (Ending::Stopped, None) => {
-            instead(Verdict::Aborted, "Aborted", "the run was stopped".into())
-        }
-        (Ending::Breached, _) => instead(
-            Verdict::Failed,
-            "ThresholdAborted",
-            judge.abort().unwrap_or_default(),
-        ),
-        (Ending::Deserted, _) => instead(
+        Ending::Stopped(stop) => instead(Verdict::Aborted, &stop.reason, stop.message),
+        Ending::Breached { why } => instead(Verdict::Failed, "ThresholdAborted", why),
+        Ending::Deserted => instead(
             Verdict::Errored,
             "WorkersLost",
             "all workers were lost and none came back in time".into(),
@@ -385,12 +366,9 @@ fn warnings(
     generator: &Generator,
 ) -> Vec<String> {
     let mut warnings = file.warnings.clone();
-    if generator.saturated {
-        let first = generator
-            .workers
-            .first()
-            .map(|worker| format!("; worker {}: {}", worker.worker, worker.why))
-            .unwrap_or_default();
+    // the first is always listed
+    if let Some(first) = generator.workers.first() {
+        let first = format!("; worker {}: {}", first.worker, first.why);
         warnings.push(format!("the load generator was the bottleneck: the numbers are its own, not the target's{first}"));
     }
     if roster.lost() > 0 {

@@ -207,6 +207,7 @@ impl Roster {
     pub fn rows(&self, feeder: u16) -> Rows {
         let mut sum = Rows::default();
         for instance in self.instances.values() {
+            // a process that never asked for rows has none
             let rows = instance.rows.get(&feeder).copied().unwrap_or_default();
             let is_gone = instance.is_at_work() || instance.left_early;
             sum.leased += rows.leased;
@@ -342,7 +343,8 @@ impl Roster {
             .sum()
     }
 
-    /// The first second that not every process at work has delivered.
+    /// The first second that not every process at work has delivered; `u32::MAX` when none is at
+    /// work.
     pub fn delivered(&self) -> u32 {
         let working = self
             .sessions()
@@ -351,6 +353,7 @@ impl Roster {
         working
             .map(|instance| instance.through.map_or(0, |through| through + 1))
             .min()
+            // nobody is at work, so there is nobody to wait for
             .unwrap_or(u32::MAX)
     }
 

@@ -90,16 +90,20 @@ impl Search {
 
     /// Goes on with what a master before this one announced. What it had not judged, and what it
     /// had confirmed, is done again: the samples are lost.
-    pub fn recall(&mut self, announced: &fleet::Levels) {
+    ///
+    /// Fails when what came of the levels cannot be read: then none is taken for tried.
+    pub fn recall(&mut self, announced: &fleet::Levels) -> Result<(), serde_json::Error> {
         if announced.levels.len() <= self.levels.len() {
-            return;
+            return Ok(());
         }
         let level = |level: &fleet::Level| Level {
             at: Duration::from_micros(level.at_micros),
             rate: level.rate,
         };
         self.levels = announced.levels.iter().map(level).collect();
-        self.judged = serde_json::from_str(&announced.tried).unwrap_or_default();
+        self.current = None;
+        self.judged.clear();
+        self.judged = serde_json::from_str(&announced.tried)?;
         if self
             .judged
             .last()
@@ -107,7 +111,7 @@ impl Search {
         {
             self.judged.pop();
         }
-        self.current = None;
+        Ok(())
     }
 
     /// A worker's samples that ended in `second`.
@@ -254,6 +258,7 @@ impl Search {
             rate,
             purpose: format!("{purpose:?}"),
             held,
+            // a level that held has nothing to explain
             why: why.unwrap_or_default(),
             achieved_rate: totals.achieved_rate,
             requests: totals.requests,
@@ -296,7 +301,8 @@ impl Search {
                 })
                 .collect(),
             end_micros: self.end.map(micros),
-            tried: serde_json::to_string(&self.judged).unwrap_or_default(),
+            tried: serde_json::to_string(&self.judged)
+                .expect("levels are numbers and words, which are always JSON"),
         }
     }
 
@@ -531,7 +537,10 @@ mod tests {
             before.pass_second(400.0);
         }
         let mut after = Stage::new();
-        after.search.recall(before.announced.last().unwrap());
+        after
+            .search
+            .recall(before.announced.last().unwrap())
+            .unwrap();
         after.second = before.second + 7;
         after.announced = before.announced.clone();
         let found = after.run(400.0);
@@ -543,6 +552,27 @@ mod tests {
                 .windows(2)
                 .all(|pair| pair[1].at_micros > pair[0].at_micros),
             "{levels:?}"
+        );
+    }
+
+    #[test]
+    fn levels_of_which_nobody_can_say_what_came_are_tried_again() {
+        let mut before = Stage::new();
+        while before.search.judged.len() < 4 {
+            before.pass_second(400.0);
+        }
+        let torn = fleet::Levels {
+            tried: "[{".into(),
+            ..before.announced.last().unwrap().clone()
+        };
+        let mut after = Stage::new();
+        assert!(after.search.recall(&torn).is_err());
+        after.second = before.second + 7;
+        after.announced = before.announced.clone();
+        let found = after.run(400.0);
+        assert_eq!(
+            (found.rate, found.curve[0].rate),
+            (Stage::new().run(400.0).rate, 100.0)
         );
     }
 }

@@ -1,10 +1,13 @@
 //! What a master tells the operator and what the operator tells it: JSON over HTTPS with a token.
 
+use std::fmt;
 use std::net::SocketAddr;
+use std::str::FromStr;
 use std::time::Duration;
 
 use reqwest::{Certificate, Method, StatusCode};
-use serde::de::DeserializeOwned;
+use serde::de::value::Error as UnknownWord;
+use serde::de::{DeserializeOwned, IntoDeserializer};
 use serde::{Deserialize, Serialize};
 
 use super::RunResult;
@@ -89,6 +92,7 @@ impl Progress {
         } else {
             (self.iterations, self.planned_iterations)
         };
+        // without a length or a number of iterations nothing is known of the end
         let part = done.saturating_mul(100).checked_div(whole).unwrap_or(0);
         part.min(99) as u32
     }
@@ -113,6 +117,22 @@ pub enum ProblemKind {
     TargetUnresolved,
     /// Whoever gives out tokens gave none.
     NoToken,
+}
+
+/// Writes the name that JSON has, too.
+impl fmt::Display for ProblemKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.serialize(f)
+    }
+}
+
+/// Reads what [`Display`](fmt::Display) wrote.
+impl FromStr for ProblemKind {
+    type Err = UnknownWord;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Self::deserialize(text.into_deserializer())
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -270,13 +290,11 @@ impl Client {
         let response = request.send().await.map_err(unreachable)?;
         let status = response.status();
         if !status.is_success() {
-            let message: String = response
+            let message = response
                 .text()
                 .await
-                .unwrap_or_default()
-                .chars()
-                .take(256)
-                .collect();
+                .unwrap_or_else(|e| format!("why cannot be read: {}", e.without_url()));
+            let message = message.chars().take(256).collect();
             return Err(ControlError::Refused {
                 run: self.run.clone(),
                 path,
@@ -285,5 +303,27 @@ impl Client {
             });
         }
         response.json().await.map_err(unreachable)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kind_of_problem_has_one_name_in_text_and_json() {
+        for kind in [
+            ProblemKind::MissingReference,
+            ProblemKind::InvalidSpec,
+            ProblemKind::TargetUnresolved,
+            ProblemKind::NoToken,
+        ] {
+            assert_eq!(kind.to_string().parse(), Ok(kind));
+            assert_eq!(
+                serde_json::to_value(kind).unwrap(),
+                kind.to_string().as_str()
+            );
+        }
+        assert!("Haunted".parse::<ProblemKind>().is_err());
     }
 }

@@ -115,6 +115,7 @@ impl Work {
             self.length = length;
             self.over_since = Some(Instant::now());
         }
+        // on the wire an empty text is no failure
         let failure = self.running.failure().unwrap_or_default().to_owned();
         fleet::Delta {
             second,
@@ -156,12 +157,14 @@ impl Work {
             at: Duration::from_micros(level.at_micros),
             rate: level.rate,
         };
-        let levels = announced
+        let (valid, invalid): (Vec<_>, Vec<_>) = announced
             .levels
             .iter()
-            .filter(|level| level.rate.is_finite() && level.rate >= 0.0)
-            .map(level)
-            .collect();
+            .partition(|level| level.rate.is_finite() && level.rate >= 0.0);
+        if !invalid.is_empty() {
+            tracing::error!("left out levels whose rate is no rate: {invalid:?}");
+        }
+        let levels = valid.into_iter().map(level).collect();
         self.running.follow(Levels {
             levels,
             end: announced.end_micros.map(Duration::from_micros),

@@ -169,8 +169,13 @@ impl Door {
             .into_inner();
         // an error ends the stream like a closed connection does
         let inbound = inbound
-            .take_while(|message| std::future::ready(message.is_ok()))
-            .filter_map(|message| std::future::ready(message.ok()));
+            .map(move |message| {
+                message
+                    .inspect_err(|status| tracing::warn!("the master's stream broke: {status}"))
+                    .ok()
+            })
+            .take_while(|message| std::future::ready(message.is_some()))
+            .filter_map(std::future::ready);
         Ok((inbound.boxed(), outbound))
     }
 }
@@ -202,18 +207,16 @@ impl Worker {
     async fn hand_over(&mut self, door: &Door) {
         self.leaving = true;
         loop {
-            if let Ok((inbound, outbound)) = door.open(self).await
-                && matches!(
-                    self.serve(inbound, outbound).await,
+            match door.open(self).await {
+                Ok((inbound, outbound)) => match self.serve(inbound, outbound).await {
                     End::Drained
-                        | End::Released
-                        | End::Refused {
-                            permanent: true,
-                            ..
-                        }
-                )
-            {
-                return;
+                    | End::Released
+                    | End::Refused {
+                        permanent: true, ..
+                    } => return,
+                    End::Lost | End::Refused { .. } => {}
+                },
+                Err(e) => tracing::info!("no master yet for the last samples: {e}"),
             }
             self.keep_going_for(Duration::from_millis(200)).await;
         }

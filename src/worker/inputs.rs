@@ -1,5 +1,6 @@
 //! Where a worker finds the values of the test's references.
 
+use std::io::ErrorKind;
 use std::path::PathBuf;
 
 use crate::plan::{Inputs, Plan};
@@ -24,7 +25,9 @@ impl InputSource {
         for reference in plan.references() {
             match std::fs::read(folder.join(layout::input_path(reference))) {
                 Ok(value) => inputs.insert(reference.kind, &reference.name, &reference.key, value),
-                Err(e) => tracing::debug!("{reference}: {e}"),
+                Err(e) if e.kind() == ErrorKind::NotFound => tracing::debug!("{reference}: {e}"),
+                // it is reported as missing, so that the log must say what is wrong
+                Err(e) => tracing::warn!("{reference}: {e}"),
             }
         }
         inputs

@@ -39,8 +39,8 @@ impl OneOffs {
         worker: u32,
     ) -> Option<fleet::OneOffDone> {
         let kind = asked.kind();
-        if self.done.contains_key(&kind) {
-            return Some(self.answer(kind));
+        if let Some(done) = self.done.get(&kind) {
+            return Some(self.answer(kind, done));
         }
         if self
             .under_way
@@ -54,8 +54,10 @@ impl OneOffs {
             (Some(_), None) => return Some(refusal(kind, "this worker is not ready")),
             (None, _) => return Some(refusal(kind, "this worker does not know how")),
         };
-        if let Some(found) = asked.found.as_ref().and_then(read) {
-            self.found = found;
+        match asked.found.as_ref().map(read) {
+            Some(Ok(found)) => self.found = found,
+            Some(Err(why)) => return Some(refusal(kind, why)),
+            None => {}
         }
         let share = Share {
             worker,
@@ -90,16 +92,19 @@ impl OneOffs {
             self.found = found;
         }
         self.measured.merge(&snapshot);
-        self.done.insert(kind, failure.map_or(Ok(told), Err));
-        self.answer(kind)
+        let done = failure.map_or(Ok(told), Err);
+        let answer = self.answer(kind, &done);
+        self.done.insert(kind, done);
+        answer
     }
 
-    /// What setup found comes with the share.
-    pub(super) fn learn(&mut self, found: Option<&fleet::Found>) {
-        if let Some(found) = found.and_then(read) {
-            self.found = found;
+    /// What setup found comes with the share; an error when it cannot be read.
+    pub(super) fn learn(&mut self, found: Option<&fleet::Found>) -> Result<(), &'static str> {
+        if let Some(found) = found {
+            self.found = read(found)?;
             self.done.insert(OneOffKind::Setup, Ok(String::new()));
         }
+        Ok(())
     }
 
     pub(super) fn found(&self) -> SetupValues {
@@ -120,19 +125,15 @@ impl OneOffs {
         }
     }
 
-    fn answer(&self, kind: OneOffKind) -> fleet::OneOffDone {
+    fn answer(&self, kind: OneOffKind, done: &Result<String, String>) -> fleet::OneOffDone {
+        let (failure, told) = match done {
+            Ok(told) => (String::new(), told.clone()),
+            Err(failure) => (failure.clone(), String::new()),
+        };
         fleet::OneOffDone {
             kind: kind.into(),
-            failure: self
-                .done
-                .get(&kind)
-                .and_then(|done| done.clone().err())
-                .unwrap_or_default(),
-            told: self
-                .done
-                .get(&kind)
-                .and_then(|done| done.clone().ok())
-                .unwrap_or_default(),
+            failure,
+            told,
             found: (kind == OneOffKind::Setup).then(|| fleet::Found {
                 values: self.found.to_json(),
             }),
@@ -151,8 +152,9 @@ fn one_off(kind: OneOffKind) -> Option<OneOff> {
     }
 }
 
-fn read(found: &fleet::Found) -> Option<SetupValues> {
-    SetupValues::from_json(&found.values)
+/// The values are secret, so that the error says no more.
+fn read(found: &fleet::Found) -> Result<SetupValues, &'static str> {
+    SetupValues::from_json(&found.values).ok_or("what setup found cannot be read")
 }
 
 fn refusal(kind: OneOffKind, why: &str) -> fleet::OneOffDone {
@@ -160,5 +162,26 @@ fn refusal(kind: OneOffKind, why: &str) -> fleet::OneOffDone {
         kind: kind.into(),
         failure: why.into(),
         ..fleet::OneOffDone::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_share_without_what_setup_found_is_not_begun() {
+        let mut one_offs = OneOffs::default();
+        let torn = fleet::Found {
+            values: b"{".to_vec(),
+        };
+        assert!(one_offs.learn(Some(&torn)).is_err());
+        assert_eq!(one_offs.known(), Vec::<i32>::new());
+        one_offs.learn(None).unwrap();
+        let whole = fleet::Found {
+            values: SetupValues::default().to_json(),
+        };
+        one_offs.learn(Some(&whole)).unwrap();
+        assert_eq!(one_offs.known(), [OneOffKind::Setup as i32]);
     }
 }

@@ -339,13 +339,8 @@ impl Worker {
             return self.say_ready(outbound).await;
         }
         if self.plan.is_none() {
-            let file: RunFile = serde_json::from_str(&welcome.run_file).map_err(|e| {
-                tracing::error!("the master's plan cannot be read: {e}");
-                End::Refused {
-                    reason: e.to_string(),
-                    permanent: true,
-                }
-            })?;
+            let file: RunFile = serde_json::from_str(&welcome.run_file)
+                .map_err(|e| turned_away(format!("the master's plan cannot be read: {e}")))?;
             self.plan = Some(Arc::new(file.plan));
         }
         match &self.stage {
@@ -369,6 +364,7 @@ impl Worker {
             Ok(prepared) => {
                 self.feeders = prepared.feed_data();
                 self.prepared = Some(prepared.clone());
+                // a test without calls has no descriptors, which an empty text says on the wire
                 self.descriptors = prepared.descriptor_digest().unwrap_or_default().to_owned();
                 self.warnings = prepared.warnings().to_vec();
                 self.stage = Stage::Prepared(prepared);
@@ -435,15 +431,21 @@ impl Worker {
         let ahead = Duration::from_micros(start.in_micros.unsigned_abs());
         let now = Instant::now();
         let zero = if start.in_micros >= 0 {
-            now + ahead
+            now.checked_add(ahead)
         } else {
-            now.checked_sub(ahead).unwrap_or(now)
+            now.checked_sub(ahead)
+        };
+        let Some(zero) = zero else {
+            let why = format!("no clock can show a start in {} us", start.in_micros);
+            return Err(turned_away(why));
         };
         let share = Share {
             worker: self.identity.index,
             workers: start.workers,
         };
-        self.one_offs.learn(start.found.as_ref());
+        self.one_offs
+            .learn(start.found.as_ref())
+            .map_err(|why| turned_away(why.to_owned()))?;
         let assignment = Assignment {
             share,
             shards: self.identity.cores.max(1) as u32,
@@ -484,6 +486,15 @@ impl Worker {
             );
             work.stop(true);
         }
+    }
+}
+
+/// The end of a session whose master says what no retry makes right; the process goes with it.
+fn turned_away(reason: String) -> End {
+    tracing::error!("{reason}");
+    End::Refused {
+        reason,
+        permanent: true,
     }
 }
 
@@ -552,7 +563,7 @@ async fn prepare_again(
 fn problems(error: &PrepareError) -> Vec<fleet::Problem> {
     let problem =
         |kind: ProblemKind, field: &str, object: String, message: String| fleet::Problem {
-            kind: format!("{kind:?}"),
+            kind: kind.to_string(),
             field: field.to_owned(),
             object,
             message,

@@ -49,7 +49,7 @@ impl Feeding {
             .map(|(i, feeder)| (i as u16, Ledger::new(feeder.is_finite())))
             .collect();
         let unsure = (granted && remembered.is_none()).then_some(None);
-        for (feeder, next) in remembered.unwrap_or_default() {
+        for (feeder, next) in remembered.into_iter().flatten() {
             if let Some(ledger) = ledgers.get_mut(&feeder) {
                 ledger.skip_to(next);
             }
@@ -184,18 +184,18 @@ impl Coordinator {
     /// Of a feeder that is leased out, the end has come when no worker has any row left; of others
     /// when one is through.
     pub(super) fn hear_used_up(&mut self, id: SessionId, feeder: u16) {
+        let Some(name) = self.file.plan.feeders.get(usize::from(feeder)) else {
+            return self.event(&format!(
+                "a worker has used every row of feeder {feeder}, which this test does not have"
+            ));
+        };
+        let name = name.name.clone();
         if let Some(instance) = self.roster.instance(id) {
             instance.used_up.insert(feeder);
         }
         let is_over =
             !self.feeding.ledgers.contains_key(&feeder) || self.roster.all_used_up(feeder);
         if is_over && self.state == MasterState::Running {
-            let name = self
-                .file
-                .plan
-                .feeders
-                .get(usize::from(feeder))
-                .map_or("", |feeder| feeder.name.as_str());
             self.event(&format!(
                 "every row of feeder {name:?} has been used, which ends the load"
             ));

@@ -12,7 +12,6 @@ use super::super::result::{Ending, Obstacle};
 use super::super::roster::SessionId;
 use super::Coordinator;
 use crate::plan::{Plan, Preflight, duration};
-use crate::stats::Snapshot;
 use crate::wire::control::MasterState;
 use crate::wire::fleet::{self, OneOffKind, from_master::Message};
 
@@ -26,8 +25,8 @@ const MAX_WARNINGS: usize = 64;
 
 /// What is done once.
 pub(super) struct OneOffs {
-    /// Still to be done before the start, in this order.
-    before: VecDeque<OneOffKind>,
+    /// Still to be done before the start, in this order, and how long each may take.
+    before: VecDeque<(OneOffKind, Duration)>,
     under_way: Option<UnderWay>,
     /// By setup, for workers and one-offs. Secret.
     found: Option<fleet::Found>,
@@ -36,8 +35,6 @@ pub(super) struct OneOffs {
     /// The load is over, or will never be: what is left is teardown.
     closing: Option<Closing>,
     torn_down: bool,
-    /// What kept the load from starting.
-    obstacle: Option<Obstacle>,
     warnings: Vec<String>,
 }
 
@@ -49,7 +46,7 @@ struct UnderWay {
     until: Instant,
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 struct Closing {
     ending: Ending,
     /// Whatever is done by then.
@@ -65,7 +62,6 @@ impl OneOffs {
             touched: false,
             closing: None,
             torn_down: false,
-            obstacle: None,
             warnings: vec![],
         }
     }
@@ -90,10 +86,6 @@ impl OneOffs {
         self.closing.is_some()
     }
 
-    pub(super) fn obstacle(&self) -> Option<&Obstacle> {
-        self.obstacle.as_ref()
-    }
-
     pub(super) fn warnings(&self) -> &[String] {
         &self.warnings
     }
@@ -109,14 +101,18 @@ impl OneOffs {
 }
 
 /// All that comes before the start.
-fn before_start(plan: &Plan) -> VecDeque<OneOffKind> {
-    let await_targets = plan.readiness_timeout().map(|_| OneOffKind::AwaitTargets);
-    let setup = (!plan.once.setup.is_empty()).then_some(OneOffKind::Setup);
+fn before_start(plan: &Plan) -> VecDeque<(OneOffKind, Duration)> {
+    let await_targets = plan
+        .readiness_timeout()
+        .map(|timeout| (OneOffKind::AwaitTargets, timeout + ANSWER));
+    let setup =
+        (!plan.once.setup.is_empty()).then_some((OneOffKind::Setup, plan.once.setup_timeout));
+    let preflight = Some((OneOffKind::Preflight, PREFLIGHT));
     let preflight = match plan.preflight {
         Preflight::Off => [None, setup],
-        Preflight::Connect => [Some(OneOffKind::Preflight), setup],
+        Preflight::Connect => [preflight, setup],
         // its steps may name what setup found
-        Preflight::Once => [setup, Some(OneOffKind::Preflight)],
+        Preflight::Once => [setup, preflight],
     };
     await_targets
         .into_iter()
@@ -152,7 +148,7 @@ impl Coordinator {
             return;
         }
         match self.one_offs.before.front() {
-            Some(kind) => self.ask(*kind, now),
+            Some((kind, within)) => self.ask(*kind, *within, now),
             None => self.start(now),
         }
     }
@@ -165,7 +161,7 @@ impl Coordinator {
             && !self.one_offs.is_under_way()
             && self.roster.who_knows(OneOffKind::Setup).is_some()
         {
-            self.ask(OneOffKind::Setup, now);
+            self.ask(OneOffKind::Setup, self.file.plan.once.setup_timeout, now);
         }
         is_known
     }
@@ -216,7 +212,7 @@ impl Coordinator {
 
     /// Goes on with what [`wind_up`](Self::wind_up) began.
     pub(super) fn close(&mut self, now: Instant) {
-        let Some(Closing { ending, until }) = self.one_offs.closing else {
+        let Some(Closing { ending, until }) = self.one_offs.closing.clone() else {
             return;
         };
         self.watch_one_off(now);
@@ -232,7 +228,10 @@ impl Coordinator {
                 .push("teardown was not carried out: no worker was left that could".to_owned());
             self.finish(ending);
         } else {
-            self.ask(OneOffKind::Teardown, now);
+            let within = until.duration_since(now).saturating_sub(ANSWER);
+            if !within.is_zero() {
+                self.ask(OneOffKind::Teardown, within, now);
+            }
         }
     }
 
@@ -262,26 +261,12 @@ impl Coordinator {
         }
     }
 
-    /// Begins a one-off, if there is a worker for it.
-    fn ask(&mut self, kind: OneOffKind, now: Instant) {
+    /// Begins a one-off that may take `within`, if there is a worker for it.
+    fn ask(&mut self, kind: OneOffKind, within: Duration, now: Instant) {
         let known = self.roster.who_knows(kind);
         let Some(session) = known.or_else(|| self.roster.first_ready()) else {
             return;
         };
-        let within = match (kind, self.one_offs.closing) {
-            (OneOffKind::Teardown, Some(closing)) => closing
-                .until
-                .saturating_duration_since(now)
-                .saturating_sub(ANSWER),
-            (OneOffKind::AwaitTargets, _) => {
-                self.file.plan.readiness_timeout().unwrap_or_default() + ANSWER
-            }
-            (OneOffKind::Preflight, _) => PREFLIGHT,
-            _ => self.file.plan.once.setup_timeout,
-        };
-        if kind == OneOffKind::Teardown && within.is_zero() {
-            return;
-        }
         let (workers, seed) = (self.file.workers, self.seed);
         let found = self.one_offs.found();
         self.tell(
@@ -312,10 +297,7 @@ impl Coordinator {
 
     pub(super) fn on_one_off(&mut self, id: SessionId, done: fleet::OneOffDone, now: Instant) {
         let kind = done.kind();
-        let measured = Snapshot::decode(&done.snapshot);
-        if let (Ok(measured), Some(instance)) = (measured, self.roster.instance(id)) {
-            instance.one_offs = measured;
-        }
+        self.hear_one_offs_measured(id, &done.snapshot);
         // of whom nothing was asked, or no longer
         if self
             .one_offs
@@ -351,15 +333,15 @@ impl Coordinator {
             Some(why) if self.one_offs.is_closing() || self.facts.granted => self.event(&why),
             Some(why) => {
                 self.event(&why);
-                self.one_offs.obstacle = Some(Obstacle {
+                self.one_offs.before.clear();
+                let obstacle = Obstacle {
                     reason: reason(kind),
                     message: why,
-                });
-                self.one_offs.before.clear();
-                return self.wind_up(Ending::NotStarted, now);
+                };
+                return self.wind_up(Ending::NotStarted(obstacle), now);
             }
         }
-        self.one_offs.before.retain(|left| *left != kind);
+        self.one_offs.before.retain(|(left, _)| *left != kind);
         self.one_offs.torn_down |= kind == OneOffKind::Teardown;
     }
 }

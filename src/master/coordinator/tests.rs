@@ -696,3 +696,98 @@ fn the_larger_the_fleet_the_seldomer_workers_hand_over() {
         [1, 1, 2, 2, 5, 5]
     );
 }
+
+fn events(stage: &Stage) -> Vec<&str> {
+    stage
+        .coordinator
+        .events
+        .iter()
+        .map(|event| event.message.as_str())
+        .collect()
+}
+
+#[test]
+fn a_problem_of_an_unknown_kind_still_keeps_a_worker_from_being_ready() {
+    let mut stage = Stage::new(1, Memory::none());
+    let player = stage.join(0, "a", false);
+    let problem = |kind: &str| fleet::Problem {
+        kind: kind.into(),
+        field: "spec.target".into(),
+        ..fleet::Problem::default()
+    };
+    let problems = vec![problem("NoToken"), problem("Haunted")];
+    stage.say(
+        &player,
+        from_worker::Message::NotReady(fleet::NotReady { problems }),
+    );
+    let kinds: Vec<_> = stage.coordinator.progress(stage.now).problems;
+    let kinds: Vec<_> = kinds.iter().map(|problem| problem.kind).collect();
+    assert_eq!(kinds, [ProblemKind::InvalidSpec, ProblemKind::NoToken]);
+    let events = events(&stage);
+    assert!(
+        events[0].contains("unknown variant `Haunted`"),
+        "{events:?}"
+    );
+}
+
+#[test]
+fn a_worker_whose_start_no_clock_can_show_does_not_restart_the_profile() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut stage = Stage::new(1, Memory::at(folder.path()));
+    stage.grant(1, GrantAction::Resume).unwrap();
+    let player = stage.join(0, "a", true);
+    let from_worker::Message::Cumulative(cumulative) = cumulative(4, 9) else {
+        unreachable!()
+    };
+    let cumulative = fleet::Cumulative {
+        elapsed_micros: i64::MIN,
+        ..cumulative
+    };
+    stage.say(&player, from_worker::Message::Cumulative(cumulative));
+    assert_eq!(stage.state(), MasterState::Recovering);
+    stage.pass(RECOVERY.as_secs());
+    assert_eq!(stage.state(), MasterState::Lost);
+    assert_eq!(stage.coordinator.merged().requests(), 9);
+    let events = events(&stage);
+    assert!(events[0].contains("which cannot be"), "{events:?}");
+}
+
+#[test]
+fn samples_of_one_offs_that_cannot_be_read_are_said_to_be_lost() {
+    let (mut stage, player) = Stage::started();
+    stage.pass(4);
+    let from_worker::Message::Cumulative(cumulative) = cumulative(0, 9) else {
+        unreachable!()
+    };
+    let cumulative = fleet::Cumulative {
+        one_offs: vec![0xff],
+        ..cumulative
+    };
+    stage.say(&player, from_worker::Message::Cumulative(cumulative));
+    assert_eq!(stage.coordinator.merged().requests(), 9);
+    let events = events(&stage);
+    assert!(
+        events
+            .iter()
+            .any(|event| event.starts_with("a worker's samples of one-offs are lost")),
+        "{events:?}"
+    );
+}
+
+#[test]
+fn a_feeder_that_the_test_does_not_have_ends_no_run() {
+    let (mut stage, player) = Stage::started();
+    stage.pass(4);
+    stage.say(
+        &player,
+        from_worker::Message::UsedUp(fleet::UsedUp { feeder: 3 }),
+    );
+    assert_eq!(stage.state(), MasterState::Running);
+    let events = events(&stage);
+    assert!(
+        events
+            .iter()
+            .any(|event| event.contains("feeder 3, which this test does not have")),
+        "{events:?}"
+    );
+}

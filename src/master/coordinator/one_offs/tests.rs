@@ -5,7 +5,7 @@ use serde_json::json;
 use super::super::tests::{Player, Stage, cumulative_with};
 use super::*;
 use crate::master::memory::Memory;
-use crate::stats::Counters;
+use crate::stats::{Counters, Snapshot};
 use crate::stats::result::Verdict;
 use crate::wire::control::{GrantAction, Stop};
 use crate::wire::fleet::from_worker;
