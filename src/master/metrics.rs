@@ -1,16 +1,23 @@
-//! The run as Prometheus sees it: merged counters and a real histogram, labelled with the run, a
+//! The run as Prometheus sees it: merged counters and real histograms, labelled with the run, a
 //! bounded number of steps and nothing else.
+//!
+//! Families are built in the client library's own model and written by its encoder. Its collectors
+//! are of no use here: they count samples one by one, and ours are merged histograms.
 
 use std::time::Instant;
 
-use prometheus::core::Collector;
-use prometheus::{GaugeVec, IntCounterVec, Opts, TextEncoder};
+use prometheus::TextEncoder;
+use prometheus::proto::{
+    Bucket, Counter, Gauge, Histogram as Buckets, LabelPair, Metric, MetricFamily, MetricType,
+    Quantile, Summary,
+};
 
 use super::Shared;
-use super::result::{step_names, trend_names};
-use crate::stats::summary::TrendName;
-use crate::stats::{Histogram, StreamStats};
-use crate::wire::control::MasterState;
+use super::result::step_names;
+use crate::plan::{Trend, Unit};
+use crate::stats::summary::StepName;
+use crate::stats::{Counters, Histogram, Snapshot, StepStats, StreamStats};
+use crate::wire::control::{MasterState, Progress};
 
 /// Upper bounds of the latency histogram's buckets, in seconds: a factor of about 2.5 apart, as
 /// Prometheus' own defaults, from 1 ms to 1 min.
@@ -18,328 +25,498 @@ const BUCKETS: [f64; 15] = [
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0,
 ];
 
-/// The text format, whole.
+/// Quantiles of a record, as shares.
+const QUANTILES: [f64; 4] = [0.5, 0.9, 0.95, 0.99];
+
+/// Writes all metrics of the run in the text format.
 pub fn text(master: &Shared) -> String {
-    let (progress, merged, late, names, trends, run) = master.with(|coordinator| {
-        let plan = &coordinator.file().plan;
-        let (names, trends, run) = (
-            step_names(plan),
-            trend_names(plan),
-            coordinator.file().run.clone(),
-        );
-        (
-            coordinator.progress(Instant::now()),
-            coordinator.merged(),
-            coordinator.late(),
-            names,
-            trends,
-            run,
-        )
+    let run = master.with(|coordinator| Run {
+        id: coordinator.file().run.clone(),
+        steps: step_names(&coordinator.file().plan),
+        trends: coordinator.file().plan.trends(),
+        progress: coordinator.progress(Instant::now()),
+        merged: coordinator.merged(),
+        late: coordinator.late(),
     });
-    let mut families = Families {
-        run: run.clone(),
-        text: String::new(),
-    };
-    let by_step = |get: fn(&crate::stats::StepStats) -> u64| -> Vec<(usize, u64)> {
-        merged
+    TextEncoder::new()
+        .encode_to_string(&run.families())
+        .expect("every family has a name and a metric")
+}
+
+/// All that the metrics show.
+struct Run {
+    id: String,
+    steps: Vec<StepName>,
+    trends: Vec<Trend>,
+    progress: Progress,
+    merged: Snapshot,
+    /// Requests whose data came after their second was complete.
+    late: u64,
+}
+
+impl Run {
+    /// Families that have something to show; no name comes twice.
+    fn families(&self) -> Vec<MetricFamily> {
+        let mut all = self.step_counters();
+        all.extend(self.run_counters());
+        all.extend(self.gauges());
+        all.extend(self.stream_counters());
+        all.extend(self.histograms());
+        all.extend(self.records());
+        all.retain(|family| !family.get_metric().is_empty());
+        all
+    }
+
+    fn step_counters(&self) -> Vec<MetricFamily> {
+        type Get = fn(&StepStats) -> u64;
+        let counters: [(&str, &str, Get); 6] = [
+            ("starling_requests_total", "Finished requests.", |s| {
+                s.requests
+            }),
+            ("starling_failures_total", "Failed requests.", |s| {
+                s.failures
+            }),
+            ("starling_checks_passed_total", "Checks that passed.", |s| {
+                s.checks_passed
+            }),
+            ("starling_checks_failed_total", "Checks that failed.", |s| {
+                s.checks_failed
+            }),
+            ("starling_sent_bytes_total", "Bytes of requests.", |s| {
+                s.sent_bytes
+            }),
+            ("starling_received_bytes_total", "Bytes of answers.", |s| {
+                s.received_bytes
+            }),
+        ];
+        counters
+            .map(|(name, help, get)| self.step_counter(name, help, |stats| Some(get(stats))))
+            .into()
+    }
+
+    fn run_counters(&self) -> Vec<MetricFamily> {
+        let Counters {
+            iterations,
+            dropped,
+            feeder_drops,
+            warmup,
+            control,
+            retries,
+            redirect_hops,
+            interrupted,
+            ..
+        } = self.merged.counters;
+        [
+            (
+                "starling_iterations_total",
+                "Iterations started.",
+                iterations,
+            ),
+            (
+                "starling_dropped_total",
+                "Arrivals dropped for want of a free slot.",
+                dropped,
+            ),
+            (
+                "starling_feeder_drops_total",
+                "Dropped arrivals for want of a feeder row.",
+                feeder_drops,
+            ),
+            (
+                "starling_warmup_requests_total",
+                "Requests sent in the warm-up.",
+                warmup,
+            ),
+            (
+                "starling_control_requests_total",
+                "Requests sent by setup, teardown, onStart and onStop, and health checks that passed.",
+                control,
+            ),
+            (
+                "starling_retries_total",
+                "Attempts given up for another.",
+                retries,
+            ),
+            (
+                "starling_redirect_hops_total",
+                "Redirections followed.",
+                redirect_hops,
+            ),
+            (
+                "starling_late_requests_total",
+                "Requests whose data came after their second was complete.",
+                self.late,
+            ),
+            (
+                "starling_interrupted_total",
+                "Requests cut off at the end of the run.",
+                interrupted,
+            ),
+        ]
+        .map(|(name, help, value)| {
+            family(
+                name,
+                help,
+                MetricType::COUNTER,
+                vec![counter(self.labels([]), value)],
+            )
+        })
+        .into()
+    }
+
+    fn gauges(&self) -> Vec<MetricFamily> {
+        let progress = &self.progress;
+        [
+            (
+                "starling_users",
+                "Users alive, or iterations in flight.",
+                progress.users as f64,
+            ),
+            (
+                "starling_workers_ready",
+                "Workers ready.",
+                f64::from(progress.ready),
+            ),
+            (
+                "starling_workers_desired",
+                "Workers planned.",
+                f64::from(progress.workers),
+            ),
+            (
+                "starling_running",
+                "1 while there is load.",
+                f64::from(u8::from(progress.state == MasterState::Running)),
+            ),
+            (
+                "starling_progress_ratio",
+                "Part of the profile that is over.",
+                f64::from(progress.percent()) / 100.0,
+            ),
+        ]
+        .map(|(name, help, value)| {
+            let mut metric = Metric::from_label(self.labels([]));
+            let mut gauge = Gauge::default();
+            gauge.set_value(value);
+            metric.set_gauge(gauge);
+            family(name, help, MetricType::GAUGE, vec![metric])
+        })
+        .into()
+    }
+
+    /// Counters of streams, and of goodput, which only some tests have.
+    fn stream_counters(&self) -> Vec<MetricFamily> {
+        type Get = fn(&StreamStats) -> u64;
+        let streams: [(&str, &str, Get); 3] = [
+            (
+                "starling_messages_sent_total",
+                "Messages sent in streams.",
+                |s| s.messages_sent,
+            ),
+            (
+                "starling_messages_received_total",
+                "Messages or events received.",
+                |s| s.messages_received,
+            ),
+            (
+                "starling_output_tokens_total",
+                "Output tokens of language models.",
+                |s| s.llm.as_ref().map_or(0, |llm| llm.output_tokens),
+            ),
+        ];
+        let mut families: Vec<_> = streams
+            .map(|(name, help, get)| {
+                self.step_counter(name, help, |stats| stats.stream.as_ref().map(|s| get(s)))
+            })
+            .into();
+        if self
+            .merged
             .steps
-            .iter()
-            .map(|(place, stats)| (usize::from(*place), get(stats)))
-            .collect()
-    };
-    families.step_counter(
-        "starling_requests_total",
-        "Finished requests.",
-        &names,
-        &by_step(|s| s.requests),
-    );
-    families.step_counter(
-        "starling_failures_total",
-        "Failed requests.",
-        &names,
-        &by_step(|s| s.failures),
-    );
-    families.step_counter(
-        "starling_checks_passed_total",
-        "Checks that passed.",
-        &names,
-        &by_step(|s| s.checks_passed),
-    );
-    families.step_counter(
-        "starling_checks_failed_total",
-        "Checks that failed.",
-        &names,
-        &by_step(|s| s.checks_failed),
-    );
-    families.step_counter(
-        "starling_sent_bytes_total",
-        "Bytes of requests.",
-        &names,
-        &by_step(|s| s.sent_bytes),
-    );
-    families.step_counter(
-        "starling_received_bytes_total",
-        "Bytes of answers.",
-        &names,
-        &by_step(|s| s.received_bytes),
-    );
-    let counters = merged.counters;
-    families.counter(
-        "starling_iterations_total",
-        "Iterations started.",
-        counters.iterations,
-    );
-    families.counter(
-        "starling_dropped_total",
-        "Arrivals dropped for want of a free slot.",
-        counters.dropped,
-    );
-    families.counter(
-        "starling_feeder_drops_total",
-        "Dropped arrivals for want of a feeder row.",
-        counters.feeder_drops,
-    );
-    families.counter(
-        "starling_warmup_requests_total",
-        "Requests sent in the warm-up.",
-        counters.warmup,
-    );
-    families.counter(
-        "starling_control_requests_total",
-        "Requests sent by setup, teardown, onStart and onStop, and health checks that passed.",
-        counters.control,
-    );
-    families.counter(
-        "starling_retries_total",
-        "Attempts given up for another.",
-        counters.retries,
-    );
-    families.counter(
-        "starling_redirect_hops_total",
-        "Redirections followed.",
-        counters.redirect_hops,
-    );
-    families.counter(
-        "starling_late_requests_total",
-        "Requests whose data came after their second was complete.",
-        late,
-    );
-    families.counter(
-        "starling_interrupted_total",
-        "Requests cut off at the end of the run.",
-        counters.interrupted,
-    );
-    families.gauge(
-        "starling_users",
-        "Users alive, or iterations in flight.",
-        progress.users as f64,
-    );
-    families.gauge(
-        "starling_workers_ready",
-        "Workers ready.",
-        f64::from(progress.ready),
-    );
-    families.gauge(
-        "starling_workers_desired",
-        "Workers planned.",
-        f64::from(progress.workers),
-    );
-    families.gauge(
-        "starling_running",
-        "1 while there is load.",
-        f64::from(u8::from(progress.state == MasterState::Running)),
-    );
-    families.gauge(
-        "starling_progress_ratio",
-        "Part of the profile that is over.",
-        f64::from(progress.percent()) / 100.0,
-    );
-    let streams = merged.steps.values().any(|stats| stats.stream.is_some());
-    if streams {
-        let of = |get: fn(&StreamStats) -> u64| -> Vec<(usize, u64)> {
-            let streams = merged.steps.iter().filter_map(|(place, stats)| {
-                Some((usize::from(*place), get(stats.stream.as_ref()?)))
-            });
-            streams.collect()
-        };
-        families.step_counter(
-            "starling_messages_sent_total",
-            "Messages sent in streams.",
-            &names,
-            &of(|s| s.messages_sent),
-        );
-        families.step_counter(
-            "starling_messages_received_total",
-            "Messages or events received.",
-            &names,
-            &of(|s| s.messages_received),
-        );
-        let tokens = of(|s| s.llm.as_ref().map_or(0, |llm| llm.output_tokens));
-        families.step_counter(
-            "starling_output_tokens_total",
-            "Output tokens of language models.",
-            &names,
-            &tokens,
-        );
+            .values()
+            .any(|stats| stats.goodput.judged > 0)
+        {
+            families.push(self.step_counter(
+                "starling_good_requests_total",
+                "Requests within all limits.",
+                |stats| Some(stats.goodput.good),
+            ));
+        }
+        families
     }
-    if merged.steps.values().any(|stats| stats.goodput.judged > 0) {
-        families.step_counter(
-            "starling_good_requests_total",
-            "Requests within all limits.",
-            &names,
-            &by_step(|s| s.goodput.good),
-        );
-    }
-    for (place, stats) in &merged.steps {
-        if let Some(name) = names.get(usize::from(*place)) {
-            let labels = format!(
-                "run=\"{run}\",scenario=\"{}\",task=\"{}\",step=\"{}\"",
-                escaped(&name.scenario),
-                escaped(&name.task),
-                escaped(&name.step)
-            );
-            families.histogram(
+
+    fn histograms(&self) -> Vec<MetricFamily> {
+        type Get = for<'a> fn(&'a StepStats) -> Option<&'a Histogram>;
+        let histograms: [(&str, &str, Get); 3] = [
+            (
                 "starling_latency_seconds",
                 "Intended time to last byte of successes.",
-                &labels,
-                &stats.latency,
-            );
-            if let Some(stream) = &stats.stream {
-                families.histogram(
-                    "starling_first_message_seconds",
-                    "Intended time to the first message or token.",
-                    &labels,
-                    &stream.first,
-                );
-                families.histogram(
-                    "starling_message_gap_seconds",
-                    "Between messages or tokens.",
-                    &labels,
-                    &stream.gap,
-                );
-            }
-        }
+                |stats| Some(&stats.latency),
+            ),
+            (
+                "starling_first_message_seconds",
+                "Intended time to the first message or token.",
+                |stats| stats.stream.as_ref().map(|stream| &stream.first),
+            ),
+            (
+                "starling_message_gap_seconds",
+                "Between messages or tokens.",
+                |stats| stats.stream.as_ref().map(|stream| &stream.gap),
+            ),
+        ];
+        histograms
+            .map(|(name, help, get)| {
+                let metrics = self.by_step(|labels, stats| Some(histogram(labels, get(stats)?)));
+                family(name, help, MetricType::HISTOGRAM, metrics)
+            })
+            .into()
     }
-    for (place, stats) in &merged.trends {
-        if let Some(trend) = trends.get(usize::from(*place)) {
-            families.record(trend, &stats.values);
-        }
+
+    /// Records as quantiles rather than buckets, since nobody knows beforehand between which
+    /// numbers they should lie; in the base units of Prometheus.
+    fn records(&self) -> Vec<MetricFamily> {
+        type Is = fn(Unit) -> bool;
+        let kinds: [(&str, f64, Is); 3] = [
+            ("starling_record_seconds", 1e6, Unit::is_time),
+            ("starling_record_bytes", 1.0, |unit| unit == Unit::Bytes),
+            ("starling_record", Unit::One.in_base(), |unit| {
+                unit == Unit::One
+            }),
+        ];
+        kinds
+            .map(|(name, scale, is_of)| {
+                let metrics = self
+                    .merged
+                    .trends
+                    .iter()
+                    .filter_map(|(place, stats)| {
+                        let trend = self.trends.get(usize::from(*place))?;
+                        is_of(trend.unit).then(|| {
+                            let labels = self.labels([("record", trend.name.as_str())]);
+                            summary(labels, &stats.values, scale)
+                        })
+                    })
+                    .collect();
+                family(
+                    name,
+                    "Numbers found in answers.",
+                    MetricType::SUMMARY,
+                    metrics,
+                )
+            })
+            .into()
     }
-    families.text
-}
 
-struct Families {
-    run: String,
-    text: String,
-}
-
-impl Families {
     fn step_counter(
-        &mut self,
+        &self,
         name: &str,
         help: &str,
-        names: &[crate::stats::summary::StepName],
-        values: &[(usize, u64)],
-    ) {
-        let Ok(vector) =
-            IntCounterVec::new(Opts::new(name, help), &["run", "scenario", "task", "step"])
-        else {
-            return;
-        };
-        for (place, value) in values {
-            if let Some(step) = names.get(*place) {
-                vector
-                    .with_label_values(&[self.run.as_str(), &step.scenario, &step.task, &step.step])
-                    .inc_by(*value);
-            }
-        }
-        self.add(&vector);
+        get: impl Fn(&StepStats) -> Option<u64>,
+    ) -> MetricFamily {
+        let metrics = self.by_step(|labels, stats| Some(counter(labels, get(stats)?)));
+        family(name, help, MetricType::COUNTER, metrics)
     }
 
-    fn counter(&mut self, name: &str, help: &str, value: u64) {
-        let Ok(vector) = IntCounterVec::new(Opts::new(name, help), &["run"]) else {
-            return;
-        };
-        vector.with_label_values(&[&self.run]).inc_by(value);
-        self.add(&vector);
+    /// One metric for each step that has one; steps in the order of the plan.
+    fn by_step(
+        &self,
+        metric: impl Fn(Vec<LabelPair>, &StepStats) -> Option<Metric>,
+    ) -> Vec<Metric> {
+        self.merged
+            .steps
+            .iter()
+            .filter_map(|(place, stats)| {
+                let StepName {
+                    scenario,
+                    task,
+                    step,
+                    is_control: _,
+                } = self.steps.get(usize::from(*place))?;
+                let labels = self.labels([
+                    ("scenario", scenario.as_str()),
+                    ("step", step),
+                    ("task", task),
+                ]);
+                metric(labels, stats)
+            })
+            .collect()
     }
 
-    fn gauge(&mut self, name: &str, help: &str, value: f64) {
-        let Ok(vector) = GaugeVec::new(Opts::new(name, help), &["run"]) else {
-            return;
-        };
-        vector.with_label_values(&[&self.run]).set(value);
-        self.add(&vector);
-    }
-
-    fn add(&mut self, collector: &dyn Collector) {
-        // a family made here is well-formed, so encoding it cannot fail
-        let _ = TextEncoder::new().encode_utf8(&collector.collect(), &mut self.text);
-    }
-
-    /// Quantiles rather than buckets: nobody knows beforehand between which numbers they should
-    /// lie.
-    fn record(&mut self, trend: &TrendName, values: &Histogram) {
-        use std::fmt::Write;
-        // in the base units of Prometheus
-        let (name, scale) = match trend.unit.as_str() {
-            "bytes" => ("starling_record_bytes", 1.0),
-            "none" => ("starling_record", trend.in_base),
-            _ => ("starling_record_seconds", 1e6),
-        };
-        if !self.text.contains(&format!("# TYPE {name} ")) {
-            let _ = write!(
-                self.text,
-                "# HELP {name} Numbers found in answers.\n# TYPE {name} summary\n"
-            );
-        }
-        let labels = format!("run=\"{}\",record=\"{}\"", self.run, escaped(&trend.name));
-        for percent in [50.0, 90.0, 95.0, 99.0] {
-            let (quantile, value) = (percent / 100.0, values.percentile(percent) as f64 / scale);
-            let _ = writeln!(
-                self.text,
-                "{name}{{{labels},quantile=\"{quantile}\"}} {value}"
-            );
-        }
-        let _ = writeln!(
-            self.text,
-            "{name}_sum{{{labels}}} {}",
-            values.sum() as f64 / scale
-        );
-        let _ = writeln!(self.text, "{name}_count{{{labels}}} {}", values.count());
-    }
-
-    /// From our own histogram: the client library can only be fed sample by sample.
-    fn histogram(&mut self, name: &str, help: &str, labels: &str, samples: &Histogram) {
-        use std::fmt::Write;
-        if !self.text.contains(&format!("# TYPE {name} ")) {
-            let _ = write!(self.text, "# HELP {name} {help}\n# TYPE {name} histogram\n");
-        }
-        for bound in BUCKETS {
-            let _ = writeln!(
-                self.text,
-                "{name}_bucket{{{labels},le=\"{bound}\"}} {}",
-                samples.count_up_to((bound * 1e6) as u64)
-            );
-        }
-        let _ = writeln!(
-            self.text,
-            "{name}_bucket{{{labels},le=\"+Inf\"}} {}",
-            samples.count()
-        );
-        let _ = writeln!(
-            self.text,
-            "{name}_sum{{{labels}}} {}",
-            samples.sum() as f64 / 1e6
-        );
-        let _ = writeln!(self.text, "{name}_count{{{labels}}} {}", samples.count());
+    fn labels<const N: usize>(&self, own: [(&str, &str); N]) -> Vec<LabelPair> {
+        std::iter::once(("run", self.id.as_str()))
+            .chain(own)
+            .map(|(name, value)| {
+                let mut pair = LabelPair::default();
+                pair.set_name(name.to_owned());
+                pair.set_value(value.to_owned());
+                pair
+            })
+            .collect()
     }
 }
 
-/// As the text format wants label values.
-fn escaped(value: &str) -> String {
-    value
-        .replace('\\', "\\\\")
-        .replace('"', "\\\"")
-        .replace('\n', "\\n")
+fn family(name: &str, help: &str, kind: MetricType, metrics: Vec<Metric>) -> MetricFamily {
+    let mut family = MetricFamily::default();
+    family.set_name(name.to_owned());
+    family.set_help(help.to_owned());
+    family.set_field_type(kind);
+    family.set_metric(metrics);
+    family
+}
+
+fn counter(labels: Vec<LabelPair>, value: u64) -> Metric {
+    let mut metric = Metric::from_label(labels);
+    let mut counter = Counter::default();
+    counter.set_value(value as f64);
+    metric.set_counter(counter);
+    metric
+}
+
+/// A histogram of microseconds, in seconds.
+fn histogram(labels: Vec<LabelPair>, samples: &Histogram) -> Metric {
+    let bucket = |bound: f64| {
+        let mut bucket = Bucket::default();
+        bucket.set_upper_bound(bound);
+        bucket.set_cumulative_count(samples.count_up_to((bound * 1e6) as u64));
+        bucket
+    };
+    let mut buckets = Buckets::default();
+    buckets.set_bucket(BUCKETS.map(bucket).into());
+    buckets.set_sample_count(samples.count());
+    buckets.set_sample_sum(samples.sum() as f64 / 1e6);
+    let mut metric = Metric::from_label(labels);
+    metric.set_histogram(buckets);
+    metric
+}
+
+/// Quantiles of a record; `scale` base units make one of what is shown.
+fn summary(labels: Vec<LabelPair>, values: &Histogram, scale: f64) -> Metric {
+    let quantile = |share: f64| {
+        let mut quantile = Quantile::default();
+        quantile.set_quantile(share);
+        quantile.set_value(values.percentile(share * 100.0) as f64 / scale);
+        quantile
+    };
+    let mut summary = Summary::default();
+    summary.set_quantile(QUANTILES.map(quantile).into());
+    summary.set_sample_count(values.count());
+    summary.set_sample_sum(values.sum() as f64 / scale);
+    let mut metric = Metric::from_label(labels);
+    metric.set_summary(summary);
+    metric
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::stats::TrendStats;
+
+    /// Two steps, the second a stream, and records in two units.
+    fn run() -> Run {
+        let mut request = StepStats {
+            requests: 2,
+            ..StepStats::default()
+        };
+        request.latency.record(1_000);
+        request.latency.record(400_000);
+        let mut stream = StepStats {
+            stream: Some(StreamStats::default().into()),
+            ..request.clone()
+        };
+        if let Some(stream) = &mut stream.stream {
+            stream.messages_received = 7;
+            stream.first.record(2_000_000);
+        }
+        let mut record = TrendStats::default();
+        record.values.record(5_000_000);
+        let name = |step: &str| StepName {
+            scenario: "s".into(),
+            task: "t".into(),
+            step: step.into(),
+            is_control: false,
+        };
+        let trend = |name: &str, unit| Trend {
+            name: name.into(),
+            unit,
+        };
+        let progress = json!({
+            "run": "r-1", "epoch": 1, "incarnation": "", "state": "Running", "workers": 2, "connected": 2,
+            "ready": 1, "problems": [], "elapsedMicros": 1, "lengthMicros": 4, "requests": 4,
+            "failures": 0, "users": 3, "rps": 0, "p95Micros": 0,
+        });
+        Run {
+            id: "r-1".into(),
+            steps: vec![name("GET /"), name("a \"quoted\" step")],
+            trends: vec![trend("wait", Unit::Milliseconds), trend("score", Unit::One)],
+            progress: serde_json::from_value(progress).unwrap(),
+            merged: Snapshot {
+                steps: [(0, request), (1, stream)].into(),
+                trends: [(0, record.clone()), (1, record)].into(),
+                ..Snapshot::default()
+            },
+            late: 1,
+        }
+    }
+
+    fn written(run: &Run) -> String {
+        TextEncoder::new()
+            .encode_to_string(&run.families())
+            .unwrap()
+    }
+
+    #[test]
+    fn a_run_that_has_measured_nothing_still_has_its_gauges() {
+        let run = Run {
+            merged: Snapshot::default(),
+            ..run()
+        };
+        let text = written(&run);
+        assert!(
+            text.contains("# TYPE starling_users gauge\nstarling_users{run=\"r-1\"} 3\n"),
+            "{text}"
+        );
+        assert!(!text.contains("starling_requests_total"), "{text}");
+    }
+
+    #[test]
+    fn counters_histograms_and_records_carry_run_and_step() {
+        let text = written(&run());
+        for line in [
+            "# TYPE starling_requests_total counter",
+            "starling_requests_total{run=\"r-1\",scenario=\"s\",step=\"GET /\",task=\"t\"} 2",
+            "starling_requests_total{run=\"r-1\",scenario=\"s\",step=\"a \\\"quoted\\\" step\",task=\"t\"} 2",
+            "starling_late_requests_total{run=\"r-1\"} 1",
+            "starling_progress_ratio{run=\"r-1\"} 0.25",
+            "starling_messages_received_total{run=\"r-1\",scenario=\"s\",step=\"a \\\"quoted\\\" step\",task=\"t\"} 7",
+            "# TYPE starling_latency_seconds histogram",
+            "starling_latency_seconds_bucket{run=\"r-1\",scenario=\"s\",step=\"GET /\",task=\"t\",le=\"0.0025\"} 1",
+            "starling_latency_seconds_bucket{run=\"r-1\",scenario=\"s\",step=\"GET /\",task=\"t\",le=\"+Inf\"} 2",
+            "starling_latency_seconds_count{run=\"r-1\",scenario=\"s\",step=\"GET /\",task=\"t\"} 2",
+            "# TYPE starling_record_seconds summary",
+            "starling_record_seconds{run=\"r-1\",record=\"wait\",quantile=\"0.95\"} 5",
+            "starling_record_sum{run=\"r-1\",record=\"score\"} 5000",
+        ] {
+            assert!(
+                text.lines().any(|found| found == line),
+                "{line} is not in\n{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_lines_of_a_family_stand_together_below_its_type() {
+        let text = written(&run());
+        let mut seen = std::collections::BTreeSet::new();
+        for line in text.lines().filter(|line| line.starts_with("# TYPE ")) {
+            assert!(seen.insert(line), "{line} comes twice");
+        }
+        let mut family = "";
+        for line in text.lines() {
+            match line.strip_prefix("# TYPE ") {
+                Some(head) => family = head.split_once(' ').unwrap().0,
+                None if line.starts_with('#') => {}
+                None => assert!(line.starts_with(family), "{line} below {family}"),
+            }
+        }
+    }
 }
