@@ -3,7 +3,7 @@
 pub mod control;
 pub mod layout;
 
-pub use crate::stats::result::{self, RunResult, Verdict};
+pub use crate::stats::result::{self, Reason, RunResult, Verdict};
 
 /// Messages between master and worker; both sides speak exactly [`PROTOCOL_VERSION`].
 pub mod fleet {

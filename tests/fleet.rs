@@ -10,7 +10,7 @@ use serde_json::json;
 use starling::demo::{self, DemoService};
 use starling::master::{self, Listeners, Memory};
 use starling::operator::channel::{Channel, InstallKey};
-use starling::stats::result::{RunResult, Verdict};
+use starling::stats::result::{CostBasis, LimitedBy, Reason, RunResult, Verdict};
 use starling::wire::control::{Client, Grant, GrantAction, MasterState, ProblemKind, Progress};
 use starling::wire::layout::{RunFile, channel, exit};
 use starling::worker;
@@ -739,8 +739,8 @@ async fn a_setup_that_fails_ends_the_run_before_any_load() {
     stage.grant(1, GrantAction::Start).await;
     let result = stage.result().await;
     assert_eq!(
-        (result.verdict, result.reason.as_str()),
-        (Verdict::Errored, "SetupFailed")
+        (result.verdict, &result.reason),
+        (Verdict::Errored, &Reason::SetupFailed)
     );
     assert!(
         result
@@ -803,11 +803,11 @@ async fn workers_find_together_what_the_target_holds() {
     stage.start().await;
     let result = stage.result_within(Duration::from_secs(90)).await;
     let found = result.capacity.clone().unwrap();
-    assert_eq!(found.limited_by.as_deref(), Some("Target"), "{found:?}");
+    assert_eq!(found.limited_by, Some(LimitedBy::Target), "{found:?}");
     let rate = found.rate.unwrap_or_else(|| panic!("{found:?}"));
     assert!((30.0..=260.0).contains(&rate), "{found:?}");
     let cost = result.cost.unwrap();
-    assert_eq!(cost.basis, "Sustainable");
+    assert_eq!(cost.basis, CostBasis::Sustainable);
     // of what was answered, which is a little less than the rate where a queue grows
     let priced = cost.rate.unwrap_or_else(|| panic!("{cost:?}"));
     assert!((30.0..=260.0).contains(&priced), "{cost:?}");

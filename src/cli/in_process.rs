@@ -12,6 +12,7 @@ use crate::master::fleet::attend;
 use crate::master::{Coordinator, Memory, Shared};
 use crate::plan::Inputs;
 use crate::stats::RunResult;
+use crate::stats::result::Reason;
 use crate::wire::control::{Grant, GrantAction, MasterState, Progress, Stop, WorkerProblem};
 use crate::wire::layout::RunFile;
 use crate::worker::{Identity, InputSource, Worker};
@@ -123,7 +124,7 @@ async fn follow(
             _ = tick.tick() => on_progress(&state(master)),
             () = stop.cancelled(), if !stopping => {
                 stopping = true;
-                let stop = Stop { run: run.to_owned(), reason: "Interrupted".into(), message: "stopped by a signal".into() };
+                let stop = Stop { run: run.to_owned(), reason: Reason::Interrupted, message: "stopped by a signal".into() };
                 master.with(|coordinator| coordinator.stop(stop, Instant::now()));
             }
         }

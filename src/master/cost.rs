@@ -7,7 +7,8 @@ use std::time::Duration;
 use crate::plan::{Cost, Plan};
 use crate::stats::Snapshot;
 use crate::stats::result::{
-    CapacityResult, ConcurrencyResult, CostResult, Generator, SeriesPoint, Totals,
+    CapacityResult, ConcurrencyResult, CostBasis, CostResult, Generator, LimitedBy, SeriesPoint,
+    Totals,
 };
 use crate::stats::summary::{Scale, all_steps};
 
@@ -61,11 +62,10 @@ pub fn price(
         per_hour: cost.per_hour,
         wanted_rate: cost.wanted_rate,
         basis: if capacity.is_some() {
-            "Sustainable"
+            CostBasis::Sustainable
         } else {
-            "Achieved"
-        }
-        .to_owned(),
+            CostBasis::Achieved
+        },
         ..CostResult::default()
     };
     let rate = match rate(totals, capacity, generator) {
@@ -107,8 +107,8 @@ fn rate(
             Err("no request succeeded")
         };
     };
-    match (capacity.rate, capacity.limited_by.as_deref()) {
-        (_, Some("Generator")) => Err(LIMITED),
+    match (capacity.rate, capacity.limited_by) {
+        (_, Some(LimitedBy::Generator)) => Err(LIMITED),
         (Some(iterations), Some(_)) if totals.iterations > 0 => {
             Ok(iterations * totals.requests as f64 / totals.iterations as f64)
         }
@@ -140,10 +140,10 @@ mod tests {
         }
     }
 
-    fn found(rate: Option<f64>, limited_by: &str) -> CapacityResult {
+    fn found(rate: Option<f64>, limited_by: LimitedBy) -> CapacityResult {
         CapacityResult {
             rate,
-            limited_by: Some(limited_by.into()),
+            limited_by: Some(limited_by),
             ..CapacityResult::default()
         }
     }
@@ -166,8 +166,11 @@ mod tests {
         };
         for (capacity, generator) in [
             (None, saturated),
-            (Some(found(Some(100.0), "Generator")), Generator::default()),
-            (Some(found(None, "Target")), Generator::default()),
+            (
+                Some(found(Some(100.0), LimitedBy::Generator)),
+                Generator::default(),
+            ),
+            (Some(found(None, LimitedBy::Target)), Generator::default()),
             (
                 Some(CapacityResult {
                     rate: Some(100.0),
@@ -188,10 +191,13 @@ mod tests {
     #[test]
     fn a_sustainable_rate_counts_requests_not_iterations() {
         // two requests an iteration: 200/s cost 0.002/s
-        let result = priced(Some(found(Some(100.0), "Target")), Generator::default());
+        let result = priced(
+            Some(found(Some(100.0), LimitedBy::Target)),
+            Generator::default(),
+        );
         assert_eq!(
-            (result.rate, result.basis.as_str(), result.endpoints),
-            (Some(200.0), "Sustainable", Some(5))
+            (result.rate, result.basis, result.endpoints),
+            (Some(200.0), CostBasis::Sustainable, Some(5))
         );
         assert!(
             (result.per_million_requests.unwrap() - 10.0).abs() < 1e-9,
@@ -203,8 +209,8 @@ mod tests {
     fn without_a_search_the_price_is_that_of_the_rate_that_came_about() {
         let result = priced(None, Generator::default());
         assert_eq!(
-            (result.rate, result.basis.as_str(), result.endpoints),
-            (Some(99.5), "Achieved", Some(11))
+            (result.rate, result.basis, result.endpoints),
+            (Some(99.5), CostBasis::Achieved, Some(11))
         );
     }
 

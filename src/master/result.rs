@@ -14,8 +14,8 @@ use super::timeline::Timeline;
 use super::verdict::{self, Judgement};
 use crate::plan::{Action, FlowPlace, OnSaturation, Plan, Section, Trend};
 use crate::stats::result::{
-    CapacityResult, Event, FeederResult, Generator, RunResult, SCHEMA_VERSION, Totals, Verdict,
-    Workers,
+    CapacityResult, Event, FeederResult, Generator, LimitedBy, Reason, RunResult, SCHEMA_VERSION,
+    Totals, Verdict, Workers,
 };
 use crate::stats::summary::{
     Scale, StepName, TrendName, error_results, histogram_results, record_results, step_results,
@@ -43,8 +43,7 @@ pub enum Ending {
 /// What kept the load from starting.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Obstacle {
-    /// CamelCase.
-    pub reason: &'static str,
+    pub reason: Reason,
     pub message: String,
 }
 
@@ -268,10 +267,12 @@ fn judge_capacity(found: &CapacityResult, judged: Judgement) -> Judgement {
         curve,
     } = found;
     let per_second = |rate: f64| format!("{}/s", format::rate(rate));
-    let limit = match limited_by.as_deref() {
-        Some("Generator") => ", where the generator was the limit: the target may hold more",
-        Some("Max") => ", the highest rate that was to be tried",
-        _ => "",
+    let limit = match limited_by {
+        Some(LimitedBy::Generator) => {
+            ", where the generator was the limit: the target may hold more"
+        }
+        Some(LimitedBy::Max) => ", the highest rate that was to be tried",
+        Some(LimitedBy::Target) | None => "",
     };
     let (verdict, reason, message) = match (rate, at_least) {
         (None, _) => {
@@ -281,7 +282,7 @@ fn judge_capacity(found: &CapacityResult, judged: Judgement) -> Judgement {
                 .map_or("no level was judged", |level| level.why.as_str());
             (
                 Verdict::Failed,
-                "NothingHeld",
+                Reason::NothingHeld,
                 format!("no rate was found that holds: {why}"),
             )
         }
@@ -291,17 +292,17 @@ fn judge_capacity(found: &CapacityResult, judged: Judgement) -> Judgement {
                 per_second(*rate),
                 per_second(*wanted)
             );
-            (Verdict::Failed, "CapacityTooLow", message)
+            (Verdict::Failed, Reason::CapacityTooLow, message)
         }
         (Some(rate), _) => (
             Verdict::Passed,
-            "CapacityFound",
+            Reason::CapacityFound,
             format!("{} hold{limit}", per_second(*rate)),
         ),
     };
     Judgement {
         verdict,
-        reason: reason.to_owned(),
+        reason,
         message,
         thresholds: judged.thresholds,
     }
@@ -309,9 +310,9 @@ fn judge_capacity(found: &CapacityResult, judged: Judgement) -> Judgement {
 
 /// What decides where the end itself does; `judged` is what the samples alone say.
 fn judgement(plan: &Plan, judged: Judgement, generator: &Generator, ending: Ending) -> Judgement {
-    let instead = |verdict, reason: &str, message: String| Judgement {
+    let instead = |verdict, reason, message| Judgement {
         verdict,
-        reason: reason.to_owned(),
+        reason,
         message,
         thresholds: judged.thresholds.clone(),
     };
@@ -326,7 +327,7 @@ fn judgement(plan: &Plan, judged: Judgement, generator: &Generator, ending: Endi
                 .collect::<Vec<_>>();
             instead(
                 Verdict::Errored,
-                "GeneratorSaturated",
+                Reason::GeneratorSaturated,
                 format!("the load generator was the bottleneck: {}", why.join("; ")),
             )
         }
@@ -335,11 +336,11 @@ fn judgement(plan: &Plan, judged: Judgement, generator: &Generator, ending: Endi
             instead(Verdict::Errored, reason, message)
         }
         // thresholds are shown as they stood, but do not decide
-        Ending::Stopped(stop) => instead(Verdict::Aborted, &stop.reason, stop.message),
-        Ending::Breached { why } => instead(Verdict::Failed, "ThresholdAborted", why),
+        Ending::Stopped(stop) => instead(Verdict::Aborted, stop.reason, stop.message),
+        Ending::Breached { why } => instead(Verdict::Failed, Reason::ThresholdAborted, why),
         Ending::Deserted => instead(
             Verdict::Errored,
-            "WorkersLost",
+            Reason::WorkersLost,
             "all workers were lost and none came back in time".into(),
         ),
     }

@@ -14,7 +14,7 @@ use crate::plan::capacity::{JudgedLevel, LimitedBy, Next, Purpose};
 use crate::plan::{Arrival, Capacity, Level, Load, Plan, Population, Profile};
 use crate::stats::Snapshot;
 use crate::stats::format;
-use crate::stats::result::{CapacityLevel, CapacityResult, ThresholdResult, Totals, Verdict};
+use crate::stats::result::{self, CapacityLevel, CapacityResult, ThresholdResult, Totals, Verdict};
 use crate::stats::summary::Scale;
 use crate::wire::fleet;
 
@@ -73,6 +73,24 @@ pub struct Search {
 fn is_achieved(iterations: u64, due: f64, workers: usize) -> bool {
     let moved = (workers as f64).min(due * MOVED);
     iterations as f64 >= due - moved.max(due * (1.0 - ACHIEVED))
+}
+
+/// The purpose as results know it.
+fn purpose_of(purpose: Purpose) -> result::Purpose {
+    match purpose {
+        Purpose::Search => result::Purpose::Search,
+        Purpose::Recovery => result::Purpose::Recovery,
+        Purpose::Confirmation => result::Purpose::Confirmation,
+    }
+}
+
+/// The limit as results know it.
+fn limit_of(limit: LimitedBy) -> result::LimitedBy {
+    match limit {
+        LimitedBy::Target => result::LimitedBy::Target,
+        LimitedBy::Generator => result::LimitedBy::Generator,
+        LimitedBy::Max => result::LimitedBy::Max,
+    }
 }
 
 impl Search {
@@ -256,7 +274,7 @@ impl Search {
         let held = why.is_none();
         let row = CapacityLevel {
             rate,
-            purpose: format!("{purpose:?}"),
+            purpose: purpose_of(purpose),
             held,
             // a level that held has nothing to explain
             why: why.unwrap_or_default(),
@@ -321,7 +339,7 @@ impl Search {
         let (rate, limited_by) = self.outcome.unzip();
         CapacityResult {
             rate: rate.flatten(),
-            limited_by: limited_by.map(|limit| format!("{limit:?}")),
+            limited_by: limited_by.map(limit_of),
             at_least: self.capacity.at_least,
             curve: self
                 .judged
@@ -428,13 +446,13 @@ mod tests {
         let rate = found.rate.unwrap();
         assert!((380.0..=400.0).contains(&rate), "{found:?}");
         assert_eq!(
-            (found.limited_by.as_deref(), found.at_least),
-            (Some("Target"), Some(300.0))
+            (found.limited_by, found.at_least),
+            (Some(result::LimitedBy::Target), Some(300.0))
         );
         let last = found.curve.last().unwrap();
         assert_eq!(
-            (last.purpose.as_str(), last.rate, last.held),
-            ("Confirmation", rate, true)
+            (last.purpose, last.rate, last.held),
+            (result::Purpose::Confirmation, rate, true)
         );
         // judged for twice the hold without the time to settle
         let kept = stage.search.kept().unwrap();
@@ -511,8 +529,8 @@ mod tests {
             .search
             .advance(&stage.plan, Duration::from_secs(9), 9, LEAD);
         assert_eq!(
-            stage.search.result().limited_by.as_deref(),
-            Some("Generator")
+            stage.search.result().limited_by,
+            Some(result::LimitedBy::Generator)
         );
     }
 

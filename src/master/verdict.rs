@@ -1,14 +1,13 @@
 //! The verdict over a whole run: a pure function of its totals and its thresholds.
 
 use crate::plan::Plan;
-use crate::stats::result::{ThresholdResult, ThresholdVerdict, Totals, Verdict};
+use crate::stats::result::{Reason, ThresholdResult, ThresholdVerdict, Totals, Verdict};
 
 /// How a run that came to its end is judged.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Judgement {
     pub verdict: Verdict,
-    /// CamelCase; goes into conditions.
-    pub reason: String,
+    pub reason: Reason,
     pub message: String,
     pub thresholds: Vec<ThresholdResult>,
 }
@@ -19,7 +18,7 @@ pub fn judge(plan: &Plan, thresholds: Vec<ThresholdResult>, totals: &Totals) -> 
     let (verdict, reason, message) = sum_up(plan, &thresholds, totals);
     Judgement {
         verdict,
-        reason: reason.to_owned(),
+        reason,
         message,
         thresholds,
     }
@@ -29,11 +28,11 @@ fn sum_up(
     plan: &Plan,
     thresholds: &[ThresholdResult],
     totals: &Totals,
-) -> (Verdict, &'static str, String) {
+) -> (Verdict, Reason, String) {
     if totals.requests == 0 {
         return (
             Verdict::Errored,
-            "NoRequestFinished",
+            Reason::NoRequestFinished,
             "no request finished, so there is nothing to judge".into(),
         );
     }
@@ -45,7 +44,7 @@ fn sum_up(
     if !missed.is_empty() {
         return (
             Verdict::Failed,
-            "ThresholdsBreached",
+            Reason::ThresholdsBreached,
             format!(
                 "{} of {} thresholds not met: {}",
                 missed.len(),
@@ -57,7 +56,7 @@ fn sum_up(
     if totals.failures == totals.requests {
         return (
             Verdict::Failed,
-            "NoSuccess",
+            Reason::NoSuccess,
             format!("all {} requests failed", totals.requests),
         );
     }
@@ -70,23 +69,23 @@ fn sum_up(
                 totals.dropped,
                 max_dropped * 100.0
             );
-            return (Verdict::Failed, "TooManyDropped", message);
+            return (Verdict::Failed, Reason::TooManyDropped, message);
         }
     }
     match thresholds.len() {
         0 => (
             Verdict::Passed,
-            "NoThresholds",
+            Reason::NoThresholds,
             "the run came to its end; there are no thresholds".into(),
         ),
         1 => (
             Verdict::Passed,
-            "ThresholdsMet",
+            Reason::ThresholdsMet,
             "the threshold was met".into(),
         ),
         count => (
             Verdict::Passed,
-            "ThresholdsMet",
+            Reason::ThresholdsMet,
             format!("all {count} thresholds were met"),
         ),
     }
@@ -179,7 +178,7 @@ mod tests {
     fn only_failures_never_pass() {
         let mut all_failed = samples(50);
         all_failed.steps.remove(&0);
-        assert_eq!(judged(json!([]), &all_failed).reason, "NoSuccess");
+        assert_eq!(judged(json!([]), &all_failed).reason, Reason::NoSuccess);
     }
 
     #[test]
@@ -205,7 +204,7 @@ mod tests {
         let mut snapshot = samples(0);
         snapshot.counters.iterations = 98;
         snapshot.counters.dropped = 2;
-        assert_eq!(of(&plan, &snapshot).reason, "TooManyDropped");
+        assert_eq!(of(&plan, &snapshot).reason, Reason::TooManyDropped);
     }
 
     #[test]
@@ -213,7 +212,10 @@ mod tests {
         let rule =
             |step| json!([{"metric": "latency", "expr": "max < 50ms", "select": {"step": step}}]);
         assert_eq!(judged(rule("a"), &samples(0)).verdict, Verdict::Passed);
-        assert_eq!(judged(rule("b"), &samples(0)).reason, "ThresholdsBreached");
+        assert_eq!(
+            judged(rule("b"), &samples(0)).reason,
+            Reason::ThresholdsBreached
+        );
     }
 
     #[test]

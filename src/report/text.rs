@@ -9,9 +9,9 @@ use std::fmt::Write;
 use crate::plan::grpc::Code;
 use crate::stats::format;
 use crate::stats::result::{
-    CapacityResult, ConcurrencyResult, ErrorResult, FeederResult, LatencySummary, RecordResult,
-    RetryAfterResult, RunResult, StatusCount, StepResult, TaskResult, ThresholdResult,
-    ThresholdVerdict, Totals, Verdict,
+    CapacityResult, ConcurrencyResult, CostBasis, ErrorResult, FeederResult, LatencySummary,
+    Purpose, RecordResult, RetryAfterResult, RunResult, StatusCount, StepResult, TaskResult,
+    ThresholdResult, ThresholdVerdict, Totals, Verdict,
 };
 
 pub const WIDTH: usize = 100;
@@ -152,9 +152,9 @@ impl Page {
             Verdict::Aborted => ("ABORTED", Colour::Yellow),
         };
         let why = if result.message.is_empty() {
-            &result.reason
+            result.reason.to_string()
         } else {
-            &format!("{}: {}", result.reason, result.message)
+            format!("{}: {}", result.reason, result.message)
         };
         for (i, part) in wrap(
             &clean(&format!("{}  {why}", result.name)),
@@ -257,7 +257,6 @@ impl Page {
         self.heading("CAPACITY");
         let limit = capacity
             .limited_by
-            .as_deref()
             .map(|limit| format!(", limited by {limit}"))
             .unwrap_or_default();
         match capacity.rate {
@@ -273,7 +272,7 @@ impl Page {
         let mut levels: Vec<_> = capacity
             .curve
             .iter()
-            .filter(|level| level.purpose != "Recovery")
+            .filter(|level| level.purpose != Purpose::Recovery)
             .collect();
         levels.sort_by(|a, b| a.rate.total_cmp(&b.rate));
         for level in levels {
@@ -287,9 +286,9 @@ impl Page {
                 format::percent(level.failure_rate),
                 format::count(level.dropped),
             );
-            let word = match (level.held, level.purpose.as_str()) {
-                (true, "Confirmation") => "confirmed",
-                (true, _) => "held",
+            let word = match (level.held, level.purpose) {
+                (true, Purpose::Confirmation) => "confirmed",
+                (true, Purpose::Search | Purpose::Recovery) => "held",
                 (false, _) => "NOT HELD",
             };
             self.line(&format!("  {rate:>10}{achieved:>10}{p50:>10}{p95:>10}{p99:>10}{failed:>10}{dropped:>10}  {word}"));
@@ -441,12 +440,12 @@ impl Page {
         let Some(rate) = cost.rate else {
             return self.entry("no price", &cost.why_not);
         };
-        let at = match cost.basis.as_str() {
-            "Sustainable" => format!(
+        let at = match cost.basis {
+            CostBasis::Sustainable => format!(
                 "at {}/s, which holds at this run's thresholds",
                 format::rate(rate)
             ),
-            _ => format!(
+            CostBasis::Achieved => format!(
                 "at {}/s, which this load came to; a search for the capacity finds what holds",
                 format::rate(rate)
             ),
@@ -833,7 +832,7 @@ pub(super) mod tests {
     use super::*;
     use crate::stats::ErrorClass;
     use crate::stats::result::{
-        CostResult, Event, Generator, PhaseResult, RetryAfterResult, SCHEMA_VERSION,
+        CostResult, Event, Generator, PhaseResult, Reason, RetryAfterResult, SCHEMA_VERSION,
         SaturatedWorker, Workers,
     };
 
@@ -920,7 +919,7 @@ pub(super) mod tests {
             finished_at: "2026-01-01T00:00:10Z".into(),
             duration_micros: 10_000_000,
             verdict: Verdict::Failed,
-            reason: "ThresholdsBreached".into(),
+            reason: Reason::ThresholdsBreached,
             message: "1 of 2 thresholds not met: latency p(95) < 10ms: observed 14.2ms".into(),
             totals: Totals {
                 requests: 12_345,
@@ -1041,7 +1040,7 @@ pub(super) mod tests {
         let cost = CostResult {
             currency: "EUR".into(),
             per_hour: Some(4.1),
-            basis: "Sustainable".into(),
+            basis: CostBasis::Sustainable,
             ..CostResult::default()
         };
         let served = CostResult {

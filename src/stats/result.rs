@@ -3,12 +3,16 @@
 //! Names are camelCase; numbers are in base units: microseconds, bytes, per second, shares from 0
 //! to 1.
 
+mod reason;
 mod stream;
+
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
 use super::errors::ErrorClass;
 
+pub use reason::Reason;
 pub use stream::{GoodputResult, LlmResult, StreamResult, TokenRate, TokensFrom};
 
 /// Changes when a reader of the older form would misread the newer.
@@ -36,7 +40,7 @@ pub struct RunResult {
     pub duration_micros: u64,
     pub verdict: Verdict,
     /// One CamelCase word, such as `NoThresholds`.
-    pub reason: String,
+    pub reason: Reason,
     pub message: String,
     pub totals: Totals,
     pub steps: Vec<StepResult>,
@@ -309,13 +313,29 @@ pub struct ThresholdResult {
 pub struct CapacityResult {
     /// The highest rate that was confirmed to hold; `None` if none was.
     pub rate: Option<f64>,
-    /// `Target`, `Generator` (then the rate is a lower bound) or `Max`; `None` if the search did
-    /// not come to its end.
-    pub limited_by: Option<String>,
+    /// `None` if the search did not come to its end.
+    pub limited_by: Option<LimitedBy>,
     /// What the rate had to be.
     pub at_least: Option<f64>,
     /// Every level in the order in which they were tried.
     pub curve: Vec<CapacityLevel>,
+}
+
+/// What a search for the capacity came up against. Displayed as JSON has it: the variant's name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum LimitedBy {
+    /// The target does not hold more.
+    Target,
+    /// The load generator was the bottleneck, so the rate found is a lower bound.
+    Generator,
+    /// The highest rate that was to be tried holds.
+    Max,
+}
+
+impl fmt::Display for LimitedBy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.serialize(f)
+    }
 }
 
 /// Users of a closed load, iterations in flight of an open one.
@@ -336,9 +356,8 @@ pub struct CostResult {
     pub currency: String,
     /// Of one endpoint.
     pub per_hour: Option<f64>,
-    /// `Sustainable`: of the rate that a search confirmed. `Achieved`: of the rate that this load
-    /// came to.
-    pub basis: String,
+    /// Which rate `rate` is.
+    pub basis: CostBasis,
     /// Requests per second; `None` where `why_not` says why there is no price.
     pub rate: Option<f64>,
     pub per_million_requests: Option<f64>,
@@ -351,14 +370,29 @@ pub struct CostResult {
     pub why_not: String,
 }
 
+/// The rate that a cost is worked out for. Displayed as JSON has it: the variant's name.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum CostBasis {
+    /// The rate that a search for the capacity confirmed.
+    Sustainable,
+    /// The rate that this load came to, which the target may exceed.
+    #[default]
+    Achieved,
+}
+
+impl fmt::Display for CostBasis {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.serialize(f)
+    }
+}
+
 /// One level of a search, without the time it needed to settle.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct CapacityLevel {
     pub rate: f64,
-    /// `Search`, `Recovery` (the lowest rate again, after a level that did not hold) or
-    /// `Confirmation`.
-    pub purpose: String,
+    /// What the level was tried for.
+    pub purpose: Purpose,
     pub held: bool,
     /// Why it did not hold.
     pub why: String,
@@ -373,6 +407,18 @@ pub struct CapacityLevel {
     pub p50: u64,
     pub p95: u64,
     pub p99: u64,
+}
+
+/// What a level of a search for the capacity was tried for; serialised as the variant's name.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Purpose {
+    /// To find out whether the rate holds.
+    #[default]
+    Search,
+    /// To let the target recover at the lowest rate after a level that did not hold.
+    Recovery,
+    /// To find out whether the rate holds for twice as long.
+    Confirmation,
 }
 
 /// Whether the generator itself was the bottleneck.

@@ -10,8 +10,8 @@ use serde::de::value::Error as UnknownWord;
 use serde::de::{DeserializeOwned, IntoDeserializer};
 use serde::{Deserialize, Serialize};
 
-use super::RunResult;
 use super::layout::server_name;
+use super::{Reason, RunResult};
 
 pub const PROGRESS: &str = "/api/v1/progress";
 pub const RESULT: &str = "/api/v1/result";
@@ -172,8 +172,7 @@ pub enum GrantAction {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stop {
     pub run: String,
-    /// CamelCase.
-    pub reason: String,
+    pub reason: Reason,
     pub message: String,
 }
 

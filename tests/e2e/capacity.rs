@@ -1,6 +1,7 @@
 //! A search for what a service of a known limit holds, and the price of that.
 
 use serde_json::json;
+use starling::stats::result::{CostBasis, LimitedBy, Purpose};
 
 use crate::samples::{brief, report, with};
 use crate::stage::{Stage, is, is_finished, play, seconds, status};
@@ -41,12 +42,12 @@ fn two_workers_find_what_a_service_holds_and_what_it_costs() {
         let found = whole.capacity.as_ref().expect("a search");
         let rate = found.rate.unwrap_or_else(|| panic!("{found:?}"));
         assert!((0.2 * LIMIT..=1.3 * LIMIT).contains(&rate), "{found:?}");
-        assert_ne!(found.limited_by.as_deref(), Some("Max"), "{found:?}");
+        assert_ne!(found.limited_by, Some(LimitedBy::Max), "{found:?}");
         assert!(
             found
                 .curve
                 .iter()
-                .any(|level| level.purpose == "Confirmation" && level.held),
+                .any(|level| level.purpose == Purpose::Confirmation && level.held),
             "{found:?}"
         );
         assert!(
@@ -70,7 +71,7 @@ fn two_workers_find_what_a_service_holds_and_what_it_costs() {
                 && cost.endpoints == Some((1000.0 / priced).ceil() as u64),
             "{cost:?}"
         );
-        assert_eq!(cost.basis, "Sustainable");
+        assert_eq!(cost.basis, CostBasis::Sustainable);
         columns_tell_the_rate(stage, &told.rate);
     });
 }

@@ -12,6 +12,7 @@ use super::super::result::{Ending, Obstacle};
 use super::super::roster::SessionId;
 use super::Coordinator;
 use crate::plan::{Plan, Preflight, duration};
+use crate::wire::Reason;
 use crate::wire::control::MasterState;
 use crate::wire::fleet::{self, OneOffKind, from_master::Message};
 
@@ -132,12 +133,12 @@ fn words(kind: OneOffKind) -> &'static str {
 }
 
 /// The reason of a run that could not start for it.
-fn reason(kind: OneOffKind) -> &'static str {
+fn reason(kind: OneOffKind) -> Reason {
     match kind {
-        OneOffKind::Setup => "SetupFailed",
-        OneOffKind::AwaitTargets => "TargetNotReady",
-        OneOffKind::Preflight => "PreflightFailed",
-        OneOffKind::Unspecified | OneOffKind::Teardown => "NotPrepared",
+        OneOffKind::Setup => Reason::SetupFailed,
+        OneOffKind::AwaitTargets => Reason::TargetNotReady,
+        OneOffKind::Preflight => Reason::PreflightFailed,
+        OneOffKind::Unspecified | OneOffKind::Teardown => Reason::NotPrepared,
     }
 }
 

@@ -6,6 +6,7 @@ use super::*;
 use crate::plan::OnSaturation;
 use crate::stats::StepStats;
 use crate::stats::result::Verdict;
+use crate::wire::Reason;
 
 fn run_file(workers: u32, change: impl FnOnce(&mut serde_json::Value)) -> RunFile {
     let mut spec = json!({
@@ -315,11 +316,8 @@ fn a_run_whose_workers_all_vanish_ends() {
     stage.pass(31);
     stage.pass(31);
     assert_eq!(
-        stage
-            .coordinator
-            .result()
-            .map(|result| result.reason.as_str()),
-        Some("WorkersLost")
+        stage.coordinator.result().map(|result| &result.reason),
+        Some(&Reason::WorkersLost)
     );
 }
 
@@ -375,15 +373,15 @@ fn a_stop_before_the_start_ends_the_run_without_load() {
     stage.coordinator.stop(
         Stop {
             run: "r-1".into(),
-            reason: "Suspended".into(),
+            reason: Reason::Suspended,
             message: "m".into(),
         },
         stage.now,
     );
     let result = stage.coordinator.result().unwrap();
     assert_eq!(
-        (result.verdict, result.reason.as_str(), &result.started_at),
-        (Verdict::Aborted, "Suspended", &None)
+        (result.verdict, &result.reason, &result.started_at),
+        (Verdict::Aborted, &Reason::Suspended, &None)
     );
 }
 
@@ -394,7 +392,7 @@ fn a_stop_tells_the_workers_and_keeps_what_was_measured() {
     stage.coordinator.stop(
         Stop {
             run: "r-1".into(),
-            reason: "Suspended".into(),
+            reason: Reason::Suspended,
             message: "m".into(),
         },
         stage.now,
@@ -580,7 +578,7 @@ fn a_breached_threshold_ends_the_run_as_failed() {
     stage.coordinator.stop(
         Stop {
             run: "r-1".into(),
-            reason: "Late".into(),
+            reason: Reason::Other("Late".into()),
             message: "too late".into(),
         },
         stage.now,
@@ -588,8 +586,8 @@ fn a_breached_threshold_ends_the_run_as_failed() {
     stage.deliver(&player, 2, 1, true);
     let result = stage.coordinator.result().unwrap();
     assert_eq!(
-        (result.verdict, result.reason.as_str()),
-        (Verdict::Failed, "ThresholdAborted")
+        (result.verdict, &result.reason),
+        (Verdict::Failed, &Reason::ThresholdAborted)
     );
     assert!(
         result

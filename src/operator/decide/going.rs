@@ -15,7 +15,7 @@ use crate::crd::status::{MasterStatus, RunEnd, RunStatus};
 use crate::crd::{Phase, check};
 use crate::plan::duration;
 use crate::wire::control::{MasterState, ProblemKind, Progress, Stop, WorkerProblem};
-use crate::wire::{RunResult, Verdict};
+use crate::wire::{Reason, RunResult, Verdict};
 
 pub fn decide(seen: &Observed, run: &RunStatus, now: Timestamp) -> Decision {
     match &run.started_at {
@@ -340,7 +340,7 @@ fn after_grant(seen: &Observed, run: &RunStatus, started_at: &str, now: Timestam
         );
         let stop = Stop {
             run: run.id.clone(),
-            reason: "ChildDeleted".into(),
+            reason: Reason::ChildDeleted,
             message: message.clone(),
         };
         return finish(
@@ -421,15 +421,14 @@ fn outcome(result: &RunResult) -> RunEnd {
         Verdict::Passed => Phase::Succeeded,
         Verdict::Failed => Phase::Failed,
         // the operator's own stop, which nobody wanted
-        Verdict::Aborted if result.reason == "DeadlineExceeded" => Phase::Errored,
+        Verdict::Aborted if result.reason == Reason::DeadlineExceeded => Phase::Errored,
         Verdict::Aborted => Phase::Aborted,
         Verdict::Errored => Phase::Errored,
     };
-    let reason = if result.reason.is_empty() {
-        phase.to_string()
-    } else {
-        result.reason.clone()
-    };
+    let mut reason = result.reason.to_string();
+    if reason.is_empty() {
+        reason = phase.to_string();
+    }
     end(phase, &reason, result.message.clone())
 }
 
@@ -465,21 +464,21 @@ fn gave_up(seen: &Observed, now: Timestamp, deadline: Timestamp) -> Option<RunEn
 }
 
 fn wanted_stop(seen: &Observed, run: &RunStatus, late: bool) -> Option<Stop> {
-    let stop = |reason: &str, message: String| {
+    let stop = |reason: Reason, message: String| {
         Some(Stop {
             run: run.id.clone(),
-            reason: reason.into(),
+            reason,
             message,
         })
     };
     if seen.test.spec.run.suspend {
         stop(
-            "Suspended",
+            Reason::Suspended,
             "spec.run.suspend was set while the run went on".into(),
         )
     } else if late {
         stop(
-            "DeadlineExceeded",
+            Reason::DeadlineExceeded,
             format!("the run had not ended {} after its start", run.deadline),
         )
     } else {

@@ -6,6 +6,7 @@ use super::*;
 use crate::crd::LoadTestStatus;
 use crate::operator::fixture::{self, applied, ours, progress};
 use crate::operator::view::{Children, MasterView, OldReport, Presence, Refusal};
+use crate::wire::Reason;
 use crate::wire::control::{MasterState, ProblemKind, WorkerProblem};
 
 fn now() -> Timestamp {
@@ -503,8 +504,8 @@ fn suspend_during_the_run_stops_it() {
         panic!("{decision:?}")
     };
     assert_eq!(
-        (status.phase, stop.reason.as_str()),
-        (Some(Phase::Stopping), "Suspended")
+        (status.phase, &stop.reason),
+        (Some(Phase::Stopping), &Reason::Suspended)
     );
     // a master that has not started yet hears the stop, not the start
     master(&mut seen).state = MasterState::Ready;
@@ -532,12 +533,9 @@ fn a_run_past_its_deadline_is_stopped_then_given_up() {
             .iter()
             .any(|write| matches!(write, Write::Stop(_)))
     );
-    assert!(
-        decide(&seen, later(640))
-            .writes
-            .iter()
-            .any(|write| matches!(write, Write::Stop(stop) if stop.reason == "DeadlineExceeded"))
-    );
+    assert!(decide(&seen, later(640)).writes.iter().any(
+        |write| matches!(write, Write::Stop(stop) if stop.reason == Reason::DeadlineExceeded)
+    ));
     assert_eq!(
         ends(&decide(&seen, later(1240))),
         (Phase::Errored, "DeadlineExceeded".into())

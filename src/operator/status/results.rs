@@ -12,7 +12,8 @@ use crate::stats::ErrorClass;
 use crate::stats::format::{in_unit, micros, money, percent, rate};
 use crate::wire::RunResult;
 use crate::wire::result::{
-    CapacityResult, ConcurrencyResult, CostResult, LatencySummary, StreamResult, ThresholdResult,
+    CapacityResult, ConcurrencyResult, CostResult, LatencySummary, Purpose, StreamResult,
+    ThresholdResult,
 };
 
 const STEPS: usize = 20;
@@ -96,7 +97,7 @@ fn capacity(found: &CapacityResult) -> CapacityStatus {
     let tried: Vec<_> = found
         .curve
         .iter()
-        .filter(|level| level.purpose != "Recovery")
+        .filter(|level| level.purpose != Purpose::Recovery)
         .collect();
     let mut levels = tried[tried.len().saturating_sub(LEVELS)..].to_vec();
     levels.sort_by(|a, b| a.rate.total_cmp(&b.rate));
@@ -110,7 +111,10 @@ fn capacity(found: &CapacityResult) -> CapacityStatus {
     });
     CapacityStatus {
         rate: found.rate.map(rate).unwrap_or_default(),
-        limited_by: found.limited_by.clone().unwrap_or_default(),
+        limited_by: found
+            .limited_by
+            .map(|limit| limit.to_string())
+            .unwrap_or_default(),
         levels: levels.collect(),
     }
 }
@@ -125,7 +129,7 @@ fn cost(cost: &CostResult) -> CostStatus {
         per_million_requests: price(cost.per_million_requests),
         tokens_per_million_requests: price(cost.tokens_per_million_requests),
         rate: cost.rate.map(rate).unwrap_or_default(),
-        basis: cost.basis.clone(),
+        basis: cost.basis.to_string(),
         endpoints: cost.endpoints,
         why_not: cut(&cost.why_not, 256),
     }

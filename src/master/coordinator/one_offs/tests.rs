@@ -5,8 +5,8 @@ use serde_json::json;
 use super::super::tests::{Player, Stage, cumulative_with};
 use super::*;
 use crate::master::memory::Memory;
-use crate::stats::{Counters, Snapshot};
 use crate::stats::result::Verdict;
+use crate::stats::{Counters, Snapshot};
 use crate::wire::control::{GrantAction, Stop};
 use crate::wire::fleet::from_worker;
 
@@ -100,7 +100,7 @@ fn stop(stage: &mut Stage) {
     stage.coordinator.stop(
         Stop {
             run: "r-1".into(),
-            reason: "Suspended".into(),
+            reason: Reason::Suspended,
             message: "m".into(),
         },
         stage.now,
@@ -163,8 +163,8 @@ fn a_setup_that_fails_sends_no_load_and_is_torn_down() {
     answer(&mut stage, &players[0], OneOffKind::Teardown, "");
     let result = stage.coordinator.result().unwrap();
     assert_eq!(
-        (result.verdict, result.reason.as_str()),
-        (Verdict::Errored, "SetupFailed")
+        (result.verdict, &result.reason),
+        (Verdict::Errored, &Reason::SetupFailed)
     );
     assert_eq!(
         result.message,
@@ -250,8 +250,8 @@ fn a_stop_during_setup_cuts_it_off_and_tears_down() {
     answer(&mut stage, &players[0], OneOffKind::Teardown, "");
     let result = stage.coordinator.result().unwrap();
     assert_eq!(
-        (result.verdict, result.reason.as_str()),
-        (Verdict::Aborted, "Suspended")
+        (result.verdict, &result.reason),
+        (Verdict::Aborted, &Reason::Suspended)
     );
 }
 
@@ -322,11 +322,8 @@ fn what_was_never_set_up_is_not_torn_down() {
             .any(|told| matches!(told, Told::OneOff(..)))
     );
     assert_eq!(
-        (
-            stage.state(),
-            stage.coordinator.result().unwrap().reason.as_str()
-        ),
-        (MasterState::Finished, "PreflightFailed")
+        (stage.state(), &stage.coordinator.result().unwrap().reason),
+        (MasterState::Finished, &Reason::PreflightFailed)
     );
     let (mut stage, mut player) = connecting();
     stop(&mut stage);
@@ -368,7 +365,7 @@ fn what_a_preflight_did_is_torn_down() {
     answer(&mut stage, &player, OneOffKind::Teardown, "");
     assert_eq!(
         stage.coordinator.result().unwrap().reason,
-        "PreflightFailed"
+        Reason::PreflightFailed
     );
 }
 
@@ -537,8 +534,8 @@ fn a_target_that_is_not_ready_or_refuses_keeps_the_load_from_starting() {
     );
     let result = stage.coordinator.result().unwrap();
     assert_eq!(
-        (result.verdict, result.reason.as_str()),
-        (Verdict::Errored, "TargetNotReady")
+        (result.verdict, &result.reason),
+        (Verdict::Errored, &Reason::TargetNotReady)
     );
     let (mut stage, player) = staged("Connect");
     answer(&mut stage, &player, OneOffKind::AwaitTargets, "");
@@ -550,8 +547,8 @@ fn a_target_that_is_not_ready_or_refuses_keeps_the_load_from_starting() {
     );
     let result = stage.coordinator.result().unwrap();
     assert_eq!(
-        (result.reason.as_str(), result.totals.requests),
-        ("PreflightFailed", 0)
+        (&result.reason, result.totals.requests),
+        (&Reason::PreflightFailed, 0)
     );
     assert_eq!(
         result.message,
