@@ -1,12 +1,16 @@
 //! How a run is conducted through losses and restarts, with a clock of the tests' own.
 
 use serde_json::json;
+use tokio::sync::mpsc;
 
+use super::load::RECOVERY;
 use super::*;
 use crate::plan::OnSaturation;
 use crate::stats::StepStats;
 use crate::stats::result::Verdict;
-use crate::wire::Reason;
+use crate::wire::control::{Grant, GrantAction, ProblemKind};
+use crate::wire::fleet::{FromMaster, from_worker};
+use crate::wire::{PROTOCOL_VERSION, Reason};
 
 fn run_file(workers: u32, change: impl FnOnce(&mut serde_json::Value)) -> RunFile {
     let mut spec = json!({

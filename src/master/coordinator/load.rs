@@ -1,0 +1,258 @@
+//! The coordinator's part in the load: shares handed out, thresholds and levels watched, and when it
+//! is over.
+
+use std::time::{Duration, Instant};
+
+use super::super::memory::Facts;
+use super::super::result::Ending;
+use super::super::search::Search;
+use super::{Clock, Coordinator, snapshot_interval};
+use crate::plan::Load;
+use crate::wire::control::MasterState;
+use crate::wire::fleet::{self, from_master::Message};
+
+/// A new level of a search is announced ahead of it by this part of the time to the start.
+const LEAD_PART: u32 = 3;
+/// So long a master without a worker that carries the run waits for one.
+pub(super) const RECOVERY: Duration = Duration::from_secs(30);
+/// So long the end is put off for a worker that should have had its last word.
+const LAST_WORD: Duration = Duration::from_secs(10);
+
+impl Coordinator {
+    pub(super) fn await_start(&mut self, now: Instant) {
+        self.watch_one_off(now);
+        let all_ready = self.roster.all_ready();
+        if self.start_wanted && all_ready {
+            self.get_ready(now);
+        }
+        if matches!(
+            self.state,
+            MasterState::Waiting | MasterState::Ready | MasterState::Preparing
+        ) {
+            self.state = match (self.one_offs.is_under_way(), all_ready) {
+                (true, _) => MasterState::Preparing,
+                (false, true) => MasterState::Ready,
+                (false, false) => MasterState::Waiting,
+            };
+        }
+    }
+
+    pub(super) fn start(&mut self, now: Instant) {
+        let ahead = self.start_in.as_micros() as i64;
+        let Some(clock) = Clock::at(now, -ahead) else {
+            return self.event("cannot start: this machine's clock is at its end");
+        };
+        // written first: a master that dies after this never starts the run again
+        if let Err(e) = self.remember(Facts {
+            granted: true,
+            ..self.facts.clone()
+        }) {
+            return self.event(&format!("cannot start: {e}"));
+        }
+        self.start_wanted = false;
+        self.state = MasterState::Running;
+        self.clock = Some(clock);
+        self.event("all workers are ready; the load starts");
+        self.seek(now);
+        self.employ_idle(now);
+    }
+
+    /// Gives every ready worker that carries nothing the share of its seat, from where the profile
+    /// is by now.
+    fn employ_idle(&mut self, now: Instant) {
+        let Some(clock) = self.clock else { return };
+        let in_micros = match clock.zero.checked_duration_since(now) {
+            Some(ahead) => ahead.as_micros() as i64,
+            None => -(now.duration_since(clock.zero).as_micros() as i64),
+        };
+        let (epoch, workers, seed) = (self.facts.epoch, self.file.workers, self.seed);
+        let interval_seconds = snapshot_interval(workers);
+        let told: Vec<(u32, String, u64)> = self
+            .roster
+            .idle()
+            .map(|session| (session, self.iterations_done(session.index)))
+            .filter(|(session, done)| {
+                let found = self.one_offs.found();
+                let start = Message::Start(fleet::Start {
+                    epoch,
+                    workers,
+                    in_micros,
+                    seed,
+                    iterations_done: *done,
+                    found,
+                    interval_seconds,
+                });
+                let levels = self.search.as_ref().map(Search::announcement);
+                session.send(start)
+                    && levels.is_none_or(|levels| session.send(Message::Levels(levels)))
+            })
+            .map(|(session, done)| (session.index, session.instance.clone(), done))
+            .collect();
+        for (index, instance, done) in told {
+            self.roster.mark_carrying(index, &instance);
+            if done > 0 {
+                self.event(&format!("worker {index} carries out again what was not reported beyond {done} iterations"));
+            }
+            if in_micros < 0 {
+                self.event(&format!(
+                    "worker {index} joined {} s into the run",
+                    -in_micros / 1_000_000
+                ));
+            }
+        }
+    }
+
+    /// What earlier processes carried out of the iterations of a share. With other load beside them
+    /// nobody knows which they were, so a replacement begins none anew.
+    fn iterations_done(&self, index: u32) -> u64 {
+        let populations = &self.file.plan.populations;
+        let counted = populations
+            .iter()
+            .any(|population| matches!(population.load, Load::Iterations(_)));
+        match (counted, populations.len()) {
+            (false, _) => 0,
+            (true, 1) => self.roster.iterations(index),
+            (true, _) => {
+                if self.roster.iterations(index) > 0 {
+                    u64::MAX
+                } else {
+                    0
+                }
+            }
+        }
+    }
+
+    pub(super) fn recover(&mut self, now: Instant) {
+        if self.roster.carriers() > 0 && self.clock.is_some() {
+            self.event("a new master process goes on with the run");
+            self.alone_since = None;
+            self.state = if self.stopped.is_some() {
+                MasterState::Stopping
+            } else {
+                MasterState::Running
+            };
+        } else if self
+            .alone_since
+            .is_some_and(|since| now.duration_since(since) >= RECOVERY)
+        {
+            self.state = MasterState::Lost;
+        }
+    }
+
+    /// Ends the load when a threshold says so.
+    fn heed_thresholds(&mut self) {
+        let breaches = self.judge.breaches();
+        if breaches.len() > self.facts.breaches.len()
+            && let Err(e) = self.remember(Facts {
+                breaches,
+                ..self.facts.clone()
+            })
+        {
+            self.event(&format!(
+                "a breached threshold would not survive a restart of the master: {e}"
+            ));
+        }
+        if let Some(why) = self
+            .judge
+            .abort()
+            .filter(|_| self.state == MasterState::Running)
+        {
+            self.event(&format!("stopped by a threshold: {why}"));
+            self.breached = Some(why);
+            self.state = MasterState::Stopping;
+            self.tell_all(|| Message::Stop(fleet::Stop { at_once: false }));
+        }
+    }
+
+    /// Goes on with the search for the capacity, if that is what the run is.
+    fn seek(&mut self, now: Instant) {
+        let (elapsed, delivered, lead) = (
+            self.elapsed(now),
+            self.roster.delivered(),
+            self.start_in / LEAD_PART,
+        );
+        let Some(levels) = self
+            .search
+            .as_mut()
+            .and_then(|search| search.advance(&self.file.plan, elapsed, delivered, lead))
+        else {
+            return;
+        };
+        self.tell_all(|| Message::Levels(levels.clone()));
+    }
+
+    pub(super) fn watch(&mut self, now: Instant) {
+        if self.state == MasterState::Running {
+            self.seek(now);
+        }
+        self.heed_thresholds();
+        self.watch_one_off(now);
+        let can_give_shares = self.recall_found(now);
+        let due = self.is_due(now);
+        if self.roster.all_over()
+            && (!due || self.is_open_ended() || self.state == MasterState::Stopping)
+        {
+            return self.wind_up(self.natural_ending(), now);
+        }
+        if self.state == MasterState::Running && due && can_give_shares {
+            self.employ_idle(now);
+        }
+        let nobody_at_work = self.roster.at_work() == 0;
+        let patience = if nobody_at_work {
+            LAST_WORD
+        } else {
+            self.file.plan.stop_timeout + LAST_WORD
+        };
+        let hopeless = self
+            .file
+            .plan
+            .whole_length()
+            .is_some_and(|length| self.elapsed(now) >= length + patience);
+        let stopping_alone = self.state == MasterState::Stopping && nobody_at_work;
+        self.alone_since = if self.roster.connected() > 0 {
+            None
+        } else {
+            self.alone_since.or(Some(now))
+        };
+        let deserted = self
+            .alone_since
+            .is_some_and(|since| now.duration_since(since) >= RECOVERY);
+        // of those whose load ends by itself nobody says when one that is lost would have
+        self.idle_since = if nobody_at_work && self.is_open_ended() {
+            self.idle_since.or(Some(now))
+        } else {
+            None
+        };
+        let abandoned = self
+            .idle_since
+            .is_some_and(|since| now.duration_since(since) >= self.file.grace);
+        if abandoned {
+            self.wind_up(self.natural_ending(), now);
+        } else if deserted && due {
+            self.wind_up(Ending::Deserted, now);
+        } else if hopeless || stopping_alone {
+            self.wind_up(self.natural_ending(), now);
+        }
+    }
+
+    /// Load should exist: the profile is not over, or only the workers know when it is.
+    pub(super) fn is_due(&self, now: Instant) -> bool {
+        self.file
+            .plan
+            .whole_length()
+            .is_none_or(|length| self.elapsed(now) < length)
+    }
+
+    /// Only the workers know when the load is over.
+    fn is_open_ended(&self) -> bool {
+        self.file.plan.whole_length().is_none()
+    }
+
+    pub(super) fn natural_ending(&self) -> Ending {
+        match (&self.stopped, &self.breached) {
+            (Some(stop), _) => Ending::Stopped(stop.clone()),
+            (None, Some(why)) => Ending::Breached { why: why.clone() },
+            (None, None) => Ending::Natural,
+        }
+    }
+}

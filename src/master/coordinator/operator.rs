@@ -1,0 +1,102 @@
+//! The coordinator's part in what the operator says: the grant that starts or resumes the run, its
+//! stop, and the acknowledgement of its result.
+
+use std::time::Instant;
+
+use super::super::memory::{Facts, MemoryError};
+use super::Coordinator;
+use crate::wire::control::{Grant, GrantAction, MasterState, Stop};
+use crate::wire::fleet::{self, from_master::Message};
+
+#[derive(Debug, thiserror::Error)]
+pub enum Refusal {
+    #[error("this is the master of run {actual}, not of {asked}")]
+    OtherRun { asked: String, actual: String },
+    #[error("this is incarnation {actual}, the grant is for {asked}")]
+    OtherIncarnation { asked: String, actual: String },
+    #[error("epoch {asked} is over, {actual} is the latest")]
+    OldEpoch { asked: u32, actual: u32 },
+    #[error(transparent)]
+    Memory(#[from] MemoryError),
+}
+
+impl Coordinator {
+    pub fn grant(&mut self, grant: &Grant, now: Instant) -> Result<(), Refusal> {
+        let Grant {
+            run,
+            epoch,
+            incarnation,
+            action,
+        } = grant;
+        if *run != self.file.run {
+            return Err(Refusal::OtherRun {
+                asked: run.clone(),
+                actual: self.file.run.clone(),
+            });
+        }
+        if *incarnation != self.facts.incarnation {
+            return Err(Refusal::OtherIncarnation {
+                asked: incarnation.clone(),
+                actual: self.facts.incarnation.clone(),
+            });
+        }
+        if *epoch < self.facts.epoch {
+            return Err(Refusal::OldEpoch {
+                asked: *epoch,
+                actual: self.facts.epoch,
+            });
+        }
+        match (action, self.state) {
+            (GrantAction::Start, MasterState::Waiting | MasterState::Ready) => {
+                self.remember(Facts {
+                    epoch: *epoch,
+                    ..self.facts.clone()
+                })?;
+                self.start_wanted = true;
+            }
+            (GrantAction::Resume, MasterState::Waiting | MasterState::Ready) => {
+                self.remember(Facts {
+                    epoch: *epoch,
+                    granted: true,
+                    ..self.facts.clone()
+                })?;
+                self.state = MasterState::Recovering;
+                self.alone_since = Some(now);
+                self.feeding.forget();
+            }
+            // said before
+            _ => self.remember(Facts {
+                epoch: *epoch,
+                ..self.facts.clone()
+            })?,
+        }
+        self.tick(now);
+        Ok(())
+    }
+
+    /// Ends the run as aborted. Of several the first counts.
+    pub fn stop(&mut self, stop: Stop, now: Instant) {
+        if self.result.is_some()
+            || self.stopped.is_some()
+            || self.breached.is_some()
+            || self.one_offs.is_closing()
+        {
+            return;
+        }
+        self.event(&format!("stopped: {}", stop.message));
+        self.stopped = Some(stop);
+        if self.state == MasterState::Running {
+            self.state = MasterState::Stopping;
+            self.tell_all(|| Message::Stop(fleet::Stop { at_once: false }));
+        } else if self.state != MasterState::Stopping {
+            self.wind_up(self.natural_ending(), now);
+        }
+        self.tick(now);
+    }
+
+    /// The result is stored somewhere safe: everyone may go.
+    pub fn acknowledge(&mut self) {
+        self.acknowledged = true;
+        self.tell_all(|| Message::Release(fleet::Release {}));
+    }
+}

@@ -1,0 +1,276 @@
+//! The coordinator's part in what workers say: who joins, what they measured, and who leaves.
+
+use std::time::Instant;
+
+use jiff::Timestamp;
+use tokio::sync::mpsc;
+
+use super::super::roster::{Reported, Session, SessionId};
+use super::{Clock, Coordinator};
+use crate::stats::Snapshot;
+use crate::wire::PROTOCOL_VERSION;
+use crate::wire::control::{MasterState, ProblemKind};
+use crate::wire::fleet::{self, FromMaster, from_master::Message, from_worker};
+
+impl Coordinator {
+    /// A worker's first words. Gives its connection a number, or says why it is turned away.
+    pub fn join(
+        &mut self,
+        hello: &fleet::Hello,
+        outbound: mpsc::Sender<FromMaster>,
+    ) -> Result<SessionId, fleet::Refused> {
+        let refuse = |reason: String| {
+            Err(fleet::Refused {
+                reason,
+                permanent: true,
+            })
+        };
+        if hello.protocol != PROTOCOL_VERSION {
+            return refuse(format!(
+                "the worker speaks protocol {}, this master {PROTOCOL_VERSION}",
+                hello.protocol
+            ));
+        }
+        if hello.run != self.file.run {
+            return refuse(format!(
+                "the worker is of run {}, this master of {}",
+                hello.run, self.file.run
+            ));
+        }
+        if hello.index >= self.file.workers {
+            return refuse(format!(
+                "there are {} shares, so none with index {}",
+                self.file.workers, hello.index
+            ));
+        }
+        if self.roster.is_superseded(hello.index, &hello.instance) {
+            // not for ever: if the other goes, this one's share is free again. Until then its lease
+            // runs out.
+            let reason = format!("another process has taken share {}", hello.index);
+            return Err(fleet::Refused {
+                reason,
+                permanent: false,
+            });
+        }
+        let id = self.next_session;
+        self.next_session += 1;
+        let session = Session::new(id, hello.index, &hello.instance, outbound);
+        // whether it arrives shows in what the worker says next
+        session.send(Message::Welcome(fleet::Welcome {
+            version: crate::VERSION.into(),
+            epoch: self.facts.epoch,
+            run_file: self.file_json.clone(),
+        }));
+        if self.acknowledged {
+            session.send(Message::Release(fleet::Release {}));
+        }
+        self.roster.take_seat(session);
+        if hello.carrying {
+            self.roster.mark_carrying(hello.index, &hello.instance);
+        }
+        Ok(id)
+    }
+
+    pub fn hear(&mut self, id: SessionId, message: from_worker::Message, now: Instant) {
+        match message {
+            from_worker::Message::Hello(_) => {}
+            from_worker::Message::Ready(ready) => self.hear_ready(id, &ready, now),
+            from_worker::Message::NotReady(fleet::NotReady { problems }) => {
+                let problems = problems
+                    .into_iter()
+                    .map(|problem| self.reported(problem))
+                    .collect();
+                if let Some(seat) = self.roster.seat(id) {
+                    seat.set_problems(problems, now);
+                }
+            }
+            from_worker::Message::Delta(delta) => self.hear_delta(id, &delta),
+            from_worker::Message::Cumulative(cumulative) => {
+                self.hear_cumulative(id, &cumulative, now)
+            }
+            from_worker::Message::Pong(pong) => self.hear_pong(id, &pong),
+            from_worker::Message::Leaving(_) => self.hear_leaving(id, now),
+            from_worker::Message::OneOffDone(done) => self.on_one_off(id, done, now),
+            from_worker::Message::RowsWanted(wanted) => self.hear_wanted(id, wanted),
+            from_worker::Message::UsedUp(fleet::UsedUp { feeder }) => {
+                self.hear_used_up(id, feeder as u16)
+            }
+        }
+        self.tick(now);
+    }
+
+    pub fn leave(&mut self, id: SessionId, now: Instant) {
+        let at_work = self
+            .roster
+            .instance(id)
+            .is_some_and(|instance| instance.carrying && !instance.last);
+        if let Some(index) = self.roster.leave(id).filter(|_| at_work) {
+            self.event(&format!("worker {index} lost its connection"));
+        }
+        self.tick(now);
+    }
+
+    fn hear_delta(&mut self, id: SessionId, delta: &fleet::Delta) {
+        self.hear_usage(id, &delta.feeders);
+        let snapshot = match Snapshot::decode(&delta.snapshot) {
+            Ok(snapshot) => snapshot,
+            Err(e) => {
+                return self.event(&format!(
+                    "a worker's samples of second {} are lost: {e}",
+                    delta.second
+                ));
+            }
+        };
+        let expected = self.roster.carriers();
+        let index = self.roster.index(id);
+        let (Some(index), Some(instance)) = (index, self.roster.instance(id)) else {
+            return;
+        };
+        // sent again after a reconnection: it is in the cumulative state already
+        if instance
+            .through
+            .is_none_or(|through| delta.second > through)
+        {
+            instance.snapshot.follow(&snapshot);
+            instance.through = Some(delta.second);
+            if let Some(search) = &mut self.search {
+                search.add(index, delta.second, &snapshot);
+            }
+            let complete = self.timeline.add(delta.second, &snapshot, expected.max(1));
+            complete
+                .iter()
+                .for_each(|(second, snapshot)| match &mut self.search {
+                    Some(search) => search.hear(*second, snapshot),
+                    None => {
+                        self.judge.hear(*second, snapshot);
+                        self.blocks.hear(*second, snapshot);
+                    }
+                });
+        }
+        instance.last |= delta.last;
+        instance.length_micros = instance.length_micros.max(delta.length_micros);
+        let newly_failed =
+            !delta.failure.is_empty() && !std::mem::replace(&mut instance.failed, true);
+        if newly_failed {
+            self.event(&format!(
+                "a part of a worker's share is not carried out: {}",
+                delta.failure
+            ));
+        }
+        self.acknowledge_second(id, delta.second);
+    }
+
+    /// Replaces what is held of the process; the seconds this master had not seen go into the
+    /// series as counts.
+    fn hear_cumulative(&mut self, id: SessionId, cumulative: &fleet::Cumulative, now: Instant) {
+        self.hear_usage(id, &cumulative.feeders);
+        let snapshot = match Snapshot::decode(&cumulative.snapshot) {
+            Ok(snapshot) => snapshot,
+            Err(e) => return self.event(&format!("a worker's samples are lost: {e}")),
+        };
+        self.hear_one_offs_measured(id, &cumulative.one_offs);
+        let Some(instance) = self.roster.instance(id) else {
+            return;
+        };
+        let seen = instance.through;
+        instance.snapshot = snapshot;
+        instance.carrying = true;
+        instance.last = cumulative.last;
+        instance.length_micros = cumulative.length_micros;
+        instance.through = cumulative.through_second;
+        for point in cumulative
+            .seconds
+            .iter()
+            .filter(|point| seen.is_none_or(|seen| point.second > seen))
+        {
+            self.timeline
+                .recall(point.second, point.requests, point.failures, point.users);
+            self.blocks.miss();
+        }
+        if self.clock.is_none() {
+            match Clock::at(now, cumulative.elapsed_micros) {
+                Some(clock) => {
+                    self.clock = Some(clock);
+                    self.seed = cumulative.seed;
+                }
+                // without a clock the run is not gone on with; if no other worker knows one, it is
+                // lost
+                None => self.event(&format!(
+                    "a worker says that its load began {} us ago, which cannot be",
+                    cumulative.elapsed_micros
+                )),
+            }
+        }
+        if let (Some(search), Some(levels)) = (&mut self.search, &cumulative.levels)
+            && let Err(e) = search.recall(levels)
+        {
+            self.event(&format!(
+                "the search for the capacity begins anew, since what came of its levels cannot be read: {e}"
+            ));
+        }
+        // a worker that leaves waits for an acknowledgement, even of nothing
+        self.acknowledge_second(id, cumulative.through_second.unwrap_or(0));
+    }
+
+    /// Takes what a worker's process measured in one-offs, if it says anything of them.
+    pub(super) fn hear_one_offs_measured(&mut self, id: SessionId, encoded: &[u8]) {
+        if encoded.is_empty() {
+            return;
+        }
+        match Snapshot::decode(encoded) {
+            Ok(measured) => {
+                if let Some(instance) = self.roster.instance(id) {
+                    instance.one_offs = measured;
+                }
+            }
+            Err(e) => self.event(&format!("a worker's samples of one-offs are lost: {e}")),
+        }
+    }
+
+    /// A worker's problem. One of a kind that only another version knows is still a reason not to
+    /// start, so it is taken for what a user can do the most about.
+    fn reported(&mut self, problem: fleet::Problem) -> Reported {
+        let fleet::Problem {
+            kind,
+            field,
+            object,
+            message,
+        } = problem;
+        let kind = kind.parse().unwrap_or_else(|e| {
+            self.event(&format!("{field}: {e}"));
+            ProblemKind::InvalidSpec
+        });
+        Reported {
+            kind,
+            field,
+            object,
+            message,
+        }
+    }
+
+    fn hear_pong(&mut self, id: SessionId, pong: &fleet::Pong) {
+        let Some(instance) = self.roster.instance(id) else {
+            return;
+        };
+        if pong.started_unix_micros != 0 && instance.started_micros.is_none() {
+            // half of the round trip each way
+            let middle = (pong.master_unix_micros + Timestamp::now().as_microsecond()) / 2;
+            instance.started_micros =
+                Some(pong.started_unix_micros - (pong.worker_unix_micros - middle));
+        }
+    }
+
+    fn hear_leaving(&mut self, id: SessionId, now: Instant) {
+        let early = self.state == MasterState::Running && self.is_due(now);
+        if let Some(instance) = self.roster.instance(id).filter(|_| early) {
+            instance.left_early = true;
+            self.event("a worker was told to go before the end; its share waits for a replacement");
+        }
+    }
+
+    fn acknowledge_second(&mut self, id: SessionId, second: u32) {
+        if let Some(Some(session)) = self.roster.seat(id).map(|seat| &seat.session) {
+            session.send(Message::Ack(fleet::Ack { second }));
+        }
+    }
+}
