@@ -1,6 +1,7 @@
 //! Streams on the terminal: their events or tokens, and how many requests were good ones.
 
-use super::{NAME, Page, clean, end_of};
+use super::clean;
+use super::page::{NAME, Page, end_of};
 use crate::stats::format;
 use crate::stats::result::{
     GoodputResult, LlmResult, StepResult, StreamResult, TokenRate, TokensFrom,

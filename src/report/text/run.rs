@@ -1,0 +1,132 @@
+//! How the run went apart from its samples: target and time, rows of feeders, the load generator,
+//! warnings and events.
+
+use super::page::Page;
+use crate::stats::format;
+use crate::stats::result::{FeederResult, RunResult};
+
+impl Page {
+    pub(super) fn run(&mut self, result: &RunResult) {
+        self.text.push('\n');
+        self.entry("target", &result.target);
+        let length = format::micros(result.duration_micros as f64);
+        let workers = result.workers;
+        let plural = if workers.planned == 1 {
+            "worker"
+        } else {
+            "workers"
+        };
+        let lost = if workers.lost > 0 {
+            format!(" ({} lost, {} came back)", workers.lost, workers.rejoined)
+        } else {
+            String::new()
+        };
+        self.entry(
+            "run",
+            &format!(
+                "{}, {length}, {} {plural}{lost}, seed {}",
+                result.run, workers.planned, result.seed
+            ),
+        );
+        match &result.started_at {
+            Some(started) => self.entry(
+                "time",
+                &format!(
+                    "{} to {}",
+                    to_the_second(started),
+                    to_the_second(&result.finished_at)
+                ),
+            ),
+            None => self.entry(
+                "time",
+                &format!("not started; ended {}", to_the_second(&result.finished_at)),
+            ),
+        }
+        if !result.overrides.is_empty() {
+            self.entry("changed by", &result.overrides.join(", "));
+        }
+    }
+
+    pub(super) fn feeders(&mut self, feeders: &[FeederResult]) {
+        if !feeders.is_empty() {
+            self.heading("FEEDERS");
+        }
+        for FeederResult {
+            name,
+            leased,
+            used,
+            lost,
+        } in feeders
+        {
+            let lost = if *lost > 0 {
+                format!(", {lost} lost with their workers")
+            } else {
+                String::new()
+            };
+            self.entry(
+                "rows",
+                &format!("{name}: {leased} leased, {used} used{lost}"),
+            );
+        }
+    }
+
+    pub(super) fn generator(&mut self, result: &RunResult) {
+        let generator = &result.generator;
+        self.heading("GENERATOR");
+        self.entry(
+            "cpu",
+            &format!("{} of the cores it may use", format::percent(generator.cpu)),
+        );
+        self.entry(
+            "late by",
+            &format!(
+                "at most {} for 99% of all actions",
+                format::micros(generator.schedule_lag_p99 as f64)
+            ),
+        );
+        for worker in &generator.workers {
+            self.entry(
+                "saturated",
+                &format!("worker {}: {}", worker.worker, worker.why),
+            );
+        }
+        let unlisted =
+            (generator.saturated_workers as usize).saturating_sub(generator.workers.len());
+        if unlisted > 0 {
+            self.entry("", &format!("and {unlisted} more workers"));
+        }
+        if result.workers.planned > 1 {
+            self.entry(
+                "start skew",
+                &format::micros(generator.start_skew_micros as f64),
+            );
+        }
+    }
+
+    pub(super) fn remarks(&mut self, result: &RunResult) {
+        if result.warnings.is_empty() && result.events.is_empty() {
+            return;
+        }
+        self.heading("REMARKS");
+        for warning in &result.warnings {
+            self.entry("warning", warning);
+        }
+        for event in &result.events {
+            self.entry(
+                "event",
+                &format!("{} {}", to_the_second(&event.at), event.message),
+            );
+        }
+    }
+}
+
+/// An RFC 3339 time without its fraction.
+fn to_the_second(time: &str) -> String {
+    match time.split_once('.') {
+        Some((seconds, fraction)) => format!(
+            "{seconds}{}",
+            fraction.trim_start_matches(|c: char| c.is_ascii_digit())
+        ),
+        None => time.to_owned(),
+    }
+}

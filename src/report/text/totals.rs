@@ -1,0 +1,134 @@
+//! The whole run in numbers: counts, bytes and times over all steps.
+
+use std::fmt::Write;
+
+use super::page::Page;
+use super::stream;
+use crate::stats::format;
+use crate::stats::result::Totals;
+
+impl Page {
+    pub(super) fn totals(&mut self, totals: &Totals) {
+        self.heading("TOTALS");
+        let rps = format::rate(totals.rps);
+        let failed = format!(
+            "{} failed ({})",
+            format::count(totals.failures),
+            format::percent(totals.failure_rate)
+        );
+        self.entry(
+            "requests",
+            &format!("{} ({rps}/s), {failed}", format::count(totals.requests)),
+        );
+        let achieved = format!(
+            "{} ({}/s",
+            format::count(totals.iterations),
+            format::rate(totals.achieved_rate)
+        );
+        let open = totals.requested_rate.map(|rate| {
+            format!(
+                " of {}/s asked for), {} dropped",
+                format::rate(rate),
+                format::count(totals.dropped)
+            )
+        });
+        self.entry(
+            "iterations",
+            &format!("{achieved}{}", open.as_deref().unwrap_or(")")),
+        );
+        self.counts_apart(totals);
+        self.entry(
+            "bytes",
+            &format!(
+                "{} sent, {} received",
+                format::bytes(totals.sent_bytes),
+                format::bytes(totals.received_bytes)
+            ),
+        );
+        let mut connections = format!("{} opened", format::count(totals.connects));
+        for (count, what) in [
+            (totals.interrupted, "requests cut at the end"),
+            (totals.unsent, "requests failed before a byte was sent"),
+        ] {
+            if count > 0 {
+                // writing to a String cannot fail
+                let _ = write!(connections, "; {} {what}", format::count(count));
+            }
+        }
+        self.entry("connections", &connections);
+    }
+
+    /// What only some tests have.
+    fn counts_apart(&mut self, totals: &Totals) {
+        let checks = totals.checks_passed + totals.checks_failed;
+        if checks > 0 {
+            let failed = format::percent(totals.checks_failed as f64 / checks as f64);
+            self.entry(
+                "checks",
+                &format!(
+                    "{} made, {} failed ({failed})",
+                    format::count(checks),
+                    format::count(totals.checks_failed)
+                ),
+            );
+        }
+        if let Some(goodput) = &totals.goodput {
+            self.entry("goodput", &stream::good(goodput));
+        }
+        let left_out = [
+            ("warm-up", totals.warmup, totals.warmup_failures, "requests"),
+            (
+                "control",
+                totals.control,
+                totals.control_failures,
+                "requests of setup, onStart, health and the like",
+            ),
+        ];
+        for (label, count, failures, what) in left_out {
+            if count + failures > 0 {
+                let failed = if failures > 0 {
+                    format!(", {} failed", format::count(failures))
+                } else {
+                    String::new()
+                };
+                self.entry(
+                    label,
+                    &format!(
+                        "{} {what}{failed}; not in the other numbers",
+                        format::count(count)
+                    ),
+                );
+            }
+        }
+        let again = [
+            (totals.retries, "tried again"),
+            (totals.redirect_hops, "redirected"),
+        ];
+        let again: Vec<_> = again
+            .iter()
+            .filter(|(count, _)| *count > 0)
+            .map(|(count, what)| format!("{} {what}", format::count(*count)))
+            .collect();
+        if !again.is_empty() {
+            self.entry("also sent", &again.join(", "));
+        }
+        if totals.feeder_drops > 0 {
+            self.entry(
+                "no row",
+                &format!(
+                    "{} of the dropped arrivals found no row of a feeder",
+                    format::count(totals.feeder_drops)
+                ),
+            );
+        }
+    }
+
+    pub(super) fn latency(&mut self, totals: &Totals) {
+        self.columns("OF SUCCESSES");
+        self.times("latency", &totals.latency);
+        self.times("service time", &totals.service_time);
+        for phase in &totals.phases {
+            self.times(&format!("- {}", phase.phase), &phase.summary);
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! What came of the run: the verdict and its reason, and each threshold.
+
+use super::page::{Colour, LABEL, Page, wrap};
+use super::{WIDTH, clean};
+use crate::stats::format;
+use crate::stats::result::{RunResult, ThresholdResult, ThresholdVerdict, Verdict};
+
+/// Columns of a rule, if it fits, so that the observed values line up.
+const RULE: usize = 60;
+
+impl Page {
+    pub(super) fn verdict(&mut self, result: &RunResult) {
+        if result.generator.saturated {
+            let warning = "SATURATED  The generator was the bottleneck: the numbers below are its own, not the target's.";
+            let warning = self.paint(Colour::Yellow, warning);
+            self.line(&warning);
+        }
+        let (word, colour) = match result.verdict {
+            Verdict::Passed => ("PASSED", Colour::Green),
+            Verdict::Failed => ("FAILED", Colour::Red),
+            Verdict::Errored => ("ERRORED", Colour::Red),
+            Verdict::Aborted => ("ABORTED", Colour::Yellow),
+        };
+        let why = if result.message.is_empty() {
+            result.reason.to_string()
+        } else {
+            format!("{}: {}", result.reason, result.message)
+        };
+        for (i, part) in wrap(
+            &clean(&format!("{}  {why}", result.name)),
+            WIDTH - word.len() - 2,
+        )
+        .iter()
+        .enumerate()
+        {
+            let first = if i == 0 {
+                self.paint(colour, word)
+            } else {
+                " ".repeat(word.len())
+            };
+            self.line(&format!("{first}  {part}"));
+        }
+    }
+
+    pub(super) fn thresholds(&mut self, thresholds: &[ThresholdResult]) {
+        if thresholds.is_empty() {
+            return;
+        }
+        self.heading("THRESHOLDS");
+        for threshold in thresholds {
+            let (word, colour) = match threshold.verdict {
+                ThresholdVerdict::Passed => ("passed", Colour::Green),
+                ThresholdVerdict::Failed => ("FAILED", Colour::Red),
+                ThresholdVerdict::NotJudged => ("not judged", Colour::Yellow),
+            };
+            let window = threshold
+                .window_micros
+                .map(|window| format!(" over {}", format::micros(window as f64)))
+                .unwrap_or_default();
+            let rule = clean(&format!(
+                "{} {}{window}{}",
+                threshold.metric,
+                threshold.expr,
+                selection(&threshold.select)
+            ));
+            let observed = clean(&threshold.observed_text);
+            let text = if rule.chars().count() < RULE {
+                format!("{rule:<RULE$}{observed}")
+            } else {
+                format!("{rule}  {observed}")
+            };
+            for (i, part) in wrap(&text, WIDTH - LABEL).iter().enumerate() {
+                let padded = format!(
+                    "{:<width$}",
+                    if i == 0 { word } else { "" },
+                    width = LABEL - 2
+                );
+                let padded = self.paint(colour, &padded);
+                self.line(&format!("  {padded}{part}"));
+            }
+        }
+    }
+}
+
+/// ` of step POST /predict`, or nothing when a threshold reads everything.
+fn selection(select: &serde_json::Value) -> String {
+    let fields = select
+        .as_object()
+        .into_iter()
+        .flatten()
+        .filter(|(_, value)| !value.is_null());
+    let plain = |value: &serde_json::Value| {
+        value
+            .as_str()
+            .map_or_else(|| value.to_string(), str::to_owned)
+    };
+    let said = |value: &serde_json::Value| match value.as_object() {
+        Some(tags) => tags
+            .iter()
+            .map(|(name, value)| format!("{name}={}", plain(value)))
+            .collect::<Vec<_>>()
+            .join(" "),
+        None => plain(value),
+    };
+    let parts: Vec<_> = fields
+        .map(|(key, value)| format!("{key} {}", said(value)))
+        .collect();
+    if parts.is_empty() {
+        String::new()
+    } else {
+        format!(" of {}", parts.join(", "))
+    }
+}
