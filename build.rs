@@ -12,7 +12,7 @@ const DEMO: &[&str] = &["src/demo/categorization.proto", "src/demo/inference.pro
 const FLEET: &[&str] = &["src/wire/fleet.proto"];
 
 /// Messages that no log may show; `src/wire.rs` says how they are printed instead.
-const SECRET: &[&str] = &["starling.fleet.v1.Found"];
+const SECRET: &[&str] = &["starling.fleet.v1.SetupValues"];
 
 fn main() -> Result<(), Box<dyn Error>> {
     for proto in DEMO.iter().chain(FLEET) {

@@ -10,9 +10,9 @@ pub mod fleet {
     tonic::include_proto!("starling.fleet.v1");
 }
 
-impl std::fmt::Debug for fleet::Found {
+impl std::fmt::Debug for fleet::SetupValues {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Found({} bytes)", self.values.len())
+        write!(f, "SetupValues({} bytes)", self.values.len())
     }
 }
 

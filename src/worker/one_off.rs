@@ -15,7 +15,7 @@ pub(super) struct OneOffs {
     /// Of each that is over: why it failed, or else what there is to say of it.
     done: BTreeMap<OneOffKind, Result<String, String>>,
     under_way: Option<(OneOffKind, Alone)>,
-    found: SetupValues,
+    setup_values: SetupValues,
     /// By all of them.
     measured: Snapshot,
 }
@@ -54,8 +54,8 @@ impl OneOffs {
             (Some(_), None) => return Some(refusal(kind, "this worker is not ready")),
             (None, _) => return Some(refusal(kind, "this worker does not know how")),
         };
-        match asked.found.as_ref().map(read) {
-            Some(Ok(found)) => self.found = found,
+        match asked.setup_values.as_ref().map(read) {
+            Some(Ok(values)) => self.setup_values = values,
             Some(Err(why)) => return Some(refusal(kind, why)),
             None => {}
         }
@@ -66,7 +66,7 @@ impl OneOffs {
         let terms = Terms {
             share,
             seed: asked.seed,
-            found: self.found.clone(),
+            found: self.setup_values.clone(),
             within: Duration::from_micros(asked.within_micros),
         };
         tracing::info!(?kind, "begun");
@@ -89,7 +89,7 @@ impl OneOffs {
         } = outcome;
         tracing::info!(?kind, failure, "done");
         if kind == OneOffKind::Setup {
-            self.found = found;
+            self.setup_values = found;
         }
         self.measured.merge(&snapshot);
         let done = failure.map_or(Ok(told), Err);
@@ -99,16 +99,16 @@ impl OneOffs {
     }
 
     /// What setup found comes with the share; an error when it cannot be read.
-    pub(super) fn learn(&mut self, found: Option<&fleet::Found>) -> Result<(), &'static str> {
+    pub(super) fn learn(&mut self, found: Option<&fleet::SetupValues>) -> Result<(), &'static str> {
         if let Some(found) = found {
-            self.found = read(found)?;
+            self.setup_values = read(found)?;
             self.done.insert(OneOffKind::Setup, Ok(String::new()));
         }
         Ok(())
     }
 
-    pub(super) fn found(&self) -> SetupValues {
-        self.found.clone()
+    pub(super) fn setup_values(&self) -> SetupValues {
+        self.setup_values.clone()
     }
 
     /// What all of them measured.
@@ -134,8 +134,8 @@ impl OneOffs {
             kind: kind.into(),
             failure,
             told,
-            found: (kind == OneOffKind::Setup).then(|| fleet::Found {
-                values: self.found.to_json(),
+            setup_values: (kind == OneOffKind::Setup).then(|| fleet::SetupValues {
+                values: self.setup_values.to_json(),
             }),
             snapshot: self.measured(),
         }
@@ -153,7 +153,7 @@ fn one_off(kind: OneOffKind) -> Option<OneOff> {
 }
 
 /// The values are secret, so that the error says no more.
-fn read(found: &fleet::Found) -> Result<SetupValues, &'static str> {
+fn read(found: &fleet::SetupValues) -> Result<SetupValues, &'static str> {
     SetupValues::from_json(&found.values).ok_or("what setup found cannot be read")
 }
 
@@ -172,13 +172,13 @@ mod tests {
     #[test]
     fn a_share_without_what_setup_found_is_not_begun() {
         let mut one_offs = OneOffs::default();
-        let torn = fleet::Found {
+        let torn = fleet::SetupValues {
             values: b"{".to_vec(),
         };
         assert!(one_offs.learn(Some(&torn)).is_err());
         assert_eq!(one_offs.known(), Vec::<i32>::new());
         one_offs.learn(None).unwrap();
-        let whole = fleet::Found {
+        let whole = fleet::SetupValues {
             values: SetupValues::default().to_json(),
         };
         one_offs.learn(Some(&whole)).unwrap();

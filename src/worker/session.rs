@@ -444,14 +444,14 @@ impl Worker {
             workers: start.workers,
         };
         self.one_offs
-            .learn(start.found.as_ref())
+            .learn(start.setup_values.as_ref())
             .map_err(|why| turned_away(why.to_owned()))?;
         let assignment = Assignment {
             share,
             shards: self.identity.cores.max(1) as u32,
             seed: start.seed,
             done: start.iterations_done,
-            found: self.one_offs.found(),
+            found: self.one_offs.setup_values(),
         };
         tracing::info!(
             worker = share.worker,

@@ -72,14 +72,14 @@ impl Coordinator {
             .idle()
             .map(|session| (session, self.iterations_done(session.index)))
             .filter(|(session, done)| {
-                let found = self.one_offs.found();
+                let setup_values = self.one_offs.setup_values();
                 let start = Message::Start(fleet::Start {
                     epoch,
                     workers,
                     in_micros,
                     seed,
                     iterations_done: *done,
-                    found,
+                    setup_values,
                     interval_seconds,
                 });
                 let levels = self.search.as_ref().map(Search::announcement);
@@ -187,7 +187,7 @@ impl Coordinator {
         }
         self.heed_thresholds();
         self.watch_one_off(now);
-        let can_give_shares = self.recall_found(now);
+        let can_give_shares = self.recall_setup_values(now);
         let due = self.is_due(now);
         if self.roster.all_over()
             && (!due || self.is_open_ended() || self.state == MasterState::Stopping)

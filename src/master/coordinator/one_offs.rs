@@ -30,7 +30,7 @@ pub(super) struct OneOffs {
     before: VecDeque<(OneOffKind, Duration)>,
     under_way: Option<UnderWay>,
     /// By setup, for workers and one-offs. Secret.
-    found: Option<fleet::Found>,
+    setup_values: Option<fleet::SetupValues>,
     /// A worker was asked to send what teardown may have to undo.
     touched: bool,
     /// The load is over, or will never be: what is left is teardown.
@@ -59,7 +59,7 @@ impl OneOffs {
         Self {
             before: before_start(plan),
             under_way: None,
-            found: None,
+            setup_values: None,
             touched: false,
             closing: None,
             torn_down: false,
@@ -75,8 +75,8 @@ impl OneOffs {
     }
 
     /// What goes with a share.
-    pub(super) fn found(&self) -> Option<fleet::Found> {
-        self.found.clone()
+    pub(super) fn setup_values(&self) -> Option<fleet::SetupValues> {
+        self.setup_values.clone()
     }
 
     pub(super) fn is_under_way(&self) -> bool {
@@ -156,8 +156,8 @@ impl Coordinator {
 
     /// A master that has lost its memory asks for what setup found; without it no worker can be
     /// given a share. Whether it is known.
-    pub(super) fn recall_found(&mut self, now: Instant) -> bool {
-        let is_known = self.one_offs.found.is_some() || self.file.plan.once.setup.is_empty();
+    pub(super) fn recall_setup_values(&mut self, now: Instant) -> bool {
+        let is_known = self.one_offs.setup_values.is_some() || self.file.plan.once.setup.is_empty();
         if !is_known
             && !self.one_offs.is_under_way()
             && self.roster.who_knows(OneOffKind::Setup).is_some()
@@ -217,7 +217,7 @@ impl Coordinator {
             return;
         };
         self.watch_one_off(now);
-        self.recall_found(now);
+        self.recall_setup_values(now);
         if self.one_offs.is_under_way() {
             return;
         }
@@ -269,7 +269,7 @@ impl Coordinator {
             return;
         };
         let (workers, seed) = (self.file.workers, self.seed);
-        let found = self.one_offs.found();
+        let setup_values = self.one_offs.setup_values();
         self.tell(
             session,
             Message::OneOff(fleet::OneOff {
@@ -277,7 +277,7 @@ impl Coordinator {
                 within_micros: within.as_micros() as u64,
                 workers,
                 seed,
-                found,
+                setup_values,
             }),
         );
         self.one_offs.touched |= self.touches(kind);
@@ -309,7 +309,7 @@ impl Coordinator {
             return;
         }
         if kind == OneOffKind::Setup {
-            self.one_offs.found = done.found.or(self.one_offs.found.take());
+            self.one_offs.setup_values = done.setup_values.or(self.one_offs.setup_values.take());
         }
         if !done.told.is_empty() {
             self.event(&format!("{}: {}", words(kind), done.told));

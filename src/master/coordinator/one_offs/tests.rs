@@ -52,27 +52,29 @@ enum Told {
 }
 
 fn told(player: &mut Player) -> Vec<Told> {
-    let values = |found: Option<fleet::Found>| found.map(|found| found.values);
+    let values = |found: Option<fleet::SetupValues>| found.map(|found| found.values);
     let told = player
         .heard()
         .into_iter()
         .filter_map(|message| match message {
-            Message::OneOff(one_off) => Some(Told::OneOff(one_off.kind(), values(one_off.found))),
-            Message::Start(start) => Some(Told::Start(values(start.found))),
+            Message::OneOff(one_off) => {
+                Some(Told::OneOff(one_off.kind(), values(one_off.setup_values)))
+            }
+            Message::Start(start) => Some(Told::Start(values(start.setup_values))),
             Message::Stop(_) => Some(Told::Stop),
             _ => None,
         });
     told.collect()
 }
 
-fn found() -> Option<fleet::Found> {
-    Some(fleet::Found {
+fn setup_values() -> Option<fleet::SetupValues> {
+    Some(fleet::SetupValues {
         values: b"{\"token\":\"canary\"}".to_vec(),
     })
 }
 
 fn values() -> Option<Vec<u8>> {
-    found().map(|found| found.values)
+    setup_values().map(|found| found.values)
 }
 
 fn answer(stage: &mut Stage, player: &Player, kind: OneOffKind, failure: &str) {
@@ -85,11 +87,11 @@ fn answer(stage: &mut Stage, player: &Player, kind: OneOffKind, failure: &str) {
         ..Snapshot::default()
     }
     .encode();
-    let found = found().filter(|_| kind == OneOffKind::Setup);
+    let setup_values = setup_values().filter(|_| kind == OneOffKind::Setup);
     let done = fleet::OneOffDone {
         kind: kind.into(),
         failure: failure.into(),
-        found,
+        setup_values,
         snapshot,
         told: String::new(),
     };
