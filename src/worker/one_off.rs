@@ -126,14 +126,14 @@ impl OneOffs {
     }
 
     fn answer(&self, kind: OneOffKind, done: &Result<String, String>) -> fleet::OneOffDone {
-        let (failure, told) = match done {
-            Ok(told) => (String::new(), told.clone()),
+        let (failure, note) = match done {
+            Ok(note) => (String::new(), note.clone()),
             Err(failure) => (failure.clone(), String::new()),
         };
         fleet::OneOffDone {
             kind: kind.into(),
             failure,
-            told,
+            note,
             setup_values: (kind == OneOffKind::Setup).then(|| fleet::SetupValues {
                 values: self.setup_values.to_json(),
             }),

@@ -311,8 +311,8 @@ impl Coordinator {
         if kind == OneOffKind::Setup {
             self.one_offs.setup_values = done.setup_values.or(self.one_offs.setup_values.take());
         }
-        if !done.told.is_empty() {
-            self.event(&format!("{}: {}", words(kind), done.told));
+        if !done.note.is_empty() {
+            self.event(&format!("{}: {}", words(kind), done.note));
         }
         self.settle(
             kind,

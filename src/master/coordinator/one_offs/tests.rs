@@ -93,7 +93,7 @@ fn answer(stage: &mut Stage, player: &Player, kind: OneOffKind, failure: &str) {
         failure: failure.into(),
         setup_values,
         snapshot,
-        told: String::new(),
+        note: String::new(),
     };
     stage.say(player, from_worker::Message::OneOffDone(done));
 }
