@@ -7,7 +7,7 @@ pub mod coordinator;
 mod cost;
 pub mod fleet;
 mod judge;
-mod ledger;
+mod leases;
 mod memory;
 mod metrics;
 mod reading;

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use super::super::ledger::Ledger;
+use super::super::leases::RowLeases;
 use super::super::roster::{Reported, SessionId};
 use super::Coordinator;
 use crate::plan::Plan;
@@ -20,7 +20,7 @@ const HEAR_ALL: Duration = Duration::from_secs(10);
 /// The rows that all workers share.
 pub(super) struct Feeding {
     /// By feeder, only those of scope Test.
-    ledgers: BTreeMap<u16, Ledger>,
+    leases: BTreeMap<u16, RowLeases>,
     /// As the first worker has it.
     data: BTreeMap<u16, Data>,
     /// The worker that said first what its descriptors of gRPC are, and their digest.
@@ -45,17 +45,17 @@ impl Feeding {
             .iter()
             .enumerate()
             .filter(|(_, feeder)| feeder.scope == FeederScope::Test);
-        let mut ledgers: BTreeMap<u16, Ledger> = shared
-            .map(|(i, feeder)| (i as u16, Ledger::new(feeder.is_finite())))
+        let mut leases: BTreeMap<u16, RowLeases> = shared
+            .map(|(i, feeder)| (i as u16, RowLeases::new(feeder.is_finite())))
             .collect();
         let unsure = (granted && remembered.is_none()).then_some(None);
         for (feeder, next) in remembered.into_iter().flatten() {
-            if let Some(ledger) = ledgers.get_mut(&feeder) {
-                ledger.skip_to(next);
+            if let Some(leases) = leases.get_mut(&feeder) {
+                leases.skip_to(next);
             }
         }
         Self {
-            ledgers,
+            leases,
             data: BTreeMap::new(),
             descriptors: None,
             waiting: Vec::new(),
@@ -65,7 +65,7 @@ impl Feeding {
 
     /// A new Pod is told that the run is under way already.
     pub(super) fn forget(&mut self) {
-        if self.ledgers.values().all(|ledger| ledger.next() == 0) {
+        if self.leases.values().all(|leases| leases.next() == 0) {
             self.unsure = Some(None);
         }
     }
@@ -73,14 +73,14 @@ impl Feeding {
     /// Takes in what a worker holds, or says how it differs from what another has.
     fn compare(&mut self, worker: u32, theirs: &fleet::FeederData) -> Option<Reported> {
         let feeder = theirs.feeder as u16;
-        let ledger = self.ledgers.get_mut(&feeder)?;
+        let leases = self.leases.get_mut(&feeder)?;
         let first = self.data.entry(feeder).or_insert_with(|| Data {
             worker,
             rows: theirs.rows,
             digest: theirs.digest.clone(),
         });
         if first.digest == theirs.digest && first.rows == theirs.rows {
-            ledger.set_rows(theirs.rows.into());
+            leases.set_rows(theirs.rows.into());
             return None;
         }
         let how = if first.rows == theirs.rows {
@@ -117,9 +117,9 @@ impl Feeding {
     }
 
     fn next(&self) -> BTreeMap<u16, u64> {
-        self.ledgers
+        self.leases
             .iter()
-            .map(|(feeder, ledger)| (*feeder, ledger.next()))
+            .map(|(feeder, leases)| (*feeder, leases.next()))
             .collect()
     }
 }
@@ -139,9 +139,9 @@ impl Coordinator {
         self.one_offs.hear_warnings(&ready.warnings);
         let reserved: Vec<(u16, u64)> = self
             .feeding
-            .ledgers
+            .leases
             .iter()
-            .map(|(feeder, ledger)| (*feeder, ledger.reserved()))
+            .map(|(feeder, leases)| (*feeder, leases.reserved()))
             .collect();
         let Some(seat) = self.roster.seat(id) else {
             return;
@@ -165,9 +165,9 @@ impl Coordinator {
         for usage in feeders {
             let feeder = usage.feeder as u16;
             if self.feeding.unsure.is_some()
-                && let Some(ledger) = self.feeding.ledgers.get_mut(&feeder)
+                && let Some(leases) = self.feeding.leases.get_mut(&feeder)
             {
-                ledger.skip_to(usage.reserved);
+                leases.skip_to(usage.reserved);
             }
             if let Some(instance) = self.roster.instance(id) {
                 let known = instance.rows.entry(feeder).or_default();
@@ -193,8 +193,7 @@ impl Coordinator {
         if let Some(instance) = self.roster.instance(id) {
             instance.used_up.insert(feeder);
         }
-        let is_over =
-            !self.feeding.ledgers.contains_key(&feeder) || self.roster.all_used_up(feeder);
+        let is_over = !self.feeding.leases.contains_key(&feeder) || self.roster.all_used_up(feeder);
         if is_over && self.state == MasterState::Running {
             self.event(&format!(
                 "every row of feeder {name:?} has been used, which ends the load"
@@ -233,10 +232,10 @@ impl Coordinator {
             return;
         }
         let workers = self.roster.workers();
-        let Some(ledger) = self.feeding.ledgers.get_mut(&feeder) else {
+        let Some(leases) = self.feeding.leases.get_mut(&feeder) else {
             return;
         };
-        let Some(lease) = ledger.lease(wanted.count.into(), workers) else {
+        let Some(lease) = leases.lease(wanted.count.into(), workers) else {
             return;
         };
         if let Err(e) = self.memory.store_rows(&self.feeding.next()) {
@@ -279,7 +278,7 @@ impl Coordinator {
                 lost: rows.lost,
             }
         };
-        self.feeding.ledgers.keys().map(result).collect()
+        self.feeding.leases.keys().map(result).collect()
     }
 
     pub(super) fn tell(&mut self, id: SessionId, message: Message) {

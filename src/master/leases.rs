@@ -13,7 +13,7 @@ const RESERVED_LEASES: u64 = 4;
 
 /// The rows of one feeder.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Ledger {
+pub struct RowLeases {
     /// Positions there are; `u64::MAX` where rows recycle. `None` until a worker has said how many
     /// rows there are.
     limit: Option<u64>,
@@ -32,7 +32,7 @@ pub struct Lease {
     pub reserved: Option<u64>,
 }
 
-impl Ledger {
+impl RowLeases {
     pub fn new(is_finite: bool) -> Self {
         Self {
             limit: None,
@@ -92,38 +92,38 @@ mod tests {
 
     use super::*;
 
-    fn ledger(rows: u64) -> Ledger {
-        let mut ledger = Ledger::new(true);
-        ledger.set_rows(rows);
-        ledger
+    fn leases(rows: u64) -> RowLeases {
+        let mut leases = RowLeases::new(true);
+        leases.set_rows(rows);
+        leases
     }
 
     #[test]
     fn nothing_is_leased_before_the_data_are_known() {
-        assert_eq!(Ledger::new(true).lease(5, 1), None);
+        assert_eq!(RowLeases::new(true).lease(5, 1), None);
     }
 
     #[test]
     fn the_last_rows_are_shared_and_the_end_is_said() {
-        let mut ledger = ledger(10);
+        let mut leases = leases(10);
         let mut sizes = vec![];
         loop {
-            let lease = ledger.lease(100, 2).unwrap();
+            let lease = leases.lease(100, 2).unwrap();
             sizes.push(lease.positions.end - lease.positions.start);
             if lease.exhausted {
                 break;
             }
         }
         assert_eq!((sizes[0], sizes.iter().sum::<u64>()), (2, 10), "{sizes:?}");
-        let after = ledger.lease(1, 2).unwrap();
+        let after = leases.lease(1, 2).unwrap();
         assert_eq!((after.positions.is_empty(), after.exhausted), (true, true));
     }
 
     #[test]
     fn rows_that_recycle_have_no_end() {
-        let mut ledger = Ledger::new(false);
-        ledger.set_rows(3);
-        let lease = ledger.lease(1000, 5).unwrap();
+        let mut leases = RowLeases::new(false);
+        leases.set_rows(3);
+        let lease = leases.lease(1000, 5).unwrap();
         assert_eq!((lease.positions, lease.exhausted), (0..1000, false));
     }
 
@@ -153,14 +153,14 @@ mod tests {
     proptest! {
         #[test]
         fn no_row_is_leased_twice_whoever_dies(rows in 1u64..400, steps in steps()) {
-            let mut ledger = ledger(rows);
+            let mut leases = leases(rows);
             // what each worker has heard to be reserved; a new one is told when it comes
             let mut heard = [0u64; 4];
             let mut leased = BTreeSet::new();
             for step in steps {
                 match step {
                     Step::Ask { count, arrives } => {
-                        let lease = ledger.lease(count, 4).unwrap();
+                        let lease = leases.lease(count, 4).unwrap();
                         // announced before the answer is sent
                         if let Some(reserved) = lease.reserved {
                             heard = [reserved; 4];
@@ -171,16 +171,16 @@ mod tests {
                             prop_assert!(leased.insert(position), "{position} was leased twice");
                         }
                     }
-                    Step::Replace { worker } => heard[worker] = ledger.reserved(),
+                    Step::Replace { worker } => heard[worker] = leases.reserved(),
                     Step::Restart => {
-                        let next = ledger.next();
-                        ledger = super::tests::ledger(rows);
-                        ledger.skip_to(next);
+                        let next = leases.next();
+                        leases = super::tests::leases(rows);
+                        leases.skip_to(next);
                     }
                     Step::NewPod => {
-                        ledger = super::tests::ledger(rows);
+                        leases = super::tests::leases(rows);
                         // any one worker that lives is enough
-                        ledger.skip_to(heard[3]);
+                        leases.skip_to(heard[3]);
                     }
                 }
             }
@@ -188,10 +188,10 @@ mod tests {
 
         #[test]
         fn a_fleet_that_lives_gets_each_row_once(rows in 1u64..2000, counts in prop::collection::vec(1u64..50, 1..20), workers in 1u32..8) {
-            let mut ledger = ledger(rows);
+            let mut leases = leases(rows);
             let mut next = 0;
             for count in counts.into_iter().cycle() {
-                let lease = ledger.lease(count, workers).unwrap();
+                let lease = leases.lease(count, workers).unwrap();
                 prop_assert_eq!(lease.positions.start, next);
                 prop_assert!(!lease.positions.is_empty());
                 next = lease.positions.end;
