@@ -3,11 +3,11 @@
 //! It starts a run at most once. What it measured it keeps until the master says that the result is
 //! stored, so that a master which lost its memory can be told everything again.
 
-mod carried;
 mod connect;
 pub mod inputs;
 mod one_off;
 pub mod session;
+mod work;
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -18,9 +18,9 @@ use crate::engine::{SampleLog, SampleSink};
 use crate::plan::duration;
 use crate::wire::layout;
 
-pub use carried::{Interval, Work};
 pub use inputs::InputSource;
 pub use session::{End, Identity, Worker};
+pub use work::{Interval, Work};
 
 /// Between two attempts to reach a master.
 const RETRY_EVERY: Duration = Duration::from_secs(1);

@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 use futures::{Stream, StreamExt};
 use tokio::sync::mpsc;
 
-use super::carried::{Interval, Work};
 use super::inputs::InputSource;
 use super::one_off::OneOffs;
+use super::work::{Interval, Work};
 use crate::engine::{self, Assignment, Demand, FeedData, PrepareError, Prepared, SampleSink};
 use crate::plan::{Plan, Share};
 use crate::wire::PROTOCOL_VERSION;
