@@ -73,7 +73,7 @@ pub async fn carry_out(
     let (to_worker, from_master) = mpsc::channel(QUEUE);
     let mut worker = Worker::new(
         Identity::new(&run, 0, cores),
-        InputSource::Given(inputs),
+        InputSource::Values(inputs),
         grace,
     )
     .sampled_to(samples);

@@ -10,14 +10,14 @@ use crate::wire::layout;
 #[derive(Debug, Clone)]
 pub enum InputSource {
     Folder(PathBuf),
-    Given(Inputs),
+    Values(Inputs),
 }
 
 impl InputSource {
     /// All that is there now; what is missing shows when the share is prepared.
     pub fn read(&self, plan: &Plan) -> Inputs {
         let folder = match self {
-            InputSource::Given(inputs) => return inputs.clone(),
+            InputSource::Values(inputs) => return inputs.clone(),
             InputSource::Folder(folder) => folder,
         };
         let mut inputs = Inputs::default();
