@@ -142,7 +142,7 @@ impl Worker {
             let event = self.next_event(&mut inbound).await;
             let outcome = match event {
                 Event::Said(None) => Err(End::Lost),
-                Event::Said(Some(message)) => self.heed(message, &outbound).await,
+                Event::Said(Some(message)) => self.on_message(message, &outbound).await,
                 Event::Demanded(demand) => say(&outbound, demanded(demand)).await,
                 Event::Done(done) => say(&outbound, Message::OneOffDone(done)).await,
                 Event::Measured(deltas) => {
@@ -231,7 +231,7 @@ impl Worker {
         }
     }
 
-    async fn heed(
+    async fn on_message(
         &mut self,
         message: from_master::Message,
         outbound: &mpsc::Sender<FromWorker>,
@@ -241,7 +241,7 @@ impl Worker {
             self.heard = Instant::now();
         }
         match message {
-            from_master::Message::Welcome(welcome) => self.be_welcomed(welcome, outbound).await,
+            from_master::Message::Welcome(welcome) => self.on_welcome(welcome, outbound).await,
             from_master::Message::Refused(refused) => {
                 tracing::error!("the master refuses this worker: {}", refused.reason);
                 Err(End::Refused {
@@ -313,7 +313,7 @@ impl Worker {
         }
     }
 
-    async fn be_welcomed(
+    async fn on_welcome(
         &mut self,
         welcome: fleet::Welcome,
         outbound: &mpsc::Sender<FromWorker>,

@@ -140,7 +140,7 @@ impl Coordinator {
     }
 
     /// Ends the load when a threshold says so.
-    fn heed_thresholds(&mut self) {
+    fn check_thresholds(&mut self) {
         let breaches = self.judge.breaches();
         if breaches.len() > self.facts.breaches.len()
             && let Err(e) = self.remember(Facts {
@@ -185,7 +185,7 @@ impl Coordinator {
         if self.state == MasterState::Running {
             self.seek(now);
         }
-        self.heed_thresholds();
+        self.check_thresholds();
         self.watch_one_off(now);
         let can_give_shares = self.recall_setup_values(now);
         let due = self.is_due(now);
