@@ -53,7 +53,7 @@ impl Coordinator {
         self.state = MasterState::Running;
         self.clock = Some(clock);
         self.event("all workers are ready; the load starts");
-        self.seek(now);
+        self.advance_search(now);
         self.employ_idle(now);
     }
 
@@ -165,7 +165,7 @@ impl Coordinator {
     }
 
     /// Goes on with the search for the capacity, if that is what the run is.
-    fn seek(&mut self, now: Instant) {
+    fn advance_search(&mut self, now: Instant) {
         let (elapsed, delivered, lead) = (
             self.elapsed(now),
             self.roster.delivered(),
@@ -183,7 +183,7 @@ impl Coordinator {
 
     pub(super) fn watch(&mut self, now: Instant) {
         if self.state == MasterState::Running {
-            self.seek(now);
+            self.advance_search(now);
         }
         self.check_thresholds();
         self.watch_one_off(now);
