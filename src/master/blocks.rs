@@ -76,7 +76,7 @@ impl Blocks {
     }
 
     /// The whole of one run second, in their order.
-    pub fn hear(&mut self, second: u32, snapshot: &Snapshot) {
+    pub fn add_second(&mut self, second: u32, snapshot: &Snapshot) {
         let Some(since) = second.checked_sub(self.from) else {
             return;
         };
@@ -290,7 +290,7 @@ mod tests {
     }
 
     fn heard(mut blocks: Blocks, seconds: std::ops::Range<u32>) -> TimeBlocks {
-        seconds.for_each(|at| blocks.hear(at, &second(at, 1)));
+        seconds.for_each(|at| blocks.add_second(at, &second(at, 1)));
         blocks.close();
         blocks.result(&names(1)).unwrap()
     }
@@ -298,7 +298,7 @@ mod tests {
     #[test]
     fn nothing_measured_gives_no_blocks() {
         let mut blocks = blocks(closed("60s"), Some("5s"));
-        blocks.hear(3, &second(3, 1));
+        blocks.add_second(3, &second(3, 1));
         blocks.close();
         assert_eq!(blocks.result(&names(1)), None);
     }
@@ -358,7 +358,7 @@ mod tests {
                 .iter_mut()
                 .filter(|(step, _)| **step >= 80)
                 .for_each(|(_, stats)| stats.requests += 5);
-            blocks.hear(at, &snapshot);
+            blocks.add_second(at, &snapshot);
         }
         blocks.close();
         let found = blocks.result(&names(100)).unwrap();

@@ -250,7 +250,7 @@ impl Coordinator {
     fn finish(&mut self, ending: Ending) {
         for (second, snapshot) in self.timeline.close() {
             self.judge.hear(second, &snapshot);
-            self.blocks.hear(second, &snapshot);
+            self.blocks.add_second(second, &snapshot);
         }
         self.blocks.close();
         let started_at = self.clock.map(|clock| clock.zero_at);

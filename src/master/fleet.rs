@@ -80,7 +80,7 @@ pub async fn attend(
     let closed = outbound.downgrade();
     drop(outbound);
     while let Some(message) = next(&mut inbound, &closed).await {
-        master.with(|coordinator| coordinator.hear(id, message, Instant::now()));
+        master.with(|coordinator| coordinator.on_message(id, message, Instant::now()));
     }
     master.with(|coordinator| coordinator.leave(id, Instant::now()));
 }

@@ -144,7 +144,7 @@ impl Search {
     }
 
     /// All that ended in a run second, in their order.
-    pub fn hear(&mut self, second: u32, snapshot: &Snapshot) {
+    pub fn add_second(&mut self, second: u32, snapshot: &Snapshot) {
         if let Some(current) = &mut self.current {
             current.judge.hear(second, snapshot);
         }
@@ -427,7 +427,7 @@ mod tests {
             let mut both = sample.clone();
             both.merge(&sample);
             (0..2).for_each(|worker| self.search.add(worker, self.second, &sample));
-            self.search.hear(self.second, &both);
+            self.search.add_second(self.second, &both);
             self.second += 1;
         }
 

@@ -126,7 +126,7 @@ impl Feeding {
 
 impl Coordinator {
     /// A worker is ready, unless its data are not those of the others.
-    pub(super) fn hear_ready(&mut self, id: SessionId, ready: &fleet::Ready, now: Instant) {
+    pub(super) fn on_ready(&mut self, id: SessionId, ready: &fleet::Ready, now: Instant) {
         let Some(worker) = self.roster.index(id) else {
             return;
         };
@@ -136,7 +136,7 @@ impl Coordinator {
             .filter_map(|data| self.feeding.compare(worker, data))
             .collect();
         problems.extend(self.feeding.compare_descriptors(worker, &ready.descriptors));
-        self.one_offs.hear_warnings(&ready.warnings);
+        self.one_offs.add_warnings(&ready.warnings);
         let reserved: Vec<(u16, u64)> = self
             .feeding
             .leases
@@ -161,7 +161,7 @@ impl Coordinator {
         }
     }
 
-    pub(super) fn hear_usage(&mut self, id: SessionId, feeders: &[fleet::FeederUsage]) {
+    pub(super) fn add_usage(&mut self, id: SessionId, feeders: &[fleet::FeederUsage]) {
         for usage in feeders {
             let feeder = usage.feeder as u16;
             if self.feeding.unsure.is_some()
@@ -177,13 +177,13 @@ impl Coordinator {
         }
     }
 
-    pub(super) fn hear_wanted(&mut self, id: SessionId, wanted: fleet::RowsWanted) {
+    pub(super) fn on_rows_wanted(&mut self, id: SessionId, wanted: fleet::RowsWanted) {
         self.feeding.waiting.push((id, wanted));
     }
 
     /// Of a feeder that is leased out, the end has come when no worker has any row left; of others
     /// when one is through.
-    pub(super) fn hear_used_up(&mut self, id: SessionId, feeder: u16) {
+    pub(super) fn on_used_up(&mut self, id: SessionId, feeder: u16) {
         let Some(name) = self.file.plan.feeders.get(usize::from(feeder)) else {
             return self.event(&format!(
                 "a worker has used every row of feeder {feeder}, which this test does not have"

@@ -92,7 +92,7 @@ impl OneOffs {
     }
 
     /// Every worker says the same of what all read.
-    pub(super) fn hear_warnings(&mut self, warnings: &[String]) {
+    pub(super) fn add_warnings(&mut self, warnings: &[String]) {
         for warning in warnings.iter().take(MAX_WARNINGS) {
             if !self.warnings.contains(warning) {
                 self.warnings.push(warning.clone());
@@ -296,9 +296,9 @@ impl Coordinator {
         }
     }
 
-    pub(super) fn on_one_off(&mut self, id: SessionId, done: fleet::OneOffDone, now: Instant) {
+    pub(super) fn on_one_off_done(&mut self, id: SessionId, done: fleet::OneOffDone, now: Instant) {
         let kind = done.kind();
-        self.hear_one_offs_measured(id, &done.snapshot);
+        self.store_one_off_samples(id, &done.snapshot);
         // of whom nothing was asked, or no longer
         if self
             .one_offs

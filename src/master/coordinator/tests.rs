@@ -110,7 +110,7 @@ impl Stage {
     }
 
     pub(super) fn say(&mut self, player: &Player, message: from_worker::Message) {
-        self.coordinator.hear(player.id, message, self.now);
+        self.coordinator.on_message(player.id, message, self.now);
     }
 
     fn ready(&mut self, player: &Player) {

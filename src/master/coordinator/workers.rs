@@ -71,10 +71,10 @@ impl Coordinator {
         Ok(id)
     }
 
-    pub fn hear(&mut self, id: SessionId, message: from_worker::Message, now: Instant) {
+    pub fn on_message(&mut self, id: SessionId, message: from_worker::Message, now: Instant) {
         match message {
             from_worker::Message::Hello(_) => {}
-            from_worker::Message::Ready(ready) => self.hear_ready(id, &ready, now),
+            from_worker::Message::Ready(ready) => self.on_ready(id, &ready, now),
             from_worker::Message::NotReady(fleet::NotReady { problems }) => {
                 let problems = problems
                     .into_iter()
@@ -84,16 +84,16 @@ impl Coordinator {
                     seat.set_problems(problems, now);
                 }
             }
-            from_worker::Message::Delta(delta) => self.hear_delta(id, &delta),
+            from_worker::Message::Delta(delta) => self.on_delta(id, &delta),
             from_worker::Message::Cumulative(cumulative) => {
-                self.hear_cumulative(id, &cumulative, now)
+                self.on_cumulative(id, &cumulative, now)
             }
-            from_worker::Message::Pong(pong) => self.hear_pong(id, &pong),
-            from_worker::Message::Leaving(_) => self.hear_leaving(id, now),
-            from_worker::Message::OneOffDone(done) => self.on_one_off(id, done, now),
-            from_worker::Message::RowsWanted(wanted) => self.hear_wanted(id, wanted),
+            from_worker::Message::Pong(pong) => self.on_pong(id, &pong),
+            from_worker::Message::Leaving(_) => self.on_leaving(id, now),
+            from_worker::Message::OneOffDone(done) => self.on_one_off_done(id, done, now),
+            from_worker::Message::RowsWanted(wanted) => self.on_rows_wanted(id, wanted),
             from_worker::Message::UsedUp(fleet::UsedUp { feeder }) => {
-                self.hear_used_up(id, feeder as u16)
+                self.on_used_up(id, feeder as u16)
             }
         }
         self.tick(now);
@@ -110,8 +110,8 @@ impl Coordinator {
         self.tick(now);
     }
 
-    fn hear_delta(&mut self, id: SessionId, delta: &fleet::Delta) {
-        self.hear_usage(id, &delta.feeders);
+    fn on_delta(&mut self, id: SessionId, delta: &fleet::Delta) {
+        self.add_usage(id, &delta.feeders);
         let snapshot = match Snapshot::decode(&delta.snapshot) {
             Ok(snapshot) => snapshot,
             Err(e) => {
@@ -140,10 +140,10 @@ impl Coordinator {
             complete
                 .iter()
                 .for_each(|(second, snapshot)| match &mut self.search {
-                    Some(search) => search.hear(*second, snapshot),
+                    Some(search) => search.add_second(*second, snapshot),
                     None => {
                         self.judge.hear(*second, snapshot);
-                        self.blocks.hear(*second, snapshot);
+                        self.blocks.add_second(*second, snapshot);
                     }
                 });
         }
@@ -162,13 +162,13 @@ impl Coordinator {
 
     /// Replaces what is held of the process; the seconds this master had not seen go into the
     /// series as counts.
-    fn hear_cumulative(&mut self, id: SessionId, cumulative: &fleet::Cumulative, now: Instant) {
-        self.hear_usage(id, &cumulative.feeders);
+    fn on_cumulative(&mut self, id: SessionId, cumulative: &fleet::Cumulative, now: Instant) {
+        self.add_usage(id, &cumulative.feeders);
         let snapshot = match Snapshot::decode(&cumulative.snapshot) {
             Ok(snapshot) => snapshot,
             Err(e) => return self.event(&format!("a worker's samples are lost: {e}")),
         };
-        self.hear_one_offs_measured(id, &cumulative.one_offs);
+        self.store_one_off_samples(id, &cumulative.one_offs);
         let Some(instance) = self.roster.instance(id) else {
             return;
         };
@@ -213,7 +213,7 @@ impl Coordinator {
     }
 
     /// Takes what a worker's process measured in one-offs, if it says anything of them.
-    pub(super) fn hear_one_offs_measured(&mut self, id: SessionId, encoded: &[u8]) {
+    pub(super) fn store_one_off_samples(&mut self, id: SessionId, encoded: &[u8]) {
         if encoded.is_empty() {
             return;
         }
@@ -248,7 +248,7 @@ impl Coordinator {
         }
     }
 
-    fn hear_pong(&mut self, id: SessionId, pong: &fleet::Pong) {
+    fn on_pong(&mut self, id: SessionId, pong: &fleet::Pong) {
         let Some(instance) = self.roster.instance(id) else {
             return;
         };
@@ -260,7 +260,7 @@ impl Coordinator {
         }
     }
 
-    fn hear_leaving(&mut self, id: SessionId, now: Instant) {
+    fn on_leaving(&mut self, id: SessionId, now: Instant) {
         let early = self.state == MasterState::Running && self.is_due(now);
         if let Some(instance) = self.roster.instance(id).filter(|_| early) {
             instance.left_early = true;
