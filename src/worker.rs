@@ -130,7 +130,7 @@ async fn attempt(door: &connect::Door, worker: &mut Worker) -> End {
                 ..
             }
     ) {
-        worker.keep_going_for(RETRY_EVERY).await;
+        worker.work_alone_for(RETRY_EVERY).await;
     }
     end
 }

@@ -240,7 +240,7 @@ impl Coordinator {
 
     pub fn ping(&self) {
         let now = Timestamp::now().as_microsecond();
-        self.tell_all(|| {
+        self.broadcast(|| {
             Message::Ping(fleet::Ping {
                 master_unix_micros: now,
             })
@@ -281,7 +281,7 @@ impl Coordinator {
         Ok(())
     }
 
-    fn tell_all(&self, message: impl Fn() -> Message) {
+    fn broadcast(&self, message: impl Fn() -> Message) {
         for session in self.roster.sessions() {
             // one that cannot be told is gone or far behind; its connection ends and it comes back
             let _ = session.send(message());

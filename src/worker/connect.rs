@@ -102,7 +102,7 @@ impl Door {
         loop {
             tokio::select! {
                 outcome = &mut dialling => return outcome,
-                () = worker.keep_going_for(Duration::from_millis(500)) => {}
+                () = worker.work_alone_for(Duration::from_millis(500)) => {}
             }
         }
     }
@@ -192,7 +192,7 @@ impl Worker {
             {
                 work.stop(true);
             }
-            self.keep_going_for(Duration::from_millis(100)).await;
+            self.work_alone_for(Duration::from_millis(100)).await;
         }
         if tokio::time::timeout(DRAIN.saturating_sub(begun.elapsed()), self.hand_over(door))
             .await
@@ -218,7 +218,7 @@ impl Worker {
                 },
                 Err(e) => tracing::info!("no master yet for the last samples: {e}"),
             }
-            self.keep_going_for(Duration::from_millis(200)).await;
+            self.work_alone_for(Duration::from_millis(200)).await;
         }
     }
 }

@@ -93,7 +93,7 @@ pub struct Worker {
 
 /// What a session waits for.
 enum Event {
-    Said(Option<from_master::Message>),
+    Received(Option<from_master::Message>),
     Measured(Vec<fleet::Delta>),
     Demanded(Demand),
     Done(fleet::OneOffDone),
@@ -135,18 +135,18 @@ impl Worker {
         mut inbound: impl Stream<Item = FromMaster> + Unpin,
         outbound: mpsc::Sender<FromWorker>,
     ) -> End {
-        if say(&outbound, Message::Hello(self.hello())).await.is_err() {
+        if send(&outbound, Message::Hello(self.hello())).await.is_err() {
             return End::Lost;
         }
         loop {
             let event = self.next_event(&mut inbound).await;
             let outcome = match event {
-                Event::Said(None) => Err(End::Lost),
-                Event::Said(Some(message)) => self.on_message(message, &outbound).await,
-                Event::Demanded(demand) => say(&outbound, demanded(demand)).await,
-                Event::Done(done) => say(&outbound, Message::OneOffDone(done)).await,
+                Event::Received(None) => Err(End::Lost),
+                Event::Received(Some(message)) => self.on_message(message, &outbound).await,
+                Event::Demanded(demand) => send(&outbound, demanded(demand)).await,
+                Event::Done(done) => send(&outbound, Message::OneOffDone(done)).await,
                 Event::Measured(deltas) => {
-                    say_all(&outbound, deltas.into_iter().map(Message::Delta)).await
+                    send_all(&outbound, deltas.into_iter().map(Message::Delta)).await
                 }
                 Event::Prepared(outcome) => self.report_preparation(outcome, &outbound).await,
             };
@@ -157,11 +157,11 @@ impl Worker {
     }
 
     /// Without a master: the work goes on, for as long as the lease lasts.
-    pub async fn keep_going_for(&mut self, time: Duration) {
+    pub async fn work_alone_for(&mut self, time: Duration) {
         let until = tokio::time::sleep(time);
         let mut until = std::pin::pin!(until);
         loop {
-            self.honour_lease();
+            self.enforce_lease();
             match &mut self.stage {
                 Stage::Carrying(work) => tokio::select! {
                     () = &mut until => return,
@@ -217,14 +217,14 @@ impl Worker {
             Stage::Carrying(work) => {
                 let supply = work.supply().clone();
                 tokio::select! {
-                    message = inbound.next() => said(message),
+                    message = inbound.next() => received(message),
                     deltas = work.next() => Event::Measured(deltas),
                     demand = supply.demand() => Event::Demanded(demand),
                     done = one_offs.next() => Event::Done(done),
                 }
             }
             Stage::Unprepared | Stage::Prepared(_) => tokio::select! {
-                message = inbound.next() => said(message),
+                message = inbound.next() => received(message),
                 outcome = prepare_again(self.plan.clone(), &self.inputs, self.samples.as_ref()), if unprepared => Event::Prepared(outcome),
                 done = one_offs.next() => Event::Done(done),
             },
@@ -261,7 +261,7 @@ impl Worker {
                     .one_offs
                     .ask(&one_off, self.prepared.as_ref(), self.identity.index)
                 {
-                    Some(known) => say(outbound, Message::OneOffDone(known)).await,
+                    Some(known) => send(outbound, Message::OneOffDone(known)).await,
                     None => Ok(()),
                 }
             }
@@ -275,7 +275,7 @@ impl Worker {
             from_master::Message::Ping(ping) => {
                 let started_unix_micros = self.work().map_or(0, |work| work.started_unix_micros());
                 let worker_unix_micros = jiff::Timestamp::now().as_microsecond();
-                say(
+                send(
                     outbound,
                     Message::Pong(fleet::Pong {
                         master_unix_micros: ping.master_unix_micros,
@@ -288,7 +288,7 @@ impl Worker {
             // the first thing a connection hands over is the cumulative state, so whatever is
             // acknowledged includes it
             from_master::Message::Ack(_) if self.leaving => {
-                say(outbound, Message::Leaving(fleet::Leaving {})).await?;
+                send(outbound, Message::Leaving(fleet::Leaving {})).await?;
                 Err(End::Drained)
             }
             from_master::Message::Ack(_) => Ok(()),
@@ -307,7 +307,7 @@ impl Worker {
             from_master::Message::RowsReserved(fleet::RowsReserved { feeder, end }) => {
                 let known = self.reserved.entry(feeder as u16).or_default();
                 *known = end.max(*known);
-                self.tell_reserved();
+                self.forward_reserved();
                 Ok(())
             }
         }
@@ -333,10 +333,10 @@ impl Worker {
                 one_offs: one_offs.measured(),
                 ..work.cumulative()
             };
-            say(outbound, Message::Cumulative(cumulative)).await?;
+            send(outbound, Message::Cumulative(cumulative)).await?;
             // what was asked of another master, or on another connection, nobody will answer
             work.supply().renew();
-            return self.say_ready(outbound).await;
+            return self.send_ready(outbound).await;
         }
         if self.plan.is_none() {
             let file: RunFile = serde_json::from_str(&welcome.run_file)
@@ -344,7 +344,7 @@ impl Worker {
             self.plan = Some(Arc::new(file.plan));
         }
         match &self.stage {
-            Stage::Prepared(_) => self.say_ready(outbound).await,
+            Stage::Prepared(_) => self.send_ready(outbound).await,
             _ => {
                 self.report_preparation(
                     prepare_now(self.plan.clone(), &self.inputs, self.samples.as_ref()).await,
@@ -368,11 +368,11 @@ impl Worker {
                 self.descriptors = prepared.descriptor_digest().unwrap_or_default().to_owned();
                 self.warnings = prepared.warnings().to_vec();
                 self.stage = Stage::Prepared(prepared);
-                self.say_ready(outbound).await
+                self.send_ready(outbound).await
             }
             Err(e) => {
                 tracing::warn!("not ready: {e}");
-                say(
+                send(
                     outbound,
                     Message::NotReady(fleet::NotReady {
                         problems: problems(&e),
@@ -383,7 +383,7 @@ impl Worker {
         }
     }
 
-    fn tell_reserved(&mut self) {
+    fn forward_reserved(&mut self) {
         let reserved = self.reserved.clone();
         if let Some(work) = self.work() {
             reserved
@@ -392,7 +392,7 @@ impl Worker {
         }
     }
 
-    async fn say_ready(&self, outbound: &mpsc::Sender<FromWorker>) -> Result<(), End> {
+    async fn send_ready(&self, outbound: &mpsc::Sender<FromWorker>) -> Result<(), End> {
         let data = |FeedData {
                         feeder,
                         rows,
@@ -407,7 +407,7 @@ impl Worker {
             self.descriptors.clone(),
         );
         let (one_offs, warnings) = (self.one_offs.known(), self.warnings.clone());
-        say(
+        send(
             outbound,
             Message::Ready(fleet::Ready {
                 one_offs,
@@ -468,12 +468,12 @@ impl Worker {
             start.workers,
             interval,
         )));
-        self.tell_reserved();
+        self.forward_reserved();
         Ok(())
     }
 
     /// The dead man's switch: load without a master ends by itself.
-    fn honour_lease(&mut self) {
+    fn enforce_lease(&mut self) {
         let silent = self.heard.elapsed();
         let grace = self.grace;
         if silent > grace {
@@ -510,12 +510,12 @@ fn demanded(demand: Demand) -> Message {
     }
 }
 
-fn said(message: Option<FromMaster>) -> Event {
+fn received(message: Option<FromMaster>) -> Event {
     // a message of a kind that this version does not know is none
-    Event::Said(message.and_then(|message| message.message))
+    Event::Received(message.and_then(|message| message.message))
 }
 
-async fn say(outbound: &mpsc::Sender<FromWorker>, message: Message) -> Result<(), End> {
+async fn send(outbound: &mpsc::Sender<FromWorker>, message: Message) -> Result<(), End> {
     outbound
         .send(FromWorker {
             message: Some(message),
@@ -524,12 +524,12 @@ async fn say(outbound: &mpsc::Sender<FromWorker>, message: Message) -> Result<()
         .map_err(|_| End::Lost)
 }
 
-async fn say_all(
+async fn send_all(
     outbound: &mpsc::Sender<FromWorker>,
     messages: impl Iterator<Item = Message>,
 ) -> Result<(), End> {
     for message in messages {
-        say(outbound, message).await?;
+        send(outbound, message).await?;
     }
     Ok(())
 }

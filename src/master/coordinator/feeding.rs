@@ -151,7 +151,7 @@ impl Coordinator {
         }
         seat.set_ready(ready.one_offs().collect());
         for (feeder, end) in reserved.into_iter().filter(|(_, end)| *end > 0) {
-            self.tell(
+            self.send_to(
                 id,
                 Message::RowsReserved(fleet::RowsReserved {
                     feeder: feeder.into(),
@@ -199,7 +199,7 @@ impl Coordinator {
                 "every row of feeder {name:?} has been used, which ends the load"
             ));
             self.state = MasterState::Stopping;
-            self.tell_all(|| Message::Stop(fleet::Stop { at_once: false }));
+            self.broadcast(|| Message::Stop(fleet::Stop { at_once: false }));
         }
     }
 
@@ -243,7 +243,7 @@ impl Coordinator {
             return self.event(&format!("cannot lease rows: {e}"));
         }
         if let Some(end) = lease.reserved {
-            self.tell_all(|| {
+            self.broadcast(|| {
                 Message::RowsReserved(fleet::RowsReserved {
                     feeder: feeder.into(),
                     end,
@@ -255,7 +255,7 @@ impl Coordinator {
                 lease.positions.end - lease.positions.start;
         }
         let (first, end) = (lease.positions.start, lease.positions.end);
-        self.tell(
+        self.send_to(
             id,
             Message::RowsLeased(fleet::RowsLeased {
                 feeder: feeder.into(),
@@ -281,7 +281,7 @@ impl Coordinator {
         self.feeding.leases.keys().map(result).collect()
     }
 
-    pub(super) fn tell(&mut self, id: SessionId, message: Message) {
+    pub(super) fn send_to(&mut self, id: SessionId, message: Message) {
         if let Some(Some(session)) = self.roster.seat(id).map(|seat| &seat.session) {
             // one that cannot be told is gone or far behind; its connection ends and it asks again
             let _ = session.send(message);

@@ -160,7 +160,7 @@ impl Coordinator {
             self.event(&format!("stopped by a threshold: {why}"));
             self.breached = Some(why);
             self.state = MasterState::Stopping;
-            self.tell_all(|| Message::Stop(fleet::Stop { at_once: false }));
+            self.broadcast(|| Message::Stop(fleet::Stop { at_once: false }));
         }
     }
 
@@ -178,7 +178,7 @@ impl Coordinator {
         else {
             return;
         };
-        self.tell_all(|| Message::Levels(levels.clone()));
+        self.broadcast(|| Message::Levels(levels.clone()));
     }
 
     pub(super) fn watch(&mut self, now: Instant) {

@@ -184,7 +184,7 @@ impl Coordinator {
         if let Some(under_way) = &mut self.one_offs.under_way {
             under_way.until = under_way.until.min(now + ANSWER);
             let session = under_way.session;
-            self.tell(session, Message::Stop(fleet::Stop { at_once: true }));
+            self.send_to(session, Message::Stop(fleet::Stop { at_once: true }));
         }
         self.close(now);
     }
@@ -270,7 +270,7 @@ impl Coordinator {
         };
         let (workers, seed) = (self.file.workers, self.seed);
         let setup_values = self.one_offs.setup_values();
-        self.tell(
+        self.send_to(
             session,
             Message::OneOff(fleet::OneOff {
                 kind: kind.into(),

@@ -87,7 +87,7 @@ impl Coordinator {
         self.stopped = Some(stop);
         if self.state == MasterState::Running {
             self.state = MasterState::Stopping;
-            self.tell_all(|| Message::Stop(fleet::Stop { at_once: false }));
+            self.broadcast(|| Message::Stop(fleet::Stop { at_once: false }));
         } else if self.state != MasterState::Stopping {
             self.wind_up(self.natural_ending(), now);
         }
@@ -97,6 +97,6 @@ impl Coordinator {
     /// The result is stored somewhere safe: everyone may go.
     pub fn acknowledge(&mut self) {
         self.acknowledged = true;
-        self.tell_all(|| Message::Release(fleet::Release {}));
+        self.broadcast(|| Message::Release(fleet::Release {}));
     }
 }
