@@ -76,8 +76,8 @@ pub async fn run(options: Options, stop: CancellationToken) -> u8 {
 }
 
 async fn work(options: Options, samples: SampleSink, stop: CancellationToken) -> u8 {
-    let door = match connect::Door::new(&options) {
-        Ok(door) => door,
+    let connector = match connect::Connector::new(&options) {
+        Ok(connector) => connector,
         Err(e) => {
             tracing::error!("{e}");
             return layout::exit::BAD_CONFIG;
@@ -92,7 +92,7 @@ async fn work(options: Options, samples: SampleSink, stop: CancellationToken) ->
         .sampled_to(Some(samples));
     loop {
         let end = tokio::select! {
-            end = attempt(&door, &mut worker) => end,
+            end = attempt(&connector, &mut worker) => end,
             () = stop.cancelled() => End::Drained,
         };
         match end {
@@ -101,7 +101,7 @@ async fn work(options: Options, samples: SampleSink, stop: CancellationToken) ->
                 permanent: true, ..
             } => return layout::exit::BAD_CONFIG,
             End::Drained => {
-                worker.drain(&door).await;
+                worker.drain(&connector).await;
                 return layout::exit::DRAINED;
             }
             End::Refused { .. } | End::Lost => {}
@@ -114,8 +114,8 @@ async fn work(options: Options, samples: SampleSink, stop: CancellationToken) ->
 }
 
 /// One connection, from dialling to its end, and the pause before the next.
-async fn attempt(door: &connect::Door, worker: &mut Worker) -> End {
-    let end = match door.open(worker).await {
+async fn attempt(connector: &connect::Connector, worker: &mut Worker) -> End {
+    let end = match connector.open(worker).await {
         Ok((inbound, outbound)) => worker.serve(inbound, outbound).await,
         Err(e) => {
             tracing::info!("no master yet: {e}");

@@ -57,7 +57,7 @@ pub enum ConnectError {
 type Inbound = Pin<Box<dyn Stream<Item = FromMaster> + Send>>;
 
 /// All that is needed to dial.
-pub struct Door {
+pub struct Connector {
     master: String,
     tls: ClientTlsConfig,
     authorization: MetadataValue<Ascii>,
@@ -65,7 +65,7 @@ pub struct Door {
     turn: std::sync::atomic::AtomicUsize,
 }
 
-impl Door {
+impl Connector {
     pub fn new(options: &Options) -> Result<Self, ConnectError> {
         let read = |name: &str| {
             let path = options.channel.join(name);
@@ -182,7 +182,7 @@ impl Door {
 
 impl Worker {
     /// Told to go: ends the load, then hands over what was measured, all within [`DRAIN`].
-    pub(super) async fn drain(&mut self, door: &Door) {
+    pub(super) async fn drain(&mut self, connector: &Connector) {
         let Some(work) = self.work() else { return };
         let begun = Instant::now();
         work.stop(false);
@@ -194,9 +194,12 @@ impl Worker {
             }
             self.work_alone_for(Duration::from_millis(100)).await;
         }
-        if tokio::time::timeout(DRAIN.saturating_sub(begun.elapsed()), self.hand_over(door))
-            .await
-            .is_err()
+        if tokio::time::timeout(
+            DRAIN.saturating_sub(begun.elapsed()),
+            self.hand_over(connector),
+        )
+        .await
+        .is_err()
         {
             tracing::warn!("no master took the last samples in time");
         }
@@ -204,10 +207,10 @@ impl Worker {
 
     /// A new connection, since the session's was given up: the cumulative state, which comes first,
     /// says it all.
-    async fn hand_over(&mut self, door: &Door) {
+    async fn hand_over(&mut self, connector: &Connector) {
         self.leaving = true;
         loop {
-            match door.open(self).await {
+            match connector.open(self).await {
                 Ok((inbound, outbound)) => match self.serve(inbound, outbound).await {
                     End::Drained
                     | End::Released

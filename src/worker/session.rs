@@ -340,7 +340,7 @@ impl Worker {
         }
         if self.plan.is_none() {
             let file: RunFile = serde_json::from_str(&welcome.run_file)
-                .map_err(|e| turned_away(format!("the master's plan cannot be read: {e}")))?;
+                .map_err(|e| refused(format!("the master's plan cannot be read: {e}")))?;
             self.plan = Some(Arc::new(file.plan));
         }
         match &self.stage {
@@ -437,7 +437,7 @@ impl Worker {
         };
         let Some(zero) = zero else {
             let why = format!("no clock can show a start in {} us", start.in_micros);
-            return Err(turned_away(why));
+            return Err(refused(why));
         };
         let share = Share {
             worker: self.identity.index,
@@ -445,7 +445,7 @@ impl Worker {
         };
         self.one_offs
             .learn(start.setup_values.as_ref())
-            .map_err(|why| turned_away(why.to_owned()))?;
+            .map_err(|why| refused(why.to_owned()))?;
         let assignment = Assignment {
             share,
             shards: self.identity.cores.max(1) as u32,
@@ -490,7 +490,7 @@ impl Worker {
 }
 
 /// The end of a session whose master says what no retry makes right; the process goes with it.
-fn turned_away(reason: String) -> End {
+fn refused(reason: String) -> End {
     tracing::error!("{reason}");
     End::Refused {
         reason,
