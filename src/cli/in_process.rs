@@ -8,7 +8,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 
 use crate::engine::SampleSink;
-use crate::master::fleet::attend;
+use crate::master::fleet::serve_worker;
 use crate::master::{Coordinator, Memory, Shared};
 use crate::plan::Inputs;
 use crate::stats::RunResult;
@@ -77,7 +77,7 @@ pub async fn carry_out(
         grace,
     )
     .sampled_to(samples);
-    let attending = attend(master.clone(), ReceiverStream::new(from_worker), to_worker);
+    let serving = serve_worker(master.clone(), ReceiverStream::new(from_worker), to_worker);
     let working = async move {
         worker
             .serve(ReceiverStream::new(from_master), to_master)
@@ -87,7 +87,7 @@ pub async fn carry_out(
     tokio::select! {
         outcome = finished => outcome,
         // both work until the run is over; to end before it is a defect, reported as one
-        ((), end) = async { tokio::join!(attending, working) } => Err(RunError::Master(format!("the worker ended early: {end:?}"))),
+        ((), end) = async { tokio::join!(serving, working) } => Err(RunError::Master(format!("the worker ended early: {end:?}"))),
         () = master.clone().keep_time() => Err(RunError::Master("time stood still".into())),
     }
 }

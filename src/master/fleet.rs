@@ -43,19 +43,19 @@ impl fleet_server::Fleet for FleetService {
             })
             .boxed();
         let (outbound, messages) = mpsc::channel(OUTBOUND);
-        tokio::spawn(attend(self.master.clone(), inbound, outbound));
+        tokio::spawn(serve_worker(self.master.clone(), inbound, outbound));
         Ok(Response::new(ReceiverStream::new(messages).map(Ok).boxed()))
     }
 }
 
 /// Serves one worker until either side ends. The same for a worker in this process and one behind a
 /// socket.
-pub async fn attend(
+pub async fn serve_worker(
     master: Shared,
     mut inbound: impl Stream<Item = FromWorker> + Unpin,
     outbound: mpsc::Sender<FromMaster>,
 ) {
-    let Some(hello) = first_words(&mut inbound).await else {
+    let Some(hello) = first_message(&mut inbound).await else {
         return;
     };
     let joined = master.with(|coordinator| coordinator.join(&hello, outbound.clone()));
@@ -85,7 +85,7 @@ pub async fn attend(
     master.with(|coordinator| coordinator.leave(id, Instant::now()));
 }
 
-async fn first_words(inbound: &mut (impl Stream<Item = FromWorker> + Unpin)) -> Option<Hello> {
+async fn first_message(inbound: &mut (impl Stream<Item = FromWorker> + Unpin)) -> Option<Hello> {
     match tokio::time::timeout(HELLO_WITHIN, inbound.next()).await {
         Ok(Some(FromWorker {
             message: Some(from_worker::Message::Hello(hello)),
