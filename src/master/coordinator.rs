@@ -235,7 +235,7 @@ impl Coordinator {
             MasterState::Running | MasterState::Stopping => self.watch(now),
             MasterState::Lost | MasterState::Finished => {}
         }
-        self.lend(now);
+        self.lease_rows(now);
     }
 
     pub fn ping(&self) {

@@ -204,7 +204,7 @@ impl Coordinator {
     }
 
     /// Answers the workers that want rows, if it is known which have been leased.
-    pub(super) fn lend(&mut self, now: Instant) {
+    pub(super) fn lease_rows(&mut self, now: Instant) {
         if !matches!(self.state, MasterState::Running | MasterState::Stopping) {
             return;
         }

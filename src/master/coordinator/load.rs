@@ -23,7 +23,7 @@ impl Coordinator {
         self.watch_one_off(now);
         let all_ready = self.roster.all_ready();
         if self.start_wanted && all_ready {
-            self.get_ready(now);
+            self.prepare_start(now);
         }
         if matches!(
             self.state,
@@ -54,12 +54,12 @@ impl Coordinator {
         self.clock = Some(clock);
         self.event("all workers are ready; the load starts");
         self.advance_search(now);
-        self.employ_idle(now);
+        self.assign_shares(now);
     }
 
     /// Gives every ready worker that carries nothing the share of its seat, from where the profile
     /// is by now.
-    fn employ_idle(&mut self, now: Instant) {
+    fn assign_shares(&mut self, now: Instant) {
         let Some(clock) = self.clock else { return };
         let in_micros = match clock.zero.checked_duration_since(now) {
             Some(ahead) => ahead.as_micros() as i64,
@@ -192,10 +192,10 @@ impl Coordinator {
         if self.roster.all_over()
             && (!due || self.is_open_ended() || self.state == MasterState::Stopping)
         {
-            return self.wind_up(self.natural_ending(), now);
+            return self.end_run(self.natural_ending(), now);
         }
         if self.state == MasterState::Running && due && can_give_shares {
-            self.employ_idle(now);
+            self.assign_shares(now);
         }
         let nobody_at_work = self.roster.at_work() == 0;
         let patience = if nobody_at_work {
@@ -227,11 +227,11 @@ impl Coordinator {
             .idle_since
             .is_some_and(|since| now.duration_since(since) >= self.file.grace);
         if abandoned {
-            self.wind_up(self.natural_ending(), now);
+            self.end_run(self.natural_ending(), now);
         } else if deserted && due {
-            self.wind_up(Ending::Deserted, now);
+            self.end_run(Ending::Deserted, now);
         } else if hopeless || stopping_alone {
-            self.wind_up(self.natural_ending(), now);
+            self.end_run(self.natural_ending(), now);
         }
     }
 

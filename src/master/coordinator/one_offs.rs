@@ -144,12 +144,12 @@ fn reason(kind: OneOffKind) -> Reason {
 
 impl Coordinator {
     /// Has the next one-off done that comes before the start; starts the load when none is left.
-    pub(super) fn get_ready(&mut self, now: Instant) {
+    pub(super) fn prepare_start(&mut self, now: Instant) {
         if self.one_offs.is_under_way() {
             return;
         }
         match self.one_offs.before.front() {
-            Some((kind, within)) => self.ask(*kind, *within, now),
+            Some((kind, within)) => self.request_one_off(*kind, *within, now),
             None => self.start(now),
         }
     }
@@ -162,17 +162,17 @@ impl Coordinator {
             && !self.one_offs.is_under_way()
             && self.roster.who_knows(OneOffKind::Setup).is_some()
         {
-            self.ask(OneOffKind::Setup, self.file.plan.once.setup_timeout, now);
+            self.request_one_off(OneOffKind::Setup, self.file.plan.once.setup_timeout, now);
         }
         is_known
     }
 
     /// Ends the run, after teardown where there is one to do.
-    pub(super) fn wind_up(&mut self, ending: Ending, now: Instant) {
+    pub(super) fn end_run(&mut self, ending: Ending, now: Instant) {
         if self.one_offs.is_closing() {
             return;
         }
-        if !self.owes_teardown() && !self.one_offs.is_under_way() {
+        if !self.needs_teardown() && !self.one_offs.is_under_way() {
             return self.finish(ending);
         }
         self.state = MasterState::Stopping;
@@ -190,7 +190,7 @@ impl Coordinator {
     }
 
     /// There is a teardown, it was not done, and something was sent that it may have to undo.
-    fn owes_teardown(&self) -> bool {
+    fn needs_teardown(&self) -> bool {
         // who was asked before this process began has something to show for it
         let was_touched = || {
             [OneOffKind::Setup, OneOffKind::Preflight]
@@ -211,7 +211,7 @@ impl Coordinator {
         }
     }
 
-    /// Goes on with what [`wind_up`](Self::wind_up) began.
+    /// Goes on with what [`end_run`](Self::end_run) began.
     pub(super) fn close(&mut self, now: Instant) {
         let Some(Closing { ending, until }) = self.one_offs.closing.clone() else {
             return;
@@ -221,7 +221,7 @@ impl Coordinator {
         if self.one_offs.is_under_way() {
             return;
         }
-        if !self.owes_teardown() {
+        if !self.needs_teardown() {
             self.finish(ending);
         } else if now >= until {
             self.one_offs
@@ -231,7 +231,7 @@ impl Coordinator {
         } else {
             let within = until.duration_since(now).saturating_sub(ANSWER);
             if !within.is_zero() {
-                self.ask(OneOffKind::Teardown, within, now);
+                self.request_one_off(OneOffKind::Teardown, within, now);
             }
         }
     }
@@ -254,7 +254,7 @@ impl Coordinator {
             ));
         } else if now >= until {
             self.one_offs.under_way = None;
-            self.settle(
+            self.finish_one_off(
                 kind,
                 Some("the worker did not answer in time".to_owned()),
                 now,
@@ -263,7 +263,7 @@ impl Coordinator {
     }
 
     /// Begins a one-off that may take `within`, if there is a worker for it.
-    fn ask(&mut self, kind: OneOffKind, within: Duration, now: Instant) {
+    fn request_one_off(&mut self, kind: OneOffKind, within: Duration, now: Instant) {
         let known = self.roster.who_knows(kind);
         let Some(session) = known.or_else(|| self.roster.first_ready()) else {
             return;
@@ -314,7 +314,7 @@ impl Coordinator {
         if !done.note.is_empty() {
             self.event(&format!("{}: {}", words(kind), done.note));
         }
-        self.settle(
+        self.finish_one_off(
             kind,
             Some(done.failure).filter(|failure| !failure.is_empty()),
             now,
@@ -322,7 +322,7 @@ impl Coordinator {
     }
 
     /// What comes of a one-off that is over.
-    fn settle(&mut self, kind: OneOffKind, failure: Option<String>, now: Instant) {
+    fn finish_one_off(&mut self, kind: OneOffKind, failure: Option<String>, now: Instant) {
         let why = failure.map(|why| format!("{} failed: {why}", words(kind)));
         match why {
             None => self.event(&format!("the {} is done", words(kind))),
@@ -339,7 +339,7 @@ impl Coordinator {
                     reason: reason(kind),
                     message: why,
                 };
-                return self.wind_up(Ending::NotStarted(obstacle), now);
+                return self.end_run(Ending::NotStarted(obstacle), now);
             }
         }
         self.one_offs.before.retain(|(left, _)| *left != kind);

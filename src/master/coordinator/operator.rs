@@ -89,7 +89,7 @@ impl Coordinator {
             self.state = MasterState::Stopping;
             self.broadcast(|| Message::Stop(fleet::Stop { at_once: false }));
         } else if self.state != MasterState::Stopping {
-            self.wind_up(self.natural_ending(), now);
+            self.end_run(self.natural_ending(), now);
         }
         self.tick(now);
     }
