@@ -110,7 +110,7 @@ impl Search {
     /// had confirmed, is done again: the samples are lost.
     ///
     /// Fails when what came of the levels cannot be read: then none is taken for tried.
-    pub fn recall(&mut self, announced: &fleet::Levels) -> Result<(), serde_json::Error> {
+    pub fn restore(&mut self, announced: &fleet::Levels) -> Result<(), serde_json::Error> {
         if announced.levels.len() <= self.levels.len() {
             return Ok(());
         }
@@ -584,7 +584,7 @@ mod tests {
             ..before.announced.last().unwrap().clone()
         };
         let mut after = Stage::new();
-        assert!(after.search.recall(&torn).is_err());
+        assert!(after.search.restore(&torn).is_err());
         after.second = before.second + 7;
         after.announced = before.announced.clone();
         let found = after.run(400.0);

@@ -72,7 +72,7 @@ impl Timeline {
 
     /// Seconds that only counts are known of: a worker's earlier ones, told to a master that had
     /// not seen them.
-    pub fn recall(&mut self, second: u32, requests: u64, failures: u64, users: u64) {
+    pub fn restore(&mut self, second: u32, requests: u64, failures: u64, users: u64) {
         if let Some(point) = self.points.iter_mut().find(|point| point.second == second) {
             point.requests += requests;
             point.failures += failures;

@@ -187,7 +187,7 @@ impl Coordinator {
         }
         self.check_thresholds();
         self.watch_one_off(now);
-        let can_give_shares = self.recall_setup_values(now);
+        let can_give_shares = self.request_setup_values(now);
         let due = self.is_due(now);
         if self.roster.all_over()
             && (!due || self.is_open_ended() || self.state == MasterState::Stopping)

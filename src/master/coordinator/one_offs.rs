@@ -156,7 +156,7 @@ impl Coordinator {
 
     /// A master that has lost its memory asks for what setup found; without it no worker can be
     /// given a share. Whether it is known.
-    pub(super) fn recall_setup_values(&mut self, now: Instant) -> bool {
+    pub(super) fn request_setup_values(&mut self, now: Instant) -> bool {
         let is_known = self.one_offs.setup_values.is_some() || self.file.plan.once.setup.is_empty();
         if !is_known
             && !self.one_offs.is_under_way()
@@ -217,7 +217,7 @@ impl Coordinator {
             return;
         };
         self.watch_one_off(now);
-        self.recall_setup_values(now);
+        self.request_setup_values(now);
         if self.one_offs.is_under_way() {
             return;
         }

@@ -184,7 +184,7 @@ impl Coordinator {
             .filter(|point| seen.is_none_or(|seen| point.second > seen))
         {
             self.timeline
-                .recall(point.second, point.requests, point.failures, point.users);
+                .restore(point.second, point.requests, point.failures, point.users);
             self.blocks.miss();
         }
         if self.clock.is_none() {
@@ -202,7 +202,7 @@ impl Coordinator {
             }
         }
         if let (Some(search), Some(levels)) = (&mut self.search, &cumulative.levels)
-            && let Err(e) = search.recall(levels)
+            && let Err(e) = search.restore(levels)
         {
             self.event(&format!(
                 "the search for the capacity begins anew, since what came of its levels cannot be read: {e}"
