@@ -557,7 +557,7 @@ mod tests {
         let mut after = Stage::new();
         after
             .search
-            .recall(before.announced.last().unwrap())
+            .restore(before.announced.last().unwrap())
             .unwrap();
         after.second = before.second + 7;
         after.announced = before.announced.clone();

@@ -1,11 +1,12 @@
 //! What the target holds: the curve of a search for the capacity, requests in flight, and the price.
 
 use super::page::Page;
+use super::table::equal;
 use crate::stats::format;
-use crate::stats::result::{CapacityResult, ConcurrencyResult, CostBasis, Purpose, RunResult};
+use crate::stats::result::{CapacityResult, ConcurrencyResult, CostBasis, CostResult, Purpose};
 
 impl Page {
-    /// The curve by rate, each rate once: of those tried again the confirmation counts.
+    /// Adds what a search for the capacity found, and its levels by rate.
     pub(super) fn capacity(&mut self, capacity: &CapacityResult) {
         self.heading("CAPACITY");
         let limit = capacity
@@ -13,15 +14,11 @@ impl Page {
             .map(|limit| format!(", limited by {limit}"))
             .unwrap_or_default();
         match capacity.rate {
-            Some(rate) => self.entry("rate", &format!("{}/s{limit}", format::rate(rate))),
+            Some(rate) => self.entry("rate", &format!("{}{limit}", per_second(rate))),
             None => self.entry("rate", &format!("none was confirmed{limit}")),
         }
         let columns = ["rate", "achieved", "p50", "p95", "p99", "failed", "dropped"];
-        let heading: String = columns
-            .iter()
-            .map(|column| format!("{column:>10}"))
-            .collect();
-        self.line(&format!("  {heading}"));
+        self.line(&format!("  {}", equal(columns)));
         let mut levels: Vec<_> = capacity
             .curve
             .iter()
@@ -29,68 +26,67 @@ impl Page {
             .collect();
         levels.sort_by(|a, b| a.rate.total_cmp(&b.rate));
         for level in levels {
-            let times =
-                [level.p50, level.p95, level.p99].map(|micros| format::micros(micros as f64));
-            let [p50, p95, p99] = times;
-            let rates =
-                [level.rate, level.achieved_rate].map(|rate| format!("{}/s", format::rate(rate)));
-            let [rate, achieved] = rates;
-            let (failed, dropped) = (
+            let cells = equal([
+                per_second(level.rate),
+                per_second(level.achieved_rate),
+                format::micros(level.p50 as f64),
+                format::micros(level.p95 as f64),
+                format::micros(level.p99 as f64),
                 format::percent(level.failure_rate),
                 format::count(level.dropped),
-            );
+            ]);
             let word = match (level.held, level.purpose) {
                 (true, Purpose::Confirmation) => "confirmed",
                 (true, Purpose::Search | Purpose::Recovery) => "held",
                 (false, _) => "NOT HELD",
             };
-            self.line(&format!("  {rate:>10}{achieved:>10}{p50:>10}{p95:>10}{p99:>10}{failed:>10}{dropped:>10}  {word}"));
+            self.line(&format!("  {cells}  {word}"));
             if !level.held {
                 self.entry("", &level.why);
             }
         }
     }
 
-    /// What the target holds at once, and what it costs.
-    pub(super) fn price(&mut self, result: &RunResult) {
-        if let Some(ConcurrencyResult {
+    /// Adds what was in flight.
+    pub(super) fn concurrency(&mut self, concurrency: &ConcurrencyResult) {
+        let ConcurrencyResult {
             mean,
             max,
             by_latency,
-        }) = result.concurrency
-        {
-            self.heading("CONCURRENCY");
-            let observed = format!(
-                "{} on average, {} at most",
-                format::rate(mean),
-                format::count(max)
-            );
-            self.entry(
-                "in flight",
-                &format!(
-                    "{observed}; by rate x mean latency {}",
-                    format::rate(by_latency)
-                ),
-            );
-        }
-        let Some(cost) = &result.cost else { return };
+        } = *concurrency;
+        self.heading("CONCURRENCY");
+        let observed = format!(
+            "{} on average, {} at most",
+            format::rate(mean),
+            format::count(max)
+        );
+        self.entry(
+            "in flight",
+            &format!(
+                "{observed}; by rate x mean latency {}",
+                format::rate(by_latency)
+            ),
+        );
+    }
+
+    /// Adds what the target costs at the rate it serves, or why no price can be named.
+    pub(super) fn cost(&mut self, cost: &CostResult) {
         self.heading("COST");
         let Some(rate) = cost.rate else {
             return self.entry("no price", &cost.why_not);
         };
-        let at = match cost.basis {
-            CostBasis::Sustainable => format!(
-                "at {}/s, which holds at this run's thresholds",
-                format::rate(rate)
-            ),
-            CostBasis::Achieved => format!(
-                "at {}/s, which this load came to; a search for the capacity finds what holds",
-                format::rate(rate)
-            ),
+        let what = match cost.basis {
+            CostBasis::Sustainable => "which holds at this run's thresholds",
+            CostBasis::Achieved => {
+                "which this load came to; a search for the capacity finds what holds"
+            }
         };
         let price = |price: f64| format!("{} {}", format::money(price), cost.currency);
         if let Some(per_million) = cost.per_million_requests {
-            self.entry("a million", &format!("{} {at}", price(per_million)));
+            self.entry(
+                "a million",
+                &format!("{} at {}, {what}", price(per_million), per_second(rate)),
+            );
         }
         if let Some(tokens) = cost.tokens_per_million_requests {
             self.entry(
@@ -106,11 +102,15 @@ impl Page {
             self.entry(
                 "endpoints",
                 &format!(
-                    "{} for {}/s{hourly}",
+                    "{} for {}{hourly}",
                     format::count(endpoints),
-                    format::rate(wanted)
+                    per_second(wanted)
                 ),
             );
         }
     }
+}
+
+fn per_second(rate: f64) -> String {
+    format!("{}/s", format::rate(rate))
 }

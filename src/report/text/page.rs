@@ -1,40 +1,47 @@
-//! A page of text: lines, headings, labelled entries and columns, at most [`WIDTH`] wide.
+//! A page of text: lines, headings and labelled entries, at most [`WIDTH`] wide.
 
 use super::{Style, WIDTH, clean};
-use crate::stats::format;
-use crate::stats::result::LatencySummary;
 
-/// Columns before a value.
+/// Columns before the value of an entry: two of indentation, the label, and at least one space.
 pub(super) const LABEL: usize = 14;
-/// Columns of a step's name.
-pub(super) const NAME: usize = 38;
 
+/// Ways to make text stand out.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Colour {
+    /// What is well.
     Green,
+    /// What failed.
     Red,
+    /// What needs a look.
     Yellow,
+    /// A heading.
     Bold,
 }
 
+/// The report so far.
 pub(super) struct Page {
+    /// Whole lines, each ended.
     pub(super) text: String,
+    /// Whether colours are written.
     pub(super) style: Style,
 }
 
 impl Page {
+    /// Adds a line, without the spaces at its end.
     pub(super) fn line(&mut self, line: &str) {
         self.text.push_str(line.trim_end());
         self.text.push('\n');
     }
 
+    /// Adds an empty line and a heading in bold type.
     pub(super) fn heading(&mut self, text: &str) {
         self.text.push('\n');
         let heading = self.paint(Colour::Bold, text.trim_end());
         self.line(&heading);
     }
 
-    /// `  label       text`, on as many lines as it takes.
+    /// Adds `  label       text`, wrapped to as many lines as it takes and cleaned of what could
+    /// steer the terminal.
     pub(super) fn entry(&mut self, label: &str, text: &str) {
         let mut label = label;
         for part in wrap(&clean(text), WIDTH - LABEL) {
@@ -43,6 +50,7 @@ impl Page {
         }
     }
 
+    /// Puts the escape codes of a colour around `text`, where the style has any.
     pub(super) fn paint(&self, colour: Colour, text: &str) -> String {
         let code = match colour {
             Colour::Green => "32;1",
@@ -55,48 +63,10 @@ impl Page {
             Style::Coloured => format!("\x1b[{code}m{text}\x1b[0m"),
         }
     }
-
-    /// The heading of [`Self::times`].
-    pub(super) fn columns(&mut self, heading: &str) {
-        let columns = ["min", "mean", "p50", "p90", "p95", "p99", "p99.9", "max"];
-        let columns: String = columns
-            .iter()
-            .map(|column| format!("{column:>10}"))
-            .collect();
-        self.heading(&format!("{heading:<16}{columns}"));
-    }
-
-    pub(super) fn times(&mut self, name: &str, summary: &LatencySummary) {
-        let LatencySummary {
-            min,
-            mean,
-            p50,
-            p90,
-            p95,
-            p99,
-            p999,
-            max,
-        } = *summary;
-        let whole = |micros: u64| micros as f64;
-        let values = [
-            whole(min),
-            mean,
-            whole(p50),
-            whole(p90),
-            whole(p95),
-            whole(p99),
-            whole(p999),
-            whole(max),
-        ];
-        let values: String = values
-            .iter()
-            .map(|micros| format!("{:>10}", format::micros(*micros)))
-            .collect();
-        self.line(&format!("  {name:<14}{values}"));
-    }
 }
 
-/// The last `width` characters, since the end of a step's path tells more than its beginning.
+/// Cuts `text` to its last `width` characters, since the end of a step's path tells more than its
+/// beginning; `…` marks the cut.
 pub(super) fn end_of(text: &str, width: usize) -> String {
     let length = text.chars().count();
     if length <= width {
@@ -108,7 +78,8 @@ pub(super) fn end_of(text: &str, width: usize) -> String {
     }
 }
 
-/// Lines of at most `width` characters, broken at spaces where there are any; never empty.
+/// Breaks `text` into lines of at most `width` characters, at the last space in the second half of a
+/// line where there is one; always at least one line.
 pub(super) fn wrap(text: &str, width: usize) -> Vec<String> {
     let mut lines = Vec::new();
     let mut rest: Vec<char> = text.trim_end().chars().collect();

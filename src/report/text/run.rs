@@ -6,6 +6,7 @@ use crate::stats::format;
 use crate::stats::result::{FeederResult, RunResult};
 
 impl Page {
+    /// Adds target, run, workers and time.
     pub(super) fn run(&mut self, result: &RunResult) {
         self.text.push('\n');
         self.entry("target", &result.target);
@@ -47,6 +48,7 @@ impl Page {
         }
     }
 
+    /// Adds the rows of each feeder that all workers share.
     pub(super) fn feeders(&mut self, feeders: &[FeederResult]) {
         if !feeders.is_empty() {
             self.heading("FEEDERS");
@@ -70,6 +72,7 @@ impl Page {
         }
     }
 
+    /// Adds how busy and how late the load generator was.
     pub(super) fn generator(&mut self, result: &RunResult) {
         let generator = &result.generator;
         self.heading("GENERATOR");
@@ -103,6 +106,7 @@ impl Page {
         }
     }
 
+    /// Adds warnings and events.
     pub(super) fn remarks(&mut self, result: &RunResult) {
         if result.warnings.is_empty() && result.events.is_empty() {
             return;
@@ -120,7 +124,7 @@ impl Page {
     }
 }
 
-/// An RFC 3339 time without its fraction.
+/// Cuts the fraction off an RFC 3339 time.
 fn to_the_second(time: &str) -> String {
     match time.split_once('.') {
         Some((seconds, fraction)) => format!(

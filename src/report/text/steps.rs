@@ -2,25 +2,24 @@
 
 use std::collections::BTreeMap;
 
-use super::clean;
-use super::page::{NAME, Page, end_of};
+use super::page::Page;
+use super::table::four_times;
 use crate::plan::grpc::Code;
 use crate::stats::format;
 use crate::stats::result::{
-    ErrorResult, LatencySummary, RecordResult, RetryAfterResult, StatusCount, StepResult,
-    TaskResult,
+    ErrorResult, RecordResult, RetryAfterResult, StatusCount, StepResult, TaskResult,
 };
 
 /// Kinds of errors shown; the JSON has them all.
 const MAX_ERRORS: usize = 10;
 
 impl Page {
+    /// Adds a row for each step; its name alone where all are of one task.
     pub(super) fn steps(&mut self, steps: &[StepResult]) {
-        let columns = format!(
-            "{:>10}{:>9}{:>9}{:>8}{:>8}{:>8}{:>8}",
-            "requests", "failed", "per s", "p50", "p95", "p99", "max"
+        self.seven_columns(
+            "STEP",
+            ["requests", "failed", "per s", "p50", "p95", "p99", "max"],
         );
-        self.heading(&format!("{:<width$}{columns}", "STEP", width = NAME + 2));
         let is_one_task = steps
             .iter()
             .all(|step| (&step.scenario, &step.task) == (&steps[0].scenario, &steps[0].task));
@@ -30,70 +29,45 @@ impl Page {
             } else {
                 format!("{} / {} / {}", step.scenario, step.task, step.step)
             };
-            let name = end_of(&clean(&name), NAME - 1);
-            let LatencySummary {
-                p50, p95, p99, max, ..
-            } = step.latency;
-            let times: String = [p50, p95, p99, max]
-                .iter()
-                .map(|micros| format!("{:>8}", format::micros(*micros as f64)))
-                .collect();
-            let (requests, failed, rate) = (
+            let counts = [
                 format::count(step.requests),
                 format::percent(step.failure_rate),
                 format::rate(step.rps),
-            );
-            self.line(&format!(
-                "  {name:<NAME$}{requests:>10}{failed:>9}{rate:>9}{times}"
-            ));
+            ];
+            self.row(&name, counts, four_times(&step.latency));
         }
     }
 
-    /// Where an iteration is one request, its time has been said.
+    /// Adds a row for each task, unless an iteration is one request, whose time is among the steps.
     pub(super) fn tasks(&mut self, tasks: &[TaskResult], steps: usize) {
         if tasks.is_empty() || steps <= tasks.len() {
             return;
         }
-        let columns = format!(
-            "{:>10}{:>9}{:>9}{:>8}{:>8}{:>8}{:>8}",
-            "finished", "failed", "", "p50", "p95", "p99", "max"
-        );
-        self.heading(&format!(
-            "{:<width$}{columns}",
+        self.seven_columns(
             "ITERATION",
-            width = NAME + 2
-        ));
+            ["finished", "failed", "", "p50", "p95", "p99", "max"],
+        );
         for task in tasks {
-            let name = end_of(
-                &clean(&format!("{} / {}", task.scenario, task.task)),
-                NAME - 1,
-            );
-            let LatencySummary {
-                p50, p95, p99, max, ..
-            } = task.duration;
-            let times: String = [p50, p95, p99, max]
-                .iter()
-                .map(|micros| format!("{:>8}", format::micros(*micros as f64)))
-                .collect();
-            let failed = format::percent(task.failed as f64 / task.finished.max(1) as f64);
-            self.line(&format!(
-                "  {name:<NAME$}{:>10}{failed:>9}{:>9}{times}",
+            let failed = task.failed as f64 / task.finished.max(1) as f64;
+            let counts = [
                 format::count(task.finished),
-                ""
-            ));
+                format::percent(failed),
+                String::new(),
+            ];
+            let name = format!("{} / {}", task.scenario, task.task);
+            self.row(&name, counts, four_times(&task.duration));
         }
     }
 
-    /// What the test's records found in answers.
+    /// Adds a row for each record of the test, in its own unit.
     pub(super) fn records(&mut self, records: &[RecordResult]) {
         if records.is_empty() {
             return;
         }
-        let columns = format!(
-            "{:>10}{:>9}{:>9}{:>8}{:>8}{:>8}{:>8}",
-            "answers", "without", "mean", "p50", "p95", "p99", "max"
+        self.seven_columns(
+            "RECORD",
+            ["answers", "without", "mean", "p50", "p95", "p99", "max"],
         );
-        self.heading(&format!("{:<width$}{columns}", "RECORD", width = NAME + 2));
         for record in records {
             let RecordResult {
                 name,
@@ -107,21 +81,17 @@ impl Page {
                 max,
                 ..
             } = record;
-            let name = end_of(&clean(name), NAME - 1);
-            let mean = format::in_unit(*mean, unit);
-            let numbers: String = [p50, p95, p99, max]
-                .iter()
-                .map(|number| format!("{:>8}", format::in_unit(**number, unit)))
-                .collect();
-            self.line(&format!(
-                "  {name:<NAME$}{:>10}{:>9}{mean:>9}{numbers}",
+            let counts = [
                 format::count(*count),
-                format::count(*missing)
-            ));
+                format::count(*missing),
+                format::in_unit(*mean, unit),
+            ];
+            let numbers = [p50, p95, p99, max].map(|number| format::in_unit(*number, unit));
+            self.row(name, counts, numbers);
         }
     }
 
-    /// How calls over gRPC were answered, over all steps.
+    /// Adds the statuses of calls over gRPC, summed over all steps.
     pub(super) fn grpc_statuses(&mut self, steps: &[StepResult]) {
         let mut counts: BTreeMap<u16, u64> = BTreeMap::new();
         for StatusCount { status, count } in steps.iter().flat_map(|step| &step.grpc_statuses) {
@@ -139,6 +109,7 @@ impl Page {
         }
     }
 
+    /// Adds the kinds of errors with the most failures, at most [`MAX_ERRORS`].
     pub(super) fn errors(&mut self, errors: &[ErrorResult]) {
         if errors.is_empty() {
             return;
@@ -179,7 +150,7 @@ impl Page {
     }
 }
 
-/// `; Retry-After 1s to 30s, median 5s`
+/// Writes `; Retry-After 1s to 30s, median 5s`.
 fn retry_after(asked: &RetryAfterResult) -> String {
     let seconds = |seconds: u64| format::micros(seconds as f64 * 1e6);
     let RetryAfterResult {

@@ -1,13 +1,15 @@
 //! Streams on the terminal: their events or tokens, and how many requests were good ones.
 
 use super::clean;
-use super::page::{NAME, Page, end_of};
+use super::page::{Page, end_of};
+use super::table::NAME;
 use crate::stats::format;
 use crate::stats::result::{
     GoodputResult, LlmResult, StepResult, StreamResult, TokenRate, TokensFrom,
 };
 
 impl Page {
+    /// Adds times and counts of each step whose answers are streams.
     pub(super) fn streams(&mut self, steps: &[StepResult]) {
         let streams: Vec<_> = steps
             .iter()
@@ -16,7 +18,7 @@ impl Page {
         if streams.is_empty() {
             return;
         }
-        self.columns("STREAMS");
+        self.times_columns("STREAMS");
         for (step, stream) in &streams {
             if streams.len() > 1 {
                 let name = end_of(&clean(&step.step), NAME);
@@ -76,11 +78,7 @@ impl Page {
             .for_each(|times| self.times("- answer", times));
         self.times("ITL", itl);
         self.times("TPOT", tpot);
-        let from = match tokens_from {
-            TokensFrom::Usage => "counted by the target",
-            TokensFrom::Events => "counted by events: the target sent no usage",
-            TokensFrom::Both => "counted by events where the target sent no usage",
-        };
+        let from = counted(*tokens_from);
         let reasoning = if *reasoning_tokens > 0 {
             format!(", {} of them reasoning", format::count(*reasoning_tokens))
         } else {
@@ -118,7 +116,16 @@ impl Page {
     }
 }
 
-/// `9.3/s within all limits, 93% of the 1,000 intended`
+/// Who counted the tokens, as the report says it.
+fn counted(from: TokensFrom) -> &'static str {
+    match from {
+        TokensFrom::Usage => "counted by the target",
+        TokensFrom::Events => "counted by events: the target sent no usage",
+        TokensFrom::Both => "counted by events where the target sent no usage",
+    }
+}
+
+/// Writes `9.3/s within all limits, 93% of the 1,000 intended`.
 pub(super) fn good(goodput: &GoodputResult) -> String {
     let GoodputResult {
         good: _,

@@ -8,6 +8,7 @@ use crate::stats::format;
 use crate::stats::result::Totals;
 
 impl Page {
+    /// Adds requests, iterations, bytes and connections, and what only some tests have.
     pub(super) fn totals(&mut self, totals: &Totals) {
         self.heading("TOTALS");
         let rps = format::rate(totals.rps);
@@ -36,7 +37,9 @@ impl Page {
             "iterations",
             &format!("{achieved}{}", open.as_deref().unwrap_or(")")),
         );
-        self.counts_apart(totals);
+        self.checks(totals);
+        self.left_out(totals);
+        self.also_sent(totals);
         self.entry(
             "bytes",
             &format!(
@@ -58,8 +61,8 @@ impl Page {
         self.entry("connections", &connections);
     }
 
-    /// What only some tests have.
-    fn counts_apart(&mut self, totals: &Totals) {
+    /// Adds the checks made and the good requests, where the test has either.
+    fn checks(&mut self, totals: &Totals) {
         let checks = totals.checks_passed + totals.checks_failed;
         if checks > 0 {
             let failed = format::percent(totals.checks_failed as f64 / checks as f64);
@@ -75,6 +78,10 @@ impl Page {
         if let Some(goodput) = &totals.goodput {
             self.entry("goodput", &stream::good(goodput));
         }
+    }
+
+    /// Adds requests that the other numbers leave out.
+    fn left_out(&mut self, totals: &Totals) {
         let left_out = [
             ("warm-up", totals.warmup, totals.warmup_failures, "requests"),
             (
@@ -100,17 +107,21 @@ impl Page {
                 );
             }
         }
-        let again = [
+    }
+
+    /// Adds retries and redirections, and arrivals that found no row.
+    fn also_sent(&mut self, totals: &Totals) {
+        let sent = [
             (totals.retries, "tried again"),
             (totals.redirect_hops, "redirected"),
         ];
-        let again: Vec<_> = again
+        let sent: Vec<_> = sent
             .iter()
             .filter(|(count, _)| *count > 0)
             .map(|(count, what)| format!("{} {what}", format::count(*count)))
             .collect();
-        if !again.is_empty() {
-            self.entry("also sent", &again.join(", "));
+        if !sent.is_empty() {
+            self.entry("also sent", &sent.join(", "));
         }
         if totals.feeder_drops > 0 {
             self.entry(
@@ -123,8 +134,9 @@ impl Page {
         }
     }
 
+    /// Adds latency, service time and phases of successes.
     pub(super) fn latency(&mut self, totals: &Totals) {
-        self.columns("OF SUCCESSES");
+        self.times_columns("OF SUCCESSES");
         self.times("latency", &totals.latency);
         self.times("service time", &totals.service_time);
         for phase in &totals.phases {

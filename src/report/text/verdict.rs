@@ -9,6 +9,7 @@ use crate::stats::result::{RunResult, ThresholdResult, ThresholdVerdict, Verdict
 const RULE: usize = 60;
 
 impl Page {
+    /// Adds the verdict with its reason; a saturated generator is said before it.
     pub(super) fn verdict(&mut self, result: &RunResult) {
         if result.generator.saturated {
             let warning = "SATURATED  The generator was the bottleneck: the numbers below are its own, not the target's.";
@@ -42,6 +43,7 @@ impl Page {
         }
     }
 
+    /// Adds each threshold with what was observed.
     pub(super) fn thresholds(&mut self, thresholds: &[ThresholdResult]) {
         if thresholds.is_empty() {
             return;
@@ -82,7 +84,7 @@ impl Page {
     }
 }
 
-/// ` of step POST /predict`, or nothing when a threshold reads everything.
+/// Writes ` of step POST /predict`, or nothing when a threshold reads everything.
 fn selection(select: &serde_json::Value) -> String {
     let fields = select
         .as_object()
@@ -94,7 +96,7 @@ fn selection(select: &serde_json::Value) -> String {
             .as_str()
             .map_or_else(|| value.to_string(), str::to_owned)
     };
-    let said = |value: &serde_json::Value| match value.as_object() {
+    let value_text = |value: &serde_json::Value| match value.as_object() {
         Some(tags) => tags
             .iter()
             .map(|(name, value)| format!("{name}={}", plain(value)))
@@ -103,7 +105,7 @@ fn selection(select: &serde_json::Value) -> String {
         None => plain(value),
     };
     let parts: Vec<_> = fields
-        .map(|(key, value)| format!("{key} {}", said(value)))
+        .map(|(key, value)| format!("{key} {}", value_text(value)))
         .collect();
     if parts.is_empty() {
         String::new()
