@@ -9,6 +9,7 @@ use axum::http::{StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use subtle::ConstantTimeEq;
 
 use super::Shared;
 use crate::wire::control::{self, Acknowledge, Grant, Progress, Stop};
@@ -22,20 +23,16 @@ impl Token {
         Self(text.trim().into())
     }
 
-    /// Whether `authorization`, a whole header, carries this token. Takes as long whatever differs.
+    /// Compares the token that `authorization`, a whole header, carries with this one. Takes as long
+    /// whichever byte differs; only the length shows.
     pub fn admits(&self, authorization: Option<&[u8]>) -> bool {
-        let Some(given) = authorization.and_then(|header| header.strip_prefix(b"Bearer ")) else {
+        let Some(presented) = authorization.and_then(|header| header.strip_prefix(b"Bearer "))
+        else {
             return false;
         };
         let expected = self.0.as_bytes();
         // an empty token would let everyone in
-        !expected.is_empty()
-            && given.len() == expected.len()
-            && given
-                .iter()
-                .zip(expected)
-                .fold(0, |differs, (a, b)| differs | (a ^ b))
-                == 0
+        !expected.is_empty() && bool::from(expected.ct_eq(presented))
     }
 }
 
