@@ -4,6 +4,7 @@ mod ending;
 mod names;
 mod warnings;
 
+use std::ops::Range;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -24,7 +25,9 @@ use super::timeline::Timeline;
 use super::verdict;
 use crate::plan::Plan;
 use crate::stats::Snapshot;
-use crate::stats::result::{Event, FeederResult, RunResult, SCHEMA_VERSION, Totals, Workers};
+use crate::stats::result::{
+    Event, FeederResult, RunResult, SCHEMA_VERSION, ThresholdResult, Totals, Workers,
+};
 use crate::stats::summary::{
     Scale, error_results, histogram_results, record_results, step_results, task_results,
 };
@@ -67,18 +70,14 @@ pub fn build(parts: Parts<'_>) -> RunResult {
         blocks,
     } = parts;
     let plan = &file.plan;
-    let kept = search.and_then(Search::kept);
-    let (merged, scale) = match kept {
-        Some(level) => (
-            with_the_rest_as_warmup(&level.samples, &roster.merged()),
-            level.scale,
-        ),
-        None => (roster.merged(), scale(plan, roster.length())),
-    };
-    let thresholds = kept.map_or_else(
-        || judge.results(&merged, scale),
-        |level| level.thresholds.clone(),
-    );
+    let whole = roster.merged();
+    let generator = saturation::judge(&whole, roster);
+    let Measured {
+        samples: merged,
+        scale,
+        thresholds,
+        seconds,
+    } = measured(plan, whole, roster, search, judge);
     let totals = Totals {
         late: timeline.late(),
         ..Totals::of(&merged, scale)
@@ -90,13 +89,8 @@ pub fn build(parts: Parts<'_>) -> RunResult {
         Some(found) => judge_capacity(found, judged),
         None => judged,
     };
-    let generator = saturation::judge(&roster.merged(), roster);
     let judgement = judgement(plan, judged, &generator, ending);
     let message = with_losses(judgement.message, roster);
-    let seconds = kept.map_or_else(
-        || cost::measured_seconds(plan, scale.length),
-        |level| level.seconds.clone(),
-    );
     RunResult {
         schema_version: SCHEMA_VERSION.to_owned(),
         run: file.run.clone(),
@@ -148,9 +142,45 @@ pub fn build(parts: Parts<'_>) -> RunResult {
     }
 }
 
+/// The samples that a result is of, and what is known of the time in which they were taken.
+struct Measured {
+    samples: Snapshot,
+    scale: Scale,
+    thresholds: Vec<ThresholdResult>,
+    /// Run seconds in which the samples ended.
+    seconds: Range<u32>,
+}
+
+/// Picks the level that a search for the capacity keeps, or else the whole run.
+fn measured(
+    plan: &Plan,
+    whole: Snapshot,
+    roster: &Roster,
+    search: Option<&Search>,
+    judge: &Judge,
+) -> Measured {
+    match search.and_then(Search::kept) {
+        Some(level) => Measured {
+            samples: with_the_rest_as_warmup(&level.samples, &whole),
+            scale: level.scale,
+            thresholds: level.thresholds.clone(),
+            seconds: level.seconds.clone(),
+        },
+        None => {
+            let scale = scale(plan, roster.length());
+            Measured {
+                thresholds: judge.results(&whole, scale),
+                samples: whole,
+                scale,
+                seconds: cost::measured_seconds(plan, scale.length),
+            }
+        }
+    }
+}
+
 /// What a summary of this plan's samples needs to know; `took` is how long the load was, from the
 /// run's zero, if that is known.
-pub fn scale(plan: &Plan, took: Option<Duration>) -> Scale {
+fn scale(plan: &Plan, took: Option<Duration>) -> Scale {
     let took = took.map(|took| took.saturating_sub(plan.warmup));
     // one that was stopped took less than planned, and one that was lost does not know
     let length = match (plan.length(), took) {

@@ -75,6 +75,24 @@ fn is_achieved(iterations: u64, due: f64, workers: usize) -> bool {
     iterations as f64 >= due - moved.max(due * (1.0 - ACHIEVED))
 }
 
+/// What the result says of a level.
+fn row(tried: JudgedLevel, why: String, totals: &Totals) -> CapacityLevel {
+    CapacityLevel {
+        rate: tried.rate,
+        purpose: purpose_of(tried.purpose),
+        held: tried.held,
+        why,
+        achieved_rate: totals.achieved_rate,
+        requests: totals.requests,
+        failures: totals.failures,
+        failure_rate: totals.failure_rate,
+        dropped: totals.dropped,
+        p50: totals.latency.p50,
+        p95: totals.latency.p95,
+        p99: totals.latency.p99,
+    }
+}
+
 /// The purpose as results know it.
 fn purpose_of(purpose: Purpose) -> result::Purpose {
     match purpose {
@@ -253,17 +271,13 @@ impl Search {
         let totals = Totals::of(&merged, scale);
         let thresholds = judge.results(&merged, scale);
         let judgement = verdict::judge(&plan, thresholds.clone(), &totals);
-        let saturated = bottleneck.is_some();
-        let why = if let Some(worker) = bottleneck {
+        let due = rate * length.as_secs_f64();
+        let why = if let Some(worker) = &bottleneck {
             Some(format!(
                 "worker {} was the bottleneck: {}",
                 worker.worker, worker.why
             ))
-        } else if !is_achieved(
-            totals.iterations,
-            rate * length.as_secs_f64(),
-            samples.len(),
-        ) {
+        } else if !is_achieved(totals.iterations, due, samples.len()) {
             Some(format!(
                 "only {}/s were started",
                 format::rate(totals.achieved_rate)
@@ -271,30 +285,17 @@ impl Search {
         } else {
             (judgement.verdict != Verdict::Passed).then_some(judgement.message)
         };
-        let held = why.is_none();
-        let row = CapacityLevel {
+        let tried = JudgedLevel {
             rate,
-            purpose: purpose_of(purpose),
-            held,
-            // a level that held has nothing to explain
-            why: why.unwrap_or_default(),
-            achieved_rate: totals.achieved_rate,
-            requests: totals.requests,
-            failures: totals.failures,
-            failure_rate: totals.failure_rate,
-            dropped: totals.dropped,
-            p50: totals.latency.p50,
-            p95: totals.latency.p95,
-            p99: totals.latency.p99,
+            purpose,
+            held: why.is_none(),
+            saturated: bottleneck.is_some(),
         };
+        let held = tried.held;
         self.judged.push(Judged {
-            tried: JudgedLevel {
-                rate,
-                purpose,
-                held,
-                saturated,
-            },
-            row,
+            tried,
+            // a level that held has nothing to explain
+            row: row(tried, why.unwrap_or_default(), &totals),
         });
         // a recovery says nothing that anybody asked for
         if purpose != Purpose::Recovery && (held || self.kept.is_none()) {

@@ -257,10 +257,8 @@ impl Worker {
                 Ok(())
             }
             from_master::Message::OneOff(one_off) => {
-                match self
-                    .one_offs
-                    .ask(&one_off, self.prepared.as_ref(), self.identity.index)
-                {
+                let worker = self.identity.index;
+                match self.one_offs.ask(&one_off, self.prepared.as_ref(), worker) {
                     Some(known) => send(outbound, Message::OneOffDone(known)).await,
                     None => Ok(()),
                 }
@@ -273,17 +271,8 @@ impl Worker {
                 Ok(())
             }
             from_master::Message::Ping(ping) => {
-                let started_unix_micros = self.work().map_or(0, |work| work.started_unix_micros());
-                let worker_unix_micros = jiff::Timestamp::now().as_microsecond();
-                send(
-                    outbound,
-                    Message::Pong(fleet::Pong {
-                        master_unix_micros: ping.master_unix_micros,
-                        worker_unix_micros,
-                        started_unix_micros,
-                    }),
-                )
-                .await
+                let pong = self.pong(ping);
+                send(outbound, Message::Pong(pong)).await
             }
             // the first thing a connection hands over is the cumulative state, so whatever is
             // acknowledged includes it
@@ -310,6 +299,15 @@ impl Worker {
                 self.forward_reserved();
                 Ok(())
             }
+        }
+    }
+
+    fn pong(&mut self, ping: fleet::Ping) -> fleet::Pong {
+        fleet::Pong {
+            master_unix_micros: ping.master_unix_micros,
+            worker_unix_micros: jiff::Timestamp::now().as_microsecond(),
+            // 0 is the protocol's word for not started
+            started_unix_micros: self.work().map_or(0, |work| work.started_unix_micros()),
         }
     }
 
@@ -561,61 +559,30 @@ async fn prepare_again(
 
 /// What stands in the way, as the operator shows it.
 fn problems(error: &PrepareError) -> Vec<fleet::Problem> {
-    let problem =
-        |kind: ProblemKind, field: &str, object: String, message: String| fleet::Problem {
-            kind: kind.to_string(),
-            field: field.to_owned(),
-            object,
-            message,
-        };
-    match error {
-        PrepareError::MissingReferences(references) => references
-            .iter()
-            .map(|reference| {
+    let problem = |kind: ProblemKind, field: &str, object: String, message: &str| fleet::Problem {
+        kind: kind.to_string(),
+        field: field.to_owned(),
+        object,
+        message: message.to_owned(),
+    };
+    let (kind, problems) = match error {
+        PrepareError::MissingReferences(references) => {
+            let missing = references.iter().map(|reference| {
                 let object = format!(
                     "{} {:?} key {:?}",
                     reference.kind, reference.name, reference.key
                 );
-                problem(
-                    ProblemKind::MissingReference,
-                    &reference.field,
-                    object,
-                    "is not there".into(),
-                )
-            })
-            .collect(),
-        PrepareError::Invalid(problems) => problems
-            .iter()
-            .map(|p| {
-                problem(
-                    ProblemKind::InvalidSpec,
-                    &p.path,
-                    String::new(),
-                    p.message.clone(),
-                )
-            })
-            .collect(),
-        PrepareError::Target(problems) => problems
-            .iter()
-            .map(|p| {
-                problem(
-                    ProblemKind::TargetUnresolved,
-                    &p.path,
-                    String::new(),
-                    p.message.clone(),
-                )
-            })
-            .collect(),
-        PrepareError::Token(problems) => problems
-            .iter()
-            .map(|p| {
-                problem(
-                    ProblemKind::NoToken,
-                    &p.path,
-                    String::new(),
-                    p.message.clone(),
-                )
-            })
-            .collect(),
-    }
+                let kind = ProblemKind::MissingReference;
+                problem(kind, &reference.field, object, "is not there")
+            });
+            return missing.collect();
+        }
+        PrepareError::Invalid(problems) => (ProblemKind::InvalidSpec, problems),
+        PrepareError::Target(problems) => (ProblemKind::TargetUnresolved, problems),
+        PrepareError::Token(problems) => (ProblemKind::NoToken, problems),
+    };
+    problems
+        .iter()
+        .map(|p| problem(kind, &p.path, String::new(), &p.message))
+        .collect()
 }

@@ -197,42 +197,53 @@ impl Coordinator {
         if self.state == MasterState::Running && due && can_give_shares {
             self.assign_shares(now);
         }
+        let deserted = self.is_deserted(now);
+        if self.is_abandoned(now) {
+            self.end_run(self.natural_ending(), now);
+        } else if deserted && due {
+            self.end_run(Ending::Deserted, now);
+        } else if self.is_hopeless(now) {
+            self.end_run(self.natural_ending(), now);
+        }
+    }
+
+    /// Checks whether no worker has been connected for longer than [`RECOVERY`].
+    fn is_deserted(&mut self, now: Instant) -> bool {
+        self.alone_since = if self.roster.connected() > 0 {
+            None
+        } else {
+            self.alone_since.or(Some(now))
+        };
+        self.alone_since
+            .is_some_and(|since| now.duration_since(since) >= RECOVERY)
+    }
+
+    /// Checks whether nobody has been at work for longer than the grace of workers on a load whose
+    /// end only they know: nobody says when one that is lost would have ended.
+    fn is_abandoned(&mut self, now: Instant) -> bool {
+        self.idle_since = if self.roster.at_work() == 0 && self.is_open_ended() {
+            self.idle_since.or(Some(now))
+        } else {
+            None
+        };
+        self.idle_since
+            .is_some_and(|since| now.duration_since(since) >= self.file.grace)
+    }
+
+    /// Checks whether the last word of a worker is not to be expected any more.
+    fn is_hopeless(&self, now: Instant) -> bool {
         let nobody_at_work = self.roster.at_work() == 0;
         let patience = if nobody_at_work {
             LAST_WORD
         } else {
             self.file.plan.stop_timeout + LAST_WORD
         };
-        let hopeless = self
+        let is_overdue = self
             .file
             .plan
             .whole_length()
             .is_some_and(|length| self.elapsed(now) >= length + patience);
-        let stopping_alone = self.state == MasterState::Stopping && nobody_at_work;
-        self.alone_since = if self.roster.connected() > 0 {
-            None
-        } else {
-            self.alone_since.or(Some(now))
-        };
-        let deserted = self
-            .alone_since
-            .is_some_and(|since| now.duration_since(since) >= RECOVERY);
-        // of those whose load ends by itself nobody says when one that is lost would have
-        self.idle_since = if nobody_at_work && self.is_open_ended() {
-            self.idle_since.or(Some(now))
-        } else {
-            None
-        };
-        let abandoned = self
-            .idle_since
-            .is_some_and(|since| now.duration_since(since) >= self.file.grace);
-        if abandoned {
-            self.end_run(self.natural_ending(), now);
-        } else if deserted && due {
-            self.end_run(Ending::Deserted, now);
-        } else if hopeless || stopping_alone {
-            self.end_run(self.natural_ending(), now);
-        }
+        is_overdue || (self.state == MasterState::Stopping && nobody_at_work)
     }
 
     /// Load should exist: the profile is not over, or only the workers know when it is.

@@ -22,11 +22,37 @@ pub enum Refusal {
 
 impl Coordinator {
     pub fn grant(&mut self, grant: &Grant, now: Instant) -> Result<(), Refusal> {
+        self.check_grant(grant)?;
+        let Grant { epoch, action, .. } = *grant;
+        let mut facts = Facts {
+            epoch,
+            ..self.facts.clone()
+        };
+        match (action, self.state) {
+            (GrantAction::Start, MasterState::Waiting | MasterState::Ready) => {
+                self.remember(facts)?;
+                self.start_wanted = true;
+            }
+            (GrantAction::Resume, MasterState::Waiting | MasterState::Ready) => {
+                facts.granted = true;
+                self.remember(facts)?;
+                self.state = MasterState::Recovering;
+                self.alone_since = Some(now);
+                self.feeding.forget();
+            }
+            // a grant that was heard before
+            _ => self.remember(facts)?,
+        }
+        self.tick(now);
+        Ok(())
+    }
+
+    fn check_grant(&self, grant: &Grant) -> Result<(), Refusal> {
         let Grant {
             run,
             epoch,
             incarnation,
-            action,
+            action: _,
         } = grant;
         if *run != self.file.run {
             return Err(Refusal::OtherRun {
@@ -46,31 +72,6 @@ impl Coordinator {
                 actual: self.facts.epoch,
             });
         }
-        match (action, self.state) {
-            (GrantAction::Start, MasterState::Waiting | MasterState::Ready) => {
-                self.remember(Facts {
-                    epoch: *epoch,
-                    ..self.facts.clone()
-                })?;
-                self.start_wanted = true;
-            }
-            (GrantAction::Resume, MasterState::Waiting | MasterState::Ready) => {
-                self.remember(Facts {
-                    epoch: *epoch,
-                    granted: true,
-                    ..self.facts.clone()
-                })?;
-                self.state = MasterState::Recovering;
-                self.alone_since = Some(now);
-                self.feeding.forget();
-            }
-            // said before
-            _ => self.remember(Facts {
-                epoch: *epoch,
-                ..self.facts.clone()
-            })?,
-        }
-        self.tick(now);
         Ok(())
     }
 

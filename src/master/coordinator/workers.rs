@@ -19,29 +19,11 @@ impl Coordinator {
         hello: &fleet::Hello,
         outbound: mpsc::Sender<FromMaster>,
     ) -> Result<SessionId, fleet::Refused> {
-        let refuse = |reason: String| {
-            Err(fleet::Refused {
+        if let Some(reason) = self.mismatch(hello) {
+            return Err(fleet::Refused {
                 reason,
                 permanent: true,
-            })
-        };
-        if hello.protocol != PROTOCOL_VERSION {
-            return refuse(format!(
-                "the worker speaks protocol {}, this master {PROTOCOL_VERSION}",
-                hello.protocol
-            ));
-        }
-        if hello.run != self.file.run {
-            return refuse(format!(
-                "the worker is of run {}, this master of {}",
-                hello.run, self.file.run
-            ));
-        }
-        if hello.index >= self.file.workers {
-            return refuse(format!(
-                "there are {} shares, so none with index {}",
-                self.file.workers, hello.index
-            ));
+            });
         }
         if self.roster.is_superseded(hello.index, &hello.instance) {
             // not for ever: if the other goes, this one's share is free again. Until then its lease
@@ -69,6 +51,28 @@ impl Coordinator {
             self.roster.mark_carrying(hello.index, &hello.instance);
         }
         Ok(id)
+    }
+
+    /// Why a worker can never be one of this run.
+    fn mismatch(&self, hello: &fleet::Hello) -> Option<String> {
+        if hello.protocol != PROTOCOL_VERSION {
+            Some(format!(
+                "the worker speaks protocol {}, this master {PROTOCOL_VERSION}",
+                hello.protocol
+            ))
+        } else if hello.run != self.file.run {
+            Some(format!(
+                "the worker is of run {}, this master of {}",
+                hello.run, self.file.run
+            ))
+        } else if hello.index >= self.file.workers {
+            Some(format!(
+                "there are {} shares, so none with index {}",
+                self.file.workers, hello.index
+            ))
+        } else {
+            None
+        }
     }
 
     pub fn on_message(&mut self, id: SessionId, message: from_worker::Message, now: Instant) {
