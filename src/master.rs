@@ -41,13 +41,14 @@ pub use api::Token;
 pub use coordinator::Coordinator;
 pub use memory::Memory;
 
-/// How often time itself may change something.
+/// Interval at which time itself may change the state of a run.
 const TICK: Duration = Duration::from_millis(250);
-/// Clock offsets are measured so often, and silent connections noticed.
+/// Interval of pings, which measure the offsets of workers' clocks and find silent connections.
 const PING_EVERY: Duration = Duration::from_secs(5);
-/// After the end has been asked for, connections get so long to close.
+/// Time that connections get to close after the end has been asked for.
 const DRAIN: Duration = Duration::from_secs(3);
 
+/// Arguments of `starling master`.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Options {
     /// The run to conduct, as the operator wrote it
@@ -70,29 +71,46 @@ pub struct Options {
     pub admin_port: u16,
 }
 
+/// Reasons why a master ended, or could not begin.
 #[derive(Debug, thiserror::Error)]
 pub enum MasterError {
+    /// A mounted file cannot be read.
     #[error("cannot read {path}: {source}")]
     Read {
+        /// The file.
         path: PathBuf,
+        /// Error of the system.
         source: std::io::Error,
     },
+    /// The run file does not have the form of a run.
     #[error("{path} is not a run: {source}")]
     RunFile {
+        /// The file.
         path: PathBuf,
+        /// Place and kind of the mistake.
         source: serde_json::Error,
     },
+    /// The coordinator cannot be made.
     #[error(transparent)]
     Begin(#[from] coordinator::BeginError),
+    /// A port cannot be listened on, such as one that is in use.
     #[error("cannot listen on port {port}: {source}")]
-    Listen { port: u16, source: std::io::Error },
+    Listen {
+        /// The port.
+        port: u16,
+        /// Error of the system.
+        source: std::io::Error,
+    },
+    /// The server of workers and the operator failed.
     #[error("cannot serve workers: {0}")]
     Transport(#[from] tonic::transport::Error),
+    /// One of the plain HTTP servers failed.
     #[error("cannot serve HTTP: {0}")]
     Http(std::io::Error),
 }
 
-/// The coordinator, and who waits for it to change.
+/// The coordinator behind a lock, and a signal for those who wait for it to change. Clones share
+/// both.
 #[derive(Clone)]
 pub struct Shared {
     coordinator: Arc<Mutex<Coordinator>>,
@@ -100,6 +118,7 @@ pub struct Shared {
 }
 
 impl Shared {
+    /// Shares a coordinator.
     pub fn new(coordinator: Coordinator) -> Self {
         Self {
             coordinator: Arc::new(Mutex::new(coordinator)),
@@ -107,7 +126,8 @@ impl Shared {
         }
     }
 
-    /// The coordinator never waits, so neither does this, for long.
+    /// Acts on the coordinator and wakes those who wait for a change. The lock is held only for
+    /// `act`, which must not block.
     pub fn with<T>(&self, act: impl FnOnce(&mut Coordinator) -> T) -> T {
         // a panic while it was held left it consistent enough to say how far the run got
         let outcome = act(&mut self
@@ -118,7 +138,7 @@ impl Shared {
         outcome
     }
 
-    /// Lets time pass for the coordinator, for ever.
+    /// Lets time pass for the coordinator, and pings its workers; never returns.
     pub async fn keep_time(self) {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
@@ -139,7 +159,7 @@ impl Shared {
         }
     }
 
-    /// Resolves when `wanted` says yes, which it is asked whenever something may have changed.
+    /// Resolves when `wanted` is true, which is asked whenever something may have changed.
     pub async fn until(&self, wanted: impl Fn(&Coordinator) -> bool) {
         let mut changes = self.changed.subscribe();
         loop {
@@ -160,12 +180,16 @@ impl Shared {
 
 /// The sockets of a master.
 pub struct Listeners {
+    /// Workers (gRPC) and operator (REST), over TLS.
     pub control: TcpListener,
+    /// People with the read token, over HTTP.
     pub ui: TcpListener,
+    /// `/metrics`, `/livez` and `/readyz`, over HTTP.
     pub admin: TcpListener,
 }
 
-/// Serves until `stop` is cancelled: a master keeps its result for as long as it is left alone.
+/// Serves a run until `stop` is cancelled: a master keeps its result for as long as it is left
+/// alone.
 pub async fn run(options: Options, stop: CancellationToken) -> Result<(), MasterError> {
     let Options {
         run_file,
@@ -183,7 +207,8 @@ pub async fn run(options: Options, stop: CancellationToken) -> Result<(), Master
     serve(&run_file, &channel, Memory::at(&state), listeners, stop).await
 }
 
-/// As [`run`], on sockets that are there already.
+/// Does what [`run`] does on sockets that are there already. `folder` has certificate, key and
+/// tokens.
 pub async fn serve(
     run_file: &Path,
     folder: &Path,
@@ -227,6 +252,7 @@ pub async fn serve(
     }
 }
 
+/// The tokens of the channel Secret.
 struct Tokens {
     worker: Token,
     operator: Token,
@@ -284,6 +310,7 @@ impl Admin for Shared {
     }
 }
 
+/// Listens on all addresses of both families, or of IPv4 alone.
 async fn listen(port: u16) -> Result<TcpListener, MasterError> {
     let any = SocketAddr::from((Ipv6Addr::UNSPECIFIED, port));
     match TcpListener::bind(any).await {

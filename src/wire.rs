@@ -6,6 +6,7 @@ pub mod layout;
 pub use crate::stats::result::{self, Reason, RunResult, Verdict};
 
 /// Messages between master and worker; both sides speak exactly [`PROTOCOL_VERSION`].
+#[allow(missing_docs, reason = "generated; fleet.proto has the comments")]
 pub mod fleet {
     tonic::include_proto!("starling.fleet.v1");
 }
@@ -16,9 +17,10 @@ impl std::fmt::Debug for fleet::SetupValues {
     }
 }
 
-/// Raised when a master could not understand an older worker, or the reverse.
+/// Version of the messages, raised when a master could not understand an older worker, or the
+/// reverse.
 pub const PROTOCOL_VERSION: u32 = 1;
 
-/// One message may be so large: the cumulative state of 200 steps, each histogram of which is
-/// dense, takes some 30 MiB.
+/// Largest message, in bytes: the cumulative state of 200 steps, each histogram of which is dense,
+/// takes some 30 MiB.
 pub const MAX_MESSAGE: usize = 64 * 1024 * 1024;

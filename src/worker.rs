@@ -22,11 +22,12 @@ pub use inputs::InputSource;
 pub use session::{End, Identity, Worker};
 pub use work::{Interval, Work};
 
-/// Between two attempts to reach a master.
+/// Pause between two attempts to reach a master.
 const RETRY_EVERY: Duration = Duration::from_secs(1);
-/// A worker whose load is over keeps its data so long for a master to fetch them.
+/// Time for which a worker whose load is over keeps its data for a master to fetch them.
 const HOLD: Duration = Duration::from_secs(30 * 60);
 
+/// Arguments of `starling worker`.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Options {
     /// Id of the run to work for
@@ -44,7 +45,7 @@ pub struct Options {
     /// Folder of the Secrets and ConfigMaps the test refers to
     #[arg(long, default_value = layout::INPUTS_DIR)]
     pub inputs: PathBuf,
-    /// Without a word from the master for so long, the load is stopped
+    /// Time without a word from the master after which the load is stopped
     #[arg(long, default_value = "90s", value_parser = duration::parse)]
     pub grace: Duration,
     /// Cores to use; all that this process may use if unset
@@ -53,7 +54,7 @@ pub struct Options {
 }
 
 /// Works until released, drained (`stop` cancelled) or without hope. Gives back the process's exit
-/// code, one of [`layout::exit`]. Requests that the plan wants written down go to standard output.
+/// code, one of [`layout::exit`]. Request log entries that the plan wants go to standard output.
 pub async fn run(options: Options, stop: CancellationToken) -> u8 {
     let log = match SampleLog::to(std::io::stdout()) {
         Ok(log) => log,
@@ -135,7 +136,7 @@ async fn attempt(connector: &connect::Connector, worker: &mut Worker) -> End {
     end
 }
 
-/// Cores this process may use, at least one.
+/// Cores this process may use; one where the system does not say.
 pub fn usable_cores() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }

@@ -1,4 +1,4 @@
-//! What a master serves over HTTP: the operator's calls and the read API for people.
+//! HTTP of a master: the operator's calls and the read API for people.
 
 use std::time::Instant;
 
@@ -14,11 +14,12 @@ use subtle::ConstantTimeEq;
 use super::Shared;
 use crate::wire::control::{self, Acknowledge, Grant, Progress, Stop};
 
-/// A bearer token and whom it lets in.
+/// A bearer token, which lets its holder in.
 #[derive(Clone)]
 pub struct Token(std::sync::Arc<str>);
 
 impl Token {
+    /// Reads a token from the text of its file; white space around it is no part of it.
     pub fn new(text: &str) -> Self {
         Self(text.trim().into())
     }
@@ -36,7 +37,7 @@ impl Token {
     }
 }
 
-/// The operator's calls; only its token is let in.
+/// Routes for the operator, whose token is asked for.
 pub fn control(master: Shared, token: Token) -> Router {
     Router::new()
         .route(control::PROGRESS, get(progress))
@@ -48,7 +49,7 @@ pub fn control(master: Shared, token: Token) -> Router {
         .with_state(master)
 }
 
-/// What people may read.
+/// Routes for people, who may read progress and result; the read token is asked for.
 pub fn read(master: Shared, token: Token) -> Router {
     Router::new()
         .route(control::PROGRESS, get(progress))
@@ -78,7 +79,7 @@ async fn progress(State(master): State<Shared>) -> Json<Progress> {
     Json(master.with(|coordinator| coordinator.progress(Instant::now())))
 }
 
-/// `null` while the run goes on.
+/// Answers `null` until the result is final.
 async fn result(State(master): State<Shared>) -> Response {
     Json(master.with(|coordinator| coordinator.result().cloned())).into_response()
 }

@@ -1,5 +1,5 @@
-//! The measured part in equal stretches of time, with histograms of each: two runs are compared by
-//! drawing from them. Pure.
+//! The measured part of a run in equal blocks of time, with a histogram of each: two runs are
+//! compared by drawing from their blocks. Pure.
 
 use std::collections::BTreeMap;
 
@@ -11,17 +11,18 @@ use crate::stats::result::{BlockSeries, StepBlocks, TimeBlocks};
 use crate::stats::summary::{StepName, all_steps};
 use crate::stats::{Histogram, Snapshot, StepStats};
 
-/// Blocks of a run whose length is known, and at most so many of any other.
+/// Number of blocks in a run whose length is known, and the most there are in any other.
 const BLOCKS: usize = 20;
 
-/// Steps whose blocks are in the result.
+/// Most steps whose blocks are in the result.
 const SHOWN: usize = 20;
 
-/// Steps of which blocks are kept while nobody knows yet which of them will have the most requests:
-/// those that have had the most so far. With [`BLOCKS`] they take some 30 MB where each histogram
-/// is as full as it can be, and a tenth of that as a rule.
+/// Most steps of which blocks are kept while the run goes on, when nobody knows yet which will have
+/// the most requests: those that have had the most so far. With [`BLOCKS`] they take some 30 MB
+/// where each histogram is as full as it can be, and a tenth of that as a rule.
 const KEPT: usize = 64;
 
+/// The blocks of a run in the making.
 #[derive(Debug)]
 pub struct Blocks {
     /// The first run second of the measured part.
@@ -30,14 +31,18 @@ pub struct Blocks {
     width: f64,
     /// Place of the last block there can be.
     last: usize,
-    /// Nobody knows how long the run will be: when there are too many blocks, two become one.
+    /// The length of the run is not known beforehand: when there are too many blocks, two become
+    /// one.
     is_open_ended: bool,
+    /// Blocks that are over, by place.
     done: Vec<Packed>,
+    /// Samples of the block that is not over.
     current: Snapshot,
     /// Place of the block that `current` belongs to.
     place: usize,
     /// Requests of each step so far.
     requests: BTreeMap<u16, u64>,
+    /// Seconds are missing of which only counts are known.
     lacks_seconds: bool,
 }
 
@@ -48,15 +53,17 @@ struct Packed {
     steps: BTreeMap<u16, Cell>,
 }
 
+/// One step in one block.
 #[derive(Debug, Clone, Default)]
 struct Cell {
     requests: u64,
     failures: u64,
-    /// As [`Histogram::encode`] writes it.
+    /// Latency of successes, encoded by [`Histogram::encode`].
     latency: Vec<u8>,
 }
 
 impl Blocks {
+    /// Divides the measured part of a plan into blocks.
     pub fn new(plan: &Plan) -> Self {
         let length = plan.length().map(|length| length.as_secs_f64());
         // a second is the shortest time of which anything is known
@@ -75,7 +82,7 @@ impl Blocks {
         }
     }
 
-    /// The whole of one run second, in their order.
+    /// Adds all samples of one run second; seconds come in their order.
     pub fn add_second(&mut self, second: u32, snapshot: &Snapshot) {
         let Some(since) = second.checked_sub(self.from) else {
             return;
@@ -98,16 +105,17 @@ impl Blocks {
         self.current.follow(snapshot);
     }
 
-    /// A second was measured of which only counts are known.
+    /// Notes that a second was measured of which only counts are known.
     pub fn miss(&mut self) {
         self.lacks_seconds = true;
     }
 
+    /// Tells whether seconds are missing from the blocks, see [`Self::miss`].
     pub fn lacks_seconds(&self) -> bool {
         self.lacks_seconds
     }
 
-    /// Nothing follows, or what follows belongs to another block.
+    /// Ends the current block, since nothing follows or what follows belongs to another.
     pub fn close(&mut self) {
         let current = std::mem::take(&mut self.current);
         if current.steps.is_empty() {
@@ -130,6 +138,7 @@ impl Blocks {
         self.done[self.place].add(packed);
     }
 
+    /// Makes two neighbours one.
     fn halve(&mut self) {
         let done = std::mem::take(&mut self.done);
         let mut halved: Vec<Packed> = Vec::with_capacity(BLOCKS);
@@ -144,7 +153,7 @@ impl Blocks {
         self.place /= 2;
     }
 
-    /// The steps with the most requests so far; of equals those that come first in the plan.
+    /// Picks the steps with the most requests so far; of equals those that come first in the plan.
     fn busiest(&self, most: usize) -> Vec<u16> {
         let mut steps: Vec<(u16, u64)> = self
             .requests
@@ -155,7 +164,7 @@ impl Blocks {
         steps.into_iter().take(most).map(|(step, _)| step).collect()
     }
 
-    /// `None` where nothing was measured.
+    /// The blocks with the names of their steps; `None` where nothing was measured.
     pub fn result(&self, names: &[StepName]) -> Option<TimeBlocks> {
         let total = series(self.done.iter().map(|block| Some(&block.total)));
         let mut busiest = self.busiest(SHOWN);
@@ -185,6 +194,7 @@ impl Blocks {
     }
 }
 
+/// Unpacks a row of blocks; a block without requests is zeros.
 fn series<'a>(cells: impl Iterator<Item = Option<&'a Cell>>) -> BlockSeries {
     let mut series = BlockSeries::default();
     for cell in cells {

@@ -1,5 +1,8 @@
 //! The run as the master sees it: a state machine fed with what workers and the operator say. It
 //! does no I/O but to its memory, and never waits.
+//!
+//! Read on in `workers` (messages of workers), `operator` (calls of the operator), `load` (the load
+//! from start to end), `one_offs` and `feeding`.
 
 mod feeding;
 mod load;
@@ -28,33 +31,39 @@ use crate::wire::control::{MasterState, Progress, Stop};
 use crate::wire::fleet::{self, from_master::Message};
 use crate::wire::layout::RunFile;
 
-/// From the start message to the run's zero: time for it to reach every worker.
+/// Time from the start message to the run's zero, in which it reaches every worker.
 const START_IN: Duration = Duration::from_secs(3);
-/// Events kept in the result.
+/// Most events kept in the result.
 const MAX_EVENTS: usize = 200;
 
-/// Why a coordinator cannot be made, so that the master ends before it has begun its run.
+/// Reasons why a coordinator cannot be made; the master ends before it has begun its run.
 #[derive(Debug, thiserror::Error)]
 pub enum BeginError {
+    /// The memory cannot be read or written.
     #[error(transparent)]
     Memory(#[from] MemoryError),
+    /// The plan cannot be written as JSON, so it could not be sent to workers.
     #[error("cannot write the plan of run {run} as JSON: {source}")]
     Plan {
+        /// Id of the run.
         run: String,
+        /// Error of the encoder.
         source: serde_json::Error,
     },
 }
 
-/// When the run's zero is, where the warm-up begins.
+/// The time of the run's zero, where the warm-up begins.
 #[derive(Debug, Clone, Copy)]
 struct Clock {
+    /// The zero on the monotonic clock.
     zero: Instant,
+    /// The zero on the wall clock.
     zero_at: Timestamp,
 }
 
 impl Clock {
-    /// The clock of a run whose zero was `elapsed_micros` before `now`, or is as far ahead where
-    /// that is negative. `None` for a time that no clock can show.
+    /// Makes the clock of a run whose zero was `elapsed_micros` before `now`, or is as far ahead
+    /// where that is negative. `None` for a time that no clock can show.
     fn at(now: Instant, elapsed_micros: i64) -> Option<Self> {
         let span = Duration::from_micros(elapsed_micros.unsigned_abs());
         let zero = if elapsed_micros < 0 {
@@ -70,6 +79,7 @@ impl Clock {
     }
 }
 
+/// The state of a run, and what workers and the operator make of it.
 pub struct Coordinator {
     file: RunFile,
     /// `file` as JSON, which every worker is sent.
@@ -81,11 +91,11 @@ pub struct Coordinator {
     memory: Memory,
     facts: Facts,
     state: MasterState,
-    /// The grant came while a worker was not ready; it counts once all are.
+    /// The grant has come; it counts once all workers are ready.
     start_wanted: bool,
-    /// When this master, or the loss of its last worker, began to be waited out.
+    /// Time since which no worker has been connected, counted towards the run's loss.
     alone_since: Option<Instant>,
-    /// Since when nobody is at work on a load that ends by itself.
+    /// Time since which nobody has been at work on load whose end only workers know.
     idle_since: Option<Instant>,
     clock: Option<Clock>,
     stopped: Option<Stop>,
@@ -94,7 +104,7 @@ pub struct Coordinator {
     one_offs: OneOffs,
     timeline: Timeline,
     blocks: Blocks,
-    /// Where the run is a search for the capacity; it judges each level.
+    /// Judges the levels of a search for the capacity; `None` in other runs.
     search: Option<Search>,
     judge: Judge,
     /// The threshold that has ended the load, in words.
@@ -106,10 +116,10 @@ pub struct Coordinator {
 }
 
 impl Coordinator {
-    /// A master that remembers a grant was killed after it: it starts nothing, but looks for the
-    /// workers that carry the run.
+    /// Makes the coordinator of a run. One that remembers a grant was killed after it: it starts
+    /// nothing, but looks for the workers that carry the run.
     ///
-    /// Fails when the memory cannot be read or written, or the plan not be sent to workers.
+    /// Fails when the memory cannot be read or written, or the plan not be written as JSON.
     pub fn new(file: RunFile, memory: Memory, now: Instant) -> Result<Self, BeginError> {
         let facts = memory.load()?;
         let rows = memory.load_rows()?;
@@ -158,26 +168,28 @@ impl Coordinator {
         })
     }
 
-    /// For a run in one process: there is nothing to wait for between the start message and the
-    /// start.
+    /// Sets the time between start message and start. A run in one process has nothing to wait for.
     pub fn starting_in(mut self, start_in: Duration) -> Self {
         self.start_in = start_in;
         self
     }
 
+    /// Random id of this master, which a grant must name.
     pub fn incarnation(&self) -> &str {
         &self.facts.incarnation
     }
 
+    /// The run as the operator wrote it.
     pub fn file(&self) -> &RunFile {
         &self.file
     }
 
+    /// The result, once it is final.
     pub fn result(&self) -> Option<&RunResult> {
         self.result.as_ref()
     }
 
-    /// Everything measured so far.
+    /// Sum of all samples so far.
     pub fn merged(&self) -> Snapshot {
         self.roster.merged()
     }
@@ -187,6 +199,7 @@ impl Coordinator {
         self.timeline.late()
     }
 
+    /// Sums up how far the run is, for the operator and the page.
     pub fn progress(&self, now: Instant) -> Progress {
         let merged = self.roster.merged();
         // without load, and before its first second is complete, there are no users and no rate
@@ -224,7 +237,8 @@ impl Coordinator {
         }
     }
 
-    /// To be called after every change and at least every quarter of a second.
+    /// Does what time demands. Callers call it at least every quarter of a second; each message and
+    /// call does so itself.
     pub fn tick(&mut self, now: Instant) {
         match self.state {
             MasterState::Stopping if self.one_offs.is_closing() => self.close(now),
@@ -238,6 +252,7 @@ impl Coordinator {
         self.lease_rows(now);
     }
 
+    /// Sends every worker the master's time, which it answers with its own.
     pub fn ping(&self) {
         let now = Timestamp::now().as_microsecond();
         self.broadcast(|| {
@@ -247,6 +262,7 @@ impl Coordinator {
         });
     }
 
+    /// Closes the result: nothing that comes later changes it.
     fn finish(&mut self, ending: Ending) {
         for (second, snapshot) in self.timeline.close() {
             self.judge.hear(second, &snapshot);
@@ -273,6 +289,7 @@ impl Coordinator {
         }));
     }
 
+    /// Stores facts in the memory, unless it has them already.
     fn remember(&mut self, facts: Facts) -> Result<(), MemoryError> {
         if facts != self.facts {
             self.memory.store(&facts)?;
@@ -281,6 +298,7 @@ impl Coordinator {
         Ok(())
     }
 
+    /// Sends a message to every connected worker.
     fn broadcast(&self, message: impl Fn() -> Message) {
         for session in self.roster.sessions() {
             // one that cannot be told is gone or far behind; its connection ends and it comes back
@@ -288,6 +306,7 @@ impl Coordinator {
         }
     }
 
+    /// Logs an event, and keeps it for the result while there is room.
     fn event(&mut self, message: &str) {
         tracing::info!(run = self.file.run, "{message}");
         if self.events.len() < MAX_EVENTS {
@@ -298,6 +317,7 @@ impl Coordinator {
         }
     }
 
+    /// Time since the run's zero; none before.
     fn elapsed(&self, now: Instant) -> Duration {
         self.clock.map_or(Duration::ZERO, |clock| {
             now.saturating_duration_since(clock.zero)
@@ -305,8 +325,8 @@ impl Coordinator {
     }
 }
 
-/// How often workers hand over what they have measured, second by second: a large fleet seldom, so
-/// that the master keeps up.
+/// Seconds between two hand-overs of a worker's samples: more in a large fleet, so that the master
+/// keeps up.
 fn snapshot_interval(workers: u32) -> u32 {
     match workers {
         0..=100 => 1,
@@ -315,7 +335,7 @@ fn snapshot_interval(workers: u32) -> u32 {
     }
 }
 
-/// What is random in a run can be had again: by default it follows from the run's id.
+/// Derives the default seed from the run's id, so that what is random in a run can be had again.
 fn seed_of(run: &str) -> u64 {
     use sha2::{Digest, Sha256};
     let [a, b, c, d, e, f, g, h, ..]: [u8; 32] = Sha256::digest(run.as_bytes()).into();

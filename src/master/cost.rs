@@ -1,5 +1,4 @@
-//! What an endpoint holds at once, and what that costs: the questions that its users ask before
-//! they put it to work.
+//! Concurrency and cost: how much an endpoint holds at once, and what its requests cost.
 
 use std::ops::Range;
 use std::time::Duration;
@@ -12,8 +11,8 @@ use crate::stats::result::{
 };
 use crate::stats::summary::{Scale, all_steps};
 
-/// What was in flight in these run seconds, and what the rate and the latency say of it (Little's
-/// law).
+/// Sums up what was in flight in these run seconds, and what rate and latency say of it (Little's
+/// law). `None` where nothing was measured.
 pub fn concurrency(
     points: &[SeriesPoint],
     seconds: Range<u32>,
@@ -42,14 +41,14 @@ pub fn concurrency(
     })
 }
 
-/// The run seconds whose samples are the results.
+/// Run seconds whose samples are the results; at least one.
 pub fn measured_seconds(plan: &Plan, length: Duration) -> Range<u32> {
     let whole = |time: Duration| time.as_secs_f64().ceil() as u32;
     // a second that holds the end of the warm-up is of both
     whole(plan.warmup)..whole(plan.warmup + length).max(whole(plan.warmup) + 1)
 }
 
-/// What the run says of the price, or why it says nothing.
+/// Works out the price of requests at the rate that the target serves, or says why there is none.
 pub fn price(
     cost: &Cost,
     totals: &Totals,
@@ -90,7 +89,7 @@ pub fn price(
     result
 }
 
-/// Requests per second that the endpoint serves.
+/// Requests per second that the target serves, or why that is not known.
 fn rate(
     totals: &Totals,
     capacity: Option<&CapacityResult>,

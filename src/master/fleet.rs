@@ -1,4 +1,5 @@
-//! The workers' door: gRPC streams turned into what the coordinator hears, with a token at the sill.
+//! The gRPC service of workers: streams turned into messages for the coordinator. The token is
+//! checked before.
 
 use std::pin::Pin;
 use std::time::Instant;
@@ -12,14 +13,16 @@ use super::Shared;
 use super::roster::OUTBOUND;
 use crate::wire::fleet::{FromMaster, FromWorker, Hello, fleet_server, from_master, from_worker};
 
-/// A first message must come within this time.
+/// Time in which a connection's first message must come.
 const HELLO_WITHIN: std::time::Duration = std::time::Duration::from_secs(10);
 
+/// The gRPC service that workers call.
 pub struct FleetService {
     master: Shared,
 }
 
 impl FleetService {
+    /// Serves the workers of one run.
     pub fn new(master: Shared) -> Self {
         Self { master }
     }
@@ -85,6 +88,7 @@ pub async fn serve_worker(
     master.with(|coordinator| coordinator.leave(id, Instant::now()));
 }
 
+/// Waits for Hello, which must come first; logs what came instead.
 async fn first_message(inbound: &mut (impl Stream<Item = FromWorker> + Unpin)) -> Option<Hello> {
     match tokio::time::timeout(HELLO_WITHIN, inbound.next()).await {
         Ok(Some(FromWorker {
@@ -102,6 +106,8 @@ async fn first_message(inbound: &mut (impl Stream<Item = FromWorker> + Unpin)) -
     }
 }
 
+/// Waits for the next message; `None` when the connection is over or a newer one has taken its
+/// seat.
 async fn next(
     inbound: &mut (impl Stream<Item = FromWorker> + Unpin),
     outbound: &mpsc::WeakSender<FromMaster>,

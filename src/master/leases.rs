@@ -1,38 +1,43 @@
-//! Which rows of a feeder the fleet has been given. A row is a position here; a position is leased
-//! at most once, whatever becomes of the worker that got it.
+//! Leases of a feeder's rows to the workers of a fleet. A row is a position here; a position is
+//! leased at most once, whatever becomes of the worker that got it.
 //!
-//! What must survive the master is one number: the first position never leased. A killed process
-//! finds it in its own memory. A new Pod learns from the workers what had been *reserved*:
-//! positions are announced to all of them well before the first is leased.
+//! One number must survive the master: the first position never leased. A killed process finds it
+//! in its own memory. A new Pod learns from the workers what had been *reserved*: positions are
+//! announced to all of them well before the first is leased.
 
 use std::ops::Range;
 
-/// So many leases of the present size are announced together; each is some rows that a new Pod of
-/// the master skips.
+/// Leases of the present size that are announced together; as many rows are skipped by a new Pod of
+/// the master.
 const RESERVED_LEASES: u64 = 4;
 
-/// The rows of one feeder.
+/// The rows of one feeder, as positions in its order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RowLeases {
-    /// Positions there are; `u64::MAX` where rows recycle. `None` until a worker has said how many
+    /// Number of positions; `u64::MAX` where rows recycle, `None` until a worker has said how many
     /// rows there are.
     limit: Option<u64>,
+    /// Each row is used once.
     is_finite: bool,
+    /// First position never leased.
     next: u64,
+    /// End of the positions that workers were told may be leased.
     reserved: u64,
 }
 
-/// An answer to a worker.
+/// An answer to a worker that asked for rows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lease {
+    /// Positions that are this worker's alone; empty when none is left.
     pub positions: Range<u64>,
-    /// There will be no others.
+    /// True when no position is left after these.
     pub exhausted: bool,
-    /// To be announced to all workers.
+    /// The new end of what may be leased, to be announced to all workers before the lease is sent.
     pub reserved: Option<u64>,
 }
 
 impl RowLeases {
+    /// Begins with nothing leased. `is_finite`: each row is used once; else rows recycle.
     pub fn new(is_finite: bool) -> Self {
         Self {
             limit: None,
@@ -42,28 +47,29 @@ impl RowLeases {
         }
     }
 
-    /// The data are as large as a worker says; all hold the same.
+    /// Sets the number of rows, of which all workers hold the same.
     pub fn set_rows(&mut self, rows: u64) {
         self.limit = Some(if self.is_finite { rows } else { u64::MAX });
     }
 
-    /// Nothing before `position` is leased from now on.
+    /// Leases nothing before `position` from now on.
     pub fn skip_to(&mut self, position: u64) {
         self.next = self.next.max(position);
         self.reserved = self.reserved.max(position);
     }
 
-    /// The first position never leased.
+    /// First position never leased.
     pub fn next(&self) -> u64 {
         self.next
     }
 
+    /// End of the positions that workers were told may be leased.
     pub fn reserved(&self) -> u64 {
         self.reserved
     }
 
-    /// At most `count` positions. Towards the end each of `workers` gets a part of what is left, so
-    /// that one does not sit on all of it. `None` while the number of rows is unknown.
+    /// Leases at most `count` positions. Towards the end each of `workers` gets a part of what is
+    /// left, so that one does not sit on all of it. `None` while the number of rows is unknown.
     pub fn lease(&mut self, count: u64, workers: u32) -> Option<Lease> {
         let limit = self.limit?;
         let left = limit.saturating_sub(self.next);

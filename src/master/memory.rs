@@ -1,5 +1,5 @@
-//! What a master must not forget when its process is killed: who it is, and whether it ever started
-//! its run.
+//! Facts that a master must not forget when its process is killed: who it is, and whether it ever
+//! started its run.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -19,6 +19,7 @@ const ROWS_FILE: &str = "rows.json";
 pub struct Facts {
     /// Random, made with the Pod.
     pub incarnation: String,
+    /// Number of the last grant.
     pub epoch: u32,
     /// Load may exist: written before the first worker is told to start.
     pub granted: bool,
@@ -26,6 +27,7 @@ pub struct Facts {
     pub breaches: Vec<Breach>,
 }
 
+/// Failure to read or write the memory.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot {doing} the master's memory {path}: {source}")]
 pub struct MemoryError {
@@ -42,24 +44,27 @@ fn failed(doing: &'static str, folder: &Path, source: io::Error) -> MemoryError 
     }
 }
 
-/// Where the facts are kept; nowhere in a local run, whose end is the end of everything.
+/// The folder in which facts are kept; none in a local run, whose end is the end of everything.
 #[derive(Debug)]
 pub struct Memory {
     folder: Option<PathBuf>,
 }
 
 impl Memory {
+    /// Keeps nothing.
     pub fn none() -> Self {
         Self { folder: None }
     }
 
+    /// Keeps facts in a folder, which must exist.
     pub fn at(folder: &Path) -> Self {
         Self {
             folder: Some(folder.to_owned()),
         }
     }
 
-    /// The facts of this incarnation; new ones are written at once.
+    /// Loads the facts of this incarnation; new ones are stored at once. Fails when they cannot be
+    /// read or are damaged.
     pub fn load(&self) -> Result<Facts, MemoryError> {
         let fresh = Facts {
             incarnation: format!("{:016x}", rand::random::<u64>()),
@@ -77,7 +82,7 @@ impl Memory {
         }
     }
 
-    /// On return the facts survive a kill.
+    /// Stores the facts; on return they survive a kill and a loss of power.
     pub fn store(&self, facts: &Facts) -> Result<(), MemoryError> {
         let Some(folder) = &self.folder else {
             return Ok(());
@@ -92,9 +97,9 @@ impl Memory {
         write().map_err(|e| failed("write", folder, e))
     }
 
-    /// For each feeder whose rows all workers share, the first that was never given out; `None`
-    /// where this incarnation never said, or where a loss of power tore what it said: either way
-    /// the workers must be asked.
+    /// Loads, for each feeder whose rows all workers share, the first row that was never leased.
+    /// `None` where this incarnation stored none, or where a loss of power tore what it stored:
+    /// either way the workers must be asked.
     pub fn load_rows(&self) -> Result<Option<BTreeMap<u16, u64>>, MemoryError> {
         let Some(folder) = &self.folder else {
             return Ok(None);
@@ -117,8 +122,9 @@ impl Memory {
         }
     }
 
-    /// On return the numbers survive a kill of the process. Not a loss of the node, which takes the
-    /// folder along: so nothing is synced.
+    /// Stores the numbers that [`load_rows`](Self::load_rows) loads. On return they survive a kill
+    /// of the process, but not a loss of power, since nothing is synced: rows are leased too often
+    /// for that.
     pub fn store_rows(&self, rows: &BTreeMap<u16, u64>) -> Result<(), MemoryError> {
         let Some(folder) = &self.folder else {
             return Ok(());

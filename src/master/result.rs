@@ -33,25 +33,39 @@ use crate::stats::summary::{
 };
 use crate::wire::layout::RunFile;
 
+/// Everything that a result is made of.
 pub struct Parts<'a> {
+    /// The run as the operator wrote it.
     pub file: &'a RunFile,
     /// The plan of `file` as JSON.
     pub plan_json: serde_json::Value,
+    /// Seed of what was random.
     pub seed: u64,
+    /// Ending of the run.
     pub ending: Ending,
+    /// Time of the run's zero; `None` when no load was started.
     pub started_at: Option<Timestamp>,
+    /// Time of the end.
     pub finished_at: Timestamp,
+    /// Samples and losses of the workers.
     pub roster: &'a Roster,
+    /// The series, by run second.
     pub timeline: &'a Timeline,
+    /// The search, where the run is one for the capacity.
     pub search: Option<&'a Search>,
+    /// The thresholds.
     pub judge: &'a Judge,
+    /// Events so far.
     pub events: &'a [Event],
+    /// Use of the feeders that all workers share.
     pub feeders: Vec<FeederResult>,
-    /// What went wrong beside the load.
+    /// Warnings that do not come from the load.
     pub warnings: &'a [String],
+    /// The measured part in blocks of time.
     pub blocks: &'a Blocks,
 }
 
+/// Builds the result of a run that is over.
 pub fn build(parts: Parts<'_>) -> RunResult {
     let Parts {
         file,
@@ -178,8 +192,8 @@ fn measured(
     }
 }
 
-/// What a summary of this plan's samples needs to know; `took` is how long the load was, from the
-/// run's zero, if that is known.
+/// Length and planned arrivals of a run, which a summary of its samples needs. `took` is the time
+/// from the run's zero to the end of the load, if that is known.
 fn scale(plan: &Plan, took: Option<Duration>) -> Scale {
     let took = took.map(|took| took.saturating_sub(plan.warmup));
     // one that was stopped took less than planned, and one that was lost does not know
@@ -195,8 +209,8 @@ fn scale(plan: &Plan, took: Option<Duration>) -> Scale {
     }
 }
 
-/// The samples of one level; the requests of all others are counted, and else in no result. What is
-/// done once, or by users at their beginning and end, is of no level.
+/// Makes the requests of all other levels warm-up, so that they are counted, but in no result. What
+/// is done once, or by users at their beginning and end, is of no level.
 fn with_the_rest_as_warmup(level: &Snapshot, whole: &Snapshot) -> Snapshot {
     let mut level = level.clone();
     level.counters.control = whole.counters.control;

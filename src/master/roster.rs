@@ -1,4 +1,4 @@
-//! Who works on the run: one seat per share, the process that holds it, and what every process has
+//! The fleet at work: one seat per share, the process that holds it, and what every process has
 //! measured.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,22 +10,27 @@ use crate::stats::Snapshot;
 use crate::wire::control::{ProblemKind, WorkerProblem};
 use crate::wire::fleet::{FromMaster, OneOffKind, from_master::Message};
 
-/// Identifies one connection.
+/// Number of one connection, unique in a master process.
 pub type SessionId = u64;
 
-/// Messages that may wait for a worker; one that falls so far behind is cut off, and comes back.
+/// Most messages that may wait for a worker; one that falls so far behind is cut off, and comes
+/// back.
 pub const OUTBOUND: usize = 64;
 
 /// A connection to a worker process.
 #[derive(Debug)]
 pub struct Session {
+    /// Number of the connection.
     pub id: SessionId,
+    /// Share of the worker, from 0.
     pub index: u32,
+    /// Random id of the worker's process.
     pub instance: String,
     outbound: mpsc::Sender<FromMaster>,
 }
 
 impl Session {
+    /// Wraps the sending half of a connection.
     pub fn new(
         id: SessionId,
         index: u32,
@@ -40,7 +45,7 @@ impl Session {
         }
     }
 
-    /// False: the worker is gone, or so far behind that it must come back.
+    /// Queues a message. False when the worker is gone, or so far behind that it must come back.
     pub fn send(&self, message: Message) -> bool {
         self.outbound
             .try_send(FromMaster {
@@ -53,71 +58,84 @@ impl Session {
 /// The place of one share.
 #[derive(Debug, Default)]
 pub struct Seat {
+    /// Connection that holds the seat, if any does.
     pub session: Option<Session>,
+    /// Ready to start, or at work already.
     pub ready: bool,
-    /// Of what one worker does alone: what its process can say the outcome of.
+    /// One-offs whose outcome the process can tell.
     one_offs: Vec<OneOffKind>,
+    /// Problems, and since when each has lasted.
     problems: Vec<(Instant, Reported)>,
 }
 
+/// A problem that keeps a worker from being ready.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reported {
+    /// Kind of the problem.
     pub kind: ProblemKind,
+    /// Field path in the LoadTest.
     pub field: String,
+    /// Object it is about, such as `Secret "databricks" key "pat"`; may be empty.
     pub object: String,
+    /// The problem in words.
     pub message: String,
 }
 
 /// One worker process and what it has measured so far.
 #[derive(Debug, Default)]
 pub struct Instance {
+    /// Samples of its load.
     pub snapshot: Snapshot,
-    /// What it did alone; not in `snapshot`.
+    /// Samples of its one-offs; not in `snapshot`.
     pub one_offs: Snapshot,
-    /// The last run second that is in `snapshot`.
+    /// Last run second that is in `snapshot`.
     pub through: Option<u32>,
-    /// Has started its share.
+    /// Started its share.
     pub carrying: bool,
-    /// Its load is over.
+    /// Ended its load.
     pub last: bool,
-    /// From the run's zero to the end of its load, microseconds, once that is over.
+    /// Microseconds from the run's zero to the end of its load, once that is over.
     pub length_micros: Option<u64>,
-    /// A part of its share died with a thread.
+    /// Lost a part of its share with a thread.
     pub failed: bool,
-    /// Told to go before the profile was over; it handed over what it had.
+    /// Left before the profile was over, when it was told to; it handed over what it had.
     pub left_early: bool,
-    /// By feeder, of those whose rows all workers share.
+    /// Rows of each feeder that all workers share.
     pub rows: BTreeMap<u16, Rows>,
-    /// Feeders of which it found no row left.
+    /// Feeders that have no row left for it.
     pub used_up: BTreeSet<u16>,
     /// Start of its load by the master's clock, microseconds since the epoch.
     pub started_micros: Option<i64>,
 }
 
 impl Instance {
-    /// Its share is being carried out as far as anybody knows.
+    /// Tells whether its share is being carried out, as far as anybody knows.
     fn is_at_work(&self) -> bool {
         self.carrying && !self.last
     }
 }
 
-/// Rows of one feeder that a process, or all of them, were given.
+/// Rows of one feeder that were leased to a process, or to all.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Rows {
+    /// Rows leased.
     pub leased: u64,
+    /// Rows known to be used.
     pub used: u64,
-    /// Of processes that are gone: leased and not known to be used.
+    /// Rows leased to processes that are gone, and not known to be used.
     pub lost: u64,
 }
 
+/// The fleet: its seats, and every process that ever held one.
 #[derive(Debug, Default)]
 pub struct Roster {
     seats: Vec<Seat>,
-    /// By share and process.
+    /// Processes by share and id.
     instances: BTreeMap<(u32, String), Instance>,
 }
 
 impl Roster {
+    /// Begins with an empty seat for each share.
     pub fn new(workers: u32) -> Self {
         Self {
             seats: (0..workers).map(|_| Seat::default()).collect(),
@@ -125,12 +143,13 @@ impl Roster {
         }
     }
 
+    /// Number of shares.
     pub fn workers(&self) -> u32 {
         self.seats.len() as u32
     }
 
-    /// A process that comes back to find another on its seat, as after a partition in which it was
-    /// replaced.
+    /// Tells whether a process comes back to find another on its seat, as after a partition in
+    /// which it was replaced.
     pub fn is_superseded(&self, index: u32, instance: &str) -> bool {
         let taken = self
             .sessions()
@@ -138,7 +157,7 @@ impl Roster {
         taken && self.instances.contains_key(&(index, instance.to_owned()))
     }
 
-    /// A newer connection of the same share replaces the older.
+    /// Seats a connection; a newer one of the same share replaces the older.
     pub fn take_seat(&mut self, session: Session) {
         let key = (session.index, session.instance.clone());
         if let Some(seat) = self.seats.get_mut(session.index as usize) {
@@ -150,7 +169,7 @@ impl Roster {
         }
     }
 
-    /// Frees the seat, unless a newer connection has taken it. Gives back its index.
+    /// Frees the seat of a connection, unless a newer one has taken it. Gives back its share.
     pub fn leave(&mut self, id: SessionId) -> Option<u32> {
         let seat = self.seats.iter_mut().find(|seat| {
             seat.session
@@ -162,7 +181,7 @@ impl Roster {
         index
     }
 
-    /// The seat that a connection holds; none when a newer one has taken it.
+    /// Finds the seat that a connection holds; none when a newer one has taken it.
     pub fn seat(&mut self, id: SessionId) -> Option<&mut Seat> {
         self.seats.iter_mut().find(|seat| {
             seat.session
@@ -171,7 +190,7 @@ impl Roster {
         })
     }
 
-    /// The process behind a connection.
+    /// Finds the process behind a connection.
     pub fn instance(&mut self, id: SessionId) -> Option<&mut Instance> {
         let session = self
             .seats
@@ -182,12 +201,12 @@ impl Roster {
             .get_mut(&(session.index, session.instance.clone()))
     }
 
-    /// The share that a connection works for.
+    /// Finds the share that a connection works for.
     pub fn index(&mut self, id: SessionId) -> Option<u32> {
         self.seat(id)?.session.as_ref().map(|session| session.index)
     }
 
-    /// Every process at work that was given rows of `feeder` has none left.
+    /// Tells whether no process at work that was leased rows of `feeder` has any left.
     pub fn all_used_up(&self, feeder: u16) -> bool {
         let at_work = self
             .sessions()
@@ -203,7 +222,7 @@ impl Roster {
             .all(|instance| instance.used_up.contains(&feeder))
     }
 
-    /// The rows of `feeder` over all processes.
+    /// Sums up the rows of `feeder` over all processes.
     pub fn rows(&self, feeder: u16) -> Rows {
         let mut sum = Rows::default();
         for instance in self.instances.values() {
@@ -221,7 +240,7 @@ impl Roster {
         sum
     }
 
-    /// A connection to a process that can say what came of a one-off.
+    /// Finds a connection to a process that can tell the outcome of a one-off.
     pub fn who_knows(&self, kind: OneOffKind) -> Option<SessionId> {
         let known = self
             .seats
@@ -230,43 +249,47 @@ impl Roster {
         known.session.as_ref().map(|session| session.id)
     }
 
-    /// The connection to the ready worker of the lowest index.
+    /// Finds the connection to the ready worker of the lowest index.
     pub fn first_ready(&self) -> Option<SessionId> {
         let first = self.seats.iter().find(|seat| seat.ready)?;
         first.session.as_ref().map(|session| session.id)
     }
 
+    /// All connections, by share.
     pub fn sessions(&self) -> impl Iterator<Item = &Session> {
         self.seats.iter().filter_map(|seat| seat.session.as_ref())
     }
 
+    /// Number of connections.
     pub fn connected(&self) -> u32 {
         self.sessions().count() as u32
     }
 
+    /// Number of workers that are ready or at work.
     pub fn ready(&self) -> u32 {
         self.seats.iter().filter(|seat| seat.ready).count() as u32
     }
 
+    /// Tells whether every share has a worker that is ready.
     pub fn all_ready(&self) -> bool {
         self.seats.iter().all(|seat| seat.ready)
     }
 
-    /// Connected processes whose load goes on.
+    /// Number of connected processes whose load goes on.
     pub fn at_work(&self) -> u32 {
         self.sessions()
             .filter(|session| self.of(session).is_some_and(Instance::is_at_work))
             .count() as u32
     }
 
-    /// Connected processes that carry a share, those included whose load is over.
+    /// Number of connected processes that carry a share, those included whose load is over.
     pub fn carriers(&self) -> u32 {
         self.sessions()
             .filter(|session| self.of(session).is_some_and(|instance| instance.carrying))
             .count() as u32
     }
 
-    /// Seats that are ready but have nothing to do: those a running run can give a share to.
+    /// Connections that are ready but have nothing to do: a running run can give them a share.
     pub fn idle(&self) -> impl Iterator<Item = &Session> {
         self.seats
             .iter()
@@ -275,6 +298,7 @@ impl Roster {
             .filter(|session| self.of(session).is_some_and(|i| !i.carrying))
     }
 
+    /// Notes that a process has started its share.
     pub fn mark_carrying(&mut self, index: u32, instance: &str) {
         self.instances
             .entry((index, instance.to_owned()))
@@ -282,15 +306,15 @@ impl Roster {
             .carrying = true;
     }
 
-    /// Each share has a process that came to the end of its load, and nobody is at work: a
-    /// replacement ends after the one that was drained.
+    /// Tells whether each share has a process that came to the end of its load, and nobody is at
+    /// work: a replacement ends after the one that was drained.
     pub fn all_over(&self) -> bool {
         self.at_work() == 0
             && (0..self.workers())
                 .all(|index| self.instances_of(index).any(|instance| instance.last))
     }
 
-    /// Processes that carried a share and are not known to have ended it.
+    /// Number of processes that carried a share and are not known to have ended it.
     pub fn lost(&self) -> u32 {
         self.instances
             .values()
@@ -298,7 +322,7 @@ impl Roster {
             .count() as u32
     }
 
-    /// Processes that did not carry out all of their share.
+    /// Number of processes that did not carry out all of their share.
     pub fn failed(&self) -> u32 {
         self.instances
             .values()
@@ -306,7 +330,7 @@ impl Roster {
             .count() as u32
     }
 
-    /// Processes that were told to go before the profile was over.
+    /// Number of processes that left before the profile was over.
     pub fn left_early(&self) -> u32 {
         self.instances
             .values()
@@ -314,7 +338,7 @@ impl Roster {
             .count() as u32
     }
 
-    /// Processes that took over a share.
+    /// Number of processes that took over a share.
     pub fn rejoined(&self) -> u32 {
         (0..self.workers())
             .map(|index| {
@@ -326,7 +350,7 @@ impl Roster {
             .sum()
     }
 
-    /// The sum of all that was ever measured.
+    /// Sum of all that was ever measured.
     pub fn merged(&self) -> Snapshot {
         let mut sum = Snapshot::default();
         for instance in self.instances.values() {
@@ -343,8 +367,7 @@ impl Roster {
             .sum()
     }
 
-    /// The first second that not every process at work has delivered; `u32::MAX` when none is at
-    /// work.
+    /// First second that not every process at work has delivered; `u32::MAX` when none is at work.
     pub fn delivered(&self) -> u32 {
         let working = self
             .sessions()
@@ -357,7 +380,7 @@ impl Roster {
             .unwrap_or(u32::MAX)
     }
 
-    /// From the run's zero to the end of the load that ended last; `None` if none has ended.
+    /// Time from the run's zero to the end of the load that ended last; `None` if none has ended.
     pub fn length(&self) -> Option<Duration> {
         self.instances
             .values()
@@ -366,15 +389,15 @@ impl Roster {
             .map(Duration::from_micros)
     }
 
-    /// What each process measured, by the share it carried.
+    /// Samples of each process, with the share it carried.
     pub fn measured(&self) -> impl Iterator<Item = (u32, &Snapshot)> {
         self.instances
             .iter()
             .map(|((index, _), instance)| (*index, &instance.snapshot))
     }
 
-    /// Between the first and the last start of a share, over the processes that started with the
-    /// run.
+    /// Microseconds between the first and the last start of a share, over the processes that
+    /// started with the run; 0 when fewer than two are known.
     pub fn start_skew_micros(&self) -> u64 {
         let first = |index| {
             self.instances_of(index)
@@ -388,7 +411,7 @@ impl Roster {
         }
     }
 
-    /// What workers complain of: the first of each kind and field, with how long it has lasted.
+    /// Problems of workers: the first of each kind and field, with how long it has lasted.
     pub fn problems(&self, now: Instant) -> Vec<WorkerProblem> {
         let mut first: BTreeMap<(ProblemKind, &str), WorkerProblem> = BTreeMap::new();
         for (worker, seat) in self.seats.iter().enumerate() {
@@ -430,13 +453,14 @@ impl Roster {
 }
 
 impl Seat {
+    /// Marks the worker ready; `one_offs` are those whose outcome it can tell.
     pub fn set_ready(&mut self, one_offs: Vec<OneOffKind>) {
         self.ready = true;
         self.one_offs = one_offs;
         self.problems.clear();
     }
 
-    /// Replaces what was reported before; a problem that stays keeps its beginning.
+    /// Replaces the problems; one that stays keeps its beginning.
     pub fn set_problems(&mut self, reported: Vec<Reported>, now: Instant) {
         self.ready = false;
         let before = std::mem::take(&mut self.problems);

@@ -1,22 +1,23 @@
-//! Whether the workers themselves were the limit: judged for each, by what it measured of itself.
-//! Pure.
+//! Saturation: finds workers that were themselves the limit, by what each measured of itself. Pure.
 
 use super::roster::Roster;
 use crate::stats::result::{Generator, SaturatedWorker};
 use crate::stats::{ErrorClass, Snapshot, format};
 
-/// A worker was the limit when it used so much of its cores,
+/// Share of its cores from which on a worker was the limit.
 const CPU: f64 = 0.9;
-/// or when its quota held it back for so much of its CPU time,
+/// Share of its CPU time for which its quota held a worker back, from which on it was the limit.
 const THROTTLED: f64 = 0.05;
-/// or when it began actions so late at the 99th percentile (microseconds), with its cores busy
-/// enough to be the reason,
+/// Delay of its actions at the 99th percentile, in microseconds, from which on a worker was the
+/// limit, provided that its cores were busy enough to be the reason.
 const LAG: u64 = 10_000;
-/// at least this much,
+/// Share of its cores from which on they can be the reason for [`LAG`].
 const SUSPECT_CPU: f64 = 0.6;
-/// or when it had no port, file or memory left for a connection. So many workers are listed.
+/// Most workers listed.
 const LISTED: usize = 20;
 
+/// Judges every worker, and lists the first that were the limit. `merged` is the sum of all their
+/// samples.
 pub fn judge(merged: &Snapshot, roster: &Roster) -> Generator {
     let mut workers: Vec<SaturatedWorker> = roster
         .measured()
@@ -34,11 +35,13 @@ pub fn judge(merged: &Snapshot, roster: &Roster) -> Generator {
     }
 }
 
+/// Share of its cores that was used.
 fn cpu(snapshot: &Snapshot) -> f64 {
     snapshot.counters.cpu_micros as f64 / snapshot.counters.core_micros.max(1) as f64
 }
 
-/// `None`: it kept up.
+/// Judges one worker by its samples; `None` when it kept up. A worker without a port, file or
+/// memory left for a connection was the limit however idle.
 pub fn judge_one(worker: u32, snapshot: &Snapshot) -> Option<SaturatedWorker> {
     let cpu = cpu(snapshot);
     let throttled =

@@ -1,5 +1,5 @@
-//! The search for the capacity as the master conducts it: levels announced, judged second by
-//! second, and what came of them.
+//! The search for the capacity as the master runs it: levels announced, judged second by second,
+//! and what came of them.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -18,16 +18,15 @@ use crate::stats::result::{self, CapacityLevel, CapacityResult, ThresholdResult,
 use crate::stats::summary::Scale;
 use crate::wire::fleet;
 
-/// A level holds only if so much of it was achieved,
+/// Part of a level's arrivals that must become iterations for it to hold.
 const ACHIEVED: f64 = 0.99;
-/// but for one arrival of each worker, which a moment's delay moves past the level's end, and for
-/// no more than this part.
+/// Part of a level's arrivals, at most, that may be missing since a moment's delay moved them past
+/// its end: one for each worker.
 const MOVED: f64 = 0.1;
-/// Samples of a level's last second are waited for so long.
+/// Time for which the samples of a level's last second are waited for.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// What a level came to, in the form that is kept: workers hold it for a master that has lost its
-/// memory.
+/// The outcome of a level, in the form that workers hold for a master that has lost its memory.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Judged {
     tried: JudgedLevel,
@@ -41,23 +40,27 @@ struct Current {
     purpose: Purpose,
     judged_from: u32,
     end: u32,
-    /// By worker, since each may be the bottleneck.
+    /// Samples of each worker, since each may be the bottleneck.
     samples: BTreeMap<u32, Snapshot>,
     /// The test as if this level, without the time it needs to settle, were all of it.
     plan: Plan,
     judge: Judge,
 }
 
-/// The samples of a level that was judged.
+/// The level that the results are of.
 #[derive(Debug)]
 pub struct Kept {
+    /// Samples of all workers.
     pub samples: Snapshot,
+    /// Length and planned arrivals, without the time to settle.
     pub scale: Scale,
+    /// The thresholds as this level met them.
     pub thresholds: Vec<ThresholdResult>,
-    /// Run seconds in which they ended.
+    /// Run seconds in which the samples ended.
     pub seconds: Range<u32>,
 }
 
+/// A search under way: levels announced, and what came of them.
 #[derive(Debug)]
 pub struct Search {
     capacity: Capacity,
@@ -69,13 +72,13 @@ pub struct Search {
     kept: Option<Kept>,
 }
 
-/// Whether enough of the arrivals that were `due` became iterations.
+/// Checks that enough of the arrivals that were `due` became iterations.
 fn is_achieved(iterations: u64, due: f64, workers: usize) -> bool {
     let moved = (workers as f64).min(due * MOVED);
     iterations as f64 >= due - moved.max(due * (1.0 - ACHIEVED))
 }
 
-/// What the result says of a level.
+/// Describes a level for the result.
 fn row(tried: JudgedLevel, why: String, totals: &Totals) -> CapacityLevel {
     CapacityLevel {
         rate: tried.rate,
@@ -93,7 +96,7 @@ fn row(tried: JudgedLevel, why: String, totals: &Totals) -> CapacityLevel {
     }
 }
 
-/// The purpose as results know it.
+/// Translates a purpose of the plan's search into that of results.
 fn purpose_of(purpose: Purpose) -> result::Purpose {
     match purpose {
         Purpose::Search => result::Purpose::Search,
@@ -102,7 +105,7 @@ fn purpose_of(purpose: Purpose) -> result::Purpose {
     }
 }
 
-/// The limit as results know it.
+/// Translates a limit of the plan's search into that of results.
 fn limit_of(limit: LimitedBy) -> result::LimitedBy {
     match limit {
         LimitedBy::Target => result::LimitedBy::Target,
@@ -112,6 +115,7 @@ fn limit_of(limit: LimitedBy) -> result::LimitedBy {
 }
 
 impl Search {
+    /// Begins a search.
     pub fn new(capacity: &Capacity) -> Self {
         Self {
             capacity: capacity.clone(),
@@ -150,7 +154,7 @@ impl Search {
         Ok(())
     }
 
-    /// A worker's samples that ended in `second`.
+    /// Adds a worker's samples that ended in `second`.
     pub fn add(&mut self, worker: u32, second: u32, snapshot: &Snapshot) {
         if let Some(current) = self
             .current
@@ -161,16 +165,18 @@ impl Search {
         }
     }
 
-    /// All that ended in a run second, in their order.
+    /// Adds all samples of a run second; seconds come in their order.
     pub fn add_second(&mut self, second: u32, snapshot: &Snapshot) {
         if let Some(current) = &mut self.current {
             current.judge.hear(second, snapshot);
         }
     }
 
-    /// Judges the level if it is over, and begins the next. `delivered` is the first second that
-    /// not every worker has delivered. What is to be announced, if anything is; `lead` is what
-    /// that takes to reach every worker.
+    /// Judges the level if it is over, and begins the next. Gives back what is to be announced, if
+    /// anything is.
+    ///
+    /// `delivered` is the first second that not every worker has delivered; `lead` is what an
+    /// announcement takes to reach every worker.
     pub fn advance(
         &mut self,
         plan: &Plan,
@@ -209,6 +215,7 @@ impl Search {
         Some(self.announcement())
     }
 
+    /// Begins a level at a run second.
     fn begin(&mut self, plan: &Plan, rate: f64, purpose: Purpose, at: u32) {
         let seconds = |time: Duration| time.as_secs() as u32;
         let (hold, settle) = (self.capacity.hold_for(purpose), self.capacity.settle);
@@ -241,8 +248,8 @@ impl Search {
         });
     }
 
-    /// `delivered` is the first second that is not there yet, where a threshold ended the level
-    /// early.
+    /// Judges a level that is over. `delivered` is the first second that is not there yet, where a
+    /// threshold ended the level early.
     fn judge(&mut self, current: Current, delivered: u32) {
         let Current {
             rate,
@@ -308,6 +315,7 @@ impl Search {
         }
     }
 
+    /// All levels so far, as workers are told them.
     pub fn announcement(&self) -> fleet::Levels {
         let micros = |time: Duration| time.as_micros() as u64;
         fleet::Levels {
@@ -325,7 +333,7 @@ impl Search {
         }
     }
 
-    /// The rate that is held now, iterations per second.
+    /// Rate that is held now, in iterations per second.
     pub fn rate(&self) -> Option<f64> {
         self.current.as_ref().map(|current| current.rate)
     }
@@ -335,7 +343,7 @@ impl Search {
         self.kept.as_ref()
     }
 
-    /// What was found so far.
+    /// Sums up what was found so far.
     pub fn result(&self) -> CapacityResult {
         let (rate, limited_by) = self.outcome.unzip();
         CapacityResult {

@@ -5,21 +5,21 @@ use std::collections::BTreeMap;
 use crate::stats::Snapshot;
 use crate::stats::result::SeriesPoint;
 
-/// A series holds at most so many points; when it is full, two neighbours become one.
+/// Most points of a series; when it is full, two neighbours become one.
 const MAX_POINTS: usize = 1200;
 
-/// A second is complete when every expected worker has delivered it, or when so many intervals of
-/// theirs have passed.
+/// Intervals of the workers after which a second is taken for complete, though not every expected
+/// worker has delivered it.
 const PATIENCE: u32 = 3;
 
 /// Seconds in the making, and the finished series.
 #[derive(Debug)]
 pub struct Timeline {
-    /// So many later seconds may have begun before one is taken for complete.
+    /// Later seconds that may have begun before one is taken for complete.
     patience: u32,
     open: BTreeMap<u32, Open>,
     points: Vec<SeriesPoint>,
-    /// How many run seconds one point stands for; a power of two.
+    /// Run seconds that one point stands for; a power of two.
     resolution: u32,
     /// The last complete second, never thinned.
     latest: Option<SeriesPoint>,
@@ -28,6 +28,7 @@ pub struct Timeline {
     late: u64,
 }
 
+/// A second that is not complete.
 #[derive(Debug, Default)]
 struct Open {
     snapshot: Snapshot,
@@ -41,7 +42,8 @@ impl Default for Timeline {
 }
 
 impl Timeline {
-    /// `interval`: how often workers deliver, in seconds.
+    /// Begins an empty series. `interval` is the time between two deliveries of a worker, in
+    /// seconds.
     pub fn new(interval: u32) -> Self {
         Self {
             patience: PATIENCE * interval,
@@ -54,8 +56,8 @@ impl Timeline {
         }
     }
 
-    /// One worker's part of `second`; `expected` workers deliver one. Gives back the seconds that
-    /// are complete now, in their order.
+    /// Adds one worker's part of `second`; `expected` workers deliver one. Gives back the seconds
+    /// that are complete now, in their order.
     pub fn add(&mut self, second: u32, snapshot: &Snapshot, expected: u32) -> Vec<(u32, Snapshot)> {
         if self
             .completed_through
@@ -70,8 +72,8 @@ impl Timeline {
         self.complete(expected)
     }
 
-    /// Seconds that only counts are known of: a worker's earlier ones, told to a master that had
-    /// not seen them.
+    /// Adds a second of which only counts are known: a worker's earlier one, which this master had
+    /// not seen.
     pub fn restore(&mut self, second: u32, requests: u64, failures: u64, users: u64) {
         if let Some(point) = self.points.iter_mut().find(|point| point.second == second) {
             point.requests += requests;
@@ -93,7 +95,7 @@ impl Timeline {
         self.completed_through = self.completed_through.max(Some(second));
     }
 
-    /// Everything still open is as complete as it will be; gives it back.
+    /// Completes and gives back everything still open.
     pub fn close(&mut self) -> Vec<(u32, Snapshot)> {
         let rest = std::mem::take(&mut self.open)
             .into_iter()
@@ -102,14 +104,17 @@ impl Timeline {
             .collect()
     }
 
+    /// The last complete second.
     pub fn latest(&self) -> Option<SeriesPoint> {
         self.latest
     }
 
+    /// The series so far.
     pub fn points(&self) -> &[SeriesPoint] {
         &self.points
     }
 
+    /// Requests whose data came after their second was complete.
     pub fn late(&self) -> u64 {
         self.late
     }
@@ -160,7 +165,7 @@ impl Timeline {
     }
 }
 
-/// Counts add up; of percentiles, which do not, the worse one is shown.
+/// Joins two points. Counts add up; of percentiles, which do not, the worse one is shown.
 fn joined(a: SeriesPoint, b: SeriesPoint) -> SeriesPoint {
     SeriesPoint {
         second: a.second,

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crate::stats::RunResult;
 
+/// Failure to write a result to a file.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot write the result to {}: {source}", path.display())]
 pub struct WriteError {
@@ -13,7 +14,8 @@ pub struct WriteError {
     source: io::Error,
 }
 
-/// One result as an object, several as a list.
+/// Writes one result as an object, several as a list. The file is there whole or not at all, unless
+/// it is a device or a pipe.
 pub fn write(path: &Path, results: &[RunResult]) -> Result<(), WriteError> {
     replace(path, |out| match results {
         [one] => serde_json::to_writer_pretty(out, one),
@@ -67,12 +69,13 @@ fn replace(
     })
 }
 
-/// `/dev/stdout` and pipes are written to; putting a file in their place would harm others.
+/// Tells devices and pipes from files: they are written to, since putting a file in their place
+/// would harm others.
 fn is_special(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|metadata| !metadata.is_file() && !metadata.is_dir())
 }
 
-/// Beside the file, for a file can only be moved within its file system.
+/// Path of a draft beside the file, since a file can only be moved within its file system.
 fn draft(path: &Path) -> io::Result<PathBuf> {
     let name = path
         .file_name()

@@ -1,7 +1,7 @@
 //! A result as a person reads it on a terminal: the verdict and why, then the numbers. At most
 //! [`WIDTH`] columns, and nothing in it that a target could steer the terminal with.
 //!
-//! Layout is our own, in [`page`] and [`table`]. Crates for tables (`comfy-table`, `tabled`,
+//! Layout is our own, in `page` and `table`. Crates for tables (`comfy-table`, `tabled`,
 //! `prettytable-rs`, `cli-table`) size the columns of each table by its content or wrap what is too
 //! wide, while ours stand in the same places down the whole page and never wrap a number; `textwrap`
 //! breaks lines at other places and counts wide characters as two. Either would change every report,
@@ -23,7 +23,7 @@ use crate::stats::result::RunResult;
 /// Columns that no line of a report passes.
 pub const WIDTH: usize = 100;
 
-/// How a report marks what matters most.
+/// Markup of a report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Style {
     /// Text alone, as for a file or a pipe.

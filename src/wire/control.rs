@@ -1,4 +1,4 @@
-//! What a master tells the operator and what the operator tells it: JSON over HTTPS with a token.
+//! Calls between operator and master: JSON over HTTPS with a token.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -13,28 +13,34 @@ use serde::{Deserialize, Serialize};
 use super::layout::server_name;
 use super::{Reason, RunResult};
 
+/// Path that answers [`Progress`] to GET.
 pub const PROGRESS: &str = "/api/v1/progress";
+/// Path that answers the result to GET, or `null` while it is not final.
 pub const RESULT: &str = "/api/v1/result";
+/// Path that takes a [`Grant`] by POST.
 pub const GRANT: &str = "/api/v1/grant";
+/// Path that takes a [`Stop`] by POST.
 pub const STOP: &str = "/api/v1/stop";
+/// Path that takes an [`Acknowledge`] by POST.
 pub const ACKNOWLEDGE: &str = "/api/v1/acknowledge";
 
-/// How long one call may take.
+/// Longest time of one call.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// State of a master.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum MasterState {
-    /// Not all workers are ready.
+    /// Workers are missing or not ready.
     Waiting,
-    /// All workers are ready; the grant is awaited. Nothing has started.
+    /// All workers are ready, and the grant is awaited; nothing has started.
     Ready,
-    /// Granted: what comes before the load is being done, by one worker. There is no load yet.
+    /// Granted: one worker does what comes before the load, which has not started.
     Preparing,
     /// Granted: load exists or is about to.
     Running,
     /// Load is being ended.
     Stopping,
-    /// This incarnation was granted the run, lost its memory, and waits for workers that carry it.
+    /// Granted, but the master has lost its memory and waits for workers that carry the run.
     Recovering,
     /// Granted, but no worker carries the run any more. Only an acknowledgement ends it.
     Lost,
@@ -42,24 +48,31 @@ pub enum MasterState {
     Finished,
 }
 
-/// Polled by the operator and the page.
+/// State and counts of a run so far; polled by the operator and the page.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Progress {
+    /// Id of the run.
     pub run: String,
+    /// Number of the last grant.
     pub epoch: u32,
+    /// Random id of this master, which a grant must name.
     pub incarnation: String,
+    /// State of the master.
     pub state: MasterState,
+    /// Workers planned.
     pub workers: u32,
+    /// Workers connected.
     pub connected: u32,
+    /// Workers ready or at work.
     pub ready: u32,
-    /// Why workers are not ready; the first of each kind and field.
+    /// Problems that keep workers from being ready; the first of each kind and field.
     pub problems: Vec<WorkerProblem>,
-    /// Since the profile's zero; 0 before.
+    /// Microseconds since the profile's zero; 0 before.
     pub elapsed_micros: u64,
-    /// 0: only the run itself will tell.
+    /// Length of warm-up and profile in microseconds; 0 when only the run itself will tell.
     pub length_micros: u64,
-    /// In a search for the capacity, the iterations per second that are tried now.
+    /// Iterations per second that a search for the capacity tries now.
     #[serde(default)]
     pub level: Option<f64>,
     /// Iterations that are to be carried out, where their number is what is asked for; else 0.
@@ -68,15 +81,18 @@ pub struct Progress {
     /// Iterations that began.
     #[serde(default)]
     pub iterations: u64,
+    /// Requests finished.
     pub requests: u64,
+    /// Requests failed.
     pub failures: u64,
     /// Users alive or iterations in flight.
     pub users: u64,
-    /// Of the last complete run second.
+    /// Requests of the last complete run second.
     pub rps: u64,
+    /// 95th percentile of latency in the last complete run second, in microseconds.
     pub p95_micros: u64,
-    /// What one worker is doing alone, such as `setup`.
-    /// The name on the wire is the released one.
+    /// Name of what one worker is doing alone, such as `setup`. JSON has the released name of the
+    /// field.
     #[serde(default, rename = "errand")]
     pub one_off: Option<String>,
 }
@@ -107,11 +123,12 @@ impl Progress {
     }
 }
 
+/// Kinds of problems that keep a worker from being ready.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum ProblemKind {
     /// A Secret, a ConfigMap or a key of one is not there.
     MissingReference,
-    /// Something that only the content of a reference could show.
+    /// The test is wrong in a way that only the content of a reference could show.
     InvalidSpec,
     /// The target's name does not resolve.
     TargetUnresolved,
@@ -135,73 +152,101 @@ impl FromStr for ProblemKind {
     }
 }
 
+/// A problem of a worker.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct WorkerProblem {
+    /// Share of the worker that reported it first, from 0.
     pub worker: u32,
+    /// Kind of the problem.
     pub kind: ProblemKind,
     /// Field path in the LoadTest.
     pub field: String,
-    /// Such as `Secret "databricks" key "pat"`.
+    /// Object it is about, such as `Secret "databricks" key "pat"`; may be empty.
     pub object: String,
+    /// The problem in words.
     pub message: String,
-    /// How long this has been reported.
+    /// Seconds for which it has been reported.
     pub for_seconds: u64,
 }
 
-/// What makes a master start, or go on with, its run. Idempotent.
+/// Permission of the operator, which makes a master start or go on with its run. Idempotent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Grant {
+    /// Id of the run.
     pub run: String,
+    /// Number of the grant; a master refuses one lower than the last.
     pub epoch: u32,
-    /// The master it is meant for; another refuses it.
+    /// Master that it is meant for; another refuses it.
     pub incarnation: String,
+    /// Action that is permitted.
     pub action: GrantAction,
 }
 
+/// Actions that a grant permits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum GrantAction {
     /// Start the load.
     Start,
-    /// Load was started under another incarnation: rebuild from the workers that carry it, start
-    /// nothing.
+    /// Rebuild the run from the workers that carry it, and start nothing: load was started under
+    /// another incarnation.
     Resume,
 }
 
-/// End the run as aborted; thresholds are shown, not judged. Idempotent.
+/// Order to end the run as aborted; thresholds are shown, not judged. Idempotent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stop {
+    /// Id of the run.
     pub run: String,
+    /// Reason of the result.
     pub reason: Reason,
+    /// The reason in words.
     pub message: String,
 }
 
-/// The result is stored: release the workers. Idempotent.
+/// Word that the result is stored, which releases the workers. Idempotent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Acknowledge {
+    /// Id of the run.
     pub run: String,
 }
 
+/// Failures of a call.
 #[derive(Debug, thiserror::Error)]
 pub enum ControlError {
+    /// The client cannot be made.
     #[error("cannot make a client for the master of run {run}: {source}")]
-    Client { run: String, source: reqwest::Error },
-    #[error("cannot reach the master of run {run} at {address}: {source}")]
-    Unreachable {
+    Client {
+        /// Id of the run.
         run: String,
-        address: SocketAddr,
+        /// Error of the client, such as a certificate that is none.
         source: reqwest::Error,
     },
+    /// The master did not answer, or not in a form that can be read.
+    #[error("cannot reach the master of run {run} at {address}: {source}")]
+    Unreachable {
+        /// Id of the run.
+        run: String,
+        /// Address that was called.
+        address: SocketAddr,
+        /// Error of the client, without the URL.
+        source: reqwest::Error,
+    },
+    /// The master answered with a status other than success.
     #[error("the master of run {run} refused {path} with {status}: {message}")]
     Refused {
+        /// Id of the run.
         run: String,
+        /// Path that was called.
         path: &'static str,
+        /// Status of the answer.
         status: StatusCode,
+        /// Body of the answer, at most 256 characters.
         message: String,
     },
 }
 
-/// A connection to the master of one run.
+/// Calls to the master of one run.
 pub struct Client {
     run: String,
     address: SocketAddr,
@@ -210,8 +255,8 @@ pub struct Client {
 }
 
 impl Client {
-    /// `ca` is the run's authority (PEM); `address` the master Pod's, since a Service could lead to
-    /// another master.
+    /// Makes a client. `ca` is the run's authority (PEM); `address` the master Pod's, since a
+    /// Service could lead to another master. Fails when `ca` is no certificate.
     pub fn new(
         run: &str,
         address: SocketAddr,
@@ -238,23 +283,27 @@ impl Client {
         })
     }
 
+    /// Asks how far the run is.
     pub async fn progress(&self) -> Result<Progress, ControlError> {
         self.call(Method::GET, PROGRESS, None::<&()>).await
     }
 
-    /// `None` while it is not final.
+    /// Asks for the result; `None` while it is not final.
     pub async fn result(&self) -> Result<Option<RunResult>, ControlError> {
         self.call(Method::GET, RESULT, None::<&()>).await
     }
 
+    /// Grants the run. Refused for another run or incarnation, or an old epoch.
     pub async fn grant(&self, grant: &Grant) -> Result<Progress, ControlError> {
         self.call(Method::POST, GRANT, Some(grant)).await
     }
 
+    /// Stops the run. Refused for another run.
     pub async fn stop(&self, stop: &Stop) -> Result<Progress, ControlError> {
         self.call(Method::POST, STOP, Some(stop)).await
     }
 
+    /// Says that the result is stored. Refused for another run.
     pub async fn acknowledge(&self) -> Result<Progress, ControlError> {
         self.call(
             Method::POST,

@@ -1,4 +1,5 @@
-//! What the operator puts where, and master and workers find it: names, ports, files.
+//! Layout of a run in a cluster: names, ports and files that the operator writes, and master and
+//! workers read.
 
 use std::time::Duration;
 
@@ -6,34 +7,37 @@ use serde::{Deserialize, Serialize};
 
 use crate::plan::{Kind, Plan, Reference, duration};
 
-/// TLS: workers (gRPC) and operator (REST).
+/// TLS port of a master: workers (gRPC) and operator (REST).
 pub const CONTROL_PORT: u16 = 8443;
-/// HTTP: people, with the read token.
+/// HTTP port of a master for people, with the read token.
 pub const UI_PORT: u16 = 8080;
-/// HTTP: `/metrics`, `/livez`, `/readyz`.
+/// HTTP port of `/metrics`, `/livez` and `/readyz`.
 pub const ADMIN_PORT: u16 = 9090;
 
-/// Where the plan ConfigMap is mounted in the master.
+/// Mount of the plan ConfigMap in the master.
 pub const RUN_DIR: &str = "/etc/starling/run";
 /// Key in the plan ConfigMap, hence file name: a [`RunFile`] as JSON.
 pub const RUN_FILE: &str = "run.json";
-/// Where the parts of the channel Secret that a role needs are mounted.
+/// Mount of the parts of the channel Secret that a role needs.
 pub const CHANNEL_DIR: &str = "/etc/starling/channel";
-/// Where a worker finds the objects the test refers to; see [`input_path`].
+/// Mount of the objects that the test refers to, in a worker; see [`input_path`].
 pub const INPUTS_DIR: &str = "/etc/starling/inputs";
-/// The master's emptyDir: survives a restart of the container, not a new Pod.
+/// Mount of the master's emptyDir: survives a restart of the container, not a new Pod.
 pub const STATE_DIR: &str = "/var/lib/starling";
 
 /// Keys of the channel Secret, hence file names.
 pub mod channel {
     /// PEM certificate of the run's own authority.
     pub const CA: &str = "ca.crt";
+    /// Token that lets workers in.
     pub const WORKER_TOKEN: &str = "worker.token";
-    /// PEM leaf certificate and PKCS #8 key of the master.
+    /// PEM leaf certificate of the master.
     pub const MASTER_CERT: &str = "tls.crt";
+    /// PEM key (PKCS #8) of that certificate.
     pub const MASTER_KEY: &str = "tls.key";
+    /// Token that lets the operator in.
     pub const OPERATOR_TOKEN: &str = "operator.token";
-    /// Lets people read progress and result.
+    /// Token that lets people read progress and result.
     pub const READ_TOKEN: &str = "read.token";
 }
 
@@ -41,34 +45,40 @@ pub mod channel {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RunFile {
+    /// Id of the run.
     pub run: String,
+    /// Name of the LoadTest.
     pub name: String,
+    /// Namespace of the LoadTest; `None` outside a cluster.
     pub namespace: Option<String>,
-    /// SHA-256 of what matters for the load.
+    /// SHA-256 of what matters for the load, in hexadecimal.
     pub digest: String,
+    /// Number of workers, hence shares.
     pub workers: u32,
-    /// How long a worker that has lost its master goes on.
+    /// Time for which a worker that has lost its master goes on.
     #[serde(with = "duration::micros")]
     pub grace: Duration,
-    /// What the command line changed.
+    /// Arguments by which the command line changed the test.
     #[serde(default)]
     pub overrides: Vec<String>,
+    /// Warnings found when the test was checked.
     #[serde(default)]
     pub warnings: Vec<String>,
+    /// The validated test.
     pub plan: Plan,
 }
 
-/// The name in the master's certificate.
+/// Name in the master's certificate.
 pub fn server_name(run: &str) -> String {
     format!("{run}.starling")
 }
 
-/// Names of a run's children: `<run id>-master` and so on.
+/// Name of a run's child: `<run id>-master` and so on.
 pub fn child_name(run: &str, role: &str) -> String {
     format!("{run}-{role}")
 }
 
-/// Where the value of a reference lies below [`INPUTS_DIR`]: `<kind>/<name>/<key>`.
+/// Path of a reference's value below [`INPUTS_DIR`]: `<kind>/<name>/<key>`.
 pub fn input_path(reference: &Reference) -> String {
     format!(
         "{}/{}/{}",
@@ -89,14 +99,14 @@ pub fn input_kind(kind: Kind) -> &'static str {
 /// Folder of the test's volumes below [`INPUTS_DIR`], each under its name.
 pub const FILES: &str = "files";
 
-/// What a worker's exit code says; the Job's podFailurePolicy reads them.
+/// Exit codes of a worker; the Job's podFailurePolicy reads them.
 pub mod exit {
-    /// Released by the master.
+    /// The master released the worker.
     pub const RELEASED: u8 = 0;
-    /// Could not do its work (the master never came back, a socket could not be made).
+    /// The worker could not do its work: the master never came back, a socket could not be made.
     pub const FAILED: u8 = 1;
-    /// Configuration that no retry mends.
+    /// The configuration is wrong in a way that no retry mends.
     pub const BAD_CONFIG: u8 = 42;
-    /// Told to go before it was released: to be replaced.
+    /// The worker was told to go before it was released, so it is to be replaced.
     pub const DRAINED: u8 = 44;
 }

@@ -18,15 +18,19 @@ use crate::wire::fleet::fleet_client::FleetClient;
 use crate::wire::fleet::{FromMaster, FromWorker};
 use crate::wire::layout::{channel, server_name};
 
+/// Longest time to connect, and to be answered.
 const DIAL_TIMEOUT: Duration = Duration::from_secs(5);
-/// A master that does not answer for so long is gone; pings find out.
+/// Time without an answer after which a master is gone; pings find out.
 const SILENCE: Duration = Duration::from_secs(5);
-/// Messages on their way; with one snapshot a second this is many.
+/// Most messages on their way; with one snapshot a second this is many.
 const OUTBOUND: usize = 64;
-/// Spot nodes leave 15 s: running iterations get a little of it, the last snapshot the rest.
+/// Time that running iterations get when a worker is told to go. Spot nodes leave 15 s: the last
+/// snapshot needs the rest.
 const DRAIN_LOAD: Duration = Duration::from_secs(3);
+/// Time in which a worker that is told to go hands over its samples.
 const DRAIN: Duration = Duration::from_secs(10);
 
+/// Reasons why a master cannot be reached.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
     #[error("cannot read {path}: {source}")]
@@ -54,18 +58,21 @@ pub enum ConnectError {
     Join { address: SocketAddr, status: Status },
 }
 
+/// Messages of the master; ends when the connection does.
 type Inbound = Pin<Box<dyn Stream<Item = FromMaster> + Send>>;
 
-/// All that is needed to dial.
+/// All that is needed to dial the master of a run.
 pub struct Connector {
     master: String,
     tls: ClientTlsConfig,
     authorization: MetadataValue<Ascii>,
-    /// Where to begin next time, so that a master that turned us away is not always the first.
+    /// Number of dials so far, so that a master that turned this worker away is not always the
+    /// first.
     turn: std::sync::atomic::AtomicUsize,
 }
 
 impl Connector {
+    /// Reads certificate and token. Fails when they are missing, or the address is none.
     pub fn new(options: &Options) -> Result<Self, ConnectError> {
         let read = |name: &str| {
             let path = options.channel.join(name);
@@ -92,7 +99,7 @@ impl Connector {
         })
     }
 
-    /// A stream with the first master that answers. The worker goes on working meanwhile.
+    /// Opens a stream with the first master that answers. The worker goes on working meanwhile.
     pub(super) async fn open(
         &self,
         worker: &mut Worker,
@@ -107,6 +114,7 @@ impl Connector {
         }
     }
 
+    /// Tries every address of the master in turn.
     async fn dial(&self) -> Result<(Inbound, mpsc::Sender<FromWorker>), ConnectError> {
         let resolved = tokio::net::lookup_host(&self.master)
             .await
@@ -134,6 +142,7 @@ impl Connector {
         }))
     }
 
+    /// Opens a stream with the master at one address.
     async fn join(
         &self,
         address: SocketAddr,
@@ -181,7 +190,8 @@ impl Connector {
 }
 
 impl Worker {
-    /// Told to go: ends the load, then hands over what was measured, all within [`DRAIN`].
+    /// Ends the load when the worker is told to go, then hands over what was measured, all within
+    /// [`DRAIN`].
     pub(super) async fn drain(&mut self, connector: &Connector) {
         let Some(work) = self.work() else { return };
         let begun = Instant::now();
@@ -205,8 +215,8 @@ impl Worker {
         }
     }
 
-    /// A new connection, since the session's was given up: the cumulative state, which comes first,
-    /// says it all.
+    /// Hands everything over on a new connection, since the session's was given up: the cumulative
+    /// state, which comes first, says it all.
     async fn hand_over(&mut self, connector: &Connector) {
         self.leaving = true;
         loop {
@@ -226,7 +236,7 @@ impl Worker {
     }
 }
 
-/// What tonic shows at first is only "transport error".
+/// Joins an error and its causes; tonic alone says "transport error".
 fn with_causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();

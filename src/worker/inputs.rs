@@ -1,4 +1,4 @@
-//! Where a worker finds the values of the test's references.
+//! Inputs of a worker: the values of the test's references.
 
 use std::io::ErrorKind;
 use std::path::PathBuf;
@@ -6,15 +6,17 @@ use std::path::PathBuf;
 use crate::plan::{Inputs, Plan};
 use crate::wire::layout;
 
-/// The kubelet's mounts, or what the command line was given.
+/// Source of the values that a test refers to.
 #[derive(Debug, Clone)]
 pub enum InputSource {
+    /// Folder into which the kubelet mounts Secrets and ConfigMaps.
     Folder(PathBuf),
+    /// Values that the command line has read.
     Values(Inputs),
 }
 
 impl InputSource {
-    /// All that is there now; what is missing shows when the share is prepared.
+    /// Reads all that is there now; what is missing shows when the share is prepared.
     pub fn read(&self, plan: &Plan) -> Inputs {
         let folder = match self {
             InputSource::Values(inputs) => return inputs.clone(),

@@ -1,5 +1,5 @@
-//! What this worker does alone for the whole run, each kind once in a process's life, and what
-//! setup found, here or elsewhere.
+//! One-offs of this worker, which are done once for the whole run: each kind at most once in a
+//! process's life. And the values that setup extracted, here or elsewhere.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,18 +10,21 @@ use crate::plan::{SetupValues, Share};
 use crate::stats::Snapshot;
 use crate::wire::fleet::{self, OneOffKind};
 
+/// One-offs of this process: those done, and the one under way.
 #[derive(Default)]
 pub(super) struct OneOffs {
-    /// Of each that is over: why it failed, or else what there is to say of it.
+    /// Outcome of each that is over: why it failed, or else what there is to say of it.
     done: BTreeMap<OneOffKind, Result<String, String>>,
+    /// The one under way.
     under_way: Option<(OneOffKind, Alone)>,
+    /// Values that setup extracted, here or on another worker.
     setup_values: SetupValues,
-    /// By all of them.
+    /// Samples of all of them.
     measured: Snapshot,
 }
 
 impl OneOffs {
-    /// What a master may ask for and get an answer without anything being done again.
+    /// Lists the one-offs that a master may ask for without anything being done again.
     pub(super) fn known(&self) -> Vec<i32> {
         let under_way = self.under_way.iter().map(|(kind, _)| kind);
         self.done
@@ -31,7 +34,7 @@ impl OneOffs {
             .collect()
     }
 
-    /// Begins what is asked for; the answer, if it is there already.
+    /// Begins what is asked for; gives back the answer, if it is there already.
     pub(super) fn ask(
         &mut self,
         asked: &fleet::OneOff,
@@ -74,7 +77,7 @@ impl OneOffs {
         None
     }
 
-    /// The answer when what is under way is over; pends without anything. Cancel safe.
+    /// Waits for what is under way, and answers; pends without anything. Cancel safe.
     pub(super) async fn next(&mut self) -> fleet::OneOffDone {
         let Some((kind, alone)) = &mut self.under_way else {
             return std::future::pending().await;
@@ -98,7 +101,7 @@ impl OneOffs {
         answer
     }
 
-    /// What setup found comes with the share; an error when it cannot be read.
+    /// Takes in the values of setup that come with a share; an error when they cannot be read.
     pub(super) fn learn(&mut self, found: Option<&fleet::SetupValues>) -> Result<(), &'static str> {
         if let Some(found) = found {
             self.setup_values = read(found)?;
@@ -107,16 +110,18 @@ impl OneOffs {
         Ok(())
     }
 
+    /// Values that setup extracted.
     pub(super) fn setup_values(&self) -> SetupValues {
         self.setup_values.clone()
     }
 
-    /// What all of them measured.
+    /// Samples of all one-offs, encoded.
     pub(super) fn measured(&self) -> Vec<u8> {
         self.measured.encode()
     }
 
-    /// The run is stopped, or nobody is left who wants it: only a teardown goes on.
+    /// Cuts what is under way, since the run is stopped or nobody is left who wants it; only a
+    /// teardown goes on.
     pub(super) fn stop(&self) {
         if let Some((kind, alone)) = &self.under_way
             && *kind != OneOffKind::Teardown
@@ -152,11 +157,12 @@ fn one_off(kind: OneOffKind) -> Option<OneOff> {
     }
 }
 
-/// The values are secret, so that the error says no more.
+/// Reads the values of setup. They are secret, so that the error says no more.
 fn read(found: &fleet::SetupValues) -> Result<SetupValues, &'static str> {
     SetupValues::from_json(&found.values).ok_or("what setup found cannot be read")
 }
 
+/// Answers that a one-off is not done.
 fn refusal(kind: OneOffKind, why: &str) -> fleet::OneOffDone {
     fleet::OneOffDone {
         kind: kind.into(),

@@ -18,34 +18,43 @@ use crate::wire::control::ProblemKind;
 use crate::wire::fleet::{self, FromMaster, FromWorker, from_master, from_worker::Message};
 use crate::wire::layout::RunFile;
 
-/// What could not be prepared is tried again so often: Secrets may come, targets may start.
+/// Pause before a share that could not be prepared is tried again: Secrets may come, targets may
+/// start.
 const PREPARE_EVERY: Duration = Duration::from_secs(2);
 
-/// Why a session ended.
+/// Reasons why a session ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum End {
     /// The result is stored; the worker may go.
     Released,
     /// The connection is gone; another may come.
     Lost,
+    /// The master turned this worker away, or said what cannot be followed.
     Refused {
+        /// Reason in words.
         reason: String,
+        /// No retry makes it right, so the process ends.
         permanent: bool,
     },
-    /// Told to go.
+    /// The worker was told to go, and handed over its data.
     Drained,
 }
 
-/// Who a worker is; an instance is one process.
+/// Identity of a worker; an instance is one process.
 #[derive(Debug, Clone)]
 pub struct Identity {
+    /// Id of the run.
     pub run: String,
+    /// Number of the share, from 0.
     pub index: u32,
+    /// Random id of the process.
     pub instance: String,
+    /// Cores that the load may use.
     pub cores: usize,
 }
 
 impl Identity {
+    /// Makes the identity of a new process.
     pub fn new(run: &str, index: u32, cores: usize) -> Self {
         Self {
             run: run.to_owned(),
@@ -56,42 +65,47 @@ impl Identity {
     }
 }
 
-/// How far the worker is; it only ever moves forward.
+/// Progress of a worker; it only ever moves forward.
 enum Stage {
     /// Has no plan, or cannot carry it out yet.
     Unprepared,
+    /// Ready to start.
     Prepared(Arc<Prepared>),
+    /// Started its share, which may be over.
     Carrying(Box<Work>),
 }
 
+/// A worker process: outlives its connections.
 pub struct Worker {
     identity: Identity,
     inputs: InputSource,
     grace: Duration,
-    /// Where requests are written down, if the plan asks for it.
+    /// Sink of request log entries, if the plan asks for them.
     samples: Option<SampleSink>,
-    /// Highest seen; a master of a lower one has been replaced.
+    /// Highest epoch seen; a master of a lower one has been replaced.
     epoch: u32,
     plan: Option<Arc<Plan>>,
     stage: Stage,
-    /// Kept for what is done when the load is over.
+    /// Kept for one-offs that come when the load is over.
     prepared: Option<Arc<Prepared>>,
     one_offs: OneOffs,
-    /// What must be the same on every worker.
+    /// Rows of feeders, which must be the same on every worker.
     feeders: Vec<FeedData>,
-    /// Digest of what gRPC services and messages are known to be here.
+    /// Digest of the gRPC services and messages known here; empty without calls.
     descriptors: String,
-    /// What there is to say of what was read, though nothing is wrong with it.
+    /// Warnings about what was read, though nothing is wrong with it.
     warnings: Vec<String>,
-    /// By feeder: rows that may be leased to somebody; kept for a master that knows less.
+    /// First row of each feeder that cannot be leased to anybody yet; kept for a master that knows
+    /// less.
     reserved: BTreeMap<u16, u64>,
-    /// The lease: when the master was last heard.
+    /// Time of the last message of a master, from which the lease runs.
     heard: Instant,
-    /// Told to go: leaves as soon as a master holds all that was measured.
+    /// Set when the worker was told to go: it leaves as soon as a master holds all that was
+    /// measured.
     pub(super) leaving: bool,
 }
 
-/// What a session waits for.
+/// Events that a session waits for.
 enum Event {
     Received(Option<from_master::Message>),
     Measured(Vec<fleet::Delta>),
@@ -101,6 +115,8 @@ enum Event {
 }
 
 impl Worker {
+    /// Makes a worker without a plan. `grace` is the time without a word from a master after which
+    /// it stops the load.
     pub fn new(identity: Identity, inputs: InputSource, grace: Duration) -> Self {
         Self {
             identity,
@@ -121,7 +137,7 @@ impl Worker {
         }
     }
 
-    /// Writes requests down as the plan asks.
+    /// Sets the sink of request log entries.
     pub fn sampled_to(self, sink: Option<SampleSink>) -> Self {
         Self {
             samples: sink,
@@ -156,7 +172,7 @@ impl Worker {
         }
     }
 
-    /// Without a master: the work goes on, for as long as the lease lasts.
+    /// Goes on with the work without a master for `time`, within the lease.
     pub async fn work_alone_for(&mut self, time: Duration) {
         let until = tokio::time::sleep(time);
         let mut until = std::pin::pin!(until);
@@ -173,7 +189,7 @@ impl Worker {
         }
     }
 
-    /// How long the load has been over with nobody to fetch the results.
+    /// Time for which the load has been over with nobody to fetch the results.
     pub fn has_held_for(&self, now: Instant) -> Duration {
         match &self.stage {
             Stage::Carrying(work) => work.over_for(now),
@@ -181,6 +197,7 @@ impl Worker {
         }
     }
 
+    /// The share under way or over, if it was started.
     pub(super) fn work(&mut self) -> Option<&mut Work> {
         match &mut self.stage {
             Stage::Carrying(work) => Some(work),
@@ -188,6 +205,7 @@ impl Worker {
         }
     }
 
+    /// First message of a connection.
     pub(super) fn hello(&self) -> fleet::Hello {
         let Identity {
             run,
@@ -207,6 +225,7 @@ impl Worker {
         }
     }
 
+    /// Waits for the next event. Cancel safe.
     async fn next_event(
         &mut self,
         inbound: &mut (impl Stream<Item = FromMaster> + Unpin),
@@ -231,6 +250,7 @@ impl Worker {
         }
     }
 
+    /// Handles a message of the master.
     async fn on_message(
         &mut self,
         message: from_master::Message,
@@ -302,6 +322,7 @@ impl Worker {
         }
     }
 
+    /// Answers a ping with this worker's time.
     fn pong(&mut self, ping: fleet::Ping) -> fleet::Pong {
         fleet::Pong {
             master_unix_micros: ping.master_unix_micros,
@@ -311,6 +332,7 @@ impl Worker {
         }
     }
 
+    /// Tells the master all that was measured, or prepares the plan that it sent.
     async fn on_welcome(
         &mut self,
         welcome: fleet::Welcome,
@@ -353,6 +375,7 @@ impl Worker {
         }
     }
 
+    /// Tells the master whether the share can be carried out.
     async fn report_preparation(
         &mut self,
         outcome: Result<Arc<Prepared>, PrepareError>,
@@ -381,6 +404,7 @@ impl Worker {
         }
     }
 
+    /// Tells the feeders which rows may be leased to somebody.
     fn forward_reserved(&mut self) {
         let reserved = self.reserved.clone();
         if let Some(work) = self.work() {
@@ -417,7 +441,8 @@ impl Worker {
         .await
     }
 
-    /// At most once in a process's life: whatever comes later finds the stage moved on.
+    /// Starts the share, at most once in a process's life: whatever comes later finds the stage
+    /// moved on.
     fn start(&mut self, start: fleet::Start) -> Result<(), End> {
         if start.epoch < self.epoch {
             return Err(End::Lost);
@@ -470,7 +495,7 @@ impl Worker {
         Ok(())
     }
 
-    /// The dead man's switch: load without a master ends by itself.
+    /// Stops the load when no master has been heard for the grace: a dead man's switch.
     fn enforce_lease(&mut self) {
         let silent = self.heard.elapsed();
         let grace = self.grace;
@@ -487,7 +512,7 @@ impl Worker {
     }
 }
 
-/// The end of a session whose master says what no retry makes right; the process goes with it.
+/// Ends a session whose master says what no retry makes right; the process goes with it.
 fn refused(reason: String) -> End {
     tracing::error!("{reason}");
     End::Refused {
@@ -557,7 +582,7 @@ async fn prepare_again(
     prepare_now(plan, inputs, samples).await
 }
 
-/// What stands in the way, as the operator shows it.
+/// Lists what stands in the way, as the operator shows it.
 fn problems(error: &PrepareError) -> Vec<fleet::Problem> {
     let problem = |kind: ProblemKind, field: &str, object: String, message: &str| fleet::Problem {
         kind: kind.to_string(),

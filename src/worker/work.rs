@@ -10,15 +10,17 @@ use crate::plan::{Level, Levels};
 use crate::stats::Snapshot;
 use crate::wire::fleet;
 
-/// How often what was measured is handed over.
+/// Interval at which samples are handed over.
 #[derive(Debug, Clone, Copy)]
 pub struct Interval {
     seconds: u32,
-    /// Workers take turns, so that the master does not hear from all at once.
+    /// Second of the interval in which this worker hands over, so that the master does not hear
+    /// from all at once.
     turn: u32,
 }
 
 impl Interval {
+    /// Gives `worker` its turn. An interval of 0 seconds is taken for 1.
     pub fn new(seconds: u32, worker: u32) -> Self {
         let seconds = seconds.max(1);
         Self {
@@ -27,34 +29,39 @@ impl Interval {
         }
     }
 
-    /// It is over with this second.
+    /// Tells whether the interval ends with this second.
     fn ends_with(self, second: u32) -> bool {
         second % self.seconds == self.turn
     }
 }
 
-/// Started once; lives until the worker does.
+/// A share that was started; lives until the worker does.
 pub struct Work {
     running: Running,
     start: Instant,
     started_at: Timestamp,
     seed: u64,
     workers: u32,
+    /// Everything measured so far.
     cumulative: Snapshot,
-    /// What was measured in seconds that are over, until it is time to hand it over.
+    /// Seconds that are over, until it is time to hand them over.
     held: Vec<fleet::Delta>,
-    /// Of every so many seconds the one after which it is.
+    /// Interval at which they are handed over.
     interval: Interval,
+    /// Counts of every second so far.
     seconds: Vec<fleet::SecondCount>,
+    /// The load is over.
     last: bool,
-    /// From the run's zero to the end of the load, once it is over.
+    /// Time from the run's zero to the end of the load, once it is over.
     length: Option<Duration>,
     /// The newest announcement of levels.
     levels: Option<fleet::Levels>,
+    /// Time at which the load ended.
     over_since: Option<Instant>,
 }
 
 impl Work {
+    /// Wraps a share that starts at `start`, or has started.
     pub fn new(
         running: Running,
         start: Instant,
@@ -82,8 +89,8 @@ impl Work {
         }
     }
 
-    /// What was measured in the run seconds of the next interval, already added to the whole. Pends
-    /// for ever when nothing more comes. Cancel safe.
+    /// Waits for the samples of the next interval, already added to the whole. Pends for ever when
+    /// nothing more comes. Cancel safe.
     pub async fn next(&mut self) -> Vec<fleet::Delta> {
         while let Some(delta) = self.running.next_delta().await {
             let delta = self.take(delta);
@@ -96,6 +103,7 @@ impl Work {
         std::future::pending().await
     }
 
+    /// Adds a second to the whole and writes it as a message.
     fn take(&mut self, delta: Delta) -> fleet::Delta {
         let Delta {
             second,
@@ -127,7 +135,7 @@ impl Work {
         }
     }
 
-    /// All of it, what was held back included.
+    /// Everything measured, what was held back included.
     pub fn cumulative(&mut self) -> fleet::Cumulative {
         self.held.clear();
         let elapsed = match self.start.checked_duration_since(Instant::now()) {
@@ -151,7 +159,7 @@ impl Work {
         }
     }
 
-    /// The load goes on at these levels.
+    /// Goes on at these levels of a search.
     pub fn follow(&mut self, announced: fleet::Levels) {
         let level = |level: &fleet::Level| Level {
             at: Duration::from_micros(level.at_micros),
@@ -196,19 +204,23 @@ impl Work {
             .collect()
     }
 
+    /// Start of the load, in microseconds since the epoch.
     pub fn started_unix_micros(&self) -> i64 {
         self.started_at.as_microsecond()
     }
 
+    /// Tells whether the load is over.
     pub fn is_over(&self) -> bool {
         self.last
     }
 
+    /// Time since the load ended; zero while it goes on.
     pub fn over_for(&self, now: Instant) -> Duration {
         self.over_since
             .map_or(Duration::ZERO, |since| now.saturating_duration_since(since))
     }
 
+    /// Stops the load; `at_once` cuts running iterations instead of letting them end.
     pub fn stop(&self, at_once: bool) {
         if at_once {
             self.running.cut();

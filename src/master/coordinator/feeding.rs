@@ -1,5 +1,5 @@
-//! The coordinator's part in feeders of scope Test: it compares the data that workers hold and leases
-//! out the rows.
+//! The coordinator's part in feeders of scope Test: it compares the data that workers hold and
+//! leases out the rows.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -13,24 +13,26 @@ use crate::stats::result::FeederResult;
 use crate::wire::control::{MasterState, ProblemKind};
 use crate::wire::fleet::{self, from_master::Message};
 
-/// A new Pod of the master, which remembers nothing, waits so long for all workers to say what they
-/// know before it leases rows.
+/// Time for which a new Pod of the master, which remembers nothing, waits for all workers to say
+/// what they know before it leases rows.
 const HEAR_ALL: Duration = Duration::from_secs(10);
 
-/// The rows that all workers share.
+/// Rows that all workers share, and what must be the same on all of them.
 pub(super) struct Feeding {
-    /// By feeder, only those of scope Test.
+    /// Leases of each feeder of scope Test, by its place in the plan.
     leases: BTreeMap<u16, RowLeases>,
-    /// As the first worker has it.
+    /// Rows of each feeder as the first worker reported them.
     data: BTreeMap<u16, Data>,
-    /// The worker that said first what its descriptors of gRPC are, and their digest.
+    /// The worker that reported its gRPC descriptors first, and their digest.
     descriptors: Option<(u32, String)>,
-    /// Answered once that is safe.
+    /// Requests for rows that are not answered yet.
     waiting: Vec<(SessionId, fleet::RowsWanted)>,
-    /// What was leased before is not known; since when workers are being asked.
+    /// `Some` while it is not known which rows were leased before; inside, when workers were first
+    /// asked.
     unsure: Option<Option<Instant>>,
 }
 
+/// A feeder's rows as one worker has them.
 struct Data {
     worker: u32,
     rows: u32,
@@ -38,7 +40,8 @@ struct Data {
 }
 
 impl Feeding {
-    /// `remembered`: the numbers of this incarnation. `granted`: rows may have been leased already.
+    /// Begins with what is remembered. `remembered` has the first row never leased of each feeder,
+    /// as this incarnation wrote it; `granted` says that rows may have been leased already.
     pub(super) fn new(plan: &Plan, remembered: Option<BTreeMap<u16, u64>>, granted: bool) -> Self {
         let shared = plan
             .feeders
@@ -63,14 +66,14 @@ impl Feeding {
         }
     }
 
-    /// A new Pod is told that the run is under way already.
+    /// Forgets which rows were leased, since the run is under way and another master leased them.
     pub(super) fn forget(&mut self) {
         if self.leases.values().all(|leases| leases.next() == 0) {
             self.unsure = Some(None);
         }
     }
 
-    /// Takes in what a worker holds, or says how it differs from what another has.
+    /// Compares a worker's rows with those of the first; `Some` says how they differ.
     fn compare(&mut self, worker: u32, theirs: &fleet::FeederData) -> Option<Reported> {
         let feeder = theirs.feeder as u16;
         let leases = self.leases.get_mut(&feeder)?;
@@ -100,6 +103,7 @@ impl Feeding {
         })
     }
 
+    /// Compares a worker's gRPC descriptors with those of the first; `Some` says how they differ.
     fn compare_descriptors(&mut self, worker: u32, theirs: &str) -> Option<Reported> {
         let (first, digest) = self
             .descriptors
@@ -116,6 +120,7 @@ impl Feeding {
         })
     }
 
+    /// First row never leased, by feeder.
     fn next(&self) -> BTreeMap<u16, u64> {
         self.leases
             .iter()
@@ -125,7 +130,7 @@ impl Feeding {
 }
 
 impl Coordinator {
-    /// A worker is ready, unless its data are not those of the others.
+    /// Marks a worker ready, unless its data are not those of the others.
     pub(super) fn on_ready(&mut self, id: SessionId, ready: &fleet::Ready, now: Instant) {
         let Some(worker) = self.roster.index(id) else {
             return;
@@ -161,6 +166,7 @@ impl Coordinator {
         }
     }
 
+    /// Takes in how many rows a worker was leased and has used.
     pub(super) fn add_usage(&mut self, id: SessionId, feeders: &[fleet::FeederUsage]) {
         for usage in feeders {
             let feeder = usage.feeder as u16;
@@ -177,12 +183,13 @@ impl Coordinator {
         }
     }
 
+    /// Queues a request for rows, which [`Self::lease_rows`] answers.
     pub(super) fn on_rows_wanted(&mut self, id: SessionId, wanted: fleet::RowsWanted) {
         self.feeding.waiting.push((id, wanted));
     }
 
-    /// Of a feeder that is leased out, the end has come when no worker has any row left; of others
-    /// when one is through.
+    /// Ends the load when a feeder is used up: one whose rows are leased when no worker has any
+    /// left, any other when one worker is through.
     pub(super) fn on_used_up(&mut self, id: SessionId, feeder: u16) {
         let Some(name) = self.file.plan.feeders.get(usize::from(feeder)) else {
             return self.event(&format!(
@@ -203,7 +210,7 @@ impl Coordinator {
         }
     }
 
-    /// Answers the workers that want rows, if it is known which have been leased.
+    /// Answers requests for rows, once it is known which have been leased.
     pub(super) fn lease_rows(&mut self, now: Instant) {
         if !matches!(self.state, MasterState::Running | MasterState::Stopping) {
             return;
@@ -225,7 +232,7 @@ impl Coordinator {
         }
     }
 
-    /// Remembered first, then announced, then leased.
+    /// Leases rows to a worker: the number is stored first, then announced to all, then sent.
     fn lease(&mut self, id: SessionId, wanted: fleet::RowsWanted) {
         let feeder = wanted.feeder as u16;
         if self.roster.index(id).is_none() {
@@ -266,7 +273,7 @@ impl Coordinator {
         );
     }
 
-    /// What became of the rows.
+    /// Sums up what became of the rows of each shared feeder.
     pub(super) fn feeder_results(&self) -> Vec<FeederResult> {
         let result = |feeder: &u16| {
             let name = self.file.plan.feeders[usize::from(*feeder)].name.clone();
@@ -281,6 +288,7 @@ impl Coordinator {
         self.feeding.leases.keys().map(result).collect()
     }
 
+    /// Sends a message to one worker, if it is still connected.
     pub(super) fn send_to(&mut self, id: SessionId, message: Message) {
         if let Some(Some(session)) = self.roster.seat(id).map(|seat| &seat.session) {
             // one that cannot be told is gone or far behind; its connection ends and it asks again

@@ -1,5 +1,5 @@
-//! The coordinator's part in the load: shares handed out, thresholds and levels watched, and when it
-//! is over.
+//! The coordinator's part in the load: shares handed out, thresholds and levels watched, and when
+//! it is over.
 
 use std::time::{Duration, Instant};
 
@@ -13,12 +13,13 @@ use crate::wire::fleet::{self, from_master::Message};
 
 /// A new level of a search is announced ahead of it by this part of the time to the start.
 const LEAD_PART: u32 = 3;
-/// So long a master without a worker that carries the run waits for one.
+/// Time for which a master waits for a worker that carries the run, when it has none.
 pub(super) const RECOVERY: Duration = Duration::from_secs(30);
-/// So long the end is put off for a worker that should have had its last word.
+/// Time by which the end is put off for a worker whose last samples should have come.
 const LAST_WORD: Duration = Duration::from_secs(10);
 
 impl Coordinator {
+    /// Waits for workers and the grant, and has done what comes before the start.
     pub(super) fn await_start(&mut self, now: Instant) {
         self.watch_one_off(now);
         let all_ready = self.roster.all_ready();
@@ -37,6 +38,7 @@ impl Coordinator {
         }
     }
 
+    /// Starts the load on all workers.
     pub(super) fn start(&mut self, now: Instant) {
         let ahead = self.start_in.as_micros() as i64;
         let Some(clock) = Clock::at(now, -ahead) else {
@@ -102,8 +104,8 @@ impl Coordinator {
         }
     }
 
-    /// What earlier processes carried out of the iterations of a share. With other load beside them
-    /// nobody knows which they were, so a replacement begins none anew.
+    /// Iterations of a share that earlier processes carried out. With other load beside them nobody
+    /// knows which they were, so a replacement begins none anew.
     fn iterations_done(&self, index: u32) -> u64 {
         let populations = &self.file.plan.populations;
         let counted = populations
@@ -122,6 +124,8 @@ impl Coordinator {
         }
     }
 
+    /// Goes on with a run that another master process started, once a worker that carries it has
+    /// said how far it is; gives it up after [`RECOVERY`].
     pub(super) fn recover(&mut self, now: Instant) {
         if self.roster.carriers() > 0 && self.clock.is_some() {
             self.event("a new master process goes on with the run");
@@ -164,7 +168,7 @@ impl Coordinator {
         }
     }
 
-    /// Goes on with the search for the capacity, if that is what the run is.
+    /// Announces the next level of a search for the capacity, when there is one.
     fn advance_search(&mut self, now: Instant) {
         let (elapsed, delivered, lead) = (
             self.elapsed(now),
@@ -181,6 +185,7 @@ impl Coordinator {
         self.broadcast(|| Message::Levels(levels.clone()));
     }
 
+    /// Watches the load: levels, thresholds, workers without a share, and whether it is over.
     pub(super) fn watch(&mut self, now: Instant) {
         if self.state == MasterState::Running {
             self.advance_search(now);
@@ -207,7 +212,7 @@ impl Coordinator {
         }
     }
 
-    /// Checks whether no worker has been connected for longer than [`RECOVERY`].
+    /// Checks whether no worker has been connected for [`RECOVERY`].
     fn is_deserted(&mut self, now: Instant) -> bool {
         self.alone_since = if self.roster.connected() > 0 {
             None
@@ -218,8 +223,8 @@ impl Coordinator {
             .is_some_and(|since| now.duration_since(since) >= RECOVERY)
     }
 
-    /// Checks whether nobody has been at work for longer than the grace of workers on a load whose
-    /// end only they know: nobody says when one that is lost would have ended.
+    /// Checks whether nobody has been at work for the grace of workers on load whose end only they
+    /// know: nobody says when one that is lost would have ended.
     fn is_abandoned(&mut self, now: Instant) -> bool {
         self.idle_since = if self.roster.at_work() == 0 && self.is_open_ended() {
             self.idle_since.or(Some(now))
@@ -230,7 +235,7 @@ impl Coordinator {
             .is_some_and(|since| now.duration_since(since) >= self.file.grace)
     }
 
-    /// Checks whether the last word of a worker is not to be expected any more.
+    /// Checks whether no worker's last samples are to be expected any more.
     fn is_hopeless(&self, now: Instant) -> bool {
         let nobody_at_work = self.roster.at_work() == 0;
         let patience = if nobody_at_work {
@@ -246,7 +251,8 @@ impl Coordinator {
         is_overdue || (self.state == MasterState::Stopping && nobody_at_work)
     }
 
-    /// Load should exist: the profile is not over, or only the workers know when it is.
+    /// Checks whether load should exist: the profile is not over, or only the workers know when it
+    /// is.
     pub(super) fn is_due(&self, now: Instant) -> bool {
         self.file
             .plan
@@ -254,11 +260,12 @@ impl Coordinator {
             .is_none_or(|length| self.elapsed(now) < length)
     }
 
-    /// Only the workers know when the load is over.
+    /// Checks whether only the workers know when the load is over.
     fn is_open_ended(&self) -> bool {
         self.file.plan.whole_length().is_none()
     }
 
+    /// The ending of a run that lost nobody: stopped, breached, or the end of its profile.
     pub(super) fn natural_ending(&self) -> Ending {
         match (&self.stopped, &self.breached) {
             (Some(stop), _) => Ending::Stopped(stop.clone()),

@@ -16,45 +16,52 @@ use crate::wire::Reason;
 use crate::wire::control::MasterState;
 use crate::wire::fleet::{self, OneOffKind, from_master::Message};
 
-/// A worker ends a one-off by itself when its time is over; the answer gets so much more.
+/// Time for an answer beyond that of the one-off, which a worker ends by itself.
 const ANSWER: Duration = Duration::from_secs(5);
-/// So long a preflight may take; one that only connects has given up long before.
+/// Longest time of a preflight; one that only connects has given up long before.
 const PREFLIGHT: Duration = Duration::from_secs(300);
 
-/// More of them than references of a test would be noise.
+/// Most warnings kept; more than a test has references would be noise.
 const MAX_WARNINGS: usize = 64;
 
-/// What is done once.
+/// One-offs of a run: those to come, the one under way, and what came of them.
 pub(super) struct OneOffs {
-    /// Still to be done before the start, in this order, and how long each may take.
+    /// One-offs to be done before the start, in this order, and how long each may take.
     before: VecDeque<(OneOffKind, Duration)>,
+    /// The one that a worker is doing.
     under_way: Option<UnderWay>,
-    /// By setup, for workers and one-offs. Secret.
+    /// Values that setup extracted, for workers and later one-offs. Secret.
     setup_values: Option<fleet::SetupValues>,
     /// A worker was asked to send what teardown may have to undo.
     touched: bool,
-    /// The load is over, or will never be: what is left is teardown.
+    /// Set when the load is over, or will never be: what is left is teardown.
     closing: Option<Closing>,
+    /// Teardown is done, well or not.
     torn_down: bool,
+    /// Warnings of workers, and of a teardown that failed.
     warnings: Vec<String>,
 }
 
+/// A one-off that a worker was asked for.
 #[derive(Debug, Clone, Copy)]
 struct UnderWay {
     kind: OneOffKind,
     session: SessionId,
-    /// No answer comes any more.
+    /// Time after which no answer comes any more.
     until: Instant,
 }
 
+/// The end of a run that has a teardown.
 #[derive(Debug, Clone)]
 struct Closing {
+    /// Ending of the run.
     ending: Ending,
-    /// Whatever is done by then.
+    /// Time at which it is over, whatever is done by then.
     until: Instant,
 }
 
 impl OneOffs {
+    /// Plans what comes before the start.
     pub(super) fn new(plan: &Plan) -> Self {
         Self {
             before: before_start(plan),
@@ -67,31 +74,34 @@ impl OneOffs {
         }
     }
 
-    /// What is being done, in words.
+    /// Name of the one-off under way, in words.
     pub(super) fn doing(&self) -> Option<&'static str> {
         self.under_way
             .as_ref()
             .map(|under_way| words(under_way.kind))
     }
 
-    /// What goes with a share.
+    /// Values that setup extracted, which go with every share and one-off.
     pub(super) fn setup_values(&self) -> Option<fleet::SetupValues> {
         self.setup_values.clone()
     }
 
+    /// Tells whether a worker is doing a one-off.
     pub(super) fn is_under_way(&self) -> bool {
         self.under_way.is_some()
     }
 
+    /// Tells whether the load is over and only teardown is left.
     pub(super) fn is_closing(&self) -> bool {
         self.closing.is_some()
     }
 
+    /// Warnings for the result.
     pub(super) fn warnings(&self) -> &[String] {
         &self.warnings
     }
 
-    /// Every worker says the same of what all read.
+    /// Adds a worker's warnings, each once: all workers say the same of what all read.
     pub(super) fn add_warnings(&mut self, warnings: &[String]) {
         for warning in warnings.iter().take(MAX_WARNINGS) {
             if !self.warnings.contains(warning) {
@@ -101,7 +111,7 @@ impl OneOffs {
     }
 }
 
-/// All that comes before the start.
+/// Lists the one-offs of a plan that come before the start, and how long each may take.
 fn before_start(plan: &Plan) -> VecDeque<(OneOffKind, Duration)> {
     let await_targets = plan
         .readiness_timeout()
@@ -121,7 +131,7 @@ fn before_start(plan: &Plan) -> VecDeque<(OneOffKind, Duration)> {
         .collect()
 }
 
-/// As a person calls it.
+/// Name of a one-off in sentences.
 fn words(kind: OneOffKind) -> &'static str {
     match kind {
         OneOffKind::Unspecified => "nothing",
@@ -132,7 +142,7 @@ fn words(kind: OneOffKind) -> &'static str {
     }
 }
 
-/// The reason of a run that could not start for it.
+/// Reason of a run that could not start since this one-off failed.
 fn reason(kind: OneOffKind) -> Reason {
     match kind {
         OneOffKind::Setup => Reason::SetupFailed,
@@ -154,8 +164,8 @@ impl Coordinator {
         }
     }
 
-    /// A master that has lost its memory asks for what setup found; without it no worker can be
-    /// given a share. Whether it is known.
+    /// Tells whether the values of setup are known, without which no worker can be given a share. A
+    /// master that has lost its memory asks for them.
     pub(super) fn request_setup_values(&mut self, now: Instant) -> bool {
         let is_known = self.one_offs.setup_values.is_some() || self.file.plan.once.setup.is_empty();
         if !is_known
@@ -189,7 +199,8 @@ impl Coordinator {
         self.close(now);
     }
 
-    /// There is a teardown, it was not done, and something was sent that it may have to undo.
+    /// Checks whether there is a teardown that was not done, and something was sent that it may
+    /// have to undo.
     fn needs_teardown(&self) -> bool {
         // who was asked before this process began has something to show for it
         let was_touched = || {
@@ -202,7 +213,7 @@ impl Coordinator {
             && (self.one_offs.touched || self.facts.granted || was_touched())
     }
 
-    /// It sends more than questions whether the target is there.
+    /// Checks whether a one-off sends more than questions whether the target is there.
     fn touches(&self, kind: OneOffKind) -> bool {
         match kind {
             OneOffKind::Setup => true,
@@ -262,7 +273,7 @@ impl Coordinator {
         }
     }
 
-    /// Begins a one-off that may take `within`, if there is a worker for it.
+    /// Asks a worker for a one-off that may take `within`, if there is a worker for it.
     fn request_one_off(&mut self, kind: OneOffKind, within: Duration, now: Instant) {
         let known = self.roster.who_knows(kind);
         let Some(session) = known.or_else(|| self.roster.first_ready()) else {
@@ -296,6 +307,7 @@ impl Coordinator {
         }
     }
 
+    /// Takes in what came of a one-off, if it is the one that was asked for.
     pub(super) fn on_one_off_done(&mut self, id: SessionId, done: fleet::OneOffDone, now: Instant) {
         let kind = done.kind();
         self.store_one_off_samples(id, &done.snapshot);
@@ -321,7 +333,7 @@ impl Coordinator {
         );
     }
 
-    /// What comes of a one-off that is over.
+    /// Draws the consequences of a one-off that is over; `failure` says why it failed.
     fn finish_one_off(&mut self, kind: OneOffKind, failure: Option<String>, now: Instant) {
         let why = failure.map(|why| format!("{} failed: {why}", words(kind)));
         match why {

@@ -8,19 +8,41 @@ use super::Coordinator;
 use crate::wire::control::{Grant, GrantAction, MasterState, Stop};
 use crate::wire::fleet::{self, from_master::Message};
 
+/// Reasons to refuse a grant.
 #[derive(Debug, thiserror::Error)]
 pub enum Refusal {
+    /// The grant is for another run.
     #[error("this is the master of run {actual}, not of {asked}")]
-    OtherRun { asked: String, actual: String },
+    OtherRun {
+        /// Run of the grant.
+        asked: String,
+        /// Run of this master.
+        actual: String,
+    },
+    /// The grant is for another master of the run.
     #[error("this is incarnation {actual}, the grant is for {asked}")]
-    OtherIncarnation { asked: String, actual: String },
+    OtherIncarnation {
+        /// Incarnation of the grant.
+        asked: String,
+        /// Incarnation of this master.
+        actual: String,
+    },
+    /// A later grant has come already.
     #[error("epoch {asked} is over, {actual} is the latest")]
-    OldEpoch { asked: u32, actual: u32 },
+    OldEpoch {
+        /// Epoch of the grant.
+        asked: u32,
+        /// Epoch of the latest grant.
+        actual: u32,
+    },
+    /// The grant cannot be remembered.
     #[error(transparent)]
     Memory(#[from] MemoryError),
 }
 
 impl Coordinator {
+    /// Takes the operator's grant: starts the run, or goes on with one that another incarnation
+    /// started. A grant that came before changes nothing.
     pub fn grant(&mut self, grant: &Grant, now: Instant) -> Result<(), Refusal> {
         self.check_grant(grant)?;
         let Grant { epoch, action, .. } = *grant;
@@ -47,6 +69,7 @@ impl Coordinator {
         Ok(())
     }
 
+    /// Checks that a grant is for this run and master, and not an old one.
     fn check_grant(&self, grant: &Grant) -> Result<(), Refusal> {
         let Grant {
             run,
@@ -75,7 +98,8 @@ impl Coordinator {
         Ok(())
     }
 
-    /// Ends the run as aborted. Of several the first counts.
+    /// Ends the run as aborted. The first of several stops counts, and none that comes after a
+    /// breach.
     pub fn stop(&mut self, stop: Stop, now: Instant) {
         if self.result.is_some()
             || self.stopped.is_some()
@@ -95,7 +119,7 @@ impl Coordinator {
         self.tick(now);
     }
 
-    /// The result is stored somewhere safe: everyone may go.
+    /// Lets all workers go, since the result is stored somewhere safe.
     pub fn acknowledge(&mut self) {
         self.acknowledged = true;
         self.broadcast(|| Message::Release(fleet::Release {}));

@@ -1,4 +1,4 @@
-//! The coordinator's part in what workers say: who joins, what they measured, and who leaves.
+//! The coordinator's part in messages of workers: who joins, what they measured, and who leaves.
 
 use std::time::Instant;
 
@@ -13,7 +13,8 @@ use crate::wire::control::{MasterState, ProblemKind};
 use crate::wire::fleet::{self, FromMaster, from_master::Message, from_worker};
 
 impl Coordinator {
-    /// A worker's first words. Gives its connection a number, or says why it is turned away.
+    /// Takes in a worker by its first message. Gives its connection a number, or says why it is
+    /// turned away.
     pub fn join(
         &mut self,
         hello: &fleet::Hello,
@@ -53,7 +54,7 @@ impl Coordinator {
         Ok(id)
     }
 
-    /// Why a worker can never be one of this run.
+    /// Says why a worker can never be one of this run.
     fn mismatch(&self, hello: &fleet::Hello) -> Option<String> {
         if hello.protocol != PROTOCOL_VERSION {
             Some(format!(
@@ -75,6 +76,7 @@ impl Coordinator {
         }
     }
 
+    /// Takes in any later message of a worker.
     pub fn on_message(&mut self, id: SessionId, message: from_worker::Message, now: Instant) {
         match message {
             from_worker::Message::Hello(_) => {}
@@ -103,6 +105,7 @@ impl Coordinator {
         self.tick(now);
     }
 
+    /// Frees the seat of a connection that has ended.
     pub fn leave(&mut self, id: SessionId, now: Instant) {
         let at_work = self
             .roster
@@ -114,6 +117,7 @@ impl Coordinator {
         self.tick(now);
     }
 
+    /// Adds the samples of one run second.
     fn on_delta(&mut self, id: SessionId, delta: &fleet::Delta) {
         self.add_usage(id, &delta.feeders);
         let snapshot = match Snapshot::decode(&delta.snapshot) {
@@ -164,7 +168,7 @@ impl Coordinator {
         self.acknowledge_second(id, delta.second);
     }
 
-    /// Replaces what is held of the process; the seconds this master had not seen go into the
+    /// Replaces what is held of the process; the seconds that this master had not seen go into the
     /// series as counts.
     fn on_cumulative(&mut self, id: SessionId, cumulative: &fleet::Cumulative, now: Instant) {
         self.add_usage(id, &cumulative.feeders);
@@ -216,7 +220,7 @@ impl Coordinator {
         self.acknowledge_second(id, cumulative.through_second.unwrap_or(0));
     }
 
-    /// Takes what a worker's process measured in one-offs, if it says anything of them.
+    /// Replaces the samples of the one-offs of a worker's process, if it sends any.
     pub(super) fn store_one_off_samples(&mut self, id: SessionId, encoded: &[u8]) {
         if encoded.is_empty() {
             return;
@@ -231,8 +235,8 @@ impl Coordinator {
         }
     }
 
-    /// A worker's problem. One of a kind that only another version knows is still a reason not to
-    /// start, so it is taken for what a user can do the most about.
+    /// Reads a worker's problem. One of a kind that only another version knows still keeps it from
+    /// being ready, and is taken for a mistake in the test.
     fn reported(&mut self, problem: fleet::Problem) -> Reported {
         let fleet::Problem {
             kind,
@@ -252,6 +256,7 @@ impl Coordinator {
         }
     }
 
+    /// Works out from a worker's clock when its load started.
     fn on_pong(&mut self, id: SessionId, pong: &fleet::Pong) {
         let Some(instance) = self.roster.instance(id) else {
             return;
@@ -264,6 +269,7 @@ impl Coordinator {
         }
     }
 
+    /// Notes that a worker leaves before the end.
     fn on_leaving(&mut self, id: SessionId, now: Instant) {
         let early = self.state == MasterState::Running && self.is_due(now);
         if let Some(instance) = self.roster.instance(id).filter(|_| early) {
@@ -272,6 +278,7 @@ impl Coordinator {
         }
     }
 
+    /// Acknowledges everything up to a run second.
     fn acknowledge_second(&mut self, id: SessionId, second: u32) {
         if let Some(Some(session)) = self.roster.seat(id).map(|seat| &seat.session) {
             session.send(Message::Ack(fleet::Ack { second }));

@@ -1,4 +1,4 @@
-//! How a run ended, and what that makes of its verdict.
+//! Endings of a run, and what each makes of its verdict.
 
 use super::super::roster::Roster;
 use super::super::verdict::Judgement;
@@ -7,29 +7,31 @@ use crate::stats::format;
 use crate::stats::result::{CapacityResult, Generator, LimitedBy, Reason, Verdict};
 use crate::wire::control::Stop;
 
-/// How a run came to its end.
+/// Ways in which a run ends.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Ending {
     /// The profile is over.
     Natural,
-    /// Somebody stopped it.
+    /// The operator, or a signal, stopped it.
     Stopped(Stop),
-    /// A threshold that was breached ended it.
+    /// A breached threshold ended it; `why` names the threshold and what was observed.
     Breached { why: String },
     /// All workers were lost and none came back.
     Deserted,
-    /// What comes before the load went wrong, so there was none.
+    /// A one-off that comes before the load failed, so there was no load.
     NotStarted(Obstacle),
 }
 
-/// What kept the load from starting.
+/// A failure that kept the load from starting.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Obstacle {
+    /// Reason of the result.
     pub reason: Reason,
+    /// The failure in words.
     pub message: String,
 }
 
-/// A search is judged by what it found.
+/// Judges a search by what it found.
 pub(super) fn judge_capacity(found: &CapacityResult, judged: Judgement) -> Judgement {
     let CapacityResult {
         rate,
@@ -79,7 +81,7 @@ pub(super) fn judge_capacity(found: &CapacityResult, judged: Judgement) -> Judge
     }
 }
 
-/// What decides where the end itself does; `judged` is what the samples alone say.
+/// Judges a run by its end, where that decides; `judged` is what its samples say.
 pub(super) fn judgement(
     plan: &Plan,
     judged: Judgement,
@@ -122,7 +124,8 @@ pub(super) fn judgement(
     }
 }
 
-/// A verdict over less load than was asked for says so itself: not everyone reads the warnings.
+/// Adds to a verdict's message that workers were lost, since a verdict over less load than was
+/// asked for says so itself: not everyone reads the warnings.
 pub(super) fn with_losses(message: String, roster: &Roster) -> String {
     match roster.lost() + roster.left_early() {
         0 => message,

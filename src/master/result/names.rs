@@ -3,6 +3,7 @@
 use crate::plan::{Action, FlowPlace, Plan, Section, Trend};
 use crate::stats::summary::{StepName, TrendName};
 
+/// Names of the steps that send requests, in the order of their statistics.
 pub fn step_names(plan: &Plan) -> Vec<StepName> {
     plan.steps()
         .map(|place| StepName {
@@ -14,7 +15,7 @@ pub fn step_names(plan: &Plan) -> Vec<StepName> {
         .collect()
 }
 
-/// Steps that say when or how often, by where they stand: `steps[2] (call login)`.
+/// Names of steps that say when or how often, after where they stand: `steps[2] (call login)`.
 pub(super) fn flow_names(plan: &Plan) -> Vec<StepName> {
     let name = |place: FlowPlace<'_>| {
         let FlowPlace {
@@ -46,6 +47,7 @@ pub(super) fn flow_names(plan: &Plan) -> Vec<StepName> {
     plan.flows().map(name).collect()
 }
 
+/// Scenario and name of each task, in the order of their statistics.
 pub(super) fn task_names(plan: &Plan) -> Vec<(String, String)> {
     plan.scenarios
         .iter()
@@ -58,6 +60,7 @@ pub(super) fn task_names(plan: &Plan) -> Vec<(String, String)> {
         .collect()
 }
 
+/// Names and units of records, in the order of their statistics.
 pub(super) fn trend_names(plan: &Plan) -> Vec<TrendName> {
     let name = |Trend { name, unit }: Trend| TrendName {
         name,

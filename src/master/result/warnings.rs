@@ -6,6 +6,7 @@ use super::super::timeline::Timeline;
 use crate::stats::result::Generator;
 use crate::wire::layout::RunFile;
 
+/// Collects the warnings of a run, those found when it was checked first.
 pub(super) fn warnings(
     file: &RunFile,
     roster: &Roster,

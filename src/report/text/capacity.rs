@@ -1,4 +1,4 @@
-//! What the target holds: the curve of a search for the capacity, requests in flight, and the price.
+//! Capacity, requests in flight, and the price.
 
 use super::page::Page;
 use super::table::equal;

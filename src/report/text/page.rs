@@ -8,11 +8,11 @@ pub(super) const LABEL: usize = 14;
 /// Ways to make text stand out.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Colour {
-    /// What is well.
+    /// Good news.
     Green,
-    /// What failed.
+    /// A failure.
     Red,
-    /// What needs a look.
+    /// Something to look at.
     Yellow,
     /// A heading.
     Bold,
@@ -22,7 +22,7 @@ pub(super) enum Colour {
 pub(super) struct Page {
     /// Whole lines, each ended.
     pub(super) text: String,
-    /// Whether colours are written.
+    /// Markup of the report.
     pub(super) style: Style,
 }
 

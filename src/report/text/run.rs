@@ -1,5 +1,5 @@
-//! How the run went apart from its samples: target and time, rows of feeders, the load generator,
-//! warnings and events.
+//! The run apart from its samples: target and time, rows of feeders, the load generator, warnings
+//! and events.
 
 use super::page::Page;
 use crate::stats::format;

@@ -116,7 +116,7 @@ impl Page {
     }
 }
 
-/// Who counted the tokens, as the report says it.
+/// Says who counted the tokens.
 fn counted(from: TokensFrom) -> &'static str {
     match from {
         TokensFrom::Usage => "counted by the target",

@@ -1,4 +1,4 @@
-//! What came of the run: the verdict and its reason, and each threshold.
+//! The verdict and its reason, and each threshold.
 
 use super::page::{Colour, LABEL, Page, wrap};
 use super::{WIDTH, clean};
