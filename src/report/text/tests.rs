@@ -3,10 +3,11 @@
 use super::{Style, WIDTH, render};
 use crate::stats::ErrorClass;
 use crate::stats::result::{
-    ConcurrencyResult, CostBasis, CostResult, ErrorResult, Event, Generator, LatencySummary,
-    PhaseResult, Reason, RecordResult, RetryAfterResult, RunResult, SCHEMA_VERSION,
-    SaturatedWorker, StatusCount, StepResult, TaskResult, ThresholdResult, ThresholdVerdict,
-    Totals, Verdict, Workers,
+    CapacityLevel, CapacityResult, ConcurrencyResult, CostBasis, CostResult, ErrorResult, Event,
+    FeederResult, Generator, GoodputResult, LatencySummary, LimitedBy, LlmResult, PhaseResult,
+    Purpose, Reason, RecordResult, RetryAfterResult, RunResult, SCHEMA_VERSION, SaturatedWorker,
+    StatusCount, StepResult, StreamResult, TaskResult, ThresholdResult, ThresholdVerdict, Totals,
+    Verdict, Workers,
 };
 
 pub const LATENCY: LatencySummary = LatencySummary {
@@ -147,6 +148,182 @@ pub fn result() -> RunResult {
         }],
         warnings: vec!["spec.thresholds: look".into()],
     }
+}
+
+/// A run with all that a report can show, much of it too long or too much for the page.
+fn everything() -> RunResult {
+    let mut result = result();
+    result.message = "the target was slow ".repeat(9);
+    result.generator.saturated = true;
+    result.generator.start_skew_micros = 1_234;
+    result.workers = Workers {
+        planned: 4,
+        lost: 1,
+        rejoined: 1,
+    };
+    result.overrides = vec!["--users 10".into(), "--duration 10s".into()];
+    everything_judged(&mut result);
+    everything_counted(&mut result);
+    everything_of_steps(&mut result);
+    result.feeders = vec![FeederResult {
+        name: "texts".into(),
+        leased: 1_000,
+        used: 900,
+        lost: 100,
+    }];
+    result
+}
+
+fn everything_judged(result: &mut RunResult) {
+    let mut windowed = threshold(
+        "latency",
+        "p(99) < 1s",
+        "1.5s in second 7",
+        ThresholdVerdict::NotJudged,
+    );
+    windowed.window_micros = Some(30_000_000);
+    windowed.select = serde_json::json!({"tags": {"tier": "gold", "zone": 1}, "outcome": "All"});
+    result.thresholds.push(windowed);
+    result.thresholds.push(threshold(
+        "latency",
+        &"p(99) < 1s ".repeat(20),
+        "2s",
+        ThresholdVerdict::Failed,
+    ));
+    let level = |rate, purpose, held| CapacityLevel {
+        rate,
+        purpose,
+        held,
+        why: if held {
+            String::new()
+        } else {
+            "latency p(95) < 50ms: observed 90ms".into()
+        },
+        achieved_rate: rate - 0.5,
+        failure_rate: 0.015,
+        dropped: 3,
+        p50: 900,
+        p95: 14_230,
+        p99: 61_000,
+        ..CapacityLevel::default()
+    };
+    result.capacity = Some(CapacityResult {
+        rate: Some(395.25),
+        limited_by: Some(LimitedBy::Target),
+        at_least: Some(300.0),
+        curve: vec![
+            level(100.0, Purpose::Search, true),
+            level(600.0, Purpose::Search, false),
+            level(100.0, Purpose::Recovery, true),
+            level(395.25, Purpose::Confirmation, true),
+        ],
+    });
+    result.concurrency = Some(ConcurrencyResult {
+        mean: 12.34,
+        max: 20,
+        by_latency: 12.1,
+    });
+    result.cost = Some(CostResult {
+        currency: "EUR".into(),
+        per_hour: Some(4.1),
+        basis: CostBasis::Achieved,
+        rate: Some(250.0),
+        per_million_requests: Some(4.5555),
+        tokens_per_million_requests: Some(12.0),
+        wanted_rate: Some(2000.0),
+        endpoints: Some(8),
+        ..CostResult::default()
+    });
+}
+
+fn everything_counted(result: &mut RunResult) {
+    let totals = &mut result.totals;
+    (totals.checks_passed, totals.checks_failed) = (990, 10);
+    (totals.warmup, totals.warmup_failures) = (1_000, 1);
+    (totals.control, totals.control_failures) = (20, 3);
+    (totals.retries, totals.redirect_hops) = (5, 7);
+    (totals.feeder_drops, totals.unsent) = (2, 4);
+    totals.goodput = Some(GoodputResult {
+        good: 93,
+        intended: 1_000,
+        per_second: 9.3,
+        ratio: 0.093,
+    });
+    totals.phases = vec![PhaseResult {
+        phase: "wait".into(),
+        count: 3,
+        summary: LATENCY,
+    }];
+    result.records = vec![RecordResult {
+        name: "inference of a model with a name that is too long".into(),
+        unit: "ms".into(),
+        count: 1_000,
+        missing: 3,
+        mean: 4.25,
+        p50: 4.0,
+        p95: 9.5,
+        p99: 12.0,
+        max: 31.0,
+        ..RecordResult::default()
+    }];
+    let worker = SaturatedWorker {
+        worker: 3,
+        cpu: 0.97,
+        throttled: 0.0,
+        schedule_lag_p99: 1,
+        exhausted: 0,
+        why: "it used 97% of its CPU time".into(),
+    };
+    (result.generator.workers, result.generator.saturated_workers) = (vec![worker], 5);
+}
+
+fn everything_of_steps(result: &mut RunResult) {
+    let of_status = |status, count| StatusCount { status, count };
+    result.steps[0].grpc_statuses = vec![of_status(0, 600), of_status(14, 2)];
+    result.steps[0].goodput = result.totals.goodput;
+    result.steps[0].stream = Some(StreamResult {
+        messages_sent: 3,
+        messages_received: 1_234,
+        received_per_second: 123.4,
+        first: Some(LATENCY),
+        gap: Some(LATENCY),
+        ..StreamResult::default()
+    });
+    let mut other = result.steps[0].clone();
+    other.task = "look".into();
+    other.stream = Some(StreamResult {
+        llm: Some(LlmResult {
+            ttft: LATENCY,
+            first_answer: Some(LATENCY),
+            itl: LATENCY,
+            tpot: LATENCY,
+            input_tokens: 5_000,
+            input_tokens_per_second: 500.0,
+            output_tokens: 50_000,
+            reasoning_tokens: 7,
+            output_tokens_per_second: 5_000.0,
+            ..LlmResult::default()
+        }),
+        ..StreamResult::default()
+    });
+    result.steps.push(other);
+    result.tasks = vec![TaskResult {
+        scenario: "client".into(),
+        task: "predict".into(),
+        finished: 200,
+        failed: 2,
+        duration: LATENCY,
+    }];
+    result.errors[0].retry_after = Some(RetryAfterResult {
+        count: 3,
+        min: 1,
+        median: 5,
+        max: 90,
+    });
+    let mut unplaced = result.errors[0].clone();
+    (unplaced.class, unplaced.status, unplaced.retry_after) = (None, None, None);
+    unplaced.step = String::new();
+    result.errors.resize(12, unplaced);
 }
 
 #[test]
@@ -385,4 +562,13 @@ fn colours_change_nothing_but_colour() {
         plain = plain.replace(&format!("\x1b[{code}m"), "");
     }
     assert_eq!(plain, render(&result(), Style::Plain));
+}
+
+#[test]
+fn the_whole_page_is_as_it_was_last_read() {
+    let page = render(&everything(), Style::Plain);
+    assert!(
+        page == include_str!("everything.txt"),
+        "everything.txt should be, if that is meant:\n{page}"
+    );
 }
