@@ -76,7 +76,7 @@ pub async fn run(options: Options, stop: CancellationToken) -> u8 {
     code
 }
 
-async fn work(options: Options, samples: SampleSink, stop: CancellationToken) -> u8 {
+async fn work(options: Options, request_log: SampleSink, stop: CancellationToken) -> u8 {
     let connector = match connect::Connector::new(&options) {
         Ok(connector) => connector,
         Err(e) => {
@@ -90,7 +90,7 @@ async fn work(options: Options, samples: SampleSink, stop: CancellationToken) ->
         options.cores.unwrap_or_else(usable_cores),
     );
     let mut worker = Worker::new(identity, InputSource::Folder(options.inputs), options.grace)
-        .sampled_to(Some(samples));
+        .sampled_to(Some(request_log));
     loop {
         let end = tokio::select! {
             end = attempt(&connector, &mut worker) => end,

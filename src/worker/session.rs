@@ -81,7 +81,7 @@ pub struct Worker {
     inputs: InputSource,
     grace: Duration,
     /// Sink of request log entries, if the plan asks for them.
-    samples: Option<SampleSink>,
+    request_log: Option<SampleSink>,
     /// Highest epoch seen; a master of a lower one has been replaced.
     epoch: u32,
     plan: Option<Arc<Plan>>,
@@ -122,7 +122,7 @@ impl Worker {
             identity,
             inputs,
             grace,
-            samples: None,
+            request_log: None,
             epoch: 0,
             plan: None,
             stage: Stage::Unprepared,
@@ -140,7 +140,7 @@ impl Worker {
     /// Sets the sink of request log entries.
     pub fn sampled_to(self, sink: Option<SampleSink>) -> Self {
         Self {
-            samples: sink,
+            request_log: sink,
             ..self
         }
     }
@@ -181,7 +181,7 @@ impl Worker {
             match &mut self.stage {
                 Stage::Carrying(work) => tokio::select! {
                     () = &mut until => return,
-                    // it is in the cumulative state, which the next master is told first
+                    // the samples are in the cumulative state, which the next master gets first
                     _ = work.next() => {}
                 },
                 _ => return until.await,
@@ -244,7 +244,7 @@ impl Worker {
             }
             Stage::Unprepared | Stage::Prepared(_) => tokio::select! {
                 message = inbound.next() => received(message),
-                outcome = prepare_again(self.plan.clone(), &self.inputs, self.samples.as_ref()), if unprepared => Event::Prepared(outcome),
+                outcome = prepare_again(self.plan.clone(), &self.inputs, self.request_log.as_ref()), if unprepared => Event::Prepared(outcome),
                 done = one_offs.next() => Event::Done(done),
             },
         }
@@ -354,7 +354,7 @@ impl Worker {
                 ..work.cumulative()
             };
             send(outbound, Message::Cumulative(cumulative)).await?;
-            // what was asked of another master, or on another connection, nobody will answer
+            // rows that were wanted on another connection will never come, so they are wanted anew
             work.supply().renew();
             return self.send_ready(outbound).await;
         }
@@ -367,7 +367,7 @@ impl Worker {
             Stage::Prepared(_) => self.send_ready(outbound).await,
             _ => {
                 self.report_preparation(
-                    prepare_now(self.plan.clone(), &self.inputs, self.samples.as_ref()).await,
+                    prepare_now(self.plan.clone(), &self.inputs, self.request_log.as_ref()).await,
                     outbound,
                 )
                 .await
@@ -385,7 +385,7 @@ impl Worker {
             Ok(prepared) => {
                 self.feeders = prepared.feed_data();
                 self.prepared = Some(prepared.clone());
-                // a test without calls has no descriptors, which an empty text says on the wire
+                // an empty text on the wire means that the test has no gRPC calls
                 self.descriptors = prepared.descriptor_digest().unwrap_or_default().to_owned();
                 self.warnings = prepared.warnings().to_vec();
                 self.stage = Stage::Prepared(prepared);
@@ -534,7 +534,7 @@ fn demanded(demand: Demand) -> Message {
 }
 
 fn received(message: Option<FromMaster>) -> Event {
-    // a message of a kind that this version does not know is none
+    // a message of a kind that this version does not know is taken for the end
     Event::Received(message.and_then(|message| message.message))
 }
 
@@ -560,14 +560,14 @@ async fn send_all(
 async fn prepare_now(
     plan: Option<Arc<Plan>>,
     inputs: &InputSource,
-    samples: Option<&SampleSink>,
+    request_log: Option<&SampleSink>,
 ) -> Result<Arc<Prepared>, PrepareError> {
     let Some(plan) = plan else {
         return std::future::pending().await;
     };
     let inputs = inputs.read(&plan);
     let prepared = engine::prepare(plan, &inputs).await?;
-    Ok(Arc::new(match samples {
+    Ok(Arc::new(match request_log {
         Some(sink) => prepared.sampled_to(sink.clone()),
         None => prepared,
     }))
@@ -576,10 +576,10 @@ async fn prepare_now(
 async fn prepare_again(
     plan: Option<Arc<Plan>>,
     inputs: &InputSource,
-    samples: Option<&SampleSink>,
+    request_log: Option<&SampleSink>,
 ) -> Result<Arc<Prepared>, PrepareError> {
     tokio::time::sleep(PREPARE_EVERY).await;
-    prepare_now(plan, inputs, samples).await
+    prepare_now(plan, inputs, request_log).await
 }
 
 /// Lists what stands in the way, as the operator shows it.
