@@ -51,7 +51,7 @@ const DRAIN: Duration = Duration::from_secs(3);
 /// Arguments of `starling master`.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Options {
-    /// The run to conduct, as the operator wrote it
+    /// The run, as the operator wrote it
     #[arg(long, default_value = "/etc/starling/run/run.json")]
     pub run_file: PathBuf,
     /// Folder of certificate, key and tokens
@@ -129,7 +129,7 @@ impl Shared {
     /// Acts on the coordinator and wakes those who wait for a change. The lock is held only for
     /// `act`, which must not block.
     pub fn with<T>(&self, act: impl FnOnce(&mut Coordinator) -> T) -> T {
-        // a panic while it was held left it consistent enough to say how far the run got
+        // a panic under the lock leaves the coordinator fit to say how far the run got
         let outcome = act(&mut self
             .coordinator
             .lock()
@@ -172,7 +172,7 @@ impl Shared {
             ) {
                 return;
             }
-            // the sender lives in self
+            // an error would mean that the sender is gone, and self holds it
             let _ = changes.changed().await;
         }
     }
@@ -221,7 +221,7 @@ pub async fn serve(
         path: run_file.to_owned(),
         source,
     })?;
-    tracing::info!(run = file.run, workers = file.workers, "conducting");
+    tracing::info!(run = file.run, workers = file.workers, "serving");
     let secret = |name: &str| read(&folder.join(name));
     let identity = Identity::from_pem(secret(channel::MASTER_CERT)?, secret(channel::MASTER_KEY)?);
     let tokens = Tokens {
@@ -315,7 +315,7 @@ async fn listen(port: u16) -> Result<TcpListener, MasterError> {
     let any = SocketAddr::from((Ipv6Addr::UNSPECIFIED, port));
     match TcpListener::bind(any).await {
         Ok(listener) => Ok(listener),
-        // a kernel without IPv6
+        // the kernel has no IPv6, or the port cannot be had: the second try tells which
         Err(_) => TcpListener::bind(("0.0.0.0", port))
             .await
             .map_err(|source| MasterError::Listen { port, source }),

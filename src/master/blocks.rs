@@ -66,7 +66,7 @@ impl Blocks {
     /// Divides the measured part of a plan into blocks.
     pub fn new(plan: &Plan) -> Self {
         let length = plan.length().map(|length| length.as_secs_f64());
-        // a second is the shortest time of which anything is known
+        // samples are known by the second, so no block can be shorter
         let width = length.map_or(1.0, |length| (length / BLOCKS as f64).max(1.0));
         let blocks = length.map_or(BLOCKS, |length| (length / width).ceil() as usize);
         Self {
@@ -93,7 +93,7 @@ impl Blocks {
             self.halve();
             place = (f64::from(since) / self.width) as usize;
         }
-        // what ends in the drain belongs to the last
+        // requests that end in the drain belong to the last block
         let place = place.min(self.last);
         if place != self.place {
             self.close();

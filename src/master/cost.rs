@@ -44,7 +44,7 @@ pub fn concurrency(
 /// Run seconds whose samples are the results; at least one.
 pub fn measured_seconds(plan: &Plan, length: Duration) -> Range<u32> {
     let whole = |time: Duration| time.as_secs_f64().ceil() as u32;
-    // a second that holds the end of the warm-up is of both
+    // the second in which the warm-up ends belongs to it
     whole(plan.warmup)..whole(plan.warmup + length).max(whole(plan.warmup) + 1)
 }
 

@@ -39,7 +39,7 @@ impl fleet_server::Fleet for FleetService {
         let inbound = request
             .into_inner()
             .filter_map(|message| async {
-                // the stream ends with it, and the coordinator hears that the worker is gone
+                // an error is the last item of a stream, so the coordinator learns that the worker is gone
                 message
                     .inspect_err(|status| tracing::warn!("a worker's stream broke: {status}"))
                     .ok()
@@ -113,7 +113,7 @@ async fn next(
     outbound: &mpsc::WeakSender<FromMaster>,
 ) -> Option<from_worker::Message> {
     loop {
-        // a session that a newer connection has replaced hears no more
+        // messages of a session that a newer connection has replaced are not read
         outbound.upgrade().filter(|sender| !sender.is_closed())?;
         if let Some(message) = inbound.next().await?.message {
             return Some(message);

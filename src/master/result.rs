@@ -196,11 +196,10 @@ fn measured(
 /// from the run's zero to the end of the load, if that is known.
 fn scale(plan: &Plan, took: Option<Duration>) -> Scale {
     let took = took.map(|took| took.saturating_sub(plan.warmup));
-    // one that was stopped took less than planned, and one that was lost does not know
+    // a run that was stopped took less than planned; of one that was lost the time is not known
     let length = match (plan.length(), took) {
         (Some(planned), Some(took)) => planned.min(took),
-        // of load that ends by itself and whose workers were all lost nobody knows, so there are no
-        // rates
+        // no length was planned and no worker came to its end: without a length there are no rates
         (planned, took) => planned.or(took).unwrap_or(Duration::ZERO),
     };
     Scale {

@@ -304,7 +304,7 @@ impl Search {
             // a level that held has nothing to explain
             row: row(tried, why.unwrap_or_default(), &totals),
         });
-        // a recovery says nothing that anybody asked for
+        // a recovery is at the lowest rate, which is no answer to the search
         if purpose != Purpose::Recovery && (held || self.kept.is_none()) {
             self.kept = Some(Kept {
                 samples: merged,

@@ -57,8 +57,7 @@ fn replace(
             save(&draft)
                 .and_then(|()| fs::rename(&draft, path))
                 .inspect_err(|_| {
-                    // what is left of the draft is worth nothing, and the first error is the one to
-                    // tell
+                    // a draft that stays does no harm, and the first error is the one to report
                     let _ = fs::remove_file(&draft);
                 })
         })

@@ -28,7 +28,7 @@ impl InputSource {
             match std::fs::read(folder.join(layout::input_path(reference))) {
                 Ok(value) => inputs.insert(reference.kind, &reference.name, &reference.key, value),
                 Err(e) if e.kind() == ErrorKind::NotFound => tracing::debug!("{reference}: {e}"),
-                // it is reported as missing, so that the log must say what is wrong
+                // the master is told that the value is missing, so the log must say what is wrong
                 Err(e) => tracing::warn!("{reference}: {e}"),
             }
         }

@@ -123,7 +123,7 @@ impl Work {
             self.length = length;
             self.over_since = Some(Instant::now());
         }
-        // on the wire an empty text is no failure
+        // an empty text on the wire means that nothing failed
         let failure = self.running.failure().unwrap_or_default().to_owned();
         fleet::Delta {
             second,
@@ -154,7 +154,7 @@ impl Work {
             length_micros: self.length.map(micros),
             levels: self.levels.clone(),
             feeders: self.usage(),
-            // only the worker knows them
+            // the worker adds them
             one_offs: vec![],
         }
     }

@@ -291,7 +291,8 @@ impl Coordinator {
     /// Sends a message to one worker, if it is still connected.
     pub(super) fn send_to(&mut self, id: SessionId, message: Message) {
         if let Some(Some(session)) = self.roster.seat(id).map(|seat| &seat.session) {
-            // one that cannot be told is gone or far behind; its connection ends and it asks again
+            // a worker that takes no message is gone or far behind: its connection ends and it asks
+            // again
             let _ = session.send(message);
         }
     }

@@ -1,8 +1,8 @@
 //! The coordinator's part in what one worker does alone: before the start, one after the
 //! other, and when the load is over.
 //!
-//! A one-off goes to the ready worker of the lowest index, or to one that has done it already,
-//! which only says again what came of it: so a master that has lost its memory is told, too. When a
+//! A one-off goes to the ready worker of the lowest index, or to one that has done it already, which
+//! then repeats its answer; this is how a master that has lost its memory learns the outcome. When a
 //! worker dies before it has answered, another begins anew.
 
 use std::collections::VecDeque;
@@ -122,7 +122,7 @@ fn before_start(plan: &Plan) -> VecDeque<(OneOffKind, Duration)> {
     let preflight = match plan.preflight {
         Preflight::Off => [None, setup],
         Preflight::Connect => [preflight, setup],
-        // its steps may name what setup found
+        // its steps may use what setup extracted
         Preflight::Once => [setup, preflight],
     };
     await_targets
@@ -202,7 +202,7 @@ impl Coordinator {
     /// Checks whether there is a teardown that was not done, and something was sent that it may
     /// have to undo.
     fn needs_teardown(&self) -> bool {
-        // who was asked before this process began has something to show for it
+        // a worker that an earlier master process asked can still tell the outcome
         let was_touched = || {
             [OneOffKind::Setup, OneOffKind::Preflight]
                 .into_iter()
@@ -311,7 +311,7 @@ impl Coordinator {
     pub(super) fn on_one_off_done(&mut self, id: SessionId, done: fleet::OneOffDone, now: Instant) {
         let kind = done.kind();
         self.store_one_off_samples(id, &done.snapshot);
-        // of whom nothing was asked, or no longer
+        // this worker was not asked, or its answer is no longer awaited
         if self
             .one_offs
             .under_way
@@ -342,7 +342,7 @@ impl Coordinator {
                 self.event(&why);
                 self.one_offs.warnings.push(why);
             }
-            // it was cut off with the run
+            // the end of the run cut it off
             Some(why) if self.one_offs.is_closing() || self.facts.granted => self.event(&why),
             Some(why) => {
                 self.event(&why);

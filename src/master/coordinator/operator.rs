@@ -62,7 +62,7 @@ impl Coordinator {
                 self.alone_since = Some(now);
                 self.feeding.forget();
             }
-            // a grant that was heard before
+            // the grant came before
             _ => self.remember(facts)?,
         }
         self.tick(now);

@@ -27,8 +27,8 @@ impl Coordinator {
             });
         }
         if self.roster.is_superseded(hello.index, &hello.instance) {
-            // not for ever: if the other goes, this one's share is free again. Until then its lease
-            // runs out.
+            // it may come back: the share is free once the other process is gone. Until then the load
+            // of this one ends with its lease.
             let reason = format!("another process has taken share {}", hello.index);
             return Err(fleet::Refused {
                 reason,
@@ -38,7 +38,7 @@ impl Coordinator {
         let id = self.next_session;
         self.next_session += 1;
         let session = Session::new(id, hello.index, &hello.instance, outbound);
-        // whether it arrives shows in what the worker says next
+        // a worker that does not get it never becomes ready, and its connection ends
         session.send(Message::Welcome(fleet::Welcome {
             version: crate::VERSION.into(),
             epoch: self.facts.epoch,
@@ -201,8 +201,7 @@ impl Coordinator {
                     self.clock = Some(clock);
                     self.seed = cumulative.seed;
                 }
-                // without a clock the run is not gone on with; if no other worker knows one, it is
-                // lost
+                // the run resumes only with a clock; when no other worker knows the time, it is lost
                 None => self.event(&format!(
                     "a worker says that its load began {} us ago, which cannot be",
                     cumulative.elapsed_micros
@@ -262,7 +261,7 @@ impl Coordinator {
             return;
         };
         if pong.started_unix_micros != 0 && instance.started_micros.is_none() {
-            // half of the round trip each way
+            // the ping is taken to have travelled for half of the round trip
             let middle = (pong.master_unix_micros + Timestamp::now().as_microsecond()) / 2;
             instance.started_micros =
                 Some(pong.started_unix_micros - (pong.worker_unix_micros - middle));

@@ -15,7 +15,7 @@ pub(super) fn warnings(
     generator: &Generator,
 ) -> Vec<String> {
     let mut warnings = file.warnings.clone();
-    // the first is always listed
+    // the list holds the first saturated worker whenever there is one
     if let Some(first) = generator.workers.first() {
         let first = format!("; worker {}: {}", first.worker, first.why);
         warnings.push(format!("the load generator was the bottleneck: the numbers are its own, not the target's{first}"));

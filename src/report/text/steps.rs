@@ -102,7 +102,7 @@ impl Page {
         }
         self.heading("GRPC STATUS");
         for (status, count) in counts {
-            // what a target may send has 8 bits
+            // codes have 8 bits, but a target may send any number
             let code =
                 u8::try_from(status).map_or_else(|_| String::new(), |code| Code(code).to_string());
             self.entry(&format::count(count), &format!("{status} {code}"));
