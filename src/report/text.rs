@@ -57,7 +57,6 @@ pub fn render(result: &RunResult, style: Style) -> String {
         if let Some(cost) = &result.cost {
             page.cost(cost);
         }
-        page.grpc_statuses(&result.steps);
         page.records(&result.records);
         page.errors(&result.errors);
         page.feeders(&result.feeders);

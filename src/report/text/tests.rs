@@ -572,3 +572,16 @@ fn the_whole_page_is_as_it_was_last_read() {
         "everything.txt should be, if that is meant:\n{page}"
     );
 }
+
+#[test]
+fn no_part_of_the_page_comes_twice() {
+    let page = render(&everything(), Style::Coloured);
+    let headings: Vec<_> = page
+        .lines()
+        .filter(|line| line.starts_with("\x1b[1m"))
+        .collect();
+    let mut once = headings.clone();
+    once.sort_unstable();
+    once.dedup();
+    assert_eq!(once.len(), headings.len(), "{headings:?}");
+}
