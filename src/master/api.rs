@@ -24,8 +24,8 @@ impl Token {
         Self(text.trim().into())
     }
 
-    /// Compares the token that `authorization`, a whole header, carries with this one. Takes as long
-    /// whichever byte differs; only the length shows.
+    /// Compares the token that `authorization`, a whole header, carries with this one. Takes as
+    /// long whichever byte differs; only the length shows.
     pub fn admits(&self, authorization: Option<&[u8]>) -> bool {
         let Some(presented) = authorization.and_then(|header| header.strip_prefix(b"Bearer "))
         else {

@@ -301,8 +301,8 @@ impl Coordinator {
     /// Sends a message to every connected worker.
     fn broadcast(&self, message: impl Fn() -> Message) {
         for session in self.roster.sessions() {
-            // a worker that takes no message is gone or far behind: its connection ends and it comes
-            // back
+            // a worker that takes no message is gone or far behind: its connection ends and it
+            // comes back
             let _ = session.send(message());
         }
     }

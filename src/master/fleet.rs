@@ -39,7 +39,8 @@ impl fleet_server::Fleet for FleetService {
         let inbound = request
             .into_inner()
             .filter_map(|message| async {
-                // an error is the last item of a stream, so the coordinator learns that the worker is gone
+                // an error is the last item of a stream, so the coordinator learns that the worker
+                // is gone
                 message
                     .inspect_err(|status| tracing::warn!("a worker's stream broke: {status}"))
                     .ok()

@@ -3,9 +3,9 @@
 //!
 //! Layout is our own, in `page` and `table`. Crates for tables (`comfy-table`, `tabled`,
 //! `prettytable-rs`, `cli-table`) size the columns of each table by its content or wrap what is too
-//! wide, while ours stand in the same places down the whole page and never wrap a number; `textwrap`
-//! breaks lines at other places and counts wide characters as two. Either would change every report,
-//! and what would be left to them is one `format!` with a width.
+//! wide, while ours stand in the same places down the whole page and never wrap a number;
+//! `textwrap` breaks lines at other places and counts wide characters as two. Either would change
+//! every report, and what would be left to them is one `format!` with a width.
 
 mod capacity;
 mod page;

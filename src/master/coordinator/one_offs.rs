@@ -1,9 +1,9 @@
 //! The coordinator's part in what one worker does alone: before the start, one after the
 //! other, and when the load is over.
 //!
-//! A one-off goes to the ready worker of the lowest index, or to one that has done it already, which
-//! then repeats its answer; this is how a master that has lost its memory learns the outcome. When a
-//! worker dies before it has answered, another begins anew.
+//! A one-off goes to the ready worker of the lowest index, or to one that has done it already,
+//! which then repeats its answer; this is how a master that has lost its memory learns the outcome.
+//! When a worker dies before it has answered, another begins anew.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};

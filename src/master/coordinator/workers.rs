@@ -27,8 +27,8 @@ impl Coordinator {
             });
         }
         if self.roster.is_superseded(hello.index, &hello.instance) {
-            // it may come back: the share is free once the other process is gone. Until then the load
-            // of this one ends with its lease.
+            // it may come back: the share is free once the other process is gone. Until then the
+            // load of this one ends with its lease.
             let reason = format!("another process has taken share {}", hello.index);
             return Err(fleet::Refused {
                 reason,
@@ -201,7 +201,8 @@ impl Coordinator {
                     self.clock = Some(clock);
                     self.seed = cumulative.seed;
                 }
-                // the run resumes only with a clock; when no other worker knows the time, it is lost
+                // the run resumes only with a clock; when no other worker knows the time, it is
+                // lost
                 None => self.event(&format!(
                     "a worker says that its load began {} us ago, which cannot be",
                     cumulative.elapsed_micros

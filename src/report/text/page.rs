@@ -78,8 +78,8 @@ pub(super) fn end_of(text: &str, width: usize) -> String {
     }
 }
 
-/// Breaks `text` into lines of at most `width` characters, at the last space in the second half of a
-/// line where there is one; always at least one line.
+/// Breaks `text` into lines of at most `width` characters, at the last space in the second half of
+/// a line where there is one; always at least one line.
 pub(super) fn wrap(text: &str, width: usize) -> Vec<String> {
     let mut lines = Vec::new();
     let mut rest: Vec<char> = text.trim_end().chars().collect();
