@@ -6,6 +6,7 @@
 mod connect;
 pub mod inputs;
 mod one_off;
+mod preparation;
 pub mod session;
 mod work;
 

@@ -10,17 +10,13 @@ use tokio::sync::mpsc;
 
 use super::inputs::InputSource;
 use super::one_off::OneOffs;
+use super::preparation::{prepare_again, prepare_now, problems};
 use super::work::{Interval, Work};
-use crate::engine::{self, Assignment, Demand, FeedData, PrepareError, Prepared, SampleSink};
+use crate::engine::{Assignment, Demand, FeedData, PrepareError, Prepared, SampleSink};
 use crate::plan::{Plan, Share};
 use crate::wire::PROTOCOL_VERSION;
-use crate::wire::control::ProblemKind;
 use crate::wire::fleet::{self, FromMaster, FromWorker, from_master, from_worker::Message};
 use crate::wire::layout::RunFile;
-
-/// Pause before a share that could not be prepared is tried again: Secrets may come, targets may
-/// start.
-const PREPARE_EVERY: Duration = Duration::from_secs(2);
 
 /// Reasons why a session ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -555,59 +551,4 @@ async fn send_all(
         send(outbound, message).await?;
     }
     Ok(())
-}
-
-async fn prepare_now(
-    plan: Option<Arc<Plan>>,
-    inputs: &InputSource,
-    request_log: Option<&SampleSink>,
-) -> Result<Arc<Prepared>, PrepareError> {
-    let Some(plan) = plan else {
-        return std::future::pending().await;
-    };
-    let inputs = inputs.read(&plan);
-    let prepared = engine::prepare(plan, &inputs).await?;
-    Ok(Arc::new(match request_log {
-        Some(sink) => prepared.sampled_to(sink.clone()),
-        None => prepared,
-    }))
-}
-
-async fn prepare_again(
-    plan: Option<Arc<Plan>>,
-    inputs: &InputSource,
-    request_log: Option<&SampleSink>,
-) -> Result<Arc<Prepared>, PrepareError> {
-    tokio::time::sleep(PREPARE_EVERY).await;
-    prepare_now(plan, inputs, request_log).await
-}
-
-/// Lists what stands in the way, as the operator shows it.
-fn problems(error: &PrepareError) -> Vec<fleet::Problem> {
-    let problem = |kind: ProblemKind, field: &str, object: String, message: &str| fleet::Problem {
-        kind: kind.to_string(),
-        field: field.to_owned(),
-        object,
-        message: message.to_owned(),
-    };
-    let (kind, problems) = match error {
-        PrepareError::MissingReferences(references) => {
-            let missing = references.iter().map(|reference| {
-                let object = format!(
-                    "{} {:?} key {:?}",
-                    reference.kind, reference.name, reference.key
-                );
-                let kind = ProblemKind::MissingReference;
-                problem(kind, &reference.field, object, "is not there")
-            });
-            return missing.collect();
-        }
-        PrepareError::Invalid(problems) => (ProblemKind::InvalidSpec, problems),
-        PrepareError::Target(problems) => (ProblemKind::TargetUnresolved, problems),
-        PrepareError::Token(problems) => (ProblemKind::NoToken, problems),
-    };
-    problems
-        .iter()
-        .map(|p| problem(kind, &p.path, String::new(), &p.message))
-        .collect()
 }
