@@ -321,7 +321,8 @@ pub struct CapacityResult {
     pub curve: Vec<CapacityLevel>,
 }
 
-/// What a search for the capacity came up against. Displayed as JSON has it: the variant's name.
+/// Limit that a search for the capacity came up against; displayed by the variant's name, as in
+/// JSON.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum LimitedBy {
     /// The target does not hold more.
@@ -356,7 +357,7 @@ pub struct CostResult {
     pub currency: String,
     /// Of one endpoint.
     pub per_hour: Option<f64>,
-    /// Which rate `rate` is.
+    /// Origin of `rate`.
     pub basis: CostBasis,
     /// Requests per second; `None` where `why_not` says why there is no price.
     pub rate: Option<f64>,
@@ -370,7 +371,7 @@ pub struct CostResult {
     pub why_not: String,
 }
 
-/// The rate that a cost is worked out for. Displayed as JSON has it: the variant's name.
+/// Origin of the rate that a cost is worked out for; displayed by the variant's name, as in JSON.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum CostBasis {
     /// The rate that a search for the capacity confirmed.
@@ -391,7 +392,7 @@ impl fmt::Display for CostBasis {
 #[serde(rename_all = "camelCase")]
 pub struct CapacityLevel {
     pub rate: f64,
-    /// What the level was tried for.
+    /// Purpose of the level.
     pub purpose: Purpose,
     pub held: bool,
     /// Why it did not hold.
@@ -409,15 +410,15 @@ pub struct CapacityLevel {
     pub p99: u64,
 }
 
-/// What a level of a search for the capacity was tried for; serialised as the variant's name.
+/// Purpose of a level in a search for the capacity; serialised as the variant's name.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Purpose {
-    /// To find out whether the rate holds.
+    /// The search asks whether the rate holds.
     #[default]
     Search,
-    /// To let the target recover at the lowest rate after a level that did not hold.
+    /// The target recovers at the lowest rate after a level that did not hold.
     Recovery,
-    /// To find out whether the rate holds for twice as long.
+    /// The search asks whether the rate holds for twice as long.
     Confirmation,
 }
 

@@ -33,29 +33,53 @@ const DRAIN: Duration = Duration::from_secs(10);
 /// Reasons why a master cannot be reached.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
+    /// Certificate or token cannot be read.
     #[error("cannot read {path}: {source}")]
     Read {
+        /// The file.
         path: std::path::PathBuf,
+        /// Error of the system.
         source: std::io::Error,
     },
+    /// The token has characters that no header may have.
     #[error("the worker token is not a header's value")]
     Token,
+    /// The address has no port.
     #[error("{master} is not HOST:PORT")]
-    Address { master: String },
+    Address {
+        /// The address, as the arguments have it.
+        master: String,
+    },
+    /// The name cannot be looked up.
     #[error("cannot resolve {master}: {source}")]
     Resolve {
+        /// The address, as the arguments have it.
         master: String,
+        /// Error of the look-up.
         source: std::io::Error,
     },
+    /// The name has no address, such as while no master is ready.
     #[error("{master} has no address")]
-    NoAddress { master: String },
+    NoAddress {
+        /// The address, as the arguments have it.
+        master: String,
+    },
+    /// The connection failed.
     #[error("cannot reach the master at {address}: {message}")]
     Dial {
+        /// Address that was dialled.
         address: SocketAddr,
+        /// The error and its causes.
         message: String,
     },
+    /// The master turned the stream away, such as for a wrong token.
     #[error("the master at {address} answered {status}")]
-    Join { address: SocketAddr, status: Status },
+    Join {
+        /// Address that was dialled.
+        address: SocketAddr,
+        /// Status of the answer.
+        status: Status,
+    },
 }
 
 /// Messages of the master; ends when the connection does.

@@ -7,7 +7,7 @@ use serde::de::IntoDeserializer;
 use serde::de::value::Error;
 use serde::{Deserialize, Serialize};
 
-/// Why a run got its verdict. Serialised, displayed and parsed as the variant's name, which is part
+/// Reason of a verdict. Serialised, displayed and parsed as the variant's name, which is part
 /// of the released form of results and conditions.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Reason {
