@@ -1,6 +1,13 @@
 //! AWS Signature Version 4: a request is signed with keys that are never sent.
 //!
 //! <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html>
+//!
+//! Signing is written here, on `hmac`, `sha2` and `percent-encoding`, because the crates for it
+//! cost more than they save. `aws-sigv4` 1.6.4 brings ten crates that nothing else needs, the runtime
+//! of Amazon's SDK among them; `reqsign-aws-v4` 3.3.1 brings fourteen, with parsers of INI and XML;
+//! `aws-sign-v4` 0.3.0 brings `chrono` and second versions of `sha2` and `digest`. Each takes a
+//! request as typed parts, while the engine has it as the bytes that will be sent. The tests hold
+//! this file to the signatures that Amazon publishes.
 
 use std::fmt::Write as _;
 
@@ -15,7 +22,7 @@ use crate::plan::{AwsSigV4, Inputs, Problem};
 
 const ALGORITHM: &str = "AWS4-HMAC-SHA256";
 
-/// Headers that whatever lies between may change, and those that [`Signer::sign`] writes itself.
+/// Headers that proxies may change, and those that [`Signer::sign`] writes itself.
 const UNSIGNED: [&str; 15] = [
     "accept",
     "accept-encoding",
@@ -41,6 +48,7 @@ const RESERVED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'_')
     .remove(b'~');
 
+/// Keys of an AWS account and the service that they sign requests for.
 pub(crate) struct Signer {
     region: String,
     service: String,
@@ -49,7 +57,34 @@ pub(crate) struct Signer {
     session_token: Option<String>,
 }
 
+/// What the signature of one request covers.
+struct Signed {
+    /// Header names in lower case and canonical values, sorted.
+    headers: Vec<(String, String)>,
+    /// SHA-256 of the body, in hexadecimal.
+    body_hash: String,
+    /// Time of signing, such as `20150830T123600Z`.
+    time: String,
+}
+
+impl Signed {
+    fn day(&self) -> &str {
+        &self.time[..8]
+    }
+
+    /// The names of the headers, separated by semicolons.
+    fn names(&self) -> String {
+        let names: Vec<_> = self.headers.iter().map(|(name, _)| name.as_str()).collect();
+        names.join(";")
+    }
+}
+
 impl Signer {
+    /// Takes the keys from `inputs`.
+    ///
+    /// # Errors
+    ///
+    /// A key that is not among the inputs or is no text, with its field path.
     pub(super) fn new(keys: &AwsSigV4, inputs: &Inputs) -> Result<Self, Problem> {
         let AwsSigV4 {
             region,
@@ -71,82 +106,101 @@ impl Signer {
         })
     }
 
-    /// Writes `message`, a whole request without a signature, with one to `out`.
+    /// Writes `message`, a whole request without a signature, to `out` with its signature.
     pub(super) fn sign(&self, message: &[u8], unix_seconds: u64, out: &mut Vec<u8>) {
-        let (head, body) = message::split(message);
-        let time = timestamp(unix_seconds);
-        let day = &time[..8];
-        let hash = hex(&Sha256::digest(body));
-        let is_s3 = self.service == "s3";
+        let signed = self.signed(message, timestamp(unix_seconds));
+        let scope = format!(
+            "{}/{}/{}/aws4_request",
+            signed.day(),
+            self.region,
+            self.service
+        );
+        let request = self.canonical_request(message, &signed);
+        let to_sign = format!(
+            "{ALGORITHM}\n{}\n{scope}\n{}",
+            signed.time,
+            hex(&Sha256::digest(request))
+        );
+        let signature = hex(&hmac(&self.signing_key(signed.day()), &to_sign));
 
+        let mut lines = format!(
+            "Authorization: {ALGORITHM} Credential={}/{scope}, SignedHeaders={}, \
+             Signature={signature}\r\nX-Amz-Date: {}\r\n",
+            self.key_id,
+            signed.names(),
+            signed.time
+        );
+        if let Some(token) = &self.session_token {
+            let _ = write!(lines, "X-Amz-Security-Token: {token}\r\n"); // into a String
+        }
+        if self.is_s3() {
+            let _ = write!(lines, "X-Amz-Content-Sha256: {}\r\n", signed.body_hash);
+        }
+        message::with_lines(message, lines.as_bytes(), out);
+    }
+
+    /// S3 has the hash of the body among the headers, and takes paths as they are.
+    fn is_s3(&self) -> bool {
+        self.service == "s3"
+    }
+
+    /// Chooses the headers of `message` that are signed, and adds those that signing adds.
+    fn signed(&self, message: &[u8], time: String) -> Signed {
+        let (head, body) = message::split(message);
+        let body_hash = hex(&Sha256::digest(body));
         let mut signed: Vec<(String, String)> = headers(head).map(canonical_header).collect();
         signed.retain(|(name, _)| !UNSIGNED.contains(&name.as_str()));
         signed.push(("x-amz-date".into(), time.clone()));
-        signed.extend(
-            self.session_token
-                .iter()
-                .map(|token| ("x-amz-security-token".into(), token.clone())),
-        );
-        if is_s3 {
-            signed.push(("x-amz-content-sha256".into(), hash.clone()));
+        if let Some(token) = &self.session_token {
+            signed.push(("x-amz-security-token".into(), token.clone()));
+        }
+        if self.is_s3() {
+            signed.push(("x-amz-content-sha256".into(), body_hash.clone()));
         }
         signed.sort();
-        let names = signed
-            .iter()
-            .map(|(name, _)| name.as_str())
-            .collect::<Vec<_>>()
-            .join(";");
+        Signed {
+            headers: signed,
+            body_hash,
+            time,
+        }
+    }
 
-        let method =
-            std::str::from_utf8(head.split(|byte| *byte == b' ').next().unwrap_or_default())
-                .unwrap_or_default();
+    /// The request in the one form that both sides compute its signature from.
+    fn canonical_request(&self, message: &[u8], signed: &Signed) -> String {
+        let method = message.split(|byte| *byte == b' ').next();
+        let method = std::str::from_utf8(method.unwrap_or_default()).unwrap_or_default();
         let target = message::path(message);
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
-        let path = if is_s3 {
+        let path = if self.is_s3() {
             path.to_owned()
         } else {
             canonical_path(path)
         };
         let mut request = format!("{method}\n{path}\n{}\n", canonical_query(query));
-        for (name, value) in &signed {
+        for (name, value) in &signed.headers {
             let _ = writeln!(request, "{name}:{value}"); // into a String
         }
-        let _ = write!(request, "\n{names}\n{hash}");
+        let _ = write!(request, "\n{}\n{}", signed.names(), signed.body_hash);
+        request
+    }
 
-        let scope = format!("{day}/{}/{}/aws4_request", self.region, self.service);
-        let to_sign = format!(
-            "{ALGORITHM}\n{time}\n{scope}\n{}",
-            hex(&Sha256::digest(request))
-        );
-        let parts = [day, &self.region, &self.service, "aws4_request"];
-        let key = parts
+    /// The key of one day, region and service.
+    fn signing_key(&self, day: &str) -> Vec<u8> {
+        [day, &self.region, &self.service, "aws4_request"]
             .iter()
             .fold(format!("AWS4{}", self.secret).into_bytes(), |key, part| {
                 hmac(&key, part)
-            });
-        let signature = hex(&hmac(&key, &to_sign));
-
-        let id = &self.key_id;
-        let mut lines = format!(
-            "Authorization: {ALGORITHM} Credential={id}/{scope}, SignedHeaders={names}, Signature={signature}\r\nX-Amz-Date: {time}\r\n"
-        );
-        if let Some(token) = &self.session_token {
-            let _ = write!(lines, "X-Amz-Security-Token: {token}\r\n");
-        }
-        if is_s3 {
-            let _ = write!(lines, "X-Amz-Content-Sha256: {hash}\r\n");
-        }
-        message::with_lines(message, lines.as_bytes(), out);
+            })
     }
 }
 
-/// `20150830T123600Z`
+/// Writes a time as signatures have it, such as `20150830T123600Z`.
 fn timestamp(unix_seconds: u64) -> String {
     let time = jiff::Timestamp::from_second(unix_seconds as i64).unwrap_or_default();
     time.strftime("%Y%m%dT%H%M%SZ").to_string()
 }
 
-/// In lower case, with single spaces between the words of its value.
+/// Returns the name in lower case, and the value with single spaces between its words.
 fn canonical_header((name, value): (&[u8], &[u8])) -> (String, String) {
     let name = String::from_utf8_lossy(name).to_ascii_lowercase();
     let value = String::from_utf8_lossy(value);
@@ -156,7 +210,7 @@ fn canonical_header((name, value): (&[u8], &[u8])) -> (String, String) {
     )
 }
 
-/// Without `.` and `..`, and encoded once more than it is sent.
+/// Removes `.` and `..` from a path, and encodes it once more than it is sent.
 fn canonical_path(path: &str) -> String {
     let mut segments: Vec<&str> = Vec::new();
     for segment in path.split('/') {
@@ -181,7 +235,7 @@ fn canonical_path(path: &str) -> String {
     canonical
 }
 
-/// Sorted as it is encoded, and encoded in one way whatever way it is sent in.
+/// Sorts the parameters of a query and encodes them in one way, however they are sent.
 fn canonical_query(query: &str) -> String {
     let encode = |text: &str| {
         percent_encode(
