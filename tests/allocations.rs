@@ -1,6 +1,12 @@
 //! Between two requests a template allocates nothing but the room for what it writes, which is kept
 //! for the next.
 
+#![allow(
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test that cannot go on fails"
+)]
+
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::time::{Duration, SystemTime};
@@ -16,6 +22,7 @@ thread_local! {
 struct Counting;
 
 // SAFETY: all is left to the system's allocator
+#[allow(unsafe_code, reason = "an allocator that counts")]
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         COUNT.set(COUNT.get() + 1);

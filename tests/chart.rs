@@ -1,6 +1,12 @@
 //! The chart, rendered by the real helm: what it makes of good values, what it refuses, and that
 //! generated files are those committed.
 
+#![allow(
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test that cannot go on fails"
+)]
+
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -1,6 +1,12 @@
 //! Master and workers as in a cluster, over real sockets with TLS and tokens: exact sums, losses,
 //! restarts.
 
+#![allow(
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test that cannot go on fails"
+)]
+
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::{Arc, Mutex};

@@ -1,6 +1,11 @@
 //! Load sent to servers that others wrote: gRPC's own for Python, MLServer and MLflow's scoring
 //! server. `tests/foreign/prepare.sh` installs them; where it cannot, these tests fail.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "what waits for another process has no tasks to hold up"
+)]
+
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};

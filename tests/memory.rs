@@ -1,6 +1,13 @@
 //! Memory does not grow with the number of requests: after ten times as many the engine holds what
 //! it held before.
 
+#![allow(
+    clippy::disallowed_methods,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test that cannot go on fails, and its queue takes one message"
+)]
+
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::net::SocketAddr;
@@ -43,6 +50,7 @@ fn weigh(bytes: i64) {
 }
 
 // SAFETY: all is left to the system's allocator
+#[allow(unsafe_code, reason = "an allocator that weighs")]
 unsafe impl GlobalAlloc for Weighing {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         weigh(layout.size() as i64);

@@ -1,6 +1,12 @@
 //! The prose of the source: every visible item is documented, every doc begins so that it makes
 //! sense on its own, and functions are short enough to read.
 
+#![allow(
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test that cannot go on fails"
+)]
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,6 +1,12 @@
 //! The samples and the guides are what they claim: their files are valid and pass against the
 //! demo service, their commands run.
 
+#![allow(
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test that cannot go on fails"
+)]
+
 use std::collections::VecDeque;
 use std::fs;
 use std::io::{BufRead, BufReader};

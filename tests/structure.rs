@@ -1,6 +1,12 @@
 //! The shape of the source: which module may know which, one way to lay out files, and none too
 //! long to read.
 
+#![allow(
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test that cannot go on fails"
+)]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -17,6 +17,7 @@ pub struct Ticks {
 }
 
 /// Keeps what `command` starts on one core.
+#[allow(unsafe_code, reason = "sched_setaffinity, before exec")]
 pub fn on_core(command: &mut Command, core: usize) -> &mut Command {
     let pin = move || {
         // SAFETY: all zeros are an empty set, and the pointer lives through the call, which is
@@ -93,12 +94,14 @@ pub fn resident(process: u32) -> u64 {
         * 1024
 }
 
+#[allow(unsafe_code, reason = "sysconf")]
 pub fn ticks_per_second() -> u64 {
     // SAFETY: it only reads
     unsafe { libc::sysconf(libc::_SC_CLK_TCK) as u64 }
 }
 
 /// Lets this process, and what it starts, open so many files.
+#[allow(unsafe_code, reason = "getrlimit and setrlimit")]
 pub fn allow_files(wanted: u64) -> Result<(), String> {
     // SAFETY: the pointers live through the calls
     let allowed = unsafe {

@@ -11,6 +11,16 @@
 //! - `cargo bench --bench engine -- --against=PROGRAM get`: this program and another build of it in
 //!   turn, such as the one before a change, on the rows that have peers.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "what waits for another process has no tasks to hold up"
+)]
+#![allow(
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test that cannot go on fails"
+)]
+
 mod against;
 mod clients;
 mod encode;

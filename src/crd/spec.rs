@@ -5,8 +5,10 @@
 //! docs/loadtest.md show, so they are written for users. [`super::schema`] adds the meaning of an
 //! enum's values and the default of a scalar.
 
-// clippy takes two columns of one type for the same attribute written twice
-#![allow(clippy::duplicated_attributes)]
+#![allow(
+    clippy::duplicated_attributes,
+    reason = "clippy takes two columns of one type for the same attribute written twice"
+)]
 
 mod auth;
 mod check;

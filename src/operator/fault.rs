@@ -38,6 +38,7 @@ impl KillPoint {
         self.kill_at(Moment::After, write);
     }
 
+    #[allow(unsafe_code, reason = "raise and _exit")]
     fn kill_at(&self, moment: Moment, write: &str) {
         if self
             .0

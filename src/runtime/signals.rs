@@ -27,7 +27,10 @@ impl Signals {
                     _ = terminate.recv() => libc::SIGTERM,
                 };
                 if !heard.receive(number) {
-                    // the second: whoever sent it no longer wants to wait
+                    #[allow(
+                        clippy::disallowed_methods,
+                        reason = "the second signal: whoever sent it no longer wants to wait"
+                    )]
                     std::process::exit(128 + number);
                 }
             }

@@ -1,5 +1,10 @@
 //! The real program: what it says, what it leaves behind, and its exit codes.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "what waits for another process has no tasks to hold up"
+)]
+
 use std::fs;
 use std::io::Write;
 use std::path::PathBuf;

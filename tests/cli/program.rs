@@ -150,6 +150,7 @@ impl Drop for Service {
     }
 }
 
+#[allow(unsafe_code, reason = "kill")]
 pub fn send(child: &Child, signal: i32) {
     // SAFETY: the process is our child and has not been waited for, so its id is its own
     assert_eq!(

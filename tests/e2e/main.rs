@@ -6,6 +6,12 @@
 //! in the PATH. Without them every test fails and says so. What was seen of a failed test (objects,
 //! events, logs of all its Pods) is left in a file in `STARLING_TEST_LOGS`.
 
+#![allow(
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test that cannot go on fails"
+)]
+
 mod samples;
 mod stage;
 #[path = "../shared/unhurried.rs"]

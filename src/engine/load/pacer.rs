@@ -79,6 +79,7 @@ mod linux {
 
     pub(crate) struct Timer(AsyncFd<OwnedFd>);
 
+    #[allow(unsafe_code, reason = "timerfd")]
     impl Timer {
         pub(crate) fn new() -> io::Result<Self> {
             // SAFETY: a call without pointers

@@ -135,6 +135,7 @@ impl Session {
     }
 
     /// Ready when there is nothing to drop.
+    #[allow(unsafe_code, reason = "recv with MSG_TRUNC")]
     #[cfg(target_os = "linux")]
     fn poll_drop_body(
         &mut self,

@@ -270,6 +270,7 @@ async fn connect_from(sources: &[IpAddr], address: SocketAddr, turn: u64) -> io:
 
 /// A port chosen when the target is known can be used for others at the same time; else each source
 /// address has 28,000 in all.
+#[allow(unsafe_code, reason = "an option of sockets that tokio does not know")]
 #[cfg(target_os = "linux")]
 fn choose_port_late(socket: &TcpSocket) -> io::Result<()> {
     use std::os::fd::AsRawFd;

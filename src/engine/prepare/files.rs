@@ -2,6 +2,7 @@
 
 /// Lets this process open as many files as the system allows it. A load that needs more shows
 /// failures of class `exhausted`.
+#[allow(unsafe_code, reason = "getrlimit and setrlimit")]
 pub(crate) fn raise_limit() {
     let mut limit = libc::rlimit {
         rlim_cur: 0,

@@ -56,6 +56,7 @@ impl CpuMeter {
     }
 }
 
+#[allow(unsafe_code, reason = "getrusage")]
 pub(crate) fn process_cpu_micros() -> u64 {
     let mut usage = MaybeUninit::<libc::rusage>::uninit();
     // SAFETY: getrusage fills the struct it is given, and RUSAGE_SELF with a valid pointer cannot
