@@ -591,3 +591,55 @@ fn every_file_says_its_subject_first() {
         .collect();
     assert!(silent.is_empty(), "{silent:?}");
 }
+
+/// Files of the program, but for tests, that name `what` outside comments.
+fn files_that_name(what: &str) -> BTreeSet<String> {
+    rust_files(&source())
+        .into_iter()
+        .filter(|file| !is_tests(file))
+        .filter(|file| {
+            after(&code(&fs::read_to_string(file).unwrap()), what)
+                .next()
+                .is_some()
+        })
+        .map(|file| file.strip_prefix(source()).unwrap().display().to_string())
+        .collect()
+}
+
+/// The price of a new metric is a row of the table in plan/threshold/metric.rs, and an arm here.
+#[test]
+fn only_the_reader_of_a_metric_tells_it_from_others() {
+    for metric in [
+        "Metric::Latency",
+        "Metric::Ttft",
+        "Metric::Achieved",
+        "Metric::Goodput",
+    ] {
+        let expected = BTreeSet::from(["master/reading.rs".to_owned()]);
+        assert_eq!(files_that_name(metric), expected, "{metric}");
+    }
+}
+
+/// The price of a new kind of check is a variant of the spec and one of the plan, and an arm of
+/// what turns the one into the other and of the judge.
+#[test]
+fn only_the_judge_of_a_check_tells_it_from_others() {
+    for check in ["Trailer", "Messages", "Size"] {
+        let spec = BTreeSet::from(["crd/convert/check.rs".to_owned()]);
+        assert_eq!(
+            files_that_name(&format!("CheckKindSpec::{check}")),
+            spec,
+            "{check}"
+        );
+        let plan = [
+            "crd/convert/check.rs",
+            "engine/answer/check.rs",
+            "plan/check.rs",
+        ];
+        assert_eq!(
+            files_that_name(&format!("Check::{check}")),
+            BTreeSet::from(plan.map(str::to_owned)),
+            "{check}"
+        );
+    }
+}

@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::spec::LoadTestSpec;
 use crate::plan::duration;
+use crate::plan::threshold::Metric;
 
 const INTRODUCTION: &str = "# The fields of a LoadTest
 
@@ -28,20 +29,26 @@ spec: {}               # all that follows
 `h`): `250ms`, `1h30m`. In the paths below `[]` is any entry of a list and `NAME` any name in a map.
 ";
 
-/// A file with one LoadTest.
+/// Path of the section that is followed by the table of metrics.
+const THRESHOLDS: &str = "spec.thresholds[]";
+
+/// An example of the reference: a file with one LoadTest.
 #[derive(Debug, Clone)]
 pub struct Example {
-    /// The path of the section it belongs to, without `spec.` and `[]`; `-` and what sets it apart
-    /// may follow: `load.open-poisson`.
+    /// Name of the file: the path of the section that it belongs to, without `spec.` and `[]`, and
+    /// if that has several examples a dash and a word that sets this one apart, such as
+    /// `load.open-poisson`.
     pub name: String,
+    /// Text of the file.
     pub text: String,
-    /// The LoadTest's `spec`.
+    /// Value of the field `spec`.
     pub spec: Value,
 }
 
-/// The page, and what it lacks.
+/// The page of the reference, with what it lacks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Page {
+    /// Text of the page.
     pub markdown: String,
     /// Fields that no example uses.
     pub without_example: Vec<String>,
@@ -93,7 +100,7 @@ struct Field {
 struct Reference<'a> {
     root: &'a Value,
     sections: Vec<Section>,
-    /// From the schema's name of a type to the section it has.
+    /// Path of the section of each type, by the type's name in the schema.
     paths: BTreeMap<String, String>,
 }
 
@@ -223,20 +230,12 @@ impl<'a> Reference<'a> {
         path
     }
 
-    /// The type of a field in words, with its bounds.
+    /// Names the type of a field in words, with its bounds.
     fn kind(&self, schema: &'a Value) -> String {
         let Resolved { schema, .. } = self.resolve(schema);
-        let between = |low: &str, high: &str| range(&schema[low], &schema[high]);
-        let kind = |name: &str| match &schema["type"] {
-            Value::Array(kinds) => kinds.iter().any(|kind| kind == name),
-            kind => kind == name,
-        };
         if let Some(values) = values(schema) {
-            return values
-                .iter()
-                .map(|(value, _)| value.as_str())
-                .collect::<Vec<_>>()
-                .join(", ");
+            let values: Vec<_> = values.iter().map(|(value, _)| value.as_str()).collect();
+            return values.join(", ");
         }
         match schema["pattern"].as_str() {
             Some(duration::PATTERN) => return "duration".into(),
@@ -244,37 +243,19 @@ impl<'a> Reference<'a> {
             _ => {}
         }
         if schema["properties"].is_object() {
-            "map".into()
-        } else if schema["items"].is_object() {
-            format!(
-                "list{} of {}",
-                between("minItems", "maxItems"),
-                plural(&self.kind(&schema["items"]))
-            )
-        } else if schema["additionalProperties"].is_object() {
-            format!(
-                "map{} from names to {}",
-                between("minProperties", "maxProperties"),
-                plural(&self.kind(&schema["additionalProperties"]))
-            )
-        } else if kind("string") {
-            format!(
-                "text{}",
-                if schema["maxLength"].is_null() {
-                    String::new()
-                } else {
-                    format!(", at most {} characters", schema["maxLength"])
-                }
-            )
-        } else if kind("integer") {
-            format!("whole number{}", between("minimum", "maximum"))
-        } else if kind("number") {
-            format!("number{}", between("minimum", "maximum"))
-        } else if kind("boolean") {
-            "`true` or `false`".into()
-        } else {
-            "any value".into()
+            return "map".into();
         }
+        let between = |low: &str, high: &str| range(&schema[low], &schema[high]);
+        if schema["items"].is_object() {
+            let bounds = between("minItems", "maxItems");
+            return format!("list{bounds} of {}", plural(&self.kind(&schema["items"])));
+        }
+        let named = &schema["additionalProperties"];
+        if named.is_object() {
+            let bounds = between("minProperties", "maxProperties");
+            return format!("map{bounds} from names to {}", plural(&self.kind(named)));
+        }
+        scalar(schema)
     }
 
     fn meaning(&self, property: &'a Value) -> String {
@@ -286,7 +267,8 @@ impl<'a> Reference<'a> {
         let mut meaning = description.unwrap_or_default().to_owned();
         for (value, said) in values(schema).into_iter().flatten() {
             if let Some(said) = said {
-                let _ = write!(meaning, " {value}: {}.", said.trim_end_matches('.')); // into a String
+                // writing to a String cannot fail
+                let _ = write!(meaning, " {value}: {}.", said.trim_end_matches('.'));
             }
         }
         meaning
@@ -353,6 +335,9 @@ impl<'a> Reference<'a> {
                     elsewhere.filter(|_| !shown_here && field.section.is_none()),
                 );
             }
+            if section.path == THRESHOLDS {
+                write_metrics(&mut markdown);
+            }
             own.iter()
                 .for_each(|(example, _)| example.write(&mut markdown));
         }
@@ -373,7 +358,8 @@ impl<'a> Reference<'a> {
 }
 
 impl Section {
-    /// Whether an example is named after this section, or after a field that has none of its own.
+    /// Returns whether an example is named after this section, or after a field that has none of
+    /// its own.
     fn holds(&self, example: &Example) -> bool {
         let named = |path: &str| {
             let place = path.trim_start_matches("spec.").replace("[]", "");
@@ -460,6 +446,19 @@ impl Example {
     }
 }
 
+/// Writes the table of the metrics that a threshold can name.
+fn write_metrics(page: &mut String) {
+    page.push_str("\n| metric | aggregates | meaning |\n|---|---|---|\n");
+    for metric in Metric::all() {
+        page.push_str(&format!(
+            "| `{}` | `{}` | {} |\n",
+            metric.name(),
+            metric.aggregates().join("`, `"),
+            cell(&metric.meaning()),
+        ));
+    }
+}
+
 fn fields_of(schema: &Value) -> impl Iterator<Item = (&String, &Value)> {
     schema["properties"].as_object().into_iter().flatten()
 }
@@ -494,6 +493,28 @@ fn values(schema: &Value) -> Option<Vec<(String, Option<&str>)>> {
         .map(values)
         .collect::<Option<Vec<_>>>()
         .map(|lists| lists.concat())
+}
+
+/// Names the type of a value that holds no others.
+fn scalar(schema: &Value) -> String {
+    let is = |name: &str| match &schema["type"] {
+        Value::Array(kinds) => kinds.iter().any(|kind| kind == name),
+        kind => kind == name,
+    };
+    if is("string") {
+        match schema["maxLength"].as_u64() {
+            Some(most) => format!("text, at most {most} characters"),
+            None => "text".into(),
+        }
+    } else if is("integer") || is("number") {
+        let whole = if is("integer") { "whole " } else { "" };
+        let range = range(&schema["minimum"], &schema["maximum"]);
+        format!("{whole}number{range}")
+    } else if is("boolean") {
+        "`true` or `false`".into()
+    } else {
+        "any value".into()
+    }
 }
 
 fn range(low: &Value, high: &Value) -> String {

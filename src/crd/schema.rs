@@ -66,6 +66,7 @@ fn define() -> Value {
     let fields = &mut root["properties"];
     explain(&mut fields["spec"], &plain_schema::<LoadTestSpec>());
     explain(&mut fields["status"], &plain_schema::<LoadTestStatus>());
+    describe_metrics(&mut fields["spec"]);
     refer_to_tasks(&mut fields["spec"]);
     // until the operator has seen a resource it must not look ready to kstatus
     root["properties"]["status"]["default"] = json!({"observedGeneration": -1});
@@ -87,6 +88,23 @@ fn refer_to_tasks(spec: &mut Value) {
         drop_descriptions(step);
         step["description"] = "Its fields are described at scenarios.tasks.steps.".into();
     }
+}
+
+/// Adds the table of metrics to the description of the field that names one.
+fn describe_metrics(spec: &mut Value) {
+    let metric = spec
+        .pointer_mut("/properties/thresholds/items/properties/metric/description")
+        .expect("the schema has it");
+    let mut text = metric.as_str().unwrap_or_default().to_owned();
+    for metric in Metric::all() {
+        text += &format!(
+            "\n- `{}` (`{}`): {}",
+            metric.name(),
+            metric.aggregates().join("`, `"),
+            metric.meaning()
+        );
+    }
+    *metric = text.into();
 }
 
 fn drop_descriptions(schema: &mut Value) {
@@ -296,7 +314,8 @@ pub(in crate::crd) fn quantity(_: &mut SchemaGenerator) -> Schema {
 
 /// Schema of the name of a metric that every test has.
 pub(in crate::crd) fn metric(_: &mut SchemaGenerator) -> Schema {
-    json_schema!({"type": "string", "enum": Metric::ALL.map(Metric::name)})
+    let names: Vec<_> = Metric::all().map(Metric::name).collect();
+    json_schema!({"type": "string", "enum": names})
 }
 
 /// Schema of an [`Outcome`](crate::plan::threshold::Outcome).

@@ -1,20 +1,22 @@
-//! What a threshold reads from samples: a sum that grows and shrinks, and what it comes to.
+//! Readings of thresholds: sums of samples that grow and shrink, and the number that each comes to.
 
 use crate::plan::threshold::{Aggregate, Metric, Outcome, Quantity};
 use crate::plan::{Plan, Threshold, Unit};
-use crate::stats::summary::selected;
-use crate::stats::{Histogram, Phase, Snapshot, StepStats, StreamStats, format};
+use crate::stats::{Histogram, Phase, Snapshot, StepStats, TaskStats, format};
 
 /// A threshold, and the places of the plan that it selects.
 #[derive(Debug)]
 pub struct Reader {
+    /// Threshold that is read for.
     pub threshold: Threshold,
+    /// Selected steps: true at the places that they have in the plan.
     steps: Vec<bool>,
+    /// Selected tasks: true at the places that they have in the plan.
     tasks: Vec<bool>,
 }
 
-/// Times or other numbers of answers, or a part of a whole; which of them counts is the threshold's
-/// business.
+/// Sum of samples: times or other numbers of answers, or a part of a whole; the threshold's metric
+/// decides which of them is used.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Reading {
     times: Histogram,
@@ -22,7 +24,7 @@ pub struct Reading {
     whole: u64,
 }
 
-/// A reading that takes little memory; there may be one for each second of a window.
+/// A reading that takes little memory, since a window keeps one for each of its seconds.
 #[derive(Debug)]
 pub struct Packed {
     times: Vec<u8>,
@@ -31,6 +33,7 @@ pub struct Packed {
 }
 
 impl Reader {
+    /// Finds the steps and tasks that the threshold selects and its metric is measured of.
     pub fn new(plan: &Plan, threshold: &Threshold) -> Self {
         let select = &threshold.select;
         let tasks = plan.scenarios.iter().flat_map(|scenario| {
@@ -49,70 +52,57 @@ impl Reader {
         }
     }
 
-    /// `due` are the iterations that open load asks for in the time of the samples.
+    /// Sums up the samples of a snapshot. `due` is the number of iterations that open load asks for
+    /// in the time of the samples.
     pub fn read(&self, snapshot: &Snapshot, due: u64) -> Reading {
-        let times = |times: Histogram| Reading {
-            times,
-            ..Reading::default()
-        };
-        let share = |part, whole| Reading {
-            part,
-            whole,
-            ..Reading::default()
-        };
         let counters = snapshot.counters;
         match self.threshold.metric {
-            Metric::Latency => times(self.latencies(snapshot)),
-            Metric::ServiceTime => times(self.of_steps(snapshot).service_time),
-            Metric::Dns => times(self.phase(snapshot, Phase::Dns)),
-            Metric::Connect => times(self.phase(snapshot, Phase::Connect)),
-            Metric::Tls => times(self.phase(snapshot, Phase::Tls)),
-            Metric::Wait => times(self.phase(snapshot, Phase::Wait)),
-            Metric::Download => times(self.phase(snapshot, Phase::Download)),
-            Metric::Iteration => {
-                let mut sum = Histogram::new();
-                self.tasks_of(snapshot)
-                    .for_each(|task| sum.merge(&task.duration));
-                times(sum)
+            Metric::Latency => self.latencies(snapshot),
+            Metric::ServiceTime => self.times(snapshot, |step| Some(&step.service_time)),
+            Metric::Dns => self.phase(snapshot, Phase::Dns),
+            Metric::Connect => self.phase(snapshot, Phase::Connect),
+            Metric::Tls => self.phase(snapshot, Phase::Tls),
+            Metric::Wait => self.phase(snapshot, Phase::Wait),
+            Metric::Download => self.phase(snapshot, Phase::Download),
+            Metric::Iteration => Reading::of_times(self.tasks_of(snapshot).map(|t| &t.duration)),
+            Metric::Failures => self.share(snapshot, |step| (step.failures, step.requests)),
+            Metric::Checks => self.share(snapshot, |step| {
+                (step.checks_passed, step.checks_passed + step.checks_failed)
+            }),
+            Metric::Requests => self.count(snapshot, |step| step.requests),
+            Metric::Iterations => {
+                Reading::of_part(self.tasks_of(snapshot).map(|task| task.finished).sum(), 0)
             }
-            Metric::Failures => {
-                let (failures, requests) =
-                    self.sum(snapshot, |step| (step.failures, step.requests));
-                share(failures, requests)
-            }
-            Metric::Checks => {
-                let (passed, all) = self.sum(snapshot, |step| {
-                    (step.checks_passed, step.checks_passed + step.checks_failed)
-                });
-                share(passed, all)
-            }
-            Metric::Requests => share(self.sum(snapshot, |step| (step.requests, 0)).0, 0),
-            Metric::Iterations => share(self.tasks_of(snapshot).map(|task| task.finished).sum(), 0),
             Metric::FirstEvent | Metric::FirstMessage | Metric::Ttft => {
-                times(self.of_streams(snapshot, |stream| Some(&stream.first)))
+                self.times(snapshot, |step| Some(&step.stream.as_ref()?.first))
             }
             Metric::Gap | Metric::Itl => {
-                times(self.of_streams(snapshot, |stream| Some(&stream.gap)))
+                self.times(snapshot, |step| Some(&step.stream.as_ref()?.gap))
             }
-            Metric::Tpot => {
-                times(self.of_streams(snapshot, |stream| Some(&stream.llm.as_ref()?.per_token)))
-            }
-            Metric::OutputTokens => share(self.output_tokens(snapshot), 0),
-            Metric::Goodput => share(self.sum(snapshot, |step| (step.goodput.good, 0)).0, 0),
+            Metric::Tpot => self.times(snapshot, |step| {
+                Some(&step.stream.as_ref()?.llm.as_ref()?.per_token)
+            }),
+            Metric::OutputTokens => self.count(snapshot, |step| {
+                let llm = step.stream.as_ref().and_then(|stream| stream.llm.as_ref());
+                llm.map_or(0, |llm| llm.output_tokens)
+            }),
+            Metric::Goodput => self.count(snapshot, |step| step.goodput.good),
             Metric::GoodputRatio => {
-                let (good, judged) =
-                    self.sum(snapshot, |step| (step.goodput.good, step.goodput.judged));
+                let judged = self.share(snapshot, |step| (step.goodput.good, step.goodput.judged));
                 // nobody knows which request a dropped arrival would have been
-                share(good, judged + counters.dropped)
+                Reading::of_part(judged.part, judged.whole + counters.dropped)
             }
-            Metric::Dropped => share(counters.dropped, counters.iterations + counters.dropped),
-            Metric::Achieved => share(counters.iterations, due),
-            Metric::Record => times(self.recorded(snapshot)),
+            Metric::Dropped => {
+                Reading::of_part(counters.dropped, counters.iterations + counters.dropped)
+            }
+            Metric::Achieved => Reading::of_part(counters.iterations, due),
+            Metric::Record => Reading::of_times(self.recorded(snapshot)),
         }
     }
 
-    /// What the reading comes to over so many seconds; `None` where there is nothing to judge, or
-    /// less than `min_count` samples.
+    /// The number that the reading comes to over a time of `seconds`, in the unit of the
+    /// threshold's bound; `None` where there is nothing to judge, or fewer than `min_count`
+    /// samples.
     pub fn observe(&self, reading: &Reading, seconds: f64, min_count: u64) -> Option<f64> {
         let Reading { times, part, whole } = reading;
         let enough = |samples: u64| samples >= min_count.max(1);
@@ -139,7 +129,7 @@ impl Reader {
         }
     }
 
-    /// For people, with the unit.
+    /// Text of an observed number, with its unit.
     pub fn text(&self, value: f64) -> String {
         match self.threshold.quantity {
             Quantity::Time => format::micros(value),
@@ -151,94 +141,82 @@ impl Reader {
         }
     }
 
-    fn recorded(&self, snapshot: &Snapshot) -> Histogram {
-        let trend = self
-            .threshold
-            .record
-            .as_ref()
-            .and_then(|record| snapshot.trends.get(&record.place));
-        trend.map(|trend| trend.values.clone()).unwrap_or_default()
-    }
-
-    fn selects(&self, step: u16) -> bool {
-        self.steps.get(usize::from(step)).copied().unwrap_or(false)
-    }
-
-    fn of_steps(&self, snapshot: &Snapshot) -> StepStats {
-        selected(snapshot, |place| self.selects(place))
-    }
-
-    fn phase(&self, snapshot: &Snapshot, phase: Phase) -> Histogram {
-        let mut sum = Histogram::new();
-        self.selected_steps(snapshot)
-            .for_each(|step| sum.merge(step.phases.of(phase)));
-        sum
-    }
-
-    fn of_streams(
-        &self,
-        snapshot: &Snapshot,
-        get: impl Fn(&StreamStats) -> Option<&Histogram>,
-    ) -> Histogram {
-        let mut sum = Histogram::new();
-        let streams = self
-            .selected_steps(snapshot)
-            .filter_map(|step| step.stream.as_ref());
-        streams
-            .filter_map(|stream| get(stream))
-            .for_each(|times| sum.merge(times));
-        sum
-    }
-
-    fn output_tokens(&self, snapshot: &Snapshot) -> u64 {
-        let models = self
-            .selected_steps(snapshot)
-            .filter_map(|step| step.stream.as_ref()?.llm.as_ref());
-        models.map(|llm| llm.output_tokens).sum()
-    }
-
     fn selected_steps<'a>(&'a self, snapshot: &'a Snapshot) -> impl Iterator<Item = &'a StepStats> {
-        snapshot
-            .steps
-            .iter()
-            .filter(|(place, _)| self.selects(**place))
+        let steps = snapshot.steps.iter();
+        steps
+            .filter(|(place, _)| is_selected(&self.steps, **place))
             .map(|(_, step)| step)
     }
 
-    fn sum(&self, snapshot: &Snapshot, get: impl Fn(&StepStats) -> (u64, u64)) -> (u64, u64) {
-        self.selected_steps(snapshot)
-            .map(get)
-            .fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1))
-    }
-
-    fn tasks_of<'a>(
-        &'a self,
-        snapshot: &'a Snapshot,
-    ) -> impl Iterator<Item = &'a crate::stats::TaskStats> {
-        let selects = |task: u16| self.tasks.get(usize::from(task)).copied().unwrap_or(false);
-        snapshot
-            .tasks
-            .iter()
-            .filter(move |(place, _)| selects(**place))
+    fn tasks_of<'a>(&'a self, snapshot: &'a Snapshot) -> impl Iterator<Item = &'a TaskStats> {
+        let tasks = snapshot.tasks.iter();
+        tasks
+            .filter(|(place, _)| is_selected(&self.tasks, **place))
             .map(|(_, task)| task)
     }
 
-    fn latencies(&self, snapshot: &Snapshot) -> Histogram {
+    fn recorded<'a>(&self, snapshot: &'a Snapshot) -> Option<&'a Histogram> {
+        let record = self.threshold.record.as_ref()?;
+        Some(&snapshot.trends.get(&record.place)?.values)
+    }
+
+    /// Times of the selected steps, where `get` finds any.
+    fn times(
+        &self,
+        snapshot: &Snapshot,
+        get: impl Fn(&StepStats) -> Option<&Histogram>,
+    ) -> Reading {
+        Reading::of_times(self.selected_steps(snapshot).filter_map(get))
+    }
+
+    fn phase(&self, snapshot: &Snapshot, phase: Phase) -> Reading {
+        self.times(snapshot, |step| Some(step.phases.of(phase)))
+    }
+
+    fn latencies(&self, snapshot: &Snapshot) -> Reading {
         let outcome = self.threshold.select.outcome;
-        let mut sum = Histogram::new();
-        for step in self.selected_steps(snapshot) {
-            if outcome != Outcome::Failure {
-                sum.merge(&step.latency);
-            }
-            if outcome != Outcome::Success {
-                sum.merge(&step.failed_latency);
-            }
-        }
-        sum
+        Reading::of_times(self.selected_steps(snapshot).flat_map(|step| {
+            let succeeded = (outcome != Outcome::Failure).then_some(&step.latency);
+            let failed = (outcome != Outcome::Success).then_some(&step.failed_latency);
+            succeeded.into_iter().chain(failed)
+        }))
+    }
+
+    fn count(&self, snapshot: &Snapshot, get: impl Fn(&StepStats) -> u64) -> Reading {
+        Reading::of_part(self.selected_steps(snapshot).map(get).sum(), 0)
+    }
+
+    /// A part of the whole, both summed over the selected steps.
+    fn share(&self, snapshot: &Snapshot, get: impl Fn(&StepStats) -> (u64, u64)) -> Reading {
+        let steps = self.selected_steps(snapshot).map(get);
+        let (part, whole) = steps.fold((0, 0), |sum, step| (sum.0 + step.0, sum.1 + step.1));
+        Reading::of_part(part, whole)
     }
 }
 
+fn is_selected(selected: &[bool], place: u16) -> bool {
+    selected.get(usize::from(place)).copied().unwrap_or(false)
+}
+
 impl Reading {
+    fn of_times<'a>(times: impl IntoIterator<Item = &'a Histogram>) -> Self {
+        let mut sum = Histogram::new();
+        times.into_iter().for_each(|times| sum.merge(times));
+        Self {
+            times: sum,
+            ..Self::default()
+        }
+    }
+
+    fn of_part(part: u64, whole: u64) -> Self {
+        Self {
+            part,
+            whole,
+            ..Self::default()
+        }
+    }
+
+    /// Adds the samples of another reading.
     pub fn add(&mut self, other: &Reading) {
         let Reading { times, part, whole } = other;
         self.times.merge(times);
@@ -246,7 +224,7 @@ impl Reading {
         self.whole += whole;
     }
 
-    /// Takes out what was added before.
+    /// Removes the samples of a reading that was added before.
     pub fn remove(&mut self, other: &Packed) {
         let Packed { times, part, whole } = other;
         // our own encoding, made a few minutes ago
@@ -256,6 +234,7 @@ impl Reading {
         self.whole = self.whole.saturating_sub(*whole);
     }
 
+    /// Makes a copy that takes little memory.
     pub fn pack(&self) -> Packed {
         let Reading { times, part, whole } = self;
         Packed {

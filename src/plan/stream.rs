@@ -61,6 +61,17 @@ pub enum StreamKind {
     Messages,
 }
 
+impl StreamKind {
+    /// Fields of a step that has a stream of this kind, in words.
+    pub(super) fn field(self) -> &'static str {
+        match self {
+            Self::Events => "http.stream without a preset",
+            Self::Completion => "http.stream.preset",
+            Self::Messages => "grpc",
+        }
+    }
+}
+
 impl HttpStream {
     pub fn kind(&self) -> StreamKind {
         if self.preset.is_some() {

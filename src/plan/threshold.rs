@@ -1,307 +1,114 @@
-//! One pass-fail rule: `p(99) < 250ms` of a metric, over what it selects, in the whole run or in
-//! windows that slide over it.
+//! Thresholds: pass-fail rules such as `p(99) < 250ms` of a metric, over the samples that they
+//! select, in the whole run or in windows that slide over it.
+
+mod metric;
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{RequestStep, StepPlace, StreamKind, Trend, Unit, duration};
+use super::{StepPlace, Trend, Unit, duration};
+use metric::KeptBy;
 
-/// With fewer samples a window is not judged, where the test does not say how many it takes.
+pub use metric::Metric;
+
+/// Smallest number of samples of which a window is judged, unless the threshold sets another.
 pub const MIN_COUNT: u64 = 20;
 
-const TIMES: &[&str] = &["p(99)", "avg", "min", "med", "max"];
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub enum Metric {
-    /// Intended time to last byte.
-    Latency,
-    /// First byte written to last byte, of successes.
-    ServiceTime,
-    /// Intended start of an iteration to the end of its last step, of those in which no step
-    /// failed.
-    Iteration,
-    /// The phases of successes.
-    Dns,
-    Connect,
-    Tls,
-    Wait,
-    Download,
-    /// Failed requests.
-    Failures,
-    /// Checks on answers: those that passed.
-    Checks,
-    /// Arrivals that became no iteration.
-    Dropped,
-    /// Iterations started, per second or as a share of those asked for.
-    Achieved,
-    /// Finished requests.
-    Requests,
-    /// Finished iterations.
-    Iterations,
-    /// Intended time to the first event of a stream.
-    FirstEvent,
-    /// Intended time to the first message of a call over gRPC.
-    FirstMessage,
-    /// Between the events of a stream, or the messages of a call.
-    Gap,
-    /// Intended time to a language model's first event with content.
-    Ttft,
-    /// Between its events with content.
-    Itl,
-    /// Per output token after the first, one value an answer.
-    Tpot,
-    /// Output tokens of language models.
-    OutputTokens,
-    /// Requests that met all limits of their step.
-    Goodput,
-    /// Their share of all that were intended.
-    GoodputRatio,
-    /// Numbers that the test's records of one name found in answers; which one, the threshold says.
-    Record,
-}
-
-impl Metric {
-    /// Those of every test.
-    pub const ALL: [Self; 23] = [
-        Self::Latency,
-        Self::ServiceTime,
-        Self::Iteration,
-        Self::Dns,
-        Self::Connect,
-        Self::Tls,
-        Self::Wait,
-        Self::Download,
-        Self::Failures,
-        Self::Checks,
-        Self::Dropped,
-        Self::Achieved,
-        Self::Requests,
-        Self::Iterations,
-        Self::FirstEvent,
-        Self::FirstMessage,
-        Self::Gap,
-        Self::Ttft,
-        Self::Itl,
-        Self::Tpot,
-        Self::OutputTokens,
-        Self::Goodput,
-        Self::GoodputRatio,
-    ];
-
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Latency => "latency",
-            Self::ServiceTime => "serviceTime",
-            Self::Iteration => "iteration",
-            Self::Dns => "dns",
-            Self::Connect => "connect",
-            Self::Tls => "tls",
-            Self::Wait => "wait",
-            Self::Download => "download",
-            Self::Failures => "failures",
-            Self::Checks => "checks",
-            Self::Dropped => "dropped",
-            Self::Achieved => "achieved",
-            Self::Requests => "requests",
-            Self::Iterations => "iterations",
-            Self::Record => "record",
-            Self::FirstEvent => "firstEvent",
-            Self::FirstMessage => "firstMessage",
-            Self::Gap => "gap",
-            Self::Ttft => "ttft",
-            Self::Itl => "itl",
-            Self::Tpot => "tpot",
-            Self::OutputTokens => "outputTokens",
-            Self::Goodput => "goodput",
-            Self::GoodputRatio => "goodputRatio",
-        }
-    }
-
-    /// What its samples are told apart by.
-    fn kept_by(self) -> KeptBy {
-        match self {
-            Self::Latency
-            | Self::ServiceTime
-            | Self::Dns
-            | Self::Connect
-            | Self::Tls
-            | Self::Wait
-            | Self::Download
-            | Self::Failures
-            | Self::Checks
-            | Self::Requests
-            | Self::FirstEvent
-            | Self::FirstMessage
-            | Self::Gap
-            | Self::Ttft
-            | Self::Itl
-            | Self::Tpot
-            | Self::OutputTokens
-            | Self::Goodput
-            | Self::GoodputRatio => KeptBy::Step,
-            Self::Iteration | Self::Iterations => KeptBy::Task,
-            Self::Dropped | Self::Achieved | Self::Record => KeptBy::Nothing,
-        }
-    }
-
-    /// The aggregates that mean something, as they are written.
-    fn aggregates(self) -> &'static [&'static str] {
-        match self {
-            Self::Latency
-            | Self::ServiceTime
-            | Self::Iteration
-            | Self::Dns
-            | Self::Connect
-            | Self::Tls
-            | Self::Wait
-            | Self::Download => TIMES,
-            Self::FirstEvent
-            | Self::FirstMessage
-            | Self::Gap
-            | Self::Ttft
-            | Self::Itl
-            | Self::Tpot
-            | Self::Record => TIMES,
-            Self::Failures | Self::Dropped => &["rate", "count", "perSecond"],
-            Self::Checks | Self::Achieved | Self::GoodputRatio => &["rate"],
-            Self::Requests | Self::Iterations | Self::OutputTokens | Self::Goodput => {
-                &["count", "perSecond"]
-            }
-        }
-    }
-
-    /// Whether it is measured of the request at all.
-    pub fn is_measured_of(self, step: &RequestStep) -> bool {
-        let kind = step.call.stream_kind();
-        match self {
-            Self::FirstEvent => kind == Some(StreamKind::Events),
-            Self::FirstMessage => kind == Some(StreamKind::Messages),
-            Self::Gap => matches!(kind, Some(StreamKind::Events | StreamKind::Messages)),
-            Self::Ttft | Self::Itl | Self::Tpot | Self::OutputTokens => {
-                kind == Some(StreamKind::Completion)
-            }
-            Self::Goodput | Self::GoodputRatio => step.goodput.is_some(),
-            _ => true,
-        }
-    }
-
-    /// A time of requests that succeeded, which says nothing of the others.
-    pub fn reads_successes(self) -> bool {
-        matches!(
-            self,
-            Self::Latency
-                | Self::ServiceTime
-                | Self::FirstEvent
-                | Self::FirstMessage
-                | Self::Ttft
-                | Self::Tpot
-        )
-    }
-
-    /// What only some requests have, in words.
-    pub fn needs(self) -> Option<&'static str> {
-        match self {
-            Self::FirstEvent => Some("http.stream without a preset"),
-            Self::FirstMessage => Some("grpc"),
-            Self::Gap => Some("grpc, or http.stream without a preset"),
-            Self::Ttft | Self::Itl | Self::Tpot | Self::OutputTokens => Some("http.stream.preset"),
-            Self::Goodput | Self::GoodputRatio => Some("goodput"),
-            _ => None,
-        }
-    }
-
-    /// What its bound counts.
-    fn quantity(self, aggregate: Aggregate, bound: &str) -> Quantity {
-        match aggregate {
-            Aggregate::Count => Quantity::Count,
-            Aggregate::PerSecond => Quantity::PerSecond,
-            Aggregate::Rate if self == Self::Achieved && !bound.ends_with('%') => {
-                Quantity::PerSecond
-            }
-            Aggregate::Rate => Quantity::Share,
-            _ => Quantity::Time,
-        }
-    }
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum KeptBy {
-    Step,
-    Task,
-    Nothing,
-}
-
+/// One number that is made of many samples.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Aggregate {
-    /// Above 0, at most 100.
+    /// Value that this percentage of the samples do not exceed; above 0, at most 100.
     Percentile(f64),
+    /// Arithmetic mean.
     Avg,
+    /// Smallest value.
     Min,
+    /// Median.
     Med,
+    /// Largest value.
     Max,
+    /// Share of a whole, or number per second of iterations that started.
     Rate,
+    /// Number.
     Count,
+    /// Number per second.
     PerSecond,
 }
 
+/// Comparison of an observed number with a bound.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Comparison {
+    /// Observed number below the bound.
     #[serde(rename = "<")]
     Less,
+    /// Observed number not above the bound.
     #[serde(rename = "<=")]
     LessOrEqual,
+    /// Observed number above the bound.
     #[serde(rename = ">")]
     Greater,
+    /// Observed number not below the bound.
     #[serde(rename = ">=")]
     GreaterOrEqual,
 }
 
 impl Comparison {
-    /// A bound that is not to be passed from below.
+    /// Returns whether the bound is one that must not be exceeded.
     pub fn is_ceiling(self) -> bool {
         matches!(self, Self::Less | Self::LessOrEqual)
     }
 }
 
-/// What a bound and what was observed are numbers of.
+/// Quantity of a bound and of what was observed, with its unit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Quantity {
-    /// Microseconds.
+    /// Time in microseconds.
     Time,
-    /// From 0 to 1.
+    /// Share from 0 to 1.
     Share,
+    /// Number per second.
     PerSecond,
+    /// Number of things.
     Count,
+    /// Size in bytes.
     Bytes,
-    /// Of anything that has no unit.
+    /// Number without a unit.
     Number,
 }
 
+/// Outcome of the requests whose latency is judged.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Outcome {
+    /// Requests that succeeded.
     #[default]
     Success,
+    /// Requests that failed.
     Failure,
+    /// All requests.
     Any,
 }
 
-/// Which samples a threshold reads: all whose names and tags match what is set.
+/// Selection of the samples that a threshold reads: those that match every field that is set.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Select {
+    /// Name of a scenario.
     pub scenario: Option<String>,
+    /// Name of a task.
     pub task: Option<String>,
+    /// Name of a step.
     pub step: Option<String>,
-    /// Each with this value.
+    /// Tags of the step, each with its value.
     #[serde(default)]
     pub tags: BTreeMap<String, String>,
+    /// Outcome of the request.
     pub outcome: Outcome,
 }
 
 impl Select {
+    /// Returns whether the selection includes the requests of a step, apart from their outcome.
     pub fn matches(&self, place: &StepPlace<'_>) -> bool {
         self.matches_task(place.scenario, place.task)
             && fits(&self.step, &place.step.name)
@@ -311,11 +118,12 @@ impl Select {
                 .all(|(name, value)| place.step.tags.get(name) == Some(value))
     }
 
+    /// Returns whether the selection includes a task, apart from its steps.
     pub fn matches_task(&self, scenario: &str, task: &str) -> bool {
         fits(&self.scenario, scenario) && fits(&self.task, task)
     }
 
-    /// Says what is set though the samples of `metric` are not kept by it.
+    /// Fails with the first field that is set though samples of `metric` are not kept by it.
     fn check(&self, metric: Metric) -> Result<(), String> {
         let Self {
             scenario,
@@ -324,21 +132,16 @@ impl Select {
             tags,
             outcome,
         } = self;
-        let kept = metric.kept_by();
         let set = [
-            ("scenario", scenario.is_some(), kept != KeptBy::Nothing),
-            ("task", task.is_some(), kept != KeptBy::Nothing),
-            ("step", step.is_some(), kept == KeptBy::Step),
-            ("tags", !tags.is_empty(), kept == KeptBy::Step),
-            (
-                "outcome",
-                *outcome != Outcome::Success,
-                metric == Metric::Latency,
-            ),
+            ("scenario", scenario.is_some(), KeptBy::Task),
+            ("task", task.is_some(), KeptBy::Task),
+            ("step", step.is_some(), KeptBy::Step),
+            ("tags", !tags.is_empty(), KeptBy::Step),
+            ("outcome", *outcome != Outcome::Success, KeptBy::Outcome),
         ];
         match set
             .into_iter()
-            .find(|(_, is_set, allowed)| *is_set && !allowed)
+            .find(|(_, is_set, needs)| *is_set && metric.kept_by() < *needs)
         {
             Some((name, ..)) => Err(format!("{} is not kept by {name}", metric.name())),
             None => Ok(()),
@@ -350,52 +153,61 @@ fn fits(wanted: &Option<String>, name: &str) -> bool {
     wanted.as_deref().is_none_or(|wanted| wanted == name)
 }
 
-/// A record of the test.
+/// Reference to the records of one name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Recorded {
     /// Place in the plan's list of trends.
     pub place: u16,
+    /// Name of the records.
     pub name: String,
 }
 
+/// A pass-fail rule: an aggregate of a metric compared with a bound.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Threshold {
+    /// Metric that is judged.
     pub metric: Metric,
-    /// With [`Metric::Record`]: which one.
+    /// Records that are judged; only with [`Metric::Record`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub record: Option<Recorded>,
+    /// Samples that are judged.
     pub select: Select,
-    /// As the author wrote it.
+    /// Expression as the test writes it.
     pub expr: String,
+    /// Aggregate of the samples.
     pub aggregate: Aggregate,
+    /// Comparison of the aggregate with the bound.
     pub comparison: Comparison,
+    /// Quantity of the aggregate and the bound.
     pub quantity: Quantity,
-    /// In the unit of `quantity`.
+    /// Bound, in the unit of `quantity`.
     pub bound: f64,
+    /// Part of the run that is judged.
     pub span: Span,
-    /// A breach ends the run.
+    /// Ends the run when the threshold is breached.
     pub abort_on_fail: bool,
 }
 
-/// The part of the run that a threshold is judged over, and when.
+/// Part of the run over which a threshold is judged.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Span {
-    /// Judged over every stretch of so many seconds; 0: over the measured part as a whole.
+    /// Length of the windows that are judged, in seconds; 0 stands for the measured part as a
+    /// whole.
     pub window_seconds: u32,
-    /// From the end of the warm-up: no window begins earlier, and the run is not ended earlier.
+    /// Seconds after the warm-up in which no window begins and the run is not ended.
     pub delay_seconds: u32,
-    /// So long it must be breached without a break.
+    /// Seconds for which the threshold must be breached without a break.
     pub for_seconds: u32,
-    /// With fewer samples it is not judged. `None`: [`MIN_COUNT`] in a window and for ending the
-    /// run, 1 at its end.
+    /// Smallest number of samples that are judged. `None` stands for [`MIN_COUNT`] in a window and
+    /// for ending the run, and for 1 at its end.
     pub min_count: Option<u64>,
 }
 
 impl Threshold {
-    /// Reads `expr`: an aggregate of `metric`, a comparison and a number with the unit of what the
-    /// aggregate gives.
+    /// Reads `expr`: an aggregate of `metric`, a comparison and a number with the unit of the
+    /// aggregate.
     pub fn parse(metric: Metric, select: Select, expr: &str) -> Result<Self, String> {
         Self::read(metric, expr, |aggregate, bound| {
             metric.quantity(aggregate, bound)
@@ -406,8 +218,8 @@ impl Threshold {
         })
     }
 
-    /// The same of the numbers of a record, which is at `place` of the plan's list of trends; the
-    /// bound has the unit of these.
+    /// Reads `expr` as a rule for the records of `trend`, which is at `place` of the plan's list of
+    /// trends; the bound has the unit of the records.
     pub fn of_record(place: u16, trend: &Trend, expr: &str) -> Result<Self, String> {
         let quantity = match trend.unit {
             Unit::Seconds | Unit::Milliseconds | Unit::Microseconds => Quantity::Time,
@@ -424,7 +236,7 @@ impl Threshold {
         })
     }
 
-    /// What results call that which is judged.
+    /// Name of the metric or of the records, as results show it.
     pub fn name(&self) -> &str {
         self.record
             .as_ref()
@@ -436,9 +248,12 @@ impl Threshold {
         expr: &str,
         quantity: impl FnOnce(Aggregate, &str) -> Quantity,
     ) -> Result<Self, String> {
-        let at = expr
-            .find(['<', '>'])
-            .ok_or_else(|| format!("{expr:?} has no comparison; write <, <=, > or >= between the aggregate and the number"))?;
+        let at = expr.find(['<', '>']).ok_or_else(|| {
+            format!(
+                "{expr:?} has no comparison; write <, <=, > or >= between the aggregate and \
+                     the number"
+            )
+        })?;
         let (left, rest) = expr.split_at(at);
         let (comparison, right) = match rest.as_bytes() {
             [b'<', b'=', ..] => (Comparison::LessOrEqual, &rest[2..]),
@@ -463,12 +278,12 @@ impl Threshold {
         })
     }
 
-    /// What `select` says that means nothing for the metric.
+    /// Fails if the selection asks for a part by which samples of the metric are not told apart.
     pub fn check_select(&self) -> Result<(), String> {
         self.select.check(self.metric)
     }
 
-    /// Whether `observed`, in the bound's unit, meets the rule.
+    /// Returns whether `observed`, in the unit of the bound, meets the rule.
     pub fn is_met(&self, observed: f64) -> bool {
         match self.comparison {
             Comparison::Less => observed < self.bound,
@@ -658,10 +473,10 @@ mod tests {
                 .unwrap()
                 .check_select()
         };
-        for metric in Metric::ALL {
+        for metric in Metric::all() {
             assert_eq!(
                 check(metric, &step).is_ok(),
-                metric.kept_by() == KeptBy::Step,
+                metric.kept_by() >= KeptBy::Step,
                 "{metric:?}"
             );
             assert_eq!(

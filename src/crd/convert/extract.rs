@@ -137,7 +137,7 @@ impl Context<'_> {
             );
         }
         // results list metrics of both kinds under their names
-        if Metric::ALL.iter().any(|metric| metric.name() == name) {
+        if Metric::all().any(|metric| metric.name() == name) {
             self.problems
                 .add(path, format!("{name:?} is a metric of every test"));
         }

@@ -1,41 +1,46 @@
-//! The rules that decide between passed and failed.
+//! Thresholds: the rules that decide between passed and failed.
 
 use super::Problems;
 use crate::crd::spec::*;
-use crate::plan::threshold::{Aggregate, Metric, Quantity, Select, Span};
+use crate::plan::threshold::{Metric, Select, Span};
 use crate::plan::*;
 
-/// What thresholds are checked against.
+/// Parts of a test that its thresholds refer to.
 pub(super) struct Judged<'a> {
+    /// Scenarios as far as they could be converted.
     pub(super) scenarios: &'a [Scenario],
+    /// True if the load is open.
     pub(super) is_open: bool,
-    /// What the steps record.
+    /// Metrics that the steps record.
     pub(super) trends: &'a [Trend],
 }
 
 impl Judged<'_> {
-    /// The measured requests.
+    /// Lists the measured requests.
     fn places(&self) -> impl Iterator<Item = StepPlace<'_>> {
+        self.requests().filter(|place| !place.is_health_check())
+    }
+
+    /// Lists the requests that load is made of, health checks among them.
+    fn requests(&self) -> impl Iterator<Item = StepPlace<'_>> {
         self.scenarios
             .iter()
             .flat_map(Scenario::steps)
-            .filter(|place| !place.is_control() && !place.is_health_check())
+            .filter(|place| !place.is_control())
     }
 }
 
+/// Converts the thresholds of a test, and refuses a test that has nothing to be judged by.
 pub(super) fn check_thresholds(
     thresholds: &[ThresholdSpec],
     judged: &Judged<'_>,
     problems: &mut Problems,
 ) -> Vec<Threshold> {
-    let asks_for_health = judged
-        .scenarios
-        .iter()
-        .flat_map(Scenario::steps)
-        .any(|place| !place.is_control() && place.is_health_check());
+    let asks_for_health = judged.requests().any(|place| place.is_health_check());
     if asks_for_health && problems.0.is_empty() && judged.places().next().is_none() {
-        let why = "a health check that passes is no request of the results, and there is nothing else to judge the run by; \
-                   name its method, grpc.health.v1.Health/Check, to measure it as any other call";
+        let why = "a health check that passes is no request of the results, and there is nothing \
+                   else to judge the run by; name its method, grpc.health.v1.Health/Check, to \
+                   measure it as any other call";
         problems.add("spec.scenarios", why);
     }
     let specs = thresholds.iter().enumerate();
@@ -52,25 +57,45 @@ fn check_threshold(
     judged: &Judged<'_>,
     problems: &mut Problems,
 ) -> Option<Threshold> {
-    let ThresholdSpec {
-        metric,
-        record,
-        select,
-        expr,
-        window,
-        delay,
-        min_count,
-        for_,
-        abort_on_fail,
-    } = spec;
-    let is_narrowed = select.is_some();
+    let select = check_select(spec, path, judged, problems);
+    let span = check_span(spec, path, problems);
+    let parsed = match (spec.metric, &spec.record) {
+        (Some(metric), None) if metric != Metric::Record => {
+            Threshold::parse(metric, select, &spec.expr)
+        }
+        (None, Some(name)) => {
+            let place = check_record(spec, name, path, judged, problems)?;
+            Threshold::of_record(place, &judged.trends[usize::from(place)], &spec.expr)
+        }
+        _ => {
+            problems.add(path, "needs either metric or record");
+            return None;
+        }
+    };
+    let threshold = problems.take(&format!("{path}.expr"), parsed)?;
+    problems.take(&format!("{path}.select"), threshold.check_select());
+    check_meaning(spec, &threshold, path, judged, problems);
+    Some(Threshold {
+        span,
+        abort_on_fail: spec.abort_on_fail,
+        ..threshold
+    })
+}
+
+/// Converts the selection, which must include requests of which the metric is measured.
+fn check_select(
+    spec: &ThresholdSpec,
+    path: &str,
+    judged: &Judged<'_>,
+    problems: &mut Problems,
+) -> Select {
     let SelectSpec {
         scenario,
         task,
         step,
         tags,
         outcome,
-    } = select.clone().unwrap_or_default();
+    } = spec.select.clone().unwrap_or_default();
     let select = Select {
         scenario,
         task,
@@ -78,86 +103,81 @@ fn check_threshold(
         tags,
         outcome,
     };
-    // steps that were refused above are missing from the plan; one mistake is enough to report
-    if problems.0.is_empty() && !judged.places().any(|place| select.matches(&place)) {
-        problems.add(
-            format!("{path}.select"),
-            "no measured request has these names and tags, so there would be nothing to judge",
-        );
+    // steps that were refused are missing from the plan; one mistake is enough to report
+    if !problems.0.is_empty() {
+        return select;
     }
-    if let Some(metric) = metric
-        && let Some(needs) = metric.needs().filter(|_| problems.0.is_empty())
-        && !judged
-            .places()
-            .any(|place| select.matches(&place) && metric.is_measured_of(place.step))
+    let selected = || judged.places().filter(|place| select.matches(place));
+    if selected().next().is_none() {
+        let why =
+            "no measured request has these names and tags, so there would be nothing to judge";
+        problems.add(format!("{path}.select"), why);
+    } else if let Some(metric) = spec.metric
+        && let Some(needs) = metric.needs()
+        && !selected().any(|place| metric.is_measured_of(place.step))
     {
         problems.add(
             format!("{path}.metric"),
             format!("is measured only of steps with {needs}, and none of the selected ones has it"),
         );
     }
-    let span = check_span(spec, path, problems);
-    if for_.is_some() && window.is_none() && !abort_on_fail {
-        problems.add(format!("{path}.for"), "needs window or abortOnFail: what is judged once at the end is not breached for a time");
+    select
+}
+
+/// Finds the place of the records that the threshold names.
+fn check_record(
+    spec: &ThresholdSpec,
+    name: &str,
+    path: &str,
+    judged: &Judged<'_>,
+    problems: &mut Problems,
+) -> Option<u16> {
+    if spec.select.is_some() {
+        let why = "what is recorded under one name is not kept apart; record it under several \
+                   names";
+        problems.add(format!("{path}.select"), why);
     }
-    if delay.is_some() && window.is_none() && !abort_on_fail {
-        problems.add(
-            format!("{path}.delay"),
-            "needs window or abortOnFail: the whole run is judged at its end",
-        );
+    let place = place_of(name, judged.trends);
+    // records that were refused are missing from the list; one mistake is enough to report
+    if problems.0.is_empty() {
+        problems.take(&format!("{path}.record"), place)
+    } else {
+        place.ok()
     }
-    let parsed = match (metric, record) {
-        (Some(metric), None) if *metric != Metric::Record => {
-            Threshold::parse(*metric, select, expr)
-        }
-        (None, Some(name)) => {
-            if is_narrowed {
-                problems.add(format!("{path}.select"), "what is recorded under one name is not kept apart; record it under several names");
-            }
-            let place = place_of(name, judged.trends);
-            // records that were refused above are missing from the list; one mistake is enough to
-            // report
-            let place = if problems.0.is_empty() {
-                problems.take(&format!("{path}.record"), place)
-            } else {
-                place.ok()
-            }?;
-            Threshold::of_record(place, &judged.trends[usize::from(place)], expr)
-        }
-        _ => {
-            problems.add(path, "needs either metric or record");
-            return None;
-        }
-    };
-    let mut threshold = problems.take(&format!("{path}.expr"), parsed)?;
-    problems.take(&format!("{path}.select"), threshold.check_select());
+}
+
+/// Refuses fields that mean nothing for the metric or the aggregate.
+fn check_meaning(
+    spec: &ThresholdSpec,
+    threshold: &Threshold,
+    path: &str,
+    judged: &Judged<'_>,
+    problems: &mut Problems,
+) {
     let metric = threshold.metric;
-    let of_arrivals = metric == Metric::Dropped
-        || (metric == Metric::Achieved && threshold.quantity == Quantity::Share);
-    if of_arrivals && !judged.is_open {
+    if metric.needs_open_load(threshold.quantity) && !judged.is_open {
         problems.add(
             format!("{path}.metric"),
             "only open load asks for a number of iterations, so there is no share of it to judge",
         );
     }
-    let counts = matches!(threshold.aggregate, Aggregate::Count | Aggregate::PerSecond)
-        || metric == Metric::Achieved;
-    if counts && min_count.is_some() {
+    let counts = metric.is_count(threshold.aggregate);
+    if counts && spec.min_count.is_some() {
         problems.add(
             format!("{path}.minCount"),
             "a count is judged however small it is",
         );
     }
-    if *abort_on_fail && counts && window.is_none() && !threshold.comparison.is_ceiling() {
+    let is_floor = !threshold.comparison.is_ceiling();
+    if spec.abort_on_fail && counts && spec.window.is_none() && is_floor {
         problems.add(
             format!("{path}.abortOnFail"),
             "needs a window: a count over everything so far begins at nothing",
         );
     }
-    (threshold.span, threshold.abort_on_fail) = (span, *abort_on_fail);
-    Some(threshold)
 }
 
+/// Finds the place of the records called `record` in the list of trends.
 fn place_of(record: &str, trends: &[Trend]) -> Result<u16, String> {
     if let Some(place) = trends.iter().position(|trend| trend.name == record) {
         return Ok(place as u16);
@@ -169,7 +189,20 @@ fn place_of(record: &str, trends: &[Trend]) -> Result<u16, String> {
     })
 }
 
+/// Converts the part of the run that is judged, which is measured in whole seconds.
 fn check_span(spec: &ThresholdSpec, path: &str, problems: &mut Problems) -> Span {
+    let is_judged_once = spec.window.is_none() && !spec.abort_on_fail;
+    if spec.for_.is_some() && is_judged_once {
+        let why = "needs window or abortOnFail: what is judged once at the end is not breached \
+                   for a time";
+        problems.add(format!("{path}.for"), why);
+    }
+    if spec.delay.is_some() && is_judged_once {
+        problems.add(
+            format!("{path}.delay"),
+            "needs window or abortOnFail: the whole run is judged at its end",
+        );
+    }
     let mut seconds = |field: &str, text: &Option<String>| {
         let text = text.as_deref()?;
         let time = problems.duration(&format!("{path}.{field}"), text);

@@ -19,27 +19,7 @@ const EXPRESSION: &str = concat!(
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("oneOf" = [{"required": ["metric"]}, {"required": ["record"]}]))]
 pub struct ThresholdSpec {
-    /// Metric to judge.
-    ///
-    /// Times (`p(99)`, `avg`, `min`, `med`, `max`): `latency` from the intended start of a request
-    /// to its last byte, `serviceTime` from its first byte written, `iteration` of a whole
-    /// iteration, and the phases of successful requests `dns`, `connect`, `tls`, `wait` (first byte
-    /// sent to first byte received) and `download`.
-    ///
-    /// Counts: `failures` and `dropped` (`rate`, `count`, `perSecond`), `checks` that passed
-    /// (`rate`), `requests` and `iterations` that ended (`count`, `perSecond`), and `achieved`:
-    /// iterations started per second (`rate >= 500/s`), or as a share of what open load asks for
-    /// (`rate >= 99%`).
-    ///
-    /// Streams, of steps with `http.stream`: `firstEvent` from the intended start to the first
-    /// event (with `grpc`: `firstMessage`), and `gap` between events or messages. Instead of these
-    /// two, with `http.stream.preset`: `ttft` to the first event with content, `itl` between events
-    /// with content, `tpot` per output token after the first (one value per answer), and
-    /// `outputTokens` (`count`, `perSecond`).
-    ///
-    /// Goodput, of steps with `goodput`: `goodput`, the requests within all limits (`count`,
-    /// `perSecond`), and `goodputRatio`, their share of all intended ones (`rate >= 95%`); a
-    /// dropped arrival counts as one request.
+    /// Metric to judge, with one of its own aggregates; `p(99)` stands for any percentile.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "crate::crd::schema::metric")]
     pub metric: Option<Metric>,
@@ -90,15 +70,15 @@ pub struct ThresholdSpec {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct SelectSpec {
-    /// Name of a scenario.
+    /// Name of the scenario.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 128))]
     pub scenario: Option<String>,
-    /// Name of a task.
+    /// Name of the task.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 128))]
     pub task: Option<String>,
-    /// Name of a step.
+    /// Name of the step.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 128))]
     pub step: Option<String>,
