@@ -39,7 +39,7 @@ pub(crate) struct Facts<'a> {
     /// The body without framing and compression, or the last message as JSON; empty when no rule
     /// reads it.
     pub(crate) body: &'a [u8],
-    /// Whether `body` holds only the first part of the body.
+    /// True if `body` holds only the first part of the body.
     pub(crate) truncated: bool,
     /// Bytes of the body as the target sent it.
     pub(crate) size: u64,
@@ -53,19 +53,20 @@ pub(crate) struct Facts<'a> {
     pub(crate) json: Json,
 }
 
-/// The body's JSON once somebody asked for it; begins as its default.
+/// JSON of a body, or why there is none, from when a rule first asked for it; empty by default.
 #[derive(Debug, Default)]
 pub(crate) struct Json(OnceCell<Result<Value, String>>);
 
-/// Where judging reads a user's values from, and puts what it finds.
+/// Variables of a user, from which rules read values and in which they keep what they extract.
 pub(crate) trait Store: Scope {
-    /// `None`: nothing was found, so what an earlier answer left there is no longer true.
+    /// Sets the variable in `slot`. `None` removes the value of an earlier answer, since this
+    /// answer has none.
     fn set(&mut self, slot: Slot, value: Option<Value>);
 }
 
 impl<'a> Facts<'a> {
-    /// The first value that `visit` takes of the headers called `name`, in any case; trailers of a
-    /// call are among them.
+    /// Calls `visit` with the value of each header called `name`, in any case, until it returns
+    /// something; trailers count as headers.
     pub(crate) fn header<T>(
         &self,
         name: &str,
@@ -74,12 +75,13 @@ impl<'a> Facts<'a> {
         first(headers(self.head), name, &mut visit).or_else(|| self.trailer(name, visit))
     }
 
-    /// Likewise of trailers alone.
+    /// Calls `visit` like [`header`](Self::header), with trailers only.
     fn trailer<T>(&self, name: &str, mut visit: impl FnMut(&'a [u8]) -> Option<T>) -> Option<T> {
         first(headers(self.trailers), name, &mut visit)
     }
 
-    /// What the answer sets a cookie to; of several the last, as users keep that one.
+    /// Value that the answer sets the cookie called `name` to; the last one if it sets several, as
+    /// users keep that one.
     fn cookie(&self, name: &str) -> Option<&'a [u8]> {
         let mut last = None;
         self.header("set-cookie", |value| {

@@ -1,5 +1,5 @@
-//! The judge of thresholds: fed with each complete second of the run, asked for the results at its
-//! end. Pure.
+//! The judge of thresholds, a pure state machine: it hears each complete second of a run, and gives
+//! the results at its end.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -13,45 +13,52 @@ use crate::stats::Snapshot;
 use crate::stats::result::{ThresholdResult, ThresholdVerdict};
 use crate::stats::summary::Scale;
 
-/// A threshold that was found breached while the run went on; nothing that comes later undoes it.
+/// A threshold that was found breached during the run; it stays breached.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Breach {
-    /// Place among the plan's thresholds.
+    /// Place of the threshold in the plan.
     pub threshold: usize,
-    /// Run second at whose end it was found.
+    /// Second of the run at whose end the breach was found.
     pub second: u32,
+    /// Number that breached the threshold, in the unit of its bound.
     pub observed: f64,
 }
 
+/// Judge of all thresholds of a run.
 #[derive(Debug)]
 pub struct Judge {
     rules: Vec<Rule>,
-    /// Run seconds that lie wholly in the measured part.
+    /// Seconds of the run that lie wholly in the measured part.
     measured: std::ops::Range<u32>,
-    /// The second after the last one that was judged.
+    /// Second after the last one that was heard.
     next: Option<u32>,
-    /// Says how many iterations are due.
+    /// Plan of the run, which tells how many iterations are due.
     plan: Plan,
 }
 
+/// One threshold during the run.
 #[derive(Debug)]
 struct Rule {
     reader: Reader,
-    /// The seconds of the window, oldest first; empty for one without.
+    /// Readings of the seconds of the window, oldest first; empty for a threshold without a window.
     window: VecDeque<Packed>,
-    /// Of the window, or without one of everything so far.
+    /// Sum of the window, or without a window of everything so far.
     sum: Reading,
-    /// How many seconds are in it.
+    /// Number of seconds in the sum.
     seconds: u32,
+    /// Second since which each second has breached the threshold.
     breached_since: Option<u32>,
-    /// What was furthest on the wrong side, or least far on the right one, and in which second.
+    /// Second and number that were furthest on the wrong side of the bound, or nearest to it on the
+    /// right side.
     worst: Option<(u32, f64)>,
+    /// Second and number of the breach that counts.
     breach: Option<(u32, f64)>,
-    /// The run ends before it could be judged on the way.
+    /// Set if the run ends before a whole window could be judged.
     is_too_long: bool,
 }
 
 impl Judge {
+    /// Makes the judge of a run that is about to begin.
     pub fn new(plan: &Plan) -> Self {
         let end = plan
             .whole_length()
@@ -72,7 +79,7 @@ impl Judge {
         }
     }
 
-    /// What a master before this one, of the same run, had found already.
+    /// Takes over the breaches that an earlier master of the same run had found.
     pub fn restore(&mut self, breaches: &[Breach]) {
         for Breach {
             threshold,
@@ -86,7 +93,7 @@ impl Judge {
         }
     }
 
-    /// The whole of one run second, in their order.
+    /// Hears the whole of one second of the run; seconds come in their order.
     pub fn hear(&mut self, second: u32, snapshot: &Snapshot) {
         // of seconds that a master before this one saw only counts are known
         let is_gap = self.next.is_some_and(|next| next != second);
@@ -108,6 +115,7 @@ impl Judge {
         }
     }
 
+    /// Lists the breaches found so far.
     pub fn breaches(&self) -> Vec<Breach> {
         let found = self
             .rules
@@ -123,7 +131,7 @@ impl Judge {
             .collect()
     }
 
-    /// Why the run must end, if a threshold says so.
+    /// Says why the run must end at once; `None` while no threshold demands it.
     pub fn abort(&self) -> Option<String> {
         self.rules
             .iter()
@@ -138,7 +146,7 @@ impl Judge {
             })
     }
 
-    /// Every threshold, with all samples of the run.
+    /// Judges every threshold, given all samples of the run.
     pub fn results(&self, merged: &Snapshot, scale: Scale) -> Vec<ThresholdResult> {
         self.rules
             .iter()
@@ -147,7 +155,7 @@ impl Judge {
     }
 }
 
-/// Iterations that open load asks for in a run second.
+/// Counts the iterations that open load asks for in a second of the run.
 fn due_in(plan: &Plan, second: u32) -> u64 {
     let until = |second: u32| {
         plan.arrivals_until(Duration::from_secs(second.into()).saturating_sub(plan.warmup))
@@ -248,24 +256,7 @@ impl Rule {
     fn result(&self, merged: &Snapshot, scale: Scale) -> ThresholdResult {
         let threshold = self.threshold();
         let in_windows = threshold.span.window_seconds > 0 && !self.is_too_long;
-        let seen = |(second, observed)| (Some(second), observed);
-        let shown = match (self.breach, in_windows) {
-            // of several bad windows the worst, which is not better than the first
-            (Some(breach), true) => self.worst.or(Some(breach)).map(seen),
-            (Some(breach), false) => Some(seen(breach)),
-            (None, true) => self.worst.map(seen),
-            (None, false) => self.whole(merged, scale).map(|observed| (None, observed)),
-        };
-        let (second, observed) =
-            shown.map_or((None, None), |(second, observed)| (second, Some(observed)));
-        let verdict = match observed {
-            _ if self.breach.is_some() => ThresholdVerdict::Failed,
-            None => ThresholdVerdict::NotJudged,
-            // a breach that did not last is none
-            Some(_) if in_windows => ThresholdVerdict::Passed,
-            Some(value) if threshold.is_met(value) => ThresholdVerdict::Passed,
-            Some(_) => ThresholdVerdict::Failed,
-        };
+        let (second, observed) = self.observed(in_windows, merged, scale);
         let at = second
             .map(|second| format!(" in second {second}"))
             .unwrap_or_default();
@@ -281,10 +272,39 @@ impl Rule {
                 || "too few samples".to_owned(),
                 |value| format!("{}{at}", self.reader.text(value)),
             ),
-            verdict,
+            verdict: self.verdict(in_windows, observed),
         }
     }
 
+    /// Chooses the number that the result shows, with its second if it is one of a window.
+    fn observed(
+        &self,
+        in_windows: bool,
+        merged: &Snapshot,
+        scale: Scale,
+    ) -> (Option<u32>, Option<f64>) {
+        let shown = match (self.breach, in_windows) {
+            // of several bad windows the worst, which is not better than the first
+            (Some(breach), true) => self.worst.or(Some(breach)),
+            (Some(breach), false) => Some(breach),
+            (None, true) => self.worst,
+            (None, false) => return (None, self.whole(merged, scale)),
+        };
+        shown.unzip()
+    }
+
+    fn verdict(&self, in_windows: bool, observed: Option<f64>) -> ThresholdVerdict {
+        match observed {
+            _ if self.breach.is_some() => ThresholdVerdict::Failed,
+            None => ThresholdVerdict::NotJudged,
+            // a breach that did not last is none
+            Some(_) if in_windows => ThresholdVerdict::Passed,
+            Some(value) if self.threshold().is_met(value) => ThresholdVerdict::Passed,
+            Some(_) => ThresholdVerdict::Failed,
+        }
+    }
+
+    /// Reads the whole measured part of the run.
     fn whole(&self, merged: &Snapshot, scale: Scale) -> Option<f64> {
         let reading = self.reader.read(merged, scale.arrivals.unwrap_or(0));
         self.reader.observe(
@@ -294,7 +314,7 @@ impl Rule {
         )
     }
 
-    /// `latency p(99) < 1s over 30s`
+    /// Names the rule for messages, such as `latency p(99) < 1s over 30s`.
     fn words(&self) -> String {
         let threshold = self.threshold();
         let window = Duration::from_secs(threshold.span.window_seconds.into());

@@ -94,7 +94,8 @@ pub struct StatusRange {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Condition {
-    /// Whether the part exists. Stands alone: every other condition implies `true`.
+    /// The part exists (`true`), or is missing (`false`). Stands alone: every other condition
+    /// implies `true`.
     Exists(bool),
     /// The part equals this value.
     Equals(JsonTemplate),
@@ -271,7 +272,8 @@ impl StatusRange {
     pub fn parse(text: &str) -> Result<Self, String> {
         let wrong = || {
             format!(
-                "{text:?} is not a set of status codes; write a code such as 200, a class such as 2xx or a range such as 200-204"
+                "{text:?} is not a set of status codes; write a code such as 200, a class such as \
+                 2xx or a range such as 200-204"
             )
         };
         let code = |text: &str| {
@@ -300,7 +302,7 @@ impl StatusRange {
         }
     }
 
-    /// Whether the code is in the range.
+    /// Returns whether the code is in the range.
     pub fn contains(&self, status: u16) -> bool {
         (self.from..=self.to).contains(&status)
     }

@@ -37,7 +37,7 @@ pub enum ExtractFrom {
     JsonPath {
         /// Query for the nodes.
         path: JsonPath,
-        /// Whether all nodes are taken instead of the first.
+        /// True if all nodes are taken instead of the first.
         all: bool,
     },
     /// Text of the first match in the body: group 1 if there is one, else the whole match.
@@ -213,7 +213,7 @@ impl Unit {
         }
     }
 
-    /// Whether numbers of this unit are times.
+    /// Returns whether numbers of this unit are times.
     pub fn is_time(self) -> bool {
         matches!(
             self,

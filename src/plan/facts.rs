@@ -74,7 +74,7 @@ const BODY: AnswerParts = AnswerParts {
 };
 
 impl Fact {
-    /// The table.
+    /// Row of the table for the fact.
     const fn row(self) -> Row {
         match self {
             Self::Status => row(HTTP, NOTHING).instead("a call by gRPC has grpcStatus"),

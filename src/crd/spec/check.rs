@@ -63,7 +63,8 @@ pub enum CheckKindSpec {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum ConditionSpec {
-    /// Whether the part must exist at all; a value of `null` exists. `true` unless set.
+    /// Existence of the part: `false` requires that it is missing, `true`, which is the default,
+    /// that it is there. A value of `null` is there.
     Exists(bool),
     /// Value that the part must have. Strings are templates; numbers are compared by value, so `1`
     /// equals `1.0`.
@@ -93,7 +94,7 @@ pub enum ConditionSpec {
 }
 
 impl CheckKindSpec {
-    /// Whether conditions may stand beside the kind.
+    /// Returns whether conditions may stand beside the kind.
     pub(in crate::crd) fn takes_conditions(&self) -> bool {
         matches!(self, Self::JsonPath(_) | Self::Header(_) | Self::Trailer(_))
     }

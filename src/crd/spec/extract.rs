@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::OneOf;
 use crate::plan::Unit;
 
-/// Where a value is in the answer: exactly one of `jsonPath`, `regex`, `header`, `cookie` and
+/// Source of a value in the answer: exactly one of `jsonPath`, `regex`, `header`, `cookie` and
 /// `body`. An answer without the value makes the request a failure of class `extract`, unless there
 /// is a `default`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -55,11 +55,11 @@ pub struct RecordSpec {
     #[serde(default)]
     #[schemars(schema_with = "crate::crd::schema::unit")]
     pub unit: Unit,
-    /// Where the number is in the answer.
+    /// Source of the number in the answer.
     pub from: OneOf<RecordFromSpec>,
 }
 
-/// Where a number is in an answer: exactly one of `jsonPath`, `header`, `regex` and `cel`.
+/// Source of a number in an answer: exactly one of `jsonPath`, `header`, `regex` and `cel`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum RecordFromSpec {

@@ -1,50 +1,55 @@
-//! What is kept of an answer for those who look at it: its head, and its body up to a limit.
-//! Without anyone who looks, nothing is.
+//! The parts of an answer that are kept: its head, and its body up to a limit, as far as rules, the
+//! request log or the protocol need them. Answers of which nothing is needed are only counted.
 
-/// Bodies are kept up to this; what comes after is counted and dropped.
+/// Largest part of a body that is kept, in bytes; the rest is counted and dropped.
 pub(crate) const MAX_BODY: usize = 1024 * 1024;
 
-/// Of the body of a failing answer at least so much is kept: it tells why it fails.
+/// Part of a body, in bytes, that is kept of every failing answer, since it tells why the request
+/// failed.
 pub(crate) const MAX_REFUSAL: usize = 4 * 1024;
 
-/// A buffer that grew beyond this is given back when the answer has been looked at, so that idle
-/// users stay small.
+/// Largest capacity in bytes that a buffer keeps between answers, so that idle users stay small.
 const WORTH_KEEPING: usize = 4 * 1024;
 
-/// What of the next answer is to be kept.
+/// Parts of the next answer that must be kept.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Wanted {
-    /// The head whatever it says.
+    /// Keeps every head.
     pub(crate) head: bool,
+    /// Keeps the body up to [`MAX_BODY`], and the head, which says how the body is encoded.
     pub(crate) body: bool,
-    /// The head when it sets cookies.
+    /// Keeps a head that sets cookies.
     pub(crate) cookies: bool,
-    /// The head when it redirects.
+    /// Keeps the head of a redirect.
     pub(crate) redirects: bool,
-    /// The body as it comes, for who reads it meanwhile.
+    /// Keeps the body as it arrives, for a reader of streams.
     pub(crate) stream: bool,
 }
 
+/// Kept parts of one answer after the other, in buffers that are used again.
 #[derive(Debug, Default)]
 pub(crate) struct Capture {
+    /// Parts of the current answer that must be kept.
     pub(crate) wanted: Wanted,
-    /// As HTTP/1.1 writes it, status line included; empty when it was not kept.
+    /// Head as HTTP/1.1 writes it, status line included; empty when it was not kept.
     pub(crate) head: Vec<u8>,
-    /// The head says so, kept or not.
+    /// Set if the head sets cookies, kept or not.
     pub(crate) sets_cookies: bool,
-    /// Without framing, as encoded as it came.
+    /// Kept part of the body, without framing and still compressed if it came so.
     pub(crate) body: Vec<u8>,
-    /// Bytes of the body that are kept.
+    /// Number of bytes of the body that are kept.
     limit: usize,
-    /// More of the body came than was kept.
+    /// Set if more of the body came than was kept.
     pub(crate) truncated: bool,
     /// Bytes of the body that came, kept or not.
     pub(crate) size: u64,
-    /// What came of a stream and has not been read yet, without framing, as encoded as it came.
+    /// Bytes of a stream that have not been read yet, without framing and still compressed if they
+    /// came so.
     pub(crate) fresh: Vec<u8>,
 }
 
 impl Capture {
+    /// Empties the buffers for the next answer.
     pub(crate) fn begin(&mut self, wanted: Wanted) {
         self.wanted = wanted;
         self.head.clear();
@@ -56,7 +61,7 @@ impl Capture {
         self.fresh.clear();
     }
 
-    /// `bytes` are the whole head of the final answer.
+    /// Takes the head of the final answer; `bytes` are the whole of it.
     pub(crate) fn take_head(&mut self, bytes: &[u8], status: u16, sets_cookies: bool) {
         self.sets_cookies = sets_cookies;
         self.keep_refusal(status);
@@ -79,14 +84,14 @@ impl Capture {
             redirects,
             stream: _,
         } = self.wanted;
-        // who looks at a body needs to know how it is encoded
+        // the head says how the body is encoded
         head || body
             || status >= 400
             || cookies && self.sets_cookies
             || redirects && (300..400).contains(&status)
     }
 
-    /// Likewise, of an answer over HTTP/2, in the form of HTTP/1.1.
+    /// Takes the head of an answer over HTTP/2, and keeps it in the form of HTTP/1.1.
     pub(crate) fn take_http2_head(
         &mut self,
         status: u16,
@@ -108,6 +113,7 @@ impl Capture {
         self.head.extend_from_slice(b"\r\n");
     }
 
+    /// Takes the next bytes of the body.
     pub(crate) fn take_body(&mut self, bytes: &[u8]) {
         self.size += bytes.len() as u64;
         if self.wanted.stream {
@@ -121,14 +127,14 @@ impl Capture {
         self.body.extend_from_slice(&bytes[..bytes.len().min(room)]);
     }
 
-    /// Whether what is still to come of the body may be dropped unseen.
+    /// Returns whether the rest of the body may be dropped unseen.
     pub(crate) fn is_full(&self) -> bool {
         (self.limit == 0 || self.truncated) && !self.wanted.stream
     }
 
-    /// The answer has been looked at.
+    /// Gives back large buffers once the answer has been judged.
     pub(crate) fn let_go(&mut self) {
-        // nor do users grow by a target that fails
+        // users do not grow by the bodies of a target that fails
         let is_refusal = !self.wanted.body && self.limit > 0;
         for buffer in [&mut self.head, &mut self.body, &mut self.fresh] {
             if is_refusal || buffer.capacity() > WORTH_KEEPING {
@@ -138,7 +144,7 @@ impl Capture {
     }
 }
 
-/// Names and values in a kept head, which has been found well-formed.
+/// Lists names and values of the headers in a kept head, which is known to be well-formed.
 pub(crate) fn headers(head: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
     head.split(|byte| *byte == b'\n')
         .skip(1)
@@ -148,7 +154,7 @@ pub(crate) fn headers(head: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
         })
 }
 
-/// The values of the headers of one name that are text, in order.
+/// Lists the values of the headers called `name`, in any case, that are text, in their order.
 pub(crate) fn header_texts<'a>(head: &'a [u8], name: &str) -> impl Iterator<Item = &'a str> {
     headers(head)
         .filter(move |(found, _)| found.eq_ignore_ascii_case(name.as_bytes()))

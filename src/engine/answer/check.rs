@@ -50,7 +50,8 @@ impl PreparedCheck {
         })
     }
 
-    /// Whether the check decides which status is a failure, in place of the protocol's own rule.
+    /// Returns whether the check decides which status is a failure, in place of the protocol's own
+    /// rule.
     pub(super) fn is_of_status(&self) -> bool {
         matches!(self.check, Check::Status(_) | Check::GrpcStatus(_))
     }

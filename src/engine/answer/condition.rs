@@ -1,4 +1,5 @@
-//! One condition on one part of an answer, its values known or rendered anew.
+//! Conditions for one part of an answer, prepared once; values that are templates are rendered for
+//! each answer.
 
 use std::borrow::Cow;
 use std::cmp::Ordering;
@@ -8,9 +9,10 @@ use serde_json::{Number, Value};
 use crate::plan::template::{Compiled, Need, Scope};
 use crate::plan::{Condition, JsonTemplate, Names, Pattern};
 
-/// Characters shown of a value that was found.
+/// Longest text that a message shows of a value that was found, in characters.
 const MAX_SHOWN: usize = 60;
 
+/// A condition that is ready to be held against parts of answers.
 pub(super) enum PreparedCondition {
     Exists(bool),
     Equals(Expected),
@@ -21,13 +23,13 @@ pub(super) enum PreparedCondition {
     Compared(fn(Ordering) -> bool, Expected),
 }
 
-/// The value that a condition holds a part of an answer to.
+/// Value that a part of an answer is compared with.
 pub(super) enum Expected {
     Known(Value),
     Rendered(Compiled),
 }
 
-/// A part of an answer.
+/// Part of an answer that conditions are held against.
 #[derive(Clone, Copy)]
 pub(super) enum Part<'a> {
     Json(&'a Value),
@@ -62,6 +64,7 @@ impl Expected {
 }
 
 impl PreparedCondition {
+    /// Prepares a condition; fails where a template names something that `names` does not declare.
     pub(super) fn new(condition: &Condition, names: &Names) -> Result<Self, String> {
         let expected = |template| Expected::new(template, names);
         Ok(match condition {
@@ -86,16 +89,18 @@ impl PreparedCondition {
         })
     }
 
-    /// Whether nothing is to be there.
+    /// Returns whether the condition requires that the part is missing.
     pub(super) fn wants_nothing(&self) -> bool {
         matches!(self, Self::Exists(false))
     }
 
-    /// Whether it says something about all of a part, so that it cannot hold for one that was cut.
+    /// Returns whether the condition is about the whole part, so that it cannot hold for the
+    /// beginning of one.
     pub(super) fn is_of_whole(&self) -> bool {
         !matches!(self, Self::Exists(_) | Self::Contains(_) | Self::Matches(_))
     }
 
+    /// Rows of feeders that must be fetched before the condition is judged.
     pub(super) fn needs(&self) -> &[Need] {
         match self {
             Self::Equals(Expected::Rendered(compiled))
@@ -106,7 +111,7 @@ impl PreparedCondition {
         }
     }
 
-    /// Why it does not hold for `part`.
+    /// Holds the condition against `part`; fails with what was found instead.
     pub(super) fn judge(&self, part: Part<'_>, scope: &mut impl Scope) -> Result<(), String> {
         let (holds, hint) = match self {
             Self::Exists(exists) => (*exists, ""),
@@ -191,7 +196,7 @@ impl Part<'_> {
         }
     }
 
-    /// What a pattern is held to: text as it is, anything else as JSON.
+    /// Text that a pattern is matched with: text as it is, any other value as JSON.
     fn text(&self) -> Cow<'_, [u8]> {
         match self {
             Part::Json(Value::String(text)) => Cow::Borrowed(text.as_bytes()),
@@ -228,7 +233,7 @@ impl Part<'_> {
     }
 }
 
-/// By value: 1 is 1.0, also deep within.
+/// Compares numbers by value at any depth, so that 1 equals 1.0.
 fn equal(a: &Value, b: &Value) -> bool {
     match (a, b) {
         (Value::Number(a), Value::Number(b)) => compare(a, b) == Some(Ordering::Equal),
@@ -257,7 +262,7 @@ fn compare(a: &Number, b: &Number) -> Option<Ordering> {
     }
 }
 
-/// A value of the test may be text that came out of an answer.
+/// Reads a number; text is read too, since a value of the test may have come out of an answer.
 fn number_of(value: &Value) -> Option<Number> {
     match value {
         Value::Number(number) => Some(number.clone()),
@@ -266,7 +271,7 @@ fn number_of(value: &Value) -> Option<Number> {
     }
 }
 
-/// The number that text is.
+/// Reads text as a number, without the space around it.
 pub(super) fn number_in(text: &str) -> Option<Number> {
     let text = text.trim();
     let whole = || {

@@ -128,7 +128,7 @@ impl PreparedRules {
         }
     }
 
-    /// Whether the step has no rules, so that its answers need not be judged.
+    /// Returns whether the step has no rules, so that its answers need not be judged.
     pub(crate) fn is_empty(&self) -> bool {
         self.checks.is_empty() && self.extracts.is_empty() && self.records.is_empty()
     }
@@ -143,8 +143,8 @@ impl PreparedRules {
         &self.feeds
     }
 
-    /// Whether a check of the step decides which status is a failure. Otherwise the protocol does,
-    /// and an answer that it counts as a failure is not judged at all.
+    /// Returns whether a check of the step decides which status is a failure. Otherwise the
+    /// protocol does, and an answer that it counts as a failure is not judged at all.
     pub(crate) fn has_status_check(&self) -> bool {
         self.checks.iter().any(PreparedCheck::is_of_status)
     }
