@@ -27,13 +27,21 @@ mod tokens;
 mod v2;
 
 /// Messages, server and client of the text categoriser, generated from `categorization.proto`.
-#[allow(missing_docs, reason = "generated")]
+#[allow(
+    missing_docs,
+    clippy::allow_attributes_without_reason,
+    reason = "generated"
+)]
 pub mod wire {
     tonic::include_proto!("categorization");
 }
 
 /// Messages, server and client of the V2 inference protocol, generated from `inference.proto`.
-#[allow(missing_docs, reason = "generated")]
+#[allow(
+    missing_docs,
+    clippy::allow_attributes_without_reason,
+    reason = "generated"
+)]
 pub mod inference_wire {
     tonic::include_proto!("inference");
 }

@@ -6,7 +6,11 @@ pub mod layout;
 pub use crate::stats::result::{self, Reason, RunResult, Verdict};
 
 /// Messages between master and worker; both sides speak exactly [`PROTOCOL_VERSION`].
-#[allow(missing_docs, reason = "generated; fleet.proto has the comments")]
+#[allow(
+    missing_docs,
+    clippy::allow_attributes_without_reason,
+    reason = "generated; fleet.proto has the comments"
+)]
 pub mod fleet {
     tonic::include_proto!("starling.fleet.v1");
 }
