@@ -7,6 +7,7 @@ mod decode;
 mod descriptors;
 mod edition;
 mod encoder;
+mod field_error;
 mod message;
 mod scalar;
 #[cfg(test)]

@@ -7,7 +7,8 @@ use bytes::Bytes;
 use prost_reflect::{Kind, MessageDescriptor};
 use serde_json::Value;
 
-use super::message::{self, Field, FieldError, choice_of, excluded, find_field, takes_null};
+use super::field_error::FieldError;
+use super::message::{self, Field, choice_of, excluded, find_field, takes_null};
 use super::scalar::{Origin, Scalar, kind_of};
 use super::well_known::WellKnown;
 use super::wire::{self, WireType};

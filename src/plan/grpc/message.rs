@@ -4,40 +4,13 @@
 use prost_reflect::{
     ExtensionDescriptor, FieldDescriptor, Kind, MessageDescriptor, OneofDescriptor,
 };
-use serde_json::Value;
+use serde_json::{Map, Value};
 
+use super::field_error::FieldError;
 use super::listed;
 use super::scalar::{Origin, Scalar, kind_of};
-use super::well_known::WellKnown;
+use super::well_known::{self, WellKnown};
 use super::wire::{self, WireType};
-
-/// Why a value is no such field, and where in it. Nothing of the value is shown: it may be a
-/// credential.
-#[derive(Debug, PartialEq, Eq)]
-pub struct FieldError {
-    /// From the value on, such as `.rows[3]`.
-    pub path: String,
-    pub why: String,
-}
-
-impl FieldError {
-    pub fn new(why: String) -> Self {
-        Self {
-            path: String::new(),
-            why,
-        }
-    }
-
-    pub fn under(mut self, field: &str) -> Self {
-        self.path = format!(".{field}{}", self.path);
-        self
-    }
-
-    fn at(mut self, index: usize) -> Self {
-        self.path = format!("[{index}]{}", self.path);
-        self
-    }
-}
 
 /// A field of a message: its own, or one by which another file extends it.
 #[derive(Debug, Clone)]
@@ -227,10 +200,61 @@ pub fn write_content(
     out: &mut Vec<u8>,
 ) -> Result<(), FieldError> {
     match (WellKnown::of(message), value) {
-        (Some(known), _) => known.write(message, value, out),
+        (Some(WellKnown::Form(form)), _) => form.write(value, out),
+        (Some(WellKnown::Wrapper), _) => write_wrapper(message, value, out),
+        (Some(WellKnown::Any), _) => write_any(message, value, out),
         (None, Value::Object(fields)) => write_body(message, fields.iter(), out),
         (None, _) => Err(FieldError::new(not_a_message(message, value))),
     }
+}
+
+/// Appends a wrapper such as `google.protobuf.Int64Value`, whose JSON form is that of its only
+/// field.
+fn write_wrapper(
+    message: &MessageDescriptor,
+    value: &Value,
+    out: &mut Vec<u8>,
+) -> Result<(), FieldError> {
+    let field = message
+        .get_field(1)
+        .ok_or_else(|| FieldError::new("has no field 1".to_owned()))?;
+    write_single(&Field::Own(field), value, out)
+}
+
+/// Appends a `google.protobuf.Any` from `{"@type": "type.googleapis.com/package.Message", ...}`
+/// with the fields of that message, or, where it has a JSON form of its own, with `value`.
+fn write_any(any: &MessageDescriptor, value: &Value, out: &mut Vec<u8>) -> Result<(), FieldError> {
+    let fields: &Map<String, Value> = value.as_object().ok_or_else(|| {
+        FieldError::new(format!(
+            "must be an object with @type, not {}",
+            kind_of(value)
+        ))
+    })?;
+    let url = fields
+        .get("@type")
+        .and_then(Value::as_str)
+        .ok_or_else(|| FieldError::new("needs @type, the name of a message".to_owned()))?;
+    let name = url.rsplit('/').next().unwrap_or_default();
+    let message = any.parent_pool().get_message_by_name(name);
+    let message = message.ok_or_else(|| {
+        FieldError::new("there is no message as @type names it".to_owned()).under("@type")
+    })?;
+    well_known::write_text(1, url, out);
+    let mut body = Vec::new();
+    match WellKnown::of(&message) {
+        Some(_) => {
+            let value = fields.get("value").unwrap_or(&Value::Null);
+            write_content(&message, value, &mut body).map_err(|error| error.under("value"))?;
+        }
+        None => {
+            let fields = fields.iter().filter(|(name, _)| *name != "@type");
+            write_body(&message, fields, &mut body)?;
+        }
+    }
+    if !body.is_empty() {
+        well_known::write_nested(2, out, |out| out.extend_from_slice(&body));
+    }
+    Ok(())
 }
 
 pub fn not_a_message(message: &MessageDescriptor, value: &Value) -> String {
