@@ -67,19 +67,22 @@ pub use threshold::Threshold;
 pub use transport::{Basic, Connections, Http, Proxy, Version};
 pub use variables::{Computed, Resolved, Variables};
 
-/// At most so many steps in all scenarios together; a worker keeps statistics for each.
+/// Most request steps in all scenarios, `setup` and `teardown` together; each worker keeps
+/// statistics for every one.
 pub const MAX_STEPS: usize = 200;
 
-/// One mistake in a test, where it is and what is wrong with it.
+/// One mistake in a test: where it is and what is wrong with it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Problem {
     /// Field path from the root of the resource, such as
     /// `spec.scenarios[0].tasks[1].steps[0].http.path`.
     pub path: String,
+    /// Explanation for the test's author, without the path.
     pub message: String,
 }
 
 impl Problem {
+    /// Builds a problem from the field path and the explanation.
     pub fn new(path: impl Into<String>, message: impl Into<String>) -> Self {
         Self {
             path: path.into(),
@@ -98,46 +101,52 @@ impl std::fmt::Display for Problem {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Plan {
-    /// Where steps go unless they name another.
+    /// Target of every step that names no other.
     pub target: Target,
-    /// The others, each with a name.
+    /// Further targets, each with a name that steps refer to.
     #[serde(default)]
     pub targets: Vec<Target>,
+    /// Settings of HTTP connections.
     pub http: Http,
+    /// Settings of gRPC channels.
     #[serde(default)]
     pub grpc: Grpc,
-    /// Where the descriptors of gRPC come from; `None`: each worker asks the target by reflection.
+    /// Sources of gRPC descriptors; `None`: each worker asks the target by reflection.
     #[serde(default)]
     pub protos: Option<Protos>,
     /// Values that templates may name.
     pub variables: Variables,
-    /// Their slots follow those of the variables.
+    /// Sources of test data; their slots follow those of the variables.
     #[serde(default)]
     pub feeders: Vec<Feeder>,
-    /// What is done once, before and after the load.
+    /// Steps carried out once per run: setup before the load, teardown after it.
     #[serde(default)]
     pub once: Once,
-    /// What the target costs; of meaning for the result only.
+    /// Prices of the target, used only to write costs into the result.
     #[serde(default)]
     pub cost: Option<Cost>,
-    /// Never empty.
+    /// Scenarios, the behaviour of users; never empty.
     pub scenarios: Vec<Scenario>,
-    /// What is done side by side; never empty.
+    /// Loads that run side by side, each over some of the scenarios; never empty.
     pub populations: Vec<Population>,
-    /// Before the profiles' zero; what starts in it is not in the results.
+    /// Length of the warm-up, which ends at the profiles' zero; iterations that start in it are not
+    /// in the results.
     #[serde(with = "duration::micros")]
     pub warmup: Duration,
+    /// Limits that decide whether the run passes.
     pub thresholds: Vec<Threshold>,
-    /// How long iterations that run at the end may go on before they are cut.
+    /// Time that iterations still running at the end of the load have before they are cut.
     #[serde(with = "duration::micros")]
     pub stop_timeout: Duration,
+    /// Attempt made before any load to find a broken test early.
     #[serde(default)]
     pub preflight: Preflight,
+    /// Verdict on a run whose workers were the bottleneck.
     pub on_saturation: OnSaturation,
-    /// `None`: no request is written down.
+    /// Selection of the requests that are written down in full; `None`: none are.
     #[serde(rename = "samples", default, skip_serializing_if = "Option::is_none")]
     pub request_log: Option<RequestLog>,
-    /// Seeds all that is random; `None` until the run has an id to take it from.
+    /// Seed of everything random; `None` until the run has an id to derive it from.
     pub seed: Option<u64>,
 }
 
@@ -155,43 +164,50 @@ pub enum Preflight {
     Once,
 }
 
-/// What becomes of a run whose workers were the limit.
+/// Verdict on a run in which the workers, not the target, limited the load.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum OnSaturation {
-    /// It is judged, and says so first.
+    /// The run is judged as usual, and its summary begins with the warning.
     #[default]
     Warn,
-    /// It ends `Errored`.
+    /// The run ends as `Errored`.
     Fail,
 }
 
-/// Where a request stands: which part of the test it belongs to.
+/// Part of the test that a list of steps belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Section {
+    /// `onStart` of a scenario: once per user, before the first iteration.
     OnStart,
-    /// Number of the task in its scenario.
+    /// A task, by its number in the scenario.
     Task(usize),
-    /// Number of the block in its scenario.
+    /// A block, by its number in the scenario.
     Block(usize),
+    /// `onStop` of a scenario: once per user, after the last iteration.
     OnStop,
-    /// Of the whole run.
+    /// `setup` of the whole run.
     Setup,
+    /// `teardown` of the whole run.
     Teardown,
 }
 
-/// A request with the names that lead to it; its place in [`Plan::steps`] is its number everywhere
-/// statistics are kept.
+/// A request step with the names that lead to it. Its position in [`Plan::steps`] is its number
+/// wherever statistics are kept.
 #[derive(Debug, Clone, Copy)]
 pub struct StepPlace<'a> {
+    /// Name of the scenario, or `setup` or `teardown`.
     pub scenario: &'a str,
-    /// The task's name, or the block's, or that of the section.
+    /// Name of the task or block, or that of the section.
     pub task: &'a str,
+    /// Part of the test that the step stands in.
     pub section: Section,
+    /// The step itself.
     pub step: &'a RequestStep,
 }
 
 impl StepPlace<'_> {
-    /// Neither in the totals nor in a latency: only counted.
+    /// Tells whether the step's requests are only counted, neither in the totals nor in any
+    /// latency.
     pub fn is_control(&self) -> bool {
         matches!(
             self.section,
@@ -199,7 +215,8 @@ impl StepPlace<'_> {
         )
     }
 
-    /// It asks for the target's health: only its failures are among the requests.
+    /// Tells whether the step asks for the target's health. Only failures of such a step are
+    /// requests of the result.
     pub fn is_health_check(&self) -> bool {
         matches!(
             &self.step.call,
@@ -211,21 +228,25 @@ impl StepPlace<'_> {
     }
 }
 
-/// A step that says when or how often it is carried out, with the names that lead to it; its place
-/// in [`Plan::flows`] is its number.
+/// A step with a condition, a repetition or a list, and the names that lead to it. Its position in
+/// [`Plan::flows`] is its number.
 #[derive(Debug, Clone, Copy)]
 pub struct FlowPlace<'a> {
+    /// Name of the scenario, or `setup` or `teardown`.
     pub scenario: &'a str,
-    /// As in [`StepPlace`].
+    /// Name of the task or block, or that of the section.
     pub task: &'a str,
+    /// Part of the test that the step stands in.
     pub section: Section,
-    /// Place in its list of steps.
+    /// Position in its list of steps, from 0.
     pub number: usize,
+    /// The step itself.
     pub step: &'a Step,
 }
 
 impl Plan {
-    /// How long targets are waited for before the start; `None` where none is.
+    /// Longest time that any target is waited for before the start; `None` where no target has
+    /// `readyWhen`.
     pub fn readiness_timeout(&self) -> Option<Duration> {
         self.all_targets()
             .filter_map(|target| target.ready_when.as_ref())
@@ -233,12 +254,13 @@ impl Plan {
             .max()
     }
 
-    /// All targets, the test's own first.
+    /// All targets, the test's default one first.
     pub fn all_targets(&self) -> impl Iterator<Item = &Target> {
         std::iter::once(&self.target).chain(&self.targets)
     }
 
-    /// All requests: those of the scenarios in the order of the file, then what is done once.
+    /// All request steps: those of the scenarios in the order of the file, then those of setup and
+    /// teardown.
     pub fn steps(&self) -> impl Iterator<Item = StepPlace<'_>> {
         self.scenarios
             .iter()
@@ -269,14 +291,15 @@ impl Plan {
             })
     }
 
-    /// What the steps record, each name once; its place is its number wherever statistics are kept.
+    /// The values that steps record, one per name; a trend's position is its number wherever
+    /// statistics are kept.
     pub fn trends(&self) -> Vec<Trend> {
         // validation has found that they fit each other
         trends(self.steps().flat_map(|place| &place.step.record)).unwrap_or_default()
     }
 
-    /// The measured part of the run: from the end of the warm-up to the end of the last population.
-    /// `None` where only the run itself will tell.
+    /// Length of the measured part: from the end of the warm-up to the end of the last population.
+    /// `None` where the run decides it, as under a fixed number of iterations or a capacity search.
     pub fn length(&self) -> Option<Duration> {
         self.populations
             .iter()
@@ -284,13 +307,13 @@ impl Plan {
             .try_fold(Duration::ZERO, |longest, length| Some(longest.max(length?)))
     }
 
-    /// Warm-up and measured part together.
+    /// Length of warm-up and measured part together; `None` as in [`length`](Self::length).
     pub fn whole_length(&self) -> Option<Duration> {
         Some(self.warmup + self.length()?)
     }
 
-    /// Arrivals that the profiles ask for up to `at` of the measured part; `None` if a population
-    /// is not under open load.
+    /// Arrivals that the profiles ask for up to `at` of the measured part; `None` if any population
+    /// is not under open load with a profile.
     pub fn arrivals_until(&self, at: Duration) -> Option<u64> {
         self.populations
             .iter()
@@ -302,7 +325,7 @@ impl Plan {
             .sum()
     }
 
-    /// Iterations that are to be carried out, where their number is what is asked for.
+    /// Number of iterations to carry out, where every population has a fixed number; else `None`.
     pub fn iterations(&self) -> Option<u64> {
         let totals = self
             .populations
@@ -314,8 +337,8 @@ impl Plan {
         totals.sum()
     }
 
-    /// Share of the arrivals that may be dropped in a run that passes; of several populations' the
-    /// smallest.
+    /// Largest share of arrivals (0 to 1) that may be dropped in a run that passes; the smallest of
+    /// several populations' limits, `None` without open load.
     pub fn max_dropped(&self) -> Option<f64> {
         let shares = self
             .populations
@@ -327,7 +350,7 @@ impl Plan {
         shares.reduce(f64::min)
     }
 
-    /// The search, where that is what the run is for; it is the only population then.
+    /// The capacity search, if the run is one; it is the only population then.
     pub fn capacity(&self) -> Option<&Capacity> {
         self.populations
             .iter()
@@ -337,17 +360,17 @@ impl Plan {
             })
     }
 
-    /// The slot of the first feeder; the others follow.
+    /// Slot of the first feeder; the slots of the others follow.
     pub fn feeder_slots(&self) -> Slot {
         self.variables.slots()
     }
 
-    /// The first slot that is left to what is done once; those of the scenarios follow.
+    /// First slot for values that `setup` extracts; those of the scenarios follow.
     pub fn once_slots(&self) -> Slot {
         self.feeder_slots() + self.feeders.len() as Slot
     }
 
-    /// Every Secret or ConfigMap key the test needs, in the order of the file.
+    /// Every Secret or ConfigMap key that the test needs, in the order of the file.
     pub fn references(&self) -> Vec<&Reference> {
         let mut all: Vec<&Reference> = self.all_targets().flat_map(Target::references).collect();
         all.extend(self.variables.from.values());

@@ -1,5 +1,5 @@
-//! The search for the highest rate that meets the thresholds: which level comes next, after what
-//! came of those before.
+//! The search for the highest rate that meets the thresholds: which level comes next, given the
+//! verdicts on those before.
 
 use std::time::Duration;
 
@@ -7,87 +7,101 @@ use serde::{Deserialize, Serialize};
 
 use super::{Profile, Stage, duration};
 
-/// So often the target may fail at the lowest rate, after a level that did not hold, before it is
-/// given up.
+/// Levels at the lowest rate that may fail in a row, after a level that did not hold, before the
+/// search gives up.
 const RECOVERIES: usize = 5;
-/// Figures of a rate that matter: finer steps would suggest more than a search can know.
+/// Significant figures of a rate; finer steps would suggest more than a search can know.
 const FIGURES: i32 = 4;
-/// The last level announced goes on until the next is; a run is never so long.
+/// Length of the last level announced while no next one is known; no run is as long.
 const FOR_EVER: Duration = Duration::from_secs(8 * 24 * 3600);
 
-/// Rates are iterations per second.
+/// Settings of a capacity search. All rates are iterations per second.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Capacity {
+    /// Rate of the first level, also used to let the target recover.
     pub start: f64,
+    /// Highest rate that is tried.
     pub max: f64,
-    /// How much higher the next level is while levels hold, as a share of the last.
+    /// Growth from one level to the next while levels hold, as a share of the last: 0.5 goes from
+    /// 100 to 150.
     pub step: f64,
-    /// How long a level is held; whole seconds.
+    /// Length of a level, in whole seconds; confirmation takes twice as long.
     #[serde(with = "duration::micros")]
     pub hold: Duration,
-    /// So long of it is not judged; whole seconds, less than `hold`.
+    /// Beginning of each level that is not judged, in whole seconds, less than `hold`.
     #[serde(with = "duration::micros")]
     pub settle: Duration,
-    /// How close the answer is to a rate that did not hold, as a share of it.
+    /// Distance between the answer and the lowest rate that did not hold at which the search ends,
+    /// as a share of the answer.
     pub precision: f64,
+    /// Most iterations in flight at once over the fleet; further arrivals are dropped.
     pub max_in_flight: u32,
-    /// What the answer must be for the run to pass; any if unset.
+    /// Lowest answer with which the run passes; any passes if unset.
     pub at_least: Option<f64>,
 }
 
-/// From `at` on, counted from the run's zero, so many iterations per second start.
+/// A rate of arrivals that holds from a moment on.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Level {
+    /// Begin of the level, counted from the run's zero.
     #[serde(with = "duration::micros")]
     pub at: Duration,
+    /// Iterations started per second over the fleet.
     pub rate: f64,
 }
 
-/// The levels so far, in order; nothing starts from `end` on.
+/// The levels announced so far, in order.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Levels {
+    /// Levels by their begin; the last one goes on until the next is announced.
     pub levels: Vec<Level>,
+    /// Moment from which nothing starts any more; `None` while the search goes on.
     pub end: Option<Duration>,
 }
 
+/// Reason for trying a level.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Purpose {
-    /// Does it hold?
+    /// Finds out whether the rate holds.
     Search,
-    /// The lowest rate, until that holds again.
+    /// Repeats the lowest rate until the target holds it again.
     Recovery,
-    /// Does it hold for twice as long?
+    /// Finds out whether the best rate also holds for twice as long.
     Confirmation,
 }
 
-/// A level that was judged.
+/// A level with its verdict.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct JudgedLevel {
+    /// Iterations started per second over the fleet.
     pub rate: f64,
+    /// Reason for trying the level.
     pub purpose: Purpose,
+    /// True if the target met every threshold at this rate.
     pub held: bool,
-    /// It did not hold because the generator was the bottleneck.
+    /// True if the level failed because the load generator was the bottleneck.
     pub saturated: bool,
 }
 
+/// Limit that kept the answer of a search from being higher.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum LimitedBy {
+    /// The target did not hold the next rate.
     Target,
-    /// The answer is a lower bound.
+    /// The workers could not make the next rate, so the answer is a lower bound.
     Generator,
-    /// The highest rate that was to be tried holds.
+    /// The highest rate that was to be tried held.
     Max,
 }
 
+/// Next move of a search.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Next {
-    Level {
-        rate: f64,
-        purpose: Purpose,
-    },
-    /// `rate` was confirmed; `None` if nothing was.
+    /// Try `rate`, in iterations per second.
+    Level { rate: f64, purpose: Purpose },
+    /// End the search. `rate` was confirmed; `None` if no rate was.
     Done {
         rate: Option<f64>,
         limited_by: LimitedBy,
@@ -95,6 +109,7 @@ pub enum Next {
 }
 
 impl Levels {
+    /// Load profile with a jump at the begin of each level.
     pub fn profile(&self) -> Profile {
         let mut stages = Vec::new();
         let mut now = Duration::ZERO;
@@ -120,7 +135,7 @@ impl Levels {
 }
 
 impl Capacity {
-    /// How long a level of such a purpose is held.
+    /// Time that a level of this purpose is held.
     pub fn hold_for(&self, purpose: Purpose) -> Duration {
         if purpose == Purpose::Confirmation {
             self.hold * 2
@@ -129,7 +144,7 @@ impl Capacity {
         }
     }
 
-    /// What is to be done after these levels.
+    /// Next move after the levels judged so far, in the order in which they were tried.
     pub fn next(&self, tried: &[JudgedLevel]) -> Next {
         let level = |rate, purpose| Next::Level { rate, purpose };
         let Some(last) = tried.last() else {
@@ -208,6 +223,7 @@ impl Capacity {
     }
 }
 
+/// Rounds a rate to [`FIGURES`] significant figures.
 fn rounded(rate: f64) -> f64 {
     let unit = 10f64.powi(rate.log10().floor() as i32 - FIGURES + 1);
     // dividing by a power of ten gives the number that a person would write

@@ -1,10 +1,10 @@
 //! Expressions in CEL over an answer and the user's values: for `if`, `until`, and checks that
 //! nothing shorter can say.
 //!
-//! They may name `status`, `headers`, `body`, `json` and `latency` of the last answer, `vars.NAME`
-//! (variables and extracted values), `feeders.NAME.COLUMN`, `iteration` and `user.id`. Header names
-//! are in lower case, values of one name are joined by `, `; `latency` is in milliseconds.
-//! Functions are those of CEL and of its strings library.
+//! They may refer to `status`, `headers`, `body`, `json` and `latency` of the last answer,
+//! `vars.NAME` (variables and extracted values), `feeders.NAME.COLUMN`, `iteration` and `user.id`.
+//! Header names are in lower case, values of one name are joined by `, `; `latency` is in
+//! milliseconds. Functions are those of CEL and of its strings library.
 
 mod references;
 mod values;
@@ -26,12 +26,12 @@ use references::References;
 /// Longest expression, in bytes.
 pub const MAX_CEL: usize = 1024;
 
-/// Expressions within each other. Evaluation recurses, and a shard must not run out of stack:
+/// Most expressions within each other. Evaluation recurses, and a shard must not run out of stack:
 /// unoptimised, a level takes 35 KB of its 2 MB.
 const MAX_DEPTH: usize = 24;
 
-/// Stack to parse with: unoptimised, the parser takes 110 KB a level, far more than the threads
-/// that validate have.
+/// Stack to parse with, in bytes: unoptimised, the parser takes 110 KB a level, far more than the
+/// threads that validate have.
 const PARSER_STACK: usize = 16 << 20;
 
 static ENVIRONMENT: LazyLock<Arc<Env>> = LazyLock::new(|| {
@@ -50,49 +50,56 @@ pub struct Cel {
     references: Arc<References>,
 }
 
-/// The answer that an expression is about: everything it may ask for.
+/// An answer as expressions see it.
 pub trait Subject {
+    /// HTTP status code.
     fn status(&self) -> u16;
     /// Calls `each` with the name, in any case, and the value of every header.
     fn headers(&self, each: &mut dyn FnMut(&str, &[u8]));
-    /// The whole body, or why there is none.
+    /// The whole body, or the reason why there is none.
     fn body(&self) -> Result<&[u8], &str>;
-    /// The whole body as JSON, or why it is none.
+    /// The whole body as JSON, or the reason why it is none.
     fn json(&self) -> Result<&Value, &str>;
+    /// Time from the intended start to the last byte.
     fn latency(&self) -> Duration;
 }
 
-/// What must be kept of an answer for an expression.
+/// Parts of an answer that must be kept for an expression.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct AnswerParts {
+    /// True if the expression reads the headers.
     pub headers: bool,
+    /// True if the expression reads the body, as text or as JSON.
     pub body: bool,
 }
 
-/// An expression whose names have been found.
+/// An expression whose references have been resolved.
 #[derive(Debug, Clone)]
 pub struct CompiledCel {
     cel: Cel,
-    /// By place in [`References::vars`].
+    /// Bindings in the order of [`References::vars`].
     vars: Vec<Binding>,
-    /// The row of each feeder, by place in [`References::feeders`].
+    /// Slot of each feeder's row, in the order of [`References::feeders`].
     feeders: Vec<Slot>,
     needs: Vec<Need>,
 }
 
+/// Origin of a variable's value.
 #[derive(Debug, Clone)]
 enum Binding {
     Constant(Value),
     Slot(Slot),
 }
 
-/// Why an expression gave no truth or number. No message holds a value: it may be a credential.
+/// Reason why an expression gave no value of the wanted type. No message shows a value: it may be a
+/// credential.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct EvaluationError(String);
 
 impl Cel {
-    /// Names of variables and feeders are left to [`check`](Self::check).
+    /// Parses an expression. The error is a sentence for the test's author; names of variables and
+    /// feeders are left to [`check`](Self::check).
     pub fn parse(source: &str) -> Result<Self, String> {
         if source.len() > MAX_CEL {
             return Err(format!("a CEL expression is at most {MAX_CEL} bytes long"));
@@ -105,16 +112,17 @@ impl Cel {
         })
     }
 
+    /// The expression as it was written.
     pub fn source(&self) -> &str {
         &self.source
     }
 
-    /// What of an answer it reads.
+    /// Parts of an answer that the expression reads.
     pub fn answer_parts(&self) -> AnswerParts {
         self.references.answer_parts()
     }
 
-    /// The error for the first variable or feeder that is not declared.
+    /// Fails on the first variable or feeder that is not declared.
     pub fn check(&self, names: &Names) -> Result<(), String> {
         for name in self.references.vars.keys() {
             match names.get(name) {
@@ -147,6 +155,8 @@ impl Cel {
         Ok(())
     }
 
+    /// Resolves the references. Fails like [`check`](Self::check), and on a variable whose text is
+    /// not known yet.
     pub fn compile(&self, names: &Names) -> Result<CompiledCel, String> {
         self.check(names)?;
         let (mut vars, mut feeders) = (Vec::new(), Vec::new());
@@ -178,8 +188,8 @@ impl Cel {
     }
 }
 
-/// Runs out of neither stack nor patience with what a user wrote: a resource must not bring the
-/// operator down.
+/// Runs `work` on a thread with a large stack, and turns its panic into an error: a resource that
+/// someone wrote must not bring the operator down.
 fn with_stack<T: Send>(work: impl FnOnce() -> T + Send) -> Result<T, String> {
     std::thread::scope(|scope| {
         let thread = std::thread::Builder::new()
@@ -254,20 +264,23 @@ impl From<Cel> for String {
 }
 
 impl CompiledCel {
+    /// The expression as it was written.
     pub fn source(&self) -> &str {
         &self.cel.source
     }
 
+    /// Parts of an answer that the expression reads.
     pub fn answer_parts(&self) -> AnswerParts {
         self.cel.answer_parts()
     }
 
-    /// The rows to fetch before it is evaluated.
+    /// Rows to fetch before the expression is evaluated.
     pub fn needs(&self) -> &[Need] {
         &self.needs
     }
 
-    /// `facts` are those of the last answer; without one, an expression that asks for it fails.
+    /// Evaluates a condition. `facts` are those of the last answer; without one, an expression that
+    /// reads an answer fails.
     pub fn is_true(
         &self,
         facts: Option<&dyn Subject>,
@@ -284,7 +297,7 @@ impl CompiledCel {
         })
     }
 
-    /// Never infinite or not a number.
+    /// Evaluates a number, which is never infinite or NaN. `facts` are those of the last answer.
     pub fn number(
         &self,
         facts: Option<&dyn Subject>,
@@ -409,7 +422,7 @@ impl CompiledCel {
     }
 }
 
-/// In words without values, which the library's own messages hold.
+/// Explanation of an error without the values that the library's own messages show.
 fn explain(error: &ExecutionError) -> String {
     match error {
         ExecutionError::NoSuchKey(key) => format!("there is no {key:?}"),

@@ -1,36 +1,42 @@
-//! What a service costs: prices that a test is told, and what they come to at a rate.
+//! Cost of a service: prices that the test states, and what they come to at a measured rate.
 
 use serde::{Deserialize, Serialize};
 
+/// Prices of the target; amounts are in `currency`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Cost {
-    /// Of one endpoint, as tested.
+    /// Price of one endpoint, as tested, for an hour.
     pub per_hour: Option<f64>,
+    /// Currency of all prices, as written in results, such as `USD`.
     pub currency: String,
-    /// Requests per second that are to be served.
+    /// Requests per second that the service is to serve in production.
     pub wanted_rate: Option<f64>,
-    /// Of tokens in questions and in answers.
+    /// Price of a million tokens in prompts.
     pub per_million_input_tokens: Option<f64>,
+    /// Price of a million tokens in completions.
     pub per_million_output_tokens: Option<f64>,
 }
 
 impl Cost {
-    /// Price of a million requests of an endpoint that serves so many per second.
+    /// Price of a million requests at an endpoint that serves `rate` of them per second; `None`
+    /// without an hourly price or at a rate of 0.
     pub fn per_million_requests(&self, rate: f64) -> Option<f64> {
         self.per_hour
             .filter(|_| rate > 0.0)
             .map(|per_hour| per_hour / (3600.0 * rate) * 1e6)
     }
 
-    /// How many such endpoints serve the wanted rate.
+    /// Number of endpoints, each serving `rate` requests per second, that serve the wanted rate;
+    /// `None` without a wanted rate or at a rate of 0.
     pub fn endpoints(&self, rate: f64) -> Option<u64> {
         self.wanted_rate
             .filter(|_| rate > 0.0)
             .map(|wanted| (wanted / rate).ceil() as u64)
     }
 
-    /// Price of the tokens of a million requests, where `requests` of them took so many.
+    /// Price of the tokens of a million requests, where `requests` of them took `input_tokens` and
+    /// `output_tokens`; `None` without a price of tokens or without requests.
     pub fn tokens_per_million_requests(
         &self,
         requests: u64,

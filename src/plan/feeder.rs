@@ -1,4 +1,5 @@
-//! Feeders: rows of test data that templates name, where they come from, and who gets which.
+//! Feeders: rows of test data that templates name, where they come from, and how they are dealt
+//! out.
 
 mod order;
 mod rows;
@@ -14,62 +15,69 @@ pub use rows::{MAX_DATA, MAX_ROWS, Rows, RowsError};
 /// A named set of rows. An iteration takes one row on first use and keeps it to its end; `take(n)`
 /// takes n more.
 ///
-/// Its place in [`super::Plan::feeders`] is its number everywhere.
+/// A feeder's position in [`super::Plan::feeders`] is its number everywhere.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Feeder {
-    /// What templates call it.
+    /// Name that templates use.
     pub name: String,
+    /// Origin of the rows.
     pub source: Source,
+    /// Order in which rows are taken.
     pub strategy: Strategy,
+    /// Users that share one set of rows.
     pub scope: FeederScope,
-    /// `Recycle` where the strategy never comes to an end.
+    /// Reaction when all rows have been taken; always `Recycle` where the strategy never ends.
     pub on_exhausted: OnExhausted,
 }
 
+/// Origin and format of a feeder's rows.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Source {
-    /// Every value is text. Without `columns` the first line names them.
+    /// Comma-separated values; every value is text. With an empty `columns` the first line names
+    /// them.
     Csv {
         data: Data,
         delimiter: char,
         columns: Vec<String>,
     },
-    /// A list of objects.
+    /// A JSON list of objects.
     Json { data: Data },
-    /// An object on each line that is not empty.
+    /// A JSON object on each line that is not empty.
     JsonLines { data: Data },
-    /// Objects, never none.
+    /// Objects written in the test itself, at least one.
     Inline { rows: Vec<Value> },
-    /// The files of the folder `path` whose names fit `glob`, sorted by name: `name`, `bytes` (how
-    /// many) and `base64` of each.
+    /// The files of the folder `path` whose names match `glob`, sorted by name; each row has
+    /// `name`, `bytes` (the size) and `base64` (the content).
     Files { path: String, glob: String },
 }
 
-/// Where the bytes are.
+/// Place of a feeder's bytes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Data {
+    /// A key of a Secret or ConfigMap.
     Reference(Reference),
-    /// Relative, without `..`: to the folder of the LoadTest's file, or, in a Pod, to the folder of
-    /// the volumes, whose names it begins with.
+    /// Relative path without `..`: to the folder of the LoadTest's file, or, in a Pod, to the
+    /// folder of the volumes, whose names it begins with.
     File(String),
 }
 
+/// Order in which rows are taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Strategy {
-    /// In order, then again from the first.
+    /// File order, then again from the first.
     Circular,
     /// Any row each time; one may come twice before another comes once.
     Random,
-    /// Each row once in a random order, then all in another.
+    /// Each row once in a random order, then all again in another.
     Shuffle,
-    /// In order.
+    /// File order, each row once.
     Queue,
 }
 
-/// Among whom the rows are dealt out.
+/// Users among whom the rows are dealt out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum FeederScope {
     /// Each user has all rows for itself.
@@ -80,7 +88,7 @@ pub enum FeederScope {
     Test,
 }
 
-/// What happens to one who wants a row when all have been taken.
+/// Reaction to a user that wants a row when all have been taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum OnExhausted {
     /// The rows begin anew.
@@ -92,6 +100,7 @@ pub enum OnExhausted {
 }
 
 impl Data {
+    /// The Secret or ConfigMap key, if the data is one.
     pub fn reference(&self) -> Option<&Reference> {
         match self {
             Data::Reference(reference) => Some(reference),
@@ -101,7 +110,7 @@ impl Data {
 }
 
 impl Feeder {
-    /// The Secret or ConfigMap key that holds the rows.
+    /// The Secret or ConfigMap key that holds the rows, if one does.
     pub fn reference(&self) -> Option<&Reference> {
         match &self.source {
             Source::Csv {
@@ -122,25 +131,25 @@ impl Feeder {
         }
     }
 
-    /// Its rows are of a Secret.
+    /// Tells whether the rows come from a Secret, so that no message may show them.
     pub fn is_secret(&self) -> bool {
         self.reference()
             .is_some_and(|reference| reference.kind == Kind::Secret)
     }
 
-    /// There are only so many rows as the data has.
+    /// Tells whether the feeder can run out of rows.
     pub fn is_finite(&self) -> bool {
         self.on_exhausted != OnExhausted::Recycle
     }
 
-    /// How many positions there are to take, out of `rows`.
+    /// Number of positions that can be taken when the data has `rows` rows.
     pub fn limit(&self, rows: u64) -> u64 {
         if self.is_finite() { rows } else { u64::MAX }
     }
 }
 
 impl Source {
-    /// The field of the feeder that the test's author wrote.
+    /// Name of the feeder's field that the test's author wrote.
     pub fn field(&self) -> &'static str {
         match self {
             Source::Csv { .. } => "csv",

@@ -1,4 +1,4 @@
-//! gRPC: what a call asks for, where the descriptors of its messages come from, and which channels
+//! gRPC: what a call sends, where the descriptors of its messages come from, and which channels
 //! carry it.
 
 mod call;
@@ -30,66 +30,70 @@ pub use descriptors::{CallKind, Descriptors, HEALTH, Rpc, Source};
 pub use encoder::MessageEncoder;
 pub use prost_reflect::MessageDescriptor;
 
-/// At most so many messages of a stream, however they are given.
+/// Most messages of a stream, however they are given.
 pub const MAX_MESSAGES: u32 = 1_000_000;
 
 /// One call of a method, be it unary or a stream.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct GrpcStep {
+    /// Method that is called.
     pub method: Method,
-    /// It asks whether the target serves, before what it is tested by: passed, it is no request of
-    /// the results.
+    /// True if the step asks, before the load, whether the target serves. A call that passed is no
+    /// request of the results.
     #[serde(default)]
     pub is_health_check: bool,
-    /// In protobuf's JSON form, field names as in the `.proto` file or in lower camel case. `None`
-    /// is a message without fields, unless `stream` lists the messages.
+    /// Message in protobuf's JSON form, with field names as in the `.proto` file or in lower camel
+    /// case. `None` is a message without fields, unless `stream` lists the messages.
     pub message: Option<JsonTemplate>,
-    /// Sent with the call beside the target's headers, of which they replace those of the same
+    /// Headers sent with the call beside the target's, of which they replace those of the same
     /// name; names are in lower case.
     pub metadata: Vec<Header>,
-    /// Only of methods whose client streams; without one, such a method is sent one message.
+    /// Messages of a method whose client streams; without it, such a method is sent one message.
     pub stream: Option<GrpcStream>,
-    /// Messages are compressed, where that is said; answers may be at any time.
+    /// True if messages are sent compressed. Answers may be compressed either way.
     pub gzip: bool,
-    /// Bytes of a received message, uncompressed; a larger one fails the call.
+    /// Largest received message in bytes, uncompressed; a larger one fails the call.
     pub max_message_size: u32,
-    /// Only of methods whose client sends one message.
+    /// Statuses after which the call is made again; `None`: never. Only for methods whose client
+    /// sends one message.
     #[serde(default)]
     pub retry: Option<GrpcRetry>,
 }
 
-/// Tries again what failed before its first message came; the whole is one sample.
+/// Attempts after a call that failed before its first message came; all together are one sample.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct GrpcRetry {
-    /// Tries after the first.
+    /// Most attempts after the first.
     pub max: u32,
-    /// Never `OK`.
+    /// Statuses that are retried, never `OK`.
     pub on: Vec<Code>,
-    /// Before the second try; doubles with each.
+    /// Pause before the second attempt; it doubles with each further one.
     #[serde(with = "duration::micros")]
     pub backoff: Duration,
 }
 
-/// What the client of a streaming method sends.
+/// Messages that the client of a streaming method sends.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct GrpcStream {
+    /// The messages.
     pub messages: Messages,
-    /// From the sending of one message to that of the next.
+    /// Time from the sending of one message to that of the next.
     #[serde(with = "duration::micros")]
     pub interval: Duration,
-    /// The client says that it has sent all, at once after the last message; else it waits for the
-    /// server to end the call.
+    /// True if the client ends its side of the stream at once after the last message; else it waits
+    /// for the server to end the call.
     pub half_close: bool,
 }
 
+/// Messages of a stream.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Messages {
     /// The step's message so many times, made anew each time where it differs.
     Times(u32),
-    /// These, in this order; never none.
+    /// Messages in this order; never empty.
     List(Vec<JsonTemplate>),
 }
 
@@ -97,12 +101,13 @@ pub enum Messages {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Method {
-    /// With its package.
+    /// Full name of the service, with its package.
     pub service: String,
+    /// Name of the method.
     pub name: String,
 }
 
-/// Where descriptors come from; a plan without this asks the target by reflection.
+/// Sources of descriptors; a plan without them asks the target by reflection.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Protos {
@@ -111,61 +116,67 @@ pub struct Protos {
     /// `FileDescriptorSet`s as `protoc --descriptor_set_out` writes them, also compressed with
     /// gzip.
     pub sets: Vec<DescriptorSet>,
-    /// A folder of `.proto` files, as feeders name files.
+    /// Folder of `.proto` files, with a path like those of feeders.
     pub root: Option<ProtoRoot>,
 }
 
-/// The text of a `.proto` file.
+/// A key with the text of a `.proto` file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ProtoFile {
-    /// What other files call it in `import`.
+    /// Path by which other files import it.
     pub path: String,
+    /// Key that holds the text.
     pub source: Reference,
 }
 
+/// A key or file with a set of descriptors.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct DescriptorSet {
+    /// Place of the bytes.
     pub data: Data,
-    /// Where the test names it, for messages.
+    /// Field of the test that names it, for messages.
     pub field: String,
 }
 
-/// Import paths begin at `folder`.
+/// A folder that import paths begin at.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ProtoRoot {
+    /// Relative path of the folder.
     pub folder: String,
-    /// The files to compile, with all that they import; without any, every `.proto` file below the
-    /// folder.
+    /// Files to compile, with all that they import; if empty, every `.proto` file below the folder.
     pub files: Vec<String>,
 }
 
-/// How calls are carried; `http` says how long connections live and how much time a call has.
+/// Settings of gRPC channels; `http` says how long connections live.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Grpc {
+    /// Users that share a channel. Default `PerWorker`.
     pub channels: Channels,
-    /// Calls at a time on a channel, unless the server allows fewer.
+    /// Most calls at a time on a channel, unless the server allows fewer. Default 100.
     pub max_streams_per_channel: u32,
-    /// Channels of a worker to a target; at least one for each shard.
+    /// Most channels of a worker to a target; at least one for each shard. Default 100.
     pub max_channels: u32,
+    /// Pings on idle channels; `None`: none are sent.
     pub keep_alive: Option<KeepAlive>,
 }
 
-/// Who shares a channel.
+/// Users that share a channel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Channels {
-    /// All users of a worker; one more is opened while none has a free stream.
+    /// All users of a worker share channels; one more is opened while none has a free stream.
     PerWorker,
-    /// Nobody: each user, or slot of open load, has its own.
+    /// Each user, or slot of open load, has its own.
     PerUser,
 }
 
 /// HTTP/2 pings on a channel on which nothing has come for a while.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct KeepAlive {
+    /// Time without a frame after which a ping is sent.
     #[serde(with = "duration::micros")]
     pub interval: Duration,
-    /// A channel whose ping is not answered by then is broken.
+    /// Time after which a channel whose ping was not answered is broken.
     #[serde(with = "duration::micros")]
     pub timeout: Duration,
 }
@@ -182,6 +193,7 @@ impl Default for Grpc {
 }
 
 impl Method {
+    /// Parses a full name. The error is a sentence for the test's author.
     pub fn parse(text: &str) -> Result<Self, String> {
         let wrong = || {
             format!("{text:?} is not a method; write its full name, such as package.Service/Method")
@@ -201,7 +213,7 @@ impl Method {
         }
     }
 
-    /// The path of its requests.
+    /// Path of the method's requests: `/package.Service/Method`.
     pub fn path(&self) -> String {
         format!("/{self}")
     }
@@ -228,7 +240,7 @@ impl From<Method> for String {
 }
 
 impl Protos {
-    /// The Secret and ConfigMap keys they are made of, in the order of the file.
+    /// Secret and ConfigMap keys that the descriptors are made of, in the order of the file.
     pub fn references(&self) -> impl Iterator<Item = &Reference> {
         let sets = self.sets.iter().filter_map(|set| match &set.data {
             Data::Reference(reference) => Some(reference),
@@ -238,7 +250,7 @@ impl Protos {
     }
 }
 
-/// Names in words, so many of them that a person still reads them.
+/// Names in a sentence, no more than a person reads.
 fn listed<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
     const SHOWN: usize = 20;
     let names: Vec<&str> = names.into_iter().collect();

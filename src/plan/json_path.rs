@@ -1,4 +1,7 @@
-//! JSONPath, RFC 9535: where in an answer's JSON something is.
+//! JSONPath (RFC 9535): finds values in the JSON of an answer.
+//!
+//! The grammar and all general paths are `serde_json_path`'s. Paths of names and indices only,
+//! nearly all that are written, are walked here: that takes no list of nodes.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -29,6 +32,7 @@ enum Segment {
 }
 
 impl JsonPath {
+    /// Parses a path. The error is a sentence for the test's author.
     pub fn parse(source: &str) -> Result<Self, String> {
         if source.len() > MAX_JSON_PATH {
             return Err(format!("a JSONPath is at most {MAX_JSON_PATH} bytes long"));
@@ -42,6 +46,7 @@ impl JsonPath {
         })
     }
 
+    /// The path as it was written.
     pub fn source(&self) -> &str {
         &self.source
     }

@@ -7,54 +7,64 @@ use serde::{Deserialize, Serialize};
 use super::share::Slice;
 use super::{Capacity, Profile, duration};
 
-/// Scenarios mixed under one load. A run has one, or several that go on side by side.
+/// Scenarios mixed under one load. A run has one, or several side by side.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Population {
-    /// Places among the plan's scenarios; never empty.
+    /// Positions in the plan's scenarios; never empty.
     pub scenarios: Vec<u16>,
-    /// From the end of the warm-up to this population's zero.
+    /// Time from the end of the warm-up to this population's zero.
     #[serde(with = "duration::micros")]
     pub start_after: Duration,
-    /// Users, or iterations per second, during the warm-up; of no meaning without one.
+    /// Users, or iterations per second, during the warm-up; ignored without one.
     pub warmup_target: f64,
-    /// Requests that may start per second over the fleet; never set in open load.
+    /// Most requests started per second over the fleet; never set in open load.
     pub throttle: Option<f64>,
+    /// Load model, with its amount over time.
     pub load: Load,
 }
 
+/// Load model of a population.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Load {
-    /// So many users, each one iteration after the other.
+    /// A number of users, each doing one iteration after the other.
     #[serde(rename_all = "camelCase")]
     Closed {
+        /// Users over time.
         profile: Profile,
         /// Users that may start per second over the fleet; see [`SPAWN_RATE`].
         spawn_rate: Option<f64>,
     },
-    /// So many iterations started per second, whether earlier ones have ended or not.
+    /// A number of iterations started per second, whether earlier ones have ended or not.
     #[serde(rename_all = "camelCase")]
     Open {
+        /// Iterations started per second, over time.
         profile: Profile,
+        /// Spacing of the arrivals.
         arrival: Arrival,
+        /// Most iterations in flight at once over the fleet; further arrivals are dropped.
         max_in_flight: u32,
+        /// Largest share of arrivals, 0 to 1, that may be dropped in a run that passes.
         max_dropped: f64,
     },
+    /// A fixed number of iterations.
     Iterations(Iterations),
     /// Open load at the levels that the master announces.
     Capacity(Capacity),
 }
 
-/// So many iterations, by so many users, each one iteration after the other.
+/// A fixed number of iterations by a fixed number of users, each doing one after the other.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Iterations {
-    /// In all, or of each user.
+    /// Iterations in all, or of each user if `per_user`.
     pub count: u64,
+    /// Users over the whole fleet.
     pub users: u32,
+    /// True if `count` is that of each user.
     pub per_user: bool,
-    /// No iteration starts later.
+    /// Time after which no iteration starts any more; `None`: no limit.
     #[serde(with = "duration::optional_micros")]
     pub max_duration: Option<Duration>,
 }
@@ -69,8 +79,8 @@ impl Iterations {
         }
     }
 
-    /// Those of one shard, which has users; `done` is how many of its worker's another process has
-    /// carried out.
+    /// Iterations left to one shard, which has users. `done` is the number that an earlier process
+    /// of the same worker has carried out.
     pub fn of(&self, slice: Slice, done: u64) -> u64 {
         let all = if self.per_user {
             slice.of(self.users.into()) * self.count
@@ -81,13 +91,13 @@ impl Iterations {
     }
 }
 
-/// How the arrivals of open load follow each other.
+/// Spacing of the arrivals of open load.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Arrival {
-    /// As evenly as the rate allows.
+    /// Evenly spaced, as far as the rate allows.
     #[default]
     Constant,
-    /// At random, independent of each other.
+    /// Random and independent of each other.
     Poisson,
 }
 
@@ -95,7 +105,7 @@ pub enum Arrival {
 pub const SPAWN_RATE: f64 = 100.0;
 
 impl Population {
-    /// The only one: all of so many scenarios, from the start.
+    /// Builds the only population of a plan: all of `scenarios` scenarios, from the start.
     pub fn only(scenarios: usize, load: Load) -> Self {
         Self {
             scenarios: (0..scenarios as u16).collect(),
@@ -106,13 +116,14 @@ impl Population {
         }
     }
 
-    /// From the end of the warm-up to the end of this population's load; `None` where only the run
-    /// itself will tell.
+    /// Time from the end of the warm-up to the end of this population's load; `None` where the run
+    /// itself decides it.
     pub fn length(&self) -> Option<Duration> {
         Some(self.start_after + self.load.length()?)
     }
 
-    /// As [`length`](Self::length), but what it is at most where only the run will tell.
+    /// Longest time from the end of the warm-up to the end of this population's load; `None` where
+    /// nothing bounds it.
     pub fn longest(&self) -> Option<Duration> {
         let longest = match &self.load {
             Load::Iterations(iterations) => iterations.max_duration,
@@ -123,7 +134,7 @@ impl Population {
 }
 
 impl Load {
-    /// `None` where only the run itself will tell.
+    /// Length of the load; `None` where the run itself decides it.
     pub fn length(&self) -> Option<Duration> {
         match self {
             Load::Closed { profile, .. } | Load::Open { profile, .. } => Some(profile.length()),
@@ -131,7 +142,7 @@ impl Load {
         }
     }
 
-    /// Arrivals due up to `at`; only in open load.
+    /// Arrivals due up to `at`; `None` unless the load is open with a profile.
     pub fn arrivals_until(&self, at: Duration) -> Option<u64> {
         match self {
             Load::Closed { .. } | Load::Iterations(_) | Load::Capacity(_) => None,
@@ -139,7 +150,7 @@ impl Load {
         }
     }
 
-    /// Users, or iterations in flight, that there may be at once over the fleet.
+    /// Most users, or iterations in flight, at once over the fleet.
     pub fn most(&self) -> u64 {
         match self {
             Load::Closed { profile, .. } => profile.max_level() as u64,
@@ -149,7 +160,7 @@ impl Load {
         }
     }
 
-    /// The highest level, users or iterations per second.
+    /// Highest level, in users or iterations per second; of a capacity search its first.
     pub fn max_level(&self) -> f64 {
         match self {
             Load::Closed { profile, .. } | Load::Open { profile, .. } => profile.max_level(),
@@ -159,7 +170,7 @@ impl Load {
         }
     }
 
-    /// Iterations start by the clock.
+    /// Tells whether iterations start by the clock.
     pub fn is_open(&self) -> bool {
         matches!(self, Load::Open { .. } | Load::Capacity(_))
     }

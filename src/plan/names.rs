@@ -1,58 +1,61 @@
-//! What templates may name: the test's variables, its feeders, and what earlier steps took out of
-//! answers.
+//! Names that templates may use: the test's variables, its feeders, and values that earlier steps
+//! extracted.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde_json::Value;
 
-/// The place of a value among those that a user keeps.
+/// Position of a value among those that a user holds.
 pub type Slot = u16;
 
 /// Names with a meaning of their own in every template.
 pub const RESERVED: [&str; 6] = ["user", "iteration", "worker", "true", "false", "null"];
 
-/// What the templates at one place of the test may name.
+/// Names that the templates at one place of the test may use.
 #[derive(Clone, Default, PartialEq)]
 pub struct Names {
     declared: BTreeMap<String, Declared>,
-    /// Of feeders whose data are known.
+    /// Columns of the feeders whose data is known.
     columns: BTreeMap<Slot, Arc<Columns>>,
 }
 
-/// The names of which each has a value in at least one row of a feeder.
+/// Columns of a feeder: names that have a value in at least one row.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Columns {
+    /// Names of the columns.
     pub names: BTreeSet<String>,
-    /// Data of a Secret: no message holds any of it.
+    /// True if the data comes from a Secret, so that no message may show any of it.
     pub is_secret: bool,
 }
 
+/// Meaning of a name.
 #[derive(Clone, PartialEq)]
 pub enum Declared {
     /// A value that is known when a template is compiled.
     Constant(Value),
-    /// Some text that is known only where the load is made; declared anew as a constant there,
-    /// before anything is rendered.
+    /// Text of a Secret or ConfigMap, known only where the load is made; it is declared anew as a
+    /// constant there, before anything is rendered.
     External,
-    /// Read at run time: extracted, `forEach.as`, what `setup` found.
+    /// A value read at run time: extracted, an item of `forEach`, or set by `setup`.
     Value(Slot),
-    /// A feeder: its current row is an object, `take(n)` gives a list of further rows.
+    /// A feeder: its current row is an object, `take(n)` is a list of further rows.
     Row(Slot),
 }
 
 impl Names {
-    /// An inner declaration hides an outer one of the same name.
+    /// Declares a name. An inner declaration hides an outer one of the same name.
     pub fn declare(&mut self, name: impl Into<String>, declared: Declared) {
         self.declared.insert(name.into(), declared);
     }
 
-    /// The data of a feeder are known: templates may name only these columns.
+    /// Declares the columns of a feeder whose data is known: templates may then name only these.
     pub fn declare_columns(&mut self, feeder: Slot, columns: Arc<Columns>) {
         self.columns.insert(feeder, columns);
     }
 
-    /// The error when `field` is no column of the feeder called `name`.
+    /// Checks that `field` is a column of the feeder called `name`. Passes where the data is not
+    /// known.
     pub fn check_column(&self, feeder: Slot, name: &str, field: &str) -> Result<(), String> {
         match self.columns.get(&feeder) {
             Some(columns) if !columns.names.contains(field) && columns.is_secret => {
@@ -69,6 +72,7 @@ impl Names {
         }
     }
 
+    /// Meaning of a name, if it is declared.
     pub fn get(&self, name: &str) -> Option<&Declared> {
         self.declared.get(name)
     }
@@ -101,8 +105,8 @@ impl std::fmt::Debug for Names {
     }
 }
 
-/// Whether `name` may be declared: letters, digits and `_`, no digit first, and nothing that
-/// templates know already.
+/// Checks that `name` may be declared: letters, digits and `_`, no digit first, and not one of
+/// [`RESERVED`].
 pub fn check_name(name: &str) -> Result<(), String> {
     let is_word = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
         && name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');

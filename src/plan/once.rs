@@ -1,5 +1,5 @@
-//! What is done once for the whole run: setup before the load, teardown after it, and the values
-//! that setup finds for all.
+//! Steps carried out once for the whole run: setup before the load, teardown after it, and the
+//! values that setup extracts for every worker.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,28 +11,29 @@ use super::scenario::requests;
 use super::symbols::{Outline, StepNames};
 use super::{Section, Step, StepPlace, duration};
 
-/// What setup finds may take so much as JSON: every worker gets it with its share.
+/// Largest size of the values that setup extracts, as JSON, in bytes: every worker is sent them
+/// with its share.
 pub const MAX_SETUP_VALUES: usize = 64 * 1024;
 
-/// A number of so many digits may be a secret; shorter ones are everywhere.
+/// Digits from which a number may be a secret; shorter ones are everywhere.
 const MIN_DIGITS: usize = 6;
 
 /// Steps that one worker carries out alone. They know no feeders and call no blocks.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Once {
-    /// After all workers are ready, before any load. What they take out of answers, every scenario
-    /// and teardown may name.
+    /// Steps after all workers are ready and before any load. Every scenario and teardown may name
+    /// what they extract.
     pub setup: Vec<Step>,
-    /// When the load is over, also when it was aborted.
+    /// Steps after the load, also after an aborted one.
     pub teardown: Vec<Step>,
-    /// How long setup may take.
+    /// Longest time that setup may take.
     #[serde(with = "duration::micros")]
     pub setup_timeout: Duration,
 }
 
 impl Once {
-    /// Its lists of steps, each with its name.
+    /// The two lists of steps, each with its name.
     pub fn sections(&self) -> [(&'static str, Section, &[Step]); 2] {
         [
             ("setup", Section::Setup, &self.setup),
@@ -40,15 +41,15 @@ impl Once {
         ]
     }
 
-    /// Its requests, those of setup first.
+    /// All requests, those of setup first.
     pub fn steps(&self) -> impl Iterator<Item = StepPlace<'_>> {
         self.sections()
             .into_iter()
             .flat_map(|(name, section, steps)| requests(name, name, section, steps))
     }
 
-    /// As far as names go: what setup finds is what a user's beginning finds, known to all that
-    /// comes after.
+    /// Names that setup and teardown set and use. Setup takes the part of `onStart`: what it
+    /// extracts is known to all that comes after.
     pub fn outline(&self) -> Outline<'_> {
         Outline {
             on_start: self.setup.iter().map(StepNames::from).collect(),
@@ -58,25 +59,29 @@ impl Once {
     }
 }
 
-/// Values that setup took out of answers, by name. Secret: neither shown nor logged.
+/// Values that setup extracted, by name. They may be secret, so they are neither shown nor logged.
 #[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct SetupValues(BTreeMap<String, Value>);
 
 impl SetupValues {
+    /// The value of that name.
     pub fn get(&self, name: &str) -> Option<&Value> {
         self.0.get(name)
     }
 
+    /// The values as a JSON object.
     pub fn to_json(&self) -> Vec<u8> {
         serde_json::to_vec(self).expect("values are JSON")
     }
 
+    /// Reads what [`to_json`](Self::to_json) wrote; `None` if the bytes are no JSON object.
     pub fn from_json(json: &[u8]) -> Option<Self> {
         serde_json::from_slice(json).ok()
     }
 
-    /// The error where there is more than every worker can be sent.
+    /// Checks that the values take at most [`MAX_SETUP_VALUES`] bytes. The error is a sentence for
+    /// the test's author.
     pub fn check_size(&self) -> Result<(), String> {
         let size = self.to_json().len();
         if size > MAX_SETUP_VALUES {
@@ -88,7 +93,7 @@ impl SetupValues {
         }
     }
 
-    /// All texts and long numbers in it, which no message may show.
+    /// All texts, and numbers of 6 or more digits, among the values: what no message may show.
     pub fn texts(&self) -> Vec<String> {
         let mut found = Vec::new();
         self.0.values().for_each(|value| texts(value, &mut found));

@@ -1,4 +1,8 @@
-//! What a user does between two iterations: it thinks, or waits for its turn.
+//! Pauses of a user between two iterations.
+//!
+//! The distributions are computed here from uniform bits, and not by `rand_distr`: a run's `seed`
+//! promises the same pauses in every version, and `rand_distr` draws a varying number of values and
+//! may change its algorithms between releases.
 
 use std::time::Duration;
 
@@ -6,31 +10,39 @@ use serde::{Deserialize, Serialize};
 
 use super::duration;
 
-/// How long a user pauses after an iteration.
+/// Length of a user's pause after an iteration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum ThinkTime {
+    /// Evenly distributed from `min` to `max`, both included.
     Uniform {
+        /// Shortest pause.
         #[serde(with = "duration::micros")]
         min: Duration,
+        /// Longest pause.
         #[serde(with = "duration::micros")]
         max: Duration,
     },
-    /// What is drawn below zero is no pause.
+    /// Normally distributed; a draw below zero is no pause.
     #[serde(rename_all = "camelCase")]
     Normal {
+        /// Mean of the distribution.
         #[serde(with = "duration::micros")]
         mean: Duration,
+        /// Standard deviation.
         #[serde(with = "duration::micros")]
         std_dev: Duration,
     },
+    /// Exponentially distributed.
     Exponential {
+        /// Mean of the distribution.
         #[serde(with = "duration::micros")]
         mean: Duration,
     },
 }
 
 impl ThinkTime {
+    /// Builds a pause that is always the same.
     pub fn constant(time: Duration) -> Self {
         ThinkTime::Uniform {
             min: time,
@@ -38,7 +50,7 @@ impl ThinkTime {
         }
     }
 
-    /// The next pause; `random` gives 64 uniform bits at each call.
+    /// Draws the next pause; `random` returns 64 uniform bits at each call.
     pub fn draw(self, mut random: impl FnMut() -> u64) -> Duration {
         match self {
             ThinkTime::Uniform { min, max } if min == max => min,
@@ -62,12 +74,12 @@ impl ThinkTime {
     }
 }
 
-/// From 64 uniform bits a number above 0 and at most 1.
+/// Number above 0 and at most 1 from 64 uniform bits.
 fn unit(bits: u64) -> f64 {
     ((bits >> 11) + 1) as f64 / (1u64 << 53) as f64
 }
 
-/// From 64 uniform bits a number exponentially distributed with mean 1.
+/// Exponentially distributed number with mean 1 from 64 uniform bits.
 pub fn exponential(bits: u64) -> f64 {
     -unit(bits).ln()
 }

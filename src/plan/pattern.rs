@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 /// Longest expression, in bytes.
 pub const MAX_PATTERN: usize = 512;
 
-/// Bytes a compiled expression may take: `(.{1000}){1000}` is short to write and long to hold.
+/// Largest compiled expression, in bytes: `(.{1000}){1000}` is short to write and long to hold.
 const MAX_COMPILED: usize = 1 << 20;
 
 /// A compiled expression; in JSON it is its source text.
@@ -15,6 +15,7 @@ const MAX_COMPILED: usize = 1 << 20;
 pub struct Pattern(Regex);
 
 impl Pattern {
+    /// Compiles an expression. The error is one line for the test's author.
     pub fn parse(source: &str) -> Result<Self, String> {
         if source.len() > MAX_PATTERN {
             return Err(format!(
@@ -37,17 +38,18 @@ impl Pattern {
             })
     }
 
+    /// The expression as it was written.
     pub fn source(&self) -> &str {
         self.0.as_str()
     }
 
-    /// Anywhere in `text`, unless the expression is anchored.
+    /// Tells whether the expression matches anywhere in `text`; anchors narrow that down.
     pub fn matches(&self, text: &[u8]) -> bool {
         self.0.is_match(text)
     }
 
-    /// Group 1 of the first match if the expression has one, else the whole match. A group that
-    /// took no part in the match is nothing found.
+    /// Group 1 of the first match if the expression has a group, else the whole match. A group that
+    /// took no part in the match gives `None`.
     pub fn find<'t>(&self, text: &'t [u8]) -> Option<&'t [u8]> {
         match self.0.captures_len() {
             1 => self.0.find(text).map(|found| found.as_bytes()),

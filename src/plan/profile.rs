@@ -1,5 +1,5 @@
-//! Load over time: a level that moves linearly from stage to stage, and when each arrival of it is
-//! due.
+//! Load profile: a level that moves linearly from stage to stage over time, and the moment at which
+//! each arrival is due.
 
 use std::time::Duration;
 
@@ -7,36 +7,40 @@ use serde::{Deserialize, Serialize};
 
 use super::duration;
 
-/// Levels are users or iterations per second; a sum of products of them is never exact, so a level
-/// this close to the next whole one has reached it.
+/// Distance to the next whole number at which a level counts as having reached it. Levels are users
+/// or iterations per second, and a sum of products of them is never exact.
 const ROUNDING: f64 = 1e-9;
 
+/// A stretch of a profile over which the level moves linearly.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Stage {
-    /// Zero: the level jumps.
+    /// Length of the stage; at zero the level jumps.
     #[serde(with = "duration::micros")]
     pub duration: Duration,
-    /// The level at the end of the stage; the level moves there linearly from the end of the stage
-    /// before.
+    /// Level at the end of the stage; it begins at the end level of the stage before.
     pub target: f64,
 }
 
-/// Starts at `start_at` and goes through the stages in order. Users for closed load, iterations per
-/// second for open load.
+/// A level over time, in users for closed load and in iterations per second for open load.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Profile {
+    /// Level at the start.
     pub start_at: f64,
+    /// Stages in order; after the last the level stays what it is.
     pub stages: Vec<Stage>,
 }
 
-/// A stage with what went before it.
+/// A stage together with what went before it.
 #[derive(Debug, Clone)]
 struct Leg {
     /// Seconds from the profile's start to the leg's.
     begin: f64,
+    /// Length of the stage in seconds, above 0.
     seconds: f64,
+    /// Level at the begin.
     from: f64,
+    /// Level at the end.
     to: f64,
     /// Integral of the level up to the leg's start.
     before: f64,
@@ -60,22 +64,23 @@ impl Leg {
     }
 }
 
-/// The arrivals of a profile one after the other, without a look at the stages that are over.
+/// The arrivals of a profile one after the other, found without a look at the stages that are over.
 #[derive(Debug, Clone)]
 pub struct Schedule {
     legs: Vec<Leg>,
-    /// The leg of the arrival asked for last.
+    /// Leg of the arrival that was asked for last.
     current: usize,
 }
 
 impl Schedule {
-    /// As [`Profile::arrival`], for numbers that only grow from call to call.
+    /// Due time of arrival `number` (from 0), as [`Profile::arrival`]; numbers must not shrink from
+    /// call to call.
     pub fn arrival(&mut self, number: u64) -> Option<Duration> {
         self.reaches(number as f64 + 0.5)
     }
 
-    /// When the integral of the level reaches `wanted`, for numbers that only grow from call to
-    /// call. `None` if it never does.
+    /// Moment at which the integral of the level reaches `wanted`; `None` if it never does. Values
+    /// must not shrink from call to call.
     pub fn reaches(&mut self, wanted: f64) -> Option<Duration> {
         loop {
             let leg = self.legs.get(self.current)?;
@@ -90,7 +95,7 @@ impl Schedule {
 }
 
 impl Profile {
-    /// `level` from the first moment, after a linear ramp of `ramp_up` from zero, held for `hold`.
+    /// Builds a profile that rises from zero to `level` over `ramp_up` and stays there for `hold`.
     pub fn ramp_and_hold(level: f64, ramp_up: Duration, hold: Duration) -> Self {
         Self {
             start_at: 0.0,
@@ -107,11 +112,12 @@ impl Profile {
         }
     }
 
+    /// Length of all stages together.
     pub fn length(&self) -> Duration {
         self.stages.iter().map(|stage| stage.duration).sum()
     }
 
-    /// The highest level that is held or passed.
+    /// Highest level that is held or passed.
     pub fn max_level(&self) -> f64 {
         self.stages
             .iter()
@@ -119,7 +125,7 @@ impl Profile {
             .fold(self.start_at, f64::max)
     }
 
-    /// The level `at` after the start; after the end, that of the end.
+    /// Level at `at` after the start; after the end, that of the end.
     pub fn level(&self, at: Duration) -> f64 {
         let at = at.as_secs_f64();
         let mut level = self.start_at;
@@ -135,7 +141,7 @@ impl Profile {
         level
     }
 
-    /// Whole users that live `at` after the start, over the whole fleet.
+    /// Whole users at `at` after the start, over the whole fleet.
     pub fn users(&self, at: Duration) -> u64 {
         (self.level(at) + ROUNDING).floor() as u64
     }
@@ -151,7 +157,7 @@ impl Profile {
             .unwrap_or(0.0)
     }
 
-    /// The arrivals, for one who goes through them in order.
+    /// The arrivals, for a caller that goes through them in order.
     pub fn schedule(&self) -> Schedule {
         Schedule {
             legs: self.legs().collect(),
@@ -159,7 +165,7 @@ impl Profile {
         }
     }
 
-    /// When arrival `number` (from 0) is due: where the integral of the rate reaches `number +
+    /// Due time of arrival `number` (from 0): where the integral of the rate reaches `number +
     /// 1/2`. `None` after the last.
     pub fn arrival(&self, number: u64) -> Option<Duration> {
         let wanted = number as f64 + 0.5;
@@ -171,12 +177,12 @@ impl Profile {
         ))
     }
 
-    /// Arrivals of the whole profile.
+    /// Number of arrivals of the whole profile.
     pub fn total_arrivals(&self) -> u64 {
         self.whole_arrivals_until(self.length())
     }
 
-    /// As [`arrivals_until`](Self::arrivals_until), in whole arrivals.
+    /// Whole arrivals due up to `at`: [`arrivals_until`](Self::arrivals_until), rounded.
     pub fn whole_arrivals_until(&self, at: Duration) -> u64 {
         (self.arrivals_until(at) + 0.5 + ROUNDING).floor() as u64
     }

@@ -6,9 +6,12 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+/// Kind of object that a reference points to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Kind {
+    /// A Secret: its values are never shown.
     Secret,
+    /// A ConfigMap.
     ConfigMap,
 }
 
@@ -21,13 +24,17 @@ impl std::fmt::Display for Kind {
     }
 }
 
-/// One key of one object in the LoadTest's own namespace.
+/// One key of one Secret or ConfigMap in the LoadTest's own namespace.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Reference {
+    /// Kind of the object.
     pub kind: Kind,
+    /// Name of the object.
     pub name: String,
+    /// Key in the object's data.
     pub key: String,
-    /// Where the test names it, such as `spec.target.auth.bearer.tokenFrom`; for messages.
+    /// Field of the test that has the reference, such as `spec.target.auth.bearer.tokenFrom`; for
+    /// messages.
     pub field: String,
 }
 
@@ -41,8 +48,8 @@ impl std::fmt::Display for Reference {
     }
 }
 
-/// The values of a plan's references, and where its files are. Secret: neither shown nor
-/// serialised.
+/// The values of a plan's references, and the folder of its files. They are secret: neither shown
+/// nor serialised.
 #[derive(Clone, Default)]
 pub struct Inputs {
     values: HashMap<(Kind, String, String), Vec<u8>>,
@@ -50,6 +57,7 @@ pub struct Inputs {
 }
 
 impl Inputs {
+    /// Adds the value of a key.
     pub fn insert(
         &mut self,
         kind: Kind,
@@ -60,15 +68,17 @@ impl Inputs {
         self.values.insert((kind, name.into(), key.into()), value);
     }
 
-    /// Where the relative paths of the test begin.
+    /// Sets the folder that relative paths of the test start from.
     pub fn set_folder(&mut self, folder: impl Into<PathBuf>) {
         self.folder = Some(folder.into());
     }
 
+    /// Folder that relative paths of the test start from, if there is one.
     pub fn folder(&self) -> Option<&Path> {
         self.folder.as_deref()
     }
 
+    /// Bytes of a reference; `None` if they are missing.
     pub fn get(&self, reference: &Reference) -> Option<&[u8]> {
         self.values
             .get(&(
@@ -79,7 +89,8 @@ impl Inputs {
             .map(Vec::as_slice)
     }
 
-    /// The value as text without the line break that `echo` and editors leave at the end.
+    /// Text of a reference without the line break that `echo` and editors leave at the end; `None`
+    /// if it is missing, an error if it is not UTF-8.
     pub fn text(&self, reference: &Reference) -> Option<Result<&str, std::str::Utf8Error>> {
         self.get(reference)
             .map(|bytes| std::str::from_utf8(bytes).map(|text| text.trim_end_matches(['\n', '\r'])))

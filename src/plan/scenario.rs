@@ -1,4 +1,4 @@
-//! What the users do: scenarios, tasks, steps.
+//! Scenarios, tasks and steps: what the users do.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -14,38 +14,44 @@ use super::{
     duration,
 };
 
+/// Tasks of one kind of user, and how often they are carried out.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Scenario {
+    /// Name in results, unique in the plan.
     pub name: String,
     /// Share of the users or arrivals, relative to the other scenarios of its population; the sum
     /// over all is positive, unless each has `fixed_users`.
     pub weight: u32,
-    /// So many users play it before any are dealt out by weight, of which it then gets none; never
-    /// set in open load.
+    /// Number of users that play this scenario before any are dealt out by weight, of which it then
+    /// gets none; never set in open load.
     pub fixed_users: Option<u32>,
     /// Pause between two iterations of a user; never set in open load.
     pub think_time: Option<ThinkTime>,
-    /// An iteration begins at the earliest so long after the beginning of the user's last; never
-    /// set in open load.
+    /// Shortest time from the begin of one iteration of a user to that of the next; never set in
+    /// open load.
     #[serde(with = "duration::optional_micros")]
     pub pacing: Option<Duration>,
-    /// Never empty; one is chosen by weight for each iteration.
+    /// Never empty; `order` says which of them an iteration carries out.
     pub tasks: Vec<Task>,
+    /// Choice of an iteration among the tasks.
     pub order: Order,
+    /// Steps of each user before its first iteration.
     pub on_start: Vec<Step>,
+    /// Steps of each user after its last iteration.
     pub on_stop: Vec<Step>,
+    /// Named steps that other steps call.
     pub blocks: Vec<Block>,
 }
 
 impl Scenario {
-    /// All its requests in the order of [`Self::sections`].
+    /// All requests of the scenario, in the order of [`Self::sections`].
     pub fn steps(&self) -> impl Iterator<Item = StepPlace<'_>> {
         self.sections()
             .flat_map(|(scenario, task, section, steps)| requests(scenario, task, section, steps))
     }
 
-    /// Its lists of steps in the order of the file, each with the scenario's name and its own.
+    /// All lists of steps in the order of the file, each with the scenario's name and its own.
     pub fn sections(&self) -> impl Iterator<Item = (&str, &str, Section, &[Step])> {
         let name = self.name.as_str();
         let tasks = self.tasks.iter().enumerate().map(move |(i, task)| {
@@ -76,7 +82,7 @@ impl Scenario {
     }
 }
 
-/// Those among `steps` that are one.
+/// The steps among `steps` that are requests, with the names that lead to them.
 pub(super) fn requests<'a>(
     scenario: &'a str,
     task: &'a str,
@@ -94,9 +100,12 @@ pub(super) fn requests<'a>(
     })
 }
 
+/// Steps that make up an iteration, or a part of it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Task {
+    /// Name in results, unique in the scenario.
     pub name: String,
+    /// Chance of being chosen, relative to the scenario's other tasks; ignored in sequential order.
     pub weight: u32,
     /// Never empty; carried out in order.
     pub steps: Vec<Step>,
@@ -105,7 +114,9 @@ pub struct Task {
 /// Steps under a name, carried out where a step calls it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Block {
+    /// Name that callers use, unique in the scenario.
     pub name: String,
+    /// Steps in order.
     pub steps: Vec<Step>,
 }
 
@@ -119,50 +130,62 @@ pub enum Order {
     Sequential,
 }
 
+/// An action, with when and how often it is carried out.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Step {
-    /// The step is left out unless this is true.
+    /// Condition without which the step is left out.
     #[serde(rename = "if")]
     pub condition: Option<Cel>,
+    /// Repetition of the action; `None`: once.
     pub repeat: Option<Repeat>,
+    /// List with an action for each item; `None`: once.
     pub for_each: Option<ForEach>,
+    /// Consequence of a failure for the steps that follow.
     pub on_failure: OnFailure,
+    /// Action of the step.
     pub action: Action,
 }
 
 impl Step {
-    /// It says when or how often it is carried out.
+    /// Tells whether the step has a condition, a repetition or a list.
     pub fn has_flow(&self) -> bool {
         self.condition.is_some() || self.repeat.is_some() || self.for_each.is_some()
     }
 }
 
+/// Action of a step.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Action {
+    /// Sends a request.
     Request(Box<RequestStep>),
-    /// The name of a block of the same scenario.
+    /// Carries out the block of that name in the same scenario.
     Call(String),
+    /// Waits.
     Pause(ThinkTime),
 }
 
+/// Repetition of a step.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Repeat {
-    /// So many times, unless `until` is true sooner.
+    /// Most times, unless `until` is true sooner.
     pub count: u32,
-    /// Looked at after each time; a step that is repeated to the end without it has failed.
+    /// Condition evaluated after each time; a step that is repeated to the end without it has
+    /// failed.
     pub until: Option<Cel>,
-    /// From the end of one time to the begin of the next.
+    /// Time from the end of one repetition to the begin of the next.
     #[serde(with = "duration::micros")]
     pub every: Duration,
 }
 
-/// Once for each item of an array, which is known under a name meanwhile.
+/// Repetition of a step once for each item of an array.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ForEach {
+    /// Array to go through, a template.
     pub items: JsonTemplate,
+    /// Name of the current item in the step's templates.
     pub name: String,
 }
 
@@ -182,36 +205,44 @@ pub enum OnFailure {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RequestStep {
+    /// Name in results.
     pub name: String,
-    /// Chosen by thresholds and by the command line.
+    /// Tags by which thresholds and the command line choose steps.
     pub tags: BTreeMap<String, String>,
-    /// From intended time to last byte.
+    /// Longest time from the intended start to the last byte received; the request then fails with
+    /// class `timeout`.
     #[serde(with = "duration::micros")]
     pub timeout: Duration,
+    /// Conditions on the answer; the request fails if one is not met.
     pub checks: Vec<Check>,
+    /// Values taken out of the answer for later steps.
     pub extract: Vec<Extract>,
-    /// Never of `onStart` and `onStop`, which are in no results.
+    /// Numbers taken out of the answer for the statistics; never set in `onStart` and `onStop`,
+    /// which are in no results.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub record: Vec<Record>,
-    /// Place among [`Plan::all_targets`](super::Plan::all_targets).
+    /// Position in [`Plan::all_targets`](super::Plan::all_targets).
     #[serde(default)]
     pub target: usize,
-    /// Limits that make a request a good one.
+    /// Limits within which a successful request counts as good.
     #[serde(default)]
     pub goodput: Option<Goodput>,
+    /// The request in terms of its protocol.
     pub call: Protocol,
 }
 
-/// What is asked, in the words of its protocol.
+/// A request in terms of its protocol.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Protocol {
+    /// HTTP/1.1 or HTTP/2.
     Http(HttpStep),
+    /// gRPC over HTTP/2.
     Grpc(GrpcStep),
 }
 
 impl Protocol {
-    /// What its messages are, where there may be several of them.
+    /// Kind of messages that the answer consists of; `None` where there is only one.
     pub fn stream_kind(&self) -> Option<StreamKind> {
         match self {
             Self::Http(http) => http.stream.as_ref().map(HttpStream::kind),
@@ -221,14 +252,17 @@ impl Protocol {
     }
 }
 
+/// An HTTP request and how its answer is treated.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct HttpStep {
+    /// The request.
     pub request: HttpRequest,
-    /// Redirects followed at most.
+    /// Most redirects that are followed.
     pub follow_redirects: u32,
+    /// Failures after which the request is sent again; `None`: never.
     pub retry: Option<Retry>,
-    /// The answer is read event by event.
+    /// Division of the answer into events; `None`: it is read as a whole.
     #[serde(default)]
     pub stream: Option<HttpStream>,
 }
@@ -248,55 +282,60 @@ pub enum RetryOn {
     ServerError,
 }
 
-/// Tries again what failed; the whole is one sample.
+/// Attempts after a failed one; all together are one sample.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Retry {
-    /// Tries after the first.
+    /// Most attempts after the first.
     pub max: u32,
-    /// Classes that are tried again.
+    /// Classes of failure that are retried.
     pub on: Vec<RetryOn>,
-    /// Before the second try; doubles with each.
+    /// Pause before the second attempt; it doubles with each further one.
     #[serde(with = "duration::micros")]
     pub backoff: Duration,
 }
 
+/// Method, path, headers and body of a request.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct HttpRequest {
-    /// Upper case, a token of RFC 9110.
+    /// Method in upper case, a token of RFC 9110.
     pub method: String,
-    /// Starts with `/`; may hold a query.
+    /// Path that starts with `/`; may hold a query.
     pub path: Template,
-    /// Added to the path's query, in this order.
+    /// Fields added to the path's query, in this order.
     pub query: Vec<Field>,
+    /// Headers in addition to the target's, of which they replace those of the same name.
     pub headers: Vec<Header>,
+    /// Body; `None`: none is sent.
     pub body: Option<Body>,
 }
 
-/// A name as it is, and a value that is a template.
+/// A literal name with a value that is a template.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Field {
+    /// Name, sent as it is.
     pub name: String,
+    /// Value, rendered for each request.
     pub value: Template,
 }
 
-/// `Content-Type` is what each says unless a header says otherwise.
+/// Body of a request. Each kind sets its own `Content-Type` unless a header of the request does.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Body {
-    /// Sent as it is, `text/plain; charset=utf-8`.
+    /// Text sent as it is, `text/plain; charset=utf-8`.
     Text(Template),
-    /// Sent as compact JSON with sorted keys, `application/json`.
+    /// Compact JSON with sorted keys, `application/json`.
     Json(JsonTemplate),
-    /// These bytes, `application/octet-stream`.
+    /// Bytes of a key or file, `application/octet-stream`.
     File(Data),
-    /// `application/x-www-form-urlencoded`
+    /// Form fields, `application/x-www-form-urlencoded`.
     Form(Vec<Field>),
-    /// `multipart/form-data`
+    /// Parts, `multipart/form-data`.
     Multipart(Vec<Part>),
 }
 
 impl Body {
-    /// What of it is content of keys and files, each with its field of the request.
+    /// Keys and files that the body is made of, each with its field of the request.
     pub fn data(&self) -> Vec<(String, &Data)> {
         match self {
             Body::File(data) => vec![("bodyFrom".to_owned(), data)],
@@ -321,15 +360,22 @@ impl Body {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Part {
+    /// Name of the form field.
     pub name: String,
+    /// Content of the part.
     pub content: PartContent,
+    /// File name sent with the part; `None`: none.
     pub file_name: Option<String>,
+    /// Media type sent with the part; `None`: none.
     pub content_type: Option<String>,
 }
 
+/// Content of a part of a multipart body.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum PartContent {
+    /// Rendered text.
     Text(Template),
+    /// Bytes of a key or file.
     File(Data),
 }

@@ -1,4 +1,4 @@
-//! How a plan splits: which users and arrivals belong to which worker and shard, and which scenario
+//! Shares of a plan: which users and arrivals belong to which worker and shard, and which scenario
 //! a user plays.
 //!
 //! User k belongs to worker k mod W, there to shard (k div W) mod S. Arrival j belongs to worker j
@@ -9,24 +9,31 @@ use serde::{Deserialize, Serialize};
 /// One worker's part of a run: number `worker` of `workers`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Share {
+    /// Number of the worker, from 0.
     pub worker: u32,
+    /// Number of workers, at least 1.
     pub workers: u32,
 }
 
 /// One shard's part of a share: number `shard` of `shards`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Slice {
+    /// Share of the worker that the shard belongs to.
     pub share: Share,
+    /// Number of the shard, from 0.
     pub shard: u32,
+    /// Number of the worker's shards, at least 1.
     pub shards: u32,
 }
 
 impl Share {
+    /// The share of a worker that is alone.
     pub const WHOLE: Share = Share {
         worker: 0,
         workers: 1,
     };
 
+    /// The part of one shard of this worker.
     pub fn slice(self, shard: u32, shards: u32) -> Slice {
         Slice {
             share: self,
@@ -35,7 +42,7 @@ impl Share {
         }
     }
 
-    /// This worker's place among those that get any of `count` things; `None` if it gets none.
+    /// Position of this worker among those that get any of `count` things; `None` if it gets none.
     pub fn among(self, count: u64) -> Option<Share> {
         let workers = u32::try_from(count).unwrap_or(u32::MAX).min(self.workers);
         (self.worker < workers).then_some(Share {
@@ -44,16 +51,16 @@ impl Share {
         })
     }
 
-    /// How many of `count` things that are dealt out one by one belong to this worker.
+    /// Number of `count` things, dealt out one by one, that belong to this worker.
     pub fn of(self, count: u64) -> u64 {
         dealt(count, self.worker, self.workers)
     }
 }
 
 impl Slice {
-    /// This shard's place among those that get any of `count` things; `None` if it gets none. What
-    /// is dealt out over these places, each of them can carry out: each has at least one of the
-    /// things.
+    /// Position of this shard among those that get any of `count` things; `None` if it gets none.
+    /// Each of these positions has at least one of the things, so whatever is dealt out over them
+    /// can be carried out.
     pub fn among(self, count: u64) -> Option<Slice> {
         let share = self.share.among(count)?;
         let shards = u32::try_from(share.of(count))
@@ -66,23 +73,23 @@ impl Slice {
         })
     }
 
-    /// This shard's part of something that flows: the part of each worker is the same, and so is
-    /// that of each of its shards.
+    /// Fraction of this shard in something continuous, such as a rate: every worker has the same,
+    /// and so has every shard of a worker.
     pub fn part(self) -> f64 {
         1.0 / (f64::from(self.share.workers) * f64::from(self.shards))
     }
 
-    /// How many of the first `count` users or arrivals of the fleet belong to this shard.
+    /// Number of the first `count` users or arrivals of the fleet that belong to this shard.
     pub fn of(self, count: u64) -> u64 {
         dealt(self.share.of(count), self.shard, self.shards)
     }
 
-    /// How many of the first `count` things of its worker alone belong to this shard.
+    /// Number of the first `count` things of this shard's worker that belong to this shard.
     pub fn of_workers(self, count: u64) -> u64 {
         dealt(count, self.shard, self.shards)
     }
 
-    /// The fleet-wide number of this shard's user or arrival `nth` (from 0).
+    /// Number, over the fleet, of this shard's user or arrival `nth` (from 0).
     pub fn number(self, nth: u64) -> u64 {
         let within_worker = nth * u64::from(self.shards) + u64::from(self.shard);
         within_worker * u64::from(self.share.workers) + u64::from(self.share.worker)
@@ -94,8 +101,8 @@ fn dealt(count: u64, index: u32, of: u32) -> u64 {
     count / of + u64::from(index < count % of)
 }
 
-/// Deals out scenarios (or anything weighted) so that any prefix is within one of the weights:
-/// smooth weighted round-robin.
+/// Smooth weighted round-robin: deals out scenarios, or anything weighted, so that any prefix is
+/// within one of the weights.
 #[derive(Debug, Clone)]
 pub struct WeightedRoundRobin {
     /// One whole cycle, as long as the sum of the weights over their greatest common divisor.
@@ -103,7 +110,7 @@ pub struct WeightedRoundRobin {
 }
 
 impl WeightedRoundRobin {
-    /// `weights` has a positive sum.
+    /// Builds the cycle of `weights`, whose sum is positive.
     pub fn new(weights: &[u32]) -> Self {
         let divisor = weights.iter().fold(0, |a, b| gcd(a, *b)).max(1);
         let weights: Vec<i64> = weights.iter().map(|w| i64::from(w / divisor)).collect();
@@ -127,24 +134,24 @@ impl WeightedRoundRobin {
         }
     }
 
-    /// What number `k` of the fleet gets.
+    /// Position of the weight that item `k` of the fleet gets.
     pub fn at(&self, k: u64) -> usize {
         usize::from(self.cycle[(k % self.cycle.len() as u64) as usize])
     }
 }
 
-/// Which scenario each user of a population plays: the fixed ones first, then by weight.
+/// Scenario that each user of a population plays: the fixed ones first, then by weight.
 #[derive(Debug, Clone)]
 pub struct ScenarioAssignment {
-    /// Users that are dealt out by `fixed`.
+    /// Number of users that are dealt out by `fixed`.
     fixed_users: u64,
     fixed: WeightedRoundRobin,
     by_weight: WeightedRoundRobin,
 }
 
 impl ScenarioAssignment {
-    /// For each scenario the number of users that it gets first, if it gets a fixed number and no
-    /// others, and its weight.
+    /// Builds the assignment from each scenario's fixed number of users, if it has one, and its
+    /// weight. A scenario with a fixed number gets no others.
     pub fn new(scenarios: impl Iterator<Item = (Option<u32>, u32)>) -> Self {
         let parts = scenarios
             .map(|(fixed, weight)| (fixed.unwrap_or(0), if fixed.is_some() { 0 } else { weight }));
@@ -156,8 +163,8 @@ impl ScenarioAssignment {
         }
     }
 
-    /// What user or arrival `k` of the fleet plays; `None` if every scenario has a fixed number of
-    /// users, and all have theirs.
+    /// Position of the scenario that user or arrival `k` of the fleet plays; `None` if every
+    /// scenario has a fixed number of users, and all have theirs.
     pub fn at(&self, k: u64) -> Option<usize> {
         match k.checked_sub(self.fixed_users) {
             None => Some(self.fixed.at(k)),

@@ -1,4 +1,4 @@
-//! Answers that are read event by event, and the limits that make a request a good one.
+//! Answers that are read event by event, and the limits within which a request counts as good.
 
 use std::time::Duration;
 
@@ -7,13 +7,17 @@ use serde::{Deserialize, Serialize};
 
 use super::{JsonPath, duration};
 
-/// How the body of an answer is divided into events, and which of them is the last.
+/// Division of an answer's body into events, and the mark of the last one.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct HttpStream {
+    /// Format of the events.
     pub format: StreamFormat,
+    /// Application protocol of the events, if it is one that is known; `None`: events are only
+    /// counted.
     pub preset: Option<StreamPreset>,
-    /// A stream that ends without it has failed; `None`: any proper end of the body will do.
+    /// Mark of the last event: a stream that ends without it has failed. `None`: any proper end of
+    /// the body will do.
     pub until: Option<Until>,
 }
 
@@ -38,26 +42,26 @@ pub enum StreamPreset {
     OpenAI,
 }
 
-/// What the last event is known by.
+/// Mark that the last event is known by.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Until {
-    /// Its data is this; such an event is a mark and nothing else.
+    /// An event whose data is this text; it counts as a mark and as nothing else.
     Text(String),
-    /// Its name is this.
+    /// An event of this name.
     Event(String),
-    /// The first node found in its JSON is neither false nor null.
+    /// An event in whose JSON the first node found is neither false nor null.
     JsonPath(JsonPath),
 }
 
-/// What the messages of a stream are, which decides what is measured of them.
+/// Kind of the messages of a stream, which decides what is measured of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StreamKind {
-    /// Of an answer over HTTP.
+    /// Events of an answer over HTTP.
     Events,
-    /// Likewise, of a language model.
+    /// Events of a language model's answer over HTTP.
     Completion,
-    /// Of a call over gRPC.
+    /// Messages of a call over gRPC.
     Messages,
 }
 
@@ -73,6 +77,7 @@ impl StreamKind {
 }
 
 impl HttpStream {
+    /// Kind of the events.
     pub fn kind(&self) -> StreamKind {
         if self.preset.is_some() {
             StreamKind::Completion
@@ -82,24 +87,25 @@ impl HttpStream {
     }
 }
 
-/// A request that succeeded within all that is set is a good one.
+/// Limits of a good request: it succeeded, within every limit that is set.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Goodput {
-    /// Intended time to last byte.
+    /// Longest time from the intended start to the last byte.
     #[serde(with = "duration::optional_micros")]
     pub latency: Option<Duration>,
-    /// Intended time to the first message or event; of a language model's to the first that bears
-    /// content.
+    /// Longest time from the intended start to the first message or event; with a language model,
+    /// to the first that bears content.
     #[serde(with = "duration::optional_micros")]
     pub first: Option<Duration>,
-    /// Per output token after the first; an answer of one token has none, and meets it.
+    /// Longest time per output token after the first; an answer of one token meets it.
     #[serde(with = "duration::optional_micros")]
     pub per_token: Option<Duration>,
 }
 
 impl Goodput {
-    /// Whether a request that succeeded met all limits.
+    /// Tells whether a request that succeeded with these times met all limits. Without a first
+    /// message a limit on it is not met, without further tokens a limit per token is.
     pub fn is_met(
         &self,
         latency: Duration,

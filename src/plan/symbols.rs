@@ -1,8 +1,9 @@
-//! Which names the steps of a scenario may use where, and the slots that hold their values.
+//! Symbol table of a scenario: which names its steps may use where, and the slots that hold their
+//! values.
 //!
-//! A value taken out of an answer by `onStart` lives as long as the user, any other as long as the
-//! iteration. Steps see what steps before them took out, blocks see every name of their scenario:
-//! whether it is set when they are called shows at run time.
+//! A value that `onStart` extracts lives as long as the user, any other as long as the iteration.
+//! Steps see what steps before them extracted, blocks see every name of their scenario: whether one
+//! is set when they are called shows at run time.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -10,37 +11,43 @@ use std::ops::Range;
 use super::names::{Declared, Names, Slot};
 use super::{Action, Order, Plan, Scenario, Section, Step};
 
-/// What a step says about names.
+/// Names that one step sets, and the block that it calls.
 #[derive(Debug, Clone, Default)]
 pub struct StepNames<'a> {
-    /// Names that it sets.
+    /// Names of the values that it extracts.
     pub extracts: Vec<&'a str>,
-    /// `forEach.as`
+    /// Name of the current item, from `forEach.as`.
     pub item: Option<&'a str>,
-    /// The block that it calls.
+    /// Name of the block that it calls.
     pub call: Option<&'a str>,
 }
 
-/// The lists of steps of a scenario, as far as names go.
+/// All lists of steps of a scenario, reduced to the names they set.
 #[derive(Debug, Clone, Default)]
 pub struct Outline<'a> {
+    /// Steps of `onStart`.
     pub on_start: Vec<StepNames<'a>>,
-    /// Tasks and `onStop`.
+    /// Steps of the tasks and of `onStop`.
     pub others: Vec<StepNames<'a>>,
+    /// Steps of each block, by its name.
     pub blocks: BTreeMap<&'a str, Vec<StepNames<'a>>>,
 }
 
+/// Names of one scenario, with the slots of their values.
 #[derive(Debug, Clone, Default)]
 pub struct SymbolTable {
     base: Names,
     slots: BTreeMap<String, Slot>,
+    /// Names that `onStart` sets, which live with the user.
     set_on_start: Vec<String>,
+    /// Names that each block sets, blocks that it calls included.
     set_by_block: BTreeMap<String, Vec<String>>,
     /// Slots that begin each iteration empty.
     iteration: Range<Slot>,
 }
 
 impl<'a> Outline<'a> {
+    /// Builds the outline of a scenario.
     pub fn of(scenario: &'a Scenario) -> Self {
         let Scenario {
             on_start,
@@ -69,7 +76,7 @@ impl<'a> Outline<'a> {
         }
     }
 
-    /// Everything that `steps` set, blocks that they call included.
+    /// Adds every name that `steps` set, blocks that they call included.
     fn extracted(
         &self,
         steps: &[StepNames<'a>],
@@ -90,7 +97,8 @@ impl<'a> Outline<'a> {
 }
 
 impl SymbolTable {
-    /// `base` is what every scenario knows; `first` the first slot that it leaves free.
+    /// Assigns slots to the names of `outline`. `base` is what every scenario knows, `first` the
+    /// first slot that it leaves free.
     pub fn new(base: Names, first: Slot, outline: &Outline<'_>) -> Self {
         let extracted = |steps: &[StepNames<'_>]| {
             let mut found = Vec::new();
@@ -130,6 +138,7 @@ impl SymbolTable {
         symbols
     }
 
+    /// Gives a name the next slot, unless it has one.
     fn assign_slot(&mut self, name: &str, next: &mut Slot) {
         if !self.slots.contains_key(name) {
             self.slots.insert(name.to_owned(), *next);
@@ -137,16 +146,17 @@ impl SymbolTable {
         }
     }
 
-    /// Slots in all, those of the base included.
+    /// Number of slots in all, those of the base included.
     pub fn slots(&self) -> usize {
         usize::from(self.iteration.end)
     }
 
+    /// Slots that begin each iteration empty.
     pub fn iteration_slots(&self) -> Range<usize> {
         usize::from(self.iteration.start)..usize::from(self.iteration.end)
     }
 
-    /// The slot of a name that a step of the scenario sets.
+    /// Slot of a name that a step of the scenario sets.
     pub fn slot(&self, name: &str) -> Option<Slot> {
         self.slots.get(name).copied()
     }
@@ -158,12 +168,12 @@ impl SymbolTable {
             .filter_map(|name| Some((name.as_str(), self.slot(name)?)))
     }
 
-    /// What the first step of `onStart` may name.
+    /// Names known to the first step of `onStart`.
     pub fn initial_names(&self) -> Names {
         self.base.clone()
     }
 
-    /// What the first step of a task, or of `onStop`, may name.
+    /// Names known to the first step of a task, or of `onStop`.
     pub fn user_names(&self) -> Names {
         let mut names = self.base.clone();
         self.set_on_start
@@ -172,7 +182,7 @@ impl SymbolTable {
         names
     }
 
-    /// What any step of a block may name.
+    /// Names known to any step of a block.
     pub fn block_names(&self) -> Names {
         let mut names = self.base.clone();
         self.slots
@@ -181,7 +191,7 @@ impl SymbolTable {
         names
     }
 
-    /// Makes known what is set within the step itself.
+    /// Names known within a step: those before it, and its own item.
     pub fn within(&self, names: &Names, step_names: &StepNames<'_>) -> Names {
         let mut names = names.clone();
         step_names
@@ -191,7 +201,7 @@ impl SymbolTable {
         names
     }
 
-    /// Makes known what the steps after this one may name.
+    /// Adds the names that a step makes known to the steps after it.
     pub fn after(&self, names: &mut Names, step_names: &StepNames<'_>) {
         step_names
             .extracts
@@ -213,7 +223,7 @@ impl SymbolTable {
 }
 
 /// Calls `visit` with each step of the plan, its field path and the names that it may use. `base`
-/// is what all of it knows.
+/// is what all of the plan knows.
 pub fn each_step(plan: &Plan, base: Names, mut visit: impl FnMut(&Step, &str, &Names)) {
     let once_symbols = SymbolTable::new(base, plan.once_slots(), &plan.once.outline());
     let once = plan

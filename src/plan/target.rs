@@ -1,4 +1,4 @@
-//! Where requests go: address, credentials, TLS.
+//! Targets: address, credentials, TLS and readiness of the systems under test.
 
 use std::time::Duration;
 
@@ -7,23 +7,27 @@ use url::Url;
 
 use super::{Auth, Basic, Proxy, Reference, Template, duration};
 
+/// A system that requests are sent to.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Target {
-    /// `None` for the test's own, which steps go to unless they name another.
+    /// Name that steps refer to; `None` for the default target.
     #[serde(default)]
     pub name: Option<String>,
-    /// `http` or `https`, with a host, without user information, query or fragment. Its path is
-    /// put before every step's path.
+    /// Base URL: `http` or `https`, with a host, without user information, query or fragment. Its
+    /// path is put before every step's path.
     pub url: Url,
-    /// Sent with every request; a step's header of the same name replaces it.
+    /// Headers sent with every request; a step's header of the same name replaces one.
     pub headers: Vec<Header>,
+    /// Credentials sent with every request; `None`: none.
     pub auth: Option<Auth>,
+    /// Settings of TLS, used if the URL is `https`.
     pub tls: Tls,
+    /// HTTP proxy; `None`: connections go to the target directly.
     pub proxy: Option<Proxy>,
     /// Path of a socket on the worker to connect to instead of the URL's host.
     pub unix_socket: Option<String>,
-    /// Waited for before the start.
+    /// Readiness check before the start; `None`: the target is not waited for.
     #[serde(default)]
     pub ready_when: Option<ReadyWhen>,
 }
@@ -31,16 +35,17 @@ pub struct Target {
 /// A GET that shows whether a target is ready.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ReadyWhen {
-    /// Put behind that of the target.
+    /// Path appended to that of the target.
     pub path: String,
-    /// What is answered then.
+    /// Status codes of a target that is ready.
     pub status: Vec<u16>,
+    /// Longest time that the target is waited for.
     #[serde(with = "duration::micros")]
     pub timeout: Duration,
 }
 
 impl Target {
-    /// Where the test describes it, for messages.
+    /// Field of the test that describes the target, for messages.
     pub fn field(&self) -> String {
         match &self.name {
             None => "spec.target".to_owned(),
@@ -48,7 +53,7 @@ impl Target {
         }
     }
 
-    /// Every Secret or ConfigMap key it needs, in the order of the file.
+    /// Every Secret or ConfigMap key that the target needs, in the order of the file.
     pub fn references(&self) -> Vec<&Reference> {
         let Target {
             name: _,
@@ -81,12 +86,16 @@ impl Target {
     }
 }
 
+/// A header, with a value that is a template.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Header {
+    /// Name of the header.
     pub name: String,
+    /// Value, rendered for each request.
     pub value: Template,
 }
 
+/// Settings of TLS towards a target.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Tls {
@@ -96,11 +105,15 @@ pub struct Tls {
     pub client: Option<ClientCertificate>,
     /// Name asked for and checked instead of the URL's host.
     pub server_name: Option<String>,
+    /// True if any certificate is accepted.
     pub insecure_skip_verify: bool,
 }
 
+/// Certificate by which a worker identifies itself.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ClientCertificate {
+    /// PEM certificate chain.
     pub certificate: Reference,
+    /// PEM private key.
     pub key: Reference,
 }

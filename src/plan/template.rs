@@ -1,5 +1,5 @@
-//! Text with `{{ expression }}` in it: parsed when the test is validated, compiled to byte segments
-//! before the start, rendered without a look at strings.
+//! Templates: text with `{{ expression }}` in it, parsed when the test is validated, compiled to
+//! byte segments before the start, rendered without a look at strings.
 //!
 //! `expr = atom {'.' name ['(' args ')'] | '[' int or string ']'}`; atoms are a name, a function
 //! call, a string, a number, `true`, `false`, `null`; there are no operators. Names are those that
@@ -34,29 +34,29 @@ pub use delimiters::Delimiters;
 pub use json::{JsonTemplate, canonicalise};
 pub use shape::{Placeholder, Shape};
 
-/// What a rendered value is put into, hence how it is escaped.
+/// Destination of a rendered value, which decides how it is escaped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Place {
-    /// A text body: as it is.
+    /// A text body: values go in as they are.
     Text,
-    /// A header's value: as it is, but never with CR, LF or NUL.
+    /// A header's value: values go in as they are, but never with CR, LF or NUL.
     Header,
     /// A path or query: values are percent-encoded, all but unreserved characters; the author's own
-    /// text must be [`Place::Target`].
+    /// text must be a valid [`Place::Target`].
     Path,
-    /// What is a path or query already: as it is, but never with a space, a control character, `#`
-    /// or what is not ASCII.
+    /// A path or query that is encoded already: values go in as they are, but never with a space, a
+    /// control character, `#` or anything outside ASCII.
     Target,
     /// The value of a field of an `application/x-www-form-urlencoded` body; the author's own text
     /// is encoded as well.
     Form,
-    /// Inside a JSON string.
+    /// The inside of a JSON string.
     JsonString,
     /// A whole JSON value: numbers stay numbers, text gets its quotes.
     JsonValue,
 }
 
-/// What differs from one rendering to the next.
+/// Values that differ from one rendering to the next.
 pub trait Scope {
     /// Number of the user (closed load) or slot (open load), over the whole fleet.
     fn user(&self) -> u64;
@@ -64,48 +64,56 @@ pub trait Scope {
     fn iteration(&self) -> u64;
     /// Number of the worker.
     fn worker(&self) -> u32;
-    /// 64 uniform random bits.
+    /// The next 64 uniform random bits.
     fn random(&mut self) -> u64;
-    /// `seq()`: never twice in the fleet.
+    /// The next number of `seq()`, never the same twice in the fleet.
     fn sequence(&mut self) -> u64;
+    /// Current time.
     fn now(&self) -> SystemTime;
-    /// A value, or a feeder's current row; `None` while it is unset.
+    /// Value of a variable, or a feeder's current row; `None` while it is unset.
     fn value(&self, slot: Slot) -> Option<&Value>;
-    /// `take(count)`: an array of rows that the feeder gave out for it, see [`Compiled::needs`].
+    /// Rows of `take(count)`: an array that the feeder gave out for it, see [`Compiled::needs`].
     fn batch(&self, slot: Slot, count: u32) -> Option<&Value>;
 }
 
 /// Rows that a feeder must give out before a template is rendered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Need {
+    /// Slot of the feeder.
     pub slot: Slot,
-    /// `None`: the iteration's one row; else the rows of a `take`.
+    /// Number of rows of a `take`; `None`: the iteration's one row.
     pub take: Option<u32>,
 }
 
-/// Why a template gave nothing. No message holds a value: it may be a credential.
+/// Reason why a template gave nothing. No message shows a value: it may be a credential.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RenderError {
+    /// The variable or row of that name has no value yet.
     #[error("{0} is not set")]
     Unset(String),
+    /// A value has no such field or item.
     #[error("there is no {part} in {of}")]
     NoPart { of: String, part: String },
+    /// A function does not accept its arguments.
     #[error("{function}: {why}")]
     Call { function: String, why: String },
+    /// A header's value holds CR, LF or NUL.
     #[error("a header's value may not hold CR, LF or NUL")]
     LineBreak,
+    /// A path holds a character that must be encoded.
     #[error(
         "a path may not hold a space, a control character, # or what is not ASCII; percent-encode it, or put it in a variable"
     )]
     NotInTarget,
+    /// A JSON template did not render to JSON.
     #[error("what is written is not JSON")]
     NotJson,
-    /// A field of a message takes no such value.
+    /// A field of a message does not accept the value.
     #[error("{field}: {why}")]
     Field { field: String, why: String },
 }
 
-/// A parsed template; in JSON it is its source text, with its delimiters where these are not the
+/// A parsed template; in JSON it is its source text, with its delimiters where they are not the
 /// usual ones.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "Form", into = "Form")]
@@ -132,10 +140,13 @@ enum Form {
 }
 
 impl Template {
+    /// Parses a template with the usual delimiters, `{{` and `}}`. The error is a sentence for the
+    /// test's author.
     pub fn parse(source: &str) -> Result<Self, String> {
         Self::parse_with(source, &Delimiters::default())
     }
 
+    /// Parses a template with the delimiters that the test chose.
     pub fn parse_with(source: &str, delimiters: &Delimiters) -> Result<Self, String> {
         let mut parts = Vec::new();
         let mut rest = source;
@@ -158,17 +169,19 @@ impl Template {
         })
     }
 
+    /// The template as it was written.
     pub fn source(&self) -> &str {
         &self.source
     }
 
-    /// The error for the first name that is not declared, call that does not fit or value that may
-    /// not stand in `place`.
+    /// Fails on the first name that is not declared, call that does not fit, or value that may not
+    /// stand in `place`.
     pub fn check(&self, names: &Names, place: Place) -> Result<(), String> {
         self.compile(names, place).map(|_| ())
     }
 
-    /// Constants are worked out and escaped now; only what differs per rendering is left.
+    /// Works out and escapes everything that never differs; only what differs per rendering is
+    /// left. Fails like [`check`](Self::check).
     pub fn compile(&self, names: &Names, place: Place) -> Result<Compiled, String> {
         let mut compiled = Compiled::default();
         self.compile_into(names, place, &mut compiled)?;
@@ -208,7 +221,7 @@ impl Template {
             .any(|part| matches!(part, Piece::Expression(_)))
     }
 
-    /// Adds every name that is looked up.
+    /// Adds every name that the template looks up.
     fn names(&self, found: &mut BTreeSet<String>) {
         for part in &self.parts {
             if let Piece::Expression(expression) = part {

@@ -1,4 +1,4 @@
-//! How requests are made, whatever they ask for: which connections carry them, and for how long.
+//! Transport of requests, whatever they ask for: which connections carry them, and for how long.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -8,23 +8,26 @@ use url::Url;
 
 use super::{Reference, duration};
 
+/// Settings of HTTP connections.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Http {
+    /// Version of HTTP that is spoken.
     pub version: Version,
+    /// Users that share a connection.
     pub connections: Connections,
-    /// A connection carries no more requests after this, give or take a fifth; zero: it never
-    /// grows too old.
+    /// Age after which a connection carries no more requests, give or take a fifth; zero: no limit.
+    /// Default 5m.
     #[serde(with = "duration::micros")]
     pub connection_max_age: Duration,
-    /// Nor after so many requests.
+    /// Number of requests after which a connection is closed; `None`: no limit.
     pub connection_max_requests: Option<u32>,
-    /// Connections come from these in turn; without any the system chooses.
+    /// Local addresses that connections come from in turn; if empty the system chooses.
     pub source_addresses: Vec<IpAddr>,
-    /// HTTP/2 connections that the users of a worker share, where they are pooled; at least one
-    /// for each shard.
+    /// HTTP/2 connections that the users of a worker share, where they are pooled; at least one for
+    /// each shard. Default 4.
     pub http2_connections: u32,
-    /// Whether users keep cookies.
+    /// True if users keep cookies. Default true.
     pub cookies: bool,
 }
 
@@ -42,37 +45,42 @@ impl Default for Http {
     }
 }
 
+/// Version of HTTP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Version {
-    /// HTTP/2 where TLS finds that the target speaks it.
+    /// HTTP/2 where TLS finds that the target speaks it, else HTTP/1.1.
     Auto,
+    /// HTTP/1.1 only.
     Http1,
-    /// Without TLS by prior knowledge.
+    /// HTTP/2 only; without TLS by prior knowledge.
     Http2,
 }
 
-/// Who shares a connection.
+/// Users that share a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Connections {
-    /// Nobody: each user, or slot of open load, has its own.
+    /// Each user, or slot of open load, has its own.
     PerUser,
-    /// All users of a thread, one after the other.
+    /// All users of a thread share connections, one after the other.
     Pooled,
-    /// No request ever finds one open.
+    /// Each request opens a new one.
     PerRequest,
 }
 
-/// What stands between the load and the target.
+/// An HTTP proxy between the workers and the target.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Proxy {
-    /// `http`, with a host.
+    /// Address of the proxy: `http`, with a host.
     pub url: Url,
+    /// Credentials for the proxy; `None`: none.
     pub basic: Option<Basic>,
 }
 
-/// A name and a password.
+/// A user name and a password.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Basic {
+    /// User name.
     pub username: Reference,
+    /// Password.
     pub password: Reference,
 }

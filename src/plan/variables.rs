@@ -11,38 +11,43 @@ use super::names::{Declared, Names, RESERVED, Slot};
 use super::reference::{Inputs, Reference};
 use super::template::{Compiled, JsonTemplate};
 
+/// Variables as the test declares them.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Variables {
-    /// Their strings are templates over functions and other variables.
+    /// Values by name; their strings are templates over functions and other variables.
     pub values: BTreeMap<String, JsonTemplate>,
-    /// Texts that are read where the load is made. No name is in both.
+    /// References by name, whose text is read where the load is made. No name is in both maps.
     pub from: BTreeMap<String, Reference>,
 }
 
-/// The variables as templates see them.
+/// Variables as templates see them.
 #[derive(Debug, Clone, Default)]
 pub struct Resolved {
+    /// Meaning of each variable's name.
     pub names: Names,
-    /// In the order in which they must be made: each may name those before it.
+    /// Variables that are computed at run time, in the order in which they must be: each may name
+    /// those before it.
     pub computed: Vec<Computed>,
 }
 
-/// A variable that is made at the beginning of each iteration and stays what it is to its end.
+/// A variable that is computed at the beginning of each iteration and keeps its value to the end.
 #[derive(Debug, Clone)]
 pub struct Computed {
+    /// Slot that the value is put into.
     pub slot: Slot,
-    /// For [`Compiled::value`].
+    /// Template of the value, for [`Compiled::value`].
     pub template: Compiled,
 }
 
 impl Variables {
-    /// They take the slots from 0 up to this one, the same whether their references are known or
+    /// Number of slots that variables take, from 0; the same whether their references are known or
     /// not.
     pub fn slots(&self) -> Slot {
         self.values.len() as Slot
     }
 
-    /// Without `inputs`, as in validation, what comes from a Secret or ConfigMap is some text.
+    /// Works out every variable. Without `inputs`, as in validation, text of a Secret or ConfigMap
+    /// stays unknown.
     pub fn resolve(&self, inputs: Option<&Inputs>) -> Result<Resolved, Vec<Problem>> {
         let mut resolver = Resolver {
             variables: self,
@@ -74,7 +79,7 @@ impl Variables {
 struct Resolver<'a> {
     variables: &'a Variables,
     resolved: Resolved,
-    /// The variables that led to the one looked at.
+    /// Variables that led to the one being resolved.
     under_way: Vec<&'a str>,
     done: BTreeSet<&'a str>,
     problems: Vec<Problem>,
@@ -89,7 +94,7 @@ impl<'a> Resolver<'a> {
         Declared::External
     }
 
-    /// Resolves `name` after all that it names.
+    /// Resolves `name`, after all that it names.
     fn visit(&mut self, name: &'a str) {
         let Some((slot, (name, template))) = self
             .variables

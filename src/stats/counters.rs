@@ -1,56 +1,59 @@
-//! What is only counted.
+//! Counters: events that are only counted, without a time.
 
 use super::StatsError;
 use super::codec::{Reader, Writer};
 
-/// Everything that is only counted. "Measured" is what belongs to iterations that started after the
-/// warm-up.
+/// Everything that is only counted. "Measured" means that the iteration started after the warm-up.
 ///
-/// What the target received = measured requests (of all steps) - `unsent` + `interrupted` +
-/// `warmup` + `control` + `retries` + `redirect_hops`: see
+/// The target received measured requests (of all steps) - `unsent` + `interrupted` + `warmup` +
+/// `control` + `retries` + `redirect_hops`: see
 /// [`Snapshot::received_by_target`](super::Snapshot::received_by_target).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counters {
-    /// Measured iterations started.
+    /// Measured iterations that started.
     pub iterations: u64,
-    /// Measured iterations ended, whether each step succeeded or one failed.
+    /// Measured iterations that ended, whether each step succeeded or one failed.
     pub finished: u64,
-    /// Measured arrivals that became no iteration: no slot was free, or no feeder row could be
-    /// had.
+    /// Measured arrivals that became no iteration: no slot was free, or no feeder row could be had.
     pub dropped: u64,
     /// Requests that were written, at least in part, and cut at the end of the run, whatever part
     /// of the run they belong to; in no other count.
     pub interrupted: u64,
     /// Finished (failed) measured requests of which no byte was written, not counting retries.
     pub unsent: u64,
-    /// Connections opened.
+    /// Connections that were opened.
     pub connects: u64,
-    /// CPU time of the process.
+    /// CPU time that the process used, in microseconds.
     pub cpu_micros: u64,
-    /// CPU time there was: usable cores (or the quota, if that is less) times the interval.
+    /// CPU time that was available, in microseconds: usable cores (or the quota, if that is less)
+    /// times the interval.
     pub core_micros: u64,
     /// Requests of the warm-up of which a byte was written; their samples are kept nowhere.
     pub warmup: u64,
     /// Requests of the warm-up that failed, sent or not.
     pub warmup_failures: u64,
-    /// Requests of setup, teardown, onStart and onStop, and health checks that passed, of which a
-    /// byte was written.
+    /// Requests of `setup`, `teardown`, `onStart` and `onStop`, and health checks that passed, of
+    /// which a byte was written.
     pub control: u64,
-    /// Those of them that failed, sent or not; why is in the table of errors.
+    /// Requests of `setup`, `teardown`, `onStart` and `onStop` that failed, sent or not; the table
+    /// of errors has the reasons.
     pub control_failures: u64,
     /// Attempts of which a byte was written and that were given up for another attempt.
     pub retries: u64,
     /// Requests that were answered with a redirection which was followed.
     pub redirect_hops: u64,
-    /// Of `dropped`: those for want of a feeder row.
+    /// Arrivals among `dropped` for which no feeder row could be had.
     pub feeder_drops: u64,
-    /// Time for which the container's CPU quota held back the process, over all threads.
+    /// Time, in microseconds over all threads, for which the container's CPU quota held back the
+    /// process.
     pub throttled_micros: u64,
 }
 
+/// Number of counters.
 const COUNT: usize = 16;
 
 impl Counters {
+    /// Adds the counters of another shard, worker or interval.
     pub fn merge(&mut self, other: &Counters) {
         let theirs = other.to_array();
         for (ours, theirs) in self.as_array_mut().into_iter().zip(theirs) {
@@ -58,12 +61,14 @@ impl Counters {
         }
     }
 
+    /// Appends all counters.
     pub(super) fn write(&self, out: &mut Writer) {
         self.to_array()
             .into_iter()
             .for_each(|number| out.number(number));
     }
 
+    /// Reads what [`write`](Self::write) wrote.
     pub(super) fn read(reader: &mut Reader<'_>) -> Result<Self, StatsError> {
         let mut counters = Self::default();
         for number in counters.as_array_mut() {
@@ -72,7 +77,7 @@ impl Counters {
         Ok(counters)
     }
 
-    /// In the order of the encoding; new counters go to the end.
+    /// All counters in the order of the encoding; new ones go to the end.
     fn as_array_mut(&mut self) -> [&mut u64; COUNT] {
         let Self {
             iterations,

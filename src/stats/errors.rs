@@ -1,5 +1,5 @@
-//! Failures by class, step and status, with one message each, in a table that cannot grow
-//! without bound.
+//! Failures by class, step and status, with one message each, in a table that cannot grow without
+//! bound.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -9,21 +9,21 @@ use serde::{Deserialize, Serialize};
 use super::codec::{Reader, Writer};
 use super::{Histogram, StatsError};
 
-/// Keys a table holds; failures of further keys are counted together.
+/// Most keys of a table; failures of further keys are counted together.
 pub const MAX_KEYS: usize = 64;
 
-/// Characters of a message.
+/// Longest message, in characters; the rest is cut.
 pub const MAX_MESSAGE: usize = 256;
 
-/// What went wrong. The names are part of the API.
+/// Class of a failure. The names are part of the API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum ErrorClass {
     /// The target's name has no address.
     Dns,
-    /// No connection: refused, unreachable.
+    /// No connection came about: refused, unreachable.
     Connect,
-    /// This machine has no port, file or memory left for a connection.
+    /// The worker's machine has no port, file or memory left for a connection.
     Exhausted,
     /// The handshake failed, or the certificate is not trusted.
     Tls,
@@ -36,7 +36,7 @@ pub enum ErrorClass {
     StaleConnection,
     /// The answer is not HTTP or not gRPC, or not as long as it says.
     Protocol,
-    /// Status 400 or above, other than the next two.
+    /// Status 400 or above, other than 429 and 503.
     Status,
     /// Status 429; of gRPC, RESOURCE_EXHAUSTED.
     Throttled,
@@ -44,25 +44,26 @@ pub enum ErrorClass {
     Unavailable,
     /// A template could not be rendered.
     Template,
-    /// The answer came, and is not what a check asks for.
+    /// The answer came, and a check of it failed.
     Check,
-    /// The answer came, and does not hold what is to be extracted.
+    /// The answer came, without the value to be extracted.
     Extract,
-    /// Redirected too often, or to where no target is.
+    /// The request was redirected too often, or to where no target is.
     Redirect,
-    /// What `if`, `until` or `forEach` ask for could not be told, or did not come true: an
-    /// iteration failed, and no request.
+    /// A condition or list (`if`, `until`, `forEach`) could not be evaluated, or `until` never
+    /// became true: an iteration failed, and no request.
     Condition,
     /// A token could not be renewed, or there is none that is valid.
     Auth,
     /// A status of gRPC other than OK and those that have classes of their own.
     Grpc,
-    /// The answer is a stream that ended before its last event, holds an endless one, or tells of
-    /// an error itself.
+    /// The answer is a stream that ended before its last event, holds an event without end, or
+    /// reports an error itself.
     Stream,
 }
 
 impl ErrorClass {
+    /// Every class; the position in the list is its number in the encoding.
     pub const ALL: [Self; 19] = [
         Self::Dns,
         Self::Connect,
@@ -85,6 +86,7 @@ impl ErrorClass {
         Self::Stream,
     ];
 
+    /// Name in results and metrics, in camelCase.
     pub fn name(self) -> &'static str {
         match self {
             Self::Dns => "dns",
@@ -109,7 +111,7 @@ impl ErrorClass {
         }
     }
 
-    /// The class of a status code of 400 and above.
+    /// Class of an HTTP status code of 400 and above.
     pub fn of_status(status: u16) -> Self {
         match status {
             429 => Self::Throttled,
@@ -118,7 +120,7 @@ impl ErrorClass {
         }
     }
 
-    /// The class of a status code of gRPC; OK is no failure.
+    /// Class of a gRPC status code; `None` for OK.
     pub fn of_grpc(code: u8) -> Option<Self> {
         match code {
             0 => None,
@@ -136,26 +138,32 @@ impl std::fmt::Display for ErrorClass {
     }
 }
 
+/// Key by which failures are counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ErrorKey {
+    /// Class of the failure.
     pub class: ErrorClass,
-    /// Place among the plan's steps, and behind them among its steps that say when or how often.
+    /// Position among the plan's request steps, or, behind them, among its steps with a condition,
+    /// a repetition or a list.
     pub step: u16,
-    /// The status answered, if one was: of HTTP, or of gRPC.
+    /// Status that was answered, of HTTP or of gRPC; `None` without an answer.
     pub status: Option<u16>,
 }
 
+/// Failures of one key.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ErrorEntry {
+    /// Number of failures.
     pub count: u64,
-    /// At most [`MAX_MESSAGE`] characters, none of them a control character.
+    /// Message of one of the failures: at most [`MAX_MESSAGE`] characters, none of them a control
+    /// character.
     pub message: String,
-    /// What answers asked for by `Retry-After`, in milliseconds: it may be days.
+    /// Waits that answers asked for by `Retry-After`, in milliseconds, where any did.
     pub retry_after: Histogram,
 }
 
-/// Merging is commutative and associative: of more than [`MAX_KEYS`] keys those that sort first
-/// stay, with exact counts, and of two messages the one that sorts first.
+/// Failures by key. Merging is commutative and associative: of more than [`MAX_KEYS`] keys those
+/// that sort first stay, with exact counts, and of two messages the one that sorts first.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ErrorTable {
     entries: BTreeMap<ErrorKey, ErrorEntry>,
@@ -178,7 +186,8 @@ impl ErrorTable {
         }
     }
 
-    /// The answer of a failure that was just counted asked to be left alone so long.
+    /// Adds the wait that the answer of a failure asked for, directly after the failure was
+    /// recorded.
     pub fn asked_to_wait(&mut self, key: ErrorKey, wait: Duration) {
         // failures of further keys have no entry
         if let Some(entry) = self.entries.get_mut(&key) {
@@ -188,6 +197,7 @@ impl ErrorTable {
         }
     }
 
+    /// Adds the failures of another table.
     pub fn merge(&mut self, other: &ErrorTable) {
         self.other += other.other;
         for (key, theirs) in &other.entries {
@@ -204,19 +214,22 @@ impl ErrorTable {
         }
     }
 
+    /// All entries, sorted by key.
     pub fn iter(&self) -> impl Iterator<Item = (&ErrorKey, &ErrorEntry)> {
         self.entries.iter()
     }
 
-    /// Failures that found no place in the table.
+    /// Number of failures that found no place in the table.
     pub fn other(&self) -> u64 {
         self.other
     }
 
+    /// Number of all failures.
     pub fn total(&self) -> u64 {
         self.other + self.entries.values().map(|entry| entry.count).sum::<u64>()
     }
 
+    /// Tells whether there was no failure.
     pub fn is_empty(&self) -> bool {
         self.total() == 0
     }
@@ -230,6 +243,7 @@ impl ErrorTable {
         }
     }
 
+    /// Appends the whole table.
     pub(super) fn write(&self, out: &mut Writer) {
         out.number(self.other);
         out.number(self.entries.len() as u64);
@@ -267,6 +281,8 @@ impl ErrorTable {
         }
     }
 
+    /// Reads what [`write`](Self::write) wrote. Any bytes are safe: at most [`MAX_KEYS`] entries
+    /// are read.
     pub(super) fn read(reader: &mut Reader<'_>) -> Result<Self, StatsError> {
         let mut table = Self {
             other: reader.number()?,

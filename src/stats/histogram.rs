@@ -13,30 +13,32 @@ use std::collections::BTreeMap;
 use super::StatsError;
 use super::codec::{Reader, Writer};
 
-/// One hour; larger values count as this.
+/// Largest time that is kept apart, in microseconds: one hour. Larger ones count as this.
 pub const MAX_MICROS: u64 = 3_600_000_000;
 
-/// Buckets of each doubling from 1024 us on.
+/// Number of buckets in each doubling from 1024 us on.
 const HALF: u64 = 512;
 
-/// Buckets that are kept or not kept together: 64 bytes of counts.
+/// Number of buckets that are stored together: 64 bytes of counts.
 const PAGE: usize = 32;
 
-/// Pages up to one hour.
+/// Number of pages up to one hour.
 const PAGES: usize = index(MAX_MICROS) / PAGE + 1;
 
-/// Cookie, payload length, offset, digits, lowest, highest, ratio: the header of the V2 format.
+/// Length in bytes of the header of the V2 format: cookie, payload length, offset, digits, lowest,
+/// highest, ratio.
 const HEADER: usize = 40;
 
 /// First word of the V2 format.
 const COOKIE: u32 = 0x1c84_9313;
 
-/// Significant decimal digits that the V2 format is told of.
+/// Significant decimal digits that the V2 format states.
 const DIGITS: u32 = 3;
 
+/// A distribution of times in microseconds, from 1 us to one hour.
 #[derive(Debug, Clone, Default)]
 pub struct Histogram {
-    /// `None` until there is a sample.
+    /// Counts of the buckets; `None` until there is a sample.
     counts: Option<Counts>,
     count: u64,
     min: u64,
@@ -46,12 +48,13 @@ pub struct Histogram {
 }
 
 impl Histogram {
+    /// Builds an empty histogram, which holds no memory.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Zero counts as 1 us, what is above one hour as one hour (and is counted in
-    /// [`clamped`](Self::clamped)).
+    /// Adds a time in microseconds. Zero counts as 1 us, anything above one hour as one hour, and
+    /// is counted in [`clamped`](Self::clamped).
     pub fn record(&mut self, us: u64) {
         if us > MAX_MICROS {
             self.clamped += 1;
@@ -67,6 +70,7 @@ impl Histogram {
         self.sum += u128::from(us);
     }
 
+    /// Adds all samples of another histogram.
     pub fn merge(&mut self, other: &Histogram) {
         let Histogram {
             counts: Some(theirs),
@@ -110,25 +114,27 @@ impl Histogram {
         }
     }
 
+    /// Tells whether there is no sample.
     pub fn is_empty(&self) -> bool {
         self.count == 0
     }
 
+    /// Number of samples.
     pub fn count(&self) -> u64 {
         self.count
     }
 
-    /// Exact; 0 when empty.
+    /// Smallest sample in microseconds, exact; 0 when empty.
     pub fn min(&self) -> u64 {
         self.min
     }
 
-    /// Exact; 0 when empty.
+    /// Largest sample in microseconds, exact; 0 when empty.
     pub fn max(&self) -> u64 {
         self.max
     }
 
-    /// Exact up to the rounding of the division; 0 when empty.
+    /// Mean in microseconds, exact up to the rounding of the division; 0 when empty.
     pub fn mean(&self) -> f64 {
         if self.is_empty() {
             0.0
@@ -137,12 +143,12 @@ impl Histogram {
         }
     }
 
-    /// Of all samples, microseconds.
+    /// Sum of all samples in microseconds.
     pub fn sum(&self) -> u128 {
         self.sum
     }
 
-    /// Samples of at most `us`, as exactly as percentiles are.
+    /// Number of samples of at most `us` microseconds, as exact as percentiles are.
     pub fn count_up_to(&self, us: u64) -> u64 {
         let last = index(us.min(MAX_MICROS));
         self.buckets()
@@ -151,13 +157,13 @@ impl Histogram {
             .sum()
     }
 
-    /// Samples above one hour.
+    /// Number of samples above one hour.
     pub fn clamped(&self) -> u64 {
         self.clamped
     }
 
-    /// The smallest value that `p` percent of the samples do not pass (nearest rank), never beyond
-    /// [`max`](Self::max); 0 when empty.
+    /// Smallest value in microseconds that `p` percent of the samples do not exceed (nearest rank),
+    /// never beyond [`max`](Self::max); 0 when empty.
     pub fn percentile(&self, p: f64) -> u64 {
         // 99.9 percent of 1000 is rank 999, whatever the floats make of it
         let rank = (p.clamp(0.0, 100.0) / 100.0 * self.count as f64 - 1e-6)
@@ -199,7 +205,7 @@ impl Histogram {
         (!self.is_empty()).then_some(out.0)
     }
 
-    /// The whole of it: min, max, sum, clamped and the V2 format; nothing when empty.
+    /// Encodes the histogram: min, max, sum, clamped and the V2 format; nothing when empty.
     pub fn encode(&self) -> Vec<u8> {
         let Some(v2) = self.to_hdr_v2() else {
             return Vec::new();
@@ -254,12 +260,12 @@ impl Histogram {
         })
     }
 
-    /// Every bucket with samples, in ascending order.
+    /// Buckets with samples, in ascending order: index and count.
     fn buckets(&self) -> impl Iterator<Item = (usize, u64)> {
         self.counts.iter().flat_map(Counts::iter)
     }
 
-    /// Memory on the heap.
+    /// Memory on the heap, in bytes.
     #[cfg(test)]
     pub(super) fn heap(&self) -> usize {
         self.counts.as_ref().map_or(0, |counts| {
@@ -286,14 +292,14 @@ impl PartialEq for Histogram {
     }
 }
 
-/// The bucket of a time from 1 us to 1 h.
+/// Index of the bucket of a time from 1 us to 1 h.
 const fn index(us: u64) -> usize {
     let bits = 63 - (us | 1).leading_zeros();
     let shift = bits.saturating_sub(HALF.ilog2());
     (shift as u64 * HALF + (us >> shift)) as usize
 }
 
-/// The smallest time of a bucket.
+/// Smallest time of a bucket.
 fn lowest(index: usize) -> u64 {
     match index as u64 / HALF {
         0 | 1 => index as u64,
@@ -301,17 +307,17 @@ fn lowest(index: usize) -> u64 {
     }
 }
 
-/// The largest time of a bucket.
+/// Largest time of a bucket.
 fn highest(index: usize) -> u64 {
     lowest(index + 1) - 1
 }
 
-/// What a bucket stands for.
+/// Time that a bucket stands for.
 fn middle(index: usize) -> u64 {
     lowest(index) + (highest(index) - lowest(index)) / 2
 }
 
-/// A bucket's place in the V2 format, which has twice as many: readers of it take the end of a
+/// Position of a bucket in the V2 format, which has twice as many: readers of it take the end of a
 /// bucket, and the end of the lower half is the middle of ours.
 fn v2_place(index: usize) -> u64 {
     let index = index as u64;
@@ -322,17 +328,17 @@ fn v2_place(index: usize) -> u64 {
     }
 }
 
-/// What is kept of each count beside the others; few buckets are ever more than this, and what they
-/// are more is kept apart.
+/// Low 16 bits of the counts of some buckets; the few counts that exceed them have the rest in
+/// [`Counts::carries`].
 type Page = [u16; PAGE];
 
-/// The counts of the buckets, where there are any.
+/// Counts of the buckets, with memory only for the ranges that have samples.
 #[derive(Debug, Clone)]
 struct Counts {
-    /// Which of `pages` holds a range of buckets, counted from 1; 0: none does.
+    /// Position in `pages`, counted from 1, of each range of buckets; 0: it has no samples.
     places: Box<[u16; PAGES]>,
     pages: Vec<Page>,
-    /// How often a bucket's count has passed 16 bits.
+    /// Number of times that a bucket's count has passed 16 bits.
     carries: BTreeMap<u16, u64>,
 }
 
@@ -392,7 +398,7 @@ impl Counts {
         }
     }
 
-    /// What was never added is not taken out.
+    /// Takes out counts, as far as they are there.
     fn remove(&mut self, other: &Counts) {
         for (index, count) in other.iter() {
             let left = self.of(index).saturating_sub(count);
@@ -421,7 +427,7 @@ impl Counts {
                 .map_or(0, |carries| carries << u16::BITS)
     }
 
-    /// Buckets with samples, in ascending order.
+    /// Buckets with samples, in ascending order: index and count.
     fn iter(&self) -> impl Iterator<Item = (usize, u64)> {
         let pages = self
             .places
@@ -439,7 +445,7 @@ impl Counts {
             .filter(|(_, count)| *count > 0)
     }
 
-    /// The first and the last bucket with samples.
+    /// First and last bucket with samples.
     fn ends(&self) -> Option<(usize, usize)> {
         let mut buckets = self.iter().map(|(index, _)| index);
         let first = buckets.next()?;
@@ -447,9 +453,9 @@ impl Counts {
     }
 }
 
-/// Reads the V2 format as this version writes it; how many samples there are, too. Nothing is taken
-/// by what the header says, and no number can make it overflow: each is a count, or if negative a
-/// run of zeros.
+/// Reads the V2 format as this version writes it, with the number of samples. No memory is taken by
+/// what the header says, and no number can make it overflow: each is a count, or if negative a run
+/// of zeros.
 fn decode_v2(bytes: &[u8]) -> Result<(Counts, u64), StatsError> {
     let header = bytes.get(..HEADER).ok_or(StatsError::Truncated)?;
     let word = |at: usize| u32::from_be_bytes(header[at..at + 4].try_into().expect("4 bytes"));
@@ -486,8 +492,8 @@ fn decode_v2(bytes: &[u8]) -> Result<(Counts, u64), StatsError> {
     Ok((counts, total))
 }
 
-/// The lowest value of a place in the V2 format's counts: single microseconds first, then 1024
-/// places for each doubling.
+/// Lowest value of a position in the V2 format's counts: single microseconds first, then 1024
+/// positions for each doubling.
 fn value_at(place: u64) -> Option<u64> {
     match place / 1024 {
         0 | 1 => Some(place),
@@ -496,7 +502,8 @@ fn value_at(place: u64) -> Option<u64> {
     }
 }
 
-/// A number of the V2 format: LEB128 in which a ninth byte is taken whole, zigzag for the sign.
+/// Reads a number of the V2 format: LEB128 in which a ninth byte is taken whole, zigzag for the
+/// sign.
 fn zigzag(bytes: &mut &[u8]) -> Result<i64, StatsError> {
     let mut value = 0u64;
     for place in 0..9 {

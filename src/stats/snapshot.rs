@@ -1,26 +1,29 @@
-//! What a worker hands over per interval: a commutative monoid of counts and histograms.
+//! A worker's statistics of an interval: counts and histograms that can be merged in any order.
 
 use std::collections::BTreeMap;
 
 use super::codec::{Reader, Writer};
 use super::{Counters, ErrorTable, Histogram, StatsError, StepStats, TaskStats, TrendStats};
 
-/// Version of the encoding.
+/// Version of the encoding; another version is refused.
 pub const FORMAT: u64 = 3;
 
-/// Steps, tasks or trends that a snapshot may hold; bounds the memory that decoding takes.
+/// Most steps, tasks or trends of a snapshot; bounds the memory that decoding takes.
 pub const MAX_PLACES: usize = 1024;
 
-/// Sparse: only steps, tasks and trends with samples are in it.
+/// Statistics of an interval, or of several merged. Only steps, tasks and trends with samples are
+/// in it.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Snapshot {
-    /// By place in the plan's list of steps.
+    /// Samples by position in the plan's list of steps.
     pub steps: BTreeMap<u16, StepStats>,
-    /// By place in the plan's list of tasks.
+    /// Iterations by position in the plan's list of tasks.
     pub tasks: BTreeMap<u16, TaskStats>,
-    /// By place in the plan's list of trends.
+    /// Recorded numbers by position in the plan's list of trends.
     pub trends: BTreeMap<u16, TrendStats>,
+    /// Events that are only counted.
     pub counters: Counters,
+    /// Failures by class, step and status.
     pub errors: ErrorTable,
     /// Schedule lag: first action of an iteration minus its intended time.
     pub lag: Histogram,
@@ -29,7 +32,8 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// Adds what another shard or worker did in the same interval: everything adds up, `users` too.
+    /// Adds the statistics of another shard or worker in the same interval: everything adds up,
+    /// `users` too.
     pub fn merge(&mut self, other: &Snapshot) {
         let Snapshot {
             steps,
@@ -55,23 +59,25 @@ impl Snapshot {
         self.users += users;
     }
 
-    /// Adds what the same fleet did in a later interval: as [`merge`](Self::merge), but `users`
-    /// becomes the later number, since a gauge does not add up over time.
+    /// Adds the statistics of the same fleet in a later interval: like [`merge`](Self::merge), but
+    /// `users` becomes the later number, since a gauge does not add up over time.
     pub fn follow(&mut self, later: &Snapshot) {
         self.merge(later);
         self.users = later.users;
     }
 
+    /// Number of measured requests over all steps.
     pub fn requests(&self) -> u64 {
         self.steps.values().map(|step| step.requests).sum()
     }
 
+    /// Number of failed measured requests over all steps.
     pub fn failures(&self) -> u64 {
         self.steps.values().map(|step| step.failures).sum()
     }
 
-    /// Requests the target must have received: all that were written at least in part, whatever
-    /// became of them.
+    /// Number of requests the target must have received: all that were written at least in part,
+    /// whatever became of them.
     pub fn received_by_target(&self) -> u64 {
         let Counters {
             interrupted,
@@ -86,6 +92,7 @@ impl Snapshot {
             .saturating_sub(unsent)
     }
 
+    /// Encodes the snapshot in format [`FORMAT`].
     pub fn encode(&self) -> Vec<u8> {
         let Snapshot {
             steps,

@@ -1,19 +1,19 @@
-//! The samples of one step, of one task, and of one record of the test.
+//! Statistics of one step, of one task, and of one recorded number of the test.
 
 use std::collections::BTreeMap;
 
 use super::codec::{Reader, Writer};
 use super::{Goodput, Histogram, StatsError, StreamStats};
 
-/// The parts of a request's time, in their order. Each is recorded only for successes and only
-/// where it happened.
+/// Part of a request's time, in chronological order. A phase is recorded only for successes and
+/// only where it happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Phase {
-    /// Looking up the target's name.
+    /// Lookup of the target's name.
     Dns,
-    /// Opening the connection, through a proxy if there is one.
+    /// Opening of the connection, through a proxy if there is one.
     Connect,
-    /// The handshake.
+    /// TLS handshake.
     Tls,
     /// First byte written to first byte of the answer.
     Wait,
@@ -22,6 +22,7 @@ pub enum Phase {
 }
 
 impl Phase {
+    /// Every phase, in chronological order.
     pub const ALL: [Self; 5] = [
         Self::Dns,
         Self::Connect,
@@ -30,6 +31,7 @@ impl Phase {
         Self::Download,
     ];
 
+    /// Name in results and metrics.
     pub fn name(self) -> &'static str {
         match self {
             Self::Dns => "dns",
@@ -41,15 +43,17 @@ impl Phase {
     }
 }
 
-/// A histogram for each phase.
+/// A histogram of each phase.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct PhaseStats([Histogram; Phase::ALL.len()]);
 
 impl PhaseStats {
+    /// Times of a phase.
     pub fn of(&self, phase: Phase) -> &Histogram {
         &self.0[phase as usize]
     }
 
+    /// Adds the time of a phase, in microseconds.
     pub fn record(&mut self, phase: Phase, us: u64) {
         self.0[phase as usize].record(us);
     }
@@ -67,12 +71,15 @@ impl PhaseStats {
 pub struct StepStats {
     /// Finished requests, failed ones included.
     pub requests: u64,
+    /// Failed requests.
     pub failures: u64,
-    /// Bytes of heads and bodies, before TLS.
+    /// Bytes of heads and bodies sent, before TLS.
     pub sent_bytes: u64,
+    /// Bytes of heads and bodies received, after TLS.
     pub received_bytes: u64,
-    /// Checks made on answers, by how they came out.
+    /// Checks of answers that passed.
     pub checks_passed: u64,
+    /// Checks of answers that failed.
     pub checks_failed: u64,
     /// Intended time to last byte, of successes.
     pub latency: Histogram,
@@ -80,24 +87,28 @@ pub struct StepStats {
     pub service_time: Histogram,
     /// Intended time to the failure, of failures.
     pub failed_latency: Histogram,
+    /// Times of the phases, of successes.
     pub phases: PhaseStats,
-    /// Answers by status code.
+    /// Answers by HTTP status code.
     pub statuses: BTreeMap<u16, u64>,
-    /// Only of a step whose requests or answers are streams.
+    /// Messages, where the step's requests or answers are streams.
     pub stream: Option<Box<StreamStats>>,
+    /// Requests held against the step's limits, where it has any.
     pub goodput: Goodput,
     /// Answers over gRPC by their status.
     pub grpc_statuses: BTreeMap<u8, u64>,
 }
 
 impl StepStats {
-    /// A stream that goes on has samples before it is a request.
+    /// Tells whether there is nothing to keep. A stream in progress has messages before it is a
+    /// request.
     pub fn is_empty(&self) -> bool {
         self.requests == 0
             && self.goodput.judged == 0
             && self.stream.as_ref().is_none_or(|stream| stream.is_empty())
     }
 
+    /// Adds the samples of another shard, worker or interval.
     pub fn merge(&mut self, other: &StepStats) {
         let StepStats {
             requests,
@@ -137,6 +148,7 @@ impl StepStats {
         }
     }
 
+    /// Appends the statistics.
     pub(super) fn write(&self, out: &mut Writer) {
         let StepStats {
             requests,
@@ -180,6 +192,7 @@ impl StepStats {
         write_counts(grpc_statuses, out);
     }
 
+    /// Reads what [`write`](Self::write) wrote.
     pub(super) fn read(reader: &mut Reader<'_>) -> Result<Self, StatsError> {
         let mut step = Self {
             requests: reader.number()?,
@@ -201,7 +214,7 @@ impl StepStats {
             *histogram = Histogram::decode(reader.piece()?)?;
         }
         step.statuses = read_counts(reader)?;
-        if reader.is_there()? {
+        if reader.is_present()? {
             step.stream = Some(Box::new(StreamStats::read(reader)?));
         }
         step.goodput = Goodput {
@@ -239,13 +252,14 @@ fn read_counts<K: TryFrom<u64> + Ord>(
 pub struct TaskStats {
     /// Iterations that came to their end, failed ones included.
     pub finished: u64,
-    /// Those in which a step failed.
+    /// Iterations in which a step failed.
     pub failed: u64,
-    /// Intended start to the end of the last step, of those in which none failed.
+    /// Intended start to the end of the last step, of iterations in which no step failed.
     pub duration: Histogram,
 }
 
 impl TaskStats {
+    /// Adds the iterations of another shard, worker or interval.
     pub fn merge(&mut self, other: &TaskStats) {
         let TaskStats {
             finished,
@@ -257,6 +271,7 @@ impl TaskStats {
         self.duration.merge(duration);
     }
 
+    /// Appends the statistics.
     pub(super) fn write(&self, out: &mut Writer) {
         let TaskStats {
             finished,
@@ -268,6 +283,7 @@ impl TaskStats {
         out.piece(&duration.encode());
     }
 
+    /// Reads what [`write`](Self::write) wrote.
     pub(super) fn read(reader: &mut Reader<'_>) -> Result<Self, StatsError> {
         Ok(Self {
             finished: reader.number()?,
@@ -280,29 +296,33 @@ impl TaskStats {
 /// Numbers that answers gave for one record of the test, each in the interval in which it came.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct TrendStats {
-    /// In the base unit of the trend: microseconds, bytes, or thousandths of anything else.
+    /// Numbers in the base unit of the trend: microseconds, bytes, or thousandths of anything else.
     pub values: Histogram,
-    /// Good answers that held no such number.
+    /// Successful answers without such a number.
     pub missing: u64,
 }
 
 impl TrendStats {
+    /// Tells whether there is neither a number nor an answer without one.
     pub fn is_empty(&self) -> bool {
         self.values.is_empty() && self.missing == 0
     }
 
+    /// Adds the numbers of another shard, worker or interval.
     pub fn merge(&mut self, other: &TrendStats) {
         let TrendStats { values, missing } = other;
         self.values.merge(values);
         self.missing += missing;
     }
 
+    /// Appends the statistics.
     pub(super) fn write(&self, out: &mut Writer) {
         let TrendStats { values, missing } = self;
         out.number(*missing);
         out.piece(&values.encode());
     }
 
+    /// Reads what [`write`](Self::write) wrote.
     pub(super) fn read(reader: &mut Reader<'_>) -> Result<Self, StatsError> {
         Ok(Self {
             missing: reader.number()?,

@@ -1,56 +1,62 @@
-//! What is kept of streams: their messages, the time to the first, the gaps between them, and what
-//! a language model wrote in them.
+//! Statistics of streams: their messages, the time to the first, the gaps between them, and the
+//! tokens that a language model wrote in them.
 
 use super::codec::{Reader, Writer};
 use super::{Histogram, StatsError};
 
-/// Messages are counted, and gaps kept, in the interval in which they happen, whatever becomes of
-/// the request; all else belongs to requests that succeeded, in the interval in which they ended.
+/// Messages of the streams of one step. Messages are counted, and gaps kept, in the interval in
+/// which they happen, whatever becomes of the request; all else belongs to requests that succeeded,
+/// in the interval in which they ended.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct StreamStats {
-    /// By the client, over gRPC.
+    /// Messages sent by the client, over gRPC.
     pub messages_sent: u64,
-    /// Messages over gRPC, events over HTTP.
+    /// Messages received over gRPC, or events over HTTP.
     pub messages_received: u64,
-    /// Intended time to the first of them; of a language model's to the first that bears content
-    /// (TTFT).
+    /// Intended time to the first message; with a language model, to the first event that bears
+    /// content (TTFT).
     pub first: Histogram,
-    /// From one to the next; of a language model's between those that bear content (ITL).
+    /// Time from one message to the next; with a language model, between events that bear content
+    /// (ITL).
     pub gap: Histogram,
-    /// Only where a language model answers.
+    /// Tokens, where a language model answers.
     pub llm: Option<Box<LlmStats>>,
 }
 
-/// What a language model wrote.
+/// Output of a language model, in answers that succeeded.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct LlmStats {
-    /// Intended time to the first text that is no reasoning, of answers that begin by reasoning.
+    /// Intended time to the first text after the reasoning, of answers that begin by reasoning.
     pub first_answer: Histogram,
-    /// Time from the first to the last content, by the tokens after the first (TPOT); of answers
-    /// of several tokens.
+    /// Time from the first to the last content, by the tokens after the first (TPOT); of answers of
+    /// several tokens.
     pub per_token: Histogram,
     /// Thousandths of an output token per second of latency, one value an answer.
     pub token_rate: Histogram,
+    /// Tokens of prompts.
     pub input_tokens: u64,
+    /// Tokens of completions.
     pub output_tokens: u64,
-    /// Of `output_tokens`: those that the answer calls reasoning.
+    /// Tokens among `output_tokens` that the answer calls reasoning.
     pub reasoning_tokens: u64,
-    /// Answers whose tokens are those that the target counted.
+    /// Answers whose tokens the target counted.
     pub counted_by_usage: u64,
-    /// Answers that did not say, of which each event with content counts as one output token and
+    /// Answers without a count, of which each event with content counts as one output token and
     /// nothing as input.
     pub counted_by_events: u64,
 }
 
-/// How many requests met all limits of their step, where it has limits.
+/// Number of requests that met all limits of their step, where it has limits.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Goodput {
+    /// Requests that met them all.
     pub good: u64,
-    /// Those that were held against them: finished, failed or not, or cut at the end of the run.
+    /// Requests held against the limits: finished, failed or not, or cut at the end of the run.
     pub judged: u64,
 }
 
 impl StreamStats {
+    /// Tells whether no message was sent or received.
     pub fn is_empty(&self) -> bool {
         let Self {
             messages_sent,
@@ -66,6 +72,7 @@ impl StreamStats {
             && llm.is_none()
     }
 
+    /// Adds the messages of another shard, worker or interval.
     pub fn merge(&mut self, other: &StreamStats) {
         let StreamStats {
             messages_sent,
@@ -83,6 +90,7 @@ impl StreamStats {
         }
     }
 
+    /// Appends the statistics.
     pub(super) fn write(&self, out: &mut Writer) {
         let StreamStats {
             messages_sent,
@@ -101,13 +109,14 @@ impl StreamStats {
         }
     }
 
+    /// Reads what [`write`](Self::write) wrote.
     pub(super) fn read(reader: &mut Reader<'_>) -> Result<Self, StatsError> {
         Ok(Self {
             messages_sent: reader.number()?,
             messages_received: reader.number()?,
             first: Histogram::decode(reader.piece()?)?,
             gap: Histogram::decode(reader.piece()?)?,
-            llm: if reader.is_there()? {
+            llm: if reader.is_present()? {
                 Some(Box::new(LlmStats::read(reader)?))
             } else {
                 None
@@ -178,6 +187,7 @@ impl LlmStats {
 }
 
 impl Goodput {
+    /// Adds the requests of another shard, worker or interval.
     pub fn merge(&mut self, other: &Goodput) {
         let Goodput { good, judged } = other;
         self.good += good;

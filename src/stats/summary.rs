@@ -1,4 +1,4 @@
-//! From merged snapshots to the numbers of a result: pure functions.
+//! Summaries: the numbers of a result, computed from merged snapshots by pure functions.
 
 mod stream;
 
@@ -16,20 +16,23 @@ use super::{
     Histogram, Phase, PhaseStats, Snapshot, StepStats, StreamStats, TaskStats, TrendStats,
 };
 
-/// The names of a step; its place in the list is the step's number.
+/// Names of a step; its position in the list is the step's number.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StepName {
+    /// Name of the scenario.
     pub scenario: String,
+    /// Name of the task, block or section.
     pub task: String,
+    /// Name of the step.
     pub step: String,
-    /// Only counted: it has no samples.
+    /// True if the step's requests are only counted, so that it has no samples.
     pub is_control: bool,
 }
 
-/// What a summary needs to know of the plan.
+/// Amounts of the plan that rates are computed from.
 #[derive(Debug, Clone, Copy)]
 pub struct Scale {
-    /// The profile's length.
+    /// Length of the profile.
     pub length: Duration,
     /// Arrivals of the whole profile; `None` in closed load.
     pub arrivals: Option<u64>,
@@ -55,6 +58,7 @@ fn share(part: u64, whole: u64) -> f64 {
 }
 
 impl LatencySummary {
+    /// Summarises a histogram of microseconds.
     pub fn of(histogram: &Histogram) -> Self {
         let p = |percent| histogram.percentile(percent);
         Self {
@@ -71,6 +75,7 @@ impl LatencySummary {
 }
 
 impl Totals {
+    /// Sums up a run.
     pub fn of(snapshot: &Snapshot, scale: Scale) -> Self {
         let sum = all_steps(snapshot);
         let counters = snapshot.counters;
@@ -108,7 +113,7 @@ impl Totals {
     }
 }
 
-/// Those with samples, in their order.
+/// Results of the phases with samples, in chronological order.
 fn phase_results(phases: &PhaseStats) -> Vec<PhaseResult> {
     let with_samples = Phase::ALL
         .into_iter()
@@ -122,7 +127,7 @@ fn phase_results(phases: &PhaseStats) -> Vec<PhaseResult> {
     with_samples.map(result).collect()
 }
 
-/// One result for each task, given by scenario and name in the order of the plan.
+/// One result for each task, whose scenario and name are listed in the order of the plan.
 pub fn task_results(snapshot: &Snapshot, names: &[(String, String)]) -> Vec<TaskResult> {
     let none = TaskStats::default();
     let one = |(place, (scenario, task)): (usize, &(String, String))| {
@@ -146,16 +151,18 @@ pub fn task_results(snapshot: &Snapshot, names: &[(String, String)]) -> Vec<Task
     names.iter().enumerate().map(one).collect()
 }
 
-/// The name of a record and what it counts; its place in the list is the trend's number.
+/// Name and unit of a recorded number; its position in the list is the trend's number.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TrendName {
+    /// Name of the record.
     pub name: String,
+    /// Unit, as the test says.
     pub unit: String,
-    /// Base units in one of these.
+    /// Number of base units in one of this unit.
     pub in_base: f64,
 }
 
-/// One result for each name, in their order; all zero for one that found nothing.
+/// One result for each record, in the order of the names; all zero for one that found nothing.
 pub fn record_results(snapshot: &Snapshot, names: &[TrendName]) -> Vec<RecordResult> {
     let none = TrendStats::default();
     let one = |(
@@ -200,7 +207,7 @@ fn status_counts<K: Copy + Into<u16>>(counts: &BTreeMap<K, u64>) -> Vec<StatusCo
         .collect()
 }
 
-/// One result for each name, in their order; all zero for a step without samples.
+/// One result for each step, in the order of the names; all zero for a step without samples.
 pub fn step_results(snapshot: &Snapshot, names: &[StepName], scale: Scale) -> Vec<StepResult> {
     let none = StepStats::default();
     let one = |(place, name): (usize, &StepName)| {
@@ -241,8 +248,9 @@ pub fn step_results(snapshot: &Snapshot, names: &[StepName], scale: Scale) -> Ve
         .collect()
 }
 
-/// The most frequent first; what found no place in the table comes last. The names are those of the
-/// steps, and behind them those of the steps that say when or how often.
+/// Results of all failures, the most frequent first, those that found no place in the table last.
+/// The names are those of the request steps, and behind them those of the steps with a condition, a
+/// repetition or a list.
 pub fn error_results(snapshot: &Snapshot, names: &[StepName]) -> Vec<ErrorResult> {
     let mut results: Vec<_> = snapshot
         .errors
@@ -357,7 +365,7 @@ pub fn histogram_results(snapshot: &Snapshot, names: &[StepName]) -> Vec<Histogr
 }
 
 impl SeriesPoint {
-    /// The point of one complete second.
+    /// Summarises one complete second.
     pub fn of(second: u32, snapshot: &Snapshot) -> Self {
         let sum = all_steps(snapshot);
         let p = |percent| sum.latency.percentile(percent);
@@ -373,7 +381,7 @@ impl SeriesPoint {
     }
 }
 
-/// The sum over the steps that `select` chooses by place.
+/// Sum of the steps that `select` chooses by their number.
 pub fn selected(snapshot: &Snapshot, mut select: impl FnMut(u16) -> bool) -> StepStats {
     let mut sum = StepStats {
         statuses: BTreeMap::new(),
@@ -387,6 +395,7 @@ pub fn selected(snapshot: &Snapshot, mut select: impl FnMut(u16) -> bool) -> Ste
     sum
 }
 
+/// Sum of all steps.
 pub fn all_steps(snapshot: &Snapshot) -> StepStats {
     selected(snapshot, |_| true)
 }

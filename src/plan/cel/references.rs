@@ -1,5 +1,5 @@
-//! What an expression names, found before it is evaluated: only that is handed to it, and a wrong
-//! name is found at validation.
+//! Names that an expression refers to, found before it is evaluated: only their values are handed
+//! to it, and a wrong name is found at validation.
 
 use std::collections::BTreeMap;
 
@@ -9,31 +9,40 @@ use ::cel::{Context, ExecutionError, IdedExpr, Value};
 
 use super::{AnswerParts, ENVIRONMENT};
 
-/// Which parts of a value are wanted; without any, the whole of it.
+/// Parts of a value that an expression reads; without any, the whole value.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Wanted {
     fields: BTreeMap<String, Wanted>,
     whole: bool,
 }
 
+/// Names that an expression refers to.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct References {
+    /// True if it reads `status`.
     pub(super) status: bool,
+    /// True if it reads `headers`.
     pub(super) headers: bool,
+    /// True if it reads `body`.
     pub(super) body: bool,
+    /// Parts of `json` that it reads.
     pub(super) json: Option<Wanted>,
+    /// True if it reads `latency`.
     pub(super) latency: bool,
-    /// By name, sorted.
+    /// Variables that it reads, sorted by name.
     pub(super) vars: BTreeMap<String, Wanted>,
+    /// Feeders that it reads, sorted by name, with their columns.
     pub(super) feeders: BTreeMap<String, Wanted>,
+    /// True if it reads `iteration`.
     pub(super) iteration: bool,
+    /// True if it reads `user.id`.
     pub(super) user: bool,
 }
 
 const KNOWN: &str = "status, headers, body, json, latency, vars, feeders, iteration, user";
 
 impl Wanted {
-    /// `None`: the whole value; else the only fields of it, should it be an object.
+    /// Fields that are read, should the value be an object; `None`: the whole value.
     pub(super) fn fields(&self) -> Option<&BTreeMap<String, Wanted>> {
         (!self.whole).then_some(&self.fields)
     }
@@ -51,12 +60,14 @@ impl Wanted {
 }
 
 impl References {
+    /// Collects the references of an expression. Fails on a name or function that does not exist.
     pub(super) fn of(expression: &IdedExpr) -> Result<Self, String> {
         let mut references = Self::default();
         references.walk(expression, &mut Vec::new())?;
         Ok(references)
     }
 
+    /// Parts of an answer that must be kept.
     pub(super) fn answer_parts(&self) -> AnswerParts {
         AnswerParts {
             headers: self.headers,
@@ -64,7 +75,8 @@ impl References {
         }
     }
 
-    /// `bound` are the names that macros such as `exists(x, …)` have introduced.
+    /// Visits an expression and all within it. `bound` are the names that macros such as `exists(x,
+    /// …)` have introduced.
     fn walk<'e>(
         &mut self,
         expression: &'e IdedExpr,
@@ -122,6 +134,7 @@ impl References {
         }
     }
 
+    /// Adds a reference: a name, and the path of fields that follows it.
     fn add(&mut self, root: &str, path: &[&str]) -> Result<(), String> {
         match (root, path) {
             ("status", []) => self.status = true,
@@ -155,7 +168,7 @@ impl References {
     }
 }
 
-/// Levels of expressions within each other.
+/// Number of levels of expressions within each other.
 pub(super) fn depth(expression: &IdedExpr) -> usize {
     let entry = |entry: &EntryExpr| match entry {
         EntryExpr::MapEntry(entry) => depth(&entry.key).max(depth(&entry.value)),
@@ -202,7 +215,8 @@ pub(super) fn depth(expression: &IdedExpr) -> usize {
     }
 }
 
-/// `a.b["c"]` and `has(a.b)` as the name at the root and the path from there.
+/// Splits `a.b["c"]` and `has(a.b)` into the name at the root and the path from there; `None` for
+/// any other expression.
 fn chain(expression: &IdedExpr) -> Option<(&str, Vec<&str>)> {
     let mut path = Vec::new();
     let mut expression = expression;
@@ -239,7 +253,7 @@ fn chain(expression: &IdedExpr) -> Option<(&str, Vec<&str>)> {
     }
 }
 
-/// `type(x) == int` names a type.
+/// Tells whether a name is a type, as in `type(x) == int`.
 fn is_type(name: &str) -> bool {
     probe(Expr::Ident(name.to_owned())).is_ok()
 }

@@ -12,6 +12,7 @@ use serde_json::Value;
 use super::Subject;
 use super::references::Wanted;
 
+/// An int, or a uint where it does not fit one.
 pub(super) fn whole<'v>(number: u64) -> Box<dyn Val + 'v> {
     // an int where it fits: CEL's arithmetic does not mix it with uint
     match i64::try_from(number) {
@@ -20,15 +21,17 @@ pub(super) fn whole<'v>(number: u64) -> Box<dyn Val + 'v> {
     }
 }
 
+/// A double.
 pub(super) fn broken<'v>(number: f64) -> Box<dyn Val + 'v> {
     Box::new(CelDouble::from(number))
 }
 
+/// A string; bytes that are no UTF-8 are replaced.
 pub(super) fn text(bytes: &[u8]) -> Box<dyn Val + '_> {
     Box::new(CelString::from(String::from_utf8_lossy(bytes)))
 }
 
-/// Names in lower case; the values of one name are joined.
+/// Headers as a map with names in lower case; values of one name are joined by `, `.
 pub(super) fn headers<'v>(facts: &dyn Subject) -> Box<dyn Val + 'v> {
     let mut joined: HashMap<String, String> = HashMap::new();
     facts.headers(&mut |name, value| {
@@ -47,6 +50,7 @@ pub(super) fn headers<'v>(facts: &dyn Subject) -> Box<dyn Val + 'v> {
     Box::new(CelMap::from(fields.collect::<HashMap<_, _>>()))
 }
 
+/// A map with these fields.
 pub(super) fn fields<'v>(
     fields: impl Iterator<Item = (&'v str, Box<dyn Val + 'v>)>,
 ) -> Box<dyn Val + 'v> {
@@ -57,7 +61,7 @@ pub(super) fn fields<'v>(
     ))
 }
 
-/// The wanted fields of an object; anything else whole.
+/// The wanted fields of an object; any other value whole.
 pub(super) fn part<'v>(value: &'v Value, wanted: &'v Wanted) -> Box<dyn Val + 'v> {
     match (value, wanted.fields()) {
         (Value::Object(object), Some(wanted)) => {

@@ -1,15 +1,20 @@
-//! Which row stands at which position. Takers count positions from 0 without end; a row follows
-//! from its position alone.
+//! The order of a feeder's rows: which row stands at which position. Takers count positions from 0
+//! without end; a row follows from its position alone.
 //!
-//! So nothing is remembered per taker but a number, and any number of workers that share positions
-//! share the same order.
+//! So a taker is remembered by one number, and any number of workers that share positions share the
+//! same order.
+//!
+//! The permutation and its hash are written here and not taken from a crate: a run's `seed`
+//! promises the same rows in every version, a promise that `rand` does not make for its algorithms
+//! (it shuffles whole lists besides, which would cost memory per taker), and the small crates for
+//! Feistel permutations have no releases in years.
 
 use super::Strategy;
 
 /// Rounds of the shuffle's network; with fewer neighbours in one cycle stay neighbours in the next.
 const ROUNDS: u64 = 6;
 
-/// The order in which one taker, or those who share, get the rows.
+/// Order in which one taker, or a group that shares, gets the rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Order {
     strategy: Strategy,
@@ -18,7 +23,8 @@ pub struct Order {
 }
 
 impl Order {
-    /// There is at least one row. Takers with different keys get different random orders.
+    /// Builds the order of `rows` rows, at least one. Takers with different keys get different
+    /// random orders.
     pub fn new(strategy: Strategy, rows: u32, key: u64) -> Self {
         Self {
             strategy,
@@ -27,7 +33,7 @@ impl Order {
         }
     }
 
-    /// The row at `position`.
+    /// Number of the row at `position`, from 0.
     pub fn row(&self, position: u64) -> u32 {
         let rows = u64::from(self.rows);
         match self.strategy {

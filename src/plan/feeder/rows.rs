@@ -1,4 +1,4 @@
-//! A feeder's rows out of the bytes of its source; every mistake with its line.
+//! A feeder's rows, parsed from the bytes of its source; every mistake is reported with its line.
 
 use std::collections::BTreeSet;
 
@@ -9,27 +9,34 @@ use sha2::{Digest, Sha256};
 
 use super::Source;
 
-/// The data of one feeder may be so large, in bytes. In memory a row takes its text and about 100
-/// bytes for each column.
+/// Largest data of one feeder, in bytes. In memory a row takes its text and about 100 bytes for
+/// each column.
 pub const MAX_DATA: usize = 64 * 1024 * 1024;
-/// One feeder may have so many rows.
+/// Most rows of one feeder.
 pub const MAX_ROWS: usize = 1_000_000;
 
+/// Reason why bytes are not the rows of a feeder. No message shows any of them: they may come from
+/// a Secret.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RowsError {
+    /// The data has this many bytes, more than [`MAX_DATA`].
     #[error("{0} bytes, at most {MAX_DATA} are allowed")]
     TooLarge(u64),
+    /// The data has more than [`MAX_ROWS`] rows.
     #[error("more than {MAX_ROWS} rows")]
     TooMany,
+    /// The data has no row.
     #[error("holds no row")]
     Empty,
+    /// A mistake in the text, with the line counted from 1.
     #[error("line {line}: {message}")]
     Line { line: u64, message: String },
+    /// A mistake in a value, with the row counted from 1.
     #[error("row {row}: {message}")]
     Row { row: usize, message: String },
 }
 
-/// Objects, never none.
+/// Parsed rows: objects, at least one.
 #[derive(Clone, PartialEq)]
 pub struct Rows {
     rows: Box<[Value]>,
@@ -45,7 +52,8 @@ impl std::fmt::Debug for Rows {
 }
 
 impl Rows {
-    /// The rows in `data`, what the source names; of `Inline` they are in the source itself.
+    /// Parses `data`, the content that the source names. Rows of `Inline` are in the source itself,
+    /// those of `Files` come from [`of_files`](Self::of_files).
     pub fn parse(source: &Source, data: &[u8]) -> Result<Self, RowsError> {
         if data.len() > MAX_DATA {
             return Err(RowsError::TooLarge(data.len() as u64));
@@ -72,7 +80,7 @@ impl Rows {
         )
     }
 
-    /// A row for each file: name and content.
+    /// Builds a row for each file from its name and content.
     pub fn of_files(files: impl IntoIterator<Item = (String, Vec<u8>)>) -> Result<Self, RowsError> {
         let mut hash = Sha256::new();
         let mut rows = Vec::new();
@@ -128,22 +136,22 @@ impl Rows {
         })
     }
 
-    /// How many there are.
+    /// Number of rows, at least 1.
     pub fn count(&self) -> u32 {
         self.rows.len() as u32
     }
 
-    /// The row of that number, an object.
+    /// The row of that number, an object. Panics unless `row` is below [`count`](Self::count).
     pub fn get(&self, row: u32) -> &Value {
         &self.rows[row as usize]
     }
 
-    /// The names that at least one row has.
+    /// Names that have a value in at least one row.
     pub fn columns(&self) -> &BTreeSet<String> {
         &self.columns
     }
 
-    /// The same on every worker that read the same data in the same way.
+    /// Digest in hexadecimal, the same on every worker that read the same data in the same way.
     pub fn digest(&self) -> &str {
         &self.digest
     }
@@ -255,8 +263,8 @@ fn json_lines(data: &[u8], most: usize) -> Result<Vec<Value>, RowsError> {
     Ok(rows)
 }
 
-/// What is wrong with JSON's form in the parser's own words; where the form is right it would show
-/// the value.
+/// Explanation of a syntax error in the parser's words, with its column. A value of the wrong kind
+/// is described by `wrong_kind`, since the parser would show it.
 fn json_message(error: &serde_json::Error, wrong_kind: &str) -> String {
     if error.is_data() {
         return wrong_kind.to_owned();

@@ -1,4 +1,4 @@
-//! A step's call held against the descriptors: its method found, its messages compiled.
+//! Compiled calls: a step's method looked up in the descriptors, its messages compiled.
 
 use super::descriptors::{CallKind, Descriptors, Rpc};
 use super::encoder::MessageEncoder;
@@ -7,8 +7,8 @@ use crate::plan::symbols::each_step;
 use crate::plan::template::Need;
 use crate::plan::{Action, Declared, JsonTemplate, Names, Plan, Problem, Protocol, RequestStep};
 
-/// All that is wrong with a plan's calls as far as descriptors tell, before anything else is known:
-/// the values of Secrets, rows of feeders.
+/// Every mistake in a plan's calls that descriptors reveal, before anything else is known: the
+/// values of Secrets, rows of feeders.
 pub fn check(plan: &Plan, descriptors: &Descriptors) -> Vec<Problem> {
     // what is wrong with variables has been said when the plan was made
     let mut names = plan.variables.resolve(None).unwrap_or_default().names;
@@ -29,8 +29,8 @@ pub fn check(plan: &Plan, descriptors: &Descriptors) -> Vec<Problem> {
     problems
 }
 
-/// What is wrong with the limits of a step that calls a method of this kind: of one message there
-/// is no first.
+/// Mistake in the limits of a step that calls a method of this kind, if there is one: a unary call
+/// has no time to the first message.
 pub fn check_limits(step: &RequestStep, kind: CallKind, path: &str) -> Option<Problem> {
     let limits_first = step.goodput.is_some_and(|goodput| goodput.first.is_some());
     let is_unary = !kind.client_streams() && !kind.server_streams();
@@ -42,18 +42,19 @@ pub fn check_limits(step: &RequestStep, kind: CallKind, path: &str) -> Option<Pr
     })
 }
 
-/// What is sent, ready to be sent.
+/// A call, ready to be sent.
 #[derive(Debug, Clone)]
 pub struct CompiledCall {
+    /// Method, with the types of its messages.
     pub rpc: Rpc,
-    /// Sent in this order; never none.
+    /// Encoders of the messages, sent in this order; never empty.
     pub messages: Vec<MessageEncoder>,
-    /// All of them so many times.
+    /// Number of times that all of them are sent.
     pub times: u32,
 }
 
 impl CompiledCall {
-    /// `path` is that of the step's `grpc`.
+    /// Compiles a step; `path` is that of its `grpc` field, for problems.
     pub fn compile(
         step: &GrpcStep,
         descriptors: &Descriptors,
@@ -131,7 +132,7 @@ impl CompiledCall {
         }
     }
 
-    /// The rows of feeders to take before anything is sent, each once.
+    /// Rows of feeders to take before anything is sent, each once.
     pub fn needs(&self) -> Vec<Need> {
         let mut needs: Vec<Need> = Vec::new();
         for need in self.messages.iter().flat_map(MessageEncoder::needs) {

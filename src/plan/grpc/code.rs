@@ -1,12 +1,12 @@
-//! The status codes of gRPC.
+//! Status codes of gRPC.
 
 use serde::{Deserialize, Serialize};
 
-/// A status code; those that have no name yet are kept as they come.
+/// A status code; one that has no name yet is kept as it comes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Code(pub u8);
 
-/// By number, as `google/rpc/code.proto` writes them.
+/// Names by number, as `google/rpc/code.proto` writes them.
 const NAMES: [&str; 17] = [
     "OK",
     "CANCELLED",
@@ -28,19 +28,31 @@ const NAMES: [&str; 17] = [
 ];
 
 impl Code {
+    /// The call succeeded.
     pub const OK: Self = Self(0);
+    /// The caller gave the call up.
     pub const CANCELLED: Self = Self(1);
+    /// An error that the server could not classify.
     pub const UNKNOWN: Self = Self(2);
+    /// The call took longer than its deadline.
     pub const DEADLINE_EXCEEDED: Self = Self(4);
+    /// A resource does not exist.
     pub const NOT_FOUND: Self = Self(5);
+    /// The caller may not do this.
     pub const PERMISSION_DENIED: Self = Self(7);
+    /// A quota or limit is used up.
     pub const RESOURCE_EXHAUSTED: Self = Self(8);
+    /// The server has no such method.
     pub const UNIMPLEMENTED: Self = Self(12);
+    /// The server broke an invariant of its own.
     pub const INTERNAL: Self = Self(13);
+    /// The server cannot answer now; a retry may succeed.
     pub const UNAVAILABLE: Self = Self(14);
+    /// The caller has no valid credentials.
     pub const UNAUTHENTICATED: Self = Self(16);
 
-    /// A number, or a name in upper case.
+    /// Parses a number from 0 to 16, or a name in upper case. The error is a sentence for the
+    /// test's author.
     pub fn parse(text: &str) -> Result<Self, String> {
         let number = text
             .bytes()
@@ -60,6 +72,7 @@ impl Code {
         })
     }
 
+    /// Name of the code; `None` for one that is not known.
     pub fn name(self) -> Option<&'static str> {
         NAMES.get(usize::from(self.0)).copied()
     }

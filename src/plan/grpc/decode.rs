@@ -1,22 +1,23 @@
-//! Answers as JSON, for checks and extracts.
+//! Decoding of answers to JSON, for checks and extracts.
 
 use prost_reflect::{DynamicMessage, MessageDescriptor, SerializeOptions};
 use serde_json::Value;
 
-/// Fields are called as in the `.proto` file, which is what the author of a check has before him,
-/// and those that were not sent have their default. Numbers of 64 bits are numbers, not text, so
-/// that they can be compared and sent again.
+/// Fields have the names of the `.proto` file, which the author of a check has before them, and
+/// those that were not sent have their default. Numbers of 64 bits are numbers, not text, so that
+/// they can be compared and sent again.
 const FORM: SerializeOptions = SerializeOptions::new()
     .use_proto_field_name(true)
     .stringify_64_bit_integers(false)
     .skip_default_fields(false);
 
-/// The JSON form of an encoded message. The error shows nothing of it.
+/// JSON form of an encoded message. The error shows nothing of it.
 pub fn to_json(message: &MessageDescriptor, bytes: &[u8]) -> Result<Value, String> {
     decoded(message, bytes, &FORM)
 }
 
-/// Likewise, without the fields that were not sent.
+/// JSON form of an encoded message without the fields that were not sent. The error shows nothing
+/// of it.
 pub fn to_sparse_json(message: &MessageDescriptor, bytes: &[u8]) -> Result<Value, String> {
     decoded(message, bytes, &FORM.skip_default_fields(true))
 }

@@ -15,21 +15,23 @@ use sha2::{Digest, Sha256};
 use super::{Method, edition, listed};
 use crate::plan::Problem;
 
-/// What a test's files may come to together, uncompressed.
+/// Largest size of a test's files together, in bytes, uncompressed.
 pub const MAX_BYTES: usize = 16 << 20;
 
-/// The service that tells whether others are well, whether or not a test has its file.
+/// Service that reports the health of others, known whether or not a test has its file.
 pub const HEALTH: &str = "grpc.health.v1.Health";
 
 /// <https://github.com/grpc/grpc/blob/master/src/proto/grpc/health/v1/health.proto>
 const HEALTH_PROTO: (&str, &str) = ("grpc/health/v1/health.proto", include_str!("health.proto"));
 
-/// The bytes of a file and where the test names it, for messages.
+/// Bytes of a file, and the field of the test that names it.
 #[derive(Debug, Clone, Default)]
 pub struct Source {
-    /// Of a `.proto` file, what others call it in `import`; of a set, anything.
+    /// Path by which other files import a `.proto` file; of a set, anything.
     pub path: String,
+    /// Field of the test, for messages.
     pub field: String,
+    /// Content of the file.
     pub bytes: Vec<u8>,
 }
 
@@ -40,46 +42,55 @@ pub struct Descriptors {
     offer: Offer,
 }
 
-/// Who knows which services there are beside those that are described.
+/// Origin of the list of services, for messages about one that is missing.
 #[derive(Debug, Clone, Default)]
 enum Offer {
-    /// Nobody: the test has files of its own.
+    /// The test's own files.
     #[default]
     Files,
     /// The target, which may have told.
     Target(Option<BTreeSet<String>>),
 }
 
-/// A method and what it takes and gives.
+/// A method with the types of its messages.
 #[derive(Debug, Clone)]
 pub struct Rpc {
+    /// Directions in which it streams.
     pub kind: CallKind,
+    /// Type of the messages that the client sends.
     pub input: MessageDescriptor,
+    /// Type of the messages that the server sends.
     pub output: MessageDescriptor,
 }
 
-/// Who may send more than one message.
+/// Directions in which a method streams.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CallKind {
+    /// One message each way.
     Unary,
+    /// One message from the client, any number from the server.
     ServerStreaming,
+    /// Any number of messages from the client, one from the server.
     ClientStreaming,
+    /// Any number of messages each way.
     Bidirectional,
 }
 
 impl CallKind {
+    /// Tells whether the client may send more than one message.
     pub fn client_streams(self) -> bool {
         matches!(self, Self::ClientStreaming | Self::Bidirectional)
     }
 
+    /// Tells whether the server may send more than one message.
     pub fn server_streams(self) -> bool {
         matches!(self, Self::ServerStreaming | Self::Bidirectional)
     }
 }
 
 impl Descriptors {
-    /// Of `.proto` texts and of descriptor sets, in which the texts may find what they import. Of
-    /// the texts those in `wanted` are compiled, with all that they import; without any, all.
+    /// Compiles `.proto` texts and descriptor sets; the texts may import files of the sets. If
+    /// `wanted` names any texts, only these are compiled, with all that they import.
     pub fn compile(
         texts: &[Source],
         sets: &[Source],
@@ -135,8 +146,9 @@ impl Descriptors {
         library.compile(&roots, problems)
     }
 
-    /// Of the files that a server's reflection gives, each an encoded `FileDescriptorProto`.
-    /// `offered` are the services that the server says it has, if it was asked and said so.
+    /// Builds descriptors from the files that a server's reflection returns, each an encoded
+    /// `FileDescriptorProto`. `offered` are the services that the server lists, if it answered that
+    /// question.
     pub fn of_reflection(
         files: impl IntoIterator<Item = Vec<u8>>,
         offered: Option<BTreeSet<String>>,
@@ -165,7 +177,7 @@ impl Descriptors {
         })
     }
 
-    /// The health service alone.
+    /// Builds the descriptors of the health service alone.
     pub fn of_health() -> Self {
         let library = Library {
             texts: [(HEALTH_PROTO.0.to_owned(), HEALTH_PROTO.1.to_owned())].into(),
@@ -176,7 +188,7 @@ impl Descriptors {
             .expect("the file is part of the program")
     }
 
-    /// What a method takes and gives, or what there is instead of it.
+    /// Looks up a method. The error names the services or methods that exist instead.
     pub fn rpc(&self, method: &Method) -> Result<Rpc, String> {
         let Method {
             service: service_name,
@@ -246,15 +258,15 @@ impl Descriptors {
         }
     }
 
-    /// Full names, in the order of their files.
+    /// Full names of all services, in the order of their files.
     pub fn services(&self) -> impl Iterator<Item = String> {
         self.pool
             .services()
             .map(|service: ServiceDescriptor| service.full_name().to_owned())
     }
 
-    /// Whether two workers know the same: SHA-256 over all files without comments and positions, in
-    /// hexadecimal.
+    /// SHA-256 in hexadecimal over all files without comments and positions, by which workers find
+    /// out that they know the same.
     pub fn hash(&self) -> String {
         let files = self.pool.file_descriptor_protos();
         let files: BTreeMap<&str, &FileDescriptorProto> =
@@ -273,7 +285,7 @@ impl Descriptors {
     }
 }
 
-/// Files by the path that imports have.
+/// Files by the path that imports use.
 #[derive(Default)]
 struct Library {
     texts: BTreeMap<String, String>,
@@ -333,7 +345,8 @@ fn read_text(name: &str, text: &str) -> Result<File, protox::Error> {
     Ok(File::from_file_descriptor_proto(lowered))
 }
 
-/// What is wrong with a file, as its Debug form, which is what is told of an error.
+/// Mistake in a file. Its Debug form is the message, since that is the form in which errors of
+/// files are shown.
 #[derive(thiserror::Error)]
 #[error("{0}")]
 struct EditionError(String);

@@ -1,9 +1,10 @@
-//! Files of protobuf editions, which neither of the crates behind
-//! [`Descriptors`](super::Descriptors) knows, as files of proto3 that mean the same on the wire and
-//! in JSON.
+//! Files of protobuf editions, rewritten as files of proto3 or proto2 that mean the same on the
+//! wire and in JSON. Neither of the crates behind [`Descriptors`](super::Descriptors) knows
+//! editions.
 //!
-//! What editions have instead of a syntax is features, which are inherited from the file by its
-//! messages and from these by their fields: <https://protobuf.dev/editions/features/>. Three of them change what is sent; the others are left out.
+//! Editions have features instead of a syntax, which messages inherit from their file and fields
+//! from their message: <https://protobuf.dev/editions/features/>. Three of them change what is
+//! sent; the others are left out.
 
 use std::borrow::Cow;
 use std::sync::LazyLock;
@@ -17,11 +18,11 @@ use prost_reflect::prost_types::{
 };
 use regex::{Captures, Regex};
 
-/// As `Edition` of `descriptor.proto` numbers them. Both have the same defaults of what counts
-/// here.
+/// Editions with their numbers in `Edition` of `descriptor.proto`. Both have the same defaults of
+/// the features that count here.
 const KNOWN: [(&str, i32); 2] = [("2023", 1000), ("2024", 1001)];
 
-/// Features of languages, of no meaning on the wire.
+/// Files with features of programming languages, which have no meaning on the wire.
 const OF_LANGUAGES: [&str; 4] = [
     "google/protobuf/go_features.proto",
     "google/protobuf/java_features.proto",
@@ -29,7 +30,8 @@ const OF_LANGUAGES: [&str; 4] = [
     "google/protobuf/java_mutable_features.proto",
 ];
 
-/// What is left of the features of a file of `descriptor.proto`: `prost-types` drops all of them.
+/// Features of a file of `descriptor.proto`, decoded beside it, since `prost-types` drops all of
+/// them.
 #[derive(Clone, PartialEq, Message)]
 struct FileFeatures {
     #[prost(message, repeated, tag = "4")]
@@ -92,14 +94,14 @@ const IMPLICIT: i32 = 2;
 const EXPANDED: i32 = 2;
 const DELIMITED: i32 = 2;
 
-/// What holds of a field.
+/// Features that hold for a field.
 #[derive(Debug, Clone, Copy, Default)]
 struct Features {
-    /// It is sent only when it is not its default.
+    /// True if the field is sent only when it is not its default.
     implicit: bool,
-    /// Each item has a tag of its own.
+    /// True if each item of a list has a tag of its own.
     expanded: bool,
-    /// A message between two tags, as groups were.
+    /// True if a message stands between two tags, as groups did.
     delimited: bool,
 }
 
@@ -122,7 +124,7 @@ impl Features {
     }
 }
 
-/// A file as it is encoded in a descriptor set, or as reflection gives it.
+/// Decodes a file as it is in a descriptor set or as reflection returns it.
 pub fn decode(bytes: &[u8]) -> Result<FileDescriptorProto, String> {
     let mut file = FileDescriptorProto::decode(bytes).map_err(|e| e.to_string())?;
     if file.syntax() != "editions" {
@@ -142,7 +144,7 @@ pub fn decode(bytes: &[u8]) -> Result<FileDescriptorProto, String> {
     Ok(file)
 }
 
-/// The text of a file with `syntax = "proto3"` in place of its edition; `None` where it has none.
+/// Text of a file with `syntax = "proto3"` in place of its edition; `None` where it has none.
 pub fn as_proto3(name: &str, text: &str) -> Result<Option<String>, String> {
     let Some(at) = first_word(text).filter(|at| text[*at..].starts_with("edition")) else {
         return Ok(None);
@@ -171,7 +173,7 @@ pub fn as_proto3(name: &str, text: &str) -> Result<Option<String>, String> {
     )))
 }
 
-/// Reserved names, which are in quotes everywhere but in editions.
+/// Puts reserved names in quotes, which they have everywhere but in editions.
 fn quoted(text: &str) -> Cow<'_, str> {
     static NAMES: LazyLock<Regex> = LazyLock::new(|| {
         Regex::new(r"\breserved\s+([A-Za-z_][A-Za-z0-9_]*(?:\s*,\s*[A-Za-z_][A-Za-z0-9_]*)*)\s*;")
@@ -186,7 +188,7 @@ fn quoted(text: &str) -> Cow<'_, str> {
     })
 }
 
-/// What became of such a text, with the features that it names.
+/// Applies the features that are named in a file parsed from such a text.
 pub fn lower(mut file: FileDescriptorProto) -> Result<FileDescriptorProto, String> {
     Lowering::default().file(&mut file, &FileFeatures::default())?;
     Ok(file)
@@ -198,7 +200,7 @@ fn unknown(name: &str, edition: &str) -> String {
     )
 }
 
-/// Behind white space and comments.
+/// Position of the first word after white space and comments.
 fn first_word(text: &str) -> Option<usize> {
     let mut rest = text;
     loop {
@@ -215,7 +217,8 @@ fn first_word(text: &str) -> Option<usize> {
 
 #[derive(Default)]
 struct Lowering {
-    /// Enums whose first value is not 0 are none of proto3. Fields of proto2 have all presence.
+    /// True if the file becomes one of proto2, since enums whose first value is not 0 do not exist
+    /// in proto3. All fields of proto2 have presence.
     is_proto2: bool,
 }
 
@@ -398,7 +401,7 @@ fn enums_begin_at_zero(message: &DescriptorProto) -> bool {
         && message.nested_type.iter().all(enums_begin_at_zero)
 }
 
-/// An enum is sent in one way, whatever features it has.
+/// Drops the features of an enum, which is sent in one way whatever they are.
 fn drop_enum_features(declared: &mut EnumDescriptorProto) -> Result<(), String> {
     let values = declared
         .value
@@ -414,7 +417,7 @@ fn drop_enum_features(declared: &mut EnumDescriptorProto) -> Result<(), String> 
         .try_for_each(|options| take_features(Some(options)).map(drop))
 }
 
-/// The imports of files that describe features of languages go with these features.
+/// Drops the imports of files that describe features of languages.
 fn drop_language_imports(file: &mut FileDescriptorProto) {
     let before = std::mem::take(&mut file.dependency);
     let mut places = Vec::new();
@@ -433,7 +436,7 @@ fn drop_language_imports(file: &mut FileDescriptorProto) {
     }
 }
 
-/// Takes the features out of options that have only been read, where there are any.
+/// Takes the features out of options that have only been parsed.
 fn take_features(options: Option<&mut Vec<UninterpretedOption>>) -> Result<FeatureSet, String> {
     let mut set = FeatureSet::default();
     let Some(options) = options else {

@@ -1,5 +1,5 @@
-//! Message templates as bytes: what never differs is encoded once, the rest is segments with typed
-//! holes.
+//! Message templates as bytes: everything that never differs is encoded once, the rest is segments
+//! with typed placeholders.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +15,7 @@ use super::wire::{self, WireType};
 use crate::plan::template::{Compiled, Need, Placeholder, RenderError, Scope, Shape};
 use crate::plan::{JsonTemplate, Names, Problem};
 
-/// Makes the messages of a step.
+/// Encoder of the messages of a step.
 #[derive(Debug, Clone)]
 pub struct MessageEncoder {
     form: Form,
@@ -31,20 +31,21 @@ enum Form {
 #[derive(Debug, Clone)]
 enum Segment {
     Bytes(Vec<u8>),
-    /// One of these, all equally likely.
+    /// One of several encodings, all equally likely.
     OneOf(Vec<Vec<u8>>),
     /// A field, or an item of a list, that is no message.
     Scalar(Box<ScalarPlaceholder>),
-    /// What the length of the others stands before; with its tag.
+    /// A field with the length of its segments before them; `tag` is the field's.
     Nested {
         tag: Vec<u8>,
         segments: Vec<Segment>,
     },
-    /// What only its descriptor can tell how to write when its value is there: a whole list, map or
-    /// message out of one expression.
+    /// A whole list, map or message from one expression, which is encoded by its descriptor once
+    /// its value is there.
     Whole(Box<WholePlaceholder>),
 }
 
+/// A scalar whose value differs per message.
 #[derive(Debug, Clone)]
 struct ScalarPlaceholder {
     /// Empty within a packed list.
@@ -62,16 +63,18 @@ enum Source {
     Text(Compiled),
 }
 
-/// When a field is not written at all.
+/// Condition under which a field is not written at all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Absence {
-    /// An item of a list is always there; null is none.
+    /// The field is always written, as items of a list are; null is no value of it.
     Never,
+    /// Null leaves the field out.
     Null,
-    /// Its default says the same as its absence.
+    /// Null and the default leave the field out, since its default says the same as its absence.
     NullAndDefault,
 }
 
+/// A list, map or message whose value differs per message.
 #[derive(Debug, Clone)]
 struct WholePlaceholder {
     target: Target,
@@ -88,7 +91,7 @@ enum Target {
 }
 
 impl MessageEncoder {
-    /// A message without fields.
+    /// Builds the encoder of a message without fields.
     pub fn empty() -> Self {
         Self {
             form: Form::Static(Bytes::new()),
@@ -96,7 +99,7 @@ impl MessageEncoder {
         }
     }
 
-    /// `path` is that of the template, for problems.
+    /// Compiles a template; `path` is that of the template, for problems.
     pub fn compile(
         template: &JsonTemplate,
         message: &MessageDescriptor,
@@ -129,12 +132,12 @@ impl MessageEncoder {
         }
     }
 
-    /// The rows to fetch before encoding, each once.
+    /// Rows to fetch before encoding, each once.
     pub fn needs(&self) -> &[Need] {
         &self.needs
     }
 
-    /// Appends the encoded message. What fails leaves a part of it in `out`.
+    /// Appends the encoded message. A failure leaves a part of it in `out`.
     pub fn encode(&self, scope: &mut impl Scope, out: &mut Vec<u8>) -> Result<(), RenderError> {
         match &self.form {
             Form::Static(bytes) => {
@@ -211,7 +214,7 @@ impl ScalarPlaceholder {
         Ok(())
     }
 
-    /// Text goes out as it is made.
+    /// Writes text into `out` as it is made.
     fn write_text(
         &self,
         out: &mut Vec<u8>,
@@ -258,7 +261,7 @@ fn render_error(path: &str, why: String) -> RenderError {
     }
 }
 
-/// Segments as they come, what is known of them joined.
+/// Segments of a message being compiled; constants beside each other are joined.
 #[derive(Default)]
 struct Segments(Vec<Segment>);
 
@@ -273,7 +276,7 @@ impl Segments {
         }
     }
 
-    /// What stands in a field or entry of its own, with its length before it.
+    /// Appends a field or entry with its length before it.
     fn nested(&mut self, tag: Vec<u8>, inner: Segments) {
         match inner.into_form() {
             Form::Static(inner) => {
@@ -303,7 +306,7 @@ fn tag(field: &Field, wire_type: WireType) -> Vec<u8> {
     tag
 }
 
-/// Finds all mistakes, each with its path from the message on.
+/// Collects all mistakes of a template, each with its path from the message on.
 #[derive(Default)]
 struct Compiler {
     problems: Vec<(String, String)>,
@@ -318,7 +321,7 @@ impl Compiler {
         self.wrong(&format!("{path}{below}"), why);
     }
 
-    /// What is in a message, without tag and length.
+    /// Compiles the content of a message, without tag and length.
     fn content(
         &mut self,
         message: &MessageDescriptor,
@@ -423,7 +426,7 @@ impl Compiler {
         }
     }
 
-    /// A field that is no list, or an item of one that is not packed.
+    /// Compiles a field that is no list, or an item of one that is not packed.
     fn single(
         &mut self,
         field: &Field,
@@ -583,7 +586,7 @@ impl Compiler {
         })));
     }
 
-    /// What is written by its descriptor: now if it never differs.
+    /// Compiles a value that is encoded by its descriptor: now if it never differs.
     fn whole(&mut self, target: Target, shape: &Shape, path: &str, out: &mut Segments) {
         if let Some(value) = shape.constant() {
             let mut bytes = Vec::new();
@@ -608,7 +611,7 @@ impl Compiler {
     }
 }
 
-/// A value of the same kind, for a message that says what kind that is.
+/// A value of the same kind, for a message that says which kind that is.
 fn example_of(shape: &Shape) -> Value {
     match shape {
         Shape::Literal(value) | Shape::Constant(value) => value.clone(),

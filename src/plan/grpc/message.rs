@@ -1,5 +1,5 @@
-//! JSON values as the fields of messages, by their descriptors: what expressions give only when a
-//! message is made.
+//! JSON values as the fields of messages, by their descriptors: values of expressions, known only
+//! when a message is made.
 
 use prost_reflect::{
     ExtensionDescriptor, FieldDescriptor, Kind, MessageDescriptor, OneofDescriptor,
@@ -15,7 +15,9 @@ use super::wire::{self, WireType};
 /// A field of a message: its own, or one by which another file extends it.
 #[derive(Debug, Clone)]
 pub enum Field {
+    /// A field that the message declares.
     Own(FieldDescriptor),
+    /// A field that another file adds.
     Extension(ExtensionDescriptor),
 }
 
@@ -30,44 +32,54 @@ macro_rules! either {
 }
 
 impl Field {
+    /// Number of the field.
     pub fn number(&self) -> u32 {
         either!(self, field => field.number())
     }
 
+    /// Type of the field's values.
     pub fn kind(&self) -> Kind {
         either!(self, field => field.kind())
     }
 
+    /// Tells whether the field is repeated and no map.
     pub fn is_list(&self) -> bool {
         either!(self, field => field.is_list())
     }
 
+    /// Tells whether the field is a map.
     pub fn is_map(&self) -> bool {
         either!(self, field => field.is_map())
     }
 
+    /// Tells whether items of a list share one tag.
     pub fn is_packed(&self) -> bool {
         either!(self, field => field.is_packed())
     }
 
+    /// Tells whether a message stands between two tags.
     pub fn is_group(&self) -> bool {
         either!(self, field => field.is_group())
     }
 
+    /// Tells whether an absent field differs from one with its default.
     pub fn supports_presence(&self) -> bool {
         either!(self, field => field.supports_presence())
     }
 
+    /// Name in the `.proto` file.
     pub fn name(&self) -> &str {
         either!(self, field => field.name())
     }
 
+    /// Name in lower camel case.
     pub fn json_name(&self) -> &str {
         either!(self, field => field.json_name())
     }
 }
 
-/// The field called `name` in either of its two ways, or the extension `[name.of.extension]`.
+/// Finds the field called `name` in either of its two ways, or the extension `[name.of.extension]`.
+/// The error names the fields that exist.
 pub fn find_field(message: &MessageDescriptor, name: &str) -> Result<Field, String> {
     if name.starts_with('[') {
         return message
@@ -98,7 +110,7 @@ pub fn find_field(message: &MessageDescriptor, name: &str) -> Result<Field, Stri
     })
 }
 
-/// The fields that exclude each other with this one.
+/// The `oneof` that the field belongs to, if it does.
 pub fn choice_of(field: &Field) -> Option<OneofDescriptor> {
     match field {
         // an optional field of proto3 is in one of its own
@@ -109,7 +121,7 @@ pub fn choice_of(field: &Field) -> Option<OneofDescriptor> {
     }
 }
 
-/// Whether null is a value of the field, and not its absence.
+/// Tells whether null is a value of the field, and not its absence.
 pub fn takes_null(field: &Field) -> bool {
     if field.is_list() || field.is_map() {
         return false;
@@ -121,7 +133,7 @@ pub fn takes_null(field: &Field) -> bool {
     }
 }
 
-/// Writes a field with its tag; null writes nothing.
+/// Appends a field with its tag; null writes nothing.
 pub fn write_field(field: &Field, value: &Value, out: &mut Vec<u8>) -> Result<(), FieldError> {
     if value.is_null() && !takes_null(field) {
         return Ok(());
@@ -135,7 +147,7 @@ pub fn write_field(field: &Field, value: &Value, out: &mut Vec<u8>) -> Result<()
     }
 }
 
-/// Writes one that is no list and no map.
+/// Appends a field that is no list and no map.
 pub fn write_single(field: &Field, value: &Value, out: &mut Vec<u8>) -> Result<(), FieldError> {
     match field.kind() {
         Kind::Message(message) => write_message(field, &message, value, out),
@@ -143,7 +155,7 @@ pub fn write_single(field: &Field, value: &Value, out: &mut Vec<u8>) -> Result<(
     }
 }
 
-/// Writes one item of a list, which is never left out.
+/// Appends one item of a list, which is never left out.
 pub fn write_item(field: &Field, value: &Value, out: &mut Vec<u8>) -> Result<(), FieldError> {
     match field.kind() {
         Kind::Message(message) => write_message(field, &message, value, out),
@@ -151,7 +163,7 @@ pub fn write_item(field: &Field, value: &Value, out: &mut Vec<u8>) -> Result<(),
     }
 }
 
-/// Writes the fields of a message, which has no form of its own.
+/// Appends the fields of a message that has no JSON form of its own.
 pub fn write_body<'v>(
     message: &MessageDescriptor,
     fields: impl Iterator<Item = (&'v String, &'v Value)>,
@@ -184,6 +196,7 @@ pub fn write_body<'v>(
     Ok(())
 }
 
+/// Message about two fields of one `oneof`.
 pub fn excluded(oneof: &OneofDescriptor, one: &Field, other: &Field) -> String {
     format!(
         "{} and {} exclude each other: they are of the oneof {}",
@@ -193,7 +206,7 @@ pub fn excluded(oneof: &OneofDescriptor, one: &Field, other: &Field) -> String {
     )
 }
 
-/// Writes a message without tag and length.
+/// Appends a message without tag and length.
 pub fn write_content(
     message: &MessageDescriptor,
     value: &Value,
@@ -257,6 +270,7 @@ fn write_any(any: &MessageDescriptor, value: &Value, out: &mut Vec<u8>) -> Resul
     Ok(())
 }
 
+/// Message about a value that is no object.
 pub fn not_a_message(message: &MessageDescriptor, value: &Value) -> String {
     format!(
         "must be an object, a {}, not {}",
@@ -350,7 +364,7 @@ fn write_map(field: &Field, value: &Value, out: &mut Vec<u8>) -> Result<(), Fiel
     Ok(())
 }
 
-/// The key of an entry of a map, which in JSON is always text.
+/// Appends the key of an entry of a map, which in JSON is always text.
 pub fn write_key(entry: &MessageDescriptor, key: &str, out: &mut Vec<u8>) -> Result<(), String> {
     let field = entry.map_entry_key_field();
     let Some(scalar) = Scalar::of(&field.kind()) else {

@@ -10,46 +10,68 @@ use serde_json::Value;
 use super::listed;
 use super::wire::{self, WireType};
 
-/// The type of a field that is no message.
+/// Type of a field that is no message.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Scalar {
+    /// `double`
     Double,
+    /// `float`
     Float,
+    /// `int32`
     Int32,
+    /// `int64`
     Int64,
+    /// `uint32`
     Uint32,
+    /// `uint64`
     Uint64,
+    /// `sint32`
     Sint32,
+    /// `sint64`
     Sint64,
+    /// `fixed32`
     Fixed32,
+    /// `fixed64`
     Fixed64,
+    /// `sfixed32`
     Sfixed32,
+    /// `sfixed64`
     Sfixed64,
+    /// `bool`
     Bool,
+    /// `string`
     String,
+    /// `bytes`
     Bytes,
+    /// An enum, sent by number.
     Enum(EnumDescriptor),
 }
 
-/// Who says what the value is. What the author wrote must have the field's type; what an expression
-/// gives is brought to it where that is plain: a number becomes text, and text a number or a truth
-/// value, as it comes from a CSV file.
+/// Origin of a value. A literal of the author must have the field's type; the value of an
+/// expression is brought to it where that is plain: a number becomes text, and text a number or a
+/// truth value, as it comes from a CSV file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Origin {
+    /// Written out by the test's author.
     Literal,
+    /// Value of an expression.
     Expression,
 }
 
-/// A value as it goes out.
+/// A value as it is sent.
 #[derive(Debug, PartialEq)]
 pub enum WireValue<'v> {
+    /// A number of 1 to 10 bytes.
     Varint(u64),
+    /// Four bytes.
     Fixed32([u8; 4]),
+    /// Eight bytes.
     Fixed64([u8; 8]),
+    /// Bytes with their length before them.
     Bytes(Cow<'v, [u8]>),
 }
 
-/// Padding may be left out.
+/// Decoding with or without padding.
 const BASE64: GeneralPurposeConfig = GeneralPurposeConfig::new()
     .with_decode_allow_trailing_bits(true)
     .with_decode_padding_mode(DecodePaddingMode::Indifferent);
@@ -57,7 +79,7 @@ const STANDARD: GeneralPurpose = GeneralPurpose::new(&alphabet::STANDARD, BASE64
 const URL_SAFE: GeneralPurpose = GeneralPurpose::new(&alphabet::URL_SAFE, BASE64);
 
 impl Scalar {
-    /// `None` for a message.
+    /// Scalar type of a field; `None` for a message.
     pub fn of(kind: &Kind) -> Option<Self> {
         Some(match kind {
             Kind::Double => Self::Double,
@@ -80,6 +102,7 @@ impl Scalar {
         })
     }
 
+    /// Encoding of the type.
     pub fn wire_type(&self) -> WireType {
         match self {
             Self::Double | Self::Fixed64 | Self::Sfixed64 => WireType::Fixed64,
@@ -89,7 +112,8 @@ impl Scalar {
         }
     }
 
-    /// The message shows nothing of the value, which may be a credential.
+    /// Converts a value. The error says what is wanted and shows nothing of the value, which may be
+    /// a credential.
     pub fn to_wire<'v>(&self, value: &'v Value, origin: Origin) -> Result<WireValue<'v>, String> {
         let wrong = || format!("must be {}, not {}", self.in_words(), kind_of(value));
         let signed = |min: i64, max: i64| {
@@ -155,7 +179,7 @@ impl Scalar {
 }
 
 impl WireValue<'_> {
-    /// What a field has that was not set, where that makes no difference.
+    /// Tells whether the value is that of a field that was not set.
     pub fn is_default(&self) -> bool {
         match self {
             Self::Varint(value) => *value == 0,
@@ -165,6 +189,7 @@ impl WireValue<'_> {
         }
     }
 
+    /// Appends the value without a tag.
     pub fn write(&self, out: &mut Vec<u8>) {
         match self {
             Self::Varint(value) => wire::varint(*value, out),
@@ -178,7 +203,7 @@ impl WireValue<'_> {
     }
 }
 
-/// What a value is, in words that show nothing of it.
+/// Kind of a value, in words that show nothing of it.
 pub fn kind_of(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
@@ -191,7 +216,7 @@ pub fn kind_of(value: &Value) -> &'static str {
     }
 }
 
-/// Wider than any field, so that each finds out whether it fits.
+/// Whole number, wider than any field, so that each finds out whether it fits.
 fn whole(value: &Value) -> Option<i128> {
     match value {
         Value::Number(number) => match (number.as_i64(), number.as_u64(), number.as_f64()) {

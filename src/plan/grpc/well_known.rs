@@ -1,4 +1,4 @@
-//! The messages that have a JSON form of their own: `google.protobuf.Timestamp`, `Struct` and their
+//! Messages that have a JSON form of their own: `google.protobuf.Timestamp`, `Struct` and their
 //! like.
 
 use jiff::Timestamp;
@@ -9,9 +9,10 @@ use super::field_error::FieldError;
 use super::scalar::kind_of;
 use super::wire::{self, WireType};
 
-/// From 0001-01-01T00:00:00Z to 9999-12-31T23:59:59Z, as `timestamp.proto` has it.
+/// Range of seconds, from 0001-01-01T00:00:00Z to 9999-12-31T23:59:59Z, as `timestamp.proto` has
+/// it.
 const TIMESTAMPS: std::ops::RangeInclusive<i64> = -62_135_596_800..=253_402_300_799;
-/// Some 10,000 years, as `duration.proto` has it.
+/// Longest duration in seconds, some 10,000 years, as `duration.proto` has it.
 const MAX_DURATION: u64 = 315_576_000_000;
 
 /// A message that has a JSON form of its own.

@@ -1,20 +1,33 @@
-//! The wire format of protobuf: tags, varints, and what is written with its length before it.
+//! The wire format of protobuf: tags, varints, and lengths before content.
+//!
+//! Written here although `prost` has the same functions: it keeps them out of its documented
+//! interface, and it sizes a message before it writes it, where here a length is put in afterwards,
+//! so that a value is rendered once.
 
-/// <https://protobuf.dev/programming-guides/encoding/#structure>
+/// Encoding of a field, the low bits of its tag:
+/// <https://protobuf.dev/programming-guides/encoding/#structure>.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WireType {
+    /// A number of 1 to 10 bytes.
     Varint = 0,
+    /// Eight bytes.
     Fixed64 = 1,
+    /// A length and that many bytes.
     Length = 2,
+    /// Begin of a group.
     StartGroup = 3,
+    /// End of a group.
     EndGroup = 4,
+    /// Four bytes.
     Fixed32 = 5,
 }
 
+/// Appends a field's number and encoding.
 pub fn tag(number: u32, wire_type: WireType, out: &mut Vec<u8>) {
     varint(u64::from(number << 3 | wire_type as u32), out);
 }
 
+/// Appends a number in 1 to 10 bytes.
 pub fn varint(mut value: u64, out: &mut Vec<u8>) {
     while value >= 0x80 {
         out.push(value as u8 | 0x80);
@@ -23,11 +36,12 @@ pub fn varint(mut value: u64, out: &mut Vec<u8>) {
     out.push(value as u8);
 }
 
+/// Number whose varint is short for a small value of either sign.
 pub fn zigzag(value: i64) -> u64 {
     (value << 1 ^ value >> 63) as u64
 }
 
-/// Writes by `write`, and the length of that before it. What is short, as nearly always, is not
+/// Appends what `write` writes, with its length before it. Short content, the usual case, is not
 /// moved.
 pub fn prefixed<E>(
     out: &mut Vec<u8>,

@@ -1,4 +1,4 @@
-//! Templates as byte segments, ready to be put together.
+//! Compiled templates: byte segments, ready to be put together.
 
 use std::borrow::Cow;
 
@@ -10,7 +10,7 @@ use super::value_source::ValueSource;
 use super::{Need, Place, RenderError, Scope};
 use crate::plan::names::Names;
 
-/// What a template has become when all that can be known beforehand is known.
+/// A template with everything that can be known beforehand worked out and escaped.
 #[derive(Clone, Default)]
 pub struct Compiled {
     segments: Vec<Segment>,
@@ -20,13 +20,13 @@ pub struct Compiled {
 #[derive(Clone)]
 enum Segment {
     Bytes(Vec<u8>),
-    /// One of these, already escaped, all equally likely.
+    /// One of several constants, already escaped, all equally likely.
     OneOf(Vec<Vec<u8>>),
     Dynamic(ValueSource, Place),
 }
 
 impl Compiled {
-    /// The whole of it, when nothing differs per rendering.
+    /// The whole text, when nothing differs per rendering.
     pub fn as_static(&self) -> Option<&[u8]> {
         match self.segments.as_slice() {
             [] => Some(b""),
@@ -35,7 +35,7 @@ impl Compiled {
         }
     }
 
-    /// What every rendering begins with.
+    /// Bytes that every rendering begins with.
     pub fn beginning(&self) -> &[u8] {
         match self.segments.first() {
             Some(Segment::Bytes(bytes)) => bytes,
@@ -43,13 +43,13 @@ impl Compiled {
         }
     }
 
-    /// The rows to fetch before rendering, each once.
+    /// Rows to fetch before rendering, each once.
     pub fn needs(&self) -> &[Need] {
         &self.needs
     }
 
-    /// Appends the rendered text. Only what is known no sooner than now can fail; then `out` holds
-    /// a part of it.
+    /// Appends the rendered text. Only values that differ per rendering can fail; then `out` holds
+    /// a part of the text.
     pub fn render(&self, scope: &mut impl Scope, out: &mut Vec<u8>) -> Result<(), RenderError> {
         for segment in &self.segments {
             match segment {
@@ -64,7 +64,8 @@ impl Compiled {
         Ok(())
     }
 
-    /// What a JSON template stands for, as a value.
+    /// Renders a JSON template to a value. Fails where the text that `raw(x)` writes makes it no
+    /// JSON.
     pub fn value(&self, scope: &mut impl Scope) -> Result<Value, RenderError> {
         if let [Segment::Dynamic(source, Place::JsonValue)] = self.segments.as_slice() {
             return source.value(scope).map(Cow::into_owned);
@@ -74,6 +75,7 @@ impl Compiled {
         serde_json::from_slice(&json).map_err(|_| RenderError::NotJson)
     }
 
+    /// Appends text that never differs.
     pub(super) fn push_bytes(&mut self, bytes: &[u8]) {
         match self.segments.last_mut() {
             Some(Segment::Bytes(last)) => last.extend_from_slice(bytes),
@@ -81,6 +83,7 @@ impl Compiled {
         }
     }
 
+    /// Appends an expression, worked out and escaped now if it never differs.
     pub(super) fn push_expression(
         &mut self,
         expression: &Expression,

@@ -1,8 +1,9 @@
-//! What encloses an expression: `{{` and `}}`, or what a test chooses because Helm or another tool
-//! takes those for its own.
+//! Delimiters of expressions: `{{` and `}}`, or those that a test chooses because Helm or another
+//! tool takes these for its own.
 
 use serde::{Deserialize, Serialize};
 
+/// Text before and after an expression.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Unchecked")]
 pub struct Delimiters {
@@ -17,7 +18,8 @@ struct Unchecked {
 }
 
 impl Delimiters {
-    /// Each of 2 to 4 signs of ASCII, other than those that expressions are made of in that place.
+    /// Builds a pair of delimiters. Each has 2 to 4 ASCII signs, other than those that expressions
+    /// are made of in that place.
     pub fn new(open: &str, close: &str) -> Result<Self, String> {
         for (name, text) in [("open", open), ("close", close)] {
             let fits = (2..=4).contains(&text.len())
@@ -42,14 +44,17 @@ impl Delimiters {
         })
     }
 
+    /// Text before an expression.
     pub fn open(&self) -> &str {
         &self.open
     }
 
+    /// Text after an expression.
     pub fn close(&self) -> &str {
         &self.close
     }
 
+    /// Tells whether the delimiters are `{{` and `}}`.
     pub(super) fn are_usual(&self) -> bool {
         *self == Self::default()
     }

@@ -1,4 +1,4 @@
-//! How a value is written so that it stays one value in the place it is put into.
+//! Escaping: a value is written so that it stays one value in the place it is put into.
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC};
 use serde_json::Value;
@@ -12,10 +12,11 @@ const NOT_UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'_')
     .remove(b'~');
 
-/// As above, and a space, which a form writes as `+`.
+/// All but the unreserved characters and the space, which a form writes as `+`.
 const NOT_IN_FORM: &AsciiSet = &NOT_UNRESERVED.remove(b' ');
 
-/// Text as it is; anything else as JSON, which in [`Place::JsonValue`] text is as well.
+/// Appends a value: text as it is, anything else as JSON; in [`Place::JsonValue`] text is JSON as
+/// well.
 pub fn write_value(value: &Value, place: Place, out: &mut Vec<u8>) -> Result<(), RenderError> {
     match (value, place) {
         (Value::String(text), _) => return escape(text, place, out),
@@ -31,6 +32,7 @@ pub fn write_value(value: &Value, place: Place, out: &mut Vec<u8>) -> Result<(),
     Ok(())
 }
 
+/// Appends text, escaped for `place`. Fails where the place cannot hold it.
 pub fn escape(text: &str, place: Place, out: &mut Vec<u8>) -> Result<(), RenderError> {
     match place {
         Place::Text => out.extend_from_slice(text.as_bytes()),
@@ -71,7 +73,8 @@ fn percent_encode(text: &str, set: &'static AsciiSet, out: &mut Vec<u8>) {
     }
 }
 
-/// The same bytes that `serde_json` writes between the quotes.
+/// Appends the bytes that `serde_json` writes between the quotes. It has no function that leaves
+/// them out.
 fn json_string(text: &str, out: &mut Vec<u8>) {
     let bytes = text.as_bytes();
     let mut copied = 0;
@@ -110,8 +113,8 @@ pub static HEX: [[u8; 2]; 256] = {
     table
 };
 
-/// Writes text by `write`, escaped where it must be. Where that changes nothing, as nearly always,
-/// nothing is copied.
+/// Appends the text that `write` writes, escaped where it must be. Where that changes nothing, as
+/// nearly always, nothing is copied.
 pub fn write_text(
     place: Place,
     out: &mut Vec<u8>,

@@ -1,4 +1,7 @@
-//! The expressions of templates: their grammar.
+//! Expressions of templates: their syntax tree and their parser.
+//!
+//! The parser is written by hand: the grammar has six rules, and its errors name what the test's
+//! author can do about them, which a parser generator would have to be taught case by case.
 
 use std::collections::BTreeSet;
 
@@ -6,28 +9,39 @@ use serde_json::{Number, Value};
 
 use super::Delimiters;
 
+/// An expression as it was written.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Expression {
+    /// A constant.
     Literal(Value),
+    /// A name.
     Name(String),
+    /// A function by its name, with its arguments.
     Call(String, Vec<Expression>),
+    /// A value with the parts of it that are looked up.
     Path(Box<Expression>, Vec<Suffix>),
 }
 
+/// A lookup after a value.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Suffix {
+    /// A field or an item.
     Part(Part),
+    /// A call such as `take(8)`.
     Method(String, Vec<Expression>),
 }
 
 /// One step into a value.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Part {
+    /// A field of an object, by its name.
     Field(String),
+    /// An item of an array, from 0.
     Index(usize),
 }
 
 impl Part {
+    /// The part of `value`; `None` if it has no such part.
     pub fn of<'a>(&self, value: &'a Value) -> Option<&'a Value> {
         match self {
             Part::Field(name) => value.get(name.as_str()),
@@ -46,7 +60,7 @@ impl std::fmt::Display for Part {
 }
 
 impl Expression {
-    /// Adds every name that is looked up.
+    /// Adds every name that the expression looks up.
     pub fn names(&self, found: &mut BTreeSet<String>) {
         match self {
             Expression::Literal(_) => {}
@@ -66,10 +80,10 @@ impl Expression {
     }
 }
 
-/// Calls nest at most so deep.
+/// Most calls within each other.
 const MAX_DEPTH: usize = 8;
 
-/// Reads an expression and what closes it; gives back what follows.
+/// Reads an expression and the delimiter that closes it; returns the rest of the text.
 pub fn parse<'a>(text: &'a str, delimiters: &Delimiters) -> Result<(Expression, &'a str), String> {
     let (open, close) = (delimiters.open(), delimiters.close());
     let mut reader = Reader { rest: text };
@@ -189,7 +203,7 @@ impl<'a> Reader<'a> {
         Err(format!("a string is not closed by {quote}"))
     }
 
-    /// A number as JSON has it.
+    /// Reads a number in the syntax of JSON.
     fn number(&mut self) -> Result<Expression, String> {
         let end = number_end(self.rest.as_bytes());
         let (digits, rest) = self.rest.split_at(end);
@@ -233,7 +247,7 @@ impl<'a> Reader<'a> {
         })
     }
 
-    /// What stands in the parentheses that come now.
+    /// Reads arguments in parentheses, the first of which is next.
     fn arguments(&mut self, name: &str, depth: usize) -> Result<Vec<Expression>, String> {
         self.rest = &self.rest[1..];
         let mut arguments = Vec::new();
@@ -249,7 +263,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Where the number that `text` begins with ends.
+/// Length of the number that `text` begins with.
 fn number_end(text: &[u8]) -> usize {
     let digits = |mut at: usize| {
         while text.get(at).is_some_and(u8::is_ascii_digit) {

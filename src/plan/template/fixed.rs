@@ -1,4 +1,4 @@
-//! A scope for tests, in which everything is given beforehand.
+//! A scope for tests, in which every value is set beforehand.
 
 use std::time::{Duration, SystemTime};
 
@@ -8,11 +8,13 @@ use super::{Scope, Slot};
 
 /// User 7 on worker 2, on a day in November 2023.
 pub(crate) struct Fixed {
-    /// By slot; those beyond the end are unset.
+    /// Values by slot; those beyond the end are unset.
     pub(crate) values: Vec<Option<Value>>,
-    /// What `take(n)` gives, with the feeder's slot and n.
+    /// Rows of `take(n)`, with the feeder's slot and n.
     pub(crate) batch: Option<(Slot, u32, Value)>,
+    /// Number of the iteration.
     pub(crate) iteration: u64,
+    /// Last random number.
     pub(crate) random: u64,
 }
 
@@ -28,6 +30,7 @@ impl Default for Fixed {
 }
 
 impl Fixed {
+    /// Builds a scope with these values.
     pub(crate) fn of(values: impl IntoIterator<Item = Option<Value>>) -> Self {
         Self {
             values: values.into_iter().collect(),

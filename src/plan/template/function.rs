@@ -1,5 +1,5 @@
-//! The functions of templates that make one value of others. Those that make values out of nothing
-//! are [`super::value_source::ValueSource`]'s own.
+//! Functions of templates that compute one value from others. Those that generate values are
+//! [`super::value_source::ValueSource`]'s own.
 
 use std::borrow::Cow;
 use std::ops::RangeInclusive;
@@ -14,31 +14,49 @@ use sha2::{Digest, Sha256};
 use super::escape::escape;
 use super::{Place, RenderError};
 
-/// What a function of templates does; arguments come in the order of its signature.
+/// A function of templates; arguments come in the order of its signature.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Function {
+    /// Base64 with padding.
     Base64,
+    /// Base64 with the URL-safe alphabet, without padding.
     Base64Url,
+    /// Text from base64 in either alphabet, with or without padding.
     Base64Decode,
+    /// SHA-256 digest in hexadecimal, or in base64.
     Sha256,
+    /// HMAC-SHA-256 in hexadecimal, or in base64.
     HmacSha256,
+    /// JSON text of a value.
     JsonEncode,
+    /// Value from JSON text.
     JsonDecode,
+    /// Percent-encoding of all but unreserved characters.
     UrlEncode,
+    /// A number as a float.
     Float,
+    /// A number cut to an integer.
     Int,
+    /// A value as text.
     String,
+    /// Lower case.
     Lower,
+    /// Upper case.
     Upper,
+    /// Characters of a text, items of a list, or fields of an object.
     Length,
+    /// Sum.
     Add,
+    /// Difference.
     Sub,
+    /// Product.
     Mul,
+    /// Remainder, never negative for a positive divisor.
     Mod,
 }
 
-/// Every function: how it is written, how many arguments it takes, and which one it is if its value
-/// depends on those alone.
+/// Every function: its signature, its number of arguments, and which [`Function`] it is if its
+/// value depends on the arguments alone.
 const TABLE: [(&str, RangeInclusive<usize>, Option<Function>); 26] = [
     ("uuid()", 0..=0, None),
     ("randInt(min, max)", 2..=2, None),
@@ -73,7 +91,7 @@ const TABLE: [(&str, RangeInclusive<usize>, Option<Function>); 26] = [
 ];
 
 /// Finds a function that takes so many arguments; `None` stands for one that is not in
-/// [`Function`].
+/// [`Function`]. The error is a sentence for the test's author.
 pub fn find(name: &str, arguments: usize) -> Result<Option<Function>, String> {
     let Some((signature, arity, function)) = TABLE
         .iter()
@@ -105,7 +123,7 @@ impl Function {
         entry.map_or("function", |(signature, ..)| name_of(signature))
     }
 
-    /// Fails on a value that does not fit; the message does not show it.
+    /// Computes the value. Fails on an argument that does not fit; the message does not show it.
     pub fn apply(self, arguments: &[&Value]) -> Result<Value, RenderError> {
         self.value_of(arguments).map_err(|why| RenderError::Call {
             function: self.name().to_owned(),
@@ -151,7 +169,7 @@ impl Function {
         })
     }
 
-    /// Whole numbers stay whole.
+    /// Computes with whole numbers where both are whole, else with floats.
     fn arithmetic(self, a: &Value, b: &Value) -> Result<Value, String> {
         if let (Ok(a), Ok(b)) = (whole(a), whole(b)) {
             let result = match self {
@@ -187,8 +205,7 @@ pub fn text(value: &Value) -> Cow<'_, str> {
     }
 }
 
-/// A whole number, as such or in text, where feeders and answers often have it. What stands behind
-/// the point is cut off.
+/// Whole number, as such or in text, as feeders and answers often have it; decimals are cut off.
 pub fn int(value: &Value) -> Result<i64, String> {
     let cut = |float: f64| (float.abs() < i64::MAX as f64).then_some(float as i64);
     whole(value)
@@ -205,7 +222,7 @@ fn whole(value: &Value) -> Result<i64, ()> {
     }
 }
 
-/// A finite number, as such or in text.
+/// Finite number, as such or in text.
 pub fn float(value: &Value) -> Option<f64> {
     match value {
         Value::Number(number) => number.as_f64(),
@@ -232,7 +249,7 @@ fn digest(bytes: &[u8], encoding: Option<&&Value>) -> Result<String, String> {
     }
 }
 
-/// Either alphabet, with or without padding.
+/// Decodes either alphabet, with or without padding.
 fn base64_decode(text: &str) -> Result<String, String> {
     let usual: String = text
         .trim()

@@ -1,4 +1,4 @@
-//! JSON values whose strings are templates.
+//! JSON templates: JSON values whose strings are templates.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,8 +10,8 @@ use super::shape::Shape;
 use super::{Delimiters, Place, Template};
 use crate::plan::names::Names;
 
-/// A JSON value whose strings are templates; a string that is wholly one expression becomes what
-/// the expression is.
+/// A JSON value whose strings are templates; a string that is wholly one expression becomes the
+/// expression's value, of any type.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct JsonTemplate {
     value: Value,
@@ -20,12 +20,13 @@ pub struct JsonTemplate {
 }
 
 impl JsonTemplate {
+    /// Builds a template with the usual delimiters, like [`new_with`](Self::new_with).
     pub fn new(value: Value) -> Result<Self, String> {
         Self::new_with(value, &Delimiters::default())
     }
 
-    /// Brings `value` into the form an API server would give it back in: keys sorted, whole floats
-    /// as integers. Integers past 64 bits are refused.
+    /// Builds a template, and brings `value` into the form in which an API server would return it:
+    /// keys sorted, whole floats as integers. Refuses integers past 64 bits.
     pub fn new_with(mut value: Value, delimiters: &Delimiters) -> Result<Self, String> {
         canonicalise(&mut value)?;
         Ok(Self {
@@ -34,18 +35,21 @@ impl JsonTemplate {
         })
     }
 
+    /// Fails on the first mistake, like [`compile`](Self::compile).
     pub fn check(&self, names: &Names) -> Result<(), String> {
         self.compile(names).map(|_| ())
     }
 
+    /// Compiles the value to JSON text. Fails on the first name that is not declared or call that
+    /// does not fit, with the path to it.
     pub fn compile(&self, names: &Names) -> Result<Compiled, String> {
         let mut compiled = Compiled::default();
         self.compile_value(&self.value, names, &mut compiled)?;
         Ok(compiled)
     }
 
-    /// The template's parts with their constants known, or every mistake with the path to it, such
-    /// as `.rows[3]`.
+    /// Compiles the value to its parts, or returns every mistake with the path to it, such as
+    /// `.rows[3]`.
     pub fn shape(&self, names: &Names) -> Result<Shape, Vec<(String, String)>> {
         let mut problems = Vec::new();
         let parse = |text: &str| Template::parse_with(text, &self.delimiters);
@@ -59,7 +63,7 @@ impl JsonTemplate {
         }
     }
 
-    /// Every name that is looked up.
+    /// Every name that the template looks up.
     pub fn names(&self) -> Result<BTreeSet<String>, String> {
         let mut found = BTreeSet::new();
         self.names_of(&self.value, &mut found)?;
@@ -129,8 +133,8 @@ impl JsonTemplate {
     }
 }
 
-/// Numbers as an API server stores them: `1.0` and `1e3` are integers, nothing is beyond a signed
-/// 64-bit integer.
+/// Brings numbers into the form in which an API server stores them: `1.0` and `1e3` are integers.
+/// Refuses integers beyond a signed 64-bit one.
 pub fn canonicalise(value: &mut Value) -> Result<(), String> {
     match value {
         Value::Number(number) if number.is_i64() => {}

@@ -1,4 +1,4 @@
-//! JSON templates taken apart, for what writes values in a form other than JSON.
+//! JSON templates taken apart, for encoders that write values in a form other than JSON.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -11,29 +11,30 @@ use super::value_source::{Format, ValueSource};
 use super::{Need, Place, RenderError, Scope, Template};
 use crate::plan::names::Names;
 
-/// A JSON template whose constants are known.
+/// A JSON template with everything that never differs worked out.
 #[derive(Debug, Clone)]
 pub enum Shape {
-    /// As the test's author wrote it: null, a number, a truth value or text.
+    /// A null, number, truth value or text as the test's author wrote it.
     Literal(Value),
-    /// What expressions came to that never differ.
+    /// Value of an expression that never differs.
     Constant(Value),
     /// Text with expressions in it.
     Text(Compiled),
-    /// What is wholly one expression.
+    /// Value of an expression that differs per rendering.
     Placeholder(Placeholder),
+    /// A list.
     Array(Vec<Shape>),
-    /// Sorted by name.
+    /// An object, sorted by name.
     Object(BTreeMap<String, Shape>),
 }
 
-/// A value that is made anew each time.
+/// A value that is made anew for each rendering.
 #[derive(Clone)]
 pub struct Placeholder(ValueSource);
 
 impl Shape {
-    /// Calls `wrong` with the path from here, such as `.rows[3]`, and what is wrong there; the
-    /// shape is of no use then.
+    /// Compiles a value. Calls `wrong` with the path from here, such as `.rows[3]`, and the
+    /// explanation of each mistake; the shape is of no use then.
     pub(super) fn of(
         value: &Value,
         parse: &dyn Fn(&str) -> Result<Template, String>,
@@ -94,7 +95,7 @@ impl Shape {
         })
     }
 
-    /// The whole as a value, where nothing in it differs.
+    /// The whole value, where nothing in it differs.
     pub fn constant(&self) -> Option<Value> {
         match self {
             Shape::Literal(value) | Shape::Constant(value) => Some(value.clone()),
@@ -109,7 +110,7 @@ impl Shape {
         }
     }
 
-    /// Adds what feeders must have given out before, each once.
+    /// Adds the rows that feeders must give out first, each once.
     pub fn needs(&self, needs: &mut Vec<Need>) {
         match self {
             Shape::Literal(_) | Shape::Constant(_) => {}
@@ -128,7 +129,7 @@ impl Shape {
         }
     }
 
-    /// The whole as a value.
+    /// Renders the whole value.
     pub fn value(&self, scope: &mut impl Scope) -> Result<Value, RenderError> {
         Ok(match self {
             Shape::Literal(value) | Shape::Constant(value) => value.clone(),
@@ -154,10 +155,10 @@ impl Shape {
     }
 }
 
-/// Takes the path from the template's root, and what is wrong there.
+/// Receiver of a mistake: the path from the template's root, and the explanation.
 pub(super) type Wrong<'w> = dyn FnMut(&str, String) + 'w;
 
-/// Where nothing is escaped, `raw(x)` is `x`.
+/// Takes off `raw(x)`, which is `x` where nothing is escaped.
 fn unescaped(expression: &Expression) -> &Expression {
     match expression {
         Expression::Call(name, arguments) if name == "raw" && arguments.len() == 1 => &arguments[0],
@@ -166,6 +167,7 @@ fn unescaped(expression: &Expression) -> &Expression {
 }
 
 impl Placeholder {
+    /// Renders the value.
     pub fn value<'s>(&'s self, scope: &'s mut impl Scope) -> Result<Cow<'s, Value>, RenderError> {
         self.0.value(scope)
     }
@@ -175,7 +177,7 @@ impl Placeholder {
         self.0.write(Place::Text, scope, out)
     }
 
-    /// It is made letter by letter, hence always text.
+    /// Tells whether the value is always text, made letter by letter.
     pub fn is_text(&self) -> bool {
         matches!(
             self.0,
@@ -217,7 +219,7 @@ impl Placeholder {
         }
     }
 
-    /// All values that it can take, where these are few and known; all equally likely.
+    /// All values that it can take, where these are few and known; all are equally likely.
     pub fn options(&self) -> Option<Vec<&Value>> {
         match &self.0 {
             ValueSource::Pick(options) => options.iter().map(ValueSource::constant).collect(),
@@ -225,7 +227,7 @@ impl Placeholder {
         }
     }
 
-    /// Adds what feeders must have given out before, each once.
+    /// Adds the rows that feeders must give out first, each once.
     pub fn needs(&self, needs: &mut Vec<Need>) {
         self.0.needs(needs);
     }

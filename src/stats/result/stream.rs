@@ -1,75 +1,83 @@
-//! What a result says of streams, and of requests that met their limits.
+//! Results of streams, and of requests held against limits.
 
 use serde::{Deserialize, Serialize};
 
 use super::LatencySummary;
 
-/// The streams of a step.
+/// Streams of a step.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct StreamResult {
-    /// By the client, over gRPC.
+    /// Messages sent by the client, over gRPC.
     pub messages_sent: u64,
-    /// Messages over gRPC, events over HTTP; also of requests that failed.
+    /// Messages received over gRPC, or events over HTTP; also of requests that failed.
     pub messages_received: u64,
-    /// Of those per second, over the profile's length.
+    /// Messages or events received per second, over the profile's length.
     pub received_per_second: f64,
-    /// Intended time to the first of them, of successes. A language model has `ttft` instead.
+    /// Intended time to the first message, of successes. A language model has `ttft` instead.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub first: Option<LatencySummary>,
-    /// From one to the next. A language model has `itl` instead.
+    /// Time from one message to the next. A language model has `itl` instead.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gap: Option<LatencySummary>,
+    /// Output of a language model, where one answers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub llm: Option<LlmResult>,
 }
 
-/// What a language model wrote, in answers that succeeded.
+/// Output of a language model, in answers that succeeded.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct LlmResult {
     /// Intended time to the first event with content, reasoning included.
     pub ttft: LatencySummary,
-    /// Likewise, to the first text that is no reasoning, of answers that begin by reasoning.
+    /// Intended time to the first text after the reasoning, of answers that begin by reasoning.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub first_answer: Option<LatencySummary>,
-    /// Between events with content: one distribution over all gaps, those of failures included.
+    /// Time between events with content: one distribution over all gaps, those of failures
+    /// included.
     pub itl: LatencySummary,
-    /// From the first to the last event with content, by the output tokens after the first: one
-    /// value an answer.
+    /// Time from the first to the last event with content, by the output tokens after the first:
+    /// one value an answer.
     pub tpot: LatencySummary,
-    /// Of one answer: output tokens by its latency.
+    /// Output tokens of an answer by its latency.
     pub answer_rate: TokenRate,
-    /// 0 where the target does not count them.
+    /// Tokens of prompts; 0 where the target does not count them.
     pub input_tokens: u64,
+    /// Tokens of completions.
     pub output_tokens: u64,
-    /// Of the output.
+    /// Tokens among `output_tokens` that the answers call reasoning.
     pub reasoning_tokens: u64,
-    /// Over the profile's length, as is the next.
+    /// Tokens of prompts per second, over the profile's length.
     pub input_tokens_per_second: f64,
+    /// Tokens of completions per second, over the profile's length.
     pub output_tokens_per_second: f64,
+    /// Origin of the token counts.
     pub tokens_from: TokensFrom,
 }
 
-/// Who counted the tokens.
+/// Origin of token counts.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum TokensFrom {
-    /// The target, by `usage` in each stream.
+    /// The target counted, by `usage` in each stream.
     #[default]
     Usage,
-    /// Nobody did: each event with content counts as one token.
+    /// Nobody counted: each event with content is one token.
     Events,
-    /// The target, in some of the streams only.
+    /// The target counted in some of the streams only.
     Both,
 }
 
 /// Output tokens per second.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct TokenRate {
+    /// Mean.
     pub mean: f64,
-    /// 5% of the answers are slower.
+    /// 5th percentile: 5% of the answers are slower.
     pub p5: f64,
+    /// Median.
     pub p50: f64,
+    /// 95th percentile.
     pub p95: f64,
 }
 
@@ -77,12 +85,13 @@ pub struct TokenRate {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct GoodputResult {
+    /// Number of good requests.
     pub good: u64,
-    /// All that were intended: finished, failed or not, cut at the end, and each dropped arrival
-    /// as one.
+    /// Number of intended requests: finished, failed or not, cut at the end, and each dropped
+    /// arrival as one.
     pub intended: u64,
-    /// Good ones, over the profile's length.
+    /// Good requests per second, over the profile's length.
     pub per_second: f64,
-    /// Good ones over those intended.
+    /// Good requests over intended ones.
     pub ratio: f64,
 }

@@ -1,4 +1,4 @@
-//! From the statistics of streams to what a result says of them.
+//! Summaries of streams: the numbers of a result, computed from their statistics.
 
 use super::{Scale, share};
 use crate::stats::result::{
@@ -7,6 +7,7 @@ use crate::stats::result::{
 use crate::stats::{Goodput, Histogram, LlmStats, StreamStats};
 
 impl StreamResult {
+    /// Summarises the streams of a step.
     pub(super) fn of(stats: &StreamStats, scale: Scale) -> Self {
         let StreamStats {
             messages_sent,
@@ -62,7 +63,7 @@ impl LlmResult {
 }
 
 impl TokenRate {
-    /// From thousandths.
+    /// Summarises rates in thousandths of a token per second.
     fn of(rates: &Histogram) -> Self {
         let p = |percent| rates.percentile(percent) as f64 / 1e3;
         Self {
@@ -75,7 +76,7 @@ impl TokenRate {
 }
 
 impl GoodputResult {
-    /// `None` where no request was held against limits.
+    /// Summarises good requests; `None` where no request was held against limits.
     pub(super) fn of(stats: Goodput, dropped: u64, scale: Scale) -> Option<Self> {
         let Goodput { good, judged } = stats;
         let intended = judged + dropped;
