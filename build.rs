@@ -5,10 +5,10 @@ use std::error::Error;
 use std::fs;
 use std::path::Path;
 
-/// What the demo service speaks, and tells of itself by reflection; paths from the package's
+/// Protocols of the demo service, which its reflection describes too; paths from the package's
 /// root, imports from `src`.
 const DEMO: &[&str] = &["src/demo/categorization.proto", "src/demo/inference.proto"];
-/// What our own processes say to each other.
+/// Protocol between master and workers.
 const FLEET: &[&str] = &["src/wire/fleet.proto"];
 
 /// Messages that no log may show; `src/wire.rs` says how they are printed instead.

@@ -25,7 +25,7 @@ mod starling {
         use protocol::http::response::Response;
         use protocol::received::Received;
 
-        /// What came of one response, as far as its pieces must not matter.
+        /// Outcome of one response, as far as the pieces it came in must not matter.
         #[derive(Debug, PartialEq, Eq)]
         pub enum Read {
             Whole { status: u16, body: Vec<u8> },

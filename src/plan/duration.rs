@@ -1,6 +1,12 @@
 //! Durations as people write them: `500ms`, `30s`, `5m`, `1h30m`.
+//!
+//! `jiff` writes them. Reading is done here, since the resource's schema promises exactly
+//! [`PATTERN`]: `jiff` and `humantime` both accept more (spaces, days, long names of units), and
+//! `jiff` refuses units in any other order than from large to small.
 
 use std::time::Duration;
+
+use jiff::fmt::friendly::{Designator, Spacing, SpanPrinter};
 
 /// Units, largest first, with their length in microseconds.
 const UNITS: [(&str, u64); 5] = [
@@ -11,11 +17,17 @@ const UNITS: [(&str, u64); 5] = [
     ("us", 1),
 ];
 
-/// The pattern the resource's schema holds durations to; [`parse`] accepts exactly what it matches,
-/// up to overflow.
+/// Writes `1h30m`: short units, nothing between them, microseconds as `us`.
+const PRINTER: SpanPrinter = SpanPrinter::new()
+    .designator(Designator::HumanTime)
+    .spacing(Spacing::None);
+
+/// Pattern that the resource's schema holds durations to; [`parse`] accepts exactly what it
+/// matches, up to overflow.
 pub const PATTERN: &str = r"^([0-9]{1,9}(h|m|s|ms|us))+$";
 
-/// Reads a duration: one or more whole numbers, each with a unit of `h`, `m`, `s`, `ms` or `us`.
+/// Reads a duration: one or more whole numbers of at most 9 digits, each with a unit of `h`, `m`,
+/// `s`, `ms` or `us`. The error is a sentence for the test's author.
 pub fn parse(text: &str) -> Result<Duration, String> {
     let wrong = || {
         format!(
@@ -50,43 +62,36 @@ pub fn parse(text: &str) -> Result<Duration, String> {
     Ok(Duration::from_micros(micros))
 }
 
-/// Writes a duration so that [`parse`] reads the same back (to the microsecond).
+/// Writes a duration so that [`parse`] reads the same back, to the microsecond.
 pub fn format(duration: Duration) -> String {
-    let mut micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
-    if micros == 0 {
-        return "0s".into();
-    }
-    let mut text = String::new();
-    for (name, length) in UNITS {
-        if micros >= length {
-            text.push_str(&format!("{}{name}", micros / length));
-            micros %= length;
-        }
-    }
-    text
+    let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
+    PRINTER.unsigned_duration_to_string(&Duration::from_micros(micros))
 }
 
-/// Serialises a duration as whole microseconds.
+/// Serialisation of a duration as whole microseconds.
 pub mod micros {
     use std::time::Duration;
 
     use serde::{Deserialize, Deserializer, Serializer};
 
+    /// Writes whole microseconds; anything smaller is cut off.
     pub fn serialize<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_u64(u64::try_from(duration.as_micros()).unwrap_or(u64::MAX))
     }
 
+    /// Reads whole microseconds.
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
         u64::deserialize(deserializer).map(Duration::from_micros)
     }
 }
 
-/// As [`micros`], where there may be none.
+/// Serialisation of an optional duration as whole microseconds, or null.
 pub mod optional_micros {
     use std::time::Duration;
 
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+    /// Writes whole microseconds, or null.
     pub fn serialize<S: Serializer>(
         duration: &Option<Duration>,
         serializer: S,
@@ -96,6 +101,7 @@ pub mod optional_micros {
             .serialize(serializer)
     }
 
+    /// Reads whole microseconds, or null.
     pub fn deserialize<'de, D: Deserializer<'de>>(
         deserializer: D,
     ) -> Result<Option<Duration>, D::Error> {
@@ -131,6 +137,25 @@ mod tests {
         assert_eq!(parse("1h30m").unwrap(), Duration::from_secs(5400));
         assert_eq!(parse("500ms").unwrap(), Duration::from_millis(500));
         assert_eq!(parse("1s1us").unwrap(), Duration::from_micros(1_000_001));
+    }
+
+    #[test]
+    fn units_are_written_from_large_to_small_and_left_out_at_zero() {
+        for (micros, text) in [
+            (0, "0s"),
+            (1, "1us"),
+            (90_000_000, "1m30s"),
+            (3_600_000_000, "1h"),
+            (93_784_005_006, "26h3m4s5ms6us"),
+            (u64::MAX, "5124095576h1m49s551ms615us"),
+        ] {
+            assert_eq!(format(Duration::from_micros(micros)), text);
+        }
+        assert_eq!(format(Duration::from_nanos(1_999)), "1us");
+        assert_eq!(
+            format(Duration::MAX),
+            format(Duration::from_micros(u64::MAX))
+        );
     }
 
     #[test]

@@ -6,6 +6,7 @@ mod rows;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use wildmatch::WildMatch;
 
 use super::{Kind, Reference};
 
@@ -161,29 +162,10 @@ impl Source {
     }
 }
 
-/// Whether a file's name fits a pattern of text, `*` (any characters) and `?` (one).
-pub fn fits(glob: &str, name: &str) -> bool {
-    let (glob, name): (Vec<char>, Vec<char>) = (glob.chars().collect(), name.chars().collect());
-    let (mut g, mut n) = (0, 0);
-    // the last star, and how much of the name it has been given
-    let mut star = None;
-    while n < name.len() {
-        match glob.get(g) {
-            Some('*') => {
-                star = Some((g, n));
-                g += 1;
-            }
-            Some(c) if *c == '?' || *c == name[n] => (g, n) = (g + 1, n + 1),
-            _ => {
-                let Some((at, taken)) = star else {
-                    return false;
-                };
-                star = Some((at, taken + 1));
-                (g, n) = (at + 1, taken + 1);
-            }
-        }
-    }
-    glob[g..].iter().all(|c| *c == '*')
+/// Tells whether a file's name matches a pattern of text, `*` (any characters) and `?` (one
+/// character).
+pub fn glob_matches(glob: &str, name: &str) -> bool {
+    WildMatch::new(glob).matches(name)
 }
 
 #[cfg(test)]
@@ -200,7 +182,7 @@ mod tests {
             ("ü?", "üö"),
             ("a.b", "a.b"),
         ] {
-            assert!(fits(glob, name), "{glob} {name}");
+            assert!(glob_matches(glob, name), "{glob} {name}");
         }
         for (glob, name) in [
             ("", "a"),
@@ -210,7 +192,7 @@ mod tests {
             ("*a*b*", "xbxa"),
             ("*?x", "x"),
         ] {
-            assert!(!fits(glob, name), "{glob} {name}");
+            assert!(!glob_matches(glob, name), "{glob} {name}");
         }
     }
 }

@@ -14,6 +14,7 @@ mod expression;
 pub(crate) mod fixed;
 mod function;
 mod json;
+mod random;
 mod shape;
 #[cfg(test)]
 mod tests;

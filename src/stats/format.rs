@@ -1,30 +1,31 @@
 //! Numbers for people, each with its unit; the same on the terminal, in the status and on the page.
+//!
+//! Durations of a minute and more are written by `jiff`. The rest is done here: people read three
+//! digits that count, without zeros at the end, and no crate writes numbers so. `bytesize` and
+//! `humantime` have a fixed number of decimals or none, and the crates that group thousands,
+//! `num-format` and `thousands`, have had no release in years.
 
-/// `80us`, `14.2ms`, `1.5s`, `2m3s`: three digits that count.
+use std::time::Duration;
+
+use jiff::fmt::friendly::{Designator, Spacing, SpanPrinter};
+
+/// Writes `2m3s`.
+const DURATIONS: SpanPrinter = SpanPrinter::new()
+    .designator(Designator::Compact)
+    .spacing(Spacing::None);
+
+/// A time in microseconds, in three digits that count: `80us`, `14.2ms`, `1.5s`, `2m3s`.
 pub fn micros(micros: f64) -> String {
     match micros {
         m if m < 999.5 => format!("{m:.0}us"),
         m if m < 999_500.0 => format!("{}ms", three_digits(m / 1_000.0)),
         m if m < 59_950_000.0 => format!("{}s", three_digits(m / 1_000_000.0)),
-        m => long((m / 1_000_000.0).round() as u64),
+        m => DURATIONS.unsigned_duration_to_string(&Duration::from_secs((m / 1e6).round() as u64)),
     }
 }
 
-fn long(seconds: u64) -> String {
-    let parts = [
-        (seconds / 3600, "h"),
-        (seconds / 60 % 60, "m"),
-        (seconds % 60, "s"),
-    ];
-    parts
-        .iter()
-        .filter(|(count, _)| *count > 0)
-        .map(|(count, unit)| format!("{count}{unit}"))
-        .collect()
-}
-
-/// `0%`, `0.02%`, `61%`. Neither nothing nor everything unless it is: a single failure in a million
-/// is `<0.01%`.
+/// A share from 0 to 1 in percent: `0%`, `0.02%`, `61%`. Neither nothing nor everything unless it
+/// is: a single failure in a million is `<0.01%`.
 pub fn percent(share: f64) -> String {
     let percent = share * 100.0;
     match percent {
@@ -34,7 +35,7 @@ pub fn percent(share: f64) -> String {
     }
 }
 
-/// Per second, without the unit: `18240`, `123.4`, `1.25`.
+/// A rate per second, without the unit: `18240`, `123.4`, `1.25`.
 pub fn rate(per_second: f64) -> String {
     match per_second {
         r if r < 9.995 => trimmed(format!("{r:.2}")),
@@ -43,7 +44,7 @@ pub fn rate(per_second: f64) -> String {
     }
 }
 
-/// `512 B`, `1.2 MiB`
+/// A size in binary units: `512 B`, `1.2 MiB`.
 pub fn bytes(bytes: u64) -> String {
     if bytes < 1024 {
         return format!("{bytes} B");
@@ -92,7 +93,7 @@ pub fn money(price: f64) -> String {
     }
 }
 
-/// `5,472,000`
+/// A whole number with its thousands grouped: `5,472,000`.
 pub fn count(count: u64) -> String {
     let digits = count.to_string();
     let mut text = String::with_capacity(digits.len() * 4 / 3);
@@ -105,7 +106,8 @@ pub fn count(count: u64) -> String {
     text
 }
 
-/// A number below 1000 (give or take the rounding), without zeros that say nothing.
+/// A number below 1000 (give or take the rounding) in three digits that count, without zeros at the
+/// end.
 fn three_digits(number: f64) -> String {
     match number {
         n if n < 9.995 => trimmed(format!("{n:.2}")),
@@ -114,6 +116,7 @@ fn three_digits(number: f64) -> String {
     }
 }
 
+/// Cuts zeros at the end of the decimals.
 fn trimmed(number: String) -> String {
     if number.contains('.') {
         number

@@ -1,5 +1,6 @@
 //! Escaping: a value is written so that it stays one value in the place it is put into.
 
+use data_encoding::HEXLOWER;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC};
 use serde_json::Value;
 
@@ -94,24 +95,14 @@ fn json_string(text: &str, out: &mut Vec<u8>) {
         out.extend_from_slice(&[b'\\', short]);
         if short == b'u' {
             out.extend_from_slice(b"00");
-            out.extend_from_slice(&HEX[usize::from(*byte)]);
+            let mut hex = [0; 2];
+            HEXLOWER.encode_mut(&[*byte], &mut hex);
+            out.extend_from_slice(&hex);
         }
         copied = at + 1;
     }
     out.extend_from_slice(&bytes[copied..]);
 }
-
-/// Two digits for each byte.
-pub static HEX: [[u8; 2]; 256] = {
-    let digits = b"0123456789abcdef";
-    let mut table = [[0; 2]; 256];
-    let mut byte = 0;
-    while byte < 256 {
-        table[byte] = [digits[byte >> 4], digits[byte & 15]];
-        byte += 1;
-    }
-    table
-};
 
 /// Appends the text that `write` writes, escaped where it must be. Where that changes nothing, as
 /// nearly always, nothing is copied.

@@ -1,83 +1,104 @@
-//! An expression with its constants known: a value, or what must be made anew each time.
+//! Resolved expressions: where the value of each comes from, a constant or something that differs
+//! per rendering.
 
 use std::borrow::Cow;
 use std::io::Write as _;
 use std::time::SystemTime;
 
 use jiff::Timestamp;
-use serde_json::{Number, Value};
+use serde_json::Value;
 
-use super::escape::{HEX, write_text, write_value};
+use super::escape::{write_text, write_value};
 use super::expression::{Expression, Part, Suffix};
 use super::function::{self, Function};
+use super::random::{self, Random};
 use super::{Need, Place, RenderError, Scope};
 use crate::plan::names::{Declared, Names, Slot};
 
-/// `take` and `randString` make at most so many.
+/// Most rows of a `take`.
 const MAX_ROWS: i64 = 10_000;
-const MAX_LENGTH: i64 = 65_536;
-const LETTERS_AND_DIGITS: &str = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
 
+/// Origin of an expression's value.
 #[derive(Clone, PartialEq)]
 pub enum ValueSource {
+    /// A value that never differs.
     Constant(Value),
-    /// Some text that is not known yet; see [`Declared::External`].
+    /// The text of the variable of that name, which is not known yet; see [`Declared::External`].
     External(String),
+    /// A value or a feeder's current row, and the part of it that is looked up.
     Slot {
+        /// Slot of the value.
         slot: Slot,
-        /// A feeder's row, hence fetched before.
+        /// True for a feeder's row, which must be fetched first.
         row: bool,
+        /// Name for messages.
         name: String,
+        /// Fields and items that are looked up, one in the other.
         parts: Vec<Part>,
     },
-    /// Rows of `take`; a field of them is the list of that field of each.
+    /// Rows of `take`. A field of them is the list of that field of each.
     Batch {
+        /// Slot of the feeder.
         slot: Slot,
+        /// Number of rows.
         count: u32,
+        /// Name for messages.
         name: String,
+        /// Fields and items that are looked up, one in the other.
         parts: Vec<Part>,
     },
+    /// Part of a value that is computed.
     Parts(Box<ValueSource>, Vec<Part>),
+    /// `user.id`
     UserId,
+    /// `iteration`
     Iteration,
+    /// `worker.index`
     WorkerIndex,
+    /// `seq()`
     Sequence,
+    /// `uuid()`
     Uuid,
+    /// `randInt` with bounds that never differ, both included.
     RandInt {
+        /// Smallest number.
         min: i64,
+        /// Largest number.
         max: i64,
     },
+    /// `randString` with arguments that never differ.
     RandString {
+        /// Length in characters.
         length: usize,
+        /// Characters to choose from, at least one.
         alphabet: Vec<char>,
     },
+    /// `now()`, written in this format.
     Now(Format),
-    /// One of them, all equally likely.
+    /// One of several values, all equally likely.
     Pick(Vec<ValueSource>),
+    /// A function of values that differ.
     Apply(Function, Vec<ValueSource>),
-    /// Random values whose bounds are known no sooner than now.
+    /// A random value whose arguments differ.
     Random(Random, Vec<ValueSource>),
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Random {
-    Int,
-    Float,
-    String,
-    Item,
-}
-
-/// How `now` writes the time.
+/// Format in which `now` writes the time.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Format {
+    /// Seconds since 1970.
     Unix,
+    /// Milliseconds since 1970.
     UnixMillis,
+    /// RFC 3339 in UTC, with milliseconds.
     Rfc3339,
-    /// With `%` as in C's `strftime`, in UTC.
+    /// Format with `%` like that of C's `strftime`, in UTC.
     Strftime(String),
 }
 
 impl Expression {
+    /// Resolves the names and works out everything that never differs. The error is a sentence for
+    /// the test's author.
     pub fn resolve(&self, names: &Names) -> Result<ValueSource, String> {
         match self {
             Expression::Literal(value) => Ok(ValueSource::Constant(value.clone())),
@@ -102,7 +123,8 @@ impl Expression {
     }
 }
 
-/// Names whose first suffix belongs to them: `user.id`, `rows.take(8)`.
+/// Resolves a value together with the suffixes that belong to its name: `user.id`, `rows.take(8)`.
+/// Returns the other suffixes.
 fn resolve_root<'a>(
     of: &Expression,
     suffixes: &'a [Suffix],
@@ -148,7 +170,7 @@ fn resolve_root<'a>(
     }
 }
 
-/// Where the data of a feeder are known, a field of its rows must be a column.
+/// Checks that a field of a row is a column, where the feeder's data is known.
 fn check_column(source: &ValueSource, suffixes: &[Suffix], names: &Names) -> Result<(), String> {
     match (source, suffixes) {
         (
@@ -231,18 +253,19 @@ fn resolve_call(
             ("now", _) => Err("now's format must be written out".into()),
             ("raw", _) => Err("raw(x) must enclose the whole expression".into()),
             ("pick", _) => resolve_pick(resolved),
-            ("randInt", Some([min, max])) => range(min, max)
+            ("randInt", Some([min, max])) => random::range(min, max)
                 .map(|(min, max)| ValueSource::RandInt { min, max })
                 .map_err(refused),
             ("randInt", _) => Ok(ValueSource::Random(Random::Int, resolved)),
             ("randString", Some([length, rest @ ..])) => {
-                let (length, alphabet) = letters(length, rest.first().copied()).map_err(refused)?;
+                let (length, alphabet) =
+                    random::letters(length, rest.first().copied()).map_err(refused)?;
                 Ok(ValueSource::RandString { length, alphabet })
             }
             ("randString", _) => Ok(ValueSource::Random(Random::String, resolved)),
             // tried out now, so that a mistake is found now
             ("randFloat", Some(constants)) => {
-                rand_float(constants, 0).map_err(refused)?;
+                random::float(constants, 0).map_err(refused)?;
                 Ok(ValueSource::Random(Random::Float, resolved))
             }
             (_, _) => Ok(ValueSource::Random(Random::Float, resolved)),
@@ -284,6 +307,7 @@ impl Format {
 }
 
 impl ValueSource {
+    /// The value, if it never differs.
     pub fn constant(&self) -> Option<&Value> {
         match self {
             ValueSource::Constant(value) => Some(value),
@@ -313,7 +337,7 @@ impl ValueSource {
         }
     }
 
-    /// Adds what feeders must have given out before.
+    /// Adds the rows that feeders must give out first.
     pub fn needs(&self, needs: &mut Vec<Need>) {
         let mut need = |slot: Slot, take| {
             let need = Need { slot, take };
@@ -334,7 +358,8 @@ impl ValueSource {
         }
     }
 
-    /// The value itself.
+    /// The value. Fails where a name has no value, a part does not exist, or a function does not
+    /// accept its arguments.
     pub fn value<'s>(&'s self, scope: &'s mut impl Scope) -> Result<Cow<'s, Value>, RenderError> {
         Ok(Cow::Owned(match self {
             ValueSource::Constant(value) => return Ok(Cow::Borrowed(value)),
@@ -352,19 +377,19 @@ impl ValueSource {
                 Cow::Owned(value) => walk(&value, parts, "the value")?.clone(),
             },
             ValueSource::Pick(options) => {
-                let at = below(options.len(), scope.random());
+                let at = random::below(options.len(), scope.random());
                 return options[at].value(scope);
             }
             ValueSource::Random(Random::Item, list) => {
-                let random = scope.random();
-                return item(list[0].value(scope)?, random);
+                let bits = scope.random();
+                return random::item(list[0].value(scope)?, bits);
             }
             ValueSource::External(name) => return Err(RenderError::Unset(name.clone())),
             ValueSource::UserId => scope.user().into(),
             ValueSource::Iteration => scope.iteration().into(),
             ValueSource::WorkerIndex => scope.worker().into(),
             ValueSource::Sequence => scope.sequence().into(),
-            ValueSource::RandInt { min, max } => between(*min, *max, scope.random()).into(),
+            ValueSource::RandInt { min, max } => random::between(*min, *max, scope.random()).into(),
             ValueSource::Now(Format::Unix) => (unix_millis(scope.now()).div_euclid(1000)).into(),
             ValueSource::Now(Format::UnixMillis) => unix_millis(scope.now()).into(),
             ValueSource::Uuid | ValueSource::RandString { .. } | ValueSource::Now(_) => {
@@ -380,7 +405,8 @@ impl ValueSource {
         }))
     }
 
-    /// Appends what is generated. Constants were written when the template was compiled.
+    /// Appends the value, escaped for `place`. Constants were written when the template was
+    /// compiled.
     pub fn write(
         &self,
         place: Place,
@@ -397,12 +423,12 @@ impl ValueSource {
         }
     }
 
-    /// Text that is made letter by letter.
+    /// Appends text that is made letter by letter, unescaped.
     fn write_plain(&self, scope: &mut impl Scope, out: &mut Vec<u8>) -> Result<(), RenderError> {
         match self {
-            ValueSource::Uuid => write_uuid(scope, out),
+            ValueSource::Uuid => random::write_uuid(scope, out),
             ValueSource::RandString { length, alphabet } => {
-                write_letters(*length, alphabet, scope, out)
+                random::write_letters(*length, alphabet, scope, out)
             }
             ValueSource::Now(format) => {
                 let now = Timestamp::try_from(scope.now()).unwrap_or(Timestamp::UNIX_EPOCH);
@@ -460,163 +486,6 @@ fn batch_value<'s>(
             column.map(|column| Cow::Owned(column.into()))
         }
         _ => walk(rows, parts, name).map(Cow::Borrowed),
-    }
-}
-
-fn item(list: Cow<'_, Value>, random: u64) -> Result<Cow<'_, Value>, RenderError> {
-    let nothing = || RenderError::Call {
-        function: "pick".into(),
-        why: "this is no list, or an empty one".into(),
-    };
-    let at = |items: &[Value]| {
-        if items.is_empty() {
-            Err(nothing())
-        } else {
-            Ok(below(items.len(), random))
-        }
-    };
-    match list {
-        Cow::Borrowed(Value::Array(items)) => Ok(Cow::Borrowed(&items[at(items)?])),
-        Cow::Owned(Value::Array(mut items)) => {
-            let at = at(&items)?;
-            Ok(Cow::Owned(items.swap_remove(at)))
-        }
-        _ => Err(nothing()),
-    }
-}
-
-impl Random {
-    fn value(self, bounds: &[Value], scope: &mut impl Scope) -> Result<Value, RenderError> {
-        match (self, bounds) {
-            (Random::Int, [min, max]) => {
-                range(min, max).map(|(min, max)| between(min, max, scope.random()).into())
-            }
-            (Random::String, [length, rest @ ..]) => {
-                let (length, alphabet) = letters(length, rest.first())?;
-                let mut text = Vec::new();
-                write_letters(length, &alphabet, scope, &mut text);
-                Ok(String::from_utf8_lossy(&text).into_owned().into())
-            }
-            _ => rand_float(&bounds.iter().collect::<Vec<_>>(), scope.random()),
-        }
-    }
-}
-
-fn wrong(function: &str, why: &str) -> RenderError {
-    RenderError::Call {
-        function: function.into(),
-        why: why.into(),
-    }
-}
-
-fn range(min: &Value, max: &Value) -> Result<(i64, i64), RenderError> {
-    match (function::int(min), function::int(max)) {
-        (Ok(min), Ok(max)) if min <= max => Ok((min, max)),
-        _ => Err(wrong(
-            "randInt",
-            "it needs two whole numbers, the smaller first",
-        )),
-    }
-}
-
-/// From `min` to `max`, rounded to so many digits behind the point if that is given.
-fn rand_float(bounds: &[&Value], random: u64) -> Result<Value, RenderError> {
-    let (Some(min), Some(max)) = (
-        bounds.first().and_then(|min| function::float(min)),
-        bounds.get(1).and_then(|max| function::float(max)),
-    ) else {
-        return Err(wrong(
-            "randFloat",
-            "it needs two numbers, the smaller first",
-        ));
-    };
-    if min > max || !(max - min).is_finite() {
-        return Err(wrong(
-            "randFloat",
-            "it needs two numbers, the smaller first",
-        ));
-    }
-    // 53 bits are all that a float has
-    let mut float = min + (max - min) * ((random >> 11) as f64 / ((1u64 << 53) - 1) as f64);
-    if let Some(digits) = bounds.get(2) {
-        let digits = function::int(digits)
-            .ok()
-            .filter(|digits| (0..=15).contains(digits));
-        let scale = 10f64.powi(digits.ok_or_else(|| {
-            wrong(
-                "randFloat",
-                "the digits must be a whole number from 0 to 15",
-            )
-        })? as i32);
-        let rounded = (float * scale).round() / scale;
-        float = if rounded.is_finite() { rounded } else { float };
-    }
-    Number::from_f64(float.clamp(min, max))
-        .map(Value::Number)
-        .ok_or_else(|| wrong("randFloat", "the result is no number"))
-}
-
-fn letters(length: &Value, alphabet: Option<&Value>) -> Result<(usize, Vec<char>), RenderError> {
-    let length = function::int(length)
-        .ok()
-        .filter(|length| (0..=MAX_LENGTH).contains(length));
-    let length = length.ok_or_else(|| {
-        wrong(
-            "randString",
-            "the length must be a whole number from 0 to 65536",
-        )
-    })?;
-    let alphabet: Vec<char> = alphabet
-        .map_or(Cow::Borrowed(LETTERS_AND_DIGITS), function::text)
-        .chars()
-        .collect();
-    if alphabet.is_empty() {
-        Err(wrong("randString", "the alphabet is empty"))
-    } else {
-        Ok((length as usize, alphabet))
-    }
-}
-
-/// Multiplies and shifts: uniform to `count` parts in 2^64.
-fn below(count: usize, random: u64) -> usize {
-    ((u128::from(random) * count as u128) >> 64) as usize
-}
-
-fn between(min: i64, max: i64, random: u64) -> i64 {
-    let width = (i128::from(max) - i128::from(min) + 1) as u128;
-    (i128::from(min) + ((u128::from(random) * width) >> 64) as i128) as i64
-}
-
-fn write_letters(length: usize, alphabet: &[char], scope: &mut impl Scope, out: &mut Vec<u8>) {
-    // four letters of each random number: what is left of it then is still as good as uniform
-    let mut random = 0;
-    for nth in 0..length {
-        if nth % 4 == 0 {
-            random = scope.random();
-        }
-        let wide = u128::from(random) * alphabet.len() as u128;
-        random = wide as u64;
-        let mut buffer = [0; 4];
-        out.extend_from_slice(
-            alphabet[(wide >> 64) as usize]
-                .encode_utf8(&mut buffer)
-                .as_bytes(),
-        );
-    }
-}
-
-/// Version 4, RFC 9562.
-fn write_uuid(scope: &mut impl Scope, out: &mut Vec<u8>) {
-    let mut bytes = [0; 16];
-    bytes[..8].copy_from_slice(&scope.random().to_be_bytes());
-    bytes[8..].copy_from_slice(&scope.random().to_be_bytes());
-    bytes[6] = bytes[6] & 0x0f | 0x40;
-    bytes[8] = bytes[8] & 0x3f | 0x80;
-    for (at, byte) in bytes.iter().enumerate() {
-        if matches!(at, 4 | 6 | 8 | 10) {
-            out.push(b'-');
-        }
-        out.extend_from_slice(&HEX[usize::from(*byte)]);
     }
 }
 

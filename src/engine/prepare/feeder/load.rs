@@ -5,7 +5,7 @@ use std::io;
 use std::path::Path;
 
 use crate::engine::inputs::{content, folder, read_data, unreadable};
-use crate::plan::feeder::{Feeder, MAX_DATA, Rows, Source, fits};
+use crate::plan::feeder::{Feeder, MAX_DATA, Rows, Source, glob_matches};
 use crate::plan::{Inputs, Plan, Problem};
 
 /// The rows of each feeder, or what is wrong with the data of any. Reads files, hence may take its
@@ -57,7 +57,9 @@ fn read_folder(path: &Path, glob: &str) -> io::Result<Vec<(String, Vec<u8>)>> {
             continue;
         };
         // a link to a file is a file
-        if !name.starts_with('.') && fits(glob, &name) && fs::metadata(path.join(&name))?.is_file()
+        if !name.starts_with('.')
+            && glob_matches(glob, &name)
+            && fs::metadata(path.join(&name))?.is_file()
         {
             names.push(name);
         }
