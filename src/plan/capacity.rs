@@ -150,14 +150,17 @@ impl Capacity {
         let Some(last) = tried.last() else {
             return level(self.start, Purpose::Search);
         };
-        let lowest = tried
+        let lowest_failed = tried
             .iter()
             .filter(|t| !t.held && t.purpose != Purpose::Recovery)
             .min_by(|a, b| a.rate.total_cmp(&b.rate));
-        let limited_by = match lowest {
-            None => LimitedBy::Max,
-            Some(failed) if failed.saturated => LimitedBy::Generator,
-            Some(_) => LimitedBy::Target,
+        let done = |rate| Next::Done {
+            rate,
+            limited_by: match lowest_failed {
+                None => LimitedBy::Max,
+                Some(failed) if failed.saturated => LimitedBy::Generator,
+                Some(_) => LimitedBy::Target,
+            },
         };
         let unconfirmed = tried
             .iter()
@@ -168,56 +171,60 @@ impl Capacity {
             t.held && t.purpose == Purpose::Search && unconfirmed.is_none_or(|rate| t.rate < rate)
         };
         let Some(best) = tried.iter().filter(holds).map(|t| t.rate).reduce(f64::max) else {
-            return Next::Done {
-                rate: None,
-                limited_by,
-            };
+            return done(None);
         };
-        if tried
-            .iter()
-            .any(|t| t.held && t.purpose == Purpose::Confirmation && t.rate == best)
-        {
-            return Next::Done {
-                rate: Some(best),
-                limited_by,
-            };
+        let confirms =
+            |t: &JudgedLevel| t.held && t.purpose == Purpose::Confirmation && t.rate == best;
+        if tried.iter().any(confirms) {
+            return done(Some(best));
         }
         if !last.held {
-            let recoveries = tried
-                .iter()
-                .rev()
-                .take_while(|t| t.purpose == Purpose::Recovery)
-                .count();
-            let done = Next::Done {
-                rate: None,
-                limited_by: LimitedBy::Target,
-            };
-            return if recoveries >= RECOVERIES {
-                done
-            } else {
-                level(self.start, Purpose::Recovery)
-            };
+            return self.recover(tried);
         }
         if unconfirmed.is_some() {
             return level(best, Purpose::Confirmation);
         }
-        match lowest.map(|failed| failed.rate) {
-            None if best >= self.max => level(best, Purpose::Confirmation),
-            None => level(
-                rounded(best * (1.0 + self.step))
-                    .max(best * 1.0001)
-                    .min(self.max),
-                Purpose::Search,
-            ),
+        match self.between(best, lowest_failed.map(|failed| failed.rate)) {
+            Some(rate) => level(rate, Purpose::Search),
+            None => level(best, Purpose::Confirmation),
+        }
+    }
+
+    /// Move after a level that did not hold: the lowest rate, until the target has failed it too
+    /// often.
+    fn recover(&self, tried: &[JudgedLevel]) -> Next {
+        let recoveries = tried
+            .iter()
+            .rev()
+            .take_while(|t| t.purpose == Purpose::Recovery)
+            .count();
+        if recoveries >= RECOVERIES {
+            Next::Done {
+                rate: None,
+                limited_by: LimitedBy::Target,
+            }
+        } else {
+            Next::Level {
+                rate: self.start,
+                purpose: Purpose::Recovery,
+            }
+        }
+    }
+
+    /// Rate to try between the best one that holds and the lowest that does not, if any did not;
+    /// `None` where there is none left.
+    fn between(&self, best: f64, failed: Option<f64>) -> Option<f64> {
+        match failed {
+            None if best >= self.max => None,
+            None => {
+                let higher = rounded(best * (1.0 + self.step));
+                Some(higher.max(best * 1.0001).min(self.max))
+            }
             Some(failed) => {
                 let middle = rounded((best + failed) / 2.0);
-                let close =
+                let is_close =
                     failed <= best * (1.0 + self.precision) || middle <= best || middle >= failed;
-                if close {
-                    level(best, Purpose::Confirmation)
-                } else {
-                    level(middle, Purpose::Search)
-                }
+                (!is_close).then_some(middle)
             }
         }
     }

@@ -388,28 +388,10 @@ impl CompiledCel {
             );
         }
         if !vars.is_empty() {
-            let set = vars
-                .iter()
-                .zip(&self.vars)
-                .filter_map(|((name, wanted), binding)| {
-                    let value = match binding {
-                        Binding::Constant(value) => Some(value),
-                        Binding::Slot(slot) => scope.value(*slot),
-                    };
-                    Some((name.as_str(), values::part(value?, wanted)))
-                });
-            context.add_variable_as_val("vars", values::fields(set));
+            context.add_variable_as_val("vars", self.variables(scope));
         }
         if !feeders.is_empty() {
-            let rows = feeders
-                .iter()
-                .zip(&self.feeders)
-                .filter_map(|((name, wanted), slot)| {
-                    scope
-                        .value(*slot)
-                        .map(|row| (name.as_str(), values::part(row, wanted)))
-                });
-            context.add_variable_as_val("feeders", values::fields(rows));
+            context.add_variable_as_val("feeders", self.rows(scope));
         }
         if *iteration {
             context.add_variable_as_val("iteration", values::whole(scope.iteration()));
@@ -421,6 +403,27 @@ impl CompiledCel {
             );
         }
         Ok(())
+    }
+
+    /// Values of the variables that the expression reads and that are set.
+    fn variables<'v>(&'v self, scope: &'v impl Scope) -> Box<dyn Val + 'v> {
+        let set = self.cel.references.vars.iter().zip(&self.vars);
+        values::fields(set.filter_map(|((name, wanted), binding)| {
+            let value = match binding {
+                Binding::Constant(value) => Some(value),
+                Binding::Slot(slot) => scope.value(*slot),
+            };
+            Some((name.as_str(), values::part(value?, wanted)))
+        }))
+    }
+
+    /// Current rows of the feeders that the expression reads.
+    fn rows<'v>(&'v self, scope: &'v impl Scope) -> Box<dyn Val + 'v> {
+        let rows = self.cel.references.feeders.iter().zip(&self.feeders);
+        values::fields(rows.filter_map(|((name, wanted), slot)| {
+            let row = scope.value(*slot)?;
+            Some((name.as_str(), values::part(row, wanted)))
+        }))
     }
 }
 

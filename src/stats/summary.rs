@@ -305,6 +305,37 @@ fn retry_after_result(asked: &Histogram) -> Option<RetryAfterResult> {
     })
 }
 
+/// Distributions of a step, each with the outcome and the name of what is measured.
+fn distributions(stats: &StepStats) -> Vec<(&'static str, &'static str, &Histogram)> {
+    let mut kinds = vec![
+        ("Success", "latency", &stats.latency),
+        ("Success", "serviceTime", &stats.service_time),
+        ("Failure", "latency", &stats.failed_latency),
+    ];
+    match stats.stream.as_deref() {
+        None => {}
+        Some(StreamStats {
+            first,
+            gap,
+            llm: None,
+            ..
+        }) => kinds.extend([("Success", "first", first), ("Any", "gap", gap)]),
+        Some(StreamStats {
+            first,
+            gap,
+            llm: Some(llm),
+            ..
+        }) => {
+            kinds.extend([
+                ("Success", "ttft", first),
+                ("Any", "itl", gap),
+                ("Success", "tpot", &llm.per_token),
+            ]);
+        }
+    }
+    kinds
+}
+
 /// Every histogram with samples, in the order of the names.
 pub fn histogram_results(snapshot: &Snapshot, names: &[StepName]) -> Vec<HistogramResult> {
     let mut results = Vec::new();
@@ -315,33 +346,7 @@ pub fn histogram_results(snapshot: &Snapshot, names: &[StepName]) -> Vec<Histogr
         else {
             continue;
         };
-        let mut kinds = vec![
-            ("Success", "latency", &stats.latency),
-            ("Success", "serviceTime", &stats.service_time),
-            ("Failure", "latency", &stats.failed_latency),
-        ];
-        match stats.stream.as_deref() {
-            None => {}
-            Some(StreamStats {
-                first,
-                gap,
-                llm: None,
-                ..
-            }) => kinds.extend([("Success", "first", first), ("Any", "gap", gap)]),
-            Some(StreamStats {
-                first,
-                gap,
-                llm: Some(llm),
-                ..
-            }) => {
-                kinds.extend([
-                    ("Success", "ttft", first),
-                    ("Any", "itl", gap),
-                    ("Success", "tpot", &llm.per_token),
-                ]);
-            }
-        }
-        for (outcome, metric, histogram) in kinds {
+        for (outcome, metric, histogram) in distributions(stats) {
             let Some(v2) = histogram.to_hdr_v2() else {
                 continue;
             };

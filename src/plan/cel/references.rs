@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use ::cel::common::ast::operators::{INDEX, OPT_INDEX, OPT_SELECT};
-use ::cel::common::ast::{CallExpr, EntryExpr, Expr, LiteralValue};
+use ::cel::common::ast::{CallExpr, ComprehensionExpr, EntryExpr, Expr, LiteralValue};
 use ::cel::{Context, ExecutionError, IdedExpr, Value};
 
 use super::{AnswerParts, ENVIRONMENT};
@@ -100,26 +100,7 @@ impl References {
                     .chain(&call.args)
                     .try_for_each(|part| self.walk(part, bound))
             }
-            Expr::Comprehension(comprehension) => {
-                self.walk(&comprehension.iter_range, bound)?;
-                self.walk(&comprehension.accu_init, bound)?;
-                let outside = bound.len();
-                bound.extend([
-                    comprehension.iter_var.as_str(),
-                    comprehension.accu_var.as_str(),
-                ]);
-                bound.extend(comprehension.iter_var2.as_deref());
-                let inside = [
-                    &comprehension.loop_cond,
-                    &comprehension.loop_step,
-                    &comprehension.result,
-                ];
-                let walked = inside
-                    .into_iter()
-                    .try_for_each(|part| self.walk(part, bound));
-                bound.truncate(outside);
-                walked
-            }
+            Expr::Comprehension(comprehension) => self.walk_comprehension(comprehension, bound),
             Expr::List(list) => list
                 .elements
                 .iter()
@@ -132,6 +113,32 @@ impl References {
             }),
             Expr::Struct(made) => Err(format!("there is no message type {:?}", made.type_name)),
         }
+    }
+
+    /// Visits a macro, which has names of its own.
+    fn walk_comprehension<'e>(
+        &mut self,
+        comprehension: &'e ComprehensionExpr,
+        bound: &mut Vec<&'e str>,
+    ) -> Result<(), String> {
+        self.walk(&comprehension.iter_range, bound)?;
+        self.walk(&comprehension.accu_init, bound)?;
+        let outside = bound.len();
+        bound.extend([
+            comprehension.iter_var.as_str(),
+            comprehension.accu_var.as_str(),
+        ]);
+        bound.extend(comprehension.iter_var2.as_deref());
+        let inside = [
+            &comprehension.loop_cond,
+            &comprehension.loop_step,
+            &comprehension.result,
+        ];
+        let walked = inside
+            .into_iter()
+            .try_for_each(|part| self.walk(part, bound));
+        bound.truncate(outside);
+        walked
     }
 
     /// Adds a reference: a name, and the path of fields that follows it.

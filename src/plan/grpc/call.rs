@@ -2,7 +2,7 @@
 
 use super::descriptors::{CallKind, Descriptors, Rpc};
 use super::encoder::MessageEncoder;
-use super::{GrpcStep, GrpcStream, Messages};
+use super::{GrpcStep, Messages};
 use crate::plan::symbols::each_step;
 use crate::plan::template::Need;
 use crate::plan::{Action, Declared, JsonTemplate, Names, Plan, Problem, Protocol, RequestStep};
@@ -93,33 +93,20 @@ impl CompiledCall {
                 .ok(),
             None => Some(MessageEncoder::empty()),
         };
-        let (messages, times) = match stream {
-            Some(GrpcStream {
-                messages: Messages::List(list),
-                ..
-            }) => {
+        let (list, times) = match stream.as_ref().map(|stream| &stream.messages) {
+            Some(Messages::List(list)) => (Some(list), 1),
+            Some(Messages::Times(times)) => (None, *times),
+            None => (None, 1),
+        };
+        let messages = match list {
+            Some(list) => {
                 let list = list.iter().enumerate();
-                (
-                    list.filter_map(|(i, template)| {
-                        compiled(Some(template), format!("{path}.stream.messages[{i}]"))
-                    })
-                    .collect(),
-                    1,
-                )
+                list.filter_map(|(i, template)| {
+                    compiled(Some(template), format!("{path}.stream.messages[{i}]"))
+                })
+                .collect()
             }
-            Some(GrpcStream {
-                messages: Messages::Times(times),
-                ..
-            }) => (
-                compiled(message.as_ref(), format!("{path}.message"))
-                    .into_iter()
-                    .collect(),
-                *times,
-            ),
-            None => (
-                Vec::from_iter(compiled(message.as_ref(), format!("{path}.message"))),
-                1,
-            ),
+            None => Vec::from_iter(compiled(message.as_ref(), format!("{path}.message"))),
         };
         if problems.is_empty() {
             Ok(Self {

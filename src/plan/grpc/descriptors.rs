@@ -96,25 +96,11 @@ impl Descriptors {
         sets: &[Source],
         wanted: &[String],
     ) -> Result<Self, Vec<Problem>> {
-        let mut problems = Vec::new();
         let mut library = Library::default();
-        for Source { path, field, bytes } in texts {
-            match std::str::from_utf8(bytes) {
-                Err(_) => problems.push(Problem::new(
-                    field,
-                    "is not UTF-8 text, so no .proto file; descriptor sets go into descriptorSets",
-                )),
-                Ok(text) => {
-                    if library
-                        .texts
-                        .insert(path.clone(), text.to_owned())
-                        .is_some()
-                    {
-                        problems.push(Problem::new(field, format!("{path} is there twice")));
-                    }
-                }
-            }
-        }
+        let mut problems: Vec<Problem> = texts
+            .iter()
+            .filter_map(|text| library.add_text(text).err())
+            .collect();
         let mut set_files = Vec::new();
         for Source {
             path: _,
@@ -293,6 +279,20 @@ struct Library {
 }
 
 impl Library {
+    /// Adds a `.proto` file. Fails if it is no text, or if there is one of its path already.
+    fn add_text(&mut self, Source { path, field, bytes }: &Source) -> Result<(), Problem> {
+        let text = std::str::from_utf8(bytes).map_err(|_| {
+            Problem::new(
+                field,
+                "is not UTF-8 text, so no .proto file; descriptor sets go into descriptorSets",
+            )
+        })?;
+        match self.texts.insert(path.clone(), text.to_owned()) {
+            Some(_) => Err(Problem::new(field, format!("{path} is there twice"))),
+            None => Ok(()),
+        }
+    }
+
     /// `roots` are paths and where the test names them.
     fn compile(
         self,

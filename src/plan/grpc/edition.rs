@@ -270,33 +270,12 @@ impl Lowering {
             .and_then(|declared| declared.options.as_ref())
             .and_then(|options| options.features.as_ref());
         let features = above.with(set).with(Some(&named));
-        let is_entry = |message: &DescriptorProto| {
-            message
-                .options
-                .as_ref()
-                .is_some_and(|options| options.map_entry())
-        };
-        let entries: Vec<&str> = message
-            .nested_type
-            .iter()
-            .filter(|nested| is_entry(nested))
-            .map(|nested| nested.name())
-            .collect();
-        // neither maps nor the fields of their entries have features
-        let is_map = |field: &FieldDescriptorProto| {
-            field.label() == Label::Repeated
-                && field
-                    .type_name()
-                    .rsplit('.')
-                    .next()
-                    .is_some_and(|name| entries.contains(&name))
-        };
-        let own = !is_entry(message);
+        let featured = fields_with_features(message);
         for (i, field) in message
             .field
             .iter_mut()
             .enumerate()
-            .filter(|(_, field)| own && !is_map(field))
+            .filter(|(i, _)| featured[*i])
         {
             self.field(
                 field,
@@ -381,6 +360,33 @@ impl Lowering {
         }
         Ok(())
     }
+}
+
+/// Tells of each field of a message whether it has features: neither maps nor the fields of their
+/// entries have any.
+fn fields_with_features(message: &DescriptorProto) -> Vec<bool> {
+    let is_entry = |message: &DescriptorProto| {
+        message
+            .options
+            .as_ref()
+            .is_some_and(|options| options.map_entry())
+    };
+    let entries: Vec<&str> = message
+        .nested_type
+        .iter()
+        .filter(|nested| is_entry(nested))
+        .map(|nested| nested.name())
+        .collect();
+    let is_map = |field: &FieldDescriptorProto| {
+        let type_name = field.type_name().rsplit('.').next();
+        field.label() == Label::Repeated && type_name.is_some_and(|name| entries.contains(&name))
+    };
+    let is_own = !is_entry(message);
+    message
+        .field
+        .iter()
+        .map(|field| is_own && !is_map(field))
+        .collect()
 }
 
 fn mixed(field: &str) -> String {

@@ -45,15 +45,21 @@ enum Segment {
     Whole(Box<WholePlaceholder>),
 }
 
+/// A field, or an item of a list, that is no message.
+#[derive(Debug, Clone)]
+struct ScalarField {
+    /// Tag of the field; empty within a packed list.
+    tag: Vec<u8>,
+    scalar: Scalar,
+    absence: Absence,
+}
+
 /// A scalar whose value differs per message.
 #[derive(Debug, Clone)]
 struct ScalarPlaceholder {
-    /// Empty within a packed list.
-    tag: Vec<u8>,
-    scalar: Scalar,
+    field: ScalarField,
     source: Source,
-    absence: Absence,
-    /// The path from the message on, for messages.
+    /// Path from the message on, for messages.
     path: String,
 }
 
@@ -172,15 +178,31 @@ fn write_all(
     Ok(())
 }
 
+impl ScalarField {
+    /// Appends the field with its tag, unless the value leaves it out.
+    fn write(&self, value: &Value, origin: Origin, out: &mut Vec<u8>) -> Result<(), String> {
+        if value.is_null() && self.absence != Absence::Never {
+            return Ok(());
+        }
+        let wire_value = self.scalar.to_wire(value, origin)?;
+        if !(self.absence == Absence::NullAndDefault && wire_value.is_default()) {
+            out.extend_from_slice(&self.tag);
+            wire_value.write(out);
+        }
+        Ok(())
+    }
+
+    /// The field with its tag; empty if the value leaves it out.
+    fn encoded(&self, value: &Value, origin: Origin) -> Result<Vec<u8>, String> {
+        let mut bytes = Vec::new();
+        self.write(value, origin, &mut bytes)?;
+        Ok(bytes)
+    }
+}
+
 impl ScalarPlaceholder {
     fn write(&self, scope: &mut impl Scope, out: &mut Vec<u8>) -> Result<(), RenderError> {
-        let Self {
-            scalar,
-            source,
-            absence,
-            ..
-        } = self;
-        match (source, scalar) {
+        match (&self.source, &self.field.scalar) {
             (Source::Placeholder(placeholder), Scalar::String) if placeholder.is_text() => {
                 self.write_text(out, |out| placeholder.write(scope, out))
             }
@@ -188,11 +210,7 @@ impl ScalarPlaceholder {
                 self.write_text(out, |out| text.render(scope, out))
             }
             (Source::Placeholder(placeholder), _) => {
-                let value = placeholder.value(scope)?;
-                if value.is_null() && *absence != Absence::Never {
-                    return Ok(());
-                }
-                self.write_value(&value, out)
+                self.write_value(&*placeholder.value(scope)?, out)
             }
             (Source::Text(text), _) => {
                 let mut bytes = Vec::new();
@@ -203,15 +221,9 @@ impl ScalarPlaceholder {
     }
 
     fn write_value(&self, value: &Value, out: &mut Vec<u8>) -> Result<(), RenderError> {
-        let wire_value = self
-            .scalar
-            .to_wire(value, Origin::Expression)
-            .map_err(|why| render_error(&self.path, why))?;
-        if !(self.absence == Absence::NullAndDefault && wire_value.is_default()) {
-            out.extend_from_slice(&self.tag);
-            wire_value.write(out);
-        }
-        Ok(())
+        self.field
+            .write(value, Origin::Expression, out)
+            .map_err(|why| render_error(&self.path, why))
     }
 
     /// Writes text into `out` as it is made.
@@ -221,11 +233,11 @@ impl ScalarPlaceholder {
         write: impl FnOnce(&mut Vec<u8>) -> Result<(), RenderError>,
     ) -> Result<(), RenderError> {
         let before = out.len();
-        out.extend_from_slice(&self.tag);
+        out.extend_from_slice(&self.field.tag);
         let begun = out.len();
         wire::prefixed(out, write)?;
         // nothing but the length, which is 0
-        if self.absence == Absence::NullAndDefault && out.len() == begun + 1 {
+        if self.field.absence == Absence::NullAndDefault && out.len() == begun + 1 {
             out.truncate(before);
         }
         Ok(())
@@ -361,10 +373,7 @@ impl Compiler {
                     continue;
                 }
             };
-            let absent = matches!(
-                shape,
-                Shape::Literal(Value::Null) | Shape::Constant(Value::Null)
-            ) && !takes_null(&field);
+            let absent = is_null(shape) && !takes_null(&field);
             if let Some(oneof) = choice_of(&field).filter(|_| !absent) {
                 if let Some(other) = chosen
                     .iter()
@@ -439,14 +448,12 @@ impl Compiler {
             let Some(scalar) = Scalar::of(&field.kind()) else {
                 return;
             };
-            return self.scalar(
-                tag(field, scalar.wire_type()),
+            let field = ScalarField {
+                tag: tag(field, scalar.wire_type()),
                 scalar,
-                shape,
                 absence,
-                path,
-                out,
-            );
+            };
+            return self.scalar(field, shape, path, out);
         };
         let has_own_form = WellKnown::of(&message).is_some();
         match shape {
@@ -481,14 +488,12 @@ impl Compiler {
             Some(scalar) => {
                 let mut inner = Segments::default();
                 for (i, item) in items.iter().enumerate() {
-                    self.scalar(
-                        Vec::new(),
-                        scalar.clone(),
-                        item,
-                        Absence::Never,
-                        &at(i),
-                        &mut inner,
-                    );
+                    let field = ScalarField {
+                        tag: Vec::new(),
+                        scalar: scalar.clone(),
+                        absence: Absence::Never,
+                    };
+                    self.scalar(field, item, &at(i), &mut inner);
                 }
                 out.nested(tag(field, WireType::Length), inner);
             }
@@ -521,51 +526,27 @@ impl Compiler {
         }
     }
 
-    fn scalar(
-        &mut self,
-        tag: Vec<u8>,
-        scalar: Scalar,
-        shape: &Shape,
-        absence: Absence,
-        path: &str,
-        out: &mut Segments,
-    ) {
-        let encoded = |value: &Value, origin| {
-            let mut bytes = Vec::new();
-            if !(value.is_null() && absence != Absence::Never) {
-                let wire_value = scalar.to_wire(value, origin)?;
-                if !(absence == Absence::NullAndDefault && wire_value.is_default()) {
-                    bytes.extend_from_slice(&tag);
-                    wire_value.write(&mut bytes);
-                }
-            }
-            Ok::<_, String>(bytes)
-        };
+    /// Compiles a field, or an item of a list, that is no message.
+    fn scalar(&mut self, field: ScalarField, shape: &Shape, path: &str, out: &mut Segments) {
         let source = match shape {
-            Shape::Literal(value) | Shape::Constant(value) => {
-                let origin = if matches!(shape, Shape::Literal(_)) {
-                    Origin::Literal
-                } else {
-                    Origin::Expression
-                };
-                match encoded(value, origin) {
-                    Ok(bytes) => out.bytes().extend(bytes),
-                    Err(why) => self.wrong(path, why),
-                }
-                return;
+            Shape::Literal(value) => {
+                return self.constant(&field, value, Origin::Literal, path, out);
+            }
+            Shape::Constant(value) => {
+                return self.constant(&field, value, Origin::Expression, path, out);
             }
             Shape::Placeholder(placeholder) => {
                 if let Some(why) = placeholder
                     .examples()
                     .iter()
-                    .find_map(|example| encoded(example, Origin::Expression).err())
+                    .find_map(|example| field.encoded(example, Origin::Expression).err())
                 {
                     return self.wrong(path, why);
                 }
                 if let Some(options) = placeholder.options() {
                     let options = options
                         .into_iter()
-                        .filter_map(|option| encoded(option, Origin::Expression).ok())
+                        .filter_map(|option| field.encoded(option, Origin::Expression).ok())
                         .collect();
                     return out.0.push(Segment::OneOf(options));
                 }
@@ -573,17 +554,30 @@ impl Compiler {
             }
             Shape::Text(text) => Source::Text(text.clone()),
             Shape::Array(_) | Shape::Object(_) => {
-                let why = encoded(&example_of(shape), Origin::Literal).err();
+                let why = field.encoded(&example_of(shape), Origin::Literal).err();
                 return self.wrong(path, why.unwrap_or_default());
             }
         };
         out.0.push(Segment::Scalar(Box::new(ScalarPlaceholder {
-            tag,
-            scalar,
+            field,
             source,
-            absence,
             path: path.to_owned(),
         })));
+    }
+
+    /// Encodes a scalar that never differs.
+    fn constant(
+        &mut self,
+        field: &ScalarField,
+        value: &Value,
+        origin: Origin,
+        path: &str,
+        out: &mut Segments,
+    ) {
+        match field.encoded(value, origin) {
+            Ok(bytes) => out.bytes().extend(bytes),
+            Err(why) => self.wrong(path, why),
+        }
     }
 
     /// Compiles a value that is encoded by its descriptor: now if it never differs.
@@ -609,6 +603,13 @@ impl Compiler {
             path: path.to_owned(),
         })));
     }
+}
+
+fn is_null(shape: &Shape) -> bool {
+    matches!(
+        shape,
+        Shape::Literal(Value::Null) | Shape::Constant(Value::Null)
+    )
 }
 
 /// A value of the same kind, for a message that says which kind that is.

@@ -1,5 +1,6 @@
 //! Files of protobuf editions, and extensions.
 
+use prost::encoding::{WireType, encode_key, encode_varint};
 use serde_json::{Value, json};
 
 use super::*;
@@ -139,47 +140,43 @@ fn features_of_an_edition_say_how_fields_are_sent() {
     }
 }
 
-#[test]
-fn files_of_an_edition_mean_the_same_from_a_text_and_from_a_compiler() {
-    use prost::encoding::{WireType, encode_key, encode_varint};
-    let bytes = |number: u32, content: &[u8]| {
-        let mut out = Vec::new();
-        encode_key(number, WireType::LengthDelimited, &mut out);
-        encode_varint(content.len() as u64, &mut out);
-        out.extend_from_slice(content);
-        out
+/// A field of a message: number, length and content.
+fn bytes(number: u32, content: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    encode_key(number, WireType::LengthDelimited, &mut out);
+    encode_varint(content.len() as u64, &mut out);
+    out.extend_from_slice(content);
+    out
+}
+
+/// A field of a message: number and value.
+fn varint(number: u32, value: u64) -> Vec<u8> {
+    let mut out = Vec::new();
+    encode_key(number, WireType::Varint, &mut out);
+    encode_varint(value, &mut out);
+    out
+}
+
+/// A field as descriptor.proto numbers its parts: name, number, label, type, type name, options
+/// with features.
+fn field(name: &str, number: u64, label: u64, kind: u64, of: &str, features: Vec<u8>) -> Vec<u8> {
+    let named = if of.is_empty() {
+        vec![]
+    } else {
+        bytes(6, of.as_bytes())
     };
-    let varint = |number: u32, value: u64| {
-        let mut out = Vec::new();
-        encode_key(number, WireType::Varint, &mut out);
-        encode_varint(value, &mut out);
-        out
+    let options = if features.is_empty() {
+        vec![]
+    } else {
+        bytes(8, &bytes(21, &features))
     };
-    // as descriptor.proto numbers them: name, number, label, type, type name, options with features
-    let field = |name: &str, number: u64, label: u64, kind: u64, of: &str, features: Vec<u8>| {
-        let named = if of.is_empty() {
-            vec![]
-        } else {
-            bytes(6, of.as_bytes())
-        };
-        let options = if features.is_empty() {
-            vec![]
-        } else {
-            bytes(8, &bytes(21, &features))
-        };
-        bytes(
-            2,
-            &[
-                bytes(1, name.as_bytes()),
-                varint(3, number),
-                varint(4, label),
-                varint(5, kind),
-                named,
-                options,
-            ]
-            .concat(),
-        )
-    };
+    let name = bytes(1, name.as_bytes());
+    let numbers = [varint(3, number), varint(4, label), varint(5, kind)].concat();
+    bytes(2, &[name, numbers, named, options].concat())
+}
+
+/// A file of an edition as a compiler writes it.
+fn file(edition: u64) -> Vec<u8> {
     let message = [
         bytes(1, b"M"),
         field("explicit", 1, 1, 5, "", vec![]),
@@ -188,25 +185,21 @@ fn files_of_an_edition_mean_the_same_from_a_text_and_from_a_compiler() {
         field("expanded", 4, 3, 5, "", varint(3, 2)),
         field("delimited", 5, 1, 11, ".e.M", varint(5, 2)),
     ];
-    let service = [
-        bytes(1, b"E"),
-        bytes(
-            2,
-            &[bytes(1, b"Do"), bytes(2, b".e.M"), bytes(3, b".e.M")].concat(),
-        ),
+    let method = [bytes(1, b"Do"), bytes(2, b".e.M"), bytes(3, b".e.M")].concat();
+    let service = [bytes(1, b"E"), bytes(2, &method)].concat();
+    [
+        bytes(1, b"e.proto"),
+        bytes(2, b"e"),
+        bytes(4, &message.concat()),
+        bytes(6, &service),
+        bytes(12, b"editions"),
+        varint(14, edition),
     ]
-    .concat();
-    let file = |edition: u64| {
-        [
-            bytes(1, b"e.proto"),
-            bytes(2, b"e"),
-            bytes(4, &message.concat()),
-            bytes(6, &service),
-            bytes(12, b"editions"),
-            varint(14, edition),
-        ]
-        .concat()
-    };
+    .concat()
+}
+
+#[test]
+fn files_of_an_edition_mean_the_same_from_a_text_and_from_a_compiler() {
     let of_set = |edition: u64| {
         let source = Source {
             path: String::new(),

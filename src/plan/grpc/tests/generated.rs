@@ -8,11 +8,13 @@ use serde_json::{Value, json};
 use super::*;
 use crate::plan::Delimiters;
 
-/// A value for a field of `All`, as protobuf's JSON form has it.
-fn fields(depth: u32) -> BoxedStrategy<Value> {
+/// A field of `All` by its name, with a value in protobuf's JSON form.
+type NamedField = BoxedStrategy<(&'static str, Value)>;
+
+/// Fields of scalars.
+fn scalars() -> Vec<NamedField> {
     let text = "[a-zé\"\\\\]{0,6}".prop_map(Value::from);
-    let whole = any::<i32>().prop_map(Value::from);
-    let mut options: Vec<BoxedStrategy<(&str, Value)>> = vec![
+    vec![
         any::<f64>()
             .prop_filter("JSON has no others", |f| f.is_finite())
             .prop_map(|f| ("f64", json!(f)))
@@ -51,6 +53,13 @@ fn fields(depth: u32) -> BoxedStrategy<Value> {
         ]
         .prop_map(|mood| ("mood", mood))
         .boxed(),
+    ]
+}
+
+/// Lists and maps of scalars.
+fn lists_and_maps() -> Vec<NamedField> {
+    let whole = any::<i32>().prop_map(Value::from);
+    vec![
         prop::collection::vec("[a-z]{0,3}", 0..4)
             .prop_map(|words| ("words", json!(words)))
             .boxed(),
@@ -69,6 +78,12 @@ fn fields(depth: u32) -> BoxedStrategy<Value> {
         prop::collection::btree_map(any::<bool>().prop_map(|b| b.to_string()), "[a-z]", 0..3)
             .prop_map(|map| ("by_truth", json!(map)))
             .boxed(),
+    ]
+}
+
+/// Messages that have a JSON form of their own.
+fn well_known() -> Vec<NamedField> {
+    vec![
         (-62_135_596_800_i64..=253_402_300_799, 0..1_000_000_000_u32)
             .prop_map(|(s, n)| {
                 (
@@ -100,7 +115,12 @@ fn fields(depth: u32) -> BoxedStrategy<Value> {
         prop::collection::vec(free(), 0..3)
             .prop_map(|list| ("values", json!(list)))
             .boxed(),
-    ];
+    ]
+}
+
+/// A message `All`, with messages within each other up to `depth`.
+fn fields(depth: u32) -> BoxedStrategy<Value> {
+    let mut options = [scalars(), lists_and_maps(), well_known()].concat();
     if depth > 0 {
         options.push(fields(depth - 1).prop_map(|inner| ("inner", inner)).boxed());
         options.push(
