@@ -37,5 +37,8 @@ pub enum StatsError {
         "the statistics have format {found}, this version reads format {}",
         snapshot::FORMAT
     )]
-    Format { found: u64 },
+    Format {
+        /// Number of the format.
+        found: u64,
+    },
 }

@@ -11,14 +11,24 @@ use super::Reference;
 #[serde(rename_all = "camelCase")]
 pub enum Auth {
     /// `Authorization: Bearer <token>`
-    Bearer { token: Reference },
+    Bearer {
+        /// The token.
+        token: Reference,
+    },
     /// `Authorization: Basic <base64 of username:password>`
     Basic {
+        /// The user name.
         username: Reference,
+        /// The password.
         password: Reference,
     },
     /// A header of any name.
-    Header { name: String, value: Reference },
+    Header {
+        /// Name of the header.
+        name: String,
+        /// Value of the header.
+        value: Reference,
+    },
     /// A bearer token from the client credentials grant.
     #[serde(rename = "oauth2")]
     OAuth2(Box<OAuth2>),
@@ -61,9 +71,15 @@ pub enum ClientAuthentication {
 pub enum Google {
     /// Identity token, for services that check the caller themselves; without an audience it is
     /// made out for the target's origin.
-    IdToken { audience: Option<String> },
+    IdToken {
+        /// Audience that the token is made out for; `None`: the origin of the target.
+        audience: Option<String>,
+    },
     /// Access token, for Google's own APIs; without scopes it has those of the identity.
-    AccessToken { scopes: Vec<String> },
+    AccessToken {
+        /// Scopes asked for; if empty, those of the identity.
+        scopes: Vec<String>,
+    },
 }
 
 /// Keys and scope of AWS Signature Version 4.

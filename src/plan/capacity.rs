@@ -100,10 +100,17 @@ pub enum LimitedBy {
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Next {
     /// Try `rate`, in iterations per second.
-    Level { rate: f64, purpose: Purpose },
-    /// End the search. `rate` was confirmed; `None` if no rate was.
+    Level {
+        /// Iterations started per second over the fleet.
+        rate: f64,
+        /// Reason for trying it.
+        purpose: Purpose,
+    },
+    /// End the search.
     Done {
+        /// Highest rate that was confirmed, in iterations per second; `None` if none was.
         rate: Option<f64>,
+        /// Limit that kept it from being higher.
         limited_by: LimitedBy,
     },
 }

@@ -36,22 +36,38 @@ pub struct Feeder {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Source {
-    /// Comma-separated values; every value is text. With an empty `columns` the first line names
-    /// them.
+    /// Comma-separated values; every value is text.
     Csv {
+        /// Place of the text.
         data: Data,
+        /// Character between two fields, in ASCII.
         delimiter: char,
+        /// Names of the columns; if empty, the first line has them.
         columns: Vec<String>,
     },
     /// A JSON list of objects.
-    Json { data: Data },
+    Json {
+        /// Place of the text.
+        data: Data,
+    },
     /// A JSON object on each line that is not empty.
-    JsonLines { data: Data },
+    JsonLines {
+        /// Place of the text.
+        data: Data,
+    },
     /// Objects written in the test itself, at least one.
-    Inline { rows: Vec<Value> },
+    Inline {
+        /// The rows; never empty.
+        rows: Vec<Value>,
+    },
     /// The files of the folder `path` whose names match `glob`, sorted by name; each row has
     /// `name`, `bytes` (the size) and `base64` (the content).
-    Files { path: String, glob: String },
+    Files {
+        /// Path of the folder, like that of [`Data::File`].
+        path: String,
+        /// Pattern of names, for [`glob_matches`].
+        glob: String,
+    },
 }
 
 /// Place of a feeder's bytes.

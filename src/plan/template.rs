@@ -94,10 +94,20 @@ pub enum RenderError {
     Unset(String),
     /// A value has no such field or item.
     #[error("there is no {part} in {of}")]
-    NoPart { of: String, part: String },
+    NoPart {
+        /// Name of the value.
+        of: String,
+        /// Field or item, such as `field "id"`.
+        part: String,
+    },
     /// A function does not accept its arguments.
     #[error("{function}: {why}")]
-    Call { function: String, why: String },
+    Call {
+        /// Name of the function.
+        function: String,
+        /// Explanation, without any of the arguments.
+        why: String,
+    },
     /// A header's value holds CR, LF or NUL.
     #[error("a header's value may not hold CR, LF or NUL")]
     LineBreak,
@@ -111,7 +121,12 @@ pub enum RenderError {
     NotJson,
     /// A field of a message does not accept the value.
     #[error("{field}: {why}")]
-    Field { field: String, why: String },
+    Field {
+        /// Path of the field, such as `message.rows[3]`.
+        field: String,
+        /// Explanation, without the value.
+        why: String,
+    },
 }
 
 /// A parsed template; in JSON it is its source text, with its delimiters where they are not the

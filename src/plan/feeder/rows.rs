@@ -28,12 +28,22 @@ pub enum RowsError {
     /// The data has no row.
     #[error("holds no row")]
     Empty,
-    /// A mistake in the text, with the line counted from 1.
+    /// A mistake in the text.
     #[error("line {line}: {message}")]
-    Line { line: u64, message: String },
-    /// A mistake in a value, with the row counted from 1.
+    Line {
+        /// Number of the line, from 1.
+        line: u64,
+        /// Explanation, without any of the data.
+        message: String,
+    },
+    /// A mistake in a value.
     #[error("row {row}: {message}")]
-    Row { row: usize, message: String },
+    Row {
+        /// Number of the row, from 1.
+        row: usize,
+        /// Explanation, without any of the data.
+        message: String,
+    },
 }
 
 /// Parsed rows: objects, at least one.
