@@ -219,11 +219,11 @@ mod tests {
             prop_assume!(weights.iter().sum::<u32>() > 0);
             let total = f64::from(weights.iter().sum::<u32>());
             let mix = WeightedRoundRobin::new(&weights);
-            let mut given = vec![0u64; weights.len()];
-            for k in 0..length { given[mix.at(k)] += 1; }
-            for (weight, given) in weights.iter().zip(given) {
+            let mut dealt = vec![0u64; weights.len()];
+            for k in 0..length { dealt[mix.at(k)] += 1; }
+            for (weight, dealt) in weights.iter().zip(dealt) {
                 let due = length as f64 * f64::from(*weight) / total;
-                prop_assert!((given as f64 - due).abs() < weights.len() as f64, "{given} of {due}");
+                prop_assert!((dealt as f64 - due).abs() < weights.len() as f64, "{dealt} of {due}");
             }
         }
     }

@@ -48,7 +48,7 @@ enum Offer {
     /// The test's own files.
     #[default]
     Files,
-    /// The target, which may have told.
+    /// The target's reflection, with the services that it lists, if it answered that question.
     Target(Option<BTreeSet<String>>),
 }
 
@@ -525,7 +525,7 @@ mod tests {
 
     #[test]
     fn a_service_that_a_target_does_not_describe_is_told_with_what_it_offers() {
-        let told = |offered: Option<&[&str]>| {
+        let error_of = |offered: Option<&[&str]>| {
             let offered =
                 offered.map(|names| names.iter().map(|name| (*name).to_owned()).collect());
             rpc(
@@ -535,20 +535,20 @@ mod tests {
             .unwrap_err()
         };
         assert_eq!(
-            told(None),
+            error_of(None),
             "the target's reflection knows no service \"shop.Orders\""
         );
         assert_eq!(
-            told(Some(&[])),
+            error_of(Some(&[])),
             "the target has no service \"shop.Orders\"; it offers none"
         );
         assert_eq!(
-            told(Some(&["a.B", "c.D"])),
+            error_of(Some(&["a.B", "c.D"])),
             "the target has no service \"shop.Orders\"; it offers a.B, c.D"
         );
         let alike = "the target has no service \"shop.Orders\"; did you mean shop.v1.Orders? It offers a.B, shop.v1.Orders";
-        assert_eq!(told(Some(&["a.B", "shop.v1.Orders"])), alike);
-        assert!(told(Some(&["shop.Orders"])).contains("give its .proto file in spec.protos"));
+        assert_eq!(error_of(Some(&["a.B", "shop.v1.Orders"])), alike);
+        assert!(error_of(Some(&["shop.Orders"])).contains("give its .proto file in spec.protos"));
     }
 
     #[test]

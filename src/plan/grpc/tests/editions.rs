@@ -64,19 +64,20 @@ const EDITION: &str = r#"
 #[test]
 fn an_edition_that_is_not_known_or_a_feature_that_is_none_is_named_with_its_file() {
     let at = "spec.protos.configMaps[0].items[0]: e.proto: ";
-    let told = |from: &str, to: &str| of_text(&EDITION.replace(from, to)).unwrap_err().remove(0);
+    let error_of =
+        |from: &str, to: &str| of_text(&EDITION.replace(from, to)).unwrap_err().remove(0);
     assert_eq!(
-        told("2023", "2042"),
+        error_of("2023", "2042"),
         format!(
             "{at}edition \"2042\" is not known here; 2023 and 2024 are, as are proto2 and proto3"
         )
     );
-    let maybe = told("field_presence = IMPLICIT]", "field_presence = MAYBE]");
+    let maybe = error_of("field_presence = IMPLICIT]", "field_presence = MAYBE]");
     assert_eq!(
         maybe,
         format!("{at}there is no features.field_presence = MAYBE")
     );
-    let whole = told(
+    let whole = error_of(
         "option features.enum_type = CLOSED",
         "option features.message_encoding = DELIMITED",
     );
@@ -86,19 +87,19 @@ fn an_edition_that_is_not_known_or_a_feature_that_is_none_is_named_with_its_file
         )),
         "{whole}"
     );
-    let mixed = told("NONE = 0", "NONE = 5");
+    let mixed = error_of("NONE = 0", "NONE = 5");
     assert!(
         mixed.starts_with(&format!(
             "{at}implicit has features.field_presence = IMPLICIT in a file with an enum"
         )),
         "{mixed}"
     );
-    let grammar = told("int32 explicit = 1;", "int32 explicit = ;");
+    let grammar = error_of("int32 explicit = 1;", "int32 explicit = ;");
     assert!(
         grammar.starts_with("spec.protos.configMaps[0].items[0]: e.proto:11:"),
         "{grammar}"
     );
-    let unknown = told("Inner prefixed", "Outer prefixed");
+    let unknown = error_of("Inner prefixed", "Outer prefixed");
     assert!(
         unknown.contains("e.proto") && unknown.contains("'Outer' is not defined"),
         "{unknown}"
