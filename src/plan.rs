@@ -294,7 +294,7 @@ impl Plan {
     /// The values that steps record, one per name; a trend's position is its number wherever
     /// statistics are kept.
     pub fn trends(&self) -> Vec<Trend> {
-        // validation has found that they fit each other
+        // validation checked that records of one name have one unit
         trends(self.steps().flat_map(|place| &place.step.record)).unwrap_or_default()
     }
 

@@ -56,7 +56,7 @@ mod starling {
                     Err(_) => return Read::Malformed,
                 }
             }
-            // whatever it means, it must be something
+            // any meaning will do, as long as it does not panic
             let _ = response.end_of_stream(&answer);
             Read::Unfinished
         }

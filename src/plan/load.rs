@@ -165,7 +165,7 @@ impl Load {
         match self {
             Load::Closed { profile, .. } | Load::Open { profile, .. } => profile.max_level(),
             Load::Iterations(iterations) => iterations.users.into(),
-            // nobody knows how far it will come
+            // the search decides how high it goes
             Load::Capacity(capacity) => capacity.start,
         }
     }

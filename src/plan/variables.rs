@@ -106,7 +106,7 @@ impl<'a> Resolver<'a> {
             return;
         };
         if let Some(at) = self.under_way.iter().position(|known| known == name) {
-            // whoever names it is not wrong as well
+            // declared, so that variables that refer to it get no error of their own
             self.resolved
                 .names
                 .declare(name, Declared::Value(slot as Slot));
@@ -126,7 +126,7 @@ impl<'a> Resolver<'a> {
         self.under_way.pop();
         let declared = declared.unwrap_or_else(|message| {
             self.wrong(name, message);
-            // what it would have been does not matter any more
+            // any declaration will do, since the plan is refused
             Declared::Value(slot as Slot)
         });
         self.resolved.names.declare(name, declared);

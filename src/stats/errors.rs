@@ -189,7 +189,7 @@ impl ErrorTable {
     /// Adds the wait that the answer of a failure asked for, directly after the failure was
     /// recorded.
     pub fn asked_to_wait(&mut self, key: ErrorKey, wait: Duration) {
-        // failures of further keys have no entry
+        // failures beyond MAX_KEYS have no entry
         if let Some(entry) = self.entries.get_mut(&key) {
             entry
                 .retry_after
@@ -260,7 +260,7 @@ impl ErrorTable {
             },
         ) in &self.entries
         {
-            // the place in ALL; 0 for no status, as no answer has that one
+            // the class as its position in ALL; 0 for no status, since no answer has status 0
             for number in [
                 *class as u64,
                 u64::from(*step),

@@ -85,7 +85,7 @@ pub fn in_unit(value: f64, unit: &str) -> String {
 pub fn money(price: f64) -> String {
     match price {
         p if p == 0.0 || p >= 0.995 => format!("{p:.2}"),
-        // three digits that count
+        // three significant digits
         p => format!(
             "{p:.*}",
             (2 - p.log10().floor() as i32).clamp(2, 9) as usize

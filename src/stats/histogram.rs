@@ -165,7 +165,7 @@ impl Histogram {
     /// Smallest value in microseconds that `p` percent of the samples do not exceed (nearest rank),
     /// never beyond [`max`](Self::max); 0 when empty.
     pub fn percentile(&self, p: f64) -> u64 {
-        // 99.9 percent of 1000 is rank 999, whatever the floats make of it
+        // less a millionth, so that rounding does not make rank 1000 of 99.9 percent of 1000
         let rank = (p.clamp(0.0, 100.0) / 100.0 * self.count as f64 - 1e-6)
             .ceil()
             .max(1.0) as u64;
@@ -369,7 +369,7 @@ impl Counts {
     #[cold]
     fn open(&mut self, page: usize) -> u16 {
         if self.pages.len() == self.pages.capacity() {
-            // by a quarter, since there may be thousands of histograms
+            // grows by a quarter and not to the double, since there may be thousands of histograms
             self.pages.reserve_exact((self.pages.len() / 4).max(4));
         }
         self.pages.push([0; PAGE]);
@@ -393,7 +393,7 @@ impl Counts {
             }
         }
         for (index, carries) in &other.carries {
-            // of a bucket whose page may be new here, if the rest of its count is 0
+            // the page may be new here, where the low bits of the count are 0
             self.add(usize::from(*index), carries << u16::BITS);
         }
     }

@@ -98,7 +98,7 @@ impl Totals {
             received_by_target: snapshot.received_by_target(),
             checks_passed: sum.checks_passed,
             checks_failed: sum.checks_failed,
-            // only who put the seconds together knows
+            // known only where the seconds are put together, which sets it
             late: 0,
             rps: scale.per_second(sum.requests),
             requested_rate: scale.arrivals.map(|arrivals| scale.per_second(arrivals)),

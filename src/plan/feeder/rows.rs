@@ -56,7 +56,7 @@ pub struct Rows {
 
 impl std::fmt::Debug for Rows {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        // they may come from a Secret
+        // the rows may come from a Secret
         write!(f, "Rows({} of {:?})", self.rows.len(), self.columns)
     }
 }
@@ -79,7 +79,7 @@ impl Rows {
             Source::Inline { rows } => rows.clone(),
             Source::Files { .. } => Vec::new(),
         };
-        // how the bytes are read matters as much as the bytes
+        // the same bytes read in another format are other rows
         let how = serde_json::to_vec(source).unwrap_or_default();
         Self::new(
             rows,
@@ -280,7 +280,7 @@ fn json_message(error: &serde_json::Error, wrong_kind: &str) -> String {
         return wrong_kind.to_owned();
     }
     let text = error.to_string();
-    // its line is that of the piece it was given, which is not that in the file
+    // the parser's line is that within the text it was handed, not that in the file
     let end = text.rfind(" at line ").unwrap_or(text.len());
     format!("{} (column {})", &text[..end], error.column())
 }

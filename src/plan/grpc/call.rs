@@ -10,7 +10,7 @@ use crate::plan::{Action, Declared, JsonTemplate, Names, Plan, Problem, Protocol
 /// Every mistake in a plan's calls that descriptors reveal, before anything else is known: the
 /// values of Secrets, rows of feeders.
 pub fn check(plan: &Plan, descriptors: &Descriptors) -> Vec<Problem> {
-    // what is wrong with variables has been said when the plan was made
+    // mistakes in variables were reported when the plan was made
     let mut names = plan.variables.resolve(None).unwrap_or_default().names;
     for (slot, feeder) in (plan.feeder_slots()..).zip(&plan.feeders) {
         names.declare(&feeder.name, Declared::Row(slot));

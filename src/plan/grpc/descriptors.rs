@@ -126,7 +126,7 @@ impl Descriptors {
         }
         for (name, field, file) in set_files {
             roots.push((name.clone(), field));
-            // of two sets with a file the first has it, as a text has it before both
+            // a file of two sets is that of the first; a text goes before both
             library.files.entry(name).or_insert(file);
         }
         library.compile(&roots, problems)
@@ -226,7 +226,7 @@ impl Descriptors {
                 "the target offers {name}, but its reflection does not describe it; give its .proto file in spec.protos"
             );
         }
-        // what is most often left out, or put in as it is in code
+        // most often the package is missing, or the name is spelled as in code
         let last = |name: &str| name.rsplit('.').next().unwrap_or_default().to_lowercase();
         let alike = known.iter().find(|other| last(other) == last(name));
         let all = listed(known.iter().map(String::as_str));
@@ -304,7 +304,7 @@ impl Library {
             if let Err(error) = compiler.open_file(path) {
                 // its Debug form is what a compiler prints: file, line, column, message
                 let message = format!("{error:?}");
-                // a file that several others import is wrong once
+                // a mistake in a file that several others import is reported once
                 if !problems.iter().any(|problem| problem.message == message) {
                     problems.push(Problem::new(field, message));
                 }

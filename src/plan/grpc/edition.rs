@@ -330,7 +330,7 @@ impl Lowering {
             expanded,
             delimited,
         } = above.with(set).with(Some(&named));
-        // in a text a name may be that of a message or of an enum
+        // a file parsed from text does not say whether a type's name is a message or an enum
         let kind = field.r#type.and_then(|number| Type::try_from(number).ok());
         if field.label() == Label::Repeated {
             if expanded || self.is_proto2 {
@@ -508,7 +508,7 @@ fn set_feature(set: &mut FeatureSet, feature: &str, value: &str) -> Result<(), S
         ("field_presence" | "repeated_field_encoding" | "message_encoding", _) => {
             return Err(format!("there is no features.{feature} = {value}"));
         }
-        // of those that there are, none is seen on the wire
+        // no other feature changes the bytes
         _ => return Ok(()),
     };
     *place = Some(number);

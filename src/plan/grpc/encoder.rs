@@ -236,7 +236,7 @@ impl ScalarPlaceholder {
         out.extend_from_slice(&self.field.tag);
         let begun = out.len();
         wire::prefixed(out, write)?;
-        // nothing but the length, which is 0
+        // the text is empty: only its length was written, which is 0
         if self.field.absence == Absence::NullAndDefault && out.len() == begun + 1 {
             out.truncate(before);
         }
@@ -398,7 +398,7 @@ impl Compiler {
                 by_number.insert(field.number(), (field, shape, path));
             }
         }
-        // in the order in which everybody writes them
+        // in the order of their numbers, as other encoders write them
         for (field, shape, path) in by_number.into_values() {
             self.field(&field, shape, &path, out);
         }

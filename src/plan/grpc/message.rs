@@ -113,7 +113,7 @@ pub fn find_field(message: &MessageDescriptor, name: &str) -> Result<Field, Stri
 /// The `oneof` that the field belongs to, if it does.
 pub fn choice_of(field: &Field) -> Option<OneofDescriptor> {
     match field {
-        // an optional field of proto3 is in one of its own
+        // an optional field of proto3 is alone in a oneof that the compiler makes
         Field::Own(field) => field
             .containing_oneof()
             .filter(|oneof| !oneof.is_synthetic()),

@@ -143,7 +143,7 @@ impl Scalar {
             Self::Double => WireValue::Fixed64(float(value).ok_or_else(wrong)?.to_le_bytes()),
             Self::Float => {
                 let wide = float(value).ok_or_else(wrong)?;
-                // infinity was written as such
+                // infinity itself is allowed, a number that becomes infinite is not
                 let narrow = wide as f32;
                 if narrow.is_infinite() && wide.is_finite() && wide.abs() > f64::from(f32::MAX) {
                     return Err(wrong());

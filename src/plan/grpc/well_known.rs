@@ -110,7 +110,7 @@ fn write_seconds(seconds: i64, nanos: i32, out: &mut Vec<u8>) {
 
 /// Seconds since 1970 and nanoseconds of a time in RFC 3339.
 fn timestamp(text: &str) -> Option<(i64, i32)> {
-    // what the form wants and the parser does not: T and Z in upper case
+    // the form wants T and Z in upper case, jiff takes either
     let is_strict = text.as_bytes().get(10) == Some(&b'T') && !text.ends_with('z');
     let parsed: Timestamp = text.parse().ok().filter(|_| is_strict)?;
     let nanos = parsed.as_nanosecond();

@@ -131,7 +131,7 @@ fn outermost(expression: &Expression, place: Place) -> (&Expression, Place) {
                 }
             }
         }
-        // the place encodes, and hardly anyone means to do it twice
+        // the place encodes already, and encoding twice is hardly ever meant
         (Expression::Call(name, arguments), Place::Path | Place::Form)
             if name == "urlEncode" && arguments.len() == 1 =>
         {

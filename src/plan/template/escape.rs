@@ -27,7 +27,7 @@ pub fn write_value(value: &Value, place: Place, out: &mut Vec<u8>) -> Result<(),
         ) => {
             return escape(&value.to_string(), place, out);
         }
-        // what else JSON has needs no escaping anywhere, and no line break
+        // numbers, truth values and null need no escaping anywhere
         _ => serde_json::to_writer(out, value).expect("a value is JSON, and a vector takes all"),
     }
     Ok(())

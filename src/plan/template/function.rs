@@ -132,7 +132,7 @@ impl Function {
     }
 
     fn value_of(self, arguments: &[&Value]) -> Result<Value, String> {
-        // `find` saw to the number of arguments
+        // `find` checked the number of arguments
         let first = arguments.first().copied().unwrap_or(&Value::Null);
         let second = arguments.get(1).copied().unwrap_or(&Value::Null);
         Ok(match self {

@@ -103,7 +103,7 @@ impl JsonTemplate {
                 out.push_bytes(if items.is_empty() { b"[]" } else { b"]" });
             }
             Value::Object(fields) => {
-                // sorted whatever map serde_json was built with
+                // sorted, whichever map serde_json was built with
                 let sorted: BTreeMap<&String, &Value> = fields.iter().collect();
                 for (i, (key, item)) in sorted.into_iter().enumerate() {
                     if key.contains(self.delimiters.open()) {

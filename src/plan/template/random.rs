@@ -163,7 +163,7 @@ pub fn between(min: i64, max: i64, random: u64) -> i64 {
 
 /// Appends `length` random characters of the alphabet.
 pub fn write_letters(length: usize, alphabet: &[char], scope: &mut impl Scope, out: &mut Vec<u8>) {
-    // four letters of each random number: what is left of it then is still as good as uniform
+    // four letters from each random number: the bits left after each are still close to uniform
     let mut random = 0;
     for nth in 0..length {
         if nth % 4 == 0 {

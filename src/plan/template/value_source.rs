@@ -263,7 +263,7 @@ fn resolve_call(
                 Ok(ValueSource::RandString { length, alphabet })
             }
             ("randString", _) => Ok(ValueSource::Random(Random::String, resolved)),
-            // tried out now, so that a mistake is found now
+            // drawn once, so that a mistake is found at validation
             ("randFloat", Some(constants)) => {
                 random::float(constants, 0).map_err(refused)?;
                 Ok(ValueSource::Random(Random::Float, resolved))
@@ -432,7 +432,7 @@ impl ValueSource {
             }
             ValueSource::Now(format) => {
                 let now = Timestamp::try_from(scope.now()).unwrap_or(Timestamp::UNIX_EPOCH);
-                // a vector takes all, and the format was tried when the template was compiled
+                // writing to a vector cannot fail, and the format was tried when the template was compiled
                 let _ = match format {
                     Format::Strftime(format) => write!(out, "{}", now.strftime(format)),
                     _ => write!(out, "{now:.3}"),
