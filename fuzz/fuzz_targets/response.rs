@@ -1,4 +1,5 @@
-//! Whatever a server sends, the parser neither panics nor reads more into the whole than into its pieces.
+//! Fuzzes the parser of responses: it neither panics nor reads more into the whole than into its
+//! pieces.
 
 #![no_main]
 

@@ -1,4 +1,5 @@
-//! Whatever claims to be a worker's statistics is refused, or means the same when it is written and read again.
+//! Fuzzes the decoder of a worker's statistics: any bytes are refused, or mean the same when they
+//! are written and read again.
 
 #![no_main]
 

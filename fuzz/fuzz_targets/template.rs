@@ -1,4 +1,5 @@
-//! Whatever an author writes, templates compile or say why not, and what they render is safe in its place.
+//! Fuzzes templates: any text compiles or is refused with a reason, and a rendered value is safe in
+//! its place.
 
 #![no_main]
 

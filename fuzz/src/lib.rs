@@ -1,4 +1,5 @@
-//! The parts of Starling that read what others wrote, without the rest of the program, which would take minutes to instrument.
+//! The parts of Starling that read input from outside, without the rest of the program, which would
+//! take minutes to instrument.
 
 // not every function of them is called from here
 #![allow(dead_code, unused_imports)]

@@ -1,4 +1,5 @@
-//! JSON values as the scalars of protobuf, by the rules of its JSON form: <https://protobuf.dev/programming-guides/json/>.
+//! JSON values as the scalars of protobuf, by the rules of its JSON form:
+//! <https://protobuf.dev/programming-guides/json/>.
 
 use std::borrow::Cow;
 
