@@ -281,14 +281,14 @@ impl CompiledCel {
         &self.needs
     }
 
-    /// Evaluates a condition. `facts` are those of the last answer; without one, an expression that
+    /// Evaluates a condition. `subject` is the last answer; without one, an expression that
     /// reads an answer fails.
     pub fn is_true(
         &self,
-        facts: Option<&dyn Subject>,
+        subject: Option<&dyn Subject>,
         scope: &impl Scope,
     ) -> Result<bool, EvaluationError> {
-        self.evaluate(facts, scope, |value| {
+        self.evaluate(subject, scope, |value| {
             let fits = value.downcast_ref::<CelBool>().map(|truth| *truth.inner());
             fits.ok_or_else(|| {
                 format!(
@@ -299,13 +299,13 @@ impl CompiledCel {
         })
     }
 
-    /// Evaluates a number, which is never infinite or NaN. `facts` are those of the last answer.
+    /// Evaluates a number, which is never infinite or NaN. `subject` is the last answer.
     pub fn number(
         &self,
-        facts: Option<&dyn Subject>,
+        subject: Option<&dyn Subject>,
         scope: &impl Scope,
     ) -> Result<f64, EvaluationError> {
-        self.evaluate(facts, scope, |value| {
+        self.evaluate(subject, scope, |value| {
             let whole = value
                 .downcast_ref::<CelInt>()
                 .map(|number| *number.inner() as f64);
@@ -334,12 +334,12 @@ impl CompiledCel {
 
     fn evaluate<T>(
         &self,
-        facts: Option<&dyn Subject>,
+        subject: Option<&dyn Subject>,
         scope: &impl Scope,
         take: impl Fn(&dyn Val) -> Result<T, String>,
     ) -> Result<T, EvaluationError> {
         let mut context = Context::with_env(ENVIRONMENT.clone());
-        self.bind(facts, scope, &mut context)
+        self.bind(subject, scope, &mut context)
             .map_err(EvaluationError)?;
         let resolve = || match ::cel::Value::resolve_val(&self.cel.expression, &context) {
             Ok(value) => take(&*value),
@@ -353,7 +353,7 @@ impl CompiledCel {
 
     fn bind<'v>(
         &'v self,
-        facts: Option<&'v dyn Subject>,
+        subject: Option<&'v dyn Subject>,
         scope: &'v impl Scope,
         context: &mut Context<'_, 'v>,
     ) -> Result<(), String> {
@@ -368,23 +368,23 @@ impl CompiledCel {
             iteration,
             user,
         } = &*self.cel.references;
-        let facts = || facts.ok_or_else(|| "there is no answer yet".to_owned());
+        let subject = || subject.ok_or_else(|| "there is no answer yet".to_owned());
         if *status {
-            context.add_variable_as_val("status", values::whole(facts()?.status().into()));
+            context.add_variable_as_val("status", values::whole(subject()?.status().into()));
         }
         if *headers {
-            context.add_variable_as_val("headers", values::headers(facts()?));
+            context.add_variable_as_val("headers", values::headers(subject()?));
         }
         if *body {
-            context.add_variable_as_val("body", values::text(facts()?.body()?));
+            context.add_variable_as_val("body", values::text(subject()?.body()?));
         }
         if let Some(wanted) = json {
-            context.add_variable_as_val("json", values::part(facts()?.json()?, wanted));
+            context.add_variable_as_val("json", values::part(subject()?.json()?, wanted));
         }
         if *latency {
             context.add_variable_as_val(
                 "latency",
-                values::broken(facts()?.latency().as_secs_f64() * 1e3),
+                values::broken(subject()?.latency().as_secs_f64() * 1e3),
             );
         }
         if !vars.is_empty() {

@@ -32,9 +32,9 @@ pub(super) fn text(bytes: &[u8]) -> Box<dyn Val + '_> {
 }
 
 /// Headers as a map with names in lower case; values of one name are joined by `, `.
-pub(super) fn headers<'v>(facts: &dyn Subject) -> Box<dyn Val + 'v> {
+pub(super) fn headers<'v>(subject: &dyn Subject) -> Box<dyn Val + 'v> {
     let mut joined: HashMap<String, String> = HashMap::new();
-    facts.headers(&mut |name, value| {
+    subject.headers(&mut |name, value| {
         let value = String::from_utf8_lossy(value);
         joined
             .entry(name.to_ascii_lowercase())
