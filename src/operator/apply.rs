@@ -335,13 +335,13 @@ mod tests {
     #[test]
     fn the_writes_of_the_status_have_their_numbers() {
         let (_, over) = fixture::ended();
-        let mut going = over.clone();
-        going.run.as_mut().unwrap().end = None;
-        let mut granted = going.clone();
+        let mut active = over.clone();
+        active.run.as_mut().unwrap().end = None;
+        let mut granted = active.clone();
         granted.run.as_mut().unwrap().master = Some(Default::default());
-        assert_eq!(status_label(&LoadTestStatus::default(), &going), "W1");
-        assert_eq!(status_label(&going, &granted), "W8");
+        assert_eq!(status_label(&LoadTestStatus::default(), &active), "W1");
+        assert_eq!(status_label(&active, &granted), "W8");
         assert_eq!(status_label(&granted, &granted), "W9");
-        assert_eq!(status_label(&going, &over), "W11");
+        assert_eq!(status_label(&active, &over), "W11");
     }
 }

@@ -5,8 +5,8 @@
 //! pass, and the next pass begins with what is then seen. So each list is safe to stop after any of
 //! its parts.
 
-mod going;
-mod idle;
+mod active;
+mod inactive;
 
 use std::time::Duration;
 
@@ -104,8 +104,8 @@ pub fn decide(seen: &Observed, now: Timestamp) -> Decision {
         Some(run) if run.end.is_none() && run.installation != seen.installation.id => {
             Decision::rest()
         }
-        Some(run) if run.end.is_none() => going::decide(seen, &run, now),
-        ended => idle::decide(seen, ended.as_ref(), now),
+        Some(run) if run.end.is_none() => active::decide(seen, &run, now),
+        ended => inactive::decide(seen, ended.as_ref(), now),
     }
 }
 

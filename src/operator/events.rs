@@ -138,13 +138,13 @@ mod tests {
     #[test]
     fn each_thing_is_said_once() {
         let (_, over) = fixture::ended();
-        let mut going = over.clone();
-        going.run.as_mut().unwrap().end = None;
-        let mut started = going.clone();
+        let mut active = over.clone();
+        active.run.as_mut().unwrap().end = None;
+        let mut started = active.clone();
         started.run.as_mut().unwrap().started_at = Some(fixture::NOW.into());
-        assert_eq!(reasons(&LoadTestStatus::default(), &going), ["RunCreated"]);
-        assert_eq!(reasons(&going, &started), ["RunStarted"]);
-        assert_eq!(reasons(&going, &over), ["RunSucceeded"]);
+        assert_eq!(reasons(&LoadTestStatus::default(), &active), ["RunCreated"]);
+        assert_eq!(reasons(&active, &started), ["RunStarted"]);
+        assert_eq!(reasons(&active, &over), ["RunSucceeded"]);
         assert_eq!(reasons(&over, &over), [] as [&str; 0]);
     }
 }

@@ -89,7 +89,7 @@ pub async fn observe(
                 }
             }
             Channelled::Absent => {}
-            // no reason to end a run that may be going
+            // no reason to end a run that may be active
             Channelled::Unknown if run.started_at.is_some() => {
                 seen.children.0.insert(
                     Child::Channel,

@@ -36,7 +36,7 @@ pub enum Situation<'a> {
         message: &'a str,
     },
     /// A run is in progress.
-    Going {
+    Active {
         phase: Phase,
         reason: &'a str,
         message: &'a str,
@@ -80,7 +80,7 @@ pub fn build(
             _,
         )
         | (
-            Situation::Going {
+            Situation::Active {
                 phase,
                 reason,
                 message,
@@ -100,7 +100,7 @@ pub fn build(
             message: String::new(),
         },
     };
-    if let (Situation::Going { progress, .. }, Some(run)) = (situation, run) {
+    if let (Situation::Active { progress, .. }, Some(run)) = (situation, run) {
         show_progress(&mut new, run, *progress);
     }
     if let (Situation::Ended { result, report }, Some(run), Some(end)) = (situation, run, end) {
@@ -150,7 +150,7 @@ pub fn is_only_progress(old: &LoadTestStatus, new: &LoadTestStatus) -> bool {
 fn observed_generation(test: &LoadTest, new: &LoadTestStatus, situation: &Situation<'_>) -> i64 {
     let generation = test.metadata.generation.unwrap_or_default();
     match (situation, &new.run) {
-        (Situation::Going { .. } | Situation::Ended { .. }, Some(run))
+        (Situation::Active { .. } | Situation::Ended { .. }, Some(run))
             if identity::wants_run(test, new) =>
         {
             new.observed_generation.max(run.generation)

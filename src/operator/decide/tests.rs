@@ -465,7 +465,7 @@ fn a_lost_run_ends() {
 }
 
 #[test]
-fn an_essential_child_deleted_after_the_grant_ends_the_run_and_the_rest_is_kept_going() {
+fn an_essential_child_deleted_after_the_grant_ends_the_run_and_any_other_does_not() {
     for child in Child::FLEET {
         let mut seen = granted(MasterState::Running);
         seen.children.0.remove(&child);

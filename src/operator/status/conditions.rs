@@ -16,7 +16,7 @@ pub enum Standing {
     Invalid {
         message: String,
     },
-    /// Held or going: more is to come.
+    /// Held or active: more is to come.
     Open {
         phase: Phase,
         reason: String,

@@ -176,8 +176,8 @@ impl World {
         let mut seen = self.seen.clone();
         let from_master = self.finished
             && matches!(&seen.master, MasterView::Up(progress) if progress.state == MasterState::Finished);
-        let going = seen.status().run.is_some_and(|run| run.end.is_none());
-        if going && (from_master || seen.children.has(Child::Report)) {
+        let active = seen.status().run.is_some_and(|run| run.end.is_none());
+        if active && (from_master || seen.children.has(Child::Report)) {
             seen.result = Some(Box::new(fixture::result()));
         }
         seen

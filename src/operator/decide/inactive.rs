@@ -41,7 +41,7 @@ pub fn decide(seen: &Observed, ended: Option<&RunStatus>, now: Timestamp) -> Dec
     let again = cleared.again_after.map_or(Again::OnChange, Again::After);
     let mut writes = Vec::new();
     match wish {
-        Wish::Run(_) if cleared.still_going => {
+        Wish::Run(_) if cleared.still_there => {
             return Decision {
                 writes,
                 again: Again::After(clocks::SOON),
@@ -129,7 +129,7 @@ fn begin(seen: &Observed, checked: &Checked, now: Timestamp) -> Write {
     };
     let mut test = seen.test.clone();
     test.status = Some(fresh);
-    let situation = Situation::Going {
+    let situation = Situation::Active {
         phase: Phase::Starting,
         reason: "Starting",
         message: "the run's objects are being created",
@@ -147,7 +147,7 @@ fn begin(seen: &Observed, checked: &Checked, now: Timestamp) -> Write {
 struct Cleared {
     writes: Vec<Write>,
     /// Parts of the run are still there, on their way out.
-    still_going: bool,
+    still_there: bool,
     /// Something has to go then.
     again_after: Option<Duration>,
 }
@@ -196,7 +196,7 @@ fn clear_up(seen: &Observed, run: &RunStatus, next: bool, now: Timestamp) -> Cle
         && now < after(finished, clocks::OLD_WORKERS);
     Cleared {
         writes,
-        still_going: workers
+        still_there: workers
             || Child::FLEET
                 .iter()
                 .any(|child| seen.children.is_deleting(*child)),

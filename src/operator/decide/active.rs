@@ -69,7 +69,7 @@ fn before_grant(seen: &Observed, run: &RunStatus, now: Timestamp) -> Decision {
     {
         return grant(seen, run, progress, now);
     }
-    let status = going_status(seen, run, Phase::Starting, &doing, now);
+    let status = active_status(seen, run, Phase::Starting, &doing, now);
     if seen.refusal.is_some() {
         return Decision {
             writes: status.into_iter().collect(),
@@ -310,7 +310,7 @@ fn resume(seen: &Observed, run: &RunStatus, progress: &Progress, now: Timestamp)
 }
 
 fn granted(seen: &Observed, run: &RunStatus, now: Timestamp) -> Decision {
-    let status = going_status(
+    let status = active_status(
         seen,
         run,
         Phase::Running,
@@ -533,7 +533,7 @@ fn follow(
             (Phase::Running, Doing::new("Running", "the load is running"))
         }
     };
-    let mut writes: Vec<Write> = going_status(seen, run, phase, &doing, now)
+    let mut writes: Vec<Write> = active_status(seen, run, phase, &doing, now)
         .into_iter()
         .collect();
     let not_started = matches!(progress.state, MasterState::Waiting | MasterState::Ready);
@@ -582,7 +582,7 @@ fn unheard(
     } else {
         Phase::Running
     };
-    let writes = going_status(seen, run, phase, &unreachable(seen, why), now)
+    let writes = active_status(seen, run, phase, &unreachable(seen, why), now)
         .into_iter()
         .collect();
     Decision {
@@ -592,7 +592,7 @@ fn unheard(
 }
 
 /// Phases only move forward: what was being stopped is never shown as running again.
-fn going_status(
+fn active_status(
     seen: &Observed,
     run: &RunStatus,
     phase: Phase,
@@ -622,7 +622,7 @@ fn going_status(
     status_write(
         seen,
         Some(run),
-        &Situation::Going {
+        &Situation::Active {
             phase,
             reason,
             message: &message,
