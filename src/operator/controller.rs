@@ -118,8 +118,8 @@ async fn pass(test: Arc<Guarded>, context: Arc<Context>) -> Result<Action, Recon
         tracing::warn!(namespace, loadtest = name, %error, "a LoadTest cannot be read and is left alone");
         return Ok(Action::requeue(UNREADABLE));
     }
-    let again = reconcile(&context, &namespace, &name).await?;
-    Ok(again.map_or_else(Action::await_change, Action::requeue))
+    let requeue = reconcile(&context, &namespace, &name).await?;
+    Ok(requeue.map_or_else(Action::await_change, Action::requeue))
 }
 
 fn failed(test: Arc<Guarded>, error: &ReconcileError, context: Arc<Context>) -> Action {

@@ -64,7 +64,7 @@ pub enum Write {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Again {
+pub enum Requeue {
     /// After a change of the LoadTest, a child or a Pod.
     OnChange,
     /// Then, or after a change.
@@ -76,14 +76,14 @@ pub enum Again {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Decision {
     pub writes: Vec<Write>,
-    pub again: Again,
+    pub requeue: Requeue,
 }
 
 impl Decision {
     fn rest() -> Self {
         Self {
             writes: Vec::new(),
-            again: Again::OnChange,
+            requeue: Requeue::OnChange,
         }
     }
 }
@@ -121,7 +121,7 @@ fn leave(seen: &Observed) -> Decision {
     });
     Decision {
         writes: workers.into_iter().collect(),
-        again: Again::After(clocks::REFUSED),
+        requeue: Requeue::After(clocks::REFUSED),
     }
 }
 

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use super::api::ApiError;
 use super::apply::{Applied, Pass};
 use super::context::{Context, Memory};
-use super::decide::{Again, Decision, clocks, decide};
+use super::decide::{Decision, Requeue, clocks, decide};
 use super::observe::observe;
 use crate::runtime::backoff::Backoff;
 
@@ -114,20 +114,20 @@ async fn rounds(
             .await?;
         }
         match next(&decision, &applied) {
-            Again::AtOnce => {}
-            Again::After(delay) => return Ok(Some(delay)),
-            Again::OnChange => return Ok(None),
+            Requeue::AtOnce => {}
+            Requeue::After(delay) => return Ok(Some(delay)),
+            Requeue::OnChange => return Ok(None),
         }
     }
     Ok(Some(clocks::SOON))
 }
 
-fn next(decision: &Decision, applied: &Applied) -> Again {
+fn next(decision: &Decision, applied: &Applied) -> Requeue {
     match applied {
-        Applied::All => decision.again,
-        Applied::Conflict => Again::AtOnce,
+        Applied::All => decision.requeue,
+        Applied::Conflict => Requeue::AtOnce,
         // what the decision after a refusal wrote was refused too: only a report is created then,
         // and it is left out next time
-        Applied::Refused(_) => Again::After(clocks::REFUSED),
+        Applied::Refused(_) => Requeue::After(clocks::REFUSED),
     }
 }

@@ -9,7 +9,7 @@ use super::super::identity;
 use super::super::status::Situation;
 use super::super::view::{MasterView, Observed, RefusalKind};
 use super::{
-    Again, Decision, Write, after, clocks, end, ended, grant_of, read_time, status_write, written,
+    Decision, Requeue, Write, after, clocks, end, ended, grant_of, read_time, status_write, written,
 };
 use crate::crd::status::{MasterStatus, RunEnd, RunStatus};
 use crate::crd::{Phase, check};
@@ -50,7 +50,7 @@ fn before_grant(seen: &Observed, run: &RunStatus, now: Timestamp) -> Decision {
             writes: status_write(seen, Some(run), &situation, now)
                 .into_iter()
                 .collect(),
-            again: Again::OnChange,
+            requeue: Requeue::OnChange,
         };
     }
     let run = &released(seen, run, now);
@@ -73,7 +73,7 @@ fn before_grant(seen: &Observed, run: &RunStatus, now: Timestamp) -> Decision {
     if seen.refusal.is_some() {
         return Decision {
             writes: status.into_iter().collect(),
-            again: Again::After(clocks::REFUSED),
+            requeue: Requeue::After(clocks::REFUSED),
         };
     }
     // a child on its way out is waited for: its name is not free yet
@@ -85,7 +85,7 @@ fn before_grant(seen: &Observed, run: &RunStatus, now: Timestamp) -> Decision {
     // "waiting"
     Decision {
         writes: creates.chain(status).collect(),
-        again: Again::After(clocks::SOON),
+        requeue: Requeue::After(clocks::SOON),
     }
 }
 
@@ -323,7 +323,7 @@ fn granted(seen: &Observed, run: &RunStatus, now: Timestamp) -> Decision {
         .collect();
     Decision {
         writes,
-        again: Again::After(clocks::SOON),
+        requeue: Requeue::After(clocks::SOON),
     }
 }
 
@@ -411,7 +411,7 @@ fn store(seen: &Observed, run: &RunStatus, result: &RunResult, now: Timestamp) -
         .collect();
     Decision {
         writes,
-        again: Again::AtOnce,
+        requeue: Requeue::AtOnce,
     }
 }
 
@@ -553,14 +553,14 @@ fn follow(
         length => Duration::from_micros(length.saturating_sub(progress.elapsed_micros)),
     };
     let soon = phase == Phase::Stopping || not_started || progress.state == MasterState::Preparing;
-    let again = if soon {
+    let requeue = if soon {
         clocks::SOON
     } else {
         clocks::POLL.min(left).max(clocks::SOON)
     };
     Decision {
         writes,
-        again: Again::After(again),
+        requeue: Requeue::After(requeue),
     }
 }
 
@@ -587,7 +587,7 @@ fn unheard(
         .collect();
     Decision {
         writes,
-        again: Again::After(clocks::POLL),
+        requeue: Requeue::After(clocks::POLL),
     }
 }
 
@@ -655,6 +655,6 @@ fn finish(
         .map(Write::Stop);
     Decision {
         writes: stop.into_iter().chain(status).collect(),
-        again: Again::AtOnce,
+        requeue: Requeue::AtOnce,
     }
 }

@@ -10,7 +10,7 @@ use super::super::identity;
 use super::super::status::Situation;
 use super::super::view::{MasterView, Observed};
 use super::{
-    Again, Decision, Write, after, clocks, read_time, status_write, trigger_of, until, written,
+    Decision, Requeue, Write, after, clocks, read_time, status_write, trigger_of, until, written,
 };
 use crate::crd::status::{RunEnd, RunStatus};
 use crate::crd::{Checked, LoadTestStatus, Phase, check};
@@ -35,22 +35,24 @@ pub fn decide(seen: &Observed, ended: Option<&RunStatus>, now: Timestamp) -> Dec
     if !cleared.writes.is_empty() {
         return Decision {
             writes: cleared.writes,
-            again: Again::AtOnce,
+            requeue: Requeue::AtOnce,
         };
     }
-    let again = cleared.again_after.map_or(Again::OnChange, Again::After);
+    let requeue = cleared
+        .requeue_after
+        .map_or(Requeue::OnChange, Requeue::After);
     let mut writes = Vec::new();
     match wish {
         Wish::Run(_) if cleared.still_there => {
             return Decision {
                 writes,
-                again: Again::After(clocks::SOON),
+                requeue: Requeue::After(clocks::SOON),
             };
         }
         Wish::Run(checked) => {
             return Decision {
                 writes: vec![begin(seen, &checked, now)],
-                again: Again::AtOnce,
+                requeue: Requeue::AtOnce,
             };
         }
         Wish::None => writes
@@ -79,7 +81,7 @@ pub fn decide(seen: &Observed, ended: Option<&RunStatus>, now: Timestamp) -> Dec
             writes.extend(status_write(seen, None, &situation, now));
         }
     }
-    Decision { writes, again }
+    Decision { writes, requeue }
 }
 
 fn wish(seen: &Observed) -> Wish {
@@ -149,7 +151,7 @@ struct Cleared {
     /// Parts of the run are still there, on their way out.
     still_there: bool,
     /// Something has to go then.
-    again_after: Option<Duration>,
+    requeue_after: Option<Duration>,
 }
 
 /// W12 and W13: the Job at once, what shows the result after its time, or as soon as another run
@@ -200,7 +202,7 @@ fn clear_up(seen: &Observed, run: &RunStatus, next: bool, now: Timestamp) -> Cle
             || Child::FLEET
                 .iter()
                 .any(|child| seen.children.is_deleting(*child)),
-        again_after: (left && !all).then(|| until(now, after(finished, kept_for)) + clocks::SOON),
+        requeue_after: (left && !all).then(|| until(now, after(finished, kept_for)) + clocks::SOON),
     }
 }
 

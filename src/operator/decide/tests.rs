@@ -137,8 +137,8 @@ fn an_invalid_spec_creates_nothing_and_names_the_field() {
     seen.test.spec.load.closed = None;
     let decision = decide(&seen, now());
     assert_eq!(
-        (decision.writes.len(), decision.again),
-        (1, Again::OnChange)
+        (decision.writes.len(), decision.requeue),
+        (1, Requeue::OnChange)
     );
     let status = written_status(&decision);
     assert_eq!(
@@ -446,12 +446,12 @@ fn another_incarnation_is_told_to_resume_with_a_higher_epoch_never_to_start() {
         );
         seen.test.status = Some((**status).clone());
         master(&mut seen).state = MasterState::Ready;
-        let again = decide(&seen, later(10));
+        let retold = decide(&seen, later(10));
         assert!(
-            again.writes.iter().all(
+            retold.writes.iter().all(
                 |write| !matches!(write, Write::Grant(grant) if grant.action == GrantAction::Start)
             ),
-            "{again:?}"
+            "{retold:?}"
         );
     }
 }
@@ -639,7 +639,7 @@ fn after_the_end_comes_the_acknowledgement_then_the_job_goes_and_the_rest_after_
         decide(&seen, now()),
         Decision {
             writes: vec![],
-            again: Again::After(Duration::from_secs(3601))
+            requeue: Requeue::After(Duration::from_secs(3601))
         }
     );
     assert_eq!(
