@@ -3,9 +3,11 @@
 FROM rust:1.95-bookworm AS build
 WORKDIR /src
 COPY . .
+# For the image of the end-to-end tests: test-hooks.
+ARG FEATURES=
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/src/target \
-    cargo build --profile dist --locked && cp target/dist/starling /starling
+    cargo build --profile dist --locked --features "$FEATURES" && cp target/dist/starling /starling
 
 # glibc, libgcc and CA certificates, no shell; the same files as the test image has.
 FROM gcr.io/distroless/cc-debian12:nonroot

@@ -20,3 +20,4 @@ generate: ## crds/, the chart's copies, manifests/install.yaml and docs/loadtest
 lint:
 	cargo fmt --check
 	cargo clippy --workspace --all-targets -- -D warnings
+	cargo clippy --lib --profile test --features test-hooks -- -D warnings

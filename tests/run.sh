@@ -2,7 +2,8 @@
 # Every test: first those that need no cluster, then the chart and the end-to-end suite on a real Kubernetes.
 #
 #   E2E_THREADS=4                tests of the end-to-end suite at once
-#   STARLING_TEST_KUBECONFIG, STARLING_TEST_IMAGE   a cluster to use instead of our own (which needs root on Linux)
+#   STARLING_TEST_KUBECONFIG, STARLING_TEST_IMAGE   a cluster to use instead of our own (which needs root on Linux), and an
+#                                image built with the feature test-hooks: docker build --build-arg FEATURES=test-hooks .
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -18,11 +19,17 @@ logs=$target/test-logs
 rm -rf "$logs"
 mkdir -p "$logs"
 
-# One build of everything, the program included; the end-to-end suite is run by its path, inside the cluster's network.
+# The program of the clusters' image has the kill points that the end-to-end suite needs; what is shipped has none, so it is
+# built apart and kept where no other build writes.
+cargo build --features test-hooks
+starling=$target/test-hooks/starling
+mkdir -p "$(dirname "$starling")"
+cp "$target/debug/starling" "$starling"
+# One build of everything else, the program as it is shipped included; the end-to-end suite is run by its path, inside the
+# cluster's network.
 built=$(cargo test --workspace --no-run --message-format=json-render-diagnostics)
 e2e=$(sed -n 's/.*"name":"e2e".*"executable":"\([^"]*\)".*/\1/p' <<<"$built")
 [ -x "$e2e" ] || { say "cargo built no end-to-end suite (tests/e2e)"; exit 1; }
-starling=$target/debug/starling
 
 without_cluster=(--lib --bins --examples)
 for file in tests/*.rs tests/*/main.rs; do
@@ -37,6 +44,7 @@ run() { # run NAME CMD...: to the terminal and to a log
     STARLING_TEST_LOGS=$logs/$name "$@" 2>&1 | tee "$logs/$name.log" || failed+=("$name")
 }
 run unit cargo test --workspace --no-fail-fast "${without_cluster[@]}"
+run hooks cargo test --features test-hooks --lib operator::fault
 run doc cargo test --workspace --doc
 run chart tests/cluster/with.sh "$starling" tests/cluster/chart.sh
 run e2e tests/cluster/with.sh "$starling" env RUST_TEST_THREADS="${E2E_THREADS:-4}" "$e2e"
