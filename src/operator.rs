@@ -8,25 +8,29 @@
 
 mod api;
 mod apply;
-pub mod build;
+mod build;
 pub mod channel;
-pub mod child;
+mod child;
 mod context;
 mod controller;
-pub mod decide;
+mod decide;
 mod events;
 mod fault;
-pub mod identity;
-pub mod install_key;
+mod identity;
+mod install_key;
 mod installed;
 mod metrics;
 mod observe;
 mod pods;
 pub mod rbac;
+mod reason;
 mod reconcile;
-pub mod status;
+mod spec_check;
+mod status;
 mod sweep;
-pub mod view;
+mod text;
+mod times;
+mod view;
 
 #[cfg(test)]
 mod fixture;
@@ -48,10 +52,11 @@ use context::Context;
 use install_key::{InstallKeys, KeyError};
 use metrics::Metrics;
 
-/// How often runs in progress are counted.
+/// Time between two counts of the runs in progress.
 const COUNT_EVERY: Duration = Duration::from_secs(5);
 
-/// How the operator works, and what it makes master and worker Pods of.
+/// Flags of `starling operator`: how the operator works, and what master and worker Pods are made
+/// of.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Options {
     /// Namespaces in which LoadTests are carried out, separated by commas; all if none is given
@@ -66,12 +71,17 @@ pub struct Options {
     #[arg(long, default_value = "IfNotPresent", value_parser = ["Always", "IfNotPresent", "Never"])]
     pub image_pull_policy: String,
 
-    /// Where /livez, /readyz and /metrics are served
+    /// Address of /livez, /readyz and /metrics
     #[arg(long, default_value = "0.0.0.0:9090", value_name = "ADDRESS")]
     pub listen: SocketAddr,
 
     /// LoadTests worked on at once, in each watched namespace or in all together
-    #[arg(long, default_value_t = 8, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(
+        long,
+        default_value_t = 8,
+        value_name = "N",
+        value_parser = clap::value_parser!(u16).range(1..)
+    )]
     pub concurrency: u16,
 
     /// The operator's own namespace; that of the kubeconfig if unset
@@ -79,6 +89,7 @@ pub struct Options {
     pub namespace: Option<String>,
 }
 
+/// Error that ends the operator.
 #[derive(Debug, thiserror::Error)]
 pub enum OperatorError {
     #[error("cannot find out how to reach the API server: {0}")]
@@ -94,40 +105,17 @@ pub enum OperatorError {
     Ended(&'static str),
 }
 
-/// Works until `stop`, then lets passes that run come to their end.
+/// Works until `stop`, then lets passes in progress come to their end.
 pub async fn run(options: Options, stop: CancellationToken) -> Result<(), OperatorError> {
-    // fails only when one is set already, which is then the one to use
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let mut config = Config::infer().await?;
-    // its retries repeat creates for minutes; ours are one per pass, with backoff
-    config.default_retry = false;
-    let own_namespace = options
-        .namespace
-        .clone()
-        .unwrap_or_else(|| config.default_namespace.clone());
-    let client =
-        Client::try_from(config).map_err(|error| OperatorError::Client(Box::new(error)))?;
-
+    let (client, own_namespace) = connect(options.namespace.clone()).await?;
     let metrics = Metrics::default();
     let health = Arc::new(Health {
         metrics: metrics.clone(),
         keys: AtomicBool::new(false),
         ended: AtomicBool::new(false),
     });
-    let listener =
-        TcpListener::bind(options.listen)
-            .await
-            .map_err(|source| OperatorError::Listen {
-                address: options.listen,
-                source,
-            })?;
     let mut parts: JoinSet<&'static str> = JoinSet::new();
-    let server = admin::serve(listener, health.clone(), stop.clone());
-    parts.spawn(async {
-        server
-            .await
-            .map_or("the admin server failed", |()| "the admin server")
-    });
+    serve_admin(&mut parts, options.listen, &health, &stop).await?;
 
     let Some(keys) = load_keys(&client, &own_namespace, &metrics, &stop).await else {
         return Ok(());
@@ -140,13 +128,11 @@ pub async fn run(options: Options, stop: CancellationToken) -> Result<(), Operat
         image = options.image,
         "the operator is up"
     );
-    let recorder = Recorder::new(
-        client.clone(),
-        Reporter {
-            controller: "starling".into(),
-            instance: None,
-        },
-    );
+    let reporter = Reporter {
+        controller: "starling".into(),
+        instance: None,
+    };
+    let recorder = Recorder::new(client.clone(), reporter);
     let settings = Settings {
         image: options.image,
         pull_policy: options.image_pull_policy,
@@ -160,13 +146,45 @@ pub async fn run(options: Options, stop: CancellationToken) -> Result<(), Operat
         options.concurrency,
         &stop,
     );
-
     while let Some(part) = parts.join_next().await {
         if !stop.is_cancelled() {
             health.ended.store(true, Ordering::Release);
             return Err(OperatorError::Ended(part.unwrap_or("a task that panicked")));
         }
     }
+    Ok(())
+}
+
+/// Makes a client for the API server, and tells the operator's own namespace: the given one, or
+/// that of the kubeconfig.
+async fn connect(namespace: Option<String>) -> Result<(Client, String), OperatorError> {
+    // fails only when one is set already, which is then the one to use
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let mut config = Config::infer().await?;
+    // its retries repeat creates for minutes; ours are one per pass, with backoff
+    config.default_retry = false;
+    let namespace = namespace.unwrap_or_else(|| config.default_namespace.clone());
+    let client =
+        Client::try_from(config).map_err(|error| OperatorError::Client(Box::new(error)))?;
+    Ok((client, namespace))
+}
+
+/// Starts to serve probes and metrics at `address`.
+async fn serve_admin(
+    parts: &mut JoinSet<&'static str>,
+    address: SocketAddr,
+    health: &Arc<Health>,
+    stop: &CancellationToken,
+) -> Result<(), OperatorError> {
+    let listener = TcpListener::bind(address)
+        .await
+        .map_err(|source| OperatorError::Listen { address, source })?;
+    let server = admin::serve(listener, health.clone(), stop.clone());
+    parts.spawn(async {
+        server
+            .await
+            .map_or("the admin server failed", |()| "the admin server")
+    });
     Ok(())
 }
 
@@ -215,7 +233,7 @@ fn spawn_parts(
     });
 }
 
-/// Runs in progress, from the caches.
+/// Counts the runs in progress, from the caches.
 fn count(context: &Context, caches: &[controller::Cache]) {
     let tests = caches.iter().flat_map(|cache| cache.state());
     let phases = tests.filter_map(|test| test.0.as_ref().ok()?.status.as_ref()?.phase);
@@ -223,7 +241,7 @@ fn count(context: &Context, caches: &[controller::Cache]) {
     context.active_runs.store(active, Ordering::Relaxed);
 }
 
-/// The install key, however long the API server takes; `None` when told to stop before.
+/// Loads the install keys, however long the API server takes; `None` when stopped before.
 async fn load_keys(
     client: &Client,
     namespace: &str,
@@ -246,7 +264,7 @@ async fn load_keys(
     }
 }
 
-/// What the probes see.
+/// State of the operator that the probes see.
 struct Health {
     metrics: Metrics,
     keys: AtomicBool,

@@ -1,4 +1,5 @@
-//! One call to the API server: bounded in time, and its error put into our words.
+//! Calls to the API server: each is bounded in time, and its error says what was tried on which
+//! object.
 
 use std::time::Duration;
 
@@ -6,9 +7,10 @@ use kube::api::{Api, DeleteParams, DynamicObject, Preconditions};
 
 use super::view::RefusalKind;
 
-/// One call to the API server.
+/// Longest time of one call to the API server.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Error of a call to the API server or of a grant to a master.
 #[derive(Debug, thiserror::Error)]
 pub enum ApiError {
     #[error("cannot {what} {name}: no answer within {} s", CALL_TIMEOUT.as_secs())]
@@ -24,24 +26,21 @@ pub enum ApiError {
         run: String,
         source: crate::wire::control::ControlError,
     },
-    #[error("cannot make the objects of run {run}: {why}")]
-    Build { run: String, why: String },
 }
 
 impl ApiError {
-    /// A label of the errors metric.
+    /// Value of the label `kind` of the errors metric.
     pub fn kind(&self) -> &'static str {
         match self {
             ApiError::Timeout { .. } => "timeout",
             ApiError::Kube { source, .. } if matches!(**source, kube::Error::Api(_)) => "api",
             ApiError::Kube { .. } => "transport",
             ApiError::Grant { .. } => "master",
-            ApiError::Build { .. } => "build",
         }
     }
 }
 
-/// Bounds a call in time.
+/// Bounds a call in time. `what` and `name` complete "cannot ..." in the error.
 pub async fn call<T>(
     what: &'static str,
     name: &str,
@@ -55,7 +54,7 @@ pub async fn call<T>(
         })
 }
 
-/// [`call`], with the API server's error as ours.
+/// Bounds a call in time, as [`call`] does, and turns the API server's error into an [`ApiError`].
 pub async fn kube_call<T>(
     what: &'static str,
     name: &str,
@@ -70,8 +69,8 @@ pub async fn kube_call<T>(
         })
 }
 
-/// In the background and only this very object: without a policy a Job would orphan its Pods, and
-/// the load would go on.
+/// Deletes one object, if it still has the UID `uid`; one that is gone is no error. Its dependents
+/// go in the background: without a policy a Job would orphan its Pods, and the load would go on.
 pub async fn delete(api: &Api<DynamicObject>, name: &str, uid: &str) -> Result<(), ApiError> {
     let params = DeleteParams {
         preconditions: Some(Preconditions {
@@ -80,15 +79,17 @@ pub async fn delete(api: &Api<DynamicObject>, name: &str, uid: &str) -> Result<(
         }),
         ..DeleteParams::background()
     };
+    let is_gone = |error: &kube::Error| match error {
+        kube::Error::Api(said) => said.is_not_found() || said.is_conflict(),
+        _ => false,
+    };
     match kube_call("delete", name, api.delete(name, &params)).await {
-        Err(ApiError::Kube { source, .. }) if matches!(&*source, kube::Error::Api(said) if said.is_not_found() || said.is_conflict()) => {
-            Ok(())
-        }
+        Err(ApiError::Kube { source, .. }) if is_gone(&source) => Ok(()),
         other => other.map(|_| ()),
     }
 }
 
-/// What a refused create means; `None` for what may be tried again.
+/// Returns what a refused create means; `None` for an outage, after which a retry may succeed.
 pub fn refusal_kind(said: &kube::core::Status) -> Option<RefusalKind> {
     let terminating = said.details.as_ref().is_some_and(|details| {
         details

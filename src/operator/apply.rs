@@ -1,120 +1,91 @@
-//! Writing: what was decided, in that order, until something is refused. Thin; every call has a
-//! timeout.
+//! Writing: objects that were built, the status, and calls to the master. Thin; nothing is decided
+//! or built here, and every call has a timeout.
+
+pub mod applied;
 
 use std::time::Instant;
 
+use kube::Client;
 use kube::api::{Api, DynamicObject, PostParams};
-use serde_json::Value;
 
+use self::applied::{Applied, Written};
 use super::api::{ApiError, call, delete, kube_call, refusal_kind};
-use super::build::{self, Blueprint};
+use super::build::{Built, BuiltObject};
 use super::child::Child;
 use super::context::{Context, Memory};
-use super::decide::Write;
+use super::decide::{CallAfter, CallBefore, Deletion};
 use super::events;
-use super::observe::{channel_of, presence_of};
+use super::observe::presence_of;
 use super::view::{Observed, Presence, Refusal, RefusalKind};
 use crate::crd::status::RunStatus;
 use crate::crd::{LoadTest, LoadTestStatus};
+use crate::wire::control::{ControlError, Progress};
 
-/// How a list of writes ended.
-#[derive(Debug, PartialEq)]
-pub enum Applied {
-    All,
-    /// The LoadTest was changed since it was observed: look again.
-    Conflict,
+/// Outcome of the creates of a pass.
+#[derive(Debug)]
+pub enum Created {
+    /// Every object is there.
+    All(Applied),
+    /// The API server refused one; those before it are there.
     Refused(Refusal),
 }
 
-/// What the writes of one pass need.
-pub struct Pass<'a> {
+/// Writes of one pass over one LoadTest.
+pub struct Writer<'a> {
+    /// State that all passes share.
     pub context: &'a Context,
+    /// The LoadTest as this pass observed it.
     pub seen: &'a Observed,
+    /// Memory of the LoadTest between passes.
     pub memory: &'a mut Memory,
 }
 
-impl Pass<'_> {
-    pub async fn apply(mut self, writes: &[Write]) -> Result<Applied, ApiError> {
-        let mut plan_uid = self.seen.children.uid(Child::Plan).map(str::to_owned);
-        for write in writes {
-            let label = self.label(write);
+impl Writer<'_> {
+    /// Creates the built objects in their order, until one is refused.
+    pub async fn create(&self, built: Built) -> Result<Created, ApiError> {
+        let mut children = self.seen.children.clone();
+        for object in built {
+            let (child, label) = (object.child(), create_label(object.child()));
             self.context.kill.before(label);
-            let refused = match write {
-                Write::Status(status) => {
-                    if !self.put_status(status).await? {
-                        return Ok(Applied::Conflict);
-                    }
-                    None
+            let plan_uid = children.uid(Child::Plan).unwrap_or_default().to_owned();
+            match self.post(object, &plan_uid).await? {
+                Posted::There { uid } => {
+                    let deleting = false;
+                    children.0.insert(child, Presence::Ours { uid, deleting });
                 }
-                Write::Create(child) => self.create(*child, &mut plan_uid).await?,
-                Write::Delete { child, run, uid } => {
-                    self.delete(*child, run, uid).await?;
-                    None
+                Posted::Refused(kind, message) => {
+                    return Ok(Created::Refused(Refusal {
+                        child,
+                        kind,
+                        message,
+                    }));
                 }
-                Write::Grant(_) | Write::Stop(_) | Write::Acknowledge => {
-                    self.tell_master(write).await?;
-                    None
-                }
-            };
-            if let Some(refusal) = refused {
-                return Ok(Applied::Refused(refusal));
             }
             self.context.kill.after(label);
         }
-        Ok(Applied::All)
+        Ok(Created::All(Applied::new(children)))
     }
 
-    /// Number of a write in LIFECYCLE 2.
-    fn label(&self, write: &Write) -> &'static str {
-        match write {
-            Write::Status(new) => status_label(&self.seen.status(), new),
-            Write::Create(Child::Plan) => "W2",
-            Write::Create(Child::Channel) => "W3",
-            Write::Create(Child::Policy) => "W4",
-            Write::Create(Child::Service) => "W5",
-            Write::Create(Child::Master) => "W6",
-            Write::Create(Child::Workers) => "W7",
-            Write::Create(Child::Report) => "W10",
-            Write::Acknowledge => "W12",
-            Write::Delete { .. } => "W13",
-            Write::Create(Child::Budget) => "budget",
-            Write::Grant(_) => "grant",
-            Write::Stop(_) => "stop",
+    /// Deletes children in their order. One that is gone, or was made anew by someone else, is left
+    /// alone.
+    pub async fn delete(&self, deletions: &[Deletion]) -> Result<(), ApiError> {
+        for Deletion { child, run, uid } in deletions {
+            self.context.kill.before("W13");
+            delete(&self.api(*child), &child.name(run), uid).await?;
+            self.context.kill.after("W13");
         }
+        Ok(())
     }
 
-    fn namespace(&self) -> &str {
-        self.seen
-            .test
-            .metadata
-            .namespace
-            .as_deref()
-            .unwrap_or_default()
-    }
-
-    fn name(&self) -> &str {
-        self.seen.test.metadata.name.as_deref().unwrap_or_default()
-    }
-
-    fn uid(&self) -> &str {
-        self.seen.test.metadata.uid.as_deref().unwrap_or_default()
-    }
-
-    fn run(&self) -> RunStatus {
-        self.seen.status().run.unwrap_or_default()
-    }
-
-    fn api(&self, child: Child) -> Api<DynamicObject> {
-        Api::namespaced_with(
-            self.context.client.clone(),
-            self.namespace(),
-            &child.resource(),
-        )
-    }
-
-    /// With the resourceVersion that was observed; `false` when it is no longer the newest.
-    async fn put_status(&mut self, status: &LoadTestStatus) -> Result<bool, ApiError> {
-        let tests: Api<LoadTest> = Api::namespaced(self.context.client.clone(), self.namespace());
+    /// Writes the status with the resourceVersion that was observed; `None` when that is no longer
+    /// the newest one.
+    pub async fn put_status(
+        &mut self,
+        status: LoadTestStatus,
+    ) -> Result<Option<Written>, ApiError> {
+        let label = status_label(&self.seen.status(), &status);
+        self.context.kill.before(label);
+        let tests: Api<LoadTest> = Api::namespaced(self.client(), self.namespace());
         let mut test = self.seen.test.clone();
         let old = test.status.replace(status.clone()).unwrap_or_default();
         test.metadata.managed_fields = None;
@@ -125,188 +96,186 @@ impl Pass<'_> {
         )
         .await;
         match written {
-            Ok(_) => {
-                self.memory.status_written = Some(Instant::now());
-                log_change(&self.seen.test, &old, status);
-                events::publish(self.context, &self.seen.test, &old, status).await;
-                Ok(true)
-            }
-            Err(ApiError::Kube { source, .. }) if matches!(&*source, kube::Error::Api(said) if said.is_conflict() || said.is_not_found()) => {
-                Ok(false)
-            }
-            Err(error) => Err(error),
+            Ok(_) => {}
+            Err(ApiError::Kube { source, .. }) if is_outdated(&source) => return Ok(None),
+            Err(error) => return Err(error),
         }
+        self.memory.status_written = Some(Instant::now());
+        log_change(&self.seen.test, &old, &status);
+        events::publish(self.context, &self.seen.test, &old, &status).await;
+        self.context.kill.after(label);
+        Ok(Some(Written::put(status)))
     }
 
-    async fn create(
-        &mut self,
-        child: Child,
-        plan_uid: &mut Option<String>,
-    ) -> Result<Option<Refusal>, ApiError> {
-        let run = self.run();
-        let build_error = |why: String| ApiError::Build {
-            run: run.id.clone(),
-            why,
+    /// Makes a call that nothing depends on: the next pass repeats it, or it is a courtesy.
+    pub async fn call_before(&self, call: &CallBefore) {
+        let Some((_, client)) = &self.memory.master else {
+            return;
         };
-        let object = self
-            .object(child, &run, plan_uid.as_deref())
-            .map_err(build_error)?;
-        let object: DynamicObject =
-            serde_json::from_value(object).map_err(|error| build_error(error.to_string()))?;
-        let name = child.name(&run.id);
-        let refuse = |kind, message: String| {
-            Ok(Some(Refusal {
-                child,
-                kind,
-                message,
-            }))
-        };
-        match call(
-            "create",
-            &name,
-            self.api(child).create(&PostParams::default(), &object),
-        )
-        .await?
-        {
-            Ok(created) => {
-                if child == Child::Plan {
-                    *plan_uid = created.metadata.uid;
-                }
-                Ok(None)
-            }
-            Err(kube::Error::Api(said)) if said.is_already_exists() => {
-                // created by a pass that did not live to see the answer, by another operator, or by
-                // a stranger
-                let presence = match child {
-                    Child::Channel => Some(Presence::Ours {
-                        uid: String::new(),
-                        deleting: false,
-                    }),
-                    _ => {
-                        presence_of(
-                            &self.context.client,
-                            self.namespace(),
-                            child,
-                            &run.id,
-                            self.uid(),
-                        )
-                        .await?
-                    }
-                };
-                match presence {
-                    Some(Presence::Foreign) => {
-                        refuse(RefusalKind::Taken, "is there and is not of this run".into())
-                    }
-                    Some(Presence::Ours {
-                        uid,
-                        deleting: false,
-                    }) => {
-                        if child == Child::Plan {
-                            *plan_uid = Some(uid);
-                        }
-                        Ok(None)
-                    }
-                    _ => refuse(RefusalKind::Denied, "is just being deleted".into()),
-                }
-            }
-            Err(kube::Error::Api(said)) => match refusal_kind(&said) {
-                Some(kind) => refuse(kind, said.message.clone()),
-                None => Err(ApiError::Kube {
-                    what: "create",
-                    name,
-                    source: Box::new(kube::Error::Api(said)),
-                }),
-            },
-            Err(source) => Err(ApiError::Kube {
-                what: "create",
-                name,
-                source: Box::new(source),
-            }),
+        match call {
+            CallBefore::Stop(stop) => self.tell("stop", client.stop(stop)).await,
+            CallBefore::Acknowledge => self.tell("W12", client.acknowledge()).await,
         }
     }
 
-    fn object(
-        &self,
-        child: Child,
-        run: &RunStatus,
-        plan_uid: Option<&str>,
-    ) -> Result<Value, String> {
-        let test = &self.seen.test;
-        if child == Child::Report {
-            let result = self
-                .seen
-                .result
-                .as_deref()
-                .ok_or("there is no result to store")?;
-            return Ok(build::report(test, &run.id, result));
-        }
-        let blueprint = Blueprint::new(test, run, &self.context.settings).map_err(|problems| {
-            problems
-                .iter()
-                .map(ToString::to_string)
-                .collect::<Vec<_>>()
-                .join("; ")
-        })?;
-        Ok(match child {
-            Child::Plan => blueprint.plan(),
-            Child::Channel => blueprint.channel(
-                &channel_of(self.context, run, self.uid())?,
-                plan_uid.ok_or("the plan that owns the channel is not there")?,
-            ),
-            Child::Policy => blueprint.policy(),
-            Child::Service => blueprint.service(),
-            Child::Master => blueprint.master(),
-            Child::Budget => blueprint.budget(),
-            Child::Workers => blueprint.workers(),
-            Child::Report => unreachable!("built above"),
-        })
-    }
-
-    /// Gone already, or gone and made anew by someone else: both are none of ours.
-    async fn delete(&self, child: Child, run: &str, uid: &str) -> Result<(), ApiError> {
-        delete(&self.api(child), &child.name(run), uid).await
-    }
-
-    /// Only a grant must be heard; a stop is told again by the next pass, and an acknowledgement is
-    /// a courtesy.
-    async fn tell_master(&self, write: &Write) -> Result<(), ApiError> {
+    /// Makes a call that the status has announced. A grant has to be heard; a stop is repeated by
+    /// the next pass.
+    pub async fn call_after(&self, call: &CallAfter, written: &Written) -> Result<(), ApiError> {
         let Some((_, client)) = &self.memory.master else {
             return Ok(());
         };
-        let outcome = match write {
-            Write::Grant(grant) => {
-                client
-                    .grant(grant)
-                    .await
-                    .map_err(|source| ApiError::Grant {
-                        run: grant.run.clone(),
-                        source,
-                    })?;
-                return Ok(());
+        match (call, written.grant()) {
+            (CallAfter::Stop(stop), _) => self.tell("stop", client.stop(stop)).await,
+            (CallAfter::Grant, None) => {}
+            (CallAfter::Grant, Some(grant)) => {
+                self.context.kill.before("grant");
+                let answer = client.grant(&grant).await;
+                answer.map_err(|source| ApiError::Grant {
+                    run: grant.run,
+                    source,
+                })?;
+                self.context.kill.after("grant");
             }
-            Write::Stop(stop) => client.stop(stop).await,
-            _ => client.acknowledge().await,
-        };
-        if let Err(error) = outcome {
-            tracing::warn!(loadtest = self.name(), namespace = self.namespace(), %error, "the master did not take a call");
         }
         Ok(())
     }
+
+    /// Waits for a call to the master; that it was not heard goes to the log.
+    async fn tell(
+        &self,
+        label: &'static str,
+        call: impl Future<Output = Result<Progress, ControlError>>,
+    ) {
+        self.context.kill.before(label);
+        if let Err(error) = call.await {
+            tracing::warn!(
+                loadtest = self.name(),
+                namespace = self.namespace(),
+                %error,
+                "the master did not take a call"
+            );
+        }
+        self.context.kill.after(label);
+    }
+
+    async fn post(&self, object: BuiltObject, plan_uid: &str) -> Result<Posted, ApiError> {
+        let child = object.child();
+        let name = child.name(&self.run_id());
+        let object = object.owned(plan_uid);
+        let (api, params) = (self.api(child), PostParams::default());
+        match call("create", &name, api.create(&params, &object)).await? {
+            Ok(created) => Ok(Posted::There {
+                uid: created.metadata.uid.unwrap_or_default(),
+            }),
+            Err(kube::Error::Api(said)) if said.is_already_exists() => self.adopt(child).await,
+            Err(source) => match refusal(&source) {
+                Some((kind, message)) => Ok(Posted::Refused(kind, message)),
+                None => Err(ApiError::Kube {
+                    what: "create",
+                    name,
+                    source: Box::new(source),
+                }),
+            },
+        }
+    }
+
+    /// Looks at an object that was there already: created by a pass that did not live to see the
+    /// answer, by another operator, or by a stranger.
+    async fn adopt(&self, child: Child) -> Result<Posted, ApiError> {
+        if child == Child::Channel {
+            // its name and content follow from the run; the operator may not read it
+            let uid = String::new();
+            return Ok(Posted::There { uid });
+        }
+        let run = self.run_id();
+        let client = &self.context.client;
+        let presence = presence_of(client, &self.seen.test, &run, child).await?;
+        Ok(match presence {
+            Some(Presence::Foreign) => {
+                Posted::Refused(RefusalKind::Taken, "is there and is not of this run".into())
+            }
+            Some(Presence::Ours {
+                uid,
+                deleting: false,
+            }) => Posted::There { uid },
+            Some(Presence::Ours { deleting: true, .. }) | None => {
+                Posted::Refused(RefusalKind::Denied, "is just being deleted".into())
+            }
+        })
+    }
+
+    fn api(&self, child: Child) -> Api<DynamicObject> {
+        Api::namespaced_with(self.client(), self.namespace(), &child.resource())
+    }
+
+    fn client(&self) -> Client {
+        self.context.client.clone()
+    }
+
+    fn namespace(&self) -> &str {
+        let metadata = &self.seen.test.metadata;
+        metadata.namespace.as_deref().unwrap_or_default()
+    }
+
+    fn name(&self) -> &str {
+        self.seen.test.metadata.name.as_deref().unwrap_or_default()
+    }
+
+    fn run_id(&self) -> String {
+        self.seen.status().run.unwrap_or_default().id
+    }
 }
 
+/// Answer to one create.
+enum Posted {
+    /// The object is there and is ours.
+    There {
+        uid: String,
+    },
+    Refused(RefusalKind, String),
+}
+
+/// Returns what the API server has against an object; `None` for what may pass with time.
+fn refusal(error: &kube::Error) -> Option<(RefusalKind, String)> {
+    match error {
+        kube::Error::Api(said) => Some((refusal_kind(said)?, said.message.clone())),
+        _ => None,
+    }
+}
+
+/// Returns whether a write was refused because its object was changed or deleted since it was read.
+fn is_outdated(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(said) if said.is_conflict() || said.is_not_found())
+}
+
+/// Returns the number of a create in the order of writes in LIFECYCLE 2.
+fn create_label(child: Child) -> &'static str {
+    match child {
+        Child::Plan => "W2",
+        Child::Channel => "W3",
+        Child::Policy => "W4",
+        Child::Service => "W5",
+        Child::Master => "W6",
+        Child::Workers => "W7",
+        Child::Report => "W10",
+        Child::Budget => "budget",
+    }
+}
+
+/// Returns the number of a status write in the order of writes in LIFECYCLE 2.
 fn status_label(old: &LoadTestStatus, new: &LoadTestStatus) -> &'static str {
     let (before, after) = (old.run.as_ref(), new.run.as_ref());
     let id = |run: Option<&RunStatus>| run.map(|run| run.id.clone());
     let is_over = |run: Option<&RunStatus>| run.is_some_and(|run| run.end.is_some());
-    match () {
-        () if id(before) != id(after) => "W1",
-        () if !is_over(before) && is_over(after) => "W11",
-        () if before.and_then(|run| run.master.as_ref())
-            != after.and_then(|run| run.master.as_ref()) =>
-        {
-            "W8"
-        }
-        () => "W9",
+    let master = |run: Option<&RunStatus>| run.and_then(|run| run.master.clone());
+    if id(before) != id(after) {
+        "W1"
+    } else if !is_over(before) && is_over(after) {
+        "W11"
+    } else if master(before) != master(after) {
+        "W8"
+    } else {
+        "W9"
     }
 }
 

@@ -1,8 +1,8 @@
-//! The secrets of one run: a pure function of the install key and the run, so that a restarted
-//! operator, or a second one, has the same without ever reading a Secret.
+//! Channel of one run: the certificates and tokens that master, workers and operator talk with. It
+//! is a pure function of the install key and the run, so that a restarted operator, or a second
+//! one, has the same channel without ever reading a Secret.
 
 use hkdf::Hkdf;
-use jiff::Timestamp;
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose, PKCS_ED25519, SerialNumber,
@@ -11,6 +11,7 @@ use rustls::pki_types::PrivatePkcs8KeyDer;
 use sha2::Sha256;
 use time::{Duration, OffsetDateTime};
 
+use super::times::{self, TimeError};
 use crate::wire::layout::server_name;
 
 /// PKCS #8 version 1 (RFC 8410) around the 32 bytes of an Ed25519 seed.
@@ -18,24 +19,23 @@ const PKCS8_PREFIX: [u8; 16] = [
     0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20,
 ];
 
-/// Certificates are valid from so long before the run's creation: clocks of nodes differ.
+/// Validity of certificates before the run's creation: clocks of nodes differ.
 const VALID_BEFORE: Duration = Duration::hours(24);
-/// A run ends long before that.
+/// Validity of certificates after the run's creation; a run ends long before.
 const VALID_AFTER: Duration = Duration::days(90);
 
+/// Error of a channel that cannot be derived.
 #[derive(Debug, thiserror::Error)]
 pub enum ChannelError {
     #[error("cannot make the certificates of run {run}: {source}")]
     Certificate { run: String, source: rcgen::Error },
-    #[error("cannot read the creation time {text:?} of run {run}: {source}")]
-    Time {
-        run: String,
-        text: String,
-        source: jiff::Error,
-    },
+    #[error("cannot tell when run {run} was created: {source}")]
+    Time { run: String, source: TimeError },
+    #[error("the install key {key:?} that the run began with is not there any more")]
+    NoKey { key: String },
 }
 
-/// 32 random bytes that all channels of an installation are derived from.
+/// Install key: 32 random bytes that all channels of an installation are derived from.
 #[derive(Clone, PartialEq, Eq)]
 pub struct InstallKey(pub [u8; 32]);
 
@@ -48,11 +48,17 @@ impl std::fmt::Debug for InstallKey {
 /// Content of the channel Secret. The authority's key is in none of its fields and never stored.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Channel {
+    /// Certificate of the run's authority, as PEM.
     pub ca: String,
+    /// Certificate of the master, as PEM.
     pub master_cert: String,
+    /// Private key of the master, as PEM.
     pub master_key: String,
+    /// Token that workers show to the master.
     pub worker_token: String,
+    /// Token that the operator shows to the master.
     pub operator_token: String,
+    /// Token that lets a user read the progress of the run.
     pub read_token: String,
 }
 
@@ -63,19 +69,20 @@ impl std::fmt::Debug for Channel {
 }
 
 impl Channel {
-    /// `created_at` is the run's creation as written in its status (RFC 3339).
+    /// Derives the channel of `run`, whose LoadTest has the UID `uid`. `created_at` is the run's
+    /// creation as written in its status (RFC 3339).
     pub fn derive(
         key: &InstallKey,
         uid: &str,
         run: &str,
         created_at: &str,
     ) -> Result<Self, ChannelError> {
-        let created = created_at
-            .parse::<Timestamp>()
-            .map_err(|source| ChannelError::Time {
-                run: run.to_owned(),
-                text: created_at.to_owned(),
-                source,
+        let created =
+            times::read_instant("status.run.createdAt", created_at).map_err(|source| {
+                ChannelError::Time {
+                    run: run.to_owned(),
+                    source,
+                }
             })?;
         let created = OffsetDateTime::from_unix_timestamp(created.as_second())
             .unwrap_or(OffsetDateTime::UNIX_EPOCH);
@@ -140,7 +147,7 @@ impl Derived<'_> {
     }
 }
 
-/// Certificate of the authority, certificate and key of the master, as PEM.
+/// Makes the certificate of the authority, and certificate and key of the master, as PEM.
 fn certificates(
     derived: &Derived<'_>,
     created: OffsetDateTime,
@@ -185,7 +192,7 @@ mod tests {
     const RUN: &str = "categorizer-k3v7ra";
 
     fn now() -> String {
-        Timestamp::now().to_string()
+        jiff::Timestamp::now().to_string()
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! What all passes share, and what is remembered of one LoadTest between its passes. Nothing here
-//! is needed for correctness: an operator that starts anew knows all it must from the API server.
+//! State that all passes share, and the memory of one LoadTest between its passes. Correctness does
+//! not depend on it: an operator that starts anew learns all it needs from the API server.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -14,50 +14,80 @@ use super::build::Settings;
 use super::fault::KillPoint;
 use super::install_key::InstallKeys;
 use super::metrics::Metrics;
+use super::times::TimeError;
 use super::view::Installation;
+use crate::crd::LoadTest;
 use crate::wire::control::Client as MasterClient;
 
-/// A status is written no more often than that while only progress is new.
+/// Shortest time between two writes of a status while only progress is new.
 const PACE: Duration = Duration::from_secs(5);
-/// All of them together write at most so many a second.
+/// Most status writes a second of all runs together.
 const WRITES_PER_SECOND: u64 = 20;
 
+/// State that all passes share.
 pub struct Context {
+    /// Client of the API server.
     pub client: Client,
+    /// Settings of the objects that are built.
     pub settings: Settings,
+    /// Install keys as they were at the operator's start.
     pub keys: InstallKeys,
+    /// Kill point, at which a test kills the process.
     pub kill: KillPoint,
+    /// The operator's own metrics.
     pub metrics: Metrics,
+    /// Publisher of Events.
     pub recorder: Recorder,
+    /// Runs in progress when they were last counted.
     pub active_runs: AtomicU64,
-    /// By namespace and name.
+    /// Memories by namespace and name of their LoadTest.
     memories: Mutex<HashMap<(String, String), SharedMemory>>,
 }
 
 type SharedMemory = Arc<tokio::sync::Mutex<Memory>>;
 
-/// Of one LoadTest.
+/// Memory of one LoadTest between its passes.
 #[derive(Default)]
 pub struct Memory {
-    /// The run that the rest is about.
+    /// Id of the run that the rest is about.
     pub run: Option<String>,
+    /// Last write of the status by this process.
     pub status_written: Option<Instant>,
+    /// Last time that this process found the channel Secret.
     pub channel_seen: Option<Instant>,
+    /// Begin of the time for which this process has found no master that answers.
     pub unreachable_since: Option<Instant>,
+    /// Client of the master, with the run's id and the address that it was made for.
     pub master: Option<((String, SocketAddr), Arc<MasterClient>)>,
-    /// Passes in a row that failed.
+    /// Number of passes in a row that failed.
     pub failures: u32,
+    /// Last unreadable time that went to the log.
+    unreadable: Option<TimeError>,
 }
 
 impl Memory {
-    /// When the channel was last looked for; never, while the master does not answer: its namespace
-    /// may be going away.
+    /// Returns when the channel was last found. While the master does not answer that does not
+    /// count: its namespace may be going away.
     pub fn channel_looked_at(&self) -> Option<Instant> {
         self.channel_seen
             .filter(|_| self.unreachable_since.is_none())
     }
 
-    /// Forgets what was about another run.
+    /// Logs a time of `test` that cannot be read, once for as long as it is the same.
+    pub fn warn_of_unreadable(&mut self, test: &LoadTest, error: &TimeError) {
+        if self.unreadable.as_ref() != Some(error) {
+            let metadata = &test.metadata;
+            tracing::warn!(
+                namespace = metadata.namespace,
+                loadtest = metadata.name,
+                %error,
+                "a time cannot be read and nothing is done for it"
+            );
+            self.unreadable = Some(error.clone());
+        }
+    }
+
+    /// Forgets everything about another run than `run`.
     pub fn turn_to(&mut self, run: Option<&str>) {
         if self.run.as_deref() != run {
             *self = Memory {
@@ -70,6 +100,7 @@ impl Memory {
 }
 
 impl Context {
+    /// Creates the state at the operator's start.
     pub fn new(
         client: Client,
         settings: Settings,
@@ -77,20 +108,19 @@ impl Context {
         metrics: Metrics,
         recorder: Recorder,
     ) -> Self {
-        let (kill, active_runs, memories) =
-            (KillPoint::from_env(), AtomicU64::new(0), Mutex::default());
         Self {
             client,
             settings,
             keys,
-            kill,
+            kill: KillPoint::from_env(),
             metrics,
             recorder,
-            active_runs,
-            memories,
+            active_runs: AtomicU64::new(0),
+            memories: Mutex::default(),
         }
     }
 
+    /// Returns the installation that new runs belong to.
     pub fn installation(&self) -> Installation {
         Installation {
             id: self.keys.installation.clone(),
@@ -98,12 +128,15 @@ impl Context {
         }
     }
 
+    /// Returns the shortest time between two writes of one status while only progress is new:
+    /// longer, the more runs are in progress.
     pub fn pace(&self) -> Duration {
         PACE.max(Duration::from_secs(
             self.active_runs.load(Ordering::Relaxed) / WRITES_PER_SECOND,
         ))
     }
 
+    /// Returns the memory of one LoadTest, empty at its first pass.
     pub fn memory(&self, namespace: &str, name: &str) -> SharedMemory {
         let mut memories = self.memories.lock().unwrap_or_else(PoisonError::into_inner);
         memories
@@ -112,6 +145,7 @@ impl Context {
             .clone()
     }
 
+    /// Drops the memory of a LoadTest that is gone.
     pub fn forget(&self, namespace: &str, name: &str) {
         self.memories
             .lock()

@@ -1,106 +1,127 @@
 //! Events for people: one for each thing that happened to a run, read off two statuses, so that
-//! nothing is said twice.
+//! nothing is reported twice.
 
 use kube::Resource;
 use kube::runtime::events::{Event, EventType};
 
 use super::api::call;
 use super::context::Context;
-use super::status::cut;
+use super::reason::Reason;
+use super::text::cut;
+use crate::crd::status::RunStatus;
 use crate::crd::{LoadTest, LoadTestStatus, Phase};
 
-/// The API takes 1 kB.
+/// Longest note of an Event, in bytes; the API takes 1 kB.
 const MAX_NOTE: usize = 1000;
 
-/// What the step from `old` to `new` means.
-fn between(old: &LoadTestStatus, new: &LoadTestStatus) -> Vec<Event> {
-    let event = |type_, reason: &str, note: &str, action: &str| Event {
-        type_,
-        reason: reason.to_owned(),
-        note: (!note.is_empty()).then(|| cut(note, MAX_NOTE)),
-        action: action.to_owned(),
-        secondary: None,
-    };
-    let mut events = Vec::new();
-    let before = old
-        .run
-        .as_ref()
-        .filter(|before| new.run.as_ref().is_some_and(|run| run.id == before.id));
-    if let Some(run) = &new.run {
-        if before.is_none() {
-            events.push(event(
-                EventType::Normal,
-                "RunCreated",
-                &format!("run {}", run.id),
-                "CreateRun",
-            ));
-        }
-        if run.started_at.is_some() && before.is_none_or(|before| before.started_at.is_none()) {
-            events.push(event(
-                EventType::Normal,
-                "RunStarted",
-                &format!("run {} on {} workers", run.id, run.workers),
-                "GrantRun",
-            ));
-        }
-        let epoch = |run: &crate::crd::status::RunStatus| {
-            run.master.as_ref().map_or(0, |master| master.epoch)
-        };
-        if epoch(run) > 1 && before.is_some_and(|before| epoch(before) != epoch(run)) {
-            events.push(event(
-                EventType::Warning,
-                "MasterReplaced",
-                &format!("run {} goes on under another master", run.id),
-                "ResumeRun",
-            ));
-        }
-        if let Some(end) = run
-            .end
-            .as_ref()
-            .filter(|_| before.is_none_or(|before| before.end.is_none()))
-        {
-            let type_ = if end.phase == Phase::Succeeded {
-                EventType::Normal
-            } else {
-                EventType::Warning
-            };
-            let note = format!("run {}: {} {}", run.id, end.reason, end.message);
-            events.push(event(type_, &format!("Run{}", end.phase), &note, "EndRun"));
+/// Something that happened to a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Happening {
+    Created,
+    Started,
+    MasterReplaced,
+    Ended(Phase),
+    /// Something that a user can mend keeps it from starting.
+    Hindered(Reason),
+}
+
+impl Happening {
+    fn reason(self) -> String {
+        match self {
+            Happening::Created => "RunCreated".to_owned(),
+            Happening::Started => "RunStarted".to_owned(),
+            Happening::MasterReplaced => "MasterReplaced".to_owned(),
+            Happening::Ended(phase) => format!("Run{phase}"),
+            Happening::Hindered(reason) => reason.to_string(),
         }
     }
-    let reason = |status: &LoadTestStatus| {
-        status
-            .columns
-            .as_ref()
-            .map(|columns| columns.reason.clone())
-            .unwrap_or_default()
-    };
-    let told = reason(new);
-    let ended =
-        new.run.as_ref().is_some_and(|run| run.end.is_some()) && new.phase != Some(Phase::Errored);
-    if told != reason(old)
-        && !ended
-        && [
-            "InvalidSpec",
-            "MissingReference",
-            "QuotaExceeded",
-            "CreateRefused",
-            "ImagePullFailed",
-            "Unschedulable",
-        ]
-        .contains(&told.as_str())
+
+    fn type_(self) -> EventType {
+        match self {
+            Happening::Created | Happening::Started | Happening::Ended(Phase::Succeeded) => {
+                EventType::Normal
+            }
+            Happening::MasterReplaced | Happening::Ended(_) | Happening::Hindered(_) => {
+                EventType::Warning
+            }
+        }
+    }
+
+    fn action(self) -> &'static str {
+        match self {
+            Happening::Created => "CreateRun",
+            Happening::Started => "GrantRun",
+            Happening::MasterReplaced => "ResumeRun",
+            Happening::Ended(_) => "EndRun",
+            Happening::Hindered(_) => "Validate",
+        }
+    }
+
+    fn event(self, note: &str) -> Event {
+        Event {
+            type_: self.type_(),
+            reason: self.reason(),
+            note: (!note.is_empty()).then(|| cut(note, MAX_NOTE)),
+            action: self.action().to_owned(),
+            secondary: None,
+        }
+    }
+}
+
+/// Returns the Events that report the step from `old` to `new`.
+fn between(old: &LoadTestStatus, new: &LoadTestStatus) -> Vec<Event> {
+    let mut events = Vec::new();
+    if let Some(run) = &new.run {
+        let before = old.run.as_ref().filter(|before| run.id == before.id);
+        events.extend(of_run(before, run));
+    }
+    events.extend(hindrance(old, new));
+    events
+}
+
+/// Returns the Events of one run; `before` is the run as the last status had it.
+fn of_run(before: Option<&RunStatus>, run: &RunStatus) -> Vec<Event> {
+    let id = &run.id;
+    let epoch = |run: &RunStatus| run.master.as_ref().map_or(0, |master| master.epoch);
+    let mut events = Vec::new();
+    if before.is_none() {
+        events.push(Happening::Created.event(&format!("run {id}")));
+    }
+    if run.started_at.is_some() && before.is_none_or(|before| before.started_at.is_none()) {
+        let note = format!("run {id} on {} workers", run.workers);
+        events.push(Happening::Started.event(&note));
+    }
+    if epoch(run) > 1 && before.is_some_and(|before| epoch(before) != epoch(run)) {
+        let note = format!("run {id} goes on under another master");
+        events.push(Happening::MasterReplaced.event(&note));
+    }
+    if let Some(end) = &run.end
+        && before.is_none_or(|before| before.end.is_none())
     {
-        let message = new
-            .conditions
-            .iter()
-            .find(|condition| condition.reason == told)
-            .map_or("", |condition| condition.message.as_str());
-        events.push(event(EventType::Warning, &told, message, "Validate"));
+        let note = format!("run {id}: {} {}", end.reason, end.message);
+        events.push(Happening::Ended(end.phase).event(&note));
     }
     events
 }
 
-/// Best effort: an Event that is lost is in the conditions too.
+/// Returns the Event of a reason that is new and that a user can mend.
+fn hindrance(old: &LoadTestStatus, new: &LoadTestStatus) -> Option<Event> {
+    let reason = |status: &LoadTestStatus| Reason::parse(&status.columns.as_ref()?.reason);
+    let has_ended = new.run.as_ref().is_some_and(|run| run.end.is_some());
+    if has_ended && new.phase != Some(Phase::Errored) {
+        return None;
+    }
+    let told = reason(new).filter(|told| told.is_reported() && reason(old) != Some(*told))?;
+    let message = new
+        .conditions
+        .iter()
+        .find(|condition| condition.reason == told.text())
+        .map_or("", |condition| condition.message.as_str());
+    Some(Happening::Hindered(told).event(message))
+}
+
+/// Publishes the Events of a status write. Best effort: the conditions say what a lost
+/// Event said.
 pub async fn publish(
     context: &Context,
     test: &LoadTest,

@@ -1,5 +1,5 @@
-//! The install key: 32 random bytes in a Secret of the operator's own namespace, made by the
-//! operator itself.
+//! Install keys: 32 random bytes each, in a Secret of the operator's own namespace that the
+//! operator itself makes.
 //!
 //! The Secret's data: `installation` (an id), `current` (the id of the key for new runs), and one
 //! entry of 32 bytes for each key id. Adding a key and naming it `current` rotates; a key may be
@@ -12,7 +12,8 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::api::{Api, ObjectMeta, PostParams};
 
 use super::api::{ApiError, call, kube_call};
-use super::channel::InstallKey;
+use super::channel::{Channel, ChannelError, InstallKey};
+use crate::crd::status::RunStatus;
 
 /// Name of the Secret; the only one the operator may read.
 pub const SECRET_NAME: &str = "starling-operator-key";
@@ -20,33 +21,45 @@ pub const SECRET_NAME: &str = "starling-operator-key";
 const INSTALLATION: &str = "installation";
 const CURRENT: &str = "current";
 
+/// Error of install keys that cannot be had.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
     #[error(transparent)]
     Api(#[from] ApiError),
     #[error(
-        "Secret {namespace}/{SECRET_NAME} {why}; delete it to have a new one made (runs in progress end Errored)"
+        "Secret {namespace}/{SECRET_NAME} {why}; delete it to have a new one made \
+         (runs in progress end Errored)"
     )]
     Content { namespace: String, why: String },
 }
 
+/// Install keys of one installation, by their ids.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InstallKeys {
-    /// Marks the runs of this installation; kept when the chart is installed again in the same
-    /// namespace.
+    /// Id of the installation, which marks its runs. It stays when the chart is removed and
+    /// installed in the same namespace.
     pub installation: String,
-    /// Key id of new runs.
+    /// Id of the key that new runs use.
     pub current: String,
     keys: BTreeMap<String, InstallKey>,
 }
 
 impl InstallKeys {
-    pub fn get(&self, id: &str) -> Option<&InstallKey> {
+    fn get(&self, id: &str) -> Option<&InstallKey> {
         self.keys.get(id)
     }
 
-    /// A new installation, from random bytes.
-    fn generate(random: [u8; 40]) -> Self {
+    /// Derives the channel of `run`, whose LoadTest has the UID `uid`, from the key that the run
+    /// began with.
+    pub fn channel(&self, uid: &str, run: &RunStatus) -> Result<Channel, ChannelError> {
+        let key = self.get(&run.key_id).ok_or_else(|| ChannelError::NoKey {
+            key: run.key_id.clone(),
+        })?;
+        Channel::derive(key, uid, &run.id, &run.created_at)
+    }
+
+    /// Creates the first key of a new installation from random bytes.
+    pub(super) fn generate(random: [u8; 40]) -> Self {
         let (id, key) = random.split_at(8);
         let (installation, current) = (
             data_encoding::HEXLOWER.encode(&id[..4]),
@@ -104,8 +117,8 @@ impl InstallKeys {
     }
 }
 
-/// Reads the keys, making them first if there are none. Two operators that do so at once end up
-/// with the same.
+/// Reads the keys, after creating them if there are none. Two operators that do so at once end up
+/// with the same keys.
 pub async fn load(client: &kube::Client, namespace: &str) -> Result<InstallKeys, KeyError> {
     let secrets: Api<Secret> = Api::namespaced(client.clone(), namespace);
     if kube_call("read Secret", SECRET_NAME, secrets.get_opt(SECRET_NAME))
@@ -114,47 +127,41 @@ pub async fn load(client: &kube::Client, namespace: &str) -> Result<InstallKeys,
     {
         let mut random = [0; 40];
         rand::fill(&mut random[..]);
-        let labels = [
-            ("app.kubernetes.io/name", "starling"),
-            ("app.kubernetes.io/managed-by", "starling"),
-        ];
-        let secret = Secret {
-            metadata: ObjectMeta {
-                name: Some(SECRET_NAME.to_owned()),
-                labels: Some(
-                    labels
-                        .map(|(key, value)| (key.to_owned(), value.to_owned()))
-                        .into(),
-                ),
-                ..ObjectMeta::default()
-            },
-            data: Some(InstallKeys::generate(random).data()),
-            ..Secret::default()
-        };
-        match call(
-            "create Secret",
-            SECRET_NAME,
-            secrets.create(&PostParams::default(), &secret),
-        )
-        .await?
-        {
-            Ok(_) => {}
-            Err(kube::Error::Api(said)) if said.is_already_exists() => {}
-            Err(source) => {
-                return Err(ApiError::Kube {
-                    what: "create Secret",
-                    name: SECRET_NAME.to_owned(),
-                    source: Box::new(source),
-                }
-                .into());
-            }
-        }
+        create(&secrets, &InstallKeys::generate(random)).await?;
     }
     let secret = kube_call("read Secret", SECRET_NAME, secrets.get(SECRET_NAME)).await?;
     InstallKeys::read(&secret.data.unwrap_or_default()).map_err(|why| KeyError::Content {
         namespace: namespace.to_owned(),
         why,
     })
+}
+
+/// Creates the Secret, unless another operator has just done so.
+async fn create(secrets: &Api<Secret>, keys: &InstallKeys) -> Result<(), ApiError> {
+    let labels = [
+        ("app.kubernetes.io/name", "starling"),
+        ("app.kubernetes.io/managed-by", "starling"),
+    ];
+    let labels = labels.map(|(key, value)| (key.to_owned(), value.to_owned()));
+    let secret = Secret {
+        metadata: ObjectMeta {
+            name: Some(SECRET_NAME.to_owned()),
+            labels: Some(labels.into()),
+            ..ObjectMeta::default()
+        },
+        data: Some(keys.data()),
+        ..Secret::default()
+    };
+    let (what, params) = ("create Secret", PostParams::default());
+    match call(what, SECRET_NAME, secrets.create(&params, &secret)).await? {
+        Ok(_) => Ok(()),
+        Err(kube::Error::Api(said)) if said.is_already_exists() => Ok(()),
+        Err(source) => Err(ApiError::Kube {
+            what,
+            name: SECRET_NAME.to_owned(),
+            source: Box::new(source),
+        }),
+    }
 }
 
 #[cfg(test)]

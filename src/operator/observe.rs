@@ -1,6 +1,7 @@
-//! Looking: the LoadTest as it is now, its run's children and Pods, and what its master says. Thin;
-//! it decides nothing.
+//! Observing: the LoadTest as it is now, its run's children and Pods, and what its master says.
+//! Thin; nothing is decided here.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -11,7 +12,6 @@ use kube::{Client, ResourceExt};
 
 use super::api::{ApiError, call, kube_call, refusal_kind};
 use super::build;
-use super::channel::Channel;
 use super::child::{COMPONENT_LABEL, Child, Component, RUN_LABEL, TEST_LABEL, UID_LABEL};
 use super::context::{Context, Memory};
 use super::pods;
@@ -21,13 +21,13 @@ use super::view::{
 use crate::crd::LoadTest;
 use crate::crd::status::RunStatus;
 use crate::wire::RunResult;
-use crate::wire::control::{Client as MasterClient, MasterState};
+use crate::wire::control::{Client as MasterClient, MasterState, Progress};
 use crate::wire::layout::CONTROL_PORT;
 
-/// The channel Secret is asked for so often while nothing suggests that it has gone.
+/// Time between two looks for the channel Secret while nothing suggests that it has gone.
 const CHANNEL_EVERY: Duration = Duration::from_secs(30);
 
-/// `None`: there is no such LoadTest any more.
+/// Observes one LoadTest; `None` when there is no such LoadTest any more.
 pub async fn observe(
     context: &Context,
     namespace: &str,
@@ -38,7 +38,7 @@ pub async fn observe(
     let Some(test) = kube_call("read LoadTest", name, tests.get_opt(name)).await? else {
         return Ok(None);
     };
-    let status = test.status.clone().unwrap_or_default();
+    let run = test.status.as_ref().and_then(|status| status.run.clone());
     let mut seen = Observed {
         installation: context.installation(),
         children: Children::default(),
@@ -53,138 +53,157 @@ pub async fn observe(
         pace: context.pace(),
         test,
     };
-    memory.turn_to(status.run.as_ref().map(|run| run.id.as_str()));
-    let Some(run) = status
-        .run
-        .filter(|run| run.installation == seen.installation.id || run.end.is_some())
-    else {
-        return Ok(Some(seen));
-    };
-    let uid = seen.test.metadata.uid.clone().unwrap_or_default();
-    let found = Look {
-        client: &context.client,
-        namespace,
-        run: &run.id,
-        uid: &uid,
-    };
-    if run.end.is_none() {
-        let (children, pods, channel) = tokio::join!(
-            found.children(),
-            found.pods(),
-            found.channel(memory.channel_looked_at())
-        );
-        (seen.children, seen.master_refused) = children?;
-        seen.pods = pods?;
-        match channel? {
-            Channelled::There { looked } => {
-                seen.children.0.insert(
-                    Child::Channel,
-                    Presence::Ours {
-                        uid: String::new(),
-                        deleting: false,
-                    },
-                );
-                if looked {
-                    memory.channel_seen = Some(Instant::now());
-                }
-            }
-            Channelled::Absent => {}
-            // no reason to end a run that may be active
-            Channelled::Unknown if run.started_at.is_some() => {
-                seen.children.0.insert(
-                    Child::Channel,
-                    Presence::Ours {
-                        uid: String::new(),
-                        deleting: false,
-                    },
-                );
-            }
-            // the create itself meets the refusal again
-            Channelled::Unknown => {}
-            Channelled::Terminating(message) => {
-                seen.refusal = Some(Refusal {
-                    child: Child::Channel,
-                    kind: RefusalKind::Terminating,
-                    message,
-                });
-            }
+    memory.turn_to(run.as_ref().map(|run| run.id.as_str()));
+    match run {
+        Some(run) if run.end.is_some() => {
+            observe_ended(context, &run, &mut seen, memory).await?;
         }
-        ask_master(context, &run, &mut seen, memory).await;
-        if run.started_at.is_some() && seen.children.uid(Child::Report).is_some() {
-            seen.result = found.report().await?.map(Box::new).or(seen.result);
+        Some(run) if run.installation == seen.installation.id => {
+            observe_active(context, &run, &mut seen, memory).await?;
         }
-    } else {
-        let (children, pods, reports) =
-            tokio::join!(found.children(), found.pods(), found.reports(name));
-        (seen.children, seen.master_refused) = children?;
-        (seen.pods, seen.old_reports) = (pods?, reports?);
-        if run.started_at.is_some() && seen.children.uid(Child::Workers).is_some() {
-            ask_master(context, &run, &mut seen, memory).await;
-        }
+        _ => {}
     }
     Ok(Some(seen))
 }
 
-/// What is known of the channel Secret.
-enum Channelled {
+/// Observes what a run in progress is made of and what its master says.
+async fn observe_active(
+    context: &Context,
+    run: &RunStatus,
+    seen: &mut Observed,
+    memory: &mut Memory,
+) -> Result<(), ApiError> {
+    let found = Lookup::new(&context.client, &seen.test, &run.id);
+    let (children, pods, channel) = tokio::join!(
+        found.children(),
+        found.pods(),
+        found.channel(memory.channel_looked_at())
+    );
+    (seen.children, seen.master_refused) = children?;
+    seen.pods = pods?;
+    let channel = channel?;
+    if channel == (ChannelView::There { looked: true }) {
+        memory.channel_seen = Some(Instant::now());
+    }
+    match channel {
+        ChannelView::There { .. } => seen.children.insert_channel(),
+        // no reason to end a run that may be active
+        ChannelView::Unknown if run.started_at.is_some() => seen.children.insert_channel(),
+        // where it is needed, its create meets the same trouble
+        ChannelView::Unknown | ChannelView::Absent => {}
+        ChannelView::Terminating(message) => {
+            seen.refusal = Some(Refusal {
+                child: Child::Channel,
+                kind: RefusalKind::Terminating,
+                message,
+            });
+        }
+    }
+    ask_master(context, run, seen, memory).await;
+    if run.started_at.is_some()
+        && seen.children.uid(Child::Report).is_some()
+        && let Some(report) = found.report().await?
+    {
+        seen.result = Some(Box::new(report));
+    }
+    Ok(())
+}
+
+/// Observes what an ended run has left.
+async fn observe_ended(
+    context: &Context,
+    run: &RunStatus,
+    seen: &mut Observed,
+    memory: &mut Memory,
+) -> Result<(), ApiError> {
+    let found = Lookup::new(&context.client, &seen.test, &run.id);
+    let (children, pods, reports) = tokio::join!(found.children(), found.pods(), found.reports());
+    (seen.children, seen.master_refused) = children?;
+    (seen.pods, seen.old_reports) = (pods?, reports?);
+    if run.started_at.is_some() && seen.children.uid(Child::Workers).is_some() {
+        ask_master(context, run, seen, memory).await;
+    }
+    Ok(())
+}
+
+/// State of the channel Secret, as far as the operator can know it.
+#[derive(PartialEq)]
+enum ChannelView {
+    /// The Secret is there.
     There {
+        /// The API server was asked by this pass.
         looked: bool,
     },
+    /// No such Secret exists.
     Absent,
     /// The API server would not say: a quota, an admission policy, a moment's trouble.
     Unknown,
-    /// The namespace is going away.
+    /// The namespace is going away; the message is the API server's.
     Terminating(String),
 }
 
-/// Where a run's objects are looked for.
-struct Look<'a> {
-    client: &'a Client,
-    namespace: &'a str,
-    run: &'a str,
-    uid: &'a str,
+/// Objects of one run, looked up by their names and labels.
+struct Lookup {
+    client: Client,
+    namespace: String,
+    test: String,
+    uid: String,
+    run: String,
 }
 
-impl Look<'_> {
-    fn api(&self, child: Child) -> Api<DynamicObject> {
-        Api::namespaced_with(self.client.clone(), self.namespace, &child.resource())
+impl Lookup {
+    fn new(client: &Client, test: &LoadTest, run: &str) -> Self {
+        let metadata = test.metadata.clone();
+        Self {
+            client: client.clone(),
+            namespace: metadata.namespace.unwrap_or_default(),
+            test: metadata.name.unwrap_or_default(),
+            uid: metadata.uid.unwrap_or_default(),
+            run: run.to_owned(),
+        }
     }
 
-    /// All but the channel, which the operator may not read; and why the master's Pod cannot be
-    /// made.
+    fn api(&self, child: Child) -> Api<DynamicObject> {
+        Api::namespaced_with(self.client.clone(), &self.namespace, &child.resource())
+    }
+
+    /// Returns all children but the channel, which the operator may not read, and why the master's
+    /// Pod cannot be made.
     async fn children(&self) -> Result<(Children, Option<String>), ApiError> {
-        let read = Child::ALL
+        let of_metadata = Child::ALL
             .into_iter()
-            .filter(|child| *child != Child::Channel)
-            .map(|child| async move {
-                let name = child.name(self.run);
-                if child == Child::Master {
-                    // the only one of which more than the metadata is of interest
-                    let found =
-                        kube_call("read Deployment", &name, self.api(child).get_opt(&name)).await?;
-                    let refused = found
-                        .as_ref()
-                        .and_then(|object| pods::creation_failure(&object.data));
-                    return Ok((child, found.map(|object| self.presence(&object)), refused));
-                }
-                let found = kube_call(
-                    "read the metadata of",
-                    &name,
-                    self.api(child).get_metadata_opt(&name),
-                )
-                .await?;
-                Ok::<_, ApiError>((child, found.map(|object| self.presence(&object)), None))
-            });
-        let all = try_join_all(read).await?;
-        let refused = all.iter().find_map(|(_, _, refused)| refused.clone());
-        let present = all
+            .filter(|child| !matches!(child, Child::Channel | Child::Master))
+            .map(|child| async move { Ok::<_, ApiError>((child, self.metadata(child).await?)) });
+        let (found, master) = tokio::try_join!(try_join_all(of_metadata), self.master())?;
+        let refused = master
+            .as_ref()
+            .and_then(|object| pods::creation_failure(&object.data));
+        let master = master.map(|object| self.presence(&object));
+        let present = found
             .into_iter()
-            .filter_map(|(child, presence, _)| Some((child, presence?)));
+            .chain([(Child::Master, master)])
+            .filter_map(|(child, presence)| Some((child, presence?)));
         Ok((Children(present.collect()), refused))
     }
 
+    /// Reads the master's Deployment, the only child of which more than the metadata is of
+    /// interest.
+    async fn master(&self) -> Result<Option<DynamicObject>, ApiError> {
+        let name = Child::Master.name(&self.run);
+        let found = self.api(Child::Master);
+        kube_call("read Deployment", &name, found.get_opt(&name)).await
+    }
+
+    /// Returns whose the object is that has the name of a child.
+    async fn metadata(&self, child: Child) -> Result<Option<Presence>, ApiError> {
+        let name = child.name(&self.run);
+        let api = self.api(child);
+        let found = kube_call("read the metadata of", &name, api.get_metadata_opt(&name)).await?;
+        Ok(found.map(|object| self.presence(&object)))
+    }
+
     fn presence(&self, object: &impl ResourceExt) -> Presence {
-        if !is_ours(object, self.uid, self.run) {
+        if !is_ours(object, &self.uid, &self.run) {
             return Presence::Foreign;
         }
         Presence::Ours {
@@ -194,48 +213,46 @@ impl Look<'_> {
     }
 
     async fn pods(&self) -> Result<Vec<PodView>, ApiError> {
-        let pods: Api<Pod> = Api::namespaced(self.client.clone(), self.namespace);
+        let pods: Api<Pod> = Api::namespaced(self.client.clone(), &self.namespace);
         let list = ListParams::default().labels(&format!(
             "{RUN_LABEL}={},{UID_LABEL}={}",
             self.run, self.uid
         ));
-        let list = kube_call("list the Pods of run", self.run, pods.list(&list)).await?;
+        let list = kube_call("list the Pods of run", &self.run, pods.list(&list)).await?;
         Ok(list.items.iter().filter_map(pods::view).collect())
     }
 
-    /// Whether the channel Secret is there, without the right to read Secrets: a create that is
-    /// only tried says that the name is taken.
-    async fn channel(&self, seen: Option<Instant>) -> Result<Channelled, ApiError> {
+    /// Looks for the channel Secret without the right to read Secrets: a create that is only tried
+    /// says that the name is taken. `seen` is when it was last found.
+    async fn channel(&self, seen: Option<Instant>) -> Result<ChannelView, ApiError> {
         if seen.is_some_and(|at| at.elapsed() < CHANNEL_EVERY) {
-            return Ok(Channelled::There { looked: false });
+            return Ok(ChannelView::There { looked: false });
         }
-        let name = Child::Channel.name(self.run);
-        let probe = DynamicObject::new(&name, &Child::Channel.resource()).within(self.namespace);
-        let (api, params) = (
-            self.api(Child::Channel),
-            PostParams {
-                dry_run: true,
-                field_manager: None,
-            },
-        );
-        Ok(
-            match call("look for Secret", &name, api.create(&params, &probe)).await? {
-                Ok(_) => Channelled::Absent,
-                Err(kube::Error::Api(said)) if said.is_already_exists() => {
-                    Channelled::There { looked: true }
-                }
-                Err(kube::Error::Api(said))
-                    if refusal_kind(&said) == Some(RefusalKind::Terminating) =>
-                {
-                    Channelled::Terminating(said.message.clone())
-                }
-                Err(_) => Channelled::Unknown,
-            },
-        )
+        let name = Child::Channel.name(&self.run);
+        let probe = DynamicObject::new(&name, &Child::Channel.resource()).within(&self.namespace);
+        let api = self.api(Child::Channel);
+        let params = PostParams {
+            dry_run: true,
+            field_manager: None,
+        };
+        let answer = call("look for Secret", &name, api.create(&params, &probe)).await?;
+        Ok(match answer {
+            Ok(_) => ChannelView::Absent,
+            Err(kube::Error::Api(said)) if said.is_already_exists() => {
+                ChannelView::There { looked: true }
+            }
+            Err(kube::Error::Api(said))
+                if refusal_kind(&said) == Some(RefusalKind::Terminating) =>
+            {
+                ChannelView::Terminating(said.message.clone())
+            }
+            Err(_) => ChannelView::Unknown,
+        })
     }
 
+    /// Reads the stored result; `None` when there is no report or it cannot be read.
     async fn report(&self) -> Result<Option<RunResult>, ApiError> {
-        let name = Child::Report.name(self.run);
+        let name = Child::Report.name(&self.run);
         let object = kube_call(
             "read ConfigMap",
             &name,
@@ -256,19 +273,20 @@ impl Look<'_> {
             .map_err(|error| error.to_string())
             .and_then(|packed| build::read_report(&packed));
         if let Err(error) = &result {
-            tracing::warn!(run = self.run, %error, "the report cannot be read");
+            tracing::warn!(run = %self.run, %error, "the report cannot be read");
         }
         Ok(result.ok())
     }
 
-    async fn reports(&self, test: &str) -> Result<Vec<OldReport>, ApiError> {
+    /// Lists the reports of all runs of the LoadTest.
+    async fn reports(&self) -> Result<Vec<OldReport>, ApiError> {
         let list = ListParams::default().labels(&format!(
-            "{TEST_LABEL}={test},{UID_LABEL}={},{COMPONENT_LABEL}=report",
-            self.uid
+            "{TEST_LABEL}={},{UID_LABEL}={},{COMPONENT_LABEL}=report",
+            self.test, self.uid
         ));
         let list = kube_call(
             "list the reports of",
-            test,
+            &self.test,
             self.api(Child::Report).list_metadata(&list),
         )
         .await?;
@@ -283,14 +301,16 @@ impl Look<'_> {
     }
 }
 
-/// Made for this LoadTest (not for one of the same name before it) and this run.
-pub fn is_ours(object: &impl ResourceExt, uid: &str, run: &str) -> bool {
+/// Returns whether the object was made for this run and this LoadTest, not for one of the same name
+/// before it.
+fn is_ours(object: &impl ResourceExt, uid: &str, run: &str) -> bool {
     let labels = object.labels();
     labels.get(RUN_LABEL).is_some_and(|label| label == run)
         && labels.get(UID_LABEL).is_some_and(|label| label == uid)
 }
 
-/// Progress, and the result when it is final. That nobody answers is something seen, not an error.
+/// Asks the master for its progress, and for the result when it is final. That it does not answer
+/// is something observed, not an error.
 async fn ask_master(context: &Context, run: &RunStatus, seen: &mut Observed, memory: &mut Memory) {
     let uid = seen.test.metadata.uid.clone().unwrap_or_default();
     seen.master = match newest_master(&seen.pods) {
@@ -300,20 +320,8 @@ async fn ask_master(context: &Context, run: &RunStatus, seen: &mut Observed, mem
             Ok(client) => match client.progress().await {
                 Err(error) => MasterView::Unreachable(error.to_string()),
                 Ok(progress) => {
-                    if progress.state == MasterState::Finished
-                        && run.started_at.is_some()
-                        && run.end.is_none()
-                        && progress.run == run.id
-                    {
-                        seen.result = client
-                            .result()
-                            .await
-                            .unwrap_or_else(|error| {
-                                tracing::warn!(run = run.id, %error, "the master is finished but its result cannot be read");
-                                None
-                            })
-                            .filter(|result| result.run == run.id)
-                            .map(Box::new);
+                    if is_final(run, &progress) {
+                        seen.result = final_result(run, &client).await;
                     }
                     MasterView::Up(progress)
                 }
@@ -322,17 +330,38 @@ async fn ask_master(context: &Context, run: &RunStatus, seen: &mut Observed, mem
     };
     match seen.master {
         MasterView::Up(_) => memory.unreachable_since = None,
-        _ => {
+        MasterView::Absent | MasterView::Unreachable(_) => {
             seen.unreachable_for = memory
                 .unreachable_since
                 .get_or_insert_with(Instant::now)
-                .elapsed()
+                .elapsed();
         }
     }
 }
 
-/// A ReplicaSet makes a second master while a cut-off node keeps the first: the newest counts.
-fn newest_master(pods: &[PodView]) -> Option<std::net::SocketAddr> {
+/// Returns whether the master has a result that is still to be stored.
+fn is_final(run: &RunStatus, progress: &Progress) -> bool {
+    progress.state == MasterState::Finished
+        && progress.run == run.id
+        && run.started_at.is_some()
+        && run.end.is_none()
+}
+
+async fn final_result(run: &RunStatus, client: &MasterClient) -> Option<Box<RunResult>> {
+    let result = client.result().await.unwrap_or_else(|error| {
+        tracing::warn!(
+            run = run.id,
+            %error,
+            "the master is finished but its result cannot be read"
+        );
+        None
+    });
+    result.filter(|result| result.run == run.id).map(Box::new)
+}
+
+/// Returns the address of the newest master Pod: a ReplicaSet makes a second master while a cut-off
+/// node keeps the first.
+fn newest_master(pods: &[PodView]) -> Option<SocketAddr> {
     let masters = pods
         .iter()
         .filter(|pod| pod.component == Component::Master && !pod.deleting && !pod.over);
@@ -340,11 +369,12 @@ fn newest_master(pods: &[PodView]) -> Option<std::net::SocketAddr> {
     newest.address.map(|address| (address, CONTROL_PORT).into())
 }
 
+/// Returns a client of the master at `address`, the remembered one if it is of the same run.
 fn master_client(
     context: &Context,
     run: &RunStatus,
     uid: &str,
-    address: std::net::SocketAddr,
+    address: SocketAddr,
     memory: &mut Memory,
 ) -> Result<Arc<MasterClient>, String> {
     if let Some((known, client)) = &memory.master
@@ -352,7 +382,10 @@ fn master_client(
     {
         return Ok(client.clone());
     }
-    let channel = channel_of(context, run, uid)?;
+    let channel = context
+        .keys
+        .channel(uid, run)
+        .map_err(|error| error.to_string())?;
     let client = MasterClient::new(&run.id, address, &channel.ca, &channel.operator_token)
         .map_err(|error| error.to_string())?;
     let client = Arc::new(client);
@@ -360,37 +393,12 @@ fn master_client(
     Ok(client)
 }
 
-/// The secrets of a run, computed.
-pub fn channel_of(context: &Context, run: &RunStatus, uid: &str) -> Result<Channel, String> {
-    let key = context.keys.get(&run.key_id).ok_or_else(|| {
-        format!(
-            "the install key {:?} that the run began with is not there any more",
-            run.key_id
-        )
-    })?;
-    Channel::derive(key, uid, &run.id, &run.created_at).map_err(|error| error.to_string())
-}
-
-/// Whose the object is that has a child's name.
+/// Returns whose the object is that has the name of a child of `run`; `None` when there is none.
 pub async fn presence_of(
     client: &Client,
-    namespace: &str,
-    child: Child,
+    test: &LoadTest,
     run: &str,
-    uid: &str,
+    child: Child,
 ) -> Result<Option<Presence>, ApiError> {
-    let look = Look {
-        client,
-        namespace,
-        run,
-        uid,
-    };
-    let name = child.name(run);
-    let found = kube_call(
-        "read the metadata of",
-        &name,
-        look.api(child).get_metadata_opt(&name),
-    )
-    .await?;
-    Ok(found.map(|object| look.presence(&object)))
+    Lookup::new(client, test, run).metadata(child).await
 }

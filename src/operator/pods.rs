@@ -1,14 +1,15 @@
-//! What a Pod's status says, in our words. Pure.
+//! Pods and Deployments as decisions see them, read from their statuses. Pure.
 
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 use kube::ResourceExt;
 use serde_json::Value;
 
 use super::child::{COMPONENT_LABEL, Component};
+use super::reason::Reason;
 use super::view::{PodView, Trouble};
 use crate::wire::layout::exit;
 
-/// `None` for a Pod that is neither a master nor a worker.
+/// Reads a Pod; `None` for one that is neither a master nor a worker.
 pub fn view(pod: &Pod) -> Option<PodView> {
     let component = match pod.labels().get(COMPONENT_LABEL)?.as_str() {
         "master" => Component::Master,
@@ -28,7 +29,7 @@ pub fn view(pod: &Pod) -> Option<PodView> {
         .filter(|c| c.status == "False" && c.reason.as_deref() == Some("Unschedulable"));
     let trouble = match unschedulable {
         Some(condition) => Some(Trouble {
-            reason: "Unschedulable",
+            reason: Reason::Unschedulable,
             message: condition.message.clone().unwrap_or_default(),
         }),
         None => status
@@ -51,18 +52,18 @@ pub fn view(pod: &Pod) -> Option<PodView> {
 
 fn trouble(container: &ContainerStatus, component: Component) -> Option<Trouble> {
     let crashed = match component {
-        Component::Master => "MasterCrashed",
-        Component::Worker => "WorkerCrashed",
+        Component::Master => Reason::MasterCrashed,
+        Component::Worker => Reason::WorkerCrashed,
     };
     let state = container.state.clone().unwrap_or_default();
     if let Some(waiting) = state.waiting {
         let said = waiting.reason.unwrap_or_default();
         let reason = match said.as_str() {
             "ErrImagePull" | "ImagePullBackOff" | "InvalidImageName" | "ErrImageNeverPull" => {
-                "ImagePullFailed"
+                Reason::ImagePullFailed
             }
             "CreateContainerConfigError" | "CreateContainerError" | "RunContainerError" => {
-                "ContainerConfigError"
+                Reason::ContainerConfigError
             }
             "CrashLoopBackOff" => crashed,
             _ => return None,
@@ -82,7 +83,7 @@ fn trouble(container: &ContainerStatus, component: Component) -> Option<Trouble>
         .or(ended.reason)
         .unwrap_or_default();
     let reason = if why == "OOMKilled" {
-        "OutOfMemory"
+        Reason::OutOfMemory
     } else {
         crashed
     };
@@ -92,7 +93,7 @@ fn trouble(container: &ContainerStatus, component: Component) -> Option<Trouble>
     })
 }
 
-/// What a Deployment says when its Pods are refused.
+/// Returns what a Deployment says when its Pods are refused.
 pub fn creation_failure(deployment: &Value) -> Option<String> {
     let conditions = deployment["status"]["conditions"].as_array()?;
     let failure = conditions
@@ -119,16 +120,28 @@ mod tests {
     }
 
     fn reason(status: Value) -> Option<&'static str> {
-        pod(status).trouble.map(|trouble| trouble.reason)
+        pod(status).trouble.map(|trouble| trouble.reason.text())
     }
 
     fn container(state: Value) -> Value {
-        json!({"containerStatuses": [{"name": "worker", "ready": false, "restartCount": 0, "image": "", "imageID": "", "state": state}]})
+        json!({"containerStatuses": [{
+            "name": "worker",
+            "ready": false,
+            "restartCount": 0,
+            "image": "",
+            "imageID": "",
+            "state": state,
+        }]})
     }
 
     #[test]
     fn what_keeps_a_pod_from_running_is_named() {
-        let unschedulable = json!({"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/1 nodes"});
+        let unschedulable = json!({
+            "type": "PodScheduled",
+            "status": "False",
+            "reason": "Unschedulable",
+            "message": "0/1 nodes",
+        });
         assert_eq!(
             reason(json!({"conditions": [unschedulable]})),
             Some("Unschedulable")
@@ -167,7 +180,11 @@ mod tests {
 
     #[test]
     fn a_deployment_without_rights_to_pods_says_why() {
-        let failure = json!({"type": "ReplicaFailure", "status": "True", "message": "pods \"x\" is forbidden: exceeded quota"});
+        let failure = json!({
+            "type": "ReplicaFailure",
+            "status": "True",
+            "message": "pods \"x\" is forbidden: exceeded quota",
+        });
         assert!(
             creation_failure(&json!({"status": {"conditions": [failure]}}))
                 .unwrap()

@@ -1,48 +1,62 @@
-//! One pass over a LoadTest: observe, decide, apply, until there is something to wait for. A pass
-//! never waits itself; it comes back.
+//! One pass over a LoadTest: observe, decide, build, apply, status, until there is something to
+//! wait for. A pass never waits itself; it comes back.
 
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
 use super::api::ApiError;
-use super::apply::{Applied, Pass};
+use super::apply::applied::Written;
+use super::apply::{Created, Writer};
+use super::build::{BuildError, build};
 use super::context::{Context, Memory};
-use super::decide::{Decision, Requeue, clocks, decide};
+use super::decide::{Requeue, clocks, decide};
 use super::observe::observe;
+use super::spec_check::SpecCheck;
+use super::status;
+use super::view::{Observed, Refusal};
 use crate::runtime::backoff::Backoff;
 
-/// One pass; a longer one is given up and begun anew.
+/// Longest time of one pass. A longer one is given up and begun anew.
 const PASS_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// From the id of a run to its grant it is four; more would mean that two decisions undo each
-/// other.
+/// Most rounds of one pass. From the id of a run to its grant it takes four; more would mean that
+/// two decisions undo each other.
 const ROUNDS: usize = 8;
 
-/// Between passes that failed, for each LoadTest by itself.
+/// Delays between passes that failed, for each LoadTest by itself.
 pub const BACKOFF: Backoff = Backoff {
     first: Duration::from_secs(1),
     most: Duration::from_secs(60),
 };
 
+/// Error that ends a pass; the next one comes after a backoff.
 #[derive(Debug, thiserror::Error)]
 pub enum ReconcileError {
     #[error(transparent)]
     Api(#[from] ApiError),
-    #[error("a pass over LoadTest {namespace}/{name} took longer than {} s", PASS_TIMEOUT.as_secs())]
+    #[error(transparent)]
+    Build(#[from] BuildError),
+    #[error(
+        "a pass over LoadTest {namespace}/{name} took longer than {} s",
+        PASS_TIMEOUT.as_secs()
+    )]
     Timeout { namespace: String, name: String },
 }
 
 impl ReconcileError {
+    /// Value of the label `kind` of the errors metric.
     pub fn kind(&self) -> &'static str {
         match self {
             ReconcileError::Api(error) => error.kind(),
+            ReconcileError::Build(_) => "build",
             ReconcileError::Timeout { .. } => "pass_timeout",
         }
     }
 }
 
-/// `None`: nothing to do until something changes.
+/// Makes one pass. Returns the delay after which the next is due; `None` when there is nothing to
+/// do until something changes.
 pub async fn reconcile(
     context: &Context,
     namespace: &str,
@@ -52,10 +66,10 @@ pub async fn reconcile(
     let memory = context.memory(namespace, name);
     // one pass at a time: the controller never runs two of one object
     let mut memory = memory.lock().await;
-    let pass =
-        tokio::time::timeout(PASS_TIMEOUT, rounds(context, namespace, name, &mut memory)).await;
-    let outcome = match pass {
-        Ok(outcome) => outcome.map_err(ReconcileError::from),
+    let mut checks = SpecCheck::default();
+    let rounds = rounds(context, namespace, name, &mut memory, &mut checks);
+    let outcome = match tokio::time::timeout(PASS_TIMEOUT, rounds).await {
+        Ok(outcome) => outcome,
         Err(_) => Err(ReconcileError::Timeout {
             namespace: namespace.to_owned(),
             name: name.to_owned(),
@@ -73,7 +87,7 @@ pub async fn reconcile(
     outcome
 }
 
-/// How long after a failed pass the next one is due.
+/// Returns the delay after which the pass following a failed one is due.
 pub fn retry_after(context: &Context, namespace: &str, name: &str) -> Duration {
     let failures = context
         .memory(namespace, name)
@@ -82,38 +96,33 @@ pub fn retry_after(context: &Context, namespace: &str, name: &str) -> Duration {
     BACKOFF.jittered(failures)
 }
 
+/// Rounds of observe, decide, build, apply and status, until there is something to wait for.
 async fn rounds(
     context: &Context,
     namespace: &str,
     name: &str,
     memory: &mut Memory,
-) -> Result<Option<Duration>, ApiError> {
+    checks: &mut SpecCheck,
+) -> Result<Option<Duration>, ReconcileError> {
     for _ in 0..ROUNDS {
         let Some(mut seen) = observe(context, namespace, name, memory).await? else {
             context.forget(namespace, name);
             return Ok(None);
         };
-        let mut decision = decide(&seen, Timestamp::now());
-        let mut applied = Pass {
-            context,
-            seen: &seen,
-            memory,
-        }
-        .apply(&decision.writes)
-        .await?;
-        if let Applied::Refused(refusal) = applied {
-            tracing::warn!(namespace, loadtest = name, child = %refusal.child, kind = ?refusal.kind, message = refusal.message, "a create was refused");
+        let mut outcome = round(context, &seen, memory, checks).await?;
+        if let Outcome::Refused(refusal) = outcome {
+            tracing::warn!(
+                namespace,
+                loadtest = name,
+                child = %refusal.child,
+                kind = ?refusal.kind,
+                message = refusal.message,
+                "a create was refused"
+            );
             seen.refusal = Some(refusal);
-            decision = decide(&seen, Timestamp::now());
-            applied = Pass {
-                context,
-                seen: &seen,
-                memory,
-            }
-            .apply(&decision.writes)
-            .await?;
+            outcome = round(context, &seen, memory, checks).await?;
         }
-        match next(&decision, &applied) {
+        match outcome.requeue() {
             Requeue::AtOnce => {}
             Requeue::After(delay) => return Ok(Some(delay)),
             Requeue::OnChange => return Ok(None),
@@ -122,12 +131,76 @@ async fn rounds(
     Ok(Some(clocks::SOON))
 }
 
-fn next(decision: &Decision, applied: &Applied) -> Requeue {
-    match applied {
-        Applied::All => decision.requeue,
-        Applied::Conflict => Requeue::AtOnce,
-        // what the decision after a refusal wrote was refused too: only a report is created then,
-        // and it is left out next time
-        Applied::Refused(_) => Requeue::After(clocks::REFUSED),
+/// Outcome of one round.
+enum Outcome {
+    /// Everything was written.
+    Applied(Requeue),
+    /// The LoadTest was changed since it was observed.
+    Outdated,
+    /// The API server refused an object; nothing after it was written.
+    Refused(Refusal),
+}
+
+impl Outcome {
+    fn requeue(&self) -> Requeue {
+        match self {
+            Outcome::Applied(requeue) => *requeue,
+            Outcome::Outdated => Requeue::AtOnce,
+            // what was decided after a refusal was refused too: only a report is created then, and
+            // it is left out next time
+            Outcome::Refused(_) => Requeue::After(clocks::REFUSED),
+        }
     }
 }
+
+/// One round after its observation: decides, builds, applies, and writes the status of what was
+/// applied.
+async fn round(
+    context: &Context,
+    seen: &Observed,
+    memory: &mut Memory,
+    checks: &mut SpecCheck,
+) -> Result<Outcome, ReconcileError> {
+    let now = Timestamp::now();
+    let decision = decide(seen, checks, now);
+    let built = build(
+        &seen.test,
+        &decision.create,
+        &context.settings,
+        &context.keys,
+    )?;
+    if let Some(error) = &decision.unreadable {
+        memory.warn_of_unreadable(&seen.test, error);
+    }
+    let mut writer = Writer {
+        context,
+        seen,
+        memory,
+    };
+    if let Some(call) = &decision.call_before {
+        writer.call_before(call).await;
+    }
+    let applied = match writer.create(built).await? {
+        Created::All(applied) => applied,
+        Created::Refused(refusal) => return Ok(Outcome::Refused(refusal)),
+    };
+    writer.delete(&decision.delete).await?;
+    let status = decision
+        .status
+        .as_ref()
+        .and_then(|draft| status::next(seen, draft, &applied, now));
+    let written = match status {
+        None => Written::observed(seen),
+        Some(status) => match writer.put_status(status).await? {
+            Some(written) => written,
+            None => return Ok(Outcome::Outdated),
+        },
+    };
+    if let Some(call) = &decision.call_after {
+        writer.call_after(call, &written).await?;
+    }
+    Ok(Outcome::Applied(decision.requeue))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,16 +1,24 @@
-//! From what is so to what the status says: conditions, columns, results, within a budget of bytes.
-//! Pure.
+//! Statuses: what the resource says of its run, in conditions, columns and results, within a budget
+//! of bytes. Pure.
+//!
+//! A status is computed from a [`Draft`] and from [`Applied`], hence never before the objects that
+//! it speaks of are there.
 
 mod conditions;
+mod draft;
 mod results;
-mod text;
 
 use jiff::Timestamp;
 
+use super::apply::applied::Applied;
 use super::child::{COMPONENT_LABEL, Child, Component, RUN_LABEL};
 use super::identity;
+use super::reason::Reason;
+use super::text::cut;
+use super::view::Observed;
 use crate::crd::status::{
-    ColumnsStatus, HistoryEntry, ProgressStatus, ReportRef, RunEnd, RunStatus, WorkersStatus,
+    ColumnsStatus, HistoryEntry, ProgressStatus, ReportRef, ResultsStatus, RunEnd, RunStatus,
+    WorkersStatus,
 };
 use crate::crd::{LoadTest, LoadTestStatus, Phase};
 use crate::plan::Problem;
@@ -19,94 +27,51 @@ use crate::wire::RunResult;
 use crate::wire::control::Progress;
 
 use conditions::Standing;
-pub use text::cut;
+pub use draft::{Draft, Situation};
 
-/// Every watcher gets every status: it stays small whatever the run was.
+/// Bound of a status as JSON, in bytes. Every watcher gets every status, so it stays small whatever
+/// the run was.
 pub const MAX_STATUS: usize = 32 * 1024;
 
-/// What the status is about to say.
-#[derive(Debug, Clone, Copy)]
-pub enum Situation<'a> {
-    /// The spec cannot be carried out.
-    Invalid(&'a [Problem]),
-    /// Nothing is done until someone changes something.
-    Held {
-        phase: Phase,
-        reason: &'a str,
-        message: &'a str,
-    },
-    /// A run is in progress.
-    Active {
-        phase: Phase,
-        reason: &'a str,
-        message: &'a str,
-        progress: Option<&'a Progress>,
-    },
-    /// The run has just ended.
-    Ended {
-        result: Option<&'a RunResult>,
-        report: bool,
-    },
-    /// The run ended before; what it left stays.
-    Kept,
+/// Returns the next status, if it says something new and, where only progress is new, the last one
+/// is old enough.
+pub fn next(
+    seen: &Observed,
+    draft: &Draft<'_>,
+    applied: &Applied,
+    now: Timestamp,
+) -> Option<LoadTestStatus> {
+    let old = seen.status();
+    let new = build(&seen.test, draft, applied, now);
+    if new == old {
+        return None;
+    }
+    let is_early = seen.since_status.is_some_and(|since| since < seen.pace);
+    (!(is_early && is_only_progress(&old, &new))).then_some(new)
 }
 
-/// The status of `test` with `run` in it. Says the same again when nothing has changed, to the
-/// byte.
-pub fn build(
-    test: &LoadTest,
-    run: Option<&RunStatus>,
-    situation: &Situation<'_>,
-    now: Timestamp,
-) -> LoadTestStatus {
+/// Builds the status of `test` that `draft` describes. Says the same to the byte when nothing has
+/// changed.
+fn build(test: &LoadTest, draft: &Draft<'_>, applied: &Applied, now: Timestamp) -> LoadTestStatus {
+    let Draft { run, situation } = draft;
+    let run = run.as_ref();
     let old = test.status.clone().unwrap_or_default();
     let mut new = LoadTestStatus {
         run: run.cloned(),
-        ..old.clone()
+        ..kept(test, old.clone(), situation)
     };
     new.trigger.get_or_insert_with(|| identity::trigger(test));
     new.observed_generation = observed_generation(test, &new, situation);
-    let end = run.and_then(|run| run.end.as_ref());
-    let standing = match (situation, end) {
-        (Situation::Invalid(problems), _) => Standing::Invalid {
-            message: problem_text(problems),
-        },
-        (
-            Situation::Held {
-                phase,
-                reason,
-                message,
-            },
-            _,
-        )
-        | (
-            Situation::Active {
-                phase,
-                reason,
-                message,
-                ..
-            },
-            _,
-        ) => Standing::Open {
-            phase: *phase,
-            reason: cut(reason, 64),
-            message: cut(message, 1024),
-        },
-        (Situation::Ended { .. } | Situation::Kept, Some(end)) => Standing::Over(end.clone()),
-        // cannot be: an ended run has an end. Said rather than left out.
-        (Situation::Ended { .. } | Situation::Kept, None) => Standing::Open {
-            phase: Phase::Pending,
-            reason: "Pending".into(),
-            message: String::new(),
-        },
-    };
-    if let (Situation::Active { progress, .. }, Some(run)) = (situation, run) {
-        show_progress(&mut new, run, *progress);
-    }
-    if let (Situation::Ended { result, report }, Some(run), Some(end)) = (situation, run, end) {
-        show_end(&mut new, run, end, *result, *report);
+    match (situation, run) {
+        (Situation::Begun, Some(run)) => show_progress(&mut new, run, None),
+        (Situation::Active { progress, .. }, Some(run)) => show_progress(&mut new, run, *progress),
+        (Situation::Ended { end, result }, Some(run)) => {
+            show_end(&mut new, run, end, *result, applied);
+        }
+        _ => {}
     }
     new.history.truncate(test.spec.run.history_limit as usize);
+    let standing = standing(situation);
     new.phase = Some(standing.phase());
     new.conditions = conditions::build(
         &old.conditions,
@@ -115,14 +80,60 @@ pub fn build(
         new.observed_generation,
         now,
     );
-    let reason = cut(standing.reason(), 64);
-    new.columns.get_or_insert_default().reason = reason;
+    new.columns.get_or_insert_default().reason = cut(standing.reason(), 64);
     fit(&mut new);
     new
 }
 
-/// Whether `new` says nothing that could not wait a few seconds.
-pub fn is_only_progress(old: &LoadTestStatus, new: &LoadTestStatus) -> bool {
+/// Returns what stays of the old status: all of it, but for a run that begins only the conditions,
+/// whose times go on, and the history.
+fn kept(test: &LoadTest, old: LoadTestStatus, situation: &Situation<'_>) -> LoadTestStatus {
+    match situation {
+        Situation::Begun => LoadTestStatus {
+            runs: old.runs + 1,
+            trigger: Some(identity::trigger(test)),
+            conditions: old.conditions,
+            history: old.history,
+            ..LoadTestStatus::default()
+        },
+        _ => old,
+    }
+}
+
+fn standing(situation: &Situation<'_>) -> Standing {
+    let open = |phase, reason, message: &str| Standing::Open {
+        phase,
+        reason,
+        message: cut(message, 1024),
+    };
+    match situation {
+        Situation::Invalid(problems) => Standing::Invalid {
+            message: problem_text(problems),
+        },
+        Situation::Held {
+            phase,
+            reason,
+            message,
+        } => open(*phase, *reason, message),
+        Situation::Begun => open(
+            Phase::Starting,
+            Reason::Starting,
+            "the run's objects are being created",
+        ),
+        Situation::Active {
+            phase,
+            reason,
+            message,
+            progress: _,
+        } => open(*phase, *reason, message),
+        Situation::Ended { end, result: _ } | Situation::Kept { end } => {
+            Standing::Over(end.clone())
+        }
+    }
+}
+
+/// Returns whether `new` differs from `old` only in what can wait a few seconds.
+fn is_only_progress(old: &LoadTestStatus, new: &LoadTestStatus) -> bool {
     let same_conditions = old.conditions.len() == new.conditions.len()
         && old
             .conditions
@@ -146,11 +157,12 @@ pub fn is_only_progress(old: &LoadTestStatus, new: &LoadTestStatus) -> bool {
     same && same_conditions
 }
 
-/// The generation that the conditions speak of: not the newest while that one waits for its turn.
+/// Returns the generation that the conditions speak of: not the newest one while that waits for the
+/// end of a run.
 fn observed_generation(test: &LoadTest, new: &LoadTestStatus, situation: &Situation<'_>) -> i64 {
     let generation = test.metadata.generation.unwrap_or_default();
     match (situation, &new.run) {
-        (Situation::Active { .. } | Situation::Ended { .. }, Some(run))
+        (Situation::Begun | Situation::Active { .. } | Situation::Ended { .. }, Some(run))
             if identity::wants_run(test, new) =>
         {
             new.observed_generation.max(run.generation)
@@ -164,6 +176,7 @@ fn problem_text(problems: &[Problem]) -> String {
     cut(&all.join("; "), 1024)
 }
 
+/// Shows how far the run is; without an answer of its master, what was shown before stays.
 fn show_progress(new: &mut LoadTestStatus, run: &RunStatus, progress: Option<&Progress>) {
     let ready = progress.map_or_else(
         || new.workers.as_ref().map_or(0, |workers| workers.ready),
@@ -210,79 +223,98 @@ fn show_progress(new: &mut LoadTestStatus, run: &RunStatus, progress: Option<&Pr
     new.progress = Some(shown);
 }
 
+/// Shows how the run ended and what it measured. Without a result, what the run showed before
+/// stays.
 fn show_end(
     new: &mut LoadTestStatus,
     run: &RunStatus,
     end: &RunEnd,
     result: Option<&RunResult>,
-    report: bool,
+    applied: &Applied,
 ) {
     if let Some(result) = result {
-        let columns = new.columns.get_or_insert_default();
-        columns.rps = format::rate(result.totals.rps);
-        columns.p95 = format::micros(result.totals.latency.p95 as f64);
-        columns.failures = format::percent(result.totals.failure_rate);
-        let missing = result.workers.lost.saturating_sub(result.workers.rejoined);
-        columns.workers = format!(
-            "{}/{}",
-            result.workers.planned.saturating_sub(missing),
-            result.workers.planned
-        );
-        let complete = matches!(end.phase, Phase::Succeeded | Phase::Failed)
-            && end.reason != conditions::THRESHOLD_ABORTED;
-        if complete {
-            columns.progress = "100%".into();
-            let progress = new.progress.get_or_insert_default();
-            progress.percent = 100;
-        }
-        new.results = Some(results::results(result));
-        new.thresholds = results::thresholds(result);
-        new.metrics = results::metrics(result);
+        show_result(new, end, result);
     }
-    new.report_ref = report.then(|| ReportRef {
+    let is_stored = result.is_some() && applied.has(Child::Report);
+    new.report_ref = is_stored.then(|| ReportRef {
         config_map: Child::Report.name(&run.id),
     });
     if new.history.first().is_none_or(|entry| entry.run != run.id) {
         let columns = new.columns.clone().unwrap_or_default();
-        let shown = |text: &str| {
-            if result.is_some() {
-                text.to_owned()
-            } else {
-                String::new()
-            }
+        let shown = |text: String| result.map_or_else(String::new, |_| text);
+        let entry = HistoryEntry {
+            run: run.id.clone(),
+            verdict: end.phase.to_string(),
+            reason: cut(&end.reason, 64),
+            rps: shown(columns.rps),
+            p95: shown(columns.p95),
+            failure_rate: shown(columns.failures),
+            finished_at: run.finished_at.clone().unwrap_or_default(),
         };
-        new.history.insert(
-            0,
-            HistoryEntry {
-                run: run.id.clone(),
-                verdict: end.phase.to_string(),
-                reason: cut(&end.reason, 64),
-                rps: shown(&columns.rps),
-                p95: shown(&columns.p95),
-                failure_rate: shown(&columns.failures),
-                finished_at: run.finished_at.clone().unwrap_or_default(),
-            },
-        );
+        new.history.insert(0, entry);
     }
 }
 
-/// Leaves out metrics, then records, then steps, then errors, until the status fits; the report has
-/// them.
+fn show_result(new: &mut LoadTestStatus, end: &RunEnd, result: &RunResult) {
+    let columns = new.columns.get_or_insert_default();
+    columns.rps = format::rate(result.totals.rps);
+    columns.p95 = format::micros(result.totals.latency.p95 as f64);
+    columns.failures = format::percent(result.totals.failure_rate);
+    let missing = result.workers.lost.saturating_sub(result.workers.rejoined);
+    columns.workers = format!(
+        "{}/{}",
+        result.workers.planned.saturating_sub(missing),
+        result.workers.planned
+    );
+    if conditions::is_complete(end) {
+        columns.progress = "100%".into();
+        new.progress.get_or_insert_default().percent = 100;
+    }
+    new.results = Some(results::results(result));
+    new.thresholds = results::thresholds(result);
+    new.metrics = results::metrics(result);
+}
+
+/// Takes one part out of a status and returns how many entries it had.
+type TakePart = fn(&mut LoadTestStatus) -> usize;
+
+/// Parts that a status can do without, the most dispensable first, under the names that
+/// `results.omitted` gives them.
+const DISPENSABLE: [(&str, TakePart); 4] = [
+    ("metrics", |status| {
+        std::mem::take(&mut status.metrics).len()
+    }),
+    ("records", |status| {
+        take_from_results(status, |results| &mut results.records)
+    }),
+    ("steps", |status| {
+        take_from_results(status, |results| &mut results.steps)
+    }),
+    ("errors", |status| {
+        take_from_results(status, |results| &mut results.errors)
+    }),
+];
+
+fn take_from_results<T>(
+    status: &mut LoadTestStatus,
+    part: fn(&mut ResultsStatus) -> &mut Vec<T>,
+) -> usize {
+    status
+        .results
+        .as_mut()
+        .map_or(0, |results| std::mem::take(part(results)).len())
+}
+
+/// Leaves out one part after the other until the status fits its bound; the report has them all.
 fn fit(new: &mut LoadTestStatus) {
     let fits = |status: &LoadTestStatus| {
         serde_json::to_vec(status).is_ok_and(|json| json.len() <= MAX_STATUS)
     };
-    for part in ["metrics", "records", "steps", "errors"] {
+    for (part, take) in DISPENSABLE {
         if fits(new) {
             return;
         }
-        let omitted = match (part, new.results.as_mut()) {
-            ("metrics", _) => std::mem::take(&mut new.metrics).len(),
-            ("records", Some(results)) => std::mem::take(&mut results.records).len(),
-            ("steps", Some(results)) => std::mem::take(&mut results.steps).len(),
-            ("errors", Some(results)) => std::mem::take(&mut results.errors).len(),
-            _ => 0,
-        };
+        let omitted = take(new);
         if let Some(results) = new.results.as_mut().filter(|_| omitted > 0) {
             results.truncated = true;
             *results.omitted.entry(part.to_owned()).or_default() += omitted as u64;

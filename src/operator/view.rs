@@ -1,4 +1,4 @@
-//! What has been seen of a LoadTest and its run: plain values that decisions are made of.
+//! Observations of a LoadTest and its run: plain values that decisions are made of.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -6,6 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::child::{Child, Component};
+use super::reason::Reason;
 use crate::crd::{LoadTest, LoadTestStatus};
 use crate::wire::RunResult;
 use crate::wire::control::Progress;
@@ -13,60 +14,73 @@ use crate::wire::control::Progress;
 /// Everything a decision may depend on, besides the time.
 #[derive(Debug, Clone)]
 pub struct Observed {
-    /// Read from the API server, not from a cache.
+    /// The LoadTest, read from the API server and not from a cache.
     pub test: LoadTest,
+    /// Installation that this operator belongs to.
     pub installation: Installation,
-    /// Of the run in the status; empty when there is none.
+    /// Children of the run in the status; empty when there is none.
     pub children: Children,
+    /// Reports of all runs of the LoadTest; empty while a run is in progress.
     pub old_reports: Vec<OldReport>,
+    /// Pods of the run in the status.
     pub pods: Vec<PodView>,
-    /// Why the Deployment's controller cannot make the master's Pod.
+    /// Error of the Deployment's controller, if it cannot make the master's Pod.
     pub master_refused: Option<String>,
+    /// Answer of the run's master.
     pub master: MasterView,
-    /// How long this process has found no master that answers.
+    /// Time for which this process has found no master that answers.
     pub unreachable_for: Duration,
-    /// Final: from the stored report, or else from the master.
+    /// Final result: from the stored report, or else from the master.
     pub result: Option<Box<RunResult>>,
-    /// What the API server said to the write before.
+    /// Create that the API server refused in the round before.
     pub refusal: Option<Refusal>,
-    /// Since this process last wrote the status; `None` when it has not.
+    /// Time since this process last wrote the status; `None` when it has not.
     pub since_status: Option<Duration>,
-    /// Progress alone is written no more often than that.
+    /// Shortest time between two writes of progress alone.
     pub pace: Duration,
 }
 
 impl Observed {
+    /// Returns the status as it was read; the default one where there is none.
     pub fn status(&self) -> LoadTestStatus {
         self.test.status.clone().unwrap_or_default()
     }
 }
 
+/// Installation of the operator.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Installation {
+    /// Id that marks the runs of the installation.
     pub id: String,
-    /// The install key that new runs use.
+    /// Id of the install key that new runs use.
     pub key_id: String,
 }
 
-/// A child of the name that the run's child has.
+/// Object that has the name of a run's child.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Presence {
-    /// Of this run and this LoadTest.
-    Ours { uid: String, deleting: bool },
-    /// Someone else's: never touched.
+    /// A child of this run and this LoadTest.
+    Ours {
+        /// UID of the object; empty for the channel, which the operator may not read.
+        uid: String,
+        /// The object is on its way out.
+        deleting: bool,
+    },
+    /// An object of someone else, which is never touched.
     Foreign,
 }
 
-/// What is there of a run; what is not in it is not there.
+/// Children of a run that are there.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Children(pub BTreeMap<Child, Presence>);
 
 impl Children {
+    /// Returns whether an object has the child's name, whoever owns it.
     pub fn has(&self, child: Child) -> bool {
         self.0.contains_key(&child)
     }
 
-    /// UID, if it is ours and not on its way out.
+    /// Returns the child's UID, if the child is ours and not on its way out.
     pub fn uid(&self, child: Child) -> Option<&str> {
         match self.0.get(&child) {
             Some(Presence::Ours {
@@ -77,6 +91,16 @@ impl Children {
         }
     }
 
+    /// Adds the channel, of which the operator knows only that it is there.
+    pub fn insert_channel(&mut self) {
+        let presence = Presence::Ours {
+            uid: String::new(),
+            deleting: false,
+        };
+        self.0.insert(Child::Channel, presence);
+    }
+
+    /// Returns whether the child is ours and on its way out.
     pub fn is_deleting(&self, child: Child) -> bool {
         matches!(
             self.0.get(&child),
@@ -84,35 +108,44 @@ impl Children {
         )
     }
 
+    /// Returns whether an object of someone else has the child's name.
     pub fn is_foreign(&self, child: Child) -> bool {
         self.0.get(&child) == Some(&Presence::Foreign)
     }
 }
 
-/// A report of any run of this LoadTest.
+/// Report of any run of the LoadTest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OldReport {
+    /// Id of the run.
     pub run: String,
+    /// UID of the ConfigMap.
     pub uid: String,
 }
 
-/// The answer of the newest master Pod that is not on its way out.
+/// Answer of the newest master Pod that is not on its way out.
 #[derive(Debug, Clone, PartialEq)]
 pub enum MasterView {
-    /// There is no such Pod, or it has no address yet.
+    /// No such Pod exists, or it has no address yet.
     Absent,
+    /// The master does not answer; the text says what was tried.
     Unreachable(String),
+    /// The master answers with its progress.
     Up(Progress),
 }
 
-/// Why a create was refused; the wait for it to change is the decision's.
+/// Create that the API server refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
+    /// Child that was to be created.
     pub child: Child,
+    /// Meaning of the refusal.
     pub kind: RefusalKind,
+    /// Words of the API server.
     pub message: String,
 }
 
+/// Meaning of a refusal: whether waiting helps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RefusalKind {
     /// No repetition helps: the object itself is wrong.
@@ -125,23 +158,32 @@ pub enum RefusalKind {
     Terminating,
 }
 
+/// Pod of a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PodView {
+    /// Name of the Pod.
     pub name: String,
+    /// Role of the Pod.
     pub component: Component,
+    /// Creation of the Pod.
     pub created: Option<Timestamp>,
+    /// Address of the Pod, once it has one.
     pub address: Option<std::net::IpAddr>,
+    /// The Pod passes its readiness probe.
     pub ready: bool,
+    /// The Pod is on its way out.
     pub deleting: bool,
-    /// Succeeded or Failed.
+    /// The Pod has succeeded or failed.
     pub over: bool,
-    /// What keeps it from running.
+    /// Trouble that keeps the Pod from running.
     pub trouble: Option<Trouble>,
 }
 
+/// Trouble that keeps a Pod from running.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Trouble {
-    /// CamelCase, one of ours: `ImagePullFailed`, `Unschedulable`, ...
-    pub reason: &'static str,
+    /// Meaning for the run.
+    pub reason: Reason,
+    /// Words of the kubelet or the scheduler.
     pub message: String,
 }

@@ -1,5 +1,7 @@
 //! What the objects of a run hold, and what they must not.
 
+use std::sync::Arc;
+
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service};
@@ -9,7 +11,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::*;
-use crate::operator::channel::InstallKey;
+use crate::crd::check;
 use crate::operator::fixture;
 use crate::wire::layout;
 
@@ -34,19 +36,28 @@ fn run() -> RunStatus {
 }
 
 fn fleet(test: &LoadTest) -> Vec<(Child, Value)> {
-    let (run, settings) = (run(), settings());
-    let blueprint = Blueprint::new(test, &run, &settings).unwrap();
-    let channel = Channel::derive(&InstallKey([1; 32]), "0b0c", RUN, fixture::NOW).unwrap();
-    vec![
-        (Child::Plan, blueprint.plan()),
-        (Child::Channel, blueprint.channel(&channel, "uid-of-plan")),
-        (Child::Policy, blueprint.policy()),
-        (Child::Service, blueprint.service()),
-        (Child::Master, blueprint.master()),
-        (Child::Budget, blueprint.budget()),
-        (Child::Workers, blueprint.workers()),
-        (Child::Report, report(test, RUN, &fixture::result())),
-    ]
+    let keys = fixture::keys();
+    let run = RunStatus {
+        key_id: keys.current.clone(),
+        ..run()
+    };
+    let result = fixture::result();
+    let fleet = Create::Fleet {
+        run: run.clone(),
+        children: Child::FLEET.to_vec(),
+        checked: Arc::new(check(&test.spec).unwrap()),
+    };
+    let report = Create::Report {
+        run,
+        result: &result,
+    };
+    let built = [fleet, report].map(|create| build(test, &create, &settings(), &keys).unwrap());
+    let objects = built.into_iter().flatten().map(|object| {
+        let child = object.child();
+        let object = serde_json::to_value(object.owned("uid-of-plan")).unwrap();
+        (child, object)
+    });
+    objects.collect()
 }
 
 fn object(child: Child) -> Value {
@@ -156,7 +167,11 @@ fn pods_keep_to_the_restricted_standard() {
             assert_eq!(pod[field], Value::Null, "{child}: {field}");
         }
         let container = &pod["containers"][0];
-        let expected = json!({"allowPrivilegeEscalation": false, "readOnlyRootFilesystem": true, "capabilities": {"drop": ["ALL"]}});
+        let expected = json!({
+            "allowPrivilegeEscalation": false,
+            "readOnlyRootFilesystem": true,
+            "capabilities": {"drop": ["ALL"]},
+        });
         assert_eq!(container["securityContext"], expected);
         assert_eq!(
             container["resources"]["requests"],
@@ -367,4 +382,20 @@ fn only_a_test_that_asks_for_googles_tokens_reaches_where_they_are_given_out() {
     let target = json!({"url": "https://a.run.app", "auth": {"google": {"idToken": {}}}});
     test.spec.targets = serde_json::from_value(json!({"model": target})).unwrap();
     assert_eq!(rules(&test), 4);
+}
+
+#[test]
+fn a_channel_whose_key_is_gone_is_an_error_before_anything_is_written() {
+    let test = fixture::test();
+    let run = RunStatus {
+        key_id: "key-of-old".into(),
+        ..run()
+    };
+    let create = Create::Fleet {
+        run,
+        children: Child::FLEET.to_vec(),
+        checked: Arc::new(check(&test.spec).unwrap()),
+    };
+    let error = build(&test, &create, &settings(), &fixture::keys()).unwrap_err();
+    assert!(error.to_string().contains("key-of-old"), "{error}");
 }

@@ -1,114 +1,145 @@
-//! No run, or one that has ended: clear up after it, then begin the next if the resource asks for
-//! one.
+//! A resource without a run in progress: the last run is cleared up after, then the next one begins
+//! if the resource asks for it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::super::child::{Child, Component};
-use super::super::identity;
-use super::super::status::Situation;
-use super::super::view::{MasterView, Observed};
-use super::{
-    Decision, Requeue, Write, after, clocks, read_time, status_write, trigger_of, until, written,
-};
+use super::clocks;
+use super::decision::{CallBefore, Decision, Deletion, Requeue};
 use crate::crd::status::{RunEnd, RunStatus};
-use crate::crd::{Checked, LoadTestStatus, Phase, check};
+use crate::crd::{Checked, Phase};
+use crate::operator::child::{Child, Component};
+use crate::operator::identity;
+use crate::operator::reason::Reason;
+use crate::operator::spec_check::SpecCheck;
+use crate::operator::status::{Draft, Situation};
+use crate::operator::times::{self, TimeError};
+use crate::operator::view::{MasterView, Observed};
 use crate::plan::{Problem, duration};
 
-/// What the resource asks for.
+/// Run that the resource asks for.
 enum Wish {
     /// Nothing but what it has.
     None,
-    Run(Box<Checked>),
+    /// A run of the spec, which is good.
+    Run(Arc<Checked>),
+    /// A run of a spec that cannot be carried out, or nothing while the spec is wrong.
     Invalid(Vec<Problem>),
+    /// A run once `spec.run.suspend` is taken back.
     Suspended,
-    /// `OnTrigger`, and nothing has triggered yet.
+    /// A run once something triggers it.
     Trigger,
 }
 
-pub fn decide(seen: &Observed, ended: Option<&RunStatus>, now: Timestamp) -> Decision {
-    let wish = wish(seen);
+/// Decides about a LoadTest without a run in progress; `ended` is its last run.
+pub fn decide<'a>(
+    seen: &'a Observed,
+    ended: Option<&RunStatus>,
+    checks: &mut SpecCheck,
+    now: Timestamp,
+) -> Decision<'a> {
+    let wish = wish(seen, checks);
     let cleared = ended
         .map(|run| clear_up(seen, run, matches!(wish, Wish::Run(_)), now))
         .unwrap_or_default();
-    if !cleared.writes.is_empty() {
+    if !cleared.delete.is_empty() {
         return Decision {
-            writes: cleared.writes,
+            call_before: cleared.acknowledge.then_some(CallBefore::Acknowledge),
+            delete: cleared.delete,
             requeue: Requeue::AtOnce,
+            unreadable: cleared.unreadable,
+            ..Decision::default()
         };
     }
-    let requeue = cleared
-        .requeue_after
-        .map_or(Requeue::OnChange, Requeue::After);
-    let mut writes = Vec::new();
-    match wish {
+    let status = match wish {
         Wish::Run(_) if cleared.still_there => {
             return Decision {
-                writes,
                 requeue: Requeue::After(clocks::SOON),
+                ..Decision::default()
             };
         }
         Wish::Run(checked) => {
             return Decision {
-                writes: vec![begin(seen, &checked, now)],
+                status: Some(begin(seen, &checked, now)),
                 requeue: Requeue::AtOnce,
+                ..Decision::default()
             };
         }
-        Wish::None => writes
-            .extend(ended.and_then(|run| status_write(seen, Some(run), &Situation::Kept, now))),
-        Wish::Invalid(problems) => writes.extend(status_write(
-            seen,
-            ended,
-            &Situation::Invalid(&problems),
-            now,
-        )),
-        Wish::Suspended => {
-            let situation = Situation::Held {
-                phase: Phase::Suspended,
-                reason: "Suspended",
-                message: "spec.run.suspend is true; no run has begun",
-            };
-            writes.extend(status_write(seen, ended, &situation, now));
-        }
-        Wish::Trigger => {
-            let message = "spec.run.start is OnTrigger: a changed spec.run.trigger or starling.dev/rerun annotation starts a run";
-            let situation = Situation::Held {
-                phase: Phase::Pending,
-                reason: "WaitingForTrigger",
-                message,
-            };
-            writes.extend(status_write(seen, None, &situation, now));
-        }
+        Wish::None => kept(ended),
+        Wish::Invalid(problems) => Some(Draft {
+            run: ended.cloned(),
+            situation: Situation::Invalid(problems),
+        }),
+        Wish::Suspended => Some(suspended(ended)),
+        Wish::Trigger => Some(untriggered()),
+    };
+    Decision {
+        status,
+        requeue: cleared
+            .requeue_after
+            .map_or(Requeue::OnChange, Requeue::After),
+        unreadable: cleared.unreadable,
+        ..Decision::default()
     }
-    Decision { writes, requeue }
 }
 
-fn wish(seen: &Observed) -> Wish {
+/// Drafts the status of a run that ended before.
+fn kept<'a>(ended: Option<&RunStatus>) -> Option<Draft<'a>> {
+    let run = ended?;
+    let end = run.end.clone()?;
+    Some(Draft {
+        run: Some(run.clone()),
+        situation: Situation::Kept { end },
+    })
+}
+
+fn suspended<'a>(ended: Option<&RunStatus>) -> Draft<'a> {
+    Draft {
+        run: ended.cloned(),
+        situation: Situation::Held {
+            phase: Phase::Suspended,
+            reason: Reason::Suspended,
+            message: "spec.run.suspend is true; no run has begun",
+        },
+    }
+}
+
+fn untriggered<'a>() -> Draft<'a> {
+    Draft {
+        run: None,
+        situation: Situation::Held {
+            phase: Phase::Pending,
+            reason: Reason::WaitingForTrigger,
+            message: "spec.run.start is OnTrigger: a changed spec.run.trigger or \
+                      starling.dev/rerun annotation starts a run",
+        },
+    }
+}
+
+fn wish(seen: &Observed, checks: &mut SpecCheck) -> Wish {
     let status = seen.status();
-    match (
-        identity::wants_run(&seen.test, &status),
-        check(&seen.test.spec),
-    ) {
+    let wants_run = identity::wants_run(&seen.test, &status);
+    if !wants_run && status.run.is_some() {
+        return Wish::None;
+    }
+    match (wants_run, checks.of(&seen.test.spec)) {
+        (_, Err(problems)) => Wish::Invalid(problems),
         (true, Ok(_)) if seen.test.spec.run.suspend => Wish::Suspended,
-        (true, Ok(checked)) => Wish::Run(Box::new(checked)),
-        (true, Err(problems)) => Wish::Invalid(problems),
-        (false, _) if status.run.is_some() => Wish::None,
-        (false, Err(problems)) => Wish::Invalid(problems),
+        (true, Ok(checked)) => Wish::Run(checked),
         (false, Ok(_)) => Wish::Trigger,
     }
 }
 
-/// W1: the id is in the status before anything of the run exists.
-fn begin(seen: &Observed, checked: &Checked, now: Timestamp) -> Write {
-    let old = seen.status();
+/// Begins a run (W1): its id is in the status before anything of it exists.
+fn begin<'a>(seen: &Observed, checked: &Checked, now: Timestamp) -> Draft<'a> {
     let metadata = &seen.test.metadata;
-    let runs = old.runs + 1;
     let run = RunStatus {
         id: identity::run_id(
             metadata.name.as_deref().unwrap_or_default(),
             metadata.uid.as_deref().unwrap_or_default(),
-            runs,
+            seen.status().runs + 1,
         ),
         generation: metadata.generation.unwrap_or_default(),
         digest: crate::crd::digest(&seen.test.spec),
@@ -116,110 +147,128 @@ fn begin(seen: &Observed, checked: &Checked, now: Timestamp) -> Write {
         installation: seen.installation.id.clone(),
         key_id: seen.installation.key_id.clone(),
         workers: seen.test.spec.workers.replicas,
-        created_at: written(now),
-        start_by: written(after(now, checked.start_deadline)),
+        created_at: times::write_instant(now),
+        start_by: times::write_instant(times::after(now, checked.start_deadline)),
         deadline: duration::format(checked.deadline),
         ..RunStatus::default()
     };
-    // nothing of the run before is shown beside this one; its line in the history stays
-    let fresh = LoadTestStatus {
-        runs,
-        trigger: Some(trigger_of(seen)),
-        conditions: old.conditions,
-        history: old.history,
-        ..LoadTestStatus::default()
-    };
-    let mut test = seen.test.clone();
-    test.status = Some(fresh);
-    let situation = Situation::Active {
-        phase: Phase::Starting,
-        reason: "Starting",
-        message: "the run's objects are being created",
-        progress: None,
-    };
-    Write::Status(Box::new(super::status::build(
-        &test,
-        Some(&run),
-        &situation,
-        now,
-    )))
+    Draft {
+        run: Some(run),
+        situation: Situation::Begun,
+    }
 }
 
+/// Leftovers of an ended run.
 #[derive(Default)]
 struct Cleared {
-    writes: Vec<Write>,
+    /// The master is told first that its result is stored.
+    acknowledge: bool,
+    delete: Vec<Deletion>,
     /// Parts of the run are still there, on their way out.
     still_there: bool,
-    /// Something has to go then.
+    /// Time until something has to go.
     requeue_after: Option<Duration>,
+    /// A time that decides when something goes and cannot be read; nothing goes for it.
+    unreadable: Option<TimeError>,
 }
 
-/// W12 and W13: the Job at once, what shows the result after its time, or as soon as another run
-/// begins.
-fn clear_up(seen: &Observed, run: &RunStatus, next: bool, now: Timestamp) -> Cleared {
-    let finished = run
-        .finished_at
-        .as_deref()
-        .and_then(read_time)
-        .unwrap_or(now);
-    let kept_for = match run.end.as_ref().is_some_and(|end| shows_result(run, end)) {
-        true => duration::parse(&seen.test.spec.run.ttl_after_finished).unwrap_or_default(),
-        false => Duration::ZERO,
-    };
-    let all = next || now >= after(finished, kept_for);
-    let goes = |child: &Child| all || matches!(child, Child::Workers | Child::Budget);
+/// Clears up after `run` (W12, W13): the Job goes at once, what shows the result goes after its
+/// time, or as soon as another run begins.
+fn clear_up(seen: &Observed, run: &RunStatus, next_begins: bool, now: Timestamp) -> Cleared {
+    let kept_until = kept_until(seen, run);
+    let is_all = next_begins || kept_until.as_ref().is_ok_and(|until| now >= *until);
+    let is_left = Child::FLEET.iter().any(|child| {
+        *child != Child::Channel && seen.children.has(*child) && !seen.children.is_foreign(*child)
+    });
+    let job_stands = run.started_at.is_some() && seen.children.uid(Child::Workers).is_some();
+    let mut delete = leftovers(seen, run, is_all);
+    delete.extend(forgotten_reports(seen, run));
+    let is_any_deleting = Child::FLEET
+        .iter()
+        .any(|child| seen.children.is_deleting(*child));
+    Cleared {
+        acknowledge: job_stands && matches!(seen.master, MasterView::Up(_)),
+        delete,
+        still_there: is_any_deleting || old_workers(seen, run, now),
+        requeue_after: kept_until
+            .as_ref()
+            .ok()
+            .filter(|_| is_left && !is_all)
+            .map(|until| times::until(now, *until) + clocks::SOON),
+        unreadable: kept_until.err(),
+    }
+}
+
+/// Returns the instant until which an ended run shows its result. A run without one shows nothing.
+fn kept_until(seen: &Observed, run: &RunStatus) -> Result<Timestamp, TimeError> {
+    let finished = finished_at(run);
+    if !run.end.as_ref().is_some_and(|end| shows_result(run, end)) {
+        return Ok(finished.unwrap_or(Timestamp::MIN));
+    }
+    let finished = finished?;
+    let ttl = &seen.test.spec.run.ttl_after_finished;
+    let ttl = times::read_duration("spec.run.ttlAfterFinished", ttl)?;
+    Ok(times::after(finished, ttl))
+}
+
+fn finished_at(run: &RunStatus) -> Result<Timestamp, TimeError> {
+    let text = run.finished_at.as_deref().unwrap_or_default();
+    times::read_instant("status.run.finishedAt", text)
+}
+
+/// Returns whether there is a master that has a result to show.
+fn shows_result(run: &RunStatus, end: &RunEnd) -> bool {
+    let is_lost = matches!(
+        Reason::parse(&end.reason),
+        Some(Reason::ChildDeleted | Reason::MasterLost | Reason::MasterUnreachable)
+    );
+    run.started_at.is_some() && !is_lost
+}
+
+/// Returns whether workers of the run are waited for, which is bounded: those of a lost node may
+/// never go. Where the time of the run's end cannot be read, there is no bound.
+fn old_workers(seen: &Observed, run: &RunStatus, now: Timestamp) -> bool {
+    let is_waited_for = finished_at(run).map_or(true, |finished| {
+        now < times::after(finished, clocks::OLD_WORKERS)
+    });
+    let is_any = seen
+        .pods
+        .iter()
+        .any(|pod| pod.component == Component::Worker && !pod.over);
+    is_any && is_waited_for
+}
+
+/// Returns the children to delete: all of them, or only those that carry the load. The Job comes
+/// first, since it is what could still make load; the channel goes with the plan that owns it.
+fn leftovers(seen: &Observed, run: &RunStatus, is_all: bool) -> Vec<Deletion> {
     let delete = |child: Child| {
-        seen.children.uid(child).map(|uid| Write::Delete {
+        seen.children.uid(child).map(|uid| Deletion {
             child,
             run: run.id.clone(),
             uid: uid.to_owned(),
         })
     };
-    // the Job first: it is what could still make load; the channel goes with the plan that owns it
-    let mut writes: Vec<Write> = Child::FLEET
+    Child::FLEET
         .into_iter()
         .rev()
         .filter(|child| *child != Child::Channel)
-        .filter(goes)
+        .filter(|child| is_all || matches!(child, Child::Workers | Child::Budget))
         .filter_map(delete)
-        .collect();
-    let waits = run.started_at.is_some() && seen.children.uid(Child::Workers).is_some();
-    if waits && matches!(seen.master, MasterView::Up(_)) {
-        writes.insert(0, Write::Acknowledge);
-    }
-    writes.extend(forgotten_reports(seen, run));
-    let left = Child::FLEET.iter().any(|child| {
-        *child != Child::Channel && seen.children.has(*child) && !seen.children.is_foreign(*child)
-    });
-    let workers = seen
-        .pods
-        .iter()
-        .any(|pod| pod.component == Component::Worker && !pod.over)
-        && now < after(finished, clocks::OLD_WORKERS);
-    Cleared {
-        writes,
-        still_there: workers
-            || Child::FLEET
-                .iter()
-                .any(|child| seen.children.is_deleting(*child)),
-        requeue_after: (left && !all).then(|| until(now, after(finished, kept_for)) + clocks::SOON),
-    }
+        .collect()
 }
 
-/// Whether there is a master that has a result to show.
-fn shows_result(run: &RunStatus, end: &RunEnd) -> bool {
-    let lost = ["ChildDeleted", "MasterLost", "MasterUnreachable"].contains(&end.reason.as_str());
-    run.started_at.is_some() && !lost
-}
-
-/// Reports of runs that are no longer in the history.
-fn forgotten_reports(seen: &Observed, run: &RunStatus) -> Vec<Write> {
+/// Returns the reports of runs that are no longer in the history.
+fn forgotten_reports(seen: &Observed, run: &RunStatus) -> Vec<Deletion> {
     let history = seen.status().history;
     let limit = seen.test.spec.run.history_limit as usize;
-    let kept = |id: &str| id == run.id || history.iter().take(limit).any(|entry| entry.run == id);
-    let forgotten = seen.old_reports.iter().filter(|report| !kept(&report.run));
+    let is_kept =
+        |id: &str| id == run.id || history.iter().take(limit).any(|entry| entry.run == id);
+    let forgotten = seen
+        .old_reports
+        .iter()
+        .filter(|report| !is_kept(&report.run));
     forgotten
-        .map(|report| Write::Delete {
+        .map(|report| Deletion {
             child: Child::Report,
             run: report.run.clone(),
             uid: report.uid.clone(),

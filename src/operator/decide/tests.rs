@@ -1,13 +1,95 @@
 //! Single decisions first, then whole histories in a small model of the world.
 
 mod histories;
+mod times;
+
+use std::time::Duration;
+
+use jiff::SignedDuration;
 
 use super::*;
-use crate::crd::LoadTestStatus;
+use crate::crd::status::{RunEnd, RunStatus};
+use crate::crd::{LoadTestStatus, Phase};
+use crate::operator::apply::applied::{Applied, Written};
+use crate::operator::build::{Settings, build};
 use crate::operator::fixture::{self, applied, ours, progress};
+use crate::operator::reason::Reason;
+use crate::operator::status;
+use crate::operator::times::write_instant;
 use crate::operator::view::{Children, MasterView, OldReport, Presence, Refusal};
-use crate::wire::Reason;
-use crate::wire::control::{MasterState, ProblemKind, WorkerProblem};
+use crate::wire::Reason as VerdictReason;
+use crate::wire::control::{Grant, GrantAction, MasterState, ProblemKind, Stop, WorkerProblem};
+
+/// One write of a pass.
+#[derive(Debug, Clone, PartialEq)]
+enum Write {
+    Status(Box<LoadTestStatus>),
+    Create(Child),
+    Grant(Grant),
+    Stop(Stop),
+    Acknowledge,
+    Delete {
+        child: Child,
+        run: String,
+        uid: String,
+    },
+}
+
+/// A decision as the writes of a pass that is refused nothing, in the order of `reconcile`.
+#[derive(Debug, Clone, PartialEq)]
+struct Decision {
+    writes: Vec<Write>,
+    requeue: Requeue,
+}
+
+impl Decision {
+    fn rest() -> Self {
+        Self {
+            writes: Vec::new(),
+            requeue: Requeue::OnChange,
+        }
+    }
+}
+
+fn decide(seen: &Observed, now: Timestamp) -> Decision {
+    decide_with(seen, &mut SpecCheck::default(), now)
+}
+
+fn decide_with(seen: &Observed, checks: &mut SpecCheck, now: Timestamp) -> Decision {
+    let decided = super::decide(seen, checks, now);
+    let mut writes = Vec::new();
+    writes.extend(decided.call_before.map(|call| match call {
+        CallBefore::Stop(stop) => Write::Stop(stop),
+        CallBefore::Acknowledge => Write::Acknowledge,
+    }));
+    let created = match decided.create {
+        Create::Nothing => Vec::new(),
+        Create::Fleet { children, .. } => children,
+        Create::Report { .. } => vec![Child::Report],
+    };
+    writes.extend(created.iter().copied().map(Write::Create));
+    writes.extend(decided.delete.into_iter().map(|deletion| Write::Delete {
+        child: deletion.child,
+        run: deletion.run,
+        uid: deletion.uid,
+    }));
+    let mut children = seen.children.clone();
+    children.0.extend(created.into_iter().map(ours));
+    let applied = Applied::assumed(children);
+    let status = decided
+        .status
+        .and_then(|draft| status::next(seen, &draft, &applied, now));
+    let written = Written::assumed(status.clone().unwrap_or_else(|| seen.status()));
+    writes.extend(status.map(|status| Write::Status(Box::new(status))));
+    writes.extend(decided.call_after.and_then(|call| match call {
+        CallAfter::Stop(stop) => Some(Write::Stop(stop)),
+        CallAfter::Grant => written.grant().map(Write::Grant),
+    }));
+    Decision {
+        writes,
+        requeue: decided.requeue,
+    }
+}
 
 fn now() -> Timestamp {
     fixture::now()
@@ -366,7 +448,7 @@ fn at_the_start_deadline_the_run_ends_with_what_the_pods_say() {
         deleting: false,
         over: false,
         trouble: Some(crate::operator::view::Trouble {
-            reason: "ImagePullFailed",
+            reason: Reason::ImagePullFailed,
             message: "ErrImagePull: no such image".into(),
         }),
     }];
@@ -385,7 +467,11 @@ fn suspended_before_the_start_creates_nothing_grants_nothing_and_gives_the_time_
     seen.test.spec.run.suspend = true;
     let decision = decide(&seen, later(10_000));
     assert!(
-        matches!(decision.writes.as_slice(), [Write::Status(status)] if status.phase == Some(Phase::Suspended)),
+        matches!(
+            decision.writes.as_slice(),
+            [Write::Status(status)]
+                if status.phase == Some(Phase::Suspended)
+        ),
         "{decision:?}"
     );
     seen.test.status = Some(written_status(&decision).clone());
@@ -394,7 +480,7 @@ fn suspended_before_the_start_creates_nothing_grants_nothing_and_gives_the_time_
     let status = written_status(&decide(&seen, later(20_000))).clone();
     assert_eq!(
         (status.phase, status.run.unwrap().start_by),
-        (Some(Phase::Starting), written(later(20_600)))
+        (Some(Phase::Starting), write_instant(later(20_600)))
     );
 }
 
@@ -505,7 +591,7 @@ fn suspend_during_the_run_stops_it() {
     };
     assert_eq!(
         (status.phase, &stop.reason),
-        (Some(Phase::Stopping), &Reason::Suspended)
+        (Some(Phase::Stopping), &VerdictReason::Suspended)
     );
     // a master that has not started yet hears the stop, not the start
     master(&mut seen).state = MasterState::Ready;
@@ -534,7 +620,7 @@ fn a_run_past_its_deadline_is_stopped_then_given_up() {
             .any(|write| matches!(write, Write::Stop(_)))
     );
     assert!(decide(&seen, later(640)).writes.iter().any(
-        |write| matches!(write, Write::Stop(stop) if stop.reason == Reason::DeadlineExceeded)
+        |write| matches!(write, Write::Stop(stop) if stop.reason == VerdictReason::DeadlineExceeded)
     ));
     assert_eq!(
         ends(&decide(&seen, later(1240))),
@@ -590,7 +676,11 @@ fn the_report_is_stored_before_the_end_is_written() {
     });
     let decision = decide(&seen, now());
     assert!(
-        matches!(decision.writes.as_slice(), [Write::Status(status)] if status.report_ref.is_none()),
+        matches!(
+            decision.writes.as_slice(),
+            [Write::Status(status)]
+                if status.report_ref.is_none()
+        ),
         "{decision:?}"
     );
 }
@@ -707,7 +797,12 @@ fn what_does_not_matter_for_the_load_starts_nothing_after_the_end() {
     ) = (7, true, "1s".into());
     let decision = decide(&seen, later(9_000));
     assert!(
-        matches!(decision.writes.as_slice(), [Write::Status(status)] if status.observed_generation == 2 && status.phase == Some(Phase::Succeeded)),
+        matches!(
+            decision.writes.as_slice(),
+            [Write::Status(status)]
+                if status.observed_generation == 2
+                    && status.phase == Some(Phase::Succeeded)
+        ),
         "{decision:?}"
     );
     seen.test.status = Some(written_status(&decision).clone());
@@ -721,7 +816,11 @@ fn a_new_identity_waits_for_the_end_then_clears_up_and_begins() {
         Some([(crate::crd::RERUN_ANNOTATION.to_owned(), "1".to_owned())].into());
     let decision = decide(&seen, now());
     assert!(
-        matches!(decision.writes.as_slice(), [Write::Status(status)] if status.columns.as_ref().unwrap().reason == "NewerSpecWaiting"),
+        matches!(
+            decision.writes.as_slice(),
+            [Write::Status(status)]
+                if status.columns.as_ref().unwrap().reason == "NewerSpecWaiting"
+        ),
         "{decision:?}"
     );
     let mut seen = after_the_end();
@@ -754,4 +853,32 @@ fn progress_is_written_no_more_often_than_the_pace() {
             .rps,
         "10"
     );
+}
+
+#[test]
+fn a_run_begins_with_one_check_of_its_plan() {
+    let keys = fixture::keys();
+    let settings = Settings {
+        image: "starling:1".into(),
+        pull_policy: "IfNotPresent".into(),
+        namespace: "starling-system".into(),
+    };
+    let mut checks = SpecCheck::default();
+    let mut seen = applied();
+    seen.installation.key_id = keys.current.clone();
+    let begun = decide_with(&seen, &mut checks, now());
+    seen.test.status = Some(written_status(&begun).clone());
+    let decision = super::decide(&seen, &mut checks, now());
+    let built = build(&seen.test, &decision.create, &settings, &keys).unwrap();
+    let children: Vec<Child> = built.into_iter().map(|object| object.child()).collect();
+    assert_eq!(children, Child::FLEET);
+    assert_eq!(checks.count(), 1);
+}
+
+#[test]
+fn a_run_that_goes_on_needs_no_check_of_its_plan() {
+    let mut checks = SpecCheck::default();
+    decide_with(&granted(MasterState::Running), &mut checks, later(5));
+    decide_with(&after_the_end(), &mut checks, later(5));
+    assert_eq!(checks.count(), 0);
 }

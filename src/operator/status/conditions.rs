@@ -1,31 +1,37 @@
-//! The conditions: one table, so that no two of them ever disagree.
+//! Conditions, from one table, so that no two of them ever disagree.
 
 use jiff::Timestamp;
 
-use super::super::decide::written;
-use super::cut;
-use crate::crd::status::{Condition, ConditionStatus, ResultsStatus, RunEnd};
+use crate::crd::status::{Condition, ConditionStatus, GeneratorStatus, ResultsStatus, RunEnd};
 use crate::crd::{ConditionStatus as Is, Phase};
+use crate::operator::reason::Reason;
+use crate::operator::text::cut;
+use crate::operator::times::write_instant;
+use crate::wire::Reason as VerdictReason;
 
-/// The reason of a run that a threshold ended early.
-pub const THRESHOLD_ABORTED: &str = "ThresholdAborted";
-
-/// How the resource stands.
+/// Standing of the resource, which decides all conditions.
 #[derive(Debug, Clone)]
 pub enum Standing {
+    /// The spec cannot be carried out.
     Invalid {
+        /// Everything that is wrong with the spec.
         message: String,
     },
     /// Held or active: more is to come.
     Open {
+        /// Phase that is not terminal.
         phase: Phase,
-        reason: String,
+        /// Word for what is done or waited for.
+        reason: Reason,
+        /// The same as a sentence.
         message: String,
     },
+    /// The run has ended.
     Over(RunEnd),
 }
 
 impl Standing {
+    /// Returns the phase that the status shows.
     pub fn phase(&self) -> Phase {
         match self {
             Standing::Invalid { .. } => Phase::Errored,
@@ -34,10 +40,11 @@ impl Standing {
         }
     }
 
+    /// Returns the text of the reason; an ended run's can be one that only its master knows.
     pub fn reason(&self) -> &str {
         match self {
-            Standing::Invalid { .. } => "InvalidSpec",
-            Standing::Open { reason, .. } => reason,
+            Standing::Invalid { .. } => Reason::InvalidSpec.text(),
+            Standing::Open { reason, .. } => reason.text(),
             Standing::Over(end) => &end.reason,
         }
     }
@@ -49,33 +56,66 @@ impl Standing {
         }
     }
 
-    /// Ready, Reconciling, Stalled, Finished, Complete, Passed.
+    /// Statuses of the conditions in the order of [`KINDS`].
     fn row(&self) -> [Is; 6] {
         use Is::{False, True, Unknown};
         match self {
             Standing::Open { .. } => [False, True, False, False, False, Unknown],
             Standing::Invalid { .. } => [False, False, True, True, False, Unknown],
-            Standing::Over(end) => match end.phase {
-                Phase::Succeeded => [True, False, False, True, True, True],
-                Phase::Failed if end.reason == THRESHOLD_ABORTED => {
-                    [False, False, True, True, False, False]
-                }
-                Phase::Failed => [False, False, True, True, True, False],
+            Standing::Over(end) => match (end.phase, is_complete(end)) {
+                (Phase::Succeeded, _) => [True, False, False, True, True, True],
+                (Phase::Failed, false) => [False, False, True, True, False, False],
+                (Phase::Failed, true) => [False, False, True, True, True, False],
                 _ => [False, False, True, True, False, Unknown],
             },
         }
     }
 }
 
-const TYPES: [&str; 6] = [
-    "Ready",
-    "Reconciling",
-    "Stalled",
-    "Finished",
-    "Complete",
-    "Passed",
+/// Returns whether the run measured all it was to measure: it has a verdict, and no threshold cut
+/// it short.
+pub fn is_complete(end: &RunEnd) -> bool {
+    matches!(end.phase, Phase::Succeeded | Phase::Failed)
+        && end.reason.parse() != Ok(VerdictReason::ThresholdAborted)
+}
+
+/// Type of a condition. Its text is the variant's name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Ready,
+    Reconciling,
+    Stalled,
+    Finished,
+    Complete,
+    Passed,
+    GeneratorSaturated,
+}
+
+impl Kind {
+    fn text(self) -> &'static str {
+        match self {
+            Kind::Ready => "Ready",
+            Kind::Reconciling => "Reconciling",
+            Kind::Stalled => "Stalled",
+            Kind::Finished => "Finished",
+            Kind::Complete => "Complete",
+            Kind::Passed => "Passed",
+            Kind::GeneratorSaturated => "GeneratorSaturated",
+        }
+    }
+}
+
+/// Conditions that every status has, in this order.
+const KINDS: [Kind; 6] = [
+    Kind::Ready,
+    Kind::Reconciling,
+    Kind::Stalled,
+    Kind::Finished,
+    Kind::Complete,
+    Kind::Passed,
 ];
 
+/// Builds all conditions. One whose status is as in `old` keeps the time of its last transition.
 pub fn build(
     old: &[Condition],
     standing: &Standing,
@@ -83,63 +123,61 @@ pub fn build(
     generation: i64,
     now: Timestamp,
 ) -> Vec<Condition> {
-    let condition = |kind: &str, status: ConditionStatus, reason: &str, message: &str| {
+    let condition = |kind: Kind, status: ConditionStatus, reason: &str, message: &str| {
         let before = old
             .iter()
-            .find(|condition| condition.r#type == kind && condition.status == status);
+            .find(|condition| condition.r#type == kind.text() && condition.status == status);
         Condition {
-            r#type: kind.to_owned(),
+            r#type: kind.text().to_owned(),
             status,
             observed_generation: generation,
             last_transition_time: before.map_or_else(
-                || written(now),
+                || write_instant(now),
                 |before| before.last_transition_time.clone(),
             ),
             reason: cut(reason, 64),
             message: cut(message, 1024),
         }
     };
-    // the way it was stopped is in Finished; Stalled names the kind of end
-    let stalled = if standing.phase() == Phase::Aborted {
-        "Aborted"
-    } else {
-        standing.reason()
-    };
-    let mut all: Vec<Condition> = TYPES
-        .iter()
+    let mut all: Vec<Condition> = KINDS
+        .into_iter()
         .zip(standing.row())
         .map(|(kind, status)| {
-            condition(
-                kind,
-                status,
-                if *kind == "Stalled" && status == Is::True {
-                    stalled
-                } else {
-                    standing.reason()
-                },
-                standing.message(),
-            )
+            // the way it was stopped is in Finished; Stalled names the kind of end
+            let reason = match (kind, status, standing.phase()) {
+                (Kind::Stalled, Is::True, Phase::Aborted) => Reason::Aborted.text(),
+                _ => standing.reason(),
+            };
+            condition(kind, status, reason, standing.message())
         })
         .collect();
     if let Some(results) = results {
-        let (status, reason, message) = match results.generator.saturated {
-            true => {
-                let why = if results.generator.why.is_empty() {
-                    String::new()
-                } else {
-                    format!("; {}", results.generator.why)
-                };
-                (
-                    Is::True,
-                    "Saturated",
-                    format!("the workers were the limit: the numbers are not the target's{why}"),
-                )
-            }
-            false => (Is::False, "NotSaturated", "the workers kept up".to_owned()),
-        };
-        all.push(condition("GeneratorSaturated", status, reason, &message));
+        let (status, reason, message) = saturation(&results.generator);
+        all.push(condition(
+            Kind::GeneratorSaturated,
+            status,
+            reason.text(),
+            &message,
+        ));
     }
     all
+}
+
+/// Status, reason and message of the condition about the load generator.
+fn saturation(generator: &GeneratorStatus) -> (Is, Reason, String) {
+    if !generator.saturated {
+        return (
+            Is::False,
+            Reason::NotSaturated,
+            "the workers kept up".to_owned(),
+        );
+    }
+    let why = match generator.why.as_str() {
+        "" => String::new(),
+        why => format!("; {why}"),
+    };
+    let message = format!("the workers were the limit: the numbers are not the target's{why}");
+    (Is::True, Reason::Saturated, message)
 }
 
 #[cfg(test)]
@@ -179,12 +217,12 @@ mod tests {
                 true => over(phase, "R"),
                 false => Standing::Open {
                     phase,
-                    reason: "R".into(),
+                    reason: Reason::Running,
                     message: "m".into(),
                 },
             });
         }
-        all.push(over(Phase::Failed, THRESHOLD_ABORTED));
+        all.push(over(Phase::Failed, "ThresholdAborted"));
         all
     }
 
@@ -211,7 +249,7 @@ mod tests {
         // Ready Reconciling Stalled Finished Complete Passed
         assert_eq!(text(&over(Phase::Succeeded, "NoThresholds")), "TFFTTT");
         assert_eq!(text(&over(Phase::Failed, "ThresholdsBreached")), "FFTTTF");
-        assert_eq!(text(&over(Phase::Failed, THRESHOLD_ABORTED)), "FFTTFF");
+        assert_eq!(text(&over(Phase::Failed, "ThresholdAborted")), "FFTTFF");
         assert_eq!(text(&over(Phase::Aborted, "Suspended")), "FFTTFU");
         assert_eq!(text(&over(Phase::Errored, "MasterLost")), "FFTTFU");
         assert_eq!(
@@ -223,7 +261,7 @@ mod tests {
         assert_eq!(
             text(&Standing::Open {
                 phase: Phase::Running,
-                reason: "Running".into(),
+                reason: Reason::Running,
                 message: "m".into()
             }),
             "FTFFFU"
@@ -234,7 +272,7 @@ mod tests {
     fn a_transition_time_moves_only_with_the_status() {
         let first = of(&Standing::Open {
             phase: Phase::Starting,
-            reason: "A".into(),
+            reason: Reason::Starting,
             message: "m".into(),
         });
         let later = Timestamp::from_second(100).unwrap();
@@ -242,7 +280,7 @@ mod tests {
             &first,
             &Standing::Open {
                 phase: Phase::Running,
-                reason: "B".into(),
+                reason: Reason::Stopping,
                 message: "n".into(),
             },
             None,
@@ -253,9 +291,10 @@ mod tests {
             first
                 .iter()
                 .zip(&second)
-                .all(|(a, b)| a.last_transition_time == b.last_transition_time && b.reason == "B")
+                .all(|(a, b)| a.last_transition_time == b.last_transition_time
+                    && b.reason == "Stopping")
         );
         let third = build(&second, &over(Phase::Succeeded, "R"), None, 1, later);
-        assert_eq!(third[0].last_transition_time, written(later));
+        assert_eq!(third[0].last_transition_time, write_instant(later));
     }
 }

@@ -1,27 +1,29 @@
-//! A whole result, cut for people.
+//! Results in the status: a whole result, cut to what people read there.
 
 use std::collections::BTreeMap;
 
-use super::text::cut;
 use crate::crd::status::{
     CapacityLevelStatus, CapacityStatus, ConcurrencyStatus, CostStatus, ErrorStatus,
     GeneratorStatus, GoodputStatus, LatencyStatus, MetricSample, RecordStatus, ResultWorkersStatus,
     ResultsStatus, StepStatus, StreamStatus, ThresholdStatus,
 };
+use crate::operator::text::cut;
 use crate::stats::ErrorClass;
 use crate::stats::format::{in_unit, micros, money, percent, rate};
 use crate::wire::RunResult;
 use crate::wire::result::{
-    CapacityResult, ConcurrencyResult, CostResult, LatencySummary, Purpose, StreamResult,
-    ThresholdResult,
+    CapacityResult, ConcurrencyResult, CostResult, Generator, LatencySummary, Purpose,
+    StreamResult, ThresholdResult,
 };
 
+/// Most entries of each list in the status.
 const STEPS: usize = 20;
 const ERRORS: usize = 10;
 const LEVELS: usize = 24;
 const RECORDS: usize = 8;
 const THRESHOLDS: usize = 32;
 
+/// Cuts a result to the status's `results`; `omitted` counts what the report has besides.
 pub fn results(result: &RunResult) -> ResultsStatus {
     let totals = &result.totals;
     let (steps, records, errors) = (steps(result), records(result), errors(result));
@@ -53,43 +55,47 @@ pub fn results(result: &RunResult) -> ResultsStatus {
             per_second: rate(good.per_second),
             ratio: percent(good.ratio),
         }),
-        concurrency: result.concurrency.map(
-            |ConcurrencyResult {
-                 mean,
-                 max,
-                 by_latency,
-             }| ConcurrencyStatus {
-                mean: rate(mean),
-                max,
-                by_latency: rate(by_latency),
-            },
-        ),
+        concurrency: result.concurrency.map(concurrency),
         cost: result.cost.as_ref().map(cost),
         latency: latency(&totals.latency),
         service_time: latency(&totals.service_time),
         steps,
         records,
         errors,
-        generator: GeneratorStatus {
-            saturated: result.generator.saturated,
-            cpu: percent(result.generator.cpu),
-            schedule_lag_p99: micros(result.generator.schedule_lag_p99 as f64),
-            start_skew: micros(result.generator.start_skew_micros as f64),
-            saturated_workers: result.generator.saturated_workers,
-            why: result
-                .generator
-                .workers
-                .first()
-                .map_or_else(String::new, |first| {
-                    cut(&format!("worker {}: {}", first.worker, first.why), 256)
-                }),
-        },
+        generator: generator(&result.generator),
         workers: ResultWorkersStatus {
             planned: result.workers.planned,
             lost: result.workers.lost,
         },
         truncated: !omitted.is_empty(),
         omitted,
+    }
+}
+
+fn concurrency(result: ConcurrencyResult) -> ConcurrencyStatus {
+    let ConcurrencyResult {
+        mean,
+        max,
+        by_latency,
+    } = result;
+    ConcurrencyStatus {
+        mean: rate(mean),
+        max,
+        by_latency: rate(by_latency),
+    }
+}
+
+fn generator(result: &Generator) -> GeneratorStatus {
+    let why = result.workers.first().map_or_else(String::new, |first| {
+        cut(&format!("worker {}: {}", first.worker, first.why), 256)
+    });
+    GeneratorStatus {
+        saturated: result.saturated,
+        cpu: percent(result.cpu),
+        schedule_lag_p99: micros(result.schedule_lag_p99 as f64),
+        start_skew: micros(result.start_skew_micros as f64),
+        saturated_workers: result.saturated_workers,
+        why,
     }
 }
 
@@ -180,7 +186,7 @@ fn stream(result: &StreamResult) -> StreamStatus {
     }
 }
 
-/// Those with the most requests.
+/// Returns the steps with the most requests, the busiest first.
 fn steps(result: &RunResult) -> Vec<StepStatus> {
     let mut steps: Vec<_> = result.steps.iter().collect();
     steps.sort_by_key(|step| std::cmp::Reverse(step.requests));
@@ -216,7 +222,7 @@ fn records(result: &RunResult) -> Vec<RecordStatus> {
     shown.collect()
 }
 
-/// The most frequent.
+/// Returns the most frequent errors, the most frequent first.
 fn errors(result: &RunResult) -> Vec<ErrorStatus> {
     let mut errors: Vec<_> = result.errors.iter().collect();
     errors.sort_by_key(|error| std::cmp::Reverse(error.count));
@@ -230,6 +236,7 @@ fn errors(result: &RunResult) -> Vec<ErrorStatus> {
     shown.collect()
 }
 
+/// Lists the thresholds with what was observed and their verdicts.
 pub fn thresholds(result: &RunResult) -> Vec<ThresholdStatus> {
     let shown = result
         .thresholds
@@ -245,7 +252,8 @@ pub fn thresholds(result: &RunResult) -> Vec<ThresholdStatus> {
     shown.collect()
 }
 
-/// `window: 30s, step: POST /predict, outcome: Any`; nothing for everything in the whole run.
+/// Says what a threshold looks at, as in `window: 30s, step: POST /predict, outcome: Any`; empty
+/// for everything in the whole run.
 fn select(threshold: &ThresholdResult) -> String {
     let fields = threshold.select.as_object().into_iter().flatten();
     let named = fields.filter_map(|(name, value)| {
@@ -265,38 +273,39 @@ fn select(threshold: &ThresholdResult) -> String {
         .join(", ")
 }
 
-/// Under the names and labels that Prometheus would see, in its base units.
+/// Lists the totals under the names and labels that Prometheus would see, in its base units.
 pub fn metrics(result: &RunResult) -> Vec<MetricSample> {
     let totals = &result.totals;
-    let sample = |name: &str, labels: &[(&str, &str)], value: String| MetricSample {
-        name: name.to_owned(),
-        labels: labels
-            .iter()
-            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-            .collect(),
-        value,
-    };
     let mut all = vec![
-        sample("starling_requests_total", &[], totals.requests.to_string()),
-        sample(
-            "starling_iterations_total",
-            &[],
-            totals.iterations.to_string(),
-        ),
-        sample("starling_dropped_total", &[], totals.dropped.to_string()),
-        sample(
-            "starling_sent_bytes_total",
-            &[],
-            totals.sent_bytes.to_string(),
-        ),
-        sample(
-            "starling_received_bytes_total",
-            &[],
-            totals.received_bytes.to_string(),
-        ),
+        total("starling_requests_total", totals.requests),
+        total("starling_iterations_total", totals.iterations),
+        total("starling_dropped_total", totals.dropped),
+        total("starling_sent_bytes_total", totals.sent_bytes),
+        total("starling_received_bytes_total", totals.received_bytes),
     ];
+    all.extend(failures(result));
+    all.extend(quantiles(&totals.latency));
+    all
+}
+
+fn metric(name: &str, label: Option<(&str, &str)>, value: String) -> MetricSample {
+    let label = label.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    MetricSample {
+        name: name.to_owned(),
+        labels: label.into_iter().collect(),
+        value,
+    }
+}
+
+fn total(name: &str, value: u64) -> MetricSample {
+    metric(name, None, value.to_string())
+}
+
+/// Failures by class, or their total where no class is known.
+fn failures(result: &RunResult) -> Vec<MetricSample> {
+    let name = "starling_failures_total";
     let mut classes: BTreeMap<&str, u64> = BTreeMap::new();
-    // of conditions that could not be told no request has failed
+    // no request has failed because of a condition that could not be evaluated
     for error in result
         .errors
         .iter()
@@ -307,19 +316,15 @@ pub fn metrics(result: &RunResult) -> Vec<MetricSample> {
             .or_default() += error.count;
     }
     if classes.is_empty() {
-        all.push(sample(
-            "starling_failures_total",
-            &[],
-            totals.failures.to_string(),
-        ));
+        return vec![total(name, result.totals.failures)];
     }
-    all.extend(classes.into_iter().map(|(class, count)| {
-        sample(
-            "starling_failures_total",
-            &[("class", class)],
-            count.to_string(),
-        )
-    }));
+    classes
+        .into_iter()
+        .map(|(class, count)| metric(name, Some(("class", class)), count.to_string()))
+        .collect()
+}
+
+fn quantiles(latency: &LatencySummary) -> impl Iterator<Item = MetricSample> + use<> {
     let LatencySummary {
         p50,
         p90,
@@ -327,19 +332,17 @@ pub fn metrics(result: &RunResult) -> Vec<MetricSample> {
         p99,
         p999,
         ..
-    } = totals.latency;
-    for (quantile, value) in [
+    } = *latency;
+    let quantiles = [
         ("0.5", p50),
         ("0.9", p90),
         ("0.95", p95),
         ("0.99", p99),
         ("0.999", p999),
-    ] {
-        all.push(sample(
-            "starling_latency_seconds",
-            &[("quantile", quantile)],
-            format!("{}", value as f64 / 1e6),
-        ));
-    }
-    all
+    ];
+    quantiles.into_iter().map(|(quantile, value)| {
+        let label = ("quantile", quantile);
+        let seconds = value as f64 / 1e6;
+        metric("starling_latency_seconds", Some(label), seconds.to_string())
+    })
 }

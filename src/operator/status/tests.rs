@@ -5,6 +5,7 @@ use serde_json::json;
 use super::*;
 use crate::crd::status::{Condition, RunEnd};
 use crate::operator::fixture;
+use crate::operator::view::Children;
 use crate::wire::result::{
     ErrorResult, LlmResult, RecordResult, StepResult, StreamResult, ThresholdResult,
     ThresholdVerdict,
@@ -42,7 +43,9 @@ fn largest() -> RunResult {
     let threshold = ThresholdResult {
         metric: "serviceTime".into(),
         expr: "x".repeat(64),
-        select: json!({"scenario": wide(128), "task": wide(128), "step": wide(128), "outcome": "Any"}),
+        select: json!({
+            "scenario": wide(128), "task": wide(128), "step": wide(128), "outcome": "Any",
+        }),
         window_micros: Some(u64::MAX),
         abort_on_fail: true,
         observed: Some(1.0),
@@ -63,6 +66,24 @@ fn largest() -> RunResult {
     result
 }
 
+fn ended<'a>(run: &RunStatus, result: &'a RunResult) -> Draft<'a> {
+    Draft::ended(run.clone(), run.end.clone().unwrap(), Some(result))
+}
+
+fn kept(status: &LoadTestStatus) -> Draft<'static> {
+    let run = status.run.clone();
+    let end = run.as_ref().unwrap().end.clone().unwrap();
+    Draft {
+        run,
+        situation: Situation::Kept { end },
+    }
+}
+
+/// The report is there.
+fn with_report() -> Applied {
+    Applied::assumed(Children([fixture::ours(Child::Report)].into()))
+}
+
 fn ended_with(result: &RunResult) -> LoadTestStatus {
     let (mut test, mut status) = fixture::ended();
     let entry = HistoryEntry {
@@ -79,15 +100,7 @@ fn ended_with(result: &RunResult) -> LoadTestStatus {
         message: cut(&result.message, 1024),
     });
     test.status = Some(status);
-    build(
-        &test,
-        Some(&run),
-        &Situation::Ended {
-            result: Some(result),
-            report: true,
-        },
-        fixture::now(),
-    )
+    build(&test, &ended(&run, result), &with_report(), fixture::now())
 }
 
 fn is(conditions: &[Condition], kind: &str) -> crate::crd::ConditionStatus {
@@ -116,9 +129,9 @@ fn the_largest_status_stays_within_its_bound_and_says_what_it_left_out() {
 #[test]
 fn the_largest_status_is_one_that_the_schema_takes() {
     let status = serde_json::to_value(ended_with(&largest())).unwrap();
-    let schema = &crate::crd::definition()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]
-        ["status"];
-    check("status", &status, schema);
+    let definition = crate::crd::definition();
+    let schema = &definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"];
+    check("status", &status, &schema["properties"]["status"]);
 }
 
 /// Bounds of strings and lists, and that no field would be pruned.
@@ -162,10 +175,7 @@ fn saying_it_again_says_the_same() {
     let mut test = fixture::test();
     test.status = Some(status.clone());
     let later = fixture::now() + jiff::SignedDuration::from_secs(60);
-    assert_eq!(
-        build(&test, status.run.as_ref(), &Situation::Kept, later),
-        status
-    );
+    assert_eq!(build(&test, &kept(&status), &with_report(), later), status);
 }
 
 #[test]
@@ -176,8 +186,11 @@ fn a_mistake_in_the_spec_is_stalled_and_taking_it_back_restores_the_verdict() {
     let problems = [Problem::new("spec.load", "exactly one of closed and open")];
     let invalid = build(
         &test,
-        status.run.as_ref(),
-        &Situation::Invalid(&problems),
+        &Draft {
+            run: status.run.clone(),
+            situation: Situation::Invalid(problems.into()),
+        },
+        &with_report(),
         fixture::now(),
     );
     assert_eq!(
@@ -191,7 +204,7 @@ fn a_mistake_in_the_spec_is_stalled_and_taking_it_back_restores_the_verdict() {
     );
     test.status = Some(invalid);
     assert_eq!(
-        build(&test, status.run.as_ref(), &Situation::Kept, fixture::now()),
+        build(&test, &kept(&status), &with_report(), fixture::now()),
         status
     );
 }
@@ -208,11 +221,8 @@ fn the_conditions_of_an_old_run_never_claim_the_generation_that_waits() {
     });
     let new = build(
         &test,
-        Some(&run),
-        &Situation::Ended {
-            result: Some(&fixture::result()),
-            report: true,
-        },
+        &ended(&run, &fixture::result()),
+        &with_report(),
         fixture::now(),
     );
     assert_eq!(new.observed_generation, 1);
@@ -232,11 +242,8 @@ fn history_keeps_as_many_as_asked_for_and_each_run_once() {
     for _ in 0..2 {
         let new = build(
             &test,
-            Some(&run),
-            &Situation::Ended {
-                result: Some(&fixture::result()),
-                report: true,
-            },
+            &ended(&run, &fixture::result()),
+            &with_report(),
             fixture::now(),
         );
         assert_eq!(
@@ -248,4 +255,16 @@ fn history_keeps_as_many_as_asked_for_and_each_run_once() {
         );
         test.status = Some(new);
     }
+}
+
+#[test]
+fn a_report_is_named_only_where_it_was_stored() {
+    let (test, status) = fixture::ended();
+    let run = status.run.unwrap();
+    let report = |applied: &Applied| {
+        let result = fixture::result();
+        build(&test, &ended(&run, &result), applied, fixture::now()).report_ref
+    };
+    assert!(report(&with_report()).is_some());
+    assert_eq!(report(&Applied::assumed(Children::default())), None);
 }

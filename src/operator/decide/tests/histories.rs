@@ -174,8 +174,7 @@ impl World {
     /// What the operator would see: the result only while a finished master or the report has it.
     fn look(&mut self) -> Observed {
         let mut seen = self.seen.clone();
-        let from_master = self.finished
-            && matches!(&seen.master, MasterView::Up(progress) if progress.state == MasterState::Finished);
+        let from_master = self.finished && state(&seen.master) == Some(MasterState::Finished);
         let active = seen.status().run.is_some_and(|run| run.end.is_none());
         if active && (from_master || seen.children.has(Child::Report)) {
             seen.result = Some(Box::new(fixture::result()));
@@ -204,7 +203,7 @@ impl World {
             Event::NewMaster => self.new_master(),
             Event::MasterGone => self.seen.master = MasterView::Absent,
             Event::Finish => {
-                self.finished |= matches!(&self.seen.master, MasterView::Up(progress) if progress.state == MasterState::Running);
+                self.finished |= state(&self.seen.master) == Some(MasterState::Running);
                 self.advance(&[(MasterState::Running, MasterState::Finished)]);
             }
             Event::Suspend(suspend) => self.edit(|test| test.spec.run.suspend = suspend),
@@ -240,6 +239,13 @@ impl World {
             let generation = self.seen.test.metadata.generation.get_or_insert(1);
             *generation += 1;
         }
+    }
+}
+
+fn state(master: &MasterView) -> Option<MasterState> {
+    match master {
+        MasterView::Up(progress) => Some(progress.state),
+        _ => None,
     }
 }
 
@@ -300,10 +306,16 @@ fn check_step(old: &LoadTestStatus, new: &LoadTestStatus, generation: i64) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 400,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
 
     #[test]
-    fn whatever_happens_load_starts_at_most_once_a_run_and_every_run_ends(events in proptest::collection::vec(event(), 0..60)) {
+    fn whatever_happens_load_starts_at_most_once_a_run_and_every_run_ends(
+        events in proptest::collection::vec(event(), 0..60),
+    ) {
         let mut world = World::new();
         for event in events {
             world.happen(event);
@@ -323,12 +335,16 @@ proptest! {
         }
         let status = world.seen.status();
         prop_assert!(status.phase.is_some_and(Phase::is_terminal), "{:?}", status.phase);
-        prop_assert!(world.seen.children.0.keys().all(|child| matches!(child, Child::Report | Child::Channel)), "{:?}", world.seen.children);
+        let children = &world.seen.children;
+        let are_kept = |child: &Child| matches!(child, Child::Report | Child::Channel);
+        prop_assert!(children.0.keys().all(are_kept), "{:?}", children);
         prop_assert_eq!(world.pass(0).writes, vec![]);
     }
 
     #[test]
-    fn a_decision_carried_out_asks_for_nothing_more(events in proptest::collection::vec(event(), 0..60)) {
+    fn a_decision_carried_out_asks_for_nothing_more(
+        events in proptest::collection::vec(event(), 0..60),
+    ) {
         let mut world = World::new();
         for event in events {
             world.happen(event);

@@ -1,6 +1,7 @@
-//! Texts held to their bounds in the schema.
+//! Texts held to the bounds that the schema and the API server set.
 
-/// At most `most` bytes, cut between characters, the cut shown.
+/// Returns `text` in at most `most` bytes, at least 3. What is longer is cut between characters and
+/// ends in an ellipsis.
 pub fn cut(text: &str, most: usize) -> String {
     if text.len() <= most {
         return text.to_owned();

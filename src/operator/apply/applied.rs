@@ -1,0 +1,71 @@
+//! Proofs of what the API server holds: only a write or an observation makes one. A status is
+//! computed from the objects that are there, and a grant is derived from a status that is written.
+
+use crate::crd::LoadTestStatus;
+use crate::operator::child::Child;
+use crate::operator::view::{Children, Observed};
+use crate::wire::control::{Grant, GrantAction};
+
+/// Children that the API server holds once the objects of a pass are created.
+#[derive(Debug)]
+pub struct Applied(Children);
+
+impl Applied {
+    /// Children as observed, and those created since.
+    pub(super) fn new(children: Children) -> Self {
+        Self(children)
+    }
+
+    /// Returns whether the child is there and is the run's own.
+    pub fn has(&self, child: Child) -> bool {
+        self.0.has(child) && !self.0.is_foreign(child)
+    }
+
+    /// Trusts a test about what was created.
+    #[cfg(test)]
+    pub fn assumed(children: Children) -> Self {
+        Self(children)
+    }
+}
+
+/// A status that the API server holds.
+#[derive(Debug)]
+pub struct Written(LoadTestStatus);
+
+impl Written {
+    /// Status as it was read.
+    pub fn observed(seen: &Observed) -> Self {
+        Self(seen.status())
+    }
+
+    /// Status as the API server has just taken it.
+    pub(super) fn put(status: LoadTestStatus) -> Self {
+        Self(status)
+    }
+
+    /// Trusts a test about what was written.
+    #[cfg(test)]
+    pub fn assumed(status: LoadTestStatus) -> Self {
+        Self(status)
+    }
+
+    /// Returns the grant that the status announces. Grants are derived from nothing else, so a
+    /// master never holds one that the status does not show.
+    pub fn grant(&self) -> Option<Grant> {
+        let run = self.0.run.as_ref()?;
+        let master = run.master.as_ref()?;
+        run.started_at.as_ref()?;
+        // the first epoch's master is the only one that ever starts load
+        let action = if master.epoch == 1 {
+            GrantAction::Start
+        } else {
+            GrantAction::Resume
+        };
+        Some(Grant {
+            run: run.id.clone(),
+            epoch: master.epoch,
+            incarnation: master.incarnation.clone(),
+            action,
+        })
+    }
+}

@@ -1,0 +1,324 @@
+//! A run between its grant and its end: it is followed, resumed under another master, stopped, and
+//! its result is stored.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::activity::{Activity, active_draft, end, ended, finish, grant_to, unreachable};
+use super::clocks;
+use super::decision::{CallAfter, Create, Decision, Requeue};
+use crate::crd::Phase;
+use crate::crd::status::{MasterStatus, RunEnd, RunStatus};
+use crate::operator::child::Child;
+use crate::operator::reason::Reason;
+use crate::operator::status::Draft;
+use crate::operator::times::{self, TimeError};
+use crate::operator::view::{MasterView, Observed};
+use crate::wire::control::{MasterState, Progress, Stop};
+use crate::wire::{Reason as VerdictReason, RunResult, Verdict};
+
+/// Decides about a run that was granted at `started_at`.
+pub fn decide<'a>(
+    seen: &'a Observed,
+    run: &RunStatus,
+    started_at: &str,
+    now: Timestamp,
+) -> Decision<'a> {
+    if let Some(result) = &seen.result {
+        return store(seen, run, result, now);
+    }
+    if let Some(child) = lost_child(seen) {
+        return end_without(seen, run, child, now);
+    }
+    let deadline = deadline(run, started_at);
+    if let Some(end) = gave_up(seen, now, deadline.as_ref().ok()) {
+        return finish(seen, run, end, None, now);
+    }
+    let is_late = deadline.as_ref().is_ok_and(|deadline| now >= *deadline);
+    Following {
+        seen,
+        run,
+        stop: wanted_stop(seen, run, is_late),
+        unreadable: deadline.err(),
+    }
+    .decide()
+}
+
+/// Returns the instant at which the run is stopped. Where it cannot be read, the run has none.
+fn deadline(run: &RunStatus, started_at: &str) -> Result<Timestamp, TimeError> {
+    let started_at = times::read_instant("status.run.startedAt", started_at)?;
+    let deadline = times::read_duration("status.run.deadline", &run.deadline)?;
+    Ok(times::after(started_at, deadline))
+}
+
+/// Returns a child without which the run cannot be carried to its end, if one is gone.
+fn lost_child(seen: &Observed) -> Option<Child> {
+    Child::FLEET
+        .into_iter()
+        .find(|child| child.is_essential() && seen.children.uid(*child).is_none())
+}
+
+fn end_without<'a>(
+    seen: &'a Observed,
+    run: &RunStatus,
+    child: Child,
+    now: Timestamp,
+) -> Decision<'a> {
+    let message = format!(
+        "{} {:?} was deleted while the run went on",
+        child.resource().kind,
+        child.name(&run.id)
+    );
+    let stop = stop(run, VerdictReason::ChildDeleted, message.clone());
+    let end = end(Phase::Errored, Reason::ChildDeleted, message);
+    finish(seen, run, end, Some(stop), now)
+}
+
+fn stop(run: &RunStatus, reason: VerdictReason, message: String) -> Stop {
+    Stop {
+        run: run.id.clone(),
+        reason,
+        message,
+    }
+}
+
+/// Stores the result (W10) and ends the run with it (W11). Where the report is refused, the run
+/// ends without one.
+fn store<'a>(
+    seen: &'a Observed,
+    run: &RunStatus,
+    result: &'a RunResult,
+    now: Timestamp,
+) -> Decision<'a> {
+    let refused = seen
+        .refusal
+        .as_ref()
+        .is_some_and(|refusal| refusal.child == Child::Report);
+    let create = match refused || seen.children.has(Child::Report) {
+        true => Create::Nothing,
+        false => Create::Report {
+            run: run.clone(),
+            result,
+        },
+    };
+    let end = outcome(result);
+    Decision {
+        create,
+        status: Some(Draft::ended(ended(run, &end, now), end, Some(result))),
+        requeue: Requeue::AtOnce,
+        ..Decision::default()
+    }
+}
+
+/// Returns the end that a result means, by the table of LIFECYCLE 5.
+fn outcome(result: &RunResult) -> RunEnd {
+    let phase = match result.verdict {
+        Verdict::Passed => Phase::Succeeded,
+        Verdict::Failed => Phase::Failed,
+        // the operator's own stop, which nobody wanted
+        Verdict::Aborted if result.reason == VerdictReason::DeadlineExceeded => Phase::Errored,
+        Verdict::Aborted => Phase::Aborted,
+        Verdict::Errored => Phase::Errored,
+    };
+    let mut reason = result.reason.to_string();
+    if reason.is_empty() {
+        reason = phase.to_string();
+    }
+    end(phase, reason, result.message.clone())
+}
+
+/// Returns the end of a run of which nothing is expected any more. Without a `deadline` a run is
+/// only given up when its master is lost, or when it is suspended and goes unheard.
+fn gave_up(seen: &Observed, now: Timestamp, deadline: Option<&Timestamp>) -> Option<RunEnd> {
+    let too_late =
+        deadline.is_some_and(|deadline| now >= times::after(*deadline, clocks::AFTER_DEADLINE));
+    match &seen.master {
+        MasterView::Up(progress) if progress.state == MasterState::Lost => Some(end(
+            Phase::Errored,
+            Reason::MasterLost,
+            "the master was lost, and no worker carries the run any more",
+        )),
+        MasterView::Up(_) if too_late => Some(end(
+            Phase::Errored,
+            Reason::DeadlineExceeded,
+            "the run was stopped at its deadline and gave no result",
+        )),
+        MasterView::Up(_) => None,
+        _ if too_late => Some(end(
+            Phase::Errored,
+            Reason::MasterUnreachable,
+            "the master did not answer until 10 minutes after the run's deadline",
+        )),
+        _ if seen.test.spec.run.suspend && seen.unreachable_for >= clocks::STOP_UNREACHABLE => {
+            Some(end(
+                Phase::Aborted,
+                Reason::Suspended,
+                "stopped by deleting its workers, since the master did not answer; \
+                 the result is lost",
+            ))
+        }
+        _ => None,
+    }
+}
+
+fn wanted_stop(seen: &Observed, run: &RunStatus, is_late: bool) -> Option<Stop> {
+    if seen.test.spec.run.suspend {
+        let message = "spec.run.suspend was set while the run went on";
+        Some(stop(run, VerdictReason::Suspended, message.into()))
+    } else if is_late {
+        let message = format!("the run had not ended {} after its start", run.deadline);
+        Some(stop(run, VerdictReason::DeadlineExceeded, message))
+    } else {
+        None
+    }
+}
+
+/// A run that goes on.
+struct Following<'a, 'r> {
+    seen: &'a Observed,
+    run: &'r RunStatus,
+    /// Stop to send, if the load is to end.
+    stop: Option<Stop>,
+    /// Error of a deadline that cannot be read; the run then has none.
+    unreadable: Option<TimeError>,
+}
+
+impl<'a> Following<'a, '_> {
+    fn decide(self) -> Decision<'a> {
+        let (seen, run) = (self.seen, self.run);
+        let trusted = run
+            .master
+            .as_ref()
+            .map(|master| master.incarnation.as_str());
+        match &seen.master {
+            MasterView::Up(progress) if progress.run != run.id => {
+                self.unheard(&format!("the master answers for run {:?}", progress.run))
+            }
+            MasterView::Up(progress) if Some(progress.incarnation.as_str()) != trusted => {
+                self.resume(progress)
+            }
+            MasterView::Up(progress) => self.follow(progress),
+            MasterView::Absent => self.unheard("the master has no Pod with an address"),
+            MasterView::Unreachable(why) => self.unheard(why),
+        }
+    }
+
+    fn draft(&self, phase: Phase, activity: Activity) -> Draft<'a> {
+        let activity = activity.with_unreadable(self.unreadable.as_ref());
+        active_draft(self.seen, self.run, phase, activity)
+    }
+
+    /// Lets the run go on under another master than the one that started it.
+    fn resume(&self, progress: &Progress) -> Decision<'a> {
+        let run = self.run;
+        let epoch = run.master.as_ref().map_or(1, |master| master.epoch) + 1;
+        let granted = RunStatus {
+            master: Some(MasterStatus {
+                epoch,
+                incarnation: progress.incarnation.clone(),
+            }),
+            ..run.clone()
+        };
+        grant_to(self.seen, &granted)
+    }
+
+    /// Lets the run go on without being seen.
+    fn unheard(self, why: &str) -> Decision<'a> {
+        let phase = match self.stop {
+            Some(_) => Phase::Stopping,
+            None => Phase::Running,
+        };
+        Decision {
+            status: Some(self.draft(phase, unreachable(self.seen, why))),
+            requeue: Requeue::After(clocks::POLL),
+            ..Decision::default()
+        }
+    }
+
+    /// Follows the master that holds the grant.
+    fn follow(self, progress: &Progress) -> Decision<'a> {
+        let (phase, activity) = match &self.stop {
+            Some(stop) => (
+                Phase::Stopping,
+                Activity::new(Reason::Stopping, stop.message.clone()),
+            ),
+            None => doing(progress),
+        };
+        let status = self.draft(phase, activity);
+        let not_started = matches!(progress.state, MasterState::Waiting | MasterState::Ready);
+        let is_ending = matches!(
+            progress.state,
+            MasterState::Stopping | MasterState::Finished
+        );
+        let call_after = match self.stop {
+            Some(stop) if !is_ending => Some(CallAfter::Stop(stop)),
+            // the operator ended between the status and the call, or the call was lost
+            None if not_started => Some(CallAfter::Grant),
+            _ => None,
+        };
+        let is_turning =
+            phase == Phase::Stopping || not_started || progress.state == MasterState::Preparing;
+        Decision {
+            status: Some(status),
+            call_after,
+            requeue: Requeue::After(match is_turning {
+                true => clocks::SOON,
+                false => clocks::POLL.min(time_left(progress)).max(clocks::SOON),
+            }),
+            ..Decision::default()
+        }
+    }
+}
+
+/// Returns phase and activity of a run that nobody stops, by what its master says.
+fn doing(progress: &Progress) -> (Phase, Activity) {
+    // what one worker does alone
+    let one_off = progress.one_off.as_deref().unwrap_or("everything is there");
+    let (phase, reason, message) = match progress.state {
+        MasterState::Waiting | MasterState::Ready => (
+            Phase::Running,
+            Reason::Running,
+            "the load is being started".to_owned(),
+        ),
+        MasterState::Preparing => (
+            Phase::Running,
+            Reason::Preparing,
+            format!("before the load: {one_off}"),
+        ),
+        MasterState::Running | MasterState::Lost => (
+            Phase::Running,
+            Reason::Running,
+            "the load is running".to_owned(),
+        ),
+        MasterState::Recovering => (
+            Phase::Running,
+            Reason::MasterRecovering,
+            "a new master collects the run from its workers".to_owned(),
+        ),
+        MasterState::Stopping if progress.one_off.is_some() => (
+            Phase::Stopping,
+            Reason::Stopping,
+            format!("after the load: {one_off}"),
+        ),
+        MasterState::Stopping => (
+            Phase::Stopping,
+            Reason::Stopping,
+            "the load is being ended".to_owned(),
+        ),
+        MasterState::Finished => (
+            Phase::Stopping,
+            Reason::Stopping,
+            "the result is being stored".to_owned(),
+        ),
+    };
+    (phase, Activity::new(reason, message))
+}
+
+/// Returns the time until the load is over. A run whose length nobody knows may end at any time.
+fn time_left(progress: &Progress) -> Duration {
+    match progress.length_micros {
+        0 => clocks::POLL,
+        length => Duration::from_micros(length.saturating_sub(progress.elapsed_micros)),
+    }
+}
