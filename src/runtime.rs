@@ -1,4 +1,4 @@
-//! What every long-lived role needs: signals, the admin server, logging, backoff.
+//! Common parts of long-lived roles: signals, the admin server, logging, backoff.
 
 pub mod admin;
 pub mod backoff;

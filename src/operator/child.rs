@@ -1,4 +1,4 @@
-//! The objects that carry out one run: their kinds, names and labels.
+//! Children: the objects that carry out one run, with their kinds, names and labels.
 
 use std::collections::BTreeMap;
 
@@ -6,16 +6,18 @@ use kube::api::{ApiResource, GroupVersionKind};
 
 use crate::wire::layout::child_name;
 
-/// Which run a child belongs to.
+/// Label with the id of the run that a child belongs to.
 pub const RUN_LABEL: &str = "starling.dev/run";
-/// Name of the LoadTest; Pods are mapped to it by this label.
+/// Label with the name of the LoadTest; Pods are mapped to it by this label.
 pub const TEST_LABEL: &str = "starling.dev/loadtest";
-/// UID of the LoadTest: survives a deletion that orphans the child.
+/// Label with the UID of the LoadTest. It survives a deletion that orphans the child.
 pub const UID_LABEL: &str = "starling.dev/uid";
+/// Label with the part that a child plays in its run: see [`Child::component`].
 pub const COMPONENT_LABEL: &str = "app.kubernetes.io/component";
-/// Of every object the operator makes.
+/// Selector of every object that the operator makes.
 pub const MANAGED_SELECTOR: &str = "app.kubernetes.io/managed-by=starling";
 
+/// One of the objects that carry out a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Child {
     /// ConfigMap with the [`crate::wire::layout::RunFile`]; owns the channel.
@@ -30,20 +32,23 @@ pub enum Child {
     Master,
     /// PodDisruptionBudget over master and workers.
     Budget,
-    /// Indexed Job.
+    /// Indexed Job of the workers.
     Workers,
     /// ConfigMap with the whole result; outlives the run.
     Report,
 }
 
-/// A role a Pod can have.
+/// Role of a Pod in its run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Component {
+    /// Coordinates the workers and keeps the result.
     Master,
+    /// Makes load.
     Worker,
 }
 
 impl Component {
+    /// Value of the component label.
     pub fn label(self) -> &'static str {
         match self {
             Component::Master => "master",
@@ -53,6 +58,7 @@ impl Component {
 }
 
 impl Child {
+    /// Every child.
     pub const ALL: [Child; 8] = [
         Child::Plan,
         Child::Channel,
@@ -64,8 +70,8 @@ impl Child {
         Child::Report,
     ];
 
-    /// What is there before the grant, in the order in which it is made: keys before the Pods that
-    /// mount them, names before those that look them up.
+    /// Children that a run needs before its grant, in the order in which they are created: keys
+    /// before the Pods that mount them, names before the Pods that look them up.
     pub const FLEET: [Child; 7] = [
         Child::Plan,
         Child::Channel,
@@ -76,7 +82,7 @@ impl Child {
         Child::Workers,
     ];
 
-    /// Without one of these a run that has started cannot be carried to its end.
+    /// Returns whether a run that has started needs the child to be carried to its end.
     pub fn is_essential(self) -> bool {
         matches!(
             self,
@@ -84,6 +90,7 @@ impl Child {
         )
     }
 
+    /// Name of the child of the run with the id `run`.
     pub fn name(self, run: &str) -> String {
         let role = match self {
             Child::Plan => "plan",
@@ -96,6 +103,7 @@ impl Child {
         child_name(run, role)
     }
 
+    /// Kind of the child's object, and where the API server keeps it.
     pub fn resource(self) -> ApiResource {
         let (group, version, kind, plural) = match self {
             Child::Plan | Child::Report => ("", "v1", "ConfigMap", "configmaps"),
@@ -138,8 +146,8 @@ impl std::fmt::Display for Child {
     }
 }
 
-/// Labels of a child and of its Pods. Nothing is copied from the LoadTest: its GitOps labels would
-/// make the tool prune the child.
+/// Labels of a child and of its Pods. None is copied from the LoadTest: labels of a GitOps tool
+/// would make the tool prune the child.
 pub fn labels(test: &str, uid: &str, run: &str, component: &str) -> BTreeMap<String, String> {
     let pairs = [
         ("app.kubernetes.io/name", "starling"),

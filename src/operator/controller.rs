@@ -1,5 +1,5 @@
-//! What makes passes happen: one kube Controller for each watched namespace, or one for all, and a
-//! watch beside it that tells whether it lives.
+//! Source of passes: one kube Controller for each watched namespace, or one for all, and a watch
+//! beside it that tells whether watching works.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,17 +24,18 @@ use super::metrics::Watch;
 use super::reconcile::{ReconcileError, reconcile, retry_after};
 use crate::crd::LoadTest;
 
-/// One LoadTest that cannot be read must not hide the others.
+/// LoadTest that may be unreadable: one that cannot be read must not hide the others.
 type Guarded = DeserializeGuard<LoadTest>;
 
-/// A run that begins changes a dozen objects at once.
+/// Time that changes are gathered for before a pass: a run that begins changes a dozen objects.
 const DEBOUNCE: Duration = Duration::from_millis(100);
 
-/// Something unreadable may be mended by an upgrade of the CRD as well as by an edit.
+/// Time between two looks at an unreadable LoadTest, which an upgrade of the CRD may mend as well
+/// as an edit.
 const UNREADABLE: Duration = Duration::from_secs(300);
 
-/// From the failure of the watch that tells whether watching works to its next begin.
-const WATCH_AGAIN: Duration = Duration::from_secs(2);
+/// Time between the failure of [`observe_watch`]'s watch and the next one.
+const WATCH_RETRY: Duration = Duration::from_secs(2);
 
 /// The cached LoadTests of one Controller; used for counting only.
 pub type Cache = Store<Guarded>;
@@ -49,8 +50,9 @@ fn api<K: Resource<DynamicType = (), Scope = NamespaceResourceScope>>(
     }
 }
 
-/// The Controller of one namespace, and its cache. It ends only after `stop`; errors of its
-/// watches, such as a missing Role, are retried with backoff and touch no other Controller.
+/// Builds the Controller of one namespace, or of all, and its cache. It ends only after `stop`;
+/// errors of its watches, such as a missing Role, are retried with backoff and touch no other
+/// Controller.
 pub fn build(
     context: &Context,
     namespace: Option<&str>,
@@ -88,7 +90,7 @@ fn test_of(object: &impl ResourceExt) -> Option<ObjectRef<Guarded>> {
     Some(ObjectRef::new(name).within(&object.namespace()?))
 }
 
-/// Until the Controller has drained.
+/// Runs a Controller until it has drained.
 pub async fn run(controller: Controller<Guarded>, context: Arc<Context>) {
     let passes = controller.run(pass, failed, context.clone());
     let mut passes = std::pin::pin!(passes);
@@ -115,7 +117,12 @@ async fn pass(test: Arc<Guarded>, context: Arc<Context>) -> Result<Action, Recon
     let (namespace, name) = (test.namespace().unwrap_or_default(), test.name_any());
     if let Err(error) = &test.0 {
         context.metrics.error("unreadable");
-        tracing::warn!(namespace, loadtest = name, %error, "a LoadTest cannot be read and is left alone");
+        tracing::warn!(
+            namespace,
+            loadtest = name,
+            %error,
+            "a LoadTest cannot be read and is left alone"
+        );
         return Ok(Action::requeue(UNREADABLE));
     }
     let requeue = reconcile(&context, &namespace, &name).await?;
@@ -144,7 +151,8 @@ where
                     // a list that has begun is no sign of life yet
                     Some(Ok(watcher::Event::Init)) => {}
                     Some(Ok(_)) => watch.heard(true),
-                    // begun anew by a list: a watch alone that goes on again says nothing until something changes
+                    // begun anew by a list: a watch that merely continues delivers nothing until
+                    // something changes
                     Some(Err(_)) | None => break,
                 },
                 () = stop.cancelled() => return,
@@ -152,13 +160,13 @@ where
         }
         watch.heard(false);
         tokio::select! {
-            () = tokio::time::sleep(WATCH_AGAIN) => {}
+            () = tokio::time::sleep(WATCH_RETRY) => {}
             () = stop.cancelled() => return,
         }
     }
 }
 
-/// The API that [`observe_watch`] watches.
+/// Returns the API that [`observe_watch`] watches.
 pub fn watched(client: &Client, namespace: Option<&str>) -> Api<PartialObjectMeta<LoadTest>> {
     api(client, namespace)
 }
@@ -169,12 +177,13 @@ mod tests {
 
     use http::{Request, Response};
     use kube::client::Body;
+    use serde_json::json;
 
     use super::*;
     use crate::operator::metrics::Metrics;
 
-    /// Answers lists, and refuses the first watch as an API server does that has just learnt of the
-    /// CRD.
+    /// Client whose API server answers lists, and refuses the first watch as one does that has just
+    /// learnt of the CRD.
     fn client(watches: Arc<AtomicU32>) -> Client {
         let answer = move |request: Request<Body>| {
             let is_watch = request
@@ -186,17 +195,29 @@ mod tests {
                 let (status, body) = match (is_watch, nth) {
                     (false, _) => (
                         200,
-                        r#"{"apiVersion":"meta.k8s.io/v1","kind":"PartialObjectMetadataList","metadata":{"resourceVersion":"1"},"items":[]}"#,
+                        json!({
+                            "apiVersion": "meta.k8s.io/v1",
+                            "kind": "PartialObjectMetadataList",
+                            "metadata": {"resourceVersion": "1"},
+                            "items": [],
+                        }),
                     ),
                     (true, 0) => (
                         429,
-                        r#"{"apiVersion":"v1","kind":"Status","status":"Failure","code":429,"reason":"TooManyRequests","message":"storage is (re)initializing"}"#,
+                        json!({
+                            "apiVersion": "v1",
+                            "kind": "Status",
+                            "status": "Failure",
+                            "code": 429,
+                            "reason": "TooManyRequests",
+                            "message": "storage is (re)initializing",
+                        }),
                     ),
                     (true, _) => std::future::pending().await,
                 };
                 Response::builder()
                     .status(status)
-                    .body(Body::from(body.as_bytes().to_vec()))
+                    .body(Body::from(body.to_string().into_bytes()))
             }
         };
         Client::new(tower::service_fn(answer), "default")

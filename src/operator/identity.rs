@@ -1,5 +1,4 @@
-//! What makes a run this run and no other: its id, and whether the resource now asks for another
-//! one.
+//! Identity of runs: the id of a run, and whether the resource asks for another one.
 
 use data_encoding::BASE32_NOPAD;
 use sha2::{Digest, Sha256};
@@ -8,8 +7,8 @@ use crate::crd::spec::StartPolicy;
 use crate::crd::status::{RunStatus, TriggerStatus};
 use crate::crd::{self, LoadTest, LoadTestStatus};
 
-/// Id of a LoadTest's `runs`th run: no two runs of a cluster have the same, and every operator
-/// computes the same.
+/// Computes the id of a LoadTest's `runs`th run. No two runs of a cluster have the same id, and
+/// every operator computes the same.
 pub fn run_id(name: &str, uid: &str, runs: i64) -> String {
     let hash = Sha256::digest(format!("{uid}/{runs}"));
     let suffix: String = BASE32_NOPAD
@@ -21,7 +20,7 @@ pub fn run_id(name: &str, uid: &str, runs: i64) -> String {
     format!("{name}-{suffix}")
 }
 
-/// The annotation that asks for another run; empty without one.
+/// Returns the annotation that asks for another run; empty without one.
 pub fn rerun(test: &LoadTest) -> String {
     test.metadata
         .annotations
@@ -31,7 +30,7 @@ pub fn rerun(test: &LoadTest) -> String {
         .unwrap_or_default()
 }
 
-/// What may start a run when only a trigger does.
+/// Returns what may start a run with `OnTrigger`, as the resource has it now.
 pub fn trigger(test: &LoadTest) -> TriggerStatus {
     TriggerStatus {
         trigger: test.spec.run.trigger.clone(),
@@ -39,7 +38,7 @@ pub fn trigger(test: &LoadTest) -> TriggerStatus {
     }
 }
 
-/// Whether the resource asks for a run that it has not had.
+/// Returns whether the resource asks for a run that it has not had.
 pub fn wants_run(test: &LoadTest, status: &LoadTestStatus) -> bool {
     match (test.spec.run.start, &status.run) {
         (StartPolicy::OnTrigger, _) => status
@@ -51,14 +50,14 @@ pub fn wants_run(test: &LoadTest, status: &LoadTestStatus) -> bool {
     }
 }
 
-/// The digest is compared only when the spec was edited since: an upgrade of operator or schema
-/// alone starts nothing.
+/// Returns whether the resource asks for another run than `run`. The digest is compared only when
+/// the spec was edited since: an upgrade of operator or schema alone starts nothing.
 fn differs(test: &LoadTest, run: &RunStatus) -> bool {
     run.rerun != rerun(test)
         || test.metadata.generation != Some(run.generation) && run.digest != crd::digest(&test.spec)
 }
 
-/// Whether the spec is still the one that the run was made of.
+/// Returns whether the spec is still the one that the run was made of.
 pub fn is_spec_of(test: &LoadTest, run: &RunStatus) -> bool {
     test.metadata.generation == Some(run.generation) || run.digest == crd::digest(&test.spec)
 }

@@ -1,5 +1,5 @@
-//! Whether the installed CRD knows every field of this version: one that it does not know is
-//! dropped by the API server in silence.
+//! Comparison of the installed CRD with the one of this version: the API server drops a field that
+//! the installed one does not know, in silence.
 
 use kube::Client;
 use kube::api::{Api, DynamicObject, GroupVersionKind};
@@ -8,8 +8,8 @@ use serde_json::Value;
 use super::api::kube_call;
 use crate::crd::{self, CRD_NAME};
 
-/// Logs what an older CRD would drop. Where the operator may not read it (an installation in one
-/// namespace), nothing is said.
+/// Logs the fields that an older CRD would drop. Where the operator may not read the CRD (an
+/// installation in one namespace), nothing is compared.
 pub async fn warn_of_missing_fields(client: &Client) {
     let resource = kube::api::ApiResource::from_gvk(&GroupVersionKind::gvk(
         "apiextensions.k8s.io",
@@ -29,7 +29,8 @@ pub async fn warn_of_missing_fields(client: &Client) {
             if !missing.is_empty() {
                 tracing::warn!(
                     fields = missing.join(", "),
-                    "the installed CRD is not of this version and drops fields; install the CRD of this release"
+                    "the installed CRD is not of this version and drops fields; \
+                     install the CRD of this release"
                 );
             }
         }

@@ -1,9 +1,10 @@
-//! The operator's own metrics. No label holds the name of an object: their number would have no
+//! Metrics of the operator itself. No label holds the name of an object: their number would have no
 //! bound.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
+use prometheus::core::Collector;
 use prometheus::{
     Encoder, GaugeVec, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGaugeVec, Opts,
     Registry, TextEncoder,
@@ -11,11 +12,14 @@ use prometheus::{
 
 use crate::crd::Phase;
 
+/// Metrics of one operator; clones share them.
 #[derive(Clone)]
 pub struct Metrics {
     registry: Registry,
+    /// Passes over a LoadTest.
     pub reconciles: IntCounter,
     errors: IntCounterVec,
+    /// Length of passes, in seconds.
     pub duration: Histogram,
     active: IntGaugeVec,
     age: GaugeVec,
@@ -24,18 +28,21 @@ pub struct Metrics {
 
 /// One watch of LoadTests: of a namespace, or of all.
 pub struct Watch {
-    /// Value of the label `namespace`; empty for all. A flag says which there are.
+    /// Value of the label `namespace`, empty for all namespaces. A flag of the operator bounds
+    /// their number.
     namespace: String,
     state: Mutex<(Instant, bool)>,
 }
 
 impl Watch {
+    /// Notes that the watch delivered something (`up`) or failed.
     pub fn heard(&self, up: bool) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         // an error is heard too, but does not make the watch younger
         *state = (if up { Instant::now() } else { state.0 }, up);
     }
 
+    /// Returns whether the watch has delivered something since it last failed.
     pub fn is_up(&self) -> bool {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).1
     }
@@ -49,67 +56,68 @@ impl Default for Metrics {
 
 impl Metrics {
     fn new() -> prometheus::Result<Self> {
-        let registry = Registry::new();
-        let reconciles = IntCounter::new(
-            "starling_operator_reconciles_total",
-            "Passes over a LoadTest",
-        )?;
-        let errors = IntCounterVec::new(
-            Opts::new(
-                "starling_operator_reconcile_errors_total",
-                "Passes that failed, and failures of the queue",
-            ),
-            &["kind"],
-        )?;
-        let duration = Histogram::with_opts(
-            HistogramOpts::new(
-                "starling_operator_reconcile_duration_seconds",
-                "Length of a pass",
-            )
-            .buckets(vec![0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0]),
-        )?;
-        let active = IntGaugeVec::new(
-            Opts::new("starling_operator_active_runs", "Runs in progress"),
-            &["phase"],
-        )?;
-        let age = GaugeVec::new(
-            Opts::new(
-                "starling_operator_watch_age_seconds",
-                "Since the watch of LoadTests last delivered something or began anew",
-            ),
-            &["namespace"],
-        )?;
+        let all = Self {
+            registry: Registry::new(),
+            reconciles: IntCounter::new(
+                "starling_operator_reconciles_total",
+                "Passes over a LoadTest",
+            )?,
+            errors: IntCounterVec::new(
+                Opts::new(
+                    "starling_operator_reconcile_errors_total",
+                    "Passes that failed, and failures of the queue",
+                ),
+                &["kind"],
+            )?,
+            duration: Histogram::with_opts(
+                HistogramOpts::new(
+                    "starling_operator_reconcile_duration_seconds",
+                    "Length of a pass",
+                )
+                .buckets(vec![0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0]),
+            )?,
+            active: IntGaugeVec::new(
+                Opts::new("starling_operator_active_runs", "Runs in progress"),
+                &["phase"],
+            )?,
+            age: GaugeVec::new(
+                Opts::new(
+                    "starling_operator_watch_age_seconds",
+                    "Since the watch of LoadTests last delivered something or began anew",
+                ),
+                &["namespace"],
+            )?,
+            watches: Arc::default(),
+        };
+        all.register()?;
+        Ok(all)
+    }
+
+    fn register(&self) -> prometheus::Result<()> {
         let build = IntGaugeVec::new(
             Opts::new("starling_operator_build_info", "Always 1"),
             &["version"],
         )?;
         build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
-        let all: [Box<dyn prometheus::core::Collector>; 6] = [
-            Box::new(reconciles.clone()),
-            Box::new(errors.clone()),
-            Box::new(duration.clone()),
-            Box::new(active.clone()),
-            Box::new(age.clone()),
+        let collectors: [Box<dyn Collector>; 6] = [
+            Box::new(self.reconciles.clone()),
+            Box::new(self.errors.clone()),
+            Box::new(self.duration.clone()),
+            Box::new(self.active.clone()),
+            Box::new(self.age.clone()),
             Box::new(build),
         ];
-        all.into_iter()
-            .try_for_each(|collector| registry.register(collector))?;
-        Ok(Self {
-            registry,
-            reconciles,
-            errors,
-            duration,
-            active,
-            age,
-            watches: Arc::default(),
-        })
+        collectors
+            .into_iter()
+            .try_for_each(|collector| self.registry.register(collector))
     }
 
+    /// Counts an error of one kind.
     pub fn error(&self, kind: &str) {
         self.errors.with_label_values(&[kind]).inc();
     }
 
-    /// A watch that is not up yet.
+    /// Adds a watch, which is not up yet.
     pub fn watch(&self, namespace: &str) -> Arc<Watch> {
         let watch = Arc::new(Watch {
             namespace: namespace.to_owned(),
@@ -122,6 +130,7 @@ impl Metrics {
         watch
     }
 
+    /// Returns whether at least one watch is up.
     pub fn any_watch_up(&self) -> bool {
         self.watches
             .lock()
@@ -130,7 +139,8 @@ impl Metrics {
             .any(|watch| watch.is_up())
     }
 
-    /// Phases of all LoadTests whose run has not ended; says how many.
+    /// Counts runs in progress by phase, among the phases of all LoadTests, and returns their
+    /// number.
     pub fn set_active(&self, phases: impl Iterator<Item = Phase>) -> u64 {
         let mut counts = [0; Phase::ALL.len()];
         for phase in phases.filter(|phase| !phase.is_terminal()) {
@@ -151,7 +161,7 @@ impl Metrics {
         counts.iter().sum::<i64>().unsigned_abs()
     }
 
-    /// In the Prometheus text format.
+    /// Renders all metrics in the Prometheus text format.
     pub fn text(&self) -> String {
         for watch in self
             .watches

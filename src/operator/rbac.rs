@@ -1,16 +1,16 @@
-//! The rights the operator needs: the one table that the chart's roles are made from.
+//! Rights that the operator needs: the one table that the chart's roles are made from.
 
 use serde_json::{Value, json};
 
 use super::install_key::SECRET_NAME;
 use crate::crd::CRD_NAME;
 
-/// Where a rule holds.
+/// Scope of a rule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Place {
-    /// Wherever LoadTests are carried out.
+    /// Every namespace in which LoadTests are carried out.
     WatchedNamespaces,
-    /// Where the operator itself runs.
+    /// Namespace of the operator itself.
     OwnNamespace,
     /// Objects without a namespace.
     Cluster,
@@ -19,11 +19,15 @@ pub enum Place {
 /// One rule of a Role.
 #[derive(Debug, Clone, Copy)]
 pub struct Rule {
+    /// Scope of the rule.
     pub place: Place,
+    /// API group; empty for the core group.
     pub group: &'static str,
+    /// Plurals of resources, with their subresource where one is meant.
     pub resources: &'static [&'static str],
+    /// Verbs that are allowed.
     pub verbs: &'static [&'static str],
-    /// Empty: of any name.
+    /// Names of objects; empty for any name.
     pub names: &'static [&'static str],
 }
 
@@ -41,6 +45,7 @@ const fn watched(
     }
 }
 
+/// Every right that the operator needs.
 pub const RULES: &[Rule] = &[
     watched("starling.dev", &["loadtests"], &["get", "list", "watch"]),
     watched("starling.dev", &["loadtests/status"], &["update"]),
@@ -101,11 +106,21 @@ pub const RULES: &[Rule] = &[
     },
 ];
 
-/// The documents of `starling rbac`, in this order: watched namespaces, own namespace, cluster.
+/// Returns the documents of `starling rbac`, in this order: watched namespaces, own namespace,
+/// cluster.
 pub fn documents() -> [Value; 3] {
-    [Place::WatchedNamespaces, Place::OwnNamespace, Place::Cluster].map(|place| {
+    [
+        Place::WatchedNamespaces,
+        Place::OwnNamespace,
+        Place::Cluster,
+    ]
+    .map(|place| {
         let rules = RULES.iter().filter(|rule| rule.place == place).map(|rule| {
-            let mut object = json!({"apiGroups": [rule.group], "resources": rule.resources, "verbs": rule.verbs});
+            let mut object = json!({
+                "apiGroups": [rule.group],
+                "resources": rule.resources,
+                "verbs": rule.verbs,
+            });
             if !rule.names.is_empty() {
                 object["resourceNames"] = json!(rule.names);
             }

@@ -1,5 +1,5 @@
-//! The operator's own garbage collection: what a deletion with `--cascade=orphan` leaves behind
-//! would go on making load.
+//! Garbage collection by the operator: what a deletion with `--cascade=orphan` leaves behind would
+//! go on making load.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -9,14 +9,14 @@ use kube::api::{Api, ApiResource, DynamicObject, ListParams};
 use tokio_util::sync::CancellationToken;
 
 use super::api::{ApiError, delete, kube_call};
-use super::child::{Child, MANAGED_SELECTOR, RUN_LABEL, TEST_LABEL, UID_LABEL};
+use super::child::{COMPONENT_LABEL, Child, MANAGED_SELECTOR, RUN_LABEL, TEST_LABEL, UID_LABEL};
 use super::context::Context;
 use crate::crd::LoadTest;
 
-/// At the start, and then so often.
+/// Time between two sweeps; the first comes at the operator's start.
 const EVERY: Duration = Duration::from_secs(600);
 
-/// Who owns a child, by its labels: its owner references are gone when it was orphaned.
+/// Owner of a child by its labels: the owner references of an orphaned child are gone.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Owner {
     namespace: String,
@@ -57,64 +57,65 @@ pub async fn run(context: &Context, namespace: Option<&str>, stop: CancellationT
     }
 }
 
+/// Children that are swept, the Job first since it makes the load. Reports stay: whoever orphans a
+/// LoadTest's children wants to keep something. Channels go with their plans.
+const SWEPT: [Child; 6] = [
+    Child::Workers,
+    Child::Master,
+    Child::Service,
+    Child::Policy,
+    Child::Budget,
+    Child::Plan,
+];
+
+/// Deletes every child without its LoadTest, and returns how many there were.
 async fn sweep(context: &Context, namespace: Option<&str>) -> Result<usize, ApiError> {
-    let mut known: BTreeMap<Owner, bool> = BTreeMap::new();
+    let mut owners = Owners::default();
     let mut deleted = 0;
-    // the Job first, since it makes the load. Reports stay: who orphans a LoadTest's children wants
-    // to keep something, and channels go with their plans
-    for child in [
-        Child::Workers,
-        Child::Master,
-        Child::Service,
-        Child::Policy,
-        Child::Budget,
-        Child::Plan,
-    ] {
+    for child in SWEPT {
         let api = api(context, namespace, &child.resource());
-        let selector = format!(
-            "{MANAGED_SELECTOR},app.kubernetes.io/component={}",
-            child.component()
-        );
-        let found = kube_call(
-            "list the children",
-            child.component(),
-            api.list_metadata(&ListParams::default().labels(&selector)),
-        )
-        .await?;
+        let component = child.component();
+        let selector = format!("{MANAGED_SELECTOR},{COMPONENT_LABEL}={component}");
+        let params = ListParams::default().labels(&selector);
+        let found = kube_call("list the children", component, api.list_metadata(&params)).await?;
         for object in found.items {
             let Some(owner) = Owner::of(&object) else {
                 continue;
             };
-            let exists = match known.get(&owner) {
-                Some(exists) => *exists,
-                None => {
-                    let exists = exists(context, &owner).await?;
-                    known.insert(owner.clone(), exists);
-                    exists
-                }
-            };
-            if !exists {
-                let place: Api<DynamicObject> = Api::namespaced_with(
-                    context.client.clone(),
-                    &owner.namespace,
-                    &child.resource(),
-                );
-                delete(
-                    &place,
-                    &object.name_any(),
-                    &object.uid().unwrap_or_default(),
-                )
-                .await?;
-                deleted += 1;
+            if owners.exists(context, &owner).await? {
+                continue;
             }
+            let api = api_in(context, &owner.namespace, &child.resource());
+            let uid = object.uid().unwrap_or_default();
+            delete(&api, &object.name_any(), &uid).await?;
+            deleted += 1;
         }
     }
     Ok(deleted)
 }
 
+/// Owners that one sweep has looked up, and whether they exist.
+#[derive(Default)]
+struct Owners(BTreeMap<Owner, bool>);
+
+impl Owners {
+    async fn exists(&mut self, context: &Context, owner: &Owner) -> Result<bool, ApiError> {
+        if let Some(exists) = self.0.get(owner) {
+            return Ok(*exists);
+        }
+        let exists = exists(context, owner).await?;
+        self.0.insert(owner.clone(), exists);
+        Ok(exists)
+    }
+}
+
+fn api_in(context: &Context, namespace: &str, resource: &ApiResource) -> Api<DynamicObject> {
+    Api::namespaced_with(context.client.clone(), namespace, resource)
+}
+
 fn api(context: &Context, namespace: Option<&str>, resource: &ApiResource) -> Api<DynamicObject> {
     match namespace {
-        Some(namespace) => Api::namespaced_with(context.client.clone(), namespace, resource),
+        Some(namespace) => api_in(context, namespace, resource),
         None => Api::all_with(context.client.clone(), resource),
     }
 }

@@ -1,4 +1,4 @@
-//! The HTTP server for machines: `/livez`, `/readyz` and `/metrics`.
+//! HTTP server for machines: `/livez`, `/readyz` and `/metrics`.
 
 use std::sync::Arc;
 
@@ -10,17 +10,17 @@ use axum::routing::get;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-/// What a role says about itself.
+/// Role that reports its own health and metrics.
 pub trait Admin: Send + Sync + 'static {
-    /// `Err` says why the process should be restarted.
+    /// Checks whether the process works; `Err` says why it should be restarted.
     fn live(&self) -> Result<(), String>;
-    /// `Err` says what it still waits for.
+    /// Checks whether the process can serve; `Err` says what it still waits for.
     fn ready(&self) -> Result<(), String>;
-    /// In the Prometheus text format.
+    /// Renders the role's metrics in the Prometheus text format.
     fn metrics(&self) -> String;
 }
 
-/// The three routes, for servers that have others besides.
+/// Returns a router of the three paths, for servers that have others besides.
 pub fn router(admin: Arc<dyn Admin>) -> Router {
     Router::new()
         .route(
@@ -35,7 +35,8 @@ pub fn router(admin: Arc<dyn Admin>) -> Router {
         .with_state(admin)
 }
 
-/// Serves until `stop`, then lets requests that run end.
+/// Serves the three paths until `stop`, then lets requests in progress end. Fails when the listener
+/// fails.
 pub async fn serve(
     listener: TcpListener,
     admin: Arc<dyn Admin>,

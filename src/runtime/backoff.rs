@@ -1,26 +1,27 @@
-//! Delays between attempts that failed: exponential, bounded, with jitter so that many who failed
-//! together do not come back together.
+//! Delays before retries: exponential, bounded, with jitter so that clients that failed together do
+//! not return together.
 
 use std::time::Duration;
 
+/// Exponential backoff: each delay may be twice as long as the one before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Backoff {
     /// Upper bound of the first delay.
     pub first: Duration,
-    /// No delay is longer.
+    /// Upper bound of every delay.
     pub most: Duration,
 }
 
 impl Backoff {
-    /// The delay after the `attempt`th failure in a row (from 1). `random` lies in 0..1 and picks
-    /// from the upper half of the range, so that a delay never shrinks to nothing.
+    /// Returns the delay after the `attempt`th failure in a row (from 1). `random` lies in 0..1 and
+    /// picks from the upper half of the range, so that a delay never shrinks to nothing.
     pub fn delay(&self, attempt: u32, random: f64) -> Duration {
         let doublings = attempt.saturating_sub(1).min(31);
         let bound = self.first.saturating_mul(1 << doublings).min(self.most);
         bound.mul_f64(0.5 + random.clamp(0.0, 1.0) / 2.0)
     }
 
-    /// [`Backoff::delay`] with the thread's random numbers.
+    /// Returns [`Backoff::delay`] with a random number of the thread's generator.
     pub fn jittered(&self, attempt: u32) -> Duration {
         self.delay(attempt, rand::random())
     }

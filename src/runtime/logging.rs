@@ -1,29 +1,32 @@
-//! Where log lines go: standard error, filtered by `RUST_LOG`.
+//! Logging to standard error, filtered by `RUST_LOG`.
 
 use std::io::IsTerminal;
 
 use tracing_subscriber::EnvFilter;
 
+/// Format of log lines.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Format {
     /// Text on a terminal, JSON elsewhere.
     #[default]
     Auto,
+    /// Text for people.
     Text,
+    /// One JSON object a line.
     Json,
 }
 
 /// Level when `RUST_LOG` is not set or cannot be read.
 const DEFAULT: &str = "info";
 
-/// Call once, before the first log line. A second call changes nothing.
+/// Installs the logger. Call once, before the first log line; a second call changes nothing.
 pub fn init(format: Format) {
     install(format, DEFAULT);
 }
 
-/// For a program whose user reads something else: only what `RUST_LOG` asks for. Without it, each
-/// place that could log something would look for a logger of another kind, which is felt in every
-/// request over HTTP/2.
+/// Installs a logger that logs only what `RUST_LOG` asks for, for a program whose user reads
+/// something else. Without any logger, each place that could log would look for a logger of another
+/// kind, which is felt in every request over HTTP/2.
 pub fn init_silent() {
     install(Format::Auto, "off");
 }

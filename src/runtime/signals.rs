@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicI32, Ordering};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-/// Tells everyone who asks that the process was told to end.
+/// SIGINT and SIGTERM of the process; clones share what was received.
 #[derive(Debug, Clone, Default)]
 pub struct Signals {
     drain: CancellationToken,
@@ -14,7 +14,8 @@ pub struct Signals {
 }
 
 impl Signals {
-    /// Takes over SIGINT and SIGTERM of the process. Call once, inside a Tokio runtime.
+    /// Takes over SIGINT and SIGTERM of the process. Call once, inside a Tokio runtime. Fails when
+    /// the system refuses a handler.
     pub fn install() -> std::io::Result<Self> {
         let signals = Self::default();
         let mut interrupt = signal(SignalKind::interrupt())?;
@@ -38,12 +39,12 @@ impl Signals {
         Ok(signals)
     }
 
-    /// Cancelled by the first signal.
+    /// Token that the first signal cancels.
     pub fn drain(&self) -> &CancellationToken {
         &self.drain
     }
 
-    /// The exit code that says which signal it was: 130 or 143. `None` before the first.
+    /// Exit code that says which signal came first: 130 or 143. `None` before the first.
     pub fn exit_code(&self) -> Option<u8> {
         match self.number.load(Ordering::Acquire) {
             0 => None,
@@ -51,7 +52,7 @@ impl Signals {
         }
     }
 
-    /// Whether this signal was the first.
+    /// Notes a signal, and returns whether it is the first.
     fn receive(&self, number: i32) -> bool {
         let first = self
             .number

@@ -1,5 +1,5 @@
-//! The Pods of master and workers: restricted, without an API token, with only the keys their role
-//! needs.
+//! Pod templates of master and workers: restricted, without an API token, with only the keys that
+//! their role needs.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::super::child::{Component, labels};
 use super::Blueprint;
-use crate::crd::spec::{PodSpec, ResourcesSpec, VolumeSpec};
+use crate::crd::spec::{PodSpec, ResourcesSpec, TolerationSpec, VolumeSpec};
 use crate::plan::{Kind, duration};
 use crate::wire::layout::{
     ADMIN_PORT, CHANNEL_DIR, CONTROL_PORT, FILES, INPUTS_DIR, RUN_DIR, RUN_FILE, STATE_DIR,
@@ -16,15 +16,46 @@ use crate::wire::layout::{
 
 use super::super::child::Child;
 
-/// Readable by whatever user the platform runs the container as.
+/// File mode of mounted keys: readable by whatever user the platform runs the container as.
 const READ_ONLY: u32 = 0o444;
 
-/// So long a Pod of a node that is gone is kept before another takes its place.
+/// Seconds that a Pod of a lost node is kept before another takes its place.
 const TOLERATE_LOST_NODE: i64 = 10;
 
+/// An HTTP probe of the admin server, every `period` seconds.
+fn probe(path: &str, period: u32) -> Value {
+    json!({
+        "httpGet": {"path": path, "port": "admin"},
+        "periodSeconds": period,
+        "timeoutSeconds": 2,
+    })
+}
+
+/// The tolerations of a Pod: the user's, and one for each way a node is lost.
+fn with_lost_nodes(tolerations: &[TolerationSpec]) -> Vec<Value> {
+    let lost = |key: &str| {
+        json!({
+            "key": key,
+            "operator": "Exists",
+            "effect": "NoExecute",
+            "tolerationSeconds": TOLERATE_LOST_NODE,
+        })
+    };
+    let mut all = vec![
+        lost("node.kubernetes.io/not-ready"),
+        lost("node.kubernetes.io/unreachable"),
+    ];
+    all.extend(
+        tolerations
+            .iter()
+            .map(|toleration| serde_json::to_value(toleration).expect("a toleration is JSON")),
+    );
+    all
+}
+
 impl Blueprint<'_> {
+    /// Pod template of the master.
     pub(super) fn master_pod(&self) -> Value {
-        let probe = |path: &str, period: u32| json!({"httpGet": {"path": path, "port": "admin"}, "periodSeconds": period, "timeoutSeconds": 2});
         let channel = [
             keys::MASTER_CERT,
             keys::MASTER_KEY,
@@ -32,11 +63,19 @@ impl Blueprint<'_> {
             keys::OPERATOR_TOKEN,
             keys::READ_TOKEN,
         ];
+        let plan = Child::Plan.name(&self.run.id);
         let container = json!({
             "name": Component::Master.label(),
-            "args": ["master", "--run-file", format!("{RUN_DIR}/{RUN_FILE}"), "--channel", CHANNEL_DIR, "--state", STATE_DIR],
+            "args": [
+                "master",
+                "--run-file", format!("{RUN_DIR}/{RUN_FILE}"),
+                "--channel", CHANNEL_DIR,
+                "--state", STATE_DIR,
+            ],
             "ports": [
-                {"name": "control", "containerPort": CONTROL_PORT}, {"name": "ui", "containerPort": UI_PORT}, {"name": "admin", "containerPort": ADMIN_PORT},
+                {"name": "control", "containerPort": CONTROL_PORT},
+                {"name": "ui", "containerPort": UI_PORT},
+                {"name": "admin", "containerPort": ADMIN_PORT},
             ],
             "livenessProbe": probe("/livez", 10),
             "readinessProbe": probe("/readyz", 2),
@@ -47,7 +86,7 @@ impl Blueprint<'_> {
             ],
         });
         let volumes = vec![
-            json!({"name": "run", "configMap": {"name": Child::Plan.name(&self.run.id), "defaultMode": READ_ONLY}}),
+            json!({"name": "run", "configMap": {"name": plan, "defaultMode": READ_ONLY}}),
             self.channel_volume(&channel),
             json!({"name": "state", "emptyDir": {"sizeLimit": "256Mi"}}),
         ];
@@ -63,6 +102,7 @@ impl Blueprint<'_> {
         )
     }
 
+    /// Pod template of the workers.
     pub(super) fn worker_pod(&self) -> Value {
         let run = &self.run.id;
         let stop_timeout = self.checked.plan.stop_timeout;
@@ -85,13 +125,20 @@ impl Blueprint<'_> {
         let container = json!({
             "name": Component::Worker.label(),
             "args": [
-                "worker", "--run", run, "--master", format!("{}:{CONTROL_PORT}", child_name(run, "master")), "--channel", CHANNEL_DIR,
-                "--inputs", INPUTS_DIR, "--grace", duration::format(self.checked.grace),
+                "worker",
+                "--run", run,
+                "--master", format!("{}:{CONTROL_PORT}", child_name(run, "master")),
+                "--channel", CHANNEL_DIR,
+                "--inputs", INPUTS_DIR,
+                "--grace", duration::format(self.checked.grace),
             ],
             "volumeMounts": volume_mounts,
         });
         let spec = &self.test.spec.workers;
-        let rest = json!({"restartPolicy": "Never", "terminationGracePeriodSeconds": stop_timeout.as_secs() + 15});
+        let rest = json!({
+            "restartPolicy": "Never",
+            "terminationGracePeriodSeconds": stop_timeout.as_secs() + 15,
+        });
         self.pod(
             Component::Worker,
             spec.pod.as_ref(),
@@ -102,6 +149,7 @@ impl Blueprint<'_> {
         )
     }
 
+    /// A Pod template with what both roles share. `rest` are fields of its spec besides.
     fn pod(
         &self,
         component: Component,
@@ -119,37 +167,15 @@ impl Blueprint<'_> {
             tolerations,
             priority_class_name,
         } = wishes.unwrap_or(&nothing);
-        let mut all_labels = extra.clone();
-        let uid = self.test.metadata.uid.as_deref().unwrap_or_default();
-        all_labels.extend(labels(
-            self.test_name(),
-            uid,
-            &self.run.id,
-            component.label(),
-        ));
-
-        let ResourcesSpec { cpu, memory } = resources;
-        container["image"] = json!(self.settings.image);
-        container["imagePullPolicy"] = json!(self.settings.pull_policy);
-        container["resources"] = json!({"requests": {"cpu": cpu, "memory": memory}, "limits": {"cpu": cpu, "memory": memory}});
-        container["securityContext"] = json!({"allowPrivilegeEscalation": false, "readOnlyRootFilesystem": true, "capabilities": {"drop": ["ALL"]}});
-
-        let lost = |key: &str| json!({"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": TOLERATE_LOST_NODE});
-        let mut all_tolerations = vec![
-            lost("node.kubernetes.io/not-ready"),
-            lost("node.kubernetes.io/unreachable"),
-        ];
-        all_tolerations.extend(
-            tolerations
-                .iter()
-                .map(|toleration| serde_json::to_value(toleration).expect("a toleration is JSON")),
-        );
-
+        self.complete(&mut container, resources);
         let mut spec = json!({
             "automountServiceAccountToken": false,
             "enableServiceLinks": false,
-            "securityContext": {"runAsNonRoot": true, "seccompProfile": {"type": "RuntimeDefault"}},
-            "tolerations": all_tolerations,
+            "securityContext": {
+                "runAsNonRoot": true,
+                "seccompProfile": {"type": "RuntimeDefault"},
+            },
+            "tolerations": with_lost_nodes(tolerations),
             "containers": [container],
             "volumes": volumes,
         });
@@ -162,11 +188,41 @@ impl Blueprint<'_> {
         if let (Some(spec), Value::Object(rest)) = (spec.as_object_mut(), rest) {
             spec.extend(rest);
         }
-        let mut metadata = json!({"labels": all_labels});
+        let mut metadata = json!({"labels": self.pod_labels(component, extra)});
         if !annotations.is_empty() {
             metadata["annotations"] = json!(annotations);
         }
         json!({"metadata": metadata, "spec": spec})
+    }
+
+    /// Labels of a Pod: the user's, and ours, which win.
+    fn pod_labels(
+        &self,
+        component: Component,
+        extra: &BTreeMap<String, String>,
+    ) -> BTreeMap<String, String> {
+        let uid = self.test.metadata.uid.as_deref().unwrap_or_default();
+        let mut all = extra.clone();
+        all.extend(labels(
+            self.test_name(),
+            uid,
+            &self.run.id,
+            component.label(),
+        ));
+        all
+    }
+
+    /// Adds to a container what the containers of both roles share.
+    fn complete(&self, container: &mut Value, ResourcesSpec { cpu, memory }: &ResourcesSpec) {
+        let amounts = json!({"cpu": cpu, "memory": memory});
+        container["image"] = json!(self.settings.image);
+        container["imagePullPolicy"] = json!(self.settings.pull_policy);
+        container["resources"] = json!({"requests": amounts, "limits": amounts});
+        container["securityContext"] = json!({
+            "allowPrivilegeEscalation": false,
+            "readOnlyRootFilesystem": true,
+            "capabilities": {"drop": ["ALL"]},
+        });
     }
 
     fn channel_volume(&self, keys: &[&str]) -> Value {
@@ -174,11 +230,16 @@ impl Blueprint<'_> {
             .iter()
             .map(|key| json!({"key": key, "path": key}))
             .collect();
-        json!({"name": "channel", "secret": {"secretName": Child::Channel.name(&self.run.id), "defaultMode": READ_ONLY, "items": items}})
+        json!({"name": "channel", "secret": {
+            "secretName": Child::Channel.name(&self.run.id),
+            "defaultMode": READ_ONLY,
+            "items": items,
+        }})
     }
 
-    /// Mounts and volumes of what the test refers to. Optional: the worker says what is missing,
-    /// where a volume would only keep its Pod from starting.
+    /// Mounts and volumes of the Secrets and ConfigMaps that the test refers to. They are optional:
+    /// the worker says what is missing, where a required volume would only keep its Pod from
+    /// starting.
     fn inputs(&self) -> (Vec<Value>, Vec<Value>) {
         let mut objects: BTreeMap<(Kind, &str), BTreeSet<&str>> = BTreeMap::new();
         for reference in self.checked.plan.references() {
@@ -187,23 +248,41 @@ impl Blueprint<'_> {
                 .or_default()
                 .insert(&reference.key);
         }
-        let objects = objects.into_iter().enumerate().map(|(i, ((kind, name), keys))| {
-            let volume = format!("input-{i}");
-            let items: Vec<Value> = keys.iter().map(|key| json!({"key": key, "path": key})).collect();
-            let source = match kind {
-                Kind::Secret => json!({"secret": {"secretName": name, "items": items, "optional": true, "defaultMode": READ_ONLY}}),
-                Kind::ConfigMap => json!({"configMap": {"name": name, "items": items, "optional": true, "defaultMode": READ_ONLY}}),
-            };
-            let mut source = source;
-            source["name"] = json!(volume);
-            (json!({"name": volume, "mountPath": format!("{INPUTS_DIR}/{}/{name}", input_kind(kind)), "readOnly": true}), source)
-        });
-        objects.unzip()
+        let objects = objects.into_iter().enumerate();
+        objects
+            .map(|(i, ((kind, name), keys))| input_volume(i, kind, name, &keys))
+            .unzip()
     }
 }
 
-/// Mount and volume of the test's own files. An object that is missing is no reason for a Pod not
-/// to start: the worker says what is missing.
+/// Mount and volume of one Secret or ConfigMap that the test refers to.
+fn input_volume(i: usize, kind: Kind, name: &str, keys: &BTreeSet<&str>) -> (Value, Value) {
+    let volume = format!("input-{i}");
+    let items: Vec<Value> = keys
+        .iter()
+        .map(|key| json!({"key": key, "path": key}))
+        .collect();
+    let mut source = json!({"items": items, "optional": true, "defaultMode": READ_ONLY});
+    let source = match kind {
+        Kind::Secret => {
+            source["secretName"] = json!(name);
+            json!({"name": volume, "secret": source})
+        }
+        Kind::ConfigMap => {
+            source["name"] = json!(name);
+            json!({"name": volume, "configMap": source})
+        }
+    };
+    let mount = json!({
+        "name": volume,
+        "mountPath": format!("{INPUTS_DIR}/{}/{name}", input_kind(kind)),
+        "readOnly": true,
+    });
+    (mount, source)
+}
+
+/// Mount and volume of one of the test's own files. An object that is missing does not keep the Pod
+/// from starting: the worker says what is missing.
 fn file_volume(volume: &VolumeSpec) -> (Value, Value) {
     let VolumeSpec {
         name,
@@ -224,7 +303,11 @@ fn file_volume(volume: &VolumeSpec) -> (Value, Value) {
         source["persistentVolumeClaim"] = json!({"claimName": claim.claim_name, "readOnly": true});
     }
     (
-        json!({"name": source["name"], "mountPath": format!("{INPUTS_DIR}/{FILES}/{name}"), "readOnly": true}),
+        json!({
+            "name": source["name"],
+            "mountPath": format!("{INPUTS_DIR}/{FILES}/{name}"),
+            "readOnly": true,
+        }),
         source,
     )
 }

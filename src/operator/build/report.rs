@@ -1,4 +1,4 @@
-//! The stored form of a whole result: gzip of its JSON, cut until it fits a ConfigMap.
+//! Stored form of a whole result: gzip of its JSON, cut until it fits a ConfigMap.
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
@@ -10,16 +10,18 @@ use flate2::write::GzEncoder;
 use crate::wire::RunResult;
 use crate::wire::result::HistogramResult;
 
-/// Key in the report ConfigMap.
+/// Key of the result in the report ConfigMap.
 pub const KEY: &str = "result.json.gz";
 
-/// A ConfigMap holds at most 1 MiB; base64 is not counted, names and labels are.
+/// Most bytes of a packed result. A ConfigMap holds at most 1 MiB; base64 is not counted, names and
+/// labels are.
 const MAX_STORED: usize = 900 * 1024;
 
-/// No honest report unpacks to more: it keeps a forged one from filling the memory.
+/// Most bytes that a report may unpack to. No honest one does: the bound keeps a forged one from
+/// filling the memory.
 const MAX_UNPACKED: u64 = 64 * 1024 * 1024;
 
-/// Histograms that are kept longer than others: those of the steps with the most requests.
+/// Number of histograms kept longer than the others: those of the steps with the most requests.
 const MAX_HISTOGRAMS: usize = 100;
 
 /// Packs the result. What does not fit is left out and named in its `warnings`: first the series,
@@ -102,7 +104,7 @@ fn pack(result: &RunResult) -> Vec<u8> {
         .expect("writing to memory does not fail")
 }
 
-/// Reads what [`write`] has written.
+/// Unpacks a result packed by [`write`]; the error says why the bytes are none.
 pub fn read(packed: &[u8]) -> Result<RunResult, String> {
     let mut json = Vec::new();
     GzDecoder::new(packed)
