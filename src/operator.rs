@@ -92,15 +92,21 @@ pub struct Options {
 /// Error that ends the operator.
 #[derive(Debug, thiserror::Error)]
 pub enum OperatorError {
+    /// Neither a kubeconfig nor the environment of a Pod says how to reach the API server.
     #[error("cannot find out how to reach the API server: {0}")]
     Config(#[from] kube::config::InferConfigError),
+    /// The configuration makes no client.
     #[error("cannot make a client for the API server: {0}")]
     Client(#[source] Box<kube::Error>),
+    /// The address of probes and metrics cannot be listened on.
     #[error("cannot listen on {address}: {source}")]
     Listen {
+        /// Address of the flag `--listen`.
         address: SocketAddr,
+        /// Error of the system.
         source: std::io::Error,
     },
+    /// A task that works until the stop has ended before it; the text names it.
     #[error("a part that runs for ever has ended: {0}")]
     Ended(&'static str),
 }

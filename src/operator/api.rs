@@ -13,17 +13,30 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 /// Error of a call to the API server or of a grant to a master.
 #[derive(Debug, thiserror::Error)]
 pub enum ApiError {
+    /// The API server did not answer in time.
     #[error("cannot {what} {name}: no answer within {} s", CALL_TIMEOUT.as_secs())]
-    Timeout { what: &'static str, name: String },
+    Timeout {
+        /// Verb and kind of object, as in `read LoadTest`.
+        what: &'static str,
+        /// Name of the object.
+        name: String,
+    },
+    /// The API server refused the call, or could not be reached.
     #[error("cannot {what} {name}: {source}")]
     Kube {
+        /// Verb and kind of object, as in `read LoadTest`.
         what: &'static str,
+        /// Name of the object.
         name: String,
+        /// Error of the client.
         source: Box<kube::Error>,
     },
+    /// The master did not take its grant.
     #[error("cannot grant run {run}: {source}")]
     Grant {
+        /// Id of the run.
         run: String,
+        /// Error of the call to the master.
         source: crate::wire::control::ControlError,
     },
 }

@@ -50,16 +50,30 @@ pub struct Settings {
 /// Error of a child that cannot be built. The API server has no part in it.
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
+    /// The channel cannot be derived.
     #[error("cannot build the objects of run {run}: {source}")]
-    Channel { run: String, source: ChannelError },
+    Channel {
+        /// Id of the run.
+        run: String,
+        /// Error of the derivation.
+        source: ChannelError,
+    },
+    /// The JSON of a child is no Kubernetes object.
     #[error("cannot build {child} of run {run}: {source}")]
     Object {
+        /// Child that was built.
         child: Child,
+        /// Id of the run.
         run: String,
+        /// Error of the conversion.
         source: serde_json::Error,
     },
+    /// A report was asked for among the children before the grant.
     #[error("cannot build the report of run {run} without its result")]
-    NoResult { run: String },
+    NoResult {
+        /// Id of the run.
+        run: String,
+    },
 }
 
 /// Objects to create in one pass, in their order. Only [`build`] makes one, and only apply uses

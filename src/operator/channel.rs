@@ -27,12 +27,28 @@ const VALID_AFTER: Duration = Duration::days(90);
 /// Error of a channel that cannot be derived.
 #[derive(Debug, thiserror::Error)]
 pub enum ChannelError {
+    /// A certificate cannot be made.
     #[error("cannot make the certificates of run {run}: {source}")]
-    Certificate { run: String, source: rcgen::Error },
+    Certificate {
+        /// Id of the run.
+        run: String,
+        /// Error of the certificate library.
+        source: rcgen::Error,
+    },
+    /// The creation time in the status of the run cannot be read.
     #[error("cannot tell when run {run} was created: {source}")]
-    Time { run: String, source: TimeError },
+    Time {
+        /// Id of the run.
+        run: String,
+        /// Error of the reader of times.
+        source: TimeError,
+    },
+    /// The install key of the run was removed.
     #[error("the install key {key:?} that the run began with is not there any more")]
-    NoKey { key: String },
+    NoKey {
+        /// Id of the install key.
+        key: String,
+    },
 }
 
 /// Install key: 32 random bytes that all channels of an installation are derived from.

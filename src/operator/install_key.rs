@@ -24,13 +24,20 @@ const CURRENT: &str = "current";
 /// Error of install keys that cannot be had.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
+    /// The Secret can neither be read nor created.
     #[error(transparent)]
     Api(#[from] ApiError),
+    /// The Secret does not hold what the operator wrote.
     #[error(
         "Secret {namespace}/{SECRET_NAME} {why}; delete it to have a new one made \
          (runs in progress end Errored)"
     )]
-    Content { namespace: String, why: String },
+    Content {
+        /// Namespace of the Secret.
+        namespace: String,
+        /// Predicate that completes the sentence about the Secret.
+        why: String,
+    },
 }
 
 /// Install keys of one installation, by their ids.

@@ -33,15 +33,23 @@ pub const BACKOFF: Backoff = Backoff {
 /// Error that ends a pass; the next one comes after a backoff.
 #[derive(Debug, thiserror::Error)]
 pub enum ReconcileError {
+    /// A call to the API server or to the master failed.
     #[error(transparent)]
     Api(#[from] ApiError),
+    /// A child cannot be built.
     #[error(transparent)]
     Build(#[from] BuildError),
+    /// The pass took too long.
     #[error(
         "a pass over LoadTest {namespace}/{name} took longer than {} s",
         PASS_TIMEOUT.as_secs()
     )]
-    Timeout { namespace: String, name: String },
+    Timeout {
+        /// Namespace of the LoadTest.
+        namespace: String,
+        /// Name of the LoadTest.
+        name: String,
+    },
 }
 
 impl ReconcileError {
