@@ -93,7 +93,7 @@ pub async fn delete(api: &Api<DynamicObject>, name: &str, uid: &str) -> Result<(
         ..DeleteParams::background()
     };
     let is_gone = |error: &kube::Error| match error {
-        kube::Error::Api(said) => said.is_not_found() || said.is_conflict(),
+        kube::Error::Api(status) => status.is_not_found() || status.is_conflict(),
         _ => false,
     };
     match kube_call("delete", name, api.delete(name, &params)).await {
@@ -103,14 +103,14 @@ pub async fn delete(api: &Api<DynamicObject>, name: &str, uid: &str) -> Result<(
 }
 
 /// Returns what a refused create means; `None` for an outage, after which a retry may succeed.
-pub fn refusal_kind(said: &kube::core::Status) -> Option<RefusalKind> {
-    let terminating = said.details.as_ref().is_some_and(|details| {
+pub fn refusal_kind(status: &kube::core::Status) -> Option<RefusalKind> {
+    let terminating = status.details.as_ref().is_some_and(|details| {
         details
             .causes
             .iter()
             .any(|cause| cause.reason == "NamespaceTerminating")
     });
-    match said.code {
+    match status.code {
         403 if terminating => Some(RefusalKind::Terminating),
         // the namespace is gone
         404 => Some(RefusalKind::Terminating),
@@ -124,7 +124,7 @@ pub fn refusal_kind(said: &kube::core::Status) -> Option<RefusalKind> {
 mod tests {
     use super::*;
 
-    fn said(code: u16, cause: Option<&str>) -> kube::core::Status {
+    fn status(code: u16, cause: Option<&str>) -> kube::core::Status {
         let causes =
             cause.map(|reason| serde_json::json!([{"reason": reason, "message": "", "field": ""}]));
         serde_json::from_value(
@@ -136,7 +136,7 @@ mod tests {
     #[test]
     fn a_refusal_is_told_from_an_outage() {
         assert_eq!(
-            refusal_kind(&said(403, Some("NamespaceTerminating"))),
+            refusal_kind(&status(403, Some("NamespaceTerminating"))),
             Some(RefusalKind::Terminating)
         );
         assert_eq!(

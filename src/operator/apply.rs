@@ -118,7 +118,7 @@ impl Writer<'_> {
         }
     }
 
-    /// Makes a call that the status has announced. A grant has to be heard; a stop is repeated by
+    /// Makes a call that the status has announced. A grant has to arrive; a stop is repeated by
     /// the next pass.
     pub async fn call_after(&self, call: &CallAfter, written: &Written) -> Result<(), ApiError> {
         let Some((_, client)) = &self.memory.master else {
@@ -140,7 +140,7 @@ impl Writer<'_> {
         Ok(())
     }
 
-    /// Waits for a call to the master; that it was not heard goes to the log.
+    /// Makes a call to the master; a failure only goes to the log.
     async fn tell(
         &self,
         label: &'static str,
@@ -167,7 +167,7 @@ impl Writer<'_> {
             Ok(created) => Ok(Posted::There {
                 uid: created.metadata.uid.unwrap_or_default(),
             }),
-            Err(kube::Error::Api(said)) if said.is_already_exists() => self.adopt(child).await,
+            Err(kube::Error::Api(status)) if status.is_already_exists() => self.adopt(child).await,
             Err(source) => match refusal(&source) {
                 Some((kind, message)) => Ok(Posted::Refused(kind, message)),
                 None => Err(ApiError::Kube {
@@ -238,14 +238,14 @@ enum Posted {
 /// Returns what the API server has against an object; `None` for what may pass with time.
 fn refusal(error: &kube::Error) -> Option<(RefusalKind, String)> {
     match error {
-        kube::Error::Api(said) => Some((refusal_kind(said)?, said.message.clone())),
+        kube::Error::Api(status) => Some((refusal_kind(status)?, status.message.clone())),
         _ => None,
     }
 }
 
 /// Returns whether a write was refused because its object was changed or deleted since it was read.
 fn is_outdated(error: &kube::Error) -> bool {
-    matches!(error, kube::Error::Api(said) if said.is_conflict() || said.is_not_found())
+    matches!(error, kube::Error::Api(status) if status.is_conflict() || status.is_not_found())
 }
 
 /// Returns the number of a create in the order of writes in LIFECYCLE 2.

@@ -272,9 +272,9 @@ mod tests {
         let mut stream = tokio_rustls::TlsConnector::from(Arc::new(client_config))
             .connect(name, near)
             .await?;
-        let mut said = Vec::new();
-        stream.read_to_end(&mut said).await?;
-        assert_eq!(said, b"hello");
+        let mut received = Vec::new();
+        stream.read_to_end(&mut received).await?;
+        assert_eq!(received, b"hello");
         serving.await.unwrap()
     }
 

@@ -150,7 +150,7 @@ where
                 event = events.next() => match event {
                     // a list that has begun is no sign of life yet
                     Some(Ok(watcher::Event::Init)) => {}
-                    Some(Ok(_)) => watch.heard(true),
+                    Some(Ok(_)) => watch.note(true),
                     // begun anew by a list: a watch that merely continues delivers nothing until
                     // something changes
                     Some(Err(_)) | None => break,
@@ -158,7 +158,7 @@ where
                 () = stop.cancelled() => return,
             }
         }
-        watch.heard(false);
+        watch.note(false);
         tokio::select! {
             () = tokio::time::sleep(WATCH_RETRY) => {}
             () = stop.cancelled() => return,

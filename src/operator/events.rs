@@ -137,7 +137,7 @@ pub async fn publish(
         .await;
         if let Err(error) = published
             .map_err(|error| error.to_string())
-            .and_then(|said| said.map_err(|error| error.to_string()))
+            .and_then(|answer| answer.map_err(|error| error.to_string()))
         {
             tracing::debug!(%error, "an Event was not published");
         }

@@ -162,7 +162,7 @@ async fn create(secrets: &Api<Secret>, keys: &InstallKeys) -> Result<(), ApiErro
     let (what, params) = ("create Secret", PostParams::default());
     match call(what, SECRET_NAME, secrets.create(&params, &secret)).await? {
         Ok(_) => Ok(()),
-        Err(kube::Error::Api(said)) if said.is_already_exists() => Ok(()),
+        Err(kube::Error::Api(status)) if status.is_already_exists() => Ok(()),
         Err(source) => Err(ApiError::Kube {
             what,
             name: SECRET_NAME.to_owned(),

@@ -36,9 +36,9 @@ pub struct Watch {
 
 impl Watch {
     /// Notes that the watch delivered something (`up`) or failed.
-    pub fn heard(&self, up: bool) {
+    pub fn note(&self, up: bool) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        // an error is heard too, but does not make the watch younger
+        // an error does not make the watch younger
         *state = (if up { Instant::now() } else { state.0 }, up);
     }
 
@@ -217,9 +217,9 @@ mod tests {
         let metrics = Metrics::default();
         let watch = metrics.watch("team-a");
         assert!(!metrics.any_watch_up());
-        watch.heard(true);
+        watch.note(true);
         assert!(metrics.any_watch_up());
-        watch.heard(false);
+        watch.note(false);
         assert!(!metrics.any_watch_up());
         assert!(
             metrics

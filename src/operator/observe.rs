@@ -238,13 +238,13 @@ impl Lookup {
         let answer = call("look for Secret", &name, api.create(&params, &probe)).await?;
         Ok(match answer {
             Ok(_) => ChannelView::Absent,
-            Err(kube::Error::Api(said)) if said.is_already_exists() => {
+            Err(kube::Error::Api(status)) if status.is_already_exists() => {
                 ChannelView::There { looked: true }
             }
-            Err(kube::Error::Api(said))
-                if refusal_kind(&said) == Some(RefusalKind::Terminating) =>
+            Err(kube::Error::Api(status))
+                if refusal_kind(&status) == Some(RefusalKind::Terminating) =>
             {
-                ChannelView::Terminating(said.message.clone())
+                ChannelView::Terminating(status.message.clone())
             }
             Err(_) => ChannelView::Unknown,
         })

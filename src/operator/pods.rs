@@ -57,8 +57,8 @@ fn trouble(container: &ContainerStatus, component: Component) -> Option<Trouble>
     };
     let state = container.state.clone().unwrap_or_default();
     if let Some(waiting) = state.waiting {
-        let said = waiting.reason.unwrap_or_default();
-        let reason = match said.as_str() {
+        let cause = waiting.reason.unwrap_or_default();
+        let reason = match cause.as_str() {
             "ErrImagePull" | "ImagePullBackOff" | "InvalidImageName" | "ErrImageNeverPull" => {
                 Reason::ImagePullFailed
             }
@@ -71,7 +71,7 @@ fn trouble(container: &ContainerStatus, component: Component) -> Option<Trouble>
         let message = waiting
             .message
             .filter(|message| !message.is_empty())
-            .map_or_else(|| said.clone(), |message| format!("{said}: {message}"));
+            .map_or_else(|| cause.clone(), |message| format!("{cause}: {message}"));
         return Some(Trouble { reason, message });
     }
     let ended = state.terminated.filter(|ended| {

@@ -17,7 +17,7 @@ use super::status;
 use super::view::{Observed, Refusal};
 use crate::runtime::backoff::Backoff;
 
-/// Longest time of one pass. A longer one is given up and begun anew.
+/// Longest time of one pass. A longer one is given up and retried.
 const PASS_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Most rounds of one pass. From the id of a run to its grant it takes four; more would mean that

@@ -20,14 +20,14 @@ impl Signals {
         let signals = Self::default();
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut terminate = signal(SignalKind::terminate())?;
-        let heard = signals.clone();
+        let received = signals.clone();
         tokio::spawn(async move {
             loop {
                 let number = tokio::select! {
                     _ = interrupt.recv() => libc::SIGINT,
                     _ = terminate.recv() => libc::SIGTERM,
                 };
-                if !heard.receive(number) {
+                if !received.receive(number) {
                     #[allow(
                         clippy::disallowed_methods,
                         reason = "the second signal: whoever sent it no longer wants to wait"

@@ -33,7 +33,7 @@ impl Activity {
         }
     }
 
-    /// Returns the activity with a time that cannot be read told first, if there is one.
+    /// Returns the activity with the error of a time that cannot be read before it, if there is one.
     pub fn with_unreadable(self, error: Option<&TimeError>) -> Self {
         match error {
             None => self,
@@ -104,7 +104,7 @@ pub fn grant_to<'a>(seen: &'a Observed, run: &RunStatus) -> Decision<'a> {
     }
 }
 
-/// Ends a run that has no result (W11); `stop` is told to its master first, if that answers.
+/// Ends a run that has no result (W11); `stop` is sent to its master first, if that answers.
 pub fn finish<'a>(
     seen: &'a Observed,
     run: &RunStatus,

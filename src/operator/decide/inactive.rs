@@ -161,7 +161,7 @@ fn begin<'a>(seen: &Observed, checked: &Checked, now: Timestamp) -> Draft<'a> {
 /// Leftovers of an ended run.
 #[derive(Default)]
 struct Cleared {
-    /// The master is told first that its result is stored.
+    /// The master is to hear first that its result is stored.
     acknowledge: bool,
     delete: Vec<Deletion>,
     /// Parts of the run are still there, on their way out.

@@ -129,7 +129,7 @@ fn outcome(result: &RunResult) -> RunEnd {
 }
 
 /// Returns the end of a run of which nothing is expected any more. Without a `deadline` a run is
-/// only given up when its master is lost, or when it is suspended and goes unheard.
+/// only given up when its master is lost, or when it is suspended and its master does not answer.
 fn gave_up(seen: &Observed, now: Timestamp, deadline: Option<&Timestamp>) -> Option<RunEnd> {
     let too_late =
         deadline.is_some_and(|deadline| now >= times::after(*deadline, clocks::AFTER_DEADLINE));
@@ -193,14 +193,14 @@ impl<'a> Following<'a, '_> {
             .map(|master| master.incarnation.as_str());
         match &seen.master {
             MasterView::Up(progress) if progress.run != run.id => {
-                self.unheard(&format!("the master answers for run {:?}", progress.run))
+                self.unanswered(&format!("the master answers for run {:?}", progress.run))
             }
             MasterView::Up(progress) if Some(progress.incarnation.as_str()) != trusted => {
                 self.resume(progress)
             }
             MasterView::Up(progress) => self.follow(progress),
-            MasterView::Absent => self.unheard("the master has no Pod with an address"),
-            MasterView::Unreachable(why) => self.unheard(why),
+            MasterView::Absent => self.unanswered("the master has no Pod with an address"),
+            MasterView::Unreachable(why) => self.unanswered(why),
         }
     }
 
@@ -224,7 +224,7 @@ impl<'a> Following<'a, '_> {
     }
 
     /// Lets the run go on without being seen.
-    fn unheard(self, why: &str) -> Decision<'a> {
+    fn unanswered(self, why: &str) -> Decision<'a> {
         let phase = match self.stop {
             Some(_) => Phase::Stopping,
             None => Phase::Running,
