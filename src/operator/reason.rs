@@ -97,7 +97,8 @@ reasons! {
 }
 
 impl Reason {
-    /// Reads a reason back from a status; `None` for one that only a master knows.
+    /// Reads a reason back from a status; `None` for one that only a master gives, which is a
+    /// [`crate::wire::Reason`].
     pub fn parse(text: &str) -> Option<Self> {
         Self::ALL
             .iter()

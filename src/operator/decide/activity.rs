@@ -33,7 +33,8 @@ impl Activity {
         }
     }
 
-    /// Returns the activity with the error of a time that cannot be read before it, if there is one.
+    /// Returns the activity with the error of a time that cannot be read before it, if there is
+    /// one.
     pub fn with_unreadable(self, error: Option<&TimeError>) -> Self {
         match error {
             None => self,
