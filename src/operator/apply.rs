@@ -179,8 +179,8 @@ impl Writer<'_> {
         }
     }
 
-    /// Looks at an object that was there already: created by a pass that did not live to see the
-    /// answer, by another operator, or by a stranger.
+    /// Looks at an object that was there already: created by a pass that ended before the
+    /// answer came, by another operator, or by a stranger.
     async fn adopt(&self, child: Child) -> Result<Posted, ApiError> {
         if child == Child::Channel {
             // its name and content follow from the run; the operator may not read it
