@@ -115,7 +115,7 @@ impl Session {
         let Begun {
             answer,
             mut sending,
-            seat,
+            guard,
         } = self.start(head, body.is_empty())?;
         // what flow control holds back is sent by and by, and kept without a copy until then
         if !body.is_empty() && sending.send_data(body, true).is_err() {
@@ -123,7 +123,7 @@ impl Session {
             return None;
         }
         Some(Exchange {
-            seat,
+            guard,
             receiving: Receiving::Head(answer),
         })
     }
@@ -149,7 +149,7 @@ impl Session {
         Some(Begun {
             answer,
             sending,
-            seat: Seat(self.clone()),
+            guard: StreamGuard(self.clone()),
         })
     }
 }
@@ -186,13 +186,13 @@ pub(crate) struct Begun {
     pub(crate) answer: ResponseFuture,
     /// Dropped before its end, as the answer is, it resets the stream.
     pub(crate) sending: SendStream<Bytes>,
-    pub(crate) seat: Seat,
+    pub(crate) guard: StreamGuard,
 }
 
-/// A place among a connection's streams, free for another when it is dropped.
-pub(crate) struct Seat(Rc<Session>);
+/// Guard of one of a connection's streams, whose place is free for another when it is dropped.
+pub(crate) struct StreamGuard(Rc<Session>);
 
-impl Seat {
+impl StreamGuard {
     /// An answer has begun to come.
     pub(crate) fn answered(&self) {
         self.0.answered.set(true);
@@ -209,7 +209,7 @@ impl Seat {
     }
 }
 
-impl Drop for Seat {
+impl Drop for StreamGuard {
     fn drop(&mut self) {
         self.0.streams.set(self.0.streams.get() - 1);
         self.0.freed.notify_one();
@@ -301,7 +301,7 @@ impl AsyncWrite for AlertStream {
 
 /// A stream. Dropped before its end, it is reset.
 pub(crate) struct Exchange {
-    seat: Seat,
+    guard: StreamGuard,
     receiving: Receiving,
 }
 
@@ -320,9 +320,9 @@ impl Exchange {
     ) -> Poll<Result<(), Failure>> {
         if let Receiving::Head(answer) = &mut self.receiving {
             let (head, body) = ready!(Pin::new(answer).poll(cx))
-                .map_err(|error| self.seat.failure(error, false))?
+                .map_err(|error| self.guard.failure(error, false))?
                 .into_parts();
-            self.seat.answered();
+            self.guard.answered();
             reader.take_head(head.status.as_u16(), &head.headers)?;
             if body.is_end_stream() {
                 return Poll::Ready(Ok(()));
@@ -354,7 +354,7 @@ impl Exchange {
                     return Poll::Ready(Ok(()));
                 }
                 Poll::Ready(Some(Err(error))) => {
-                    return Poll::Ready(Err(self.seat.failure(error, true)));
+                    return Poll::Ready(Err(self.guard.failure(error, true)));
                 }
             }
         }

@@ -249,7 +249,7 @@ impl<S: Scope> Calling<'_, S> {
         let Begun {
             answer,
             mut sending,
-            seat,
+            guard,
         } = self.begin(head).await?;
         if let Some(sent) = self.progress.sent() {
             sent.keep(message);
@@ -264,7 +264,7 @@ impl<S: Scope> Calling<'_, S> {
             progress,
             ..
         } = self;
-        let mut incoming = Incoming::new(answer, seat);
+        let mut incoming = Incoming::new(answer, guard);
         let mut reading = Reading::of(channel);
         poll_fn(|cx| {
             incoming.poll(cx, &mut reading, attempt, |whole| {
@@ -289,10 +289,10 @@ impl<S: Scope> Calling<'_, S> {
         let Begun {
             answer,
             sending,
-            seat,
+            guard,
         } = self.begin(head).await?;
         self.attempt.written.set(head.size);
-        let mut incoming = Incoming::new(answer, seat);
+        let mut incoming = Incoming::new(answer, guard);
         let ends = self.call.half_close;
         let mut outgoing = Outgoing {
             sending,

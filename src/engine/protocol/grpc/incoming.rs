@@ -11,14 +11,14 @@ use http::HeaderMap;
 use crate::engine::answer::capture::Wanted;
 use crate::engine::attempt::Attempt;
 use crate::engine::attempt::failure::Failure;
-use crate::engine::net::http2::Seat;
+use crate::engine::net::http2::StreamGuard;
 use crate::engine::protocol::channel::Channel;
 use crate::engine::protocol::grpc::reply::{Expected, Reply};
 use crate::engine::protocol::received::Received;
 
 /// Dropped before its end, the stream is reset.
 pub(super) struct Incoming {
-    seat: Seat,
+    guard: StreamGuard,
     stage: Stage,
 }
 
@@ -32,9 +32,9 @@ enum Stage {
 }
 
 impl Incoming {
-    pub(super) fn new(answer: ResponseFuture, seat: Seat) -> Self {
+    pub(super) fn new(answer: ResponseFuture, guard: StreamGuard) -> Self {
         Self {
-            seat,
+            guard,
             stage: Stage::Head(answer),
         }
     }
@@ -50,9 +50,9 @@ impl Incoming {
     ) -> Poll<Result<(), Failure>> {
         if let Stage::Head(answer) = &mut self.stage {
             let (head, body) = ready!(Pin::new(answer).poll(cx))
-                .map_err(|error| self.seat.failure(error, false))?
+                .map_err(|error| self.guard.failure(error, false))?
                 .into_parts();
-            self.seat.answered();
+            self.guard.answered();
             reading.take_head(head.status.as_u16(), &head.headers)?;
             if body.is_end_stream() {
                 return Poll::Ready(reading.check());
@@ -77,7 +77,7 @@ impl Incoming {
                     }
                 }
                 Poll::Ready(Some(Err(error))) => {
-                    return Poll::Ready(Err(self.seat.failure(error, true)));
+                    return Poll::Ready(Err(self.guard.failure(error, true)));
                 }
                 Poll::Ready(None) => *ended = true,
             }
@@ -93,7 +93,7 @@ impl Incoming {
                 }
                 Poll::Ready(reading.check())
             }
-            Poll::Ready(Err(error)) => Poll::Ready(Err(self.seat.failure(error, true))),
+            Poll::Ready(Err(error)) => Poll::Ready(Err(self.guard.failure(error, true))),
         }
     }
 }
