@@ -38,12 +38,12 @@ struct State {
     events: events::Events,
     /// Once the first part of the body has come.
     decoding: Option<Decoding>,
-    tally: Tally,
+    progress: Progress,
 }
 
 /// What is known of the events so far.
 #[derive(Default)]
-struct Tally {
+struct Progress {
     /// Of all events but a mark.
     received: u64,
     /// Of events that count: those with content, where a language model answers.
@@ -64,7 +64,7 @@ impl State {
         Self {
             events: events::Events::new(format),
             decoding: None,
-            tally: Tally::default(),
+            progress: Progress::default(),
         }
     }
 }
@@ -121,14 +121,14 @@ impl<'a> Streaming<'a> {
         let State {
             events,
             decoding,
-            tally,
+            progress,
         } = &mut *self.state.borrow_mut();
         let decoding = decoding.get_or_insert_with(|| {
             Decoding::new(header_texts(head, "content-encoding").next(), fresh)
         });
         let mut overlong = Ok(());
         let decoded = decoding.feed(fresh, &mut |part| {
-            overlong = events.feed(part, &mut |event| self.take(tally, event, now, sink));
+            overlong = events.feed(part, &mut |event| self.take(progress, event, now, sink));
             overlong.is_ok()
         });
         fresh.clear();
@@ -136,9 +136,9 @@ impl<'a> Streaming<'a> {
         decoded.map_err(|_| Failure::Coding)
     }
 
-    fn take(&self, tally: &mut Tally, event: Event<'_>, now: Instant, sink: &dyn Events) {
+    fn take(&self, progress: &mut Progress, event: Event<'_>, now: Instant, sink: &dyn Events) {
         // what comes after the last event is none of the stream's
-        if tally.ended.is_some() {
+        if progress.ended.is_some() {
             return;
         }
         let mark = self
@@ -147,15 +147,15 @@ impl<'a> Streaming<'a> {
             .as_ref()
             .filter(|until| is_last(until, event));
         if mark.is_some() {
-            tally.ended = Some(now);
+            progress.ended = Some(now);
             self.marked.notify_one();
         }
         if matches!(mark, Some(Until::Text(_))) {
             return;
         }
-        tally.received += 1;
-        let counts = self.stream.preset.is_none() || tally.read_completion(event, now);
-        let gap = if counts { tally.count(now) } else { None };
+        progress.received += 1;
+        let counts = self.stream.preset.is_none() || progress.read_completion(event, now);
+        let gap = if counts { progress.count(now) } else { None };
         sink.message_received(self.step, self.part, now, gap);
     }
 
@@ -166,13 +166,20 @@ impl<'a> Streaming<'a> {
         answer: &mut Received,
         sink: &dyn Events,
     ) -> Result<(), Failure> {
-        let State { events, tally, .. } = &mut *self.state.borrow_mut();
+        let State {
+            events, progress, ..
+        } = &mut *self.state.borrow_mut();
         if outcome.is_ok() && is_streamed(answer.status) {
             let now = Instant::now();
-            events.end(&mut |event| self.take(tally, event, now, sink));
+            events.end(&mut |event| self.take(progress, event, now, sink));
         }
-        answer.events = tally.received;
-        match (tally.told_error, tally.ended, outcome, &self.stream.until) {
+        answer.events = progress.received;
+        match (
+            progress.told_error,
+            progress.ended,
+            outcome,
+            &self.stream.until,
+        ) {
             (true, ..) => Err(Failure::ToldInStream),
             (false, Some(_), outcome, _) => {
                 self.left.set(self.left.get() || outcome.is_err());
@@ -189,7 +196,7 @@ impl<'a> Streaming<'a> {
     pub(crate) fn ended(&self, now: Instant) -> Instant {
         self.state
             .borrow()
-            .tally
+            .progress
             .ended
             .filter(|_| self.left.get())
             .unwrap_or(now)
@@ -197,14 +204,14 @@ impl<'a> Streaming<'a> {
 
     /// Only of one that came to its proper end.
     pub(crate) fn sample(&self, intended: Instant) -> StreamSample {
-        let tally = &self.state.borrow().tally;
+        let progress = &self.state.borrow().progress;
         let since = |at: Option<Instant>| at.map(|at| at.saturating_duration_since(intended));
         let llm = self
             .stream
             .preset
-            .map(|_| tally.llm(since(tally.first_answer)));
+            .map(|_| progress.llm(since(progress.first_answer)));
         StreamSample {
-            first: since(tally.first),
+            first: since(progress.first),
             llm,
         }
     }
@@ -230,7 +237,7 @@ impl<'a> Streaming<'a> {
     }
 }
 
-impl Tally {
+impl Progress {
     /// An event that counts came; how long after the last one.
     fn count(&mut self, now: Instant) -> Option<Duration> {
         self.count += 1;
