@@ -79,9 +79,9 @@ enum Outcome {
     UserOver,
 }
 
-/// Why a step cannot be told when or how often it is to be carried out. No message holds a value.
+/// Why it cannot be said when or how often a step is to be carried out. No message holds a value.
 #[derive(Debug, thiserror::Error)]
-enum Untold {
+enum FlowError {
     #[error(transparent)]
     Evaluate(#[from] EvaluationError),
     #[error(transparent)]
@@ -363,7 +363,7 @@ impl Client {
             match self.is_true(condition, clock).await {
                 Ok(true) => {}
                 Ok(false) => return Outcome::Done,
-                Err(untold) => return self.untold(flow, "if", untold, clock),
+                Err(error) => return self.fail_flow(flow, "if", error, clock),
             }
         }
         match (&flow.repeat, &flow.for_each) {
@@ -393,27 +393,28 @@ impl Client {
                 match self.is_true(until, clock).await {
                     Ok(true) => return Outcome::Done,
                     Ok(false) => {}
-                    Err(untold) => return self.untold(flow, "repeat.until", untold, clock),
+                    Err(error) => return self.fail_flow(flow, "repeat.until", error, clock),
                 }
             }
         }
         match repeat.until {
-            Some(_) => self.untold(flow, "repeat.until", Untold::Never(repeat.count), clock),
+            Some(_) => self.fail_flow(flow, "repeat.until", FlowError::Never(repeat.count), clock),
             None => Outcome::Done,
         }
     }
 
     /// Records that what a step asks for came to nothing, and what becomes of the step.
-    fn untold(&self, flow: &Flow, field: &str, untold: Untold, clock: &Clock) -> Outcome {
+    fn fail_flow(&self, flow: &Flow, field: &str, error: FlowError, clock: &Clock) -> Outcome {
         self.context
             .recorder
             .borrow_mut()
-            .condition_failed(flow.place, clock.part, || format!("{field}: {untold}"));
-        match untold {
-            Untold::NoRow(outcome) => outcome,
-            Untold::Evaluate(_) | Untold::Render(_) | Untold::NoList | Untold::Never(_) => {
-                Outcome::Failed
-            }
+            .condition_failed(flow.place, clock.part, || format!("{field}: {error}"));
+        match error {
+            FlowError::NoRow(outcome) => outcome,
+            FlowError::Evaluate(_)
+            | FlowError::Render(_)
+            | FlowError::NoList
+            | FlowError::Never(_) => Outcome::Failed,
         }
     }
 
@@ -421,10 +422,10 @@ impl Client {
         &mut self,
         condition: &CompiledCel,
         clock: &mut Clock,
-    ) -> Result<bool, Untold> {
+    ) -> Result<bool, FlowError> {
         self.rows(condition.needs(), clock)
             .await
-            .map_err(Untold::NoRow)?;
+            .map_err(FlowError::NoRow)?;
         let mut decoded = Vec::new();
         let facts = self
             .answered
@@ -463,11 +464,11 @@ impl Client {
     ) -> Outcome {
         let items = match self.rows(each.items.needs(), clock).await {
             Ok(()) => self.items(each),
-            Err(outcome) => Err(Untold::NoRow(outcome)),
+            Err(outcome) => Err(FlowError::NoRow(outcome)),
         };
         let items = match items {
             Ok(items) => items,
-            Err(untold) => return self.untold(flow, "forEach.in", untold, clock),
+            Err(error) => return self.fail_flow(flow, "forEach.in", error, clock),
         };
         let mut outcome = Outcome::Done;
         for item in items {
@@ -481,10 +482,10 @@ impl Client {
         outcome
     }
 
-    fn items(&mut self, each: &Each) -> Result<Vec<Value>, Untold> {
+    fn items(&mut self, each: &Each) -> Result<Vec<Value>, FlowError> {
         let mut json = Vec::new();
         each.items.render(&mut self.frame, &mut json)?;
-        serde_json::from_slice(&json).map_err(|_| Untold::NoList)
+        serde_json::from_slice(&json).map_err(|_| FlowError::NoList)
     }
 
     async fn once(&mut self, scenario: &PreparedScenario, act: Act, clock: &mut Clock) -> Outcome {
