@@ -97,7 +97,7 @@ impl Cohort {
     pub(crate) async fn run(self: Rc<Self>, mut orders: watch::Receiver<Order>) -> Instant {
         let ended = tokio::select! {
             ended = self.drive() => ended,
-            () = told(&mut orders, Order::Stop) => Instant::now(),
+            () = order_given(&mut orders, Order::Stop) => Instant::now(),
         };
         self.closing.begin();
         // users that wait for rows will not get any
@@ -110,7 +110,7 @@ impl Cohort {
         tokio::select! {
             () = self.drained() => {}
             () = tokio::time::sleep(self.shard.context.prepared.plan.stop_timeout) => {}
-            () = told(&mut orders, Order::Cut) => {}
+            () = order_given(&mut orders, Order::Cut) => {}
         }
         // dropping a request under way counts it
         let mut crew = self.crew.take();
@@ -210,7 +210,7 @@ impl Cohort {
 }
 
 /// Waits until the order is at least `wanted`, or nobody is left who could give one.
-async fn told(orders: &mut watch::Receiver<Order>, wanted: Order) {
+async fn order_given(orders: &mut watch::Receiver<Order>, wanted: Order) {
     if orders.wait_for(|order| *order >= wanted).await.is_err() {
         // the run's owner is gone, and with it everyone who could want the load
     }
