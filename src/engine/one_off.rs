@@ -151,15 +151,26 @@ async fn run(
         OneOff::AwaitTargets => Snapshot::default(),
         OneOff::Preflight | OneOff::Setup | OneOff::Teardown => measured(&context, &mut seconds),
     };
+    conclude(&prepared.plan, one_off, ended, found, snapshot)
+}
+
+/// Says what came of a one-off that `ended` with something to say, or why not.
+fn conclude(
+    plan: &Plan,
+    one_off: OneOff,
+    ended: Result<String, Option<String>>,
+    found: SetupValues,
+    snapshot: Snapshot,
+) -> Outcome {
     let ended = ended.and_then(|told| found.check_size().map_err(Some).map(|()| told));
     let refused = (one_off == OneOff::Preflight)
-        .then(|| preflight::refusal(&prepared.plan, &snapshot))
+        .then(|| preflight::refusal(plan, &snapshot))
         .flatten();
     let (told, failure) = match ended {
         Ok(told) => (told, refused),
         Err(why) => (
             String::new(),
-            Some(why.unwrap_or_else(|| failed_step(&prepared.plan, one_off, &snapshot))),
+            Some(why.unwrap_or_else(|| failed_step(plan, one_off, &snapshot))),
         ),
     };
     Outcome {

@@ -17,7 +17,7 @@ use crate::engine::prepare::feeder::{Feed, FeedData};
 use crate::engine::prepare::program::{
     PreparedOnce, PreparedScenario, PreparedStep, Readiness, SetupSlots,
 };
-use crate::engine::protocol::grpc::services::{self, Unknown};
+use crate::engine::protocol::grpc::services::{self, Served, Unknown};
 use crate::engine::protocol::transport::Targets;
 use crate::engine::record::redactor::{Redactor, unredacted};
 use crate::engine::record::sampling::{SampleSink, Sampling};
@@ -138,12 +138,7 @@ pub(crate) async fn prepare_in(
     inputs: &Inputs,
     world: &World,
 ) -> Result<Prepared, PrepareError> {
-    let missing: Vec<Reference> = plan
-        .references()
-        .into_iter()
-        .filter(|reference| inputs.get(reference).is_none())
-        .cloned()
-        .collect();
+    let missing = missing(&plan, inputs);
     if !missing.is_empty() {
         return Err(PrepareError::MissingReferences(missing));
     }
@@ -163,25 +158,7 @@ pub(crate) async fn prepare_in(
         [].into()
     });
     feeder::declare(&mut declared, &plan, &feeds);
-    let routes: Vec<_> = plan
-        .all_targets()
-        .map(|target| {
-            let credentials = Credentials::new(target, inputs, world)?;
-            Ok((
-                Route::new(target, &plan.http, inputs, &world.names)?,
-                credentials,
-            ))
-        })
-        .collect();
-    let (mut routes, credentials): (Vec<_>, Vec<_>) = routes
-        .into_iter()
-        .map(
-            |target| match target.map_err(|problem| problems.push(problem)) {
-                Ok((route, credentials)) => (Some(route), credentials),
-                Err(()) => (None, None),
-            },
-        )
-        .unzip();
+    let (mut routes, credentials) = reach(&plan, inputs, world, &mut problems);
     let shown: Vec<_> = credentials.iter().map(Option::as_ref).collect();
     let redactor = Arc::new(Redactor::new(&plan, inputs));
     feeds
@@ -234,38 +211,17 @@ pub(crate) async fn prepare_in(
         Some(begun) => begun,
         None => begin_renewals(&plan, &credentials, &redactor).await?,
     };
-    let descriptor_digest = (!served.is_empty()).then(|| {
-        served
-            .iter()
-            .map(|served| served.descriptors.hash())
-            .collect::<Vec<_>>()
-            .join(" ")
-    });
+    let descriptor_digest = digest(&served);
     let of_calls: Vec<_> = served.into_iter().map(|served| served.route).collect();
     // a way of calls finds its addresses when it is first taken, as it is that of its target
     routes.extend(of_calls.into_iter().map(Some));
-    let assignments = plan.populations.iter().map(|population| {
-        ScenarioAssignment::new(population.scenarios.iter().map(|place| {
-            let scenario = &plan.scenarios[usize::from(*place)];
-            // one that is alone has all
-            (
-                scenario.fixed_users,
-                if population.scenarios.len() == 1 {
-                    1
-                } else {
-                    scenario.weight
-                },
-            )
-        }))
-    });
-    let assignments = assignments.collect();
     Ok(Prepared {
         looks_back,
         steps,
         computed,
         scenarios,
         once,
-        assignments,
+        assignments: assignments(&plan),
         feeds,
         readiness,
         targets: Arc::new(Targets {
@@ -280,6 +236,63 @@ pub(crate) async fn prepare_in(
         _renewals: renewals,
         plan,
     })
+}
+
+/// References of the plan that the inputs have nothing for.
+fn missing(plan: &Plan, inputs: &Inputs) -> Vec<Reference> {
+    plan.references()
+        .into_iter()
+        .filter(|reference| inputs.get(reference).is_none())
+        .cloned()
+        .collect()
+}
+
+/// The way to each target, and its credentials; neither where there is something wrong with them.
+fn reach(
+    plan: &Plan,
+    inputs: &Inputs,
+    world: &World,
+    problems: &mut Vec<Problem>,
+) -> (Vec<Option<Route>>, Vec<Option<Credentials>>) {
+    let reached = plan.all_targets().map(|target| {
+        let credentials = Credentials::new(target, inputs, world)?;
+        let route = Route::new(target, &plan.http, inputs, &world.names)?;
+        Ok((route, credentials))
+    });
+    reached
+        .map(|reached| match reached {
+            Ok((route, credentials)) => (Some(route), credentials),
+            Err(problem) => {
+                problems.push(problem);
+                (None, None)
+            }
+        })
+        .unzip()
+}
+
+/// Digest of what services and messages are known to be; `None` without calls over gRPC.
+fn digest(served: &[Served]) -> Option<String> {
+    let hashes = served.iter().map(|served| served.descriptors.hash());
+    (!served.is_empty()).then(|| hashes.collect::<Vec<_>>().join(" "))
+}
+
+/// For each population which of its scenarios a user or an arrival gets.
+fn assignments(plan: &Plan) -> Vec<ScenarioAssignment> {
+    let assignments = plan.populations.iter().map(|population| {
+        ScenarioAssignment::new(population.scenarios.iter().map(|place| {
+            let scenario = &plan.scenarios[usize::from(*place)];
+            // one that is alone has all
+            (
+                scenario.fixed_users,
+                if population.scenarios.len() == 1 {
+                    1
+                } else {
+                    scenario.weight
+                },
+            )
+        }))
+    });
+    assignments.collect()
 }
 
 /// Every token that is asked for is there afterwards.

@@ -84,19 +84,7 @@ impl Prepared {
                 useful_shards(&population.load, assignment.share, assignment.shards)
             });
         let shards = useful.max().unwrap_or(1);
-        let level = self
-            .plan
-            .populations
-            .iter()
-            .map(|population| population.load.max_level().ceil() as u64)
-            .sum();
-        let dealer = Arc::new(Dealer::new(
-            self.plan.feeder_slots(),
-            self.feeds.clone(),
-            assignment.share,
-            assignment.seed,
-            assignment.share.of(level),
-        ));
+        let dealer = Arc::new(self.dealer(&assignment));
         let setup = self.setup_slots(&assignment.found);
         let (orders, listener) = watch::channel(Order::Run);
         let (levels, level_listener) = watch::channel(Levels::default());
@@ -149,6 +137,23 @@ impl Prepared {
             }
         }
         running
+    }
+
+    /// Deals out rows of feeders to the users of a share.
+    fn dealer(&self, assignment: &Assignment) -> Dealer {
+        let level = self
+            .plan
+            .populations
+            .iter()
+            .map(|population| population.load.max_level().ceil() as u64)
+            .sum();
+        Dealer::new(
+            self.plan.feeder_slots(),
+            self.feeds.clone(),
+            assignment.share,
+            assignment.seed,
+            assignment.share.of(level),
+        )
     }
 }
 

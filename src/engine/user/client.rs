@@ -177,15 +177,8 @@ impl Client {
         for task in tasks {
             let begun = clock.intended;
             outcome = self.run(scenario, &task.program, &mut clock).await;
-            let duration = clock.now.saturating_duration_since(begun);
-            let failed = outcome != Outcome::Done;
-            context.recorder.borrow_mut().iteration_finished(Iteration {
-                task: task.place,
-                part,
-                duration,
-                failed,
-            });
-            if failed {
+            self.task_finished(task, outcome, begun, &clock);
+            if outcome != Outcome::Done {
                 break;
             }
         }
@@ -197,6 +190,18 @@ impl Client {
             Instant::now()
         };
         (self.end(outcome), ended)
+    }
+
+    /// Records a task, which was meant to begin at `begun`.
+    fn task_finished(&self, task: &PreparedTask, outcome: Outcome, begun: Instant, clock: &Clock) {
+        let iteration = Iteration {
+            task: task.place,
+            part: clock.part,
+            duration: clock.now.saturating_duration_since(begun),
+            failed: outcome != Outcome::Done,
+        };
+        let mut recorder = self.context.recorder.borrow_mut();
+        recorder.iteration_finished(iteration);
     }
 
     /// Takes the rows that the iteration begins with; whether it waited for them.

@@ -90,8 +90,7 @@ impl Executor<'_> {
         let mut exchange = match call.begin(place, &context.transport, frame, scratch) {
             Ok(exchange) => exchange,
             Err(why) => {
-                let class = why.class();
-                return record_unsent(context, (number, part), times.intended, class, &why);
+                return record_unsent(context, (number, part), times.intended, why.class(), &why);
             }
         };
         let attempt = Attempt::new(&context.recorder, times.now);
@@ -100,18 +99,12 @@ impl Executor<'_> {
         if let Some(sampler) = sampler {
             exchange.keep_sent(sampler.reach());
         }
-        let Needs { head, body } = step.needs;
-        let is_shown = sampler.is_some() || context.tells_answers;
         let mut send_context = SendContext {
             transport: &context.transport,
             channels: &mut *channels,
             scope: &mut *frame,
             jar,
-            wanted: Wanted {
-                head: head || is_shown,
-                body: body || is_shown,
-                ..Wanted::default()
-            },
+            wanted: wanted(step.needs, sampler.is_some() || context.tells_answers),
             closing,
         };
         let in_time = deadline
@@ -130,6 +123,16 @@ impl Executor<'_> {
         let (answer, class) = sent.record(in_time, now, channels, frame);
         *answered = Some(answer);
         (now, class)
+    }
+}
+
+/// Returns what is kept of an answer for those who look at it, whatever the protocol.
+fn wanted(needs: Needs, is_shown: bool) -> Wanted {
+    let Needs { head, body } = needs;
+    Wanted {
+        head: head || is_shown,
+        body: body || is_shown,
+        ..Wanted::default()
     }
 }
 

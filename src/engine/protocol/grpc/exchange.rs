@@ -313,12 +313,7 @@ impl<S: Scope> Calling<'_, S> {
             ..
         } = self;
         let mut reading = Reading::of(channel);
-        let mut over = pin!(async {
-            match closing {
-                Some(closing) => closing.wait().await,
-                None => std::future::pending().await,
-            }
-        });
+        let mut over = pin!(end_of_load(*closing));
         let mut is_over = false;
         poll_fn(|cx| {
             if !outgoing.closed {
@@ -363,6 +358,14 @@ impl<S: Scope> Calling<'_, S> {
         let connecting = self.channel.connector.http2(route, pool, self.attempt);
         let session = connecting.await?;
         session.start(head.request(), false).ok_or(Failure::Gone)
+    }
+}
+
+/// Waits for the end of the load, where it ends streams.
+async fn end_of_load(closing: Option<&Closing>) {
+    match closing {
+        Some(closing) => closing.wait().await,
+        None => std::future::pending().await,
     }
 }
 
