@@ -48,14 +48,14 @@ pub(crate) struct Attempt<'a> {
     pub(crate) began: Cell<Instant>,
     /// Bytes of the current message that were written.
     pub(crate) written: Cell<usize>,
-    /// When the first byte of the answer came; not read from the clock where the last one came
+    /// Time of the first byte of the answer; not read from the clock where the last one came
     /// with it.
     answered: Cell<Option<Instant>>,
     phases: Cell<Phases>,
     done: Cell<bool>,
     /// The step whose limits it is held against.
     limited: Cell<Option<(u16, Part)>>,
-    /// Of messages before this one: tries that failed, hops of a redirect.
+    /// Sums of the messages before this one: tries that failed, hops of a redirect.
     before: Cell<Before>,
 }
 

@@ -1,5 +1,5 @@
-//! What a target is shown with each request: a header that stays the same, a token that is renewed,
-//! or a signature of the request.
+//! Credentials that a target is shown with each request: a header that stays the same, a token that
+//! is renewed, or a signature of the request.
 
 mod fetch;
 mod google;
@@ -23,25 +23,27 @@ use crate::plan::{Auth, Inputs, Problem, Target};
 use fetch::Fetcher;
 use sigv4::Signer;
 
+/// Credentials of one target.
 pub(crate) enum Credentials {
     /// The same header for the whole run. Its value appears in no message.
     Fixed { name: String, value: Vec<u8> },
-    /// They change while the load goes on.
+    /// Credentials that change while the load goes on.
     Refreshed(RefreshedCredentials),
 }
 
+/// Credentials that differ from one request, or one minute, to the next.
 pub(crate) enum RefreshedCredentials {
     Token(Arc<Token>),
     Signature(Box<Signer>),
 }
 
-/// Why a request cannot be shown its credentials.
+/// Reason why there are no credentials for a request.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub(crate) struct NoCredentials(pub(crate) String);
 
 impl Credentials {
-    /// Those of `target`. A token is asked for only by [`RefreshedCredentials::begin`].
+    /// Makes the credentials of `target` ready. A token is asked for only by [`Token::begin`].
     pub(crate) fn new(
         target: &Target,
         inputs: &Inputs,
@@ -94,10 +96,12 @@ impl Credentials {
         }
     }
 
+    /// Says whether a header of this name would be the credentials.
     pub(crate) fn is_called(&self, name: &str) -> bool {
         self.header_name().eq_ignore_ascii_case(name)
     }
 
+    /// Returns them if they change while the load goes on.
     pub(crate) fn refreshed(&self) -> Option<&RefreshedCredentials> {
         match self {
             Self::Fixed { .. } => None,
@@ -107,6 +111,7 @@ impl Credentials {
 }
 
 impl RefreshedCredentials {
+    /// Returns the token, where they are one.
     pub(crate) fn token(&self) -> Option<&Arc<Token>> {
         match self {
             Self::Token(token) => Some(token),

@@ -1,4 +1,4 @@
-//! What keys and files hold that a test names, read where the load is made.
+//! Content of the keys and files that a test names, read where the load is made.
 
 use std::borrow::Cow;
 use std::fs;
@@ -21,20 +21,21 @@ pub fn content<'a>(data: &Data, inputs: &'a Inputs) -> Result<Cow<'a, [u8]>, Str
     }
 }
 
-/// Where the files are that paths lead to.
+/// Folder of the files that paths lead to.
 pub(crate) fn folder(inputs: &Inputs) -> Result<&Path, String> {
     inputs
         .folder()
         .ok_or_else(|| "there is no folder with files here".to_owned())
 }
 
+/// Says why a file cannot be read.
 pub(crate) fn unreadable(path: &str, error: &io::Error) -> String {
     format!(
         "cannot read {path:?}: {error}; in a cluster the first part of a path is the name of a volume of spec.workers.volumes"
     )
 }
 
-/// At most `most` bytes of data.
+/// Reads a file of at most `most` bytes of data.
 pub(crate) fn read_data(path: &Path, most: usize) -> io::Result<Vec<u8>> {
     read_file(path, most)?
         .map_err(|length| io::Error::other(RowsError::TooLarge(length as u64).to_string()))

@@ -18,14 +18,14 @@ const HARMLESS: [&str; 8] = [
     "connection",
 ];
 
-/// Whether a header of this name holds no credential.
+/// Says whether a header of this name holds no credential.
 pub(crate) fn is_harmless(name: &[u8]) -> bool {
     HARMLESS
         .iter()
         .any(|harmless| name.eq_ignore_ascii_case(harmless.as_bytes()))
 }
 
-/// Whether `name` can be the name of a header (RFC 9110, 5.6.2).
+/// Says whether `name` can be the name of a header (RFC 9110, 5.6.2).
 pub(crate) fn is_token(name: &str) -> bool {
     !name.is_empty()
         && name
@@ -80,15 +80,16 @@ fn with(message: &[u8], more: &[&[u8]], out: &mut Vec<u8>) {
     out.extend_from_slice(&message[line_end..]);
 }
 
-/// What a redirect asks for.
+/// Redirect to be followed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Redirect<'a> {
-    /// Of the answer.
+    /// Status of the answer.
     pub(crate) status: u16,
     /// Path and query to go to.
     pub(crate) path: &'a str,
     /// `Host` there.
     pub(crate) host: &'a str,
+    /// True if it leads to the origin of the request before.
     pub(crate) same_origin: bool,
 }
 

@@ -1,10 +1,11 @@
-//! Why a request got no whole answer: data that is counted, not an error that ends anything.
+//! Reasons why a request got no whole answer: data that is counted, not an error that ends
+//! anything.
 
 use std::io;
 
 use crate::stats::ErrorClass;
 
-/// Why there is no whole response. Data, not an error: it is counted and the run goes on.
+/// Reason why there is no whole answer. Data, not an error: it is counted and the run goes on.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
     #[error("{0}")]
@@ -29,7 +30,7 @@ pub(crate) enum Failure {
     Cut,
     #[error("the target closed a kept-alive connection while the request was on its way")]
     Stale,
-    /// What came is no answer of its protocol.
+    /// The target sent something that is no answer of its protocol.
     #[error("{why}")]
     Malformed {
         why: String,
@@ -68,8 +69,8 @@ pub(crate) enum Failure {
 }
 
 impl Failure {
-    /// Status of HTTP, where the answer came to no more than that; else 0. A status whose body never
-    /// came whole is not an answer.
+    /// Status of HTTP, where the answer came to no more than that; else 0. A status whose body
+    /// never came whole is not an answer.
     pub(crate) fn status(&self) -> u16 {
         match self {
             Self::Malformed { status, .. } => *status,

@@ -1,13 +1,14 @@
-//! What is measured of one request, whatever its protocol.
+//! Measurements of one request, whatever its protocol.
 
 use std::time::{Duration, Instant};
 
 use crate::stats::ErrorClass;
 
-/// To which part of the run a sample belongs: that of the iteration it is made in, by when this
+/// Part of the run to which a sample belongs: that of the iteration it is made in, by when this
 /// started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Part {
+    /// Counted in the results.
     Measured,
     /// Counted, and else left out of the results.
     Warmup,
@@ -18,39 +19,46 @@ pub(crate) enum Part {
 
 /// One finished request, with its retries and redirections.
 pub(crate) struct Sample<'a> {
+    /// Number of the step.
     pub(crate) step: u16,
+    /// Part of the run.
     pub(crate) part: Part,
-    /// When it ended: decides the run second.
+    /// Time of its end: decides the run second.
     pub(crate) ended: Instant,
-    /// From its intended time.
+    /// Time from its intended start to its end.
     pub(crate) latency: Duration,
-    /// From its first byte; unused for failures.
+    /// Time from its first byte to its end; unused for failures.
     pub(crate) service_time: Duration,
-    /// Unused for failures.
+    /// Parts of that time; unused for failures.
     pub(crate) phases: Phases,
     /// The answer's status, 0 without an answer.
     pub(crate) status: u16,
-    /// Of gRPC, if one came with a whole answer.
+    /// Status of gRPC, if one came with a whole answer.
     pub(crate) grpc_status: Option<u8>,
+    /// Class of its failure.
     pub(crate) failure: Option<ErrorClass>,
-    /// What the answer of 429 or 503 asked for.
+    /// Wait that an answer of 429 or 503 asked for.
     pub(crate) retry_after: Option<Duration>,
-    /// Whether a byte of its last attempt was written; those before it are told by
-    /// [`Recorder::retried`].
+    /// True if a byte of its last try was written; those before it are counted by
+    /// [`Events::retried`](super::Events::retried).
     pub(crate) sent: bool,
+    /// Bytes written, of all its messages.
     pub(crate) sent_bytes: u64,
+    /// Bytes read, of all its answers.
     pub(crate) received_bytes: u64,
-    /// Checks made on the answer, by how they came out.
+    /// Checks of the answer that passed.
     pub(crate) checks_passed: u32,
+    /// Checks of the answer that failed.
     pub(crate) checks_failed: u32,
-    /// What its stream came to; unused for failures. Messages are told one by one, as they come.
+    /// Measurements of its stream; unused for failures. Messages are counted one by one, as they
+    /// come.
     pub(crate) stream: Option<&'a StreamSample>,
-    /// Whether it met all limits of its step; `None` where that has none.
+    /// True if it met all limits of its step; `None` where that has none.
     pub(crate) good: Option<bool>,
 }
 
 impl Sample<'_> {
-    /// Of a request that never was one: it ended before anything was sent.
+    /// Makes the sample of a request that ended before anything was sent.
     pub(crate) fn unsent(
         step: u16,
         part: Part,
@@ -85,34 +93,39 @@ pub(crate) struct StreamSample {
     /// Intended time to the first message; of a language model's to the first event that bears
     /// content.
     pub(crate) first: Option<Duration>,
+    /// Measurements of a language model's answer.
     pub(crate) llm: Option<LlmSample>,
 }
 
-/// What a language model wrote.
+/// Measurements of what a language model wrote.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct LlmSample {
     /// Intended time to the first text that is no reasoning, if reasoning came before it.
     pub(crate) first_answer: Option<Duration>,
-    /// Of an answer of several tokens.
+    /// Mean time between two tokens, of an answer of several.
     pub(crate) per_token: Option<Duration>,
+    /// Tokens that the model read.
     pub(crate) input_tokens: u64,
+    /// Tokens that the model wrote.
     pub(crate) output_tokens: u64,
-    /// Of those.
+    /// Output tokens that are reasoning.
     pub(crate) reasoning_tokens: u64,
     /// The target counted the tokens; else each event with content is one.
     pub(crate) counted_by_usage: bool,
 }
 
-/// Where a request's time went. What did not happen for it is not there.
+/// Parts of a request's time; `None` for what did not happen for it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Phases {
     /// Looking up the target's name, or finding it known; only of a request that had to connect,
     /// as are the next two.
     pub(crate) dns: Option<Duration>,
+    /// Connecting, a proxy's tunnel included.
     pub(crate) connect: Option<Duration>,
+    /// TLS handshake.
     pub(crate) tls: Option<Duration>,
-    /// From the first byte written to the first byte of the answer.
+    /// Time from the first byte written to the first byte of the answer.
     pub(crate) wait: Option<Duration>,
-    /// From there to the last byte.
+    /// Time from there to the last byte.
     pub(crate) download: Option<Duration>,
 }

@@ -15,7 +15,7 @@ use crate::plan::Connections;
 /// users share, or a new one.
 #[derive(Default)]
 pub(crate) struct Connector {
-    /// Where among the pool's shared connections it sent last.
+    /// Place among the pool's shared connections where it sent last.
     place: usize,
     /// The user's own connection.
     kept: Option<Connection>,

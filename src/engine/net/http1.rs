@@ -24,7 +24,7 @@ pub(crate) struct Session {
     flushed: bool,
     /// Responses before the current one.
     served: u32,
-    /// It is too old for a further request from here on.
+    /// Time from which it is too old for a further request.
     until: Option<Instant>,
 }
 
@@ -41,13 +41,13 @@ impl Session {
         }
     }
 
-    /// Whether one more request may be sent on it, by age and number of requests.
+    /// Says whether one more request may be sent on it, by age and number of requests.
     pub(crate) fn may_serve(&self, now: Instant, most: Option<u32>) -> bool {
         self.until.is_none_or(|until| now < until) && most.is_none_or(|most| self.served < most)
     }
 
-    /// Whether an idle connection is of no more use: ended, broken, or with bytes on it that nobody
-    /// asked for.
+    /// Says whether an idle connection is of no more use: ended, broken, or with bytes on it that
+    /// nobody asked for.
     pub(crate) fn has_ended(&mut self, cx: &mut Context<'_>) -> bool {
         let mut byte = [0];
         self.poll_read(cx, &mut ReadBuf::new(&mut byte)).is_ready()

@@ -21,7 +21,7 @@ use crate::engine::net::reader::StreamReader;
 use crate::engine::net::stream::Stream;
 use crate::plan::grpc::{Grpc, KeepAlive};
 
-/// How far a target may be ahead of what was read, on one stream and on all of a connection.
+/// Bytes that a target may be ahead of what was read, on one stream and on all of a connection.
 const STREAM_WINDOW: u32 = 1 << 20;
 const CONNECTION_WINDOW: u32 = 4 << 20;
 
@@ -92,8 +92,8 @@ impl Session {
         })
     }
 
-    /// Whether further requests may be sent on it at all: by age, number of requests, and as far as
-    /// is known of the target's end.
+    /// Says whether further requests may be sent on it at all: by age, number of requests, and as
+    /// far as is known of the target's end.
     pub(crate) fn may_serve(&self, now: Instant, most: Option<u32>) -> bool {
         !self.ended.get()
             && self.until.is_none_or(|until| now < until)
@@ -105,7 +105,7 @@ impl Session {
         self.streams.get()
     }
 
-    /// Whether the target takes one more stream now.
+    /// Says whether the target takes one more stream now.
     pub(crate) fn has_room(&self, most: usize) -> bool {
         self.streams.get() < self.sender.borrow().current_max_send_streams().min(most)
     }
@@ -164,7 +164,8 @@ async fn greet(
     let greeted =
         match &channels.keep_alive {
             None => greeting.await,
-            // a target that is silent from the beginning is found dead as soon as one that falls silent
+            // a target that is silent from the beginning is found dead as soon as one that falls
+            // silent
             Some(KeepAlive { timeout, .. }) => tokio::time::timeout(*timeout, greeting)
                 .await
                 .map_err(|_| {
@@ -183,9 +184,11 @@ async fn greet(
 
 /// A stream of which the head was sent.
 pub(crate) struct Begun {
+    /// Waits for the head of the answer.
     pub(crate) answer: ResponseFuture,
     /// Dropped before its end, as the answer is, it resets the stream.
     pub(crate) sending: SendStream<Bytes>,
+    /// Place among the streams of the connection.
     pub(crate) guard: StreamGuard,
 }
 
@@ -198,7 +201,7 @@ impl StreamGuard {
         self.0.answered.set(true);
     }
 
-    /// Why its stream failed; `answered` says whether its own answer had begun to come.
+    /// Says why its stream failed; `answered` says whether its own answer had begun to come.
     pub(crate) fn failure(&self, error: h2::Error, answered: bool) -> Failure {
         let progress = match (answered, self.0.answered.get()) {
             (true, _) => Progress::Answered,
@@ -221,7 +224,7 @@ impl Drop for StreamGuard {
 /// and would not hear it.
 struct AlertStream {
     stream: Stream,
-    /// Why a write failed, until it is known what was said before.
+    /// Error of a failed write, until it is known what was said before.
     failed: Option<io::Error>,
     /// Changes whenever something came.
     reads: Rc<Cell<u64>>,
@@ -361,13 +364,13 @@ impl Exchange {
     }
 }
 
-/// How far a request had come when it failed.
+/// Progress of a request when it failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Progress {
     Unsent,
-    /// On its way, on a connection on which no answer has come yet.
+    /// The request was on its way, on a connection on which no answer has come yet.
     First,
-    /// Likewise, on one that has served before.
+    /// The same, on a connection that has served before.
     Later,
     Answered,
 }

@@ -1,5 +1,5 @@
-//! What a connection that carries calls has beyond one that carries requests: it is known to speak
-//! HTTP/2 from the beginning, and known to live while nothing is heard.
+//! Pings on a connection that carries calls, beyond what one that carries requests has: it is known
+//! to speak HTTP/2 from the beginning, and known to live while nothing is heard.
 
 use std::cell::Cell;
 use std::future::Future;

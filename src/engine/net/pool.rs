@@ -18,6 +18,7 @@ use crate::engine::net::route::Route;
 use crate::plan::Connections;
 use crate::plan::share::Slice;
 
+/// A thread's connections to one target.
 pub(crate) struct Pool {
     /// Counts connections, so that they take turns.
     turn: Cell<u64>,
@@ -25,9 +26,9 @@ pub(crate) struct Pool {
     idle: RefCell<Vec<http1::Session>>,
     /// Open HTTP/2 connections; likewise.
     places: RefCell<Vec<Rc<Place>>>,
-    /// So many places at most; there are fewer only where they are opened by and by.
+    /// Most places; there are fewer only where they are opened by and by.
     most: usize,
-    /// Whose turn it is among them.
+    /// Place whose turn it is among them.
     next: Cell<usize>,
     /// The target turned out to speak no HTTP/2.
     is_http1: Cell<bool>,
@@ -35,7 +36,7 @@ pub(crate) struct Pool {
     freed: Rc<Notify>,
 }
 
-/// Where an HTTP/2 connection is shared.
+/// Place of a shared HTTP/2 connection.
 #[derive(Default)]
 struct Place {
     session: RefCell<Option<Rc<Session>>>,
@@ -43,7 +44,7 @@ struct Place {
     opening: tokio::sync::Mutex<()>,
 }
 
-/// What a place has for one more request.
+/// Room that a place has for one more request.
 enum Found {
     Room(Rc<Session>),
     Full,
@@ -51,6 +52,7 @@ enum Found {
 }
 
 impl Pool {
+    /// Makes the pool of the thread that carries out `slice`, with no connection in it.
     pub(crate) fn new(slice: Slice, route: &Route) -> Self {
         let most = route
             .channels
@@ -130,7 +132,8 @@ impl Pool {
         }
     }
 
-    /// A place on a shared connection; `None` after a wait, or when a connection of another kind is called for.
+    /// A place on a shared connection; `None` after a wait, or when a connection of another kind is
+    /// called for.
     async fn shared(
         &self,
         place: &mut usize,
@@ -252,9 +255,9 @@ pub(crate) async fn if_usable(
     lives.then_some(connection)
 }
 
-/// How old the `turn`th connection may grow: within a fifth of `age`, and those opened at once
-/// reach theirs evenly over that time. The multiplier is the golden ratio's, which spreads any
-/// number of them.
+/// Returns the age that the `turn`th connection may reach: within a fifth of `age`, and those
+/// opened at once reach theirs evenly over that time. The multiplier is the golden ratio's, which
+/// spreads any number of them.
 fn age(age: Duration, turn: u64) -> Option<Duration> {
     let part = turn.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 11;
     let factor = 0.8 + 0.4 * part as f64 / (1u64 << 53) as f64;

@@ -16,8 +16,9 @@ use crate::plan::{self, Inputs, Problem, Target, Version};
 /// Longest head of the proxy's answer.
 const MAX_HEAD: usize = 8 * 1024;
 
+/// Proxy of a target.
 pub(crate) struct Proxy {
-    /// Whether it is asked for a connection rather than for each answer.
+    /// True if it is asked for a connection rather than for each answer.
     pub(crate) tunnels: bool,
     /// Host and port of the target.
     authority: String,
@@ -26,6 +27,7 @@ pub(crate) struct Proxy {
 }
 
 impl Proxy {
+    /// Makes the proxy of `target` ready. Every reference of it has a value.
     pub(crate) fn new(
         proxy: &plan::Proxy,
         target: &Target,
@@ -51,6 +53,7 @@ impl Proxy {
         })
     }
 
+    /// Adds what the proxy wants in each request to `amendment`.
     pub(crate) fn amend(&self, amendment: &mut Amendment) {
         amendment.origin = format!("http://{}", self.authority).into_bytes();
         amendment.lines.extend_from_slice(&self.authorization);

@@ -9,10 +9,12 @@ use hickory_resolver::Resolver;
 use hickory_resolver::config::{LookupIpStrategy, ResolverConfig, ResolverOpts};
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 
-/// Whom to ask, and how.
+/// Name servers, and how they are asked.
 #[derive(Clone)]
 pub(crate) struct NameServers {
+    /// Servers to ask.
     pub(crate) config: ResolverConfig,
+    /// Timeouts and tries of a question.
     pub(crate) options: ResolverOpts,
 }
 
@@ -41,6 +43,7 @@ struct Cached {
 }
 
 impl Addresses {
+    /// Makes ready to look up `host`.
     pub(crate) fn new(host: &url::Host<&str>, port: u16, names: &NameServers) -> Self {
         let name = match host {
             url::Host::Ipv4(ip) => Name::Address(IpAddr::V4(*ip)),
@@ -86,7 +89,7 @@ impl Addresses {
         Ok(found.addresses)
     }
 
-    /// As far as is known; of a name they may be other ones by now.
+    /// Addresses that are known; those of a name may be other ones by now.
     pub(crate) fn count(&self) -> usize {
         match &self.name {
             Name::Address(_) => 1,
@@ -134,8 +137,8 @@ async fn lookup(domain: &str, port: u16, names: &NameServers) -> Result<Cached, 
     })
 }
 
-/// From these addresses cloud platforms serve credentials of the machine to whoever asks: never a
-/// target. Also those of other things that belong to the machine rather than to a network
+/// Refuses addresses from which cloud platforms serve credentials of the machine to whoever asks:
+/// never a target. Also those of other things that belong to the machine rather than to a network
 /// (link-local).
 fn permit(ip: IpAddr) -> Result<(), String> {
     const OF_AWS: Ipv6Addr = Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254);
@@ -155,7 +158,7 @@ fn permit(ip: IpAddr) -> Result<(), String> {
 }
 
 impl NameServers {
-    /// Those of the system. Without any, names in the hosts file can still be found.
+    /// Reads those of the system. Without any, names in the hosts file can still be found.
     pub(crate) fn of_system() -> Self {
         let none = || {
             (

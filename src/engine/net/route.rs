@@ -22,19 +22,20 @@ static HTTPS: Scheme = Scheme::HTTPS;
 
 /// Made ready before load, shared by all shards.
 pub(crate) struct Route {
-    /// Of the target; its path is put before every step's path.
+    /// URL of the target; its path is put before every step's path.
     pub(crate) url: Url,
+    /// Settings of HTTP, with those of connections.
     pub(crate) http: Http,
     place: Place,
     proxy: Option<Proxy>,
     tls: Option<Tls>,
-    /// Where it carries calls over gRPC.
+    /// Settings of channels, where it carries calls over gRPC.
     pub(crate) channels: Option<Grpc>,
-    /// How the head of an HTTP/1.1 request differs on this way, if it does.
+    /// Changes of the head of an HTTP/1.1 request on this way, if there are any.
     pub(crate) amendment: Option<Amendment>,
 }
 
-/// Where to connect to.
+/// Address to connect to.
 enum Place {
     /// The target itself, or its proxy.
     Network(Addresses),
@@ -129,7 +130,7 @@ impl Route {
         })
     }
 
-    /// Of the target's URL.
+    /// Returns the scheme of the target's URL.
     pub(crate) fn scheme(&self) -> &'static Scheme {
         if self.tls.is_some() { &HTTPS } else { &HTTP }
     }
@@ -149,7 +150,7 @@ impl Route {
         })
     }
 
-    /// Whether a connection could turn out to be one of HTTP/2.
+    /// Says whether a connection could turn out to be one of HTTP/2.
     pub(crate) fn may_be_http2(&self) -> bool {
         match self.http.version {
             Version::Auto => self.tls.is_some(),
@@ -158,7 +159,7 @@ impl Route {
         }
     }
 
-    /// Whether this connection is one.
+    /// Says whether this connection is one of HTTP/2.
     pub(crate) fn is_http2(&self, stream: &Stream) -> Result<bool, Failure> {
         match self.http.version {
             Version::Http2 if self.tls.is_some() && !stream.chose_http2() => {
@@ -174,7 +175,7 @@ impl Route {
         }
     }
 
-    /// Whether there is an address to connect to at all.
+    /// Fails if there is no address to connect to at all.
     pub(crate) async fn resolve(&self) -> Result<(), String> {
         match &self.place {
             Place::Network(addresses) => addresses.get().await.map(drop),
@@ -298,7 +299,7 @@ fn choose_port_late(_: &TcpSocket) -> io::Result<()> {
     Ok(())
 }
 
-/// What a way changes in the head of each request, which is compiled without knowing it.
+/// Changes that a way makes in the head of each request, which is compiled without knowing it.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Amendment {
     /// Put before the path: a proxy wants the whole URL.

@@ -8,11 +8,13 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::client::TlsStream;
 
+/// Socket of a connection.
 pub(crate) enum Socket {
     Tcp(TcpStream),
     Unix(UnixStream),
 }
 
+/// Bytes to and from the target.
 pub(crate) enum Stream {
     Plain(Socket),
     Tls(Box<TlsStream<Socket>>),
@@ -85,16 +87,17 @@ hand_on!(Socket, Tcp, Unix);
 hand_on!(Stream, Plain, Tls);
 
 impl Stream {
+    /// Says whether the bytes go within TLS.
     pub(crate) fn is_tls(&self) -> bool {
         matches!(self, Self::Tls(_))
     }
 
-    /// Whether TLS found that the other side speaks HTTP/2.
+    /// Says whether TLS found that the other side speaks HTTP/2.
     pub(crate) fn chose_http2(&self) -> bool {
         matches!(self, Self::Tls(stream) if stream.get_ref().1.alpn_protocol() == Some(b"h2"))
     }
 
-    /// Where bytes may be dropped in the kernel.
+    /// Returns the socket if bytes may be dropped in the kernel.
     #[cfg(target_os = "linux")]
     pub(crate) fn as_plain_tcp(&mut self) -> Option<&mut TcpStream> {
         match self {

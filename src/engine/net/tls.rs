@@ -14,9 +14,11 @@ use tokio_rustls::TlsConnector;
 
 use crate::plan::{ClientCertificate, Inputs, Problem, Reference, Target, Version};
 
-/// What a connection needs to become a TLS one.
+/// Settings that make a connection a TLS one.
 pub(crate) struct Tls {
+    /// Makes the handshake.
     pub(crate) connector: TlsConnector,
+    /// Name that the certificate must be for.
     pub(crate) name: ServerName<'static>,
 }
 
@@ -54,8 +56,8 @@ impl Tls {
     }
 }
 
-/// For a server that is not the target but belongs to it: what the target is trusted by, and whom
-/// the system trusts.
+/// Settings for a server that is not the target but belongs to it: it trusts what the target is
+/// trusted by, and whom the system trusts.
 pub(crate) fn beside(target: &Target, inputs: &Inputs) -> Result<ClientConfig, Problem> {
     let mut roots = roots(target, inputs)?;
     if target.tls.ca.is_some() {
@@ -66,7 +68,7 @@ pub(crate) fn beside(target: &Target, inputs: &Inputs) -> Result<ClientConfig, P
         .with_no_client_auth())
 }
 
-/// For what speaks no TLS, or should not.
+/// Settings for what speaks no TLS, or should not.
 pub(crate) fn trusting_nobody() -> ClientConfig {
     builder()
         .with_root_certificates(RootCertStore::empty())

@@ -4,6 +4,7 @@ use std::cell::Cell;
 
 use tokio::sync::Notify;
 
+/// End of a load, once it has come.
 #[derive(Default)]
 pub(crate) struct Closing {
     over: Cell<bool>,
@@ -17,6 +18,7 @@ impl Closing {
         self.told.notify_waiters();
     }
 
+    /// Says whether nothing new starts.
     pub(crate) fn is_over(&self) -> bool {
         self.over.get()
     }

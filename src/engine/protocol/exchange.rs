@@ -72,7 +72,7 @@ pub(crate) trait Exchange {
     /// Measurements of a stream that came to its end and was meant to begin at `intended`.
     fn stream(&self, intended: Instant) -> Option<StreamSample>;
 
-    /// Whether it was ended with the load before all was sent, so that no check holds.
+    /// Says whether it was ended with the load before all was sent, so that no check holds.
     fn is_cut_short(&self) -> bool {
         false
     }
@@ -123,7 +123,7 @@ pub(crate) struct SendContext<'a, S> {
     pub(crate) scope: &'a mut S,
     /// The user's cookies.
     pub(crate) jar: &'a mut Jar,
-    /// What of the answer is to be kept.
+    /// Parts of the answer that are to be kept.
     pub(crate) wanted: Wanted,
     /// End of the load, which ends streams; `None` where it does not.
     pub(crate) closing: Option<&'a Closing>,
@@ -145,19 +145,19 @@ pub(crate) struct Scratch {
 /// Statuses of an answer, by protocol.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Statuses {
-    /// Of HTTP; 0 where it is not what counts.
+    /// Status of HTTP; 0 where it is not what counts.
     pub(crate) http: u16,
-    /// Of gRPC.
+    /// Status of gRPC.
     pub(crate) grpc: Option<u8>,
 }
 
-/// Why a request could not be put together.
+/// Reason why a request could not be put together.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Unsent {
     /// A template of it has no value.
     #[error(transparent)]
     Template(#[from] RenderError),
-    /// There are no credentials for it.
+    /// No credentials are there for it.
     #[error(transparent)]
     Credentials(#[from] NoCredentials),
 }

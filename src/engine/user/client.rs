@@ -27,7 +27,7 @@ use crate::plan::template::{Need, RenderError, Scope};
 use crate::plan::{OnFailure, Order, Slot};
 use crate::stats::ErrorClass;
 
-/// How an iteration ended.
+/// End of an iteration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum End {
     /// Each step got an answer, even if the last one was a failure.
@@ -39,9 +39,10 @@ pub(crate) enum End {
     UserOver,
 }
 
+/// One user or slot.
 pub(crate) struct Client {
     context: Rc<Context>,
-    /// By route; opened when first used.
+    /// Channels by route; opened when first used.
     channels: Vec<Channel>,
     deadline: Deadline,
     scratch: Scratch,
@@ -49,12 +50,12 @@ pub(crate) struct Client {
     jar: Jar,
     answered: Option<Answered>,
     is_slot: bool,
-    /// What `onStart` asks for has been done.
+    /// True once what `onStart` asks for has been done.
     started: bool,
     /// The last request that failed got no whole answer.
     unanswered: bool,
     throttle: Option<Rc<Throttle>>,
-    /// Of its cohort.
+    /// End of the load of its cohort.
     closing: Rc<Closing>,
     /// The turn of the next request was taken before the iteration began.
     has_turn: bool,
@@ -63,14 +64,14 @@ pub(crate) struct Client {
 /// The time of an iteration.
 #[derive(Clone, Copy)]
 struct Clock {
-    /// When the next step should begin: the arrival, then the end of the step before it and the
-    /// pauses since.
+    /// Time when the next step should begin: the arrival, then the end of the step before it and
+    /// the pauses since.
     intended: Instant,
     now: Instant,
     part: Part,
 }
 
-/// How a list of steps ended.
+/// Outcome of a list of steps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Outcome {
     Done,
@@ -79,7 +80,8 @@ enum Outcome {
     UserOver,
 }
 
-/// Why it cannot be said when or how often a step is to be carried out. No message holds a value.
+/// Reason why it cannot be said when or how often a step is to be carried out. No message holds a
+/// value.
 #[derive(Debug, thiserror::Error)]
 enum FlowError {
     #[error(transparent)]
@@ -105,7 +107,8 @@ impl Client {
         Self { throttle, ..self }
     }
 
-    /// Each of whose iterations is another person's.
+    /// Creates a slot of open load: every iteration is a new visitor with no cookies and no
+    /// variables of the one before.
     pub(crate) fn slot(context: Rc<Context>, closing: Rc<Closing>, slot: u64) -> Self {
         Self::new(context, closing, slot, true)
     }
@@ -308,6 +311,7 @@ impl Client {
         self.finish(scenario).await;
     }
 
+    /// Returns the value of a variable.
     pub(crate) fn value(&self, slot: Slot) -> Option<&Value> {
         self.frame.value(slot)
     }

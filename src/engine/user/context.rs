@@ -1,4 +1,4 @@
-//! What the users and slots of one thread share with each other, and with no other thread.
+//! State that the users and slots of one thread share with each other, and with no other thread.
 
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
@@ -36,10 +36,10 @@ pub(crate) struct Context {
     pub(crate) transport: Transport,
     /// Chooses the requests that are written down.
     pub(crate) sampler: Option<Sampler>,
-    /// Whether failed checks are told with the answers.
+    /// True if failed checks are told with the answers.
     pub(crate) tells_answers: bool,
     random: RefCell<Xoshiro256PlusPlus>,
-    /// How often `seq()` was asked for, and a lead over whoever held this slice before.
+    /// Count of how often `seq()` was asked for, and a lead over whoever held this slice before.
     sequence: Cell<u64>,
 }
 
@@ -57,7 +57,7 @@ pub(crate) struct ContextStart {
     pub(crate) seed: u64,
     /// The run's zero, when the warm-up begins.
     pub(crate) start: Instant,
-    /// When the load was asked for; after `start` for a worker that joins late.
+    /// Time when the load was asked for; after `start` for a worker that joins late.
     pub(crate) joined_at: Instant,
     /// First run second of which anything is recorded.
     pub(crate) first_second: u32,
@@ -138,7 +138,8 @@ impl Context {
     }
 }
 
-/// Returns a seed that differs between any two threads of a fleet; the multipliers are those of splitmix64.
+/// Returns a seed that differs between any two threads of a fleet; the multipliers are those of
+/// splitmix64.
 fn thread_seed(seed: u64, slice: Slice) -> u64 {
     let place = u64::from(slice.share.worker) << 32 | u64::from(slice.shard);
     let mixed = (place.wrapping_add(0x9e37_79b9_7f4a_7c15)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

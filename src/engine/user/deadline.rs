@@ -70,7 +70,7 @@ impl Backoff {
     const FIRST: Duration = Duration::from_millis(10);
     const LONGEST: Duration = Duration::from_secs(1);
 
-    /// How long to wait after an iteration that ended so.
+    /// Returns the wait after an iteration that ended so.
     pub(crate) fn after(&mut self, end: End) -> Option<Duration> {
         match end {
             End::Answered | End::UserOver => self.next = None,

@@ -21,7 +21,7 @@ use crate::stats::ErrorClass;
 
 /// One request of a user, about to be carried out.
 pub(crate) struct Executor<'a> {
-    /// What users of the thread share.
+    /// State that users of the thread share.
     pub(crate) context: &'a Context,
     /// Number of the step.
     pub(crate) number: u16,

@@ -1,4 +1,4 @@
-//! What the templates and conditions of one user read: its number, the values it took out of
+//! Values that the templates and conditions of one user read: its number, the values it took out of
 //! answers, its rows.
 
 use std::rc::Rc;
@@ -13,16 +13,20 @@ use crate::engine::user::context::Context;
 use crate::plan::template::{Need, Scope};
 use crate::plan::{Computed, Slot};
 
+/// Variables of one user.
 pub(crate) struct Frame {
     context: Rc<Context>,
+    /// Number of the user over the whole fleet.
     pub(crate) user: u64,
+    /// Number of its iteration, from 0.
     pub(crate) iteration: u64,
-    /// By slot; empty until the first value is set, since most tests set none.
+    /// Values by slot; empty until the first value is set, since most tests set none.
     values: Vec<Option<Value>>,
     hand: Hand,
 }
 
 impl Frame {
+    /// Makes the variables of a user, none of them set.
     pub(crate) fn new(context: Rc<Context>, user: u64) -> Self {
         Self {
             user,
@@ -50,6 +54,7 @@ impl Frame {
         }
     }
 
+    /// Sets a variable, or forgets its value.
     pub(crate) fn set(&mut self, slot: Slot, value: Option<Value>) {
         let slot = usize::from(slot);
         if self.values.len() <= slot {
@@ -58,7 +63,7 @@ impl Frame {
         self.values[slot] = value;
     }
 
-    /// Whether all that `needs` asks for has been taken.
+    /// Says whether all that `needs` asks for has been taken.
     pub(crate) fn has_rows(&self, needs: &[Need]) -> bool {
         needs
             .iter()

@@ -20,12 +20,12 @@ use crate::stats::ErrorClass;
 /// Characters of what a check says where the answer is told with it.
 const MAX_WHY: usize = 120;
 
-/// Where an answer lies.
+/// Place of an answer.
 #[derive(Clone, Copy)]
 pub(crate) struct Answered {
     route: usize,
     latency: Duration,
-    /// It came to its end.
+    /// True if it came to its end.
     whole: bool,
 }
 
@@ -41,33 +41,42 @@ impl Answered {
     }
 }
 
-/// When a request was meant to begin, began, and has to be over.
+/// Times of a request.
 #[derive(Clone, Copy)]
 pub(super) struct Times {
+    /// Time when it was meant to begin.
     pub(super) intended: Instant,
+    /// Time when it began.
     pub(super) now: Instant,
+    /// Time when it has to be over.
     pub(super) until: Instant,
 }
 
 /// A request that was sent, whether or not its answer came in time.
 pub(super) struct Sent<'a, E> {
+    /// State that users of the thread share.
     pub(super) context: &'a Context,
+    /// Step of the request.
     pub(super) step: &'a PreparedStep,
+    /// Place in the plan and the run.
     pub(super) place: Place,
+    /// The exchange, as its protocol carried it out.
     pub(super) exchange: &'a mut E,
+    /// Clock marks and bytes.
     pub(super) attempt: &'a Attempt<'a>,
     /// Writes the request down, if it was chosen.
     pub(super) sampler: Option<&'a Sampler>,
+    /// Times when it was meant to begin, and has to be over.
     pub(super) times: Times,
 }
 
-/// What a request came to.
+/// Outcome of a request, judged.
 struct Verdict {
     outcome: Result<(), Failure>,
     judged: Judged,
     /// Class of its failure.
     class: Option<ErrorClass>,
-    /// When it ended: a stream with its last event, where the rest was not waited for.
+    /// Time of its end: a stream with its last event, where the rest was not waited for.
     ended: Instant,
     latency: Duration,
     stream: Option<StreamSample>,
@@ -271,8 +280,8 @@ fn is_good(limits: &Goodput, latency: Duration, stream: Option<&StreamSample>) -
     limits.is_met(latency, stream.and_then(|stream| stream.first), per_token)
 }
 
-/// Says why `request` failed; `judged` is what a check or an extract says of it. An answer that is a
-/// failure only by that is told when `tells_answers`.
+/// Says why `request` failed; `judged` is what a check or an extract says of it. An answer that is
+/// a failure only by that is told when `tells_answers`.
 pub(crate) fn describe<E: Exchange>(
     outcome: &Result<(), Failure>,
     judged: Option<&str>,

@@ -45,7 +45,7 @@ const FRAME: usize = 16 * 1024;
 pub(crate) struct GrpcExchange<'a> {
     call: &'a GrpcCall,
     route: usize,
-    /// Where messages that differ are put together.
+    /// Buffer for messages that differ.
     scratch: &'a mut Vec<u8>,
     progress: Progress,
     /// The last message of the answer is looked at.
@@ -164,7 +164,7 @@ fn code(channel: &Channel) -> Option<Code> {
     channel.reply.as_ref()?.code()
 }
 
-/// What goes on until the status has come.
+/// A call that goes on until the status has come.
 struct Calling<'a, S> {
     call: &'a GrpcCall,
     route: usize,
@@ -175,7 +175,7 @@ struct Calling<'a, S> {
     attempt: &'a Attempt<'a>,
     wanted: Wanted,
     progress: &'a Progress,
-    /// What ends streams with the load; `None` where none is to be ended.
+    /// End of the load, which ends streams; `None` where none is to be ended.
     closing: Option<&'a Closing>,
 }
 
@@ -183,13 +183,13 @@ struct Calling<'a, S> {
 struct Progress {
     step: u16,
     part: Part,
-    /// It is a stream: its messages are statistics of their own.
+    /// True for a stream: its messages are statistics of their own.
     streams: bool,
     first: Cell<Option<Instant>>,
     last: Cell<Option<Instant>>,
-    /// It was ended before all was said.
+    /// True once it was ended before all was said.
     is_short: Cell<bool>,
-    /// What is sent, where that is to be shown.
+    /// Messages that were sent, where they are to be shown.
     sent: OnceCell<Box<Sent>>,
 }
 
@@ -396,7 +396,7 @@ struct Outgoing {
     begun: Instant,
     sent: u32,
     sleep: Option<Pin<Box<Sleep>>>,
-    /// It ends with the last message.
+    /// True if it ends with the last message.
     ends: bool,
     /// Nothing more is sent.
     closed: bool,
@@ -457,7 +457,7 @@ impl Outgoing {
         }
     }
 
-    /// Whether the time of the next message has come.
+    /// Says whether the time of the next message has come.
     fn poll_due(&mut self, cx: &mut Context<'_>, call: &GrpcCall) -> Poll<()> {
         if call.interval.is_zero() || self.sent == 0 {
             return Poll::Ready(());
@@ -475,8 +475,8 @@ impl Outgoing {
         sleep.as_mut().poll(cx)
     }
 
-    /// Whether flow control lets more be sent. One message is ahead of it at most: a target that
-    /// reads slowly is not buried here.
+    /// Says whether flow control lets more be sent. One message is ahead of it at most: a target
+    /// that reads slowly is not buried here.
     fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.sending.reserve_capacity(1);
         while self.sending.capacity() == 0 {

@@ -5,6 +5,7 @@ use url::Url;
 
 use crate::engine::answer::capture::header_texts;
 
+/// Cookies of one user.
 #[derive(Debug, Default)]
 pub(crate) struct Jar(Option<Box<CookieStore>>);
 
@@ -31,10 +32,12 @@ impl Jar {
         (!cookies.is_empty()).then(|| cookies.join("; "))
     }
 
+    /// Says whether the user was never given one.
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_none()
     }
 
+    /// Forgets all cookies.
     pub(crate) fn clear(&mut self) {
         self.0 = None;
     }

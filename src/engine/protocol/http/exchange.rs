@@ -35,7 +35,7 @@ pub(crate) struct HttpCall {
     pub(crate) follow_redirects: u32,
     /// Failures after which it is sent once more.
     pub(crate) retry: Option<Retry>,
-    /// How its answer is read as a stream of events, if it is one.
+    /// Settings of its answer as a stream of events, if it is one.
     pub(crate) stream: Option<HttpStream>,
 }
 
@@ -43,7 +43,7 @@ pub(crate) struct HttpCall {
 pub(crate) struct HttpExchange<'a> {
     call: &'a HttpCall,
     place: Place,
-    /// As it was rendered, without credentials that are refreshed.
+    /// The message as it was rendered, without credentials that are refreshed.
     bare: &'a [u8],
     authorized: Authorized<'a>,
     /// Buffer for a message with cookies.
@@ -56,11 +56,11 @@ pub(crate) struct HttpExchange<'a> {
 
 /// A message with its credentials.
 enum Authorized<'a> {
-    /// They are in it already, or there are none.
+    /// Credentials are in it already, or there are none.
     Bare,
     /// Both differ each time; it was written anew.
     New(&'a [u8]),
-    /// Only they change.
+    /// Nothing but the credentials changes.
     Kept(Rc<AuthorizedRequest>),
 }
 
@@ -251,7 +251,7 @@ impl Exchange for HttpExchange<'_> {
     }
 }
 
-/// What goes on until the last byte has come.
+/// A request that goes on until the last byte has come.
 struct Sending<'a, S> {
     sender: Sender<'a>,
     channels: &'a mut [Channel],
@@ -357,7 +357,7 @@ impl<S: Scope> Sending<'_, S> {
         }
     }
 
-    /// Where the latest answer redirects to, if it does.
+    /// Returns the URL that the latest answer redirects to, if it does.
     fn location(&self) -> Option<String> {
         let Received {
             status, capture, ..
@@ -446,7 +446,8 @@ impl<S: Scope> Sending<'_, S> {
         })
     }
 
-    /// Returns `message` with what its new target says to each request, unless it says that already.
+    /// Returns `message` with what its new target says to each request, unless it says that
+    /// already.
     fn for_target(&mut self, to: usize, message: Vec<u8>) -> Result<Vec<u8>, Failure> {
         let targets = &self.sender.transport.targets;
         let mut lines = Vec::new();
@@ -474,7 +475,7 @@ impl<S: Scope> Sending<'_, S> {
     }
 }
 
-/// Where a redirect leads.
+/// Destination of a redirect.
 struct Hop {
     /// Place of the route.
     to: usize,

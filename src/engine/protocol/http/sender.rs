@@ -26,9 +26,9 @@ use crate::stats::ErrorClass;
 pub(crate) struct Message<'a> {
     /// The whole message, head and body, as HTTP/1.1 writes it.
     pub(crate) bytes: &'a [u8],
-    /// Whether the method is HEAD: such answers have no body whatever their headers say.
+    /// True if the method is HEAD: such answers have no body whatever their headers say.
     pub(crate) is_head: bool,
-    /// Where its HTTP/2 form is kept, if it never differs.
+    /// Cell for its HTTP/2 form, if it never differs.
     pub(crate) http2: Option<&'a OnceLock<Form>>,
 }
 
@@ -39,7 +39,7 @@ pub(crate) struct Sender<'a> {
     pub(crate) transport: &'a Transport,
     /// The request.
     pub(crate) attempt: &'a Attempt<'a>,
-    /// What of an answer is kept.
+    /// Parts of an answer that are kept.
     pub(crate) wanted: Wanted,
     /// Reads the answer while it comes, if it is a stream.
     pub(crate) stream: Option<&'a Streaming<'a>>,
