@@ -1,4 +1,5 @@
-//! What one worker does alone, on a thread of its own: setup before the load, teardown after it.
+//! Work that one worker does alone, on a thread of its own: setup before the load, teardown after
+//! it.
 
 pub(super) mod preflight;
 
@@ -23,6 +24,7 @@ const SEQUENCE: u64 = 1 << 40;
 /// Seconds that wait to be put together; what finds no place goes with the next.
 const QUEUED_SECONDS: usize = 16;
 
+/// Work done once for a run, by one worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OneOff {
     /// Waits for targets that are not ready.
@@ -33,28 +35,29 @@ pub enum OneOff {
     Teardown,
 }
 
-/// Under which conditions a one-off is done.
+/// Conditions under which a one-off is done.
 #[derive(Debug, Clone)]
 pub struct Terms {
-    /// Of the worker that does it.
+    /// Share of the worker that does it.
     pub share: Share,
+    /// Seed of the run.
     pub seed: u64,
-    /// By setup, for what comes after it.
+    /// Values that setup found, for what comes after it.
     pub found: SetupValues,
-    /// Then it is given up.
+    /// Time after which it is given up.
     pub within: Duration,
 }
 
-/// What came of it.
+/// Outcome of a one-off.
 #[derive(Debug, Default)]
 pub struct Outcome {
-    /// In words, without any value that setup found.
+    /// Reason why it failed, without any value that setup found.
     pub failure: Option<String>,
-    /// What else there is to say when all went well.
+    /// Words to add when all went well.
     pub told: String,
-    /// By setup; where that failed, as far as it came.
+    /// Values that setup found; where it failed, as far as it came.
     pub found: SetupValues,
-    /// Its requests, counted as `control`.
+    /// Statistics of its requests, counted as `control`.
     pub snapshot: Snapshot,
 }
 
@@ -181,7 +184,8 @@ fn conclude(
     }
 }
 
-/// What there is to say of it; `None` where the statistics say why it failed.
+/// Carries it out. Returns what there is to say of it; `None` where the statistics say why it
+/// failed.
 async fn act(
     one_off: OneOff,
     context: &Rc<Context>,
@@ -284,7 +288,7 @@ fn described(place: usize, step: &Step) -> String {
 }
 
 impl Alone {
-    /// What came of it, once. May be dropped while it waits, nothing is lost.
+    /// Returns its outcome, once. May be dropped while it waits, nothing is lost.
     pub async fn outcome(&mut self) -> Outcome {
         (&mut self.outcome)
             .await

@@ -27,7 +27,7 @@ use crate::plan::{
     Computed, Inputs, Order, Plan, Problem, Reference, Resolved, Scenario, SetupValues,
 };
 
-/// Why a plan cannot be carried out here. No message holds a credential.
+/// Reason why a plan cannot be carried out here. No message holds a credential.
 #[derive(Debug, thiserror::Error)]
 pub enum PrepareError {
     #[error("missing: {}", join(.0))]
@@ -53,22 +53,27 @@ fn join<T: ToString>(items: &[T]) -> String {
 /// A plan ready to be carried out: inputs read, requests compiled, TLS built, the target's host
 /// resolved.
 pub struct Prepared {
+    /// The plan.
     pub(crate) plan: Arc<Plan>,
-    /// By place in [`Plan::steps`].
+    /// Steps by place in [`Plan::steps`].
     pub(crate) steps: Vec<PreparedStep>,
     /// Variables that each iteration begins with.
     pub(crate) computed: Vec<Computed>,
+    /// Scenarios by place in the plan.
     pub(crate) scenarios: Vec<PreparedScenario>,
+    /// Setup and teardown.
     pub(crate) once: PreparedOnce,
-    /// For each population which of its scenarios a user or an arrival gets.
+    /// Assignment of each population: which of its scenarios a user or an arrival gets.
     pub(crate) assignments: Vec<ScenarioAssignment>,
     /// Conditions look at answers when these have been judged.
     pub(crate) looks_back: bool,
+    /// Data of feeders.
     pub(crate) feeds: Arc<[Feed]>,
+    /// Targets that are waited for.
     pub(crate) readiness: Vec<Readiness>,
     /// Ways to the targets of the test, with their credentials.
     pub(crate) targets: Arc<Targets>,
-    /// For texts of the target's that are shown.
+    /// Takes secrets out of texts of the target's that are shown.
     pub(crate) redactor: Arc<Redactor>,
     descriptor_digest: Option<String>,
     warnings: Vec<String>,
@@ -97,19 +102,19 @@ impl Prepared {
         Arc::new(self.once.slots(found))
     }
 
-    /// What must be the same on every worker.
+    /// Returns the data of feeders, which must be the same on every worker.
     pub fn feed_data(&self) -> Vec<FeedData> {
         Feed::shared(&self.feeds)
     }
 
-    /// Of what services and messages are known to be, where there are calls over gRPC; the same on
-    /// every worker.
+    /// Returns a digest of what services and messages are known to be, where there are calls over
+    /// gRPC; the same on every worker.
     pub fn descriptor_digest(&self) -> Option<&str> {
         self.descriptor_digest.as_deref()
     }
 
-    /// What is allowed but most likely not meant, as far as only the inputs show it. No text holds
-    /// a value of theirs.
+    /// Returns warnings of what is allowed but most likely not meant, as far as only the inputs
+    /// show it. No text holds a value of theirs.
     pub fn warnings(&self) -> &[String] {
         &self.warnings
     }
@@ -132,7 +137,7 @@ pub async fn prepare(plan: Arc<Plan>, inputs: &Inputs) -> Result<Prepared, Prepa
     prepare_in(plan, inputs, &World::of_process()).await
 }
 
-/// Likewise, in surroundings of the caller's choice.
+/// Does what [`prepare`] does, in surroundings of the caller's choice.
 pub(crate) async fn prepare_in(
     plan: Arc<Plan>,
     inputs: &Inputs,
@@ -276,7 +281,7 @@ fn digest(served: &[Served]) -> Option<String> {
     (!served.is_empty()).then(|| hashes.collect::<Vec<_>>().join(" "))
 }
 
-/// For each population which of its scenarios a user or an arrival gets.
+/// Decides for each population which of its scenarios a user or an arrival gets.
 fn assignments(plan: &Plan) -> Vec<ScenarioAssignment> {
     let assignments = plan.populations.iter().map(|population| {
         ScenarioAssignment::new(population.scenarios.iter().map(|place| {
@@ -314,7 +319,7 @@ async fn begin_renewals(
         .collect())
 }
 
-/// Where credentials are a token, it is there afterwards, and kept from expiring.
+/// Asks for the token, where credentials are one, and keeps it from expiring.
 async fn begin_renewal(
     credentials: Option<&Credentials>,
     redactor: &Arc<Redactor>,
@@ -328,8 +333,8 @@ async fn begin_renewal(
     }
 }
 
-/// What came of something that was done for each target, or all that went wrong with it, told at
-/// this field of the target.
+/// Returns what came of something that was done for each target, or all that went wrong with it,
+/// told at this field of the target.
 fn all_of<T>(
     plan: &Plan,
     field: &str,
@@ -367,8 +372,8 @@ async fn load_feeds(plan: &Arc<Plan>, inputs: &Inputs) -> Result<Arc<[Feed]>, Ve
     })
 }
 
-/// What the engine relies on and a plan's type does not say; a plan made by validation never fails
-/// here.
+/// Checks what the engine relies on and a plan's type does not say; a plan made by validation never
+/// fails here.
 fn check(plan: &Plan) -> Vec<Problem> {
     let mut problems = Vec::new();
     for population in &plan.populations {

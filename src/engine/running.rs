@@ -18,29 +18,32 @@ use crate::stats::Snapshot;
 /// Seconds that a shard may be ahead of the reader before they are put together.
 const QUEUED_SECONDS: usize = 16;
 
-/// Which part of a plan to carry out, and on how many threads.
+/// Part of a plan to carry out, and on how many threads.
 #[derive(Debug, Clone)]
 pub struct Assignment {
+    /// Share of this process.
     pub share: Share,
-    /// At least 1.
+    /// Threads; at least 1.
     pub shards: u32,
+    /// Seed of the run.
     pub seed: u64,
     /// Iterations of the share that another process has carried out, where their number is what is
     /// asked for.
     pub done: u64,
-    /// By setup.
+    /// Values that setup found.
     pub found: SetupValues,
 }
 
-/// What happened in one run second, over all shards.
+/// Statistics of one run second, over all shards.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Delta {
-    /// Since the run's zero.
+    /// Seconds since the run's zero.
     pub second: u32,
+    /// Statistics of the second.
     pub snapshot: Snapshot,
     /// Nothing runs any more, and nothing follows.
     pub last: bool,
-    /// With the last: from the run's zero to the end of the load, without the drain.
+    /// Time from the run's zero to the end of the load, without the drain; with the last delta.
     pub length: Option<Duration>,
 }
 
@@ -57,7 +60,7 @@ pub struct Running {
     next_second: u32,
     /// The latest second of which anything was handed over.
     last_second: u32,
-    /// When the load of the shards that are over was, without the drain.
+    /// Latest end of the load of the shards that are over, without the drain.
     ended: Option<Instant>,
     start: Instant,
     failure: Option<String>,
@@ -235,7 +238,7 @@ impl Running {
         self.levels.send_replace(levels);
     }
 
-    /// Why a part of the load is not carried out, if one is not. The rest goes on.
+    /// Returns why a part of the load is not carried out, if one is not. The rest goes on.
     pub fn failure(&self) -> Option<&str> {
         self.failure.as_deref()
     }

@@ -11,17 +11,17 @@ use crate::engine::user::deadline::Backoff;
 use crate::plan::share::Slice;
 use crate::plan::{Profile, SPAWN_RATE};
 
-/// How often the number of users is brought to the profile's level.
+/// Interval at which the number of users is brought to the profile's level.
 pub(crate) const STEP: Duration = Duration::from_millis(10);
 
-/// How often a user that pauses looks whether it is still wanted.
+/// Interval at which a user that pauses looks whether it is still wanted.
 const LOOK: Duration = Duration::from_millis(100);
 
 /// The users of a cohort, and how many of them there should be.
 pub(crate) struct Users {
     cohort: Rc<Cohort>,
     wanted: Cell<u64>,
-    /// What they may do; without one, as much as they can.
+    /// Iterations that they may do; without one, as many as they can.
     quota: Option<Rc<Quota>>,
 }
 
@@ -89,7 +89,7 @@ impl Turns {
         turns
     }
 
-    /// How many came since the last look.
+    /// Returns how many came since the last look.
     fn passed(&mut self, now: Instant) -> u64 {
         let Some(since) = now.checked_duration_since(self.first) else {
             return 0;
@@ -100,6 +100,7 @@ impl Turns {
 }
 
 impl Users {
+    /// Makes the users of a cohort, none of them started.
     pub(crate) fn new(cohort: Rc<Cohort>, quota: Option<Rc<Quota>>) -> Self {
         Self {
             cohort,
@@ -108,8 +109,8 @@ impl Users {
         }
     }
 
-    /// From now on there should be so many; of those that are missing at most `may_start` start
-    /// now. User `nth` is `members[nth]`.
+    /// Sets how many there should be from now on; of those that are missing at most `may_start`
+    /// start now. User `nth` is `members[nth]`.
     pub(crate) fn bring_to(self: &Rc<Self>, level: u64, may_start: u64) {
         let before = self.wanted.replace(level);
         if level < before {

@@ -20,10 +20,13 @@ use crate::engine::user::throttle::Throttle;
 use crate::plan::share::Slice;
 use crate::plan::{Load, Population};
 
+/// Users or slots of one population on one thread.
 pub(crate) struct Cohort {
+    /// The thread's part of the load.
     pub(crate) shard: Rc<Shard>,
-    /// Among the plan's populations.
+    /// Place among the plan's populations.
     place: usize,
+    /// Part of the population on this thread.
     pub(crate) slice: Slice,
     /// The zero of its profile.
     pub(crate) zero: Instant,
@@ -35,22 +38,24 @@ pub(crate) struct Cohort {
     pub(crate) closing: Rc<Closing>,
     /// Users alive or slots busy.
     users: Cell<u64>,
-    /// By their number in this cohort.
+    /// Users and slots by their number in this cohort.
     pub(crate) members: RefCell<Vec<Member>>,
     crew: RefCell<JoinSet<()>>,
 }
 
-/// What a user or slot is doing, as those see it who may end it.
+/// A user or slot, as those see it who may end it.
 pub(crate) struct Member {
+    /// State that the user or slot sets.
     pub(crate) state: Rc<Cell<State>>,
     abort: AbortHandle,
 }
 
+/// State of a user or slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum State {
-    /// Between two iterations: may be ended at any time.
+    /// Pausing between two iterations: may be ended at any time.
     Idle,
-    /// In an iteration, which it finishes first.
+    /// Carrying out an iteration, which it finishes first.
     Busy,
     Gone,
     /// Gone, and none takes its place.
@@ -70,6 +75,7 @@ impl Member {
 }
 
 impl Cohort {
+    /// Makes a cohort with no users yet.
     pub(crate) fn new(shard: Rc<Shard>, place: usize, slice: Slice) -> Self {
         let populations = &shard.context.prepared.plan.populations;
         let first_user = populations[..place]
@@ -136,11 +142,12 @@ impl Cohort {
         }
     }
 
+    /// Returns the population.
     pub(crate) fn population(&self) -> &Population {
         &self.shard.context.prepared.plan.populations[self.place]
     }
 
-    /// What user or arrival `k` of the population plays.
+    /// Returns the scenario that user or arrival `k` of the population plays.
     pub(crate) fn scenario(&self, k: u64) -> Option<&PreparedScenario> {
         let prepared = &self.shard.context.prepared;
         let place = prepared.assignments[self.place].at(k)?;
@@ -168,6 +175,7 @@ impl Cohort {
         Member { state, abort }
     }
 
+    /// Says whether nothing new starts.
     pub(crate) fn is_over(&self) -> bool {
         self.closing.is_over()
     }
@@ -177,15 +185,18 @@ impl Cohort {
         now.saturating_duration_since(self.zero)
     }
 
+    /// Returns the users alive or slots busy.
     pub(crate) fn users(&self) -> u64 {
         self.users.get()
     }
 
+    /// Counts a user or slot that began.
     pub(crate) fn joined(&self) {
         self.users.set(self.users() + 1);
         self.shard.count_users(|users| users + 1);
     }
 
+    /// Counts users or slots that ended.
     pub(crate) fn left(&self, count: u64) {
         self.users.set(self.users() - count);
         self.shard.count_users(|users| users - count);

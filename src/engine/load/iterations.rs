@@ -1,4 +1,4 @@
-//! So many iterations: users go on one after the other until all are done.
+//! Load of a number of iterations: users go on one after the other until all are done.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -8,15 +8,15 @@ use crate::engine::load::closed::{STEP, Users};
 use crate::engine::load::cohort::Cohort;
 use crate::plan::Iterations;
 
-/// What is left to do in this shard.
+/// Iterations left to do in this shard.
 pub(crate) struct Quota {
     left: Cell<u64>,
     per_user: Option<u64>,
-    /// What begins before is not counted.
+    /// End of the warm-up: iterations that begin before are not counted.
     zero: Instant,
     /// Iterations that count and run.
     running: Cell<u64>,
-    /// When the last one ended.
+    /// Time when the last one ended.
     ended: Cell<Instant>,
 }
 
@@ -31,8 +31,8 @@ impl Quota {
         }
     }
 
-    /// Whether a user that began `done` iterations that count may begin another; `None` if not,
-    /// else whether that counts.
+    /// Says whether a user that began `done` iterations that count may begin another; `None` if
+    /// not, else whether that counts.
     pub(crate) fn begin(&self, done: u64, now: Instant) -> Option<bool> {
         if now < self.zero {
             return Some(false);
@@ -56,7 +56,7 @@ impl Quota {
     }
 }
 
-/// Until all is done, or `max_duration` is over; when that was.
+/// Runs until all is done, or `max_duration` is over. Returns when that was.
 pub(crate) async fn drive(cohort: &Rc<Cohort>, iterations: &Iterations) -> Instant {
     let shard = &cohort.shard;
     tokio::time::sleep_until(shard.start.into()).await;

@@ -33,7 +33,7 @@ const SLOW_START: Duration = Duration::from_secs(1);
 
 /// One iteration to start.
 struct Due {
-    /// Over the whole fleet.
+    /// Arrivals over the whole fleet.
     number: u64,
     intended: Instant,
 }
@@ -42,7 +42,7 @@ struct Due {
 struct Arrivals {
     schedule: Schedule,
     slice: Slice,
-    /// Those before the next, in this shard.
+    /// Arrivals before the next, in this shard.
     nth: u64,
     process: Process,
 }
@@ -89,7 +89,7 @@ impl Arrivals {
         }
     }
 
-    /// What comes next, which is not taken by that: its number over the whole fleet, and the time
+    /// Returns the next arrival without taking it: its number over the whole fleet, and the time
     /// since the profile's zero.
     fn peek(&mut self) -> Option<(u64, Duration)> {
         let number = self.slice.number(self.nth);
@@ -108,12 +108,13 @@ impl Arrivals {
     }
 }
 
-/// To the next arrival of a shard: gaps of mean 1 in its own arrivals are so long in the fleet's.
+/// Returns the gap to the next arrival of a shard: gaps of mean 1 in its own arrivals are so long
+/// in the fleet's.
 fn gap(random: &mut Xoshiro256PlusPlus, slice: Slice) -> f64 {
     exponential(random.next_u64()) / slice.part()
 }
 
-/// Where an idle slot waits for its next arrival.
+/// Inbox in which an idle slot waits for its next arrival.
 #[derive(Default)]
 struct Inbox {
     arrival: Cell<Option<Due>>,

@@ -15,11 +15,12 @@ const COARSE: Duration = Duration::from_micros(1200);
 #[cfg(target_os = "linux")]
 const LEAD: Duration = Duration::from_micros(60);
 
-/// Where moments are nearer to each other, being awake before each would be a large part of the CPU
-/// that a run reports.
+/// Longest gap that is spun through: where moments are nearer to each other, being awake before
+/// each would be a large part of the CPU that a run reports.
 #[cfg(target_os = "linux")]
 const WORTH_LEAD: Duration = Duration::from_micros(500);
 
+/// Waits for moments more exactly than the runtime's timer.
 pub(crate) struct Pacer {
     #[cfg(target_os = "linux")]
     timer: Option<linux::Timer>,
@@ -77,10 +78,12 @@ mod linux {
     use tokio::io::Interest;
     use tokio::io::unix::AsyncFd;
 
+    /// Timer of the kernel.
     pub(crate) struct Timer(AsyncFd<OwnedFd>);
 
     #[allow(unsafe_code, reason = "timerfd")]
     impl Timer {
+        /// Opens a timer.
         pub(crate) fn new() -> io::Result<Self> {
             // SAFETY: a call without pointers
             let fd = unsafe {
@@ -100,6 +103,7 @@ mod linux {
             }?))
         }
 
+        /// Waits until `at`.
         pub(crate) async fn until(&mut self, at: Instant) -> io::Result<()> {
             let Some(wait) = at
                 .checked_duration_since(Instant::now())

@@ -15,7 +15,7 @@ use crate::plan::share::Slice;
 use crate::plan::{Levels, Load, Share};
 use crate::stats::ErrorClass;
 
-/// What a running load was told from outside.
+/// Order to a running load from outside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Order {
     Run,
@@ -27,7 +27,7 @@ pub(crate) enum Order {
 
 /// Everything that a shard starts with.
 pub(crate) struct ShardStart {
-    /// What its users share.
+    /// State that its users share.
     pub(crate) context: ContextStart,
     /// Iterations of the share that another process has carried out.
     pub(crate) done: u64,
@@ -39,13 +39,13 @@ pub(crate) struct ShardStart {
 
 /// One thread's part of a load.
 pub(crate) struct Shard {
-    /// What its users share.
+    /// State that its users share.
     pub(crate) context: Rc<Context>,
     /// Seed of the run, the same in each shard.
     pub(crate) seed: u64,
     /// The run's zero, when the warm-up begins.
     pub(crate) start: Instant,
-    /// When the load was asked for; after `start` for a worker that joins late.
+    /// Time when the load was asked for; after `start` for a worker that joins late.
     pub(crate) joined_at: Instant,
     /// Iterations of the share that another process has carried out.
     pub(crate) done: u64,
@@ -151,7 +151,7 @@ impl Shard {
         self.context.recorder.borrow_mut().users(self.users.get());
     }
 
-    /// So many iterations that should have started at `intended` will not.
+    /// Counts iterations that should have started at `intended` and will not.
     pub(crate) fn dropped(&self, intended: Instant, count: u64) {
         self.context.recorder.borrow_mut().dropped(
             count,
@@ -164,8 +164,8 @@ impl Shard {
 /// Fewer slots than this are not worth another shard.
 const SLOTS_PER_SHARD: u64 = 16;
 
-/// On how many of the worker's shards a load is carried out. Open load needs enough slots in each,
-/// for an arrival that finds none in its own is dropped though another has one.
+/// Returns on how many of the worker's shards a load is carried out. Open load needs enough slots
+/// in each, for an arrival that finds none in its own is dropped though another has one.
 pub(crate) fn useful_shards(load: &Load, share: Share, shards: u32) -> u32 {
     let most = match load {
         Load::Closed { .. } | Load::Iterations(_) => u64::from(shards),

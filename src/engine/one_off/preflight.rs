@@ -1,4 +1,4 @@
-//! Before any load: whether targets are ready, can be reached, and take what the test sends.
+//! Checks before any load: whether targets are ready, can be reached, and take what the test sends.
 
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -20,9 +20,9 @@ use crate::engine::user::sent::describe;
 use crate::plan::{Plan, duration};
 use crate::stats::{ErrorClass, ErrorKey, Snapshot};
 
-/// Between one question to a target that is not ready and the next.
+/// Pause between two questions to a target that is not ready.
 const ASK_EVERY: Duration = Duration::from_secs(1);
-/// How long an answer, or a connection, is waited for.
+/// Longest wait for an answer, or for a connection.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Asks all targets that say so until each is ready. In words how long that took, or the last
@@ -182,7 +182,7 @@ pub(crate) fn refusal(plan: &Plan, snapshot: &Snapshot) -> Option<String> {
     Some(format!("{step}: {}", entry.message))
 }
 
-/// How a target fares under load is for the load to find out.
+/// Says whether time may mend a failure: how a target fares under load is for the load to find out.
 fn passes(key: &ErrorKey) -> bool {
     match key.class {
         ErrorClass::Throttled | ErrorClass::Unavailable | ErrorClass::Timeout => true,

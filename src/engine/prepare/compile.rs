@@ -1,5 +1,5 @@
-//! From the scenarios of a plan to programs: every name gets its slot, every request its number and
-//! its bytes.
+//! Compiler from the scenarios of a plan to programs: every name gets its slot, every request its
+//! number and its bytes.
 
 use crate::engine::answer::{Needs, PreparedRules};
 use crate::engine::auth::Credentials;
@@ -24,29 +24,33 @@ use crate::plan::{
 
 /// Everything that users do.
 pub(crate) struct Programs {
-    /// By place in [`Plan::steps`].
+    /// Steps by place in [`Plan::steps`].
     pub(crate) steps: Vec<PreparedStep>,
+    /// Scenarios by place in the plan.
     pub(crate) scenarios: Vec<PreparedScenario>,
+    /// Setup and teardown.
     pub(crate) once: PreparedOnce,
     /// A condition looks at answers.
     pub(crate) looks_back: bool,
-    /// By target.
+    /// Headers by target.
     pub(crate) headers: Vec<TargetHeaders>,
-    /// Of the targets that are waited for.
+    /// Targets that are waited for.
     pub(crate) readiness: Vec<Readiness>,
 }
 
-/// What calls over gRPC to a target need beside the plan.
+/// Needs of calls over gRPC to a target, beside the plan.
 #[derive(Clone, Copy)]
 pub(crate) struct Calls<'a> {
+    /// Services and messages.
     pub(crate) descriptors: &'a Descriptors,
     /// Place of the way they take.
     pub(crate) route: usize,
 }
 
-/// What is known of the targets, by their places.
+/// Knowledge of the targets, by their places.
 #[derive(Clone, Copy)]
 pub(crate) struct Known<'a> {
+    /// Credentials of each target.
     pub(crate) credentials: &'a [Option<&'a Credentials>],
     /// Empty where there is something wrong with what these would be: steps with calls are left
     /// out then.
@@ -135,14 +139,14 @@ struct Compiler<'a> {
     trends: Vec<Trend>,
     /// Steps so far that say when or how often.
     flows: u16,
-    /// By target.
+    /// Credentials by target.
     credentials: &'a [Option<&'a Credentials>],
     headers: Vec<TargetHeaders>,
     calls: &'a [Option<Calls<'a>>],
-    /// What templates may name at the step that is compiled.
+    /// Names that templates may use at the step that is compiled.
     names: Names,
     steps: Vec<PreparedStep>,
-    /// By the conditions of the scenario that is compiled.
+    /// Needs of the conditions of the scenario that is compiled.
     asked: Needs,
     looks_back: bool,
     problems: Vec<Problem>,
@@ -200,7 +204,8 @@ impl Compiler<'_> {
         all
     }
 
-    /// What is wrong with a header is told by the steps that go to the target.
+    /// Compiles the headers of a target. What is wrong with one is told by the steps that go to the
+    /// target.
     fn target_headers(&self, target: &Target, credentials: Option<&Credentials>) -> TargetHeaders {
         let others = target.headers.iter().filter(|header| {
             credentials.is_none_or(|credentials| !credentials.is_called(&header.name))
@@ -216,7 +221,7 @@ impl Compiler<'_> {
         }
     }
 
-    /// What is done once, as what a user does at its start and at its end.
+    /// Compiles what is done once, as what a user does at its start and at its end.
     fn once(&mut self, symbols: &SymbolTable) -> PreparedOnce {
         let first_step = self.steps.len();
         let mut steps = PreparedScenario {
@@ -286,7 +291,8 @@ impl Compiler<'_> {
         }
     }
 
-    /// Which answer a condition will look at shows only at run time.
+    /// Keeps of every answer what a condition asks for: which one it will look at shows only at run
+    /// time.
     fn keep_what_was_asked(&mut self, first_step: usize) {
         let asked = std::mem::take(&mut self.asked);
         for step in &mut self.steps[first_step..] {

@@ -10,71 +10,94 @@ use crate::plan::cel::CompiledCel;
 use crate::plan::template::{Compiled, Need};
 use crate::plan::{Goodput, OnFailure, Order, SetupValues, Slot, ThinkTime};
 
-/// Carried out in order.
+/// List of steps, carried out in order.
 pub(crate) type Program = Box<[Op]>;
 
 /// A step.
 pub(crate) struct Op {
+    /// Action of the step.
     pub(crate) act: Act,
+    /// Consequence of its failure.
     pub(crate) on_failure: OnFailure,
-    /// What only few steps have.
+    /// Conditions and repetitions, which only few steps have.
     pub(crate) flow: Option<Box<Flow>>,
 }
 
+/// Action of a step.
 #[derive(Clone, Copy)]
 pub(crate) enum Act {
-    /// By place among [`Prepared::steps`](crate::engine::prepare::Prepared).
+    /// Sends a request, by place among [`Prepared::steps`](crate::engine::prepare::Prepared).
     Request(u16),
-    /// By place among the scenario's blocks.
+    /// Carries out a block, by place among the scenario's.
     Call(usize),
+    /// Waits.
     Pause(ThinkTime),
 }
 
-/// When, and how often.
+/// Conditions under which a step is carried out, and how often.
 pub(crate) struct Flow {
     /// Place in [`Plan::flows`](crate::plan::Plan::flows).
     pub(crate) place: u16,
+    /// Carried out only if this holds.
     pub(crate) condition: Option<CompiledCel>,
+    /// Repeated like this.
     pub(crate) repeat: Option<PreparedRepeat>,
+    /// Carried out for each item of a list.
     pub(crate) for_each: Option<Each>,
 }
 
+/// Repetition of a step.
 pub(crate) struct PreparedRepeat {
+    /// Most times.
     pub(crate) count: u32,
+    /// Ends the repetition once it holds.
     pub(crate) until: Option<CompiledCel>,
+    /// Pause between two times.
     pub(crate) every: Duration,
 }
 
+/// Repetition of a step for each item of a list.
 pub(crate) struct Each {
     /// Renders a JSON array.
     pub(crate) items: Compiled,
+    /// Slot of the item.
     pub(crate) slot: Slot,
 }
 
 /// A request with all that belongs to it.
 pub(crate) struct PreparedStep {
+    /// Call of its protocol.
     pub(crate) call: Call,
     /// Place among [`Targets::routes`](crate::engine::protocol::transport::Targets).
     pub(crate) route: usize,
+    /// Longest time from its intended start to the last byte of its answer.
     pub(crate) timeout: Duration,
-    /// To take before it is rendered, for it and for its rules, each once.
+    /// Rows to take before it is rendered, for it and for its rules, each once.
     pub(crate) rows: Box<[Need]>,
-    /// Empty for most.
+    /// Checks, extracts and records; empty for most.
     pub(crate) rules: PreparedRules,
-    /// What of an answer is kept, for the rules and for the conditions of the scenario.
+    /// Parts of an answer that are kept, for the rules and for the conditions of the scenario.
     pub(crate) needs: Needs,
-    /// What makes one of its requests a good one.
+    /// Limits that make one of its requests a good one.
     pub(crate) goodput: Option<Goodput>,
 }
 
+/// A scenario, ready to be carried out.
 #[derive(Default)]
 pub(crate) struct PreparedScenario {
+    /// Pause after an iteration.
     pub(crate) think_time: Option<ThinkTime>,
+    /// Time from the start of an iteration to the next.
     pub(crate) pacing: Option<Duration>,
+    /// Steps that a user begins with.
     pub(crate) on_start: Program,
+    /// Steps that a user ends with.
     pub(crate) on_stop: Program,
+    /// Blocks that steps call.
     pub(crate) blocks: Vec<Program>,
+    /// Order of tasks.
     pub(crate) order: Order,
+    /// Tasks of an iteration.
     pub(crate) tasks: Vec<PreparedTask>,
     /// Sum of the tasks' weights.
     pub(crate) weight: u64,
@@ -82,16 +105,18 @@ pub(crate) struct PreparedScenario {
     pub(crate) of_iteration: Range<usize>,
 }
 
+/// A task of a scenario.
 pub(crate) struct PreparedTask {
-    /// In the plan's list of tasks.
+    /// Place in the plan's list of tasks.
     pub(crate) place: u16,
     /// Sum of the weights up to and with this task.
     pub(crate) until: u64,
+    /// Steps of the task.
     pub(crate) program: Program,
 }
 
 impl PreparedScenario {
-    /// What a user waits after an iteration that it began at `begun`.
+    /// Returns how long a user waits after an iteration that it began at `begun`.
     pub(crate) fn pause_after(
         &self,
         begun: Instant,
@@ -119,7 +144,7 @@ impl PreparedScenario {
     }
 }
 
-/// What a target answers when it is ready.
+/// Question whether a target is ready, and the answers that mean so.
 pub(crate) struct Readiness {
     /// Place among the targets.
     pub(crate) route: usize,
@@ -136,14 +161,14 @@ pub(crate) struct Readiness {
 pub(crate) struct PreparedOnce {
     /// The steps of both.
     pub(crate) steps: PreparedScenario,
-    /// What setup takes out of answers, and where templates look for it.
+    /// Values that setup takes out of answers, and where templates look for it.
     pub(crate) names: Vec<(String, Slot)>,
 }
 
 /// Values that setup found, as the templates of a load see them.
 #[derive(Default)]
 pub(crate) struct SetupSlots {
-    /// By slot, as far as the last that setup sets.
+    /// Values by slot, as far as the last that setup sets.
     values: Vec<Option<serde_json::Value>>,
 }
 

@@ -13,15 +13,20 @@ use crate::stats::{
     ErrorClass, ErrorKey, Phase, Snapshot, StepStats, StreamStats, TaskStats, TrendStats,
 };
 
-/// What a shard hands over: what happened in a run second, or the last of it.
+/// Statistics that a shard hands over: what happened in a run second, or the last of it.
 pub(crate) struct ShardDelta {
+    /// Number of the shard.
     pub(crate) shard: u32,
+    /// Run second, from 0.
     pub(crate) second: u32,
+    /// Statistics of it.
     pub(crate) snapshot: Snapshot,
+    /// True if nothing follows.
     pub(crate) last: bool,
-    /// With the last: when its load was over, without the drain; `None` for one that died.
+    /// Time when its load was over, with the last delta, without the drain; `None` for one that
+    /// died.
     pub(crate) ended: Option<Instant>,
-    /// Why the shard ended before its time.
+    /// Reason why the shard ended before its time.
     pub(crate) failure: Option<String>,
 }
 
@@ -30,14 +35,15 @@ pub(crate) struct ShardDelta {
 pub(crate) struct Iteration {
     /// Place among the plan's tasks.
     pub(crate) task: u16,
+    /// Part of the run.
     pub(crate) part: Part,
-    /// From its intended start to the end of its last step.
+    /// Time from its intended start to the end of its last step.
     pub(crate) duration: Duration,
     /// A step failed.
     pub(crate) failed: bool,
 }
 
-/// Why an arrival became no iteration.
+/// Reason why an arrival became no iteration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Dropped {
     NoSlot,
@@ -45,20 +51,21 @@ pub(crate) enum Dropped {
     NoRow,
 }
 
+/// Statistics of one shard, a second at a time.
 pub(crate) struct Recorder {
     shard: u32,
     /// Dense, by place in the plan's list of steps.
     steps: Vec<StepStats>,
-    /// By place in the plan's list of tasks, grown on demand.
+    /// Tasks by place in the plan's list, grown on demand.
     tasks: Vec<TaskStats>,
-    /// By place in the plan's list of trends, grown on demand.
+    /// Trends by place in the plan's list, grown on demand.
     trends: Vec<TrendStats>,
     /// The rest of the second's snapshot; its `users` is kept up to date.
     rest: Snapshot,
     second: u32,
-    /// When the second is over.
+    /// End of the second.
     boundary: Instant,
-    /// Only one shard of the process has it.
+    /// Meter of the process; only one of its shards has it.
     cpu: Option<CpuMeter>,
     /// A snapshot that found the queue full; goes with the next.
     kept_back: Option<Snapshot>,
@@ -89,6 +96,7 @@ impl Recorder {
         }
     }
 
+    /// Returns the end of the current second.
     pub(crate) fn boundary(&self) -> Instant {
         self.boundary
     }
@@ -114,7 +122,7 @@ impl Recorder {
         }
     }
 
-    /// What has not been handed over yet.
+    /// Returns what has not been handed over yet.
     pub(crate) fn finish(&mut self, now: Instant) -> ShardDelta {
         self.roll(now);
         ShardDelta {
@@ -320,6 +328,7 @@ impl Recorder {
         }
     }
 
+    /// Records an iteration that came to its end.
     pub(crate) fn iteration_finished(&mut self, iteration: Iteration) {
         let Iteration {
             task,
@@ -356,8 +365,8 @@ impl Recorder {
         self.rest.counters.redirect_hops += 1;
     }
 
-    /// What an answer held for the trend at `place` of the plan's list, in its base unit. Belongs
-    /// to the second of the latest sample.
+    /// Records what an answer held for the trend at `place` of the plan's list, in its base unit.
+    /// Belongs to the second of the latest sample.
     pub(crate) fn trend(&mut self, place: u16, value: Option<u64>, part: Part) {
         if part != Part::Measured {
             return;
@@ -369,6 +378,7 @@ impl Recorder {
         }
     }
 
+    /// Sets the number of users alive or slots busy.
     pub(crate) fn users(&mut self, users: u64) {
         self.rest.users = users;
     }
@@ -460,7 +470,7 @@ fn record_stream(stats: &mut StreamStats, stream: &StreamSample, latency: Durati
     stats.counted_by_events += u64::from(!counted_by_usage);
 }
 
-/// What has samples, by place, leaving nothing behind.
+/// Takes what has samples, by place, leaving nothing behind.
 fn taken<T: Default>(places: &mut [T], has_samples: impl Fn(&T) -> bool) -> BTreeMap<u16, T> {
     let places = places
         .iter_mut()

@@ -44,7 +44,7 @@ pub struct SampleLog {
     written: Arc<Written>,
 }
 
-/// Where the samples of one run go.
+/// Sink for the log entries of one run.
 #[derive(Clone)]
 pub struct SampleSink {
     queue: SyncSender<Message>,
@@ -52,8 +52,8 @@ pub struct SampleSink {
     run: Arc<str>,
 }
 
-/// How many requests were written down, and how many chosen ones were not: `maxBytes` was reached,
-/// or the disk was too slow.
+/// Count of requests that were written down, and of chosen ones that were not: `maxBytes` was
+/// reached, or the disk was too slow.
 #[derive(Debug, Default)]
 pub struct Written {
     lines: AtomicU64,
@@ -65,13 +65,13 @@ enum Message {
     End,
 }
 
-/// What the shards of a worker share.
+/// State that the shards of a worker share.
 pub(crate) struct Sampling {
     settings: RequestLog,
     redactor: Arc<Redactor>,
-    /// So many bytes of a body must be at hand for none of a secret to be shown.
+    /// Bytes of a body that must be at hand for none of a secret to be shown.
     reach: usize,
-    /// By place in [`Plan::steps`]: scenario, task and step.
+    /// Names by place in [`Plan::steps`]: scenario, task and step.
     names: Vec<[String; 3]>,
     /// Bytes that may still be written.
     left: AtomicU64,
@@ -89,13 +89,21 @@ pub(crate) struct Sampler {
 
 /// A request that is over, as the shard sees it.
 pub(crate) struct Seen<'a> {
+    /// Number of the step.
     pub(crate) step: u16,
+    /// Number of the user.
     pub(crate) user: u64,
+    /// Number of its iteration.
     pub(crate) iteration: u64,
+    /// Part of the run.
     pub(crate) part: Part,
+    /// Time of its end.
     pub(crate) ended: Instant,
+    /// Time from its intended start to its end.
     pub(crate) latency: Duration,
+    /// Time from its first byte to its end.
     pub(crate) service_time: Duration,
+    /// Class and words of its failure.
     pub(crate) failure: Option<(ErrorClass, String)>,
     /// The message as it was rendered, head and body.
     pub(crate) sent: &'a [u8],
@@ -118,7 +126,7 @@ struct Taken {
     failure: Option<(ErrorClass, String)>,
     sent: Copied,
     status: u16,
-    /// Of a call over gRPC.
+    /// Status of a call over gRPC.
     grpc_status: Option<Code>,
     received: Option<Copied>,
 }
@@ -144,6 +152,7 @@ impl SampleLog {
         })
     }
 
+    /// Makes a sink for the log entries of `run`.
     pub fn sink(&self, run: &str) -> SampleSink {
         SampleSink {
             queue: self.queue.clone(),
@@ -168,10 +177,12 @@ impl SampleLog {
 }
 
 impl Written {
+    /// Returns how many requests were written down.
     pub fn lines(&self) -> u64 {
         self.lines.load(Ordering::Relaxed)
     }
 
+    /// Returns how many chosen requests were not.
     pub fn left_out(&self) -> u64 {
         self.left_out.load(Ordering::Relaxed)
     }
@@ -241,6 +252,7 @@ impl Sampler {
         self.sampling.reach
     }
 
+    /// Makes the sampler of a shard.
     pub(crate) fn new(sampling: Arc<Sampling>, worker: u32, seed: u64) -> Self {
         // from 0 to 1; what is beyond 64 bits is cut to them
         let most = (sampling.settings.rate * 2f64.powi(64)) as u64;
@@ -252,7 +264,7 @@ impl Sampler {
         }
     }
 
-    /// Whether the next request is written down.
+    /// Draws whether the next request is written down.
     pub(crate) fn draw(&self) -> bool {
         let is_chosen = self.random.borrow_mut().next_u64() <= self.most;
         if is_chosen && self.sampling.left.load(Ordering::Relaxed) == 0 {
@@ -266,6 +278,7 @@ impl Sampler {
         is_chosen
     }
 
+    /// Hands a request over to be written down.
     pub(crate) fn take(&self, seen: Seen<'_>) {
         let Seen {
             step,

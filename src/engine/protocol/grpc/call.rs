@@ -20,43 +20,52 @@ use crate::plan::{Names, Problem, Target};
 
 /// A step's call, ready to be made.
 pub(crate) struct GrpcCall {
+    /// Head of each request.
     pub(super) head: Head,
-    /// How it begins, for those who are shown it.
+    /// First line, for those who are shown it.
     line: Vec<u8>,
     /// Sent in turn; never none.
     messages: Vec<Message>,
     /// Messages in all.
     pub(super) times: u32,
+    /// Time between two messages.
     pub(super) interval: Duration,
     /// Our half of the stream ends with the last message.
     pub(super) half_close: bool,
     kind: CallKind,
+    /// Type of the messages sent.
     pub(super) input: MessageDescriptor,
     output: MessageDescriptor,
     /// Bytes of a message of the answer.
     pub(super) most: u32,
     gzip: bool,
-    /// It asks for the target's health, and no check says which is good.
+    /// True if it asks for the target's health, and no check says which is good.
     pub(super) judges_health: bool,
-    /// Only its failures are among the requests.
+    /// True if only its failures are among the requests.
     is_health_check: bool,
+    /// Statuses after which it is sent once more.
     pub(super) retry: Option<GrpcRetry>,
     /// Time that iterations have to finish after the end of the load.
     pub(super) stop_timeout: Duration,
 }
 
 enum Message {
-    /// With its prefix.
+    /// The bytes of a message with its prefix.
     Static(Bytes),
     Dynamic(MessageEncoder),
 }
 
-/// What of a plan a call is made of beside its step.
+/// Parts of a plan that a call is made of beside its step.
 pub(crate) struct Surroundings<'a> {
+    /// Target of the call.
     pub(crate) target: &'a Target,
+    /// Credentials of the target.
     pub(crate) credentials: Option<&'a Credentials>,
+    /// Services and messages.
     pub(crate) descriptors: &'a Descriptors,
+    /// Names that templates may use.
     pub(crate) names: &'a Names,
+    /// Timeout of the step.
     pub(crate) timeout: Duration,
     /// Time that iterations have to finish after the end of the load.
     pub(crate) stop_timeout: Duration,
@@ -159,11 +168,12 @@ impl GrpcCall {
         needs
     }
 
-    /// As a request of HTTP begins.
+    /// Returns its first line, as a request of HTTP begins.
     pub(crate) fn line(&self) -> &[u8] {
         &self.line
     }
 
+    /// Says which sides of the call are streams.
     pub(crate) fn kind(&self) -> CallKind {
         self.kind
     }
@@ -179,10 +189,12 @@ impl GrpcCall {
         }
     }
 
+    /// Says whether several messages are sent.
     pub(crate) fn client_streams(&self) -> bool {
         self.kind.client_streams()
     }
 
+    /// Says whether several messages are received.
     pub(crate) fn server_streams(&self) -> bool {
         self.kind.server_streams()
     }
