@@ -29,20 +29,10 @@ const POINTING: &[&str] = &[
 const EXCEPTIONS: &[(&str, &str, &str)] = &[];
 
 /// Visible items of each module that have no doc yet; the others have none.
-const UNDOCUMENTED: &[(&str, usize)] = &[
-    ("crd", 5),
-    ("engine", 389),
-    ("master", 12),
-    ("plan", 42),
-];
+const UNDOCUMENTED: &[(&str, usize)] = &[("crd", 5), ("engine", 389), ("master", 12), ("plan", 42)];
 
 /// Docs of each module that begin with a word of [`POINTING`] yet; the others have none.
-const POINTING_DOCS: &[(&str, usize)] = &[
-    ("crd", 9),
-    ("engine", 401),
-    ("master", 9),
-    ("plan", 26),
-];
+const POINTING_DOCS: &[(&str, usize)] = &[("crd", 9), ("engine", 401), ("master", 9), ("plan", 26)];
 
 /// Shares of functions, in hundredths of a percent, that may be longer than so many lines.
 const LONG_FUNCTIONS: [(usize, usize); 2] = [(50, 420), (100, 50)];
