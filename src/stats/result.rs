@@ -49,7 +49,7 @@ pub struct RunResult {
     /// Outcome of the run.
     pub verdict: Verdict,
     /// Reason of the verdict in one CamelCase word, such as `NoThresholds`.
-    pub reason: String,
+    pub reason: Reason,
     /// Reason of the verdict in a sentence.
     pub message: String,
     /// Sums over all steps.
@@ -405,13 +405,30 @@ pub struct ThresholdResult {
 pub struct CapacityResult {
     /// Highest rate that was confirmed to hold; `None` if none was.
     pub rate: Option<f64>,
-    /// Limit of the rate: `Target`, `Generator` (then the rate is a lower bound) or `Max`; `None`
-    /// if the search did not come to its end.
-    pub limited_by: Option<String>,
+    /// Limit of the rate; `None` if the search did not come to its end.
+    pub limited_by: Option<LimitedBy>,
     /// Lowest rate with which the run passes.
     pub at_least: Option<f64>,
     /// Every level, in the order in which they were tried.
     pub curve: Vec<CapacityLevel>,
+}
+
+/// Limit that a search for the capacity came up against; displayed by the variant's name, as in
+/// JSON.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum LimitedBy {
+    /// The target does not hold more.
+    Target,
+    /// The load generator was the bottleneck, so the rate found is a lower bound.
+    Generator,
+    /// The highest rate that was to be tried holds.
+    Max,
+}
+
+impl fmt::Display for LimitedBy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.serialize(f)
+    }
 }
 
 /// Users of a closed load, or iterations in flight of an open one.
@@ -434,9 +451,8 @@ pub struct CostResult {
     pub currency: String,
     /// Price of one endpoint for an hour.
     pub per_hour: Option<f64>,
-    /// Meaning of `rate`: `Sustainable` if a search confirmed it, `Achieved` if this load came to
-    /// it.
-    pub basis: String,
+    /// Origin of `rate`.
+    pub basis: CostBasis,
     /// Requests per second that the price is computed from; `None` where `why_not` says why there
     /// is no price.
     pub rate: Option<f64>,
@@ -474,9 +490,8 @@ impl fmt::Display for CostBasis {
 pub struct CapacityLevel {
     /// Iterations per second that the level asked for.
     pub rate: f64,
-    /// Purpose of the level: `Search`, `Recovery` (the lowest rate again, after a level that did
-    /// not hold) or `Confirmation`.
-    pub purpose: String,
+    /// Purpose of the level.
+    pub purpose: Purpose,
     /// True if every threshold was met.
     pub held: bool,
     /// Reason why the level did not hold; empty if it did.
@@ -497,6 +512,18 @@ pub struct CapacityLevel {
     pub p95: u64,
     /// 99th percentile of the latency of successes, in microseconds.
     pub p99: u64,
+}
+
+/// Purpose of a level in a search for the capacity; serialised as the variant's name.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Purpose {
+    /// The search asks whether the rate holds.
+    #[default]
+    Search,
+    /// The target recovers at the lowest rate after a level that did not hold.
+    Recovery,
+    /// The search asks whether the rate holds for twice as long.
+    Confirmation,
 }
 
 /// Condition of the load generator, which tells whether it was the bottleneck itself.
