@@ -3,12 +3,16 @@
 use crate::plan::Plan;
 use crate::stats::result::{Reason, ThresholdResult, ThresholdVerdict, Totals, Verdict};
 
-/// How a run that came to its end is judged.
+/// Judgement of a run that came to its end.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Judgement {
+    /// Verdict on the whole run.
     pub verdict: Verdict,
+    /// Reason of the verdict, for conditions.
     pub reason: Reason,
+    /// Sentence that explains the verdict.
     pub message: String,
+    /// Results of the thresholds, in the order of the plan.
     pub thresholds: Vec<ThresholdResult>,
 }
 
