@@ -1,3 +1,5 @@
+//! Conversion of whole specs: what is taken over, what is refused, and with which words.
+
 use serde_json::{Value, json};
 
 use super::*;
