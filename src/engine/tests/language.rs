@@ -448,7 +448,7 @@ async fn files_arrive_byte_by_byte_as_bodies_and_as_parts() {
         .collect();
     std::fs::create_dir(folder.path().join("images")).unwrap();
     std::fs::write(folder.path().join("images/cat.png"), &bytes).unwrap();
-    let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
+    let (tell, mut told) = tokio::sync::mpsc::channel(16);
     let url = crate::engine::tests::server::scripted(move |mut peer| {
         let tell = tell.clone();
         async move {
@@ -463,7 +463,7 @@ async fn files_arrive_byte_by_byte_as_bodies_and_as_parts() {
                 tokio::io::AsyncReadExt::read_exact(&mut peer.0, &mut body)
                     .await
                     .unwrap();
-                tell.send((head, body)).unwrap();
+                tell.send((head, body)).await.unwrap();
                 peer.send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
                     .await;
             }
