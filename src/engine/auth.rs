@@ -25,7 +25,7 @@ use sigv4::Signer;
 
 /// Credentials of one target.
 pub(crate) enum Credentials {
-    /// The same header for the whole run. Its value appears in no message.
+    /// Header `name` with the same `value` for the whole run. The value appears in no message.
     Fixed { name: String, value: Vec<u8> },
     /// Credentials that change while the load goes on.
     Refreshed(RefreshedCredentials),
@@ -33,7 +33,9 @@ pub(crate) enum Credentials {
 
 /// Credentials that differ from one request, or one minute, to the next.
 pub(crate) enum RefreshedCredentials {
+    /// Bearer token that is renewed.
     Token(Arc<Token>),
+    /// Signature over each request.
     Signature(Box<Signer>),
 }
 

@@ -31,7 +31,9 @@ pub enum OneOff {
     AwaitTargets,
     /// Tries what [`Plan::preflight`] says.
     Preflight,
+    /// Runs the setup steps before the load.
     Setup,
+    /// Runs the teardown steps after the load.
     Teardown,
 }
 

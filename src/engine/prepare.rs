@@ -30,14 +30,16 @@ use crate::plan::{
 /// Reason why a plan cannot be carried out here. No message holds a credential.
 #[derive(Debug, thiserror::Error)]
 pub enum PrepareError {
+    /// ConfigMaps or Secrets that the plan refers to and that are not there.
     #[error("missing: {}", join(.0))]
     MissingReferences(Vec<Reference>),
+    /// Fields of the plan that cannot be used.
     #[error("{}", join(.0))]
     Invalid(Vec<Problem>),
-    /// Targets have no address.
+    /// Targets whose address could not be found.
     #[error("{}", join(.0))]
     Target(Vec<Problem>),
-    /// Nobody gave a token for them.
+    /// Targets for which no token could be fetched.
     #[error("{}", join(.0))]
     Token(Vec<Problem>),
 }

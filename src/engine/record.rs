@@ -1,5 +1,5 @@
-//! What is written down: statistics of samples, log entries of requests, redaction, and refusals in
-//! the target's words.
+//! Records of a run: statistics of requests, request log entries, redaction, and refusals in the
+//! target's own words.
 //!
 //! Nothing here knows users or sockets. Read `recorder` first.
 

@@ -14,25 +14,36 @@ const MAX_SHOWN: usize = 60;
 
 /// A condition that is ready to be held against parts of answers.
 pub(super) enum PreparedCondition {
+    /// Requires that the part exists, or that it does not.
     Exists(bool),
+    /// Requires that the part equals the value.
     Equals(Expected),
+    /// Requires that the part equals one item of a list.
     In(Expected),
+    /// Requires that the part contains the value.
     Contains(Expected),
+    /// Requires that the part's text matches the pattern.
     Matches(Pattern),
+    /// Requires a length from `min` to `max`.
     Length { min: u64, max: u64 },
+    /// Requires that the part's order relative to the value satisfies the function.
     Compared(fn(Ordering) -> bool, Expected),
 }
 
 /// Value that a part of an answer is compared with.
 pub(super) enum Expected {
+    /// Value that is the same for each answer.
     Known(Value),
+    /// Template that is rendered for each answer.
     Rendered(Compiled),
 }
 
 /// Part of an answer that conditions are held against.
 #[derive(Clone, Copy)]
 pub(super) enum Part<'a> {
+    /// JSON value.
     Json(&'a Value),
+    /// Text, not necessarily UTF-8.
     Text(&'a [u8]),
 }
 

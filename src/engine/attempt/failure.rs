@@ -8,62 +8,89 @@ use crate::stats::ErrorClass;
 /// Reason why there is no whole answer. Data, not an error: it is counted and the run goes on.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
+    /// Name that could not be resolved, with the resolver's message.
     #[error("{0}")]
     Dns(String),
+    /// Connection to `to` that could not be opened, because of `source`.
     #[error("connecting to {to}: {source}")]
     Connect { to: String, source: io::Error },
+    /// Proxy that refused or broke the connection.
     #[error("proxy: {0}")]
     Proxy(String),
+    /// TLS handshake with `to` that failed, because of `source`.
     #[error("TLS handshake with {to}: {source}")]
     Handshake { to: String, source: io::Error },
+    /// TLS connection that broke because of invalid data.
     #[error("TLS: {0}")]
     Tls(io::Error),
+    /// Timeout after the first byte of the request was sent.
     #[error("no whole answer within the step's timeout")]
     Timeout,
+    /// Timeout before the first byte of the request was sent.
     #[error("no connection within the step's timeout")]
     TimeoutBeforeSent,
+    /// Connection that failed with an error.
     #[error("the connection broke: {0}")]
     Broken(io::Error),
+    /// Connection that the target closed before the first byte of an answer.
     #[error("the target closed the connection without an answer")]
     Unanswered,
+    /// Connection that the target closed within its answer.
     #[error("the target closed the connection within its answer")]
     Cut,
+    /// Idle connection that the target closed while the request was being sent.
     #[error("the target closed a kept-alive connection while the request was on its way")]
     Stale,
     /// The target sent something that is no answer of its protocol.
     #[error("{why}")]
     Malformed {
+        /// Message that says what is wrong.
         why: String,
+        /// Class under which the failure is counted.
         class: ErrorClass,
         /// Status of HTTP, where the answer came to no more than that; else 0.
         status: u16,
     },
+    /// Target that did not choose HTTP/2 although the plan asks for it.
     #[error("the target did not choose HTTP/2, which http.version asks for")]
     NotHttp2,
+    /// Target that does not speak HTTP/2, which a call over gRPC needs.
     #[error("the target does not speak HTTP/2, which gRPC needs: {0}")]
     NoCallsOverHttp2(String),
+    /// Other error of the HTTP/2 connection.
     #[error("HTTP/2: {0}")]
     Http2(String),
+    /// Stream that the target reset, with its reason.
     #[error("HTTP/2: the target reset the stream: {0}")]
     StreamReset(h2::Reason),
+    /// Stream that the target refused before it looked at the request.
     #[error("HTTP/2: the target refused the stream: {0}")]
     Refused(h2::Reason),
+    /// Target that ended each new HTTP/2 connection before the request was accepted.
     #[error("HTTP/2: the target ended each new connection at once")]
     Gone,
+    /// Request that could not be built, with the reason.
     #[error("{0}")]
     Unfit(String),
+    /// Request without credentials, with the reason why there are none.
     #[error("{0}")]
     NoCredentials(String),
+    /// Redirect to an origin, given here, that is not that of any target of the test.
     #[error("redirected to {0}, which is not the origin of any target of this test")]
     Redirect(String),
+    /// More redirects than `followRedirects` allows.
     #[error("redirected more often than followRedirects allows")]
     TooManyRedirects,
+    /// Stream that ended without the event that marks its end.
     #[error("the stream ended without {0}")]
     Unfinished(String),
+    /// Event longer than 1 MiB.
     #[error("an event of the stream is longer than 1 MiB")]
     LongEvent,
+    /// Stream that is not in the `Content-Encoding` that its head names.
     #[error("the stream is not of the Content-Encoding that it names")]
     Coding,
+    /// Stream with an event that reports an error.
     #[error("the stream holds an event that tells of an error")]
     ToldInStream,
 }

@@ -1,4 +1,4 @@
-//! One call to whoever gives out tokens, and what its answer says.
+//! Fetches one token from a token endpoint and reads it out of the answer.
 
 use std::time::{Duration, Instant};
 
@@ -10,50 +10,58 @@ use url::Url;
 
 use crate::engine::net::resolve::{Addresses, NameServers};
 
-/// How long one call may take.
+/// Longest time that one call to the token endpoint may take.
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// Longest answer that is looked at.
+/// Largest answer accepted from the token endpoint, in bytes; a longer one is an error.
 const MAX_ANSWER: usize = 64 * 1024;
-/// Characters of an answer that are shown.
+/// Most characters of a refusal's text that an error message quotes.
 const MAX_SHOWN: usize = 200;
 
-/// Knows what to ask for a token, and whom.
+/// Request for a token: the endpoint, what to send to it, and how to read its answer.
 pub(super) struct Fetcher {
+    /// Address of the token endpoint.
     pub(super) url: Url,
-    /// Sent by POST; without one it is a GET.
+    /// Fields of the form to send by POST; `None` sends a GET.
     pub(super) form: Option<Vec<(&'static str, String)>>,
-    /// Name and password.
+    /// Name and password for HTTP basic authentication.
     pub(super) basic: Option<(String, String)>,
+    /// Further headers of the request.
     pub(super) headers: Vec<(&'static str, &'static str)>,
-    /// A header that a real answer has.
+    /// Header and value that a genuine answer carries; an answer without it is refused.
     pub(super) proof: Option<(&'static str, &'static str)>,
+    /// Form in which the answer holds the token.
     pub(super) answer: AnswerForm,
+    /// TLS settings for the call.
     pub(super) tls: rustls::ClientConfig,
-    /// `None`: the metadata service, which no name leads to.
+    /// Name servers that resolve the endpoint's host; `None` for the metadata service, whose
+    /// address is used as it is.
     pub(super) names: Option<NameServers>,
-    /// Never shown.
+    /// Secrets to replace by `[redacted]` in error messages.
     pub(super) secrets: Vec<String>,
 }
 
-/// How a token stands in the answer.
+/// Form in which an answer holds its token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum AnswerForm {
-    /// RFC 6749, 5.1.
+    /// JSON object with `access_token` and `expires_in` (RFC 6749, section 5.1).
     Json,
-    /// The answer is a JWT, which says itself when it ends.
+    /// JSON Web Token as the whole body; its claims say when it expires.
     Jwt,
 }
 
-/// A token, and when its life was asked for.
+/// Token that an endpoint gave out, and its lifetime.
 #[derive(PartialEq, Eq)]
 pub(super) struct Fetched {
+    /// Text of the token, fit for a header.
     pub(super) token: String,
+    /// Lifetime counted from `asked`; `None` if the endpoint does not say.
     pub(super) life: Option<Duration>,
+    /// Time just before the request was sent.
     pub(super) asked: Instant,
 }
 
 impl Fetcher {
-    /// No secret is in the error.
+    /// Asks for a token once. Errors name the endpoint, and secrets are redacted from them.
     pub(super) async fn fetch(&self) -> Result<Fetched, String> {
         let whom = self.url.origin().ascii_serialization();
         let outcome = self.ask().await.map_err(|why| self.redacted(&why));
@@ -109,7 +117,8 @@ impl Fetcher {
         read(self.answer, status, &body, asked)
     }
 
-    /// A new one each time, for the address may have changed.
+    /// Builds a client for one call. Each call resolves the name again, since the address may have
+    /// changed.
     async fn client(&self) -> Result<reqwest::Client, String> {
         let mut builder = reqwest::Client::builder()
             .use_preconfigured_tls(self.tls.clone())
@@ -136,7 +145,7 @@ impl Fetcher {
     }
 }
 
-/// The error and what caused it: reqwest tells the reason only there.
+/// Formats an error with all its sources, since reqwest gives the reason only there.
 fn chain(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(error.source(), |error| error.source());
     causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))

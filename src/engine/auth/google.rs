@@ -1,5 +1,7 @@
-//! Tokens of Google's metadata service, which knows who this Pod or machine is (Workload Identity).
-//! The only call to it there is.
+//! Tokens of Google's metadata service, which knows the identity of this Pod or machine (Workload
+//! Identity).
+//!
+//! No other module calls that service.
 
 use url::Url;
 
@@ -8,13 +10,16 @@ use crate::engine::net::tls;
 use crate::engine::world::METADATA_HOST;
 use crate::plan::{Google, Problem, Target};
 
-/// Where the service is, unless the environment says otherwise, as it does to Google's own
-/// libraries.
+/// Address of the metadata service, unless the environment names another host as it does for
+/// Google's own libraries.
 const METADATA_ADDRESS: &str = "169.254.169.254";
 
-/// Both ways: who asks cannot have been sent by a page, and who answers is no other service.
+/// Header that both sides send: the request proves that no web page caused it, and the answer
+/// proves that the metadata service gave it.
 const FLAVOR: (&str, &str) = ("Metadata-Flavor", "Google");
 
+/// Builds the request for an identity or access token from the metadata service. Fails if
+/// `metadata_host` does not make a valid URL.
 pub(super) fn fetcher(
     google: &Google,
     target: &Target,

@@ -8,6 +8,7 @@ use crate::engine::net::resolve::NameServers;
 use crate::engine::net::tls;
 use crate::plan::{ClientAuthentication, Inputs, OAuth2, Problem, Target};
 
+/// Builds the client-credentials request. Fails with the field of the plan that cannot be used.
 pub(super) fn fetcher(
     oauth2: &OAuth2,
     target: &Target,

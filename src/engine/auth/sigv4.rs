@@ -57,7 +57,7 @@ pub(crate) struct Signer {
     session_token: Option<String>,
 }
 
-/// What the signature of one request covers.
+/// Parts of one request that its signature covers.
 struct Signed {
     /// Header names in lower case and canonical values, sorted.
     headers: Vec<(String, String)>,

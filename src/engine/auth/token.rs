@@ -11,31 +11,34 @@ use tokio::time::sleep_until;
 use crate::engine::auth::fetch::{Fetched, Fetcher};
 use crate::engine::record::redactor::Redactor;
 
-/// A token is renewed so long before its end at most.
+/// Longest time before its expiry that a token is renewed; a short-lived one is renewed after four
+/// fifths of its lifetime.
 const MOST_AHEAD: Duration = Duration::from_secs(300);
-/// A token whose end nobody told is renewed after this.
+/// Lifetime assumed for a token whose answer does not say when it expires.
 const UNTOLD: Duration = Duration::from_secs(600);
-/// Between a failed renewal and the next try at first, and at most.
+/// Pause after the first failed renewal; each further failure doubles it up to `LONGEST_PAUSE`.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
+/// Longest pause between two tries to renew a token.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
+/// Bearer token that is kept fresh for all requests of the process.
 pub(crate) struct Token {
     fetcher: Fetcher,
-    /// Counts the changes of `state`.
+    /// Number of changes to `state` so far.
     version: AtomicU64,
     state: Mutex<State>,
-    /// Knows each token.
+    /// Redactor that learns every token, so that none is shown.
     redactor: OnceLock<Arc<Redactor>>,
 }
 
 struct State {
-    /// The header's value, or why there is none.
+    /// Value of the `Authorization` header, or the reason why there is none.
     header: Result<Arc<str>, String>,
-    /// Renewals that failed and nobody has told of yet, and why the last one did.
+    /// Number of failed renewals that have not been reported yet, and the reason of the last one.
     failed: Option<(u64, String)>,
 }
 
-/// Renews a token for as long as it lives.
+/// Task that renews a token until this handle is dropped.
 pub(crate) struct Renewal(AbortHandle);
 
 impl Drop for Renewal {
@@ -45,6 +48,7 @@ impl Drop for Renewal {
 }
 
 impl Token {
+    /// Creates a token that has not been fetched yet.
     pub(super) fn new(fetcher: Fetcher) -> Self {
         let state = State {
             header: Err("there is no token yet".into()),
@@ -58,7 +62,7 @@ impl Token {
         }
     }
 
-    /// Gets the first token; what comes after it is the renewal's.
+    /// Fetches the first token and starts the task that renews it. `redactor` learns every token.
     pub(crate) async fn begin(
         self: &Arc<Self>,
         redactor: Arc<Redactor>,
@@ -71,21 +75,24 @@ impl Token {
         ))
     }
 
+    /// Returns how often the token or its error has changed; requests built for another version are
+    /// stale.
     pub(super) fn version(&self) -> u64 {
         self.version.load(Ordering::Acquire)
     }
 
-    /// `Bearer` and the token.
+    /// Returns the header's value, `Bearer` and the token, or the reason why there is none.
     pub(crate) fn header(&self) -> Result<Arc<str>, String> {
         self.state().header.clone()
     }
 
-    /// Renewals that failed since this was last asked, and why the last one did.
+    /// Returns the number of renewals that failed since the last call and the reason of the last
+    /// one.
     pub(crate) fn take_failures(&self) -> Option<(u64, String)> {
         self.state().failed.take()
     }
 
-    /// When to renew it, and when it ends.
+    /// Publishes a fetched token and returns when to renew it and when it ends.
     fn take(&self, Fetched { token, life, asked }: Fetched) -> Life {
         if let Some(redactor) = self.redactor.get() {
             redactor.learn(token.as_bytes());
@@ -119,7 +126,8 @@ impl Token {
         }
     }
 
-    /// The old one may end while the answer is waited for.
+    /// Fetches a new token; if the old one ends meanwhile, `header` is an error until the answer
+    /// comes.
     async fn fetch_until(&self, end: Option<Instant>) -> Result<Fetched, String> {
         let fetch = self.fetcher.fetch();
         let mut fetch = std::pin::pin!(fetch);

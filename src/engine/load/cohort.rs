@@ -43,7 +43,7 @@ pub(crate) struct Cohort {
     crew: RefCell<JoinSet<()>>,
 }
 
-/// A user or slot, as those see it who may end it.
+/// Handle by which a cohort watches a user or slot and ends it.
 pub(crate) struct Member {
     /// State that the user or slot sets.
     pub(crate) state: Rc<Cell<State>>,
@@ -57,13 +57,14 @@ pub(crate) enum State {
     Idle,
     /// Carrying out an iteration, which it finishes first.
     Busy,
+    /// Ended; another user or slot may take its place.
     Gone,
-    /// Gone, and none takes its place.
+    /// Ended, and none takes its place.
     Retired,
 }
 
 impl Member {
-    /// Ends it unless it is in an iteration; whether it did.
+    /// Ends the user or slot unless it is in an iteration. Returns whether it did.
     pub(crate) fn release(&self) -> bool {
         let idle = self.state.get() == State::Idle;
         if idle {

@@ -18,6 +18,7 @@ use crate::stats::ErrorClass;
 /// Order to a running load from outside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Order {
+    /// Run the load.
     Run,
     /// Start nothing new.
     Stop,

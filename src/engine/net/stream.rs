@@ -10,13 +10,17 @@ use tokio_rustls::client::TlsStream;
 
 /// Socket of a connection.
 pub(crate) enum Socket {
+    /// TCP connection.
     Tcp(TcpStream),
+    /// Connection to a Unix socket.
     Unix(UnixStream),
 }
 
 /// Bytes to and from the target.
 pub(crate) enum Stream {
+    /// Bytes sent as they are.
     Plain(Socket),
+    /// Bytes sent within TLS.
     Tls(Box<TlsStream<Socket>>),
 }
 

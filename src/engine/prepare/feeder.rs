@@ -27,20 +27,25 @@ pub(crate) struct Feed {
     rows: Rows,
 }
 
-/// What is told of a feeder's data, so that it can be compared over the fleet.
+/// Identity of a feeder's data, compared between the workers of a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FeedData {
+    /// Position of the feeder in the plan.
     pub feeder: u16,
+    /// Number of rows.
     pub rows: u32,
+    /// Digest of the rows.
     pub digest: String,
 }
 
-/// Why there is no row.
+/// Reason why a user gets no row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum NoRow {
-    /// The master has not leased any yet: an arrival is dropped, a closed load's user waits.
+    /// The master has not leased enough rows yet: an arrival is dropped, a user of closed load
+    /// waits.
     Later,
-    /// All have been taken. Never `Recycle`.
+    /// All rows have been taken, and the feeder's policy for that case. The policy is never
+    /// `Recycle`.
     Exhausted(OnExhausted),
 }
 
@@ -49,11 +54,12 @@ pub(crate) struct Dealer {
     /// The slot of the first feeder.
     first_slot: Slot,
     feeds: Arc<[Feed]>,
-    /// By feeder; the order that the users of the worker share, and of scope `User` the seed of
-    /// theirs.
+    /// Order of the rows by feeder, shared by the users of the worker. Users of scope `User` have
+    /// orders of their own.
     orders: Box<[Order]>,
+    /// Seed of the order, by feeder.
     seeds: Box<[u64]>,
-    /// By feeder: the next position of scope `Worker`.
+    /// Next position of scope `Worker`, by feeder.
     next: Box<[AtomicU64]>,
     supply: Arc<Supply>,
 }
@@ -62,9 +68,9 @@ pub(crate) struct Dealer {
 #[derive(Debug)]
 pub(crate) struct Hand {
     user: u64,
-    /// By feeder: the next position of scope `User`.
+    /// Next position of scope `User`, by feeder.
     next: Box<[u64]>,
-    /// By feeder: the iteration's row.
+    /// Row of the current iteration, by feeder.
     row: Box<[Option<u32>]>,
     batches: Vec<Batch>,
 }
@@ -77,6 +83,7 @@ struct Batch {
 }
 
 impl Feed {
+    /// Pairs the plan's feeders with `rows`, which are in the same order.
     pub(crate) fn all(plan: &Plan, rows: Vec<Rows>) -> Arc<[Feed]> {
         plan.feeders
             .iter()
@@ -86,7 +93,7 @@ impl Feed {
             .collect()
     }
 
-    /// Visits each text of data that came from a Secret.
+    /// Calls `visit` with each text of a feeder whose data comes from a Secret.
     pub(crate) fn secret_texts(&self, mut visit: impl FnMut(&str)) {
         if !self.feeder.is_secret() {
             return;
@@ -100,7 +107,8 @@ impl Feed {
         }
     }
 
-    /// What must be the same on every worker.
+    /// Returns the identity of the data of each feeder of scope `Test`, which must be the same on
+    /// every worker.
     pub(crate) fn shared(feeds: &[Feed]) -> Vec<FeedData> {
         let data = |(i, feed): (usize, &Feed)| FeedData {
             feeder: i as u16,
@@ -116,7 +124,7 @@ impl Feed {
     }
 }
 
-/// Lets templates name the feeders, and of those whose data could be read the columns.
+/// Declares the feeders' names for templates, and the columns of those whose data could be read.
 pub(crate) fn declare(names: &mut Names, plan: &Plan, feeds: &[Feed]) {
     for (slot, feeder) in (plan.feeder_slots()..).zip(&plan.feeders) {
         names.declare(&feeder.name, Declared::Row(slot));
@@ -133,7 +141,8 @@ pub(crate) fn declare(names: &mut Names, plan: &Plan, feeds: &[Feed]) {
 }
 
 impl Dealer {
-    /// `first_block`: the rows of a feeder that the worker may want in its first second.
+    /// Creates the dealer of a worker. `first_block` is the number of rows of a feeder that the
+    /// worker may need in its first second.
     pub(crate) fn new(
         first_slot: Slot,
         feeds: Arc<[Feed]>,
@@ -167,15 +176,17 @@ impl Dealer {
         }
     }
 
+    /// Returns the rows that the master has leased to the worker.
     pub(crate) fn supply(&self) -> &Arc<Supply> {
         &self.supply
     }
 
-    /// The place of a feeder's slot among the feeders.
+    /// Returns the position of a feeder's slot among the feeders.
     fn place(&self, slot: Slot) -> usize {
         usize::from(slot.wrapping_sub(self.first_slot))
     }
 
+    /// Creates the hand of user number `user`, which holds no rows yet.
     pub(crate) fn hand(&self, user: u64) -> Hand {
         Hand {
             user,
@@ -187,12 +198,13 @@ impl Dealer {
 }
 
 impl Hand {
-    /// An iteration begins: it takes rows of its own.
+    /// Begins an iteration: drops the rows of the one before.
     pub(crate) fn begin(&mut self) {
         self.row.fill(None);
         self.batches.clear();
     }
 
+    /// Returns whether the iteration already has the row or batch that `need` asks for.
     pub(crate) fn holds(&self, dealer: &Dealer, need: Need) -> bool {
         match need.take {
             None => self.row[dealer.place(need.slot)].is_some(),
@@ -200,7 +212,8 @@ impl Hand {
         }
     }
 
-    /// Takes what `need` asks for, unless it is held already. A batch is whole or not at all.
+    /// Takes what `need` asks for, unless the hand already holds it. A batch is taken whole or not
+    /// at all.
     pub(crate) fn take(&mut self, dealer: &Dealer, need: Need) -> Result<(), NoRow> {
         if self.holds(dealer, need) {
             return Ok(());
@@ -234,8 +247,8 @@ impl Hand {
         taken
     }
 
-    /// As [`Hand::take`] for each, but, unless it is in a hurry, waits for the master to lease
-    /// rows. Whether it waited.
+    /// Takes each of `needs` as [`Hand::take`] does and returns whether it had to wait for the
+    /// master to lease rows. If `hurry`, it does not wait and fails with [`NoRow::Later`].
     pub(crate) async fn take_all(
         &mut self,
         dealer: &Dealer,
@@ -256,8 +269,8 @@ impl Hand {
         Ok(waited)
     }
 
-    /// As [`Hand::take`], but waits for the master to lease rows, until [`Supply::wake`] makes
-    /// whoever waits look around.
+    /// Takes `need` as [`Hand::take`] does, but waits for the master to lease rows.
+    /// [`Supply::wake`] ends the wait with [`NoRow::Later`] if there are still none.
     async fn wait_for(&mut self, dealer: &Dealer, need: Need) -> Result<(), NoRow> {
         let wakes = dealer.supply.wakes();
         loop {
@@ -272,13 +285,14 @@ impl Hand {
         }
     }
 
-    /// The iteration's row.
+    /// Returns the iteration's row of a feeder, if it has one.
     pub(crate) fn row<'a>(&self, dealer: &'a Dealer, slot: Slot) -> Option<&'a Value> {
         let at = dealer.place(slot);
         let row = (*self.row.get(at)?)?;
         Some(dealer.feeds[at].rows.get(row))
     }
 
+    /// Returns the batch of `count` rows that the iteration took of a feeder, if it took one.
     pub(crate) fn batch(&self, slot: Slot, count: u32) -> Option<&Value> {
         self.batches
             .iter()
@@ -286,7 +300,7 @@ impl Hand {
             .map(|batch| &batch.rows)
     }
 
-    /// Calls `each` with `count` rows, or never.
+    /// Calls `each` with `count` rows; on an error it is not called.
     fn deal(
         &mut self,
         dealer: &Dealer,

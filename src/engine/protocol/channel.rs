@@ -1,5 +1,5 @@
-//! What one user or slot keeps of one target: its connection, the latest answer, and what each
-//! protocol needs to read the next one.
+//! State that one user or slot keeps of one target: its connection, the latest answer, and parser
+//! state for each protocol.
 
 use std::time::Duration;
 

@@ -90,7 +90,8 @@ impl RetryAfter {
         std::str::from_utf8(&self.text[..usize::from(self.length)]).unwrap_or_default()
     }
 
-    /// How long that is from `now`; `None` for what looks like a date and is none.
+    /// Returns the time to wait from `now` on; zero for a date in the past, `None` for an invalid
+    /// date.
     pub(crate) fn wait(&self, now: SystemTime) -> Option<Duration> {
         let text = self.as_str();
         if let Ok(seconds) = text.parse() {

@@ -1,5 +1,5 @@
-//! What requests go by, whatever their protocol: the targets of a test, and a thread's connections
-//! to them.
+//! Ways of requests, whatever their protocol: the targets of a test, and a thread's connections to
+//! them.
 
 use std::cell::RefCell;
 use std::sync::Arc;

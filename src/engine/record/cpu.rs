@@ -4,18 +4,20 @@ use std::mem::MaybeUninit;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-/// What a lap took, microseconds over all threads.
+/// CPU time of one lap in microseconds, over all threads of the process.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Lap {
+    /// Time that the process used.
     pub(crate) used: u64,
-    /// The lesser of usable cores and quota, times the lap.
+    /// Time that it could have used: the lesser of cores and quota, times the lap.
     pub(crate) available: u64,
-    /// For which the quota held threads back that could have run.
+    /// Time for which the quota held back threads that could have run.
     pub(crate) throttled: u64,
 }
 
+/// Meter of the CPU time of this process.
 pub(crate) struct CpuMeter {
-    /// Cores that may be in use at once.
+    /// Most cores that may be in use at once.
     cores: f64,
     group: Option<Group>,
     used: u64,
@@ -24,6 +26,7 @@ pub(crate) struct CpuMeter {
 }
 
 impl CpuMeter {
+    /// Creates a meter whose first lap begins at `now`.
     pub(crate) fn new(now: Instant) -> Self {
         let group = Group::of_this_process();
         let threads = std::thread::available_parallelism().map_or(1.0, |cores| cores.get() as f64);
@@ -41,7 +44,7 @@ impl CpuMeter {
         }
     }
 
-    /// Since the last lap.
+    /// Returns the CPU time since the last lap, and begins the next.
     pub(crate) fn lap(&mut self, now: Instant) -> Lap {
         let used = process_cpu_micros();
         let throttled = self.group.as_ref().map_or(0, Group::throttled_micros);
@@ -56,6 +59,7 @@ impl CpuMeter {
     }
 }
 
+/// Returns the CPU time that the process has used, in microseconds.
 #[allow(unsafe_code, reason = "getrusage")]
 pub(crate) fn process_cpu_micros() -> u64 {
     let mut usage = MaybeUninit::<libc::rusage>::uninit();
@@ -69,8 +73,7 @@ pub(crate) fn process_cpu_micros() -> u64 {
     micros(usage.ru_utime) + micros(usage.ru_stime)
 }
 
-/// The control group that limits this process; the two versions of them keep the same facts in
-/// different files.
+/// Control group that limits this process. Versions 1 and 2 keep the same facts in different files.
 #[derive(Debug, PartialEq, Eq)]
 enum Group {
     V2(PathBuf),
@@ -78,15 +81,18 @@ enum Group {
 }
 
 impl Group {
-    /// `None` where there are none, as on other systems than Linux, or where they cannot be seen.
+    /// Finds the group of this process; `None` if there are no groups, as on systems other than
+    /// Linux, or they cannot be read.
     fn of_this_process() -> Option<Self> {
         let membership = std::fs::read_to_string("/proc/self/cgroup").ok()?;
         Self::find(&membership, Path::new("/sys/fs/cgroup"))
     }
 
-    /// `membership` has a line `hierarchy:controllers:path` for each hierarchy; that of version 2
-    /// names no controller. In a container the path may be the host's, while the container's
-    /// own group is mounted at the root.
+    /// Finds the group by `membership`, which has a line `hierarchy:controllers:path` for each
+    /// hierarchy; that of version 2 names no controller.
+    ///
+    /// In a container the path may be the host's, while the container's own group is mounted at the
+    /// root.
     fn find(membership: &str, root: &Path) -> Option<Self> {
         let lines = membership.lines().filter_map(|line| {
             let mut parts = line.splitn(3, ':').skip(1);
@@ -123,7 +129,7 @@ impl Group {
         std::fs::read_to_string(folder.join(file)).ok()
     }
 
-    /// Cores that the group may use on average; `None`: as many as there are.
+    /// Returns how many cores the group may use on average; `None` if there is no limit.
     fn quota(&self) -> Option<f64> {
         let (quota, period) = match self {
             Self::V2(_) => {
@@ -139,7 +145,7 @@ impl Group {
         (quota > 0.0 && period > 0.0).then_some(quota / period)
     }
 
-    /// Since the group was made.
+    /// Returns the time in microseconds for which threads were held back since the group was made.
     fn throttled_micros(&self) -> u64 {
         let (field, unit) = match self {
             Self::V2(_) => ("throttled_usec", 1),

@@ -46,6 +46,7 @@ pub(crate) struct Iteration {
 /// Reason why an arrival became no iteration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Dropped {
+    /// No slot of open load was free.
     NoSlot,
     /// No row of a feeder could be had.
     NoRow,

@@ -1,4 +1,4 @@
-//! Takes what is secret out of text that will be shown.
+//! Removes secrets from text that will be shown.
 
 use std::sync::RwLock;
 
@@ -13,15 +13,17 @@ use crate::engine::answer::capture::headers;
 use crate::engine::message;
 use crate::plan::{Inputs, Kind, Plan, Reference};
 
-/// Shorter ones are in any text, and taking them out would tell where.
+/// Shortest secret that is removed, in bytes. Shorter ones occur in any text, and removing them
+/// would show where.
 const SHORTEST: usize = 4;
 
-/// Pieces of a header are words rather than credentials below this.
+/// Shortest piece of a header, in bytes, that is taken for a credential; shorter ones are words.
 const SHORTEST_SENT: usize = 8;
 
+/// Text that replaces a secret.
 pub(crate) const INSTEAD: &str = "***";
 
-/// Of a longer secret its beginning is looked for: more of a message is never shown.
+/// Longest part of a secret, in bytes, that is searched for: no message is longer.
 const LONGEST: usize = 64 * 1024;
 
 /// All but the unreserved characters of RFC 3986, as templates write a path.
@@ -31,8 +33,7 @@ const NOT_UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'_')
     .remove(b'~');
 
-/// Knows the secrets of a test in each form in which a message may hold them. Several threads may
-/// ask and teach it.
+/// Secrets of a test, in each form in which a message may hold them. Several threads may share it.
 #[derive(Default)]
 pub(crate) struct Redactor {
     known: RwLock<Known>,
@@ -41,12 +42,13 @@ pub(crate) struct Redactor {
 #[derive(Default)]
 struct Known {
     secrets: Vec<Vec<u8>>,
-    /// Made when first asked, since most runs never show a message of the target's.
+    /// Searcher for the secrets, built on first use, since most runs never show a message of a
+    /// target.
     searcher: Option<AhoCorasick>,
 }
 
 impl Redactor {
-    /// What the plan takes out of Secrets.
+    /// Creates a redactor of the values that the plan takes from Secrets.
     pub(crate) fn new(plan: &Plan, inputs: &Inputs) -> Self {
         let redactor = Self::default();
         for reference in plan
@@ -61,7 +63,7 @@ impl Redactor {
         redactor
     }
 
-    /// From now on this is secret too.
+    /// Adds a secret. One shorter than [`SHORTEST`] is ignored.
     pub(crate) fn learn(&self, secret: &[u8]) {
         if secret.len() < SHORTEST {
             return;
@@ -76,7 +78,7 @@ impl Redactor {
             .extend(forms(&secret[..secret.len().min(LONGEST)]));
     }
 
-    /// No form of a secret is longer.
+    /// Returns the length in bytes of the longest form of a secret; 0 if there is none.
     pub(crate) fn longest(&self) -> usize {
         let known = self
             .known
@@ -85,7 +87,8 @@ impl Redactor {
         known.secrets.iter().map(Vec::len).max().unwrap_or(0)
     }
 
-    /// A message of ours without the secrets that it quotes, also one that was cut off.
+    /// Returns one of our own messages without the secrets that it quotes, even those that were cut
+    /// off.
     pub(crate) fn message(&self, text: &str) -> String {
         let text = self.text(text.as_bytes());
         let known = self
@@ -95,13 +98,15 @@ impl Redactor {
         without_beginnings(&known.secrets, &text)
     }
 
-    /// The text without its secrets; what is no UTF-8 is replaced.
+    /// Returns the text without its secrets; bytes that are not UTF-8 are replaced.
     pub(crate) fn text(&self, bytes: &[u8]) -> String {
         String::from_utf8_lossy(&self.beginning(bytes, bytes.len())).into_owned()
     }
 
-    /// The first `most` bytes without secrets, if at least [`longest`](Self::longest) more are in
-    /// `bytes`, or all there are: of a secret that begins among them nothing is shown.
+    /// Returns the first `most` bytes without secrets.
+    ///
+    /// `bytes` must hold at least [`longest`](Self::longest) more, or all there are, so that a
+    /// secret that begins within the first `most` is recognized.
     pub(crate) fn beginning(&self, bytes: &[u8], most: usize) -> Vec<u8> {
         {
             let known = self
@@ -130,8 +135,8 @@ impl Redactor {
         text
     }
 
-    /// Likewise, and without what `request` said in headers that may hold credentials: not all of
-    /// them come from Secrets.
+    /// Returns the text as [`text`](Self::text) does, and without the values of headers of
+    /// `request` that may hold credentials, since not all of them come from Secrets.
     pub(crate) fn text_about(&self, request: &[u8], bytes: &[u8]) -> String {
         let mut text = self.text(bytes);
         let (head, _) = message::split(request);
@@ -150,7 +155,7 @@ impl Redactor {
     }
 }
 
-/// What to say of Secrets whose values are too short to be taken out of texts.
+/// Returns a warning for each Secret whose value is too short to be removed from texts.
 pub fn unredacted(plan: &Plan, inputs: &Inputs) -> Vec<String> {
     let secrets = plan
         .references()
@@ -171,8 +176,7 @@ pub fn unredacted(plan: &Plan, inputs: &Inputs) -> Vec<String> {
     told
 }
 
-/// The text without beginnings of secrets where it was cut off; both limits of what is shown write
-/// `…` there.
+/// Returns the text without beginnings of secrets that were cut off; `…` marks where that happened.
 fn without_beginnings(secrets: &[Vec<u8>], text: &str) -> String {
     let mut parts = Vec::new();
     for part in text.split('…') {
@@ -191,7 +195,8 @@ fn without_beginnings(secrets: &[Vec<u8>], text: &str) -> String {
     parts.join("…")
 }
 
-/// How much of the end of `text` is the beginning of `secret`, if that says anything.
+/// Returns how many bytes at the end of `text` are the beginning of `secret`, if at least
+/// [`SHORTEST`].
 fn beginning(secret: &[u8], text: &str) -> Option<usize> {
     let most = secret.len().saturating_sub(1).min(text.len());
     let is_one = |length: &usize| {
@@ -216,7 +221,7 @@ fn redacted(searcher: &AhoCorasick, bytes: &[u8], most: usize) -> Vec<u8> {
     out
 }
 
-/// A secret as it is, and as JSON, URLs, forms and base64 write it.
+/// Returns a secret as it is, and as JSON, URLs, forms and base64 write it.
 fn forms(secret: &[u8]) -> Vec<Vec<u8>> {
     let mut forms = vec![secret.to_vec()];
     for alphabet in [STANDARD, URL_SAFE] {
@@ -245,8 +250,8 @@ fn forms(secret: &[u8]) -> Vec<Vec<u8>> {
     forms
 }
 
-/// What shows of `secret` in the base64 of a text in which it stands behind so many bytes more than
-/// a multiple of three: the characters that it alone decides.
+/// Returns the characters that `secret` alone decides in the base64 of a text, where `before` is
+/// the number of bytes ahead of it, modulo three.
 fn within_base64(engine: &GeneralPurpose, secret: &[u8], before: usize) -> Vec<u8> {
     let mut padded = vec![0; before];
     padded.extend_from_slice(secret);

@@ -1,18 +1,19 @@
-//! What a failing answer says of why it fails: the reasons that users of model endpoints meet by
-//! name, and the target's own words.
+//! Reasons why an answer failed, as its text tells: known reasons that users of model endpoints
+//! meet, and the target's own words.
 
 use serde_json::Value;
 
 use crate::engine::answer::capture::{MAX_REFUSAL, header_texts};
 
-/// Characters of the target's own words.
+/// Most characters of the target's own words.
 const MAX_WORDS: usize = 160;
 
-/// Statuses, texts of which the answer holds one in any case, and what it means.
+/// Known reason: statuses, texts of which the answer holds one in any letter case, and the
+/// explanation.
 type Known = (&'static [u16], &'static [&'static str], &'static str);
 
-/// The first that fits is it. Texts are those of Databricks, of RFC 6750, of cloud gateways and of
-/// V2 inference servers.
+/// Known reasons, of which the first match counts. The texts are those of Databricks, of RFC 6750,
+/// of cloud gateways and of V2 inference servers.
 const KNOWN: [Known; 9] = [
     (
         &[401, 403],
@@ -117,15 +118,15 @@ pub(crate) fn reason(
     }
 }
 
-/// What a body says in one line of at most [`MAX_WORDS`] characters. Nothing is cut before it is
-/// redacted: of a secret no beginning is left.
+/// Returns the message in a body as one line of at most [`MAX_WORDS`] characters. The body is
+/// redacted before it is cut, so that no beginning of a secret is left.
 pub(crate) fn first_line(body: &[u8], redact: impl Fn(&[u8]) -> String) -> Option<String> {
     let body = redact(&body[..body.len().min(MAX_REFUSAL)]);
     // what JSON has in another form than is looked for is in its plain form now
     words(&body).map(|words| cut(&redact(words.as_bytes())))
 }
 
-/// The message of a JSON answer, the title of a page, else the first line.
+/// Finds the message of a JSON answer, the title of a page, or else the first line.
 fn words(body: &str) -> Option<String> {
     let found = match serde_json::from_str::<Value>(body) {
         Ok(json) => message(&json),
@@ -136,7 +137,7 @@ fn words(body: &str) -> Option<String> {
     found.filter(|words| !words.trim().is_empty())
 }
 
-/// Where servers put what is wrong.
+/// Finds the message in JSON, in the fields where servers put it.
 fn message(json: &Value) -> Option<String> {
     match json {
         Value::String(text) => Some(text.clone()),

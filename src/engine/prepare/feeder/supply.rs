@@ -1,7 +1,7 @@
-//! Rows that the master leases to this worker: asked for before they run out, taken by the users of
+//! Rows that the master leases to this worker: requested before they run out, taken by the users of
 //! all shards.
 //!
-//! Only positions come over the wire. What was leased is never leased again, so rows left here when
+//! Only positions come over the wire. A leased row is never leased again, so rows left here when
 //! the worker ends are lost.
 
 use std::collections::VecDeque;
@@ -13,68 +13,78 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 
-/// A block is what was used in so much time.
+/// Time for which one block of rows is meant to last, at the current rate of use.
 const BLOCK_TIME: Duration = Duration::from_secs(1);
-/// At most so many rows are asked for at once,
+/// Most rows requested at once, unless a single batch needs more.
 const MAX_BLOCK: u64 = 100_000;
-/// and so many times as many as the time before: a short burst is no rate.
+/// Most times by which a block may be larger than the one before, since a short burst is not a
+/// rate.
 const GROWTH: u64 = 8;
 
-/// What the worker has to say to the master.
+/// Message from the worker to the master about a feeder's rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Demand {
-    /// Lease `count` rows of `feeder`.
+    /// Request to lease `count` rows of `feeder`.
     Rows { feeder: u16, count: u32 },
-    /// A user found all rows of `feeder` taken, and the test wants the run to end then.
+    /// Notice that all rows of `feeder` are taken and that the test wants the run to end in that
+    /// case.
     UsedUp { feeder: u16 },
 }
 
-/// Rows of a feeder that the master leases, so far.
+/// Use of a feeder whose rows the master leases, up to now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Usage {
+    /// Position of the feeder in the plan.
     pub feeder: u16,
+    /// Number of rows leased to this worker.
     pub leased: u64,
-    /// Taken by an iteration.
+    /// Number of leased rows that iterations have taken.
     pub used: u64,
-    /// Positions before this one may be leased to some worker; the highest that was heard of.
+    /// Highest position known to bound the leases: only positions before it may be leased to some
+    /// worker.
     pub reserved: u64,
 }
 
+/// Reason why a stock cannot give rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Empty {
+    /// More rows may be leased.
     Later,
+    /// The master has no more rows to lease.
     Exhausted,
 }
 
-/// Shared by the shards, which take, and the worker, which asks and is granted.
+/// Leased rows of all feeders, shared by the shards, which take rows, and the worker, which
+/// requests them.
 #[derive(Debug)]
 pub struct Supply {
-    /// By feeder.
+    /// Stocks of rows by feeder.
     stocks: Mutex<Box<[Stock]>>,
-    /// There may be a demand.
+    /// Signal that a demand may be waiting for the worker to send.
     demanded: Notify,
-    /// By feeder: rows came, or none will.
+    /// Signal, by feeder, that rows came or that none will.
     arrived: Box<[Notify]>,
     wakes: AtomicU64,
 }
 
 #[derive(Debug, Default)]
 struct Stock {
-    /// Leased out by the master.
+    /// True if the master leases the feeder's rows.
     is_shared: bool,
     ranges: VecDeque<Range<u64>>,
-    /// In all ranges together.
+    /// Rows in all ranges together.
     held: u64,
     leased: u64,
     used: u64,
     reserved: u64,
     exhausted: bool,
-    /// Rows that the next request asks for.
+    /// Number of rows that the next request asks for.
     block: u64,
-    /// When the last lease came, and what had been used by then.
+    /// Time of the last lease.
     leased_at: Option<Instant>,
+    /// Value of `used` at the last lease.
     used_before: u64,
-    /// A user wanted so many at once and there were fewer.
+    /// Largest number of rows that a user wanted at once and did not get; 0 if there is none.
     lacking: u64,
     request: Request,
     used_up: Telling,
@@ -85,7 +95,7 @@ enum Request {
     #[default]
     None,
     Wanted,
-    /// On its way to a master that lives.
+    /// A request was sent to the current master and has not been answered.
     Sent,
 }
 
@@ -98,7 +108,8 @@ enum Telling {
 }
 
 impl Supply {
-    /// `shared`: of each feeder, whether the master leases its rows.
+    /// Creates the stocks. `shared` says of each feeder whether the master leases its rows;
+    /// `first_block` is the number of rows in the first request, and 0 makes none.
     pub(super) fn new(shared: impl Iterator<Item = bool>, first_block: u64) -> Self {
         let stock = |is_shared| Stock {
             is_shared,
@@ -123,7 +134,7 @@ impl Supply {
 
     // ---- for the users
 
-    /// Calls `each` with the positions of `count` rows, or never.
+    /// Calls `each` with the positions of `count` rows; on an error it is not called.
     pub(super) fn take(&self, feeder: u16, count: u32, each: impl FnMut(u64)) -> Result<(), Empty> {
         let mut stocks = self.stocks();
         let stock = &mut stocks[usize::from(feeder)];
@@ -136,11 +147,12 @@ impl Supply {
         taken
     }
 
+    /// Returns a future that completes when rows of a feeder come or none will.
     pub(super) fn arrival(&self, feeder: u16) -> Notified<'_> {
         self.arrived[usize::from(feeder)].notified()
     }
 
-    /// All rows of a feeder are taken, which is the end of the run.
+    /// Records that all rows of a feeder are taken, which ends the run.
     pub(super) fn used_up(&self, feeder: u16) {
         let mut stocks = self.stocks();
         let stock = &mut stocks[usize::from(feeder)];
@@ -150,20 +162,21 @@ impl Supply {
         }
     }
 
-    /// Whoever waits looks whether there is still something to wait for.
+    /// Wakes all users that wait for rows, so that they check whether to go on waiting.
     pub(crate) fn wake(&self) {
         self.wakes.fetch_add(1, Ordering::Relaxed);
         self.arrived.iter().for_each(Notify::notify_waiters);
     }
 
-    /// How often that was.
+    /// Returns how often [`Supply::wake`] was called.
     pub(super) fn wakes(&self) -> u64 {
         self.wakes.load(Ordering::Relaxed)
     }
 
     // ---- for the worker
 
-    /// The next thing to say to the master, each once until [`Supply::renew`]. Cancel safe.
+    /// Waits for the next message to the master. Each is returned once until [`Supply::renew`].
+    /// Cancel safe.
     pub async fn demand(&self) -> Demand {
         loop {
             if let Some(demand) = self.next_demand(Instant::now()) {
@@ -191,7 +204,7 @@ impl Supply {
         None
     }
 
-    /// A new master, or a new connection to it, knows of no request.
+    /// Repeats all unanswered demands, since a new master or connection knows of none.
     pub fn renew(&self) {
         for stock in self.stocks().iter_mut() {
             if stock.request == Request::Sent {
@@ -204,8 +217,8 @@ impl Supply {
         self.demanded.notify_one();
     }
 
-    /// The master's answer: these positions are this worker's alone. `exhausted`: there will be no
-    /// others.
+    /// Adds the positions that the master leased to this worker alone. `exhausted` says that there
+    /// are no more to lease.
     pub fn grant(&self, feeder: u16, positions: Range<u64>, exhausted: bool) {
         let mut stocks = self.stocks();
         let Some(stock) = stocks.get_mut(usize::from(feeder)) else {
@@ -220,14 +233,14 @@ impl Supply {
         }
     }
 
-    /// Positions before `through` may be leased to somebody by now.
+    /// Records that positions before `through` may be leased to some worker by now.
     pub fn hear_reserved(&self, feeder: u16, through: u64) {
         if let Some(stock) = self.stocks().get_mut(usize::from(feeder)) {
             stock.reserved = stock.reserved.max(through);
         }
     }
 
-    /// Of each feeder whose rows the master leases.
+    /// Returns the use of each feeder whose rows the master leases.
     pub fn usage(&self) -> Vec<Usage> {
         let stocks = self.stocks();
         let shared = stocks
@@ -285,7 +298,8 @@ impl Stock {
         }
     }
 
-    /// About a second's use, by the use since the last lease.
+    /// Returns the number of rows to request: about a second's use, by the rate since the last
+    /// lease.
     fn wanted(&mut self, now: Instant) -> u64 {
         if let Some(at) = self.leased_at {
             let used = (self.used - self.used_before) as f64;

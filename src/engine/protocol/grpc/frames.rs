@@ -12,33 +12,35 @@ use crate::engine::protocol::grpc::fault::Fault;
 
 const PREFIX: usize = 5;
 
-/// A buffer that grew beyond this is given back when the answer has been looked at, so that idle
-/// users stay small.
+/// Largest buffer, in bytes, that is kept after an answer has been checked; larger ones are freed
+/// so that idle users stay small.
 const WORTH_KEEPING: usize = 4 * 1024;
 
 /// Reads messages from bytes as they come.
 #[derive(Debug, Default)]
 pub(super) struct Frames {
     most: u32,
-    /// Somebody looks at the last message.
+    /// True if the last message is needed after it came.
     keeps: bool,
-    /// What `grpc-encoding` says: messages may be compressed.
+    /// True if `grpc-encoding` is gzip, so that messages may be compressed.
     pub(super) gzip: bool,
     prefix: [u8; PREFIX],
     /// Bytes of the prefix that came.
     filled: usize,
     /// Bytes of the message still to come.
     left: usize,
-    /// What came of it, if it is kept.
+    /// Bytes so far of the message that is coming, if it is kept.
     coming: Vec<u8>,
-    /// The last whole message, if it is kept.
+    /// Last whole message, if it is kept.
     last: Vec<u8>,
     last_is_compressed: bool,
-    /// Whole messages.
+    /// Number of whole messages.
     pub(super) count: u64,
 }
 
 impl Frames {
+    /// Prepares for the next answer. `most` is the largest message in bytes; `keeps` keeps the last
+    /// message.
     pub(super) fn begin(&mut self, most: u32, keeps: bool) {
         let (coming, last) = (
             std::mem::take(&mut self.coming),
@@ -55,7 +57,8 @@ impl Frames {
         self.last.clear();
     }
 
-    /// How many messages became whole by these bytes.
+    /// Takes the next bytes of a stream and returns how many messages they complete. Fails on a
+    /// message that is too large or has an invalid prefix.
     pub(super) fn feed(&mut self, mut bytes: &[u8]) -> Result<u32, Fault> {
         let mut whole = 0;
         while !bytes.is_empty() {
@@ -88,7 +91,7 @@ impl Frames {
         Ok(whole)
     }
 
-    /// A prefix is whole.
+    /// Checks a prefix that is whole, and notes the length of its message.
     fn announce(&mut self) -> Result<(), Fault> {
         let [flag, length @ ..] = self.prefix;
         let length = u32::from_be_bytes(length);
@@ -108,12 +111,13 @@ impl Frames {
         Ok(())
     }
 
-    /// No message is there in part.
+    /// Returns whether the bytes so far end with a whole message.
     pub(super) fn are_whole(&self) -> bool {
         self.filled == 0
     }
 
-    /// The last whole message, uncompressed into `out`, or as it came.
+    /// Returns the last whole message, uncompressed into `out` if it came compressed. Fails if it
+    /// cannot be uncompressed or becomes larger than a message may be.
     pub(super) fn last<'a>(&'a self, out: &'a mut Vec<u8>) -> Result<&'a [u8], Fault> {
         if !self.last_is_compressed {
             return Ok(&self.last);
@@ -133,7 +137,7 @@ impl Frames {
         Ok(out)
     }
 
-    /// The answer has been looked at.
+    /// Frees large buffers once the answer has been checked.
     pub(super) fn let_go(&mut self) {
         for buffer in [&mut self.coming, &mut self.last] {
             if buffer.capacity() > WORTH_KEEPING {
@@ -143,8 +147,8 @@ impl Frames {
     }
 }
 
-/// Makes `out`, which begins with [`room`] for it, a message with its prefix. `None` when it is
-/// longer than a prefix can say.
+/// Completes a message in `out`, which [`open`] began, by writing its prefix. Returns `None` if it
+/// is longer than a prefix can say.
 pub(super) fn close(out: &mut Vec<u8>, gzip: bool) -> Option<()> {
     if gzip {
         let mut encoder = GzEncoder::new(vec![1, 0, 0, 0, 0], Compression::fast());
@@ -157,7 +161,8 @@ pub(super) fn close(out: &mut Vec<u8>, gzip: bool) -> Option<()> {
     Some(())
 }
 
-/// Each message of `frames`, which are whole and our own, uncompressed.
+/// Calls `visit` with each message of `frames`, uncompressed. `frames` must be whole messages that
+/// this module made.
 pub(super) fn each(mut frames: &[u8], mut visit: impl FnMut(&[u8])) {
     let (mut reader, mut unpacked) = (Frames::default(), Vec::new());
     reader.begin(u32::MAX, true);
@@ -176,7 +181,7 @@ pub(super) fn each(mut frames: &[u8], mut visit: impl FnMut(&[u8])) {
     }
 }
 
-/// Begins a message in `out`, to be written behind and then closed.
+/// Begins a message in `out`: the caller appends its bytes and then calls [`close`].
 pub(super) fn open(out: &mut Vec<u8>) {
     out.clear();
     out.extend_from_slice(&[0; PREFIX]);

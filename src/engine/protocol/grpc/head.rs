@@ -1,5 +1,5 @@
-//! The head of a call: method, metadata, deadline; made once, but for what differs from call to
-//! call.
+//! Head of a call: method, metadata and deadline. It is built once, except for what differs between
+//! calls.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +18,7 @@ use crate::plan::grpc;
 use crate::plan::template::{Compiled, Need, Place, RenderError, Scope};
 use crate::plan::{self, Names, Problem, Target};
 
-/// Names that belong to the protocol. All that begin with `grpc-` do, too.
+/// Names of headers that belong to the protocol, as do all that begin with `grpc-`.
 const RESERVED: [&str; 9] = [
     "content-type",
     "te",
@@ -31,17 +31,18 @@ const RESERVED: [&str; 9] = [
     "content-length",
 ];
 
-/// The most digits that a deadline has.
+/// Largest number in a `grpc-timeout`, which has at most eight digits.
 const MAX_DEADLINE: u128 = 99_999_999;
 
+/// Head of a step's calls, compiled once.
 pub(super) struct Head {
     uri: Uri,
-    /// What is the same for each call.
+    /// Headers that are the same for each call.
     fixed: HeaderMap,
     varying: Vec<Varying>,
-    /// Shown with each call, and another one now and then.
+    /// Bearer token to send with each call; it is renewed during the run.
     token: Option<Arc<Token>>,
-    /// Bytes of `fixed` and the path, as HTTP/1.1 writes them.
+    /// Size of `fixed` and the path in bytes, as HTTP/1.1 writes them.
     size: usize,
 }
 
@@ -50,16 +51,20 @@ struct Varying {
     value: Compiled,
 }
 
-/// What a call is asked for beside its message.
+/// Properties of a call besides its message.
 pub(super) struct Asked<'a> {
+    /// Service and method to call.
     pub(super) method: &'a grpc::Method,
+    /// Metadata of the step.
     pub(super) metadata: &'a [plan::Header],
+    /// Timeout, sent as `grpc-timeout`.
     pub(super) timeout: Duration,
+    /// True if messages are sent compressed.
     pub(super) gzip: bool,
 }
 
 impl Head {
-    /// `path` is the field path of the call, for problems.
+    /// Builds the head of the calls of a step. `path` is the field path of the call, for problems.
     pub(super) fn compile(
         target: &Target,
         credentials: Option<&Credentials>,
@@ -126,14 +131,15 @@ impl Head {
         }
     }
 
-    /// Rows to take before it is rendered.
+    /// Returns the feeder rows that must be taken before rendering.
     pub(super) fn needs(&self) -> impl Iterator<Item = Need> {
         self.varying
             .iter()
             .flat_map(|varying| varying.value.needs().iter().copied())
     }
 
-    /// What differs of the next call.
+    /// Renders the values that differ between calls. Fails if a template fails or there is no
+    /// token.
     pub(super) fn render(&self, scope: &mut impl Scope) -> Result<Rendered<'_>, Failure> {
         let mut rendered = Rendered {
             head: self,
@@ -154,8 +160,8 @@ impl Head {
         Ok(rendered)
     }
 
-    /// Of a call whose metadata is the target's alone; what of it differs from call to call is left
-    /// out.
+    /// Returns a request with the target's metadata only, leaving out values that differ between
+    /// calls.
     pub(super) fn plain(&self) -> Result<http::Request<()>, Failure> {
         let mut rendered = Rendered {
             head: self,
@@ -167,11 +173,11 @@ impl Head {
     }
 }
 
-/// The head of one call.
+/// Head of one call.
 pub(super) struct Rendered<'a> {
     head: &'a Head,
     varying: Vec<(HeaderName, HeaderValue)>,
-    /// In bytes, as HTTP/1.1 would write it.
+    /// Size in bytes, as HTTP/1.1 would write it.
     pub(super) size: usize,
 }
 
@@ -181,7 +187,7 @@ impl Rendered<'_> {
         self.varying.push((name, value));
     }
 
-    /// The token of now, be it the first or in place of another.
+    /// Sets the current token, replacing an older one. Fails if there is no valid token.
     pub(super) fn show_token(&mut self) -> Result<(), Failure> {
         let Some(token) = &self.head.token else {
             return Ok(());
@@ -203,7 +209,7 @@ impl Rendered<'_> {
         Ok(())
     }
 
-    /// As HTTP/1.1 would write it, with the empty line at its end.
+    /// Writes the head as HTTP/1.1 would, with the empty line at its end.
     pub(super) fn write(&self, out: &mut Vec<u8>) {
         let varying = self.varying.iter().map(|(name, value)| (name, value));
         out.extend_from_slice(format!("POST {} HTTP/2\r\n", self.head.uri.path()).as_bytes());
@@ -215,7 +221,7 @@ impl Rendered<'_> {
         out.extend_from_slice(b"\r\n");
     }
 
-    /// For each time that it is sent.
+    /// Returns the request to send; each attempt needs one of its own.
     pub(super) fn request(&self) -> http::Request<()> {
         let mut request = http::Request::new(());
         *request.method_mut() = Method::POST;
@@ -252,7 +258,7 @@ fn uri(target: &Target, method: &grpc::Method) -> Result<Uri, String> {
     Uri::from_parts(parts).map_err(|e| e.to_string())
 }
 
-/// What every call says, in the order that gRPC asks for.
+/// Returns the headers that every call has, in the order that gRPC asks for.
 fn own(asked: &Asked<'_>) -> HeaderMap {
     let mut headers = HeaderMap::with_capacity(16);
     headers.insert(header::TE, HeaderValue::from_static("trailers"));
@@ -269,7 +275,7 @@ fn own(asked: &Asked<'_>) -> HeaderMap {
     headers
 }
 
-/// In the finest unit in which it has eight digits.
+/// Formats a `grpc-timeout` in the finest unit in which it fits eight digits.
 fn deadline(timeout: Duration) -> HeaderValue {
     let units = [
         (1, "n"),

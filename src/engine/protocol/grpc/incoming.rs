@@ -16,7 +16,7 @@ use crate::engine::protocol::channel::Channel;
 use crate::engine::protocol::grpc::reply::{Expected, Reply};
 use crate::engine::protocol::received::Received;
 
-/// Dropped before its end, the stream is reset.
+/// Answer that is being received; dropping it before its end resets the stream.
 pub(super) struct Incoming {
     guard: StreamGuard,
     stage: Stage,
@@ -26,12 +26,13 @@ enum Stage {
     Head(ResponseFuture),
     Body {
         body: RecvStream,
-        /// No message follows.
+        /// True if no message follows.
         ended: bool,
     },
 }
 
 impl Incoming {
+    /// Begins to receive the answer to a call whose request was sent.
     pub(super) fn new(answer: ResponseFuture, guard: StreamGuard) -> Self {
         Self {
             guard,
@@ -39,8 +40,8 @@ impl Incoming {
         }
     }
 
-    /// Ready when the status has come, and the answer is one. `arrived` is told how many messages
-    /// became whole at a time.
+    /// Receives until the status has come and the answer is valid. `arrived` is called with the
+    /// number of messages that became whole at a time.
     pub(super) fn poll(
         &mut self,
         cx: &mut Context<'_>,

@@ -1,6 +1,6 @@
-//! Asks a server what its services are: server reflection, v1 or the older v1alpha.
+//! Asks a server for the descriptors of its services by server reflection, v1 or the older v1alpha.
 //!
-//! Once a worker, before load, on a connection of its own; none of it is counted.
+//! Each worker does so once before the load, on a separate connection; none of it is counted.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -20,7 +20,7 @@ use crate::engine::protocol::grpc::head::Head;
 use crate::engine::protocol::grpc::reply::{Expected, Reply};
 use crate::plan::grpc::{Code, Descriptors, Method};
 
-/// The whole conversation.
+/// Longest time for the whole conversation with one target.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Bytes of one answer, and of all files together.
@@ -36,10 +36,11 @@ const SERVICES: [&str; 2] = [
     "grpc.reflection.v1alpha.ServerReflection",
 ];
 
-/// What a server offers beside its services is not told to those who look for one.
+/// Prefix of the reflection services, which are left out of the list of what a server offers.
 const ASIDE: &str = "grpc.reflection.";
 
-/// See <https://github.com/grpc/grpc/blob/master/src/proto/grpc/reflection/v1/reflection.proto>.
+/// Request of server reflection; see
+/// <https://github.com/grpc/grpc/blob/master/src/proto/grpc/reflection/v1/reflection.proto>.
 #[derive(Clone, PartialEq, Message)]
 struct Request {
     #[prost(string, tag = "1")]
@@ -54,7 +55,7 @@ enum Question {
     File(String),
     #[prost(string, tag = "4")]
     Symbol(String),
-    /// The text is of no meaning.
+    /// List of all services; the text has no meaning.
     #[prost(string, tag = "7")]
     Services(String),
 }
@@ -101,7 +102,7 @@ struct Refusal {
     message: String,
 }
 
-/// What is read of a `FileDescriptorProto` here.
+/// Fields of a `FileDescriptorProto` that are read here.
 #[derive(Clone, PartialEq, Message)]
 struct File {
     #[prost(string, tag = "1")]
@@ -110,21 +111,24 @@ struct File {
     dependencies: Vec<String>,
 }
 
-/// Why a server's services are not known.
+/// Reason why a target's services could not be found by reflection.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Unreflected {
-    /// It may be well in a moment.
+    /// Target that could not be reached; a retry may succeed.
     #[error("asking the target for its services by reflection: {0}")]
     Unreached(String),
+    /// Target without server reflection.
     #[error(
         "the target offers no server reflection ({0}); give the services' .proto files in spec.protos"
     )]
     Unoffered(String),
+    /// Target that refuses reflection with these credentials.
     #[error(
         "the target does not let these credentials use its server reflection ({0}); \
          let them, or give the services' .proto files in spec.protos"
     )]
     Denied(String),
+    /// Answer that is not valid, or another error of the target.
     #[error("server reflection: {0}; the services' .proto files in spec.protos make it needless")]
     Wrong(String),
 }
@@ -258,7 +262,7 @@ impl Asker<'_> {
     }
 }
 
-/// What a refusal means that has this code.
+/// Maps a gRPC status other than OK to the reason why reflection failed.
 fn refusal(code: Code, words: String) -> Unreflected {
     match code {
         Code::UNIMPLEMENTED => Unreflected::Unoffered(words),
@@ -420,7 +424,7 @@ impl Conversation {
         Ok(())
     }
 
-    /// What it means that no message follows.
+    /// Returns why the conversation ended without a further message.
     fn ended(&self) -> Ended {
         let words = || match self.reply.message() {
             Some(message) => format!("{}: {message}", self.reply.status_line()),
@@ -436,9 +440,9 @@ impl Conversation {
     }
 }
 
-/// Why a conversation did not go on.
+/// Reason why a conversation ended.
 enum Ended {
-    /// With the status that something is not known.
+    /// The target answered that it does not know what was asked for.
     NotFound,
     Failed(Unreflected),
 }
@@ -453,7 +457,7 @@ fn wrong(fault: Fault) -> Unreflected {
     Unreflected::Wrong(fault.to_string())
 }
 
-/// What answers is no gRPC service: a gateway, a server of something else.
+/// Maps an answer that is not gRPC, such as that of a gateway, to the reason why reflection failed.
 fn not_grpc(fault: &Fault) -> Unreflected {
     match fault {
         Fault::HttpStatus(401 | 403) => Unreflected::Denied(fault.to_string()),

@@ -1,4 +1,4 @@
-//! What came of a call: its messages, its trailers, its status.
+//! Result of a call: its messages, trailers and status.
 
 use http::HeaderMap;
 use percent_encoding::percent_decode;
@@ -12,38 +12,40 @@ const STATUS: &str = "grpc-status";
 const MESSAGE: &str = "grpc-message";
 const ENCODING: &str = "grpc-encoding";
 
-/// Bytes of `grpc-message` that are kept: what fills a sample.
+/// Most bytes of `grpc-message` that are kept, as much as a request log entry shows.
 const MAX_MESSAGE: usize = 1024;
 
-/// Bytes of a header that a fault shows.
+/// Most bytes of a header that a fault shows.
 const MAX_SHOWN: usize = 64;
 
-/// What is expected of an answer.
+/// Properties that an answer is expected to have, and parts of it to keep.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Expected {
-    /// The answer is a stream; else it is one message.
+    /// True if the answer is a stream; otherwise it is exactly one message.
     pub(crate) streams: bool,
-    /// Bytes of a message, uncompressed.
+    /// Largest message in bytes, uncompressed.
     pub(crate) most: u32,
-    /// Somebody looks at the last message.
+    /// True if the last message is kept.
     pub(crate) message: bool,
-    /// Somebody looks at the trailers.
+    /// True if the trailers are kept.
     pub(crate) trailers: bool,
 }
 
+/// Answer to a call, as far as it came.
 #[derive(Debug, Default)]
 pub(crate) struct Reply {
     expected: Expected,
+    /// Reader of the answer's messages.
     pub(super) frames: Frames,
     code: Option<Code>,
-    /// Of a call that failed: what its target says of it, as it came.
+    /// Text of `grpc-message` of a failed call, still percent-encoded.
     message: Vec<u8>,
-    /// In the form of a kept head, if somebody looks at them.
+    /// Trailers in the form of a kept head, if they are kept.
     trailers: Vec<u8>,
 }
 
 impl Reply {
-    /// Makes ready for the next call.
+    /// Prepares for the next call.
     pub(crate) fn begin(&mut self, expected: Expected) {
         self.expected = expected;
         self.frames.begin(expected.most, expected.message);
@@ -52,11 +54,12 @@ impl Reply {
         self.trailers.clear();
     }
 
-    /// The status, once it has come.
+    /// Returns the status, once it has come.
     pub(crate) fn code(&self) -> Option<Code> {
         self.code
     }
 
+    /// Returns whether the status has come and is OK.
     pub(crate) fn is_ok(&self) -> bool {
         self.code == Some(Code::OK)
     }
@@ -70,17 +73,18 @@ impl Reply {
         }
     }
 
-    /// The last message, uncompressed into `out`, or as it came.
+    /// Returns the last message, uncompressed into `out` if it came compressed.
     pub(super) fn last<'a>(&'a self, out: &'a mut Vec<u8>) -> Result<&'a [u8], Fault> {
         self.frames.last(out)
     }
 
-    /// Messages that came.
+    /// Returns the number of messages that came.
     pub(crate) fn count(&self) -> u64 {
         self.frames.count
     }
 
-    /// Takes the head of an answer. One that has a status in it may be all there is.
+    /// Takes the head of an answer, which may hold the status and be the whole answer. Fails if it
+    /// is not a head of gRPC.
     pub(super) fn take_head(&mut self, status: u16, headers: &HeaderMap) -> Result<(), Fault> {
         let has_status = headers.contains_key(STATUS);
         if status != 200 && !has_status {
@@ -105,7 +109,8 @@ impl Reply {
         }
     }
 
-    /// Takes what stands at the end of an answer, be it in its trailers or in its head.
+    /// Takes the status and message at the end of an answer, from its trailers or its head. Fails
+    /// if the status is not a code.
     pub(super) fn take_trailers(&mut self, headers: &HeaderMap) -> Result<(), Fault> {
         if let Some(status) = headers.get(STATUS).map(|value| value.as_bytes()) {
             self.code = Some(code(status)?);
@@ -130,7 +135,8 @@ impl Reply {
         Ok(())
     }
 
-    /// Whether the answer, which has come to its end, is one.
+    /// Checks an answer that has come to its end: it needs a status and, if that is OK, the
+    /// expected messages.
     pub(super) fn check(&self) -> Result<(), Fault> {
         match self.code {
             None => Err(Fault::NoStatus),
@@ -146,7 +152,7 @@ impl Reply {
         }
     }
 
-    /// The status in words.
+    /// Returns the status in words.
     pub(crate) fn status_line(&self) -> String {
         self.code.map_or_else(
             || "no status".to_owned(),
@@ -154,7 +160,7 @@ impl Reply {
         )
     }
 
-    /// What the target says of its failure.
+    /// Returns the target's own message about a failure, decoded.
     pub(crate) fn message(&self) -> Option<String> {
         (!self.message.is_empty()).then(|| {
             percent_decode(&self.message)
@@ -163,13 +169,13 @@ impl Reply {
         })
     }
 
-    /// The answer has been looked at.
+    /// Frees large buffers once the answer has been checked.
     pub(crate) fn let_go(&mut self) {
         self.frames.let_go();
     }
 }
 
-/// `application/grpc`, with what may follow: the format of messages, parameters.
+/// Checks for `application/grpc`, also with a message format or parameters.
 fn is_grpc(content_type: &[u8]) -> bool {
     content_type
         .strip_prefix(b"application/grpc")

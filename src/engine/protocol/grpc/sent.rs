@@ -1,4 +1,4 @@
-//! What a call sent, for those who are shown it: its metadata, and its messages as JSON.
+//! Copy of what a call sent, to be shown: its metadata, and its messages as JSON.
 
 use std::cell::RefCell;
 
@@ -9,24 +9,25 @@ use crate::engine::protocol::grpc::frames;
 use crate::engine::protocol::grpc::head::Rendered;
 use crate::plan::grpc::to_sparse_json;
 
-/// Filled while a call that is to be shown goes on.
+/// Copy that is filled while a call is made.
 pub(crate) struct Sent {
-    /// Bytes of messages that are kept.
+    /// Most bytes of messages that are kept.
     most: usize,
     content: RefCell<Content>,
 }
 
 #[derive(Default)]
 struct Content {
-    /// As HTTP/1.1 writes it.
+    /// Head in the form of HTTP/1.1.
     head: Vec<u8>,
     /// Whole messages, each with its prefix.
     frames: Vec<Bytes>,
-    /// Bytes of all messages, kept or not.
+    /// Size of all messages in bytes, kept or not.
     size: u64,
 }
 
 impl Sent {
+    /// Creates an empty copy that keeps about `most` bytes of messages.
     pub(super) fn new(most: usize) -> Self {
         Self {
             most,
@@ -34,14 +35,14 @@ impl Sent {
         }
     }
 
-    /// A try begins: of an earlier one nothing is shown.
+    /// Begins an attempt: drops what an earlier one sent.
     pub(super) fn begin(&self, head: &Rendered<'_>) {
         let mut content = self.content.borrow_mut();
         *content = Content::default();
         head.write(&mut content.head);
     }
 
-    /// Messages are sent.
+    /// Keeps messages that are being sent.
     pub(super) fn keep(&self, frames: &Bytes) {
         let mut content = self.content.borrow_mut();
         if content.size < self.most as u64 {
@@ -50,8 +51,8 @@ impl Sent {
         content.size += frames.len() as u64;
     }
 
-    /// As a message of HTTP, in whose body each message of `call` is a line of JSON; and how many
-    /// bytes they all were.
+    /// Returns the call as an HTTP message whose body has a line of JSON for each kept message, and
+    /// the size of all messages in bytes.
     pub(crate) fn shown(&self, call: &GrpcCall) -> (Vec<u8>, u64) {
         let content = self.content.borrow();
         let mut shown = content.head.clone();

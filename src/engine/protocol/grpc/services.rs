@@ -1,4 +1,4 @@
-//! What the services of a test's calls are: read from its files, or asked of the target.
+//! Descriptors of the services that a test calls, read from its files or asked of the target.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -12,22 +12,25 @@ use crate::engine::world::World;
 use crate::plan::grpc::{Descriptors, HEALTH, Method};
 use crate::plan::{Inputs, Names, Plan, Problem, Protocol, Target};
 
-/// Why a test's services are not known.
+/// Reason why a test's services are not known.
 pub(crate) enum Unknown {
+    /// The test's files or the target's answer are invalid.
     Invalid(Vec<Problem>),
     /// Targets could not be asked.
     Unreached(Vec<Problem>),
 }
 
-/// What is known of the services of one target, and the way of calls to it.
+/// Services of one target, and the route of calls to it.
 pub(crate) struct Served {
-    /// Place among the plan's.
+    /// Position of the target among the plan's.
     pub(crate) target: usize,
+    /// Route of calls to the target.
     pub(crate) route: Route,
+    /// Descriptors of the services.
     pub(crate) descriptors: Descriptors,
 }
 
-/// The services that calls name, by target.
+/// Returns the services that calls name, by position of the target.
 pub(crate) fn named(plan: &Plan) -> BTreeMap<usize, BTreeSet<&str>> {
     let mut all: BTreeMap<usize, BTreeSet<&str>> = BTreeMap::new();
     for place in plan.steps() {
@@ -40,7 +43,7 @@ pub(crate) fn named(plan: &Plan) -> BTreeMap<usize, BTreeSet<&str>> {
     all
 }
 
-/// Whether a target is to be asked for its services. That for health is always known.
+/// Returns whether a target must be asked for its services. The health service is always known.
 pub(crate) fn are_asked_for(plan: &Plan) -> bool {
     plan.protos.is_none()
         && named(plan)
@@ -49,18 +52,18 @@ pub(crate) fn are_asked_for(plan: &Plan) -> bool {
             .any(|service| *service != HEALTH)
 }
 
-/// What is asked, and on whose behalf.
+/// Names, credentials and redactor for asking one target.
 #[derive(Clone, Copy)]
 struct Asking<'a> {
     names: &'a Names,
-    /// Of the target.
+    /// Credentials of the target.
     credentials: Option<&'a Credentials>,
-    /// For the target's words.
+    /// Redactor for the target's messages.
     redactor: &'a Redactor,
 }
 
-/// The ways of calls to their targets, and what is known of the services there. `credentials` are
-/// by target.
+/// Finds the route of calls and the descriptors of each called target. `credentials` are by
+/// position of the target.
 pub(crate) async fn describe(
     plan: &Arc<Plan>,
     inputs: &Inputs,

@@ -1,4 +1,4 @@
-//! Requests that never differ but for credentials which are refreshed while the load goes on.
+//! Requests that are always the same except for credentials, which are refreshed during the load.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -7,16 +7,16 @@ use std::sync::OnceLock;
 use crate::engine::auth::{NoCredentials, RefreshedCredentials};
 use crate::engine::protocol::http::request::http2::Form;
 
-/// Request with the credentials of now.
+/// Request with the current credentials.
 pub(crate) struct AuthorizedRequest {
     version: u64,
-    /// The whole message, as HTTP/1.1 writes it.
+    /// Whole message, as HTTP/1.1 writes it.
     pub(crate) bytes: Vec<u8>,
-    /// Its HTTP/2 form, once it was sent that way.
+    /// Form of the request for HTTP/2, once it was sent that way.
     pub(crate) http2: OnceLock<Form>,
 }
 
-/// Requests of one thread, by step; made anew only when the credentials have changed.
+/// Requests of one thread, by step; rebuilt only when the credentials have changed.
 #[derive(Default)]
 pub(crate) struct AuthorizedRequests(RefCell<Vec<Option<Rc<AuthorizedRequest>>>>);
 

@@ -1,4 +1,4 @@
-//! Bodies that came compressed, made readable for those who look at them.
+//! Compressed bodies, decoded for those that read them.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -7,24 +7,29 @@ use std::rc::Rc;
 
 use crate::engine::answer::capture::MAX_BODY;
 
-/// A decoder is given so many bytes at once: deflate makes at most 1,032 of one, so that all it
-/// makes of them fits [`PLAIN`].
+/// Bytes given to a decoder at once: deflate expands a byte to at most 1,032, so that the output of
+/// one piece fits [`PLAIN`].
 const PIECE: usize = 16;
 
-/// Room for what is decoded at once.
+/// Size in bytes of the buffer for decoded output.
 const PLAIN: usize = 32 * 1024;
 
-/// Reads a body as it comes.
+/// Decoder of a body that comes in pieces.
 pub(crate) enum Decoding {
+    /// Body without a known compression, passed on as it is.
     Plain,
+    /// Compressed body.
     Coded {
+        /// Bytes to decode.
         source: Source,
+        /// Decoder that reads from `source`.
         decoder: Box<dyn Read>,
+        /// Buffer for decoded bytes.
         plain: Box<[u8]>,
     },
 }
 
-/// What has come and was not decoded yet. To a decoder it is a reader that has no more for now.
+/// Bytes that came and were not decoded yet. A decoder that reads them all gets `WouldBlock`.
 #[derive(Clone, Default)]
 pub(crate) struct Source(Rc<RefCell<VecDeque<u8>>>);
 
@@ -40,7 +45,8 @@ impl Read for Source {
 }
 
 impl Decoding {
-    /// Of a body under this `Content-Encoding`, which begins with `first`.
+    /// Creates the decoder of a body with this `Content-Encoding`. `first` is the beginning of the
+    /// body.
     pub(crate) fn new(coding: Option<&str>, first: &[u8]) -> Self {
         let source = Source::default();
         let from = source.clone();
@@ -63,7 +69,8 @@ impl Decoding {
         }
     }
 
-    /// Calls `each` with what `bytes` complete, until it says no.
+    /// Decodes `bytes` and calls `each` with every piece of output, until it returns false. Fails
+    /// if the body is not in its coding.
     pub(crate) fn feed(
         &mut self,
         bytes: &[u8],
@@ -94,13 +101,14 @@ impl Decoding {
     }
 }
 
-/// In the wild both the format of RFC 1950 and the bare one of RFC 1951 are sent as `deflate`.
+/// Distinguishes zlib (RFC 1950) from bare deflate (RFC 1951), since servers send either as
+/// `deflate`.
 fn is_zlib(body: &[u8]) -> bool {
     body.first().is_some_and(|first| first & 0x0f == 8)
 }
 
-/// Appends what `body` says under a `Content-Encoding` to `out`, up to the most that is kept of a
-/// body; whether that is all. What cannot be read as that coding is left out.
+/// Decodes `body` by its `Content-Encoding` into `out`, up to [`MAX_BODY`] bytes, and returns
+/// whether that is the whole body. What cannot be decoded is left out.
 pub(crate) fn decode(coding: &str, body: &[u8], out: &mut Vec<u8>) -> bool {
     out.clear();
     let most = MAX_BODY as u64 + 1;

@@ -8,39 +8,42 @@ pub(crate) mod streaming;
 
 use crate::plan::StreamFormat;
 
-/// Longest event.
+/// Longest event in bytes.
 pub(crate) const MAX_EVENT: usize = 1024 * 1024;
 
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
+/// Event of a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Event<'a> {
-    /// Empty where it has none.
+    /// Name of the event; empty if it has none.
     pub(crate) name: &'a [u8],
-    /// Lines of it are joined by line feeds.
+    /// Data of the event, its lines joined by line feeds.
     pub(crate) data: &'a [u8],
 }
 
-/// An event is longer than [`MAX_EVENT`].
+/// Error of an event longer than [`MAX_EVENT`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct TooLong;
 
+/// Reader of events from a body that comes in pieces.
 #[derive(Debug, Default)]
 pub(crate) struct Events {
     format: StreamFormat,
-    /// What came of an unfinished line.
+    /// Bytes so far of an unfinished line.
     line: Vec<u8>,
-    /// Of the unfinished event, each line with a line feed.
+    /// Data so far of the unfinished event, each line with a line feed.
     data: Vec<u8>,
     name: Vec<u8>,
-    /// The last byte was a carriage return, which ended a line; a line feed after it belongs to
-    /// that end.
+    /// True if the last byte was a carriage return that ended a line; a line feed after it belongs
+    /// to that end.
     after_return: bool,
-    /// A line has come, so that no byte order mark can.
+    /// True once a line has come, so that no byte order mark can follow.
     begun: bool,
 }
 
 impl Events {
+    /// Creates a reader of a body in this format.
     pub(crate) fn new(format: StreamFormat) -> Self {
         Self {
             format,
@@ -48,7 +51,8 @@ impl Events {
         }
     }
 
-    /// Takes the next part of the body; calls `each` for every event that it completes.
+    /// Takes the next part of the body and calls `each` for every event that it completes. Fails if
+    /// an event is too long.
     pub(crate) fn feed(
         &mut self,
         mut bytes: &[u8],
@@ -84,9 +88,10 @@ impl Events {
         Ok(())
     }
 
-    /// The body came to its proper end. The standard drops an event that no empty line follows;
-    /// clients that read line by line, as those of language models do, would see it, so it
-    /// counts.
+    /// Takes the proper end of the body and calls `each` for an event that it completes.
+    ///
+    /// The standard drops an event that no empty line follows. Clients that read line by line, such
+    /// as those of language models, would see it, so it counts here.
     pub(crate) fn end(&mut self, each: &mut impl FnMut(Event<'_>)) {
         let line = std::mem::take(&mut self.line);
         if !line.is_empty() {

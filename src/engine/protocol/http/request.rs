@@ -1,5 +1,5 @@
-//! A step's request as bytes: wholly prepared when nothing in it differs, else pieces that are put
-//! together per request.
+//! Request of a step in bytes: prepared once if it never differs, else in pieces that are joined
+//! for each request.
 
 mod body;
 pub(crate) mod http2;
@@ -11,18 +11,17 @@ use crate::engine::message::{USER_AGENT, host, is_token};
 use crate::plan::template::{Compiled, Need, Place, RenderError, Scope};
 use crate::plan::{Header, HttpRequest, Inputs, Names, Problem, Target};
 
-/// Headers that frame a message: whoever sets them by hand would send something that is not one
-/// request.
+/// Headers that frame a message. A plan that set them could send something that is not one request.
 const FRAMING: [&str; 2] = ["content-length", "transfer-encoding"];
 
+/// Request of a step, compiled once.
 pub(crate) struct Request {
-    /// Answers to HEAD have no body whatever their headers say.
+    /// True if the method is HEAD: such answers have no body, whatever their headers say.
     pub(crate) is_head: bool,
-    /// Credentials that change while the load goes on are to be put in: the step says nothing
-    /// else.
+    /// True if refreshed credentials must be added: the step itself sets none.
     pub(crate) wants_credentials: bool,
     form: Form,
-    /// The same for HTTP/2, where requests never differ and one was sent that way.
+    /// Form of the request for HTTP/2, if it never differs and was sent that way.
     http2: OnceLock<http2::Form>,
 }
 
@@ -53,8 +52,7 @@ impl Piece {
     }
 }
 
-/// Where requests that differ are put together; one for each user, empty for those that never
-/// differ.
+/// Buffers of one user in which requests that differ are built; empty if they never differ.
 #[derive(Default)]
 pub(crate) struct Scratch {
     request: Vec<u8>,
@@ -62,7 +60,7 @@ pub(crate) struct Scratch {
 }
 
 impl Request {
-    /// The bytes to send.
+    /// Returns the bytes to send, built in `scratch` if they differ. Fails if a template fails.
     pub(crate) fn render<'a>(
         &'a self,
         scope: &mut impl Scope,
@@ -89,7 +87,7 @@ impl Request {
         }
     }
 
-    /// Rows to take before it is rendered, each once.
+    /// Returns the feeder rows that must be taken before rendering, each once.
     pub(crate) fn needs(&self) -> Vec<Need> {
         let mut needs: Vec<Need> = Vec::new();
         let Form::Dynamic { head, body } = &self.form else {
@@ -109,12 +107,12 @@ impl Request {
         needs
     }
 
-    /// Where to keep the HTTP/2 form, if requests never differ.
+    /// Returns the cell that keeps the HTTP/2 form, if the request never differs.
     pub(crate) fn http2(&self) -> Option<&OnceLock<http2::Form>> {
         matches!(self.form, Form::Static(_)).then_some(&self.http2)
     }
 
-    /// `path` is the field path of the request, for problems.
+    /// Compiles the request of a step. `path` is its field path, for problems.
     pub(crate) fn compile(
         target: &Target,
         credentials: Option<&Credentials>,

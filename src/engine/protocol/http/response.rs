@@ -1,62 +1,68 @@
-//! Reads one HTTP/1.1 response after the other from bytes as they come: head by `httparse`, body
-//! counted and dropped.
+//! Reads HTTP/1.1 responses from bytes as they come: heads by `httparse`, bodies counted and
+//! dropped.
 //!
-//! Pure: no socket here. Bytes are looked at where they lie; only a head that has come in part is
-//! copied aside.
+//! Pure: no socket here. Bytes are read in place; only a head that has come in part is copied.
 
 use std::mem::MaybeUninit;
 
 use crate::engine::protocol::received::{Received, RetryAfter};
 
-/// Longest head, trailers included.
+/// Longest head in bytes, trailers included.
 pub(crate) const MAX_HEAD: usize = 64 * 1024;
 
 const MAX_HEADERS: usize = 128;
 
-/// Interim answers (1xx) before the real one; an honest target sends one or two.
+/// Most interim answers (1xx) before the real one; a sound target sends one or two.
 const MAX_INTERIM: u8 = 32;
 
-/// Longest line that gives a chunk's length.
+/// Longest line in bytes that gives a chunk's length.
 const MAX_CHUNK_LINE: usize = 4096;
 
+/// Fault of an answer that is not valid HTTP/1.1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Malformed {
+    /// Head that cannot be parsed.
     #[error("the answer is not HTTP: {0}")]
     Head(httparse::Error),
+    /// Head longer than 64 KiB.
     #[error("the head of the answer is longer than 64 KiB")]
     HeadTooLong,
+    /// `Content-Length` that is not a number, or several that differ.
     #[error("the answer's Content-Length is not a number, or there are several")]
     Length,
+    /// Chunk that is malformed.
     #[error("a chunk of the answer is malformed")]
     Chunk,
+    /// More than 32 interim answers (1xx) before the real one.
     #[error("there are more than 32 interim answers (1xx) before the real one")]
     Interim,
+    /// Switch to another protocol that the request did not ask for.
     #[error("the answer switches to another protocol, which was not asked for")]
     Upgrade,
 }
 
-/// What the end of the stream means for the response.
+/// State of the response when the connection ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Ended {
-    /// The body goes to the end of the stream, so it is whole.
+    /// Whole body, since it extends to the end of the stream.
     Complete,
-    /// Not one byte of an answer came.
+    /// No byte of an answer came.
     Unanswered,
-    /// It broke off.
+    /// Answer that ended too early.
     Broken,
 }
 
-/// Parser of one answer after the other; what it finds goes to a [`Received`].
+/// Parser of one response after another; results go to a [`Received`].
 #[derive(Debug, Default)]
 pub(crate) struct Response {
     state: State,
-    /// What came of an unfinished head.
+    /// Bytes so far of an unfinished head.
     aside: Vec<u8>,
-    /// The request was HEAD.
+    /// True if the request was HEAD.
     to_head: bool,
-    /// Interim answers so far.
+    /// Number of interim answers so far.
     interim: u8,
-    /// Whether the connection may carry another request.
+    /// True if the connection may carry another request.
     pub(crate) keep_alive: bool,
 }
 
@@ -96,7 +102,7 @@ const NEXT_CHUNK: Chunk = Chunk::Size {
 };
 
 impl Response {
-    /// Makes ready for the next answer.
+    /// Prepares for the next answer. `to_head` is true for the answer to a HEAD request.
     pub(crate) fn begin(&mut self, to_head: bool) {
         self.state = State::Head;
         self.aside.clear();
@@ -135,7 +141,7 @@ impl Response {
         Ok(self.state == State::Done)
     }
 
-    /// Takes the end of the connection, and says what it means for the answer.
+    /// Takes the end of the connection and returns its meaning for the answer.
     pub(crate) fn end_of_stream(&mut self, answer: &Received) -> Ended {
         self.keep_alive = false;
         match self.state {
@@ -148,8 +154,8 @@ impl Response {
         }
     }
 
-    /// Bytes of the body that are sure to come and that nobody looks at: they may be dropped
-    /// unread.
+    /// Returns how many bytes of the body are sure to come and not needed, so that they may be
+    /// dropped unread.
     pub(crate) fn droppable(&self, answer: &Received) -> u64 {
         match self.state {
             _ if !answer.capture.is_full() => 0,
@@ -160,7 +166,8 @@ impl Response {
         }
     }
 
-    /// So many of [`droppable`](Self::droppable) bytes were dropped.
+    /// Counts `count` bytes that were dropped, of those that [`droppable`](Self::droppable)
+    /// returned.
     pub(crate) fn dropped(&mut self, count: u64, answer: &mut Received) {
         answer.bytes += count;
         answer.capture.size += count;
@@ -170,7 +177,7 @@ impl Response {
         }
     }
 
-    /// Takes at most `left` of `available` bytes off a body; how many.
+    /// Takes at most `left` of `available` bytes off a body and returns how many.
     fn take(&mut self, left: u64, available: usize, state: fn(u64) -> State) -> usize {
         let taken = left.min(available as u64);
         self.state = if taken == left {
@@ -181,7 +188,7 @@ impl Response {
         taken as usize
     }
 
-    /// Returns what follows the head; nothing when it is not complete yet.
+    /// Takes bytes of a head and returns those after it; none while the head is incomplete.
     fn feed_head<'a>(
         &mut self,
         bytes: &'a [u8],
@@ -216,7 +223,7 @@ impl Response {
         }
     }
 
-    /// `bytes` begin with the head. Its length.
+    /// Takes the head with which `bytes` begin and returns its length.
     fn take_head(
         &mut self,
         head: Head,
@@ -286,7 +293,7 @@ impl Response {
     }
 }
 
-/// One byte of the line with a chunk's length, or of the line break after its data.
+/// Takes one byte of the line with a chunk's length, or of the line break after its data.
 fn next_chunk(chunk: Chunk, byte: u8) -> Result<Chunk, Malformed> {
     match (chunk, byte) {
         (Chunk::DataEnd, b'\r') => Ok(Chunk::DataEnd),
@@ -365,7 +372,7 @@ struct Head {
     sets_cookies: bool,
 }
 
-/// `None` while the head is not complete.
+/// Parses a head; `None` while it is not complete.
 fn parse_head(bytes: &[u8], to_head: bool) -> Result<Option<Head>, Malformed> {
     let mut headers = [const { MaybeUninit::uninit() }; MAX_HEADERS];
     let mut response = httparse::Response::new(&mut []);

@@ -1,4 +1,4 @@
-//! A sampled request as a line of JSON.
+//! Request log entry as a line of JSON.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -9,22 +9,24 @@ use crate::engine::attempt::sample::Part;
 use crate::engine::record::redactor::INSTEAD;
 use crate::engine::record::sampling::{Copied, Sampling, Taken};
 
-/// Headers whose values are never shown, and words that make a header one of them.
+/// Headers whose values are never shown.
 const CREDENTIALS: [&str; 4] = [
     "authorization",
     "proxy-authorization",
     "cookie",
     "set-cookie",
 ];
+/// Words that mark a header as one whose value is never shown.
 const SUSPECT: [&str; 5] = ["token", "secret", "password", "api-key", "apikey"];
 
-/// Shorter words of such a header, like the name of a scheme, are no credentials.
+/// Shortest word of such a header, in bytes, that is taken for a credential; shorter ones are names
+/// of schemes and the like.
 const SHORTEST_CREDENTIAL: usize = 8;
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Line<'a> {
-    /// When it should have been sent, RFC 3339.
+    /// Time when the request should have been sent, RFC 3339.
     time: String,
     run: &'a str,
     worker: u32,
@@ -33,16 +35,16 @@ struct Line<'a> {
     scenario: &'a str,
     task: &'a str,
     step: &'a str,
-    /// `measured`, `warmup` or `control`
+    /// Part of the run: `measured`, `warmup` or `control`.
     part: &'a str,
-    /// Of the answer; none without one.
+    /// Status of the answer; absent without one.
     status: Option<u16>,
-    /// By name, of a call over gRPC that was answered.
+    /// Name of the gRPC status, if a call was answered.
     #[serde(skip_serializing_if = "Option::is_none")]
     grpc_status: Option<String>,
     latency_micros: u64,
     service_time_micros: u64,
-    /// Class of the failure.
+    /// Class of the failure; absent after a success.
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -55,21 +57,21 @@ struct Line<'a> {
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Message {
-    /// The request line or the status line.
+    /// Request line or status line.
     line: String,
     headers: Vec<(String, String)>,
-    /// The beginning, as text.
+    /// Beginning of the body, if it is text.
     #[serde(skip_serializing_if = "Option::is_none")]
     body: Option<String>,
-    /// The beginning, where it is no text.
+    /// Beginning of the body in base64, if it is not text.
     #[serde(skip_serializing_if = "Option::is_none")]
     body_base64: Option<String>,
-    /// Of the whole body.
+    /// Size of the whole body in bytes.
     body_bytes: u64,
 }
 
 impl Sampling {
-    /// With the line break at its end.
+    /// Returns the entry as JSON with a line break at its end.
     pub(super) fn line(&self, taken: &Taken) -> Vec<u8> {
         let [scenario, task, step] = self
             .names
@@ -114,7 +116,8 @@ impl Sampling {
         json
     }
 
-    /// `credentials` are those that were sent: a target may send them back.
+    /// Redacts a message. `credentials` are those that were sent, since a target may send them
+    /// back.
     fn message(&self, copied: &Copied, credentials: &[String]) -> Message {
         let without = |text: String| {
             credentials
@@ -154,7 +157,7 @@ impl Sampling {
     }
 }
 
-/// What headers of credentials say, word by word.
+/// Returns the words of headers that hold credentials.
 fn credentials(head: &[u8]) -> Vec<String> {
     let values = headers(head).filter(|(name, _)| is_credential(&String::from_utf8_lossy(name)));
     let texts = values.map(|(_, value)| String::from_utf8_lossy(value).into_owned());
@@ -173,7 +176,8 @@ fn is_credential(header: &str) -> bool {
     CREDENTIALS.contains(&name.as_str()) || SUSPECT.iter().any(|word| name.contains(word))
 }
 
-/// As text; one that was cut may end within a character.
+/// Returns `bytes` as text, or as they are if they are not UTF-8. Text that was cut may end within
+/// a character.
 fn text_of(bytes: Vec<u8>, is_cut: bool) -> Result<String, Vec<u8>> {
     String::from_utf8(bytes).or_else(|error| {
         let valid = error.utf8_error().valid_up_to();

@@ -1,35 +1,40 @@
-//! What is looked for in an event of a language model that speaks as OpenAI's does: whether it
-//! bears content, and the tokens counted.
+//! Reads an event of a language model with OpenAI's API: whether it has content, and the token
+//! counts.
 //!
-//! Nothing is copied, what is not looked for is passed over, and a field that is not what it is
-//! called says nothing. Targets differ in what else they send, and in names: Databricks sends
-//! content in parts, vLLM calls `reasoning` what others call `reasoning_content`.
+//! Nothing is copied, unknown fields are skipped, and a field of an unexpected type is ignored.
+//! Targets differ in what else they send, and in names: Databricks sends content in parts, vLLM
+//! calls `reasoning` what others call `reasoning_content`.
 
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
+/// Facts of one event of a language model's answer.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Completion {
-    /// Text of the answer, or a tool's call.
+    /// True if the event holds text of the answer or a tool call.
     pub(crate) has_answer: bool,
+    /// True if the event holds reasoning.
     pub(crate) has_reasoning: bool,
+    /// Token counts that the event reports.
     pub(crate) usage: Usage,
-    /// It broke off, and says so in the stream.
+    /// True if the event reports an error.
     pub(crate) is_error: bool,
 }
 
-/// As counted by the target, of the whole answer so far.
+/// Token counts of the whole answer so far, as the target counts them.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Usage {
+    /// Tokens of the prompt.
     pub(crate) input: Option<u64>,
+    /// Tokens of the answer, reasoning included.
     pub(crate) output: Option<u64>,
-    /// Of the output.
+    /// Tokens of the output that are reasoning.
     pub(crate) reasoning: Option<u64>,
 }
 
 impl Completion {
-    /// An event that is no JSON says nothing.
+    /// Reads an event. One that is not JSON has no content and no counts.
     pub(crate) fn read(data: &[u8]) -> Self {
         let mut found = Found::default();
         let mut json = serde_json::Deserializer::from_slice(data);
@@ -44,13 +49,14 @@ impl Completion {
         }
     }
 
+    /// Returns whether the event holds text, a tool call or reasoning.
     pub(crate) fn has_content(&self) -> bool {
         self.has_answer || self.has_reasoning
     }
 }
 
 impl Usage {
-    /// The later of two counts is that of more.
+    /// Replaces counts by those of a later event that reports them.
     pub(crate) fn update(&mut self, later: Self) {
         let Self {
             input,
@@ -63,21 +69,21 @@ impl Usage {
     }
 }
 
-/// Where in an event a value stands, as far as that matters.
+/// Position of a value in an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Place {
     Event,
     Choices,
     Choice,
     Delta,
-    /// A text, or a list of parts.
+    /// Text, or a list of parts.
     Answer,
     Reasoning,
-    /// One part of a content, or the call of a tool.
+    /// One part of a content, or a tool call.
     Part,
-    /// The kind of a part: a reasoning one says so.
+    /// Type of a part, which tells whether it is reasoning.
     Kind,
-    /// Anything within a part.
+    /// Any value within a part.
     Within,
     Error,
     Usage,
@@ -126,7 +132,7 @@ impl Place {
 #[derive(Default)]
 struct Found {
     completion: Completion,
-    /// Of the part that is read.
+    /// Facts of the part that is being read.
     part: Part,
 }
 
@@ -136,7 +142,7 @@ struct Part {
     is_reasoning: bool,
 }
 
-/// Looks at one value.
+/// Visitor of one value.
 struct Look<'a> {
     place: Place,
     found: &'a mut Found,
@@ -241,7 +247,7 @@ impl<'de> Visitor<'de> for Look<'_> {
     }
 }
 
-/// The place of the field whose name comes next.
+/// Position of the object whose next field name is read.
 struct FieldOf(Place);
 
 impl<'de> DeserializeSeed<'de> for FieldOf {

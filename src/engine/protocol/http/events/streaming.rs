@@ -1,4 +1,4 @@
-//! One answer read event by event while it comes: what is measured of it, and whether it came to
+//! One answer that is read event by event while it comes: measures it and checks that it came to
 //! its proper end.
 
 use std::cell::{Cell, RefCell};
@@ -16,46 +16,47 @@ use crate::engine::protocol::http::events::{self, Event, TooLong};
 use crate::engine::protocol::received::Received;
 use crate::plan::{HttpStream, StreamFormat, Until};
 
-/// After its last event a body may take so long to end; then it is left, and its connection with
-/// it. Most targets end it at once, some never do.
+/// Longest time to wait for the end of a body after its last event; then the answer is taken as
+/// complete and its connection is closed. Most targets end the body at once, some never do.
 const LINGER: Duration = Duration::from_millis(100);
 
-/// Characters of a `Content-Type` in a message.
+/// Most characters of a `Content-Type` in a message.
 const MAX_TYPE: usize = 64;
 
+/// Reader of one answer that is a stream.
 pub(crate) struct Streaming<'a> {
     stream: &'a HttpStream,
     step: u16,
     part: Part,
     state: RefCell<State>,
-    /// Told when the last event has come.
+    /// Signal that the last event has come.
     marked: Notify,
-    /// The exchange itself did not come to its end after the last event.
+    /// True if the exchange was abandoned after the last event.
     left: Cell<bool>,
 }
 
 struct State {
     events: events::Events,
-    /// Once the first part of the body has come.
+    /// Decoder of the body, once its first part has come.
     decoding: Option<Decoding>,
     progress: Progress,
 }
 
-/// What is known of the events so far.
+/// Measurements of the events so far.
 #[derive(Default)]
 struct Progress {
-    /// Of all events but a mark.
+    /// Number of all events except the mark of the end.
     received: u64,
-    /// Of events that count: those with content, where a language model answers.
+    /// Number of events that count: those with content if a language model answers, else all.
     count: u64,
     first: Option<Instant>,
     last: Option<Instant>,
-    /// The first that bears something else than reasoning.
+    /// Time of the first event that holds more than reasoning.
     first_answer: Option<Instant>,
     usage: Usage,
-    /// A language model says that it failed.
+    /// True if a language model reported an error.
     told_error: bool,
-    /// When the last event came, which the step knows it by.
+    /// Time of the event that the step regards as the last one.
     ended: Option<Instant>,
 }
 
@@ -70,6 +71,7 @@ impl State {
 }
 
 impl<'a> Streaming<'a> {
+    /// Creates the reader of the answers to a request of `step` in `part` of the run.
     pub(crate) fn new(stream: &'a HttpStream, step: u16, part: Part) -> Self {
         let state = RefCell::new(State::new(stream.format));
         Self {
@@ -82,12 +84,12 @@ impl<'a> Streaming<'a> {
         }
     }
 
-    /// Another answer follows, of a retry or a redirect.
+    /// Forgets the answer so far, because that of a retry or redirect follows.
     pub(crate) fn reset(&self) {
         self.state.replace(State::new(self.stream.format));
     }
 
-    /// Waits for the exchange, after the last event not for long.
+    /// Waits for the exchange, but after the last event only for [`LINGER`].
     pub(crate) async fn watch(
         &self,
         exchange: impl Future<Output = Result<(), Failure>>,
@@ -105,8 +107,8 @@ impl<'a> Streaming<'a> {
         }
     }
 
-    /// Reads what has come of the body since the last call. Only what succeeded is a stream: a
-    /// refusal has a body of another kind.
+    /// Reads the part of the body that came since the last call. Answers without a 2xx status are
+    /// not streams and are skipped. Fails if an event is too long or the coding is wrong.
     pub(crate) fn read(&self, answer: &mut Received, sink: &dyn Events) -> Result<(), Failure> {
         let Received {
             status,
@@ -159,7 +161,8 @@ impl<'a> Streaming<'a> {
         sink.message_received(self.step, self.part, now, gap);
     }
 
-    /// What became of the stream, given what became of the exchange.
+    /// Returns the outcome of the stream, given that of the exchange. A stream whose last event
+    /// came has succeeded; one without it, or with an error of the language model, has failed.
     pub(crate) fn conclude(
         &self,
         outcome: Result<(), Failure>,
@@ -192,7 +195,7 @@ impl<'a> Streaming<'a> {
         }
     }
 
-    /// When it ended: with its last event, where the rest was not waited for.
+    /// Returns when the answer ended: at its last event if the rest was abandoned, else `now`.
     pub(crate) fn ended(&self, now: Instant) -> Instant {
         self.state
             .borrow()
@@ -202,7 +205,7 @@ impl<'a> Streaming<'a> {
             .unwrap_or(now)
     }
 
-    /// Only of one that came to its proper end.
+    /// Returns the measurements of a stream that came to its proper end, from `intended` on.
     pub(crate) fn sample(&self, intended: Instant) -> StreamSample {
         let progress = &self.state.borrow().progress;
         let since = |at: Option<Instant>| at.map(|at| at.saturating_duration_since(intended));
@@ -238,7 +241,7 @@ impl<'a> Streaming<'a> {
 }
 
 impl Progress {
-    /// An event that counts came; how long after the last one.
+    /// Counts an event and returns the time since the one before.
     fn count(&mut self, now: Instant) -> Option<Duration> {
         self.count += 1;
         self.first.get_or_insert(now);
@@ -247,7 +250,7 @@ impl Progress {
             .map(|last| now.saturating_duration_since(last))
     }
 
-    /// Whether it bears content.
+    /// Reads an event of a language model and returns whether it has content.
     fn read_completion(&mut self, event: Event<'_>, now: Instant) -> bool {
         let completion = Completion::read(event.data);
         self.usage.update(completion.usage);

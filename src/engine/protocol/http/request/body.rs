@@ -10,14 +10,16 @@ use crate::engine::protocol::http::request::Pieces;
 use crate::plan::template::{self, Place};
 use crate::plan::{Body, Field, Inputs, Names, Part, PartContent, Problem, Template};
 
-/// A body and what `Content-Type` says of it.
+/// Compiled body and its `Content-Type`.
 #[derive(Default)]
 pub(super) struct Compiled {
+    /// Pieces of the body.
     pub(super) pieces: Pieces,
+    /// Value of `Content-Type`; `None` without a body.
     pub(super) content_type: Option<String>,
 }
 
-/// `path` is the field path of the request, for problems.
+/// Compiles the body of a request. `path` is the field path of the request, for problems.
 pub(super) fn compile(
     body: Option<&Body>,
     names: &Names,
@@ -63,7 +65,7 @@ pub(super) fn compile(
     })
 }
 
-/// `name=value` pairs with `&` between them; also what a query is.
+/// Appends `name=value` pairs with `&` between them, as in a form or a query.
 pub(super) fn form(
     fields: &[Field],
     names: &Names,
@@ -91,13 +93,13 @@ pub(super) fn form(
     }
 }
 
-/// What of a part is no header.
+/// Content of a part, without its headers.
 enum Inner<'a> {
     Text(&'a Template, template::Compiled),
     File(Cow<'a, [u8]>),
 }
 
-/// The boundary between the parts.
+/// Appends the parts and returns the boundary between them.
 fn multipart(
     parts: &[Part],
     names: &Names,

@@ -1,5 +1,5 @@
-//! A request as HTTP/2 wants it, made from its HTTP/1.1 form: once where it never differs, else for
-//! each.
+//! Form of a request for HTTP/2, made from that for HTTP/1.1: once if it never differs, else for
+//! each request.
 
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
@@ -8,7 +8,8 @@ use http::{Method, Uri, Version};
 
 const MAX_HEADERS: usize = 128;
 
-/// What belongs to a connection of HTTP/1.1, or says what `:authority` does; HTTP/2 forbids it.
+/// Headers that HTTP/2 forbids: those of an HTTP/1.1 connection, and `host`, which `:authority`
+/// replaces.
 const OF_CONNECTION: [&str; 7] = [
     "host",
     "connection",
@@ -19,6 +20,7 @@ const OF_CONNECTION: [&str; 7] = [
     "te",
 ];
 
+/// Request as HTTP/2 sends it.
 #[derive(Debug)]
 pub(crate) struct Form {
     method: Method,
@@ -28,7 +30,7 @@ pub(crate) struct Form {
 }
 
 impl Form {
-    /// `message` is a whole HTTP/1.1 request.
+    /// Converts `message`, a whole HTTP/1.1 request. Fails if HTTP/2 cannot carry it.
     pub(crate) fn of(message: &[u8], scheme: &Scheme) -> Result<Self, String> {
         // all values are parts of one copy
         let whole = Bytes::copy_from_slice(message);
@@ -85,6 +87,7 @@ impl Form {
         })
     }
 
+    /// Returns the head to send.
     pub(crate) fn head(&self) -> http::Request<()> {
         let mut request = http::Request::new(());
         *request.method_mut() = self.method.clone();
@@ -94,6 +97,7 @@ impl Form {
         request
     }
 
+    /// Returns the body, which shares its bytes with the request.
     pub(crate) fn body(&self) -> Bytes {
         self.body.clone()
     }
