@@ -1,8 +1,7 @@
-//! One request under way, as every room below the users knows it: clock marks, phases, bytes, and
-//! a sink for what happens to it.
+//! One request under way: clock marks, phases, bytes, and a sink for its events.
 //!
 //! A leaf: nothing here knows sockets, protocols, users or the recorder. `failure` says why a
-//! request got no whole answer, `sample` what is measured of one.
+//! request got no whole answer, `sample` holds its measurements.
 
 pub(crate) mod failure;
 pub(crate) mod sample;
@@ -13,13 +12,13 @@ use std::time::{Duration, Instant};
 use crate::engine::attempt::failure::Failure;
 use crate::engine::attempt::sample::{Part, Phases};
 
-/// Sink for what happens to requests while they are under way. What they come to in the end is a
+/// Sink for events of requests while they are under way. The result of a finished request is a
 /// [`Sample`](sample::Sample).
 pub(crate) trait Events {
     /// Counts a connection that was opened.
     fn connected(&self);
 
-    /// Counts a try of which a byte was written and that is given up for another.
+    /// Counts an attempt of which a byte was written and that is repeated.
     fn retried(&self);
 
     /// Counts a redirect that was answered and is followed.
@@ -42,20 +41,19 @@ pub(crate) trait Events {
 /// A request under way, with its retries and redirects. Dropped before [`finish`](Self::finish)
 /// (the run was cut), it counts as interrupted if a byte of it was written.
 pub(crate) struct Attempt<'a> {
-    /// Sink for what happens to it.
+    /// Sink for the request's events.
     pub(crate) events: &'a dyn Events,
-    /// Time of the first byte written, as near as matters: set when the request is about to be.
+    /// Time of the first byte written: set just before the request is written.
     pub(crate) began: Cell<Instant>,
     /// Bytes of the current message that were written.
     pub(crate) written: Cell<usize>,
-    /// Time of the first byte of the answer; not read from the clock where the last one came
-    /// with it.
+    /// Time of the first byte of the answer; `None` if the whole answer came in one read.
     answered: Cell<Option<Instant>>,
     phases: Cell<Phases>,
     done: Cell<bool>,
-    /// The step whose limits it is held against.
+    /// Step whose limits apply to the request, and the part of the run.
     limited: Cell<Option<(u16, Part)>>,
-    /// Sums of the messages before this one: tries that failed, hops of a redirect.
+    /// Sums over the earlier messages of the request: failed attempts, hops of a redirect.
     before: Cell<Before>,
 }
 
@@ -81,16 +79,17 @@ pub(crate) struct Totals {
 /// Time that each part of opening a connection took.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Opened {
-    /// Looking up the target's name, or finding it known; `None` for a Unix socket.
+    /// Time to resolve the target's name or find it in the cache; `None` for a Unix socket.
     pub(crate) dns: Option<Duration>,
-    /// Connecting, a proxy's tunnel included.
+    /// Time to connect, including a proxy's tunnel.
     pub(crate) connect: Duration,
-    /// TLS handshake; `None` where there is none.
+    /// Time of the TLS handshake; `None` without TLS.
     pub(crate) tls: Option<Duration>,
 }
 
 impl<'a> Attempt<'a> {
-    /// Begins a request. `now` counts as the first byte written where a connection is open already.
+    /// Begins a request. `now` counts as the time of the first byte written if a connection is open
+    /// already.
     pub(crate) fn new(events: &'a dyn Events, now: Instant) -> Self {
         Self {
             events,
@@ -104,12 +103,12 @@ impl<'a> Attempt<'a> {
         }
     }
 
-    /// Names the step whose limits the request is held against: cut, it counts as missed there.
+    /// Sets the step whose limits apply: a request that is cut counts as missed for that step.
     pub(crate) fn limit(&self, step: Option<(u16, Part)>) {
         self.limited.set(step);
     }
 
-    /// Makes ready for a further message of the same request, after an answer of `received` bytes.
+    /// Prepares for a further message of the same request, after an answer of `received` bytes.
     /// Returns whether any byte of the message before was written.
     pub(crate) fn next_message(&self, received: u64) -> bool {
         let written = self.written.take();
@@ -126,8 +125,8 @@ impl<'a> Attempt<'a> {
         written > 0
     }
 
-    /// Makes ready to send the same message once more, which counts as a retry if any byte of it
-    /// was written.
+    /// Prepares to send the same message once more, which counts as a retry if any byte of it was
+    /// written.
     pub(crate) fn retry(&self, received: u64) {
         if self.next_message(received) {
             self.events.retried();
@@ -143,8 +142,8 @@ impl<'a> Attempt<'a> {
         }
     }
 
-    /// Ends the request, which came to its end at `ended` by itself or by a timeout and will be
-    /// recorded as such. The last answer was `received` bytes long.
+    /// Ends the request, which completed or timed out at `ended`, and returns its sums. `received`
+    /// is the size of the last answer in bytes.
     pub(crate) fn finish(&self, ended: Instant, received: u64) -> Totals {
         self.done.set(true);
         let mut phases = self.phases.get();
@@ -172,14 +171,15 @@ impl<'a> Attempt<'a> {
         }
     }
 
-    /// Marks that a part of the answer came which is not the last one.
+    /// Marks that a part of the answer came and more of it is to come.
     pub(crate) fn answer_continues(&self) {
         if self.answered.get().is_none() {
             self.answered.set(Some(Instant::now()));
         }
     }
 
-    /// Takes the times of a connection that was opened for the request, and counts it.
+    /// Records the times of a connection that was opened for the request, and counts the
+    /// connection.
     pub(crate) fn opened(&self, opened: Opened) {
         let Opened { dns, connect, tls } = opened;
         self.phases.set(Phases {

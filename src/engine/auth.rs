@@ -1,5 +1,5 @@
-//! Credentials that a target is shown with each request: a header that stays the same, a token that
-//! is renewed, or a signature of the request.
+//! Credentials for a target's requests: a fixed header, a token that is renewed, or a signature of
+//! each request.
 
 mod fetch;
 mod google;
@@ -27,11 +27,11 @@ use sigv4::Signer;
 pub(crate) enum Credentials {
     /// Header `name` with the same `value` for the whole run. The value appears in no message.
     Fixed { name: String, value: Vec<u8> },
-    /// Credentials that change while the load goes on.
+    /// Credentials that change during the load.
     Refreshed(RefreshedCredentials),
 }
 
-/// Credentials that differ from one request, or one minute, to the next.
+/// Credentials that change during the load: with each request, or when a token is renewed.
 pub(crate) enum RefreshedCredentials {
     /// Bearer token that is renewed.
     Token(Arc<Token>),
@@ -45,7 +45,8 @@ pub(crate) enum RefreshedCredentials {
 pub(crate) struct NoCredentials(pub(crate) String);
 
 impl Credentials {
-    /// Makes the credentials of `target` ready. A token is asked for only by [`Token::begin`].
+    /// Prepares the credentials of `target`; `None` if it has none. A token is fetched only by
+    /// [`Token::begin`].
     pub(crate) fn new(
         target: &Target,
         inputs: &Inputs,
@@ -90,7 +91,7 @@ impl Credentials {
         }
     }
 
-    /// The name of the header that they are, or the most of them.
+    /// Returns the name of the header that holds the credentials, or most of them.
     pub(crate) fn header_name(&self) -> &str {
         match self {
             Self::Fixed { name, .. } => name,
@@ -98,12 +99,12 @@ impl Credentials {
         }
     }
 
-    /// Says whether a header of this name would be the credentials.
+    /// Returns whether `name` is the header that holds the credentials, in any case.
     pub(crate) fn is_called(&self, name: &str) -> bool {
         self.header_name().eq_ignore_ascii_case(name)
     }
 
-    /// Returns them if they change while the load goes on.
+    /// Returns the credentials if they change during the load.
     pub(crate) fn refreshed(&self) -> Option<&RefreshedCredentials> {
         match self {
             Self::Fixed { .. } => None,
@@ -113,7 +114,7 @@ impl Credentials {
 }
 
 impl RefreshedCredentials {
-    /// Returns the token, where they are one.
+    /// Returns the token if the credentials are one.
     pub(crate) fn token(&self) -> Option<&Arc<Token>> {
         match self {
             Self::Token(token) => Some(token),
@@ -121,7 +122,7 @@ impl RefreshedCredentials {
         }
     }
 
-    /// Differs whenever a message would be given others than before.
+    /// Returns a number that changes whenever the credentials of a message would.
     pub(crate) fn version(&self) -> u64 {
         match self {
             Self::Token(token) => token.version(),
@@ -129,7 +130,7 @@ impl RefreshedCredentials {
         }
     }
 
-    /// Writes `message` with the credentials of now to `out`.
+    /// Writes `message` with the current credentials to `out`. Fails if there is no valid token.
     pub(crate) fn add_to(&self, message: &[u8], out: &mut Vec<u8>) -> Result<(), NoCredentials> {
         match self {
             Self::Token(token) => {

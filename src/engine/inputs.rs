@@ -8,7 +8,7 @@ use std::path::Path;
 use crate::plan::feeder::{Data, MAX_DATA, RowsError};
 use crate::plan::{Inputs, Problem, Reference};
 
-/// The bytes of a key or of a file.
+/// Returns the bytes of a key or file of a test.
 pub fn content<'a>(data: &Data, inputs: &'a Inputs) -> Result<Cow<'a, [u8]>, String> {
     match data {
         Data::Reference(reference) => inputs
@@ -21,14 +21,14 @@ pub fn content<'a>(data: &Data, inputs: &'a Inputs) -> Result<Cow<'a, [u8]>, Str
     }
 }
 
-/// Folder of the files that paths lead to.
+/// Returns the folder that file paths are relative to.
 pub(crate) fn folder(inputs: &Inputs) -> Result<&Path, String> {
     inputs
         .folder()
         .ok_or_else(|| "there is no folder with files here".to_owned())
 }
 
-/// Says why a file cannot be read.
+/// Formats an error that says why a file cannot be read.
 pub(crate) fn unreadable(path: &str, error: &io::Error) -> String {
     format!(
         "cannot read {path:?}: {error}; in a cluster the first part of a path is the name of a volume of spec.workers.volumes"
@@ -41,7 +41,7 @@ pub(crate) fn read_data(path: &Path, most: usize) -> io::Result<Vec<u8>> {
         .map_err(|length| io::Error::other(RowsError::TooLarge(length as u64).to_string()))
 }
 
-/// The file, unless it is longer than `most` bytes; then how much of it was read.
+/// Reads a file of at most `most` bytes. For a longer one it returns how many bytes were read.
 pub(crate) fn read_file(path: &Path, most: usize) -> io::Result<Result<Vec<u8>, usize>> {
     let mut data = Vec::new();
     fs::File::open(path)?
@@ -54,7 +54,7 @@ pub(crate) fn read_file(path: &Path, most: usize) -> io::Result<Result<Vec<u8>, 
     })
 }
 
-/// The text behind a reference, for a header. No message holds a part of it.
+/// Returns the text of a reference, fit for a header. No error message holds a part of it.
 pub(crate) fn text<'a>(reference: &Reference, inputs: &'a Inputs) -> Result<&'a str, Problem> {
     let problem = |what: &str| Problem::new(reference.field.clone(), format!("{reference} {what}"));
     let value = inputs

@@ -1,12 +1,12 @@
-//! Changes to a request that is rendered already: a cookie put in, or what a redirect makes of it.
-//! Only requests that need it pay.
+//! Changes to a rendered request: a cookie is added, or the request for a redirect is built.
+//! Requests that need no change are not copied.
 
 use url::Url;
 
-/// Value of `User-Agent` where the test says none.
+/// Default value of `User-Agent`.
 pub(crate) const USER_AGENT: &str = concat!("starling/", env!("CARGO_PKG_VERSION"));
 
-/// Headers that may go to any origin; all others may hold credentials.
+/// Headers that may be sent to any origin; all others may hold credentials.
 const HARMLESS: [&str; 8] = [
     "user-agent",
     "accept",
@@ -18,14 +18,14 @@ const HARMLESS: [&str; 8] = [
     "connection",
 ];
 
-/// Says whether a header of this name holds no credential.
+/// Returns whether a header of this name is sure to hold no credential.
 pub(crate) fn is_harmless(name: &[u8]) -> bool {
     HARMLESS
         .iter()
         .any(|harmless| name.eq_ignore_ascii_case(harmless.as_bytes()))
 }
 
-/// Says whether `name` can be the name of a header (RFC 9110, 5.6.2).
+/// Returns whether `name` can be the name of a header (RFC 9110, 5.6.2).
 pub(crate) fn is_token(name: &str) -> bool {
     !name.is_empty()
         && name
@@ -33,7 +33,7 @@ pub(crate) fn is_token(name: &str) -> bool {
             .all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
 }
 
-/// The head of a message, with the line break after its last header, and its body.
+/// Splits a message into its head, with the line break after the last header, and its body.
 pub(crate) fn split(message: &[u8]) -> (&[u8], &[u8]) {
     let end = message.windows(4).position(|four| four == b"\r\n\r\n");
     end.map_or((message, &[]), |at| {
@@ -50,7 +50,7 @@ pub(crate) fn host(url: &Url) -> String {
     }
 }
 
-/// The request target of a message: its path and query.
+/// Returns the request target of a message: its path and query.
 pub(crate) fn path(message: &[u8]) -> &str {
     let path = message
         .split(|byte| *byte == b' ')
@@ -80,22 +80,24 @@ fn with(message: &[u8], more: &[&[u8]], out: &mut Vec<u8>) {
     out.extend_from_slice(&message[line_end..]);
 }
 
-/// Redirect to be followed.
+/// Redirect to follow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Redirect<'a> {
     /// Status of the answer.
     pub(crate) status: u16,
     /// Path and query to go to.
     pub(crate) path: &'a str,
-    /// `Host` there.
+    /// Value of `Host` there.
     pub(crate) host: &'a str,
-    /// True if it leads to the origin of the request before.
+    /// True if the redirect leads to the origin of the request before.
     pub(crate) same_origin: bool,
 }
 
-/// Writes the request that follows a redirect of `message` to `out`; whether it is a HEAD. 303 and,
-/// of a POST, 301 and 302 become a GET without a body (RFC 9110, 15.4). Credentials and cookies
-/// stay behind when the origin is another.
+/// Writes to `out` the request that follows a redirect of `message`, and returns whether its method
+/// is HEAD.
+///
+/// After 303, and after 301 and 302 of a POST, it is a GET without a body (RFC 9110, 15.4).
+/// Credentials and cookies are left out if the origin differs.
 pub(crate) fn redirected(message: &[u8], redirect: Redirect<'_>, out: &mut Vec<u8>) -> bool {
     let Redirect {
         status,

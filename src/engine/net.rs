@@ -1,5 +1,5 @@
-//! *Bytes*: the way to a target (name, proxy, TLS), pools of connections, and sessions of HTTP/1.1
-//! and HTTP/2 on them.
+//! Connections: the route to a target (name, proxy, TLS), pools of connections, and sessions of
+//! HTTP/1.1 and HTTP/2.
 //!
 //! Nothing here knows steps or users. Read `route` first (how a target is reached), then `pool`
 //! (which connection a request takes), then the sessions: `connection` and `http2`.

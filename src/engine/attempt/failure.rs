@@ -5,7 +5,8 @@ use std::io;
 
 use crate::stats::ErrorClass;
 
-/// Reason why there is no whole answer. Data, not an error: it is counted and the run goes on.
+/// Reason why a request got no whole answer. A failure is data, not an error: it is counted and the
+/// run goes on.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
     /// Name that could not be resolved, with the resolver's message.
@@ -41,14 +42,14 @@ pub(crate) enum Failure {
     /// Idle connection that the target closed while the request was being sent.
     #[error("the target closed a kept-alive connection while the request was on its way")]
     Stale,
-    /// The target sent something that is no answer of its protocol.
+    /// Answer that is not valid in its protocol.
     #[error("{why}")]
     Malformed {
         /// Message that says what is wrong.
         why: String,
         /// Class under which the failure is counted.
         class: ErrorClass,
-        /// Status of HTTP, where the answer came to no more than that; else 0.
+        /// HTTP status, if nothing else of the answer was valid; else 0.
         status: u16,
     },
     /// Target that did not choose HTTP/2 although the plan asks for it.
@@ -96,8 +97,8 @@ pub(crate) enum Failure {
 }
 
 impl Failure {
-    /// Status of HTTP, where the answer came to no more than that; else 0. A status whose body
-    /// never came whole is not an answer.
+    /// Returns the HTTP status if nothing else of the answer was valid; else 0. A status whose body
+    /// did not come whole is not an answer.
     pub(crate) fn status(&self) -> u16 {
         match self {
             Self::Malformed { status, .. } => *status,
@@ -105,7 +106,7 @@ impl Failure {
         }
     }
 
-    /// Class under which the failure is counted.
+    /// Returns the class under which the failure is counted.
     pub(crate) fn class(&self) -> ErrorClass {
         match self {
             Self::Dns(_) => ErrorClass::Dns,
@@ -132,7 +133,7 @@ impl Failure {
     }
 }
 
-/// Ours to mend, not the target's: no port, file or memory left.
+/// Returns whether this machine ran out of ports, files or memory, which is not the target's fault.
 fn is_exhaustion(error: &io::Error) -> bool {
     matches!(
         error.raw_os_error(),

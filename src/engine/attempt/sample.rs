@@ -4,16 +4,15 @@ use std::time::{Duration, Instant};
 
 use crate::stats::ErrorClass;
 
-/// Part of the run to which a sample belongs: that of the iteration it is made in, by when this
-/// started.
+/// Part of the run to which a sample belongs: the part in which its iteration started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Part {
     /// Counted in the results.
     Measured,
-    /// Counted, and else left out of the results.
+    /// Counted, but left out of the results.
     Warmup,
-    /// Setup, teardown, onStart, onStop and health checks that pass: as the warm-up, but why one
-    /// failed is told.
+    /// Setup, teardown, `onStart`, `onStop` and passing health checks: left out of the results like
+    /// the warm-up, except that failures are reported.
     Control,
 }
 
@@ -23,42 +22,41 @@ pub(crate) struct Sample<'a> {
     pub(crate) step: u16,
     /// Part of the run.
     pub(crate) part: Part,
-    /// Time of its end: decides the run second.
+    /// Time when the request ended, which decides its run second.
     pub(crate) ended: Instant,
-    /// Time from its intended start to its end.
+    /// Time from the intended start of the request to its end.
     pub(crate) latency: Duration,
-    /// Time from its first byte to its end; unused for failures.
+    /// Time from the first byte sent to the end; unused for failures.
     pub(crate) service_time: Duration,
-    /// Parts of that time; unused for failures.
+    /// Phases of the service time; unused for failures.
     pub(crate) phases: Phases,
-    /// The answer's status, 0 without an answer.
+    /// Status of the answer; 0 without an answer.
     pub(crate) status: u16,
-    /// Status of gRPC, if one came with a whole answer.
+    /// gRPC status, if one came with a whole answer.
     pub(crate) grpc_status: Option<u8>,
-    /// Class of its failure.
+    /// Class of the failure; `None` if the request succeeded.
     pub(crate) failure: Option<ErrorClass>,
     /// Wait that an answer of 429 or 503 asked for.
     pub(crate) retry_after: Option<Duration>,
-    /// True if a byte of its last try was written; those before it are counted by
+    /// True if a byte of the last attempt was written; earlier attempts are counted by
     /// [`Events::retried`](super::Events::retried).
     pub(crate) sent: bool,
-    /// Bytes written, of all its messages.
+    /// Bytes written, over all messages of the request.
     pub(crate) sent_bytes: u64,
-    /// Bytes read, of all its answers.
+    /// Bytes read, over all answers.
     pub(crate) received_bytes: u64,
     /// Checks of the answer that passed.
     pub(crate) checks_passed: u32,
     /// Checks of the answer that failed.
     pub(crate) checks_failed: u32,
-    /// Measurements of its stream; unused for failures. Messages are counted one by one, as they
-    /// come.
+    /// Measurements of a stream; unused for failures. Messages are counted one by one as they come.
     pub(crate) stream: Option<&'a StreamSample>,
-    /// True if it met all limits of its step; `None` where that has none.
+    /// True if the request met all limits of its step; `None` if the step has none.
     pub(crate) good: Option<bool>,
 }
 
 impl Sample<'_> {
-    /// Makes the sample of a request that ended before anything was sent.
+    /// Creates the sample of a request that failed before anything was sent.
     pub(crate) fn unsent(
         step: u16,
         part: Part,
@@ -87,45 +85,46 @@ impl Sample<'_> {
     }
 }
 
-/// A stream that came to its proper end.
+/// Measurements of a stream that came to its proper end.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct StreamSample {
-    /// Intended time to the first message; of a language model's to the first event that bears
-    /// content.
+    /// Time from the intended start to the first message, or to the first event with content if a
+    /// language model answers.
     pub(crate) first: Option<Duration>,
     /// Measurements of a language model's answer.
     pub(crate) llm: Option<LlmSample>,
 }
 
-/// Measurements of what a language model wrote.
+/// Measurements of a language model's answer.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct LlmSample {
-    /// Intended time to the first text that is no reasoning, if reasoning came before it.
+    /// Time from the intended start to the first text that is not reasoning, if reasoning came
+    /// before it.
     pub(crate) first_answer: Option<Duration>,
-    /// Mean time between two tokens, of an answer of several.
+    /// Mean time between two tokens; `None` with fewer than two events or tokens.
     pub(crate) per_token: Option<Duration>,
-    /// Tokens that the model read.
+    /// Number of tokens in the prompt.
     pub(crate) input_tokens: u64,
-    /// Tokens that the model wrote.
+    /// Number of tokens in the answer.
     pub(crate) output_tokens: u64,
-    /// Output tokens that are reasoning.
+    /// Number of output tokens that are reasoning.
     pub(crate) reasoning_tokens: u64,
-    /// The target counted the tokens; else each event with content is one.
+    /// True if the target counted the tokens; otherwise each event with content counts as one.
     pub(crate) counted_by_usage: bool,
 }
 
-/// Parts of a request's time; `None` for what did not happen for it.
+/// Phases of a request; `None` for a phase that did not occur.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Phases {
-    /// Looking up the target's name, or finding it known; only of a request that had to connect,
-    /// as are the next two.
+    /// Time to resolve the target's name or find it in the cache. Like the next two, it is set only
+    /// if the request opened a connection.
     pub(crate) dns: Option<Duration>,
-    /// Connecting, a proxy's tunnel included.
+    /// Time to connect, including a proxy's tunnel.
     pub(crate) connect: Option<Duration>,
-    /// TLS handshake.
+    /// Time of the TLS handshake.
     pub(crate) tls: Option<Duration>,
     /// Time from the first byte written to the first byte of the answer.
     pub(crate) wait: Option<Duration>,
-    /// Time from there to the last byte.
+    /// Time from the first to the last byte of the answer.
     pub(crate) download: Option<Duration>,
 }

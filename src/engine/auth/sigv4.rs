@@ -72,7 +72,7 @@ impl Signed {
         &self.time[..8]
     }
 
-    /// The names of the headers, separated by semicolons.
+    /// Returns the names of the headers, separated by semicolons.
     fn names(&self) -> String {
         let names: Vec<_> = self.headers.iter().map(|(name, _)| name.as_str()).collect();
         names.join(";")
@@ -139,7 +139,8 @@ impl Signer {
         message::with_lines(message, lines.as_bytes(), out);
     }
 
-    /// S3 has the hash of the body among the headers, and takes paths as they are.
+    /// Returns whether the service is S3, which has the hash of the body among the headers and
+    /// takes paths as they are.
     fn is_s3(&self) -> bool {
         self.service == "s3"
     }
@@ -165,7 +166,7 @@ impl Signer {
         }
     }
 
-    /// The request in the one form that both sides compute its signature from.
+    /// Builds the canonical request, from which both sides compute the signature.
     fn canonical_request(&self, message: &[u8], signed: &Signed) -> String {
         let method = message.split(|byte| *byte == b' ').next();
         let method = std::str::from_utf8(method.unwrap_or_default()).unwrap_or_default();
@@ -184,7 +185,7 @@ impl Signer {
         request
     }
 
-    /// The key of one day, region and service.
+    /// Derives the key of one day, region and service.
     fn signing_key(&self, day: &str) -> Vec<u8> {
         [day, &self.region, &self.service, "aws4_request"]
             .iter()
@@ -194,7 +195,7 @@ impl Signer {
     }
 }
 
-/// Writes a time as signatures have it, such as `20150830T123600Z`.
+/// Formats a time as in signatures, such as `20150830T123600Z`.
 fn timestamp(unix_seconds: u64) -> String {
     let time = jiff::Timestamp::from_second(unix_seconds as i64).unwrap_or_default();
     time.strftime("%Y%m%dT%H%M%SZ").to_string()

@@ -1,5 +1,5 @@
-//! A bearer token: got before the load, renewed before it expires by one task of the process, never
-//! while a request waits for it.
+//! Bearer token that is fetched before the load and renewed by a background task before it expires,
+//! so that no request waits for it.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
@@ -167,6 +167,6 @@ impl Token {
 
 struct Life {
     renew: Instant,
-    /// `None`: nobody said.
+    /// Time when the token expires; `None` if it is not known.
     end: Option<Instant>,
 }

@@ -1,4 +1,5 @@
-//! Closed load: so many users, each one iteration after the other on a connection of its own.
+//! Closed load: a number of users, each of which runs one iteration after the other on its own
+//! connection.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -11,21 +12,21 @@ use crate::engine::user::deadline::Backoff;
 use crate::plan::share::Slice;
 use crate::plan::{Profile, SPAWN_RATE};
 
-/// Interval at which the number of users is brought to the profile's level.
+/// Interval at which the number of users is adjusted to the profile's level.
 pub(crate) const STEP: Duration = Duration::from_millis(10);
 
-/// Interval at which a user that pauses looks whether it is still wanted.
+/// Interval at which a pausing user checks whether it is still wanted.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// The users of a cohort, and how many of them there should be.
+/// Users of a cohort and their wanted number.
 pub(crate) struct Users {
     cohort: Rc<Cohort>,
     wanted: Cell<u64>,
-    /// Iterations that they may do; without one, as many as they can.
+    /// Iterations that the users may run; `None` for no limit.
     quota: Option<Rc<Quota>>,
 }
 
-/// Starts and ends users until the profile is over. When it was over.
+/// Starts and ends users until the profile is over, and returns when that was.
 pub(crate) async fn drive(
     cohort: &Rc<Cohort>,
     profile: &Profile,
@@ -55,7 +56,7 @@ pub(crate) async fn drive(
     }
 }
 
-/// Users over the whole fleet.
+/// Returns the wanted number of users over the whole fleet.
 fn level(cohort: &Cohort, profile: &Profile, now: Instant) -> u64 {
     if now < cohort.shard.context.zero {
         cohort.population().warmup_target as u64
@@ -66,7 +67,7 @@ fn level(cohort: &Cohort, profile: &Profile, now: Instant) -> u64 {
     }
 }
 
-/// The moments at which this shard may start a user: those of all shards together lie evenly, so
+/// Times at which this shard may start a user. Those of all shards together are evenly spaced, so
 /// that the fleet keeps to the rate.
 struct Turns {
     first: Instant,
@@ -75,7 +76,8 @@ struct Turns {
 }
 
 impl Turns {
-    /// `rate` is the fleet's; what is before `from` is nobody's turn any more.
+    /// Creates the turns of a shard. `rate` is that of the fleet, per second; turns before `from`
+    /// are skipped.
     fn new(slice: Slice, rate: f64, start: Instant, from: Instant) -> Self {
         let first = start + Duration::from_secs_f64(slice.number(0) as f64 / rate);
         let mut turns = Self {
@@ -89,7 +91,7 @@ impl Turns {
         turns
     }
 
-    /// Returns how many came since the last look.
+    /// Returns how many turns have come since the last call.
     fn passed(&mut self, now: Instant) -> u64 {
         let Some(since) = now.checked_duration_since(self.first) else {
             return 0;
@@ -100,7 +102,7 @@ impl Turns {
 }
 
 impl Users {
-    /// Makes the users of a cohort, none of them started.
+    /// Creates the users of a cohort, none of them started.
     pub(crate) fn new(cohort: Rc<Cohort>, quota: Option<Rc<Quota>>) -> Self {
         Self {
             cohort,
@@ -109,8 +111,8 @@ impl Users {
         }
     }
 
-    /// Sets how many there should be from now on; of those that are missing at most `may_start`
-    /// start now. User `nth` is `members[nth]`.
+    /// Sets the wanted number of users and starts at most `may_start` of those that are missing.
+    /// User `nth` is `members[nth]`.
     pub(crate) fn bring_to(self: &Rc<Self>, level: u64, may_start: u64) {
         let before = self.wanted.replace(level);
         if level < before {
@@ -121,14 +123,14 @@ impl Users {
         }
     }
 
-    /// The highest stop first; those within an iteration see at its end that they are not wanted.
+    /// Ends the users above `level`. Those within an iteration end after it.
     fn release(&self, level: usize) {
         for member in self.cohort.members.borrow().iter().skip(level) {
             self.cohort.left(u64::from(member.release()));
         }
     }
 
-    /// Starts the lowest that are missing, at most so many.
+    /// Starts at most `most` of the missing users, those with the lowest numbers first.
     fn start_missing(self: &Rc<Self>, mut most: u64) {
         let members = &mut *self.cohort.members.borrow_mut();
         for nth in 0..self.wanted.get() as usize {
@@ -227,7 +229,7 @@ async fn user(users: Rc<Users>, state: Rc<Cell<State>>, nth: u64) {
     cohort.left(1);
 }
 
-/// Sleeps for `pause`, or until a moment after `wanted` no longer holds.
+/// Sleeps for `pause`, or until shortly after `wanted` no longer holds.
 async fn sleep_while(pause: Duration, wanted: impl Fn() -> bool) {
     let end = Instant::now() + pause;
     while wanted() {

@@ -22,19 +22,19 @@ use crate::plan::{Load, Population};
 
 /// Users or slots of one population on one thread.
 pub(crate) struct Cohort {
-    /// The thread's part of the load.
+    /// Part of the load that this thread carries out.
     pub(crate) shard: Rc<Shard>,
-    /// Place among the plan's populations.
+    /// Position of the population in the plan.
     place: usize,
     /// Part of the population on this thread.
     pub(crate) slice: Slice,
-    /// The zero of its profile.
+    /// Zero of the population's profile.
     pub(crate) zero: Instant,
-    /// Each request waits for its turn.
+    /// Throttle on which each request waits; `None` without a limit.
     pub(crate) throttle: Option<Rc<Throttle>>,
-    /// Number of its first user or slot over all populations.
+    /// Number of the cohort's first user or slot over all populations.
     first_user: u64,
-    /// Nothing new starts.
+    /// State that says whether the load is over and nothing new starts.
     pub(crate) closing: Rc<Closing>,
     /// Users alive or slots busy.
     users: Cell<u64>,
@@ -100,7 +100,7 @@ impl Cohort {
         }
     }
 
-    /// Carries out its load, then drains. When its load was over, without the drain.
+    /// Carries out the load and drains. Returns when the load was over, without the drain.
     pub(crate) async fn run(self: Rc<Self>, mut orders: watch::Receiver<Order>) -> Instant {
         let ended = tokio::select! {
             ended = self.drive() => ended,
@@ -148,20 +148,20 @@ impl Cohort {
         &self.shard.context.prepared.plan.populations[self.place]
     }
 
-    /// Returns the scenario that user or arrival `k` of the population plays.
+    /// Returns the scenario of user or arrival `k` of the population.
     pub(crate) fn scenario(&self, k: u64) -> Option<&PreparedScenario> {
         let prepared = &self.shard.context.prepared;
         let place = prepared.assignments[self.place].at(k)?;
         Some(&prepared.scenarios[usize::from(self.population().scenarios[place])])
     }
 
-    /// The number that this shard's user or slot `nth` of the population has over the whole fleet
-    /// and all populations.
+    /// Returns the number of this shard's user or slot `nth`, unique over the whole fleet and all
+    /// populations.
     pub(crate) fn user_number(&self, nth: u64) -> u64 {
         self.first_user + self.slice.number(nth)
     }
 
-    /// Differs between any two cohorts of a fleet.
+    /// Returns a seed that differs between any two cohorts of a fleet.
     pub(crate) fn seed(&self) -> u64 {
         self.shard.seed ^ (self.place as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15)
     }
@@ -176,17 +176,17 @@ impl Cohort {
         Member { state, abort }
     }
 
-    /// Says whether nothing new starts.
+    /// Returns whether the load is over, so that nothing new starts.
     pub(crate) fn is_over(&self) -> bool {
         self.closing.is_over()
     }
 
-    /// Time since the zero of its profile.
+    /// Returns the time since the zero of the profile.
     pub(crate) fn elapsed(&self, now: Instant) -> Duration {
         now.saturating_duration_since(self.zero)
     }
 
-    /// Returns the users alive or slots busy.
+    /// Returns how many users are alive or slots are busy.
     pub(crate) fn users(&self) -> u64 {
         self.users.get()
     }
@@ -221,7 +221,7 @@ impl Cohort {
     }
 }
 
-/// Waits until the order is at least `wanted`, or nobody is left who could give one.
+/// Waits until the order is at least `wanted`, or its sender is gone.
 async fn order_given(orders: &mut watch::Receiver<Order>, wanted: Order) {
     if orders.wait_for(|order| *order >= wanted).await.is_err() {
         // the run's owner is gone, and with it everyone who could want the load

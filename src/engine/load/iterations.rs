@@ -1,4 +1,4 @@
-//! Load of a number of iterations: users go on one after the other until all are done.
+//! Load with a fixed number of iterations: users run one after the other until all are done.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -12,11 +12,11 @@ use crate::plan::Iterations;
 pub(crate) struct Quota {
     left: Cell<u64>,
     per_user: Option<u64>,
-    /// End of the warm-up: iterations that begin before are not counted.
+    /// End of the warm-up; iterations that begin before it are not counted.
     zero: Instant,
-    /// Iterations that count and run.
+    /// Number of counted iterations that are running.
     running: Cell<u64>,
-    /// Time when the last one ended.
+    /// Time when the last counted iteration ended.
     ended: Cell<Instant>,
 }
 
@@ -31,8 +31,8 @@ impl Quota {
         }
     }
 
-    /// Says whether a user that began `done` iterations that count may begin another; `None` if
-    /// not, else whether that counts.
+    /// Returns whether a user may begin another iteration after `done` counted ones: `None` if not,
+    /// otherwise whether the iteration counts.
     pub(crate) fn begin(&self, done: u64, now: Instant) -> Option<bool> {
         if now < self.zero {
             return Some(false);
@@ -45,7 +45,7 @@ impl Quota {
         Some(true)
     }
 
-    /// One that counts ended.
+    /// Records that a counted iteration ended.
     pub(crate) fn end(&self, now: Instant) {
         self.running.set(self.running.get() - 1);
         self.ended.set(now);
@@ -56,7 +56,7 @@ impl Quota {
     }
 }
 
-/// Runs until all is done, or `max_duration` is over. Returns when that was.
+/// Runs users until all iterations are done or `max_duration` is over, and returns when that was.
 pub(crate) async fn drive(cohort: &Rc<Cohort>, iterations: &Iterations) -> Instant {
     let shard = &cohort.shard;
     tokio::time::sleep_until(shard.start.into()).await;

@@ -22,36 +22,37 @@ use crate::plan::profile::Schedule;
 use crate::plan::share::Slice;
 use crate::plan::{Arrival, Levels, Profile};
 
-/// Arrivals that are started before others get a turn, when many are due at once.
+/// Most due arrivals that are started before other tasks get a turn.
 const BATCH: u32 = 64;
 
-/// No iteration starts after the profile's end; what was due just before it may be late by this.
+/// Longest delay after the profile's end at which an arrival due before it may still start.
 const LATEST: Duration = Duration::from_millis(200);
 
-/// A worker that comes sooner than this after the profile's zero was there from the start.
+/// Longest time after the profile's zero at which a worker may join and still be treated as there
+/// from the start.
 const SLOW_START: Duration = Duration::from_secs(1);
 
-/// One iteration to start.
+/// Iteration that is due to start.
 struct Due {
-    /// Arrivals over the whole fleet.
+    /// Number of the arrival over the whole fleet.
     number: u64,
     intended: Instant,
 }
 
-/// The arrivals of one shard, one after the other.
+/// Iterator over the arrivals of one shard.
 struct Arrivals {
     schedule: Schedule,
     slice: Slice,
-    /// Arrivals before the next, in this shard.
+    /// Number of this shard's arrivals before the next one.
     nth: u64,
     process: Process,
 }
 
 enum Process {
-    /// Every so-many-th of the fleet's.
+    /// Every n-th arrival of the fleet.
     Constant,
-    /// One of the shard's own, at its part of the rate. The next comes where the fleet's integral
-    /// of the rate reaches `area`.
+    /// Random arrivals of the shard's own, at its part of the rate. The next comes when the
+    /// integral of the fleet's rate reaches `area`.
     Poisson {
         random: Xoshiro256PlusPlus,
         area: f64,
@@ -59,8 +60,8 @@ enum Process {
 }
 
 impl Arrivals {
-    /// Arrivals from before a worker joined are not its own to catch up on; those of a start that
-    /// was only slow are.
+    /// Creates the arrivals of a shard. Those from before a worker joined are skipped; those missed
+    /// by a slow start are not.
     fn new(
         profile: &Profile,
         arrival: Arrival,
@@ -89,7 +90,7 @@ impl Arrivals {
         }
     }
 
-    /// Returns the next arrival without taking it: its number over the whole fleet, and the time
+    /// Returns the next arrival without taking it: its number over the whole fleet and its time
     /// since the profile's zero.
     fn peek(&mut self) -> Option<(u64, Duration)> {
         let number = self.slice.number(self.nth);
@@ -108,8 +109,8 @@ impl Arrivals {
     }
 }
 
-/// Returns the gap to the next arrival of a shard: gaps of mean 1 in its own arrivals are so long
-/// in the fleet's.
+/// Returns the gap to the shard's next arrival, in arrivals of the fleet; the mean gap is 1 in the
+/// shard's own.
 fn gap(random: &mut Xoshiro256PlusPlus, slice: Slice) -> f64 {
     exponential(random.next_u64()) / slice.part()
 }
@@ -124,13 +125,13 @@ struct Inbox {
 struct Slots {
     cohort: Rc<Cohort>,
     inboxes: RefCell<Vec<Rc<Inbox>>>,
-    /// The one that was used last is used next: its connection is the freshest, and rarely used
-    /// ones may close.
+    /// Free slots. The one used last is used next: its connection is the freshest, and connections
+    /// that are rarely used may close.
     free: RefCell<Vec<u32>>,
     most: u64,
 }
 
-/// Starts iterations until the profile is over; when it was.
+/// Starts iterations until the profile is over, and returns when that was.
 pub(crate) async fn drive(
     cohort: &Rc<Cohort>,
     profile: &Profile,
@@ -144,8 +145,7 @@ pub(crate) async fn drive(
         .await
 }
 
-/// Starts iterations at the levels that the master announces, until it says that the search is
-/// over; when it was.
+/// Starts iterations at the levels that the master announces, and returns when it ended the search.
 pub(crate) async fn search(cohort: &Rc<Cohort>, max_in_flight: u32) -> Instant {
     let slots = Slots::new(cohort, max_in_flight);
     slots.warm_up(Arrival::Constant).await;
@@ -174,7 +174,8 @@ impl Slots {
         }
     }
 
-    /// `zero` is the profile's. When the profile was over.
+    /// Starts iterations by a profile and returns when the profile was over. `zero` is the zero of
+    /// the profile.
     async fn follow(
         self: &Rc<Self>,
         profile: &Profile,
@@ -190,8 +191,8 @@ impl Slots {
         end
     }
 
-    /// Each announcement holds all levels, so that every shard goes through the same integral, and
-    /// the arrivals of all interleave.
+    /// Starts iterations at announced levels. Each announcement holds all levels, so that every
+    /// shard follows the same integral and the arrivals of all interleave.
     async fn follow_levels(self: &Rc<Self>, mut announced: watch::Receiver<Levels>) -> Instant {
         let start = self.cohort.shard.start;
         let joined_at = self.cohort.shard.joined_at.saturating_duration_since(start);
@@ -221,8 +222,7 @@ impl Slots {
         }
     }
 
-    /// Starts what arrives until `end`, or, where that is not known, until it is given up: what has
-    /// not come by then is not taken.
+    /// Starts arrivals until `end`; without one, until this future is dropped.
     async fn carry_out(
         self: &Rc<Self>,
         arrivals: &mut Arrivals,

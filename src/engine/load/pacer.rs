@@ -1,33 +1,35 @@
-//! Waits for a moment to some 50 us, where tokio's timer knows only milliseconds.
+//! Waits for a moment to within some 50 us, where tokio's timer knows only milliseconds.
 //!
-//! On Linux by a `timerfd` among the runtime's other events: the kernel wakes the thread, and
-//! hardly anything spins, so the CPU that a run reports is that of the requests. Elsewhere, or
-//! without a free file descriptor, by tokio's timer and a short yielding spin.
+//! On Linux a `timerfd` wakes the thread among the runtime's other events, so that hardly any CPU
+//! is spent spinning and the reported CPU is that of the requests. Elsewhere, or without a free
+//! file descriptor, tokio's timer and a short yielding spin do.
 
 use std::time::{Duration, Instant};
 
-/// tokio's timer rounds up to the next of its milliseconds.
+/// Longest time by which tokio's timer is late, since it rounds up to milliseconds.
 const COARSE: Duration = Duration::from_micros(1200);
 
-/// A thread that sleeps is awake some 40 us after it should be, and at the 99th percentile 170 us,
-/// seen on a virtual machine that is else idle. So it is woken so much earlier, and stays awake for
-/// what is left: 0 us, and 40 us.
+/// Time by which the timer is set early; the rest is spun.
+///
+/// A sleeping thread wakes some 40 us late, and 170 us at the 99th percentile, measured on an
+/// otherwise idle virtual machine. With this lead the median is 0 us, and the 99th percentile 40
+/// us.
 #[cfg(target_os = "linux")]
 const LEAD: Duration = Duration::from_micros(60);
 
-/// Longest gap that is spun through: where moments are nearer to each other, being awake before
-/// each would be a large part of the CPU that a run reports.
+/// Shortest gap before a moment for which waking early pays. Below it, spinning before each moment
+/// would be a large part of the CPU that a run reports.
 #[cfg(target_os = "linux")]
 const WORTH_LEAD: Duration = Duration::from_micros(500);
 
-/// Waits for moments more exactly than the runtime's timer.
+/// Timer that is more exact than the runtime's.
 pub(crate) struct Pacer {
     #[cfg(target_os = "linux")]
     timer: Option<linux::Timer>,
 }
 
 impl Pacer {
-    /// Belongs to the runtime it is made in.
+    /// Creates a pacer for the current runtime.
     pub(crate) fn new() -> Self {
         Self {
             #[cfg(target_os = "linux")]
@@ -35,7 +37,7 @@ impl Pacer {
         }
     }
 
-    /// Returns at `at` or a little later; the moment it did.
+    /// Waits until `at` or slightly later, and returns the time then.
     pub(crate) async fn until(&mut self, at: Instant) -> Instant {
         #[cfg(target_os = "linux")]
         if let Some(timer) = &mut self.timer {
@@ -58,7 +60,7 @@ async fn sleep_and_spin_until(at: Instant) -> Instant {
     spin_until(at).await
 }
 
-/// Lets others work meanwhile.
+/// Spins until `at`, yielding to other tasks.
 async fn spin_until(at: Instant) -> Instant {
     loop {
         let now = Instant::now();
@@ -78,7 +80,7 @@ mod linux {
     use tokio::io::Interest;
     use tokio::io::unix::AsyncFd;
 
-    /// Timer of the kernel.
+    /// Timer of the kernel, as an event source of the runtime.
     pub(crate) struct Timer(AsyncFd<OwnedFd>);
 
     #[allow(unsafe_code, reason = "timerfd")]

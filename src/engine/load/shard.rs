@@ -15,7 +15,7 @@ use crate::plan::share::Slice;
 use crate::plan::{Levels, Load, Share};
 use crate::stats::ErrorClass;
 
-/// Order to a running load from outside.
+/// Order to a running load.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Order {
     /// Run the load.
@@ -28,36 +28,36 @@ pub(crate) enum Order {
 
 /// Everything that a shard starts with.
 pub(crate) struct ShardStart {
-    /// State that its users share.
+    /// State that the users of the shard share.
     pub(crate) context: ContextStart,
-    /// Iterations of the share that another process has carried out.
+    /// Number of the share's iterations that another process has already carried out.
     pub(crate) done: u64,
-    /// Orders from outside.
+    /// Receiver of orders to the load.
     pub(crate) orders: watch::Receiver<Order>,
-    /// Levels that the master announces.
+    /// Receiver of the levels that the master announces.
     pub(crate) levels: watch::Receiver<Levels>,
 }
 
 /// One thread's part of a load.
 pub(crate) struct Shard {
-    /// State that its users share.
+    /// State that the users of the shard share.
     pub(crate) context: Rc<Context>,
     /// Seed of the run, the same in each shard.
     pub(crate) seed: u64,
-    /// The run's zero, when the warm-up begins.
+    /// Zero of the run, when the warm-up begins.
     pub(crate) start: Instant,
     /// Time when the load was asked for; after `start` for a worker that joins late.
     pub(crate) joined_at: Instant,
-    /// Iterations of the share that another process has carried out.
+    /// Number of the share's iterations that another process has already carried out.
     pub(crate) done: u64,
-    /// Levels that the master announces; of meaning in the search for the capacity.
+    /// Receiver of the levels that the master announces; used only by a search for capacity.
     pub(crate) levels: watch::Receiver<Levels>,
     /// Users alive or slots busy, of all populations.
     users: Cell<u64>,
 }
 
 impl Shard {
-    /// Carries out the slice, from start to drain.
+    /// Runs the shard's part of the load, from start to drain.
     pub(crate) async fn run(begin: ShardStart) {
         let (queue, orders) = (begin.context.queue.clone(), begin.orders.clone());
         let shard = Rc::new(Shard::new(begin));
@@ -113,7 +113,8 @@ impl Shard {
         cohorts.collect()
     }
 
-    /// Hands over a second when it is over, whether anything happens in it or not. Never ends.
+    /// Hands over each second of statistics when it is over, also if nothing happened in it. Never
+    /// returns.
     async fn tick(&self) {
         loop {
             let boundary = self.context.recorder.borrow().boundary();
@@ -123,8 +124,8 @@ impl Shard {
         }
     }
 
-    /// Tokens that could not be renewed are told by one shard, at the first step that would show
-    /// them.
+    /// Records failed token renewals, at the first step that uses the token. Only one shard does
+    /// so.
     fn report_renewals(&self) {
         if self.context.slice.shard > 0 {
             return;
@@ -146,13 +147,14 @@ impl Shard {
         }
     }
 
-    /// `change` makes of the number of users so far the new one.
+    /// Changes the number of users by `change`, which gets the current number and returns the new
+    /// one.
     pub(crate) fn count_users(&self, change: impl FnOnce(u64) -> u64) {
         self.users.set(change(self.users.get()));
         self.context.recorder.borrow_mut().users(self.users.get());
     }
 
-    /// Counts iterations that should have started at `intended` and will not.
+    /// Counts iterations that were due at `intended` and will not start.
     pub(crate) fn dropped(&self, intended: Instant, count: u64) {
         self.context.recorder.borrow_mut().dropped(
             count,
@@ -162,11 +164,12 @@ impl Shard {
     }
 }
 
-/// Fewer slots than this are not worth another shard.
+/// Smallest number of slots that is worth a further shard.
 const SLOTS_PER_SHARD: u64 = 16;
 
 /// Returns on how many of the worker's shards a load is carried out. Open load needs enough slots
-/// in each, for an arrival that finds none in its own is dropped though another has one.
+/// in each, since an arrival that finds no free slot in its shard is dropped even if another shard
+/// has one.
 pub(crate) fn useful_shards(load: &Load, share: Share, shards: u32) -> u32 {
     let most = match load {
         Load::Closed { .. } | Load::Iterations(_) => u64::from(shards),

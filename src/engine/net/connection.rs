@@ -1,4 +1,4 @@
-//! An open connection, whichever way requests go on it.
+//! Open connection of HTTP/1.1 or HTTP/2.
 
 use std::rc::Rc;
 
@@ -7,8 +7,8 @@ use crate::engine::net::http2;
 
 /// Connection that a request can be sent on.
 pub(crate) enum Connection {
-    /// Carries one request at a time, and belongs to whoever holds it.
+    /// Connection that carries one request at a time and belongs to its holder.
     Http1(http1::Session),
-    /// Carries several at a time; others may send on it, too.
+    /// Connection that carries several requests at a time and may be shared.
     Http2(Rc<http2::Session>),
 }

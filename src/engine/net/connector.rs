@@ -11,18 +11,18 @@ use crate::engine::net::pool::{Pool, if_usable};
 use crate::engine::net::route::Route;
 use crate::plan::Connections;
 
-/// Finds a connection for each of a user's requests to one target: the one it keeps, one that
-/// users share, or a new one.
+/// Finder of a connection for each of a user's requests to one target: the kept one, a shared one,
+/// or a new one.
 #[derive(Default)]
 pub(crate) struct Connector {
-    /// Place among the pool's shared connections where it sent last.
+    /// Position, among the pool's shared connections, of the one used last.
     place: usize,
-    /// The user's own connection.
+    /// Connection that the user keeps.
     kept: Option<Connection>,
 }
 
 impl Connector {
-    /// Returns a connection that has room for one more request.
+    /// Returns a connection that can carry one more request.
     pub(crate) async fn connection(
         &mut self,
         route: &Route,
@@ -44,8 +44,8 @@ impl Connector {
         }
     }
 
-    /// Returns a session of HTTP/2 that has room for one more stream, and keeps it where users
-    /// have connections of their own.
+    /// Returns an HTTP/2 session with room for one more stream, and keeps it if users have
+    /// connections of their own.
     pub(crate) async fn http2(
         &mut self,
         route: &Route,
@@ -61,7 +61,7 @@ impl Connector {
         }
     }
 
-    /// Takes back a connection that may carry a further request.
+    /// Takes back a connection that can carry a further request.
     pub(crate) fn keep_http1(&mut self, session: http1::Session, route: &Route, pool: &Pool) {
         match route.http.connections {
             Connections::PerUser => self.kept = Some(Connection::Http1(session)),
@@ -70,7 +70,7 @@ impl Connector {
         }
     }
 
-    /// Keeps a session where users have connections of their own.
+    /// Keeps a session if users have connections of their own.
     pub(crate) fn keep_http2(&mut self, session: &Rc<http2::Session>, route: &Route) {
         if route.http.connections == Connections::PerUser {
             self.kept = Some(Connection::Http2(session.clone()));

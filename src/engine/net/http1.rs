@@ -12,7 +12,8 @@ use crate::engine::attempt::failure::Failure;
 use crate::engine::net::reader::ByteReader;
 use crate::engine::net::stream::Stream;
 
-/// Bodies with more than this to come are dropped in the kernel: below, a read costs no more.
+/// Remaining size of a body, in bytes, above which it is dropped in the kernel; below, reading
+/// costs no more.
 #[cfg(target_os = "linux")]
 const WORTH_DROPPING: u64 = 16 * 1024;
 
@@ -22,14 +23,14 @@ pub(crate) struct Session {
     /// Bytes of the current request that were written.
     written: usize,
     flushed: bool,
-    /// Responses before the current one.
+    /// Number of responses before the current one.
     served: u32,
-    /// Time from which it is too old for a further request.
+    /// Time after which the connection is too old for a further request.
     until: Option<Instant>,
 }
 
 impl Session {
-    /// Takes over a connection that was just opened; after `until` it is too old for a further
+    /// Takes over a connection that was just opened. After `until` it is too old for a further
     /// request.
     pub(crate) fn new(stream: Stream, until: Option<Instant>) -> Self {
         Self {
@@ -41,27 +42,29 @@ impl Session {
         }
     }
 
-    /// Says whether one more request may be sent on it, by age and number of requests.
+    /// Returns whether the connection may carry one more request, by its age and the number of
+    /// requests.
     pub(crate) fn may_serve(&self, now: Instant, most: Option<u32>) -> bool {
         self.until.is_none_or(|until| now < until) && most.is_none_or(|most| self.served < most)
     }
 
-    /// Says whether an idle connection is of no more use: ended, broken, or with bytes on it that
-    /// nobody asked for.
+    /// Returns whether an idle connection is unusable: ended, broken, or with unexpected bytes on
+    /// it.
     pub(crate) fn has_ended(&mut self, cx: &mut Context<'_>) -> bool {
         let mut byte = [0];
         self.poll_read(cx, &mut ReadBuf::new(&mut byte)).is_ready()
     }
 
-    /// Makes ready for a request.
+    /// Prepares for a request.
     pub(crate) fn begin(&mut self) {
         self.written = 0;
         self.flushed = false;
     }
 
-    /// Writes what is left of `request` and reads until the answer is complete. Both at once: a
-    /// target may answer before it has read everything. `buffer` is scratch space, its content
-    /// has no meaning between two calls.
+    /// Writes the rest of `request` and reads until the answer is complete.
+    ///
+    /// Both happen at once, since a target may answer before it has read everything. `buffer` is
+    /// scratch space without meaning between calls.
     pub(crate) fn poll_exchange(
         &mut self,
         cx: &mut Context<'_>,
@@ -98,13 +101,13 @@ impl Session {
         }
     }
 
-    /// A complete answer came; whether all of the request had been written by then.
+    /// Records a complete answer and returns whether all of the request had been written by then.
     pub(crate) fn served(&mut self, request: &[u8]) -> bool {
         self.served += 1;
         self.written == request.len()
     }
 
-    /// Writes as much as goes. Fails only if nothing of the request could be written; later the
+    /// Writes as much as possible. Fails only if nothing of the request could be written; later the
     /// answer, if there is one, says more.
     fn poll_send(&mut self, cx: &mut Context<'_>, request: &[u8]) -> Result<(), Failure> {
         while self.written < request.len() {
@@ -124,8 +127,8 @@ impl Session {
         Ok(())
     }
 
-    /// A read that fills less than the buffer leaves tokio knowing that nothing more is there,
-    /// which saves a system call per response.
+    /// Reads once. After a read that does not fill the buffer, tokio knows that nothing more is
+    /// there, which saves a system call per response.
     fn poll_read(
         &mut self,
         cx: &mut Context<'_>,
@@ -134,7 +137,7 @@ impl Session {
         Pin::new(&mut self.stream).poll_read(cx, buffer)
     }
 
-    /// Ready when there is nothing to drop.
+    /// Drops bytes of the body in the kernel; ready if there is nothing to drop.
     #[allow(unsafe_code, reason = "recv with MSG_TRUNC")]
     #[cfg(target_os = "linux")]
     fn poll_drop_body(

@@ -21,30 +21,31 @@ use crate::engine::net::reader::StreamReader;
 use crate::engine::net::stream::Stream;
 use crate::plan::grpc::{Grpc, KeepAlive};
 
-/// Bytes that a target may be ahead of what was read, on one stream and on all of a connection.
+/// Most bytes that a target may send ahead of what was read, on one stream and on the connection.
 const STREAM_WINDOW: u32 = 1 << 20;
 const CONNECTION_WINDOW: u32 = 4 << 20;
 
-/// Bytes of the longest head of an answer.
+/// Longest head of an answer in bytes.
 const MAX_HEAD: u32 = 64 * 1024;
 
-/// A connection; several users may have it.
+/// Connection that several users may share.
 pub(crate) struct Session {
     sender: RefCell<SendRequest<Bytes>>,
     until: Option<Instant>,
-    /// Requests it has carried.
+    /// Number of requests that the connection has carried.
     served: Cell<u32>,
-    /// Streams open now.
+    /// Number of open streams.
     streams: Cell<usize>,
-    /// An answer has come on it.
+    /// True once an answer came on the connection.
     answered: Cell<bool>,
     ended: Rc<Cell<bool>>,
-    /// Told when a stream ends.
+    /// Signal that a stream ended.
     freed: Rc<Notify>,
 }
 
 impl Session {
-    /// The connection works in a task of its own, which ends when nobody has it any more.
+    /// Opens a session on `stream`. The connection is driven by a task that ends when the last user
+    /// of the session drops it.
     pub(crate) async fn open(
         stream: Stream,
         until: Option<Instant>,
@@ -92,25 +93,25 @@ impl Session {
         })
     }
 
-    /// Says whether further requests may be sent on it at all: by age, number of requests, and as
-    /// far as is known of the target's end.
+    /// Returns whether the connection may carry further requests: by its age, the number of
+    /// requests, and whether it is known to have ended.
     pub(crate) fn may_serve(&self, now: Instant, most: Option<u32>) -> bool {
         !self.ended.get()
             && self.until.is_none_or(|until| now < until)
             && most.is_none_or(|most| self.served.get() < most)
     }
 
-    /// Streams open now.
+    /// Returns the number of open streams.
     pub(crate) fn streams(&self) -> usize {
         self.streams.get()
     }
 
-    /// Says whether the target takes one more stream now.
+    /// Returns whether the target takes one more stream now.
     pub(crate) fn has_room(&self, most: usize) -> bool {
         self.streams.get() < self.sender.borrow().current_max_send_streams().min(most)
     }
 
-    /// Begins to send a request; `None` if the connection has ended, and nothing of it was sent.
+    /// Begins to send a request; `None` if the connection has ended and nothing was sent.
     pub(crate) fn begin(self: &Rc<Self>, head: http::Request<()>, body: Bytes) -> Option<Exchange> {
         let Begun {
             answer,
@@ -128,7 +129,7 @@ impl Session {
         })
     }
 
-    /// Opens a stream with a head; `None` if the connection has ended, and nothing of it was sent.
+    /// Opens a stream and sends a head; `None` if the connection has ended and nothing was sent.
     pub(crate) fn start(self: &Rc<Self>, head: http::Request<()>, is_all: bool) -> Option<Begun> {
         let mut sender = self.sender.borrow_mut();
         if sender
@@ -154,8 +155,8 @@ impl Session {
     }
 }
 
-/// Waits until the target has shown that it speaks HTTP/2; what keeps the connection alive
-/// afterwards, if anything does.
+/// Waits until the target has shown that it speaks HTTP/2. Returns the pings and settings that keep
+/// the connection alive afterwards, if the plan asks for that.
 async fn greet(
     connection: &mut Connection<AlertStream, Bytes>,
     channels: &Grpc,
@@ -182,26 +183,26 @@ async fn greet(
     Ok(pings.zip(channels.keep_alive.clone()))
 }
 
-/// A stream of which the head was sent.
+/// Stream whose head was sent.
 pub(crate) struct Begun {
-    /// Waits for the head of the answer.
+    /// Future of the head of the answer.
     pub(crate) answer: ResponseFuture,
-    /// Dropped before its end, as the answer is, it resets the stream.
+    /// Sender of the body. Dropping it, and the answer, before their end resets the stream.
     pub(crate) sending: SendStream<Bytes>,
-    /// Place among the streams of the connection.
+    /// Guard of the stream's place on the connection.
     pub(crate) guard: StreamGuard,
 }
 
-/// Guard of one of a connection's streams, whose place is free for another when it is dropped.
+/// Guard of one of a connection's streams. When it is dropped, another stream may take its place.
 pub(crate) struct StreamGuard(Rc<Session>);
 
 impl StreamGuard {
-    /// An answer has begun to come.
+    /// Records that an answer has begun to come.
     pub(crate) fn answered(&self) {
         self.0.answered.set(true);
     }
 
-    /// Says why its stream failed; `answered` says whether its own answer had begun to come.
+    /// Classifies an error of the stream; `answered` is whether its own answer had begun to come.
     pub(crate) fn failure(&self, error: h2::Error, answered: bool) -> Failure {
         let progress = match (answered, self.0.answered.get()) {
             (true, _) => Progress::Answered,
@@ -224,9 +225,9 @@ impl Drop for StreamGuard {
 /// and would not hear it.
 struct AlertStream {
     stream: Stream,
-    /// Error of a failed write, until it is known what was said before.
+    /// Error of a failed write, kept until it is known what the target sent before.
     failed: Option<io::Error>,
-    /// Changes whenever something came.
+    /// Counter that changes whenever bytes came.
     reads: Rc<Cell<u64>>,
 }
 
@@ -302,7 +303,7 @@ impl AsyncWrite for AlertStream {
     }
 }
 
-/// A stream. Dropped before its end, it is reset.
+/// Exchange of one request on a stream. Dropping it before its end resets the stream.
 pub(crate) struct Exchange {
     guard: StreamGuard,
     receiving: Receiving,
@@ -368,9 +369,9 @@ impl Exchange {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Progress {
     Unsent,
-    /// The request was on its way, on a connection on which no answer has come yet.
+    /// The request was sent on a connection on which no answer had come before.
     First,
-    /// The same, on a connection that has served before.
+    /// The request was sent on a connection that had carried an answer before.
     Later,
     Answered,
 }

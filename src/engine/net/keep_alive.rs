@@ -1,5 +1,5 @@
-//! Pings on a connection that carries calls, beyond what one that carries requests has: it is known
-//! to speak HTTP/2 from the beginning, and known to live while nothing is heard.
+//! Pings on a connection for calls over gRPC. They show at its start that the target speaks HTTP/2,
+//! and later that it is alive when nothing else comes.
 
 use std::cell::Cell;
 use std::future::Future;
@@ -15,8 +15,8 @@ use tokio::time::{sleep, timeout};
 
 use crate::plan::grpc::KeepAlive;
 
-/// Waits for the answer to a ping. With it have come the target's settings: how many streams it
-/// takes is known before the first call.
+/// Waits for the answer to a ping. The target's settings come with it, so that the number of
+/// streams is known before the first call.
 pub(crate) async fn greet<T>(
     connection: &mut Connection<T, Bytes>,
 ) -> Result<Option<PingPong>, h2::Error>
@@ -38,8 +38,7 @@ where
     Ok(Some(pings))
 }
 
-/// Drives the connection to its end, or until it is found dead. `reads` changes whenever something
-/// comes on it.
+/// Drives the connection until it ends or is found dead. `reads` changes whenever bytes come on it.
 pub(crate) async fn drive<T>(
     connection: Connection<T, Bytes>,
     mut pings: PingPong,

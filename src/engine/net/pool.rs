@@ -1,5 +1,5 @@
-//! A shard's connections to one target: who gets which, when a new one is opened, and how old they
-//! grow.
+//! Connections of a shard to one target: which one a request gets, when a new one is opened, and
+//! how old they grow.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -18,21 +18,21 @@ use crate::engine::net::route::Route;
 use crate::plan::Connections;
 use crate::plan::share::Slice;
 
-/// A thread's connections to one target.
+/// Connections of a thread to one target.
 pub(crate) struct Pool {
-    /// Counts connections, so that they take turns.
+    /// Number of connections opened so far, by which addresses take turns.
     turn: Cell<u64>,
-    /// Open HTTP/1.1 connections that nobody uses; only where users share them.
+    /// Idle HTTP/1.1 connections; used only if users share connections.
     idle: RefCell<Vec<http1::Session>>,
-    /// Open HTTP/2 connections; likewise.
+    /// Places of open HTTP/2 connections; used only if users share connections.
     places: RefCell<Vec<Rc<Place>>>,
-    /// Most places; there are fewer only where they are opened by and by.
+    /// Most places. Places are added as they are needed.
     most: usize,
-    /// Place whose turn it is among them.
+    /// Position of the place whose turn is next.
     next: Cell<usize>,
-    /// The target turned out to speak no HTTP/2.
+    /// True once the target turned out not to speak HTTP/2.
     is_http1: Cell<bool>,
-    /// Told when a stream of an HTTP/2 connection ends.
+    /// Signal that a stream of an HTTP/2 connection ended.
     freed: Rc<Notify>,
 }
 
@@ -40,11 +40,11 @@ pub(crate) struct Pool {
 #[derive(Default)]
 struct Place {
     session: RefCell<Option<Rc<Session>>>,
-    /// Held while one is opened, so that a thousand users who find none open one.
+    /// Lock that is held while a connection is opened, so that many waiting users open only one.
     opening: tokio::sync::Mutex<()>,
 }
 
-/// Room that a place has for one more request.
+/// Room of a place for one more request.
 enum Found {
     Room(Rc<Session>),
     Full,
@@ -52,7 +52,7 @@ enum Found {
 }
 
 impl Pool {
-    /// Makes the pool of the thread that carries out `slice`, with no connection in it.
+    /// Creates the pool of the thread that carries out `slice`, with no connection in it.
     pub(crate) fn new(slice: Slice, route: &Route) -> Self {
         let most = route
             .channels
@@ -75,8 +75,8 @@ impl Pool {
         }
     }
 
-    /// Something to send the next request on, for one who has nothing kept. `place` is where it
-    /// sent last.
+    /// Returns a shared or new connection for the next request. `place` is the position of the
+    /// shared connection used last, and is updated.
     pub(crate) async fn connection(
         &self,
         place: &mut usize,
@@ -102,13 +102,13 @@ impl Pool {
         }
     }
 
-    /// Takes a connection that may carry another request, where users share them.
+    /// Takes back a connection that can carry another request, if users share connections.
     pub(crate) fn put_back(&self, connection: http1::Session) {
         self.idle.borrow_mut().push(connection);
     }
 
-    /// Rare, and kept out of the size of every user: that is memory, and bytes moved for each
-    /// request.
+    /// Opens a connection. The future is boxed to keep it, which is rare, out of the size of every
+    /// user.
     async fn connect(&self, route: &Route, attempt: &Attempt<'_>) -> Result<Connection, Failure> {
         Box::pin(self.open(route, attempt)).await
     }
@@ -132,8 +132,7 @@ impl Pool {
         }
     }
 
-    /// A place on a shared connection; `None` after a wait, or when a connection of another kind is
-    /// called for.
+    /// Returns a shared HTTP/2 connection. `None`, after a wait, tells the caller to try again.
     async fn shared(
         &self,
         place: &mut usize,
@@ -152,9 +151,10 @@ impl Pool {
         Ok(None)
     }
 
-    /// Connections take turns, but where others send, too, a user stays, unless there is less to do
-    /// elsewhere: many who were answered at once send at once, and on one connection they share
-    /// a write.
+    /// Chooses a connection. They take turns, but a user stays on its last one if others send there
+    /// and it is no busier than the next.
+    ///
+    /// Users that were answered at once send at once, and on one connection they share a write.
     fn choose(&self, last: usize) -> usize {
         let next = self.next.get();
         self.next.set(next.wrapping_add(1));
@@ -168,8 +168,8 @@ impl Pool {
         }
     }
 
-    /// A connection with room, or a place that has none yet; of such a one is made while there may
-    /// be more and all are full.
+    /// Finds a connection with room, or else an empty place to open one. A place is added if all
+    /// are full and there may be more.
     fn find(
         &self,
         first: usize,
@@ -192,8 +192,7 @@ impl Pool {
         Err(places.last().cloned())
     }
 
-    /// Sees to it that there is a place for each of so many addresses, so that none of them is left
-    /// out.
+    /// Adds places until there is one for each of `addresses`, so that no address is left out.
     fn reach(&self, addresses: usize) {
         let mut places = self.places.borrow_mut();
         let wanted = addresses.min(self.most).max(places.len());
@@ -244,7 +243,7 @@ impl Place {
     }
 }
 
-/// The connection, if it may carry one more request and has not ended since the last one.
+/// Returns the connection if it may carry one more request and has not ended.
 pub(crate) async fn if_usable(
     mut connection: http1::Session,
     route: &Route,
@@ -255,9 +254,10 @@ pub(crate) async fn if_usable(
     lives.then_some(connection)
 }
 
-/// Returns the age that the `turn`th connection may reach: within a fifth of `age`, and those
-/// opened at once reach theirs evenly over that time. The multiplier is the golden ratio's, which
-/// spreads any number of them.
+/// Returns the age that the `turn`th connection may reach: from 0.8 to 1.2 times `age`, evenly
+/// spread, so that connections opened at once do not all end at once; `None` without a limit.
+///
+/// The multiplier is that of the golden ratio, which spreads any number of connections evenly.
 fn age(age: Duration, turn: u64) -> Option<Duration> {
     let part = turn.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 11;
     let factor = 0.8 + 0.4 * part as f64 / (1u64 << 53) as f64;

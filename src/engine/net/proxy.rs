@@ -1,4 +1,4 @@
-//! An HTTP proxy between us and the target: a tunnel for TLS and HTTP/2, whole URLs for plain
+//! HTTP proxy between the engine and a target: a tunnel for TLS and HTTP/2, whole URLs for plain
 //! HTTP/1.1.
 
 use std::io;
@@ -13,21 +13,21 @@ use crate::engine::inputs::text;
 use crate::engine::net::route::Amendment;
 use crate::plan::{self, Inputs, Problem, Target, Version};
 
-/// Longest head of the proxy's answer.
+/// Longest head of the proxy's answer, in bytes.
 const MAX_HEAD: usize = 8 * 1024;
 
 /// Proxy of a target.
 pub(crate) struct Proxy {
-    /// True if it is asked for a connection rather than for each answer.
+    /// True if the proxy opens a tunnel rather than forwarding each request.
     pub(crate) tunnels: bool,
     /// Host and port of the target.
     authority: String,
-    /// The header line with the credentials, empty without any.
+    /// Header line with the proxy's credentials; empty without any.
     authorization: Vec<u8>,
 }
 
 impl Proxy {
-    /// Makes the proxy of `target` ready. Every reference of it has a value.
+    /// Prepares the proxy of `target`. Every reference of it must have a value.
     pub(crate) fn new(
         proxy: &plan::Proxy,
         target: &Target,
@@ -53,13 +53,13 @@ impl Proxy {
         })
     }
 
-    /// Adds what the proxy wants in each request to `amendment`.
+    /// Adds the proxy's changes to each request to `amendment`.
     pub(crate) fn amend(&self, amendment: &mut Amendment) {
         amendment.origin = format!("http://{}", self.authority).into_bytes();
         amendment.lines.extend_from_slice(&self.authorization);
     }
 
-    /// Makes a fresh connection to the proxy one to the target.
+    /// Asks the proxy, over a new connection, for a tunnel to the target.
     pub(crate) async fn tunnel(&self, tcp: &mut TcpStream) -> Result<(), Failure> {
         let mut request =
             format!("CONNECT {0} HTTP/1.1\r\nHost: {0}\r\n", self.authority).into_bytes();
@@ -79,7 +79,7 @@ impl Proxy {
     }
 }
 
-/// Reads to the end of the head and not a byte further: what follows is the target's.
+/// Reads to the end of the head and no further, since the bytes after it come from the target.
 async fn read_head(tcp: &mut TcpStream) -> io::Result<Vec<u8>> {
     let mut head = Vec::new();
     let mut piece = [0; 1024];

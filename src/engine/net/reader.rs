@@ -1,4 +1,4 @@
-//! Traits of whoever reads an answer while it comes on a session, whatever the protocol above.
+//! Readers of an answer while it comes on a session, for any protocol above.
 
 use http::HeaderMap;
 
@@ -6,16 +6,16 @@ use crate::engine::attempt::failure::Failure;
 
 /// Reader of an answer from the bytes of a connection that carries one request at a time.
 pub(crate) trait ByteReader {
-    /// Takes bytes that were read; true when the answer is complete.
+    /// Takes bytes that were read and returns whether the answer is complete.
     fn feed(&mut self, bytes: &[u8]) -> Result<bool, Failure>;
 
-    /// Takes the end of the connection; whether the answer is whole with it.
+    /// Takes the end of the connection and returns whether that completes the answer.
     fn end_of_stream(&mut self) -> bool;
 
-    /// Bytes of the answer so far.
+    /// Returns the number of bytes of the answer so far.
     fn received(&self) -> u64;
 
-    /// Bytes that are sure to come and that nobody looks at: they may be dropped unread.
+    /// Returns how many bytes are sure to come and not needed, so that they may be dropped unread.
     fn droppable(&self) -> u64;
 
     /// Takes the number of [`droppable`](Self::droppable) bytes that were dropped.

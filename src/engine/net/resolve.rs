@@ -1,5 +1,5 @@
-//! The target's addresses: looked up when needed, kept for as long as the records say, one after
-//! the other given out.
+//! Addresses of a target: looked up when needed, kept as long as the DNS records say, and used in
+//! turn.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, RwLock};
@@ -9,21 +9,21 @@ use hickory_resolver::Resolver;
 use hickory_resolver::config::{LookupIpStrategy, ResolverConfig, ResolverOpts};
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 
-/// Name servers, and how they are asked.
+/// Name servers and the settings for asking them.
 #[derive(Clone)]
 pub(crate) struct NameServers {
     /// Servers to ask.
     pub(crate) config: ResolverConfig,
-    /// Timeouts and tries of a question.
+    /// Timeouts and number of tries.
     pub(crate) options: ResolverOpts,
 }
 
-/// Shared by all shards of a worker.
+/// Addresses of a host, shared by all shards of a worker.
 pub(crate) struct Addresses {
     name: Name,
     port: u16,
     cache: RwLock<Cached>,
-    /// Held while a lookup is under way, so that a thousand users who find the cache stale ask
+    /// Lock that is held during a lookup, so that many users who find the cache stale ask only
     /// once.
     asking: tokio::sync::Mutex<()>,
 }
@@ -43,7 +43,7 @@ struct Cached {
 }
 
 impl Addresses {
-    /// Makes ready to look up `host`.
+    /// Prepares to look up `host`.
     pub(crate) fn new(host: &url::Host<&str>, port: u16, names: &NameServers) -> Self {
         let name = match host {
             url::Host::Ipv4(ip) => Name::Address(IpAddr::V4(*ip)),
@@ -65,7 +65,8 @@ impl Addresses {
         }
     }
 
-    /// Never empty, and never with an address that no step may reach.
+    /// Returns the addresses, looked up again if they are stale. They are never empty and never
+    /// include one that no step may reach.
     pub(crate) async fn get(&self) -> Result<Arc<[SocketAddr]>, String> {
         let (domain, names) = match &self.name {
             Name::Address(ip) => {
@@ -89,7 +90,7 @@ impl Addresses {
         Ok(found.addresses)
     }
 
-    /// Addresses that are known; those of a name may be other ones by now.
+    /// Returns the number of addresses from the last lookup.
     pub(crate) fn count(&self) -> usize {
         match &self.name {
             Name::Address(_) => 1,
@@ -114,8 +115,8 @@ impl Addresses {
     }
 }
 
-/// A resolver's connections belong to the runtime that asked, and every shard has its own; so one
-/// is made per lookup, and the cache is ours.
+/// Looks up a name. A new resolver is used each time, since its connections belong to one runtime
+/// and every shard has its own.
 async fn lookup(domain: &str, port: u16, names: &NameServers) -> Result<Cached, String> {
     let NameServers { config, options } = names.clone();
     let failed = |why: &dyn std::fmt::Display| format!("cannot resolve {domain}: {why}");
@@ -137,9 +138,8 @@ async fn lookup(domain: &str, port: u16, names: &NameServers) -> Result<Cached, 
     })
 }
 
-/// Refuses addresses from which cloud platforms serve credentials of the machine to whoever asks:
-/// never a target. Also those of other things that belong to the machine rather than to a network
-/// (link-local).
+/// Refuses addresses at which cloud platforms serve credentials of the machine, and all IPv4
+/// link-local ones, since they are never a target.
 fn permit(ip: IpAddr) -> Result<(), String> {
     const OF_AWS: Ipv6Addr = Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254);
     const OF_GOOGLE: Ipv6Addr = Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254);
@@ -158,7 +158,8 @@ fn permit(ip: IpAddr) -> Result<(), String> {
 }
 
 impl NameServers {
-    /// Reads those of the system. Without any, names in the hosts file can still be found.
+    /// Reads the name servers of the system. Without any, names in the hosts file can still be
+    /// found.
     pub(crate) fn of_system() -> Self {
         let none = || {
             (

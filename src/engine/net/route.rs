@@ -1,4 +1,4 @@
-//! The way to a target: its addresses, what lies between, and TLS.
+//! Route to a target: its addresses, a proxy if there is one, and TLS.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -20,31 +20,31 @@ use crate::plan::{Connections, Http, Inputs, Problem, Target, Version};
 static HTTP: Scheme = Scheme::HTTP;
 static HTTPS: Scheme = Scheme::HTTPS;
 
-/// Made ready before load, shared by all shards.
+/// Route to a target, prepared before load and shared by all shards.
 pub(crate) struct Route {
-    /// URL of the target; its path is put before every step's path.
+    /// URL of the target; its path precedes every step's path.
     pub(crate) url: Url,
-    /// Settings of HTTP, with those of connections.
+    /// Settings of HTTP, including those of connections.
     pub(crate) http: Http,
     place: Place,
     proxy: Option<Proxy>,
     tls: Option<Tls>,
-    /// Settings of channels, where it carries calls over gRPC.
+    /// Settings of channels, if the route carries calls over gRPC.
     pub(crate) channels: Option<Grpc>,
-    /// Changes of the head of an HTTP/1.1 request on this way, if there are any.
+    /// Changes to the head of each HTTP/1.1 request on this route, if there are any.
     pub(crate) amendment: Option<Amendment>,
 }
 
 /// Address to connect to.
 enum Place {
-    /// The target itself, or its proxy.
+    /// Addresses of the target or of its proxy.
     Network(Addresses),
     Unix(String),
 }
 
 impl Route {
-    /// A way for calls over gRPC: to the same target, by HTTP/2 whatever `http` says. Each call has
-    /// its credentials.
+    /// Creates a route for calls over gRPC to `target`, by HTTP/2 whatever `http` says. Each call
+    /// has its own credentials.
     pub(crate) fn for_calls(
         target: &Target,
         http: &Http,
@@ -68,7 +68,7 @@ impl Route {
         })
     }
 
-    /// Makes the way to `target` ready. Every reference of it has a value.
+    /// Prepares the route to `target`. Every reference of it must have a value.
     pub(crate) fn new(
         target: &Target,
         http: &Http,
@@ -135,7 +135,7 @@ impl Route {
         if self.tls.is_some() { &HTTPS } else { &HTTP }
     }
 
-    /// Addresses that the target is known to have.
+    /// Returns how many addresses the target is known to have.
     pub(crate) fn addresses(&self) -> usize {
         match &self.place {
             Place::Network(addresses) => addresses.count(),
@@ -143,14 +143,14 @@ impl Route {
         }
     }
 
-    /// Streams that a connection may have at a time, if the target takes as many.
+    /// Returns the most streams per connection, if the target takes as many.
     pub(crate) fn streams(&self) -> usize {
         self.channels.as_ref().map_or(usize::MAX, |channels| {
             channels.max_streams_per_channel as usize
         })
     }
 
-    /// Says whether a connection could turn out to be one of HTTP/2.
+    /// Returns whether a connection may turn out to speak HTTP/2.
     pub(crate) fn may_be_http2(&self) -> bool {
         match self.http.version {
             Version::Auto => self.tls.is_some(),
@@ -159,7 +159,8 @@ impl Route {
         }
     }
 
-    /// Says whether this connection is one of HTTP/2.
+    /// Returns whether the connection speaks HTTP/2. Fails if the plan requires HTTP/2 and the
+    /// target did not choose it.
     pub(crate) fn is_http2(&self, stream: &Stream) -> Result<bool, Failure> {
         match self.http.version {
             Version::Http2 if self.tls.is_some() && !stream.chose_http2() => {
@@ -175,7 +176,7 @@ impl Route {
         }
     }
 
-    /// Fails if there is no address to connect to at all.
+    /// Fails if the host has no address.
     pub(crate) async fn resolve(&self) -> Result<(), String> {
         match &self.place {
             Place::Network(addresses) => addresses.get().await.map(drop),
@@ -183,7 +184,8 @@ impl Route {
         }
     }
 
-    /// Connects for the `turn`th time: addresses take turns, and so do source addresses.
+    /// Opens a connection. `turn` counts connections, so that addresses and source addresses are
+    /// used in turn.
     pub(crate) async fn open(&self, turn: u64) -> Result<(Stream, Opened), Failure> {
         let begun = Instant::now();
         let mut opened = Opened::default();
@@ -269,8 +271,8 @@ async fn connect_from(sources: &[IpAddr], address: SocketAddr, turn: u64) -> io:
     socket.connect(address).await
 }
 
-/// A port chosen when the target is known can be used for others at the same time; else each source
-/// address has 28,000 in all.
+/// Lets the kernel choose the port once the target is known, so that a port can be used for several
+/// targets at once. Otherwise each source address has only 28,000 in all.
 #[allow(unsafe_code, reason = "an option of sockets that tokio does not know")]
 #[cfg(target_os = "linux")]
 fn choose_port_late(socket: &TcpSocket) -> io::Result<()> {
@@ -299,17 +301,18 @@ fn choose_port_late(_: &TcpSocket) -> io::Result<()> {
     Ok(())
 }
 
-/// Changes that a way makes in the head of each request, which is compiled without knowing it.
+/// Changes that a route makes to the head of each request, which is compiled without knowing the
+/// route.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Amendment {
-    /// Put before the path: a proxy wants the whole URL.
+    /// Origin to put before the path, since a proxy takes the whole URL; empty without a proxy.
     pub(crate) origin: Vec<u8>,
     /// Header lines, each with its line break.
     pub(crate) lines: Vec<u8>,
 }
 
 impl Amendment {
-    /// `request` with the changes, into `out`.
+    /// Writes `request` with the changes to `out`.
     pub(crate) fn apply(&self, request: &[u8], out: &mut Vec<u8>) {
         let path = request
             .iter()

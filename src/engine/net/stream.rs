@@ -1,4 +1,4 @@
-//! A stream of bytes to the target, plain or within TLS.
+//! Stream of bytes to a target, plain or within TLS.
 
 use std::io;
 use std::pin::Pin;
@@ -16,7 +16,7 @@ pub(crate) enum Socket {
     Unix(UnixStream),
 }
 
-/// Bytes to and from the target.
+/// Connection to a target.
 pub(crate) enum Stream {
     /// Bytes sent as they are.
     Plain(Socket),
@@ -24,7 +24,7 @@ pub(crate) enum Stream {
     Tls(Box<TlsStream<Socket>>),
 }
 
-/// Hands each method of a stream on to whichever it is.
+/// Implements the reading and writing traits by passing each call on to the variant.
 macro_rules! hand_on {
     ($type:ident, $first:ident, $second:ident) => {
         impl AsyncRead for $type {
@@ -91,12 +91,12 @@ hand_on!(Socket, Tcp, Unix);
 hand_on!(Stream, Plain, Tls);
 
 impl Stream {
-    /// Says whether the bytes go within TLS.
+    /// Returns whether the connection uses TLS.
     pub(crate) fn is_tls(&self) -> bool {
         matches!(self, Self::Tls(_))
     }
 
-    /// Says whether TLS found that the other side speaks HTTP/2.
+    /// Returns whether TLS negotiated HTTP/2.
     pub(crate) fn chose_http2(&self) -> bool {
         matches!(self, Self::Tls(stream) if stream.get_ref().1.alpn_protocol() == Some(b"h2"))
     }

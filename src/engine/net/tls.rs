@@ -1,4 +1,4 @@
-//! TLS to the target: whom to trust, what to show, which name to ask for.
+//! TLS settings for a target: trusted certificates, client certificate, and server name.
 
 use std::sync::Arc;
 
@@ -14,16 +14,17 @@ use tokio_rustls::TlsConnector;
 
 use crate::plan::{ClientCertificate, Inputs, Problem, Reference, Target, Version};
 
-/// Settings that make a connection a TLS one.
+/// TLS settings of a route.
 pub(crate) struct Tls {
-    /// Makes the handshake.
+    /// Connector for the handshake.
     pub(crate) connector: TlsConnector,
     /// Name that the certificate must be for.
     pub(crate) name: ServerName<'static>,
 }
 
 impl Tls {
-    /// Every reference has a value. No message holds a part of one.
+    /// Reads the settings of `target`. Every reference must have a value, and no message holds a
+    /// part of one.
     pub(crate) fn new(target: &Target, version: Version, inputs: &Inputs) -> Result<Self, Problem> {
         let builder = if target.tls.insecure_skip_verify {
             builder()
@@ -56,8 +57,8 @@ impl Tls {
     }
 }
 
-/// Settings for a server that is not the target but belongs to it: it trusts what the target is
-/// trusted by, and whom the system trusts.
+/// Creates settings for a server that belongs to the target, such as a token endpoint: it is
+/// trusted if the target's or the system's roots trust it.
 pub(crate) fn beside(target: &Target, inputs: &Inputs) -> Result<ClientConfig, Problem> {
     let mut roots = roots(target, inputs)?;
     if target.tls.ca.is_some() {
@@ -68,7 +69,7 @@ pub(crate) fn beside(target: &Target, inputs: &Inputs) -> Result<ClientConfig, P
         .with_no_client_auth())
 }
 
-/// Settings for what speaks no TLS, or should not.
+/// Creates settings that trust no certificate, for connections that must not use TLS.
 pub(crate) fn trusting_nobody() -> ClientConfig {
     builder()
         .with_root_certificates(RootCertStore::empty())
@@ -145,7 +146,8 @@ fn problem(reference: &Reference, what: &str) -> Problem {
     Problem::new(reference.field.clone(), format!("{reference} {what}"))
 }
 
-/// `insecureSkipVerify`: any certificate will do, but its owner must hold the key.
+/// Certificate verifier for `insecureSkipVerify`: accepts any certificate whose owner holds the
+/// key.
 #[derive(Debug)]
 struct TrustAnyone(Arc<CryptoProvider>);
 
