@@ -1,5 +1,5 @@
-//! Work that one worker does alone, on a thread of its own: setup before the load, teardown after
-//! it.
+//! Work that one worker does alone, on a separate thread: preflight and setup before the load,
+//! teardown after it.
 
 pub(super) mod preflight;
 
@@ -19,9 +19,9 @@ use crate::engine::user::context::{Context, ContextStart};
 use crate::plan::{Action, Plan, Preflight, SetupValues, Share, Step, duration};
 use crate::stats::Snapshot;
 
-/// The numbers that `seq()` gives here are far beyond those of the load.
+/// First number that `seq()` gives in a one-off, far beyond those of the load.
 const SEQUENCE: u64 = 1 << 40;
-/// Seconds that wait to be put together; what finds no place goes with the next.
+/// Most seconds of statistics that wait to be merged; a further second is merged into the next.
 const QUEUED_SECONDS: usize = 16;
 
 /// Work done once for a run, by one worker.
@@ -29,7 +29,7 @@ const QUEUED_SECONDS: usize = 16;
 pub enum OneOff {
     /// Waits for targets that are not ready.
     AwaitTargets,
-    /// Tries what [`Plan::preflight`] says.
+    /// Makes the checks that [`Plan::preflight`] asks for.
     Preflight,
     /// Runs the setup steps before the load.
     Setup,
@@ -37,33 +37,33 @@ pub enum OneOff {
     Teardown,
 }
 
-/// Conditions under which a one-off is done.
+/// Inputs of a one-off.
 #[derive(Debug, Clone)]
 pub struct Terms {
     /// Share of the worker that does it.
     pub share: Share,
     /// Seed of the run.
     pub seed: u64,
-    /// Values that setup found, for what comes after it.
+    /// Values that setup found, for the one-offs after it.
     pub found: SetupValues,
-    /// Time after which it is given up.
+    /// Time limit; a one-off that takes longer is cut and fails.
     pub within: Duration,
 }
 
-/// Outcome of a one-off.
+/// Result of a one-off.
 #[derive(Debug, Default)]
 pub struct Outcome {
-    /// Reason why it failed, without any value that setup found.
+    /// Reason of a failure, without any value that setup found; `None` after success.
     pub failure: Option<String>,
-    /// Words to add when all went well.
+    /// Text about a success, to show; empty if there is nothing to say.
     pub told: String,
-    /// Values that setup found; where it failed, as far as it came.
+    /// Values that setup found; after a failure, those found until then.
     pub found: SetupValues,
-    /// Statistics of its requests, counted as `control`.
+    /// Statistics of the requests of the one-off, counted as `control`.
     pub snapshot: Snapshot,
 }
 
-/// A one-off under way. Dropping it cuts it.
+/// One-off that is running. Dropping it cuts it.
 #[derive(Debug)]
 pub struct Alone {
     orders: watch::Sender<Order>,
@@ -71,7 +71,7 @@ pub struct Alone {
 }
 
 impl Prepared {
-    /// Begins a one-off.
+    /// Starts a one-off on a new thread.
     pub fn go_alone(self: Arc<Self>, one_off: OneOff, terms: Terms) -> Alone {
         let (orders, listener) = watch::channel(Order::Run);
         let (answer, outcome) = oneshot::channel();
@@ -159,7 +159,7 @@ async fn run(
     conclude(&prepared.plan, one_off, ended, found, snapshot)
 }
 
-/// Says what came of a one-off that `ended` with something to say, or why not.
+/// Builds the outcome of a one-off from what `ended` returned.
 fn conclude(
     plan: &Plan,
     one_off: OneOff,
@@ -186,8 +186,8 @@ fn conclude(
     }
 }
 
-/// Carries it out. Returns what there is to say of it; `None` where the statistics say why it
-/// failed.
+/// Carries out the one-off. Returns a text about its success or failure; `None` if the statistics
+/// tell why it failed.
 async fn act(
     one_off: OneOff,
     context: &Rc<Context>,
@@ -218,8 +218,8 @@ async fn act(
     }
 }
 
-/// Rows for a preflight: those that all workers share it takes without asking, since the load takes
-/// them all the same.
+/// Creates the dealer of rows for a preflight. Rows of scope `Test` are taken without a lease,
+/// since the load uses them anyway.
 fn dealer(prepared: &Prepared, share: Share, seed: u64) -> Dealer {
     let dealer = Dealer::new(
         prepared.plan.feeder_slots(),
@@ -234,7 +234,7 @@ fn dealer(prepared: &Prepared, share: Share, seed: u64) -> Dealer {
     dealer
 }
 
-/// All that was recorded; the CPU time is that of the load beside it.
+/// Returns all statistics, without the CPU time, which belongs to the load.
 fn measured(context: &Context, seconds: &mut mpsc::Receiver<ShardDelta>) -> Snapshot {
     let mut snapshot = context
         .recorder
@@ -257,7 +257,8 @@ fn measured(context: &Context, seconds: &mut mpsc::Receiver<ShardDelta>) -> Snap
     snapshot
 }
 
-/// The step that went wrong: those before it that failed may go wrong, and it was the last.
+/// Describes the step at which the one-off failed: the last one with an error, since failures
+/// before it were allowed.
 fn failed_step(plan: &Plan, one_off: OneOff, snapshot: &Snapshot) -> String {
     let list = match one_off {
         OneOff::Setup => &plan.once.setup,
@@ -290,14 +291,14 @@ fn described(place: usize, step: &Step) -> String {
 }
 
 impl Alone {
-    /// Returns its outcome, once. May be dropped while it waits, nothing is lost.
+    /// Waits for the outcome, which is returned once. Cancel safe.
     pub async fn outcome(&mut self) -> Outcome {
         (&mut self.outcome)
             .await
             .unwrap_or_else(|_| Outcome::failed("its thread could not be started"))
     }
 
-    /// Ends it now.
+    /// Cuts the one-off.
     pub fn cut(&self) {
         self.orders.send_replace(Order::Cut);
     }

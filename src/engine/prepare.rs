@@ -1,5 +1,5 @@
-//! Everything that can be done, and everything that can be found wrong, before a single request is
-//! sent.
+//! Preparation of a plan: everything that can be done, and every problem that can be found, before
+//! a request is sent.
 
 pub(super) mod compile;
 pub(super) mod feeder;
@@ -27,7 +27,7 @@ use crate::plan::{
     Computed, Inputs, Order, Plan, Problem, Reference, Resolved, Scenario, SetupValues,
 };
 
-/// Reason why a plan cannot be carried out here. No message holds a credential.
+/// Reason why a plan cannot be carried out. No message holds a credential.
 #[derive(Debug, thiserror::Error)]
 pub enum PrepareError {
     /// ConfigMaps or Secrets that the plan refers to and that are not there.
@@ -52,41 +52,40 @@ fn join<T: ToString>(items: &[T]) -> String {
         .join("; ")
 }
 
-/// A plan ready to be carried out: inputs read, requests compiled, TLS built, the target's host
-/// resolved.
+/// Plan that is ready to be carried out: inputs read, requests compiled, TLS built, hosts resolved.
 pub struct Prepared {
-    /// The plan.
+    /// Plan that was prepared.
     pub(crate) plan: Arc<Plan>,
     /// Steps by place in [`Plan::steps`].
     pub(crate) steps: Vec<PreparedStep>,
-    /// Variables that each iteration begins with.
+    /// Variables that are computed at the start of each iteration.
     pub(crate) computed: Vec<Computed>,
     /// Scenarios by place in the plan.
     pub(crate) scenarios: Vec<PreparedScenario>,
-    /// Setup and teardown.
+    /// Steps of setup and teardown.
     pub(crate) once: PreparedOnce,
-    /// Assignment of each population: which of its scenarios a user or an arrival gets.
+    /// Assignment of scenarios to the users or arrivals of each population.
     pub(crate) assignments: Vec<ScenarioAssignment>,
-    /// Conditions look at answers when these have been judged.
+    /// True if conditions read answers after the answers were judged.
     pub(crate) looks_back: bool,
-    /// Data of feeders.
+    /// Feeders with their data.
     pub(crate) feeds: Arc<[Feed]>,
-    /// Targets that are waited for.
+    /// Targets to wait for before the load.
     pub(crate) readiness: Vec<Readiness>,
-    /// Ways to the targets of the test, with their credentials.
+    /// Routes to the targets of the test, with their credentials.
     pub(crate) targets: Arc<Targets>,
-    /// Takes secrets out of texts of the target's that are shown.
+    /// Redactor of the test's secrets.
     pub(crate) redactor: Arc<Redactor>,
     descriptor_digest: Option<String>,
     warnings: Vec<String>,
-    /// Requests that are written down, if any are.
+    /// Request log; `None` if no requests are logged.
     pub(crate) sampling: Option<Arc<Sampling>>,
-    /// Keep the tokens from expiring.
+    /// Tasks that keep tokens from expiring.
     _renewals: Vec<Renewal>,
 }
 
 impl Prepared {
-    /// Requests are written down as the plan asks.
+    /// Writes request log entries to `sink` if the plan asks for them.
     pub fn sampled_to(self, sink: SampleSink) -> Self {
         Self {
             sampling: Sampling::new(&self.plan, self.redactor.clone(), sink),
@@ -94,8 +93,8 @@ impl Prepared {
         }
     }
 
-    /// Puts the values that setup found where templates look for them; they are as secret as what
-    /// comes from Secrets.
+    /// Puts the values that setup found into the slots from which templates read them. They are
+    /// treated as secrets.
     pub(crate) fn setup_slots(&self, found: &SetupValues) -> Arc<SetupSlots> {
         found
             .texts()
@@ -109,14 +108,14 @@ impl Prepared {
         Feed::shared(&self.feeds)
     }
 
-    /// Returns a digest of what services and messages are known to be, where there are calls over
-    /// gRPC; the same on every worker.
+    /// Returns a digest of the gRPC services and messages, which is the same on every worker;
+    /// `None` without calls over gRPC.
     pub fn descriptor_digest(&self) -> Option<&str> {
         self.descriptor_digest.as_deref()
     }
 
-    /// Returns warnings of what is allowed but most likely not meant, as far as only the inputs
-    /// show it. No text holds a value of theirs.
+    /// Returns warnings about inputs that are allowed but probably not meant. No warning holds a
+    /// value of an input.
     pub fn warnings(&self) -> &[String] {
         &self.warnings
     }
@@ -134,12 +133,13 @@ impl std::fmt::Debug for Prepared {
     }
 }
 
-/// Checks everything that can be checked before load and makes ready what load needs.
+/// Checks everything that can be checked before the load, and prepares what the load needs. Returns
+/// all problems found.
 pub async fn prepare(plan: Arc<Plan>, inputs: &Inputs) -> Result<Prepared, PrepareError> {
     prepare_in(plan, inputs, &World::of_process()).await
 }
 
-/// Does what [`prepare`] does, in surroundings of the caller's choice.
+/// Prepares a plan like [`prepare`], with surroundings that the caller gives.
 pub(crate) async fn prepare_in(
     plan: Arc<Plan>,
     inputs: &Inputs,
@@ -245,7 +245,7 @@ pub(crate) async fn prepare_in(
     })
 }
 
-/// References of the plan that the inputs have nothing for.
+/// Returns the references of the plan that have no input.
 fn missing(plan: &Plan, inputs: &Inputs) -> Vec<Reference> {
     plan.references()
         .into_iter()
@@ -254,7 +254,7 @@ fn missing(plan: &Plan, inputs: &Inputs) -> Vec<Reference> {
         .collect()
 }
 
-/// The way to each target, and its credentials; neither where there is something wrong with them.
+/// Creates the route and the credentials of each target; `None` for those with a problem.
 fn reach(
     plan: &Plan,
     inputs: &Inputs,
@@ -277,7 +277,7 @@ fn reach(
         .unzip()
 }
 
-/// Digest of what services and messages are known to be; `None` without calls over gRPC.
+/// Returns a digest of the gRPC services and messages; `None` without calls over gRPC.
 fn digest(served: &[Served]) -> Option<String> {
     let hashes = served.iter().map(|served| served.descriptors.hash());
     (!served.is_empty()).then(|| hashes.collect::<Vec<_>>().join(" "))
@@ -302,7 +302,7 @@ fn assignments(plan: &Plan) -> Vec<ScenarioAssignment> {
     assignments.collect()
 }
 
-/// Every token that is asked for is there afterwards.
+/// Fetches every token and starts its renewal.
 async fn begin_renewals(
     plan: &Plan,
     credentials: &[Option<Credentials>],
@@ -321,7 +321,7 @@ async fn begin_renewals(
         .collect())
 }
 
-/// Asks for the token, where credentials are one, and keeps it from expiring.
+/// Fetches the token of `credentials`, if they are one, and starts its renewal.
 async fn begin_renewal(
     credentials: Option<&Credentials>,
     redactor: &Arc<Redactor>,
@@ -335,8 +335,7 @@ async fn begin_renewal(
     }
 }
 
-/// Returns what came of something that was done for each target, or all that went wrong with it,
-/// told at this field of the target.
+/// Returns the results for all targets, or all problems, each at this field of its target.
 fn all_of<T>(
     plan: &Plan,
     field: &str,
@@ -357,7 +356,7 @@ fn all_of<T>(
     }
 }
 
-/// Large data take seconds, in which others of this thread have work to do.
+/// Loads the data of feeders on a blocking thread, since large data take seconds.
 async fn load_feeds(plan: &Arc<Plan>, inputs: &Inputs) -> Result<Arc<[Feed]>, Vec<Problem>> {
     if plan.feeders.is_empty() {
         return Ok([].into());
@@ -374,8 +373,8 @@ async fn load_feeds(plan: &Arc<Plan>, inputs: &Inputs) -> Result<Arc<[Feed]>, Ve
     })
 }
 
-/// Checks what the engine relies on and a plan's type does not say; a plan made by validation never
-/// fails here.
+/// Checks conditions that the engine relies on and a plan's type does not ensure. A validated plan
+/// always passes.
 fn check(plan: &Plan) -> Vec<Problem> {
     let mut problems = Vec::new();
     for population in &plan.populations {

@@ -1,4 +1,4 @@
-//! The protocols a step can speak, and the seam between them and the one executor.
+//! Protocols that a step can use, and the interface between them and the executor.
 //!
 //! Nothing here knows users or load. Read `exchange` first (what a protocol implements) and `call`
 //! (where it is registered); then `http` and `grpc`, which know nothing of each other. They share

@@ -1,4 +1,5 @@
-//! Checks before any load: whether targets are ready, can be reached, and take what the test sends.
+//! Checks before any load: whether targets are ready, can be reached, and accept the test's
+//! requests.
 
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -20,13 +21,13 @@ use crate::engine::user::sent::describe;
 use crate::plan::{Plan, duration};
 use crate::stats::{ErrorClass, ErrorKey, Snapshot};
 
-/// Pause between two questions to a target that is not ready.
+/// Pause between two requests to a target that is not ready.
 const ASK_EVERY: Duration = Duration::from_secs(1);
-/// Longest wait for an answer, or for a connection.
+/// Longest wait for an answer or a connection.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Asks all targets that say so until each is ready. In words how long that took, or the last
-/// answer.
+/// Waits until each target with `readyWhen` is ready. Returns a text with the time it took; fails
+/// with the last answer of a target that did not get ready in time.
 pub(crate) async fn await_targets(context: &Rc<Context>) -> Result<String, String> {
     let waits = context.prepared.readiness.iter().map(async |readiness| {
         let field = context
@@ -83,7 +84,8 @@ fn rounded(time: Duration) -> Duration {
     Duration::from_millis(time.as_millis() as u64)
 }
 
-/// One request, which is counted nowhere; what was answered unless that means ready.
+/// Sends one request, which is not counted. Fails with a description of the answer unless it means
+/// that the target is ready.
 async fn ask(
     context: &Context,
     readiness: &Readiness,
@@ -135,7 +137,7 @@ async fn ask(
     ))
 }
 
-/// Opens a connection to each target, and closes it.
+/// Opens and closes a connection to each target.
 pub(crate) async fn connect(context: &Context) -> Result<(), String> {
     let prepared = &context.prepared;
     let attempts = prepared
@@ -159,7 +161,7 @@ pub(crate) async fn connect(context: &Context) -> Result<(), String> {
     join_all(attempts).await.into_iter().collect()
 }
 
-/// Carries out each task of each scenario once, by one user each.
+/// Carries out each task of each scenario once, by one user per scenario.
 pub(crate) async fn rehearse(context: &Rc<Context>) {
     let prepared = context.prepared.clone();
     for (place, scenario) in prepared.scenarios.iter().enumerate() {
@@ -169,7 +171,7 @@ pub(crate) async fn rehearse(context: &Rc<Context>) {
     }
 }
 
-/// The first step that failed for a reason that time does not mend, and why.
+/// Returns the first step that failed for a lasting reason, with its message.
 pub(crate) fn refusal(plan: &Plan, snapshot: &Snapshot) -> Option<String> {
     let lasting = snapshot.errors.iter().filter(|(key, _)| !passes(key));
     let (key, entry) = lasting.min_by_key(|(key, _)| key.step)?;
@@ -182,7 +184,7 @@ pub(crate) fn refusal(plan: &Plan, snapshot: &Snapshot) -> Option<String> {
     Some(format!("{step}: {}", entry.message))
 }
 
-/// Says whether time may mend a failure: how a target fares under load is for the load to find out.
+/// Returns whether a failure may pass: it is up to the load to show how a target copes.
 fn passes(key: &ErrorKey) -> bool {
     match key.class {
         ErrorClass::Throttled | ErrorClass::Unavailable | ErrorClass::Timeout => true,

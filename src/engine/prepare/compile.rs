@@ -1,4 +1,4 @@
-//! Compiler from the scenarios of a plan to programs: every name gets its slot, every request its
+//! Compiler from the scenarios of a plan to programs: gives every name a slot, and every request a
 //! number and its bytes.
 
 use crate::engine::answer::{Needs, PreparedRules};
@@ -22,43 +22,43 @@ use crate::plan::{
     Target, Template, Trend,
 };
 
-/// Everything that users do.
+/// Compiled steps of all users, and of setup and teardown.
 pub(crate) struct Programs {
     /// Steps by place in [`Plan::steps`].
     pub(crate) steps: Vec<PreparedStep>,
     /// Scenarios by place in the plan.
     pub(crate) scenarios: Vec<PreparedScenario>,
-    /// Setup and teardown.
+    /// Compiled setup and teardown.
     pub(crate) once: PreparedOnce,
-    /// A condition looks at answers.
+    /// True if a condition reads answers.
     pub(crate) looks_back: bool,
     /// Headers by target.
     pub(crate) headers: Vec<TargetHeaders>,
-    /// Targets that are waited for.
+    /// Targets to wait for before the load.
     pub(crate) readiness: Vec<Readiness>,
 }
 
-/// Needs of calls over gRPC to a target, beside the plan.
+/// Inputs of calls over gRPC to one target.
 #[derive(Clone, Copy)]
 pub(crate) struct Calls<'a> {
-    /// Services and messages.
+    /// Descriptors of services and messages.
     pub(crate) descriptors: &'a Descriptors,
-    /// Place of the way they take.
+    /// Position of the route for calls.
     pub(crate) route: usize,
 }
 
-/// Knowledge of the targets, by their places.
+/// Facts about the targets, by position.
 #[derive(Clone, Copy)]
 pub(crate) struct Known<'a> {
     /// Credentials of each target.
     pub(crate) credentials: &'a [Option<&'a Credentials>],
-    /// Empty where there is something wrong with what these would be: steps with calls are left
-    /// out then.
+    /// Inputs of calls; empty if there is a problem with them, so that steps with calls are
+    /// skipped.
     pub(crate) calls: &'a [Option<Calls<'a>>],
 }
 
-/// The programs of `plan`, whose variables and feeders are `names`, or everything that is wrong
-/// with them.
+/// Compiles the programs of `plan`. `names` are its variables and feeders. Returns all problems
+/// found.
 pub(crate) fn compile(
     plan: &Plan,
     names: Names,
@@ -137,22 +137,22 @@ struct Compiler<'a> {
     plan: &'a Plan,
     inputs: &'a Inputs,
     trends: Vec<Trend>,
-    /// Steps so far that say when or how often.
+    /// Number of steps so far with a condition or repetition.
     flows: u16,
     /// Credentials by target.
     credentials: &'a [Option<&'a Credentials>],
     headers: Vec<TargetHeaders>,
     calls: &'a [Option<Calls<'a>>],
-    /// Names that templates may use at the step that is compiled.
+    /// Names that templates may use at the current step.
     names: Names,
     steps: Vec<PreparedStep>,
-    /// Needs of the conditions of the scenario that is compiled.
+    /// Parts of answers that the conditions of the current scenario read.
     asked: Needs,
     looks_back: bool,
     problems: Vec<Problem>,
 }
 
-/// A request with the rows it needs.
+/// Compiled request and the rows it reads.
 struct Ready {
     call: Call,
     route: usize,
@@ -204,8 +204,7 @@ impl Compiler<'_> {
         all
     }
 
-    /// Compiles the headers of a target. What is wrong with one is told by the steps that go to the
-    /// target.
+    /// Compiles the headers of a target. Problems are reported by the steps that use the target.
     fn target_headers(&self, target: &Target, credentials: Option<&Credentials>) -> TargetHeaders {
         let others = target.headers.iter().filter(|header| {
             credentials.is_none_or(|credentials| !credentials.is_called(&header.name))
@@ -221,7 +220,7 @@ impl Compiler<'_> {
         }
     }
 
-    /// Compiles what is done once, as what a user does at its start and at its end.
+    /// Compiles setup and teardown, as the start and end of a user.
     fn once(&mut self, symbols: &SymbolTable) -> PreparedOnce {
         let first_step = self.steps.len();
         let mut steps = PreparedScenario {
@@ -291,8 +290,8 @@ impl Compiler<'_> {
         }
     }
 
-    /// Keeps of every answer what a condition asks for: which one it will look at shows only at run
-    /// time.
+    /// Keeps for every answer the parts that conditions read, since it shows only at run time which
+    /// answer they read.
     fn keep_what_was_asked(&mut self, first_step: usize) {
         let asked = std::mem::take(&mut self.asked);
         for step in &mut self.steps[first_step..] {
@@ -352,7 +351,8 @@ impl Compiler<'_> {
         ops.into()
     }
 
-    /// `known` is what is known after the step, which `until` may use.
+    /// Compiles the conditions and repetitions of a step. `known` are the names after the step,
+    /// which `until` may use.
     fn flow(
         &mut self,
         symbols: &SymbolTable,
@@ -418,8 +418,8 @@ impl Compiler<'_> {
         Some(compiled)
     }
 
-    /// Compiles a request and gives it the next number. What is wrong with it is told; what follows
-    /// is compiled too, to find all of that.
+    /// Compiles a request and gives it the next number. On a problem, compilation goes on, so that
+    /// all problems are found.
     fn request(&mut self, step: &RequestStep, known: &Names, path: &str) -> Act {
         let number = self.steps.len() as u16;
         let RequestStep {

@@ -1,9 +1,10 @@
-//! Rows of test data at run time: who gets which, one an iteration, fixed to its end.
+//! Rows of test data at run time: which user gets which row, one per iteration, fixed until its
+//! end.
 //!
-//! A row follows from a position, and a position from a counter: the user's own (scope `User`), one
-//! of the worker (`Worker`), or a range that the master has leased to it (`Test`, see [`supply`]).
-//! The worker's counter is shared by its shards and touched once a row: shards that stride the rows
-//! without it would leave out those of a shard none of whose users wants any.
+//! A row follows from a position, and a position from a counter: that of the user (scope `User`),
+//! that of the worker (`Worker`), or a range that the master has leased to the worker (`Test`, see
+//! [`supply`]). The shards share the worker's counter, which is touched once per row. Separate
+//! counters would leave out the rows of a shard whose users take none.
 
 mod load;
 mod supply;
@@ -21,7 +22,7 @@ pub use load::{load, load_feeder};
 use supply::Empty;
 pub use supply::{Demand, Supply, Usage};
 
-/// A feeder and its data.
+/// Feeder with its data.
 pub(crate) struct Feed {
     feeder: Feeder,
     rows: Rows,
@@ -49,9 +50,9 @@ pub(crate) enum NoRow {
     Exhausted(OnExhausted),
 }
 
-/// Deals out the rows of all feeders among the users of a worker.
+/// Dealer of the rows of all feeders to the users of a worker.
 pub(crate) struct Dealer {
-    /// The slot of the first feeder.
+    /// Slot of the first feeder.
     first_slot: Slot,
     feeds: Arc<[Feed]>,
     /// Order of the rows by feeder, shared by the users of the worker. Users of scope `User` have
@@ -64,7 +65,7 @@ pub(crate) struct Dealer {
     supply: Arc<Supply>,
 }
 
-/// The rows that one user holds.
+/// Rows that one user holds.
 #[derive(Debug)]
 pub(crate) struct Hand {
     user: u64,

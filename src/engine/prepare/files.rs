@@ -1,7 +1,7 @@
-//! Open files: every connection is one, and shells start programs with some thousand.
+//! Limit of open files: every connection is one, while shells allow programs some thousand.
 
-/// Lets this process open as many files as the system allows it. A load that needs more shows
-/// failures of class `exhausted`.
+/// Raises this process's limit of open files to the most that the system allows. A load that needs
+/// more shows failures of class `exhausted`.
 #[allow(unsafe_code, reason = "getrlimit and setrlimit")]
 pub(crate) fn raise_limit() {
     let mut limit = libc::rlimit {

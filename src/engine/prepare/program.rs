@@ -1,4 +1,4 @@
-//! A scenario made ready: its tasks and blocks as lists of operations, its requests by number.
+//! Compiled scenario: its tasks and blocks as lists of operations, its requests by number.
 
 use std::ops::Range;
 use std::time::{Duration, Instant};
@@ -13,85 +13,85 @@ use crate::plan::{Goodput, OnFailure, Order, SetupValues, Slot, ThinkTime};
 /// List of steps, carried out in order.
 pub(crate) type Program = Box<[Op]>;
 
-/// A step.
+/// Step of a program.
 pub(crate) struct Op {
     /// Action of the step.
     pub(crate) act: Act,
-    /// Consequence of its failure.
+    /// Consequence of a failure of the step.
     pub(crate) on_failure: OnFailure,
-    /// Conditions and repetitions, which only few steps have.
+    /// Conditions and repetitions, which few steps have.
     pub(crate) flow: Option<Box<Flow>>,
 }
 
-/// Action of a step.
+/// Action that a step performs.
 #[derive(Clone, Copy)]
 pub(crate) enum Act {
-    /// Sends a request, by place among [`Prepared::steps`](crate::engine::prepare::Prepared).
+    /// Sends the request at this position of [`Prepared::steps`](crate::engine::prepare::Prepared).
     Request(u16),
-    /// Carries out a block, by place among the scenario's.
+    /// Carries out the block at this position of the scenario's.
     Call(usize),
-    /// Waits.
+    /// Waits for a think time.
     Pause(ThinkTime),
 }
 
-/// Conditions under which a step is carried out, and how often.
+/// Conditions and repetitions of a step.
 pub(crate) struct Flow {
     /// Place in [`Plan::flows`](crate::plan::Plan::flows).
     pub(crate) place: u16,
-    /// Carried out only if this holds.
+    /// Condition under which the step is carried out.
     pub(crate) condition: Option<CompiledCel>,
-    /// Repeated like this.
+    /// Repetition of the step.
     pub(crate) repeat: Option<PreparedRepeat>,
-    /// Carried out for each item of a list.
+    /// List for each item of which the step is carried out.
     pub(crate) for_each: Option<Each>,
 }
 
 /// Repetition of a step.
 pub(crate) struct PreparedRepeat {
-    /// Most times.
+    /// Most repetitions.
     pub(crate) count: u32,
-    /// Ends the repetition once it holds.
+    /// Condition that ends the repetition once it holds.
     pub(crate) until: Option<CompiledCel>,
-    /// Pause between two times.
+    /// Pause between two repetitions.
     pub(crate) every: Duration,
 }
 
 /// Repetition of a step for each item of a list.
 pub(crate) struct Each {
-    /// Renders a JSON array.
+    /// Template of a JSON array, the items.
     pub(crate) items: Compiled,
-    /// Slot of the item.
+    /// Slot that holds the current item.
     pub(crate) slot: Slot,
 }
 
-/// A request with all that belongs to it.
+/// Compiled request of a step, with its rules and limits.
 pub(crate) struct PreparedStep {
-    /// Call of its protocol.
+    /// Call of the step's protocol.
     pub(crate) call: Call,
-    /// Place among [`Targets::routes`](crate::engine::protocol::transport::Targets).
+    /// Position of the route in [`Targets::routes`](crate::engine::protocol::transport::Targets).
     pub(crate) route: usize,
-    /// Longest time from its intended start to the last byte of its answer.
+    /// Longest time from the intended start of a request to the last byte of its answer.
     pub(crate) timeout: Duration,
-    /// Rows to take before it is rendered, for it and for its rules, each once.
+    /// Feeder rows to take before the request is rendered, for it and its rules, each once.
     pub(crate) rows: Box<[Need]>,
-    /// Checks, extracts and records; empty for most.
+    /// Checks, extracts and records; empty for most steps.
     pub(crate) rules: PreparedRules,
-    /// Parts of an answer that are kept, for the rules and for the conditions of the scenario.
+    /// Parts of an answer to keep, for the rules and for the scenario's conditions.
     pub(crate) needs: Needs,
-    /// Limits that make one of its requests a good one.
+    /// Limits within which a request counts as good.
     pub(crate) goodput: Option<Goodput>,
 }
 
-/// A scenario, ready to be carried out.
+/// Compiled scenario.
 #[derive(Default)]
 pub(crate) struct PreparedScenario {
     /// Pause after an iteration.
     pub(crate) think_time: Option<ThinkTime>,
     /// Time from the start of an iteration to the next.
     pub(crate) pacing: Option<Duration>,
-    /// Steps that a user begins with.
+    /// Steps at the start of a user.
     pub(crate) on_start: Program,
-    /// Steps that a user ends with.
+    /// Steps at the end of a user.
     pub(crate) on_stop: Program,
     /// Blocks that steps call.
     pub(crate) blocks: Vec<Program>,
@@ -101,15 +101,15 @@ pub(crate) struct PreparedScenario {
     pub(crate) tasks: Vec<PreparedTask>,
     /// Sum of the tasks' weights.
     pub(crate) weight: u64,
-    /// Slots that begin each iteration empty.
+    /// Slots that are emptied at the start of each iteration.
     pub(crate) of_iteration: Range<usize>,
 }
 
-/// A task of a scenario.
+/// Compiled task of a scenario.
 pub(crate) struct PreparedTask {
     /// Place in the plan's list of tasks.
     pub(crate) place: u16,
-    /// Sum of the weights up to and with this task.
+    /// Sum of the weights of all tasks up to and including this one.
     pub(crate) until: u64,
     /// Steps of the task.
     pub(crate) program: Program,
@@ -128,7 +128,7 @@ impl PreparedScenario {
         }
     }
 
-    /// The tasks of an iteration: one chosen by weight, or all.
+    /// Returns the tasks of an iteration: one chosen by weight, or all.
     pub(crate) fn pick_tasks(&self, random: impl FnOnce() -> u64) -> &[PreparedTask] {
         if self.order == Order::Sequential || self.tasks.len() == 1 {
             return &self.tasks;
@@ -144,36 +144,36 @@ impl PreparedScenario {
     }
 }
 
-/// Question whether a target is ready, and the answers that mean so.
+/// Request that finds out whether a target is ready.
 pub(crate) struct Readiness {
     /// Place among the targets.
     pub(crate) route: usize,
-    /// Request that asks for it.
+    /// Request to send.
     pub(crate) request: Request,
-    /// Statuses that mean ready.
+    /// Statuses of the answer that mean ready.
     pub(crate) status: Vec<u16>,
-    /// Longest wait for it.
+    /// Longest time to wait until the target is ready.
     pub(crate) timeout: Duration,
 }
 
-/// Setup and teardown made ready: they are what a user does at its start and at its end.
+/// Compiled setup and teardown, as the steps at the start and end of a user.
 #[derive(Default)]
 pub(crate) struct PreparedOnce {
-    /// The steps of both.
+    /// Scenario whose `on_start` is setup and whose `on_stop` is teardown.
     pub(crate) steps: PreparedScenario,
-    /// Values that setup takes out of answers, and where templates look for it.
+    /// Names of the values that setup extracts, with the slots from which templates read them.
     pub(crate) names: Vec<(String, Slot)>,
 }
 
-/// Values that setup found, as the templates of a load see them.
+/// Values that setup found, by slot.
 #[derive(Default)]
 pub(crate) struct SetupSlots {
-    /// Values by slot, as far as the last that setup sets.
+    /// Values by slot, up to the last one that setup sets.
     values: Vec<Option<serde_json::Value>>,
 }
 
 impl PreparedOnce {
-    /// Puts the values that setup found where templates look for them.
+    /// Puts the values that setup found into their slots.
     pub(crate) fn slots(&self, found: &SetupValues) -> SetupSlots {
         let slots = self
             .names
@@ -190,7 +190,7 @@ impl PreparedOnce {
 }
 
 impl SetupSlots {
-    /// Returns what setup found for `slot`.
+    /// Returns the value that setup found for `slot`.
     pub(crate) fn value(&self, slot: Slot) -> Option<&serde_json::Value> {
         self.values.get(usize::from(slot))?.as_ref()
     }

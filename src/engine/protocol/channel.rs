@@ -11,23 +11,23 @@ use crate::engine::protocol::http::coding::decode;
 use crate::engine::protocol::http::response::Response;
 use crate::engine::protocol::received::Received;
 
-/// One user's side of one target.
+/// State that one user keeps of one target.
 #[derive(Default)]
 pub(crate) struct Channel {
-    /// Finds a connection for each request.
+    /// Finder of a connection for each request.
     pub(crate) connector: Connector,
-    /// The latest answer, as much of it as came.
+    /// Latest answer, as far as it came.
     pub(crate) answer: Received,
-    /// Parser of HTTP/1.1.
+    /// Parser of HTTP/1.1 answers.
     pub(crate) response: Response,
-    /// Buffer for a request of HTTP/1.1 as the way to the target wants it, where that differs.
+    /// Buffer for an HTTP/1.1 request with the changes of its route, if there are any.
     pub(crate) amended: Vec<u8>,
     /// Answer to a call over gRPC, once there was one.
     pub(crate) reply: Option<Box<Reply>>,
 }
 
 impl Channel {
-    /// Returns the facts of the latest answer, which is whole. `decoded` takes the body where it
+    /// Returns the facts of the latest answer, which must be whole. `decoded` takes the body if it
     /// came compressed.
     pub(crate) fn facts<'a>(&'a self, latency: Duration, decoded: &'a mut Vec<u8>) -> Facts<'a> {
         let Received {
@@ -57,7 +57,7 @@ impl Channel {
         facts
     }
 
-    /// Gives back large buffers; the answer has been looked at.
+    /// Frees large buffers once the answer has been judged.
     pub(crate) fn release(&mut self) {
         self.answer.capture.let_go();
         if let Some(reply) = &mut self.reply {

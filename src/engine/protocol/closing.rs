@@ -1,10 +1,10 @@
-//! The end of a load, as those see it who could go on for as long as they like.
+//! End of a load, as seen by streams and others that could go on without limit.
 
 use std::cell::Cell;
 
 use tokio::sync::Notify;
 
-/// End of a load, once it has come.
+/// Flag that the load is over, which can be waited for.
 #[derive(Default)]
 pub(crate) struct Closing {
     over: Cell<bool>,
@@ -12,18 +12,18 @@ pub(crate) struct Closing {
 }
 
 impl Closing {
-    /// Nothing new starts from here on.
+    /// Ends the load: nothing new starts after it.
     pub(crate) fn begin(&self) {
         self.over.set(true);
         self.told.notify_waiters();
     }
 
-    /// Says whether nothing new starts.
+    /// Returns whether the load is over.
     pub(crate) fn is_over(&self) -> bool {
         self.over.get()
     }
 
-    /// Waits until nothing new starts.
+    /// Waits until the load is over.
     pub(crate) async fn wait(&self) {
         while !self.over.get() {
             self.told.notified().await;

@@ -1,7 +1,7 @@
-//! The seam: what each protocol does for the one executor, [`user::executor`](crate::engine::user).
+//! Interface of a protocol to the executor in [`user`](crate::engine::user).
 //!
-//! A step's call ([`Protocol`]) begins an exchange, the executor sends it within the step's time,
-//! lets it conclude, and judges and records what it came to. No protocol records a sample.
+//! A step's call ([`Protocol`]) begins an exchange. The executor sends it within the step's time,
+//! concludes it, and judges and records the result. No protocol records a sample.
 
 use std::borrow::Cow;
 use std::time::Instant;
@@ -19,15 +19,15 @@ use crate::engine::protocol::transport::Transport;
 use crate::plan::template::{RenderError, Scope};
 use crate::stats::ErrorClass;
 
-/// Call of a step, compiled before load: how requests of it are made.
+/// Call of a step, compiled before load, that makes requests.
 pub(crate) trait Protocol {
-    /// One request of it.
+    /// Type of one request.
     type Exchange<'a>: Exchange
     where
         Self: 'a;
 
-    /// Puts a request together, with the user's variables and the target's credentials. Nothing is
-    /// sent yet.
+    /// Builds a request with the user's variables and the target's credentials. Nothing is sent
+    /// yet. Fails if a template fails or there are no credentials.
     fn begin<'a>(
         &'a self,
         place: Place,
@@ -37,18 +37,18 @@ pub(crate) trait Protocol {
     ) -> Result<Self::Exchange<'a>, Unsent>;
 }
 
-/// One request of a step: sent, and answered to its end.
+/// One request of a step, from sending it to the end of its answer.
 pub(crate) trait Exchange {
-    /// Sends the request and reads its answer, with the retries and redirects that the step asks
-    /// for. Dropped where the step's time is over.
+    /// Sends the request and reads its answer, with the retries and redirects of the step. The
+    /// executor drops the future when the step's time is over.
     async fn send<S: Scope>(
         &mut self,
         context: &mut SendContext<'_, S>,
         attempt: &Attempt<'_>,
     ) -> Result<(), Failure>;
 
-    /// Says what the request came to, given what sending it came to, and makes the answer in
-    /// `channel` one that rules can read.
+    /// Returns the result of the request, given that of sending it, and prepares the answer in
+    /// `channel` for rules to read.
     fn conclude(
         &mut self,
         outcome: Result<(), Failure>,
@@ -56,23 +56,24 @@ pub(crate) trait Exchange {
         attempt: &Attempt<'_>,
     ) -> Result<(), Failure>;
 
-    /// Time of its end, where sending returned at `now`.
+    /// Returns the time when the request ended; `now` is when sending returned.
     fn ended(&self, now: Instant) -> Instant {
         now
     }
 
-    /// Place of the route that the latest message took.
+    /// Returns the position of the route that the latest message took.
     fn route(&self) -> usize;
 
-    /// The part of the run to which a request belongs that was made in `part`.
+    /// Returns the part of the run to which a request made in `part` belongs.
     fn part(&self, part: Part, _failed: bool) -> Part {
         part
     }
 
-    /// Measurements of a stream that came to its end and was meant to begin at `intended`.
+    /// Returns the measurements of a stream that came to its end; `intended` is its intended start.
     fn stream(&self, intended: Instant) -> Option<StreamSample>;
 
-    /// Says whether it was ended with the load before all was sent, so that no check holds.
+    /// Returns whether the end of the load cut the request before all was sent, so that checks do
+    /// not apply.
     fn is_cut_short(&self) -> bool {
         false
     }
@@ -80,90 +81,92 @@ pub(crate) trait Exchange {
     /// Keeps about `most` bytes of what is sent, for [`logged`](Self::logged).
     fn keep_sent(&mut self, most: usize);
 
-    /// The request as its failures quote it.
+    /// Returns the request as failures quote it.
     fn message(&self) -> &[u8];
 
-    /// The request as the log of requests shows it, in the form of a message of HTTP; and the bytes
-    /// of its body, where these are not the ones shown.
+    /// Returns the request as an HTTP message for the request log, and the size of its body if that
+    /// is not the body shown.
     fn logged(&self) -> (Cow<'_, [u8]>, Option<u64>) {
         (Cow::Borrowed(self.message()), None)
     }
 
-    /// Statuses of a whole answer.
+    /// Returns the statuses of a whole answer.
     fn statuses(channel: &Channel) -> Statuses;
 
-    /// Class of a whole answer that is a failure by its status, unless the step says otherwise.
+    /// Returns the class of failure of a whole answer by its status, unless the step has another
+    /// rule; `None` for success.
     fn refusal(channel: &Channel) -> Option<ErrorClass>;
 
-    /// Status of a whole answer in words.
+    /// Returns the status of a whole answer in words.
     fn status_line(channel: &Channel) -> String;
 
-    /// The target's own words about its refusal; `redact` takes the secrets out of them.
+    /// Returns the target's own words about a failure. `redact` removes secrets from them.
     fn reason(channel: &Channel, redact: impl Fn(&[u8]) -> String) -> Option<String>;
 }
 
-/// Place of a request in the plan and the run.
+/// Position of a request in the plan and the run.
 #[derive(Clone, Copy)]
 pub(crate) struct Place {
     /// Number of the step.
     pub(crate) step: u16,
     /// Part of the run.
     pub(crate) part: Part,
-    /// Place of the step's route.
+    /// Position of the step's route.
     pub(crate) route: usize,
 }
 
-/// Surroundings in which a request is sent: its thread's transport, and its user.
+/// Context in which a request is sent: the thread's connections and the user's state.
 pub(crate) struct SendContext<'a, S> {
     /// Connections of the thread.
     pub(crate) transport: &'a Transport,
-    /// The user's side of each target, by route.
+    /// Channels of the user, by route.
     pub(crate) channels: &'a mut [Channel],
-    /// The user's variables.
+    /// Variables of the user.
     pub(crate) scope: &'a mut S,
-    /// The user's cookies.
+    /// Cookies of the user.
     pub(crate) jar: &'a mut Jar,
-    /// Parts of the answer that are to be kept.
+    /// Parts of the answer to keep.
     pub(crate) wanted: Wanted,
-    /// End of the load, which ends streams; `None` where it does not.
+    /// End of the load, which ends streams; `None` if it does not.
     pub(crate) closing: Option<&'a Closing>,
 }
 
-/// Buffers of one user; empty for one whose requests never differ.
+/// Buffers of one user; empty if its requests never differ.
 #[derive(Default)]
 pub(crate) struct Scratch {
-    /// Buffers for a request of HTTP.
+    /// Buffers for an HTTP request.
     pub(crate) request: request::Scratch,
-    /// Buffer for the same with credentials, where both differ.
+    /// Buffer for an HTTP request with credentials, if both the request and the credentials differ
+    /// each time.
     pub(crate) authorized: Vec<u8>,
-    /// Buffer for a message of HTTP with cookies.
+    /// Buffer for an HTTP message with cookies.
     pub(crate) changed: Vec<u8>,
-    /// Buffer for a message of gRPC.
+    /// Buffer for a gRPC message.
     pub(crate) message: Vec<u8>,
 }
 
 /// Statuses of an answer, by protocol.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Statuses {
-    /// Status of HTTP; 0 where it is not what counts.
+    /// HTTP status; 0 if it does not decide, as for gRPC.
     pub(crate) http: u16,
-    /// Status of gRPC.
+    /// gRPC status.
     pub(crate) grpc: Option<u8>,
 }
 
-/// Reason why a request could not be put together.
+/// Reason why a request could not be built.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Unsent {
-    /// A template of it has no value.
+    /// Template that has no value.
     #[error(transparent)]
     Template(#[from] RenderError),
-    /// No credentials are there for it.
+    /// Missing credentials.
     #[error(transparent)]
     Credentials(#[from] NoCredentials),
 }
 
 impl Unsent {
-    /// Class under which it is counted.
+    /// Returns the class under which the failure is counted.
     pub(crate) fn class(&self) -> ErrorClass {
         match self {
             Self::Template(_) => ErrorClass::Template,

@@ -1,10 +1,10 @@
 //! Calls over gRPC: compiled once, sent over HTTP/2 connections that users share, answered by
 //! messages and a status.
 //!
-//! They go on the `h2` crate directly: head and static messages are made before load, and nobody
-//! decodes an answer unless a rule looks into it. Nothing here knows HTTP/1.1. Read `call` first
-//! (a step's call, compiled), then `exchange` (one request of it), then `incoming` and `reply` (its
-//! answer). `services` and `reflect` find out, before load, what the services of a test are.
+//! The `h2` crate is used directly: the head and static messages are built before load, and an
+//! answer is decoded only if a rule reads it. Nothing here knows HTTP/1.1. Read `call` first (a
+//! step's call, compiled), then `exchange` (one request of it), then `incoming` and `reply` (its
+//! answer). `services` and `reflect` find the descriptors of a test's services before load.
 
 pub(crate) mod call;
 pub(crate) mod exchange;

@@ -1,4 +1,4 @@
-//! The data of feeders, read where the load is made.
+//! Loader of the feeders' data, from inputs and files.
 
 use std::fs;
 use std::io;
@@ -8,8 +8,8 @@ use crate::engine::inputs::{content, folder, read_data, unreadable};
 use crate::plan::feeder::{Feeder, MAX_DATA, Rows, Source, glob_matches};
 use crate::plan::{Inputs, Plan, Problem};
 
-/// The rows of each feeder, or what is wrong with the data of any. Reads files, hence may take its
-/// time.
+/// Loads the rows of each feeder, or returns all problems with the data. Reads files, so it may
+/// block.
 pub fn load(plan: &Plan, inputs: &Inputs) -> Result<Vec<Rows>, Vec<Problem>> {
     let mut rows = Vec::new();
     let mut problems = Vec::new();
@@ -29,7 +29,7 @@ pub fn load(plan: &Plan, inputs: &Inputs) -> Result<Vec<Rows>, Vec<Problem>> {
     }
 }
 
-/// The rows of one feeder.
+/// Loads the rows of one feeder.
 pub fn load_feeder(feeder: &Feeder, inputs: &Inputs) -> Result<Rows, String> {
     let source = &feeder.source;
     let data = match source {
@@ -48,8 +48,8 @@ pub fn load_feeder(feeder: &Feeder, inputs: &Inputs) -> Result<Rows, String> {
     rows.map_err(|e| e.to_string())
 }
 
-/// Names and contents, sorted by name. Names that begin with a dot are those of the volumes' own
-/// workings.
+/// Reads the matching files of a folder, as names and contents sorted by name. Names that begin
+/// with a dot are skipped, since Kubernetes volumes use them internally.
 fn read_folder(path: &Path, glob: &str) -> io::Result<Vec<(String, Vec<u8>)>> {
     let mut names = Vec::new();
     for entry in fs::read_dir(path)? {

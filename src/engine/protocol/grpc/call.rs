@@ -1,4 +1,5 @@
-//! Call of a step over gRPC, compiled before load: its head, and its messages with what differs.
+//! Call of a step over gRPC, compiled before load: its head and messages, with templates for what
+//! differs.
 
 use std::time::Duration;
 
@@ -18,50 +19,50 @@ use crate::plan::grpc::{
 use crate::plan::template::{Need, Scope};
 use crate::plan::{Names, Problem, Target};
 
-/// A step's call, ready to be made.
+/// Call of a step, compiled.
 pub(crate) struct GrpcCall {
     /// Head of each request.
     pub(super) head: Head,
-    /// First line, for those who are shown it.
+    /// Request line to show in logs and failures.
     line: Vec<u8>,
-    /// Sent in turn; never none.
+    /// Messages to send in turn; at least one.
     messages: Vec<Message>,
-    /// Messages in all.
+    /// Number of messages to send.
     pub(super) times: u32,
     /// Time between two messages.
     pub(super) interval: Duration,
-    /// Our half of the stream ends with the last message.
+    /// True if the client ends its half of the stream with the last message.
     pub(super) half_close: bool,
     kind: CallKind,
     /// Type of the messages sent.
     pub(super) input: MessageDescriptor,
     output: MessageDescriptor,
-    /// Bytes of a message of the answer.
+    /// Largest message of the answer, in bytes.
     pub(super) most: u32,
     gzip: bool,
-    /// True if it asks for the target's health, and no check says which is good.
+    /// True if the call is a health check and no check of the step judges the result.
     pub(super) judges_health: bool,
-    /// True if only its failures are among the requests.
+    /// True if the call is a health check, of which only failures count among the requests.
     is_health_check: bool,
-    /// Statuses after which it is sent once more.
+    /// Statuses after which the call is retried, and how often.
     pub(super) retry: Option<GrpcRetry>,
     /// Time that iterations have to finish after the end of the load.
     pub(super) stop_timeout: Duration,
 }
 
 enum Message {
-    /// The bytes of a message with its prefix.
+    /// Message with its prefix, always the same.
     Static(Bytes),
     Dynamic(MessageEncoder),
 }
 
-/// Parts of a plan that a call is made of beside its step.
+/// Parts of a plan, besides the step, that a call is compiled from.
 pub(crate) struct Surroundings<'a> {
     /// Target of the call.
     pub(crate) target: &'a Target,
     /// Credentials of the target.
     pub(crate) credentials: Option<&'a Credentials>,
-    /// Services and messages.
+    /// Descriptors of services and messages.
     pub(crate) descriptors: &'a Descriptors,
     /// Names that templates may use.
     pub(crate) names: &'a Names,
@@ -69,12 +70,12 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) timeout: Duration,
     /// Time that iterations have to finish after the end of the load.
     pub(crate) stop_timeout: Duration,
-    /// The step has checks of its own.
+    /// True if the step has checks of its own.
     pub(crate) is_checked: bool,
 }
 
 impl GrpcCall {
-    /// `path` is the field path of the call, for problems.
+    /// Compiles the call of a step. `path` is its field path, for problems.
     pub(crate) fn compile(
         step: &GrpcStep,
         around: &Surroundings<'_>,
@@ -153,7 +154,7 @@ impl GrpcCall {
         })
     }
 
-    /// Rows to take before it is rendered.
+    /// Returns the feeder rows that must be taken before rendering.
     pub(crate) fn needs(&self) -> Vec<Need> {
         let of_messages = self.messages.iter().flat_map(|message| match message {
             Message::Static(_) => &[],
@@ -168,19 +169,20 @@ impl GrpcCall {
         needs
     }
 
-    /// Returns its first line, as a request of HTTP begins.
+    /// Returns the first line of the call, in the form of an HTTP request line.
     pub(crate) fn line(&self) -> &[u8] {
         &self.line
     }
 
-    /// Says which sides of the call are streams.
+    /// Returns which sides of the call are streams.
     pub(crate) fn kind(&self) -> CallKind {
         self.kind
     }
 
-    /// The part of the run to which it belongs, being made in `part`. A health check that passes
-    /// says nothing of the work that the target is tested by; one that fails stands for that
-    /// work, which is not done then.
+    /// Returns the part of the run to which the call belongs if it was made in `part`.
+    ///
+    /// A passing health check says nothing about the tested work, so it counts as control. A failed
+    /// one stands for that work, which is then not done.
     pub(crate) fn part(&self, part: Part, failed: bool) -> Part {
         if self.is_health_check && !failed && part == Part::Measured {
             Part::Control
@@ -189,17 +191,17 @@ impl GrpcCall {
         }
     }
 
-    /// Says whether several messages are sent.
+    /// Returns whether the client may send several messages.
     pub(crate) fn client_streams(&self) -> bool {
         self.kind.client_streams()
     }
 
-    /// Says whether several messages are received.
+    /// Returns whether the server may send several messages.
     pub(crate) fn server_streams(&self) -> bool {
         self.kind.server_streams()
     }
 
-    /// Makes the message `nth` of the call, with its prefix.
+    /// Builds message `nth` of the call, with its prefix.
     pub(super) fn message(
         &self,
         nth: u32,
@@ -220,7 +222,7 @@ impl GrpcCall {
         }
     }
 
-    /// Makes a whole answer one that rules can read: its last message as JSON, if `wanted`.
+    /// Prepares a whole answer for rules to read: decodes its last message to JSON if `wanted`.
     pub(super) fn look_into(&self, channel: &mut Channel, wanted: bool) -> Result<(), Fault> {
         let Some(reply) = channel
             .reply
@@ -262,7 +264,7 @@ impl Message {
     }
 }
 
-/// The status of a `HealthCheckResponse`, of which it is the only field; 0 is unknown.
+/// Returns the status in a `HealthCheckResponse`, its only field; 0 means unknown.
 fn health(message: &[u8]) -> u8 {
     match message {
         [0x08, status] => *status,

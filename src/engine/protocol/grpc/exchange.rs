@@ -1,5 +1,4 @@
-//! One request of a step over gRPC: sent, answered to its end, and tried once more where its stream
-//! was refused.
+//! One request of a step over gRPC, from sending it to the end of its answer, with retries.
 
 use std::borrow::Cow;
 use std::cell::{Cell, OnceCell};
@@ -34,11 +33,11 @@ use crate::plan::grpc::{Code, GrpcRetry};
 use crate::plan::template::Scope;
 use crate::stats::ErrorClass;
 
-/// Messages that are sent before others get a turn, when many are due at once.
+/// Most due messages that are sent before other tasks get a turn.
 const BATCH: u32 = 64;
 
-/// Bytes of a frame for messages that are due at once, about: many small frames are what a server
-/// takes for a flood.
+/// Approximate size in bytes of a frame that joins messages due at the same time, since servers
+/// take many small frames for a flood.
 const FRAME: usize = 16 * 1024;
 
 /// One request of a call.
@@ -48,7 +47,7 @@ pub(crate) struct GrpcExchange<'a> {
     /// Buffer for messages that differ.
     scratch: &'a mut Vec<u8>,
     progress: Progress,
-    /// The last message of the answer is looked at.
+    /// True if the last message of the answer is read by rules.
     wants_body: bool,
 }
 
@@ -164,7 +163,7 @@ fn code(channel: &Channel) -> Option<Code> {
     channel.reply.as_ref()?.code()
 }
 
-/// A call that goes on until the status has come.
+/// Call that is being sent, until its status has come.
 struct Calling<'a, S> {
     call: &'a GrpcCall,
     route: usize,
@@ -175,21 +174,21 @@ struct Calling<'a, S> {
     attempt: &'a Attempt<'a>,
     wanted: Wanted,
     progress: &'a Progress,
-    /// End of the load, which ends streams; `None` where none is to be ended.
+    /// End of the load, which ends streams; `None` if it does not.
     closing: Option<&'a Closing>,
 }
 
-/// Messages of a call while it goes on.
+/// Message counts and times of a call that is being sent.
 struct Progress {
     step: u16,
     part: Part,
-    /// True for a stream: its messages are statistics of their own.
+    /// True for a stream, whose messages are measured separately.
     streams: bool,
     first: Cell<Option<Instant>>,
     last: Cell<Option<Instant>>,
-    /// True once it was ended before all was said.
+    /// True once the call was ended before all messages were sent.
     is_short: Cell<bool>,
-    /// Messages that were sent, where they are to be shown.
+    /// Copy of the sent messages, if they are to be shown.
     sent: OnceCell<Box<Sent>>,
 }
 
@@ -208,7 +207,7 @@ impl<S: Scope> Calling<'_, S> {
         }
     }
 
-    /// Tries again while the step says so, and no message came.
+    /// Repeats the call as the step's retry settings allow, unless a message came.
     async fn persist(
         &mut self,
         retry: &GrpcRetry,
@@ -233,7 +232,7 @@ impl<S: Scope> Calling<'_, S> {
         }
     }
 
-    /// Sends it once, unless its stream is refused or its connection turns out to have ended.
+    /// Sends the call once, and again if its stream was refused or its connection had ended.
     async fn try_whole(&mut self, head: &Rendered<'_>, message: &Bytes) -> Result<(), Failure> {
         let mut tries = Tries::default();
         loop {
@@ -244,7 +243,7 @@ impl<S: Scope> Calling<'_, S> {
         }
     }
 
-    /// A call with one message.
+    /// Sends a call with one message.
     async fn send_whole(&mut self, head: &Rendered<'_>, message: &Bytes) -> Result<(), Failure> {
         let Begun {
             answer,
@@ -274,7 +273,7 @@ impl<S: Scope> Calling<'_, S> {
         .await
     }
 
-    /// A call whose messages are sent one after the other.
+    /// Sends a call whose messages are sent one after another.
     async fn stream(&mut self, head: &Rendered<'_>) -> Result<(), Failure> {
         let mut tries = Tries::default();
         loop {
@@ -361,7 +360,7 @@ impl<S: Scope> Calling<'_, S> {
     }
 }
 
-/// Waits for the end of the load, where it ends streams.
+/// Waits for the end of the load if that ends streams; otherwise forever.
 async fn end_of_load(closing: Option<&Closing>) {
     match closing {
         Some(closing) => closing.wait().await,
@@ -369,8 +368,8 @@ async fn end_of_load(closing: Option<&Closing>) {
     }
 }
 
-/// The status that a call came to, also where its target sent none: what clients of gRPC make of
-/// that.
+/// Returns the status of a call. If the target sent none, it is the one that gRPC clients report
+/// instead.
 fn status_of(outcome: &Result<(), Failure>, reply: Option<&Reply>) -> Option<Code> {
     let failure = match outcome {
         Ok(()) => return reply.and_then(Reply::code),
@@ -390,21 +389,21 @@ fn status_of(outcome: &Result<(), Failure>, reply: Option<&Reply>) -> Option<Cod
     is_of_connection.then_some(Code::UNAVAILABLE)
 }
 
-/// Our half of a stream.
+/// Client's half of a stream.
 struct Outgoing {
     sending: SendStream<Bytes>,
     begun: Instant,
     sent: u32,
     sleep: Option<Pin<Box<Sleep>>>,
-    /// True if it ends with the last message.
+    /// True if the client ends its half with the last message.
     ends: bool,
-    /// Nothing more is sent.
+    /// True if nothing more is sent.
     closed: bool,
 }
 
 impl Outgoing {
-    /// Sends what is due. A message that cannot be made is the only thing that fails here; all else
-    /// shows in the answer.
+    /// Sends the messages that are due. Fails only if a message cannot be built; other failures
+    /// show in the answer.
     fn poll(
         &mut self,
         cx: &mut Context<'_>,
@@ -445,8 +444,8 @@ impl Outgoing {
         Ok(())
     }
 
-    /// The load is over. What does not take longer than iterations may take to finish is sent to
-    /// its end, all else is left out.
+    /// Handles the end of the load: the remaining messages are still sent if all of them fit within
+    /// the stop timeout; otherwise the stream is closed at once.
     fn end(&mut self, call: &GrpcCall, progress: &Progress) {
         self.ends = true;
         let left = call.times - self.sent;
@@ -457,7 +456,7 @@ impl Outgoing {
         }
     }
 
-    /// Says whether the time of the next message has come.
+    /// Waits until the next message is due.
     fn poll_due(&mut self, cx: &mut Context<'_>, call: &GrpcCall) -> Poll<()> {
         if call.interval.is_zero() || self.sent == 0 {
             return Poll::Ready(());
@@ -475,8 +474,8 @@ impl Outgoing {
         sleep.as_mut().poll(cx)
     }
 
-    /// Says whether flow control lets more be sent. One message is ahead of it at most: a target
-    /// that reads slowly is not buried here.
+    /// Waits until flow control lets more be sent. At most one message is buffered ahead of it,
+    /// since a target may read slowly.
     fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.sending.reserve_capacity(1);
         while self.sending.capacity() == 0 {
@@ -492,7 +491,7 @@ impl Outgoing {
         Poll::Ready(())
     }
 
-    /// Says that nothing more follows.
+    /// Ends the client's half of the stream.
     fn close(&mut self) {
         self.closed = true;
         // fails only when the stream has ended, which the answer shows
@@ -517,7 +516,7 @@ impl Progress {
         self.sent.get().map(|sent| &**sent)
     }
 
-    /// Measurements of a stream that came to its end, and was meant to begin at `intended`.
+    /// Returns the measurements of a stream that came to its end; `intended` is its intended start.
     fn sample(&self, intended: Instant) -> Option<StreamSample> {
         let first = self
             .first
@@ -536,7 +535,7 @@ impl Progress {
         }
     }
 
-    /// Counts messages that came at once.
+    /// Counts messages that came together.
     fn count_received(&self, count: u32, attempt: &Attempt<'_>) {
         if !self.streams {
             return;

@@ -4,7 +4,7 @@ use crate::engine::attempt::failure::Failure;
 use crate::plan::grpc::Code;
 use crate::stats::ErrorClass;
 
-/// Fault of an answer that breaks the rules of gRPC, or never was one of it.
+/// Fault of an answer that breaks the rules of gRPC or is not gRPC at all.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Fault {
     /// Answer with this HTTP status instead of an answer of gRPC.

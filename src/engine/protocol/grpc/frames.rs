@@ -1,4 +1,4 @@
-//! Messages within the bytes of a stream: a flag, a length of four bytes, and so many bytes.
+//! Messages in the bytes of a stream: each has a flag, a length of four bytes, and its content.
 //!
 //! Pure: no socket here.
 
@@ -16,7 +16,7 @@ const PREFIX: usize = 5;
 /// so that idle users stay small.
 const WORTH_KEEPING: usize = 4 * 1024;
 
-/// Reads messages from bytes as they come.
+/// Reader of messages from bytes as they come.
 #[derive(Debug, Default)]
 pub(super) struct Frames {
     most: u32,

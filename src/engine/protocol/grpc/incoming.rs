@@ -1,4 +1,4 @@
-//! The answer to a call as it comes: head, messages, trailers.
+//! Answer to a call as it comes: head, messages, trailers.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -99,20 +99,20 @@ impl Incoming {
     }
 }
 
-/// Answer that is being read: what it has of HTTP, and what of gRPC.
+/// Parsing state of an answer: its HTTP part and its gRPC part.
 pub(super) struct Reading<'a> {
     answer: &'a mut Received,
     reply: &'a mut Reply,
 }
 
 impl<'a> Reading<'a> {
-    /// Makes `channel` ready for the answer to a call.
+    /// Prepares `channel` for the answer to a call.
     pub(super) fn begin(channel: &mut Channel, wanted: Wanted, expected: Expected) {
         channel.answer.begin(wanted);
         channel.reply.get_or_insert_default().begin(expected);
     }
 
-    /// Reads on in the answer that was begun in `channel`.
+    /// Continues to read the answer that was begun in `channel`.
     pub(super) fn of(channel: &'a mut Channel) -> Self {
         Self {
             answer: &mut channel.answer,
@@ -125,7 +125,7 @@ impl<'a> Reading<'a> {
         Ok(self.reply.take_head(status, headers)?)
     }
 
-    /// Returns how many messages became whole.
+    /// Takes bytes of the body and returns how many messages they complete.
     fn take_data(&mut self, data: &[u8]) -> Result<u32, Failure> {
         self.answer.bytes += data.len() as u64;
         self.answer.capture.size += data.len() as u64;
@@ -140,7 +140,7 @@ impl<'a> Reading<'a> {
         Ok(self.reply.take_trailers(trailers)?)
     }
 
-    /// Says whether the answer, which has come to its end, is one.
+    /// Checks an answer that has come to its end.
     fn check(&self) -> Result<(), Failure> {
         Ok(self.reply.check()?)
     }

@@ -1,4 +1,4 @@
-//! Descriptors from the files of a test, read where the load is made.
+//! Descriptors from the `.proto` files of a test.
 
 use std::fs;
 use std::io;
@@ -9,14 +9,13 @@ use crate::plan::feeder::Data;
 use crate::plan::grpc::{Descriptors, ProtoFile, ProtoRoot, Protos, Source};
 use crate::plan::{Inputs, Plan, Problem};
 
-/// Folders within folders that are looked into.
+/// Most levels of folders that are read.
 const MAX_DEPTH: usize = 16;
 
-/// Bytes of one file.
+/// Largest file in bytes.
 const MAX_FILE: usize = 16 << 20;
 
-/// The descriptors of the plan's files, or what is wrong with any. Reads files, hence may take its
-/// time.
+/// Compiles the plan's files, or returns all problems with them. Reads files, so it may block.
 pub fn load(plan: &Plan, inputs: &Inputs) -> Result<Descriptors, Vec<Problem>> {
     let Some(Protos { files, sets, root }) = &plan.protos else {
         return Ok(Descriptors::default());
@@ -78,7 +77,7 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
         .map_err(|_| io::Error::other(format!("it is larger than {} MiB", MAX_FILE >> 20)))
 }
 
-/// Every `.proto` file below, by its path from there, in order.
+/// Reads every `.proto` file below `folder`, ordered by relative path.
 fn read_folder(folder: &Path) -> io::Result<Vec<Source>> {
     let mut found = Vec::new();
     let mut folders = vec![(folder.to_owned(), String::new(), 0)];

@@ -23,14 +23,15 @@ use crate::plan::grpc::{Code, Descriptors, Method};
 /// Longest time for the whole conversation with one target.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Bytes of one answer, and of all files together.
+/// Largest message of an answer in bytes.
 const MAX_ANSWER: u32 = 16 << 20;
+/// Largest size of all files together, in bytes.
 const MAX_ALL: usize = 64 << 20;
 
-/// Files that one server may have.
+/// Most files that one server may have.
 const MAX_FILES: usize = 10_000;
 
-/// Both have the same messages.
+/// Reflection services, newest first. Both have the same messages.
 const SERVICES: [&str; 2] = [
     "grpc.reflection.v1.ServerReflection",
     "grpc.reflection.v1alpha.ServerReflection",
@@ -133,8 +134,8 @@ pub(crate) enum Unreflected {
     Wrong(String),
 }
 
-/// The descriptors of `services`, as far as the target knows them, and all they refer to. `head_of`
-/// makes the head of a call of a method, with the target's metadata.
+/// Asks the target for the descriptors of `services`, as far as it knows them, and all that they
+/// refer to. `head_of` builds the head of a call with the target's metadata.
 pub(crate) async fn reflect(
     route: &Route,
     services: &BTreeSet<&str>,
@@ -175,7 +176,8 @@ pub(crate) async fn reflect(
     }
 }
 
-/// Asks one question after the other, in as many conversations as the target makes of them.
+/// Client that asks one question after another, and opens a new conversation when the target ends
+/// one.
 struct Asker<'a> {
     route: &'a Route,
     head: &'a Head,
@@ -183,8 +185,8 @@ struct Asker<'a> {
 }
 
 impl Asker<'_> {
-    /// The files of all services, with what these import. Where one is not known, all that there
-    /// are are asked for.
+    /// Asks for the files of all services and their imports. If a service is not known, also asks
+    /// for the list of all services.
     async fn all(mut self, services: &BTreeSet<&str>) -> Result<Descriptors, Unreflected> {
         let mut files = Found::default();
         let mut all_known = true;
@@ -222,7 +224,7 @@ impl Asker<'_> {
         Descriptors::of_reflection(files.by_name.into_values(), offered).map_err(Unreflected::Wrong)
     }
 
-    /// The services that the target says it has; `None` if it does not say.
+    /// Returns the services that the target lists; `None` if it does not answer that.
     async fn offered(&mut self) -> Option<BTreeSet<String>> {
         match self.ask(Question::Services(String::new())).await {
             Ok(Some(Answer::Services(Services { services }))) => Some(
@@ -236,7 +238,7 @@ impl Asker<'_> {
         }
     }
 
-    /// `None`: the target knows no such thing.
+    /// Asks one question; `None` if the target does not know the thing asked for.
     async fn ask(&mut self, question: Question) -> Result<Option<Answer>, Unreflected> {
         let mut conversation = match self.conversation.take() {
             Some(conversation) => conversation,
@@ -274,11 +276,11 @@ fn refusal(code: Code, words: String) -> Unreflected {
     }
 }
 
-/// Files that came, and those that are still to be asked for.
+/// Files that came, and imports that must still be asked for.
 #[derive(Default)]
 struct Found {
     by_name: BTreeMap<String, Vec<u8>>,
-    /// Bytes of them.
+    /// Size of the files in bytes.
     size: usize,
     wanted: Vec<String>,
     asked: BTreeSet<String>,
@@ -313,18 +315,18 @@ impl Found {
     }
 }
 
-/// A stream of questions and answers.
+/// Stream of questions and answers.
 struct Conversation {
     sending: SendStream<Bytes>,
     receiving: Option<RecvStream>,
     answer: Option<h2::client::ResponseFuture>,
     reply: Reply,
-    /// Messages that were read of those that came.
+    /// Buffer for uncompressed messages.
     scratch: Vec<u8>,
     _connection: Driven,
 }
 
-/// The task that drives a connection, which ends with its owner.
+/// Task that drives a connection until this handle is dropped.
 struct Driven(JoinHandle<()>);
 
 impl Drop for Driven {

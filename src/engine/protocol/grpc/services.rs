@@ -118,7 +118,7 @@ pub(crate) async fn describe(
     Ok(all)
 }
 
-/// Compiling thousands of files takes a while, in which others of this thread have work to do.
+/// Compiles the plan's files on a blocking thread, since thousands of files take a while.
 async fn compile_files(plan: &Arc<Plan>, inputs: &Inputs) -> Result<Descriptors, Vec<Problem>> {
     let (plan, inputs) = (plan.clone(), inputs.clone());
     let compiling = tokio::task::spawn_blocking(move || {
