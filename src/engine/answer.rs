@@ -1,5 +1,4 @@
-//! The facts of one answer, and the rules that are held against them: checks, extracts, records and
-//! expressions.
+//! Facts of one answer, and the rules that judge them: checks, extracts, records and expressions.
 //!
 //! [`Facts`] is all that a rule sees. A protocol fills it in, and nothing here knows which one did.
 
@@ -22,7 +21,7 @@ use crate::plan::template::Scope;
 
 pub(crate) use rules::{Judged, Needs, PreparedRules};
 
-/// The facts of a whole answer, borrowed from the user's buffers.
+/// Facts of a whole answer, borrowed from the user's buffers.
 ///
 /// A protocol sets the facts that its answers have and leaves the others at their defaults; a rule
 /// that asks for one of those is refused when the test is validated.
@@ -36,8 +35,8 @@ pub(crate) struct Facts<'a> {
     pub(crate) head: &'a [u8],
     /// Headers that came after the body, in the form of a head; empty when no rule reads them.
     pub(crate) trailers: &'a [u8],
-    /// The body without framing and compression, or the last message as JSON; empty when no rule
-    /// reads it.
+    /// Body without framing and compression, or the last message as JSON; empty when no rule reads
+    /// it.
     pub(crate) body: &'a [u8],
     /// True if `body` holds only the first part of the body.
     pub(crate) truncated: bool,
@@ -80,8 +79,8 @@ impl<'a> Facts<'a> {
         first(headers(self.trailers), name, &mut visit)
     }
 
-    /// Value that the answer sets the cookie called `name` to; the last one if it sets several, as
-    /// users keep that one.
+    /// Returns the value that the answer sets the cookie called `name` to: the last one if it sets
+    /// several, as users keep that one.
     fn cookie(&self, name: &str) -> Option<&'a [u8]> {
         let mut last = None;
         self.header("set-cookie", |value| {

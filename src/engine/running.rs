@@ -1,4 +1,4 @@
-//! A load under way, as its owner sees it: one delta a second, and a way to stop it.
+//! Load that is running, as its owner sees it: one delta per second, and a way to stop it.
 
 use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
@@ -15,10 +15,10 @@ use crate::engine::user::context::ContextStart;
 use crate::plan::{Levels, SetupValues, Share};
 use crate::stats::Snapshot;
 
-/// Seconds that a shard may be ahead of the reader before they are put together.
+/// Most seconds that a shard may be ahead of the reader before they are merged.
 const QUEUED_SECONDS: usize = 16;
 
-/// Part of a plan to carry out, and on how many threads.
+/// Part of a plan to carry out, and the number of threads for it.
 #[derive(Debug, Clone)]
 pub struct Assignment {
     /// Share of this process.
@@ -27,8 +27,8 @@ pub struct Assignment {
     pub shards: u32,
     /// Seed of the run.
     pub seed: u64,
-    /// Iterations of the share that another process has carried out, where their number is what is
-    /// asked for.
+    /// Number of the share's iterations that another process has already carried out, for a load
+    /// with a fixed number of them.
     pub done: u64,
     /// Values that setup found.
     pub found: SetupValues,
@@ -41,13 +41,14 @@ pub struct Delta {
     pub second: u32,
     /// Statistics of the second.
     pub snapshot: Snapshot,
-    /// Nothing runs any more, and nothing follows.
+    /// True if nothing runs any more and no delta follows.
     pub last: bool,
-    /// Time from the run's zero to the end of the load, without the drain; with the last delta.
+    /// Time from the run's zero to the end of the load, without the drain; set only in the last
+    /// delta.
     pub length: Option<Duration>,
 }
 
-/// Dropping it cuts the load.
+/// Load that is running. Dropping it cuts the load.
 #[derive(Debug)]
 pub struct Running {
     orders: watch::Sender<Order>,
@@ -58,7 +59,7 @@ pub struct Running {
     /// Seconds that not every shard has handed over yet.
     pending: BTreeMap<u32, Snapshot>,
     next_second: u32,
-    /// The latest second of which anything was handed over.
+    /// Latest second of which anything was handed over.
     last_second: u32,
     /// Latest end of the load of the shards that are over, without the drain.
     ended: Option<Instant>,
@@ -69,14 +70,16 @@ pub struct Running {
 
 #[derive(Debug, Clone, Copy)]
 struct Progress {
-    /// Seconds before this one are complete.
+    /// First second that the shard has not handed over yet.
     next: u32,
     ended: bool,
 }
 
 impl Prepared {
-    /// Starts the load; `start` is the run's zero, when the warm-up begins. It may lie in the
-    /// future, or, for a worker that joins late, in the past: then the users of now start at
+    /// Starts the load. `start` is the run's zero, when the warm-up begins; it may lie in the
+    /// future.
+    ///
+    /// For a worker that joins late it lies in the past: the users that should run by now start at
     /// once, and arrivals from before (if that is more than a second ago) are not made up for.
     pub fn start(self: Arc<Self>, assignment: Assignment, start: Instant) -> Running {
         let joined_at = Instant::now();
@@ -142,7 +145,7 @@ impl Prepared {
         running
     }
 
-    /// Deals out rows of feeders to the users of a share.
+    /// Creates the dealer of feeder rows for the users of a share.
     fn dealer(&self, assignment: &Assignment) -> Dealer {
         let level = self
             .plan
@@ -202,8 +205,8 @@ fn died(shard: u32, second: u32, why: String) -> ShardDelta {
 }
 
 impl Running {
-    /// One for each run second, also for those in which nothing happened; after the end one with
-    /// `last`, then `None`. May be dropped while it waits, nothing is lost.
+    /// Waits for the next run second, also if nothing happened in it. After the end it returns one
+    /// delta with `last`, then `None`. Cancel safe.
     pub async fn next_delta(&mut self) -> Option<Delta> {
         while !self.finished {
             if let Some(delta) = self.complete() {
@@ -217,28 +220,28 @@ impl Running {
         None
     }
 
-    /// Rows of feeders that the master leases.
+    /// Returns the feeder rows that the master leases.
     pub fn supply(&self) -> &Arc<Supply> {
         &self.supply
     }
 
-    /// No new iteration starts; those that run have the plan's `stop_timeout` to finish, then they
-    /// are cut.
+    /// Starts no new iteration. Those that run have the plan's `stop_timeout` to finish and are
+    /// then cut.
     pub fn stop(&self) {
         self.order(Order::Stop);
     }
 
-    /// Everything ends now; requests under way count as interrupted.
+    /// Ends everything now; requests under way count as interrupted.
     pub fn cut(&self) {
         self.order(Order::Cut);
     }
 
-    /// The levels of a search from now on; each time all of them.
+    /// Sets the levels of a search; each call gives all of them.
     pub fn follow(&self, levels: Levels) {
         self.levels.send_replace(levels);
     }
 
-    /// Returns why a part of the load is not carried out, if one is not. The rest goes on.
+    /// Returns why a part of the load is not carried out, if that is so. The rest goes on.
     pub fn failure(&self) -> Option<&str> {
         self.failure.as_deref()
     }
@@ -271,7 +274,7 @@ impl Running {
         self.failure = self.failure.take().or(failure);
     }
 
-    /// The next second, if every shard that still runs is past it.
+    /// Returns the next second, if every shard that still runs is past it.
     fn complete(&mut self) -> Option<Delta> {
         let second = self.next_second;
         let over = self.shards.iter().all(|shard| shard.ended);

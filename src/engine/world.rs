@@ -1,5 +1,4 @@
-//! Surroundings of the process: what the engine finds where it runs. Tests put something else in
-//! its place.
+//! Surroundings of the process that the engine depends on. Tests replace them.
 
 use crate::engine::net::resolve::NameServers;
 
@@ -8,7 +7,7 @@ pub(crate) const METADATA_HOST: &str = "GCE_METADATA_HOST";
 
 /// Name servers and services of the machine that the engine runs on.
 pub(crate) struct World {
-    /// Servers that are asked for the addresses of targets.
+    /// Name servers that resolve targets' hosts.
     pub(crate) names: NameServers,
     /// Host and port of Google's metadata service; `None` for its usual address.
     pub(crate) metadata_host: Option<String>,

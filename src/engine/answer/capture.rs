@@ -1,5 +1,5 @@
-//! The parts of an answer that are kept: its head, and its body up to a limit, as far as rules, the
-//! request log or the protocol need them. Answers of which nothing is needed are only counted.
+//! Parts of an answer that are kept for rules, the request log or the protocol: its head, and its
+//! body up to a limit. Answers of which nothing is needed are only counted.
 
 /// Largest part of a body that is kept, in bytes; the rest is counted and dropped.
 pub(crate) const MAX_BODY: usize = 1024 * 1024;
@@ -61,7 +61,7 @@ impl Capture {
         self.fresh.clear();
     }
 
-    /// Takes the head of the final answer; `bytes` are the whole of it.
+    /// Takes the head of the final answer; `bytes` hold the whole head.
     pub(crate) fn take_head(&mut self, bytes: &[u8], status: u16, sets_cookies: bool) {
         self.sets_cookies = sets_cookies;
         self.keep_refusal(status);
@@ -127,12 +127,12 @@ impl Capture {
         self.body.extend_from_slice(&bytes[..bytes.len().min(room)]);
     }
 
-    /// Returns whether the rest of the body may be dropped unseen.
+    /// Returns whether the rest of the body may be dropped unread.
     pub(crate) fn is_full(&self) -> bool {
         (self.limit == 0 || self.truncated) && !self.wanted.stream
     }
 
-    /// Gives back large buffers once the answer has been judged.
+    /// Frees large buffers once the answer has been judged.
     pub(crate) fn let_go(&mut self) {
         // users do not grow by the bodies of a target that fails
         let is_refusal = !self.wanted.body && self.limit > 0;

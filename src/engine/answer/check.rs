@@ -1,4 +1,4 @@
-//! The judge of checks: one check of a step, prepared once and held against the facts of answers.
+//! Check of a step, prepared once and applied to the facts of answers.
 
 use super::condition::{Part, PreparedCondition};
 use super::{Facts, Store};
@@ -8,22 +8,23 @@ use crate::plan::template::Need;
 use crate::plan::{Check, Condition, Names};
 use crate::stats::ErrorClass;
 
-/// A check whose conditions and expression are ready to be evaluated.
+/// Check whose conditions and expression are ready to be evaluated.
 type Prepared = Check<Vec<PreparedCondition>, CompiledCel>;
 
-/// One check of a step, ready to be held against answers.
+/// Check of a step, ready to be applied to answers.
 pub(super) struct PreparedCheck {
     check: Prepared,
-    /// The check as messages show it.
+    /// Text of the check as messages show it.
     pub(super) asked: String,
-    /// Parts of an answer that must be kept for it.
+    /// Parts of an answer that must be kept for the check.
     pub(super) parts: AnswerParts,
-    /// Rows of feeders that must be fetched for it.
+    /// Feeder rows that the check reads.
     pub(super) feeds: Vec<Need>,
 }
 
 impl PreparedCheck {
-    /// Fails where a template or the expression names something that `names` does not declare.
+    /// Prepares a check. Fails if a template or the expression names something that `names` does
+    /// not declare.
     pub(super) fn new(check: &Check, names: &Names) -> Result<Self, String> {
         let mut expression = None;
         let mut rows = Vec::new();
@@ -56,8 +57,8 @@ impl PreparedCheck {
         matches!(self.check, Check::Status(_) | Check::GrpcStatus(_))
     }
 
-    /// Class of a failure of this check. 429, 503 and the other statuses of failure keep the
-    /// classes that they have without a check.
+    /// Returns the class of a failure of this check. 429, 503 and the other statuses of failure
+    /// keep the classes that they have without a check.
     pub(super) fn class_of_failure(&self, facts: &Facts<'_>) -> ErrorClass {
         match (&self.check, facts.grpc_status) {
             (Check::Status(_), _) if facts.status >= 400 => ErrorClass::of_status(facts.status),
@@ -68,7 +69,7 @@ impl PreparedCheck {
         }
     }
 
-    /// Holds the check against an answer; fails with what was found instead.
+    /// Applies the check to an answer; fails with a message that says what was found.
     pub(super) fn judge(&self, facts: &Facts<'_>, store: &mut impl Store) -> Result<(), String> {
         match &self.check {
             Check::Status(ranges) => found(
@@ -108,7 +109,7 @@ impl PreparedCheck {
     }
 }
 
-/// Prepares conditions, and adds to `rows` the rows of feeders that they read.
+/// Prepares conditions, and adds the feeder rows that they read to `rows`.
 fn prepare(
     must: &[Condition],
     names: &Names,
@@ -166,7 +167,7 @@ fn judge_part(
     }
 }
 
-/// Judges values of one name: one for which all conditions hold is enough.
+/// Applies conditions to the values of one name: it is enough if all hold for one value.
 fn judge_values<'a>(
     must: &[PreparedCondition],
     store: &mut impl Store,

@@ -1,4 +1,4 @@
-//! Conditions for one part of an answer, prepared once; values that are templates are rendered for
+//! Conditions on one part of an answer, prepared once. Values that are templates are rendered for
 //! each answer.
 
 use std::borrow::Cow;
@@ -12,7 +12,7 @@ use crate::plan::{Condition, JsonTemplate, Names, Pattern};
 /// Longest text that a message shows of a value that was found, in characters.
 const MAX_SHOWN: usize = 60;
 
-/// A condition that is ready to be held against parts of answers.
+/// Condition that is ready to be evaluated.
 pub(super) enum PreparedCondition {
     /// Requires that the part exists, or that it does not.
     Exists(bool),
@@ -38,7 +38,7 @@ pub(super) enum Expected {
     Rendered(Compiled),
 }
 
-/// Part of an answer that conditions are held against.
+/// Part of an answer that conditions are evaluated on.
 #[derive(Clone, Copy)]
 pub(super) enum Part<'a> {
     /// JSON value.
@@ -105,13 +105,13 @@ impl PreparedCondition {
         matches!(self, Self::Exists(false))
     }
 
-    /// Returns whether the condition is about the whole part, so that it cannot hold for the
-    /// beginning of one.
+    /// Returns whether the condition is about the whole part, so that it cannot hold if only the
+    /// beginning was kept.
     pub(super) fn is_of_whole(&self) -> bool {
         !matches!(self, Self::Exists(_) | Self::Contains(_) | Self::Matches(_))
     }
 
-    /// Rows of feeders that must be fetched before the condition is judged.
+    /// Returns the feeder rows that the condition reads.
     pub(super) fn needs(&self) -> &[Need] {
         match self {
             Self::Equals(Expected::Rendered(compiled))
@@ -122,7 +122,7 @@ impl PreparedCondition {
         }
     }
 
-    /// Holds the condition against `part`; fails with what was found instead.
+    /// Evaluates the condition on `part`; fails with a message that says what was found.
     pub(super) fn judge(&self, part: Part<'_>, scope: &mut impl Scope) -> Result<(), String> {
         let (holds, hint) = match self {
             Self::Exists(exists) => (*exists, ""),
@@ -207,7 +207,7 @@ impl Part<'_> {
         }
     }
 
-    /// Text that a pattern is matched with: text as it is, any other value as JSON.
+    /// Returns the text to match with a pattern: text as it is, any other value as JSON.
     fn text(&self) -> Cow<'_, [u8]> {
         match self {
             Part::Json(Value::String(text)) => Cow::Borrowed(text.as_bytes()),
@@ -282,7 +282,7 @@ fn number_of(value: &Value) -> Option<Number> {
     }
 }
 
-/// Reads text as a number, without the space around it.
+/// Reads text as a number, ignoring the space around it.
 pub(super) fn number_in(text: &str) -> Option<Number> {
     let text = text.trim();
     let whole = || {

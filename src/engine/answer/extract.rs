@@ -1,4 +1,4 @@
-//! Values and numbers taken out of the facts of an answer.
+//! Values and numbers that steps take from the facts of an answer.
 
 use serde_json::Value;
 
@@ -12,11 +12,11 @@ use crate::plan::{ExtractFrom, Names, Record, RecordFrom, Slot};
 /// Largest number that a histogram holds.
 const MAX_RECORDED: f64 = 1e18;
 
-/// A value that a step takes out of its answers.
+/// Value that a step takes from its answers.
 pub(super) struct PreparedExtract {
     /// Name that the test gave the value.
     pub(super) name: String,
-    /// Slot of the user that takes the value.
+    /// User's slot for the value.
     pub(super) slot: Slot,
     /// Part of the answer that holds the value.
     pub(super) from: ExtractFrom,
@@ -24,9 +24,9 @@ pub(super) struct PreparedExtract {
     pub(super) default: Option<Value>,
 }
 
-/// A number that a step takes out of its answers.
+/// Number that a step takes from its answers.
 pub(super) struct PreparedRecord {
-    /// Place in the plan's list of trends.
+    /// Position in the plan's list of trends.
     pub(super) trend: u16,
     /// Number of the trend's base units in one of the record's own unit.
     scale: f64,
@@ -34,7 +34,8 @@ pub(super) struct PreparedRecord {
 }
 
 impl PreparedExtract {
-    /// The value, or the default where the answer has none; fails with what was found instead.
+    /// Returns the value, or the default if the answer has none; fails with a message that says
+    /// what was found.
     pub(super) fn value(&self, facts: &Facts<'_>) -> Result<Value, String> {
         extract(&self.from, facts).or_else(|why| self.default.clone().ok_or(why))
     }
@@ -69,7 +70,7 @@ fn extract(from: &ExtractFrom, facts: &Facts<'_>) -> Result<Value, String> {
 }
 
 impl PreparedRecord {
-    /// Fails where the expression names something that `names` does not declare.
+    /// Prepares a record. Fails if the expression names something that `names` does not declare.
     pub(super) fn new(trend: u16, record: &Record, names: &Names) -> Result<Self, String> {
         let Record {
             name: _,
@@ -83,7 +84,7 @@ impl PreparedRecord {
         })
     }
 
-    /// Parts of an answer that must be kept for the number.
+    /// Returns the parts of an answer that must be kept for the number.
     pub(super) fn answer_parts(&self) -> AnswerParts {
         match &self.from {
             RecordFrom::Cel(cel) => cel.answer_parts(),
@@ -91,7 +92,7 @@ impl PreparedRecord {
         }
     }
 
-    /// Rows of feeders that must be fetched for the number.
+    /// Returns the feeder rows that the number needs.
     pub(super) fn feeds(&self) -> &[Need] {
         match &self.from {
             RecordFrom::Cel(cel) => cel.needs(),
@@ -99,7 +100,7 @@ impl PreparedRecord {
         }
     }
 
-    /// The number in base units; `None` where the answer has none that a histogram can hold.
+    /// Returns the number in base units; `None` if the answer has none that a histogram can hold.
     pub(super) fn number(&self, facts: &Facts<'_>, store: &impl Store) -> Option<u64> {
         let number = (number(&self.from, facts, store)? * self.scale).round();
         (0.0..=MAX_RECORDED)

@@ -1,5 +1,5 @@
-//! The rules of a step: its checks, extracts and records, prepared once and held against each of
-//! its answers.
+//! Rules of a step: its checks, extracts and records, prepared once and applied to each of its
+//! answers.
 
 use super::check::PreparedCheck;
 use super::extract::{PreparedExtract, PreparedRecord};
@@ -12,11 +12,11 @@ use crate::stats::ErrorClass;
 /// Longest message of a failure, in characters.
 const MAX_MESSAGE: usize = 200;
 
-/// Longest part of such a message that says what was asked for, in characters; leaves room for what
-/// was found.
+/// Longest part of such a message that says what was asked for, in characters, so that there is
+/// room for what was found.
 const MAX_ASKED: usize = 100;
 
-/// Rules of a step, ready to be held against its answers.
+/// Rules of a step, ready to be applied to its answers.
 #[derive(Default)]
 pub(crate) struct PreparedRules {
     checks: Vec<PreparedCheck>,
@@ -133,12 +133,12 @@ impl PreparedRules {
         self.checks.is_empty() && self.extracts.is_empty() && self.records.is_empty()
     }
 
-    /// Parts of an answer that must be kept for the rules.
+    /// Returns the parts of an answer that must be kept for the rules.
     pub(crate) fn needs(&self) -> Needs {
         self.needs
     }
 
-    /// Rows of feeders to fetch before an answer is judged, each once.
+    /// Returns the feeder rows that the rules read, each once.
     pub(crate) fn feeds(&self) -> &[Need] {
         &self.feeds
     }
@@ -149,9 +149,11 @@ impl PreparedRules {
         self.checks.iter().any(PreparedCheck::is_of_status)
     }
 
-    /// Holds the rules against an answer. All checks are made. Values are extracted also when a
-    /// check failed, since a step that goes on after a slow answer needs them as well; numbers are
-    /// recorded only when nothing failed, as latencies are.
+    /// Applies the rules to an answer.
+    ///
+    /// All checks are made. Values are extracted also when a check failed, since a step that goes
+    /// on after a slow answer needs them as well; numbers are recorded only when nothing failed, as
+    /// latencies are.
     pub(crate) fn judge(&self, facts: &Facts<'_>, store: &mut impl Store) -> Judged {
         let mut judged = Judged::default();
         for (i, check) in self.checks.iter().enumerate() {
@@ -185,7 +187,7 @@ impl PreparedRules {
     }
 }
 
-/// Message of a failure: which rule failed, what it asked for, and what was found.
+/// Builds the message of a failure: which rule failed, what it asked for, and what was found.
 fn message(rule: &str, asked: &str, why: &str) -> String {
     clipped(
         &format!("{rule}, {}: {why}", clipped(asked, MAX_ASKED)),

@@ -1,4 +1,4 @@
-//! The latest answer of one target to one user, as far as it came, whatever its protocol.
+//! Latest answer of one target to one user, as far as it came, for any protocol.
 
 use std::time::{Duration, SystemTime};
 
@@ -6,23 +6,23 @@ use http::HeaderMap;
 
 use crate::engine::answer::capture::{Capture, Wanted};
 
-/// Answer as it is received: status, sizes, and what of it is kept for those who look at it.
+/// Answer as it is received: status, sizes, and kept parts.
 #[derive(Debug, Default)]
 pub(crate) struct Received {
-    /// Status of HTTP, 0 before it came.
+    /// HTTP status; 0 before it came.
     pub(crate) status: u16,
-    /// Bytes of heads, framing and body.
+    /// Size in bytes of heads, framing and body.
     pub(crate) bytes: u64,
-    /// Wait that the target asks for; only of 429 and 503.
+    /// Wait that the target asked for; only with 429 and 503.
     pub(crate) retry_after: Option<RetryAfter>,
     /// Head and body, as far as they are kept.
     pub(crate) capture: Capture,
-    /// Events that came, of the latest answer that was read as a stream.
+    /// Number of events of the latest answer that was read as a stream.
     pub(crate) events: u64,
 }
 
 impl Received {
-    /// Makes ready for the next answer, of which what is `wanted` is kept.
+    /// Prepares for the next answer, of which the parts in `wanted` are kept.
     pub(crate) fn begin(&mut self, wanted: Wanted) {
         self.capture.begin(wanted);
         self.status = 0;
@@ -30,7 +30,7 @@ impl Received {
         self.retry_after = None;
     }
 
-    /// Takes a head that came over HTTP/2. Its size is counted as HTTP/1.1 would write it.
+    /// Takes a head that came over HTTP/2. Its size counts as HTTP/1.1 would write it.
     pub(crate) fn take_http2_head(&mut self, status: u16, headers: &HeaderMap) {
         self.status = status;
         let mut sets_cookies = false;
@@ -55,8 +55,8 @@ impl Received {
     }
 }
 
-/// Value of `Retry-After`: seconds or a date, as the target wrote it. Anything else in that header
-/// is not kept: it would be shown, and could be anything.
+/// Value of `Retry-After`: seconds or a date, as the target wrote it. Other values are not kept,
+/// since they could be anything and would be shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct RetryAfter {
     text: [u8; Self::DATE],
@@ -67,7 +67,7 @@ impl RetryAfter {
     /// Length of `Sun, 06 Nov 1994 08:49:37 GMT`.
     const DATE: usize = 29;
 
-    /// Reads the value of the header.
+    /// Reads the value of the header; `None` if it is neither seconds nor a date.
     pub(crate) fn of(value: &[u8]) -> Option<Self> {
         let is_seconds =
             !value.is_empty() && value.len() <= 10 && value.iter().all(u8::is_ascii_digit);

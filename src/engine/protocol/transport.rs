@@ -14,29 +14,27 @@ use crate::engine::protocol::http::authorized::AuthorizedRequests;
 use crate::plan::share::Slice;
 use crate::plan::template::Compiled;
 
-/// Bytes of the buffer for all reads of a thread: connections that wait need none.
+/// Size in bytes of the buffer for all reads of a thread, so that waiting connections need none.
 const READ_BUFFER: usize = 64 * 1024;
 
-/// Connections that may turn out to have ended, one after the other, before a request can be sent
-/// at all.
+/// Most connections, one after another, that may have ended before a request could be sent.
 const MOST_GONE: u32 = 3;
 
-/// Targets of a test, made ready before load and shared by all threads.
+/// Targets of a test, prepared before load and shared by all threads.
 #[derive(Default)]
 pub(crate) struct Targets {
-    /// Way to each target, the test's own first, and behind them those of calls over gRPC.
+    /// Routes of the targets, the test's own first and then those for calls over gRPC.
     pub(crate) routes: Vec<Route>,
-    /// Credentials of each target; a call over gRPC has its own.
+    /// Credentials of each target. Calls over gRPC have their own.
     pub(crate) credentials: Vec<Option<Credentials>>,
     /// Headers of each target.
     pub(crate) headers: Vec<TargetHeaders>,
 }
 
-/// Headers of a target, for a request that was not made for it: a redirect that comes from
-/// elsewhere.
+/// Headers of a target for a request that was built for another: one that a redirect leads to it.
 #[derive(Default)]
 pub(crate) struct TargetHeaders {
-    /// Names and values.
+    /// Names and values of the headers.
     pub(crate) headers: Vec<(String, Compiled)>,
 }
 
@@ -46,20 +44,20 @@ pub(crate) struct Transport {
     pub(crate) targets: Arc<Targets>,
     /// Connections to each target, by place among [`Targets::routes`].
     pub(crate) pools: Vec<Pool>,
-    /// Scratch space of reads; its content has no meaning between two of them.
+    /// Scratch space for reads, without meaning between two of them.
     pub(crate) buffer: RefCell<Box<[u8]>>,
-    /// Requests that differ only by credentials which are refreshed.
+    /// Requests that differ only by refreshed credentials.
     pub(crate) authorized: AuthorizedRequests,
 }
 
 impl Targets {
-    /// Credentials of a target that are refreshed while the load goes on.
+    /// Returns the credentials of a target if they are refreshed during the load.
     pub(crate) fn refreshed(&self, route: usize) -> Option<&RefreshedCredentials> {
         self.credentials.get(route)?.as_ref()?.refreshed()
     }
 
-    /// Takes the failures to renew tokens since the last call: place of the target, how many there
-    /// were, and why the last one failed.
+    /// Returns the failures to renew tokens since the last call: position of the target, their
+    /// number, and the reason of the last one.
     pub(crate) fn take_renewal_failures(&self) -> impl Iterator<Item = (usize, u64, String)> {
         self.credentials
             .iter()
@@ -73,7 +71,7 @@ impl Targets {
 }
 
 impl Transport {
-    /// Makes the pools of the thread that carries out `slice`, with no connection in them.
+    /// Creates the pools of the thread that carries out `slice`, with no connection in them.
     pub(crate) fn new(targets: Arc<Targets>, slice: Slice) -> Self {
         Self {
             pools: targets
@@ -88,7 +86,7 @@ impl Transport {
     }
 }
 
-/// Count of how often a message was tried.
+/// Counter of the attempts to send a message.
 #[derive(Default)]
 pub(crate) struct Tries {
     refused: bool,
@@ -96,8 +94,8 @@ pub(crate) struct Tries {
 }
 
 impl Tries {
-    /// Decides whether to try once more: a stream that the target refused, which is counted and
-    /// which it promises not to have looked at, or a connection on which nothing was sent.
+    /// Returns whether to try once more: after a refused stream, which is counted and which the
+    /// target did not process, or after a connection on which nothing was sent.
     pub(crate) fn one_more(
         &mut self,
         outcome: &Result<(), Failure>,
@@ -119,7 +117,8 @@ impl Tries {
     }
 }
 
-/// Pause before a request is sent once more after `tries` retries: it doubles with each.
+/// Returns the pause before a request is sent again after `tries` retries: `first`, doubled with
+/// each.
 pub(crate) fn backoff(first: Duration, tries: u32) -> Duration {
     first.saturating_mul(1 << tries.min(16))
 }

@@ -1,4 +1,4 @@
-//! A shard's own statistics: written without a lock, handed over once a run second.
+//! Statistics of a shard, written without a lock and handed over once per run second.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -13,33 +13,33 @@ use crate::stats::{
     ErrorClass, ErrorKey, Phase, Snapshot, StepStats, StreamStats, TaskStats, TrendStats,
 };
 
-/// Statistics that a shard hands over: what happened in a run second, or the last of it.
+/// Statistics of one run second that a shard hands over.
 pub(crate) struct ShardDelta {
     /// Number of the shard.
     pub(crate) shard: u32,
     /// Run second, from 0.
     pub(crate) second: u32,
-    /// Statistics of it.
+    /// Statistics of the second.
     pub(crate) snapshot: Snapshot,
-    /// True if nothing follows.
+    /// True if no further delta follows.
     pub(crate) last: bool,
-    /// Time when its load was over, with the last delta, without the drain; `None` for one that
-    /// died.
+    /// Time when the shard's load was over, without the drain; set only in the last delta, and
+    /// `None` for a shard that died.
     pub(crate) ended: Option<Instant>,
     /// Reason why the shard ended before its time.
     pub(crate) failure: Option<String>,
 }
 
-/// One iteration that came to its end.
+/// Iteration that came to its end.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Iteration {
-    /// Place among the plan's tasks.
+    /// Position of the task in the plan.
     pub(crate) task: u16,
     /// Part of the run.
     pub(crate) part: Part,
-    /// Time from its intended start to the end of its last step.
+    /// Time from the intended start of the iteration to the end of its last step.
     pub(crate) duration: Duration,
-    /// A step failed.
+    /// True if a step failed.
     pub(crate) failed: bool,
 }
 
@@ -48,33 +48,33 @@ pub(crate) struct Iteration {
 pub(crate) enum Dropped {
     /// No slot of open load was free.
     NoSlot,
-    /// No row of a feeder could be had.
+    /// No row of a feeder was available.
     NoRow,
 }
 
 /// Statistics of one shard, a second at a time.
 pub(crate) struct Recorder {
     shard: u32,
-    /// Dense, by place in the plan's list of steps.
+    /// Steps by position in the plan's list.
     steps: Vec<StepStats>,
     /// Tasks by place in the plan's list, grown on demand.
     tasks: Vec<TaskStats>,
     /// Trends by place in the plan's list, grown on demand.
     trends: Vec<TrendStats>,
-    /// The rest of the second's snapshot; its `users` is kept up to date.
+    /// Other parts of the second's snapshot; its `users` is kept up to date.
     rest: Snapshot,
     second: u32,
     /// End of the second.
     boundary: Instant,
-    /// Meter of the process; only one of its shards has it.
+    /// Meter of the process's CPU time; only one of its shards has it.
     cpu: Option<CpuMeter>,
-    /// A snapshot that found the queue full; goes with the next.
+    /// Snapshot that found the queue full and is merged into the next.
     kept_back: Option<Snapshot>,
     queue: mpsc::Sender<ShardDelta>,
 }
 
 impl Recorder {
-    /// `boundary` is the end of `second`.
+    /// Creates a recorder whose current second is `second` and ends at `boundary`.
     pub(crate) fn new(
         shard: u32,
         steps: usize,
@@ -102,7 +102,7 @@ impl Recorder {
         self.boundary
     }
 
-    /// Hands over every second that is over at `now`.
+    /// Hands over every second that has ended by `now`.
     pub(crate) fn roll(&mut self, now: Instant) {
         while now >= self.boundary {
             let snapshot = self.take(now);
@@ -123,7 +123,7 @@ impl Recorder {
         }
     }
 
-    /// Returns what has not been handed over yet.
+    /// Returns the statistics that were not handed over yet.
     pub(crate) fn finish(&mut self, now: Instant) -> ShardDelta {
         self.roll(now);
         ShardDelta {
@@ -168,7 +168,8 @@ impl Recorder {
         snapshot
     }
 
-    /// `why` is asked only for the first failure of its kind in a second.
+    /// Records a finished request. `why` is called only for the first failure of its kind in a
+    /// second.
     pub(crate) fn record(&mut self, sample: Sample<'_>, why: impl FnOnce() -> String) {
         if sample.ended >= self.boundary {
             self.roll(sample.ended);
@@ -226,15 +227,15 @@ impl Recorder {
         }
     }
 
-    /// Messages of a stream were sent at `at`.
+    /// Counts messages of a stream that were sent at `at`.
     fn messages_sent(&mut self, step: u16, part: Part, at: Instant, count: u32) {
         if let Some(stream) = self.stream(step, part, at) {
             stream.messages_sent += u64::from(count);
         }
     }
 
-    /// A message or an event of a stream came at `at`; `gap` is the time since the one before it,
-    /// of those that count.
+    /// Counts a message or event of a stream that came at `at`. `gap` is the time since the one
+    /// before, of those that count.
     fn message_received(&mut self, step: u16, part: Part, at: Instant, gap: Option<Duration>) {
         if let Some(stream) = self.stream(step, part, at) {
             stream.messages_received += 1;
@@ -244,7 +245,8 @@ impl Recorder {
         }
     }
 
-    /// The streams of a step in the second of `at`; `None` where they are not measured.
+    /// Returns the stream statistics of a step for the second of `at`; `None` outside the measured
+    /// part.
     fn stream(&mut self, step: u16, part: Part, at: Instant) -> Option<&mut StreamStats> {
         if at >= self.boundary {
             self.roll(at);
@@ -253,7 +255,7 @@ impl Recorder {
             .then(|| &mut **self.steps[usize::from(step)].stream.get_or_insert_default())
     }
 
-    /// A request of a step with limits was cut at the end of the run.
+    /// Counts a request of a step with limits that was cut at the end of the run.
     fn missed(&mut self, step: u16, part: Part) {
         if part == Part::Measured {
             self.steps[usize::from(step)].goodput.judged += 1;
@@ -280,8 +282,8 @@ impl Recorder {
         }
     }
 
-    /// A step's `if`, `until` or `forEach` came to nothing, so the iteration has failed. `place` is
-    /// its number among the steps that say when or how often.
+    /// Records that a step's `if`, `until` or `forEach` failed, and with it the iteration. `place`
+    /// is the step's position among those with conditions or repetitions.
     pub(crate) fn condition_failed(
         &mut self,
         place: u16,
@@ -301,7 +303,7 @@ impl Recorder {
         }
     }
 
-    /// Something failed that no request waits for.
+    /// Records failures that no request waited for.
     pub(crate) fn failed_beside(&mut self, class: ErrorClass, step: u16, count: u64, why: &str) {
         for _ in 0..count {
             self.rest.errors.record(
@@ -315,7 +317,8 @@ impl Recorder {
         }
     }
 
-    /// An iteration starts at `now`; `lag` after it should have, where there was such a time.
+    /// Counts an iteration that starts at `now`. `lag` is its delay after the intended start, if
+    /// there was one.
     pub(crate) fn iteration_started(&mut self, now: Instant, lag: Option<Duration>, part: Part) {
         if now >= self.boundary {
             self.roll(now);
@@ -350,7 +353,7 @@ impl Recorder {
         }
     }
 
-    /// Arrivals of the warm-up are not missed when they drop.
+    /// Counts dropped arrivals, except those of the warm-up.
     pub(crate) fn dropped(&mut self, count: u64, why: Dropped, part: Part) {
         if part == Part::Measured {
             self.rest.counters.dropped += count;
@@ -366,8 +369,8 @@ impl Recorder {
         self.rest.counters.redirect_hops += 1;
     }
 
-    /// Records what an answer held for the trend at `place` of the plan's list, in its base unit.
-    /// Belongs to the second of the latest sample.
+    /// Records a number for the trend at `place` of the plan's list, in its base unit, or that an
+    /// answer had none. It belongs to the second of the latest sample.
     pub(crate) fn trend(&mut self, place: u16, value: Option<u64>, part: Part) {
         if part != Part::Measured {
             return;
@@ -471,7 +474,7 @@ fn record_stream(stats: &mut StreamStats, stream: &StreamSample, latency: Durati
     stats.counted_by_events += u64::from(!counted_by_usage);
 }
 
-/// Takes what has samples, by place, leaving nothing behind.
+/// Takes the items that have samples, with their positions, and resets them.
 fn taken<T: Default>(places: &mut [T], has_samples: impl Fn(&T) -> bool) -> BTreeMap<u16, T> {
     let places = places
         .iter_mut()
@@ -482,7 +485,7 @@ fn taken<T: Default>(places: &mut [T], has_samples: impl Fn(&T) -> bool) -> BTre
         .collect()
 }
 
-/// The item at `place`, which may be the first one there.
+/// Returns the item at `place`, growing the list if needed.
 fn grown<T: Default>(places: &mut Vec<T>, place: u16) -> &mut T {
     let place = usize::from(place);
     if place >= places.len() {

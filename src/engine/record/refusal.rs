@@ -92,8 +92,8 @@ const KNOWN: [Known; 9] = [
     ),
 ];
 
-/// One line: the reason if it is a known one, and what the target says itself, without what
-/// `redact` takes out.
+/// Returns the known reason and the target's own message as one line. `redact` removes secrets from
+/// the message.
 pub(crate) fn reason(
     status: u16,
     head: &[u8],

@@ -1,8 +1,8 @@
-//! Requests that are chosen at random and written down, each as one line of JSON: what was sent,
-//! and what came back.
+//! Request log: requests chosen at random and written as one line of JSON each, with what was sent
+//! and received.
 //!
-//! A shard only copies the first bytes of each; a thread of its own takes the secrets out and
-//! writes. Without `spec.samples`, or without a [`SampleLog`], no request is looked at.
+//! A shard only copies the first bytes of each; a separate thread removes the secrets and writes.
+//! Without `spec.samples`, or without a [`SampleLog`], no request is copied.
 
 mod line;
 
@@ -26,18 +26,17 @@ use crate::stats::ErrorClass;
 use rand_xoshiro::Xoshiro256PlusPlus;
 use rand_xoshiro::rand_core::{RngCore, SeedableRng};
 
-/// Requests on their way to the thread that writes; when it falls behind, further ones are left
-/// out.
+/// Most requests that wait for the writing thread; if it falls behind, further ones are left out.
 const QUEUED: usize = 64;
 
-/// Tokens that become known only later are at most so long in each form.
+/// Longest form of a token that becomes known during the run, in bytes.
 const LONGEST_TOKEN: usize = 16 * 1024;
 
-/// Mixed into a shard's seed, so that what else is random in it is the same whether requests are
-/// sampled or not.
+/// Number mixed into a shard's seed, so that its other random numbers do not depend on whether
+/// requests are logged.
 const STREAM: u64 = 0x5a4d_504c_4553_0001;
 
-/// Writes samples until it is closed.
+/// Writer of request log entries, until it is closed.
 pub struct SampleLog {
     queue: SyncSender<Message>,
     writer: JoinHandle<()>,
@@ -52,8 +51,8 @@ pub struct SampleSink {
     run: Arc<str>,
 }
 
-/// Count of requests that were written down, and of chosen ones that were not: `maxBytes` was
-/// reached, or the disk was too slow.
+/// Counts of requests that were written and of chosen ones that were left out because `maxBytes`
+/// was reached or the disk was too slow.
 #[derive(Debug, Default)]
 pub struct Written {
     lines: AtomicU64,
@@ -69,7 +68,7 @@ enum Message {
 pub(crate) struct Sampling {
     settings: RequestLog,
     redactor: Arc<Redactor>,
-    /// Bytes of a body that must be at hand for none of a secret to be shown.
+    /// Bytes of a body that must be read so that no part of a secret is shown.
     reach: usize,
     /// Names by place in [`Plan::steps`]: scenario, task and step.
     names: Vec<[String; 3]>,
@@ -78,42 +77,42 @@ pub(crate) struct Sampling {
     sink: SampleSink,
 }
 
-/// Chooses a shard's requests.
+/// Sampler that chooses a shard's requests for the log.
 pub(crate) struct Sampler {
     sampling: Arc<Sampling>,
     worker: u32,
     random: RefCell<Xoshiro256PlusPlus>,
-    /// A request is chosen when 64 random bits are not above this.
+    /// Largest value of 64 random bits for which a request is chosen.
     most: u64,
 }
 
-/// A request that is over, as the shard sees it.
+/// Finished request, as the shard sees it.
 pub(crate) struct Seen<'a> {
     /// Number of the step.
     pub(crate) step: u16,
     /// Number of the user.
     pub(crate) user: u64,
-    /// Number of its iteration.
+    /// Number of the user's iteration.
     pub(crate) iteration: u64,
     /// Part of the run.
     pub(crate) part: Part,
-    /// Time of its end.
+    /// Time when the request ended.
     pub(crate) ended: Instant,
-    /// Time from its intended start to its end.
+    /// Time from the intended start of the request to its end.
     pub(crate) latency: Duration,
-    /// Time from its first byte to its end.
+    /// Time from the first byte sent to the end.
     pub(crate) service_time: Duration,
-    /// Class and words of its failure.
+    /// Class and message of a failure; `None` after success.
     pub(crate) failure: Option<(ErrorClass, String)>,
-    /// The message as it was rendered, head and body.
+    /// Message as rendered, head and body.
     pub(crate) sent: &'a [u8],
-    /// Bytes of its body, where not all of it is in `sent`, or not as it was.
+    /// Size of the request's body in bytes, if `sent` does not hold the body itself.
     pub(crate) sent_size: Option<u64>,
-    /// `None` where no whole answer came.
+    /// Facts of the answer; `None` without a whole answer.
     pub(crate) answer: Option<Facts<'a>>,
 }
 
-/// A copy of what may be shown of a request, secrets included.
+/// Copy of the parts of a request that may be shown, secrets included.
 struct Taken {
     at: SystemTime,
     worker: u32,
@@ -131,7 +130,7 @@ struct Taken {
     received: Option<Copied>,
 }
 
-/// The head of a message and the beginning of its body.
+/// Head of a message and the beginning of its body.
 struct Copied {
     head: Vec<u8>,
     body: Vec<u8>,
@@ -139,7 +138,7 @@ struct Copied {
 }
 
 impl SampleLog {
-    /// Writes to `out`, which is flushed after each line.
+    /// Starts a thread that writes entries to `out`, which is flushed after each line.
     pub fn to(mut out: impl Write + Send + 'static) -> std::io::Result<Self> {
         let (queue, messages) = sync_channel(QUEUED);
         let writer = std::thread::Builder::new()
@@ -152,7 +151,7 @@ impl SampleLog {
         })
     }
 
-    /// Makes a sink for the log entries of `run`.
+    /// Creates a sink for the log entries of `run`.
     pub fn sink(&self, run: &str) -> SampleSink {
         SampleSink {
             queue: self.queue.clone(),
@@ -161,7 +160,7 @@ impl SampleLog {
         }
     }
 
-    /// Waits until all is written that was handed over.
+    /// Waits until all entries handed over are written, and returns the counts.
     pub fn close(self) -> Arc<Written> {
         let Self {
             queue,
@@ -177,12 +176,12 @@ impl SampleLog {
 }
 
 impl Written {
-    /// Returns how many requests were written down.
+    /// Returns how many requests were written.
     pub fn lines(&self) -> u64 {
         self.lines.load(Ordering::Relaxed)
     }
 
-    /// Returns how many chosen requests were not.
+    /// Returns how many chosen requests were not written.
     pub fn left_out(&self) -> u64 {
         self.left_out.load(Ordering::Relaxed)
     }
@@ -210,7 +209,7 @@ fn write_all(messages: &Receiver<Message>, out: &mut impl Write) {
 }
 
 impl Sampling {
-    /// `None` where the plan asks for no samples.
+    /// Creates the state of the request log; `None` if the plan asks for none.
     pub(crate) fn new(plan: &Plan, redactor: Arc<Redactor>, sink: SampleSink) -> Option<Arc<Self>> {
         let settings = plan.request_log?;
         let name = |place: StepPlace<'_>| {
@@ -235,7 +234,7 @@ impl Sampling {
     }
 }
 
-/// The head of an answer, with its trailers, unless these are all that there is.
+/// Returns the head of an answer with its trailers, unless these are all that there is.
 fn whole_head<'a>(facts: &Facts<'a>) -> Cow<'a, [u8]> {
     let Facts { head, trailers, .. } = *facts;
     match facts.grpc_status {
@@ -247,12 +246,12 @@ fn whole_head<'a>(facts: &Facts<'a>) -> Cow<'a, [u8]> {
 }
 
 impl Sampler {
-    /// Bytes of a body that are looked at, so that none of a secret is shown.
+    /// Returns how many bytes of a body must be read so that no part of a secret is shown.
     pub(crate) fn reach(&self) -> usize {
         self.sampling.reach
     }
 
-    /// Makes the sampler of a shard.
+    /// Creates the sampler of a shard.
     pub(crate) fn new(sampling: Arc<Sampling>, worker: u32, seed: u64) -> Self {
         // from 0 to 1; what is beyond 64 bits is cut to them
         let most = (sampling.settings.rate * 2f64.powi(64)) as u64;
@@ -264,7 +263,7 @@ impl Sampler {
         }
     }
 
-    /// Draws whether the next request is written down.
+    /// Draws whether the next request is logged.
     pub(crate) fn draw(&self) -> bool {
         let is_chosen = self.random.borrow_mut().next_u64() <= self.most;
         if is_chosen && self.sampling.left.load(Ordering::Relaxed) == 0 {
@@ -278,7 +277,7 @@ impl Sampler {
         is_chosen
     }
 
-    /// Hands a request over to be written down.
+    /// Hands a request over to be written.
     pub(crate) fn take(&self, seen: Seen<'_>) {
         let Seen {
             step,

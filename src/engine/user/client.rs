@@ -1,4 +1,5 @@
-//! One user or slot: carries out iterations, step by step, over its own ways to the targets.
+//! One user or slot, which carries out iterations step by step, with its own channels to the
+//! targets.
 
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -32,17 +33,17 @@ use crate::stats::ErrorClass;
 pub(crate) enum End {
     /// Each step got an answer, even if the last one was a failure.
     Answered,
-    /// A request got no whole answer: the target may be down, and asking at once again would only
+    /// A request got no whole answer: the target may be down, and asking again at once would only
     /// burn CPU.
     Unanswered,
-    /// A step that failed says that the user ends.
+    /// A step failed in a way that ends the user.
     UserOver,
 }
 
 /// One user or slot.
 pub(crate) struct Client {
     context: Rc<Context>,
-    /// Channels by route; opened when first used.
+    /// Channels by route, opened on first use.
     channels: Vec<Channel>,
     deadline: Deadline,
     scratch: Scratch,
@@ -50,18 +51,18 @@ pub(crate) struct Client {
     jar: Jar,
     answered: Option<Answered>,
     is_slot: bool,
-    /// True once what `onStart` asks for has been done.
+    /// True once `onStart` was carried out.
     started: bool,
-    /// The last request that failed got no whole answer.
+    /// True if the last failed request got no whole answer.
     unanswered: bool,
     throttle: Option<Rc<Throttle>>,
-    /// End of the load of its cohort.
+    /// End of the load of the user's cohort.
     closing: Rc<Closing>,
-    /// The turn of the next request was taken before the iteration began.
+    /// True if the throttle's turn for the next request was taken before the iteration began.
     has_turn: bool,
 }
 
-/// The time of an iteration.
+/// Clock of an iteration.
 #[derive(Clone, Copy)]
 struct Clock {
     /// Time when the next step should begin: the arrival, then the end of the step before it and
@@ -76,12 +77,11 @@ struct Clock {
 enum Outcome {
     Done,
     Failed,
-    /// One failed, and with it the user is over.
+    /// A step failed, and the user ends.
     UserOver,
 }
 
-/// Reason why it cannot be said when or how often a step is to be carried out. No message holds a
-/// value.
+/// Reason why a condition or repetition of a step cannot be evaluated. No message holds a value.
 #[derive(Debug, thiserror::Error)]
 enum FlowError {
     #[error(transparent)]
@@ -97,12 +97,13 @@ enum FlowError {
 }
 
 impl Client {
-    /// `user` is its number over the whole fleet.
+    /// Creates a user of closed load; `user` is its number over the whole fleet.
     pub(crate) fn user(context: Rc<Context>, closing: Rc<Closing>, user: u64) -> Self {
         Self::new(context, closing, user, false)
     }
 
-    /// Each request waits for its turn; that of an iteration's first is the iteration's own.
+    /// Makes each request wait for its turn, except that the first of an iteration uses the turn of
+    /// the iteration.
     pub(crate) fn throttled(self, throttle: Option<Rc<Throttle>>) -> Self {
         Self { throttle, ..self }
     }
@@ -132,8 +133,8 @@ impl Client {
         }
     }
 
-    /// One iteration, begun `now`; how and when it ended. `intended` is when it should have begun,
-    /// where that was planned.
+    /// Carries out one iteration from `now` on, and returns how and when it ended. `intended` is
+    /// its intended start, if there was one.
     pub(crate) async fn iterate(
         &mut self,
         scenario: &PreparedScenario,
@@ -195,7 +196,7 @@ impl Client {
         (self.end(outcome), ended)
     }
 
-    /// Records a task, which was meant to begin at `begun`.
+    /// Records a finished task; `begun` is its intended start.
     fn task_finished(&self, task: &PreparedTask, outcome: Outcome, begun: Instant, clock: &Clock) {
         let iteration = Iteration {
             task: task.place,
@@ -207,7 +208,8 @@ impl Client {
         recorder.iteration_finished(iteration);
     }
 
-    /// Takes the rows that the iteration begins with; whether it waited for them.
+    /// Takes the rows that the iteration's first step reads, and returns whether it waited for
+    /// them.
     async fn first_rows(&mut self, tasks: &[PreparedTask]) -> Result<bool, NoRow> {
         let first = tasks.first().and_then(|task| task.program.first());
         match first {
@@ -227,8 +229,8 @@ impl Client {
         }
     }
 
-    /// An iteration without its first row is none; an arrival is missing then, unless the end of
-    /// the rows is that of the run.
+    /// Ends an iteration that got no first row. For open load it counts as a dropped arrival,
+    /// unless the end of the rows ends the run.
     fn not_begun(&self, none: NoRow, part: Part) -> End {
         if self.is_slot && none != NoRow::Exhausted(OnExhausted::StopRun) {
             self.context
@@ -242,7 +244,7 @@ impl Client {
         }
     }
 
-    /// Does what `onStop` asks for, if `onStart` was done.
+    /// Carries out `onStop`, if `onStart` was carried out.
     pub(crate) async fn finish(&mut self, scenario: &PreparedScenario) {
         if self.started && !scenario.on_stop.is_empty() {
             let now = Instant::now();
@@ -261,7 +263,7 @@ impl Client {
         }
     }
 
-    /// Carries out steps that belong to no iteration; whether all went well.
+    /// Carries out steps outside of an iteration, and returns whether all succeeded.
     pub(crate) async fn run_once(
         &mut self,
         scenario: &PreparedScenario,
@@ -282,7 +284,7 @@ impl Client {
             == Outcome::Done
     }
 
-    /// Does each task once, for nobody's statistics.
+    /// Carries out each task once, for a preflight.
     pub(crate) async fn rehearse(&mut self, scenario: &PreparedScenario) {
         self.frame.begin_iteration(scenario);
         if self.start(scenario, Instant::now()).await != Outcome::Done {
@@ -363,7 +365,7 @@ impl Client {
         Outcome::Done
     }
 
-    /// A step that is more than a request.
+    /// Carries out a step that is more than a request.
     async fn step(&mut self, scenario: &PreparedScenario, op: &Op, clock: &mut Clock) -> Outcome {
         let Some(flow) = &op.flow else {
             return self.once(scenario, op.act, clock).await;
@@ -412,7 +414,7 @@ impl Client {
         }
     }
 
-    /// Records that what a step asks for came to nothing, and what becomes of the step.
+    /// Records that a condition or repetition failed, and returns the outcome of the step.
     fn fail_flow(&self, flow: &Flow, field: &str, error: FlowError, clock: &Clock) -> Outcome {
         self.context
             .recorder
@@ -451,7 +453,7 @@ impl Client {
             .await
     }
 
-    /// Takes the rows that `needs` asks for, or what becomes of a step without them.
+    /// Takes the rows that `needs` asks for; fails with the outcome of a step that got none.
     async fn rows(&mut self, needs: &[Need], clock: &mut Clock) -> Result<(), Outcome> {
         match self.frame.take_rows(needs, self.is_slot).await {
             Ok(false) => {}
@@ -574,7 +576,7 @@ async fn pause(time: Duration, clock: &mut Clock) {
     clock.now = Instant::now();
 }
 
-/// No whole answer came, and not because it was waited for in vain.
+/// Returns whether there was no whole answer, for another reason than a timeout.
 fn is_unanswered(class: ErrorClass) -> bool {
     use ErrorClass::*;
     matches!(

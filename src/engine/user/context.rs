@@ -1,4 +1,4 @@
-//! State that the users and slots of one thread share with each other, and with no other thread.
+//! State that the users and slots of one thread share, and no other thread has.
 
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
@@ -20,53 +20,53 @@ use crate::plan::share::Slice;
 
 /// Plan, connections, statistics and random numbers of one thread.
 pub(crate) struct Context {
-    /// The plan, ready to be carried out.
+    /// Plan, ready to be carried out.
     pub(crate) prepared: Arc<Prepared>,
-    /// Rows of feeders.
+    /// Dealer of feeder rows.
     pub(crate) dealer: Arc<Dealer>,
     /// Values that setup found.
     pub(crate) setup: Arc<SetupSlots>,
-    /// The thread's part of the load.
+    /// Part of the load that this thread carries out.
     pub(crate) slice: Slice,
-    /// The end of the warm-up: what starts before is not in the results.
+    /// End of the warm-up; what starts before it is not in the results.
     pub(crate) zero: Instant,
-    /// Statistics.
+    /// Recorder of the thread's statistics.
     pub(crate) recorder: RefCell<Recorder>,
-    /// Connections.
+    /// Connections of the thread.
     pub(crate) transport: Transport,
-    /// Chooses the requests that are written down.
+    /// Sampler that chooses requests for the request log, if there is one.
     pub(crate) sampler: Option<Sampler>,
-    /// True if failed checks are told with the answers.
+    /// True if messages of failed checks quote the answer.
     pub(crate) tells_answers: bool,
     random: RefCell<Xoshiro256PlusPlus>,
-    /// Count of how often `seq()` was asked for, and a lead over whoever held this slice before.
+    /// Counter of calls of `seq()`. It starts ahead of any earlier process that had this slice.
     sequence: Cell<u64>,
 }
 
-/// Everything that a context is made of.
+/// Inputs of a context.
 pub(crate) struct ContextStart {
-    /// The plan, ready to be carried out.
+    /// Plan, ready to be carried out.
     pub(crate) prepared: Arc<Prepared>,
-    /// Rows of feeders.
+    /// Dealer of feeder rows.
     pub(crate) dealer: Arc<Dealer>,
     /// Values that setup found.
     pub(crate) setup: Arc<SetupSlots>,
-    /// The thread's part of the load.
+    /// Part of the load that this thread carries out.
     pub(crate) slice: Slice,
     /// Seed of the run.
     pub(crate) seed: u64,
-    /// The run's zero, when the warm-up begins.
+    /// Zero of the run, when the warm-up begins.
     pub(crate) start: Instant,
     /// Time when the load was asked for; after `start` for a worker that joins late.
     pub(crate) joined_at: Instant,
     /// First run second of which anything is recorded.
     pub(crate) first_second: u32,
-    /// Takes what is recorded, a second at a time.
+    /// Queue for the statistics of each second.
     pub(crate) queue: mpsc::Sender<ShardDelta>,
 }
 
 impl Context {
-    /// Makes the context of a thread, with no connection open yet.
+    /// Creates the context of a thread, with no connection open yet.
     pub(crate) fn new(begin: ContextStart) -> Self {
         let ContextStart {
             prepared,
@@ -110,7 +110,7 @@ impl Context {
         }
     }
 
-    /// Returns the part of the run to which an iteration belongs that starts then.
+    /// Returns the part of the run to which an iteration that starts at `start` belongs.
     pub(crate) fn part(&self, start: Instant) -> Part {
         if start < self.zero {
             Part::Warmup
@@ -124,7 +124,7 @@ impl Context {
         self.random.borrow_mut().next_u64()
     }
 
-    /// Returns a number that no other thread, worker or earlier process of this worker gives out in
+    /// Returns a number that no other thread, worker or earlier process of this worker returns in
     /// the run.
     pub(crate) fn sequence(&self) -> u64 {
         let nth = self.sequence.get();
@@ -132,7 +132,7 @@ impl Context {
         self.slice.number(nth)
     }
 
-    /// Leaves so many numbers to others.
+    /// Skips `count` numbers, which others may use.
     pub(crate) fn skip_sequence(&self, count: u64) {
         self.sequence.set(self.sequence.get() + count);
     }

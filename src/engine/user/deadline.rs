@@ -1,4 +1,4 @@
-//! Bounds on what a client waits for: a step's timeout, and the pause of one whose target is down.
+//! Time limits of a client: a step's timeout, and the pause of a user whose target is down.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -10,17 +10,17 @@ use tokio::time::Sleep;
 
 use crate::engine::user::client::End;
 
-/// A timer that is set seldom: it is left at the deadline of an earlier request, and set anew only
-/// when it goes off too early. So requests that end in time touch no timer.
+/// Timer that is rarely set: it stays at the deadline of an earlier request and is set again only
+/// when it fires too early. Requests that end in time do not touch it.
 #[derive(Default)]
 pub(crate) struct Deadline {
     sleep: Option<Pin<Box<Sleep>>>,
-    /// The task's waker is in the timer; it is the same for the task's life.
+    /// True if the timer holds the task's waker, which stays the same for the task's life.
     registered: bool,
 }
 
 impl Deadline {
-    /// `None` when `at` came first.
+    /// Waits for `future`, but not beyond `at`; `None` if the time was over first.
     pub(crate) async fn bound<T>(
         &mut self,
         at: Instant,
@@ -60,7 +60,8 @@ impl Deadline {
     }
 }
 
-/// Grows while every request fails at once, so that a user does not spin on a target that is down.
+/// Pause that grows while every request fails at once, so that a user does not spin on a target
+/// that is down.
 #[derive(Default)]
 pub(crate) struct Backoff {
     next: Option<Duration>,
@@ -70,7 +71,7 @@ impl Backoff {
     const FIRST: Duration = Duration::from_millis(10);
     const LONGEST: Duration = Duration::from_secs(1);
 
-    /// Returns the wait after an iteration that ended so.
+    /// Returns the pause after an iteration with this end; `None` unless the target seems down.
     pub(crate) fn after(&mut self, end: End) -> Option<Duration> {
         match end {
             End::Answered | End::UserOver => self.next = None,

@@ -1,5 +1,4 @@
-//! The one executor: carries out a request of a step over whichever protocol, within the step's
-//! time.
+//! Executor of a step's requests, for any protocol, within the step's time.
 
 use std::time::Instant;
 
@@ -19,25 +18,25 @@ use crate::engine::user::frame::Frame;
 use crate::engine::user::sent::{Answered, Sent, Times};
 use crate::stats::ErrorClass;
 
-/// One request of a user, about to be carried out.
+/// Request of a user that is about to be carried out.
 pub(crate) struct Executor<'a> {
     /// State that users of the thread share.
     pub(crate) context: &'a Context,
     /// Number of the step.
     pub(crate) number: u16,
-    /// The user's side of each target, by route.
+    /// Channels of the user, by route.
     pub(crate) channels: &'a mut [Channel],
-    /// The user's variables.
+    /// Variables of the user.
     pub(crate) frame: &'a mut Frame,
-    /// The user's cookies.
+    /// Cookies of the user.
     pub(crate) jar: &'a mut Jar,
-    /// The user's buffers.
+    /// Buffers of the user.
     pub(crate) scratch: &'a mut Scratch,
     /// Part of the run.
     pub(crate) part: Part,
-    /// Ends streams; `None` where the end of the load is none of theirs.
+    /// End of the load, which ends streams; `None` if it does not.
     pub(crate) closing: Option<&'a Closing>,
-    /// The latest answer, for the conditions that look at it.
+    /// Latest answer, for the conditions that read it.
     pub(crate) answered: &'a mut Option<Answered>,
 }
 
@@ -63,7 +62,7 @@ impl Executor<'_> {
         }
     }
 
-    /// Carries out a request of `call`, whatever its protocol.
+    /// Carries out a request of `call`, for any protocol.
     async fn execute<P: Protocol>(
         self,
         step: &PreparedStep,
@@ -126,7 +125,7 @@ impl Executor<'_> {
     }
 }
 
-/// Returns what is kept of an answer for those who look at it, whatever the protocol.
+/// Returns the parts of an answer to keep, for any protocol.
 fn wanted(needs: Needs, is_shown: bool) -> Wanted {
     let Needs { head, body } = needs;
     Wanted {
@@ -136,8 +135,7 @@ fn wanted(needs: Needs, is_shown: bool) -> Wanted {
     }
 }
 
-/// Records a request that could not be put together. Returns when that was, and the class it was
-/// told.
+/// Records a request that could not be built. Returns when that was, and the class of the failure.
 pub(crate) fn record_unsent(
     context: &Context,
     (number, part): (u16, Part),

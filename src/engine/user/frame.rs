@@ -1,5 +1,5 @@
-//! Values that the templates and conditions of one user read: its number, the values it took out of
-//! answers, its rows.
+//! Values that the templates and conditions of one user read: its number, values extracted from
+//! answers, and its rows.
 
 use std::rc::Rc;
 use std::time::SystemTime;
@@ -26,7 +26,7 @@ pub(crate) struct Frame {
 }
 
 impl Frame {
-    /// Makes the variables of a user, none of them set.
+    /// Creates the variables of a user, none of them set.
     pub(crate) fn new(context: Rc<Context>, user: u64) -> Self {
         Self {
             user,
@@ -37,8 +37,7 @@ impl Frame {
         }
     }
 
-    /// Forgets what lives for one iteration only, and makes the variables that hold for the next
-    /// one.
+    /// Clears the variables of the last iteration, and computes those of the next one.
     pub(crate) fn begin_iteration(&mut self, scenario: &PreparedScenario) {
         let slots = scenario.of_iteration.start.min(self.values.len())
             ..scenario.of_iteration.end.min(self.values.len());
@@ -63,15 +62,15 @@ impl Frame {
         self.values[slot] = value;
     }
 
-    /// Says whether all that `needs` asks for has been taken.
+    /// Returns whether all rows in `needs` have been taken.
     pub(crate) fn has_rows(&self, needs: &[Need]) -> bool {
         needs
             .iter()
             .all(|need| self.hand.holds(&self.context.dealer, *need))
     }
 
-    /// Takes the iteration's rows that `needs` asks for; whether it waited for them, which one in a
-    /// hurry does not.
+    /// Takes the iteration's rows in `needs`, and returns whether it waited for them. If `hurry`,
+    /// it does not wait.
     pub(crate) async fn take_rows(&mut self, needs: &[Need], hurry: bool) -> Result<bool, NoRow> {
         self.hand.take_all(&self.context.dealer, needs, hurry).await
     }

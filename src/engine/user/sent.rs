@@ -1,4 +1,4 @@
-//! A request that was sent: judged by what its step asks for, written down, and recorded.
+//! Request that was sent: judged by its step's rules, logged, and recorded.
 
 use std::time::{Duration, Instant, SystemTime};
 
@@ -17,20 +17,20 @@ use crate::engine::user::frame::Frame;
 use crate::plan::Goodput;
 use crate::stats::ErrorClass;
 
-/// Characters of what a check says where the answer is told with it.
+/// Most characters of a check's message when the answer is quoted with it.
 const MAX_WHY: usize = 120;
 
-/// Place of an answer.
+/// Reference to the latest answer of a user.
 #[derive(Clone, Copy)]
 pub(crate) struct Answered {
     route: usize,
     latency: Duration,
-    /// True if it came to its end.
+    /// True if the answer came to its end.
     whole: bool,
 }
 
 impl Answered {
-    /// Returns what conditions read; `None` where no whole answer came.
+    /// Returns the facts that conditions read; `None` without a whole answer.
     pub(crate) fn facts<'a>(
         &self,
         channels: &'a [Channel],
@@ -44,47 +44,47 @@ impl Answered {
 /// Times of a request.
 #[derive(Clone, Copy)]
 pub(super) struct Times {
-    /// Time when it was meant to begin.
+    /// Intended start of the request.
     pub(super) intended: Instant,
-    /// Time when it began.
+    /// Time when the request began.
     pub(super) now: Instant,
-    /// Time when it has to be over.
+    /// Time by which the request has to be over.
     pub(super) until: Instant,
 }
 
-/// A request that was sent, whether or not its answer came in time.
+/// Request that was sent, whether or not its answer came in time.
 pub(super) struct Sent<'a, E> {
     /// State that users of the thread share.
     pub(super) context: &'a Context,
     /// Step of the request.
     pub(super) step: &'a PreparedStep,
-    /// Place in the plan and the run.
+    /// Position of the request in the plan and the run.
     pub(super) place: Place,
-    /// The exchange, as its protocol carried it out.
+    /// Exchange as its protocol carried it out.
     pub(super) exchange: &'a mut E,
-    /// Clock marks and bytes.
+    /// Clock marks and bytes of the request.
     pub(super) attempt: &'a Attempt<'a>,
-    /// Writes the request down, if it was chosen.
+    /// Sampler to log the request with, if it was chosen.
     pub(super) sampler: Option<&'a Sampler>,
-    /// Times when it was meant to begin, and has to be over.
+    /// Intended start and time limit of the request.
     pub(super) times: Times,
 }
 
-/// Outcome of a request, judged.
+/// Judgement of a request.
 struct Verdict {
     outcome: Result<(), Failure>,
     judged: Judged,
-    /// Class of its failure.
+    /// Class of the failure; `None` if the request succeeded.
     class: Option<ErrorClass>,
-    /// Time of its end: a stream with its last event, where the rest was not waited for.
+    /// Time when the request ended: at the last event of a stream if the rest was abandoned.
     ended: Instant,
     latency: Duration,
     stream: Option<StreamSample>,
 }
 
 impl<E: Exchange> Sent<'_, E> {
-    /// Judges the request, whose sending returned `in_time` or not until `now`, and records it.
-    /// Returns where its answer lies, and the class of its failure.
+    /// Judges the request and records it. `in_time` is the result of sending; `None` if it had not
+    /// returned by `now`. Returns the position of its answer, and the class of its failure.
     pub(super) fn record(
         mut self,
         in_time: Option<Result<(), Failure>>,
@@ -116,7 +116,7 @@ impl<E: Exchange> Sent<'_, E> {
         (answered, verdict.class)
     }
 
-    /// Holds the answer against what the step asks for, and takes out of it what the step wants.
+    /// Concludes the exchange, judges the answer by the step's rules, and extracts values.
     fn conclude(
         &mut self,
         in_time: Option<Result<(), Failure>>,
@@ -209,7 +209,7 @@ impl<E: Exchange> Sent<'_, E> {
         }
     }
 
-    /// Hands the request over to be written down.
+    /// Hands the request over to the request log.
     fn log(
         &self,
         sampler: &Sampler,
@@ -240,7 +240,7 @@ impl<E: Exchange> Sent<'_, E> {
         });
     }
 
-    /// Says why the request failed.
+    /// Returns a message that says why the request failed.
     fn describe(&self, verdict: &Verdict, channel: &Channel) -> String {
         let why = verdict.judged.failure.as_ref();
         describe::<E>(
@@ -256,7 +256,7 @@ impl<E: Exchange> Sent<'_, E> {
     }
 }
 
-/// Holds an answer against what the step asks for, and takes out of it what the step wants.
+/// Judges an answer by the step's rules, and extracts values.
 fn judge(
     step: &PreparedStep,
     channel: &Channel,
@@ -272,7 +272,7 @@ fn judge(
         .judge(&channel.facts(latency, &mut decoded), frame)
 }
 
-/// Says whether a request that succeeded met the limits of its step.
+/// Returns whether a request that succeeded met the limits of its step.
 fn is_good(limits: &Goodput, latency: Duration, stream: Option<&StreamSample>) -> bool {
     let per_token = stream
         .and_then(|stream| stream.llm)
@@ -280,8 +280,8 @@ fn is_good(limits: &Goodput, latency: Duration, stream: Option<&StreamSample>) -
     limits.is_met(latency, stream.and_then(|stream| stream.first), per_token)
 }
 
-/// Says why `request` failed; `judged` is what a check or an extract says of it. An answer that is
-/// a failure only by that is told when `tells_answers`.
+/// Returns a message that says why `request` failed. `judged` is the message of a check or an
+/// extract. If that alone made the answer a failure, the answer is quoted only if `tells_answers`.
 pub(crate) fn describe<E: Exchange>(
     outcome: &Result<(), Failure>,
     judged: Option<&str>,
@@ -315,7 +315,7 @@ pub(crate) fn describe<E: Exchange>(
     }
 }
 
-/// Leaves room for the answer beside it.
+/// Shortens a message to leave room for the answer beside it.
 fn shortened(why: String) -> String {
     match why.char_indices().nth(MAX_WHY) {
         Some((end, _)) => format!("{}…", &why[..end]),

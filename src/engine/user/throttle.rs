@@ -1,16 +1,16 @@
-//! A cap on requests per second: each waits for its turn.
+//! Limit on requests per second: each request waits for its turn.
 
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 
 use crate::plan::share::Slice;
 
-/// A turn may be taken so late. The runtime's timer knows only milliseconds, so without it few
-/// users would never reach the cap.
+/// Longest time after which a turn may still be taken. The runtime's timer knows only milliseconds,
+/// so without it few users would never reach the limit.
 const LATEST: Duration = Duration::from_millis(10);
 
-/// The turns of one shard: those of all shards together lie evenly, and no more of them than the
-/// cap.
+/// Turns of one shard. Those of all shards together are evenly spaced, at most as many as the
+/// limit.
 pub(crate) struct Throttle {
     first: Instant,
     /// Seconds between two of this shard's turns.
@@ -19,7 +19,8 @@ pub(crate) struct Throttle {
 }
 
 impl Throttle {
-    /// `per_second` is the fleet's; `slice` is one of those among which it is dealt out.
+    /// Creates the turns of a shard. `per_second` is the limit of the fleet, of which `slice` is
+    /// one part.
     pub(crate) fn new(per_second: f64, slice: Slice, start: Instant) -> Self {
         let first = start + Duration::from_secs_f64(slice.number(0) as f64 / per_second);
         Self {
@@ -29,7 +30,7 @@ impl Throttle {
         }
     }
 
-    /// Returns when a request may start; the moment it did.
+    /// Waits until a request may start, and returns the time then.
     pub(crate) async fn turn(&self) -> Instant {
         let now = Instant::now();
         let at = self.take(now);
@@ -40,7 +41,7 @@ impl Throttle {
         Instant::now()
     }
 
-    /// The next turn that is not over.
+    /// Returns the next turn that is not over.
     fn take(&self, now: Instant) -> Instant {
         let past = now
             .checked_duration_since(self.first + LATEST)

@@ -1,4 +1,4 @@
-//! The cookies of one user. A user that was never given one has none to look through.
+//! Cookies of one user. A user that never got one has no store.
 
 use cookie_store::{CookieStore, RawCookie};
 use url::Url;
@@ -10,8 +10,8 @@ use crate::engine::answer::capture::header_texts;
 pub(crate) struct Jar(Option<Box<CookieStore>>);
 
 impl Jar {
-    /// Takes what the head of an answer from `url` sets. What a browser would refuse is refused:
-    /// another domain's, or nonsense.
+    /// Stores the cookies that the head of an answer from `url` sets. Those that a browser would
+    /// refuse are ignored, such as those of another domain.
     pub(crate) fn take(&mut self, head: &[u8], url: &Url) {
         for value in header_texts(head, "set-cookie") {
             if let Ok(cookie) = RawCookie::parse(value.to_owned()) {
@@ -21,7 +21,7 @@ impl Jar {
         }
     }
 
-    /// The value of `Cookie` for a request to `url`.
+    /// Returns the value of `Cookie` for a request to `url`; `None` if no cookie applies.
     pub(crate) fn header(&self, url: &Url) -> Option<String> {
         let cookies: Vec<String> = self
             .0
@@ -32,7 +32,7 @@ impl Jar {
         (!cookies.is_empty()).then(|| cookies.join("; "))
     }
 
-    /// Says whether the user was never given one.
+    /// Returns whether the user never got a cookie.
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_none()
     }

@@ -1,5 +1,5 @@
-//! Divides the body of an answer, as it comes, into events: server-sent events as the HTML standard
-//! reads them, or lines.
+//! Reader that divides the body of an answer, as it comes, into events: server-sent events as in
+//! the HTML standard, or lines.
 //!
 //! Pure: no socket and no clock here. Bytes may be cut anywhere.
 

@@ -1,4 +1,4 @@
-//! One request of HTTP with its cookies, redirects and retries.
+//! One HTTP request of a step, with its cookies, redirects and retries.
 
 use std::borrow::Cow;
 use std::rc::Rc;
@@ -29,38 +29,38 @@ use crate::stats::ErrorClass;
 
 /// Call of a step over HTTP.
 pub(crate) struct HttpCall {
-    /// The request, compiled.
+    /// Request of the step, compiled.
     pub(crate) request: Request,
-    /// Redirects that are followed at most.
+    /// Most redirects that are followed.
     pub(crate) follow_redirects: u32,
-    /// Failures after which it is sent once more.
+    /// Failures after which the request is retried, and how often.
     pub(crate) retry: Option<Retry>,
-    /// Settings of its answer as a stream of events, if it is one.
+    /// Settings of the answer as a stream of events; `None` if it is not a stream.
     pub(crate) stream: Option<HttpStream>,
 }
 
-/// One request of it.
+/// One request of a call.
 pub(crate) struct HttpExchange<'a> {
     call: &'a HttpCall,
     place: Place,
-    /// The message as it was rendered, without credentials that are refreshed.
+    /// Message as rendered, without credentials that are refreshed.
     bare: &'a [u8],
     authorized: Authorized<'a>,
     /// Buffer for a message with cookies.
     changed: &'a mut Vec<u8>,
-    /// Reads the answer while it comes; boxed, so that users who read no streams stay small.
+    /// Reader of the answer while it comes; boxed, so that users without streams stay small.
     stream: Option<Box<Streaming<'a>>>,
     /// Route of the latest message.
     route: usize,
 }
 
-/// A message with its credentials.
+/// Message with its credentials.
 enum Authorized<'a> {
-    /// Credentials are in it already, or there are none.
+    /// Message that already has its credentials, or needs none.
     Bare,
-    /// Both differ each time; it was written anew.
+    /// Message written for this request, because both it and its credentials differ each time.
     New(&'a [u8]),
-    /// Nothing but the credentials changes.
+    /// Message that is kept until the credentials change, because nothing else in it differs.
     Kept(Rc<AuthorizedRequest>),
 }
 
@@ -96,7 +96,7 @@ impl Protocol for HttpCall {
 }
 
 impl HttpCall {
-    /// Puts in credentials that are refreshed while the load goes on.
+    /// Adds credentials that are refreshed during the load.
     fn authorize<'a>(
         &self,
         place: Place,
@@ -124,7 +124,7 @@ impl HttpCall {
 }
 
 impl Authorized<'_> {
-    /// The first message of a request, as often as it is sent.
+    /// Returns the first message of a request.
     fn message<'b>(&'b self, call: &'b HttpCall, bare: &'b [u8]) -> Message<'b> {
         let (bytes, http2) = match self {
             Self::Bare => (bare, call.request.http2()),
@@ -213,7 +213,7 @@ impl Exchange for HttpExchange<'_> {
         self.stream.as_ref().map(|stream| stream.sample(intended))
     }
 
-    /// The message is there for as long as the exchange is.
+    /// Does nothing, since the message lives as long as the exchange.
     fn keep_sent(&mut self, _most: usize) {}
 
     fn message(&self) -> &[u8] {
@@ -251,7 +251,7 @@ impl Exchange for HttpExchange<'_> {
     }
 }
 
-/// A request that goes on until the last byte has come.
+/// Request that is being sent, until the last byte of its answer.
 struct Sending<'a, S> {
     sender: Sender<'a>,
     channels: &'a mut [Channel],
@@ -260,14 +260,14 @@ struct Sending<'a, S> {
     /// Route of the step.
     home: usize,
     call: &'a HttpCall,
-    /// The first message as it was rendered, without credentials that are refreshed.
+    /// First message as rendered, without credentials that are refreshed.
     bare: &'a [u8],
     message: Message<'a>,
     changed: &'a mut Vec<u8>,
     /// Route of the latest message.
     route: &'a mut usize,
-    /// A redirect led to another origin, so that the rest is the target's matter and no longer the
-    /// step's.
+    /// True once a redirect led to another origin: the messages after it get the credentials of
+    /// their target, even if the step sets its own.
     has_left_origin: bool,
 }
 
@@ -280,7 +280,7 @@ impl<S: Scope> Sending<'_, S> {
         Box::pin(self.persist()).await
     }
 
-    /// Sends a message with the user's cookies, and keeps those of the answer.
+    /// Sends a message with the user's cookies, and stores those of the answer.
     async fn send(&mut self, route: usize, mut message: Message<'_>) -> Result<(), Failure> {
         let Self {
             sender,
@@ -320,7 +320,7 @@ impl<S: Scope> Sending<'_, S> {
         outcome
     }
 
-    /// Tries again while the step says so.
+    /// Repeats the request as the step's retry settings allow.
     async fn persist(&mut self) -> Result<(), Failure> {
         let mut tries = 0;
         loop {
@@ -372,8 +372,8 @@ impl<S: Scope> Sending<'_, S> {
             .flatten()
     }
 
-    /// Sends what a redirect of `before` asks for. Returns that message, without credentials that
-    /// are refreshed.
+    /// Sends the request that follows a redirect of `before`, and returns it without credentials
+    /// that are refreshed.
     async fn hop(&mut self, before: &[u8], location: &str) -> Result<Vec<u8>, Failure> {
         let Hop {
             to,
@@ -420,8 +420,8 @@ impl<S: Scope> Sending<'_, S> {
         Ok(next)
     }
 
-    /// Finds the target to which a redirect of `before` leads: never a host that the test does not
-    /// name, since neither load nor credentials may end up elsewhere.
+    /// Finds the target to which a redirect of `before` leads. Fails for a host that the test does
+    /// not name, since neither load nor credentials may go elsewhere.
     fn destination(&self, before: &[u8], location: &str) -> Result<Hop, Failure> {
         let routes = &self.sender.transport.targets.routes;
         let from = *self.route;
@@ -446,8 +446,8 @@ impl<S: Scope> Sending<'_, S> {
         })
     }
 
-    /// Returns `message` with what its new target says to each request, unless it says that
-    /// already.
+    /// Returns `message` with the headers that its new target adds to each request, unless it
+    /// already has them.
     fn for_target(&mut self, to: usize, message: Vec<u8>) -> Result<Vec<u8>, Failure> {
         let targets = &self.sender.transport.targets;
         let mut lines = Vec::new();
@@ -477,7 +477,7 @@ impl<S: Scope> Sending<'_, S> {
 
 /// Destination of a redirect.
 struct Hop {
-    /// Place of the route.
+    /// Position of the route.
     to: usize,
     same_origin: bool,
     /// Path and query.

@@ -197,7 +197,7 @@ impl Form {
     }
 }
 
-/// A message, or a part of one, as it is put together.
+/// Message, or a part of one, while it is compiled.
 #[derive(Default)]
 struct Pieces(Vec<Piece>);
 
@@ -271,8 +271,8 @@ impl Compiler<'_> {
         self.head.bytes(b" HTTP/1.1\r\n");
     }
 
-    /// A name given nearer to the step wins: step, credentials, target, what we would send by
-    /// ourselves.
+    /// Adds the headers. For each name, the step wins over credentials, these over the target, and
+    /// these over the defaults.
     fn headers(
         &mut self,
         target: &Target,

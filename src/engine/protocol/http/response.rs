@@ -70,7 +70,7 @@ pub(crate) struct Response {
 enum State {
     #[default]
     Head,
-    /// Bytes left.
+    /// Body with this many bytes left.
     Length(u64),
     Chunked(Chunk),
     UntilClose,
@@ -79,18 +79,19 @@ enum State {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Chunk {
-    /// The length so far, whether a digit came, whether an extension began, and the line's length.
+    /// Line with a chunk's length: the value so far, whether a digit came, whether an extension
+    /// began, and the line's length.
     Size {
         size: u64,
         digits: bool,
         extension: bool,
         line: usize,
     },
-    /// Bytes left.
+    /// Data of a chunk with this many bytes left.
     Data(u64),
-    /// The line break after the data.
+    /// Line break after the data of a chunk.
     DataEnd,
-    /// Characters of the trailer line, and of all trailers.
+    /// Trailers: the length of the current line, and of all of them.
     Trailer { line: usize, all: usize },
 }
 
@@ -111,8 +112,8 @@ impl Response {
         self.keep_alive = true;
     }
 
-    /// Takes what was read; true when the response is complete. What follows a complete response is
-    /// an answer to nothing, so the connection is not kept.
+    /// Takes bytes that were read and returns whether the response is complete. Bytes after a
+    /// complete response answer nothing, so the connection is not kept.
     pub(crate) fn feed(
         &mut self,
         mut bytes: &[u8],

@@ -1,4 +1,4 @@
-//! One message of HTTP and its answer, on whichever connection there is.
+//! One HTTP message and its answer, on a kept or new connection.
 
 use std::future::poll_fn;
 use std::rc::Rc;
@@ -21,34 +21,34 @@ use crate::engine::protocol::received::Received;
 use crate::engine::protocol::transport::{Transport, Tries};
 use crate::stats::ErrorClass;
 
-/// Request as it is sent.
+/// Request to send.
 #[derive(Clone, Copy)]
 pub(crate) struct Message<'a> {
-    /// The whole message, head and body, as HTTP/1.1 writes it.
+    /// Whole message, head and body, as HTTP/1.1 writes it.
     pub(crate) bytes: &'a [u8],
-    /// True if the method is HEAD: such answers have no body whatever their headers say.
+    /// True if the method is HEAD: such answers have no body, whatever their headers say.
     pub(crate) is_head: bool,
-    /// Cell for its HTTP/2 form, if it never differs.
+    /// Cell for the HTTP/2 form, if the message never differs.
     pub(crate) http2: Option<&'a OnceLock<Form>>,
 }
 
-/// Sends the messages of one request.
+/// Sender of the messages of one request.
 #[derive(Clone, Copy)]
 pub(crate) struct Sender<'a> {
     /// Connections of the thread.
     pub(crate) transport: &'a Transport,
-    /// The request.
+    /// Request under way, with its clock marks.
     pub(crate) attempt: &'a Attempt<'a>,
-    /// Parts of an answer that are kept.
+    /// Parts of an answer to keep.
     pub(crate) wanted: Wanted,
-    /// Reads the answer while it comes, if it is a stream.
+    /// Reader of the answer while it comes, if it is a stream.
     pub(crate) stream: Option<&'a Streaming<'a>>,
 }
 
 impl Sender<'_> {
-    /// Sends `message` on an open connection, or on a new one where none is usable, and reads the
-    /// answer to its end. A stream that the target refused is counted and tried once more: it
-    /// promises not to have looked at it.
+    /// Sends `message` on an open connection, or on a new one if none is usable, and reads the
+    /// answer to its end. A stream that the target refused is counted and tried once more, since
+    /// the target did not process it.
     pub(crate) async fn exchange(
         &self,
         route: usize,
@@ -65,7 +65,7 @@ impl Sender<'_> {
         }
     }
 
-    /// Forgets what was read of a stream: another answer follows.
+    /// Forgets what was read of a stream, because another answer follows.
     pub(crate) fn reset_stream(&self) {
         if let Some(stream) = self.stream {
             stream.reset();
@@ -91,7 +91,8 @@ impl Sender<'_> {
         }
     }
 
-    /// The connection is closed if it cannot carry another request, or the exchange is dropped.
+    /// Exchanges a message over HTTP/1.1. The connection is closed if it cannot carry another
+    /// request or the exchange is dropped.
     async fn over_http1(
         &self,
         mut session: http1::Session,
@@ -133,7 +134,8 @@ impl Sender<'_> {
         Ok(())
     }
 
-    /// The connection outlives a failed stream, unless it is what failed.
+    /// Exchanges a message over HTTP/2. The connection is kept after a failed stream, unless the
+    /// connection itself failed.
     async fn over_http2(
         &self,
         session: Rc<http2::Session>,

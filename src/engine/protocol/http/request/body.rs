@@ -159,7 +159,8 @@ fn multipart(
     Ok(boundary)
 }
 
-/// A line that no part can hold, save by intent: it follows from all that is known of them.
+/// Returns a boundary that cannot occur in a part unless someone forged it: a digest of everything
+/// known about the parts.
 fn boundary(parts: &[Part], inner: &[Inner]) -> String {
     let mut hash = Sha256::new();
     for (part, inner) in parts.iter().zip(inner) {
