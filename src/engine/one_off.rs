@@ -79,7 +79,7 @@ impl Prepared {
             let done = std::panic::catch_unwind(AssertUnwindSafe(|| {
                 carry_out(self, one_off, terms, listener)
             }));
-            // whoever asked is gone if nobody hears it
+            // an error means that the receiver is gone
             let _ = answer.send(done.unwrap_or_else(|_| Outcome::failed("it panicked")));
         };
         // one that cannot be started drops the answer, and that is heard
@@ -138,7 +138,7 @@ async fn run(
     let ended = tokio::select! {
         done = act(one_off, &context, &mut client) => done,
         () = tokio::time::sleep(within) => Err(Some(format!("it was not done within {}", duration::format(within)))),
-        // nobody who could want the rest is there, or they say so
+        // cut by an order, or because the owner is gone
         _ = orders.wait_for(|order| *order == Order::Cut) => Err(Some("it was cut off".into())),
     };
     let found = once
@@ -152,7 +152,7 @@ async fn run(
         .iter()
         .for_each(|text| prepared.redactor.learn(text.as_bytes()));
     let snapshot = match one_off {
-        // like the requests for tokens, these are nobody's
+        // not recorded, like the requests for tokens
         OneOff::AwaitTargets => Snapshot::default(),
         OneOff::Preflight | OneOff::Setup | OneOff::Teardown => measured(&context, &mut seconds),
     };

@@ -173,7 +173,7 @@ pub(crate) async fn prepare_in(
         .for_each(|feed| feed.secret_texts(|text| redactor.learn(text.as_bytes())));
     let mut renewals = None;
     let mut served = Vec::new();
-    // what is wrong already is told without asking anybody
+    // no service is asked while problems are known
     if problems.is_empty() {
         if services::are_asked_for(&plan) {
             renewals = Some(begin_renewals(&plan, &credentials, &redactor).await?);

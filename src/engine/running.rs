@@ -189,7 +189,7 @@ fn run_thread(begin: ShardStart) {
             format!("shard {shard} panicked: {}", text.unwrap_or("no message"))
         }
     };
-    // nobody is left to tell
+    // an error means that the receiver is gone
     let _ = queue.blocking_send(died(shard, second, why));
 }
 

@@ -224,6 +224,6 @@ impl Cohort {
 /// Waits until the order is at least `wanted`, or its sender is gone.
 async fn order_given(orders: &mut watch::Receiver<Order>, wanted: Order) {
     if orders.wait_for(|order| *order >= wanted).await.is_err() {
-        // the run's owner is gone, and with it everyone who could want the load
+        // the owner of the run is gone, so nothing needs the load any more
     }
 }

@@ -212,7 +212,7 @@ impl Slots {
             let end = levels.end.map(|end| start + end);
             tokio::select! {
                 biased;
-                // nobody is left who could announce anything: the orders say so, too
+                // an error means that the announcer is gone, which the orders show too
                 Ok(()) = announced.changed() => {}
                 () = self.carry_out(&mut rest, &mut pacer, start, end) => return end.unwrap_or(start),
             }

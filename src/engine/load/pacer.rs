@@ -97,7 +97,7 @@ mod linux {
             if fd < 0 {
                 return Err(io::Error::last_os_error());
             }
-            // SAFETY: it is open and nobody else's
+            // SAFETY: the descriptor is open and has no other owner
             let owned = unsafe { OwnedFd::from_raw_fd(fd) };
             // SAFETY: it stays the same open descriptor for as long as it is owned here
             Ok(Self(unsafe {

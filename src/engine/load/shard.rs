@@ -71,7 +71,7 @@ impl Shard {
         };
         let mut last = shard.context.recorder.borrow_mut().finish(Instant::now());
         last.ended = ended;
-        // nobody is left to tell
+        // an error means that the receiver is gone
         let _ = queue.send(last).await;
     }
 

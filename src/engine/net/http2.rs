@@ -220,9 +220,9 @@ impl Drop for StreamGuard {
     }
 }
 
-/// Stream whose failed write reports what the target said before it left. A target that refuses a
-/// client's certificate sends a TLS alert and leaves; h2 gives up at the first write that fails,
-/// and would not hear it.
+/// Stream whose failed write reports what the target sent before it closed the connection. A
+/// target that refuses a client certificate sends a TLS alert and closes; h2 gives up at the first
+/// write that fails, and would not read the alert.
 struct AlertStream {
     stream: Stream,
     /// Error of a failed write, kept until it is known what the target sent before.
@@ -379,7 +379,7 @@ enum Progress {
 fn failure(error: h2::Error, progress: Progress) -> Failure {
     let refuses = error.is_go_away() || error.reason() == Some(Reason::REFUSED_STREAM);
     match error.reason() {
-        // a GOAWAY fails only streams that it says were not looked at
+        // a GOAWAY fails only streams that it says were not processed
         Some(reason) if error.is_remote() && refuses => return Failure::Refused(reason),
         Some(reason) if error.is_remote() => return Failure::StreamReset(reason),
         _ => {}

@@ -115,7 +115,7 @@ impl Route {
             proxy.amend(&mut amendment);
         }
         if http.connections == Connections::PerRequest {
-            // who closes first keeps the port for a minute, and targets have more of them to spare
+            // the side that closes first holds the port for a minute; targets have more to spare
             amendment.lines.extend_from_slice(b"Connection: close\r\n");
         }
         let amendment = Some(amendment).filter(|amendment| *amendment != Amendment::default());

@@ -105,7 +105,7 @@ impl Context {
             sampler,
             tells_answers: false,
             random: RefCell::new(Xoshiro256PlusPlus::seed_from_u64(seed)),
-            // in one thread, nobody asks more often than once a microsecond
+            // one thread never calls `seq()` more than once a microsecond
             sequence: Cell::new(joined_at.saturating_duration_since(start).as_micros() as u64),
         }
     }

@@ -12,7 +12,7 @@ const STATUS: &str = "grpc-status";
 const MESSAGE: &str = "grpc-message";
 const ENCODING: &str = "grpc-encoding";
 
-/// Most bytes of `grpc-message` that are kept, as much as a request log entry shows.
+/// Most bytes of `grpc-message` that are kept for the message of a failure.
 const MAX_MESSAGE: usize = 1024;
 
 /// Most bytes of a header that a fault shows.

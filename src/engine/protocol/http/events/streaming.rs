@@ -16,8 +16,8 @@ use crate::engine::protocol::http::events::{self, Event, TooLong};
 use crate::engine::protocol::received::Received;
 use crate::plan::{HttpStream, StreamFormat, Until};
 
-/// Longest time to wait for the end of a body after its last event; then the answer is taken as
-/// complete and its connection is closed. Most targets end the body at once, some never do.
+/// Longest time to wait for the end of a body after its last event; then the answer counts as
+/// complete and the rest is abandoned. Most targets end the body at once, some never do.
 const LINGER: Duration = Duration::from_millis(100);
 
 /// Most characters of a `Content-Type` in a message.
