@@ -3,11 +3,11 @@
 //! <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html>
 //!
 //! Signing is written here, on `hmac`, `sha2` and `percent-encoding`, because the crates for it
-//! cost more than they save. `aws-sigv4` 1.6.4 brings ten crates that nothing else needs, the runtime
-//! of Amazon's SDK among them; `reqsign-aws-v4` 3.3.1 brings fourteen, with parsers of INI and XML;
-//! `aws-sign-v4` 0.3.0 brings `chrono` and second versions of `sha2` and `digest`. Each takes a
-//! request as typed parts, while the engine has it as the bytes that will be sent. The tests hold
-//! this file to the signatures that Amazon publishes.
+//! cost more than they save. `aws-sigv4` 1.6.4 brings ten crates that nothing else needs, the
+//! runtime of Amazon's SDK among them; `reqsign-aws-v4` 3.3.1 brings fourteen, with parsers of INI
+//! and XML; `aws-sign-v4` 0.3.0 brings `chrono` and second versions of `sha2` and `digest`. Each
+//! takes a request as typed parts, while the engine has it as the bytes that will be sent. The
+//! tests hold this file to the signatures that Amazon publishes.
 
 use std::fmt::Write as _;
 
