@@ -5,6 +5,8 @@
 //! `master` and `worker` speak `wire`, `operator` is the only room with Kubernetes rights, and
 //! `cli` joins them.
 
+#![deny(missing_docs)]
+
 /// Version of the program, as in its package.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 

@@ -25,10 +25,18 @@ const GROWTH: u64 = 8;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Demand {
     /// Request to lease `count` rows of `feeder`.
-    Rows { feeder: u16, count: u32 },
+    Rows {
+        /// Place of the feeder among the plan's.
+        feeder: u16,
+        /// Number of rows.
+        count: u32,
+    },
     /// Notice that all rows of `feeder` are taken and that the test wants the run to end in that
     /// case.
-    UsedUp { feeder: u16 },
+    UsedUp {
+        /// Place of the feeder among the plan's.
+        feeder: u16,
+    },
 }
 
 /// Use of a feeder whose rows the master leases, up to now.
