@@ -308,7 +308,7 @@ fn mlflow_understands_every_form_of_rows() {
 #[test]
 fn mlserver_takes_the_same_over_grpc_by_a_proto_file() {
     let server = MlServer::start();
-    let proto = fs::read_to_string(root().join("src/sample/inference.proto")).expect("it is there");
+    let proto = fs::read_to_string(root().join("src/demo/inference.proto")).expect("it is there");
     let top = format!(
         "{ROWS}\nprotos:\n  configMaps:\n  - {{name: protos, items: [{{key: v2.proto, path: v2.proto}}]}}"
     );
@@ -335,7 +335,7 @@ fn mlserver_takes_the_same_over_grpc_by_a_proto_file() {
 
 #[test]
 fn a_server_of_grpcio_tells_its_methods_and_answers_calls_of_every_kind() {
-    let mut server = Script::start("categorizer.py", &["src/sample", "categorization.proto"]);
+    let mut server = Script::start("categorizer.py", &["src/demo", "categorization.proto"]);
     let steps = r#"- name: unary
   grpc:
     method: categorization.TextCategorization/GetPrediction
