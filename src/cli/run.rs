@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use anyhow::Context;
-use rand::Rng;
+use rand::RngExt;
 
 use super::calls::check_with;
 use super::documents::{Document, Documents, Finding};

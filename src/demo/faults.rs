@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use rand::{RngCore, SeedableRng};
+use rand::{Rng, SeedableRng};
 use rand_xoshiro::SplitMix64;
 
 use super::options::{Latency, Options, Stall};

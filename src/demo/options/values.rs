@@ -6,7 +6,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use rand::Rng;
+use rand::RngExt;
 
 use crate::plan::duration;
 
@@ -117,7 +117,7 @@ pub struct Client {
 
 impl Latency {
     /// Draws one time from the distribution.
-    pub(in crate::demo) fn draw(self, random: &mut impl Rng) -> Duration {
+    pub(in crate::demo) fn draw(self, random: &mut impl RngExt) -> Duration {
         match self {
             Latency::Constant(time) => time,
             Latency::Uniform { min, max } => min + max.saturating_sub(min).mul_f64(random.random()),

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use futures::future::poll_fn;
 use rand_xoshiro::Xoshiro256PlusPlus;
-use rand_xoshiro::rand_core::{RngCore, SeedableRng};
+use rand_xoshiro::rand_core::{Rng, SeedableRng};
 use tokio::sync::watch;
 
 use crate::engine::load::cohort::{Cohort, State};

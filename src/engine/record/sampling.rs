@@ -24,7 +24,7 @@ use crate::plan::grpc::Code;
 use crate::plan::{Plan, RequestLog, StepPlace};
 use crate::stats::ErrorClass;
 use rand_xoshiro::Xoshiro256PlusPlus;
-use rand_xoshiro::rand_core::{RngCore, SeedableRng};
+use rand_xoshiro::rand_core::{Rng, SeedableRng};
 
 /// Most requests that wait for the writing thread; if it falls behind, further ones are left out.
 const QUEUED: usize = 64;
