@@ -7,7 +7,7 @@ use crate::engine::prepare::program::{
     Act, Each, Flow, Op, PreparedOnce, PreparedRepeat, PreparedScenario, PreparedStep,
     PreparedTask, Program, Readiness,
 };
-use crate::engine::protocol::call::Call;
+use crate::engine::protocol::Call;
 use crate::engine::protocol::grpc::call::{GrpcCall, Surroundings};
 use crate::engine::protocol::http::exchange::HttpCall;
 use crate::engine::protocol::http::request::Request;

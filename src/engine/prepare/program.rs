@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use crate::engine::answer::{Needs, PreparedRules};
-use crate::engine::protocol::call::Call;
+use crate::engine::protocol::Call;
 use crate::engine::protocol::http::request::Request;
 use crate::plan::cel::CompiledCel;
 use crate::plan::template::{Compiled, Need};

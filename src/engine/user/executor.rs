@@ -7,7 +7,7 @@ use crate::engine::answer::capture::Wanted;
 use crate::engine::attempt::Attempt;
 use crate::engine::attempt::sample::{Part, Sample};
 use crate::engine::prepare::program::PreparedStep;
-use crate::engine::protocol::call::Call;
+use crate::engine::protocol::Call;
 use crate::engine::protocol::channel::Channel;
 use crate::engine::protocol::closing::Closing;
 use crate::engine::protocol::exchange::{Exchange, Place, Protocol, Scratch, SendContext};
