@@ -13,7 +13,6 @@ pub mod duration;
 pub mod extract;
 pub mod facts;
 pub mod feeder;
-pub mod grpc;
 pub mod json_path;
 mod load;
 pub mod names;
@@ -21,6 +20,7 @@ mod once;
 pub mod pace;
 pub mod pattern;
 pub mod profile;
+pub mod protocol;
 pub mod reference;
 mod request_log;
 mod scenario;
@@ -45,7 +45,6 @@ pub use check::{Check, Condition, StatusRange};
 pub use cost::Cost;
 pub use extract::{Extract, ExtractFrom, Record, RecordFrom, Trend, Unit, trends};
 pub use feeder::Feeder;
-pub use grpc::{Grpc, GrpcStep, Protos};
 pub use json_path::JsonPath;
 pub use load::{Arrival, Iterations, Load, Population, SPAWN_RATE};
 pub use names::{Columns, Declared, Names, Slot};
@@ -53,11 +52,13 @@ pub use once::{MAX_SETUP_VALUES, Once, SetupValues};
 pub use pace::ThinkTime;
 pub use pattern::Pattern;
 pub use profile::{Profile, Stage};
+pub use protocol::Protocol;
+pub use protocol::grpc::{self, Grpc, GrpcStep, Protos};
+pub use protocol::http::{Body, Field, HttpRequest, HttpStep, Part, PartContent, Retry, RetryOn};
 pub use reference::{Inputs, Kind, Reference};
 pub use request_log::RequestLog;
 pub use scenario::{
-    Action, Block, Body, Field, ForEach, HttpRequest, HttpStep, OnFailure, Order, Part,
-    PartContent, Protocol, Repeat, RequestStep, Retry, RetryOn, Scenario, Step, Task,
+    Action, Block, ForEach, OnFailure, Order, Repeat, RequestStep, Scenario, Step, Task,
 };
 pub use share::Share;
 pub use stream::{Goodput, HttpStream, StreamFormat, StreamKind, StreamPreset, Until};

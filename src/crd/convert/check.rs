@@ -5,8 +5,8 @@ use serde_json::Value;
 use super::{Context, free_value_size};
 use crate::crd::spec::*;
 use crate::plan::check::MAX_CHECKS;
-use crate::plan::facts::AnswerKind;
 use crate::plan::grpc::Code;
+use crate::plan::protocol::AnswerKind;
 use crate::plan::*;
 
 /// Inclusive bounds of a number: the smallest and the largest that are allowed.
@@ -85,7 +85,7 @@ impl Context<'_> {
             }
         };
         if let Some(fact) = check.fact() {
-            self.problems.take(&field, fact.check(kind))?;
+            self.problems.take(&field, kind.check(fact))?;
         }
         Some(check)
     }

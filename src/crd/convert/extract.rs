@@ -7,8 +7,8 @@ use serde_json::Value;
 use super::{Context, free_value_size};
 use crate::crd::spec::*;
 use crate::plan::extract::{MAX_EXTRACTS, MAX_RECORDS};
-use crate::plan::facts::AnswerKind;
 use crate::plan::names::check_name;
+use crate::plan::protocol::AnswerKind;
 use crate::plan::template::canonicalise;
 use crate::plan::threshold::Metric;
 use crate::plan::*;
@@ -94,7 +94,7 @@ impl Context<'_> {
                 return None;
             }
         };
-        self.problems.take(&field, from.fact().check(kind))?;
+        self.problems.take(&field, kind.check(from.fact()))?;
         Some(from)
     }
 

@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::load::ScenarioLoadSpec;
 use super::pace::ThinkTimeSpec;
 use super::{CheckSpec, ExtractSpec, GoodputSpec, GrpcStepSpec, HttpStepSpec, RecordSpec};
-use crate::plan::facts::AnswerKind;
+use crate::plan::protocol::AnswerKind;
 use crate::plan::{OnFailure, Order};
 
 /// Behaviour of a kind of user: tasks, pauses between them, and steps before and after.

@@ -19,9 +19,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::feeder::Data;
-use super::target::Header;
-use super::{JsonTemplate, Reference, duration};
+use crate::plan::feeder::Data;
+use crate::plan::target::Header;
+use crate::plan::{JsonTemplate, Reference, duration};
 
 pub use call::{CompiledCall, check, check_limits};
 pub use code::Code;
