@@ -46,7 +46,7 @@ pub use cost::Cost;
 pub use extract::{Extract, ExtractFrom, Record, RecordFrom, Trend, Unit, trends};
 pub use feeder::Feeder;
 pub use json_path::JsonPath;
-pub use load::{Arrival, Iterations, Load, Population, SPAWN_RATE};
+pub use load::{Arrival, Iterations, Load, Population, SPAWN_RATE, UserTime};
 pub use names::{Columns, Declared, Names, Slot};
 pub use once::{MAX_SETUP_VALUES, Once, SetupValues};
 pub use pace::ThinkTime;
@@ -349,6 +349,45 @@ impl Plan {
                 Load::Closed { .. } | Load::Iterations(_) | Load::Capacity(_) => None,
             });
         shares.reduce(f64::min)
+    }
+
+    /// Largest share of users' time (0 to 1) that may be missing in a run that passes; the smallest
+    /// of several populations' limits, `None` without closed load.
+    pub fn max_missing(&self) -> Option<f64> {
+        let shares = self
+            .populations
+            .iter()
+            .filter_map(|population| match &population.load {
+                Load::Closed { max_missing, .. } => Some(*max_missing),
+                Load::Open { .. } | Load::Iterations(_) | Load::Capacity(_) => None,
+            });
+        shares.reduce(f64::min)
+    }
+
+    /// Arrivals of the open populations up to `at` of the measured part; `None` without one.
+    pub fn open_arrivals(&self, at: Duration) -> Option<u64> {
+        self.populations
+            .iter()
+            .filter_map(|population| {
+                let at = at.saturating_sub(population.start_after);
+                population.load.arrivals_until(at)
+            })
+            .reduce(|sum, arrivals| sum + arrivals)
+    }
+
+    /// Time of the users of the closed populations up to `at` of the measured part, on a fleet of
+    /// `workers`; `None` without one.
+    pub fn user_time(&self, at: Duration, workers: u32) -> Option<UserTime> {
+        self.populations
+            .iter()
+            .filter_map(|population| {
+                let at = at.saturating_sub(population.start_after);
+                population.load.user_time(at, workers)
+            })
+            .reduce(|sum, time| UserTime {
+                wanted: sum.wanted + time.wanted,
+                possible: sum.possible + time.possible,
+            })
     }
 
     /// The capacity search, if the run is one; it is the only population then.

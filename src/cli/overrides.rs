@@ -258,7 +258,11 @@ fn closed_load(
             *closed = ClosedSpec {
                 users,
                 duration: Some(duration.clone()),
-                ..ClosedSpec::default()
+                ramp_up: None,
+                start_at: None,
+                stages: None,
+                spawn_rate: None,
+                max_missing: std::mem::take(&mut closed.max_missing),
             }
         }
         (true, _, _) => {

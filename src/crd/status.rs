@@ -59,7 +59,8 @@ pub struct LoadTestStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub report_ref: Option<ReportRef>,
     /// Conditions: `Ready`, `Reconciling` and `Stalled` as GitOps tools read them, `Finished`,
-    /// `Complete`, `Passed` and, with results, `GeneratorSaturated`.
+    /// `Complete`, `Passed` and, with results, `GeneratorSaturated` and
+    /// `LoadBelowProfile`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(
         length(max = 16),

@@ -150,6 +150,7 @@ fn closed(profile: Profile) -> Load {
     Load::Closed {
         profile,
         spawn_rate: None,
+        max_missing: 0.01,
     }
 }
 

@@ -99,6 +99,8 @@ pub struct Coordinator {
     idle_since: Option<Instant>,
     clock: Option<Clock>,
     stopped: Option<Stop>,
+    /// Time from the run's zero at which the load was ended before its time.
+    cut_at: Option<Duration>,
     roster: Roster,
     feeding: Feeding,
     one_offs: OneOffs,
@@ -157,6 +159,7 @@ impl Coordinator {
             idle_since: None,
             clock: None,
             stopped: None,
+            cut_at: None,
             timeline: Timeline::new(interval),
             blocks,
             judge,
@@ -277,6 +280,7 @@ impl Coordinator {
             seed: self.seed,
             ending,
             started_at,
+            cut_at: self.cut_at,
             finished_at: Timestamp::now(),
             roster: &self.roster,
             timeline: &self.timeline,
@@ -287,6 +291,13 @@ impl Coordinator {
             warnings: self.one_offs.warnings(),
             blocks: &self.blocks,
         }));
+    }
+
+    /// Has all workers end the load, before its time.
+    fn cut_load(&mut self, now: Instant) {
+        self.state = MasterState::Stopping;
+        self.cut_at = self.cut_at.or(Some(self.elapsed(now)));
+        self.broadcast(|| Message::Stop(fleet::Stop { at_once: false }));
     }
 
     /// Stores facts in the memory, unless it has them already.

@@ -2,7 +2,7 @@
 
 use crate::plan::threshold::{Aggregate, Metric, Outcome, Quantity};
 use crate::plan::{Plan, Threshold, Unit};
-use crate::stats::{Histogram, Phase, Snapshot, StepStats, TaskStats, format};
+use crate::stats::{Counters, Histogram, Phase, Snapshot, StepStats, TaskStats, format};
 
 /// A threshold, and the places of the plan that it selects.
 #[derive(Debug)]
@@ -90,10 +90,14 @@ impl Reader {
             Metric::GoodputRatio => {
                 let judged = self.share(snapshot, |step| (step.goodput.good, step.goodput.judged));
                 // nobody knows which request a dropped arrival would have been
-                Reading::of_part(judged.part, judged.whole + counters.dropped)
+                Reading::of_part(
+                    judged.part,
+                    judged.whole + counters.dropped + missing(&counters, due),
+                )
             }
             Metric::Dropped => {
-                Reading::of_part(counters.dropped, counters.iterations + counters.dropped)
+                let dropped = counters.dropped + missing(&counters, due);
+                Reading::of_part(dropped, counters.iterations + dropped)
             }
             Metric::Achieved => Reading::of_part(counters.iterations, due),
             Metric::Record => Reading::of_times(self.recorded(snapshot)),
@@ -192,6 +196,16 @@ impl Reader {
         let (part, whole) = steps.fold((0, 0), |sum, step| (sum.0 + step.0, sum.1 + step.1));
         Reading::of_part(part, whole)
     }
+}
+
+/// Arrivals of `due` that no worker was there to make. One is left out, since whole arrivals are
+/// compared with parts of them.
+fn missing(counters: &Counters, due: u64) -> u64 {
+    // a worker of the release before does not say how many it took on
+    if counters.arrival_micros == 0 {
+        return 0;
+    }
+    due.saturating_sub(counters.arrival_micros / 1_000_000 + 1)
 }
 
 fn is_selected(selected: &[bool], place: u16) -> bool {

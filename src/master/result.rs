@@ -2,6 +2,7 @@
 
 mod ending;
 mod names;
+mod offered;
 mod warnings;
 
 use std::ops::Range;
@@ -45,6 +46,8 @@ pub struct Parts<'a> {
     pub ending: Ending,
     /// Time of the run's zero; `None` when no load was started.
     pub started_at: Option<Timestamp>,
+    /// Time from the run's zero to the end of the load, where something ended it before its time.
+    pub cut_at: Option<Duration>,
     /// Time of the end.
     pub finished_at: Timestamp,
     /// Samples and losses of the workers.
@@ -73,6 +76,7 @@ pub fn build(parts: Parts<'_>) -> RunResult {
         seed,
         ending,
         started_at,
+        cut_at,
         finished_at,
         roster,
         timeline,
@@ -97,7 +101,10 @@ pub fn build(parts: Parts<'_>) -> RunResult {
         ..Totals::of(&merged, scale)
     };
     let names = step_names(plan);
-    let judged = verdict::judge(plan, thresholds, &totals);
+    let until = cut_at.map_or(Duration::MAX, |at| at.saturating_sub(plan.warmup));
+    let load = offered::offered(plan, file.workers, &merged.counters, until)
+        .filter(|_| started_at.is_some() && search.is_none() && roster.tells_offered_load());
+    let judged = verdict::judge(plan, thresholds, &totals, load.as_ref());
     let capacity = search.map(Search::result);
     let judged = match &capacity {
         Some(found) => judge_capacity(found, judged),
@@ -121,6 +128,7 @@ pub fn build(parts: Parts<'_>) -> RunResult {
         verdict: judgement.verdict,
         reason: judgement.reason,
         message,
+        load,
         steps: step_results(&merged, &names, scale),
         tasks: task_results(&merged, &task_names(plan)),
         records: record_results(&merged, &trend_names(plan)),
@@ -141,7 +149,7 @@ pub fn build(parts: Parts<'_>) -> RunResult {
         feeders,
         events: events.to_vec(),
         warnings: [
-            warnings(file, roster, timeline, blocks, &generator),
+            warnings(file, roster, timeline, blocks, &generator, load.as_ref()),
             beside.to_vec(),
         ]
         .concat(),

@@ -96,6 +96,8 @@ pub struct Instance {
     pub last: bool,
     /// Microseconds from the run's zero to the end of its load, once that is over.
     pub length_micros: Option<u64>,
+    /// Speaks the release before, which does not say how much load it offered.
+    pub hides_load: bool,
     /// Lost a part of its share with a thread.
     pub failed: bool,
     /// Left before the profile was over, when it was told to; it handed over what it had.
@@ -328,6 +330,11 @@ impl Roster {
             .values()
             .filter(|instance| instance.failed)
             .count() as u32
+    }
+
+    /// Tells whether all processes say how much load they offered.
+    pub fn tells_offered_load(&self) -> bool {
+        !self.instances.values().any(|instance| instance.hides_load)
     }
 
     /// Number of processes that left before the profile was over.

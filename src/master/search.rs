@@ -277,7 +277,7 @@ impl Search {
         samples.values().for_each(|snapshot| merged.merge(snapshot));
         let totals = Totals::of(&merged, scale);
         let thresholds = judge.results(&merged, scale);
-        let judgement = verdict::judge(&plan, thresholds.clone(), &totals);
+        let judgement = verdict::judge(&plan, thresholds.clone(), &totals, None);
         let due = rate * length.as_secs_f64();
         let why = if let Some(worker) = &bottleneck {
             Some(format!(

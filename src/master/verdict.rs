@@ -1,7 +1,10 @@
 //! The verdict over a whole run: a pure function of its totals and its thresholds.
 
 use crate::plan::Plan;
-use crate::stats::result::{Reason, ThresholdResult, ThresholdVerdict, Totals, Verdict};
+use crate::stats::format;
+use crate::stats::result::{
+    LoadResult, Reason, ThresholdResult, ThresholdVerdict, Totals, Verdict,
+};
 
 /// Judgement of a run that came to its end.
 #[derive(Debug, Clone, PartialEq)]
@@ -16,10 +19,16 @@ pub struct Judgement {
     pub thresholds: Vec<ThresholdResult>,
 }
 
-/// Judges a whole run. `Passed` needs every threshold judged and met, at least one success, and few
-/// enough dropped arrivals.
-pub fn judge(plan: &Plan, thresholds: Vec<ThresholdResult>, totals: &Totals) -> Judgement {
-    let (verdict, reason, message) = sum_up(plan, &thresholds, totals);
+/// Judges a whole run. `Passed` needs every threshold judged and met, at least one success, and
+/// little enough load that was dropped or is missing. `load` is `None` where it is not known how
+/// much was offered.
+pub fn judge(
+    plan: &Plan,
+    thresholds: Vec<ThresholdResult>,
+    totals: &Totals,
+    load: Option<&LoadResult>,
+) -> Judgement {
+    let (verdict, reason, message) = sum_up(plan, &thresholds, totals, load);
     Judgement {
         verdict,
         reason,
@@ -32,6 +41,7 @@ fn sum_up(
     plan: &Plan,
     thresholds: &[ThresholdResult],
     totals: &Totals,
+    load: Option<&LoadResult>,
 ) -> (Verdict, Reason, String) {
     if totals.requests == 0 {
         return (
@@ -76,6 +86,9 @@ fn sum_up(
             return (Verdict::Failed, Reason::TooManyDropped, message);
         }
     }
+    if let Some(message) = load.and_then(|load| missing(plan, load)) {
+        return (Verdict::Failed, Reason::LoadMissing, message);
+    }
     match thresholds.len() {
         0 => (
             Verdict::Passed,
@@ -93,6 +106,30 @@ fn sum_up(
             format!("all {count} thresholds were met"),
         ),
     }
+}
+
+/// Says how much load is missing, where that is more than the plan allows.
+fn missing(plan: &Plan, load: &LoadResult) -> Option<String> {
+    if let (Some(arrivals), Some(allowed)) = (load.arrivals, plan.max_dropped())
+        && arrivals.missing > 0
+        && arrivals.not_made() > allowed
+    {
+        return Some(format!(
+            "{} of {} arrivals are missing, since no worker was there to make them, and {} were dropped; maxDropped allows {}",
+            format::count(arrivals.missing),
+            format::count(arrivals.planned),
+            format::count(arrivals.dropped),
+            format::percent(allowed)
+        ));
+    }
+    let (users, allowed) = load.users.zip(plan.max_missing())?;
+    (users.missing() > allowed).then(|| {
+        format!(
+            "users were missing for {} of their time, since no worker was there for them or they never started; maxMissing allows {}",
+            format::percent(users.missing()),
+            format::percent(allowed)
+        )
+    })
 }
 
 fn describe(result: &ThresholdResult) -> String {
@@ -116,6 +153,7 @@ mod tests {
 
     use super::super::judge::Judge;
     use super::*;
+    use crate::stats::result::{ArrivalLoad, UserLoad};
     use crate::stats::summary::Scale;
     use crate::stats::{Snapshot, StepStats};
 
@@ -163,6 +201,7 @@ mod tests {
             plan,
             Judge::new(plan).results(snapshot, scale),
             &Totals::of(snapshot, scale),
+            None,
         )
     }
 
@@ -209,6 +248,50 @@ mod tests {
         snapshot.counters.iterations = 98;
         snapshot.counters.dropped = 2;
         assert_eq!(of(&plan, &snapshot).reason, Reason::TooManyDropped);
+    }
+
+    #[test]
+    fn missing_load_fails_a_run_beyond_what_the_test_allows() {
+        let judged = |load: serde_json::Value, result: LoadResult| {
+            let totals = Totals {
+                requests: 100,
+                iterations: 100,
+                ..Totals::default()
+            };
+            judge(&plan(json!([]), load), vec![], &totals, Some(&result)).reason
+        };
+        let open = |max| {
+            let arrivals = ArrivalLoad {
+                planned: 1000,
+                missing: 40,
+                dropped: 5,
+            };
+            let result = LoadResult {
+                arrivals: Some(arrivals),
+                ..LoadResult::default()
+            };
+            let load = json!({"open": {"rate": 100, "duration": "10s", "maxInFlight": 1, "maxDropped": max}});
+            judged(load, result)
+        };
+        assert_eq!(open("1%"), Reason::LoadMissing);
+        assert_eq!(open("4%"), Reason::LoadMissing);
+        assert_eq!(open("5%"), Reason::NoThresholds);
+        let closed = |max| {
+            let users = UserLoad {
+                planned_micros: 100_000_000,
+                held_back_micros: 20_000_000,
+                missing_micros: 4_000_000,
+                ..UserLoad::default()
+            };
+            let result = LoadResult {
+                users: Some(users),
+                ..LoadResult::default()
+            };
+            let load = json!({"closed": {"users": 10, "duration": "10s", "maxMissing": max}});
+            judged(load, result)
+        };
+        assert_eq!(closed("4%"), Reason::LoadMissing);
+        assert_eq!(closed("6%"), Reason::NoThresholds);
     }
 
     #[test]

@@ -28,6 +28,8 @@ macro_rules! reasons {
 reasons! {
     /// The run was stopped: reason of `Stalled` for every run that ended as Aborted.
     Aborted,
+    /// Less load than the profile asks for was offered.
+    BelowProfile,
     /// A child that a started run needs was deleted.
     ChildDeleted,
     /// A Pod's container cannot be created from its configuration.
@@ -64,6 +66,8 @@ reasons! {
     PodsRefused,
     /// One worker does what comes before the load.
     Preparing,
+    /// All of the load that the profile asks for was offered, or nearly.
+    ProfileOffered,
     /// A quota of the namespace is used up.
     QuotaExceeded,
     /// The load is running or about to.

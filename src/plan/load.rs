@@ -35,6 +35,9 @@ pub enum Load {
         profile: Profile,
         /// Users that may start per second over the fleet; see [`SPAWN_RATE`].
         spawn_rate: Option<f64>,
+        /// Largest share of users' time, 0 to 1, that may be missing in a run that passes.
+        #[serde(default = "one_percent")]
+        max_missing: f64,
     },
     /// A number of iterations started per second, whether earlier ones have ended or not.
     #[serde(rename_all = "camelCase")]
@@ -104,6 +107,20 @@ pub enum Arrival {
 /// Users that a worker may start per second, where the test does not say.
 pub const SPAWN_RATE: f64 = 100.0;
 
+/// Share of load that may be missing, where a plan of an older release does not say.
+fn one_percent() -> f64 {
+    0.01
+}
+
+/// Time of users over the whole fleet, in seconds.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct UserTime {
+    /// Time that the profiles ask for.
+    pub wanted: f64,
+    /// Time that is left of it when users start no faster than the spawn rate allows.
+    pub possible: f64,
+}
+
 impl Population {
     /// Builds the only population of a plan: all of `scenarios` scenarios, from the start.
     pub fn only(scenarios: usize, load: Load) -> Self {
@@ -147,6 +164,21 @@ impl Load {
         match self {
             Load::Closed { .. } | Load::Iterations(_) | Load::Capacity(_) => None,
             Load::Open { profile, .. } => Some(profile.whole_arrivals_until(at)),
+        }
+    }
+
+    /// Time of users up to `at`, on a fleet of `workers`; `None` unless the load is closed.
+    pub fn user_time(&self, at: Duration, workers: u32) -> Option<UserTime> {
+        match self {
+            Load::Closed {
+                profile,
+                spawn_rate,
+                ..
+            } => {
+                let rate = spawn_rate.unwrap_or(SPAWN_RATE * f64::from(workers));
+                Some(profile.user_time(at, rate))
+            }
+            Load::Open { .. } | Load::Iterations(_) | Load::Capacity(_) => None,
         }
     }
 

@@ -6,10 +6,17 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::duration;
+use super::load::UserTime;
 
 /// Distance to the next whole number at which a level counts as having reached it. Levels are users
 /// or iterations per second, and a sum of products of them is never exact.
 const ROUNDING: f64 = 1e-9;
+
+/// Shortest step, in seconds, in which the time of users is summed up: that in which workers adjust
+/// their number.
+const MIN_STEP: f64 = 0.01;
+/// Most steps in which the time of users is summed up.
+const MAX_STEPS: f64 = 50_000.0;
 
 /// A stretch of a profile over which the level moves linearly.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -157,6 +164,28 @@ impl Profile {
             .unwrap_or(0.0)
     }
 
+    /// Time of users up to `at`, of whom at most `spawn_rate` start per second.
+    ///
+    /// Stages are gone through in steps of at least 10 ms; the number of users in a step is that of
+    /// its beginning.
+    pub fn user_time(&self, at: Duration, spawn_rate: f64) -> UserTime {
+        let length = at.min(self.length()).as_secs_f64();
+        let steps = (length / MIN_STEP).ceil().clamp(1.0, MAX_STEPS);
+        let step = length / steps;
+        let (mut time, mut users, mut turns) = (UserTime::default(), 0.0_f64, 0.0);
+        for nth in 0..steps as u64 {
+            let begin = step * nth as f64;
+            let level = self.users(Duration::from_secs_f64(begin)) as f64;
+            // the first may start at once
+            let passed = (begin * spawn_rate).floor() + 1.0;
+            users = level.min(users + passed - turns);
+            turns = passed;
+            time.wanted += level * step;
+            time.possible += users * step;
+        }
+        time
+    }
+
     /// The arrivals, for a caller that goes through them in order.
     pub fn schedule(&self) -> Schedule {
         Schedule {
@@ -260,6 +289,18 @@ mod tests {
             [0.0, 0.99, 1.0, 5.5, 10.0, 15.0].map(|at| profile.users(seconds(at))),
             [0, 0, 1, 5, 10, 10]
         );
+    }
+
+    #[test]
+    fn users_time_is_less_where_they_cannot_all_start_at_once() {
+        let profile = Profile::ramp_and_hold(400.0, seconds(1.0), seconds(1.0));
+        let UserTime { wanted, possible } = profile.user_time(seconds(2.0), 100.0);
+        assert!((wanted - 600.0).abs() < 5.0, "{wanted}");
+        // 100 a second from the start: half of 2 s times 200
+        assert!((possible - 200.0).abs() < 5.0, "{possible}");
+        let freely = profile.user_time(seconds(9.0), 1e6);
+        assert_eq!(freely.wanted, freely.possible);
+        assert_eq!(profile.user_time(Duration::ZERO, 1.0), UserTime::default());
     }
 
     #[test]

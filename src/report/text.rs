@@ -46,6 +46,9 @@ pub fn render(result: &RunResult, style: Style) -> String {
     }
     if result.started_at.is_some() {
         page.totals(&result.totals);
+        if let Some(load) = &result.load {
+            page.load(load);
+        }
         page.latency(&result.totals);
         page.steps(&result.steps);
         page.streams(&result.steps);

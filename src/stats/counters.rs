@@ -47,10 +47,22 @@ pub struct Counters {
     /// Time, in microseconds over all threads, for which the container's CPU quota held back the
     /// process.
     pub throttled_micros: u64,
+    /// Time, in microseconds over all users, for which users of closed load were there in the
+    /// measured part, as far as the profile wanted them.
+    pub user_micros: u64,
+    /// Time, in microseconds over all users, for which users of closed load were wanted but had
+    /// retired, as where a feeder had no row left for them.
+    pub retired_micros: u64,
+    /// Measured arrivals of open load that a worker took on, started or dropped, in millionths: its
+    /// part of the profile's integral.
+    pub arrival_micros: u64,
 }
 
 /// Number of counters.
-const COUNT: usize = 16;
+pub(super) const COUNT: usize = 19;
+
+/// Number of counters in snapshots of format 3.
+pub(super) const COUNT_OF_3: usize = 16;
 
 impl Counters {
     /// Adds the counters of another shard, worker or interval.
@@ -61,17 +73,18 @@ impl Counters {
         }
     }
 
-    /// Appends all counters.
-    pub(super) fn write(&self, out: &mut Writer) {
+    /// Appends the first `count` counters.
+    pub(super) fn write(&self, out: &mut Writer, count: usize) {
         self.to_array()
             .into_iter()
+            .take(count)
             .for_each(|number| out.number(number));
     }
 
-    /// Reads what [`write`](Self::write) wrote.
-    pub(super) fn read(reader: &mut Reader<'_>) -> Result<Self, StatsError> {
+    /// Reads what [`write`](Self::write) wrote with the same `count`; the others are 0.
+    pub(super) fn read(reader: &mut Reader<'_>, count: usize) -> Result<Self, StatsError> {
         let mut counters = Self::default();
-        for number in counters.as_array_mut() {
+        for number in counters.as_array_mut().into_iter().take(count) {
             *number = reader.number()?;
         }
         Ok(counters)
@@ -96,6 +109,9 @@ impl Counters {
             redirect_hops,
             feeder_drops,
             throttled_micros,
+            user_micros,
+            retired_micros,
+            arrival_micros,
         } = self;
         [
             iterations,
@@ -114,6 +130,9 @@ impl Counters {
             redirect_hops,
             feeder_drops,
             throttled_micros,
+            user_micros,
+            retired_micros,
+            arrival_micros,
         ]
     }
 

@@ -3,6 +3,7 @@
 //! Names are camelCase; numbers are in base units: microseconds, bytes, per second, shares from 0
 //! to 1.
 
+mod load;
 mod reason;
 mod stream;
 
@@ -12,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::errors::ErrorClass;
 
+pub use load::{ArrivalLoad, LoadResult, UserLoad};
 pub use reason::Reason;
 pub use stream::{GoodputResult, LlmResult, StreamResult, TokenRate, TokensFrom};
 
@@ -54,6 +56,10 @@ pub struct RunResult {
     pub message: String,
     /// Sums over all steps.
     pub totals: Totals,
+    /// Load that was asked for and offered; `None` where no profile says how much it is, and before
+    /// the start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub load: Option<LoadResult>,
     /// Results of each step, in the order of the plan.
     pub steps: Vec<StepResult>,
     /// Iterations of each task.

@@ -3,10 +3,15 @@
 use std::collections::BTreeMap;
 
 use super::codec::{Reader, Writer};
+use super::counters::{COUNT, COUNT_OF_3};
 use super::{Counters, ErrorTable, Histogram, StatsError, StepStats, TaskStats, TrendStats};
 
-/// Version of the encoding; another version is refused.
-pub const FORMAT: u64 = 3;
+/// Version of the encoding. Version 3, which lacks the counters of offered load, is read as well;
+/// any other is refused.
+pub const FORMAT: u64 = 4;
+
+/// Oldest version that is read, and written for a reader that knows no newer one.
+pub const OLDEST_FORMAT: u64 = 3;
 
 /// Most steps, tasks or trends of a snapshot; bounds the memory that decoding takes.
 pub const MAX_PLACES: usize = 1024;
@@ -94,6 +99,13 @@ impl Snapshot {
 
     /// Encodes the snapshot in format [`FORMAT`].
     pub fn encode(&self) -> Vec<u8> {
+        self.encode_as(FORMAT)
+    }
+
+    /// Encodes the snapshot for a reader that knows formats up to `format`; one older than
+    /// [`OLDEST_FORMAT`] is taken for that.
+    pub fn encode_as(&self, format: u64) -> Vec<u8> {
+        let format = format.clamp(OLDEST_FORMAT, FORMAT);
         let Snapshot {
             steps,
             tasks,
@@ -104,8 +116,8 @@ impl Snapshot {
             users,
         } = self;
         let mut out = Writer::default();
-        out.number(FORMAT);
-        counters.write(&mut out);
+        out.number(format);
+        counters.write(&mut out, counters_in(format));
         out.number(*users);
         out.piece(&lag.encode());
         errors.write(&mut out);
@@ -120,11 +132,11 @@ impl Snapshot {
     pub fn decode(bytes: &[u8]) -> Result<Snapshot, StatsError> {
         let mut reader = Reader(bytes);
         let format = reader.number()?;
-        if format != FORMAT {
+        if !(OLDEST_FORMAT..=FORMAT).contains(&format) {
             return Err(StatsError::Format { found: format });
         }
         let snapshot = Snapshot {
-            counters: Counters::read(&mut reader)?,
+            counters: Counters::read(&mut reader, counters_in(format))?,
             users: reader.number()?,
             lag: Histogram::decode(reader.piece()?)?,
             errors: ErrorTable::read(&mut reader)?,
@@ -134,6 +146,21 @@ impl Snapshot {
         };
         reader.end()?;
         Ok(snapshot)
+    }
+}
+
+/// Tells whether an encoded snapshot says how much load was offered; one of an older worker does
+/// not.
+pub fn tells_offered_load(bytes: &[u8]) -> bool {
+    Reader(bytes).number() == Ok(FORMAT)
+}
+
+/// Number of counters in a format.
+fn counters_in(format: u64) -> usize {
+    if format == OLDEST_FORMAT {
+        COUNT_OF_3
+    } else {
+        COUNT
     }
 }
 
@@ -256,6 +283,18 @@ mod tests {
             .iter()
             .for_each(|sample| record(&mut snapshot, *sample));
         snapshot
+    }
+
+    #[test]
+    fn a_reader_of_the_release_before_gets_all_but_the_offered_load() {
+        let mut snapshot = of(&[(1, 5, None), (2, 7, Some(401))]);
+        snapshot.counters.user_micros = 7;
+        let older = snapshot.encode_as(0);
+        assert_eq!(older[0], OLDEST_FORMAT as u8);
+        assert!(!tells_offered_load(&older) && tells_offered_load(&snapshot.encode()));
+        let read = Snapshot::decode(&older).unwrap();
+        snapshot.counters.user_micros = 0;
+        assert_eq!(read, snapshot);
     }
 
     #[test]

@@ -21,6 +21,8 @@ pub(super) struct OneOffs {
     setup_values: SetupValues,
     /// Samples of all of them.
     measured: Snapshot,
+    /// Newest format of snapshots that the master reads.
+    format: u64,
 }
 
 impl OneOffs {
@@ -115,9 +117,14 @@ impl OneOffs {
         self.setup_values.clone()
     }
 
+    /// Sets the newest format of snapshots that the master reads.
+    pub(super) fn write_for(&mut self, format: u64) {
+        self.format = format;
+    }
+
     /// Samples of all one-offs, encoded.
     pub(super) fn measured(&self) -> Vec<u8> {
-        self.measured.encode()
+        self.measured.encode_as(self.format)
     }
 
     /// Cuts what is under way, since the run is stopped or nobody is left who wants it; only a

@@ -80,6 +80,8 @@ pub struct Worker {
     request_log: Option<SampleSink>,
     /// Highest epoch seen; a master of a lower one has been replaced.
     epoch: u32,
+    /// Newest format of snapshots that the master reads.
+    snapshot_format: u64,
     plan: Option<Arc<Plan>>,
     stage: Stage,
     /// Kept for one-offs that come when the load is over.
@@ -120,6 +122,7 @@ impl Worker {
             grace,
             request_log: None,
             epoch: 0,
+            snapshot_format: 0,
             plan: None,
             stage: Stage::Unprepared,
             prepared: None,
@@ -343,8 +346,11 @@ impl Worker {
             return Err(End::Lost);
         }
         self.epoch = welcome.epoch;
+        self.snapshot_format = welcome.snapshot_format.into();
+        self.one_offs.write_for(self.snapshot_format);
         if let Stage::Carrying(work) = &mut self.stage {
             let one_offs = &self.one_offs;
+            work.write_for(self.snapshot_format);
             let cumulative = fleet::Cumulative {
                 one_offs: one_offs.measured(),
                 ..work.cumulative()
@@ -480,13 +486,9 @@ impl Worker {
         );
         let running = prepared.clone().start(assignment, zero);
         let interval = Interval::new(start.interval_seconds, share.worker);
-        self.stage = Stage::Carrying(Box::new(Work::new(
-            running,
-            zero,
-            start.seed,
-            start.workers,
-            interval,
-        )));
+        let mut work = Work::new(running, zero, start.seed, start.workers, interval);
+        work.write_for(self.snapshot_format);
+        self.stage = Stage::Carrying(Box::new(work));
         self.forward_reserved();
         Ok(())
     }

@@ -48,6 +48,8 @@ pub struct Work {
     held: Vec<fleet::Delta>,
     /// Interval at which they are handed over.
     interval: Interval,
+    /// Newest format of snapshots that the master reads.
+    format: u64,
     /// Counts of every second so far.
     seconds: Vec<fleet::SecondCount>,
     /// The load is over.
@@ -81,6 +83,7 @@ impl Work {
             cumulative: Snapshot::default(),
             held: Vec::new(),
             interval,
+            format: 0,
             seconds: Vec::new(),
             last: false,
             length: None,
@@ -127,12 +130,17 @@ impl Work {
         let failure = self.running.failure().unwrap_or_default().to_owned();
         fleet::Delta {
             second,
-            snapshot: snapshot.encode(),
+            snapshot: snapshot.encode_as(self.format),
             last,
             failure,
             length_micros: length.map(micros),
             feeders: self.usage(),
         }
+    }
+
+    /// Sets the newest format of snapshots that the master reads.
+    pub fn write_for(&mut self, format: u64) {
+        self.format = format;
     }
 
     /// Everything measured, what was held back included.
@@ -144,7 +152,7 @@ impl Work {
         };
         fleet::Cumulative {
             through_second: self.seconds.last().map(|point| point.second),
-            snapshot: self.cumulative.encode(),
+            snapshot: self.cumulative.encode_as(self.format),
             seconds: self.seconds.clone(),
             last: self.last,
             elapsed_micros: elapsed,

@@ -377,6 +377,14 @@ fn check_hold(
     (hold, settle)
 }
 
+/// Checks a share from `0%` to `100%`, which becomes a number from 0 to 1.
+fn check_share(path: &str, text: &str, problems: &mut Problems) -> f64 {
+    percent(text).unwrap_or_else(|| {
+        problems.add(path, format!("{text:?} is not a share from 0% to 100%"));
+        0.0
+    })
+}
+
 /// Reads a share from `0%` to `100%` as a number from 0 to 1; `None` for anything else.
 pub(super) fn percent(text: &str) -> Option<f64> {
     let percent = text.strip_suffix('%')?.parse::<f64>().ok()?;
@@ -400,6 +408,7 @@ fn check_closed(path: &str, closed: &ClosedSpec, problems: &mut Problems) -> Opt
         start_at,
         stages,
         spawn_rate,
+        max_missing,
     } = closed;
     let shape = Shape {
         level: *users,
@@ -412,9 +421,11 @@ fn check_closed(path: &str, closed: &ClosedSpec, problems: &mut Problems) -> Opt
     if *spawn_rate == Some(0) {
         problems.add(format!("{path}.spawnRate"), "must be at least 1");
     }
+    let max_missing = check_share(&format!("{path}.maxMissing"), max_missing, problems);
     Some(Load::Closed {
         profile: check_profile(path, shape, 1.0, problems)?,
         spawn_rate: spawn_rate.map(f64::from),
+        max_missing,
     })
 }
 
@@ -433,13 +444,7 @@ fn check_open(path: &str, open: &OpenSpec, problems: &mut Problems) -> Option<Lo
     if *max_in_flight == 0 {
         problems.add(format!("{path}.maxInFlight"), "must be at least 1");
     }
-    let share = percent(max_dropped);
-    if share.is_none() {
-        problems.add(
-            format!("{path}.maxDropped"),
-            format!("{max_dropped:?} is not a share from 0% to 100%"),
-        );
-    }
+    let max_dropped = check_share(&format!("{path}.maxDropped"), max_dropped, problems);
     let shape = Shape {
         level: *rate,
         level_name: "rate",
@@ -457,7 +462,7 @@ fn check_open(path: &str, open: &OpenSpec, problems: &mut Problems) -> Option<Lo
         profile,
         arrival,
         max_in_flight: *max_in_flight,
-        max_dropped: share.unwrap_or_default(),
+        max_dropped,
     })
 }
 

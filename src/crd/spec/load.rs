@@ -173,7 +173,7 @@ pub struct WarmupSpec {
 
 /// Number of users over time: either `users` and `duration` (after a linear `rampUp`), or `stages`.
 /// At most 7 days.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("oneOf" = [{"required": ["users", "duration"]}, {"required": ["stages"]}]))]
 pub struct ClosedSpec {
@@ -204,6 +204,11 @@ pub struct ClosedSpec {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1_000_000))]
     pub spawn_rate: Option<u32>,
+    /// Largest share of the users' time that may be missing, as after the loss of a worker, in a
+    /// run that can pass; time for which `spawnRate` holds users back is not missing.
+    #[serde(default = "one_percent")]
+    #[schemars(schema_with = "crate::crd::schema::percent")]
+    pub max_missing: String,
 }
 
 /// Number of iterations started per second over time: either `rate` and `duration` (after a linear

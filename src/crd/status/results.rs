@@ -29,6 +29,9 @@ pub struct ResultsStatus {
     pub achieved_rate: Option<String>,
     /// Arrivals or iterations that were due and not started.
     pub dropped: u64,
+    /// Load offered, compared with the profile.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub load: Option<LoadStatus>,
     /// Bytes sent.
     pub sent_bytes: u64,
     /// Bytes received.
@@ -70,6 +73,22 @@ pub struct ResultsStatus {
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 8))]
     pub omitted: BTreeMap<String, u64>,
+}
+
+/// Load offered, compared with the profile.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct LoadStatus {
+    /// Share of the profile that was offered.
+    pub offered: String,
+    /// Warning that less than 99% of the profile was offered.
+    pub below_profile: bool,
+    /// Arrivals that no worker was there to make.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub missing_arrivals: Option<u64>,
+    /// Share of the users' time for which they were missing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub missing_users: Option<String>,
 }
 
 /// Answer of a search for the capacity.

@@ -46,12 +46,13 @@ pub(crate) async fn drive(
     loop {
         let now = Instant::now();
         if now >= end {
+            cohort.count_users_there(end, users.wanted.get());
             return end;
         }
-        users.bring_to(
-            cohort.slice.of(level(cohort, profile, now)),
-            turns.passed(now),
-        );
+        let wanted = cohort.slice.of(level(cohort, profile, now));
+        users.bring_to(wanted, turns.passed(now));
+        // a user that could only be started late was not missing, so the time before counts too
+        cohort.count_users_there(now, wanted);
         tokio::time::sleep_until((now + STEP).min(end).into()).await;
     }
 }
@@ -173,6 +174,7 @@ async fn user(users: Rc<Users>, state: Rc<Cell<State>>, nth: u64) {
     let mut backoff = Backoff::default();
     let Some(scenario) = cohort.scenario(cohort.slice.number(nth)) else {
         state.set(State::Retired);
+        cohort.retire();
         return cohort.left(1);
     };
     let mut last = State::Gone;
@@ -225,6 +227,9 @@ async fn user(users: Rc<Users>, state: Rc<Cell<State>>, nth: u64) {
         }
     }
     client.finish(scenario).await;
+    if last == State::Retired {
+        cohort.retire();
+    }
     state.set(last);
     cohort.left(1);
 }

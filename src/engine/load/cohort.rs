@@ -20,6 +20,9 @@ use crate::engine::user::throttle::Throttle;
 use crate::plan::share::Slice;
 use crate::plan::{Load, Population};
 
+/// Longest time between two looks at the users for which they are taken to have been there.
+const LATEST: Duration = Duration::from_secs(1);
+
 /// Users or slots of one population on one thread.
 pub(crate) struct Cohort {
     /// Part of the load that this thread carries out.
@@ -38,6 +41,10 @@ pub(crate) struct Cohort {
     pub(crate) closing: Rc<Closing>,
     /// Users alive or slots busy.
     users: Cell<u64>,
+    /// Users that retired: none takes their places.
+    retired: Cell<u64>,
+    /// Time up to which the presence of users is counted.
+    counted_until: Cell<Instant>,
     /// Users and slots by their number in this cohort.
     pub(crate) members: RefCell<Vec<Member>>,
     crew: RefCell<JoinSet<()>>,
@@ -83,8 +90,11 @@ impl Cohort {
             .iter()
             .map(|population| population.load.most())
             .sum();
+        let zero = shard.context.zero + populations[place].start_after;
         Self {
-            zero: shard.context.zero + populations[place].start_after,
+            zero,
+            retired: Cell::new(0),
+            counted_until: Cell::new(shard.joined_at.max(zero)),
             throttle: populations[place]
                 .throttle
                 .zip(slice.among(populations[place].load.most()))
@@ -104,7 +114,11 @@ impl Cohort {
     pub(crate) async fn run(self: Rc<Self>, mut orders: watch::Receiver<Order>) -> Instant {
         let ended = tokio::select! {
             ended = self.drive() => ended,
-            () = order_given(&mut orders, Order::Stop) => Instant::now(),
+            () = order_given(&mut orders, Order::Stop) => {
+                let now = Instant::now();
+                self.shard.context.recorder.borrow_mut().cut_arrivals(now);
+                now
+            }
         };
         self.closing.begin();
         // users that wait for rows will not get any
@@ -131,6 +145,7 @@ impl Cohort {
             Load::Closed {
                 profile,
                 spawn_rate,
+                max_missing: _,
             } => closed::drive(self, profile, *spawn_rate).await,
             Load::Capacity(capacity) => open::search(self, capacity.max_in_flight).await,
             Load::Iterations(iterations) => iterations::drive(self, iterations).await,
@@ -201,6 +216,29 @@ impl Cohort {
     pub(crate) fn left(&self, count: u64) {
         self.users.set(self.users() - count);
         self.shard.count_users(|users| users - count);
+    }
+
+    /// Counts a user that retired.
+    pub(crate) fn retire(&self) {
+        self.retired.set(self.retired.get() + 1);
+    }
+
+    /// Counts the time since the last call, for as many users as are there of `level`. A call that
+    /// comes very late counts no more than [`LATEST`], since nobody saw the users meanwhile.
+    pub(crate) fn count_users_there(&self, now: Instant, level: u64) {
+        let since = self.counted_until.get();
+        let Some(time) = now.checked_duration_since(since) else {
+            return;
+        };
+        self.counted_until.set(now);
+        let there = self.users().min(level);
+        let retired = self.retired.get().min(level - there);
+        let users = |users: u64| time.min(LATEST) * u32::try_from(users).unwrap_or(u32::MAX);
+        self.shard
+            .context
+            .recorder
+            .borrow_mut()
+            .users_there(users(there), users(retired));
     }
 
     /// Waits until every user and slot is gone.

@@ -16,6 +16,7 @@ use tokio::sync::watch;
 
 use crate::engine::load::cohort::{Cohort, State};
 use crate::engine::load::pacer::Pacer;
+use crate::engine::record::offered::OpenShare;
 use crate::engine::user::client::Client;
 use crate::plan::pace::exponential;
 use crate::plan::profile::Schedule;
@@ -139,6 +140,7 @@ pub(crate) async fn drive(
     max_in_flight: u32,
 ) -> Instant {
     let slots = Slots::new(cohort, max_in_flight);
+    slots.take_on(profile);
     slots.warm_up(arrival).await;
     slots
         .follow(profile, arrival, cohort.zero, cohort.seed())
@@ -161,6 +163,22 @@ impl Slots {
             free: RefCell::default(),
             most,
         })
+    }
+
+    /// Has the arrivals of the profile counted as offered, from when this worker joined.
+    fn take_on(&self, profile: &Profile) {
+        let cohort = &self.cohort;
+        let joined_at = cohort
+            .shard
+            .joined_at
+            .saturating_duration_since(cohort.zero);
+        let missed = if joined_at < SLOW_START {
+            Duration::ZERO
+        } else {
+            joined_at
+        };
+        let share = OpenShare::new(profile, cohort.zero, cohort.slice.part(), missed);
+        cohort.shard.context.recorder.borrow_mut().take_on(share);
     }
 
     async fn warm_up(self: &Rc<Self>, arrival: Arrival) {

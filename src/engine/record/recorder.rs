@@ -9,6 +9,7 @@ use tokio::sync::mpsc;
 use crate::engine::attempt::Events;
 use crate::engine::attempt::sample::{LlmSample, Part, Phases, Sample, StreamSample};
 use crate::engine::record::cpu::{CpuMeter, Lap};
+use crate::engine::record::offered::{Offered, OpenShare};
 use crate::stats::{
     ErrorClass, ErrorKey, Phase, Snapshot, StepStats, StreamStats, TaskStats, TrendStats,
 };
@@ -68,6 +69,8 @@ pub(crate) struct Recorder {
     boundary: Instant,
     /// Meter of the process's CPU time; only one of its shards has it.
     cpu: Option<CpuMeter>,
+    /// Load that this shard takes on.
+    offered: Offered,
     /// Snapshot that found the queue full and is merged into the next.
     kept_back: Option<Snapshot>,
     queue: mpsc::Sender<ShardDelta>,
@@ -92,6 +95,7 @@ impl Recorder {
             second,
             boundary,
             cpu,
+            offered: Offered::default(),
             kept_back: None,
             queue,
         }
@@ -136,7 +140,24 @@ impl Recorder {
         }
     }
 
+    /// Takes on a share of open load, whose arrivals count as offered from now on.
+    pub(crate) fn take_on(&mut self, share: OpenShare) {
+        self.offered.open.push(share);
+    }
+
+    /// Notes that the arrivals of all shares of open load end at `at`, before their time.
+    pub(crate) fn cut_arrivals(&mut self, at: Instant) {
+        self.offered.cut = Some(self.offered.cut.map_or(at, |cut| cut.min(at)));
+    }
+
+    /// Counts time for which users were there, and for which they were wanted but had retired.
+    pub(crate) fn users_there(&mut self, there: Duration, retired: Duration) {
+        self.rest.counters.user_micros += micros(there);
+        self.rest.counters.retired_micros += micros(retired);
+    }
+
     fn take(&mut self, now: Instant) -> Snapshot {
+        self.rest.counters.arrival_micros += self.offered.arrivals_until(now.min(self.boundary));
         let users = self.rest.users;
         let mut snapshot = std::mem::replace(
             &mut self.rest,

@@ -22,6 +22,7 @@ async fn no_more_users_start_in_a_second_than_the_spawn_rate() {
         Load::Closed {
             profile,
             spawn_rate: Some(50.0),
+            max_missing: 0.01,
         },
     ))
     .await;

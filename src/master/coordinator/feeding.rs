@@ -190,7 +190,7 @@ impl Coordinator {
 
     /// Ends the load when a feeder is used up: one whose rows are leased when no worker has any
     /// left, any other when one worker is through.
-    pub(super) fn on_used_up(&mut self, id: SessionId, feeder: u16) {
+    pub(super) fn on_used_up(&mut self, id: SessionId, feeder: u16, now: Instant) {
         let Some(name) = self.file.plan.feeders.get(usize::from(feeder)) else {
             return self.event(&format!(
                 "a worker has used every row of feeder {feeder}, which this test does not have"
@@ -205,8 +205,7 @@ impl Coordinator {
             self.event(&format!(
                 "every row of feeder {name:?} has been used, which ends the load"
             ));
-            self.state = MasterState::Stopping;
-            self.broadcast(|| Message::Stop(fleet::Stop { at_once: false }));
+            self.cut_load(now);
         }
     }
 

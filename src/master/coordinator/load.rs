@@ -144,7 +144,7 @@ impl Coordinator {
     }
 
     /// Ends the load when a threshold says so.
-    fn check_thresholds(&mut self) {
+    fn check_thresholds(&mut self, now: Instant) {
         let breaches = self.judge.breaches();
         if breaches.len() > self.facts.breaches.len()
             && let Err(e) = self.remember(Facts {
@@ -163,8 +163,7 @@ impl Coordinator {
         {
             self.event(&format!("stopped by a threshold: {why}"));
             self.breached = Some(why);
-            self.state = MasterState::Stopping;
-            self.broadcast(|| Message::Stop(fleet::Stop { at_once: false }));
+            self.cut_load(now);
         }
     }
 
@@ -190,7 +189,7 @@ impl Coordinator {
         if self.state == MasterState::Running {
             self.advance_search(now);
         }
-        self.check_thresholds();
+        self.check_thresholds(now);
         self.watch_one_off(now);
         let can_give_shares = self.request_setup_values(now);
         let due = self.is_due(now);

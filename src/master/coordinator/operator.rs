@@ -111,8 +111,7 @@ impl Coordinator {
         self.event(&format!("stopped: {}", stop.message));
         self.stopped = Some(stop);
         if self.state == MasterState::Running {
-            self.state = MasterState::Stopping;
-            self.broadcast(|| Message::Stop(fleet::Stop { at_once: false }));
+            self.cut_load(now);
         } else if self.state != MasterState::Stopping {
             self.end_run(self.natural_ending(), now);
         }

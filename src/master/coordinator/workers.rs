@@ -8,6 +8,7 @@ use tokio::sync::mpsc;
 use super::super::roster::{Reported, Session, SessionId};
 use super::{Clock, Coordinator};
 use crate::stats::Snapshot;
+use crate::stats::snapshot::{FORMAT, tells_offered_load};
 use crate::wire::PROTOCOL_VERSION;
 use crate::wire::control::{MasterState, ProblemKind};
 use crate::wire::fleet::{self, FromMaster, from_master::Message, from_worker};
@@ -43,6 +44,7 @@ impl Coordinator {
             version: crate::VERSION.into(),
             epoch: self.facts.epoch,
             run_file: self.file_json.clone(),
+            snapshot_format: FORMAT as u32,
         }));
         if self.acknowledged {
             session.send(Message::Release(fleet::Release {}));
@@ -99,7 +101,7 @@ impl Coordinator {
             from_worker::Message::OneOffDone(done) => self.on_one_off_done(id, done, now),
             from_worker::Message::RowsWanted(wanted) => self.on_rows_wanted(id, wanted),
             from_worker::Message::UsedUp(fleet::UsedUp { feeder }) => {
-                self.on_used_up(id, feeder as u16)
+                self.on_used_up(id, feeder as u16, now)
             }
         }
         self.tick(now);
@@ -134,6 +136,7 @@ impl Coordinator {
         let (Some(index), Some(instance)) = (index, self.roster.instance(id)) else {
             return;
         };
+        instance.hides_load |= !tells_offered_load(&delta.snapshot);
         // sent again after a reconnection: it is in the cumulative state already
         if instance
             .through
@@ -181,6 +184,7 @@ impl Coordinator {
             return;
         };
         let seen = instance.through;
+        instance.hides_load |= !tells_offered_load(&cumulative.snapshot);
         instance.snapshot = snapshot;
         instance.carrying = true;
         instance.last = cumulative.last;

@@ -3,7 +3,8 @@
 use super::super::blocks::Blocks;
 use super::super::roster::Roster;
 use super::super::timeline::Timeline;
-use crate::stats::result::Generator;
+use crate::stats::format;
+use crate::stats::result::{Generator, LoadResult};
 use crate::wire::layout::RunFile;
 
 /// Collects the warnings of a run, those found when it was checked first.
@@ -13,12 +14,19 @@ pub(super) fn warnings(
     timeline: &Timeline,
     blocks: &Blocks,
     generator: &Generator,
+    load: Option<&LoadResult>,
 ) -> Vec<String> {
     let mut warnings = file.warnings.clone();
     // the list holds the first saturated worker whenever there is one
     if let Some(first) = generator.workers.first() {
         let first = format!("; worker {}: {}", first.worker, first.why);
         warnings.push(format!("the load generator was the bottleneck: the numbers are its own, not the target's{first}"));
+    }
+    if let Some(load) = load.filter(|load| load.is_below_profile()) {
+        warnings.push(format!(
+            "only {} of the load asked for was offered",
+            format::percent(load.offered)
+        ));
     }
     if roster.lost() > 0 {
         warnings.push(format!(

@@ -2,7 +2,9 @@
 
 use jiff::Timestamp;
 
-use crate::crd::status::{Condition, ConditionStatus, GeneratorStatus, ResultsStatus, RunEnd};
+use crate::crd::status::{
+    Condition, ConditionStatus, GeneratorStatus, LoadStatus, ResultsStatus, RunEnd,
+};
 use crate::crd::{ConditionStatus as Is, Phase};
 use crate::operator::reason::Reason;
 use crate::operator::text::cut;
@@ -89,6 +91,7 @@ enum Kind {
     Complete,
     Passed,
     GeneratorSaturated,
+    LoadBelowProfile,
 }
 
 impl Kind {
@@ -101,6 +104,7 @@ impl Kind {
             Kind::Complete => "Complete",
             Kind::Passed => "Passed",
             Kind::GeneratorSaturated => "GeneratorSaturated",
+            Kind::LoadBelowProfile => "LoadBelowProfile",
         }
     }
 }
@@ -160,7 +164,37 @@ pub fn build(
             &message,
         ));
     }
+    if let Some(load) = results.and_then(|results| results.load.as_ref()) {
+        let (status, reason, message) = offered(load);
+        all.push(condition(
+            Kind::LoadBelowProfile,
+            status,
+            reason.text(),
+            &message,
+        ));
+    }
     all
+}
+
+/// Status, reason and message of the condition about the load that was offered.
+fn offered(load: &LoadStatus) -> (Is, Reason, String) {
+    let LoadStatus {
+        offered,
+        below_profile,
+        missing_arrivals,
+        missing_users,
+    } = load;
+    if !below_profile {
+        let message = format!("{offered} of the profile was offered");
+        return (Is::False, Reason::ProfileOffered, message);
+    }
+    let arrivals = missing_arrivals.map(|count| format!("; {count} arrivals are missing"));
+    let users = missing_users
+        .as_ref()
+        .map(|share| format!("; users were missing for {share} of their time"));
+    let missing = [arrivals, users].into_iter().flatten().collect::<String>();
+    let message = format!("only {offered} of the profile was offered{missing}");
+    (Is::True, Reason::BelowProfile, message)
 }
 
 /// Status, reason and message of the condition about the load generator.
@@ -248,7 +282,10 @@ mod tests {
     fn each_end_has_its_row() {
         // Ready Reconciling Stalled Finished Complete Passed
         assert_eq!(text(&over(Phase::Succeeded, "NoThresholds")), "TFFTTT");
-        assert_eq!(text(&over(Phase::Failed, "ThresholdsBreached")), "FFTTTF");
+        for reason in ["ThresholdsBreached", "TooManyFailures", "LoadMissing"] {
+            assert_eq!(text(&over(Phase::Failed, reason)), "FFTTTF", "{reason}");
+        }
+        assert_eq!(text(&over(Phase::Errored, "ForeignChild")), "FFTTFU");
         assert_eq!(text(&over(Phase::Failed, "ThresholdAborted")), "FFTTFF");
         assert_eq!(text(&over(Phase::Aborted, "Suspended")), "FFTTFU");
         assert_eq!(text(&over(Phase::Errored, "MasterLost")), "FFTTFU");

@@ -4,15 +4,15 @@ use std::collections::BTreeMap;
 
 use crate::crd::status::{
     CapacityLevelStatus, CapacityStatus, ConcurrencyStatus, CostStatus, ErrorStatus,
-    GeneratorStatus, GoodputStatus, LatencyStatus, MetricSample, RecordStatus, ResultWorkersStatus,
-    ResultsStatus, StepStatus, StreamStatus, ThresholdStatus,
+    GeneratorStatus, GoodputStatus, LatencyStatus, LoadStatus, MetricSample, RecordStatus,
+    ResultWorkersStatus, ResultsStatus, StepStatus, StreamStatus, ThresholdStatus,
 };
 use crate::operator::text::cut;
 use crate::stats::ErrorClass;
 use crate::stats::format::{in_unit, micros, money, percent, rate};
 use crate::wire::RunResult;
 use crate::wire::result::{
-    CapacityResult, ConcurrencyResult, CostResult, Generator, LatencySummary, Purpose,
+    CapacityResult, ConcurrencyResult, CostResult, Generator, LatencySummary, LoadResult, Purpose,
     StreamResult, ThresholdResult,
 };
 
@@ -48,6 +48,7 @@ pub fn results(result: &RunResult) -> ResultsStatus {
         // in closed load the rate is whatever the users made of it
         achieved_rate: totals.requested_rate.map(|_| rate(totals.achieved_rate)),
         dropped: totals.dropped,
+        load: result.load.as_ref().map(load),
         sent_bytes: totals.sent_bytes,
         received_bytes: totals.received_bytes,
         capacity: result.capacity.as_ref().map(capacity),
@@ -69,6 +70,15 @@ pub fn results(result: &RunResult) -> ResultsStatus {
         },
         truncated: !omitted.is_empty(),
         omitted,
+    }
+}
+
+fn load(load: &LoadResult) -> LoadStatus {
+    LoadStatus {
+        offered: percent(load.offered),
+        below_profile: load.is_below_profile(),
+        missing_arrivals: load.arrivals.map(|arrivals| arrivals.missing),
+        missing_users: load.users.map(|users| percent(users.missing())),
     }
 }
 

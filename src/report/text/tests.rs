@@ -3,11 +3,11 @@
 use super::{Style, WIDTH, render};
 use crate::stats::ErrorClass;
 use crate::stats::result::{
-    CapacityLevel, CapacityResult, ConcurrencyResult, CostBasis, CostResult, ErrorResult, Event,
-    FeederResult, Generator, GoodputResult, LatencySummary, LimitedBy, LlmResult, PhaseResult,
-    Purpose, Reason, RecordResult, RetryAfterResult, RunResult, SCHEMA_VERSION, SaturatedWorker,
-    StatusCount, StepResult, StreamResult, TaskResult, ThresholdResult, ThresholdVerdict, Totals,
-    Verdict, Workers,
+    ArrivalLoad, CapacityLevel, CapacityResult, ConcurrencyResult, CostBasis, CostResult,
+    ErrorResult, Event, FeederResult, Generator, GoodputResult, LatencySummary, LimitedBy,
+    LlmResult, LoadResult, PhaseResult, Purpose, Reason, RecordResult, RetryAfterResult, RunResult,
+    SCHEMA_VERSION, SaturatedWorker, StatusCount, StepResult, StreamResult, TaskResult,
+    ThresholdResult, ThresholdVerdict, Totals, Verdict, Workers,
 };
 
 pub const LATENCY: LatencySummary = LatencySummary {
@@ -116,6 +116,15 @@ pub fn result() -> RunResult {
         tasks: Vec::new(),
         records: Vec::new(),
         errors,
+        load: Some(LoadResult {
+            offered: 0.972,
+            arrivals: Some(ArrivalLoad {
+                planned: 12_500,
+                missing: 338,
+                dropped: 12,
+            }),
+            users: None,
+        }),
         capacity: None,
         thresholds: vec![
             threshold(

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use super::page::Page;
 use super::stream;
 use crate::stats::format;
-use crate::stats::result::Totals;
+use crate::stats::result::{LoadResult, Totals};
 
 impl Page {
     /// Adds requests, iterations, bytes and connections, and what only some tests have.
@@ -59,6 +59,29 @@ impl Page {
             }
         }
         self.entry("connections", &connections);
+    }
+
+    /// Adds how much of the profile was offered, and what is missing of it.
+    pub(super) fn load(&mut self, load: &LoadResult) {
+        let mut text = format!("{} of the profile offered", format::percent(load.offered));
+        if let Some(arrivals) = load.arrivals {
+            // writing to a String cannot fail
+            let _ = write!(
+                text,
+                "; {} of {} arrivals missing",
+                format::count(arrivals.missing),
+                format::count(arrivals.planned)
+            );
+        }
+        if let Some(users) = load.users {
+            let _ = write!(
+                text,
+                "; {} of {} of users' time missing",
+                format::micros(users.missing_micros as f64),
+                format::micros(users.planned_micros as f64)
+            );
+        }
+        self.entry("load", &text);
     }
 
     /// Adds the checks made and the good requests, where the test has either.

@@ -3,17 +3,27 @@
 use super::page::{Colour, LABEL, Page, wrap};
 use super::{WIDTH, clean};
 use crate::stats::format;
-use crate::stats::result::{RunResult, ThresholdResult, ThresholdVerdict, Verdict};
+use crate::stats::result::{LoadResult, RunResult, ThresholdResult, ThresholdVerdict, Verdict};
 
 /// Columns of a rule, if it fits, so that the observed values line up.
 const RULE: usize = 60;
 
 impl Page {
-    /// Adds the verdict with its reason; a saturated generator is said before it.
+    /// Adds the verdict with its reason; a saturated generator and load below the
+    /// profile are said before it.
     pub(super) fn verdict(&mut self, result: &RunResult) {
         if result.generator.saturated {
             let warning = "SATURATED  The generator was the bottleneck: the numbers below are its own, not the target's.";
             let warning = self.paint(Colour::Yellow, warning);
+            self.line(&warning);
+        }
+        if let Some(load) = result.load.filter(LoadResult::is_below_profile) {
+            let warning = format!(
+                "BELOW PROFILE  Only {} of the load asked for was offered{}.",
+                format::percent(load.offered),
+                why(&load)
+            );
+            let warning = self.paint(Colour::Yellow, &warning);
             self.line(&warning);
         }
         let (word, colour) = match result.verdict {
@@ -82,6 +92,31 @@ impl Page {
             }
         }
     }
+}
+
+/// Says what the greatest part of load that was not offered was, in few words.
+fn why(load: &LoadResult) -> String {
+    let of_arrivals = load.arrivals.map(|arrivals| {
+        if arrivals.missing > arrivals.dropped {
+            "no worker was there for the rest"
+        } else {
+            "arrivals were dropped"
+        }
+    });
+    let of_users = load.users.map(|users| {
+        let causes = [
+            (users.missing_micros, "no worker was there for the rest"),
+            (users.held_back_micros, "the spawn rate held users back"),
+            (users.retired_micros, "users had retired"),
+        ];
+        causes
+            .into_iter()
+            .max_by_key(|(time, _)| *time)
+            .map_or("", |(_, why)| why)
+    });
+    of_arrivals
+        .or(of_users)
+        .map_or_else(String::new, |why| format!(": {why}"))
 }
 
 /// Writes ` of step POST /predict`, or nothing when a threshold reads everything.

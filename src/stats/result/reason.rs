@@ -25,6 +25,9 @@ pub enum Reason {
     NoSuccess,
     /// Failed: more arrivals were dropped than the test allows.
     TooManyDropped,
+    /// Failed: more of the load is missing, since no worker was there to make it, than the test
+    /// allows.
+    LoadMissing,
     /// Failed: a search for the capacity found no rate that holds.
     NothingHeld,
     /// Failed: a search for the capacity found less than was wanted.
