@@ -7,8 +7,10 @@ use std::time::{Duration, Instant};
 
 use crate::engine::load::cohort::{Cohort, State};
 use crate::engine::load::iterations::Quota;
+use crate::engine::prepare::program::PreparedScenario;
 use crate::engine::user::client::{Client, End};
 use crate::engine::user::deadline::Backoff;
+use crate::engine::user::throttle::Throttle;
 use crate::plan::share::Slice;
 use crate::plan::{Profile, SPAWN_RATE};
 
@@ -162,76 +164,135 @@ impl Users {
     }
 }
 
+/// Carries out the iterations of user `nth`, from its start until it is no longer wanted.
 async fn user(users: Rc<Users>, state: Rc<Cell<State>>, nth: u64) {
     let cohort = &users.cohort;
-    let shard = &cohort.shard;
     let mut client = Client::user(
-        shard.context.clone(),
+        cohort.shard.context.clone(),
         cohort.closing.clone(),
         cohort.user_number(nth),
     )
     .throttled(cohort.throttle.clone());
-    let mut backoff = Backoff::default();
     let Some(scenario) = cohort.scenario(cohort.slice.number(nth)) else {
         state.set(State::Retired);
         cohort.retire();
         return cohort.left(1);
     };
-    let mut last = State::Gone;
-    let mut done = 0;
-    // when the iteration before ended, if nothing was waited for since
-    let mut ready = None;
-    while users.wants(nth) {
-        if let Some(throttle) = &cohort.throttle {
+    let mut schedule = Schedule::new(&users, scenario, nth);
+    let last = loop {
+        if !schedule.is_wanted() {
+            break State::Gone;
+        }
+        if let Some(throttle) = schedule.throttle() {
             throttle.turn().await;
-            ready = None;
-            if !users.wants(nth) {
-                break;
+            schedule.waited();
+            if !schedule.is_wanted() {
+                break State::Gone;
             }
         }
-        let begun = ready.take().unwrap_or_else(Instant::now);
-        let counts = match users.quota.as_ref().map(|quota| quota.begin(done, begun)) {
-            // there is nothing left for it, nor for one in its place
-            Some(None) => {
-                last = State::Retired;
-                break;
-            }
-            Some(Some(counts)) => counts,
-            None => false,
+        let Some(begun) = schedule.begin() else {
+            break State::Retired;
         };
         state.set(State::Busy);
-        let (end, ended) = client.iterate(scenario, begun, None).await;
-        ready = Some(ended);
-        if let Some(quota) = users.quota.as_ref().filter(|_| counts) {
-            quota.end(ended);
-            done += 1;
-        }
+        let (end, ended) = client.iterate(schedule.scenario, begun.at, None).await;
+        schedule.end(begun, ended);
         if end == End::UserOver {
-            last = State::Retired;
-            break;
+            break State::Retired;
         }
         // one that is over ends itself, as the others do when they look
-        if !users.wants(nth) {
-            break;
+        if !schedule.is_wanted() {
+            break State::Gone;
         }
         // one that has something to do at its end is not ended from outside
-        if scenario.on_stop.is_empty() {
+        if schedule.scenario.on_stop.is_empty() {
             state.set(State::Idle);
         }
-        let pause = scenario
-            .pause_after(begun, || shard.context.random())
-            .max(backoff.after(end));
-        if let Some(pause) = pause {
-            sleep_while(pause, || users.wants(nth)).await;
-            ready = None;
+        if let Some(pause) = schedule.pause(begun, end) {
+            sleep_while(pause, || schedule.is_wanted()).await;
+            schedule.waited();
         }
-    }
-    client.finish(scenario).await;
+    };
+    client.finish(schedule.scenario).await;
     if last == State::Retired {
-        cohort.retire();
+        users.cohort.retire();
     }
     state.set(last);
-    cohort.left(1);
+    users.cohort.left(1);
+}
+
+/// Times at which the iterations of one user begin, and how many of them count.
+struct Schedule<'a> {
+    users: &'a Users,
+    nth: u64,
+    scenario: &'a PreparedScenario,
+    /// Iterations so far that count towards the quota.
+    done: u64,
+    /// End of the iteration before, if nothing was waited for since.
+    ready: Option<Instant>,
+    backoff: Backoff,
+}
+
+/// Iteration that began.
+#[derive(Clone, Copy)]
+struct Begun {
+    at: Instant,
+    /// True if it counts towards the quota.
+    counts: bool,
+}
+
+impl<'a> Schedule<'a> {
+    /// Creates the schedule of user `nth` before its first iteration.
+    fn new(users: &'a Users, scenario: &'a PreparedScenario, nth: u64) -> Self {
+        Self {
+            users,
+            nth,
+            scenario,
+            done: 0,
+            ready: None,
+            backoff: Backoff::default(),
+        }
+    }
+
+    fn is_wanted(&self) -> bool {
+        self.users.wants(self.nth)
+    }
+
+    fn throttle(&self) -> Option<&'a Throttle> {
+        self.users.cohort.throttle.as_deref()
+    }
+
+    /// Lets the next iteration begin when [`begin`](Self::begin) is called, not at the end of the
+    /// one before.
+    fn waited(&mut self) {
+        self.ready = None;
+    }
+
+    /// Begins an iteration; `None` if none is left for this user, nor for one in its place.
+    fn begin(&mut self) -> Option<Begun> {
+        let at = self.ready.take().unwrap_or_else(Instant::now);
+        let counts = match &self.users.quota {
+            Some(quota) => quota.begin(self.done, at)?,
+            None => false,
+        };
+        Some(Begun { at, counts })
+    }
+
+    /// Records the end of an iteration.
+    fn end(&mut self, begun: Begun, ended: Instant) {
+        self.ready = Some(ended);
+        if let Some(quota) = self.users.quota.as_ref().filter(|_| begun.counts) {
+            quota.end(ended);
+            self.done += 1;
+        }
+    }
+
+    /// Returns the pause after an iteration: the scenario's, or longer if the target seems down.
+    fn pause(&mut self, begun: Begun, end: End) -> Option<Duration> {
+        let context = &self.users.cohort.shard.context;
+        self.scenario
+            .pause_after(begun.at, || context.random())
+            .max(self.backoff.after(end))
+    }
 }
 
 /// Sleeps for `pause`, or until shortly after `wanted` no longer holds.
