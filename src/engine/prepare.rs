@@ -24,7 +24,7 @@ use crate::engine::record::sampling::{SampleSink, Sampling};
 use crate::engine::world::World;
 use crate::plan::share::ScenarioAssignment;
 use crate::plan::{
-    Computed, Inputs, Order, Plan, Problem, Reference, Resolved, Scenario, SetupValues,
+    Computed, Inputs, Names, Order, Plan, Problem, Reference, Resolved, Scenario, SetupValues,
 };
 
 /// Reason why a plan cannot be carried out. No message holds a credential.
@@ -85,6 +85,50 @@ pub struct Prepared {
 }
 
 impl Prepared {
+    /// Puts the parts of a prepared plan together.
+    fn new(
+        plan: Arc<Plan>,
+        parts: Parts,
+        served: Vec<Served>,
+        programs: Programs,
+        renewals: Vec<Renewal>,
+        warnings: Vec<String>,
+    ) -> Self {
+        let Programs {
+            steps,
+            scenarios,
+            once,
+            looks_back,
+            headers,
+            readiness,
+        } = programs;
+        let descriptor_digest = digest(&served);
+        // a route of calls finds its addresses when it is first taken, as it is that of its target
+        let of_calls = served.into_iter().map(|served| served.route);
+        let routes = parts.routes.into_iter().flatten().chain(of_calls).collect();
+        Self {
+            looks_back,
+            steps,
+            computed: parts.computed,
+            scenarios,
+            once,
+            assignments: assignments(&plan),
+            feeds: parts.feeds,
+            readiness,
+            targets: Arc::new(Targets {
+                routes,
+                credentials: parts.credentials,
+                headers,
+            }),
+            redactor: parts.redactor,
+            descriptor_digest,
+            warnings,
+            sampling: None,
+            _renewals: renewals,
+            plan,
+        }
+    }
+
     /// Writes request log entries to `sink` if the plan asks for them.
     pub fn sampled_to(self, sink: SampleSink) -> Self {
         Self {
@@ -150,99 +194,142 @@ pub(crate) async fn prepare_in(
         return Err(PrepareError::MissingReferences(missing));
     }
     let mut problems = check(&plan);
-    let Resolved {
-        names: mut declared,
-        computed,
-    } = plan
-        .variables
-        .resolve(Some(inputs))
-        .unwrap_or_else(|found| {
-            problems.extend(found);
-            Resolved::default()
-        });
-    let feeds = load_feeds(&plan, inputs).await.unwrap_or_else(|found| {
-        problems.extend(found);
-        [].into()
-    });
-    feeder::declare(&mut declared, &plan, &feeds);
-    let (mut routes, credentials) = reach(&plan, inputs, world, &mut problems);
-    let shown: Vec<_> = credentials.iter().map(Option::as_ref).collect();
-    let redactor = Arc::new(Redactor::new(&plan, inputs));
-    feeds
-        .iter()
-        .for_each(|feed| feed.secret_texts(|text| redactor.learn(text.as_bytes())));
-    let mut renewals = None;
-    let mut served = Vec::new();
+    let parts = Parts::new(&plan, inputs, world, &mut problems).await;
+    let mut services = Services::default();
     // no service is asked while problems are known
     if problems.is_empty() {
-        if services::are_asked_for(&plan) {
-            renewals = Some(begin_renewals(&plan, &credentials, &redactor).await?);
-        }
-        match services::describe(&plan, inputs, &declared, world, &shown, &redactor).await {
-            Ok(found) => served = found,
-            Err(Unknown::Invalid(found)) => problems.extend(found),
-            Err(Unknown::Unreached(why)) => return Err(PrepareError::Target(why)),
-        }
+        services = find_services(&plan, inputs, world, &parts, &mut problems).await?;
     }
-    let calls = (0..routes.len()).map(|target| {
-        let nth = served.iter().position(|served| served.target == target)?;
-        Some(Calls {
-            descriptors: &served[nth].descriptors,
-            route: routes.len() + nth,
-        })
-    });
-    let calls: Vec<_> = calls.collect();
-    let known = Known {
-        credentials: &shown,
-        calls: &calls,
-    };
-    let programs = compile(&plan, declared, inputs, known).map_err(|found| problems.extend(found));
-    let (
-        true,
-        Ok(Programs {
-            steps,
-            scenarios,
-            once,
-            looks_back,
-            headers,
-            readiness,
-        }),
-    ) = (problems.is_empty(), programs)
-    else {
+    let programs = compile_programs(&plan, inputs, &parts, &services.served)
+        .map_err(|found| problems.extend(found));
+    let (true, Ok(programs)) = (problems.is_empty(), programs) else {
         return Err(PrepareError::Invalid(problems));
     };
     files::raise_limit();
-    let resolved = join_all(routes.iter().flatten().map(Route::resolve)).await;
+    let resolved = join_all(parts.routes.iter().flatten().map(Route::resolve)).await;
     all_of(&plan, "url", resolved).map_err(PrepareError::Target)?;
-    let renewals = match renewals {
+    let renewals = match services.renewals {
         Some(begun) => begun,
-        None => begin_renewals(&plan, &credentials, &redactor).await?,
+        None => begin_renewals(&plan, &parts).await?,
     };
-    let descriptor_digest = digest(&served);
-    let of_calls: Vec<_> = served.into_iter().map(|served| served.route).collect();
-    // a way of calls finds its addresses when it is first taken, as it is that of its target
-    routes.extend(of_calls.into_iter().map(Some));
-    Ok(Prepared {
-        looks_back,
-        steps,
-        computed,
-        scenarios,
-        once,
-        assignments: assignments(&plan),
-        feeds,
-        readiness,
-        targets: Arc::new(Targets {
-            routes: routes.into_iter().flatten().collect(),
+    let warnings = unredacted(&plan, inputs);
+    let served = services.served;
+    Ok(Prepared::new(
+        plan, parts, served, programs, renewals, warnings,
+    ))
+}
+
+/// Parts of a prepared plan that follow from the plan and its inputs, without asking any service.
+struct Parts {
+    /// Names that templates may use: variables and feeders.
+    names: Names,
+    computed: Vec<Computed>,
+    feeds: Arc<[Feed]>,
+    /// Routes to the targets; `None` for a target with a problem.
+    routes: Vec<Option<Route>>,
+    /// Credentials of the targets.
+    credentials: Vec<Option<Credentials>>,
+    redactor: Arc<Redactor>,
+}
+
+impl Parts {
+    /// Reads variables, feeders, routes and credentials, and adds the problems found to `problems`.
+    async fn new(
+        plan: &Arc<Plan>,
+        inputs: &Inputs,
+        world: &World,
+        problems: &mut Vec<Problem>,
+    ) -> Self {
+        let resolved = plan.variables.resolve(Some(inputs));
+        let Resolved {
+            mut names,
+            computed,
+        } = resolved.unwrap_or_else(|found| {
+            problems.extend(found);
+            Resolved::default()
+        });
+        let feeds = load_feeds(plan, inputs).await.unwrap_or_else(|found| {
+            problems.extend(found);
+            [].into()
+        });
+        feeder::declare(&mut names, plan, &feeds);
+        let (routes, credentials) = reach(plan, inputs, world, problems);
+        let redactor = Arc::new(Redactor::new(plan, inputs));
+        feeds
+            .iter()
+            .for_each(|feed| feed.secret_texts(|text| redactor.learn(text.as_bytes())));
+        Self {
+            names,
+            computed,
+            feeds,
+            routes,
             credentials,
-            headers,
-        }),
-        redactor,
-        descriptor_digest,
-        warnings: unredacted(&plan, inputs),
-        sampling: None,
-        _renewals: renewals,
-        plan,
-    })
+            redactor,
+        }
+    }
+
+    /// Returns the credentials of each target.
+    fn credentials(&self) -> Vec<Option<&Credentials>> {
+        self.credentials.iter().map(Option::as_ref).collect()
+    }
+}
+
+/// Services that a test calls over gRPC.
+#[derive(Default)]
+struct Services {
+    served: Vec<Served>,
+    /// Renewals of the tokens, if these had to be fetched to ask for the services.
+    renewals: Option<Vec<Renewal>>,
+}
+
+/// Finds the services that the plan's steps call, and adds the problems found to `problems`. Fails
+/// if a token cannot be fetched or a target does not answer.
+async fn find_services(
+    plan: &Arc<Plan>,
+    inputs: &Inputs,
+    world: &World,
+    parts: &Parts,
+    problems: &mut Vec<Problem>,
+) -> Result<Services, PrepareError> {
+    let renewals = match services::are_asked_for(plan) {
+        true => Some(begin_renewals(plan, parts).await?),
+        false => None,
+    };
+    let (names, redactor) = (&parts.names, &parts.redactor);
+    let credentials = parts.credentials();
+    let described = services::describe(plan, inputs, names, world, &credentials, redactor).await;
+    let served = match described {
+        Ok(served) => served,
+        Err(Unknown::Invalid(found)) => {
+            problems.extend(found);
+            Vec::new()
+        }
+        Err(Unknown::Unreached(why)) => return Err(PrepareError::Target(why)),
+    };
+    Ok(Services { served, renewals })
+}
+
+/// Compiles the programs of the plan. Steps that call a service that is not in `served` are
+/// skipped.
+fn compile_programs(
+    plan: &Plan,
+    inputs: &Inputs,
+    parts: &Parts,
+    served: &[Served],
+) -> Result<Programs, Vec<Problem>> {
+    let targets = parts.routes.len();
+    let calls = (0..targets).map(|target| {
+        let nth = served.iter().position(|served| served.target == target)?;
+        Some(Calls {
+            descriptors: &served[nth].descriptors,
+            route: targets + nth,
+        })
+    });
+    let known = Known {
+        credentials: &parts.credentials(),
+        calls: &calls.collect::<Vec<_>>(),
+    };
+    compile(plan, parts.names.clone(), inputs, known)
 }
 
 /// Returns the references of the plan that have no input.
@@ -303,22 +390,12 @@ fn assignments(plan: &Plan) -> Vec<ScenarioAssignment> {
 }
 
 /// Fetches every token and starts its renewal.
-async fn begin_renewals(
-    plan: &Plan,
-    credentials: &[Option<Credentials>],
-    redactor: &Arc<Redactor>,
-) -> Result<Vec<Renewal>, PrepareError> {
-    let begun = join_all(
-        credentials
-            .iter()
-            .map(|credentials| begin_renewal(credentials.as_ref(), redactor)),
-    )
-    .await;
-    Ok(all_of(plan, "auth", begun)
-        .map_err(PrepareError::Token)?
-        .into_iter()
-        .flatten()
-        .collect())
+async fn begin_renewals(plan: &Plan, parts: &Parts) -> Result<Vec<Renewal>, PrepareError> {
+    let credentials = parts.credentials.iter().map(Option::as_ref);
+    let begun =
+        join_all(credentials.map(|credentials| begin_renewal(credentials, &parts.redactor))).await;
+    let renewals = all_of(plan, "auth", begun).map_err(PrepareError::Token)?;
+    Ok(renewals.into_iter().flatten().collect())
 }
 
 /// Fetches the token of `credentials`, if they are one, and starts its renewal.

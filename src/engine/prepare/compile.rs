@@ -65,21 +65,7 @@ pub(crate) fn compile(
     inputs: &Inputs,
     known: Known<'_>,
 ) -> Result<Programs, Vec<Problem>> {
-    let Known { credentials, calls } = known;
-    let mut compiler = Compiler {
-        plan,
-        inputs,
-        calls,
-        trends: plan.trends(),
-        flows: 0,
-        credentials,
-        headers: vec![],
-        names,
-        steps: vec![],
-        asked: Needs::default(),
-        looks_back: false,
-        problems: vec![],
-    };
+    let mut compiler = Compiler::new(plan, names, inputs, known);
     let readiness = compiler.readiness();
     // what setup finds every scenario may name; its own requests come last
     let once_symbols = SymbolTable::new(
@@ -88,27 +74,8 @@ pub(crate) fn compile(
         &plan.once.outline(),
     );
     compiler.names = once_symbols.user_names();
-    compiler.headers = plan
-        .all_targets()
-        .zip(credentials)
-        .map(|(target, credentials)| compiler.target_headers(target, *credentials))
-        .collect();
-    let mut first_task = 0;
-    let mut scenarios = Vec::new();
-    for (s, scenario) in plan.scenarios.iter().enumerate() {
-        let symbols = SymbolTable::new(
-            compiler.names.clone(),
-            once_symbols.slots() as Slot,
-            &Outline::of(scenario),
-        );
-        scenarios.push(compiler.scenario(
-            scenario,
-            &symbols,
-            &format!("spec.scenarios[{s}]"),
-            first_task,
-        ));
-        first_task += scenario.tasks.len() as u16;
-    }
+    compiler.headers = compiler.headers_of_targets();
+    let scenarios = compiler.scenarios(once_symbols.slots() as Slot);
     let once = compiler.once(&once_symbols);
     let Compiler {
         steps,
@@ -119,18 +86,17 @@ pub(crate) fn compile(
     } = compiler;
     // a target's header is compiled for each step, and wrong in each
     problems.dedup();
-    if problems.is_empty() {
-        Ok(Programs {
-            steps,
-            scenarios,
-            once,
-            looks_back,
-            headers,
-            readiness,
-        })
-    } else {
-        Err(problems)
+    if !problems.is_empty() {
+        return Err(problems);
     }
+    Ok(Programs {
+        steps,
+        scenarios,
+        once,
+        looks_back,
+        headers,
+        readiness,
+    })
 }
 
 struct Compiler<'a> {
@@ -159,7 +125,25 @@ struct Ready {
     rows: Vec<Need>,
 }
 
-impl Compiler<'_> {
+impl<'a> Compiler<'a> {
+    /// Creates a compiler that has compiled nothing yet.
+    fn new(plan: &'a Plan, names: Names, inputs: &'a Inputs, known: Known<'a>) -> Self {
+        Self {
+            plan,
+            inputs,
+            trends: plan.trends(),
+            flows: 0,
+            credentials: known.credentials,
+            headers: vec![],
+            calls: known.calls,
+            names,
+            steps: vec![],
+            asked: Needs::default(),
+            looks_back: false,
+            problems: vec![],
+        }
+    }
+
     fn readiness(&mut self) -> Vec<Readiness> {
         let mut all = Vec::new();
         for (route, target) in self.plan.all_targets().enumerate() {
@@ -204,6 +188,13 @@ impl Compiler<'_> {
         all
     }
 
+    fn headers_of_targets(&self) -> Vec<TargetHeaders> {
+        let targets = self.plan.all_targets().zip(self.credentials);
+        targets
+            .map(|(target, credentials)| self.target_headers(target, *credentials))
+            .collect()
+    }
+
     /// Compiles the headers of a target. Problems are reported by the steps that use the target.
     fn target_headers(&self, target: &Target, credentials: Option<&Credentials>) -> TargetHeaders {
         let others = target.headers.iter().filter(|header| {
@@ -241,6 +232,20 @@ impl Compiler<'_> {
             .map(|(name, slot)| (name.to_owned(), slot))
             .collect();
         PreparedOnce { steps, names }
+    }
+
+    /// Compiles all scenarios. Slots below `first_slot` hold what setup found.
+    fn scenarios(&mut self, first_slot: Slot) -> Vec<PreparedScenario> {
+        let (plan, names) = (self.plan, self.names.clone());
+        let mut first_task = 0;
+        let mut scenarios = Vec::new();
+        for (s, scenario) in plan.scenarios.iter().enumerate() {
+            let symbols = SymbolTable::new(names.clone(), first_slot, &Outline::of(scenario));
+            let path = format!("spec.scenarios[{s}]");
+            scenarios.push(self.scenario(scenario, &symbols, &path, first_task));
+            first_task += scenario.tasks.len() as u16;
+        }
+        scenarios
     }
 
     fn scenario(
