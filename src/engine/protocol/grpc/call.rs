@@ -81,15 +81,6 @@ impl GrpcCall {
         around: &Surroundings<'_>,
         path: &str,
     ) -> Result<Self, Vec<Problem>> {
-        let Surroundings {
-            target,
-            credentials,
-            descriptors,
-            names,
-            timeout,
-            stop_timeout,
-            is_checked,
-        } = *around;
         let GrpcStep {
             method,
             is_health_check,
@@ -103,54 +94,50 @@ impl GrpcCall {
         let asked = Asked {
             method,
             metadata,
-            timeout,
+            timeout: around.timeout,
             gzip: *gzip,
         };
         let mut problems = Vec::new();
-        let head = Head::compile(target, credentials, names, &asked, path)
+        let head = Head::compile(
+            around.target,
+            around.credentials,
+            around.names,
+            &asked,
+            path,
+        )
+        .map_err(|found| problems.extend(found));
+        let call = CompiledCall::compile(step, around.descriptors, around.names, path)
             .map_err(|found| problems.extend(found));
-        let call = CompiledCall::compile(step, descriptors, names, path)
-            .map_err(|found| problems.extend(found));
-        let (
-            Ok(head),
-            Ok(CompiledCall {
-                rpc,
-                messages,
-                times,
-            }),
-        ) = (head, call)
-        else {
+        let (Ok(head), Ok(call)) = (head, call) else {
             return Err(problems);
         };
-        let length = messages.len() as u32;
-        let messages: Option<Vec<Message>> = messages
-            .into_iter()
-            .map(|message| Message::new(message, *gzip))
-            .collect();
+        let CompiledCall {
+            rpc,
+            messages,
+            times,
+        } = call;
+        let messages = Message::all(messages, *gzip).ok_or_else(|| {
+            let why = "is longer than a message can be, 4 GiB";
+            vec![Problem::new(format!("{path}.message"), why)]
+        })?;
+        let stream = stream.as_ref();
+        let is_check = method.service == HEALTH && method.name == "Check";
         Ok(Self {
             head,
             line: format!("POST {} HTTP/2\r\n\r\n", method.path()).into_bytes(),
-            times: times.saturating_mul(length),
-            messages: messages.ok_or_else(|| {
-                vec![Problem::new(
-                    format!("{path}.message"),
-                    "is longer than a message can be, 4 GiB",
-                )]
-            })?,
-            interval: stream
-                .as_ref()
-                .map(|stream| stream.interval)
-                .unwrap_or_default(),
-            half_close: stream.as_ref().is_none_or(|stream| stream.half_close),
+            times: times.saturating_mul(messages.len() as u32),
+            messages,
+            interval: stream.map(|stream| stream.interval).unwrap_or_default(),
+            half_close: stream.is_none_or(|stream| stream.half_close),
             kind: rpc.kind,
             input: rpc.input,
             output: rpc.output,
             most: *max_message_size,
             gzip: *gzip,
-            judges_health: !is_checked && method.service == HEALTH && method.name == "Check",
+            judges_health: is_check && !around.is_checked,
             is_health_check: *is_health_check,
             retry: retry.clone(),
-            stop_timeout,
+            stop_timeout: around.stop_timeout,
         })
     }
 
@@ -252,6 +239,12 @@ impl GrpcCall {
 }
 
 impl Message {
+    /// Frames messages that are always the same; `None` if one is too long.
+    fn all(encoders: Vec<MessageEncoder>, gzip: bool) -> Option<Vec<Self>> {
+        let messages = encoders.into_iter();
+        messages.map(|encoder| Self::new(encoder, gzip)).collect()
+    }
+
     fn new(encoder: MessageEncoder, gzip: bool) -> Option<Self> {
         let Some(bytes) = encoder.as_static() else {
             return Some(Self::Dynamic(encoder));

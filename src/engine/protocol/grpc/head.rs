@@ -81,54 +81,30 @@ impl Head {
             token: None,
             problems: Vec::new(),
         };
-        // a name given nearer to the call wins: call, credentials, target
-        let is_given = |name: &str| {
-            asked
-                .metadata
-                .iter()
-                .any(|header| header.name.eq_ignore_ascii_case(name))
-        };
-        let credentials = credentials.filter(|credentials| !is_given(credentials.header_name()));
-        for header in &target.headers {
-            let replaced = is_given(&header.name)
-                || credentials.is_some_and(|credentials| credentials.is_called(&header.name));
-            // what a target's HTTP requests say of their bodies means nothing here
-            if !replaced && !is_reserved(&header.name) {
-                compiler.header(
-                    header,
-                    format!("{}.headers.{}", target.field(), header.name),
-                );
-            }
-        }
-        if let Some(credentials) = credentials {
-            compiler.credentials(credentials, &format!("{}.auth", target.field()));
-        }
+        compiler.target(target, credentials, asked.metadata);
         for header in asked.metadata {
             compiler.header(header, format!("{path}.metadata.{}", header.name));
         }
         let Compiler {
+            names: _,
             fixed,
             varying,
             token,
             problems,
-            ..
         } = compiler;
-        let size = uri.path().len()
-            + fixed
-                .iter()
-                .map(|(name, value)| name.as_str().len() + value.len() + 4)
-                .sum::<usize>();
-        if problems.is_empty() {
-            Ok(Self {
-                uri,
-                fixed,
-                varying,
-                token,
-                size,
-            })
-        } else {
-            Err(problems)
+        if !problems.is_empty() {
+            return Err(problems);
         }
+        let of_fixed = fixed
+            .iter()
+            .map(|(name, value)| name.as_str().len() + value.len() + 4);
+        Ok(Self {
+            size: uri.path().len() + of_fixed.sum::<usize>(),
+            uri,
+            fixed,
+            varying,
+            token,
+        })
     }
 
     /// Returns the feeder rows that must be taken before rendering.
@@ -321,6 +297,34 @@ struct Compiler<'a> {
 }
 
 impl Compiler<'_> {
+    /// Adds the headers and credentials of a target. A name given nearer to the call wins: of
+    /// `metadata`, then of the credentials, then of the target.
+    fn target(
+        &mut self,
+        target: &Target,
+        credentials: Option<&Credentials>,
+        metadata: &[plan::Header],
+    ) {
+        let is_given = |name: &str| {
+            metadata
+                .iter()
+                .any(|header| header.name.eq_ignore_ascii_case(name))
+        };
+        let credentials = credentials.filter(|credentials| !is_given(credentials.header_name()));
+        for header in &target.headers {
+            let replaced = is_given(&header.name)
+                || credentials.is_some_and(|credentials| credentials.is_called(&header.name));
+            // what a target's HTTP requests say of their bodies means nothing here
+            if !replaced && !is_reserved(&header.name) {
+                let field = format!("{}.headers.{}", target.field(), header.name);
+                self.header(header, field);
+            }
+        }
+        if let Some(credentials) = credentials {
+            self.credentials(credentials, &format!("{}.auth", target.field()));
+        }
+    }
+
     fn credentials(&mut self, credentials: &Credentials, field: &str) {
         let (name, value) = match credentials {
             Credentials::Fixed { name, value } => (name, value),
