@@ -85,28 +85,18 @@ impl Prepared {
         let joined_at = Instant::now();
         let first_second =
             u32::try_from(joined_at.saturating_duration_since(start).as_secs()).unwrap_or(u32::MAX);
-        let useful =
-            self.plan.populations.iter().map(|population| {
-                useful_shards(&population.load, assignment.share, assignment.shards)
-            });
-        let shards = useful.max().unwrap_or(1);
+        let shards = self.useful_shards(&assignment);
         let dealer = Arc::new(self.dealer(&assignment));
         let setup = self.setup_slots(&assignment.found);
-        let (orders, listener) = watch::channel(Order::Run);
-        let (levels, level_listener) = watch::channel(Levels::default());
+        let (orders, order_receiver) = watch::channel(Order::Run);
+        let (levels, level_receiver) = watch::channel(Levels::default());
         let (sender, queue) = mpsc::channel(QUEUED_SECONDS * shards as usize);
         let mut running = Running {
             orders,
             levels,
             queue,
             supply: dealer.supply().clone(),
-            shards: vec![
-                Progress {
-                    next: first_second,
-                    ended: false
-                };
-                shards as usize
-            ],
+            shards: Progress::of_shards(shards, first_second),
             pending: BTreeMap::new(),
             next_second: first_second,
             last_second: first_second,
@@ -116,13 +106,12 @@ impl Prepared {
             finished: false,
         };
         for shard in 0..shards {
-            let slice = assignment.share.slice(shard, shards);
-            let begin = ShardStart {
+            running.start_shard(ShardStart {
                 context: ContextStart {
                     prepared: self.clone(),
                     dealer: dealer.clone(),
                     setup: setup.clone(),
-                    slice,
+                    slice: assignment.share.slice(shard, shards),
                     seed: assignment.seed,
                     start,
                     joined_at,
@@ -130,19 +119,19 @@ impl Prepared {
                     queue: sender.clone(),
                 },
                 done: assignment.done,
-                orders: listener.clone(),
-                levels: level_listener.clone(),
-            };
-            let thread = std::thread::Builder::new().name(format!("shard-{shard}"));
-            if let Err(error) = thread.spawn(move || run_thread(begin)) {
-                running.take(died(
-                    shard,
-                    first_second,
-                    format!("cannot start a thread: {error}"),
-                ));
-            }
+                orders: order_receiver.clone(),
+                levels: level_receiver.clone(),
+            });
         }
         running
+    }
+
+    /// Returns the number of threads that have something to do; at least one.
+    fn useful_shards(&self, assignment: &Assignment) -> u32 {
+        let populations = self.plan.populations.iter();
+        let useful = populations
+            .map(|population| useful_shards(&population.load, assignment.share, assignment.shards));
+        useful.max().unwrap_or(1)
     }
 
     /// Creates the dealer of feeder rows for the users of a share.
@@ -204,7 +193,31 @@ fn died(shard: u32, second: u32, why: String) -> ShardDelta {
     }
 }
 
+impl Progress {
+    /// Creates the progress of shards that have handed over nothing.
+    fn of_shards(shards: u32, first_second: u32) -> Vec<Self> {
+        let progress = Self {
+            next: first_second,
+            ended: false,
+        };
+        vec![progress; shards as usize]
+    }
+}
+
 impl Running {
+    /// Starts the thread of a shard. If that fails, the shard counts as ended with that failure.
+    fn start_shard(&mut self, begin: ShardStart) {
+        let (shard, second) = (begin.context.slice.shard, begin.context.first_second);
+        let thread = std::thread::Builder::new().name(format!("shard-{shard}"));
+        if let Err(error) = thread.spawn(move || run_thread(begin)) {
+            self.take(died(
+                shard,
+                second,
+                format!("cannot start a thread: {error}"),
+            ));
+        }
+    }
+
     /// Waits for the next run second, also if nothing happened in it. After the end it returns one
     /// delta with `last`, then `None`. Cancel safe.
     pub async fn next_delta(&mut self) -> Option<Delta> {
