@@ -133,7 +133,7 @@ impl Capture {
     }
 
     /// Frees large buffers once the answer has been judged.
-    pub(crate) fn let_go(&mut self) {
+    pub(crate) fn free_large_buffers(&mut self) {
         // users do not grow by the bodies of a target that fails
         let is_refusal = !self.wanted.body && self.limit > 0;
         for buffer in [&mut self.head, &mut self.body, &mut self.fresh] {

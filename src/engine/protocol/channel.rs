@@ -58,10 +58,10 @@ impl Channel {
     }
 
     /// Frees large buffers once the answer has been judged.
-    pub(crate) fn release(&mut self) {
-        self.answer.capture.let_go();
+    pub(crate) fn free_large_buffers(&mut self) {
+        self.answer.capture.free_large_buffers();
         if let Some(reply) = &mut self.reply {
-            reply.let_go();
+            reply.free_large_buffers();
         }
     }
 }

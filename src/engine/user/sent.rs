@@ -106,7 +106,7 @@ impl<E: Exchange> Sent<'_, E> {
         }
         drop(recorder);
         if !self.context.prepared.looks_back {
-            channel.release();
+            channel.free_large_buffers();
         }
         let answered = Answered {
             route,

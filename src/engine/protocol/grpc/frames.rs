@@ -138,7 +138,7 @@ impl Frames {
     }
 
     /// Frees large buffers once the answer has been checked.
-    pub(super) fn let_go(&mut self) {
+    pub(super) fn free_large_buffers(&mut self) {
         for buffer in [&mut self.coming, &mut self.last] {
             if buffer.capacity() > WORTH_KEEPING {
                 *buffer = Vec::new();

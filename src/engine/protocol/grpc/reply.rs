@@ -170,8 +170,8 @@ impl Reply {
     }
 
     /// Frees large buffers once the answer has been checked.
-    pub(crate) fn let_go(&mut self) {
-        self.frames.let_go();
+    pub(crate) fn free_large_buffers(&mut self) {
+        self.frames.free_large_buffers();
     }
 }
 
