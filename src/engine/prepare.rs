@@ -67,7 +67,7 @@ pub struct Prepared {
     /// Assignment of scenarios to the users or arrivals of each population.
     pub(crate) assignments: Vec<ScenarioAssignment>,
     /// True if conditions read answers after the answers were judged.
-    pub(crate) looks_back: bool,
+    pub(crate) conditions_read_answers: bool,
     /// Feeders with their data.
     pub(crate) feeds: Arc<[Feed]>,
     /// Targets to wait for before the load.
@@ -98,7 +98,7 @@ impl Prepared {
             steps,
             scenarios,
             once,
-            looks_back,
+            conditions_read_answers,
             headers,
             readiness,
         } = programs;
@@ -107,7 +107,7 @@ impl Prepared {
         let of_calls = served.into_iter().map(|served| served.route);
         let routes = parts.routes.into_iter().flatten().chain(of_calls).collect();
         Self {
-            looks_back,
+            conditions_read_answers,
             steps,
             computed: parts.computed,
             scenarios,

@@ -31,7 +31,7 @@ pub(crate) struct Programs {
     /// Compiled setup and teardown.
     pub(crate) once: PreparedOnce,
     /// True if a condition reads answers.
-    pub(crate) looks_back: bool,
+    pub(crate) conditions_read_answers: bool,
     /// Headers by target.
     pub(crate) headers: Vec<TargetHeaders>,
     /// Targets to wait for before the load.
@@ -79,7 +79,7 @@ pub(crate) fn compile(
     let once = compiler.once(&once_symbols);
     let Compiler {
         steps,
-        looks_back,
+        conditions_read_answers,
         mut problems,
         headers,
         ..
@@ -93,7 +93,7 @@ pub(crate) fn compile(
         steps,
         scenarios,
         once,
-        looks_back,
+        conditions_read_answers,
         headers,
         readiness,
     })
@@ -114,7 +114,7 @@ struct Compiler<'a> {
     steps: Vec<PreparedStep>,
     /// Parts of answers that the conditions of the current scenario read.
     asked: Needs,
-    looks_back: bool,
+    conditions_read_answers: bool,
     problems: Vec<Problem>,
 }
 
@@ -139,7 +139,7 @@ impl<'a> Compiler<'a> {
             names,
             steps: vec![],
             asked: Needs::default(),
-            looks_back: false,
+            conditions_read_answers: false,
             problems: vec![],
         }
     }
@@ -417,7 +417,7 @@ impl<'a> Compiler<'a> {
             .map_err(|why| self.problem(path, why))
             .ok()?;
         let answer_parts = compiled.answer_parts();
-        self.looks_back |= answer_parts.headers || answer_parts.body;
+        self.conditions_read_answers |= answer_parts.headers || answer_parts.body;
         self.asked.head |= answer_parts.headers;
         self.asked.body |= answer_parts.body;
         Some(compiled)

@@ -105,7 +105,7 @@ impl<E: Exchange> Sent<'_, E> {
             recorder.trend(*trend, *value, self.place.part);
         }
         drop(recorder);
-        if !self.context.prepared.looks_back {
+        if !self.context.prepared.conditions_read_answers {
             channel.free_large_buffers();
         }
         let answered = Answered {
