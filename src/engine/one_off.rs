@@ -131,7 +131,7 @@ async fn run(
         first_second: 0,
         queue,
     });
-    context.tells_answers = one_off == OneOff::Preflight;
+    context.quotes_answers = one_off == OneOff::Preflight;
     context.skip_sequence(SEQUENCE);
     let context = Rc::new(context);
     let mut client = Client::user(context.clone(), Rc::default(), 0);

@@ -37,7 +37,7 @@ pub(crate) struct Context {
     /// Sampler that chooses requests for the request log, if there is one.
     pub(crate) sampler: Option<Sampler>,
     /// True if messages of failed checks quote the answer.
-    pub(crate) tells_answers: bool,
+    pub(crate) quotes_answers: bool,
     random: RefCell<Xoshiro256PlusPlus>,
     /// Counter of calls of `seq()`. It starts ahead of any earlier process that had this slice.
     sequence: Cell<u64>,
@@ -103,7 +103,7 @@ impl Context {
             slice,
             recorder: RefCell::new(recorder),
             sampler,
-            tells_answers: false,
+            quotes_answers: false,
             random: RefCell::new(Xoshiro256PlusPlus::seed_from_u64(seed)),
             // one thread never calls `seq()` more than once a microsecond
             sequence: Cell::new(joined_at.saturating_duration_since(start).as_micros() as u64),

@@ -103,7 +103,7 @@ impl Executor<'_> {
             channels: &mut *channels,
             scope: &mut *frame,
             jar,
-            wanted: wanted(step.needs, sampler.is_some() || context.tells_answers),
+            wanted: wanted(step.needs, sampler.is_some() || context.quotes_answers),
             closing,
         };
         let in_time = deadline

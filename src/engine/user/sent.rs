@@ -250,7 +250,7 @@ impl<E: Exchange> Sent<'_, E> {
             (
                 &self.context.prepared.redactor,
                 self.exchange.message(),
-                self.context.tells_answers,
+                self.context.quotes_answers,
             ),
         )
     }
@@ -281,12 +281,12 @@ fn is_good(limits: &Goodput, latency: Duration, stream: Option<&StreamSample>) -
 }
 
 /// Returns a message that says why `request` failed. `judged` is the message of a check or an
-/// extract. If that alone made the answer a failure, the answer is quoted only if `tells_answers`.
+/// extract. If that alone made the answer a failure, the answer is quoted only if `quotes_answers`.
 pub(crate) fn describe<E: Exchange>(
     outcome: &Result<(), Failure>,
     judged: Option<&str>,
     channel: &Channel,
-    (redactor, request, tells_answers): (&Redactor, &[u8], bool),
+    (redactor, request, quotes_answers): (&Redactor, &[u8], bool),
 ) -> String {
     if let Err(failure) = outcome {
         return failure.to_string();
@@ -294,7 +294,7 @@ pub(crate) fn describe<E: Exchange>(
     let is_refusal = E::refusal(channel).is_some();
     let line = match judged.map(|why| redactor.message(why)) {
         Some(why) if is_refusal => why,
-        Some(why) if tells_answers => {
+        Some(why) if quotes_answers => {
             let line = E::status_line(channel);
             format!("{}; the answer: {line}", shortened(why))
         }
