@@ -56,7 +56,7 @@ pub struct Outcome {
     /// Reason of a failure, without any value that setup found; `None` after success.
     pub failure: Option<String>,
     /// Text about a success, to show; empty if there is nothing to say.
-    pub told: String,
+    pub note: String,
     /// Values that setup found; after a failure, those found until then.
     pub found: SetupValues,
     /// Statistics of the requests of the one-off, counted as `control`.
@@ -167,12 +167,12 @@ fn conclude(
     found: SetupValues,
     snapshot: Snapshot,
 ) -> Outcome {
-    let ended = ended.and_then(|told| found.check_size().map_err(Some).map(|()| told));
+    let ended = ended.and_then(|note| found.check_size().map_err(Some).map(|()| note));
     let refused = (one_off == OneOff::Preflight)
         .then(|| preflight::refusal(plan, &snapshot))
         .flatten();
-    let (told, failure) = match ended {
-        Ok(told) => (told, refused),
+    let (note, failure) = match ended {
+        Ok(note) => (note, refused),
         Err(why) => (
             String::new(),
             Some(why.unwrap_or_else(|| failed_step(plan, one_off, &snapshot))),
@@ -180,7 +180,7 @@ fn conclude(
     };
     Outcome {
         failure,
-        told,
+        note,
         found,
         snapshot,
     }

@@ -88,7 +88,7 @@ impl OneOffs {
         self.under_way = None;
         let Outcome {
             failure,
-            told,
+            note,
             found,
             snapshot,
         } = outcome;
@@ -97,7 +97,7 @@ impl OneOffs {
             self.setup_values = found;
         }
         self.measured.merge(&snapshot);
-        let done = failure.map_or(Ok(told), Err);
+        let done = failure.map_or(Ok(note), Err);
         let answer = self.answer(kind, &done);
         self.done.insert(kind, done);
         answer

@@ -43,8 +43,8 @@ pub(crate) async fn await_targets(context: &Rc<Context>) -> Result<String, Strin
             )
         })
     });
-    let told: Result<Vec<String>, String> = join_all(waits).await.into_iter().collect();
-    Ok(told?.join("; "))
+    let notes: Result<Vec<String>, String> = join_all(waits).await.into_iter().collect();
+    Ok(notes?.join("; "))
 }
 
 async fn await_target(context: &Rc<Context>, readiness: &Readiness) -> Result<String, String> {

@@ -89,9 +89,9 @@ async fn a_target_is_waited_for_until_it_is_ready() {
     .await;
     assert_eq!(outcome.failure, None);
     assert!(
-        outcome.told.starts_with("ready after 2 requests in 1s"),
+        outcome.note.starts_with("ready after 2 requests in 1s"),
         "{}",
-        outcome.told
+        outcome.note
     );
 }
 
