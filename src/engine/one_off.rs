@@ -39,7 +39,7 @@ pub enum OneOff {
 
 /// Inputs of a one-off.
 #[derive(Debug, Clone)]
-pub struct Terms {
+pub struct OneOffInputs {
     /// Share of the worker that does it.
     pub share: Share,
     /// Seed of the run.
@@ -65,19 +65,19 @@ pub struct Outcome {
 
 /// One-off that is running. Dropping it cuts it.
 #[derive(Debug)]
-pub struct Alone {
+pub struct RunningOneOff {
     orders: watch::Sender<Order>,
     outcome: oneshot::Receiver<Outcome>,
 }
 
 impl Prepared {
     /// Starts a one-off on a new thread.
-    pub fn go_alone(self: Arc<Self>, one_off: OneOff, terms: Terms) -> Alone {
+    pub fn start_one_off(self: Arc<Self>, one_off: OneOff, inputs: OneOffInputs) -> RunningOneOff {
         let (orders, listener) = watch::channel(Order::Run);
         let (answer, outcome) = oneshot::channel();
         let run = move || {
             let done = std::panic::catch_unwind(AssertUnwindSafe(|| {
-                carry_out(self, one_off, terms, listener)
+                carry_out(self, one_off, inputs, listener)
             }));
             // an error means that the receiver is gone
             let _ = answer.send(done.unwrap_or_else(|_| Outcome::failed("it panicked")));
@@ -86,21 +86,21 @@ impl Prepared {
         let _ = std::thread::Builder::new()
             .name("one-off".into())
             .spawn(run);
-        Alone { orders, outcome }
+        RunningOneOff { orders, outcome }
     }
 }
 
 fn carry_out(
     prepared: Arc<Prepared>,
     one_off: OneOff,
-    terms: Terms,
+    inputs: OneOffInputs,
     orders: watch::Receiver<Order>,
 ) -> Outcome {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build_local(tokio::runtime::LocalOptions::default());
     match runtime {
-        Ok(runtime) => runtime.block_on(run(prepared, one_off, terms, orders)),
+        Ok(runtime) => runtime.block_on(run(prepared, one_off, inputs, orders)),
         Err(error) => Outcome::failed(&format!("cannot start a runtime: {error}")),
     }
 }
@@ -108,15 +108,15 @@ fn carry_out(
 async fn run(
     prepared: Arc<Prepared>,
     one_off: OneOff,
-    terms: Terms,
+    inputs: OneOffInputs,
     mut orders: watch::Receiver<Order>,
 ) -> Outcome {
-    let Terms {
+    let OneOffInputs {
         share,
         seed,
         found,
         within,
-    } = terms;
+    } = inputs;
     let once = &prepared.once;
     let (queue, mut seconds) = mpsc::channel(QUEUED_SECONDS);
     let now = Instant::now();
@@ -290,7 +290,7 @@ fn described(place: usize, step: &Step) -> String {
     }
 }
 
-impl Alone {
+impl RunningOneOff {
     /// Waits for the outcome, which is returned once. Cancel safe.
     pub async fn outcome(&mut self) -> Outcome {
         (&mut self.outcome)
@@ -304,7 +304,7 @@ impl Alone {
     }
 }
 
-impl Drop for Alone {
+impl Drop for RunningOneOff {
     fn drop(&mut self) {
         self.cut();
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::engine::{Alone, OneOff, Outcome, Prepared, Terms};
+use crate::engine::{OneOff, OneOffInputs, Outcome, Prepared, RunningOneOff};
 use crate::plan::{SetupValues, Share};
 use crate::stats::Snapshot;
 use crate::wire::fleet::{self, OneOffKind};
@@ -16,7 +16,7 @@ pub(super) struct OneOffs {
     /// Outcome of each that is over: why it failed, or else what there is to say of it.
     done: BTreeMap<OneOffKind, Result<String, String>>,
     /// The one under way.
-    under_way: Option<(OneOffKind, Alone)>,
+    under_way: Option<(OneOffKind, RunningOneOff)>,
     /// Values that setup extracted, here or on another worker.
     setup_values: SetupValues,
     /// Samples of all of them.
@@ -68,23 +68,23 @@ impl OneOffs {
             worker,
             workers: asked.workers.max(worker + 1),
         };
-        let terms = Terms {
+        let inputs = OneOffInputs {
             share,
             seed: asked.seed,
             found: self.setup_values.clone(),
             within: Duration::from_micros(asked.within_micros),
         };
         tracing::info!(?kind, "begun");
-        self.under_way = Some((kind, prepared.go_alone(one_off, terms)));
+        self.under_way = Some((kind, prepared.start_one_off(one_off, inputs)));
         None
     }
 
     /// Waits for what is under way, and answers; pends without anything. Cancel safe.
     pub(super) async fn next(&mut self) -> fleet::OneOffDone {
-        let Some((kind, alone)) = &mut self.under_way else {
+        let Some((kind, running)) = &mut self.under_way else {
             return std::future::pending().await;
         };
-        let (kind, outcome) = (*kind, alone.outcome().await);
+        let (kind, outcome) = (*kind, running.outcome().await);
         self.under_way = None;
         let Outcome {
             failure,
@@ -130,10 +130,10 @@ impl OneOffs {
     /// Cuts what is under way, since the run is stopped or nobody is left who wants it; only a
     /// teardown goes on.
     pub(super) fn stop(&self) {
-        if let Some((kind, alone)) = &self.under_way
+        if let Some((kind, running)) = &self.under_way
             && *kind != OneOffKind::Teardown
         {
-            alone.cut();
+            running.cut();
         }
     }
 

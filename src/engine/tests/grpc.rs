@@ -13,7 +13,7 @@ mod tokens;
 use serde_json::{Value, json};
 
 use crate::engine::OneOff;
-use crate::engine::Terms;
+use crate::engine::OneOffInputs;
 use crate::engine::tests::*;
 use crate::plan::Preflight;
 use crate::plan::grpc::{GrpcStep, Method, ProtoFile, Protos};
@@ -167,14 +167,14 @@ async fn a_preflight_tells_the_message_that_a_check_does_not_let_pass() {
     let mut plan = counted(&chat.url, 1, vec![step]);
     plan.preflight = Preflight::Once;
     let prepared = Arc::new(prepare(Arc::new(plan), &inputs()).await.unwrap());
-    let terms = Terms {
+    let inputs = OneOffInputs {
         share: Share::WHOLE,
         seed: 7,
         found: Default::default(),
         within: Duration::from_secs(20),
     };
     let failure = prepared
-        .go_alone(OneOff::Preflight, terms)
+        .start_one_off(OneOff::Preflight, inputs)
         .outcome()
         .await
         .failure

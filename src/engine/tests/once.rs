@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex};
 use serde_json::{Value, json};
 
 use crate::engine::OneOff;
+use crate::engine::OneOffInputs;
 use crate::engine::Outcome;
-use crate::engine::Terms;
 use crate::engine::tests::server::scripted;
 use crate::engine::tests::*;
 use crate::plan::SetupValues;
@@ -83,7 +83,7 @@ async fn prepared_with(url: &str, setup: Value, teardown: Value) -> Arc<Prepared
 }
 
 async fn carry_out(prepared: &Arc<Prepared>, one_off: OneOff, found: SetupValues) -> Outcome {
-    let terms = Terms {
+    let inputs = OneOffInputs {
         share: Share {
             worker: 1,
             workers: 2,
@@ -92,7 +92,11 @@ async fn carry_out(prepared: &Arc<Prepared>, one_off: OneOff, found: SetupValues
         found,
         within: Duration::from_secs(10),
     };
-    prepared.clone().go_alone(one_off, terms).outcome().await
+    prepared
+        .clone()
+        .start_one_off(one_off, inputs)
+        .outcome()
+        .await
 }
 
 async fn set_up(url: &str, setup: Value) -> Outcome {
@@ -237,7 +241,7 @@ async fn a_setup_that_hangs_is_given_up_and_one_that_is_not_wanted_any_more_is_c
         json!([]),
     )
     .await;
-    let terms = |within| Terms {
+    let inputs = |within| OneOffInputs {
         share: Share::WHOLE,
         seed: 7,
         found: SetupValues::default(),
@@ -245,7 +249,7 @@ async fn a_setup_that_hangs_is_given_up_and_one_that_is_not_wanted_any_more_is_c
     };
     let late = prepared
         .clone()
-        .go_alone(OneOff::Setup, terms(Duration::from_millis(300)))
+        .start_one_off(OneOff::Setup, inputs(Duration::from_millis(300)))
         .outcome()
         .await;
     assert_eq!(
@@ -260,7 +264,7 @@ async fn a_setup_that_hangs_is_given_up_and_one_that_is_not_wanted_any_more_is_c
         (1, 1),
         "what was sent is counted"
     );
-    let mut unwanted = prepared.go_alone(OneOff::Setup, terms(Duration::from_secs(60)));
+    let mut unwanted = prepared.start_one_off(OneOff::Setup, inputs(Duration::from_secs(60)));
     unwanted.cut();
     assert_eq!(
         unwanted.outcome().await.failure.as_deref(),

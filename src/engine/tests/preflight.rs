@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 
 use crate::engine::OneOff;
+use crate::engine::OneOffInputs;
 use crate::engine::Outcome;
-use crate::engine::Terms;
 use crate::engine::tests::language::Target;
 use crate::engine::tests::server::{closed_port, scripted};
 use crate::engine::tests::*;
@@ -24,13 +24,13 @@ async fn tried(one_off: OneOff, target: Value, tasks: Value, preflight: &str) ->
             .plan,
     )
     .await;
-    let terms = Terms {
+    let inputs = OneOffInputs {
         share: Share::WHOLE,
         seed: 7,
         found: SetupValues::default(),
         within: Duration::from_secs(20),
     };
-    prepared.go_alone(one_off, terms).outcome().await
+    prepared.start_one_off(one_off, inputs).outcome().await
 }
 
 fn task(name: &str, path: &str) -> Value {
