@@ -29,5 +29,5 @@ pub use prepare::feeder::{Demand, FeedData, Supply, Usage, load_feeder};
 pub use prepare::{PrepareError, Prepared, prepare};
 pub use protocol::grpc::load_descriptors;
 pub use record::redactor::unredacted;
-pub use record::sampling::{SampleLog, SampleSink, Written};
+pub use record::request_log::{RequestLogCounts, RequestLogSink, RequestLogWriter};
 pub use running::{Assignment, Delta, Running};

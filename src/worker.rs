@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
-use crate::engine::{SampleLog, SampleSink};
+use crate::engine::{RequestLogSink, RequestLogWriter};
 use crate::plan::duration;
 use crate::wire::layout;
 
@@ -57,7 +57,7 @@ pub struct Options {
 /// Works until released, drained (`stop` cancelled) or without hope. Gives back the process's exit
 /// code, one of [`layout::exit`]. Request log entries that the plan wants go to standard output.
 pub async fn run(options: Options, stop: CancellationToken) -> u8 {
-    let log = match SampleLog::to(std::io::stdout()) {
+    let log = match RequestLogWriter::to(std::io::stdout()) {
         Ok(log) => log,
         Err(e) => {
             tracing::error!("cannot start a thread: {e}");
@@ -77,7 +77,7 @@ pub async fn run(options: Options, stop: CancellationToken) -> u8 {
     code
 }
 
-async fn work(options: Options, request_log: SampleSink, stop: CancellationToken) -> u8 {
+async fn work(options: Options, request_log: RequestLogSink, stop: CancellationToken) -> u8 {
     let connector = match connect::Connector::new(&options) {
         Ok(connector) => connector,
         Err(e) => {
@@ -91,7 +91,7 @@ async fn work(options: Options, request_log: SampleSink, stop: CancellationToken
         options.cores.unwrap_or_else(usable_cores),
     );
     let mut worker = Worker::new(identity, InputSource::Folder(options.inputs), options.grace)
-        .sampled_to(Some(request_log));
+        .logged_to(Some(request_log));
     loop {
         let end = tokio::select! {
             end = attempt(&connector, &mut worker) => end,

@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 
-use crate::engine::SampleSink;
+use crate::engine::RequestLogSink;
 use crate::master::fleet::serve_worker;
 use crate::master::{Coordinator, Memory, Shared};
 use crate::plan::Inputs;
@@ -50,7 +50,7 @@ fn describe(problem: &WorkerProblem) -> String {
 }
 
 /// Carries out `file`, a run of one worker, on `cores` cores, and returns its result. The request
-/// log goes to `samples`. When `stop` is cancelled, the load ends and the run is aborted; its
+/// log goes to `request_log`. When `stop` is cancelled, the load ends and the run is aborted; its
 /// result is complete all the same.
 ///
 /// # Errors
@@ -60,7 +60,7 @@ pub async fn carry_out(
     file: RunFile,
     inputs: Inputs,
     cores: usize,
-    samples: Option<SampleSink>,
+    request_log: Option<RequestLogSink>,
     mut on_progress: impl FnMut(&Progress),
     stop: CancellationToken,
 ) -> Result<RunResult, RunError> {
@@ -76,7 +76,7 @@ pub async fn carry_out(
         InputSource::Values(inputs),
         grace,
     )
-    .sampled_to(samples);
+    .logged_to(request_log);
     let serving = serve_worker(master.clone(), ReceiverStream::new(from_worker), to_worker);
     let working = async move {
         worker

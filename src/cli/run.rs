@@ -17,7 +17,7 @@ use super::overrides::{Overrides, Place};
 use super::progress::{Display, Kind};
 use crate::crd::{self, Checked};
 use crate::demo::{self, DemoService};
-use crate::engine::{SampleLog, SampleSink};
+use crate::engine::{RequestLogSink, RequestLogWriter};
 use crate::plan::{Inputs, Problem};
 use crate::report::json;
 use crate::report::text::{self, Style};
@@ -233,7 +233,7 @@ async fn carry_out_all(
         };
         worst = worst.max(exit);
     }
-    if let Some(written) = log.map(SampleLog::close) {
+    if let Some(written) = log.map(RequestLogWriter::close) {
         let left_out = if written.left_out() > 0 {
             format!(", {} were left out", written.left_out())
         } else {
@@ -248,7 +248,10 @@ async fn carry_out_all(
 }
 
 /// Opens the file of the request log; `None` if no request is to be logged.
-fn open_request_log(options: &Options, prepared: &[Prepared]) -> anyhow::Result<Option<SampleLog>> {
+fn open_request_log(
+    options: &Options,
+    prepared: &[Prepared],
+) -> anyhow::Result<Option<RequestLogWriter>> {
     let is_wanted = prepared
         .iter()
         .any(|test| test.file.plan.request_log.is_some());
@@ -256,7 +259,7 @@ fn open_request_log(options: &Options, prepared: &[Prepared]) -> anyhow::Result<
         Some(path) if is_wanted => {
             let file = File::create(path)
                 .with_context(|| format!("cannot write samples to {}", path.display()))?;
-            SampleLog::to(file)
+            RequestLogWriter::to(file)
                 .map(Some)
                 .context("cannot start a thread")
         }
@@ -276,7 +279,7 @@ async fn carry_out(
     file: RunFile,
     inputs: Inputs,
     cores: usize,
-    samples: Option<SampleSink>,
+    request_log: Option<RequestLogSink>,
     signals: &Signals,
 ) -> Result<RunResult, RunError> {
     let stderr = std::io::stderr();
@@ -292,7 +295,7 @@ async fn carry_out(
         file,
         inputs,
         cores,
-        samples,
+        request_log,
         on_progress,
         signals.drain().clone(),
     )

@@ -20,7 +20,7 @@ use crate::engine::prepare::program::{
 use crate::engine::protocol::grpc::services::{self, Served, Unknown};
 use crate::engine::protocol::transport::Targets;
 use crate::engine::record::redactor::{Redactor, unredacted};
-use crate::engine::record::sampling::{SampleSink, Sampling};
+use crate::engine::record::request_log::{RequestLogSink, RunLog};
 use crate::engine::world::World;
 use crate::plan::share::ScenarioAssignment;
 use crate::plan::{
@@ -79,7 +79,7 @@ pub struct Prepared {
     descriptor_digest: Option<String>,
     warnings: Vec<String>,
     /// Request log; `None` if no requests are logged.
-    pub(crate) sampling: Option<Arc<Sampling>>,
+    pub(crate) request_log: Option<Arc<RunLog>>,
     /// Tasks that keep tokens from expiring.
     _renewals: Vec<Renewal>,
 }
@@ -123,16 +123,16 @@ impl Prepared {
             redactor: parts.redactor,
             descriptor_digest,
             warnings,
-            sampling: None,
+            request_log: None,
             _renewals: renewals,
             plan,
         }
     }
 
     /// Writes request log entries to `sink` if the plan asks for them.
-    pub fn sampled_to(self, sink: SampleSink) -> Self {
+    pub fn logged_to(self, sink: RequestLogSink) -> Self {
         Self {
-            sampling: Sampling::new(&self.plan, self.redactor.clone(), sink),
+            request_log: RunLog::new(&self.plan, self.redactor.clone(), sink),
             ..self
         }
     }

@@ -8,4 +8,4 @@ pub(super) mod offered;
 pub(super) mod recorder;
 pub(super) mod redactor;
 pub(super) mod refusal;
-pub(super) mod sampling;
+pub(super) mod request_log;

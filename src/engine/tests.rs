@@ -12,7 +12,7 @@ mod once;
 mod pace;
 mod preflight;
 mod refusals;
-mod sampling;
+mod request_log;
 mod server;
 mod streaming;
 mod targets;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::inputs::InputSource;
-use crate::engine::{self, PrepareError, Prepared, SampleSink};
+use crate::engine::{self, PrepareError, Prepared, RequestLogSink};
 use crate::plan::Plan;
 use crate::wire::control::ProblemKind;
 use crate::wire::fleet;
@@ -17,7 +17,7 @@ const PREPARE_EVERY: Duration = Duration::from_secs(2);
 pub(super) async fn prepare_now(
     plan: Option<Arc<Plan>>,
     inputs: &InputSource,
-    request_log: Option<&SampleSink>,
+    request_log: Option<&RequestLogSink>,
 ) -> Result<Arc<Prepared>, PrepareError> {
     let Some(plan) = plan else {
         return std::future::pending().await;
@@ -25,7 +25,7 @@ pub(super) async fn prepare_now(
     let inputs = inputs.read(&plan);
     let prepared = engine::prepare(plan, &inputs).await?;
     Ok(Arc::new(match request_log {
-        Some(sink) => prepared.sampled_to(sink.clone()),
+        Some(sink) => prepared.logged_to(sink.clone()),
         None => prepared,
     }))
 }
@@ -34,7 +34,7 @@ pub(super) async fn prepare_now(
 pub(super) async fn prepare_again(
     plan: Option<Arc<Plan>>,
     inputs: &InputSource,
-    request_log: Option<&SampleSink>,
+    request_log: Option<&RequestLogSink>,
 ) -> Result<Arc<Prepared>, PrepareError> {
     tokio::time::sleep(PREPARE_EVERY).await;
     prepare_now(plan, inputs, request_log).await

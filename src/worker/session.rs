@@ -12,7 +12,7 @@ use super::inputs::InputSource;
 use super::one_off::OneOffs;
 use super::preparation::{prepare_again, prepare_now, problems};
 use super::work::{Interval, Work};
-use crate::engine::{Assignment, Demand, FeedData, PrepareError, Prepared, SampleSink};
+use crate::engine::{Assignment, Demand, FeedData, PrepareError, Prepared, RequestLogSink};
 use crate::plan::{Plan, Share};
 use crate::wire::PROTOCOL_VERSION;
 use crate::wire::fleet::{self, FromMaster, FromWorker, from_master, from_worker::Message};
@@ -77,7 +77,7 @@ pub struct Worker {
     inputs: InputSource,
     grace: Duration,
     /// Sink of request log entries, if the plan asks for them.
-    request_log: Option<SampleSink>,
+    request_log: Option<RequestLogSink>,
     /// Highest epoch seen; a master of a lower one has been replaced.
     epoch: u32,
     /// Newest format of snapshots that the master reads.
@@ -137,7 +137,7 @@ impl Worker {
     }
 
     /// Sets the sink of request log entries.
-    pub fn sampled_to(self, sink: Option<SampleSink>) -> Self {
+    pub fn logged_to(self, sink: Option<RequestLogSink>) -> Self {
         Self {
             request_log: sink,
             ..self

@@ -5,8 +5,8 @@ mod broken;
 mod channels;
 mod chat;
 mod discovery;
+mod logged;
 mod retries;
-mod sampled;
 mod streams;
 mod tokens;
 

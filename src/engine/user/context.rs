@@ -15,7 +15,7 @@ use crate::engine::prepare::program::SetupSlots;
 use crate::engine::protocol::transport::Transport;
 use crate::engine::record::cpu::CpuMeter;
 use crate::engine::record::recorder::{Recorder, ShardDelta};
-use crate::engine::record::sampling::Sampler;
+use crate::engine::record::request_log::Sampler;
 use crate::plan::share::Slice;
 
 /// Plan, connections, statistics and random numbers of one thread.
@@ -91,9 +91,9 @@ impl Context {
         );
         let seed = thread_seed(seed, slice);
         let sampler = prepared
-            .sampling
+            .request_log
             .clone()
-            .map(|sampling| Sampler::new(sampling, slice.share.worker, seed));
+            .map(|log| Sampler::new(log, slice.share.worker, seed));
         Self {
             zero: start + prepared.plan.warmup,
             transport: Transport::new(prepared.targets.clone(), slice),

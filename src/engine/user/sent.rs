@@ -11,7 +11,7 @@ use crate::engine::protocol::channel::Channel;
 use crate::engine::protocol::exchange::{Exchange, Place, Statuses};
 use crate::engine::record::redactor::Redactor;
 use crate::engine::record::refusal;
-use crate::engine::record::sampling::{Sampler, Seen};
+use crate::engine::record::request_log::{FinishedRequest, Sampler};
 use crate::engine::user::context::Context;
 use crate::engine::user::frame::Frame;
 use crate::plan::Goodput;
@@ -220,7 +220,7 @@ impl<E: Exchange> Sent<'_, E> {
     ) {
         let mut decoded = Vec::new();
         let (sent, sent_size) = self.exchange.logged();
-        sampler.take(Seen {
+        sampler.take(FinishedRequest {
             step: sample.step,
             user: frame.user,
             iteration: frame.iteration,

@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::engine::answer::capture::headers;
 use crate::engine::attempt::sample::Part;
 use crate::engine::record::redactor::INSTEAD;
-use crate::engine::record::sampling::{Copied, Sampling, Taken};
+use crate::engine::record::request_log::{Copied, Entry, RunLog};
 
 /// Headers whose values are never shown.
 const CREDENTIALS: [&str; 4] = [
@@ -70,43 +70,43 @@ struct Message {
     body_bytes: u64,
 }
 
-impl Sampling {
+impl RunLog {
     /// Returns the entry as JSON with a line break at its end.
-    pub(super) fn line(&self, taken: &Taken) -> Vec<u8> {
+    pub(super) fn line(&self, entry: &Entry) -> Vec<u8> {
         let [scenario, task, step] = self
             .names
-            .get(usize::from(taken.step))
+            .get(usize::from(entry.step))
             .map_or([""; 3], |names| names.each_ref().map(String::as_str));
-        let credentials = credentials(&taken.sent.head);
+        let credentials = credentials(&entry.sent.head);
         let micros = |time: std::time::Duration| time.as_micros() as u64;
-        let why = taken
+        let why = entry
             .failure
             .as_ref()
             .map(|(_, why)| self.redactor.text(why.as_bytes()));
         let line = Line {
-            time: jiff::Timestamp::try_from(taken.at)
+            time: jiff::Timestamp::try_from(entry.at)
                 .map(|at| at.to_string())
                 .unwrap_or_default(),
             run: &self.sink.run,
-            worker: taken.worker,
-            user: taken.user,
-            iteration: taken.iteration,
+            worker: entry.worker,
+            user: entry.user,
+            iteration: entry.iteration,
             scenario,
             task,
             step,
-            part: match taken.part {
+            part: match entry.part {
                 Part::Measured => "measured",
                 Part::Warmup => "warmup",
                 Part::Control => "control",
             },
-            status: Some(taken.status).filter(|status| *status != 0),
-            grpc_status: taken.grpc_status.map(|code| code.to_string()),
-            latency_micros: micros(taken.latency),
-            service_time_micros: micros(taken.service_time),
-            error: taken.failure.as_ref().map(|(class, _)| class.name()),
+            status: Some(entry.status).filter(|status| *status != 0),
+            grpc_status: entry.grpc_status.map(|code| code.to_string()),
+            latency_micros: micros(entry.latency),
+            service_time_micros: micros(entry.service_time),
+            error: entry.failure.as_ref().map(|(class, _)| class.name()),
             why,
-            sent: self.message(&taken.sent, &[]),
-            received: taken
+            sent: self.message(&entry.sent, &[]),
+            received: entry
                 .received
                 .as_ref()
                 .map(|received| self.message(received, &credentials)),

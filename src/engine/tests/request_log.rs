@@ -9,7 +9,7 @@ use axum::http::{HeaderMap, StatusCode, Uri};
 use serde_json::{Value, json};
 
 use crate::crd::check;
-use crate::engine::SampleLog;
+use crate::engine::RequestLogWriter;
 use crate::engine::tests::*;
 use crate::plan::Kind;
 
@@ -51,14 +51,14 @@ async fn echo(
 }
 
 /// What was written of a run of one user; how many lines were, and how many were left out.
-struct Samples {
+struct Logged {
     text: String,
     lines: Vec<Value>,
     written: (u64, u64),
     snapshot: Snapshot,
 }
 
-async fn sampled(samples: Value, steps: Value) -> Samples {
+async fn logged(samples: Value, steps: Value) -> Logged {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     tokio::spawn(async move { axum::serve(listener, Router::new().fallback(echo)).await });
@@ -75,11 +75,11 @@ async fn sampled(samples: Value, steps: Value) -> Samples {
     inputs.insert(Kind::Secret, "s", "token", b"canary-token\n".to_vec());
     inputs.insert(Kind::Secret, "s", "password", b"canary pass\"word".to_vec());
     let page = Page::default();
-    let log = SampleLog::to(page.clone()).unwrap();
+    let log = RequestLogWriter::to(page.clone()).unwrap();
     let prepared = prepare(Arc::new(plan), &inputs)
         .await
         .unwrap()
-        .sampled_to(log.sink("run-1"));
+        .logged_to(log.sink("run-1"));
     let mut running = Arc::new(prepared).start(whole(1), Instant::now());
     let snapshot = sum(&deltas(&mut running).await);
     let written = log.close();
@@ -88,7 +88,7 @@ async fn sampled(samples: Value, steps: Value) -> Samples {
         .lines()
         .map(|line| serde_json::from_str(line).unwrap())
         .collect();
-    Samples {
+    Logged {
         text,
         lines,
         written: (written.lines(), written.left_out()),
@@ -103,12 +103,12 @@ fn post(path: &str) -> Value {
 
 #[tokio::test]
 async fn a_line_tells_a_request_without_its_secrets() {
-    let Samples {
+    let Logged {
         text,
         lines,
         written,
         snapshot,
-    } = sampled(
+    } = logged(
         json!({"rate": "100%"}),
         json!([post("/a?q={{ password }}")]),
     )
@@ -163,7 +163,7 @@ async fn a_line_tells_a_request_without_its_secrets() {
 #[tokio::test]
 async fn a_failure_says_its_class_and_why() {
     let steps = json!([{"http": {"path": "/fail"}, "onFailure": "Continue"}, {"http": {"path": "/ok"}, "checks": [{"body": {"contains": "nowhere"}}]}]);
-    let Samples { lines, .. } = sampled(json!({"rate": "100%"}), steps).await;
+    let Logged { lines, .. } = logged(json!({"rate": "100%"}), steps).await;
     assert_eq!(
         (&lines[0]["error"], &lines[0]["status"]),
         (&json!("status"), &json!(500))
@@ -190,12 +190,12 @@ async fn a_failure_says_its_class_and_why() {
 #[tokio::test]
 async fn no_more_is_written_than_asked_for() {
     let samples = json!({"rate": "100%", "maxBytes": 2048, "maxBodyBytes": 5});
-    let Samples {
+    let Logged {
         text,
         lines,
         written: (written, left_out),
         snapshot,
-    } = sampled(samples, json!([post("/a")])).await;
+    } = logged(samples, json!([post("/a")])).await;
     assert!(
         !lines.is_empty() && text.len() <= 2048,
         "{} bytes",
@@ -219,8 +219,8 @@ async fn only_the_share_asked_for_is_written_and_the_same_with_the_same_seed() {
             .map(|line| line["iteration"].as_u64().unwrap())
             .collect::<Vec<_>>()
     };
-    let first = sampled(json!({"rate": "40%"}), json!([{"http": {"path": "/a"}}])).await;
-    let second = sampled(json!({"rate": "40%"}), json!([{"http": {"path": "/a"}}])).await;
+    let first = logged(json!({"rate": "40%"}), json!([{"http": {"path": "/a"}}])).await;
+    let second = logged(json!({"rate": "40%"}), json!([{"http": {"path": "/a"}}])).await;
     assert!(
         first.written.0 > 0 && first.written.0 < first.snapshot.requests(),
         "{:?}",

@@ -2,9 +2,9 @@
 //! without the secrets.
 
 use crate::crd::{LoadTestSpec, check};
-use crate::engine::SampleLog;
+use crate::engine::RequestLogWriter;
 use crate::engine::tests::grpc::*;
-use crate::engine::tests::sampling::Page;
+use crate::engine::tests::request_log::Page;
 use crate::plan::grpc::{GrpcStream, Messages};
 
 /// The lines of a run of one user and one iteration.
@@ -25,11 +25,11 @@ async fn lines(samples: Value, change: impl FnOnce(&mut Step)) -> (String, Vec<V
     let mut plan = check(&spec).unwrap().plan;
     change(&mut plan.scenarios[0].tasks[0].steps[0]);
     let page = Page::default();
-    let log = SampleLog::to(page.clone()).unwrap();
+    let log = RequestLogWriter::to(page.clone()).unwrap();
     let prepared = prepare(Arc::new(plan), &inputs())
         .await
         .unwrap()
-        .sampled_to(log.sink("run-1"));
+        .logged_to(log.sink("run-1"));
     let snapshot = sum(&deltas(&mut Arc::new(prepared).start(whole(1), Instant::now())).await);
     assert_eq!(snapshot.requests(), 1, "{:?}", snapshot.errors);
     log.close();

@@ -2,7 +2,7 @@
 //! and received.
 //!
 //! A shard only copies the first bytes of each; a separate thread removes the secrets and writes.
-//! Without `spec.samples`, or without a [`SampleLog`], no request is copied.
+//! Without `spec.samples`, or without a [`RequestLogWriter`], no request is copied.
 
 mod line;
 
@@ -37,35 +37,35 @@ const LONGEST_TOKEN: usize = 16 * 1024;
 const STREAM: u64 = 0x5a4d_504c_4553_0001;
 
 /// Writer of request log entries, until it is closed.
-pub struct SampleLog {
+pub struct RequestLogWriter {
     queue: SyncSender<Message>,
     writer: JoinHandle<()>,
-    written: Arc<Written>,
+    written: Arc<RequestLogCounts>,
 }
 
 /// Sink for the log entries of one run.
 #[derive(Clone)]
-pub struct SampleSink {
+pub struct RequestLogSink {
     queue: SyncSender<Message>,
-    written: Arc<Written>,
+    written: Arc<RequestLogCounts>,
     run: Arc<str>,
 }
 
 /// Counts of requests that were written and of chosen ones that were left out because `maxBytes`
 /// was reached or the disk was too slow.
 #[derive(Debug, Default)]
-pub struct Written {
+pub struct RequestLogCounts {
     lines: AtomicU64,
     left_out: AtomicU64,
 }
 
 enum Message {
-    Sample(Arc<Sampling>, Box<Taken>),
+    Entry(Arc<RunLog>, Box<Entry>),
     End,
 }
 
 /// State that the shards of a worker share.
-pub(crate) struct Sampling {
+pub(crate) struct RunLog {
     settings: RequestLog,
     redactor: Arc<Redactor>,
     /// Bytes of a body that must be read so that no part of a secret is shown.
@@ -74,12 +74,12 @@ pub(crate) struct Sampling {
     names: Vec<[String; 3]>,
     /// Bytes that may still be written.
     left: AtomicU64,
-    sink: SampleSink,
+    sink: RequestLogSink,
 }
 
 /// Sampler that chooses a shard's requests for the log.
 pub(crate) struct Sampler {
-    sampling: Arc<Sampling>,
+    log: Arc<RunLog>,
     worker: u32,
     random: RefCell<Xoshiro256PlusPlus>,
     /// Largest value of 64 random bits for which a request is chosen.
@@ -87,7 +87,7 @@ pub(crate) struct Sampler {
 }
 
 /// Finished request, as the shard sees it.
-pub(crate) struct Seen<'a> {
+pub(crate) struct FinishedRequest<'a> {
     /// Number of the step.
     pub(crate) step: u16,
     /// Number of the user.
@@ -113,7 +113,7 @@ pub(crate) struct Seen<'a> {
 }
 
 /// Copy of the parts of a request that may be shown, secrets included.
-struct Taken {
+struct Entry {
     at: SystemTime,
     worker: u32,
     step: u16,
@@ -137,7 +137,7 @@ struct Copied {
     body_bytes: u64,
 }
 
-impl SampleLog {
+impl RequestLogWriter {
     /// Starts a thread that writes entries to `out`, which is flushed after each line.
     pub fn to(mut out: impl Write + Send + 'static) -> std::io::Result<Self> {
         let (queue, messages) = sync_channel(QUEUED);
@@ -152,8 +152,8 @@ impl SampleLog {
     }
 
     /// Creates a sink for the log entries of `run`.
-    pub fn sink(&self, run: &str) -> SampleSink {
-        SampleSink {
+    pub fn sink(&self, run: &str) -> RequestLogSink {
+        RequestLogSink {
             queue: self.queue.clone(),
             written: self.written.clone(),
             run: run.into(),
@@ -161,7 +161,7 @@ impl SampleLog {
     }
 
     /// Waits until all entries handed over are written, and returns the counts.
-    pub fn close(self) -> Arc<Written> {
+    pub fn close(self) -> Arc<RequestLogCounts> {
         let Self {
             queue,
             writer,
@@ -175,7 +175,7 @@ impl SampleLog {
     }
 }
 
-impl Written {
+impl RequestLogCounts {
     /// Returns how many requests were written.
     pub fn lines(&self) -> u64 {
         self.lines.load(Ordering::Relaxed)
@@ -188,29 +188,32 @@ impl Written {
 }
 
 fn write_all(messages: &Receiver<Message>, out: &mut impl Write) {
-    while let Ok(Message::Sample(sampling, taken)) = messages.recv() {
-        let line = sampling.line(&taken);
-        let fits = sampling
+    while let Ok(Message::Entry(log, entry)) = messages.recv() {
+        let line = log.line(&entry);
+        let fits = log
             .left
             .load(Ordering::Relaxed)
             .checked_sub(line.len() as u64);
         let written = fits.is_some() && out.write_all(&line).and_then(|()| out.flush()).is_ok();
         // what cannot be written now will not be later
-        sampling
-            .left
+        log.left
             .store(fits.filter(|_| written).unwrap_or(0), Ordering::Relaxed);
         let count = if written {
-            &sampling.sink.written.lines
+            &log.sink.written.lines
         } else {
-            &sampling.sink.written.left_out
+            &log.sink.written.left_out
         };
         count.fetch_add(1, Ordering::Relaxed);
     }
 }
 
-impl Sampling {
+impl RunLog {
     /// Creates the state of the request log; `None` if the plan asks for none.
-    pub(crate) fn new(plan: &Plan, redactor: Arc<Redactor>, sink: SampleSink) -> Option<Arc<Self>> {
+    pub(crate) fn new(
+        plan: &Plan,
+        redactor: Arc<Redactor>,
+        sink: RequestLogSink,
+    ) -> Option<Arc<Self>> {
         let settings = plan.request_log?;
         let name = |place: StepPlace<'_>| {
             [place.scenario, place.task, &place.step.name].map(str::to_owned)
@@ -248,15 +251,15 @@ fn whole_head<'a>(facts: &Facts<'a>) -> Cow<'a, [u8]> {
 impl Sampler {
     /// Returns how many bytes of a body must be read so that no part of a secret is shown.
     pub(crate) fn reach(&self) -> usize {
-        self.sampling.reach
+        self.log.reach
     }
 
     /// Creates the sampler of a shard.
-    pub(crate) fn new(sampling: Arc<Sampling>, worker: u32, seed: u64) -> Self {
+    pub(crate) fn new(log: Arc<RunLog>, worker: u32, seed: u64) -> Self {
         // from 0 to 1; what is beyond 64 bits is cut to them
-        let most = (sampling.settings.rate * 2f64.powi(64)) as u64;
+        let most = (log.settings.rate * 2f64.powi(64)) as u64;
         Self {
-            sampling,
+            log,
             worker,
             random: RefCell::new(Xoshiro256PlusPlus::seed_from_u64(seed ^ STREAM)),
             most,
@@ -266,8 +269,8 @@ impl Sampler {
     /// Draws whether the next request is logged.
     pub(crate) fn draw(&self) -> bool {
         let is_chosen = self.random.borrow_mut().next_u64() <= self.most;
-        if is_chosen && self.sampling.left.load(Ordering::Relaxed) == 0 {
-            self.sampling
+        if is_chosen && self.log.left.load(Ordering::Relaxed) == 0 {
+            self.log
                 .sink
                 .written
                 .left_out
@@ -278,8 +281,8 @@ impl Sampler {
     }
 
     /// Hands a request over to be written.
-    pub(crate) fn take(&self, seen: Seen<'_>) {
-        let Seen {
+    pub(crate) fn take(&self, request: FinishedRequest<'_>) {
+        let FinishedRequest {
             step,
             user,
             iteration,
@@ -291,9 +294,9 @@ impl Sampler {
             sent,
             sent_size,
             answer,
-        } = seen;
+        } = request;
         let (head, body) = message::split(sent);
-        let taken = Taken {
+        let entry = Entry {
             at: SystemTime::now() - ended.elapsed() - latency,
             worker: self.worker,
             step,
@@ -304,24 +307,24 @@ impl Sampler {
             service_time,
             failure,
             sent: self
-                .sampling
+                .log
                 .copied(head, body, sent_size.unwrap_or(body.len() as u64)),
             status: answer.as_ref().map_or(0, |answer| answer.status),
             grpc_status: answer.as_ref().and_then(|answer| answer.grpc_status),
             received: answer.map(|answer| {
-                self.sampling
+                self.log
                     .copied(&whole_head(&answer), answer.body, answer.size)
             }),
         };
         // load is never held up for it
         if self
-            .sampling
+            .log
             .sink
             .queue
-            .try_send(Message::Sample(self.sampling.clone(), Box::new(taken)))
+            .try_send(Message::Entry(self.log.clone(), Box::new(entry)))
             .is_err()
         {
-            self.sampling
+            self.log
                 .sink
                 .written
                 .left_out
