@@ -268,7 +268,7 @@ impl Coordinator {
     /// Closes the result: nothing that comes later changes it.
     fn finish(&mut self, ending: Ending) {
         for (second, snapshot) in self.timeline.close() {
-            self.judge.hear(second, &snapshot);
+            self.judge.add_second(second, &snapshot);
             self.blocks.add_second(second, &snapshot);
         }
         self.blocks.close();

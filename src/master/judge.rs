@@ -93,8 +93,8 @@ impl Judge {
         }
     }
 
-    /// Hears the whole of one second of the run; seconds come in their order.
-    pub fn hear(&mut self, second: u32, snapshot: &Snapshot) {
+    /// Adds all samples of one second of the run; seconds come in their order.
+    pub fn add_second(&mut self, second: u32, snapshot: &Snapshot) {
         // of seconds that a master before this one saw only counts are known
         let is_gap = self.next.is_some_and(|next| next != second);
         self.next = Some(second + 1);
@@ -111,7 +111,7 @@ impl Judge {
             if is_gap {
                 rule.forget();
             }
-            rule.hear(second, since_start, rule.reader.read(snapshot, due));
+            rule.add_second(second, since_start, rule.reader.read(snapshot, due));
         }
     }
 
@@ -201,7 +201,7 @@ impl Rule {
         }
     }
 
-    fn hear(&mut self, second: u32, since_start: u32, reading: Reading) {
+    fn add_second(&mut self, second: u32, since_start: u32, reading: Reading) {
         let span = self.threshold().span;
         let is_early = since_start < span.delay_seconds;
         if span.window_seconds > 0 {

@@ -168,7 +168,7 @@ impl Search {
     /// Adds all samples of a run second; seconds come in their order.
     pub fn add_second(&mut self, second: u32, snapshot: &Snapshot) {
         if let Some(current) = &mut self.current {
-            current.judge.hear(second, snapshot);
+            current.judge.add_second(second, snapshot);
         }
     }
 

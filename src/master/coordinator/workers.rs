@@ -153,7 +153,7 @@ impl Coordinator {
                 .for_each(|(second, snapshot)| match &mut self.search {
                     Some(search) => search.add_second(*second, snapshot),
                     None => {
-                        self.judge.hear(*second, snapshot);
+                        self.judge.add_second(*second, snapshot);
                         self.blocks.add_second(*second, snapshot);
                     }
                 });

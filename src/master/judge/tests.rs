@@ -65,7 +65,7 @@ fn breached_in(judge: &mut Judge, seconds: &[Snapshot]) -> Option<u32> {
     seconds
         .iter()
         .enumerate()
-        .for_each(|(i, snapshot)| judge.hear(i as u32, snapshot));
+        .for_each(|(i, snapshot)| judge.add_second(i as u32, snapshot));
     judge.breaches().first().map(|breach| breach.second)
 }
 
@@ -109,13 +109,13 @@ fn seconds_leave_the_window_again() {
         .map(|i| second(if i % 2 == 0 { 20 } else { 0 }, 1))
         .collect();
     assert_eq!(breached_in(&mut judge, &seconds), None);
-    judge.hear(20, &second(1, 1));
+    judge.add_second(20, &second(1, 1));
     assert_eq!(
         judge.breaches().len(),
         0,
         "nothing in second 19 and 1 request in second 20"
     );
-    judge.hear(21, &second(20, 1));
+    judge.add_second(21, &second(20, 1));
     assert_eq!(
         judge.breaches()[0],
         Breach {
@@ -134,7 +134,7 @@ fn no_window_begins_within_the_delay() {
     let mut seconds = vec![second(10, 5); 15];
     seconds[9] = second(10, 300);
     assert_eq!(breached_in(&mut judge, &seconds), None);
-    judge.hear(15, &second(10, 300));
+    judge.add_second(15, &second(10, 300));
     assert_eq!(judge.breaches()[0].second, 15);
 }
 
@@ -176,7 +176,7 @@ fn a_run_is_ended_over_what_there_is_so_far() {
     let mut judge = judge(rule);
     assert_eq!(breached_in(&mut judge, &vec![second(10, 300); 5]), None);
     assert_eq!(judge.abort(), None);
-    judge.hear(5, &second(10, 300));
+    judge.add_second(5, &second(10, 300));
     assert_eq!(
         judge.abort().unwrap(),
         "latency p(50) < 100ms: observed 300ms in second 5"
@@ -208,10 +208,10 @@ fn the_drain_is_in_no_window() {
     let mut judge =
         judge(json!({"metric": "requests", "expr": "perSecond >= 5/s", "window": "1s"}));
     for i in 0..100 {
-        judge.hear(i, &second(5, 1));
+        judge.add_second(i, &second(5, 1));
     }
     for i in 100..110 {
-        judge.hear(i, &Snapshot::default());
+        judge.add_second(i, &Snapshot::default());
     }
     assert_eq!(judge.breaches(), []);
 }
@@ -237,24 +237,24 @@ fn what_is_achieved_can_be_a_share_of_what_is_due() {
     );
     let mut judge = Judge::new(&plan);
     for i in 0..5 {
-        judge.hear(i, &second(100, 1));
+        judge.add_second(i, &second(100, 1));
     }
     assert_eq!(judge.breaches(), []);
-    judge.hear(5, &second(97, 1));
+    judge.add_second(5, &second(97, 1));
     assert_eq!(judge.breaches()[0].observed, 0.985);
 }
 
 #[test]
 fn seconds_that_a_master_never_saw_are_in_no_window() {
     let mut judge = judge(json!({"metric": "achieved", "expr": "rate >= 5/s", "window": "3s"}));
-    judge.hear(0, &second(5, 1));
-    judge.hear(20, &second(5, 1));
-    judge.hear(21, &second(5, 1));
+    judge.add_second(0, &second(5, 1));
+    judge.add_second(20, &second(5, 1));
+    judge.add_second(21, &second(5, 1));
     assert_eq!(
         verdict(&judge, &second(15, 1)).0,
         ThresholdVerdict::NotJudged
     );
-    judge.hear(22, &second(5, 1));
+    judge.add_second(22, &second(5, 1));
     assert_eq!(verdict(&judge, &second(20, 1)).0, ThresholdVerdict::Passed);
 }
 
@@ -345,10 +345,10 @@ proptest! {
         let mut sliding = judge(rule.clone());
         let seconds: Vec<_> = times.iter().map(|(requests, millis)| second(*requests, *millis)).collect();
         for (i, snapshot) in seconds.iter().enumerate() {
-            sliding.hear(i as u32, snapshot);
+            sliding.add_second(i as u32, snapshot);
             if i + 1 < window as usize { continue; }
             let mut anew = judge(rule.clone());
-            for (at, snapshot) in seconds[i + 1 - window as usize..=i].iter().enumerate() { anew.hear(at as u32, snapshot); }
+            for (at, snapshot) in seconds[i + 1 - window as usize..=i].iter().enumerate() { anew.add_second(at as u32, snapshot); }
             let (ours, theirs) = (&sliding.rules[0], &anew.rules[0]);
             let observe = |rule: &Rule| rule.reader.observe(&rule.sum, 1.0, 1);
             match (observe(ours), observe(theirs)) {
