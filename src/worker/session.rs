@@ -412,7 +412,7 @@ impl Worker {
         if let Some(work) = self.work() {
             reserved
                 .into_iter()
-                .for_each(|(feeder, end)| work.supply().hear_reserved(feeder, end));
+                .for_each(|(feeder, end)| work.supply().raise_reserved(feeder, end));
         }
     }
 

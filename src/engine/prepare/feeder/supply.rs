@@ -95,7 +95,7 @@ struct Stock {
     /// Largest number of rows that a user wanted at once and did not get; 0 if there is none.
     lacking: u64,
     request: Request,
-    used_up: Telling,
+    used_up: UsedUpNotice,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -108,11 +108,11 @@ enum Request {
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-enum Telling {
+enum UsedUpNotice {
     #[default]
-    No,
+    None,
     Due,
-    Told,
+    Sent,
 }
 
 impl Supply {
@@ -164,8 +164,8 @@ impl Supply {
     pub(super) fn used_up(&self, feeder: u16) {
         let mut stocks = self.stocks();
         let stock = &mut stocks[usize::from(feeder)];
-        if stock.used_up == Telling::No {
-            stock.used_up = Telling::Due;
+        if stock.used_up == UsedUpNotice::None {
+            stock.used_up = UsedUpNotice::Due;
             self.demanded.notify_one();
         }
     }
@@ -197,8 +197,8 @@ impl Supply {
     fn next_demand(&self, now: Instant) -> Option<Demand> {
         let mut stocks = self.stocks();
         for (i, stock) in stocks.iter_mut().enumerate() {
-            if stock.used_up == Telling::Due {
-                stock.used_up = Telling::Told;
+            if stock.used_up == UsedUpNotice::Due {
+                stock.used_up = UsedUpNotice::Sent;
                 return Some(Demand::UsedUp { feeder: i as u16 });
             }
             if stock.request == Request::Wanted {
@@ -218,8 +218,8 @@ impl Supply {
             if stock.request == Request::Sent {
                 stock.request = Request::Wanted;
             }
-            if stock.used_up == Telling::Told {
-                stock.used_up = Telling::Due;
+            if stock.used_up == UsedUpNotice::Sent {
+                stock.used_up = UsedUpNotice::Due;
             }
         }
         self.demanded.notify_one();
@@ -242,7 +242,7 @@ impl Supply {
     }
 
     /// Records that positions before `through` may be leased to some worker by now.
-    pub fn hear_reserved(&self, feeder: u16, through: u64) {
+    pub fn raise_reserved(&self, feeder: u16, through: u64) {
         if let Some(stock) = self.stocks().get_mut(usize::from(feeder)) {
             stock.reserved = stock.reserved.max(through);
         }
