@@ -138,7 +138,7 @@ impl Shard {
                 .iter()
                 .position(|step| step.route == place)
                 .unwrap_or_default();
-            self.context.recorder.borrow_mut().failed_beside(
+            self.context.recorder.borrow_mut().background_failed(
                 ErrorClass::Auth,
                 step as u16,
                 count,

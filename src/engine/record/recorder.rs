@@ -325,7 +325,13 @@ impl Recorder {
     }
 
     /// Records failures that no request waited for.
-    pub(crate) fn failed_beside(&mut self, class: ErrorClass, step: u16, count: u64, why: &str) {
+    pub(crate) fn background_failed(
+        &mut self,
+        class: ErrorClass,
+        step: u16,
+        count: u64,
+        why: &str,
+    ) {
         for _ in 0..count {
             self.rest.errors.record(
                 ErrorKey {
