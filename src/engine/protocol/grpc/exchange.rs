@@ -203,12 +203,12 @@ impl<S: Scope> Calling<'_, S> {
         let message = call.message(0, self.scope, self.scratch)?;
         match &call.retry {
             None => self.try_whole(&head, &message).await,
-            Some(retry) => Box::pin(self.persist(retry, head, &message)).await,
+            Some(retry) => Box::pin(self.retry(retry, head, &message)).await,
         }
     }
 
     /// Repeats the call as the step's retry settings allow, unless a message came.
-    async fn persist(
+    async fn retry(
         &mut self,
         retry: &GrpcRetry,
         mut head: Rendered<'_>,

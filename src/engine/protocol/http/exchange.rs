@@ -277,7 +277,7 @@ impl<S: Scope> Sending<'_, S> {
             return self.send(self.home, self.message).await;
         }
         // rare, and kept out of the size of every user
-        Box::pin(self.persist()).await
+        Box::pin(self.retry()).await
     }
 
     /// Sends a message with the user's cookies, and stores those of the answer.
@@ -321,7 +321,7 @@ impl<S: Scope> Sending<'_, S> {
     }
 
     /// Repeats the request as the step's retry settings allow.
-    async fn persist(&mut self) -> Result<(), Failure> {
+    async fn retry(&mut self) -> Result<(), Failure> {
         let mut tries = 0;
         loop {
             let outcome = self.follow().await;
