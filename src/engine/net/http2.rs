@@ -67,10 +67,10 @@ impl Session {
         let (sender, mut connection) = opened.map_err(|error| failure(error, Progress::Unsent))?;
         let pings = match channels {
             None => None,
-            Some(channels) => greet(&mut connection, channels).await?,
+            Some(channels) => await_http2(&mut connection, channels).await?,
         };
         let ended = Rc::new(Cell::new(false));
-        let told = (ended.clone(), freed.clone());
+        let signals = (ended.clone(), freed.clone());
         tokio::task::spawn_local(async move {
             // each stream says for itself why it failed
             match pings {
@@ -79,8 +79,8 @@ impl Session {
                     keep_alive::drive(connection, pings, &keep_alive, &reads).await
                 }
             }
-            told.0.set(true);
-            told.1.notify_waiters();
+            signals.0.set(true);
+            signals.1.notify_waiters();
         });
         Ok(Self {
             sender: RefCell::new(sender),
@@ -157,25 +157,22 @@ impl Session {
 
 /// Waits until the target has shown that it speaks HTTP/2. Returns the pings and settings that keep
 /// the connection alive afterwards, if the plan asks for that.
-async fn greet(
+async fn await_http2(
     connection: &mut Connection<AlertStream, Bytes>,
     channels: &Grpc,
 ) -> Result<Option<(PingPong, KeepAlive)>, Failure> {
-    let greeting = keep_alive::greet(connection);
-    let greeted =
-        match &channels.keep_alive {
-            None => greeting.await,
-            // a target that is silent from the beginning is found dead as soon as one that falls
-            // silent
-            Some(KeepAlive { timeout, .. }) => tokio::time::timeout(*timeout, greeting)
-                .await
-                .map_err(|_| {
-                    Failure::NoCallsOverHttp2(
-                        "it did not answer within grpc.keepAlive.timeout".into(),
-                    )
-                })?,
-        };
-    let pings = greeted.map_err(|error| match error.is_io() {
+    let first_ping = keep_alive::first_ping(connection);
+    let pong = match &channels.keep_alive {
+        None => first_ping.await,
+        // a target that is silent from the beginning is found dead as soon as one that falls
+        // silent
+        Some(KeepAlive { timeout, .. }) => tokio::time::timeout(*timeout, first_ping)
+            .await
+            .map_err(|_| {
+                Failure::NoCallsOverHttp2("it did not answer within grpc.keepAlive.timeout".into())
+            })?,
+    };
+    let pings = pong.map_err(|error| match error.is_io() {
         true => failure(error, Progress::Unsent),
         // the target has not shown yet that it speaks HTTP/2
         false => Failure::NoCallsOverHttp2(error.to_string()),

@@ -17,7 +17,7 @@ use crate::plan::grpc::KeepAlive;
 
 /// Waits for the answer to a ping. The target's settings come with it, so that the number of
 /// streams is known before the first call.
-pub(crate) async fn greet<T>(
+pub(crate) async fn first_ping<T>(
     connection: &mut Connection<T, Bytes>,
 ) -> Result<Option<PingPong>, h2::Error>
 where

@@ -8,14 +8,14 @@ use tokio::sync::Notify;
 #[derive(Default)]
 pub(crate) struct Closing {
     over: Cell<bool>,
-    told: Notify,
+    begun: Notify,
 }
 
 impl Closing {
     /// Ends the load: nothing new starts after it.
     pub(crate) fn begin(&self) {
         self.over.set(true);
-        self.told.notify_waiters();
+        self.begun.notify_waiters();
     }
 
     /// Returns whether the load is over.
@@ -26,7 +26,7 @@ impl Closing {
     /// Waits until the load is over.
     pub(crate) async fn wait(&self) {
         while !self.over.get() {
-            self.told.notified().await;
+            self.begun.notified().await;
         }
     }
 }
