@@ -38,7 +38,7 @@ const SERVICES: [&str; 2] = [
 ];
 
 /// Prefix of the reflection services, which are left out of the list of what a server offers.
-const ASIDE: &str = "grpc.reflection.";
+const REFLECTION_PREFIX: &str = "grpc.reflection.";
 
 /// Request of server reflection; see
 /// <https://github.com/grpc/grpc/blob/master/src/proto/grpc/reflection/v1/reflection.proto>.
@@ -80,11 +80,11 @@ enum Answer {
 #[derive(Clone, PartialEq, Message)]
 struct Services {
     #[prost(message, repeated, tag = "1")]
-    services: Vec<Named>,
+    services: Vec<ServiceName>,
 }
 
 #[derive(Clone, PartialEq, Message)]
-struct Named {
+struct ServiceName {
     #[prost(string, tag = "1")]
     name: String,
 }
@@ -150,7 +150,7 @@ pub(crate) async fn reflect(
             };
             let head = head_of(&method).map_err(Unreflected::Wrong)?;
             match (
-                Asker {
+                ReflectionClient {
                     route,
                     head: &head,
                     conversation: None,
@@ -178,13 +178,13 @@ pub(crate) async fn reflect(
 
 /// Client that asks one question after another, and opens a new conversation when the target ends
 /// one.
-struct Asker<'a> {
+struct ReflectionClient<'a> {
     route: &'a Route,
     head: &'a Head,
     conversation: Option<Conversation>,
 }
 
-impl Asker<'_> {
+impl ReflectionClient<'_> {
     /// Asks for the files of all services and their imports. If a service is not known, also asks
     /// for the list of all services.
     async fn all(mut self, services: &BTreeSet<&str>) -> Result<Descriptors, Unreflected> {
@@ -231,7 +231,7 @@ impl Asker<'_> {
                 services
                     .into_iter()
                     .map(|service| service.name)
-                    .filter(|name| !name.starts_with(ASIDE))
+                    .filter(|name| !name.starts_with(REFLECTION_PREFIX))
                     .collect(),
             ),
             _ => None,
@@ -323,13 +323,13 @@ struct Conversation {
     reply: Reply,
     /// Buffer for uncompressed messages.
     scratch: Vec<u8>,
-    _connection: Driven,
+    _connection: ConnectionTask,
 }
 
 /// Task that drives a connection until this handle is dropped.
-struct Driven(JoinHandle<()>);
+struct ConnectionTask(JoinHandle<()>);
 
-impl Drop for Driven {
+impl Drop for ConnectionTask {
     fn drop(&mut self) {
         self.0.abort();
     }
@@ -349,7 +349,7 @@ impl Conversation {
         let (mut sender, connection): (SendRequest<Bytes>, _) =
             handshake.map_err(|error| unreached(&error))?;
         // what goes wrong with it shows in the stream
-        let driven = Driven(tokio::spawn(async move { drop(connection.await) }));
+        let connection = ConnectionTask(tokio::spawn(async move { drop(connection.await) }));
         let (answer, sending) = sender
             .send_request(head.plain().map_err(|failure| unreached(&failure))?, false)
             .map_err(|error| unreached(&error))?;
@@ -366,7 +366,7 @@ impl Conversation {
             answer: Some(answer),
             reply,
             scratch: Vec::new(),
-            _connection: driven,
+            _connection: connection,
         })
     }
 
