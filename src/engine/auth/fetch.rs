@@ -55,7 +55,7 @@ pub(super) struct Fetched {
     /// Text of the token, fit for a header.
     pub(super) token: String,
     /// Lifetime counted from `asked`; `None` if the endpoint does not say.
-    pub(super) life: Option<Duration>,
+    pub(super) lifetime: Option<Duration>,
     /// Time just before the request was sent.
     pub(super) asked: Instant,
 }
@@ -178,7 +178,7 @@ fn read(
     if status != StatusCode::OK {
         return Err(refusal(status, body));
     }
-    let (token, life) = match form {
+    let (token, lifetime) = match form {
         AnswerForm::Json => {
             let Granted {
                 access_token,
@@ -210,10 +210,14 @@ fn read(
     if !fits_a_header {
         return Err("its token is empty or holds what a header cannot".into());
     }
-    if life == Some(Duration::ZERO) {
+    if lifetime == Some(Duration::ZERO) {
         return Err("its token has expired already".into());
     }
-    Ok(Fetched { token, life, asked })
+    Ok(Fetched {
+        token,
+        lifetime,
+        asked,
+    })
 }
 
 fn claims(token: &str) -> Option<Claims> {
@@ -261,7 +265,12 @@ mod tests {
             body.as_bytes(),
             Instant::now(),
         );
-        read.map(|fetched| (fetched.token, fetched.life.map(|life| life.as_secs())))
+        read.map(|fetched| {
+            (
+                fetched.token,
+                fetched.lifetime.map(|lifetime| lifetime.as_secs()),
+            )
+        })
     }
 
     #[test]

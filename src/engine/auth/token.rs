@@ -15,7 +15,7 @@ use crate::engine::record::redactor::Redactor;
 /// fifths of its lifetime.
 const MOST_AHEAD: Duration = Duration::from_secs(300);
 /// Lifetime assumed for a token whose answer does not say when it expires.
-const UNTOLD: Duration = Duration::from_secs(600);
+const DEFAULT_LIFETIME: Duration = Duration::from_secs(600);
 /// Pause after the first failed renewal; each further failure doubles it up to `LONGEST_PAUSE`.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 /// Longest pause between two tries to renew a token.
@@ -69,9 +69,9 @@ impl Token {
     ) -> Result<Renewal, String> {
         self.redactor.get_or_init(|| redactor);
         let first = self.fetcher.fetch().await?;
-        let life = self.take(first);
+        let validity = self.take(first);
         Ok(Renewal(
-            tokio::spawn(self.clone().renew(life)).abort_handle(),
+            tokio::spawn(self.clone().renew(validity)).abort_handle(),
         ))
     }
 
@@ -93,29 +93,36 @@ impl Token {
     }
 
     /// Publishes a fetched token and returns when to renew it and when it ends.
-    fn take(&self, Fetched { token, life, asked }: Fetched) -> Life {
+    fn take(
+        &self,
+        Fetched {
+            token,
+            lifetime,
+            asked,
+        }: Fetched,
+    ) -> Validity {
         if let Some(redactor) = self.redactor.get() {
             redactor.learn(token.as_bytes());
         }
         self.set(Ok(format!("Bearer {token}").into()));
-        let whole = life.unwrap_or(UNTOLD);
+        let whole = lifetime.unwrap_or(DEFAULT_LIFETIME);
         let ahead = (whole / 5).min(MOST_AHEAD);
-        Life {
+        Validity {
             renew: asked + (whole - ahead),
-            end: life.map(|life| asked + life),
+            end: lifetime.map(|lifetime| asked + lifetime),
         }
     }
 
-    async fn renew(self: Arc<Self>, mut life: Life) {
+    async fn renew(self: Arc<Self>, mut validity: Validity) {
         loop {
-            sleep_until(life.renew.into()).await;
+            sleep_until(validity.renew.into()).await;
             let mut pause = FIRST_PAUSE;
-            life = loop {
-                match self.fetch_until(life.end).await {
+            validity = loop {
+                match self.fetch_until(validity.end).await {
                     Ok(fetched) => break self.take(fetched),
-                    Err(why) => self.failed(&why, life.end),
+                    Err(why) => self.failed(&why, validity.end),
                 }
-                let tick = life.end.map_or(pause, |end| {
+                let tick = validity.end.map_or(pause, |end| {
                     pause.min(end.saturating_duration_since(Instant::now()))
                 });
                 // one that has ended is asked for at the usual pace
@@ -165,7 +172,7 @@ impl Token {
     }
 }
 
-struct Life {
+struct Validity {
     renew: Instant,
     /// Time when the token expires; `None` if it is not known.
     end: Option<Instant>,
