@@ -38,7 +38,7 @@ impl Completion {
     pub(crate) fn read(data: &[u8]) -> Self {
         let mut found = Found::default();
         let mut json = serde_json::Deserializer::from_slice(data);
-        match (Look {
+        match (ValueVisitor {
             place: Place::Event,
             found: &mut found,
         })
@@ -142,13 +142,13 @@ struct Part {
     is_reasoning: bool,
 }
 
-/// Visitor of one value.
-struct Look<'a> {
+/// Visitor of one value of a chunk, at its place.
+struct ValueVisitor<'a> {
     place: Place,
     found: &'a mut Found,
 }
 
-impl<'de> DeserializeSeed<'de> for Look<'_> {
+impl<'de> DeserializeSeed<'de> for ValueVisitor<'_> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
@@ -159,7 +159,7 @@ impl<'de> DeserializeSeed<'de> for Look<'_> {
     }
 }
 
-impl<'de> Visitor<'de> for Look<'_> {
+impl<'de> Visitor<'de> for ValueVisitor<'_> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -172,8 +172,8 @@ impl<'de> Visitor<'de> for Look<'_> {
             found.part = Part::default();
         }
         let mut is_empty = true;
-        while let Some(place) = map.next_key_seed(FieldOf(place))? {
-            map.next_value_seed(Look { place, found })?;
+        while let Some(place) = map.next_key_seed(FieldSeed(place))? {
+            map.next_value_seed(ValueVisitor { place, found })?;
             is_empty = false;
         }
         let completion = &mut found.completion;
@@ -193,7 +193,7 @@ impl<'de> Visitor<'de> for Look<'_> {
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<(), A::Error> {
         let Self { place, found } = self;
         while items
-            .next_element_seed(Look {
+            .next_element_seed(ValueVisitor {
                 place: place.item(),
                 found,
             })?
@@ -248,9 +248,9 @@ impl<'de> Visitor<'de> for Look<'_> {
 }
 
 /// Position of the object whose next field name is read.
-struct FieldOf(Place);
+struct FieldSeed(Place);
 
-impl<'de> DeserializeSeed<'de> for FieldOf {
+impl<'de> DeserializeSeed<'de> for FieldSeed {
     type Value = Place;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Place, D::Error> {
@@ -258,7 +258,7 @@ impl<'de> DeserializeSeed<'de> for FieldOf {
     }
 }
 
-impl Visitor<'_> for FieldOf {
+impl Visitor<'_> for FieldSeed {
     type Value = Place;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
