@@ -140,7 +140,7 @@ impl Judge {
                 let (second, observed) = rule.breach?;
                 Some(format!(
                     "{}: observed {} in second {second}",
-                    rule.words(),
+                    rule.describe(),
                     rule.reader.text(observed)
                 ))
             })
@@ -315,7 +315,7 @@ impl Rule {
     }
 
     /// Names the rule for messages, such as `latency p(99) < 1s over 30s`.
-    fn words(&self) -> String {
+    fn describe(&self) -> String {
         let threshold = self.threshold();
         let window = Duration::from_secs(threshold.span.window_seconds.into());
         let over = if window.is_zero() {

@@ -243,7 +243,7 @@ impl Roster {
     }
 
     /// Finds a connection to a process that can tell the outcome of a one-off.
-    pub fn who_knows(&self, kind: OneOffKind) -> Option<SessionId> {
+    pub fn session_with_outcome(&self, kind: OneOffKind) -> Option<SessionId> {
         let known = self
             .seats
             .iter()

@@ -69,7 +69,7 @@ impl Coordinator {
         };
         let (epoch, workers, seed) = (self.facts.epoch, self.file.workers, self.seed);
         let interval_seconds = snapshot_interval(workers);
-        let told: Vec<(u32, String, u64)> = self
+        let starts: Vec<(u32, String, u64)> = self
             .roster
             .idle()
             .map(|session| (session, self.iterations_done(session.index)))
@@ -90,7 +90,7 @@ impl Coordinator {
             })
             .map(|(session, done)| (session.index, session.instance.clone(), done))
             .collect();
-        for (index, instance, done) in told {
+        for (index, instance, done) in starts {
             self.roster.mark_carrying(index, &instance);
             if done > 0 {
                 self.event(&format!("worker {index} carries out again what was not reported beyond {done} iterations"));
@@ -206,7 +206,7 @@ impl Coordinator {
             self.end_run(self.natural_ending(), now);
         } else if deserted && due {
             self.end_run(Ending::Deserted, now);
-        } else if self.is_hopeless(now) {
+        } else if self.expects_no_samples(now) {
             self.end_run(self.natural_ending(), now);
         }
     }
@@ -235,7 +235,7 @@ impl Coordinator {
     }
 
     /// Checks whether no worker's last samples are to be expected any more.
-    fn is_hopeless(&self, now: Instant) -> bool {
+    fn expects_no_samples(&self, now: Instant) -> bool {
         let nobody_at_work = self.roster.at_work() == 0;
         let patience = if nobody_at_work {
             LAST_WORD

@@ -78,7 +78,7 @@ impl OneOffs {
     pub(super) fn doing(&self) -> Option<&'static str> {
         self.under_way
             .as_ref()
-            .map(|under_way| words(under_way.kind))
+            .map(|under_way| name_of(under_way.kind))
     }
 
     /// Values that setup extracted, which go with every share and one-off.
@@ -132,7 +132,7 @@ fn before_start(plan: &Plan) -> VecDeque<(OneOffKind, Duration)> {
 }
 
 /// Name of a one-off in sentences.
-fn words(kind: OneOffKind) -> &'static str {
+fn name_of(kind: OneOffKind) -> &'static str {
     match kind {
         OneOffKind::Unspecified => "nothing",
         OneOffKind::Setup => "setup",
@@ -170,7 +170,10 @@ impl Coordinator {
         let is_known = self.one_offs.setup_values.is_some() || self.file.plan.once.setup.is_empty();
         if !is_known
             && !self.one_offs.is_under_way()
-            && self.roster.who_knows(OneOffKind::Setup).is_some()
+            && self
+                .roster
+                .session_with_outcome(OneOffKind::Setup)
+                .is_some()
         {
             self.request_one_off(OneOffKind::Setup, self.file.plan.once.setup_timeout, now);
         }
@@ -206,7 +209,7 @@ impl Coordinator {
         let was_touched = || {
             [OneOffKind::Setup, OneOffKind::Preflight]
                 .into_iter()
-                .any(|kind| self.touches(kind) && self.roster.who_knows(kind).is_some())
+                .any(|kind| self.touches(kind) && self.roster.session_with_outcome(kind).is_some())
         };
         !self.file.plan.once.teardown.is_empty()
             && !self.one_offs.torn_down
@@ -261,7 +264,7 @@ impl Coordinator {
             self.one_offs.under_way = None;
             self.event(&format!(
                 "the worker that did the {} is gone before it was done",
-                words(kind)
+                name_of(kind)
             ));
         } else if now >= until {
             self.one_offs.under_way = None;
@@ -275,7 +278,7 @@ impl Coordinator {
 
     /// Asks a worker for a one-off that may take `within`, if there is a worker for it.
     fn request_one_off(&mut self, kind: OneOffKind, within: Duration, now: Instant) {
-        let known = self.roster.who_knows(kind);
+        let known = self.roster.session_with_outcome(kind);
         let Some(session) = known.or_else(|| self.roster.first_ready()) else {
             return;
         };
@@ -301,7 +304,7 @@ impl Coordinator {
         if let Some(index) = index {
             self.event(&format!(
                 "worker {index} does the {}, for {} at most",
-                words(kind),
+                name_of(kind),
                 duration::format(within)
             ));
         }
@@ -324,7 +327,7 @@ impl Coordinator {
             self.one_offs.setup_values = done.setup_values.or(self.one_offs.setup_values.take());
         }
         if !done.note.is_empty() {
-            self.event(&format!("{}: {}", words(kind), done.note));
+            self.event(&format!("{}: {}", name_of(kind), done.note));
         }
         self.finish_one_off(
             kind,
@@ -335,9 +338,9 @@ impl Coordinator {
 
     /// Draws the consequences of a one-off that is over; `failure` says why it failed.
     fn finish_one_off(&mut self, kind: OneOffKind, failure: Option<String>, now: Instant) {
-        let why = failure.map(|why| format!("{} failed: {why}", words(kind)));
+        let why = failure.map(|why| format!("{} failed: {why}", name_of(kind)));
         match why {
-            None => self.event(&format!("the {} is done", words(kind))),
+            None => self.event(&format!("the {} is done", name_of(kind))),
             Some(why) if kind == OneOffKind::Teardown => {
                 self.event(&why);
                 self.one_offs.warnings.push(why);
