@@ -132,7 +132,7 @@ async fn attempt(connector: &connect::Connector, worker: &mut Worker) -> End {
                 ..
             }
     ) {
-        worker.work_alone_for(RETRY_EVERY).await;
+        worker.work_without_master(RETRY_EVERY).await;
     }
     end
 }

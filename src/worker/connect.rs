@@ -133,7 +133,7 @@ impl Connector {
         loop {
             tokio::select! {
                 outcome = &mut dialling => return outcome,
-                () = worker.work_alone_for(Duration::from_millis(500)) => {}
+                () = worker.work_without_master(Duration::from_millis(500)) => {}
             }
         }
     }
@@ -226,7 +226,7 @@ impl Worker {
             {
                 work.stop(true);
             }
-            self.work_alone_for(Duration::from_millis(100)).await;
+            self.work_without_master(Duration::from_millis(100)).await;
         }
         if tokio::time::timeout(
             DRAIN.saturating_sub(begun.elapsed()),
@@ -255,7 +255,7 @@ impl Worker {
                 },
                 Err(e) => tracing::info!("no master yet for the last samples: {e}"),
             }
-            self.work_alone_for(Duration::from_millis(200)).await;
+            self.work_without_master(Duration::from_millis(200)).await;
         }
     }
 }

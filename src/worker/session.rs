@@ -172,7 +172,7 @@ impl Worker {
     }
 
     /// Goes on with the work without a master for `time`, within the lease.
-    pub async fn work_alone_for(&mut self, time: Duration) {
+    pub async fn work_without_master(&mut self, time: Duration) {
         let until = tokio::time::sleep(time);
         let mut until = std::pin::pin!(until);
         loop {
