@@ -371,7 +371,7 @@ impl Recorder {
             return;
         }
         self.rest.counters.finished += 1;
-        let task = grown(&mut self.tasks, task);
+        let task = entry_at(&mut self.tasks, task);
         task.finished += 1;
         if failed {
             task.failed += 1;
@@ -402,7 +402,7 @@ impl Recorder {
         if part != Part::Measured {
             return;
         }
-        let trend = grown(&mut self.trends, place);
+        let trend = entry_at(&mut self.trends, place);
         match value {
             Some(value) => trend.values.record(value),
             None => trend.missing += 1,
@@ -513,7 +513,7 @@ fn taken<T: Default>(places: &mut [T], has_samples: impl Fn(&T) -> bool) -> BTre
 }
 
 /// Returns the item at `place`, growing the list if needed.
-fn grown<T: Default>(places: &mut Vec<T>, place: u16) -> &mut T {
+fn entry_at<T: Default>(places: &mut Vec<T>, place: u16) -> &mut T {
     let place = usize::from(place);
     if place >= places.len() {
         places.resize_with(place + 1, T::default);

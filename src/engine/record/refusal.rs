@@ -123,11 +123,11 @@ pub(crate) fn reason(
 pub(crate) fn first_line(body: &[u8], redact: impl Fn(&[u8]) -> String) -> Option<String> {
     let body = redact(&body[..body.len().min(MAX_REFUSAL)]);
     // what JSON has in another form than is looked for is in its plain form now
-    words(&body).map(|words| cut(&redact(words.as_bytes())))
+    message_in(&body).map(|message| cut(&redact(message.as_bytes())))
 }
 
 /// Finds the message of a JSON answer, the title of a page, or else the first line.
-fn words(body: &str) -> Option<String> {
+fn message_in(body: &str) -> Option<String> {
     let found = match serde_json::from_str::<Value>(body) {
         Ok(json) => message(&json),
         Err(_) => title(body)
