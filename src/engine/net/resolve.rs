@@ -179,20 +179,15 @@ impl NameServers {
 mod tests {
     use super::*;
 
+    fn addresses(host: url::Host<&str>) -> Addresses {
+        Addresses::new(&host, 80, &NameServers::of_system())
+    }
+
     #[tokio::test]
     async fn a_name_that_cannot_exist_is_an_error() {
-        let addresses = Addresses::new(
-            &url::Host::Domain("starling.invalid"),
-            80,
-            &NameServers::of_system(),
-        );
-        assert!(
-            addresses
-                .get()
-                .await
-                .unwrap_err()
-                .contains("starling.invalid")
-        );
+        let addresses = addresses(url::Host::Domain("starling.invalid"));
+        let error = addresses.get().await.unwrap_err();
+        assert!(error.contains("starling.invalid"));
     }
 
     #[tokio::test]
@@ -206,15 +201,8 @@ mod tests {
             "[::ffff:169.254.169.254]",
         ] {
             let url = url::Url::parse(&format!("http://{host}/")).unwrap();
-            let addresses = Addresses::new(&url.host().unwrap(), 80, &NameServers::of_system());
-            assert!(
-                addresses
-                    .get()
-                    .await
-                    .unwrap_err()
-                    .contains("never a target"),
-                "{host}"
-            );
+            let error = addresses(url.host().unwrap()).get().await.unwrap_err();
+            assert!(error.contains("never a target"), "{host}");
         }
         assert!(
             permit([192, 168, 1, 1].into()).is_ok() && permit(Ipv6Addr::LOCALHOST.into()).is_ok()
@@ -223,11 +211,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_address_needs_no_lookup() {
-        let addresses = Addresses::new(
-            &url::Host::Ipv4([127, 0, 0, 1].into()),
-            80,
-            &NameServers::of_system(),
-        );
+        let addresses = addresses(url::Host::Ipv4([127, 0, 0, 1].into()));
         assert_eq!(
             *addresses.get().await.unwrap(),
             ["127.0.0.1:80".parse().unwrap()]
@@ -236,19 +220,9 @@ mod tests {
 
     #[tokio::test]
     async fn localhost_is_found_without_a_name_server() {
-        let addresses = Addresses::new(
-            &url::Host::Domain("localhost"),
-            80,
-            &NameServers::of_system(),
-        );
-        assert!(
-            addresses
-                .get()
-                .await
-                .unwrap()
-                .iter()
-                .all(|address| address.ip().is_loopback())
-        );
+        let addresses = addresses(url::Host::Domain("localhost"));
+        let found = addresses.get().await.unwrap();
+        assert!(found.iter().all(|address| address.ip().is_loopback()));
         assert!(addresses.cached().is_some());
     }
 }
