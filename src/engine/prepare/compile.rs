@@ -8,7 +8,7 @@ use crate::engine::prepare::program::{
     PreparedTask, Program, Readiness,
 };
 use crate::engine::protocol::Call;
-use crate::engine::protocol::grpc::call::{GrpcCall, Surroundings};
+use crate::engine::protocol::grpc::call::{CallContext, GrpcCall};
 use crate::engine::protocol::http::exchange::HttpCall;
 use crate::engine::protocol::http::request::Request;
 use crate::engine::protocol::transport::TargetHeaders;
@@ -544,7 +544,7 @@ impl<'a> Compiler<'a> {
         else {
             return Err(vec![]);
         };
-        let around = Surroundings {
+        let context = CallContext {
             target,
             credentials: self.credentials[step.target],
             descriptors,
@@ -553,7 +553,7 @@ impl<'a> Compiler<'a> {
             stop_timeout: self.plan.stop_timeout,
             is_checked: !step.checks.is_empty(),
         };
-        let call = GrpcCall::compile(grpc, &around, &format!("{path}.grpc"))?;
+        let call = GrpcCall::compile(grpc, &context, &format!("{path}.grpc"))?;
         if let Some(problem) = check_limits(step, call.kind(), path) {
             return Err(vec![problem]);
         }

@@ -11,7 +11,7 @@ use crate::engine::auth::Credentials;
 use crate::engine::protocol::channel::Channel;
 use crate::engine::protocol::grpc::fault::Fault;
 use crate::engine::protocol::grpc::frames;
-use crate::engine::protocol::grpc::head::{Asked, Head};
+use crate::engine::protocol::grpc::head::{CallOptions, Head};
 use crate::plan::grpc::{
     CallKind, CompiledCall, Descriptors, GrpcRetry, GrpcStep, HEALTH, MessageDescriptor,
     MessageEncoder, to_json,
@@ -57,7 +57,7 @@ enum Message {
 }
 
 /// Parts of a plan, besides the step, that a call is compiled from.
-pub(crate) struct Surroundings<'a> {
+pub(crate) struct CallContext<'a> {
     /// Target of the call.
     pub(crate) target: &'a Target,
     /// Credentials of the target.
@@ -78,7 +78,7 @@ impl GrpcCall {
     /// Compiles the call of a step. `path` is its field path, for problems.
     pub(crate) fn compile(
         step: &GrpcStep,
-        around: &Surroundings<'_>,
+        context: &CallContext<'_>,
         path: &str,
     ) -> Result<Self, Vec<Problem>> {
         let GrpcStep {
@@ -91,22 +91,22 @@ impl GrpcCall {
             max_message_size,
             retry,
         } = step;
-        let asked = Asked {
+        let options = CallOptions {
             method,
             metadata,
-            timeout: around.timeout,
+            timeout: context.timeout,
             gzip: *gzip,
         };
         let mut problems = Vec::new();
         let head = Head::compile(
-            around.target,
-            around.credentials,
-            around.names,
-            &asked,
+            context.target,
+            context.credentials,
+            context.names,
+            &options,
             path,
         )
         .map_err(|found| problems.extend(found));
-        let call = CompiledCall::compile(step, around.descriptors, around.names, path)
+        let call = CompiledCall::compile(step, context.descriptors, context.names, path)
             .map_err(|found| problems.extend(found));
         let (Ok(head), Ok(call)) = (head, call) else {
             return Err(problems);
@@ -134,10 +134,10 @@ impl GrpcCall {
             output: rpc.output,
             most: *max_message_size,
             gzip: *gzip,
-            judges_health: is_check && !around.is_checked,
+            judges_health: is_check && !context.is_checked,
             is_health_check: *is_health_check,
             retry: retry.clone(),
-            stop_timeout: around.stop_timeout,
+            stop_timeout: context.stop_timeout,
         })
     }
 

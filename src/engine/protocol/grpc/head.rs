@@ -52,7 +52,7 @@ struct Varying {
 }
 
 /// Properties of a call besides its message.
-pub(super) struct Asked<'a> {
+pub(super) struct CallOptions<'a> {
     /// Service and method to call.
     pub(super) method: &'a grpc::Method,
     /// Metadata of the step.
@@ -69,20 +69,20 @@ impl Head {
         target: &Target,
         credentials: Option<&Credentials>,
         names: &Names,
-        asked: &Asked<'_>,
+        options: &CallOptions<'_>,
         path: &str,
     ) -> Result<Self, Vec<Problem>> {
-        let uri = uri(target, asked.method)
+        let uri = uri(target, options.method)
             .map_err(|why| vec![Problem::new(format!("{path}.method"), why)])?;
         let mut compiler = Compiler {
             names,
-            fixed: own(asked),
+            fixed: protocol_headers(options),
             varying: Vec::new(),
             token: None,
             problems: Vec::new(),
         };
-        compiler.target(target, credentials, asked.metadata);
-        for header in asked.metadata {
+        compiler.target(target, credentials, options.metadata);
+        for header in options.metadata {
             compiler.header(header, format!("{path}.metadata.{}", header.name));
         }
         let Compiler {
@@ -235,15 +235,15 @@ fn uri(target: &Target, method: &grpc::Method) -> Result<Uri, String> {
 }
 
 /// Returns the headers that every call has, in the order that gRPC asks for.
-fn own(asked: &Asked<'_>) -> HeaderMap {
+fn protocol_headers(options: &CallOptions<'_>) -> HeaderMap {
     let mut headers = HeaderMap::with_capacity(16);
     headers.insert(header::TE, HeaderValue::from_static("trailers"));
-    headers.insert("grpc-timeout", deadline(asked.timeout));
+    headers.insert("grpc-timeout", deadline(options.timeout));
     headers.insert(
         header::CONTENT_TYPE,
         HeaderValue::from_static("application/grpc"),
     );
-    if asked.gzip {
+    if options.gzip {
         headers.insert("grpc-encoding", HeaderValue::from_static("gzip"));
     }
     headers.insert("grpc-accept-encoding", HeaderValue::from_static("gzip"));
@@ -415,13 +415,13 @@ mod tests {
             value: value.to_vec(),
         });
         let method = grpc::Method::parse("a.B/C").unwrap();
-        let asked = Asked {
+        let options = CallOptions {
             method: &method,
             metadata,
             timeout: Duration::from_secs(2),
             gzip: false,
         };
-        Head::compile(target, fixed.as_ref(), &Names::default(), &asked, "grpc")
+        Head::compile(target, fixed.as_ref(), &Names::default(), &options, "grpc")
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::engine::auth::Credentials;
 use crate::engine::net::route::Route;
-use crate::engine::protocol::grpc::head::{Asked, Head};
+use crate::engine::protocol::grpc::head::{CallOptions, Head};
 use crate::engine::protocol::grpc::reflect::{PATIENCE, Unreflected, reflect};
 use crate::engine::record::redactor::Redactor;
 use crate::engine::world::World;
@@ -144,13 +144,13 @@ async fn ask(
         redactor,
     } = asking;
     let head_of = |method: &Method| {
-        let asked = Asked {
+        let options = CallOptions {
             method,
             metadata: &[],
             timeout: PATIENCE,
             gzip: false,
         };
-        let head = Head::compile(target, credentials, names, &asked, "spec.protos");
+        let head = Head::compile(target, credentials, names, &options, "spec.protos");
         head.map_err(|problems| {
             problems
                 .first()
