@@ -47,7 +47,7 @@ pub(crate) struct Cohort {
     counted_until: Cell<Instant>,
     /// Users and slots by their number in this cohort.
     pub(crate) members: RefCell<Vec<Member>>,
-    crew: RefCell<JoinSet<()>>,
+    tasks: RefCell<JoinSet<()>>,
 }
 
 /// Handle by which a cohort watches a user or slot and ends it.
@@ -105,7 +105,7 @@ impl Cohort {
             closing: Rc::default(),
             users: Cell::new(0),
             members: RefCell::default(),
-            crew: RefCell::default(),
+            tasks: RefCell::default(),
             shard,
         }
     }
@@ -134,8 +134,8 @@ impl Cohort {
             () = order_given(&mut orders, Order::Cut) => {}
         }
         // dropping a request under way counts it
-        let mut crew = self.crew.take();
-        crew.shutdown().await;
+        let mut tasks = self.tasks.take();
+        tasks.shutdown().await;
         self.left(self.users());
         ended
     }
@@ -187,7 +187,7 @@ impl Cohort {
         member: impl FnOnce(Rc<Cell<State>>) -> F,
     ) -> Member {
         let state = Rc::new(Cell::new(State::Idle));
-        let abort = self.crew.borrow_mut().spawn_local(member(state.clone()));
+        let abort = self.tasks.borrow_mut().spawn_local(member(state.clone()));
         Member { state, abort }
     }
 
@@ -245,7 +245,7 @@ impl Cohort {
     async fn drained(&self) {
         poll_fn(|cx| {
             loop {
-                match self.crew.borrow_mut().poll_join_next(cx) {
+                match self.tasks.borrow_mut().poll_join_next(cx) {
                     Poll::Ready(None) => return Poll::Ready(()),
                     Poll::Ready(Some(Err(error))) if error.is_panic() => {
                         std::panic::resume_unwind(error.into_panic())
