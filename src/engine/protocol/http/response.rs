@@ -55,7 +55,7 @@ pub(crate) enum Ended {
 pub(crate) struct Response {
     state: State,
     /// Bytes so far of an unfinished head.
-    aside: Vec<u8>,
+    partial_head: Vec<u8>,
     /// True if the request was HEAD.
     to_head: bool,
     /// Number of interim answers so far.
@@ -79,7 +79,7 @@ impl Response {
     /// Prepares for the next answer. `to_head` is true for the answer to a HEAD request.
     pub(crate) fn begin(&mut self, to_head: bool) {
         self.state = State::Head;
-        self.aside.clear();
+        self.partial_head.clear();
         self.to_head = to_head;
         self.interim = 0;
         self.keep_alive = true;
@@ -168,29 +168,29 @@ impl Response {
         bytes: &'a [u8],
         answer: &mut Received,
     ) -> Result<&'a [u8], Malformed> {
-        if self.aside.is_empty() {
+        if self.partial_head.is_empty() {
             let parsed = Head::parse(bytes, self.to_head)?;
             let Some(head) = parsed else {
-                self.aside.extend_from_slice(bytes);
+                self.partial_head.extend_from_slice(bytes);
                 return self.head_goes_on();
             };
             return Ok(&bytes[self.take_head(head, bytes, answer)?..]);
         }
-        let before = self.aside.len();
-        self.aside.extend_from_slice(bytes);
+        let before = self.partial_head.len();
+        self.partial_head.extend_from_slice(bytes);
         // a head ends with a line break, so nothing can have changed without one
         if !bytes.contains(&b'\n') {
             return self.head_goes_on();
         }
-        let Some(head) = Head::parse(&self.aside, self.to_head)? else {
+        let Some(head) = Head::parse(&self.partial_head, self.to_head)? else {
             return self.head_goes_on();
         };
-        let aside = std::mem::take(&mut self.aside);
-        Ok(&bytes[self.take_head(head, &aside, answer)? - before..])
+        let partial_head = std::mem::take(&mut self.partial_head);
+        Ok(&bytes[self.take_head(head, &partial_head, answer)? - before..])
     }
 
     fn head_goes_on(&self) -> Result<&'static [u8], Malformed> {
-        if self.aside.len() > MAX_HEAD {
+        if self.partial_head.len() > MAX_HEAD {
             Err(Malformed::HeadTooLong)
         } else {
             Ok(&[])

@@ -55,7 +55,7 @@ struct Progress {
     first_answer: Option<Instant>,
     usage: Usage,
     /// True if a language model reported an error.
-    told_error: bool,
+    reported_error: bool,
     /// Time of the event that the step regards as the last one.
     ended: Option<Instant>,
 }
@@ -178,7 +178,7 @@ impl<'a> Streaming<'a> {
         }
         answer.events = progress.received;
         match (
-            progress.told_error,
+            progress.reported_error,
             progress.ended,
             outcome,
             &self.stream.until,
@@ -254,7 +254,7 @@ impl Progress {
     fn read_completion(&mut self, event: Event<'_>, now: Instant) -> bool {
         let completion = Completion::read(event.data);
         self.usage.update(completion.usage);
-        self.told_error |= completion.is_error;
+        self.reported_error |= completion.is_error;
         if completion.has_answer {
             self.first_answer.get_or_insert(now);
         }

@@ -335,7 +335,7 @@ proptest! {
         let mut fed = response.feed(b"HTTP/1.1 200 OK\r\nA: b\r\nB: ");
         for _ in 0..100 {
             fed = fed.and_then(|done| if done { Ok(true) } else { response.feed(piece.as_bytes()) });
-            prop_assert!(response.response.aside.len() <= MAX_HEAD + piece.len());
+            prop_assert!(response.response.partial_head.len() <= MAX_HEAD + piece.len());
         }
     }
 
