@@ -97,7 +97,7 @@ pub struct Worker {
     /// less.
     reserved: BTreeMap<u16, u64>,
     /// Time of the last message of a master, from which the lease runs.
-    heard: Instant,
+    last_message_at: Instant,
     /// Set when the worker was told to go: it leaves as soon as a master holds all that was
     /// measured.
     pub(super) leaving: bool,
@@ -131,7 +131,7 @@ impl Worker {
             descriptors: String::new(),
             warnings: vec![],
             reserved: BTreeMap::new(),
-            heard: Instant::now(),
+            last_message_at: Instant::now(),
             leaving: false,
         }
     }
@@ -257,7 +257,7 @@ impl Worker {
     ) -> Result<(), End> {
         // a master that turns this worker away renews no lease
         if !matches!(message, from_master::Message::Refused(_)) {
-            self.heard = Instant::now();
+            self.last_message_at = Instant::now();
         }
         match message {
             from_master::Message::Welcome(welcome) => self.on_welcome(welcome, outbound).await,
@@ -495,7 +495,7 @@ impl Worker {
 
     /// Stops the load when no master has been heard for the grace: a dead man's switch.
     fn enforce_lease(&mut self) {
-        let silent = self.heard.elapsed();
+        let silent = self.last_message_at.elapsed();
         let grace = self.grace;
         if silent > grace {
             self.one_offs.stop();
