@@ -72,7 +72,7 @@ pub(crate) struct Recorder {
     /// Load that this shard takes on.
     offered: Offered,
     /// Snapshot that found the queue full and is merged into the next.
-    kept_back: Option<Snapshot>,
+    pending: Option<Snapshot>,
     queue: mpsc::Sender<ShardDelta>,
 }
 
@@ -96,7 +96,7 @@ impl Recorder {
             boundary,
             cpu,
             offered: Offered::default(),
-            kept_back: None,
+            pending: None,
             queue,
         }
     }
@@ -120,7 +120,7 @@ impl Recorder {
             };
             // a reader that is far behind gets several seconds in one; load is never held up for it
             if let Err(mpsc::error::TrySendError::Full(delta)) = self.queue.try_send(delta) {
-                self.kept_back = Some(delta.snapshot);
+                self.pending = Some(delta.snapshot);
             }
             self.second += 1;
             self.boundary += Duration::from_secs(1);
@@ -182,7 +182,7 @@ impl Recorder {
                 counters.throttled_micros,
             ) = (used, available, throttled);
         }
-        if let Some(mut earlier) = self.kept_back.take() {
+        if let Some(mut earlier) = self.pending.take() {
             earlier.follow(&snapshot);
             return earlier;
         }
