@@ -28,8 +28,8 @@ impl Context<'_> {
             }
         }
         let outline = Outline {
-            on_start: setup.iter().map(super::scenario::step_names).collect(),
-            others: teardown.iter().map(super::scenario::step_names).collect(),
+            on_start: setup.iter().map(super::step::step_names).collect(),
+            others: teardown.iter().map(super::step::step_names).collect(),
             ..Outline::default()
         };
         let symbols = SymbolTable::new(names, self.free_slot, &outline);

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::DataSpec;
+use crate::crd::spec::DataSpec;
 
 /// A gRPC call: either of a `method`, unary or streaming, or of the target's `health` service.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -141,7 +141,7 @@ impl Default for GrpcSpec {
 
 impl GrpcSpec {
     /// Returns whether nothing differs from the defaults, so that the field can be left out.
-    pub(super) fn is_default(&self) -> bool {
+    pub(in crate::crd::spec) fn is_default(&self) -> bool {
         *self == Self::default()
     }
 }

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{DataSpec, HttpStreamSpec};
+use crate::crd::spec::{DataSpec, HttpStreamSpec};
 use crate::plan::RetryOn;
 
 /// An HTTP request. At most one of `json`, `body`, `bodyFrom`, `form` and `multipart` is set;

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::Context;
-use super::feeder::check_data;
-use super::stream::asking;
+use crate::crd::convert::Context;
+use crate::crd::convert::feeder::check_data;
+use crate::crd::convert::stream::asking;
 use crate::crd::spec::*;
 use crate::plan::template::Place;
 use crate::plan::*;

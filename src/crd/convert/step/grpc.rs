@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::feeder::{check_data, check_path};
-use super::{Context, Problems};
+use crate::crd::convert::feeder::{check_data, check_path};
+use crate::crd::convert::{Context, Problems};
 use crate::crd::spec::*;
 use crate::plan::grpc::{
     Channels, Code, DescriptorSet, GrpcRetry, GrpcStream, HEALTH, KeepAlive, MAX_MESSAGES,
@@ -212,7 +212,7 @@ impl Context<'_> {
 }
 
 /// Checks `spec.grpc`, apart from `maxMessageSize`, which is part of each step in a plan.
-pub(super) fn check_grpc(spec: &GrpcSpec, problems: &mut Problems) -> Grpc {
+pub(in crate::crd::convert) fn check_grpc(spec: &GrpcSpec, problems: &mut Problems) -> Grpc {
     let GrpcSpec {
         channels,
         max_streams_per_channel,
@@ -246,7 +246,7 @@ pub(super) fn check_grpc(spec: &GrpcSpec, problems: &mut Problems) -> Grpc {
 }
 
 /// Checks `spec.protos`: at least one source of descriptors, and each import path once.
-pub(super) fn check_protos(spec: &ProtosSpec, problems: &mut Problems) -> Protos {
+pub(in crate::crd::convert) fn check_protos(spec: &ProtosSpec, problems: &mut Problems) -> Protos {
     let ProtosSpec {
         config_maps,
         descriptor_sets,
