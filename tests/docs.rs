@@ -1,5 +1,5 @@
-//! The pages of the repository: their links lead somewhere, the files they name exist, and the
-//! README knows every command.
+//! The pages of the repository: their links lead somewhere, the files and the code that they name
+//! exist, as do the sections that comments cite, and the README knows every command.
 
 #![allow(
     clippy::panic,
@@ -136,6 +136,85 @@ fn every_file_that_a_page_names_exists() {
     }
     assert!(seen > 20, "{seen} paths");
     assert!(missing.is_empty(), "{missing:#?}");
+}
+
+/// Every file of the source.
+fn source_files() -> Vec<PathBuf> {
+    let mut folders = vec![root().join("src")];
+    let mut files = Vec::new();
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).expect("the folder is there") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                files.push(path);
+            }
+        }
+    }
+    files
+}
+
+fn words(text: &str) -> impl Iterator<Item = &str> {
+    text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_')
+}
+
+/// The names of types and functions that a page has as code: `Type`, `function`, `Type::function`.
+fn names(page: &str) -> BTreeSet<&str> {
+    page.split('`')
+        .skip(1)
+        .step_by(2)
+        .filter(|code| {
+            code.chars()
+                .all(|c| c.is_ascii_alphanumeric() || "_:".contains(c))
+        })
+        .flat_map(words)
+        .filter(|word| !word.is_empty() && !root().join(word).exists())
+        .collect()
+}
+
+#[test]
+fn every_type_and_function_that_the_map_names_exists() {
+    let source: Vec<String> = source_files().iter().map(|file| read(file)).collect();
+    let known: BTreeSet<&str> = source.iter().flat_map(|text| words(text)).collect();
+    let map = read(&root().join("docs/development.md"));
+    let named = names(&map);
+    assert!(named.len() > 20, "{named:?}");
+    let missing: Vec<_> = named.difference(&known).collect();
+    assert!(missing.is_empty(), "{missing:?}");
+    assert_eq!(
+        names("`Call`, `Reader::read`, `cargo test`, `src`, `src/plan.rs`, none"),
+        BTreeSet::from(["Call", "Reader", "read"])
+    );
+}
+
+#[test]
+fn every_section_that_a_comment_cites_exists() {
+    let pages = [
+        ("DESIGN ", "overview"),
+        ("SEMANTICS ", "semantics"),
+        ("LIFECYCLE ", "lifecycle"),
+    ];
+    let mut seen = 0;
+    for (cited, page) in pages {
+        let page = read(&root().join(format!("docs/design/{page}.md")));
+        for file in source_files() {
+            let text = read(&file);
+            for section in text.split(cited).skip(1) {
+                let number: String = section.chars().take_while(char::is_ascii_digit).collect();
+                if number.is_empty() {
+                    continue;
+                }
+                seen += 1;
+                assert!(
+                    page.contains(&format!("\n## {number}. ")),
+                    "{}: {cited}{number}",
+                    file.display()
+                );
+            }
+        }
+    }
+    assert!(seen > 3, "{seen} citations");
 }
 
 #[test]

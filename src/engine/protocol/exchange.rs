@@ -141,7 +141,7 @@ pub(crate) struct Scratch {
     pub(crate) authorized: Vec<u8>,
     /// Buffer for an HTTP message with cookies.
     pub(crate) changed: Vec<u8>,
-    /// Buffer for a gRPC message.
+    /// Buffer for a message of any other protocol.
     pub(crate) message: Vec<u8>,
 }
 
