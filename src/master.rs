@@ -18,6 +18,7 @@ mod search;
 mod timeline;
 mod verdict;
 
+use std::io::ErrorKind;
 use std::net::{Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -34,11 +35,14 @@ use tonic::{Request, Status};
 
 use crate::runtime::admin::{self, Admin};
 use crate::wire::MAX_MESSAGE;
+use crate::wire::checksum::{self, FileHash, Mismatch};
 use crate::wire::fleet::fleet_server::FleetServer;
 use crate::wire::layout::{self, RunFile, channel};
+use crate::wire::tokens::WorkerKey;
 
 pub use api::Token;
 pub use coordinator::Coordinator;
+use fleet::WorkerTokens;
 pub use memory::Memory;
 
 /// Interval at which time itself may change the state of a run.
@@ -57,6 +61,9 @@ pub struct Options {
     /// Folder of certificate, key and tokens
     #[arg(long, default_value = layout::CHANNEL_DIR)]
     pub channel: PathBuf,
+    /// SHA-256 that a mounted file must have; once any is given, files without one are refused
+    #[arg(long, value_name = "NAME=HEX")]
+    pub sha256: Vec<FileHash>,
     /// Folder that survives a restart of the process
     #[arg(long, default_value = layout::STATE_DIR)]
     pub state: PathBuf,
@@ -89,6 +96,15 @@ pub enum MasterError {
         path: PathBuf,
         /// Place and kind of the mistake.
         source: serde_json::Error,
+    },
+    /// A mounted file is not the one that the operator wrote.
+    #[error(transparent)]
+    Foreign(#[from] Mismatch),
+    /// The file of the workers' key holds none.
+    #[error("{path} holds no key")]
+    WorkersKey {
+        /// The file.
+        path: PathBuf,
     },
     /// The coordinator cannot be made.
     #[error(transparent)]
@@ -194,6 +210,7 @@ pub async fn run(options: Options, stop: CancellationToken) -> Result<(), Master
     let Options {
         run_file,
         channel,
+        sha256,
         state,
         control_port,
         ui_port,
@@ -204,32 +221,82 @@ pub async fn run(options: Options, stop: CancellationToken) -> Result<(), Master
         ui: listen(ui_port).await?,
         admin: listen(admin_port).await?,
     };
-    serve(&run_file, &channel, Memory::at(&state), listeners, stop).await
+    let mounted = Mounted {
+        run_file,
+        channel,
+        sha256,
+    };
+    serve(&mounted, Memory::at(&state), listeners, stop).await
 }
 
-/// Does what [`run`] does on sockets that are there already. `folder` has certificate, key and
-/// tokens.
+/// Files that a master finds mounted.
+#[derive(Debug, Clone)]
+pub struct Mounted {
+    /// The run, as the operator wrote it.
+    pub run_file: PathBuf,
+    /// Folder of certificate, key and tokens.
+    pub channel: PathBuf,
+    /// Hashes that the files must have; without any, every file is taken.
+    pub sha256: Vec<FileHash>,
+}
+
+impl Mounted {
+    /// Reads a file and compares it with its hash.
+    fn read(&self, path: &Path) -> Result<String, MasterError> {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        match read(path) {
+            Ok(text) => {
+                checksum::check(&self.sha256, &name, text.as_bytes())?;
+                Ok(text)
+            }
+            Err(MasterError::Read { source, .. })
+                if source.kind() == ErrorKind::NotFound && !self.sha256.is_empty() =>
+            {
+                let name = name.into_owned();
+                Err(Mismatch::Missing { name }.into())
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Reads the tokens that let somebody in.
+    fn tokens(&self) -> Result<Tokens, MasterError> {
+        let secret = |name: &str| self.read(&self.channel.join(name));
+        // runs of older releases have one token for all workers
+        let key = self.channel.join(channel::WORKERS_KEY);
+        let worker = if self.sha256.is_empty() && !key.exists() {
+            WorkerTokens::Shared(Token::new(&secret(channel::WORKER_TOKEN)?))
+        } else {
+            let text = self.read(&key)?;
+            let parsed = WorkerKey::parse(&text);
+            WorkerTokens::PerIndex(parsed.ok_or(MasterError::WorkersKey { path: key })?)
+        };
+        Ok(Tokens {
+            worker,
+            operator: Token::new(&secret(channel::OPERATOR_TOKEN)?),
+            read: Token::new(&secret(channel::READ_TOKEN)?),
+        })
+    }
+}
+
+/// Does what [`run`] does on sockets that are there already.
 pub async fn serve(
-    run_file: &Path,
-    folder: &Path,
+    mounted: &Mounted,
     memory: Memory,
     listeners: Listeners,
     stop: CancellationToken,
 ) -> Result<(), MasterError> {
-    let json = read(run_file)?;
+    let json = mounted.read(&mounted.run_file)?;
     let file: RunFile = serde_json::from_str(&json).map_err(|source| MasterError::RunFile {
-        path: run_file.to_owned(),
+        path: mounted.run_file.clone(),
         source,
     })?;
     tracing::info!(run = file.run, workers = file.workers, "serving");
-    let secret = |name: &str| read(&folder.join(name));
+    let secret = |name: &str| mounted.read(&mounted.channel.join(name));
     let identity = Identity::from_pem(secret(channel::MASTER_CERT)?, secret(channel::MASTER_KEY)?);
-    let tokens = Tokens {
-        worker: Token::new(&secret(channel::WORKER_TOKEN)?),
-        operator: Token::new(&secret(channel::OPERATOR_TOKEN)?),
-        read: Token::new(&secret(channel::READ_TOKEN)?),
-    };
-    let master = Shared::new(Coordinator::new(file, memory, Instant::now())?);
+    let tokens = mounted.tokens()?;
+    let coordinator = Coordinator::new(file, memory, Instant::now())?.sending(json);
+    let master = Shared::new(coordinator);
     let Listeners { control, ui, admin } = listeners;
     let control = serve_control(master.clone(), identity, &tokens, control, stop.clone());
     let ui = axum::serve(ui, api::read(master.clone(), tokens.read.clone()))
@@ -254,7 +321,7 @@ pub async fn serve(
 
 /// The tokens of the channel Secret.
 struct Tokens {
-    worker: Token,
+    worker: WorkerTokens,
     operator: Token,
     read: Token,
 }
@@ -267,14 +334,13 @@ async fn serve_control(
     stop: CancellationToken,
 ) -> Result<(), MasterError> {
     let token = tokens.worker.clone();
-    let check = move |request: Request<()>| match token.admits(
-        request
-            .metadata()
-            .get("authorization")
-            .map(|value| value.as_bytes()),
-    ) {
-        true => Ok(request),
-        false => Err(Status::unauthenticated("the worker token is needed")),
+    let check = move |mut request: Request<()>| {
+        let authorization = request.metadata().get("authorization");
+        let admitted = token.admits(authorization.map(|value| value.as_bytes()));
+        let admission =
+            admitted.ok_or_else(|| Status::unauthenticated("the worker token is needed"))?;
+        request.extensions_mut().insert(admission);
+        Ok(request)
     };
     let fleet = FleetServer::new(fleet::FleetService::new(master.clone()))
         .max_decoding_message_size(MAX_MESSAGE)

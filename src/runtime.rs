@@ -1,6 +1,7 @@
-//! Common parts of long-lived roles: signals, the admin server, logging, backoff.
+//! Common parts of long-lived roles: signals, the admin server, logging, backoff, last words.
 
 pub mod admin;
 pub mod backoff;
+pub mod last_words;
 pub mod logging;
 pub mod signals;

@@ -1,7 +1,10 @@
 //! The protocol between master and worker, and the view the operator has of a run.
 
+pub mod bounds;
+pub mod checksum;
 pub mod control;
 pub mod layout;
+pub mod tokens;
 
 pub use crate::stats::result::{self, Reason, RunResult, Verdict};
 

@@ -17,6 +17,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::engine::{RequestLogSink, RequestLogWriter};
 use crate::plan::duration;
+use crate::runtime::last_words;
+use crate::wire::checksum::FileHash;
 use crate::wire::layout;
 
 pub use inputs::InputSource;
@@ -43,6 +45,10 @@ pub struct Options {
     /// Folder of the run's CA and the worker token
     #[arg(long, default_value = layout::CHANNEL_DIR)]
     pub channel: PathBuf,
+    /// SHA-256 of the plan (run.json) and of the run's CA; once any is given, files without one
+    /// are refused
+    #[arg(long, value_name = "NAME=HEX")]
+    pub sha256: Vec<FileHash>,
     /// Folder of the Secrets and ConfigMaps the test refers to
     #[arg(long, default_value = layout::INPUTS_DIR)]
     pub inputs: PathBuf,
@@ -82,6 +88,7 @@ async fn work(options: Options, request_log: RequestLogSink, stop: CancellationT
         Ok(connector) => connector,
         Err(e) => {
             tracing::error!("{e}");
+            last_words::leave(&e.to_string());
             return layout::exit::BAD_CONFIG;
         }
     };
@@ -91,6 +98,7 @@ async fn work(options: Options, request_log: RequestLogSink, stop: CancellationT
         options.cores.unwrap_or_else(usable_cores),
     );
     let mut worker = Worker::new(identity, InputSource::Folder(options.inputs), options.grace)
+        .checking(options.sha256)
         .logged_to(Some(request_log));
     loop {
         let end = tokio::select! {
@@ -100,8 +108,12 @@ async fn work(options: Options, request_log: RequestLogSink, stop: CancellationT
         match end {
             End::Released => return layout::exit::RELEASED,
             End::Refused {
-                permanent: true, ..
-            } => return layout::exit::BAD_CONFIG,
+                permanent: true,
+                reason,
+            } => {
+                last_words::leave(&reason);
+                return layout::exit::BAD_CONFIG;
+            }
             End::Drained => {
                 worker.drain(&connector).await;
                 return layout::exit::DRAINED;

@@ -8,15 +8,16 @@
 )]
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::json;
 use starling::demo::{self, DemoService};
-use starling::master::{self, Listeners, Memory};
+use starling::master::{self, Listeners, Memory, Mounted};
 use starling::operator::channel::{Channel, InstallKey};
 use starling::stats::result::{CostBasis, LimitedBy, Reason, RunResult, Verdict};
+use starling::wire::checksum::FileHash;
 use starling::wire::control::{Client, Grant, GrantAction, MasterState, ProblemKind, Progress};
 use starling::wire::layout::{RunFile, channel, exit};
 use starling::worker;
@@ -93,7 +94,7 @@ impl Stage {
         write(channel::CA, &channel.ca);
         write(channel::MASTER_CERT, &channel.master_cert);
         write(channel::MASTER_KEY, &channel.master_key);
-        write(channel::WORKER_TOKEN, &channel.worker_token);
+        write(channel::WORKERS_KEY, &channel.worker_key.text());
         write(channel::OPERATOR_TOKEN, &channel.operator_token);
         write(channel::READ_TOKEN, &channel.read_token);
         std::fs::create_dir(folder.path().join("state")).unwrap();
@@ -113,6 +114,11 @@ impl Stage {
 
     /// A master whose memory is in `state` of the stage's folder: another name is another Pod.
     fn master(&self, state: &str) -> Master {
+        self.master_checking(state, vec![])
+    }
+
+    /// A master that compares what it mounts with these hashes.
+    fn master_checking(&self, state: &str, sha256: Vec<FileHash>) -> Master {
         let folder = self.folder.path().to_owned();
         let memory = folder.join(state);
         std::fs::create_dir_all(&memory).unwrap();
@@ -128,9 +134,13 @@ impl Stage {
                 ui: listen(ANY).await,
                 admin: listen(ANY).await,
             };
+            let mounted = Mounted {
+                run_file: folder.join("run.json"),
+                channel: folder,
+                sha256,
+            };
             master::serve(
-                &folder.join("run.json"),
-                &folder,
+                &mounted,
                 Memory::at(&memory),
                 listeners,
                 CancellationToken::new(),
@@ -141,13 +151,35 @@ impl Stage {
         Master(Some(runtime))
     }
 
+    /// A worker's part of the channel, as its Pod mounts it: the CA, and its own token.
+    fn mount(&self, index: u32) -> PathBuf {
+        let folder = self.folder.path().join(format!("channel-{index}"));
+        if !folder.exists() {
+            std::fs::create_dir(&folder).unwrap();
+            std::fs::write(folder.join(channel::CA), &self.channel.ca).unwrap();
+            let token = self.channel.worker_key.token(index);
+            std::fs::write(folder.join(channel::WORKER_TOKEN), token).unwrap();
+        }
+        folder
+    }
+
     fn worker(&self, index: u32) -> (JoinHandle<u8>, CancellationToken) {
+        self.worker_checking(index, vec![])
+    }
+
+    /// A worker that compares what it is given with these hashes.
+    fn worker_checking(
+        &self,
+        index: u32,
+        sha256: Vec<FileHash>,
+    ) -> (JoinHandle<u8>, CancellationToken) {
         let stop = CancellationToken::new();
         let options = worker::Options {
             run: RUN.into(),
             master: self.control.to_string(),
             index,
-            channel: self.folder.path().to_owned(),
+            channel: self.mount(index),
+            sha256,
             inputs: self.folder.path().join("inputs"),
             grace: Duration::from_secs(90),
             cores: Some(1),
@@ -308,7 +340,9 @@ async fn without_the_right_token_nobody_is_let_in() {
     let stage = Stage::new(1, 2, |_| {}).await;
     let _master = stage.master("state");
     stage.until("there", |_| true).await;
-    for wrong in [&stage.channel.worker_token, &stage.channel.read_token] {
+    // a worker's token sufficed for nothing of the operator's, and its own index does not change that
+    let of_worker = stage.channel.worker_key.token(0);
+    for wrong in [&of_worker, &stage.channel.read_token] {
         let error = Client::new(RUN, stage.control, &stage.channel.ca, wrong)
             .unwrap()
             .progress()
@@ -331,7 +365,7 @@ async fn without_the_right_token_nobody_is_let_in() {
             .is_err(),
         "another authority is trusted"
     );
-    std::fs::write(stage.folder.path().join(channel::WORKER_TOKEN), "wrong").unwrap();
+    std::fs::write(stage.mount(0).join(channel::WORKER_TOKEN), "wrong").unwrap();
     let (worker, _stop) = stage.worker(0);
     tokio::time::sleep(Duration::from_millis(1500)).await;
     assert_eq!(stage.operator().progress().await.unwrap().connected, 0);
@@ -339,6 +373,109 @@ async fn without_the_right_token_nobody_is_let_in() {
         !worker.is_finished(),
         "a worker goes on trying: a master with its token may come"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_of_one_index_lets_nobody_in_as_another() {
+    let stage = Stage::new(2, 2, |_| {}).await;
+    let _master = stage.master("state");
+    stage.until("there", |_| true).await;
+    let token = stage.mount(1).join(channel::WORKER_TOKEN);
+    // the worker itself says no
+    std::fs::write(&token, stage.channel.worker_key.token(0)).unwrap();
+    let (honest, _stop) = stage.worker(1);
+    assert_eq!(exit_code(honest).await, exit::BAD_CONFIG);
+    // and the master says so to one that lies about its token's index
+    let forged = stage.channel.worker_key.token(0).replacen("0.", "1.", 1);
+    std::fs::write(&token, forged).unwrap();
+    let (liar, _stop) = stage.worker(1);
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    assert_eq!(stage.operator().progress().await.unwrap().connected, 0);
+    assert!(!liar.is_finished());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plan_or_key_that_was_changed_is_refused_by_master_and_workers() {
+    let stage = Stage::new(1, 2, |_| {}).await;
+    let read = |name: &str| std::fs::read(stage.folder.path().join(name)).unwrap();
+    let hashes: Vec<FileHash> = [
+        "run.json",
+        channel::CA,
+        channel::MASTER_CERT,
+        channel::MASTER_KEY,
+        channel::WORKERS_KEY,
+        channel::OPERATOR_TOKEN,
+        channel::READ_TOKEN,
+    ]
+    .map(|name| FileHash::of(name, &read(name)))
+    .into();
+    {
+        let _master = stage.master_checking("state", hashes.clone());
+        let (_worker, stop) = stage.worker_checking(0, hashes.clone());
+        stage
+            .until("ready", |progress| progress.state == MasterState::Ready)
+            .await;
+        stop.cancel();
+    }
+    let mounted = Mounted {
+        run_file: stage.folder.path().join("run.json"),
+        channel: stage.folder.path().to_owned(),
+        sha256: hashes.clone(),
+    };
+    for name in ["run.json", channel::MASTER_KEY, channel::WORKERS_KEY] {
+        let (path, whole) = (stage.folder.path().join(name), read(name));
+        for tampered in [Some([&whole[..], b" "].concat()), None] {
+            match tampered {
+                Some(tampered) => std::fs::write(&path, tampered).unwrap(),
+                None => std::fs::remove_file(&path).unwrap(),
+            }
+            let listeners = Listeners {
+                control: listen(ANY).await,
+                ui: listen(ANY).await,
+                admin: listen(ANY).await,
+            };
+            let memory = Memory::at(&stage.folder.path().join("state"));
+            let refused = master::serve(&mounted, memory, listeners, CancellationToken::new());
+            let error = refused.await.unwrap_err();
+            assert!(matches!(error, master::MasterError::Foreign(_)), "{error}");
+            assert!(error.to_string().contains(name), "{error}");
+        }
+        std::fs::write(&path, whole).unwrap();
+    }
+    // a master that does not look at hashes hands on a plan that the worker refuses
+    let plan = String::from_utf8(read("run.json")).unwrap();
+    let other = plan.replace("/predict", "/admin");
+    assert_ne!(plan, other);
+    std::fs::write(stage.folder.path().join("run.json"), other).unwrap();
+    let _master = stage.master("state-2");
+    let (worker, _stop) = stage.worker_checking(0, hashes.clone());
+    assert_eq!(exit_code(worker).await, exit::BAD_CONFIG);
+    // and an authority that is not the run's is refused before anything is dialled
+    std::fs::write(stage.mount(0).join(channel::CA), "another").unwrap();
+    let (worker, _stop) = stage.worker_checking(0, hashes);
+    assert_eq!(exit_code(worker).await, exit::BAD_CONFIG);
+    assert_eq!(stage.service.count(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_of_the_release_before_has_one_token_for_all_its_workers() {
+    let stage = Stage::new(2, 1, |_| {}).await;
+    let shared = &stage.channel.shared_worker_token;
+    std::fs::remove_file(stage.folder.path().join(channel::WORKERS_KEY)).unwrap();
+    std::fs::write(stage.folder.path().join(channel::WORKER_TOKEN), shared).unwrap();
+    let _master = stage.master("state");
+    let workers: Vec<_> = (0..2)
+        .map(|index| {
+            std::fs::write(stage.mount(index).join(channel::WORKER_TOKEN), shared).unwrap();
+            stage.worker(index)
+        })
+        .collect();
+    stage.start().await;
+    assert_eq!(stage.result().await.workers.planned, 2);
+    stage.operator().acknowledge().await.unwrap();
+    for (worker, _) in workers {
+        assert_eq!(exit_code(worker).await, exit::RELEASED);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -8,7 +8,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 
 use crate::engine::RequestLogSink;
-use crate::master::fleet::serve_worker;
+use crate::master::fleet::{Admission, serve_worker};
 use crate::master::{Coordinator, Memory, Shared};
 use crate::plan::Inputs;
 use crate::stats::RunResult;
@@ -77,7 +77,12 @@ pub async fn carry_out(
         grace,
     )
     .logged_to(request_log);
-    let serving = serve_worker(master.clone(), ReceiverStream::new(from_worker), to_worker);
+    let serving = serve_worker(
+        master.clone(),
+        Admission::Any,
+        ReceiverStream::new(from_worker),
+        to_worker,
+    );
     let working = async move {
         worker
             .serve(ReceiverStream::new(from_master), to_master)

@@ -6,8 +6,9 @@ use std::process::ExitCode;
 use anyhow::Context;
 use tokio_util::sync::CancellationToken;
 
-use crate::runtime::logging;
+use crate::master::MasterError;
 use crate::runtime::signals::Signals;
+use crate::runtime::{last_words, logging};
 use crate::wire::layout::exit;
 use crate::{master, operator, worker};
 
@@ -18,7 +19,18 @@ pub fn operator(options: operator::Options) -> ExitCode {
 
 /// Runs the master of one run until the run is over or a signal stops it.
 pub fn master(options: master::Options) -> ExitCode {
-    serve(|stop| async { Ok(master::run(options, stop).await.map(|()| 0)?) })
+    serve(|stop| async {
+        match master::run(options, stop).await {
+            Ok(()) => Ok(0),
+            // the operator reads this code off the Pod and ends the run
+            Err(error @ MasterError::Foreign(_)) => {
+                tracing::error!("{error}");
+                last_words::leave(&error.to_string());
+                Ok(exit::BAD_CONFIG)
+            }
+            Err(error) => Err(error.into()),
+        }
+    })
 }
 
 /// Runs one worker of a run until the master releases it or a signal stops it.
@@ -40,6 +52,7 @@ fn serve<F: Future<Output = anyhow::Result<u8>>>(
         .flatten()
         .unwrap_or_else(|error| {
             tracing::error!("{error:#}");
+            last_words::leave(&format!("{error:#}"));
             exit::FAILED
         });
     code.into()

@@ -141,6 +141,11 @@ pub struct RunStatus {
     pub installation: String,
     /// Id of the install key from which the keys of the run's channel are derived.
     pub key_id: String,
+    /// SHA-256, in hexadecimal, of the plan that master and workers carry out. Runs that an older
+    /// release began have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub plan_hash: Option<String>,
     /// Number of workers with which the run began.
     pub workers: u32,
     /// Time at which the run's id was written; RFC 3339.

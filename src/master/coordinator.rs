@@ -177,6 +177,12 @@ impl Coordinator {
         self
     }
 
+    /// Sets the run file as it was mounted, to send the very bytes on whose hash workers compare.
+    pub fn sending(mut self, run_file: String) -> Self {
+        self.file_json = run_file;
+        self
+    }
+
     /// Random id of this master, which a grant must name.
     pub fn incarnation(&self) -> &str {
         &self.facts.incarnation

@@ -63,15 +63,22 @@ impl Writer<'_> {
             }
             self.context.kill.after(label);
         }
-        Ok(Created::All(Applied::new(children)))
+        let report = self.seen.report.clone();
+        Ok(Created::All(Applied::new(children, report)))
     }
 
     /// Deletes children in their order. One that is gone, or was made anew by someone else, is left
     /// alone.
     pub async fn delete(&self, deletions: &[Deletion]) -> Result<(), ApiError> {
-        for Deletion { child, run, uid } in deletions {
+        for Deletion {
+            child,
+            run: _,
+            name,
+            uid,
+        } in deletions
+        {
             self.context.kill.before("W13");
-            delete(&self.api(*child), &child.name(run), uid).await?;
+            delete(&self.api(*child), name, uid).await?;
             self.context.kill.after("W13");
         }
         Ok(())
@@ -160,7 +167,7 @@ impl Writer<'_> {
 
     async fn post(&self, object: BuiltObject, plan_uid: &str) -> Result<Posted, ApiError> {
         let child = object.child();
-        let name = child.name(&self.run_id());
+        let name = object.name();
         let object = object.owned(plan_uid);
         let (api, params) = (self.api(child), PostParams::default());
         match call("create", &name, api.create(&params, &object)).await? {
@@ -183,16 +190,17 @@ impl Writer<'_> {
     /// answer came, by another operator, or by a stranger.
     async fn adopt(&self, child: Child) -> Result<Posted, ApiError> {
         if child == Child::Channel {
-            // its name and content follow from the run; the operator may not read it
+            // the operator may not read it: the Pods compare what they mount of it with the
+            // hashes in their arguments
             let uid = String::new();
             return Ok(Posted::There { uid });
         }
-        let run = self.run_id();
-        let client = &self.context.client;
-        let presence = presence_of(client, &self.seen.test, &run, child).await?;
+        let run = self.seen.status().run.unwrap_or_default();
+        let presence = presence_of(self.context, &self.seen.test, &run, child).await?;
         Ok(match presence {
             Some(Presence::Foreign) => {
-                Posted::Refused(RefusalKind::Taken, "is there and is not of this run".into())
+                let message = "is there and is not what this operator made for the run";
+                Posted::Refused(RefusalKind::Taken, message.into())
             }
             Some(Presence::Ours {
                 uid,
@@ -219,10 +227,6 @@ impl Writer<'_> {
 
     fn name(&self) -> &str {
         self.seen.test.metadata.name.as_deref().unwrap_or_default()
-    }
-
-    fn run_id(&self) -> String {
-        self.seen.status().run.unwrap_or_default().id
     }
 }
 

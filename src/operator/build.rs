@@ -8,21 +8,28 @@
 mod pods;
 mod report;
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::DynamicObject;
 use serde_json::{Value, json};
 
 use super::channel::{Channel, ChannelError};
-use super::child::{COMPONENT_LABEL, Child, Component, RUN_LABEL, labels};
+use super::child::{COMPONENT_LABEL, Child, Component, RUN_LABEL, SEAL_ANNOTATION, labels};
 use super::decide::Create;
 use super::install_key::InstallKeys;
+use super::plan_file;
+use super::proof::Proofs;
 use crate::crd::status::RunStatus;
 use crate::crd::{Checked, LoadTest};
 use crate::plan::Auth;
 use crate::wire::RunResult;
-use crate::wire::layout::{ADMIN_PORT, CONTROL_PORT, RUN_FILE, RunFile, UI_PORT, channel as keys};
+use crate::wire::checksum::FileHash;
+use crate::wire::layout::{ADMIN_PORT, CONTROL_PORT, RUN_FILE, UI_PORT, channel as keys};
 
-pub use report::read as read_report;
+#[cfg(test)]
+pub use report::write as write_report;
+pub use report::{packed as packed_report, read as read_report};
 
 /// All addresses of one IP version, and those of them that cloud platforms serve credentials of the
 /// node from, which are never a target.
@@ -112,6 +119,11 @@ impl BuiltObject {
         })
     }
 
+    /// Returns the name of the object.
+    pub fn name(&self) -> String {
+        self.object.metadata.name.clone().unwrap_or_default()
+    }
+
     /// Returns the child of its run that the object is.
     pub fn child(&self) -> Child {
         self.child
@@ -144,7 +156,7 @@ pub fn build(
     match create {
         Create::Nothing => Ok(Built::default()),
         Create::Report { run, result } => {
-            let object = report(test, &run.id, result);
+            let object = report(test, run, keys, result)?;
             BuiltObject::new(Child::Report, &run.id, object).map(|report| Built(vec![report]))
         }
         Create::Fleet {
@@ -157,11 +169,42 @@ pub fn build(
                 run,
                 settings,
                 checked,
+                channel: channel_of(test, run, keys)?,
+                seals: seals_of(run, keys)?,
             };
-            let objects = children.iter().map(|child| blueprint.build(*child, keys));
+            let objects = children.iter().map(|child| blueprint.build(*child));
             objects.collect::<Result<_, _>>().map(Built)
         }
     }
+}
+
+fn channel_of(test: &LoadTest, run: &RunStatus, keys: &InstallKeys) -> Result<Channel, BuildError> {
+    let uid = test.metadata.uid.as_deref().unwrap_or_default();
+    keys.channel(uid, run)
+        .map_err(|source| BuildError::Channel {
+            run: run.id.clone(),
+            source,
+        })
+}
+
+/// Returns what the objects of a run are sealed with, and the hash of its plan; `None` for a run
+/// that an older release began, whose objects have no seals.
+fn seals_of<'a>(
+    run: &'a RunStatus,
+    keys: &InstallKeys,
+) -> Result<Option<(Proofs, &'a str)>, BuildError> {
+    let Some(plan_hash) = &run.plan_hash else {
+        return Ok(None);
+    };
+    let proofs = keys
+        .proofs(&run.key_id)
+        .ok_or_else(|| BuildError::Channel {
+            run: run.id.clone(),
+            source: ChannelError::NoKey {
+                key: run.key_id.clone(),
+            },
+        })?;
+    Ok(Some((proofs, plan_hash)))
 }
 
 /// All that the objects of one run before its grant are made of.
@@ -170,13 +213,17 @@ struct Blueprint<'a> {
     run: &'a RunStatus,
     settings: &'a Settings,
     checked: &'a Checked,
+    channel: Channel,
+    /// Proofs of the run's install key, and the hash of its plan; `None` under the rules of older
+    /// releases.
+    seals: Option<(Proofs, &'a str)>,
 }
 
 impl Blueprint<'_> {
-    fn build(&self, child: Child, keys: &InstallKeys) -> Result<BuiltObject, BuildError> {
+    fn build(&self, child: Child) -> Result<BuiltObject, BuildError> {
         let object = match child {
             Child::Plan => self.plan(),
-            Child::Channel => self.channel(&self.derive_channel(keys)?),
+            Child::Channel => self.channel(),
             Child::Policy => self.policy(),
             Child::Service => self.service(),
             Child::Master => self.master(),
@@ -190,28 +237,8 @@ impl Blueprint<'_> {
         BuiltObject::new(child, &self.run.id, object)
     }
 
-    fn derive_channel(&self, keys: &InstallKeys) -> Result<Channel, BuildError> {
-        let uid = self.test.metadata.uid.as_deref().unwrap_or_default();
-        keys.channel(uid, self.run)
-            .map_err(|source| BuildError::Channel {
-                run: self.run.id.clone(),
-                source,
-            })
-    }
-
     fn plan(&self) -> Value {
-        let file = RunFile {
-            run: self.run.id.clone(),
-            name: self.test_name().to_owned(),
-            namespace: self.test.metadata.namespace.clone(),
-            digest: self.run.digest.clone(),
-            workers: self.run.workers,
-            grace: self.checked.grace,
-            overrides: Vec::new(),
-            warnings: self.checked.warnings.clone(),
-            plan: self.checked.plan.clone(),
-        };
-        let text = serde_json::to_string(&file).expect("a plan is JSON");
+        let text = plan_file::text(self.test, self.run, self.checked);
         self.object(
             Child::Plan,
             json!({"immutable": true, "data": {RUN_FILE: text}}),
@@ -219,23 +246,15 @@ impl Blueprint<'_> {
     }
 
     /// Secret of the run's channel. It has no owner yet: see [`BuiltObject::owned`].
-    fn channel(&self, channel: &Channel) -> Value {
-        let Channel {
-            ca,
-            master_cert,
-            master_key,
-            worker_token,
-            operator_token,
-            read_token,
-        } = channel;
-        let data = json!({
-            keys::CA: ca,
-            keys::MASTER_CERT: master_cert,
-            keys::MASTER_KEY: master_key,
-            keys::WORKER_TOKEN: worker_token,
-            keys::OPERATOR_TOKEN: operator_token,
-            keys::READ_TOKEN: read_token,
-        });
+    fn channel(&self) -> Value {
+        let mut data: BTreeMap<String, String> = self.channel_files().into();
+        if self.seals.is_some() {
+            let token = |index| {
+                let token = self.channel.worker_key.token(index);
+                (keys::worker_key(index), token)
+            };
+            data.extend((0..self.run.workers).map(token));
+        }
         let mut secret = self.object(
             Child::Channel,
             json!({"immutable": true, "type": "Opaque", "stringData": data}),
@@ -244,6 +263,53 @@ impl Blueprint<'_> {
             metadata.remove("ownerReferences");
         }
         secret
+    }
+
+    /// Files of the channel Secret, but for the tokens of single workers.
+    fn channel_files(&self) -> [(String, String); 6] {
+        let Channel {
+            ca,
+            master_cert,
+            master_key,
+            worker_key,
+            shared_worker_token,
+            operator_token,
+            read_token,
+        } = &self.channel;
+        let workers = match self.seals {
+            Some(_) => (keys::WORKERS_KEY, worker_key.text()),
+            None => (keys::WORKER_TOKEN, shared_worker_token.clone()),
+        };
+        let files = [
+            (keys::CA, ca.clone()),
+            (keys::MASTER_CERT, master_cert.clone()),
+            (keys::MASTER_KEY, master_key.clone()),
+            workers,
+            (keys::OPERATOR_TOKEN, operator_token.clone()),
+            (keys::READ_TOKEN, read_token.clone()),
+        ];
+        files.map(|(name, content)| (name.to_owned(), content))
+    }
+
+    /// Arguments with the hashes of the plan and of the channel files with these names, by which a
+    /// role checks what it has mounted; none in a run that an older release began.
+    fn hash_args(&self, files: &[&str]) -> Vec<String> {
+        let Some((_, plan_hash)) = self.seals else {
+            return Vec::new();
+        };
+        let plan = FileHash {
+            name: RUN_FILE.to_owned(),
+            sha256: plan_hash.to_owned(),
+        };
+        let channel = self.channel_files();
+        let channel = channel
+            .iter()
+            .filter(|(name, _)| files.contains(&name.as_str()))
+            .map(|(name, content)| FileHash::of(name, content.as_bytes()));
+        std::iter::once(plan)
+            .chain(channel)
+            .flat_map(|hash| ["--sha256".to_owned(), hash.to_string()])
+            .collect()
     }
 
     fn policy(&self) -> Value {
@@ -370,7 +436,11 @@ impl Blueprint<'_> {
     }
 
     fn object(&self, child: Child, fields: Value) -> Value {
-        object(self.test, &self.run.id, child, fields)
+        let seal = self.seals.as_ref().map(|(proofs, plan_hash)| {
+            let uid = self.test.metadata.uid.as_deref().unwrap_or_default();
+            proofs.child(uid, &self.run.id, plan_hash, child)
+        });
+        object(self.test, &self.run.id, child, seal.as_deref(), fields)
     }
 
     fn test_name(&self) -> &str {
@@ -389,20 +459,46 @@ fn service_port(name: &str, port: u16, protocol: &str) -> Value {
     json!({"name": name, "port": port, "appProtocol": protocol})
 }
 
-/// ConfigMap that keeps the whole result, as far as it fits.
-fn report(test: &LoadTest, run: &str, result: &RunResult) -> Value {
-    let packed = data_encoding::BASE64.encode(&report::write(result));
-    object(
+/// ConfigMap that keeps the whole result, as far as it fits. Its name and its seal are such as only
+/// an operator of the installation can give it; those of runs that an older release began have
+/// neither.
+fn report(
+    test: &LoadTest,
+    run: &RunStatus,
+    keys: &InstallKeys,
+    result: &RunResult,
+) -> Result<Value, BuildError> {
+    let packed = report::write(result);
+    let uid = test.metadata.uid.as_deref().unwrap_or_default();
+    let seals = seals_of(run, keys)?;
+    let seal = seals
+        .as_ref()
+        .map(|(proofs, _)| proofs.report(uid, &run.id, &packed));
+    let data = data_encoding::BASE64.encode(&packed);
+    let mut object = object(
         test,
-        run,
+        &run.id,
         Child::Report,
-        json!({"immutable": true, "binaryData": {report::KEY: packed}}),
-    )
+        seal.as_deref(),
+        json!({"immutable": true, "binaryData": {report::KEY: data}}),
+    );
+    let proofs = seals.as_ref().map(|(proofs, _)| proofs);
+    object["metadata"]["name"] = json!(report_name(proofs, uid, &run.id));
+    Ok(object)
 }
 
-/// An object with what every child has: an owner, whose deletion deletes it, and the labels it is
-/// found by.
-fn object(test: &LoadTest, run: &str, child: Child, fields: Value) -> Value {
+/// Returns the name of the report of `run`: without `proofs`, that of older releases.
+pub fn report_name(proofs: Option<&Proofs>, uid: &str, run: &str) -> String {
+    let name = Child::Report.name(run);
+    match proofs {
+        None => name,
+        Some(proofs) => format!("{name}-{}", proofs.report_suffix(uid, run)),
+    }
+}
+
+/// An object with what every child has: an owner, whose deletion deletes it, the labels it is found
+/// by, and its seal.
+fn object(test: &LoadTest, run: &str, child: Child, seal: Option<&str>, fields: Value) -> Value {
     let (name, uid) = (
         test.metadata.name.as_deref().unwrap_or_default(),
         test.metadata.uid.as_deref().unwrap_or_default(),
@@ -425,6 +521,9 @@ fn object(test: &LoadTest, run: &str, child: Child, fields: Value) -> Value {
             }],
         },
     });
+    if let Some(seal) = seal {
+        object["metadata"]["annotations"] = json!({SEAL_ANNOTATION: seal});
+    }
     if let (Some(object), Value::Object(fields)) = (object.as_object_mut(), fields) {
         object.extend(fields);
     }

@@ -13,6 +13,7 @@ use time::{Duration, OffsetDateTime};
 
 use super::times::{self, TimeError};
 use crate::wire::layout::server_name;
+use crate::wire::tokens::WorkerKey;
 
 /// PKCS #8 version 1 (RFC 8410) around the 32 bytes of an Ed25519 seed.
 const PKCS8_PREFIX: [u8; 16] = [
@@ -70,8 +71,10 @@ pub struct Channel {
     pub master_cert: String,
     /// Private key of the master, as PEM.
     pub master_key: String,
-    /// Token that workers show to the master.
-    pub worker_token: String,
+    /// Key of the tokens that workers show to the master, one for each index.
+    pub worker_key: WorkerKey,
+    /// Token that all workers show to the master in runs that an older release began.
+    pub shared_worker_token: String,
     /// Token that the operator shows to the master.
     pub operator_token: String,
     /// Token that lets a user read the progress of the run.
@@ -116,7 +119,8 @@ impl Channel {
             ca,
             master_cert,
             master_key,
-            worker_token: derived.token("worker token"),
+            worker_key: WorkerKey::new(derived.bytes("worker key")),
+            shared_worker_token: derived.token("worker token"),
             operator_token: derived.token("operator token"),
             read_token: derived.token("read token"),
         })
@@ -221,12 +225,13 @@ mod tests {
             Channel::derive(&KEY, "uid-2", RUN, at).unwrap(),
             Channel::derive(&KEY, "uid", "categorizer-aaaaaa", at).unwrap(),
         ] {
-            assert_ne!(channel.worker_token, other.worker_token);
+            assert_ne!(channel.worker_key, other.worker_key);
+            assert_ne!(channel.shared_worker_token, other.shared_worker_token);
             assert_ne!(channel.operator_token, other.operator_token);
             assert_ne!(channel.master_key, other.master_key);
         }
         let tokens = std::collections::HashSet::from([
-            &channel.worker_token,
+            &channel.shared_worker_token,
             &channel.operator_token,
             &channel.read_token,
         ]);

@@ -14,6 +14,8 @@ pub const TEST_LABEL: &str = "starling.dev/loadtest";
 pub const UID_LABEL: &str = "starling.dev/uid";
 /// Label with the part that a child plays in its run: see [`Child::component`].
 pub const COMPONENT_LABEL: &str = "app.kubernetes.io/component";
+/// Annotation with a proof that an operator of the run's installation made the child.
+pub const SEAL_ANNOTATION: &str = "starling.dev/seal";
 /// Selector of every object that the operator makes.
 pub const MANAGED_SELECTOR: &str = "app.kubernetes.io/managed-by=starling";
 
@@ -90,7 +92,8 @@ impl Child {
         )
     }
 
-    /// Name of the child of the run with the id `run`.
+    /// Name of the child of the run with the id `run`. A report has this name only in runs that an
+    /// older release began; see [`super::proof::Proofs::report_suffix`].
     pub fn name(self, run: &str) -> String {
         let role = match self {
             Child::Plan => "plan",

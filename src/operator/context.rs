@@ -53,6 +53,8 @@ pub struct Memory {
     pub run: Option<String>,
     /// Last write of the status by this process.
     pub status_written: Option<Instant>,
+    /// UID of the plan whose content was compared with the hash in the status.
+    pub plan_checked: Option<String>,
     /// Last time that this process found the channel Secret.
     pub channel_seen: Option<Instant>,
     /// Begin of the time for which this process has found no master that answers.
@@ -125,6 +127,7 @@ impl Context {
         Installation {
             id: self.keys.installation.clone(),
             key_id: self.keys.current.clone(),
+            proofs: self.keys.current_proofs(),
         }
     }
 

@@ -53,7 +53,8 @@ fn leave(seen: &Observed) -> Decision<'_> {
     let run = seen.status().run.map(|run| run.id).unwrap_or_default();
     let job = seen.children.uid(Child::Workers).map(|uid| Deletion {
         child: Child::Workers,
-        run,
+        name: Child::Workers.name(&run),
+        run: run.clone(),
         uid: uid.to_owned(),
     });
     Decision {

@@ -57,9 +57,11 @@ pub fn applied() -> Observed {
         test: test(),
         installation: Installation {
             id: "1nsta11".into(),
-            key_id: "k1".into(),
+            key_id: keys().current,
+            proofs: keys().current_proofs(),
         },
         children: Children::default(),
+        report: String::new(),
         old_reports: Vec::new(),
         pods: Vec::new(),
         master_refused: None,

@@ -1,23 +1,15 @@
 //! Identity of runs: the id of a run, and whether the resource asks for another one.
 
-use data_encoding::BASE32_NOPAD;
-use sha2::{Digest, Sha256};
-
 use crate::crd::spec::StartPolicy;
 use crate::crd::status::{RunStatus, TriggerStatus};
 use crate::crd::{self, LoadTest, LoadTestStatus};
 
-/// Computes the id of a LoadTest's `runs`th run. No two runs of a cluster have the same id, and
-/// every operator computes the same.
-pub fn run_id(name: &str, uid: &str, runs: i64) -> String {
-    let hash = Sha256::digest(format!("{uid}/{runs}"));
-    let suffix: String = BASE32_NOPAD
-        .encode(&hash)
-        .to_ascii_lowercase()
-        .chars()
-        .take(6)
-        .collect();
-    format!("{name}-{suffix}")
+use super::proof::Proofs;
+
+/// Computes the id of a LoadTest's `runs`th run. Every operator of the installation computes the
+/// same, and nobody else can make objects of the run's names before the id is in the status.
+pub fn run_id(proofs: &Proofs, name: &str, uid: &str, runs: i64) -> String {
+    format!("{name}-{}", proofs.run_suffix(uid, runs))
 }
 
 /// Returns the annotation that asks for another run; empty without one.
@@ -69,10 +61,11 @@ mod tests {
 
     #[test]
     fn an_id_depends_on_object_and_count_and_fits_a_label() {
-        let id = run_id("categorizer", "uid-1", 1);
-        assert_eq!(id, run_id("categorizer", "uid-1", 1));
-        assert_ne!(id, run_id("categorizer", "uid-1", 2));
-        assert_ne!(id, run_id("categorizer", "uid-2", 1));
+        let proofs = fixture::keys().current_proofs();
+        let id = run_id(&proofs, "categorizer", "uid-1", 1);
+        assert_eq!(id, run_id(&proofs, "categorizer", "uid-1", 1));
+        assert_ne!(id, run_id(&proofs, "categorizer", "uid-1", 2));
+        assert_ne!(id, run_id(&proofs, "categorizer", "uid-2", 1));
         assert!(
             id.len() == "categorizer-".len() + 6
                 && id

@@ -13,6 +13,7 @@ use kube::api::{Api, ObjectMeta, PostParams};
 
 use super::api::{ApiError, call, kube_call};
 use super::channel::{Channel, ChannelError, InstallKey};
+use super::proof::Proofs;
 use crate::crd::status::RunStatus;
 
 /// Name of the Secret; the only one the operator may read.
@@ -63,6 +64,22 @@ impl InstallKeys {
             key: run.key_id.clone(),
         })?;
         Channel::derive(key, uid, &run.id, &run.created_at)
+    }
+
+    /// Derives the proofs of the key with this id; `None` when there is no such key any more.
+    pub fn proofs(&self, id: &str) -> Option<Proofs> {
+        self.get(id).map(|key| Proofs::derive(key, id))
+    }
+
+    /// Derives the proofs that new runs are begun with.
+    pub fn current_proofs(&self) -> Proofs {
+        self.proofs(&self.current)
+            .expect("keys are read and made only with the current one among them")
+    }
+
+    /// Derives the proofs of every key: runs of long ago may have begun with any.
+    pub fn all_proofs(&self) -> impl Iterator<Item = Proofs> {
+        self.keys.iter().map(|(id, key)| Proofs::derive(key, id))
     }
 
     /// Creates the first key of a new installation from random bytes.

@@ -12,17 +12,22 @@ use kube::{Client, ResourceExt};
 
 use super::api::{ApiError, call, kube_call, refusal_kind};
 use super::build;
-use super::child::{COMPONENT_LABEL, Child, Component, RUN_LABEL, TEST_LABEL, UID_LABEL};
+use super::child::{
+    COMPONENT_LABEL, Child, Component, RUN_LABEL, SEAL_ANNOTATION, TEST_LABEL, UID_LABEL,
+};
 use super::context::{Context, Memory};
+use super::install_key::InstallKeys;
 use super::pods;
+use super::proof::Proofs;
 use super::view::{
     Children, MasterView, Observed, OldReport, PodView, Presence, Refusal, RefusalKind,
 };
 use crate::crd::LoadTest;
 use crate::crd::status::RunStatus;
 use crate::wire::RunResult;
+use crate::wire::checksum::sha256;
 use crate::wire::control::{Client as MasterClient, MasterState, Progress};
-use crate::wire::layout::CONTROL_PORT;
+use crate::wire::layout::{CONTROL_PORT, RUN_FILE};
 
 /// Time between two looks for the channel Secret while nothing suggests that it has gone.
 const CHANNEL_EVERY: Duration = Duration::from_secs(30);
@@ -42,6 +47,7 @@ pub async fn observe(
     let mut seen = Observed {
         installation: context.installation(),
         children: Children::default(),
+        report: String::new(),
         old_reports: Vec::new(),
         pods: Vec::new(),
         master_refused: None,
@@ -73,14 +79,22 @@ async fn observe_active(
     seen: &mut Observed,
     memory: &mut Memory,
 ) -> Result<(), ApiError> {
-    let found = Lookup::new(&context.client, &seen.test, &run.id);
-    let (children, pods, channel) = tokio::join!(
+    let found = Lookup::new(context, &seen.test, run);
+    let (children, pods, channel, report) = tokio::join!(
         found.children(),
         found.pods(),
-        found.channel(memory.channel_looked_at())
+        found.channel(memory.channel_looked_at()),
+        found.report()
     );
     (seen.children, seen.master_refused) = children?;
-    seen.pods = pods?;
+    (seen.pods, seen.report) = (pods?, found.report.clone());
+    if let Some(presence) = found.foreign_plan(&seen.children, memory).await? {
+        seen.children.0.insert(Child::Plan, presence);
+    }
+    if let Some((presence, result)) = report? {
+        seen.children.0.insert(Child::Report, presence);
+        seen.result = result.filter(|_| run.started_at.is_some());
+    }
     let channel = channel?;
     if channel == (ChannelView::There { looked: true }) {
         memory.channel_seen = Some(Instant::now());
@@ -99,13 +113,9 @@ async fn observe_active(
             });
         }
     }
+    let stored = seen.result.take();
     ask_master(context, run, seen, memory).await;
-    if run.started_at.is_some()
-        && seen.children.uid(Child::Report).is_some()
-        && let Some(report) = found.report().await?
-    {
-        seen.result = Some(Box::new(report));
-    }
+    seen.result = stored.or(seen.result.take());
     Ok(())
 }
 
@@ -116,10 +126,12 @@ async fn observe_ended(
     seen: &mut Observed,
     memory: &mut Memory,
 ) -> Result<(), ApiError> {
-    let found = Lookup::new(&context.client, &seen.test, &run.id);
-    let (children, pods, reports) = tokio::join!(found.children(), found.pods(), found.reports());
+    let found = Lookup::new(context, &seen.test, run);
+    let reports = found.reports(&context.keys);
+    let (children, pods, reports) = tokio::join!(found.children(), found.pods(), reports);
     (seen.children, seen.master_refused) = children?;
     (seen.pods, seen.old_reports) = (pods?, reports?);
+    seen.report = found.report;
     if run.started_at.is_some() && seen.children.uid(Child::Workers).is_some() {
         ask_master(context, run, seen, memory).await;
     }
@@ -149,17 +161,54 @@ struct Lookup {
     test: String,
     uid: String,
     run: String,
+    /// Name of the run's report.
+    report: String,
+    trust: Trust,
+}
+
+/// Signs by which the run's own objects are known.
+enum Trust {
+    /// Labels alone: an older release or another installation began the run.
+    Labels,
+    /// Seals of the run's install key over the hash of its plan, and the owner.
+    Seals { proofs: Proofs, plan_hash: String },
+    /// Labels and the owner: the install key is gone. Reports are not believed.
+    NoKey,
+}
+
+impl Trust {
+    fn of(context: &Context, run: &RunStatus) -> Self {
+        match &run.plan_hash {
+            Some(_) if run.installation != context.keys.installation => Trust::NoKey,
+            Some(plan_hash) => match context.keys.proofs(&run.key_id) {
+                Some(proofs) => Trust::Seals {
+                    proofs,
+                    plan_hash: plan_hash.clone(),
+                },
+                None => Trust::NoKey,
+            },
+            None => Trust::Labels,
+        }
+    }
 }
 
 impl Lookup {
-    fn new(client: &Client, test: &LoadTest, run: &str) -> Self {
+    fn new(context: &Context, test: &LoadTest, run: &RunStatus) -> Self {
         let metadata = test.metadata.clone();
+        let uid = metadata.uid.unwrap_or_default();
+        let trust = Trust::of(context, run);
+        let proofs = match &trust {
+            Trust::Seals { proofs, .. } => Some(proofs),
+            Trust::Labels | Trust::NoKey => None,
+        };
         Self {
-            client: client.clone(),
+            client: context.client.clone(),
             namespace: metadata.namespace.unwrap_or_default(),
             test: metadata.name.unwrap_or_default(),
-            uid: metadata.uid.unwrap_or_default(),
-            run: run.to_owned(),
+            report: build::report_name(proofs, &uid, &run.id),
+            uid,
+            run: run.id.clone(),
+            trust,
         }
     }
 
@@ -172,13 +221,13 @@ impl Lookup {
     async fn children(&self) -> Result<(Children, Option<String>), ApiError> {
         let of_metadata = Child::ALL
             .into_iter()
-            .filter(|child| !matches!(child, Child::Channel | Child::Master))
+            .filter(|child| !matches!(child, Child::Channel | Child::Master | Child::Report))
             .map(|child| async move { Ok::<_, ApiError>((child, self.metadata(child).await?)) });
         let (found, master) = tokio::try_join!(try_join_all(of_metadata), self.master())?;
         let refused = master
             .as_ref()
             .and_then(|object| pods::creation_failure(&object.data));
-        let master = master.map(|object| self.presence(&object));
+        let master = master.map(|object| self.presence(Child::Master, &object));
         let present = found
             .into_iter()
             .chain([(Child::Master, master)])
@@ -199,17 +248,63 @@ impl Lookup {
         let name = child.name(&self.run);
         let api = self.api(child);
         let found = kube_call("read the metadata of", &name, api.get_metadata_opt(&name)).await?;
-        Ok(found.map(|object| self.presence(&object)))
+        Ok(found.map(|object| self.presence(child, &object)))
     }
 
-    fn presence(&self, object: &impl ResourceExt) -> Presence {
-        if !is_ours(object, &self.uid, &self.run) {
-            return Presence::Foreign;
+    fn presence(&self, child: Child, object: &impl ResourceExt) -> Presence {
+        let is_sealed = match &self.trust {
+            Trust::Labels => true,
+            Trust::NoKey => self.owns(object),
+            Trust::Seals { proofs, plan_hash } => {
+                let seal = proofs.child(&self.uid, &self.run, plan_hash, child);
+                self.owns(object) && object.annotations().get(SEAL_ANNOTATION) == Some(&seal)
+            }
+        };
+        match is_sealed && is_labelled(object, &self.uid, &self.run) {
+            true => ours(object),
+            false => Presence::Foreign,
         }
-        Presence::Ours {
-            uid: object.uid().unwrap_or_default(),
-            deleting: object.meta().deletion_timestamp.is_some(),
+    }
+
+    /// Returns whether the LoadTest owns the object.
+    fn owns(&self, object: &impl ResourceExt) -> bool {
+        let owners = object.owner_references();
+        owners
+            .iter()
+            .any(|owner| owner.uid == self.uid && owner.controller == Some(true))
+    }
+
+    /// Compares the content of the plan with the hash in the status, once for each object: a plan
+    /// is immutable. Returns what a plan with another content is.
+    async fn foreign_plan(
+        &self,
+        children: &Children,
+        memory: &mut Memory,
+    ) -> Result<Option<Presence>, ApiError> {
+        let Some(uid) = children.uid(Child::Plan) else {
+            return Ok(None);
+        };
+        if memory.plan_checked.as_deref() == Some(uid) {
+            return Ok(None);
         }
+        let presence = self.plan().await?;
+        if presence == children.0.get(&Child::Plan).cloned() {
+            memory.plan_checked = Some(uid.to_owned());
+            return Ok(None);
+        }
+        // one that has gone meanwhile is for the next pass to see
+        Ok(presence)
+    }
+
+    /// Returns whose the plan is, by its content too.
+    async fn plan(&self) -> Result<Option<Presence>, ApiError> {
+        let name = Child::Plan.name(&self.run);
+        let api = self.api(Child::Plan);
+        let found = kube_call("read ConfigMap", &name, api.get_opt(&name)).await?;
+        Ok(found.map(|object| match &self.trust {
+            Trust::Seals { plan_hash, .. } if !is_plan(&object, plan_hash) => Presence::Foreign,
+            _ => self.presence(Child::Plan, &object),
+        }))
     }
 
     async fn pods(&self) -> Result<Vec<PodView>, ApiError> {
@@ -250,36 +345,45 @@ impl Lookup {
         })
     }
 
-    /// Reads the stored result; `None` when there is no report or it cannot be read.
-    async fn report(&self) -> Result<Option<RunResult>, ApiError> {
-        let name = Child::Report.name(&self.run);
-        let object = kube_call(
-            "read ConfigMap",
-            &name,
-            self.api(Child::Report).get_opt(&name),
-        )
-        .await?;
-        let Some(packed) = object.as_ref().and_then(|object| {
-            object.data["binaryData"]
-                .as_object()?
-                .values()
-                .next()?
-                .as_str()
-        }) else {
+    /// Reads the stored report: whose it is, and the result if it is the run's own and can be read;
+    /// `None` when there is no report. Nothing of a foreign one is unpacked.
+    async fn report(&self) -> Result<Option<StoredReport>, ApiError> {
+        let api = self.api(Child::Report);
+        let found = kube_call("read ConfigMap", &self.report, api.get_opt(&self.report)).await?;
+        let Some(object) = found else {
             return Ok(None);
         };
-        let result = data_encoding::BASE64
-            .decode(packed.as_bytes())
-            .map_err(|error| error.to_string())
-            .and_then(|packed| build::read_report(&packed));
+        let packed = build::packed_report(&object.data);
+        let is_sealed = match (&self.trust, &packed) {
+            (Trust::Labels, _) => true,
+            (Trust::NoKey, _) | (_, None) => false,
+            (Trust::Seals { proofs, .. }, Some(packed)) => {
+                let seal = object.annotations().get(SEAL_ANNOTATION);
+                let seal = seal.map(String::as_str).unwrap_or_default();
+                proofs.admits_report(&self.uid, &self.run, packed, seal)
+            }
+        };
+        if !is_sealed || !is_labelled(&object, &self.uid, &self.run) {
+            return Ok(Some((Presence::Foreign, None)));
+        }
+        let result = packed.ok_or_else(|| "has no content".to_owned());
+        let result = result.and_then(|packed| build::read_report(&packed));
         if let Err(error) = &result {
             tracing::warn!(run = %self.run, %error, "the report cannot be read");
         }
-        Ok(result.ok())
+        Ok(Some((ours(&object), result.ok().map(Box::new))))
     }
 
-    /// Lists the reports of all runs of the LoadTest.
-    async fn reports(&self) -> Result<Vec<OldReport>, ApiError> {
+    /// Lists the reports of all runs of the LoadTest, by the names that they have under any of the
+    /// install keys or had in older releases.
+    async fn reports(&self, keys: &InstallKeys) -> Result<Vec<OldReport>, ApiError> {
+        let proofs: Vec<Proofs> = keys.all_proofs().collect();
+        let is_report = |name: &str, run: &str| {
+            let proofs = proofs.iter().map(Some).chain([None]);
+            proofs
+                .into_iter()
+                .any(|proofs| name == build::report_name(proofs, &self.uid, run))
+        };
         let list = ListParams::default().labels(&format!(
             "{TEST_LABEL}={},{UID_LABEL}={},{COMPONENT_LABEL}=report",
             self.test, self.uid
@@ -292,8 +396,10 @@ impl Lookup {
         .await?;
         let reports = list.items.iter().filter_map(|report| {
             let run = report.labels().get(RUN_LABEL)?.clone();
-            (report.name_any() == Child::Report.name(&run)).then(|| OldReport {
+            let name = report.name_any();
+            is_report(&name, &run).then(|| OldReport {
                 run,
+                name,
                 uid: report.uid().unwrap_or_default(),
             })
         });
@@ -301,9 +407,26 @@ impl Lookup {
     }
 }
 
-/// Returns whether the object was made for this run and this LoadTest, not for one of the same name
-/// before it.
-fn is_ours(object: &impl ResourceExt, uid: &str, run: &str) -> bool {
+/// Report that is stored: whose it is, and the result if it is the run's own.
+type StoredReport = (Presence, Option<Box<RunResult>>);
+
+fn ours(object: &impl ResourceExt) -> Presence {
+    Presence::Ours {
+        uid: object.uid().unwrap_or_default(),
+        deleting: object.meta().deletion_timestamp.is_some(),
+    }
+}
+
+/// Returns whether a ConfigMap holds the run file with this hash, and can hold no other.
+fn is_plan(object: &DynamicObject, plan_hash: &str) -> bool {
+    let text = object.data["data"][RUN_FILE].as_str();
+    object.data["immutable"] == true
+        && text.is_some_and(|text| sha256(text.as_bytes()) == plan_hash)
+}
+
+/// Returns whether the object's labels are of this run and this LoadTest, not of one of the same
+/// name before it.
+fn is_labelled(object: &impl ResourceExt, uid: &str, run: &str) -> bool {
     let labels = object.labels();
     labels.get(RUN_LABEL).is_some_and(|label| label == run)
         && labels.get(UID_LABEL).is_some_and(|label| label == uid)
@@ -395,10 +518,15 @@ fn master_client(
 
 /// Returns whose the object is that has the name of a child of `run`; `None` when there is none.
 pub async fn presence_of(
-    client: &Client,
+    context: &Context,
     test: &LoadTest,
-    run: &str,
+    run: &RunStatus,
     child: Child,
 ) -> Result<Option<Presence>, ApiError> {
-    Lookup::new(client, test, run).metadata(child).await
+    let found = Lookup::new(context, test, run);
+    match child {
+        Child::Plan => found.plan().await,
+        Child::Report => Ok(found.report().await?.map(|(presence, _)| presence)),
+        _ => found.metadata(child).await,
+    }
 }

@@ -1,11 +1,12 @@
 //! Pods and Deployments as decisions see them, read from their statuses. Pure.
 
-use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
+use k8s_openapi::api::core::v1::{ContainerStateTerminated, ContainerStatus, Pod};
 use kube::ResourceExt;
 use serde_json::Value;
 
 use super::child::{COMPONENT_LABEL, Component};
 use super::reason::Reason;
+use super::text::cut;
 use super::view::{PodView, Trouble};
 use crate::wire::layout::exit;
 
@@ -65,7 +66,14 @@ fn trouble(container: &ContainerStatus, component: Component) -> Option<Trouble>
             "CreateContainerConfigError" | "CreateContainerError" | "RunContainerError" => {
                 Reason::ContainerConfigError
             }
-            "CrashLoopBackOff" => crashed,
+            "CrashLoopBackOff" => {
+                let last = container.last_state.as_ref();
+                let last = last.and_then(|state| state.terminated.as_ref());
+                if let Some(trouble) = last.and_then(|ended| refusal(ended, component)) {
+                    return Some(trouble);
+                }
+                crashed
+            }
             _ => return None,
         };
         let message = waiting
@@ -77,6 +85,9 @@ fn trouble(container: &ContainerStatus, component: Component) -> Option<Trouble>
     let ended = state.terminated.filter(|ended| {
         ended.exit_code != i32::from(exit::RELEASED) && ended.exit_code != i32::from(exit::DRAINED)
     })?;
+    if let Some(trouble) = refusal(&ended, component) {
+        return Some(trouble);
+    }
     let why = ended
         .message
         .filter(|message| !message.is_empty())
@@ -90,6 +101,16 @@ fn trouble(container: &ContainerStatus, component: Component) -> Option<Trouble>
     Some(Trouble {
         reason,
         message: format!("ended with code {}: {why}", ended.exit_code),
+    })
+}
+
+/// Returns the trouble of a master that refused what it mounted, which it says by its exit code.
+fn refusal(ended: &ContainerStateTerminated, component: Component) -> Option<Trouble> {
+    let is_refusal =
+        component == Component::Master && ended.exit_code == i32::from(exit::BAD_CONFIG);
+    is_refusal.then(|| Trouble {
+        reason: Reason::ForeignChild,
+        message: cut(ended.message.as_deref().unwrap_or("refused its files"), 512),
     })
 }
 
@@ -109,7 +130,11 @@ mod tests {
     use super::*;
 
     fn pod(status: Value) -> PodView {
-        let labels = json!({"app.kubernetes.io/component": "worker"});
+        pod_of("worker", status)
+    }
+
+    fn pod_of(component: &str, status: Value) -> PodView {
+        let labels = json!({"app.kubernetes.io/component": component});
         view(
             &serde_json::from_value(
                 json!({"metadata": {"name": "p", "labels": labels}, "status": status}),
@@ -164,6 +189,29 @@ mod tests {
             )),
             Some("WorkerCrashed")
         );
+    }
+
+    #[test]
+    fn a_master_that_refuses_its_files_is_told_from_one_that_crashed() {
+        let refused = json!({"exitCode": 42, "message": "tls.key is not what the operator wrote"});
+        let crashed = json!({"exitCode": 1, "message": "cannot listen"});
+        let looping = |last: &Value| {
+            let mut status = container(json!({"waiting": {"reason": "CrashLoopBackOff"}}));
+            status["containerStatuses"][0]["lastState"] = json!({"terminated": last});
+            status
+        };
+        for (ended, reason) in [
+            (&refused, Reason::ForeignChild),
+            (&crashed, Reason::MasterCrashed),
+        ] {
+            for status in [container(json!({"terminated": ended})), looping(ended)] {
+                let trouble = pod_of("master", status).trouble.unwrap();
+                assert_eq!(trouble.reason, reason);
+            }
+        }
+        let status = container(json!({"terminated": refused}));
+        let message = pod_of("master", status).trouble.unwrap().message;
+        assert!(message.contains("tls.key"), "{message}");
     }
 
     #[test]

@@ -40,6 +40,8 @@ reasons! {
     DeadlineExceeded,
     /// A Pod's image cannot be pulled.
     ImagePullFailed,
+    /// An object that is not of this run has the name of one of its children.
+    ForeignChild,
     /// The spec cannot be carried out.
     InvalidSpec,
     /// The master's container keeps ending.
@@ -52,8 +54,6 @@ reasons! {
     MasterUnreachable,
     /// A Secret, a ConfigMap or a key of one is not there.
     MissingReference,
-    /// An object that is not of this run has the name of one of its children.
-    NameTaken,
     /// A changed spec waits for the end of the run in progress.
     NewerSpecWaiting,
     /// The issuer of tokens gave none.

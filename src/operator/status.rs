@@ -11,7 +11,7 @@ mod results;
 use jiff::Timestamp;
 
 use super::apply::applied::Applied;
-use super::child::{COMPONENT_LABEL, Child, Component, RUN_LABEL};
+use super::child::{COMPONENT_LABEL, Component, RUN_LABEL};
 use super::identity;
 use super::reason::Reason;
 use super::text::cut;
@@ -235,9 +235,9 @@ fn show_end(
     if let Some(result) = result {
         show_result(new, end, result);
     }
-    let is_stored = result.is_some() && applied.has(Child::Report);
-    new.report_ref = is_stored.then(|| ReportRef {
-        config_map: Child::Report.name(&run.id),
+    let stored = applied.report().filter(|_| result.is_some());
+    new.report_ref = stored.map(|name| ReportRef {
+        config_map: name.to_owned(),
     });
     if new.history.first().is_none_or(|entry| entry.run != run.id) {
         let columns = new.columns.clone().unwrap_or_default();

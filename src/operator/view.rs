@@ -6,6 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::child::{Child, Component};
+use super::proof::Proofs;
 use super::reason::Reason;
 use crate::crd::{LoadTest, LoadTestStatus};
 use crate::wire::RunResult;
@@ -20,6 +21,8 @@ pub struct Observed {
     pub installation: Installation,
     /// Children of the run in the status; empty when there is none.
     pub children: Children,
+    /// Name that the report of the run in the status has; empty without a run.
+    pub report: String,
     /// Reports of all runs of the LoadTest; empty while a run is in progress.
     pub old_reports: Vec<OldReport>,
     /// Pods of the run in the status.
@@ -54,6 +57,8 @@ pub struct Installation {
     pub id: String,
     /// Id of the install key that new runs use.
     pub key_id: String,
+    /// Proofs of that key, which ids of new runs are made of.
+    pub proofs: Proofs,
 }
 
 /// Object that has the name of a run's child.
@@ -119,6 +124,8 @@ impl Children {
 pub struct OldReport {
     /// Id of the run.
     pub run: String,
+    /// Name of the ConfigMap.
+    pub name: String,
     /// UID of the ConfigMap.
     pub uid: String,
 }

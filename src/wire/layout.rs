@@ -29,8 +29,20 @@ pub const STATE_DIR: &str = "/var/lib/starling";
 pub mod channel {
     /// PEM certificate of the run's own authority.
     pub const CA: &str = "ca.crt";
-    /// Token that lets workers in.
+    /// Token that lets a worker in, as a file. Runs of older releases have it under this key, one
+    /// for all workers; newer ones have a key for each worker, see [`worker_key`].
     pub const WORKER_TOKEN: &str = "worker.token";
+    /// Key that the master computes the tokens of workers with.
+    pub const WORKERS_KEY: &str = "workers.key";
+
+    /// Key of the token of the worker with this index.
+    pub fn worker_key(index: u32) -> String {
+        format!("worker-{index}")
+    }
+
+    /// [`worker_key`] of the Pod's own index, in the form that a `subPathExpr` takes.
+    pub const WORKER_KEY_EXPR: &str = "worker-$(JOB_COMPLETION_INDEX)";
+
     /// PEM leaf certificate of the master.
     pub const MASTER_CERT: &str = "tls.crt";
     /// PEM key (PKCS #8) of that certificate.

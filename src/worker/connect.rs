@@ -13,10 +13,11 @@ use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
 use tonic::{Request, Status};
 
 use super::{End, Options, Worker};
-use crate::wire::MAX_MESSAGE;
+use crate::wire::checksum::{self, Mismatch};
 use crate::wire::fleet::fleet_client::FleetClient;
 use crate::wire::fleet::{FromMaster, FromWorker};
 use crate::wire::layout::{channel, server_name};
+use crate::wire::{MAX_MESSAGE, tokens};
 
 /// Longest time to connect, and to be answered.
 const DIAL_TIMEOUT: Duration = Duration::from_secs(5);
@@ -40,6 +41,17 @@ pub enum ConnectError {
         path: std::path::PathBuf,
         /// Error of the system.
         source: std::io::Error,
+    },
+    /// The CA is not the one that the operator wrote.
+    #[error(transparent)]
+    Foreign(#[from] Mismatch),
+    /// The token is that of another worker.
+    #[error("the worker token is that of index {of}, and this is index {index}")]
+    OtherIndex {
+        /// Index that the token speaks of.
+        of: u32,
+        /// Index of this worker.
+        index: u32,
     },
     /// The token has characters that no header may have.
     #[error("the worker token is not a header's value")]
@@ -96,7 +108,8 @@ pub struct Connector {
 }
 
 impl Connector {
-    /// Reads certificate and token. Fails when they are missing, or the address is none.
+    /// Reads certificate and token. Fails when they are missing or not those of this worker and its
+    /// run, or when the address is none.
     pub fn new(options: &Options) -> Result<Self, ConnectError> {
         let read = |name: &str| {
             let path = options.channel.join(name);
@@ -107,13 +120,21 @@ impl Connector {
                 master: options.master.clone(),
             });
         }
+        let ca = read(channel::CA)?;
+        checksum::check(&options.sha256, channel::CA, ca.as_bytes())?;
         let tls = ClientTlsConfig::new()
-            .ca_certificate(Certificate::from_pem(read(channel::CA)?))
+            .ca_certificate(Certificate::from_pem(ca))
             .domain_name(server_name(&options.run));
-        let mut authorization: MetadataValue<Ascii> =
-            format!("Bearer {}", read(channel::WORKER_TOKEN)?.trim())
-                .parse()
-                .map_err(|_| ConnectError::Token)?;
+        let token = read(channel::WORKER_TOKEN)?;
+        let token = token.trim();
+        // a token without an index is the one of all workers, as older releases had it
+        if let Some(of) = tokens::index_of(token).filter(|of| *of != options.index) {
+            let index = options.index;
+            return Err(ConnectError::OtherIndex { of, index });
+        }
+        let mut authorization: MetadataValue<Ascii> = format!("Bearer {token}")
+            .parse()
+            .map_err(|_| ConnectError::Token)?;
         authorization.set_sensitive(true);
         Ok(Self {
             master: options.master.clone(),

@@ -15,8 +15,9 @@ use super::work::{Interval, Work};
 use crate::engine::{Assignment, Demand, FeedData, PrepareError, Prepared, RequestLogSink};
 use crate::plan::{Plan, Share};
 use crate::wire::PROTOCOL_VERSION;
+use crate::wire::checksum::{self, FileHash};
 use crate::wire::fleet::{self, FromMaster, FromWorker, from_master, from_worker::Message};
-use crate::wire::layout::RunFile;
+use crate::wire::layout::{RUN_FILE, RunFile};
 
 /// Reasons why a session ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -82,6 +83,8 @@ pub struct Worker {
     epoch: u32,
     /// Newest format of snapshots that the master reads.
     snapshot_format: u64,
+    /// Hashes of which that of the plan is compared; without any, every plan is taken.
+    hashes: Vec<FileHash>,
     plan: Option<Arc<Plan>>,
     stage: Stage,
     /// Kept for one-offs that come when the load is over.
@@ -123,6 +126,7 @@ impl Worker {
             request_log: None,
             epoch: 0,
             snapshot_format: 0,
+            hashes: vec![],
             plan: None,
             stage: Stage::Unprepared,
             prepared: None,
@@ -134,6 +138,11 @@ impl Worker {
             last_message_at: Instant::now(),
             leaving: false,
         }
+    }
+
+    /// Sets the hashes in the worker's arguments, one of which is the plan's.
+    pub fn checking(self, hashes: Vec<FileHash>) -> Self {
+        Self { hashes, ..self }
     }
 
     /// Sets the sink of request log entries.
@@ -361,6 +370,8 @@ impl Worker {
             return self.send_ready(outbound).await;
         }
         if self.plan.is_none() {
+            checksum::check(&self.hashes, RUN_FILE, welcome.run_file.as_bytes())
+                .map_err(|e| refused(format!("the master's plan: {e}")))?;
             let file: RunFile = serde_json::from_str(&welcome.run_file)
                 .map_err(|e| refused(format!("the master's plan cannot be read: {e}")))?;
             self.plan = Some(Arc::new(file.plan));

@@ -44,7 +44,7 @@ async fn one_run_one_result(stage: &Stage, write: &str) {
         "all but the report is gone",
         seconds(60),
         async || match stage.children().as_slice() {
-            [report] if report.ends_with("-report") => Ok(()),
+            [report] if report.contains("-report-") => Ok(()),
             children => Err(format!("{children:?}")),
         },
     )

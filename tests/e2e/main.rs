@@ -30,4 +30,5 @@ mod model_serving;
 mod once;
 mod secrets;
 mod targets;
+mod trust;
 mod verdict;

@@ -8,23 +8,33 @@ use crate::wire::control::{Grant, GrantAction};
 
 /// Children that the API server holds once the objects of a pass are created.
 #[derive(Debug)]
-pub struct Applied(Children);
+pub struct Applied {
+    children: Children,
+    report: String,
+}
 
 impl Applied {
-    /// Children as observed, and those created since.
-    pub(super) fn new(children: Children) -> Self {
-        Self(children)
+    /// Children as observed, and those created since. `report` is the name that the run's report
+    /// has.
+    pub(super) fn new(children: Children, report: String) -> Self {
+        Self { children, report }
     }
 
     /// Returns whether the child is there and is the run's own.
     pub fn has(&self, child: Child) -> bool {
-        self.0.has(child) && !self.0.is_foreign(child)
+        self.children.has(child) && !self.children.is_foreign(child)
+    }
+
+    /// Returns the name of the run's report, if that is stored.
+    pub fn report(&self) -> Option<&str> {
+        self.has(Child::Report).then_some(&self.report)
     }
 
     /// Trusts a test about what was created.
     #[cfg(test)]
     pub fn assumed(children: Children) -> Self {
-        Self(children)
+        let report = "name-of-the-report".to_owned();
+        Self { children, report }
     }
 }
 

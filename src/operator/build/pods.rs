@@ -56,22 +56,27 @@ fn with_lost_nodes(tolerations: &[TolerationSpec]) -> Vec<Value> {
 impl Blueprint<'_> {
     /// Pod template of the master.
     pub(super) fn master_pod(&self) -> Value {
-        let channel = [
+        let hashes = self.hash_args(&[
             keys::MASTER_CERT,
             keys::MASTER_KEY,
-            keys::WORKER_TOKEN,
+            keys::WORKERS_KEY,
             keys::OPERATOR_TOKEN,
             keys::READ_TOKEN,
+        ]);
+        let mut args = vec![
+            "master".to_owned(),
+            "--run-file".to_owned(),
+            format!("{RUN_DIR}/{RUN_FILE}"),
+            "--channel".to_owned(),
+            CHANNEL_DIR.to_owned(),
+            "--state".to_owned(),
+            STATE_DIR.to_owned(),
         ];
+        args.extend(hashes);
         let plan = Child::Plan.name(&self.run.id);
         let container = json!({
             "name": Component::Master.label(),
-            "args": [
-                "master",
-                "--run-file", format!("{RUN_DIR}/{RUN_FILE}"),
-                "--channel", CHANNEL_DIR,
-                "--state", STATE_DIR,
-            ],
+            "args": args,
             "ports": [
                 {"name": "control", "containerPort": CONTROL_PORT},
                 {"name": "ui", "containerPort": UI_PORT},
@@ -87,7 +92,7 @@ impl Blueprint<'_> {
         });
         let volumes = vec![
             json!({"name": "run", "configMap": {"name": plan, "defaultMode": READ_ONLY}}),
-            self.channel_volume(&channel),
+            self.master_channel(),
             json!({"name": "state", "emptyDir": {"sizeLimit": "256Mi"}}),
         ];
         let spec = &self.test.spec.master;
@@ -107,10 +112,9 @@ impl Blueprint<'_> {
         let run = &self.run.id;
         let stop_timeout = self.checked.plan.stop_timeout;
         let (mounts, inputs) = self.inputs();
-        let mut volume_mounts =
-            vec![json!({"name": "channel", "mountPath": CHANNEL_DIR, "readOnly": true})];
+        let (mut volume_mounts, channel) = self.worker_channel();
         volume_mounts.extend(mounts);
-        let mut volumes = vec![self.channel_volume(&[keys::CA, keys::WORKER_TOKEN])];
+        let mut volumes = vec![channel];
         volumes.extend(inputs);
         let (mounts, files): (Vec<Value>, Vec<Value>) = self
             .test
@@ -122,16 +126,23 @@ impl Blueprint<'_> {
             .unzip();
         volume_mounts.extend(mounts);
         volumes.extend(files);
+        let mut args = vec![
+            "worker".to_owned(),
+            "--run".to_owned(),
+            run.clone(),
+            "--master".to_owned(),
+            format!("{}:{CONTROL_PORT}", child_name(run, "master")),
+            "--channel".to_owned(),
+            CHANNEL_DIR.to_owned(),
+            "--inputs".to_owned(),
+            INPUTS_DIR.to_owned(),
+            "--grace".to_owned(),
+            duration::format(self.checked.grace),
+        ];
+        args.extend(self.hash_args(&[keys::CA]));
         let container = json!({
             "name": Component::Worker.label(),
-            "args": [
-                "worker",
-                "--run", run,
-                "--master", format!("{}:{CONTROL_PORT}", child_name(run, "master")),
-                "--channel", CHANNEL_DIR,
-                "--inputs", INPUTS_DIR,
-                "--grace", duration::format(self.checked.grace),
-            ],
+            "args": args,
             "volumeMounts": volume_mounts,
         });
         let spec = &self.test.spec.workers;
@@ -225,16 +236,58 @@ impl Blueprint<'_> {
         });
     }
 
-    fn channel_volume(&self, keys: &[&str]) -> Value {
-        let items: Vec<Value> = keys
-            .iter()
-            .map(|key| json!({"key": key, "path": key}))
-            .collect();
-        json!({"name": "channel", "secret": {
+    /// Volume of the master's part of the channel: all of it, so that a key that is missing keeps
+    /// no Pod waiting; the master says what is wrong. It holds the key of every worker's token
+    /// anyway.
+    fn master_channel(&self) -> Value {
+        match self.seals {
+            Some(_) => self.channel_volume(None),
+            None => self.channel_volume(Some(&[
+                keys::MASTER_CERT,
+                keys::MASTER_KEY,
+                keys::WORKER_TOKEN,
+                keys::OPERATOR_TOKEN,
+                keys::READ_TOKEN,
+            ])),
+        }
+    }
+
+    /// Mounts and volume of a worker's part of the channel: the authority, and the token of its own
+    /// index. The container sees these two files of the volume and no other.
+    fn worker_channel(&self) -> (Vec<Value>, Value) {
+        if self.seals.is_none() {
+            let mount = json!({"name": "channel", "mountPath": CHANNEL_DIR, "readOnly": true});
+            let volume = self.channel_volume(Some(&[keys::CA, keys::WORKER_TOKEN]));
+            return (vec![mount], volume);
+        }
+        let mount = |file: &str, sub_path: &str, key: &str| {
+            json!({
+                "name": "channel",
+                "mountPath": format!("{CHANNEL_DIR}/{file}"),
+                sub_path: key,
+                "readOnly": true,
+            })
+        };
+        let mounts = vec![
+            mount(keys::CA, "subPath", keys::CA),
+            mount(keys::WORKER_TOKEN, "subPathExpr", keys::WORKER_KEY_EXPR),
+        ];
+        (mounts, self.channel_volume(None))
+    }
+
+    /// Volume of the channel Secret with these keys of it; without any, with all.
+    fn channel_volume(&self, keys: Option<&[&str]>) -> Value {
+        let mut secret = json!({
             "secretName": Child::Channel.name(&self.run.id),
             "defaultMode": READ_ONLY,
-            "items": items,
-        }})
+        });
+        if let Some(keys) = keys {
+            secret["items"] = keys
+                .iter()
+                .map(|key| json!({"key": key, "path": key}))
+                .collect();
+        }
+        json!({"name": "channel", "secret": secret})
     }
 
     /// Mounts and volumes of the Secrets and ConfigMaps that the test refers to. They are optional:

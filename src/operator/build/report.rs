@@ -7,8 +7,8 @@ use flate2::Compression;
 use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
 
-use crate::wire::RunResult;
 use crate::wire::result::HistogramResult;
+use crate::wire::{RunResult, bounds};
 
 /// Key of the result in the report ConfigMap.
 pub const KEY: &str = "result.json.gz";
@@ -16,10 +16,6 @@ pub const KEY: &str = "result.json.gz";
 /// Most bytes of a packed result. A ConfigMap holds at most 1 MiB; base64 is not counted, names and
 /// labels are.
 const MAX_STORED: usize = 900 * 1024;
-
-/// Most bytes that a report may unpack to. No honest one does: the bound keeps a forged one from
-/// filling the memory.
-const MAX_UNPACKED: u64 = 64 * 1024 * 1024;
 
 /// Number of histograms kept longer than the others: those of the steps with the most requests.
 const MAX_HISTOGRAMS: usize = 100;
@@ -39,7 +35,7 @@ fn write_within(result: &RunResult, limit: usize) -> Vec<u8> {
         leave_out_rare_histograms,
         leave_out_histograms,
     ] {
-        if packed.len() <= limit {
+        if packed.stored.len() <= limit && packed.unpacked <= bounds::RESULT.bytes {
             break;
         }
         if let Some(what) = leave_out(&mut cut) {
@@ -49,7 +45,7 @@ fn write_within(result: &RunResult, limit: usize) -> Vec<u8> {
             packed = pack(&cut);
         }
     }
-    packed
+    packed.stored
 }
 
 fn leave_out_series(result: &mut RunResult) -> Option<String> {
@@ -96,21 +92,40 @@ fn leave_out_histograms(result: &mut RunResult) -> Option<String> {
     (histograms > 0).then(|| format!("{histograms} histograms"))
 }
 
-fn pack(result: &RunResult) -> Vec<u8> {
-    let json = serde_json::to_vec(result).expect("a result is JSON");
-    let mut gzip = GzEncoder::new(Vec::new(), Compression::default());
-    gzip.write_all(&json)
-        .and_then(|()| gzip.finish())
-        .expect("writing to memory does not fail")
+/// Packed result, and the number of bytes that it unpacks to.
+struct Packed {
+    stored: Vec<u8>,
+    unpacked: usize,
 }
 
-/// Unpacks a result packed by [`write`]; the error says why the bytes are none.
+fn pack(result: &RunResult) -> Packed {
+    let json = serde_json::to_vec(result).expect("a result is JSON");
+    let mut gzip = GzEncoder::new(Vec::new(), Compression::default());
+    let stored = gzip
+        .write_all(&json)
+        .and_then(|()| gzip.finish())
+        .expect("writing to memory does not fail");
+    Packed {
+        stored,
+        unpacked: json.len(),
+    }
+}
+
+/// Returns the packed result in the JSON of a report ConfigMap; `None` where there is none.
+pub fn packed(object: &serde_json::Value) -> Option<Vec<u8>> {
+    let text = object["binaryData"][KEY].as_str()?;
+    data_encoding::BASE64.decode(text.as_bytes()).ok()
+}
+
+/// Unpacks a result packed by [`write`]; the error says why the bytes are none. What is larger than
+/// any honest result is refused before it is parsed, at the cost of at most its bound in bytes.
 pub fn read(packed: &[u8]) -> Result<RunResult, String> {
     let mut json = Vec::new();
     GzDecoder::new(packed)
-        .take(MAX_UNPACKED)
+        .take(bounds::RESULT.bytes as u64 + 1)
         .read_to_end(&mut json)
         .map_err(|error| format!("is not gzip: {error}"))?;
+    bounds::check(&json, &bounds::RESULT).map_err(|error| format!("is no result: {error}"))?;
     serde_json::from_slice(&json).map_err(|error| format!("is not a result: {error}"))
 }
 
@@ -173,13 +188,14 @@ mod tests {
                 cut.warnings.len(),
             )
         };
-        let whole = pack(&result).len();
+        let whole = pack(&result).stored.len();
         assert_eq!(left(whole), (1200, true, 200, 0));
         assert_eq!(left(whole - 1), (0, true, 200, 1));
         let without_series = pack(&RunResult {
             series: vec![],
             ..result.clone()
         })
+        .stored
         .len();
         assert_eq!(left(without_series - 1), (0, false, 200, 2));
         let without_blocks = pack(&RunResult {
@@ -187,9 +203,31 @@ mod tests {
             blocks: None,
             ..result.clone()
         })
+        .stored
         .len();
         assert_eq!(left(without_blocks - 1), (0, false, 100, 3));
         assert_eq!(left(100), (0, false, 0, 4));
+    }
+
+    fn gzip(json: &[u8]) -> Vec<u8> {
+        let mut gzip = GzEncoder::new(Vec::new(), Compression::best());
+        gzip.write_all(json).unwrap();
+        gzip.finish().unwrap()
+    }
+
+    /// Before there were bounds, a report of 171 KB took 4 GiB: each `{}` became a whole step.
+    #[test]
+    fn a_small_report_that_unpacks_to_much_is_refused_before_it_is_parsed() {
+        let steps = ["{}"; 60_000].join(",");
+        let bomb = gzip(format!("{{\"steps\": [{steps}]}}").as_bytes());
+        assert!(bomb.len() < 2_000);
+        let refused = read(&bomb).unwrap_err();
+        assert!(refused.contains("more than 50000 objects"), "{refused}");
+
+        let bomb = gzip(&vec![b' '; bounds::RESULT.bytes + 1]);
+        assert!(read(&bomb).unwrap_err().contains("bytes"));
+        let deep = gzip("[".repeat(100_000).as_bytes());
+        assert!(read(&deep).unwrap_err().contains("inside each other"));
     }
 
     #[test]

@@ -13,7 +13,8 @@ use serde::de::DeserializeOwned;
 use super::*;
 use crate::crd::check;
 use crate::operator::fixture;
-use crate::wire::layout;
+use crate::wire::checksum::sha256;
+use crate::wire::layout::{self, RunFile};
 
 const RUN: &str = "categorizer-k3v7ra";
 
@@ -31,15 +32,26 @@ fn run() -> RunStatus {
         workers: 3,
         digest: "d".into(),
         created_at: fixture::NOW.into(),
+        plan_hash: Some(String::new()),
         ..RunStatus::default()
     }
 }
 
 fn fleet(test: &LoadTest) -> Vec<(Child, Value)> {
+    fleet_of(test, run())
+}
+
+/// Objects as the release before made them: its runs have no hash of their plan.
+fn fleet_of_old(test: &LoadTest) -> Vec<(Child, Value)> {
+    let plan_hash = None;
+    fleet_of(test, RunStatus { plan_hash, ..run() })
+}
+
+fn fleet_of(test: &LoadTest, run: RunStatus) -> Vec<(Child, Value)> {
     let keys = fixture::keys();
     let run = RunStatus {
         key_id: keys.current.clone(),
-        ..run()
+        ..plan_file::hashed(test, &run, &check(&test.spec).unwrap())
     };
     let result = fixture::result();
     let fleet = Create::Fleet {
@@ -54,6 +66,7 @@ fn fleet(test: &LoadTest) -> Vec<(Child, Value)> {
     let built = [fleet, report].map(|create| build(test, &create, &settings(), &keys).unwrap());
     let objects = built.into_iter().flatten().map(|object| {
         let child = object.child();
+        assert!(!object.name().is_empty());
         let object = serde_json::to_value(object.owned("uid-of-plan")).unwrap();
         (child, object)
     });
@@ -106,8 +119,9 @@ fn no_field_of_any_object_is_misspelt() {
 fn names_fit_a_label_and_a_host_name_for_the_longest_test() {
     let mut test = fixture::test();
     test.metadata.name = Some("a".repeat(40));
-    let id = crate::operator::identity::run_id(&"a".repeat(40), "uid", i64::MAX);
-    for child in Child::ALL {
+    let proofs = fixture::keys().current_proofs();
+    let id = crate::operator::identity::run_id(&proofs, &"a".repeat(40), "uid", i64::MAX);
+    for child in Child::FLEET {
         // a Job's Pods are called <job>-<index>, with up to three digits
         assert!(child.name(&id).len() + "-999".len() <= 63, "{child}");
     }
@@ -195,34 +209,151 @@ fn pods_keep_to_the_restricted_standard() {
 }
 
 #[test]
-fn a_role_is_given_only_the_keys_it_needs() {
-    let keys = |child: Child| -> Vec<String> {
-        let pod = object(child)["spec"]["template"]["spec"].clone();
-        let volume = pod["volumes"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .find(|volume| volume["name"] == "channel")
-            .unwrap()
-            .clone();
-        volume["secret"]["items"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .map(|item| item["key"].as_str().unwrap().to_owned())
-            .collect()
-    };
-    assert_eq!(keys(Child::Workers), ["ca.crt", "worker.token"]);
+fn a_worker_sees_the_authority_and_the_token_of_its_own_index_alone() {
+    let pod = object(Child::Workers)["spec"]["template"]["spec"].clone();
+    let mounts = pod["containers"][0]["volumeMounts"].as_array().unwrap();
+    let channel: Vec<&Value> = mounts.iter().filter(|m| m["name"] == "channel").collect();
     assert_eq!(
-        keys(Child::Master),
+        channel,
         [
-            "tls.crt",
-            "tls.key",
-            "worker.token",
-            "operator.token",
-            "read.token"
+            &json!({
+                "name": "channel",
+                "mountPath": "/etc/starling/channel/ca.crt",
+                "subPath": "ca.crt",
+                "readOnly": true,
+            }),
+            &json!({
+                "name": "channel",
+                "mountPath": "/etc/starling/channel/worker.token",
+                "subPathExpr": "worker-$(JOB_COMPLETION_INDEX)",
+                "readOnly": true,
+            }),
         ]
     );
+}
+
+#[test]
+fn the_secret_of_the_largest_fleet_has_a_token_for_each_worker_and_fits() {
+    let largest = RunStatus {
+        workers: 2_000,
+        ..run()
+    };
+    let of = |child: Child| {
+        let fleet = fleet_of(&fixture::test(), largest.clone());
+        fleet.into_iter().find(|(c, _)| *c == child).unwrap().1
+    };
+    let secret = of(Child::Channel);
+    let data = secret["stringData"].as_object().unwrap();
+    assert_eq!(data.len(), 6 + 2_000);
+    let key = crate::wire::tokens::WorkerKey::parse(data["workers.key"].as_str().unwrap());
+    let key = key.unwrap();
+    for index in [0, 3, 1_999] {
+        let token = data[&layout::channel::worker_key(index)].as_str().unwrap();
+        assert_eq!(key.admits(token.as_bytes()), Some(index));
+    }
+    // the API server stores base64, and counts all of the object against 1 MiB
+    let stored = secret.to_string().len() * 4 / 3;
+    assert!(stored < 256 * 1024, "{stored}");
+    assert!(of(Child::Workers).to_string().len() < 16 * 1024);
+}
+
+#[test]
+fn pods_name_the_hash_of_the_plan_and_of_every_channel_file_they_believe() {
+    let fleet = fleet(&fixture::test());
+    let find = |child: Child| &fleet.iter().find(|(c, _)| *c == child).unwrap().1;
+    let hashes = |child: Child| -> BTreeMap<String, String> {
+        let args = find(child)["spec"]["template"]["spec"]["containers"][0]["args"].clone();
+        let args: Vec<String> = serde_json::from_value(args).unwrap();
+        let hashes = args.windows(2).filter(|pair| pair[0] == "--sha256");
+        hashes
+            .map(|pair| {
+                let hash: FileHash = pair[1].parse().unwrap();
+                (hash.name, hash.sha256)
+            })
+            .collect()
+    };
+    let files = |hashes: &BTreeMap<String, String>| hashes.keys().cloned().collect::<Vec<_>>();
+    let (master, worker) = (hashes(Child::Master), hashes(Child::Workers));
+    assert_eq!(
+        files(&master),
+        [
+            "operator.token",
+            "read.token",
+            "run.json",
+            "tls.crt",
+            "tls.key",
+            "workers.key"
+        ]
+    );
+    assert_eq!(files(&worker), ["ca.crt", "run.json"]);
+    let (secret, plan) = (find(Child::Channel), find(Child::Plan));
+    for (name, hash) in master.iter().chain(&worker) {
+        let content = match name.as_str() {
+            RUN_FILE => &plan["data"][RUN_FILE],
+            name => &secret["stringData"][name],
+        };
+        assert_eq!(
+            *hash,
+            sha256(content.as_str().unwrap().as_bytes()),
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn every_object_has_a_seal_of_its_own() {
+    let mut seals = std::collections::BTreeSet::new();
+    for (child, value) in fleet(&fixture::test()) {
+        let seal = &value["metadata"]["annotations"][SEAL_ANNOTATION];
+        assert!(seals.insert(seal.as_str().unwrap().to_owned()), "{child}");
+    }
+}
+
+#[test]
+fn only_the_operator_can_name_a_report_and_seal_it() {
+    let (keys, test) = (fixture::keys(), fixture::test());
+    let report = object(Child::Report);
+    let name = report["metadata"]["name"].as_str().unwrap();
+    let proofs = keys.current_proofs();
+    assert_eq!(name, report_name(Some(&proofs), "0b0c", RUN));
+    assert_eq!(name.len(), RUN.len() + "-report-".len() + 12);
+    let packed = packed_report(&report).unwrap();
+    let seal = report["metadata"]["annotations"][SEAL_ANNOTATION].as_str();
+    assert!(proofs.admits_report("0b0c", RUN, &packed, seal.unwrap()));
+    assert_eq!(read_report(&packed).unwrap(), fixture::result());
+    let old = fleet_of_old(&test).pop().unwrap().1;
+    assert_eq!(old["metadata"]["name"], format!("{RUN}-report"));
+}
+
+#[test]
+fn a_run_of_the_release_before_gets_the_objects_that_release_made() {
+    for (child, value) in fleet_of_old(&fixture::test()) {
+        assert_eq!(value["metadata"]["annotations"], Value::Null, "{child}");
+        let template = &value["spec"]["template"]["spec"];
+        let args = template["containers"][0]["args"].to_string();
+        assert!(!args.contains("--sha256"), "{child}");
+        let keys = match child {
+            Child::Workers => vec!["ca.crt", "worker.token"],
+            Child::Master => vec![
+                "tls.crt",
+                "tls.key",
+                "worker.token",
+                "operator.token",
+                "read.token",
+            ],
+            Child::Channel => {
+                assert_eq!(value["stringData"].as_object().unwrap().len(), 6);
+                assert!(value["stringData"]["worker.token"].is_string());
+                continue;
+            }
+            _ => continue,
+        };
+        let volumes = template["volumes"].as_array().unwrap();
+        let channel = volumes.iter().find(|volume| volume["name"] == "channel");
+        let items = channel.unwrap()["secret"]["items"].as_array().unwrap();
+        let mounted: Vec<&str> = items.iter().map(|i| i["key"].as_str().unwrap()).collect();
+        assert_eq!(mounted, keys, "{child}");
+    }
 }
 
 #[test]

@@ -83,6 +83,8 @@ pub struct Deletion {
     pub child: Child,
     /// Id of the run that the child belongs to.
     pub run: String,
+    /// Name of the object.
+    pub name: String,
     /// UID of the very object that is meant.
     pub uid: String,
 }

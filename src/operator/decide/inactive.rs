@@ -12,6 +12,7 @@ use crate::crd::status::{RunEnd, RunStatus};
 use crate::crd::{Checked, Phase};
 use crate::operator::child::{Child, Component};
 use crate::operator::identity;
+use crate::operator::plan_file;
 use crate::operator::reason::Reason;
 use crate::operator::spec_check::SpecCheck;
 use crate::operator::status::{Draft, Situation};
@@ -132,11 +133,13 @@ fn wish(seen: &Observed, checks: &mut SpecCheck) -> Wish {
     }
 }
 
-/// Begins a run (W1): its id is in the status before anything of it exists.
+/// Begins a run (W1): its id and the hash of its plan are in the status before anything of it
+/// exists.
 fn begin<'a>(seen: &Observed, checked: &Checked, now: Timestamp) -> Draft<'a> {
     let metadata = &seen.test.metadata;
     let run = RunStatus {
         id: identity::run_id(
+            &seen.installation.proofs,
             metadata.name.as_deref().unwrap_or_default(),
             metadata.uid.as_deref().unwrap_or_default(),
             seen.status().runs + 1,
@@ -146,6 +149,7 @@ fn begin<'a>(seen: &Observed, checked: &Checked, now: Timestamp) -> Draft<'a> {
         rerun: identity::rerun(&seen.test),
         installation: seen.installation.id.clone(),
         key_id: seen.installation.key_id.clone(),
+        plan_hash: Some(String::new()),
         workers: seen.test.spec.workers.replicas,
         created_at: times::write_instant(now),
         start_by: times::write_instant(times::after(now, checked.start_deadline)),
@@ -153,7 +157,7 @@ fn begin<'a>(seen: &Observed, checked: &Checked, now: Timestamp) -> Draft<'a> {
         ..RunStatus::default()
     };
     Draft {
-        run: Some(run),
+        run: Some(plan_file::hashed(&seen.test, &run, checked)),
         situation: Situation::Begun,
     }
 }
@@ -245,6 +249,7 @@ fn leftovers(seen: &Observed, run: &RunStatus, is_all: bool) -> Vec<Deletion> {
         seen.children.uid(child).map(|uid| Deletion {
             child,
             run: run.id.clone(),
+            name: child.name(&run.id),
             uid: uid.to_owned(),
         })
     };
@@ -271,6 +276,7 @@ fn forgotten_reports(seen: &Observed, run: &RunStatus) -> Vec<Deletion> {
         .map(|report| Deletion {
             child: Child::Report,
             run: report.run.clone(),
+            name: report.name.clone(),
             uid: report.uid.clone(),
         })
         .collect()

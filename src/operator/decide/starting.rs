@@ -9,11 +9,12 @@ use crate::crd::Phase;
 use crate::crd::status::{MasterStatus, RunEnd, RunStatus};
 use crate::operator::child::{Child, Component};
 use crate::operator::identity;
+use crate::operator::plan_file;
 use crate::operator::reason::Reason;
 use crate::operator::spec_check::SpecCheck;
 use crate::operator::status::{Draft, Situation};
 use crate::operator::times::{self, TimeError};
-use crate::operator::view::{MasterView, Observed, Refusal, RefusalKind};
+use crate::operator::view::{MasterView, Observed, PodView, Refusal, RefusalKind};
 use crate::wire::control::{MasterState, ProblemKind, Progress, WorkerProblem};
 
 /// Decides about a run that has not been granted.
@@ -28,6 +29,14 @@ pub fn decide<'a>(
     }
     let (run, start_by) = &released(seen, run, now);
     let missing = missing(seen);
+    if let Some(replanned) = replanned(seen, run, &missing, checks) {
+        let activity = Activity::new(Reason::Starting, "the plan is written anew");
+        return Decision {
+            status: Some(active_draft(seen, &replanned, Phase::Starting, activity)),
+            requeue: Requeue::AtOnce,
+            ..Decision::default()
+        };
+    }
     let create = match create_or_end(seen, run, &missing, checks) {
         Ok(create) => create,
         Err(end) => return finish(seen, run, end, None, now),
@@ -110,6 +119,25 @@ fn missing(seen: &Observed) -> Vec<Child> {
         .collect()
 }
 
+/// Returns the run with the hash of another plan, if the one in the status can no longer be made:
+/// another release of the operator began the run, and nothing of it exists yet.
+fn replanned(
+    seen: &Observed,
+    run: &RunStatus,
+    missing: &[Child],
+    checks: &mut SpecCheck,
+) -> Option<RunStatus> {
+    let nothing_exists = Child::FLEET
+        .iter()
+        .all(|child| *child == Child::Channel || missing.contains(child));
+    if run.plan_hash.is_none() || !nothing_exists || !identity::is_spec_of(&seen.test, run) {
+        return None;
+    }
+    let checked = checks.of(&seen.test.spec).ok()?;
+    let replanned = plan_file::hashed(&seen.test, run, &checked);
+    (replanned.plan_hash != run.plan_hash).then_some(replanned)
+}
+
 /// Returns the children to create now, or the end of a run that no waiting helps.
 fn create_or_end<'a>(
     seen: &Observed,
@@ -121,7 +149,7 @@ fn create_or_end<'a>(
         return Err(end);
     }
     let create = create(seen, run, missing, checks)?;
-    fatal_problem(seen).map_or(Ok(create), Err)
+    fatal_problem(seen, run).map_or(Ok(create), Err)
 }
 
 /// Returns the end of a run whose children cannot be created, whatever is waited for.
@@ -130,13 +158,17 @@ fn cannot_start(seen: &Observed, run: &RunStatus) -> Option<RunEnd> {
         .into_iter()
         .find(|child| seen.children.is_foreign(*child))
     {
-        let message = format!("{} is there and is not of this run", object(child, run));
-        return Some(end(Phase::Errored, Reason::NameTaken, message));
+        let message = format!(
+            "{} is there and is not what this operator made for the run; it is left alone, \
+             and the next run has other names",
+            object(child, run)
+        );
+        return Some(end(Phase::Errored, Reason::ForeignChild, message));
     }
     let refusal = seen.refusal.as_ref()?;
     let reason = match refusal.kind {
         RefusalKind::Invalid => Reason::InvalidSpec,
-        RefusalKind::Taken => Reason::NameTaken,
+        RefusalKind::Taken => Reason::ForeignChild,
         RefusalKind::Denied | RefusalKind::Terminating => return None,
     };
     let message = format!(
@@ -171,6 +203,13 @@ fn create<'a>(
         let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
         end(Phase::Errored, Reason::InvalidSpec, problems.join("; "))
     })?;
+    if missing.contains(&Child::Plan)
+        && plan_file::hashed(&seen.test, run, &checked).plan_hash != run.plan_hash
+    {
+        let message = "the plan was deleted, and this release of the operator makes another one \
+                       than the run's other objects are for";
+        return Err(end(Phase::Errored, Reason::ChildDeleted, message));
+    }
     // a child being deleted is waited for: its name is not free yet
     let occupied = Child::FLEET
         .iter()
@@ -185,8 +224,26 @@ fn create<'a>(
     })
 }
 
-/// Returns the end of a run whose workers report a problem that no waiting mends.
-fn fatal_problem(seen: &Observed) -> Option<RunEnd> {
+/// Returns the end of a run whose Pods report a problem that no waiting mends.
+fn fatal_problem(seen: &Observed, run: &RunStatus) -> Option<RunEnd> {
+    let refuses_files = |pod: &&PodView| {
+        let trouble = pod.trouble.as_ref();
+        trouble.is_some_and(|trouble| trouble.reason == Reason::ForeignChild)
+    };
+    if let Some(pod) = seen.pods.iter().find(refuses_files)
+        && run.plan_hash.is_some()
+    {
+        // mounted by the master, and what the operator can read was compared before
+        let message = format!(
+            "{} is there and is not what this operator made for the run: Pod {:?} {}",
+            object(Child::Channel, run),
+            pod.name,
+            pod.trouble
+                .as_ref()
+                .map_or("", |trouble| trouble.message.as_str())
+        );
+        return Some(end(Phase::Errored, Reason::ForeignChild, message));
+    }
     let MasterView::Up(progress) = &seen.master else {
         return None;
     };

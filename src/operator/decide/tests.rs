@@ -5,6 +5,7 @@ mod inactive;
 mod running;
 mod starting;
 mod times;
+mod trust;
 
 use std::time::Duration;
 

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::operator::build::Settings;
+use crate::operator::child::Child;
 use crate::operator::fixture;
 use crate::operator::metrics::Metrics;
 
@@ -214,4 +215,207 @@ async fn a_run_whose_key_is_gone_is_an_error_and_nothing_is_made_for_it() {
     assert_eq!(error.kind(), "build");
     assert!(error.to_string().contains("key-of-old"), "{error}");
     assert_eq!(server.writes(), [] as [&str; 0]);
+}
+
+/// As [`Server::with_test`], after W1 of a run whose plan could not be created yet.
+async fn begun() -> Arc<Server> {
+    let server = Arc::new(Server {
+        refused: Some("configmaps"),
+        ..Server::with_test()
+    });
+    reconcile(&server.context(), "team-a", "categorizer")
+        .await
+        .unwrap();
+    server.writes();
+    let objects = server.objects.lock().unwrap().clone();
+    Arc::new(Server {
+        objects: Mutex::new(objects),
+        ..Server::default()
+    })
+}
+
+/// Metadata that anybody can give to an object once the run's id is known.
+fn copied_metadata(test: &Value, name: &str, component: &str) -> Value {
+    json!({
+        "name": name,
+        "uid": "uid-of-theirs",
+        "labels": {
+            "app.kubernetes.io/component": component,
+            "starling.dev/run": test["status"]["run"]["id"],
+            "starling.dev/loadtest": "categorizer",
+            "starling.dev/uid": test["metadata"]["uid"],
+        },
+        "ownerReferences": [{
+            "apiVersion": "starling.dev/v1alpha1",
+            "kind": "LoadTest",
+            "name": "categorizer",
+            "uid": test["metadata"]["uid"],
+            "controller": true,
+        }],
+    })
+}
+
+/// Where the API server keeps a child.
+fn path_of(child: Child, name: &str) -> String {
+    let resource = child.resource();
+    let root = match resource.group.as_str() {
+        "" => "/api/v1".to_owned(),
+        group => format!("/apis/{group}/{}", resource.version),
+    };
+    format!("{root}/namespaces/team-a/{}/{name}", resource.plural)
+}
+
+fn reason(server: &Server) -> Value {
+    server.object(TEST)["status"]["columns"]["reason"].clone()
+}
+
+#[tokio::test]
+async fn an_object_with_copied_labels_and_owner_is_not_taken_for_a_child_of_any_kind() {
+    for child in Child::FLEET.into_iter().filter(|c| *c != Child::Channel) {
+        let server = begun().await;
+        let test = server.object(TEST);
+        let name = child.name(test["status"]["run"]["id"].as_str().unwrap());
+        let object = json!({"metadata": copied_metadata(&test, &name, child.component())});
+        let path = path_of(child, &name);
+        server.objects.lock().unwrap().insert(path, object);
+        reconcile(&server.context(), "team-a", "categorizer")
+            .await
+            .unwrap();
+        assert_eq!(server.writes(), ["PUT status"], "{child}: nothing is made");
+        assert_eq!(reason(&server), "ForeignChild", "{child}");
+        assert_eq!(server.object(TEST)["status"]["phase"], "Errored");
+    }
+}
+
+#[tokio::test]
+async fn a_plan_with_a_copied_seal_and_another_content_is_foreign_and_another_release_is_not() {
+    let server = begun().await;
+    let context = server.context();
+    reconcile(&context, "team-a", "categorizer").await.unwrap();
+    assert!(server.writes().contains(&"POST jobs".to_owned()));
+    // another release of the operator, with nothing remembered, finds what it did not make
+    reconcile(&server.context(), "team-a", "categorizer")
+        .await
+        .unwrap();
+    assert_eq!(server.writes(), [] as [&str; 0]);
+    let name = |test: &Value| Child::Plan.name(test["status"]["run"]["id"].as_str().unwrap());
+    let path = path_of(Child::Plan, &name(&server.object(TEST)));
+    {
+        let mut objects = server.objects.lock().unwrap();
+        let plan = objects.get_mut(&path).unwrap();
+        let text = plan["data"]["run.json"].as_str().unwrap();
+        plan["data"]["run.json"] = json!(text.replace("categorizer:8000", "theirs:8000"));
+        plan["metadata"]["uid"] = json!("uid-of-theirs");
+    }
+    // the memory of the first operator is about another object
+    reconcile(&context, "team-a", "categorizer").await.unwrap();
+    assert_eq!(reason(&server), "ForeignChild");
+}
+
+/// Stored objects in the format of the release before: a status without the hash of the plan,
+/// children without seals, a report without proof.
+fn stored_by_the_release_before(granted: bool) -> Value {
+    let (test, mut status) = fixture::ended();
+    let run = status.run.as_mut().unwrap();
+    (run.end, run.finished_at) = (None, None);
+    (run.installation, run.key_id) = (fixture::keys().installation, fixture::keys().current);
+    run.created_at = fixture::NOW.into();
+    run.start_by = "2999-01-01T00:00:00Z".into();
+    run.deadline = "1000000h".into();
+    run.started_at = granted.then(|| fixture::NOW.into());
+    status.phase = Some(match granted {
+        true => crate::crd::Phase::Running,
+        false => crate::crd::Phase::Starting,
+    });
+    let test = crate::crd::LoadTest {
+        status: Some(status),
+        ..test
+    };
+    let test = serde_json::to_value(test).unwrap();
+    assert!(test["status"]["run"].get("planHash").is_none());
+    test
+}
+
+#[tokio::test]
+async fn a_run_of_the_release_before_is_begun_and_ended_under_the_rules_of_that_release() {
+    let server = Arc::new(Server::default());
+    let put = |path: &str, object: Value| {
+        server.objects.lock().unwrap().insert(path.into(), object);
+    };
+    put(TEST, stored_by_the_release_before(false));
+    reconcile(&server.context(), "team-a", "categorizer")
+        .await
+        .unwrap();
+    let secret = server.object("/secrets/");
+    assert!(secret["stringData"]["worker.token"].is_string());
+    let plan = server.object("/configmaps/");
+    assert_eq!(plan["metadata"]["annotations"], Value::Null);
+    server.writes();
+
+    // upgraded after the grant, and the result was stored by the operator before
+    put(TEST, stored_by_the_release_before(true));
+    let result = fixture::result();
+    let packed = crate::operator::build::write_report(&result);
+    let test = server.object(TEST);
+    let mut report = json!({
+        "metadata": copied_metadata(&test, "categorizer-aaaaaa-report", "report"),
+        "binaryData": {"result.json.gz": data_encoding::BASE64.encode(&packed)},
+    });
+    report["metadata"]["ownerReferences"] = json!([]);
+    put(&path_of(Child::Report, "categorizer-aaaaaa-report"), report);
+    reconcile(&server.context(), "team-a", "categorizer")
+        .await
+        .unwrap();
+    let status = server.object(TEST)["status"].clone();
+    assert_eq!(status["phase"], "Succeeded");
+    assert_eq!(status["results"]["requests"], 1000);
+    assert_eq!(
+        status["reportRef"]["configMap"],
+        "categorizer-aaaaaa-report"
+    );
+}
+
+/// A forged report made a run `Succeeded` with 123,456,789 requests of 241.
+#[tokio::test]
+async fn a_report_without_the_proof_of_the_run_ends_nothing() {
+    let server = begun().await;
+    let context = server.context();
+    reconcile(&context, "team-a", "categorizer").await.unwrap();
+    let mut test = server.object(TEST);
+    let id = test["status"]["run"]["id"].as_str().unwrap().to_owned();
+    test["status"]["run"]["startedAt"] = json!(fixture::NOW);
+    test["status"]["run"]["deadline"] = json!("1000000h");
+    test["status"]["phase"] = json!("Running");
+    let proofs = fixture::keys().current_proofs();
+    let uid = test["metadata"]["uid"].as_str().unwrap().to_owned();
+    server
+        .objects
+        .lock()
+        .unwrap()
+        .insert(TEST.into(), test.clone());
+    let mut result = fixture::result();
+    (result.run, result.totals.requests) = (id.clone(), 123_456_789);
+    let packed = crate::operator::build::write_report(&result);
+    let real_name = crate::operator::build::report_name(Some(&proofs), &uid, &id);
+    let seal = proofs.report(&uid, &id, b"another content");
+    for name in [format!("{id}-report"), real_name.clone()] {
+        let mut report = json!({
+            "metadata": copied_metadata(&test, &name, "report"),
+            "binaryData": {"result.json.gz": data_encoding::BASE64.encode(&packed)},
+        });
+        report["metadata"]["annotations"] = json!({"starling.dev/seal": seal});
+        let path = path_of(Child::Report, &name);
+        server.objects.lock().unwrap().insert(path, report);
+        reconcile(&context, "team-a", "categorizer").await.unwrap();
+        assert_eq!(server.object(TEST)["status"]["phase"], "Running", "{name}");
+    }
+    // the same content with its proof ends the run
+    let path = path_of(Child::Report, &real_name);
+    let seal = proofs.report(&uid, &id, &packed);
+    server.objects.lock().unwrap().get_mut(&path).unwrap()["metadata"]["annotations"] =
+        json!({"starling.dev/seal": seal});
+    reconcile(&context, "team-a", "categorizer").await.unwrap();
+    let status = server.object(TEST)["status"].clone();
+    assert_eq!(status["phase"], "Succeeded");
+    assert_eq!(status["reportRef"]["configMap"], json!(real_name));
 }

@@ -4,6 +4,7 @@ use serde_json::json;
 
 use super::*;
 use crate::crd::status::{Condition, RunEnd};
+use crate::operator::child::Child;
 use crate::operator::fixture;
 use crate::operator::view::Children;
 use crate::wire::result::{

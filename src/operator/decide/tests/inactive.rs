@@ -52,10 +52,12 @@ fn reports_of_runs_out_of_the_history_are_deleted() {
     seen.old_reports = vec![
         OldReport {
             run: id,
+            name: "one".into(),
             uid: "1".into(),
         },
         OldReport {
             run: "categorizer-oldold".into(),
+            name: "two".into(),
             uid: "2".into(),
         },
     ];

@@ -76,16 +76,6 @@ fn children_are_created_in_their_order_and_only_those_that_are_missing() {
 }
 
 #[test]
-fn an_object_of_the_name_that_is_not_ours_ends_the_run() {
-    let mut seen = begun();
-    seen.children.0.insert(Child::Master, Presence::Foreign);
-    assert_eq!(
-        ends(&decide(&seen, now())),
-        (Phase::Errored, "NameTaken".into())
-    );
-}
-
-#[test]
 fn what_the_api_server_refuses_for_good_ends_the_run_and_a_quota_is_waited_for() {
     let mut seen = begun();
     let refusal = |kind, message: &str| {
