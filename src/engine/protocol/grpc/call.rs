@@ -81,36 +81,17 @@ impl GrpcCall {
         context: &CallContext<'_>,
         path: &str,
     ) -> Result<Self, Vec<Problem>> {
+        let (head, call) = compile_parts(step, context, path)?;
         let GrpcStep {
             method,
             is_health_check,
             message: _,
-            metadata,
+            metadata: _,
             stream,
             gzip,
             max_message_size,
             retry,
         } = step;
-        let options = CallOptions {
-            method,
-            metadata,
-            timeout: context.timeout,
-            gzip: *gzip,
-        };
-        let mut problems = Vec::new();
-        let head = Head::compile(
-            context.target,
-            context.credentials,
-            context.names,
-            &options,
-            path,
-        )
-        .map_err(|found| problems.extend(found));
-        let call = CompiledCall::compile(step, context.descriptors, context.names, path)
-            .map_err(|found| problems.extend(found));
-        let (Ok(head), Ok(call)) = (head, call) else {
-            return Err(problems);
-        };
         let CompiledCall {
             rpc,
             messages,
@@ -235,6 +216,36 @@ impl GrpcCall {
             let _ = serde_json::to_writer(&mut channel.answer.capture.body, &json);
         }
         Ok(())
+    }
+}
+
+/// Compiles the head and the messages of a call. Returns the problems of both.
+fn compile_parts(
+    step: &GrpcStep,
+    context: &CallContext<'_>,
+    path: &str,
+) -> Result<(Head, CompiledCall), Vec<Problem>> {
+    let options = CallOptions {
+        method: &step.method,
+        metadata: &step.metadata,
+        timeout: context.timeout,
+        gzip: step.gzip,
+    };
+    let CallContext {
+        target,
+        credentials,
+        descriptors,
+        names,
+        ..
+    } = *context;
+    let mut problems = Vec::new();
+    let head = Head::compile(target, credentials, names, &options, path)
+        .map_err(|found| problems.extend(found));
+    let call = CompiledCall::compile(step, descriptors, names, path)
+        .map_err(|found| problems.extend(found));
+    match (head, call) {
+        (Ok(head), Ok(call)) => Ok((head, call)),
+        _ => Err(problems),
     }
 }
 
