@@ -19,10 +19,12 @@ pub mod names;
 mod once;
 pub mod pace;
 pub mod pattern;
+pub mod policy;
 pub mod profile;
 pub mod protocol;
 pub mod reference;
 mod request_log;
+pub mod reserved;
 mod scenario;
 pub mod share;
 mod stream;
@@ -51,6 +53,7 @@ pub use names::{Columns, Declared, Names, Slot};
 pub use once::{MAX_SETUP_VALUES, Once, SetupValues};
 pub use pace::ThinkTime;
 pub use pattern::Pattern;
+pub use policy::AddressRules;
 pub use profile::{Profile, Stage};
 pub use protocol::Protocol;
 pub use protocol::grpc::{self, Grpc, GrpcStep, Protos};
@@ -147,6 +150,10 @@ pub struct Plan {
     /// Selection of the requests that are written down in full; `None`: none are.
     #[serde(rename = "samples", default, skip_serializing_if = "Option::is_none")]
     pub request_log: Option<RequestLog>,
+    /// Rules for the addresses that the run may reach, from the policies of its cluster when it
+    /// began; empty without any.
+    #[serde(default, skip_serializing_if = "AddressRules::is_empty")]
+    pub address_rules: AddressRules,
     /// Seed of everything random; `None` until the run has an id to derive it from.
     pub seed: Option<u64>,
 }

@@ -14,6 +14,7 @@ mod load;
 mod once;
 mod pace;
 mod problems;
+mod reserved;
 mod run;
 mod scenario;
 mod step;
@@ -32,6 +33,7 @@ use cost::check_cost;
 use feeder::{check_feeders, declare_feeders};
 use load::{LoadParts, check_populations};
 use problems::{Problems, free_value_size};
+use reserved::check_reserved;
 use run::{check_deadline, check_request_log, check_workers};
 use step::grpc::{check_grpc, check_protos};
 use threshold::{Judged, check_thresholds};
@@ -97,6 +99,10 @@ pub fn check_with(
     let Some(plan) = plan else {
         return Err(problems.0);
     };
+    check_reserved(spec, &plan, &mut problems);
+    if !problems.0.is_empty() {
+        return Err(problems.0);
+    }
     let warnings = warnings(&plan);
     let Times {
         start_deadline,
@@ -161,6 +167,7 @@ fn assemble(
         preflight: spec.run.preflight,
         on_saturation: spec.run.on_saturation,
         request_log,
+        address_rules: AddressRules::default(),
         seed: spec.load.seed.map(|seed| seed as u64),
     })
 }

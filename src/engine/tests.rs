@@ -82,6 +82,7 @@ fn plan(url: &str, load: Load) -> Plan {
         preflight: Default::default(),
         on_saturation: Default::default(),
         request_log: None,
+        address_rules: Default::default(),
         seed: None,
     }
 }

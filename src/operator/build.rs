@@ -23,6 +23,7 @@ use super::proof::Proofs;
 use crate::crd::status::RunStatus;
 use crate::crd::{Checked, LoadTest};
 use crate::plan::Auth;
+use crate::plan::reserved::ReservedSecret;
 use crate::wire::RunResult;
 use crate::wire::checksum::FileHash;
 use crate::wire::layout::{ADMIN_PORT, CONTROL_PORT, RUN_FILE, UI_PORT, channel as keys};
@@ -74,6 +75,18 @@ pub enum BuildError {
         run: String,
         /// Error of the conversion.
         source: serde_json::Error,
+    },
+    /// A Pod would mount a Secret of Starling's own that is not the channel of its run.
+    #[error(
+        "cannot build {child} of run {run}: a Pod of it would mount Secret {secret:?}, which no test may read"
+    )]
+    ReservedSecret {
+        /// Child that was built.
+        child: Child,
+        /// Id of the run.
+        run: String,
+        /// Name of the Secret.
+        secret: String,
     },
     /// A report was asked for among the children before the grant.
     #[error("cannot build the report of run {run} without its result")]
@@ -234,7 +247,29 @@ impl Blueprint<'_> {
                 return Err(BuildError::NoResult { run });
             }
         };
+        self.refuse_reserved_secrets(child, &object)?;
         BuiltObject::new(child, &self.run.id, object)
+    }
+
+    /// Refuses an object that names a Secret of Starling's own other than the run's channel in its
+    /// place. Specs that name one do not pass their check; this holds for whatever a Pod will ever
+    /// be made of.
+    fn refuse_reserved_secrets(&self, child: Child, object: &Value) -> Result<(), BuildError> {
+        let own = Child::Channel.name(&self.run.id);
+        let template = &object["spec"]["template"]["spec"];
+        let mut names = Vec::new();
+        secret_names(template, &mut names);
+        let mounts = names.iter().filter(|name| **name == own).count();
+        let foreign = names
+            .into_iter()
+            .find(|name| ReservedSecret::named(name).is_some() && (*name != own || mounts > 1));
+        foreign.map_or(Ok(()), |secret| {
+            Err(BuildError::ReservedSecret {
+                child,
+                run: self.run.id.clone(),
+                secret: secret.to_owned(),
+            })
+        })
     }
 
     fn plan(&self) -> Value {
@@ -452,6 +487,35 @@ impl Blueprint<'_> {
             None => json!({RUN_LABEL: self.run.id}),
             Some(component) => json!({RUN_LABEL: self.run.id, COMPONENT_LABEL: component.label()}),
         }
+    }
+}
+
+/// Collects the names of all Secrets that a Pod's spec names: as a volume, a projection, a variable
+/// of the environment or a pull secret.
+fn secret_names<'a>(part: &'a Value, found: &mut Vec<&'a str>) {
+    match part {
+        Value::Object(fields) => {
+            for (field, value) in fields {
+                let name = match field.as_str() {
+                    "secretName" => value.as_str(),
+                    "secret" | "secretRef" | "secretKeyRef" | "nodePublishSecretRef" => {
+                        value["name"].as_str()
+                    }
+                    _ => None,
+                };
+                found.extend(name);
+                secret_names(value, found);
+            }
+            let pulled = fields.get("imagePullSecrets").and_then(Value::as_array);
+            found.extend(
+                pulled
+                    .into_iter()
+                    .flatten()
+                    .filter_map(|secret| secret["name"].as_str()),
+            );
+        }
+        Value::Array(items) => items.iter().for_each(|item| secret_names(item, found)),
+        _ => {}
     }
 }
 

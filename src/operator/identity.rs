@@ -76,6 +76,19 @@ mod tests {
     }
 
     #[test]
+    fn no_test_may_name_the_channel_of_any_run() {
+        let proofs = fixture::keys().current_proofs();
+        for runs in 1..50 {
+            let id = run_id(&proofs, "categorizer", "uid-1", runs);
+            let channel = crate::operator::child::Child::Channel.name(&id);
+            assert!(
+                crate::plan::reserved::ReservedSecret::named(&channel).is_some(),
+                "{channel}"
+            );
+        }
+    }
+
+    #[test]
     fn an_upgrade_that_changes_every_digest_starts_nothing() {
         let (test, mut status) = fixture::ended();
         status.run.as_mut().unwrap().digest = "of another version".into();

@@ -17,7 +17,7 @@ use super::proof::Proofs;
 use crate::crd::status::RunStatus;
 
 /// Name of the Secret; the only one the operator may read.
-pub const SECRET_NAME: &str = "starling-operator-key";
+pub const SECRET_NAME: &str = crate::plan::reserved::INSTALL_KEY;
 
 const INSTALLATION: &str = "installation";
 const CURRENT: &str = "current";

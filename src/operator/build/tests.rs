@@ -530,3 +530,47 @@ fn a_channel_whose_key_is_gone_is_an_error_before_anything_is_written() {
     let error = build(&test, &create, &settings(), &fixture::keys()).unwrap_err();
     assert!(error.to_string().contains("key-of-old"), "{error}");
 }
+
+/// Where the name of a Secret may stand in a Pod, beside the channel's own volume.
+fn places(name: &str) -> Vec<Value> {
+    let from = |field: &str| json!({"name": "X", "valueFrom": {field: {"name": name, "key": "k"}}});
+    vec![
+        json!({"volumes": [{"name": "v", "secret": {"secretName": name}}]}),
+        json!({"volumes": [{"name": "v", "projected": {"sources": [{"secret": {"name": name}}]}}]}),
+        json!({"volumes": [{"name": "v", "csi": {"driver": "d", "nodePublishSecretRef": {"name": name}}}]}),
+        json!({"containers": [{"env": [from("secretKeyRef")]}]}),
+        json!({"initContainers": [{"envFrom": [{"secretRef": {"name": name}}]}]}),
+        json!({"imagePullSecrets": [{"name": name}]}),
+    ]
+}
+
+#[test]
+fn no_pod_is_built_that_mounts_keys_of_another_run_or_its_own_twice() {
+    let test = fixture::test();
+    let (run, settings) = (run(), settings());
+    let checked = check(&test.spec).unwrap();
+    let blueprint = Blueprint {
+        test: &test,
+        run: &run,
+        settings: &settings,
+        checked: &checked,
+    };
+    let own = json!({"name": "channel", "secret": {"secretName": Child::Channel.name(RUN)}});
+    let built = |spec: Value| {
+        let object = json!({"spec": {"template": {"spec": [spec, {"volumes": [own]}]}}});
+        blueprint.refuse_reserved_secrets(Child::Workers, &object)
+    };
+    for name in [
+        "other-ab2cd7-channel",
+        "starling-operator-key",
+        &Child::Channel.name(RUN),
+    ] {
+        for place in places(name) {
+            let error = built(place.clone()).expect_err(&place.to_string());
+            assert!(error.to_string().contains(name), "{error}");
+        }
+    }
+    for place in places("mine") {
+        built(place).unwrap();
+    }
+}
