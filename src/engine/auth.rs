@@ -18,8 +18,9 @@ pub(crate) use token::{Renewal, Token};
 use crate::engine::inputs::text;
 use crate::engine::message;
 use crate::engine::message::is_token;
+use crate::engine::net::resolve::Reach;
 use crate::engine::world::World;
-use crate::plan::{Auth, Inputs, Problem, Target};
+use crate::plan::{AddressRules, Auth, Inputs, Problem, Target};
 use fetch::Fetcher;
 use sigv4::Signer;
 
@@ -51,6 +52,7 @@ impl Credentials {
         target: &Target,
         inputs: &Inputs,
         world: &World,
+        rules: &AddressRules,
     ) -> Result<Option<Self>, Problem> {
         let fixed = |name: &str, value: String| {
             Ok(Some(Self::Fixed {
@@ -78,7 +80,9 @@ impl Credentials {
             )),
             Some(Auth::Header { name, value }) => fixed(name, text(value, inputs)?.to_owned()),
             Some(Auth::OAuth2(oauth2)) => {
-                renewed(oauth2::fetcher(oauth2, target, inputs, &world.names)?)
+                let names = &world.names;
+                let reach = Reach { names, rules };
+                renewed(oauth2::fetcher(oauth2, target, inputs, reach)?)
             }
             Some(Auth::Google(google)) => renewed(google::fetcher(
                 google,
@@ -176,7 +180,12 @@ mod tests {
                 unix_socket: None,
                 ready_when: None,
             };
-            Credentials::new(&target, &inputs, &World::of_process())
+            Credentials::new(
+                &target,
+                &inputs,
+                &World::of_process(),
+                &AddressRules::default(),
+            )
         };
         let problem = credentials(Auth::Bearer {
             token: reference("bad"),

@@ -4,6 +4,7 @@
 pub(super) mod compile;
 pub(super) mod feeder;
 pub(super) mod files;
+mod permit;
 pub(super) mod program;
 
 use std::sync::Arc;
@@ -11,6 +12,7 @@ use std::sync::Arc;
 use futures::future::join_all;
 
 use crate::engine::auth::{Credentials, RefreshedCredentials, Renewal};
+use crate::engine::net::resolve::Reach;
 use crate::engine::net::route::Route;
 use crate::engine::prepare::compile::{Calls, Known, Programs, compile};
 use crate::engine::prepare::feeder::{Feed, FeedData};
@@ -36,6 +38,9 @@ pub enum PrepareError {
     /// Fields of the plan that cannot be used.
     #[error("{}", join(.0))]
     Invalid(Vec<Problem>),
+    /// Addresses that the policies of the cluster do not allow.
+    #[error("{}", join(.0))]
+    NotAllowed(Vec<Problem>),
     /// Targets whose address could not be found.
     #[error("{}", join(.0))]
     Target(Vec<Problem>),
@@ -198,6 +203,7 @@ pub(crate) async fn prepare_in(
     let mut services = Services::default();
     // no service is asked while problems are known
     if problems.is_empty() {
+        permit::check(&plan, &parts.routes, &parts.credentials).await?;
         services = find_services(&plan, inputs, world, &parts, &mut problems).await?;
     }
     let programs = compile_programs(&plan, inputs, &parts, &services.served)
@@ -206,8 +212,7 @@ pub(crate) async fn prepare_in(
         return Err(PrepareError::Invalid(problems));
     };
     files::raise_limit();
-    let resolved = join_all(parts.routes.iter().flatten().map(Route::resolve)).await;
-    all_of(&plan, "url", resolved).map_err(PrepareError::Target)?;
+    permit::resolve(&plan, &parts.routes).await?;
     let renewals = match services.renewals {
         Some(begun) => begun,
         None => begin_renewals(&plan, &parts).await?,
@@ -349,8 +354,10 @@ fn reach(
     problems: &mut Vec<Problem>,
 ) -> (Vec<Option<Route>>, Vec<Option<Credentials>>) {
     let reached = plan.all_targets().map(|target| {
-        let credentials = Credentials::new(target, inputs, world)?;
-        let route = Route::new(target, &plan.http, inputs, &world.names)?;
+        let rules = &plan.address_rules;
+        let names = &world.names;
+        let credentials = Credentials::new(target, inputs, world, rules)?;
+        let route = Route::new(target, &plan.http, inputs, Reach { names, rules })?;
         Ok((route, credentials))
     });
     reached

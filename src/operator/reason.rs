@@ -64,6 +64,8 @@ reasons! {
     OutOfMemory,
     /// The Pods of a Deployment were refused, for another reason than a quota.
     PodsRefused,
+    /// A policy of the cluster does not allow the run, or cannot be read.
+    PolicyViolation,
     /// One worker does what comes before the load.
     Preparing,
     /// All of the load that the profile asks for was offered, or nearly.
@@ -115,6 +117,7 @@ impl Reason {
         matches!(
             self,
             Reason::InvalidSpec
+                | Reason::PolicyViolation
                 | Reason::MissingReference
                 | Reason::QuotaExceeded
                 | Reason::CreateRefused

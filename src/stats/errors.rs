@@ -60,11 +60,14 @@ pub enum ErrorClass {
     /// The answer is a stream that ended before its last event, holds an event without end, or
     /// reports an error itself.
     Stream,
+    /// The target's host or address is not allowed by a policy, or serves credentials of the
+    /// machine: no connection was made.
+    Policy,
 }
 
 impl ErrorClass {
     /// Every class; the position in the list is its number in the encoding.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::Dns,
         Self::Connect,
         Self::Exhausted,
@@ -84,6 +87,7 @@ impl ErrorClass {
         Self::Auth,
         Self::Grpc,
         Self::Stream,
+        Self::Policy,
     ];
 
     /// Name in results and metrics, in camelCase.
@@ -108,6 +112,7 @@ impl ErrorClass {
             Self::Auth => "auth",
             Self::Grpc => "grpc",
             Self::Stream => "stream",
+            Self::Policy => "policy",
         }
     }
 

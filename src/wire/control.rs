@@ -130,6 +130,8 @@ pub enum ProblemKind {
     MissingReference,
     /// The test is wrong in a way that only the content of a reference could show.
     InvalidSpec,
+    /// A policy of the cluster does not allow an address, which only a worker could find.
+    PolicyViolation,
     /// The target's name does not resolve.
     TargetUnresolved,
     /// Whoever gives out tokens gave none.
@@ -363,6 +365,7 @@ mod tests {
         for kind in [
             ProblemKind::MissingReference,
             ProblemKind::InvalidSpec,
+            ProblemKind::PolicyViolation,
             ProblemKind::TargetUnresolved,
             ProblemKind::NoToken,
         ] {

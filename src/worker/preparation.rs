@@ -61,6 +61,7 @@ pub(super) fn problems(error: &PrepareError) -> Vec<fleet::Problem> {
             return missing.collect();
         }
         PrepareError::Invalid(problems) => (ProblemKind::InvalidSpec, problems),
+        PrepareError::NotAllowed(problems) => (ProblemKind::PolicyViolation, problems),
         PrepareError::Target(problems) => (ProblemKind::TargetUnresolved, problems),
         PrepareError::Token(problems) => (ProblemKind::NoToken, problems),
     };

@@ -12,6 +12,9 @@ pub(crate) enum Failure {
     /// Name that could not be resolved, with the resolver's message.
     #[error("{0}")]
     Dns(String),
+    /// Address that no step may reach, with the reason.
+    #[error("{0}")]
+    NotAllowed(String),
     /// Connection to `to` that could not be opened, because of `source`.
     #[error("connecting to {to}: {source}")]
     Connect { to: String, source: io::Error },
@@ -110,6 +113,7 @@ impl Failure {
     pub(crate) fn class(&self) -> ErrorClass {
         match self {
             Self::Dns(_) => ErrorClass::Dns,
+            Self::NotAllowed(_) => ErrorClass::Policy,
             Self::Connect { source, .. } if is_exhaustion(source) => ErrorClass::Exhausted,
             Self::Connect { .. } | Self::Proxy(_) => ErrorClass::Connect,
             Self::Handshake { .. } | Self::Tls(_) => ErrorClass::Tls,

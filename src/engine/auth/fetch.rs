@@ -8,7 +8,7 @@ use reqwest::{Method, StatusCode};
 use serde::Deserialize;
 use url::Url;
 
-use crate::engine::net::resolve::{Addresses, NameServers};
+use crate::engine::net::resolve::{Addresses, Unresolved};
 
 /// Longest time that one call to the token endpoint may take.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -33,9 +33,9 @@ pub(super) struct Fetcher {
     pub(super) answer: AnswerForm,
     /// TLS settings for the call.
     pub(super) tls: rustls::ClientConfig,
-    /// Name servers that resolve the endpoint's host; `None` for the metadata service, whose
-    /// address is used as it is.
-    pub(super) names: Option<NameServers>,
+    /// Addresses of the endpoint's host; `None` for the metadata service, whose address is used as
+    /// it is.
+    pub(super) addresses: Option<Addresses>,
     /// Secrets to replace by `[redacted]` in error messages.
     pub(super) secrets: Vec<String>,
 }
@@ -117,7 +117,15 @@ impl Fetcher {
         read(self.answer, status, &body, asked)
     }
 
-    /// Builds a client for one call. Each call resolves the name again, since the address may have
+    /// Returns why the endpoint may not be reached; `None` if it may, or its name does not resolve.
+    pub(super) async fn refusal(&self) -> Option<String> {
+        match self.addresses.as_ref()?.get().await {
+            Err(Unresolved::NotAllowed(why)) => Some(why),
+            Ok(_) | Err(Unresolved::Dns(_)) => None,
+        }
+    }
+
+    /// Builds a client for one call. Each call asks for the addresses again, since they may have
     /// changed.
     async fn client(&self) -> Result<reqwest::Client, String> {
         let mut builder = reqwest::Client::builder()
@@ -125,13 +133,9 @@ impl Fetcher {
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy()
             .timeout(TIMEOUT);
-        if let (Some(names), Some(host), Some(port)) = (
-            &self.names,
-            self.url.host(),
-            self.url.port_or_known_default(),
-        ) {
+        if let (Some(addresses), Some(host)) = (&self.addresses, self.url.host()) {
             // our own look-up refuses what is never to be reached
-            let addresses = Addresses::new(&host, port, names).get().await?;
+            let addresses = addresses.get().await.map_err(|why| why.to_string())?;
             builder = builder.resolve_to_addrs(&host.to_string(), &addresses);
         }
         builder.build().map_err(|e| chain(&e))

@@ -64,7 +64,7 @@ pub(super) fn fetcher(
         answer,
         // unused: the service speaks no TLS
         tls: tls::trusting_nobody(),
-        names: None,
+        addresses: None,
         secrets: vec![],
     })
 }

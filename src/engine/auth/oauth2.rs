@@ -4,7 +4,7 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::engine::auth::fetch::{AnswerForm, Fetcher};
 use crate::engine::inputs::text;
-use crate::engine::net::resolve::NameServers;
+use crate::engine::net::resolve::{Addresses, Reach};
 use crate::engine::net::tls;
 use crate::plan::{ClientAuthentication, Inputs, OAuth2, Problem, Target};
 
@@ -13,7 +13,7 @@ pub(super) fn fetcher(
     oauth2: &OAuth2,
     target: &Target,
     inputs: &Inputs,
-    names: &NameServers,
+    reach: Reach<'_>,
 ) -> Result<Fetcher, Problem> {
     let OAuth2 {
         token_url,
@@ -44,6 +44,10 @@ pub(super) fn fetcher(
             None
         }
     };
+    let addresses = token_url
+        .host()
+        .zip(token_url.port_or_known_default())
+        .map(|(host, port)| Addresses::new(&host, port, reach));
     Ok(Fetcher {
         url: token_url.clone(),
         form: Some(form),
@@ -56,7 +60,7 @@ pub(super) fn fetcher(
         } else {
             tls::trusting_nobody()
         },
-        names: Some(names.clone()),
+        addresses,
         secrets: vec![secret.to_owned()],
     })
 }

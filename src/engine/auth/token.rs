@@ -62,6 +62,12 @@ impl Token {
         }
     }
 
+    /// Returns why the token's endpoint may not be reached; `None` if it may, or its name does not
+    /// resolve.
+    pub(crate) async fn refusal(&self) -> Option<String> {
+        self.fetcher.refusal().await
+    }
+
     /// Fetches the first token and starts the task that renews it. `redactor` learns every token.
     pub(crate) async fn begin(
         self: &Arc<Self>,

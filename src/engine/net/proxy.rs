@@ -2,6 +2,7 @@
 //! HTTP/1.1.
 
 use std::io;
+use std::net::SocketAddr;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -27,11 +28,13 @@ pub(crate) struct Proxy {
 }
 
 impl Proxy {
-    /// Prepares the proxy of `target`. Every reference of it must have a value.
+    /// Prepares the proxy of `target`, which is asked for a tunnel if `tunnels` or if the target's
+    /// protocol needs one. Every reference of it must have a value.
     pub(crate) fn new(
         proxy: &plan::Proxy,
         target: &Target,
         version: Version,
+        tunnels: bool,
         inputs: &Inputs,
     ) -> Result<Self, Problem> {
         let mut authorization = Vec::new();
@@ -45,7 +48,7 @@ impl Proxy {
         }
         let host = target.url.host_str().unwrap_or_default();
         let port = target.url.port_or_known_default().unwrap_or_default();
-        let tunnels = target.url.scheme() == "https" || version == Version::Http2;
+        let tunnels = tunnels || target.url.scheme() == "https" || version == Version::Http2;
         Ok(Self {
             tunnels,
             authority: format!("{host}:{port}"),
@@ -59,10 +62,15 @@ impl Proxy {
         amendment.lines.extend_from_slice(&self.authorization);
     }
 
-    /// Asks the proxy, over a new connection, for a tunnel to the target.
-    pub(crate) async fn tunnel(&self, tcp: &mut TcpStream) -> Result<(), Failure> {
-        let mut request =
-            format!("CONNECT {0} HTTP/1.1\r\nHost: {0}\r\n", self.authority).into_bytes();
+    /// Asks the proxy, over a new connection, for a tunnel to `address`; if `None`, to the target's
+    /// name.
+    pub(crate) async fn tunnel(
+        &self,
+        tcp: &mut TcpStream,
+        address: Option<SocketAddr>,
+    ) -> Result<(), Failure> {
+        let to = address.map_or_else(|| self.authority.clone(), |address| address.to_string());
+        let mut request = format!("CONNECT {to} HTTP/1.1\r\nHost: {to}\r\n").into_bytes();
         request.extend_from_slice(&self.authorization);
         request.extend_from_slice(b"\r\n");
         let broke = |error: io::Error| Failure::Proxy(format!("the connection broke: {error}"));

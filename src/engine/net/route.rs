@@ -11,7 +11,7 @@ use url::Url;
 use crate::engine::attempt::Opened;
 use crate::engine::attempt::failure::Failure;
 use crate::engine::net::proxy::Proxy;
-use crate::engine::net::resolve::{Addresses, NameServers};
+use crate::engine::net::resolve::{Addresses, Reach, Unresolved};
 use crate::engine::net::stream::{Socket, Stream};
 use crate::engine::net::tls::Tls;
 use crate::plan::grpc::{Channels, Grpc};
@@ -27,6 +27,8 @@ pub(crate) struct Route {
     /// Settings of HTTP, including those of connections.
     pub(crate) http: Http,
     place: Place,
+    /// Addresses of the target itself, if connections are made to a proxy.
+    behind_proxy: Option<Addresses>,
     proxy: Option<Proxy>,
     tls: Option<Tls>,
     /// Settings of channels, if the route carries calls over gRPC.
@@ -50,7 +52,7 @@ impl Route {
         http: &Http,
         grpc: &Grpc,
         inputs: &Inputs,
-        names: &NameServers,
+        reach: Reach<'_>,
     ) -> Result<Self, Problem> {
         let connections = match grpc.channels {
             Channels::PerWorker => Connections::Pooled,
@@ -64,7 +66,7 @@ impl Route {
         };
         Ok(Self {
             channels: Some(grpc.clone()),
-            ..Self::new(target, &http, inputs, names)?
+            ..Self::new(target, &http, inputs, reach)?
         })
     }
 
@@ -73,7 +75,7 @@ impl Route {
         target: &Target,
         http: &Http,
         inputs: &Inputs,
-        names: &NameServers,
+        reach: Reach<'_>,
     ) -> Result<Self, Problem> {
         let tls = if target.url.scheme() == "https" {
             Some(Tls::new(target, http.version, inputs)?)
@@ -83,7 +85,11 @@ impl Route {
         let proxy = target
             .proxy
             .as_ref()
-            .map(|proxy| Proxy::new(proxy, target, http.version, inputs))
+            .map(|proxy| {
+                // only of a tunnel is it certain what the proxy connects to
+                let tunnels = reach.rules.name_networks();
+                Proxy::new(proxy, target, http.version, tunnels, inputs)
+            })
             .transpose()?;
         let url = target
             .proxy
@@ -94,7 +100,7 @@ impl Route {
             url.host().zip(url.port_or_known_default()),
         ) {
             (Some(path), _) => Place::Unix(path.clone()),
-            (None, Some((host, port))) => Place::Network(Addresses::new(&host, port, names)),
+            (None, Some((host, port))) => Place::Network(Addresses::new(&host, port, reach)),
             (None, None) => {
                 return Err(Problem::new(
                     format!("{}.url", target.field()),
@@ -102,6 +108,12 @@ impl Route {
                 ));
             }
         };
+        let behind_proxy = target
+            .url
+            .host()
+            .zip(target.url.port_or_known_default())
+            .filter(|_| proxy.is_some())
+            .map(|(host, port)| Addresses::new(&host, port, reach));
         for source in &http.source_addresses {
             std::net::UdpSocket::bind(SocketAddr::new(*source, 0)).map_err(|e| {
                 Problem::new(
@@ -123,6 +135,7 @@ impl Route {
             url: target.url.clone(),
             http: http.clone(),
             place,
+            behind_proxy,
             proxy,
             tls,
             channels: None,
@@ -176,11 +189,22 @@ impl Route {
         }
     }
 
-    /// Fails if the host has no address.
-    pub(crate) async fn resolve(&self) -> Result<(), String> {
+    /// Fails if the host has no address or may not be reached; behind a proxy, both it and the
+    /// target.
+    pub(crate) async fn resolve(&self) -> Result<(), Unresolved> {
+        self.beyond_proxy(0).await?;
         match &self.place {
             Place::Network(addresses) => addresses.get().await.map(drop),
             Place::Unix(_) => Ok(()),
+        }
+    }
+
+    /// Returns the address of the target to give to the proxy, if there is one and its name will
+    /// not do. Fails if the target may not be reached.
+    async fn beyond_proxy(&self, turn: u64) -> Result<Option<SocketAddr>, Unresolved> {
+        match &self.behind_proxy {
+            Some(target) => target.for_proxy(turn).await,
+            None => Ok(None),
         }
     }
 
@@ -201,11 +225,12 @@ impl Route {
                 (Socket::Unix(socket), path.clone())
             }
             Place::Network(addresses) => {
-                let addresses = addresses.get().await.map_err(Failure::Dns)?;
+                let target = self.beyond_proxy(turn).await?;
+                let addresses = addresses.get().await?;
                 let address = addresses[(turn % addresses.len() as u64) as usize];
                 opened.dns = Some(begun.elapsed());
                 (
-                    Socket::Tcp(self.connect(address, turn).await?),
+                    Socket::Tcp(self.connect(address, target, turn).await?),
                     address.to_string(),
                 )
             }
@@ -226,7 +251,14 @@ impl Route {
         Ok((Stream::Tls(Box::new(stream)), opened))
     }
 
-    async fn connect(&self, address: SocketAddr, turn: u64) -> Result<TcpStream, Failure> {
+    /// Connects to `address`, which is the target's or its proxy's. A tunnel leads to `target`, or
+    /// else to the target's name.
+    async fn connect(
+        &self,
+        address: SocketAddr,
+        target: Option<SocketAddr>,
+        turn: u64,
+    ) -> Result<TcpStream, Failure> {
         let tcp = if self.http.source_addresses.is_empty() {
             TcpStream::connect(address).await
         } else {
@@ -239,7 +271,7 @@ impl Route {
         // only a hint; a connection without it works
         let _ = tcp.set_nodelay(true);
         if let Some(proxy) = self.proxy.as_ref().filter(|proxy| proxy.tunnels) {
-            proxy.tunnel(&mut tcp).await?;
+            proxy.tunnel(&mut tcp, target).await?;
         }
         Ok(tcp)
     }

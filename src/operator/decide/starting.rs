@@ -250,7 +250,7 @@ fn fatal_problem(seen: &Observed, run: &RunStatus) -> Option<RunEnd> {
     let all_up = progress.connected >= progress.workers;
     progress.problems.iter().find_map(|problem| {
         let is_fatal = match problem.kind {
-            ProblemKind::InvalidSpec => true,
+            ProblemKind::InvalidSpec | ProblemKind::PolicyViolation => true,
             ProblemKind::MissingReference => {
                 all_up && problem.for_seconds >= clocks::MISSING_REFERENCE.as_secs()
             }
@@ -264,6 +264,7 @@ fn reason_of(kind: ProblemKind) -> Reason {
     match kind {
         ProblemKind::MissingReference => Reason::MissingReference,
         ProblemKind::InvalidSpec => Reason::InvalidSpec,
+        ProblemKind::PolicyViolation => Reason::PolicyViolation,
         ProblemKind::TargetUnresolved => Reason::TargetUnresolved,
         ProblemKind::NoToken => Reason::NoToken,
     }

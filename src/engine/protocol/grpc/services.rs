@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::engine::auth::Credentials;
+use crate::engine::net::resolve::Reach;
 use crate::engine::net::route::Route;
 use crate::engine::protocol::grpc::head::{CallOptions, Head};
 use crate::engine::protocol::grpc::reflect::{PATIENCE, Unreflected, reflect};
@@ -90,8 +91,12 @@ pub(crate) async fn describe(
             continue;
         };
         let invalid = |problem: Problem| Unknown::Invalid(vec![problem]);
-        let route = Route::for_calls(target, &plan.http, &plan.grpc, inputs, &world.names)
-            .map_err(invalid)?;
+        let reach = Reach {
+            names: &world.names,
+            rules: &plan.address_rules,
+        };
+        let route =
+            Route::for_calls(target, &plan.http, &plan.grpc, inputs, reach).map_err(invalid)?;
         let asked: BTreeSet<&str> = services
             .iter()
             .copied()
