@@ -1,4 +1,4 @@
-//! The `LoadTest` resource: types, schema, digest, reference, and the conversion of a spec into a
+//! The resources `LoadTest` and `StarlingPolicy`: types, schema, digest, reference, and the conversion of a spec into a
 //! plan.
 //!
 //! Read [`spec`] and [`status`] first, then [`schema`], which makes the definition of them, then
@@ -6,6 +6,7 @@
 
 pub mod convert;
 pub mod digest;
+pub mod policy;
 pub mod reference;
 pub mod schema;
 pub mod spec;
@@ -13,6 +14,7 @@ pub mod status;
 
 pub use convert::{Checked, check, check_with};
 pub use digest::digest;
+pub use policy::{StarlingPolicy, StarlingPolicySpec};
 pub use schema::definition;
 pub use spec::{LoadTest, LoadTestSpec};
 pub use status::{Condition, ConditionStatus, LoadTestStatus, Phase};

@@ -13,6 +13,7 @@ use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_json::{Value, json};
 
+use super::policy::{StarlingPolicy, StarlingPolicySpec};
 use super::spec::{LoadTest, LoadTestSpec};
 use super::status::LoadTestStatus;
 use crate::plan::duration;
@@ -35,6 +36,10 @@ pub(in crate::crd) const OBJECT_KEY: &str = "^[-._a-zA-Z0-9]+$";
 /// Description of the whole resource.
 const DESCRIPTION: &str = "A load test: what to send, how hard, and what counts as passing. \
     Its merged results and its verdict are in the status.";
+
+/// Description of a whole policy.
+const POLICY_DESCRIPTION: &str = "A policy of the cluster: what the LoadTests of the namespaces \
+    that it selects may reach, and how large they may be.";
 
 /// Places of lists of steps other than the tasks', as JSON pointers into the schema of the spec.
 const OTHER_STEPS: [&str; 5] = [
@@ -78,6 +83,30 @@ fn define() -> Value {
             digits and dashes: Services are named after it",
     }]);
     crd
+}
+
+/// Makes the definition of policies.
+pub(in crate::crd) fn define_policy() -> Value {
+    let mut crd = serde_json::to_value(StarlingPolicy::crd()).expect("a CRD is JSON");
+    let root = root_schema(&mut crd);
+    root["description"] = POLICY_DESCRIPTION.into();
+    finish(root);
+    allow_unknown(root);
+    explain(
+        &mut root["properties"]["spec"],
+        &plain_schema::<StarlingPolicySpec>(),
+    );
+    crd
+}
+
+/// Takes back that unknown fields are refused: a definition says so by being structural.
+fn allow_unknown(schema: &mut Value) {
+    if let Some(fields) = schema.as_object_mut()
+        && fields.get("additionalProperties") == Some(&Value::Bool(false))
+    {
+        fields.remove("additionalProperties");
+    }
+    each_child(schema, &mut allow_unknown);
 }
 
 /// Drops the descriptions of all steps but those of tasks. A definition has no references, and with

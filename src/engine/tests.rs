@@ -10,6 +10,7 @@ mod language;
 mod malformed;
 mod once;
 mod pace;
+mod policy;
 mod preflight;
 mod refusals;
 mod request_log;
