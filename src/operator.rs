@@ -23,6 +23,7 @@ mod metrics;
 mod observe;
 mod plan_file;
 mod pods;
+mod policies;
 mod proof;
 pub mod rbac;
 mod reason;
@@ -53,6 +54,7 @@ use build::Settings;
 use context::Context;
 use install_key::{InstallKeys, KeyError};
 use metrics::Metrics;
+pub use policies::Enforcement;
 
 /// Time between two counts of the runs in progress.
 const COUNT_EVERY: Duration = Duration::from_secs(5);
@@ -85,6 +87,20 @@ pub struct Options {
         value_parser = clap::value_parser!(u16).range(1..)
     )]
     pub concurrency: u16,
+
+    /// Use of the StarlingPolicies that select a run's namespace
+    #[arg(
+        long,
+        value_enum,
+        default_value_t,
+        overrides_with = "policies",
+        value_name = "USE"
+    )]
+    pub policies: Enforcement,
+
+    /// Namespaces whose Pods may reach UI and metrics of masters, separated by commas
+    #[arg(long, value_delimiter = ',', value_name = "NAMESPACES")]
+    pub metrics_from: Vec<String>,
 
     /// The operator's own namespace; that of the kubeconfig if unset
     #[arg(long, env = "POD_NAMESPACE", value_name = "NAMESPACE")]
@@ -145,8 +161,11 @@ pub async fn run(options: Options, stop: CancellationToken) -> Result<(), Operat
         image: options.image,
         pull_policy: options.image_pull_policy,
         namespace: own_namespace,
+        metrics_from: options.metrics_from,
     };
-    let context = Arc::new(Context::new(client, settings, keys, metrics, recorder));
+    let mut context = Context::new(client, settings, keys, metrics, recorder);
+    context.policies = options.policies;
+    let context = Arc::new(context);
     spawn_parts(
         &mut parts,
         &context,

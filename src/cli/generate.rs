@@ -13,11 +13,19 @@ use crate::{crd, operator};
 
 /// Print the LoadTest custom resource definition as YAML
 #[derive(Debug, clap::Args)]
-pub struct CrdOptions {}
+pub struct CrdOptions {
+    /// Print that of StarlingPolicies instead
+    #[arg(long)]
+    policy: bool,
+}
 
-/// Prints the definition as YAML.
-pub fn crd(_: &CrdOptions) -> Exit {
-    print("crd", crd::definition())
+/// Prints a definition as YAML.
+pub fn crd(options: &CrdOptions) -> Exit {
+    let definition = match options.policy {
+        false => crd::definition(),
+        true => crd::policy::definition(),
+    };
+    print("crd", definition)
 }
 
 /// Print the roles that the operator needs as YAML: in watched namespaces, in its own, and in the
@@ -44,13 +52,21 @@ pub fn rbac(_: &RbacOptions) -> Exit {
 #[derive(Debug, clap::Args)]
 pub struct ReferenceOptions {
     /// Folder of LoadTests, each named after the path of the field it shows: load.open.yaml
-    #[arg(value_name = "DIR")]
-    examples: PathBuf,
+    #[arg(value_name = "DIR", required_unless_present = "policy")]
+    examples: Option<PathBuf>,
+
+    /// Print the fields of StarlingPolicies instead
+    #[arg(long, conflicts_with = "examples")]
+    policy: bool,
 }
 
 /// Prints the reference page. Examples named after no field are an error.
 pub fn reference(options: &ReferenceOptions) -> Exit {
-    let examples = match read_examples(&options.examples) {
+    let Some(folder) = &options.examples else {
+        super::print(&reference::policy_page());
+        return Exit::Passed;
+    };
+    let examples = match read_examples(folder) {
         Ok(examples) => examples,
         Err(error) => return super::could_not_run(error),
     };

@@ -198,6 +198,26 @@ mod tests {
     use super::*;
 
     #[test]
+    fn every_example_can_be_read_and_fits_the_schema() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/manifests/policies");
+        let schema = &definition()["spec"]["versions"][0]["schema"]["openAPIV3Schema"];
+        let fields = schema["properties"]["spec"]["properties"]
+            .as_object()
+            .unwrap();
+        let mut seen = 0;
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let text = std::fs::read_to_string(entry.unwrap().path()).unwrap();
+            let policy: Value = serde_saphyr::from_str(&text).unwrap();
+            assert_eq!(policy["kind"], "StarlingPolicy");
+            convert("example", &policy["spec"]).unwrap();
+            let mut names = policy["spec"].as_object().unwrap().keys();
+            assert!(names.all(|name| fields.contains_key(name)), "{text}");
+            seen += 1;
+        }
+        assert!(seen >= 3, "{seen}");
+    }
+
+    #[test]
     fn the_definition_is_cluster_wide_and_structural() {
         let spec = &definition()["spec"];
         assert_eq!(spec["scope"], "Cluster");

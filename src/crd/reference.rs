@@ -1,12 +1,14 @@
-//! The reference of every field of a LoadTest as Markdown, from the schema's own descriptions; and
+//! The reference of every field of a resource as Markdown, from the schema's own descriptions; and
 //! which example shows which field.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
+use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
 use serde_json::Value;
 
+use super::policy::StarlingPolicySpec;
 use super::spec::LoadTestSpec;
 use crate::plan::duration;
 use crate::plan::threshold::Metric;
@@ -27,6 +29,15 @@ spec: {}               # all that follows
 
 `starling validate FILE` tells what is wrong with a file. A duration is written as whole numbers with a unit (`us`, `ms`, `s`, `m`,
 `h`): `250ms`, `1h30m`. In the paths below `[]` is any entry of a list and `NAME` any name in a map.
+";
+
+const POLICY_INTRODUCTION: &str = "# The fields of a StarlingPolicy
+
+<!-- Written by `make generate` from the schema; change that. -->
+
+A StarlingPolicy says what the LoadTests of the namespaces that it selects may reach, and how large they may be.
+[policy.md](policy.md) says how policies are judged; `manifests/policies` has examples. A duration is written as whole
+numbers with a unit (`us`, `ms`, `s`, `m`, `h`). In the paths below `[]` is any entry of a list.
 ";
 
 /// Path of the section that is followed by the table of metrics.
@@ -58,9 +69,18 @@ pub struct Page {
 
 /// Writes the page with `examples`, which are sorted by name.
 pub fn page(examples: &[Example]) -> Page {
+    write::<LoadTestSpec>(INTRODUCTION, examples)
+}
+
+/// Writes the page of the fields of a StarlingPolicy.
+pub fn policy_page() -> String {
+    write::<StarlingPolicySpec>(POLICY_INTRODUCTION, &[]).markdown
+}
+
+fn write<T: JsonSchema>(introduction: &str, examples: &[Example]) -> Page {
     let schema = SchemaSettings::draft2020_12()
         .into_generator()
-        .into_root_schema_for::<LoadTestSpec>()
+        .into_root_schema_for::<T>()
         .to_value();
     let mut reference = Reference {
         root: &schema,
@@ -76,7 +96,7 @@ pub fn page(examples: &[Example]) -> Page {
             (example, used)
         })
         .collect();
-    reference.page(&uses)
+    reference.page(introduction, &uses)
 }
 
 /// One object of the schema. One that stands at several places has one section, at the first.
@@ -312,8 +332,8 @@ impl<'a> Reference<'a> {
         }
     }
 
-    fn page(&self, uses: &[(&Example, BTreeSet<String>)]) -> Page {
-        let mut markdown = INTRODUCTION.to_owned();
+    fn page(&self, introduction: &str, uses: &[(&Example, BTreeSet<String>)]) -> Page {
+        let mut markdown = introduction.to_owned();
         let mut without_example = Vec::new();
         for section in &self.sections {
             let own: Vec<_> = uses

@@ -23,6 +23,7 @@ use super::proof::Proofs;
 use crate::crd::status::RunStatus;
 use crate::crd::{Checked, LoadTest};
 use crate::plan::Auth;
+use crate::plan::policy::METADATA_NETWORKS;
 use crate::plan::reserved::ReservedSecret;
 use crate::wire::RunResult;
 use crate::wire::checksum::FileHash;
@@ -32,12 +33,8 @@ use crate::wire::layout::{ADMIN_PORT, CONTROL_PORT, RUN_FILE, UI_PORT, channel a
 pub use report::write as write_report;
 pub use report::{packed as packed_report, read as read_report};
 
-/// All addresses of one IP version, and those of them that cloud platforms serve credentials of the
-/// node from, which are never a target.
-const METADATA_ADDRESSES: [(&str, &str); 2] = [
-    ("0.0.0.0/0", "169.254.0.0/16"),
-    ("::/0", "fd00:ec2::254/128"),
-];
+/// Label of a namespace with its name, which the API server sets.
+const NAMESPACE_LABEL: &str = "kubernetes.io/metadata.name";
 
 /// Addresses and ports where Pods on Google's platform get tokens, open only to tests that ask for
 /// them: the metadata service, and what nodes of GKE put in its place. The workers' own rule keeps
@@ -53,6 +50,8 @@ pub struct Settings {
     pub pull_policy: String,
     /// Namespace of the operator itself, whose Pods may reach every master.
     pub namespace: String,
+    /// Namespaces whose Pods may reach UI and metrics of every master.
+    pub metrics_from: Vec<String>,
 }
 
 /// Error of a child that cannot be built. The API server has no part in it.
@@ -354,9 +353,13 @@ impl Blueprint<'_> {
                 .map(|port| json!({"protocol": "TCP", "port": port}))
                 .collect::<Vec<_>>()
         };
-        let operator = json!({"namespaceSelector": {
-            "matchLabels": {"kubernetes.io/metadata.name": self.settings.namespace},
-        }});
+        let operator = json!({
+            "namespaceSelector": {"matchLabels": {NAMESPACE_LABEL: self.settings.namespace}},
+            "podSelector": {"matchLabels": {
+                "app.kubernetes.io/name": "starling",
+                COMPONENT_LABEL: "operator",
+            }},
+        });
         let workers =
             json!({"podSelector": {"matchLabels": self.selector(Some(Component::Worker))}});
         self.object(
@@ -366,21 +369,36 @@ impl Blueprint<'_> {
                 "policyTypes": ["Ingress", "Egress"],
                 "ingress": [
                     {"from": [workers, operator], "ports": ports(&[CONTROL_PORT])},
-                    {
-                        "from": [operator, {"podSelector": {}}],
-                        "ports": ports(&[UI_PORT, ADMIN_PORT]),
-                    },
+                    {"from": self.onlookers(), "ports": ports(&[UI_PORT, ADMIN_PORT])},
                 ],
                 "egress": self.egress(),
             }}),
         )
     }
 
+    /// Pods that may reach UI and metrics: those of the run's namespace, and of the namespaces that
+    /// the operator was given.
+    fn onlookers(&self) -> Vec<Value> {
+        let mut all = vec![json!({"podSelector": {}})];
+        if !self.settings.metrics_from.is_empty() {
+            let named = json!({
+                "key": NAMESPACE_LABEL,
+                "operator": "In",
+                "values": self.settings.metrics_from,
+            });
+            all.push(json!({"namespaceSelector": {"matchExpressions": [named]}}));
+        }
+        all
+    }
+
     /// Rules for what the Pods of a run may connect to: DNS, and everything but the addresses that
     /// cloud platforms serve credentials from.
     fn egress(&self) -> Vec<Value> {
-        let outside = METADATA_ADDRESSES
-            .map(|(all, except)| json!({"ipBlock": {"cidr": all, "except": [except]}}));
+        let (v6, v4): (Vec<&str>, Vec<&str>) = METADATA_NETWORKS
+            .iter()
+            .partition(|network| network.contains(':'));
+        let outside = [("0.0.0.0/0", v4), ("::/0", v6)]
+            .map(|(all, except)| json!({"ipBlock": {"cidr": all, "except": except}}));
         let mut egress = vec![
             // to anywhere: some platforms serve DNS from a link-local address
             json!({"ports": [{"protocol": "UDP", "port": 53}, {"protocol": "TCP", "port": 53}]}),

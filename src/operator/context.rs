@@ -14,6 +14,7 @@ use super::build::Settings;
 use super::fault::KillPoint;
 use super::install_key::InstallKeys;
 use super::metrics::Metrics;
+use super::policies::Enforcement;
 use super::times::TimeError;
 use super::view::Installation;
 use crate::crd::LoadTest;
@@ -30,6 +31,8 @@ pub struct Context {
     pub client: Client,
     /// Settings of the objects that are built.
     pub settings: Settings,
+    /// Use that is made of policies.
+    pub policies: Enforcement,
     /// Install keys as they were at the operator's start.
     pub keys: InstallKeys,
     /// Kill point, at which a test kills the process.
@@ -113,6 +116,7 @@ impl Context {
         Self {
             client,
             settings,
+            policies: Enforcement::default(),
             keys,
             kill: KillPoint::from_env(),
             metrics,

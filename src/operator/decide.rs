@@ -8,6 +8,7 @@ mod activity;
 pub mod clocks;
 mod decision;
 mod inactive;
+mod policy;
 mod running;
 mod starting;
 

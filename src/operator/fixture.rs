@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::child::Child;
 use super::install_key::InstallKeys;
-use super::view::{Children, Installation, MasterView, Observed, Presence};
+use super::view::{Children, Governing, Installation, MasterView, Observed, Presence};
 use crate::crd::status::RunEnd;
 use crate::crd::{LoadTest, LoadTestStatus, Phase};
 use crate::wire::RunResult;
@@ -60,6 +60,7 @@ pub fn applied() -> Observed {
             key_id: keys().current,
             proofs: keys().current_proofs(),
         },
+        governing: Governing::default(),
         children: Children::default(),
         report: String::new(),
         old_reports: Vec::new(),

@@ -16,14 +16,16 @@ use super::child::{
     COMPONENT_LABEL, Child, Component, RUN_LABEL, SEAL_ANNOTATION, TEST_LABEL, UID_LABEL,
 };
 use super::context::{Context, Memory};
+use super::identity;
 use super::install_key::InstallKeys;
 use super::pods;
+use super::policies::{self, Enforcement};
 use super::proof::Proofs;
 use super::view::{
-    Children, MasterView, Observed, OldReport, PodView, Presence, Refusal, RefusalKind,
+    Children, Governing, MasterView, Observed, OldReport, PodView, Presence, Refusal, RefusalKind,
 };
-use crate::crd::LoadTest;
 use crate::crd::status::RunStatus;
+use crate::crd::{LoadTest, LoadTestStatus};
 use crate::wire::RunResult;
 use crate::wire::checksum::sha256;
 use crate::wire::control::{Client as MasterClient, MasterState, Progress};
@@ -44,8 +46,10 @@ pub async fn observe(
         return Ok(None);
     };
     let run = test.status.as_ref().and_then(|status| status.run.clone());
+    let status = test.status.clone().unwrap_or_default();
     let mut seen = Observed {
         installation: context.installation(),
+        governing: governing(context, namespace, &test, &status).await?,
         children: Children::default(),
         report: String::new(),
         old_reports: Vec::new(),
@@ -70,6 +74,25 @@ pub async fn observe(
         _ => {}
     }
     Ok(Some(seen))
+}
+
+/// Reads the policies of a run that has not been granted, or that the LoadTest asks for.
+async fn governing(
+    context: &Context,
+    namespace: &str,
+    test: &LoadTest,
+    status: &LoadTestStatus,
+) -> Result<Governing, ApiError> {
+    let is_about_to_begin = match &status.run {
+        Some(run) if run.end.is_none() => run.started_at.is_none(),
+        _ => identity::wants_run(test, status),
+    };
+    match context.policies {
+        Enforcement::Enforce if is_about_to_begin => {
+            policies::read(&context.client, namespace).await
+        }
+        Enforcement::Enforce | Enforcement::Off => Ok(Governing::default()),
+    }
 }
 
 /// Observes what a run in progress is made of and what its master says.

@@ -82,6 +82,8 @@ pub const RULES: &[Rule] = &[
         &["create", "get", "list", "delete"],
     ),
     watched("", &["pods"], &["list", "watch"]),
+    // its labels, by which policies select it; a Role of a namespace may allow to read that one
+    watched("", &["namespaces"], &["get"]),
     watched("events.k8s.io", &["events"], &["create", "patch"]),
     Rule {
         place: Place::OwnNamespace,
@@ -95,6 +97,13 @@ pub const RULES: &[Rule] = &[
         group: "",
         resources: &["secrets"],
         verbs: &["create"],
+        names: &[],
+    },
+    Rule {
+        place: Place::Cluster,
+        group: "starling.dev",
+        resources: &["starlingpolicies"],
+        verbs: &["list"],
         names: &[],
     },
     Rule {

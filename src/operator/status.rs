@@ -108,6 +108,11 @@ fn standing(situation: &Situation<'_>) -> Standing {
     };
     match situation {
         Situation::Invalid(problems) => Standing::Invalid {
+            reason: Reason::InvalidSpec,
+            message: problem_text(problems),
+        },
+        Situation::Refused(problems) => Standing::Invalid {
+            reason: Reason::PolicyViolation,
             message: problem_text(problems),
         },
         Situation::Held {

@@ -9,6 +9,7 @@ use super::child::{Child, Component};
 use super::proof::Proofs;
 use super::reason::Reason;
 use crate::crd::{LoadTest, LoadTestStatus};
+use crate::plan::policy::Policy;
 use crate::wire::RunResult;
 use crate::wire::control::Progress;
 
@@ -19,6 +20,8 @@ pub struct Observed {
     pub test: LoadTest,
     /// Installation that this operator belongs to.
     pub installation: Installation,
+    /// Policies that govern the run which is about to begin; none if there is no such run.
+    pub governing: Governing,
     /// Children of the run in the status; empty when there is none.
     pub children: Children,
     /// Name that the report of the run in the status has; empty without a run.
@@ -47,6 +50,29 @@ impl Observed {
     /// Returns the status as it was read; the default one where there is none.
     pub fn status(&self) -> LoadTestStatus {
         self.test.status.clone().unwrap_or_default()
+    }
+}
+
+/// Policies of the cluster that select the LoadTest's namespace.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Governing {
+    /// Policies that could be read.
+    pub policies: Vec<Policy>,
+    /// Reasons why others could not be read. One is enough to begin no run.
+    pub unreadable: Vec<String>,
+}
+
+impl Governing {
+    /// Creates what governs a namespace where policies may not be read at all.
+    pub fn denied(error: &kube::Error) -> Self {
+        let why = format!(
+            "the policies of the cluster cannot be read: {error}; the operator needs the right to, \
+             or the flag --policies=Off"
+        );
+        Self {
+            policies: Vec::new(),
+            unreadable: vec![why],
+        }
     }
 }
 

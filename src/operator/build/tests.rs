@@ -1,5 +1,7 @@
 //! What the objects of a run hold, and what they must not.
 
+mod network;
+
 use std::sync::Arc;
 
 use k8s_openapi::api::apps::v1::Deployment;
@@ -23,6 +25,7 @@ fn settings() -> Settings {
         image: "starling:1".into(),
         pull_policy: "IfNotPresent".into(),
         namespace: "starling-system".into(),
+        metrics_from: Vec::new(),
     }
 }
 
@@ -38,16 +41,20 @@ fn run() -> RunStatus {
 }
 
 fn fleet(test: &LoadTest) -> Vec<(Child, Value)> {
-    fleet_of(test, run())
+    fleet_of(test, run(), &settings())
+}
+
+fn fleet_with(test: &LoadTest, settings: &Settings) -> Vec<(Child, Value)> {
+    fleet_of(test, run(), settings)
 }
 
 /// Objects as the release before made them: its runs have no hash of their plan.
 fn fleet_of_old(test: &LoadTest) -> Vec<(Child, Value)> {
     let plan_hash = None;
-    fleet_of(test, RunStatus { plan_hash, ..run() })
+    fleet_of(test, RunStatus { plan_hash, ..run() }, &settings())
 }
 
-fn fleet_of(test: &LoadTest, run: RunStatus) -> Vec<(Child, Value)> {
+fn fleet_of(test: &LoadTest, run: RunStatus, settings: &Settings) -> Vec<(Child, Value)> {
     let keys = fixture::keys();
     let run = RunStatus {
         key_id: keys.current.clone(),
@@ -63,7 +70,7 @@ fn fleet_of(test: &LoadTest, run: RunStatus) -> Vec<(Child, Value)> {
         run,
         result: &result,
     };
-    let built = [fleet, report].map(|create| build(test, &create, &settings(), &keys).unwrap());
+    let built = [fleet, report].map(|create| build(test, &create, settings, &keys).unwrap());
     let objects = built.into_iter().flatten().map(|object| {
         let child = object.child();
         assert!(!object.name().is_empty());
@@ -239,7 +246,7 @@ fn the_secret_of_the_largest_fleet_has_a_token_for_each_worker_and_fits() {
         ..run()
     };
     let of = |child: Child| {
-        let fleet = fleet_of(&fixture::test(), largest.clone());
+        let fleet = fleet_of(&fixture::test(), largest.clone(), &settings());
         fleet.into_iter().find(|(c, _)| *c == child).unwrap().1
     };
     let secret = of(Child::Channel);
@@ -531,7 +538,7 @@ fn a_channel_whose_key_is_gone_is_an_error_before_anything_is_written() {
     assert!(error.to_string().contains("key-of-old"), "{error}");
 }
 
-/// Where the name of a Secret may stand in a Pod, beside the channel's own volume.
+/// Places of a Pod in which a Secret may be named, beside the channel's own volume.
 fn places(name: &str) -> Vec<Value> {
     let from = |field: &str| json!({"name": "X", "valueFrom": {field: {"name": name, "key": "k"}}});
     vec![
@@ -547,13 +554,19 @@ fn places(name: &str) -> Vec<Value> {
 #[test]
 fn no_pod_is_built_that_mounts_keys_of_another_run_or_its_own_twice() {
     let test = fixture::test();
-    let (run, settings) = (run(), settings());
+    let run = RunStatus {
+        key_id: fixture::keys().current,
+        ..run()
+    };
+    let settings = settings();
     let checked = check(&test.spec).unwrap();
     let blueprint = Blueprint {
         test: &test,
         run: &run,
         settings: &settings,
         checked: &checked,
+        channel: channel_of(&test, &run, &fixture::keys()).unwrap(),
+        seals: None,
     };
     let own = json!({"name": "channel", "secret": {"secretName": Child::Channel.name(RUN)}});
     let built = |spec: Value| {

@@ -25,3 +25,7 @@ pub const REFUSED: Duration = Duration::from_secs(5);
 /// Longest time that the next run waits for the workers of an ended one; those on a lost node may
 /// never go.
 pub const OLD_WORKERS: Duration = Duration::from_secs(120);
+
+/// Time after which a test that a policy does not allow is judged anew: policies and the labels of
+/// namespaces change.
+pub const REFUSED_BY_POLICY: Duration = Duration::from_secs(45);

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 
 use super::clocks;
 use super::decision::{CallBefore, Decision, Deletion, Requeue};
+use super::policy::permitted;
 use crate::crd::status::{RunEnd, RunStatus};
 use crate::crd::{Checked, Phase};
 use crate::operator::child::{Child, Component};
@@ -28,6 +29,8 @@ enum Wish {
     Run(Arc<Checked>),
     /// A run of a spec that cannot be carried out, or nothing while the spec is wrong.
     Invalid(Vec<Problem>),
+    /// A run once the policies of the cluster allow it.
+    Refused(Vec<Problem>),
     /// A run once `spec.run.suspend` is taken back.
     Suspended,
     /// A run once something triggers it.
@@ -73,6 +76,23 @@ pub fn decide<'a>(
             run: ended.cloned(),
             situation: Situation::Invalid(problems),
         }),
+        Wish::Refused(problems) => {
+            let draft = Draft {
+                run: ended.cloned(),
+                situation: Situation::Refused(problems),
+            };
+            return Decision {
+                status: Some(draft),
+                requeue: Requeue::After(
+                    cleared
+                        .requeue_after
+                        .unwrap_or(clocks::REFUSED_BY_POLICY)
+                        .min(clocks::REFUSED_BY_POLICY),
+                ),
+                unreadable: cleared.unreadable,
+                ..Decision::default()
+            };
+        }
         Wish::Suspended => Some(suspended(ended)),
         Wish::Trigger => Some(untriggered()),
     };
@@ -128,7 +148,10 @@ fn wish(seen: &Observed, checks: &mut SpecCheck) -> Wish {
     match (wants_run, checks.of(&seen.test.spec)) {
         (_, Err(problems)) => Wish::Invalid(problems),
         (true, Ok(_)) if seen.test.spec.run.suspend => Wish::Suspended,
-        (true, Ok(checked)) => Wish::Run(checked),
+        (true, Ok(checked)) => match permitted(&seen.test.spec, &checked, &seen.governing) {
+            Ok(checked) => Wish::Run(checked),
+            Err(problems) => Wish::Refused(problems),
+        },
         (false, Ok(_)) => Wish::Trigger,
     }
 }

@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use super::activity::{Activity, active_draft, end, finish, grant_to, unreachable};
 use super::clocks;
 use super::decision::{Create, Decision, Requeue};
+use super::policy::permitted;
 use crate::crd::Phase;
 use crate::crd::status::{MasterStatus, RunEnd, RunStatus};
 use crate::operator::child::{Child, Component};
@@ -120,7 +121,8 @@ fn missing(seen: &Observed) -> Vec<Child> {
 }
 
 /// Returns the run with the hash of another plan, if the one in the status can no longer be made:
-/// another release of the operator began the run, and nothing of it exists yet.
+/// another release of the operator began the run, or under other policies, and nothing of it exists
+/// yet.
 fn replanned(
     seen: &Observed,
     run: &RunStatus,
@@ -134,6 +136,7 @@ fn replanned(
         return None;
     }
     let checked = checks.of(&seen.test.spec).ok()?;
+    let checked = permitted(&seen.test.spec, &checked, &seen.governing).ok()?;
     let replanned = plan_file::hashed(&seen.test, run, &checked);
     (replanned.plan_hash != run.plan_hash).then_some(replanned)
 }
@@ -203,11 +206,15 @@ fn create<'a>(
         let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
         end(Phase::Errored, Reason::InvalidSpec, problems.join("; "))
     })?;
+    let checked = permitted(&seen.test.spec, &checked, &seen.governing).map_err(|problems| {
+        let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
+        end(Phase::Errored, Reason::PolicyViolation, problems.join("; "))
+    })?;
     if missing.contains(&Child::Plan)
         && plan_file::hashed(&seen.test, run, &checked).plan_hash != run.plan_hash
     {
-        let message = "the plan was deleted, and this release of the operator makes another one \
-                       than the run's other objects are for";
+        let message = "the plan was deleted, and another release of the operator, or other \
+                       policies, make another one than the run's other objects are for";
         return Err(end(Phase::Errored, Reason::ChildDeleted, message));
     }
     // a child being deleted is waited for: its name is not free yet

@@ -2,6 +2,7 @@
 
 mod histories;
 mod inactive;
+mod policy;
 mod running;
 mod starting;
 mod times;
@@ -248,6 +249,7 @@ fn a_run_begins_with_one_check_of_its_plan() {
         image: "starling:1".into(),
         pull_policy: "IfNotPresent".into(),
         namespace: "starling-system".into(),
+        metrics_from: Vec::new(),
     };
     let mut checks = SpecCheck::default();
     let mut seen = applied();

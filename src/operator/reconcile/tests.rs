@@ -47,6 +47,7 @@ impl Server {
             image: "starling:1".into(),
             pull_policy: "IfNotPresent".into(),
             namespace: "starling-system".into(),
+            metrics_from: Vec::new(),
         };
         let reporter = Reporter {
             controller: "starling".into(),

@@ -14,9 +14,11 @@ use crate::wire::Reason as VerdictReason;
 /// Standing of the resource, which decides all conditions.
 #[derive(Debug, Clone)]
 pub enum Standing {
-    /// The spec cannot be carried out.
+    /// The spec cannot be carried out, or may not be.
     Invalid {
-        /// Everything that is wrong with the spec.
+        /// Word for what stands in the way.
+        reason: Reason,
+        /// Everything that is wrong with the spec or not allowed.
         message: String,
     },
     /// Held or active: more is to come.
@@ -45,7 +47,7 @@ impl Standing {
     /// Returns the text of the reason; an ended run's can be one that only its master knows.
     pub fn reason(&self) -> &str {
         match self {
-            Standing::Invalid { .. } => Reason::InvalidSpec.text(),
+            Standing::Invalid { reason, .. } => reason.text(),
             Standing::Open { reason, .. } => reason.text(),
             Standing::Over(end) => &end.reason,
         }
@@ -53,7 +55,7 @@ impl Standing {
 
     fn message(&self) -> &str {
         match self {
-            Standing::Invalid { message } | Standing::Open { message, .. } => message,
+            Standing::Invalid { message, .. } | Standing::Open { message, .. } => message,
             Standing::Over(end) => &end.message,
         }
     }
@@ -244,6 +246,7 @@ mod tests {
 
     fn every_standing() -> Vec<Standing> {
         let mut all = vec![Standing::Invalid {
+            reason: Reason::InvalidSpec,
             message: "m".into(),
         }];
         for phase in Phase::ALL {
@@ -291,6 +294,7 @@ mod tests {
         assert_eq!(text(&over(Phase::Errored, "MasterLost")), "FFTTFU");
         assert_eq!(
             text(&Standing::Invalid {
+                reason: Reason::InvalidSpec,
                 message: "m".into()
             }),
             "FFTTFU"

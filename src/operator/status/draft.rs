@@ -31,6 +31,8 @@ impl<'a> Draft<'a> {
 pub enum Situation<'a> {
     /// The spec cannot be carried out.
     Invalid(Vec<Problem>),
+    /// The policies of the cluster do not allow the run that the spec asks for.
+    Refused(Vec<Problem>),
     /// Nothing is done until someone changes something.
     Held {
         /// Pending or Suspended.

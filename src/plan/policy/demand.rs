@@ -75,11 +75,11 @@ pub enum Permission {
 pub struct Demand {
     /// Path of the field.
     pub field: String,
-    /// What the field asks for.
+    /// Thing and amount that the field asks for.
     pub wanted: Wanted,
 }
 
-/// What a field of a test asks of the cluster.
+/// Thing and amount that a field of a test asks of the cluster.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Wanted {
     /// Connections to a host and port.
