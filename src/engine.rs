@@ -1,8 +1,8 @@
-//! Carries out a share of a plan: shards, pacer, executor and the HTTP client.
+//! Carries out a share of a plan: shards, pacer, executor and the protocols.
 //!
-//! [`prepare`] does everything that can be done before load and finds everything that can be found
-//! wrong. [`Prepared::start`] starts one thread a shard; a shard owns its users or slots, their
-//! connections, its statistics and its random numbers, and shares nothing while it sends.
+//! [`prepare()`] does everything that can be done before load and finds everything that can be
+//! found wrong. [`Prepared::start`] starts one thread a shard; a shard owns its users or slots,
+//! their connections, its statistics and its random numbers, and shares nothing while it sends.
 //! [`Running`] gives out what happened, second by second.
 
 mod answer;

@@ -72,7 +72,7 @@ pub fn check(spec: &LoadTestSpec) -> Result<Checked, Vec<Problem>> {
     check_with(spec, &BTreeMap::new())
 }
 
-/// Checks a spec as [`check`] does, knowing the columns of feeders whose data could be read, by
+/// Checks a spec as [`check()`] does, knowing the columns of feeders whose data could be read, by
 /// the feeder's name: templates may then use no other column.
 ///
 /// # Errors

@@ -117,8 +117,9 @@ pub fn packed(object: &serde_json::Value) -> Option<Vec<u8>> {
     data_encoding::BASE64.decode(text.as_bytes()).ok()
 }
 
-/// Unpacks a result packed by [`write`]; the error says why the bytes are none. What is larger than
-/// any honest result is refused before it is parsed, at the cost of at most its bound in bytes.
+/// Unpacks a result packed by [`write()`]; the error says why the bytes are none. What is larger
+/// than any honest result is refused before it is parsed, at the cost of at most its bound in
+/// bytes.
 pub fn read(packed: &[u8]) -> Result<RunResult, String> {
     let mut json = Vec::new();
     GzDecoder::new(packed)
