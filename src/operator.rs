@@ -2,15 +2,17 @@
 //! writes of its life, one pass at a time: observe, decide, build, apply, status. Of these, decide,
 //! build and status are pure.
 //!
-//! `/livez` fails when a Controller has ended; `/readyz` succeeds when the install key is there and
-//! at least one watch of LoadTests is up: a namespace that refuses its watch is retried, and does
-//! not take the others out of service.
+//! `/livez` fails when a part that runs for ever has ended, or when a watch that saw before has been
+//! blind for so long that a new process might do better. `/readyz` succeeds when the install key is
+//! there and the watches that passes depend on see: a namespace that refuses them is retried, and
+//! does not take the others out of service.
 
 mod api;
 mod apply;
 mod build;
 pub mod channel;
 mod child;
+mod connection;
 mod context;
 mod controller;
 mod decide;
@@ -19,21 +21,25 @@ mod fault;
 mod identity;
 mod install_key;
 mod installed;
+mod masters;
 mod metrics;
 mod observe;
 mod plan_file;
 mod pods;
 mod policies;
 mod proof;
+mod queue;
 pub mod rbac;
 mod reason;
 mod reconcile;
+mod sight;
 mod spec_check;
 mod status;
 mod sweep;
 mod text;
 mod times;
 mod view;
+mod watch;
 
 #[cfg(test)]
 mod fixture;
@@ -41,7 +47,7 @@ mod fixture;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use kube::runtime::events::{Recorder, Reporter};
 use kube::{Client, Config};
@@ -50,7 +56,9 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::runtime::admin::{self, Admin};
+use crate::runtime::backoff::Backoff;
 use build::Settings;
+use connection::Connection;
 use context::Context;
 use install_key::{InstallKeys, KeyError};
 use metrics::Metrics;
@@ -58,6 +66,13 @@ pub use policies::Enforcement;
 
 /// Time between two counts of the runs in progress.
 const COUNT_EVERY: Duration = Duration::from_secs(5);
+
+/// Delays between tries to load the install keys: an operator that starts while the API server is
+/// away is at work seconds after its return.
+const KEYS: Backoff = Backoff {
+    first: Duration::from_millis(500),
+    most: Duration::from_secs(3),
+};
 
 /// Flags of `starling operator`: how the operator works, and what master and worker Pods are made
 /// of.
@@ -131,7 +146,8 @@ pub enum OperatorError {
 
 /// Works until `stop`, then lets passes in progress come to their end.
 pub async fn run(options: Options, stop: CancellationToken) -> Result<(), OperatorError> {
-    let (client, own_namespace) = connect(options.namespace.clone()).await?;
+    let (connection, own_namespace) = connect(options.namespace.clone()).await?;
+    let client = connection.client();
     let metrics = Metrics::default();
     let health = Arc::new(Health {
         metrics: metrics.clone(),
@@ -165,6 +181,7 @@ pub async fn run(options: Options, stop: CancellationToken) -> Result<(), Operat
     };
     let mut context = Context::new(client, settings, keys, metrics, recorder);
     context.policies = options.policies;
+    context.connection = Some(connection);
     let context = Arc::new(context);
     spawn_parts(
         &mut parts,
@@ -182,18 +199,16 @@ pub async fn run(options: Options, stop: CancellationToken) -> Result<(), Operat
     Ok(())
 }
 
-/// Makes a client for the API server, and tells the operator's own namespace: the given one, or
+/// Finds out how to reach the API server, and tells the operator's own namespace: the given one, or
 /// that of the kubeconfig.
-async fn connect(namespace: Option<String>) -> Result<(Client, String), OperatorError> {
+async fn connect(namespace: Option<String>) -> Result<(Arc<Connection>, String), OperatorError> {
     // fails only when one is set already, which is then the one to use
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let mut config = Config::infer().await?;
-    // its retries repeat creates for minutes; ours are one per pass, with backoff
-    config.default_retry = false;
+    let config = Config::infer().await?;
     let namespace = namespace.unwrap_or_else(|| config.default_namespace.clone());
-    let client =
-        Client::try_from(config).map_err(|error| OperatorError::Client(Box::new(error)))?;
-    Ok((client, namespace))
+    let connection =
+        Connection::new(config).map_err(|error| OperatorError::Client(Box::new(error)))?;
+    Ok((connection, namespace))
 }
 
 /// Starts to serve probes and metrics at `address`.
@@ -228,21 +243,14 @@ fn spawn_parts(
     };
     let mut caches = Vec::new();
     for place in places {
-        let (controller, cache) =
-            controller::build(context, place.as_deref(), concurrency, stop.clone());
-        caches.push(cache);
-        let watch = context.metrics.watch(place.as_deref().unwrap_or_default());
-        let watched = controller::watched(&context.client, place.as_deref());
-        let (passes, sweeping) = (context.clone(), context.clone());
-        let (watch_stop, sweep_stop) = (stop.clone(), stop.clone());
-        parts.spawn(async move {
-            controller::run(controller, passes).await;
-            "a Controller"
-        });
-        parts.spawn(async move {
-            controller::observe_watch(watched, watch, watch_stop).await;
-            "a watch"
-        });
+        caches.push(controller::spawn(
+            parts,
+            context,
+            place.as_deref(),
+            concurrency,
+            stop,
+        ));
+        let (sweeping, sweep_stop) = (context.clone(), stop.clone());
         parts.spawn(async move {
             sweep::run(&sweeping, place.as_deref(), sweep_stop).await;
             "a sweep"
@@ -285,7 +293,7 @@ async fn load_keys(
         metrics.error("install_key");
         tracing::warn!(%error, "the install key is not there yet");
         tokio::select! {
-            () = tokio::time::sleep(reconcile::BACKOFF.jittered(failures)) => {}
+            () = tokio::time::sleep(KEYS.jittered(failures)) => {}
             () = stop.cancelled() => return None,
         }
     }
@@ -301,21 +309,16 @@ struct Health {
 impl Admin for Health {
     fn live(&self) -> Result<(), String> {
         if self.ended.load(Ordering::Acquire) {
-            Err("a part of the operator has ended".into())
-        } else {
-            Ok(())
+            return Err("a part of the operator has ended".into());
         }
+        self.metrics.sights.live(Instant::now())
     }
 
     fn ready(&self) -> Result<(), String> {
-        match (
-            self.keys.load(Ordering::Acquire),
-            self.metrics.any_watch_up(),
-        ) {
-            (false, _) => Err("the install key is not there yet".into()),
-            (true, false) => Err("no watch of LoadTests is up".into()),
-            (true, true) => Ok(()),
+        if !self.keys.load(Ordering::Acquire) {
+            return Err("the install key is not there yet".into());
         }
+        self.metrics.sights.ready(Instant::now())
     }
 
     fn metrics(&self) -> String {

@@ -18,7 +18,9 @@ use starling::master::{self, Listeners, Memory, Mounted};
 use starling::operator::channel::{Channel, InstallKey};
 use starling::stats::result::{CostBasis, LimitedBy, Reason, RunResult, Verdict};
 use starling::wire::checksum::FileHash;
-use starling::wire::control::{Client, Grant, GrantAction, MasterState, ProblemKind, Progress};
+use starling::wire::control::{
+    Client, Grant, GrantAction, MasterState, ProblemKind, Progress, Stop,
+};
 use starling::wire::layout::{RunFile, channel, exit};
 use starling::worker;
 use tempfile::TempDir;
@@ -343,12 +345,31 @@ async fn without_the_right_token_nobody_is_let_in() {
     // a worker's token sufficed for nothing of the operator's, and its own index does not change that
     let of_worker = stage.channel.worker_key.token(0);
     for wrong in [&of_worker, &stage.channel.read_token] {
-        let error = Client::new(RUN, stage.control, &stage.channel.ca, wrong)
-            .unwrap()
-            .progress()
-            .await
-            .unwrap_err();
-        assert!(error.to_string().contains("401"), "{error}");
+        let client = Client::new(RUN, stage.control, &stage.channel.ca, wrong).unwrap();
+        let stop = Stop {
+            run: RUN.into(),
+            reason: Reason::Suspended,
+            message: String::new(),
+        };
+        let grant = Grant {
+            run: RUN.into(),
+            epoch: 1,
+            incarnation: String::new(),
+            action: GrantAction::Start,
+        };
+        for error in [
+            client.progress().await.unwrap_err(),
+            client.result().await.unwrap_err(),
+            client.grant(&grant).await.unwrap_err(),
+            client.stop(&stop).await.unwrap_err(),
+            client.acknowledge().await.unwrap_err(),
+        ] {
+            let error = error.to_string();
+            assert!(
+                error.contains("401") && error.contains("operator's token"),
+                "{error}"
+            );
+        }
     }
     let other = Channel::derive(
         &InstallKey([8; 32]),

@@ -211,6 +211,24 @@ pub struct WorkersStatus {
     pub ready: u32,
     /// Label selector of the worker Pods.
     pub selector: String,
+    /// Pods of the run that ended before their time, with the cause, at most 8; those seen first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8), extend("x-kubernetes-list-type" = "atomic"))]
+    pub losses: Vec<LossStatus>,
+}
+
+/// Pod of a run that ended before its time.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct LossStatus {
+    /// Name of the Pod.
+    #[schemars(length(max = 64))]
+    pub pod: String,
+    /// Cause in CamelCase, such as `OutOfMemory`, `Evicted` or `NodeLost`.
+    #[schemars(length(max = 64))]
+    pub reason: String,
+    /// The cause in words.
+    #[schemars(length(max = 256))]
+    pub message: String,
 }
 
 /// Progress of a run.
@@ -229,6 +247,12 @@ pub struct ProgressStatus {
     pub failure_rate: String,
     /// Connected and planned workers, such as `3/4`.
     pub workers: String,
+    /// Time of the master's answer that the figures are of; RFC 3339.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub observed_at: Option<String>,
+    /// The figures are older than 15 seconds, since the master has not answered.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub stale: bool,
 }
 
 /// Texts of the columns of `kubectl get`.

@@ -1,18 +1,22 @@
 //! HTTP of a master: the operator's calls and the read API for people.
 
+use std::convert::Infallible;
 use std::time::Instant;
 
 use axum::Json;
 use axum::Router;
-use axum::extract::{Request, State};
+use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{MethodRouter, get, post};
 use subtle::ConstantTimeEq;
 
 use super::Shared;
 use crate::wire::control::{self, Acknowledge, Grant, Progress, Stop};
+
+/// Most bytes of a call's body: a stop with its message takes some 2 KiB.
+const MAX_CALL: usize = 16 * 1024;
 
 /// A bearer token, which lets its holder in.
 #[derive(Clone)]
@@ -37,28 +41,59 @@ impl Token {
     }
 }
 
-/// Routes for the operator, whose token is asked for.
+/// Kind of a token: whom it lets in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Holder {
+    /// The operator, which alone may change anything.
+    Operator,
+    /// People, who may read progress and result.
+    Reader,
+}
+
+impl Holder {
+    fn refusal(self) -> &'static str {
+        match self {
+            Holder::Operator => "the operator's token is needed",
+            Holder::Reader => "the read token is needed",
+        }
+    }
+}
+
+/// Routes for the operator. Each names the kind of token that it asks for: a worker's is none of
+/// them.
 pub fn control(master: Shared, token: Token) -> Router {
+    let only = |route: MethodRouter<Shared>| for_holder(route, Holder::Operator, &token);
     Router::new()
-        .route(control::PROGRESS, get(progress))
-        .route(control::RESULT, get(result))
-        .route(control::GRANT, post(grant))
-        .route(control::STOP, post(stop))
-        .route(control::ACKNOWLEDGE, post(acknowledge))
-        .layer(middleware::from_fn_with_state(token, check_token))
+        .route(control::PROGRESS, only(get(progress)))
+        .route(control::RESULT, only(get(result)))
+        .route(control::GRANT, only(post(grant)))
+        .route(control::STOP, only(post(stop)))
+        .route(control::ACKNOWLEDGE, only(post(acknowledge)))
         .with_state(master)
 }
 
-/// Routes for people, who may read progress and result; the read token is asked for.
+/// Routes for people, who may read progress and result.
 pub fn read(master: Shared, token: Token) -> Router {
+    let only = |route: MethodRouter<Shared>| for_holder(route, Holder::Reader, &token);
     Router::new()
-        .route(control::PROGRESS, get(progress))
-        .route(control::RESULT, get(result))
-        .layer(middleware::from_fn_with_state(token, check_token))
+        .route(control::PROGRESS, only(get(progress)))
+        .route(control::RESULT, only(get(result)))
         .with_state(master)
 }
 
-async fn check_token(State(token): State<Token>, request: Request, next: Next) -> Response {
+/// Opens a route to whoever shows the one token of `holder`; looked at before the request's body.
+fn for_holder(route: MethodRouter<Shared>, holder: Holder, token: &Token) -> MethodRouter<Shared> {
+    let asked = (holder, token.clone());
+    route
+        .layer::<_, Infallible>(DefaultBodyLimit::max(MAX_CALL))
+        .layer(middleware::from_fn_with_state(asked, check_token))
+}
+
+async fn check_token(
+    State((holder, token)): State<(Holder, Token)>,
+    request: Request,
+    next: Next,
+) -> Response {
     if token.admits(
         request
             .headers()
@@ -70,7 +105,7 @@ async fn check_token(State(token): State<Token>, request: Request, next: Next) -
     (
         StatusCode::UNAUTHORIZED,
         [(header::WWW_AUTHENTICATE, "Bearer")],
-        "a token is needed",
+        holder.refusal(),
     )
         .into_response()
 }

@@ -211,11 +211,14 @@ impl Coordinator {
     /// Sums up how far the run is, for the operator and the page.
     pub fn progress(&self, now: Instant) -> Progress {
         let merged = self.roster.merged();
-        // without load, and before its first second is complete, there are no users and no rate
+        // without load, before its first second is complete, and when no worker is left that could
+        // tell of another, there are no users and no rate
+        let elapsed = self.elapsed(now).as_secs();
         let latest = self
             .timeline
             .latest()
-            .filter(|_| self.state == MasterState::Running)
+            .filter(|_| self.state == MasterState::Running && self.roster.at_work() > 0)
+            .filter(|latest| !self.timeline.is_past(latest.second, elapsed))
             .unwrap_or_default();
         Progress {
             run: self.file.run.clone(),

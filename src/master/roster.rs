@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
 use crate::stats::Snapshot;
-use crate::wire::control::{ProblemKind, WorkerProblem};
+use crate::wire::control::{MAX_PROBLEMS, ProblemKind, WorkerProblem};
 use crate::wire::fleet::{FromMaster, OneOffKind, from_master::Message};
 
 /// Number of one connection, unique in a master process.
@@ -418,7 +418,8 @@ impl Roster {
         }
     }
 
-    /// Problems of workers: the first of each kind and field, with how long it has lasted.
+    /// Problems of workers: the first of each kind and field, with how long it has lasted. At most
+    /// [`MAX_PROBLEMS`].
     pub fn problems(&self, now: Instant) -> Vec<WorkerProblem> {
         let mut first: BTreeMap<(ProblemKind, &str), WorkerProblem> = BTreeMap::new();
         for (worker, seat) in self.seats.iter().enumerate() {
@@ -444,7 +445,7 @@ impl Roster {
                     });
             }
         }
-        first.into_values().collect()
+        first.into_values().take(MAX_PROBLEMS).collect()
     }
 
     fn of(&self, session: &Session) -> Option<&Instance> {

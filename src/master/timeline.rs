@@ -109,6 +109,12 @@ impl Timeline {
         self.latest
     }
 
+    /// Tells whether `second` lies so far before `elapsed` seconds of the run that later ones would
+    /// be complete if anybody delivered them.
+    pub fn is_past(&self, second: u32, elapsed: u64) -> bool {
+        elapsed > u64::from(second) + 2 + 2 * u64::from(self.patience)
+    }
+
     /// The series so far.
     pub fn points(&self) -> &[SeriesPoint] {
         &self.points
@@ -211,6 +217,13 @@ mod tests {
             [(0, 3)]
         );
         assert_eq!(timeline.latest().unwrap().requests, 3);
+    }
+
+    #[test]
+    fn a_second_after_which_nobody_delivers_is_past_some_seconds_later() {
+        let timeline = Timeline::default();
+        assert!(!timeline.is_past(10, 18));
+        assert!(timeline.is_past(10, 19));
     }
 
     #[test]

@@ -10,7 +10,7 @@ use super::view::RefusalKind;
 /// Longest time of one call to the API server.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Error of a call to the API server or of a grant to a master.
+/// Error of a call to the API server.
 #[derive(Debug, thiserror::Error)]
 pub enum ApiError {
     /// The API server did not answer in time.
@@ -31,14 +31,6 @@ pub enum ApiError {
         /// Error of the client.
         source: Box<kube::Error>,
     },
-    /// The master did not take its grant.
-    #[error("cannot grant run {run}: {source}")]
-    Grant {
-        /// Id of the run.
-        run: String,
-        /// Error of the call to the master.
-        source: crate::wire::control::ControlError,
-    },
 }
 
 impl ApiError {
@@ -48,7 +40,6 @@ impl ApiError {
             ApiError::Timeout { .. } => "timeout",
             ApiError::Kube { source, .. } if matches!(**source, kube::Error::Api(_)) => "api",
             ApiError::Kube { .. } => "transport",
-            ApiError::Grant { .. } => "master",
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Writing: objects that were built, the status, and calls to the master. Thin; nothing is decided
+//! Writing: objects that were built, the status, and orders to the master. Thin; nothing is decided
 //! or built here, and every call has a timeout.
 
 pub mod applied;
@@ -15,11 +15,11 @@ use super::child::Child;
 use super::context::{Context, Memory};
 use super::decide::{CallAfter, CallBefore, Deletion};
 use super::events;
+use super::masters::Order;
 use super::observe::presence_of;
 use super::view::{Observed, Presence, Refusal, RefusalKind};
 use crate::crd::status::RunStatus;
 use crate::crd::{LoadTest, LoadTestStatus};
-use crate::wire::control::{ControlError, Progress};
 
 /// Outcome of the creates of a pass.
 #[derive(Debug)]
@@ -114,55 +114,28 @@ impl Writer<'_> {
         Ok(Some(Written::put(status)))
     }
 
-    /// Makes a call that nothing depends on: the next pass repeats it, or it is a courtesy.
-    pub async fn call_before(&self, call: &CallBefore) {
-        let Some((_, client)) = &self.memory.master else {
-            return;
-        };
-        match call {
-            CallBefore::Stop(stop) => self.tell("stop", client.stop(stop)).await,
-            CallBefore::Acknowledge => self.tell("W12", client.acknowledge()).await,
-        }
+    /// Orders a call that nothing depends on: the next pass repeats it, or it is a courtesy.
+    pub fn order_before(&self, call: &CallBefore) {
+        self.order(match call {
+            CallBefore::Stop(stop) => Order::Stop(stop.clone()),
+            CallBefore::Acknowledge => Order::Acknowledge,
+        });
     }
 
-    /// Makes a call that the status has announced. A grant has to arrive; a stop is repeated by
-    /// the next pass.
-    pub async fn call_after(&self, call: &CallAfter, written: &Written) -> Result<(), ApiError> {
-        let Some((_, client)) = &self.memory.master else {
-            return Ok(());
-        };
+    /// Orders a call that the status has announced. A later pass sees what became of it, and
+    /// orders it anew where the master has not taken it.
+    pub fn order_after(&self, call: &CallAfter, written: &Written) {
         match (call, written.grant()) {
-            (CallAfter::Stop(stop), _) => self.tell("stop", client.stop(stop)).await,
+            (CallAfter::Stop(stop), _) => self.order(Order::Stop(stop.clone())),
             (CallAfter::Grant, None) => {}
-            (CallAfter::Grant, Some(grant)) => {
-                self.context.kill.before("grant");
-                let answer = client.grant(&grant).await;
-                answer.map_err(|source| ApiError::Grant {
-                    run: grant.run,
-                    source,
-                })?;
-                self.context.kill.after("grant");
-            }
+            (CallAfter::Grant, Some(grant)) => self.order(Order::Grant(grant)),
         }
-        Ok(())
     }
 
-    /// Makes a call to the master; a failure only goes to the log.
-    async fn tell(
-        &self,
-        label: &'static str,
-        call: impl Future<Output = Result<Progress, ControlError>>,
-    ) {
-        self.context.kill.before(label);
-        if let Err(error) = call.await {
-            tracing::warn!(
-                loadtest = self.name(),
-                namespace = self.namespace(),
-                %error,
-                "the master did not take a call"
-            );
-        }
-        self.context.kill.after(label);
+    fn order(&self, order: Order) {
+        let (masters, status) = (&self.context.masters, self.seen.status());
+        let run = status.run.unwrap_or_default();
+        masters.order(self.namespace(), self.name(), &run.id, order);
     }
 
     async fn post(&self, object: BuiltObject, plan_uid: &str) -> Result<Posted, ApiError> {

@@ -1,8 +1,7 @@
 //! State that all passes share, and the memory of one LoadTest between its passes. Correctness does
 //! not depend on it: an operator that starts anew learns all it needs from the API server.
 
-use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -11,17 +10,20 @@ use kube::Client;
 use kube::runtime::events::Recorder;
 
 use super::build::Settings;
+use super::connection::Connection;
 use super::fault::KillPoint;
 use super::install_key::InstallKeys;
+use super::masters::Masters;
 use super::metrics::Metrics;
 use super::policies::Enforcement;
+use super::queue::Queues;
 use super::times::TimeError;
 use super::view::Installation;
 use crate::crd::LoadTest;
-use crate::wire::control::Client as MasterClient;
 
-/// Shortest time between two writes of a status while only progress is new.
-const PACE: Duration = Duration::from_secs(5);
+/// Shortest time between two writes of a status while only progress is new: a little less than that
+/// between two polls of a master, so that each poll is shown.
+const PACE: Duration = Duration::from_millis(4500);
 /// Most status writes a second of all runs together.
 const WRITES_PER_SECOND: u64 = 20;
 
@@ -29,6 +31,8 @@ const WRITES_PER_SECOND: u64 = 20;
 pub struct Context {
     /// Client of the API server.
     pub client: Client,
+    /// Connection that the client calls through; none in tests, whose API server is a function.
+    pub connection: Option<Arc<Connection>>,
     /// Settings of the objects that are built.
     pub settings: Settings,
     /// Use that is made of policies.
@@ -41,6 +45,10 @@ pub struct Context {
     pub metrics: Metrics,
     /// Publisher of Events.
     pub recorder: Recorder,
+    /// Queues of the LoadTests to pass over.
+    pub queues: Arc<Queues>,
+    /// Pollers of the masters of runs in progress.
+    pub masters: Masters,
     /// Runs in progress when they were last counted.
     pub active_runs: AtomicU64,
     /// Memories by namespace and name of their LoadTest.
@@ -62,8 +70,6 @@ pub struct Memory {
     pub channel_seen: Option<Instant>,
     /// Begin of the time for which this process has found no master that answers.
     pub unreachable_since: Option<Instant>,
-    /// Client of the master, with the run's id and the address that it was made for.
-    pub master: Option<((String, SocketAddr), Arc<MasterClient>)>,
     /// Number of passes in a row that failed.
     pub failures: u32,
     /// Last unreadable time that went to the log.
@@ -113,12 +119,16 @@ impl Context {
         metrics: Metrics,
         recorder: Recorder,
     ) -> Self {
+        let queues = Arc::new(Queues::default());
         Self {
             client,
+            connection: None,
             settings,
             policies: Enforcement::default(),
             keys,
             kill: KillPoint::from_env(),
+            masters: Masters::new(metrics.clone(), queues.clone()),
+            queues,
             metrics,
             recorder,
             active_runs: AtomicU64::new(0),
@@ -152,11 +162,26 @@ impl Context {
             .clone()
     }
 
-    /// Drops the memory of a LoadTest that is gone.
+    /// Drops the memory of a LoadTest that is gone, and ends the poller of its master.
     pub fn forget(&self, namespace: &str, name: &str) {
+        self.masters.forget(namespace, name);
         self.memories
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .remove(&(namespace.to_owned(), name.to_owned()));
+    }
+
+    /// Forgets every LoadTest of a namespace, or of all, that is not among those that are `there`.
+    pub fn forget_others(&self, place: Option<&str>, there: &HashSet<(String, String)>) {
+        let gone: Vec<(String, String)> = {
+            let memories = self.memories.lock().unwrap_or_else(PoisonError::into_inner);
+            let is_gone = |key: &&(String, String)| {
+                place.is_none_or(|place| place == key.0) && !there.contains(*key)
+            };
+            memories.keys().filter(is_gone).cloned().collect()
+        };
+        for (namespace, name) in gone {
+            self.forget(&namespace, &name);
+        }
     }
 }

@@ -1,8 +1,10 @@
-//! Source of passes: one kube Controller for each watched namespace, or one for all, and a watch
-//! beside it that tells whether watching works.
+//! Source of passes: for each watched namespace, or for all, five watches and a queue of LoadTests.
 
+use std::collections::HashSet;
+use std::convert::Infallible;
+use std::fmt::Debug;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::StreamExt;
 use k8s_openapi::NamespaceResourceScope;
@@ -10,22 +12,24 @@ use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{Pod, Service};
 use kube::api::Api;
-use kube::core::{DeserializeGuard, PartialObjectMeta};
-use kube::runtime::controller::{self, Action, Controller};
-use kube::runtime::reflector::{ObjectRef, Store};
-use kube::runtime::watcher;
+use kube::core::PartialObjectMeta;
+use kube::runtime::controller::{self, Action, applier};
+use kube::runtime::reflector::store::Writer;
+use kube::runtime::reflector::{self, ObjectRef, Store};
+use kube::runtime::watcher::Event;
 use kube::{Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 
 use super::child::{MANAGED_SELECTOR, RUN_LABEL, TEST_LABEL};
 use super::context::Context;
-use super::metrics::Watch;
+use super::queue::Guarded;
 use super::reconcile::{ReconcileError, reconcile, retry_after};
-use crate::crd::LoadTest;
-
-/// LoadTest that may be unreadable: one that cannot be read must not hide the others.
-type Guarded = DeserializeGuard<LoadTest>;
+use super::sight::SILENCE;
+use super::watch::{Sink, Watch};
 
 /// Time that changes are gathered for before a pass: a run that begins changes a dozen objects.
 const DEBOUNCE: Duration = Duration::from_millis(100);
@@ -34,11 +38,95 @@ const DEBOUNCE: Duration = Duration::from_millis(100);
 /// as an edit.
 const UNREADABLE: Duration = Duration::from_secs(300);
 
-/// Time between the failure of [`observe_watch`]'s watch and the next one.
-const WATCH_RETRY: Duration = Duration::from_secs(2);
-
-/// The cached LoadTests of one Controller; used for counting only.
+/// The cached LoadTests of one place; used for counting, and to know which are gone.
 pub type Cache = Store<Guarded>;
+
+type Sender = mpsc::Sender<ObjectRef<Guarded>>;
+
+/// Starts the watches and the passes of one namespace, or of all, and returns the cache of its
+/// LoadTests. Each part ends only after `stop`, and its name is what its task returns; errors of a
+/// watch, such as a missing right, are retried and touch no other.
+pub fn spawn(
+    parts: &mut JoinSet<&'static str>,
+    context: &Arc<Context>,
+    namespace: Option<&str>,
+    concurrency: u16,
+    stop: &CancellationToken,
+) -> Cache {
+    let (sender, receiver) = context.queues.open(namespace);
+    let (cache, writer) = reflector::store::<Guarded>();
+    let watches = Watches {
+        context,
+        namespace,
+        stop,
+    };
+    let tests = Tests {
+        place: namespace.map(str::to_owned),
+        context: context.clone(),
+        writer,
+        queue: sender.clone(),
+    };
+    watches.spawn::<Guarded>(parts, "loadtests", "", tests);
+    let of_runs = &format!("{MANAGED_SELECTOR},{RUN_LABEL}");
+    let parts_of_tests = || Children(sender.clone());
+    watches.spawn::<PartialObjectMeta<Deployment>>(parts, "deployments", of_runs, parts_of_tests());
+    watches.spawn::<PartialObjectMeta<Job>>(parts, "jobs", of_runs, parts_of_tests());
+    watches.spawn::<PartialObjectMeta<Service>>(parts, "services", of_runs, parts_of_tests());
+    watches.spawn::<PartialObjectMeta<Pod>>(parts, "pods", of_runs, parts_of_tests());
+    let passes = run(
+        cache.clone(),
+        receiver,
+        context.clone(),
+        concurrency,
+        stop.clone(),
+    );
+    parts.spawn(async move {
+        passes.await;
+        "a Controller"
+    });
+    cache
+}
+
+/// What the watches of one place have in common.
+struct Watches<'a> {
+    context: &'a Arc<Context>,
+    namespace: Option<&'a str>,
+    stop: &'a CancellationToken,
+}
+
+impl Watches<'_> {
+    fn spawn<K>(
+        &self,
+        parts: &mut JoinSet<&'static str>,
+        kind: &'static str,
+        selector: &str,
+        sink: impl Sink<K> + 'static,
+    ) where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+            + Clone
+            + Debug
+            + DeserializeOwned
+            + Send
+            + Sync
+            + 'static,
+    {
+        let context = self.context;
+        let place = self.namespace.unwrap_or_default();
+        let watch = Watch {
+            api: api::<K>(&context.client, self.namespace),
+            selector: selector.to_owned(),
+            sight: context.metrics.sights.add(place, kind, Instant::now()),
+            metrics: context.metrics.clone(),
+            connection: context.connection.clone(),
+            silence: SILENCE,
+        };
+        let stop = self.stop.clone();
+        parts.spawn(async move {
+            watch.run(sink, stop).await;
+            "a watch"
+        });
+    }
+}
 
 fn api<K: Resource<DynamicType = (), Scope = NamespaceResourceScope>>(
     client: &Client,
@@ -50,39 +138,56 @@ fn api<K: Resource<DynamicType = (), Scope = NamespaceResourceScope>>(
     }
 }
 
-/// Builds the Controller of one namespace, or of all, and its cache. It ends only after `stop`;
-/// errors of its watches, such as a missing Role, are retried with backoff and touch no other
-/// Controller.
-pub fn build(
-    context: &Context,
-    namespace: Option<&str>,
-    concurrency: u16,
-    stop: CancellationToken,
-) -> (Controller<Guarded>, Cache) {
-    let client = &context.client;
-    let managed = || watcher::Config::default().labels(MANAGED_SELECTOR);
-    let of_runs = watcher::Config::default().labels(&format!("{MANAGED_SELECTOR},{RUN_LABEL}"));
-    let controller = Controller::new(
-        api::<Guarded>(client, namespace),
-        watcher::Config::default(),
-    )
-    .with_config(
-        controller::Config::default()
-            .concurrency(concurrency)
-            .debounce(DEBOUNCE),
-    )
-    .owns(api::<Deployment>(client, namespace), managed())
-    .owns(api::<Job>(client, namespace), managed())
-    .owns(api::<Service>(client, namespace), managed())
-    // Pods belong to Jobs and ReplicaSets: their label leads to the LoadTest
-    .watches(
-        api::<PartialObjectMeta<Pod>>(client, namespace),
-        of_runs,
-        |pod| test_of(&pod),
-    )
-    .graceful_shutdown_on(async move { stop.cancelled().await });
-    let cache = controller.store();
-    (controller, cache)
+/// What becomes of the LoadTests that are seen.
+struct Tests {
+    place: Option<String>,
+    context: Arc<Context>,
+    writer: Writer<Guarded>,
+    queue: Sender,
+}
+
+impl Sink<Guarded> for Tests {
+    async fn take(&mut self, event: Event<Guarded>) {
+        self.writer.apply_watcher_event(&event);
+        match event {
+            Event::Apply(test) | Event::InitApply(test) => {
+                send(&self.queue, ObjectRef::from_obj(&test)).await;
+            }
+            Event::Delete(test) => {
+                let namespace = test.namespace().unwrap_or_default();
+                self.context.forget(&namespace, &test.name_any());
+            }
+            // deleted while nobody was looking
+            Event::InitDone => {
+                let there = self.writer.as_reader().state();
+                let there: HashSet<(String, String)> = there
+                    .iter()
+                    .map(|test| (test.namespace().unwrap_or_default(), test.name_any()))
+                    .collect();
+                let place = self.place.as_deref();
+                self.context.forget_others(place, &there);
+            }
+            Event::Init => {}
+        }
+    }
+}
+
+/// Objects and Pods of runs, whose label leads to the LoadTest.
+struct Children(Sender);
+
+impl<K: Resource + Send + Sync> Sink<K> for Children {
+    async fn take(&mut self, event: Event<K>) {
+        if let Event::Apply(child) | Event::InitApply(child) | Event::Delete(child) = event
+            && let Some(test) = test_of(&child)
+        {
+            send(&self.0, test).await;
+        }
+    }
+}
+
+async fn send(queue: &Sender, test: ObjectRef<Guarded>) {
+    // its reader has ended with the Controller
+    let _ = queue.send(test).await;
 }
 
 fn test_of(object: &impl ResourceExt) -> Option<ObjectRef<Guarded>> {
@@ -90,9 +195,28 @@ fn test_of(object: &impl ResourceExt) -> Option<ObjectRef<Guarded>> {
     Some(ObjectRef::new(name).within(&object.namespace()?))
 }
 
-/// Runs a Controller until it has drained.
-pub async fn run(controller: Controller<Guarded>, context: Arc<Context>) {
-    let passes = controller.run(pass, failed, context.clone());
+/// Makes the passes of one place until `stop`, then lets those in progress end.
+async fn run(
+    cache: Cache,
+    queue: mpsc::Receiver<ObjectRef<Guarded>>,
+    context: Arc<Context>,
+    concurrency: u16,
+    stop: CancellationToken,
+) {
+    let queue = ReceiverStream::new(queue)
+        .map(Ok::<_, Infallible>)
+        .take_until(stop.cancelled_owned());
+    let config = controller::Config::default()
+        .concurrency(concurrency)
+        .debounce(DEBOUNCE);
+    let passes = applier(
+        |test, context| Box::pin(pass(test, context)),
+        failed,
+        context.clone(),
+        cache,
+        queue,
+        config,
+    );
     let mut passes = std::pin::pin!(passes);
     while let Some(outcome) = passes.next().await {
         match outcome {
@@ -101,10 +225,7 @@ pub async fn run(controller: Controller<Guarded>, context: Arc<Context>) {
             Err(controller::Error::ReconcilerFailed(..)) => {}
             // deleted between being queued and being looked at
             Err(controller::Error::ObjectNotFound(_)) => {}
-            Err(controller::Error::QueueError(error)) => {
-                context.metrics.error("watch");
-                tracing::warn!(%error, "a watch failed and is begun anew");
-            }
+            Err(controller::Error::QueueError(never)) => match never {},
             Err(controller::Error::RunnerError(error)) => {
                 context.metrics.error("runner");
                 tracing::error!(%error, "the queue of LoadTests failed");
@@ -113,6 +234,7 @@ pub async fn run(controller: Controller<Guarded>, context: Arc<Context>) {
     }
 }
 
+/// Makes one pass, on a task of its own: a panic ends only that pass.
 async fn pass(test: Arc<Guarded>, context: Arc<Context>) -> Result<Action, ReconcileError> {
     let (namespace, name) = (test.namespace().unwrap_or_default(), test.name_any());
     if let Err(error) = &test.0 {
@@ -125,7 +247,12 @@ async fn pass(test: Arc<Guarded>, context: Arc<Context>) -> Result<Action, Recon
         );
         return Ok(Action::requeue(UNREADABLE));
     }
-    let requeue = reconcile(&context, &namespace, &name).await?;
+    let panicked = ReconcileError::Panicked {
+        namespace: namespace.clone(),
+        name: name.clone(),
+    };
+    let task = tokio::spawn(async move { reconcile(&context, &namespace, &name).await });
+    let requeue = task.await.unwrap_or(Err(panicked))?;
     Ok(requeue.map_or_else(Action::await_change, Action::requeue))
 }
 
@@ -137,107 +264,5 @@ fn failed(test: Arc<Guarded>, error: &ReconcileError, context: Arc<Context>) -> 
     Action::requeue(delay)
 }
 
-/// Watches the metadata of LoadTests only to know whether watching works: the Controller does not
-/// show when its own watch is alive.
-pub async fn observe_watch<K>(api: Api<K>, watch: Arc<Watch>, stop: CancellationToken)
-where
-    K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + DeserializeOwned + Send + 'static,
-{
-    loop {
-        let mut events = std::pin::pin!(watcher(api.clone(), watcher::Config::default()));
-        loop {
-            tokio::select! {
-                event = events.next() => match event {
-                    // a list that has begun is no sign of life yet
-                    Some(Ok(watcher::Event::Init)) => {}
-                    Some(Ok(_)) => watch.note(true),
-                    // begun anew by a list: a watch that merely continues delivers nothing until
-                    // something changes
-                    Some(Err(_)) | None => break,
-                },
-                () = stop.cancelled() => return,
-            }
-        }
-        watch.note(false);
-        tokio::select! {
-            () = tokio::time::sleep(WATCH_RETRY) => {}
-            () = stop.cancelled() => return,
-        }
-    }
-}
-
-/// Returns the API that [`observe_watch`] watches.
-pub fn watched(client: &Client, namespace: Option<&str>) -> Api<PartialObjectMeta<LoadTest>> {
-    api(client, namespace)
-}
-
 #[cfg(test)]
-mod tests {
-    use std::sync::atomic::{AtomicU32, Ordering};
-
-    use http::{Request, Response};
-    use kube::client::Body;
-    use serde_json::json;
-
-    use super::*;
-    use crate::operator::metrics::Metrics;
-
-    /// Client whose API server answers lists, and refuses the first watch as one does that has just
-    /// learnt of the CRD.
-    fn client(watches: Arc<AtomicU32>) -> Client {
-        let answer = move |request: Request<Body>| {
-            let is_watch = request
-                .uri()
-                .query()
-                .is_some_and(|query| query.contains("watch=true"));
-            let nth = watches.fetch_add(u32::from(is_watch), Ordering::Relaxed);
-            async move {
-                let (status, body) = match (is_watch, nth) {
-                    (false, _) => (
-                        200,
-                        json!({
-                            "apiVersion": "meta.k8s.io/v1",
-                            "kind": "PartialObjectMetadataList",
-                            "metadata": {"resourceVersion": "1"},
-                            "items": [],
-                        }),
-                    ),
-                    (true, 0) => (
-                        429,
-                        json!({
-                            "apiVersion": "v1",
-                            "kind": "Status",
-                            "status": "Failure",
-                            "code": 429,
-                            "reason": "TooManyRequests",
-                            "message": "storage is (re)initializing",
-                        }),
-                    ),
-                    (true, _) => std::future::pending().await,
-                };
-                Response::builder()
-                    .status(status)
-                    .body(Body::from(body.to_string().into_bytes()))
-            }
-        };
-        Client::new(tower::service_fn(answer), "default")
-    }
-
-    #[tokio::test]
-    async fn a_watch_that_was_refused_once_is_known_to_live_again_though_nothing_changes() {
-        let watches = Arc::new(AtomicU32::new(0));
-        let watch = Metrics::default().watch("");
-        let stop = CancellationToken::new();
-        let observing = tokio::spawn(observe_watch(
-            watched(&client(watches.clone()), None),
-            watch.clone(),
-            stop.clone(),
-        ));
-        while watches.load(Ordering::Relaxed) < 2 {
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-        assert!(watch.is_up());
-        stop.cancel();
-        observing.await.unwrap();
-    }
-}
+mod tests;

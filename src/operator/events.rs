@@ -20,6 +20,8 @@ enum Happening {
     Created,
     Started,
     MasterReplaced,
+    /// A Pod of a started run ended before its time.
+    Lost(Reason),
     Ended(Phase),
     /// Something that a user can mend keeps it from starting.
     Hindered(Reason),
@@ -31,6 +33,7 @@ impl Happening {
             Happening::Created => "RunCreated".to_owned(),
             Happening::Started => "RunStarted".to_owned(),
             Happening::MasterReplaced => "MasterReplaced".to_owned(),
+            Happening::Lost(reason) => reason.to_string(),
             Happening::Ended(phase) => format!("Run{phase}"),
             Happening::Hindered(reason) => reason.to_string(),
         }
@@ -41,9 +44,10 @@ impl Happening {
             Happening::Created | Happening::Started | Happening::Ended(Phase::Succeeded) => {
                 EventType::Normal
             }
-            Happening::MasterReplaced | Happening::Ended(_) | Happening::Hindered(_) => {
-                EventType::Warning
-            }
+            Happening::MasterReplaced
+            | Happening::Lost(_)
+            | Happening::Ended(_)
+            | Happening::Hindered(_) => EventType::Warning,
         }
     }
 
@@ -52,6 +56,7 @@ impl Happening {
             Happening::Created => "CreateRun",
             Happening::Started => "GrantRun",
             Happening::MasterReplaced => "ResumeRun",
+            Happening::Lost(_) => "FollowRun",
             Happening::Ended(_) => "EndRun",
             Happening::Hindered(_) => "Validate",
         }
@@ -75,8 +80,24 @@ fn between(old: &LoadTestStatus, new: &LoadTestStatus) -> Vec<Event> {
         let before = old.run.as_ref().filter(|before| run.id == before.id);
         events.extend(of_run(before, run));
     }
+    events.extend(losses(old, new));
     events.extend(hindrance(old, new));
     events
+}
+
+/// Returns an Event for each Pod of the run that `new` names as lost and `old` did not.
+fn losses(old: &LoadTestStatus, new: &LoadTestStatus) -> Vec<Event> {
+    let of = |status: &LoadTestStatus| match &status.workers {
+        Some(workers) => workers.losses.clone(),
+        None => Vec::new(),
+    };
+    let known = of(old);
+    let told = of(new).into_iter().filter(|loss| !known.contains(loss));
+    told.map(|loss| {
+        let reason = Reason::parse(&loss.reason).unwrap_or(Reason::WorkerCrashed);
+        Happening::Lost(reason).event(&format!("Pod {:?}: {}", loss.pod, loss.message))
+    })
+    .collect()
 }
 
 /// Returns the Events of one run; `before` is the run as the last status had it.
@@ -167,5 +188,14 @@ mod tests {
         assert_eq!(reasons(&active, &started), ["RunStarted"]);
         assert_eq!(reasons(&active, &over), ["RunSucceeded"]);
         assert_eq!(reasons(&over, &over), [] as [&str; 0]);
+        let mut lost = started.clone();
+        let loss = crate::crd::status::LossStatus {
+            pod: "w-0".into(),
+            reason: "OutOfMemory".into(),
+            message: "OOMKilled".into(),
+        };
+        lost.workers.get_or_insert_default().losses = vec![loss];
+        assert_eq!(reasons(&started, &lost), ["OutOfMemory"]);
+        assert_eq!(reasons(&lost, &lost), [] as [&str; 0]);
     }
 }

@@ -1,7 +1,6 @@
 //! Metrics of the operator itself. No label holds the name of an object: their number would have no
 //! bound.
 
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use prometheus::core::Collector;
@@ -10,6 +9,7 @@ use prometheus::{
     Registry, TextEncoder,
 };
 
+use super::sight::Sights;
 use crate::crd::Phase;
 
 /// Metrics of one operator; clones share them.
@@ -23,29 +23,10 @@ pub struct Metrics {
     pub duration: Histogram,
     active: IntGaugeVec,
     age: GaugeVec,
-    watches: Arc<Mutex<Vec<Arc<Watch>>>>,
-}
-
-/// One watch of LoadTests: of a namespace, or of all.
-pub struct Watch {
-    /// Value of the label `namespace`, empty for all namespaces. A flag of the operator bounds
-    /// their number.
-    namespace: String,
-    state: Mutex<(Instant, bool)>,
-}
-
-impl Watch {
-    /// Notes that the watch delivered something (`up`) or failed.
-    pub fn note(&self, up: bool) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        // an error does not make the watch younger
-        *state = (if up { Instant::now() } else { state.0 }, up);
-    }
-
-    /// Returns whether the watch has delivered something since it last failed.
-    pub fn is_up(&self) -> bool {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).1
-    }
+    watch_failures: IntCounterVec,
+    master_calls: IntCounterVec,
+    /// Sights of all watches.
+    pub sights: Sights,
 }
 
 impl Default for Metrics {
@@ -83,11 +64,25 @@ impl Metrics {
             age: GaugeVec::new(
                 Opts::new(
                     "starling_operator_watch_age_seconds",
-                    "Since the watch of LoadTests last delivered something or began anew",
+                    "Since a watch last showed something, a sign of life included",
                 ),
-                &["namespace"],
+                &["namespace", "resource"],
             )?,
-            watches: Arc::default(),
+            watch_failures: IntCounterVec::new(
+                Opts::new(
+                    "starling_operator_watch_failures_total",
+                    "Watches that failed and were begun anew",
+                ),
+                &["resource"],
+            )?,
+            master_calls: IntCounterVec::new(
+                Opts::new(
+                    "starling_operator_master_calls_total",
+                    "Calls to masters by what became of them",
+                ),
+                &["call", "outcome"],
+            )?,
+            sights: Sights::default(),
         };
         all.register()?;
         Ok(all)
@@ -99,12 +94,14 @@ impl Metrics {
             &["version"],
         )?;
         build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
-        let collectors: [Box<dyn Collector>; 6] = [
+        let collectors: [Box<dyn Collector>; 8] = [
             Box::new(self.reconciles.clone()),
             Box::new(self.errors.clone()),
             Box::new(self.duration.clone()),
             Box::new(self.active.clone()),
             Box::new(self.age.clone()),
+            Box::new(self.watch_failures.clone()),
+            Box::new(self.master_calls.clone()),
             Box::new(build),
         ];
         collectors
@@ -117,26 +114,14 @@ impl Metrics {
         self.errors.with_label_values(&[kind]).inc();
     }
 
-    /// Adds a watch, which is not up yet.
-    pub fn watch(&self, namespace: &str) -> Arc<Watch> {
-        let watch = Arc::new(Watch {
-            namespace: namespace.to_owned(),
-            state: Mutex::new((Instant::now(), false)),
-        });
-        self.watches
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(watch.clone());
-        watch
+    /// Counts a failure of a watch of one resource.
+    pub fn watch_failed(&self, resource: &str) {
+        self.watch_failures.with_label_values(&[resource]).inc();
     }
 
-    /// Returns whether at least one watch is up.
-    pub fn any_watch_up(&self) -> bool {
-        self.watches
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .iter()
-            .any(|watch| watch.is_up())
+    /// Counts a call to a master: `call` names it, `outcome` says what became of it.
+    pub fn master_called(&self, call: &str, outcome: &str) {
+        self.master_calls.with_label_values(&[call, outcome]).inc();
     }
 
     /// Counts runs in progress by phase, among the phases of all LoadTests, and returns their
@@ -163,16 +148,10 @@ impl Metrics {
 
     /// Renders all metrics in the Prometheus text format.
     pub fn text(&self) -> String {
-        for watch in self
-            .watches
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .iter()
-        {
-            let since = watch.state.lock().unwrap_or_else(PoisonError::into_inner).0;
+        for (sight, age) in self.sights.ages(Instant::now()) {
             self.age
-                .with_label_values(&[&watch.namespace])
-                .set(since.elapsed().as_secs_f64());
+                .with_label_values(&[sight.place.as_str(), sight.kind])
+                .set(age.as_secs_f64());
         }
         let mut out = Vec::new();
         // writing to memory does not fail; half a page would be worse than none
@@ -213,18 +192,18 @@ mod tests {
     }
 
     #[test]
-    fn a_watch_is_up_when_it_has_delivered_and_down_when_it_fails() {
+    fn watches_and_calls_to_masters_are_shown_without_names_of_objects() {
         let metrics = Metrics::default();
-        let watch = metrics.watch("team-a");
-        assert!(!metrics.any_watch_up());
-        watch.note(true);
-        assert!(metrics.any_watch_up());
-        watch.note(false);
-        assert!(!metrics.any_watch_up());
-        assert!(
-            metrics
-                .text()
-                .contains("starling_operator_watch_age_seconds{namespace=\"team-a\"}")
-        );
+        metrics.sights.add("team-a", "pods", Instant::now());
+        metrics.watch_failed("pods");
+        metrics.master_called("progress", "late");
+        let text = metrics.text();
+        for line in [
+            "starling_operator_watch_age_seconds{namespace=\"team-a\",resource=\"pods\"}",
+            "starling_operator_watch_failures_total{resource=\"pods\"} 1",
+            "starling_operator_master_calls_total{call=\"progress\",outcome=\"late\"} 1",
+        ] {
+            assert!(text.contains(line), "{text}");
+        }
     }
 }

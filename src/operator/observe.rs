@@ -1,7 +1,6 @@
-//! Observing: the LoadTest as it is now, its run's children and Pods, and what its master says.
+//! Observing: the LoadTest as it is now, its run's children and Pods, and what its master last said.
 //! Thin; nothing is decided here.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -18,6 +17,7 @@ use super::child::{
 use super::context::{Context, Memory};
 use super::identity;
 use super::install_key::InstallKeys;
+use super::masters::{Credentials, Wanted};
 use super::pods;
 use super::policies::{self, Enforcement};
 use super::proof::Proofs;
@@ -28,7 +28,6 @@ use crate::crd::status::RunStatus;
 use crate::crd::{LoadTest, LoadTestStatus};
 use crate::wire::RunResult;
 use crate::wire::checksum::sha256;
-use crate::wire::control::{Client as MasterClient, MasterState, Progress};
 use crate::wire::layout::{CONTROL_PORT, RUN_FILE};
 
 /// Time between two looks for the channel Secret while nothing suggests that it has gone.
@@ -56,7 +55,9 @@ pub async fn observe(
         pods: Vec::new(),
         master_refused: None,
         master: MasterView::Absent,
+        heard: None,
         unreachable_for: Duration::ZERO,
+        acknowledged: None,
         result: None,
         refusal: None,
         since_status: memory.status_written.map(|at| at.elapsed()),
@@ -71,7 +72,7 @@ pub async fn observe(
         Some(run) if run.installation == seen.installation.id => {
             observe_active(context, &run, &mut seen, memory).await?;
         }
-        _ => {}
+        _ => context.masters.forget(namespace, name),
     }
     Ok(Some(seen))
 }
@@ -137,7 +138,7 @@ async fn observe_active(
         }
     }
     let stored = seen.result.take();
-    ask_master(context, run, seen, memory).await;
+    look_at_master(context, run, seen, memory);
     seen.result = stored.or(seen.result.take());
     Ok(())
 }
@@ -156,7 +157,12 @@ async fn observe_ended(
     (seen.pods, seen.old_reports) = (pods?, reports?);
     seen.report = found.report;
     if run.started_at.is_some() && seen.children.uid(Child::Workers).is_some() {
-        ask_master(context, run, seen, memory).await;
+        look_at_master(context, run, seen, memory);
+    } else {
+        let metadata = &seen.test.metadata;
+        let namespace = metadata.namespace.as_deref().unwrap_or_default();
+        let name = metadata.name.as_deref().unwrap_or_default();
+        context.masters.forget(namespace, name);
     }
     Ok(())
 }
@@ -394,7 +400,7 @@ impl Lookup {
         if let Err(error) = &result {
             tracing::warn!(run = %self.run, %error, "the report cannot be read");
         }
-        Ok(Some((ours(&object), result.ok().map(Box::new))))
+        Ok(Some((ours(&object), result.ok().map(Arc::new))))
     }
 
     /// Lists the reports of all runs of the LoadTest, by the names that they have under any of the
@@ -431,7 +437,7 @@ impl Lookup {
 }
 
 /// Report that is stored: whose it is, and the result if it is the run's own.
-type StoredReport = (Presence, Option<Box<RunResult>>);
+type StoredReport = (Presence, Option<Arc<RunResult>>);
 
 fn ours(object: &impl ResourceExt) -> Presence {
     Presence::Ours {
@@ -455,27 +461,34 @@ fn is_labelled(object: &impl ResourceExt, uid: &str, run: &str) -> bool {
         && labels.get(UID_LABEL).is_some_and(|label| label == uid)
 }
 
-/// Asks the master for its progress, and for the result when it is final. That it does not answer
+/// Looks at what the run's master last said; it is asked beside the passes. That it does not answer
 /// is something observed, not an error.
-async fn ask_master(context: &Context, run: &RunStatus, seen: &mut Observed, memory: &mut Memory) {
-    let uid = seen.test.metadata.uid.clone().unwrap_or_default();
-    seen.master = match newest_master(&seen.pods) {
-        None => MasterView::Absent,
-        Some(address) => match master_client(context, run, &uid, address, memory) {
-            Err(why) => MasterView::Unreachable(why),
-            Ok(client) => match client.progress().await {
-                Err(error) => MasterView::Unreachable(error.to_string()),
-                Ok(progress) => {
-                    if is_final(run, &progress) {
-                        seen.result = final_result(run, &client).await;
-                    }
-                    MasterView::Up(progress)
-                }
-            },
-        },
+fn look_at_master(context: &Context, run: &RunStatus, seen: &mut Observed, memory: &mut Memory) {
+    let metadata = &seen.test.metadata;
+    let namespace = metadata.namespace.as_deref().unwrap_or_default();
+    let name = metadata.name.as_deref().unwrap_or_default();
+    let uid = metadata.uid.as_deref().unwrap_or_default();
+    let wanted = wanted(run, &seen.pods);
+    let has_address = !wanted.addresses.is_empty();
+    let known = context.masters.look(namespace, name, wanted, || {
+        let channel = context.keys.channel(uid, run);
+        let channel = channel.map_err(|error| error.to_string())?;
+        Ok(Credentials {
+            ca: channel.ca,
+            token: channel.operator_token,
+        })
+    });
+    seen.master = match has_address {
+        true => known.view,
+        false => MasterView::Absent,
     };
+    (seen.heard, seen.acknowledged) = (known.heard, known.acknowledged);
+    if run.started_at.is_some() && run.end.is_none() {
+        seen.result = known.result;
+    }
     match seen.master {
         MasterView::Up(_) => memory.unreachable_since = None,
+        MasterView::Unasked => {}
         MasterView::Absent | MasterView::Unreachable(_) => {
             seen.unreachable_for = memory
                 .unreachable_since
@@ -485,58 +498,29 @@ async fn ask_master(context: &Context, run: &RunStatus, seen: &mut Observed, mem
     }
 }
 
-/// Returns whether the master has a result that is still to be stored.
-fn is_final(run: &RunStatus, progress: &Progress) -> bool {
-    progress.state == MasterState::Finished
-        && progress.run == run.id
-        && run.started_at.is_some()
-        && run.end.is_none()
-}
-
-async fn final_result(run: &RunStatus, client: &MasterClient) -> Option<Box<RunResult>> {
-    let result = client.result().await.unwrap_or_else(|error| {
-        tracing::warn!(
-            run = run.id,
-            %error,
-            "the master is finished but its result cannot be read"
-        );
-        None
-    });
-    result.filter(|result| result.run == run.id).map(Box::new)
-}
-
-/// Returns the address of the newest master Pod: a ReplicaSet makes a second master while a cut-off
-/// node keeps the first.
-fn newest_master(pods: &[PodView]) -> Option<SocketAddr> {
-    let masters = pods
+/// Returns what the poller of the run's masters has to know. Every master Pod may be the one: a
+/// ReplicaSet makes a second one while a cut-off node keeps the first, and whoever may create Pods
+/// can make one that only looks like it.
+fn wanted(run: &RunStatus, pods: &[PodView]) -> Wanted {
+    let mut masters: Vec<&PodView> = pods
         .iter()
-        .filter(|pod| pod.component == Component::Master && !pod.deleting && !pod.over);
-    let newest = masters.max_by_key(|pod| pod.created)?;
-    newest.address.map(|address| (address, CONTROL_PORT).into())
-}
-
-/// Returns a client of the master at `address`, the remembered one if it is of the same run.
-fn master_client(
-    context: &Context,
-    run: &RunStatus,
-    uid: &str,
-    address: SocketAddr,
-    memory: &mut Memory,
-) -> Result<Arc<MasterClient>, String> {
-    if let Some((known, client)) = &memory.master
-        && *known == (run.id.clone(), address)
-    {
-        return Ok(client.clone());
+        .filter(|pod| pod.component == Component::Master && !pod.deleting && !pod.over)
+        .collect();
+    masters.sort_by_key(|pod| std::cmp::Reverse(pod.created));
+    let addresses = masters.iter().filter_map(|pod| pod.address);
+    let is_up = |pod: &&PodView| {
+        pod.component == Component::Worker && pod.ready && !pod.deleting && !pod.over
+    };
+    Wanted {
+        run: run.id.clone(),
+        addresses: addresses
+            .map(|address| (address, CONTROL_PORT).into())
+            .collect(),
+        is_ready: masters.iter().any(|pod| pod.ready),
+        trusted: run.master.as_ref().map(|master| master.incarnation.clone()),
+        wants_result: run.started_at.is_some() && run.end.is_none(),
+        workers: pods.iter().filter(is_up).count(),
     }
-    let channel = context
-        .keys
-        .channel(uid, run)
-        .map_err(|error| error.to_string())?;
-    let client = MasterClient::new(&run.id, address, &channel.ca, &channel.operator_token)
-        .map_err(|error| error.to_string())?;
-    let client = Arc::new(client);
-    memory.master = Some(((run.id.clone(), address), client.clone()));
-    Ok(client)
 }
 
 /// Returns whose the object is that has the name of a child of `run`; `None` when there is none.

@@ -1,6 +1,6 @@
 //! Pods and Deployments as decisions see them, read from their statuses. Pure.
 
-use k8s_openapi::api::core::v1::{ContainerStateTerminated, ContainerStatus, Pod};
+use k8s_openapi::api::core::v1::{ContainerStateTerminated, ContainerStatus, Pod, PodStatus};
 use kube::ResourceExt;
 use serde_json::Value;
 
@@ -37,7 +37,7 @@ pub fn view(pod: &Pod) -> Option<PodView> {
             .container_statuses
             .iter()
             .flatten()
-            .find_map(|container| trouble(container, component)),
+            .find_map(|container| trouble(pod, container, component)),
     };
     Some(PodView {
         name: pod.name_any(),
@@ -48,10 +48,108 @@ pub fn view(pod: &Pod) -> Option<PodView> {
         deleting: pod.metadata.deletion_timestamp.is_some(),
         over,
         trouble,
+        loss: loss(pod, component),
     })
 }
 
-fn trouble(container: &ContainerStatus, component: Component) -> Option<Trouble> {
+/// Returns the cause for which a Pod, or its container, ended before its time. The kubelet's word
+/// goes before that of whoever deleted the Pod.
+fn loss(pod: &Pod, component: Component) -> Option<Trouble> {
+    let status = pod.status.as_ref()?;
+    let containers = status.container_statuses.iter().flatten();
+    let ended = containers
+        .filter_map(|container| {
+            let now = container.state.as_ref()?.terminated.as_ref();
+            let before = container.last_state.as_ref();
+            Some((container, now.or_else(|| before?.terminated.as_ref())?))
+        })
+        .find_map(|(container, ended)| ended_badly(pod, &container.name, ended, component));
+    let is_killed = |trouble: &Trouble| trouble.reason == Reason::OutOfMemory;
+    match ended {
+        Some(ended) if is_killed(&ended) => Some(ended),
+        ended => evicted(status).or_else(|| disrupted(status)).or(ended),
+    }
+}
+
+/// Returns what a terminated container says of its end, unless it is one of those that are meant.
+fn ended_badly(
+    pod: &Pod,
+    container: &str,
+    ended: &ContainerStateTerminated,
+    component: Component,
+) -> Option<Trouble> {
+    if ended.reason.as_deref() == Some("OOMKilled") {
+        let limit = match memory_limit(pod, container) {
+            Some(limit) => format!("its limit of {limit}"),
+            None => "its node has".to_owned(),
+        };
+        return Some(Trouble {
+            reason: Reason::OutOfMemory,
+            message: format!("OOMKilled: it used more memory than {limit}"),
+        });
+    }
+    let meant = [0, i32::from(exit::RELEASED), i32::from(exit::DRAINED)];
+    if meant.contains(&ended.exit_code) {
+        return None;
+    }
+    let words = [&ended.message, &ended.reason];
+    let why = words.into_iter().flatten().find(|text| !text.is_empty());
+    let reason = match component {
+        Component::Master => Reason::MasterCrashed,
+        Component::Worker => Reason::WorkerCrashed,
+    };
+    Some(Trouble {
+        reason,
+        message: format!(
+            "ended with code {}: {}",
+            ended.exit_code,
+            why.map_or("", String::as_str)
+        ),
+    })
+}
+
+fn memory_limit(pod: &Pod, container: &str) -> Option<String> {
+    let containers = &pod.spec.as_ref()?.containers;
+    let found = containers.iter().find(|known| known.name == container)?;
+    let limits = found.resources.as_ref()?.limits.as_ref()?;
+    Some(limits.get("memory")?.0.clone())
+}
+
+/// Returns why the kubelet threw a Pod out.
+fn evicted(status: &PodStatus) -> Option<Trouble> {
+    let reason = match status.reason.as_deref()? {
+        "Evicted" | "Terminated" | "NodeShutdown" => Reason::Evicted,
+        "NodeLost" => Reason::NodeLost,
+        "Preempting" => Reason::Preempted,
+        _ => return None,
+    };
+    let message = status.message.clone().unwrap_or_default();
+    Some(Trouble { reason, message })
+}
+
+/// Returns why someone else ends a Pod, by its condition `DisruptionTarget`.
+fn disrupted(status: &PodStatus) -> Option<Trouble> {
+    let conditions = || status.conditions.iter().flatten();
+    let target = conditions().find(|c| c.type_ == "DisruptionTarget" && c.status == "True")?;
+    // set by the controller of nodes, which gives no reason, when the kubelet no longer answers
+    let is_silent = conditions().any(|c| {
+        c.type_ == "Ready" && c.status != "True" && c.reason.as_deref().unwrap_or_default() == ""
+    });
+    let (reason, words) = match target.reason.as_deref().unwrap_or_default() {
+        "DeletionByTaintManager" if is_silent => (Reason::NodeLost, "its node no longer answers"),
+        "DeletionByTaintManager" => (Reason::Tainted, "its node got a taint"),
+        "DeletionByPodGC" => (Reason::NodeLost, "its node is gone"),
+        "PreemptionByScheduler" => (Reason::Preempted, "it gave way to a Pod of higher priority"),
+        _ => (Reason::Evicted, "it was evicted"),
+    };
+    let message = match target.message.as_deref().unwrap_or_default() {
+        "" => words.to_owned(),
+        more => format!("{words}: {more}"),
+    };
+    Some(Trouble { reason, message })
+}
+
+fn trouble(pod: &Pod, container: &ContainerStatus, component: Component) -> Option<Trouble> {
     let crashed = match component {
         Component::Master => Reason::MasterCrashed,
         Component::Worker => Reason::WorkerCrashed,
@@ -82,26 +180,8 @@ fn trouble(container: &ContainerStatus, component: Component) -> Option<Trouble>
             .map_or_else(|| cause.clone(), |message| format!("{cause}: {message}"));
         return Some(Trouble { reason, message });
     }
-    let ended = state.terminated.filter(|ended| {
-        ended.exit_code != i32::from(exit::RELEASED) && ended.exit_code != i32::from(exit::DRAINED)
-    })?;
-    if let Some(trouble) = refusal(&ended, component) {
-        return Some(trouble);
-    }
-    let why = ended
-        .message
-        .filter(|message| !message.is_empty())
-        .or(ended.reason)
-        .unwrap_or_default();
-    let reason = if why == "OOMKilled" {
-        Reason::OutOfMemory
-    } else {
-        crashed
-    };
-    Some(Trouble {
-        reason,
-        message: format!("ended with code {}: {why}", ended.exit_code),
-    })
+    let ended = state.terminated?;
+    refusal(&ended, component).or_else(|| ended_badly(pod, &container.name, &ended, component))
 }
 
 /// Returns the trouble of a master that refused what it mounted, which it says by its exit code.
@@ -189,6 +269,76 @@ mod tests {
             )),
             Some("WorkerCrashed")
         );
+    }
+
+    fn loss(status: Value) -> Option<(&'static str, String)> {
+        let labels = json!({"app.kubernetes.io/component": "worker"});
+        let limits = json!({"limits": {"memory": "64Mi"}});
+        let pod = json!({
+            "metadata": {"name": "p", "labels": labels},
+            "spec": {"containers": [{"name": "worker", "resources": limits}]},
+            "status": status,
+        });
+        let loss = view(&serde_json::from_value(pod).unwrap()).unwrap().loss?;
+        Some((loss.reason.text(), loss.message))
+    }
+
+    #[test]
+    fn a_container_without_memory_is_told_with_its_limit_whatever_it_wrote_last() {
+        let killed = json!({"exitCode": 137, "reason": "OOMKilled", "message": "last words"});
+        let (reason, message) = loss(container(json!({"terminated": killed}))).unwrap();
+        assert_eq!(reason, "OutOfMemory");
+        assert!(
+            message.contains("OOMKilled") && message.contains("64Mi"),
+            "{message}"
+        );
+        // a master's container is running again
+        let mut restarted = container(json!({"running": {}}));
+        restarted["containerStatuses"][0]["lastState"] = json!({"terminated": killed});
+        assert_eq!(loss(restarted).unwrap().0, "OutOfMemory");
+    }
+
+    #[test]
+    fn what_takes_a_pod_away_is_named() {
+        let target = |reason: &str, ready: Value| {
+            let target = json!({
+                "type": "DisruptionTarget", "status": "True",
+                "reason": reason, "message": "words",
+            });
+            json!({"conditions": [target, ready]})
+        };
+        let ready = json!({"type": "Ready", "status": "True"});
+        let silent = json!({"type": "Ready", "status": "False"});
+        for (status, expected) in [
+            (
+                json!({"reason": "Evicted", "message": "The node was low on resource: memory."}),
+                "Evicted",
+            ),
+            (target("EvictionByEvictionAPI", ready.clone()), "Evicted"),
+            (target("TerminationByKubelet", ready.clone()), "Evicted"),
+            (target("PreemptionByScheduler", ready.clone()), "Preempted"),
+            (target("DeletionByTaintManager", ready.clone()), "Tainted"),
+            (target("DeletionByTaintManager", silent), "NodeLost"),
+            (target("DeletionByPodGC", ready), "NodeLost"),
+        ] {
+            let (reason, message) = loss(status.clone()).unwrap();
+            assert_eq!(reason, expected, "{status}");
+            assert!(
+                message.contains("words") || message.contains("low on"),
+                "{message}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_pod_that_ends_as_it_should_is_no_loss() {
+        for state in [
+            json!({"running": {}}),
+            json!({"terminated": {"exitCode": 0, "reason": "Completed"}}),
+            json!({"terminated": {"exitCode": 44, "reason": "Error"}}),
+        ] {
+            assert_eq!(loss(container(state.clone())), None, "{state}");
+        }
     }
 
     #[test]

@@ -38,6 +38,8 @@ reasons! {
     CreateRefused,
     /// The run had not ended at its deadline.
     DeadlineExceeded,
+    /// A Pod was evicted from its node.
+    Evicted,
     /// A Pod's image cannot be pulled.
     ImagePullFailed,
     /// An object that is not of this run has the name of one of its children.
@@ -56,6 +58,8 @@ reasons! {
     MissingReference,
     /// A changed spec waits for the end of the run in progress.
     NewerSpecWaiting,
+    /// The node of a Pod no longer answers.
+    NodeLost,
     /// The issuer of tokens gave none.
     NoToken,
     /// The workers kept up with the load.
@@ -66,6 +70,8 @@ reasons! {
     PodsRefused,
     /// A policy of the cluster does not allow the run, or cannot be read.
     PolicyViolation,
+    /// A Pod gave way to one of higher priority.
+    Preempted,
     /// One worker does what comes before the load.
     Preparing,
     /// All of the load that the profile asks for was offered, or nearly.
@@ -86,6 +92,8 @@ reasons! {
     Stopping,
     /// `spec.run.suspend` is true.
     Suspended,
+    /// The node of a Pod got a taint that the Pod does not tolerate.
+    Tainted,
     /// The name of a target does not resolve.
     TargetUnresolved,
     /// A time in the status or spec cannot be read; the run goes on without it.

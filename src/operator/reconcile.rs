@@ -25,7 +25,7 @@ const PASS_TIMEOUT: Duration = Duration::from_secs(30);
 const ROUNDS: usize = 8;
 
 /// Delays between passes that failed, for each LoadTest by itself.
-pub const BACKOFF: Backoff = Backoff {
+const BACKOFF: Backoff = Backoff {
     first: Duration::from_secs(1),
     most: Duration::from_secs(60),
 };
@@ -33,12 +33,20 @@ pub const BACKOFF: Backoff = Backoff {
 /// Error that ends a pass; the next one comes after a backoff.
 #[derive(Debug, thiserror::Error)]
 pub enum ReconcileError {
-    /// A call to the API server or to the master failed.
+    /// A call to the API server failed.
     #[error(transparent)]
     Api(#[from] ApiError),
     /// A child cannot be built.
     #[error(transparent)]
     Build(#[from] BuildError),
+    /// The pass panicked, which only a mistake in the operator brings about.
+    #[error("a pass over LoadTest {namespace}/{name} panicked")]
+    Panicked {
+        /// Namespace of the LoadTest.
+        namespace: String,
+        /// Name of the LoadTest.
+        name: String,
+    },
     /// The pass took too long.
     #[error(
         "a pass over LoadTest {namespace}/{name} took longer than {} s",
@@ -58,6 +66,7 @@ impl ReconcileError {
         match self {
             ReconcileError::Api(error) => error.kind(),
             ReconcileError::Build(_) => "build",
+            ReconcileError::Panicked { .. } => "panic",
             ReconcileError::Timeout { .. } => "pass_timeout",
         }
     }
@@ -186,7 +195,7 @@ async fn round(
         memory,
     };
     if let Some(call) = &decision.call_before {
-        writer.call_before(call).await;
+        writer.order_before(call);
     }
     let applied = match writer.create(built).await? {
         Created::All(applied) => applied,
@@ -205,7 +214,7 @@ async fn round(
         },
     };
     if let Some(call) = &decision.call_after {
-        writer.call_after(call, &written).await?;
+        writer.order_after(call, &written);
     }
     Ok(Outcome::Applied(decision.requeue))
 }

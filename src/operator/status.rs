@@ -6,25 +6,24 @@
 
 mod conditions;
 mod draft;
+pub mod losses;
+pub mod progress;
 mod results;
 
 use jiff::Timestamp;
 
 use super::apply::applied::Applied;
-use super::child::{COMPONENT_LABEL, Component, RUN_LABEL};
 use super::identity;
 use super::reason::Reason;
 use super::text::cut;
 use super::view::Observed;
 use crate::crd::status::{
-    ColumnsStatus, HistoryEntry, ProgressStatus, ReportRef, ResultsStatus, RunEnd, RunStatus,
-    WorkersStatus,
+    HistoryEntry, ProgressStatus, ReportRef, ResultsStatus, RunEnd, RunStatus, WorkersStatus,
 };
 use crate::crd::{LoadTest, LoadTestStatus, Phase};
 use crate::plan::Problem;
 use crate::stats::format;
 use crate::wire::RunResult;
-use crate::wire::control::Progress;
 
 use conditions::Standing;
 pub use draft::{Draft, Situation};
@@ -42,7 +41,7 @@ pub fn next(
     now: Timestamp,
 ) -> Option<LoadTestStatus> {
     let old = seen.status();
-    let new = build(&seen.test, draft, applied, now);
+    let new = build(seen, draft, applied, now);
     if new == old {
         return None;
     }
@@ -50,11 +49,11 @@ pub fn next(
     (!(is_early && is_only_progress(&old, &new))).then_some(new)
 }
 
-/// Builds the status of `test` that `draft` describes. Says the same to the byte when nothing has
-/// changed.
-fn build(test: &LoadTest, draft: &Draft<'_>, applied: &Applied, now: Timestamp) -> LoadTestStatus {
+/// Builds the status that `draft` describes of what was `seen`. Says the same to the byte when
+/// nothing has changed.
+fn build(seen: &Observed, draft: &Draft<'_>, applied: &Applied, now: Timestamp) -> LoadTestStatus {
     let Draft { run, situation } = draft;
-    let run = run.as_ref();
+    let (test, run) = (&seen.test, run.as_ref());
     let old = test.status.clone().unwrap_or_default();
     let mut new = LoadTestStatus {
         run: run.cloned(),
@@ -63,9 +62,14 @@ fn build(test: &LoadTest, draft: &Draft<'_>, applied: &Applied, now: Timestamp) 
     new.trigger.get_or_insert_with(|| identity::trigger(test));
     new.observed_generation = observed_generation(test, &new, situation);
     match (situation, run) {
-        (Situation::Begun, Some(run)) => show_progress(&mut new, run, None),
-        (Situation::Active { progress, .. }, Some(run)) => show_progress(&mut new, run, *progress),
+        (Situation::Begun, Some(run)) => progress::begin(&mut new, run),
+        (Situation::Active { progress, .. }, Some(run)) => {
+            progress::show(&mut new, run, *progress, seen, now);
+        }
         (Situation::Ended { end, result }, Some(run)) => {
+            if let Some(workers) = &mut new.workers {
+                workers.losses = losses::losses(seen);
+            }
             show_end(&mut new, run, end, *result, applied);
         }
         _ => {}
@@ -137,7 +141,8 @@ fn standing(situation: &Situation<'_>) -> Standing {
     }
 }
 
-/// Returns whether `new` differs from `old` only in what can wait a few seconds.
+/// Returns whether `new` differs from `old` only in what can wait a few seconds. That workers are
+/// gone, or that the figures are old, cannot.
 fn is_only_progress(old: &LoadTestStatus, new: &LoadTestStatus) -> bool {
     let same_conditions = old.conditions.len() == new.conditions.len()
         && old
@@ -153,12 +158,22 @@ fn is_only_progress(old: &LoadTestStatus, new: &LoadTestStatus) -> bool {
         runs,
         trigger,
         run,
+        workers,
+        progress,
         ..
     } = old;
+    let lost = |workers: &Option<WorkersStatus>| workers.as_ref().map(|w| w.losses.clone());
+    let fleet = |progress: &Option<ProgressStatus>| {
+        progress
+            .as_ref()
+            .map(|shown| (shown.workers.clone(), shown.stale))
+    };
     let same = (*observed_generation, *phase, *runs)
         == (new.observed_generation, new.phase, new.runs)
         && *trigger == new.trigger
-        && *run == new.run;
+        && *run == new.run
+        && lost(workers) == lost(&new.workers)
+        && fleet(progress) == fleet(&new.progress);
     same && same_conditions
 }
 
@@ -179,53 +194,6 @@ fn observed_generation(test: &LoadTest, new: &LoadTestStatus, situation: &Situat
 fn problem_text(problems: &[Problem]) -> String {
     let all: Vec<String> = problems.iter().map(ToString::to_string).collect();
     cut(&all.join("; "), 1024)
-}
-
-/// Shows how far the run is; without an answer of its master, what was shown before stays.
-fn show_progress(new: &mut LoadTestStatus, run: &RunStatus, progress: Option<&Progress>) {
-    let ready = progress.map_or_else(
-        || new.workers.as_ref().map_or(0, |workers| workers.ready),
-        |progress| progress.ready,
-    );
-    let selector = format!(
-        "{RUN_LABEL}={},{COMPONENT_LABEL}={}",
-        run.id,
-        Component::Worker.label()
-    );
-    new.workers = Some(WorkersStatus {
-        desired: run.workers,
-        ready,
-        selector,
-    });
-    let columns = new.columns.get_or_insert_default();
-    let Some(progress) = progress else {
-        columns.workers = format!("{ready}/{}", run.workers);
-        return;
-    };
-    if run.started_at.is_none() {
-        columns.workers = format!("{}/{}", progress.ready, run.workers);
-        columns.progress = "0%".into();
-        return;
-    }
-    let shown = ProgressStatus {
-        percent: progress.percent(),
-        users: progress.users,
-        rps: progress.rps.to_string(),
-        p95: format::micros(progress.p95_micros as f64),
-        failure_rate: format::percent(progress.failure_rate()),
-        workers: format!("{}/{}", progress.connected, run.workers),
-    };
-    let reason = std::mem::take(&mut columns.reason);
-    *columns = ColumnsStatus {
-        progress: format!("{}%", shown.percent),
-        workers: shown.workers.clone(),
-        users: shown.users.to_string(),
-        rps: shown.rps.clone(),
-        p95: shown.p95.clone(),
-        failures: shown.failure_rate.clone(),
-        reason,
-    };
-    new.progress = Some(shown);
 }
 
 /// Shows how the run ended and what it measured. Without a result, what the run showed before

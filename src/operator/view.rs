@@ -1,6 +1,7 @@
 //! Observations of a LoadTest and its run: plain values that decisions are made of.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -34,10 +35,14 @@ pub struct Observed {
     pub master_refused: Option<String>,
     /// Answer of the run's master.
     pub master: MasterView,
+    /// Time of the last answer of the run's master that this process has heard.
+    pub heard: Option<Timestamp>,
     /// Time for which this process has found no master that answers.
     pub unreachable_for: Duration,
+    /// Outcome of the acknowledgement to the master of an ended run, once it was tried.
+    pub acknowledged: Option<bool>,
     /// Final result: from the stored report, or else from the master.
-    pub result: Option<Box<RunResult>>,
+    pub result: Option<Arc<RunResult>>,
     /// Create that the API server refused in the round before.
     pub refusal: Option<Refusal>,
     /// Time since this process last wrote the status; `None` when it has not.
@@ -156,9 +161,11 @@ pub struct OldReport {
     pub uid: String,
 }
 
-/// Answer of the newest master Pod that is not on its way out.
+/// Last answer of a master Pod that is not on its way out and has proved to be the run's.
 #[derive(Debug, Clone, PartialEq)]
 pub enum MasterView {
+    /// The master is being asked; this process has no answer of it yet.
+    Unasked,
     /// No such Pod exists, or it has no address yet.
     Absent,
     /// The master does not answer; the text says what was tried.
@@ -210,6 +217,8 @@ pub struct PodView {
     pub over: bool,
     /// Trouble that keeps the Pod from running.
     pub trouble: Option<Trouble>,
+    /// Cause for which the Pod, or a container of it, ended before its time.
+    pub loss: Option<Trouble>,
 }
 
 /// Trouble that keeps a Pod from running.

@@ -1,17 +1,17 @@
 //! Calls between operator and master: JSON over HTTPS with a token.
 
-use std::fmt;
-use std::net::SocketAddr;
-use std::str::FromStr;
-use std::time::Duration;
+mod client;
 
-use reqwest::{Certificate, Method, StatusCode};
+use std::fmt;
+use std::str::FromStr;
+
+use serde::de::IntoDeserializer;
 use serde::de::value::Error as UnknownWord;
-use serde::de::{DeserializeOwned, IntoDeserializer};
 use serde::{Deserialize, Serialize};
 
-use super::layout::server_name;
-use super::{Reason, RunResult};
+use super::Reason;
+
+pub use client::{Client, ControlError, Large, Part, plain};
 
 /// Path that answers [`Progress`] to GET.
 pub const PROGRESS: &str = "/api/v1/progress";
@@ -24,8 +24,12 @@ pub const STOP: &str = "/api/v1/stop";
 /// Path that takes an [`Acknowledge`] by POST.
 pub const ACKNOWLEDGE: &str = "/api/v1/acknowledge";
 
-/// Longest time of one call.
-const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+/// Most bytes of a text that a worker reports: field, object or message of a problem.
+pub const MAX_TEXT: usize = 256;
+/// Most problems that a master reports; those that came first are kept.
+pub const MAX_PROBLEMS: usize = 64;
+/// Most bytes of the id of a run or an incarnation.
+const MAX_ID: usize = 128;
 
 /// State of a master.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -113,6 +117,35 @@ impl Progress {
         part.min(99) as u32
     }
 
+    /// Holds a progress that came from elsewhere to its bounds: at most [`MAX_PROBLEMS`] problems,
+    /// texts of at most [`MAX_TEXT`] bytes without control characters, a pace that is a number.
+    /// Ids cannot be cut, since they are compared: the error says which one is too long.
+    pub fn bounded(mut self) -> Result<Self, &'static str> {
+        if self.run.len() > MAX_ID {
+            return Err("the id of its run is too long");
+        }
+        if self.incarnation.len() > MAX_ID {
+            return Err("its incarnation is too long");
+        }
+        self.problems.truncate(MAX_PROBLEMS);
+        for problem in &mut self.problems {
+            let WorkerProblem {
+                worker: _,
+                kind: _,
+                field,
+                object,
+                message,
+                for_seconds: _,
+            } = problem;
+            for text in [field, object, message] {
+                *text = short(text);
+            }
+        }
+        self.one_off = self.one_off.map(|text| short(&text));
+        self.level = self.level.filter(|level| level.is_finite());
+        Ok(self)
+    }
+
     /// Failures over requests, 0 without any.
     pub fn failure_rate(&self) -> f64 {
         if self.requests == 0 {
@@ -121,6 +154,17 @@ impl Progress {
             self.failures as f64 / self.requests as f64
         }
     }
+}
+
+/// Returns at most [`MAX_TEXT`] bytes of a worker's text, without control characters.
+pub fn short(text: &str) -> String {
+    let mut text = plain(text, MAX_TEXT);
+    let mut end = text.len().min(MAX_TEXT);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text.truncate(end);
+    text
 }
 
 /// Kinds of problems that keep a worker from being ready.
@@ -211,149 +255,6 @@ pub struct Stop {
 pub struct Acknowledge {
     /// Id of the run.
     pub run: String,
-}
-
-/// Failures of a call.
-#[derive(Debug, thiserror::Error)]
-pub enum ControlError {
-    /// The client cannot be made.
-    #[error("cannot make a client for the master of run {run}: {source}")]
-    Client {
-        /// Id of the run.
-        run: String,
-        /// Error of the client, such as a certificate that is none.
-        source: reqwest::Error,
-    },
-    /// The master did not answer, or not in a form that can be read.
-    #[error("cannot reach the master of run {run} at {address}: {source}")]
-    Unreachable {
-        /// Id of the run.
-        run: String,
-        /// Address that was called.
-        address: SocketAddr,
-        /// Error of the client, without the URL.
-        source: reqwest::Error,
-    },
-    /// The master answered with a status other than success.
-    #[error("the master of run {run} refused {path} with {status}: {message}")]
-    Refused {
-        /// Id of the run.
-        run: String,
-        /// Path that was called.
-        path: &'static str,
-        /// Status of the answer.
-        status: StatusCode,
-        /// Body of the answer, at most 256 characters.
-        message: String,
-    },
-}
-
-/// Calls to the master of one run.
-pub struct Client {
-    run: String,
-    address: SocketAddr,
-    http: reqwest::Client,
-    token: String,
-}
-
-impl Client {
-    /// Makes a client. `ca` is the run's authority (PEM); `address` the master Pod's, since a
-    /// Service could lead to another master. Fails when `ca` is no certificate.
-    pub fn new(
-        run: &str,
-        address: SocketAddr,
-        ca: &str,
-        token: &str,
-    ) -> Result<Self, ControlError> {
-        let wrap = |source| ControlError::Client {
-            run: run.to_owned(),
-            source,
-        };
-        let ca = Certificate::from_pem(ca.as_bytes()).map_err(wrap)?;
-        let http = reqwest::Client::builder()
-            .tls_certs_only([ca])
-            .resolve(&server_name(run), address)
-            .no_proxy()
-            .timeout(CALL_TIMEOUT)
-            .build()
-            .map_err(wrap)?;
-        Ok(Self {
-            run: run.to_owned(),
-            address,
-            http,
-            token: token.to_owned(),
-        })
-    }
-
-    /// Asks how far the run is.
-    pub async fn progress(&self) -> Result<Progress, ControlError> {
-        self.call(Method::GET, PROGRESS, None::<&()>).await
-    }
-
-    /// Asks for the result; `None` while it is not final.
-    pub async fn result(&self) -> Result<Option<RunResult>, ControlError> {
-        self.call(Method::GET, RESULT, None::<&()>).await
-    }
-
-    /// Grants the run. Refused for another run or incarnation, or an old epoch.
-    pub async fn grant(&self, grant: &Grant) -> Result<Progress, ControlError> {
-        self.call(Method::POST, GRANT, Some(grant)).await
-    }
-
-    /// Stops the run. Refused for another run.
-    pub async fn stop(&self, stop: &Stop) -> Result<Progress, ControlError> {
-        self.call(Method::POST, STOP, Some(stop)).await
-    }
-
-    /// Says that the result is stored. Refused for another run.
-    pub async fn acknowledge(&self) -> Result<Progress, ControlError> {
-        self.call(
-            Method::POST,
-            ACKNOWLEDGE,
-            Some(&Acknowledge {
-                run: self.run.clone(),
-            }),
-        )
-        .await
-    }
-
-    async fn call<T: DeserializeOwned>(
-        &self,
-        method: Method,
-        path: &'static str,
-        body: Option<&impl Serialize>,
-    ) -> Result<T, ControlError> {
-        let unreachable = |source: reqwest::Error| ControlError::Unreachable {
-            run: self.run.clone(),
-            address: self.address,
-            source: source.without_url(),
-        };
-        let url = format!(
-            "https://{}:{}{path}",
-            server_name(&self.run),
-            self.address.port()
-        );
-        let mut request = self.http.request(method, url).bearer_auth(&self.token);
-        if let Some(body) = body {
-            request = request.json(body);
-        }
-        let response = request.send().await.map_err(unreachable)?;
-        let status = response.status();
-        if !status.is_success() {
-            let message = response
-                .text()
-                .await
-                .unwrap_or_else(|e| format!("why cannot be read: {}", e.without_url()));
-            let message = message.chars().take(256).collect();
-            return Err(ControlError::Refused {
-                run: self.run.clone(),
-                path,
-                status,
-                message,
-            });
-        }
-        response.json().await.map_err(unreachable)
-    }
 }
 
 #[cfg(test)]

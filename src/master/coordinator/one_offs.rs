@@ -13,7 +13,7 @@ use super::super::roster::SessionId;
 use super::Coordinator;
 use crate::plan::{Plan, Preflight, duration};
 use crate::wire::Reason;
-use crate::wire::control::MasterState;
+use crate::wire::control::{MasterState, plain};
 use crate::wire::fleet::{self, OneOffKind, from_master::Message};
 
 /// Time for an answer beyond that of the one-off, which a worker ends by itself.
@@ -23,6 +23,8 @@ const PREFLIGHT: Duration = Duration::from_secs(300);
 
 /// Most warnings kept; more than a test has references would be noise.
 const MAX_WARNINGS: usize = 64;
+/// Most characters of a warning.
+const MAX_WARNING: usize = 512;
 
 /// One-offs of a run: those to come, the one under way, and what came of them.
 pub(super) struct OneOffs {
@@ -104,8 +106,9 @@ impl OneOffs {
     /// Adds a worker's warnings, each once: all workers say the same of what all read.
     pub(super) fn add_warnings(&mut self, warnings: &[String]) {
         for warning in warnings.iter().take(MAX_WARNINGS) {
-            if !self.warnings.contains(warning) {
-                self.warnings.push(warning.clone());
+            let warning = plain(warning, MAX_WARNING);
+            if !self.warnings.contains(&warning) && self.warnings.len() < MAX_WARNINGS {
+                self.warnings.push(warning);
             }
         }
     }

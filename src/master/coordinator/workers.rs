@@ -10,7 +10,7 @@ use super::{Clock, Coordinator};
 use crate::stats::Snapshot;
 use crate::stats::snapshot::{FORMAT, tells_offered_load};
 use crate::wire::PROTOCOL_VERSION;
-use crate::wire::control::{MasterState, ProblemKind};
+use crate::wire::control::{MAX_PROBLEMS, MasterState, ProblemKind, short};
 use crate::wire::fleet::{self, FromMaster, from_master::Message, from_worker};
 
 impl Coordinator {
@@ -86,6 +86,7 @@ impl Coordinator {
             from_worker::Message::NotReady(fleet::NotReady { problems }) => {
                 let problems = problems
                     .into_iter()
+                    .take(MAX_PROBLEMS)
                     .map(|problem| self.reported(problem))
                     .collect();
                 if let Some(seat) = self.roster.seat(id) {
@@ -239,7 +240,7 @@ impl Coordinator {
         }
     }
 
-    /// Reads a worker's problem. One of a kind that only another version knows still keeps it from
+    /// Reads a worker's problem, its texts cut to their bound. One of a kind that only another version knows still keeps it from
     /// being ready, and is taken for a mistake in the test.
     fn reported(&mut self, problem: fleet::Problem) -> Reported {
         let fleet::Problem {
@@ -248,6 +249,7 @@ impl Coordinator {
             object,
             message,
         } = problem;
+        let [field, object, message] = [field, object, message].map(|text| short(&text));
         let kind = kind.parse().unwrap_or_else(|e| {
             self.event(&format!("{field}: {e}"));
             ProblemKind::InvalidSpec

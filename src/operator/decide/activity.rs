@@ -7,7 +7,7 @@ use crate::crd::status::{RunEnd, RunStatus};
 use crate::operator::child::Component;
 use crate::operator::identity;
 use crate::operator::reason::Reason;
-use crate::operator::status::{Draft, Situation};
+use crate::operator::status::{Draft, Situation, losses};
 use crate::operator::text::cut;
 use crate::operator::times::{self, TimeError};
 use crate::operator::view::{MasterView, Observed};
@@ -55,7 +55,12 @@ pub fn unreachable(seen: &Observed, why: &str) -> Activity {
     } else {
         ""
     };
-    Activity::new(Reason::MasterUnreachable, format!("{why}{hint}"))
+    let progress = seen.status().progress;
+    let last = match progress.and_then(|shown| shown.observed_at) {
+        Some(at) => format!("; the last figures are of {at}"),
+        None => String::new(),
+    };
+    Activity::new(Reason::MasterUnreachable, format!("{why}{hint}{last}"))
 }
 
 /// Drafts the status of a run in progress. Phases only move forward: a run that was being stopped
@@ -76,6 +81,10 @@ pub fn active_draft<'a>(
         _ => None,
     };
     let Activity { reason, message } = activity;
+    let message = match run.started_at {
+        Some(_) => losses::told(seen, message),
+        None => message,
+    };
     let (reason, message) = match identity::wants_run(&seen.test, &seen.status()) {
         true => (
             Reason::NewerSpecWaiting,
@@ -105,7 +114,7 @@ pub fn grant_to<'a>(seen: &'a Observed, run: &RunStatus) -> Decision<'a> {
     }
 }
 
-/// Ends a run that has no result (W11); `stop` is sent to its master first, if that answers.
+/// Ends a run that has no result (W11), with the causes of what it lost in its message; `stop` is sent to its master first, if that answers.
 pub fn finish<'a>(
     seen: &'a Observed,
     run: &RunStatus,
@@ -113,6 +122,10 @@ pub fn finish<'a>(
     stop: Option<Stop>,
     now: Timestamp,
 ) -> Decision<'a> {
+    let end = RunEnd {
+        message: cut(&losses::told(seen, end.message), 1024),
+        ..end
+    };
     Decision {
         call_before: stop
             .filter(|_| matches!(seen.master, MasterView::Up(_)))

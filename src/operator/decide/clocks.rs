@@ -9,6 +9,14 @@ pub const MISSING_REFERENCE: Duration = Duration::from_secs(20);
 /// Time between two passes over a run that is about to start or to end.
 pub const SOON: Duration = Duration::from_secs(1);
 
+/// Time between two passes over a run of which nothing new is heard. What is new brings a pass by
+/// itself: a change of an object or Pod, an answer of the master, the outcome of an order.
+pub const LOOK: Duration = Duration::from_secs(15);
+
+/// Longest time that the workers of an ended run are kept for a master that has not answered this
+/// process yet.
+pub const ACKNOWLEDGE: Duration = Duration::from_secs(30);
+
 /// Time between two polls of progress.
 pub const POLL: Duration = Duration::from_secs(5);
 

@@ -17,7 +17,7 @@ use crate::wire::control::Stop;
 /// order of writes in LIFECYCLE 2.
 #[derive(Debug, Default)]
 pub struct Decision<'a> {
-    /// Call to the master before anything is written.
+    /// Order to the master before anything is written.
     pub call_before: Option<CallBefore>,
     /// Children to create (W2 to W7, W10).
     pub create: Create<'a>,
@@ -25,7 +25,7 @@ pub struct Decision<'a> {
     pub delete: Vec<Deletion>,
     /// Draft of the status (W1, W8, W9, W11), to be written once the children above are there.
     pub status: Option<Draft<'a>>,
-    /// Call to the master once the status is written.
+    /// Order to the master once the status is written.
     pub call_after: Option<CallAfter>,
     /// Time of the next pass.
     pub requeue: Requeue,
@@ -38,8 +38,8 @@ pub struct Decision<'a> {
 pub enum CallBefore {
     /// Ends the load of a run that this pass gives up.
     Stop(Stop),
-    /// Releases the workers (W12). Not needed for correctness: workers whose Job is deleted leave
-    /// anyway.
+    /// Releases the workers (W12); the Job is deleted once the outcome is known. Not needed for
+    /// correctness: workers whose Job is deleted leave anyway.
     Acknowledge,
 }
 

@@ -48,9 +48,16 @@ pub fn decide<'a>(
     let cleared = ended
         .map(|run| clear_up(seen, run, matches!(wish, Wish::Run(_)), now))
         .unwrap_or_default();
+    if let Some(order) = cleared.first {
+        return Decision {
+            call_before: order,
+            requeue: Requeue::After(clocks::SOON),
+            unreadable: cleared.unreadable,
+            ..Decision::default()
+        };
+    }
     if !cleared.delete.is_empty() {
         return Decision {
-            call_before: cleared.acknowledge.then_some(CallBefore::Acknowledge),
             delete: cleared.delete,
             requeue: Requeue::AtOnce,
             unreadable: cleared.unreadable,
@@ -188,8 +195,9 @@ fn begin<'a>(seen: &Observed, checked: &Checked, now: Timestamp) -> Draft<'a> {
 /// Leftovers of an ended run.
 #[derive(Default)]
 struct Cleared {
-    /// The master is to hear first that its result is stored.
-    acknowledge: bool,
+    /// The master is to hear first that its result is stored, or is still being asked whether it is
+    /// there; nothing is deleted before.
+    first: Option<Option<CallBefore>>,
     delete: Vec<Deletion>,
     /// Parts of the run are still there, on their way out.
     still_there: bool,
@@ -207,14 +215,13 @@ fn clear_up(seen: &Observed, run: &RunStatus, next_begins: bool, now: Timestamp)
     let is_left = Child::FLEET.iter().any(|child| {
         *child != Child::Channel && seen.children.has(*child) && !seen.children.is_foreign(*child)
     });
-    let job_stands = run.started_at.is_some() && seen.children.uid(Child::Workers).is_some();
     let mut delete = leftovers(seen, run, is_all);
     delete.extend(forgotten_reports(seen, run));
     let is_any_deleting = Child::FLEET
         .iter()
         .any(|child| seen.children.is_deleting(*child));
     Cleared {
-        acknowledge: job_stands && matches!(seen.master, MasterView::Up(_)),
+        first: acknowledgement(seen, run, now),
         delete,
         still_there: is_any_deleting || old_workers(seen, run, now),
         requeue_after: kept_until
@@ -223,6 +230,19 @@ fn clear_up(seen: &Observed, run: &RunStatus, next_begins: bool, now: Timestamp)
             .filter(|_| is_left && !is_all)
             .map(|until| times::until(now, *until) + clocks::SOON),
         unreadable: kept_until.err(),
+    }
+}
+
+/// Returns the order that comes before the Job is deleted (W12), as long as its outcome is not known.
+/// The inner `None` waits for the first answer of a master that may be there, for a bounded time.
+fn acknowledgement(seen: &Observed, run: &RunStatus, now: Timestamp) -> Option<Option<CallBefore>> {
+    let job_stands = run.started_at.is_some() && seen.children.uid(Child::Workers).is_some();
+    let is_early =
+        finished_at(run).is_ok_and(|finished| now < times::after(finished, clocks::ACKNOWLEDGE));
+    match (&seen.master, seen.acknowledged) {
+        (MasterView::Up(_), None) if job_stands => Some(Some(CallBefore::Acknowledge)),
+        (MasterView::Unasked, None) if job_stands && is_early => Some(None),
+        _ => None,
     }
 }
 

@@ -12,7 +12,7 @@ use crate::crd::Phase;
 use crate::crd::status::{MasterStatus, RunEnd, RunStatus};
 use crate::operator::child::Child;
 use crate::operator::reason::Reason;
-use crate::operator::status::Draft;
+use crate::operator::status::{Draft, losses, progress};
 use crate::operator::times::{self, TimeError};
 use crate::operator::view::{MasterView, Observed};
 use crate::wire::control::{MasterState, Progress, Stop};
@@ -36,10 +36,14 @@ pub fn decide<'a>(
         return finish(seen, run, end, None, now);
     }
     let is_late = deadline.as_ref().is_ok_and(|deadline| now >= *deadline);
+    let left = deadline
+        .as_ref()
+        .map(|deadline| times::until(now, *deadline));
     Following {
         seen,
         run,
         stop: wanted_stop(seen, run, is_late),
+        look: look(left.unwrap_or(Duration::ZERO)),
         unreadable: deadline.err(),
     }
     .decide()
@@ -50,6 +54,15 @@ fn deadline(run: &RunStatus, started_at: &str) -> Result<Timestamp, TimeError> {
     let started_at = times::read_instant("status.run.startedAt", started_at)?;
     let deadline = times::read_duration("status.run.deadline", &run.deadline)?;
     Ok(times::after(started_at, deadline))
+}
+
+/// Returns the time until the next pass of a run of which nothing new is heard; `left` is the time
+/// to its deadline, zero when that is past or unknown.
+fn look(left: Duration) -> Duration {
+    match left {
+        Duration::ZERO => clocks::LOOK,
+        left => clocks::LOOK.min(left).max(clocks::SOON),
+    }
 }
 
 /// Returns a child without which the run cannot be carried to its end, if one is gone.
@@ -102,7 +115,7 @@ fn store<'a>(
             result,
         },
     };
-    let end = outcome(result);
+    let end = outcome(seen, result);
     Decision {
         create,
         status: Some(Draft::ended(ended(run, &end, now), end, Some(result))),
@@ -111,8 +124,9 @@ fn store<'a>(
     }
 }
 
-/// Returns the end that a result means, by the table of LIFECYCLE 5.
-fn outcome(result: &RunResult) -> RunEnd {
+/// Returns the end that a result means, by the table of LIFECYCLE 5, with the causes of what was lost
+/// in its message.
+fn outcome(seen: &Observed, result: &RunResult) -> RunEnd {
     let phase = match result.verdict {
         Verdict::Passed => Phase::Succeeded,
         Verdict::Failed => Phase::Failed,
@@ -125,7 +139,7 @@ fn outcome(result: &RunResult) -> RunEnd {
     if reason.is_empty() {
         reason = phase.to_string();
     }
-    end(phase, reason, result.message.clone())
+    end(phase, reason, losses::told(seen, result.message.clone()))
 }
 
 /// Returns the end of a run of which nothing is expected any more. Without a `deadline` a run is
@@ -144,7 +158,7 @@ fn gave_up(seen: &Observed, now: Timestamp, deadline: Option<&Timestamp>) -> Opt
             Reason::DeadlineExceeded,
             "the run was stopped at its deadline and gave no result",
         )),
-        MasterView::Up(_) => None,
+        MasterView::Up(_) | MasterView::Unasked => None,
         _ if too_late => Some(end(
             Phase::Errored,
             Reason::MasterUnreachable,
@@ -180,6 +194,8 @@ struct Following<'a, 'r> {
     run: &'r RunStatus,
     /// Stop to send, if the load is to end.
     stop: Option<Stop>,
+    /// Time until the next pass if nothing new is heard.
+    look: Duration,
     /// Error of a deadline that cannot be read; the run then has none.
     unreadable: Option<TimeError>,
 }
@@ -199,6 +215,11 @@ impl<'a> Following<'a, '_> {
                 self.resume(progress)
             }
             MasterView::Up(progress) => self.follow(progress),
+            // what was shown before stays until there is an answer or none
+            MasterView::Unasked => Decision {
+                requeue: Requeue::After(clocks::SOON),
+                ..Decision::default()
+            },
             MasterView::Absent => self.unanswered("the master has no Pod with an address"),
             MasterView::Unreachable(why) => self.unanswered(why),
         }
@@ -231,7 +252,7 @@ impl<'a> Following<'a, '_> {
         };
         Decision {
             status: Some(self.draft(phase, unreachable(self.seen, why))),
-            requeue: Requeue::After(clocks::POLL),
+            requeue: Requeue::After(self.look.min(progress::STALE / 3)),
             ..Decision::default()
         }
     }
@@ -257,15 +278,13 @@ impl<'a> Following<'a, '_> {
             None if not_started => Some(CallAfter::Grant),
             _ => None,
         };
-        let is_turning =
-            phase == Phase::Stopping || not_started || progress.state == MasterState::Preparing;
         Decision {
             status: Some(status),
-            call_after,
-            requeue: Requeue::After(match is_turning {
-                true => clocks::SOON,
-                false => clocks::POLL.min(time_left(progress)).max(clocks::SOON),
+            requeue: Requeue::After(match call_after {
+                Some(_) => clocks::SOON,
+                None => self.look,
             }),
+            call_after,
             ..Decision::default()
         }
     }
@@ -313,12 +332,4 @@ fn doing(progress: &Progress) -> (Phase, Activity) {
         ),
     };
     (phase, Activity::new(reason, message))
-}
-
-/// Returns the time until the load is over. A run whose length nobody knows may end at any time.
-fn time_left(progress: &Progress) -> Duration {
-    match progress.length_micros {
-        0 => clocks::POLL,
-        length => Duration::from_micros(length.saturating_sub(progress.elapsed_micros)),
-    }
 }

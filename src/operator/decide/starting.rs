@@ -59,15 +59,26 @@ pub fn decide<'a>(
     {
         return grant(seen, run, progress, now);
     }
+    let left = start_by
+        .as_ref()
+        .ok()
+        .map(|start_by| times::until(now, *start_by));
     let activity = activity.with_unreadable(start_by.as_ref().err());
     // the creates come first: where one is refused, the status says so at once instead of
     // alternating with "waiting"
+    // what was shown before stays until there is an answer of the master or none
+    let is_told =
+        seen.master != MasterView::Unasked || !missing.is_empty() || seen.refusal.is_some();
     Decision {
         create,
-        status: Some(active_draft(seen, run, Phase::Starting, activity)),
+        status: is_told.then(|| active_draft(seen, run, Phase::Starting, activity)),
         requeue: Requeue::After(match seen.refusal {
             Some(_) => clocks::REFUSED,
-            None => clocks::SOON,
+            // not every child is watched
+            None if !missing.is_empty() => clocks::SOON,
+            None => clocks::LOOK
+                .min(left.unwrap_or(clocks::LOOK))
+                .max(clocks::SOON),
         }),
         ..Decision::default()
     }
@@ -316,7 +327,8 @@ fn waiting_for(seen: &Observed, run: &RunStatus) -> Activity {
         return Activity::new(trouble.reason, message);
     }
     match &seen.master {
-        MasterView::Absent => {
+        // an answer is to come
+        MasterView::Absent | MasterView::Unasked => {
             Activity::new(Reason::WaitingForMaster, "the master's Pod is not up yet")
         }
         MasterView::Unreachable(why) => unreachable(seen, why),

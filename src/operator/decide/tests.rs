@@ -142,7 +142,7 @@ fn granted(state: MasterState) -> Observed {
 /// As [`granted`], with the result written and the report stored.
 fn after_the_end() -> Observed {
     let mut seen = granted(MasterState::Finished);
-    seen.result = Some(Box::new(fixture::result()));
+    seen.result = Some(std::sync::Arc::new(fixture::result()));
     seen.test.status = Some(written_status(&decide(&seen, now())).clone());
     seen.children.0.insert(Child::Report, ours(Child::Report).1);
     seen.result = None;

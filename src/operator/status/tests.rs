@@ -12,6 +12,14 @@ use crate::wire::result::{
     ThresholdVerdict,
 };
 
+/// An observation of this LoadTest and nothing else.
+fn of(test: &crate::crd::LoadTest) -> Observed {
+    Observed {
+        test: test.clone(),
+        ..fixture::applied()
+    }
+}
+
 /// A result as large as the schema lets one be.
 fn largest() -> RunResult {
     let wide = |n: usize| "ß".repeat(n);
@@ -101,7 +109,12 @@ fn ended_with(result: &RunResult) -> LoadTestStatus {
         message: cut(&result.message, 1024),
     });
     test.status = Some(status);
-    build(&test, &ended(&run, result), &with_report(), fixture::now())
+    build(
+        &of(&test),
+        &ended(&run, result),
+        &with_report(),
+        fixture::now(),
+    )
 }
 
 fn is(conditions: &[Condition], kind: &str) -> crate::crd::ConditionStatus {
@@ -176,7 +189,10 @@ fn saying_it_again_says_the_same() {
     let mut test = fixture::test();
     test.status = Some(status.clone());
     let later = fixture::now() + jiff::SignedDuration::from_secs(60);
-    assert_eq!(build(&test, &kept(&status), &with_report(), later), status);
+    assert_eq!(
+        build(&of(&test), &kept(&status), &with_report(), later),
+        status
+    );
 }
 
 #[test]
@@ -186,7 +202,7 @@ fn a_mistake_in_the_spec_is_stalled_and_taking_it_back_restores_the_verdict() {
     test.status = Some(status.clone());
     let problems = [Problem::new("spec.load", "exactly one of closed and open")];
     let invalid = build(
-        &test,
+        &of(&test),
         &Draft {
             run: status.run.clone(),
             situation: Situation::Invalid(problems.into()),
@@ -205,7 +221,7 @@ fn a_mistake_in_the_spec_is_stalled_and_taking_it_back_restores_the_verdict() {
     );
     test.status = Some(invalid);
     assert_eq!(
-        build(&test, &kept(&status), &with_report(), fixture::now()),
+        build(&of(&test), &kept(&status), &with_report(), fixture::now()),
         status
     );
 }
@@ -221,7 +237,7 @@ fn the_conditions_of_an_old_run_never_claim_the_generation_that_waits() {
         ..status
     });
     let new = build(
-        &test,
+        &of(&test),
         &ended(&run, &fixture::result()),
         &with_report(),
         fixture::now(),
@@ -242,7 +258,7 @@ fn history_keeps_as_many_as_asked_for_and_each_run_once() {
     test.status = Some(status);
     for _ in 0..2 {
         let new = build(
-            &test,
+            &of(&test),
             &ended(&run, &fixture::result()),
             &with_report(),
             fixture::now(),
@@ -264,7 +280,7 @@ fn a_report_is_named_only_where_it_was_stored() {
     let run = status.run.unwrap();
     let report = |applied: &Applied| {
         let result = fixture::result();
-        build(&test, &ended(&run, &result), applied, fixture::now()).report_ref
+        build(&of(&test), &ended(&run, &result), applied, fixture::now()).report_ref
     };
     assert!(report(&with_report()).is_some());
     assert_eq!(report(&Applied::assumed(Children::default())), None);

@@ -1,5 +1,6 @@
-//! Random histories: an operator that is killed between any two writes, masters that come and go,
-//! users who change their mind.
+//! Random histories: an operator that is killed between any two writes, masters that come and go
+//! and whose last answer may be old, orders that are carried out late or never, users who change
+//! their mind.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,6 +14,12 @@ enum Event {
     /// One pass of an operator that dies after so many writes.
     Pass(usize),
     Seconds(i64),
+    /// The poller hears the master as it is now.
+    Poll,
+    /// The poller carries out what was ordered.
+    Orders,
+    /// The operator is restarted: orders and answers are forgotten.
+    Restart,
     WorkersReady,
     /// A new master Pod: nothing of the old one's memory.
     NewMaster,
@@ -31,6 +38,9 @@ fn event() -> impl Strategy<Value = Event> {
     prop_oneof![
         8 => (0usize..9).prop_map(Event::Pass),
         2 => (1i64..2000).prop_map(Event::Seconds),
+        6 => Just(Event::Poll),
+        6 => Just(Event::Orders),
+        1 => Just(Event::Restart),
         3 => Just(Event::WorkersReady),
         1 => Just(Event::NewMaster),
         1 => Just(Event::MasterGone),
@@ -47,6 +57,10 @@ fn event() -> impl Strategy<Value = Event> {
 struct World {
     seen: Observed,
     now: Timestamp,
+    /// The master as it is; `seen` has what the poller last heard of it.
+    master: MasterView,
+    /// Orders to the master that wait.
+    orders: Vec<Write>,
     incarnations: u32,
     /// Who was ever told to start, by run.
     started: BTreeMap<String, BTreeSet<String>>,
@@ -59,6 +73,8 @@ impl World {
         Self {
             seen: applied(),
             now: now(),
+            master: MasterView::Absent,
+            orders: Vec::new(),
             incarnations: 0,
             started: BTreeMap::new(),
             created_jobs: BTreeMap::new(),
@@ -70,14 +86,11 @@ impl World {
         match write {
             Write::Status(status) => self.put_status(*status),
             Write::Create(child) => self.create(child),
-            Write::Grant(grant) => self.hear(&grant),
-            Write::Stop(_) => {
-                if let MasterView::Up(progress) = &mut self.seen.master {
-                    progress.state = MasterState::Finished;
-                    self.finished = true;
+            order @ (Write::Grant(_) | Write::Stop(_) | Write::Acknowledge) => {
+                if !self.orders.contains(&order) {
+                    self.orders.push(order);
                 }
             }
-            Write::Acknowledge => {}
             Write::Delete { child, run, uid } => {
                 if child == Child::Report {
                     self.seen.old_reports.retain(|report| report.uid != uid);
@@ -90,10 +103,33 @@ impl World {
                     self.seen.children.0.remove(&child);
                 }
                 if child == Child::Master {
-                    self.seen.master = MasterView::Absent;
+                    self.master = MasterView::Absent;
                 }
             }
         }
+    }
+
+    fn carry_out(&mut self) {
+        for order in std::mem::take(&mut self.orders) {
+            let is_there = matches!(self.master, MasterView::Up(_));
+            match order {
+                Write::Grant(grant) => self.hear(&grant),
+                Write::Stop(_) => {
+                    if let MasterView::Up(progress) = &mut self.master {
+                        progress.state = MasterState::Finished;
+                        self.finished = true;
+                    }
+                }
+                Write::Acknowledge => self.seen.acknowledged = Some(is_there),
+                other => panic!("{other:?} is no order"),
+            }
+            self.seen.master = self.master.clone();
+        }
+    }
+
+    fn forget(&mut self) {
+        self.orders.clear();
+        (self.seen.master, self.seen.acknowledged) = (MasterView::Unasked, None);
     }
 
     fn put_status(&mut self, new: LoadTestStatus) {
@@ -112,7 +148,8 @@ impl World {
                 "a run begins among the children of the one before"
             );
             self.seen.children = Children::default();
-            self.seen.master = MasterView::Absent;
+            self.master = MasterView::Absent;
+            self.forget();
             self.finished = false;
         }
         self.seen.test.status = Some(new);
@@ -138,20 +175,23 @@ impl World {
     fn hear(&mut self, grant: &Grant) {
         let run = run_of(&self.seen);
         let master = run.master.clone().expect("a grant is in the status first");
-        assert_eq!(
-            (grant.epoch, &grant.incarnation),
-            (master.epoch, &master.incarnation)
-        );
+        // one that was ordered before another master took over is of a lower epoch
+        assert!(grant.epoch <= master.epoch);
+        assert!(grant.epoch < master.epoch || grant.incarnation == master.incarnation);
         if grant.action == GrantAction::Start {
             self.started
                 .entry(run.id.clone())
                 .or_default()
                 .insert(grant.incarnation.clone());
         }
-        let MasterView::Up(progress) = &mut self.seen.master else {
+        let MasterView::Up(progress) = &mut self.master else {
             return;
         };
-        if progress.incarnation == grant.incarnation {
+        let has_started = matches!(
+            progress.state,
+            MasterState::Running | MasterState::Recovering | MasterState::Finished
+        );
+        if progress.incarnation == grant.incarnation && !has_started {
             progress.epoch = grant.epoch;
             progress.state = if grant.action == GrantAction::Start {
                 MasterState::Running
@@ -168,7 +208,7 @@ impl World {
         self.incarnations += 1;
         let mut progress = progress(&run_of(&self.seen).id, MasterState::Waiting);
         progress.incarnation = format!("incarnation-{}", self.incarnations);
-        self.seen.master = MasterView::Up(progress);
+        self.master = MasterView::Up(progress);
     }
 
     /// What the operator would see: the result only while a finished master or the report has it.
@@ -177,7 +217,7 @@ impl World {
         let from_master = self.finished && state(&seen.master) == Some(MasterState::Finished);
         let active = seen.status().run.is_some_and(|run| run.end.is_none());
         if active && (from_master || seen.children.has(Child::Report)) {
-            seen.result = Some(Box::new(fixture::result()));
+            seen.result = Some(std::sync::Arc::new(fixture::result()));
         }
         seen
     }
@@ -195,15 +235,18 @@ impl World {
             Event::Pass(writes) => {
                 self.pass(writes);
             }
+            Event::Poll => self.seen.master = self.master.clone(),
+            Event::Orders => self.carry_out(),
+            Event::Restart => self.forget(),
             Event::Seconds(seconds) => self.now += SignedDuration::from_secs(seconds),
             Event::WorkersReady => self.advance(&[
                 (MasterState::Waiting, MasterState::Ready),
                 (MasterState::Recovering, MasterState::Running),
             ]),
             Event::NewMaster => self.new_master(),
-            Event::MasterGone => self.seen.master = MasterView::Absent,
+            Event::MasterGone => self.master = MasterView::Absent,
             Event::Finish => {
-                self.finished |= state(&self.seen.master) == Some(MasterState::Running);
+                self.finished |= state(&self.master) == Some(MasterState::Running);
                 self.advance(&[(MasterState::Running, MasterState::Finished)]);
             }
             Event::Suspend(suspend) => self.edit(|test| test.spec.run.suspend = suspend),
@@ -218,14 +261,14 @@ impl World {
             Event::DeleteChild(n) => {
                 self.seen.children.0.remove(&Child::FLEET[n]);
                 if Child::FLEET[n] == Child::Master {
-                    self.seen.master = MasterView::Absent;
+                    self.master = MasterView::Absent;
                 }
             }
         }
     }
 
     fn advance(&mut self, steps: &[(MasterState, MasterState)]) {
-        if let MasterView::Up(progress) = &mut self.seen.master
+        if let MasterView::Up(progress) = &mut self.master
             && let Some((_, next)) = steps.iter().find(|(from, _)| *from == progress.state)
         {
             progress.state = *next;
@@ -325,14 +368,15 @@ proptest! {
         }
         // left alone, with nobody answering any more, it comes to an end and to rest
         world.happen(Event::Suspend(false));
-        world.seen.master = MasterView::Absent;
         for _ in 0..40 {
+            world.master = MasterView::Absent;
+            world.happen(Event::Poll);
             world.pass(usize::MAX);
+            world.happen(Event::Orders);
             world.now += SignedDuration::from_secs(2_000);
-            if matches!(world.seen.master, MasterView::Up(_)) {
-                world.seen.master = MasterView::Absent;
-            }
         }
+        world.master = MasterView::Absent;
+        world.happen(Event::Poll);
         let status = world.seen.status();
         prop_assert!(status.phase.is_some_and(Phase::is_terminal), "{:?}", status.phase);
         let children = &world.seen.children;
@@ -351,7 +395,9 @@ proptest! {
         }
         let mut last = Vec::new();
         for _ in 0..12 {
+            world.happen(Event::Poll);
             last = world.pass(usize::MAX).writes;
+            world.happen(Event::Orders);
             if last.is_empty() {
                 return Ok(());
             }

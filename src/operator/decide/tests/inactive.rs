@@ -5,8 +5,9 @@ use super::*;
 #[test]
 fn after_the_end_comes_the_acknowledgement_then_the_job_goes_and_the_rest_after_its_time() {
     let mut seen = after_the_end();
+    assert_eq!(decide(&seen, now()).writes, [Write::Acknowledge]);
+    seen.acknowledged = Some(true);
     let decision = decide(&seen, now());
-    assert_eq!(decision.writes[0], Write::Acknowledge);
     assert_eq!(deleted(&decision), [Child::Workers, Child::Budget]);
     for child in deleted(&decision) {
         seen.children.0.remove(&child);
@@ -23,6 +24,25 @@ fn after_the_end_comes_the_acknowledgement_then_the_job_goes_and_the_rest_after_
         [Child::Master, Child::Service, Child::Policy, Child::Plan],
         "the report and the channel are not named"
     );
+}
+
+#[test]
+fn the_job_of_an_ended_run_goes_whatever_became_of_the_acknowledgement() {
+    let mut seen = after_the_end();
+    seen.acknowledged = Some(false);
+    assert!(deleted(&decide(&seen, now())).contains(&Child::Workers));
+    seen.acknowledged = None;
+    for gone in [
+        MasterView::Absent,
+        MasterView::Unreachable("no answer".into()),
+    ] {
+        seen.master = gone;
+        assert!(deleted(&decide(&seen, now())).contains(&Child::Workers));
+    }
+    // an operator that has just come up asks first, but not for ever
+    seen.master = MasterView::Unasked;
+    assert_eq!(decide(&seen, now()).writes, []);
+    assert!(deleted(&decide(&seen, later(30))).contains(&Child::Workers));
 }
 
 #[test]
@@ -114,6 +134,8 @@ fn a_new_identity_waits_for_the_end_then_clears_up_and_begins() {
     let mut seen = after_the_end();
     seen.test.metadata.annotations =
         Some([(crate::crd::RERUN_ANNOTATION.to_owned(), "1".to_owned())].into());
+    assert_eq!(decide(&seen, now()).writes, [Write::Acknowledge]);
+    seen.acknowledged = Some(true);
     assert_eq!(deleted(&decide(&seen, now())).len(), 6);
     seen.children = Children::default();
     let status = written_status(&decide(&seen, now())).clone();

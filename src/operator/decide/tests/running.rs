@@ -163,7 +163,7 @@ fn a_run_past_its_deadline_is_stopped_then_given_up() {
 #[test]
 fn the_report_is_stored_before_the_end_is_written() {
     let mut seen = granted(MasterState::Finished);
-    seen.result = Some(Box::new(fixture::result()));
+    seen.result = Some(std::sync::Arc::new(fixture::result()));
     let decision = decide(&seen, now());
     assert!(
         matches!(
@@ -206,7 +206,7 @@ fn the_report_is_stored_before_the_end_is_written() {
 #[test]
 fn a_result_wins_over_a_child_deleted_at_the_last_moment() {
     let mut seen = granted(MasterState::Finished);
-    seen.result = Some(Box::new(fixture::result()));
+    seen.result = Some(std::sync::Arc::new(fixture::result()));
     seen.children.0.remove(&Child::Workers);
     assert_eq!(ends(&decide(&seen, now())).0, Phase::Succeeded);
 }
@@ -228,4 +228,33 @@ fn progress_is_written_no_more_often_than_the_pace() {
             .rps,
         "10"
     );
+}
+
+#[test]
+fn a_master_that_was_not_asked_yet_changes_nothing() {
+    for state in [MasterState::Running, MasterState::Stopping] {
+        let mut seen = granted(state);
+        seen.master = MasterView::Unasked;
+        let soon = Requeue::After(clocks::SOON);
+        assert_eq!(decide(&seen, now()).writes, []);
+        assert_eq!(decide(&seen, now()).requeue, soon);
+        // nor is the run given up for it, long after its deadline
+        assert_eq!(decide(&seen, later(100_000)).writes, []);
+    }
+}
+
+#[test]
+fn a_run_of_which_nothing_new_is_heard_costs_a_pass_now_and_then_and_one_at_its_deadline() {
+    let mut seen = granted(MasterState::Running);
+    seen.master = MasterView::Unreachable("no answer".into());
+    let stale = Requeue::After(Duration::from_secs(5));
+    assert_eq!(decide(&seen, now()).requeue, stale);
+    // 10 s of load, 30 s of stopTimeout and 10 minutes
+    let left = Requeue::After(Duration::from_secs(2));
+    assert_eq!(decide(&seen, later(638)).requeue, left);
+    let mut seen = standing(MasterState::Waiting);
+    seen.master = MasterView::Unreachable("no answer".into());
+    let look = Requeue::After(clocks::LOOK);
+    assert_eq!(decide(&seen, now()).requeue, look);
+    assert_eq!(decide(&seen, later(598)).requeue, left);
 }

@@ -226,6 +226,7 @@ fn at_the_start_deadline_the_run_ends_with_what_the_pods_say() {
         ready: false,
         deleting: false,
         over: false,
+        loss: None,
         trouble: Some(crate::operator::view::Trouble {
             reason: Reason::ImagePullFailed,
             message: "ErrImagePull: no such image".into(),

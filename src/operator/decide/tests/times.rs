@@ -63,7 +63,7 @@ fn a_run_without_a_deadline_is_still_stopped_by_its_user_and_ended_by_its_result
     run(&mut seen).deadline = "soon".into();
     seen.test.spec.run.suspend = true;
     assert!(is_stopped(&decide(&seen, now())));
-    seen.result = Some(Box::new(fixture::result()));
+    seen.result = Some(std::sync::Arc::new(fixture::result()));
     assert_eq!(ends(&decide(&seen, now())).0, Phase::Succeeded);
 }
 
@@ -105,6 +105,7 @@ fn what_shows_the_result_of_a_run_stays_while_its_time_cannot_be_read() {
         ("spec.run.ttlAfterFinished", &ttl),
     ] {
         let mut seen = after_the_end();
+        seen.acknowledged = Some(true);
         spoil(&mut seen);
         assert_eq!(
             deleted(&decide(&seen, later(1_000_000))),

@@ -38,6 +38,7 @@ fn a_master_that_refuses_what_it_mounts_ends_the_run_before_any_load() {
         ready: false,
         deleting: false,
         over: false,
+        loss: None,
         trouble: Some(Trouble {
             reason: Reason::ForeignChild,
             message: "tls.key is not what the operator wrote".into(),
