@@ -21,6 +21,7 @@ mod fault;
 mod identity;
 mod install_key;
 mod installed;
+mod lease;
 mod masters;
 mod metrics;
 mod observe;
@@ -44,6 +45,7 @@ mod watch;
 #[cfg(test)]
 mod fixture;
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -116,6 +118,15 @@ pub struct Options {
     /// Namespaces whose Pods may reach UI and metrics of masters, separated by commas
     #[arg(long, value_delimiter = ',', value_name = "NAMESPACES")]
     pub metrics_from: Vec<String>,
+    /// Time without renewal after which another installation takes this one for gone, and ends the
+    /// runs that it began
+    #[arg(
+        long,
+        default_value = "10m",
+        value_name = "DURATION",
+        value_parser = crate::plan::duration::parse
+    )]
+    pub lease_duration: Duration,
 
     /// The operator's own namespace; that of the kubeconfig if unset
     #[arg(long, env = "POD_NAMESPACE", value_name = "NAMESPACE")]
@@ -179,7 +190,14 @@ pub async fn run(options: Options, stop: CancellationToken) -> Result<(), Operat
         namespace: own_namespace,
         metrics_from: options.metrics_from,
     };
-    let mut context = Context::new(client, settings, keys, metrics, recorder);
+    let mut context = Context::new(
+        client,
+        settings,
+        keys,
+        options.lease_duration,
+        metrics,
+        recorder,
+    );
     context.policies = options.policies;
     context.connection = Some(connection);
     let context = Arc::new(context);
@@ -256,6 +274,18 @@ fn spawn_parts(
             "a sweep"
         });
     }
+    let (leasing, lease_stop) = (context.clone(), stop.clone());
+    let leased = caches.clone();
+    parts.spawn(async move {
+        let every = leasing.leases.renew_every() / 2;
+        while tokio::time::timeout(every, lease_stop.cancelled())
+            .await
+            .is_err()
+        {
+            leasing.leases.keep(&active_in(&leasing, &leased)).await;
+        }
+        "the Leases"
+    });
     let (counting, count_stop) = (context.clone(), stop.clone());
     parts.spawn(async move {
         while tokio::time::timeout(COUNT_EVERY, count_stop.cancelled())
@@ -266,6 +296,18 @@ fn spawn_parts(
         }
         "the count"
     });
+}
+
+/// Returns the namespaces in which runs of this installation are in progress, from the caches.
+fn active_in(context: &Context, caches: &[controller::Cache]) -> BTreeSet<String> {
+    let tests = caches.iter().flat_map(|cache| cache.state());
+    let ours = tests.filter_map(|test| {
+        let test = test.0.as_ref().ok()?;
+        let run = test.status.as_ref()?.run.as_ref()?;
+        let is_ours = run.end.is_none() && run.installation == context.keys.installation;
+        test.metadata.namespace.clone().filter(|_| is_ours)
+    });
+    ours.collect()
 }
 
 /// Counts the runs in progress, from the caches.

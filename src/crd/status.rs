@@ -139,6 +139,11 @@ pub struct RunStatus {
     pub rerun: String,
     /// Id of the operator installation that began the run; other installations leave it alone.
     pub installation: String,
+    /// Name of the Lease, in the namespace of the LoadTest, that this installation renews while the
+    /// run is in progress. When it has expired, another installation ends the run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 253))]
+    pub lease: Option<String>,
     /// Id of the install key from which the keys of the run's channel are derived.
     pub key_id: String,
     /// SHA-256, in hexadecimal, of the plan that master and workers carry out. Runs that an older

@@ -13,6 +13,7 @@ use super::build::Settings;
 use super::connection::Connection;
 use super::fault::KillPoint;
 use super::install_key::InstallKeys;
+use super::lease::{Leases, Sighting};
 use super::masters::Masters;
 use super::metrics::Metrics;
 use super::policies::Enforcement;
@@ -41,6 +42,8 @@ pub struct Context {
     pub keys: InstallKeys,
     /// Kill point, at which a test kills the process.
     pub kill: KillPoint,
+    /// Leases that tell other installations that this one is there.
+    pub leases: Leases,
     /// The operator's own metrics.
     pub metrics: Metrics,
     /// Publisher of Events.
@@ -64,6 +67,10 @@ pub struct Memory {
     pub run: Option<String>,
     /// Last write of the status by this process.
     pub status_written: Option<Instant>,
+    /// Lease of the other installation that began the run.
+    pub owner: Option<Sighting>,
+    /// resourceVersion of the LoadTest with the run of another installation, and since when.
+    pub quiet: Option<(Option<String>, Instant)>,
     /// UID of the plan whose content was compared with the hash in the status.
     pub plan_checked: Option<String>,
     /// Last time that this process found the channel Secret.
@@ -116,12 +123,20 @@ impl Context {
         client: Client,
         settings: Settings,
         keys: InstallKeys,
+        lease_duration: Duration,
         metrics: Metrics,
         recorder: Recorder,
     ) -> Self {
         let queues = Arc::new(Queues::default());
+        let leases = Leases::new(
+            client.clone(),
+            &keys.installation,
+            &settings.namespace,
+            lease_duration,
+        );
         Self {
             client,
+            leases,
             connection: None,
             settings,
             policies: Enforcement::default(),

@@ -7,6 +7,7 @@
 mod activity;
 pub mod clocks;
 mod decision;
+mod elsewhere;
 mod inactive;
 mod policy;
 mod running;
@@ -36,7 +37,7 @@ pub fn decide<'a>(seen: &'a Observed, checks: &mut SpecCheck, now: Timestamp) ->
     }
     match seen.status().run {
         Some(run) if run.end.is_none() && run.installation != seen.installation.id => {
-            Decision::default()
+            elsewhere::decide(seen, &run, now)
         }
         Some(run) if run.end.is_none() => match &run.started_at {
             None => starting::decide(seen, &run, checks, now),

@@ -6,6 +6,7 @@ use serde_json::json;
 
 use super::child::Child;
 use super::install_key::InstallKeys;
+use super::lease::Owner;
 use super::view::{Children, Governing, Installation, MasterView, Observed, Presence};
 use crate::crd::status::RunEnd;
 use crate::crd::{LoadTest, LoadTestStatus, Phase};
@@ -61,6 +62,8 @@ pub fn applied() -> Observed {
             proofs: keys().current_proofs(),
         },
         governing: Governing::default(),
+        owner: Owner::Alive,
+        lease: Some("starling-installation-1nsta11".into()),
         children: Children::default(),
         report: String::new(),
         old_reports: Vec::new(),

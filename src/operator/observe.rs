@@ -17,6 +17,7 @@ use super::child::{
 use super::context::{Context, Memory};
 use super::identity;
 use super::install_key::InstallKeys;
+use super::lease::{Owner, Sighting};
 use super::masters::{Credentials, Wanted};
 use super::pods;
 use super::policies::{self, Enforcement};
@@ -49,6 +50,8 @@ pub async fn observe(
     let mut seen = Observed {
         installation: context.installation(),
         governing: governing(context, namespace, &test, &status).await?,
+        owner: Owner::Alive,
+        lease: None,
         children: Children::default(),
         report: String::new(),
         old_reports: Vec::new(),
@@ -72,7 +75,11 @@ pub async fn observe(
         Some(run) if run.installation == seen.installation.id => {
             observe_active(context, &run, &mut seen, memory).await?;
         }
-        _ => context.masters.forget(namespace, name),
+        Some(run) => {
+            context.masters.forget(namespace, name);
+            observe_owner(context, namespace, &run, &mut seen, memory).await?;
+        }
+        None => context.masters.forget(namespace, name),
     }
     Ok(Some(seen))
 }
@@ -163,6 +170,49 @@ async fn observe_ended(
         let namespace = metadata.namespace.as_deref().unwrap_or_default();
         let name = metadata.name.as_deref().unwrap_or_default();
         context.masters.forget(namespace, name);
+    }
+    Ok(())
+}
+
+/// Time for which nothing may have been written to a LoadTest, before its other installation, which
+/// holds no Lease, is spoken of.
+const QUIET: Duration = Duration::from_secs(300);
+
+/// Observes the other installation that began a run.
+async fn observe_owner(
+    context: &Context,
+    namespace: &str,
+    run: &RunStatus,
+    seen: &mut Observed,
+    memory: &mut Memory,
+) -> Result<(), ApiError> {
+    let now = Instant::now();
+    seen.owner = match &run.lease {
+        Some(lease) => {
+            let last = memory.owner.take();
+            let sighting = Sighting::look(&context.client, namespace, lease, last).await?;
+            memory.owner.insert(sighting).owner(now)
+        }
+        None => {
+            let version = seen.test.resource_version();
+            match &memory.quiet {
+                Some((known, since)) if *known == version => {
+                    match now.saturating_duration_since(*since) > QUIET {
+                        true => Owner::Unknown,
+                        false => Owner::Alive,
+                    }
+                }
+                _ => {
+                    memory.quiet = Some((version, now));
+                    Owner::Alive
+                }
+            }
+        }
+    };
+    if seen.owner == Owner::Gone {
+        // its Job is found by its labels and its owner, and can be deleted
+        let found = Lookup::new(context, &seen.test, run);
+        (seen.children, seen.master_refused) = found.children().await?;
     }
     Ok(())
 }

@@ -84,6 +84,12 @@ pub const RULES: &[Rule] = &[
     watched("", &["pods"], &["list", "watch"]),
     // its labels, by which policies select it; a Role of a namespace may allow to read that one
     watched("", &["namespaces"], &["get"]),
+    // tells other installations that this one is there
+    watched(
+        "coordination.k8s.io",
+        &["leases"],
+        &["create", "get", "update", "delete"],
+    ),
     watched("events.k8s.io", &["events"], &["create", "patch"]),
     Rule {
         place: Place::OwnNamespace,

@@ -44,6 +44,8 @@ reasons! {
     ImagePullFailed,
     /// An object that is not of this run has the name of one of its children.
     ForeignChild,
+    /// The installation of the operator that began the run is gone.
+    InstallationGone,
     /// The spec cannot be carried out.
     InvalidSpec,
     /// The master's container keeps ending.
@@ -64,6 +66,8 @@ reasons! {
     NoToken,
     /// The workers kept up with the load.
     NotSaturated,
+    /// Another installation of the operator began the run.
+    OtherInstallation,
     /// A container was killed for using more memory than its limit.
     OutOfMemory,
     /// The Pods of a Deployment were refused, for another reason than a quota.

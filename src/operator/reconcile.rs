@@ -11,6 +11,7 @@ use super::apply::{Created, Writer};
 use super::build::{BuildError, build};
 use super::context::{Context, Memory};
 use super::decide::{Requeue, clocks, decide};
+use super::identity;
 use super::observe::observe;
 use super::spec_check::SpecCheck;
 use super::status;
@@ -126,6 +127,9 @@ async fn rounds(
             context.forget(namespace, name);
             return Ok(None);
         };
+        if begins(&seen) {
+            seen.lease = context.leases.hold(namespace).await?;
+        }
         let mut outcome = round(context, &seen, memory, checks).await?;
         if let Outcome::Refused(refusal) = outcome {
             tracing::warn!(
@@ -146,6 +150,15 @@ async fn rounds(
         }
     }
     Ok(Some(clocks::SOON))
+}
+
+/// Returns whether a run may begin in this round, for which a Lease is held from before its first
+/// write.
+fn begins(seen: &Observed) -> bool {
+    let status = seen.status();
+    status.run.as_ref().is_none_or(|run| run.end.is_some())
+        && !seen.test.spec.run.suspend
+        && identity::wants_run(&seen.test, &status)
 }
 
 /// Outcome of one round.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::child::{Child, Component};
+use super::lease::Owner;
 use super::proof::Proofs;
 use super::reason::Reason;
 use crate::crd::{LoadTest, LoadTestStatus};
@@ -23,6 +24,11 @@ pub struct Observed {
     pub installation: Installation,
     /// Policies that govern the run which is about to begin; none if there is no such run.
     pub governing: Governing,
+    /// Installation that began the run in the status, where it is another one.
+    pub owner: Owner,
+    /// Name of the Lease that this installation holds for a run that is to begin; `None` where it
+    /// may hold none.
+    pub lease: Option<String>,
     /// Children of the run in the status; empty when there is none.
     pub children: Children,
     /// Name that the report of the run in the status has; empty without a run.

@@ -389,3 +389,61 @@ fn a_report_that_was_exchanged_is_not_unpacked_and_changes_no_verdict() {
         assert_eq!(restarts, 0, "the operator did not die of it");
     });
 }
+
+/// `Running 17%` for ever after an uninstall, Pods still up, reruns ignored in silence.
+#[test]
+fn a_run_whose_installation_is_gone_is_ended_by_the_one_that_now_watches_it() {
+    play("installation-gone", async |stage| {
+        let other = stage.neighbour("other-operator");
+        let args = "extraArgs[0]=--lease-duration=20s";
+        let first = Operator::in_namespace(&other, &[stage], &[args]);
+        stage.deploy_service(&[]);
+        stage.service_ready();
+        stage.apply(&brief("left", 280));
+        let test = stage.loaded("left").await;
+        let begun = status(&test).run.expect("a run");
+        let lease = begun.lease.expect("the Lease of the installation");
+        stage.kubectl(&["get", "lease", &lease]);
+        let said = crate::stage::helm(&[
+            "uninstall",
+            &first.release,
+            "--namespace",
+            &first.namespace,
+            "--wait",
+        ]);
+        assert!(said.ok, "{}", said.text);
+        Operator::install(stage, &[args]);
+        let owner = begun.installation;
+        stage
+            .until("left", "says who owns its run", seconds(60), |test| {
+                let (reason, message) = condition(test, "Reconciling");
+                reason == "True/OtherInstallation" && message.contains(&owner)
+            })
+            .await;
+        let test = stage.finished("left").await;
+        assert!(is(&test, "Errored"), "{:?}", test.status);
+        assert_eq!(condition(&test, "Stalled").0, "True/InstallationGone");
+        eventually("nothing is left", seconds(60), async || {
+            match stage.children().as_slice() {
+                [] => Ok(()),
+                children => Err(format!("{children:?}")),
+            }
+        })
+        .await;
+        stage.stands_still("the run is ended").await;
+        stage
+            .patch(
+                "left",
+                json!({"spec": {"load": crate::samples::closed(2, 2)}}),
+            )
+            .await;
+        stage
+            .until(
+                "left",
+                "runs under the installation that is there",
+                seconds(90),
+                |test| is(test, "Succeeded"),
+            )
+            .await;
+    });
+}

@@ -181,6 +181,7 @@ fn context(server: &Arc<Server>) -> Arc<Context> {
         client,
         settings,
         fixture::keys(),
+        Duration::from_secs(600),
         metrics,
         recorder,
     ))

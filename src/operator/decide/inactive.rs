@@ -178,6 +178,7 @@ fn begin<'a>(seen: &Observed, checked: &Checked, now: Timestamp) -> Draft<'a> {
         digest: crate::crd::digest(&seen.test.spec),
         rerun: identity::rerun(&seen.test),
         installation: seen.installation.id.clone(),
+        lease: seen.lease.clone(),
         key_id: seen.installation.key_id.clone(),
         plan_hash: Some(String::new()),
         workers: seen.test.spec.workers.replicas,
@@ -267,7 +268,12 @@ fn finished_at(run: &RunStatus) -> Result<Timestamp, TimeError> {
 fn shows_result(run: &RunStatus, end: &RunEnd) -> bool {
     let is_lost = matches!(
         Reason::parse(&end.reason),
-        Some(Reason::ChildDeleted | Reason::MasterLost | Reason::MasterUnreachable)
+        Some(
+            Reason::ChildDeleted
+                | Reason::InstallationGone
+                | Reason::MasterLost
+                | Reason::MasterUnreachable
+        )
     );
     run.started_at.is_some() && !is_lost
 }

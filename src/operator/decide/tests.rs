@@ -18,6 +18,7 @@ use crate::crd::{LoadTestStatus, Phase};
 use crate::operator::apply::applied::{Applied, Written};
 use crate::operator::build::{Settings, build};
 use crate::operator::fixture::{self, applied, ours, progress};
+use crate::operator::lease::Owner;
 use crate::operator::reason::Reason;
 use crate::operator::status;
 use crate::operator::times::write_instant;
@@ -235,11 +236,74 @@ fn the_job_of_a_run_whose_namespace_goes_away_is_deleted_since_its_controller_wo
     }
 }
 
-#[test]
-fn the_run_of_another_installation_is_left_alone_until_it_has_ended() {
-    let mut seen = standing(MasterState::Ready);
+/// A run in progress as an operator of another installation sees it.
+fn elsewhere(owner: Owner) -> Observed {
+    let mut seen = granted(MasterState::Running);
     seen.installation.id = "other".into();
-    assert_eq!(decide(&seen, later(1_000_000)), Decision::rest());
+    seen.master = MasterView::Absent;
+    seen.owner = owner;
+    seen
+}
+
+#[test]
+fn the_run_of_another_installation_is_left_alone_while_that_is_there() {
+    let decision = decide(&elsewhere(Owner::Alive), later(1_000_000));
+    assert_eq!(decision.writes, []);
+    assert!(matches!(decision.requeue, Requeue::After(_)));
+}
+
+#[test]
+fn the_status_says_who_owns_a_run_of_which_nothing_is_heard_and_says_it_once() {
+    for owner in [Owner::Silent, Owner::Unknown] {
+        let mut seen = elsewhere(owner);
+        let decision = decide(&seen, later(100));
+        assert!(matches!(decision.writes.as_slice(), [Write::Status(_)]));
+        let status = written_status(&decision).clone();
+        assert_eq!(status.phase, Some(Phase::Running));
+        let condition = status.conditions.iter().find(|c| c.r#type == "Reconciling");
+        let condition = condition.unwrap();
+        assert_eq!(condition.reason, "OtherInstallation");
+        let installation = applied().installation.id;
+        assert!(
+            condition.message.contains(&installation),
+            "{}",
+            condition.message
+        );
+        assert_eq!(status.run.as_ref().unwrap().end, None);
+        seen.test.status = Some(status);
+        assert_eq!(decide(&seen, later(200)).writes, []);
+    }
+}
+
+#[test]
+fn the_run_of_an_installation_that_is_gone_is_ended_and_cleared_up() {
+    let mut seen = elsewhere(Owner::Gone);
+    let decision = decide(&seen, later(100));
+    assert_eq!(ends(&decision), (Phase::Errored, "InstallationGone".into()));
+    seen.test.status = Some(written_status(&decision).clone());
+    let deleted: Vec<Child> = decide(&seen, later(101))
+        .writes
+        .iter()
+        .filter_map(|write| match write {
+            Write::Delete { child, .. } => Some(*child),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(
+        deleted.first(),
+        Some(&Child::Workers),
+        "the load ends first"
+    );
+    assert!(deleted.contains(&Child::Plan));
+}
+
+#[test]
+fn a_run_names_the_lease_of_its_installation_if_there_is_one() {
+    assert_eq!(run_of(&begun()).lease, applied().lease);
+    let mut seen = applied();
+    seen.lease = None;
+    let run = written_status(&decide(&seen, now())).run.clone().unwrap();
+    assert_eq!(run.lease, None);
 }
 
 #[test]

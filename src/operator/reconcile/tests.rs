@@ -58,6 +58,7 @@ impl Server {
             client,
             settings,
             fixture::keys(),
+            Duration::from_secs(600),
             Metrics::default(),
             recorder,
         )
@@ -79,6 +80,9 @@ impl Server {
         let last = path.rsplit('/').next().unwrap_or_default().to_owned();
         if path.contains("/apis/events.k8s.io/") {
             return (201, body);
+        }
+        if path.contains("/apis/coordination.k8s.io/") {
+            return self.keep_lease(&mut objects, method, path, body);
         }
         if !is_try && *method != Method::GET {
             self.writes.lock().unwrap().push(format!("{method} {last}"));
@@ -110,6 +114,36 @@ impl Server {
                 None => (404, failure(404, "NotFound", "is not there")),
             },
         }
+    }
+
+    /// Leases, whose writes are in no order with the others.
+    fn keep_lease(
+        &self,
+        objects: &mut BTreeMap<String, Value>,
+        method: &Method,
+        path: &str,
+        mut body: Value,
+    ) -> (u16, Value) {
+        let path = match *method {
+            Method::GET => path.to_owned(),
+            _ if self.refused == Some("leases") => {
+                return (403, failure(403, "Forbidden", "leases is forbidden"));
+            }
+            Method::POST => {
+                let name = body["metadata"]["name"].as_str().unwrap();
+                format!("{path}/{name}")
+            }
+            _ => path.to_owned(),
+        };
+        if *method == Method::GET {
+            return match objects.get(&path) {
+                Some(lease) => (200, lease.clone()),
+                None => (404, failure(404, "NotFound", "is not there")),
+            };
+        }
+        body["metadata"]["uid"] = json!("uid-of-lease");
+        objects.insert(path, body.clone());
+        (200, body)
     }
 
     fn writes(&self) -> Vec<String> {
@@ -419,4 +453,50 @@ async fn a_report_without_the_proof_of_the_run_ends_nothing() {
     let status = server.object(TEST)["status"].clone();
     assert_eq!(status["phase"], "Succeeded");
     assert_eq!(status["reportRef"]["configMap"], json!(real_name));
+}
+
+#[tokio::test]
+async fn a_lease_is_held_from_before_the_run_and_a_run_without_one_says_so() {
+    let server = Arc::new(Server::with_test());
+    reconcile(&server.context(), "team-a", "categorizer")
+        .await
+        .unwrap();
+    let lease = server.object("/leases/");
+    let run = server.object(TEST)["status"]["run"].clone();
+    assert_eq!(run["lease"], lease["metadata"]["name"]);
+    assert_eq!(lease["spec"]["leaseDurationSeconds"], 600);
+    assert!(lease["spec"]["renewTime"].is_string());
+
+    let server = Arc::new(Server {
+        refused: Some("leases"),
+        ..Server::with_test()
+    });
+    reconcile(&server.context(), "team-a", "categorizer")
+        .await
+        .unwrap();
+    let run = server.object(TEST)["status"]["run"].clone();
+    assert!(run["id"].is_string() && run.get("lease").is_none());
+}
+
+#[tokio::test]
+async fn the_run_of_an_installation_whose_lease_is_renewed_is_not_touched() {
+    let server = begun().await;
+    {
+        let mut objects = server.objects.lock().unwrap();
+        let test = objects.get_mut(TEST).unwrap();
+        test["status"]["run"]["installation"] = json!("another");
+    }
+    let context = server.context();
+    for version in ["1", "2"] {
+        {
+            let mut objects = server.objects.lock().unwrap();
+            let lease = objects
+                .iter_mut()
+                .find(|(path, _)| path.contains("/leases/"));
+            lease.unwrap().1["metadata"]["resourceVersion"] = json!(version);
+        }
+        let delay = reconcile(&context, "team-a", "categorizer").await.unwrap();
+        assert!(delay.is_some(), "it is looked at again");
+        assert_eq!(server.writes(), [] as [&str; 0]);
+    }
 }

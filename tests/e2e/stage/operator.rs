@@ -23,12 +23,17 @@ impl Operator {
     }
 
     pub fn watching(stage: &Stage, watched: &[&Stage], sets: &[&str]) -> Operator {
+        Operator::in_namespace(stage, watched, sets)
+    }
+
+    /// An operator in the namespace of `home`, which need not be among those it watches.
+    pub fn in_namespace(home: &Stage, watched: &[&Stage], sets: &[&str]) -> Operator {
         let watched = watched
             .iter()
             .map(|stage| stage.namespace.clone())
             .collect();
         let operator = Operator {
-            namespace: stage.namespace.clone(),
+            namespace: home.namespace.clone(),
             release: "operator".into(),
             watched,
         };
