@@ -44,6 +44,27 @@ impl ApiError {
     }
 }
 
+/// Longest wait that the API server is believed to need.
+const MAX_RETRY_AFTER: Duration = Duration::from_secs(60);
+
+impl ApiError {
+    /// Returns the time that the API server asks its callers to wait, at most a minute; zero where
+    /// it asks for none.
+    pub fn retry_after(&self) -> Duration {
+        let ApiError::Kube { source, .. } = self else {
+            return Duration::ZERO;
+        };
+        let kube::Error::Api(status) = &**source else {
+            return Duration::ZERO;
+        };
+        let seconds = status
+            .details
+            .as_ref()
+            .map_or(0, |details| details.retry_after_seconds);
+        Duration::from_secs(seconds.into()).min(MAX_RETRY_AFTER)
+    }
+}
+
 /// Bounds a call in time. `what` and `name` complete "cannot ..." in the error.
 pub async fn call<T>(
     what: &'static str,
@@ -122,6 +143,28 @@ mod tests {
             serde_json::json!({"code": code, "details": {"causes": causes.unwrap_or_default()}}),
         )
         .unwrap_or_default()
+    }
+
+    #[test]
+    fn the_api_server_is_left_alone_for_as_long_as_it_asks_up_to_a_minute() {
+        let asks = |seconds: u32| {
+            let status = serde_json::json!({
+                "code": 429, "details": {"retryAfterSeconds": seconds},
+            });
+            let status: kube::core::Status = serde_json::from_value(status).unwrap();
+            ApiError::Kube {
+                what: "read",
+                name: "x".into(),
+                source: Box::new(kube::Error::Api(Box::new(status))),
+            }
+        };
+        assert_eq!(asks(7).retry_after(), Duration::from_secs(7));
+        assert_eq!(asks(100_000).retry_after(), MAX_RETRY_AFTER);
+        let timeout = ApiError::Timeout {
+            what: "read",
+            name: "x".into(),
+        };
+        assert_eq!(timeout.retry_after(), Duration::ZERO);
     }
 
     #[test]

@@ -87,7 +87,7 @@ pub fn spawn(
     cache
 }
 
-/// What the watches of one place have in common.
+/// Parts that the watches of one place have in common.
 struct Watches<'a> {
     context: &'a Arc<Context>,
     namespace: Option<&'a str>,
@@ -138,7 +138,7 @@ fn api<K: Resource<DynamicType = (), Scope = NamespaceResourceScope>>(
     }
 }
 
-/// What becomes of the LoadTests that are seen.
+/// Sink of LoadTests: each goes into the cache and the queue.
 struct Tests {
     place: Option<String>,
     context: Arc<Context>,
@@ -172,7 +172,7 @@ impl Sink<Guarded> for Tests {
     }
 }
 
-/// Objects and Pods of runs, whose label leads to the LoadTest.
+/// Sink of the objects and Pods of runs, whose label leads to the LoadTest.
 struct Children(Sender);
 
 impl<K: Resource + Send + Sync> Sink<K> for Children {
@@ -258,7 +258,7 @@ async fn pass(test: Arc<Guarded>, context: Arc<Context>) -> Result<Action, Recon
 
 fn failed(test: Arc<Guarded>, error: &ReconcileError, context: Arc<Context>) -> Action {
     let (namespace, name) = (test.namespace().unwrap_or_default(), test.name_any());
-    let delay = retry_after(&context, &namespace, &name);
+    let delay = retry_after(&context, &namespace, &name, error);
     context.metrics.error(error.kind());
     tracing::warn!(namespace, loadtest = name, %error, retry_in = ?delay, "a pass failed");
     Action::requeue(delay)

@@ -49,7 +49,7 @@ pub struct Masters {
     pollers: Mutex<HashMap<(String, String), Entry>>,
 }
 
-/// What all pollers share.
+/// State that all pollers share.
 struct Shared {
     metrics: Metrics,
     queues: Arc<Queues>,
@@ -60,7 +60,7 @@ struct Shared {
     large: Arc<Semaphore>,
 }
 
-/// What a pass knows of the masters of a run.
+/// Knowledge of a pass about the masters of a run.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Wanted {
     /// Id of the run.
@@ -87,7 +87,7 @@ pub struct Credentials {
     pub token: String,
 }
 
-/// Something that a master is to do.
+/// Order to a master.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Order {
     /// Start or resume the load. The status announces it first (W8).
@@ -109,7 +109,7 @@ impl Order {
     }
 }
 
-/// What is known of the master of a run.
+/// Knowledge of a poller about the master of a run.
 #[derive(Debug, Clone)]
 pub struct Known {
     /// Last answer, or why there is none.
@@ -135,12 +135,12 @@ impl Drop for Entry {
     }
 }
 
-/// What a poller and the passes tell each other.
+/// State through which a poller and the passes talk.
 struct State {
     inner: Mutex<Inner>,
-    /// Something is to be done before its time.
+    /// Signal that something is to be done before its time.
     poked: Notify,
-    /// There are other Pods than before: a call to one of before is not worth waiting for.
+    /// Signal that all Pods are others than before: a call to one of those is not worth its time.
     moved: Notify,
 }
 

@@ -105,13 +105,22 @@ pub async fn reconcile(
     outcome
 }
 
-/// Returns the delay after which the pass following a failed one is due.
-pub fn retry_after(context: &Context, namespace: &str, name: &str) -> Duration {
+/// Returns the delay after which the pass following one that failed with `error` is due.
+pub fn retry_after(
+    context: &Context,
+    namespace: &str,
+    name: &str,
+    error: &ReconcileError,
+) -> Duration {
+    let asked = match error {
+        ReconcileError::Api(error) => error.retry_after(),
+        _ => Duration::ZERO,
+    };
     let failures = context
         .memory(namespace, name)
         .try_lock()
         .map_or(1, |memory| memory.failures);
-    BACKOFF.jittered(failures)
+    BACKOFF.jittered(failures).max(asked)
 }
 
 /// Rounds of observe, decide, build, apply and status, until there is something to wait for.

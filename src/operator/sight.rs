@@ -39,7 +39,7 @@ struct State {
     last: Last,
 }
 
-/// What a watch last met.
+/// Last encounter of a watch.
 enum Last {
     /// The API server's word.
     Proof,

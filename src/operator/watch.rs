@@ -90,6 +90,14 @@ enum WatchError {
 }
 
 impl WatchError {
+    /// Returns the time that the API server asks to be left alone for, as far as it is followed.
+    fn asked(&self) -> Duration {
+        match self {
+            WatchError::Api(error) => error.retry_after().min(REFUSED.most),
+            _ => Duration::ZERO,
+        }
+    }
+
     /// Returns whether the API server refuses the watch, as opposed to being in trouble.
     fn is_refusal(&self) -> bool {
         match self {
@@ -129,7 +137,7 @@ where
                     self.note(&error, began);
                     match error.is_refusal() {
                         true => REFUSED.jittered(failures),
-                        false => FAILED.jittered(failures),
+                        false => FAILED.jittered(failures).max(error.asked()),
                     }
                 }
             };

@@ -250,9 +250,15 @@ impl<'a> Following<'a, '_> {
             Some(_) => Phase::Stopping,
             None => Phase::Running,
         };
+        // they have to be marked as stale in time
+        let figures = self.seen.status().progress;
+        let are_live = figures.is_some_and(|shown| !shown.stale && shown.observed_at.is_some());
         Decision {
             status: Some(self.draft(phase, unreachable(self.seen, why))),
-            requeue: Requeue::After(self.look.min(progress::STALE / 3)),
+            requeue: Requeue::After(match are_live {
+                true => self.look.min(progress::STALE / 3),
+                false => self.look,
+            }),
             ..Decision::default()
         }
     }

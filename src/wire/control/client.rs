@@ -161,7 +161,7 @@ pub enum ControlError {
         run: String,
         /// Path that was called.
         path: &'static str,
-        /// What is wrong with it, in at most 256 characters.
+        /// Fault of the answer, in at most 256 characters.
         why: String,
     },
 }

@@ -247,14 +247,13 @@ fn a_master_that_was_not_asked_yet_changes_nothing() {
 fn a_run_of_which_nothing_new_is_heard_costs_a_pass_now_and_then_and_one_at_its_deadline() {
     let mut seen = granted(MasterState::Running);
     seen.master = MasterView::Unreachable("no answer".into());
-    let stale = Requeue::After(Duration::from_secs(5));
-    assert_eq!(decide(&seen, now()).requeue, stale);
+    let look = Requeue::After(clocks::LOOK);
+    assert_eq!(decide(&seen, now()).requeue, look);
     // 10 s of load, 30 s of stopTimeout and 10 minutes
     let left = Requeue::After(Duration::from_secs(2));
     assert_eq!(decide(&seen, later(638)).requeue, left);
     let mut seen = standing(MasterState::Waiting);
     seen.master = MasterView::Unreachable("no answer".into());
-    let look = Requeue::After(clocks::LOOK);
     assert_eq!(decide(&seen, now()).requeue, look);
     assert_eq!(decide(&seen, later(598)).requeue, left);
 }
