@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Writes the files whose source is the program or the chart: the CRD, the chart's copy of it and of the operator's
-# rights, manifests/install.yaml, and the reference docs/loadtest.md.
+# Writes the files whose source is the program or the chart: the CRDs, the chart's copies of them and of the operator's
+# rights, manifests/install.yaml, and the references docs/loadtest.md and docs/starlingpolicy.md.
 #
 #   charts/generate.sh [DIR]     into DIR instead of this checkout (a test compares the two)
 #
@@ -38,7 +38,10 @@ write() { # write FILE CMD...: whole or not at all
 [ "$out" = "$root" ] || { mkdir -p "$out/charts"; cp -R "$root/charts/starling" "$out/charts/"; }
 mkdir -p "$out/crds" "$out/docs" "$out/manifests" "$out/charts/starling/files"
 write "$out/crds/loadtests.starling.dev.yaml" starling crd
+write "$out/crds/starlingpolicies.starling.dev.yaml" starling crd --policy
 cp "$out/crds/loadtests.starling.dev.yaml" "$out/charts/starling/files/crd.yaml"
+cp "$out/crds/starlingpolicies.starling.dev.yaml" "$out/charts/starling/files/policy-crd.yaml"
 write "$out/charts/starling/files/rbac.yaml" starling rbac
 write "$out/manifests/install.yaml" install_yaml
 write "$out/docs/loadtest.md" starling reference "$root/docs/examples"
+write "$out/docs/starlingpolicy.md" starling reference --policy

@@ -50,15 +50,15 @@ fn helm(args: &[&str]) -> Result<String, String> {
     }
 }
 
-/// What the program prints for `starling COMMAND`.
-fn printed(command: &str) -> String {
+/// What the program prints for `starling ARGS`.
+fn printed(args: &[&str]) -> String {
     let output = Command::new(env!("CARGO_BIN_EXE_starling"))
-        .arg(command)
+        .args(args)
         .output()
         .expect("starling runs");
     assert!(
         output.status.success(),
-        "starling {command}: {}",
+        "starling {args:?}: {}",
         String::from_utf8_lossy(&output.stderr)
     );
     String::from_utf8(output.stdout).expect("UTF-8")
@@ -225,6 +225,13 @@ fn values_that_make_no_sense_are_refused_with_the_name_of_the_value() {
         ("tolerations[0].effect=Never", "/tolerations/0/effect"),
         ("imagePullSecrets={a}", "/imagePullSecrets/0"),
         ("metrics.service.enabled=true", "enabled"),
+        ("policy.name=Default", "/policy/name"),
+        ("policy.enforced=false", "enforced"),
+        ("admissionPolicy.enabled=true", "enabled"),
+        (
+            "networkPolicy.metricsFrom=monitoring",
+            "/networkPolicy/metricsFrom",
+        ),
     ];
     for (set, words) in cases {
         let error = helm(&["template", "x", CHART, "--set", set]).expect_err(set);
@@ -367,6 +374,11 @@ fn listed_namespaces_get_a_role_each_and_nothing_is_granted_elsewhere() {
         .find(|role| role["metadata"]["name"] == wide)
         .expect("the bound role");
     for rule in role["rules"].as_array().expect("rules") {
+        // the policies of the cluster are no namespace's own
+        if rule["resources"] == json!(["starlingpolicies"]) {
+            assert_eq!(rule["verbs"], json!(["list"]), "{rule}");
+            continue;
+        }
         assert_eq!(rule["verbs"], json!(["get"]), "{rule}");
         assert!(rule["resourceNames"].is_array(), "{rule}");
     }
@@ -505,7 +517,13 @@ fn common_labels_reach_every_object() {
 #[test]
 fn an_uninstall_keeps_the_crd_unless_told_otherwise() {
     let policy = |args: &[&str]| {
-        only(&render(args), "CustomResourceDefinition")["metadata"]["annotations"]["helm.sh/resource-policy"].clone()
+        let objects = render(args);
+        let definitions = of_kind(&objects, "CustomResourceDefinition");
+        assert_eq!(definitions.len(), 2);
+        let annotation =
+            |crd: &Value| crd["metadata"]["annotations"]["helm.sh/resource-policy"].clone();
+        assert_eq!(annotation(definitions[0]), annotation(definitions[1]));
+        annotation(definitions[0])
     };
     assert_eq!(policy(&[]), "keep");
     assert_eq!(policy(&["--set", "crds.keep=false"]), Value::Null);
@@ -520,21 +538,123 @@ fn an_uninstall_keeps_the_crd_unless_told_otherwise() {
 
 #[test]
 fn the_crd_of_the_program_the_repository_and_the_chart_are_one() {
-    assert_eq!(
-        read("crds/loadtests.starling.dev.yaml"),
-        printed("crd"),
-        "run `make generate`"
-    );
-    assert_eq!(
-        read("charts/starling/files/crd.yaml"),
-        read("crds/loadtests.starling.dev.yaml"),
-        "run `make generate`"
-    );
+    let kinds: [(&str, &str, &[&str], &Value); 2] = [
+        ("loadtests", "crd", &["crd"], starling::crd::definition()),
+        (
+            "starlingpolicies",
+            "policy-crd",
+            &["crd", "--policy"],
+            starling::crd::policy::definition(),
+        ),
+    ];
     let objects = render(&[]);
-    let rendered = only(&objects, "CustomResourceDefinition");
-    let generated = starling::crd::definition();
-    assert_eq!(rendered["spec"], generated["spec"]);
-    assert_eq!(rendered["metadata"]["name"], generated["metadata"]["name"]);
+    let rendered = of_kind(&objects, "CustomResourceDefinition");
+    assert_eq!(rendered.len(), kinds.len());
+    for (plural, file, args, generated) in kinds {
+        let committed = read(&format!("crds/{plural}.starling.dev.yaml"));
+        assert_eq!(committed, printed(args), "run `make generate`");
+        let copy = read(&format!("charts/starling/files/{file}.yaml"));
+        assert_eq!(copy, committed, "run `make generate`");
+        let name = &generated["metadata"]["name"];
+        let in_chart = rendered
+            .iter()
+            .find(|crd| crd["metadata"]["name"] == *name)
+            .unwrap_or_else(|| panic!("no {name} in the chart"));
+        assert_eq!(in_chart["spec"], generated["spec"]);
+    }
+}
+
+fn operator_args(objects: &[Value]) -> Vec<String> {
+    let args = container(only(objects, "Deployment"))["args"].clone();
+    serde_json::from_value(args).expect("arguments")
+}
+
+#[test]
+fn policies_are_read_where_the_operator_may_and_off_elsewhere() {
+    let is_off = |args: &[&str]| operator_args(&render(args)).contains(&"--policies=Off".into());
+    assert!(!is_off(&[]));
+    assert!(!is_off(&["--set", "watchNamespaces={team-a}"]));
+    assert!(is_off(&["--set", "policy.enforce=false"]));
+    let narrow = "clusterResources.install=false,watchNamespaces={team-a}";
+    assert!(is_off(&["--set", narrow]));
+    for value in ["policy.create=true", "admissionPolicy.create=true"] {
+        let set = format!("{narrow},{value}");
+        let error = helm(&["template", "x", CHART, "--set", &set]).expect_err(value);
+        assert!(error.contains("needs clusterResources.install"), "{error}");
+    }
+}
+
+#[test]
+fn a_policy_of_values_is_made_when_its_kind_is_there() {
+    assert!(of_kind(&render(&[]), "StarlingPolicy").is_empty());
+    let set = ["--set", "policy.create=true,policy.spec.maxUsers=5"];
+    let first = render(&set);
+    let policy = only(&first, "StarlingPolicy");
+    assert_eq!(policy["metadata"]["name"], "default");
+    assert_eq!(policy["spec"], json!({"maxUsers": 5}));
+    let hook = &policy["metadata"]["annotations"]["helm.sh/hook"];
+    assert_eq!(hook, "post-install,post-upgrade,post-rollback");
+    let known = ["--api-versions", "starling.dev/v1alpha1/StarlingPolicy"];
+    let later = render(&[&set[..], &known].concat());
+    let annotations = &only(&later, "StarlingPolicy")["metadata"]["annotations"];
+    assert_eq!(*annotations, Value::Null, "an object of the release");
+    starling::crd::policy::convert("default", &policy["spec"]).expect("a policy");
+}
+
+#[test]
+fn the_admission_policy_asks_for_rights_only_where_the_spec_changes() {
+    let kind = "ValidatingAdmissionPolicy";
+    assert!(of_kind(&render(&[]), kind).is_empty());
+    let objects = render(&[
+        "--set",
+        "admissionPolicy.create=true,watchNamespaces={team-a}",
+    ]);
+    let policy = only(&objects, kind);
+    let condition = &policy["spec"]["matchConditions"][0]["expression"];
+    assert_eq!(
+        condition,
+        "request.operation == 'CREATE' || object.spec != oldObject.spec"
+    );
+    let validations = policy["spec"]["validations"].to_string();
+    for right in [
+        "resource('pods').namespace(request.namespace).check('create')",
+        "resource('secrets').namespace(request.namespace).check('get')",
+    ] {
+        assert!(validations.contains(right), "{validations}");
+    }
+    let binding = only(&objects, "ValidatingAdmissionPolicyBinding");
+    assert_eq!(binding["spec"]["policyName"], policy["metadata"]["name"]);
+    assert_eq!(binding["spec"]["validationActions"], json!(["Deny"]));
+    let namespaces = &binding["spec"]["matchResources"]["namespaceSelector"];
+    assert_eq!(
+        namespaces["matchExpressions"][0]["values"],
+        json!(["team-a"])
+    );
+}
+
+#[test]
+fn namespaces_of_prometheus_are_let_in_by_chart_and_operator() {
+    assert!(of_kind(&render(&[]), "NetworkPolicy").is_empty());
+    let set = "networkPolicy.create=true,networkPolicy.metricsFrom={monitoring,ops}";
+    let objects = render(&["--set", set]);
+    assert!(operator_args(&objects).contains(&"--metrics-from=monitoring,ops".into()));
+    let spec = &only(&objects, "NetworkPolicy")["spec"];
+    let from = &spec["ingress"][0]["from"];
+    assert_eq!(
+        from[1]["namespaceSelector"]["matchExpressions"][0]["values"],
+        json!(["monitoring", "ops"])
+    );
+    let labels = &only(&objects, "Deployment")["spec"]["template"]["metadata"]["labels"];
+    for (label, value) in spec["podSelector"]["matchLabels"].as_object().expect("one") {
+        assert_eq!(labels[label], *value);
+    }
+    let egress = spec["egress"].to_string();
+    for network in starling::plan::policy::METADATA_NETWORKS {
+        assert!(
+            egress.contains(network),
+            "{network} is open to the operator"
+        );
+    }
 }
 
 #[test]

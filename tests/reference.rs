@@ -106,6 +106,17 @@ fn the_page_is_what_the_program_prints() {
 }
 
 #[test]
+fn the_page_of_policies_is_what_the_program_prints() {
+    let page = fs::read_to_string(root().join("docs/starlingpolicy.md")).expect("it is there");
+    let output = starling(&["reference", "--policy"]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert!(
+        text(&output.stdout) == page,
+        "docs/starlingpolicy.md is not what the program prints: run `make generate`"
+    );
+}
+
+#[test]
 fn an_example_named_after_nothing_is_refused() {
     let folder = tempfile::tempdir().expect("a folder");
     let example = root().join("docs/examples/spec.yaml");

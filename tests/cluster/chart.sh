@@ -6,6 +6,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 chart=charts/starling
 wait_for_pods=(--wait --timeout 2m)
+policy=(--set policy.create=true --set policy.spec.maxUsers=1000000)
 image=(--set image.repository="${STARLING_TEST_IMAGE%:*}" --set image.tag="${STARLING_TEST_IMAGE##*:}")
 
 claim() { printf 'claim: %s\n' "$*"; }
@@ -43,6 +44,7 @@ remove_all() {
     done
     kubectl delete --ignore-not-found --wait=false -f manifests/install.yaml >/dev/null || true      # the CRD with it
     kubectl delete namespace chart-system chart-team chart-other --ignore-not-found --wait=false >/dev/null || true
+    kubectl delete starlingpolicy default --ignore-not-found >/dev/null 2>&1 || true
     kubectl delete clusterrolebinding chart-test-admin --ignore-not-found >/dev/null || true
 }
 
@@ -51,8 +53,12 @@ installs() {
     namespace chart-system
     namespace chart-team
     namespace chart-other
-    helm install first-starling $chart --namespace chart-system "${image[@]}" "${wait_for_pods[@]}" >/dev/null
+    helm install first-starling $chart --namespace chart-system "${image[@]}" "${policy[@]}" "${wait_for_pods[@]}" >/dev/null
     kubectl wait --for=condition=Established crd/loadtests.starling.dev --timeout 10s >/dev/null
+
+    claim "a policy of the values is made with the first release of its kind"
+    is "$(kubectl get starlingpolicy default -o jsonpath='{.spec.maxUsers}')" 1000000 "the limit"
+    kubectl apply --server-side --validate=strict --dry-run=server -f manifests/policies >/dev/null
 
     claim "the operator's account has the rights of the table and no more"
     local as=system:serviceaccount:chart-system:first-starling
@@ -61,6 +67,8 @@ installs() {
         # shellcheck disable=SC2086
         is "$(can "$as" chart-team $right)" yes "the operator may $right"
     done
+    is "$(can "$as" chart-system list starlingpolicies)" yes "the operator may read policies"
+    is "$(can "$as" chart-system update starlingpolicies)" no "the operator may change policies"
     is "$(can "$as" chart-system get secrets/starling-operator-key)" yes "the operator may read its key"
     for right in 'get secrets' 'list secrets' 'create pods' 'get pods --subresource log' 'create pods --subresource exec' \
         'create loadtests' 'update loadtests' 'delete loadtests' 'list namespaces' 'create roles'; do
@@ -82,10 +90,14 @@ upgrades() {
     load_test chart-team
     local crd test
     crd=$(uid crd loadtests.starling.dev) test=$(uid -n chart-team loadtest kept)
-    helm upgrade first-starling $chart --namespace chart-system "${image[@]}" --set concurrency=3 "${wait_for_pods[@]}" >/dev/null
+    local policy_uid
+    policy_uid=$(uid starlingpolicy default)
+    helm upgrade first-starling $chart --namespace chart-system "${image[@]}" "${policy[@]}" --set concurrency=3 "${wait_for_pods[@]}" >/dev/null
+    is "$(uid starlingpolicy default)" "$policy_uid" "the policy was replaced, so that for a moment there was none: it"
     kubectl get deployment first-starling -n chart-system -o jsonpath='{.spec.template.spec.containers[0].args}' | grep -q -- --concurrency=3 || fail "not upgraded"
     [ "$crd/$test" = "$(uid crd loadtests.starling.dev)/$(uid -n chart-team loadtest kept)" ] || fail "an object was replaced"
     helm rollback first-starling 1 --namespace chart-system "${wait_for_pods[@]}" >/dev/null
+    is "$(kubectl get starlingpolicy default -o jsonpath='{.spec.maxUsers}')" 1000000 "after a rollback, the limit"
     [ "$test" = "$(uid -n chart-team loadtest kept)" ] || fail "rollback replaced the LoadTest"
 }
 

@@ -30,6 +30,7 @@ mod live_figures;
 mod losses;
 mod model_serving;
 mod once;
+mod policy;
 mod secrets;
 mod silent_masters;
 mod targets;
