@@ -296,7 +296,7 @@ mod tests {
             ),
             (
                 json!({"maxRate": 99}),
-                json!({"load": {"capacity": {"start": 1, "max": 100, "hold": "10s", "maxInFlight": 5}}}),
+                json!({"load": {"capacity": {"start": 1, "max": 100, "hold": "20s", "maxInFlight": 5}}}),
             ),
             (
                 json!({"maxDuration": "1h"}),

@@ -91,46 +91,13 @@ impl Route {
                 Proxy::new(proxy, target, http.version, tunnels, inputs)
             })
             .transpose()?;
-        let url = target
-            .proxy
-            .as_ref()
-            .map_or(&target.url, |proxy| &proxy.url);
-        let place = match (
-            &target.unix_socket,
-            url.host().zip(url.port_or_known_default()),
-        ) {
-            (Some(path), _) => Place::Unix(path.clone()),
-            (None, Some((host, port))) => Place::Network(Addresses::new(&host, port, reach)),
-            (None, None) => {
-                return Err(Problem::new(
-                    format!("{}.url", target.field()),
-                    "there is no host in it",
-                ));
-            }
+        let place = Place::of(target, reach)?;
+        let behind_proxy = match &proxy {
+            Some(_) => addresses_of(&target.url, reach),
+            None => None,
         };
-        let behind_proxy = target
-            .url
-            .host()
-            .zip(target.url.port_or_known_default())
-            .filter(|_| proxy.is_some())
-            .map(|(host, port)| Addresses::new(&host, port, reach));
-        for source in &http.source_addresses {
-            std::net::UdpSocket::bind(SocketAddr::new(*source, 0)).map_err(|e| {
-                Problem::new(
-                    "spec.http.sourceAddresses",
-                    format!("{source} cannot be used on this machine: {e}"),
-                )
-            })?;
-        }
-        let mut amendment = Amendment::default();
-        if let Some(proxy) = proxy.as_ref().filter(|proxy| !proxy.tunnels) {
-            proxy.amend(&mut amendment);
-        }
-        if http.connections == Connections::PerRequest {
-            // the side that closes first holds the port for a minute; targets have more to spare
-            amendment.lines.extend_from_slice(b"Connection: close\r\n");
-        }
-        let amendment = Some(amendment).filter(|amendment| *amendment != Amendment::default());
+        check_sources(&http.source_addresses)?;
+        let amendment = Amendment::of(http, proxy.as_ref());
         Ok(Self {
             url: target.url.clone(),
             http: http.clone(),
@@ -333,6 +300,39 @@ fn choose_port_late(_: &TcpSocket) -> io::Result<()> {
     Ok(())
 }
 
+/// Returns the addresses of the host of `url`; `None` if there is no host in it.
+fn addresses_of(url: &Url, reach: Reach<'_>) -> Option<Addresses> {
+    let (host, port) = url.host().zip(url.port_or_known_default())?;
+    Some(Addresses::new(&host, port, reach))
+}
+
+/// Fails if this machine does not have one of the addresses that connections are to come from.
+fn check_sources(sources: &[IpAddr]) -> Result<(), Problem> {
+    for source in sources {
+        std::net::UdpSocket::bind(SocketAddr::new(*source, 0)).map_err(|e| {
+            Problem::new(
+                "spec.http.sourceAddresses",
+                format!("{source} cannot be used on this machine: {e}"),
+            )
+        })?;
+    }
+    Ok(())
+}
+
+impl Place {
+    /// Returns the address to connect to for `target`: its socket, its proxy's, or its own.
+    fn of(target: &Target, reach: Reach<'_>) -> Result<Self, Problem> {
+        if let Some(path) = &target.unix_socket {
+            return Ok(Self::Unix(path.clone()));
+        }
+        let proxy = target.proxy.as_ref().map(|proxy| &proxy.url);
+        let addresses = addresses_of(proxy.unwrap_or(&target.url), reach);
+        addresses.map(Self::Network).ok_or_else(|| {
+            Problem::new(format!("{}.url", target.field()), "there is no host in it")
+        })
+    }
+}
+
 /// Changes that a route makes to the head of each request, which is compiled without knowing the
 /// route.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -344,6 +344,19 @@ pub(crate) struct Amendment {
 }
 
 impl Amendment {
+    /// Returns the changes to each request; `None` if there are none.
+    fn of(http: &Http, proxy: Option<&Proxy>) -> Option<Self> {
+        let mut amendment = Self::default();
+        if let Some(proxy) = proxy.filter(|proxy| !proxy.tunnels) {
+            proxy.amend(&mut amendment);
+        }
+        if http.connections == Connections::PerRequest {
+            // the side that closes first holds the port for a minute; targets have more to spare
+            amendment.lines.extend_from_slice(b"Connection: close\r\n");
+        }
+        (amendment != Self::default()).then_some(amendment)
+    }
+
     /// Writes `request` with the changes to `out`.
     pub(crate) fn apply(&self, request: &[u8], out: &mut Vec<u8>) {
         let path = request

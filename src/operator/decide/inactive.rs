@@ -64,6 +64,7 @@ pub fn decide<'a>(
             ..Decision::default()
         };
     }
+    let judged_again = matches!(wish, Wish::Refused(_)).then_some(clocks::REFUSED_BY_POLICY);
     let status = match wish {
         Wish::Run(_) if cleared.still_there => {
             return Decision {
@@ -83,30 +84,19 @@ pub fn decide<'a>(
             run: ended.cloned(),
             situation: Situation::Invalid(problems),
         }),
-        Wish::Refused(problems) => {
-            let draft = Draft {
-                run: ended.cloned(),
-                situation: Situation::Refused(problems),
-            };
-            return Decision {
-                status: Some(draft),
-                requeue: Requeue::After(
-                    cleared
-                        .requeue_after
-                        .unwrap_or(clocks::REFUSED_BY_POLICY)
-                        .min(clocks::REFUSED_BY_POLICY),
-                ),
-                unreadable: cleared.unreadable,
-                ..Decision::default()
-            };
-        }
+        Wish::Refused(problems) => Some(Draft {
+            run: ended.cloned(),
+            situation: Situation::Refused(problems),
+        }),
         Wish::Suspended => Some(suspended(ended)),
         Wish::Trigger => Some(untriggered()),
     };
     Decision {
         status,
-        requeue: cleared
-            .requeue_after
+        requeue: judged_again
+            .into_iter()
+            .chain(cleared.requeue_after)
+            .min()
             .map_or(Requeue::OnChange, Requeue::After),
         unreadable: cleared.unreadable,
         ..Decision::default()
