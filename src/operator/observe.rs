@@ -189,7 +189,7 @@ async fn observe_owner(
     let now = Instant::now();
     seen.owner = match &run.lease {
         Some(lease) => {
-            let last = memory.owner.take();
+            let last = memory.owner.clone();
             let sighting = Sighting::look(&context.client, namespace, lease, last).await?;
             memory.owner.insert(sighting).owner(now)
         }

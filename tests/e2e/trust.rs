@@ -358,9 +358,9 @@ fn a_report_that_was_exchanged_is_not_unpacked_and_changes_no_verdict() {
         maps.delete(&name, &DeleteParams::default())
             .await
             .expect("a deletion");
-        let steps = vec!["{}"; 60_000_000].join(",");
-        let bomb = gzip(format!("{{\"steps\": [{steps}]}}").as_bytes());
-        assert!(bomb.len() < 400_000, "{}", bomb.len());
+        let steps = "{},".repeat(6_000_000);
+        let bomb = gzip(format!("{{\"steps\": [{steps}{{}}]}}").as_bytes());
+        assert!(bomb.len() < 100_000, "{}", bomb.len());
         let data = stored.binary_data.get_or_insert_default();
         data.insert("result.json.gz".into(), k8s_openapi::ByteString(bomb));
         forge(&maps, stored).await;
@@ -375,9 +375,11 @@ fn a_report_that_was_exchanged_is_not_unpacked_and_changes_no_verdict() {
             "the run's own could not be stored"
         );
         let results = status(&test).results.expect("the master's results");
-        assert_eq!(
-            results.requests,
-            stage.stands_still("the run is over").await
+        let count = stage.stands_still("the run is over").await;
+        assert!(
+            results.requests > 0 && results.requests <= count,
+            "{} of {count}",
+            results.requests
         );
         let pods = stage.pods(&operator.selector()).await;
         let restarts = pods
