@@ -5,6 +5,7 @@
 //! them, and is immutable once a run has started.
 
 mod auth;
+pub mod budget;
 pub mod capacity;
 pub mod cel;
 pub mod check;

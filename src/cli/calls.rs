@@ -8,7 +8,7 @@ use super::objects::Objects;
 use crate::engine::load_descriptors;
 use crate::plan::feeder::Data;
 use crate::plan::grpc::{self, DescriptorSet, ProtoRoot, Protos};
-use crate::plan::{Inputs, Plan, Problem};
+use crate::plan::{Inputs, Plan, Problem, budget};
 
 /// Checks the calls of all tests. Mistakes become findings, and their tests are removed;
 /// descriptors that are not here become notes.
@@ -71,7 +71,7 @@ pub fn check_with(plan: &Plan, inputs: &Inputs) -> Vec<Problem> {
         return vec![];
     }
     match load_descriptors(plan, inputs) {
-        Ok(descriptors) => grpc::check(plan, &descriptors),
+        Ok(descriptors) => budget::within(budget::MAX_EXPANDED, || grpc::check(plan, &descriptors)),
         Err(problems) => problems,
     }
 }

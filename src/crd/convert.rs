@@ -10,6 +10,7 @@ mod context;
 mod cost;
 mod extract;
 mod feeder;
+mod limits;
 mod load;
 mod once;
 mod pace;
@@ -39,7 +40,10 @@ use step::grpc::{check_grpc, check_protos};
 use threshold::{Judged, check_thresholds};
 use variables::{check_delimiters, check_variables};
 
+use serde::{Deserialize, Serialize};
+
 use super::spec::*;
+use crate::plan::budget::{self, MAX_EXPANDED};
 use crate::plan::threshold::Metric;
 use crate::plan::*;
 
@@ -47,7 +51,7 @@ use crate::plan::*;
 const MAX_SPEC: usize = 256 * 1024;
 
 /// A spec without mistakes, as a plan and the settings that are not part of it.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Checked {
     /// Plan of the run.
     pub plan: Plan,
@@ -84,7 +88,18 @@ pub fn check_with(
 ) -> Result<Checked, Vec<Problem>> {
     // a mistake in the size is the only one reported: the rest of the work grows with the size
     check_size(spec).map_err(|problem| vec![problem])?;
+    budget::within(MAX_EXPANDED, || check_within_budget(spec, columns))
+}
+
+fn check_within_budget(
+    spec: &LoadTestSpec,
+    columns: &BTreeMap<String, Arc<Columns>>,
+) -> Result<Checked, Vec<Problem>> {
     let mut problems = Problems::default();
+    limits::check_counts(spec, &mut problems);
+    if !problems.0.is_empty() {
+        return Err(problems.0);
+    }
     let requests = check_requests(spec, columns, &mut problems);
     let parts = LoadParts {
         load: &spec.load,

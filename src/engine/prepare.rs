@@ -24,6 +24,7 @@ use crate::engine::protocol::transport::Targets;
 use crate::engine::record::redactor::{Redactor, unredacted};
 use crate::engine::record::request_log::{RequestLogSink, RunLog};
 use crate::engine::world::World;
+use crate::plan::budget::{self, MAX_EXPANDED_IN_RUN};
 use crate::plan::share::ScenarioAssignment;
 use crate::plan::{
     Computed, Inputs, Names, Order, Plan, Problem, Reference, Resolved, Scenario, SetupValues,
@@ -245,7 +246,7 @@ impl Parts {
         world: &World,
         problems: &mut Vec<Problem>,
     ) -> Self {
-        let resolved = plan.variables.resolve(Some(inputs));
+        let resolved = budget::within(MAX_EXPANDED_IN_RUN, || plan.variables.resolve(Some(inputs)));
         let Resolved {
             mut names,
             computed,
@@ -334,7 +335,9 @@ fn compile_programs(
         credentials: &parts.credentials(),
         calls: &calls.collect::<Vec<_>>(),
     };
-    compile(plan, parts.names.clone(), inputs, known)
+    budget::within(MAX_EXPANDED_IN_RUN, || {
+        compile(plan, parts.names.clone(), inputs, known)
+    })
 }
 
 /// Returns the references of the plan that have no input.

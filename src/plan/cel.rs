@@ -7,12 +7,13 @@
 //! milliseconds. Functions are those of CEL and of its strings library.
 
 mod references;
+mod steps;
 #[cfg(test)]
 mod tests;
 mod values;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, LazyLock, OnceLock};
 use std::time::Duration;
 
 use ::cel::common::types::{CelBool, CelDouble, CelInt, CelUInt};
@@ -21,12 +22,17 @@ use ::cel::{Context, Env, ExecutionError, IdedExpr, extensions};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::names::{Declared, Names, Slot};
+use super::budget;
+use super::names::{self, Declared, Names, Slot};
 use super::template::{Need, Scope};
 use references::References;
 
 /// Longest expression, in bytes.
 pub const MAX_CEL: usize = 1024;
+
+/// Bytes that a parsed expression takes for each byte of its source, at most: a macro of ten
+/// characters becomes a dozen expressions.
+const PER_BYTE: usize = 128;
 
 /// Most expressions within each other. Evaluation recurses, and a shard must not run out of stack:
 /// unoptimised, a level takes 35 KB of its 2 MB.
@@ -36,20 +42,37 @@ const MAX_DEPTH: usize = 24;
 /// threads that validate have.
 const PARSER_STACK: usize = 16 << 20;
 
+/// Functions and macros as the library has them.
+static PLAIN: LazyLock<Arc<Env>> = LazyLock::new(|| plain().into());
+
+/// Functions and macros with those that count steps.
 static ENVIRONMENT: LazyLock<Arc<Env>> = LazyLock::new(|| {
+    let mut env = plain();
+    steps::declare(&mut env).expect("no other function has such a name");
+    Arc::new(env)
+});
+
+fn plain() -> Env {
     let mut env = Env::stdlib().with_optional_support(false);
     env.add_extension(extensions::strings)
         .expect("its names are not among the standard ones");
-    Arc::new(env)
-});
+    env
+}
 
 /// A parsed expression; in JSON it is its source text.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Cel {
     source: String,
-    expression: Arc<IdedExpr>,
-    references: Arc<References>,
+    /// Parsed form; empty in a plan that is only passed on, see [`budget::as_text`].
+    parsed: Arc<OnceLock<Parsed>>,
+}
+
+/// Expression as it is evaluated, and what it refers to.
+#[derive(Debug)]
+struct Parsed {
+    expression: IdedExpr,
+    references: References,
 }
 
 /// An answer as expressions see it.
@@ -89,15 +112,21 @@ pub struct CompiledCel {
 /// Origin of a variable's value.
 #[derive(Debug, Clone)]
 enum Binding {
-    Constant(Value),
+    Constant(Arc<Value>),
     Slot(Slot),
 }
 
 /// Reason why an expression gave no value of the wanted type. No message shows a value: it may be a
 /// credential.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct EvaluationError(String);
+pub enum EvaluationError {
+    /// The expression has no value of that type over this answer.
+    #[error("{0}")]
+    NoValue(String),
+    /// The expression takes more steps than one may.
+    #[error("takes more than {} steps", steps::MAX_STEPS)]
+    TooManySteps,
+}
 
 impl Cel {
     /// Parses an expression. The error is a sentence for the test's author; names of variables and
@@ -106,12 +135,24 @@ impl Cel {
         if source.len() > MAX_CEL {
             return Err(format!("a CEL expression is at most {MAX_CEL} bytes long"));
         }
-        let (expression, references) = with_stack(|| parse(source))??;
+        budget::compile(PER_BYTE * source.len())?;
+        let parsed = with_stack(|| parse(source))??;
         Ok(Self {
             source: source.to_owned(),
-            expression: Arc::new(expression),
-            references: Arc::new(references),
+            parsed: Arc::new(parsed.into()),
         })
+    }
+
+    fn parsed(&self) -> &Parsed {
+        self.parsed.get_or_init(|| {
+            with_stack(|| parse(&self.source))
+                .flatten()
+                .expect("an expression is taken as text only once it has been parsed")
+        })
+    }
+
+    fn references(&self) -> &References {
+        &self.parsed().references
     }
 
     /// The expression as it was written.
@@ -121,12 +162,12 @@ impl Cel {
 
     /// Parts of an answer that the expression reads.
     pub fn answer_parts(&self) -> AnswerParts {
-        self.references.answer_parts()
+        self.references().answer_parts()
     }
 
     /// Fails on the first variable or feeder that is not declared.
     pub fn check(&self, names: &Names) -> Result<(), String> {
-        for name in self.references.vars.keys() {
+        for name in self.references().vars.keys() {
             match names.get(name) {
                 Some(Declared::Constant(_) | Declared::External | Declared::Value(_)) => {}
                 Some(Declared::Row(_)) => {
@@ -139,7 +180,7 @@ impl Cel {
                 }
             }
         }
-        for (name, wanted) in &self.references.feeders {
+        for (name, wanted) in &self.references().feeders {
             let Some(Declared::Row(slot)) = names.get(name) else {
                 return Err(undeclared("feeders", name, names, |declared| {
                     matches!(declared, Declared::Row(_))
@@ -162,14 +203,14 @@ impl Cel {
     pub fn compile(&self, names: &Names) -> Result<CompiledCel, String> {
         self.check(names)?;
         let (mut vars, mut feeders) = (Vec::new(), Vec::new());
-        for name in self.references.vars.keys() {
+        for name in self.references().vars.keys() {
             match names.get(name) {
                 Some(Declared::Constant(value)) => vars.push(Binding::Constant(value.clone())),
                 Some(Declared::Value(slot)) => vars.push(Binding::Slot(*slot)),
                 _ => return Err(format!("vars.{name} has no value yet")),
             }
         }
-        for name in self.references.feeders.keys() {
+        for name in self.references().feeders.keys() {
             if let Some(Declared::Row(slot)) = names.get(name) {
                 feeders.push(*slot);
             }
@@ -205,12 +246,12 @@ fn with_stack<T: Send>(work: impl FnOnce() -> T + Send) -> Result<T, String> {
     })
 }
 
-fn parse(source: &str) -> Result<(IdedExpr, References), String> {
+fn parse(source: &str) -> Result<Parsed, String> {
     let parsed = ENVIRONMENT
         .parser()
         .max_recursion_depth(MAX_DEPTH as u16)
         .parse(source);
-    let expression = parsed.map_err(|errors| match errors.errors.first() {
+    let mut expression = parsed.map_err(|errors| match errors.errors.first() {
         Some(error) if error.msg.contains("Recursion limit") => too_deep(),
         Some(error) => format!(
             "is not CEL, column {}: {}",
@@ -223,7 +264,11 @@ fn parse(source: &str) -> Result<(IdedExpr, References), String> {
         return Err(too_deep());
     }
     let references = References::of(&expression)?;
-    Ok((expression, references))
+    steps::count_steps(&mut expression);
+    Ok(Parsed {
+        expression,
+        references,
+    })
 }
 
 fn too_deep() -> String {
@@ -240,7 +285,7 @@ fn undeclared(of: &str, name: &str, names: &Names, fits: fn(&Declared) -> bool) 
         [] => format!("{of}.{name} is not declared, nor is any other"),
         known => format!(
             "{of}.{name} is not declared; there are {}",
-            known.join(", ")
+            names::list(known.iter().map(String::as_str))
         ),
     }
 }
@@ -255,6 +300,10 @@ impl TryFrom<String> for Cel {
     type Error = String;
 
     fn try_from(source: String) -> Result<Self, String> {
+        if budget::is_as_text() && source.len() <= MAX_CEL {
+            let parsed = Arc::default();
+            return Ok(Self { source, parsed });
+        }
         Self::parse(&source)
     }
 }
@@ -338,17 +387,22 @@ impl CompiledCel {
         scope: &impl Scope,
         take: impl Fn(&dyn Val) -> Result<T, String>,
     ) -> Result<T, EvaluationError> {
+        steps::begin();
         let mut context = Context::with_env(ENVIRONMENT.clone());
         self.bind(subject, scope, &mut context)
-            .map_err(EvaluationError)?;
-        let resolve = || match ::cel::Value::resolve_val(&self.cel.expression, &context) {
+            .map_err(EvaluationError::NoValue)?;
+        let resolve = || match ::cel::Value::resolve_val(&self.cel.parsed().expression, &context) {
             Ok(value) => take(&*value),
             Err(error) => Err(explain(&error)),
         };
         // a library's bug must not end a shard with all its users
-        catch_unwind(AssertUnwindSafe(resolve))
-            .unwrap_or_else(|_| Err("the CEL interpreter gave up".into()))
-            .map_err(EvaluationError)
+        let outcome = catch_unwind(AssertUnwindSafe(resolve))
+            .unwrap_or_else(|_| Err("the CEL interpreter gave up".into()));
+        // an expression may go on without what has failed in it
+        match steps::are_used_up() {
+            true => Err(EvaluationError::TooManySteps),
+            false => outcome.map_err(EvaluationError::NoValue),
+        }
     }
 
     fn bind<'v>(
@@ -367,7 +421,7 @@ impl CompiledCel {
             feeders,
             iteration,
             user,
-        } = &*self.cel.references;
+        } = self.cel.references();
         let subject = || subject.ok_or_else(|| "there is no answer yet".to_owned());
         if *status {
             context.add_variable_as_val("status", values::whole(subject()?.status().into()));
@@ -407,10 +461,10 @@ impl CompiledCel {
 
     /// Values of the variables that the expression reads and that are set.
     fn variables<'v>(&'v self, scope: &'v impl Scope) -> Box<dyn Val + 'v> {
-        let set = self.cel.references.vars.iter().zip(&self.vars);
+        let set = self.cel.references().vars.iter().zip(&self.vars);
         values::fields(set.filter_map(|((name, wanted), binding)| {
             let value = match binding {
-                Binding::Constant(value) => Some(value),
+                Binding::Constant(value) => Some(&**value),
                 Binding::Slot(slot) => scope.value(*slot),
             };
             Some((name.as_str(), values::part(value?, wanted)))
@@ -419,7 +473,7 @@ impl CompiledCel {
 
     /// Current rows of the feeders that the expression reads.
     fn rows<'v>(&'v self, scope: &'v impl Scope) -> Box<dyn Val + 'v> {
-        let rows = self.cel.references.feeders.iter().zip(&self.feeders);
+        let rows = self.cel.references().feeders.iter().zip(&self.feeders);
         values::fields(rows.filter_map(|((name, wanted), slot)| {
             let row = scope.value(*slot)?;
             Some((name.as_str(), values::part(row, wanted)))

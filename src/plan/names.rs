@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 /// Position of a value among those that a user holds.
@@ -15,13 +16,14 @@ pub const RESERVED: [&str; 6] = ["user", "iteration", "worker", "true", "false",
 /// Names that the templates at one place of the test may use.
 #[derive(Clone, Default, PartialEq)]
 pub struct Names {
-    declared: BTreeMap<String, Declared>,
+    /// Shared until it changes: each step of a test has names of its own, nearly always the same.
+    declared: Arc<BTreeMap<String, Declared>>,
     /// Columns of the feeders whose data is known.
     columns: BTreeMap<Slot, Arc<Columns>>,
 }
 
 /// Columns of a feeder: names that have a value in at least one row.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Columns {
     /// Names of the columns.
     pub names: BTreeSet<String>,
@@ -33,7 +35,7 @@ pub struct Columns {
 #[derive(Clone, PartialEq)]
 pub enum Declared {
     /// A value that is known when a template is compiled.
-    Constant(Value),
+    Constant(Arc<Value>),
     /// Text of a Secret or ConfigMap, known only where the load is made; it is declared anew as a
     /// constant there, before anything is rendered.
     External,
@@ -46,7 +48,7 @@ pub enum Declared {
 impl Names {
     /// Declares a name. An inner declaration hides an outer one of the same name.
     pub fn declare(&mut self, name: impl Into<String>, declared: Declared) {
-        self.declared.insert(name.into(), declared);
+        Arc::make_mut(&mut self.declared).insert(name.into(), declared);
     }
 
     /// Declares the columns of a feeder whose data is known: templates may then name only these.
@@ -61,13 +63,10 @@ impl Names {
             Some(columns) if !columns.names.contains(field) && columns.is_secret => {
                 Err(format!("{name} has no column {field:?}"))
             }
-            Some(columns) if !columns.names.contains(field) => {
-                let known: Vec<&str> = columns.names.iter().map(String::as_str).collect();
-                Err(format!(
-                    "{name} has no column {field:?}; it has {}",
-                    known.join(", ")
-                ))
-            }
+            Some(columns) if !columns.names.contains(field) => Err(format!(
+                "{name} has no column {field:?}; it has {}",
+                list(columns.names.iter().map(String::as_str))
+            )),
             _ => Ok(()),
         }
     }
@@ -89,10 +88,10 @@ impl From<&BTreeMap<String, Value>> for Names {
     fn from(constants: &BTreeMap<String, Value>) -> Self {
         let declared = constants
             .iter()
-            .map(|(name, value)| (name.clone(), Declared::Constant(value.clone())))
-            .collect();
+            .map(|(name, value)| (name.clone(), Declared::Constant(value.clone().into())))
+            .collect::<BTreeMap<_, _>>();
         Self {
-            declared,
+            declared: declared.into(),
             columns: BTreeMap::new(),
         }
     }
@@ -102,6 +101,20 @@ impl std::fmt::Debug for Names {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         // a constant may come from a Secret
         f.debug_set().entries(self.declared.keys()).finish()
+    }
+}
+
+/// Most names that a message lists.
+const MAX_LISTED: usize = 30;
+
+/// Lists names for a message, and counts those that are too many to list.
+pub fn list<'a>(names: impl Iterator<Item = &'a str>) -> String {
+    let mut names = names.fuse();
+    let listed: Vec<&str> = names.by_ref().take(MAX_LISTED).collect();
+    let listed = listed.join(", ");
+    match names.count() {
+        0 => listed,
+        more => format!("{listed} and {more} more"),
     }
 }
 

@@ -1,7 +1,11 @@
 //! Regular expressions over answers, in RE2 syntax: no backtracking, so no input makes them slow.
 
+use std::sync::OnceLock;
+
 use regex::bytes::{Regex, RegexBuilder};
 use serde::{Deserialize, Serialize};
+
+use super::budget;
 
 /// Longest expression, in bytes.
 pub const MAX_PATTERN: usize = 512;
@@ -9,10 +13,17 @@ pub const MAX_PATTERN: usize = 512;
 /// Largest compiled expression, in bytes: `(.{1000}){1000}` is short to write and long to hold.
 const MAX_COMPILED: usize = 1 << 20;
 
+/// Smallest limit that is tried, in bytes.
+const SMALL: usize = 1 << 10;
+
 /// A compiled expression; in JSON it is its source text.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct Pattern(Regex);
+pub struct Pattern {
+    source: String,
+    /// Empty in a plan that is only passed on, see [`budget::as_text`].
+    compiled: OnceLock<Regex>,
+}
 
 impl Pattern {
     /// Compiles an expression. The error is one line for the test's author.
@@ -22,40 +33,75 @@ impl Pattern {
                 "a regular expression is at most {MAX_PATTERN} bytes long"
             ));
         }
-        RegexBuilder::new(source)
-            .size_limit(MAX_COMPILED)
-            .build()
-            .map(Self)
-            .map_err(|error| {
-                let text = error.to_string();
-                // the last line says what is wrong, those before point at it with a caret
-                let why = text
-                    .lines()
-                    .last()
-                    .unwrap_or_default()
-                    .trim_start_matches("error: ");
-                format!("{source:?} is not a regular expression (RE2 syntax): {why}")
-            })
+        let compiled = compile_within_budget(source)?;
+        Ok(Self {
+            source: source.to_owned(),
+            compiled: compiled.into(),
+        })
+    }
+
+    fn regex(&self) -> &Regex {
+        self.compiled.get_or_init(|| {
+            compile(&self.source, MAX_COMPILED)
+                .expect("an expression is taken as text only once it has been compiled")
+        })
     }
 
     /// The expression as it was written.
     pub fn source(&self) -> &str {
-        self.0.as_str()
+        &self.source
     }
 
     /// Tells whether the expression matches anywhere in `text`; anchors narrow that down.
     pub fn matches(&self, text: &[u8]) -> bool {
-        self.0.is_match(text)
+        self.regex().is_match(text)
     }
 
     /// Group 1 of the first match if the expression has a group, else the whole match. A group that
     /// took no part in the match gives `None`.
     pub fn find<'t>(&self, text: &'t [u8]) -> Option<&'t [u8]> {
-        match self.0.captures_len() {
-            1 => self.0.find(text).map(|found| found.as_bytes()),
-            _ => self.0.captures(text)?.get(1).map(|found| found.as_bytes()),
+        let regex = self.regex();
+        match regex.captures_len() {
+            1 => regex.find(text).map(|found| found.as_bytes()),
+            _ => regex.captures(text)?.get(1).map(|found| found.as_bytes()),
         }
     }
+}
+
+fn compile(source: &str, most: usize) -> Result<Regex, regex::Error> {
+    RegexBuilder::new(source).size_limit(most).build()
+}
+
+/// Compiles an expression and counts what it takes. The library does not tell the size, only
+/// whether a limit was kept: with a budget the limit is raised until it is.
+fn compile_within_budget(source: &str) -> Result<Regex, String> {
+    let mut most = match budget::is_open() {
+        true => SMALL,
+        false => MAX_COMPILED,
+    };
+    loop {
+        match compile(source, most) {
+            Err(regex::Error::CompiledTooBig(_)) if most < MAX_COMPILED => most *= 4,
+            Err(error) => return Err(explain(source, &error)),
+            Ok(regex) => {
+                budget::compile(most)?;
+                return Ok(regex);
+            }
+        }
+        // not to be compiled in vain
+        budget::compile(0)?;
+    }
+}
+
+fn explain(source: &str, error: &regex::Error) -> String {
+    let text = error.to_string();
+    // the last line says what is wrong, those before point at it with a caret
+    let why = text
+        .lines()
+        .last()
+        .unwrap_or_default()
+        .trim_start_matches("error: ");
+    format!("{source:?} is not a regular expression (RE2 syntax): {why}")
 }
 
 impl PartialEq for Pattern {
@@ -68,6 +114,10 @@ impl TryFrom<String> for Pattern {
     type Error = String;
 
     fn try_from(source: String) -> Result<Self, String> {
+        if budget::is_as_text() && source.len() <= MAX_PATTERN {
+            let compiled = OnceLock::new();
+            return Ok(Self { source, compiled });
+        }
         Self::parse(&source)
     }
 }

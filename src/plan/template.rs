@@ -116,6 +116,9 @@ pub enum RenderError {
         "a path may not hold a space, a control character, # or what is not ASCII; percent-encode it, or put it in a variable"
     )]
     NotInTarget,
+    /// A text or value is larger than [`compiled::MAX_RENDERED`].
+    #[error("the text is larger than 64 MiB")]
+    TooLarge,
     /// A JSON template did not render to JSON.
     #[error("what is written is not JSON")]
     NotJson,
@@ -215,7 +218,7 @@ impl Template {
                         place
                     };
                     escape(text, place, &mut bytes).map_err(|why| why.to_string())?;
-                    out.push_bytes(&bytes);
+                    out.push_bytes(&bytes)?;
                 }
                 Piece::Expression(expression) => out.push_expression(expression, names, place)?,
             }

@@ -2,14 +2,18 @@
 //! they differ, texts of Secrets and ConfigMaps.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::Problem;
-use super::names::{Declared, Names, RESERVED, Slot};
+use super::names::{self, Declared, Names, RESERVED, Slot};
 use super::reference::{Inputs, Reference};
 use super::template::{Compiled, JsonTemplate};
+use super::{Problem, budget};
+
+/// Most variables that may lead from one to another: each is resolved within the one before it.
+const MAX_DEPTH: usize = 64;
 
 /// Variables as the test declares them.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -51,6 +55,7 @@ impl Variables {
     pub fn resolve(&self, inputs: Option<&Inputs>) -> Result<Resolved, Vec<Problem>> {
         let mut resolver = Resolver {
             variables: self,
+            slots: self.values.keys().map(String::as_str).zip(0..).collect(),
             resolved: Resolved::default(),
             under_way: vec![],
             done: BTreeSet::new(),
@@ -60,7 +65,7 @@ impl Variables {
             let text = match inputs {
                 None => Declared::External,
                 Some(inputs) => match inputs.text(reference) {
-                    Some(Ok(text)) => Declared::Constant(text.into()),
+                    Some(Ok(text)) => Declared::Constant(Arc::new(text.into())),
                     Some(Err(_)) => resolver.wrong_reference(reference, "is not UTF-8 text"),
                     None => resolver.wrong_reference(reference, "is missing"),
                 },
@@ -78,6 +83,7 @@ impl Variables {
 
 struct Resolver<'a> {
     variables: &'a Variables,
+    slots: BTreeMap<&'a str, Slot>,
     resolved: Resolved,
     /// Variables that led to the one being resolved.
     under_way: Vec<&'a str>,
@@ -96,20 +102,17 @@ impl<'a> Resolver<'a> {
 
     /// Resolves `name`, after all that it names.
     fn visit(&mut self, name: &'a str) {
-        let Some((slot, (name, template))) = self
-            .variables
-            .values
-            .iter()
-            .enumerate()
-            .find(|(_, (known, _))| *known == name)
+        let Some((slot, template)) = self
+            .slots
+            .get(name)
+            .copied()
+            .zip(self.variables.values.get(name))
         else {
             return;
         };
-        if let Some(at) = self.under_way.iter().position(|known| known == name) {
+        if let Some(at) = self.under_way.iter().position(|known| *known == name) {
             // declared, so that variables that refer to it get no error of their own
-            self.resolved
-                .names
-                .declare(name, Declared::Value(slot as Slot));
+            self.resolved.names.declare(name, Declared::Value(slot));
             let circle = [&self.under_way[at..], &[name]].concat().join(" -> ");
             return self.wrong(
                 name,
@@ -119,34 +122,39 @@ impl<'a> Resolver<'a> {
         if !self.done.insert(name) {
             return;
         }
+        budget::at(&format!("spec.variables.{name}"));
         self.under_way.push(name);
         let declared = self
             .named(name, template)
-            .and_then(|()| self.declare(slot as Slot, template));
+            .and_then(|()| self.declare(slot, template));
         self.under_way.pop();
         let declared = declared.unwrap_or_else(|message| {
             self.wrong(name, message);
             // any declaration will do, since the plan is refused
-            Declared::Value(slot as Slot)
+            Declared::Value(slot)
         });
         self.resolved.names.declare(name, declared);
     }
 
     fn named(&mut self, name: &str, template: &'a JsonTemplate) -> Result<(), String> {
+        if self.under_way.len() > MAX_DEPTH {
+            return Err(format!(
+                "variables name each other more than {MAX_DEPTH} deep"
+            ));
+        }
         let Variables { values, from } = self.variables;
         for other in template.names()? {
             if let Some((other, _)) = values.get_key_value(&other) {
                 self.visit(other);
             } else if !from.contains_key(&other) && !RESERVED.contains(&other.as_str()) {
-                let known: Vec<&str> = values
+                let known = values
                     .keys()
                     .chain(from.keys())
                     .map(String::as_str)
-                    .filter(|known| *known != name)
-                    .collect();
+                    .filter(|known| *known != name);
                 return Err(format!(
                     "{other:?} is no variable, and variables may name nothing else; the others are {}",
-                    known.join(", ")
+                    names::list(known)
                 ));
             }
         }
@@ -159,7 +167,7 @@ impl<'a> Resolver<'a> {
             Some(json) => {
                 let value: Value = serde_json::from_slice(json)
                     .map_err(|_| "what raw(x) writes is not JSON here")?;
-                Ok(Declared::Constant(value))
+                Ok(Declared::Constant(value.into()))
             }
             None => {
                 self.resolved.computed.push(Computed {
@@ -241,8 +249,8 @@ mod tests {
         .resolve(None)
         .unwrap();
         assert!(resolved.computed.is_empty());
-        assert!(resolved.names.get("a") == Some(&Declared::Constant(json!(2))));
-        assert!(resolved.names.get("f") == Some(&Declared::Constant(json!(1.0))));
+        assert!(resolved.names.get("a") == Some(&Declared::Constant(json!(2).into())));
+        assert!(resolved.names.get("f") == Some(&Declared::Constant(json!(1.0).into())));
     }
 
     #[test]
@@ -265,7 +273,10 @@ mod tests {
         let resolved = variables.resolve(None).unwrap();
         assert_eq!((resolved.computed.len(), variables.slots()), (1, 1));
         let resolved = variables.resolve(Some(&inputs(b"canary\n"))).unwrap();
-        assert!(resolved.names.get("header") == Some(&Declared::Constant(json!("Bearer canary"))));
+        assert!(
+            resolved.names.get("header")
+                == Some(&Declared::Constant(json!("Bearer canary").into()))
+        );
         assert!(!format!("{resolved:?} {variables:?}").contains("canary"));
     }
 

@@ -63,11 +63,13 @@ pub enum ErrorClass {
     /// The target's host or address is not allowed by a policy, or serves credentials of the
     /// machine: no connection was made.
     Policy,
+    /// An expression over the answer (CEL or JSONPath) takes more steps than one may.
+    Expression,
 }
 
 impl ErrorClass {
     /// Every class; the position in the list is its number in the encoding.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::Dns,
         Self::Connect,
         Self::Exhausted,
@@ -88,6 +90,7 @@ impl ErrorClass {
         Self::Grpc,
         Self::Stream,
         Self::Policy,
+        Self::Expression,
     ];
 
     /// Name in results and metrics, in camelCase.
@@ -113,6 +116,7 @@ impl ErrorClass {
             Self::Grpc => "grpc",
             Self::Stream => "stream",
             Self::Policy => "policy",
+            Self::Expression => "expression",
         }
     }
 

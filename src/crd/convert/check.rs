@@ -50,7 +50,7 @@ impl Context<'_> {
                 Check::Status(self.codes(&field, codes, StatusRange::parse))
             }
             CheckKindSpec::JsonPath(source) => Check::JsonPath {
-                path: self.problems.take(&field, JsonPath::parse(source))?,
+                path: self.json_path(&field, source)?,
                 must,
             },
             CheckKindSpec::Header(name) => Check::Header {
@@ -220,9 +220,7 @@ impl Context<'_> {
             ConditionSpec::AtMost(value) => Condition::AtMost(self.bound(path, value, names)?),
             ConditionSpec::Above(value) => Condition::Above(self.bound(path, value, names)?),
             ConditionSpec::AtLeast(value) => Condition::AtLeast(self.bound(path, value, names)?),
-            ConditionSpec::Matches(source) => {
-                Condition::Matches(self.problems.take(path, Pattern::parse(source))?)
-            }
+            ConditionSpec::Matches(source) => Condition::Matches(self.pattern(path, source)?),
             ConditionSpec::Length(length) => Condition::Length((*length).into()),
             ConditionSpec::MinLength(length) => Condition::MinLength((*length).into()),
             ConditionSpec::MaxLength(length) => Condition::MaxLength((*length).into()),
@@ -231,6 +229,7 @@ impl Context<'_> {
 
     /// Converts a value to compare with; its strings are templates.
     fn expected(&mut self, path: &str, value: &Value, names: &Names) -> Option<JsonTemplate> {
+        budget::at(path);
         let checked = free_value_size(value)
             .and_then(|()| JsonTemplate::new(value.clone()))
             .and_then(|template| template.check(names).map(|()| template));
@@ -253,8 +252,21 @@ impl Context<'_> {
 
     /// Converts an expression in CEL; those of `if` and `until` too.
     pub(super) fn cel(&mut self, path: &str, source: &str, names: &Names) -> Option<Cel> {
+        budget::at(path);
         let parsed = Cel::parse(source).and_then(|cel| cel.check(names).map(|()| cel));
         self.problems.take(path, parsed)
+    }
+
+    /// Converts a JSONPath.
+    pub(super) fn json_path(&mut self, path: &str, source: &str) -> Option<JsonPath> {
+        budget::at(path);
+        self.problems.take(path, JsonPath::parse(source))
+    }
+
+    /// Converts a regular expression.
+    pub(super) fn pattern(&mut self, path: &str, source: &str) -> Option<Pattern> {
+        budget::at(path);
+        self.problems.take(path, Pattern::parse(source))
     }
 
     /// Converts the name of a header or cookie.

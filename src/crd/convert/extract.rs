@@ -79,12 +79,10 @@ impl Context<'_> {
         let field = format!("{path}.{name}");
         let from = match from {
             ExtractFromSpec::JsonPath(source) => ExtractFrom::JsonPath {
-                path: self.problems.take(&field, JsonPath::parse(source))?,
+                path: self.json_path(&field, source)?,
                 all: all.unwrap_or_default(),
             },
-            ExtractFromSpec::Regex(source) => {
-                ExtractFrom::Regex(self.problems.take(&field, Pattern::parse(source))?)
-            }
+            ExtractFromSpec::Regex(source) => ExtractFrom::Regex(self.pattern(&field, source)?),
             ExtractFromSpec::Header(name) => ExtractFrom::Header(self.field_name(&field, name)?),
             ExtractFromSpec::Cookie(name) => ExtractFrom::Cookie(self.field_name(&field, name)?),
             ExtractFromSpec::Body(true) => ExtractFrom::Body,
@@ -153,12 +151,10 @@ impl Context<'_> {
         let field = format!("{path}.{name}");
         Some(match from {
             RecordFromSpec::JsonPath(source) => {
-                RecordFrom::JsonPath(self.problems.take(&field, JsonPath::parse(source))?)
+                RecordFrom::JsonPath(self.json_path(&field, source)?)
             }
             RecordFromSpec::Header(name) => RecordFrom::Header(self.field_name(&field, name)?),
-            RecordFromSpec::Regex(source) => {
-                RecordFrom::Regex(self.problems.take(&field, Pattern::parse(source))?)
-            }
+            RecordFromSpec::Regex(source) => RecordFrom::Regex(self.pattern(&field, source)?),
             RecordFromSpec::Cel(source) => RecordFrom::Cel(self.cel(&field, source, names)?),
         })
     }

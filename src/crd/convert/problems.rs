@@ -5,22 +5,32 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::plan::{Problem, duration};
+use crate::plan::{Problem, budget, duration};
 
 /// Largest size of a free value (`json`, a variable, ...) as JSON, in bytes.
 const MAX_FREE_VALUE: usize = 64 * 1024;
+
+/// Most mistakes that are listed. A spec of 256 KiB can hold tens of thousands.
+const MAX_PROBLEMS: usize = 100;
 
 /// Mistakes found so far.
 #[derive(Default)]
 pub(super) struct Problems(
     /// Mistakes in the order in which they were found.
     pub(super) Vec<Problem>,
+    /// True once the budget of the check is used up and the list says so: what is found after that
+    /// only follows from it.
+    bool,
 );
 
 impl Problems {
     /// Adds a mistake in the field at `path`.
     pub(super) fn add(&mut self, path: impl Into<String>, message: impl Into<String>) {
+        if self.1 || self.0.len() >= MAX_PROBLEMS {
+            return;
+        }
         self.0.push(Problem::new(path, message));
+        self.1 = budget::is_over();
     }
 
     /// Returns the value of `outcome`, or adds its error as a mistake in the field at `path`.

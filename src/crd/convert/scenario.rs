@@ -225,10 +225,14 @@ fn depth(blocks: &[BlockSpec], name: &str, above: usize) -> Result<(), String> {
     let Some(block) = blocks.iter().find(|block| block.name == name) else {
         return Ok(());
     };
-    block
+    // a block that is called often is looked at once
+    let calls: BTreeSet<&str> = block
         .steps
         .iter()
         .filter_map(|step| step.call.as_deref())
+        .collect();
+    calls
+        .into_iter()
         .try_for_each(|call| depth(blocks, call, above + 1))
 }
 

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::{Context, free_value_size};
 use crate::crd::spec::*;
-use crate::plan::names::check_name;
+use crate::plan::names::{check_name, list};
 use crate::plan::symbols::{StepNames, SymbolTable};
 use crate::plan::*;
 
@@ -241,7 +241,7 @@ impl Context<'_> {
             let known = if self.targets.is_empty() {
                 "there are none".to_owned()
             } else {
-                format!("there are {}", self.targets.join(", "))
+                format!("there are {}", list(self.targets.iter().copied()))
             };
             self.problems.add(
                 path,
@@ -253,6 +253,7 @@ impl Context<'_> {
 
     /// Checks a free value whose strings are templates; `None` if it has a mistake.
     pub(super) fn json(&mut self, path: &str, json: &Value) -> Option<JsonTemplate> {
+        budget::at(path);
         let checked = free_value_size(json)
             .and_then(|()| JsonTemplate::new_with(json.clone(), self.delimiters))
             .and_then(|json| json.check(&self.names).map(|()| json));

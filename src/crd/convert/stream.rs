@@ -71,8 +71,7 @@ impl Context<'_> {
             }
             (None, Some(event), None) => Some(Until::Event(event.clone())),
             (None, None, Some(source)) => self
-                .problems
-                .take(&format!("{path}.jsonPath"), JsonPath::parse(source))
+                .json_path(&format!("{path}.jsonPath"), source)
                 .map(Until::JsonPath),
             _ => {
                 self.problems

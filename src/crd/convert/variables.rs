@@ -8,7 +8,7 @@ use super::target::file_reference;
 use super::{Problems, free_value_size};
 use crate::crd::spec::{FileSource, TemplateDelimitersSpec};
 use crate::plan::names::check_name;
-use crate::plan::{Delimiters, JsonTemplate, Resolved, Variables};
+use crate::plan::{Delimiters, JsonTemplate, Problem, Resolved, Variables};
 
 /// Checks the delimiters; the usual ones if they have a mistake.
 pub(super) fn check_delimiters(
@@ -55,7 +55,9 @@ pub(super) fn check_variables(
             .extend(reference.map(|reference| (name.clone(), reference)));
     }
     let resolved = variables.resolve(None).unwrap_or_else(|found| {
-        problems.0.extend(found);
+        for Problem { path, message } in found {
+            problems.add(path, message);
+        }
         Resolved::default()
     });
     (variables, resolved)

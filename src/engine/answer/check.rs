@@ -1,6 +1,7 @@
 //! Check of a step, prepared once and applied to the facts of answers.
 
 use super::condition::{Part, PreparedCondition};
+use super::unfit::Unfit;
 use super::{Facts, Store};
 use crate::plan::cel::{AnswerParts, CompiledCel, Subject};
 use crate::plan::facts::Fact;
@@ -70,7 +71,22 @@ impl PreparedCheck {
     }
 
     /// Applies the check to an answer; fails with a message that says what was found.
-    pub(super) fn judge(&self, facts: &Facts<'_>, store: &mut impl Store) -> Result<(), String> {
+    pub(super) fn judge(&self, facts: &Facts<'_>, store: &mut impl Store) -> Result<(), Unfit> {
+        match &self.check {
+            Check::JsonPath { path, must } => {
+                let node = path.first(facts.json()?)?;
+                Ok(judge_part(must, node.map(Part::Json), store)?)
+            }
+            Check::Cel(cel) => match cel.is_true(Some(facts), store) {
+                Ok(is_true) => Ok(found(is_true, is_true)?),
+                Err(why) => Err(why.into()),
+            },
+            _ => Ok(self.judge_fact(facts, store)?),
+        }
+    }
+
+    /// Applies a check that reads its fact without an expression.
+    fn judge_fact(&self, facts: &Facts<'_>, store: &mut impl Store) -> Result<(), String> {
         match &self.check {
             Check::Status(ranges) => found(
                 ranges.iter().any(|range| range.contains(facts.status)),
@@ -82,9 +98,6 @@ impl PreparedCheck {
             },
             Check::Messages { at_least, at_most } => within(facts.messages, *at_least, *at_most),
             Check::Events { at_least, at_most } => within(facts.events, *at_least, *at_most),
-            Check::JsonPath { path, must } => {
-                judge_part(must, path.first(facts.json()?).map(Part::Json), store)
-            }
             Check::Header { name, must } => {
                 judge_values(must, store, |visit| facts.header(name, visit))
             }
@@ -101,10 +114,7 @@ impl PreparedCheck {
                     && below.is_none_or(|below| facts.size < below);
                 found(fits, format_args!("{} bytes", facts.size))
             }
-            Check::Cel(cel) => match cel.is_true(Some(facts), store) {
-                Ok(is_true) => found(is_true, is_true),
-                Err(why) => Err(why.to_string()),
-            },
+            Check::JsonPath { .. } | Check::Cel(_) => Ok(()),
         }
     }
 }

@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::condition::number_in;
+use super::unfit::Unfit;
 use super::{Facts, Store};
 use crate::plan::cel::{AnswerParts, CompiledCel, Subject};
 use crate::plan::facts::Fact;
@@ -36,19 +37,22 @@ pub(super) struct PreparedRecord {
 impl PreparedExtract {
     /// Returns the value, or the default if the answer has none; fails with a message that says
     /// what was found.
-    pub(super) fn value(&self, facts: &Facts<'_>) -> Result<Value, String> {
-        extract(&self.from, facts).or_else(|why| self.default.clone().ok_or(why))
+    pub(super) fn value(&self, facts: &Facts<'_>) -> Result<Value, Unfit> {
+        extract(&self.from, facts).or_else(|why| match (why, &self.default) {
+            (Unfit::Found(_), Some(default)) => Ok(default.clone()),
+            (why, _) => Err(why),
+        })
     }
 }
 
-fn extract(from: &ExtractFrom, facts: &Facts<'_>) -> Result<Value, String> {
-    let nothing = || "found nothing".to_owned();
+fn extract(from: &ExtractFrom, facts: &Facts<'_>) -> Result<Value, Unfit> {
+    let nothing = || Unfit::Found("found nothing".to_owned());
     match from {
         ExtractFrom::JsonPath { path, all: false } => {
-            path.first(facts.json()?).cloned().ok_or_else(nothing)
+            path.first(facts.json()?)?.cloned().ok_or_else(nothing)
         }
         ExtractFrom::JsonPath { path, all: true } => {
-            let found = path.all(facts.json()?);
+            let found = path.all(facts.json()?)?;
             if found.is_empty() {
                 Err(nothing())
             } else {
@@ -57,14 +61,14 @@ fn extract(from: &ExtractFrom, facts: &Facts<'_>) -> Result<Value, String> {
         }
         ExtractFrom::Regex(pattern) => match pattern.find(facts.body) {
             Some(found) => Ok(text(found)),
-            None if facts.truncated => Err(format!("found nothing; {}", facts.cut())),
+            None if facts.truncated => Err(format!("found nothing; {}", facts.cut()).into()),
             None => Err(nothing()),
         },
         ExtractFrom::Header(name) => facts
             .header(name, |value| Some(text(value)))
             .ok_or_else(nothing),
         ExtractFrom::Cookie(name) => facts.cookie(name).map(text).ok_or_else(nothing),
-        ExtractFrom::Body if facts.truncated => Err(facts.cut()),
+        ExtractFrom::Body if facts.truncated => Err(facts.cut().into()),
         ExtractFrom::Body => Ok(text(facts.body)),
     }
 }
@@ -112,7 +116,7 @@ impl PreparedRecord {
 fn number(from: &RecordFrom<CompiledCel>, facts: &Facts<'_>, store: &impl Store) -> Option<f64> {
     let in_text = |text: &[u8]| number_in(std::str::from_utf8(text).ok()?)?.as_f64();
     match from {
-        RecordFrom::JsonPath(path) => match path.first(facts.json().ok()?)? {
+        RecordFrom::JsonPath(path) => match path.first(facts.json().ok()?).ok()?? {
             Value::Number(number) => number.as_f64(),
             Value::String(text) => in_text(text.as_bytes()),
             _ => None,

@@ -162,8 +162,9 @@ impl PreparedRules {
                 Err(why) => {
                     judged.checks_failed += 1;
                     judged.failure.get_or_insert_with(|| {
-                        let message = message(&format!("checks[{i}]"), &check.asked, &why);
-                        (check.class_of_failure(facts), message)
+                        let message =
+                            message(&format!("checks[{i}]"), &check.asked, &why.to_string());
+                        (why.class(check.class_of_failure(facts)), message)
                     });
                 }
             }
@@ -172,8 +173,8 @@ impl PreparedRules {
             let found = extract.value(facts).map_err(|why| {
                 judged.failure.get_or_insert_with(|| {
                     let rule = format!("extract {}", extract.name);
-                    let message = message(&rule, &extract.from.to_string(), &why);
-                    (ErrorClass::Extract, message)
+                    let message = message(&rule, &extract.from.to_string(), &why.to_string());
+                    (why.class(ErrorClass::Extract), message)
                 });
             });
             store.set(extract.slot, found.ok());

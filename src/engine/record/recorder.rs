@@ -307,6 +307,7 @@ impl Recorder {
     /// is the step's position among those with conditions or repetitions.
     pub(crate) fn condition_failed(
         &mut self,
+        class: ErrorClass,
         place: u16,
         part: Part,
         why: impl FnOnce() -> String,
@@ -315,7 +316,7 @@ impl Recorder {
             let step = self.steps.len() as u16 + place;
             self.rest.errors.record(
                 ErrorKey {
-                    class: ErrorClass::Condition,
+                    class,
                     step,
                     status: None,
                 },

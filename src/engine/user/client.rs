@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+use tokio::task::coop::consume_budget;
 
 use crate::engine::attempt::sample::Part;
 use crate::engine::prepare::feeder::NoRow;
@@ -367,6 +368,8 @@ impl Client {
 
     /// Carries out a step that is more than a request.
     async fn step(&mut self, scenario: &PreparedScenario, op: &Op, clock: &mut Clock) -> Outcome {
+        // a step that sends nothing must not keep the others of its thread waiting
+        consume_budget().await;
         let Some(flow) = &op.flow else {
             return self.once(scenario, op.act, clock).await;
         };
@@ -395,6 +398,7 @@ impl Client {
         for time in 0..repeat.count {
             if time > 0 {
                 pause(repeat.every, clock).await;
+                consume_budget().await;
             }
             let outcome = self.once(scenario, act, clock).await;
             if outcome != Outcome::Done {
@@ -416,10 +420,16 @@ impl Client {
 
     /// Records that a condition or repetition failed, and returns the outcome of the step.
     fn fail_flow(&self, flow: &Flow, field: &str, error: FlowError, clock: &Clock) -> Outcome {
+        let class = match error {
+            FlowError::Evaluate(EvaluationError::TooManySteps) => ErrorClass::Expression,
+            _ => ErrorClass::Condition,
+        };
         self.context
             .recorder
             .borrow_mut()
-            .condition_failed(flow.place, clock.part, || format!("{field}: {error}"));
+            .condition_failed(class, flow.place, clock.part, || {
+                format!("{field}: {error}")
+            });
         match error {
             FlowError::NoRow(outcome) => outcome,
             FlowError::Evaluate(_)
@@ -484,6 +494,7 @@ impl Client {
         let mut outcome = Outcome::Done;
         for item in items {
             self.frame.set(each.slot, Some(item));
+            consume_budget().await;
             outcome = self.once(scenario, act, clock).await;
             if outcome != Outcome::Done {
                 break;

@@ -222,6 +222,34 @@ pub(super) fn depth(expression: &IdedExpr) -> usize {
     }
 }
 
+/// Number of expressions in an expression, itself included.
+pub(super) fn size(expression: &IdedExpr) -> usize {
+    let all = |parts: &[&IdedExpr]| parts.iter().map(|part| size(part)).sum::<usize>();
+    1 + match &expression.expr {
+        Expr::Unspecified | Expr::Literal(_) | Expr::Ident(_) | Expr::Struct(_) => 0,
+        Expr::Select(select) => size(&select.operand),
+        Expr::Call(call) => {
+            let target = call.target.as_ref().map_or(0, |target| size(target));
+            target + call.args.iter().map(size).sum::<usize>()
+        }
+        Expr::Comprehension(part) => all(&[
+            &part.iter_range,
+            &part.accu_init,
+            &part.loop_cond,
+            &part.loop_step,
+            &part.result,
+        ]),
+        Expr::List(list) => list.elements.iter().map(size).sum(),
+        Expr::Map(map) => {
+            let entries = map.entries.iter().map(|entry| match &entry.expr {
+                EntryExpr::MapEntry(entry) => size(&entry.key) + size(&entry.value),
+                EntryExpr::StructField(field) => size(&field.value),
+            });
+            entries.sum()
+        }
+    }
+}
+
 /// Splits `a.b["c"]` and `has(a.b)` into the name at the root and the path from there; `None` for
 /// any other expression.
 fn chain(expression: &IdedExpr) -> Option<(&str, Vec<&str>)> {

@@ -32,7 +32,7 @@ impl Subject for Answered {
 
 fn names() -> Names {
     let mut names = Names::default();
-    names.declare("limit", Declared::Constant(json!(5)));
+    names.declare("limit", Declared::Constant(json!(5).into()));
     names.declare("token", Declared::Value(0));
     names.declare("unset", Declared::Value(1));
     names.declare("texts", Declared::Row(2));
@@ -209,7 +209,7 @@ fn without_an_answer_only_what_asks_for_it_fails() {
     let values = Fixed::of([Some(json!(1)), None, None]);
     assert_eq!(
         compiled("status == 200").is_true(None, &values),
-        Err(EvaluationError("there is no answer yet".into()))
+        Err(EvaluationError::NoValue("there is no answer yet".into()))
     );
     assert_eq!(
         compiled("vars.token == 1 && iteration == 3 && user.id == 7").is_true(None, &values),
@@ -223,7 +223,7 @@ fn a_body_that_is_no_json_fails_only_what_asks_for_json() {
     let broken = Answered(Err("the body is not JSON"));
     assert_eq!(
         compiled("json.a == 1").is_true(Some(&broken), &values),
-        Err(EvaluationError("the body is not JSON".into()))
+        Err(EvaluationError::NoValue("the body is not JSON".into()))
     );
     assert_eq!(
         compiled("status == 201").is_true(Some(&broken), &values),
@@ -390,7 +390,7 @@ proptest! {
             let compiled = cel.compile(&names()).unwrap();
             let answer = Answered(Ok(json!({"n": 3, "f": 1.5, "t": "é", "items": [1, "a"], "deep": {"a": null}})));
             let outcome = compiled.is_true(Some(&answer), &Fixed::of([Some(json!("t")), None, None]));
-            prop_assert_ne!(outcome, Err(EvaluationError("the CEL interpreter gave up".into())));
+            prop_assert_ne!(outcome, Err(EvaluationError::NoValue("the CEL interpreter gave up".into())));
         }
     }
 
@@ -398,4 +398,111 @@ proptest! {
     fn arbitrary_text_never_panics(source in ".{0,60}") {
         let _outcome = Cel::parse(&source);
     }
+}
+
+/// Steps that an expression takes over an answer with a list of `items` numbers, or its error.
+fn steps_over(items: usize, source: &str) -> Result<usize, String> {
+    let answer = Answered(Ok(json!({
+        "list": (0..items).collect::<Vec<_>>(),
+        "text": "x".repeat(items),
+    })));
+    let cel = Cel::parse(source).and_then(|cel| cel.compile(&names()));
+    let truth = cel.unwrap().is_true(Some(&answer), &Fixed::of([]));
+    match truth {
+        Ok(_) => Ok(steps::taken()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+#[test]
+fn lists_within_lists_take_steps_until_none_is_left() {
+    let once = steps_over(100, "json.list.all(a, a >= 0)").unwrap();
+    assert!((500..2_000).contains(&once), "{once}");
+    let twice = steps_over(100, "json.list.all(a, json.list.all(b, b >= 0))").unwrap();
+    assert!(twice > 50 * once, "{twice}");
+    for nested in [
+        "json.list.all(a, json.list.all(b, json.list.all(c, a + b + c >= 0)))",
+        "json.list.map(a, json.list.map(b, json.list.map(c, a))).size() > 0",
+        "json.list.filter(a, json.list.exists(b, json.list.exists(c, c < 0))).size() == 0",
+        "json.list.exists_one(a, json.list.exists_one(b, json.list.exists_one(c, c == 1)))",
+        "json.list.map(a, json.list).map(b, json.list.map(c, b)).size() > 0",
+        "[1,2,3,4,5,6,7,8].all(a, json.list.all(b, json.list.map(c, json.list).size() > 0))",
+    ] {
+        let error = steps_over(300, nested).expect_err(nested);
+        assert!(
+            error.contains("more than 1000000 steps"),
+            "{nested}: {error}"
+        );
+    }
+}
+
+#[test]
+fn what_has_used_up_its_steps_is_an_error_whatever_is_made_of_it() {
+    let nested = "json.list.all(a, json.list.all(b, json.list.all(c, c >= 0)))";
+    for absorbing in [
+        format!("{nested} || true"),
+        format!("false && {nested} ? true : true").replace("false && ", "true && "),
+        format!("json.list.exists(x, {nested} || true)"),
+        format!("!({nested}) || status == 201"),
+    ] {
+        assert!(steps_over(300, &absorbing).is_err(), "{absorbing}");
+    }
+    assert!(steps_over(300, &format!("true || {nested}")).is_ok());
+}
+
+#[test]
+fn texts_and_lists_that_double_take_steps_until_none_is_left() {
+    let doubled = |what: &str, times: usize| {
+        let double = ".map(x, x + x)".repeat(times);
+        format!("[{what}]{double}[0].size() > 0")
+    };
+    assert!(steps_over(1_000, &doubled("json.text", 3)).is_ok());
+    for (what, times) in [("json.text", 7), ("json.list", 7)] {
+        let error = steps_over(200_000, &doubled(what, times)).unwrap_err();
+        assert!(error.contains("steps"), "{error}");
+    }
+}
+
+#[test]
+fn functions_whose_work_is_a_product_count_it_before_they_begin() {
+    for product in [
+        "json.text.replace('x', json.text).size() > 0",
+        "json.text.replace('', json.text).size() > 0",
+        "json.text.indexOf(json.text + 'y') < 0",
+        "json.text.lastIndexOf('y' + json.text) < 0",
+        "json.list.map(x, 'x').join(json.text).size() > 0",
+        "json.list.exists(x, json.text.matches('(x?){30}y'))",
+        "json.list.exists(x, json.text.split('').size() == 1)",
+        "json.list.exists(x, json.list == json.list + [1])",
+        "json.list.exists(x, -1 in json.list)",
+        "json.list.exists(x, json.text.reverse() == 'y')",
+        "json.list.exists(x, '%s'.format([json.list]) == 'y')",
+    ] {
+        let error = steps_over(30_000, product).expect_err(product);
+        assert!(
+            error.contains("more than 1000000 steps"),
+            "{product}: {error}"
+        );
+    }
+    for small in [
+        "json.text.replace('x', 'y').size() == 30000",
+        "json.text.indexOf('xx') == 0",
+        "json.text.matches('^x+$')",
+        "['a', 'b'].join(', ') == 'a, b'",
+        "json.text.lastIndexOf('x') == 29999",
+        "json.list.exists(x, x == 7)",
+    ] {
+        assert!(steps_over(30_000, small).is_ok(), "{small}");
+    }
+    assert!(steps_over(1, "'x'.matches('(.{1000}){1000}')").is_err());
+    assert!(steps_over(1, "'x'.matches('(')").is_err());
+    let not_text = steps_over(1, "json.list.replace('x', 'y') == ''").unwrap_err();
+    assert!(!not_text.contains('@'), "{not_text}");
+}
+
+#[test]
+fn an_answer_that_is_too_large_to_be_read_takes_too_many_steps() {
+    assert!(steps_over(900_000, "json.list.size() > 1").is_err());
+    assert!(steps_over(900_000, "json.text.size() > 1").is_ok());
+    assert!(steps_over(200_000, "json.list.size() > 1").is_ok());
 }

@@ -8,7 +8,12 @@ use super::escape::write_value;
 use super::expression::Expression;
 use super::value_source::ValueSource;
 use super::{Need, Place, RenderError, Scope};
+use crate::plan::budget;
 use crate::plan::names::Names;
+
+/// Largest text that a template renders to, in bytes. Variables that are computed for each
+/// iteration may name each other, and double with each name.
+pub(super) const MAX_RENDERED: usize = 64 << 20;
 
 /// A template with everything that can be known beforehand worked out and escaped.
 #[derive(Clone, Default)]
@@ -60,6 +65,9 @@ impl Compiled {
                 }
                 Segment::Dynamic(source, place) => source.write(*place, scope, out)?,
             }
+            if out.len() > MAX_RENDERED {
+                return Err(RenderError::TooLarge);
+            }
         }
         Ok(())
     }
@@ -75,12 +83,14 @@ impl Compiled {
         serde_json::from_slice(&json).map_err(|_| RenderError::NotJson)
     }
 
-    /// Appends text that never differs.
-    pub(super) fn push_bytes(&mut self, bytes: &[u8]) {
+    /// Appends text that never differs. Fails beyond the budget of the check.
+    pub(super) fn push_bytes(&mut self, bytes: &[u8]) -> Result<(), String> {
+        budget::keep(bytes.len())?;
         match self.segments.last_mut() {
             Some(Segment::Bytes(last)) => last.extend_from_slice(bytes),
             _ => self.segments.push(Segment::Bytes(bytes.to_vec())),
         }
+        Ok(())
     }
 
     /// Appends an expression, worked out and escaped now if it never differs.
@@ -99,7 +109,7 @@ impl Compiled {
                 .map_err(|why| why.to_string())
         };
         match &source {
-            ValueSource::Constant(value) => self.push_bytes(&escaped(value)?),
+            ValueSource::Constant(value) => self.push_bytes(&escaped(value)?)?,
             ValueSource::Pick(options)
                 if options.iter().all(|option| option.constant().is_some()) =>
             {
@@ -107,10 +117,13 @@ impl Compiled {
                     .iter()
                     .filter_map(ValueSource::constant)
                     .map(escaped)
-                    .collect::<Result<_, _>>()?;
+                    .collect::<Result<Vec<_>, _>>()?;
+                let size = |option: &Vec<u8>| option.len() + size_of::<Vec<u8>>();
+                budget::keep(options.iter().map(size).sum())?;
                 self.segments.push(Segment::OneOf(options));
             }
             _ => {
+                budget::keep(source.size())?;
                 source.needs(&mut self.needs);
                 self.segments.push(Segment::Dynamic(source, place));
             }

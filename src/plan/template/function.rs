@@ -11,6 +11,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use serde_json::{Number, Value};
 use sha2::{Digest, Sha256};
 
+use super::compiled::MAX_RENDERED;
 use super::escape::escape;
 use super::{Place, RenderError};
 
@@ -125,10 +126,14 @@ impl Function {
 
     /// Computes the value. Fails on an argument that does not fit; the message does not show it.
     pub fn apply(self, arguments: &[&Value]) -> Result<Value, RenderError> {
-        self.value_of(arguments).map_err(|why| RenderError::Call {
+        let value = self.value_of(arguments).map_err(|why| RenderError::Call {
             function: self.name().to_owned(),
             why,
-        })
+        })?;
+        match &value {
+            Value::String(text) if text.len() > MAX_RENDERED => Err(RenderError::TooLarge),
+            _ => Ok(value),
+        }
     }
 
     fn value_of(self, arguments: &[&Value]) -> Result<Value, String> {

@@ -91,16 +91,16 @@ impl JsonTemplate {
     ) -> Result<(), String> {
         match value {
             Value::Null | Value::Bool(_) | Value::Number(_) => {
-                out.push_bytes(value.to_string().as_bytes())
+                out.push_bytes(value.to_string().as_bytes())?;
             }
             Value::String(text) => self.compile_string(text, names, out)?,
             Value::Array(items) => {
                 for (i, item) in items.iter().enumerate() {
-                    out.push_bytes(if i == 0 { b"[" } else { b"," });
+                    out.push_bytes(if i == 0 { b"[" } else { b"," })?;
                     self.compile_value(item, names, out)
                         .map_err(|e| format!("[{i}]: {e}"))?;
                 }
-                out.push_bytes(if items.is_empty() { b"[]" } else { b"]" });
+                out.push_bytes(if items.is_empty() { b"[]" } else { b"]" })?;
             }
             Value::Object(fields) => {
                 // sorted, whichever map serde_json was built with
@@ -109,13 +109,13 @@ impl JsonTemplate {
                     if key.contains(self.delimiters.open()) {
                         return Err(format!("{key}: templates do not work in keys"));
                     }
-                    out.push_bytes(if i == 0 { b"{" } else { b"," });
-                    out.push_bytes(Value::from(key.as_str()).to_string().as_bytes());
-                    out.push_bytes(b":");
+                    out.push_bytes(if i == 0 { b"{" } else { b"," })?;
+                    out.push_bytes(Value::from(key.as_str()).to_string().as_bytes())?;
+                    out.push_bytes(b":")?;
                     self.compile_value(item, names, out)
                         .map_err(|e| format!("{key}: {e}"))?;
                 }
-                out.push_bytes(if fields.is_empty() { b"{}" } else { b"}" });
+                out.push_bytes(if fields.is_empty() { b"{}" } else { b"}" })?;
             }
         }
         Ok(())
@@ -126,10 +126,9 @@ impl JsonTemplate {
         if let Some(expression) = template.single_expression() {
             return out.push_expression(expression, names, Place::JsonValue);
         }
-        out.push_bytes(b"\"");
+        out.push_bytes(b"\"")?;
         template.compile_into(names, Place::JsonString, out)?;
-        out.push_bytes(b"\"");
-        Ok(())
+        out.push_bytes(b"\"")
     }
 }
 

@@ -9,6 +9,7 @@ use super::compiled::Compiled;
 use super::expression::Expression;
 use super::value_source::{Format, ValueSource};
 use super::{Need, Place, RenderError, Scope, Template};
+use crate::plan::budget;
 use crate::plan::names::Names;
 
 /// A JSON template with everything that never differs worked out.
@@ -77,8 +78,14 @@ impl Shape {
     fn of_text(template: &Template, names: &Names) -> Result<Self, String> {
         if let Some(expression) = template.single_expression() {
             return Ok(match unescaped(expression).resolve(names)? {
-                ValueSource::Constant(value) => Shape::Constant(value),
-                source => Shape::Placeholder(Placeholder(source)),
+                ValueSource::Constant(value) => {
+                    budget::keep(budget::size(&value))?;
+                    Shape::Constant(value)
+                }
+                source => {
+                    budget::keep(source.size())?;
+                    Shape::Placeholder(Placeholder(source))
+                }
             });
         }
         let text = template.compile(names, Place::Text)?;

@@ -424,7 +424,7 @@ fn what_never_differs_is_one_piece() {
 #[test]
 fn nothing_that_is_shown_holds_a_value() {
     let mut names = Names::default();
-    names.declare("token", Declared::Constant(json!("canary")));
+    names.declare("token", Declared::Constant(json!("canary").into()));
     let shown = |source: &str| {
         let compiled = Template::parse(source)
             .unwrap()
@@ -553,7 +553,7 @@ proptest! {
     #[test]
     fn every_value_keeps_its_type(value in any_json(), constant: bool) {
         let mut names = Names::default();
-        names.declare("v", if constant { Declared::Constant(value.clone()) } else { Declared::Value(1) });
+        names.declare("v", if constant { Declared::Constant(value.clone().into()) } else { Declared::Value(1) });
         let mut scope = Fixed::of([None, Some(value.clone())]);
         let compiled = JsonTemplate::new(json!({"whole": "{{ v }}", "text": "<{{ v }}>"})).unwrap().compile(&names).unwrap();
         let back = compiled.value(&mut scope).unwrap();

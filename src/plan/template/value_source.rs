@@ -13,7 +13,8 @@ use super::expression::{Expression, Part, Suffix};
 use super::function::{self, Function};
 use super::random::{self, Random};
 use super::{Need, Place, RenderError, Scope};
-use crate::plan::names::{Declared, Names, Slot};
+use crate::plan::budget;
+use crate::plan::names::{self, Declared, Names, Slot};
 
 /// Most rows of a `take`.
 const MAX_ROWS: i64 = 10_000;
@@ -133,6 +134,11 @@ fn resolve_root<'a>(
     let Expression::Name(name) = of else {
         return Ok((of.resolve(names)?, suffixes));
     };
+    if let Some(Declared::Constant(value)) = names.get(name)
+        && !matches!(suffixes, [Suffix::Method(..), ..])
+    {
+        return resolve_part(value, suffixes);
+    }
     match (name.as_str(), suffixes) {
         ("user", [Suffix::Part(Part::Field(field)), rest @ ..]) if field == "id" => {
             Ok((ValueSource::UserId, rest))
@@ -168,6 +174,28 @@ fn resolve_root<'a>(
         }
         _ => Ok((resolve_name(name, names)?, suffixes)),
     }
+}
+
+/// Resolves a constant to the part of it that is looked up, without a copy of the rest. Returns the
+/// other suffixes.
+fn resolve_part<'a>(
+    value: &Value,
+    suffixes: &'a [Suffix],
+) -> Result<(ValueSource, &'a [Suffix]), String> {
+    let (mut part, mut rest) = (value, suffixes);
+    while let [Suffix::Part(step), after @ ..] = rest {
+        part = step
+            .of(part)
+            .ok_or_else(|| format!("there is no {step} in this value"))?;
+        rest = after;
+    }
+    constant(part).map(|source| (source, rest))
+}
+
+/// Copies a constant into an expression. Fails beyond the budget of the check.
+fn constant(value: &Value) -> Result<ValueSource, String> {
+    budget::hold(budget::size(value))?;
+    Ok(ValueSource::Constant(value.clone()))
 }
 
 /// Checks that a field of a row is a column, where the feeder's data is known.
@@ -206,7 +234,7 @@ fn resolve_name(name: &str, names: &Names) -> Result<ValueSource, String> {
         ("iteration", _) => Ok(ValueSource::Iteration),
         ("user", _) => Err("user has only user.id".into()),
         ("worker", _) => Err("worker has only worker.index".into()),
-        (_, Some(Declared::Constant(value))) => Ok(ValueSource::Constant(value.clone())),
+        (_, Some(Declared::Constant(value))) => constant(value),
         (_, Some(Declared::External)) => Ok(ValueSource::External(name.to_owned())),
         (_, Some(Declared::Value(number))) => Ok(slot(*number, false)),
         (_, Some(Declared::Row(number))) => Ok(slot(*number, true)),
@@ -214,14 +242,14 @@ fn resolve_name(name: &str, names: &Names) -> Result<ValueSource, String> {
             Err(format!("{name} is a function; write {name}()"))
         }
         (_, None) => {
-            let known: Vec<&str> = names
-                .iter()
-                .map(|(name, _)| name)
-                .chain(["user.id", "iteration", "worker.index"])
-                .collect();
+            let known =
+                names
+                    .iter()
+                    .map(|(name, _)| name)
+                    .chain(["user.id", "iteration", "worker.index"]);
             Err(format!(
                 "{name:?} is not declared; known names are {}",
-                known.join(", ")
+                names::list(known)
             ))
         }
     }
@@ -240,10 +268,11 @@ fn resolve_call(
     let constants: Option<Vec<&Value>> = resolved.iter().map(ValueSource::constant).collect();
     let refused = |why: RenderError| why.to_string();
     match (function, constants) {
-        (Some(function), Some(constants)) => function
-            .apply(&constants)
-            .map(ValueSource::Constant)
-            .map_err(refused),
+        (Some(function), Some(constants)) => {
+            let value = function.apply(&constants).map_err(refused)?;
+            budget::hold(budget::size(&value))?;
+            Ok(ValueSource::Constant(value))
+        }
         (Some(function), None) => Ok(ValueSource::Apply(function, resolved)),
         (None, constants) => match (name, constants.as_deref()) {
             ("uuid", _) => Ok(ValueSource::Uuid),
@@ -335,6 +364,21 @@ impl ValueSource {
             ValueSource::External(name) => Err(format!("{name} is text, which has no {part}")),
             _ => Err(format!("a generated value has no {part}")),
         }
+    }
+
+    /// Bytes that the source takes, about, with the constants in it.
+    pub fn size(&self) -> usize {
+        let inner = |sources: &[ValueSource]| sources.iter().map(ValueSource::size).sum();
+        size_of::<Self>()
+            + match self {
+                ValueSource::Constant(value) => budget::size(value),
+                ValueSource::RandString { alphabet, .. } => size_of_val(alphabet.as_slice()),
+                ValueSource::Parts(of, _) => of.size(),
+                ValueSource::Pick(sources)
+                | ValueSource::Apply(_, sources)
+                | ValueSource::Random(_, sources) => inner(sources),
+                _ => 0,
+            }
     }
 
     /// Adds the rows that feeders must give out first.

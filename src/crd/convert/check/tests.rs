@@ -9,8 +9,8 @@ use crate::crd::convert::Problems;
 
 fn names() -> Names {
     let mut names = Names::default();
-    names.declare("limit", Declared::Constant(json!(5)));
-    names.declare("word", Declared::Constant(json!("x")));
+    names.declare("limit", Declared::Constant(json!(5).into()));
+    names.declare("word", Declared::Constant(json!("x").into()));
     names.declare("secret", Declared::External);
     names.declare("texts", Declared::Row(0));
     names.declare("found", Declared::Value(1));

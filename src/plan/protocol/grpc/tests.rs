@@ -108,10 +108,10 @@ fn names() -> Names {
     names.declare("rows", Declared::Row(1));
     names.declare("unset", Declared::Value(2));
     names.declare("secret", Declared::External);
-    names.declare("number", Declared::Constant(json!(5)));
+    names.declare("number", Declared::Constant(json!(5).into()));
     names.declare(
         "object",
-        Declared::Constant(json!({"text": "t", "i32": "3"})),
+        Declared::Constant(json!({"text": "t", "i32": "3"}).into()),
     );
     names
 }

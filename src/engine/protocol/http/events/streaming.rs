@@ -300,8 +300,8 @@ fn is_last(until: &Until, event: Event<'_>) -> bool {
         Until::Text(text) => event.data.trim_ascii() == text.as_bytes(),
         Until::Event(name) => event.name == name.as_bytes(),
         Until::JsonPath(path) => serde_json::from_slice(event.data).is_ok_and(|json| {
-            path.first(&json)
-                .is_some_and(|node| !node.is_null() && *node != serde_json::Value::Bool(false))
+            // an event that cannot be searched is not known to be the last
+            matches!(path.first(&json), Ok(Some(node)) if !node.is_null() && *node != serde_json::Value::Bool(false))
         }),
     }
 }
