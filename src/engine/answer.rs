@@ -7,6 +7,7 @@ mod check;
 mod condition;
 mod extract;
 mod rules;
+mod unfit;
 
 use std::cell::OnceCell;
 use std::time::Duration;

@@ -5,6 +5,8 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use tokio::task::coop::consume_budget;
+
 use crate::engine::load::cohort::{Cohort, State};
 use crate::engine::load::iterations::Quota;
 use crate::engine::prepare::program::PreparedScenario;
@@ -183,6 +185,8 @@ async fn user(users: Rc<Users>, state: Rc<Cell<State>>, nth: u64) {
         if !schedule.is_wanted() {
             break State::Gone;
         }
+        // iterations that wait for nothing must not keep the end of the load waiting
+        consume_budget().await;
         if let Some(throttle) = schedule.throttle() {
             throttle.turn().await;
             schedule.waited();

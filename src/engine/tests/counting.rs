@@ -5,7 +5,7 @@ use serde_json::json;
 use crate::engine::PrepareError;
 use crate::engine::tests::server::Server;
 use crate::engine::tests::*;
-use crate::plan::{Auth, Body, JsonTemplate, Kind, Reference, ThinkTime};
+use crate::plan::{Auth, Block, Body, Cel, JsonTemplate, Kind, Reference, Repeat, ThinkTime};
 
 fn with_path(url: &str, path: &str, load: Load) -> Plan {
     let mut plan = plan(url, load);
@@ -63,6 +63,53 @@ async fn a_stop_lets_iterations_finish_and_starts_none() {
         (5, 0, 5)
     );
     assert_eq!(server.received(), 5);
+}
+
+/// A step that is never carried out.
+fn skipped(name: &str) -> Step {
+    Step {
+        condition: Some(Cel::parse("false").unwrap()),
+        ..step(name, "/")
+    }
+}
+
+#[tokio::test]
+async fn iterations_that_wait_for_nothing_let_the_load_stop() {
+    let server = Server::start();
+    let hours = Duration::from_secs(3600);
+    let mut plan = plan(&server.url, users(3, 3_600_000));
+    plan.scenarios[0].tasks[0].steps = vec![skipped("a"), skipped("b")];
+    plan.stop_timeout = hours;
+    let mut running = prepared(plan).await.start(whole(1), Instant::now());
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    running.stop();
+    let snapshot = sum(&deltas(&mut running).await);
+    assert_eq!((snapshot.requests(), server.received()), (0, 0));
+    assert!(snapshot.counters.iterations > 100);
+}
+
+#[tokio::test]
+async fn an_iteration_that_waits_for_nothing_can_be_cut() {
+    let server = Server::start();
+    let mut plan = plan(&server.url, users(1, 3_600_000));
+    plan.scenarios[0].blocks = vec![Block {
+        name: "b".into(),
+        steps: vec![skipped("a")],
+    }];
+    plan.scenarios[0].tasks[0].steps = vec![Step {
+        repeat: Some(Repeat {
+            count: u32::MAX,
+            every: Duration::ZERO,
+            until: None,
+        }),
+        action: Action::Call("b".into()),
+        ..step("c", "/")
+    }];
+    let mut running = prepared(plan).await.start(whole(1), Instant::now());
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    running.cut();
+    let snapshot = sum(&deltas(&mut running).await);
+    assert_eq!((snapshot.requests(), server.received()), (0, 0));
 }
 
 #[tokio::test]
