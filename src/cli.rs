@@ -22,14 +22,19 @@ mod tags;
 mod validate;
 mod yaml;
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::{Parser, Subcommand};
 
 pub use exit::Exit;
 
-use crate::{demo, master, operator, worker};
+use crate::plan::Columns;
+#[cfg(not(test))]
+use crate::plan::Problem;
+use crate::{checking, crd, demo, master, operator, worker};
 
 /// Run load tests that are Kubernetes resources, in a cluster or without one.
 #[derive(Debug, Parser)]
@@ -58,6 +63,9 @@ enum Command {
     Rbac(generate::RbacOptions),
     #[command(hide = true)]
     Reference(generate::ReferenceOptions),
+    /// Check the spec on standard input, held to limits; this program starts this command
+    #[command(hide = true)]
+    CheckSpec,
     /// Carry out the LoadTests of a cluster
     Operator(operator::Options),
     /// Coordinate one run in a cluster; the operator starts this command
@@ -77,11 +85,32 @@ pub fn main() -> ExitCode {
         Command::Crd(options) => generate::crd(&options),
         Command::Rbac(options) => generate::rbac(&options),
         Command::Reference(options) => generate::reference(&options),
+        Command::CheckSpec => return checking::serve(),
         Command::Operator(options) => return roles::operator(options),
         Command::Master(options) => return roles::master(options),
         Command::Worker(options) => return roles::worker(options),
     };
     exit.code().into()
+}
+
+/// Checks a spec in a process of its own, within the bounds of the operator's checks; `columns` are
+/// those of feeders whose data is known.
+#[cfg(not(test))]
+fn check_spec(
+    spec: &crd::LoadTestSpec,
+    columns: &BTreeMap<String, Arc<Columns>>,
+) -> checking::Outcome {
+    checking::check(spec, columns)
+        .unwrap_or_else(|error| Err(vec![Problem::new("spec", error.to_string())]))
+}
+
+/// Checks a spec in this process: the program of unit tests has no commands.
+#[cfg(test)]
+fn check_spec(
+    spec: &crd::LoadTestSpec,
+    columns: &BTreeMap<String, Arc<Columns>>,
+) -> checking::Outcome {
+    crd::check_with(spec, columns)
 }
 
 fn block_on<T>(work: impl Future<Output = T>) -> std::io::Result<T> {

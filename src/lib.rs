@@ -10,6 +10,7 @@
 /// Version of the program, as in its package.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
+pub mod checking;
 pub mod cli;
 pub mod crd;
 pub mod demo;

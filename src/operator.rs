@@ -11,6 +11,7 @@ mod api;
 mod apply;
 mod build;
 pub mod channel;
+mod checker;
 mod child;
 mod connection;
 mod context;
@@ -57,9 +58,11 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::checking::Process;
 use crate::runtime::admin::{self, Admin};
 use crate::runtime::backoff::Backoff;
 use build::Settings;
+use checker::Checker;
 use connection::Connection;
 use context::Context;
 use install_key::{InstallKeys, KeyError};
@@ -128,6 +131,15 @@ pub struct Options {
     )]
     pub lease_duration: Duration,
 
+    /// Specs checked at once, each in a process of at most 192 MiB beside the operator's own memory
+    #[arg(
+        long,
+        default_value_t = 1,
+        value_name = "N",
+        value_parser = clap::value_parser!(u16).range(1..=64)
+    )]
+    pub checks: u16,
+
     /// The operator's own namespace; that of the kubeconfig if unset
     #[arg(long, env = "POD_NAMESPACE", value_name = "NAMESPACE")]
     pub namespace: Option<String>,
@@ -190,6 +202,8 @@ pub async fn run(options: Options, stop: CancellationToken) -> Result<(), Operat
         namespace: own_namespace,
         metrics_from: options.metrics_from,
     };
+    let checker = Arc::new(Checker::new(Process::of_this_program()));
+    spawn_checks(&mut parts, &checker, options.checks, &stop);
     let mut context = Context::new(
         client,
         settings,
@@ -197,6 +211,7 @@ pub async fn run(options: Options, stop: CancellationToken) -> Result<(), Operat
         options.lease_duration,
         metrics,
         recorder,
+        checker,
     );
     context.policies = options.policies;
     context.connection = Some(connection);
@@ -246,6 +261,22 @@ async fn serve_admin(
             .map_or("the admin server failed", |()| "the admin server")
     });
     Ok(())
+}
+
+/// Starts the threads that check specs, one for each process that may run at once.
+fn spawn_checks(
+    parts: &mut JoinSet<&'static str>,
+    checker: &Arc<Checker>,
+    checks: u16,
+    stop: &CancellationToken,
+) {
+    for _ in 0..checks {
+        let (checker, stop) = (checker.clone(), stop.clone());
+        parts.spawn_blocking(move || {
+            checker.work(&stop);
+            "the checks of specs"
+        });
+    }
 }
 
 fn spawn_parts(

@@ -77,8 +77,13 @@ const RULES: &[Rule] = &[
         not: &["tokio", "hyper", "tonic", "axum", "reqwest"],
     },
     Rule {
+        module: "checking",
+        may: &["crd", "plan"],
+        not: OUTSIDE,
+    },
+    Rule {
         module: "operator",
-        may: &["crd", "plan", "stats", "wire", "runtime"],
+        may: &["checking", "crd", "plan", "stats", "wire", "runtime"],
         not: &["tonic"],
     },
     Rule {

@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use super::documents::{Document, Documents, Finding};
 use super::objects::Objects;
-use crate::crd;
 use crate::engine::{load_content, load_feeder, unredacted};
 use crate::plan::feeder::{Data, Feeder, Source};
 use crate::plan::symbols::each_step;
@@ -65,7 +64,7 @@ fn check_one(
     problems.extend(check_bodies(&test.checked.plan, &inputs, |absent| {
         notes.push(format!("{}: {absent}", test.place))
     }));
-    match crd::check_with(&test.spec, &columns) {
+    match super::check_spec(&test.spec, &columns) {
         Ok(checked) => {
             test.checked = checked;
             test.checked

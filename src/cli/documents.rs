@@ -1,6 +1,7 @@
 //! Documents of YAML files: checked LoadTests, the objects they refer to, and every mistake with
 //! its file, document, field path and line.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
 
@@ -10,7 +11,7 @@ use super::files::read_text;
 use super::objects::Objects;
 use super::strict;
 use super::yaml::{self, Node};
-use crate::crd::{self, Checked, LoadTestSpec};
+use crate::crd::{Checked, LoadTestSpec};
 use crate::plan::{Problem, template};
 use crate::report::text::clean;
 
@@ -265,7 +266,7 @@ fn check(node: &Node) -> Result<(LoadTestSpec, Checked), Vec<Problem>> {
         Err(_) if !problems.is_empty() => return Err(problems),
         Err(error) => return Err(vec![Problem::new("spec", error.to_string())]),
     };
-    match crd::check(&spec) {
+    match super::check_spec(&spec, &BTreeMap::new()) {
         Ok(checked) if problems.is_empty() => Ok((spec, checked)),
         Ok(_) => Err(problems),
         Err(found) => {

@@ -1,5 +1,6 @@
 //! `starling run`: LoadTests carried out on this machine, one after the other.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::IsTerminal;
 use std::path::PathBuf;
@@ -169,7 +170,7 @@ fn prepare(
         warnings,
         grace,
         ..
-    } = crd::check(&spec)?;
+    } = super::check_spec(&spec, &BTreeMap::new())?;
     let mut inputs = sources.resolve(&plan, test.namespace.as_deref())?;
     inputs.set_folder(test.place.folder());
     let problems = check_with(&plan, &inputs);

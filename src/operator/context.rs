@@ -10,6 +10,7 @@ use kube::Client;
 use kube::runtime::events::Recorder;
 
 use super::build::Settings;
+use super::checker::Checker;
 use super::connection::Connection;
 use super::fault::KillPoint;
 use super::install_key::InstallKeys;
@@ -46,6 +47,8 @@ pub struct Context {
     pub leases: Leases,
     /// The operator's own metrics.
     pub metrics: Metrics,
+    /// Checks of specs.
+    pub checker: Arc<Checker>,
     /// Publisher of Events.
     pub recorder: Recorder,
     /// Queues of the LoadTests to pass over.
@@ -126,6 +129,7 @@ impl Context {
         lease_duration: Duration,
         metrics: Metrics,
         recorder: Recorder,
+        checker: Arc<Checker>,
     ) -> Self {
         let queues = Arc::new(Queues::default());
         let leases = Leases::new(
@@ -145,6 +149,7 @@ impl Context {
             masters: Masters::new(metrics.clone(), queues.clone()),
             queues,
             metrics,
+            checker,
             recorder,
             active_runs: AtomicU64::new(0),
             memories: Mutex::default(),
@@ -180,6 +185,7 @@ impl Context {
     /// Drops the memory of a LoadTest that is gone, and ends the poller of its master.
     pub fn forget(&self, namespace: &str, name: &str) {
         self.masters.forget(namespace, name);
+        self.checker.forget(namespace, name);
         self.memories
             .lock()
             .unwrap_or_else(PoisonError::into_inner)

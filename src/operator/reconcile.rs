@@ -16,6 +16,7 @@ use super::observe::observe;
 use super::spec_check::SpecCheck;
 use super::status;
 use super::view::{Observed, Refusal};
+use crate::checking::CheckError;
 use crate::runtime::backoff::Backoff;
 
 /// Longest time of one pass. A longer one is given up and retried.
@@ -37,6 +38,9 @@ pub enum ReconcileError {
     /// A call to the API server failed.
     #[error(transparent)]
     Api(#[from] ApiError),
+    /// The spec cannot be checked, for a reason that is not the spec's.
+    #[error(transparent)]
+    Check(#[from] CheckError),
     /// A child cannot be built.
     #[error(transparent)]
     Build(#[from] BuildError),
@@ -66,6 +70,7 @@ impl ReconcileError {
     pub fn kind(&self) -> &'static str {
         match self {
             ReconcileError::Api(error) => error.kind(),
+            ReconcileError::Check(_) => "check",
             ReconcileError::Build(_) => "build",
             ReconcileError::Panicked { .. } => "panic",
             ReconcileError::Timeout { .. } => "pass_timeout",
@@ -84,7 +89,7 @@ pub async fn reconcile(
     let memory = context.memory(namespace, name);
     // one pass at a time: the controller never runs two of one object
     let mut memory = memory.lock().await;
-    let mut checks = SpecCheck::default();
+    let mut checks = SpecCheck::kept(context.checker.clone());
     let rounds = rounds(context, namespace, name, &mut memory, &mut checks);
     let outcome = match tokio::time::timeout(PASS_TIMEOUT, rounds).await {
         Ok(outcome) => outcome,
@@ -202,6 +207,11 @@ async fn round(
 ) -> Result<Outcome, ReconcileError> {
     let now = Timestamp::now();
     let decision = decide(seen, checks, now);
+    let mut requeue = decision.requeue;
+    if checks.take_wanted() {
+        context.checker.ask(&seen.test)?;
+        requeue = Requeue::After(context.checker.delay(&seen.test));
+    }
     let built = build(
         &seen.test,
         &decision.create,
@@ -238,7 +248,7 @@ async fn round(
     if let Some(call) = &decision.call_after {
         writer.order_after(call, &written);
     }
-    Ok(Outcome::Applied(decision.requeue))
+    Ok(Outcome::Applied(requeue))
 }
 
 #[cfg(test)]

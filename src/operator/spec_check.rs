@@ -1,62 +1,90 @@
-//! Checks of the spec: one for each spec that a pass meets, however many steps ask.
+//! Checks of the spec as one pass sees them: their outcome where it is known, else a note that it is
+//! wanted.
 
 use std::sync::Arc;
 
-use crate::crd::{Checked, LoadTestSpec, check};
-use crate::plan::Problem;
+use super::checker::{Checker, Outcome};
+use crate::crd::LoadTest;
 
-/// The checked spec, or everything that is wrong with it.
-type Outcome = Result<Arc<Checked>, Vec<Problem>>;
-
-/// Outcome of the last check, kept for as long as the spec stays the same. Checking a large spec
-/// compiles every template and pattern in it.
-#[derive(Default)]
+/// Outcomes of checks during one pass.
 pub struct SpecCheck {
-    last: Option<(LoadTestSpec, Outcome)>,
+    source: Source,
+    is_wanted: bool,
+}
+
+enum Source {
+    Kept(Arc<Checker>),
+    /// Checks in this process, with the last spec and its outcome and their number.
     #[cfg(test)]
-    checks: u32,
+    Here(Option<(crate::crd::LoadTestSpec, Outcome)>, u32),
 }
 
 impl SpecCheck {
-    /// Returns what checking `spec` finds, without a new check where it is the spec of the call
-    /// before.
-    pub fn of(&mut self, spec: &LoadTestSpec) -> Outcome {
-        if let Some((known, outcome)) = &self.last
-            && known == spec
-        {
-            return outcome.clone();
+    /// Creates the view of one pass on the checks of the operator.
+    pub fn kept(checker: Arc<Checker>) -> Self {
+        Self {
+            source: Source::Kept(checker),
+            is_wanted: false,
         }
-        #[cfg(test)]
-        {
-            self.checks += 1;
-        }
-        let outcome = check(spec).map(Arc::new);
-        self.last = Some((spec.clone(), outcome.clone()));
+    }
+
+    /// Returns what checking the spec of `test` found; `None` if that is not known yet.
+    pub fn of(&mut self, test: &LoadTest) -> Option<Outcome> {
+        let outcome = match &mut self.source {
+            Source::Kept(checker) => checker.outcome(test),
+            #[cfg(test)]
+            Source::Here(last, checks) => match last {
+                Some((spec, outcome)) if *spec == test.spec => Some(outcome.clone()),
+                last => {
+                    *checks += 1;
+                    let outcome = crate::crd::check(&test.spec).map(Arc::new);
+                    *last = Some((test.spec.clone(), outcome.clone()));
+                    Some(outcome)
+                }
+            },
+        };
+        self.is_wanted |= outcome.is_none();
         outcome
     }
 
-    /// Checks made so far.
+    /// Tells whether an outcome was asked for that is not known, and forgets that.
+    pub fn take_wanted(&mut self) -> bool {
+        std::mem::take(&mut self.is_wanted)
+    }
+
+    /// Checks made so far in this process.
     #[cfg(test)]
     pub fn count(&self) -> u32 {
-        self.checks
+        match self.source {
+            Source::Kept(_) => 0,
+            Source::Here(_, checks) => checks,
+        }
+    }
+}
+
+#[cfg(test)]
+impl Default for SpecCheck {
+    /// Creates checks that are made in this process.
+    fn default() -> Self {
+        Self {
+            source: Source::Here(None, 0),
+            is_wanted: false,
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::checking::Process;
     use crate::operator::fixture;
 
     #[test]
-    fn a_spec_is_checked_once_and_a_changed_one_anew() {
-        let mut checks = SpecCheck::default();
-        let mut spec = fixture::test().spec;
-        for _ in 0..3 {
-            assert!(checks.of(&spec).is_ok());
-        }
-        assert_eq!(checks.count(), 1);
-        spec.load.closed = None;
-        assert!(checks.of(&spec).is_err());
-        assert_eq!(checks.count(), 2);
+    fn what_is_not_known_is_wanted_once() {
+        let checker = Arc::new(Checker::new(Process::new("/nowhere/starling")));
+        let mut checks = SpecCheck::kept(checker);
+        assert!(!checks.take_wanted());
+        assert!(checks.of(&fixture::test()).is_none());
+        assert!(checks.take_wanted() && !checks.take_wanted());
     }
 }

@@ -15,6 +15,9 @@ use super::{Problem, budget};
 /// Most variables that may lead from one to another: each is resolved within the one before it.
 const MAX_DEPTH: usize = 64;
 
+/// Most problems that are looked for.
+const MAX_PROBLEMS: usize = 100;
+
 /// Variables as the test declares them.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Variables {
@@ -120,6 +123,11 @@ impl<'a> Resolver<'a> {
             );
         }
         if !self.done.insert(name) {
+            return;
+        }
+        if self.problems.len() >= MAX_PROBLEMS {
+            // the plan is refused, and the list of why is long enough
+            self.resolved.names.declare(name, Declared::Value(slot));
             return;
         }
         budget::at(&format!("spec.variables.{name}"));

@@ -12,6 +12,8 @@
     reason = "a test that cannot go on fails"
 )]
 
+#[path = "../shared/hostile.rs"]
+mod corpus;
 mod samples;
 mod stage;
 #[path = "../shared/unhurried.rs"]
@@ -23,6 +25,7 @@ mod capacity;
 mod deletion;
 mod every_sample;
 mod feeders;
+mod hostile;
 mod identity;
 mod installation;
 mod kill_points;

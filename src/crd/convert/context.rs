@@ -74,6 +74,9 @@ impl Context<'_> {
 
     /// Parses and checks a template for `place`; `None` if it has a mistake, which is added.
     pub(super) fn template(&mut self, path: &str, source: &str, place: Place) -> Option<Template> {
+        if self.problems.are_complete() {
+            return None;
+        }
         budget::at(path);
         let parsed = Template::parse_with(source, self.delimiters)
             .and_then(|template| template.check(&self.names, place).map(|()| template));

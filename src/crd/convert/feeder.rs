@@ -1,6 +1,6 @@
 //! Feeders, as far as they can be checked without their data, and the volumes that hold files.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -185,11 +185,12 @@ fn check_csv(path: &str, spec: &CsvSpec, problems: &mut Problems) -> Option<Sour
             ','
         }
     };
+    let mut seen = BTreeSet::new();
     for (i, name) in columns.iter().enumerate() {
         if name.is_empty() {
             problems.add(format!("{path}.columns[{i}]"), "must not be empty");
         }
-        if columns[..i].contains(name) {
+        if !seen.insert(name) {
             problems.add(
                 format!("{path}.columns[{i}]"),
                 format!("{name:?} is there twice"),

@@ -6,6 +6,9 @@ use crate::crd::spec::{LoadTestSpec, ScenarioSpec};
 /// Most steps of a test: those that send nothing, such as pauses and calls of blocks, too.
 const MAX_STEPS_OF_ALL_KINDS: usize = 2_000;
 
+/// Most blocks of a test.
+const MAX_BLOCKS: usize = 500;
+
 /// Adds a problem if there is more in the test than a check can go through.
 pub(super) fn check_counts(spec: &LoadTestSpec, problems: &mut Problems) {
     let steps = spec.scenarios.iter().flat_map(ScenarioSpec::steps).count()
@@ -15,6 +18,14 @@ pub(super) fn check_counts(spec: &LoadTestSpec, problems: &mut Problems) {
         problems.add(
             "spec.scenarios",
             format!("{steps} steps in all, at most {MAX_STEPS_OF_ALL_KINDS} are allowed"),
+        );
+    }
+    let scenarios = spec.scenarios.iter();
+    let blocks: usize = scenarios.map(|scenario| scenario.blocks.len()).sum();
+    if blocks > MAX_BLOCKS {
+        problems.add(
+            "spec.scenarios",
+            format!("{blocks} blocks in all, at most {MAX_BLOCKS} are allowed"),
         );
     }
 }

@@ -24,9 +24,14 @@ pub(super) struct Problems(
 );
 
 impl Problems {
+    /// Tells whether no further mistake is listed, so that looking for it is in vain.
+    pub(super) fn are_complete(&self) -> bool {
+        self.1 || self.0.len() >= MAX_PROBLEMS
+    }
+
     /// Adds a mistake in the field at `path`.
     pub(super) fn add(&mut self, path: impl Into<String>, message: impl Into<String>) {
-        if self.1 || self.0.len() >= MAX_PROBLEMS {
+        if self.are_complete() {
             return;
         }
         self.0.push(Problem::new(path, message));

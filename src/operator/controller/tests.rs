@@ -14,6 +14,7 @@ use tokio::net::TcpListener;
 use super::*;
 use crate::crd::{LoadTest, Phase};
 use crate::operator::build::Settings;
+use crate::operator::checker::Checker;
 use crate::operator::fixture;
 use crate::operator::masters::tests::peers::{Script, hold, master_on};
 use crate::operator::metrics::Metrics;
@@ -184,6 +185,7 @@ fn context(server: &Arc<Server>) -> Arc<Context> {
         Duration::from_secs(600),
         metrics,
         recorder,
+        Arc::new(Checker::here()),
     ))
 }
 

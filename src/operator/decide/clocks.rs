@@ -16,6 +16,9 @@ pub const LOOK: Duration = Duration::from_secs(15);
 /// Longest time that the workers of an ended run are kept for a master that has not answered this
 /// process yet.
 pub const ACKNOWLEDGE: Duration = Duration::from_secs(30);
+/// Time after which a pass looks again for the outcome of a check; shorter where the checks know
+/// when it will be there.
+pub const CHECKING: Duration = Duration::from_secs(5);
 
 /// Time between two polls of progress.
 pub const POLL: Duration = Duration::from_secs(5);

@@ -31,6 +31,8 @@ enum Wish {
     Invalid(Vec<Problem>),
     /// A run once the policies of the cluster allow it.
     Refused(Vec<Problem>),
+    /// What the spec asks for shows when it has been checked.
+    Unknown,
     /// A run once `spec.run.suspend` is taken back.
     Suspended,
     /// A run once something triggers it.
@@ -76,6 +78,13 @@ pub fn decide<'a>(
             return Decision {
                 status: Some(begin(seen, &checked, now)),
                 requeue: Requeue::AtOnce,
+                ..Decision::default()
+            };
+        }
+        Wish::Unknown => {
+            return Decision {
+                requeue: Requeue::After(clocks::CHECKING),
+                unreadable: cleared.unreadable,
                 ..Decision::default()
             };
         }
@@ -142,7 +151,10 @@ fn wish(seen: &Observed, checks: &mut SpecCheck) -> Wish {
     if !wants_run && status.run.is_some() {
         return Wish::None;
     }
-    match (wants_run, checks.of(&seen.test.spec)) {
+    let Some(outcome) = checks.of(&seen.test) else {
+        return Wish::Unknown;
+    };
+    match (wants_run, outcome) {
         (_, Err(problems)) => Wish::Invalid(problems),
         (true, Ok(_)) if seen.test.spec.run.suspend => Wish::Suspended,
         (true, Ok(checked)) => match permitted(&seen.test.spec, &checked, &seen.governing) {

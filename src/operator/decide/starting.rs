@@ -146,7 +146,7 @@ fn replanned(
     if run.plan_hash.is_none() || !nothing_exists || !identity::is_spec_of(&seen.test, run) {
         return None;
     }
-    let checked = checks.of(&seen.test.spec).ok()?;
+    let checked = checks.of(&seen.test)?.ok()?;
     let checked = permitted(&seen.test.spec, &checked, &seen.governing).ok()?;
     let replanned = plan_file::hashed(&seen.test, run, &checked);
     (replanned.plan_hash != run.plan_hash).then_some(replanned)
@@ -213,7 +213,10 @@ fn create<'a>(
             "the spec was changed before the run had started; the new one gets a run of its own";
         return Err(end(Phase::Aborted, Reason::SpecChanged, message));
     }
-    let checked = checks.of(&seen.test.spec).map_err(|problems| {
+    let Some(outcome) = checks.of(&seen.test) else {
+        return Ok(Create::Nothing);
+    };
+    let checked = outcome.map_err(|problems| {
         let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
         end(Phase::Errored, Reason::InvalidSpec, problems.join("; "))
     })?;

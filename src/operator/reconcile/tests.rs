@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::operator::build::Settings;
+use crate::operator::checker::Checker;
 use crate::operator::child::Child;
 use crate::operator::fixture;
 use crate::operator::metrics::Metrics;
@@ -61,6 +62,7 @@ impl Server {
             Duration::from_secs(600),
             Metrics::default(),
             recorder,
+            Arc::new(Checker::here()),
         )
     }
 
