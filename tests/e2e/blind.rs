@@ -39,7 +39,8 @@ impl ApiServer {
 
     fn signal(&self, signal: &str) {
         let pid = std::fs::read_to_string(&self.pid_file).expect("a pid");
-        let said = run("kill", &[signal, pid.trim()], None);
+        let command = format!("kill {signal} {}", pid.trim());
+        let said = run("sh", &["-c", &command], None);
         assert!(said.ok, "{}", said.text);
     }
 
@@ -177,7 +178,7 @@ fn an_operator_that_is_cut_off_is_restarted_once_within_two_minutes_and_sees_whe
             assert!(said.ok, "{}", said.text);
         };
         rule(&format!(
-            "table ip cut-off {{ chain in {{ type filter hook input priority -10; \
+            "table ip cut-off {{ chain reach {{ type filter hook input priority -10; \
              ip saddr {address} tcp dport 6443 drop; }} }}"
         ));
         let cut = Instant::now();

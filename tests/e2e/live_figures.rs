@@ -23,10 +23,10 @@ async fn signal_master(stage: &Stage, signal: &str) -> bool {
         let id = container.container_id.as_deref().unwrap_or_default();
         let id = id.split_once("://").map_or("", |(_, id)| id);
         let address = socket.to_string_lossy();
-        let args = ["--address", &address, "-n", "k8s.io", "tasks"];
+        let args = ["--address", address.as_ref(), "-n", "k8s.io", "tasks"];
         let said = run(
             "ctr",
-            &[&args[..], &["kill", "-s", signal, id]].concat(),
+            &[&args[..], &["kill", "-s", signal, id][..]].concat(),
             None,
         );
         assert!(said.ok, "{}", said.text);
