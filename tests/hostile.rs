@@ -80,7 +80,8 @@ fn every_hostile_spec_is_refused_or_accepted_within_the_bounds_and_with_its_fiel
         }
     }
     eprintln!(
-        "{all} specs: {accepted} accepted, {unread} no specs at all, {} ended by a limit: {deaths:#?}",
+        "{all} specs: {accepted} accepted, {unread} no specs at all, {} ended by a limit: \
+         {deaths:#?}",
         deaths.len()
     );
     assert!(wrong.is_empty(), "{wrong:#?}");

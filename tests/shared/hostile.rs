@@ -301,7 +301,8 @@ fn feeders() -> Vec<Hostile> {
         }),
         hostile("csv-columns", Either, |spec| {
             let columns: Vec<String> = (0..20_000).map(|i| format!("c{i}")).collect();
-            spec["feeders"] = json!([{"name": "f", "csv": {"configMap": {"name": "x", "key": "y"}, "columns": columns}}]);
+            let csv = json!({"configMap": {"name": "x", "key": "y"}, "columns": columns});
+            spec["feeders"] = json!([{"name": "f", "csv": csv}]);
         }),
     ]
 }
