@@ -51,7 +51,7 @@ pub use feeder::Feeder;
 pub use json_path::JsonPath;
 pub use load::{Arrival, Iterations, Load, Population, SPAWN_RATE, UserTime};
 pub use names::{Columns, Declared, Names, Slot};
-pub use once::{MAX_SETUP_VALUES, Once, SetupValues};
+pub use once::{MAX_SETUP_VALUES, Once, SetupValues, secret_texts};
 pub use pace::ThinkTime;
 pub use pattern::Pattern;
 pub use policy::AddressRules;

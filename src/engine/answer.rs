@@ -54,7 +54,7 @@ pub(crate) struct Facts<'a> {
 }
 
 /// JSON of a body, or why there is none, from when a rule first asked for it; empty by default.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Json(OnceCell<Result<Value, String>>);
 
 /// Variables of a user, from which rules read values and in which they keep what they extract.

@@ -25,6 +25,23 @@ pub(crate) fn is_harmless(name: &[u8]) -> bool {
         .any(|harmless| name.eq_ignore_ascii_case(harmless.as_bytes()))
 }
 
+/// Headers whose values are never shown.
+const CREDENTIALS: [&str; 4] = [
+    "authorization",
+    "proxy-authorization",
+    "cookie",
+    "set-cookie",
+];
+
+/// Words that mark a header as one whose value is never shown.
+const SUSPECT: [&str; 5] = ["token", "secret", "password", "api-key", "apikey"];
+
+/// Returns whether the value of a header of this name is never shown.
+pub(crate) fn is_credential(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    CREDENTIALS.contains(&name.as_str()) || SUSPECT.iter().any(|word| name.contains(word))
+}
+
 /// Returns whether `name` can be the name of a header (RFC 9110, 5.6.2).
 pub(crate) fn is_token(name: &str) -> bool {
     !name.is_empty()

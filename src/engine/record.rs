@@ -9,3 +9,4 @@ pub(super) mod recorder;
 pub(super) mod redactor;
 pub(super) mod refusal;
 pub(super) mod request_log;
+mod secrets;

@@ -96,7 +96,9 @@ impl SetupValues {
     /// All texts, and numbers of 6 or more digits, among the values: what no message may show.
     pub fn texts(&self) -> Vec<String> {
         let mut found = Vec::new();
-        self.0.values().for_each(|value| texts(value, &mut found));
+        self.0
+            .values()
+            .for_each(|value| secret_texts(value, &mut found));
         found
     }
 }
@@ -113,14 +115,15 @@ impl std::fmt::Debug for SetupValues {
     }
 }
 
-fn texts(value: &Value, found: &mut Vec<String>) {
+/// Adds all texts, and numbers of 6 or more digits, of a value that is secret to `found`.
+pub fn secret_texts(value: &Value, found: &mut Vec<String>) {
     match value {
         Value::String(text) => found.push(text.trim().to_owned()),
         Value::Number(number) if number.to_string().len() >= MIN_DIGITS => {
             found.push(number.to_string())
         }
-        Value::Array(items) => items.iter().for_each(|item| texts(item, found)),
-        Value::Object(fields) => fields.values().for_each(|field| texts(field, found)),
+        Value::Array(items) => items.iter().for_each(|item| secret_texts(item, found)),
+        Value::Object(fields) => fields.values().for_each(|field| secret_texts(field, found)),
         Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }
 }

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+mod canary;
 mod program;
 #[path = "../shared/unhurried.rs"]
 mod unhurried;

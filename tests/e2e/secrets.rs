@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::samples::{brief, report, shortened, small, with};
-use crate::stage::{eventually, is, play, seconds, sent};
+use crate::stage::{eventually, is, play, run_id, seconds, sent};
 
 const CANARY: &str = "canary-5c1f0e9d7ab34";
 
@@ -152,7 +152,89 @@ fn a_token_that_expires_is_renewed_by_each_worker_while_the_load_goes_on() {
     });
 }
 
+#[test]
+fn what_a_login_gives_out_is_seen_nowhere() {
+    play("logins", async |stage| {
+        let client = format!("robot:{CANARY}");
+        let operator = stage
+            .open(&["--token", "nobodys", "--client", &client])
+            .await;
+        stage.kubectl(&[
+            "create",
+            "secret",
+            "generic",
+            "principal",
+            &format!("--from-literal=secret={CANARY}"),
+        ]);
+        let login = |name: &str, extract: &str| {
+            json!({
+                "name": name, "extract": {extract: {"jsonPath": "$.access_token"}},
+                "http": {"method": "POST", "path": "/oauth/token", "form": {
+                    "grant_type": "client_credentials", "client_id": "robot",
+                    "client_secret": "{{ password }}",
+                }},
+            })
+        };
+        // the service quotes an unknown token's request nowhere, but a check quotes its answers
+        let ask = json!({
+            "name": "ask", "onFailure": "Continue",
+            "checks": [{"jsonPath": "$.access_token", "equals": "nothing"}],
+            "http": {"method": "POST", "path": "/oauth/token", "headers": {"X-Was": "{{ again }} {{ first }} {{ ticket }}"},
+                "form": {"grant_type": "client_credentials", "client_id": "robot", "client_secret": "{{ password }}"}},
+            "extract": {"again2": {"jsonPath": "$.access_token"}},
+        });
+        let mut test = brief("logins", 4);
+        let spec = &mut test["spec"];
+        spec["variablesFrom"] =
+            json!({"password": {"secretKeyRef": {"name": "principal", "key": "secret"}}});
+        spec["samples"] = json!({"rate": "100%"});
+        spec["setup"] = json!([login("setup login", "ticket")]);
+        spec["scenarios"][0]["onStart"] = json!([login("user login", "first")]);
+        spec["scenarios"][0]["tasks"][0]["steps"] = json!([login("task login", "again"), ask]);
+        stage.apply(&test);
+        let ended = stage.finished("logins").await;
+        let whole = report(stage, &ended).await;
+        assert!(!whole.errors.is_empty(), "the check quotes the answers");
+        let lines = stage.sampled("logins").await;
+        for step in ["setup login", "user login", "task login", "ask"] {
+            assert!(
+                lines.iter().any(|line| line["step"] == step),
+                "{step} is in no sample"
+            );
+        }
+
+        let mut seen = vec![
+            ("the samples", serde_json::to_string(&lines).expect("JSON")),
+            ("the report", serde_json::to_string(&whole).expect("JSON")),
+            ("the operator's metrics", operator.metrics(stage).await),
+        ];
+        let kinds = "loadtests,configmaps,jobs,deployments,services,events,events.events.k8s.io";
+        let objects = stage.kubectl(&["get", kinds, "-o", "yaml"]);
+        let others = objects.lines().filter(|line| !is_the_services_own(line));
+        seen.push(("the objects", others.collect::<Vec<_>>().join("\n")));
+        let master = format!(
+            "starling.dev/run={},app.kubernetes.io/component=master",
+            run_id(&ended)
+        );
+        for pod in stage.pods(&master).await {
+            let name = pod.metadata.name.unwrap_or_default();
+            let namespace = &stage.namespace;
+            let path =
+                format!("/api/v1/namespaces/{namespace}/pods/http:{name}:9090/proxy/metrics");
+            seen.push(("the master's metrics", stage.raw(&path).await));
+        }
+        seen.extend(stage.logs().into_iter().map(|(_, log)| ("a log", log)));
+        for (what, text) in seen {
+            for secret in ["issued-", &CANARY[..8], &CANARY[CANARY.len() - 8..]] {
+                assert!(!text.contains(secret), "{what} holds {secret}");
+            }
+        }
+    });
+}
+
 /// An item of the argument list, or the annotation in which `kubectl apply` keeps what was applied.
 fn is_the_services_own(line: &str) -> bool {
-    line.trim() == format!("- {CANARY}") || line.contains(r#""name":"sample-service""#)
+    let argument = line.trim().trim_start_matches("- ");
+    [CANARY, &format!("robot:{CANARY}")].contains(&argument)
+        || line.contains(r#""name":"sample-service""#)
 }

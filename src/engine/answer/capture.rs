@@ -27,7 +27,7 @@ pub(crate) struct Wanted {
 }
 
 /// Kept parts of one answer after the other, in buffers that are used again.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Capture {
     /// Parts of the current answer that must be kept.
     pub(crate) wanted: Wanted,

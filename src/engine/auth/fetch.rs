@@ -1,5 +1,6 @@
 //! Fetches one token from a token endpoint and reads it out of the answer.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
@@ -9,6 +10,7 @@ use serde::Deserialize;
 use url::Url;
 
 use crate::engine::net::resolve::{Addresses, Unresolved};
+use crate::engine::record::redactor::Redactor;
 
 /// Longest time that one call to the token endpoint may take.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -35,8 +37,8 @@ pub(super) struct Fetcher {
     pub(super) tls: rustls::ClientConfig,
     /// Addresses of the endpoint's host; `None` for the metadata service, whose address is used as
     /// it is.
-    pub(super) addresses: Option<Addresses>,
-    /// Secrets to replace by `[redacted]` in error messages.
+    pub(super) addresses: Option<Arc<Addresses>>,
+    /// Secrets that no error message may show.
     pub(super) secrets: Vec<String>,
 }
 
@@ -121,7 +123,7 @@ impl Fetcher {
     pub(super) async fn refusal(&self) -> Option<String> {
         match self.addresses.as_ref()?.get().await {
             Err(Unresolved::NotAllowed(why)) => Some(why),
-            Ok(_) | Err(Unresolved::Dns(_)) => None,
+            Ok(_) | Err(Unresolved::Dns(_) | Unresolved::Unanswered(_)) => None,
         }
     }
 
@@ -142,10 +144,7 @@ impl Fetcher {
     }
 
     fn redacted(&self, text: &str) -> String {
-        let secrets = self.secrets.iter().filter(|secret| !secret.is_empty());
-        secrets.fold(text.to_owned(), |text, secret| {
-            text.replace(secret.as_str(), "[redacted]")
-        })
+        Redactor::default().with(&self.secrets).message(text)
     }
 }
 

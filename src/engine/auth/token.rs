@@ -108,7 +108,7 @@ impl Token {
         }: Fetched,
     ) -> Validity {
         if let Some(redactor) = self.redactor.get() {
-            redactor.learn(token.as_bytes());
+            redactor.learn_token(token.as_bytes());
         }
         self.set(Ok(format!("Bearer {token}").into()));
         let whole = lifetime.unwrap_or(DEFAULT_LIFETIME);

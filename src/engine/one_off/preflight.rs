@@ -133,7 +133,7 @@ async fn ask(
         &outcome,
         None,
         channel,
-        (&context.prepared.redactor, bytes, true),
+        (&context.prepared.redactor.with(&[]), bytes, true),
     ))
 }
 

@@ -1,12 +1,15 @@
 //! Compiler from the scenarios of a plan to programs: gives every name a slot, and every request a
 //! number and its bytes.
 
+use std::collections::BTreeSet;
+
 use crate::engine::answer::{Needs, PreparedRules};
 use crate::engine::auth::Credentials;
 use crate::engine::prepare::program::{
     Act, Each, Flow, Op, PreparedOnce, PreparedRepeat, PreparedScenario, PreparedStep,
     PreparedTask, Program, Readiness,
 };
+use crate::engine::prepare::secrecy::{Secrecy, SecretSlots};
 use crate::engine::protocol::Call;
 use crate::engine::protocol::grpc::call::{CallContext, GrpcCall};
 use crate::engine::protocol::http::exchange::HttpCall;
@@ -17,8 +20,8 @@ use crate::plan::grpc::{Descriptors, GrpcStep, check_limits};
 use crate::plan::symbols::{Outline, StepNames, SymbolTable};
 use crate::plan::template::{Need, Place};
 use crate::plan::{
-    Action, Block, Cel, Delimiters, ForEach, HttpRequest, HttpStep, Inputs, Names, Order, Plan,
-    Problem, Protocol, ReadyWhen, Record, Repeat, RequestStep, Scenario, Section, Slot, Step,
+    Action, Block, Cel, Declared, Delimiters, ForEach, HttpRequest, HttpStep, Inputs, Names, Order,
+    Plan, Problem, Protocol, ReadyWhen, Record, Repeat, RequestStep, Scenario, Section, Slot, Step,
     Target, Template, Trend,
 };
 
@@ -115,6 +118,9 @@ struct Compiler<'a> {
     /// Parts of answers that the conditions of the current scenario read.
     asked: Needs,
     conditions_read_answers: bool,
+    secrecy: Secrecy<'a>,
+    /// Slots of the current scenario that hold secrets.
+    secrets: BTreeSet<Slot>,
     problems: Vec<Problem>,
 }
 
@@ -140,6 +146,8 @@ impl<'a> Compiler<'a> {
             steps: vec![],
             asked: Needs::default(),
             conditions_read_answers: false,
+            secrecy: Secrecy::new(plan),
+            secrets: BTreeSet::new(),
             problems: vec![],
         }
     }
@@ -227,6 +235,7 @@ impl<'a> Compiler<'a> {
             }
         }
         self.keep_what_was_asked(first_step);
+        self.keep_secret(symbols, first_step);
         let names = symbols
             .user_slots()
             .map(|(name, slot)| (name.to_owned(), slot))
@@ -281,6 +290,7 @@ impl<'a> Compiler<'a> {
         }
         self.names = base;
         self.keep_what_was_asked(first_step);
+        self.keep_secret(symbols, first_step);
         let of_iteration = symbols.iteration_slots();
         PreparedScenario {
             think_time: scenario.think_time,
@@ -302,6 +312,17 @@ impl<'a> Compiler<'a> {
         for step in &mut self.steps[first_step..] {
             step.needs.head |= asked.head;
             step.needs.body |= asked.body;
+        }
+    }
+
+    /// Tells every step of the scenario which slots hold secrets: those that its users keep, which
+    /// `onStart` or setup fills, and those of logins.
+    fn keep_secret(&mut self, symbols: &SymbolTable, first_step: usize) {
+        let mut slots = std::mem::take(&mut self.secrets);
+        slots.extend(symbols.user_slots().map(|(_, slot)| slot));
+        let slots: SecretSlots = slots.into_iter().collect();
+        for step in &mut self.steps[first_step..] {
+            step.secrets = slots.clone();
         }
     }
 
@@ -453,6 +474,14 @@ impl<'a> Compiler<'a> {
                 PreparedRules::default()
             },
         );
+        let secret = extract
+            .iter()
+            .filter(|extract| self.secrecy.is_secret(step, extract))
+            .filter_map(|extract| match known.get(&extract.name) {
+                Some(Declared::Value(slot)) => Some(*slot),
+                _ => None,
+            });
+        self.secrets.extend(secret);
         let compiled = match call {
             Protocol::Http(http) => self.http(http, *target, &format!("{path}.http")),
             Protocol::Grpc(grpc) => self.grpc(step, grpc, path),
@@ -478,6 +507,7 @@ impl<'a> Compiler<'a> {
                     rows: rows.into(),
                     rules,
                     needs,
+                    secrets: SecretSlots::default(),
                     goodput: *goodput,
                 });
             }

@@ -16,7 +16,7 @@ use serde_json::Value;
 
 use crate::plan::feeder::{Feeder, FeederScope, OnExhausted, Order, Rows};
 use crate::plan::template::Need;
-use crate::plan::{Columns, Declared, Names, Plan, Share, Slot};
+use crate::plan::{Columns, Declared, Names, Plan, Share, Slot, secret_texts};
 
 pub use load::{load, load_feeder};
 use supply::Empty;
@@ -66,7 +66,6 @@ pub(crate) struct Dealer {
 }
 
 /// Rows that one user holds.
-#[derive(Debug)]
 pub(crate) struct Hand {
     user: u64,
     /// Next position of scope `User`, by feeder.
@@ -76,7 +75,6 @@ pub(crate) struct Hand {
     batches: Vec<Batch>,
 }
 
-#[derive(Debug)]
 struct Batch {
     slot: Slot,
     count: u32,
@@ -94,17 +92,15 @@ impl Feed {
             .collect()
     }
 
-    /// Calls `visit` with each text of a feeder whose data comes from a Secret.
+    /// Calls `visit` with each text and long number of a feeder whose data comes from a Secret.
     pub(crate) fn secret_texts(&self, mut visit: impl FnMut(&str)) {
         if !self.feeder.is_secret() {
             return;
         }
+        let mut texts = Vec::new();
         for row in (0..self.rows.count()).map(|row| self.rows.get(row)) {
-            let cells = row
-                .as_object()
-                .into_iter()
-                .flat_map(serde_json::Map::values);
-            cells.filter_map(Value::as_str).for_each(&mut visit);
+            secret_texts(row, &mut texts);
+            texts.drain(..).for_each(|text| visit(&text));
         }
     }
 

@@ -4,6 +4,7 @@ use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use crate::engine::answer::{Needs, PreparedRules};
+use crate::engine::prepare::secrecy::SecretSlots;
 use crate::engine::protocol::Call;
 use crate::engine::protocol::http::request::Request;
 use crate::plan::cel::CompiledCel;
@@ -78,6 +79,8 @@ pub(crate) struct PreparedStep {
     pub(crate) rules: PreparedRules,
     /// Parts of an answer to keep, for the rules and for the scenario's conditions.
     pub(crate) needs: Needs,
+    /// Slots of the scenario whose values no message may show.
+    pub(crate) secrets: SecretSlots,
     /// Limits within which a request counts as good.
     pub(crate) goodput: Option<Goodput>,
 }

@@ -7,7 +7,7 @@ use http::HeaderMap;
 use crate::engine::answer::capture::{Capture, Wanted};
 
 /// Answer as it is received: status, sizes, and kept parts.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Received {
     /// HTTP status; 0 before it came.
     pub(crate) status: u16,

@@ -1,21 +1,13 @@
 //! Removes secrets from text that will be shown.
 
-use std::sync::RwLock;
-
-use aho_corasick::{AhoCorasick, MatchKind};
-use base64::Engine as _;
-use base64::alphabet::{STANDARD, URL_SAFE};
-use base64::engine::GeneralPurpose;
-use base64::engine::general_purpose::NO_PAD;
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use std::collections::VecDeque;
+use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 
 use crate::engine::answer::capture::headers;
 use crate::engine::message;
+pub(crate) use crate::engine::record::secrets::PART;
+use crate::engine::record::secrets::{SHORTEST, Secrets, places};
 use crate::plan::{Inputs, Kind, Plan, Reference};
-
-/// Shortest secret that is removed, in bytes. Shorter ones occur in any text, and removing them
-/// would show where.
-const SHORTEST: usize = 4;
 
 /// Shortest piece of a header, in bytes, that is taken for a credential; shorter ones are words.
 const SHORTEST_SENT: usize = 8;
@@ -23,17 +15,17 @@ const SHORTEST_SENT: usize = 8;
 /// Text that replaces a secret.
 pub(crate) const INSTEAD: &str = "***";
 
-/// Longest part of a secret, in bytes, that is searched for: no message is longer.
-const LONGEST: usize = 64 * 1024;
+/// Bytes after the end of what is shown that must be known so that no part of a secret is shown.
+pub(crate) const REACH: usize = PART - 1;
 
-/// All but the unreserved characters of RFC 3986, as templates write a path.
-const NOT_UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC
-    .remove(b'-')
-    .remove(b'.')
-    .remove(b'_')
-    .remove(b'~');
+/// Most tokens that are remembered; older ones have long expired.
+const MAX_TOKENS: usize = 64;
 
-/// Secrets of a test, in each form in which a message may hold them. Several threads may share it.
+/// Largest size of the secrets that one user extracted, in bytes. Of a user with more, no text is
+/// shown.
+const MAX_OWN: usize = 128 * 1024;
+
+/// Secrets of a test. Several threads may share it.
 #[derive(Default)]
 pub(crate) struct Redactor {
     known: RwLock<Known>,
@@ -41,10 +33,18 @@ pub(crate) struct Redactor {
 
 #[derive(Default)]
 struct Known {
-    secrets: Vec<Vec<u8>>,
-    /// Searcher for the secrets, built on first use, since most runs never show a message of a
-    /// target.
-    searcher: Option<AhoCorasick>,
+    /// Secrets that stay for the whole run.
+    lasting: Secrets,
+    /// Last tokens, the newest at the end.
+    tokens: VecDeque<Vec<u8>>,
+    /// Secrets made of these tokens.
+    of_tokens: Secrets,
+}
+
+/// Redactor that also knows the secrets of one user.
+pub(crate) struct UserRedactor<'a> {
+    shared: &'a Redactor,
+    own: Secrets,
 }
 
 impl Redactor {
@@ -63,39 +63,58 @@ impl Redactor {
         redactor
     }
 
-    /// Adds a secret. One shorter than [`SHORTEST`] is ignored.
+    /// Adds a secret for the rest of the run. One shorter than [`SHORTEST`] is ignored.
     pub(crate) fn learn(&self, secret: &[u8]) {
-        if secret.len() < SHORTEST {
-            return;
-        }
-        let mut known = self
-            .known
-            .write()
-            .unwrap_or_else(|poisoned| poisoned.into_inner());
-        known.searcher = None;
-        known
-            .secrets
-            .extend(forms(&secret[..secret.len().min(LONGEST)]));
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        known.lasting.add(secret);
     }
 
-    /// Returns the length in bytes of the longest form of a secret; 0 if there is none.
-    pub(crate) fn longest(&self) -> usize {
-        let known = self
-            .known
-            .read()
-            .unwrap_or_else(|poisoned| poisoned.into_inner());
-        known.secrets.iter().map(Vec::len).max().unwrap_or(0)
+    /// Adds a token that a later one will replace.
+    pub(crate) fn learn_token(&self, token: &[u8]) {
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        let Known {
+            tokens, of_tokens, ..
+        } = &mut *known;
+        tokens.push_back(token.to_vec());
+        of_tokens.add(token);
+        if tokens.len() > MAX_TOKENS {
+            tokens.pop_front();
+            *of_tokens = Secrets::default();
+            tokens.iter().for_each(|token| of_tokens.add(token));
+        }
+    }
+
+    /// Returns a redactor that also knows the secrets `own` of one user.
+    pub(crate) fn with(&self, own: &[String]) -> UserRedactor<'_> {
+        let mut secrets = Secrets::default();
+        if own.iter().map(String::len).sum::<usize>() > MAX_OWN {
+            secrets.fill();
+        } else {
+            own.iter().for_each(|text| secrets.add(text.as_bytes()));
+        }
+        UserRedactor {
+            shared: self,
+            own: secrets,
+        }
     }
 
     /// Returns one of our own messages without the secrets that it quotes, even those that were cut
     /// off.
     pub(crate) fn message(&self, text: &str) -> String {
+        self.with(&[]).message(text)
+    }
+
+    fn known(&self) -> RwLockReadGuard<'_, Known> {
+        self.known.read().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl UserRedactor<'_> {
+    /// Returns one of our own messages without the secrets that it quotes, even those that were cut
+    /// off.
+    pub(crate) fn message(&self, text: &str) -> String {
         let text = self.text(text.as_bytes());
-        let known = self
-            .known
-            .read()
-            .unwrap_or_else(|poisoned| poisoned.into_inner());
-        without_beginnings(&known.secrets, &text)
+        self.without_beginnings(&text)
     }
 
     /// Returns the text without its secrets; bytes that are not UTF-8 are replaced.
@@ -105,34 +124,25 @@ impl Redactor {
 
     /// Returns the first `most` bytes without secrets.
     ///
-    /// `bytes` must hold at least [`longest`](Self::longest) more, or all there are, so that a
-    /// secret that begins within the first `most` is recognized.
+    /// `bytes` must hold at least [`REACH`] more, or all there are, so that a part of a secret that
+    /// begins within the first `most` is recognized.
     pub(crate) fn beginning(&self, bytes: &[u8], most: usize) -> Vec<u8> {
+        let most = bytes.len().min(most);
+        let known = self.shared.known();
+        let sets = [&known.lasting, &known.of_tokens, &self.own];
+        let bytes = &bytes[..bytes.len().min(most + REACH)];
+        let mut out = Vec::with_capacity(most);
+        let mut shown = 0;
+        for place in places(&sets, bytes)
+            .into_iter()
+            .take_while(|place| place.start < most)
         {
-            let known = self
-                .known
-                .read()
-                .unwrap_or_else(|poisoned| poisoned.into_inner());
-            match &known.searcher {
-                _ if known.secrets.is_empty() => return bytes[..bytes.len().min(most)].to_vec(),
-                Some(searcher) => return redacted(searcher, bytes, most),
-                None => {}
-            }
+            out.extend_from_slice(&bytes[shown..place.start]);
+            out.extend_from_slice(INSTEAD.as_bytes());
+            shown = place.end;
         }
-        let mut known = self
-            .known
-            .write()
-            .unwrap_or_else(|poisoned| poisoned.into_inner());
-        // secrets are bounded by the size of a Secret, which is far below what a searcher takes
-        let Ok(searcher) = AhoCorasick::builder()
-            .match_kind(MatchKind::LeftmostLongest)
-            .build(&known.secrets)
-        else {
-            return INSTEAD.as_bytes().to_vec();
-        };
-        let text = redacted(&searcher, bytes, most);
-        known.searcher = Some(searcher);
-        text
+        out.extend_from_slice(&bytes[shown.min(most)..most]);
+        out
     }
 
     /// Returns the text as [`text`](Self::text) does, and without the values of headers of
@@ -148,10 +158,33 @@ impl Redactor {
                 .split([' ', ';', '=', ','])
                 .filter(|piece| piece.len() >= SHORTEST_SENT)
             {
-                text = text.replace(piece, "***");
+                text = text.replace(piece, INSTEAD);
             }
         }
         text
+    }
+
+    /// Returns the text without beginnings of secrets that were cut off; `…` marks where that
+    /// happened.
+    fn without_beginnings(&self, text: &str) -> String {
+        let known = self.shared.known();
+        let mut parts = Vec::new();
+        for part in text.split('…') {
+            let (shown, quote) = part
+                .strip_suffix('"')
+                .map_or((part, ""), |shown| (shown, "\""));
+            let sets = [&known.lasting, &known.of_tokens, &self.own];
+            let lengths = sets
+                .into_iter()
+                .map(|set| set.begun_at_end(shown.as_bytes()));
+            let length = lengths.max().unwrap_or(0);
+            // a secret that begins within a character of the text is none
+            parts.push(match shown.get(..shown.len() - length) {
+                Some(before) if length > 0 => format!("{before}{INSTEAD}{quote}"),
+                _ => part.to_owned(),
+            });
+        }
+        parts.join("…")
     }
 }
 
@@ -176,91 +209,9 @@ pub fn unredacted(plan: &Plan, inputs: &Inputs) -> Vec<String> {
     told
 }
 
-/// Returns the text without beginnings of secrets that were cut off; `…` marks where that happened.
-fn without_beginnings(secrets: &[Vec<u8>], text: &str) -> String {
-    let mut parts = Vec::new();
-    for part in text.split('…') {
-        let (shown, quote) = part
-            .strip_suffix('"')
-            .map_or((part, ""), |shown| (shown, "\""));
-        let longest = secrets
-            .iter()
-            .filter_map(|secret| beginning(secret, shown))
-            .max();
-        parts.push(match longest {
-            Some(length) => format!("{}***{quote}", &shown[..shown.len() - length]),
-            None => part.to_owned(),
-        });
-    }
-    parts.join("…")
-}
-
-/// Returns how many bytes at the end of `text` are the beginning of `secret`, if at least
-/// [`SHORTEST`].
-fn beginning(secret: &[u8], text: &str) -> Option<usize> {
-    let most = secret.len().saturating_sub(1).min(text.len());
-    let is_one = |length: &usize| {
-        text.is_char_boundary(text.len() - length) && text.as_bytes().ends_with(&secret[..*length])
-    };
-    (SHORTEST..=most).rev().find(is_one)
-}
-
-fn redacted(searcher: &AhoCorasick, bytes: &[u8], most: usize) -> Vec<u8> {
-    let most = bytes.len().min(most);
-    let mut out = Vec::with_capacity(most);
-    let mut shown = 0;
-    for found in searcher
-        .find_iter(bytes)
-        .take_while(|found| found.start() < most)
-    {
-        out.extend_from_slice(&bytes[shown..found.start()]);
-        out.extend_from_slice(INSTEAD.as_bytes());
-        shown = found.end();
-    }
-    out.extend_from_slice(&bytes[shown.min(most)..most]);
-    out
-}
-
-/// Returns a secret as it is, and as JSON, URLs, forms and base64 write it.
-fn forms(secret: &[u8]) -> Vec<Vec<u8>> {
-    let mut forms = vec![secret.to_vec()];
-    for alphabet in [STANDARD, URL_SAFE] {
-        let engine = GeneralPurpose::new(&alphabet, NO_PAD);
-        forms.push(engine.encode(secret).into_bytes());
-        forms.extend((0..3).map(|before| within_base64(&engine, secret, before)));
-    }
-    if let Ok(text) = std::str::from_utf8(secret) {
-        let json = serde_json::Value::from(text).to_string();
-        let in_path = utf8_percent_encode(text, NOT_UNRESERVED).to_string();
-        let others = [
-            in_path.replace("%20", "+"),
-            in_path,
-            utf8_percent_encode(text, NON_ALPHANUMERIC).to_string(),
-        ];
-        forms.extend(
-            others
-                .into_iter()
-                .chain([json[1..json.len() - 1].to_owned()])
-                .map(String::into_bytes),
-        );
-    }
-    forms.retain(|form| form.len() >= SHORTEST);
-    forms.sort();
-    forms.dedup();
-    forms
-}
-
-/// Returns the characters that `secret` alone decides in the base64 of a text, where `before` is
-/// the number of bytes ahead of it, modulo three.
-fn within_base64(engine: &GeneralPurpose, secret: &[u8], before: usize) -> Vec<u8> {
-    let mut padded = vec![0; before];
-    padded.extend_from_slice(secret);
-    let encoded = engine.encode(&padded).into_bytes();
-    encoded[(before * 8).div_ceil(6)..padded.len() * 8 / 6].to_vec()
-}
-
 #[cfg(test)]
 mod tests {
+    use base64::Engine as _;
     use base64::engine::general_purpose;
     use proptest::prelude::*;
 
@@ -272,15 +223,15 @@ mod tests {
         for secret in ["pa\"ss/w ord", "pa\"ss", "abc"] {
             redactor.learn(secret.as_bytes());
         }
-        assert_eq!(redactor.text(b"a pa\"ss/w ord b"), "a *** b");
+        assert_eq!(redactor.with(&[]).text(b"a pa\"ss/w ord b"), "a *** b");
         assert_eq!(
-            redactor.text(br#"{"p": "pa\"ss/w ord"}"#),
+            redactor.with(&[]).text(br#"{"p": "pa\"ss/w ord"}"#),
             r#"{"p": "***"}"#
         );
-        assert_eq!(redactor.text(b"?p=pa%22ss%2Fw%20ord"), "?p=***");
-        assert_eq!(redactor.text(b"q=pa%22ss%2Fw+ord"), "q=***");
+        assert_eq!(redactor.with(&[]).text(b"?p=pa%22ss%2Fw%20ord"), "?p=***");
+        assert_eq!(redactor.with(&[]).text(b"q=pa%22ss%2Fw+ord"), "q=***");
         assert_eq!(
-            redactor.text(
+            redactor.with(&[]).text(
                 general_purpose::STANDARD_NO_PAD
                     .encode("pa\"ss/w ord")
                     .as_bytes()
@@ -288,7 +239,7 @@ mod tests {
             "***"
         );
         assert_eq!(
-            redactor.text(b"pa\"ss pa\"s \xff abc"),
+            redactor.with(&[]).text(b"pa\"ss pa\"s \xff abc"),
             "*** pa\"s \u{fffd} abc"
         );
     }
@@ -300,7 +251,7 @@ mod tests {
             Cookie: session=0123456789; a=b\r\n\r\n";
         let redactor = Redactor::default();
         redactor.learn(b"canary");
-        let text = |bytes: &str| redactor.text_about(request, bytes.as_bytes());
+        let text = |bytes: &str| redactor.with(&[]).text_about(request, bytes.as_bytes());
         assert_eq!(
             text("canary: extracted-token of session 0123456789 has expired"),
             "***: *** of session *** has expired"
@@ -323,17 +274,22 @@ mod tests {
             redactor.message("found token-0123456789… and tok…"),
             "found ***… and tok…"
         );
-        assert_eq!(redactor.message("token-01 is no end"), "token-01 is no end");
+        assert_eq!(redactor.message("token-0 is no end"), "token-0 is no end");
     }
 
     #[test]
     fn a_secret_that_the_end_of_what_is_shown_would_cut_is_not_shown_in_part() {
         let redactor = Redactor::default();
         redactor.learn(b"canary-1234");
-        assert_eq!(redactor.beginning(b"ab canary-1234 more", 5), b"ab ***");
-        assert_eq!(redactor.beginning(b"ab canary-1234 more", 17), b"ab *** mo");
-        assert_eq!(redactor.beginning(b"abc", 2), b"ab");
-        assert!(redactor.longest() >= b"canary-1234".len());
+        assert_eq!(
+            redactor.with(&[]).beginning(b"ab canary-1234 more", 5),
+            b"ab ***"
+        );
+        assert_eq!(
+            redactor.with(&[]).beginning(b"ab canary-1234 more", 17),
+            b"ab *** mo"
+        );
+        assert_eq!(redactor.with(&[]).beginning(b"abc", 2), b"ab");
     }
 
     proptest! {
@@ -343,7 +299,7 @@ mod tests {
             redactor.learn(secret.as_bytes());
             let whole = format!("{before}{secret}{after}");
             for encoded in [general_purpose::STANDARD.encode(&whole), general_purpose::URL_SAFE_NO_PAD.encode(&whole)] {
-                let shown = redactor.text(encoded.as_bytes());
+                let shown = redactor.with(&[]).text(encoded.as_bytes());
                 prop_assert!(shown.contains(INSTEAD), "{}", shown);
                 // at most the characters that it shares with its neighbours
                 prop_assert!(shown.len() <= (before.len() + after.len()).div_ceil(3) * 4 + 12 + INSTEAD.len(), "{}", shown);
@@ -354,10 +310,13 @@ mod tests {
     #[test]
     fn what_is_learned_later_is_secret_from_then_on() {
         let redactor = Redactor::default();
-        assert_eq!(redactor.text(b"token-1 token-2"), "token-1 token-2");
+        assert_eq!(
+            redactor.with(&[]).text(b"token-1 token-2"),
+            "token-1 token-2"
+        );
         redactor.learn(b"token-1");
-        assert_eq!(redactor.text(b"token-1 token-2"), "*** token-2");
+        assert_eq!(redactor.with(&[]).text(b"token-1 token-2"), "*** token-2");
         redactor.learn(b"token-2");
-        assert_eq!(redactor.text(b"token-1 token-2"), "*** ***");
+        assert_eq!(redactor.with(&[]).text(b"token-1 token-2"), "*** ***");
     }
 }

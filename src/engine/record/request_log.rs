@@ -19,7 +19,7 @@ use crate::engine::answer::Facts;
 use crate::engine::answer::capture::header_texts;
 use crate::engine::attempt::sample::Part;
 use crate::engine::message;
-use crate::engine::record::redactor::Redactor;
+use crate::engine::record::redactor::{REACH, Redactor};
 use crate::plan::grpc::Code;
 use crate::plan::{Plan, RequestLog, StepPlace};
 use crate::stats::ErrorClass;
@@ -28,9 +28,6 @@ use rand_xoshiro::rand_core::{Rng, SeedableRng};
 
 /// Most requests that wait for the writing thread; if it falls behind, further ones are left out.
 const QUEUED: usize = 64;
-
-/// Longest form of a token that becomes known during the run, in bytes.
-const LONGEST_TOKEN: usize = 16 * 1024;
 
 /// Number mixed into a shard's seed, so that its other random numbers do not depend on whether
 /// requests are logged.
@@ -110,6 +107,8 @@ pub(crate) struct FinishedRequest<'a> {
     pub(crate) sent_size: Option<u64>,
     /// Facts of the answer; `None` without a whole answer.
     pub(crate) answer: Option<Facts<'a>>,
+    /// Secrets that the user extracted.
+    pub(crate) secrets: Vec<String>,
 }
 
 /// Copy of the parts of a request that may be shown, secrets included.
@@ -128,6 +127,8 @@ struct Entry {
     /// Status of a call over gRPC.
     grpc_status: Option<Code>,
     received: Option<Copied>,
+    /// Secrets that the user extracted.
+    secrets: Vec<String>,
 }
 
 /// Head of a message and the beginning of its body.
@@ -220,7 +221,7 @@ impl RunLog {
         };
         Some(Arc::new(Self {
             settings,
-            reach: settings.max_body_bytes as usize + redactor.longest().max(LONGEST_TOKEN),
+            reach: settings.max_body_bytes as usize + REACH,
             redactor,
             names: plan.steps().map(name).collect(),
             left: AtomicU64::new(settings.max_bytes),
@@ -294,6 +295,7 @@ impl Sampler {
             sent,
             sent_size,
             answer,
+            secrets,
         } = request;
         let (head, body) = message::split(sent);
         let entry = Entry {
@@ -306,6 +308,7 @@ impl Sampler {
             latency,
             service_time,
             failure,
+            secrets,
             sent: self
                 .log
                 .copied(head, body, sent_size.unwrap_or(body.len() as u64)),

@@ -141,7 +141,7 @@ async fn without_a_first_token_nothing_begins_and_the_secret_stays_one() {
     let error = ready(plan, None).await.unwrap_err().to_string();
     assert!(
         error.starts_with("spec.target.auth: ")
-            && error.contains("401 Unauthorized: invalid_client: not [redacted]"),
+            && error.contains("401 Unauthorized: invalid_client: not ***"),
         "{error}"
     );
     assert!(target.lines().is_empty());

@@ -102,7 +102,7 @@ impl Executor<'_> {
             transport: &context.transport,
             channels: &mut *channels,
             scope: &mut *frame,
-            jar,
+            jar: &mut *jar,
             wanted: wanted(step.needs, sampler.is_some() || context.quotes_answers),
             closing,
         };
@@ -117,6 +117,7 @@ impl Executor<'_> {
             exchange: &mut exchange,
             attempt: &attempt,
             sampler,
+            jar,
             times,
         };
         let (answer, class) = sent.record(in_time, now, channels, frame);
@@ -151,9 +152,8 @@ pub(crate) fn record_unsent(
         good,
         ..Sample::unsent(number, part, (intended, ended), class)
     };
-    context
-        .recorder
-        .borrow_mut()
-        .record(sample, || why.to_string());
+    context.recorder.borrow_mut().record(sample, || {
+        context.prepared.redactor.message(&why.to_string())
+    });
     (ended, Some(class))
 }

@@ -9,6 +9,7 @@ use serde_json::Value;
 use crate::engine::answer::Store;
 use crate::engine::prepare::feeder::{Hand, NoRow};
 use crate::engine::prepare::program::PreparedScenario;
+use crate::engine::prepare::secrecy::secrets_of;
 use crate::engine::user::context::Context;
 use crate::plan::template::{Need, Scope};
 use crate::plan::{Computed, Slot};
@@ -60,6 +61,13 @@ impl Frame {
             self.values.resize_with(slot + 1, || None);
         }
         self.values[slot] = value;
+    }
+
+    /// Returns the user's secrets: what it has in `slots`, and other values that look like tokens.
+    pub(crate) fn secrets(&self, slots: &[Slot]) -> Vec<String> {
+        let values = self.values.iter().enumerate();
+        let values = values.filter_map(|(slot, value)| Some((slot as Slot, value.as_ref()?)));
+        secrets_of(values, slots)
     }
 
     /// Returns whether all rows in `needs` have been taken.

@@ -9,7 +9,8 @@ use crate::engine::attempt::sample::{Sample, StreamSample};
 use crate::engine::prepare::program::PreparedStep;
 use crate::engine::protocol::channel::Channel;
 use crate::engine::protocol::exchange::{Exchange, Place, Statuses};
-use crate::engine::record::redactor::Redactor;
+use crate::engine::protocol::http::cookies::Jar;
+use crate::engine::record::redactor::{PART, UserRedactor};
 use crate::engine::record::refusal;
 use crate::engine::record::request_log::{FinishedRequest, Sampler};
 use crate::engine::user::context::Context;
@@ -66,6 +67,8 @@ pub(super) struct Sent<'a, E> {
     pub(super) attempt: &'a Attempt<'a>,
     /// Sampler to log the request with, if it was chosen.
     pub(super) sampler: Option<&'a Sampler>,
+    /// Cookies of the user.
+    pub(super) jar: &'a Jar,
     /// Intended start and time limit of the request.
     pub(super) times: Times,
 }
@@ -100,7 +103,7 @@ impl<E: Exchange> Sent<'_, E> {
             self.log(sampler, &sample, &verdict, channel, frame);
         }
         let mut recorder = self.context.recorder.borrow_mut();
-        recorder.record(sample, || self.describe(&verdict, channel));
+        recorder.record(sample, || self.describe(&verdict, channel, frame));
         for (trend, value) in &verdict.judged.recorded {
             recorder.trend(*trend, *value, self.place.part);
         }
@@ -230,25 +233,35 @@ impl<E: Exchange> Sent<'_, E> {
             service_time: sample.service_time,
             failure: verdict
                 .class
-                .map(|class| (class, self.describe(verdict, channel))),
+                .map(|class| (class, self.describe(verdict, channel, frame))),
             sent: &sent,
             sent_size,
             answer: match verdict.outcome {
                 Ok(()) => Some(channel.facts(verdict.latency, &mut decoded)),
                 Err(_) => None,
             },
+            secrets: self.secrets(frame),
         });
     }
 
+    /// Returns the secrets of the user: what it extracted, and its cookies.
+    fn secrets(&self, frame: &Frame) -> Vec<String> {
+        let mut secrets = frame.secrets(&self.step.secrets);
+        let cookies = self.jar.values().filter(|value| value.len() >= PART);
+        secrets.extend(cookies.map(str::to_owned));
+        secrets
+    }
+
     /// Returns a message that says why the request failed.
-    fn describe(&self, verdict: &Verdict, channel: &Channel) -> String {
+    fn describe(&self, verdict: &Verdict, channel: &Channel, frame: &Frame) -> String {
         let why = verdict.judged.failure.as_ref();
+        let own = self.secrets(frame);
         describe::<E>(
             &verdict.outcome,
             why.map(|(_, why)| why.as_str()),
             channel,
             (
-                &self.context.prepared.redactor,
+                &self.context.prepared.redactor.with(&own),
                 self.exchange.message(),
                 self.context.quotes_answers,
             ),
@@ -286,7 +299,7 @@ pub(crate) fn describe<E: Exchange>(
     outcome: &Result<(), Failure>,
     judged: Option<&str>,
     channel: &Channel,
-    (redactor, request, quotes_answers): (&Redactor, &[u8], bool),
+    (redactor, request, quotes_answers): (&UserRedactor<'_>, &[u8], bool),
 ) -> String {
     if let Err(failure) = outcome {
         return failure.to_string();

@@ -6,21 +6,12 @@ use serde::Serialize;
 
 use crate::engine::answer::capture::headers;
 use crate::engine::attempt::sample::Part;
-use crate::engine::record::redactor::INSTEAD;
+use crate::engine::message::is_credential;
+use crate::engine::record::redactor::{INSTEAD, UserRedactor};
 use crate::engine::record::request_log::{Copied, Entry, RunLog};
 
-/// Headers whose values are never shown.
-const CREDENTIALS: [&str; 4] = [
-    "authorization",
-    "proxy-authorization",
-    "cookie",
-    "set-cookie",
-];
-/// Words that mark a header as one whose value is never shown.
-const SUSPECT: [&str; 5] = ["token", "secret", "password", "api-key", "apikey"];
-
-/// Shortest word of such a header, in bytes, that is taken for a credential; shorter ones are names
-/// of schemes and the like.
+/// Shortest word of a header with credentials, in bytes, that is taken for one; shorter ones are
+/// names of schemes and the like.
 const SHORTEST_CREDENTIAL: usize = 8;
 
 #[derive(Serialize)]
@@ -77,12 +68,18 @@ impl RunLog {
             .names
             .get(usize::from(entry.step))
             .map_or([""; 3], |names| names.each_ref().map(String::as_str));
-        let credentials = credentials(&entry.sent.head);
+        // a target may send back what it was sent, and name in its body what its head sets
+        let mut own = entry.secrets.clone();
+        own.extend(credentials(&entry.sent.head));
+        own.extend(
+            entry
+                .received
+                .iter()
+                .flat_map(|received| credentials(&received.head)),
+        );
+        let redactor = self.redactor.with(&own);
         let micros = |time: std::time::Duration| time.as_micros() as u64;
-        let why = entry
-            .failure
-            .as_ref()
-            .map(|(_, why)| self.redactor.text(why.as_bytes()));
+        let why = entry.failure.as_ref().map(|(_, why)| redactor.message(why));
         let line = Line {
             time: jiff::Timestamp::try_from(entry.at)
                 .map(|at| at.to_string())
@@ -105,46 +102,40 @@ impl RunLog {
             service_time_micros: micros(entry.service_time),
             error: entry.failure.as_ref().map(|(class, _)| class.name()),
             why,
-            sent: self.message(&entry.sent, &[]),
+            sent: self.message(&entry.sent, &redactor),
             received: entry
                 .received
                 .as_ref()
-                .map(|received| self.message(received, &credentials)),
+                .map(|received| self.message(received, &redactor)),
         };
         let mut json = serde_json::to_vec(&line).expect("names and texts are JSON");
         json.push(b'\n');
         json
     }
 
-    /// Redacts a message. `credentials` are those that were sent, since a target may send them
-    /// back.
-    fn message(&self, copied: &Copied, credentials: &[String]) -> Message {
-        let without = |text: String| {
-            credentials
-                .iter()
-                .fold(text, |text, credential| text.replace(credential, INSTEAD))
-        };
+    /// Writes a message down without its secrets.
+    fn message(&self, copied: &Copied, redactor: &UserRedactor<'_>) -> Message {
         let line = copied
             .head
             .split(|byte| *byte == b'\n')
             .next()
             .unwrap_or_default()
             .trim_ascii_end();
-        let line = self.redactor.text(line);
+        let line = redactor.text(line);
         let headers = headers(&copied.head).map(|(name, value)| {
             let name = String::from_utf8_lossy(name).into_owned();
             let value = if is_credential(&name) {
                 INSTEAD.to_owned()
             } else {
-                without(self.redactor.text(value))
+                redactor.text(value)
             };
             (name, value)
         });
         let headers = headers.collect();
         let most = self.settings.max_body_bytes as usize;
-        let body = self.redactor.beginning(&copied.body, most);
+        let body = redactor.beginning(&copied.body, most);
         let (body, body_base64) = match text_of(body, copied.body.len() > most) {
-            Ok(text) => (Some(without(text)).filter(|text| !text.is_empty()), None),
+            Ok(text) => (Some(text).filter(|text| !text.is_empty()), None),
             Err(bytes) => (None, Some(STANDARD.encode(bytes))),
         };
         Message {
@@ -157,10 +148,16 @@ impl RunLog {
     }
 }
 
-/// Returns the words of headers that hold credentials.
+/// Returns the words of headers that hold credentials. Of a cookie that is set, it is the value.
 fn credentials(head: &[u8]) -> Vec<String> {
     let values = headers(head).filter(|(name, _)| is_credential(&String::from_utf8_lossy(name)));
-    let texts = values.map(|(_, value)| String::from_utf8_lossy(value).into_owned());
+    let texts = values.map(|(name, value)| {
+        let value = String::from_utf8_lossy(value).into_owned();
+        match value.split_once(';') {
+            Some((first, _)) if name.eq_ignore_ascii_case(b"set-cookie") => first.to_owned(),
+            _ => value,
+        }
+    });
     let words = texts.flat_map(|text| {
         text.split([' ', ';', '=', ','])
             .map(str::to_owned)
@@ -169,11 +166,6 @@ fn credentials(head: &[u8]) -> Vec<String> {
     words
         .filter(|word| word.len() >= SHORTEST_CREDENTIAL)
         .collect()
-}
-
-fn is_credential(header: &str) -> bool {
-    let name = header.to_ascii_lowercase();
-    CREDENTIALS.contains(&name.as_str()) || SUSPECT.iter().any(|word| name.contains(word))
 }
 
 /// Returns `bytes` as text, or as they are if they are not UTF-8. Text that was cut may end within
