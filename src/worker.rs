@@ -27,6 +27,11 @@ pub use work::{Interval, Work};
 
 /// Pause between two attempts to reach a master.
 const RETRY_EVERY: Duration = Duration::from_secs(1);
+/// First pause before the name of a master is looked up again that has no address yet; each further
+/// one is longer by as much.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
+/// Longest such pause: a thousand workers ask 2,000 times a second then.
+const LOOK_AGAIN_AT_MOST: Duration = Duration::from_millis(500);
 /// Time for which a worker whose load is over keeps its data for a master to fetch them.
 const HOLD: Duration = Duration::from_secs(30 * 60);
 
@@ -100,9 +105,10 @@ async fn work(options: Options, request_log: RequestLogSink, stop: CancellationT
     let mut worker = Worker::new(identity, InputSource::Folder(options.inputs), options.grace)
         .checking(options.sha256)
         .logged_to(Some(request_log));
+    let mut unresolved = 0;
     loop {
         let end = tokio::select! {
-            end = attempt(&connector, &mut worker) => end,
+            end = attempt(&connector, &mut worker, &mut unresolved) => end,
             () = stop.cancelled() => End::Drained,
         };
         match end {
@@ -127,15 +133,28 @@ async fn work(options: Options, request_log: RequestLogSink, stop: CancellationT
     }
 }
 
-/// One connection, from dialling to its end, and the pause before the next.
-async fn attempt(connector: &connect::Connector, worker: &mut Worker) -> End {
+/// One connection, from dialling to its end, and the pause before the next. `unresolved` counts the
+/// tries in a row for which the master's name led to no address: the next comes soon, since a
+/// fleet waits for it.
+async fn attempt(connector: &connect::Connector, worker: &mut Worker, unresolved: &mut u32) -> End {
     let end = match connector.open(worker).await {
         Ok((inbound, outbound)) => worker.serve(inbound, outbound).await,
+        Err(e) if e.is_unresolved() => {
+            if unresolved.is_power_of_two() || *unresolved == 0 {
+                tracing::info!("no master yet: {e}");
+            }
+            *unresolved = unresolved.saturating_add(1);
+            worker
+                .work_without_master(look_again_after(*unresolved))
+                .await;
+            return End::Lost;
+        }
         Err(e) => {
             tracing::info!("no master yet: {e}");
             End::Lost
         }
     };
+    *unresolved = 0;
     if matches!(
         end,
         End::Lost
@@ -149,7 +168,26 @@ async fn attempt(connector: &connect::Connector, worker: &mut Worker) -> End {
     end
 }
 
+/// Returns the pause before a name is looked up again that had no address `tries` times in a row.
+fn look_again_after(tries: u32) -> Duration {
+    LOOK_AGAIN.saturating_mul(tries).min(LOOK_AGAIN_AT_MOST)
+}
+
 /// Cores this process may use; one where the system does not say.
 pub fn usable_cores() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_without_an_address_is_looked_up_soon_and_for_ever() {
+        assert_eq!(look_again_after(1), LOOK_AGAIN);
+        assert_eq!(look_again_after(2), LOOK_AGAIN * 2);
+        for tries in [10, 1_000, u32::MAX] {
+            assert_eq!(look_again_after(tries), LOOK_AGAIN_AT_MOST);
+        }
+    }
 }

@@ -6,13 +6,14 @@ pub(super) mod feeder;
 pub(super) mod files;
 mod permit;
 pub(super) mod program;
+pub(super) mod secrecy;
 
 use std::sync::Arc;
 
 use futures::future::join_all;
 
 use crate::engine::auth::{Credentials, RefreshedCredentials, Renewal};
-use crate::engine::net::resolve::Reach;
+use crate::engine::net::resolve::{Freshness, Reach};
 use crate::engine::net::route::Route;
 use crate::engine::prepare::compile::{Calls, Known, Programs, compile};
 use crate::engine::prepare::feeder::{Feed, FeedData};
@@ -88,6 +89,8 @@ pub struct Prepared {
     pub(crate) request_log: Option<Arc<RunLog>>,
     /// Tasks that keep tokens from expiring.
     _renewals: Vec<Renewal>,
+    /// Tasks that keep addresses from growing old.
+    _freshness: Vec<Freshness>,
 }
 
 impl Prepared {
@@ -109,9 +112,9 @@ impl Prepared {
             readiness,
         } = programs;
         let descriptor_digest = digest(&served);
-        // a route of calls finds its addresses when it is first taken, as it is that of its target
         let of_calls = served.into_iter().map(|served| served.route);
-        let routes = parts.routes.into_iter().flatten().chain(of_calls).collect();
+        let routes: Vec<Route> = parts.routes.into_iter().flatten().chain(of_calls).collect();
+        let freshness = routes.iter().filter_map(Route::keep_fresh).collect();
         Self {
             conditions_read_answers,
             steps,
@@ -131,6 +134,7 @@ impl Prepared {
             warnings,
             request_log: None,
             _renewals: renewals,
+            _freshness: freshness,
             plan,
         }
     }
@@ -213,12 +217,12 @@ pub(crate) async fn prepare_in(
         return Err(PrepareError::Invalid(problems));
     };
     files::raise_limit();
-    permit::resolve(&plan, &parts.routes).await?;
+    let mut warnings = unredacted(&plan, inputs);
+    warnings.extend(permit::resolve(&plan, &parts.routes, &services.served).await?);
     let renewals = match services.renewals {
         Some(begun) => begun,
         None => begin_renewals(&plan, &parts).await?,
     };
-    let warnings = unredacted(&plan, inputs);
     let served = services.served;
     Ok(Prepared::new(
         plan, parts, served, programs, renewals, warnings,

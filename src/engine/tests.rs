@@ -8,6 +8,7 @@ mod grpc;
 mod http2;
 mod language;
 mod malformed;
+mod names;
 mod once;
 mod pace;
 mod policy;

@@ -13,6 +13,7 @@ use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
 use tonic::{Request, Status};
 
 use super::{End, Options, Worker};
+use crate::engine::look_up_host;
 use crate::wire::checksum::{self, Mismatch};
 use crate::wire::fleet::fleet_client::FleetClient;
 use crate::wire::fleet::{FromMaster, FromWorker};
@@ -62,20 +63,9 @@ pub enum ConnectError {
         /// The address, as the arguments have it.
         master: String,
     },
-    /// The name cannot be looked up.
-    #[error("cannot resolve {master}: {source}")]
-    Resolve {
-        /// The address, as the arguments have it.
-        master: String,
-        /// Error of the look-up.
-        source: std::io::Error,
-    },
-    /// The name has no address, such as while no master is ready.
-    #[error("{master} has no address")]
-    NoAddress {
-        /// The address, as the arguments have it.
-        master: String,
-    },
+    /// The name cannot be looked up, or has no address, such as while no master is ready.
+    #[error("{0}")]
+    Resolve(String),
     /// The connection failed.
     #[error("cannot reach the master at {address}: {message}")]
     Dial {
@@ -94,12 +84,20 @@ pub enum ConnectError {
     },
 }
 
+impl ConnectError {
+    /// Returns whether the master's name led to no address.
+    pub(super) fn is_unresolved(&self) -> bool {
+        matches!(self, Self::Resolve(_))
+    }
+}
+
 /// Messages of the master; ends when the connection does.
 type Inbound = Pin<Box<dyn Stream<Item = FromMaster> + Send>>;
 
 /// All that is needed to dial the master of a run.
 pub struct Connector {
-    master: String,
+    host: String,
+    port: u16,
     tls: ClientTlsConfig,
     authorization: MetadataValue<Ascii>,
     /// Number of dials so far, so that a master that turned this worker away is not always the
@@ -115,11 +113,13 @@ impl Connector {
             let path = options.channel.join(name);
             std::fs::read_to_string(&path).map_err(|source| ConnectError::Read { path, source })
         };
-        if !options.master.contains(':') {
+        let parts = options.master.rsplit_once(':');
+        let Some((host, port)) = parts.and_then(|(host, port)| Some((host, port.parse().ok()?)))
+        else {
             return Err(ConnectError::Address {
                 master: options.master.clone(),
             });
-        }
+        };
         let ca = read(channel::CA)?;
         checksum::check(&options.sha256, channel::CA, ca.as_bytes())?;
         let tls = ClientTlsConfig::new()
@@ -137,7 +137,8 @@ impl Connector {
             .map_err(|_| ConnectError::Token)?;
         authorization.set_sensitive(true);
         Ok(Self {
-            master: options.master.clone(),
+            host: host.to_owned(),
+            port,
             tls,
             authorization,
             turn: Default::default(),
@@ -161,18 +162,8 @@ impl Connector {
 
     /// Tries every address of the master in turn.
     async fn dial(&self) -> Result<(Inbound, mpsc::Sender<FromWorker>), ConnectError> {
-        let resolved = tokio::net::lookup_host(&self.master)
-            .await
-            .map_err(|source| ConnectError::Resolve {
-                master: self.master.clone(),
-                source,
-            })?;
-        let mut addresses: Vec<SocketAddr> = resolved.collect();
-        if addresses.is_empty() {
-            return Err(ConnectError::NoAddress {
-                master: self.master.clone(),
-            });
-        }
+        let resolved = look_up_host(&self.host, self.port).await;
+        let mut addresses = resolved.map_err(ConnectError::Resolve)?;
         let turn = self.turn.fetch_add(1, std::sync::atomic::Ordering::Relaxed) % addresses.len();
         addresses.rotate_left(turn);
         let mut failure = None;
@@ -182,9 +173,7 @@ impl Connector {
                 Err(e) => failure = Some(e),
             }
         }
-        Err(failure.unwrap_or_else(|| ConnectError::NoAddress {
-            master: self.master.clone(),
-        }))
+        Err(failure.unwrap_or_else(|| ConnectError::Resolve("the name has no address".into())))
     }
 
     /// Opens a stream with the master at one address.

@@ -119,18 +119,25 @@ impl Shard {
         loop {
             let boundary = self.context.recorder.borrow().boundary();
             tokio::time::sleep_until(boundary.into()).await;
-            self.report_renewals();
+            self.report_failures_beside();
             self.context.recorder.borrow_mut().roll(Instant::now());
         }
     }
 
-    /// Records failed token renewals, at the first step that uses the token. Only one shard does
-    /// so.
-    fn report_renewals(&self) {
+    /// Records failed token renewals and look-ups, at the first step that uses the target. Only one
+    /// shard does so.
+    fn report_failures_beside(&self) {
         if self.context.slice.shard > 0 {
             return;
         }
-        for (place, count, why) in self.context.prepared.targets.take_renewal_failures() {
+        let targets = &self.context.prepared.targets;
+        let renewals = targets
+            .take_renewal_failures()
+            .map(|(place, count, why)| (ErrorClass::Auth, place, count, why));
+        let lookups = targets
+            .take_lookup_failures()
+            .map(|(place, count, why)| (ErrorClass::Dns, place, count, why));
+        for (class, place, count, why) in renewals.chain(lookups) {
             let step = self
                 .context
                 .prepared
@@ -138,12 +145,10 @@ impl Shard {
                 .iter()
                 .position(|step| step.route == place)
                 .unwrap_or_default();
-            self.context.recorder.borrow_mut().background_failed(
-                ErrorClass::Auth,
-                step as u16,
-                count,
-                &why,
-            );
+            self.context
+                .recorder
+                .borrow_mut()
+                .background_failed(class, step as u16, count, &why);
         }
     }
 

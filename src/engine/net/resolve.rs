@@ -1,17 +1,36 @@
-//! Addresses of a target: looked up when needed, kept as long as the DNS records say, and used in
-//! turn.
+//! Addresses of a target: looked up before they are needed, kept as long as the DNS records say and
+//! beyond while name servers do not answer, and used in turn.
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, RwLock};
-use std::time::Instant;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::{Duration, Instant};
 
 use hickory_resolver::Resolver;
 use hickory_resolver::config::{LookupIpStrategy, ResolverConfig, ResolverOpts};
+use hickory_resolver::lookup_ip::LookupIp;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
+use hickory_resolver::net::{DnsError, NetError};
+use hickory_resolver::proto::rr::Name;
+use tokio::task::AbortHandle;
 
 use crate::engine::attempt::failure::Failure;
 use crate::plan::AddressRules;
 use crate::plan::policy::NotAllowed;
+
+/// Longest time that one question to a name server may take before the next is asked.
+const ATTEMPT: Duration = Duration::from_secs(1);
+/// Least number of further questions after one without an answer.
+const ATTEMPTS: usize = 3;
+/// Part of the life of an address after which it is looked up again.
+const AHEAD: f64 = 0.8;
+/// Time after its end for which an address is used while no name server answers.
+const STALE: Duration = Duration::from_secs(300);
+/// Time between two look-ups of a name that has no address or a short-lived one, and after a failed
+/// look-up.
+const RETRY: Duration = Duration::from_secs(1);
+/// Shortest time between two look-ups of a name that many connections ask for.
+const LEAST: Duration = Duration::from_millis(100);
 
 /// Name servers and the settings for asking them.
 #[derive(Clone)]
@@ -37,6 +56,10 @@ pub(crate) enum Unresolved {
     /// Name without an address, with the resolver's message.
     #[error("{0}")]
     Dns(String),
+    /// Name of which no name server could tell the address, with the resolver's message: an address
+    /// from before may still be right.
+    #[error("{0}")]
+    Unanswered(String),
     /// Host or address that no step may reach.
     #[error("{0}")]
     NotAllowed(String),
@@ -51,7 +74,7 @@ impl From<NotAllowed> for Unresolved {
 impl From<Unresolved> for Failure {
     fn from(unresolved: Unresolved) -> Self {
         match unresolved {
-            Unresolved::Dns(why) => Failure::Dns(why),
+            Unresolved::Dns(why) | Unresolved::Unanswered(why) => Failure::Dns(why),
             Unresolved::NotAllowed(why) => Failure::NotAllowed(why),
         }
     }
@@ -59,18 +82,23 @@ impl From<Unresolved> for Failure {
 
 /// Addresses of a host, shared by all shards of a worker.
 pub(crate) struct Addresses {
-    name: Name,
+    name: HostName,
     port: u16,
     rules: AddressRules,
     /// Verdict on the host as the URL has it, and on its address if it is one.
     host: Result<(), NotAllowed>,
     cache: RwLock<Cached>,
-    /// Lock that is held during a lookup, so that many users who find the cache stale ask only
-    /// once.
+    /// Lock that is held during a look-up for which requests wait, so that many users who find no
+    /// address ask only once.
     asking: tokio::sync::Mutex<()>,
+    /// True while a look-up goes on beside the load.
+    refreshing: AtomicBool,
+    /// Number of failed look-ups that no request waited for and that have not been reported yet,
+    /// and the reason of the last one.
+    failed: Mutex<Option<(u64, String)>>,
 }
 
-enum Name {
+enum HostName {
     Address(IpAddr),
     Domain {
         domain: String,
@@ -80,70 +108,85 @@ enum Name {
 
 #[derive(Clone)]
 struct Cached {
+    /// Known addresses; empty if there are none.
     addresses: Arc<[SocketAddr]>,
-    until: Option<Instant>,
+    /// Time from which they are looked up again.
+    refresh: Instant,
+    /// Time until which they are used.
+    end: Instant,
+}
+
+/// Task that keeps addresses fresh until this handle is dropped.
+pub(crate) struct Freshness(AbortHandle);
+
+impl Drop for Freshness {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl Cached {
+    fn nothing() -> Self {
+        let now = Instant::now();
+        Self {
+            addresses: Arc::new([]),
+            refresh: now,
+            end: now,
+        }
+    }
 }
 
 impl Addresses {
     /// Prepares to look up `host`.
-    pub(crate) fn new(host: &url::Host<&str>, port: u16, reach: Reach<'_>) -> Self {
+    pub(crate) fn new(host: &url::Host<&str>, port: u16, reach: Reach<'_>) -> Arc<Self> {
         let Reach { names, rules } = reach;
         let name = match host {
-            url::Host::Ipv4(ip) => Name::Address(IpAddr::V4(*ip)),
-            url::Host::Ipv6(ip) => Name::Address(IpAddr::V6(*ip)),
-            url::Host::Domain(domain) => Name::Domain {
+            url::Host::Ipv4(ip) => HostName::Address(IpAddr::V4(*ip)),
+            url::Host::Ipv6(ip) => HostName::Address(IpAddr::V6(*ip)),
+            url::Host::Domain(domain) => HostName::Domain {
                 domain: (*domain).to_owned(),
                 names: Box::new(names.clone()),
             },
         };
-        let none = Cached {
-            addresses: Arc::new([]),
-            until: None,
-        };
-        Self {
+        Arc::new(Self {
             name,
             port,
             rules: rules.clone(),
             host: rules.check_host(host, port),
-            cache: RwLock::new(none),
+            cache: RwLock::new(Cached::nothing()),
             asking: tokio::sync::Mutex::new(()),
-        }
+            refreshing: AtomicBool::new(false),
+            failed: Mutex::default(),
+        })
     }
 
-    /// Returns the addresses, looked up again if they are stale. They are never empty and never
-    /// include one that no step may reach: a name with such an address has none.
-    pub(crate) async fn get(&self) -> Result<Arc<[SocketAddr]>, Unresolved> {
+    /// Returns the addresses. Known ones are returned at once, and looked up again beside that when
+    /// it is time; only without any does the caller wait. They are never empty and never include
+    /// one that no step may reach: a name with such an address has none.
+    pub(crate) async fn get(self: &Arc<Self>) -> Result<Arc<[SocketAddr]>, Unresolved> {
         self.host.clone()?;
-        let (domain, names) = match &self.name {
-            Name::Address(ip) => return Ok(Arc::new([SocketAddr::new(*ip, self.port)])),
-            Name::Domain { domain, names } => (domain, names),
-        };
-        if let Some(addresses) = self.cached() {
+        if let HostName::Address(ip) = self.name {
+            return Ok(Arc::new([SocketAddr::new(ip, self.port)]));
+        }
+        if let Some(addresses) = self.known() {
             return Ok(addresses);
         }
         let _asking = self.asking.lock().await;
-        if let Some(addresses) = self.cached() {
+        if let Some(addresses) = self.known() {
             return Ok(addresses);
         }
-        let found = lookup(domain, self.port, names)
-            .await
-            .map_err(Unresolved::Dns)?;
-        for address in found.addresses.iter() {
-            self.rules.check_address(address.ip()).map_err(|refused| {
-                Unresolved::NotAllowed(format!("{domain} resolves to {}: {refused}", address.ip()))
-            })?;
-        }
-        *self
-            .cache
-            .write()
-            .unwrap_or_else(|poisoned| poisoned.into_inner()) = found.clone();
+        let found = self.look_up().await?;
+        self.store(found.clone());
         Ok(found.addresses)
     }
 
     /// Returns the address to give to a proxy in the host's place; `None` if no rule speaks of
     /// addresses, and the proxy finds them by itself. `turn` counts connections, so that addresses
     /// are used in turn.
-    pub(crate) async fn for_proxy(&self, turn: u64) -> Result<Option<SocketAddr>, Unresolved> {
+    pub(crate) async fn for_proxy(
+        self: &Arc<Self>,
+        turn: u64,
+    ) -> Result<Option<SocketAddr>, Unresolved> {
         self.host.clone()?;
         if !self.rules.name_networks() {
             return Ok(None);
@@ -152,48 +195,208 @@ impl Addresses {
         Ok(Some(addresses[(turn % addresses.len() as u64) as usize]))
     }
 
-    /// Returns the number of addresses from the last lookup.
+    /// Returns the number of addresses from the last look-up.
     pub(crate) fn count(&self) -> usize {
         match &self.name {
-            Name::Address(_) => 1,
-            Name::Domain { .. } => self
-                .cache
-                .read()
-                .unwrap_or_else(|poisoned| poisoned.into_inner())
-                .addresses
-                .len(),
+            HostName::Address(_) => 1,
+            HostName::Domain { .. } => self.cached().addresses.len(),
         }
     }
 
-    fn cached(&self) -> Option<Arc<[SocketAddr]>> {
-        let cache = self
-            .cache
+    /// Starts a task that looks the name up again ahead of time, so that no request waits for it.
+    pub(crate) fn keep_fresh(self: &Arc<Self>) -> Freshness {
+        let addresses = self.clone();
+        let task = tokio::spawn(async move {
+            if matches!(addresses.name, HostName::Address(_)) {
+                return;
+            }
+            loop {
+                let Cached { refresh, .. } = addresses.cached();
+                let next = refresh.max(Instant::now() + RETRY);
+                tokio::time::sleep_until(next.into()).await;
+                addresses.refresh().await;
+            }
+        });
+        Freshness(task.abort_handle())
+    }
+
+    /// Returns the number of failed look-ups that no request waited for since the last call, and
+    /// the reason of the last one.
+    pub(crate) fn take_failures(&self) -> Option<(u64, String)> {
+        self.failed().take()
+    }
+
+    /// Returns the addresses that are known, and starts to look them up again if it is time.
+    fn known(self: &Arc<Self>) -> Option<Arc<[SocketAddr]>> {
+        let Cached {
+            addresses,
+            refresh,
+            end,
+        } = self.cached();
+        let now = Instant::now();
+        if addresses.is_empty() || now >= end {
+            return None;
+        }
+        if now >= refresh {
+            self.refresh_beside();
+        }
+        Some(addresses)
+    }
+
+    /// Starts a look-up beside the load, unless one goes on.
+    fn refresh_beside(self: &Arc<Self>) {
+        if self.refreshing.load(Ordering::Relaxed) {
+            return;
+        }
+        let addresses = self.clone();
+        // it ends with the thread that started it: then another starts the next
+        tokio::spawn(async move { addresses.refresh().await });
+    }
+
+    /// Looks the name up again, unless that goes on already. Without an answer the known addresses
+    /// stay in use, and the failure is kept to be reported.
+    async fn refresh(&self) {
+        let Some(_turn) = Turn::take(&self.refreshing) else {
+            return;
+        };
+        match self.look_up().await {
+            Ok(found) => self.store(found),
+            Err(Unresolved::Dns(_) | Unresolved::NotAllowed(_)) => self.store(Cached::nothing()),
+            Err(Unresolved::Unanswered(why)) => {
+                let mut cached = self.cached();
+                cached.refresh = Instant::now() + RETRY;
+                let is_known = !cached.addresses.is_empty();
+                self.store(cached);
+                if is_known {
+                    self.failed_beside(&why);
+                }
+            }
+        }
+    }
+
+    fn failed_beside(&self, why: &str) {
+        tracing::warn!("a known address stays in use: {why}");
+        let mut failed = self.failed();
+        let before = failed.take().map_or(0, |(count, _)| count);
+        *failed = Some((before + 1, format!("{why}; the known address stays in use")));
+    }
+
+    async fn look_up(&self) -> Result<Cached, Unresolved> {
+        let HostName::Domain { domain, names } = &self.name else {
+            return Ok(self.cached());
+        };
+        let found = look_up(domain, self.port, names).await?;
+        for address in found.addresses.iter() {
+            self.rules.check_address(address.ip()).map_err(|refused| {
+                Unresolved::NotAllowed(format!("{domain} resolves to {}: {refused}", address.ip()))
+            })?;
+        }
+        Ok(found)
+    }
+
+    fn cached(&self) -> Cached {
+        self.cache
             .read()
-            .unwrap_or_else(|poisoned| poisoned.into_inner());
-        cache
-            .until
-            .is_some_and(|until| Instant::now() < until)
-            .then(|| cache.addresses.clone())
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    fn store(&self, cached: Cached) {
+        *self.cache.write().unwrap_or_else(PoisonError::into_inner) = cached;
+    }
+
+    fn failed(&self) -> std::sync::MutexGuard<'_, Option<(u64, String)>> {
+        self.failed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Looks up a name. A new resolver is used each time, since its connections belong to one runtime
-/// and every shard has its own.
-async fn lookup(domain: &str, port: u16, names: &NameServers) -> Result<Cached, String> {
-    let NameServers { config, options } = names.clone();
-    let failed = |why: &dyn std::fmt::Display| format!("cannot resolve {domain}: {why}");
-    let builder = Resolver::builder_with_config(config, TokioRuntimeProvider::default())
-        .with_options(options);
-    let resolver = builder.build().map_err(|e| failed(&e))?;
-    let found = resolver.lookup_ip(domain).await.map_err(|e| failed(&e))?;
+/// Turn of the one that looks a name up beside the load; given back when it is dropped, be it
+/// because its thread ended.
+struct Turn<'a>(&'a AtomicBool);
+
+impl<'a> Turn<'a> {
+    fn take(refreshing: &'a AtomicBool) -> Option<Self> {
+        (!refreshing.swap(true, Ordering::AcqRel)).then_some(Self(refreshing))
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Release);
+    }
+}
+
+/// Looks up a name: its IPv4 addresses, or else its IPv6 addresses, since half of the connections
+/// would fail where there is no route for one of the two kinds.
+async fn look_up(domain: &str, port: u16, names: &NameServers) -> Result<Cached, Unresolved> {
+    let begun = Instant::now();
+    let found = match ask(domain, names, LookupIpStrategy::Ipv4Only).await {
+        Ok(found) => found,
+        Err(first) => ask(domain, names, LookupIpStrategy::Ipv6Only)
+            .await
+            // a name server that did not answer the one question may know an address
+            .map_err(|second| worse(first, second))?,
+    };
     let addresses: Arc<[SocketAddr]> = found.iter().map(|ip| SocketAddr::new(ip, port)).collect();
     if addresses.is_empty() {
-        return Err(failed(&"the name has no address"));
+        return Err(Unresolved::Dns(cannot(domain, &"the name has no address")));
     }
+    let until = found.valid_until();
+    let life = until.saturating_duration_since(begun);
     Ok(Cached {
         addresses,
-        until: Some(found.valid_until()),
+        refresh: begun + life.mul_f64(AHEAD).max(LEAST),
+        end: until + STALE,
     })
+}
+
+/// Asks for the addresses of one kind. A new resolver is used each time, since its connections
+/// belong to one runtime and every shard has its own.
+async fn ask(
+    domain: &str,
+    names: &NameServers,
+    strategy: LookupIpStrategy,
+) -> Result<LookupIp, Unresolved> {
+    let NameServers {
+        config,
+        mut options,
+    } = names.clone();
+    options.ip_strategy = strategy;
+    let nothing = |why: &dyn std::fmt::Display| Unresolved::Dns(cannot(domain, why));
+    let resolver = Resolver::builder_with_config(config, TokioRuntimeProvider::default())
+        .with_options(options)
+        .build()
+        .map_err(|e| nothing(&e))?;
+    // a URL has its host in ASCII already, and DNS allows every character of it
+    let name = Name::from_ascii(domain).map_err(|e| nothing(&e))?;
+    resolver.lookup_ip(name).await.map_err(|error| match error {
+        NetError::Dns(DnsError::NoRecordsFound(_)) => nothing(&error),
+        _ => Unresolved::Unanswered(cannot(domain, &error)),
+    })
+}
+
+fn cannot(domain: &str, why: &dyn std::fmt::Display) -> String {
+    format!("cannot resolve {domain}: {why}")
+}
+
+/// Returns of two failures the one that leaves more open.
+fn worse(first: Unresolved, second: Unresolved) -> Unresolved {
+    match (&first, &second) {
+        (Unresolved::Dns(_), Unresolved::Unanswered(_)) => second,
+        _ => first,
+    }
+}
+
+/// Looks up a host with the name servers of the system, once: an address is no look-up. Questions
+/// are asked again as those about targets are, after a second without an answer.
+pub async fn look_up_host(host: &str, port: u16) -> Result<Vec<SocketAddr>, String> {
+    if let Ok(ip) = host.trim_matches(['[', ']']).parse() {
+        return Ok(vec![SocketAddr::new(ip, port)]);
+    }
+    let found = look_up(host, port, &NameServers::of_system()).await;
+    found
+        .map(|found| found.addresses.to_vec())
+        .map_err(|why| why.to_string())
 }
 
 impl NameServers {
@@ -208,8 +411,8 @@ impl NameServers {
         };
         let (config, mut options) =
             hickory_resolver::system_conf::read_system_conf().unwrap_or_else(|_| none());
-        // half of the connections would fail where there is no route for one of the two kinds
-        options.ip_strategy = LookupIpStrategy::Ipv4thenIpv6;
+        options.timeout = options.timeout.min(ATTEMPT);
+        options.attempts = options.attempts.max(ATTEMPTS);
         Self { config, options }
     }
 }
@@ -218,7 +421,7 @@ impl NameServers {
 mod tests {
     use super::*;
 
-    fn addresses(host: url::Host<&str>, rules: &AddressRules) -> Addresses {
+    fn addresses(host: url::Host<&str>, rules: &AddressRules) -> Arc<Addresses> {
         let names = &NameServers::of_system();
         Addresses::new(&host, 80, Reach { names, rules })
     }
@@ -227,6 +430,25 @@ mod tests {
     fn network(cidr: &str) -> AddressRules {
         let rules = format!(r#"[{{"policy": "p", "cidrs": ["{cidr}"]}}]"#);
         serde_json::from_str(&rules).unwrap()
+    }
+
+    #[tokio::test]
+    async fn an_address_is_used_until_five_minutes_after_its_end_and_no_longer() {
+        let addresses = addresses(
+            url::Host::Domain("starling.invalid"),
+            &AddressRules::default(),
+        );
+        let known: Arc<[SocketAddr]> = Arc::new(["127.0.0.1:80".parse().unwrap()]);
+        let now = Instant::now();
+        let stored = |end: Instant| Cached {
+            addresses: known.clone(),
+            refresh: now,
+            end,
+        };
+        addresses.store(stored(now + STALE));
+        assert_eq!(addresses.known(), Some(known.clone()));
+        addresses.store(stored(now));
+        assert_eq!(addresses.known(), None);
     }
 
     #[tokio::test]
@@ -309,6 +531,6 @@ mod tests {
                 .iter()
                 .all(|address| address.ip().is_loopback())
         );
-        assert!(addresses.cached().is_some());
+        assert_eq!(addresses.count(), addresses.known().unwrap().len());
     }
 }

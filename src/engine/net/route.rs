@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Instant;
 
 use http::uri::Scheme;
@@ -11,7 +12,7 @@ use url::Url;
 use crate::engine::attempt::Opened;
 use crate::engine::attempt::failure::Failure;
 use crate::engine::net::proxy::Proxy;
-use crate::engine::net::resolve::{Addresses, Reach, Unresolved};
+use crate::engine::net::resolve::{Addresses, Freshness, Reach, Unresolved};
 use crate::engine::net::stream::{Socket, Stream};
 use crate::engine::net::tls::Tls;
 use crate::plan::grpc::{Channels, Grpc};
@@ -28,7 +29,7 @@ pub(crate) struct Route {
     pub(crate) http: Http,
     place: Place,
     /// Addresses of the target itself, if connections are made to a proxy.
-    behind_proxy: Option<Addresses>,
+    behind_proxy: Option<Arc<Addresses>>,
     proxy: Option<Proxy>,
     tls: Option<Tls>,
     /// Settings of channels, if the route carries calls over gRPC.
@@ -40,7 +41,7 @@ pub(crate) struct Route {
 /// Address to connect to.
 enum Place {
     /// Addresses of the target or of its proxy.
-    Network(Addresses),
+    Network(Arc<Addresses>),
     Unix(String),
 }
 
@@ -163,6 +164,24 @@ impl Route {
         match &self.place {
             Place::Network(addresses) => addresses.get().await.map(drop),
             Place::Unix(_) => Ok(()),
+        }
+    }
+
+    /// Starts a task that looks the host up again ahead of time; `None` if there is nothing to look
+    /// up.
+    pub(crate) fn keep_fresh(&self) -> Option<Freshness> {
+        match &self.place {
+            Place::Network(addresses) => Some(addresses.keep_fresh()),
+            Place::Unix(_) => None,
+        }
+    }
+
+    /// Returns the number of failed look-ups that no request waited for since the last call, and
+    /// the reason of the last one.
+    pub(crate) fn take_failures(&self) -> Option<(u64, String)> {
+        match &self.place {
+            Place::Network(addresses) => addresses.take_failures(),
+            Place::Unix(_) => None,
         }
     }
 
@@ -301,7 +320,7 @@ fn choose_port_late(_: &TcpSocket) -> io::Result<()> {
 }
 
 /// Returns the addresses of the host of `url`; `None` if there is no host in it.
-fn addresses_of(url: &Url, reach: Reach<'_>) -> Option<Addresses> {
+fn addresses_of(url: &Url, reach: Reach<'_>) -> Option<Arc<Addresses>> {
     let (host, port) = url.host().zip(url.port_or_known_default())?;
     Some(Addresses::new(&host, port, reach))
 }

@@ -7,7 +7,8 @@ use crate::engine::auth::{Credentials, RefreshedCredentials};
 use crate::engine::net::resolve::Unresolved;
 use crate::engine::net::route::Route;
 use crate::engine::prepare::PrepareError;
-use crate::plan::{Plan, Problem};
+use crate::engine::protocol::grpc::services::Served;
+use crate::plan::{Plan, Preflight, Problem};
 
 /// Fails if a target or a token endpoint may not be reached. Names that do not resolve are left to
 /// whoever needs their addresses. Without rules nothing is asked.
@@ -40,14 +41,21 @@ pub(super) async fn check(
     }
 }
 
-/// Finds the addresses of every target. Fails with those that may not be reached, or else with
-/// those whose names do not resolve.
-pub(super) async fn resolve(plan: &Plan, routes: &[Option<Route>]) -> Result<(), PrepareError> {
+/// Finds the addresses of every target, and of the calls over gRPC to them. Fails with those that
+/// may not be reached, or else with those whose names do not resolve; with preflight `Off` the latter
+/// are remarks, which are returned.
+pub(super) async fn resolve(
+    plan: &Plan,
+    routes: &[Option<Route>],
+    served: &[Served],
+) -> Result<Vec<String>, PrepareError> {
     let resolved = join_all(routes.iter().map(async |route| match route {
         Some(route) => route.resolve().await,
         None => Ok(()),
     }));
-    let resolved = resolved.await;
+    // those have the hosts of targets, of which the outcome tells
+    let of_calls = join_all(served.iter().map(|served| served.route.resolve()));
+    let (resolved, _) = futures::join!(resolved, of_calls);
     let refused = resolved.iter().cloned().map(refusal).collect();
     let refused: Vec<Problem> = problems(plan, "url", refused).collect();
     if !refused.is_empty() {
@@ -57,8 +65,8 @@ pub(super) async fn resolve(plan: &Plan, routes: &[Option<Route>]) -> Result<(),
         .into_iter()
         .map(|outcome| outcome.err().map(|why| why.to_string()));
     let unknown: Vec<Problem> = problems(plan, "url", unknown.collect()).collect();
-    match unknown.is_empty() {
-        true => Ok(()),
+    match unknown.is_empty() || plan.preflight == Preflight::Off {
+        true => Ok(unknown.iter().map(Problem::to_string).collect()),
         false => Err(PrepareError::Target(unknown)),
     }
 }
@@ -66,7 +74,7 @@ pub(super) async fn resolve(plan: &Plan, routes: &[Option<Route>]) -> Result<(),
 fn refusal(outcome: Result<(), Unresolved>) -> Option<String> {
     match outcome {
         Err(Unresolved::NotAllowed(why)) => Some(why),
-        Ok(()) | Err(Unresolved::Dns(_)) => None,
+        Ok(()) | Err(Unresolved::Dns(_) | Unresolved::Unanswered(_)) => None,
     }
 }
 

@@ -68,6 +68,15 @@ impl Targets {
                 Some((place, count, why))
             })
     }
+
+    /// Returns the failed look-ups of targets that no request waited for since the last call:
+    /// position of the route, their number, and the reason of the last one.
+    pub(crate) fn take_lookup_failures(&self) -> impl Iterator<Item = (usize, u64, String)> {
+        self.routes.iter().enumerate().filter_map(|(place, route)| {
+            let (count, why) = route.take_failures()?;
+            Some((place, count, why))
+        })
+    }
 }
 
 impl Transport {

@@ -105,7 +105,7 @@ async fn load_moves_to_new_addresses_within_one_age() {
         metadata_host: None,
     };
 
-    let mut plan = thinking(&format!("http://models.example.:{port}"), 8, 1_500, 5);
+    let mut plan = thinking(&format!("http://models.example.:{port}"), 8, 3_000, 5);
     plan.http.connection_max_age = Duration::from_millis(400);
     let prepared = Arc::new(
         prepare_in(Arc::new(plan), &Inputs::default(), &world)
@@ -116,8 +116,9 @@ async fn load_moves_to_new_addresses_within_one_age() {
     tokio::time::sleep(Duration::from_millis(300)).await;
     let before = served.each_ref().map(|count| count.load(Ordering::Relaxed));
     *addresses.lock().unwrap() = vec![new];
-    // one age, the fifth by which it may be longer, and a little
-    tokio::time::sleep(Duration::from_millis(600)).await;
+    // a second until the name is looked up again, one age, the fifth by which it may be longer, and
+    // a little
+    tokio::time::sleep(Duration::from_millis(1_600)).await;
     let moved = served[0].load(Ordering::Relaxed);
     let snapshot = sum(&deltas(&mut running).await);
     assert!(before[0] > 0 && before[1] == 0, "{before:?}");
