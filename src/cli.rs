@@ -15,6 +15,7 @@ pub mod in_process;
 mod objects;
 mod overrides;
 mod progress;
+mod report;
 mod roles;
 mod run;
 mod strict;
@@ -53,6 +54,7 @@ pub struct Cli {
 enum Command {
     Run(Box<run::Options>),
     Validate(validate::Options),
+    Report(report::Options),
     /// Serve a text categoriser and a model endpoint to try load tests on
     ///
     /// The service answers POST /predict and POST /serving-endpoints/NAME/invocations; GET /_count
@@ -81,6 +83,7 @@ pub fn main() -> ExitCode {
     let exit = match Cli::parse().command {
         Command::Run(options) => run::run(*options),
         Command::Validate(options) => validate::run(&options),
+        Command::Report(options) => report::run(&options),
         Command::DemoService(options) => demo_service::run(*options),
         Command::Crd(options) => generate::crd(&options),
         Command::Rbac(options) => generate::rbac(&options),

@@ -305,7 +305,8 @@ async fn carry_out(
     outcome
 }
 
-fn show(result: &RunResult) {
+/// Prints a result as a page for people, coloured on a terminal that wants it.
+pub(super) fn show(result: &RunResult) {
     let no_colour = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     let style = if std::io::stdout().is_terminal() && !no_colour {
         Style::Coloured

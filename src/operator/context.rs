@@ -63,6 +63,9 @@ pub struct Context {
 
 type SharedMemory = Arc<tokio::sync::Mutex<Memory>>;
 
+/// Time between two looks for masters that may give way to a run that finds no room.
+const ROOM_EVERY: Duration = Duration::from_secs(10);
+
 /// Memory of one LoadTest between its passes.
 #[derive(Default)]
 pub struct Memory {
@@ -80,6 +83,8 @@ pub struct Memory {
     pub channel_seen: Option<Instant>,
     /// Begin of the time for which this process has found no master that answers.
     pub unreachable_since: Option<Instant>,
+    /// Last look for masters of ended runs that may give way.
+    pub room_looked_for: Option<Instant>,
     /// Number of passes in a row that failed.
     pub failures: u32,
     /// Last unreadable time that went to the log.
@@ -92,6 +97,18 @@ impl Memory {
     pub fn channel_looked_at(&self) -> Option<Instant> {
         self.channel_seen
             .filter(|_| self.unreachable_since.is_none())
+    }
+
+    /// Returns whether it is time to look for room, which is then noted: what gave way last time
+    /// needs a while to be gone, and the scheduler to notice.
+    pub fn may_look_for_room(&mut self) -> bool {
+        let is_time = self
+            .room_looked_for
+            .is_none_or(|at| at.elapsed() >= ROOM_EVERY);
+        if is_time {
+            self.room_looked_for = Some(Instant::now());
+        }
+        is_time
     }
 
     /// Logs a time of `test` that cannot be read, once for as long as it is the same.

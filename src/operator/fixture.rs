@@ -73,6 +73,7 @@ pub fn applied() -> Observed {
         heard: None,
         unreachable_for: Duration::ZERO,
         acknowledged: None,
+        spare_masters: Vec::new(),
         result: None,
         refusal: None,
         since_status: None,
@@ -117,6 +118,8 @@ pub fn progress(run: &str, state: MasterState) -> Progress {
         users: 0,
         rps: 0,
         p95_micros: 0,
+        deadline_micros: 0,
+        granted_micros: None,
         one_off: None,
     }
 }

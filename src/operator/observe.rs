@@ -1,6 +1,8 @@
 //! Observing: the LoadTest as it is now, its run's children and Pods, and what its master last said.
 //! Thin; nothing is decided here.
 
+mod room;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -61,6 +63,7 @@ pub async fn observe(
         heard: None,
         unreachable_for: Duration::ZERO,
         acknowledged: None,
+        spare_masters: Vec::new(),
         result: None,
         refusal: None,
         since_status: memory.status_written.map(|at| at.elapsed()),
@@ -147,6 +150,12 @@ async fn observe_active(
     let stored = seen.result.take();
     look_at_master(context, run, seen, memory);
     seen.result = stored.or(seen.result.take());
+    if run.started_at.is_none()
+        && seen.pods.iter().any(PodView::finds_no_room)
+        && memory.may_look_for_room()
+    {
+        seen.spare_masters = room::spare_masters(context, &found.namespace, run).await?;
+    }
     Ok(())
 }
 

@@ -365,6 +365,27 @@ mod tests {
     }
 
     #[test]
+    fn only_for_want_of_cpu_or_memory_is_room_made() {
+        let waiting = |message: &str| {
+            pod(json!({"conditions": [{
+                "type": "PodScheduled",
+                "status": "False",
+                "reason": "Unschedulable",
+                "message": message,
+            }]}))
+            .finds_no_room()
+        };
+        assert!(waiting("0/1 nodes are available: 1 Insufficient cpu."));
+        assert!(waiting(
+            "0/2 nodes are available: 2 Insufficient memory. preemption: none"
+        ));
+        assert!(!waiting(
+            "0/1 nodes are available: 1 node(s) had untolerated taint {a: b}."
+        ));
+        assert!(!pod(json!({})).finds_no_room());
+    }
+
+    #[test]
     fn what_is_as_it_should_be_is_no_trouble() {
         for state in [
             json!({"waiting": {"reason": "ContainerCreating"}}),

@@ -51,6 +51,9 @@ pub struct Observed {
     pub result: Option<Arc<RunResult>>,
     /// Create that the API server refused in the round before.
     pub refusal: Option<Refusal>,
+    /// Masters of ended runs in the namespace that may give way to this run, oldest first; known
+    /// only while the run finds no room.
+    pub spare_masters: Vec<SpareMaster>,
     /// Time since this process last wrote the status; `None` when it has not.
     pub since_status: Option<Duration>,
     /// Shortest time between two writes of progress alone.
@@ -62,6 +65,17 @@ impl Observed {
     pub fn status(&self) -> LoadTestStatus {
         self.test.status.clone().unwrap_or_default()
     }
+}
+
+/// Master of an ended run whose report is stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SpareMaster {
+    /// Id of the run.
+    pub run: String,
+    /// UID of the master's Deployment.
+    pub uid: String,
+    /// End of the run, RFC 3339.
+    pub finished_at: String,
 }
 
 /// Policies of the cluster that select the LoadTest's namespace.
@@ -225,6 +239,18 @@ pub struct PodView {
     pub trouble: Option<Trouble>,
     /// Cause for which the Pod, or a container of it, ended before its time.
     pub loss: Option<Trouble>,
+}
+
+impl PodView {
+    /// Returns whether the scheduler has no CPU or memory for the Pod.
+    pub fn finds_no_room(&self) -> bool {
+        self.trouble.as_ref().is_some_and(|trouble| {
+            trouble.reason == Reason::Unschedulable
+                && ["Insufficient cpu", "Insufficient memory"]
+                    .iter()
+                    .any(|want| trouble.message.contains(want))
+        })
+    }
 }
 
 /// Trouble that keeps a Pod from running.

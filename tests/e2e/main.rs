@@ -34,6 +34,7 @@ mod losses;
 mod model_serving;
 mod once;
 mod policy;
+mod room;
 mod secrets;
 mod silent_masters;
 mod targets;

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use super::activity::{Activity, active_draft, end, finish, grant_to, unreachable};
 use super::clocks;
-use super::decision::{Create, Decision, Requeue};
+use super::decision::{Create, Decision, Deletion, Requeue};
 use super::policy::permitted;
 use crate::crd::Phase;
 use crate::crd::status::{MasterStatus, RunEnd, RunStatus};
@@ -15,7 +15,7 @@ use crate::operator::reason::Reason;
 use crate::operator::spec_check::SpecCheck;
 use crate::operator::status::{Draft, Situation};
 use crate::operator::times::{self, TimeError};
-use crate::operator::view::{MasterView, Observed, PodView, Refusal, RefusalKind};
+use crate::operator::view::{MasterView, Observed, PodView, Refusal, RefusalKind, SpareMaster};
 use crate::wire::control::{MasterState, ProblemKind, Progress, WorkerProblem};
 
 /// Decides about a run that has not been granted.
@@ -71,6 +71,7 @@ pub fn decide<'a>(
         seen.master != MasterView::Unasked || !missing.is_empty() || seen.refusal.is_some();
     Decision {
         create,
+        delete: give_way(seen),
         status: is_told.then(|| active_draft(seen, run, Phase::Starting, activity)),
         requeue: Requeue::After(match seen.refusal {
             Some(_) => clocks::REFUSED,
@@ -82,6 +83,21 @@ pub fn decide<'a>(
         }),
         ..Decision::default()
     }
+}
+
+/// Returns the deletion of the oldest master that may give way to a run that finds no room. One at
+/// a time: the scheduler has to notice first.
+fn give_way(seen: &Observed) -> Vec<Deletion> {
+    let oldest = seen.spare_masters.first();
+    oldest
+        .map(|SpareMaster { run, uid, .. }| Deletion {
+            child: Child::Master,
+            name: Child::Master.name(run),
+            run: run.clone(),
+            uid: uid.clone(),
+        })
+        .into_iter()
+        .collect()
 }
 
 /// Waits for the end of the suspension; the objects that are there stay.

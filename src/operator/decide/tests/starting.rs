@@ -1,6 +1,7 @@
 //! Decisions up to the first grant: the run id, the children, and what the run waits for.
 
 use super::*;
+use crate::operator::view::SpareMaster;
 
 #[test]
 fn an_invalid_spec_creates_nothing_and_names_the_field() {
@@ -262,4 +263,31 @@ fn suspended_before_the_start_creates_nothing_grants_nothing_and_gives_the_time_
         (status.phase, status.run.unwrap().start_by),
         (Some(Phase::Starting), write_instant(later(20_600)))
     );
+}
+
+#[test]
+fn a_run_without_room_has_the_oldest_finished_master_of_all_give_way() {
+    let mut seen = standing(MasterState::Waiting);
+    let spare = |run: &str, at: &str| SpareMaster {
+        run: run.into(),
+        uid: format!("of-{run}"),
+        finished_at: at.into(),
+    };
+    let deletes = |seen: &Observed| {
+        let writes = decide(seen, now()).writes.into_iter();
+        let deletes = writes.filter(|write| matches!(write, Write::Delete { .. }));
+        deletes.collect::<Vec<_>>()
+    };
+    assert_eq!(deletes(&seen), []);
+    seen.spare_masters = vec![spare("old-a", fixture::NOW), spare("old-b", fixture::NOW)];
+    assert_eq!(
+        deletes(&seen),
+        [Write::Delete {
+            child: Child::Master,
+            run: "old-a".into(),
+            uid: "of-old-a".into()
+        }]
+    );
+    seen.test.spec.run.suspend = true;
+    assert_eq!(deletes(&seen), [], "a held run takes nobody's room");
 }
