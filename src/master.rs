@@ -24,9 +24,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use rustls::ServerConfig;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
-use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 use tonic::service::interceptor::InterceptedService;
@@ -34,6 +34,7 @@ use tonic::transport::{Identity, Server, ServerTlsConfig};
 use tonic::{Request, Status};
 
 use crate::runtime::admin::{self, Admin};
+use crate::runtime::door::{self, CertificateError, Door};
 use crate::wire::MAX_MESSAGE;
 use crate::wire::checksum::{self, FileHash, Mismatch};
 use crate::wire::fleet::fleet_server::FleetServer;
@@ -51,6 +52,10 @@ const TICK: Duration = Duration::from_millis(250);
 const PING_EVERY: Duration = Duration::from_secs(5);
 /// Time that connections get to close after the end has been asked for.
 const DRAIN: Duration = Duration::from_secs(3);
+
+/// Most connections to a port that have shown no token; each worker may have two more on the port
+/// for workers.
+const STRANGERS: usize = 256;
 
 /// Arguments of `starling master`.
 #[derive(Debug, Clone, clap::Args)]
@@ -70,12 +75,18 @@ pub struct Options {
     /// Port for workers and operator (TLS)
     #[arg(long, default_value_t = layout::CONTROL_PORT)]
     pub control_port: u16,
-    /// Port of the read API (HTTP, token)
+    /// Port of the read API (token; HTTP, or HTTPS with --ui-cert)
     #[arg(long, default_value_t = layout::UI_PORT)]
     pub ui_port: u16,
-    /// Port of /metrics, /livez and /readyz (HTTP)
+    /// Port of /metrics, /livez and /readyz (HTTP, or HTTPS with --ui-cert)
     #[arg(long, default_value_t = layout::ADMIN_PORT)]
     pub admin_port: u16,
+    /// PEM certificate chain of the read API and the metrics, which are then served over TLS
+    #[arg(long, value_name = "FILE", requires = "ui_key")]
+    pub ui_cert: Option<PathBuf>,
+    /// PEM key of that certificate
+    #[arg(long, value_name = "FILE", requires = "ui_cert")]
+    pub ui_key: Option<PathBuf>,
 }
 
 /// Reasons why a master ended, or could not begin.
@@ -123,6 +134,9 @@ pub enum MasterError {
     /// One of the plain HTTP servers failed.
     #[error("cannot serve HTTP: {0}")]
     Http(std::io::Error),
+    /// The certificate of the read API cannot be used.
+    #[error(transparent)]
+    Certificate(#[from] CertificateError),
 }
 
 /// The coordinator behind a lock, and a signal for those who wait for it to change. Clones share
@@ -202,6 +216,8 @@ pub struct Listeners {
     pub ui: TcpListener,
     /// `/metrics`, `/livez` and `/readyz`, over HTTP.
     pub admin: TcpListener,
+    /// Certificate with which the last two are served over TLS instead.
+    pub tls: Option<Arc<ServerConfig>>,
 }
 
 /// Serves a run until `stop` is cancelled: a master keeps its result for as long as it is left
@@ -215,8 +231,15 @@ pub async fn run(options: Options, stop: CancellationToken) -> Result<(), Master
         control_port,
         ui_port,
         admin_port,
+        ui_cert,
+        ui_key,
     } = options;
+    let tls = match ui_cert.zip(ui_key) {
+        Some((certificate, key)) => Some(door::read_certificate(&certificate, &key)?),
+        None => None,
+    };
     let listeners = Listeners {
+        tls,
         control: listen(control_port).await?,
         ui: listen(ui_port).await?,
         admin: listen(admin_port).await?,
@@ -295,13 +318,24 @@ pub async fn serve(
     let secret = |name: &str| mounted.read(&mounted.channel.join(name));
     let identity = Identity::from_pem(secret(channel::MASTER_CERT)?, secret(channel::MASTER_KEY)?);
     let tokens = mounted.tokens()?;
+    let workers = file.workers;
     let coordinator = Coordinator::new(file, memory, Instant::now())?.sending(json);
     let master = Shared::new(coordinator);
-    let Listeners { control, ui, admin } = listeners;
+    let Listeners {
+        control,
+        ui,
+        admin,
+        tls,
+    } = listeners;
+    let strangers = STRANGERS + 2 * workers as usize;
+    let control = Door::new(control, strangers);
     let control = serve_control(master.clone(), identity, &tokens, control, stop.clone());
-    let ui = axum::serve(ui, api::read(master.clone(), tokens.read.clone()))
-        .with_graceful_shutdown(stop.clone().cancelled_owned());
-    let admin = admin::serve(admin, Arc::new(master.clone()), stop.clone());
+    let ui = Door::new(ui, STRANGERS).serve(
+        api::read(master.clone(), tokens.read.clone()),
+        tls.clone(),
+        stop.clone(),
+    );
+    let admin = admin::serve(admin, tls, Arc::new(master.clone()), stop.clone());
     let serving = async {
         tokio::try_join!(
             control,
@@ -330,7 +364,7 @@ async fn serve_control(
     master: Shared,
     identity: Identity,
     tokens: &Tokens,
-    listener: TcpListener,
+    door: Door,
     stop: CancellationToken,
 ) -> Result<(), MasterError> {
     let token = tokens.worker.clone();
@@ -339,6 +373,9 @@ async fn serve_control(
         let admitted = token.admits(authorization.map(|value| value.as_bytes()));
         let admission =
             admitted.ok_or_else(|| Status::unauthenticated("the worker token is needed"))?;
+        if let Some(visitor) = door::visitor_of(request.extensions()) {
+            visitor.admit();
+        }
         request.extensions_mut().insert(admission);
         Ok(request)
     };
@@ -348,7 +385,10 @@ async fn serve_control(
     let router = Routes::new(InterceptedService::new(fleet, check))
         .into_axum_router()
         .merge(api::control(master, tokens.operator.clone()));
-    let incoming = TcpListenerStream::new(listener);
+    let incoming = futures::stream::unfold(door, async |mut door| {
+        let guarded = door.next().await;
+        Some((Ok::<_, std::io::Error>(guarded), door))
+    });
     Server::builder()
         .tls_config(ServerTlsConfig::new().identity(identity))?
         .accept_http1(true)

@@ -37,6 +37,7 @@ mod reconcile;
 mod sight;
 mod spec_check;
 mod status;
+pub mod stored;
 mod sweep;
 mod text;
 mod times;
@@ -254,7 +255,7 @@ async fn serve_admin(
     let listener = TcpListener::bind(address)
         .await
         .map_err(|source| OperatorError::Listen { address, source })?;
-    let server = admin::serve(listener, health.clone(), stop.clone());
+    let server = admin::serve(listener, None, health.clone(), stop.clone());
     parts.spawn(async {
         server
             .await

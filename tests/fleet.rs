@@ -135,6 +135,7 @@ impl Stage {
                 control: listen(control).await,
                 ui: listen(ANY).await,
                 admin: listen(ANY).await,
+                tls: None,
             };
             let mounted = Mounted {
                 run_file: folder.join("run.json"),
@@ -237,6 +238,7 @@ impl Stage {
                 epoch,
                 incarnation,
                 action,
+                deadline_micros: 0,
             })
             .await
             .unwrap();
@@ -356,6 +358,7 @@ async fn without_the_right_token_nobody_is_let_in() {
             epoch: 1,
             incarnation: String::new(),
             action: GrantAction::Start,
+            deadline_micros: 0,
         };
         for error in [
             client.progress().await.unwrap_err(),
@@ -754,6 +757,27 @@ async fn a_worker_that_holds_other_data_keeps_the_run_from_starting() {
         "{problem:?}"
     );
     assert_eq!(stage.service.count(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_without_a_token_keep_no_worker_out() {
+    let stage = Stage::new(1, 2, |_| {}).await;
+    let _master = stage.master("state");
+    stage
+        .until("waiting", |progress| progress.connected == 0)
+        .await;
+    // more than are held; those that are dropped say so
+    let mut strangers = Vec::new();
+    for _ in 0..600 {
+        strangers.push(tokio::net::TcpStream::connect(stage.control).await.unwrap());
+    }
+    let _worker = stage.worker(0);
+    stage.start().await;
+    let oldest = &mut strangers[0];
+    let mut byte = [0];
+    let ended = tokio::io::AsyncReadExt::read(oldest, &mut byte).await;
+    assert!(matches!(ended, Ok(0) | Err(_)), "it is still open");
+    assert_eq!(stage.result().await.verdict, Verdict::Passed);
 }
 
 /// A target of which setup gets a token: notes each request's line with the `X-Token` it came with.

@@ -113,6 +113,7 @@ async fn follow(
         return Err(RunError::NotReady(progress.problems));
     }
     let grant = Grant {
+        deadline_micros: 0,
         run: run.to_owned(),
         epoch: 1,
         incarnation: progress.incarnation,

@@ -149,6 +149,8 @@ mod tests {
             failures: 1,
             users: 50,
             rps: 1_834,
+            deadline_micros: 0,
+            granted_micros: None,
             one_off: None,
             p95_micros: 14_230,
         }

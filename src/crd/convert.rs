@@ -50,6 +50,13 @@ use crate::plan::*;
 /// Largest size of a spec as JSON, in bytes.
 const MAX_SPEC: usize = 256 * 1024;
 
+/// Longest time for which a worker without a master keeps up its load.
+const MAX_GRACE: Duration = Duration::from_secs(10 * 60);
+/// Longest time from the grant of a run to its end.
+const MAX_DEADLINE: Duration = Duration::from_secs(30 * 24 * 3600);
+/// Longest time for which iterations may go on after the end of the load.
+const MAX_STOP_TIMEOUT: Duration = Duration::from_secs(3600);
+
 /// A spec without mistakes, as a plan and the settings that are not part of it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Checked {
@@ -108,8 +115,9 @@ fn check_within_budget(
         warmup: &spec.warmup,
     };
     let load = check_populations(parts, &mut problems);
-    let settings = check_settings(spec, &requests.scenarios, load.as_ref(), &mut problems);
-    let times = check_times(spec, &settings, &requests, load.as_ref(), &mut problems);
+    let mut settings = check_settings(spec, &requests.scenarios, load.as_ref(), &mut problems);
+    let mut times = check_times(spec, &settings, &requests, load.as_ref(), &mut problems);
+    let bounded = bound_times(&mut settings, &mut times);
     let plan = assemble(spec, requests, load, settings).filter(|_| problems.0.is_empty());
     let Some(plan) = plan else {
         return Err(problems.0);
@@ -118,7 +126,7 @@ fn check_within_budget(
     if !problems.0.is_empty() {
         return Err(problems.0);
     }
-    let warnings = warnings(&plan);
+    let warnings = bounded.into_iter().chain(warnings(&plan)).collect();
     let Times {
         start_deadline,
         grace,
@@ -382,6 +390,31 @@ fn check_times(
         ttl_after_finished,
         deadline,
     }
+}
+
+/// Shortens times that are longer than an installation can stand, and returns a remark about each.
+/// The schema allows them, since stored objects may have them.
+fn bound_times(settings: &mut Settings, times: &mut Times) -> Vec<String> {
+    let bounds = [
+        ("spec.workers.grace", &mut times.grace, MAX_GRACE),
+        ("spec.run.deadline", &mut times.deadline, MAX_DEADLINE),
+        (
+            "spec.run.stopTimeout",
+            &mut settings.stop_timeout,
+            MAX_STOP_TIMEOUT,
+        ),
+    ];
+    let mut remarks = Vec::new();
+    for (path, value, most) in bounds {
+        if *value > most {
+            let (asked, most_text) = (duration::format(*value), duration::format(most));
+            remarks.push(format!(
+                "{path}: {asked} is more than the most, so it is {most_text}"
+            ));
+            *value = most;
+        }
+    }
+    remarks
 }
 
 /// Returns what is allowed in a plan but most likely not meant.

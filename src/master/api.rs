@@ -13,6 +13,7 @@ use axum::routing::{MethodRouter, get, post};
 use subtle::ConstantTimeEq;
 
 use super::Shared;
+use crate::runtime::door;
 use crate::wire::control::{self, Acknowledge, Grant, Progress, Stop};
 
 /// Most bytes of a call's body: a stop with its message takes some 2 KiB.
@@ -100,6 +101,9 @@ async fn check_token(
             .get(header::AUTHORIZATION)
             .map(|value| value.as_bytes()),
     ) {
+        if let Some(visitor) = door::visitor_of(request.extensions()) {
+            visitor.admit();
+        }
         return next.run(request).await;
     }
     (

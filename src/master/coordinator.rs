@@ -93,6 +93,8 @@ pub struct Coordinator {
     state: MasterState,
     /// The grant has come; it counts once all workers are ready.
     start_wanted: bool,
+    /// Time of the start grant, if this process or the machine it runs on was there.
+    granted_at: Option<Instant>,
     /// Time since which no worker has been connected, counted towards the run's loss.
     alone_since: Option<Instant>,
     /// Time since which nobody has been at work on load whose end only workers know.
@@ -147,6 +149,10 @@ impl Coordinator {
             feeding: Feeding::new(&file.plan, rows, facts.granted),
             one_offs: OneOffs::new(&file.plan),
             alone_since: facts.granted.then_some(now),
+            granted_at: facts
+                .granted_at
+                .as_ref()
+                .and_then(|granted| now.checked_sub(memory.since(granted)?)),
             file,
             file_json,
             plan_json,
@@ -245,6 +251,10 @@ impl Coordinator {
             users: latest.users,
             rps: latest.requests,
             p95_micros: latest.p95,
+            deadline_micros: self.facts.deadline_micros,
+            granted_micros: self
+                .granted_for(now)
+                .map(|passed| passed.as_micros() as u64),
             one_off: self.one_offs.doing().map(str::to_owned),
         }
     }
@@ -252,6 +262,7 @@ impl Coordinator {
     /// Does what time demands. Callers call it at least every quarter of a second; each message and
     /// call does so itself.
     pub fn tick(&mut self, now: Instant) {
+        self.check_deadline(now);
         match self.state {
             MasterState::Stopping if self.one_offs.is_closing() => self.close(now),
             MasterState::Waiting | MasterState::Ready | MasterState::Preparing => {

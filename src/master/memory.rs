@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -25,6 +26,38 @@ pub struct Facts {
     pub granted: bool,
     /// Thresholds found breached on the way: what was judged stays judged.
     pub breaches: Vec<Breach>,
+    /// Longest time from the start grant to the end of the run, in microseconds; 0 without one.
+    pub deadline_micros: u64,
+    /// Time of the start grant; `None` without one, and where the system has no such clock.
+    pub granted_at: Option<Uptime>,
+}
+
+/// Time by the clock that a machine has since it was started, which nobody sets.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Uptime {
+    /// Random id of this start of the machine.
+    boot: String,
+    /// Microseconds since then.
+    micros: u64,
+}
+
+impl Uptime {
+    /// Reads the clock; `None` where the system has none.
+    fn now() -> Option<Self> {
+        let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+        let uptime = fs::read_to_string("/proc/uptime").ok()?;
+        let seconds: f64 = uptime.split_whitespace().next()?.parse().ok()?;
+        Some(Self {
+            boot: boot.trim().to_owned(),
+            micros: (seconds * 1e6) as u64,
+        })
+    }
+
+    /// Returns the time from this one to `later`; `None` if the machine was started between them.
+    fn until(&self, later: &Self) -> Option<Duration> {
+        let is_same = self.boot == later.boot;
+        is_same.then(|| Duration::from_micros(later.micros.saturating_sub(self.micros)))
+    }
 }
 
 /// Failure to read or write the memory.
@@ -61,6 +94,16 @@ impl Memory {
         Self {
             folder: Some(folder.to_owned()),
         }
+    }
+
+    /// Reads the machine's own clock, for facts that are kept; `None` where none is kept.
+    pub fn uptime(&self) -> Option<Uptime> {
+        self.folder.as_ref().and_then(|_| Uptime::now())
+    }
+
+    /// Returns the time since `past` by that clock; `None` where nobody can tell.
+    pub fn since(&self, past: &Uptime) -> Option<Duration> {
+        past.until(&self.uptime()?)
     }
 
     /// Loads the facts of this incarnation; new ones are stored at once. Fails when they cannot be
@@ -165,6 +208,28 @@ mod tests {
             Memory::at(one.path()).load().unwrap().incarnation,
             Memory::at(other.path()).load().unwrap().incarnation
         );
+    }
+
+    #[test]
+    fn the_time_since_a_grant_is_known_until_the_machine_is_started_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let memory = Memory::at(folder.path());
+        let Some(now) = memory.uptime() else { return };
+        assert!(memory.since(&now).unwrap() < Duration::from_secs(60));
+        let hour_ago = Uptime {
+            micros: now.micros.saturating_sub(3_600_000_000),
+            ..now.clone()
+        };
+        assert_eq!(
+            hour_ago.until(&now),
+            Some(Duration::from_micros(now.micros - hour_ago.micros))
+        );
+        let other = Uptime {
+            boot: "other".into(),
+            ..now
+        };
+        assert_eq!(memory.since(&other), None);
+        assert_eq!(Memory::none().since(&other), None);
     }
 
     #[test]

@@ -6,6 +6,7 @@
 //! no misspelt field is dropped in silence.
 
 mod pods;
+mod quantity;
 mod report;
 
 use std::collections::BTreeMap;
@@ -31,7 +32,7 @@ use crate::wire::layout::{ADMIN_PORT, CONTROL_PORT, RUN_FILE, UI_PORT, channel a
 
 #[cfg(test)]
 pub use report::write as write_report;
-pub use report::{packed as packed_report, read as read_report};
+pub use report::{KEY as REPORT_KEY, packed as packed_report, read as read_report};
 
 /// Label of a namespace with its name, which the API server sets.
 const NAMESPACE_LABEL: &str = "kubernetes.io/metadata.name";

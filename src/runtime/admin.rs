@@ -3,12 +3,19 @@
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{Request, State};
 use axum::http::{StatusCode, header};
+use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use rustls::ServerConfig;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+
+use super::door::{self, Door};
+
+/// Most connections at once: probes and scrapers are few, and nobody shows a token.
+const MAX_CONNECTIONS: usize = 64;
 
 /// Role that reports its own health and metrics.
 pub trait Admin: Send + Sync + 'static {
@@ -32,19 +39,29 @@ pub fn router(admin: Arc<dyn Admin>) -> Router {
             get(|State(admin): State<Arc<dyn Admin>>| async move { answer(admin.ready()) }),
         )
         .route("/metrics", get(metrics))
+        .layer(middleware::from_fn(greet))
         .with_state(admin)
 }
 
-/// Serves the three paths until `stop`, then lets requests in progress end. Fails when the listener
-/// fails.
+/// Serves the three paths until `stop`, over TLS if `tls` is given, then lets requests in progress
+/// end. Fails when the listener fails.
 pub async fn serve(
     listener: TcpListener,
+    tls: Option<Arc<ServerConfig>>,
     admin: Arc<dyn Admin>,
     stop: CancellationToken,
 ) -> std::io::Result<()> {
-    axum::serve(listener, router(admin))
-        .with_graceful_shutdown(stop.cancelled_owned())
+    Door::new(listener, MAX_CONNECTIONS)
+        .serve(router(admin), tls, stop)
         .await
+}
+
+/// Lets a connection stay that has asked something.
+async fn greet(request: Request, next: Next) -> Response {
+    if let Some(visitor) = door::visitor_of(request.extensions()) {
+        visitor.greet();
+    }
+    next.run(request).await
 }
 
 async fn metrics(State(admin): State<Arc<dyn Admin>>) -> Response {

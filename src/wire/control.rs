@@ -95,6 +95,14 @@ pub struct Progress {
     pub rps: u64,
     /// 95th percentile of latency in the last complete run second, in microseconds.
     pub p95_micros: u64,
+    /// Longest time from the start grant to the end, as the grant has it, in microseconds; 0 if the
+    /// master does not keep it, as one of an older release.
+    #[serde(default)]
+    pub deadline_micros: u64,
+    /// Microseconds since the start grant by clocks that nobody sets; `None` while the master does
+    /// not know.
+    #[serde(default)]
+    pub granted_micros: Option<u64>,
     /// Name of what one worker is doing alone, such as `setup`. JSON has the released name of the
     /// field.
     #[serde(default, rename = "errand")]
@@ -227,6 +235,10 @@ pub struct Grant {
     pub incarnation: String,
     /// Action that is permitted.
     pub action: GrantAction,
+    /// Longest time from the start grant to the end of the run, in microseconds; the master then
+    /// ends it. 0: no such time.
+    #[serde(default)]
+    pub deadline_micros: u64,
 }
 
 /// Actions that a grant permits.

@@ -22,6 +22,8 @@ pub const RUN_FILE: &str = "run.json";
 pub const CHANNEL_DIR: &str = "/etc/starling/channel";
 /// Mount of the objects that the test refers to, in a worker; see [`input_path`].
 pub const INPUTS_DIR: &str = "/etc/starling/inputs";
+/// Mount of the certificate of a master's ports for people and for Prometheus, if it has one.
+pub const TLS_DIR: &str = "/etc/starling/tls";
 /// Mount of the master's emptyDir: survives a restart of the container, not a new Pod.
 pub const STATE_DIR: &str = "/var/lib/starling";
 

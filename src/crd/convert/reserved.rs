@@ -1,12 +1,12 @@
 //! Secrets of Starling's own: no field of a spec may name one.
 
 use super::Problems;
-use crate::crd::spec::{LoadTestSpec, SecretVolumeSpec, VolumeSpec};
+use crate::crd::spec::{LoadTestSpec, MasterTlsSpec, SecretVolumeSpec, VolumeSpec};
 use crate::plan::reserved::ReservedSecret;
 use crate::plan::{Kind, Plan};
 
 /// Adds a mistake for each field that names a Secret of Starling's own: the references of the plan,
-/// from which the mounts are made, and the volumes of the workers.
+/// from which the mounts are made, the volumes of the workers, and the certificate of the master.
 pub(super) fn check_reserved(spec: &LoadTestSpec, plan: &Plan, problems: &mut Problems) {
     let references = plan
         .references()
@@ -25,7 +25,11 @@ pub(super) fn check_reserved(spec: &LoadTestSpec, plan: &Plan, problems: &mut Pr
         let field = format!("spec.workers.volumes[{i}].secret.secretName");
         Some((field, secret_name.as_str()))
     });
-    for (field, name) in references.chain(volumes) {
+    let certificate = spec.master.tls.iter().map(|MasterTlsSpec { secret_name }| {
+        let field = "spec.master.tls.secretName".to_owned();
+        (field, secret_name.as_str())
+    });
+    for (field, name) in references.chain(volumes).chain(certificate) {
         if let Some(reserved) = ReservedSecret::named(name) {
             problems.add(field, reserved.refusal(name));
         }
@@ -167,5 +171,13 @@ mod tests {
             });
             assert!(refused.is_empty(), "{field}: {refused:?}");
         }
+    }
+
+    #[test]
+    fn the_certificate_of_a_master_is_none_of_ours() {
+        let named =
+            |name: &str| refused_at(|spec| spec["master"] = json!({"tls": {"secretName": name}}));
+        assert_eq!(named(CHANNEL), ["spec.master.tls.secretName"]);
+        assert_eq!(named("ui-cert"), [""; 0]);
     }
 }

@@ -515,3 +515,31 @@ fn a_plan_survives_its_own_json() {
     let json = serde_json::to_string(&plan).unwrap();
     assert_eq!(serde_json::from_str::<Plan>(&json).unwrap(), plan);
 }
+
+#[test]
+fn times_longer_than_an_installation_can_stand_are_shortened_with_a_remark() {
+    let long = spec(|s| {
+        s["workers"] = json!({"grace": "10m1s"});
+        s["run"] = json!({"deadline": "721h", "stopTimeout": "2h"});
+    })
+    .unwrap();
+    let minutes = |duration: Duration| duration.as_secs() / 60;
+    assert_eq!(
+        [long.grace, long.deadline, long.plan.stop_timeout].map(minutes),
+        [10, 30 * 24 * 60, 60]
+    );
+    let shortened = |path: &str| long.warnings.iter().any(|remark| remark.starts_with(path));
+    for path in [
+        "spec.workers.grace: ",
+        "spec.run.deadline: ",
+        "spec.run.stopTimeout: ",
+    ] {
+        assert!(shortened(path), "{path}: {:?}", long.warnings);
+    }
+    let most = spec(|s| {
+        s["workers"] = json!({"grace": "10m"});
+        s["run"] = json!({"deadline": "720h", "stopTimeout": "1h"});
+    })
+    .unwrap();
+    assert_eq!(most.warnings, [""; 0]);
+}

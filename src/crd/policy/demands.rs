@@ -28,7 +28,11 @@ pub fn demands(spec: &LoadTestSpec, checked: &Checked) -> Vec<Demand> {
         Wanted::Workers(*replicas),
     );
     add_pod("spec.workers.pod", pod.as_ref(), &mut all);
-    let MasterSpec { resources: _, pod } = &spec.master;
+    let MasterSpec {
+        resources: _,
+        tls: _,
+        pod,
+    } = &spec.master;
     add_pod("spec.master.pod", pod.as_ref(), &mut all);
     all
 }

@@ -18,7 +18,7 @@ pub struct WorkersSpec {
     #[schemars(schema_with = "crate::crd::schema::duration")]
     pub start_deadline: String,
     /// Time for which a worker without contact to its master keeps up its load before it stops by
-    /// itself.
+    /// itself. At most 10 minutes; a longer one counts as that.
     #[schemars(schema_with = "crate::crd::schema::duration")]
     pub grace: String,
     /// Volumes with files for feeders, bodies and descriptors, mounted read-only into each worker.
@@ -107,11 +107,26 @@ pub struct ClaimVolumeSpec {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct MasterSpec {
-    /// CPU and memory of the master, as requests and limits alike.
+    /// Most CPU and memory of the master. It asks the scheduler for 100m and 128Mi, or for these
+    /// if they are less, so that a master that does little keeps little from others.
     pub resources: ResourcesSpec,
+    /// Certificate of the ports for people and for Prometheus, 8080 and 9090, which are then served
+    /// over TLS. If unset, they are served without.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<MasterTlsSpec>,
     /// Labels, annotations and scheduling of the master's Pod.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pod: Option<PodSpec>,
+}
+
+/// Certificate of the master's ports for people and for Prometheus.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct MasterTlsSpec {
+    /// Name of a Secret of type `kubernetes.io/tls` in the LoadTest's namespace. The master does
+    /// not start without it.
+    #[schemars(length(min = 1, max = 253))]
+    pub secret_name: String,
 }
 
 /// CPU and memory of a Pod.

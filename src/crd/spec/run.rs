@@ -15,7 +15,7 @@ pub struct RunSpec {
     #[schemars(length(max = 128))]
     pub trigger: String,
     /// Longest time for which iterations may go on after the end of the load; then they are cut,
-    /// and their requests counted as `interrupted`.
+    /// and their requests counted as `interrupted`. At most 1 hour; a longer one counts as that.
     #[schemars(schema_with = "crate::crd::schema::duration")]
     pub stop_timeout: String,
     /// Longest time for `spec.setup`; then it has failed.
@@ -29,7 +29,7 @@ pub struct RunSpec {
     /// Longest time from the start of the run (`status.run.startedAt`) to its end; then it ends
     /// `Errored`. Not shorter than the load, `stopTimeout` and what comes before the load together.
     /// If unset, those and 10 minutes, and at least 2 hours where the length is unknown beforehand,
-    /// as with `iterations` and `capacity`.
+    /// as with `iterations` and `capacity`. At most 30 days; a longer one counts as that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "crate::crd::schema::optional_duration")]
     pub deadline: Option<String>,
@@ -39,7 +39,8 @@ pub struct RunSpec {
     #[schemars(schema_with = "crate::crd::schema::on_saturation")]
     pub on_saturation: OnSaturation,
     /// Time for which the master is kept after the end of a run, with its result; the next run
-    /// removes it at once.
+    /// removes it at once, and so may a run of another LoadTest in the namespace that finds no room.
+    /// Afterwards `starling report` reads the stored report.
     #[schemars(schema_with = "crate::crd::schema::duration")]
     pub ttl_after_finished: String,
     /// Holds a run that has not started; ends one that has, `Aborted`. Setting it back to `false`
@@ -60,7 +61,7 @@ impl Default for RunSpec {
             preflight: Preflight::Connect,
             deadline: None,
             on_saturation: OnSaturation::Warn,
-            ttl_after_finished: "1h".into(),
+            ttl_after_finished: "10m".into(),
             suspend: false,
             history_limit: 10,
         }

@@ -1,10 +1,12 @@
 //! The coordinator's part in what the operator says: the grant that starts or resumes the run, its
 //! stop, and the acknowledgement of its result.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::super::memory::{Facts, MemoryError};
 use super::Coordinator;
+use crate::plan::duration;
+use crate::wire::Reason;
 use crate::wire::control::{Grant, GrantAction, MasterState, Stop};
 use crate::wire::fleet::{self, from_master::Message};
 
@@ -45,14 +47,25 @@ impl Coordinator {
     /// started. A grant that came before changes nothing.
     pub fn grant(&mut self, grant: &Grant, now: Instant) -> Result<(), Refusal> {
         self.check_grant(grant)?;
-        let Grant { epoch, action, .. } = *grant;
+        let Grant {
+            epoch,
+            action,
+            deadline_micros,
+            ..
+        } = *grant;
         let mut facts = Facts {
             epoch,
+            deadline_micros,
             ..self.facts.clone()
         };
         match (action, self.state) {
             (GrantAction::Start, MasterState::Waiting | MasterState::Ready) => {
+                // a grant that comes again after a restart does not begin the time anew
+                if self.granted_at.is_none() {
+                    facts.granted_at = self.memory.uptime();
+                }
                 self.remember(facts)?;
+                self.granted_at.get_or_insert(now);
                 self.start_wanted = true;
             }
             (GrantAction::Resume, MasterState::Waiting | MasterState::Ready) => {
@@ -76,6 +89,7 @@ impl Coordinator {
             epoch,
             incarnation,
             action: _,
+            deadline_micros: _,
         } = grant;
         if *run != self.file.run {
             return Err(Refusal::OtherRun {
@@ -96,6 +110,37 @@ impl Coordinator {
             });
         }
         Ok(())
+    }
+
+    /// Returns the time since the start grant, by clocks that nobody sets: this process's, that of
+    /// the machine, or else those of the workers that carry the run, which tell the time since its
+    /// zero. `None` while nobody knows.
+    pub(super) fn granted_for(&self, now: Instant) -> Option<Duration> {
+        match (self.granted_at, self.clock) {
+            (Some(granted), _) => Some(now.saturating_duration_since(granted)),
+            (None, Some(_)) => Some(self.elapsed(now)),
+            (None, None) => None,
+        }
+    }
+
+    /// Ends a run that has not ended at its deadline.
+    pub(super) fn check_deadline(&mut self, now: Instant) {
+        let deadline = Duration::from_micros(self.facts.deadline_micros);
+        let is_late = self
+            .granted_for(now)
+            .is_some_and(|passed| passed >= deadline);
+        if deadline.is_zero() || !is_late || self.stopped.is_some() {
+            return;
+        }
+        let after = duration::format(deadline);
+        self.stop(
+            Stop {
+                run: self.file.run.clone(),
+                reason: Reason::DeadlineExceeded,
+                message: format!("the run had not ended {after} after its start"),
+            },
+            now,
+        );
     }
 
     /// Ends the run as aborted. The first of several stops counts, and none that comes after a
@@ -124,3 +169,6 @@ impl Coordinator {
         self.broadcast(|| Message::Release(fleet::Release {}));
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -64,7 +64,7 @@ impl Player {
 }
 
 impl Stage {
-    fn new(workers: u32, memory: Memory) -> Self {
+    pub(super) fn new(workers: u32, memory: Memory) -> Self {
         Self::of(workers, memory, |_| {})
     }
 
@@ -81,7 +81,7 @@ impl Stage {
     }
 
     /// One worker, granted and told to start.
-    fn started() -> (Self, Player) {
+    pub(super) fn started() -> (Self, Player) {
         let mut stage = Self::new(1, Memory::none());
         let player = stage.join(0, "a", false);
         stage.ready(&player);
@@ -114,7 +114,7 @@ impl Stage {
         self.coordinator.on_message(player.id, message, self.now);
     }
 
-    fn ready(&mut self, player: &Player) {
+    pub(super) fn ready(&mut self, player: &Player) {
         self.say(player, from_worker::Message::Ready(fleet::Ready::default()));
     }
 
@@ -124,6 +124,7 @@ impl Stage {
             epoch,
             incarnation: self.coordinator.incarnation().to_owned(),
             action,
+            deadline_micros: 0,
         };
         self.coordinator.grant(&grant, self.now)
     }
@@ -225,6 +226,7 @@ fn a_grant_for_another_incarnation_or_an_older_epoch_is_refused() {
         epoch: 1,
         incarnation: "other".into(),
         action: GrantAction::Start,
+        deadline_micros: 0,
     };
     assert!(matches!(
         stage.coordinator.grant(&grant, stage.now),

@@ -4,6 +4,7 @@
 use crate::crd::LoadTestStatus;
 use crate::operator::child::Child;
 use crate::operator::view::{Children, Observed};
+use crate::plan::duration;
 use crate::wire::control::{Grant, GrantAction};
 
 /// Children that the API server holds once the objects of a pass are created.
@@ -76,6 +77,9 @@ impl Written {
             epoch: master.epoch,
             incarnation: master.incarnation.clone(),
             action,
+            // without one that can be read the run has no deadline
+            deadline_micros: duration::parse(&run.deadline)
+                .map_or(0, |deadline| deadline.as_micros() as u64),
         })
     }
 }

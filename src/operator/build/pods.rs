@@ -7,11 +7,12 @@ use serde_json::{Value, json};
 
 use super::super::child::{Component, labels};
 use super::Blueprint;
-use crate::crd::spec::{PodSpec, ResourcesSpec, TolerationSpec, VolumeSpec};
+use super::quantity::smaller;
+use crate::crd::spec::{MasterTlsSpec, PodSpec, ResourcesSpec, TolerationSpec, VolumeSpec};
 use crate::plan::{Kind, duration};
 use crate::wire::layout::{
     ADMIN_PORT, CHANNEL_DIR, CONTROL_PORT, FILES, INPUTS_DIR, RUN_DIR, RUN_FILE, STATE_DIR,
-    UI_PORT, channel as keys, child_name, input_kind,
+    TLS_DIR, UI_PORT, channel as keys, child_name, input_kind,
 };
 
 use super::super::child::Child;
@@ -22,13 +23,41 @@ const READ_ONLY: u32 = 0o444;
 /// Seconds that a Pod of a lost node is kept before another takes its place.
 const TOLERATE_LOST_NODE: i64 = 10;
 
+/// Most that a master asks the scheduler for: CPU and memory.
+const MASTER_REQUESTS: [&str; 2] = ["100m", "128Mi"];
+
 /// An HTTP probe of the admin server, every `period` seconds.
-fn probe(path: &str, period: u32) -> Value {
+fn probe(path: &str, scheme: &str, period: u32) -> Value {
     json!({
-        "httpGet": {"path": path, "port": "admin"},
+        "httpGet": {"path": path, "port": "admin", "scheme": scheme},
         "periodSeconds": period,
         "timeoutSeconds": 2,
     })
+}
+
+/// Gives a master the certificate of a Secret for the ports that are not the run's own.
+fn serve_over_tls(container: &mut Value, volumes: &mut Vec<Value>, secret: &str) {
+    let more = |list: &mut Value, items: Vec<Value>| {
+        if let Some(list) = list.as_array_mut() {
+            list.extend(items);
+        }
+    };
+    let file = |key: &str| format!("{TLS_DIR}/{key}");
+    more(
+        &mut container["args"],
+        vec![
+            json!("--ui-cert"),
+            json!(file("tls.crt")),
+            json!("--ui-key"),
+            json!(file("tls.key")),
+        ],
+    );
+    more(
+        &mut container["volumeMounts"],
+        vec![json!({"name": "tls", "mountPath": TLS_DIR, "readOnly": true})],
+    );
+    let source = json!({"secretName": secret, "defaultMode": READ_ONLY});
+    volumes.push(json!({"name": "tls", "secret": source}));
 }
 
 /// The tolerations of a Pod: the user's, and one for each way a node is lost.
@@ -74,7 +103,12 @@ impl Blueprint<'_> {
         ];
         args.extend(hashes);
         let plan = Child::Plan.name(&self.run.id);
-        let container = json!({
+        let spec = &self.test.spec.master;
+        let scheme = match spec.tls {
+            Some(_) => "HTTPS",
+            None => "HTTP",
+        };
+        let mut container = json!({
             "name": Component::Master.label(),
             "args": args,
             "ports": [
@@ -82,20 +116,22 @@ impl Blueprint<'_> {
                 {"name": "ui", "containerPort": UI_PORT},
                 {"name": "admin", "containerPort": ADMIN_PORT},
             ],
-            "livenessProbe": probe("/livez", 10),
-            "readinessProbe": probe("/readyz", 2),
+            "livenessProbe": probe("/livez", scheme, 10),
+            "readinessProbe": probe("/readyz", scheme, 2),
             "volumeMounts": [
                 {"name": "run", "mountPath": RUN_DIR, "readOnly": true},
                 {"name": "channel", "mountPath": CHANNEL_DIR, "readOnly": true},
                 {"name": "state", "mountPath": STATE_DIR},
             ],
         });
-        let volumes = vec![
+        let mut volumes = vec![
             json!({"name": "run", "configMap": {"name": plan, "defaultMode": READ_ONLY}}),
             self.master_channel(),
             json!({"name": "state", "emptyDir": {"sizeLimit": "256Mi"}}),
         ];
-        let spec = &self.test.spec.master;
+        if let Some(MasterTlsSpec { secret_name }) = &spec.tls {
+            serve_over_tls(&mut container, &mut volumes, secret_name);
+        }
         let rest = json!({"terminationGracePeriodSeconds": 30});
         self.pod(
             Component::Master,
@@ -178,7 +214,7 @@ impl Blueprint<'_> {
             tolerations,
             priority_class_name,
         } = wishes.unwrap_or(&nothing);
-        self.complete(&mut container, resources);
+        self.complete(&mut container, component, resources);
         let mut spec = json!({
             "automountServiceAccountToken": false,
             "enableServiceLinks": false,
@@ -224,11 +260,24 @@ impl Blueprint<'_> {
     }
 
     /// Adds to a container what the containers of both roles share.
-    fn complete(&self, container: &mut Value, ResourcesSpec { cpu, memory }: &ResourcesSpec) {
-        let amounts = json!({"cpu": cpu, "memory": memory});
+    fn complete(
+        &self,
+        container: &mut Value,
+        component: Component,
+        ResourcesSpec { cpu, memory }: &ResourcesSpec,
+    ) {
+        let limits = json!({"cpu": cpu, "memory": memory});
+        let requests = match component {
+            Component::Master => {
+                let [usual_cpu, usual_memory] = MASTER_REQUESTS;
+                json!({"cpu": smaller(cpu, usual_cpu), "memory": smaller(memory, usual_memory)})
+            }
+            // one that bursts measures wrong latencies
+            Component::Worker => limits.clone(),
+        };
         container["image"] = json!(self.settings.image);
         container["imagePullPolicy"] = json!(self.settings.pull_policy);
-        container["resources"] = json!({"requests": amounts, "limits": amounts});
+        container["resources"] = json!({"requests": requests, "limits": limits});
         container["securityContext"] = json!({
             "allowPrivilegeEscalation": false,
             "readOnlyRootFilesystem": true,

@@ -14,6 +14,7 @@ use serde::de::DeserializeOwned;
 
 use super::*;
 use crate::crd::check;
+use crate::crd::spec::MasterTlsSpec;
 use crate::operator::fixture;
 use crate::wire::checksum::sha256;
 use crate::wire::layout::{self, RunFile};
@@ -194,10 +195,6 @@ fn pods_keep_to_the_restricted_standard() {
             "capabilities": {"drop": ["ALL"]},
         });
         assert_eq!(container["securityContext"], expected);
-        assert_eq!(
-            container["resources"]["requests"],
-            container["resources"]["limits"]
-        );
         for volume in pod["volumes"].as_array().unwrap() {
             let kinds: Vec<&String> = volume
                 .as_object()
@@ -213,6 +210,65 @@ fn pods_keep_to_the_restricted_standard() {
             );
         }
     }
+}
+
+#[test]
+fn a_master_asks_for_little_and_a_worker_for_all_that_it_may_use() {
+    let resources = |child: Child, change: Value| {
+        let mut spec = serde_json::to_value(&fixture::test().spec).unwrap();
+        spec["master"] = change;
+        let mut test = fixture::test();
+        test.spec = serde_json::from_value(spec).unwrap();
+        let (_, object) = fleet(&test).into_iter().find(|(c, _)| *c == child).unwrap();
+        object["spec"]["template"]["spec"]["containers"][0]["resources"].clone()
+    };
+    let worker = resources(Child::Workers, json!({}));
+    assert_eq!(worker["requests"], worker["limits"]);
+    assert_eq!(
+        resources(Child::Master, json!({})),
+        json!({"requests": {"cpu": "100m", "memory": "128Mi"}, "limits": {"cpu": "500m", "memory": "512Mi"}})
+    );
+    let small = json!({"cpu": "50m", "memory": "64Mi"});
+    assert_eq!(
+        resources(Child::Master, json!({"resources": small})),
+        json!({"requests": small, "limits": small})
+    );
+}
+
+#[test]
+fn a_master_with_a_certificate_serves_people_and_probes_over_tls() {
+    let mut test = fixture::test();
+    test.spec.master.tls = Some(MasterTlsSpec {
+        secret_name: "ui-cert".into(),
+    });
+    let find = |test: &LoadTest| {
+        let (_, object) = fleet(test)
+            .into_iter()
+            .find(|(child, _)| *child == Child::Master)
+            .unwrap();
+        assert_typed::<Deployment>(&object);
+        object["spec"]["template"]["spec"].clone()
+    };
+    let pod = find(&test);
+    let container = &pod["containers"][0];
+    let args = container["args"].as_array().unwrap();
+    assert!(args.ends_with(&[
+        json!("--ui-cert"),
+        json!("/etc/starling/tls/tls.crt"),
+        json!("--ui-key"),
+        json!("/etc/starling/tls/tls.key"),
+    ]));
+    assert_eq!(container["livenessProbe"]["httpGet"]["scheme"], "HTTPS");
+    let volumes = pod["volumes"].as_array().unwrap();
+    assert!(
+        volumes
+            .iter()
+            .any(|volume| volume["secret"]["secretName"] == "ui-cert")
+    );
+    let without = find(&fixture::test());
+    let container = &without["containers"][0];
+    assert_eq!(container["readinessProbe"]["httpGet"]["scheme"], "HTTP");
+    assert!(!container["args"].to_string().contains("--ui-cert"));
 }
 
 #[test]

@@ -32,10 +32,11 @@ pub fn decide<'a>(
         return end_without(seen, run, child, now);
     }
     let deadline = deadline(run, started_at);
-    if let Some(end) = gave_up(seen, now, deadline.as_ref().ok()) {
+    let passed = past_deadline(seen, deadline.as_ref().ok(), now);
+    if let Some(end) = gave_up(seen, passed) {
         return finish(seen, run, end, None, now);
     }
-    let is_late = deadline.as_ref().is_ok_and(|deadline| now >= *deadline);
+    let is_late = passed.is_some() && !keeps_deadline(seen);
     let left = deadline
         .as_ref()
         .map(|deadline| times::until(now, *deadline));
@@ -62,6 +63,31 @@ fn look(left: Duration) -> Duration {
     match left {
         Duration::ZERO => clocks::LOOK,
         left => clocks::LOOK.min(left).max(clocks::SOON),
+    }
+}
+
+/// Returns whether the master itself ends the run at its deadline.
+fn keeps_deadline(seen: &Observed) -> bool {
+    matches!(&seen.master, MasterView::Up(progress) if progress.deadline_micros > 0)
+}
+
+/// Returns the time since the run's deadline; `None` before it, and without one.
+///
+/// A master that keeps the deadline says how long the run has gone on, by a clock that nobody sets.
+/// The wall clock, which may jump, counts only for a master that does not answer, or is of an older
+/// release.
+fn past_deadline(
+    seen: &Observed,
+    deadline: Option<&Timestamp>,
+    now: Timestamp,
+) -> Option<Duration> {
+    match &seen.master {
+        MasterView::Up(progress) if progress.deadline_micros > 0 => progress
+            .granted_micros?
+            .checked_sub(progress.deadline_micros)
+            .map(Duration::from_micros),
+        MasterView::Unasked => None,
+        _ => now.duration_since(*deadline?).try_into().ok(),
     }
 }
 
@@ -142,11 +168,11 @@ fn outcome(seen: &Observed, result: &RunResult) -> RunEnd {
     end(phase, reason, losses::told(seen, result.message.clone()))
 }
 
-/// Returns the end of a run of which nothing is expected any more. Without a `deadline` a run is
-/// only given up when its master is lost, or when it is suspended and its master does not answer.
-fn gave_up(seen: &Observed, now: Timestamp, deadline: Option<&Timestamp>) -> Option<RunEnd> {
-    let too_late =
-        deadline.is_some_and(|deadline| now >= times::after(*deadline, clocks::AFTER_DEADLINE));
+/// Returns the end of a run of which nothing is expected any more, `passed` after its deadline.
+/// Without a deadline a run is only given up when its master is lost, or when it is suspended and
+/// its master does not answer.
+fn gave_up(seen: &Observed, passed: Option<Duration>) -> Option<RunEnd> {
+    let too_late = passed.is_some_and(|passed| passed >= clocks::AFTER_DEADLINE);
     match &seen.master {
         MasterView::Up(progress) if progress.state == MasterState::Lost => Some(end(
             Phase::Errored,
@@ -159,10 +185,11 @@ fn gave_up(seen: &Observed, now: Timestamp, deadline: Option<&Timestamp>) -> Opt
             "the run was stopped at its deadline and gave no result",
         )),
         MasterView::Up(_) | MasterView::Unasked => None,
-        _ if too_late => Some(end(
+        // a wall clock that jumped does not end a run whose master was just there
+        _ if too_late && seen.unreachable_for >= clocks::AFTER_DEADLINE => Some(end(
             Phase::Errored,
             Reason::MasterUnreachable,
-            "the master did not answer until 10 minutes after the run's deadline",
+            "the master did not answer for 10 minutes, until 10 minutes after the run's deadline",
         )),
         _ if seen.test.spec.run.suspend && seen.unreachable_for >= clocks::STOP_UNREACHABLE => {
             Some(end(

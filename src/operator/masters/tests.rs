@@ -141,6 +141,7 @@ fn grant() -> Grant {
         epoch: 1,
         incarnation: "one".into(),
         action: GrantAction::Start,
+        deadline_micros: 0,
     }
 }
 

@@ -154,6 +154,7 @@ fn a_run_past_its_deadline_is_stopped_then_given_up() {
             .is_none(),
         "the run goes on"
     );
+    seen.unreachable_for = clocks::AFTER_DEADLINE;
     assert_eq!(
         ends(&decide(&seen, later(1240))),
         (Phase::Errored, "MasterUnreachable".into())

@@ -121,3 +121,50 @@ fn what_shows_the_result_of_a_run_stays_while_its_time_cannot_be_read() {
         assert!(error.contains(field), "{error}");
     }
 }
+
+#[test]
+fn a_wall_clock_that_jumps_ends_no_run_whose_master_keeps_the_deadline() {
+    let mut seen = granted(MasterState::Running);
+    master(&mut seen).deadline_micros = 640_000_000;
+    for passed in [None, Some(0), Some(639_999_999)] {
+        master(&mut seen).granted_micros = passed;
+        for at in [later(0), later(640), later(1_000_000)] {
+            let decision = decide(&seen, at);
+            assert!(!is_stopped(&decision));
+            assert!(
+                written_status(&decision)
+                    .run
+                    .as_ref()
+                    .unwrap()
+                    .end
+                    .is_none()
+            );
+        }
+    }
+    // its own stop is not repeated, and waited for as long as any
+    master(&mut seen).granted_micros = Some(640_000_000);
+    assert!(!is_stopped(&decide(&seen, later(0))));
+    master(&mut seen).granted_micros = Some(1_240_000_000);
+    assert_eq!(
+        ends(&decide(&seen, later(0))),
+        (Phase::Errored, "DeadlineExceeded".into())
+    );
+}
+
+#[test]
+fn a_wall_clock_that_jumps_ends_no_run_whose_master_was_just_there() {
+    let mut seen = granted(MasterState::Running);
+    seen.master = MasterView::Unreachable("connection refused".into());
+    let goes_on = |seen: &Observed| {
+        let decision = decide(seen, later(1_000_000));
+        written_status(&decision)
+            .run
+            .as_ref()
+            .unwrap()
+            .end
+            .is_none()
+    };
+    assert!(goes_on(&seen));
+    seen.unreachable_for = clocks::AFTER_DEADLINE - Duration::from_secs(1);
+    assert!(goes_on(&seen));
+}
