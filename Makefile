@@ -14,7 +14,8 @@ fuzz: ## the parsers of what others wrote, a minute each; takes a nightly compil
 cluster-demo: ## a cluster, the chart, a sample, and its verdict
 	tests/demo.sh
 
-generate: ## crds/, the chart's copies, manifests/install.yaml and docs/loadtest.md
+generate: ## src/generated, crds/, the chart's copies, manifests/install.yaml and docs/loadtest.md
+	cargo run --manifest-path tests/protos/Cargo.toml
 	charts/generate.sh
 
 lint:

@@ -33,7 +33,7 @@ mod v2;
     reason = "generated"
 )]
 pub mod wire {
-    tonic::include_proto!("categorization");
+    include!("generated/categorization.rs");
 }
 
 /// Messages, server and client of the V2 inference protocol, generated from `inference.proto`.
@@ -43,7 +43,7 @@ pub mod wire {
     reason = "generated"
 )]
 pub mod inference_wire {
-    tonic::include_proto!("inference");
+    include!("generated/inference.rs");
 }
 
 use std::io;

@@ -15,7 +15,7 @@ pub use crate::stats::result::{self, Reason, RunResult, Verdict};
     reason = "generated; fleet.proto has the comments"
 )]
 pub mod fleet {
-    tonic::include_proto!("starling.fleet.v1");
+    include!("generated/starling.fleet.v1.rs");
 }
 
 impl std::fmt::Debug for fleet::SetupValues {

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 /// Beginnings of a path from the root of the repository, by which one is told from other code.
-const ROOTS: [&str; 12] = [
+const ROOTS: [&str; 11] = [
     ".ci/",
     "benches/",
     "charts/",
@@ -25,7 +25,6 @@ const ROOTS: [&str; 12] = [
     "tests/",
     "Cargo.toml",
     "Makefile",
-    "build.rs",
 ];
 
 fn root() -> &'static Path {

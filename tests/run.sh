@@ -46,6 +46,7 @@ run() { # run NAME CMD...: to the terminal and to a log
 run unit cargo test --workspace --no-fail-fast "${without_cluster[@]}"
 run hooks cargo test --features test-hooks --lib operator::fault
 run doc cargo test --workspace --doc
+run protos cargo test --manifest-path tests/protos/Cargo.toml
 run chart tests/cluster/with.sh "$starling" tests/cluster/chart.sh
 run e2e tests/cluster/with.sh "$starling" env RUST_TEST_THREADS="${E2E_THREADS:-4}" "$e2e"
 

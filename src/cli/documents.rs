@@ -257,7 +257,7 @@ impl Documents {
 /// of both.
 fn check(node: &Node) -> Result<(LoadTestSpec, Checked), Vec<Problem>> {
     let mut json = node.to_json();
-    let mut problems = strict::problems(node, &json);
+    let mut problems = strict::problems(&json);
     let mut spec = json.get_mut("spec").map(Value::take).unwrap_or_default();
     // a number that does not fit is reported with its path below
     let _ = template::canonicalise(&mut spec);

@@ -306,32 +306,6 @@ impl Node {
             }
         }
     }
-
-    /// Returns the field path of a JSON pointer into this value.
-    pub fn field_path(&self, pointer: &str) -> String {
-        let mut path = String::new();
-        let mut node = Some(self);
-        for part in pointer.split('/').skip(1) {
-            let part = part.replace("~1", "/").replace("~0", "~");
-            match node.map(|node| &node.content) {
-                Some(Content::List(items)) => {
-                    path.push_str(&format!("[{part}]"));
-                    node = part
-                        .parse::<usize>()
-                        .ok()
-                        .and_then(|index| items.get(index));
-                }
-                _ => {
-                    if !path.is_empty() {
-                        path.push('.');
-                    }
-                    path.push_str(&part);
-                    node = node.and_then(|node| node.get(&part));
-                }
-            }
-        }
-        path
-    }
 }
 
 impl<'de> Deserialize<'de> for Node {

@@ -20,7 +20,7 @@ use super::options::Reflection;
 use super::shared::Shared;
 
 /// Descriptors of every message and service, for reflection.
-const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/demo.bin"));
+const DESCRIPTORS: &[u8] = include_bytes!("../generated/demo.bin");
 
 /// Names of services that health answers for; the empty one is the whole server.
 const SERVICES: [&str; 3] = [
