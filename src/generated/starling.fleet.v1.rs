@@ -101,6 +101,9 @@ pub struct Welcome {
     /// JSON: wire::layout::RunFile
     #[prost(string, tag = "3")]
     pub run_file: ::prost::alloc::string::String,
+    /// the newest format of snapshots that the master reads; 0 means 3
+    #[prost(uint32, tag = "4")]
+    pub snapshot_format: u32,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Refused {
