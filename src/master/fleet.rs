@@ -29,10 +29,10 @@ pub enum WorkerTokens {
     Shared(Token),
 }
 
-/// What a worker's token lets it be.
+/// Identity that a token lets a worker claim.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Admission {
-    /// Only the worker of this index.
+    /// The worker of this index alone.
     Index(u32),
     /// Any worker of the run.
     Any,

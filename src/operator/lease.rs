@@ -224,25 +224,25 @@ fn is_forbidden(error: &kube::Error) -> bool {
 /// Another installation, as far as its Lease tells of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Owner {
-    /// It renews its Lease, or there has not been enough time to know better.
+    /// Renews its Lease, or has not been watched for long enough to know better.
     Alive,
-    /// Its Lease has not been renewed in time, and has not expired.
+    /// Has not renewed its Lease in time; the Lease has not expired.
     Silent,
-    /// Its Lease has expired.
+    /// Let its Lease expire.
     Gone,
-    /// It holds no Lease that could be looked at: an older release, or one without the right to.
+    /// Holds no Lease that could be looked at: an older release, or one without the right to it.
     Unknown,
 }
 
-/// What this process has seen of another installation's Lease.
+/// Last state of another installation's Lease that this process has seen.
 #[derive(Debug, Clone)]
 pub struct Sighting {
     /// resourceVersion of the Lease; `None` while there is none.
     version: Option<String>,
     duration: Duration,
     since: Instant,
-    /// There is no Lease, or it has expired if the clocks of both machines agree. Decides only what
-    /// people are told.
+    /// True while there is no Lease, or one that has expired if the clocks of both machines agree.
+    /// Decides only what people are told.
     is_stale: bool,
 }
 
