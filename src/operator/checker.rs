@@ -70,7 +70,7 @@ struct State {
     used: HashMap<String, Used>,
 }
 
-/// What is known of one LoadTest's spec.
+/// Knowledge of one LoadTest's spec.
 struct Known {
     version: Version,
     found: Found,

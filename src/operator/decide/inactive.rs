@@ -31,7 +31,7 @@ enum Wish {
     Invalid(Vec<Problem>),
     /// A run once the policies of the cluster allow it.
     Refused(Vec<Problem>),
-    /// What the spec asks for shows when it has been checked.
+    /// Nothing is known of the spec before it has been checked.
     Unknown,
     /// A run once `spec.run.suspend` is taken back.
     Suspended,
