@@ -24,7 +24,7 @@ pub enum StoredError {
         /// Answer of the API server, or why there was none.
         source: Box<kube::Error>,
     },
-    /// There is no such LoadTest.
+    /// No LoadTest has this name.
     #[error("there is no LoadTest {name:?} in namespace {namespace:?}")]
     NoTest {
         /// Name that was asked for.
@@ -45,7 +45,7 @@ pub enum StoredError {
     Damaged {
         /// Name of the object.
         name: String,
-        /// What is wrong with it.
+        /// Fault of the object.
         why: String,
     },
 }

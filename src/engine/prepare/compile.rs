@@ -20,9 +20,9 @@ use crate::plan::grpc::{Descriptors, GrpcStep, check_limits};
 use crate::plan::symbols::{Outline, StepNames, SymbolTable};
 use crate::plan::template::{Need, Place};
 use crate::plan::{
-    Action, Block, Cel, Declared, Delimiters, ForEach, HttpRequest, HttpStep, Inputs, Names, Order,
-    Plan, Problem, Protocol, ReadyWhen, Record, Repeat, RequestStep, Scenario, Section, Slot, Step,
-    Target, Template, Trend,
+    Action, Block, Cel, Declared, Delimiters, Extract, ForEach, HttpRequest, HttpStep, Inputs,
+    Names, Order, Plan, Problem, Protocol, ReadyWhen, Record, Repeat, RequestStep, Scenario,
+    Section, Slot, Step, Target, Template, Trend,
 };
 
 /// Compiled steps of all users, and of setup and teardown.
@@ -459,29 +459,14 @@ impl<'a> Compiler<'a> {
             target,
             call,
         } = step;
-        let place = |record: &Record| {
-            self.trends
-                .iter()
-                .position(|trend| trend.name == record.name)
-        };
-        let records: Vec<(u16, &Record)> = record
-            .iter()
-            .filter_map(|record| Some((place(record)? as u16, record)))
-            .collect();
+        let records = self.records(record);
         let rules = PreparedRules::compile(checks, extract, &records, known, path).unwrap_or_else(
             |found| {
                 self.problems.extend(found);
                 PreparedRules::default()
             },
         );
-        let secret = extract
-            .iter()
-            .filter(|extract| self.secrecy.is_secret(step, extract))
-            .filter_map(|extract| match known.get(&extract.name) {
-                Some(Declared::Value(slot)) => Some(*slot),
-                _ => None,
-            });
-        self.secrets.extend(secret);
+        self.note_secrets(step, extract, known);
         let compiled = match call {
             Protocol::Http(http) => self.http(http, *target, &format!("{path}.http")),
             Protocol::Grpc(grpc) => self.grpc(step, grpc, path),
@@ -514,6 +499,31 @@ impl<'a> Compiler<'a> {
             Err(found) => self.problems.extend(found),
         }
         Act::Request(number)
+    }
+
+    /// Pairs the numbers that a step records with their trends.
+    fn records<'r>(&self, record: &'r [Record]) -> Vec<(u16, &'r Record)> {
+        let place = |record: &Record| {
+            self.trends
+                .iter()
+                .position(|trend| trend.name == record.name)
+        };
+        record
+            .iter()
+            .filter_map(|record| Some((place(record)? as u16, record)))
+            .collect()
+    }
+
+    /// Remembers the variables in which a step keeps secrets.
+    fn note_secrets(&mut self, step: &RequestStep, extract: &[Extract], known: &Names) {
+        let secret = extract
+            .iter()
+            .filter(|extract| self.secrecy.is_secret(step, extract))
+            .filter_map(|extract| match known.get(&extract.name) {
+                Some(Declared::Value(slot)) => Some(*slot),
+                _ => None,
+            });
+        self.secrets.extend(secret);
     }
 
     fn http(&self, step: &HttpStep, target: usize, path: &str) -> Result<Ready, Vec<Problem>> {

@@ -10,7 +10,7 @@ use crate::engine::prepare::program::PreparedStep;
 use crate::engine::protocol::Call;
 use crate::engine::protocol::channel::Channel;
 use crate::engine::protocol::closing::Closing;
-use crate::engine::protocol::exchange::{Exchange, Place, Protocol, Scratch, SendContext};
+use crate::engine::protocol::exchange::{Exchange, Place, Protocol, Scratch, SendContext, Unsent};
 use crate::engine::protocol::http::cookies::Jar;
 use crate::engine::user::context::Context;
 use crate::engine::user::deadline::Deadline;
@@ -88,9 +88,7 @@ impl Executor<'_> {
         };
         let mut exchange = match call.begin(place, &context.transport, frame, scratch) {
             Ok(exchange) => exchange,
-            Err(why) => {
-                return record_unsent(context, (number, part), times.intended, why.class(), &why);
-            }
+            Err(why) => return unsent(context, (number, part), times.intended, &why),
         };
         let attempt = Attempt::new(&context.recorder, times.now);
         attempt.limit(step.goodput.map(|_| (number, part)));
@@ -134,6 +132,16 @@ fn wanted(needs: Needs, is_shown: bool) -> Wanted {
         body: body || is_shown,
         ..Wanted::default()
     }
+}
+
+/// Records a request that its protocol could not begin, with the class of the reason.
+fn unsent(
+    context: &Context,
+    step: (u16, Part),
+    intended: Instant,
+    why: &Unsent,
+) -> (Instant, Option<ErrorClass>) {
+    record_unsent(context, step, intended, why.class(), why)
 }
 
 /// Records a request that could not be built. Returns when that was, and the class of the failure.
