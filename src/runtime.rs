@@ -1,5 +1,5 @@
-//! Common parts of long-lived roles: signals, the admin server, listening sockets, logging, backoff,
-//! last words.
+//! Common parts of long-lived roles: signals, the admin server, listening sockets, logging,
+//! backoff, last words.
 
 pub mod admin;
 pub mod backoff;

@@ -42,8 +42,8 @@ pub(super) async fn check(
 }
 
 /// Finds the addresses of every target, and of the calls over gRPC to them. Fails with those that
-/// may not be reached, or else with those whose names do not resolve; with preflight `Off` the latter
-/// are remarks, which are returned.
+/// may not be reached, or else with those whose names do not resolve; with preflight `Off` the
+/// latter are remarks, which are returned.
 pub(super) async fn resolve(
     plan: &Plan,
     routes: &[Option<Route>],
