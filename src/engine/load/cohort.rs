@@ -21,7 +21,7 @@ use crate::plan::share::Slice;
 use crate::plan::{Load, Population};
 
 /// Longest time between two looks at the users for which they are taken to have been there.
-const LATEST: Duration = Duration::from_secs(1);
+const LATEST: Duration = Duration::from_secs(5);
 
 /// Users or slots of one population on one thread.
 pub(crate) struct Cohort {
@@ -94,7 +94,7 @@ impl Cohort {
         Self {
             zero,
             retired: Cell::new(0),
-            counted_until: Cell::new(shard.joined_at.max(zero)),
+            counted_until: Cell::new(since(zero, shard.joined_at)),
             throttle: populations[place]
                 .throttle
                 .zip(slice.among(populations[place].load.most()))
@@ -256,6 +256,16 @@ impl Cohort {
             }
         })
         .await
+    }
+}
+
+/// Returns the time from which a worker that joined at `joined_at` has to do with a load that
+/// begins at `start`: one that was slow is treated as there from the start.
+fn since(start: Instant, joined_at: Instant) -> Instant {
+    if joined_at.saturating_duration_since(start) < open::SLOW_START {
+        start
+    } else {
+        joined_at
     }
 }
 

@@ -31,7 +31,7 @@ const LATEST: Duration = Duration::from_millis(200);
 
 /// Longest time after the profile's zero at which a worker may join and still be treated as there
 /// from the start.
-const SLOW_START: Duration = Duration::from_secs(1);
+pub(crate) const SLOW_START: Duration = Duration::from_secs(1);
 
 /// Iteration that is due to start.
 struct Due {

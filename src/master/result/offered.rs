@@ -6,6 +6,9 @@ use crate::plan::{Plan, UserTime};
 use crate::stats::Counters;
 use crate::stats::result::{ArrivalLoad, LoadResult, UserLoad};
 
+/// Part of an arrival that is taken for a whole one.
+const ROUNDING: f64 = 0.999;
+
 /// Compares what the workers counted with the profiles up to `until` of the measured part. `None`
 /// where no profile says how much load there is to be.
 pub(super) fn offered(
@@ -33,8 +36,8 @@ pub(super) fn offered(
 }
 
 fn arrivals(planned: u64, counters: &Counters) -> ArrivalLoad {
-    // each shard rounds its part of each second to a millionth
-    let taken_on = (counters.arrival_micros as f64 / 1e6).round() as u64;
+    // whole arrivals are compared with parts of them, which each shard rounds to a millionth
+    let taken_on = (counters.arrival_micros as f64 / 1e6 + ROUNDING).floor() as u64;
     ArrivalLoad {
         planned,
         missing: planned.saturating_sub(taken_on),
