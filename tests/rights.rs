@@ -74,7 +74,7 @@ fn the_operator_has_the_rights_that_it_uses_and_no_others() {
     let given: BTreeSet<String> = RULES
         .iter()
         .flat_map(|rule| {
-            let of_resource = |resource| {
+            let of_resource = move |resource| {
                 let verbs = rule.verbs.iter();
                 verbs.map(move |verb| right(verb, rule.group, resource))
             };

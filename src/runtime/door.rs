@@ -4,7 +4,6 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -428,6 +427,8 @@ pub fn read_certificate(
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
+
     use axum::http::Extensions;
     use axum::routing::get;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
