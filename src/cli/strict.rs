@@ -465,7 +465,7 @@ mod tests {
             "apiVersion": "starling.dev/v1", "kind": "LoadTest",
             "metadata": {"name": "UPPER"},
             "spec": {
-                "target": {"url": 5, "ulr": "x"},
+                "target": {"url": 5, "urls": "x"},
                 "load": {"closed": {"users": -1, "duration": 5}, "open": {}},
                 "scenarios": [{"name": "", "tasks": [{"steps": [
                     {"http": {"path": "/", "method": "FETCH"},
@@ -483,7 +483,7 @@ mod tests {
         assert_eq!(at("apiVersion"), [r#"must be "starling.dev/v1alpha1""#]);
         assert_eq!(at("metadata.name").len(), 1, "{found:?}");
         assert_eq!(at("spec.target.url"), ["must be text, not 5; quote it"]);
-        assert_eq!(at("spec.target.ulr"), ["no such field; did you mean url?"]);
+        assert_eq!(at("spec.target.urls"), ["no such field; did you mean url?"]);
         assert_eq!(at("spec.load.closed.users"), ["must be at least 0"]);
         assert_eq!(
             at("spec.load.closed.duration"),

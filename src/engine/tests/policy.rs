@@ -111,17 +111,20 @@ async fn a_name_that_comes_to_lead_elsewhere_is_not_followed_there() {
     *addresses.lock().unwrap() = vec![REFUSED];
     let mut running = Arc::new(prepared).start(whole(1), Instant::now());
     let snapshot = sum(&deltas(&mut running).await);
+    // the address known before is used until the name has been looked up again
+    let before = there.all().len() as u64;
+    assert!(before < snapshot.requests(), "{before}");
     assert_eq!(
         classes(&snapshot),
-        [(ErrorClass::Policy, snapshot.requests())]
+        [(ErrorClass::Policy, snapshot.requests() - before)]
     );
-    assert_eq!(snapshot.counters.unsent, snapshot.requests());
+    assert_eq!(snapshot.counters.unsent, snapshot.requests() - before);
     let message = &snapshot.errors.iter().next().unwrap().1.message;
     assert!(
         message.contains("does not allow the address 127.0.0.3"),
         "{message}"
     );
-    assert!(there.all().is_empty() && elsewhere.all().is_empty());
+    assert!(elsewhere.all().is_empty());
 }
 
 #[tokio::test]
@@ -146,10 +149,18 @@ async fn every_hop_of_a_redirect_is_judged() {
     *addresses.lock().unwrap() = vec![Ipv4Addr::new(127, 0, 0, 9)];
     let mut running = Arc::new(prepared).start(whole(1), Instant::now());
     let snapshot = sum(&deltas(&mut running).await);
-    assert_eq!(
-        classes(&snapshot),
-        [(ErrorClass::Policy, snapshot.requests())]
-    );
+    // nobody listens at the address known before, which is tried until there is a new one
+    let found = classes(&snapshot);
+    let of = |class| {
+        found
+            .iter()
+            .filter(move |(of, _)| *of == class)
+            .map(|(_, n)| n)
+    };
+    let (refused, before): (u64, u64) =
+        (of(ErrorClass::Policy).sum(), of(ErrorClass::Connect).sum());
+    assert!(refused > 0, "{found:?}");
+    assert_eq!(refused + before, snapshot.requests(), "{found:?}");
     assert_eq!(first.all().len() as u64, snapshot.requests());
     assert_eq!(second.all(), [] as [&str; 0]);
 }

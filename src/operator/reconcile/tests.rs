@@ -112,7 +112,9 @@ impl Server {
             }
             _ => match objects.get(path) {
                 Some(object) => (200, object.clone()),
-                None if last == "pods" => (200, json!({"metadata": {}, "items": []})),
+                None if matches!(last.as_str(), "pods" | "configmaps") => {
+                    (200, json!({"metadata": {}, "items": []}))
+                }
                 None => (404, failure(404, "NotFound", "is not there")),
             },
         }

@@ -235,10 +235,15 @@ impl World {
             Event::Pass(writes) => {
                 self.pass(writes);
             }
-            Event::Poll => self.seen.master = self.master.clone(),
+            Event::Poll => {
+                self.seen.master = self.master.clone();
+                if matches!(self.seen.master, MasterView::Up(_)) {
+                    self.seen.unreachable_for = Duration::ZERO;
+                }
+            }
             Event::Orders => self.carry_out(),
             Event::Restart => self.forget(),
-            Event::Seconds(seconds) => self.now += SignedDuration::from_secs(seconds),
+            Event::Seconds(seconds) => self.wait(seconds),
             Event::WorkersReady => self.advance(&[
                 (MasterState::Waiting, MasterState::Ready),
                 (MasterState::Recovering, MasterState::Running),
@@ -264,6 +269,15 @@ impl World {
                     self.master = MasterView::Absent;
                 }
             }
+        }
+    }
+
+    /// Lets time pass, for the wall clock and for the operator's own.
+    fn wait(&mut self, seconds: i64) {
+        let time = SignedDuration::from_secs(seconds);
+        self.now += time;
+        if !matches!(self.seen.master, MasterView::Up(_)) {
+            self.seen.unreachable_for += time.unsigned_abs();
         }
     }
 
@@ -373,7 +387,7 @@ proptest! {
             world.happen(Event::Poll);
             world.pass(usize::MAX);
             world.happen(Event::Orders);
-            world.now += SignedDuration::from_secs(2_000);
+            world.wait(2_000);
         }
         world.master = MasterView::Absent;
         world.happen(Event::Poll);

@@ -16,11 +16,11 @@ fn after_the_end_comes_the_acknowledgement_then_the_job_goes_and_the_rest_after_
         decide(&seen, now()),
         Decision {
             writes: vec![],
-            requeue: Requeue::After(Duration::from_secs(3601))
+            requeue: Requeue::After(Duration::from_secs(601))
         }
     );
     assert_eq!(
-        deleted(&decide(&seen, later(3600))),
+        deleted(&decide(&seen, later(600))),
         [Child::Master, Child::Service, Child::Policy, Child::Plan],
         "the report and the channel are not named"
     );
