@@ -5,6 +5,11 @@
 //! Fields that are not known here make a policy unreadable: an operator that is older than the
 //! definition must not let through what a newer field forbids.
 
+#![allow(
+    clippy::duplicated_attributes,
+    reason = "clippy takes two columns of one type for the same attribute written twice"
+)]
+
 mod convert;
 mod demands;
 

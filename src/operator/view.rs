@@ -183,6 +183,10 @@ pub struct OldReport {
 
 /// Last answer of a master Pod that is not on its way out and has proved to be the run's.
 #[derive(Debug, Clone, PartialEq)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "there is one a run, and that of a run that goes on is the large one"
+)]
 pub enum MasterView {
     /// The master is being asked; this process has no answer of it yet.
     Unasked,

@@ -23,6 +23,9 @@ pub const MAX_COMPILED: usize = 16 << 20;
 /// Bytes that one constant in a list or map takes beside its text.
 const PER_VALUE: usize = 16;
 
+/// Called with each field path before the field is checked.
+type Observer = Box<dyn FnMut(&str)>;
+
 struct Budget {
     expanded: usize,
     /// Bytes that expressions have looked at and not kept.
@@ -30,8 +33,8 @@ struct Budget {
     compiled: usize,
     /// Bound of `expanded` and of `held`.
     most: usize,
-    /// Called with each field path before the field is checked.
-    at: Option<Box<dyn FnMut(&str)>>,
+    /// Who is told what is checked.
+    at: Option<Observer>,
 }
 
 thread_local! {
@@ -66,7 +69,7 @@ pub fn observed<T>(at: impl FnMut(&str) + 'static, work: impl FnOnce() -> T) -> 
     outcome
 }
 
-fn open(most: usize, at: Option<Box<dyn FnMut(&str)>>) {
+fn open(most: usize, at: Option<Observer>) {
     BUDGET.set(Some(Budget {
         expanded: 0,
         held: 0,

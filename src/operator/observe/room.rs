@@ -37,7 +37,7 @@ pub async fn spare_masters(
     let stored: BTreeSet<_> = reports.iter().filter_map(of_run).collect();
     let mut spare: Vec<SpareMaster> = masters
         .iter()
-        .filter(|master| of_run(*master).is_some_and(|of| stored.contains(&of)))
+        .filter(|master| of_run(master).is_some_and(|of| stored.contains(&of)))
         .filter_map(|master| spare(master, &tests.items, &installation))
         .filter(|spare| spare.run != run.id)
         .collect();
