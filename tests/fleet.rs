@@ -457,6 +457,7 @@ async fn a_plan_or_key_that_was_changed_is_refused_by_master_and_workers() {
                 control: listen(ANY).await,
                 ui: listen(ANY).await,
                 admin: listen(ANY).await,
+                tls: None,
             };
             let memory = Memory::at(&stage.folder.path().join("state"));
             let refused = master::serve(&mounted, memory, listeners, CancellationToken::new());

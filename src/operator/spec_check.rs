@@ -16,7 +16,7 @@ enum Source {
     Kept(Arc<Checker>),
     /// Checks in this process, with the last spec and its outcome and their number.
     #[cfg(test)]
-    Here(Option<(crate::crd::LoadTestSpec, Outcome)>, u32),
+    Here(Option<(Box<crate::crd::LoadTestSpec>, Outcome)>, u32),
 }
 
 impl SpecCheck {
@@ -34,11 +34,11 @@ impl SpecCheck {
             Source::Kept(checker) => checker.outcome(test),
             #[cfg(test)]
             Source::Here(last, checks) => match last {
-                Some((spec, outcome)) if *spec == test.spec => Some(outcome.clone()),
+                Some((spec, outcome)) if **spec == test.spec => Some(outcome.clone()),
                 last => {
                     *checks += 1;
                     let outcome = crate::crd::check(&test.spec).map(Arc::new);
-                    *last = Some((test.spec.clone(), outcome.clone()));
+                    *last = Some((Box::new(test.spec.clone()), outcome.clone()));
                     Some(outcome)
                 }
             },

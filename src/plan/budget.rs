@@ -224,7 +224,7 @@ mod tests {
 
     #[test]
     fn each_field_is_told_to_the_observer_also_within_a_budget() {
-        let (send, seen) = std::sync::mpsc::channel();
+        let (send, seen) = std::sync::mpsc::sync_channel(10);
         observed(
             move |path| send.send(path.to_owned()).unwrap(),
             || within(1, || at("spec.a")),

@@ -24,11 +24,14 @@ const TESTS: &str = "/apis/starling.dev/v1alpha1/namespaces/team-a/loadtests";
 /// Nothing here takes longer on the slowest machine.
 const PATIENCE: Duration = Duration::from_secs(120);
 
+/// More events than a test shows to one watcher.
+const QUEUE: usize = 4096;
+
 /// An API server that keeps what it is given, lists LoadTests and watches them; each run has one
 /// master Pod.
 struct Server {
     objects: Mutex<BTreeMap<String, Value>>,
-    watchers: Mutex<Vec<mpsc::UnboundedSender<Result<Bytes, Infallible>>>>,
+    watchers: Mutex<Vec<mpsc::Sender<Result<Bytes, Infallible>>>>,
     /// Address of the master of a run, where that is not the silent one.
     masters: Mutex<BTreeMap<String, IpAddr>>,
     silent: IpAddr,
@@ -45,14 +48,14 @@ impl Server {
         let query = parts.uri.query().unwrap_or_default();
         let (path, is_watch) = (parts.uri.path(), query.contains("watch=true"));
         if is_watch {
-            let (sender, receiver) = mpsc::unbounded_channel();
+            let (sender, receiver) = mpsc::channel(QUEUE);
             if path.ends_with("/loadtests") {
                 self.watchers.lock().unwrap().push(sender);
             } else {
                 // kept open, and nothing is ever shown
                 std::mem::forget(sender);
             }
-            let stream = tokio_stream::wrappers::UnboundedReceiverStream::new(receiver);
+            let stream = tokio_stream::wrappers::ReceiverStream::new(receiver);
             return Response::builder().body(Body::from_stream(stream));
         }
         let (code, answer) = self.carry_out(&parts.method, path, query, body);
@@ -128,7 +131,7 @@ impl Server {
         objects.insert(format!("{TESTS}/{name}"), test.clone());
         let event = format!("{}\n", json!({"type": "ADDED", "object": test}));
         for watcher in self.watchers.lock().unwrap().iter() {
-            let _ = watcher.send(Ok(Bytes::from(event.clone())));
+            let _ = watcher.try_send(Ok(Bytes::from(event.clone())));
         }
     }
 

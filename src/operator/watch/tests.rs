@@ -29,7 +29,7 @@ enum Answer {
 /// showed and asked for, in order.
 fn play(answers: Vec<Answer>) -> Played {
     let script = Arc::new(Mutex::new(VecDeque::from(answers)));
-    let (tell, said) = mpsc::unbounded_channel();
+    let (tell, said) = mpsc::channel(100);
     let asked = tell.clone();
     let answer = move |request: Request<kube::client::Body>| {
         let query = request.uri().query().unwrap_or_default();
@@ -47,7 +47,7 @@ fn play(answers: Vec<Answer>) -> Played {
             let Some(next) = next else {
                 return std::future::pending().await;
             };
-            let _ = asked.send(what);
+            let _ = asked.send(what).await;
             respond(next)
         }
     };
@@ -71,7 +71,7 @@ fn play(answers: Vec<Answer>) -> Played {
 }
 
 struct Played {
-    said: mpsc::UnboundedReceiver<String>,
+    said: mpsc::Receiver<String>,
     metrics: Metrics,
     _stop: tokio_util::sync::DropGuard,
 }
@@ -89,7 +89,7 @@ impl Played {
     }
 }
 
-struct Shown(mpsc::UnboundedSender<String>);
+struct Shown(mpsc::Sender<String>);
 
 impl Sink<PartialObjectMeta<Pod>> for Shown {
     async fn take(&mut self, event: Event<PartialObjectMeta<Pod>>) {
@@ -100,7 +100,7 @@ impl Sink<PartialObjectMeta<Pod>> for Shown {
             Event::Apply(pod) => format!("new {}", pod.name_any()),
             Event::Delete(pod) => format!("gone {}", pod.name_any()),
         };
-        let _ = self.0.send(text);
+        let _ = self.0.send(text).await;
     }
 }
 
