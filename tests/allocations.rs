@@ -79,7 +79,7 @@ impl Scope for User {
 fn names() -> Names {
     let mut names = Names::default();
     names.declare("item", Declared::Value(0));
-    names.declare("text", Declared::Constant(json!("a \"b\"")));
+    names.declare("text", Declared::Constant(json!("a \"b\"").into()));
     names
 }
 
