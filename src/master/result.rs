@@ -34,6 +34,10 @@ use crate::stats::summary::{
 };
 use crate::wire::layout::RunFile;
 
+/// Time before the load was cut for which nothing counts as missing: what cuts it, such as the last
+/// row of a feeder, ends the users of some workers before others, and before the master hears.
+const HEARING: Duration = Duration::from_secs(1);
+
 /// Everything that a result is made of.
 pub struct Parts<'a> {
     /// The run as the operator wrote it.
@@ -101,7 +105,7 @@ pub fn build(parts: Parts<'_>) -> RunResult {
         ..Totals::of(&merged, scale)
     };
     let names = step_names(plan);
-    let until = cut_at.map_or(Duration::MAX, |at| at.saturating_sub(plan.warmup));
+    let until = cut_at.map_or(Duration::MAX, |at| at.saturating_sub(plan.warmup + HEARING));
     let load = offered::offered(plan, file.workers, &merged.counters, until)
         .filter(|_| started_at.is_some() && search.is_none() && roster.tells_offered_load());
     let judged = verdict::judge(plan, thresholds, &totals, load.as_ref());

@@ -7,17 +7,25 @@ use serde_json::{Value, json};
 
 use crate::corpus::corpus;
 use crate::samples::brief;
-use crate::stage::{Operator, Stage, condition, eventually, phase, play, run_id, seconds, status};
+use crate::stage::{
+    Operator, Stage, condition, eventually, phase, play_alone, run_id, seconds, status,
+};
 
-/// Longest time until a good LoadTest has the id of its run.
-const BEGINS_WITHIN: Duration = Duration::from_secs(2);
+/// Longest time until a good LoadTest has the id of its run. It is 2 s for the program as it is
+/// shipped; that of the suite is not optimised, and each check is a process of its own.
+const BEGINS_WITHIN: Duration = Duration::from_secs(5);
+
+/// Set to try the whole corpus, which takes minutes; otherwise one in [`PART`] is tried.
+const WHOLE: &str = "STARLING_TEST_HOSTILE";
+/// See [`WHOLE`].
+const PART: usize = 6;
 
 /// Hostile LoadTests created between two good ones.
 const BETWEEN: usize = 12;
 
 #[test]
 fn hostile_specs_stop_neither_the_operator_nor_their_neighbours() {
-    play("hostile", async |stage| {
+    play_alone("hostile", async |stage| {
         let neighbour = stage.neighbour("hostile-neighbour");
         let limit = ["resources.limits.memory=256Mi"];
         let operator = Operator::watching(stage, &[stage, &neighbour], &limit);
@@ -28,10 +36,17 @@ fn hostile_specs_stop_neither_the_operator_nor_their_neighbours() {
             .map(|(name, spec, _)| (name, spec))
             // those that only repeat another one cost the suite its time
             .filter(|(name, _)| !name.ends_with("-apart") && !name.ends_with("-often"))
+            .step_by(if std::env::var_os(WHOLE).is_some() {
+                1
+            } else {
+                PART
+            })
             .collect();
+        println!("{} hostile specs", corpus.len());
         for (nth, part) in corpus.chunks(BETWEEN).enumerate() {
             create(stage, part);
             let took = begin(&neighbour, &format!("good-{nth}")).await;
+            println!("good-{nth} began after {took:?}");
             assert!(took < BEGINS_WITHIN, "good-{nth} began after {took:?}");
         }
         let judged = judged(stage).await;
