@@ -195,7 +195,8 @@ fn a_worker_pod_deleted_alone_hands_over_what_it_measured_and_is_replaced() {
         stage.open(&[]).await;
         stage.apply(&with(
             brief("replaced", 35),
-            json!({"spec": {"workers": {"replicas": 2}}}),
+            // until the replacement is there, half of the users are missing
+            json!({"spec": {"workers": {"replicas": 2}, "load": {"closed": {"maxMissing": "60%"}}}}),
         ));
         stage.loaded("replaced").await;
         let victim = stage
