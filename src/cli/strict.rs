@@ -484,7 +484,7 @@ mod tests {
         assert_eq!(at("metadata.name").len(), 1, "{found:?}");
         assert_eq!(at("spec.target.url"), ["must be text, not 5; quote it"]);
         assert_eq!(at("spec.target.urls"), ["no such field; did you mean url?"]);
-        assert_eq!(at("spec.load.closed.users"), ["must be at least 0"]);
+        assert_eq!(at("spec.load.closed.users"), ["must be at least 1"]);
         assert_eq!(
             at("spec.load.closed.duration"),
             ["must be a duration with a unit, such as 5s"]
