@@ -33,7 +33,7 @@ struct Budget {
     compiled: usize,
     /// Bound of `expanded` and of `held`.
     most: usize,
-    /// Who is told what is checked.
+    /// Observer of the fields that are checked.
     at: Option<Observer>,
 }
 
