@@ -100,7 +100,7 @@ spec:
       - {{name: fail, onFailure: Continue, http: {{method: POST, path: /fail, headers: {{X-Session: "{{{{ t }}}}"}}, text: "{{{{ password }}}} {{{{ key }}}}"}}}}
       - {{name: quote, onFailure: Continue, http: {{method: POST, path: /quote, text: "{{{{ t }}}}"}}, checks: [{{jsonPath: $.heard, equals: nothing}}]}}
       - {{name: part, onFailure: Continue, http: {{path: /parts}}, checks: [{{jsonPath: "$.parts[2]", equals: nothing}}]}}
-      - {{name: lost, onFailure: Continue, http: {{path: /parts}}, extract: {{n: {{jsonPath: $.none}}}}}}
+      - {{name: lost, onFailure: Continue, http: {{path: /parts}}, extract: {{lost: {{jsonPath: $.none}}}}}}
   load:
     closed: {{users: 2, duration: 1s}}
 "#
