@@ -26,13 +26,23 @@ fn requests() -> Vec<Value> {
     let kubeconfig = std::env::var("STARLING_TEST_KUBECONFIG").unwrap_or_else(|_| {
         panic!("STARLING_TEST_KUBECONFIG is not set: `make test` runs this after the suite")
     });
-    let log = Path::new(&kubeconfig).with_file_name("log/audit.log");
-    let text = std::fs::read_to_string(&log).unwrap_or_else(|error| {
+    let logs = Path::new(&kubeconfig).with_file_name("log");
+    let files = std::fs::read_dir(&logs).unwrap_or_else(|error| {
         panic!(
             "{}: {error}; a cluster of yours must give it",
-            log.display()
+            logs.display()
         )
     });
+    // those that were full have the time in their names
+    let is_audit = |path: &std::path::PathBuf| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        name.starts_with("audit")
+    };
+    let text: String = files
+        .map(|file| file.expect("a file").path())
+        .filter(is_audit)
+        .map(|path| std::fs::read_to_string(path).expect("an audit log"))
+        .collect();
     text.lines()
         .filter(|line| line.contains("system:serviceaccount:"))
         .map(|line| serde_json::from_str::<Value>(line).expect("a line is an event"))

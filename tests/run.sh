@@ -63,6 +63,8 @@ unproven=(
 )
 skipped=()
 if [ -z "${E2E_ALL:-}" ]; then
+    say "NOT RUN, since it has not been seen to pass yet: tests/rights.rs"
+    rights=true
     for name in "${unproven[@]}"; do
         say "NOT RUN, since it has not been seen to pass yet: $name"
         skipped+=(--skip "$name")

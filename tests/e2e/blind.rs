@@ -182,8 +182,8 @@ fn an_operator_that_is_cut_off_is_restarted_once_within_two_minutes_and_sees_whe
             assert!(said.ok, "{}", said.text);
         };
         rule(&format!(
-            "table ip cut_off {{ chain reach {{ type filter hook input priority -10; \
-             ip saddr {address} tcp dport 6443 drop; }} }}"
+            "table ip cut_off {{\nchain reach {{\ntype filter hook input priority -10;\n\
+             ip saddr {address} tcp dport 6443 drop;\n}}\n}}\n"
         ));
         let cut = Instant::now();
         let restarted = async {
