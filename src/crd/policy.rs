@@ -1,6 +1,6 @@
 //! The `StarlingPolicy` resource: what LoadTests of the namespaces it selects may reach and be, as
-//! admins of the cluster write it. [`convert`] turns it into the plain rules that tests are held
-//! against, and [`demands`] says what a test asks for.
+//! admins of the cluster write it. [`convert()`] turns it into the plain rules that tests are held
+//! against, and [`demands()`] says what a test asks for.
 //!
 //! Fields that are not known here make a policy unreadable: an operator that is older than the
 //! definition must not let through what a newer field forbids.

@@ -116,7 +116,7 @@ pub enum RenderError {
         "a path may not hold a space, a control character, # or what is not ASCII; percent-encode it, or put it in a variable"
     )]
     NotInTarget,
-    /// A text or value is larger than [`compiled::MAX_RENDERED`].
+    /// A text or value is larger than a template may give, 64 MiB.
     #[error("the text is larger than 64 MiB")]
     TooLarge,
     /// A JSON template did not render to JSON.
