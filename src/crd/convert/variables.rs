@@ -8,7 +8,7 @@ use super::target::file_reference;
 use super::{Problems, free_value_size};
 use crate::crd::spec::{FileSource, TemplateDelimitersSpec};
 use crate::plan::names::check_name;
-use crate::plan::{Delimiters, JsonTemplate, Problem, Resolved, Variables};
+use crate::plan::{Delimiters, JsonTemplate, Problem, Resolved, Variables, budget};
 
 /// Checks the delimiters; the usual ones if they have a mistake.
 pub(super) fn check_delimiters(
@@ -32,6 +32,7 @@ pub(super) fn check_variables(
     let mut variables = Variables::default();
     for (name, value) in values {
         let path = format!("spec.variables.{name}");
+        budget::at(&path);
         problems.take(&path, check_name(name));
         let template =
             free_value_size(value).and_then(|()| JsonTemplate::new_with(value.clone(), delimiters));
