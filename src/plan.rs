@@ -43,7 +43,7 @@ use serde::{Deserialize, Serialize};
 
 pub use auth::{Auth, AwsSigV4, ClientAuthentication, Google, OAuth2};
 pub use capacity::{Capacity, Level, Levels};
-pub use cel::Cel;
+pub use cel::{Cel, with_large_stack};
 pub use check::{Check, Condition, StatusRange};
 pub use cost::Cost;
 pub use extract::{Extract, ExtractFrom, Record, RecordFrom, Trend, Unit, trends};
@@ -148,6 +148,10 @@ pub struct Plan {
     pub preflight: Preflight,
     /// Verdict on a run whose workers were the bottleneck.
     pub on_saturation: OnSaturation,
+    /// Largest share of requests (0 to 1) that may fail in a run that passes, where no threshold
+    /// says how many.
+    #[serde(default = "any_share")]
+    pub max_failures: f64,
     /// Selection of the requests that are written down in full; `None`: none are.
     #[serde(rename = "samples", default, skip_serializing_if = "Option::is_none")]
     pub request_log: Option<RequestLog>,
@@ -157,6 +161,11 @@ pub struct Plan {
     pub address_rules: AddressRules,
     /// Seed of everything random; `None` until the run has an id to derive it from.
     pub seed: Option<u64>,
+}
+
+/// Share of failures that may pass in a plan of an older release, which had no such limit.
+fn any_share() -> f64 {
+    1.0
 }
 
 /// Trial before any load.
@@ -370,6 +379,15 @@ impl Plan {
                 Load::Open { .. } | Load::Iterations(_) | Load::Capacity(_) => None,
             });
         shares.reduce(f64::min)
+    }
+
+    /// Most users of the closed populations at once over the fleet.
+    pub fn most_users(&self) -> u64 {
+        self.populations
+            .iter()
+            .filter(|population| matches!(population.load, Load::Closed { .. }))
+            .map(|population| population.load.most())
+            .sum()
     }
 
     /// Arrivals of the open populations up to `at` of the measured part; `None` without one.

@@ -72,8 +72,8 @@ fuzz_target!(|data: &[u8]| {
     let place = PLACES[usize::from(how) % PLACES.len()];
     let source = String::from_utf8_lossy(bytes);
     let mut names = Names::default();
-    names.declare("constant", Declared::Constant(json!("a b&c\r\nd")));
-    names.declare("list", Declared::Constant(json!([1, "x", {"y": null}])));
+    names.declare("constant", Declared::Constant(json!("a b&c\r\nd").into()));
+    names.declare("list", Declared::Constant(json!([1, "x", {"y": null}]).into()));
     names.declare("given", Declared::External);
     names.declare("value", Declared::Value(0));
     names.declare("row", Declared::Row(1));

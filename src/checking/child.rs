@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
+use std::panic::catch_unwind;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use super::{FIELD, MAX_MESSAGE, OUTCOME, Outcome, Request};
 use crate::crd::{LoadTestSpec, check_with};
-use crate::plan::{Columns, Problem, budget};
+use crate::plan::{Columns, Problem, budget, with_large_stack};
 
 /// Stack of the check, in bytes: steps, variables and values lie within each other. The request has
 /// a depth of 128 at most.
@@ -21,39 +22,41 @@ const MAX_PATH: usize = 300;
 pub fn serve() -> ExitCode {
     let request = match read_request() {
         Ok(request) => request,
-        Err(error) => {
-            eprintln!("cannot read what to check: {error}");
-            return ExitCode::FAILURE;
-        }
+        Err(error) => return failure("cannot read what to check", &error),
     };
-    std::thread::spawn(end_with_the_input);
-    let checked = std::thread::Builder::new()
+    // the only other thread: each takes address space, of which there is little
+    let checks = std::thread::Builder::new()
         .stack_size(STACK)
-        .spawn(move || write_outcome(&outcome(&request)));
-    match checked.map(std::thread::JoinHandle::join) {
-        Ok(Ok(Ok(()))) => ExitCode::SUCCESS,
-        Ok(Ok(Err(error))) => {
-            eprintln!("cannot write the outcome: {error}");
-            ExitCode::FAILURE
-        }
-        // the panic has been written to standard error
-        Ok(Err(_)) => ExitCode::FAILURE,
-        Err(error) => {
-            eprintln!("there is no thread to check on: {error}");
-            ExitCode::FAILURE
-        }
+        .spawn(move || check(&request));
+    match checks {
+        Ok(_) => wait_for_the_end_of_input(),
+        Err(error) => failure("there is no thread to check on", &error),
     }
 }
 
-/// Ends the process when its input ends, which stays open for as long as somebody waits.
-#[allow(
-    clippy::disallowed_methods,
-    reason = "nobody is left to hear of the outcome"
-)]
-fn end_with_the_input() {
+/// Checks, writes the outcome, and ends the process, whose main thread waits for input.
+#[allow(clippy::disallowed_methods, reason = "main cannot return meanwhile")]
+fn check(request: &[u8]) {
+    // a panic writes itself to standard error
+    let outcome = catch_unwind(|| with_large_stack(|| outcome(request)));
+    let written = outcome.map(|outcome| write_outcome(&outcome));
+    if let Ok(Err(error)) = &written {
+        failure("cannot write the outcome", error);
+    }
+    std::process::exit(i32::from(!matches!(written, Ok(Ok(())))))
+}
+
+/// Says on standard error why there is no outcome.
+fn failure(what: &str, error: &io::Error) -> ExitCode {
+    eprintln!("{what}: {error}");
+    ExitCode::FAILURE
+}
+
+/// Waits for the end of input, which stays open for as long as somebody waits for the outcome.
+fn wait_for_the_end_of_input() -> ExitCode {
     // an error is an end, too
     let _ = io::copy(&mut io::stdin(), &mut io::sink());
-    std::process::exit(1);
+    ExitCode::FAILURE
 }
 
 /// Reads the request: its length in eight bytes, then its bytes.

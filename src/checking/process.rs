@@ -89,6 +89,8 @@ impl Process {
         command
             .arg("check-spec")
             .env_clear()
+            // reserved by the GiB otherwise, which counts as address space
+            .env("MIMALLOC_ARENA_RESERVE", "4MiB")
             .stdin(Stdio::piped())
             .stdout(words)
             .stderr(errors);

@@ -32,10 +32,10 @@ use std::time::Duration;
 use context::Context;
 use cost::check_cost;
 use feeder::{check_feeders, declare_feeders};
-use load::{LoadParts, check_populations};
+use load::{LoadParts, check_populations, check_share};
 use problems::{Problems, free_value_size};
 use reserved::check_reserved;
-use run::{check_deadline, check_request_log, check_workers};
+use run::{check_deadline, check_request_log, check_workers, replicas_remark};
 use step::grpc::{check_grpc, check_protos};
 use threshold::{Judged, check_thresholds};
 use variables::{check_delimiters, check_variables};
@@ -64,6 +64,8 @@ pub struct Checked {
     pub plan: Plan,
     /// Warnings, each with its field path: what is allowed but most likely not meant.
     pub warnings: Vec<String>,
+    /// Number of workers, 1 to 2,000.
+    pub workers: u32,
     /// Longest time from the creation of a run until every worker is ready.
     pub start_deadline: Duration,
     /// Time for which a worker without a master keeps up its load.
@@ -126,8 +128,12 @@ fn check_within_budget(
     if !problems.0.is_empty() {
         return Err(problems.0);
     }
-    let warnings = bounded.into_iter().chain(warnings(&plan)).collect();
+    let remarks = bounded
+        .into_iter()
+        .chain(replicas_remark(&spec.workers, times.workers));
+    let warnings = remarks.chain(warnings(&plan)).collect();
     let Times {
+        workers,
         start_deadline,
         grace,
         ttl_after_finished,
@@ -136,6 +142,7 @@ fn check_within_budget(
     Ok(Checked {
         plan,
         warnings,
+        workers,
         start_deadline,
         grace,
         deadline,
@@ -166,6 +173,7 @@ fn assemble(
         grpc,
         protos,
         stop_timeout,
+        max_failures,
         thresholds,
         request_log,
     } = settings;
@@ -189,6 +197,7 @@ fn assemble(
         stop_timeout,
         preflight: spec.run.preflight,
         on_saturation: spec.run.on_saturation,
+        max_failures,
         request_log,
         address_rules: AddressRules::default(),
         seed: spec.load.seed.map(|seed| seed as u64),
@@ -275,6 +284,7 @@ struct Settings {
     grpc: Grpc,
     protos: Option<Protos>,
     stop_timeout: Duration,
+    max_failures: f64,
     thresholds: Vec<Threshold>,
     request_log: Option<RequestLog>,
 }
@@ -314,6 +324,7 @@ fn check_settings(
         grpc: check_grpc(grpc, problems),
         protos: protos.as_ref().map(|protos| check_protos(protos, problems)),
         stop_timeout: problems.duration("spec.run.stopTimeout", &run.stop_timeout),
+        max_failures: check_share("spec.run.maxFailures", &run.max_failures, problems),
         thresholds: check_rules(thresholds, scenarios, load, problems),
         request_log: samples
             .as_ref()
@@ -346,8 +357,9 @@ fn check_rules(
     check_thresholds(thresholds, &judged, problems)
 }
 
-/// The settings of a run that are not part of its plan.
+/// The settings of a run that are not part of its plan: its fleet and its times.
 struct Times {
+    workers: u32,
     start_deadline: Duration,
     grace: Duration,
     ttl_after_finished: Duration,
@@ -372,7 +384,8 @@ fn check_times(
     let grace = problems.positive_duration("spec.workers.grace", &workers.grace);
     let ttl_after_finished =
         problems.duration("spec.run.ttlAfterFinished", &run.ttl_after_finished);
-    check_workers(workers, problems);
+    let populations = load.map_or(&[][..], |(_, populations)| populations);
+    let count = check_workers(workers, populations, problems);
     let setup = match setup.is_empty() {
         true => Duration::ZERO,
         false => settings.setup_timeout,
@@ -385,6 +398,7 @@ fn check_times(
     let beside_load = settings.stop_timeout + awaited + setup;
     let deadline = check_deadline(run.deadline.as_deref(), load, beside_load, problems);
     Times {
+        workers: count,
         start_deadline,
         grace,
         ttl_after_finished,

@@ -7,8 +7,9 @@ use super::schema;
 use super::spec::LoadTestSpec;
 
 /// Fields that matter for where or how long, not for the load: changing them starts no run.
-const NOT_IN_DIGEST: [&[&str]; 9] = [
+const NOT_IN_DIGEST: [&[&str]; 10] = [
     &["workers", "replicas"],
+    &["workers", "perWorker"],
     &["workers", "resources"],
     &["workers", "pod"],
     &["master"],
@@ -155,6 +156,7 @@ mod tests {
     fn what_does_not_matter_for_the_load_does_not() {
         for (field, value) in [
             ("/workers/replicas", json!(9)),
+            ("/workers/perWorker", json!({"maxUsers": 9})),
             ("/workers/resources", json!({"cpu": "4"})),
             ("/workers/pod", json!({"labels": {"a": "b"}})),
             ("/master", json!({"resources": {"cpu": "2"}})),

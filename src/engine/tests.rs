@@ -83,6 +83,7 @@ fn plan(url: &str, load: Load) -> Plan {
         stop_timeout: Duration::from_millis(500),
         preflight: Default::default(),
         on_saturation: Default::default(),
+        max_failures: 1.0,
         request_log: None,
         address_rules: Default::default(),
         seed: None,

@@ -1,6 +1,9 @@
 //! The verdict over a whole run: a pure function of its totals and its thresholds.
 
+use std::time::Duration;
+
 use crate::plan::Plan;
+use crate::plan::threshold::Metric;
 use crate::stats::format;
 use crate::stats::result::{
     LoadResult, Reason, ThresholdResult, ThresholdVerdict, Totals, Verdict,
@@ -74,6 +77,9 @@ fn sum_up(
             format!("all {} requests failed", totals.requests),
         );
     }
+    if let Some(message) = failures(plan, totals) {
+        return (Verdict::Failed, Reason::TooManyFailures, message);
+    }
     if let Some(max_dropped) = plan.max_dropped() {
         let due = totals.iterations + totals.dropped;
         let share = totals.dropped as f64 / due.max(1) as f64;
@@ -108,6 +114,33 @@ fn sum_up(
     }
 }
 
+/// Says how many requests failed, where those are more than the test allows and no threshold says how
+/// many may.
+fn failures(plan: &Plan, totals: &Totals) -> Option<String> {
+    let judged = |metric| {
+        matches!(
+            metric,
+            Metric::Failures | Metric::Checks | Metric::GoodputRatio
+        )
+    };
+    if plan.thresholds.iter().any(|rule| judged(rule.metric)) {
+        return None;
+    }
+    let share = totals.failures as f64 / totals.requests.max(1) as f64;
+    (share > plan.max_failures).then(|| {
+        format!(
+            "{} of {} requests failed; no threshold says how many may, and maxFailures allows {}",
+            format::count(totals.failures),
+            format::count(totals.requests),
+            format::percent(plan.max_failures)
+        )
+    })
+}
+
+/// Time that a user may start late on a busy machine without being missed. It matters only to runs
+/// of a few seconds.
+const START_JITTER: Duration = Duration::from_millis(25);
+
 /// Says how much load is missing, where that is more than the plan allows.
 fn missing(plan: &Plan, load: &LoadResult) -> Option<String> {
     if let (Some(arrivals), Some(allowed)) = (load.arrivals, plan.max_dropped())
@@ -123,7 +156,10 @@ fn missing(plan: &Plan, load: &LoadResult) -> Option<String> {
         ));
     }
     let (users, allowed) = load.users.zip(plan.max_missing())?;
-    (users.missing() > allowed).then(|| {
+    let late = plan
+        .most_users()
+        .saturating_mul(START_JITTER.as_micros() as u64);
+    (users.missing() > allowed && users.missing_micros > late).then(|| {
         format!(
             "users were missing for {} of their time, since no worker was there for them or they never started; maxMissing allows {}",
             format::percent(users.missing()),
@@ -147,8 +183,6 @@ fn describe(result: &ThresholdResult) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use serde_json::json;
 
     use super::super::judge::Judge;
@@ -225,6 +259,31 @@ mod tests {
     }
 
     #[test]
+    fn many_failures_fail_a_run_whose_thresholds_do_not_count_them() {
+        let judged = |thresholds, failures| {
+            let totals = Totals {
+                requests: 100,
+                failures,
+                ..Totals::default()
+            };
+            let load = json!({"closed": {"users": 1, "duration": "10s"}});
+            judge(&plan(thresholds, load), vec![], &totals, None)
+        };
+        assert_eq!(judged(json!([]), 5).reason, Reason::NoThresholds);
+        let failed = judged(json!([]), 6);
+        assert_eq!(failed.reason, Reason::TooManyFailures);
+        assert_eq!(failed.verdict, Verdict::Failed);
+        let message = failed.message;
+        assert!(message.contains("maxFailures allows 5%"), "{message}");
+        let latency = json!([{"metric": "latency", "expr": "p(95) < 1s"}]);
+        assert_eq!(judged(latency, 95).reason, Reason::TooManyFailures);
+        for metric in ["failures", "checks"] {
+            let rule = json!([{"metric": metric, "expr": "rate < 100%"}]);
+            assert_ne!(judged(rule, 95).reason, Reason::TooManyFailures);
+        }
+    }
+
+    #[test]
     fn a_threshold_without_samples_is_not_met() {
         let mut only_a = samples(0);
         only_a.steps.remove(&1);
@@ -250,16 +309,17 @@ mod tests {
         assert_eq!(of(&plan, &snapshot).reason, Reason::TooManyDropped);
     }
 
+    fn of_load(load: serde_json::Value, result: LoadResult) -> Reason {
+        let totals = Totals {
+            requests: 100,
+            iterations: 100,
+            ..Totals::default()
+        };
+        judge(&plan(json!([]), load), vec![], &totals, Some(&result)).reason
+    }
+
     #[test]
     fn missing_load_fails_a_run_beyond_what_the_test_allows() {
-        let judged = |load: serde_json::Value, result: LoadResult| {
-            let totals = Totals {
-                requests: 100,
-                iterations: 100,
-                ..Totals::default()
-            };
-            judge(&plan(json!([]), load), vec![], &totals, Some(&result)).reason
-        };
         let open = |max| {
             let arrivals = ArrivalLoad {
                 planned: 1000,
@@ -271,7 +331,7 @@ mod tests {
                 ..LoadResult::default()
             };
             let load = json!({"open": {"rate": 100, "duration": "10s", "maxInFlight": 1, "maxDropped": max}});
-            judged(load, result)
+            of_load(load, result)
         };
         assert_eq!(open("1%"), Reason::LoadMissing);
         assert_eq!(open("4%"), Reason::LoadMissing);
@@ -288,10 +348,31 @@ mod tests {
                 ..LoadResult::default()
             };
             let load = json!({"closed": {"users": 10, "duration": "10s", "maxMissing": max}});
-            judged(load, result)
+            of_load(load, result)
         };
         assert_eq!(closed("4%"), Reason::LoadMissing);
         assert_eq!(closed("6%"), Reason::NoThresholds);
+    }
+
+    #[test]
+    fn users_that_start_a_moment_late_are_not_missed_in_a_short_run() {
+        let missing = |missing_micros| {
+            let users = UserLoad {
+                planned_micros: 8_000_000,
+                missing_micros,
+                ..UserLoad::default()
+            };
+            let result = LoadResult {
+                users: Some(users),
+                ..LoadResult::default()
+            };
+            of_load(
+                json!({"closed": {"users": 20, "duration": "400ms"}}),
+                result,
+            )
+        };
+        assert_eq!(missing(500_000), Reason::NoThresholds);
+        assert_eq!(missing(500_001), Reason::LoadMissing);
     }
 
     #[test]

@@ -12,6 +12,7 @@ mod steps;
 mod tests;
 mod values;
 
+use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, LazyLock, OnceLock};
 use std::time::Duration;
@@ -41,6 +42,11 @@ const MAX_DEPTH: usize = 24;
 /// Stack to parse with, in bytes: unoptimised, the parser takes 110 KB a level, far more than the
 /// threads that validate have.
 const PARSER_STACK: usize = 16 << 20;
+
+thread_local! {
+    /// True on a thread with a stack of more than [`PARSER_STACK`].
+    static LARGE_STACK: Cell<bool> = const { Cell::new(false) };
+}
 
 /// Functions and macros as the library has them.
 static PLAIN: LazyLock<Arc<Env>> = LazyLock::new(|| plain().into());
@@ -231,18 +237,29 @@ impl Cel {
     }
 }
 
-/// Runs `work` on a thread with a large stack, and turns its panic into an error: a resource that
-/// someone wrote must not bring the operator down.
+/// Runs `work` on a thread whose stack has at least 16 MiB left: CEL is parsed on it, not on a thread
+/// of its own for each expression, which a process with little address space may not get.
+pub fn with_large_stack<T>(work: impl FnOnce() -> T) -> T {
+    LARGE_STACK.set(true);
+    let done = work();
+    LARGE_STACK.set(false);
+    done
+}
+
+/// Runs `work` with a large stack, and turns its panic into an error: a resource that someone wrote
+/// must not bring the operator down.
 fn with_stack<T: Send>(work: impl FnOnce() -> T + Send) -> Result<T, String> {
+    let panicked = |_| "the CEL parser cannot read this".to_owned();
+    if LARGE_STACK.get() {
+        return catch_unwind(AssertUnwindSafe(work)).map_err(panicked);
+    }
     std::thread::scope(|scope| {
         let thread = std::thread::Builder::new()
             .stack_size(PARSER_STACK)
             .spawn_scoped(scope, work);
         let thread =
             thread.map_err(|error| format!("there is no thread to read CEL with: {error}"))?;
-        thread
-            .join()
-            .map_err(|_| "the CEL parser cannot read this".to_owned())
+        thread.join().map_err(panicked)
     })
 }
 

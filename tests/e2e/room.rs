@@ -6,7 +6,7 @@ use kube::api::{Api, ListParams};
 use serde_json::{Value, json};
 
 use crate::samples::{brief, report, with};
-use crate::stage::{Stage, is, play_alone, run, run_id, sent};
+use crate::stage::{Stage, eventually, is, play_alone, run, run_id, seconds, sent};
 
 /// Milli-CPUs that the scheduler has left on the node with the most of them.
 async fn free_cpu(stage: &Stage) -> i64 {
@@ -39,6 +39,25 @@ async fn free_cpu(stage: &Stage) -> i64 {
     free.max().expect("a node")
 }
 
+/// Milli-CPUs left once the Pods of earlier tests are gone, which would give theirs back later.
+async fn settled_free_cpu(stage: &Stage) -> i64 {
+    let pods: Api<Pod> = Api::all(stage.client.clone());
+    eventually("no Pod is about to go", seconds(120), async || {
+        let pods = pods.list(&ListParams::default()).await.expect("Pods");
+        let going = pods
+            .items
+            .iter()
+            .filter(|pod| pod.metadata.deletion_timestamp.is_some())
+            .count();
+        match going {
+            0 => Ok(()),
+            going => Err(format!("{going} are")),
+        }
+    })
+    .await;
+    free_cpu(stage).await
+}
+
 fn millis(cpu: &str) -> i64 {
     match cpu.strip_suffix('m') {
         Some(millis) => millis.parse().expect("a number"),
@@ -60,7 +79,7 @@ fn a_run_without_room_takes_the_place_of_a_finished_master() {
         assert_eq!(stage.pods(&master).await.len(), 1, "its master is kept");
 
         // its own master and a worker that fits only where the other master is
-        let cpu = format!("{}m", free_cpu(stage).await - 50);
+        let cpu = format!("{}m", settled_free_cpu(stage).await - 50);
         let large = json!({"spec": {"workers": {"resources": {"cpu": cpu, "memory": "64Mi"}}}});
         stage.apply(&with(brief("second", 3), large));
         let second = stage.finished("second").await;

@@ -378,7 +378,7 @@ fn check_hold(
 }
 
 /// Checks a share from `0%` to `100%`, which becomes a number from 0 to 1.
-fn check_share(path: &str, text: &str, problems: &mut Problems) -> f64 {
+pub(super) fn check_share(path: &str, text: &str, problems: &mut Problems) -> f64 {
     percent(text).unwrap_or_else(|| {
         problems.add(path, format!("{text:?} is not a share from 0% to 100%"));
         0.0

@@ -15,18 +15,19 @@ pub fn demands(spec: &LoadTestSpec, checked: &Checked) -> Vec<Demand> {
     }
     add_load(&checked.plan, checked.deadline, &mut all);
     let WorkersSpec {
-        replicas,
+        replicas: _,
+        per_worker,
         start_deadline: _,
         grace: _,
         volumes: _,
         resources: _,
         pod,
     } = &spec.workers;
-    add(
-        &mut all,
-        "spec.workers.replicas",
-        Wanted::Workers(*replicas),
-    );
+    let path = match per_worker {
+        Some(_) => "spec.workers.perWorker",
+        None => "spec.workers.replicas",
+    };
+    add(&mut all, path, Wanted::Workers(checked.workers));
     add_pod("spec.workers.pod", pod.as_ref(), &mut all);
     let MasterSpec {
         resources: _,

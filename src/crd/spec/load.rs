@@ -205,7 +205,8 @@ pub struct ClosedSpec {
     #[schemars(range(min = 1, max = 1_000_000))]
     pub spawn_rate: Option<u32>,
     /// Largest share of the users' time that may be missing, as after the loss of a worker, in a
-    /// run that can pass; time for which `spawnRate` holds users back is not missing.
+    /// run that can pass; time for which `spawnRate` holds users back is not missing, nor are 25 ms
+    /// for each user, by which one may start late.
     #[serde(default = "one_percent")]
     #[schemars(schema_with = "crate::crd::schema::percent")]
     pub max_missing: String,

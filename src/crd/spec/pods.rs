@@ -11,8 +11,12 @@ use serde::{Deserialize, Serialize};
 pub struct WorkersSpec {
     /// Number of worker Pods; the load is divided among them exactly. A change starts no run and
     /// acts on the next one.
-    #[schemars(range(min = 1, max = 1000))]
+    #[schemars(range(min = 1, max = 2000))]
     pub replicas: u32,
+    /// Most load of one worker: there are as many workers as the load needs, at most 2,000. Goes
+    /// before `replicas`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub per_worker: Option<PerWorkerSpec>,
     /// Longest time from the creation of the run until every worker is ready; then the run ends
     /// `Errored`.
     #[schemars(schema_with = "crate::crd::schema::duration")]
@@ -41,6 +45,7 @@ impl Default for WorkersSpec {
     fn default() -> Self {
         Self {
             replicas: 1,
+            per_worker: None,
             start_deadline: "10m".into(),
             grace: "90s".into(),
             volumes: vec![],
@@ -48,6 +53,22 @@ impl Default for WorkersSpec {
             pod: None,
         }
     }
+}
+
+/// Most load of one worker; a fleet is as large as the largest of these asks for.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(extend("minProperties" = 1))]
+pub struct PerWorkerSpec {
+    /// Most users of one worker at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub max_users: Option<u32>,
+    /// Most iterations that one worker starts per second, in open load and in the search for a
+    /// capacity.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 10_000_000))]
+    pub max_rate: Option<u32>,
 }
 
 /// Volume of files: exactly one of `configMap`, `secret` and `persistentVolumeClaim`.

@@ -38,6 +38,10 @@ pub struct RunSpec {
     /// `Fail`: The run ends `Errored`, reason `GeneratorSaturated`.
     #[schemars(schema_with = "crate::crd::schema::on_saturation")]
     pub on_saturation: OnSaturation,
+    /// Largest share of requests that may fail in a run that passes. Does not count where a
+    /// threshold judges `failures`, `checks` or `goodputRatio`, nor in a search for a capacity.
+    #[schemars(schema_with = "crate::crd::schema::percent")]
+    pub max_failures: String,
     /// Time for which the master is kept after the end of a run, with its result; the next run
     /// removes it at once, and so may a run of another LoadTest in the namespace that finds no room.
     /// Afterwards `starling report` reads the stored report.
@@ -61,6 +65,7 @@ impl Default for RunSpec {
             preflight: Preflight::Connect,
             deadline: None,
             on_saturation: OnSaturation::Warn,
+            max_failures: "5%".into(),
             ttl_after_finished: "10m".into(),
             suspend: false,
             history_limit: 10,

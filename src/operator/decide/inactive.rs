@@ -183,7 +183,7 @@ fn begin<'a>(seen: &Observed, checked: &Checked, now: Timestamp) -> Draft<'a> {
         lease: seen.lease.clone(),
         key_id: seen.installation.key_id.clone(),
         plan_hash: Some(String::new()),
-        workers: seen.test.spec.workers.replicas,
+        workers: checked.workers,
         created_at: times::write_instant(now),
         start_by: times::write_instant(times::after(now, checked.start_deadline)),
         deadline: duration::format(checked.deadline),

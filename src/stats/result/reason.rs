@@ -23,6 +23,8 @@ pub enum Reason {
     ThresholdAborted,
     /// Failed: every request failed.
     NoSuccess,
+    /// Failed: more requests failed than the test allows, and no threshold says how many may.
+    TooManyFailures,
     /// Failed: more arrivals were dropped than the test allows.
     TooManyDropped,
     /// Failed: more of the load is missing, since no worker was there to make it, than the test
