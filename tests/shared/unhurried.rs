@@ -60,6 +60,9 @@ fn patient_load(of: &mut Value) {
     if let Some(open) = of.pointer_mut("/load/open") {
         open["maxDropped"] = json!("100%");
     }
+    if let Some(closed) = of.pointer_mut("/load/closed") {
+        closed["maxMissing"] = json!("100%");
+    }
     if let Some(capacity) = of
         .pointer_mut("/load/capacity")
         .and_then(Value::as_object_mut)
