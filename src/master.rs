@@ -3,6 +3,7 @@
 
 pub mod api;
 mod blocks;
+mod checkpoint;
 pub mod coordinator;
 mod cost;
 pub mod fleet;
@@ -15,6 +16,7 @@ mod result;
 mod roster;
 mod saturation;
 mod search;
+mod shares;
 mod timeline;
 mod verdict;
 
@@ -177,12 +179,21 @@ impl Shared {
             tick.tick().await;
             let now = Instant::now();
             let ping = pinged.is_none_or(|at| now.duration_since(at) >= PING_EVERY);
-            self.with(|coordinator| {
+            let checkpoint = self.with(|coordinator| {
                 coordinator.tick(now);
                 if ping {
                     coordinator.ping();
                 }
+                coordinator.checkpoint(now)
             });
+            if let Some((memory, checkpoint)) = checkpoint {
+                let master = self.clone();
+                tokio::task::spawn_blocking(move || {
+                    let stored = memory.store_checkpoint(&checkpoint);
+                    let error = stored.err().map(|error| error.to_string());
+                    master.with(|coordinator| coordinator.checkpointed(error));
+                });
+            }
             if ping {
                 pinged = Some(now);
             }

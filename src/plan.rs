@@ -192,6 +192,18 @@ pub enum OnSaturation {
     Fail,
 }
 
+/// Consequence of the loss of a worker.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum OnLoss {
+    /// The other workers carry the share of the lost one, until a replacement is there.
+    #[default]
+    Rebalance,
+    /// The share stays missing until a replacement is there, and counts as missing load.
+    Degrade,
+    /// The run ends `Errored`, reason `WorkersLost`.
+    Fail,
+}
+
 /// Part of the test that a list of steps belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Section {

@@ -3,6 +3,7 @@
 //! It starts a run at most once. What it measured it keeps until the master says that the result is
 //! stored, so that a master which lost its memory can be told everything again.
 
+mod backlog;
 mod connect;
 pub mod inputs;
 mod one_off;

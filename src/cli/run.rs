@@ -184,6 +184,7 @@ fn prepare(
         digest: crd::digest(&spec),
         workers: 1,
         grace,
+        on_loss: spec.workers.on_loss,
         overrides,
         warnings,
         plan,

@@ -125,6 +125,8 @@ async fn run(
         dealer: Arc::new(dealer(&prepared, share, seed)),
         setup: prepared.setup_slots(&found),
         slice: share.slice(0, 1),
+        place: 0,
+        is_chief: true,
         seed,
         start: now,
         joined_at: now,

@@ -4,6 +4,7 @@
 pub(super) mod compile;
 pub(super) mod feeder;
 pub(super) mod files;
+pub(super) mod lease;
 mod permit;
 pub(super) mod program;
 pub(super) mod secrecy;
@@ -17,6 +18,7 @@ use crate::engine::net::resolve::{Freshness, Reach};
 use crate::engine::net::route::Route;
 use crate::engine::prepare::compile::{Calls, Known, Programs, compile};
 use crate::engine::prepare::feeder::{Feed, FeedData};
+use crate::engine::prepare::lease::Lease;
 use crate::engine::prepare::program::{
     PreparedOnce, PreparedScenario, PreparedStep, Readiness, SetupSlots,
 };
@@ -87,6 +89,8 @@ pub struct Prepared {
     warnings: Vec<String>,
     /// Request log; `None` if no requests are logged.
     pub(crate) request_log: Option<Arc<RunLog>>,
+    /// Time until which load may be made.
+    pub(crate) lease: Lease,
     /// Tasks that keep tokens from expiring.
     _renewals: Vec<Renewal>,
     /// Tasks that keep addresses from growing old.
@@ -133,6 +137,7 @@ impl Prepared {
             descriptor_digest,
             warnings,
             request_log: None,
+            lease: Lease::default(),
             _renewals: renewals,
             _freshness: freshness,
             plan,
@@ -145,6 +150,11 @@ impl Prepared {
             request_log: RunLog::new(&self.plan, self.redactor.clone(), sink),
             ..self
         }
+    }
+
+    /// Makes load only while the lease lasts.
+    pub fn leased(self, lease: Lease) -> Self {
+        Self { lease, ..self }
     }
 
     /// Puts the values that setup found into the slots from which templates read them. They are

@@ -7,9 +7,10 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, watch};
 
-use crate::engine::load::shard::{Order, Shard, ShardStart, useful_shards};
+use crate::engine::load::shard::{Before, Order, Shard, ShardStart, useful_shards};
 use crate::engine::prepare::Prepared;
 use crate::engine::prepare::feeder::{Dealer, Supply};
+use crate::engine::prepare::program::SetupSlots;
 use crate::engine::record::recorder::ShardDelta;
 use crate::engine::user::context::ContextStart;
 use crate::plan::{Levels, SetupValues, Share};
@@ -17,8 +18,10 @@ use crate::stats::Snapshot;
 
 /// Most seconds that a shard may be ahead of the reader before they are merged.
 const QUEUED_SECONDS: usize = 16;
+/// Threads beyond those of the worker's own share for which the queue has room.
+const MORE_THREADS: usize = 16;
 
-/// Part of a plan to carry out, and the number of threads for it.
+/// Share of a plan to carry out, and the number of threads for it.
 #[derive(Debug, Clone)]
 pub struct Assignment {
     /// Share of this process.
@@ -34,6 +37,55 @@ pub struct Assignment {
     pub found: SetupValues,
 }
 
+/// Part of any worker's share: some of the threads that carry it out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Part {
+    /// Index of the worker whose share it is a part of.
+    pub share: u32,
+    /// Number of its first thread.
+    pub first: u32,
+    /// Number of parts that the share has, hence the distance to its next thread.
+    pub step: u32,
+    /// Threads of this part.
+    pub threads: u32,
+    /// Number of the whole share's iterations that were carried out before it was divided.
+    pub done: u64,
+    /// Number of this part's iterations that were carried out since; only for one thread.
+    pub part_done: u64,
+    /// Number of shares that are made up for at once; 0 if nothing is.
+    pub catch_up: u32,
+}
+
+impl Part {
+    /// The whole share of an assignment.
+    fn whole(assignment: &Assignment) -> Self {
+        Self {
+            share: assignment.share.worker,
+            first: 0,
+            step: 1,
+            threads: assignment.shards.max(1),
+            done: assignment.done,
+            part_done: 0,
+            catch_up: 0,
+        }
+    }
+}
+
+/// State of a part at the end of the delta that was given out last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PartProgress {
+    /// Number under which the part was begun.
+    pub id: u32,
+    /// The part.
+    pub part: Part,
+    /// Iterations that it has begun.
+    pub iterations: u64,
+    /// True if nothing of it runs any more.
+    pub over: bool,
+    /// True if it was stopped before its load was over.
+    pub cut: bool,
+}
+
 /// Statistics of one run second, over all shards.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Delta {
@@ -41,7 +93,7 @@ pub struct Delta {
     pub second: u32,
     /// Statistics of the second.
     pub snapshot: Snapshot,
-    /// True if nothing runs any more and no delta follows.
+    /// True if nothing runs any more; no delta follows unless another part is begun.
     pub last: bool,
     /// Time from the run's zero to the end of the load, without the drain; set only in the last
     /// delta.
@@ -49,30 +101,55 @@ pub struct Delta {
 }
 
 /// Load that is running. Dropping it cuts the load.
-#[derive(Debug)]
 pub struct Running {
-    orders: watch::Sender<Order>,
+    prepared: Arc<Prepared>,
+    dealer: Arc<Dealer>,
+    setup: Arc<SetupSlots>,
+    workers: u32,
+    seed: u64,
+    start: Instant,
     levels: watch::Sender<Levels>,
+    sender: mpsc::Sender<ShardDelta>,
     queue: mpsc::Receiver<ShardDelta>,
-    supply: Arc<Supply>,
-    shards: Vec<Progress>,
+    parts: BTreeMap<u32, HeldPart>,
+    threads: Vec<Thread>,
     /// Seconds that not every shard has handed over yet.
-    pending: BTreeMap<u32, Snapshot>,
+    pending: BTreeMap<u32, Second>,
     next_second: u32,
     /// Latest second of which anything was handed over.
     last_second: u32,
     /// Latest end of the load of the shards that are over, without the drain.
     ended: Option<Instant>,
-    start: Instant,
     failure: Option<String>,
     finished: bool,
 }
 
+/// A part that was begun.
+struct HeldPart {
+    part: Part,
+    orders: watch::Sender<Order>,
+    until: watch::Sender<Option<Instant>>,
+    iterations: u64,
+    /// Last second in which anything of it was handed over.
+    last_second: u32,
+}
+
+/// Samples of one second, and the iterations that each part began in it.
+#[derive(Default)]
+struct Second {
+    snapshot: Snapshot,
+    iterations: BTreeMap<u32, u64>,
+}
+
+/// Progress of the thread of a shard.
 #[derive(Debug, Clone, Copy)]
-struct Progress {
-    /// First second that the shard has not handed over yet.
+struct Thread {
+    /// Part that it carries out.
+    part: u32,
+    /// First second that it has not handed over yet.
     next: u32,
     ended: bool,
+    is_chief: bool,
 }
 
 impl Prepared {
@@ -82,56 +159,22 @@ impl Prepared {
     /// For a worker that joins late it lies in the past: the users that should run by now start at
     /// once, and arrivals from before (if that is more than a second ago) are not made up for.
     pub fn start(self: Arc<Self>, assignment: Assignment, start: Instant) -> Running {
-        let joined_at = Instant::now();
-        let first_second =
-            u32::try_from(joined_at.saturating_duration_since(start).as_secs()).unwrap_or(u32::MAX);
-        let shards = self.useful_shards(&assignment);
-        let dealer = Arc::new(self.dealer(&assignment));
-        let setup = self.setup_slots(&assignment.found);
-        let (orders, order_receiver) = watch::channel(Order::Run);
-        let (levels, level_receiver) = watch::channel(Levels::default());
-        let (sender, queue) = mpsc::channel(QUEUED_SECONDS * shards as usize);
-        let mut running = Running {
-            orders,
-            levels,
-            queue,
-            supply: dealer.supply().clone(),
-            shards: Progress::of_shards(shards, first_second),
-            pending: BTreeMap::new(),
-            next_second: first_second,
-            last_second: first_second,
-            ended: None,
-            start,
-            failure: None,
-            finished: false,
-        };
-        for shard in 0..shards {
-            running.start_shard(ShardStart {
-                context: ContextStart {
-                    prepared: self.clone(),
-                    dealer: dealer.clone(),
-                    setup: setup.clone(),
-                    slice: assignment.share.slice(shard, shards),
-                    seed: assignment.seed,
-                    start,
-                    joined_at,
-                    first_second,
-                    queue: sender.clone(),
-                },
-                done: assignment.done,
-                orders: order_receiver.clone(),
-                levels: level_receiver.clone(),
-            });
-        }
-        running
+        self.start_as(0, assignment, start, start)
     }
 
-    /// Returns the number of threads that have something to do; at least one.
-    fn useful_shards(&self, assignment: &Assignment) -> u32 {
-        let populations = self.plan.populations.iter();
-        let useful = populations
-            .map(|population| useful_shards(&population.load, assignment.share, assignment.shards));
-        useful.max().unwrap_or(1)
+    /// Starts the load as [`start`](Self::start) does, as the part number `id`, which begins nothing
+    /// before `from`.
+    pub fn start_as(
+        self: Arc<Self>,
+        id: u32,
+        assignment: Assignment,
+        start: Instant,
+        from: Instant,
+    ) -> Running {
+        let part = Part::whole(&assignment);
+        let mut running = Running::new(self, &assignment, start);
+        running.take_on(id, part, from);
+        running
     }
 
     /// Creates the dealer of feeder rows for the users of a share.
@@ -153,8 +196,8 @@ impl Prepared {
 }
 
 fn run_thread(begin: ShardStart) {
-    let (shard, second, queue) = (
-        begin.context.slice.shard,
+    let (place, second, queue) = (
+        begin.context.place,
         begin.context.first_second,
         begin.context.queue.clone(),
     );
@@ -175,11 +218,11 @@ fn run_thread(begin: ShardStart) {
                 .downcast_ref::<String>()
                 .map(String::as_str)
                 .or_else(|| panic.downcast_ref::<&str>().copied());
-            format!("shard {shard} panicked: {}", text.unwrap_or("no message"))
+            format!("shard {place} panicked: {}", text.unwrap_or("no message"))
         }
     };
     // an error means that the receiver is gone
-    let _ = queue.blocking_send(died(shard, second, why));
+    let _ = queue.blocking_send(died(place, second, why));
 }
 
 fn died(shard: u32, second: u32, why: String) -> ShardDelta {
@@ -193,25 +236,147 @@ fn died(shard: u32, second: u32, why: String) -> ShardDelta {
     }
 }
 
-impl Progress {
-    /// Creates the progress of shards that have handed over nothing.
-    fn of_shards(shards: u32, first_second: u32) -> Vec<Self> {
-        let progress = Self {
+impl Running {
+    /// Makes a load without a part.
+    fn new(prepared: Arc<Prepared>, assignment: &Assignment, start: Instant) -> Self {
+        let threads = assignment.shards.max(1) as usize + MORE_THREADS;
+        let (sender, queue) = mpsc::channel(QUEUED_SECONDS * threads);
+        Self {
+            dealer: Arc::new(prepared.dealer(assignment)),
+            setup: prepared.setup_slots(&assignment.found),
+            prepared,
+            workers: assignment.share.workers,
+            seed: assignment.seed,
+            start,
+            levels: watch::Sender::new(Levels::default()),
+            sender,
+            queue,
+            parts: BTreeMap::new(),
+            threads: Vec::new(),
+            pending: BTreeMap::new(),
+            next_second: 0,
+            last_second: 0,
+            ended: None,
+            failure: None,
+            finished: false,
+        }
+    }
+
+    /// Carries out a part from `from` on, or from now on if that is past. `id` is new.
+    pub fn take_on(&mut self, id: u32, part: Part, from: Instant) {
+        let joined_at = from.max(Instant::now());
+        let since_start = joined_at.saturating_duration_since(self.start);
+        let first_second = u32::try_from(since_start.as_secs()).unwrap_or(u32::MAX);
+        if self.threads.iter().all(|thread| thread.ended) {
+            self.next_second = self.next_second.max(first_second);
+        }
+        self.finished = false;
+        self.last_second = self.last_second.max(first_second);
+        let orders = watch::Sender::new(Order::Run);
+        let until = watch::Sender::new(None);
+        let held = HeldPart {
+            part,
+            orders: orders.clone(),
+            until: until.clone(),
+            iterations: 0,
+            last_second: first_second,
+        };
+        self.parts.insert(id, held);
+        let share = Share {
+            worker: part.share,
+            workers: self.workers,
+        };
+        let shards = part.step * part.threads;
+        let useful = self.useful_shards(share, shards);
+        let numbers = (0..part.threads).map(|nth| part.first + part.step * nth);
+        for number in numbers.filter(|number| *number < useful) {
+            let (place, is_chief) = self.add_thread(id, first_second);
+            self.start_thread(ShardStart {
+                context: ContextStart {
+                    prepared: self.prepared.clone(),
+                    dealer: self.dealer.clone(),
+                    setup: self.setup.clone(),
+                    slice: share.slice(number, shards),
+                    place,
+                    is_chief,
+                    seed: self.seed,
+                    start: self.start,
+                    joined_at,
+                    first_second,
+                    queue: self.sender.clone(),
+                },
+                before: Before {
+                    done: part.done,
+                    part_done: part.part_done,
+                    catch_up: part.catch_up,
+                },
+                until: until.subscribe(),
+                orders: orders.subscribe(),
+                levels: self.levels.subscribe(),
+            });
+        }
+    }
+
+    /// Makes room for the thread of a part. Returns its number, and whether it is the one that
+    /// measures the process.
+    fn add_thread(&mut self, part: u32, first_second: u32) -> (u32, bool) {
+        let has_chief = |thread: &Thread| thread.is_chief && !thread.ended;
+        let is_chief = !self.threads.iter().any(has_chief);
+        self.threads.push(Thread {
+            part,
             next: first_second,
             ended: false,
-        };
-        vec![progress; shards as usize]
+            is_chief,
+        });
+        (self.threads.len() as u32 - 1, is_chief)
     }
-}
 
-impl Running {
+    /// Leaves a part to another worker from `at` on.
+    pub fn hand_over(&self, id: u32, at: Instant) {
+        if let Some(held) = self.parts.get(&id) {
+            held.until.send_replace(Some(at));
+        }
+    }
+
+    /// Starts no new iteration of a part, as [`stop`](Self::stop) does for all.
+    pub fn stop_part(&self, id: u32) {
+        if let Some(held) = self.parts.get(&id) {
+            held.give(Order::Stop);
+        }
+    }
+
+    /// Returns the state of each part that was begun, at the end of the delta that was given out
+    /// last.
+    pub fn parts(&self) -> impl Iterator<Item = PartProgress> {
+        self.parts.iter().map(|(id, held)| PartProgress {
+            id: *id,
+            part: held.part,
+            iterations: held.iterations,
+            over: self.is_over(*id, held),
+            cut: held.until.borrow().is_some() || *held.orders.borrow() != Order::Run,
+        })
+    }
+
+    fn is_over(&self, id: u32, held: &HeldPart) -> bool {
+        let ended = |thread: &Thread| thread.part != id || thread.ended;
+        self.next_second > held.last_second && self.threads.iter().all(ended)
+    }
+
+    /// Returns the number of a share's threads, out of `shards`, that have something to do; at least
+    /// one.
+    fn useful_shards(&self, share: Share, shards: u32) -> u32 {
+        let populations = self.prepared.plan.populations.iter();
+        let useful = populations.map(|population| useful_shards(&population.load, share, shards));
+        useful.max().unwrap_or(1)
+    }
+
     /// Starts the thread of a shard. If that fails, the shard counts as ended with that failure.
-    fn start_shard(&mut self, begin: ShardStart) {
-        let (shard, second) = (begin.context.slice.shard, begin.context.first_second);
-        let thread = std::thread::Builder::new().name(format!("shard-{shard}"));
+    fn start_thread(&mut self, begin: ShardStart) {
+        let (place, second) = (begin.context.place, begin.context.first_second);
+        let thread = std::thread::Builder::new().name(format!("shard-{place}"));
         if let Err(error) = thread.spawn(move || run_thread(begin)) {
             self.take(died(
-                shard,
+                place,
                 second,
                 format!("cannot start a thread: {error}"),
             ));
@@ -219,15 +384,15 @@ impl Running {
     }
 
     /// Waits for the next run second, also if nothing happened in it. After the end it returns one
-    /// delta with `last`, then `None`. Cancel safe.
+    /// delta with `last`, then `None` until another part is begun. Cancel safe.
     pub async fn next_delta(&mut self) -> Option<Delta> {
         while !self.finished {
             if let Some(delta) = self.complete() {
                 return Some(delta);
             }
-            match self.queue.recv().await {
-                Some(delta) => self.take(delta),
-                None => self.shards.iter_mut().for_each(|shard| shard.ended = true),
+            // this holds a sender, so there is always one
+            if let Some(delta) = self.queue.recv().await {
+                self.take(delta);
             }
         }
         None
@@ -235,7 +400,7 @@ impl Running {
 
     /// Returns the feeder rows that the master leases.
     pub fn supply(&self) -> &Arc<Supply> {
-        &self.supply
+        self.dealer.supply()
     }
 
     /// Starts no new iteration. Those that run have the plan's `stop_timeout` to finish and are
@@ -260,11 +425,12 @@ impl Running {
     }
 
     fn order(&self, order: Order) {
-        self.orders.send_if_modified(|now| {
-            let changes = *now < order;
-            *now = order.max(*now);
-            changes
-        });
+        for (id, held) in &self.parts {
+            // what is over was not cut
+            if self.threads.iter().any(|t| t.part == *id && !t.ended) {
+                held.give(order);
+            }
+        }
     }
 
     fn take(&mut self, delta: ShardDelta) {
@@ -277,26 +443,27 @@ impl Running {
             failure,
         } = delta;
         self.ended = self.ended.max(ended);
-        let progress = &mut self.shards[shard as usize];
+        let thread = &mut self.threads[shard as usize];
         // one that died may have handed over more than it knows
-        let second = second.max(progress.next);
-        progress.next = second + 1;
-        progress.ended |= last;
+        let second = second.max(thread.next);
+        thread.next = second + 1;
+        thread.ended |= last;
         self.last_second = self.last_second.max(second);
-        self.pending.entry(second).or_default().merge(&snapshot);
+        let pending = self.pending.entry(second).or_default();
+        pending.snapshot.merge(&snapshot);
+        *pending.iterations.entry(thread.part).or_default() += snapshot.counters.iterations;
+        if let Some(held) = self.parts.get_mut(&thread.part) {
+            held.last_second = held.last_second.max(second);
+        }
         self.failure = self.failure.take().or(failure);
     }
 
     /// Returns the next second, if every shard that still runs is past it.
     fn complete(&mut self) -> Option<Delta> {
         let second = self.next_second;
-        let over = self.shards.iter().all(|shard| shard.ended);
-        if !over
-            && self
-                .shards
-                .iter()
-                .any(|shard| !shard.ended && shard.next <= second)
-        {
+        let over = self.threads.iter().all(|thread| thread.ended);
+        let is_awaited = |thread: &Thread| !thread.ended && thread.next <= second;
+        if !over && self.threads.iter().any(is_awaited) {
             return None;
         }
         self.finished = over && second >= self.last_second;
@@ -305,12 +472,28 @@ impl Running {
             .ended
             .filter(|_| self.finished)
             .map(|ended| ended.saturating_duration_since(self.start));
+        let pending = self.pending.remove(&second).unwrap_or_default();
+        for (id, iterations) in pending.iterations {
+            if let Some(held) = self.parts.get_mut(&id) {
+                held.iterations += iterations;
+            }
+        }
         Some(Delta {
             second,
-            snapshot: self.pending.remove(&second).unwrap_or_default(),
+            snapshot: pending.snapshot,
             last: self.finished,
             length,
         })
+    }
+}
+
+impl HeldPart {
+    fn give(&self, order: Order) {
+        self.orders.send_if_modified(|now| {
+            let changes = *now < order;
+            *now = order.max(*now);
+            changes
+        });
     }
 }
 

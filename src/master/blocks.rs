@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use serde::{Deserialize, Serialize};
 
 use crate::plan::Plan;
 use crate::stats::result::{BlockSeries, StepBlocks, TimeBlocks};
@@ -23,7 +24,7 @@ const SHOWN: usize = 20;
 const KEPT: usize = 64;
 
 /// The blocks of a run in the making.
-#[derive(Debug)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Blocks {
     /// The first run second of the measured part.
     from: u32,
@@ -37,6 +38,7 @@ pub struct Blocks {
     /// Blocks that are over, by place.
     done: Vec<Packed>,
     /// Samples of the block that is not over.
+    #[serde(with = "super::checkpoint::samples")]
     current: Snapshot,
     /// Place of the block that `current` belongs to.
     place: usize,
@@ -47,18 +49,19 @@ pub struct Blocks {
 }
 
 /// A block that is over.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 struct Packed {
     total: Cell,
     steps: BTreeMap<u16, Cell>,
 }
 
 /// One step in one block.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 struct Cell {
     requests: u64,
     failures: u64,
     /// Latency of successes, encoded by [`Histogram::encode`].
+    #[serde(with = "super::checkpoint::bytes")]
     latency: Vec<u8>,
 }
 

@@ -6,8 +6,10 @@
 
 mod feeding;
 mod load;
+mod losses;
 mod one_offs;
 mod operator;
+mod recovery;
 mod workers;
 
 use std::time::{Duration, Instant};
@@ -17,6 +19,7 @@ use jiff::Timestamp;
 use feeding::Feeding;
 use one_offs::OneOffs;
 pub use operator::Refusal;
+use recovery::Checkpoints;
 
 use super::blocks::Blocks;
 use super::judge::Judge;
@@ -24,6 +27,7 @@ use super::memory::{Facts, Memory, MemoryError};
 use super::result::{self, Ending};
 use super::roster::{Roster, SessionId};
 use super::search::Search;
+use super::shares::Shares;
 use super::timeline::Timeline;
 use crate::stats::Snapshot;
 use crate::stats::result::{Event, RunResult};
@@ -104,6 +108,22 @@ pub struct Coordinator {
     /// Time from the run's zero at which the load was ended before its time.
     cut_at: Option<Duration>,
     roster: Roster,
+    /// Parts of the load, each with the process that carries it.
+    shares: Shares,
+    /// Time until which workers that were not heard yet may come to a master that has lost its
+    /// memory.
+    recovering_until: Option<Instant>,
+    checkpoints: Checkpoints,
+    /// Set by a checkpoint from which this master went on.
+    is_restored: bool,
+    /// Time at which this master began.
+    began: Instant,
+    /// The loss of a worker that ends the run, in words.
+    failed: Option<String>,
+    /// Workers that are gone of which an earlier master had samples that nobody holds any more.
+    incomplete: Vec<fleet::Loss>,
+    /// Iterations that were given out again since the report of a lost worker did not cover them.
+    reissued: u64,
     feeding: Feeding,
     one_offs: OneOffs,
     timeline: Timeline,
@@ -127,6 +147,10 @@ impl Coordinator {
     pub fn new(file: RunFile, memory: Memory, now: Instant) -> Result<Self, BeginError> {
         let facts = memory.load()?;
         let rows = memory.load_rows()?;
+        let checkpoint = match facts.granted {
+            true => memory.load_checkpoint(&file.run)?,
+            false => None,
+        };
         let unwritable = |source| BeginError::Plan {
             run: file.run.clone(),
             source,
@@ -143,9 +167,17 @@ impl Coordinator {
         let blocks = Blocks::new(&file.plan);
         let mut judge = Judge::new(&file.plan);
         judge.restore(&facts.breaches);
-        Ok(Self {
+        let mut coordinator = Self {
             search: file.plan.capacity().map(Search::new),
             roster: Roster::new(file.workers),
+            shares: Shares::new(&file.plan),
+            recovering_until: facts.granted.then(|| now + lease_of(&file)),
+            checkpoints: Checkpoints::default(),
+            is_restored: false,
+            began: now,
+            failed: None,
+            incomplete: Vec::new(),
+            reissued: 0,
             feeding: Feeding::new(&file.plan, rows, facts.granted),
             one_offs: OneOffs::new(&file.plan),
             alone_since: facts.granted.then_some(now),
@@ -174,7 +206,11 @@ impl Coordinator {
             result: None,
             acknowledged: false,
             next_session: 1,
-        })
+        };
+        if let Some(checkpoint) = checkpoint {
+            coordinator.restore(checkpoint, now);
+        }
+        Ok(coordinator)
     }
 
     /// Sets the time between start message and start. A run in one process has nothing to wait for.
@@ -222,7 +258,7 @@ impl Coordinator {
         let elapsed = self.elapsed(now).as_secs();
         let latest = self
             .timeline
-            .latest()
+            .latest(self.roster.delivered())
             .filter(|_| self.state == MasterState::Running && self.roster.at_work() > 0)
             .filter(|latest| !self.timeline.is_past(latest.second, elapsed))
             .unwrap_or_default();
@@ -269,7 +305,11 @@ impl Coordinator {
                 self.await_start(now)
             }
             MasterState::Recovering => self.recover(now),
-            MasterState::Running | MasterState::Stopping => self.watch(now),
+            MasterState::Running | MasterState::Stopping => {
+                self.complete_seconds(now);
+                self.watch_losses(now);
+                self.watch(now);
+            }
             MasterState::Lost | MasterState::Finished => {}
         }
         self.lease_rows(now);
@@ -287,10 +327,7 @@ impl Coordinator {
 
     /// Closes the result: nothing that comes later changes it.
     fn finish(&mut self, ending: Ending) {
-        for (second, snapshot) in self.timeline.close() {
-            self.judge.add_second(second, &snapshot);
-            self.blocks.add_second(second, &snapshot);
-        }
+        self.take_seconds(u32::MAX);
         self.blocks.close();
         let started_at = self.clock.map(|clock| clock.zero_at);
         self.state = MasterState::Finished;
@@ -310,7 +347,35 @@ impl Coordinator {
             feeders: self.feeder_results(),
             warnings: self.one_offs.warnings(),
             blocks: &self.blocks,
+            losses: self.told_losses(),
+            reissued: self.reissued,
+            incomplete: self.incomplete(),
         }));
+    }
+
+    /// Completes the seconds that every process has delivered which may be making load.
+    fn complete_seconds(&mut self, now: Instant) {
+        let is_unknown = self.recovering_until.is_some_and(|until| now < until);
+        if !(is_unknown && self.roster.unknown() > 0) {
+            self.take_seconds(self.roster.heard_until(now, self.file.grace));
+        }
+    }
+
+    /// Judges the seconds of the run before `end` that were not judged yet.
+    fn take_seconds(&mut self, end: u32) {
+        for (second, found) in self.timeline.complete(end) {
+            if let Some(search) = &mut self.search {
+                search.add_second(second, &found.snapshot);
+                continue;
+            }
+            if found.lacks_samples() {
+                // a window with such a second is not judged
+                self.blocks.miss();
+            } else {
+                self.judge.add_second(second, &found.snapshot);
+            }
+            self.blocks.add_second(second, &found.snapshot);
+        }
     }
 
     /// Has all workers end the load, before its time.
@@ -355,6 +420,11 @@ impl Coordinator {
             now.saturating_duration_since(clock.zero)
         })
     }
+}
+
+/// Time for which a worker of which nothing is heard may go on, as its master counts it.
+fn lease_of(file: &RunFile) -> Duration {
+    file.grace + Duration::from_secs(1)
 }
 
 /// Seconds between two hand-overs of a worker's samples: more in a large fleet, so that the master

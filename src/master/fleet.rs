@@ -116,7 +116,7 @@ pub async fn serve_worker(
             permanent: true,
         }),
         Admission::Index(_) | Admission::Any => {
-            master.with(|coordinator| coordinator.join(&hello, outbound.clone()))
+            master.with(|coordinator| coordinator.join(&hello, outbound.clone(), Instant::now()))
         }
     };
     let id = match joined {
@@ -131,6 +131,7 @@ pub async fn serve_worker(
             let _ = outbound
                 .send(FromMaster {
                     message: Some(from_master::Message::Refused(refused)),
+                    heard_micros: 0,
                 })
                 .await;
             return;
@@ -139,8 +140,8 @@ pub async fn serve_worker(
     // the coordinator holds the only sender now: when it drops the session, the stream ends
     let closed = outbound.downgrade();
     drop(outbound);
-    while let Some(message) = next(&mut inbound, &closed).await {
-        master.with(|coordinator| coordinator.on_message(id, message, Instant::now()));
+    while let Some((sent, message)) = next(&mut inbound, &closed).await {
+        master.with(|coordinator| coordinator.on_message(id, message, sent, Instant::now()));
     }
     master.with(|coordinator| coordinator.leave(id, Instant::now()));
 }
@@ -150,6 +151,7 @@ async fn first_message(inbound: &mut (impl Stream<Item = FromWorker> + Unpin)) -
     match tokio::time::timeout(HELLO_WITHIN, inbound.next()).await {
         Ok(Some(FromWorker {
             message: Some(from_worker::Message::Hello(hello)),
+            sent_micros: _,
         })) => Some(hello),
         other => {
             let what = match other {
@@ -168,12 +170,16 @@ async fn first_message(inbound: &mut (impl Stream<Item = FromWorker> + Unpin)) -
 async fn next(
     inbound: &mut (impl Stream<Item = FromWorker> + Unpin),
     outbound: &mpsc::WeakSender<FromMaster>,
-) -> Option<from_worker::Message> {
+) -> Option<(u64, from_worker::Message)> {
     loop {
         // messages of a session that a newer connection has replaced are not read
         outbound.upgrade().filter(|sender| !sender.is_closed())?;
-        if let Some(message) = inbound.next().await?.message {
-            return Some(message);
+        let FromWorker {
+            message,
+            sent_micros,
+        } = inbound.next().await?;
+        if let Some(message) = message {
+            return Some((sent_micros, message));
         }
     }
 }
@@ -197,6 +203,7 @@ mod tests {
             digest: String::new(),
             workers: 2,
             grace: std::time::Duration::from_secs(90),
+            on_loss: Default::default(),
             overrides: vec![],
             warnings: vec![],
             plan: crate::crd::check(&serde_json::from_value(spec).unwrap())
@@ -218,6 +225,7 @@ mod tests {
         };
         let hello = FromWorker {
             message: Some(from_worker::Message::Hello(hello)),
+            sent_micros: 1,
         };
         let (outbound, mut messages) = mpsc::channel(OUTBOUND);
         let inbound = futures::stream::iter([hello]);

@@ -36,6 +36,24 @@ pub struct Judge {
     plan: Plan,
 }
 
+/// Progress of all thresholds' windows.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Progress {
+    next: Option<u32>,
+    rules: Vec<RuleProgress>,
+}
+
+/// Progress of one threshold's window; the fields are those of its rule.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct RuleProgress {
+    window: VecDeque<Packed>,
+    sum: Reading,
+    seconds: u32,
+    breached_since: Option<u32>,
+    worst: Option<(u32, f64)>,
+    breach: Option<(u32, f64)>,
+}
+
 /// One threshold during the run.
 #[derive(Debug)]
 struct Rule {
@@ -76,6 +94,40 @@ impl Judge {
             measured,
             next: None,
             plan: plan.clone(),
+        }
+    }
+
+    /// Copies how far the thresholds were judged.
+    pub fn progress(&self) -> Progress {
+        let rules = self.rules.iter().map(|rule| RuleProgress {
+            window: rule.window.clone(),
+            sum: rule.sum.clone(),
+            seconds: rule.seconds,
+            breached_since: rule.breached_since,
+            worst: rule.worst,
+            breach: rule.breach,
+        });
+        Progress {
+            next: self.next,
+            rules: rules.collect(),
+        }
+    }
+
+    /// Goes on from where the thresholds of the same plan were judged. Breaches that are known stay.
+    pub fn resume(&mut self, progress: Progress) {
+        self.next = progress.next;
+        for (rule, progress) in self.rules.iter_mut().zip(progress.rules) {
+            let RuleProgress {
+                window,
+                sum,
+                seconds,
+                breached_since,
+                worst,
+                breach,
+            } = progress;
+            (rule.window, rule.sum, rule.seconds) = (window, sum, seconds);
+            (rule.breached_since, rule.worst) = (breached_since, worst);
+            rule.breach = rule.breach.or(breach);
         }
     }
 

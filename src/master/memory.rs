@@ -7,12 +7,15 @@ use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::checkpoint::Checkpoint;
 use super::judge::Breach;
 
 const FILE: &str = "master.json";
 const ROWS_FILE: &str = "rows.json";
+const CHECKPOINT_FILE: &str = "checkpoint.json";
 
 /// Kept in the Pod's emptyDir: survives a restart of the container, not a new Pod.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -53,6 +56,14 @@ impl Uptime {
         })
     }
 
+    /// Moves the time by `back` towards the past and by `ahead` towards the future; `None` before the
+    /// start of the machine.
+    pub fn moved(self, back: Duration, ahead: Duration) -> Option<Self> {
+        let micros =
+            (self.micros + ahead.as_micros() as u64).checked_sub(back.as_micros() as u64)?;
+        Some(Self { micros, ..self })
+    }
+
     /// Returns the time from this one to `later`; `None` if the machine was started between them.
     fn until(&self, later: &Self) -> Option<Duration> {
         let is_same = self.boot == later.boot;
@@ -78,7 +89,7 @@ fn failed(doing: &'static str, folder: &Path, source: io::Error) -> MemoryError 
 }
 
 /// The folder in which facts are kept; none in a local run, whose end is the end of everything.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Memory {
     folder: Option<PathBuf>,
 }
@@ -94,6 +105,24 @@ impl Memory {
         Self {
             folder: Some(folder.to_owned()),
         }
+    }
+
+    /// Tells whether anything is kept.
+    pub fn keeps(&self) -> bool {
+        self.folder.is_some()
+    }
+
+    /// Loads the last checkpoint. `None` where there is none, or where a loss of power tore it: then
+    /// the workers tell what they know.
+    pub fn load_checkpoint(&self, run: &str) -> Result<Option<Checkpoint>, MemoryError> {
+        let checkpoint: Option<Checkpoint> = self.load_or_forget(CHECKPOINT_FILE)?;
+        Ok(checkpoint.filter(|checkpoint| checkpoint.run == run))
+    }
+
+    /// Stores a checkpoint. On return it survives a kill of the process, but not a loss of power,
+    /// since nothing is synced.
+    pub fn store_checkpoint(&self, checkpoint: &Checkpoint) -> Result<(), MemoryError> {
+        self.store_unsynced(CHECKPOINT_FILE, checkpoint)
     }
 
     /// Reads the machine's own clock, for facts that are kept; `None` where none is kept.
@@ -144,17 +173,29 @@ impl Memory {
     /// `None` where this incarnation stored none, or where a loss of power tore what it stored:
     /// either way the workers must be asked.
     pub fn load_rows(&self) -> Result<Option<BTreeMap<u16, u64>>, MemoryError> {
+        self.load_or_forget(ROWS_FILE)
+    }
+
+    /// Stores the numbers that [`load_rows`](Self::load_rows) loads. On return they survive a kill
+    /// of the process, but not a loss of power, since nothing is synced: rows are leased too often
+    /// for that.
+    pub fn store_rows(&self, rows: &BTreeMap<u16, u64>) -> Result<(), MemoryError> {
+        self.store_unsynced(ROWS_FILE, rows)
+    }
+
+    /// Loads a file that is not synced; `None` where there is none, or where it is torn.
+    fn load_or_forget<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, MemoryError> {
         let Some(folder) = &self.folder else {
             return Ok(None);
         };
-        let path = folder.join(ROWS_FILE);
+        let path = folder.join(name);
         let bytes = match fs::read(&path) {
             Ok(bytes) => bytes,
             Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
             Err(e) => return Err(failed("read", folder, e)),
         };
         match serde_json::from_slice(&bytes) {
-            Ok(rows) => Ok(Some(rows)),
+            Ok(found) => Ok(Some(found)),
             Err(e) => {
                 tracing::warn!(
                     "{} is damaged, so the workers are asked: {e}",
@@ -165,17 +206,14 @@ impl Memory {
         }
     }
 
-    /// Stores the numbers that [`load_rows`](Self::load_rows) loads. On return they survive a kill
-    /// of the process, but not a loss of power, since nothing is synced: rows are leased too often
-    /// for that.
-    pub fn store_rows(&self, rows: &BTreeMap<u16, u64>) -> Result<(), MemoryError> {
+    fn store_unsynced(&self, name: &str, what: &impl Serialize) -> Result<(), MemoryError> {
         let Some(folder) = &self.folder else {
             return Ok(());
         };
         let write = || {
-            let draft = folder.join(format!("{ROWS_FILE}.new"));
-            fs::write(&draft, serde_json::to_vec(rows)?)?;
-            fs::rename(&draft, folder.join(ROWS_FILE))
+            let draft = folder.join(format!("{name}.new"));
+            fs::write(&draft, serde_json::to_vec(what)?)?;
+            fs::rename(&draft, folder.join(name))
         };
         write().map_err(|e| failed("write", folder, e))
     }

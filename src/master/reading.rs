@@ -1,5 +1,7 @@
 //! Readings of thresholds: sums of samples that grow and shrink, and the number that each comes to.
 
+use serde::{Deserialize, Serialize};
+
 use crate::plan::threshold::{Aggregate, Metric, Outcome, Quantity};
 use crate::plan::{Plan, Threshold, Unit};
 use crate::stats::{Counters, Histogram, Phase, Snapshot, StepStats, TaskStats, format};
@@ -17,16 +19,18 @@ pub struct Reader {
 
 /// Sum of samples: times or other numbers of answers, or a part of a whole; the threshold's metric
 /// decides which of them is used.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Reading {
+    #[serde(with = "super::checkpoint::histogram")]
     times: Histogram,
     part: u64,
     whole: u64,
 }
 
 /// A reading that takes little memory, since a window keeps one for each of its seconds.
-#[derive(Debug)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Packed {
+    #[serde(with = "super::checkpoint::bytes")]
     times: Vec<u8>,
     part: u64,
     whole: u64,

@@ -27,7 +27,7 @@ use super::verdict;
 use crate::plan::Plan;
 use crate::stats::Snapshot;
 use crate::stats::result::{
-    Event, FeederResult, RunResult, SCHEMA_VERSION, ThresholdResult, Totals, Workers,
+    Event, FeederResult, Incomplete, RunResult, SCHEMA_VERSION, ThresholdResult, Totals, Workers,
 };
 use crate::stats::summary::{
     Scale, error_results, histogram_results, record_results, step_results, task_results,
@@ -70,6 +70,23 @@ pub struct Parts<'a> {
     pub warnings: &'a [String],
     /// The measured part in blocks of time.
     pub blocks: &'a Blocks,
+    /// Spans of which lost workers have not reported what they did.
+    pub losses: Vec<Unreported>,
+    /// Iterations that were given out again.
+    pub reissued: u64,
+    /// Samples that an earlier master had and nobody holds any more.
+    pub incomplete: Option<Incomplete>,
+}
+
+/// Span of the run of which a lost worker has not reported what it did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Unreported {
+    /// Index of the worker.
+    pub worker: u32,
+    /// End of what it reported, since the run's zero.
+    pub from: Duration,
+    /// Time since the run's zero at which its load was over at the latest.
+    pub until: Duration,
 }
 
 /// Builds the result of a run that is over.
@@ -90,6 +107,9 @@ pub fn build(parts: Parts<'_>) -> RunResult {
         feeders,
         warnings: beside,
         blocks,
+        losses,
+        reissued,
+        incomplete,
     } = parts;
     let plan = &file.plan;
     let whole = roster.merged();
@@ -142,7 +162,9 @@ pub fn build(parts: Parts<'_>) -> RunResult {
             planned: file.workers,
             lost: roster.lost(),
             rejoined: roster.rejoined(),
+            reissued,
         },
+        incomplete,
         series: timeline.points().to_vec(),
         histograms: histogram_results(&merged, &names),
         blocks: if search.is_some() {
@@ -154,6 +176,7 @@ pub fn build(parts: Parts<'_>) -> RunResult {
         events: events.to_vec(),
         warnings: [
             warnings(file, roster, timeline, blocks, &generator, load.as_ref()),
+            warnings::of_losses(&losses, incomplete),
             beside.to_vec(),
         ]
         .concat(),

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
+use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
 use crate::stats::Snapshot;
@@ -26,6 +27,10 @@ pub struct Session {
     pub index: u32,
     /// Random id of the worker's process.
     pub instance: String,
+    /// Latest time of sending, by the worker's clock, of what renewed its lease.
+    heard: u64,
+    /// Knows how to carry parts of other shares.
+    takes_parts: bool,
     outbound: mpsc::Sender<FromMaster>,
 }
 
@@ -41,8 +46,28 @@ impl Session {
             id,
             index,
             instance: instance.to_owned(),
+            heard: 0,
+            takes_parts: false,
             outbound,
         }
+    }
+
+    /// Notes that the worker knows how to carry parts of other shares.
+    pub fn taking_parts(self, takes_parts: bool) -> Self {
+        Self {
+            takes_parts,
+            ..self
+        }
+    }
+
+    /// Tells whether the worker knows how to carry parts of other shares.
+    pub fn takes_parts(&self) -> bool {
+        self.takes_parts
+    }
+
+    /// Process behind the connection.
+    pub fn holder(&self) -> Holder {
+        (self.index, self.instance.clone())
     }
 
     /// Queues a message. False when the worker is gone, or so far behind that it must come back.
@@ -50,6 +75,8 @@ impl Session {
         self.outbound
             .try_send(FromMaster {
                 message: Some(message),
+                // 0 is the word of a master that does not say
+                heard_micros: self.heard.max(1),
             })
             .is_ok()
     }
@@ -108,17 +135,89 @@ pub struct Instance {
     pub used_up: BTreeSet<u16>,
     /// Start of its load by the master's clock, microseconds since the epoch.
     pub started_micros: Option<i64>,
+    /// Last run second of it that went into the course of the run.
+    pub seen: Option<u32>,
+    /// First run second of its load.
+    pub first_second: u32,
+    /// Latest time of sending, by its clock, of what renewed its lease; 0 without any.
+    pub heard: u64,
+    /// Time at which that came; for what was restored, the time at which this master began.
+    pub heard_at: Option<Instant>,
+    /// Time at which its last connection began.
+    pub connected_at: Option<Instant>,
+    /// Time at which its connection ended; `None` while it has one.
+    pub closed_at: Option<Instant>,
+    /// An earlier master process knew it, and it was not here yet.
+    pub restored: bool,
+    /// Time since the run's zero at which it was given up.
+    pub lost_at: Option<Duration>,
+    /// Another process has taken its seat, so it is gone.
+    pub superseded: bool,
+    /// Parts of its load are reported one by one.
+    pub reports_parts: bool,
+    /// Delay of its last message, compared with the fastest.
+    pub delay: Duration,
+    /// Difference of the clocks of master and worker in microseconds, as the fastest message shows
+    /// it.
+    pub offset: Option<i64>,
+    /// Time of its last message.
+    pub spoke_at: Option<Instant>,
+    /// Cores that it may use.
+    pub cores: u32,
+    /// Last run second of it that a kill of the master cannot undo.
+    pub stored: Option<u32>,
+    /// Seconds of which only counts came.
+    pub folded: u32,
 }
+
+/// Share and id of a process.
+pub type Holder = (u32, String);
+
+/// Time by which a master counts a lease longer than its worker does.
+const LEASE_MARGIN: Duration = Duration::from_secs(1);
+/// Time in which a worker whose connection has ended may come back before it counts as dead.
+pub const RETURN: Duration = Duration::from_secs(2);
+/// Longest silence before the end of a connection for which the end, not the silence, is taken for
+/// the worker's death: half-open connections end later.
+const FRESH: Duration = Duration::from_secs(3);
 
 impl Instance {
     /// Tells whether its share is being carried out, as far as anybody knows.
-    fn is_at_work(&self) -> bool {
+    pub fn is_at_work(&self) -> bool {
         self.carrying && !self.last
+    }
+
+    /// First run second that it has not delivered.
+    pub fn next_second(&self) -> u32 {
+        self.seen
+            .map_or(self.first_second, |seen| seen.saturating_add(1))
+    }
+
+    /// Tells whether it may be making load of which nothing is heard yet.
+    fn holds_lease(&self, now: Instant, grace: Duration) -> bool {
+        self.is_at_work()
+            && !self.superseded
+            && self
+                .heard_at
+                .is_some_and(|heard| now < heard + grace + LEASE_MARGIN)
+    }
+
+    /// Tells whether its share is to be given to others: it died, as an ended connection says that
+    /// was heard until then, or it has been silent for so long that it has stopped by itself.
+    fn is_given_up(&self, now: Instant, grace: Duration, interval: Duration) -> bool {
+        let died = self.closed_at.is_some_and(|closed| {
+            let silence = self
+                .heard_at
+                .map(|heard| closed.saturating_duration_since(heard));
+            now >= closed + RETURN && silence.is_some_and(|silence| silence < interval + FRESH)
+        });
+        let died = died && !self.restored;
+        self.is_at_work() && self.lost_at.is_none() && (died || !self.holds_lease(now, grace))
     }
 }
 
 /// Rows of one feeder that were leased to a process, or to all.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rows {
     /// Rows leased.
     pub leased: u64,
@@ -133,7 +232,7 @@ pub struct Rows {
 pub struct Roster {
     seats: Vec<Seat>,
     /// Processes by share and id.
-    instances: BTreeMap<(u32, String), Instance>,
+    instances: BTreeMap<Holder, Instance>,
 }
 
 impl Roster {
@@ -163,16 +262,45 @@ impl Roster {
     pub fn take_seat(&mut self, session: Session) {
         let key = (session.index, session.instance.clone());
         if let Some(seat) = self.seats.get_mut(session.index as usize) {
+            let instance = self.instances.entry(key.clone()).or_default();
+            instance.closed_at = None;
+            instance.restored = false;
             *seat = Seat {
-                session: Some(session),
+                session: Some(Session {
+                    heard: instance.heard,
+                    ..session
+                }),
                 ..Seat::default()
             };
-            self.instances.entry(key).or_default();
+            // a share has one process at a time: Kubernetes makes another when the first is gone
+            let before = self
+                .instances
+                .range_mut((key.0, String::new())..(key.0 + 1, String::new()));
+            for (of, instance) in before {
+                instance.superseded = *of != key;
+            }
+        }
+    }
+
+    /// Renews the lease of the process behind a connection by what it sent at `sent`, by its clock,
+    /// and which came `now`.
+    pub fn renew(&mut self, id: SessionId, sent: u64, now: Instant) {
+        let Some(instance) = self.instance(id) else {
+            return;
+        };
+        instance.heard = instance.heard.max(sent);
+        instance.heard_at = Some(now);
+        let heard = instance.heard;
+        if let Some(Some(session)) = self.seat(id).map(|seat| &mut seat.session) {
+            session.heard = heard;
         }
     }
 
     /// Frees the seat of a connection, unless a newer one has taken it. Gives back its share.
-    pub fn leave(&mut self, id: SessionId) -> Option<u32> {
+    pub fn leave(&mut self, id: SessionId, now: Instant) -> Option<u32> {
+        if let Some(instance) = self.instance(id) {
+            instance.closed_at = Some(now);
+        }
         let seat = self.seats.iter_mut().find(|seat| {
             seat.session
                 .as_ref()
@@ -308,12 +436,120 @@ impl Roster {
             .carrying = true;
     }
 
-    /// Tells whether each share has a process that came to the end of its load, and nobody is at
-    /// work: a replacement ends after the one that was drained.
-    pub fn all_over(&self) -> bool {
-        self.at_work() == 0
-            && (0..self.workers())
-                .all(|index| self.instances_of(index).any(|instance| instance.last))
+    /// Tells whether any process may be making load of which nothing is heard yet. Those that have
+    /// been connected for `patience` do not count; without one all do.
+    pub fn awaits(&self, now: Instant, grace: Duration, patience: Option<Duration>) -> bool {
+        let is_given_up = |instance: &Instance| {
+            let connected = instance
+                .connected_at
+                .filter(|_| instance.closed_at.is_none());
+            let for_long = |at: Instant| patience.is_some_and(|time| now >= at + time);
+            connected.is_some_and(for_long)
+        };
+        self.instances
+            .values()
+            .any(|instance| instance.holds_lease(now, grace) && !is_given_up(instance))
+    }
+
+    /// Number of shares of which no process that carried them is known.
+    pub fn unknown(&self) -> u32 {
+        let is_known = |index: &u32| self.instances_of(*index).any(|i| i.carrying);
+        (0..self.workers()).filter(|index| !is_known(index)).count() as u32
+    }
+
+    /// First run second that is not complete: some process that may be making load has not delivered
+    /// it. `u32::MAX` without such a process.
+    pub fn heard_until(&self, now: Instant, grace: Duration) -> u32 {
+        self.instances
+            .values()
+            .filter(|instance| instance.holds_lease(now, grace))
+            .map(Instance::next_second)
+            .min()
+            .unwrap_or(u32::MAX)
+    }
+
+    /// Processes whose shares are to be given to others now.
+    pub fn given_up(&self, now: Instant, grace: Duration, interval: Duration) -> Vec<Holder> {
+        let given_up = self
+            .instances
+            .iter()
+            .filter(|(_, instance)| instance.is_given_up(now, grace, interval));
+        given_up.map(|(holder, _)| holder.clone()).collect()
+    }
+
+    /// Finds a process by its share and id.
+    pub fn find(&mut self, holder: &Holder) -> Option<&mut Instance> {
+        self.instances.get_mut(holder)
+    }
+
+    /// Connections that carry something and can carry more, with the cores of each; none that was
+    /// silent for `silence`.
+    pub fn receivers(
+        &self,
+        now: Instant,
+        silence: Duration,
+    ) -> impl Iterator<Item = (&Session, u32)> {
+        self.sessions().filter_map(move |session| {
+            let instance = self.of(session)?;
+            let spoke = |at: Instant| now.saturating_duration_since(at) < silence;
+            // after an outage of all the others get time to come back as well
+            let is_settled = |at: Instant| now >= at + RETURN;
+            let is_there = instance.carrying
+                && instance.connected_at.is_some_and(is_settled)
+                && instance.spoke_at.is_some_and(spoke);
+            (session.takes_parts && is_there).then_some((session, instance.cores.max(1)))
+        })
+    }
+
+    /// Connections that carried something and carry nothing now.
+    pub fn returned(&self) -> impl Iterator<Item = &Session> {
+        self.sessions().filter(|session| {
+            let instance = self.of(session);
+            session.takes_parts
+                && instance.is_some_and(|instance| {
+                    instance.carrying && instance.last && instance.reports_parts
+                })
+        })
+    }
+
+    /// Processes that are gone, with all that is held of them.
+    pub fn gone(&self) -> impl Iterator<Item = (&Holder, &Instance)> {
+        self.instances.iter().filter(|(_, instance)| {
+            instance.carrying
+                && instance.closed_at.is_some()
+                && (instance.superseded || instance.lost_at.is_some() || instance.left_early)
+        })
+    }
+
+    /// Finds the process behind a connection.
+    pub fn holder(&mut self, id: SessionId) -> Option<Holder> {
+        self.seat(id)?.session.as_ref().map(Session::holder)
+    }
+
+    /// Notes that the process behind a connection spoke. `sent` is the time by its clock, `received`
+    /// that by the master's, in microseconds.
+    pub fn heard(&mut self, id: SessionId, sent: u64, received: u64, now: Instant) {
+        let Some(instance) = self.instance(id) else {
+            return;
+        };
+        instance.spoke_at = Some(now);
+        // a worker of an older release does not say
+        if sent > 0 {
+            let offset = received.wrapping_sub(sent) as i64;
+            let fastest = instance.offset.map_or(offset, |known| known.min(offset));
+            instance.offset = Some(fastest);
+            instance.delay = Duration::from_micros(offset.abs_diff(fastest));
+        }
+    }
+
+    /// All processes, by share and id.
+    pub fn instances(&self) -> &BTreeMap<Holder, Instance> {
+        &self.instances
+    }
+
+    /// Puts back a process that an earlier master process knew.
+    pub fn restore(&mut self, holder: Holder, instance: Instance) {
+        self.instances.insert(holder, instance);
     }
 
     /// Number of processes that carried a share and are not known to have ended it.
@@ -367,21 +603,15 @@ impl Roster {
         sum
     }
 
-    /// Iterations that the processes of a share began.
-    pub fn iterations(&self, index: u32) -> u64 {
-        self.instances_of(index)
-            .map(|instance| instance.snapshot.counters.iterations)
-            .sum()
-    }
-
-    /// First second that not every process at work has delivered; `u32::MAX` when none is at work.
+    /// First second that not every connected process at work has delivered; `u32::MAX` when none is
+    /// at work.
     pub fn delivered(&self) -> u32 {
         let working = self
             .sessions()
             .filter_map(|session| self.of(session))
             .filter(|instance| instance.is_at_work());
         working
-            .map(|instance| instance.through.map_or(0, |through| through + 1))
+            .map(Instance::next_second)
             .min()
             // nobody is at work, so there is nobody to wait for
             .unwrap_or(u32::MAX)

@@ -2,37 +2,56 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 use crate::stats::Snapshot;
 use crate::stats::result::SeriesPoint;
 
 /// Most points of a series; when it is full, two neighbours become one.
 const MAX_POINTS: usize = 1200;
 
-/// Intervals of the workers after which a second is taken for complete, though not every expected
-/// worker has delivered it.
+/// Intervals of the workers after which a second that nobody delivered is not waited for any more,
+/// in what is shown of a run that goes on.
 const PATIENCE: u32 = 3;
 
 /// Seconds in the making, and the finished series.
-#[derive(Debug)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Timeline {
-    /// Later seconds that may have begun before one is taken for complete.
+    /// Time after which the newest second is old, in seconds.
     patience: u32,
-    open: BTreeMap<u32, Open>,
+    open: BTreeMap<u32, Second>,
     points: Vec<SeriesPoint>,
     /// Run seconds that one point stands for; a power of two.
     resolution: u32,
-    /// The last complete second, never thinned.
-    latest: Option<SeriesPoint>,
     completed_through: Option<u32>,
     /// Requests that came in after their second was complete; they count in the totals.
     late: u64,
 }
 
-/// A second that is not complete.
-#[derive(Debug, Default)]
-struct Open {
-    snapshot: Snapshot,
-    reporters: u32,
+/// A second of the run.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Second {
+    /// Samples that were delivered.
+    #[serde(with = "super::checkpoint::samples")]
+    pub snapshot: Snapshot,
+    /// Requests, failures and users of which only their number is known.
+    pub counted: [u64; 3],
+}
+
+impl Second {
+    /// Tells whether samples are missing that were taken.
+    pub fn lacks_samples(&self) -> bool {
+        self.counted != [0; 3]
+    }
+
+    fn point(&self, second: u32) -> SeriesPoint {
+        let [requests, failures, users] = self.counted;
+        let mut point = SeriesPoint::of(second, &self.snapshot);
+        point.requests += requests;
+        point.failures += failures;
+        point.users += users;
+        point
+    }
 }
 
 impl Default for Timeline {
@@ -50,67 +69,61 @@ impl Timeline {
             open: BTreeMap::new(),
             points: Vec::new(),
             resolution: 0,
-            latest: None,
             completed_through: None,
             late: 0,
         }
     }
 
-    /// Adds one worker's part of `second`; `expected` workers deliver one. Gives back the seconds
-    /// that are complete now, in their order.
-    pub fn add(&mut self, second: u32, snapshot: &Snapshot, expected: u32) -> Vec<(u32, Snapshot)> {
-        if self
-            .completed_through
-            .is_some_and(|through| second <= through)
-        {
+    /// Adds one worker's part of `second`.
+    pub fn add(&mut self, second: u32, snapshot: &Snapshot) {
+        if self.is_complete(second) {
             self.late += snapshot.requests();
-            return Vec::new();
+        } else {
+            self.open
+                .entry(second)
+                .or_default()
+                .snapshot
+                .merge(snapshot);
         }
-        let open = self.open.entry(second).or_default();
-        open.snapshot.merge(snapshot);
-        open.reporters += 1;
-        self.complete(expected)
     }
 
-    /// Adds a second of which only counts are known: a worker's earlier one, which this master had
-    /// not seen.
+    /// Adds one worker's part of `second` of which only counts are left.
     pub fn restore(&mut self, second: u32, requests: u64, failures: u64, users: u64) {
-        if let Some(point) = self.points.iter_mut().find(|point| point.second == second) {
-            point.requests += requests;
-            point.failures += failures;
-            point.users += users;
-        } else if self.points.len() < MAX_POINTS {
-            let at = self.points.partition_point(|point| point.second < second);
-            self.points.insert(
-                at,
-                SeriesPoint {
-                    second,
-                    requests,
-                    failures,
-                    users,
-                    ..SeriesPoint::default()
-                },
-            );
+        if self.is_complete(second) {
+            self.late += requests;
+            return;
         }
-        self.completed_through = self.completed_through.max(Some(second));
+        let counted = &mut self.open.entry(second).or_default().counted;
+        for (sum, more) in counted.iter_mut().zip([requests, failures, users]) {
+            *sum += more;
+        }
     }
 
-    /// Completes and gives back everything still open.
-    pub fn close(&mut self) -> Vec<(u32, Snapshot)> {
-        let rest = std::mem::take(&mut self.open)
-            .into_iter()
-            .map(|(second, open)| (second, open.snapshot));
-        rest.inspect(|(second, snapshot)| self.push(*second, snapshot))
-            .collect()
+    fn is_complete(&self, second: u32) -> bool {
+        let through = self.completed_through;
+        through.is_some_and(|through| second <= through)
     }
 
-    /// The last complete second.
-    pub fn latest(&self) -> Option<SeriesPoint> {
-        self.latest
+    /// Completes every second before `end`, and gives them back in their order.
+    pub fn complete(&mut self, end: u32) -> Vec<(u32, Second)> {
+        let later = self.open.split_off(&end);
+        let complete = std::mem::replace(&mut self.open, later);
+        for (second, found) in &complete {
+            self.push(found.point(*second));
+            self.completed_through = Some(*second);
+        }
+        complete.into_iter().collect()
+    }
+
+    /// The newest second before `end`, complete or not.
+    pub fn latest(&self, end: u32) -> Option<SeriesPoint> {
+        let open = self.open.range(..end).next_back();
+        open.map(|(second, found)| found.point(*second))
+            .or_else(|| self.points.last().copied())
     }
 
     /// Tells whether `second` lies so far before `elapsed` seconds of the run that later ones would
-    /// be complete if anybody delivered them.
+    /// be there if anybody delivered them.
     pub fn is_past(&self, second: u32, elapsed: u64) -> bool {
         elapsed > u64::from(second) + 2 + 2 * u64::from(self.patience)
     }
@@ -125,28 +138,10 @@ impl Timeline {
         self.late
     }
 
-    fn complete(&mut self, expected: u32) -> Vec<(u32, Snapshot)> {
-        let mut complete = Vec::new();
-        let newest = self.open.last_key_value().map_or(0, |(second, _)| *second);
-        while let Some(entry) = self.open.first_entry() {
-            let second = *entry.key();
-            if entry.get().reporters < expected && newest - second < self.patience {
-                break;
-            }
-            let open = entry.remove();
-            self.push(second, &open.snapshot);
-            complete.push((second, open.snapshot));
-        }
-        complete
-    }
-
-    fn push(&mut self, second: u32, snapshot: &Snapshot) {
-        let point = SeriesPoint::of(second, snapshot);
-        self.latest = Some(point);
-        self.completed_through = Some(second);
+    fn push(&mut self, point: SeriesPoint) {
         let resolution = self.resolution.max(1);
         match self.points.last_mut() {
-            Some(last) if last.second / resolution == second / resolution => {
+            Some(last) if last.second / resolution == point.second / resolution => {
                 *last = joined(*last, point)
             }
             _ => self.points.push(point),
@@ -204,19 +199,32 @@ mod tests {
     }
 
     #[test]
-    fn a_second_waits_for_every_worker() {
+    fn seconds_are_complete_when_they_are_said_to_be_and_later_parts_are_late() {
         let mut timeline = Timeline::default();
-        timeline.add(0, &requests(1), 2);
-        assert!(timeline.latest().is_none());
-        let complete = timeline.add(0, &requests(2), 2);
-        assert_eq!(
-            complete
-                .iter()
-                .map(|(second, snapshot)| (*second, snapshot.requests()))
-                .collect::<Vec<_>>(),
-            [(0, 3)]
-        );
-        assert_eq!(timeline.latest().unwrap().requests, 3);
+        timeline.add(0, &requests(1));
+        timeline.add(1, &requests(4));
+        timeline.add(0, &requests(2));
+        assert!(timeline.complete(0).is_empty());
+        assert_eq!(timeline.latest(1).unwrap().requests, 3);
+        let complete = timeline.complete(1);
+        assert_eq!((complete.len(), complete[0].1.snapshot.requests()), (1, 3));
+        timeline.add(0, &requests(5));
+        timeline.restore(0, 2, 0, 0);
+        assert_eq!((timeline.points()[0].requests, timeline.late()), (3, 7));
+        assert_eq!(timeline.latest(2).unwrap().requests, 4);
+    }
+
+    #[test]
+    fn a_second_of_which_a_part_is_only_counted_says_so() {
+        let mut timeline = Timeline::default();
+        timeline.add(0, &requests(1));
+        timeline.restore(0, 4, 2, 3);
+        timeline.add(1, &requests(1));
+        let complete = timeline.complete(u32::MAX);
+        let lacking: Vec<bool> = complete.iter().map(|(_, s)| s.lacks_samples()).collect();
+        assert_eq!(lacking, [true, false]);
+        let point = timeline.points()[0];
+        assert_eq!((point.requests, point.failures, point.users), (5, 2, 3));
     }
 
     #[test]
@@ -227,33 +235,13 @@ mod tests {
     }
 
     #[test]
-    fn a_large_fleet_that_delivers_seldom_is_waited_for_three_intervals() {
-        let mut timeline = Timeline::new(5);
-        timeline.add(0, &requests(1), 2);
-        (1..15).for_each(|second| {
-            assert!(timeline.add(second, &requests(1), 2).is_empty(), "{second}")
-        });
-        assert_eq!(timeline.add(15, &requests(1), 2).len(), 1);
-    }
-
-    #[test]
-    fn a_silent_worker_is_waited_for_three_seconds_and_counted_as_late_after() {
-        let mut timeline = Timeline::default();
-        for second in 0..=3 {
-            timeline.add(second, &requests(1), 2);
-        }
-        assert_eq!(timeline.points().len(), 1);
-        timeline.add(0, &requests(5), 2);
-        assert_eq!((timeline.points()[0].requests, timeline.late()), (1, 5));
-    }
-
-    #[test]
     fn a_long_series_is_thinned_and_loses_no_request() {
         let mut timeline = Timeline::default();
         for second in 0..10_000 {
-            timeline.add(second, &requests(1), 1);
+            timeline.add(second, &requests(1));
+            timeline.complete(second);
         }
-        timeline.close();
+        timeline.complete(u32::MAX);
         assert!(timeline.points().len() <= MAX_POINTS);
         assert_eq!(
             timeline

@@ -16,6 +16,7 @@ pub fn text(test: &LoadTest, run: &RunStatus, checked: &Checked) -> String {
         digest: run.digest.clone(),
         workers: run.workers,
         grace: checked.grace,
+        on_loss: test.spec.workers.on_loss,
         overrides: Vec::new(),
         warnings: checked.warnings.clone(),
         plan: checked.plan.clone(),

@@ -148,6 +148,17 @@ impl Profile {
         level
     }
 
+    /// Tells whether the level rises at any time from `from` to `to`.
+    pub fn rises_within(&self, from: Duration, to: Duration) -> bool {
+        let (mut level, mut begin) = (self.start_at, Duration::ZERO);
+        self.stages.iter().any(|stage| {
+            let end = begin + stage.duration;
+            let rises = stage.target > level && begin <= to && end >= from;
+            (level, begin) = (stage.target, end);
+            rises
+        })
+    }
+
     /// Whole users at `at` after the start, over the whole fleet.
     pub fn users(&self, at: Duration) -> u64 {
         (self.level(at) + ROUNDING).floor() as u64
@@ -245,6 +256,17 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn a_level_rises_where_a_stage_goes_up_or_jumps_up() {
+        let seconds = Duration::from_secs;
+        let profile = Profile::ramp_and_hold(9.0, seconds(5), seconds(60));
+        assert!(profile.rises_within(seconds(4), seconds(9)));
+        assert!(!profile.rises_within(seconds(6), seconds(90)));
+        let jump = Profile::ramp_and_hold(9.0, Duration::ZERO, seconds(60));
+        assert!(jump.rises_within(Duration::ZERO, seconds(1)));
+        assert!(!jump.rises_within(seconds(1), seconds(2)));
+    }
 
     fn seconds(s: f64) -> Duration {
         Duration::from_secs_f64(s)

@@ -85,6 +85,9 @@ pub struct RunResult {
     pub generator: Generator,
     /// Number of workers.
     pub workers: Workers,
+    /// Samples that were lost with a master; `None` if none were.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub incomplete: Option<Incomplete>,
     /// Rows given out, of feeders whose rows all workers share.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub feeders: Vec<FeederResult>,
@@ -580,6 +583,23 @@ pub struct Workers {
     pub lost: u32,
     /// Workers that came back, or took a lost one's place.
     pub rejoined: u32,
+    /// Iterations of a fixed number that were given out again, since no report of a lost worker
+    /// covered them: some may have been carried out twice.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub reissued: u64,
+}
+
+fn is_none(count: &u64) -> bool {
+    *count == 0
+}
+
+/// Samples that a master had when it was lost with its Pod, and that nobody else holds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Incomplete {
+    /// Worker processes that had died before.
+    pub workers: u32,
+    /// Requests that they had reported.
+    pub requests: u64,
 }
 
 /// Rows that the master gave out to workers, each at most once.

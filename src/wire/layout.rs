@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::plan::{Kind, Plan, Reference, duration};
+use crate::plan::{Kind, OnLoss, Plan, Reference, duration};
 
 /// TLS port of a master: workers (gRPC) and operator (REST).
 pub const CONTROL_PORT: u16 = 8443;
@@ -72,6 +72,9 @@ pub struct RunFile {
     /// Time for which a worker that has lost its master goes on.
     #[serde(with = "duration::micros")]
     pub grace: Duration,
+    /// Consequence of the loss of a worker.
+    #[serde(default)]
+    pub on_loss: OnLoss,
     /// Arguments by which the command line changed the test.
     #[serde(default)]
     pub overrides: Vec<String>,

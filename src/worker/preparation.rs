@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::inputs::InputSource;
-use crate::engine::{self, PrepareError, Prepared, RequestLogSink};
+use crate::engine::{self, Lease, PrepareError, Prepared, RequestLogSink};
 use crate::plan::Plan;
 use crate::wire::control::ProblemKind;
 use crate::wire::fleet;
@@ -17,13 +17,13 @@ const PREPARE_EVERY: Duration = Duration::from_secs(2);
 pub(super) async fn prepare_now(
     plan: Option<Arc<Plan>>,
     inputs: &InputSource,
-    request_log: Option<&RequestLogSink>,
+    (request_log, lease): (Option<&RequestLogSink>, &Lease),
 ) -> Result<Arc<Prepared>, PrepareError> {
     let Some(plan) = plan else {
         return std::future::pending().await;
     };
     let inputs = inputs.read(&plan);
-    let prepared = engine::prepare(plan, &inputs).await?;
+    let prepared = engine::prepare(plan, &inputs).await?.leased(lease.clone());
     Ok(Arc::new(match request_log {
         Some(sink) => prepared.logged_to(sink.clone()),
         None => prepared,
@@ -34,10 +34,10 @@ pub(super) async fn prepare_now(
 pub(super) async fn prepare_again(
     plan: Option<Arc<Plan>>,
     inputs: &InputSource,
-    request_log: Option<&RequestLogSink>,
+    outside: (Option<&RequestLogSink>, &Lease),
 ) -> Result<Arc<Prepared>, PrepareError> {
     tokio::time::sleep(PREPARE_EVERY).await;
-    prepare_now(plan, inputs, request_log).await
+    prepare_now(plan, inputs, outside).await
 }
 
 /// Lists what stands in the way, as the operator shows it.

@@ -12,12 +12,17 @@ use super::inputs::InputSource;
 use super::one_off::OneOffs;
 use super::preparation::{prepare_again, prepare_now, problems};
 use super::work::{Interval, Work};
-use crate::engine::{Assignment, Demand, FeedData, PrepareError, Prepared, RequestLogSink};
+use crate::engine::{
+    Assignment, Demand, FeedData, Lease, PrepareError, Prepared, RequestLogSink, uptime_micros,
+};
 use crate::plan::{Plan, Share};
 use crate::wire::PROTOCOL_VERSION;
 use crate::wire::checksum::{self, FileHash};
 use crate::wire::fleet::{self, FromMaster, FromWorker, from_master, from_worker::Message};
 use crate::wire::layout::{RUN_FILE, RunFile};
+
+/// Longest time between two looks at the lease.
+const LOOK_AT_LEASE: Duration = Duration::from_millis(250);
 
 /// Reasons why a session ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -99,8 +104,9 @@ pub struct Worker {
     /// First row of each feeder that cannot be leased to anybody yet; kept for a master that knows
     /// less.
     reserved: BTreeMap<u16, u64>,
-    /// Time of the last message of a master, from which the lease runs.
-    last_message_at: Instant,
+    /// Time until which load may be made; it runs from the sending of what a master says it heard
+    /// last.
+    lease: Lease,
     /// Set when the worker was told to go: it leaves as soon as a master holds all that was
     /// measured.
     pub(super) leaving: bool,
@@ -108,8 +114,10 @@ pub struct Worker {
 
 /// Events that a session waits for.
 enum Event {
-    Received(Option<from_master::Message>),
-    Measured(Vec<fleet::Delta>),
+    Received(Option<(u64, from_master::Message)>),
+    Measured,
+    /// Time has passed.
+    Idle,
     Demanded(Demand),
     Done(fleet::OneOffDone),
     Prepared(Result<Arc<Prepared>, PrepareError>),
@@ -135,7 +143,7 @@ impl Worker {
             descriptors: String::new(),
             warnings: vec![],
             reserved: BTreeMap::new(),
-            last_message_at: Instant::now(),
+            lease: Lease::default(),
             leaving: false,
         }
     }
@@ -164,20 +172,30 @@ impl Worker {
         }
         loop {
             let event = self.next_event(&mut inbound).await;
+            // first of all: nothing is said to a master that would renew a lease that is over
+            self.enforce_lease();
             let outcome = match event {
                 Event::Received(None) => Err(End::Lost),
-                Event::Received(Some(message)) => self.on_message(message, &outbound).await,
+                Event::Received(Some((heard, message))) => {
+                    self.renew_lease(heard, &message);
+                    self.on_message(message, &outbound).await
+                }
                 Event::Demanded(demand) => send(&outbound, demanded(demand)).await,
                 Event::Done(done) => send(&outbound, Message::OneOffDone(done)).await,
-                Event::Measured(deltas) => {
-                    send_all(&outbound, deltas.into_iter().map(Message::Delta)).await
-                }
+                Event::Measured => self.send_unsent(&outbound).await,
+                Event::Idle => Ok(()),
                 Event::Prepared(outcome) => self.report_preparation(outcome, &outbound).await,
             };
             if let Err(end) = outcome {
                 return end;
             }
         }
+    }
+
+    /// Hands over what was measured and not handed over on this connection.
+    async fn send_unsent(&mut self, outbound: &mpsc::Sender<FromWorker>) -> Result<(), End> {
+        let unsent = self.work().map_or_else(Vec::new, Work::unsent);
+        send_all(outbound, unsent.into_iter().map(Message::Delta)).await
     }
 
     /// Goes on with the work without a master for `time`, within the lease.
@@ -189,8 +207,8 @@ impl Worker {
             match &mut self.stage {
                 Stage::Carrying(work) => tokio::select! {
                     () = &mut until => return,
-                    // the samples are in the cumulative state, which the next master gets first
-                    _ = work.next() => {}
+                    // the samples are kept for the next master
+                    () = work.next() => {}
                 },
                 _ => return until.await,
             }
@@ -230,6 +248,8 @@ impl Worker {
             cores: *cores as u32,
             epoch: self.epoch,
             carrying: matches!(self.stage, Stage::Carrying(_)),
+            // one that is about to leave is given nothing more
+            takes_parts: !self.leaving,
         }
     }
 
@@ -245,14 +265,15 @@ impl Worker {
                 let supply = work.supply().clone();
                 tokio::select! {
                     message = inbound.next() => received(message),
-                    deltas = work.next() => Event::Measured(deltas),
+                    () = work.next() => Event::Measured,
                     demand = supply.demand() => Event::Demanded(demand),
                     done = one_offs.next() => Event::Done(done),
+                    () = tokio::time::sleep(LOOK_AT_LEASE) => Event::Idle,
                 }
             }
             Stage::Unprepared | Stage::Prepared(_) => tokio::select! {
                 message = inbound.next() => received(message),
-                outcome = prepare_again(self.plan.clone(), &self.inputs, self.request_log.as_ref()), if unprepared => Event::Prepared(outcome),
+                outcome = prepare_again(self.plan.clone(), &self.inputs, (self.request_log.as_ref(), &self.lease)), if unprepared => Event::Prepared(outcome),
                 done = one_offs.next() => Event::Done(done),
             },
         }
@@ -264,10 +285,6 @@ impl Worker {
         message: from_master::Message,
         outbound: &mpsc::Sender<FromWorker>,
     ) -> Result<(), End> {
-        // a master that turns this worker away renews no lease
-        if !matches!(message, from_master::Message::Refused(_)) {
-            self.last_message_at = Instant::now();
-        }
         match message {
             from_master::Message::Welcome(welcome) => self.on_welcome(welcome, outbound).await,
             from_master::Message::Refused(refused) => {
@@ -302,13 +319,32 @@ impl Worker {
                 let pong = self.pong(ping);
                 send(outbound, Message::Pong(pong)).await
             }
-            // the first thing a connection hands over is the cumulative state, so whatever is
-            // acknowledged includes it
-            from_master::Message::Ack(_) if self.leaving => {
-                send(outbound, Message::Leaving(fleet::Leaving {})).await?;
-                Err(End::Drained)
+            from_master::Message::Parts(fleet::Parts { parts }) => {
+                if let Some(work) = self.work() {
+                    work.carry(&parts);
+                }
+                Ok(())
             }
-            from_master::Message::Ack(_) => Ok(()),
+            from_master::Message::Losses(losses) => {
+                if let Some(work) = self.work() {
+                    work.remember_losses(losses);
+                }
+                Ok(())
+            }
+            from_master::Message::Ack(fleet::Ack { second }) => {
+                let is_leaving = self.leaving;
+                let Some(work) = self.work() else {
+                    return Ok(());
+                };
+                if let Some(second) = second {
+                    work.acknowledge(second);
+                }
+                if is_leaving && work.is_acknowledged() {
+                    send(outbound, Message::Leaving(fleet::Leaving {})).await?;
+                    return Err(End::Drained);
+                }
+                Ok(())
+            }
             from_master::Message::Release(_) => Err(End::Released),
             from_master::Message::RowsLeased(fleet::RowsLeased {
                 feeder,
@@ -365,8 +401,11 @@ impl Worker {
                 ..work.cumulative()
             };
             send(outbound, Message::Cumulative(cumulative)).await?;
+            self.send_unsent(outbound).await?;
             // rows that were wanted on another connection will never come, so they are wanted anew
-            work.supply().renew();
+            if let Some(work) = self.work() {
+                work.supply().renew();
+            }
             return self.send_ready(outbound).await;
         }
         if self.plan.is_none() {
@@ -380,7 +419,12 @@ impl Worker {
             Stage::Prepared(_) => self.send_ready(outbound).await,
             _ => {
                 self.report_preparation(
-                    prepare_now(self.plan.clone(), &self.inputs, self.request_log.as_ref()).await,
+                    prepare_now(
+                        self.plan.clone(),
+                        &self.inputs,
+                        (self.request_log.as_ref(), &self.lease),
+                    )
+                    .await,
                     outbound,
                 )
                 .await
@@ -495,27 +539,41 @@ impl Worker {
             in_micros = start.in_micros,
             "starting"
         );
-        let running = prepared.clone().start(assignment, zero);
+        let from = zero.checked_add(Duration::from_micros(start.from_micros));
+        let shards = assignment.shards;
+        let running = prepared
+            .clone()
+            .start_as(start.part, assignment, zero, from.unwrap_or(zero));
         let interval = Interval::new(start.interval_seconds, share.worker);
-        let mut work = Work::new(running, zero, start.seed, start.workers, interval);
+        let mut work = Work::new(running, zero, start.seed, (start.workers, shards), interval);
         work.write_for(self.snapshot_format);
         self.stage = Stage::Carrying(Box::new(work));
         self.forward_reserved();
         Ok(())
     }
 
-    /// Stops the load when no master has been heard for the grace: a dead man's switch.
-    fn enforce_lease(&mut self) {
-        let silent = self.last_message_at.elapsed();
-        let grace = self.grace;
-        if silent > grace {
-            self.one_offs.stop();
+    /// Takes in up to when a master has heard this worker; `heard` is 0 where it does not say.
+    fn renew_lease(&mut self, heard: u64, message: &from_master::Message) {
+        // a master of an older release counts from its own word
+        let heard = if heard == 0 { uptime_micros() } else { heard };
+        match message {
+            // one that turns this worker away renews nothing
+            from_master::Message::Refused(_) => {}
+            from_master::Message::Welcome(_) if !matches!(self.stage, Stage::Carrying(_)) => {
+                self.lease.begin(heard, self.grace);
+            }
+            _ => self.lease.extend(heard, self.grace),
         }
-        if let Some(work) = self.work().filter(|work| !work.is_over() && silent > grace) {
-            tracing::error!(
-                "no word from a master for {} s; stopping the load",
-                silent.as_secs()
-            );
+    }
+
+    /// Stops the load when the lease has run out: the master may have given it to others.
+    fn enforce_lease(&mut self) {
+        if !self.lease.is_over() {
+            return;
+        }
+        self.one_offs.stop();
+        if let Some(work) = self.work().filter(|work| !work.is_over()) {
+            tracing::error!("no master has acknowledged anything for too long; stopping the load");
             work.stop(true);
         }
     }
@@ -544,13 +602,14 @@ fn demanded(demand: Demand) -> Message {
 
 fn received(message: Option<FromMaster>) -> Event {
     // a message of a kind that this version does not know is taken for the end
-    Event::Received(message.and_then(|message| message.message))
+    Event::Received(message.and_then(|message| Some((message.heard_micros, message.message?))))
 }
 
 async fn send(outbound: &mpsc::Sender<FromWorker>, message: Message) -> Result<(), End> {
     outbound
         .send(FromWorker {
             message: Some(message),
+            sent_micros: uptime_micros(),
         })
         .await
         .map_err(|_| End::Lost)

@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-use crate::engine::{Delta, Running, Supply, Usage};
+use super::backlog::{Backlog, Kept};
+use crate::engine::{Delta, Part, PartProgress, Running, Supply, Usage};
 use crate::plan::{Level, Levels};
-use crate::stats::Snapshot;
 use crate::wire::fleet;
 
 /// Interval at which samples are handed over.
@@ -35,40 +35,38 @@ impl Interval {
     }
 }
 
-/// A share that was started; lives until the worker does.
+/// Most threads of a part.
+const MOST_THREADS: u32 = 256;
+/// The parts of shares that were started, and what they measured; lives until the worker does.
 pub struct Work {
     running: Running,
     start: Instant,
     started_at: Timestamp,
     seed: u64,
     workers: u32,
+    /// Threads of a part for which the master names no number.
+    threads: u32,
     /// Everything measured so far.
-    cumulative: Snapshot,
-    /// Seconds that are over, until it is time to hand them over.
-    held: Vec<fleet::Delta>,
+    backlog: Backlog,
     /// Interval at which they are handed over.
     interval: Interval,
     /// Newest format of snapshots that the master reads.
     format: u64,
-    /// Counts of every second so far.
-    seconds: Vec<fleet::SecondCount>,
-    /// The load is over.
-    last: bool,
-    /// Time from the run's zero to the end of the load, once it is over.
-    length: Option<Duration>,
     /// The newest announcement of levels.
     levels: Option<fleet::Levels>,
-    /// Time at which the load ended.
+    /// The newest announcement of workers that are gone.
+    losses: Option<fleet::Losses>,
+    /// Time at which the load ended, if it is over.
     over_since: Option<Instant>,
 }
 
 impl Work {
-    /// Wraps a share that starts at `start`, or has started.
+    /// Wraps load that starts at `start`, or has started, as `share` with `threads` threads.
     pub fn new(
         running: Running,
         start: Instant,
         seed: u64,
-        workers: u32,
+        (workers, threads): (u32, u32),
         interval: Interval,
     ) -> Self {
         let ahead = start.saturating_duration_since(Instant::now());
@@ -80,62 +78,65 @@ impl Work {
             started_at,
             seed,
             workers,
-            cumulative: Snapshot::default(),
-            held: Vec::new(),
+            threads,
+            backlog: Backlog::default(),
             interval,
             format: 0,
-            seconds: Vec::new(),
-            last: false,
-            length: None,
             levels: None,
+            losses: None,
             over_since: None,
         }
     }
 
-    /// Waits for the samples of the next interval, already added to the whole. Pends for ever when
-    /// nothing more comes. Cancel safe.
-    pub async fn next(&mut self) -> Vec<fleet::Delta> {
+    /// Waits until samples are to be handed over. Pends for ever when nothing more comes. Cancel
+    /// safe.
+    pub async fn next(&mut self) {
         while let Some(delta) = self.running.next_delta().await {
-            let delta = self.take(delta);
             let is_due = delta.last || self.interval.ends_with(delta.second);
-            self.held.push(delta);
+            self.keep(delta);
             if is_due {
-                return std::mem::take(&mut self.held);
+                return;
             }
         }
         std::future::pending().await
     }
 
-    /// Adds a second to the whole and writes it as a message.
-    fn take(&mut self, delta: Delta) -> fleet::Delta {
+    /// Keeps a second until it is acknowledged, or too many others came after it.
+    fn keep(&mut self, delta: Delta) {
         let Delta {
             second,
             snapshot,
             last,
             length,
         } = delta;
-        self.cumulative.follow(&snapshot);
-        self.seconds.push(fleet::SecondCount {
+        self.over_since = last.then(Instant::now);
+        let parts = self.running.parts().map(|state| self.written(state));
+        let kept = Kept {
             second,
-            requests: snapshot.requests(),
-            failures: snapshot.failures(),
-            users: snapshot.users,
-        });
-        if last {
-            self.last = true;
-            self.length = length;
-            self.over_since = Some(Instant::now());
-        }
-        // an empty text on the wire means that nothing failed
-        let failure = self.running.failure().unwrap_or_default().to_owned();
-        fleet::Delta {
-            second,
-            snapshot: snapshot.encode_as(self.format),
+            snapshot,
             last,
-            failure,
-            length_micros: length.map(micros),
+            // an empty text on the wire means that nothing failed
+            failure: self.running.failure().unwrap_or_default().to_owned(),
+            length,
             feeders: self.usage(),
-        }
+            parts: parts.collect(),
+        };
+        self.backlog.keep(kept);
+    }
+
+    /// Takes in that a master holds everything up to `second`.
+    pub fn acknowledge(&mut self, second: u32) {
+        self.backlog.acknowledge(second);
+    }
+
+    /// Tells whether a master holds everything that was measured.
+    pub fn is_acknowledged(&self) -> bool {
+        self.backlog.is_empty()
+    }
+
+    /// Writes the seconds that were not handed over on this connection.
+    pub fn unsent(&mut self) -> Vec<fleet::Delta> {
+        self.backlog.unsent(self.format)
     }
 
     /// Sets the newest format of snapshots that the master reads.
@@ -143,28 +144,123 @@ impl Work {
         self.format = format;
     }
 
-    /// Everything measured, what was held back included.
+    /// Writes what comes first on a connection: the sum of all that any master has acknowledged.
+    /// The seconds after it follow, as [`unsent`](Self::unsent).
     pub fn cumulative(&mut self) -> fleet::Cumulative {
-        self.held.clear();
         let elapsed = match self.start.checked_duration_since(Instant::now()) {
             Some(ahead) => -(ahead.as_micros() as i64),
             None => self.start.elapsed().as_micros() as i64,
         };
+        self.backlog.begin_again();
+        let base = self.backlog.base();
+        let parts = if base.seconds.is_empty() {
+            let begun = self.running.parts();
+            let begun = begun.map(|state| PartProgress {
+                iterations: 0,
+                over: false,
+                ..state
+            });
+            begun.map(|state| self.written(state)).collect()
+        } else {
+            base.parts.clone()
+        };
         fleet::Cumulative {
-            through_second: self.seconds.last().map(|point| point.second),
-            snapshot: self.cumulative.encode_as(self.format),
-            seconds: self.seconds.clone(),
-            last: self.last,
+            through_second: base.seconds.last().map(|point| point.second),
+            snapshot: base.snapshot.encode_as(self.format),
+            seconds: base.seconds.clone(),
+            last: base.last,
             elapsed_micros: elapsed,
             started_unix_micros: self.started_unix_micros(),
             seed: self.seed,
             workers: self.workers,
-            length_micros: self.length.map(micros),
+            length_micros: base.length.map(micros),
             levels: self.levels.clone(),
             feeders: self.usage(),
+            parts,
+            folded: base.folded,
+            losses: self.losses.clone(),
             // the worker adds them
             one_offs: vec![],
         }
+    }
+
+    /// Carries the listed parts, and no others.
+    pub fn carry(&mut self, parts: &[fleet::Part]) {
+        let begun: Vec<PartProgress> = self.running.parts().collect();
+        for state in begun.iter().filter(|state| !state.over) {
+            match parts.iter().find(|part| part.id == state.id) {
+                None => self.running.stop_part(state.id),
+                Some(part) => {
+                    if let Some(at) = part.until_micros.and_then(|at| self.at(at)) {
+                        self.running.hand_over(state.id, at);
+                    }
+                }
+            }
+        }
+        for wanted in parts {
+            if begun.iter().any(|state| state.id == wanted.id) || wanted.step == 0 {
+                continue;
+            }
+            let part = Part {
+                share: wanted.share,
+                first: wanted.first,
+                step: wanted.step,
+                threads: match wanted.threads {
+                    0 => self.threads,
+                    threads => threads.min(MOST_THREADS),
+                },
+                done: wanted.iterations_done,
+                part_done: wanted.part_done,
+                catch_up: wanted.catch_up,
+            };
+            let Some(from) = self.at(wanted.from_micros) else {
+                continue;
+            };
+            tracing::info!(
+                share = part.share,
+                first = part.first,
+                of = part.step,
+                "taking on"
+            );
+            self.running.take_on(wanted.id, part, from);
+            self.over_since = None;
+        }
+    }
+
+    /// The moment at a time since the run's zero; `None` beyond what a clock can show.
+    fn at(&self, micros: u64) -> Option<Instant> {
+        self.start.checked_add(Duration::from_micros(micros))
+    }
+
+    fn written(&self, state: PartProgress) -> fleet::PartState {
+        let PartProgress {
+            id,
+            part,
+            iterations,
+            over,
+            cut,
+        } = state;
+        let part = fleet::Part {
+            id,
+            share: part.share,
+            first: part.first,
+            step: part.step,
+            threads: part.threads,
+            iterations_done: part.done,
+            part_done: part.part_done,
+            ..fleet::Part::default()
+        };
+        fleet::PartState {
+            part: Some(part),
+            iterations,
+            over,
+            cut,
+        }
+    }
+
+    /// Keeps the list of workers that are gone, for a master that knows less.
+    pub fn remember_losses(&mut self, losses: fleet::Losses) {
+        self.losses = Some(losses);
     }
 
     /// Goes on at these levels of a search.
@@ -219,7 +315,7 @@ impl Work {
 
     /// Tells whether the load is over.
     pub fn is_over(&self) -> bool {
-        self.last
+        self.over_since.is_some()
     }
 
     /// Time since the load ended; zero while it goes on.

@@ -19,6 +19,7 @@ pub fn demands(spec: &LoadTestSpec, checked: &Checked) -> Vec<Demand> {
         per_worker,
         start_deadline: _,
         grace: _,
+        on_loss: _,
         volumes: _,
         resources: _,
         pod,

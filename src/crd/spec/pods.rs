@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::plan::OnLoss;
+
 /// Worker Pods of a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
@@ -25,6 +27,8 @@ pub struct WorkersSpec {
     /// itself. At most 10 minutes; a longer one counts as that.
     #[schemars(schema_with = "crate::crd::schema::duration")]
     pub grace: String,
+    /// Consequence of the loss of a worker during the load.
+    pub on_loss: OnLoss,
     /// Volumes with files for feeders, bodies and descriptors, mounted read-only into each worker.
     /// A relative path begins with a volume's name.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -48,6 +52,7 @@ impl Default for WorkersSpec {
             per_worker: None,
             start_deadline: "10m".into(),
             grace: "90s".into(),
+            on_loss: OnLoss::Rebalance,
             volumes: vec![],
             resources: ResourcesSpec::default(),
             pod: None,

@@ -66,6 +66,9 @@ pub struct ResultsStatus {
     pub generator: GeneratorStatus,
     /// Workers planned and lost.
     pub workers: ResultWorkersStatus,
+    /// Samples that were lost with the Pod of a master; absent if none were.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub incomplete: Option<IncompleteStatus>,
     /// Says that something was left out here that the report holds.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub truncated: bool,
@@ -326,4 +329,17 @@ pub struct ResultWorkersStatus {
     pub planned: u32,
     /// Number of workers lost during the run.
     pub lost: u32,
+    /// Iterations of a fixed number that were given out again after the loss of a worker.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reissued: Option<u64>,
+}
+
+/// Samples that only a master had when its Pod was lost.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct IncompleteStatus {
+    /// Number of worker processes that had died before.
+    pub workers: u32,
+    /// Requests that they had reported.
+    pub requests: u64,
 }

@@ -19,6 +19,9 @@ use crate::plan::{Profile, SPAWN_RATE};
 /// Interval at which the number of users is adjusted to the profile's level.
 pub(crate) const STEP: Duration = Duration::from_millis(10);
 
+/// Time by which the window in which users are made up for is longer than that takes.
+const CATCH_UP_SPARE: Duration = Duration::from_secs(1);
+
 /// Interval at which a pausing user checks whether it is still wanted.
 const LOOK: Duration = Duration::from_millis(100);
 
@@ -26,6 +29,8 @@ const LOOK: Duration = Duration::from_millis(100);
 pub(crate) struct Users {
     cohort: Rc<Cohort>,
     wanted: Cell<u64>,
+    /// Number of users, the first ones, that another worker has taken over.
+    handed_over: Cell<u64>,
     /// Iterations that the users may run; `None` for no limit.
     quota: Option<Rc<Quota>>,
 }
@@ -37,26 +42,32 @@ pub(crate) async fn drive(
     spawn_rate: Option<f64>,
 ) -> Instant {
     let shard = &cohort.shard;
-    tokio::time::sleep_until(shard.start.into()).await;
+    tokio::time::sleep_until(shard.begins().into()).await;
     let end = cohort.zero + profile.length();
     let users = Rc::new(Users::new(cohort.clone(), None));
     let rate = spawn_rate.unwrap_or(SPAWN_RATE * f64::from(cohort.slice.share.workers));
-    let mut turns = Turns::new(
-        cohort.slice,
-        rate,
-        shard.start,
-        shard.joined_at.max(shard.start),
-    );
+    let mut turns = SpawnTurns::new(cohort, profile, rate);
     loop {
         let now = Instant::now();
         if now >= end {
-            cohort.count_users_there(end, users.wanted.get());
+            cohort.count_users_there(end, users.left());
             return end;
         }
         let wanted = cohort.slice.of(level(cohort, profile, now));
-        users.bring_to(wanted, turns.passed(now));
+        let until = cohort.until().filter(|until| now >= *until);
+        // what another worker takes over by and by is not started here any more
+        let may_start = if until.is_some() {
+            0
+        } else {
+            turns.passed(now)
+        };
+        users.bring_to(wanted, may_start);
+        users.hand_over(until.map_or(0, |until| turns.handed_over(until, now)));
         // a user that could only be started late was not missing, so the time before counts too
-        cohort.count_users_there(now, wanted);
+        cohort.count_users_there(now, users.left());
+        if users.left() == 0 && until.is_some() {
+            return now;
+        }
         tokio::time::sleep_until((now + STEP).min(end).into()).await;
     }
 }
@@ -69,6 +80,59 @@ fn level(cohort: &Cohort, profile: &Profile, now: Instant) -> u64 {
         0
     } else {
         profile.users(cohort.elapsed(now))
+    }
+}
+
+/// Turns of a shard to start users, and to leave them to another worker.
+struct SpawnTurns {
+    slice: Slice,
+    /// Users that may start per second over the fleet.
+    rate: f64,
+    start: Instant,
+    regular: Turns,
+    /// Turns in which users of a lost worker are made up for, and the end of the last.
+    catching_up: Option<(Turns, Instant)>,
+    /// Turns in which users are left to another worker, as quickly as that may start them.
+    handing_over: Option<Turns>,
+}
+
+impl SpawnTurns {
+    /// Creates the turns of a cohort. Users of a lost worker are made up for at the rate of the
+    /// whole fleet while nobody else starts any, which is while the profile does not rise.
+    fn new(cohort: &Cohort, profile: &Profile, rate: f64) -> Self {
+        let (shard, slice) = (&cohort.shard, cohort.slice);
+        let (from, lanes) = (shard.begins(), shard.before.catch_up);
+        let at = cohort.elapsed(from);
+        let window = Duration::from_secs_f64(profile.users(at) as f64 / rate) + CATCH_UP_SPARE;
+        let is_settled =
+            from >= cohort.zero && !profile.rises_within(at.saturating_sub(window), at + window);
+        let catching_up = (lanes > 0 && is_settled).then(|| {
+            let rate = rate * f64::from(slice.share.workers) / f64::from(lanes);
+            (Turns::new(slice, rate, shard.start, from), from + window)
+        });
+        let regular_from = catching_up.as_ref().map_or(from, |(_, end)| *end);
+        Self {
+            slice,
+            rate,
+            start: shard.start,
+            regular: Turns::new(slice, rate, shard.start, regular_from),
+            catching_up,
+            handing_over: None,
+        }
+    }
+
+    /// Returns how many users may start since the last call.
+    fn passed(&mut self, now: Instant) -> u64 {
+        let made_up_for = self.catching_up.as_mut();
+        let made_up_for = made_up_for.map_or(0, |(turns, end)| turns.passed(now.min(*end)));
+        made_up_for + self.regular.passed(now)
+    }
+
+    /// Returns how many users are left to another worker since the last call; it may start them
+    /// from `until` on.
+    fn handed_over(&mut self, until: Instant, now: Instant) -> u64 {
+        let turns = || Turns::new(self.slice, self.rate, self.start, until);
+        self.handing_over.get_or_insert_with(turns).passed(now)
     }
 }
 
@@ -101,7 +165,7 @@ impl Turns {
         let Some(since) = now.checked_duration_since(self.first) else {
             return 0;
         };
-        let taken = (since.as_secs_f64() / self.every) as u64 + 1;
+        let taken = ((since.as_secs_f64() / self.every) as u64 + 1).max(self.taken);
         taken - std::mem::replace(&mut self.taken, taken)
     }
 }
@@ -112,6 +176,7 @@ impl Users {
         Self {
             cohort,
             wanted: Cell::new(0),
+            handed_over: Cell::new(0),
             quota,
         }
     }
@@ -123,9 +188,26 @@ impl Users {
         if level < before {
             self.release(level as usize);
         }
-        if self.cohort.users() < level {
+        if self.cohort.users() < self.left() {
             self.start_missing(may_start);
         }
+    }
+
+    /// Leaves `count` more users to another worker. Those within an iteration end after it.
+    fn hand_over(&self, count: u64) {
+        let before = self.handed_over.get();
+        let after = (before + count).min(self.wanted.get()).max(before);
+        self.handed_over.set(after);
+        let members = self.cohort.members.borrow();
+        let handed_over = members.iter().take(after as usize).skip(before as usize);
+        for member in handed_over {
+            self.cohort.left(u64::from(member.release()));
+        }
+    }
+
+    /// Returns the number of wanted users that are not another worker's.
+    fn left(&self) -> u64 {
+        self.wanted.get().saturating_sub(self.handed_over.get())
     }
 
     /// Ends the users above `level`. Those within an iteration end after it.
@@ -138,7 +220,7 @@ impl Users {
     /// Starts at most `most` of the missing users, those with the lowest numbers first.
     fn start_missing(self: &Rc<Self>, mut most: u64) {
         let members = &mut *self.cohort.members.borrow_mut();
-        for nth in 0..self.wanted.get() as usize {
+        for nth in self.handed_over.get() as usize..self.wanted.get() as usize {
             // one that still finishes an iteration goes on when it is wanted again
             if members
                 .get(nth)
@@ -162,7 +244,9 @@ impl Users {
     }
 
     fn wants(&self, nth: u64) -> bool {
-        !self.cohort.is_over() && nth < self.wanted.get()
+        !self.cohort.is_over()
+            && (self.handed_over.get()..self.wanted.get()).contains(&nth)
+            && !self.cohort.has_no_lease()
     }
 }
 
@@ -330,6 +414,31 @@ mod tests {
                 let due = millis as f64 / 1e3 * f64::from(rate) + 1.0;
                 prop_assert!((passed as f64 - due).abs() <= 1.001, "{passed} of {due} after {millis} ms");
             }
+        }
+    }
+
+    #[test]
+    fn users_of_lost_workers_are_made_up_for_at_the_rate_of_the_fleet_and_no_faster() {
+        let start = Instant::now();
+        let death = start + Duration::from_secs(60);
+        let (rate, workers, lanes) = (100.0, 5, 2);
+        // each of two shares is divided among three others, with two threads each
+        let share = |worker| Share { worker, workers };
+        let slices =
+            (0..lanes).flat_map(|lane| (0..6).map(move |shard| share(lane).slice(shard, 6)));
+        let fast = rate * f64::from(workers) / f64::from(lanes);
+        let mut turns: Vec<_> = slices
+            .map(|slice| Turns::new(slice, fast, start, death))
+            .collect();
+        let mut passed = 0;
+        for millis in (0..5_000).step_by(10) {
+            let now = death + Duration::from_millis(millis);
+            passed += turns.iter_mut().map(|turns| turns.passed(now)).sum::<u64>();
+            let due = millis as f64 / 1e3 * rate;
+            assert!(
+                (passed as f64 - due).abs() <= 12.0,
+                "{passed} of {due} after {millis} ms"
+            );
         }
     }
 

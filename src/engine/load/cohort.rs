@@ -114,11 +114,8 @@ impl Cohort {
     pub(crate) async fn run(self: Rc<Self>, mut orders: watch::Receiver<Order>) -> Instant {
         let ended = tokio::select! {
             ended = self.drive() => ended,
-            () = order_given(&mut orders, Order::Stop) => {
-                let now = Instant::now();
-                self.shard.context.recorder.borrow_mut().cut_arrivals(now);
-                now
-            }
+            () = order_given(&mut orders, Order::Stop) => self.cut_arrivals(Instant::now()),
+            at = self.handed_over() => self.cut_arrivals(at),
         };
         self.closing.begin();
         // users that wait for rows will not get any
@@ -138,6 +135,45 @@ impl Cohort {
         tasks.shutdown().await;
         self.left(self.users());
         ended
+    }
+
+    fn cut_arrivals(&self, at: Instant) -> Instant {
+        self.shard.context.recorder.borrow_mut().cut_arrivals(at);
+        at
+    }
+
+    /// Waits until another worker has taken over all that begins from now on, and returns since
+    /// when; closed load is handed over user by user, by its own driver.
+    async fn handed_over(&self) -> Instant {
+        if matches!(self.population().load, Load::Closed { .. }) {
+            return std::future::pending().await;
+        }
+        let mut until = self.shard.until.clone();
+        let at = match until.wait_for(Option::is_some).await.map(|at| *at) {
+            Ok(Some(at)) => at,
+            // the owner is gone, which the orders show too
+            Ok(None) | Err(_) => return std::future::pending().await,
+        };
+        // arrivals that were due before still start
+        tokio::time::sleep_until((at + open::LATEST).into()).await;
+        at
+    }
+
+    /// Returns whether what is due at `at` is left to another worker, or to nobody since the lease
+    /// of this one has run out.
+    pub(crate) fn leaves(&self, at: Instant) -> bool {
+        self.until().is_some_and(|until| at >= until) || self.has_no_lease()
+    }
+
+    /// Returns the time from which another worker carries the load, once it is known.
+    pub(crate) fn until(&self) -> Option<Instant> {
+        *self.shard.until.borrow()
+    }
+
+    /// Returns whether the worker must not begin anything, since its master may have given its
+    /// share away.
+    pub(crate) fn has_no_lease(&self) -> bool {
+        self.shard.context.prepared.lease.is_over()
     }
 
     async fn drive(self: &Rc<Self>) -> Instant {
@@ -178,7 +214,9 @@ impl Cohort {
 
     /// Returns a seed that differs between any two cohorts of a fleet.
     pub(crate) fn seed(&self) -> u64 {
-        self.shard.seed ^ (self.place as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+        let place = (self.place as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let thread = u64::from(self.slice.share.worker) << 32 | u64::from(self.slice.shard);
+        self.shard.seed ^ place ^ thread.wrapping_mul(0xbf58_476d_1ce4_e5b9)
     }
 
     /// Starts a user or slot; it begins idle.

@@ -23,7 +23,11 @@ pub(crate) struct Quota {
 impl Quota {
     fn new(iterations: &Iterations, cohort: &Cohort) -> Self {
         Self {
-            left: Cell::new(iterations.of(cohort.slice, cohort.shard.done)),
+            left: Cell::new(
+                iterations
+                    .of(cohort.slice, cohort.shard.before.done)
+                    .saturating_sub(cohort.shard.before.part_done),
+            ),
             per_user: iterations.per_user.then_some(iterations.count),
             zero: cohort.zero,
             running: Cell::new(0),
@@ -59,7 +63,7 @@ impl Quota {
 /// Runs users until all iterations are done or `max_duration` is over, and returns when that was.
 pub(crate) async fn drive(cohort: &Rc<Cohort>, iterations: &Iterations) -> Instant {
     let shard = &cohort.shard;
-    tokio::time::sleep_until(shard.start.into()).await;
+    tokio::time::sleep_until(shard.begins().into()).await;
     let quota = Rc::new(Quota::new(iterations, cohort));
     let users = Rc::new(Users::new(cohort.clone(), Some(quota.clone())));
     let latest = iterations.max_duration.map(|time| cohort.zero + time);

@@ -27,7 +27,7 @@ use crate::plan::{Arrival, Levels, Profile};
 const BATCH: u32 = 64;
 
 /// Longest delay after the profile's end at which an arrival due before it may still start.
-const LATEST: Duration = Duration::from_millis(200);
+pub(crate) const LATEST: Duration = Duration::from_millis(200);
 
 /// Longest time after the profile's zero at which a worker may join and still be treated as there
 /// from the start.
@@ -258,6 +258,10 @@ impl Slots {
                 tokio::task::yield_now().await;
                 now = Instant::now();
                 in_batch = 0;
+            }
+            if self.cohort.leaves(intended) {
+                // the order to stop comes, or the time to end
+                return std::future::pending().await;
             }
             in_batch += 1;
             arrivals.take();

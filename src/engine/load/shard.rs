@@ -30,12 +30,26 @@ pub(crate) enum Order {
 pub(crate) struct ShardStart {
     /// State that the users of the shard share.
     pub(crate) context: ContextStart,
-    /// Number of the share's iterations that another process has already carried out.
-    pub(crate) done: u64,
+    /// Work that was done before, and that is to be made up for.
+    pub(crate) before: Before,
+    /// Receiver of the time from which another worker carries the load.
+    pub(crate) until: watch::Receiver<Option<Instant>>,
     /// Receiver of orders to the load.
     pub(crate) orders: watch::Receiver<Order>,
     /// Receiver of the levels that the master announces.
     pub(crate) levels: watch::Receiver<Levels>,
+}
+
+/// Work of others before a thread began.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Before {
+    /// Number of the share's iterations that other processes have already carried out.
+    pub(crate) done: u64,
+    /// Number of this thread's own iterations among the rest that another process has carried out.
+    pub(crate) part_done: u64,
+    /// Number of shares whose users are to be made up for at once; 0 for users that start as the
+    /// profile has them.
+    pub(crate) catch_up: u32,
 }
 
 /// One thread's part of a load.
@@ -48,8 +62,10 @@ pub(crate) struct Shard {
     pub(crate) start: Instant,
     /// Time when the load was asked for; after `start` for a worker that joins late.
     pub(crate) joined_at: Instant,
-    /// Number of the share's iterations that another process has already carried out.
-    pub(crate) done: u64,
+    /// Work that was done before, and that is to be made up for.
+    pub(crate) before: Before,
+    /// Time from which another worker carries the load, once it is known.
+    pub(crate) until: watch::Receiver<Option<Instant>>,
     /// Receiver of the levels that the master announces; used only by a search for capacity.
     pub(crate) levels: watch::Receiver<Levels>,
     /// Users alive or slots busy, of all populations.
@@ -78,7 +94,8 @@ impl Shard {
     fn new(begin: ShardStart) -> Self {
         let ShardStart {
             context,
-            done,
+            before,
+            until,
             orders: _,
             levels,
         } = begin;
@@ -87,7 +104,8 @@ impl Shard {
             start: context.start,
             joined_at: context.joined_at,
             context: Rc::new(Context::new(context)),
-            done,
+            before,
+            until,
             levels,
             users: Cell::new(0),
         }
@@ -127,7 +145,7 @@ impl Shard {
     /// Records failed token renewals and look-ups, at the first step that uses the target. Only one
     /// shard does so.
     fn report_failures_beside(&self) {
-        if self.context.slice.shard > 0 {
+        if !self.context.is_chief {
             return;
         }
         let targets = &self.context.prepared.targets;
@@ -150,6 +168,11 @@ impl Shard {
                 .borrow_mut()
                 .background_failed(class, step as u16, count, &why);
         }
+    }
+
+    /// Returns the time at which the shard may begin: its zero, or later for one that joins late.
+    pub(crate) fn begins(&self) -> Instant {
+        self.start.max(self.joined_at)
     }
 
     /// Changes the number of users by `change`, which gets the current number and returns the new

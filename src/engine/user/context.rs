@@ -18,6 +18,9 @@ use crate::engine::record::recorder::{Recorder, ShardDelta};
 use crate::engine::record::request_log::Sampler;
 use crate::plan::share::Slice;
 
+/// Most threads of a share for which numbers of `seq()` are never given out twice.
+const MAX_THREADS: u32 = 4096;
+
 /// Plan, connections, statistics and random numbers of one thread.
 pub(crate) struct Context {
     /// Plan, ready to be carried out.
@@ -36,6 +39,9 @@ pub(crate) struct Context {
     pub(crate) transport: Transport,
     /// Sampler that chooses requests for the request log, if there is one.
     pub(crate) sampler: Option<Sampler>,
+    /// True in the one thread of a process that measures its CPU and reports what no request waited
+    /// for.
+    pub(crate) is_chief: bool,
     /// True if messages of failed checks quote the answer.
     pub(crate) quotes_answers: bool,
     random: RefCell<Xoshiro256PlusPlus>,
@@ -53,6 +59,11 @@ pub(crate) struct ContextStart {
     pub(crate) setup: Arc<SetupSlots>,
     /// Part of the load that this thread carries out.
     pub(crate) slice: Slice,
+    /// Number of the thread among those that hand over to `queue`.
+    pub(crate) place: u32,
+    /// True in the one thread of a process that measures its CPU and reports what no request waited
+    /// for.
+    pub(crate) is_chief: bool,
     /// Seed of the run.
     pub(crate) seed: u64,
     /// Zero of the run, when the warm-up begins.
@@ -73,23 +84,27 @@ impl Context {
             dealer,
             setup,
             slice,
+            place,
+            is_chief,
             seed,
             start,
             joined_at,
             first_second,
             queue,
         } = begin;
-        let cpu = (slice.shard == 0).then(|| CpuMeter::new(Instant::now()));
+        let cpu = is_chief.then(|| CpuMeter::new(Instant::now()));
         let boundary = start + Duration::from_secs(u64::from(first_second) + 1);
         let recorder = Recorder::new(
-            slice.shard,
+            place,
             prepared.steps.len(),
             first_second,
             boundary,
             cpu,
             queue,
         );
-        let seed = thread_seed(seed, slice);
+        let joined = joined_at.saturating_duration_since(start);
+        // one that takes over from another thread does not repeat what that drew
+        let seed = thread_seed(seed ^ joined.as_secs(), slice);
         let sampler = prepared
             .request_log
             .clone()
@@ -103,10 +118,14 @@ impl Context {
             slice,
             recorder: RefCell::new(recorder),
             sampler,
+            is_chief,
             quotes_answers: false,
             random: RefCell::new(Xoshiro256PlusPlus::seed_from_u64(seed)),
-            // one thread never calls `seq()` more than once a microsecond
-            sequence: Cell::new(joined_at.saturating_duration_since(start).as_micros() as u64),
+            // one thread never calls `seq()` more than once a microsecond, and those before may have
+            // been more than now
+            sequence: Cell::new(
+                joined.as_micros() as u64 * u64::from(MAX_THREADS / slice.shards.max(1)).max(1),
+            ),
         }
     }
 

@@ -5,11 +5,9 @@ use std::time::{Duration, Instant};
 
 use super::super::memory::Facts;
 use super::super::result::Ending;
-use super::super::search::Search;
-use super::{Clock, Coordinator, snapshot_interval};
-use crate::plan::Load;
+use super::{Clock, Coordinator};
 use crate::wire::control::MasterState;
-use crate::wire::fleet::{self, from_master::Message};
+use crate::wire::fleet::from_master::Message;
 
 /// A new level of a search is announced ahead of it by this part of the time to the start.
 const LEAD_PART: u32 = 3;
@@ -59,78 +57,14 @@ impl Coordinator {
         self.assign_shares(now);
     }
 
-    /// Gives every ready worker that carries nothing the share of its seat, from where the profile
-    /// is by now.
-    fn assign_shares(&mut self, now: Instant) {
-        let Some(clock) = self.clock else { return };
-        let in_micros = match clock.zero.checked_duration_since(now) {
-            Some(ahead) => ahead.as_micros() as i64,
-            None => -(now.duration_since(clock.zero).as_micros() as i64),
-        };
-        let (epoch, workers, seed) = (self.facts.epoch, self.file.workers, self.seed);
-        let interval_seconds = snapshot_interval(workers);
-        let starts: Vec<(u32, String, u64)> = self
-            .roster
-            .idle()
-            .map(|session| (session, self.iterations_done(session.index)))
-            .filter(|(session, done)| {
-                let setup_values = self.one_offs.setup_values();
-                let start = Message::Start(fleet::Start {
-                    epoch,
-                    workers,
-                    in_micros,
-                    seed,
-                    iterations_done: *done,
-                    setup_values,
-                    interval_seconds,
-                });
-                let levels = self.search.as_ref().map(Search::announcement);
-                session.send(start)
-                    && levels.is_none_or(|levels| session.send(Message::Levels(levels)))
-            })
-            .map(|(session, done)| (session.index, session.instance.clone(), done))
-            .collect();
-        for (index, instance, done) in starts {
-            self.roster.mark_carrying(index, &instance);
-            if done > 0 {
-                self.event(&format!("worker {index} carries out again what was not reported beyond {done} iterations"));
-            }
-            if in_micros < 0 {
-                self.event(&format!(
-                    "worker {index} joined {} s into the run",
-                    -in_micros / 1_000_000
-                ));
-            }
-        }
-    }
-
-    /// Iterations of a share that earlier processes carried out. With other load beside them nobody
-    /// knows which they were, so a replacement begins none anew.
-    fn iterations_done(&self, index: u32) -> u64 {
-        let populations = &self.file.plan.populations;
-        let counted = populations
-            .iter()
-            .any(|population| matches!(population.load, Load::Iterations(_)));
-        match (counted, populations.len()) {
-            (false, _) => 0,
-            (true, 1) => self.roster.iterations(index),
-            (true, _) => {
-                if self.roster.iterations(index) > 0 {
-                    u64::MAX
-                } else {
-                    0
-                }
-            }
-        }
-    }
-
     /// Goes on with a run that another master process started, once a worker that carries it has
     /// said how far it is; gives it up after [`RECOVERY`].
     pub(super) fn recover(&mut self, now: Instant) {
-        if self.roster.carriers() > 0 && self.clock.is_some() {
+        let has_all = self.is_restored && !self.awaits_samples(now) && !self.is_due(now);
+        if (self.roster.carriers() > 0 || has_all) && self.clock.is_some() {
             self.event("a new master process goes on with the run");
             self.alone_since = None;
-            self.state = if self.stopped.is_some() {
+            self.state = if self.stopped.is_some() || self.cut_at.is_some() {
                 MasterState::Stopping
             } else {
                 MasterState::Running
@@ -193,22 +127,28 @@ impl Coordinator {
         self.watch_one_off(now);
         let can_give_shares = self.request_setup_values(now);
         let due = self.is_due(now);
-        if self.roster.all_over()
-            && (!due || self.is_open_ended() || self.state == MasterState::Stopping)
-        {
+        let awaits = self.awaits_samples(now);
+        let is_over = !due || self.state == MasterState::Stopping || self.has_nothing_left();
+        if is_over && !awaits {
             return self.end_run(self.natural_ending(), now);
         }
         if self.state == MasterState::Running && due && can_give_shares {
             self.assign_shares(now);
         }
         let deserted = self.is_deserted(now);
+        if awaits {
+            return;
+        }
         if self.is_abandoned(now) {
             self.end_run(self.natural_ending(), now);
         } else if deserted && due {
             self.end_run(Ending::Deserted, now);
-        } else if self.expects_no_samples(now) {
-            self.end_run(self.natural_ending(), now);
         }
+    }
+
+    /// Checks whether everything was carried out of load whose end only workers know.
+    fn has_nothing_left(&self) -> bool {
+        self.is_open_ended() && (0..self.file.workers).all(|share| self.shares.is_over(share))
     }
 
     /// Checks whether no worker has been connected for [`RECOVERY`].
@@ -234,20 +174,23 @@ impl Coordinator {
             .is_some_and(|since| now.duration_since(since) >= self.file.grace)
     }
 
-    /// Checks whether no worker's last samples are to be expected any more.
-    fn expects_no_samples(&self, now: Instant) -> bool {
-        let nobody_at_work = self.roster.at_work() == 0;
-        let patience = if nobody_at_work {
-            LAST_WORD
-        } else {
-            self.file.plan.stop_timeout + LAST_WORD
-        };
+    /// Checks whether a worker may be making load of which nothing was heard yet. One that has been
+    /// connected for a while is given up when its time to stop is over.
+    fn awaits_samples(&self, now: Instant) -> bool {
         let is_overdue = self
-            .file
-            .plan
-            .whole_length()
-            .is_some_and(|length| self.elapsed(now) >= length + patience);
-        is_overdue || (self.state == MasterState::Stopping && nobody_at_work)
+            .end_of_load()
+            .is_some_and(|end| self.elapsed(now) >= end + self.file.plan.stop_timeout + LAST_WORD);
+        let is_unknown = self.recovering_until.is_some_and(|until| now < until);
+        (is_unknown && self.roster.unknown() > 0)
+            || self
+                .roster
+                .awaits(now, self.file.grace, is_overdue.then_some(LAST_WORD))
+    }
+
+    /// Time from the run's zero to the end of the load, without the drain; `None` while only the
+    /// workers know it.
+    pub(super) fn end_of_load(&self) -> Option<Duration> {
+        self.cut_at.or(self.file.plan.whole_length())
     }
 
     /// Checks whether load should exist: the profile is not over, or only the workers know when it
@@ -260,16 +203,17 @@ impl Coordinator {
     }
 
     /// Checks whether only the workers know when the load is over.
-    fn is_open_ended(&self) -> bool {
+    pub(super) fn is_open_ended(&self) -> bool {
         self.file.plan.whole_length().is_none()
     }
 
     /// The ending of a run that lost nobody: stopped, breached, or the end of its profile.
     pub(super) fn natural_ending(&self) -> Ending {
-        match (&self.stopped, &self.breached) {
-            (Some(stop), _) => Ending::Stopped(stop.clone()),
-            (None, Some(why)) => Ending::Breached { why: why.clone() },
-            (None, None) => Ending::Natural,
+        match (&self.stopped, &self.breached, &self.failed) {
+            (Some(stop), _, _) => Ending::Stopped(stop.clone()),
+            (None, Some(why), _) => Ending::Breached { why: why.clone() },
+            (None, None, Some(why)) => Ending::WorkerLost { why: why.clone() },
+            (None, None, None) => Ending::Natural,
         }
     }
 }

@@ -1,5 +1,6 @@
 //! How a run is conducted through losses and restarts, with a clock of the tests' own.
 
+mod losses;
 mod verdicts;
 
 use serde_json::json;
@@ -31,6 +32,7 @@ fn run_file(workers: u32, change: impl FnOnce(&mut serde_json::Value)) -> RunFil
         digest: String::new(),
         workers,
         grace: Duration::from_secs(90),
+        on_loss: Default::default(),
         overrides: vec![],
         warnings: vec![],
         plan,
@@ -95,23 +97,40 @@ impl Stage {
     }
 
     pub(super) fn join(&mut self, index: u32, instance: &str, carrying: bool) -> Player {
-        let (sender, heard) = mpsc::channel(OUTBOUND_FOR_TESTS);
-        let hello = fleet::Hello {
-            protocol: PROTOCOL_VERSION,
-            run: "r-1".into(),
+        self.join_with(fleet::Hello {
             index,
             instance: instance.into(),
             carrying,
             ..Default::default()
+        })
+    }
+
+    /// A worker that carries a share already and can carry parts of others.
+    pub(super) fn join_taking_parts(&mut self, index: u32, instance: &str) -> Player {
+        self.join_with(fleet::Hello {
+            index,
+            instance: instance.into(),
+            carrying: true,
+            takes_parts: true,
+            ..Default::default()
+        })
+    }
+
+    fn join_with(&mut self, hello: fleet::Hello) -> Player {
+        let (sender, heard) = mpsc::channel(OUTBOUND_FOR_TESTS);
+        let hello = fleet::Hello {
+            protocol: PROTOCOL_VERSION,
+            run: "r-1".into(),
+            ..hello
         };
         Player {
-            id: self.coordinator.join(&hello, sender).unwrap(),
+            id: self.coordinator.join(&hello, sender, self.now).unwrap(),
             heard,
         }
     }
 
     pub(super) fn say(&mut self, player: &Player, message: from_worker::Message) {
-        self.coordinator.on_message(player.id, message, self.now);
+        self.coordinator.on_message(player.id, message, 0, self.now);
     }
 
     pub(super) fn ready(&mut self, player: &Player) {
@@ -201,10 +220,8 @@ pub(super) fn cumulative_with(
         started_unix_micros: 1,
         seed: 7,
         feeders,
-        one_offs: vec![],
         workers: 1,
-        length_micros: None,
-        levels: None,
+        ..fleet::Cumulative::default()
     })
 }
 
@@ -361,7 +378,10 @@ fn a_run_whose_workers_all_vanish_ends() {
         spawn_rate: None,
         max_missing: 0.01,
     };
+    // one that is only cut off makes load as long as its lease lasts
     stage.pass(31);
+    stage.pass(31);
+    assert_eq!(stage.state(), MasterState::Running);
     stage.pass(31);
     assert_eq!(
         stage.coordinator.result().map(|result| &result.reason),
@@ -489,7 +509,7 @@ fn a_worker_of_another_run_is_turned_away() {
     assert!(
         stage
             .coordinator
-            .join(&hello, sender.clone())
+            .join(&hello, sender.clone(), stage.now)
             .unwrap_err()
             .permanent
     );
@@ -498,7 +518,7 @@ fn a_worker_of_another_run_is_turned_away() {
         run: "r-1".into(),
         ..Default::default()
     };
-    assert!(stage.coordinator.join(&hello, sender).is_err());
+    assert!(stage.coordinator.join(&hello, sender, stage.now).is_err());
 }
 
 #[test]
@@ -540,7 +560,10 @@ fn a_process_that_was_replaced_does_not_take_its_seat_back() {
         carrying: true,
         ..Default::default()
     };
-    let refused = stage.coordinator.join(&hello, sender).unwrap_err();
+    let refused = stage
+        .coordinator
+        .join(&hello, sender, stage.now)
+        .unwrap_err();
     assert!(!refused.permanent, "{refused:?}");
 }
 

@@ -5,7 +5,7 @@ use std::time::Instant;
 use jiff::Timestamp;
 use tokio::sync::mpsc;
 
-use super::super::roster::{Reported, Session, SessionId};
+use super::super::roster::{Instance, Reported, Session, SessionId};
 use super::{Clock, Coordinator};
 use crate::stats::Snapshot;
 use crate::stats::snapshot::{FORMAT, tells_offered_load};
@@ -20,6 +20,7 @@ impl Coordinator {
         &mut self,
         hello: &fleet::Hello,
         outbound: mpsc::Sender<FromMaster>,
+        now: Instant,
     ) -> Result<SessionId, fleet::Refused> {
         if let Some(reason) = self.mismatch(hello) {
             return Err(fleet::Refused {
@@ -38,7 +39,8 @@ impl Coordinator {
         }
         let id = self.next_session;
         self.next_session += 1;
-        let session = Session::new(id, hello.index, &hello.instance, outbound);
+        let session = Session::new(id, hello.index, &hello.instance, outbound)
+            .taking_parts(hello.takes_parts);
         // a worker that does not get it never becomes ready, and its connection ends
         session.send(Message::Welcome(fleet::Welcome {
             version: crate::VERSION.into(),
@@ -52,6 +54,11 @@ impl Coordinator {
         self.roster.take_seat(session);
         if hello.carrying {
             self.roster.mark_carrying(hello.index, &hello.instance);
+        }
+        if let Some(instance) = self.roster.instance(id) {
+            instance.cores = hello.cores;
+            instance.connected_at = Some(now);
+            instance.heard_at.get_or_insert(now);
         }
         Ok(id)
     }
@@ -79,7 +86,14 @@ impl Coordinator {
     }
 
     /// Takes in any later message of a worker.
-    pub fn on_message(&mut self, id: SessionId, message: from_worker::Message, now: Instant) {
+    pub fn on_message(
+        &mut self,
+        id: SessionId,
+        message: from_worker::Message,
+        sent: u64,
+        now: Instant,
+    ) {
+        self.renew_lease(id, &message, sent, now);
         match message {
             from_worker::Message::Hello(_) => {}
             from_worker::Message::Ready(ready) => self.on_ready(id, &ready, now),
@@ -93,7 +107,7 @@ impl Coordinator {
                     seat.set_problems(problems, now);
                 }
             }
-            from_worker::Message::Delta(delta) => self.on_delta(id, &delta),
+            from_worker::Message::Delta(delta) => self.on_delta(id, &delta, now),
             from_worker::Message::Cumulative(cumulative) => {
                 self.on_cumulative(id, &cumulative, now)
             }
@@ -114,14 +128,35 @@ impl Coordinator {
             .roster
             .instance(id)
             .is_some_and(|instance| instance.carrying && !instance.last);
-        if let Some(index) = self.roster.leave(id).filter(|_| at_work) {
+        if let Some(index) = self.roster.leave(id, now).filter(|_| at_work) {
             self.event(&format!("worker {index} lost its connection"));
         }
         self.tick(now);
     }
 
+    /// Renews the lease of a worker: by its samples, or before it has any by whatever it says.
+    fn renew_lease(
+        &mut self,
+        id: SessionId,
+        message: &from_worker::Message,
+        sent: u64,
+        now: Instant,
+    ) {
+        let are_samples = matches!(
+            message,
+            from_worker::Message::Delta(_) | from_worker::Message::Cumulative(_)
+        );
+        let received = now.saturating_duration_since(self.began).as_micros() as u64;
+        self.roster.heard(id, sent, received, now);
+        // one that makes no load yet, or none any more, has nothing else to say
+        let makes_load = |instance: &mut Instance| instance.is_at_work() && instance.seen.is_some();
+        if are_samples || !self.roster.instance(id).is_some_and(makes_load) {
+            self.roster.renew(id, sent, now);
+        }
+    }
+
     /// Adds the samples of one run second.
-    fn on_delta(&mut self, id: SessionId, delta: &fleet::Delta) {
+    fn on_delta(&mut self, id: SessionId, delta: &fleet::Delta, now: Instant) {
         self.add_usage(id, &delta.feeders);
         let snapshot = match Snapshot::decode(&delta.snapshot) {
             Ok(snapshot) => snapshot,
@@ -132,7 +167,6 @@ impl Coordinator {
                 ));
             }
         };
-        let expected = self.roster.carriers();
         let index = self.roster.index(id);
         let (Some(index), Some(instance)) = (index, self.roster.instance(id)) else {
             return;
@@ -145,21 +179,15 @@ impl Coordinator {
         {
             instance.snapshot.follow(&snapshot);
             instance.through = Some(delta.second);
+        }
+        if instance.seen.is_none_or(|seen| delta.second > seen) {
+            instance.seen = Some(delta.second);
             if let Some(search) = &mut self.search {
                 search.add(index, delta.second, &snapshot);
             }
-            let complete = self.timeline.add(delta.second, &snapshot, expected.max(1));
-            complete
-                .iter()
-                .for_each(|(second, snapshot)| match &mut self.search {
-                    Some(search) => search.add_second(*second, snapshot),
-                    None => {
-                        self.judge.add_second(*second, snapshot);
-                        self.blocks.add_second(*second, snapshot);
-                    }
-                });
+            self.timeline.add(delta.second, &snapshot);
+            instance.last = delta.last;
         }
-        instance.last |= delta.last;
         instance.length_micros = instance.length_micros.max(delta.length_micros);
         let newly_failed =
             !delta.failure.is_empty() && !std::mem::replace(&mut instance.failed, true);
@@ -169,6 +197,7 @@ impl Coordinator {
                 delta.failure
             ));
         }
+        self.hear_parts(id, &delta.parts, delta.last, now);
         self.acknowledge_second(id, delta.second);
     }
 
@@ -184,13 +213,20 @@ impl Coordinator {
         let Some(instance) = self.roster.instance(id) else {
             return;
         };
-        let seen = instance.through;
+        let seen = instance.seen;
         instance.hides_load |= !tells_offered_load(&cumulative.snapshot);
-        instance.snapshot = snapshot;
         instance.carrying = true;
-        instance.last = cumulative.last;
-        instance.length_micros = cumulative.length_micros;
-        instance.through = cumulative.through_second;
+        // what is held already may be more: it is acknowledged only when a kill cannot undo it
+        if instance.through.is_none() || cumulative.through_second > instance.through {
+            instance.snapshot = snapshot;
+            instance.through = cumulative.through_second;
+        }
+        if seen.is_none() || cumulative.through_second > seen {
+            instance.seen = cumulative.through_second;
+            instance.last = cumulative.last;
+            instance.length_micros = cumulative.length_micros;
+        }
+        instance.folded = instance.folded.max(cumulative.folded);
         for point in cumulative
             .seconds
             .iter()
@@ -198,7 +234,6 @@ impl Coordinator {
         {
             self.timeline
                 .restore(point.second, point.requests, point.failures, point.users);
-            self.blocks.miss();
         }
         if self.clock.is_none() {
             match Clock::at(now, cumulative.elapsed_micros) {
@@ -220,6 +255,12 @@ impl Coordinator {
             self.event(&format!(
                 "the search for the capacity begins anew, since what came of its levels cannot be read: {e}"
             ));
+        }
+        self.hear_losses(cumulative.losses.as_ref());
+        self.hear_parts(id, &cumulative.parts, cumulative.last, now);
+        // the order to stop may have been lost with a connection
+        if self.cut_at.is_some() {
+            self.send_to(id, Message::Stop(fleet::Stop { at_once: false }));
         }
         // a worker that leaves waits for an acknowledgement, even of nothing
         self.acknowledge_second(id, cumulative.through_second.unwrap_or(0));
@@ -280,14 +321,25 @@ impl Coordinator {
         let early = self.state == MasterState::Running && self.is_due(now);
         if let Some(instance) = self.roster.instance(id).filter(|_| early) {
             instance.left_early = true;
-            self.event("a worker was told to go before the end; its share waits for a replacement");
+            self.event("a worker was told to go before the end");
+            self.fail_for("a worker was told to go", now);
+            self.checkpoints.is_wanted = true;
         }
     }
 
-    /// Acknowledges everything up to a run second.
+    /// Acknowledges everything up to a run second; where a kill could undo that, the checkpoint does
+    /// so later, and soon for a worker that may be about to leave.
     fn acknowledge_second(&mut self, id: SessionId, second: u32) {
-        if let Some(Some(session)) = self.roster.seat(id).map(|seat| &seat.session) {
-            session.send(Message::Ack(fleet::Ack { second }));
-        }
+        let instance = self.roster.instance(id);
+        let (is_over, stored) =
+            instance.map_or((false, None), |instance| (instance.last, instance.stored));
+        let second = if self.memory.keeps() {
+            self.checkpoints.is_wanted |= is_over;
+            // the lease is renewed all the same
+            stored
+        } else {
+            Some(second)
+        };
+        self.send_to(id, Message::Ack(fleet::Ack { second }));
     }
 }

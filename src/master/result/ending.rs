@@ -16,6 +16,8 @@ pub enum Ending {
     Stopped(Stop),
     /// A breached threshold ended it; `why` names the threshold and what was observed.
     Breached { why: String },
+    /// A worker was lost, and the test asks to end then; `why` says so.
+    WorkerLost { why: String },
     /// All workers were lost and none came back.
     Deserted,
     /// A one-off that comes before the load failed, so there was no load.
@@ -116,6 +118,7 @@ pub(super) fn judgement(
         // thresholds are shown as they stood, but do not decide
         Ending::Stopped(stop) => instead(Verdict::Aborted, stop.reason, stop.message),
         Ending::Breached { why } => instead(Verdict::Failed, Reason::ThresholdAborted, why),
+        Ending::WorkerLost { why } => instead(Verdict::Errored, Reason::WorkersLost, why),
         Ending::Deserted => instead(
             Verdict::Errored,
             Reason::WorkersLost,

@@ -3,8 +3,9 @@
 use super::super::blocks::Blocks;
 use super::super::roster::Roster;
 use super::super::timeline::Timeline;
+use super::Unreported;
 use crate::stats::format;
-use crate::stats::result::{Generator, LoadResult};
+use crate::stats::result::{Generator, Incomplete, LoadResult};
 use crate::wire::layout::RunFile;
 
 /// Collects the warnings of a run, those found when it was checked first.
@@ -29,9 +30,9 @@ pub(super) fn warnings(
         ));
     }
     if roster.lost() > 0 {
+        let lost = roster.lost();
         warnings.push(format!(
-            "{} worker processes were lost; what they had not reported (at most a second or two each) is missing",
-            roster.lost()
+            "{lost} worker processes were lost; what they had not reported is missing"
         ));
     }
     if roster.left_early() > 0 {
@@ -53,12 +54,43 @@ pub(super) fn warnings(
         ));
     }
     if blocks.lacks_seconds() {
-        warnings.push("the time blocks lack what was measured before the master was restarted: of that only counts are known".to_owned());
+        warnings.push("the time blocks lack seconds that a worker could not report while they were recent: of those only counts are known".to_owned());
     }
     if timeline.late() > 0 {
         warnings.push(format!(
             "{} requests were reported after their second was closed: they count in the totals, not in the series",
             timeline.late()
+        ));
+    }
+    warnings
+}
+
+/// Most workers whose unreported spans are told one by one.
+const SPANS: usize = 8;
+
+/// Tells what is missing of workers that were lost, with its real span.
+pub(super) fn of_losses(losses: &[Unreported], incomplete: Option<Incomplete>) -> Vec<String> {
+    let mut warnings: Vec<String> = losses
+        .iter()
+        .take(SPANS)
+        .map(|loss| {
+            format!(
+                "nothing is known of what worker {} did from {} s to at most {} s into the run",
+                loss.worker,
+                loss.from.as_secs(),
+                loss.until.as_secs_f64().ceil()
+            )
+        })
+        .collect();
+    if losses.len() > SPANS {
+        warnings.push(format!(
+            "{} more workers were lost with a part of what they did",
+            losses.len() - SPANS
+        ));
+    }
+    if let Some(Incomplete { workers, requests }) = incomplete {
+        warnings.push(format!(
+            "the master was lost, and with it {requests} requests of {workers} worker processes that had died before"
         ));
     }
     warnings

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use crate::crd::status::{
     CapacityLevelStatus, CapacityStatus, ConcurrencyStatus, CostStatus, ErrorStatus,
-    GeneratorStatus, GoodputStatus, LatencyStatus, LoadStatus, MetricSample, RecordStatus,
-    ResultWorkersStatus, ResultsStatus, StepStatus, StreamStatus, ThresholdStatus,
+    GeneratorStatus, GoodputStatus, IncompleteStatus, LatencyStatus, LoadStatus, MetricSample,
+    RecordStatus, ResultWorkersStatus, ResultsStatus, StepStatus, StreamStatus, ThresholdStatus,
 };
 use crate::operator::text::cut;
 use crate::stats::ErrorClass;
@@ -67,7 +67,12 @@ pub fn results(result: &RunResult) -> ResultsStatus {
         workers: ResultWorkersStatus {
             planned: result.workers.planned,
             lost: result.workers.lost,
+            reissued: Some(result.workers.reissued).filter(|count| *count > 0),
         },
+        incomplete: result.incomplete.map(|lost| IncompleteStatus {
+            workers: lost.workers,
+            requests: lost.requests,
+        }),
         truncated: !omitted.is_empty(),
         omitted,
     }

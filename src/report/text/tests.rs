@@ -147,7 +147,9 @@ pub fn result() -> RunResult {
             planned: 1,
             lost: 0,
             rejoined: 0,
+            reissued: 0,
         },
+        incomplete: None,
         series: Vec::new(),
         histograms: Vec::new(),
         blocks: None,
@@ -169,6 +171,7 @@ fn everything() -> RunResult {
         planned: 4,
         lost: 1,
         rejoined: 1,
+        reissued: 0,
     };
     result.overrides = vec!["--users 10".into(), "--duration 10s".into()];
     everything_judged(&mut result);
