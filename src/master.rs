@@ -50,8 +50,11 @@ pub use memory::Memory;
 
 /// Interval at which time itself may change the state of a run.
 const TICK: Duration = Duration::from_millis(250);
-/// Interval of pings, which measure the offsets of workers' clocks and find silent connections.
-const PING_EVERY: Duration = Duration::from_secs(5);
+/// Interval of pings, which measure the offsets of workers' clocks, and renew the leases of those
+/// that have no samples yet.
+const PING_EVERY: Duration = Duration::from_secs(1);
+/// Silence after which a connection is tried, and time in which it must answer.
+const KEEP_ALIVE: Duration = Duration::from_secs(5);
 /// Time that connections get to close after the end has been asked for.
 const DRAIN: Duration = Duration::from_secs(3);
 
@@ -403,8 +406,8 @@ async fn serve_control(
     Server::builder()
         .tls_config(ServerTlsConfig::new().identity(identity))?
         .accept_http1(true)
-        .http2_keepalive_interval(Some(PING_EVERY))
-        .http2_keepalive_timeout(Some(PING_EVERY))
+        .http2_keepalive_interval(Some(KEEP_ALIVE))
+        .http2_keepalive_timeout(Some(KEEP_ALIVE))
         .add_routes(router.into())
         .serve_with_incoming_shutdown(incoming, stop.cancelled_owned())
         .await?;

@@ -95,7 +95,7 @@ pub fn processes(roster: &Roster) -> Vec<Process> {
     let mut size = 0;
     instances
         .map(|(holder, instance)| {
-            if live(instance) {
+            if live(instance) && size <= MAX_LIVE {
                 size += instance.snapshot.encode().len();
             }
             let is_kept = !live(instance) || size <= MAX_LIVE;

@@ -37,6 +37,8 @@ use crate::wire::layout::RunFile;
 
 /// Time from the start message to the run's zero, in which it reaches every worker.
 const START_IN: Duration = Duration::from_secs(3);
+/// Time in which workers come back to a master whose process was killed.
+const COME_BACK: Duration = Duration::from_secs(3);
 /// Most events kept in the result.
 const MAX_EVENTS: usize = 200;
 
@@ -356,7 +358,9 @@ impl Coordinator {
     /// Completes the seconds that every process has delivered which may be making load.
     fn complete_seconds(&mut self, now: Instant) {
         let is_unknown = self.recovering_until.is_some_and(|until| now < until);
-        if !(is_unknown && self.roster.unknown() > 0) {
+        // one that joined after the last checkpoint is known when it comes
+        let is_early = self.is_restored && now < self.began + COME_BACK;
+        if !is_early && !(is_unknown && self.roster.unknown() > 0) {
             self.take_seconds(self.roster.heard_until(now, self.file.grace));
         }
     }

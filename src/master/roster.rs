@@ -289,7 +289,8 @@ impl Roster {
             return;
         };
         instance.heard = instance.heard.max(sent);
-        instance.heard_at = Some(now);
+        // before its beginning a share is no lease
+        instance.heard_at = instance.heard_at.max(Some(now));
         let heard = instance.heard;
         if let Some(Some(session)) = self.seat(id).map(|seat| &mut seat.session) {
             session.heard = heard;

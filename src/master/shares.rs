@@ -175,6 +175,14 @@ impl Shares {
             return true;
         };
         self.next = self.next.max(reported.id);
+        let is_new = !self.parts.contains_key(&reported.id);
+        if is_new && !state.over && reported.step == 1 && reported.share == holder.0 {
+            // it was given its share after all that is known
+            let parts = self.parts.values_mut();
+            parts
+                .filter(|part| part.share == holder.0)
+                .for_each(|part| part.state = State::Over);
+        }
         let part = self.parts.entry(reported.id).or_insert_with(|| Part {
             share: reported.share,
             first: reported.first,
@@ -543,6 +551,24 @@ mod tests {
         assert!(changed.contains(&holder(0)) && changed.contains(&holder(2)));
         assert_eq!(shares.list(&holder(1)).parts, [own]);
         assert!(!shares.is_carried_by_others(1, &holder(1)));
+    }
+
+    #[test]
+    fn a_share_that_went_back_after_the_last_checkpoint_is_carried_once() {
+        let mut shares = begun(2);
+        shares.release(&holder(1), false);
+        shares.give_out(&receivers(&[0]), terms());
+        let mut after = shares.clone();
+        after.take_back(1, Duration::from_secs(9));
+        let replacement = (1, "b".into());
+        after.begin(&replacement, Duration::from_secs(9));
+        // a master goes on with what it knew before
+        let back = after.list(&replacement).parts[0];
+        assert!(shares.report(&replacement, &state(&back, 0, false, false)));
+        assert_eq!(shares.list(&holder(0)).parts.len(), 1);
+        let given = after.list(&holder(0)).parts[1];
+        assert!(shares.report(&holder(0), &state(&given, 0, true, true)));
+        assert!(!shares.has_orphans());
     }
 
     #[test]

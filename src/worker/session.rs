@@ -107,6 +107,8 @@ pub struct Worker {
     /// Time until which load may be made; it runs from the sending of what a master says it heard
     /// last.
     lease: Lease,
+    /// Time at which Hello was sent on this connection, by the same clock.
+    hello_at: u64,
     /// Set when the worker was told to go: it leaves as soon as a master holds all that was
     /// measured.
     pub(super) leaving: bool,
@@ -144,6 +146,7 @@ impl Worker {
             warnings: vec![],
             reserved: BTreeMap::new(),
             lease: Lease::default(),
+            hello_at: 0,
             leaving: false,
         }
     }
@@ -167,6 +170,7 @@ impl Worker {
         mut inbound: impl Stream<Item = FromMaster> + Unpin,
         outbound: mpsc::Sender<FromWorker>,
     ) -> End {
+        self.hello_at = uptime_micros();
         if send(&outbound, Message::Hello(self.hello())).await.is_err() {
             return End::Lost;
         }
@@ -560,7 +564,12 @@ impl Worker {
             // one that turns this worker away renews nothing
             from_master::Message::Refused(_) => {}
             from_master::Message::Welcome(_) if !matches!(self.stage, Stage::Carrying(_)) => {
-                self.lease.begin(heard, self.grace);
+                self.lease.begin(self.hello_at, self.grace);
+            }
+            // the share is a lease from its beginning
+            from_master::Message::Start(start) => {
+                let ahead = u64::try_from(start.in_micros).unwrap_or_default();
+                self.lease.extend(heard.saturating_add(ahead), self.grace);
             }
             _ => self.lease.extend(heard, self.grace),
         }

@@ -153,17 +153,14 @@ impl Work {
         };
         self.backlog.begin_again();
         let base = self.backlog.base();
-        let parts = if base.seconds.is_empty() {
-            let begun = self.running.parts();
-            let begun = begun.map(|state| PartProgress {
-                iterations: 0,
-                over: false,
-                ..state
-            });
-            begun.map(|state| self.written(state)).collect()
-        } else {
-            base.parts.clone()
-        };
+        let parts = self.running.parts().filter_map(|now| {
+            let then = base.parts.iter().find(|state| id_of(state) == now.id);
+            let (iterations, was_over) =
+                then.map_or((0, false), |state| (state.iterations, state.over));
+            // that it is over comes with the seconds in which it ended
+            (now.over == was_over).then(|| self.written(PartProgress { iterations, ..now }))
+        });
+        let parts = parts.collect();
         fleet::Cumulative {
             through_second: base.seconds.last().map(|point| point.second),
             snapshot: base.snapshot.encode_as(self.format),
@@ -332,6 +329,11 @@ impl Work {
             self.running.stop();
         }
     }
+}
+
+fn id_of(state: &fleet::PartState) -> u32 {
+    // a worker writes no state without its part
+    state.part.map_or(0, |part| part.id)
 }
 
 fn micros(time: Duration) -> u64 {

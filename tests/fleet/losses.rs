@@ -43,7 +43,10 @@ async fn the_load_of_a_killed_worker_is_back_in_five_seconds_and_stays() {
     assert!(low >= 196.0 && high <= 206.0, "{low} to {high}");
     let result = stage.result().await;
     let (known, sent) = (received(&result), stage.service.count());
-    println!("{known} of {sent} requests are known");
+    println!(
+        "{known} of {sent} requests are known; {:?}",
+        result.warnings
+    );
     assert!(known <= sent && sent - known <= 200, "{known} of {sent}");
     assert_eq!((result.workers.lost, result.workers.rejoined), (1, 0));
     let missing = result.load.unwrap().arrivals.unwrap().missing;

@@ -26,14 +26,17 @@ struct Network {
 
 impl Network {
     async fn new(length: u32) -> Self {
+        // seconds that were judged without a worker which was only cut off gave a false abort
+        let rule = json!({"metric": "requests", "expr": "perSecond > 150", "window": "1s", "delay": "2s", "abortOnFail": true});
+        Self::judged(length, json!([rule])).await
+    }
+
+    async fn judged(length: u32, thresholds: serde_json::Value) -> Self {
         let stage = Stage::with(2, length, GRACE, |spec| {
-            spec["load"] = json!({"open": {"rate": 200, "duration": format!("{length}s"), "maxInFlight": 200}});
+            spec["load"] = json!({"open": {"rate": 200, "duration": format!("{length}s"), "maxInFlight": 200, "maxDropped": "50%"}});
             let scenario = spec["scenarios"][0].as_object_mut().unwrap();
             scenario.remove("thinkTime");
-            // seconds that were judged without a worker which was only cut off gave a false abort
-            spec["thresholds"] = json!([
-                {"metric": "requests", "expr": "perSecond > 150", "window": "1s", "delay": "2s", "abortOnFail": true},
-            ]);
+            spec["thresholds"] = thresholds;
         })
         .await;
         let master = stage.master("state");
@@ -133,7 +136,7 @@ async fn delays_and_repetitions_change_nothing() {
 /// the profile asks for.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_share_of_a_silent_worker_moves_after_its_lease_and_the_total_is_never_too_much() {
-    let network = Network::new(28).await;
+    let network = Network::judged(28, json!([])).await;
     let course = Course::of(&network.stage);
     tokio::time::sleep(seconds(2)).await;
     let cut = Instant::now();

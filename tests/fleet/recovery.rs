@@ -170,6 +170,12 @@ async fn a_lost_pod_of_the_master_loses_what_only_it_had_and_says_so() {
     stage.grant(2, GrantAction::Resume).await;
     let result = stage.result().await;
     let incomplete = result.incomplete.expect("one worker had died");
+    println!(
+        "{:?} of {}; {:?}",
+        incomplete,
+        stage.service.count(),
+        result.warnings
+    );
     assert_eq!(incomplete.workers, 1);
     let (known, sent) = (received(&result), stage.service.count());
     assert!(known + incomplete.requests <= sent);

@@ -114,7 +114,10 @@ impl Cohort {
     pub(crate) async fn run(self: Rc<Self>, mut orders: watch::Receiver<Order>) -> Instant {
         let ended = tokio::select! {
             ended = self.drive() => ended,
-            () = order_given(&mut orders, Order::Stop) => self.cut_arrivals(Instant::now()),
+            () = order_given(&mut orders, Order::Stop) => {
+                let lease = &self.shard.context.prepared.lease;
+                self.cut_arrivals(lease.ended().unwrap_or_else(Instant::now))
+            }
             at = self.handed_over() => self.cut_arrivals(at),
         };
         self.closing.begin();
@@ -160,9 +163,10 @@ impl Cohort {
     }
 
     /// Returns whether what is due at `at` is left to another worker, or to nobody since the lease
-    /// of this one has run out.
+    /// of this one had run out by then.
     pub(crate) fn leaves(&self, at: Instant) -> bool {
-        self.until().is_some_and(|until| at >= until) || self.has_no_lease()
+        let lease = self.shard.context.prepared.lease.ended();
+        self.until().is_some_and(|until| at >= until) || lease.is_some_and(|end| at >= end)
     }
 
     /// Returns the time from which another worker carries the load, once it is known.

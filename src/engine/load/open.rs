@@ -265,7 +265,9 @@ impl Slots {
             }
             in_batch += 1;
             arrivals.take();
-            if end.is_some_and(|end| now > end + LATEST) {
+            // what was due while the process stood still for longer than its lease is not made up for
+            let is_too_late = end.is_some_and(|end| now > end + LATEST);
+            if is_too_late || self.cohort.has_no_lease() {
                 self.drop_arrival(intended);
             } else {
                 self.dispatch(Due { number, intended });

@@ -138,6 +138,9 @@ impl Shard {
             let boundary = self.context.recorder.borrow().boundary();
             tokio::time::sleep_until(boundary.into()).await;
             self.report_failures_beside();
+            if let Some(end) = self.context.prepared.lease.ended() {
+                self.context.recorder.borrow_mut().cut_arrivals(end);
+            }
             self.context.recorder.borrow_mut().roll(Instant::now());
         }
     }

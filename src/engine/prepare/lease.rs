@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// End of a lease that has none.
 const UNLIMITED: u64 = u64::MAX;
@@ -30,10 +30,21 @@ impl Lease {
         self.0.fetch_max(end(from, grace), Ordering::Relaxed);
     }
 
+    /// Returns when the lease ran out, if it has.
+    pub(crate) fn ended(&self) -> Option<Instant> {
+        let until = self.until()?;
+        let over = uptime_micros().checked_sub(until)?;
+        Instant::now().checked_sub(Duration::from_micros(over))
+    }
+
     /// Returns whether the lease has run out.
     pub fn is_over(&self) -> bool {
+        self.until().is_some_and(|until| uptime_micros() >= until)
+    }
+
+    fn until(&self) -> Option<u64> {
         let until = self.0.load(Ordering::Relaxed);
-        until != UNLIMITED && uptime_micros() >= until
+        (until != UNLIMITED).then_some(until)
     }
 }
 
@@ -60,7 +71,6 @@ pub fn uptime_micros() -> u64 {
 #[cfg(not(target_os = "linux"))]
 pub fn uptime_micros() -> u64 {
     use std::sync::LazyLock;
-    use std::time::Instant;
     static FIRST: LazyLock<Instant> = LazyLock::new(Instant::now);
     FIRST.elapsed().as_micros() as u64 + 1
 }
@@ -73,8 +83,11 @@ mod tests {
     fn a_lease_runs_from_what_was_heard_and_is_never_shortened_by_what_comes_late() {
         let (lease, now, second) = (Lease::default(), uptime_micros(), Duration::from_secs(1));
         assert!(!lease.is_over());
+        assert_eq!(lease.ended(), None);
         lease.begin(now.saturating_sub(5_000_000), second);
         assert!(lease.is_over());
+        let ago = Instant::now() - lease.ended().unwrap();
+        assert!(ago >= 4 * second && ago < 60 * second, "{ago:?}");
         lease.extend(now, Duration::from_secs(60));
         lease.extend(now.saturating_sub(5_000_000), second);
         assert!(!lease.is_over());

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use super::super::result::Unreported;
-use super::super::roster::{Holder, Instance, SessionId};
+use super::super::roster::{Holder, Instance, Session, SessionId};
 use super::super::shares::{Moved, Receiver, Terms};
 use super::{Coordinator, lease_of, snapshot_interval};
 use crate::plan::{Load, OnLoss, Share};
@@ -79,6 +79,9 @@ impl Coordinator {
         let Some(instance) = self.roster.find(&holder) else {
             return;
         };
+        if states.is_empty() && instance.reports_parts {
+            return;
+        }
         if states.is_empty() {
             // a worker of an older release carries one share, and says no more of it
             let iterations = instance.snapshot.counters.iterations;
@@ -173,12 +176,16 @@ impl Coordinator {
     /// Notes that a process carries the whole share of its seat.
     fn begin_share(&mut self, holder: &Holder, from: Duration, now: Instant) -> u32 {
         let part = self.shares.begin(holder, from);
+        let zero = self.clock.map(|clock| clock.zero);
+        // a master that comes back must know of it
+        self.checkpoints.is_wanted = true;
         let second = from.as_secs() as u32;
         if let Some(instance) = self.roster.find(holder) {
             instance.carrying = true;
             instance.last = false;
             instance.lost_at = None;
-            instance.heard_at = Some(now);
+            // the share is a lease from its beginning
+            instance.heard_at = Some(zero.map_or(now, |zero| now.max(zero)));
             instance.first_second = second;
             if instance.seen.is_some() {
                 instance.seen = instance.seen.max(second.checked_sub(1));
@@ -226,9 +233,7 @@ impl Coordinator {
         if let Some(levels) = self.search.as_ref().map(|search| search.announcement()) {
             self.send_to(id, Message::Levels(levels));
         }
-        if let Some(losses) = self.losses() {
-            self.send_to(id, Message::Losses(losses));
-        }
+        self.send_losses(id);
     }
 
     /// Gives what nobody carries to workers that carry something already.
@@ -256,7 +261,7 @@ impl Coordinator {
         let shares: BTreeSet<u32> = moved.iter().map(|moved| moved.share).collect();
         for share in shares {
             self.event(&format!(
-                "the load of worker {share} is carried by {} others",
+                "the load of worker {share} is carried by {} of the others",
                 changed.len()
             ));
         }
@@ -307,6 +312,16 @@ impl Coordinator {
             .take(MAX_LOSSES)
             .collect();
         (!losses.is_empty()).then_some(fleet::Losses { losses })
+    }
+
+    /// Tells a worker who is gone, if it can keep that.
+    pub(super) fn send_losses(&mut self, id: SessionId) {
+        let seat = self.roster.seat(id).and_then(|seat| seat.session.as_ref());
+        if seat.is_some_and(Session::takes_parts)
+            && let Some(losses) = self.losses()
+        {
+            self.send_to(id, Message::Losses(losses));
+        }
     }
 
     /// Tells the workers who is gone, for a master that may lose its memory.

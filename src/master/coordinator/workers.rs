@@ -131,6 +131,7 @@ impl Coordinator {
         if let Some(index) = self.roster.leave(id, now).filter(|_| at_work) {
             self.event(&format!("worker {index} lost its connection"));
         }
+        self.broadcast_losses();
         self.tick(now);
     }
 
@@ -257,6 +258,7 @@ impl Coordinator {
             ));
         }
         self.hear_losses(cumulative.losses.as_ref());
+        self.send_losses(id);
         self.hear_parts(id, &cumulative.parts, cumulative.last, now);
         // the order to stop may have been lost with a connection
         if self.cut_at.is_some() {

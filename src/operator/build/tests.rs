@@ -212,6 +212,39 @@ fn pods_keep_to_the_restricted_standard() {
     }
 }
 
+/// A killed container of a master finds its checkpoint again, and a new Pod finds none.
+#[test]
+fn a_master_keeps_its_state_in_a_volume_that_lasts_as_long_as_its_pod() {
+    let pod = &object(Child::Master)["spec"]["template"]["spec"];
+    let container = &pod["containers"][0];
+    let args = container["args"].as_array().unwrap();
+    let at = args.iter().position(|arg| arg == "--state").unwrap();
+    assert_eq!(args[at + 1], layout::STATE_DIR);
+    let mounts = container["volumeMounts"].as_array().unwrap();
+    let mount = mounts
+        .iter()
+        .find(|mount| mount["mountPath"] == layout::STATE_DIR);
+    let name = &mount.unwrap()["name"];
+    let volumes = pod["volumes"].as_array().unwrap();
+    let volume = volumes.iter().find(|volume| volume["name"] == *name);
+    assert!(volume.unwrap()["emptyDir"].is_object());
+}
+
+/// The run file carries what the master and its workers need of the loss of a worker.
+#[test]
+fn the_run_file_says_what_a_lost_worker_means() {
+    let mut test = fixture::test();
+    test.spec.workers.on_loss = crate::plan::OnLoss::Fail;
+    let run = run();
+    let text = plan_file::text(&test, &run, &check(&test.spec).unwrap());
+    let file: RunFile = serde_json::from_str(&text).unwrap();
+    assert_eq!(file.on_loss, crate::plan::OnLoss::Fail);
+    let older = text.replace("\"onLoss\":\"Fail\",", "");
+    assert_ne!(older, text);
+    let file: RunFile = serde_json::from_str(&older).unwrap();
+    assert_eq!(file.on_loss, crate::plan::OnLoss::Rebalance);
+}
+
 #[test]
 fn a_master_asks_for_little_and_a_worker_for_all_that_it_may_use() {
     let resources = |child: Child, change: Value| {

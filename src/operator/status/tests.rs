@@ -126,6 +126,22 @@ fn is(conditions: &[Condition], kind: &str) -> crate::crd::ConditionStatus {
 }
 
 #[test]
+fn what_was_lost_with_a_master_and_what_was_given_out_again_is_shown() {
+    let whole = ended_with(&fixture::result()).results.unwrap();
+    assert_eq!((whole.incomplete, whole.workers.reissued), (None, None));
+    let mut result = fixture::result();
+    result.workers.reissued = 7;
+    result.incomplete = Some(crate::wire::result::Incomplete {
+        workers: 1,
+        requests: 1002,
+    });
+    let results = ended_with(&result).results.unwrap();
+    let incomplete = results.incomplete.unwrap();
+    assert_eq!((incomplete.workers, incomplete.requests), (1, 1002));
+    assert_eq!(results.workers.reissued, Some(7));
+}
+
+#[test]
 fn the_largest_status_stays_within_its_bound_and_says_what_it_left_out() {
     let status = ended_with(&largest());
     assert!(serde_json::to_vec(&status).unwrap().len() <= MAX_STATUS);
