@@ -108,6 +108,9 @@ pub struct Hello {
     /// knows Parts
     #[prost(bool, tag = "9")]
     pub takes_parts: bool,
+    /// is about to go: it takes on nothing more
+    #[prost(bool, tag = "10")]
+    pub leaving: bool,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Welcome {

@@ -114,15 +114,21 @@ impl Backlog {
 
     /// Writes the seconds that were not handed over on this connection, in a format of snapshots.
     pub(super) fn unsent(&mut self, format: u64) -> Vec<fleet::Delta> {
-        let unsent = self.kept.iter().skip(self.sent);
+        let last = self.kept.len().saturating_sub(1);
+        let unsent = self.kept.iter().enumerate().skip(self.sent);
         let deltas = unsent
-            .map(|kept| fleet::Delta {
+            .map(|(nth, kept)| fleet::Delta {
                 second: kept.second,
                 snapshot: kept.snapshot.encode_as(format),
                 last: kept.last,
                 failure: kept.failure.clone(),
                 length_micros: kept.length.map(|length| length.as_micros() as u64),
-                parts: kept.parts.clone(),
+                // how parts stood before is no news
+                parts: if nth == last {
+                    kept.parts.clone()
+                } else {
+                    vec![]
+                },
                 feeders: kept.feeders.clone(),
             })
             .collect();

