@@ -496,6 +496,7 @@ impl Roster {
             // after an outage of all the others get time to come back as well
             let is_settled = |at: Instant| now >= at + RETURN;
             let is_there = instance.carrying
+                && instance.lost_at.is_none()
                 && instance.connected_at.is_some_and(is_settled)
                 && instance.spoke_at.is_some_and(spoke);
             (session.takes_parts && is_there).then_some((session, instance.cores.max(1)))

@@ -202,6 +202,10 @@ impl Shares {
         }
         part.iterations = part.iterations.max(state.iterations);
         if part.state != State::Carried {
+            if state.over && !state.cut {
+                // it came to its end though nobody knew that it was carried
+                part.state = State::Over;
+            }
             return state.over;
         }
         if state.over {

@@ -6,7 +6,8 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
 
 /// State of the network between the two.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,21 +87,30 @@ async fn copy(
         Mode::Mute => way == Way::Down,
         Mode::Pass | Mode::Cut | Mode::Late(_) => true,
     };
-    let mut buffer = vec![0; 64 * 1024];
-    loop {
-        let Ok(count @ 1..) = from.read(&mut buffer).await else {
-            // the end of a silenced connection is not seen either
-            let _ = mode.wait_for(passes).await;
-            return;
-        };
-        let Ok(now) = mode.wait_for(passes).await.map(|mode| *mode) else {
-            return;
-        };
-        if let Mode::Late(time) = now {
-            tokio::time::sleep(time).await;
+    let (queue, mut chunks) = mpsc::channel(1024);
+    let reading = async move {
+        let mut buffer = vec![0; 64 * 1024];
+        while let Ok(count @ 1..) = from.read(&mut buffer).await {
+            let chunk = (Instant::now(), buffer[..count].to_vec());
+            if queue.send(chunk).await.is_err() {
+                return;
+            }
         }
-        if to.write_all(&buffer[..count]).await.is_err() {
-            return;
+    };
+    let writing = async {
+        while let Some((read_at, chunk)) = chunks.recv().await {
+            let Ok(now) = mode.wait_for(passes).await.map(|mode| *mode) else {
+                return;
+            };
+            if let Mode::Late(time) = now {
+                tokio::time::sleep_until(read_at + time).await;
+            }
+            if to.write_all(&chunk).await.is_err() {
+                return;
+            }
         }
-    }
+        // the end of a silenced connection is not seen either
+        let _ = mode.wait_for(passes).await;
+    };
+    tokio::join!(reading, writing);
 }

@@ -18,9 +18,7 @@ const SOON: Duration = Duration::from_millis(200);
 /// Time ahead at which a share goes back to its worker, in which that hears of it.
 const AHEAD: Duration = Duration::from_secs(1);
 /// Longest silence of a worker that is given more to carry.
-const SILENCE: Duration = Duration::from_secs(8);
-/// Longest delay of a message that says what a worker does now.
-const LATE: Duration = Duration::from_secs(3);
+const SILENCE: Duration = Duration::from_secs(4);
 /// Most workers that are gone of which others are told.
 const MAX_LOSSES: usize = 256;
 
@@ -96,7 +94,7 @@ impl Coordinator {
         }
         instance.reports_parts = true;
         // what was said long ago is no sign that it lives
-        let is_late = instance.delay > LATE;
+        let is_late = instance.delay > self.file.grace / 2;
         let lost_at = instance.lost_at.take_if(|_| !is_late);
         let mut is_stray = false;
         for state in states {
