@@ -18,6 +18,10 @@ use crate::stats::Snapshot;
 /// Most seconds that a shard may be ahead of the reader before they are merged.
 const QUEUED_SECONDS: usize = 16;
 
+/// Time from the moment at which a shard must be over until it is given up: nothing runs in it any
+/// more that can be interrupted.
+const GIVE_UP_AFTER: Duration = Duration::from_secs(5);
+
 /// Part of a plan to carry out, and the number of threads for it.
 #[derive(Debug, Clone)]
 pub struct Assignment {
@@ -66,6 +70,11 @@ pub struct Running {
     start: Instant,
     failure: Option<String>,
     finished: bool,
+    /// Time that running iterations have to finish.
+    stop_timeout: Duration,
+    /// Time after which shards that are not over are given up; `None` while only they know when the
+    /// load ends.
+    give_up_at: Option<Instant>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -104,7 +113,12 @@ impl Prepared {
             start,
             failure: None,
             finished: false,
+            stop_timeout: self.plan.stop_timeout,
+            give_up_at: None,
         };
+        if let Some(length) = self.plan.whole_length() {
+            running.give_up_after(start, length + self.plan.stop_timeout);
+        }
         for shard in 0..shards {
             running.start_shard(ShardStart {
                 context: ContextStart {
@@ -225,12 +239,37 @@ impl Running {
             if let Some(delta) = self.complete() {
                 return Some(delta);
             }
-            match self.queue.recv().await {
-                Some(delta) => self.take(delta),
-                None => self.shards.iter_mut().for_each(|shard| shard.ended = true),
+            match before(self.give_up_at, self.queue.recv()).await {
+                Some(Some(delta)) => self.take(delta),
+                Some(None) => self.shards.iter_mut().for_each(|shard| shard.ended = true),
+                None => self.give_up(),
             }
         }
         None
+    }
+
+    /// Gives up shards that are not over `after` a moment and [`GIVE_UP_AFTER`], unless they are
+    /// given up before.
+    fn give_up_after(&mut self, moment: Instant, after: Duration) {
+        let at = moment.checked_add(after.saturating_add(GIVE_UP_AFTER));
+        self.give_up_at = match (self.give_up_at, at) {
+            (Some(before), Some(at)) => Some(before.min(at)),
+            (before, at) => before.or(at),
+        };
+    }
+
+    /// Takes the shards that are not over for dead; what they have not handed over is lost.
+    fn give_up(&mut self) {
+        for shard in 0..self.shards.len() as u32 {
+            let progress = self.shards[shard as usize];
+            if !progress.ended {
+                let why = format!(
+                    "shard {shard} did not end within {} s of the end of its load",
+                    GIVE_UP_AFTER.as_secs()
+                );
+                self.take(died(shard, progress.next, why));
+            }
+        }
     }
 
     /// Returns the feeder rows that the master leases.
@@ -240,12 +279,14 @@ impl Running {
 
     /// Starts no new iteration. Those that run have the plan's `stop_timeout` to finish and are
     /// then cut.
-    pub fn stop(&self) {
+    pub fn stop(&mut self) {
+        self.give_up_after(Instant::now(), self.stop_timeout);
         self.order(Order::Stop);
     }
 
     /// Ends everything now; requests under way count as interrupted.
-    pub fn cut(&self) {
+    pub fn cut(&mut self) {
+        self.give_up_after(Instant::now(), Duration::ZERO);
         self.order(Order::Cut);
     }
 
@@ -314,8 +355,96 @@ impl Running {
     }
 }
 
+/// Waits for `work` until a moment, if there is one; `None` when that has come first.
+async fn before<T>(moment: Option<Instant>, work: impl Future<Output = T>) -> Option<T> {
+    match moment {
+        Some(at) => tokio::time::timeout_at(at.into(), work).await.ok(),
+        None => Some(work.await),
+    }
+}
+
 impl Drop for Running {
     fn drop(&mut self) {
         self.cut();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Load of two shards of which the tests say what they hand over.
+    fn running() -> (Running, mpsc::Sender<ShardDelta>) {
+        let (sender, queue) = mpsc::channel(QUEUED_SECONDS);
+        let running = Running {
+            orders: watch::channel(Order::Run).0,
+            levels: watch::channel(Levels::default()).0,
+            queue,
+            supply: Arc::new(Supply::new(std::iter::empty(), 0)),
+            shards: Progress::of_shards(2, 0),
+            pending: BTreeMap::new(),
+            next_second: 0,
+            last_second: 0,
+            ended: None,
+            start: Instant::now(),
+            failure: None,
+            finished: false,
+            stop_timeout: Duration::from_secs(30),
+            give_up_at: None,
+        };
+        (running, sender)
+    }
+
+    fn second(shard: u32, second: u32, last: bool) -> ShardDelta {
+        let mut snapshot = Snapshot::default();
+        snapshot.counters.iterations = 1;
+        ShardDelta {
+            shard,
+            second,
+            snapshot,
+            last,
+            ended: None,
+            failure: None,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_shard_that_does_not_end_when_it_is_cut_is_given_up_and_the_others_count() {
+        let (mut running, sender) = running();
+        sender.send(second(0, 0, false)).await.unwrap();
+        sender.send(second(0, 1, true)).await.unwrap();
+        sender.send(second(1, 0, false)).await.unwrap();
+        // as if it had been cut a while ago
+        running.give_up_at = Some(Instant::now());
+        let deltas = [running.next_delta().await, running.next_delta().await];
+        let counts = deltas.map(|delta| {
+            let delta = delta.expect("a second");
+            (delta.snapshot.counters.iterations, delta.last)
+        });
+        assert_eq!(counts, [(2, false), (1, true)]);
+        assert_eq!(running.next_delta().await, None);
+        assert!(
+            running
+                .failure()
+                .unwrap()
+                .starts_with("shard 1 did not end")
+        );
+    }
+
+    #[test]
+    fn shards_are_given_up_some_time_after_they_must_be_over_and_not_before() {
+        let (mut running, _sender) = running();
+        assert_eq!(running.give_up_at, None, "nobody knows when the load ends");
+        let left = |running: &Running| {
+            let at = running.give_up_at.expect("it is known");
+            at.saturating_duration_since(Instant::now())
+        };
+        running.stop();
+        assert!(left(&running) > running.stop_timeout);
+        running.cut();
+        assert!(left(&running) <= GIVE_UP_AFTER);
+        // a stop that comes later gives no more time
+        running.stop();
+        assert!(left(&running) <= GIVE_UP_AFTER);
     }
 }

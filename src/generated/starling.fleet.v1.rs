@@ -91,6 +91,12 @@ pub struct Hello {
     /// the worker has started its share of this run
     #[prost(bool, tag = "8")]
     pub carrying: bool,
+    /// region or host that the worker runs in, for people; may be empty
+    #[prost(string, tag = "9")]
+    pub place: ::prost::alloc::string::String,
+    /// the worker was not started by the operator: nobody replaces it
+    #[prost(bool, tag = "10")]
+    pub external: bool,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Welcome {

@@ -2,12 +2,13 @@
 //! does no I/O but to its memory, and never waits.
 //!
 //! Read on in `workers` (messages of workers), `operator` (calls of the operator), `load` (the load
-//! from start to end), `one_offs` and `feeding`.
+//! from start to end), `stopping`, `one_offs` and `feeding`.
 
 mod feeding;
 mod load;
 mod one_offs;
 mod operator;
+mod stopping;
 mod workers;
 
 use std::time::{Duration, Instant};
@@ -103,6 +104,8 @@ pub struct Coordinator {
     stopped: Option<Stop>,
     /// Time from the run's zero at which the load was ended before its time.
     cut_at: Option<Duration>,
+    /// Time at which that was done.
+    stopping_since: Option<Instant>,
     roster: Roster,
     feeding: Feeding,
     one_offs: OneOffs,
@@ -166,6 +169,7 @@ impl Coordinator {
             clock: None,
             stopped: None,
             cut_at: None,
+            stopping_since: None,
             timeline: Timeline::new(interval),
             blocks,
             judge,
@@ -316,6 +320,7 @@ impl Coordinator {
     /// Has all workers end the load, before its time.
     fn cut_load(&mut self, now: Instant) {
         self.state = MasterState::Stopping;
+        self.begin_stopping(now);
         self.cut_at = self.cut_at.or(Some(self.elapsed(now)));
         self.broadcast(|| Message::Stop(fleet::Stop { at_once: false }));
     }

@@ -85,6 +85,9 @@ pub struct RunResult {
     pub generator: Generator,
     /// Number of workers.
     pub workers: Workers,
+    /// Measurements of each worker, and the place where it ran.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub fleet: Vec<WorkerResult>,
     /// Rows given out, of feeders whose rows all workers share.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub feeders: Vec<FeederResult>,
@@ -580,6 +583,22 @@ pub struct Workers {
     pub lost: u32,
     /// Workers that came back, or took a lost one's place.
     pub rejoined: u32,
+}
+
+/// Measurements of one worker.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct WorkerResult {
+    /// Share of the worker, from 0.
+    pub worker: u32,
+    /// Region or host that it ran in, as it said itself; may be empty.
+    pub place: String,
+    /// Finished requests of the measured part.
+    pub requests: u64,
+    /// Finished requests that failed.
+    pub failures: u64,
+    /// 95th percentile of the latency of those that succeeded, in microseconds.
+    pub p95: u64,
 }
 
 /// Rows that the master gave out to workers, each at most once.

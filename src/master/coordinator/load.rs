@@ -206,7 +206,7 @@ impl Coordinator {
             self.end_run(self.natural_ending(), now);
         } else if deserted && due {
             self.end_run(Ending::Deserted, now);
-        } else if self.expects_no_samples(now) {
+        } else if self.expects_no_samples(now) || self.gives_up_workers(now) {
             self.end_run(self.natural_ending(), now);
         }
     }

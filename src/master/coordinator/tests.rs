@@ -1,5 +1,7 @@
 //! How a run is conducted through losses and restarts, with a clock of the tests' own.
 
+mod external;
+mod stopping;
 mod verdicts;
 
 use serde_json::json;
