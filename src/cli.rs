@@ -12,6 +12,7 @@ mod exit;
 mod files;
 mod generate;
 pub mod in_process;
+mod join;
 mod listen;
 mod objects;
 mod output;
@@ -58,6 +59,7 @@ enum Command {
     Run(Box<run::Options>),
     Validate(validate::Options),
     Report(report::Options),
+    Join(join::Options),
     /// Serve a text categoriser and a model endpoint to try load tests on
     ///
     /// The service answers POST /predict and POST /serving-endpoints/NAME/invocations; GET /_count
@@ -85,6 +87,7 @@ pub fn main() -> ExitCode {
         Command::Run(options) => run::run(*options),
         Command::Validate(options) => validate::run(&options),
         Command::Report(options) => report::run(&options),
+        Command::Join(options) => join::run(&options),
         Command::DemoService(options) => demo_service::run(*options),
         Command::Crd(options) => generate::crd(&options),
         Command::Rbac(options) => generate::rbac(&options),

@@ -326,4 +326,23 @@ pub struct ResultWorkersStatus {
     pub planned: u32,
     /// Number of workers lost during the run.
     pub lost: u32,
+    /// Regions or hosts that the workers ran in, at most 8, those with the most requests first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8), extend("x-kubernetes-list-type" = "atomic"))]
+    pub places: Vec<PlaceStatus>,
+}
+
+/// Workers of one region or host.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct PlaceStatus {
+    /// Name of the region or host.
+    #[schemars(length(max = 63))]
+    pub name: String,
+    /// Number of workers.
+    pub workers: u32,
+    /// Finished requests.
+    pub requests: u64,
+    /// Requests that failed.
+    pub failures: u64,
 }

@@ -1,5 +1,7 @@
 //! Results in the status: a whole result, cut to what people read there.
 
+mod places;
+
 use std::collections::BTreeMap;
 
 use crate::crd::status::{
@@ -67,6 +69,7 @@ pub fn results(result: &RunResult) -> ResultsStatus {
         workers: ResultWorkersStatus {
             planned: result.workers.planned,
             lost: result.workers.lost,
+            places: places::places(&result.fleet),
         },
         truncated: !omitted.is_empty(),
         omitted,
