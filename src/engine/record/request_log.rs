@@ -30,7 +30,7 @@ use rand_xoshiro::rand_core::{Rng, SeedableRng};
 const QUEUED: usize = 64;
 
 /// Longest wait for the writing thread at the end of the program.
-const CLOSE_WITHIN: Duration = Duration::from_secs(5);
+const CLOSE_WITHIN: Duration = Duration::from_secs(3);
 
 /// Number mixed into a shard's seed, so that its other random numbers do not depend on whether
 /// requests are logged.
