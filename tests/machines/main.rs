@@ -98,11 +98,11 @@ fn a_wrong_token_and_a_wrong_authority_are_turned_away_and_the_run_goes_on_witho
 #[test]
 fn a_second_worker_of_one_index_waits_until_its_share_is_free() {
     let stage = Stage::new();
-    let run = stage.controller(&test(4, "4s"), 2, &[]);
+    let mut run = stage.controller(&test(4, "4s"), 2, &[]);
     let only_first = stage.file("first", run.tokens().lines().next().expect("a token"));
     let first = run.worker_with(&run.ca(), &only_first, &["--region", "first"]);
     run.await_ready(1);
-    let second = run.worker_with(&run.ca(), &only_first, &["--region", "second"]);
+    let mut second = run.worker_with(&run.ca(), &only_first, &["--region", "second"]);
     second.await_log("is taken by another worker");
     let last = run.worker(&["--region", "last"]);
     run.end().with_code(0);
@@ -126,7 +126,7 @@ fn a_second_worker_of_one_index_waits_until_its_share_is_free() {
 #[test]
 fn nothing_starts_before_the_last_worker_has_joined() {
     let stage = Stage::new();
-    let run = stage.controller(&test(2, "1s"), 2, &[]);
+    let mut run = stage.controller(&test(2, "1s"), 2, &[]);
     let early = run.worker(&[]);
     run.await_ready(1);
     std::thread::sleep(Duration::from_secs(2));
@@ -204,7 +204,7 @@ fn a_worker_reads_nothing_outside_of_its_folder_by_any_link() {
     link(outside.join("token"), "secret/api/token");
     link(outside.clone(), "files/data");
     let spec = reading().replace("  load:\n", "  workers: {startDeadline: 30s}\n  load:\n");
-    let run = stage.controller(&spec, 1, &[]);
+    let mut run = stage.controller(&spec, 1, &[]);
     let worker = run.worker(&["--files", files.to_str().expect("UTF-8")]);
     run.await_note("Secret \"api\" key \"token\" is not there");
     // the Secret is put right, the file is not
@@ -223,7 +223,7 @@ fn a_worker_reads_nothing_outside_of_its_folder_by_any_link() {
 #[test]
 fn a_worker_without_files_is_told_what_is_missing() {
     let stage = Stage::new();
-    let run = stage.controller(&reading(), 1, &[]);
+    let mut run = stage.controller(&reading(), 1, &[]);
     let worker = run.worker(&[]);
     run.await_note("Secret \"api\" key \"token\" is not there");
     run.interrupt().with_code(130);
@@ -355,7 +355,7 @@ fn a_worker_waits_for_a_controller_and_its_files_that_come_later() {
     let channel = stage.path("channel");
     let port = free_port();
     let join = format!("127.0.0.1:{port}");
-    let early = Worker::start(
+    let mut early = Worker::start(
         &join,
         &channel.join("ca.crt"),
         &channel.join("workers.token"),
@@ -373,7 +373,7 @@ fn a_worker_whose_controller_is_killed_stops_its_load() {
     let stage = Stage::new();
     let spec = test(2, "5m").replace("  load:\n", "  workers: {grace: 3s}\n  load:\n");
     let run = stage.controller(&spec, 1, &[]);
-    let worker = run.worker(&[]);
+    let mut worker = run.worker(&[]);
     stage.service.await_requests();
     run.signal(libc::SIGKILL);
     worker.await_log("stopping the load");
