@@ -12,7 +12,10 @@ mod exit;
 mod files;
 mod generate;
 pub mod in_process;
+mod join;
+mod listen;
 mod objects;
+mod output;
 mod overrides;
 mod progress;
 mod report;
@@ -24,18 +27,19 @@ mod validate;
 mod yaml;
 
 use std::collections::BTreeMap;
-use std::io::Write;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
 pub use exit::Exit;
+use output::{note, print};
 
 use crate::plan::Columns;
 #[cfg(not(test))]
 use crate::plan::Problem;
-use crate::{checking, crd, demo, master, operator, worker};
+use crate::{checking, crd, demo, master, operator};
 
 /// Run load tests that are Kubernetes resources, in a cluster or without one.
 #[derive(Debug, Parser)]
@@ -55,6 +59,7 @@ enum Command {
     Run(Box<run::Options>),
     Validate(validate::Options),
     Report(report::Options),
+    Join(join::Options),
     /// Serve a text categoriser and a model endpoint to try load tests on
     ///
     /// The service answers POST /predict and POST /serving-endpoints/NAME/invocations; GET /_count
@@ -73,9 +78,7 @@ enum Command {
     /// Coordinate one run in a cluster; the operator starts this command
     #[command(hide = true)]
     Master(master::Options),
-    /// Generate one share of a run's load in a cluster; the operator starts this command
-    #[command(hide = true)]
-    Worker(worker::Options),
+    Worker(Box<roles::WorkerOptions>),
 }
 
 /// Carries out the command line of this process and returns its exit code.
@@ -84,6 +87,7 @@ pub fn main() -> ExitCode {
         Command::Run(options) => run::run(*options),
         Command::Validate(options) => validate::run(&options),
         Command::Report(options) => report::run(&options),
+        Command::Join(options) => join::run(&options),
         Command::DemoService(options) => demo_service::run(*options),
         Command::Crd(options) => generate::crd(&options),
         Command::Rbac(options) => generate::rbac(&options),
@@ -91,7 +95,7 @@ pub fn main() -> ExitCode {
         Command::CheckSpec => return checking::serve(),
         Command::Operator(options) => return roles::operator(options),
         Command::Master(options) => return roles::master(options),
-        Command::Worker(options) => return roles::worker(options),
+        Command::Worker(options) => return roles::worker(*options),
     };
     exit.code().into()
 }
@@ -116,21 +120,21 @@ fn check_spec(
     crd::check_with(spec, columns)
 }
 
-fn block_on<T>(work: impl Future<Output = T>) -> std::io::Result<T> {
-    Ok(tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()?
-        .block_on(work))
-}
+/// Time that is left to tasks when the work is done. One that cannot be interrupted, such as a
+/// read of a file that does not answer, does not keep the process from ending.
+const LEFT_TO_TASKS: Duration = Duration::from_secs(1);
 
-/// Writes `text` to standard output. A closed pipe is no error: nobody reads the rest, and the exit
-/// code still says what happened.
-fn print(text: &str) {
-    let _ = std::io::stdout().lock().write_all(text.as_bytes());
+fn block_on<T>(work: impl Future<Output = T>) -> std::io::Result<T> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
+    let outcome = runtime.block_on(work);
+    runtime.shutdown_timeout(LEFT_TO_TASKS);
+    Ok(outcome)
 }
 
 fn could_not_run(error: anyhow::Error) -> Exit {
-    eprintln!("error: {error:#}");
+    note(&format!("error: {error:#}"));
     Exit::Failed
 }
 

@@ -23,7 +23,7 @@ mod world;
 #[cfg(test)]
 mod tests;
 
-pub use inputs::content as load_content;
+pub use inputs::{below, content as load_content};
 pub use net::resolve::look_up_host;
 pub use one_off::{OneOff, OneOffInputs, Outcome, RunningOneOff};
 pub use prepare::feeder::{Demand, FeedData, Supply, Usage, load_feeder};

@@ -9,8 +9,10 @@ mod cost;
 pub mod fleet;
 mod judge;
 mod leases;
+pub mod listening;
 mod memory;
 mod metrics;
+mod places;
 mod reading;
 mod result;
 mod roster;
@@ -343,7 +345,9 @@ pub async fn serve(
     } = listeners;
     let strangers = STRANGERS + 2 * workers as usize;
     let control = Door::new(control, strangers);
-    let control = serve_control(master.clone(), identity, &tokens, control, stop.clone());
+    let api = api::control(master.clone(), tokens.operator.clone());
+    let worker = tokens.worker.clone();
+    let control = serve_control(master.clone(), identity, worker, api, control, stop.clone());
     let ui = Door::new(ui, STRANGERS).serve(
         api::read(master.clone(), tokens.read.clone()),
         tls.clone(),
@@ -374,14 +378,15 @@ struct Tokens {
     read: Token,
 }
 
+/// Serves workers and what is in `api` on the port behind `door`, over TLS.
 async fn serve_control(
     master: Shared,
     identity: Identity,
-    tokens: &Tokens,
+    token: WorkerTokens,
+    api: axum::Router,
     door: Door,
     stop: CancellationToken,
 ) -> Result<(), MasterError> {
-    let token = tokens.worker.clone();
     let check = move |mut request: Request<()>| {
         let authorization = request.metadata().get("authorization");
         let admitted = token.admits(authorization.map(|value| value.as_bytes()));
@@ -393,12 +398,12 @@ async fn serve_control(
         request.extensions_mut().insert(admission);
         Ok(request)
     };
-    let fleet = FleetServer::new(fleet::FleetService::new(master.clone()))
+    let fleet = FleetServer::new(fleet::FleetService::new(master))
         .max_decoding_message_size(MAX_MESSAGE)
         .max_encoding_message_size(MAX_MESSAGE);
     let router = Routes::new(InterceptedService::new(fleet, check))
         .into_axum_router()
-        .merge(api::control(master, tokens.operator.clone()));
+        .merge(api);
     let incoming = futures::stream::unfold(door, async |mut door| {
         let guarded = door.next().await;
         Some((Ok::<_, std::io::Error>(guarded), door))

@@ -22,6 +22,7 @@ mod fault;
 mod identity;
 mod install_key;
 mod installed;
+pub mod join;
 mod lease;
 mod masters;
 mod metrics;

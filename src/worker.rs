@@ -6,6 +6,7 @@
 mod backlog;
 mod connect;
 pub mod inputs;
+pub mod join;
 mod one_off;
 mod preparation;
 pub mod session;
@@ -40,13 +41,29 @@ const HOLD: Duration = Duration::from_secs(30 * 60);
 #[derive(Debug, Clone, clap::Args)]
 pub struct Options {
     /// Id of the run to work for
-    #[arg(long)]
+    #[arg(
+        long,
+        default_value = "",
+        required_unless_present = "join",
+        hide_default_value = true
+    )]
     pub run: String,
     /// HOST:PORT of the master; every address of the host is tried
-    #[arg(long)]
+    #[arg(
+        long,
+        default_value = "",
+        required_unless_present = "join",
+        hide_default_value = true
+    )]
     pub master: String,
     /// Number of this worker's share, from 0
-    #[arg(long, env = "JOB_COMPLETION_INDEX")]
+    #[arg(
+        long,
+        env = "JOB_COMPLETION_INDEX",
+        default_value_t = 0,
+        required_unless_present = "join",
+        hide_default_value = true
+    )]
     pub index: u32,
     /// Folder of the run's CA and the worker token
     #[arg(long, default_value = layout::CHANNEL_DIR)]
@@ -102,14 +119,15 @@ async fn work(options: Options, request_log: RequestLogSink, stop: CancellationT
         &options.run,
         options.index,
         options.cores.unwrap_or_else(usable_cores),
-    );
+    )
+    .in_place(&join::place_of_pod());
     let mut worker = Worker::new(identity, InputSource::Folder(options.inputs), options.grace)
         .checking(options.sha256)
         .logged_to(Some(request_log));
     let mut unresolved = 0;
     loop {
         let end = tokio::select! {
-            end = attempt(&connector, &mut worker, &mut unresolved) => end,
+            end = attempt_and_rest(&connector, &mut worker, &mut unresolved) => end,
             () = stop.cancelled() => End::Drained,
         };
         match end {
@@ -134,9 +152,27 @@ async fn work(options: Options, request_log: RequestLogSink, stop: CancellationT
     }
 }
 
-/// One connection, from dialling to its end, and the pause before the next. `unresolved` counts the
-/// tries in a row for which the master's name led to no address: the next comes soon, since a
-/// fleet waits for it.
+/// One connection, from dialling to its end, and the pause before the next.
+async fn attempt_and_rest(
+    connector: &connect::Connector,
+    worker: &mut Worker,
+    unresolved: &mut u32,
+) -> End {
+    let end = attempt(connector, worker, unresolved).await;
+    let is_over = match &end {
+        End::Released | End::Drained => true,
+        End::Lost => *unresolved > 0,
+        End::Refused { permanent, .. } => *permanent,
+    };
+    if !is_over {
+        worker.work_without_master(RETRY_EVERY).await;
+    }
+    end
+}
+
+/// One connection, from dialling to its end. `unresolved` counts the tries in a row for which the
+/// master's name led to no address: this one then ends with a short pause, since a fleet waits for
+/// the name.
 async fn attempt(connector: &connect::Connector, worker: &mut Worker, unresolved: &mut u32) -> End {
     let end = match connector.open(worker).await {
         Ok((inbound, outbound)) => worker.serve(inbound, outbound).await,
@@ -150,22 +186,16 @@ async fn attempt(connector: &connect::Connector, worker: &mut Worker, unresolved
                 .await;
             return End::Lost;
         }
+        Err(e) if connector.is_final(&e) => End::Refused {
+            reason: e.to_string(),
+            permanent: true,
+        },
         Err(e) => {
             tracing::info!("no master yet: {e}");
             End::Lost
         }
     };
     *unresolved = 0;
-    if matches!(
-        end,
-        End::Lost
-            | End::Refused {
-                permanent: false,
-                ..
-            }
-    ) {
-        worker.work_without_master(RETRY_EVERY).await;
-    }
     end
 }
 

@@ -146,10 +146,10 @@ impl Documents {
     pub fn print_findings(&self) {
         self.notes
             .iter()
-            .for_each(|note| eprintln!("note: {}", clean(note)));
+            .for_each(|note| super::note(&format!("note: {}", clean(note))));
         self.findings
             .iter()
-            .for_each(|finding| eprintln!("{}", clean(&finding.to_string())));
+            .for_each(|finding| super::note(&clean(&finding.to_string())));
     }
 
     /// Adds the documents of one file with this content.

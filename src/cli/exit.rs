@@ -7,6 +7,8 @@ pub enum Exit {
     Passed,
     /// A threshold was not met.
     Breached,
+    /// SIGHUP stopped the command: its terminal is gone.
+    HungUp,
     /// SIGINT stopped the command.
     Interrupted,
     /// SIGTERM stopped the command.
@@ -20,11 +22,10 @@ pub enum Exit {
 impl Exit {
     /// Returns the outcome for an exit code of `128 + signal`.
     pub fn of_signal(code: u8) -> Self {
-        if code == Exit::Terminated.code() {
-            Exit::Terminated
-        } else {
-            Exit::Interrupted
-        }
+        [Exit::Terminated, Exit::HungUp]
+            .into_iter()
+            .find(|exit| exit.code() == code)
+            .unwrap_or(Exit::Interrupted)
     }
 
     /// Returns the exit code of the process.
@@ -32,6 +33,7 @@ impl Exit {
         match self {
             Exit::Passed => 0,
             Exit::Breached => 99,
+            Exit::HungUp => 129,
             Exit::Interrupted => 130,
             Exit::Terminated => 143,
             Exit::Failed => 1,
@@ -49,12 +51,16 @@ mod tests {
         let ordered = [
             Exit::Passed,
             Exit::Breached,
+            Exit::HungUp,
             Exit::Interrupted,
             Exit::Terminated,
             Exit::Failed,
             Exit::Invalid,
         ];
         assert!(ordered.is_sorted());
-        assert_eq!(ordered.map(Exit::code), [0, 99, 130, 143, 1, 2]);
+        assert_eq!(ordered.map(Exit::code), [0, 99, 129, 130, 143, 1, 2]);
+        for exit in [Exit::HungUp, Exit::Interrupted, Exit::Terminated] {
+            assert_eq!(Exit::of_signal(exit.code()), exit);
+        }
     }
 }

@@ -63,8 +63,7 @@ pub struct ReferenceOptions {
 /// Prints the reference page. Examples named after no field are an error.
 pub fn reference(options: &ReferenceOptions) -> Exit {
     let Some(folder) = &options.examples else {
-        super::print(&reference::policy_page());
-        return Exit::Passed;
+        return super::print(&reference::policy_page());
     };
     let examples = match read_examples(folder) {
         Ok(examples) => examples,
@@ -73,15 +72,14 @@ pub fn reference(options: &ReferenceOptions) -> Exit {
     let page = reference::page(&examples);
     page.without_example
         .iter()
-        .for_each(|field| eprintln!("without an example: {field}"));
+        .for_each(|field| super::note(&format!("without an example: {field}")));
     if !page.misplaced.is_empty() {
         return super::could_not_run(anyhow::anyhow!(
             "examples named after no part of the spec: {}",
             page.misplaced.join(", ")
         ));
     }
-    super::print(&page.markdown);
-    Exit::Passed
+    super::print(&page.markdown)
 }
 
 fn read_examples(folder: &Path) -> anyhow::Result<Vec<Example>> {
@@ -120,10 +118,7 @@ fn read_examples(folder: &Path) -> anyhow::Result<Vec<Example>> {
 
 fn print(command: &str, value: &serde_json::Value) -> Exit {
     match serde_saphyr::to_string(value) {
-        Ok(yaml) => {
-            super::print(&format!("{}\n", yaml.trim_end()));
-            Exit::Passed
-        }
+        Ok(yaml) => super::print(&format!("{}\n", yaml.trim_end())),
         Err(error) => super::could_not_run(anyhow::Error::new(error).context(format!(
             "cannot write the output of starling {command} as YAML"
         ))),

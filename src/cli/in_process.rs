@@ -30,12 +30,16 @@ pub enum RunError {
     /// Problems of the worker with the test: the first of each kind and field.
     #[error("the run cannot start: {}", .0.iter().map(describe).collect::<Vec<_>>().join("; "))]
     NotReady(Vec<WorkerProblem>),
+    /// Fewer workers than wanted were ready in time.
+    #[error("{0}")]
+    TooFew(String),
     /// The master refused the run, or a part of it ended early.
     #[error("cannot begin the run: {0}")]
     Master(String),
 }
 
-fn describe(problem: &WorkerProblem) -> String {
+/// Writes a problem of a worker as a sentence.
+pub(super) fn describe(problem: &WorkerProblem) -> String {
     let WorkerProblem {
         field,
         object,
@@ -104,30 +108,52 @@ async fn follow(
     on_progress: &mut impl FnMut(&Progress),
     stop: CancellationToken,
 ) -> Result<RunResult, RunError> {
-    let state = |master: &Shared| master.with(|coordinator| coordinator.progress(Instant::now()));
-    master
-        .until(|coordinator| is_settled(&coordinator.progress(Instant::now())))
-        .await;
-    let progress = state(master);
-    if !progress.problems.is_empty() {
-        return Err(RunError::NotReady(progress.problems));
+    tokio::select! {
+        () = master.until(|coordinator| is_settled(&coordinator.progress(Instant::now()))) => {
+            let problems = progress(master).problems;
+            if !problems.is_empty() {
+                return Err(RunError::NotReady(problems));
+            }
+            start(master, run)?;
+        }
+        // nothing has been started: the result says so
+        () = stop.cancelled() => {}
     }
+    finish(master, run, on_progress, &stop).await
+}
+
+/// Returns the progress of the run now.
+pub(super) fn progress(master: &Shared) -> Progress {
+    master.with(|coordinator| coordinator.progress(Instant::now()))
+}
+
+/// Gives the grant that starts the load.
+pub(super) fn start(master: &Shared, run: &str) -> Result<(), RunError> {
     let grant = Grant {
         deadline_micros: 0,
         run: run.to_owned(),
         epoch: 1,
-        incarnation: progress.incarnation,
+        incarnation: progress(master).incarnation,
         action: GrantAction::Start,
     };
     master
         .with(|coordinator| coordinator.grant(&grant, Instant::now()))
-        .map_err(|e| RunError::Master(e.to_string()))?;
+        .map_err(|e| RunError::Master(e.to_string()))
+}
+
+/// Waits for the result of a run, and stops the run when `stop` is cancelled.
+pub(super) async fn finish(
+    master: &Shared,
+    run: &str,
+    on_progress: &mut impl FnMut(&Progress),
+    stop: &CancellationToken,
+) -> Result<RunResult, RunError> {
     let mut tick = tokio::time::interval(PROGRESS_EVERY);
     let mut stopping = false;
     loop {
         tokio::select! {
             () = master.until(|coordinator| coordinator.result().is_some()) => break,
-            _ = tick.tick() => on_progress(&state(master)),
+            _ = tick.tick() => on_progress(&progress(master)),
             () = stop.cancelled(), if !stopping => {
                 stopping = true;
                 let stop = Stop { run: run.to_owned(), reason: Reason::Interrupted, message: "stopped by a signal".into() };
@@ -135,7 +161,7 @@ async fn follow(
             }
         }
     }
-    on_progress(&state(master));
+    on_progress(&progress(master));
     master
         .with(|coordinator| coordinator.result().cloned())
         .ok_or_else(|| RunError::Master("the result is gone".into()))

@@ -52,8 +52,7 @@ pub fn run(options: &Options) -> Exit {
         Output::Text => show(&result),
         Output::Json => match serde_json::to_string_pretty(&result) {
             Ok(json) => super::print(&format!("{json}\n")),
-            Err(error) => return could_not_run(error.into()),
+            Err(error) => could_not_run(error.into()),
         },
     }
-    Exit::Passed
 }

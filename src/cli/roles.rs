@@ -33,9 +33,33 @@ pub fn master(options: master::Options) -> ExitCode {
     })
 }
 
+/// Generate one share of a run's load: a worker that joins from elsewhere, or one of a cluster
+///
+/// With --join the worker joins a run whose controller listens for it: starling run --listen, or
+/// the master of a LoadTest with spec.workers.external. It goes when the run is over. The other
+/// arguments are those by which the operator starts the workers of a cluster.
+///
+/// Exit codes: 0 the run is over; 42 turned away, such as for a wrong token or authority; 44 told
+/// to go by a signal, after what was measured was handed over; 1 anything else.
+#[derive(Debug, clap::Args)]
+#[command(verbatim_doc_comment)]
+pub struct WorkerOptions {
+    #[command(flatten)]
+    join: worker::join::Options,
+    #[command(flatten, next_help_heading = "A worker of a cluster")]
+    of_cluster: worker::Options,
+}
+
 /// Runs one worker of a run until the master releases it or a signal stops it.
-pub fn worker(options: worker::Options) -> ExitCode {
-    serve(|stop| async { Ok(worker::run(options, stop).await) })
+pub fn worker(options: WorkerOptions) -> ExitCode {
+    let WorkerOptions { join, of_cluster } = options;
+    serve(|stop| async move {
+        let code = match join.join {
+            Some(_) => worker::join::run(&join, of_cluster.cores, stop).await,
+            None => worker::run(of_cluster, stop).await,
+        };
+        Ok(code)
+    })
 }
 
 /// Runs a role until it is done or a signal has drained it.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::IsTerminal;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::Context;
@@ -13,17 +13,19 @@ use super::calls::check_with;
 use super::documents::{Document, Documents, Finding};
 use super::exit::Exit;
 use super::in_process::{self, RunError};
+use super::listen::{self, Fleet};
 use super::objects::{KeyFile, Sources};
+use super::output::{self, note};
 use super::overrides::{Overrides, Place};
 use super::progress::{Display, Kind};
 use crate::crd::{self, Checked};
 use crate::demo::{self, DemoService};
 use crate::engine::{RequestLogSink, RequestLogWriter};
-use crate::plan::{Inputs, Problem};
+use crate::plan::{Inputs, Plan, Problem};
 use crate::report::json;
 use crate::report::text::{self, Style};
 use crate::runtime::logging;
-use crate::runtime::signals::Signals;
+use crate::runtime::signals::{END_WITHIN, Signals};
 use crate::stats::RunResult;
 use crate::stats::result::Verdict;
 use crate::wire::control::ProblemKind;
@@ -42,9 +44,11 @@ use crate::worker;
 ///   99        a threshold was breached
 ///   2         a file or an argument is not valid
 ///   1         could not run, or the run errored
-///   130, 143  stopped by SIGINT or SIGTERM; the report is still written, a second signal leaves
-///             at once
-/// Of several tests the worst counts: 2, 1, 130 or 143, 99, 0.
+///   129, 130, 143  stopped by SIGHUP, SIGINT or SIGTERM; the report is still written, a second
+///             signal leaves at once, and spec.run.stopTimeout + 15 s later the program ends
+///             whatever it is doing
+/// Of several tests the worst counts: 2, 1, a signal, 99, 0. A report that cannot be written to
+/// standard output or to the file of --json counts as 1; it then goes to standard error.
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct Options {
@@ -70,6 +74,8 @@ pub struct Options {
     #[arg(long, visible_alias = "sample-service", conflicts_with = "target")]
     demo_service: bool,
     #[command(flatten)]
+    elsewhere: listen::Options,
+    #[command(flatten)]
     overrides: Overrides,
 }
 
@@ -77,6 +83,8 @@ pub struct Options {
 struct Prepared {
     file: RunFile,
     inputs: Inputs,
+    /// Workers elsewhere that make the load; `None` for one in this process.
+    fleet: Option<Fleet>,
 }
 
 /// Carries out all tests of the files; the worst outcome counts.
@@ -85,6 +93,10 @@ pub fn run(options: Options) -> Exit {
     let documents = Documents::read(&options.files);
     documents.print_findings();
     if !documents.findings.is_empty() {
+        return Exit::Invalid;
+    }
+    if options.elsewhere.is_wanted() && documents.tests.len() > 1 {
+        note("error: with --listen, give one LoadTest: workers join one run");
         return Exit::Invalid;
     }
     super::block_on(run_all(options, documents))
@@ -108,7 +120,7 @@ async fn run_all(mut options: Options, documents: Documents) -> anyhow::Result<E
         Err(findings) => {
             findings
                 .iter()
-                .for_each(|finding| eprintln!("{}", text::clean(&finding.to_string())));
+                .for_each(|finding| note(&text::clean(&finding.to_string())));
             Exit::Invalid
         }
     };
@@ -142,7 +154,7 @@ fn prepare_all(options: &Options, documents: &Documents) -> Result<Vec<Prepared>
     let mut prepared = Vec::new();
     let mut findings = Vec::new();
     for test in &documents.tests {
-        match prepare(test, &options.overrides, &sources) {
+        match prepare(test, options, &sources) {
             Ok(one) => prepared.push(one),
             Err(problems) => findings.extend(
                 problems
@@ -160,36 +172,57 @@ fn prepare_all(options: &Options, documents: &Documents) -> Result<Vec<Prepared>
 
 fn prepare(
     test: &Document,
-    overrides: &Overrides,
+    options: &Options,
     sources: &Sources<'_>,
 ) -> Result<Prepared, Vec<Problem>> {
     let mut spec = test.spec.clone();
-    let overrides = overrides.apply(&mut spec)?;
+    let overrides = options.overrides.apply(&mut spec)?;
     let Checked {
         plan,
         warnings,
         grace,
+        start_deadline,
         ..
     } = super::check_spec(&spec, &BTreeMap::new())?;
-    let mut inputs = sources.resolve(&plan, test.namespace.as_deref())?;
-    inputs.set_folder(test.place.folder());
-    let problems = check_with(&plan, &inputs);
-    if !problems.is_empty() {
-        return Err(problems);
-    }
+    let fleet = options.elsewhere.fleet(start_deadline);
+    // workers elsewhere read their own files, and say what is wrong with them
+    let inputs = match fleet {
+        Some(_) => Inputs::default(),
+        None => read_inputs(test, &plan, sources)?,
+    };
     let file = RunFile {
         run: run_id(&test.name),
         name: test.name.clone(),
-        namespace: test.namespace.clone(),
+        namespace: test.namespace.clone().filter(|_| fleet.is_none()),
         digest: crd::digest(&spec),
-        workers: 1,
+        workers: fleet.as_ref().map_or(1, |fleet| fleet.workers),
         grace,
         on_loss: spec.workers.on_loss,
         overrides,
         warnings,
         plan,
     };
-    Ok(Prepared { file, inputs })
+    Ok(Prepared {
+        file,
+        inputs,
+        fleet,
+    })
+}
+
+/// Reads the values and files of a test, and checks what only they show.
+fn read_inputs(
+    test: &Document,
+    plan: &Plan,
+    sources: &Sources<'_>,
+) -> Result<Inputs, Vec<Problem>> {
+    let mut inputs = sources.resolve(plan, test.namespace.as_deref())?;
+    inputs.set_folder(test.place.folder());
+    let problems = check_with(plan, &inputs);
+    if problems.is_empty() {
+        Ok(inputs)
+    } else {
+        Err(problems)
+    }
 }
 
 /// Returns an id like those of a cluster's runs: the test's name and six random characters.
@@ -211,25 +244,23 @@ async fn carry_out_all(
     let log = open_request_log(options, &prepared)?;
     let mut results = Vec::new();
     let mut worst = Exit::Passed;
-    for Prepared { file, inputs } in prepared {
+    for test in prepared {
+        let file = &test.file;
         if signals.drain().is_cancelled() {
-            eprintln!("note: {} is not run", file.name);
+            note(&format!("note: {} is not run", file.name));
             continue;
         }
+        signals.end_within(file.plan.stop_timeout + END_WITHIN);
         let sink = log.as_ref().map(|log| log.sink(&file.run));
-        let exit = match carry_out(file, inputs, cores, sink, signals).await {
+        let exit = match carry_out(test, cores, sink, signals).await {
             Ok(result) => {
                 let exit = exit_of(&result);
-                show(&result);
                 results.push(result);
-                if let Some(path) = &options.json {
-                    json::write(path, &results)?;
-                }
-                exit
+                exit.max(keep(options.json.as_deref(), &results))
             }
             Err(error) => {
                 let exit = exit_of_error(&error);
-                eprintln!("error: {error}");
+                note(&format!("error: {error}"));
                 exit
             }
         };
@@ -241,10 +272,10 @@ async fn carry_out_all(
         } else {
             String::new()
         };
-        eprintln!(
+        note(&format!(
             "note: {} requests were written down{left_out}",
             written.lines()
-        );
+        ));
     }
     Ok(worst.max(signals.exit_code().map_or(Exit::Passed, Exit::of_signal)))
 }
@@ -266,11 +297,15 @@ fn open_request_log(
                 .context("cannot start a thread")
         }
         Some(_) => {
-            eprintln!("note: no test has spec.samples, so none are written");
+            note("note: no test has spec.samples, so none are written");
+            Ok(None)
+        }
+        None if is_wanted && options.elsewhere.is_wanted() => {
+            note("note: workers write the requests of spec.samples to their standard output");
             Ok(None)
         }
         None if is_wanted => {
-            eprintln!("note: spec.samples has no effect here without --samples FILE");
+            note("note: spec.samples has no effect here without --samples FILE");
             Ok(None)
         }
         None => Ok(None),
@@ -278,12 +313,16 @@ fn open_request_log(
 }
 
 async fn carry_out(
-    file: RunFile,
-    inputs: Inputs,
+    test: Prepared,
     cores: usize,
     request_log: Option<RequestLogSink>,
     signals: &Signals,
 ) -> Result<RunResult, RunError> {
+    let Prepared {
+        file,
+        inputs,
+        fleet,
+    } = test;
     let stderr = std::io::stderr();
     let kind = if stderr.is_terminal() {
         Kind::Live
@@ -293,28 +332,46 @@ async fn carry_out(
     let mut display = Display::new(stderr, kind, &file.plan);
     let begun = Instant::now();
     let on_progress = |progress: &_| display.show(progress, begun.elapsed());
-    let outcome = in_process::carry_out(
-        file,
-        inputs,
-        cores,
-        request_log,
-        on_progress,
-        signals.drain().clone(),
-    )
-    .await;
+    let stop = signals.drain().clone();
+    let outcome = match fleet {
+        Some(fleet) => listen::carry_out(file, &fleet, on_progress, stop).await,
+        None => in_process::carry_out(file, inputs, cores, request_log, on_progress, stop).await,
+    };
     display.finish();
     outcome
 }
 
-/// Prints a result as a page for people, coloured on a terminal that wants it.
-pub(super) fn show(result: &RunResult) {
+/// Shows the last result and writes all of them to the file at `path`, as far as either can be
+/// done.
+fn keep(path: Option<&Path>, results: &[RunResult]) -> Exit {
+    let written = path.map_or(Ok(()), |path| json::write(path, results));
+    let shown = results.last().map_or(Exit::Passed, show);
+    match written {
+        Ok(()) => shown,
+        Err(error) => {
+            note(&format!("error: {error}"));
+            Exit::Failed
+        }
+    }
+}
+
+/// Prints a result as a page for people, coloured on a terminal that wants it. A page that cannot
+/// be written to standard output goes to standard error.
+pub(super) fn show(result: &RunResult) -> Exit {
     let no_colour = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     let style = if std::io::stdout().is_terminal() && !no_colour {
         Style::Coloured
     } else {
         Style::Plain
     };
-    super::print(&text::render(result, style));
+    match output::write(&text::render(result, style)) {
+        Ok(()) => Exit::Passed,
+        Err(error) => {
+            note(&text::render(result, Style::Plain));
+            note(&format!("error: cannot write to standard output: {error}"));
+            Exit::Failed
+        }
+    }
 }
 
 fn exit_of(result: &RunResult) -> Exit {
@@ -340,6 +397,6 @@ fn exit_of_error(error: &RunError) -> Exit {
         {
             Exit::Invalid
         }
-        RunError::NotReady(_) | RunError::Master(_) => Exit::Failed,
+        RunError::NotReady(_) | RunError::TooFew(_) | RunError::Master(_) => Exit::Failed,
     }
 }

@@ -24,14 +24,17 @@ pub fn run(options: &Options) -> Exit {
     data::check(&mut documents);
     calls::check(&mut documents);
     documents.print_findings();
+    let mut printed = Exit::Passed;
     for test in &documents.tests {
         for warning in &test.checked.warnings {
-            eprintln!("warning: {}", clean(&format!("{}: {warning}", test.place)));
+            let warning = clean(&format!("{}: {warning}", test.place));
+            super::note(&format!("warning: {warning}"));
         }
-        super::print(&format!("{}: valid\n", clean(&test.place.to_string())));
+        let valid = format!("{}: valid\n", clean(&test.place.to_string()));
+        printed = printed.max(super::print(&valid));
     }
     if documents.findings.is_empty() {
-        Exit::Passed
+        printed
     } else {
         Exit::Invalid
     }

@@ -7,11 +7,12 @@ use super::schema;
 use super::spec::LoadTestSpec;
 
 /// Fields that matter for where or how long, not for the load: changing them starts no run.
-const NOT_IN_DIGEST: [&[&str]; 10] = [
+const NOT_IN_DIGEST: [&[&str]; 11] = [
     &["workers", "replicas"],
     &["workers", "perWorker"],
     &["workers", "resources"],
     &["workers", "pod"],
+    &["workers", "external"],
     &["master"],
     &["cost"],
     &["run", "suspend"],

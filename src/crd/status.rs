@@ -151,8 +151,11 @@ pub struct RunStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]
     pub plan_hash: Option<String>,
-    /// Number of workers with which the run began.
+    /// Number of workers with which the run began, those from elsewhere included.
     pub workers: u32,
+    /// Number of those of them that join from elsewhere; they have the highest indexes.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub external: u32,
     /// Time at which the run's id was written; RFC 3339.
     pub created_at: String,
     /// Time by which every worker must be ready; RFC 3339.
@@ -173,6 +176,17 @@ pub struct RunStatus {
     /// End of the run, written once.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub end: Option<RunEnd>,
+}
+
+impl RunStatus {
+    /// Number of worker Pods.
+    pub fn pods(&self) -> u32 {
+        self.workers.saturating_sub(self.external)
+    }
+}
+
+fn is_zero(count: &u32) -> bool {
+    *count == 0
 }
 
 /// Outcome of a run: phase, reason and message.

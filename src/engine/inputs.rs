@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::fs;
 use std::io::{self, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::plan::feeder::{Data, MAX_DATA, RowsError};
 use crate::plan::{Inputs, Problem, Reference};
@@ -15,7 +15,7 @@ pub fn content<'a>(data: &Data, inputs: &'a Inputs) -> Result<Cow<'a, [u8]>, Str
             .get(reference)
             .map(Cow::Borrowed)
             .ok_or_else(|| format!("{reference} is not there")),
-        Data::File(path) => read_data(&folder(inputs)?.join(path), MAX_DATA)
+        Data::File(path) => read_data(inputs, &folder(inputs)?.join(path), MAX_DATA)
             .map(Cow::Owned)
             .map_err(|e| unreadable(path, &e)),
     }
@@ -35,16 +35,44 @@ pub(crate) fn unreadable(path: &str, error: &io::Error) -> String {
     )
 }
 
+/// Returns the path that `path` leads to, links followed; an error unless that is a file or folder
+/// that lies below `root`.
+pub fn below(root: &Path, path: &Path) -> io::Result<PathBuf> {
+    let (root, found) = (root.canonicalize()?, path.canonicalize()?);
+    let kind = fs::metadata(&found)?.file_type();
+    let why_not = if !found.starts_with(&root) {
+        "it leads out of the folder of files"
+    } else if !kind.is_file() && !kind.is_dir() {
+        "it is neither a file nor a folder"
+    } else {
+        return Ok(found);
+    };
+    Err(io::Error::new(io::ErrorKind::PermissionDenied, why_not))
+}
+
+/// Returns the path to open for `path`: where files are confined to their folder, one that lies
+/// below it.
+pub(crate) fn permitted(inputs: &Inputs, path: &Path) -> io::Result<PathBuf> {
+    match inputs.confined_to() {
+        Some(root) => below(root, path),
+        None => Ok(path.to_owned()),
+    }
+}
+
 /// Reads a file of at most `most` bytes of data.
-pub(crate) fn read_data(path: &Path, most: usize) -> io::Result<Vec<u8>> {
-    read_file(path, most)?
+pub(crate) fn read_data(inputs: &Inputs, path: &Path, most: usize) -> io::Result<Vec<u8>> {
+    read_file(inputs, path, most)?
         .map_err(|length| io::Error::other(RowsError::TooLarge(length as u64).to_string()))
 }
 
 /// Reads a file of at most `most` bytes. For a longer one it returns how many bytes were read.
-pub(crate) fn read_file(path: &Path, most: usize) -> io::Result<Result<Vec<u8>, usize>> {
+pub(crate) fn read_file(
+    inputs: &Inputs,
+    path: &Path,
+    most: usize,
+) -> io::Result<Result<Vec<u8>, usize>> {
     let mut data = Vec::new();
-    fs::File::open(path)?
+    fs::File::open(permitted(inputs, path)?)?
         .take(most as u64 + 1)
         .read_to_end(&mut data)?;
     Ok(if data.len() > most {
@@ -65,4 +93,67 @@ pub(crate) fn text<'a>(reference: &Reference, inputs: &'a Inputs) -> Result<&'a 
         return Err(problem("holds a control character, which a header cannot"));
     }
     Ok(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_outside_of_the_folder_is_opened_by_any_path() {
+        let outer = tempfile::tempdir().unwrap();
+        let root = outer.path().join("files");
+        fs::create_dir_all(root.join("a")).unwrap();
+        fs::create_dir(outer.path().join("files-too")).unwrap();
+        for place in ["secret", "files/a/mine", "files-too/x"] {
+            fs::write(outer.path().join(place), "x").unwrap();
+        }
+        let link = |to: &Path, name: &str| std::os::unix::fs::symlink(to, root.join(name)).unwrap();
+        link(&outer.path().join("secret"), "to-file");
+        link(outer.path(), "to-folder");
+        link(&root.join("a/mine"), "within");
+        link(&root.join("nowhere"), "broken");
+        for good in [
+            "a/mine",
+            "a",
+            "within",
+            "a/../a/mine",
+            "to-folder/files/a/mine",
+        ] {
+            assert!(below(&root, &root.join(good)).is_ok(), "{good}");
+        }
+        let absolute = outer.path().join("secret");
+        for bad in [
+            "../secret",
+            "a/../../secret",
+            "to-file",
+            "to-folder/secret",
+            "to-folder",
+            "../files-too/x",
+            "broken",
+            "missing",
+            absolute.to_str().unwrap(),
+            "/etc/passwd",
+        ] {
+            assert!(below(&root, &root.join(bad)).is_err(), "{bad}");
+        }
+        let pipe = root.join("pipe");
+        let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+        assert!(made.unwrap().success());
+        assert!(below(&root, &pipe).is_err());
+    }
+
+    #[test]
+    fn inputs_that_are_confined_read_below_their_folder_only() {
+        let outer = tempfile::tempdir().unwrap();
+        fs::create_dir(outer.path().join("files")).unwrap();
+        fs::write(outer.path().join("secret"), "x").unwrap();
+        let mut inputs = Inputs::default();
+        inputs.set_folder(outer.path().join("files"));
+        let outside = Data::File("../secret".into());
+        assert!(content(&outside, &inputs).is_ok());
+        inputs.confine();
+        let error = content(&outside, &inputs).unwrap_err();
+        assert!(error.contains("leads out of the folder"), "{error}");
+    }
 }

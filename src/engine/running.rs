@@ -21,6 +21,10 @@ const QUEUED_SECONDS: usize = 16;
 /// Threads beyond those of the worker's own share for which the queue has room.
 const MORE_THREADS: usize = 16;
 
+/// Time from the moment at which a shard must be over until it is given up: nothing runs in it any
+/// more that can be interrupted.
+const GIVE_UP_AFTER: Duration = Duration::from_secs(5);
+
 /// Share of a plan to carry out, and the number of threads for it.
 #[derive(Debug, Clone)]
 pub struct Assignment {
@@ -122,6 +126,11 @@ pub struct Running {
     ended: Option<Instant>,
     failure: Option<String>,
     finished: bool,
+    /// Time that running iterations have to finish.
+    stop_timeout: Duration,
+    /// Time after which shards that are not over are given up; `None` while only they know when the
+    /// load ends.
+    give_up_at: Option<Instant>,
 }
 
 /// A part that was begun.
@@ -244,7 +253,6 @@ impl Running {
         Self {
             dealer: Arc::new(prepared.dealer(assignment)),
             setup: prepared.setup_slots(&assignment.found),
-            prepared,
             workers: assignment.share.workers,
             seed: assignment.seed,
             start,
@@ -259,6 +267,9 @@ impl Running {
             ended: None,
             failure: None,
             finished: false,
+            stop_timeout: prepared.plan.stop_timeout,
+            give_up_at: None,
+            prepared,
         }
     }
 
@@ -271,6 +282,11 @@ impl Running {
             self.next_second = self.next_second.max(first_second);
         }
         self.finished = false;
+        self.give_up_at = None;
+        let plan = &self.prepared.plan;
+        if let Some(length) = plan.whole_length() {
+            self.give_up_after(self.start, length + plan.stop_timeout);
+        }
         self.last_second = self.last_second.max(first_second);
         let orders = watch::Sender::new(Order::Run);
         let until = watch::Sender::new(None);
@@ -390,12 +406,38 @@ impl Running {
             if let Some(delta) = self.complete() {
                 return Some(delta);
             }
-            // this holds a sender, so there is always one
-            if let Some(delta) = self.queue.recv().await {
-                self.take(delta);
+            match before(self.give_up_at, self.queue.recv()).await {
+                Some(Some(delta)) => self.take(delta),
+                // this holds a sender, so there is always one
+                Some(None) => return None,
+                None => self.give_up(),
             }
         }
         None
+    }
+
+    /// Gives up shards that are not over `after` a moment and [`GIVE_UP_AFTER`], unless they are
+    /// given up before.
+    fn give_up_after(&mut self, moment: Instant, after: Duration) {
+        let at = moment.checked_add(after.saturating_add(GIVE_UP_AFTER));
+        self.give_up_at = match (self.give_up_at, at) {
+            (Some(before), Some(at)) => Some(before.min(at)),
+            (before, at) => before.or(at),
+        };
+    }
+
+    /// Takes the shards that are not over for dead; what they have not handed over is lost.
+    fn give_up(&mut self) {
+        for shard in 0..self.threads.len() as u32 {
+            let thread = self.threads[shard as usize];
+            if !thread.ended {
+                let why = format!(
+                    "shard {shard} did not end within {} s of the end of its load",
+                    GIVE_UP_AFTER.as_secs()
+                );
+                self.take(died(shard, thread.next, why));
+            }
+        }
     }
 
     /// Returns the feeder rows that the master leases.
@@ -405,12 +447,14 @@ impl Running {
 
     /// Starts no new iteration. Those that run have the plan's `stop_timeout` to finish and are
     /// then cut.
-    pub fn stop(&self) {
+    pub fn stop(&mut self) {
+        self.give_up_after(Instant::now(), self.stop_timeout);
         self.order(Order::Stop);
     }
 
     /// Ends everything now; requests under way count as interrupted.
-    pub fn cut(&self) {
+    pub fn cut(&mut self) {
+        self.give_up_after(Instant::now(), Duration::ZERO);
         self.order(Order::Cut);
     }
 
@@ -497,8 +541,99 @@ impl HeldPart {
     }
 }
 
+/// Waits for `work` until a moment, if there is one; `None` when that has come first.
+async fn before<T>(moment: Option<Instant>, work: impl Future<Output = T>) -> Option<T> {
+    match moment {
+        Some(at) => tokio::time::timeout_at(at.into(), work).await.ok(),
+        None => Some(work.await),
+    }
+}
+
 impl Drop for Running {
     fn drop(&mut self) {
         self.cut();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Load of two shards of which the tests say what they hand over.
+    async fn running() -> (Running, mpsc::Sender<ShardDelta>) {
+        let spec = serde_json::json!({
+            "target": {"url": "http://127.0.0.1:1"},
+            "scenarios": [{"name": "s", "tasks": [{"name": "t", "steps": [{"http": {"path": "/"}}]}]}],
+            "load": {"closed": {"users": 1, "duration": "1s"}},
+        });
+        let checked = crate::crd::check(&serde_json::from_value(spec).unwrap()).unwrap();
+        let inputs = crate::plan::Inputs::default();
+        let prepared = crate::engine::prepare(Arc::new(checked.plan), &inputs).await;
+        let assignment = Assignment {
+            share: Share::WHOLE,
+            shards: 2,
+            seed: 1,
+            done: 0,
+            found: SetupValues::default(),
+        };
+        let prepared = Arc::new(prepared.unwrap());
+        let mut running = Running::new(prepared, &assignment, Instant::now());
+        running.add_thread(0, 0);
+        running.add_thread(0, 0);
+        let sender = running.sender.clone();
+        (running, sender)
+    }
+
+    fn second(shard: u32, second: u32, last: bool) -> ShardDelta {
+        let mut snapshot = Snapshot::default();
+        snapshot.counters.iterations = 1;
+        ShardDelta {
+            shard,
+            second,
+            snapshot,
+            last,
+            ended: None,
+            failure: None,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_shard_that_does_not_end_when_it_is_cut_is_given_up_and_the_others_count() {
+        let (mut running, sender) = running().await;
+        sender.send(second(0, 0, false)).await.unwrap();
+        sender.send(second(0, 1, true)).await.unwrap();
+        sender.send(second(1, 0, false)).await.unwrap();
+        // as if it had been cut a while ago
+        running.give_up_at = Some(Instant::now());
+        let deltas = [running.next_delta().await, running.next_delta().await];
+        let counts = deltas.map(|delta| {
+            let delta = delta.expect("a second");
+            (delta.snapshot.counters.iterations, delta.last)
+        });
+        assert_eq!(counts, [(2, false), (1, true)]);
+        assert_eq!(running.next_delta().await, None);
+        assert!(
+            running
+                .failure()
+                .unwrap()
+                .starts_with("shard 1 did not end")
+        );
+    }
+
+    #[tokio::test]
+    async fn shards_are_given_up_some_time_after_they_must_be_over_and_not_before() {
+        let (mut running, _sender) = running().await;
+        assert_eq!(running.give_up_at, None, "nobody knows when the load ends");
+        let left = |running: &Running| {
+            let at = running.give_up_at.expect("it is known");
+            at.saturating_duration_since(Instant::now())
+        };
+        running.stop();
+        assert!(left(&running) > running.stop_timeout);
+        running.cut();
+        assert!(left(&running) <= GIVE_UP_AFTER);
+        // a stop that comes later gives no more time
+        running.stop();
+        assert!(left(&running) <= GIVE_UP_AFTER);
     }
 }

@@ -105,11 +105,17 @@ pub struct Hello {
     /// the worker has started its share of this run
     #[prost(bool, tag = "8")]
     pub carrying: bool,
+    /// region or host that the worker runs in, for people; may be empty
+    #[prost(string, tag = "9")]
+    pub place: ::prost::alloc::string::String,
+    /// the worker was not started by the operator: nobody replaces it
+    #[prost(bool, tag = "10")]
+    pub external: bool,
     /// knows Parts
-    #[prost(bool, tag = "9")]
+    #[prost(bool, tag = "11")]
     pub takes_parts: bool,
     /// is about to go: it takes on nothing more
-    #[prost(bool, tag = "10")]
+    #[prost(bool, tag = "12")]
     pub leaving: bool,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

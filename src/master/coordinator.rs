@@ -2,7 +2,7 @@
 //! does no I/O but to its memory, and never waits.
 //!
 //! Read on in `workers` (messages of workers), `operator` (calls of the operator), `load` (the load
-//! from start to end), `one_offs` and `feeding`.
+//! from start to end), `stopping`, `one_offs` and `feeding`.
 
 mod feeding;
 mod load;
@@ -10,6 +10,7 @@ mod losses;
 mod one_offs;
 mod operator;
 mod recovery;
+mod stopping;
 mod workers;
 
 use std::time::{Duration, Instant};
@@ -109,6 +110,8 @@ pub struct Coordinator {
     stopped: Option<Stop>,
     /// Time from the run's zero at which the load was ended before its time.
     cut_at: Option<Duration>,
+    /// Time at which that was done.
+    stopping_since: Option<Instant>,
     roster: Roster,
     /// Parts of the load, each with the process that carries it.
     shares: Shares,
@@ -200,6 +203,7 @@ impl Coordinator {
             clock: None,
             stopped: None,
             cut_at: None,
+            stopping_since: None,
             timeline: Timeline::new(interval),
             blocks,
             judge,
@@ -385,6 +389,7 @@ impl Coordinator {
     /// Has all workers end the load, before its time.
     fn cut_load(&mut self, now: Instant) {
         self.state = MasterState::Stopping;
+        self.begin_stopping(now);
         self.cut_at = self.cut_at.or(Some(self.elapsed(now)));
         self.broadcast(|| Message::Stop(fleet::Stop { at_once: false }));
     }

@@ -19,6 +19,7 @@ use warnings::warnings;
 use super::blocks::Blocks;
 use super::cost;
 use super::judge::Judge;
+use super::places;
 use super::roster::Roster;
 use super::saturation;
 use super::search::Search;
@@ -165,6 +166,7 @@ pub fn build(parts: Parts<'_>) -> RunResult {
             reissued,
         },
         incomplete,
+        fleet: places::fleet(roster),
         series: timeline.points().to_vec(),
         histograms: histogram_results(&merged, &names),
         blocks: if search.is_some() {

@@ -168,6 +168,10 @@ pub struct Instance {
     pub stored: Option<u32>,
     /// Seconds of which only counts came.
     pub folded: u32,
+    /// Region or host, as the process says.
+    pub place: String,
+    /// Time at which its connection ended, if it has not come back.
+    pub left_at: Option<Instant>,
 }
 
 /// Share and id of a process.
@@ -256,6 +260,47 @@ impl Roster {
             .sessions()
             .any(|session| session.index == index && session.instance != instance);
         taken && self.instances.contains_key(&(index, instance.to_owned()))
+    }
+
+    /// Tells whether another process is connected for a share, or may still carry it out since it
+    /// lost its connection within `grace` before `now`.
+    pub fn is_taken(&self, index: u32, instance: &str, grace: Duration, now: Instant) -> bool {
+        let is_held = self
+            .sessions()
+            .any(|session| session.index == index && session.instance != instance);
+        let may_be_at_work = |other: &Instance| {
+            let left_at = other.left_at.filter(|_| other.is_at_work());
+            left_at.is_some_and(|left_at| now.saturating_duration_since(left_at) < grace)
+        };
+        is_held
+            || self
+                .instances
+                .range((index, String::new())..(index + 1, String::new()))
+                .any(|((_, id), other)| id != instance && may_be_at_work(other))
+    }
+
+    /// Notes that a process is there, and its region or host.
+    pub fn note_place(&mut self, index: u32, instance: &str, place: String) {
+        if let Some(instance) = self.instances.get_mut(&(index, instance.to_owned())) {
+            instance.place = place;
+            instance.left_at = None;
+        }
+    }
+
+    /// Sets the time at which a process was lost, for tests: their clocks only go forward.
+    #[cfg(test)]
+    pub fn set_left_at(&mut self, index: u32, instance: &str, at: Option<Instant>) {
+        if let Some(instance) = self.instances.get_mut(&(index, instance.to_owned())) {
+            instance.left_at = at;
+        }
+    }
+
+    /// Every process that measured something, by share, with its region or host.
+    pub fn places(&self) -> impl Iterator<Item = (u32, &str, &Snapshot)> {
+        self.instances
+            .iter()
+            .filter(|(_, instance)| instance.carrying)
+            .map(|((index, _), instance)| (*index, instance.place.as_str(), &instance.snapshot))
     }
 
     /// Seats a connection; a newer one of the same share replaces the older.

@@ -231,7 +231,7 @@ fn create_label(child: Child) -> &'static str {
         Child::Plan => "W2",
         Child::Channel => "W3",
         Child::Policy => "W4",
-        Child::Service => "W5",
+        Child::Service | Child::External => "W5",
         Child::Master => "W6",
         Child::Workers => "W7",
         Child::Report => "W10",

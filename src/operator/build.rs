@@ -21,6 +21,7 @@ use super::decide::Create;
 use super::install_key::InstallKeys;
 use super::plan_file;
 use super::proof::Proofs;
+use crate::crd::spec::ServiceKind;
 use crate::crd::status::RunStatus;
 use crate::crd::{Checked, LoadTest};
 use crate::plan::Auth;
@@ -239,6 +240,7 @@ impl Blueprint<'_> {
             Child::Channel => self.channel(),
             Child::Policy => self.policy(),
             Child::Service => self.service(),
+            Child::External => self.external(),
             Child::Master => self.master(),
             Child::Budget => self.budget(),
             Child::Workers => self.workers(),
@@ -363,15 +365,20 @@ impl Blueprint<'_> {
         });
         let workers =
             json!({"podSelector": {"matchLabels": self.selector(Some(Component::Worker))}});
+        let mut ingress = vec![
+            json!({"from": [workers, operator], "ports": ports(&[CONTROL_PORT])}),
+            json!({"from": self.onlookers(), "ports": ports(&[UI_PORT, ADMIN_PORT])}),
+        ];
+        if self.run.external > 0 {
+            // from anywhere: who has no token is turned away
+            ingress.push(json!({"ports": ports(&[CONTROL_PORT])}));
+        }
         self.object(
             Child::Policy,
             json!({"spec": {
                 "podSelector": {"matchLabels": self.selector(None)},
                 "policyTypes": ["Ingress", "Egress"],
-                "ingress": [
-                    {"from": [workers, operator], "ports": ports(&[CONTROL_PORT])},
-                    {"from": self.onlookers(), "ports": ports(&[UI_PORT, ADMIN_PORT])},
-                ],
+                "ingress": ingress,
                 "egress": self.egress(),
             }}),
         )
@@ -438,6 +445,19 @@ impl Blueprint<'_> {
         self.object(Child::Service, json!({"spec": spec}))
     }
 
+    /// Service by which workers from elsewhere reach the port for workers.
+    fn external(&self) -> Value {
+        let kind = self.test.spec.workers.external.as_ref();
+        let kind = kind.map_or_else(ServiceKind::default, |external| external.service);
+        let spec = json!({
+            "type": kind,
+            "publishNotReadyAddresses": true,
+            "selector": self.selector(Some(Component::Master)),
+            "ports": [service_port("control", CONTROL_PORT, "https")],
+        });
+        self.object(Child::External, json!({"spec": spec}))
+    }
+
     fn master(&self) -> Value {
         let spec = json!({
             "replicas": 1,
@@ -451,7 +471,7 @@ impl Blueprint<'_> {
 
     fn budget(&self) -> Value {
         let spec = json!({
-            "minAvailable": 1 + self.run.workers,
+            "minAvailable": 1 + self.run.pods(),
             "unhealthyPodEvictionPolicy": "AlwaysAllow",
             "selector": {"matchLabels": self.selector(None)},
         });
@@ -472,8 +492,8 @@ impl Blueprint<'_> {
             json!({"operator": "In", "values": [crate::wire::layout::exit::BAD_CONFIG]});
         let spec = json!({
             "completionMode": "Indexed",
-            "completions": self.run.workers,
-            "parallelism": self.run.workers,
+            "completions": self.run.pods(),
+            "parallelism": self.run.pods(),
             "backoffLimitPerIndex": 3,
             "podReplacementPolicy": "Failed",
             "podFailurePolicy": {"rules": [

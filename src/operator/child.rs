@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use kube::api::{ApiResource, GroupVersionKind};
 
+use crate::crd::status::RunStatus;
 use crate::wire::layout::child_name;
 
 /// Label with the id of the run that a child belongs to.
@@ -30,6 +31,8 @@ pub enum Child {
     Policy,
     /// Headless Service of the master.
     Service,
+    /// Service by which workers from elsewhere reach the master; only in runs that have such.
+    External,
     /// Deployment of one master.
     Master,
     /// PodDisruptionBudget over master and workers.
@@ -61,18 +64,19 @@ impl Component {
 
 impl Child {
     /// Every child.
-    pub const ALL: [Child; 8] = [
+    pub const ALL: [Child; 9] = [
         Child::Plan,
         Child::Channel,
         Child::Policy,
         Child::Service,
+        Child::External,
         Child::Master,
         Child::Budget,
         Child::Workers,
         Child::Report,
     ];
 
-    /// Children that a run needs before its grant, in the order in which they are created: keys
+    /// Children that every run needs before its grant, in the order in which they are created: keys
     /// before the Pods that mount them, names before the Pods that look them up.
     pub const FLEET: [Child; 7] = [
         Child::Plan,
@@ -83,6 +87,16 @@ impl Child {
         Child::Budget,
         Child::Workers,
     ];
+
+    /// Children that a run needs before its grant, in the order in which they are created.
+    pub fn fleet(run: &RunStatus) -> Vec<Child> {
+        let mut fleet = Self::FLEET.to_vec();
+        if run.external > 0 {
+            let at = fleet.iter().position(|child| *child == Child::Master);
+            fleet.insert(at.unwrap_or(fleet.len()), Child::External);
+        }
+        fleet
+    }
 
     /// Returns whether a run that has started needs the child to be carried to its end.
     pub fn is_essential(self) -> bool {
@@ -99,6 +113,7 @@ impl Child {
             Child::Plan => "plan",
             Child::Channel => "channel",
             Child::Service | Child::Master => "master",
+            Child::External => "external",
             Child::Workers => "workers",
             Child::Policy | Child::Budget => "fleet",
             Child::Report => "report",
@@ -117,7 +132,7 @@ impl Child {
                 "NetworkPolicy",
                 "networkpolicies",
             ),
-            Child::Service => ("", "v1", "Service", "services"),
+            Child::Service | Child::External => ("", "v1", "Service", "services"),
             Child::Master => ("apps", "v1", "Deployment", "deployments"),
             Child::Budget => (
                 "policy",
@@ -137,6 +152,7 @@ impl Child {
             Child::Channel => "channel",
             Child::Policy | Child::Budget => "fleet",
             Child::Service | Child::Master => Component::Master.label(),
+            Child::External => "external",
             Child::Workers => Component::Worker.label(),
             Child::Report => "report",
         }

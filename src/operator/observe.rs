@@ -249,6 +249,8 @@ struct Lookup {
     test: String,
     uid: String,
     run: String,
+    /// Workers from elsewhere join the run.
+    has_external: bool,
     /// Name of the run's report.
     report: String,
     trust: Trust,
@@ -296,6 +298,7 @@ impl Lookup {
             report: build::report_name(proofs, &uid, &run.id),
             uid,
             run: run.id.clone(),
+            has_external: run.external > 0,
             trust,
         }
     }
@@ -310,6 +313,7 @@ impl Lookup {
         let of_metadata = Child::ALL
             .into_iter()
             .filter(|child| !matches!(child, Child::Channel | Child::Master | Child::Report))
+            .filter(|child| *child != Child::External || self.has_external)
             .map(|child| async move { Ok::<_, ApiError>((child, self.metadata(child).await?)) });
         let (found, master) = tokio::try_join!(try_join_all(of_metadata), self.master())?;
         let refused = master

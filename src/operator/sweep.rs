@@ -59,10 +59,11 @@ pub async fn run(context: &Context, namespace: Option<&str>, stop: CancellationT
 
 /// Children that are swept, the Job first since it makes the load. Reports stay: whoever orphans a
 /// LoadTest's children wants to keep something. Channels go with their plans.
-const SWEPT: [Child; 6] = [
+const SWEPT: [Child; 7] = [
     Child::Workers,
     Child::Master,
     Child::Service,
+    Child::External,
     Child::Policy,
     Child::Budget,
     Child::Plan,

@@ -54,6 +54,7 @@ impl std::fmt::Display for Reference {
 pub struct Inputs {
     values: HashMap<(Kind, String, String), Vec<u8>>,
     folder: Option<PathBuf>,
+    is_confined: bool,
 }
 
 impl Inputs {
@@ -76,6 +77,16 @@ impl Inputs {
     /// Folder that relative paths of the test start from, if there is one.
     pub fn folder(&self) -> Option<&Path> {
         self.folder.as_deref()
+    }
+
+    /// Has files read only below the folder, wherever the paths of the test lead.
+    pub fn confine(&mut self) {
+        self.is_confined = true;
+    }
+
+    /// Folder below which all files must lie; `None` if they may lie anywhere.
+    pub fn confined_to(&self) -> Option<&Path> {
+        self.folder().filter(|_| self.is_confined)
     }
 
     /// Bytes of a reference; `None` if they are missing.

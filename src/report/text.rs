@@ -8,6 +8,7 @@
 //! every report, and what would be left to them is one `format!` with a width.
 
 mod capacity;
+mod fleet;
 mod page;
 mod run;
 mod steps;
@@ -63,6 +64,7 @@ pub fn render(result: &RunResult, style: Style) -> String {
         page.records(&result.records);
         page.errors(&result.errors);
         page.feeders(&result.feeders);
+        page.fleet(&result.fleet);
         page.generator(result);
     }
     page.remarks(result);

@@ -36,7 +36,9 @@ fn install(format: Format, default: &str) {
     let terminal = std::io::stderr().is_terminal();
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr);
+        .with_writer(std::io::stderr)
+        // without a standard error there is nobody to tell, and to try would panic
+        .log_internal_errors(false);
     let json = format == Format::Json || format == Format::Auto && !terminal;
     // fails only when a subscriber is set already, which is then the one to keep
     let _ = if json {

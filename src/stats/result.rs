@@ -88,6 +88,9 @@ pub struct RunResult {
     /// Samples that were lost with a master; `None` if none were.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub incomplete: Option<Incomplete>,
+    /// Measurements of each worker, and the place where it ran.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub fleet: Vec<WorkerResult>,
     /// Rows given out, of feeders whose rows all workers share.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub feeders: Vec<FeederResult>,
@@ -600,6 +603,22 @@ pub struct Incomplete {
     pub workers: u32,
     /// Requests that they had reported.
     pub requests: u64,
+}
+
+/// Measurements of one worker.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct WorkerResult {
+    /// Share of the worker, from 0.
+    pub worker: u32,
+    /// Region or host that it ran in, as it said itself; may be empty.
+    pub place: String,
+    /// Finished requests of the measured part.
+    pub requests: u64,
+    /// Finished requests that failed.
+    pub failures: u64,
+    /// 95th percentile of the latency of those that succeeded, in microseconds.
+    pub p95: u64,
 }
 
 /// Rows that the master gave out to workers, each at most once.

@@ -27,6 +27,9 @@ pub const TLS_DIR: &str = "/etc/starling/tls";
 /// Mount of the master's emptyDir: survives a restart of the container, not a new Pod.
 pub const STATE_DIR: &str = "/var/lib/starling";
 
+/// Variable with the region or host of a worker, which results show.
+pub const REGION: &str = "STARLING_REGION";
+
 /// Keys of the channel Secret, hence file names.
 pub mod channel {
     /// PEM certificate of the run's own authority.

@@ -57,6 +57,58 @@ impl WorkerKey {
     }
 }
 
+/// Token by which a worker joins a run from elsewhere, as a line of a token file: `RUN/INDEX.PROOF`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct JoinToken {
+    /// Id of the run.
+    pub run: String,
+    /// Index of the worker that the token lets in.
+    pub index: u32,
+    /// Token that the worker shows to the master.
+    pub token: String,
+}
+
+impl std::fmt::Debug for JoinToken {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "JoinToken({}, worker {})", self.run, self.index)
+    }
+}
+
+impl std::fmt::Display for JoinToken {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.run, self.token)
+    }
+}
+
+impl JoinToken {
+    /// Reads a line of a token file; `None` for one that is no token.
+    pub fn parse(line: &str) -> Option<Self> {
+        let (run, token) = line.trim().split_once('/')?;
+        let is_id = |c: char| c.is_ascii_alphanumeric() || c == '-';
+        if run.is_empty() || !run.chars().all(is_id) {
+            return None;
+        }
+        Some(Self {
+            run: run.to_owned(),
+            index: index_of(token)?,
+            token: token.to_owned(),
+        })
+    }
+
+    /// Reads a token file: a token a line, all of one run; empty lines and those that begin with
+    /// `#` are left out. `None` for a file without a token, with another line or with two runs.
+    pub fn parse_file(text: &str) -> Option<Vec<Self>> {
+        let lines = text
+            .lines()
+            .map(str::trim)
+            .filter(|line| !line.is_empty() && !line.starts_with('#'));
+        let tokens: Vec<Self> = lines.map(Self::parse).collect::<Option<_>>()?;
+        let first = tokens.first()?;
+        let is_one_run = tokens.iter().all(|token| token.run == first.run);
+        is_one_run.then_some(tokens)
+    }
+}
+
 /// Returns the index that a token speaks of, whether it is genuine or not; `None` for a token
 /// without one, as workers of older releases had.
 pub fn index_of(token: &str) -> Option<u32> {
@@ -86,6 +138,28 @@ mod tests {
         for none in ["", ".", "3", "3.", "\u{fc}.x"] {
             assert_eq!(key.admits(none.as_bytes()), None, "{none}");
         }
+    }
+
+    #[test]
+    fn a_token_file_holds_tokens_of_one_run_and_nothing_else() {
+        let key = WorkerKey::new([7; 32]);
+        let of = |run: &str, index: u32| JoinToken {
+            run: run.to_owned(),
+            index,
+            token: key.token(index),
+        };
+        let text = format!("# of two workers\n\n{}\n {} \n", of("r-1", 4), of("r-1", 5));
+        assert_eq!(
+            JoinToken::parse_file(&text),
+            Some(vec![of("r-1", 4), of("r-1", 5)])
+        );
+        let two_runs = format!("{}\n{}", of("r-1", 4), of("r-2", 5));
+        let no_index = "r-1/token".to_owned();
+        let no_id = format!("../{}", key.token(1));
+        for bad in [two_runs, no_index, no_id, String::new(), "# none\n".into()] {
+            assert_eq!(JoinToken::parse_file(&bad), None, "{bad}");
+        }
+        assert!(!format!("{:?}", of("r-1", 4)).contains(&key.token(4)));
     }
 
     #[test]

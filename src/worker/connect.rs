@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
-use tonic::{Request, Status};
+use tonic::{Code, Request, Status};
 
 use super::{End, Options, Worker};
 use crate::engine::look_up_host;
@@ -73,6 +73,8 @@ pub enum ConnectError {
         address: SocketAddr,
         /// The error and its causes.
         message: String,
+        /// The other side does not prove that it is the master of the run.
+        is_untrusted: bool,
     },
     /// The master turned the stream away, such as for a wrong token.
     #[error("the master at {address} answered {status}")]
@@ -94,12 +96,27 @@ impl ConnectError {
 /// Messages of the master; ends when the connection does.
 type Inbound = Pin<Box<dyn Stream<Item = FromMaster> + Send>>;
 
+/// Master to dial, and what shows each side who the other is.
+pub struct Target<'a> {
+    /// HOST:PORT of the master.
+    pub master: &'a str,
+    /// Id of the run.
+    pub run: &'a str,
+    /// Certificate of the run's authority, as PEM.
+    pub ca: &'a str,
+    /// Token of the worker.
+    pub token: &'a str,
+}
+
 /// All that is needed to dial the master of a run.
 pub struct Connector {
     host: String,
     port: u16,
     tls: ClientTlsConfig,
     authorization: MetadataValue<Ascii>,
+    /// Ends the worker when the master does not prove who it is, or does not know the token. In a
+    /// cluster another master may come.
+    is_strict: bool,
     /// Number of dials so far, so that a master that turned this worker away is not always the
     /// first.
     turn: std::sync::atomic::AtomicUsize,
@@ -113,18 +130,8 @@ impl Connector {
             let path = options.channel.join(name);
             std::fs::read_to_string(&path).map_err(|source| ConnectError::Read { path, source })
         };
-        let parts = options.master.rsplit_once(':');
-        let Some((host, port)) = parts.and_then(|(host, port)| Some((host, port.parse().ok()?)))
-        else {
-            return Err(ConnectError::Address {
-                master: options.master.clone(),
-            });
-        };
         let ca = read(channel::CA)?;
         checksum::check(&options.sha256, channel::CA, ca.as_bytes())?;
-        let tls = ClientTlsConfig::new()
-            .ca_certificate(Certificate::from_pem(ca))
-            .domain_name(server_name(&options.run));
         let token = read(channel::WORKER_TOKEN)?;
         let token = token.trim();
         // a token without an index is the one of all workers, as older releases had it
@@ -132,17 +139,61 @@ impl Connector {
             let index = options.index;
             return Err(ConnectError::OtherIndex { of, index });
         }
+        let target = Target {
+            master: &options.master,
+            run: &options.run,
+            ca: &ca,
+            token,
+        };
+        let connector = Self::to(&target)?;
+        Ok(Self {
+            is_strict: false,
+            ..connector
+        })
+    }
+
+    /// Makes the connector of a worker that gives up where it is not wanted. Fails for an address
+    /// that is none, and for a token that no header may have.
+    pub(super) fn to(target: &Target<'_>) -> Result<Self, ConnectError> {
+        let Target {
+            master,
+            run,
+            ca,
+            token,
+        } = target;
+        let parts = master.rsplit_once(':');
+        let Some((host, port)) = parts.and_then(|(host, port)| Some((host, port.parse().ok()?)))
+        else {
+            return Err(ConnectError::Address {
+                master: (*master).to_owned(),
+            });
+        };
+        let tls = ClientTlsConfig::new()
+            .ca_certificate(Certificate::from_pem(ca))
+            .domain_name(server_name(run));
         let mut authorization: MetadataValue<Ascii> = format!("Bearer {token}")
             .parse()
             .map_err(|_| ConnectError::Token)?;
         authorization.set_sensitive(true);
         Ok(Self {
-            host: host.to_owned(),
+            // as an IPv6 address stands in a URL
+            host: host.trim_matches(['[', ']']).to_owned(),
             port,
             tls,
             authorization,
+            is_strict: true,
             turn: Default::default(),
         })
+    }
+
+    /// Returns whether no further try makes an error right.
+    pub(super) fn is_final(&self, error: &ConnectError) -> bool {
+        self.is_strict
+            && match error {
+                ConnectError::Join { status, .. } => status.code() == Code::Unauthenticated,
+                ConnectError::Dial { is_untrusted, .. } => *is_untrusted,
+                _ => false,
+            }
     }
 
     /// Opens a stream with the first master that answers. The worker goes on working meanwhile.
@@ -184,6 +235,7 @@ impl Connector {
         let failed = |e: tonic::transport::Error| ConnectError::Dial {
             address,
             message: with_causes(&e),
+            is_untrusted: is_untrusted(&e),
         };
         let channel: Channel = Endpoint::from_shared(format!("https://{address}"))
             .map_err(failed)?
@@ -268,6 +320,23 @@ impl Worker {
             self.work_without_master(Duration::from_millis(200)).await;
         }
     }
+}
+
+/// Returns whether an error is that of a certificate that does not prove what it should.
+fn is_untrusted(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut cause = Some(error);
+    while let Some(inner) = cause {
+        let wrapped = inner
+            .downcast_ref::<std::io::Error>()
+            .and_then(|io| io.get_ref())
+            .and_then(|inner| inner.downcast_ref::<rustls::Error>());
+        let tls = inner.downcast_ref::<rustls::Error>().or(wrapped);
+        if let Some(rustls::Error::InvalidCertificate(_)) = tls {
+            return true;
+        }
+        cause = inner.source();
+    }
+    false
 }
 
 /// Joins an error and its causes; tonic alone says "transport error".

@@ -3,6 +3,7 @@
 use std::io::ErrorKind;
 use std::path::PathBuf;
 
+use crate::engine::below;
 use crate::plan::{Inputs, Plan};
 use crate::wire::layout;
 
@@ -11,6 +12,9 @@ use crate::wire::layout;
 pub enum InputSource {
     /// Folder into which the kubelet mounts Secrets and ConfigMaps.
     Folder(PathBuf),
+    /// Folder of a worker that joined from elsewhere, laid out alike: nothing outside of it is
+    /// read, whatever the test and the links in it say. `None`: nothing at all is read.
+    Confined(Option<PathBuf>),
     /// Values that the command line has read.
     Values(Inputs),
 }
@@ -18,14 +22,24 @@ pub enum InputSource {
 impl InputSource {
     /// Reads all that is there now; what is missing shows when the share is prepared.
     pub fn read(&self, plan: &Plan) -> Inputs {
-        let folder = match self {
-            InputSource::Values(inputs) => return inputs.clone(),
-            InputSource::Folder(folder) => folder,
-        };
         let mut inputs = Inputs::default();
+        let (folder, is_confined) = match self {
+            InputSource::Values(inputs) => return inputs.clone(),
+            InputSource::Folder(folder) => (folder, false),
+            InputSource::Confined(Some(folder)) => (folder, true),
+            InputSource::Confined(None) => return inputs,
+        };
         inputs.set_folder(folder.join(layout::FILES));
+        if is_confined {
+            inputs.confine();
+        }
         for reference in plan.references() {
-            match std::fs::read(folder.join(layout::input_path(reference))) {
+            let path = folder.join(layout::input_path(reference));
+            let path = match is_confined {
+                true => below(folder, &path),
+                false => Ok(path),
+            };
+            match path.and_then(std::fs::read) {
                 Ok(value) => inputs.insert(reference.kind, &reference.name, &reference.key, value),
                 Err(e) if e.kind() == ErrorKind::NotFound => tracing::debug!("{reference}: {e}"),
                 // the master is told that the value is missing, so the log must say what is wrong
@@ -64,5 +78,16 @@ mod tests {
         std::fs::create_dir_all(folder.path().join("secret/databricks")).unwrap();
         std::fs::write(folder.path().join("secret/databricks/pat"), "dapi").unwrap();
         assert_eq!(source.read(&plan).get(&wanted), Some(&b"dapi"[..]));
+        let confined = InputSource::Confined(Some(folder.path().to_owned()));
+        assert_eq!(confined.read(&plan).get(&wanted), Some(&b"dapi"[..]));
+
+        // a link that leads out gives nothing
+        let outside = tempfile::NamedTempFile::new().unwrap();
+        std::fs::remove_file(folder.path().join("secret/databricks/pat")).unwrap();
+        let link = folder.path().join("secret/databricks/pat");
+        std::os::unix::fs::symlink(outside.path(), link).unwrap();
+        assert!(source.read(&plan).get(&wanted).is_some());
+        assert_eq!(confined.read(&plan).get(&wanted), None);
+        assert_eq!(InputSource::Confined(None).read(&plan).get(&wanted), None);
     }
 }

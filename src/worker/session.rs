@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 
 use super::inputs::InputSource;
 use super::one_off::OneOffs;
-use super::preparation::{prepare_again, prepare_now, problems};
+use super::preparation::{PREPARE_EVERY, Preparation, problems};
 use super::work::{Interval, Work};
 use crate::engine::{
     Assignment, Demand, FeedData, Lease, PrepareError, Prepared, RequestLogSink, uptime_micros,
@@ -23,6 +23,9 @@ use crate::wire::layout::{RUN_FILE, RunFile};
 
 /// Longest time between two looks at the lease.
 const LOOK_AT_LEASE: Duration = Duration::from_millis(250);
+/// Time in which a master must take a message when many wait for it already; its connection is
+/// given up then.
+const SEND_WITHIN: Duration = Duration::from_secs(20);
 
 /// Reasons why a session ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,6 +56,10 @@ pub struct Identity {
     pub instance: String,
     /// Cores that the load may use.
     pub cores: usize,
+    /// Region or host, for people; empty if unknown.
+    pub place: String,
+    /// True for a worker that joined from elsewhere.
+    pub external: bool,
 }
 
 impl Identity {
@@ -63,6 +70,22 @@ impl Identity {
             index,
             instance: format!("{:016x}", rand::random::<u64>()),
             cores,
+            place: String::new(),
+            external: false,
+        }
+    }
+
+    /// Sets the region or host.
+    pub fn in_place(self, place: &str) -> Self {
+        let place = place.to_owned();
+        Self { place, ..self }
+    }
+
+    /// Makes it the identity of a worker that joins from elsewhere.
+    pub fn external(self) -> Self {
+        Self {
+            external: true,
+            ..self
         }
     }
 }
@@ -90,8 +113,12 @@ pub struct Worker {
     snapshot_format: u64,
     /// Hashes of which that of the plan is compared; without any, every plan is taken.
     hashes: Vec<FileHash>,
+    /// True if the run that was sent is one of a cluster.
+    is_in_cluster: bool,
     plan: Option<Arc<Plan>>,
     stage: Stage,
+    /// Preparation of the plan, while there is no share yet.
+    preparation: Preparation,
     /// Kept for one-offs that come when the load is over.
     prepared: Option<Arc<Prepared>>,
     one_offs: OneOffs,
@@ -107,7 +134,9 @@ pub struct Worker {
     /// Time until which load may be made; it runs from the sending of what a master says it heard
     /// last.
     lease: Lease,
-    /// Time at which Hello was sent on this connection, by the same clock.
+    /// Time of the last message of a master.
+    last_message_at: Instant,
+    /// Time at which Hello was sent on this connection, by the same clock as the lease.
     hello_at: u64,
     /// Set when the worker was told to go: it leaves as soon as a master holds all that was
     /// measured.
@@ -137,8 +166,10 @@ impl Worker {
             epoch: 0,
             snapshot_format: 0,
             hashes: vec![],
+            is_in_cluster: false,
             plan: None,
             stage: Stage::Unprepared,
+            preparation: Preparation::default(),
             prepared: None,
             one_offs: OneOffs::default(),
             feeders: vec![],
@@ -146,6 +177,7 @@ impl Worker {
             warnings: vec![],
             reserved: BTreeMap::new(),
             lease: Lease::default(),
+            last_message_at: Instant::now(),
             hello_at: 0,
             leaving: false,
         }
@@ -227,6 +259,28 @@ impl Worker {
         }
     }
 
+    /// Tells whether a share was started.
+    pub(super) fn is_carrying(&self) -> bool {
+        matches!(self.stage, Stage::Carrying(_))
+    }
+
+    /// Sets the index under which the next connection is made. One that carries a share keeps it.
+    pub(super) fn take_index(&mut self, index: u32) {
+        if !self.is_carrying() {
+            self.identity.index = index;
+        }
+    }
+
+    /// Tells whether the run is one of a cluster, whose master may come back after a loss.
+    pub(super) fn is_in_cluster(&self) -> bool {
+        self.is_in_cluster
+    }
+
+    /// Time since a master was last heard; `None` before the first.
+    pub(super) fn silence(&self) -> Option<Duration> {
+        self.plan.as_ref().map(|_| self.last_message_at.elapsed())
+    }
+
     /// The share under way or over, if it was started.
     pub(super) fn work(&mut self) -> Option<&mut Work> {
         match &mut self.stage {
@@ -242,6 +296,8 @@ impl Worker {
             index,
             instance,
             cores,
+            place,
+            external,
         } = &self.identity;
         fleet::Hello {
             protocol: PROTOCOL_VERSION,
@@ -251,7 +307,9 @@ impl Worker {
             instance: instance.clone(),
             cores: *cores as u32,
             epoch: self.epoch,
-            carrying: matches!(self.stage, Stage::Carrying(_)),
+            carrying: self.is_carrying(),
+            place: place.clone(),
+            external: *external,
             takes_parts: true,
             leaving: self.leaving,
         }
@@ -262,7 +320,6 @@ impl Worker {
         &mut self,
         inbound: &mut (impl Stream<Item = FromMaster> + Unpin),
     ) -> Event {
-        let unprepared = matches!(self.stage, Stage::Unprepared);
         let one_offs = &mut self.one_offs;
         match &mut self.stage {
             Stage::Carrying(work) => {
@@ -277,7 +334,7 @@ impl Worker {
             }
             Stage::Unprepared | Stage::Prepared(_) => tokio::select! {
                 message = inbound.next() => received(message),
-                outcome = prepare_again(self.plan.clone(), &self.inputs, (self.request_log.as_ref(), &self.lease)), if unprepared => Event::Prepared(outcome),
+                outcome = self.preparation.outcome() => Event::Prepared(outcome),
                 done = one_offs.next() => Event::Done(done),
             },
         }
@@ -380,7 +437,7 @@ impl Worker {
         }
     }
 
-    /// Tells the master all that was measured, or prepares the plan that it sent.
+    /// Tells the master all that was measured, or has the plan prepared that it sent.
     async fn on_welcome(
         &mut self,
         welcome: fleet::Welcome,
@@ -417,22 +474,27 @@ impl Worker {
                 .map_err(|e| refused(format!("the master's plan: {e}")))?;
             let file: RunFile = serde_json::from_str(&welcome.run_file)
                 .map_err(|e| refused(format!("the master's plan cannot be read: {e}")))?;
+            if self.identity.external {
+                self.grace = file.grace;
+            }
+            self.is_in_cluster = file.namespace.is_some();
             self.plan = Some(Arc::new(file.plan));
         }
         match &self.stage {
-            Stage::Prepared(_) => self.send_ready(outbound).await,
-            _ => {
-                self.report_preparation(
-                    prepare_now(
-                        self.plan.clone(),
-                        &self.inputs,
-                        (self.request_log.as_ref(), &self.lease),
-                    )
-                    .await,
-                    outbound,
-                )
-                .await
-            }
+            Stage::Prepared(_) => return self.send_ready(outbound).await,
+            // one that was begun for another connection goes on
+            _ if self.preparation.is_under_way() => {}
+            _ => self.prepare_after(Duration::ZERO),
+        }
+        Ok(())
+    }
+
+    /// Begins to prepare the plan after a pause; its outcome comes as an event.
+    fn prepare_after(&mut self, pause: Duration) {
+        if let Some(plan) = self.plan.clone() {
+            let inputs = self.inputs.clone();
+            let outside = (self.request_log.clone(), self.lease.clone());
+            self.preparation.begin(plan, inputs, outside, pause);
         }
     }
 
@@ -454,6 +516,7 @@ impl Worker {
             }
             Err(e) => {
                 tracing::warn!("not ready: {e}");
+                self.prepare_after(PREPARE_EVERY);
                 send(
                     outbound,
                     Message::NotReady(fleet::NotReady {
@@ -558,6 +621,9 @@ impl Worker {
 
     /// Takes in up to when a master has heard this worker; `heard` is 0 where it does not say.
     fn renew_lease(&mut self, heard: u64, message: &from_master::Message) {
+        if !matches!(message, from_master::Message::Refused(_)) {
+            self.last_message_at = Instant::now();
+        }
         // a master of an older release counts from its own word
         let heard = if heard == 0 { uptime_micros() } else { heard };
         match message {
@@ -615,13 +681,17 @@ fn received(message: Option<FromMaster>) -> Event {
 }
 
 async fn send(outbound: &mpsc::Sender<FromWorker>, message: Message) -> Result<(), End> {
-    outbound
-        .send(FromWorker {
-            message: Some(message),
-            sent_micros: uptime_micros(),
-        })
-        .await
-        .map_err(|_| End::Lost)
+    let message = FromWorker {
+        message: Some(message),
+        sent_micros: uptime_micros(),
+    };
+    match tokio::time::timeout(SEND_WITHIN, outbound.send(message)).await {
+        Ok(sent) => sent.map_err(|_| End::Lost),
+        Err(_) => {
+            tracing::warn!("the master takes no messages; looking for another");
+            Err(End::Lost)
+        }
+    }
 }
 
 async fn send_all(
@@ -633,3 +703,6 @@ async fn send_all(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -322,7 +322,7 @@ impl Work {
     }
 
     /// Stops the load; `at_once` cuts running iterations instead of letting them end.
-    pub fn stop(&self, at_once: bool) {
+    pub fn stop(&mut self, at_once: bool) {
         if at_once {
             self.running.cut();
         } else {

@@ -81,6 +81,7 @@ metadata: {{name: canaries}}
 spec:
   target: {{url: "http://{address}"}}
   samples: {{rate: 100%}}
+  run: {{maxFailures: 100%}}
   variablesFrom: {{password: {{secretKeyRef: {{name: robot, key: password}}}}}}
   setup:
   - {{name: make, http: {{path: /setup}}, extract: {{ticket: {{jsonPath: $.ticket}}}}}}

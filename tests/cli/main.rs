@@ -15,6 +15,7 @@ use serde_json::Value;
 
 mod canary;
 mod program;
+mod stopping;
 #[path = "../shared/unhurried.rs"]
 mod unhurried;
 

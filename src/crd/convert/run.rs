@@ -16,13 +16,30 @@ const OPEN_ENDED: Duration = Duration::from_secs(2 * 3600);
 /// Most workers of a fleet.
 pub const MAX_WORKERS: u32 = 2_000;
 
-/// Checks the volumes of the workers and returns how many workers there are.
+/// Checks the volumes and the number of the workers, and returns how many there are in the cluster.
 pub(super) fn check_workers(
     workers: &WorkersSpec,
     populations: &[Population],
     problems: &mut Problems,
 ) -> u32 {
     check_volumes(&workers.volumes, problems);
+    let count = count_workers(workers, populations, problems);
+    let all = count.saturating_add(workers.elsewhere());
+    if workers.external.is_some() && (workers.elsewhere() == 0 || all > MAX_WORKERS) {
+        problems.add(
+            "spec.workers.external.replicas",
+            format!("must be at least 1, and {MAX_WORKERS} at most together with the others"),
+        );
+    }
+    count
+}
+
+/// Returns how many workers there are in the cluster.
+fn count_workers(
+    workers: &WorkersSpec,
+    populations: &[Population],
+    problems: &mut Problems,
+) -> u32 {
     let Some(most) = &workers.per_worker else {
         if !(1..=MAX_WORKERS).contains(&workers.replicas) {
             problems.add(
@@ -220,6 +237,11 @@ mod tests {
         assert!(said.contains("spec.workers.perWorker.maxUsers"), "{said}");
         let said = problem(load.clone(), json!({"perWorker": {}}));
         assert!(said.contains("needs maxUsers or maxRate"), "{said}");
+        for external in [0, 1_999] {
+            let workers = json!({"replicas": 2, "external": {"replicas": external}});
+            let said = problem(load.clone(), workers);
+            assert!(said.contains("spec.workers.external.replicas"), "{said}");
+        }
         for replicas in [0, 2001] {
             let said = problem(load.clone(), json!({"replicas": replicas}));
             assert!(said.contains("spec.workers.replicas"), "{said}");

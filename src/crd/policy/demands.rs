@@ -23,12 +23,19 @@ pub fn demands(spec: &LoadTestSpec, checked: &Checked) -> Vec<Demand> {
         volumes: _,
         resources: _,
         pod,
+        external,
     } = &spec.workers;
     let path = match per_worker {
         Some(_) => "spec.workers.perWorker",
         None => "spec.workers.replicas",
     };
     add(&mut all, path, Wanted::Workers(checked.workers));
+    // those elsewhere count with the others
+    if external.is_some() {
+        let workers = checked.workers.saturating_add(spec.workers.elsewhere());
+        let path = "spec.workers.external.replicas";
+        add(&mut all, path, Wanted::Workers(workers));
+    }
     add_pod("spec.workers.pod", pod.as_ref(), &mut all);
     let MasterSpec {
         resources: _,
@@ -321,6 +328,17 @@ mod tests {
             refused(json!({"maxRate": 10, "maxUsers": 5}), throttled),
             [] as [&str; 0]
         );
+    }
+
+    #[test]
+    fn workers_elsewhere_count_with_those_of_the_cluster() {
+        let change = json!({"workers": {"replicas": 2, "external": {"replicas": 2}}});
+        let policy = json!({"maxWorkers": 3});
+        assert_eq!(
+            refused(policy, change.clone()),
+            ["spec.workers.external.replicas"]
+        );
+        assert_eq!(refused(json!({"maxWorkers": 4}), change), [] as [&str; 0]);
     }
 
     #[test]

@@ -43,6 +43,42 @@ pub struct WorkersSpec {
     /// Labels, annotations and scheduling of the workers' Pods.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pod: Option<PodSpec>,
+    /// Further workers that run elsewhere, such as on other machines or in other clusters, and join
+    /// the run by themselves: `starling join` says how. The load is divided among all workers, and
+    /// a run starts when all have joined. A change starts no run and acts on the next one; a run
+    /// without a cluster leaves it out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub external: Option<ExternalWorkersSpec>,
+}
+
+/// Workers that run elsewhere.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ExternalWorkersSpec {
+    /// Number of workers that are waited for.
+    #[schemars(range(min = 1, max = 1000))]
+    pub replicas: u32,
+    /// Kind of the Service by which they reach the master's port for workers, and no other port.
+    #[serde(default)]
+    pub service: ServiceKind,
+}
+
+/// Kind of a Service that is reached from outside of the cluster.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum ServiceKind {
+    /// A port of every node.
+    #[default]
+    NodePort,
+    /// A load balancer of the platform.
+    LoadBalancer,
+}
+
+impl WorkersSpec {
+    /// Number of workers that run elsewhere.
+    pub fn elsewhere(&self) -> u32 {
+        self.external
+            .as_ref()
+            .map_or(0, |external| external.replicas)
+    }
 }
 
 impl Default for WorkersSpec {
@@ -56,6 +92,7 @@ impl Default for WorkersSpec {
             volumes: vec![],
             resources: ResourcesSpec::default(),
             pod: None,
+            external: None,
         }
     }
 }

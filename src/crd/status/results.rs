@@ -332,6 +332,10 @@ pub struct ResultWorkersStatus {
     /// Iterations of a fixed number that were given out again after the loss of a worker.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reissued: Option<u64>,
+    /// Regions or hosts that the workers ran in, at most 8, those with the most requests first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8), extend("x-kubernetes-list-type" = "atomic"))]
+    pub places: Vec<PlaceStatus>,
 }
 
 /// Samples that only a master had when its Pod was lost.
@@ -342,4 +346,19 @@ pub struct IncompleteStatus {
     pub workers: u32,
     /// Requests that they had reported.
     pub requests: u64,
+}
+
+/// Workers of one region or host.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct PlaceStatus {
+    /// Name of the region or host.
+    #[schemars(length(max = 63))]
+    pub name: String,
+    /// Number of workers.
+    pub workers: u32,
+    /// Finished requests.
+    pub requests: u64,
+    /// Requests that failed.
+    pub failures: u64,
 }

@@ -29,6 +29,9 @@ use rand_xoshiro::rand_core::{Rng, SeedableRng};
 /// Most requests that wait for the writing thread; if it falls behind, further ones are left out.
 const QUEUED: usize = 64;
 
+/// Longest wait for the writing thread at the end of the program.
+const CLOSE_WITHIN: Duration = Duration::from_secs(3);
+
 /// Number mixed into a shard's seed, so that its other random numbers do not depend on whether
 /// requests are logged.
 const STREAM: u64 = 0x5a4d_504c_4553_0001;
@@ -161,17 +164,30 @@ impl RequestLogWriter {
         }
     }
 
-    /// Waits until all entries handed over are written, and returns the counts.
+    /// Waits until all entries handed over are written, and returns the counts. What nobody has
+    /// taken within [`CLOSE_WITHIN`], as from a pipe that is not read, is left behind.
     pub fn close(self) -> Arc<RequestLogCounts> {
         let Self {
             queue,
             writer,
             written,
         } = self;
-        // either may have ended by itself: a panic there was printed, and load is not to suffer
-        // from it
-        let _ = queue.send(Message::End);
-        let _ = writer.join();
+        let (done, ended) = sync_channel(1);
+        let wait = move || {
+            // either may have ended by itself: a panic there was printed, and load is not to
+            // suffer from it
+            let _ = queue.send(Message::End);
+            let _ = writer.join();
+            // nobody may be waiting any more
+            let _ = done.send(());
+        };
+        let waiting = std::thread::Builder::new()
+            .name("samples-end".into())
+            .spawn(wait);
+        if waiting.is_ok() {
+            // an error means that the time is over
+            let _ = ended.recv_timeout(CLOSE_WITHIN);
+        }
         written
     }
 }

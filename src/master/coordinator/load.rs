@@ -177,6 +177,9 @@ impl Coordinator {
     /// Checks whether a worker may be making load of which nothing was heard yet. One that has been
     /// connected for a while is given up when its time to stop is over.
     fn awaits_samples(&self, now: Instant) -> bool {
+        if self.gives_up_workers(now) {
+            return false;
+        }
         let is_overdue = self
             .end_of_load()
             .is_some_and(|end| self.elapsed(now) >= end + self.file.plan.stop_timeout + LAST_WORD);

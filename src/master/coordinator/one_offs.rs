@@ -192,7 +192,7 @@ impl Coordinator {
             return self.finish(ending);
         }
         self.state = MasterState::Stopping;
-        let patience = self.file.plan.stop_timeout + ANSWER;
+        let patience = self.time_to_close(self.file.plan.stop_timeout + ANSWER, now);
         self.one_offs.closing = Some(Closing {
             ending,
             until: now + patience,

@@ -1,6 +1,8 @@
 //! How a run is conducted through losses and restarts, with a clock of the tests' own.
 
+mod external;
 mod losses;
+mod stopping;
 mod verdicts;
 
 use serde_json::json;

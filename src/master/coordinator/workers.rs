@@ -10,8 +10,11 @@ use super::{Clock, Coordinator};
 use crate::stats::Snapshot;
 use crate::stats::snapshot::{FORMAT, tells_offered_load};
 use crate::wire::PROTOCOL_VERSION;
-use crate::wire::control::{MAX_PROBLEMS, MasterState, ProblemKind, short};
+use crate::wire::control::{MAX_PROBLEMS, MasterState, ProblemKind, plain, short};
 use crate::wire::fleet::{self, FromMaster, from_master::Message, from_worker};
+
+/// Most characters of a worker's region or host.
+const MAX_PLACE: usize = 63;
 
 impl Coordinator {
     /// Takes in a worker by its first message. Gives its connection a number, or says why it is
@@ -26,6 +29,19 @@ impl Coordinator {
             return Err(fleet::Refused {
                 reason,
                 permanent: true,
+            });
+        }
+        // nobody replaces a worker from elsewhere, so a second one of its index is one too many
+        let grace = self.file.grace;
+        let is_taken = || {
+            self.roster
+                .is_taken(hello.index, &hello.instance, grace, now)
+        };
+        if hello.external && is_taken() {
+            let reason = format!("share {} is taken by another worker", hello.index);
+            return Err(fleet::Refused {
+                reason,
+                permanent: false,
             });
         }
         if self.roster.is_superseded(hello.index, &hello.instance) {
@@ -52,6 +68,8 @@ impl Coordinator {
             session.send(Message::Release(fleet::Release {}));
         }
         self.roster.take_seat(session);
+        let place = plain(&hello.place, MAX_PLACE);
+        self.roster.note_place(hello.index, &hello.instance, place);
         if hello.carrying {
             self.roster.mark_carrying(hello.index, &hello.instance);
         }
@@ -125,10 +143,10 @@ impl Coordinator {
 
     /// Frees the seat of a connection that has ended.
     pub fn leave(&mut self, id: SessionId, now: Instant) {
-        let at_work = self
-            .roster
-            .instance(id)
-            .is_some_and(|instance| instance.carrying && !instance.last);
+        let at_work = self.roster.instance(id).is_some_and(|instance| {
+            instance.left_at = Some(now);
+            instance.carrying && !instance.last
+        });
         if let Some(index) = self.roster.leave(id, now).filter(|_| at_work) {
             self.event(&format!("worker {index} lost its connection"));
         }

@@ -11,7 +11,7 @@ use super::quantity::smaller;
 use crate::crd::spec::{MasterTlsSpec, PodSpec, ResourcesSpec, TolerationSpec, VolumeSpec};
 use crate::plan::{Kind, duration};
 use crate::wire::layout::{
-    ADMIN_PORT, CHANNEL_DIR, CONTROL_PORT, FILES, INPUTS_DIR, RUN_DIR, RUN_FILE, STATE_DIR,
+    ADMIN_PORT, CHANNEL_DIR, CONTROL_PORT, FILES, INPUTS_DIR, REGION, RUN_DIR, RUN_FILE, STATE_DIR,
     TLS_DIR, UI_PORT, channel as keys, child_name, input_kind,
 };
 
@@ -179,6 +179,11 @@ impl Blueprint<'_> {
         let container = json!({
             "name": Component::Worker.label(),
             "args": args,
+            // results say where each worker ran
+            "env": [{
+                "name": REGION,
+                "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}},
+            }],
             "volumeMounts": volume_mounts,
         });
         let spec = &self.test.spec.workers;

@@ -1,5 +1,6 @@
 //! What the objects of a run hold, and what they must not.
 
+mod external;
 mod network;
 
 use std::sync::Arc;
@@ -64,7 +65,7 @@ fn fleet_of(test: &LoadTest, run: RunStatus, settings: &Settings) -> Vec<(Child,
     let result = fixture::result();
     let fleet = Create::Fleet {
         run: run.clone(),
-        children: Child::FLEET.to_vec(),
+        children: Child::fleet(&run),
         checked: Arc::new(check(&test.spec).unwrap()),
     };
     let report = Create::Report {
@@ -115,7 +116,7 @@ fn no_field_of_any_object_is_misspelt() {
             Child::Plan | Child::Report => assert_typed::<ConfigMap>(&value),
             Child::Channel => assert_typed::<Secret>(&value),
             Child::Policy => assert_typed::<NetworkPolicy>(&value),
-            Child::Service => assert_typed::<Service>(&value),
+            Child::Service | Child::External => assert_typed::<Service>(&value),
             Child::Master => assert_typed::<Deployment>(&value),
             Child::Budget => assert_typed::<PodDisruptionBudget>(&value),
             Child::Workers => assert_typed::<Job>(&value),

@@ -183,7 +183,10 @@ fn begin<'a>(seen: &Observed, checked: &Checked, now: Timestamp) -> Draft<'a> {
         lease: seen.lease.clone(),
         key_id: seen.installation.key_id.clone(),
         plan_hash: Some(String::new()),
-        workers: checked.workers,
+        workers: checked
+            .workers
+            .saturating_add(seen.test.spec.workers.elsewhere()),
+        external: seen.test.spec.workers.elsewhere(),
         created_at: times::write_instant(now),
         start_by: times::write_instant(times::after(now, checked.start_deadline)),
         deadline: duration::format(checked.deadline),
@@ -215,12 +218,12 @@ struct Cleared {
 fn clear_up(seen: &Observed, run: &RunStatus, next_begins: bool, now: Timestamp) -> Cleared {
     let kept_until = kept_until(seen, run);
     let is_all = next_begins || kept_until.as_ref().is_ok_and(|until| now >= *until);
-    let is_left = Child::FLEET.iter().any(|child| {
+    let is_left = Child::fleet(run).iter().any(|child| {
         *child != Child::Channel && seen.children.has(*child) && !seen.children.is_foreign(*child)
     });
     let mut delete = leftovers(seen, run, is_all);
     delete.extend(forgotten_reports(seen, run));
-    let is_any_deleting = Child::FLEET
+    let is_any_deleting = Child::fleet(run)
         .iter()
         .any(|child| seen.children.is_deleting(*child));
     Cleared {
@@ -304,7 +307,7 @@ fn leftovers(seen: &Observed, run: &RunStatus, is_all: bool) -> Vec<Deletion> {
             uid: uid.to_owned(),
         })
     };
-    Child::FLEET
+    Child::fleet(run)
         .into_iter()
         .rev()
         .filter(|child| *child != Child::Channel)

@@ -29,7 +29,7 @@ pub fn decide<'a>(
         return hold(run);
     }
     let (run, start_by) = &released(seen, run, now);
-    let missing = missing(seen);
+    let missing = missing(seen, run);
     if let Some(replanned) = replanned(seen, run, &missing, checks) {
         let activity = Activity::new(Reason::Starting, "the plan is written anew");
         return Decision {
@@ -140,8 +140,8 @@ fn released(
     }
 }
 
-fn missing(seen: &Observed) -> Vec<Child> {
-    Child::FLEET
+fn missing(seen: &Observed, run: &RunStatus) -> Vec<Child> {
+    Child::fleet(run)
         .into_iter()
         .filter(|child| !seen.children.has(*child))
         .collect()
@@ -156,7 +156,7 @@ fn replanned(
     missing: &[Child],
     checks: &mut SpecCheck,
 ) -> Option<RunStatus> {
-    let nothing_exists = Child::FLEET
+    let nothing_exists = Child::fleet(run)
         .iter()
         .all(|child| *child == Child::Channel || missing.contains(child));
     if run.plan_hash.is_none() || !nothing_exists || !identity::is_spec_of(&seen.test, run) {
@@ -184,7 +184,7 @@ fn create_or_end<'a>(
 
 /// Returns the end of a run whose children cannot be created, whatever is waited for.
 fn cannot_start(seen: &Observed, run: &RunStatus) -> Option<RunEnd> {
-    if let Some(child) = Child::FLEET
+    if let Some(child) = Child::fleet(run)
         .into_iter()
         .find(|child| seen.children.is_foreign(*child))
     {
@@ -248,7 +248,7 @@ fn create<'a>(
         return Err(end(Phase::Errored, Reason::ChildDeleted, message));
     }
     // a child being deleted is waited for: its name is not free yet
-    let occupied = Child::FLEET
+    let occupied = Child::fleet(run)
         .iter()
         .any(|child| seen.children.is_deleting(*child));
     if occupied || seen.refusal.is_some() {
@@ -386,10 +386,10 @@ fn not_started_in_time(seen: &Observed, run: &RunStatus, activity: &Activity) ->
         .iter()
         .filter(|pod| pod.component == Component::Worker)
         .count();
-    let fewer = match pods < run.workers as usize {
+    let fewer = match pods < run.pods() as usize {
         true => format!(
             "; only {pods} of {} worker Pods were made, see the Job's Events",
-            run.workers
+            run.pods()
         ),
         false => String::new(),
     };

@@ -1,5 +1,7 @@
 //! Results in the status: a whole result, cut to what people read there.
 
+mod places;
+
 use std::collections::BTreeMap;
 
 use crate::crd::status::{
@@ -68,6 +70,7 @@ pub fn results(result: &RunResult) -> ResultsStatus {
             planned: result.workers.planned,
             lost: result.workers.lost,
             reissued: Some(result.workers.reissued).filter(|count| *count > 0),
+            places: places::places(&result.fleet),
         },
         incomplete: result.incomplete.map(|lost| IncompleteStatus {
             workers: lost.workers,

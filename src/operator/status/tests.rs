@@ -9,7 +9,7 @@ use crate::operator::fixture;
 use crate::operator::view::Children;
 use crate::wire::result::{
     ErrorResult, LlmResult, RecordResult, StepResult, StreamResult, ThresholdResult,
-    ThresholdVerdict,
+    ThresholdVerdict, WorkerResult,
 };
 
 /// An observation of this LoadTest and nothing else.
@@ -38,6 +38,19 @@ fn largest() -> RunResult {
         ..Default::default()
     };
     result.steps = vec![step; 200];
+    let worker = WorkerResult {
+        worker: u32::MAX,
+        place: wide(31),
+        requests: u64::MAX,
+        failures: u64::MAX,
+        p95: u64::MAX,
+    };
+    result.fleet = (0..200)
+        .map(|n| WorkerResult {
+            place: format!("{n}{}", worker.place),
+            ..worker.clone()
+        })
+        .collect();
     let error = ErrorResult {
         class: Some(serde_json::from_value(json!("staleConnection")).unwrap()),
         scenario: wide(63),

@@ -143,6 +143,7 @@ pub fn result() -> RunResult {
             ..Generator::default()
         },
         feeders: vec![],
+        fleet: vec![],
         workers: Workers {
             planned: 1,
             lost: 0,

@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use crate::engine::inputs::{content, folder, read_data, unreadable};
+use crate::engine::inputs::{content, folder, permitted, read_data, unreadable};
 use crate::plan::feeder::{Feeder, MAX_DATA, Rows, Source, glob_matches};
 use crate::plan::{Inputs, Plan, Problem};
 
@@ -35,8 +35,8 @@ pub fn load_feeder(feeder: &Feeder, inputs: &Inputs) -> Result<Rows, String> {
     let data = match source {
         Source::Inline { .. } => None,
         Source::Files { path, glob } => {
-            let files =
-                read_folder(&folder(inputs)?.join(path), glob).map_err(|e| unreadable(path, &e))?;
+            let files = read_folder(inputs, &folder(inputs)?.join(path), glob)
+                .map_err(|e| unreadable(path, &e))?;
             return Rows::of_files(files).map_err(|e| e.to_string());
         }
         Source::Csv { data, .. } | Source::Json { data } | Source::JsonLines { data } => Some(data),
@@ -50,9 +50,9 @@ pub fn load_feeder(feeder: &Feeder, inputs: &Inputs) -> Result<Rows, String> {
 
 /// Reads the matching files of a folder, as names and contents sorted by name. Names that begin
 /// with a dot are skipped, since Kubernetes volumes use them internally.
-fn read_folder(path: &Path, glob: &str) -> io::Result<Vec<(String, Vec<u8>)>> {
+fn read_folder(inputs: &Inputs, path: &Path, glob: &str) -> io::Result<Vec<(String, Vec<u8>)>> {
     let mut names = Vec::new();
-    for entry in fs::read_dir(path)? {
+    for entry in fs::read_dir(permitted(inputs, path)?)? {
         let Ok(name) = entry?.file_name().into_string() else {
             continue;
         };
@@ -68,7 +68,7 @@ fn read_folder(path: &Path, glob: &str) -> io::Result<Vec<(String, Vec<u8>)>> {
     let mut left = MAX_DATA;
     let mut files = Vec::new();
     for name in names {
-        let content = read_data(&path.join(&name), left)?;
+        let content = read_data(inputs, &path.join(&name), left)?;
         left -= content.len();
         files.push((name, content));
     }
@@ -150,12 +150,12 @@ mod tests {
     fn a_file_that_is_too_large_is_not_read_to_its_end() {
         let (_folder, inputs) = folder(&[("a", "12345")]);
         assert_eq!(
-            read_data(&inputs.folder().unwrap().join("a"), 5)
+            read_data(&inputs, &inputs.folder().unwrap().join("a"), 5)
                 .unwrap()
                 .len(),
             5
         );
-        assert!(read_data(&inputs.folder().unwrap().join("a"), 4).is_err());
+        assert!(read_data(&inputs, &inputs.folder().unwrap().join("a"), 4).is_err());
     }
 
     #[test]

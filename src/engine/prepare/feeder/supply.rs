@@ -118,7 +118,7 @@ enum UsedUpNotice {
 impl Supply {
     /// Creates the stocks. `shared` says of each feeder whether the master leases its rows;
     /// `first_block` is the number of rows in the first request, and 0 makes none.
-    pub(super) fn new(shared: impl Iterator<Item = bool>, first_block: u64) -> Self {
+    pub(crate) fn new(shared: impl Iterator<Item = bool>, first_block: u64) -> Self {
         let stock = |is_shared| Stock {
             is_shared,
             block: first_block.clamp(1, MAX_BLOCK),

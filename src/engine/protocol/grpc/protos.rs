@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use crate::engine::inputs::{folder, read_file, unreadable};
+use crate::engine::inputs::{folder, permitted, read_file, unreadable};
 use crate::plan::feeder::Data;
 use crate::plan::grpc::{Descriptors, ProtoFile, ProtoRoot, Protos, Source};
 use crate::plan::{Inputs, Plan, Problem};
@@ -34,7 +34,7 @@ pub fn load(plan: &Plan, inputs: &Inputs) -> Result<Descriptors, Vec<Problem>> {
         let bytes = match &set.data {
             Data::Reference(reference) => Ok(inputs.get(reference).unwrap_or_default().to_vec()),
             Data::File(path) => folder(inputs)
-                .and_then(|base| read(&base.join(path)).map_err(|e| unreadable(path, &e))),
+                .and_then(|base| read(inputs, &base.join(path)).map_err(|e| unreadable(path, &e))),
         };
         match bytes {
             Ok(bytes) => packed.push(Source {
@@ -51,9 +51,10 @@ pub fn load(plan: &Plan, inputs: &Inputs) -> Result<Descriptors, Vec<Problem>> {
         files: of_root,
     }) = root
     {
-        match folder(inputs)
-            .and_then(|base| read_folder(&base.join(below)).map_err(|e| unreadable(below, &e)))
-        {
+        let found = folder(inputs).and_then(|base| {
+            read_folder(inputs, &base.join(below)).map_err(|e| unreadable(below, &e))
+        });
+        match found {
             Ok(found) => texts.extend(found),
             Err(why) => problems.push(Problem::new("spec.protos.root", why)),
         }
@@ -72,17 +73,17 @@ pub fn load(plan: &Plan, inputs: &Inputs) -> Result<Descriptors, Vec<Problem>> {
     }
 }
 
-fn read(path: &Path) -> io::Result<Vec<u8>> {
-    read_file(path, MAX_FILE)?
+fn read(inputs: &Inputs, path: &Path) -> io::Result<Vec<u8>> {
+    read_file(inputs, path, MAX_FILE)?
         .map_err(|_| io::Error::other(format!("it is larger than {} MiB", MAX_FILE >> 20)))
 }
 
 /// Reads every `.proto` file below `folder`, ordered by relative path.
-fn read_folder(folder: &Path) -> io::Result<Vec<Source>> {
+fn read_folder(inputs: &Inputs, folder: &Path) -> io::Result<Vec<Source>> {
     let mut found = Vec::new();
     let mut folders = vec![(folder.to_owned(), String::new(), 0)];
     while let Some((folder, prefix, depth)) = folders.pop() {
-        for entry in fs::read_dir(&folder)? {
+        for entry in fs::read_dir(permitted(inputs, &folder)?)? {
             let Ok(name) = entry?.file_name().into_string() else {
                 continue;
             };
@@ -100,7 +101,7 @@ fn read_folder(folder: &Path) -> io::Result<Vec<Source>> {
                 found.push(Source {
                     path: format!("{prefix}{name}"),
                     field: "spec.protos.root".to_owned(),
-                    bytes: read(&path)?,
+                    bytes: read(inputs, &path)?,
                 });
             }
         }

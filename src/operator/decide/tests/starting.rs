@@ -291,3 +291,25 @@ fn a_run_without_room_has_the_oldest_finished_master_of_all_give_way() {
     seen.test.spec.run.suspend = true;
     assert_eq!(deletes(&seen), [], "a held run takes nobody's room");
 }
+
+#[test]
+fn a_run_with_workers_elsewhere_has_a_service_for_them_and_counts_them() {
+    let mut seen = applied();
+    seen.test.spec.workers.replicas = 3;
+    seen.test.spec.workers.external =
+        serde_json::from_value(serde_json::json!({"replicas": 2})).unwrap();
+    seen.test.status = Some(written_status(&decide(&seen, now())).clone());
+    let run = run_of(&seen);
+    assert_eq!((run.workers, run.external, run.pods()), (5, 2, 3));
+    let creates: Vec<Child> = decide(&seen, now())
+        .writes
+        .iter()
+        .filter_map(|write| match write {
+            Write::Create(child) => Some(*child),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(creates, Child::fleet(&run));
+    let place = |wanted| creates.iter().position(|child| *child == wanted);
+    assert!(place(Child::External) < place(Child::Workers));
+}
