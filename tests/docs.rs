@@ -249,3 +249,96 @@ fn the_readme_names_every_command() {
         );
     }
 }
+
+/// The rows of the table below a heading, without the two lines at its top, each with its cells.
+fn table<'a>(page: &'a str, heading: &str) -> Vec<Vec<&'a str>> {
+    let (_, below) = page
+        .split_once(&format!("\n## {heading}\n"))
+        .unwrap_or_else(|| panic!("no heading {heading:?}"));
+    let rows = below
+        .lines()
+        .skip_while(|line| !line.starts_with('|'))
+        .take_while(|line| line.starts_with('|'));
+    let cells = |row: &'a str| row.trim_matches('|').split('|').map(str::trim).collect();
+    rows.skip(2).map(cells).collect()
+}
+
+/// Functions of the source and of the tests, those that a macro makes of a list too.
+fn functions() -> BTreeSet<String> {
+    let tests = [root().join("src"), root().join("tests")];
+    let mut folders = Vec::from(tests);
+    let mut found = BTreeSet::new();
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).expect("the folder is there") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                found.extend(functions_of(&read(&path)));
+            }
+        }
+    }
+    found
+}
+
+fn functions_of(text: &str) -> Vec<String> {
+    let name = |line: &str| {
+        let line = line.trim_start();
+        let line = line.strip_prefix("async ").unwrap_or(line);
+        // a line of a macro's list is a name and its argument
+        let rest = line.strip_prefix("fn ").unwrap_or(line);
+        let name = words(rest).next()?;
+        let after = rest[name.len()..].trim_start();
+        let is_function = rest.len() < line.len() && after.starts_with('(');
+        let is_listed = name.contains('_')
+            && (after.starts_with('"') || after.starts_with(|c: char| c.is_ascii_digit()));
+        (is_function || is_listed).then(|| name.to_owned())
+    };
+    text.lines().filter_map(name).collect()
+}
+
+/// Every row of the table names tests that are there, or says why there are none.
+fn assert_shown(page: &str, heading: &str, at_least: usize) {
+    let text = read(&root().join(page));
+    let (rows, functions) = (table(&text, heading), functions());
+    assert!(rows.len() >= at_least, "{page}: {} rows", rows.len());
+    for row in rows {
+        let shown = row.last().expect("a cell");
+        let tests: Vec<&str> = shown
+            .split('`')
+            .skip(1)
+            .step_by(2)
+            .filter(|code| code.contains('_'))
+            .collect();
+        let is_told = shown.starts_with("No test: ") || shown.starts_with("No test on a cluster: ");
+        assert!(is_told == tests.is_empty(), "{page}: {row:?}");
+        for test in tests {
+            assert!(functions.contains(test), "{page}: there is no test {test}");
+        }
+    }
+}
+
+#[test]
+fn every_fault_has_a_test_or_a_reason_why_not() {
+    assert_shown("docs/reliability.md", "Faults", 22);
+}
+
+#[test]
+fn every_threat_has_a_test_or_a_reason_why_not() {
+    assert_shown("docs/security.md", "Threats", 14);
+    let page = read(&root().join("docs/security.md"));
+    let numbers: Vec<String> = table(&page, "Threats")
+        .iter()
+        .map(|row| row[0].to_owned())
+        .collect();
+    let expected: Vec<String> = (1..=14).map(|number| format!("T{number}")).collect();
+    assert_eq!(numbers, expected);
+}
+
+#[test]
+fn functions_are_found_whoever_makes_them() {
+    let text = "fn a_b() {}\n    async fn c() {\nkilled! {\n    d_e 0\n    f_g \"W1\"\n}\nlet h = i;\n// j_k 1";
+    assert_eq!(functions_of(text), ["a_b", "c", "d_e", "f_g"]);
+    let page = "x\n## H\ntext\n| a | b |\n|---|---|\n| c | `d_e` |\n\n| f | g |\n";
+    assert_eq!(table(page, "H"), [["c", "`d_e`"]]);
+}

@@ -3,9 +3,10 @@
 #
 #   with.sh PROGRAM CMD...
 #
-# CMD has helm and kubectl in its PATH, KUBECONFIG, and STARLING_TEST_KUBECONFIG and STARLING_TEST_IMAGE (repository:tag).
-# Where these two are given, that cluster is used as it is. Otherwise, as root on Linux, a cluster is started with an image
-# made of PROGRAM, and taken down whatever happens; what it logged is kept in STARLING_TEST_LOGS when CMD fails.
+# CMD has helm and kubectl in its PATH, KUBECONFIG, and STARLING_TEST_KUBECONFIG and STARLING_TEST_IMAGE (repository:tag); on a
+# cluster of ours also STARLING_TEST_PROGRAM, the path of PROGRAM. Where the first two are given, that cluster is used as it is.
+# Otherwise, as root on Linux, a cluster is started with an image made of PROGRAM, and taken down whatever happens; what it
+# logged is kept in STARLING_TEST_LOGS when CMD fails.
 set -euo pipefail
 
 cluster=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)/cluster.sh
@@ -48,6 +49,6 @@ kubeconfig=$("$cluster" up 9>&-)
 "$cluster" image "$image" "$archive" -- /starling "$program=/starling"
 "$cluster" load "$archive"
 # Waited for, not run in the foreground: a signal must end it at once.
-STARLING_TEST_KUBECONFIG=$kubeconfig STARLING_TEST_IMAGE=$image "$cluster" exec "$@" 9>&- &
+STARLING_TEST_KUBECONFIG=$kubeconfig STARLING_TEST_IMAGE=$image STARLING_TEST_PROGRAM=$(realpath "$program") "$cluster" exec "$@" 9>&- &
 child=$!
 wait "$child"

@@ -31,7 +31,7 @@ use evidence::Evidence;
 pub use operator::{CRD, Operator, SYSTEM, helm_upgrade, narrow_suite};
 pub use view::{condition, is, is_finished, phase, run_id, sent, status};
 
-/// No test takes longer.
+/// No test takes longer, unless it says so.
 const LONGEST: Duration = Duration::from_secs(300);
 /// Between two looks at something awaited.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
@@ -52,17 +52,22 @@ pub struct Stage {
 
 /// Runs a test on a stage of its own.
 pub fn play(name: &str, test: impl AsyncFnOnce(&Stage)) {
+    play_within(name, LONGEST, test);
+}
+
+/// The same for one that takes longer than any other.
+pub fn play_within(name: &str, limit: Duration, test: impl AsyncFnOnce(&Stage)) {
     let _shared = CLUSTER.read().unwrap_or_else(PoisonError::into_inner);
-    perform(name, test);
+    perform(name, limit, test);
 }
 
 /// Runs a test while no other runs.
 pub fn play_alone(name: &str, test: impl AsyncFnOnce(&Stage)) {
     let _alone = CLUSTER.write().unwrap_or_else(PoisonError::into_inner);
-    perform(name, test);
+    perform(name, LONGEST, test);
 }
 
-fn perform(name: &str, test: impl AsyncFnOnce(&Stage)) {
+fn perform(name: &str, limit: Duration, test: impl AsyncFnOnce(&Stage)) {
     if let Err(error) = SUITE.get_or_init(operator::install_suite) {
         panic!("the suite could not be installed: {error}");
     }
@@ -75,9 +80,9 @@ fn perform(name: &str, test: impl AsyncFnOnce(&Stage)) {
     runtime.block_on(async {
         let stage = Stage::build(name).await;
         let played =
-            tokio::time::timeout(LONGEST, AssertUnwindSafe(test(&stage)).catch_unwind()).await;
-        let outcome = played
-            .unwrap_or_else(|_| Err(Box::new(format!("{name} took longer than {LONGEST:?}"))));
+            tokio::time::timeout(limit, AssertUnwindSafe(test(&stage)).catch_unwind()).await;
+        let outcome =
+            played.unwrap_or_else(|_| Err(Box::new(format!("{name} took longer than {limit:?}"))));
         if outcome.is_err() {
             eprintln!(
                 "what was seen of {name} is in {}",

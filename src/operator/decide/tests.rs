@@ -2,9 +2,12 @@
 
 mod histories;
 mod inactive;
+mod kstatus;
+mod model;
 mod policy;
 mod running;
 mod starting;
+mod step;
 mod times;
 mod trust;
 

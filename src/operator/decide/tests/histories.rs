@@ -134,7 +134,9 @@ impl World {
 
     fn put_status(&mut self, new: LoadTestStatus) {
         let old = self.seen.status();
-        check_step(&old, &new, self.seen.test.metadata.generation.unwrap());
+        let generation = self.seen.test.metadata.generation.unwrap();
+        let fault = step::fault_of(&old, &new, generation);
+        assert_eq!(fault, None, "from {old:?} to {new:?}");
         if old.run.as_ref().map(|run| &run.id) != new.run.as_ref().map(|run| &run.id) {
             // the channel is the garbage collector's, and has a name of its own
             let left = self
@@ -303,62 +305,6 @@ fn state(master: &MasterView) -> Option<MasterState> {
     match master {
         MasterView::Up(progress) => Some(progress.state),
         _ => None,
-    }
-}
-
-fn rank(status: &LoadTestStatus) -> u8 {
-    let run = status.run.as_ref();
-    match (
-        run.and_then(|run| run.end.as_ref()),
-        run.and_then(|run| run.started_at.as_ref()),
-        status.phase,
-    ) {
-        (Some(_), ..) => 3,
-        (None, Some(_), Some(Phase::Stopping)) => 2,
-        (None, Some(_), _) => 1,
-        (None, None, _) => 0,
-    }
-}
-
-/// What must hold between any two statuses.
-fn check_step(old: &LoadTestStatus, new: &LoadTestStatus, generation: i64) {
-    let is_true = |kind: &str| {
-        new.conditions
-            .iter()
-            .any(|c| c.r#type == kind && c.status == crate::crd::ConditionStatus::True)
-    };
-    assert!(!(is_true("Reconciling") && is_true("Stalled")));
-    assert!(new.observed_generation <= generation);
-    let id = |status: &LoadTestStatus| status.run.as_ref().map(|run| run.id.clone());
-    if id(old) == id(new) {
-        assert!(
-            rank(old) <= rank(new),
-            "back from {:?} to {:?}",
-            old.phase,
-            new.phase
-        );
-        assert_eq!(old.runs, new.runs);
-        let (old, new) = (old.run.as_ref(), new.run.as_ref());
-        let started = |run: Option<&RunStatus>| run.and_then(|run| run.started_at.clone());
-        assert!(
-            started(old).is_none() || started(old) == started(new),
-            "startedAt changed"
-        );
-        let epoch = |run: Option<&RunStatus>| {
-            run.and_then(|run| run.master.as_ref())
-                .map_or(0, |master| master.epoch)
-        };
-        assert!(epoch(old) <= epoch(new));
-    } else {
-        assert_eq!(new.runs, old.runs + 1, "one id per count");
-        let ended = old.run.as_ref().is_none_or(|run| run.end.is_some());
-        assert!(ended, "a run begins while another goes on");
-        if let (Some(old), Some(new)) = (&old.run, &new.run) {
-            assert!(
-                old.digest != new.digest || old.rerun != new.rerun,
-                "two runs of one identity"
-            );
-        }
     }
 }
 
