@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use crate::plan::Plan;
-use crate::plan::threshold::Metric;
 use crate::stats::format;
 use crate::stats::result::{
     LoadResult, Reason, ThresholdResult, ThresholdVerdict, Totals, Verdict,
@@ -117,13 +116,8 @@ fn sum_up(
 /// Says how many requests failed, where those are more than the test allows and no threshold says how
 /// many may.
 fn failures(plan: &Plan, totals: &Totals) -> Option<String> {
-    let judged = |metric| {
-        matches!(
-            metric,
-            Metric::Failures | Metric::Checks | Metric::GoodputRatio
-        )
-    };
-    if plan.thresholds.iter().any(|rule| judged(rule.metric)) {
+    let mut rules = plan.thresholds.iter();
+    if rules.any(|rule| rule.metric.counts_failures()) {
         return None;
     }
     let share = totals.failures as f64 / totals.requests.max(1) as f64;

@@ -247,7 +247,9 @@ fn an_interrupted_run_ends_its_workers_and_counts_what_they_sent() {
 #[test]
 fn a_worker_that_is_killed_is_reported_as_lost_and_the_run_ends() {
     let stage = Stage::new();
-    let run = stage.controller(&test(4, "5s"), 2, &[]);
+    // the end waits for the lease of the one that is lost
+    let spec = test(4, "5s").replace("  load:\n", "  workers: {grace: 8s}\n  load:\n");
+    let run = stage.controller(&spec, 2, &[]);
     let stays = run.worker(&["--region", "stays"]);
     let dies = run.worker(&["--region", "dies"]);
     stage.service.await_requests();

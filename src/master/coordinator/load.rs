@@ -127,7 +127,7 @@ impl Coordinator {
         self.watch_one_off(now);
         let can_give_shares = self.request_setup_values(now);
         let due = self.is_due(now);
-        let awaits = self.awaits_samples(now);
+        let awaits = self.awaits_samples(now) && !self.gives_up_workers(now);
         let is_over = !due || self.state == MasterState::Stopping || self.has_nothing_left();
         if is_over && !awaits {
             return self.end_run(self.natural_ending(), now);
@@ -177,9 +177,6 @@ impl Coordinator {
     /// Checks whether a worker may be making load of which nothing was heard yet. One that has been
     /// connected for a while is given up when its time to stop is over.
     fn awaits_samples(&self, now: Instant) -> bool {
-        if self.gives_up_workers(now) {
-            return false;
-        }
         let is_overdue = self
             .end_of_load()
             .is_some_and(|end| self.elapsed(now) >= end + self.file.plan.stop_timeout + LAST_WORD);

@@ -3,28 +3,34 @@
 use std::time::{Duration, Instant};
 
 use super::Coordinator;
-use crate::wire::control::MasterState;
+use crate::wire::Reason;
 
-/// Time for which the last samples of a worker that was told to stop are waited for, beyond the
-/// time that its running iterations have. The worker itself gives up a stuck thread before that.
-const LAST_SAMPLES: Duration = Duration::from_secs(9);
-/// Time for everything that comes after the load, teardown included, likewise beyond that of
-/// running iterations: a process that was told to end is given 15 s.
+/// Time for everything that comes after the load, teardown included, beyond that of running
+/// iterations: a process that was told to end is given 15 s. Workers that do not say that their
+/// load is over are given up 10 s after that.
 const ALL: Duration = Duration::from_secs(11);
 
-impl Coordinator {
-    /// Notes that the load was cut; the first time counts.
-    pub(super) fn begin_stopping(&mut self, now: Instant) {
-        self.stopping_since.get_or_insert(now);
-    }
+/// Time for which a run whose own process was told to end waits for workers, likewise beyond that of
+/// running iterations: not for the lease of one that is cut off, since the report would be lost
+/// with the process.
+const LAST_SAMPLES: Duration = Duration::from_secs(9);
 
-    /// Checks whether the load was cut and workers had their time to say what came of it: one that
-    /// has not said so by now never will.
+impl Coordinator {
+    /// Checks whether the process of this run was told to end, and workers had their time.
     pub(super) fn gives_up_workers(&self, now: Instant) -> bool {
-        self.state == MasterState::Stopping
+        let is_told_to_end = self
+            .stopped
+            .as_ref()
+            .is_some_and(|stop| stop.reason == Reason::Interrupted);
+        is_told_to_end
             && self
                 .time_since_cut(now)
                 .is_some_and(|passed| passed >= self.file.plan.stop_timeout + LAST_SAMPLES)
+    }
+
+    /// Notes that the load was cut; the first time counts.
+    pub(super) fn begin_stopping(&mut self, now: Instant) {
+        self.stopping_since.get_or_insert(now);
     }
 
     /// Time that is left for what comes after the load; `wanted` unless the load was cut.

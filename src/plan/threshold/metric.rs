@@ -257,6 +257,11 @@ impl Metric {
             || self.row().open == OpenLoad::ForShare
     }
 
+    /// Tells whether a threshold on the metric says how many requests may fail.
+    pub fn counts_failures(self) -> bool {
+        matches!(self, Self::Failures | Self::Checks | Self::GoodputRatio)
+    }
+
     /// Returns whether the metric is a time of successful requests, which says nothing of the
     /// others.
     pub fn reads_successes(self) -> bool {
