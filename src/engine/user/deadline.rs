@@ -20,13 +20,13 @@ pub(crate) struct Deadline {
 }
 
 impl Deadline {
-    /// Waits for `future`, but not beyond `at`; `None` if the time was over first.
+    /// Waits for `future`, but not beyond `at`; `None` if the time was over first. It is pinned by
+    /// the caller: taken by value it would be in the caller's memory twice.
     pub(crate) async fn bound<T>(
         &mut self,
         at: Instant,
-        future: impl Future<Output = T>,
+        mut future: Pin<&mut impl Future<Output = T>>,
     ) -> Option<T> {
-        let mut future = std::pin::pin!(future);
         poll_fn(|cx| match future.as_mut().poll(cx) {
             Poll::Ready(value) => Poll::Ready(Some(value)),
             Poll::Pending if self.has_passed(at, cx) => Poll::Ready(None),
@@ -88,6 +88,8 @@ impl Backoff {
 
 #[cfg(test)]
 mod tests {
+    use std::pin::pin;
+
     use super::*;
 
     #[test]
@@ -106,12 +108,14 @@ mod tests {
         for _ in 0..2 {
             let far = Instant::now() + Duration::from_secs(3600);
             assert_eq!(
-                deadline.bound(far, tokio::task::yield_now()).await,
+                deadline.bound(far, pin!(tokio::task::yield_now())).await,
                 Some(())
             );
             let near = Instant::now() + Duration::from_millis(2);
             assert_eq!(
-                deadline.bound(near, std::future::pending::<()>()).await,
+                deadline
+                    .bound(near, pin!(std::future::pending::<()>()))
+                    .await,
                 None
             );
             assert!(Instant::now() >= near);

@@ -1,5 +1,6 @@
 //! Executor of a step's requests, for any protocol, within the step's time.
 
+use std::pin::pin;
 use std::time::Instant;
 
 use crate::engine::answer::Needs;
@@ -104,9 +105,10 @@ impl Executor<'_> {
             wanted: wanted(step.needs, sampler.is_some() || context.quotes_answers),
             closing,
         };
-        let in_time = deadline
-            .bound(times.until, exchange.send(&mut send_context, &attempt))
-            .await;
+        let in_time = {
+            let sending = pin!(exchange.send(&mut send_context, &attempt));
+            deadline.bound(times.until, sending).await
+        };
         let now = Instant::now();
         let sent = Sent {
             context,
