@@ -364,7 +364,8 @@ impl Coordinator {
         let is_unknown = self.recovering_until.is_some_and(|until| now < until);
         // one that joined after the last checkpoint is known when it comes
         let is_early = self.is_restored && now < self.began + COME_BACK;
-        if !is_early && !(is_unknown && self.roster.unknown() > 0) {
+        let is_awaited = is_unknown && self.roster.unknown() > 0;
+        if !is_early && !is_awaited {
             self.take_seconds(self.roster.heard_until(now, self.file.grace));
         }
     }

@@ -95,6 +95,10 @@ pub struct Course(Arc<Mutex<Vec<(Instant, u64)>>>);
 
 impl Course {
     /// Notes the count of the stage's service every 50 ms.
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "a thread of its own, without tasks"
+    )]
     pub fn of(stage: &Stage) -> Self {
         let course = Self(Arc::default());
         let (notes, service) = (course.0.clone(), stage.service.clone());

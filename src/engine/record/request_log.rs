@@ -165,7 +165,7 @@ impl RequestLogWriter {
     }
 
     /// Waits until all entries handed over are written, and returns the counts. What nobody has
-    /// taken within [`CLOSE_WITHIN`], as from a pipe that is not read, is left behind.
+    /// taken within 3 s, as from a pipe that is not read, is left behind.
     pub fn close(self) -> Arc<RequestLogCounts> {
         let Self {
             queue,
