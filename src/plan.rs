@@ -67,7 +67,7 @@ pub use scenario::{
 pub use share::Share;
 pub use stream::{Goodput, HttpStream, StreamFormat, StreamKind, StreamPreset, Until};
 pub use target::{ClientCertificate, Header, ReadyWhen, Target, Tls};
-pub use template::{Delimiters, JsonTemplate, Template};
+pub use template::{Delimiters, JsonTemplate, JsonText, Template};
 pub use threshold::Threshold;
 pub use transport::{Basic, Connections, Http, Proxy, Version};
 pub use variables::{Computed, Resolved, Variables};

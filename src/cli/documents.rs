@@ -412,8 +412,8 @@ spec:
             "closed: {users: 1, duration: 1s}",
             anchored,
             &[
-                "line 14: spec.load.closed.duration: \"many\" is not a duration",
                 "line 14: spec.load.closed.users: must be a whole number",
+                "line 14: spec.load.closed.duration: \"many\" is not a duration",
             ],
         );
     }

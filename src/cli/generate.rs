@@ -116,8 +116,10 @@ fn read_examples(folder: &Path) -> anyhow::Result<Vec<Example>> {
     Ok(examples)
 }
 
-fn print(command: &str, value: &serde_json::Value) -> Exit {
-    match serde_saphyr::to_string(value) {
+fn print(command: &str, value: &Value) -> Exit {
+    let mut value = value.clone();
+    value.sort_all_objects();
+    match serde_saphyr::to_string(&value) {
         Ok(yaml) => super::print(&format!("{}\n", yaml.trim_end())),
         Err(error) => super::could_not_run(anyhow::Error::new(error).context(format!(
             "cannot write the output of starling {command} as YAML"

@@ -106,8 +106,8 @@ fn check_within_budget(
 ) -> Result<Checked, Vec<Problem>> {
     let mut problems = Problems::default();
     limits::check_counts(spec, &mut problems);
-    if !problems.0.is_empty() {
-        return Err(problems.0);
+    if !problems.found.is_empty() {
+        return Err(problems.found);
     }
     let requests = check_requests(spec, columns, &mut problems);
     let parts = LoadParts {
@@ -120,18 +120,21 @@ fn check_within_budget(
     let mut settings = check_settings(spec, &requests.scenarios, load.as_ref(), &mut problems);
     let mut times = check_times(spec, &settings, &requests, load.as_ref(), &mut problems);
     let bounded = bound_times(&mut settings, &mut times);
-    let plan = assemble(spec, requests, load, settings).filter(|_| problems.0.is_empty());
+    let plan = assemble(spec, requests, load, settings).filter(|_| problems.found.is_empty());
     let Some(plan) = plan else {
-        return Err(problems.0);
+        return Err(problems.found);
     };
     check_reserved(spec, &plan, &mut problems);
-    if !problems.0.is_empty() {
-        return Err(problems.0);
+    if !problems.found.is_empty() {
+        return Err(problems.found);
     }
     let remarks = bounded
         .into_iter()
         .chain(replicas_remark(&spec.workers, times.workers));
-    let warnings = remarks.chain(warnings(&plan)).collect();
+    let warnings = remarks
+        .chain(problems.warnings)
+        .chain(warnings(&plan))
+        .collect();
     let Times {
         workers,
         start_deadline,

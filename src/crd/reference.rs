@@ -78,10 +78,11 @@ pub fn policy_page() -> String {
 }
 
 fn write<T: JsonSchema>(introduction: &str, examples: &[Example]) -> Page {
-    let schema = SchemaSettings::draft2020_12()
+    let mut schema = SchemaSettings::draft2020_12()
         .into_generator()
         .into_root_schema_for::<T>()
         .to_value();
+    schema.sort_all_objects();
     let mut reference = Reference {
         root: &schema,
         sections: vec![],

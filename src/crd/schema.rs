@@ -64,6 +64,12 @@ pub fn spec_schema() -> &'static Value {
 }
 
 fn define() -> Value {
+    let mut crd = unsorted();
+    crd.sort_all_objects();
+    crd
+}
+
+fn unsorted() -> Value {
     let mut crd = serde_json::to_value(LoadTest::crd()).expect("a CRD is JSON");
     let root = root_schema(&mut crd);
     root["description"] = DESCRIPTION.into();
@@ -96,6 +102,7 @@ pub(in crate::crd) fn define_policy() -> Value {
         &mut root["properties"]["spec"],
         &plain_schema::<StarlingPolicySpec>(),
     );
+    crd.sort_all_objects();
     crd
 }
 

@@ -4,6 +4,7 @@
 //! request got no whole answer, `sample` holds its measurements.
 
 pub(crate) mod failure;
+mod handshake;
 pub(crate) mod sample;
 
 use std::cell::Cell;

@@ -82,13 +82,20 @@ pub(crate) fn read_file(
     })
 }
 
-/// Returns the text of a reference, fit for a header. No error message holds a part of it.
+/// Returns the text of a reference that is a credential or a part of one, fit for a header. An empty
+/// one is refused: its variable was not set when the Secret was made. No error message holds a part
+/// of it.
 pub(crate) fn text<'a>(reference: &Reference, inputs: &'a Inputs) -> Result<&'a str, Problem> {
     let problem = |what: &str| Problem::new(reference.field.clone(), format!("{reference} {what}"));
     let value = inputs
         .text(reference)
         .ok_or_else(|| problem("is missing"))?
         .map_err(|_| problem("is not UTF-8 text"))?;
+    // some programs begin text with a byte order mark
+    let value = value.strip_prefix('\u{feff}').unwrap_or(value);
+    if value.trim().is_empty() {
+        return Err(problem("is empty"));
+    }
     if value.bytes().any(|b| b < 0x20 && b != b'\t' || b == 0x7f) {
         return Err(problem("holds a control character, which a header cannot"));
     }

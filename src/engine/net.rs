@@ -6,6 +6,7 @@
 
 pub(super) mod connection;
 pub(super) mod connector;
+mod first_answer;
 pub(super) mod http1;
 pub(super) mod http2;
 pub(super) mod keep_alive;

@@ -492,8 +492,6 @@ impl Running {
         let second = second.max(thread.next);
         thread.next = second + 1;
         thread.ended |= last;
-        // a part that begins within the last second of others comes late for it
-        let second = second.max(self.next_second);
         self.last_second = self.last_second.max(second);
         let pending = self.pending.entry(second).or_default();
         pending.snapshot.merge(&snapshot);
@@ -620,23 +618,6 @@ mod tests {
                 .unwrap()
                 .starts_with("shard 1 did not end")
         );
-    }
-
-    #[tokio::test]
-    async fn nothing_is_lost_of_a_part_that_begins_within_the_last_second_of_others() {
-        let (mut running, _sender) = running().await;
-        running.take(second(0, 0, true));
-        running.take(second(1, 0, true));
-        assert!(running.next_delta().await.expect("a second").last);
-        running.finished = false;
-        running.add_thread(1, 0);
-        running.take(second(2, 0, false));
-        running.take(second(2, 1, true));
-        let mut counts = Vec::new();
-        while let Some(delta) = running.next_delta().await {
-            counts.push((delta.second, delta.snapshot.counters.iterations, delta.last));
-        }
-        assert_eq!(counts, [(1, 2, true)]);
     }
 
     #[tokio::test]

@@ -2,6 +2,7 @@
 
 mod amounts;
 mod auth;
+mod certificates;
 mod counting;
 mod feeding;
 mod grpc;

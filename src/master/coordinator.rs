@@ -161,7 +161,9 @@ impl Coordinator {
             source,
         };
         let file_json = serde_json::to_string(&file).map_err(unwritable)?;
-        let plan_json = serde_json::to_value(&file.plan).map_err(unwritable)?;
+        let mut plan_json = serde_json::to_value(&file.plan).map_err(unwritable)?;
+        // results have it with sorted keys
+        plan_json.sort_all_objects();
         let state = if facts.granted {
             MasterState::Recovering
         } else {

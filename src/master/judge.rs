@@ -403,6 +403,7 @@ fn select_json(threshold: &Threshold) -> serde_json::Value {
             serde_json::to_value(select.outcome).unwrap_or_default(),
         );
     }
+    json.sort_keys();
     json.into()
 }
 

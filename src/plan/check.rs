@@ -259,11 +259,7 @@ impl std::fmt::Display for Condition {
             Self::Above(value) => ("above", value),
             Self::AtLeast(value) => ("at least", value),
         };
-        write!(
-            f,
-            "{name} {}",
-            serde_json::to_string(value).unwrap_or_default()
-        )
+        write!(f, "{name} {value}")
     }
 }
 

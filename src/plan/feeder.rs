@@ -1,6 +1,7 @@
 //! Feeders: rows of test data that templates name, where they come from, and how they are dealt
 //! out.
 
+mod comma_separated;
 mod order;
 mod rows;
 
@@ -10,6 +11,7 @@ use wildmatch::WildMatch;
 
 use super::{Kind, Reference};
 
+pub use comma_separated::{ColumnType, Types};
 pub use order::Order;
 pub use rows::{MAX_DATA, MAX_ROWS, Rows, RowsError};
 
@@ -36,7 +38,7 @@ pub struct Feeder {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Source {
-    /// Comma-separated values; every value is text.
+    /// Comma-separated values; text, where a column has no other type.
     Csv {
         /// Place of the text.
         data: Data,
@@ -44,6 +46,9 @@ pub enum Source {
         delimiter: char,
         /// Names of the columns; if empty, the first line has them.
         columns: Vec<String>,
+        /// Types of the columns.
+        #[serde(default, skip_serializing_if = "Types::are_text")]
+        types: Types,
     },
     /// A JSON list of objects.
     Json {

@@ -38,7 +38,7 @@ pub enum StreamPreset {
     /// Completions or chat completions of a language model: TTFT, ITL, TPOT and tokens are
     /// measured, over the events that bear content; reasoning is content, and is shown apart.
     /// `stream: true` and `stream_options.include_usage` are added to the `json` body unless it
-    /// sets them, and the stream must end with `[DONE]` unless `until` is set.
+    /// sets them or is text, and the stream must end with `[DONE]` unless `until` is set.
     OpenAI,
 }
 

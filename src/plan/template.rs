@@ -14,6 +14,7 @@ mod expression;
 pub(crate) mod fixed;
 mod function;
 mod json;
+mod json_text;
 mod random;
 mod shape;
 #[cfg(test)]
@@ -33,6 +34,7 @@ use expression::Expression;
 pub use compiled::Compiled;
 pub use delimiters::Delimiters;
 pub use json::{JsonTemplate, canonicalise};
+pub use json_text::JsonText;
 pub use shape::{Placeholder, Shape};
 
 /// Destination of a rendered value, which decides how it is escaped.

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 mod canary;
+mod inputs;
 mod program;
 mod stopping;
 #[path = "../shared/unhurried.rs"]

@@ -54,7 +54,11 @@ mod tests {
             &serde_json::from_value::<CostSpec>(cost).unwrap(),
             &mut problems,
         );
-        problems.0.into_iter().map(|problem| problem.path).collect()
+        problems
+            .found
+            .into_iter()
+            .map(|problem| problem.path)
+            .collect()
     }
 
     #[test]

@@ -7,7 +7,9 @@ use serde_json::Value;
 
 use super::{Problems, free_value_size};
 use crate::crd::spec::*;
-use crate::plan::feeder::{Data, Feeder, FeederScope, OnExhausted, Rows, Source, Strategy};
+use crate::plan::feeder::{
+    ColumnType, Data, Feeder, FeederScope, OnExhausted, Rows, Source, Strategy, Types,
+};
 use crate::plan::names::check_name;
 use crate::plan::template::canonicalise;
 use crate::plan::{Columns, Declared, Kind, Names, Reference, Slot, Variables};
@@ -173,6 +175,8 @@ fn check_csv(path: &str, spec: &CsvSpec, problems: &mut Problems) -> Option<Sour
         file,
         delimiter,
         columns,
+        types,
+        infer,
     } = spec;
     let mut characters = delimiter.chars();
     let delimiter = match (characters.next(), characters.next()) {
@@ -197,6 +201,27 @@ fn check_csv(path: &str, spec: &CsvSpec, problems: &mut Problems) -> Option<Sour
             );
         }
     }
+    for name in types.keys() {
+        if !columns.is_empty() && !columns.contains(name) {
+            problems.add(
+                format!("{path}.types"),
+                format!("{name:?} is not one of the columns"),
+            );
+        }
+    }
+    let named = types.iter().map(|(name, of)| {
+        let of = match of {
+            CsvTypeSpec::Text => ColumnType::Text,
+            CsvTypeSpec::Number => ColumnType::Number,
+            CsvTypeSpec::Boolean => ColumnType::Boolean,
+            CsvTypeSpec::Json => ColumnType::Json,
+        };
+        (name.clone(), of)
+    });
+    let types = Types {
+        named: named.collect(),
+        infer: *infer,
+    };
     let data = check_data_of(
         path,
         config_map_key_ref.as_ref(),
@@ -208,6 +233,7 @@ fn check_csv(path: &str, spec: &CsvSpec, problems: &mut Problems) -> Option<Sour
         data,
         delimiter,
         columns: columns.clone(),
+        types,
     })
 }
 
@@ -357,10 +383,10 @@ mod tests {
             crate::plan::JsonTemplate::new(json!(1)).unwrap(),
         );
         let feeders = check_feeders(&specs, &variables, &mut problems);
-        if problems.0.is_empty() {
+        if problems.found.is_empty() {
             Ok(feeders)
         } else {
-            Err(problems.0.iter().map(ToString::to_string).collect())
+            Err(problems.found.iter().map(ToString::to_string).collect())
         }
     }
 
@@ -503,7 +529,7 @@ mod tests {
             &mut problems,
         );
         let paths: Vec<&str> = problems
-            .0
+            .found
             .iter()
             .map(|problem| problem.path.as_str())
             .collect();

@@ -13,20 +13,25 @@ const MAX_FREE_VALUE: usize = 64 * 1024;
 /// Most mistakes that are listed. A spec of 256 KiB can hold tens of thousands.
 const MAX_PROBLEMS: usize = 100;
 
+/// Most warnings that are listed.
+const MAX_WARNINGS: usize = 20;
+
 /// Mistakes found so far.
 #[derive(Default)]
-pub(super) struct Problems(
+pub(super) struct Problems {
     /// Mistakes in the order in which they were found.
-    pub(super) Vec<Problem>,
+    pub(super) found: Vec<Problem>,
     /// True once the budget of the check is used up and the list says so: what is found after that
     /// only follows from it.
-    bool,
-);
+    over: bool,
+    /// Warnings of what is allowed but most likely not meant, each with its field path.
+    pub(super) warnings: Vec<String>,
+}
 
 impl Problems {
     /// Tells whether no further mistake is listed, so that looking for it is in vain.
     pub(super) fn are_complete(&self) -> bool {
-        self.1 || self.0.len() >= MAX_PROBLEMS
+        self.over || self.found.len() >= MAX_PROBLEMS
     }
 
     /// Adds a mistake in the field at `path`.
@@ -34,8 +39,15 @@ impl Problems {
         if self.are_complete() {
             return;
         }
-        self.0.push(Problem::new(path, message));
-        self.1 = budget::is_over();
+        self.found.push(Problem::new(path, message));
+        self.over = budget::is_over();
+    }
+
+    /// Adds a warning about the field at `path`.
+    pub(super) fn warn(&mut self, path: &str, message: &str) {
+        if self.warnings.len() < MAX_WARNINGS {
+            self.warnings.push(format!("{path}: {message}"));
+        }
     }
 
     /// Returns the value of `outcome`, or adds its error as a mistake in the field at `path`.

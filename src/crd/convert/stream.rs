@@ -26,11 +26,8 @@ impl Context<'_> {
             preset,
             until,
         } = stream;
-        if preset.is_some() && json.is_some_and(|json| json["stream"] == Value::Bool(false)) {
-            self.problems.add(
-                format!("{path}.json"),
-                "asks for no stream, by stream: false, and http.stream.preset reads one",
-            );
+        if let (Some(preset), Some(json)) = (preset, json) {
+            self.asks_for_stream(&format!("{path}.json"), json, *preset);
         }
         let path = format!("{path}.stream");
         if method == "HEAD" {
@@ -52,6 +49,28 @@ impl Context<'_> {
             preset: *preset,
             until,
         })
+    }
+
+    /// Checks that a body asks for the stream that a preset reads, where it could not be made to:
+    /// by its author's own word, or as text that is sent as written.
+    fn asks_for_stream(&mut self, path: &str, json: &Value, preset: StreamPreset) {
+        let StreamPreset::OpenAI = preset;
+        if json["stream"] == Value::Bool(false) {
+            self.problems.add(
+                path,
+                "asks for no stream, by stream: false, and http.stream.preset reads one",
+            );
+        } else if json.is_object() && json.get("stream").is_none() {
+            self.problems.add(
+                path,
+                "asks for no stream, and text is sent as written; add \"stream\": true, which http.stream.preset reads",
+            );
+        } else if json.is_object() && json["stream_options"].get("include_usage").is_none() {
+            self.problems.warn(
+                path,
+                "asks for no usage, and text is sent as written: tokens are counted by events; add \"stream_options\": {\"include_usage\": true}",
+            );
+        }
     }
 
     fn until(&mut self, path: &str, format: StreamFormat, until: &UntilSpec) -> Option<Until> {

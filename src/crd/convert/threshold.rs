@@ -37,7 +37,7 @@ pub(super) fn check_thresholds(
     problems: &mut Problems,
 ) -> Vec<Threshold> {
     let asks_for_health = judged.requests().any(|place| place.is_health_check());
-    if asks_for_health && problems.0.is_empty() && judged.places().next().is_none() {
+    if asks_for_health && problems.found.is_empty() && judged.places().next().is_none() {
         let why = "a health check that passes is no request of the results, and there is nothing \
                    else to judge the run by; name its method, grpc.health.v1.Health/Check, to \
                    measure it as any other call";
@@ -104,7 +104,7 @@ fn check_select(
         outcome,
     };
     // steps that were refused are missing from the plan; one mistake is enough to report
-    if !problems.0.is_empty() {
+    if !problems.found.is_empty() {
         return select;
     }
     let selected = || judged.places().filter(|place| select.matches(place));
@@ -139,7 +139,7 @@ fn check_record(
     }
     let place = place_of(name, judged.trends);
     // records that were refused are missing from the list; one mistake is enough to report
-    if problems.0.is_empty() {
+    if problems.found.is_empty() {
         problems.take(&format!("{path}.record"), place)
     } else {
         place.ok()

@@ -1,5 +1,7 @@
 //! Rows of test data that templates name.
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -84,6 +86,28 @@ pub struct CsvSpec {
         extend("x-kubernetes-list-type" = "atomic")
     )]
     pub columns: Vec<String>,
+    /// Types of columns by name; the others are text. An empty field of another type is `null`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 256))]
+    pub types: BTreeMap<String, CsvTypeSpec>,
+    /// Gives a type to each other column that holds nothing but numbers, or nothing but `true` and
+    /// `false`, beside empty fields. Numbers that begin with a needless `0` stay text.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub infer: bool,
+}
+
+/// Type of the values of a column.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum CsvTypeSpec {
+    /// Text as it stands.
+    Text,
+    /// Number as JSON writes it.
+    Number,
+    /// `true` or `false`.
+    Boolean,
+    /// Any JSON value.
+    Json,
 }
 
 /// Bytes from outside the LoadTest: exactly one of `configMapKeyRef`, `secretKeyRef` and `file`.

@@ -122,7 +122,8 @@ pub struct KeyRef {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct TlsSpec {
-    /// PEM certificates to trust instead of the system's.
+    /// PEM certificates to trust instead of the system's: those of authorities, and those of targets
+    /// themselves.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ca_from: Option<FileSource>,
     /// PEM certificate chain presented to the target (mutual TLS); needs `keyFrom`.
@@ -135,7 +136,8 @@ pub struct TlsSpec {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub server_name: Option<String>,
-    /// Accepts any certificate of the target.
+    /// Accepts any certificate of the target, also one that is expired, for another name, of version 1
+    /// or with a weak key. Nothing then proves who answers.
     #[serde(default)]
     pub insecure_skip_verify: bool,
 }

@@ -3,6 +3,7 @@
 
 use std::io;
 
+use super::handshake::explain;
 use crate::stats::ErrorClass;
 
 /// Reason why a request got no whole answer. A failure is data, not an error: it is counted and the
@@ -22,10 +23,10 @@ pub(crate) enum Failure {
     #[error("proxy: {0}")]
     Proxy(String),
     /// TLS handshake with `to` that failed, because of `source`.
-    #[error("TLS handshake with {to}: {source}")]
+    #[error("TLS handshake with {to}: {}", explain(source))]
     Handshake { to: String, source: io::Error },
     /// TLS connection that broke because of invalid data.
-    #[error("TLS: {0}")]
+    #[error("TLS: {}", explain(.0))]
     Tls(io::Error),
     /// Timeout after the first byte of the request was sent.
     #[error("no whole answer within the step's timeout")]

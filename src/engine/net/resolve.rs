@@ -2,6 +2,7 @@
 //! beyond while name servers do not answer, and used in turn.
 
 use std::net::{IpAddr, SocketAddr};
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
@@ -22,6 +23,8 @@ use crate::plan::policy::NotAllowed;
 const ATTEMPT: Duration = Duration::from_secs(1);
 /// Least number of further questions after one without an answer.
 const ATTEMPTS: usize = 3;
+/// Time for which the addresses of the other kind are awaited, as RFC 8305 has it.
+const OTHER_KIND: Duration = Duration::from_millis(50);
 /// Part of the life of an address after which it is looked up again.
 const AHEAD: f64 = 0.8;
 /// Time after its end for which an address is used while no name server answers.
@@ -192,14 +195,14 @@ impl Addresses {
             return Ok(None);
         }
         let addresses = self.get().await?;
-        Ok(Some(addresses[(turn % addresses.len() as u64) as usize]))
+        Ok(in_turn(&addresses, turn).next())
     }
 
-    /// Returns the number of addresses from the last look-up.
+    /// Returns the number of addresses from the last look-up that are used in turn.
     pub(crate) fn count(&self) -> usize {
         match &self.name {
             HostName::Address(_) => 1,
-            HostName::Domain { .. } => self.cached().addresses.len(),
+            HostName::Domain { .. } => first_kind(&self.cached().addresses),
         }
     }
 
@@ -285,11 +288,23 @@ impl Addresses {
         let HostName::Domain { domain, names } = &self.name else {
             return Ok(self.cached());
         };
-        let found = look_up(domain, self.port, names).await?;
-        for address in found.addresses.iter() {
-            self.rules.check_address(address.ip()).map_err(|refused| {
+        let mut found = look_up(domain, self.port, names).await?;
+        let is_allowed = |address: &SocketAddr| self.rules.check_address(address.ip());
+        for address in &found.addresses[..first_kind(&found.addresses)] {
+            is_allowed(address).map_err(|refused| {
                 Unresolved::NotAllowed(format!("{domain} resolves to {}: {refused}", address.ip()))
             })?;
+        }
+        // the others are only tried in place of these
+        if !found
+            .addresses
+            .iter()
+            .all(|address| is_allowed(address).is_ok())
+        {
+            let allowed = found.addresses.iter().copied();
+            found.addresses = allowed
+                .filter(|address| is_allowed(address).is_ok())
+                .collect();
         }
         Ok(found)
     }
@@ -310,6 +325,27 @@ impl Addresses {
     }
 }
 
+/// Returns the number of addresses of the same kind at the beginning.
+fn first_kind(addresses: &[SocketAddr]) -> usize {
+    let is_four = addresses.first().is_some_and(SocketAddr::is_ipv4);
+    let same = addresses
+        .iter()
+        .take_while(|address| address.is_ipv4() == is_four);
+    same.count()
+}
+
+/// Returns the addresses in the order in which a connection tries them: those of the first kind
+/// from the one whose turn it is on, and between them those of the other kind.
+pub(super) fn in_turn(addresses: &[SocketAddr], turn: u64) -> impl Iterator<Item = SocketAddr> {
+    let (first, other) = addresses.split_at(first_kind(addresses));
+    let nth = move |of: &[SocketAddr], i: usize| {
+        let place = (turn as usize).wrapping_add(i) % of.len().max(1);
+        of.get(place).copied().filter(|_| i < of.len())
+    };
+    (0..first.len().max(other.len()))
+        .flat_map(move |i| [nth(first, i), nth(other, i)].into_iter().flatten())
+}
+
 /// Turn of the one that looks a name up beside the load; given back when it is dropped, be it
 /// because its thread ended.
 struct Turn<'a>(&'a AtomicBool);
@@ -326,22 +362,52 @@ impl Drop for Turn<'_> {
     }
 }
 
-/// Looks up a name: its IPv4 addresses, or else its IPv6 addresses, since half of the connections
-/// would fail where there is no route for one of the two kinds.
+/// Looks up the addresses of both kinds at once. Those of the first kind that has any are used, and
+/// IPv4 comes first; those of the other kind are tried where they do not answer. Once the addresses
+/// of one kind are known, the answer about the other is awaited for [`OTHER_KIND`] only: it may have
+/// been lost.
 async fn look_up(domain: &str, port: u16, names: &NameServers) -> Result<Cached, Unresolved> {
     let begun = Instant::now();
-    let found = match ask(domain, names, LookupIpStrategy::Ipv4Only).await {
-        Ok(found) => found,
-        Err(first) => ask(domain, names, LookupIpStrategy::Ipv6Only)
-            .await
-            // a name server that did not answer the one question may know an address
-            .map_err(|second| worse(first, second))?,
+    let mut four = pin!(ask(domain, names, LookupIpStrategy::Ipv4Only));
+    let mut six = pin!(ask(domain, names, LookupIpStrategy::Ipv6Only));
+    let (four, six) = tokio::select! {
+        found = &mut four => match found {
+            Ok(found) => (Ok(found), tokio::time::timeout(OTHER_KIND, six).await.ok()),
+            Err(why) => (Err(why), Some(six.await)),
+        },
+        found = &mut six => match found {
+            Ok(found) => match tokio::time::timeout(OTHER_KIND, &mut four).await {
+                Ok(four) => (four, Some(Ok(found))),
+                Err(_) => return cached(begun, domain, port, [Some(found), None]),
+            },
+            Err(why) => (four.await, Some(Err(why))),
+        },
     };
-    let addresses: Arc<[SocketAddr]> = found.iter().map(|ip| SocketAddr::new(ip, port)).collect();
-    if addresses.is_empty() {
-        return Err(Unresolved::Dns(cannot(domain, &"the name has no address")));
+    match (four, six) {
+        (Ok(four), six) => cached(begun, domain, port, [Some(four), six.and_then(Result::ok)]),
+        (Err(_), Some(Ok(six))) => cached(begun, domain, port, [Some(six), None]),
+        // a name server that did not answer the one question may know an address
+        (Err(first), Some(Err(second))) => Err(worse(first, second)),
+        (Err(first), None) => Err(first),
     }
-    let until = found.valid_until();
+}
+
+/// Puts the addresses of a name together; those of the second look-up are tried after the others.
+fn cached(
+    begun: Instant,
+    domain: &str,
+    port: u16,
+    found: [Option<LookupIp>; 2],
+) -> Result<Cached, Unresolved> {
+    let found = || found.iter().flatten();
+    let addresses: Arc<[SocketAddr]> = found()
+        .flat_map(LookupIp::iter)
+        .map(|ip| SocketAddr::new(ip, port))
+        .collect();
+    let until = found().map(LookupIp::valid_until).min();
+    let Some(until) = until.filter(|_| !addresses.is_empty()) else {
+        return Err(Unresolved::Dns(cannot(domain, &"the name has no address")));
+    };
     let life = until.saturating_duration_since(begun);
     Ok(Cached {
         addresses,
@@ -367,8 +433,8 @@ async fn ask(
         .with_options(options)
         .build()
         .map_err(|e| nothing(&e))?;
-    // a URL has its host in ASCII already, and DNS allows every character of it
-    let name = Name::from_ascii(domain).map_err(|e| nothing(&e))?;
+    // a URL has its host in ASCII already, and DNS allows every character of it, `_` too
+    let name = Name::from_str_relaxed(domain).map_err(|e| nothing(&e))?;
     resolver.lookup_ip(name).await.map_err(|error| match error {
         NetError::Dns(DnsError::NoRecordsFound(_)) => nothing(&error),
         _ => Unresolved::Unanswered(cannot(domain, &error)),
@@ -387,15 +453,16 @@ fn worse(first: Unresolved, second: Unresolved) -> Unresolved {
     }
 }
 
-/// Looks up a host with the name servers of the system, once: an address is no look-up. Questions
-/// are asked again as those about targets are, after a second without an answer.
+/// Looks up the addresses of a host with the name servers of the system, once: IPv4 ones, or IPv6
+/// ones if there are no others. An address is no look-up. Questions are asked again as those about
+/// targets are, after a second without an answer.
 pub async fn look_up_host(host: &str, port: u16) -> Result<Vec<SocketAddr>, String> {
     if let Ok(ip) = host.trim_matches(['[', ']']).parse() {
         return Ok(vec![SocketAddr::new(ip, port)]);
     }
     let found = look_up(host, port, &NameServers::of_system()).await;
     found
-        .map(|found| found.addresses.to_vec())
+        .map(|found| found.addresses[..first_kind(&found.addresses)].to_vec())
         .map_err(|why| why.to_string())
 }
 
@@ -508,6 +575,24 @@ mod tests {
         assert_eq!(checked, Ok(Some("127.0.0.1:80".parse().unwrap())));
     }
 
+    #[test]
+    fn addresses_of_one_kind_take_turns_and_the_others_stand_in() {
+        let addresses: Vec<SocketAddr> = ["1.1.1.1:1", "2.2.2.2:1", "3.3.3.3:1", "[::1]:1"]
+            .iter()
+            .map(|address| address.parse().unwrap())
+            .collect();
+        let tried = |turn| {
+            let tried = in_turn(&addresses, turn);
+            let ips: Vec<String> = tried.map(|address| address.ip().to_string()).collect();
+            ips.join(" ")
+        };
+        assert_eq!(tried(0), "1.1.1.1 ::1 2.2.2.2 3.3.3.3");
+        assert_eq!(tried(4), "2.2.2.2 ::1 3.3.3.3 1.1.1.1");
+        assert_eq!(first_kind(&addresses), 3);
+        assert_eq!(in_turn(&addresses[3..], 7).count(), 1);
+        assert_eq!(in_turn(&[], 0).count(), 0);
+    }
+
     #[tokio::test]
     async fn an_address_needs_no_lookup() {
         let addresses = addresses(
@@ -531,6 +616,10 @@ mod tests {
                 .iter()
                 .all(|address| address.ip().is_loopback())
         );
-        assert_eq!(addresses.count(), addresses.known().unwrap().len());
+        // the addresses of the other family stand in, and take no turns
+        let known = addresses.known().unwrap();
+        let of_four = known.iter().filter(|address| address.is_ipv4()).count();
+        assert_eq!(addresses.count(), of_four);
+        assert!(of_four > 0, "{known:?}");
     }
 }

@@ -11,8 +11,9 @@ use url::Url;
 
 use crate::engine::attempt::Opened;
 use crate::engine::attempt::failure::Failure;
+use crate::engine::net::first_answer::first_answer;
 use crate::engine::net::proxy::Proxy;
-use crate::engine::net::resolve::{Addresses, Freshness, Reach, Unresolved};
+use crate::engine::net::resolve::{Addresses, Freshness, Reach, Unresolved, in_turn};
 use crate::engine::net::stream::{Socket, Stream};
 use crate::engine::net::tls::Tls;
 use crate::plan::grpc::{Channels, Grpc};
@@ -213,12 +214,9 @@ impl Route {
             Place::Network(addresses) => {
                 let target = self.beyond_proxy(turn).await?;
                 let addresses = addresses.get().await?;
-                let address = addresses[(turn % addresses.len() as u64) as usize];
                 opened.dns = Some(begun.elapsed());
-                (
-                    Socket::Tcp(self.connect(address, target, turn).await?),
-                    address.to_string(),
-                )
+                let (tcp, address) = self.connect(&addresses, target, turn).await?;
+                (Socket::Tcp(tcp), address.to_string())
             }
         };
         let connected = Instant::now();
@@ -237,29 +235,43 @@ impl Route {
         Ok((Stream::Tls(Box::new(stream)), opened))
     }
 
-    /// Connects to `address`, which is the target's or its proxy's. A tunnel leads to `target`, or
-    /// else to the target's name.
+    /// Connects to one of `addresses`, which are the target's or its proxy's. A tunnel leads to
+    /// `target`, or else to the target's name.
     async fn connect(
         &self,
-        address: SocketAddr,
+        addresses: &[SocketAddr],
         target: Option<SocketAddr>,
         turn: u64,
-    ) -> Result<TcpStream, Failure> {
-        let tcp = if self.http.source_addresses.is_empty() {
-            TcpStream::connect(address).await
-        } else {
-            connect_from(&self.http.source_addresses, address, turn).await
+    ) -> Result<(TcpStream, SocketAddr), Failure> {
+        let sources = self.http.source_addresses.as_slice();
+        let connect = move |address| async move {
+            match sources {
+                [] => TcpStream::connect(address).await,
+                sources => connect_from(sources, address, turn).await,
+            }
         };
-        let mut tcp = tcp.map_err(|source| Failure::Connect {
+        let failed = |address: SocketAddr, source| Failure::Connect {
             to: address.to_string(),
             source,
-        })?;
+        };
+        let (mut tcp, address) = match addresses {
+            [only] => (
+                connect(*only).await.map_err(|why| failed(*only, why))?,
+                *only,
+            ),
+            _ => first_answer(in_turn(addresses, turn), connect)
+                .await
+                .map_err(|failure| match failure {
+                    Some((address, why)) => failed(address, why),
+                    None => Failure::Dns("the name has no address".into()),
+                })?,
+        };
         // only a hint; a connection without it works
         let _ = tcp.set_nodelay(true);
         if let Some(proxy) = self.proxy.as_ref().filter(|proxy| proxy.tunnels) {
             proxy.tunnel(&mut tcp, target).await?;
         }
-        Ok(tcp)
+        Ok((tcp, address))
     }
 }
 

@@ -3,14 +3,18 @@
 use std::sync::Arc;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
+use rustls::client::{WantsClientCert, WebPkiServerVerifier, verify_server_name};
+use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::server::ParsedCertificate;
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{
-    ClientConfig, ConfigBuilder, DigitallySignedStruct, RootCertStore, SignatureScheme,
-    WantsVerifier,
+    CertificateError, ClientConfig, ConfigBuilder, DigitallySignedStruct, Error, InconsistentKeys,
+    RootCertStore, SignatureScheme, WantsVerifier,
 };
 use tokio_rustls::TlsConnector;
+use x509_parser::prelude::{FromDer, X509Certificate};
 
 use crate::plan::{ClientCertificate, Inputs, Problem, Reference, Target, Version};
 
@@ -29,20 +33,27 @@ impl Tls {
         let builder = if target.tls.insecure_skip_verify {
             builder()
                 .dangerous()
-                .with_custom_certificate_verifier(Arc::new(TrustAnyone(Arc::new(
-                    ring::default_provider(),
-                ))))
+                .with_custom_certificate_verifier(Arc::new(TrustAnyone))
         } else {
-            builder().with_root_certificates(roots(target, inputs)?)
+            trusting_given(target, inputs)?
         };
         let mut config = match &target.tls.client {
             None => builder.with_no_client_auth(),
             Some(ClientCertificate { certificate, key }) => {
                 let parsed = PrivateKeyDer::from_pem_slice(bytes(key, inputs))
                     .map_err(|_| problem(key, "holds no PEM private key"))?;
-                builder
-                    .with_client_auth_cert(certificates(certificate, inputs)?, parsed)
-                    .map_err(|e| problem(certificate, &format!("does not fit its key: {e}")))?
+                let signing = ring::sign::any_supported_type(&parsed).map_err(|_| {
+                    problem(key, "is of a kind that cannot sign here; RSA of at least 2048 bits, P-256, P-384 and Ed25519 can")
+                })?;
+                let own = CertifiedKey::new(certificates(certificate, inputs)?, signing);
+                if matches!(
+                    own.keys_match(),
+                    Err(Error::InconsistentKeys(InconsistentKeys::KeyMismatch))
+                ) {
+                    return Err(problem(certificate, "does not fit its key"));
+                }
+                // whatever else may be wrong with it, the target judges it
+                builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(own)))
             }
         };
         config.alpn_protocols = match version {
@@ -74,6 +85,29 @@ pub(crate) fn trusting_nobody() -> ClientConfig {
     builder()
         .with_root_certificates(RootCertStore::empty())
         .with_no_client_auth()
+}
+
+/// Begins settings that trust the target's or the system's roots. A certificate that the test gives
+/// is trusted as it is, too, whoever signed it and whatever it is for.
+fn trusting_given(
+    target: &Target,
+    inputs: &Inputs,
+) -> Result<ConfigBuilder<ClientConfig, WantsClientCert>, Problem> {
+    let roots = roots(target, inputs)?;
+    let Some(ca) = &target.tls.ca else {
+        return Ok(builder().with_root_certificates(roots));
+    };
+    let provider = Arc::new(ring::default_provider());
+    let chains = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider)
+        .build()
+        .map_err(|error| problem(ca, &format!("cannot be trusted: {error}")))?;
+    let verifier = TrustGiven {
+        chains,
+        given: certificates(ca, inputs)?,
+    };
+    Ok(builder()
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(verifier)))
 }
 
 fn builder() -> ConfigBuilder<ClientConfig, WantsVerifier> {
@@ -139,17 +173,85 @@ fn certificates(
 }
 
 fn bytes<'a>(reference: &Reference, inputs: &'a Inputs) -> &'a [u8] {
-    inputs.get(reference).unwrap_or_default()
+    let bytes = inputs.get(reference).unwrap_or_default();
+    // some programs begin text with a byte order mark
+    bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes)
 }
 
 fn problem(reference: &Reference, what: &str) -> Problem {
     Problem::new(reference.field.clone(), format!("{reference} {what}"))
 }
 
-/// Certificate verifier for `insecureSkipVerify`: accepts any certificate whose owner holds the
-/// key.
+/// Certificate verifier that trusts chains to given certificates, and these themselves.
 #[derive(Debug)]
-struct TrustAnyone(Arc<CryptoProvider>);
+struct TrustGiven {
+    chains: Arc<WebPkiServerVerifier>,
+    given: Vec<CertificateDer<'static>>,
+}
+
+impl ServerCertVerifier for TrustGiven {
+    fn verify_server_cert(
+        &self,
+        certificate: &CertificateDer<'_>,
+        others: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        ocsp: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        let chain = self
+            .chains
+            .verify_server_cert(certificate, others, name, ocsp, now);
+        if chain.is_ok() || !self.given.contains(certificate) {
+            return chain;
+        }
+        verify_server_name(&ParsedCertificate::try_from(certificate)?, name)?;
+        check_times(certificate, now)?;
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.chains
+            .verify_tls12_signature(message, certificate, signed)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.chains
+            .verify_tls13_signature(message, certificate, signed)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.chains.supported_verify_schemes()
+    }
+}
+
+fn check_times(certificate: &CertificateDer<'_>, now: UnixTime) -> Result<(), Error> {
+    let (_, parsed) = X509Certificate::from_der(certificate)
+        .map_err(|_| Error::InvalidCertificate(CertificateError::BadEncoding))?;
+    let now = now.as_secs() as i64;
+    let times = parsed.validity();
+    if now < times.not_before.timestamp() {
+        return Err(Error::InvalidCertificate(CertificateError::NotValidYet));
+    }
+    if now > times.not_after.timestamp() {
+        return Err(Error::InvalidCertificate(CertificateError::Expired));
+    }
+    Ok(())
+}
+
+/// Certificate verifier for `insecureSkipVerify`: accepts any certificate of anybody, of any version
+/// and with a key of any kind, also of those whose signatures cannot be checked here.
+#[derive(Debug)]
+struct TrustAnyone;
 
 impl ServerCertVerifier for TrustAnyone {
     fn verify_server_cert(
@@ -159,39 +261,44 @@ impl ServerCertVerifier for TrustAnyone {
         _: &ServerName<'_>,
         _: &[u8],
         _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
+    ) -> Result<ServerCertVerified, Error> {
         Ok(ServerCertVerified::assertion())
     }
 
     fn verify_tls12_signature(
         &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(
-            message,
-            cert,
-            signed,
-            &self.0.signature_verification_algorithms,
-        )
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        Ok(HandshakeSignatureValid::assertion())
     }
 
     fn verify_tls13_signature(
         &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(
-            message,
-            cert,
-            signed,
-            &self.0.signature_verification_algorithms,
-        )
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        Ok(HandshakeSignatureValid::assertion())
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
+        use SignatureScheme::*;
+        vec![
+            ECDSA_NISTP256_SHA256,
+            ECDSA_NISTP384_SHA384,
+            ECDSA_NISTP521_SHA512,
+            ED25519,
+            ED448,
+            RSA_PSS_SHA256,
+            RSA_PSS_SHA384,
+            RSA_PSS_SHA512,
+            RSA_PKCS1_SHA256,
+            RSA_PKCS1_SHA384,
+            RSA_PKCS1_SHA512,
+            RSA_PKCS1_SHA1,
+            ECDSA_SHA1_Legacy,
+        ]
     }
 }

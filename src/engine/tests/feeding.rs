@@ -1,10 +1,11 @@
 //! Rows of feeders in requests: each where it belongs, and what happens when there is none.
 
 use serde_json::json;
+use tokio::io::AsyncReadExt;
 
 use crate::engine::Demand;
 use crate::engine::PrepareError;
-use crate::engine::tests::server::Server;
+use crate::engine::tests::server::{Server, scripted};
 use crate::engine::tests::*;
 use crate::plan::feeder::{Feeder, FeederScope, OnExhausted, Source, Strategy};
 
@@ -215,5 +216,57 @@ async fn arrivals_do_not_wait_for_rows() {
             server.received()
         ),
         (0, 30, 0)
+    );
+}
+
+#[tokio::test]
+async fn json_text_and_rows_are_sent_in_their_own_order() {
+    let bodies = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let seen = Arc::clone(&bodies);
+    let url = scripted(move |mut peer| {
+        let seen = Arc::clone(&seen);
+        async move {
+            while let Some(head) = peer.head().await {
+                let length = head.lines().find_map(|line| {
+                    line.to_ascii_lowercase()
+                        .strip_prefix("content-length: ")
+                        .map(|length| length.parse::<usize>().unwrap())
+                });
+                let mut body = vec![0; length.unwrap()];
+                peer.0.read_exact(&mut body).await.unwrap();
+                seen.lock().unwrap().push(String::from_utf8(body).unwrap());
+                peer.send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+                    .await;
+            }
+        }
+    })
+    .await;
+    let body = r#"{"rows": [{{ wines }}], "z": 1.0, "a": "{{ wines.acid }}"}"#;
+    let spec = json!({
+        "target": {"url": url},
+        "feeders": [{"name": "wines", "jsonLines": {"configMapKeyRef": {"name": "c", "key": "k"}}}],
+        "scenarios": [{"name": "s", "tasks": [{"name": "t", "steps": [
+            {"http": {"method": "POST", "path": "/", "json": body}},
+        ]}]}],
+        "load": {"iterations": {"count": 1, "users": 1}},
+    });
+    let checked = crate::crd::check(&serde_json::from_value(spec).unwrap()).unwrap();
+    let mut inputs = Inputs::default();
+    let rows = "{\"acid\": 7.40, \"Zinc\": null, \"alcohol\": 9.4}\n";
+    inputs.insert(crate::plan::Kind::ConfigMap, "c", "k", rows.into());
+    let prepared = Arc::new(prepare(Arc::new(checked.plan), &inputs).await.unwrap());
+    let snapshot = sum(&deltas(&mut prepared.start(whole(1), Instant::now())).await);
+    assert_eq!(
+        (snapshot.requests(), snapshot.failures()),
+        (1, 0),
+        "{:?}",
+        snapshot.errors
+    );
+    let row = r#"{"acid":7.4,"Zinc":null,"alcohol":9.4}"#;
+    assert_eq!(
+        *bodies.lock().unwrap(),
+        [body
+            .replace("{{ wines }}", row)
+            .replace("\"{{ wines.acid }}\"", "7.4")]
     );
 }

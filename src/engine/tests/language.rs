@@ -143,7 +143,7 @@ async fn answer(
             (StatusCode::FOUND, [("location", format!("http://{host}/"))]).into_response()
         }
         ["", "json", count] => {
-            axum::Json(json!({"count": count.parse::<u64>().unwrap(), "seen": earlier, "ok": true}))
+            axum::Json(json!({"count": count.parse::<u64>().unwrap(), "ok": true, "seen": earlier}))
                 .into_response()
         }
         ["", "gzip", text] => {

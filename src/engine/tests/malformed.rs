@@ -308,7 +308,7 @@ where
 
 #[tokio::test]
 async fn an_answer_that_is_malformed_costs_only_itself() {
-    let many = format!("HTTP/1.1 200 OK\r\n{}\r\n", "A: b\r\n".repeat(200));
+    let many = format!("HTTP/1.1 200 OK\r\n{}\r\n", "A: b\r\n".repeat(4_200));
     let large = format!("HTTP/1.1 200 OK\r\nA: {}\r\n\r\n", "x".repeat(70_000));
     let interim = "HTTP/1.1 103 Early Hints\r\n\r\n".repeat(1000);
     for answer in [
@@ -508,4 +508,50 @@ async fn the_time_of_a_request_is_told_by_phases() {
         quick.steps[&0].phases.of(Phase::Download).max() <= 1,
         "it came in one piece"
     );
+}
+
+/// The message of every failure of a short run.
+async fn only_message(url: &str) -> String {
+    let snapshot = outcome(url).await;
+    let mut messages = snapshot.errors.iter().map(|(_, entry)| &entry.message);
+    let first = messages.next().expect("a failure").clone();
+    assert!(messages.all(|message| *message == first), "{snapshot:?}");
+    first
+}
+
+#[tokio::test]
+async fn a_target_of_another_scheme_is_told_as_that() {
+    // what a target that speaks TLS sends in answer to a request without it
+    let alert = [0x15, 3, 3, 0, 2, 2, 0x16];
+    let with_tls = scripted(move |peer| peer.always(alert)).await;
+    assert_eq!(only_class(&with_tls).await, ErrorClass::Protocol);
+    let message = only_message(&with_tls).await;
+    assert!(
+        message.contains("speaks TLS there; the URL may have to begin with https://"),
+        "{message}"
+    );
+    let without = scripted(|mut peer: Peer| async move {
+        let mut hello = [0; 64];
+        let _ = tokio::io::AsyncReadExt::read(&mut peer.0, &mut hello).await;
+        peer.send("HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
+            .await;
+    })
+    .await;
+    let without = without.replace("http:", "https:");
+    assert_eq!(only_class(&without).await, ErrorClass::Tls);
+    let message = only_message(&without).await;
+    assert!(
+        message.contains("does not speak TLS there; the URL may have to begin with http://"),
+        "{message}"
+    );
+}
+
+#[tokio::test]
+async fn an_answer_of_a_hundred_and_fifty_fields_is_read() {
+    let fields: String = (0..150).map(|nth| format!("X-{nth}: v\r\n")).collect();
+    let answer = format!("HTTP/1.1 200 OK\r\n{fields}Content-Length: 2\r\n\r\nok");
+    let url = scripted(move |peer| peer.always(answer.clone())).await;
+    let snapshot = outcome(&url).await;
+    assert!(snapshot.requests() > 0);
+    assert_eq!(snapshot.failures(), 0, "{:?}", snapshot.errors);
 }

@@ -10,7 +10,7 @@ use tokio::net::UdpSocket;
 
 use crate::engine::net::resolve::NameServers;
 use crate::engine::prepare::prepare_in;
-use crate::engine::tests::server::Server;
+use crate::engine::tests::server::{Server, scripted_at};
 use crate::engine::tests::*;
 use crate::engine::world::World;
 use crate::plan::{Connections, Preflight, ThinkTime};
@@ -21,6 +21,8 @@ use crate::stats::Phase;
 enum Mood {
     /// Gives the address of loopback.
     Answers,
+    /// Gives two addresses of loopback, 127.0.0.2 and 127.0.0.1.
+    AnswersTwo,
     /// Says that it cannot find out.
     Fails,
     /// Says that there is no such name.
@@ -89,14 +91,16 @@ async fn answer(
         let is_ipv4 = query[end + 2] == 1;
         let (code, count) = match *mood.lock().unwrap() {
             Mood::Answers => (0, u8::from(is_ipv4)),
+            Mood::AnswersTwo => (0, 2 * u8::from(is_ipv4)),
             Mood::Fails => (2, 0),
             Mood::Denies => (3, 0),
         };
         let mut answer = query[..end + 5].to_vec();
         answer[2..12].copy_from_slice(&[0x84, code, 0, 1, 0, count, 0, 0, 0, 0]);
-        if count > 0 {
+        for last in (1..=count).rev() {
             // the name of the question, A, IN, its life, four bytes
-            answer.extend_from_slice(&[0xc0, 12, 0, 1, 0, 1, 0, 0, 0, life, 0, 4, 127, 0, 0, 1]);
+            let record = [0xc0, 12, 0, 1, 0, 1, 0, 0, 0, life, 0, 4, 127, 0, 0, last];
+            answer.extend_from_slice(&record);
         }
         socket.send_to(&answer, from).await.unwrap();
     }
@@ -192,6 +196,30 @@ async fn a_first_look_up_that_fails_ends_preparation_unless_the_preflight_is_off
     // the name comes while the load waits for it
     names.turn(Mood::Answers);
     let snapshot = sum(&deltas(&mut begun.start(whole(1), Instant::now())).await);
+    assert!(snapshot.requests() > 0);
+    assert_eq!(snapshot.failures(), 0, "{:?}", snapshot.errors);
+}
+
+#[tokio::test]
+async fn a_connection_tries_the_other_address_of_a_name_where_one_refuses() {
+    let (server, names) = (Server::start(), NameServer::start(60, u64::MAX).await);
+    names.turn(Mood::AnswersTwo);
+    let prepared = prepared(connecting(&server, 500), &names).await;
+    let snapshot = sum(&deltas(&mut prepared.start(whole(1), Instant::now())).await);
+    assert!(snapshot.requests() > 1);
+    assert_eq!(snapshot.failures(), 0, "{:?}", snapshot.errors);
+    assert_eq!(server.received(), snapshot.received_by_target());
+}
+
+#[tokio::test]
+async fn a_connection_tries_the_other_family_of_addresses_of_a_name() {
+    let url = scripted_at("[::1]:0", |peer| {
+        peer.always("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+    })
+    .await;
+    let port = url.rsplit_once(':').unwrap().1;
+    let plan = plan(&format!("http://localhost:{port}"), users(1, 300));
+    let snapshot = run(plan, 1).await;
     assert!(snapshot.requests() > 0);
     assert_eq!(snapshot.failures(), 0, "{:?}", snapshot.errors);
 }

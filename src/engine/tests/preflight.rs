@@ -211,3 +211,17 @@ async fn an_answer_that_is_told_shows_no_credential_and_no_more_than_a_line() {
         "{failure}"
     );
 }
+
+#[tokio::test]
+async fn a_check_that_failed_is_told_with_the_value_that_was_wanted_and_the_one_found() {
+    let target = Target::start();
+    let mut checked = task("a", "/json/1");
+    checked["steps"][0]["checks"] = json!([{"jsonPath": "$.count", "equals": 2}]);
+    let url = json!({"url": target.url});
+    let outcome = tried(OneOff::Preflight, url, json!([checked]), "Once").await;
+    let failure = outcome.failure.unwrap();
+    assert!(
+        failure.contains("checks[0], jsonPath $.count equals 2: found 1;"),
+        "{failure}"
+    );
+}

@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
 use super::Source;
+use super::comma_separated::csv_rows;
 
 /// Largest data of one feeder, in bytes. In memory a row takes its text and about 100 bytes for
 /// each column.
@@ -68,12 +69,14 @@ impl Rows {
         if data.len() > MAX_DATA {
             return Err(RowsError::TooLarge(data.len() as u64));
         }
+        let data = without_mark(data);
         let rows = match source {
             Source::Csv {
                 data: _,
                 delimiter,
                 columns,
-            } => csv_rows(data, *delimiter, columns, MAX_ROWS)?,
+                types,
+            } => csv_rows(data, *delimiter, columns, types, MAX_ROWS)?,
             Source::Json { .. } => json_rows(data)?,
             Source::JsonLines { .. } => json_lines(data, MAX_ROWS)?,
             Source::Inline { rows } => rows.clone(),
@@ -167,84 +170,13 @@ impl Rows {
     }
 }
 
+/// Leaves out a byte order mark, with which some programs begin text.
+fn without_mark(data: &[u8]) -> &[u8] {
+    data.strip_prefix(b"\xef\xbb\xbf").unwrap_or(data)
+}
+
 // No message holds a piece of the data, not even a column's name: it may come from a Secret, or
 // from the wrong one.
-
-fn csv_rows(
-    data: &[u8],
-    delimiter: char,
-    columns: &[String],
-    most: usize,
-) -> Result<Vec<Value>, RowsError> {
-    let data = data.strip_prefix(b"\xef\xbb\xbf").unwrap_or(data);
-    let delimiter = u8::try_from(delimiter).unwrap_or(b',');
-    // lengths are compared here, where the message can say more
-    let mut reader = csv::ReaderBuilder::new()
-        .has_headers(false)
-        .flexible(true)
-        .delimiter(delimiter)
-        .from_reader(data);
-    let mut names: Option<Vec<String>> = (!columns.is_empty()).then(|| columns.to_vec());
-    let mut rows = Vec::new();
-    for record in reader.records() {
-        let record = record.map_err(csv_error)?;
-        let line = record.position().map_or(0, csv::Position::line);
-        let Some(names) = &names else {
-            names = Some(header(&record).map_err(|message| RowsError::Line { line, message })?);
-            continue;
-        };
-        if record.len() != names.len() {
-            let message = format!(
-                "{}, but there are {} columns",
-                fields(record.len()),
-                names.len()
-            );
-            return Err(RowsError::Line { line, message });
-        }
-        if rows.len() == most {
-            return Err(RowsError::TooMany);
-        }
-        let row: Map<String, Value> = names
-            .iter()
-            .cloned()
-            .zip(record.iter().map(Value::from))
-            .collect();
-        rows.push(Value::Object(row));
-    }
-    Ok(rows)
-}
-
-fn header(record: &csv::StringRecord) -> Result<Vec<String>, String> {
-    let mut names: Vec<String> = Vec::new();
-    for (i, name) in record.iter().enumerate() {
-        let name = name.trim();
-        if name.is_empty() {
-            return Err(format!("column {} has no name", i + 1));
-        }
-        if names.iter().any(|other| other == name) {
-            return Err(format!("column {} has the name of another", i + 1));
-        }
-        names.push(name.to_owned());
-    }
-    Ok(names)
-}
-
-fn fields(count: usize) -> String {
-    if count == 1 {
-        "1 field".into()
-    } else {
-        format!("{count} fields")
-    }
-}
-
-fn csv_error(error: csv::Error) -> RowsError {
-    let line = error.position().map_or(0, csv::Position::line);
-    let message = match error.kind() {
-        csv::ErrorKind::Utf8 { err, .. } => format!("field {} is not UTF-8", err.field() + 1),
-        _ => error.to_string(),
-    };
-    RowsError::Line { line, message }
-}
 
 fn json_rows(data: &[u8]) -> Result<Vec<Value>, RowsError> {
     serde_json::from_slice(data).map_err(|error| RowsError::Line {
@@ -290,7 +222,7 @@ mod tests {
     use proptest::prelude::*;
     use serde_json::json;
 
-    use super::super::Data;
+    use super::super::{Data, Types};
     use super::*;
 
     fn data() -> Data {
@@ -302,6 +234,7 @@ mod tests {
             data: data(),
             delimiter: ',',
             columns: vec![],
+            types: Types::default(),
         }
     }
 
@@ -383,9 +316,9 @@ mod tests {
             refused(&csv(), &"x".repeat(MAX_DATA + 1)),
             format!("{} bytes, at most {MAX_DATA} are allowed", MAX_DATA + 1)
         );
-        assert!(csv_rows(b"x\n1\n2\n", ',', &[], 2).is_ok());
+        assert!(csv_rows(b"x\n1\n2\n", ',', &[], &Types::default(), 2).is_ok());
         assert_eq!(
-            csv_rows(b"x\n1\n2\n3\n", ',', &[], 2),
+            csv_rows(b"x\n1\n2\n3\n", ',', &[], &Types::default(), 2),
             Err(RowsError::TooMany)
         );
         assert_eq!(json_lines(b"{}\n{}\n{}\n", 2), Err(RowsError::TooMany));
@@ -402,6 +335,7 @@ mod tests {
             data: data(),
             delimiter: ';',
             columns: vec!["a".into(), "b".into()],
+            types: Types::default(),
         };
         assert_eq!(
             rows(&other, "1;x,y\n2;\"z;\"\n"),
@@ -449,6 +383,7 @@ mod tests {
             data: data(),
             delimiter: ',',
             columns: vec!["a".into()],
+            types: Types::default(),
         };
         assert_ne!(digest(&csv(), "a\n1\n"), digest(&named, "a\n1\n"));
     }

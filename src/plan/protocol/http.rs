@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::plan::feeder::Data;
 use crate::plan::stream::HttpStream;
 use crate::plan::target::Header;
-use crate::plan::{JsonTemplate, Template, duration};
+use crate::plan::{JsonTemplate, JsonText, Template, duration};
 
 /// An HTTP request and how its answer is treated.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -84,6 +84,8 @@ pub enum Body {
     Text(Template),
     /// Compact JSON with sorted keys, `application/json`.
     Json(JsonTemplate),
+    /// JSON as its author wrote it, `application/json`.
+    JsonText(JsonText),
     /// Bytes of a key or file, `application/octet-stream`.
     File(Data),
     /// Form fields, `application/x-www-form-urlencoded`.
@@ -109,7 +111,7 @@ impl Body {
                     });
                 files.collect()
             }
-            Body::Text(_) | Body::Json(_) | Body::Form(_) => vec![],
+            Body::Text(_) | Body::Json(_) | Body::JsonText(_) | Body::Form(_) => vec![],
         }
     }
 }

@@ -132,7 +132,15 @@ impl JsonTemplate {
     }
 }
 
-/// Brings numbers into the form in which an API server stores them: `1.0` and `1e3` are integers.
+/// Writes the value as JSON, its templates as they are written.
+impl std::fmt::Display for JsonTemplate {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.value.fmt(f)
+    }
+}
+
+/// Brings a value into the form in which an API server stores it: keys are sorted, and `1.0` and
+/// `1e3` are integers.
 /// Refuses integers beyond a signed 64-bit one.
 pub fn canonicalise(value: &mut Value) -> Result<(), String> {
     match value {
@@ -150,7 +158,10 @@ pub fn canonicalise(value: &mut Value) -> Result<(), String> {
             }
         }
         Value::Array(items) => items.iter_mut().try_for_each(canonicalise)?,
-        Value::Object(fields) => fields.values_mut().try_for_each(canonicalise)?,
+        Value::Object(fields) => {
+            fields.sort_keys();
+            fields.values_mut().try_for_each(canonicalise)?;
+        }
         Value::Null | Value::Bool(_) | Value::String(_) => {}
     }
     Ok(())

@@ -186,7 +186,7 @@ fn a_header_never_holds_a_line_break() {
     }
     assert_eq!(
         rendered("Bearer {{ item.max }} {{ texts }}", Place::Header).unwrap(),
-        r#"Bearer 9 {"n":1.5,"text":"t\"1"}"#
+        r#"Bearer 9 {"text":"t\"1","n":1.5}"#
     );
 }
 
@@ -271,7 +271,7 @@ fn a_whole_expression_keeps_its_type_in_json() {
         ("item.id", "5"),
         ("item['tags'][1]", "\"c\""),
         ("item.tags", r#"["a b","c"]"#),
-        ("texts", r#"{"n":1.5,"text":"t\"1"}"#),
+        ("texts", r#"{"text":"t\"1","n":1.5}"#),
         ("texts.take(2)", r#"[{"text":"one"},{"text":"two"}]"#),
         ("texts.take(2).text", r#"["one","two"]"#),
         ("texts.take(2)[1].text", "\"two\""),

@@ -119,12 +119,19 @@ fn why(load: &LoadResult) -> String {
         .map_or_else(String::new, |why| format!(": {why}"))
 }
 
+/// Returns the fields by name: a result that was read from a file may hold them in any order.
+fn sorted(
+    fields: &serde_json::Map<String, serde_json::Value>,
+) -> std::collections::BTreeMap<&String, &serde_json::Value> {
+    fields.iter().collect()
+}
+
 /// Writes ` of step POST /predict`, or nothing when a threshold reads everything.
 fn selection(select: &serde_json::Value) -> String {
     let fields = select
         .as_object()
         .into_iter()
-        .flatten()
+        .flat_map(sorted)
         .filter(|(_, value)| !value.is_null());
     let plain = |value: &serde_json::Value| {
         value
@@ -132,7 +139,7 @@ fn selection(select: &serde_json::Value) -> String {
             .map_or_else(|| value.to_string(), str::to_owned)
     };
     let value_text = |value: &serde_json::Value| match value.as_object() {
-        Some(tags) => tags
+        Some(tags) => sorted(tags)
             .iter()
             .map(|(name, value)| format!("{name}={}", plain(value)))
             .collect::<Vec<_>>()

@@ -31,10 +31,10 @@ fn converted<T>(convert: impl FnOnce(&mut Context<'_>) -> T) -> Result<T, Vec<Pr
         problems: &mut problems,
     };
     let value = convert(&mut context);
-    if problems.0.is_empty() {
+    if problems.found.is_empty() {
         Ok(value)
     } else {
-        Err(problems.0)
+        Err(problems.found)
     }
 }
 

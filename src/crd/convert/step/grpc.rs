@@ -654,10 +654,7 @@ mod tests {
             .collect();
         assert_eq!(
             shown,
-            [
-                "latency below 1s",
-                "jsonPath $.status equals {\"value\":\"SERVING\"}"
-            ]
+            ["latency below 1s", "jsonPath $.status equals \"SERVING\""]
         );
     }
 }

@@ -1,12 +1,13 @@
 //! HTTP requests of steps: method, path, headers, body.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use crate::crd::convert::Context;
 use crate::crd::convert::feeder::check_data;
 use crate::crd::convert::stream::asking;
+use crate::crd::convert::{Context, free_value_size};
 use crate::crd::spec::*;
 use crate::plan::template::Place;
 use crate::plan::*;
@@ -44,6 +45,7 @@ impl Context<'_> {
         let headers = self.headers(&format!("{path}.headers"), headers);
         let query = self.fields(&format!("{path}.query"), query);
         let json = &*asking(json, stream.as_ref());
+        let sent_json = self.as_sent(json.as_ref());
         let body = self.body(
             path,
             Bodies {
@@ -55,7 +57,7 @@ impl Context<'_> {
             },
         );
         let stream = match stream {
-            Some(stream) => Some(self.http_stream(path, method, json.as_ref(), stream)?),
+            Some(stream) => Some(self.http_stream(path, method, sent_json.as_deref(), stream)?),
             None => None,
         };
         let retry = retry.as_ref().map(|retry| self.http_retry(path, retry));
@@ -106,6 +108,43 @@ impl Context<'_> {
         checked.collect()
     }
 
+    /// Returns the value of a JSON body, be it written as text; `None` if there is none or the text
+    /// is not JSON.
+    fn as_sent<'a>(&self, json: Option<&'a Value>) -> Option<Cow<'a, Value>> {
+        match json? {
+            Value::String(text) => JsonText::new(text, self.delimiters)
+                .ok()
+                .map(|text| Cow::Owned(text.skeleton())),
+            value => Some(Cow::Borrowed(value)),
+        }
+    }
+
+    /// Checks a JSON body: text holds JSON as it is sent, anything else is a value.
+    fn json_body(&mut self, path: &str, json: &Value) -> Option<Body> {
+        let Value::String(text) = json else {
+            if let Some(field) = ordered_rows(json) {
+                self.problems.warn(
+                    path,
+                    &format!("the keys of the rows in {field} are sorted, and a model without a signature takes columns by position; `json: |` holds JSON whose order stays"),
+                );
+            }
+            return self.json(path, json).map(Body::Json);
+        };
+        budget::at(path);
+        if serde_json::from_str(text)
+            .is_ok_and(|value: Value| !value.is_array() && !value.is_object())
+        {
+            self.problems.warn(
+                path,
+                "text is sent as the JSON that it holds; a JSON string has quotes inside: '\"text\"'",
+            );
+        }
+        let checked = free_value_size(json)
+            .and_then(|()| JsonText::new(text, self.delimiters))
+            .and_then(|json| json.compile(&self.names).map(|_| json));
+        self.problems.take(path, checked).map(Body::JsonText)
+    }
+
     fn body(&mut self, path: &str, bodies: Bodies<'_>) -> Option<Body> {
         let Bodies {
             json,
@@ -116,9 +155,7 @@ impl Context<'_> {
         } = bodies;
         match (json, body, body_from, form, multipart) {
             (None, None, None, None, None) => None,
-            (Some(json), None, None, None, None) => {
-                self.json(&format!("{path}.json"), json).map(Body::Json)
-            }
+            (Some(json), None, None, None, None) => self.json_body(&format!("{path}.json"), json),
             (None, Some(text), None, None, None) => self
                 .template(&format!("{path}.body"), text, Place::Text)
                 .map(Body::Text),
@@ -188,4 +225,132 @@ struct Bodies<'a> {
 /// Returns the method and the path, cut to the length of a name.
 fn default_name(method: &str, path: &str) -> String {
     format!("{method} {path}").chars().take(128).collect()
+}
+
+/// Returns the field of a request to a model whose rows have more than one column by name, in an
+/// order that may matter; `None` if there is none.
+fn ordered_rows(json: &Value) -> Option<&'static str> {
+    let columns = |row: &Value| row.as_object().map_or(0, serde_json::Map::len);
+    let rows = |field: &str| {
+        let items = json[field].as_array();
+        items.is_some_and(|items| items.iter().any(|row| columns(row) > 1))
+    };
+    ["dataframe_records", "instances"]
+        .into_iter()
+        .find(|field| rows(field))
+        .or_else(|| (columns(&json["inputs"]) > 1).then_some("inputs"))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::crd::convert::{Checked, check};
+
+    const FIELD: &str = "spec.scenarios[0].tasks[0].steps[0].http.json";
+
+    fn checked(http: &Value) -> Result<Checked, Vec<String>> {
+        let mut http = http.clone();
+        http["method"] = json!("POST");
+        http["path"] = json!("/");
+        let spec = json!({
+            "target": {"url": "http://t"},
+            "variables": {"n": 7},
+            "scenarios": [{"name": "s", "tasks": [{"name": "t", "steps": [{"http": http}]}]}],
+            "load": {"closed": {"users": 1, "duration": "1m"}},
+        });
+        check(&serde_json::from_value(spec).unwrap())
+            .map_err(|problems| problems.iter().map(ToString::to_string).collect())
+    }
+
+    /// What is said of the body, wrong or warned of, after its field path.
+    fn said(http: Value) -> Vec<String> {
+        let all = match checked(&http) {
+            Ok(checked) => checked.warnings,
+            Err(problems) => problems,
+        };
+        all.iter()
+            .filter_map(|said| said.strip_prefix(FIELD))
+            .map(str::to_owned)
+            .collect()
+    }
+
+    #[test]
+    fn text_is_json_as_it_is_sent() {
+        let text = "{\"z\": 1.0, \"a\": {{ n }}}";
+        let plan = checked(&json!({"json": text})).unwrap().plan;
+        let call = &plan.steps().next().unwrap().step.call;
+        let Protocol::Http(HttpStep { request, .. }) = call else {
+            panic!("{call:?}")
+        };
+        let wanted = JsonText::new(text, &Delimiters::default()).unwrap();
+        assert_eq!(request.body, Some(Body::JsonText(wanted)));
+        assert!(said(json!({"json": text})).is_empty());
+        assert!(said(json!({"json": "{{ n }}"})).is_empty());
+    }
+
+    #[test]
+    fn text_that_is_not_json_is_refused_and_a_scalar_is_warned_of() {
+        for (text, wanted) in [
+            ("hello", ": is text that is not JSON (expected value"),
+            ("{\"a\": {{ nobody }}}", ": \"nobody\" is not declared"),
+            ("5", ": text is sent as the JSON that it holds"),
+            ("\"text\"", ": text is sent as the JSON that it holds"),
+        ] {
+            let said = said(json!({"json": text}));
+            assert!(
+                said.len() == 1 && said[0].starts_with(wanted),
+                "{text}: {said:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn rows_whose_columns_would_be_sorted_are_warned_of() {
+        for (json, field) in [
+            (
+                json!({"dataframe_records": [{"z": 1, "a": 2}]}),
+                "dataframe_records",
+            ),
+            (json!({"instances": [[1], {"z": 1, "a": 2}]}), "instances"),
+            (json!({"inputs": {"z": [1], "a": [2]}}), "inputs"),
+        ] {
+            let warned = said(json!({"json": json}));
+            assert!(
+                warned.len() == 1 && warned[0].contains(&format!("rows in {field} are sorted")),
+                "{warned:?}"
+            );
+            assert!(said(json!({"json": json.to_string()})).is_empty());
+        }
+        for json in [
+            json!({"dataframe_records": [{"z": 1}]}),
+            json!({"inputs": [[1, 2]]}),
+            json!({"dataframe_split": {"columns": ["z", "a"], "data": [[1, 2]]}}),
+        ] {
+            assert!(said(json!({"json": json})).is_empty());
+        }
+    }
+
+    #[test]
+    fn text_must_ask_for_the_stream_that_a_preset_reads() {
+        let asked = |text: &str| said(json!({"json": text, "stream": {"preset": "OpenAI"}}));
+        for (text, wanted) in [
+            (
+                "{\"stream\": false}",
+                "asks for no stream, by stream: false",
+            ),
+            ("{\"model\": \"m\"}", "add \"stream\": true"),
+            ("{\"stream\": true}", "asks for no usage"),
+        ] {
+            let said = asked(text);
+            assert!(
+                said.len() == 1 && said[0].contains(wanted),
+                "{text}: {said:?}"
+            );
+        }
+        let whole = "{\"stream\": true, \"stream_options\": {\"include_usage\": true}}";
+        assert!(asked(whole).is_empty());
+        assert!(asked("{{ n }}").is_empty());
+    }
 }

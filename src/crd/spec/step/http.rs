@@ -32,9 +32,10 @@ pub struct HttpStepSpec {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 32))]
     pub headers: BTreeMap<String, String>,
-    /// JSON body, at most 64 KiB, sent compact with sorted keys; strings in it are templates, and a
-    /// string that is a single expression becomes the value of the expression, with its type. Use
-    /// `body` where the order of keys matters.
+    /// JSON body, at most 64 KiB. A mapping is sent compact with sorted keys, since an API server
+    /// sorts them; text (`json: |`) holds JSON that is sent as written, with the order of its keys and
+    /// the spelling of its numbers. Strings in it are templates, and a string that is a single
+    /// expression becomes the value of the expression, with its type.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "crate::crd::schema::free_value")]
     pub json: Option<Value>,

@@ -22,6 +22,12 @@ pub(crate) enum Malformed {
     /// Head that cannot be parsed.
     #[error("the answer is not HTTP: {0}")]
     Head(httparse::Error),
+    /// Head with more fields than are read.
+    #[error("the answer has more than {} header fields", head::MAX_HEADERS)]
+    TooManyHeaders,
+    /// Bytes of TLS in the place of an answer.
+    #[error("the target speaks TLS there; the URL may have to begin with https://")]
+    Tls,
     /// Head longer than 64 KiB.
     #[error("the head of the answer is longer than 64 KiB")]
     HeadTooLong,
@@ -169,6 +175,10 @@ impl Response {
         answer: &mut Received,
     ) -> Result<&'a [u8], Malformed> {
         if self.partial_head.is_empty() {
+            // a record of TLS: an alert, since what came was no handshake
+            if bytes.starts_with(&[0x15, 0x03]) {
+                return Err(Malformed::Tls);
+            }
             let parsed = Head::parse(bytes, self.to_head)?;
             let Some(head) = parsed else {
                 self.partial_head.extend_from_slice(bytes);

@@ -11,7 +11,7 @@ const FORM: SerializeOptions = SerializeOptions::new()
     .stringify_64_bit_integers(false)
     .skip_default_fields(false);
 
-/// JSON form of an encoded message. The error shows nothing of it.
+/// JSON form of an encoded message, its fields sorted by name. The error shows nothing of it.
 pub fn to_json(message: &MessageDescriptor, bytes: &[u8]) -> Result<Value, String> {
     decoded(message, bytes, &FORM)
 }
@@ -30,5 +30,7 @@ fn decoded(
     let decoded = DynamicMessage::decode(message.clone(), bytes);
     let decoded = decoded.map_err(|_| format!("what came is not a {}", message.full_name()))?;
     let json = decoded.serialize_with_options(serde_json::value::Serializer, form);
-    json.map_err(|_| format!("this {} has no JSON form", message.full_name()))
+    let mut json = json.map_err(|_| format!("this {} has no JSON form", message.full_name()))?;
+    json.sort_all_objects();
+    Ok(json)
 }

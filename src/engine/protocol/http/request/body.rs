@@ -44,6 +44,13 @@ pub(super) fn compile(
             );
             "application/json".to_owned()
         }
+        Some(Body::JsonText(json)) => {
+            pieces.template(
+                json.compile(names)
+                    .map_err(|why| vec![Problem::new(at("json"), why)])?,
+            );
+            "application/json".to_owned()
+        }
         Some(Body::File(file)) => {
             pieces.bytes(
                 &content(file, inputs).map_err(|why| vec![Problem::new(at("bodyFrom"), why)])?,

@@ -6,7 +6,11 @@ use crate::engine::protocol::http::response::chunk::Chunk;
 use crate::engine::protocol::http::response::{MAX_HEAD, Malformed, State};
 use crate::engine::protocol::received::RetryAfter;
 
-const MAX_HEADERS: usize = 128;
+/// Fields for which there is room without asking for memory.
+const USUAL_HEADERS: usize = 128;
+
+/// Most fields of a head.
+pub(super) const MAX_HEADERS: usize = 4096;
 
 /// Head of a response, parsed.
 pub(super) struct Head {
@@ -28,12 +32,31 @@ impl Head {
     /// Parses the head with which `bytes` begin; `None` while it is not complete. `to_head` is true
     /// for the answer to a HEAD request.
     pub(super) fn parse(bytes: &[u8], to_head: bool) -> Result<Option<Self>, Malformed> {
-        let mut headers = [const { MaybeUninit::uninit() }; MAX_HEADERS];
+        let mut headers = [const { MaybeUninit::uninit() }; USUAL_HEADERS];
+        match Self::parse_into(bytes, to_head, &mut headers) {
+            Err(Malformed::Head(httparse::Error::TooManyHeaders)) => {
+                let mut headers = vec![MaybeUninit::uninit(); MAX_HEADERS];
+                match Self::parse_into(bytes, to_head, &mut headers) {
+                    Err(Malformed::Head(httparse::Error::TooManyHeaders)) => {
+                        Err(Malformed::TooManyHeaders)
+                    }
+                    parsed => parsed,
+                }
+            }
+            parsed => parsed,
+        }
+    }
+
+    fn parse_into<'b>(
+        bytes: &'b [u8],
+        to_head: bool,
+        headers: &mut [MaybeUninit<httparse::Header<'b>>],
+    ) -> Result<Option<Self>, Malformed> {
         let mut response = httparse::Response::new(&mut []);
         let parsed = httparse::ParserConfig::default().parse_response_with_uninit_headers(
             &mut response,
             bytes,
-            &mut headers,
+            headers,
         );
         let length = match parsed.map_err(Malformed::Head)? {
             httparse::Status::Partial => return Ok(None),

@@ -63,6 +63,27 @@ fn whole(bytes: &str) -> Result<(bool, Reader), Malformed> {
 const CHUNKED: &str = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5;x=y\r\nhello\r\n1a\r\nabcdefghijklmnopqrstuvwxyz\r\n0\r\nT: v\r\n\r\n";
 
 #[test]
+fn an_answer_may_have_many_header_fields() {
+    let with = |count: usize| {
+        let fields: String = (0..count).map(|i| format!("a{i}: b\r\n")).collect();
+        format!("HTTP/1.1 200 OK\r\n{fields}Content-Length: 0\r\n\r\n")
+    };
+    for count in [1, 127, 128, 150, 4095] {
+        let (done, answer) = whole(&with(count)).unwrap();
+        assert!(done && answer.status == 200, "{count}");
+    }
+    assert_eq!(whole(&with(4096)).err(), Some(Malformed::TooManyHeaders));
+    let told = Malformed::TooManyHeaders.to_string();
+    assert!(told.contains("more than 4096 header fields"), "{told}");
+}
+
+#[test]
+fn a_target_that_speaks_tls_is_recognised() {
+    let alert = "\u{15}\u{3}\u{3}\0\u{2}\u{2}\u{16}";
+    assert_eq!(whole(alert).err(), Some(Malformed::Tls));
+}
+
+#[test]
 fn what_is_not_http_is_refused() {
     let endless = format!("HTTP/1.1 200 OK\r\nX: {}", "x".repeat(MAX_HEAD));
     for (text, wrong) in [
@@ -106,8 +127,8 @@ fn what_is_not_http_is_refused() {
             Some(Malformed::Interim),
         ),
         (
-            &format!("HTTP/1.1 200 OK\r\n{}\r\n", "A: b\r\n".repeat(200)),
-            None,
+            &format!("HTTP/1.1 200 OK\r\n{}\r\n", "A: b\r\n".repeat(4_200)),
+            Some(Malformed::TooManyHeaders),
         ),
         (
             "HTTP/1.1 200 OK\r\nX: a\r\n folded\r\nContent-Length: 0\r\n\r\n",
