@@ -47,6 +47,7 @@ pub fn render(result: &RunResult, style: Style) -> String {
     }
     if result.started_at.is_some() {
         page.totals(&result.totals);
+        page.extrapolated(result.duration_micros);
         if let Some(load) = &result.load {
             page.load(load);
         }

@@ -70,7 +70,7 @@ impl Page {
         } = *summary;
         let [min, p50, p90, p95, p99, p999, max] =
             [min, p50, p90, p95, p99, p999, max].map(|micros| micros as f64);
-        let times = equal([min, mean, p50, p90, p95, p99, p999, max].map(format::micros));
+        let times = equal([min, mean, p50, p90, p95, p99, p999, max].map(time_of(summary)));
         self.line(&format!("  {name:<TIMES_NAME$}{times}"));
     }
 }
@@ -80,5 +80,14 @@ pub(super) fn four_times(summary: &LatencySummary) -> [String; 4] {
     let LatencySummary {
         p50, p95, p99, max, ..
     } = *summary;
-    [p50, p95, p99, max].map(|micros| format::micros(micros as f64))
+    [p50, p95, p99, max].map(|micros| time_of(summary)(micros as f64))
+}
+
+/// Returns how to write the times of `summary`: `-` each if it sums up nothing. A measured time is
+/// at least 1 us.
+fn time_of(summary: &LatencySummary) -> fn(f64) -> String {
+    match summary.max {
+        0 => |_| "-".to_owned(),
+        _ => format::micros,
+    }
 }

@@ -602,3 +602,35 @@ fn no_part_of_the_page_comes_twice() {
     once.dedup();
     assert_eq!(once.len(), headings.len(), "{headings:?}");
 }
+
+#[test]
+fn a_step_without_a_success_has_no_times() {
+    let mut failed = result();
+    failed.totals.latency = LatencySummary::default();
+    failed.steps[0].latency = LatencySummary::default();
+    let text = render(&failed, Style::Plain);
+    let row = |name: &str| {
+        let row = text
+            .lines()
+            .find(|line| line.trim_start().starts_with(name));
+        row.unwrap_or_else(|| panic!("{text}"))
+    };
+    let times = |name: &str| row(name).matches(" -").count();
+    assert_eq!(
+        (times("latency "), times("POST /predict ")),
+        (8, 4),
+        "{text}"
+    );
+    assert!(!text.contains(" 0us"), "{text}");
+    assert!(row("service time").contains("14.2ms"), "{text}");
+}
+
+#[test]
+fn rates_of_less_than_a_second_are_marked() {
+    let mut short = result();
+    short.duration_micros = 132_000;
+    let marked = "\n  rates       extrapolated from a run of 132ms\n";
+    assert!(render(&short, Style::Plain).contains(marked));
+    short.duration_micros = 1_000_000;
+    assert!(!render(&short, Style::Plain).contains("extrapolated"));
+}

@@ -61,6 +61,14 @@ impl Page {
         self.entry("connections", &connections);
     }
 
+    /// Adds that no second passed by which rates are told, if the run took less than one.
+    pub(super) fn extrapolated(&mut self, micros: u64) {
+        if micros < 1_000_000 {
+            let length = format::micros(micros as f64);
+            self.entry("rates", &format!("extrapolated from a run of {length}"));
+        }
+    }
+
     /// Adds how much of the profile was offered, and what is missing of it.
     pub(super) fn load(&mut self, load: &LoadResult) {
         let mut text = format!("{} of the profile offered", format::percent(load.offered));
