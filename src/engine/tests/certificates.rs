@@ -225,7 +225,7 @@ async fn a_client_certificate_of_version_1_is_shown_and_the_target_judges_it() {
     };
     let inputs = [("cert", own.pem()), ("key", own.key.serialize_pem())];
     all_succeeded(&run_tls(&url, tls.clone(), &inputs).await.unwrap());
-    let seen = seen.0.lock().unwrap();
+    let seen = std::mem::take(&mut *seen.0.lock().unwrap());
     assert!(!seen.is_empty() && seen.iter().all(|shown| *shown == own.certificate));
 
     // a key of another certificate, of a version that can be read, is found before the load

@@ -313,7 +313,7 @@ mod tests {
         ]);
         assert_eq!(rows(data, &types).unwrap(), wanted);
         let inferring = Types {
-            named: named[2..].to_vec().into_iter().collect(),
+            named: named[2..].iter().cloned().collect(),
             infer: true,
         };
         // no number of JSON begins with 0, so an id stays what it is
