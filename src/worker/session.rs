@@ -476,6 +476,10 @@ impl Worker {
                 .map_err(|e| refused(format!("the master's plan cannot be read: {e}")))?;
             if self.identity.external {
                 self.grace = file.grace;
+                if !self.is_carrying() {
+                    // begun with the time that this worker has without a run
+                    self.lease.begin(self.hello_at, self.grace);
+                }
             }
             self.is_in_cluster = file.namespace.is_some();
             self.plan = Some(Arc::new(file.plan));
