@@ -476,14 +476,12 @@ impl Worker {
                 .map_err(|e| refused(format!("the master's plan cannot be read: {e}")))?;
             if self.identity.external {
                 self.grace = file.grace;
-                if !self.is_carrying() {
-                    // begun with the time that this worker has without a run
-                    self.lease.begin(self.hello_at, self.grace);
-                }
             }
             self.is_in_cluster = file.namespace.is_some();
             self.plan = Some(Arc::new(file.plan));
         }
+        // not before the run's grace is known
+        self.lease.begin(self.hello_at, self.grace);
         match &self.stage {
             Stage::Prepared(_) => return self.send_ready(outbound).await,
             // one that was begun for another connection goes on
@@ -633,9 +631,8 @@ impl Worker {
         match message {
             // one that turns this worker away renews nothing
             from_master::Message::Refused(_) => {}
-            from_master::Message::Welcome(_) if !matches!(self.stage, Stage::Carrying(_)) => {
-                self.lease.begin(self.hello_at, self.grace);
-            }
+            // begins the lease once its plan is read
+            from_master::Message::Welcome(_) if !self.is_carrying() => {}
             // the share is a lease from its beginning
             from_master::Message::Start(start) => {
                 let ahead = u64::try_from(start.in_micros).unwrap_or_default();
