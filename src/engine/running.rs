@@ -492,6 +492,9 @@ impl Running {
         let second = second.max(thread.next);
         thread.next = second + 1;
         thread.ended |= last;
+        // a part that begins in the second in which all before it ended adds to the next one, since
+        // that second is handed over
+        let second = second.max(self.next_second);
         self.last_second = self.last_second.max(second);
         let pending = self.pending.entry(second).or_default();
         pending.snapshot.merge(&snapshot);
@@ -618,6 +621,25 @@ mod tests {
                 .unwrap()
                 .starts_with("shard 1 did not end")
         );
+    }
+
+    #[tokio::test]
+    async fn a_part_that_begins_in_the_second_in_which_all_others_ended_is_counted() {
+        let (mut running, sender) = running().await;
+        sender.send(second(0, 0, true)).await.unwrap();
+        sender.send(second(1, 0, true)).await.unwrap();
+        let ended = running.next_delta().await.expect("a second");
+        assert!(ended.last);
+        assert_eq!(running.next_delta().await, None);
+        // as taking on a part does
+        running.finished = false;
+        running.add_thread(1, 0);
+        sender.send(second(2, 0, false)).await.unwrap();
+        sender.send(second(2, 1, true)).await.unwrap();
+        let delta = running.next_delta().await.expect("a second");
+        let counted = (delta.second, delta.snapshot.counters.iterations, delta.last);
+        assert_eq!(counted, (1, 2, true));
+        assert_eq!(running.next_delta().await, None);
     }
 
     #[tokio::test]
