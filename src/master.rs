@@ -19,6 +19,7 @@ mod roster;
 mod saturation;
 mod search;
 mod shares;
+mod sum;
 mod timeline;
 mod verdict;
 

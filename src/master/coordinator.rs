@@ -13,6 +13,7 @@ mod recovery;
 mod stopping;
 mod workers;
 
+use std::borrow::Cow;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -142,6 +143,10 @@ pub struct Coordinator {
     result: Option<RunResult>,
     acknowledged: bool,
     next_session: SessionId,
+    /// Time of the last look at what time demands.
+    ticked_at: Instant,
+    /// Bytes of samples that workers sent to this process.
+    reported_bytes: u64,
 }
 
 impl Coordinator {
@@ -182,6 +187,8 @@ impl Coordinator {
             checkpoints: Checkpoints::default(),
             is_restored: false,
             began: now,
+            ticked_at: now,
+            reported_bytes: 0,
             failed: None,
             incomplete: Vec::new(),
             reissued: 0,
@@ -249,8 +256,22 @@ impl Coordinator {
     }
 
     /// Sum of all samples so far.
-    pub fn merged(&self) -> Snapshot {
+    pub fn merged(&self) -> Cow<'_, Snapshot> {
         self.roster.merged()
+    }
+
+    /// Bytes of samples that workers sent to this process of the master.
+    pub fn reported_bytes(&self) -> u64 {
+        self.reported_bytes
+    }
+
+    /// Bytes of samples that a worker sends in each second of the run, on average.
+    fn reported_per_second(&self, now: Instant) -> u64 {
+        let since = self.clock.map_or(now, |clock| clock.zero.max(self.began));
+        let seconds = now.saturating_duration_since(since).as_secs_f64();
+        let workers = f64::from(self.file.workers.max(1));
+        // less than a second says nothing
+        (self.reported_bytes as f64 / workers / seconds.max(1.0)) as u64
     }
 
     /// Requests whose data came after their second was complete.
@@ -303,9 +324,20 @@ impl Coordinator {
         }
     }
 
-    /// Does what time demands. Callers call it at least every quarter of a second; each message and
-    /// call does so itself.
+    /// Does what time demands after a message. A large fleet, of which hundreds come at once, is not
+    /// looked through for each.
+    fn tick_after_message(&mut self, now: Instant) {
+        let pause = TICK_PAUSE * self.file.workers.saturating_sub(SMALL_FLEET);
+        if now >= self.ticked_at + pause {
+            self.tick(now);
+        }
+    }
+
+    /// Does what time demands. Callers call it at least every quarter of a second; each call does so
+    /// itself, and each message in a fleet that is not large.
     pub fn tick(&mut self, now: Instant) {
+        self.ticked_at = now;
+        self.roster.refresh();
         self.check_deadline(now);
         match self.state {
             MasterState::Stopping if self.one_offs.is_closing() => self.close(now),
@@ -334,7 +366,7 @@ impl Coordinator {
     }
 
     /// Closes the result: nothing that comes later changes it.
-    fn finish(&mut self, ending: Ending) {
+    fn finish(&mut self, ending: Ending, now: Instant) {
         self.take_seconds(u32::MAX);
         self.blocks.close();
         let started_at = self.clock.map(|clock| clock.zero_at);
@@ -357,6 +389,7 @@ impl Coordinator {
             blocks: &self.blocks,
             losses: self.told_losses(),
             reissued: self.reissued,
+            reported_per_second: self.reported_per_second(now),
             incomplete: self.incomplete(),
         }));
     }
@@ -433,6 +466,12 @@ impl Coordinator {
         })
     }
 }
+
+/// Most workers that are looked through after each message.
+const SMALL_FLEET: u32 = 64;
+/// Least time between two looks at a larger fleet, for each worker more: a tenth of a second at 2,000
+/// workers.
+const TICK_PAUSE: Duration = Duration::from_micros(50);
 
 /// Time for which a worker of which nothing is heard may go on, as its master counts it.
 fn lease_of(file: &RunFile) -> Duration {

@@ -35,8 +35,9 @@ pub fn text(master: &Shared) -> String {
         steps: step_names(&coordinator.file().plan),
         trends: coordinator.file().plan.trends(),
         progress: coordinator.progress(Instant::now()),
-        merged: coordinator.merged(),
+        merged: coordinator.merged().into_owned(),
         late: coordinator.late(),
+        reported: coordinator.reported_bytes(),
     });
     TextEncoder::new()
         .encode_to_string(&run.families())
@@ -52,6 +53,8 @@ struct Run {
     merged: Snapshot,
     /// Requests whose data came after their second was complete.
     late: u64,
+    /// Bytes of samples that came from workers.
+    reported: u64,
 }
 
 impl Run {
@@ -146,6 +149,11 @@ impl Run {
                 "starling_late_requests_total",
                 "Requests whose data came after their second was complete.",
                 self.late,
+            ),
+            (
+                "starling_reported_bytes_total",
+                "Bytes of samples that workers sent.",
+                self.reported,
             ),
             (
                 "starling_interrupted_total",

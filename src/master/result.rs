@@ -75,6 +75,8 @@ pub struct Parts<'a> {
     pub losses: Vec<Unreported>,
     /// Iterations that were given out again.
     pub reissued: u64,
+    /// Bytes of samples that a worker sent in each second, on average.
+    pub reported_per_second: u64,
     /// Samples that an earlier master had and nobody holds any more.
     pub incomplete: Option<Incomplete>,
 }
@@ -110,10 +112,11 @@ pub fn build(parts: Parts<'_>) -> RunResult {
         blocks,
         losses,
         reissued,
+        reported_per_second,
         incomplete,
     } = parts;
     let plan = &file.plan;
-    let whole = roster.merged();
+    let whole = roster.merged().into_owned();
     let generator = saturation::judge(&whole, roster);
     let Measured {
         samples: merged,
@@ -164,6 +167,7 @@ pub fn build(parts: Parts<'_>) -> RunResult {
             lost: roster.lost(),
             rejoined: roster.rejoined(),
             reissued,
+            bytes_per_second: reported_per_second,
         },
         incomplete,
         fleet: places::fleet(roster),

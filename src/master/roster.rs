@@ -1,12 +1,16 @@
 //! The fleet at work: one seat per share, the process that holds it, and what every process has
 //! measured.
 
+mod samples;
+
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
+use super::sum::Sum;
 use crate::stats::Snapshot;
 use crate::wire::control::{MAX_PROBLEMS, ProblemKind, WorkerProblem};
 use crate::wire::fleet::{FromMaster, OneOffKind, from_master::Message};
@@ -111,7 +115,7 @@ pub struct Reported {
 /// One worker process and what it has measured so far.
 #[derive(Debug, Default)]
 pub struct Instance {
-    /// Samples of its load.
+    /// Samples of its load; what changes them is the roster's, which keeps their sum.
     pub snapshot: Snapshot,
     /// Samples of its one-offs; not in `snapshot`.
     pub one_offs: Snapshot,
@@ -235,8 +239,12 @@ pub struct Rows {
 #[derive(Debug, Default)]
 pub struct Roster {
     seats: Vec<Seat>,
+    /// Share that each connection works for.
+    places: BTreeMap<SessionId, u32>,
     /// Processes by share and id.
     instances: BTreeMap<Holder, Instance>,
+    /// Samples of all of them.
+    sum: Sum,
 }
 
 impl Roster {
@@ -244,7 +252,7 @@ impl Roster {
     pub fn new(workers: u32) -> Self {
         Self {
             seats: (0..workers).map(|_| Seat::default()).collect(),
-            instances: BTreeMap::new(),
+            ..Self::default()
         }
     }
 
@@ -275,7 +283,7 @@ impl Roster {
         is_held
             || self
                 .instances
-                .range((index, String::new())..(index + 1, String::new()))
+                .range(of_share(index))
                 .any(|((_, id), other)| id != instance && may_be_at_work(other))
     }
 
@@ -310,6 +318,11 @@ impl Roster {
             let instance = self.instances.entry(key.clone()).or_default();
             instance.closed_at = None;
             instance.restored = false;
+            self.places.insert(session.id, session.index);
+            let before = std::mem::take(seat).session;
+            if let Some(before) = before {
+                self.places.remove(&before.id);
+            }
             *seat = Seat {
                 session: Some(Session {
                     heard: instance.heard,
@@ -318,9 +331,7 @@ impl Roster {
                 ..Seat::default()
             };
             // a share has one process at a time: Kubernetes makes another when the first is gone
-            let before = self
-                .instances
-                .range_mut((key.0, String::new())..(key.0 + 1, String::new()));
+            let before = self.instances.range_mut(of_share(key.0));
             for (of, instance) in before {
                 instance.superseded = *of != key;
             }
@@ -347,34 +358,24 @@ impl Roster {
         if let Some(instance) = self.instance(id) {
             instance.closed_at = Some(now);
         }
-        let seat = self.seats.iter_mut().find(|seat| {
-            seat.session
-                .as_ref()
-                .is_some_and(|session| session.id == id)
-        })?;
-        let index = seat.session.as_ref().map(|session| session.index);
-        *seat = Seat::default();
-        index
+        let index = self.places.remove(&id)?;
+        *self.seats.get_mut(index as usize)? = Seat::default();
+        Some(index)
     }
 
     /// Finds the seat that a connection holds; none when a newer one has taken it.
     pub fn seat(&mut self, id: SessionId) -> Option<&mut Seat> {
-        self.seats.iter_mut().find(|seat| {
-            seat.session
-                .as_ref()
-                .is_some_and(|session| session.id == id)
-        })
+        self.seats.get_mut(*self.places.get(&id)? as usize)
     }
 
     /// Finds the process behind a connection.
     pub fn instance(&mut self, id: SessionId) -> Option<&mut Instance> {
-        let session = self
-            .seats
-            .iter()
-            .filter_map(|seat| seat.session.as_ref())
-            .find(|session| session.id == id)?;
+        let seat = self.seats.get(*self.places.get(&id)? as usize)?;
+        let session = seat.session.as_ref()?;
         self.instances
-            .get_mut(&(session.index, session.instance.clone()))
+            .range_mut(of_share(session.index))
+            .find(|((_, instance), _)| *instance == session.instance)
+            .map(|(_, instance)| instance)
     }
 
     /// Finds the share that a connection works for.
@@ -434,6 +435,12 @@ impl Roster {
     /// All connections, by share.
     pub fn sessions(&self) -> impl Iterator<Item = &Session> {
         self.seats.iter().filter_map(|seat| seat.session.as_ref())
+    }
+
+    /// Finds the connection of a process.
+    pub fn session_of(&self, (index, instance): &Holder) -> Option<&Session> {
+        let session = self.seats.get(*index as usize)?.session.as_ref();
+        session.filter(|session| session.instance == *instance)
     }
 
     /// Number of connections.
@@ -594,11 +601,6 @@ impl Roster {
         &self.instances
     }
 
-    /// Puts back a process that an earlier master process knew.
-    pub fn restore(&mut self, holder: Holder, instance: Instance) {
-        self.instances.insert(holder, instance);
-    }
-
     /// Number of processes that carried a share and are not known to have ended it.
     pub fn lost(&self) -> u32 {
         self.instances
@@ -638,16 +640,6 @@ impl Roster {
                     .saturating_sub(1) as u32
             })
             .sum()
-    }
-
-    /// Sum of all that was ever measured.
-    pub fn merged(&self) -> Snapshot {
-        let mut sum = Snapshot::default();
-        for instance in self.instances.values() {
-            sum.merge(&instance.snapshot);
-            sum.merge(&instance.one_offs);
-        }
-        sum
     }
 
     /// First second that not every connected process at work has delivered; `u32::MAX` when none is
@@ -727,14 +719,21 @@ impl Roster {
 
     fn of(&self, session: &Session) -> Option<&Instance> {
         self.instances
-            .get(&(session.index, session.instance.clone()))
+            .range(of_share(session.index))
+            .find(|((_, instance), _)| *instance == session.instance)
+            .map(|(_, instance)| instance)
     }
 
     fn instances_of(&self, index: u32) -> impl Iterator<Item = &Instance> {
         self.instances
-            .range((index, String::new())..(index + 1, String::new()))
+            .range(of_share(index))
             .map(|(_, instance)| instance)
     }
+}
+
+/// All processes that ever carried a share.
+fn of_share(index: u32) -> Range<Holder> {
+    (index, String::new())..(index + 1, String::new())
 }
 
 impl Seat {

@@ -394,6 +394,13 @@ impl Shares {
         parts.clone().next().is_some() && parts.all(|part| part.state == State::Over)
     }
 
+    /// Tells whether each of the shares up to `shares` was begun and nothing is left to be done.
+    pub fn are_over(&self, shares: u32) -> bool {
+        let begun: BTreeSet<u32> = self.parts.values().map(|part| part.share).collect();
+        (0..shares).all(|share| begun.contains(&share))
+            && self.parts.values().all(|part| part.state == State::Over)
+    }
+
     /// Tells whether anything has nobody who carries it.
     pub fn has_orphans(&self) -> bool {
         self.parts.values().any(|part| part.state == State::Orphan)

@@ -590,6 +590,9 @@ pub struct Workers {
     /// covered them: some may have been carried out twice.
     #[serde(default, skip_serializing_if = "is_none")]
     pub reissued: u64,
+    /// Bytes of samples that each worker sent to the master in a second of the run, on average.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub bytes_per_second: u64,
 }
 
 fn is_none(count: &u64) -> bool {

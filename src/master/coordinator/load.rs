@@ -148,7 +148,7 @@ impl Coordinator {
 
     /// Checks whether everything was carried out of load whose end only workers know.
     fn has_nothing_left(&self) -> bool {
-        self.is_open_ended() && (0..self.file.workers).all(|share| self.shares.is_over(share))
+        self.is_open_ended() && self.shares.are_over(self.file.workers)
     }
 
     /// Checks whether no worker has been connected for [`RECOVERY`].

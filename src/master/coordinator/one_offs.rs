@@ -189,7 +189,7 @@ impl Coordinator {
             return;
         }
         if !self.needs_teardown() && !self.one_offs.is_under_way() {
-            return self.finish(ending);
+            return self.finish(ending, now);
         }
         self.state = MasterState::Stopping;
         let patience = self.time_to_close(self.file.plan.stop_timeout + ANSWER, now);
@@ -239,12 +239,12 @@ impl Coordinator {
             return;
         }
         if !self.needs_teardown() {
-            self.finish(ending);
+            self.finish(ending, now);
         } else if now >= until {
             self.one_offs
                 .warnings
                 .push("teardown was not carried out: no worker was left that could".to_owned());
-            self.finish(ending);
+            self.finish(ending, now);
         } else {
             let within = until.duration_since(now).saturating_sub(ANSWER);
             if !within.is_zero() {

@@ -88,11 +88,11 @@ impl Coordinator {
         }
         self.checkpoints.has_failed = false;
         for (holder, second) in stored {
-            if let Some(instance) = self.roster.find(&holder) {
-                instance.stored = Some(second);
-            }
-            let mut sessions = self.roster.sessions();
-            if let Some(session) = sessions.find(|session| session.holder() == holder) {
+            let Some(instance) = self.roster.find(&holder) else {
+                continue;
+            };
+            instance.stored = Some(second);
+            if let Some(session) = self.roster.session_of(&holder) {
                 let second = Some(second);
                 // one that takes no message comes back and says everything again
                 let _ = session.send(Message::Ack(fleet::Ack { second }));

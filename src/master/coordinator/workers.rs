@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use jiff::Timestamp;
+use prost::Message as _;
 use tokio::sync::mpsc;
 
 use super::super::roster::{Instance, Reported, Session, SessionId};
@@ -138,7 +139,7 @@ impl Coordinator {
                 self.on_used_up(id, feeder as u16, now)
             }
         }
-        self.tick(now);
+        self.tick_after_message(now);
     }
 
     /// Frees the seat of a connection that has ended.
@@ -178,6 +179,7 @@ impl Coordinator {
     /// Adds the samples of one run second.
     fn on_delta(&mut self, id: SessionId, delta: &fleet::Delta, now: Instant) {
         self.add_usage(id, &delta.feeders);
+        self.reported_bytes += delta.encoded_len() as u64;
         let snapshot = match Snapshot::decode(&delta.snapshot) {
             Ok(snapshot) => snapshot,
             Err(e) => {
@@ -187,19 +189,12 @@ impl Coordinator {
                 ));
             }
         };
+        self.roster.add_second(id, delta.second, &snapshot);
         let index = self.roster.index(id);
         let (Some(index), Some(instance)) = (index, self.roster.instance(id)) else {
             return;
         };
         instance.hides_load |= !tells_offered_load(&delta.snapshot);
-        // sent again after a reconnection: it is in the cumulative state already
-        if instance
-            .through
-            .is_none_or(|through| delta.second > through)
-        {
-            instance.snapshot.follow(&snapshot);
-            instance.through = Some(delta.second);
-        }
         if instance.seen.is_none_or(|seen| delta.second > seen) {
             instance.seen = Some(delta.second);
             if let Some(search) = &mut self.search {
@@ -225,22 +220,21 @@ impl Coordinator {
     /// series as counts.
     fn on_cumulative(&mut self, id: SessionId, cumulative: &fleet::Cumulative, now: Instant) {
         self.add_usage(id, &cumulative.feeders);
+        self.reported_bytes += cumulative.encoded_len() as u64;
         let snapshot = match Snapshot::decode(&cumulative.snapshot) {
             Ok(snapshot) => snapshot,
             Err(e) => return self.event(&format!("a worker's samples are lost: {e}")),
         };
         self.store_one_off_samples(id, &cumulative.one_offs);
+        // what is held already may be more: it is acknowledged only when a kill cannot undo it
+        self.roster
+            .replace_samples(id, cumulative.through_second, snapshot);
         let Some(instance) = self.roster.instance(id) else {
             return;
         };
         let seen = instance.seen;
         instance.hides_load |= !tells_offered_load(&cumulative.snapshot);
         instance.carrying = true;
-        // what is held already may be more: it is acknowledged only when a kill cannot undo it
-        if instance.through.is_none() || cumulative.through_second > instance.through {
-            instance.snapshot = snapshot;
-            instance.through = cumulative.through_second;
-        }
         if seen.is_none() || cumulative.through_second > seen {
             instance.seen = cumulative.through_second;
             instance.last = cumulative.last;
@@ -293,11 +287,7 @@ impl Coordinator {
             return;
         }
         match Snapshot::decode(encoded) {
-            Ok(measured) => {
-                if let Some(instance) = self.roster.instance(id) {
-                    instance.one_offs = measured;
-                }
-            }
+            Ok(measured) => self.roster.replace_one_offs(id, measured),
             Err(e) => self.event(&format!("a worker's samples of one-offs are lost: {e}")),
         }
     }

@@ -49,6 +49,7 @@ fn run() -> Run {
             ..Snapshot::default()
         },
         late: 1,
+        reported: 5_000,
     }
 }
 
@@ -80,6 +81,7 @@ fn counters_histograms_and_records_carry_run_and_step() {
         "starling_requests_total{run=\"r-1\",scenario=\"s\",step=\"GET /\",task=\"t\"} 2",
         "starling_requests_total{run=\"r-1\",scenario=\"s\",step=\"a \\\"quoted\\\" step\",task=\"t\"} 2",
         "starling_late_requests_total{run=\"r-1\"} 1",
+        "starling_reported_bytes_total{run=\"r-1\"} 5000",
         "starling_progress_ratio{run=\"r-1\"} 0.25",
         "starling_messages_received_total{run=\"r-1\",scenario=\"s\",step=\"a \\\"quoted\\\" step\",task=\"t\"} 7",
         "# TYPE starling_latency_seconds histogram",

@@ -22,10 +22,17 @@ impl Page {
         } else {
             String::new()
         };
+        // a lone worker is a part of the same program as a rule
+        let reported = if workers.planned > 1 && workers.bytes_per_second > 0 {
+            let bytes = format::bytes(workers.bytes_per_second);
+            format!(" that reported {bytes}/s each")
+        } else {
+            String::new()
+        };
         self.entry(
             "run",
             &format!(
-                "{}, {length}, {} {plural}{lost}, seed {}",
+                "{}, {length}, {} {plural}{lost}{reported}, seed {}",
                 result.run, workers.planned, result.seed
             ),
         );

@@ -149,6 +149,7 @@ pub fn result() -> RunResult {
             lost: 0,
             rejoined: 0,
             reissued: 0,
+            bytes_per_second: 0,
         },
         incomplete: None,
         series: Vec::new(),
@@ -173,6 +174,7 @@ fn everything() -> RunResult {
         lost: 1,
         rejoined: 1,
         reissued: 0,
+        bytes_per_second: 2_048,
     };
     result.overrides = vec!["--users 10".into(), "--duration 10s".into()];
     everything_judged(&mut result);
