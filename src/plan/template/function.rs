@@ -114,6 +114,12 @@ pub fn find(name: &str, arguments: usize) -> Result<Option<Function>, String> {
     }
 }
 
+/// Signature of every function.
+#[cfg(test)]
+pub fn signatures() -> impl Iterator<Item = &'static str> {
+    TABLE.iter().map(|(signature, ..)| *signature)
+}
+
 fn name_of(signature: &str) -> &str {
     signature.split('(').next().unwrap_or_default()
 }

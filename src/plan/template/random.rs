@@ -139,15 +139,55 @@ pub fn letters(
             "the length must be a whole number from 0 to 65536",
         )
     })?;
-    let alphabet: Vec<char> = alphabet
-        .map_or(Cow::Borrowed(LETTERS_AND_DIGITS), function::text)
-        .chars()
-        .collect();
-    if alphabet.is_empty() {
+    let alphabet = match alphabet {
+        None => LETTERS_AND_DIGITS,
+        Some(Value::String(listed)) => listed.as_str(),
+        Some(_) => return Err(wrong("randString", "the alphabet must be text")),
+    };
+    let letters: Vec<char> = alphabet.chars().collect();
+    if letters.is_empty() {
         Err(wrong("randString", "the alphabet is empty"))
+    } else if stands_for_others(alphabet, &letters) {
+        Err(wrong(
+            "randString",
+            "the alphabet must list its characters, as \"abcdef\" does: there are no ranges, classes or names of alphabets (a - that is meant goes to one end)",
+        ))
     } else {
-        Ok((length as usize, alphabet))
+        Ok((length as usize, letters))
     }
+}
+
+/// Names that other tools give to alphabets.
+const NAMES: [&str; 18] = [
+    "alnum",
+    "alpha",
+    "alphabetic",
+    "alphanum",
+    "alphanumeric",
+    "ascii",
+    "base64",
+    "digit",
+    "digits",
+    "hex",
+    "letters",
+    "lower",
+    "lowercase",
+    "numeric",
+    "printable",
+    "upper",
+    "uppercase",
+    "word",
+];
+
+/// Tells whether a text is meant for characters that it does not list: a range such as `a-z`, a
+/// class such as `[:alpha:]` or `\d`, or the name of an alphabet.
+fn stands_for_others(alphabet: &str, letters: &[char]) -> bool {
+    let is_range = |part: &[char]| matches!(part, [from, '-', to] if from < to && from.is_alphanumeric() && to.is_alphanumeric());
+    let is_class = |part: &[char]| matches!(part, ['\\', 'd' | 'w' | 's' | 'D' | 'W' | 'S']);
+    letters.windows(3).any(is_range)
+        || letters.windows(2).any(is_class)
+        || alphabet.contains("[:")
+        || NAMES.contains(&alphabet.to_lowercase().as_str())
 }
 
 /// Number below `count`, uniform to `count` parts in 2^64.

@@ -1,6 +1,8 @@
 //! What templates promise: mistakes found early, values escaped by place, types kept, nothing
 //! rendered that is not set.
 
+mod page;
+
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
