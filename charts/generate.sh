@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Writes the files whose source is the program or the chart: the CRDs, the chart's copies of them and of the operator's
-# rights, manifests/install.yaml, and the references docs/loadtest.md and docs/starlingpolicy.md.
+# rights, manifests/install.yaml, the references docs/loadtest.md and docs/starlingpolicy.md, and docs/loadtest.schema.json.
 #
 #   charts/generate.sh [DIR]     into DIR instead of this checkout (a test compares the two)
 #
@@ -43,5 +43,6 @@ cp "$out/crds/loadtests.starling.dev.yaml" "$out/charts/starling/files/crd.yaml"
 cp "$out/crds/starlingpolicies.starling.dev.yaml" "$out/charts/starling/files/policy-crd.yaml"
 write "$out/charts/starling/files/rbac.yaml" starling rbac
 write "$out/manifests/install.yaml" install_yaml
+write "$out/docs/loadtest.schema.json" starling schema
 write "$out/docs/loadtest.md" starling reference "$root/docs/examples"
 write "$out/docs/starlingpolicy.md" starling reference --policy

@@ -15,6 +15,7 @@ pub mod in_process;
 mod join;
 mod listen;
 mod objects;
+mod one_liner;
 mod output;
 mod overrides;
 mod progress;
@@ -67,6 +68,7 @@ enum Command {
     #[command(visible_alias = "sample-service")]
     DemoService(Box<demo::Options>),
     Crd(generate::CrdOptions),
+    Schema(generate::SchemaOptions),
     Rbac(generate::RbacOptions),
     #[command(hide = true)]
     Reference(generate::ReferenceOptions),
@@ -90,6 +92,7 @@ pub fn main() -> ExitCode {
         Command::Join(options) => join::run(&options),
         Command::DemoService(options) => demo_service::run(*options),
         Command::Crd(options) => generate::crd(&options),
+        Command::Schema(options) => generate::schema(&options),
         Command::Rbac(options) => generate::rbac(&options),
         Command::Reference(options) => generate::reference(&options),
         Command::CheckSpec => return checking::serve(),

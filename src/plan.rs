@@ -35,6 +35,7 @@ pub mod template;
 pub mod threshold;
 mod transport;
 mod variables;
+mod written;
 
 use std::time::Duration;
 
@@ -71,6 +72,7 @@ pub use template::{Delimiters, JsonTemplate, JsonText, Template};
 pub use threshold::Threshold;
 pub use transport::{Basic, Connections, Http, Proxy, Version};
 pub use variables::{Computed, Resolved, Variables};
+pub use written::Written;
 
 /// Most request steps in all scenarios, `setup` and `teardown` together; each worker keeps
 /// statistics for every one.

@@ -371,3 +371,32 @@ fn a_server_of_grpcio_tells_its_methods_and_answers_calls_of_every_kind() {
     let expected = serde_json::json!({"GetPrediction": 80, "WatchPrediction": 40, "SummarizePredictions": 40, "GetPredictions": 40});
     assert_eq!(server.counts(), expected);
 }
+
+#[test]
+fn an_editor_that_follows_the_schema_finds_nothing_wrong_and_sees_mistakes() {
+    let mut files = Vec::new();
+    for folder in ["manifests/samples", "docs/examples"] {
+        let entries = fs::read_dir(root().join(folder)).expect("it is there");
+        files.extend(entries.map(|entry| entry.expect("an entry").path()));
+    }
+    files.sort();
+    let checked = Command::new(python())
+        .current_dir(root())
+        .args([
+            "tests/foreign/editor_schema.py",
+            "docs/loadtest.schema.json",
+        ])
+        .args(&files)
+        .output()
+        .expect("it starts");
+    let said = String::from_utf8_lossy(&checked.stdout);
+    let refused = String::from_utf8_lossy(&checked.stderr);
+    assert!(checked.status.success(), "{refused}");
+    let mut lines = said.lines().rev();
+    let count = lines
+        .next()
+        .and_then(|line| line.strip_suffix(" LoadTests"));
+    let count: usize = count.expect(&said).parse().expect(&said);
+    assert!(count >= files.len(), "{said}");
+    assert_eq!(lines.next(), None, "{said}");
+}

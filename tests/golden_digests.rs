@@ -2,7 +2,7 @@
 //! upgrades.
 //!
 //! `tests/fixtures/digests.txt` is written by hand, never generated: a line is added with a new
-//! example and is not edited afterwards. A test that fails prints the lines as they are now.
+//! example, and edited only when the example is another test. A test that fails prints the lines as they are now.
 
 #![allow(
     clippy::panic,

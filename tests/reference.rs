@@ -124,6 +124,17 @@ fn the_page_of_policies_is_what_the_program_prints() {
 }
 
 #[test]
+fn the_schema_for_editors_is_what_the_program_prints() {
+    let file = fs::read_to_string(root().join("docs/loadtest.schema.json")).expect("it is there");
+    let output = starling(&["schema"]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert!(
+        text(&output.stdout) == file,
+        "docs/loadtest.schema.json is not what the program prints: run `make generate`"
+    );
+}
+
+#[test]
 fn an_example_named_after_nothing_is_refused() {
     let folder = tempfile::tempdir().expect("a folder");
     let example = root().join("docs/examples/spec.yaml");

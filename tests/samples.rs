@@ -158,6 +158,17 @@ fn every_sample_is_valid_and_warns_of_nothing() {
     assert!(!said.contains("warning"), "{said}");
 }
 
+/// Where an editor finds what fields there are, from the folder of the samples.
+const SCHEMA: &str = "# yaml-language-server: $schema=../../docs/loadtest.schema.json";
+
+#[test]
+fn every_sample_says_where_its_schema_is() {
+    for sample in samples() {
+        let yaml = fs::read_to_string(&sample).expect("it is there");
+        assert_eq!(yaml.lines().next(), Some(SCHEMA), "{}", sample.display());
+    }
+}
+
 #[test]
 fn every_sample_passes_against_the_demo_service() {
     let left = Mutex::new(VecDeque::from(samples()));

@@ -1,5 +1,5 @@
-//! `starling crd`, `starling rbac` and `starling reference`: files of which this program is the
-//! source.
+//! `starling crd`, `starling schema`, `starling rbac` and `starling reference`: files of which this
+//! program is the source.
 
 use std::path::{Path, PathBuf};
 
@@ -26,6 +26,22 @@ pub fn crd(options: &CrdOptions) -> Exit {
         true => crd::policy::definition(),
     };
     print("crd", definition)
+}
+
+/// Print the JSON Schema of LoadTests, by which an editor completes and checks files
+///
+/// It refuses unknown fields, and lets documents of other kinds pass that stand in the same file.
+#[derive(Debug, clap::Args)]
+pub struct SchemaOptions {}
+
+/// Prints the schema as JSON.
+pub fn schema(_: &SchemaOptions) -> Exit {
+    let mut schema = crd::schema::editor_schema();
+    schema.sort_all_objects();
+    match serde_json::to_string_pretty(&schema) {
+        Ok(text) => super::print(&format!("{text}\n")),
+        Err(error) => super::could_not_run(anyhow::Error::new(error)),
+    }
 }
 
 /// Print the roles that the operator needs as YAML: in watched namespaces, in its own, and in the

@@ -15,6 +15,7 @@ use super::exit::Exit;
 use super::in_process::{self, RunError};
 use super::listen::{self, Fleet};
 use super::objects::{KeyFile, Sources};
+use super::one_liner;
 use super::output::{self, note};
 use super::overrides::{Overrides, Place};
 use super::progress::{Display, Kind};
@@ -52,8 +53,8 @@ use crate::worker;
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct Options {
-    /// YAML files with LoadTests; - is standard input
-    #[arg(required = true, value_name = "FILE")]
+    /// YAML files with LoadTests; - is standard input. Or one URL, for a test of one request
+    #[arg(required = true, value_name = "FILE|URL")]
     files: Vec<String>,
     /// Write the whole result to this file; a list if there are several tests
     #[arg(long, value_name = "FILE")]
@@ -77,7 +78,12 @@ pub struct Options {
     elsewhere: listen::Options,
     #[command(flatten)]
     overrides: Overrides,
+    #[command(flatten)]
+    one_liner: one_liner::Request,
 }
+
+/// Name of the command line where a file would have one.
+const COMMAND_LINE: &str = "command line";
 
 /// A test with all that its run needs.
 struct Prepared {
@@ -88,12 +94,21 @@ struct Prepared {
 }
 
 /// Carries out all tests of the files; the worst outcome counts.
-pub fn run(options: Options) -> Exit {
+pub fn run(mut options: Options) -> Exit {
     logging::init_silent();
-    let documents = Documents::read(&options.files);
+    let (documents, to_print) = match read(&mut options) {
+        Ok(read) => read,
+        Err(problem) => {
+            note(&format!("error: {}", text::clean(&problem.to_string())));
+            return Exit::Invalid;
+        }
+    };
     documents.print_findings();
     if !documents.findings.is_empty() {
         return Exit::Invalid;
+    }
+    if let Some(test) = to_print {
+        return super::print(&test);
     }
     if options.elsewhere.is_wanted() && documents.tests.len() > 1 {
         note("error: with --listen, give one LoadTest: workers join one run");
@@ -103,6 +118,32 @@ pub fn run(options: Options) -> Exit {
         .map_err(anyhow::Error::from)
         .flatten()
         .unwrap_or_else(super::could_not_run)
+}
+
+/// Reads the files, or makes the test of a URL. Returns with it what is to be printed instead of a
+/// run.
+fn read(options: &mut Options) -> Result<(Documents, Option<String>), Problem> {
+    let is_url = |argument: &String| one_liner::is_url(argument);
+    match &options.files[..] {
+        [url] if is_url(url) => {
+            let yaml = options.one_liner.test(url, &mut options.overrides)?;
+            let mut documents = Documents::default();
+            documents.add(COMMAND_LINE, &yaml);
+            let to_print = options.one_liner.is_to_be_printed().then_some(yaml);
+            Ok((documents, to_print))
+        }
+        files if files.iter().any(is_url) => {
+            let why = "give one URL, or files: a URL is a test of its own";
+            Err(Problem::new("URL", why))
+        }
+        files => match options.one_liner.any() {
+            Some(flag) => {
+                let why = "goes with a URL; a file says it itself";
+                Err(Problem::new(flag, why))
+            }
+            None => Ok((Documents::read(files), None)),
+        },
+    }
 }
 
 async fn run_all(mut options: Options, documents: Documents) -> anyhow::Result<Exit> {

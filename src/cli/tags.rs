@@ -60,6 +60,7 @@ pub fn choose(spec: &mut LoadTestSpec, only: &[Tag], without: &[Tag]) -> Result<
         !is_out(step)
             && (!step.is_request() || only.is_empty() || only.iter().any(|tag| tag.is_on(step)))
     };
+    spec.steps.retain(is_in);
     spec.setup.retain(|step| !is_out(step));
     spec.teardown.retain(|step| !is_out(step));
     for scenario in &mut spec.scenarios {
@@ -82,17 +83,15 @@ pub fn choose(spec: &mut LoadTestSpec, only: &[Tag], without: &[Tag]) -> Result<
             .blocks
             .iter_mut()
             .for_each(|block| block.steps.retain(is_there));
-        for task in &mut scenario.tasks {
-            task.steps.retain(|step| is_in(step) && is_there(step));
+        let lists = scenario.tasks.iter_mut().map(|task| &mut task.steps);
+        for steps in lists.chain([&mut scenario.steps]) {
+            steps.retain(|step| is_in(step) && is_there(step));
         }
-        scenario.tasks.retain(|task| {
-            task.steps
-                .iter()
-                .any(|step| step.is_request() || step.call.is_some())
-        });
+        scenario.tasks.retain(|task| does_something(&task.steps));
     }
-    spec.scenarios.retain(|scenario| !scenario.tasks.is_empty());
-    if spec.scenarios.is_empty() {
+    spec.scenarios
+        .retain(|scenario| !scenario.tasks.is_empty() || does_something(&scenario.steps));
+    if spec.scenarios.is_empty() && !does_something(&spec.steps) {
         Err(Problem::new(
             "spec.scenarios",
             "--tags and --exclude-tags leave no request of this test",
@@ -100,6 +99,13 @@ pub fn choose(spec: &mut LoadTestSpec, only: &[Tag], without: &[Tag]) -> Result<
     } else {
         Ok(())
     }
+}
+
+/// Tells whether a list of steps leads to a request.
+fn does_something(steps: &[StepSpec]) -> bool {
+    steps
+        .iter()
+        .any(|step| step.is_request() || step.call.is_some())
 }
 
 #[cfg(test)]

@@ -18,6 +18,7 @@ mod problems;
 mod reserved;
 mod run;
 mod scenario;
+mod short_form;
 mod step;
 mod stream;
 mod target;
@@ -97,7 +98,21 @@ pub fn check_with(
 ) -> Result<Checked, Vec<Problem>> {
     // a mistake in the size is the only one reported: the rest of the work grows with the size
     check_size(spec).map_err(|problem| vec![problem])?;
-    budget::within(MAX_EXPANDED, || check_within_budget(spec, columns))
+    let (spec, forms) = short_form::expand(spec)?;
+    let mut checked = budget::within(MAX_EXPANDED, || check_within_budget(&spec, columns))
+        .map_err(|mut problems| {
+            for problem in &mut problems {
+                problem.path = short_form::as_written(&problem.path, &forms);
+            }
+            problems
+        })?;
+    for warning in &mut checked.warnings {
+        *warning = short_form::as_written(warning, &forms);
+    }
+    for (scenario, form) in checked.plan.scenarios.iter_mut().zip(forms) {
+        scenario.written = form;
+    }
+    Ok(checked)
 }
 
 fn check_within_budget(
@@ -311,6 +326,7 @@ fn check_settings(
         feeders: _,
         setup: _,
         teardown: _,
+        steps: _,
         scenarios: _,
         load: _,
         warmup: _,

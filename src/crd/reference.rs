@@ -100,6 +100,9 @@ fn write<T: JsonSchema>(introduction: &str, examples: &[Example]) -> Page {
     reference.page(introduction, &uses)
 }
 
+/// Fields that hold the steps of a test in its long form.
+const LONG_FORM: [&str; 2] = ["scenarios", "tasks"];
+
 /// One object of the schema. One that stands at several places has one section, at the first.
 struct Section {
     path: String,
@@ -206,11 +209,13 @@ impl<'a> Reference<'a> {
                 .is_some_and(|required| required.iter().any(|other| *other == name))
         };
         // what must be there comes first, and what is used at several places has its section where
-        // it must be
+        // it must be, or in the long form of a test
         let mut properties: Vec<_> = fields_of(schema)
             .map(|(name, property)| (!is_required(name), name, property))
             .collect();
-        properties.sort_by_key(|(is_optional, name, _)| (*is_optional, *name));
+        properties.sort_by_key(|(is_optional, name, _)| {
+            (*is_optional && !LONG_FORM.contains(&name.as_str()), *name)
+        });
         for (is_optional, name, property) in properties {
             let path = format!("{path}.{name}");
             let kind = self.kind(property) + &default_of(property);

@@ -41,8 +41,14 @@ const DESCRIPTION: &str = "A load test: what to send, how hard, and what counts 
 const POLICY_DESCRIPTION: &str = "A policy of the cluster: what the LoadTests of the namespaces \
     that it selects may reach, and how large they may be.";
 
+/// Place of the steps of tasks, as a JSON pointer into the schema of the spec.
+const TASK_STEPS: &str =
+    "/properties/scenarios/items/properties/tasks/items/properties/steps/items";
+
 /// Places of lists of steps other than the tasks', as JSON pointers into the schema of the spec.
-const OTHER_STEPS: [&str; 5] = [
+const OTHER_STEPS: [&str; 7] = [
+    "/properties/steps/items",
+    "/properties/scenarios/items/properties/steps/items",
     "/properties/setup/items",
     "/properties/teardown/items",
     "/properties/scenarios/items/properties/onStart/items",
@@ -117,7 +123,7 @@ fn allow_unknown(schema: &mut Value) {
 }
 
 /// Drops the descriptions of all steps but those of tasks. A definition has no references, and with
-/// six copies of them it would be too large for a client-side apply.
+/// eight copies of them it would be too large for a client-side apply.
 fn refer_to_tasks(spec: &mut Value) {
     for place in OTHER_STEPS {
         let step = spec.pointer_mut(place).expect("the schema has it");
@@ -166,6 +172,27 @@ pub fn strict_schema() -> Value {
     root["properties"]["spec"] = spec;
     root["additionalProperties"] = false.into();
     root.take()
+}
+
+/// Returns the schema of a file with LoadTests for editors: [`strict_schema`] for LoadTests, and
+/// anything for documents of other kinds.
+pub fn editor_schema() -> Value {
+    let mut test = strict_schema();
+    let spec = &mut test["properties"]["spec"];
+    // all steps are alike, and those of tasks have descriptions
+    let step = spec.pointer(TASK_STEPS).cloned();
+    for place in [TASK_STEPS].into_iter().chain(OTHER_STEPS) {
+        let found = spec.pointer_mut(place).expect("the schema has it");
+        *found = json!({"$ref": "#/definitions/step"});
+    }
+    json!({
+        "$schema": "http://json-schema.org/draft-07/schema#",
+        "title": "Starling LoadTest, starling.dev/v1alpha1",
+        "definitions": {"step": step},
+        "if": {"properties": {"kind": {"const": "LoadTest"}}, "required": ["kind"]},
+        "then": test,
+        "else": {"type": "object", "required": ["apiVersion", "kind"]},
+    })
 }
 
 fn root_schema(crd: &mut Value) -> &mut Value {
@@ -470,6 +497,8 @@ mod tests {
         walk("spec", spec_schema(), &mut |path, schema| {
             for (name, field) in schema["properties"].as_object().into_iter().flatten() {
                 let is_elsewhere = [
+                    "spec.steps[]",
+                    "scenarios[].steps[]",
                     "setup[]",
                     "teardown[]",
                     "onStart[]",
@@ -545,6 +574,6 @@ mod tests {
 
     #[test]
     fn it_is_small_enough_for_a_client_side_apply() {
-        assert!(serde_json::to_vec(definition()).unwrap().len() < 200 * 1024);
+        assert!(serde_json::to_vec(definition()).unwrap().len() < 240 * 1024);
     }
 }

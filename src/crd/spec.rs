@@ -167,10 +167,17 @@ pub struct LoadTestSpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32), extend("x-kubernetes-list-type" = "atomic"))]
     pub teardown: Vec<StepSpec>,
+    /// Steps of each iteration, for a test in which all users do the same: the short form of
+    /// `scenarios`, with one scenario and one task, both called `default`. Exactly one of the two is
+    /// set.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32), extend("x-kubernetes-list-type" = "atomic"))]
+    pub steps: Vec<StepSpec>,
     /// Behaviours of the users, each a set of tasks; users or arrivals are divided among them by
     /// weight.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(
-        length(min = 1, max = 16),
+        length(max = 16),
         extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"])
     )]
     pub scenarios: Vec<ScenarioSpec>,

@@ -77,6 +77,7 @@ fn plan(url: &str, load: Load) -> Plan {
             on_start: vec![],
             on_stop: vec![],
             blocks: vec![],
+            written: Default::default(),
         }],
         populations: vec![Population::only(1, load)],
         warmup: Duration::ZERO,

@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use super::stream::Goodput;
 use super::{
-    Cel, Check, Extract, JsonTemplate, Protocol, Record, Section, StepPlace, ThinkTime, duration,
+    Cel, Check, Extract, JsonTemplate, Protocol, Record, Section, StepPlace, ThinkTime, Written,
+    duration,
 };
 
 /// Tasks of one kind of user, and how often they are carried out.
@@ -39,6 +40,9 @@ pub struct Scenario {
     pub on_stop: Vec<Step>,
     /// Named steps that other steps call.
     pub blocks: Vec<Block>,
+    /// Form in which the author wrote it, which field paths follow.
+    #[serde(default, skip_serializing_if = "Written::is_whole")]
+    pub written: Written,
 }
 
 impl Scenario {

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use super::names::{Declared, Names, Slot};
-use super::{Action, Order, Plan, Scenario, Section, Step};
+use super::{Action, Order, Plan, Scenario, Section, Step, Written};
 
 /// Names that one step sets, and the block that it calls.
 #[derive(Debug, Clone, Default)]
@@ -231,7 +231,8 @@ pub fn each_step(plan: &Plan, base: Names, mut visit: impl FnMut(&Step, &str, &N
         .sections()
         .into_iter()
         .map(|(_, section, steps)| (section, steps));
-    each_step_of(&once_symbols, Order::Weighted, once, "spec", &mut visit);
+    let of_once = (Written::Whole, "spec");
+    each_step_of(&once_symbols, Order::Weighted, once, of_once, &mut visit);
     for (s, scenario) in plan.scenarios.iter().enumerate() {
         let symbols = SymbolTable::new(
             once_symbols.user_names(),
@@ -245,7 +246,7 @@ pub fn each_step(plan: &Plan, base: Names, mut visit: impl FnMut(&Step, &str, &N
             &symbols,
             scenario.order,
             sections,
-            &format!("spec.scenarios[{s}]"),
+            (scenario.written, &scenario.written.scenario(s)),
             &mut visit,
         );
     }
@@ -255,7 +256,7 @@ fn each_step_of<'a>(
     symbols: &SymbolTable,
     order: Order,
     sections: impl Iterator<Item = (Section, &'a [Step])>,
-    path: &str,
+    (written, path): (Written, &str),
     visit: &mut impl FnMut(&Step, &str, &Names),
 ) {
     let mut known = symbols.initial_names();
@@ -267,14 +268,7 @@ fn each_step_of<'a>(
             Section::Task(_) | Section::OnStop | Section::Teardown => symbols.user_names(),
             Section::Block(_) => symbols.block_names(),
         };
-        let section = match section {
-            Section::OnStart => "onStart".to_owned(),
-            Section::OnStop => "onStop".to_owned(),
-            Section::Task(t) => format!("tasks[{t}].steps"),
-            Section::Block(b) => format!("blocks[{b}].steps"),
-            Section::Setup => "setup".to_owned(),
-            Section::Teardown => "teardown".to_owned(),
-        };
+        let section = written.section(section);
         for (i, step) in steps.iter().enumerate() {
             let step_names = StepNames::from(step);
             visit(

@@ -15,6 +15,7 @@ use serde_json::Value;
 
 mod canary;
 mod inputs;
+mod one_liner;
 mod program;
 mod stopping;
 #[path = "../shared/unhurried.rs"]

@@ -45,6 +45,8 @@ impl Context<'_> {
             think_time,
             pacing,
             load,
+            // the short form is expanded by now
+            steps: _,
             tasks,
             order,
             on_start,
@@ -92,6 +94,7 @@ impl Context<'_> {
             on_start,
             on_stop,
             blocks,
+            written: Written::default(),
         }
     }
 

@@ -50,9 +50,15 @@ pub struct ScenarioSpec {
     /// and `spec.load` has none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub load: Option<ScenarioLoadSpec>,
+    /// Steps of each iteration, for a scenario with a single task, which is called `default`: the
+    /// short form of `tasks`. Exactly one of the two is set.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32), extend("x-kubernetes-list-type" = "atomic"))]
+    pub steps: Vec<StepSpec>,
     /// Tasks of the scenario, which make its iterations.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(
-        length(min = 1, max = 32),
+        length(max = 32),
         extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"])
     )]
     pub tasks: Vec<TaskSpec>,
@@ -72,6 +78,7 @@ impl ScenarioSpec {
         self.on_start
             .iter()
             .chain(&self.on_stop)
+            .chain(&self.steps)
             .chain(of_tasks)
             .chain(self.blocks.iter().flat_map(|block| &block.steps))
     }

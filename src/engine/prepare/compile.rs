@@ -22,7 +22,7 @@ use crate::plan::template::{Need, Place};
 use crate::plan::{
     Action, Block, Cel, Declared, Delimiters, Extract, ForEach, HttpRequest, HttpStep, Inputs,
     Names, Order, Plan, Problem, Protocol, ReadyWhen, Record, Repeat, RequestStep, Scenario,
-    Section, Slot, Step, Target, Template, Trend,
+    Section, Slot, Step, Target, Template, Trend, Written,
 };
 
 /// Compiled steps of all users, and of setup and teardown.
@@ -228,7 +228,8 @@ impl<'a> Compiler<'a> {
         };
         for (_, section, list) in self.plan.once.sections() {
             self.begin(symbols, Order::Weighted, section);
-            let program = self.program(&[], symbols, &field_path("spec", section), list);
+            let path = format!("spec.{}", Written::Whole.section(section));
+            let program = self.program(&[], symbols, &path, list);
             match section {
                 Section::Setup => steps.on_start = program,
                 _ => steps.on_stop = program,
@@ -250,7 +251,7 @@ impl<'a> Compiler<'a> {
         let mut scenarios = Vec::new();
         for (s, scenario) in plan.scenarios.iter().enumerate() {
             let symbols = SymbolTable::new(names.clone(), first_slot, &Outline::of(scenario));
-            let path = format!("spec.scenarios[{s}]");
+            let path = scenario.written.scenario(s);
             scenarios.push(self.scenario(scenario, &symbols, &path, first_task));
             first_task += scenario.tasks.len() as u16;
         }
@@ -270,8 +271,8 @@ impl<'a> Compiler<'a> {
         let (mut tasks, mut blocks, mut weight) = (Vec::new(), Vec::new(), 0);
         for (_, _, section, steps) in scenario.sections() {
             self.begin(symbols, scenario.order, section);
-            let program =
-                self.program(&scenario.blocks, symbols, &field_path(path, section), steps);
+            let path = format!("{path}.{}", scenario.written.section(section));
+            let program = self.program(&scenario.blocks, symbols, &path, steps);
             match section {
                 Section::OnStart => on_start = program,
                 Section::OnStop => on_stop = program,
@@ -606,16 +607,5 @@ impl<'a> Compiler<'a> {
 
     fn problem(&mut self, path: impl Into<String>, message: impl Into<String>) {
         self.problems.push(Problem::new(path, message));
-    }
-}
-
-fn field_path(scenario: &str, section: Section) -> String {
-    match section {
-        Section::OnStart => format!("{scenario}.onStart"),
-        Section::OnStop => format!("{scenario}.onStop"),
-        Section::Task(t) => format!("{scenario}.tasks[{t}].steps"),
-        Section::Block(b) => format!("{scenario}.blocks[{b}].steps"),
-        Section::Setup => format!("{scenario}.setup"),
-        Section::Teardown => format!("{scenario}.teardown"),
     }
 }
