@@ -37,7 +37,7 @@ static SHA256: Verification = Verification(Hash::Sha256);
 static SHA384: Verification = Verification(Hash::Sha384);
 static SHA512: Verification = Verification(Hash::Sha512);
 
-/// What ring knows, and P-521.
+/// Provider of what ring knows, and of P-521.
 static PROVIDER: LazyLock<Arc<CryptoProvider>> = LazyLock::new(|| {
     let ring = ring::default_provider();
     Arc::new(CryptoProvider {

@@ -1,3 +1,5 @@
+//! Cookies that are kept, refused, sent in their order, and bounded.
+
 use std::time::Duration;
 
 use url::Url;
