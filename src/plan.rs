@@ -14,6 +14,7 @@ pub mod duration;
 pub mod extract;
 pub mod facts;
 pub mod feeder;
+pub mod host_address;
 pub mod json_path;
 mod load;
 pub mod names;
@@ -70,7 +71,7 @@ pub use stream::{Goodput, HttpStream, StreamFormat, StreamKind, StreamPreset, Un
 pub use target::{ClientCertificate, Header, ReadyWhen, Target, Tls};
 pub use template::{Delimiters, JsonTemplate, JsonText, Template};
 pub use threshold::Threshold;
-pub use transport::{Basic, Connections, Http, Proxy, Version};
+pub use transport::{Basic, Connections, HeadLimits, Http, Proxy, Version};
 pub use variables::{Computed, Resolved, Variables};
 pub use written::Written;
 

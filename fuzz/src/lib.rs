@@ -26,6 +26,8 @@ mod starling {
         use protocol::http::response::Response;
         use protocol::received::Received;
 
+        use crate::plan::HeadLimits;
+
         /// Outcome of one response, as far as the pieces it came in must not matter.
         #[derive(Debug, PartialEq, Eq)]
         pub enum Read {
@@ -37,7 +39,7 @@ mod starling {
         /// Reads `bytes` as they come in pieces of `piece` bytes.
         pub fn read(bytes: &[u8], to_head: bool, piece: usize) -> Read {
             let (mut response, mut answer) = (Response::default(), Received::default());
-            response.begin(to_head);
+            response.begin(to_head, HeadLimits::default());
             answer.begin(Wanted {
                 head: true,
                 body: true,

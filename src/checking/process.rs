@@ -128,17 +128,32 @@ fn limit(command: &mut Command) {
             _ => Err(io::Error::last_os_error()),
         }
     };
+    let space = ADDRESS_SPACE + unusual_code();
     let limits = move || {
         // the first signal of the two says that it was the CPU
         set(libc::RLIMIT_CPU, CPU_SECONDS, CPU_SECONDS + 1)?;
         set(libc::RLIMIT_CORE, 0, 0)?;
         if cfg!(target_os = "linux") {
-            set(libc::RLIMIT_AS, ADDRESS_SPACE, ADDRESS_SPACE)?;
+            set(libc::RLIMIT_AS, space, space)?;
         }
         Ok(())
     };
     // SAFETY: setrlimit may be called between fork and exec, and nothing else is
     unsafe { command.pre_exec(limits) };
+}
+
+/// Code that an optimised program has at most, in bytes, and which the limit of memory includes.
+const USUAL_CODE: u64 = 32 << 20;
+
+/// Returns how many bytes of code this program has beyond that: one that is not optimised has three
+/// times as much, which is no memory of the check.
+fn unusual_code() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let code = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmExe:"))
+        .and_then(|size| size.trim().strip_suffix("kB")?.trim().parse::<u64>().ok());
+    (code.unwrap_or(0) * 1024).saturating_sub(USUAL_CODE)
 }
 
 /// Hands the request over and listens until the process ends. The input is closed after that: its

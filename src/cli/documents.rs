@@ -159,18 +159,32 @@ impl Documents {
             Err(error) => return self.refuse(file, Some(error.line), error.message),
         };
         for (i, node) in nodes.iter().enumerate() {
-            let name = node
-                .get("metadata")
-                .and_then(|metadata| metadata.get("name"))
-                .and_then(Node::as_str);
-            self.document(
-                Place {
-                    file: file.to_owned(),
-                    number: i + 1,
-                    name: name.map(str::to_owned),
-                },
-                node,
-            );
+            self.add_node(file, i + 1, node);
+        }
+    }
+
+    /// Adds a document, or all items of one that is a list, as `kubectl get -o yaml` writes it.
+    fn add_node(&mut self, file: &str, number: usize, node: &Node) {
+        let name = node
+            .get("metadata")
+            .and_then(|metadata| metadata.get("name"))
+            .and_then(Node::as_str);
+        let place = Place {
+            file: file.to_owned(),
+            number,
+            name: name.map(str::to_owned),
+        };
+        if !is_list(node) {
+            return self.document(place, node);
+        }
+        match node.get("items").and_then(Node::items) {
+            Some(items) => items
+                .iter()
+                .for_each(|item| self.add_node(file, number, item)),
+            None => {
+                let why = "must be a list of documents";
+                self.report(&place, node, vec![Problem::new("items", why)]);
+            }
         }
     }
 
@@ -253,6 +267,16 @@ impl Documents {
     }
 }
 
+/// Returns whether a document holds others.
+fn is_list(node: &Node) -> bool {
+    let text = |field| node.get(field).and_then(Node::as_str).unwrap_or_default();
+    match text("kind") {
+        "List" | "SecretList" | "ConfigMapList" => text("apiVersion") == "v1",
+        "LoadTestList" => text("apiVersion").starts_with(GROUP),
+        _ => false,
+    }
+}
+
 /// Checks a document against the schema and the rules of the conversion, and returns the mistakes
 /// of both.
 fn check(node: &Node) -> Result<(LoadTestSpec, Checked), Vec<Problem>> {
@@ -305,6 +329,34 @@ spec:
         let mut documents = Documents::default();
         documents.add("f.yaml", text);
         documents
+    }
+
+    #[test]
+    fn a_list_holds_documents() {
+        let indented = |text: &str| text.trim().replace('\n', "\n  ");
+        let secret = "apiVersion: v1\nkind: Secret\nmetadata: {name: s}\nstringData: {k: v}";
+        let inner = format!("apiVersion: v1\nkind: List\nitems:\n- {}", indented(secret));
+        let list = format!(
+            "apiVersion: v1\nkind: List\nmetadata: {{resourceVersion: ''}}\nitems:\n- {}\n- {}\n",
+            indented(GOOD),
+            indented(&inner)
+        );
+        let documents = read(&list);
+        assert!(documents.findings.is_empty(), "{:?}", documents.findings);
+        assert_eq!(documents.tests[0].name, "good");
+        assert_eq!(documents.tests.len(), 1);
+        let wrong = read(&list.replace("users: 1", "users: -1")).findings;
+        assert!(
+            wrong[0]
+                .to_string()
+                .starts_with("f.yaml: document 1 (good): line 1"),
+            "{wrong:?}"
+        );
+        let empty = read("apiVersion: v1\nkind: List\nitems: {}\n").findings;
+        assert!(
+            empty[0].to_string().contains("items: must be a list"),
+            "{empty:?}"
+        );
     }
 
     fn findings(from: &str, to: &str) -> Vec<String> {
@@ -474,7 +526,7 @@ spec:
         let text = GOOD
             .replace("users: 1", "users: 0, extra: 1")
             .replace("http://", "gopher://")
-            .replace("{path: /}", "{path: x, method: FETCH}");
+            .replace("{path: /}", "{path: x, method: FE TCH}");
         let found = read(&text).findings;
         let paths: Vec<_> = found
             .iter()

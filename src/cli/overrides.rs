@@ -6,7 +6,8 @@ use serde_json::Value;
 
 use super::tags::{Tag, choose};
 use crate::crd::LoadTestSpec;
-use crate::crd::spec::{ClosedSpec, OpenSpec, ScenarioSpec};
+use crate::crd::spec::{Amount, ClosedSpec, OpenSpec, ScenarioSpec, TargetSpec};
+use crate::plan::host_address::{self, HostAddress};
 use crate::plan::{Problem, duration};
 
 /// Changes of a LoadTest by flags.
@@ -16,6 +17,10 @@ pub struct Overrides {
     /// NAME of spec.targets
     #[arg(long, value_name = "[NAME=]URL")]
     pub target: Vec<Place>,
+    /// Connect to ADDR for requests to NAME:PORT, instead of to what name servers say; several
+    /// addresses have commas between them
+    #[arg(long, value_name = "NAME:PORT:ADDR")]
+    pub resolve: Vec<Resolve>,
     /// Set a declared variable: a JSON value, or text if it is no JSON
     #[arg(long, value_name = "NAME=VALUE")]
     pub var: Vec<Variable>,
@@ -25,8 +30,8 @@ pub struct Overrides {
     pub users: Option<u32>,
     /// Iterations per second, or per the file's unit, in open load; where the file has stages, a
     /// constant rate, and only together with --duration
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
-    pub rate: Option<u32>,
+    #[arg(long, value_name = "N")]
+    pub rate: Option<Amount>,
     /// Time for which the load is held, such as 30s or 5m
     #[arg(long, value_name = "TIME", value_parser = checked_duration)]
     pub duration: Option<String>,
@@ -95,6 +100,83 @@ impl Place {
     }
 }
 
+/// Addresses of a host and port: `NAME:PORT:ADDR`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Resolve {
+    /// Host and port.
+    endpoint: String,
+    /// Addresses as they were given.
+    addresses: String,
+}
+
+impl FromStr for Resolve {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        // an IPv6 address holds colons too, in the name only within brackets
+        let name = text
+            .find(']')
+            .filter(|_| text.starts_with('['))
+            .unwrap_or(0);
+        let mut colons = text[name..].match_indices(':').map(|(at, _)| name + at);
+        let second = colons.nth(1).ok_or("write NAME:PORT:ADDR")?;
+        let endpoint = host_address::endpoint(&text[..second])?;
+        let addresses = &text[second + 1..];
+        for address in addresses.split(',') {
+            HostAddress::parse(address.trim())?;
+        }
+        Ok(Self {
+            endpoint,
+            addresses: addresses.to_owned(),
+        })
+    }
+}
+
+impl std::fmt::Display for Resolve {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}:{}", self.endpoint, self.addresses)
+    }
+}
+
+impl Resolve {
+    /// Gives the addresses to every target that connects to the host and port.
+    fn apply(&self, spec: &mut LoadTestSpec) -> Result<(), Problem> {
+        let Self {
+            endpoint,
+            addresses,
+        } = self;
+        let mut is_used = false;
+        for target in [&mut spec.target]
+            .into_iter()
+            .chain(spec.targets.values_mut())
+        {
+            if endpoints(target).contains(endpoint) {
+                is_used = true;
+                let is_same = |given: &str| host_address::endpoint(given).as_ref() == Ok(endpoint);
+                target.resolve.retain(|given, _| !is_same(given));
+                target.resolve.insert(endpoint.clone(), addresses.clone());
+            }
+        }
+        match is_used {
+            true => Ok(()),
+            false => Err(Problem::new(
+                "spec.target.resolve",
+                format!("--resolve: no target connects to {endpoint}"),
+            )),
+        }
+    }
+}
+
+/// Returns the hosts and ports that a target connects to.
+fn endpoints(target: &TargetSpec) -> Vec<String> {
+    let proxy = target.proxy.iter().map(|proxy| &proxy.url);
+    let oauth2 = target.auth.iter().filter_map(|auth| auth.oauth2.as_ref());
+    let urls = [&target.url].into_iter().chain(proxy);
+    let urls = urls.chain(oauth2.map(|oauth2| &oauth2.token_url));
+    urls.filter_map(|url| host_address::endpoint_of(&url.parse().ok()?))
+        .collect()
+}
+
 /// Value of a declared variable: `NAME=VALUE`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Variable {
@@ -139,6 +221,7 @@ impl Overrides {
     pub fn apply(&self, spec: &mut LoadTestSpec) -> Result<Vec<String>, Vec<Problem>> {
         let Overrides {
             target,
+            resolve,
             var,
             users: _,
             rate: _,
@@ -149,6 +232,7 @@ impl Overrides {
         let mut problems = Vec::new();
         problems.extend(choose(spec, tags, exclude_tags).err());
         problems.extend(target.iter().filter_map(|place| place.apply(spec).err()));
+        problems.extend(resolve.iter().filter_map(|one| one.apply(spec).err()));
         for Variable {
             name,
             value,
@@ -207,6 +291,7 @@ impl Overrides {
     fn texts(&self) -> Vec<String> {
         let Overrides {
             target,
+            resolve,
             var,
             users,
             rate,
@@ -216,6 +301,7 @@ impl Overrides {
         } = self;
         let mut texts = Vec::new();
         texts.extend(target.iter().map(|place| format!("--target {place}")));
+        texts.extend(resolve.iter().map(|one| format!("--resolve {one}")));
         texts.extend(
             var.iter()
                 .map(|variable| format!("--var {}", variable.text)),
@@ -279,7 +365,11 @@ fn closed_load(
     None
 }
 
-fn open_load(open: &mut OpenSpec, rate: Option<u32>, duration: Option<&String>) -> Option<Problem> {
+fn open_load(
+    open: &mut OpenSpec,
+    rate: Option<Amount>,
+    duration: Option<&String>,
+) -> Option<Problem> {
     match (open.stages.is_some(), rate, duration) {
         (true, None, None) => {}
         (true, Some(_), Some(duration)) => {
@@ -340,7 +430,7 @@ mod tests {
     #[test]
     fn an_override_that_does_not_fit_is_refused() {
         let users = overrides(|o| o.users = Some(3));
-        let rate = overrides(|o| o.rate = Some(3));
+        let rate = overrides(|o| o.rate = Some(3.into()));
         let open = || spec(json!({"open": {"rate": 5, "duration": "1m", "maxInFlight": 1}}));
         assert!(refused(&users, open()).contains("use --rate"));
         assert!(refused(&rate, closed()).contains("use --users"));
@@ -377,13 +467,13 @@ mod tests {
         let mut spec = spec(
             json!({"open": {"stages": [{"duration": "10s", "target": 5}], "per": "1m", "maxInFlight": 7}}),
         );
-        overrides(|o| (o.rate, o.duration) = (Some(60), Some("5s".into())))
+        overrides(|o| (o.rate, o.duration) = (Some(60.into()), Some("5s".into())))
             .apply(&mut spec)
             .unwrap();
         let open = spec.load.open.clone().unwrap();
         assert_eq!(
             (open.rate, open.max_in_flight, open.stages),
-            (Some(60), 7, None)
+            (Some(60.into()), 7, None)
         );
         assert_eq!(
             crd::check(&spec)
@@ -406,6 +496,42 @@ mod tests {
             (&json!({"a": 1}), &json!("two words=x"))
         );
         assert_eq!(texts, ["--var n={\"a\": 1}", "--var word=two words=x"]);
+    }
+
+    #[test]
+    fn addresses_go_to_the_targets_that_connect_to_the_host() {
+        for text in [
+            "host:80",
+            "host:port:10.0.0.7",
+            "host:80:name",
+            "::1:80:10.0.0.7",
+            "host:80:10.0.0.7,",
+        ] {
+            assert!(text.parse::<Resolve>().is_err(), "{text}");
+        }
+        let six: Resolve = "[::1]:80:fe80::1%eth0".parse().unwrap();
+        assert_eq!(
+            (six.endpoint.as_str(), six.addresses.as_str()),
+            ("[::1]:80", "fe80::1%eth0")
+        );
+        let mut spec = closed();
+        spec.target.url = "https://API.example.com/v1".into();
+        spec.target.resolve = [("Api.example.com:443".into(), "10.0.0.8".into())].into();
+        let resolve = |text: &str| overrides(|o| o.resolve = vec![text.parse().unwrap()]);
+        let texts = resolve("api.example.com:443:10.0.0.7")
+            .apply(&mut spec)
+            .unwrap();
+        assert_eq!(texts, ["--resolve api.example.com:443:10.0.0.7"]);
+        assert_eq!(
+            spec.target.resolve,
+            [("api.example.com:443".into(), "10.0.0.7".into())].into()
+        );
+        assert!(crd::check(&spec).is_ok());
+        let refused = refused(&resolve("api.example.com:80:10.0.0.7"), spec);
+        assert!(
+            refused.ends_with("no target connects to api.example.com:80"),
+            "{refused}"
+        );
     }
 
     #[test]

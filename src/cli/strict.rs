@@ -468,7 +468,7 @@ mod tests {
                 "target": {"url": 5, "urls": "x"},
                 "load": {"closed": {"users": -1, "duration": 5}, "open": {}},
                 "scenarios": [{"name": "", "tasks": [{"steps": [
-                    {"http": {"path": "/", "method": "FETCH"}}]}]}],
+                    {"http": {"path": "/", "method": "FE TCH"}}]}]}],
                 "thresholds": {},
             },
         });
@@ -490,9 +490,8 @@ mod tests {
         );
         assert_eq!(at("spec.scenarios[0].tasks[0].name"), ["is missing"]);
         assert_eq!(
-            at("spec.scenarios[0].tasks[0].steps[0].http.method").len(),
-            1,
-            "{found:?}"
+            at("spec.scenarios[0].tasks[0].steps[0].http.method"),
+            [r#""FE TCH" must be a method, such as GET or PROPFIND"#]
         );
         assert_eq!(at("spec.thresholds"), ["must be a list, not a map"]);
     }

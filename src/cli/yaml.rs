@@ -253,6 +253,14 @@ impl Node {
             .map_or(self.line, |(node, rest)| node.line_of(rest))
     }
 
+    /// Returns the items of a list; `None` for anything else.
+    pub fn items(&self) -> Option<&[Node]> {
+        match &self.content {
+            Content::List(items) => Some(items),
+            _ => None,
+        }
+    }
+
     /// Returns the node to which the whole of `path` leads.
     fn at(&self, path: &str) -> Option<&Node> {
         if path.is_empty() {

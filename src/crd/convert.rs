@@ -65,6 +65,9 @@ pub struct Checked {
     pub plan: Plan,
     /// Warnings, each with its field path: what is allowed but most likely not meant.
     pub warnings: Vec<String>,
+    /// Fields that only `starling run` can follow, which a cluster refuses.
+    #[serde(default)]
+    pub local_only: Vec<Problem>,
     /// Number of workers, 1 to 2,000.
     pub workers: u32,
     /// Longest time from the creation of a run until every worker is ready.
@@ -75,6 +78,20 @@ pub struct Checked {
     pub deadline: Duration,
     /// Time for which the master is kept after the end of a run.
     pub ttl_after_finished: Duration,
+}
+
+impl Checked {
+    /// Returns the spec if a cluster can carry it out.
+    ///
+    /// # Errors
+    ///
+    /// Every field that only `starling run` can follow.
+    pub fn for_cluster(self) -> Result<Self, Vec<Problem>> {
+        match self.local_only.is_empty() {
+            true => Ok(self),
+            false => Err(self.local_only),
+        }
+    }
 }
 
 /// Checks a spec and turns it into a plan.
@@ -160,6 +177,7 @@ fn check_within_budget(
     Ok(Checked {
         plan,
         warnings,
+        local_only: problems.local_only,
         workers,
         start_deadline,
         grace,

@@ -26,6 +26,12 @@ const MAX_STRING: u64 = 1024;
 const TEST_NAME: &str = "^[a-z]([-a-z0-9]*[a-z0-9])?$";
 const PERCENT: &str = r"^(100|[0-9]{1,2}(\.[0-9]{1,4})?)%$";
 const QUANTITY: &str = r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|Ki|Mi|Gi|Ti)?$";
+/// Pattern of a method of HTTP.
+pub(crate) const METHOD: &str = "^[!#$%&'*+.^_`|~0-9A-Za-z-]+$";
+
+/// Pattern of the path of a file or folder.
+const FILE_PATH: &str = "^/?[^/]+(/[^/]+)*$";
+
 /// Pattern of the name of an HTTP header.
 pub(in crate::crd) const HEADER_NAME: &str = "^[-!#$%&'*+.^_`|~0-9A-Za-z]{1,128}$";
 /// Pattern of the name of a Kubernetes object.
@@ -340,6 +346,8 @@ pub fn pattern_in_words(pattern: &str) -> Option<&'static str> {
         PERCENT => "be a share, such as 1% or 0.5%",
         QUANTITY => "be a quantity, such as 500m, 2 or 512Mi",
         HEADER_NAME => "be a header's name",
+        METHOD => "be a method, such as GET or PROPFIND",
+        FILE_PATH => "be the path of a file or folder, without // and without / at its end",
         OBJECT_NAME => {
             "be the name of a Kubernetes object: lower case letters, digits, dashes and dots"
         }
@@ -347,6 +355,15 @@ pub fn pattern_in_words(pattern: &str) -> Option<&'static str> {
             "be a key of a Secret or ConfigMap: letters, digits, dashes, underscores and dots"
         }
         _ => return None,
+    })
+}
+
+/// Schema of headers by name.
+pub(crate) fn headers(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "object",
+        "maxProperties": 32,
+        "additionalProperties": {"type": "string", "maxLength": 16384},
     })
 }
 
@@ -426,6 +443,11 @@ pub(in crate::crd) fn free_objects(_: &mut SchemaGenerator) -> Schema {
         "type": "array", "minItems": 1, "maxItems": 1000, "x-kubernetes-list-type": "atomic",
         "items": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}
     })
+}
+
+/// Schema of the path of a file or folder; the conversion tells which of them a cluster refuses.
+pub(in crate::crd) fn file_path(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": "string", "maxLength": 512, "pattern": FILE_PATH})
 }
 
 /// Schema of a relative path; the conversion to a plan refuses `.` and `..` in it.

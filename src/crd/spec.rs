@@ -10,6 +10,7 @@
     reason = "clippy takes two columns of one type for the same attribute written twice"
 )]
 
+mod amount;
 mod auth;
 mod check;
 mod cost;
@@ -38,6 +39,7 @@ use serde_json::Value;
 
 use super::status::LoadTestStatus;
 
+pub use amount::Amount;
 pub use auth::*;
 pub use check::*;
 pub use cost::*;

@@ -39,8 +39,10 @@ pub(crate) struct Facts<'a> {
     /// Body without framing and compression, or the last message as JSON; empty when no rule reads
     /// it.
     pub(crate) body: &'a [u8],
-    /// True if `body` holds only the first part of the body.
+    /// True if `body` holds only the first part of the body, or is not what was meant by it.
     pub(crate) truncated: bool,
+    /// Reason why the body cannot be read, other than its length.
+    pub(crate) unread: Option<String>,
     /// Bytes of the body as the target sent it.
     pub(crate) size: u64,
     /// Time from the intended start of the request to the last byte of the answer.
@@ -96,10 +98,12 @@ impl<'a> Facts<'a> {
     }
 
     fn cut(&self) -> String {
-        format!(
-            "the body is longer than the {} bytes that are kept",
-            self.body.len()
-        )
+        self.unread.clone().unwrap_or_else(|| {
+            format!(
+                "the body is longer than the {} bytes that are kept",
+                self.body.len()
+            )
+        })
     }
 }
 
@@ -131,7 +135,8 @@ impl Subject for Facts<'_> {
 
     fn body(&self) -> Result<&[u8], &str> {
         if self.truncated {
-            Err("the body is longer than what is kept of it")
+            let too_long = "the body is longer than what is kept of it";
+            Err(self.unread.as_deref().unwrap_or(too_long))
         } else {
             Ok(self.body)
         }

@@ -78,22 +78,58 @@ pub(crate) fn path(message: &[u8]) -> &str {
 
 /// Writes `message` with one more header to `out`.
 pub(crate) fn with_header(message: &[u8], name: &str, value: &[u8], out: &mut Vec<u8>) {
-    with(message, &[name.as_bytes(), b": ", value, b"\r\n"], out);
+    let line = [name.as_bytes(), b": ", value, b"\r\n"].concat();
+    with_lines(message, &line, out);
+}
+
+/// Lists the values of the headers of a message called `name`, in any case.
+pub(crate) fn values<'a>(message: &'a [u8], name: &'a str) -> impl Iterator<Item = &'a [u8]> {
+    let (head, _) = split(message);
+    head.split(|byte| *byte == b'\n')
+        .skip(1)
+        .filter_map(move |line| {
+            let colon = line.iter().position(|byte| *byte == b':')?;
+            line[..colon]
+                .eq_ignore_ascii_case(name.as_bytes())
+                .then(|| line[colon + 1..].trim_ascii())
+        })
+}
+
+/// Returns the value of the first header of a message called `name`, in any case.
+pub(crate) fn header<'a>(message: &'a [u8], name: &'a str) -> Option<&'a [u8]> {
+    values(message, name).next()
+}
+
+/// Writes `message` to `out` with `cookies` beside those that it has, in one `Cookie` field (RFC
+/// 6265, 5.4).
+pub(crate) fn with_cookies(message: &[u8], cookies: &[u8], out: &mut Vec<u8>) {
+    out.clear();
+    let (head, _) = split(message);
+    let own = values(message, "cookie").filter(|value| !value.is_empty());
+    let all = own.chain([cookies]).collect::<Vec<_>>().join(&b"; "[..]);
+    for (nth, line) in head.split_inclusive(|byte| *byte == b'\n').enumerate() {
+        let name = line.split(|byte| *byte == b':').next().unwrap_or_default();
+        if nth == 0 || !name.eq_ignore_ascii_case(b"cookie") {
+            out.extend_from_slice(line);
+        }
+        if nth == 0 {
+            for part in [&b"Cookie: "[..], &all, b"\r\n"] {
+                out.extend_from_slice(part);
+            }
+        }
+    }
+    out.extend_from_slice(&message[head.len()..]);
 }
 
 /// Writes `message` with more headers to `out`; each of the `lines` has its line break.
 pub(crate) fn with_lines(message: &[u8], lines: &[u8], out: &mut Vec<u8>) {
-    with(message, &[lines], out);
-}
-
-fn with(message: &[u8], more: &[&[u8]], out: &mut Vec<u8>) {
     let line_end = message
         .windows(2)
         .position(|pair| pair == b"\r\n")
         .map_or(0, |at| at + 2);
     out.clear();
     out.extend_from_slice(&message[..line_end]);
-    more.iter().for_each(|part| out.extend_from_slice(part));
+    out.extend_from_slice(lines);
     out.extend_from_slice(&message[line_end..]);
 }
 
@@ -152,9 +188,8 @@ pub(crate) fn redirected(message: &[u8], redirect: Redirect<'_>, out: &mut Vec<u
         let name = line.split(|byte| *byte == b':').next().unwrap_or_default();
         let of_body = name.len() > 8 && name[..8].eq_ignore_ascii_case(b"content-");
         let goes = same_origin || is_harmless(name);
-        // cookies are looked up anew for the new path
-        let is_anew = name.eq_ignore_ascii_case(b"host") || name.eq_ignore_ascii_case(b"cookie");
-        if !is_anew && goes && !(to_get && of_body) {
+        let is_host = name.eq_ignore_ascii_case(b"host");
+        if !is_host && goes && !(to_get && of_body) {
             out.extend_from_slice(line);
             out.extend_from_slice(b"\r\n");
         }
@@ -196,7 +231,7 @@ mod tests {
             "POST /new HTTP/1.1\r\nHost: two\r\nContent-Type: text/plain\r\nContent-Length: 2\r\n\r\nhi"
         );
         assert!(after(307, true).contains("Authorization: Bearer t\r\nX-Key: k\r\n"));
-        assert!(!after(307, true).contains("Cookie"));
+        assert!(after(307, true).contains("Cookie: a=b\r\n"));
     }
 
     #[test]
@@ -204,7 +239,7 @@ mod tests {
         for status in [301, 302, 303] {
             assert_eq!(
                 after(status, true),
-                "GET /new HTTP/1.1\r\nHost: two\r\nAuthorization: Bearer t\r\nX-Key: k\r\n\r\n"
+                "GET /new HTTP/1.1\r\nHost: two\r\nAuthorization: Bearer t\r\nX-Key: k\r\nCookie: a=b\r\n\r\n"
             );
         }
         for status in [307, 308] {
@@ -233,10 +268,16 @@ mod tests {
     }
 
     #[test]
-    fn a_header_is_put_in_after_the_request_line() {
+    fn cookies_are_one_field_whatever_the_message_has() {
         let mut out = Vec::new();
-        with_header(POST, "Cookie", b"c=d", &mut out);
-        assert!(out.starts_with(b"POST /a?b HTTP/1.1\r\nCookie: c=d\r\nHost: one\r\n"));
+        with_cookies(POST, b"c=d", &mut out);
+        let text = String::from_utf8(out.clone()).unwrap();
+        assert!(text.starts_with("POST /a?b HTTP/1.1\r\nCookie: a=b; c=d\r\nHost: one\r\n"));
+        assert_eq!(values(&out, "COOKIE").count(), 1, "{text}");
+        assert!(text.ends_with("\r\nContent-Length: 2\r\n\r\nhi"), "{text}");
+        with_cookies(b"GET / HTTP/1.1\r\ncookie:\r\n\r\n", b"c=d", &mut out);
+        assert_eq!(out, b"GET / HTTP/1.1\r\nCookie: c=d\r\n\r\n");
         assert_eq!(path(POST), "/a?b");
+        assert_eq!(header(POST, "host"), Some(&b"one"[..]));
     }
 }

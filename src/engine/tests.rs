@@ -53,6 +53,7 @@ fn plan(url: &str, load: Load) -> Plan {
             proxy: None,
             unix_socket: None,
             ready_when: None,
+            resolve: Default::default(),
         },
         targets: vec![],
         http: Default::default(),

@@ -390,12 +390,14 @@ impl State {
             return;
         }
         known.found = match ended {
-            Ok(Ok(checked)) => {
-                self.plans.retain(|(key, _)| *key != job.key);
-                self.plans.push_back((job.key.clone(), job.request.len()));
-                Found::Outcome(Ok(Arc::new(checked)))
-            }
-            Ok(Err(problems)) => Found::Outcome(Err(problems)),
+            Ok(outcome) => match outcome.and_then(Checked::for_cluster) {
+                Ok(checked) => {
+                    self.plans.retain(|(key, _)| *key != job.key);
+                    self.plans.push_back((job.key.clone(), job.request.len()));
+                    Found::Outcome(Ok(Arc::new(checked)))
+                }
+                Err(problems) => Found::Outcome(Err(problems)),
+            },
             Err(CheckError::Killed) if known.killed + 1 >= MOST_KILLED => {
                 let why = "its check was killed each time; it needs too much memory, most likely";
                 Found::Outcome(Err(vec![Problem::new("spec", why)]))

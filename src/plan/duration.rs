@@ -1,7 +1,7 @@
-//! Durations as people write them: `500ms`, `30s`, `5m`, `1h30m`.
+//! Durations as people write them: `500ms`, `30s`, `5m`, `1h30m`, `1.5h`, `1d`.
 //!
 //! `jiff` writes them. Reading is done here, since the resource's schema promises exactly
-//! [`PATTERN`]: `jiff` and `humantime` both accept more (spaces, days, long names of units), and
+//! [`PATTERN`]: `jiff` and `humantime` both accept more (spaces, weeks, long names of units), and
 //! `jiff` refuses units in any other order than from large to small.
 
 use std::time::Duration;
@@ -9,7 +9,8 @@ use std::time::Duration;
 use jiff::fmt::friendly::{Designator, Spacing, SpanPrinter};
 
 /// Units, largest first, with their length in microseconds.
-const UNITS: [(&str, u64); 5] = [
+const UNITS: [(&str, u64); 6] = [
+    ("d", 86_400_000_000),
     ("h", 3_600_000_000),
     ("m", 60_000_000),
     ("s", 1_000_000),
@@ -24,14 +25,15 @@ const PRINTER: SpanPrinter = SpanPrinter::new()
 
 /// Pattern that the resource's schema holds durations to; [`parse`] accepts exactly what it
 /// matches, up to overflow.
-pub const PATTERN: &str = r"^([0-9]{1,9}(h|m|s|ms|us))+$";
+pub const PATTERN: &str = r"^([0-9]{1,9}(\.[0-9]{1,9})?(d|h|m|s|ms|us))+$";
 
-/// Reads a duration: one or more whole numbers of at most 9 digits, each with a unit of `h`, `m`,
-/// `s`, `ms` or `us`. The error is a sentence for the test's author.
+/// Reads a duration: one or more numbers of at most 9 digits before and 9 after a point, each with a
+/// unit of `d`, `h`, `m`, `s`, `ms` or `us`; to the microsecond. The error is a sentence for the
+/// test's author.
 pub fn parse(text: &str) -> Result<Duration, String> {
     let wrong = || {
         format!(
-            "{text:?} is not a duration; write whole numbers with a unit, such as 500ms, 30s, 5m or 1h30m"
+            "{text:?} is not a duration; write numbers with a unit, such as 500ms, 30s, 5m, 1h30m, 1.5h or 1d"
         )
     };
     let mut rest = text;
@@ -40,26 +42,38 @@ pub fn parse(text: &str) -> Result<Duration, String> {
         return Err(wrong());
     }
     while !rest.is_empty() {
-        let digits = rest.find(|c: char| !c.is_ascii_digit()).ok_or_else(wrong)?;
+        let is_number = |c: char| c.is_ascii_digit() || c == '.';
+        let digits = rest.find(|c| !is_number(c)).ok_or_else(wrong)?;
         let letters = rest[digits..]
-            .find(|c: char| c.is_ascii_digit())
+            .find(is_number)
             .map_or(rest.len(), |at| digits + at);
-        if digits > 9 {
-            return Err(wrong());
-        }
-        let count: u64 = rest[..digits].parse().map_err(|_| wrong())?;
         let unit = UNITS
             .iter()
             .find(|(name, _)| *name == &rest[digits..letters])
             .ok_or_else(wrong)?
             .1;
-        micros = count
-            .checked_mul(unit)
+        let part = part(&rest[..digits], unit).ok_or_else(wrong)?;
+        micros = part
             .and_then(|part| micros.checked_add(part))
             .ok_or_else(|| format!("{text:?} is too long a time"))?;
         rest = &rest[letters..];
     }
     Ok(Duration::from_micros(micros))
+}
+
+/// Returns a number of units in microseconds, or `Some(None)` if that is too many; `None` if it is
+/// not a number.
+fn part(number: &str, unit: u64) -> Option<Option<u64>> {
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, "0"));
+    let is_short = |digits: &str| (1..=9).contains(&digits.len()) && !digits.contains('.');
+    if !is_short(whole) || !is_short(fraction) {
+        return None;
+    }
+    let scale = 10u128.pow(fraction.len() as u32);
+    let count: u128 = whole.parse::<u128>().ok()? * scale + fraction.parse::<u128>().ok()?;
+    // to the nearest microsecond
+    let micros = (count * u128::from(unit) + scale / 2) / scale;
+    Some(u64::try_from(micros).ok())
 }
 
 /// Writes a duration so that [`parse`] reads the same back, to the microsecond.
@@ -121,8 +135,12 @@ mod tests {
             "s",
             "5 s",
             "-5s",
-            "1.5s",
-            "5d",
+            "1.s",
+            ".5s",
+            "1.5.5s",
+            "1.1234567890s",
+            "1,5s",
+            "5w",
             "5sm",
             "1234567890s",
             "s5",
@@ -137,6 +155,23 @@ mod tests {
         assert_eq!(parse("1h30m").unwrap(), Duration::from_secs(5400));
         assert_eq!(parse("500ms").unwrap(), Duration::from_millis(500));
         assert_eq!(parse("1s1us").unwrap(), Duration::from_micros(1_000_001));
+        assert_eq!(parse("1d12h").unwrap(), Duration::from_secs(36 * 3600));
+    }
+
+    #[test]
+    fn parts_may_be_fractions() {
+        for (text, micros) in [
+            ("1.5h", 5_400_000_000),
+            ("0.25s", 250_000),
+            ("0.1us", 0),
+            ("0.5us", 1),
+            ("1.5m0.5s", 90_500_000),
+            ("999999999.999999999s", 1_000_000_000_000_000),
+            ("0.1d", 8_640_000_000),
+        ] {
+            assert_eq!(parse(text), Ok(Duration::from_micros(micros)), "{text}");
+        }
+        assert!(parse("999999999d").unwrap_err().contains("too long"));
     }
 
     #[test]

@@ -1,10 +1,12 @@
 //! Targets: address, credentials, TLS and readiness of the systems under test.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use url::Url;
 
+use super::host_address::{HostAddress, endpoint_of};
 use super::{Auth, Basic, Proxy, Reference, Template, duration};
 
 /// A system that requests are sent to.
@@ -30,6 +32,10 @@ pub struct Target {
     /// Readiness check before the start; `None`: the target is not waited for.
     #[serde(default)]
     pub ready_when: Option<ReadyWhen>,
+    /// Addresses of hosts, by host and port as [`endpoint`](super::host_address::endpoint) writes
+    /// them, in place of what name servers say.
+    #[serde(default)]
+    pub resolve: BTreeMap<String, Vec<HostAddress>>,
 }
 
 /// A GET that shows whether a target is ready.
@@ -45,6 +51,12 @@ pub struct ReadyWhen {
 }
 
 impl Target {
+    /// Addresses that the test gives to the host of `url`; `None` if it gives none.
+    pub fn resolved(&self, url: &Url) -> Option<&[HostAddress]> {
+        let addresses = self.resolve.get(&endpoint_of(url)?)?;
+        Some(addresses)
+    }
+
     /// Field of the test that describes the target, for messages.
     pub fn field(&self) -> String {
         match &self.name {
@@ -64,6 +76,7 @@ impl Target {
             proxy,
             unix_socket: _,
             ready_when: _,
+            resolve: _,
         } = self;
         let Tls {
             ca,
@@ -72,8 +85,14 @@ impl Target {
             insecure_skip_verify: _,
         } = tls;
         let mut all: Vec<_> = auth.iter().flat_map(Auth::references).chain(ca).collect();
-        if let Some(ClientCertificate { certificate, key }) = client {
-            all.extend([certificate, key]);
+        if let Some(ClientCertificate {
+            certificate,
+            key,
+            passphrase,
+        }) = client
+        {
+            all.push(certificate);
+            all.extend(key.iter().chain(passphrase));
         }
         if let Some(Proxy {
             url: _,
@@ -101,7 +120,7 @@ pub struct Header {
 pub struct Tls {
     /// PEM certificates trusted instead of the system's.
     pub ca: Option<Reference>,
-    /// PEM certificate chain and key shown to the target.
+    /// Certificate chain and key shown to the target.
     pub client: Option<ClientCertificate>,
     /// Name asked for and checked instead of the URL's host.
     pub server_name: Option<String>,
@@ -112,8 +131,11 @@ pub struct Tls {
 /// Certificate by which a worker identifies itself.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ClientCertificate {
-    /// PEM certificate chain.
+    /// PEM certificate chain; without `key`, a PKCS#12 file that holds the key as well.
     pub certificate: Reference,
-    /// PEM private key.
-    pub key: Reference,
+    /// PEM private key; `None`: in the file of the certificate.
+    pub key: Option<Reference>,
+    /// Passphrase of the key or the file; `None`: none.
+    #[serde(default)]
+    pub passphrase: Option<Reference>,
 }

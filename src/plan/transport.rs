@@ -29,6 +29,29 @@ pub struct Http {
     pub http2_connections: u32,
     /// True if users keep cookies. Default true.
     pub cookies: bool,
+    /// Largest head of an answer that is read.
+    #[serde(default)]
+    pub answer_head: HeadLimits,
+}
+
+/// Largest head of an answer that is read, over either version of HTTP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HeadLimits {
+    /// Most bytes of the status line and all fields, as HTTP/1.1 writes them; also of trailers.
+    /// Default 64 KiB.
+    pub bytes: u32,
+    /// Most fields. Default 4,096.
+    pub fields: u32,
+}
+
+impl Default for HeadLimits {
+    fn default() -> Self {
+        Self {
+            bytes: 64 * 1024,
+            fields: 4096,
+        }
+    }
 }
 
 impl Default for Http {
@@ -41,6 +64,7 @@ impl Default for Http {
             source_addresses: vec![],
             http2_connections: 4,
             cookies: true,
+            answer_head: HeadLimits::default(),
         }
     }
 }

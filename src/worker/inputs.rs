@@ -30,9 +30,8 @@ impl InputSource {
             InputSource::Confined(None) => return inputs,
         };
         inputs.set_folder(folder.join(layout::FILES));
-        if is_confined {
-            inputs.confine();
-        }
+        // also where a volume is mounted there: its links lead to no other file of the Pod
+        inputs.confine();
         for reference in plan.references() {
             let path = folder.join(layout::input_path(reference));
             let path = match is_confined {

@@ -229,9 +229,10 @@ fn check_load(
     };
     check_extent(path, &load, problems);
     check_throttle(path, throttle, &load, problems);
-    let tenth = (load.max_level() / unit / 10.0).floor().max(1.0);
+    let most = load.max_level() / unit;
+    let tenth = (most / 10.0).floor().max(1.0).min(most);
     let warmup_target = warmup_target.map_or(tenth, f64::from) * unit;
-    let throttle = throttle.as_ref().map(|throttle| throttle.rps.into());
+    let throttle = throttle.as_ref().map(|throttle| throttle.rps.get());
     Some(Population {
         scenarios: vec![],
         start_after: Duration::ZERO,
@@ -270,8 +271,11 @@ fn check_throttle(
         let why = "open load starts iterations when they are due; to delay them would hide it. Lower the rate instead";
         problems.add(format!("{path}.throttle"), why);
     }
-    if throttle.as_ref().is_some_and(|throttle| throttle.rps == 0) {
-        problems.add(format!("{path}.throttle.rps"), "must be at least 1");
+    if throttle
+        .as_ref()
+        .is_some_and(|throttle| throttle.rps.get() <= 0.0)
+    {
+        problems.add(format!("{path}.throttle.rps"), "must be more than 0");
     }
 }
 
@@ -310,8 +314,8 @@ fn check_capacity(path: &str, capacity: &CapacitySpec, problems: &mut Problems) 
         max_in_flight,
         at_least,
     } = capacity;
-    if *start == 0 || *max_in_flight == 0 {
-        problems.add(path, "start and maxInFlight must be at least 1");
+    if start.get() <= 0.0 || *max_in_flight == 0 {
+        problems.add(path, "start and maxInFlight must be more than 0");
     }
     if start > max {
         problems.add(format!("{path}.max"), "is less than start");
@@ -334,7 +338,7 @@ fn check_capacity(path: &str, capacity: &CapacitySpec, problems: &mut Problems) 
         share.unwrap_or(MIN_SHARE)
     };
     let (step, precision) = (share("step", step), share("precision", precision));
-    let rate = |rate: u32| f64::from(rate) * per_second(*per);
+    let rate = |rate: Amount| rate.get() * per_second(*per);
     Load::Capacity(Capacity {
         start: rate(*start),
         max: rate(*max),
@@ -411,20 +415,26 @@ fn check_closed(path: &str, closed: &ClosedSpec, problems: &mut Problems) -> Opt
         max_missing,
     } = closed;
     let shape = Shape {
-        level: *users,
+        level: users.map(Amount::from),
         level_name: "users",
         duration,
         ramp_up,
-        start_at,
+        start_at: start_at.map(Amount::from),
         stages,
     };
-    if *spawn_rate == Some(0) {
-        problems.add(format!("{path}.spawnRate"), "must be at least 1");
+    if spawn_rate.is_some_and(|rate| rate.get() <= 0.0) {
+        problems.add(format!("{path}.spawnRate"), "must be more than 0");
+    }
+    for (i, stage) in stages.iter().flatten().enumerate() {
+        if !stage.target.is_whole() {
+            let field = format!("{path}.stages[{i}].target");
+            problems.add(field, "must be whole: there is no part of a user");
+        }
     }
     let max_missing = check_share(&format!("{path}.maxMissing"), max_missing, problems);
     Some(Load::Closed {
         profile: check_profile(path, shape, 1.0, problems)?,
-        spawn_rate: spawn_rate.map(f64::from),
+        spawn_rate: spawn_rate.map(Amount::get),
         max_missing,
     })
 }
@@ -450,7 +460,7 @@ fn check_open(path: &str, open: &OpenSpec, problems: &mut Problems) -> Option<Lo
         level_name: "rate",
         duration,
         ramp_up,
-        start_at,
+        start_at: *start_at,
         stages,
     };
     let profile = check_profile(path, shape, per_second(*per), problems)?;
@@ -468,11 +478,11 @@ fn check_open(path: &str, open: &OpenSpec, problems: &mut Problems) -> Option<Lo
 
 /// The fields that closed and open load have in common.
 struct Shape<'a> {
-    level: Option<u32>,
+    level: Option<Amount>,
     level_name: &'a str,
     duration: &'a Option<String>,
     ramp_up: &'a Option<String>,
-    start_at: &'a Option<u32>,
+    start_at: Option<Amount>,
     stages: &'a Option<Vec<StageSpec>>,
 }
 
@@ -492,8 +502,12 @@ fn check_profile(
     } = shape;
     match (level, duration, stages) {
         (Some(level), Some(duration), None) => {
-            if level == 0 {
-                problems.add(format!("{path}.{level_name}"), "must be at least 1");
+            if level.get() <= 0.0 {
+                let why = match level_name {
+                    "users" => "must be at least 1",
+                    _ => "must be more than 0",
+                };
+                problems.add(format!("{path}.{level_name}"), why);
             }
             if start_at.is_some() {
                 problems.add(format!("{path}.startAt"), "goes with stages");
@@ -502,11 +516,7 @@ fn check_profile(
             let ramp_up = ramp_up.as_ref().map_or(Duration::ZERO, |text| {
                 problems.duration(&format!("{path}.rampUp"), text)
             });
-            Some(Profile::ramp_and_hold(
-                f64::from(level) * scale,
-                ramp_up,
-                hold,
-            ))
+            Some(Profile::ramp_and_hold(level.get() * scale, ramp_up, hold))
         }
         (None, None, Some(stages)) => {
             if ramp_up.is_some() {
@@ -520,11 +530,11 @@ fn check_profile(
                 .enumerate()
                 .map(|(i, StageSpec { duration, target })| Stage {
                     duration: problems.duration(&format!("{path}.stages[{i}].duration"), duration),
-                    target: f64::from(*target) * scale,
+                    target: target.get() * scale,
                 });
             Some(Profile {
                 stages: stages.collect(),
-                start_at: f64::from(start_at.unwrap_or(0)) * scale,
+                start_at: start_at.map_or(0.0, Amount::get) * scale,
             })
         }
         _ => {

@@ -26,6 +26,8 @@ pub(super) struct Problems {
     over: bool,
     /// Warnings of what is allowed but most likely not meant, each with its field path.
     pub(super) warnings: Vec<String>,
+    /// Fields that only `starling run` can follow: paths out of the folder of files.
+    pub(super) local_only: Vec<Problem>,
 }
 
 impl Problems {
@@ -53,6 +55,18 @@ impl Problems {
     /// Returns the value of `outcome`, or adds its error as a mistake in the field at `path`.
     pub(super) fn take<T>(&mut self, path: &str, outcome: Result<T, String>) -> Option<T> {
         outcome.map_err(|message| self.add(path, message)).ok()
+    }
+
+    /// Checks the path of a file or folder. One that leads out of the folder at which it begins is
+    /// for `starling run` only, since a worker in a cluster reads nothing but its volumes.
+    pub(super) fn file(&mut self, path: &str, file: &str) {
+        let mut parts = file.strip_prefix('/').unwrap_or(file).split('/');
+        if parts.clone().any(str::is_empty) || file.contains('\0') {
+            self.add(path, "must be the path of a file or folder");
+        } else if file.starts_with('/') || parts.any(|part| part == "..") {
+            let why = "leads out of the volumes: in a cluster a path begins with the name of a volume of spec.workers.volumes and has no .. in it";
+            self.local_only.push(Problem::new(path, why));
+        }
     }
 
     /// Reads a duration; a mistake counts as zero, so that the check can go on.

@@ -6,6 +6,7 @@ use url::Url;
 
 use super::Context;
 use crate::crd::spec::*;
+use crate::plan::host_address::{self, HostAddress};
 use crate::plan::*;
 
 impl Context<'_> {
@@ -37,6 +38,7 @@ impl Context<'_> {
             tls,
             proxy,
             unix_socket,
+            resolve,
             ready_when,
         } = target;
         let url = self
@@ -52,16 +54,60 @@ impl Context<'_> {
         let ready_when = ready_when
             .as_ref()
             .map(|ready| self.ready_when(&format!("{path}.readyWhen"), ready));
-        Some(Target {
+        let (url, zone) = url?;
+        let mut target = Target {
             name: name.cloned(),
-            url: url?,
+            url,
             headers,
             auth,
             tls,
             proxy,
             unix_socket,
             ready_when,
-        })
+            resolve: BTreeMap::new(),
+        };
+        if let Some(zone) = zone
+            && let Some(url::Host::Ipv6(ip)) = target.url.host()
+        {
+            let ip = ip.into();
+            let zone = Some(zone);
+            let endpoint = host_address::endpoint_of(&target.url);
+            let address = vec![HostAddress { ip, zone }];
+            target
+                .resolve
+                .extend(endpoint.map(|endpoint| (endpoint, address)));
+        }
+        self.resolve(&format!("{path}.resolve"), resolve, &mut target);
+        Some(target)
+    }
+
+    /// Checks the addresses that the test gives to hosts of `target`, and adds them to it.
+    fn resolve(&mut self, path: &str, given: &BTreeMap<String, String>, target: &mut Target) {
+        let proxy = target.proxy.iter().map(|proxy| &proxy.url);
+        let token = match &target.auth {
+            Some(Auth::OAuth2(oauth2)) => Some(&oauth2.token_url),
+            _ => None,
+        };
+        let urls = [&target.url].into_iter().chain(proxy).chain(token);
+        let used: Vec<String> = urls.filter_map(host_address::endpoint_of).collect();
+        for (endpoint, addresses) in given {
+            let path = format!("{path}.{endpoint}");
+            let known = host_address::endpoint(endpoint).and_then(|endpoint| {
+                let is_used = used.contains(&endpoint);
+                is_used.then_some(endpoint).ok_or_else(|| {
+                    format!(
+                        "no connection of the target goes there, but to {}",
+                        used.join(", ")
+                    )
+                })
+            });
+            let addresses = addresses
+                .split(',')
+                .map(|address| HostAddress::parse(address.trim()));
+            let checked =
+                known.and_then(|endpoint| Ok((endpoint, addresses.collect::<Result<_, _>>()?)));
+            target.resolve.extend(self.problems.take(&path, checked));
+        }
     }
 
     fn ready_when(&mut self, path: &str, ready: &ReadyWhenSpec) -> ReadyWhen {
@@ -98,6 +144,8 @@ impl Context<'_> {
             ca_from,
             cert_from,
             key_from,
+            pkcs12_from,
+            passphrase_from,
             server_name,
             insecure_skip_verify,
         }) = tls
@@ -109,15 +157,34 @@ impl Context<'_> {
             self.problems
                 .take(&field("caFrom"), file_reference(from, &field("caFrom")))
         });
-        let client = match (cert_from, key_from) {
-            (Some(cert), Some(key)) => self
+        let passphrase = passphrase_from
+            .as_ref()
+            .map(|from| secret_reference(from, &field("passphraseFrom")));
+        let client = match (cert_from, key_from, pkcs12_from) {
+            (Some(cert), Some(key), None) => self
                 .problems
                 .take(&field("certFrom"), file_reference(cert, &field("certFrom")))
                 .map(|certificate| ClientCertificate {
                     certificate,
-                    key: secret_reference(key, &field("keyFrom")),
+                    key: Some(secret_reference(key, &field("keyFrom"))),
+                    passphrase,
                 }),
-            (None, None) => None,
+            (None, None, Some(file)) => Some(ClientCertificate {
+                certificate: secret_reference(file, &field("pkcs12From")),
+                key: None,
+                passphrase,
+            }),
+            (None, None, None) if passphrase.is_some() => {
+                let why = "is for keyFrom or pkcs12From, of which there is none";
+                self.problems.add(field("passphraseFrom"), why);
+                None
+            }
+            (None, None, None) => None,
+            (_, _, Some(_)) => {
+                let why = "holds certificate and key; certFrom and keyFrom do not go with it";
+                self.problems.add(field("pkcs12From"), why);
+                None
+            }
             _ => {
                 self.problems.add(path, "certFrom and keyFrom go together");
                 None
@@ -145,12 +212,13 @@ fn check_target_name(name: &str) -> Result<(), String> {
     }
 }
 
-/// `path` is that of the target.
-fn check_url(text: &str, path: &str) -> Result<Url, String> {
+/// Reads the URL of the target at `path`, and the zone of its address if it has one.
+fn check_url(text: &str, path: &str) -> Result<(Url, Option<String>), String> {
     if text.contains("{{") {
         return Err("templates do not work in the target's URL; use a step's path".into());
     }
-    let url = Url::parse(text).map_err(|e| format!("{text:?} is not a URL: {e}"))?;
+    let (bare, zone) = HostAddress::split_url(text)?;
+    let url = Url::parse(&bare).map_err(|e| format!("{text:?} is not a URL: {e}"))?;
     match url {
         _ if !["http", "https"].contains(&url.scheme()) => {
             Err(format!("{text:?} does not begin with http:// or https://"))
@@ -162,7 +230,7 @@ fn check_url(text: &str, path: &str) -> Result<Url, String> {
         _ if url.query().is_some() || url.fragment().is_some() => {
             Err("a query or fragment belongs to a step's path".into())
         }
-        _ => Ok(url),
+        _ => Ok((url, zone)),
     }
 }
 
@@ -251,6 +319,97 @@ mod tests {
             checked(json!({"Model_1": {"url": "http://t"}}), "Model_1").unwrap_err(),
             ["spec.targets.Model_1"]
         );
+    }
+
+    #[test]
+    fn a_test_gives_addresses_to_its_own_hosts_only() {
+        let with = |resolve: Value| {
+            let proxy = json!({"url": "http://proxy:3128"});
+            let model =
+                json!({"url": "https://API.example.com/v1", "proxy": proxy, "resolve": resolve});
+            checked(json!({"model": model}), "model")
+        };
+        let plan = with(json!({
+            "api.example.com:443": "10.0.0.7, fe80::1%eth0", "proxy:3128": "[::1]",
+        }));
+        let plan = plan.unwrap();
+        let target = &plan.targets[0];
+        let shown: Vec<_> = target
+            .resolved(&target.url)
+            .unwrap()
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        assert_eq!(shown, ["10.0.0.7", "fe80::1%eth0"]);
+        assert_eq!(target.resolve.len(), 2);
+        for (endpoint, addresses) in [
+            ("api.example.com:80", "10.0.0.7"),
+            ("other:443", "10.0.0.7"),
+            ("api.example.com", "10.0.0.7"),
+            ("api.example.com:443", "localhost"),
+            ("api.example.com:443", "10.0.0.7,"),
+        ] {
+            let path = format!("spec.targets.model.resolve.{endpoint}");
+            assert_eq!(
+                with(json!({endpoint: addresses})).unwrap_err(),
+                [path],
+                "{addresses}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_zone_of_an_address_is_no_part_of_its_url() {
+        for url in [
+            "http://[fe80::1%eth0]:8080/x",
+            "http://[fe80::1%25eth0]:8080/x",
+        ] {
+            let plan = checked(json!({"model": {"url": url}}), "model").unwrap();
+            let target = &plan.targets[0];
+            assert_eq!(target.url.as_str(), "http://[fe80::1]:8080/x");
+            assert_eq!(
+                target.resolved(&target.url).unwrap()[0].to_string(),
+                "fe80::1%eth0"
+            );
+        }
+        let refused = checked(json!({"model": {"url": "http://[fe80::1%]/"}}), "model");
+        assert_eq!(refused.unwrap_err()[0], "spec.targets.model.url");
+    }
+
+    #[test]
+    fn a_client_has_its_key_beside_the_certificate_or_in_the_same_file() {
+        let from = || json!({"secretKeyRef": {"name": "c", "key": "k"}});
+        let with = |names: &[&str]| {
+            let fields = names.iter().map(|name| ((*name).to_owned(), from()));
+            let tls: serde_json::Map<_, _> = fields.collect();
+            checked(json!({"model": {"url": "https://t", "tls": tls}}), "model")
+        };
+        for names in [
+            &["certFrom", "keyFrom"][..],
+            &["certFrom", "keyFrom", "passphraseFrom"],
+            &["pkcs12From"],
+            &["pkcs12From", "passphraseFrom"],
+        ] {
+            let fields: Vec<_> = with(names)
+                .unwrap()
+                .references()
+                .iter()
+                .map(|one| one.field.clone())
+                .collect();
+            let wanted: Vec<_> = names
+                .iter()
+                .map(|name| format!("spec.targets.model.tls.{name}"))
+                .collect();
+            assert_eq!(fields, wanted);
+        }
+        for (names, field) in [
+            (&["passphraseFrom"][..], ".passphraseFrom"),
+            (&["certFrom", "pkcs12From"], ".pkcs12From"),
+            (&["keyFrom", "passphraseFrom"], ""),
+        ] {
+            let path = format!("spec.targets.model.tls{field}");
+            assert_eq!(with(names).unwrap_err(), [path], "{names:?}");
+        }
     }
 
     #[test]

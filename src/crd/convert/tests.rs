@@ -543,3 +543,46 @@ fn times_longer_than_an_installation_can_stand_are_shortened_with_a_remark() {
     .unwrap();
     assert_eq!(most.warnings, [""; 0]);
 }
+
+#[test]
+fn a_cluster_refuses_what_only_a_local_run_can_follow() {
+    let rows = json!([{"name": "rows", "csv": {"file": "../rows.csv"}}]);
+    let checked = spec(|s| s["feeders"] = rows).unwrap();
+    let refused = checked.for_cluster().unwrap_err();
+    assert_eq!(refused[0].path, "spec.feeders[0].csv.file");
+    assert!(spec(|_| {}).unwrap().for_cluster().is_ok());
+}
+
+#[test]
+fn rates_may_be_fractions_and_users_may_not() {
+    let rate = json!({"open": {"rate": 0.5, "duration": "1.5h", "maxInFlight": 1}});
+    let plan = spec(|s| s["load"] = rate).unwrap().plan;
+    let population = &plan.populations[0];
+    assert_eq!(population.load.max_level(), 0.5);
+    assert_eq!(
+        population.warmup_target, 0.5,
+        "it is no more than the load itself"
+    );
+    let stages = || json!([{"duration": "1m", "target": 2.5}]);
+    let open = json!({"open": {"stages": stages(), "maxInFlight": 1}});
+    assert!(spec(|s| s["load"] = open).is_ok());
+    assert_eq!(
+        refused_at(|s| s["load"] = json!({"closed": {"stages": stages()}})),
+        ["spec.load.closed.stages[0].target"]
+    );
+    let zero = json!({"open": {"rate": 0.0, "duration": "1m", "maxInFlight": 1}});
+    assert_eq!(refused_at(|s| s["load"] = zero)[0], "spec.load.open.rate");
+}
+
+#[test]
+fn a_whole_rate_has_the_digest_of_its_integer() {
+    let digest_of = |rate: Value| {
+        let spec = json!({
+            "target": {"url": "http://t"}, "scenarios": [],
+            "load": {"open": {"rate": rate, "duration": "1m", "maxInFlight": 1}},
+        });
+        crate::crd::digest(&serde_json::from_value(spec).unwrap())
+    };
+    assert_eq!(digest_of(json!(800.0)), digest_of(json!(800)));
+    assert_ne!(digest_of(json!(800.5)), digest_of(json!(800)));
+}

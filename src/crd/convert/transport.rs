@@ -23,6 +23,8 @@ impl Context<'_> {
             http2,
             follow_redirects: _,
             cookies,
+            max_header_bytes,
+            max_header_fields,
         } = http;
         let mut sources: Vec<IpAddr> = Vec::new();
         for (i, source) in source_addresses.iter().enumerate() {
@@ -58,7 +60,25 @@ impl Context<'_> {
             source_addresses: sources,
             http2_connections: http2.connections,
             cookies: *cookies,
+            answer_head: self.answer_head(*max_header_bytes, *max_header_fields),
         }
+    }
+
+    fn answer_head(&mut self, bytes: Option<u32>, fields: Option<u32>) -> HeadLimits {
+        let usual = HeadLimits::default();
+        let limits = HeadLimits {
+            bytes: bytes.unwrap_or(usual.bytes),
+            fields: fields.unwrap_or(usual.fields),
+        };
+        if !(1024..=1 << 20).contains(&limits.bytes) {
+            self.problems
+                .add("spec.http.maxHeaderBytes", "must be from 1024 to 1048576");
+        }
+        if !(1..=1 << 16).contains(&limits.fields) {
+            self.problems
+                .add("spec.http.maxHeaderFields", "must be from 1 to 65536");
+        }
+        limits
     }
 
     /// Checks the proxy of the target at `path`.
@@ -134,13 +154,15 @@ mod tests {
         assert_eq!(
             checked(
                 |s| s["http"] = json!({"connectionMaxAge": "soon", "connectionMaxRequests": 0, "sourceAddresses": ["::1", "eth0"],
-                "http2": {"connections": 0}})
+                "http2": {"connections": 0}, "maxHeaderBytes": 10, "maxHeaderFields": 0})
             ),
             Err([
                 "spec.http.sourceAddresses[1]",
                 "spec.http.connectionMaxRequests",
                 "spec.http.http2.connections",
-                "spec.http.connectionMaxAge"
+                "spec.http.connectionMaxAge",
+                "spec.http.maxHeaderBytes",
+                "spec.http.maxHeaderFields"
             ]
             .map(String::from)
             .into())

@@ -4,6 +4,7 @@ use url::{Host, Url};
 
 use crate::crd::Checked;
 use crate::crd::spec::{LoadTestSpec, MasterSpec, PodSpec, WorkersSpec};
+use crate::plan::host_address::HostAddress;
 use crate::plan::policy::{Demand, Permission, Wanted};
 use crate::plan::{Auth, Load, Plan, Population, Target};
 
@@ -66,8 +67,19 @@ fn add_target(target: &Target, all: &mut Vec<Demand>) {
         proxy,
         unix_socket,
         ready_when: _,
+        resolve,
     } = target;
     let field = target.field();
+    // a zone in the URL says no other address than the URL
+    let is_other = |(endpoint, addresses): (&String, &Vec<HostAddress>)| {
+        addresses
+            .iter()
+            .any(|address| !endpoint.starts_with(&format!("[{}]:", address.ip)))
+    };
+    if resolve.iter().any(is_other) {
+        let wanted = Wanted::Permission(Permission::Resolve);
+        add(all, format!("{field}.resolve"), wanted);
+    }
     match unix_socket {
         Some(_) => {
             let wanted = Wanted::Permission(Permission::UnixSocket);
@@ -291,6 +303,19 @@ mod tests {
         assert_eq!(refused(allowed, socket), [] as [&str; 0]);
         let proxy = json!({"target": {"url": "http://a", "proxy": {"url": "http://p"}}});
         assert_eq!(refused(json!({}), proxy), ["spec.target.proxy"]);
+    }
+
+    #[test]
+    fn addresses_that_a_test_gives_to_hosts_need_permission() {
+        let given = json!({"target": {"url": "http://a", "resolve": {"a:80": "10.0.0.7"}}});
+        assert_eq!(refused(json!({}), given.clone()), ["spec.target.resolve"]);
+        assert_eq!(
+            refused(json!({"allow": ["Resolve"]}), given),
+            [] as [&str; 0]
+        );
+        // a zone gives the URL no other address, which no policy allows though
+        let zone = json!({"target": {"url": "http://[fe80::1%eth0]"}});
+        assert_eq!(refused(json!({}), zone), ["spec.target.url"]);
     }
 
     #[test]

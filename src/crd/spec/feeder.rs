@@ -66,11 +66,11 @@ pub struct CsvSpec {
     /// Key of a Secret in the LoadTest's namespace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret_key_ref: Option<KeyRef>,
-    /// File, as a relative path. In a cluster its first part is the name of a volume of
-    /// `spec.workers.volumes`; for `starling run` it is relative to the folder of the LoadTest's
-    /// file.
+    /// File. In a cluster the path is relative and its first part is the name of a volume of
+    /// `spec.workers.volumes`, which it does not leave by `..`; for `starling run` it is relative to
+    /// the folder of the LoadTest's file, or absolute.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "crate::crd::schema::relative_path")]
+    #[schemars(schema_with = "crate::crd::schema::file_path")]
     pub file: Option<String>,
     /// Character between two values: one ASCII character, such as `;` or a tab, but no quote and no
     /// line break.
@@ -121,21 +121,21 @@ pub struct DataSpec {
     /// Key of a Secret in the LoadTest's namespace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret_key_ref: Option<KeyRef>,
-    /// File, as a relative path. In a cluster its first part is the name of a volume of
-    /// `spec.workers.volumes`; for `starling run` it is relative to the folder of the LoadTest's
-    /// file.
+    /// File. In a cluster the path is relative and its first part is the name of a volume of
+    /// `spec.workers.volumes`, which it does not leave by `..`; for `starling run` it is relative to
+    /// the folder of the LoadTest's file, or absolute.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "crate::crd::schema::relative_path")]
+    #[schemars(schema_with = "crate::crd::schema::file_path")]
     pub file: Option<String>,
 }
 
 /// Files of a folder, each a row of test data.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct FilesSpec {
-    /// Folder, as a relative path. In a cluster its first part is the name of a volume of
-    /// `spec.workers.volumes`; for `starling run` it is relative to the folder of the LoadTest's
-    /// file.
-    #[schemars(schema_with = "crate::crd::schema::relative_path")]
+    /// Folder. In a cluster the path is relative and its first part is the name of a volume of
+    /// `spec.workers.volumes`, which it does not leave by `..`; for `starling run` it is relative to
+    /// the folder of the LoadTest's file, or absolute.
+    #[schemars(schema_with = "crate::crd::schema::file_path")]
     pub path: String,
     /// Pattern of the file names to take: `*` is any text, `?` any character. Folders and names
     /// that begin with a dot are left out.

@@ -3,6 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::Amount;
+
 /// Load profile: exactly one of `closed`, `open`, `iterations` and `capacity`; none where the
 /// scenarios have loads of their own.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -110,11 +112,11 @@ pub struct IterationsSpec {
 #[serde(rename_all = "camelCase")]
 pub struct CapacitySpec {
     /// First rate, in iterations per `per`; one that the target holds.
-    #[schemars(range(min = 1, max = 10_000_000))]
-    pub start: u32,
+    #[schemars(range(min = 0, max = 10_000_000))]
+    pub start: Amount,
     /// Highest rate that is tried, in iterations per `per`; at least `start`.
-    #[schemars(range(min = 1, max = 10_000_000))]
-    pub max: u32,
+    #[schemars(range(min = 0, max = 10_000_000))]
+    pub max: Amount,
     /// Unit of time of `start`, `max` and `atLeast`.
     #[serde(default)]
     pub per: Per,
@@ -142,8 +144,8 @@ pub struct CapacitySpec {
     /// Rate, in iterations per `per`, that the answer must reach for the run to pass; at most
     /// `max`. If unset, the run passes if any rate holds.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1, max = 10_000_000))]
-    pub at_least: Option<u32>,
+    #[schemars(range(min = 0, max = 10_000_000))]
+    pub at_least: Option<Amount>,
 }
 
 /// Cap on the requests per second. A request above it waits for its turn, which is not part of its
@@ -152,8 +154,8 @@ pub struct CapacitySpec {
 #[serde(rename_all = "camelCase")]
 pub struct ThrottleSpec {
     /// Requests that may start per second over the whole fleet.
-    #[schemars(range(min = 1, max = 10_000_000))]
-    pub rps: u32,
+    #[schemars(range(min = 0, max = 10_000_000))]
+    pub rps: Amount,
 }
 
 /// Load before the measured part of the run: it fills caches and opens connections, and is in no
@@ -202,8 +204,8 @@ pub struct ClosedSpec {
     /// Users that may start per second over the whole fleet, also where the level jumps. If unset,
     /// 100 for each worker.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1, max = 1_000_000))]
-    pub spawn_rate: Option<u32>,
+    #[schemars(range(min = 0, max = 1_000_000))]
+    pub spawn_rate: Option<Amount>,
     /// Largest share of the users' time that may be missing, as after the loss of a worker, in a
     /// run that can pass; time for which `spawnRate` holds users back is not missing, nor are 25 ms
     /// for each user, by which one may start late.
@@ -218,10 +220,10 @@ pub struct ClosedSpec {
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("oneOf" = [{"required": ["rate", "duration"]}, {"required": ["stages"]}]))]
 pub struct OpenSpec {
-    /// Iterations started per `per`.
+    /// Iterations started per `per`; may be a fraction, such as `0.5`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1, max = 10_000_000))]
-    pub rate: Option<u32>,
+    #[schemars(range(min = 0, max = 10_000_000))]
+    pub rate: Option<Amount>,
     /// Unit of time of `rate`, `startAt` and the stages' targets.
     #[serde(default)]
     pub per: Per,
@@ -236,7 +238,7 @@ pub struct OpenSpec {
     /// Rate before the first of `stages`. If unset, 0.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 10_000_000))]
-    pub start_at: Option<u32>,
+    pub start_at: Option<Amount>,
     /// Stages of the load, each moving linearly from the rate before it. Excludes `rate`,
     /// `duration` and `rampUp`.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -286,9 +288,9 @@ pub struct StageSpec {
     /// Length of the stage. `0s`: the level jumps.
     #[schemars(schema_with = "crate::crd::schema::duration")]
     pub duration: String,
-    /// Users, or rate in open load, at the end of the stage.
+    /// Users, which are whole, or rate in open load, at the end of the stage.
     #[schemars(range(min = 0, max = 10_000_000))]
-    pub target: u32,
+    pub target: Amount,
 }
 
 fn a_quarter() -> String {

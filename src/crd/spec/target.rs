@@ -12,7 +12,8 @@ use super::{AuthSpec, ProxySpec};
 #[serde(rename_all = "camelCase")]
 pub struct TargetSpec {
     /// Address: `http://` or `https://`, a host, and optionally a port and a path that is put
-    /// before every step's path. Templates, credentials, a query and a fragment are refused.
+    /// before every step's path. Templates, credentials, a query and a fragment are refused. An
+    /// address that is link-local has its interface as zone: `http://[fe80::1%25eth0]:8080`.
     #[schemars(
         length(max = 2048),
         extend(
@@ -29,7 +30,7 @@ pub struct TargetSpec {
     /// Headers of every request to this target; values are templates. A step's header of the same
     /// name replaces it.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(extend("maxProperties" = 32))]
+    #[schemars(schema_with = "crate::crd::schema::headers")]
     pub headers: BTreeMap<String, String>,
     /// Credentials of every request to this target. If unset, none are sent.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -47,6 +48,13 @@ pub struct TargetSpec {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 107))]
     pub unix_socket: Option<String>,
+    /// IP addresses by host and port, such as `api.example.com:443: 10.0.0.7`, several with commas
+    /// between them: connections to the URL, its proxy or its token endpoint go there instead of to
+    /// what name servers say. `Host` and TLS still have the name. A link-local address has its
+    /// interface as zone: `fe80::1%eth0`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 16))]
+    pub resolve: BTreeMap<String, String>,
     /// Readiness of the target, awaited before the start, as for an endpoint that is scaled to
     /// zero. If unset, the target is taken to be ready.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -129,9 +137,17 @@ pub struct TlsSpec {
     /// PEM certificate chain presented to the target (mutual TLS); needs `keyFrom`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cert_from: Option<FileSource>,
-    /// PEM private key of `certFrom`.
+    /// PEM private key of `certFrom`: RSA of at least 2048 bits, P-256, P-384, P-521 or Ed25519. One
+    /// that is encrypted (PKCS#8) needs `passphraseFrom`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key_from: Option<SecretSource>,
+    /// PKCS#12 file with a certificate chain and its private key, in place of `certFrom` and
+    /// `keyFrom`. One that is encrypted needs `passphraseFrom`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pkcs12_from: Option<SecretSource>,
+    /// Passphrase of the key in `keyFrom` or of the file in `pkcs12From`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub passphrase_from: Option<SecretSource>,
     /// Server name to ask for and to verify, instead of the URL's host.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]

@@ -43,9 +43,20 @@ pub struct HttpSpec {
     /// in `redirectHops`.
     #[schemars(range(min = 0, max = 20))]
     pub follow_redirects: u32,
-    /// Keeps cookies for each user and sends them back, as a browser does. A user of open load
-    /// keeps them for one iteration.
+    /// Keeps cookies for each user and sends them back, as browsers do (RFC 6265 and its revision
+    /// rfc6265bis), for the `Host` that is sent; one of a `Cookie` header of the test goes before
+    /// that of the same name. A user of open load keeps them for one iteration.
     pub cookies: bool,
+    /// Most bytes of an answer's status line and header fields, and of its trailers, over HTTP/1.1
+    /// and HTTP/2. A longer one fails the request with class `protocol`. If unset, 65536.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1024, max = 1048576))]
+    pub max_header_bytes: Option<u32>,
+    /// Most header fields of an answer, over HTTP/1.1 and HTTP/2. More fail the request with class
+    /// `protocol`. If unset, 4096.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 65536))]
+    pub max_header_fields: Option<u32>,
 }
 
 impl Default for HttpSpec {
@@ -60,6 +71,8 @@ impl Default for HttpSpec {
             http2: Http2Spec::default(),
             follow_redirects: 0,
             cookies: true,
+            max_header_bytes: None,
+            max_header_fields: None,
         }
     }
 }

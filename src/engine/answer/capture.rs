@@ -67,6 +67,7 @@ impl Capture {
         self.keep_refusal(status);
         if self.wants_head(status) {
             self.head.extend_from_slice(bytes);
+            unfold(&mut self.head);
         }
     }
 
@@ -144,13 +145,28 @@ impl Capture {
     }
 }
 
+/// Replaces the line breaks within fields by spaces (RFC 9112, 5.2).
+fn unfold(head: &mut [u8]) {
+    for at in 1..head.len().saturating_sub(1) {
+        if head[at] == b'\n' && matches!(head[at + 1], b' ' | b'\t') {
+            head[at] = b' ';
+            if head[at - 1] == b'\r' {
+                head[at - 1] = b' ';
+            }
+        }
+    }
+}
+
 /// Lists names and values of the headers in a kept head, which is known to be well-formed.
 pub(crate) fn headers(head: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
     head.split(|byte| *byte == b'\n')
         .skip(1)
         .filter_map(|line| {
             let colon = line.iter().position(|byte| *byte == b':')?;
-            Some((&line[..colon], line[colon + 1..].trim_ascii()))
+            Some((
+                line[..colon].trim_ascii_end(),
+                line[colon + 1..].trim_ascii(),
+            ))
         })
 }
 

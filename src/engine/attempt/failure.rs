@@ -92,9 +92,9 @@ pub(crate) enum Failure {
     /// Event longer than 1 MiB.
     #[error("an event of the stream is longer than 1 MiB")]
     LongEvent,
-    /// Stream that is not in the `Content-Encoding` that its head names.
-    #[error("the stream is not of the Content-Encoding that it names")]
-    Coding,
+    /// Stream that cannot be decoded, with a message that names its coding.
+    #[error("{0}")]
+    Coding(String),
     /// Stream with an event that reports an error.
     #[error("the stream holds an event that tells of an error")]
     ToldInStream,
@@ -131,7 +131,7 @@ impl Failure {
             Self::Unfit(_) => ErrorClass::Template,
             Self::NoCredentials(_) => ErrorClass::Auth,
             Self::Redirect(_) | Self::TooManyRedirects => ErrorClass::Redirect,
-            Self::Unfinished(_) | Self::LongEvent | Self::Coding | Self::ToldInStream => {
+            Self::Unfinished(_) | Self::LongEvent | Self::Coding(_) | Self::ToldInStream => {
                 ErrorClass::Stream
             }
         }

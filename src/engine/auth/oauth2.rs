@@ -44,10 +44,8 @@ pub(super) fn fetcher(
             None
         }
     };
-    let addresses = token_url
-        .host()
-        .zip(token_url.port_or_known_default())
-        .map(|(host, port)| Addresses::new(&host, port, reach));
+    let addresses = Addresses::of(token_url, target.resolved(token_url), reach)
+        .map_err(|why| Problem::new(format!("{}.auth.oauth2.tokenUrl", target.field()), why))?;
     Ok(Fetcher {
         url: token_url.clone(),
         form: Some(form),

@@ -22,14 +22,17 @@ pub(crate) struct Connector {
 }
 
 impl Connector {
-    /// Returns a connection that can carry one more request.
+    /// Returns a connection that can carry one more request. With `is_fresh`, one of HTTP/1.1 is
+    /// opened for it, since idle ones may end at any time.
     pub(crate) async fn connection(
         &mut self,
         route: &Route,
         pool: &Pool,
         attempt: &Attempt<'_>,
+        is_fresh: bool,
     ) -> Result<Connection, Failure> {
         let kept = match self.kept.take() {
+            Some(Connection::Http1(_)) if is_fresh => None,
             Some(Connection::Http1(session)) => if_usable(session, route, attempt)
                 .await
                 .map(Connection::Http1),
@@ -40,7 +43,10 @@ impl Connector {
         };
         match kept {
             Some(connection) => Ok(connection),
-            None => pool.connection(&mut self.place, route, attempt).await,
+            None => {
+                let place = &mut self.place;
+                pool.connection(place, route, attempt, is_fresh).await
+            }
         }
     }
 
@@ -52,7 +58,7 @@ impl Connector {
         pool: &Pool,
         attempt: &Attempt<'_>,
     ) -> Result<Rc<http2::Session>, Failure> {
-        match self.connection(route, pool, attempt).await? {
+        match self.connection(route, pool, attempt, false).await? {
             Connection::Http2(session) => {
                 self.keep_http2(&session, route);
                 Ok(session)

@@ -3,7 +3,7 @@
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
@@ -17,6 +17,11 @@ use crate::engine::net::stream::Stream;
 #[cfg(target_os = "linux")]
 const WORTH_DROPPING: u64 = 16 * 1024;
 
+/// Returns the part of `timeout` for which an idle connection may get a request.
+fn usable(timeout: Duration) -> Duration {
+    timeout - IDLE_MARGIN.min(timeout / 2)
+}
+
 /// Connection that carries one request at a time.
 pub(crate) struct Session {
     stream: Stream,
@@ -27,7 +32,13 @@ pub(crate) struct Session {
     served: u32,
     /// Time after which the connection is too old for a further request.
     until: Option<Instant>,
+    /// Time after which the target may close the idle connection; `None` if it does not say.
+    idle_until: Option<Instant>,
 }
+
+/// Longest time before the announced end of an idle connection in which it gets no request, since
+/// that could meet the end on its way.
+const IDLE_MARGIN: Duration = Duration::from_secs(1);
 
 impl Session {
     /// Takes over a connection that was just opened. After `until` it is too old for a further
@@ -39,13 +50,23 @@ impl Session {
             flushed: true,
             served: 0,
             until,
+            idle_until: None,
         }
     }
 
-    /// Returns whether the connection may carry one more request, by its age and the number of
-    /// requests.
+    /// Returns whether the connection may carry one more request, by its age, by the number of
+    /// requests, and by what the target said of idle connections.
     pub(crate) fn may_serve(&self, now: Instant, most: Option<u32>) -> bool {
-        self.until.is_none_or(|until| now < until) && most.is_none_or(|most| self.served < most)
+        let is_before = |until: Option<Instant>| until.is_none_or(|until| now < until);
+        is_before(self.until)
+            && is_before(self.idle_until)
+            && most.is_none_or(|most| self.served < most)
+    }
+
+    /// Notes that the connection is idle from now on, and for how long the target keeps it so, if
+    /// it says.
+    pub(crate) fn rest(&mut self, timeout: Option<Duration>) {
+        self.idle_until = timeout.map(|timeout| Instant::now() + usable(timeout));
     }
 
     /// Returns whether an idle connection is unusable: ended, broken, or with unexpected bytes on

@@ -19,14 +19,12 @@ use crate::engine::attempt::failure::Failure;
 use crate::engine::net::keep_alive;
 use crate::engine::net::reader::StreamReader;
 use crate::engine::net::stream::Stream;
+use crate::plan::HeadLimits;
 use crate::plan::grpc::{Grpc, KeepAlive};
 
 /// Most bytes that a target may send ahead of what was read, on one stream and on the connection.
 const STREAM_WINDOW: u32 = 1 << 20;
 const CONNECTION_WINDOW: u32 = 4 << 20;
-
-/// Longest head of an answer in bytes.
-const MAX_HEAD: u32 = 64 * 1024;
 
 /// Connection that several users may share.
 pub(crate) struct Session {
@@ -51,13 +49,14 @@ impl Session {
         until: Option<Instant>,
         freed: Rc<Notify>,
         channels: Option<&Grpc>,
+        limits: HeadLimits,
     ) -> Result<Self, Failure> {
         let reads = Rc::new(Cell::new(0));
         let opened = Builder::new()
             .enable_push(false)
             .initial_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
-            .max_header_list_size(MAX_HEAD)
+            .max_header_list_size(list_size(limits))
             .handshake(AlertStream {
                 stream,
                 failed: None,
@@ -153,6 +152,14 @@ impl Session {
             guard: StreamGuard(self.clone()),
         })
     }
+}
+
+/// Returns the size of a head up to which h2 reads it. That is as HTTP/2 counts, and generous, so
+/// that the reader of the answer finds out which limit is exceeded.
+fn list_size(limits: HeadLimits) -> u32 {
+    let HeadLimits { bytes, fields } = limits;
+    // RFC 9113, 6.5.2: each field counts 32 bytes more
+    bytes * 2 + fields * 36
 }
 
 /// Waits until the target has shown that it speaks HTTP/2. Returns the pings and settings that keep
@@ -380,6 +387,11 @@ fn failure(error: h2::Error, progress: Progress) -> Failure {
         Some(reason) if error.is_remote() && refuses => return Failure::Refused(reason),
         Some(reason) if error.is_remote() => return Failure::StreamReset(reason),
         _ => {}
+    }
+    if error.is_library() && progress != Progress::Answered {
+        return Failure::Http2(format!(
+            "{error}; or the head of the answer is much longer than http.maxHeaderBytes allows"
+        ));
     }
     let text = error.to_string();
     let Some(error) = error.into_io() else {

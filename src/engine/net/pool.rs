@@ -75,13 +75,14 @@ impl Pool {
         }
     }
 
-    /// Returns a shared or new connection for the next request. `place` is the position of the
-    /// shared connection used last, and is updated.
+    /// Returns a shared or new connection for the next request; with `is_fresh` none that is idle.
+    /// `place` is the position of the shared connection used last, and is updated.
     pub(crate) async fn connection(
         &self,
         place: &mut usize,
         route: &Route,
         attempt: &Attempt<'_>,
+        is_fresh: bool,
     ) -> Result<Connection, Failure> {
         if route.http.connections != Connections::Pooled {
             return self.connect(route, attempt).await;
@@ -93,7 +94,11 @@ impl Pool {
         }
         loop {
             // the one used last is the freshest
-            let Some(connection) = self.idle.borrow_mut().pop() else {
+            let idle = match is_fresh {
+                true => None,
+                false => self.idle.borrow_mut().pop(),
+            };
+            let Some(connection) = idle else {
                 return self.connect(route, attempt).await;
             };
             if let Some(connection) = if_usable(connection, route, attempt).await {
@@ -123,8 +128,9 @@ impl Pool {
         attempt.began.set(now);
         let until = age(route.http.connection_max_age, turn).map(|age| now + age);
         if route.is_http2(&stream)? {
-            let session =
-                Session::open(stream, until, self.freed.clone(), route.channels.as_ref()).await?;
+            let (freed, channels) = (self.freed.clone(), route.channels.as_ref());
+            let limits = route.http.answer_head;
+            let session = Session::open(stream, until, freed, channels, limits).await?;
             attempt.began.set(Instant::now());
             Ok(Connection::Http2(Rc::new(session)))
         } else {

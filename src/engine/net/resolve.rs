@@ -14,9 +14,12 @@ use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::net::{DnsError, NetError};
 use hickory_resolver::proto::rr::Name;
 use tokio::task::AbortHandle;
+use url::Url;
 
 use crate::engine::attempt::failure::Failure;
+use crate::engine::net::interface;
 use crate::plan::AddressRules;
+use crate::plan::host_address::HostAddress;
 use crate::plan::policy::NotAllowed;
 
 /// Longest time that one question to a name server may take before the next is asked.
@@ -102,7 +105,8 @@ pub(crate) struct Addresses {
 }
 
 enum HostName {
-    Address(IpAddr),
+    /// Addresses that the URL or the test gives; never empty.
+    Known(Arc<[SocketAddr]>),
     Domain {
         domain: String,
         names: Box<NameServers>,
@@ -140,22 +144,53 @@ impl Cached {
 }
 
 impl Addresses {
-    /// Prepares to look up `host`.
-    pub(crate) fn new(host: &url::Host<&str>, port: u16, reach: Reach<'_>) -> Arc<Self> {
+    /// Prepares to look up the host of `url`, or to use the addresses that the test gives it.
+    /// Returns `None` if there is no host in the URL.
+    ///
+    /// # Errors
+    ///
+    /// There is no interface of the name that an address has, with a message that says so.
+    pub(crate) fn of(
+        url: &Url,
+        given: Option<&[HostAddress]>,
+        reach: Reach<'_>,
+    ) -> Result<Option<Arc<Self>>, String> {
+        let Some((host, port)) = url.host().zip(url.port_or_known_default()) else {
+            return Ok(None);
+        };
+        let given = given.unwrap_or_default().iter();
+        let given = given.map(|address| interface::socket_address(address, port));
+        let given = given.collect::<Result<Vec<_>, _>>()?;
+        Ok(Some(Self::new(&host, port, given, reach)))
+    }
+
+    /// Prepares to look up `host`, unless `given` holds its addresses.
+    fn new(
+        host: &url::Host<&str>,
+        port: u16,
+        given: Vec<SocketAddr>,
+        reach: Reach<'_>,
+    ) -> Arc<Self> {
         let Reach { names, rules } = reach;
+        let known = |ip: IpAddr| HostName::Known(Arc::new([SocketAddr::new(ip, port)]));
         let name = match host {
-            url::Host::Ipv4(ip) => HostName::Address(IpAddr::V4(*ip)),
-            url::Host::Ipv6(ip) => HostName::Address(IpAddr::V6(*ip)),
+            _ if !given.is_empty() => HostName::Known(given.clone().into()),
+            url::Host::Ipv4(ip) => known(IpAddr::V4(*ip)),
+            url::Host::Ipv6(ip) => known(IpAddr::V6(*ip)),
             url::Host::Domain(domain) => HostName::Domain {
                 domain: (*domain).to_owned(),
                 names: Box::new(names.clone()),
             },
         };
+        let mut allowed = given.iter().map(|address| address.ip());
+        let verdict = rules
+            .check_host(host, port)
+            .and_then(|()| allowed.try_for_each(|ip| rules.check_address(ip)));
         Arc::new(Self {
             name,
             port,
             rules: rules.clone(),
-            host: rules.check_host(host, port),
+            host: verdict,
             cache: RwLock::new(Cached::nothing()),
             asking: tokio::sync::Mutex::new(()),
             refreshing: AtomicBool::new(false),
@@ -168,8 +203,8 @@ impl Addresses {
     /// one that no step may reach: a name with such an address has none.
     pub(crate) async fn get(self: &Arc<Self>) -> Result<Arc<[SocketAddr]>, Unresolved> {
         self.host.clone()?;
-        if let HostName::Address(ip) = self.name {
-            return Ok(Arc::new([SocketAddr::new(ip, self.port)]));
+        if let HostName::Known(addresses) = &self.name {
+            return Ok(addresses.clone());
         }
         if let Some(addresses) = self.known() {
             return Ok(addresses);
@@ -201,7 +236,7 @@ impl Addresses {
     /// Returns the number of addresses from the last look-up that are used in turn.
     pub(crate) fn count(&self) -> usize {
         match &self.name {
-            HostName::Address(_) => 1,
+            HostName::Known(addresses) => first_kind(addresses),
             HostName::Domain { .. } => first_kind(&self.cached().addresses),
         }
     }
@@ -210,7 +245,7 @@ impl Addresses {
     pub(crate) fn keep_fresh(self: &Arc<Self>) -> Freshness {
         let addresses = self.clone();
         let task = tokio::spawn(async move {
-            if matches!(addresses.name, HostName::Address(_)) {
+            if matches!(addresses.name, HostName::Known(_)) {
                 return;
             }
             loop {
@@ -490,7 +525,7 @@ mod tests {
 
     fn addresses(host: url::Host<&str>, rules: &AddressRules) -> Arc<Addresses> {
         let names = &NameServers::of_system();
-        Addresses::new(&host, 80, Reach { names, rules })
+        Addresses::new(&host, 80, vec![], Reach { names, rules })
     }
 
     /// Rules of one policy that allows this network only.

@@ -95,7 +95,7 @@ impl Route {
             .transpose()?;
         let place = Place::of(target, reach)?;
         let behind_proxy = match &proxy {
-            Some(_) => addresses_of(&target.url, reach),
+            Some(_) => Some(addresses_of(&target.url, target, reach)?),
             None => None,
         };
         check_sources(&http.source_addresses)?;
@@ -331,10 +331,12 @@ fn choose_port_late(_: &TcpSocket) -> io::Result<()> {
     Ok(())
 }
 
-/// Returns the addresses of the host of `url`; `None` if there is no host in it.
-fn addresses_of(url: &Url, reach: Reach<'_>) -> Option<Arc<Addresses>> {
-    let (host, port) = url.host().zip(url.port_or_known_default())?;
-    Some(Addresses::new(&host, port, reach))
+/// Returns the addresses of the host of `url`, which is the target's or its proxy's.
+fn addresses_of(url: &Url, target: &Target, reach: Reach<'_>) -> Result<Arc<Addresses>, Problem> {
+    let problem = |why: String| Problem::new(format!("{}.url", target.field()), why);
+    Addresses::of(url, target.resolved(url), reach)
+        .map_err(problem)?
+        .ok_or_else(|| problem("there is no host in it".into()))
 }
 
 /// Fails if this machine does not have one of the addresses that connections are to come from.
@@ -357,10 +359,7 @@ impl Place {
             return Ok(Self::Unix(path.clone()));
         }
         let proxy = target.proxy.as_ref().map(|proxy| &proxy.url);
-        let addresses = addresses_of(proxy.unwrap_or(&target.url), reach);
-        addresses.map(Self::Network).ok_or_else(|| {
-            Problem::new(format!("{}.url", target.field()), "there is no host in it")
-        })
+        addresses_of(proxy.unwrap_or(&target.url), target, reach).map(Self::Network)
     }
 }
 

@@ -1,22 +1,26 @@
 //! TLS settings for a target: trusted certificates, client certificate, and server name.
 
+mod identity;
+mod p521;
+
 use std::sync::Arc;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{WantsClientCert, WebPkiServerVerifier, verify_server_name};
-use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
-use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use rustls::sign::SingleCertAndKey;
 use rustls::{
-    CertificateError, ClientConfig, ConfigBuilder, DigitallySignedStruct, Error, InconsistentKeys,
-    RootCertStore, SignatureScheme, WantsVerifier,
+    CertificateError, ClientConfig, ConfigBuilder, DigitallySignedStruct, Error, RootCertStore,
+    SignatureScheme, WantsVerifier,
 };
 use tokio_rustls::TlsConnector;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-use crate::plan::{ClientCertificate, Inputs, Problem, Reference, Target, Version};
+use crate::engine::net::tls::identity::identity;
+use crate::engine::net::tls::p521::provider;
+use crate::plan::{Inputs, Problem, Reference, Target, Version};
 
 /// TLS settings of a route.
 pub(crate) struct Tls {
@@ -39,21 +43,9 @@ impl Tls {
         };
         let mut config = match &target.tls.client {
             None => builder.with_no_client_auth(),
-            Some(ClientCertificate { certificate, key }) => {
-                let parsed = PrivateKeyDer::from_pem_slice(bytes(key, inputs))
-                    .map_err(|_| problem(key, "holds no PEM private key"))?;
-                let signing = ring::sign::any_supported_type(&parsed).map_err(|_| {
-                    problem(key, "is of a kind that cannot sign here; RSA of at least 2048 bits, P-256, P-384 and Ed25519 can")
-                })?;
-                let own = CertifiedKey::new(certificates(certificate, inputs)?, signing);
-                if matches!(
-                    own.keys_match(),
-                    Err(Error::InconsistentKeys(InconsistentKeys::KeyMismatch))
-                ) {
-                    return Err(problem(certificate, "does not fit its key"));
-                }
-                // whatever else may be wrong with it, the target judges it
-                builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(own)))
+            Some(client) => {
+                let own = SingleCertAndKey::from(identity(client, inputs)?);
+                builder.with_client_cert_resolver(Arc::new(own))
             }
         };
         config.alpn_protocols = match version {
@@ -97,8 +89,7 @@ fn trusting_given(
     let Some(ca) = &target.tls.ca else {
         return Ok(builder().with_root_certificates(roots));
     };
-    let provider = Arc::new(ring::default_provider());
-    let chains = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider)
+    let chains = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider())
         .build()
         .map_err(|error| problem(ca, &format!("cannot be trusted: {error}")))?;
     let verifier = TrustGiven {
@@ -111,7 +102,7 @@ fn trusting_given(
 }
 
 fn builder() -> ConfigBuilder<ClientConfig, WantsVerifier> {
-    let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()));
+    let builder = ClientConfig::builder_with_provider(provider());
     builder
         .with_safe_default_protocol_versions()
         .expect("the provider knows the usual versions of TLS")

@@ -4,10 +4,11 @@
 use std::time::Duration;
 
 use crate::engine::answer::Facts;
-use crate::engine::answer::capture::header_texts;
+use crate::engine::answer::capture::Capture;
 use crate::engine::net::connector::Connector;
 use crate::engine::protocol::grpc::reply::Reply;
-use crate::engine::protocol::http::coding::decode;
+use crate::engine::protocol::http::charset;
+use crate::engine::protocol::http::coding::Codings;
 use crate::engine::protocol::http::response::Response;
 use crate::engine::protocol::received::Received;
 
@@ -36,16 +37,14 @@ impl Channel {
             events,
             ..
         } = &self.answer;
-        let coding = header_texts(&capture.head, "content-encoding").next();
-        let (body, truncated) = match coding.map(|coding| decode(coding, &capture.body, decoded)) {
-            Some(whole) => (decoded.as_slice(), capture.truncated || !whole),
-            None => (capture.body.as_slice(), capture.truncated),
-        };
+        let (body, whole) = self.body(decoded);
         let mut facts = Facts {
             status: *status,
             head: &capture.head,
             body,
-            truncated,
+            truncated: capture.truncated || whole != Ok(true),
+            // of a part of the body it is no wonder
+            unread: whole.err().filter(|_| !capture.truncated),
             size: capture.size,
             latency,
             events: *events,
@@ -55,6 +54,29 @@ impl Channel {
             reply.add_to(&mut facts);
         }
         facts
+    }
+
+    /// Returns the body without compression, text in UTF-8, and whether that is the whole body, or
+    /// why it cannot be read.
+    fn body<'a>(&'a self, decoded: &'a mut Vec<u8>) -> (&'a [u8], Result<bool, String>) {
+        let Capture { head, body, .. } = &self.answer.capture;
+        let codings = Codings::of(head);
+        let (mut text, mut whole) = (None, Ok(true));
+        if !codings.is_empty() {
+            whole = codings.decode(body, decoded);
+            text = Some(std::mem::take(decoded));
+        }
+        if let Some(recoded) = charset::recode(head, text.as_deref().unwrap_or(body)) {
+            text = Some(recoded);
+        }
+        let plain = match text {
+            None => body,
+            Some(text) => {
+                *decoded = text;
+                decoded.as_slice()
+            }
+        };
+        (charset::without_mark(plain), whole)
     }
 
     /// Frees large buffers once the answer has been judged.

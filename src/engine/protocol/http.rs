@@ -5,6 +5,7 @@
 //! (its answer); `events` reads answers that are streams of events.
 
 pub(crate) mod authorized;
+pub(crate) mod charset;
 pub(crate) mod coding;
 pub(crate) mod cookies;
 pub(crate) mod events;

@@ -100,6 +100,7 @@ impl Transport {
 pub(crate) struct Tries {
     refused: bool,
     gone: u32,
+    met_end: bool,
 }
 
 impl Tries {
@@ -123,6 +124,26 @@ impl Tries {
             }
             _ => false,
         }
+    }
+
+    /// Returns whether to try once more after a kept-alive connection ended under a request, which
+    /// is counted. Only for a request that may be done twice.
+    pub(crate) fn after_end(
+        &mut self,
+        outcome: &Result<(), Failure>,
+        attempt: &Attempt<'_>,
+    ) -> bool {
+        let again = !self.met_end && matches!(outcome, Err(Failure::Stale));
+        if again {
+            self.met_end = true;
+            attempt.retry(0);
+        }
+        again
+    }
+
+    /// Returns whether a kept-alive connection ended under the request.
+    pub(crate) fn has_met_end(&self) -> bool {
+        self.met_end
     }
 }
 

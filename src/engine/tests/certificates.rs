@@ -219,7 +219,8 @@ async fn a_client_certificate_of_version_1_is_shown_and_the_target_judges_it() {
     let tls = Tls {
         client: Some(ClientCertificate {
             certificate: reference("cert"),
-            key: reference("key"),
+            key: Some(reference("key")),
+            passphrase: None,
         }),
         ..unverified()
     };

@@ -52,11 +52,16 @@ impl Target {
             .collect()
     }
 
-    /// The values of a header, of all requests that had it.
+    /// The values of a header, of all requests that had it; those of several fields with `|`.
     pub(super) fn shown(&self, name: &str) -> Vec<String> {
         let seen = self.seen.lock().unwrap();
         seen.iter()
-            .filter_map(|seen| Some(seen.headers.get(name)?.to_str().unwrap().to_owned()))
+            .filter(|seen| seen.headers.contains_key(name))
+            .map(|seen| {
+                let fields = seen.headers.get_all(name).iter();
+                let fields = fields.map(|value| value.to_str().unwrap());
+                fields.collect::<Vec<_>>().join("|")
+            })
             .collect()
     }
 

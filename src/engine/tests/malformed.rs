@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::engine::tests::server::{Peer, closed_port, scripted};
 use crate::engine::tests::*;
-use crate::plan::ThinkTime;
+use crate::plan::{Iterations, ThinkTime};
 use crate::stats::Phase;
 
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
@@ -93,21 +93,172 @@ async fn a_first_request_without_an_answer_is_a_reset() {
     assert_eq!(only_class(&url.await).await, ErrorClass::Reset);
 }
 
-#[tokio::test]
-async fn a_later_request_without_an_answer_is_a_stale_connection() {
+/// So many iterations of one user, however long they take.
+fn iterations(count: u64) -> Load {
+    Load::Iterations(Iterations {
+        count,
+        users: 1,
+        per_user: false,
+        max_duration: None,
+    })
+}
+
+/// A target that answers the first request of a connection and closes it at the second; what it
+/// comes to with a method.
+async fn closing_at_the_second(method: &str) -> Snapshot {
     let url = scripted(|mut peer: Peer| async move {
         peer.request().await;
         peer.send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
             .await;
         peer.request().await;
     });
-    let snapshot = outcome(&url.await).await;
+    let mut plan = plan(&url.await, users(1, 60));
+    http(&mut plan.scenarios[0].tasks[0].steps[0])
+        .request
+        .method = method.into();
+    run(plan, 1).await
+}
+
+#[tokio::test]
+async fn a_later_request_without_an_answer_is_a_stale_connection() {
+    let snapshot = closing_at_the_second("POST").await;
     let failures = snapshot.failures();
     assert!(failures > 0);
     assert_eq!(
-        classes(&snapshot),
-        [(ErrorClass::StaleConnection, failures)]
+        (classes(&snapshot), snapshot.counters.retries),
+        (vec![(ErrorClass::StaleConnection, failures)], 0)
     );
+}
+
+#[tokio::test]
+async fn what_may_be_done_twice_is_sent_again_when_it_met_the_end_of_an_idle_connection() {
+    for method in ["GET", "HEAD", "DELETE"] {
+        let snapshot = closing_at_the_second(method).await;
+        let Counters {
+            retries, connects, ..
+        } = snapshot.counters;
+        assert_eq!(snapshot.failures(), 0, "{:?}", snapshot.errors);
+        assert!(
+            retries > 0 && connects > retries,
+            "{retries} retries, {connects} connections"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_request_is_sent_again_once_and_on_a_new_connection() {
+    // a target that answers the first connection once, and no other
+    let turn = Arc::new(AtomicU32::new(0));
+    let url = scripted(move |mut peer: Peer| {
+        let is_first = turn.fetch_add(1, Ordering::Relaxed) == 0;
+        async move {
+            peer.request().await;
+            if is_first {
+                peer.send(OK).await;
+                peer.request().await;
+            }
+        }
+    });
+    let mut plan = plan(&url.await, iterations(1));
+    let step = plan.scenarios[0].tasks[0].steps[0].clone();
+    plan.scenarios[0].tasks[0].steps.push(step);
+    request(&mut plan.scenarios[0].tasks[0].steps[1]).name = "again".into();
+    let snapshot = run(plan, 1).await;
+    assert_eq!(classes(&snapshot), [(ErrorClass::Reset, 1)]);
+    let Counters {
+        retries, connects, ..
+    } = snapshot.counters;
+    assert_eq!((retries, connects), (1, 2));
+}
+
+#[tokio::test]
+async fn a_connection_that_the_target_is_about_to_close_is_not_used_again() {
+    let counted = |keep_alive: &'static str| async move {
+        let url = scripted(move |peer: Peer| {
+            peer.always(format!(
+                "HTTP/1.1 200 OK\r\nKeep-Alive: {keep_alive}\r\nContent-Length: 0\r\n\r\n"
+            ))
+        });
+        let snapshot = run(plan(&url.await, iterations(4)), 1).await;
+        assert_eq!((snapshot.failures(), snapshot.requests()), (0, 4));
+        (snapshot.counters.connects, snapshot.requests())
+    };
+    assert_eq!(counted("timeout=600").await.0, 1);
+    for keep_alive in ["timeout=0", "timeout=5, max=0"] {
+        let (connects, requests) = counted(keep_alive).await;
+        assert_eq!(connects, requests, "{keep_alive}");
+    }
+}
+
+#[tokio::test]
+async fn bodies_are_read_in_whatever_form_they_come() {
+    let gzip = |text: &str| {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        std::io::Write::write_all(&mut encoder, text.as_bytes()).unwrap();
+        encoder.finish().unwrap()
+    };
+    let cut = gzip("{\"a\": 1}");
+    for (fields, body, told) in [
+        ("Content-Encoding: gzip", gzip("{\"a\": 1}"), ""),
+        (
+            "Content-Encoding: gzip\r\nContent-Encoding: gzip",
+            gzip("{\"a\": 1}"),
+            "coding says, gzip, gzip",
+        ),
+        ("Transfer-Encoding: gzip", gzip("{\"a\": 1}"), ""),
+        (
+            "Content-Encoding: gzip",
+            b"{\"a\": 1}".to_vec(),
+            "not what its coding says, gzip",
+        ),
+        (
+            "Content-Encoding: gzip",
+            cut[..cut.len() - 6].to_vec(),
+            "ends before its coding, gzip, does",
+        ),
+        (
+            "Content-Encoding: pack200",
+            b"{\"a\": 1}".to_vec(),
+            "the coding \"pack200\"",
+        ),
+        (
+            "Content-Encoding: gzip",
+            vec![],
+            "the body is empty, not JSON",
+        ),
+        (
+            "Content-Type: application/json; charset=latin1",
+            b"{\"a\": 1, \"b\": \"\xe9\"}".to_vec(),
+            "",
+        ),
+        ("X: y", b"\xef\xbb\xbf{\"a\": 1}".to_vec(), ""),
+    ] {
+        let answer = [
+            format!("HTTP/1.1 200\nConnection: close\n{fields}\n\n").into_bytes(),
+            body,
+        ]
+        .concat();
+        let url = scripted(move |mut peer: Peer| {
+            let answer = answer.clone();
+            async move {
+                peer.request().await;
+                peer.send(answer).await;
+            }
+        });
+        let mut plan = plan(&url.await, iterations(1));
+        let path = crate::plan::JsonPath::parse("$.a").unwrap();
+        let check = crate::plan::Check::JsonPath { path, must: vec![] };
+        request(&mut plan.scenarios[0].tasks[0].steps[0]).checks = vec![check];
+        let snapshot = run(plan, 1).await;
+        let shown = format!("{:?}", snapshot.errors);
+        match told {
+            "" => assert_eq!(snapshot.failures(), 0, "{fields}: {shown}"),
+            told => assert!(
+                shown.contains(&told.replace('"', "\\\"")),
+                "{fields}: {shown}"
+            ),
+        }
+    }
 }
 
 #[tokio::test]
@@ -310,18 +461,15 @@ where
 async fn an_answer_that_is_malformed_costs_only_itself() {
     let many = format!("HTTP/1.1 200 OK\r\n{}\r\n", "A: b\r\n".repeat(4_200));
     let large = format!("HTTP/1.1 200 OK\r\nA: {}\r\n\r\n", "x".repeat(70_000));
-    let interim = "HTTP/1.1 103 Early Hints\r\n\r\n".repeat(1000);
     for answer in [
         "HTTP/1.1 abc OK\r\n\r\n",
         "HTTP/9.9 200 OK\r\n\r\n",
-        "HTTP/1.1 200 OK\r\nX: a\r\n folded\r\nContent-Length: 0\r\n\r\n",
         "HTTP/1.1 200 OK\r\nno colon\r\n\r\n",
         "HTTP/1.1 200 OK\r\nContent-Length: many\r\n\r\n",
         "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
         "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\ntoo long\r\n0\r\n\r\n",
         many.as_str(),
         large.as_str(),
-        interim.as_str(),
     ] {
         let answer = answer.to_owned();
         let class = class_between_good_ones(move |peer: Peer| peer.always(answer.clone())).await;

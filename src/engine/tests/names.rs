@@ -10,9 +10,10 @@ use tokio::net::UdpSocket;
 
 use crate::engine::net::resolve::NameServers;
 use crate::engine::prepare::prepare_in;
-use crate::engine::tests::server::{Server, scripted_at};
+use crate::engine::tests::server::{Peer, Server, scripted, scripted_at};
 use crate::engine::tests::*;
 use crate::engine::world::World;
+use crate::plan::host_address::HostAddress;
 use crate::plan::{Connections, Preflight, ThinkTime};
 use crate::stats::Phase;
 
@@ -222,4 +223,47 @@ async fn a_connection_tries_the_other_family_of_addresses_of_a_name() {
     let snapshot = run(plan, 1).await;
     assert!(snapshot.requests() > 0);
     assert_eq!(snapshot.failures(), 0, "{:?}", snapshot.errors);
+}
+
+#[tokio::test]
+async fn a_host_is_reached_at_the_address_that_the_test_gives_it() {
+    let heads = Arc::new(Mutex::new(Vec::new()));
+    let seen = heads.clone();
+    let url = scripted(move |mut peer: Peer| {
+        let seen = seen.clone();
+        async move {
+            while let Some(head) = peer.head().await {
+                seen.lock().unwrap().push(head);
+                peer.send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+                    .await;
+            }
+        }
+    })
+    .await;
+    let port = url.rsplit_once(':').unwrap().1;
+    let mut plan = plan(&format!("http://shop.invalid:{port}"), users(1, 60));
+    let addresses = ["127.0.0.9", "127.0.0.1"].map(|text| HostAddress::parse(text).unwrap());
+    plan.target.resolve = [(format!("shop.invalid:{port}"), addresses.to_vec())].into();
+    let snapshot = run(plan, 1).await;
+    assert!(
+        snapshot.requests() > 0 && snapshot.failures() == 0,
+        "{:?}",
+        snapshot.errors
+    );
+    assert!(heads.lock().unwrap()[0].contains(&format!("Host: shop.invalid:{port}\r\n")));
+}
+
+#[tokio::test]
+async fn an_interface_that_is_not_there_is_named_before_the_load() {
+    let mut plan = plan("http://[fe80::1]:8080", users(1, 60));
+    let address = HostAddress::parse("fe80::1%nowhere").unwrap();
+    plan.target.resolve = [("[fe80::1]:8080".to_owned(), vec![address])].into();
+    let error = prepare(Arc::new(plan), &Inputs::default())
+        .await
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.starts_with("spec.target.url: ") && error.contains("no interface \"nowhere\""),
+        "{error}"
+    );
 }

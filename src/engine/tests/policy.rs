@@ -94,6 +94,20 @@ async fn a_target_that_no_policy_allows_is_named_before_the_load() {
 }
 
 #[tokio::test]
+async fn an_address_that_the_test_gives_to_a_host_is_judged() {
+    let (world, _) = world().await;
+    let mut plan = plan("http://models.example.:8000", users(1, 100));
+    plan.address_rules = network("127.0.0.2/32");
+    let address = crate::plan::host_address::HostAddress::parse("127.0.0.3").unwrap();
+    plan.target.resolve = [("models.example.:8000".to_owned(), vec![address])].into();
+    let refused = refusal(plan, &Inputs::default(), &world).await;
+    assert!(
+        refused.contains("127.0.0.3") && refused.contains("team-a"),
+        "{refused}"
+    );
+}
+
+#[tokio::test]
 async fn a_name_that_comes_to_lead_elsewhere_is_not_followed_there() {
     let (world, addresses) = world().await;
     let (there, elsewhere) = (Seen::default(), Seen::default());

@@ -160,6 +160,22 @@ async fn cookies_stay_with_the_host_that_set_them() {
 }
 
 #[tokio::test]
+async fn cookies_of_a_user_and_of_a_step_are_one_field() {
+    let (main, wine) = (Target::start(), Target::start());
+    let mut own = at_main("/b");
+    own["http"]["headers"] = json!({"Cookie": "theme=dark"});
+    let mut moved = at_main("/to/d");
+    moved["http"]["headers"] = json!({"Cookie": "theme=dark", "Host": "shop.test"});
+    once(&main, &wine, json!([at_main("/cookie/a"), own, moved])).await;
+    assert_eq!(
+        main.shown("cookie"),
+        ["theme=dark; a=1", "theme=dark", "theme=dark"],
+        "those of the user are for the host that was sent"
+    );
+    assert_eq!(main.last().headers["host"], "shop.test");
+}
+
+#[tokio::test]
 async fn a_target_without_an_address_is_named_before_the_load() {
     let mut plan = plan("http://127.0.0.1:1", users(1, 100));
     let mut other = plan.target.clone();

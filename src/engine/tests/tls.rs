@@ -326,7 +326,8 @@ async fn a_client_certificate_is_shown_where_one_is_asked_for() {
     let tls = Tls {
         client: Some(ClientCertificate {
             certificate: reference("cert"),
-            key: reference("key"),
+            key: Some(reference("key")),
+            passphrase: None,
         }),
         ..without
     };

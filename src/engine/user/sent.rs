@@ -1,5 +1,6 @@
 //! Request that was sent: judged by its step's rules, logged, and recorded.
 
+use std::borrow::Cow;
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::engine::answer::{Facts, Judged};
@@ -248,7 +249,7 @@ impl<E: Exchange> Sent<'_, E> {
     fn secrets(&self, frame: &Frame) -> Vec<String> {
         let mut secrets = frame.secrets(&self.step.secrets);
         let cookies = self.jar.values().filter(|value| value.len() >= PART);
-        secrets.extend(cookies.map(str::to_owned));
+        secrets.extend(cookies.map(Cow::into_owned));
         secrets
     }
 

@@ -279,7 +279,7 @@ pub(in crate::crd::convert) fn check_protos(spec: &ProtosSpec, problems: &mut Pr
     });
     let sets: Vec<DescriptorSet> = sets.collect();
     if let Some(root) = root {
-        problems.take("spec.protos.root", check_path(root));
+        problems.file("spec.protos.root", root);
     }
     for (i, file) in files.iter().enumerate() {
         problems.take(&format!("spec.protos.files[{i}]"), check_path(file));
@@ -503,7 +503,7 @@ mod tests {
         );
         assert_eq!(refused(|s| s["protos"] = json!({})), ["spec.protos"]);
         assert_eq!(
-            refused(|s| s["protos"] = json!({"root": "../protos"})),
+            refused(|s| s["protos"] = json!({"root": "a//protos"})),
             ["spec.protos.root"]
         );
         assert_eq!(

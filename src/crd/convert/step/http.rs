@@ -24,26 +24,24 @@ impl Context<'_> {
             method,
             path: http_path,
             query,
+            query_items,
             headers,
             json,
             body,
             body_from,
             form,
+            form_items,
             multipart,
             follow_redirects,
             retry,
             stream,
         } = http;
-        if http::Method::try_from(method.as_str()).is_err()
-            || method.to_ascii_uppercase() != *method
-        {
-            self.problems.add(
-                format!("{path}.method"),
-                format!("{method:?} is not a method"),
-            );
+        if let Err(why) = check_method(method) {
+            self.problems.add(format!("{path}.method"), why);
         }
         let headers = self.headers(&format!("{path}.headers"), headers);
-        let query = self.fields(&format!("{path}.query"), query);
+        let mut fields = self.fields(&format!("{path}.query"), query);
+        fields.extend(self.items(&format!("{path}.queryItems"), query_items));
         let json = &*asking(json, stream.as_ref());
         let sent_json = self.as_sent(json.as_ref());
         let body = self.body(
@@ -53,6 +51,7 @@ impl Context<'_> {
                 body,
                 body_from,
                 form,
+                form_items,
                 multipart,
             },
         );
@@ -65,7 +64,7 @@ impl Context<'_> {
         let request = HttpRequest {
             method: method.clone(),
             path: template,
-            query,
+            query: fields,
             headers,
             body,
         };
@@ -106,6 +105,31 @@ impl Context<'_> {
             })
         });
         checked.collect()
+    }
+
+    /// Checks the items of a query or form, whose values are templates.
+    fn items(&mut self, path: &str, items: &[ItemSpec]) -> Vec<Field> {
+        let checked = items.iter().enumerate().filter_map(|(nth, item)| {
+            let ItemSpec { name, value } = item;
+            let value = self.template(&format!("{path}[{nth}].value"), value, Place::Form)?;
+            Some(Field {
+                name: name.clone(),
+                value,
+            })
+        });
+        checked.collect()
+    }
+
+    fn form(
+        &mut self,
+        path: &str,
+        form: Option<&BTreeMap<String, String>>,
+        items: Option<&[ItemSpec]>,
+    ) -> Body {
+        let fields = form.map(|form| self.fields(&format!("{path}.form"), form));
+        let mut fields = fields.unwrap_or_default();
+        fields.extend(self.items(&format!("{path}.formItems"), items.unwrap_or_default()));
+        Body::Form(fields)
     }
 
     /// Returns the value of a JSON body, be it written as text; `None` if there is none or the text
@@ -151,9 +175,11 @@ impl Context<'_> {
             body,
             body_from,
             form,
+            form_items,
             multipart,
         } = bodies;
-        match (json, body, body_from, form, multipart) {
+        let has_form = (form.is_some() || form_items.is_some()).then_some(());
+        match (json, body, body_from, has_form, multipart) {
             (None, None, None, None, None) => None,
             (Some(json), None, None, None, None) => self.json_body(&format!("{path}.json"), json),
             (None, Some(text), None, None, None) => self
@@ -163,8 +189,8 @@ impl Context<'_> {
                 let field = format!("{path}.bodyFrom");
                 check_data(&field, from, self.problems).map(Body::File)
             }
-            (None, None, None, Some(form), None) => {
-                Some(Body::Form(self.fields(&format!("{path}.form"), form)))
+            (None, None, None, Some(()), None) => {
+                Some(self.form(path, form.as_ref(), form_items.as_deref()))
             }
             (None, None, None, None, Some(parts)) => {
                 let parts = parts
@@ -176,7 +202,7 @@ impl Context<'_> {
             _ => {
                 self.problems.add(
                     path,
-                    "json, body, bodyFrom, form and multipart exclude each other",
+                    "json, body, bodyFrom, form (and formItems) and multipart exclude each other",
                 );
                 None
             }
@@ -219,7 +245,25 @@ struct Bodies<'a> {
     body: &'a Option<String>,
     body_from: &'a Option<DataSpec>,
     form: &'a Option<BTreeMap<String, String>>,
+    form_items: &'a Option<Vec<ItemSpec>>,
     multipart: &'a Option<Vec<PartSpec>>,
+}
+
+/// Checks that a method is a token (RFC 9110, 9.1) and can be sent to a target.
+fn check_method(method: &str) -> Result<(), String> {
+    const USUAL: [&str; 8] = [
+        "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE",
+    ];
+    let upper = method.to_ascii_uppercase();
+    if http::Method::try_from(method).is_err() {
+        Err(format!("{method:?} is not a method"))
+    } else if upper == "CONNECT" {
+        Err("CONNECT asks a proxy for a tunnel; target.proxy does that".into())
+    } else if upper != method && USUAL.contains(&upper.as_str()) {
+        Err(format!("is {upper}; the case of a method matters"))
+    } else {
+        Ok(())
+    }
 }
 
 /// Returns the method and the path, cut to the length of a name.
@@ -274,6 +318,49 @@ mod tests {
             .filter_map(|said| said.strip_prefix(FIELD))
             .map(str::to_owned)
             .collect()
+    }
+
+    #[test]
+    fn a_method_is_any_token_but_that_for_tunnels() {
+        for method in ["GET", "PROPFIND", "QUERY", "M-SEARCH", "purge", "X!"] {
+            assert_eq!(check_method(method), Ok(()), "{method}");
+        }
+        for method in [
+            "", "get", "Post", "CONNECT", "connect", "A B", "GET\r\n", "é",
+        ] {
+            assert!(check_method(method).is_err(), "{method:?}");
+        }
+    }
+
+    #[test]
+    fn items_follow_the_fields_and_keep_their_order() {
+        let item = |name: &str, value: &str| json!({"name": name, "value": value});
+        let http = json!({
+            "query": {"z": "1"}, "queryItems": [item("b", "{{ n }}"), item("a", "2"), item("b", "3")],
+            "form": {"y": "1"}, "formItems": [item("x", "1"), item("x", "2")],
+        });
+        let plan = checked(&http).unwrap().plan;
+        let Protocol::Http(HttpStep { request, .. }) = &plan.steps().next().unwrap().step.call
+        else {
+            panic!("it is HTTP")
+        };
+        let names = |fields: &[Field]| {
+            let all = fields
+                .iter()
+                .map(|field| format!("{}={}", field.name, field.value.source()));
+            all.collect::<Vec<_>>().join("&")
+        };
+        assert_eq!(names(&request.query), "z=1&b={{ n }}&a=2&b=3");
+        let Some(Body::Form(form)) = &request.body else {
+            panic!("{:?}", request.body)
+        };
+        assert_eq!(names(form), "y=1&x=1&x=2");
+        let wrong = json!({"queryItems": [item("a", "{{ nobody }}")], "formItems": [item("a", "1")], "body": "x"});
+        let told = checked(&wrong).unwrap_err().join("\n");
+        assert!(
+            told.contains("queryItems[0].value") && told.contains("exclude each other"),
+            "{told}"
+        );
     }
 
     #[test]

@@ -185,11 +185,11 @@ pub struct ProtosSpec {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "atomic"))]
     pub descriptor_sets: Vec<DataSpec>,
-    /// Folder of `.proto` files, at which import paths begin, as a relative path. In a cluster its
-    /// first part is the name of a volume of `spec.workers.volumes`; for `starling run` it is
-    /// relative to the folder of the LoadTest's file.
+    /// Folder of `.proto` files, at which import paths begin. In a cluster the path is relative and
+    /// its first part is the name of a volume of `spec.workers.volumes`, which it does not leave by
+    /// `..`; for `starling run` it is relative to the folder of the LoadTest's file, or absolute.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "crate::crd::schema::relative_path")]
+    #[schemars(schema_with = "crate::crd::schema::file_path")]
     pub root: Option<String>,
     /// Files of `root` to read, with all that they import. If empty, all files whose names end in
     /// `.proto`.

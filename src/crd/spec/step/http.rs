@@ -9,14 +9,15 @@ use serde_json::Value;
 use crate::crd::spec::{DataSpec, HttpStreamSpec};
 use crate::plan::RetryOn;
 
-/// An HTTP request. At most one of `json`, `body`, `bodyFrom`, `form` and `multipart` is set;
-/// without any there is no body.
+/// An HTTP request. At most one of `json`, `body`, `bodyFrom`, `form` (with or without
+/// `formItems`) and `multipart` is set; without any there is no body.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct HttpStepSpec {
-    /// Method of the request.
+    /// Method of the request: `GET`, `POST` or any other token, such as `PROPFIND` or `QUERY`; its
+    /// case matters. `CONNECT` is refused, since it asks a proxy for a tunnel.
     #[serde(default = "get")]
-    #[schemars(extend("enum" = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]))]
+    #[schemars(length(min = 1, max = 64), extend("pattern" = crate::crd::schema::METHOD))]
     pub method: String,
     /// Path, beginning with `/`, appended to that of the target's URL; a template, which may hold a
     /// query.
@@ -27,10 +28,15 @@ pub struct HttpStepSpec {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 64))]
     pub query: BTreeMap<String, String>,
+    /// Query parameters in their order, added after those of `query`; a name may be there several
+    /// times.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64), extend("x-kubernetes-list-type" = "atomic"))]
+    pub query_items: Vec<ItemSpec>,
     /// Headers by name; values are templates. They replace the target's headers of the same name.
     /// `Content-Length`, `Transfer-Encoding` and `Connection` are set by Starling and refused here.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(extend("maxProperties" = 32))]
+    #[schemars(schema_with = "crate::crd::schema::headers")]
     pub headers: BTreeMap<String, String>,
     /// JSON body, at most 64 KiB. A mapping is sent compact with sorted keys, since an API server
     /// sorts them; text (`json: |`) holds JSON that is sent as written, with the order of its keys and
@@ -50,6 +56,11 @@ pub struct HttpStepSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("maxProperties" = 64))]
     pub form: Option<BTreeMap<String, String>>,
+    /// Fields of an `application/x-www-form-urlencoded` body in their order, after those of `form`;
+    /// a name may be there several times.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 64), extend("x-kubernetes-list-type" = "atomic"))]
+    pub form_items: Option<Vec<ItemSpec>>,
     /// Parts of a `multipart/form-data` body.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 32), extend("x-kubernetes-list-type" = "atomic"))]
@@ -65,6 +76,17 @@ pub struct HttpStepSpec {
     /// Reads the answer as a stream of events.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stream: Option<HttpStreamSpec>,
+}
+
+/// A name with its value.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ItemSpec {
+    /// Name, sent percent-encoded.
+    #[schemars(length(max = 256))]
+    pub name: String,
+    /// Value; a template, which is percent-encoded.
+    pub value: String,
 }
 
 /// One part of a multipart body: either `value` or `valueFrom`.

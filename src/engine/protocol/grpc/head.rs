@@ -402,6 +402,7 @@ mod tests {
             proxy: None,
             unix_socket: None,
             ready_when: None,
+            resolve: Default::default(),
         }
     }
 

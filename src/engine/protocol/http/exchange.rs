@@ -2,7 +2,9 @@
 
 use std::borrow::Cow;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
+
+use url::Url;
 
 use crate::engine::answer::Facts;
 use crate::engine::answer::capture::{Capture, Wanted, header_texts, headers};
@@ -16,7 +18,7 @@ use crate::engine::protocol::exchange::{
     Exchange, Place, Protocol, Scratch, SendContext, Statuses, Unsent,
 };
 use crate::engine::protocol::http::authorized::AuthorizedRequest;
-use crate::engine::protocol::http::cookies::Jar;
+use crate::engine::protocol::http::cookies::{Asked, Jar};
 use crate::engine::protocol::http::events::streaming::Streaming;
 use crate::engine::protocol::http::request::Request;
 use crate::engine::protocol::http::sender::{Message, Sender};
@@ -290,12 +292,15 @@ impl<S: Scope> Sending<'_, S> {
             ..
         } = self;
         let url = &sender.transport.targets.routes[route].url;
-        let path = message::path(message.bytes);
+        let bare = message.bytes;
         if !jar.is_empty()
-            && let Ok(here) = url.join(path)
-            && let Some(cookies) = jar.header(&here)
+            && let Some(cookies) = jar.header(
+                &Asked::new(bare, url),
+                message::values(bare, "cookie"),
+                SystemTime::now(),
+            )
         {
-            message::with_header(message.bytes, "Cookie", cookies.as_bytes(), changed);
+            message::with_cookies(bare, &cookies, changed);
             message = Message {
                 bytes: changed,
                 http2: None,
@@ -311,11 +316,8 @@ impl<S: Scope> Sending<'_, S> {
             head,
             ..
         } = &channel.answer.capture;
-        if wanted.cookies
-            && *sets_cookies
-            && let Ok(here) = url.join(path)
-        {
-            jar.take(head, &here);
+        if wanted.cookies && *sets_cookies {
+            jar.take(head, &Asked::new(bare, url), SystemTime::now());
         }
         outcome
     }
@@ -379,6 +381,7 @@ impl<S: Scope> Sending<'_, S> {
             to,
             same_origin,
             path,
+            host,
         } = self.destination(before, location)?;
         let targets = &self.sender.transport.targets;
         let Received { status, bytes, .. } = self.channels[*self.route].answer;
@@ -390,7 +393,7 @@ impl<S: Scope> Sending<'_, S> {
         let redirect = Redirect {
             status,
             path: &path,
-            host: &host(&targets.routes[to].url),
+            host: &host,
             same_origin,
         };
         let is_head = message::redirected(before, redirect, &mut next);
@@ -430,6 +433,20 @@ impl<S: Scope> Sending<'_, S> {
             .url
             .join(message::path(before))
             .map_err(astray)?;
+        let path = |to: &Url| to[url::Position::BeforePath..url::Position::AfterQuery].to_owned();
+        // what the target knows of its own name is the `Host` that was sent
+        if let Some(sent) = message::header(before, "host")
+            && let Some(known) = under(&here, sent)
+            && let Ok(there) = known.join(location)
+            && there.origin() == known.origin()
+        {
+            return Ok(Hop {
+                to: from,
+                same_origin: true,
+                path: path(&there),
+                host: String::from_utf8_lossy(sent).into_owned(),
+            });
+        }
         let there = here.join(location).map_err(astray)?;
         let same_origin = there.origin() == here.origin();
         let to = if same_origin {
@@ -439,10 +456,12 @@ impl<S: Scope> Sending<'_, S> {
                 .iter()
                 .position(|route| route.url.origin() == there.origin())
         };
+        let to = to.ok_or_else(|| Failure::Redirect(there.origin().ascii_serialization()))?;
         Ok(Hop {
-            to: to.ok_or_else(|| Failure::Redirect(there.origin().ascii_serialization()))?,
+            to,
             same_origin,
-            path: there[url::Position::BeforePath..url::Position::AfterQuery].to_owned(),
+            path: path(&there),
+            host: host(&routes[to].url),
         })
     }
 
@@ -482,6 +501,18 @@ struct Hop {
     same_origin: bool,
     /// Path and query.
     path: String,
+    /// Value of `Host`.
+    host: String,
+}
+
+/// Returns `url` with the host and port of a `Host` header; `None` if it holds none.
+fn under(url: &Url, host: &[u8]) -> Option<Url> {
+    let host = std::str::from_utf8(host).ok()?;
+    let named = Url::parse(&format!("{}://{host}/", url.scheme())).ok()?;
+    let mut url = url.clone();
+    url.set_host(named.host_str()).ok()?;
+    url.set_port(named.port()).ok()?;
+    Some(url)
 }
 
 fn is_worth_another(retry: &Retry, outcome: &Result<(), Failure>, status: u16) -> bool {

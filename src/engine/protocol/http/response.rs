@@ -6,15 +6,12 @@
 mod chunk;
 mod head;
 
+use std::time::Duration;
+
 use crate::engine::protocol::http::response::chunk::Chunk;
 use crate::engine::protocol::http::response::head::Head;
 use crate::engine::protocol::received::Received;
-
-/// Longest head in bytes, trailers included.
-pub(crate) const MAX_HEAD: usize = 64 * 1024;
-
-/// Most interim answers (1xx) before the real one; a sound target sends one or two.
-const MAX_INTERIM: u8 = 32;
+use crate::plan::HeadLimits;
 
 /// Fault of an answer that is not valid HTTP/1.1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -22,24 +19,21 @@ pub(crate) enum Malformed {
     /// Head that cannot be parsed.
     #[error("the answer is not HTTP: {0}")]
     Head(httparse::Error),
-    /// Head with more fields than are read.
-    #[error("the answer has more than {} header fields", head::MAX_HEADERS)]
-    TooManyHeaders,
+    /// Head with more fields than this number.
+    #[error("the answer has more than {0} header fields, the limit of http.maxHeaderFields")]
+    TooManyFields(u32),
     /// Bytes of TLS in the place of an answer.
     #[error("the target speaks TLS there; the URL may have to begin with https://")]
     Tls,
-    /// Head longer than 64 KiB.
-    #[error("the head of the answer is longer than 64 KiB")]
-    HeadTooLong,
+    /// Head, or trailers, longer than this number of bytes.
+    #[error("the head of the answer is longer than {0} bytes, the limit of http.maxHeaderBytes")]
+    HeadTooLong(u32),
     /// `Content-Length` that is not a number, or several that differ.
     #[error("the answer's Content-Length is not a number, or there are several")]
     Length,
     /// Chunk that is malformed.
     #[error("a chunk of the answer is malformed")]
     Chunk,
-    /// More than 32 interim answers (1xx) before the real one.
-    #[error("there are more than 32 interim answers (1xx) before the real one")]
-    Interim,
     /// Switch to another protocol that the request did not ask for.
     #[error("the answer switches to another protocol, which was not asked for")]
     Upgrade,
@@ -64,10 +58,12 @@ pub(crate) struct Response {
     partial_head: Vec<u8>,
     /// True if the request was HEAD.
     to_head: bool,
-    /// Number of interim answers so far.
-    interim: u8,
+    /// Largest head that is read.
+    limits: HeadLimits,
     /// True if the connection may carry another request.
     pub(crate) keep_alive: bool,
+    /// Time for which the target keeps the connection idle, if it says so.
+    pub(crate) idle_timeout: Option<Duration>,
 }
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -82,13 +78,15 @@ enum State {
 }
 
 impl Response {
-    /// Prepares for the next answer. `to_head` is true for the answer to a HEAD request.
-    pub(crate) fn begin(&mut self, to_head: bool) {
+    /// Prepares for the next answer, with a head of at most `limits`. `to_head` is true for the
+    /// answer to a HEAD request.
+    pub(crate) fn begin(&mut self, to_head: bool, limits: HeadLimits) {
         self.state = State::Head;
         self.partial_head.clear();
         self.to_head = to_head;
-        self.interim = 0;
+        self.limits = limits;
         self.keep_alive = true;
+        self.idle_timeout = None;
     }
 
     /// Takes bytes that were read and returns whether the response is complete. Bytes after a
@@ -179,12 +177,12 @@ impl Response {
             if bytes.starts_with(&[0x15, 0x03]) {
                 return Err(Malformed::Tls);
             }
-            let parsed = Head::parse(bytes, self.to_head)?;
+            let parsed = Head::parse(bytes, self.to_head, self.limits)?;
             let Some(head) = parsed else {
                 self.partial_head.extend_from_slice(bytes);
                 return self.head_goes_on();
             };
-            return Ok(&bytes[self.take_head(head, bytes, answer)?..]);
+            return Ok(&bytes[self.take_head(head, bytes, answer)..]);
         }
         let before = self.partial_head.len();
         self.partial_head.extend_from_slice(bytes);
@@ -192,53 +190,45 @@ impl Response {
         if !bytes.contains(&b'\n') {
             return self.head_goes_on();
         }
-        let Some(head) = Head::parse(&self.partial_head, self.to_head)? else {
+        let Some(head) = Head::parse(&self.partial_head, self.to_head, self.limits)? else {
             return self.head_goes_on();
         };
         let partial_head = std::mem::take(&mut self.partial_head);
-        Ok(&bytes[self.take_head(head, &partial_head, answer)? - before..])
+        Ok(&bytes[self.take_head(head, &partial_head, answer) - before..])
     }
 
     fn head_goes_on(&self) -> Result<&'static [u8], Malformed> {
-        if self.partial_head.len() > MAX_HEAD {
-            Err(Malformed::HeadTooLong)
+        if self.partial_head.len() > self.limits.bytes as usize {
+            Err(Malformed::HeadTooLong(self.limits.bytes))
         } else {
             Ok(&[])
         }
     }
 
     /// Takes the head with which `bytes` begin and returns its length.
-    fn take_head(
-        &mut self,
-        head: Head,
-        bytes: &[u8],
-        answer: &mut Received,
-    ) -> Result<usize, Malformed> {
+    fn take_head(&mut self, head: Head, bytes: &[u8], answer: &mut Received) -> usize {
         let Head {
             length,
             status,
             keep_alive,
+            idle_timeout,
             body,
             retry_after,
             sets_cookies,
         } = head;
         if (100..200).contains(&status) {
-            // the real one follows
-            self.interim += 1;
-            return if self.interim > MAX_INTERIM {
-                Err(Malformed::Interim)
-            } else {
-                Ok(length)
-            };
+            // the real one follows, after any number of these (RFC 9110, 15.2)
+            return length;
         }
         answer.status = status;
         answer.retry_after = retry_after;
         self.keep_alive = keep_alive;
+        self.idle_timeout = idle_timeout;
         self.state = body;
         answer
             .capture
             .take_head(&bytes[..length], status, sets_cookies);
-        Ok(length)
+        length
     }
 
     /// Takes bytes of a chunked body and returns those after the ones it took.
@@ -260,7 +250,7 @@ impl Response {
                 }
             }
             Chunk::DataEnd => (Chunk::data_end(bytes[0])?, &bytes[1..]),
-            Chunk::Trailers(trailers) => trailers.take(bytes)?,
+            Chunk::Trailers(trailers) => trailers.take(bytes, self.limits)?,
             Chunk::End => (Chunk::End, bytes),
         };
         self.state = match next {

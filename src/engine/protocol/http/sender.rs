@@ -19,6 +19,7 @@ use crate::engine::protocol::http::request::http2::Form;
 use crate::engine::protocol::http::response::{Ended, Malformed, Response};
 use crate::engine::protocol::received::Received;
 use crate::engine::protocol::transport::{Transport, Tries};
+use crate::plan::HeadLimits;
 use crate::stats::ErrorClass;
 
 /// Request to send.
@@ -47,8 +48,9 @@ pub(crate) struct Sender<'a> {
 
 impl Sender<'_> {
     /// Sends `message` on an open connection, or on a new one if none is usable, and reads the
-    /// answer to its end. A stream that the target refused is counted and tried once more, since
-    /// the target did not process it.
+    /// answer to its end. Two kinds of messages are counted and sent once more: one whose stream
+    /// the target refused, since it did not process it, and one that met the end of an idle
+    /// connection, if it may be done twice (RFC 9110, 9.2.2).
     pub(crate) async fn exchange(
         &self,
         route: usize,
@@ -57,8 +59,11 @@ impl Sender<'_> {
     ) -> Result<(), Failure> {
         let mut tries = Tries::default();
         loop {
-            let outcome = self.try_once(route, channel, message).await;
-            if !tries.one_more(&outcome, self.attempt) {
+            let is_fresh = tries.has_met_end();
+            let outcome = self.try_once(route, channel, message, is_fresh).await;
+            let is_worth_it = tries.one_more(&outcome, self.attempt)
+                || is_idempotent(message.bytes) && tries.after_end(&outcome, self.attempt);
+            if !is_worth_it {
                 return outcome;
             }
             self.reset_stream();
@@ -77,13 +82,16 @@ impl Sender<'_> {
         route: usize,
         channel: &mut Channel,
         message: Message<'_>,
+        is_fresh: bool,
     ) -> Result<(), Failure> {
-        channel.response.begin(message.is_head);
+        let limits = self.transport.targets.routes[route].http.answer_head;
+        channel.response.begin(message.is_head, limits);
         channel.answer.begin(self.wanted);
         let connecting = channel.connector.connection(
             &self.transport.targets.routes[route],
             &self.transport.pools[route],
             self.attempt,
+            is_fresh,
         );
         match connecting.await? {
             Connection::Http1(session) => self.over_http1(session, route, channel, message).await,
@@ -122,13 +130,14 @@ impl Sender<'_> {
             }
         };
         session.begin();
-        let mut reading = self.reading(response, answer);
+        let mut reading = self.reading(response, answer, route.http.answer_head);
         poll_fn(|cx| {
             let buffer = &mut buffer.borrow_mut();
             session.poll_exchange(cx, bytes, &mut reading, self.attempt, buffer)
         })
         .await?;
         if session.served(bytes) && response.keep_alive {
+            session.rest(response.idle_timeout);
             connector.keep_http1(session, route, pool);
         }
         Ok(())
@@ -161,24 +170,42 @@ impl Sender<'_> {
             .begin(form.head(), form.body())
             .ok_or(Failure::Gone)?;
         self.attempt.written.set(message.bytes.len());
-        let mut reading = self.reading(&mut channel.response, &mut channel.answer);
+        let limits = route.http.answer_head;
+        let mut reading = self.reading(&mut channel.response, &mut channel.answer, limits);
         poll_fn(|cx| exchange.poll(cx, &mut reading, self.attempt)).await
     }
 
-    fn reading<'b>(&'b self, response: &'b mut Response, answer: &'b mut Received) -> Reading<'b> {
+    fn reading<'b>(
+        &'b self,
+        response: &'b mut Response,
+        answer: &'b mut Received,
+        limits: HeadLimits,
+    ) -> Reading<'b> {
         Reading {
             response,
             answer,
+            limits,
             stream: self.stream,
             events: self.attempt.events,
         }
     }
 }
 
+/// Returns whether a request may be sent again without being done twice: those of RFC 9110, 9.2.2.
+fn is_idempotent(message: &[u8]) -> bool {
+    let method = message.split(|byte| *byte == b' ').next();
+    matches!(
+        method.unwrap_or_default(),
+        b"GET" | b"HEAD" | b"OPTIONS" | b"TRACE" | b"PUT" | b"DELETE"
+    )
+}
+
 /// Answer that is being read.
 struct Reading<'a> {
     response: &'a mut Response,
     answer: &'a mut Received,
+    /// Largest head over HTTP/2.
+    limits: HeadLimits,
     stream: Option<&'a Streaming<'a>>,
     events: &'a dyn Events,
 }
@@ -218,7 +245,13 @@ impl ByteReader for Reading<'_> {
 
 impl StreamReader for Reading<'_> {
     fn take_head(&mut self, status: u16, headers: &HeaderMap) -> Result<(), Failure> {
+        if headers.len() > self.limits.fields as usize {
+            return Err(Malformed::TooManyFields(self.limits.fields).into());
+        }
         self.answer.take_http2_head(status, headers);
+        if self.answer.bytes > u64::from(self.limits.bytes) {
+            return Err(Malformed::HeadTooLong(self.limits.bytes).into());
+        }
         Ok(())
     }
 

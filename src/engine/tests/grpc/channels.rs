@@ -286,7 +286,8 @@ async fn channels_are_encrypted_and_show_certificates_as_asked() {
     let with = Tls {
         client: Some(ClientCertificate {
             certificate: reference("cert"),
-            key: reference("key"),
+            key: Some(reference("key")),
+            passphrase: None,
         }),
         ..without
     };

@@ -10,7 +10,7 @@ use crate::engine::answer::capture::{Capture, header_texts};
 use crate::engine::attempt::Events;
 use crate::engine::attempt::failure::Failure;
 use crate::engine::attempt::sample::{LlmSample, Part, StreamSample};
-use crate::engine::protocol::http::coding::Decoding;
+use crate::engine::protocol::http::coding::{Codings, Decoding};
 use crate::engine::protocol::http::events::completion::{Completion, Usage};
 use crate::engine::protocol::http::events::{self, Event, TooLong};
 use crate::engine::protocol::received::Received;
@@ -125,9 +125,10 @@ impl<'a> Streaming<'a> {
             decoding,
             progress,
         } = &mut *self.state.borrow_mut();
-        let decoding = decoding.get_or_insert_with(|| {
-            Decoding::new(header_texts(head, "content-encoding").next(), fresh)
-        });
+        let decoding = match decoding {
+            Some(decoding) => decoding,
+            None => decoding.insert(Decoding::new(Codings::of(head)).map_err(Failure::Coding)?),
+        };
         let mut overlong = Ok(());
         let decoded = decoding.feed(fresh, &mut |part| {
             overlong = events.feed(part, &mut |event| self.take(progress, event, now, sink));
@@ -135,7 +136,7 @@ impl<'a> Streaming<'a> {
         });
         fresh.clear();
         overlong.map_err(|TooLong| Failure::LongEvent)?;
-        decoded.map_err(|_| Failure::Coding)
+        decoded.map_err(Failure::Coding)
     }
 
     fn take(&self, progress: &mut Progress, event: Event<'_>, now: Instant, sink: &dyn Events) {

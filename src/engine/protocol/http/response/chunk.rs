@@ -1,6 +1,7 @@
 //! Framing of a chunked body: lines with the lengths of chunks, and the trailers after the last.
 
-use crate::engine::protocol::http::response::{MAX_HEAD, Malformed};
+use crate::engine::protocol::http::response::Malformed;
+use crate::plan::HeadLimits;
 
 /// Longest line in bytes that gives a chunk's length.
 const MAX_LINE: usize = 4096;
@@ -101,13 +102,15 @@ fn with_digit(number: u64, digit: u8) -> Option<u64> {
 
 impl Trailers {
     /// Takes bytes up to the end of the trailers.
-    pub(super) fn take(mut self, bytes: &[u8]) -> Result<Taken<'_>, Malformed> {
+    pub(super) fn take(mut self, bytes: &[u8], limits: HeadLimits) -> Result<Taken<'_>, Malformed> {
         for (at, byte) in bytes.iter().enumerate() {
             match byte {
                 b'\n' if self.line == 0 => return Ok((Chunk::End, &bytes[at + 1..])),
                 b'\n' => self.line = 0,
                 b'\r' if self.line == 0 => {}
-                _ if self.all >= MAX_HEAD => return Err(Malformed::HeadTooLong),
+                _ if self.all >= limits.bytes as usize => {
+                    return Err(Malformed::HeadTooLong(limits.bytes));
+                }
                 _ => {
                     self.line += 1;
                     self.all += 1;

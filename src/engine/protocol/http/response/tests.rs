@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::engine::answer::capture::Wanted;
+use crate::engine::answer::capture::{Wanted, headers};
 
 /// A parser with the answer that it fills.
 #[derive(Default)]
@@ -14,7 +14,7 @@ struct Reader {
 
 impl Reader {
     fn begin(&mut self, to_head: bool, wanted: Wanted) {
-        self.response.begin(to_head);
+        self.response.begin(to_head, HeadLimits::default());
         self.answer.begin(wanted);
     }
 
@@ -60,6 +60,8 @@ fn whole(bytes: &str) -> Result<(bool, Reader), Malformed> {
     read(bytes.as_bytes(), &[])
 }
 
+const MAX_HEAD: usize = 64 * 1024;
+
 const CHUNKED: &str = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5;x=y\r\nhello\r\n1a\r\nabcdefghijklmnopqrstuvwxyz\r\n0\r\nT: v\r\n\r\n";
 
 #[test]
@@ -72,9 +74,13 @@ fn an_answer_may_have_many_header_fields() {
         let (done, answer) = whole(&with(count)).unwrap();
         assert!(done && answer.status == 200, "{count}");
     }
-    assert_eq!(whole(&with(4096)).err(), Some(Malformed::TooManyHeaders));
-    let told = Malformed::TooManyHeaders.to_string();
-    assert!(told.contains("more than 4096 header fields"), "{told}");
+    let wrong = whole(&with(4096)).err().unwrap();
+    assert_eq!(wrong, Malformed::TooManyFields(4096));
+    assert!(
+        wrong
+            .to_string()
+            .contains("the limit of http.maxHeaderFields")
+    );
 }
 
 #[test]
@@ -121,19 +127,16 @@ fn what_is_not_http_is_refused() {
             "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhello\r\n",
             Some(Malformed::Chunk),
         ),
-        (&endless, Some(Malformed::HeadTooLong)),
-        (
-            &"HTTP/1.1 100 Continue\r\n\r\n".repeat(40),
-            Some(Malformed::Interim),
-        ),
+        (&endless, Some(Malformed::HeadTooLong(65536))),
         (
             &format!("HTTP/1.1 200 OK\r\n{}\r\n", "A: b\r\n".repeat(4_200)),
-            Some(Malformed::TooManyHeaders),
+            Some(Malformed::TooManyFields(4096)),
         ),
         (
-            "HTTP/1.1 200 OK\r\nX: a\r\n folded\r\nContent-Length: 0\r\n\r\n",
-            None,
+            "HTTP/1.1 200 OK\r\nContent-Length: \r\n\r\n",
+            Some(Malformed::Length),
         ),
+        ("HTTP/1.1 200 OK\r\nno colon\r\n\r\n", None),
         ("HTTP/1.1 2000 OK\r\n\r\n", None),
         ("HTTP/2.0 200 OK\r\n\r\n", None),
     ] {
@@ -208,6 +211,137 @@ fn interim_answers_are_skipped() {
         (done, response.status, response.response.keep_alive),
         (true, 201, true)
     );
+}
+
+#[test]
+fn there_may_be_any_number_of_interim_answers() {
+    let interim = "HTTP/1.1 102 Processing\r\n\r\n".repeat(1000);
+    let text = format!("{interim}HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+    let (done, response) = whole(&text).unwrap();
+    assert_eq!((done, response.status), (true, 200));
+}
+
+#[test]
+fn whatever_a_recipient_must_read_is_read() {
+    const LENGTH: &str = "Content-Length: 2\r\n\r\nok";
+    for text in [
+        "HTTP/1.1 200 OK\nContent-Length: 2\n\nok".to_owned(),
+        format!("\r\nHTTP/1.1 200 OK\r\n{LENGTH}"),
+        format!("HTTP/1.1 200\r\n{LENGTH}"),
+        format!("HTTP/1.1 200 \r\n{LENGTH}"),
+        format!("HTTP/1.1  200  OK\r\n{LENGTH}"),
+        format!("HTTP/1.1 200 Très bien\r\n{LENGTH}"),
+        format!("HTTP/1.2 200 OK\r\n{LENGTH}"),
+        "HTTP/1.1 200 OK\r\ncontent-length:2\r\n\r\nok".into(),
+        "HTTP/1.1 200 OK\r\nCONTENT-LENGTH :\t2 \t\r\n\r\nok".into(),
+        "HTTP/1.1 200 OK\r\nContent-Length:\r\n 2\r\n\r\nok".into(),
+        "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 2\r\n\r\nok".into(),
+        "HTTP/1.1 200 OK\r\nContent-Length: 2, 2,\r\n\r\nok".into(),
+        format!("HTTP/1.1 200 OK\r\nX: a\r\n folded\r\n\tvalue\r\n{LENGTH}"),
+        format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: identity\r\n{LENGTH}"),
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding:\r\n CHUNKED\r\n\r\n2 ; a=\"b;c\"\r\nok\r\n000\r\nA: b\r\n\r\n".into(),
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\n\n2\nok\n0\n\n".into(),
+    ] {
+        for cut in 0..text.len() {
+            let mut response = Reader::default();
+            let body = Wanted { body: true, ..Wanted::default() };
+            response.begin(false, body);
+            let (first, rest) = text.as_bytes().split_at(cut);
+            let done = response.feed(first).unwrap() || response.feed(rest).unwrap();
+            assert!(done && response.response.keep_alive, "{text:?} cut at {cut}");
+            assert_eq!(response.capture.body, b"ok", "{text:?} cut at {cut}");
+        }
+    }
+}
+
+#[test]
+fn a_folded_field_is_one_line_of_what_is_kept() {
+    let mut response = Reader::default();
+    response.begin(
+        false,
+        Wanted {
+            head: true,
+            ..Wanted::default()
+        },
+    );
+    response
+        .feed(b"HTTP/1.1 200 OK\r\nX-Folded : a\r\n b\n\tc\r\nY: z\r\n\r\n")
+        .unwrap();
+    let kept: Vec<_> = headers(&response.capture.head).collect();
+    assert_eq!(kept, [(&b"X-Folded"[..], &b"a   b \tc"[..]), (b"Y", b"z")]);
+}
+
+#[test]
+fn an_encoding_goes_before_any_length() {
+    let text = "HTTP/1.1 200 OK\r\nContent-Length: x\r\nTransfer-Encoding: gzip, chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n";
+    let (done, response) = whole(text).unwrap();
+    assert!(done && !response.response.keep_alive);
+    let old =
+        "HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n";
+    let (done, response) = whole(old).unwrap();
+    assert!(
+        done && !response.response.keep_alive,
+        "HTTP/1.0 has no encodings"
+    );
+    let (done, mut response) =
+        whole("HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\nok").unwrap();
+    assert!(!done && response.end_of_stream() == Ended::Complete);
+    assert!(
+        whole("HTTP/1.1 204 No\r\nContent-Length: x\r\n\r\n")
+            .unwrap()
+            .0
+    );
+}
+
+#[test]
+fn limits_of_a_head_are_named_when_they_are_exceeded() {
+    let limits = HeadLimits {
+        bytes: 1024,
+        fields: 3,
+    };
+    let told = |fields: &str| {
+        let text = format!("HTTP/1.1 200 OK\r\n{fields}\r\n");
+        let mut response = Response::default();
+        response.begin(false, limits);
+        let fed = response.feed(text.as_bytes(), &mut Received::default());
+        fed.map_err(|wrong| wrong.to_string())
+    };
+    assert!(told("a: b\r\nc: d\r\ne: f\r\n").is_ok());
+    let many = told("a: b\r\nc: d\r\ne: f\r\ng: h\r\n").unwrap_err();
+    assert!(many.contains("more than 3 header fields"), "{many}");
+    let long = told(&format!("a: {}\r\n", "x".repeat(1024))).unwrap_err();
+    assert!(
+        long.contains("longer than 1024 bytes") && long.contains("http.maxHeaderBytes"),
+        "{long}"
+    );
+}
+
+#[test]
+fn the_time_for_which_a_target_keeps_an_idle_connection_is_heeded() {
+    for (fields, timeout, kept) in [
+        ("Keep-Alive: timeout=5\r\n", Some(5), true),
+        ("keep-alive: Timeout = 5 , max=100\r\n", Some(5), true),
+        ("Keep-Alive: max=0, timeout=5\r\n", Some(5), false),
+        ("Keep-Alive: timeout=soon\r\n", None, true),
+        (
+            "Connection: close, keep-alive\r\nKeep-Alive: timeout=5\r\n",
+            Some(5),
+            false,
+        ),
+    ] {
+        let text = format!("HTTP/1.1 200 OK\r\n{fields}Content-Length: 0\r\n\r\n");
+        let (_, answer) = whole(&text).unwrap();
+        let Response {
+            idle_timeout,
+            keep_alive,
+            ..
+        } = answer.response;
+        assert_eq!(
+            (idle_timeout.map(|time| time.as_secs()), keep_alive),
+            (timeout, kept),
+            "{fields}"
+        );
+    }
 }
 
 #[test]
