@@ -281,6 +281,7 @@ fn check_iterations(path: &str, iterations: &IterationsSpec, problems: &mut Prob
         users,
         per_user,
         max_duration,
+        retry_pause,
     } = iterations;
     for (field, number) in [("count", *count), ("users", *users)] {
         if number == 0 {
@@ -295,6 +296,7 @@ fn check_iterations(path: &str, iterations: &IterationsSpec, problems: &mut Prob
         users: *users,
         per_user: *per_user,
         max_duration,
+        retry_pause: problems.duration(&format!("{path}.retryPause"), retry_pause),
     })
 }
 
@@ -409,6 +411,7 @@ fn check_closed(path: &str, closed: &ClosedSpec, problems: &mut Problems) -> Opt
         stages,
         spawn_rate,
         max_missing,
+        retry_pause,
     } = closed;
     let shape = Shape {
         level: *users,
@@ -421,11 +424,13 @@ fn check_closed(path: &str, closed: &ClosedSpec, problems: &mut Problems) -> Opt
     if *spawn_rate == Some(0) {
         problems.add(format!("{path}.spawnRate"), "must be at least 1");
     }
+    let retry_pause = problems.duration(&format!("{path}.retryPause"), retry_pause);
     let max_missing = check_share(&format!("{path}.maxMissing"), max_missing, problems);
     Some(Load::Closed {
         profile: check_profile(path, shape, 1.0, problems)?,
         spawn_rate: spawn_rate.map(f64::from),
         max_missing,
+        retry_pause,
     })
 }
 

@@ -11,12 +11,12 @@ use super::{AuthSpec, ProxySpec};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct TargetSpec {
-    /// Address: `http://` or `https://`, a host, and optionally a port and a path that is put
-    /// before every step's path. Templates, credentials, a query and a fragment are refused.
+    /// Address: `http://` or `https://` (`grpc://` and `grpcs://` mean the same), a host, and
+    /// optionally a port and a path that is put before every step's path. Templates, credentials, a query and a fragment are refused.
     #[schemars(
         length(max = 2048),
         extend(
-            "pattern" = "^https?://[^@?#{}\\s]+$",
+            "pattern" = "^(https?|grpcs?)://[^@?#{}\\s]+$",
             "x-kubernetes-validations" = [
                 {
                     "rule": "isURL(self) && url(self).getHostname() != ''",

@@ -3,13 +3,25 @@
 
 use std::time::Duration;
 
+use serde_json::Value;
+
 use crate::engine::answer::Facts;
 use crate::engine::answer::capture::header_texts;
 use crate::engine::net::connector::Connector;
 use crate::engine::protocol::grpc::reply::Reply;
 use crate::engine::protocol::http::coding::decode;
+use crate::engine::protocol::http::events::listed;
 use crate::engine::protocol::http::response::Response;
 use crate::engine::protocol::received::Received;
+use crate::plan::StreamFormat;
+
+fn sse(body: &[u8]) -> Value {
+    listed(StreamFormat::Sse, body)
+}
+
+fn lines(body: &[u8]) -> Value {
+    listed(StreamFormat::Lines, body)
+}
 
 /// State that one user keeps of one target.
 #[derive(Default)]
@@ -34,6 +46,7 @@ impl Channel {
             status,
             capture,
             events,
+            stream,
             ..
         } = &self.answer;
         let coding = header_texts(&capture.head, "content-encoding").next();
@@ -45,10 +58,15 @@ impl Channel {
             status: *status,
             head: &capture.head,
             body,
+            structured: &capture.structured,
             truncated,
             size: capture.size,
             latency,
             events: *events,
+            split: stream.map(|format| match format {
+                StreamFormat::Sse => sse as fn(&[u8]) -> Value,
+                StreamFormat::Lines => lines,
+            }),
             ..Facts::default()
         };
         if let Some(reply) = &self.reply {

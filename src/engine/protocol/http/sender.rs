@@ -59,7 +59,9 @@ impl Sender<'_> {
         loop {
             let outcome = self.try_once(route, channel, message).await;
             if !tries.one_more(&outcome, self.attempt) {
-                return outcome;
+                let route = &self.transport.targets.routes[route];
+                route.with_cause(outcome, self.attempt)?;
+                return route.passed_proxy(channel.answer.status);
             }
             self.reset_stream();
         }
@@ -160,7 +162,7 @@ impl Sender<'_> {
         let mut exchange = session
             .begin(form.head(), form.body())
             .ok_or(Failure::Gone)?;
-        self.attempt.written.set(message.bytes.len());
+        self.attempt.wrote(message.bytes.len());
         let mut reading = self.reading(&mut channel.response, &mut channel.answer);
         poll_fn(|cx| exchange.poll(cx, &mut reading, self.attempt)).await
     }
